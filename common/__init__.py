@@ -1,0 +1,1 @@
+"""What every service shares: batches, streams, the ledger, settings and telemetry."""

@@ -1,0 +1,26 @@
+"""What a service's exit code says."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Named exit codes; a restart helps after any but OK and CONFIG."""
+
+    OK = 0
+    ERROR = 1
+    CONFIG = 2
+    DEPENDENCY = 3
+    DRAIN_DEADLINE = 4
+    FORCED = 5
+
+
+MEANINGS = {
+    ExitCode.OK: "Asked to stop, and finished.",
+    ExitCode.ERROR: "Ended by an error that nothing handled.",
+    ExitCode.CONFIG: "The configuration, a secret, the log file or the port cannot be used.",
+    ExitCode.DEPENDENCY: "A dependency is away that the process cannot wait for.",
+    ExitCode.DRAIN_DEADLINE: "Asked to stop, and did not finish in time.",
+    ExitCode.FORCED: "Asked to stop twice.",
+}

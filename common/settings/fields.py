@@ -1,0 +1,129 @@
+"""The types that settings are made of: durations, sizes, URLs, and how their problems are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
+
+from common.durations import parse_duration_ms, parse_size_bytes
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What the number of a field counts; shown in docs/configuration.md."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: the key, relative to the model that found it, and a sentence."""
+
+    path: Path
+    text: str
+
+
+def problems_error(problems: Iterable[Problem]) -> PydanticCustomError | None:
+    """One validation error that carries several problems, or None when there are none."""
+    found = tuple(problems)
+    if not found:
+        return None
+    summary = "; ".join(f"{'.'.join(map(str, item.path))} {item.text}" for item in found)
+    return PydanticCustomError("problems", "{summary}", {"summary": summary, "problems": found})
+
+
+class Section(BaseModel):
+    """Base of every settings model: frozen, unknown keys are errors, numbers are finite."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+
+def invalid(text: str) -> PydanticCustomError:
+    """A validation error whose message is ``text`` as it stands (braces are not templates)."""
+    return PydanticCustomError("invalid", "{text}", {"text": text})
+
+
+def _not_bool(value: Any) -> Any:
+    # YAML reads yes, no, on and off as booleans, and pydantic would read those as 1 and 0.
+    if isinstance(value, bool):
+        raise invalid(f"must be a number, not {str(value).lower()}")
+    return value
+
+
+def _seconds(value: Any) -> Any:
+    _not_bool(value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        return parse_duration_ms(value) / 1000
+    except ValueError as error:
+        raise invalid(f"{error} (or a number of seconds)") from None
+
+
+def _bytes(value: Any) -> Any:
+    _not_bool(value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_size_bytes(value)
+    except ValueError as error:
+        raise invalid(str(error)) from None
+
+
+def url_checker(schemes: tuple[str, ...], hint: str) -> Callable[[str], str]:
+    """A validator of URLs with one of ``schemes``; ``hint`` says where credentials belong.
+
+    The trailing slash is removed, so that paths can be appended.
+    """
+
+    def check(url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            raise invalid("is not a URL: its host or port is malformed") from None
+        if parts.scheme not in schemes:
+            wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise invalid(f"must begin with {wanted}")
+        # The URL itself is not shown: it may hold the password that it is refused for.
+        if parts.password is not None or (parts.username and parts.scheme.startswith("http")):
+            raise invalid(f"must not carry credentials: {hint}")
+        if not host and parts.scheme != "unix":
+            raise invalid("must name a host")
+        if parts.scheme.startswith("http") and (parts.query or parts.fragment):
+            raise invalid("must not carry a query or a fragment")
+        if any(ord(char) <= 32 or ord(char) == 127 for char in url):
+            raise invalid("must not contain spaces or control characters")
+        return url.rstrip("/") if parts.scheme.startswith("http") else url
+
+    return check
+
+
+def _flag(value: Any) -> Any:
+    if not isinstance(value, bool) and str(value).lower() not in ("true", "false"):
+        raise invalid("must be true or false")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Unit("duration")]
+Bytes = Annotated[int, BeforeValidator(_bytes), Unit("size")]
+Count = Annotated[int, BeforeValidator(_not_bool)]
+Share = Annotated[float, BeforeValidator(_not_bool), Unit("share, 0 to 1")]
+Flag = Annotated[bool, BeforeValidator(_flag)]
