@@ -1,0 +1,260 @@
+"""Every metric of the project, each defined once; docs/metrics.md is rendered from this table.
+
+Base units, ``_total`` on counters, no identifiers in labels: windows, entries and tokens are in the
+log. The stages are told apart by the scrape's own ``job`` label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+EXTRACTOR, TRANSFORMER, LOADER = "extractor", "transformer", "loader"
+STAGES = (EXTRACTOR, TRANSFORMER, LOADER)
+CONSUMERS = (TRANSFORMER, LOADER)
+
+SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """One metric; ``services`` are those that export it.
+
+    They do so from their start, unless ``eager`` is False: a 0 that nobody has read yet would be a
+    lie, so the metric appears when it is first set.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    services: tuple[str, ...] = STAGES
+    buckets: tuple[float, ...] = ()
+    eager: bool = True
+
+
+def _counter(name: str, help_: str, *labels: str, services: tuple[str, ...] = STAGES) -> MetricSpec:
+    return MetricSpec(name, "counter", help_, labels, services)
+
+
+def _gauge(name: str, help_: str, *labels: str, services: tuple[str, ...] = STAGES) -> MetricSpec:
+    return MetricSpec(name, "gauge", help_, labels, services)
+
+
+def _book(name: str, help_: str, *labels: str) -> MetricSpec:
+    """Read from Redis by whoever keeps the books; all that export it say the same."""
+    return MetricSpec(name, "gauge", help_, labels, (EXTRACTOR,), eager=False)
+
+
+def _histogram(
+    name: str, help_: str, *labels: str, services: tuple[str, ...] = STAGES
+) -> MetricSpec:
+    return MetricSpec(name, "histogram", help_, labels, services, SECONDS_BUCKETS)
+
+
+_LANE = ("query", "tier")
+
+# What every stage and the simulated ETL process speak alike, so that one dashboard serves both.
+NINE = (
+    _counter("etl_records_total", "Records (for a stage: samples) processed"),
+    _counter("etl_files_total", "Files (for a stage: batches) processed"),
+    _counter("etl_failures_total", "Files or batches that failed"),
+    _gauge("etl_current_rate_records_per_second", "Records a second over the last minute"),
+    _gauge(
+        "etl_avg_processing_time_seconds",
+        "Average duration of the batches of the last minute, or of the last minute that had any",
+    ),
+    _gauge(
+        "etl_seconds_since_last_success",
+        "Seconds since a batch last succeeded (since the start, before the first)",
+    ),
+    _gauge("etl_health_status", "1 while the process is live and ready, else 0"),
+    _gauge("etl_uptime_seconds", "Seconds since the process started"),
+    _counter("etl_errors_by_type_total", "Failures by type of error", "error_type"),
+)
+
+_STAGE = (
+    _histogram("etl_batch_duration_seconds", "Duration of one batch, until it is settled", "stage"),
+    _counter("etl_settled_samples_total", "Samples of settled entries", "stage"),
+    _counter("etl_loaded_samples_total", "Samples that the sink has taken", services=(LOADER,)),
+    _counter(
+        "etl_dropped_samples_total",
+        "Samples that are not loaded on purpose, by reason",
+        "reason",
+        services=CONSUMERS,
+    ),
+    _counter("etl_dead_letters_total", "Dead letters written", "stage", "reason"),
+    _counter("etl_holds_total", "Times a stage took no more work because it was refused", "stage"),
+    _counter("etl_entries_claimed_total", "Entries taken over from workers gone silent", "stage"),
+    _counter("etl_entries_retried_total", "Entries given back to be tried later", "stage"),
+    _counter("etl_handler_failures_total", "Batches that ended in a defect of the stage", "stage"),
+    _counter("etl_leases_lost_total", "Entries whose lease was lost while in hand", "stage"),
+    _counter(
+        "etl_settlements_refused_total",
+        "Settlements refused because the entry was no longer pending with this worker",
+        "stage",
+    ),
+    _counter(
+        "etl_settlements_invalid_total", "Settlements refused because they do not add up", "stage"
+    ),
+    _counter(
+        "etl_deleted_pending_entries_total",
+        "Entries found deleted while pending: their samples are lost",
+        "stage",
+    ),
+    _counter("etl_redis_errors_total", "Commands that Redis did not answer or refused", "stage"),
+)
+
+_EXTRACTION = (
+    _counter(
+        "etl_extracted_samples_total",
+        "Samples committed to the raw stream",
+        *_LANE,
+        services=(EXTRACTOR,),
+    ),
+    _counter("etl_windows_committed_total", "Windows committed", *_LANE, services=(EXTRACTOR,)),
+    _counter(
+        "etl_window_commits_refused_total",
+        "Commits refused because the window's lease or configuration had changed",
+        *_LANE,
+        services=(EXTRACTOR,),
+    ),
+    _counter(
+        "etl_windows_split_total",
+        "Windows split because the answer would be too large",
+        *_LANE,
+        services=(EXTRACTOR,),
+    ),
+    _counter(
+        "etl_windows_reopened_total",
+        "Committed windows opened again because late samples arrived in them",
+        *_LANE,
+        services=(EXTRACTOR,),
+    ),
+    _counter(
+        "etl_repeated_samples_total",
+        "Samples that are extracted a second time because their window was opened again",
+        *_LANE,
+        services=(EXTRACTOR,),
+    ),
+    _counter(
+        "etl_windows_retried_total",
+        "Windows given back to be tried later",
+        *_LANE,
+        services=(EXTRACTOR,),
+    ),
+    _counter(
+        "etl_query_failures_total",
+        "Failed attempts to extract a window",
+        *_LANE,
+        "error_type",
+        services=(EXTRACTOR,),
+    ),
+    _counter(
+        "etl_gaps_total", "Ranges that Prometheus no longer has", *_LANE, services=(EXTRACTOR,)
+    ),
+    _counter(
+        "etl_gap_seconds_total",
+        "Seconds of data that Prometheus no longer has",
+        *_LANE,
+        services=(EXTRACTOR,),
+    ),
+    _counter(
+        "etl_histogram_samples_skipped_total",
+        "Native histogram samples, which line protocol cannot hold, left out",
+        "query",
+        services=(EXTRACTOR,),
+    ),
+    _counter(
+        "etl_lanes_closed_total",
+        "Queries that left the configuration",
+        *_LANE,
+        services=(EXTRACTOR,),
+    ),
+    _counter("etl_doorbell_errors_total", "Jobs that could not be queued", services=(EXTRACTOR,)),
+)
+
+_BOOKS = (
+    _book("etl_stream_entries", "Entries in a stream", "stream"),
+    _book("etl_stream_samples", "Samples in a stream", "stream"),
+    _book("etl_stream_bytes", "Bytes of payload in a stream", "stream"),
+    _book(
+        "etl_stream_oldest_entry_age_seconds",
+        "Age of the oldest entry of a stream, 0 if it is empty",
+        "stream",
+    ),
+    _book("etl_in_flight_bytes", "Bytes in the streams and staged beside them"),
+    _book("etl_backpressure_active", "1 while extraction pauses as too many bytes are in flight"),
+    _book("etl_windows_open", "Windows cut and not yet committed", *_LANE),
+    _book("etl_backlog_seconds", "Time that is planned and not yet cut into windows", *_LANE),
+    _book("etl_watermark_timestamp_seconds", "Time up to which everything is extracted", *_LANE),
+    _book(
+        "etl_loaded_watermark_timestamp_seconds",
+        "Time up to which everything is loaded, dropped or a dead letter",
+        *_LANE,
+    ),
+    _book(
+        "etl_ledger_imbalance_samples",
+        "Samples that the ledger cannot account for: anything but 0 is loss or a defect",
+    ),
+)
+
+_SINK = (
+    _counter(
+        "etl_sink_posts_total", "Posts to the sink by its answer", "answer", services=(LOADER,)
+    ),
+    _counter("etl_sink_posted_bytes_total", "Compressed bytes posted", services=(LOADER,)),
+    _histogram(
+        "etl_sink_post_duration_seconds",
+        "Duration of one post, until its answer is read",
+        services=(LOADER,),
+    ),
+    _counter(
+        "etl_sink_failures_total",
+        "Posts that failed and are tried again, by cause",
+        "cause",
+        services=(LOADER,),
+    ),
+    _counter(
+        "etl_sink_holds_total",
+        "Times the loader held because the sink refused, by cause",
+        "cause",
+        services=(LOADER,),
+    ),
+    _counter("etl_sink_waits_total", "Times the sink asked to wait", services=(LOADER,)),
+    _counter(
+        "etl_sink_isolations_total", "Groups whose refused points were isolated", services=(LOADER,)
+    ),
+    _counter(
+        "etl_sink_suspects_total",
+        "Entries isolated because they failed while others passed",
+        services=(LOADER,),
+    ),
+    _gauge(
+        "etl_circuit_state",
+        "Circuit breaker of the sink: 0 closed, 1 half-open, 2 open",
+        services=(LOADER,),
+    ),
+    _gauge(
+        "etl_sink_held",
+        "1 while the loader takes no work because the sink refuses it",
+        services=(LOADER,),
+    ),
+    _gauge(
+        "etl_sink_rejected_share",
+        "Share of the latest samples that the sink rejected",
+        services=(LOADER,),
+    ),
+)
+
+GROUPS: tuple[tuple[str, tuple[MetricSpec, ...]], ...] = (
+    ("What every stage and the simulated ETL process export", NINE),
+    ("Stages", _STAGE),
+    ("Extraction", _EXTRACTION),
+    ("Books", _BOOKS),
+    ("The sink", _SINK),
+)
+
+METRICS: tuple[MetricSpec, ...] = tuple(spec for _, specs in GROUPS for spec in specs)
