@@ -1,0 +1,150 @@
+"""Samples as columns, and their wire form.
+
+A batch is series-major: the samples of series 0, then those of series 1, and so on. Whatever
+depends on labels alone is therefore done once per series.
+
+Wire form (schema 1): a msgpack array
+``[schema, query, kind, tier, window_id, start_ms, end_ms, series, counts, timestamps, values]``
+whose last four are lz4 blocks behind their inflated size (uint32, little-endian): ``series`` a
+msgpack array of byte strings (each the JSON object of one label set, as Prometheus wrote it),
+``counts`` int64 for each series, ``timestamps`` int64 deltas and ``values`` float64, all
+little-endian. Scrapes are regular, so deltas repeat and lz4 folds them away. A CRC-32 (uint32,
+little-endian) of the array follows it: lz4 blocks carry none, and a flipped bit must not become a
+wrong value in somebody's only copy.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import lz4.block
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import WireError
+
+SCHEMA_VERSION = 1
+CRC_BYTES = 4
+
+_DECODER = msgspec.msgpack.Decoder(list[Any])
+_ENCODER = msgspec.msgpack.Encoder()
+
+# lz4 cannot inflate further than this: a column that claims more is corrupt, and must not make
+# the decoder allocate what it claims.
+MAX_LZ4_RATIO = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where samples come from: one window ``(start_ms, end_ms]`` of one query and tier."""
+
+    query: str
+    kind: str
+    tier: str
+    window_id: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleBatch:
+    """Columns of samples.
+
+    ``series``: label sets as JSON objects (UTF-8), length S. ``counts``: int64[S], samples of
+    each series. ``timestamps_ms``: int64[N], milliseconds since the epoch. ``values``:
+    float64[N]. N is the sum of ``counts``.
+    """
+
+    origin: Origin
+    series: tuple[bytes, ...]
+    counts: NDArray[np.int64]
+    timestamps_ms: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.timestamps_ms)
+
+    def encode(self) -> bytes:
+        """The wire form of this batch."""
+        deltas = np.diff(self.timestamps_ms, prepend=np.int64(0)).astype("<i8", copy=False)
+        origin = self.origin
+        body = _ENCODER.encode(
+            [
+                SCHEMA_VERSION,
+                origin.query,
+                origin.kind,
+                origin.tier,
+                origin.window_id,
+                origin.start_ms,
+                origin.end_ms,
+                lz4.block.compress(_ENCODER.encode(self.series), store_size=True),
+                lz4.block.compress(self.counts.astype("<i8", copy=False).tobytes()),
+                lz4.block.compress(deltas.tobytes()),
+                lz4.block.compress(self.values.astype("<f8", copy=False).tobytes()),
+            ]
+        )
+        return body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")
+
+    @classmethod
+    def decode(cls, payload: bytes) -> SampleBatch:
+        """Read the wire form.
+
+        Raises :class:`WireError` for anything that is not a whole, consistent batch of a known
+        schema version.
+        """
+        body = memoryview(payload)[:-CRC_BYTES]
+        if zlib.crc32(body).to_bytes(CRC_BYTES, "little") != payload[-CRC_BYTES:]:
+            raise WireError("raw payload: its checksum does not fit: damaged, or not a batch")
+        try:
+            fields = _DECODER.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise WireError(f"raw payload is not msgpack: {error}") from None
+        if not fields or fields[0] != SCHEMA_VERSION:
+            version = fields[0] if fields else None
+            raise WireError(
+                f"raw payload has schema {version!r:.40}, this reads schema {SCHEMA_VERSION}"
+            )
+        if len(fields) != 11:
+            raise WireError(f"raw payload has {len(fields)} fields, schema 1 has 11")
+        _, query, kind, tier, window_id, start_ms, end_ms, *columns = fields
+        if not all(isinstance(text, str) for text in (query, kind, tier, window_id)):
+            raise WireError("raw payload: query, kind, tier and window must be text")
+        if not (isinstance(start_ms, int) and isinstance(end_ms, int)):
+            raise WireError("raw payload: window bounds must be integers")
+        series_bytes, counts_bytes, deltas_bytes, values_bytes = (
+            _inflate(column, name)
+            for column, name in zip(
+                columns, ("series", "counts", "timestamps", "values"), strict=True
+            )
+        )
+        try:
+            series = tuple(msgspec.msgpack.decode(series_bytes, type=list[bytes]))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise WireError(f"raw payload: series table: {error}") from None
+        if len(counts_bytes) != 8 * len(series):
+            raise WireError("raw payload: counts do not fit the series table")
+        if len(deltas_bytes) != len(values_bytes) or len(values_bytes) % 8:
+            raise WireError("raw payload: timestamps and values differ in length")
+        counts = np.frombuffer(counts_bytes, dtype="<i8").astype(np.int64, copy=False)
+        samples = len(values_bytes) // 8
+        if (counts < 0).any() or (counts > samples).any() or int(counts.sum()) != samples:
+            raise WireError("raw payload: counts do not add up to its samples")
+        timestamps_ms = np.cumsum(np.frombuffer(deltas_bytes, dtype="<i8"), dtype=np.int64)
+        values = np.frombuffer(values_bytes, dtype="<f8").astype(np.float64, copy=False)
+        origin = Origin(query, kind, tier, window_id, start_ms, end_ms)
+        return cls(origin, series, counts, timestamps_ms, values)
+
+
+def _inflate(column: object, name: str) -> bytes:
+    if not isinstance(column, bytes) or len(column) < 4:
+        raise WireError(f"raw payload: column {name} is not bytes")
+    claimed_bytes = int.from_bytes(column[:4], "little")
+    if claimed_bytes > MAX_LZ4_RATIO * len(column):
+        raise WireError(f"raw payload: column {name} claims {claimed_bytes} bytes")
+    try:
+        return bytes(lz4.block.decompress(column))
+    except lz4.block.LZ4BlockError as error:
+        raise WireError(f"raw payload: column {name}: {error}") from None

@@ -1,0 +1,21 @@
+-- Give a dead letter up for good: its samples become a counted drop.
+-- Returns ok; gone when there is no such letter any more; wrong_type when the ledger is no hash.
+--
+-- KEYS 1 dead letters, 2 the letter's payload, 3 ledger
+-- ARGV 1 letter id
+--
+-- XDEL first: giving up must work at maxmemory, and what follows it in a script passes too.
+local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
+if #found == 0 then return 'gone' end
+local letter = {}
+for i = 1, #found[1][2], 2 do letter[found[1][2][i]] = found[1][2][i + 1] end
+-- A foreign entry of the stream has no books: it is only removed.
+local samples = letter.samples and string.match(letter.samples, '^%d+$') and tonumber(letter.samples)
+local type = redis.call('TYPE', KEYS[3]).ok
+if type ~= 'hash' and type ~= 'none' then return 'wrong_type' end
+redis.call('XDEL', KEYS[1], ARGV[1])
+if KEYS[2] ~= '' then redis.call('UNLINK', KEYS[2]) end
+if not samples or not letter.lane then return 'ok' end
+redis.call('HINCRBY', KEYS[3], letter.lane .. '|dead_lettered', -samples)
+redis.call('HINCRBY', KEYS[3], letter.lane .. '|dropped|purged', samples)
+return 'ok'

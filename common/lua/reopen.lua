@@ -1,0 +1,51 @@
+-- Put a range of a lane back into its backlog, to be extracted (again): late samples, a repair, or
+-- time before the lane's origin that turned out to be owed. What is open or in the backlog already
+-- is left as it is.
+-- Returns how many ms were put back, or -1 when another configuration owns the lane.
+--
+-- KEYS 1 lane, 2 open windows, 3 rechecks
+-- ARGV 1 fingerprint, 2 start (ms), 3 end (ms), 4 '1' = the lane may be extended back to the start,
+--      5.. rechecks that are done with it
+local lane, windows = KEYS[1], KEYS[2]
+local from, to = tonumber(ARGV[2]), tonumber(ARGV[3])
+if redis.call('HGET', lane, 'fingerprint') ~= ARGV[1] then return -1 end
+local origin = tonumber(redis.call('HGET', lane, 'origin_ms'))
+local head = tonumber(redis.call('HGET', lane, 'head_ms'))
+if ARGV[4] == '1' then
+  origin = math.min(origin, from)
+end
+from, to = math.max(from, origin), math.min(to, head)
+
+local ranges = cjson.decode(redis.call('HGET', lane, 'ranges') or '[]')
+local taken = {}
+for _, range in ipairs(ranges) do taken[#taken + 1] = range end
+for _, json in ipairs(redis.call('HVALS', windows)) do
+  local window = cjson.decode(json)
+  taken[#taken + 1] = {window.s, window.e}
+end
+table.sort(taken, function(a, b) return a[1] < b[1] end)
+
+local added, cursor = 0, from
+local function add(first, last)
+  if first < last then
+    ranges[#ranges + 1] = {first, last}
+    added = added + last - first
+  end
+end
+for _, range in ipairs(taken) do
+  add(cursor, math.min(range[1], to))
+  cursor = math.max(cursor, range[2])
+  if cursor >= to then break end
+end
+add(cursor, to)
+
+table.sort(ranges, function(a, b) return a[1] < b[1] end)
+local merged = {}
+for _, range in ipairs(ranges) do
+  local last = merged[#merged]
+  if last and range[1] <= last[2] then last[2] = math.max(last[2], range[2]) else merged[#merged + 1] = range end
+end
+redis.call('HSET', lane, 'ranges', #merged == 0 and '[]' or cjson.encode(merged),
+  'origin_ms', string.format('%.0f', origin))
+for i = 5, #ARGV do redis.call('ZREM', KEYS[3], ARGV[i]) end
+return added

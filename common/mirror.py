@@ -1,0 +1,53 @@
+"""A second copy of dead letters, in a file: JSON lines, appended as the letters are settled.
+
+The copy in Redis is the one that counts; the file is for those who keep evidence elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+
+from common.telemetry import Telemetry
+from common.verdict import DeadLetter, Entry
+
+
+class DeadLetterMirror:
+    """Appends dead letters to ``path``; several processes may share it.
+
+    A letter that cannot be written is told (``mirror_failed``) and stays in Redis all the same.
+    """
+
+    def __init__(self, path: Path, stage: str, telemetry: Telemetry) -> None:
+        self._path = path
+        self._stage = stage
+        self._telemetry = telemetry
+
+    def append(self, entry: Entry, letter: DeadLetter) -> None:
+        """Append one letter of ``entry``."""
+        record: dict[str, str | int] = {
+            "stage": self._stage,
+            "reason": letter.reason,
+            "detail": letter.detail,
+            "query": entry.query,
+            "tier": entry.tier,
+            "window": entry.window_id,
+            "entry": entry.id,
+            "samples": letter.samples,
+        }
+        try:
+            record["payload"] = letter.payload.decode()
+        except UnicodeDecodeError:
+            record["payload_base64"] = base64.b64encode(letter.payload).decode()
+        line = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+        try:
+            # One write to a file opened for appending: lines of several processes do not mix.
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+            try:
+                os.write(descriptor, line)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._telemetry.emit("mirror_failed", path=str(self._path), error=str(error))
