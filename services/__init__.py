@@ -1,0 +1,1 @@
+"""The independent services; none of them imports another."""

@@ -1,0 +1,1 @@
+"""A monitored test application that gives Prometheus something real to scrape."""
