@@ -1,0 +1,1 @@
+"""Cleans, relabels and encodes samples as line protocol."""

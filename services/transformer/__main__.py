@@ -1,0 +1,19 @@
+"""``python -m services.transformer``: the transformer as a process."""
+
+from __future__ import annotations
+
+from common.exit_codes import ExitCode
+from common.keys import POINTS, RAW
+from common.service import Service, run
+from common.wiring import open_stream, run_stage
+from services.transformer.transform import TransformHandler
+
+
+def main(service: Service) -> ExitCode:
+    """Turn raw entries into points entries until the service stops."""
+    handler = TransformHandler.from_settings(service.settings)
+    return run_stage(service, open_stream(service.settings, handler.stage, RAW, POINTS), handler)
+
+
+if __name__ == "__main__":
+    run("transformer", main)

@@ -1,0 +1,127 @@
+"""Samples as line protocol, gzipped: ``measurement,tag=value value=<float> <milliseconds>``.
+
+The columns are written as "value timestamp" lines in one go, and each series' lines get its key in
+front by one replacement of the line breaks between them: work per series, none per sample. Floats
+are the shortest decimals that read back to the same bits; what is a whole number is written without
+a point, which is still a float in line protocol.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from common.series import FIELD
+from common.verdict import Output
+from services.transformer.clean import Kept
+
+MAX_OUTPUT_LINES = 100_000
+# Below the smallest default limit of a request body known (25,000,000 in InfluxDB 1.x).
+MAX_OUTPUT_BYTES = 24_000_000
+
+# The longest line beside its key: separators, field name, float, timestamp, line break.
+_LINE_OVERHEAD_BYTES = len(f" {FIELD}=-2.2250738585072014e-308 {2**63}\n")
+# Every whole number up to here has a double of its own.
+_MAX_WHOLE = 2.0**53
+_NEGATIVE_ZERO_BITS = np.int64(-(2**63))
+# How much text is compressed at a time: small enough to stay in the processor's cache.
+_CHUNK_BYTES = 1 << 18
+_COMPRESSION_LEVEL = 1
+_FIELD_START = f" {FIELD}=".encode()
+_LINE_BREAK = ord("\n")
+# Windows in bits: deflate has 9 to 15, zlib adds 16 to ask for gzip.
+_NARROWEST, _WIDEST_NARROW, _FULL, _GZIP = 9, 11, 15, 16
+
+
+def encode(kept: Kept) -> Iterator[Output]:
+    """Gzip members of newline-terminated lines, each within the limits of one entry."""
+    for part in _split(kept):
+        yield Output(_gzip(_lines(part), part.keys), len(part.values))
+
+
+def _split(kept: Kept) -> Iterator[Kept]:
+    """Parts of at most :data:`MAX_OUTPUT_LINES` lines and :data:`MAX_OUTPUT_BYTES` bytes."""
+    samples = len(kept.values)
+    key_bytes = np.fromiter(map(len, kept.keys), np.int64, len(kept.keys))
+    if (
+        samples <= MAX_OUTPUT_LINES
+        and int((key_bytes + _LINE_OVERHEAD_BYTES) @ kept.counts) <= MAX_OUTPUT_BYTES
+    ):
+        if samples:
+            yield kept
+        return
+    ends_bytes = np.cumsum(np.repeat(key_bytes + _LINE_OVERHEAD_BYTES, kept.counts))
+    start, start_bytes = 0, 0
+    while start < samples:
+        end = int(np.searchsorted(ends_bytes, start_bytes + MAX_OUTPUT_BYTES, side="right"))
+        end = max(start + 1, min(end, start + MAX_OUTPUT_LINES))
+        wanted = np.zeros(samples, np.bool_)
+        wanted[start:end] = True
+        yield kept.of_samples(wanted)
+        start, start_bytes = end, int(ends_bytes[end - 1])
+
+
+def _lines(kept: Kept) -> Iterator[bytes]:
+    """The lines of one series after the other, each line with its break in *front*.
+
+    Series of whole numbers come first: those are written faster by themselves.
+    """
+    values = kept.values
+    whole = (
+        (np.rint(values) == values)
+        & (np.abs(values) <= _MAX_WHOLE)
+        & (values.view(np.int64) != _NEGATIVE_ZERO_BITS)
+    )
+    whole_series = np.logical_and.reduceat(whole, np.cumsum(kept.counts) - kept.counts)
+    if whole_series.all():
+        yield from _prefixed(kept, values.astype(np.int64))
+    elif not whole_series.any():
+        yield from _prefixed(kept, values)
+    else:
+        part = kept.of_series(whole_series)
+        yield from _prefixed(part, part.values.astype(np.int64))
+        part = kept.of_series(~whole_series)
+        yield from _prefixed(part, part.values)
+
+
+def _prefixed(kept: Kept, values: NDArray[np.float64] | NDArray[np.int64]) -> Iterator[bytes]:
+    buffer = io.BytesIO()
+    buffer.write(b"\n")
+    frame = pl.DataFrame([pl.Series("value", values), pl.Series("time", kept.timestamps_ms)])
+    frame.write_csv(buffer, include_header=False, separator=" ")
+    text = buffer.getvalue()
+    line_breaks = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_BREAK)
+    start = 0
+    for key, end in zip(kept.keys, line_breaks[np.cumsum(kept.counts)].tolist(), strict=True):
+        yield text[start:end].replace(b"\n", b"\n" + key + _FIELD_START)
+        start = end
+
+
+def _gzip(lines: Iterator[bytes], keys: Sequence[bytes]) -> bytes:
+    """One gzip member of lines that have their breaks in front.
+
+    A window just wide enough to reach the line before compresses faster than a wider one and no
+    worse, because what repeats is the line's key. Long lines are found again only in the full one.
+    """
+    line_bits = (max(map(len, keys)) + _LINE_OVERHEAD_BYTES).bit_length()
+    window_bits = max(line_bits, _NARROWEST) if line_bits <= _WIDEST_NARROW else _FULL
+    compressor = isal_zlib.compressobj(_COMPRESSION_LEVEL, isal_zlib.DEFLATED, _GZIP + window_bits)
+    compressed: list[bytes] = []
+    chunk: list[bytes] = [next(lines)[1:]]  # the first line's break goes to the end of the last
+    chunk_bytes = len(chunk[0])
+    for text in lines:
+        chunk.append(text)
+        chunk_bytes += len(text)
+        if chunk_bytes >= _CHUNK_BYTES:
+            compressed.append(compressor.compress(b"".join(chunk)))
+            chunk.clear()
+            chunk_bytes = 0
+    chunk.append(b"\n")
+    compressed.append(compressor.compress(b"".join(chunk)))
+    compressed.append(compressor.flush())
+    return b"".join(compressed)

@@ -1,0 +1,133 @@
+"""The transformer's handler: raw entries in, points entries out, every sample accounted for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from common.batch import CRC_BYTES, SCHEMA_VERSION, SampleBatch
+from common.errors import WireError
+from common.series import Resolved, SeriesEncoder
+from common.verdict import DeadLetter, Entry, Settle, Verdict
+from services.transformer.clean import clean
+from services.transformer.line_protocol import encode
+
+if TYPE_CHECKING:
+    from common.settings import Settings
+
+
+class TransformHandler:
+    """Cleans, relabels and encodes. A pure function but for the clock and the remembered series."""
+
+    stage = "transformer"
+
+    def __init__(
+        self,
+        series: SeriesEncoder,
+        *,
+        max_future_seconds: float = 600.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._series = series
+        self._max_future_ms = round(max_future_seconds * 1000)
+        self._clock = clock
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> TransformHandler:
+        """The handler that the configuration describes; raises ``ConfigError``."""
+        series = SeriesEncoder.from_settings(settings)
+        return cls(series, max_future_seconds=settings.transform.max_future_seconds)
+
+    def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """Settle every entry: what cannot be read is a dead letter with its bytes."""
+        return [self._settle(entry) for entry in entries]
+
+    def check(self) -> str | None:
+        """A pure function depends on nothing."""
+        return None
+
+    def close(self) -> None:
+        """A pure function holds nothing."""
+
+    def _settle(self, entry: Entry) -> Settle:
+        try:
+            batch = SampleBatch.decode(entry.payload)
+        except WireError as error:
+            other = _schema_of(entry.payload) not in (None, SCHEMA_VERSION)
+            return _dead(entry, "unknown_schema" if other else "undecodable", str(error))
+        origin = batch.origin
+        if len(batch) != entry.samples:
+            return _dead(
+                entry,
+                "count_mismatch",
+                f"payload holds {len(batch)} samples, the ledger {entry.samples}",
+            )
+        if (origin.query, origin.kind) != (entry.query, entry.kind):
+            return _dead(
+                entry,
+                "undecodable",
+                f"payload is of {origin.kind} query {origin.query!r:.100}, "
+                f"its entry of {entry.kind} query {entry.query!r:.100}",
+            )
+        settle = self._transform(batch)
+        if settle.samples != entry.samples:
+            # A defect of ours: nothing is sent on, and nothing is lost.
+            return _dead(
+                entry, "unaccounted", f"the transform accounts for {settle.samples} samples"
+            )
+        return settle
+
+    def _transform(self, batch: SampleBatch) -> Settle:
+        origin = batch.origin
+        keys = self._series.keys(origin.kind, origin.query, batch.series)
+        dead: tuple[DeadLetter, ...] = ()
+        readable = [key for key in keys if not isinstance(key, WireError)]
+        if len(readable) < len(keys):
+            batch, dead = _without_unreadable(batch, keys)
+        now_ms = round(self._clock() * 1000)
+        kept, drops = clean(batch, readable, now_ms, self._max_future_ms)
+        return Settle(outputs=tuple(encode(kept)), drops=drops, dead=dead)
+
+
+def _without_unreadable(
+    batch: SampleBatch, keys: Sequence[Resolved]
+) -> tuple[SampleBatch, tuple[DeadLetter, ...]]:
+    """The batch without series whose label sets cannot be read, and a letter that holds those."""
+    unreadable = np.fromiter((isinstance(key, WireError) for key in keys), np.bool_, len(keys))
+    refused = _only(batch, unreadable & (batch.counts > 0))
+    letters = []
+    if len(refused):
+        error = next(key for key in keys if isinstance(key, WireError))
+        detail = f"{error} ({len(refused.series)} such series)"
+        letters.append(DeadLetter("unreadable_labels", detail, refused.encode(), len(refused)))
+    return _only(batch, ~unreadable), tuple(letters)
+
+
+def _only(batch: SampleBatch, series: NDArray[np.bool_]) -> SampleBatch:
+    samples = np.repeat(series, batch.counts)
+    return SampleBatch(
+        batch.origin,
+        tuple(batch.series[index] for index in np.flatnonzero(series).tolist()),
+        batch.counts[series],
+        batch.timestamps_ms[samples],
+        batch.values[samples],
+    )
+
+
+def _schema_of(payload: bytes) -> int | None:
+    """The schema version that a payload claims, if it has the shape of one."""
+    try:
+        fields = msgspec.msgpack.decode(payload[:-CRC_BYTES])
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    version = fields[0] if isinstance(fields, list) and fields else None
+    return version if isinstance(version, int) else None
+
+
+def _dead(entry: Entry, reason: str, detail: str) -> Settle:
+    return Settle(dead=(DeadLetter(reason, detail, entry.payload, entry.samples),))
