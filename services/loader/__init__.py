@@ -1,0 +1,1 @@
+"""Writes line protocol to InfluxDB and sorts its answers into verdicts."""

@@ -1,0 +1,54 @@
+"""``python -m services.loader``: the loader as a process."""
+
+from __future__ import annotations
+
+from common.errors import ConfigError, SinkError
+from common.exit_codes import ExitCode
+from common.keys import POINTS, Keys
+from common.redis_client import connect
+from common.service import Service, run
+from common.windows import WindowSet
+from common.wiring import lease_check, open_stream, run_stage
+from services.loader.influx import InfluxSink
+from services.loader.load import LoadHandler
+from services.loader.watermark import WatermarkKeeper, WatermarkReader
+
+
+def main(service: Service) -> ExitCode:
+    """Load points until the service stops."""
+    load = service.settings.load
+    try:
+        sink = InfluxSink(load.influxdb, connections=load.connections)
+    except SinkError as error:
+        raise ConfigError(str(error)) from None
+    stream = open_stream(service.settings, "loader", POINTS)
+    handler = LoadHandler(
+        load,
+        sink,
+        service.telemetry,
+        stopping=service.stop.is_set,
+        tick=service.tick,
+        still_ours=lease_check(stream),
+    )
+    keeper = watermark_keeper(service, sink)
+    keeper.start()
+    return run_stage(service, stream, handler)
+
+
+def watermark_keeper(service: Service, sink: InfluxSink) -> WatermarkKeeper:
+    """The thread that keeps the loaded watermarks in the sink."""
+    pipeline, load = service.settings.pipeline, service.settings.load
+    redis = connect(pipeline.redis_url, pipeline.redis_password.get_secret_value() or None)
+    return WatermarkKeeper(
+        WindowSet(redis, Keys(pipeline.redis_namespace)),
+        WatermarkReader(load.influxdb),
+        sink,
+        {name: tier.bucket for name, tier in load.tiers.items()},
+        service.telemetry,
+        service.stop,
+        every_seconds=pipeline.watermark_seconds,
+    )
+
+
+if __name__ == "__main__":
+    run("loader", main)

@@ -1,0 +1,176 @@
+"""What an answer of the sink means: status, headers and body to one of a few outcomes.
+
+The table is complete: whatever a server, a proxy or a captive portal may answer has a meaning, and
+only ``204 No Content`` means that points were written. Words are understood in the form of
+InfluxDB 2 (``{"code", "message"}``) and of 1.x (``{"error"}``). See docs/sink-answers.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+
+from services.loader.retry_after import retry_after_seconds
+
+
+class Kind(Enum):
+    """What to do about an answer; the value is a metric label."""
+
+    WRITTEN = "written"  # every point is in the sink
+    POINTS = "points"  # some points are refused: isolate them
+    RETENTION = "retention"  # some points are older than the sink keeps: drop them
+    TOO_LARGE = "too_large"  # halve
+    UNREADABLE = "unreadable"  # the sink could not inflate the body
+    CAPACITY = "capacity"  # a limit of the sink is reached: hold
+    REFUSED = "refused"  # 401, 403: hold
+    MISSING = "missing"  # 404: hold
+    UNEXPECTED = "unexpected"  # nothing a sink answers to a write: hold
+    BUSY = "busy"  # 429, 503: wait
+    FAILED = "failed"  # other 5xx, time-out, no connection: back off
+
+
+ABOUT_POINTS = frozenset({Kind.POINTS, Kind.RETENTION, Kind.TOO_LARGE})
+HOLDS = frozenset({Kind.CAPACITY, Kind.REFUSED, Kind.MISSING, Kind.UNEXPECTED})
+FAILURES = frozenset({Kind.BUSY, Kind.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer, understood.
+
+    ``words`` are the sink's own (or the transport's, if there was no answer). ``cause`` is a short
+    stable word for metrics. ``dropped`` is the number of points the sink says it did not write,
+    ``retry_after_seconds`` the wait it asked for.
+    """
+
+    kind: Kind
+    words: str
+    cause: str = ""
+    status: int | None = None
+    dropped: int | None = None
+    retry_after_seconds: float | None = None
+
+    @property
+    def strains(self) -> bool:
+        """Whether it counts against the circuit; a wait the sink itself named does not."""
+        return self.kind in FAILURES and self.retry_after_seconds is None
+
+
+_PREFIXES = ("failure writing points to database: ", "partial write: ")
+
+# How a reason begins when it speaks of the points, of their age, or of the sink's own limits.
+# Anchored, because reasons quote measurement names and lines, which may say anything.
+_RETENTION = re.compile(
+    r"points beyond retention policy|dropped \d+ points? outside retention policy"
+    r"|shard \d+ is pending deletion"
+)
+_LIMIT = re.compile(r"max-series-per-database|max-values-per-tag")
+_POINTS = re.compile(
+    r"unable to parse |field type conflict|invalid tag key|invalid field name|key contains invalid"
+    r"|input field |max key length exceeded"
+)
+_UNREADABLE = re.compile(
+    r"unable to read data|gzip: |flate: |unexpected EOF|gzipped HTTP body contains"
+)
+# Complaints about the request: no line of it is to blame, so no line may be dead-lettered for them.
+_REQUEST = re.compile(
+    r"database is required|invalid precision|invalid consistency|bucket not found"
+)
+# Limits of hosted servers, which word them in many ways.
+_QUOTA = re.compile(
+    r"\b(cardinality|quota|plan limit|limit exceeded|exceeded limit)\b", re.IGNORECASE
+)
+_QUOTED = re.compile(r'"[^"]*"')
+
+_DROPPED = re.compile(r"dropped=(\d+)(?: for database: \S+ for retention policy: \S+)?\Z")
+
+_WORDS_MAX_CHARS = 500  # of a body that is no sink's
+
+
+def classify(
+    status: int, headers: Mapping[str, str], body: bytes, *, now_seconds: float
+) -> Outcome:
+    """The meaning of an answer.
+
+    ``headers`` must find ``Retry-After`` and ``Date`` whatever their case. ``now_seconds`` is the
+    wall clock, for a ``Retry-After`` that is a date. Never raises.
+    """
+    reason, own = _words(headers, body)
+    words = reason or _phrase(status)
+
+    def outcome(kind: Kind, cause: str = "") -> Outcome:
+        return Outcome(kind, words, cause or kind.value, status)
+
+    if status == HTTPStatus.NO_CONTENT:
+        return outcome(Kind.WRITTEN)
+    if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
+        return _refusal(status, words) if own else outcome(Kind.UNEXPECTED)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return outcome(Kind.TOO_LARGE)
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return outcome(Kind.REFUSED)
+    if status == HTTPStatus.NOT_FOUND:
+        return outcome(Kind.MISSING)
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        wait = retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now_seconds)
+        return Outcome(Kind.BUSY, words, "busy", status, retry_after_seconds=wait)
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        return outcome(Kind.FAILED, "timeout")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if own and _UNREADABLE.match(reason):
+            return outcome(Kind.UNREADABLE)
+        return outcome(Kind.FAILED, "server_error")
+    return outcome(Kind.UNEXPECTED)
+
+
+def _refusal(status: int, words: str) -> Outcome:
+    """A 400 or 422 in a sink's own words."""
+    reason = words
+    for prefix in _PREFIXES:
+        reason = reason.removeprefix(prefix)
+    if _UNREADABLE.match(reason):
+        kind = Kind.UNREADABLE
+    elif _RETENTION.match(reason):
+        kind = Kind.RETENTION
+    elif _LIMIT.match(reason):
+        kind = Kind.CAPACITY
+    elif _POINTS.match(reason):
+        kind = Kind.POINTS
+    elif _REQUEST.match(reason):
+        kind = Kind.UNEXPECTED
+    elif _QUOTA.search(_QUOTED.sub("", reason)):
+        kind = Kind.CAPACITY
+    else:
+        kind = Kind.POINTS
+    found = _DROPPED.search(words)
+    return Outcome(kind, words, kind.value, status, int(found[1]) if found else None)
+
+
+def _words(headers: Mapping[str, str], body: bytes) -> tuple[str, bool]:
+    """What the answer says, and whether it says it as a sink does."""
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, dict):
+        for key in ("message", "error"):
+            if isinstance(said := parsed.get(key), str) and said:
+                return said, True
+    said = headers.get("X-Influxdb-Error")
+    if said:
+        return said, True
+    if location := headers.get("Location"):
+        return f"redirected to {location}"[:_WORDS_MAX_CHARS], False
+    return " ".join(text.split())[:_WORDS_MAX_CHARS], False
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"

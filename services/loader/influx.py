@@ -1,0 +1,165 @@
+"""The client of the sink: bytes in, outcome out.
+
+Bodies are posted as they are through influxdb-client's ``WriteService``; the client's retries are
+off, because a retry is a verdict and the verdict's business is who waits and how long.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import urllib3
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.rest import ApiException
+from influxdb_client.service.write_service import WriteService
+
+from common.errors import SinkError
+from common.settings.load import InfluxSettings
+from services.loader.answers import Kind, Outcome, classify
+
+# A server that is there accepts a connection at once; only its answer may take the full time-out.
+CONNECT_SECONDS = 5.0
+
+# They speak of connections and, at debug, of headers and bodies; what matters of it is in Outcome.
+_LOGGERS = ("influxdb_client", "urllib3")
+
+
+class Sink(Protocol):
+    """What the load handler needs of a sink."""
+
+    def write(self, bucket: str, body: bytes) -> Outcome:
+        """Post one or more gzip members of line protocol (ms). Never raises for an answer."""
+        ...
+
+    def probe(self, bucket: str) -> Outcome:
+        """Ask whether writes to ``bucket`` would be taken, without writing a point."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class InfluxSink:
+    """InfluxDB 2, or 1.x behind the same write path.
+
+    Safe to use from ``connections`` threads at a time; each has a connection of its own, kept open.
+    Raises :class:`SinkError` when no client can be built from the settings.
+    """
+
+    def __init__(
+        self,
+        settings: InfluxSettings,
+        *,
+        connections: int,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        token = settings.token.get_secret_value()
+        # http.client would refuse it too, with the token in the text of its error.
+        if not all("!" <= char <= "~" for char in token.replace(" ", "!")):
+            raise SinkError("load.influxdb.token has characters that no HTTP header can carry")
+        try:
+            self._client = InfluxDBClient(
+                url=settings.url,
+                token=token,
+                org=settings.org,
+                retries=False,
+                ssl_ca_cert=settings.ca_file,
+                connection_pool_maxsize=connections + 2,  # for the probe and the watermark
+            )
+        except (ValueError, OSError) as error:
+            raise SinkError(f"no client for load.influxdb can be built: {error}") from None
+        for name in _LOGGERS:  # building a client sets them to WARNING
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._service = WriteService(self._client.api_client)
+        self._org = settings.org
+        self._timeout_ms = (
+            1000 * min(CONNECT_SECONDS, settings.timeout_seconds),
+            1000 * settings.timeout_seconds,
+        )
+        self._wall_clock = wall_clock
+
+    def write(self, bucket: str, body: bytes) -> Outcome:
+        """Post ``body`` as it is; the outcome of whatever comes of it."""
+        return self._post(bucket, body, content_encoding="gzip")
+
+    def probe(self, bucket: str) -> Outcome:
+        """Post nothing: token, organisation and bucket are looked at before the body is.
+
+        2.7 and 1.x answer 204 to an empty body; 2.0 said 400 "writing requires points", which is as
+        good. Either is :attr:`Kind.WRITTEN`.
+        """
+        outcome = self._post(bucket, b"")
+        if outcome.kind is Kind.POINTS:
+            return Outcome(Kind.WRITTEN, outcome.words, Kind.WRITTEN.value, outcome.status)
+        return outcome
+
+    def close(self) -> None:
+        """Close the client and its connections; harmless when repeated."""
+        self._client.close()
+
+    def _post(self, bucket: str, body: bytes, **headers: Any) -> Outcome:
+        try:
+            response = self._service.post_write(
+                org=self._org,
+                bucket=bucket,
+                body=body,
+                precision="ms",
+                # The body is read here: the client would decode it, and fail on what is not UTF-8.
+                _preload_content=False,
+                _request_timeout=self._timeout_ms,
+                **headers,
+            )
+            try:
+                return self._understand(response.status, response.headers, response.data)
+            finally:
+                response.release_conn()
+        except ApiException as error:
+            if not error.status:  # TLS: there was no answer
+                return _unreachable(error, str(error.reason), "tls")
+            return self._understand(error.status, error.headers, error.body)
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+            return _unreachable(error, str(error))
+
+    def _understand(self, status: int, headers: Any, body: bytes | None) -> Outcome:
+        return classify(status, headers, body or b"", now_seconds=self._wall_clock())
+
+
+# In this order: urllib3 counts a refused connection among the time-outs.
+_FAILURES: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    (
+        (urllib3.exceptions.NewConnectionError, ConnectionRefusedError, socket.gaierror),
+        "no_connection",
+    ),
+    ((urllib3.exceptions.TimeoutError, TimeoutError), "timeout"),
+)
+
+
+def _unreachable(error: BaseException, words: str, otherwise: str = "reset") -> Outcome:
+    """The outcome of a post that got no answer that can be read."""
+    if "CERTIFICATE_VERIFY_FAILED" in words:
+        # Nothing heals that but a person: hold, as with a wrong token.
+        return Outcome(Kind.REFUSED, words, "certificate")
+    causes = _causes(error)
+    if any(isinstance(cause, http.client.LineTooLong) for cause in causes):
+        # http.client reads 64 KiB of a header, and 1.x repeats its words in one, not every version
+        # cutting them. It spoke of points, and halving makes its words shorter.
+        return Outcome(Kind.POINTS, f"an answer too long to be read: {words}", "answer_too_long")
+    for kinds, cause in _FAILURES:
+        if any(isinstance(one, kinds) for one in causes):
+            return Outcome(Kind.FAILED, words, cause)
+    return Outcome(Kind.FAILED, words, otherwise)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and those it was made of: urllib3 keeps them among the arguments."""
+    found = [error]
+    for one in found:
+        inner = [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        found += [i for i in inner if isinstance(i, BaseException) and i not in found]
+    return found

@@ -1,0 +1,39 @@
+"""Retry-After in both of its forms (RFC 9110, section 10.2.3)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+_SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
+
+
+def retry_after_seconds(value: str | None, date: str | None, now_seconds: float) -> float | None:
+    """Seconds to wait, or None if no wait is asked for (absent, past, zero or unreadable).
+
+    ``value`` is the header, ``date`` the answer's own ``Date``: a wait until an instant is reckoned
+    by the clock that named it, or by ``now_seconds`` (ours, since the epoch) where it has none.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if _SECONDS.fullmatch(value):
+        wait = float(value)
+    else:
+        until = _epoch_seconds(value)
+        if until is None:
+            return None
+        theirs = _epoch_seconds(date) if date else None
+        wait = until - (now_seconds if theirs is None else theirs)
+    return wait if wait > 0 else None
+
+
+def _epoch_seconds(value: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(value)
+        if moment.tzinfo is None:  # "-0000": UTC, of an unknown zone
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

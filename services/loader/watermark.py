@@ -1,0 +1,162 @@
+"""The loaded watermark, kept in the sink: where to resume when Redis has lost everything.
+
+Now and then the loader writes, for each lane, up to where everything is settled, as a point of
+``etl_loaded_watermark`` beside the data. A Redis that knows nothing of a lane is told what the sink
+says of it, and the extractor then plans from there; until it has done so, the sink's word is not
+replaced.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import urllib3
+from redis.exceptions import RedisError
+
+from common.errors import SinkError
+from common.keys import split_lane
+from common.settings import InfluxSettings
+from common.telemetry import Telemetry
+from common.windows import LaneStatus, WindowSet
+from services.loader.answers import Kind
+from services.loader.influx import Sink
+
+MEASUREMENT = "etl_loaded_watermark"
+_ANSWER_BYTES_MAX = 1 << 20
+
+
+class WatermarkReader:
+    """Reads the last watermark of a lane by InfluxQL on ``/query``, as 1.x, 2.x and 3 serve it."""
+
+    def __init__(self, settings: InfluxSettings, pool: urllib3.PoolManager | None = None) -> None:
+        token = settings.token.get_secret_value()
+        self._url = f"{settings.url.rstrip('/')}/query"
+        self._headers = {"Authorization": f"Token {token}"} if token else {}
+        self._timeout_seconds = settings.timeout_seconds
+        tls: dict[str, Any] = {"ca_certs": settings.ca_file} if settings.ca_file else {}
+        self._pool = pool or urllib3.PoolManager(retries=False, **tls)
+
+    def read(self, bucket: str, query: str, tier: str) -> int | None:
+        """The lane's watermark in ms, or ``None`` when the sink holds none.
+
+        Raises :class:`SinkError` when the sink cannot be asked or does not say.
+        """
+        asked = (
+            f'SELECT last("value") FROM "{MEASUREMENT}" '
+            f"WHERE \"query\" = '{query}' AND \"tier\" = '{tier}'"
+        )
+        try:
+            response = self._pool.request(
+                "GET",
+                self._url,
+                fields={"db": bucket, "q": asked, "epoch": "ms"},
+                headers=self._headers,
+                timeout=self._timeout_seconds,
+                preload_content=False,
+            )
+            body = response.read(_ANSWER_BYTES_MAX, decode_content=True)
+            response.release_conn()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise SinkError(f"{self._url} cannot be asked for the watermark: {error}") from None
+        if response.status != 200:
+            raise SinkError(f"{self._url} answered {response.status} when asked for the watermark")
+        return parse_watermark(body, self._url)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+
+def parse_watermark(body: bytes, where: str) -> int | None:
+    """The watermark in an answer of ``/query``; raises :class:`SinkError` for anything else."""
+    try:
+        result = json.loads(body)["results"][0]
+        if "error" in result:
+            raise SinkError(f"{where} says: {result['error']}")
+        series = result.get("series")
+        if not series:
+            return None
+        value = float(series[0]["values"][0][1])
+    except RecursionError:
+        raise SinkError(f"{where} gave no InfluxQL answer: too deeply nested") from None
+    except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError) as error:
+        raise SinkError(f"{where} gave no InfluxQL answer: {error!r}") from None
+    if not 0 <= value < 1 << 53:
+        raise SinkError(f"{where} holds the impossible watermark {value}")
+    return int(value)
+
+
+class WatermarkKeeper(threading.Thread):
+    """Takes the watermarks to the sink, and back to a Redis that lost them."""
+
+    def __init__(
+        self,
+        windows: WindowSet,
+        reader: WatermarkReader,
+        sink: Sink,
+        buckets: Mapping[str, str],
+        telemetry: Telemetry,
+        stop: threading.Event,
+        *,
+        every_seconds: float,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(name="watermark", daemon=True)
+        self._windows = windows
+        self._reader = reader
+        self._sink = sink
+        self._buckets = buckets
+        self._telemetry = telemetry
+        self._stopped = stop
+        self._every_seconds = every_seconds
+        self._wall_clock = wall_clock
+        self._written_ms: dict[str, int] = {}
+
+    def run(self) -> None:
+        """One turn after the other until stopped."""
+        while not self._stopped.wait(self._every_seconds):
+            try:
+                self.turn()
+            except (SinkError, RedisError) as error:
+                # Nothing depends on one turn: the next one does what this one could not.
+                self._telemetry.emit("watermark_failed", error=str(error))
+
+    def turn(self) -> None:
+        """Tell Redis what it does not know, then the sink what has changed.
+
+        Raises :class:`SinkError` or :class:`redis.exceptions.RedisError`.
+        """
+        lanes = self._windows.status()
+        known = self._windows.sink_watermarks()
+        for name, lane in lanes.items():
+            bucket = self._buckets.get(lane.tier)
+            if bucket is not None and name not in known:
+                watermark_ms = self._reader.read(bucket, lane.query, lane.tier)
+                self._windows.set_sink_watermark(name, watermark_ms)
+        # Read again: a watermark from before a lane was extended back must never be written.
+        changed = {
+            name: lane
+            for name, lane in self._windows.status().items()
+            if lane.reconciled and self._written_ms.get(name) != lane.loaded_watermark_ms
+        }
+        for tier in {lane.tier for lane in changed.values()} & self._buckets.keys():
+            self._write(
+                self._buckets[tier], {n: lane for n, lane in changed.items() if lane.tier == tier}
+            )
+
+    def _write(self, bucket: str, lanes: Mapping[str, LaneStatus]) -> None:
+        now_ms = int(self._wall_clock() * 1000)
+        lines = "".join(
+            f"{MEASUREMENT},query={query},tier={tier} value={lane.loaded_watermark_ms}.0 {now_ms}\n"
+            for name, lane in lanes.items()
+            for query, tier in [split_lane(name)]
+        )
+        outcome = self._sink.write(bucket, gzip.compress(lines.encode(), 1, mtime=0))
+        if outcome.kind is not Kind.WRITTEN:
+            raise SinkError(f"the watermark was not written: {outcome.words}")
+        self._written_ms |= {name: lane.loaded_watermark_ms for name, lane in lanes.items()}
