@@ -1,0 +1,110 @@
+"""The ``requests`` session that Prometheus is asked through: credentials, TLS, kept connections."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from common.settings.secrets import read_secret
+
+
+class SecretText(Protocol):
+    """A text that is not shown by accident."""
+
+    def get_secret_value(self) -> str:
+        """The text itself."""
+
+
+class SourceAuth(Protocol):
+    """How we show Prometheus who we are, and check who it is (``AuthSettings``)."""
+
+    @property
+    def username(self) -> str | None:
+        """User of basic authentication."""
+
+    @property
+    def password(self) -> SecretText:
+        """Password of basic authentication."""
+
+    @property
+    def password_file(self) -> str | None:
+        """File that holds the password."""
+
+    @property
+    def bearer_token(self) -> SecretText:
+        """Token, empty if none is used."""
+
+    @property
+    def bearer_token_file(self) -> str | None:
+        """File that holds the token."""
+
+    @property
+    def ca_file(self) -> str | None:
+        """Authorities that may vouch for the server; None = those of the system."""
+
+    @property
+    def cert_file(self) -> str | None:
+        """Our client certificate."""
+
+    @property
+    def key_file(self) -> str | None:
+        """The key of our client certificate, where it is not in the same file."""
+
+    @property
+    def verify(self) -> bool:
+        """Whether the server's certificate is checked."""
+
+
+def source_session(auth: SourceAuth) -> requests.Session:
+    """A session with ``auth`` that keeps its connections and asks for uncompressed answers.
+
+    Compressing costs Prometheus four times what it costs to answer.
+    """
+    session = requests.Session()
+    session.auth = _Credentials(auth)
+    session.verify = auth.ca_file or auth.verify
+    if not session.verify:
+        # It was asked for; a warning would come with every request.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    if auth.cert_file:
+        session.cert = (auth.cert_file, auth.key_file) if auth.key_file else auth.cert_file
+    session.headers["Accept-Encoding"] = "identity"
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=4, max_retries=0)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+class _Credentials(AuthBase):
+    """Adds the ``Authorization`` header.
+
+    Secret files are read for each request, because tokens are renewed while we run. Always set, so
+    that ``requests`` does not look for a password in ``~/.netrc``.
+    """
+
+    def __init__(self, auth: SourceAuth) -> None:
+        self._auth = auth
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        auth = self._auth
+        # Headers are sent as Latin-1, but Prometheus reads UTF-8.
+        if token := _current(auth.bearer_token_file, auth.bearer_token):
+            request.headers["Authorization"] = f"Bearer {token}".encode().decode("latin-1")
+        elif auth.username is not None:
+            password = _current(auth.password_file, auth.password)
+            request = HTTPBasicAuth(auth.username.encode(), password.encode())(request)
+        return request
+
+
+def _current(file: str | None, known_from_start: SecretText) -> str:
+    if file is None:
+        return known_from_start.get_secret_value()
+    try:
+        return read_secret(file)
+    except ValueError:
+        # Half-way through being replaced, perhaps: the one we began with may still do.
+        return known_from_start.get_secret_value()

@@ -1,0 +1,102 @@
+"""What Prometheus' refusals mean for us: one of the project's source errors for each answer.
+
+Statuses and error types are those of ``web/api/v1/api.go`` of Prometheus 2.x and 3.x; the texts
+that mark a query as too large also cover Thanos, Mimir and VictoriaMetrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from common.errors import (
+    QueryRejected,
+    QueryTooLarge,
+    SourceError,
+    SourceRefused,
+    SourceUnavailable,
+)
+
+# A smaller time range helps with these, whatever status and type they come with.
+_TOO_LARGE = (
+    "too many samples",
+    "too many points",
+    "exceeded maximum resolution",
+    "-search.max",
+    "exceeds the limit",
+    "exceeded the maximum",
+)
+# Execution errors that speak of the storage behind the query, not of the query.
+_STORAGE_FAILURES = ("expanding series:", "context canceled", "context deadline exceeded")
+
+
+def snippet(body: bytes | str, limit: int = 160) -> str:
+    """The beginning of an answer, fit for one line of a message."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    return repr(text[:limit]) + ("…" if len(text) > limit else "")
+
+
+def reported_error(
+    error_type: str,
+    text: str,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> SourceError:
+    """The error for an answer in Prometheus' own form, ``{"status": "error", …}``."""
+    message = f"answered {error_type or 'error'}: {text or 'no reason given'}"
+    if any(mark in text for mark in _TOO_LARGE):
+        return QueryTooLarge(message)
+    # Waiting in the queue for other queries says nothing about the size of this one.
+    if error_type == "timeout" and "query queue" not in text:
+        return QueryTooLarge(message)
+    if (
+        status >= 500
+        or error_type in ("timeout", "canceled", "internal", "unavailable")
+        or any(mark in text for mark in _STORAGE_FAILURES)
+    ):
+        return SourceUnavailable(message, retry_after(headers or {}))
+    return QueryRejected(message)
+
+
+def status_error(status: int, headers: Mapping[str, str]) -> SourceError | None:
+    """The error that a status alone stands for, or None where the body has the say."""
+    if status in (401, 403, 407):
+        return SourceRefused(
+            f"answered {status}: it does not accept our credentials (extract.auth)"
+        )
+    if 300 <= status < 400:
+        # Following it could hand our credentials to another host.
+        target = headers.get("Location", "nowhere")
+        return SourceRefused(
+            f"answered {status}, a redirect to {snippet(target)}: "
+            "set extract.prometheus_url to the final address"
+        )
+    if status in (404, 405, 410):
+        return SourceRefused(
+            f"answered {status}: there is no Prometheus query API at this address "
+            "(extract.prometheus_url)"
+        )
+    if status == 429:
+        return SourceUnavailable(f"answered {status}: too many requests", retry_after(headers))
+    return None
+
+
+def unexplained_error(status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
+    """The error for an answer that is neither a success nor in Prometheus' own form."""
+    return SourceUnavailable(f"answered {status} with {snippet(body)}", retry_after(headers))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait that the server asks for (RFC 9110, section 10.2.3), or None.
+
+    A date is measured against the answer's own ``Date``: the local clock may be wrong.
+    """
+    asked = headers.get("Retry-After", "").strip()
+    if asked.isascii() and asked.isdigit():
+        return float(asked)
+    try:
+        until = parsedate_to_datetime(asked)
+        now = parsedate_to_datetime(headers.get("Date", ""))
+        return max(0.0, (until - now).total_seconds())
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,226 @@
+"""Grouping the series of a window into raw entries of a good size.
+
+Without relabelling, two series of an answer are two series at the sink, and they are grouped as
+they come. Relabelling can make them one; what collides must then meet in one entry, because that is
+where the collision is settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.batch import Origin, SampleBatch
+from common.errors import QueryTooLarge
+from services.extractor.blocks import SeriesBlock
+from services.extractor.seen import SeenIdentities, fingerprints
+
+# From a query's kind and name and its label sets to what each becomes at the sink: a series key, or
+# anything else than bytes for a series that never gets there (``SeriesEncoder.keys``).
+Identities = Callable[[str, str, Sequence[bytes]], Sequence[object]]
+
+# Label sets of one entry, before compression: long labels must not make an entry huge.
+ENTRY_LABEL_BYTES = 16 << 20
+# What is held when a window has to be grouped as a whole: 16 bytes for each sample, and the labels.
+MAX_GROUPED_SAMPLES = 2_000_000
+MAX_GROUPED_LABEL_BYTES = 64 << 20
+# Series that are remembered while a window streams by, 8 bytes each.
+MAX_IDENTITIES = 2_000_000
+
+
+class CollisionAcrossEntries(Exception):
+    """A series collides with one whose entry was already handed out.
+
+    The window must be begun anew, ``grouped``; nothing that was handed out may be used.
+    """
+
+
+class EntryBuilder:
+    """Turns the blocks of a window into entries of at most ``entry_samples`` samples.
+
+    Series stay whole where they fit; one that is longer is cut in time. With ``identities``, series
+    of equal identity share an entry; together they are cut in time, all at the same times, if they
+    are longer than an entry (samples of one timestamp stay together even if they exceed it).
+    """
+
+    def __init__(
+        self,
+        entry_samples: int,
+        identities: Identities | None = None,
+        *,
+        entry_label_bytes: int = ENTRY_LABEL_BYTES,
+        max_grouped_samples: int = MAX_GROUPED_SAMPLES,
+        max_grouped_label_bytes: int = MAX_GROUPED_LABEL_BYTES,
+        max_identities: int = MAX_IDENTITIES,
+    ) -> None:
+        self._entry_samples = entry_samples
+        self._entry_label_bytes = entry_label_bytes
+        self._identities = identities
+        self._max_grouped_samples = max_grouped_samples
+        self._max_grouped_label_bytes = max_grouped_label_bytes
+        self._max_identities = max_identities
+
+    def __call__(
+        self, blocks: Iterable[SeriesBlock], origin: Origin, *, grouped: bool = False
+    ) -> Iterator[SampleBatch]:
+        """The entries of a window, each handed out as soon as it is full.
+
+        Streams: it holds one entry, and raises :class:`CollisionAcrossEntries` when that was not
+        enough. With ``grouped`` it holds the whole window, and raises
+        :class:`~common.errors.QueryTooLarge` when that does not fit.
+        """
+        entries = _Entries(origin, self._entry_samples, self._entry_label_bytes)
+        if self._identities is None:
+            for block in blocks:
+                yield from entries.add_each(block)
+        elif grouped:
+            for group in self._groups(blocks, origin, self._identities):
+                yield from entries.add_whole(group)
+        else:
+            entries.seen = SeenIdentities(self._max_identities)
+            for block in blocks:
+                keys = self._identities(origin.kind, origin.query, block.series)
+                yield from entries.add_each(block, fingerprints(keys))
+        yield from entries.flush()
+
+    def _groups(
+        self, blocks: Iterable[SeriesBlock], origin: Origin, identities: Identities
+    ) -> Iterator[SeriesBlock]:
+        """The series of the window, those of one identity together."""
+        samples = label_bytes = 0
+        groups: dict[object, list[SeriesBlock]] = {}
+        for block in blocks:
+            samples += len(block)
+            label_bytes += _label_bytes(block)
+            if samples > self._max_grouped_samples or label_bytes > self._max_grouped_label_bytes:
+                raise QueryTooLarge(
+                    f"series that relabelling joins lie far apart in more than "
+                    f"{self._max_grouped_samples} samples of {origin.query}"
+                )
+            ends = np.cumsum(block.counts)
+            for index, key in enumerate(identities(origin.kind, origin.query, block.series)):
+                # A series without identity stands for itself.
+                name = key if isinstance(key, bytes) else object()
+                groups.setdefault(name, []).append(block.part(index, index + 1, ends))
+        for parts in groups.values():
+            yield SeriesBlock.join(parts)
+
+
+class _Entries:
+    """Fills one entry after the other."""
+
+    def __init__(self, origin: Origin, entry_samples: int, entry_label_bytes: int) -> None:
+        self.seen: SeenIdentities | None = None
+        self._origin = origin
+        self._entry_samples = entry_samples
+        self._entry_label_bytes = entry_label_bytes
+        # The series that was taken last, into whichever entry.
+        self._last_series = b""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parts: list[SeriesBlock] = []
+        self._prints: list[NDArray[np.int64]] = []
+        self._samples = 0
+        self._label_bytes = 0
+
+    def add_each(
+        self, block: SeriesBlock, prints: NDArray[np.int64] | None = None
+    ) -> Iterator[SampleBatch]:
+        """Take the series of ``block``, as many into each entry as fit."""
+        sample_ends = np.cumsum(block.counts)
+        label_ends = np.cumsum([len(labels) for labels in block.series])
+        first = 0
+        while first < len(block.series):
+            sample_room = self._entry_samples - self._samples
+            label_room = self._entry_label_bytes - self._label_bytes
+            last = min(
+                _that_fit(sample_ends, first, sample_room), _that_fit(label_ends, first, label_room)
+            )
+            if last == first and self._parts:
+                yield from self.flush()
+                continue
+            # One that no entry can hold is taken alone, to be cut.
+            last = max(last, first + 1)
+            part = block.part(first, last, sample_ends)
+            part_prints = _NO_PRINTS if prints is None else prints[first:last]
+            self._check(part, part_prints)
+            yield from self._take(part, part_prints)
+            first = last
+
+    def add_whole(self, group: SeriesBlock) -> Iterator[SampleBatch]:
+        """Take ``group`` into one entry, or cut it in time if it is longer than an entry."""
+        if (
+            self._samples + len(group) > self._entry_samples
+            or self._label_bytes + _label_bytes(group) > self._entry_label_bytes
+        ):
+            yield from self.flush()
+        yield from self._take(group, _NO_PRINTS)
+
+    def flush(self) -> Iterator[SampleBatch]:
+        """Hand out the entry that is being filled, if it holds anything."""
+        if not self._parts:
+            return
+        entry = SeriesBlock.join(self._parts)
+        if self.seen is not None:
+            self.seen.add(np.concatenate(self._prints))
+        self._begin()
+        yield SampleBatch(
+            self._origin, entry.series, entry.counts, entry.timestamps_ms, entry.values
+        )
+
+    def _check(self, part: SeriesBlock, prints: NDArray[np.int64]) -> None:
+        if self.seen is None:
+            return
+        # A long series goes on in the next entry: it does not collide with itself.
+        goes_on = part.series[0] == self._last_series
+        if self.seen.any(prints[1:] if goes_on else prints):
+            raise CollisionAcrossEntries
+        self._last_series = part.series[-1]
+
+    def _take(self, block: SeriesBlock, prints: NDArray[np.int64]) -> Iterator[SampleBatch]:
+        if len(block) <= self._entry_samples:
+            self._put(block, prints)
+            return
+        for piece in _cut_in_time(block, self._entry_samples):
+            yield from self.flush()
+            self._put(piece, prints)
+
+    def _put(self, block: SeriesBlock, prints: NDArray[np.int64]) -> None:
+        self._parts.append(block)
+        self._prints.append(prints)
+        self._samples += len(block)
+        self._label_bytes += _label_bytes(block)
+
+
+_NO_PRINTS = np.empty(0, np.int64)
+
+
+def _label_bytes(block: SeriesBlock) -> int:
+    return sum(map(len, block.series))
+
+
+def _that_fit(ends: NDArray[np.int64], first: int, room: int) -> int:
+    """Up to where the items from ``first`` on fit into ``room``; ``ends`` are running sums."""
+    begin = int(ends[first - 1]) if first else 0
+    return max(first, int(np.searchsorted(ends, begin + room, "right")))
+
+
+def _cut_in_time(block: SeriesBlock, samples: int) -> Iterator[SeriesBlock]:
+    """Pieces of at most ``samples`` samples, all series cut at the same times.
+
+    Samples of one timestamp are not parted, even if they are more.
+    """
+    times_ms = np.sort(block.timestamps_ms)
+    first = 0
+    while first < len(times_ms):
+        last = len(times_ms)
+        if last - first > samples:
+            last = int(np.searchsorted(times_ms, times_ms[first + samples], "left"))
+        if last == first:
+            last = int(np.searchsorted(times_ms, times_ms[first], "right"))
+        later = block.timestamps_ms >= times_ms[first]
+        yield block.where(later & (block.timestamps_ms <= times_ms[last - 1]))
+        first = last

@@ -1,0 +1,208 @@
+"""One HTTP request to the source, and the body of its answer in chunks as they arrive."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urlencode
+
+import requests
+import urllib3
+
+from common.errors import SourceError, SourceRefused, SourceUnavailable
+from services.extractor.source_errors import (
+    reported_error,
+    snippet,
+    status_error,
+    unexplained_error,
+)
+
+# Some servers and proxies refuse longer request lines; shorter queries stay readable in their logs.
+LONGEST_URL_BYTES = 2_000
+READ_BYTES = 256 << 10
+# What must arrive within the time-out, again and again, or the answer is given up: one that drips
+# would hold its window for ever.
+LEAST_PACE_BYTES = 64 << 10
+ERROR_BODY_BYTES = 64 << 10
+# The server's own time-out comes first, so that it is the server that says why.
+ANSWER_MARGIN_SECONDS = 2.0
+
+
+class AnswerTooSlow(SourceUnavailable):
+    """The request was taken, but no answer began in time: the server hangs, or works too long."""
+
+
+class Transport:
+    """Sends requests through a session. Not safe for several threads.
+
+    Raises source errors whose messages name the URL, the query and what was answered.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        session: requests.Session,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._base_url = base_url
+        self._session = session
+        self._monotonic = monotonic
+
+    @contextmanager
+    def asking(
+        self, path: str, params: Mapping[str, str], timeout_seconds: float
+    ) -> Iterator[Iterator[bytes]]:
+        """The body of a successful answer, in chunks; only inside the context.
+
+        Source errors raised inside the context, by a decoder for instance, are told with the URL
+        and the query too.
+
+        Raises :class:`AnswerTooSlow` when no answer began in time.
+        """
+        url = f"{self._base_url}/{path}"
+        try:
+            response = self._send(url, params, timeout_seconds)
+            try:
+                chunks = self._chunks(response, timeout_seconds)
+                if response.status_code != 200:
+                    raise _error_of(response, chunks)
+                yield chunks
+            finally:
+                # Gives the connection back if the body was read to its end, else closes it.
+                response.close()
+        except SourceError as error:
+            query = f", asked for {snippet(params['query'], 400)}" if "query" in params else ""
+            error.args = (f"Prometheus at {url} {error}{query}",)
+            raise
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._session.close()
+
+    def _send(
+        self, url: str, params: Mapping[str, str], timeout_seconds: float
+    ) -> requests.Response:
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return self._request(url, params, timeout_seconds)
+            except requests.ConnectTimeout:
+                raise SourceUnavailable(
+                    f"cannot be reached: no connection within {timeout_seconds:g} s"
+                ) from None
+            except requests.ReadTimeout:
+                raise AnswerTooSlow(
+                    f"did not answer within {timeout_seconds + ANSWER_MARGIN_SECONDS:g} s"
+                ) from None
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                # The server may have closed a kept connection just when we took it up.
+                if attempts > 1 or not isinstance(_root_of(error), _STALE):
+                    raise _unreachable(error) from None
+
+    def _request(
+        self, url: str, params: Mapping[str, str], timeout_seconds: float
+    ) -> requests.Response:
+        long = len(url) + len(urlencode(params)) > LONGEST_URL_BYTES
+        return self._session.request(
+            "POST" if long else "GET",
+            url,
+            params=None if long else params,
+            data=params if long else None,
+            timeout=(timeout_seconds, timeout_seconds + ANSWER_MARGIN_SECONDS),
+            # A redirect could take our credentials to another host.
+            allow_redirects=False,
+            stream=True,
+            # Said again for each request, or an environment variable would come first.
+            verify=self._session.verify,
+        )
+
+    def _chunks(self, response: requests.Response, timeout_seconds: float) -> Iterator[bytes]:
+        """The body, checked to be as long as its Content-Length or chunked encoding says."""
+        encoded = response.headers.get("Content-Encoding", "identity") != "identity"
+        received_bytes, waited_seconds = 0, 0.0
+        while True:
+            before = self._monotonic()
+            try:
+                piece = response.raw.read1(READ_BYTES, decode_content=encoded)
+            except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+                raise SourceUnavailable(
+                    f"broke off in the middle of its answer: {_words(_root_of(error))}"
+                ) from None
+            if not piece:
+                return
+            received_bytes += len(piece)
+            waited_seconds += self._monotonic() - before
+            if received_bytes >= LEAST_PACE_BYTES:
+                received_bytes, waited_seconds = 0, 0.0
+            elif waited_seconds > timeout_seconds:
+                raise SourceUnavailable(
+                    f"sent no more than {received_bytes} bytes of its answer within "
+                    f"{timeout_seconds:g} s"
+                )
+            yield piece
+
+
+def read_all(chunks: Iterator[bytes], limit_bytes: int) -> bytes:
+    """A whole body, cut off at the first chunk past ``limit_bytes``."""
+    pieces, size = [], 0
+    for chunk in chunks:
+        pieces.append(chunk)
+        size += len(chunk)
+        if size > limit_bytes:
+            break
+    return b"".join(pieces)
+
+
+def _error_of(response: requests.Response, chunks: Iterator[bytes]) -> SourceError:
+    """What an answer means that is no success."""
+    status, headers = response.status_code, response.headers
+    if error := status_error(status, headers):
+        return error
+    body = read_all(chunks, ERROR_BODY_BYTES)
+    try:
+        answer = json.loads(body)
+        reported = answer["status"] == "error"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        reported = False
+    if reported:
+        return reported_error(
+            str(answer.get("errorType", "")), str(answer.get("error", "")), status, headers
+        )
+    if status == 504:
+        return AnswerTooSlow("did not answer the proxy before it in time (504)")
+    return unexplained_error(status, headers, body)
+
+
+_STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+
+
+def _unreachable(error: Exception) -> SourceError:
+    root = _root_of(error)
+    words = _words(root)
+    if isinstance(root, ssl.SSLError) and "certificate" in words.lower():
+        return SourceRefused(f"cannot be trusted, or does not trust us: {words} (extract.auth)")
+    return SourceUnavailable(f"cannot be reached: {words}")
+
+
+def _root_of(error: BaseException) -> BaseException:
+    """The first cause, below the layers that requests and urllib3 put around it."""
+    seen = []
+    while error not in seen:
+        seen.append(error)
+        # Not __context__: it may be what our caller was handling.
+        inside = [getattr(error, "reason", None), *error.args[:2], error.__cause__]
+        error = next((cause for cause in inside if isinstance(cause, BaseException)), error)
+    return error
+
+
+def _words(error: BaseException) -> str:
+    words = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
+    # urllib3 begins its messages with the object that they are about.
+    words = re.sub(r"^<?[\w.]+(?:\([^)]*\)| object at \w+>): ", "", words)
+    return " ".join(words.split()) or type(error).__name__

@@ -1,0 +1,105 @@
+"""What has to be extracted: how far each lane may be planned, and in which pieces.
+
+Pure arithmetic on milliseconds; :mod:`common.windows` keeps the result.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from common.durations import parse_duration_ms
+from common.settings import Query, Settings
+from common.windows import Lane, Window
+
+HOT = "hot"
+
+# How far Prometheus looks back for the latest sample of a series (its default).
+LOOKBACK_MS = 300_000
+
+# A range selector's range, `[5m]`, or a subquery's, `[1h:1m]`. What looks like one inside a label's
+# value only makes the bound larger.
+_RANGE = re.compile(r"\[\s*((?:[0-9]+(?:ms|[smhdwy]))+)\s*(?::[^\]]*)?\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one lane is planned.
+
+    ``step_ms``: every bound is a multiple of it. ``live_ms``: how far back from its head a lane is
+    live. ``longest_ms``: the longest window of a class.
+    """
+
+    lane: Lane
+    query: Query
+    step_ms: int
+    settle_ms: int
+    lookback_ms: int
+    live_ms: int
+    catchup_ms: int
+
+    def head_ms(self, now_ms: int) -> int:
+        """The last aligned instant whose samples have settled at Prometheus' time ``now_ms``."""
+        return floor_to(now_ms - self.settle_ms, self.step_ms)
+
+    def origin_ms(self, now_ms: int, lowest_ms: int | None) -> int:
+        """Where a lane that was never planned begins.
+
+        Not before Prometheus' lowest timestamp: there is nothing to miss there.
+        """
+        origin = floor_to(now_ms - self.lookback_ms, self.step_ms)
+        if lowest_ms is not None:
+            origin = max(origin, floor_to(min(lowest_ms, now_ms) - 1, self.step_ms))
+        return min(origin, self.head_ms(now_ms))
+
+    def longest_ms(self, window_class: str) -> int:
+        """The longest window of ``window_class``."""
+        return self.live_ms if window_class == "live" else self.catchup_ms
+
+    def middle_ms(self, window: Window) -> int | None:
+        """Where to split a window that is too large; ``None`` when it is one step already."""
+        steps = (window.end_ms - window.start_ms) // self.step_ms
+        return window.start_ms + steps // 2 * self.step_ms if steps > 1 else None
+
+    def gone_until_ms(self, window: Window, origin_ms: int, lowest_ms: int | None) -> int | None:
+        """Up to where this window's source is gone, given Prometheus' lowest timestamp.
+
+        A rule needs the samples of its whole range: what is evaluated where a part of them has
+        been deleted is not what it was. Before the lane's origin nothing was promised.
+        """
+        if lowest_ms is None or lowest_ms <= origin_ms + self.step_ms:
+            return None
+        reach_ms = 0 if self.query.kind == "select" else reach_of(self.query.text)
+        # Samples at the lowest timestamp itself are there: the bound is exclusive for them.
+        bound = floor_to(lowest_ms - 1 + reach_ms, self.step_ms)
+        return min(bound, window.end_ms) if bound > window.start_ms else None
+
+
+def floor_to(time_ms: int, step_ms: int) -> int:
+    """The last multiple of ``step_ms`` at or before ``time_ms``."""
+    return time_ms // step_ms * step_ms
+
+
+def reach_of(expr: str) -> int:
+    """How far before its evaluation time a PromQL expression can look, in ms (an upper bound)."""
+    return LOOKBACK_MS + sum(parse_duration_ms(found) for found in _RANGE.findall(expr))
+
+
+def plans_of(settings: Settings) -> list[Plan]:
+    """One plan for each query, in the order of the configuration."""
+    extract = settings.extract
+    return [
+        Plan(
+            lane=Lane(query.name, HOT, query.kind, query.fingerprint(HOT)),
+            query=query,
+            step_ms=query.step_ms,
+            settle_ms=round(extract.settle_seconds * 1000),
+            lookback_ms=round(extract.initial_lookback_seconds * 1000),
+            live_ms=max(
+                query.step_ms,
+                floor_to(round(extract.live_window_max_seconds * 1000), query.step_ms),
+            ),
+            catchup_ms=extract.catchup_window_samples * query.step_ms,
+        )
+        for query in extract.queries
+    ]
