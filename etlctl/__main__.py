@@ -1,0 +1,65 @@
+"""``etlctl``: the operator's command. Documented in docs/etlctl.md."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+from redis.exceptions import RedisError
+
+from common.errors import ConfigError, EtlError, SinkError, SourceError
+from common.exit_codes import ExitCode
+from etlctl.config_command import config_app
+from etlctl.dead_letters_command import dead_letters_app
+from etlctl.demo_command import demo
+from etlctl.output import remark
+from etlctl.status_command import status
+from etlctl.times import BadTime
+from etlctl.verify_command import verify
+
+app = typer.Typer(
+    name="etlctl",
+    help="Operate the pipeline: Prometheus → Redis Streams → InfluxDB.",
+    no_args_is_help=True,
+    add_completion=False,
+    # An operator gets one sentence, never a traceback.
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(config_app, name="config")
+app.add_typer(dead_letters_app, name="dead-letters")
+app.command("verify")(verify)
+app.command("status")(status)
+app.command("demo")(demo)
+
+
+def exit_code_of(error: Exception) -> ExitCode:
+    """What the process ends with when a command raises ``error``."""
+    if isinstance(error, ConfigError | BadTime):
+        return ExitCode.CONFIG
+    if isinstance(error, SourceError | SinkError | RedisError):
+        return ExitCode.DEPENDENCY
+    return ExitCode.ERROR
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit; an error is one line for each problem on stderr."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="etlctl")
+    except (EtlError, RedisError) as error:
+        what = f"Redis cannot be asked: {error}" if isinstance(error, RedisError) else str(error)
+        for line in what.splitlines():
+            remark(f"etlctl: {line}")
+        sys.exit(exit_code_of(error))
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python would complain while flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.ERROR)
+    sys.exit(ExitCode.OK)
+
+
+if __name__ == "__main__":
+    main()

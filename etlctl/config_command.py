@@ -1,0 +1,55 @@
+"""``etlctl config``: look at the configuration without starting anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import typer
+import yaml
+
+from common.errors import ConfigError
+from common.exit_codes import ExitCode
+from common.settings import DEFAULT_PATH, advice, effective, load_settings
+from etlctl.options import AsJson, ConfigFile
+from etlctl.output import print_json, remark
+
+config_app = typer.Typer(
+    help="Look at the configuration.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@config_app.callback()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config_app.command("check")
+def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Validate the configuration and all its secrets, and print what is in force.
+
+    Secrets are masked. Ends with 2 and one line for each problem if there are any.
+    """
+    file = config or Path(os.environ.get("ETL_CONFIG") or DEFAULT_PATH)
+    try:
+        settings = load_settings(file)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        print_json({"file": str(file), "valid": False, "problems": list(error.problems)})
+        raise typer.Exit(ExitCode.CONFIG) from None
+    words = advice(settings)
+    if as_json:
+        print_json(
+            {
+                "file": str(file),
+                "valid": True,
+                "advice": list(words),
+                "settings": effective(settings),
+            }
+        )
+        return
+    typer.echo(yaml.safe_dump(effective(settings), sort_keys=False, allow_unicode=True), nl=False)
+    for sentence in words:
+        remark(f"note: {sentence}")
+    remark(f"{file} is valid: {len(settings.extract.queries)} queries")

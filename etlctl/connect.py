@@ -1,0 +1,52 @@
+"""Connections to the pipeline's Redis, source and sink, as the settings say."""
+
+from __future__ import annotations
+
+import requests
+from redis import Redis
+from requests.auth import AuthBase
+from requests.models import PreparedRequest
+
+from common.keys import Keys
+from common.redis_client import connect
+from common.settings import PipelineSettings, Settings, TierName
+from etlctl.verify.sink import Sink
+from etlctl.verify.source import Source
+from services.extractor.http_session import source_session
+
+
+class _NoAuth(AuthBase):
+    """Keeps requests from looking for credentials in a .netrc file."""
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        return request
+
+
+def redis_of(pipeline: PipelineSettings) -> tuple[Redis, Keys]:
+    """A client (nothing is sent yet) and the key names of this pipeline."""
+    password = pipeline.redis_password.get_secret_value() or None
+    return connect(pipeline.redis_url, password), Keys(pipeline.redis_namespace)
+
+
+def source_of(settings: Settings) -> Source:
+    """Prometheus, with the credentials that the extractor uses."""
+    extract = settings.extract
+    return Source(extract.prometheus_url, source_session(extract.auth), extract.timeout_seconds)
+
+
+def sink_of(settings: Settings, tier: TierName) -> Sink:
+    """InfluxDB, with the loader's token; the database of a tier is named as its bucket."""
+    influxdb = settings.load.influxdb
+    session = requests.Session()
+    session.auth = _NoAuth()
+    if influxdb.ca_file:
+        session.verify = influxdb.ca_file
+        # Else requests would let REQUESTS_CA_BUNDLE take its place.
+        session.trust_env = False
+    return Sink(
+        influxdb.url,
+        settings.load.tiers[tier].bucket,
+        session,
+        influxdb.token.get_secret_value() or None,
+        influxdb.timeout_seconds,
+    )

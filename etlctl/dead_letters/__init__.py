@@ -1,0 +1,1 @@
+"""What ``etlctl dead-letters`` does with dead letters."""

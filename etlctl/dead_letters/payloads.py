@@ -1,0 +1,163 @@
+"""Payloads of dead letters: fetched in pages, and made readable."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from redis import Redis
+
+from common.batch import SampleBatch
+from common.dead_letters import Letter
+from common.errors import WireError
+from common.keys import Keys
+from etlctl.times import rfc3339
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_WBITS = 31  # 15, and 16 for gzip's header
+# A payload is half a megabyte at most, in a pipeline that works as it should.
+_PAGE_LETTERS = 50
+# Far above what the transformer writes into one entry, far below what a machine holds.
+_MAX_INFLATED_BYTES = 256 << 20
+
+_HEX_COLUMNS = 16
+_SHOWN_BYTES = 512
+_SHOWN_SERIES = 10
+
+
+def with_payloads(
+    redis: Redis, keys: Keys, letters: Iterable[Letter]
+) -> Iterator[tuple[Letter, bytes | None]]:
+    """Each letter and its payload as it is kept; None where there is none (any more).
+
+    Raises :class:`redis.exceptions.RedisError` when the server cannot be asked.
+    """
+    remaining = iter(letters)
+    prefix = keys.payload("")
+    while page := list(islice(remaining, _PAGE_LETTERS)):
+        # A foreign letter could name any key; only payloads are read.
+        names = [letter.payload_key for letter in page]
+        found: Any = redis.mget([name if name.startswith(prefix) else prefix for name in names])
+        yield from zip(page, found, strict=True)
+
+
+def inflated(payload: bytes) -> bytes:
+    """Lines as text; anything that is not gzip, or is broken gzip, as it is."""
+    if not payload.startswith(_GZIP_MAGIC):
+        return payload
+    pieces, size, rest = [], 0, payload
+    try:
+        while rest:  # members concatenate
+            inflater = zlib.decompressobj(_GZIP_WBITS)
+            pieces.append(inflater.decompress(rest, _MAX_INFLATED_BYTES - size))
+            size += len(pieces[-1])
+            if not inflater.eof:
+                return payload
+            rest = inflater.unused_data
+    except zlib.error:
+        return payload
+    return b"".join(pieces)
+
+
+def as_members(payload: bytes | None) -> dict[str, str | None]:
+    """The payload as a member of a JSON object.
+
+    ``payload`` is text (lines are inflated), or None where there is none; what is no UTF-8 is
+    ``payload_base64``, byte for byte as it is kept.
+    """
+    if payload is None:
+        return {"payload": None}
+    try:
+        return {"payload": inflated(payload).decode()}
+    except UnicodeDecodeError:
+        return {"payload_base64": base64.b64encode(payload).decode()}
+
+
+def batch_of(payload: bytes) -> SampleBatch | None:
+    """The samples in a payload that was never transformed; None for any other payload."""
+    try:
+        return SampleBatch.decode(payload)
+    except (WireError, RecursionError):
+        return None
+
+
+def batch_summary(batch: SampleBatch) -> dict[str, Any]:
+    """What a batch holds, as plain data: numbers, times in ms, the first few series."""
+    origin, times_ms = batch.origin, batch.timestamps_ms
+    ends = np.cumsum(batch.counts)
+    return {
+        "query": origin.query,
+        "kind": origin.kind,
+        "tier": origin.tier,
+        "window_id": origin.window_id,
+        "start_ms": origin.start_ms,
+        "end_ms": origin.end_ms,
+        "series": len(batch.series),
+        "samples": len(batch),
+        "first_ms": int(times_ms.min()) if len(batch) else None,
+        "last_ms": int(times_ms.max()) if len(batch) else None,
+        "first_series": [
+            {
+                "labels": labels.decode("utf-8", "replace"),
+                "samples": int(count),
+                # Text: JSON has no NaN, and NaN is a likely guest here.
+                "first_values": [repr(value) for value in batch.values[begin : begin + 3].tolist()],
+            }
+            for labels, count, begin in zip(
+                batch.series[:_SHOWN_SERIES],
+                batch.counts[:_SHOWN_SERIES].tolist(),
+                (ends - batch.counts)[:_SHOWN_SERIES].tolist(),
+                strict=True,
+            )
+        ],
+    }
+
+
+def batch_lines(batch: SampleBatch) -> Iterator[str]:
+    """The same for people."""
+    summary = batch_summary(batch)
+    yield (
+        f"{summary['samples']} samples of {summary['series']} series, never transformed:"
+        f" {printable('{kind} {query}@{tier}, window {window_id}'.format(**summary))}"
+        f" ({when(summary['start_ms'])} to {when(summary['end_ms'])}]"
+    )
+    if summary["samples"]:
+        yield f"timestamps {when(summary['first_ms'])} to {when(summary['last_ms'])}"
+    for series in summary["first_series"]:
+        values = ", ".join(series["first_values"])
+        more = ", …" if series["samples"] > len(series["first_values"]) else ""
+        yield f"  {printable(series['labels'])}: {series['samples']} samples: {values}{more}"
+    if (hidden := summary["series"] - len(summary["first_series"])) > 0:
+        yield f"  … and {hidden} more series"
+
+
+def hex_lines(payload: bytes) -> Iterator[str]:
+    """The beginning of bytes that are nothing known."""
+    yield f"{len(payload)} bytes that are neither text nor samples:"
+    for start in range(0, min(len(payload), _SHOWN_BYTES), _HEX_COLUMNS):
+        row = payload[start : start + _HEX_COLUMNS]
+        plain = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        yield f"{start:08x}  {row.hex(' '):<{3 * _HEX_COLUMNS}} {plain}"
+    if len(payload) > _SHOWN_BYTES:
+        yield "…"
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, with nothing in it that a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def when(ms: int) -> str:
+    """A time for people; one that no calendar has is the bare number."""
+    try:
+        return rfc3339(ms)
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"

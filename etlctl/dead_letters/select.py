@@ -1,0 +1,56 @@
+"""Which dead letters a command is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from common.dead_letters import DeadLetters, Letter
+from common.errors import EtlError
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a letter must be like; what is None does not matter."""
+
+    reason: str | None = None
+    stage: str | None = None
+    query: str | None = None
+
+    def __bool__(self) -> bool:
+        return any(value is not None for value in (self.reason, self.stage, self.query))
+
+    def __str__(self) -> str:
+        given = {"reason": self.reason, "stage": self.stage, "query": self.query}
+        return " ".join(f"--{name} {value}" for name, value in given.items() if value is not None)
+
+    def admit(self, letter: Letter) -> bool:
+        """Whether ``letter`` is like that."""
+        return (
+            self.reason in (None, letter.reason)
+            and self.stage in (None, letter.stage)
+            and self.query in (None, letter.query)
+        )
+
+
+def matching(letters: DeadLetters, filters: Filters) -> Iterator[Letter]:
+    """The letters that ``filters`` admit, oldest first."""
+    return filter(filters.admit, letters)
+
+
+def chosen(letters: DeadLetters, ids: tuple[str, ...], filters: Filters) -> list[Letter]:
+    """The letters with these ``ids``, or else those that ``filters`` admit; never none.
+
+    A list, read to its end before anything is done to a letter: a replayed one may be refused and
+    come back as a new letter, which a running iteration would meet again, and again.
+
+    Raises :class:`EtlError` for an unknown id, and when there is nothing to choose.
+    """
+    if ids:
+        return [letters.get(id_) for id_ in dict.fromkeys(ids)]
+    found = list(matching(letters, filters))
+    if not found:
+        raise EtlError(
+            f"no dead letter matches {filters}" if filters else "there are no dead letters"
+        )
+    return found

@@ -1,0 +1,288 @@
+"""``etlctl dead-letters``: what could not be delivered, and what is to become of it."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from redis import Redis
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from common.dead_letters import DeadLetters, Letter
+from common.exit_codes import ExitCode
+from common.keys import Keys
+from common.settings import load_settings
+from etlctl.connect import redis_of
+from etlctl.dead_letters.carry_out import Interrupted, Outcome, carry_out
+from etlctl.dead_letters.export import document, refuse_existing
+from etlctl.dead_letters.export import export as write_file
+from etlctl.dead_letters.payloads import batch_of, batch_summary, with_payloads
+from etlctl.dead_letters.present import how_many, metadata_lines, payload_lines, table
+from etlctl.dead_letters.select import Filters, chosen, matching
+from etlctl.options import AsJson, ConfigFile
+from etlctl.output import print_json, remark, stderr, stdout
+
+dead_letters_app = typer.Typer(
+    help="Look at dead letters, replay, export or purge them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_FEW_FAILURES = 10
+
+Reason = Annotated[
+    str | None,
+    typer.Option(
+        "--reason", metavar="REASON", help="Only letters with this reason.", show_default=False
+    ),
+]
+Stage = Annotated[
+    str | None,
+    typer.Option(
+        "--stage", metavar="STAGE", help="Only letters of this stage.", show_default=False
+    ),
+]
+Query = Annotated[
+    str | None,
+    typer.Option("--query", metavar="NAME", help="Only letters of this query.", show_default=False),
+]
+Limit = Annotated[
+    int, typer.Option("--limit", metavar="N", min=0, help="Show the newest N; 0 = all.")
+]
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="Ids of letters.", show_default=False)
+]
+Everything = Annotated[bool, typer.Option("--all", help="All letters.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")]
+
+
+@dead_letters_app.callback()
+def dead_letters() -> None:
+    """Look at dead letters, replay, export or purge them."""
+
+
+@dead_letters_app.command("list")
+def list_letters(
+    reason: Reason = None,
+    stage: Stage = None,
+    query: Query = None,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """List dead letters, the newest last. Payloads are not read."""
+    filters = Filters(reason, stage, query)
+    found: deque[Letter] = deque(maxlen=limit or None)
+    number = samples = 0
+    with _opened(config) as (redis, keys):
+        for letter in matching(DeadLetters(redis, keys), filters):
+            found.append(letter)
+            number += 1
+            samples += letter.samples
+    if as_json:
+        letters = [_without_key(letter) for letter in found]
+        print_json({"matching": number, "samples": samples, "letters": letters})
+        return
+    if found:
+        stdout().print(table(found))
+    shown = f", the newest {len(found)} are shown" if len(found) < number else ""
+    typer.echo(f"{how_many(number, samples)}{shown}.")
+
+
+@dead_letters_app.command("show")
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a letter.", show_default=False)],
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Show one dead letter and what it holds."""
+    with _opened(config) as (redis, keys):
+        letter = DeadLetters(redis, keys).get(id_)
+        ((_, payload),) = with_payloads(redis, keys, [letter])
+    if as_json:
+        batch = batch_of(payload) if payload is not None else None
+        content = {"content": batch_summary(batch)} if batch is not None else {}
+        print_json({**document(letter, payload), **content})
+        return
+    for line in (*metadata_lines(letter), "", *payload_lines(payload)):
+        typer.echo(line)
+
+
+@dead_letters_app.command("replay")
+def replay(
+    ids: Ids = None,
+    reason: Reason = None,
+    stage: Stage = None,
+    query: Query = None,
+    everything: Everything = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Hand dead letters to the stage that refused them, once more.
+
+    Name them by ID, by what they are like, or say --all.
+    """
+    filters = _one_way_to_choose(ids, Filters(reason, stage, query), everything)
+    _can_ask(yes)
+    with _opened(config) as (redis, keys):
+        letters = DeadLetters(redis, keys)
+        selected = chosen(letters, tuple(ids or ()), filters)
+        _confirm("Replay", selected, "Their stage will try them again", yes=yes)
+        _carry_out("replayed", selected, letters.replay, as_json=as_json)
+
+
+@dead_letters_app.command("purge")
+def purge(
+    ids: Ids = None,
+    reason: Reason = None,
+    stage: Stage = None,
+    query: Query = None,
+    everything: Everything = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Give dead letters up for good: their samples are counted as dropped ("purged").
+
+    Name them by ID, by what they are like, or say --all.
+    """
+    filters = _one_way_to_choose(ids, Filters(reason, stage, query), everything)
+    _can_ask(yes)
+    with _opened(config) as (redis, keys):
+        letters = DeadLetters(redis, keys)
+        selected = chosen(letters, tuple(ids or ()), filters)
+        _confirm("Purge", selected, "They cannot be brought back", yes=yes)
+        _carry_out("purged", selected, letters.purge, as_json=as_json)
+
+
+@dead_letters_app.command("export")
+def export(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where they are written.", show_default=False)
+    ],
+    reason: Reason = None,
+    stage: Stage = None,
+    query: Query = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Write dead letters with their payloads to FILE, one JSON document a line.
+
+    The file is complete or it is not there. Nothing changes in Redis.
+    """
+    refuse_existing(file, force=force)
+    with _opened(config) as (redis, keys):
+        selected = chosen(DeadLetters(redis, keys), (), Filters(reason, stage, query))
+        with _progress("exporting", len(selected), quiet=as_json) as step:
+            lost = write_file(redis, keys, selected, file, force=force, progress=step)
+    samples = sum(letter.samples for letter in selected)
+    if lost:
+        remark(f"note: {lost} of the letters have lost their payload")
+    if as_json:
+        counts = {"exported": len(selected), "samples": samples, "without_payload": lost}
+        print_json({"file": str(file), **counts})
+        return
+    typer.echo(f"{how_many(len(selected), samples)} written to {file}.")
+
+
+@contextmanager
+def _opened(config: Path | None) -> Iterator[tuple[Redis, Keys]]:
+    settings = load_settings(config, secrets=("pipeline",))
+    redis, keys = redis_of(settings.pipeline)
+    with closing(redis):
+        yield redis, keys
+
+
+def _without_key(letter: Letter) -> dict[str, object]:
+    known = document(letter, None)
+    del known["payload"]  # not read, which is not the same as not there
+    return known
+
+
+def _one_way_to_choose(ids: list[str] | None, filters: Filters, everything: bool) -> Filters:
+    """``filters``; raises :class:`typer.BadParameter` unless letters are chosen in one way."""
+    ways = sum(map(bool, (ids, filters, everything)))
+    if ways != 1:
+        what = "choose them in one way only" if ways else "say which"
+        raise typer.BadParameter(f"{what}: ids, or --reason, --stage, --query, or --all")
+    return filters
+
+
+def _can_ask(yes: bool) -> None:
+    if not yes and not sys.stdin.isatty():
+        raise typer.BadParameter("there is no terminal to ask on: say --yes")
+
+
+def _confirm(verb: str, selected: list[Letter], consequence: str, *, yes: bool) -> None:
+    """Go on only if the operator agrees; raises :class:`typer.Exit`."""
+    what = f"{verb} {how_many(len(selected), sum(letter.samples for letter in selected))}"
+    if yes:
+        return
+    # Not typer.confirm: its prompt leaves a space on stdout, which is for results.
+    typer.echo(f"{what}? {consequence}. [y/N] ", nl=False, err=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        remark("Nothing was changed.")
+        raise typer.Exit(ExitCode.ERROR)
+
+
+def _carry_out(
+    done_word: str, selected: list[Letter], step: Callable[[Letter], bool], *, as_json: bool
+) -> None:
+    try:
+        with _progress(done_word, len(selected), quiet=as_json) as advance:
+            outcome = carry_out(selected, step, advance)
+    except Interrupted as interrupted:
+        _report(done_word, selected, interrupted.outcome, as_json=as_json)
+        raise interrupted.error from None
+    _report(done_word, selected, outcome, as_json=as_json)
+    if outcome.failed:
+        raise typer.Exit(ExitCode.ERROR)
+
+
+def _report(done_word: str, selected: list[Letter], outcome: Outcome, *, as_json: bool) -> None:
+    for _, why in outcome.failed[:_FEW_FAILURES]:
+        remark(f"etlctl: {why}")
+    if (more := len(outcome.failed) - _FEW_FAILURES) > 0:
+        remark(f"etlctl: … and {more} more")
+    if as_json:
+        print_json(
+            {
+                "selected": len(selected),
+                done_word: outcome.done,
+                "samples": outcome.samples,
+                "gone": outcome.gone,
+                "failed": [{"id": id_, "error": why} for id_, why in outcome.failed],
+            }
+        )
+        return
+    others = {
+        "gone meanwhile": outcome.gone,
+        "kept": len(outcome.failed),
+        "not tried": len(selected) - outcome.done - outcome.gone - len(outcome.failed),
+    }
+    rest = "".join(f", {number} {words}" for words, number in others.items() if number)
+    typer.echo(f"{how_many(outcome.done, outcome.samples)} {done_word}{rest}.")
+
+
+@contextmanager
+def _progress(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal; yields what is to be called after each letter."""
+    console = stderr()
+    with Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

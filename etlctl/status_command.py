@@ -1,0 +1,130 @@
+"""``etlctl status``: where the pipeline stands, from one atomic read of its books."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from common.ledger import Account, Audit, Ledger
+from common.settings import load_settings
+from common.windows import LaneStatus, WindowSet
+from etlctl.connect import redis_of
+from etlctl.options import AsJson, ConfigFile
+from etlctl.output import counts, print_json, stdout, thousands
+from etlctl.output import table as new_table
+from etlctl.times import rfc3339
+
+
+def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show the books, the streams and the windows of every query.
+
+    Everything comes from Redis; ends with 3 when it cannot be asked.
+    """
+    settings = load_settings(config, secrets=("pipeline",))
+    redis, keys = redis_of(settings.pipeline)
+    with closing(redis):
+        audit = Ledger(redis, keys).audit()
+        lanes = WindowSet(redis, keys).status()
+    if as_json:
+        print_json(as_document(audit, lanes))
+        return
+    console = stdout()
+    for table in (books(audit), windows(lanes, audit.now_ms), streams(audit)):
+        console.print(table)
+    console.print(balance(audit))
+
+
+def as_document(audit: Audit, lanes: dict[str, LaneStatus]) -> dict[str, Any]:
+    """Everything as plain data: samples, bytes, milliseconds since the epoch."""
+    return {
+        "now_ms": audit.now_ms,
+        "imbalance_samples": audit.imbalance_samples,
+        "back_pressure": audit.back_pressure,
+        "staged_bytes": audit.staged_bytes,
+        "dead_letter_entries": audit.dead_letter_entries,
+        "accounts": {
+            lane: {**asdict(account), "imbalance_samples": account.imbalance_samples}
+            for lane, account in audit.accounts.items()
+        },
+        "streams": {name: asdict(depth) for name, depth in audit.streams.items()},
+        "lanes": {
+            name: {
+                **asdict(lane),
+                "watermark_ms": lane.watermark_ms,
+                "loaded_watermark_ms": lane.loaded_watermark_ms,
+            }
+            for name, lane in lanes.items()
+        },
+    }
+
+
+def books(audit: Audit) -> Table:
+    """The ledger, one row for each lane and one for all."""
+    table = new_table(
+        "Books, in samples",
+        "lane",
+        *("extracted", "loaded", "dropped", "dead-lettered", "in flight", "imbalance"),
+    )
+    for lane, account in audit.accounts.items():
+        _book_row(table, lane, account)
+    table.add_section()
+    _book_row(table, "all", audit.total)
+    return table
+
+
+def windows(lanes: dict[str, LaneStatus], now_ms: int) -> Table:
+    """How far each lane has come."""
+    table = new_table(
+        "Windows", "lane", *("loaded up to", "lag", "backlog", "open", "unsettled", "gaps")
+    )
+    for name, lane in lanes.items():
+        lag_seconds = max(0, now_ms - lane.loaded_watermark_ms) // 1_000
+        backlog_seconds = sum(end - start for start, end in lane.backlog) // 1_000
+        table.add_row(
+            escape(name),
+            rfc3339(lane.loaded_watermark_ms),
+            f"{thousands(lag_seconds)} s",
+            f"{thousands(backlog_seconds)} s",
+            thousands(len(lane.open)),
+            thousands(len(lane.unsettled)),
+            thousands(lane.gaps),
+        )
+    return table
+
+
+def streams(audit: Audit) -> Table:
+    """What is in flight."""
+    table = new_table("Streams", "stream", *("entries", "samples", "bytes", "oldest"))
+    for name, depth in audit.streams.items():
+        age = f"{max(0, audit.now_ms - depth.oldest_ms) // 1_000} s" if depth.oldest_ms else "–"
+        cells = (thousands(n) for n in (depth.entries, depth.samples, depth.bytes))
+        table.add_row(name, *cells, age)
+    table.add_row("dead letters", thousands(audit.dead_letter_entries), "", "", "")
+    return table
+
+
+def balance(audit: Audit) -> str:
+    """One sentence: whether every sample is accounted for."""
+    if audit.imbalance_samples:
+        return (
+            f"[bold red]{thousands(audit.imbalance_samples)} samples are not accounted for.[/]"
+            f" Lost from the streams: {thousands(audit.lost_samples)}."
+        )
+    pressure = " Extraction pauses: too much is in flight." if audit.back_pressure else ""
+    return f"[green]Every extracted sample is accounted for.[/]{pressure}"
+
+
+def _book_row(table: Table, name: str, account: Account) -> None:
+    table.add_row(
+        escape(name),
+        thousands(account.extracted),
+        thousands(account.loaded),
+        counts(dict(account.dropped)).replace(", ", "\n"),
+        thousands(account.dead_lettered),
+        thousands(account.in_flight),
+        thousands(account.imbalance_samples),
+    )

@@ -1,0 +1,93 @@
+"""The pure heart of ``verify``: two sets of points in, their differences out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etlctl.verify.points import NOTHING, Column, Points, SeriesKey, bits
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where one series differs, one column for each way of differing (each may be empty).
+
+    ``missing``: expected and not found. ``extra``: found and not expected. ``different``:
+    found with another value; ``wanted_values`` are what was expected there.
+    """
+
+    series: SeriesKey
+    missing: Column
+    extra: Column
+    different: Column
+    wanted_values: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Comparison:
+    """Counts in points, and the differences of those series that have any."""
+
+    expected: int = 0
+    found: int = 0
+    equal: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def missing(self) -> int:
+        """Points expected and not found."""
+        return sum(len(item.missing.values) for item in self.differences)
+
+    @property
+    def extra(self) -> int:
+        """Points found and not expected."""
+        return sum(len(item.extra.values) for item in self.differences)
+
+    @property
+    def different(self) -> int:
+        """Points found with another value than expected."""
+        return sum(len(item.different.values) for item in self.differences)
+
+
+def compare(expected: Points, found: Points) -> Comparison:
+    """Compare point by point: tag set, timestamp, and the 64 bits of the value.
+
+    Bits, not ``==``: 0.0 and -0.0 are two values, and a NaN equals itself.
+    """
+    result = Comparison()
+    for series in (*expected, *(series for series in found if series not in expected)):
+        want, have = expected.get(series, NOTHING), found.get(series, NOTHING)
+        result.expected += len(want.values)
+        result.found += len(have.values)
+        if np.array_equal(want.timestamps_ms, have.timestamps_ms):
+            same = bits(want.values) == bits(have.values)
+            matched = int(np.count_nonzero(same))
+            result.equal += matched
+            if matched < len(same):
+                odd = ~same
+                result.differences.append(
+                    Difference(series, NOTHING, NOTHING, have.take(odd), want.values[odd])
+                )
+            continue
+        _, in_want, in_have = np.intersect1d(
+            want.timestamps_ms, have.timestamps_ms, assume_unique=True, return_indices=True
+        )
+        odd = bits(want.values[in_want]) != bits(have.values[in_have])
+        result.equal += int(np.count_nonzero(~odd))
+        result.differences.append(
+            Difference(
+                series,
+                missing=want.take(_without(len(want.values), in_want)),
+                extra=have.take(_without(len(have.values), in_have)),
+                different=Column(have.timestamps_ms[in_have][odd], have.values[in_have][odd]),
+                wanted_values=want.values[in_want][odd],
+            )
+        )
+    return result
+
+
+def _without(length: int, indices: NDArray[np.intp]) -> NDArray[np.bool_]:
+    mask = np.ones(length, dtype=np.bool_)
+    mask[indices] = False
+    return mask

@@ -1,0 +1,172 @@
+"""Why a difference is no loss: what is known of the pipeline and of a source that changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etlctl.verify.compare import Difference
+from etlctl.verify.points import NOTHING, Column, Points, SeriesKey, bits
+
+COLLISION = "collision"
+CHANGED = "source_changed"
+DEAD_LETTERED = "dead_lettered"
+EXPIRED = "source_expired"
+UNREADABLE = "dead_lettered_unreadable"
+
+
+class Range(NamedTuple):
+    """The half-open range ``(start_ms, end_ms]``."""
+
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the pipeline says of itself about one query.
+
+    ``ranges``: reason → where points may be missing for it (``gap``, ``in_flight``, …).
+    ``dead``: timestamps of the points that lie in the dead letters. ``unreadable_dead_samples``:
+    how many samples lie in dead letters whose payload nobody can read: their points are unknown.
+    """
+
+    ranges: Mapping[str, Sequence[Range]] = field(default_factory=dict)
+    dead: Mapping[SeriesKey, NDArray[np.int64]] = field(default_factory=dict)
+    unreadable_dead_samples: int = 0
+
+
+class Example(NamedTuple):
+    """One unexplained point. ``expected`` or ``found`` is None where there is none."""
+
+    kind: str
+    series: SeriesKey
+    timestamp_ms: int
+    expected: float | None
+    found: float | None
+
+
+@dataclass(slots=True)
+class Explained:
+    """Points explained, by kind of difference and reason; and examples of the others."""
+
+    missing: Counter[str] = field(default_factory=Counter)
+    extra: Counter[str] = field(default_factory=Counter)
+    different: Counter[str] = field(default_factory=Counter)
+    examples: list[Example] = field(default_factory=list)
+
+
+def explain(
+    differences: Sequence[Difference],
+    facts: Facts,
+    second_read: Points,
+    rivals: Points,
+    oldest_source_ms: int,
+    examples_max: int,
+) -> Explained:
+    """Give each differing point at most one reason.
+
+    ``rivals`` gave way to another series with the same identity; which of them comes last is up to
+    the order of Prometheus' answer, and may have been otherwise when the window was extracted.
+
+    ``second_read`` is what the source, read once more, makes expected: where it departs from the
+    first read, the source is changing. Before ``oldest_source_ms`` the source may have forgotten
+    what points were made from.
+    """
+    result = Explained()
+    unreadable_left = facts.unreadable_dead_samples
+    for item in differences:
+        again = second_read.get(item.series, NOTHING)
+
+        times, values = item.missing
+        dead = facts.dead.get(item.series, NOTHING.timestamps_ms)
+        reasons = {DEAD_LETTERED: np.isin(times, dead)}
+        for reason, ranges in facts.ranges.items():
+            reasons[reason] = _inside(times, ranges)
+        reasons[EXPIRED] = times < oldest_source_ms
+        reasons[CHANGED] = ~_holds(again, times, values)
+        rest = _count(result.missing, reasons, len(times))
+        unreadable = min(unreadable_left, int(np.count_nonzero(rest)))
+        if unreadable:
+            unreadable_left -= unreadable
+            result.missing[UNREADABLE] += unreadable
+            rest[np.flatnonzero(rest)[:unreadable]] = False
+        for time, value in _pairs(times[rest], values[rest], examples_max - len(result.examples)):
+            result.examples.append(Example("missing", item.series, time, value, None))
+
+        times, values = item.different
+        reasons = {
+            COLLISION: _among(rivals.get(item.series, NOTHING), times, values),
+            EXPIRED: times < oldest_source_ms,
+            CHANGED: ~_holds(again, times, item.wanted_values),
+        }
+        rest = _count(result.different, reasons, len(times))
+        wanted = item.wanted_values[rest].tolist()
+        for (time, value), want in zip(
+            _pairs(times[rest], values[rest], examples_max - len(result.examples)),
+            wanted,
+            strict=False,
+        ):
+            result.examples.append(Example("different", item.series, time, want, value))
+
+        times, values = item.extra
+        reasons = {EXPIRED: times < oldest_source_ms, CHANGED: _holds(again, times, values)}
+        rest = _count(result.extra, reasons, len(times))
+        for time, value in _pairs(times[rest], values[rest], examples_max - len(result.examples)):
+            result.examples.append(Example("extra", item.series, time, None, value))
+    return result
+
+
+def _count(
+    counter: Counter[str], reasons: Mapping[str, NDArray[np.bool_]], length: int
+) -> NDArray[np.bool_]:
+    """Count each point under the first reason that fits; the mask of those that none fits."""
+    rest = np.ones(length, dtype=np.bool_)
+    for reason, mask in reasons.items():
+        hits = int(np.count_nonzero(mask & rest))
+        if hits:
+            counter[reason] += hits
+        rest &= ~mask
+    return rest
+
+
+def _inside(times: NDArray[np.int64], ranges: Sequence[Range]) -> NDArray[np.bool_]:
+    mask = np.zeros(len(times), dtype=np.bool_)
+    for start_ms, end_ms in ranges:
+        mask |= (times > start_ms) & (times <= end_ms)
+    return mask
+
+
+def _holds(
+    column: Column, times: NDArray[np.int64], values: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Where ``column`` has the point (time and value bits)."""
+    if not len(column.values) or not len(times):
+        return np.zeros(len(times), dtype=np.bool_)
+    at = np.searchsorted(column.timestamps_ms, times).clip(max=len(column.values) - 1)
+    there = column.timestamps_ms[at] == times
+    held: NDArray[np.bool_] = there & (bits(column.values[at]) == bits(values))
+    return held
+
+
+def _among(
+    rivals: Column, times: NDArray[np.int64], values: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Where one of ``rivals`` is the point; few points differ, so plain sets will do."""
+    if not len(rivals.values):
+        return np.zeros(len(times), dtype=np.bool_)
+    known = set(zip(rivals.timestamps_ms.tolist(), bits(rivals.values).tolist(), strict=True))
+    points = zip(times.tolist(), bits(values).tolist(), strict=True)
+    return np.array([point in known for point in points], dtype=np.bool_)
+
+
+def _pairs(
+    times: NDArray[np.int64], values: NDArray[np.float64], at_most: int
+) -> list[tuple[int, float]]:
+    limit = max(at_most, 0)
+    return list(zip(times[:limit].tolist(), values[:limit].tolist(), strict=True))

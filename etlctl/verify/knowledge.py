@@ -1,0 +1,178 @@
+"""What Redis knows that explains a missing point: windows, gaps, dead letters."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from redis import Redis
+
+from common.batch import SampleBatch
+from common.errors import WireError
+from common.keys import Keys, lane_of
+from common.windows import LaneStatus, WindowSet
+from etlctl.verify.expect import Identify, expect
+from etlctl.verify.explain import Facts, Range
+from etlctl.verify.points import SeriesKey
+from etlctl.verify.source import SourceSeries
+
+_FOREVER_MS = 2**62
+_PAGE = 500
+
+
+class RedisKnowledge:
+    """Reads the window set and the dead letters of one tier.
+
+    ``identify`` gives, by query, the transform of dead letters that were never transformed.
+    ``retention_start_ms`` is the time up to which the sink has forgotten points, if it does.
+    Every method raises :class:`redis.exceptions.RedisError` when the server cannot be asked.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        tier: str,
+        identify: Mapping[str, Identify],
+        retention_start_ms: int = 0,
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._windows = WindowSet(redis, keys)
+        self._tier = tier
+        self._identify = identify
+        self._retention_start_ms = retention_start_ms
+        self._dead_known: dict[
+            str, tuple[tuple[int, bytes], dict[SeriesKey, NDArray[np.int64]], int]
+        ] = {}
+
+    def lane(self, query: str) -> LaneStatus | None:
+        """The lane of a query, None where nothing was ever planned."""
+        return self._windows.status().get(lane_of(query, self._tier))
+
+    def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
+        """Where points may still be on their way (``in_flight``) or were not asked for yet.
+
+        A query that Redis does not know excuses nothing: Redis may have lost everything.
+        """
+        lane = self.lane(query)
+        if lane is None:
+            return {}
+        return {
+            "in_flight": [Range(*bounds) for bounds in (*lane.open, *lane.unsettled)],
+            "not_extracted": [*(Range(*b) for b in lane.backlog), Range(lane.head_ms, _FOREVER_MS)],
+        }
+
+    def facts(self, query: str) -> Facts:
+        """Gaps, the time before the first window, what the sink has forgotten, dead letters."""
+        lane = self.lane(query)
+        gaps = self._windows.gaps(lane_of(query, self._tier))
+        ranges = {
+            "gap": [Range(gap.start_ms, gap.end_ms) for gap in gaps],
+            "before_origin": [Range(0, lane.origin_ms)] if lane else [],
+            "beyond_retention": [Range(0, self._retention_start_ms)],
+        }
+        return Facts(ranges, *self._dead(query))
+
+    def _dead(self, query: str) -> tuple[dict[SeriesKey, NDArray[np.int64]], int]:
+        """Points in the dead letters of a query; read again only when there are others."""
+        newest: Any = self._redis.xrevrange(self._keys.dead, count=1)
+        state = (int(self._redis.xlen(self._keys.dead)), newest[0][0] if newest else b"")
+        known = self._dead_known.get(query)
+        if known and known[0] == state:
+            return known[1], known[2]
+        times: dict[SeriesKey, list[int]] = {}
+        unreadable = 0
+        for payload, samples in self._dead_letters(query):
+            points = list(self._points(query, payload))
+            for series, timestamp_ms in points:
+                times.setdefault(series, []).append(timestamp_ms)
+            if not points:
+                unreadable += samples
+        dead = {series: np.array(found, dtype=np.int64) for series, found in times.items()}
+        self._dead_known[query] = (state, dead, unreadable)
+        return dead, unreadable
+
+    def _dead_letters(self, query: str) -> Iterator[tuple[bytes, int]]:
+        position = "-"
+        lane = lane_of(query, self._tier).encode()
+        while True:
+            page: Any = self._redis.xrange(self._keys.dead, min=position, max="+", count=_PAGE)
+            for id_, fields in page:
+                position = f"({id_.decode()}"
+                if fields.get(b"lane") == lane:
+                    payload: Any = self._redis.get(fields.get(b"payload", b""))
+                    samples = fields.get(b"samples", b"0")
+                    yield payload or b"", int(samples) if samples.isdigit() else 0
+            if len(page) < _PAGE:
+                return
+
+    def _points(self, query: str, payload: bytes) -> Iterator[tuple[SeriesKey, int]]:
+        """The points in a payload: refused lines, or samples as they were extracted."""
+        try:
+            batch = SampleBatch.decode(payload)
+        except WireError:
+            yield from points_of_lines(payload)
+            return
+        yield from self._points_of_batch(query, batch)
+
+    def _points_of_batch(self, query: str, batch: SampleBatch) -> Iterator[tuple[SeriesKey, int]]:
+        identify = self._identify.get(query)
+        if identify is None:
+            return
+        ends = np.cumsum(batch.counts)
+        for labels, start, end in zip(batch.series, ends - batch.counts, ends, strict=True):
+            try:
+                series = SourceSeries(
+                    json.loads(labels), batch.timestamps_ms[start:end], batch.values[start:end]
+                )
+            except ValueError:
+                continue
+            for key, column in expect([series], identify).points.items():
+                for timestamp_ms in column.timestamps_ms.tolist():
+                    yield key, timestamp_ms
+
+
+# Parts of a line up to an unescaped comma, equals sign or space (InfluxDB line protocol, key part).
+_KEY_PART = re.compile(r"(?:\\.|[^\\, =]|\\$)*", re.DOTALL)
+_ESCAPED = re.compile(r"\\([, =])")
+
+
+def points_of_lines(payload: bytes) -> Iterator[tuple[SeriesKey, int]]:
+    """Series and timestamp (ms) of every line that can be read; the payload may be gzip."""
+    if payload[:2] == b"\x1f\x8b":
+        try:
+            payload = gzip.decompress(payload)
+        except (OSError, EOFError, zlib.error):
+            return
+    for line in payload.split(b"\n"):
+        try:
+            yield _point_of_line(line.decode("utf-8"))
+        except ValueError:
+            continue
+
+
+def _point_of_line(line: str) -> tuple[SeriesKey, int]:
+    head, _, timestamp = line.rpartition(" ")
+    measurement, position = _part(head, 0)
+    tags = {}
+    while position < len(head) and head[position] == ",":
+        name, position = _part(head, position + 1)
+        if head[position : position + 1] != "=":
+            raise ValueError("a tag without a value")
+        tags[name], position = _part(head, position + 1)
+    if not measurement or head[position : position + 1] != " ":
+        raise ValueError("no line protocol")
+    return SeriesKey.of(measurement, tags), int(timestamp)
+
+
+def _part(text: str, position: int) -> tuple[str, int]:
+    match = _KEY_PART.match(text, position)
+    assert match  # it matches the empty text
+    return _ESCAPED.sub(r"\1", match[0]), match.end()

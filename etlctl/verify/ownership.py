@@ -1,0 +1,96 @@
+"""Which series of the sink a query alone can have written.
+
+A point in the sink that no query expects is an error only if the pipeline must have put it there:
+other writers may share the bucket. The rule errs on the side of leaving a series alone:
+
+* an ``expr`` owns its measurement;
+* a ``select`` owns a series if Prometheus knows (or knew) a metric of that name that matches the
+  selector, and the series' tags satisfy the selector's other matchers;
+* where relabelling may write a label that the selector matches, or the name, nothing can be told
+  from tags: such a ``select`` owns only what the source has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from common.durations import parse_duration_ms
+from common.line_names import map_key, map_measurement
+from common.selector import NAME_LABEL, Selector, parse_selector
+from common.series import SeriesDrop
+from common.settings import Query, RelabelRule
+from etlctl.verify.expect import Identify
+from etlctl.verify.points import SeriesKey
+
+Owns = Callable[[SeriesKey], bool]
+
+_BY_NAME = frozenset({SeriesDrop.NOT_WHITELISTED.value, SeriesDrop.NAME_CONFLICT.value})
+_LOOKBACK_MS = 300_000
+_DURATION = re.compile(r"\d{1,9}(?:ms|[smhdwy])")
+_ANY_LABEL_ACTIONS = frozenset({"labelmap", "labeldrop", "labelkeep"})
+
+
+def owner(query: Query, measurements: frozenset[str], rules: Sequence[RelabelRule]) -> Owns:
+    """Whether a series of the sink could be this query's.
+
+    ``measurements`` are those the query can write: see :func:`measurements_of`.
+    """
+    if query.kind == "expr":
+        return lambda series: series.measurement in measurements
+    selector = parse_selector(query.text)
+    if _rewritten(selector, rules):
+        return lambda series: False
+
+    def owns(series: SeriesKey) -> bool:
+        tags = dict(series.tags)
+        return series.measurement in measurements and all(
+            # A regex that cannot be evaluated here proves nothing.
+            matcher.matches(tags.get(map_key(matcher.label), "")) is True
+            for matcher in selector.matchers
+            if matcher.label != NAME_LABEL
+        )
+
+    return owns
+
+
+def measurements_of(
+    query: Query,
+    identify: Identify,
+    metric_names: Callable[[str], Iterable[str]],
+    rules: Sequence[RelabelRule],
+) -> frozenset[str]:
+    """Measurements that a query writes, whatever it finds in the range.
+
+    ``metric_names`` lists the metrics that match a selector, as far as Prometheus remembers.
+    """
+    names: Iterable[str] = ()
+    if query.kind == "expr":
+        names = (query.name,)
+    elif not _rewritten(parse_selector(query.text), rules):
+        names = metric_names(query.text)
+    # Only what the name alone decides counts: a rule may refuse the probe for its lack of labels.
+    return frozenset(
+        map_measurement(name) for name in names if identify({NAME_LABEL: name}) not in _BY_NAME
+    )
+
+
+def memory_ms(query: Query) -> int:
+    """How far before its time a sample of this query may depend on the source: generously.
+
+    Prometheus' lookback and every duration in the expression, summed.
+    """
+    if query.kind == "select":
+        return 0
+    return _LOOKBACK_MS + sum(parse_duration_ms(text) for text in _DURATION.findall(query.text))
+
+
+def _rewritten(selector: Selector, rules: Sequence[RelabelRule]) -> bool:
+    matched = {matcher.label for matcher in selector.matchers} | {NAME_LABEL}
+    return any(
+        rule.action in _ANY_LABEL_ACTIONS
+        or (rule.target_label or "") in matched
+        or "$" in (rule.target_label or "")
+        for rule in rules
+        if rule.action not in ("keep", "drop", "keepequal", "dropequal")
+    )

@@ -1,0 +1,71 @@
+"""Points as both sides are compared: series by identity, each with two columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tags = tuple[tuple[str, str], ...]
+
+
+class SeriesKey(NamedTuple):
+    """What makes a series of the sink one: measurement and sorted tags, none of them empty."""
+
+    measurement: str
+    tags: Tags
+
+    @classmethod
+    def of(cls, measurement: str, tags: Mapping[str, str]) -> SeriesKey:
+        """The key of a measurement and its tags; a tag without a value is no tag."""
+        return cls(measurement, tuple(sorted((k, v) for k, v in tags.items() if v)))
+
+    def __str__(self) -> str:
+        inside = ",".join(f"{name}={value!r}" for name, value in self.tags)
+        return f"{self.measurement}{{{inside}}}"
+
+
+class Column(NamedTuple):
+    """Points of one series: strictly rising ``timestamps_ms`` and their ``values``."""
+
+    timestamps_ms: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def take(self, mask: NDArray[np.bool_]) -> Column:
+        """The points where ``mask`` is true."""
+        return Column(self.timestamps_ms[mask], self.values[mask])
+
+
+Points = Mapping[SeriesKey, Column]
+
+
+def bits(values: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """The 64 bits of each value: tells -0.0 from 0.0, and makes a NaN equal to itself."""
+    return np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
+
+
+def count(points: Points) -> int:
+    """Points of all series."""
+    return sum(len(column.timestamps_ms) for column in points.values())
+
+
+NOTHING = Column(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
+
+
+def join(parts: Iterable[Column]) -> tuple[Column, Column]:
+    """Several columns of one series as one, and what had to give way.
+
+    The first is sorted by time; of several points with one timestamp the last in order stays, the
+    others are the second (sorted by time, timestamps may repeat).
+    """
+    columns = list(parts)
+    times = np.concatenate([column.timestamps_ms for column in columns])
+    values = np.concatenate([column.values for column in columns])
+    if bool((np.diff(times) > 0).all()):
+        return Column(times, values), NOTHING
+    order = np.argsort(times, kind="stable")
+    both = Column(times[order], values[order])
+    stays = np.append(both.timestamps_ms[1:] != both.timestamps_ms[:-1], True)
+    return both.take(stays), both.take(~stays)

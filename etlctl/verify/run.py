@@ -1,0 +1,225 @@
+"""Walk over the range in pieces that fit in memory, and compare each piece."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from etlctl.verify.compare import compare
+from etlctl.verify.expect import Expected, Identify, expect
+from etlctl.verify.explain import UNREADABLE, Explained, Facts, Range, explain
+from etlctl.verify.points import Column, Points, SeriesKey
+from etlctl.verify.source import SourceSeries
+
+EXAMPLES_MAX = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One query as ``verify`` needs it.
+
+    A sample may depend on what the source had up to ``memory_ms`` before it. ``identify`` is the
+    configured transform at series level; ``owns`` tells whether a series of the sink could be this
+    query's; ``measurements`` are read back even where nothing is expected.
+    """
+
+    name: str
+    kind: Literal["expr", "select"]
+    text: str
+    step_ms: int
+    memory_ms: int
+    identify: Identify
+    owns: Callable[[SeriesKey], bool]
+    measurements: frozenset[str]
+
+
+class SourceReader(Protocol):
+    """The part of :class:`etlctl.verify.source.Source` that is used here."""
+
+    def read_select(self, selector: str, start_ms: int, end_ms: int) -> list[SourceSeries]:
+        """Raw samples in ``(start_ms, end_ms]``."""
+        ...
+
+    def read_expr(self, expr: str, step_ms: int, start_ms: int, end_ms: int) -> list[SourceSeries]:
+        """Evaluations at multiples of ``step_ms`` in ``(start_ms, end_ms]``."""
+        ...
+
+
+class SinkReader(Protocol):
+    """The part of :class:`etlctl.verify.sink.Sink` that is used here."""
+
+    def read(self, measurements: Iterable[str], start_ms: int, end_ms: int) -> Points:
+        """Points of the measurements in ``(start_ms, end_ms]``."""
+        ...
+
+
+class Knowledge(Protocol):
+    """What the pipeline knows of itself."""
+
+    def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
+        """By reason, where points of the query may rightly not have arrived yet."""
+        ...
+
+    def facts(self, query: str) -> Facts:
+        """Everything else that explains missing points of the query."""
+        ...
+
+
+class NoKnowledge:
+    """Nothing can be asked: only the source can explain a difference."""
+
+    def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
+        """Nothing."""
+        return {}
+
+    def facts(self, query: str) -> Facts:
+        """Nothing."""
+        return Facts()
+
+
+@dataclass(slots=True)
+class QueryResult:
+    """The outcome for one query, in points. ``explained`` counts parts of the three kinds."""
+
+    query: str
+    source: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    expected: int = 0
+    found: int = 0
+    equal: int = 0
+    missing: int = 0
+    extra: int = 0
+    different: int = 0
+    explained: Explained = field(default_factory=Explained)
+
+    @property
+    def unexplained(self) -> int:
+        """Differences that nothing explains: what makes the verification fail."""
+        reasons = (self.explained.missing, self.explained.extra, self.explained.different)
+        return self.missing + self.extra + self.different - sum(r.total() for r in reasons)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Results by query over ``(start_ms, end_ms]``.
+
+    ``foreign`` counts points read back that belong to none of the queries that were verified.
+    """
+
+    start_ms: int
+    end_ms: int
+    results: list[QueryResult]
+    foreign: int = 0
+
+    @property
+    def equal(self) -> bool:
+        """Whether no difference is left unexplained."""
+        return not any(result.unexplained for result in self.results)
+
+
+@dataclass(slots=True)
+class Verifier:
+    """Compares what the source has with what the sink has.
+
+    ``bystanders`` tell, for configured queries that are not verified now, which series could be
+    theirs. ``latest_ms`` and ``oldest_source_ms`` bound what the transform accepts and what the
+    source remembers.
+    """
+
+    source: SourceReader
+    sink: SinkReader
+    subjects: Sequence[Subject]
+    bystanders: Sequence[Callable[[SeriesKey], bool]] = ()
+    knowledge: Knowledge = field(default_factory=NoKnowledge)
+    latest_ms: int | None = None
+    oldest_source_ms: int = 0
+    piece_samples: int = 200_000
+    progress: Callable[[int], None] = lambda position_ms: None
+
+    def run(self, start_ms: int, end_ms: int) -> Outcome:
+        """Compare everything in ``(start_ms, end_ms]``.
+
+        Raises :class:`~common.errors.SourceError` or :class:`~common.errors.SinkError`.
+        """
+        outcome = Outcome(start_ms, end_ms, [QueryResult(one.name) for one in self.subjects])
+        shortest_ms = max((one.step_ms for one in self.subjects), default=1)
+        piece_ms = max(60_000, shortest_ms)
+        position_ms = start_ms
+        while position_ms < end_ms:
+            stop_ms = min(end_ms, position_ms + piece_ms)
+            samples = self._piece(position_ms, stop_ms, outcome)
+            # Aim at pieces of a steady size whatever the density of the data, changing gently.
+            factor = min(4.0, max(0.25, self.piece_samples / max(samples, 1)))
+            piece_ms = max(shortest_ms, int(piece_ms * factor))
+            position_ms = stop_ms
+            self.progress(position_ms)
+        return outcome
+
+    def _piece(self, start_ms: int, end_ms: int, outcome: Outcome) -> int:
+        # Asked before the sink is read: what has settled by now must be found.
+        pending = {one.name: self.knowledge.pending(one.name) for one in self.subjects}
+        expected = {one.name: self._expected(one, start_ms, end_ms) for one in self.subjects}
+        measurements = {name for one in self.subjects for name in one.measurements}
+        measurements.update(key.measurement for each in expected.values() for key in each.points)
+        found = self.sink.read(measurements, start_ms, end_ms)
+        strays = self._strays(found, expected, outcome)
+        for subject, result in zip(self.subjects, outcome.results, strict=True):
+            wanted = expected[subject.name]
+            mine = {key: column for key, column in found.items() if key in wanted.points}
+            mine.update(strays.get(subject.name, {}))
+            comparison = compare(wanted.points, mine)
+            result.source += wanted.source
+            result.dropped += wanted.dropped
+            result.expected += comparison.expected
+            result.found += comparison.found
+            result.equal += comparison.equal
+            result.missing += comparison.missing
+            result.extra += comparison.extra
+            result.different += comparison.different
+            if comparison.differences:
+                facts = self.knowledge.facts(subject.name)
+                ranges = {**pending[subject.name], **facts.ranges}
+                reasons = explain(
+                    comparison.differences,
+                    Facts(
+                        ranges,
+                        facts.dead,
+                        facts.unreadable_dead_samples - result.explained.missing[UNREADABLE],
+                    ),
+                    self._expected(subject, start_ms, end_ms).points,
+                    wanted.rivals,
+                    self.oldest_source_ms + subject.memory_ms,
+                    EXAMPLES_MAX - len(result.explained.examples),
+                )
+                result.explained.missing += reasons.missing
+                result.explained.extra += reasons.extra
+                result.explained.different += reasons.different
+                result.explained.examples += reasons.examples
+        return sum(each.source for each in expected.values())
+
+    def _expected(self, subject: Subject, start_ms: int, end_ms: int) -> Expected:
+        if subject.kind == "select":
+            series = self.source.read_select(subject.text, start_ms, end_ms)
+        else:
+            series = self.source.read_expr(subject.text, subject.step_ms, start_ms, end_ms)
+        return expect(series, subject.identify, self.latest_ms)
+
+    def _strays(
+        self, found: Points, expected: dict[str, Expected], outcome: Outcome
+    ) -> dict[str, dict[SeriesKey, Column]]:
+        """Series that nobody expects, by the query that alone can have made them."""
+        claimed = {key for each in expected.values() for key in each.points}
+        strays: dict[str, dict[SeriesKey, Column]] = {}
+        for key, column in found.items():
+            if key in claimed:
+                continue
+            owner = None
+            if not any(owns(key) for owns in self.bystanders):
+                owner = next((one.name for one in self.subjects if one.owns(key)), None)
+            if owner is None:
+                outcome.foreign += len(column.values)
+            else:
+                strays.setdefault(owner, {})[key] = column
+        return strays

@@ -1,0 +1,152 @@
+"""Read InfluxDB back with InfluxQL on ``/query``, which 1.x, 2.x and 3 all speak.
+
+Format: the 1.x query API. With ``chunked=true`` the answer is one JSON document a line; a series
+may go on in the next document, and ``"partial": true`` on a result promises one. A server that does
+not chunk answers with a single document of the same shape.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import requests
+
+from common.errors import SinkError
+from etlctl.verify.points import Column, Points, SeriesKey, join
+
+# Measurements named in one statement; a few hundred keep the statement far below any limit.
+_MEASUREMENTS_PER_STATEMENT = 200
+
+
+class Sink:
+    """One InfluxDB and one database of it (for 2.x: the bucket of that name)."""
+
+    def __init__(
+        self,
+        url: str,
+        database: str,
+        session: requests.Session,
+        token: str | None = None,
+        timeout_seconds: float = 60.0,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._database = database
+        self._session = session
+        # Compressing costs the server more than the network gains.
+        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if token:
+            self._headers["Authorization"] = f"Token {token}"
+        self._timeout_seconds = timeout_seconds
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def read(self, measurements: Iterable[str], start_ms: int, end_ms: int) -> Points:
+        """Field ``value`` of every point of ``measurements`` in ``(start_ms, end_ms]``.
+
+        Raises :class:`~common.errors.SinkError`.
+        """
+        names = sorted(set(measurements))
+        rows = _Rows()
+        for index in range(0, len(names), _MEASUREMENTS_PER_STATEMENT):
+            part = names[index : index + _MEASUREMENTS_PER_STATEMENT]
+            self._select(part, start_ms, end_ms, rows)
+        return rows.points()
+
+    def _select(self, names: Sequence[str], start_ms: int, end_ms: int, rows: _Rows) -> None:
+        sources = ",".join(quote(name) for name in names)
+        # Nanoseconds: the one time literal that every version takes.
+        statement = (
+            f'SELECT "value"::field FROM {sources}'
+            f" WHERE time > {start_ms * 1_000_000} AND time <= {end_ms * 1_000_000} GROUP BY *"
+        )
+        form = {"db": self._database, "q": statement, "epoch": "ms", "chunked": "true"}
+        where = f"InfluxDB at {self._url}"
+        try:
+            with self._session.post(
+                f"{self._url}/query",
+                data=form,
+                headers=self._headers,
+                timeout=self._timeout_seconds,
+                stream=True,
+            ) as answer:
+                if answer.status_code != 200:
+                    raise SinkError(
+                        f"{where} answers {answer.status_code} to a query: {_reason(answer.text)}"
+                    )
+                more = False
+                for line in answer.iter_lines(chunk_size=1 << 18):
+                    if line:
+                        more = rows.add(_document(line, where), where)
+                if more:
+                    raise SinkError(f"{where} cut its answer short")
+        except requests.RequestException as error:
+            raise SinkError(f"{where} cannot be asked: {error}") from None
+
+
+class _Rows:
+    """Rows as they arrive, a series possibly in several pieces."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[SeriesKey, list[Column]] = {}
+
+    def add(self, document: dict[str, Any], where: str) -> bool:
+        """Take in one document; whether it promises another one."""
+        more = False
+        results = document.get("results")
+        if "error" in document or not isinstance(results, list):
+            raise SinkError(f"{where} cannot answer: {document.get('error', document)!r:.300}")
+        for result in results:
+            if "error" in result:
+                raise SinkError(f"{where} cannot answer: {result['error']}")
+            more = bool(result.get("partial"))
+            for series in result.get("series", ()):
+                key = SeriesKey.of(series["name"], series.get("tags") or {})
+                self._pieces.setdefault(key, []).append(_column(series["values"]))
+        return more
+
+    def points(self) -> Points:
+        return {key: join(pieces)[0] for key, pieces in self._pieces.items()}
+
+
+def _column(rows: list[list[Any]]) -> Column:
+    """Rows ``[time, value]``. A value that is no number becomes NaN, which no point can equal."""
+    return Column(
+        np.array([row[0] for row in rows], dtype=np.int64),
+        np.array(
+            [row[1] if isinstance(row[1], float) else np.nan for row in rows], dtype=np.float64
+        ),
+    )
+
+
+def _document(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        # Integers as floats too: influxd prints whole numbers without a point and -0.0 as "-0".
+        document = json.loads(line, parse_int=float)
+    except ValueError:
+        raise SinkError(
+            f"{where} answers a query with something else than JSON: {line[:80]!r}"
+        ) from None
+    if not isinstance(document, dict):
+        raise SinkError(f"{where} answers a query with an unknown document: {line[:80]!r}")
+    return document
+
+
+def _reason(text: str) -> str:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return text[:200].strip() or "no reason given"
+    if isinstance(body, dict):
+        return str(body.get("error") or body.get("message") or text)[:200]
+    return text[:200]
+
+
+def quote(identifier: str) -> str:
+    """An InfluxQL identifier in double quotes."""
+    escaped = identifier.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,183 @@
+"""Read Prometheus again, the plain way.
+
+This reader shares no code with the extractor on purpose: an error in the fast decoder must show up
+as a difference, not be made twice. Bodies go through :mod:`json`, numbers through :class:`float`.
+
+Source of the format: Prometheus' HTTP API (``/api/v1/query``, ``/api/v1/query_range``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import requests
+from numpy.typing import NDArray
+
+from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
+
+# Prometheus refuses a range query of more points per series than 11,000.
+MAX_STEPS = 10_000
+
+
+class SourceSeries(NamedTuple):
+    """Samples of one series: its labels as Prometheus wrote them, times in ms, values."""
+
+    labels: dict[str, str]
+    timestamps_ms: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+class Source:
+    """One Prometheus. Not safe for use by several threads."""
+
+    def __init__(self, url: str, session: requests.Session, timeout_seconds: float = 60.0) -> None:
+        self._url = url.rstrip("/")
+        self._session = session
+        self._timeout_seconds = timeout_seconds
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def now_ms(self) -> int:
+        """Prometheus' clock, in milliseconds since the epoch."""
+        seconds = float(self._ask("/api/v1/query", {"query": "time()"})["result"][1])
+        return round(seconds * 1_000)
+
+    def metric_names(self, selector: str) -> list[str]:
+        """Names of all metrics that ever matched ``selector``, as far as Prometheus remembers."""
+        names = self._ask("/api/v1/label/__name__/values", {"match[]": selector}, method="GET")
+        return [str(name) for name in names]
+
+    def oldest_ms(self) -> int:
+        """The oldest time that Prometheus remembers, 0 where its own metrics do not say."""
+        name = "prometheus_tsdb_lowest_timestamp_seconds "
+        try:
+            answer = self._session.get(f"{self._url}/metrics", timeout=self._timeout_seconds)
+            lines = answer.text.splitlines() if answer.status_code == 200 else []
+            return max(
+                (round(float(x[len(name) :]) * 1_000) for x in lines if x.startswith(name)),
+                default=0,
+            )
+        except (requests.RequestException, ValueError, OverflowError):
+            return 0
+
+    def read_select(self, selector: str, start_ms: int, end_ms: int) -> list[SourceSeries]:
+        """Raw samples with their own timestamps, in ``(start_ms, end_ms]``.
+
+        Raises a :class:`~common.errors.SourceError`; a range that Prometheus finds too large is
+        halved as long as it can be.
+        """
+        if end_ms <= start_ms:
+            return []
+        try:
+            data = self._ask(
+                "/api/v1/query",
+                # On a line of its own: the selector may end in a comment.
+                {"query": f"{selector}\n[{end_ms - start_ms}ms]", "time": _seconds(end_ms)},
+            )
+        except QueryTooLarge:
+            if end_ms - start_ms < 2:
+                raise
+            middle_ms = (start_ms + end_ms) // 2
+            return [
+                *self.read_select(selector, start_ms, middle_ms),
+                *self.read_select(selector, middle_ms, end_ms),
+            ]
+        return list(_matrix(data, start_ms, end_ms))
+
+    def read_expr(self, expr: str, step_ms: int, start_ms: int, end_ms: int) -> list[SourceSeries]:
+        """``expr`` evaluated at every multiple of ``step_ms`` in ``(start_ms, end_ms]``.
+
+        Raises a :class:`~common.errors.SourceError`; a range that Prometheus finds too large is
+        halved as long as it can be.
+        """
+        first = start_ms // step_ms + 1
+        last = end_ms // step_ms
+        if last < first:
+            return []
+        middle_ms = (first + last) // 2 * step_ms
+        try:
+            if last - first >= MAX_STEPS:
+                raise QueryTooLarge(f"{last - first + 1} steps")
+            data = self._ask(
+                "/api/v1/query_range",
+                {
+                    "query": expr,
+                    "start": _seconds(first * step_ms),
+                    "end": _seconds(last * step_ms),
+                    "step": _seconds(step_ms),
+                },
+            )
+        except QueryTooLarge:
+            if last == first:
+                raise
+            return [
+                *self.read_expr(expr, step_ms, start_ms, middle_ms),
+                *self.read_expr(expr, step_ms, middle_ms, end_ms),
+            ]
+        return list(_matrix(data, start_ms, end_ms))
+
+    def _ask(self, path: str, form: dict[str, str], method: str = "POST") -> Any:
+        """The ``data`` member of the answer."""
+        where = f"Prometheus at {self._url}"
+        try:
+            answer = self._session.request(
+                method,
+                self._url + path,
+                headers={"Accept-Encoding": "identity"},
+                timeout=self._timeout_seconds,
+                params=form if method == "GET" else None,
+                data=form if method == "POST" else None,
+            )
+        except requests.RequestException as error:
+            raise SourceUnavailable(f"{where} cannot be asked: {error}") from None
+        if answer.status_code in (401, 403):
+            raise SourceRefused(f"{where} refuses the credentials ({answer.status_code})")
+        try:
+            body = json.loads(answer.content)
+            status = body["status"]
+        except (ValueError, KeyError, TypeError):
+            raise SourceUnavailable(
+                f"{where} answered {answer.status_code} with something else than its JSON:"
+                f" {answer.text[:80]!r}"
+            ) from None
+        if status == "success":
+            if body.get("warnings"):
+                raise SourceUnavailable(f"{where} answered incompletely: {body['warnings'][0]}")
+            return body["data"]
+        words = f"{form.get('query', path)}: {body.get('error', 'no reason given')}"
+        if _too_large(str(body.get("errorType")), words):
+            raise QueryTooLarge(f"{where} finds the range too large: {words}")
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise SourceUnavailable(f"{where} cannot answer ({answer.status_code}): {words}")
+        raise QueryRejected(f"{where} rejects the query: {words}")
+
+
+def _too_large(error_type: str, words: str) -> bool:
+    return (
+        error_type == "timeout"
+        or "too many samples" in words
+        or "maximum resolution of 11,000 points" in words
+    )
+
+
+def _seconds(ms: int) -> str:
+    return f"{ms // 1_000}.{ms % 1_000:03d}"
+
+
+def _matrix(data: Any, start_ms: int, end_ms: int) -> Iterator[SourceSeries]:
+    if data.get("resultType") != "matrix":
+        raise QueryRejected(
+            f"the query gives a {data.get('resultType')}, only range vectors can be compared"
+        )
+    for entry in data["result"]:
+        rows = entry.get("values", [])
+        times = np.array([round(row[0] * 1_000) for row in rows], dtype=np.int64)
+        values = np.array([float(row[1]) for row in rows], dtype=np.float64)
+        # Prometheus 2 closes ranges on the left, Prometheus 3 opens them: windows are (start, end].
+        inside = (times > start_ms) & (times <= end_ms)
+        yield SourceSeries(entry["metric"], times[inside], values[inside])

@@ -1,0 +1,133 @@
+"""From settings to a verifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from common.errors import ConfigError
+from common.keys import Keys
+from common.series import SeriesEncoder
+from common.settings import Query, Settings, TierName
+from etlctl.connect import redis_of, sink_of, source_of
+from etlctl.verify.expect import Identify
+from etlctl.verify.identity import identify_of
+from etlctl.verify.knowledge import RedisKnowledge
+from etlctl.verify.ownership import measurements_of, memory_ms, owner
+from etlctl.verify.run import NoKnowledge, Subject, Verifier
+from etlctl.verify.sink import Sink
+from etlctl.verify.source import Source
+
+TIER: TierName = "hot"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything a verification needs; ``knowledge`` is None where Redis cannot be asked."""
+
+    settings: Settings
+    queries: tuple[Query, ...]
+    source: Source
+    sink: Sink
+    now_ms: int
+    knowledge: RedisKnowledge | None
+
+
+def choose(settings: Settings, names: Collection[str]) -> tuple[Query, ...]:
+    """The configured queries with these names, or all of them for no names.
+
+    Raises :class:`~common.errors.ConfigError` for a name that is not configured.
+    """
+    queries = settings.extract.queries
+    known = {query.name for query in queries}
+    if unknown := sorted(set(names) - known):
+        raise ConfigError(
+            f"--query {', '.join(unknown)}: no such query; there are {', '.join(sorted(known))}"
+        )
+    return tuple(query for query in queries if not names or query.name in names)
+
+
+@contextmanager
+def connected(
+    settings: Settings, names: Collection[str], on_redis_error: Callable[[RedisError], None]
+) -> Iterator[Parts]:
+    """Connections for the time of the block. Asks the source for its time and Redis whether it
+    answers.
+
+    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be asked. A Redis that
+    cannot be asked is told to ``on_redis_error``: a comparison is possible without it.
+    """
+    queries = choose(settings, names)
+    redis, keys = redis_of(settings.pipeline)
+    source, sink = source_of(settings), sink_of(settings, TIER)
+    with closing(source), closing(sink), closing(redis):
+        now_ms = source.now_ms()
+        knowledge = None
+        try:
+            redis.ping()
+            knowledge = _knowledge(settings, redis, keys, now_ms)
+        except RedisError as error:
+            on_redis_error(error)
+        yield Parts(settings, queries, source, sink, now_ms, knowledge)
+
+
+def covered_range(parts: Parts) -> tuple[int | None, int | None]:
+    """``(start_ms, end_ms]`` that is extracted and settled for the queries, as far as known."""
+    if parts.knowledge is None:
+        return None, None
+    lanes = [parts.knowledge.lane(query.name) for query in parts.queries]
+    starts = [lane.origin_ms for lane in lanes if lane]
+    ends = [lane.loaded_watermark_ms for lane in lanes if lane]
+    return min(starts, default=None), min(ends, default=None)
+
+
+def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms: None) -> Verifier:
+    """Put the parts together.
+
+    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be asked.
+    """
+    settings, source = parts.settings, parts.source
+    rules = settings.transform.relabel
+    encoder = SeriesEncoder.from_settings(settings)
+
+    def subject(query: Query) -> Subject:
+        identify = identify_of(query, encoder)
+        measurements = measurements_of(query, identify, source.metric_names, rules)
+        return Subject(
+            name=query.name,
+            kind=query.kind,
+            text=query.text,
+            step_ms=query.step_ms,
+            memory_ms=memory_ms(query),
+            identify=identify,
+            owns=owner(query, measurements, rules),
+            measurements=measurements,
+        )
+
+    chosen = {query.name for query in parts.queries}
+    return Verifier(
+        source=source,
+        sink=parts.sink,
+        subjects=[subject(query) for query in parts.queries],
+        bystanders=[
+            subject(query).owns for query in settings.extract.queries if query.name not in chosen
+        ],
+        knowledge=parts.knowledge or NoKnowledge(),
+        latest_ms=parts.now_ms + round(settings.transform.max_future_seconds * 1_000),
+        oldest_source_ms=source.oldest_ms(),
+        progress=progress,
+    )
+
+
+def _knowledge(settings: Settings, redis: Redis, keys: Keys, now_ms: int) -> RedisKnowledge:
+    encoder = SeriesEncoder.from_settings(settings)
+    identify: dict[str, Identify] = {
+        query.name: identify_of(query, encoder) for query in settings.extract.queries
+    }
+    retention_seconds = settings.load.tiers[TIER].retention_seconds
+    forgotten_ms = 0 if retention_seconds is None else now_ms - round(retention_seconds * 1_000)
+    return RedisKnowledge(redis, keys, TIER, identify, forgotten_ms)
