@@ -1,0 +1,115 @@
+"""A running pipeline of real processes, and the questions that its tests ask of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from redis import Redis
+from redis.exceptions import RedisError
+
+from common.keys import Keys
+from common.ledger import Audit, Ledger
+from common.redis_client import connect
+from common.windows import LaneStatus, WindowSet
+from localstack import PROJECT_ROOT
+from localstack.stack import LocalStack
+from localstack.waiting import wait_until
+
+PATIENCE_SECONDS = 45.0
+KEYS = Keys("etl")
+
+
+class Pipeline:
+    """A started stack with its services, seen from outside: Redis, the books, ``etlctl``."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self.stack = stack
+        self.redis: Redis = connect(stack.redis.url)
+        self.ledger = Ledger(self.redis, KEYS)
+        self.windows = WindowSet(self.redis, KEYS)
+
+    def audit(self) -> Audit:
+        return self.ledger.audit()
+
+    def lanes(self) -> dict[str, LaneStatus]:
+        return self.windows.status()
+
+    def loaded(self) -> int:
+        return self.audit().total.loaded
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for a condition; a Redis that is away meanwhile does not fulfil it."""
+
+        def asked() -> object:
+            try:
+                return condition()
+            except RedisError:
+                return None
+
+        wait_until(asked, deadline_seconds=PATIENCE_SECONDS, what=what, poll_seconds=0.1)
+
+    def until_flowing(self, more_samples: int = 200) -> None:
+        """Wait until that many more samples are loaded."""
+        before = self.loaded()
+        self.until(lambda: self.loaded() >= before + more_samples, "samples are loaded")
+
+    def until_loaded_up_to(self, time_ms: int) -> None:
+        """Wait until every lane is loaded up to an instant of Prometheus' time."""
+
+        def reached() -> bool:
+            lanes = self.lanes().values()
+            return bool(lanes) and all(lane.loaded_watermark_ms >= time_ms for lane in lanes)
+
+        self.until(reached, f"every lane is loaded up to {time_ms}")
+
+    def now_ms(self) -> int:
+        answer: Any = self.stack.prometheus.query("time()")  # a scalar: [time, value]
+        return int(float(answer[0]) * 1000)
+
+    def prove(self) -> dict[str, Any]:
+        """Everything up to now is loaded, source and sink are equal, the books balance."""
+        now_ms = self.now_ms()
+        self.until_loaded_up_to(now_ms)
+        audit = self.audit()
+        assert audit.imbalance_samples == 0
+        assert audit.lost_samples == 0
+        assert [gap for lane in self.lanes() for gap in self.windows.gaps(lane)] == []
+        origin_ms = min(lane.origin_ms for lane in self.lanes().values())
+        done = self.etlctl(
+            "verify", "--from", str(origin_ms / 1000), "--to", str(now_ms / 1000), "--json"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def etlctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("ETL")}
+        return subprocess.run(
+            [sys.executable, "-m", "etlctl", *arguments, "--config", str(self.stack.config_path)],
+            cwd=PROJECT_ROOT,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def events(self, service: str) -> list[dict[str, Any]]:
+        """The log lines of a service's processes."""
+        return [
+            json.loads(line)
+            for process in self.stack.services[service]
+            for line in Path(process.log_path).read_text().splitlines()
+            if line.startswith("{")
+        ]
+
+    def config(self) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load(self.stack.config_path.read_text())
+        return found

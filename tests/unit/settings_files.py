@@ -1,0 +1,40 @@
+"""What the tests of the settings share: a file with only the keys that must be there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from common.errors import ConfigError
+from common.settings import Settings, load_settings
+
+EXTRACT = "extract: {prometheus_url: 'http://prometheus:9090'}\n"
+LOAD = "load: {influxdb: {url: 'http://influxdb:8086', org: o, bucket: b}}\n"
+MINIMAL = EXTRACT + LOAD
+
+PLAIN: dict[str, Any] = {
+    "extract": {"prometheus_url": "http://prometheus:9090"},
+    "load": {"influxdb": {"url": "http://influxdb:8086", "org": "o", "bucket": "b"}},
+}
+
+
+def load(
+    folder: Path, text: str, environ: Mapping[str, str] | None = None, **more: Any
+) -> Settings:
+    """Load ``text`` as etl.yaml, in an environment that has nothing but ``environ``."""
+    file = folder / "etl.yaml"
+    file.write_text(dedent(text))
+    return load_settings(file, environ or {}, **more)
+
+
+def problems(
+    folder: Path, text: str, environ: Mapping[str, str] | None = None, **more: Any
+) -> list[str]:
+    """What is wrong with ``text``, without the folder of the file."""
+    try:
+        load(folder, text, environ, **more)
+    except ConfigError as error:
+        return [line.replace(f"{folder}/", "") for line in error.problems]
+    return []
