@@ -25,9 +25,12 @@ _TOO_LARGE = (
     "-search.max",
     "exceeds the limit",
     "exceeded the maximum",
+    # The query's own time-out, met while its series were being read: Prometheus calls that an
+    # execution error.
+    "context deadline exceeded",
 )
 # Execution errors that speak of the storage behind the query, not of the query.
-_STORAGE_FAILURES = ("expanding series:", "context canceled", "context deadline exceeded")
+_STORAGE_FAILURES = ("expanding series:", "context canceled")
 
 
 def snippet(body: bytes | str, limit: int = 160) -> str:
