@@ -118,7 +118,9 @@ class Ledger:
         for stream in self._streams:
             names += [keys.stream(stream), keys.in_flight(stream)]
         now: int | str = "" if self._now_ms is None else self._now_ms()
-        return parse_audit(json.loads(self._scripts.call("audit", names, [now, *self._streams])))
+        reply: bytes = self._scripts.call("audit", names, [now, *self._streams])
+        # A field that somebody else wrote must not hide all the others.
+        return parse_audit(json.loads(reply.decode("utf-8", "replace")))
 
 
 def parse_audit(answer: Mapping[str, Any]) -> Audit:
@@ -153,9 +155,10 @@ def accounts_of(
     booked: dict[str, dict[str, int]] = {}
     dropped: dict[str, dict[str, int]] = {}
     for name, value in ledger.items():
-        lane, what, *reason = name.split("|", 2)
+        lane, _, rest = name.partition("|")
+        what, _, reason = rest.partition("|")
         if what == "dropped":
-            dropped.setdefault(lane, {})["|".join(reason)] = int(value)
+            dropped.setdefault(lane, {})[reason] = int(value)
             booked.setdefault(lane, {})
         else:
             booked.setdefault(lane, {})[what] = int(value)

@@ -385,13 +385,12 @@ class WindowSet:
     def status(self) -> dict[str, LaneStatus]:
         """Every lane at one instant, by lane name."""
         keys = self._keys
-        answer = json.loads(
-            self._scripts.call(
-                "lanes",
-                [keys.lanes, keys.committed],
-                [keys.lane(""), keys.windows(""), keys.gaps("")],
-            )
+        reply: bytes = self._scripts.call(
+            "lanes",
+            [keys.lanes, keys.committed],
+            [keys.lane(""), keys.windows(""), keys.gaps("")],
         )
+        answer = json.loads(reply.decode("utf-8", "replace"))
         unsettled: dict[str, list[tuple[int, int]]] = {}
         for bounds in dict(answer["committed"]).values():
             lane, start_ms, end_ms = bounds.split(" ")

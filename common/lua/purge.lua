@@ -15,7 +15,7 @@ local type = redis.call('TYPE', KEYS[3]).ok
 if type ~= 'hash' and type ~= 'none' then return 'wrong_type' end
 redis.call('XDEL', KEYS[1], ARGV[1])
 if KEYS[2] ~= '' then redis.call('UNLINK', KEYS[2]) end
-if not samples or not letter.lane then return 'ok' end
-redis.call('HINCRBY', KEYS[3], letter.lane .. '|dead_lettered', -samples)
+if not samples or not string.match(letter.lane or '', '^[%w_]+@[%w_]+$') then return 'ok' end
+redis.call('HINCRBY', KEYS[3], letter.lane .. '|dead_lettered', 0 - samples)
 redis.call('HINCRBY', KEYS[3], letter.lane .. '|dropped|purged', samples)
 return 'ok'

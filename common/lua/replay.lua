@@ -8,7 +8,8 @@ if #found == 0 then return 'gone' end
 local letter = {}
 for i = 1, #found[1][2], 2 do letter[found[1][2][i]] = found[1][2][i + 1] end
 local samples = letter.samples and string.match(letter.samples, '^%d+$') and tonumber(letter.samples)
-if not samples or not letter.lane or not letter.query or not letter.tier or not letter.kind or not letter.window then
+if not samples or not letter.query or not letter.tier or not letter.kind or not letter.window
+    or not string.match(letter.lane or '', '^[%w_]+@[%w_]+$') or string.find(letter.window, '%s') then
   return 'malformed'
 end
 for key, wanted in pairs({[KEYS[3]] = 'stream', [KEYS[4]] = 'hash', [KEYS[5]] = 'hash', [KEYS[6]] = 'hash'}) do
@@ -22,7 +23,7 @@ redis.call('HSET', KEYS[4], id, samples .. ' ' .. (#ARGV[2] + tonumber(ARGV[3]))
   .. (letter.window == '' and '-' or letter.window) .. ' ' .. KEYS[7])
 redis.call('XDEL', KEYS[1], ARGV[1])
 if KEYS[2] ~= '' then redis.call('UNLINK', KEYS[2]) end
-redis.call('HINCRBY', KEYS[5], letter.lane .. '|dead_lettered', -samples)
+redis.call('HINCRBY', KEYS[5], letter.lane .. '|dead_lettered', 0 - samples)
 -- Its window, if others of its entries are still under way, now waits for this one too.
 if redis.call('HEXISTS', KEYS[6], letter.window) == 1 then redis.call('HINCRBY', KEYS[6], letter.window, 1) end
 return 'ok'

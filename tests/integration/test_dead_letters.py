@@ -190,13 +190,16 @@ def test_a_replayed_letter_keeps_its_window_unsettled(
         {"stage": "loader", "samples": "5", "payload": "dead:ledger"},
         {"stage": "loader", "samples": "x" * 5000, "lane": "q@hot"},
         {"stage": "loader", "samples": "9" * 5000, "payload": "dead:payload:\x00"},
+        {"stage": "loader", "samples": "0", "lane": "a b|c", "query": "a", "tier": "b"},
+        {"stage": "loader", "samples": "3", "lane": "\udcff@hot", "query": "a", "tier": "b"},
     ],
 )
 def test_a_foreign_letter_harms_nothing_and_can_be_purged(
     redis_client: Redis, letters: DeadLetters, fields: dict[str, str]
 ) -> None:
     refuse_lines(redis_client)
-    redis_client.xadd(KEYS.dead, dict(fields.items()))
+    encoded = {k.encode(): v.encode("utf-8", "surrogateescape") for k, v in fields.items()}
+    redis_client.xadd(KEYS.dead, dict(encoded.items()))
     _, foreign = letters
     before = account(redis_client)
 
@@ -219,3 +222,21 @@ def test_a_damaged_gzip_payload_is_one_clear_error(
 
     with pytest.raises(EtlError, match=letter.id):
         letters.payload(letter)
+
+
+def test_a_letter_without_samples_can_be_replayed_and_purged(
+    redis_client: Redis, letters: DeadLetters
+) -> None:
+    raw = stream(redis_client, RAW)
+    for _ in range(2):
+        redis_client.xadd(KEYS.stream(RAW), {"query": "q", "tier": "hot", "window": "w"})
+        (entry,) = raw.read(1, 0.01)
+        empty = DeadLetter("unknown_schema", "x", b"fields", 0)
+        assert raw.settle(entry, Settle(dead=[empty]), "transformer") is SettleResult.OK
+    first, second = letters
+
+    assert letters.replay(first)
+    assert letters.purge(second)
+
+    assert list(letters) == []
+    assert Ledger(redis_client, KEYS).audit().imbalance_samples == 0
