@@ -19,7 +19,7 @@ QUICK: dict[str, Any] = {
         "backoff_max_seconds": 1,
         "circuit_open_seconds": 1,
     },
-    "pipeline": {"entry_lease_seconds": 8},
+    "pipeline": {"entry_lease_seconds": 8, "watermark_seconds": 1},
 }
 SERVICES = {"extractor": 2, "transformer": 2, "loader": 2}
 

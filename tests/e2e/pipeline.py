@@ -65,7 +65,9 @@ class Pipeline:
 
         def reached() -> bool:
             lanes = self.lanes().values()
-            return bool(lanes) and all(lane.loaded_watermark_ms >= time_ms for lane in lanes)
+            return bool(lanes) and all(
+                lane.reconciled and lane.loaded_watermark_ms >= time_ms for lane in lanes
+            )
 
         self.until(reached, f"every lane is loaded up to {time_ms}")
 
@@ -73,15 +75,18 @@ class Pipeline:
         answer: Any = self.stack.prometheus.query("time()")  # a scalar: [time, value]
         return int(float(answer[0]) * 1000)
 
-    def prove(self) -> dict[str, Any]:
-        """Everything up to now is loaded, source and sink are equal, the books balance."""
+    def prove(self, since_ms: int | None = None) -> dict[str, Any]:
+        """Everything up to now is loaded, source and sink are equal, the books balance.
+
+        From ``since_ms``, or from where the lanes began.
+        """
         now_ms = self.now_ms()
         self.until_loaded_up_to(now_ms)
         audit = self.audit()
         assert audit.imbalance_samples == 0
         assert audit.lost_samples == 0
         assert [gap for lane in self.lanes() for gap in self.windows.gaps(lane)] == []
-        origin_ms = min(lane.origin_ms for lane in self.lanes().values())
+        origin_ms = since_ms or min(lane.origin_ms for lane in self.lanes().values())
         done = self.etlctl(
             "verify", "--from", str(origin_ms / 1000), "--to", str(now_ms / 1000), "--json"
         )
