@@ -29,35 +29,47 @@ local function take(id)
   taken[#taken + 1] = {id, tonumber(redis.call('HGET', crashes, id) or '0'), found[1][2]}
 end
 
-local given_back = redis.call('XPENDING', stream, group, '-', '+', 4 * most, shelf)
-for _, pending in ipairs(given_back) do
-  if #taken >= most then break end
-  local id = pending[1]
-  if tonumber(redis.call('HGET', released, id) or '0') <= now then
-    local suspect = redis.call('HEXISTS', crashes, id) == 1
-    if not suspect then
-      take(id)
-    elseif #taken == 0 then
-      take(id)
-      if #taken > 0 then return {taken, deleted} end
+-- Pages through pending entries (all that XPENDING takes before its range is in `filter`), so that
+-- many which must wait do not hide those behind them. `visit` returns true when it has enough.
+local PAGE, MOST_PAGES = 100, 100
+local function each(filter, owner, visit)
+  local start = '-'
+  for _ = 1, MOST_PAGES do
+    local args = {'XPENDING', stream, group}
+    for _, word in ipairs(filter) do args[#args + 1] = word end
+    for _, word in ipairs({start, '+', PAGE}) do args[#args + 1] = word end
+    if owner then args[#args + 1] = owner end
+    local page = redis.call(unpack(args))
+    for _, pending in ipairs(page) do
+      if visit(pending[1], pending[2]) then return end
     end
+    if #page < PAGE then return end
+    start = '(' .. page[#page][1]
   end
 end
+
+each({}, shelf, function(id)
+  if tonumber(redis.call('HGET', released, id) or '0') > now then return false end
+  if redis.call('HEXISTS', crashes, id) == 0 then
+    take(id)
+    return #taken >= most
+  end
+  if #taken > 0 then return false end
+  take(id)
+  return #taken > 0
+end)
 if #taken > 0 then return {taken, deleted} end
 
 -- XPENDING's IDLE filter follows the server's clock, which is the clock that leases run by.
-local stale = redis.call('XPENDING', stream, group, 'IDLE', lease, '-', '+', 4 * most)
-for _, pending in ipairs(stale) do
-  local id, owner = pending[1], pending[2]
-  if owner ~= shelf then
-    if #redis.call('XRANGE', stream, id, id) > 0 and owner ~= consumer then
-      if #taken > 0 then break end
-      redis.call('HINCRBY', crashes, id, 1)
-      take(id)
-      break
-    end
+each({'IDLE', lease}, nil, function(id, owner)
+  if owner == shelf then return false end
+  if owner == consumer or #redis.call('XRANGE', stream, id, id) == 0 then
     take(id)
-    if #taken >= most then break end
+    return #taken >= most
   end
-end
+  if #taken > 0 then return true end
+  redis.call('HINCRBY', crashes, id, 1)
+  take(id)
+  return true
+end)
 return {taken, deleted}

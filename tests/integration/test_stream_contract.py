@@ -134,7 +134,7 @@ class RedisWorld:
         """Leases run by the server's clock: make every pending entry look idle for long."""
         self.clock.advance(LEASE_SECONDS + 1)
         name = self.keys.stream(RAW)
-        found: Any = self.redis.xpending_range(name, "etl", "-", "+", 100)
+        found: Any = self.redis.xpending_range(name, "etl", "-", "+", 1000)
         for pending in found:
             if pending["consumer"] != b"-given-back-":
                 self.redis.xclaim(
@@ -394,3 +394,20 @@ def test_only_idle_hands_are_forgotten(world: World) -> None:
     assert busy.forget_consumers(0) == 1
 
     assert busy.settle(entry, Settle(loaded=1), "loader") is SettleResult.OK
+
+
+def test_many_entries_that_must_wait_do_not_hide_those_behind_them(world: World) -> None:
+    world.commit([(b"a", 1)] * 250)
+    dead, busy, heir = world.stream("dead"), world.stream("busy"), world.stream("heir")
+    waiting = busy.read(240, 0.01)
+    ready = busy.read(5, 0.01)
+    dead.read(5, 0.01)
+    busy.release([entry.id for entry in waiting], after_seconds=10_000)
+    busy.release([entry.id for entry in ready])
+
+    claimed = heir.claim(10).entries
+    assert {entry.id for entry in claimed} == {entry.id for entry in ready}
+    for entry in claimed:
+        heir.settle(entry, Settle(loaded=1), "loader")
+    world.expire_leases()
+    assert [entry.crashes for entry in heir.claim(10).entries] == [1]
