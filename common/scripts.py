@@ -15,7 +15,11 @@ from redis import Redis
 
 @cache
 def _source(name: str) -> str:
-    return files("common").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    folder = files("common").joinpath("lua")
+    parts = (
+        folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name)
+    )
+    return "\n".join(parts)
 
 
 class Scripts:

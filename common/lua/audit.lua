@@ -5,16 +5,7 @@
 -- ARGV 1 now (ms; '' = the server's clock), 2.. stream names
 --
 -- Entries are metadata, so walking the streams is cheap: payloads are only asked for existence.
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-local function pairs_of(flat)
-  local map = {}
-  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
-  return map
-end
+local now = clock_ms(ARGV[1])
 local streams = {}
 for s = 2, #ARGV do
   local stream, in_flight = KEYS[2 * s + 1], KEYS[2 * s + 2]
@@ -53,11 +44,11 @@ for s = 2, #ARGV do
   streams[ARGV[s]] = here
 end
 local staged = 0
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. string.format('%.0f', now), '+inf')) do
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. whole(now), '+inf')) do
   staged = staged + (tonumber(string.match(member, ' (%d+)$')) or 0)
 end
 return cjson.encode({
-  now_ms = string.format('%.0f', now),
+  now_ms = whole(now),
   ledger = pairs_of(redis.call('HGETALL', KEYS[1])),
   streams = streams,
   staged_bytes = staged,

@@ -10,11 +10,7 @@
 local stream, crashes, released = KEYS[1], KEYS[2], KEYS[3]
 local group, consumer, shelf = ARGV[1], ARGV[2], ARGV[3]
 local lease, most = tonumber(ARGV[4]), tonumber(ARGV[5])
-local now = tonumber(ARGV[6])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+local now = clock_ms(ARGV[6])
 local taken, deleted = {}, {}
 
 local function take(id)

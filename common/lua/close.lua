@@ -4,11 +4,7 @@
 -- KEYS 1 lane, 2 open windows, 3 gaps, 4 lanes, 5 rechecks, 6 watermarks read from the sink
 -- ARGV 1 lane name, 2 unplanned for at least (ms), 3 reason, 4 now (ms; '' = the server's clock)
 local lane, windows, gaps = KEYS[1], KEYS[2], KEYS[3]
-local now = tonumber(ARGV[4])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+local now = clock_ms(ARGV[4])
 local planned = tonumber(redis.call('HGET', lane, 'planned_ms')) or 0
 if now - planned < tonumber(ARGV[2]) then return {} end
 local owed = cjson.decode(redis.call('HGET', lane, 'ranges') or '[]')
@@ -20,8 +16,8 @@ table.sort(owed, function(a, b) return a[1] < b[1] end)
 local reply = {'closed'}
 for _, range in ipairs(owed) do
   redis.call('RPUSH', gaps, cjson.encode({s = range[1], e = range[2], reason = ARGV[3], at = now}))
-  reply[#reply + 1] = string.format('%.0f', range[1])
-  reply[#reply + 1] = string.format('%.0f', range[2])
+  reply[#reply + 1] = whole(range[1])
+  reply[#reply + 1] = whole(range[2])
 end
 redis.call('DEL', lane, windows, KEYS[5])
 redis.call('HDEL', KEYS[6], ARGV[1])

@@ -23,8 +23,7 @@ for i = 10, #KEYS do
 end
 for key, wanted in pairs({[raw] = 'stream', [in_flight] = 'hash', [ledger] = 'hash', [unsettled] = 'hash',
     [committed] = 'hash', [staged] = 'zset', [KEYS[9]] = 'zset'}) do
-  local found = redis.call('TYPE', key).ok
-  if found ~= wanted and found ~= 'none' then return {'wrong_type'} end
+  if not has_type(key, wanted) then return {'wrong_type'} end
 end
 
 local total, ids = 0, {'committed'}
@@ -42,17 +41,13 @@ end
 if #KEYS > 9 then
   redis.call('HSET', unsettled, id, #KEYS - 9)
   redis.call('HSET', committed, id,
-    ARGV[4] .. ' ' .. string.format('%.0f', window.s) .. ' ' .. string.format('%.0f', window.e))
+    ARGV[4] .. ' ' .. whole(window.s) .. ' ' .. whole(window.e))
   redis.call('HINCRBY', ledger, ARGV[4] .. '|extracted', total)
 end
 redis.call('HDEL', windows, id)
 if tonumber(ARGV[9]) > 0 then
-  local now = tonumber(ARGV[11])
-  if not now then
-    local time = redis.call('TIME')
-    now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  end
-  redis.call('ZADD', KEYS[9], string.format('%.0f', now + tonumber(ARGV[9])),
+  local now = clock_ms(ARGV[11])
+  redis.call('ZADD', KEYS[9], whole(now + tonumber(ARGV[9])),
     string.format('%.0f %.0f ', window.s, window.e) .. ARGV[10])
 end
 redis.call('HDEL', lane, 'attempts', 'not_before_ms')

@@ -3,11 +3,6 @@
 --
 -- KEYS 1 lanes, 2 committed
 -- ARGV 1 prefix of lane keys, 2 of windows keys, 3 of gaps keys
-local function pairs_of(flat)
-  local map = {}
-  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
-  return map
-end
 local lanes = {}
 for _, lane in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   lanes[lane] = {

@@ -8,11 +8,7 @@
 --      8 a random word
 local lane, windows = KEYS[1], KEYS[2]
 local class, horizon, longest = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local now = tonumber(ARGV[5])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+local now = clock_ms(ARGV[5])
 if redis.call('HGET', lane, 'fingerprint') ~= ARGV[1] then return {} end
 if (tonumber(redis.call('HGET', lane, 'not_before_ms')) or 0) > now then return {} end
 
@@ -57,5 +53,5 @@ local token = redis.call('INCR', KEYS[3]) .. '-' .. ARGV[8]
 chosen_id = chosen_id or ('w' .. token)
 chosen.t, chosen.d = token, now + tonumber(ARGV[6])
 redis.call('HSET', windows, chosen_id, cjson.encode(chosen))
-if ranges then redis.call('HSET', lane, 'ranges', #ranges == 0 and '[]' or cjson.encode(ranges)) end
-return {chosen_id, string.format('%.0f', chosen.s), string.format('%.0f', chosen.e), token, chosen.a, chosen.c}
+if ranges then redis.call('HSET', lane, 'ranges', ranges_json(ranges)) end
+return {chosen_id, whole(chosen.s), whole(chosen.e), token, chosen.a, chosen.c}

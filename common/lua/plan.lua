@@ -10,11 +10,7 @@
 local lane, windows = KEYS[1], KEYS[2]
 local fingerprint, origin, new_head = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
 
-local now = tonumber(ARGV[6])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+local now = clock_ms(ARGV[6])
 local owner = redis.call('HGET', lane, 'fingerprint')
 if owner and owner ~= fingerprint and ARGV[3] ~= '1' then
   return {'stale_config', redis.call('HGET', lane, 'head_ms')}
@@ -36,23 +32,14 @@ if new_head > head then
   ranges[#ranges + 1] = {head, new_head}
   head = new_head
 end
-table.sort(ranges, function(a, b) return a[1] < b[1] end)
-local merged = {}
-for _, range in ipairs(ranges) do
-  local last = merged[#merged]
-  if last and range[1] <= last[2] then
-    last[2] = math.max(last[2], range[2])
-  else
-    merged[#merged + 1] = range
-  end
-end
+local merged = merge(ranges)
 
-redis.call('HSET', lane, 'fingerprint', fingerprint, 'head_ms', string.format('%.0f', head),
-  'ranges', #merged == 0 and '[]' or cjson.encode(merged), 'planned_ms', string.format('%.0f', now))
-redis.call('HSETNX', lane, 'origin_ms', string.format('%.0f', origin))
+redis.call('HSET', lane, 'fingerprint', fingerprint, 'head_ms', whole(head),
+  'ranges', ranges_json(merged), 'planned_ms', whole(now))
+redis.call('HSETNX', lane, 'origin_ms', whole(origin))
 redis.call('SADD', KEYS[3], ARGV[1])
 if recut > 0 then
   redis.call('DEL', windows)
   redis.call('HDEL', lane, 'attempts', 'not_before_ms')
 end
-return {'planned', string.format('%.0f', head)}
+return {'planned', whole(head)}

@@ -5,18 +5,14 @@
 -- ARGV 1 high-water mark (bytes), 2 low-water mark (bytes), 3 now (ms; '' = the server's clock)
 --
 -- The flag is shared, so that every extractor pauses and resumes at the same marks.
-local now = tonumber(ARGV[3])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+local now = clock_ms(ARGV[3])
 local bytes = 0
 for i = 3, #KEYS do
   for _, value in ipairs(redis.call('HVALS', KEYS[i])) do
     bytes = bytes + (tonumber(string.match(value, '^%d+ (%d+) ')) or 0)
   end
 end
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. string.format('%.0f', now), '+inf')) do
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. whole(now), '+inf')) do
   bytes = bytes + (tonumber(string.match(member, ' (%d+)$')) or 0)
 end
 local paused = redis.call('EXISTS', KEYS[1]) == 1

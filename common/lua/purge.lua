@@ -7,12 +7,10 @@
 -- XDEL first: giving up must work at maxmemory, and what follows it in a script passes too.
 local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
 if #found == 0 then return 'gone' end
-local letter = {}
-for i = 1, #found[1][2], 2 do letter[found[1][2][i]] = found[1][2][i + 1] end
+local letter = pairs_of(found[1][2])
 -- A foreign entry of the stream has no books: it is only removed.
 local samples = letter.samples and string.match(letter.samples, '^%d+$') and tonumber(letter.samples)
-local type = redis.call('TYPE', KEYS[3]).ok
-if type ~= 'hash' and type ~= 'none' then return 'wrong_type' end
+if not has_type(KEYS[3], 'hash') then return 'wrong_type' end
 redis.call('XDEL', KEYS[1], ARGV[1])
 if KEYS[2] ~= '' then redis.call('UNLINK', KEYS[2]) end
 if not samples or not string.match(letter.lane or '', '^[%w_]+@[%w_]+$') then return 'ok' end

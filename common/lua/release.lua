@@ -10,18 +10,14 @@
 -- XCLAIM comes first: it passes at maxmemory, and what follows it in a script passes too.
 local stream, crashes, released = KEYS[1], KEYS[2], KEYS[3]
 local group, consumer, shelf = ARGV[1], ARGV[2], ARGV[3]
-local now = tonumber(ARGV[6])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+local now = clock_ms(ARGV[6])
 local given = 0
 for i = 7, #ARGV do
   local id = ARGV[i]
   local pending = redis.pcall('XPENDING', stream, group, id, id, 1, consumer)
   if not pending.err and #pending == 1 and #redis.call('XRANGE', stream, id, id) == 1 then
     redis.call('XCLAIM', stream, group, shelf, 0, id, 'JUSTID')
-    redis.call('HSET', released, id, string.format('%.0f', now + tonumber(ARGV[4])))
+    redis.call('HSET', released, id, whole(now + tonumber(ARGV[4])))
     if ARGV[5] == '1' then redis.call('HINCRBY', crashes, id, 1) end
     given = given + 1
   end

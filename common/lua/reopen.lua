@@ -39,13 +39,7 @@ for _, range in ipairs(taken) do
 end
 add(cursor, to)
 
-table.sort(ranges, function(a, b) return a[1] < b[1] end)
-local merged = {}
-for _, range in ipairs(ranges) do
-  local last = merged[#merged]
-  if last and range[1] <= last[2] then last[2] = math.max(last[2], range[2]) else merged[#merged + 1] = range end
-end
-redis.call('HSET', lane, 'ranges', #merged == 0 and '[]' or cjson.encode(merged),
-  'origin_ms', string.format('%.0f', origin))
+redis.call('HSET', lane, 'ranges', ranges_json(merge(ranges)),
+  'origin_ms', whole(origin))
 for i = 5, #ARGV do redis.call('ZREM', KEYS[3], ARGV[i]) end
 return added

@@ -5,16 +5,14 @@
 -- ARGV 1 letter id, 2 payload of the new entry, 3 overhead of an entry (bytes)
 local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
 if #found == 0 then return 'gone' end
-local letter = {}
-for i = 1, #found[1][2], 2 do letter[found[1][2][i]] = found[1][2][i + 1] end
+local letter = pairs_of(found[1][2])
 local samples = letter.samples and string.match(letter.samples, '^%d+$') and tonumber(letter.samples)
 if not samples or not letter.query or not letter.tier or not letter.kind or not letter.window
     or not string.match(letter.lane or '', '^[%w_]+@[%w_]+$') or string.find(letter.window, '%s') then
   return 'malformed'
 end
 for key, wanted in pairs({[KEYS[3]] = 'stream', [KEYS[4]] = 'hash', [KEYS[5]] = 'hash', [KEYS[6]] = 'hash'}) do
-  local type = redis.call('TYPE', key).ok
-  if type ~= wanted and type ~= 'none' then return 'wrong_type' end
+  if not has_type(key, wanted) then return 'wrong_type' end
 end
 redis.call('SET', KEYS[7], ARGV[2])
 local id = redis.call('XADD', KEYS[3], '*', 'schema', '1', 'query', letter.query, 'tier', letter.tier,

@@ -22,10 +22,6 @@ local outputs, letters, reasons = tonumber(ARGV[14]), tonumber(ARGV[15]), tonumb
 local first_output, first_letter = 17, 17 + 2 * outputs
 local first_reason = first_letter + 4 * letters
 
-local function has_type(key, wanted)
-  local found = redis.call('TYPE', key).ok
-  return found == wanted or found == 'none'
-end
 for _, wrong in ipairs({
   not has_type(outbound, 'stream'), not has_type(out_flight, 'hash'), not has_type(dead, 'stream'),
   not has_type(ledger, 'hash'), not has_type(unsettled, 'hash'), not has_type(committed, 'hash'),

@@ -11,11 +11,7 @@
 --   gap    end (ms), reason: what lies before is declared a gap; the rest, if any, stays leased
 local lane, windows, gaps = KEYS[1], KEYS[2], KEYS[3]
 local id, verb = ARGV[1], ARGV[5]
-local now = tonumber(ARGV[4])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+local now = clock_ms(ARGV[4])
 local json = redis.call('HGET', windows, id)
 if not json then return 'refused' end
 local window = cjson.decode(json)
@@ -45,15 +41,9 @@ elseif verb == 'fail' then
   local wait = math.min(tonumber(ARGV[7]), tonumber(ARGV[6]) * 2 ^ math.min(attempts, 30))
   local ranges = cjson.decode(redis.call('HGET', lane, 'ranges') or '[]')
   ranges[#ranges + 1] = {window.s, window.e}
-  table.sort(ranges, function(a, b) return a[1] < b[1] end)
-  local merged = {}
-  for _, range in ipairs(ranges) do
-    local last = merged[#merged]
-    if last and range[1] <= last[2] then last[2] = math.max(last[2], range[2]) else merged[#merged + 1] = range end
-  end
   redis.call('HDEL', windows, id)
-  redis.call('HSET', lane, 'ranges', cjson.encode(merged),
-    'not_before_ms', string.format('%.0f', now + wait))
+  redis.call('HSET', lane, 'ranges', ranges_json(merge(ranges)),
+    'not_before_ms', whole(now + wait))
   redis.call('HINCRBY', lane, 'attempts', 1)
 elseif verb == 'gap' then
   local upto = math.min(tonumber(ARGV[6]), window.e)

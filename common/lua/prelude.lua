@@ -1,0 +1,43 @@
+-- What several scripts need; common/scripts.py puts it before each of them.
+
+-- The time in ms: `given`, or the server's clock where it is ''.
+local function clock_ms(given)
+  local now = tonumber(given)
+  if now then return now end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- A flat reply {field, value, …} as a table.
+local function pairs_of(flat)
+  local map = {}
+  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
+  return map
+end
+
+-- Whether a key holds what it should, or nothing.
+local function has_type(key, wanted)
+  local found = redis.call('TYPE', key).ok
+  return found == wanted or found == 'none'
+end
+
+-- Whole numbers beyond 2^31 as Redis should read them.
+local function whole(number) return string.format('%.0f', number) end
+
+-- Ranges {first, last} in order, those that touch made one.
+local function merge(ranges)
+  table.sort(ranges, function(a, b) return a[1] < b[1] end)
+  local merged = {}
+  for _, range in ipairs(ranges) do
+    local last = merged[#merged]
+    if last and range[1] <= last[2] then
+      last[2] = math.max(last[2], range[2])
+    else
+      merged[#merged + 1] = range
+    end
+  end
+  return merged
+end
+
+-- cjson writes an empty table as an object.
+local function ranges_json(ranges) return #ranges == 0 and '[]' or cjson.encode(ranges) end
