@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -26,7 +27,7 @@ HOUR_MS = 3_600_000
 Points = dict[tuple[str, tuple[tuple[str, str], ...], int], Any]
 
 
-class World:
+class World(ABC):
     """A sink with a fresh bucket: where it is, what it holds, what it can be told."""
 
     url: str
@@ -37,25 +38,25 @@ class World:
         self.make = make
         self.bucket = f"b{uuid.uuid4().hex[:10]}"
 
+    @abstractmethod
     def create(self, retention_seconds: int | None = None) -> None:
         """Create the bucket."""
-        raise NotImplementedError
 
+    @abstractmethod
     def points(self) -> Points:
         """What the bucket holds: (measurement, tags, time in ms) → value."""
-        raise NotImplementedError
 
+    @abstractmethod
     def limit_series(self, series: int | None) -> None:
         """Limit the number of series of a bucket, or lift the limit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def limit_body(self, body_bytes: int) -> None:
         """Refuse larger bodies."""
-        raise NotImplementedError
 
+    @abstractmethod
     def require(self, token: str) -> None:
         """Take no other token."""
-        raise NotImplementedError
 
 
 class Influxd(World):
