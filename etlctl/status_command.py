@@ -11,7 +11,7 @@ from rich.table import Table
 
 from common.ledger import Account, Audit, Ledger
 from common.settings import load_settings
-from common.windows import LaneStatus, WindowSet
+from common.windows import Gap, LaneStatus, WindowSet
 from etlctl.connect import redis_of
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import counts, print_json, stdout, thousands
@@ -28,17 +28,25 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     redis, keys = redis_of(settings.pipeline)
     with closing(redis):
         audit = Ledger(redis, keys).audit()
-        lanes = WindowSet(redis, keys).status()
+        window_set = WindowSet(redis, keys)
+        lanes = window_set.status()
+        # A lane that was closed has left its gaps behind.
+        names = sorted(lanes.keys() | audit.accounts.keys())
+        found = {name: gaps for name in names if (gaps := window_set.gaps(name))}
     if as_json:
-        print_json(as_document(audit, lanes))
+        print_json(as_document(audit, lanes, found))
         return
     console = stdout()
     for table in (books(audit), windows(lanes, audit.now_ms), streams(audit)):
         console.print(table)
+    if found:
+        console.print(gap_table(found))
     console.print(balance(audit))
 
 
-def as_document(audit: Audit, lanes: dict[str, LaneStatus]) -> dict[str, Any]:
+def as_document(
+    audit: Audit, lanes: dict[str, LaneStatus], gaps: dict[str, list[Gap]]
+) -> dict[str, Any]:
     """Everything as plain data: samples, bytes, milliseconds since the epoch."""
     return {
         "now_ms": audit.now_ms,
@@ -59,6 +67,7 @@ def as_document(audit: Audit, lanes: dict[str, LaneStatus]) -> dict[str, Any]:
             }
             for name, lane in lanes.items()
         },
+        "gaps": {name: [asdict(gap) for gap in found] for name, found in gaps.items()},
     }
 
 
@@ -86,13 +95,25 @@ def windows(lanes: dict[str, LaneStatus], now_ms: int) -> Table:
         backlog_seconds = sum(end - start for start, end in lane.backlog) // 1_000
         table.add_row(
             escape(name),
-            rfc3339(lane.loaded_watermark_ms),
+            # Until the sink has said where it ends, older time may be owed that Redis forgot.
+            rfc3339(lane.loaded_watermark_ms) if lane.reconciled else "sink not asked yet",
             f"{thousands(lag_seconds)} s",
             f"{thousands(backlog_seconds)} s",
             thousands(len(lane.open)),
             thousands(len(lane.unsettled)),
             thousands(lane.gaps),
         )
+    return table
+
+
+def gap_table(gaps: dict[str, list[Gap]]) -> Table:
+    """What can never be extracted, newest last."""
+    table = new_table("Gaps", "lane", *("after", "up to", "why"))
+    for name, found in gaps.items():
+        for gap in found:
+            table.add_row(
+                escape(name), rfc3339(gap.start_ms), rfc3339(gap.end_ms), escape(gap.reason)
+            )
     return table
 
 

@@ -179,9 +179,13 @@ class Planner:
             telemetry.set("etl_windows_open", len(lane.open), **labels)
             telemetry.set("etl_backlog_seconds", backlog_ms / 1000, **labels)
             telemetry.set("etl_watermark_timestamp_seconds", lane.watermark_ms / 1000, **labels)
-            telemetry.set(
-                "etl_loaded_watermark_timestamp_seconds", lane.loaded_watermark_ms / 1000, **labels
-            )
+            if lane.reconciled:
+                # Before that, older time may be owed that this Redis has forgotten.
+                telemetry.set(
+                    "etl_loaded_watermark_timestamp_seconds",
+                    lane.loaded_watermark_ms / 1000,
+                    **labels,
+                )
         for name, depth in audit.streams.items():
             telemetry.set("etl_stream_entries", depth.entries, stream=name)
             telemetry.set("etl_stream_samples", depth.samples, stream=name)

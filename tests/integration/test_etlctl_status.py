@@ -111,3 +111,28 @@ def test_redis_away_ends_with_3(tmp_path: Path, capsys: Capture) -> None:
     assert out == ""
     assert err.startswith("etlctl: Redis cannot be asked")
     assert len(err.splitlines()) == 1
+
+
+def test_gaps_are_shown_with_their_bounds_also_of_closed_lanes(
+    pipeline: dict[str, Any],
+    redis_client: redis.Redis,
+    redis_namespace: str,
+    capsys: Capture,
+    tmp_path: Path,
+) -> None:
+    windows = WindowSet(redis_client, Keys(redis_namespace))
+    windows.plan(LANE, 0, 180_000)
+    window = windows.lease(LANE, "live", 10**9, 60_000)
+    assert window is not None
+    windows.declare_gap(LANE, window, 150_000, "older than what Prometheus keeps")
+
+    _, shown, _ = run(capsys, tmp_path, pipeline)
+    windows.close("raw@hot", 0, "query removed")
+    code, out, _ = run(capsys, tmp_path, pipeline, "--json")
+
+    assert "1970-01-01T00:02:30Z" in shown
+    assert code == 0
+    assert [(gap["start_ms"], gap["end_ms"]) for gap in json.loads(out)["gaps"]["raw@hot"]] == [
+        (120_000, 150_000),
+        (150_000, 180_000),
+    ]
