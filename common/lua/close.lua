@@ -15,7 +15,7 @@ end
 table.sort(owed, function(a, b) return a[1] < b[1] end)
 local reply = {'closed'}
 for _, range in ipairs(owed) do
-  redis.call('RPUSH', gaps, cjson.encode({s = range[1], e = range[2], reason = ARGV[3], at = now}))
+  declare_gap(gaps, range[1], range[2], ARGV[3], now)
   reply[#reply + 1] = whole(range[1])
   reply[#reply + 1] = whole(range[2])
 end

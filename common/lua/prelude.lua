@@ -39,5 +39,18 @@ local function merge(ranges)
   return merged
 end
 
+-- Append a gap, or lengthen the last one where they touch: a source that stays empty for long must not
+-- fill the list window by window.
+local function declare_gap(list, first, last, reason, now)
+  local json = redis.call('LINDEX', list, -1)
+  local gap = json and cjson.decode(json)
+  if gap and gap.reason == reason and first <= gap.e and gap.s <= last then
+    gap.s, gap.e, gap.at = math.min(gap.s, first), math.max(gap.e, last), now
+    redis.call('LSET', list, -1, cjson.encode(gap))
+  else
+    redis.call('RPUSH', list, cjson.encode({s = first, e = last, reason = reason, at = now}))
+  end
+end
+
 -- cjson writes an empty table as an object.
 local function ranges_json(ranges) return #ranges == 0 and '[]' or cjson.encode(ranges) end

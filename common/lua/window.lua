@@ -49,7 +49,7 @@ elseif verb == 'gap' then
   local upto = math.min(tonumber(ARGV[6]), window.e)
   if upto <= window.s then return 'refused' end
   redis.call('HDEL', windows, id)
-  redis.call('RPUSH', gaps, cjson.encode({s = window.s, e = upto, reason = ARGV[7], at = now}))
+  declare_gap(gaps, window.s, upto, ARGV[7], now)
   if upto < window.e then
     window.s = upto
     redis.call('HSET', windows, id, cjson.encode(window))

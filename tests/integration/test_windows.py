@@ -251,10 +251,7 @@ def test_a_gap_is_declared_and_the_rest_stays(windows: WindowSet) -> None:
     rest = must(live(windows))
     assert bounds(rest) == (4 * STEP, 10 * STEP)
     assert windows.declare_gap(LANE, rest, 99 * STEP, "gone")
-    assert [(gap.start_ms, gap.end_ms) for gap in windows.gaps("q@hot")] == [
-        (0, 4 * STEP),
-        (4 * STEP, 10 * STEP),
-    ]
+    assert [(gap.start_ms, gap.end_ms) for gap in windows.gaps("q@hot")] == [(0, 10 * STEP)]
     assert windows.status()["q@hot"].watermark_ms == 10 * STEP
 
 
@@ -270,7 +267,20 @@ def test_a_removed_query_is_closed_only_when_nobody_plans_it(
 
     assert owed == [(0, 6 * STEP), (6 * STEP, 10 * STEP)]
     assert windows.status() == {}
-    assert [gap.reason for gap in windows.gaps("q@hot")] == ["query removed"] * 2
+    assert [(gap.start_ms, gap.end_ms, gap.reason) for gap in windows.gaps("q@hot")] == [
+        (0, 10 * STEP, "query removed")
+    ]
+
+
+def test_gaps_that_touch_are_one_and_others_are_not(windows: WindowSet) -> None:
+    windows.plan(LANE, 0, 40 * STEP)
+    cut = [must(live(windows)) for _ in range(4)]
+    for window in (cut[0], cut[1], cut[3]):
+        windows.declare_gap(LANE, window, window.end_ms, "gone")
+
+    gaps = [(gap.start_ms, gap.end_ms) for gap in windows.gaps("q@hot")]
+
+    assert gaps == [(20 * STEP, 40 * STEP), (0, 10 * STEP)]
 
 
 def test_open_windows_are_bounded(redis_client: Redis, clock: FakeClock) -> None:
