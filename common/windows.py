@@ -244,14 +244,15 @@ class WindowSet:
         )
         return Staged(key, samples, len(payload))
 
-    def discard(self, staged: Sequence[Staged]) -> None:
-        """Remove payloads that will not be committed."""
+    def discard(self, staged: Sequence[Staged]) -> int:
+        """Remove payloads that will not be committed; how many were still staged.
+
+        Harmless for those that were committed after all: an answer may have been lost.
+        """
         if not staged:
-            return
-        with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.unlink(*(item.key for item in staged))
-            pipeline.zrem(self._keys.staged, *(f"{item.key} {item.bytes}" for item in staged))
-            pipeline.execute()
+            return 0
+        keys = [self._keys.staged, *(item.key for item in staged)]
+        return int(self._scripts.call("discard", keys, [item.bytes for item in staged]))
 
     def commit(
         self,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.batch import SampleBatch
 from common.errors import (
@@ -246,6 +248,24 @@ def test_series_that_relabelling_joins_meet_in_one_entry(redis_client: Redis) ->
     assert len(homes) == 20
     assert all(len(entries) == 1 for entries in homes.values())
     assert rig.books() == 300
+
+
+def test_a_commit_whose_answer_is_lost_keeps_its_payloads(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = WindowSet.commit
+
+    def cut(*args: Any, **kwargs: Any) -> str:
+        commit(*args, **kwargs)
+        raise RedisConnectionError("Connection reset by peer")
+
+    monkeypatch.setattr(WindowSet, "commit", cut)
+
+    with pytest.raises(RedisConnectionError):
+        rig.run(rig.lease())
+
+    assert rig.books() == 10
+    assert [len(batch) for batch in rig.entries()] == [10]
 
 
 def test_histogram_samples_are_counted_not_hidden(rig: Rig) -> None:

@@ -178,6 +178,20 @@ def test_staged_payloads_vanish_by_themselves_and_committed_ones_stay(
     assert redis_client.exists(left.key) == 0
 
 
+def test_discarding_what_was_committed_after_all_changes_nothing(
+    windows: WindowSet, redis_client: Redis
+) -> None:
+    windows.plan(LANE, 0, 5 * STEP)
+    window = must(live(windows))
+    staged = [windows.stage(b"kept", 1, 60)]
+    assert windows.commit(LANE, window, staged) == "committed"
+
+    assert windows.discard(staged) == 0
+
+    assert redis_client.get(staged[0].key) == b"kept"
+    assert Ledger(redis_client, Keys("win")).audit().imbalance_samples == 0
+
+
 def test_a_split_puts_two_windows_in_its_place(windows: WindowSet) -> None:
     windows.plan(LANE, 0, 10 * STEP)
     window = must(live(windows))
