@@ -93,6 +93,10 @@ EVENTS: dict[str, EventSpec] = {
     "window_split": EventSpec(
         "warning", "A window was too large and was split.", "etl_windows_split_total"
     ),
+    "aof_rewrite_asked": EventSpec(
+        "info", "A Redis that is new to us was asked to write its append-only file anew."
+    ),
+    "aof_rewrite_refused": EventSpec("info", "It does so already, or does not allow us to ask."),
     "mirror_failed": EventSpec(
         "warning", "A dead letter could not be appended to the mirror file; it is in Redis."
     ),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
+from common.aof import AofHealer
 from common.exit_codes import ExitCode
 from common.keys import Keys
 from common.ledger import Ledger
@@ -75,6 +76,7 @@ def main(service: Service) -> ExitCode:
                 windows, source, packer(settings), extract, telemetry, on_source=on_source
             ),
             rechecker=Rechecker(windows, source, telemetry),
+            aof_healer=AofHealer(redis, telemetry),
             windows=windows,
             doorbell=doorbell,
             pipeline=pipeline,

@@ -19,6 +19,7 @@ from rq import Queue
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
+from common.aof import AofHealer
 from common.errors import SourceError
 from common.keys import Keys
 from common.settings import PipelineSettings
@@ -95,6 +96,7 @@ class Context:
     planner: Planner
     extractor: Extractor
     rechecker: Rechecker
+    aof_healer: AofHealer
     windows: WindowSet
     doorbell: Doorbell
     pipeline: PipelineSettings
@@ -153,6 +155,7 @@ def plan() -> None:
     """RQ job: plan every lane and ring for what is due."""
     context = _installed()
     try:
+        context.aof_healer.check()
         due = context.planner.plan()
     except SourceError as error:
         context.on_source(SourceState(False, str(error)))
