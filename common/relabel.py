@@ -84,7 +84,17 @@ def _compile(rule: Rule) -> Step:
     maker = _MAKERS.get(rule.action)
     if maker is None:
         raise ConfigError(f"action: {rule.action!r:.60} is not one of {', '.join(_MAKERS)}")
+    for field in ("regex", "separator", "replacement", "target_label"):
+        _check_text(field, getattr(rule, field))
     return maker(rule)
+
+
+def _check_text(field: str, text: str | None) -> None:
+    # Half of a surrogate pair: it would be met again by every series.
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{field}: {text!r:.200} is not UTF-8 text") from None
 
 
 # -- what the actions share ---------------------------------------------------------------------

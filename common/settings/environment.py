@@ -15,9 +15,11 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from common.settings.fields import Path
 from common.settings.model import Settings
+from common.settings.text import shown
 
 PREFIX = "ETL__"
 DELIMITER = "__"
+_SHOWN_CHARS = 120
 
 # pydantic-settings reads variables for the fields of a BaseSettings. Ours is a plain model: one
 # that reads os.environ whenever it is built cannot have its environment injected.
@@ -65,7 +67,8 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
         name: value for name, value in environ.items() if name.upper().startswith(PREFIX) and value
     }
     names: dict[Path, str] = {
-        tuple(name[len(PREFIX) :].lower().split(DELIMITER)): name for name in ours
+        tuple(name[len(PREFIX) :].lower().split(DELIMITER)): shown(name, _SHOWN_CHARS)
+        for name in ours
     }
     source = _Source(
         _Shape, case_sensitive=False, env_prefix=PREFIX, env_nested_delimiter=DELIMITER
@@ -75,7 +78,8 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
     }
     data = source()
     # The source looks up known sections only; the others must still be refused by name.
-    for path, name in names.items():
-        if path[0] not in Settings.model_fields:
-            data[str(path[0])] = ours[name]
+    for name, value in ours.items():
+        section = name[len(PREFIX) :].lower().split(DELIMITER)[0]
+        if section not in Settings.model_fields:
+            data[section] = value
     return Overrides(data, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,6 +14,9 @@ from pydantic_core import PydanticCustomError
 from common.durations import parse_duration_ms, parse_size_bytes
 
 Path = tuple[str | int, ...]
+
+# As for durations in Prometheus' syntax; milliseconds of any more may be no finite number.
+LONGEST_SECONDS = 292 * 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +69,17 @@ def _not_bool(value: Any) -> Any:
 
 def _seconds(value: Any) -> Any:
     _not_bool(value)
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        pass
-    try:
-        return parse_duration_ms(value) / 1000
-    except ValueError as error:
-        raise invalid(f"{error} (or a number of seconds)") from None
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            try:
+                return parse_duration_ms(value) / 1000
+            except ValueError as error:
+                raise invalid(f"{error} (or a number of seconds)") from None
+    if isinstance(value, int | float) and LONGEST_SECONDS < value < math.inf:
+        raise invalid("is longer than 292 years")
+    return value
 
 
 def _bytes(value: Any) -> Any:

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from common.errors import ConfigError
-from common.settings.environment import Overrides, read_environment
+from common.settings.environment import PREFIX, Overrides, read_environment
 from common.settings.fields import Path
 from common.settings.messages import sentence
 from common.settings.model import Settings
+from common.settings.text import without_halves
 from common.settings.yaml_tree import MAX_BYTES, Located, dotted, read_yaml
 
 DEFAULT_PATH = FilePath("config/etl.yaml")
@@ -36,11 +37,17 @@ def load_settings(
     environ = os.environ if environ is None else environ
     file = path or FilePath(environ.get(PATH_VARIABLE) or DEFAULT_PATH)
     located = read_yaml(_read(file), str(file))
-    overrides = read_environment(environ)
-    _prefer_environment(located.data, overrides.data)
-    data = _without_none(_merged(located.data, overrides.data))
+    broken: list[tuple[Path, str]] = []
+    try:
+        overrides = read_environment(environ)
+        _prefer_environment(located.data, overrides.data)
+        merged = without_halves(_merged(located.data, overrides.data), (), broken)
+        data = _without_none(merged)
+    except RecursionError:  # not the file: what is read of it is not nested so deeply
+        raise ConfigError(f"environment: a variable {PREFIX}… is nested too deeply") from None
     report = _Report(str(file), located, overrides)
     problems = [(line, f"{file}:{line}: {text}") for line, text in located.problems]
+    problems += [report.line(path, text) for path, text in broken]
     context = {"secrets": None if secrets is None else frozenset(secrets)}
     try:
         settings = Settings.model_validate(data, context=context)
@@ -61,9 +68,10 @@ class _Report:
             if details["type"] == "default_factory_not_called":
                 continue  # follows from another problem, which is in the list
             for path, text in _problems(details):
-                yield self._line(path, text)
+                yield self.line(path, text)
 
-    def _line(self, path: Path, text: str) -> tuple[int, str]:
+    def line(self, path: Path, text: str) -> tuple[int, str]:
+        """The problem with the key at ``path``, told with where it was written."""
         key = f"{dotted(path)}: " if path else ""
         variable = self.overrides.name(path)
         if variable is None and path not in self.located.lines and "missing" not in text:

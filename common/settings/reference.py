@@ -27,8 +27,11 @@ ends with exit code 2. `etlctl config check` tells the same without starting any
 prints what is in force.
 
 A key without a value means the same as no key. Only the keys without a default are required.
+JSON can stand wherever YAML can, with all its escapes; half of a surrogate pair (`"\\ud83d"`
+alone) is no text and is refused.
 
-**Durations** are written as in Prometheus (`15s`, `1m30s`, `14d`) or as a number of seconds.
+**Durations** are written as in Prometheus (`15s`, `1m30s`, `14d`) or as a number of seconds, at
+most 292 years.
 **Sizes** are a number of bytes, or have a unit (`64KiB`, `256MiB`, `10MB`).
 
 **Environment variables** override the file: `ETL__LOAD__INFLUXDB__URL` is `load.influxdb.url`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ import yaml
 
 from common.errors import ConfigError
 from common.settings.fields import Path
+from common.settings.text import joined, shown
 
 # An alias is cheap to write and a tree to read: a file that unfolds to more than this is refused.
 MAX_NODES = 50_000
@@ -18,7 +18,6 @@ MAX_BYTES = 4 << 20
 
 _COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +94,16 @@ class _Reader:
                 self.lines[*path, index] = item.start_mark.line + 1
                 items.append(self.value(item, (*path, index)))
             return items
+        # JSON is YAML but for this: PyYAML reads an escaped surrogate pair as two characters.
+        node.value = joined(node.value)
         try:
             return self.loader.construct_object(node)
         except (ValueError, OverflowError) as error:  # e.g. a date such as 2024-13-01
-            line = node.start_mark.line + 1
-            self.problems.append((line, f"{dotted(path)}: cannot be read: {error}"))
-            return None
+            why = f"{error!s:.200}"
+        except (LookupError, AttributeError, TypeError):  # e.g. !!int "", !!bool x
+            why = f"it is not what its tag {node.tag!r:.60} says"
+        self.problems.append((node.start_mark.line + 1, f"{dotted(path)}: cannot be read: {why}"))
+        return None
 
     def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         seen: dict[str, int] = {}
@@ -124,17 +127,17 @@ class _Reader:
     def _key(self, node: yaml.Node, path: Path, report: bool = True) -> str:
         if isinstance(node, yaml.ScalarNode):
             if node.tag in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-                return str(node.value)
-            shown = str(node.value)
+                return joined(node.value)
+            key = joined(node.value)
         else:
-            shown = "a list or mapping"
+            key = "a list or mapping"
         if report:
             line = node.start_mark.line + 1
             where = f"{dotted(path)}: " if path else ""
             self.problems.append(
-                (line, f"{where}the key {shown:.60} is not text: put it in quotes")
+                (line, f"{where}the key {shown(key)} is not text: put it in quotes")
             )
-        return shown
+        return key
 
 
 def dotted(path: Path) -> str:
@@ -144,8 +147,8 @@ def dotted(path: Path) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
             continue
-        shown = part if _PLAIN_KEY.fullmatch(part) else json.dumps(part)[:_SHOWN_CHARS]
-        text += f".{shown}" if text else shown
+        key = shown(part) if _PLAIN_KEY.fullmatch(part) else f'"{shown(part)}"'
+        text += f".{key}" if text else key
     return text
 
 

@@ -24,6 +24,7 @@ from etlctl.verify.source import SourceSeries
 
 _FOREVER_MS = 2**62
 _PAGE = 500
+_SAMPLES = re.compile(rb"[0-9]{1,15}")
 
 
 class RedisKnowledge:
@@ -107,9 +108,11 @@ class RedisKnowledge:
             for id_, fields in page:
                 position = f"({id_.decode()}"
                 if fields.get(b"lane") == lane:
-                    payload: Any = self._redis.get(fields.get(b"payload", b""))
+                    # A foreign letter could name any key; only payloads are read.
+                    name = self._keys.own_payload(fields.get(b"payload", b""))
+                    payload: Any = self._redis.get(name) if name else None
                     samples = fields.get(b"samples", b"0")
-                    yield payload or b"", int(samples) if samples.isdigit() else 0
+                    yield payload or b"", int(samples) if _SAMPLES.fullmatch(samples) else 0
             if len(page) < _PAGE:
                 return
 
@@ -132,16 +135,20 @@ class RedisKnowledge:
                 series = SourceSeries(
                     json.loads(labels), batch.timestamps_ms[start:end], batch.values[start:end]
                 )
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             for key, column in expect([series], identify).points.items():
                 for timestamp_ms in column.timestamps_ms.tolist():
                     yield key, timestamp_ms
 
 
-# Parts of a line up to an unescaped comma, equals sign or space (InfluxDB line protocol, key part).
-_KEY_PART = re.compile(r"(?:\\.|[^\\, =]|\\$)*", re.DOTALL)
+# Parts of a line (InfluxDB line protocol): a measurement goes up to an unescaped comma or space, a
+# tag's key or value ends at an unescaped equals sign too.
+_MEASUREMENT = re.compile(r"(?:\\.|[^\\, ]|\\$)*", re.DOTALL)
+_TAG_PART = re.compile(r"(?:\\.|[^\\, =]|\\$)*", re.DOTALL)
+_ESCAPED_IN_MEASUREMENT = re.compile(r"\\([, ])")
 _ESCAPED = re.compile(r"\\([, =])")
+_TIMES_MS = range(-(2**63), 2**63)
 
 
 def points_of_lines(payload: bytes) -> Iterator[tuple[SeriesKey, int]]:
@@ -160,19 +167,24 @@ def points_of_lines(payload: bytes) -> Iterator[tuple[SeriesKey, int]]:
 
 def _point_of_line(line: str) -> tuple[SeriesKey, int]:
     head, _, timestamp = line.rpartition(" ")
-    measurement, position = _part(head, 0)
+    escaped, position = _part(_MEASUREMENT, head, 0)
+    measurement = _ESCAPED_IN_MEASUREMENT.sub(r"\1", escaped)
     tags = {}
     while position < len(head) and head[position] == ",":
-        name, position = _part(head, position + 1)
+        name, position = _part(_TAG_PART, head, position + 1)
         if head[position : position + 1] != "=":
             raise ValueError("a tag without a value")
-        tags[name], position = _part(head, position + 1)
+        value, position = _part(_TAG_PART, head, position + 1)
+        tags[_ESCAPED.sub(r"\1", name)] = _ESCAPED.sub(r"\1", value)
     if not measurement or head[position : position + 1] != " ":
         raise ValueError("no line protocol")
-    return SeriesKey.of(measurement, tags), int(timestamp)
+    timestamp_ms = int(timestamp)
+    if timestamp_ms not in _TIMES_MS:
+        raise ValueError("no time that a point can have")
+    return SeriesKey.of(measurement, tags), timestamp_ms
 
 
-def _part(text: str, position: int) -> tuple[str, int]:
-    match = _KEY_PART.match(text, position)
+def _part(pattern: re.Pattern[str], text: str, position: int) -> tuple[str, int]:
+    match = pattern.match(text, position)
     assert match  # it matches the empty text
-    return _ESCAPED.sub(r"\1", match[0]), match.end()
+    return match[0], match.end()

@@ -16,6 +16,7 @@ import requests
 
 from common.errors import SinkError
 from etlctl.verify.points import Column, Points, SeriesKey, join
+from etlctl.verify.shapes import known_shape
 
 # Measurements named in one statement; a few hundred keep the statement far below any limit.
 _MEASUREMENTS_PER_STATEMENT = 200
@@ -95,7 +96,14 @@ class _Rows:
         self._pieces: dict[SeriesKey, list[Column]] = {}
 
     def add(self, document: dict[str, Any], where: str) -> bool:
-        """Take in one document; whether it promises another one."""
+        """Take in one document; whether it promises another one.
+
+        Raises :class:`SinkError` for an error that it tells, and for any other shape.
+        """
+        with known_shape(where, SinkError):
+            return self._add(document, where)
+
+    def _add(self, document: dict[str, Any], where: str) -> bool:
         more = False
         results = document.get("results")
         if "error" in document or not isinstance(results, list):
@@ -127,7 +135,7 @@ def _document(line: bytes, where: str) -> dict[str, Any]:
     try:
         # Integers as floats too: influxd prints whole numbers without a point and -0.0 as "-0".
         document = json.loads(line, parse_int=float)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise SinkError(
             f"{where} answers a query with something else than JSON: {line[:80]!r}"
         ) from None
@@ -139,7 +147,7 @@ def _document(line: bytes, where: str) -> dict[str, Any]:
 def _reason(text: str) -> str:
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text[:200].strip() or "no reason given"
     if isinstance(body, dict):
         return str(body.get("error") or body.get("message") or text)[:200]

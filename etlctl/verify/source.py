@@ -17,6 +17,7 @@ import requests
 from numpy.typing import NDArray
 
 from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
+from etlctl.verify.shapes import known_shape
 
 # Prometheus refuses a range query of more points per series than 11,000.
 MAX_STEPS = 10_000
@@ -35,6 +36,7 @@ class Source:
 
     def __init__(self, url: str, session: requests.Session, timeout_seconds: float = 60.0) -> None:
         self._url = url.rstrip("/")
+        self._where = f"Prometheus at {self._url}"
         self._session = session
         self._timeout_seconds = timeout_seconds
 
@@ -44,13 +46,15 @@ class Source:
 
     def now_ms(self) -> int:
         """Prometheus' clock, in milliseconds since the epoch."""
-        seconds = float(self._ask("/api/v1/query", {"query": "time()"})["result"][1])
-        return round(seconds * 1_000)
+        data = self._ask("/api/v1/query", {"query": "time()"})
+        with known_shape(self._where, SourceUnavailable):
+            return round(float(data["result"][1]) * 1_000)
 
     def metric_names(self, selector: str) -> list[str]:
         """Names of all metrics that ever matched ``selector``, as far as Prometheus remembers."""
         names = self._ask("/api/v1/label/__name__/values", {"match[]": selector}, method="GET")
-        return [str(name) for name in names]
+        with known_shape(self._where, SourceUnavailable):
+            return [str(name) for name in names]
 
     def oldest_ms(self) -> int:
         """The oldest time that Prometheus remembers, 0 where its own metrics do not say."""
@@ -87,7 +91,8 @@ class Source:
                 *self.read_select(selector, start_ms, middle_ms),
                 *self.read_select(selector, middle_ms, end_ms),
             ]
-        return list(_matrix(data, start_ms, end_ms))
+        with known_shape(self._where, SourceUnavailable):
+            return list(_matrix(data, start_ms, end_ms))
 
     def read_expr(self, expr: str, step_ms: int, start_ms: int, end_ms: int) -> list[SourceSeries]:
         """``expr`` evaluated at every multiple of ``step_ms`` in ``(start_ms, end_ms]``.
@@ -119,11 +124,12 @@ class Source:
                 *self.read_expr(expr, step_ms, start_ms, middle_ms),
                 *self.read_expr(expr, step_ms, middle_ms, end_ms),
             ]
-        return list(_matrix(data, start_ms, end_ms))
+        with known_shape(self._where, SourceUnavailable):
+            return list(_matrix(data, start_ms, end_ms))
 
     def _ask(self, path: str, form: dict[str, str], method: str = "POST") -> Any:
         """The ``data`` member of the answer."""
-        where = f"Prometheus at {self._url}"
+        where = self._where
         try:
             answer = self._session.request(
                 method,
@@ -140,15 +146,16 @@ class Source:
         try:
             body = json.loads(answer.content)
             status = body["status"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise SourceUnavailable(
                 f"{where} answered {answer.status_code} with something else than its JSON:"
                 f" {answer.text[:80]!r}"
             ) from None
         if status == "success":
-            if body.get("warnings"):
-                raise SourceUnavailable(f"{where} answered incompletely: {body['warnings'][0]}")
-            return body["data"]
+            with known_shape(self._where, SourceUnavailable):
+                if body.get("warnings"):
+                    raise SourceUnavailable(f"{where} answered incompletely: {body['warnings'][0]}")
+                return body["data"]
         words = f"{form.get('query', path)}: {body.get('error', 'no reason given')}"
         if _too_large(str(body.get("errorType")), words):
             raise QueryTooLarge(f"{where} finds the range too large: {words}")

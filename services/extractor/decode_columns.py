@@ -76,7 +76,8 @@ def read_columns(text: bytes) -> SeriesBlock:
 
 
 def _check_label_sets(labels: list[bytes]) -> None:
-    # A label set that swallowed something of its neighbours is no JSON value in this list.
+    # A label set that swallowed something of its neighbours is no JSON value in this list. What a
+    # whole one holds is not looked at here: the transformer refuses labels that are no texts.
     try:
         found = _LABEL_SETS.decode((b"[" + b",".join(labels) + b"]").decode())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

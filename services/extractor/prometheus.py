@@ -6,6 +6,7 @@ The HTTP API is described at https://prometheus.io/docs/prometheus/latest/queryi
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ METRICS_BYTES = 16 << 20
 LOWEST_TIMESTAMP_METRIC = b"prometheus_tsdb_lowest_timestamp_seconds "
 # A database without samples reports the largest time there is, 9e15 seconds.
 LATEST_SECONDS = 1e12
+# Far above what any database holds, far below where floats lose whole numbers.
+MOST_SAMPLES = 1e15
 # What :meth:`PrometheusClient.lowest_timestamp_ms` makes of that: later than any sample.
 NO_SAMPLES_MS = 1 << 62
 
@@ -137,7 +140,7 @@ class PrometheusClient:
         answer = self._document("api/v1/status/buildinfo", INFO_BYTES)
         try:
             return str(json.loads(answer)["data"]["version"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def lowest_timestamp_ms(self) -> int | None:
@@ -148,8 +151,7 @@ class PrometheusClient:
         """
         for line in self._document("metrics", METRICS_BYTES).splitlines():
             if line.startswith(LOWEST_TIMESTAMP_METRIC):
-                seconds = float(line.split()[1])
-                return round(seconds * 1000) if abs(seconds) < LATEST_SECONDS else NO_SAMPLES_MS
+                return _lowest_ms(line.removeprefix(LOWEST_TIMESTAMP_METRIC))
         return None
 
     def count_in(self, query: SourceQuery, start_ms: int, end_ms: int) -> int:
@@ -162,8 +164,7 @@ class PrometheusClient:
             raise ValueError(f"no raw samples to count: {query.kind} in ({start_ms}, {end_ms}]")
         if not self.ranges_are_left_open():
             range_ms -= 1
-        count = self._value(f"sum(count_over_time({_ranged(query.text, range_ms)}))", end_ms)
-        return round(count or 0)
+        return self._count(f"sum(count_over_time({_ranged(query.text, range_ms)}))", end_ms)
 
     def ranges_are_left_open(self) -> bool:
         """Whether a range leaves out a sample exactly at its beginning, as from Prometheus 3 on.
@@ -171,7 +172,7 @@ class PrometheusClient:
         Asked of the server itself, because others that speak its API report versions of their own:
         points every five seconds are counted over ten.
         """
-        return self._value("count_over_time(vector(0)[10s:5s])", 1_000_000_000_000) == 2
+        return self._count("count_over_time(vector(0)[10s:5s])", 1_000_000_000_000) == 2
 
     def close(self) -> None:
         """Close all connections."""
@@ -187,10 +188,14 @@ class PrometheusClient:
                 if wanted.series or wanted.histograms:
                     yield wanted
 
-    def _value(self, query: str, time_ms: int) -> float | None:
+    def _count(self, query: str, time_ms: int) -> int:
+        """What a query counts; 0 where it finds nothing to count."""
         params = {"query": query, "time": _seconds(time_ms)}
         with self._asking("query", params) as chunks:
-            return decode_value(chunks, self._remarks(params))
+            count = decode_value(chunks, self._remarks(params)) or 0.0
+            if not 0 <= count < MOST_SAMPLES:
+                raise SourceUnavailable(f"answered {count} where a number of samples belongs")
+            return round(count)
 
     def _now_ms(self, timeout_seconds: float) -> int:
         params = {"query": "time()", "timeout": _timeout(timeout_seconds)}
@@ -231,6 +236,17 @@ class PrometheusClient:
 
     def _remarks(self, params: Mapping[str, str]) -> Callable[[str], None]:
         return lambda remark: self._on_remark(params["query"], remark)
+
+
+def _lowest_ms(text: bytes) -> int | None:
+    """A time in seconds, as ``/metrics`` shows it, in ms; None for what is no time."""
+    try:
+        seconds = float(text.split()[0])
+    except (ValueError, IndexError):
+        return None
+    if not math.isfinite(seconds):
+        return None
+    return round(seconds * 1000) if abs(seconds) < LATEST_SECONDS else NO_SAMPLES_MS
 
 
 def _timeout(seconds: float) -> str:

@@ -6,7 +6,9 @@ that mark a query as too large also cover Thanos, Mimir and VictoriaMetrics.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from common.errors import (
@@ -29,6 +31,8 @@ _TOO_LARGE = (
     # execution error.
     "context deadline exceeded",
 )
+# Twelve digits of seconds are 30,000 years; many more would be an infinite float.
+_WAIT_SECONDS = re.compile(r"[0-9]{1,12}")
 # Execution errors that speak of the storage behind the query, not of the query.
 _STORAGE_FAILURES = ("expanding series:", "context canceled")
 
@@ -95,11 +99,17 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     A date is measured against the answer's own ``Date``: the local clock may be wrong.
     """
     asked = headers.get("Retry-After", "").strip()
-    if asked.isascii() and asked.isdigit():
+    if _WAIT_SECONDS.fullmatch(asked):
         return float(asked)
+    until, now = _epoch_seconds(asked), _epoch_seconds(headers.get("Date", ""))
+    return None if until is None or now is None else max(0.0, until - now)
+
+
+def _epoch_seconds(date: str) -> float | None:
     try:
-        until = parsedate_to_datetime(asked)
-        now = parsedate_to_datetime(headers.get("Date", ""))
-        return max(0.0, (until - now).total_seconds())
-    except (TypeError, ValueError):
+        moment = parsedate_to_datetime(date)
+        if moment.tzinfo is None:  # "-0000": UTC, of an unknown zone
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None

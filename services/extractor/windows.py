@@ -82,7 +82,16 @@ def floor_to(time_ms: int, step_ms: int) -> int:
 
 def reach_of(expr: str) -> int:
     """How far before its evaluation time a PromQL expression can look, in ms (an upper bound)."""
-    return LOOKBACK_MS + sum(parse_duration_ms(found) for found in _RANGE.findall(expr))
+    return LOOKBACK_MS + sum(map(_range_ms, _RANGE.findall(expr)))
+
+
+def _range_ms(text: str) -> int:
+    try:
+        return parse_duration_ms(text)
+    except ValueError:
+        # Out of order, or longer than Prometheus can count: it rejects the query, or this stands
+        # in a label's value.
+        return 0
 
 
 def plans_of(settings: Settings) -> list[Plan]:

@@ -86,7 +86,7 @@ _QUOTA = re.compile(
 )
 _QUOTED = re.compile(r'"[^"]*"')
 
-_DROPPED = re.compile(r"dropped=(\d+)(?: for database: \S+ for retention policy: \S+)?\Z")
+_DROPPED = re.compile(r"dropped=([0-9]{1,15})(?: for database: \S+ for retention policy: \S+)?\Z")
 
 _WORDS_MAX_CHARS = 500  # of a body that is no sink's
 
@@ -155,12 +155,13 @@ def _words(headers: Mapping[str, str], body: bytes) -> tuple[str, bool]:
     text = body.decode("utf-8", "replace").strip()
     try:
         parsed = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     if isinstance(parsed, dict):
         for key in ("message", "error"):
             if isinstance(said := parsed.get(key), str) and said:
-                return said, True
+                # JSON can spell half of a surrogate pair, which no dead letter could keep.
+                return said.encode("utf-8", "replace").decode(), True
     said = headers.get("X-Influxdb-Error")
     if said:
         return said, True

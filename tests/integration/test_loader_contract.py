@@ -27,12 +27,17 @@ HOUR_MS = 3_600_000
 Points = dict[tuple[str, tuple[tuple[str, str], ...], int], Any]
 
 
-class World(ABC):
-    """A sink with a fresh bucket: where it is, what it holds, what it can be told."""
+class Place:
+    """Where points are written."""
 
     url: str
+    bucket: str
     token = TOKEN
     org = ORG
+
+
+class World(Place, ABC):
+    """A sink with a fresh bucket: where it is, what it holds, what it can be told."""
 
     def __init__(self, make: Callable[..., InfluxServer]) -> None:
         self.make = make
@@ -150,7 +155,7 @@ def world(
 class Loading:
     """A handler over a real client."""
 
-    def __init__(self, world: World, **settings: Any) -> None:
+    def __init__(self, world: Place, **settings: Any) -> None:
         settings.setdefault("token", world.token)
         self.settings = load_settings(world.url, org=world.org, bucket=world.bucket, **settings)
         self.registry = CollectorRegistry()

@@ -23,7 +23,7 @@ from services.loader.answers import Kind, Outcome
 from services.loader.influx import InfluxSink
 from tests.fakes.influxdb2 import ORG, TOKEN, Engine, Fault, InfluxDB2
 from tests.fakes.loading import BUCKET, entry, lines, load_settings, payload
-from tests.integration.test_loader_contract import Loading, World
+from tests.integration.test_loader_contract import Loading, Place
 
 BODY = payload(lines(100))
 
@@ -264,8 +264,8 @@ def test_a_sink_that_speaks_no_tls_has_failed(server: InfluxDB2) -> None:
 # -- the handler over it ------------------------------------------------------------------------
 
 
-class Wire(World):
-    """The fake, as a world of the contract tests."""
+class Wire(Place):
+    """The fake, where the contract tests' loading writes."""
 
     def __init__(self, server: InfluxDB2) -> None:
         self.url = server.url

@@ -148,6 +148,18 @@ def test_bytes_that_nobody_can_read_are_counted(
     assert knowledge.facts("raw").unreadable_dead_samples == 9
 
 
+@pytest.mark.parametrize("samples", [b"3", b"3" * 5_000, "٣".encode()])
+def test_a_foreign_letter_explains_nothing_and_stops_nothing(
+    redis_client: redis.Redis, keys: Keys, knowledge: RedisKnowledge, samples: bytes
+) -> None:
+    redis_client.hset(keys.ledger, "raw@hot|extracted", 1)
+    fields = {"lane": "raw@hot", "payload": keys.ledger, "samples": samples}
+    redis_client.xadd(keys.dead, fields)  # type: ignore[arg-type]
+    facts = knowledge.facts("raw")
+    assert facts.dead == {}
+    assert facts.unreadable_dead_samples == (3 if samples == b"3" else 0)
+
+
 def test_letters_of_other_queries_are_not_ours(
     redis_client: redis.Redis, keys: Keys, windows: WindowSet, knowledge: RedisKnowledge
 ) -> None:
@@ -165,6 +177,11 @@ def test_letters_of_other_queries_are_not_ours(
         (rb"a\ b\,c,k\=x=v\ w value=-0 -5", ("a b,c", {"k=x": "v w"}, -5)),
         (rb"m,k=back\slash,l=\\n value=1 5", ("m", {"k": r"back\slash", "l": r"\\n"}, 5)),
         ("mé,k=ü value=1 5".encode(), ("mé", {"k": "ü"}, 5)),
+        (b"x=y,a=b value=1 1", ("x=y", {"a": "b"}, 1)),
+        (rb"x\=y\ z=,a=b value=1 1", (r"x\=y z=", {"a": "b"}, 1)),
+        (b"m value=1 9223372036854775807", ("m", {}, 2**63 - 1)),
+        (b"m value=1 9223372036854775808", None),
+        (b"m value=1 " + b"9" * 5_000, None),
         (b"", None),
         (b"# comment", None),
         (b"m,k value=1 5", None),

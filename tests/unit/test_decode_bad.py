@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 import pytest
 
@@ -36,6 +37,11 @@ BAD_BODIES: dict[str, tuple[bytes, type[SourceError], str]] = {
     "null": (b"null", SourceUnavailable, "something other than a JSON object"),
     "an empty object": (b"{}", SourceUnavailable, "no query result"),
     "other JSON": (b'{"message":"hello"}', SourceUnavailable, "no query result.*hello"),
+    "a status of very many digits": (
+        b'{"status":' + b"1" * 5_000 + b"}",
+        SourceUnavailable,
+        "no query result",
+    ),
     "no data": (b'{"status":"success","data":null}', SourceUnavailable, "no query result"),
     "no result": (
         b'{"status":"success","data":{"resultType":"matrix"}}',
@@ -251,6 +257,8 @@ def test_a_value_without_end_does_not_fill_the_memory(monkeypatch: pytest.Monkey
         (other("vector", '[{"metric":{},"value":[1.5,"42"]}]'), 42.0),
         (other("vector", "[]"), None),
         (other("vector", "null"), None),
+        (other("scalar", f"[1.5,{'1' * 400}]"), inf),
+        (other("vector", f'[{{"metric":{{}},"value":[1.5,-{"1" * 5_000}]}}]'), -inf),
     ],
 )
 def test_one_value(body: bytes, value: float | None) -> None:

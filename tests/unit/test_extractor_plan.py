@@ -66,6 +66,10 @@ def test_a_lane_never_begins_after_its_head() -> None:
         ("max_over_time(rate(x[1m])[1h:15s])", LOOKBACK_MS + 3_660_000),
         ("rate(x[ 90s ]) / rate(y[1h30m])", LOOKBACK_MS + 90_000 + 5_400_000),
         ('up{a="[5x]"}', LOOKBACK_MS),
+        # What Prometheus rejects: units out of order, or more than it can count.
+        ("rate(x[5s5m]) + rate(y[5m])", LOOKBACK_MS + 300_000),
+        (f"rate(x[{'9' * 20}y])", LOOKBACK_MS),
+        (f"rate(x[{'9' * 5_000}s])", LOOKBACK_MS),
     ],
 )
 def test_how_far_an_expression_looks_back(expr: str, reach_ms: int) -> None:

@@ -195,6 +195,7 @@ def test_nothing_but_204_says_written_and_nothing_raises(
         ("partial write: points beyond retention policy dropped=12", 12),
         ("partial write: unable to parse 'x dropped=9': missing fields dropped=0", 0),
         ("unable to parse 'm,t=a dropped=9': bad timestamp", None),
+        ("partial write: points beyond retention policy dropped=" + "9" * 5_000, None),
     ],
 )
 def test_the_count_of_dropped_points_is_the_sinks_and_not_a_lines(
@@ -212,6 +213,17 @@ def test_words_come_from_the_body_the_header_or_the_status() -> None:
     assert answer(302, Location="https://login.example/").words.endswith("https://login.example/")
     assert answer(500, b"\xff\xfe").words == "\ufffd\ufffd"
     assert len(answer(502, b"x" * 100_000).words) == 500
+    # Half of a surrogate pair: a dead letter keeps the words as UTF-8.
+    assert answer(400, b'{"error":"bad \\ud800 name"}').words == "bad ? name"
+    assert answer(400, v1("bad 🙂 name")).words == "bad 🙂 name"
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize("opening", [b"[", b'{"error":'])
+def test_endless_nesting_is_nobodys_words(status: int, opening: bytes) -> None:
+    outcome = answer(status, opening * 100_000)
+    assert outcome.kind is (Kind.FAILED if status == 500 else Kind.UNEXPECTED)
+    assert len(outcome.words) == 500
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -311,12 +311,18 @@ def test_what_a_server_does_not_tell_is_none(serve: Serve) -> None:
     server.answer = reply(b"<html>")
     assert client.version() is None
     assert client.lowest_timestamp_ms() is None
+    server.answer = reply(b"[" * 60_000)
+    assert client.version() is None
     server.answer = reply(b'{"status":"success","data":{"version":"3.5.0"}}')
     assert client.version() == "3.5.0"
     name = b"prometheus_tsdb_lowest_timestamp_seconds"
     for text, lowest_ms in ((b"1.7e+09", 1_700_000_000_000), (b"9.2e+15", NO_SAMPLES_MS)):
         server.answer = reply(b"# TYPE %s gauge\n%s_x 1\n%s %s\n" % (name, name, name, text))
         assert client.lowest_timestamp_ms() == lowest_ms
+    # What is no time tells nothing: least of all that everything before it is gone.
+    for text in (b"", b"x", b"NaN", b"+Inf", b"-Inf"):
+        server.answer = reply(b"%s %s\n" % (name, text))
+        assert client.lowest_timestamp_ms() is None
     server.answer = reply(b"away", 503)
     with pytest.raises(SourceUnavailable, match="503"):
         client.version()
@@ -345,6 +351,24 @@ def test_counting_leaves_out_the_beginning_of_the_range(
     for query, start_ms, end_ms in ((EXPR, 0, 60_000), (SELECT, 0, 1), (SELECT, -5, 5)):
         with pytest.raises(ValueError, match="no raw samples to count"):
             client.count_in(query, start_ms, end_ms)
+
+
+@pytest.mark.parametrize("counted", ["NaN", "+Inf", "-Inf", "-1", "1e300"])
+def test_what_is_no_count_is_told(serve: Serve, counted: str) -> None:
+    result = b'[{"metric":{},"value":[1,"%s"]}]' % counted.encode()
+    body = b'{"status":"success","data":{"resultType":"vector","result":%s}}' % result
+    client = client_of(serve(reply(body)).url)
+    with pytest.raises(SourceUnavailable, match="where a number of samples belongs, asked for"):
+        client.count_in(SELECT, 60_000, 120_000)
+    with pytest.raises(SourceUnavailable, match="where a number of samples belongs, asked for"):
+        client.ranges_are_left_open()
+
+
+@pytest.mark.parametrize("now", ["NaN", "+Inf", "0", "-5", "1e300"])
+def test_a_time_that_cannot_be_is_told(serve: Serve, now: str) -> None:
+    body = b'{"status":"success","data":{"resultType":"scalar","result":[1,"%s"]}}' % now.encode()
+    with pytest.raises(SourceUnavailable, match="where its own time belongs"):
+        client_of(serve(reply(body)).url).now_ms()
 
 
 def test_remarks_are_told_with_their_query(serve: Serve) -> None:

@@ -150,8 +150,27 @@ def test_each_answer_has_its_error(
             },
             0.0,
         ),
+        (
+            {
+                "Retry-After": "Wed, 21 Oct 2015 07:28:30 -0000",
+                "Date": "Wed, 21 Oct 2015 07:28:00 GMT",
+            },
+            30.0,
+        ),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "9" * 12}, 999_999_999_999.0),
+        ({"Retry-After": "9" * 400}, None),
+        *(
+            ({"Retry-After": bad, "Date": "Wed, 21 Oct 2015 07:28:30 GMT"}, None)
+            for bad in (
+                "Wed, 21 Oct 99999999999 07:28:30 GMT",
+                "Wed, 21 Oct 2015 07:28:30 +99999999999999999999",
+                "1 Jan 0001 4503599627370496.5",
+                ", ,",
+                "",
+            )
+        ),
         ({}, None),
     ],
 )

@@ -372,6 +372,10 @@ def test_templates_expand_as_in_go(replacement: str, expected: str) -> None:
         (rule("a", action="hashmod", target_label="b"), "modulus: must be a positive number"),
         (rule("a", action="hashmod", target_label="b", modulus=0), "modulus: must be a positive"),
         (rule("a", action="labelmop"), "action: 'labelmop' is not one of replace, keep,"),
+        *(
+            (rule("a b", **({"target_label": "b"} | {key: "x\ud800"})), f"{key}: 'x\\ud800' is not")
+            for key in ("regex", "separator", "replacement", "target_label")
+        ),
     ],
 )
 def test_a_rule_that_cannot_work_is_named(bad: Rule, problem: str) -> None:

@@ -116,6 +116,14 @@ def test_the_path_comes_from_the_caller_then_the_environment(
     assert namespace(None, {}) == "etl"
 
 
+def test_json_is_yaml_with_all_its_escapes(tmp_path: Path) -> None:
+    transform = r'{"valid_metrics": ["\ud83d\ude42", "\u00fc"], "relabel": []}'
+    settings = load(tmp_path, f"{MINIMAL}transform: {transform}")
+    assert settings.transform.valid_metrics == ("🙂", "ü")
+    environ = {"ETL__TRANSFORM": transform}
+    assert load(tmp_path, MINIMAL, environ).transform == settings.transform
+
+
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     settings = load(tmp_path, MINIMAL)
     for owner, key in ((settings, "extract"), (settings.pipeline, "drain_seconds")):

@@ -166,6 +166,21 @@ def test_what_cannot_be_halved_any_more_is_told(stub: Stub, source: Source) -> N
             b'{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}',
             QueryRejected,
         ),
+        (200, b"[" * 30_000, SourceUnavailable),
+        (200, b'{"status":"success"}', SourceUnavailable),
+        (200, b'{"status":"success","data":[]}', SourceUnavailable),
+        (200, b'{"status":"success","warnings":{"a":1},"data":{}}', SourceUnavailable),
+        *(
+            (200, json.dumps(matrix(odd)).encode(), SourceUnavailable)
+            for odd in (
+                {},
+                {"metric": {}, "values": [[1]]},
+                {"metric": {}, "values": [["1", "1"]]},
+                {"metric": {}, "values": [[float("nan"), "1"]]},
+                {"metric": {}, "values": [[1e300, "1"]]},
+                {"metric": {}, "values": [[1, "one"]]},
+            )
+        ),
     ],
 )
 def test_odd_answers_of_prometheus_are_named(
@@ -175,6 +190,13 @@ def test_odd_answers_of_prometheus_are_named(
     with pytest.raises(error) as caught:
         source.read_expr("e", 1_000, 0, 5_000)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("result", [None, [], [1], [1, None], [1, "NaN"], [1, "+Inf"], {}])
+def test_a_time_that_is_none_is_named(stub: Stub, source: Source, result: object) -> None:
+    stub.says({"status": "success", "data": {"resultType": "scalar", "result": result}})
+    with pytest.raises(SourceUnavailable, match=f"{stub.url} answered with JSON of an unknown"):
+        source.now_ms()
 
 
 def chunk(values: list[list[Any]], partial: bool, tags: dict[str, str] | None = None) -> bytes:
@@ -235,6 +257,20 @@ def test_many_measurements_are_asked_for_in_several_statements(stub: Stub, sink:
         (200, b'{"error":"parse"}', "parse"),
         (200, b"<html>", "something else than JSON"),
         (200, b"[1]", "unknown document"),
+        (200, b"[" * 30_000, "something else than JSON"),
+        (500, b"[" * 30_000, "answers 500"),
+        (200, b'{"results":[1]}', "unknown shape"),
+        (200, b'{"results":["x"]}', "unknown shape"),
+        (200, b'{"results":[{"series":null}]}', "unknown shape"),
+        (200, b'{"results":[{"series":[{}]}]}', "unknown shape"),
+        (200, b'{"results":[{"series":[{"name":"m","values":[[]]}]}]}', "unknown shape"),
+        (200, b'{"results":[{"series":[{"name":"m","values":[[null,1]]}]}]}', "unknown shape"),
+        (200, b'{"results":[{"series":[{"name":"m","values":[[1e400,1]]}]}]}', "unknown shape"),
+        (
+            200,
+            b'{"results":[{"series":[{"name":"m","tags":["a"],"values":[[1,1]]}]}]}',
+            "unknown shape",
+        ),
         (401, b'{"code":"unauthorized","message":"unauthorized access"}', "unauthorized access"),
         (503, b"busy", "503"),
     ],
