@@ -100,14 +100,16 @@ def _read_numbers(samples: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.f
         numbers = fields.explode(empty_as_null=True).cast(pl.Float64).to_numpy()
     except (UnicodeDecodeError, pl.exceptions.PolarsError):
         raise NotColumns from None
-    brackets = int(np.count_nonzero(np.frombuffer(quoted, np.uint8) == ord("[")))
-    # n samples of a series have 2 n fields, n - 1 opening brackets, as many closing ones, and
-    # 2 n - 1 quotes.
+    # N samples of S series have N times `,"` between time and value and N - S times `"],[` between
+    # samples. If there are that many and what was deleted is no more than that, every quote and
+    # bracket stood in one of them: no digits were joined that something had parted.
+    count = len(numbers) // 2
     if (
         len(lines) != len(samples)
         or (fields_each & 1).any()
-        or len(numbers) != 2 * (brackets + len(samples))
-        or len(quoted) - len(bare) != 2 * len(numbers) - 3 * len(samples)
+        or quoted.count(b',"') != count
+        or quoted.count(BETWEEN_SAMPLES) != count - len(samples)
+        or len(quoted) - len(bare) != 4 * count - 3 * len(samples)
     ):
         raise NotColumns
     return (fields_each // 2).astype(np.int64), numbers.reshape(-1, 2)

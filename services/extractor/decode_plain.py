@@ -19,7 +19,9 @@ from services.extractor.source_errors import snippet
 # What Prometheus writes (Go's strconv.FormatFloat) and other servers may write; not "1_000" or "
 # 1".
 _NUMBER = re.compile(
-    r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE
+    # Possessive: a long run of digits is read once, whatever stands behind it.
+    r"[+-]?(?:(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:e[+-]?[0-9]++)?+|inf(?:inity)?|nan)",
+    re.IGNORECASE | re.ASCII,
 )
 
 

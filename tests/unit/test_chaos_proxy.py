@@ -100,7 +100,8 @@ def test_without_a_rule_request_and_answer_pass_as_they_are() -> None:
     [
         (b"HTTP/1.1 204 No Content\r\nX-Kept: yes\r\n\r\n", b""),
         (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n",
             b"abcdefg",
         ),
     ],
@@ -176,7 +177,7 @@ def test_a_slow_server_takes_the_request_even_if_the_client_has_gone() -> None:
     async def test() -> None:
         async with http_proxy() as (proxy, upstream):
             proxy.rules.add(Rule("slow", seconds=0.2))
-            reader, writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            _, writer = await asyncio.open_connection(HOST, proxy.listener.port)
             writer.write(Message("POST /w HTTP/1.1", [], BODY).encode())
             await writer.drain()
             while not proxy.rules.hits:

@@ -289,3 +289,34 @@ def test_what_is_not_one_value(body: bytes, error: type[SourceError], words: str
     with pytest.raises(SourceError, match=words) as raised:
         decode_value([body])
     assert type(raised.value) is error
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        '[[0,1"1700000000"],[15.001,"2"]]',  # digits that a quote parts are not one number
+        '[[15.001,"1","1.],[30.0020"]]',
+        '[[1,"2"],[[3,"4"]]]',
+        '[[1,"2"]],[[3,"4"]]',
+        '[[1,""2],[3,"4"]]',
+    ],
+)
+def test_digits_are_never_joined_over_a_quote(values: str) -> None:
+    body = (
+        '{"status":"success","data":{"resultType":"matrix","result":['
+        '{"metric":{"a":"b"},"values":' + values + "}]}}"
+    )
+
+    with pytest.raises(SourceError):
+        list(decode([body.encode()]))
+
+
+@pytest.mark.parametrize("value", ["9" * 200_000 + "x", "İnf", "ınfinity", "1" * 100_000 + "e"])
+def test_odd_values_are_refused_at_once(value: str) -> None:
+    body = (
+        '{"status": "success", "data": {"resultType": "matrix", "result": ['
+        '{"metric": {"a": "b"}, "values": [[1, "' + value + '"]]}]}}'
+    )
+
+    with pytest.raises(SourceError):
+        list(decode([body.encode()]))
