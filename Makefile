@@ -42,6 +42,14 @@ test-unit: setup ## Run the tests that need no server
 test-integration: setup ## Run the tests on real servers: integration and end to end
 	@$(pytest) tests/integration tests/e2e $(PYTEST_ARGS)
 
+.PHONY: chaos
+chaos: setup ## Fault suite on real processes (CHAOS_SEED); writes build/chaos.json
+	@$(python) -m chaos
+
+.PHONY: fuzz
+fuzz: setup ## A million inputs for every decoder; writes build/fuzz.json
+	@$(python) -m fuzz
+
 .PHONY: check
 check: setup ## Lint, check the format and the types (ruff, mypy --strict) and the shell scripts
 	@$(python) -m ruff check --output-format concise .

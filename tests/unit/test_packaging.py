@@ -24,7 +24,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ("extractor", "transformer", "loader", "simulator", "exporter")
 LOCKS = (*IMAGES, "dev")
-FIRST_PARTY = ("common", "services", "etlctl", "localstack")
+FIRST_PARTY = ("chaos", "common", "etlctl", "fuzz", "localstack", "services")
 
 # Every image has a folder of its own, but for etl-metrics, which shares the simulator's; it reads
 # the streams and the ledger, so these have to stay light too.

@@ -1,0 +1,66 @@
+"""What the load exporter serves: many series, each scrape with other values, made by one join.
+
+A value is ``SERIES.SCRAPE``: series 17 in scrape 123 is ``17.000123``, so that no two samples of a
+run have the same value, every one tells where it is from, and all need their full digits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+JOB = "load"
+# Metrics that the series are spread over; each is a query of its own.
+METRICS = ("load_a", "load_b", "load_c", "load_d")
+# Series that appear on demand: such that the sink refuses, and such that it has no room for.
+ODD, FRESH = "odd", "fresh"
+_SCRAPE_DIGITS = 6
+
+
+@dataclass(slots=True)
+class Guest:
+    """Lines that are served in addition, for so many more scrapes."""
+
+    heads: Sequence[bytes]
+    scrapes: int
+
+
+class LoadPage:
+    """The exporter's page. Safe to use from several threads."""
+
+    def __init__(self, series: int) -> None:
+        self._heads = [
+            b'%b{series="%05d",shard="s%d",host="host-%d.example"} %d.'
+            % (METRICS[index % len(METRICS)].encode(), index, index % 7, index % 50, index)
+            for index in range(series)
+        ]
+        self._guests: list[Guest] = []
+        self._scrapes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def scrapes(self) -> int:
+        """How often the page was asked for."""
+        return self._scrapes
+
+    def invite(self, prefix: str, first: int, count: int, scrapes: int) -> None:
+        """Metrics ``prefix_FIRST`` and the following, ``count`` of them, one series each."""
+        heads = [
+            b'%b_%06d{shard="s%d"} %d.' % (prefix.encode(), index, index % 7, index)
+            for index in range(first, first + count)
+        ]
+        with self._lock:
+            self._guests.append(Guest(heads, scrapes))
+
+    def render(self) -> bytes:
+        """The page of the next scrape, in Prometheus' text format."""
+        with self._lock:
+            self._scrapes += 1
+            tail = b"%0*d\n" % (_SCRAPE_DIGITS, self._scrapes % 10**_SCRAPE_DIGITS)
+            heads = list(self._heads)
+            for guest in self._guests:
+                heads += guest.heads
+                guest.scrapes -= 1
+            self._guests = [guest for guest in self._guests if guest.scrapes > 0]
+        return tail.join(heads) + tail

@@ -1,0 +1,190 @@
+"""A short run of the fault suite passes, and its oracle notices every kind of loss it looks for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from chaos.__main__ import SHORT_TIMES
+from chaos.books import BookWatch
+from chaos.comparing import Compared, Comparer
+from chaos.epochs import Epochs, counts
+from chaos.kinds import Scene
+from chaos.load import ODD
+from chaos.oracle import Oracle
+from chaos.rig import KEYS, Rig
+from chaos.sink_faults import KINDS as SINK_KINDS
+from common.keys import RAW
+from localstack import PROJECT_ROOT
+from localstack.binaries import Toolbox
+
+RUN_SECONDS = 360
+
+pytestmark = pytest.mark.timeout(RUN_SECONDS + 60)
+
+
+def test_a_short_run_loses_nothing(tmp_path: Path) -> None:
+    report = tmp_path / "chaos.json"
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("ETL")}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos", "--short", "--json", str(report)],
+        cwd=PROJECT_ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith("CHAOS_SEED=")
+    found: dict[str, Any] = json.loads(report.read_text())
+    assert {fault["kind"]: fault["count"] for fault in found["faults"]} == SHORT_TIMES
+    assert found["samples_extracted"] > 500_000
+    assert found["samples_lost"] == 0
+    assert found["samples_duplicated"] == 0
+    assert found["ledger_max_imbalance"] == 0
+    assert found["redeliveries"] > 0
+    assert found["double_settlements_refused"] > 0
+
+
+class World:
+    """A rig without faults, and its oracle."""
+
+    def __init__(self, rig: Rig, comparer: Comparer) -> None:
+        self.rig = rig
+        self.epochs = Epochs()
+        self.oracle = Oracle(rig, comparer, self.epochs)
+        self.bucket = rig.settings.load.influxdb.bucket
+
+    def prove(self) -> tuple[list[str], Compared]:
+        """What the oracle finds wrong now, and its comparison of the time since it last looked."""
+        proof = self.oracle.prove()
+        self.oracle.collect(proof)
+        assert proof.compared is not None, proof.problems
+        return proof.problems, proof.compared
+
+    def loaded_point(self) -> tuple[str, int, float]:
+        """Tags, time in ms and value of a point of load_b that was loaded lately."""
+        (series,) = self.rig.stack.influx.query(
+            "SELECT value FROM load_b WHERE \"series\" = '00001'"
+            " GROUP BY * ORDER BY time DESC LIMIT 1",
+            database=self.bucket,
+            epoch="ms",
+        )
+        time_ms, value = series["values"][0]
+        return ",".join(f"{k}={v}" for k, v in series["tags"].items() if v), time_ms, value
+
+    def write(self, tags: str, value: float, time_ms: int) -> None:
+        answer = requests.post(
+            f"{self.rig.stack.influx.direct_url}/write",
+            params={"db": self.bucket, "precision": "ms"},
+            data=f"load_b,{tags} value={value} {time_ms}",
+            timeout=10,
+        )
+        assert answer.status_code == 204
+
+
+@pytest.fixture(scope="module")
+def world(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    run_dir = tmp_path_factory.mktemp("chaos")
+    with Rig("1", series=400, run_dir=run_dir, toolbox=toolbox) as rig:
+        rig.until(lambda: rig.ledger.audit().total.loaded > 1000, "samples are loaded")
+        with Comparer(rig.stack.config_path, rig.direct_environ()) as comparer:
+            yield World(rig, comparer)
+
+
+def test_the_oracle_is_content_with_a_pipeline_that_works(world: World) -> None:
+    problems, compared = world.prove()
+
+    assert problems == []
+    assert 1000 < compared.equal <= compared.source
+
+
+def test_a_point_that_is_missing_in_the_sink_is_noticed(world: World) -> None:
+    _, time_ms, _ = world.loaded_point()
+    world.rig.stack.influx.query(
+        f"DELETE FROM load_b WHERE \"series\" = '00001' AND time = {time_ms}ms",
+        database=world.bucket,
+    )
+
+    problems, compared = world.prove()
+
+    assert (compared.missing, compared.extra, compared.different) == (1, 0, 0)
+    assert len(problems) == 1
+    assert "load_b" in problems[0]
+
+
+def test_a_point_too_many_in_the_sink_is_noticed(world: World) -> None:
+    tags, time_ms, value = world.loaded_point()
+    world.write(tags, value, time_ms + 1)
+
+    problems, compared = world.prove()
+
+    assert (compared.missing, compared.extra, compared.different) == (0, 1, 0)
+    assert len(problems) == 1
+
+
+def test_a_point_with_another_value_is_noticed(world: World) -> None:
+    tags, time_ms, value = world.loaded_point()
+    world.write(tags, value + 1, time_ms)
+
+    problems, compared = world.prove()
+
+    assert (compared.missing, compared.extra, compared.different) == (0, 0, 1)
+    assert len(problems) == 1
+
+
+def test_a_bad_point_is_expected_and_its_dead_letter_missed(world: World) -> None:
+    (bad_point,) = (kind.fire for kind in SINK_KINDS if kind.name == "bad_point")
+    assert bad_point(Scene(world.rig, world.rig.rng, world.oracle, world.epochs), 1) == 1
+
+    problems, compared = world.prove()
+    assert problems == []
+    assert compared.refused == 1
+
+    letters: Any = world.rig.redis.xrange(KEYS.dead)
+    assert world.rig.redis.xdel(KEYS.dead, letters[0][0]) == 1
+    problems, _ = world.prove()
+    assert len(problems) == 1
+    assert f"no dead letters: [Point(series=SeriesKey(measurement='{ODD}_000001'" in problems[0]
+
+
+def test_samples_that_vanish_from_redis_are_noticed_in_the_books(world: World) -> None:
+    rig = world.rig
+    with BookWatch(rig.stack.redis.url, KEYS) as watch:
+        for transformer in rig.stack.services["transformer"]:
+            transformer.pause()
+        rig.until(lambda: rig.redis.xlen(KEYS.stream(RAW)), "an entry waits")
+        entries: Any = rig.redis.xrange(KEYS.stream(RAW))
+        id_, fields = entries[0]
+        rig.redis.xdel(KEYS.stream(RAW), id_)
+        rig.until(lambda: watch.worst_samples, "the watch sees the books")
+        for transformer in rig.stack.services["transformer"]:
+            transformer.resume()
+
+    assert watch.worst_samples == watch.worst_lost_samples == int(fields[b"samples"])
+
+
+def test_every_ledger_is_counted_against_the_source(world: World) -> None:
+    rig = world.rig
+    rig.stack.stop_services()
+    epoch = world.epochs.close(rig)
+
+    found = {count.lane: count for count in counts(rig, world.epochs)}
+    assert found.keys() == {f"{query.name}@hot" for query in rig.settings.extract.queries}
+    assert all(count.booked == count.wanted > 0 for count in found.values())
+
+    epoch.extracted = {**epoch.extracted, "load_c@hot": epoch.extracted["load_c@hot"] + 3}
+    wrong = [count for count in counts(rig, world.epochs) if count.booked != count.wanted]
+    assert [(count.lane, count.booked - count.wanted) for count in wrong] == [("load_c@hot", 3)]
