@@ -35,8 +35,8 @@ PACE = Pace(scrape_interval_seconds=0.25, interval_seconds=2.0, settle_seconds=1
 SERVICES = {"extractor": 2, "transformer": 2, "loader": 2}
 
 # Five seconds more than a request may take: the least that the settings allow.
-REQUEST_SECONDS = 2.0
-LEASE_SECONDS = 7.0
+REQUEST_SECONDS = 3.0
+LEASE_SECONDS = 8.0
 # Each request waits so long in its proxy, so that faults meet work under way.
 DELAY_SECONDS = {"influxdb": (0.0, 0.15), "prometheus": (0.0, 0.1)}
 # Few enough that catching up after a few seconds of outage needs windows split.
