@@ -76,6 +76,7 @@ def config_overrides(proxies: Proxies) -> dict[str, Any]:
         "pipeline": {
             "redis_url": f"redis://{HOST}:{ports['redis']}/0",
             "entry_lease_seconds": LEASE_SECONDS,
+            "watermark_seconds": 1,
             "high_water_bytes": "5MiB",
             # Here workers are killed on purpose while they hold entries: none of them is poison.
             "poison_crashes": 1_000_000,
@@ -212,7 +213,8 @@ class Rig:
         def reached() -> bool:
             lanes = self.lanes()
             return len(lanes) == len(self.settings.extract.queries) and all(
-                lane.loaded_watermark_ms >= until_ms
+                lane.reconciled
+                and lane.loaded_watermark_ms >= until_ms
                 and lane.origin_ms <= owed_from_ms.get(name, lane.origin_ms)
                 for name, lane in lanes.items()
             )
