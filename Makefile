@@ -32,7 +32,7 @@ demo: setup ## Move real metrics through real servers for DEMO_SECONDS (60), pro
 
 .PHONY: test
 test: setup ## Run all tests, unit and integration, on real servers
-	@$(pytest) $(PYTEST_ARGS)
+	@$(pytest) -m "not chaos" $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server
@@ -40,11 +40,15 @@ test-unit: setup ## Run the tests that need no server
 
 .PHONY: test-integration
 test-integration: setup ## Run the tests on real servers: integration and end to end
-	@$(pytest) tests/integration tests/e2e $(PYTEST_ARGS)
+	@$(pytest) -m "not chaos" tests/integration tests/e2e $(PYTEST_ARGS)
 
 .PHONY: chaos
 chaos: setup ## Fault suite on real processes (CHAOS_SEED); writes build/chaos.json
 	@$(python) -m chaos
+
+.PHONY: chaos-short
+chaos-short: setup ## Three minutes of faults, and the test that the oracle notices every loss
+	@$(python) -m pytest tests/e2e/test_chaos_short.py $(PYTEST_ARGS)
 
 .PHONY: fuzz
 fuzz: setup ## A million inputs for every decoder; writes build/fuzz.json

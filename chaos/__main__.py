@@ -41,7 +41,6 @@ SHORT_TIMES: Mapping[str, int] = {
     "sigstop": 3,
     "redis_kill": 1,
     "redis_cut": 4,
-    "influx_kill": 1,
     "sink_500": 6,
     "sink_answer_lost": 3,
     "bad_point": 2,

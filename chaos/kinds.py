@@ -35,7 +35,7 @@ class Kind:
 
     ``fire`` does up to so many and repairs them; it returns how many there were. ``batch`` is how
     many come before one proof. ``bites`` are events of the services of which at least one must have
-    been seen by the end of the run. ``slow`` says why a kind is done three times only.
+    been seen by the end of a full run. ``slow`` says why a kind is done three times only.
     """
 
     name: str

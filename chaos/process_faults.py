@@ -141,7 +141,8 @@ KINDS = (
         bites=(
             ("extractor", "window_refused"),
             ("transformer", "settlement_refused"),
-            ("loader", "settlement_refused"),
+            # A loader that wakes up may notice before it settles; its entries were taken over.
+            ("loader", "entry_claimed"),
         ),
     ),
     Kind(

@@ -112,12 +112,12 @@ class Suite:
             began = monotonic()
             self._faults(batches, oracle, epochs)
             result.faults_seconds = monotonic() - began
-            for proof in oracle.proofs:
-                self._collect(oracle, proof)
             result.proofs = len(oracle.proofs)
             result.load_seconds = (oracle.proved_ms - oracle.start_ms) / 1000
             self._stop_services()
             epochs.close(rig)
+            for proof in oracle.proofs:
+                self._collect(oracle, proof)
         result.audits = watch.audits
         result.worst_imbalance_samples = watch.worst_samples
         if watch.worst_samples or watch.worst_lost_samples:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -61,13 +62,18 @@ def _campaign(
     targets: Sequence[type[Target]], seed: int, inputs: int, processes: int, build: Path
 ) -> int:
     report = Report(seed, build / "fuzz")
-    sys.stderr.write(f"fuzz: {inputs:,} inputs for {len(targets)} targets, seed {seed}\n")
     started = time.monotonic()
     code = 0
+    # Stopped from outside or by Ctrl-C: what was found so far is written all the same.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        sys.stderr.write(f"fuzz: {inputs:,} inputs for {len(targets)} targets, seed {seed}\n")
         Campaign(targets, report, processes=processes).run(inputs, _progress(report, inputs))
     except KeyboardInterrupt:
         code = _INTERRUPTED
+        sys.stderr.write("fuzz: interrupted\n")
+    finally:
+        signal.signal(signal.SIGTERM, before)
     summary = report.as_json(time.monotonic() - started)
     build.mkdir(parents=True, exist_ok=True)
     (build / "fuzz.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

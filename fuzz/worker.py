@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -62,19 +62,29 @@ def work(seed: int, connection: Connection, shared: Any, targets: Sequence[type[
     progress = Progress(shared)
     made = {target.name: target() for target in targets}
     bound_memory()
-    connection.send(None)
-    while True:
-        try:
-            chunk = connection.recv()
-        except EOFError:
-            return
-        sent = 0
+    try:
+        connection.send(None)
+        while True:
+            _try_chunk(made, seed, connection.recv(), connection, progress)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # there is nobody any more who gives or takes
 
-        def failed(failure: Failure) -> None:
-            nonlocal sent
-            sent += 1
-            if sent <= _FAILURES_OF_A_CHUNK:
-                connection.send(failure)
 
-        indices = range(chunk.start, chunk.stop)
-        connection.send(Done(chunk, run(made[chunk.target], seed, indices, failed, progress.put)))
+def _try_chunk(
+    targets: Mapping[str, Target],
+    seed: int,
+    chunk: Chunk,
+    connection: Connection,
+    progress: Progress,
+) -> None:
+    sent = 0
+
+    def failed(failure: Failure) -> None:
+        nonlocal sent
+        sent += 1
+        if sent <= _FAILURES_OF_A_CHUNK:
+            connection.send(failure)
+
+    indices = range(chunk.start, chunk.stop)
+    tally = run(targets[chunk.target], seed, indices, failed, progress.put)
+    connection.send(Done(chunk, tally))

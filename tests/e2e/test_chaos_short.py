@@ -28,7 +28,7 @@ from localstack.binaries import Toolbox
 
 RUN_SECONDS = 360
 
-pytestmark = pytest.mark.timeout(RUN_SECONDS + 60)
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(RUN_SECONDS + 60)]
 
 
 def test_a_short_run_loses_nothing(tmp_path: Path) -> None:

@@ -202,6 +202,28 @@ def test_a_failure_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert json.loads((tmp_path / "fuzz.json").read_text())["targets"]["always"]["failures"] == 300
 
 
+def test_stopped_from_outside_it_writes_what_it_has(tmp_path: Path) -> None:
+    options = ["--inputs", "100000000", "--build", str(tmp_path)]
+    options += ["--target", "durations", "--processes", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "fuzz", *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert "inputs for 1 targets" in process.stderr.readline()
+            process.terminate()
+            out, err = process.communicate(timeout=50)
+        finally:
+            process.kill()
+    assert process.returncode == 130, out + err
+    assert err.endswith("fuzz: interrupted\n")
+    assert json.loads((tmp_path / "fuzz.json").read_text())["inputs"] < 100_000_000
+
+
 class Always(Target):
     """Never holds."""
 
