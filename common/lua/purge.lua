@@ -9,7 +9,7 @@ local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
 if #found == 0 then return 'gone' end
 local letter = pairs_of(found[1][2])
 -- A foreign entry of the stream has no books: it is only removed.
-local samples = letter.samples and string.match(letter.samples, '^%d+$') and tonumber(letter.samples)
+local samples = letter.samples and #letter.samples < 16 and string.match(letter.samples, '^%d+$') and tonumber(letter.samples)
 if not has_type(KEYS[3], 'hash') then return 'wrong_type' end
 redis.call('XDEL', KEYS[1], ARGV[1])
 if KEYS[2] ~= '' then redis.call('UNLINK', KEYS[2]) end

@@ -6,7 +6,7 @@
 local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
 if #found == 0 then return 'gone' end
 local letter = pairs_of(found[1][2])
-local samples = letter.samples and string.match(letter.samples, '^%d+$') and tonumber(letter.samples)
+local samples = letter.samples and #letter.samples < 16 and string.match(letter.samples, '^%d+$') and tonumber(letter.samples)
 if not samples or not letter.query or not letter.tier or not letter.kind or not letter.window
     or not string.match(letter.lane or '', '^[%w_]+@[%w_]+$') or string.find(letter.window, '%s') then
   return 'malformed'

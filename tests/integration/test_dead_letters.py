@@ -189,6 +189,7 @@ def test_a_replayed_letter_keeps_its_window_unsettled(
         {"a": "b"},
         {"stage": "loader", "samples": "5", "payload": "dead:ledger"},
         {"stage": "loader", "samples": "x" * 5000, "lane": "q@hot"},
+        {"stage": "loader", "samples": "9" * 17, "lane": "q@hot", "query": "q", "tier": "hot"},
         {"stage": "loader", "samples": "9" * 5000, "payload": "dead:payload:\x00"},
         {"stage": "loader", "samples": "0", "lane": "a b|c", "query": "a", "tier": "b"},
         {"stage": "loader", "samples": "3", "lane": "\udcff@hot", "query": "a", "tier": "b"},
