@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from chaos.kinds import Kind, Scene
@@ -68,6 +69,33 @@ def _unavailable(scene: Scene, burst: int) -> Rule:
     return Rule("answer", burst, API, TIME, status=503, body=body)
 
 
+def too_large(scene: Scene, times: int) -> int:
+    """Windows that grew while Prometheus was away are too large for it; it says so in two ways."""
+    rig, rng = scene.rig, scene.rng
+    done = 0
+    while done < times:
+        rig.proxies.tell("prometheus", "refuse")
+        # Two planning intervals and more: a window of one step could not be split.
+        scene.apart(4.5, 6.5)
+        burst = rng.randint(1, min(5, times - done))
+        status, kind, text = rng.choice(
+            (
+                (
+                    422,
+                    "execution",
+                    "query processing would load too many samples into memory in query execution",
+                ),
+                (503, "timeout", "query timed out in expression evaluation"),
+            )
+        )
+        body = json.dumps({"status": "error", "errorType": kind, "error": text})
+        rig.proxies.rule("prometheus", Rule("answer", burst, API, TIME, status=status, body=body))
+        rig.proxies.tell("prometheus", "listen")
+        rig.until(lambda: not rig.proxies.left("prometheus"), "windows meet a limit")
+        done += burst
+    return times
+
+
 KINDS = (
     Kind(
         "prometheus_away",
@@ -96,5 +124,12 @@ KINDS = (
         answers_hurt(_unavailable),
         batch=10,
         bites=(("extractor", "query_failed:SourceUnavailable"),),
+    ),
+    Kind(
+        "prometheus_too_large",
+        "answers that a query is too large or took too long, after windows grew in an outage",
+        too_large,
+        batch=10,
+        bites=(("extractor", "window_split"),),
     ),
 )
