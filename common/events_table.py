@@ -160,10 +160,20 @@ EVENTS: dict[str, EventSpec] = {
     "sink_asked_to_wait": EventSpec(
         "warning", "The sink asked to wait (Retry-After).", "etl_sink_waits_total"
     ),
-    "sink_circuit_changed": EventSpec("warning", "The circuit breaker changed its state."),
+    "sink_circuit_changed": EventSpec(
+        "warning", "The circuit breaker changed its state.", "etl_circuit_changes_total"
+    ),
     "sink_suspect_isolated": EventSpec(
         "warning",
         "An entry fails while others pass, so it is looked at by itself.",
         "etl_sink_suspects_total",
+    ),
+    # etl-metrics
+    "process_log_read": EventSpec("info", "The ETL process' log was read up to its end."),
+    "process_log_lines_skipped": EventSpec(
+        "warning", "Lines of the ETL process' log were left out: how many for which reason."
+    ),
+    "books_incomplete": EventSpec(
+        "warning", "A part of the books in Redis cannot be read; its series are absent."
     ),
 }

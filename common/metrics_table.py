@@ -14,6 +14,8 @@ Kind = Literal["counter", "gauge", "histogram"]
 EXTRACTOR, TRANSFORMER, LOADER = "extractor", "transformer", "loader"
 STAGES = (EXTRACTOR, TRANSFORMER, LOADER)
 CONSUMERS = (TRANSFORMER, LOADER)
+# Speaks for what no single process knows: the books in Redis, and the simulated ETL process.
+ETL_METRICS = "etl-metrics"
 
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -44,8 +46,13 @@ def _gauge(name: str, help_: str, *labels: str, services: tuple[str, ...] = STAG
 
 
 def _book(name: str, help_: str, *labels: str) -> MetricSpec:
-    """Read from Redis by whoever keeps the books; all that export it say the same."""
-    return MetricSpec(name, "gauge", help_, labels, (EXTRACTOR,), eager=False)
+    """Read from Redis; absent while that cannot be asked."""
+    return MetricSpec(name, "gauge", help_, labels, (ETL_METRICS,), eager=False)
+
+
+def _log(name: str, help_: str, *labels: str, kind: Kind = "counter") -> MetricSpec:
+    """What following the log of the simulated ETL process tells; absent without a log."""
+    return MetricSpec(name, kind, help_, labels, (ETL_METRICS,), eager=False)
 
 
 def _histogram(
@@ -54,25 +61,31 @@ def _histogram(
     return MetricSpec(name, "histogram", help_, labels, services, SECONDS_BUCKETS)
 
 
+def _nine(kind: Kind, name: str, help_: str, *labels: str) -> MetricSpec:
+    return MetricSpec(name, kind, help_, labels, (*STAGES, ETL_METRICS))
+
+
 _LANE = ("query", "tier")
 
 # What every stage and the simulated ETL process speak alike, so that one dashboard serves both.
 NINE = (
-    _counter("etl_records_total", "Records (for a stage: samples) processed"),
-    _counter("etl_files_total", "Files (for a stage: batches) processed"),
-    _counter("etl_failures_total", "Files or batches that failed"),
-    _gauge("etl_current_rate_records_per_second", "Records a second over the last minute"),
-    _gauge(
+    _nine("counter", "etl_records_total", "Records (for a stage: samples) processed"),
+    _nine("counter", "etl_files_total", "Files (for a stage: batches) processed"),
+    _nine("counter", "etl_failures_total", "Files or batches that failed"),
+    _nine("gauge", "etl_current_rate_records_per_second", "Records a second over the last minute"),
+    _nine(
+        "gauge",
         "etl_avg_processing_time_seconds",
         "Average duration of the batches of the last minute, or of the last minute that had any",
     ),
-    _gauge(
+    _nine(
+        "gauge",
         "etl_seconds_since_last_success",
         "Seconds since a batch last succeeded (since the start, before the first)",
     ),
-    _gauge("etl_health_status", "1 while the process is live and ready, else 0"),
-    _gauge("etl_uptime_seconds", "Seconds since the process started"),
-    _counter("etl_errors_by_type_total", "Failures by type of error", "error_type"),
+    _nine("gauge", "etl_health_status", "1 while the process is live and ready, else 0"),
+    _nine("gauge", "etl_uptime_seconds", "Seconds since the process started"),
+    _nine("counter", "etl_errors_by_type_total", "Failures by type of error", "error_type"),
 )
 
 _STAGE = (
@@ -199,6 +212,77 @@ _BOOKS = (
         "etl_ledger_imbalance_samples",
         "Samples that the ledger cannot account for: anything but 0 is loss or a defect",
     ),
+    _book(
+        "etl_stream_pending_entries",
+        "Entries of a stream that were handed out and are not settled",
+        "stream",
+    ),
+    _book(
+        "etl_stream_given_back_entries",
+        "Pending entries that wait to be tried again, in no worker's hands",
+        "stream",
+    ),
+    _book(
+        "etl_stream_lost_samples",
+        "Samples booked in a stream whose entry or payload is gone",
+        "stream",
+    ),
+    _book(
+        "etl_stream_unbooked_entries", "Entries of a stream that the ledger does not know", "stream"
+    ),
+    _book("etl_staged_bytes", "Bytes that wait beside the streams for their window's commit"),
+    _book(
+        "etl_ledger_samples",
+        "Samples of a query by what became of them: extracted = loaded + dropped + dead_lettered"
+        " + in_flight",
+        *_LANE,
+        "account",
+    ),
+    _book("etl_ledger_dropped_samples", "Samples of a query that were dropped", *_LANE, "reason"),
+    _book(
+        "etl_ledger_query_imbalance_samples",
+        "Samples of a query that the ledger cannot account for; below 0: came from nowhere",
+        *_LANE,
+    ),
+    _book(
+        "etl_planned_watermark_timestamp_seconds", "Time up to which windows are planned", *_LANE
+    ),
+    _book("etl_windows_unsettled", "Committed windows that still have entries in a stream", *_LANE),
+    _book("etl_query_failures_in_a_row", "Failed attempts since a query last succeeded", *_LANE),
+    _book("etl_gaps_declared", "Declared gaps that are remembered", *_LANE),
+    _book("etl_dead_letters_kept", "Dead letters that wait for an operator"),
+    _book(
+        "etl_dead_letter_entries",
+        "Dead letters kept, by the stage that wrote them and its reason",
+        "stage",
+        "reason",
+    ),
+    _book("etl_dead_letter_samples", "Samples of the dead letters kept", "stage", "reason"),
+    _book("etl_workers", "Workers heard of lately", "stage"),
+    _book("etl_rq_jobs", "Jobs in an RQ queue and in its registries", "queue", "state"),
+    _book("etl_redis_memory_used_bytes", "Memory that Redis uses"),
+    _book("etl_redis_memory_max_bytes", "Memory that Redis may use; absent if it has no limit"),
+    _book("etl_redis_up", "1 if the latest attempt to read Redis succeeded, else 0"),
+    _book("etl_redis_read_seconds", "Duration of the latest reading of Redis"),
+    _book("etl_redis_audit_seconds", "Duration of its atomic audit, which Redis serves alone"),
+    MetricSpec(
+        "etl_redis_read_failures_total",
+        "counter",
+        "Readings of Redis that failed, by the part that was missing",
+        ("part",),
+        (ETL_METRICS,),
+        eager=False,
+    ),
+)
+
+_PROCESS_LOG = (
+    _log("etl_log_up", "1 while the log of the ETL process can be read, else 0", kind="gauge"),
+    _log("etl_log_lines_total", "Lines of the log that were understood"),
+    _log("etl_log_lines_skipped_total", "Lines of the log that were left out, by reason", "reason"),
+    _log("etl_log_lines_missed_total", "Lines that the process wrote and nobody read"),
+    _log("etl_log_files_begun_total", "Files of the log that were begun, by what led there", "why"),
+    _log("etl_log_read_failures_total", "Times the log became unreadable, by reason", "reason"),
+    _log("etl_process_runs_total", "Lives of the ETL process that the log tells of"),
 )
 
 _SINK = (
@@ -237,6 +321,12 @@ _SINK = (
         "Circuit breaker of the sink: 0 closed, 1 half-open, 2 open",
         services=(LOADER,),
     ),
+    _counter(
+        "etl_circuit_changes_total",
+        "Changes of the circuit breaker, by its new state",
+        "state",
+        services=(LOADER,),
+    ),
     _gauge(
         "etl_sink_held",
         "1 while the loader takes no work because the sink refuses it",
@@ -254,6 +344,7 @@ GROUPS: tuple[tuple[str, tuple[MetricSpec, ...]], ...] = (
     ("Stages", _STAGE),
     ("Extraction", _EXTRACTION),
     ("Books", _BOOKS),
+    ("The log of the simulated ETL process", _PROCESS_LOG),
     ("The sink", _SINK),
 )
 

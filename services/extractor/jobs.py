@@ -127,8 +127,6 @@ class Context:
             # A full pipeline is healthy: the pause is a detail, not a reason to be unready.
             self.set_ready("back_pressure", True, detail)
         self._paused = paused
-        self.telemetry.set("etl_backpressure_active", 1 if paused else 0)
-        self.telemetry.set("etl_in_flight_bytes", in_flight_bytes)
         return paused
 
     def redis_failed(self, error: RedisError) -> None:

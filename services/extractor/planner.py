@@ -1,4 +1,4 @@
-"""Planning: Prometheus' clock decides how far each lane goes, and the books are looked at.
+"""Planning: Prometheus' clock decides how far each lane goes.
 
 Any extractor may plan at any time; the scripts behind it make that idempotent.
 """
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.keys import split_lane
-from common.ledger import Audit, Ledger
 from common.telemetry import Telemetry
 from common.windows import Lane, LaneStatus, WindowSet
 from services.extractor.windows import Plan, floor_to
@@ -43,7 +42,6 @@ class Planner:
         self,
         plans: Sequence[Plan],
         windows: WindowSet,
-        ledger: Ledger,
         source: Clock,
         telemetry: Telemetry,
         *,
@@ -51,7 +49,6 @@ class Planner:
     ) -> None:
         self._plans = plans
         self._windows = windows
-        self._ledger = ledger
         self._source = source
         self._telemetry = telemetry
         self._close_after_seconds = close_after_seconds
@@ -61,7 +58,7 @@ class Planner:
         self.origins_ms: dict[str, int] = {}
 
     def plan(self) -> Due:
-        """Plan every lane, close those that no configuration has, publish what is there.
+        """Plan every lane, and close those that no configuration has.
 
         Raises :class:`common.errors.SourceError` or :class:`redis.exceptions.RedisError`.
         """
@@ -85,7 +82,6 @@ class Planner:
             self._close(lane)
         status = self._windows.status()
         self.origins_ms = {lane: found.origin_ms for lane, found in status.items()}
-        self._publish(status, self._ledger.audit())
         return self._due(status)
 
     def origin_ms(self, lane: Lane) -> int:
@@ -150,13 +146,6 @@ class Planner:
         if owed is None:
             return
         query, tier = split_lane(lane)
-        for gauge in (
-            "etl_windows_open",
-            "etl_backlog_seconds",
-            "etl_watermark_timestamp_seconds",
-            "etl_loaded_watermark_timestamp_seconds",
-        ):
-            self._telemetry.forget(gauge, query=query, tier=tier)
         self._telemetry.emit("lane_closed", query=query, tier=tier, owed_ms=list(owed))
 
     def _due(self, status: Mapping[str, LaneStatus]) -> Due:
@@ -170,26 +159,3 @@ class Planner:
             live += any(end > border_ms for _, end in owed)
             catchup += any(start < border_ms for start, _ in owed)
         return Due(live, catchup)
-
-    def _publish(self, status: Mapping[str, LaneStatus], audit: Audit) -> None:
-        telemetry = self._telemetry
-        for lane in status.values():
-            labels = {"query": lane.query, "tier": lane.tier}
-            backlog_ms = sum(end - start for start, end in lane.backlog)
-            telemetry.set("etl_windows_open", len(lane.open), **labels)
-            telemetry.set("etl_backlog_seconds", backlog_ms / 1000, **labels)
-            telemetry.set("etl_watermark_timestamp_seconds", lane.watermark_ms / 1000, **labels)
-            if lane.reconciled:
-                # Before that, older time may be owed that this Redis has forgotten.
-                telemetry.set(
-                    "etl_loaded_watermark_timestamp_seconds",
-                    lane.loaded_watermark_ms / 1000,
-                    **labels,
-                )
-        for name, depth in audit.streams.items():
-            telemetry.set("etl_stream_entries", depth.entries, stream=name)
-            telemetry.set("etl_stream_samples", depth.samples, stream=name)
-            telemetry.set("etl_stream_bytes", depth.bytes, stream=name)
-            age_ms = audit.now_ms - depth.oldest_ms if depth.entries else 0
-            telemetry.set("etl_stream_oldest_entry_age_seconds", max(0, age_ms) / 1000, stream=name)
-        telemetry.set("etl_ledger_imbalance_samples", audit.imbalance_samples)

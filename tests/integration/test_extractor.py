@@ -311,7 +311,6 @@ def planner(rig: Rig, *plans: Plan) -> Planner:
     return Planner(
         plans or (rig.plan,),
         rig.windows,
-        Ledger(rig.redis, KEYS),
         rig.source,
         rig.telemetry,
         close_after_seconds=0.0,
@@ -328,7 +327,7 @@ def test_planning_follows_the_sources_clock(rig: Rig) -> None:
     planning.plan()
 
     assert rig.status == ([(50 * STEP_MS, 107 * STEP_MS)], [])
-    assert rig.value("etl_watermark_timestamp_seconds", query="q", tier="hot") == 50
+    assert rig.windows.status()["q@hot"].watermark_ms == 50 * STEP_MS
 
 
 def test_a_source_without_a_settled_sample_is_not_planned(rig: Rig) -> None:

@@ -83,7 +83,6 @@ class Rig:
         return Planner(
             [PLAN],
             self.windows,
-            Ledger(self.redis, KEYS),
             self.source,
             self.telemetry,
             close_after_seconds=60,

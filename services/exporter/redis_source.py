@@ -1,0 +1,171 @@
+"""Redis as a source of series: read on a timer, each part by itself, nothing kept that is not so.
+
+What could not be read is absent rather than as it was. Redis serves nobody else during the atomic
+audit, so the longer that takes, the more rarely it is asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from common.keys import POINTS, RAW, Keys
+from common.ledger import Ledger
+from common.metrics_table import EXTRACTOR, LOADER, TRANSFORMER
+from common.windows import WindowSet
+from services.exporter.books import publish_audit, publish_lanes
+from services.exporter.consumers import group_state
+from services.exporter.letters import LetterCounts
+from services.exporter.log import EventLog
+from services.exporter.poller import GRACE_SECONDS, KeepOn
+from services.exporter.rq_keys import queue_lengths, workers_alive
+from services.exporter.series import Page, PublishedPage
+
+# Of Redis' time, the share that the audit may take.
+MAX_AUDIT_SHARE = 0.02
+_READERS = {RAW: TRANSFORMER, POINTS: LOADER}
+_DETAIL_CHARS = 300
+
+
+class RedisSource:
+    """Reads Redis; after each reading ``page`` tells all that is known.
+
+    ``set_ready`` gets the name of the check, whether Redis can be read, and why not.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        telemetry: EventLog,
+        set_ready: Callable[[str, bool, str], None],
+        *,
+        poll_seconds: float,
+        worker_silent_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._telemetry = telemetry
+        self._set_ready = set_ready
+        self._poll_seconds = poll_seconds
+        self._silent_seconds = worker_silent_seconds
+        self._clock = clock
+        self._ledger = Ledger(redis, keys)
+        self._windows = WindowSet(redis, keys)
+        self._letters = LetterCounts(redis, keys)
+        self._failures: Counter[str] = Counter(dict.fromkeys(self._parts(), 0))
+        self._missing: dict[str, str] = {}
+        self._audit_seconds = 0.0
+        self.page = PublishedPage(clock)
+
+    def step(self, keep_on: KeepOn) -> float:
+        """Read everything and publish; in how many seconds to do it again."""
+        began = self._clock()
+        page = Page()
+        try:
+            detail = self._read(page, keep_on)
+            up = True
+        except (RedisError, OSError) as error:
+            page, up = Page(), False
+            detail = f"Redis cannot be asked: {error}"[:_DETAIL_CHARS]
+            self._failures["connection"] += 1
+        if not keep_on():
+            return 0.0
+        self._finish(page, up, self._clock() - began)
+        self._set_ready("redis", up, detail)
+        wait_seconds = max(self._poll_seconds, self._audit_seconds / MAX_AUDIT_SHARE)
+        self.page.publish(page, wait_seconds + GRACE_SECONDS)
+        return wait_seconds
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._redis.close()
+
+    def _parts(self) -> dict[str, Callable[[Page, KeepOn], None]]:
+        """What is read one after the other; one that cannot be read does not hide the others."""
+        return {
+            "ledger": self._read_ledger,
+            "windows": self._read_windows,
+            "consumers": self._read_consumers,
+            "queues": self._read_queues,
+            "dead_letters": self._read_letters,
+        }
+
+    def _read(self, page: Page, keep_on: KeepOn) -> str:
+        """Fill the page; what is remarkable about Redis."""
+        detail = self._read_memory(page)
+        missing: dict[str, str] = {}
+        for part, read in self._parts().items():
+            # A part of its own, so that half of one is never shown.
+            piece = Page()
+            try:
+                read(piece, keep_on)
+            except (RedisConnectionError, RedisTimeoutError):
+                raise
+            except (RedisError, ValueError, TypeError, KeyError, AttributeError) as error:
+                self._failures[part] += 1
+                missing[part] = f"{type(error).__name__}: {error}"[:_DETAIL_CHARS]
+                if part not in self._missing:
+                    self._telemetry.emit("books_incomplete", part=part, error=missing[part])
+            else:
+                page.add(piece)
+        self._missing = missing
+        words = [detail] if detail else []
+        words += [f"{part} cannot be read: {why}" for part, why in missing.items()]
+        return "; ".join(words)
+
+    def _finish(self, page: Page, up: bool, seconds: float) -> None:
+        telemetry = page
+        telemetry.set("etl_redis_up", float(up))
+        telemetry.set("etl_redis_read_seconds", seconds)
+        for part, count in self._failures.items():
+            telemetry.inc("etl_redis_read_failures_total", count, part=part)
+
+    def _read_memory(self, telemetry: Page) -> str:
+        info: Any = self._redis.info("memory")
+        used, most = int(info["used_memory"]), int(info.get("maxmemory", 0))
+        telemetry.set("etl_redis_memory_used_bytes", used)
+        if not most:
+            return ""
+        telemetry.set("etl_redis_memory_max_bytes", most)
+        return f"its memory is full: {used} of {most} bytes" if used >= most else ""
+
+    def _read_ledger(self, telemetry: Page, keep_on: KeepOn) -> None:
+        began = self._clock()
+        audit = self._ledger.audit()
+        self._audit_seconds = self._clock() - began
+        telemetry.set("etl_redis_audit_seconds", self._audit_seconds)
+        publish_audit(telemetry, audit)
+
+    def _read_windows(self, telemetry: Page, keep_on: KeepOn) -> None:
+        publish_lanes(telemetry, self._windows.status())
+
+    def _read_consumers(self, telemetry: Page, keep_on: KeepOn) -> None:
+        for stream, stage in _READERS.items():
+            state = group_state(self._redis, self._keys, stream, self._silent_seconds)
+            telemetry.set("etl_stream_pending_entries", state.pending, stream=stream)
+            telemetry.set("etl_stream_given_back_entries", state.given_back, stream=stream)
+            telemetry.set("etl_workers", state.alive, stage=stage)
+
+    def _read_queues(self, telemetry: Page, keep_on: KeepOn) -> None:
+        namespace = self._keys.namespace
+        for queue in queue_lengths(self._redis, namespace):
+            for state, jobs in queue.jobs.items():
+                telemetry.set("etl_rq_jobs", jobs, queue=queue.name, state=state)
+        seconds, _ = self._redis.time()
+        alive = workers_alive(self._redis, namespace, float(seconds), self._silent_seconds)
+        telemetry.set("etl_workers", alive, stage=EXTRACTOR)
+
+    def _read_letters(self, telemetry: Page, keep_on: KeepOn) -> None:
+        counts = self._letters.read(keep_on)
+        for (stage, reason), held in (counts or {}).items():
+            telemetry.set("etl_dead_letter_entries", held.entries, stage=stage, reason=reason)
+            telemetry.set("etl_dead_letter_samples", held.samples, stage=stage, reason=reason)
