@@ -16,6 +16,11 @@ from etlctl.config_command import config_app
 from etlctl.dead_letters_command import dead_letters_app
 from etlctl.demo_command import demo
 from etlctl.output import remark
+from etlctl.secrets_command import secrets_app
+from etlctl.simulate_command import simulate
+from etlctl.sink_command import sink_app
+from etlctl.stack.docker import EngineError
+from etlctl.stack_command import stack_app
 from etlctl.status_command import status
 from etlctl.times import BadTime
 from etlctl.verify_command import verify
@@ -31,16 +36,20 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(secrets_app, name="secrets")
+app.add_typer(sink_app, name="sink")
+app.add_typer(stack_app, name="stack")
 app.command("verify")(verify)
 app.command("status")(status)
 app.command("demo")(demo)
+app.command("simulate")(simulate)
 
 
 def exit_code_of(error: Exception) -> ExitCode:
     """What the process ends with when a command raises ``error``."""
     if isinstance(error, ConfigError | BadTime):
         return ExitCode.CONFIG
-    if isinstance(error, SourceError | SinkError | RedisError):
+    if isinstance(error, SourceError | SinkError | EngineError | RedisError):
         return ExitCode.DEPENDENCY
     return ExitCode.ERROR
 

@@ -1,0 +1,1 @@
+"""The directory of secrets: made, kept, rotated, checked. docs/security.md tells the whole."""

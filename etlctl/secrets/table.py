@@ -1,0 +1,60 @@
+"""Which secrets there are, and what has to follow when one gets a new value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CONTAINER_FOLDER = "/run/secrets"
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A random secret.
+
+    ``restart`` names the services that read it only when they start. ``told_by`` is the command
+    that tells it to a server that keeps a copy of its own. ``made_by_server`` says how to get a new
+    one where only the server can make it.
+    """
+
+    name: str
+    purpose: str
+    restart: tuple[str, ...] = ()
+    told_by: str | None = None
+    made_by_server: str | None = None
+
+
+_PIPELINE = ("extractor", "transformer", "loader", "etl-metrics")
+
+PASSWORDS = (
+    Password("redis_password", "Redis", restart=("redis", *_PIPELINE)),
+    Password(
+        "influxdb_admin_password",
+        "InfluxDB's user admin",
+        told_by="docker compose exec influxdb sh -c 'influx user password --name admin"
+        f' --password "$(cat {CONTAINER_FOLDER}/influxdb_admin_password)"'
+        f' --token "$(cat {CONTAINER_FOLDER}/influxdb_admin_token)"\'',
+    ),
+    Password(
+        "influxdb_admin_token",
+        "InfluxDB's operator token",
+        made_by_server="make one with `influx auth create --operator` in its container, put it in "
+        "the file, hand it out, and delete the old one with `influx auth delete`",
+    ),
+    # Prometheus reads its web configuration and its password files anew for every request.
+    Password("prometheus_admin_password", "Prometheus' user admin, for people"),
+    Password(
+        "prometheus_readonly_password",
+        "Prometheus' user readonly, for services",
+        restart=("extractor", "grafana"),
+    ),
+    Password("simulator_password", "the simulator's user prometheus", restart=("etl-simulator",)),
+    Password(
+        "grafana_admin_password",
+        "Grafana's user admin",
+        told_by="docker compose exec grafana sh -c 'grafana cli admin reset-admin-password"
+        f" --password-from-stdin < {CONTAINER_FOLDER}/grafana_admin_password'",
+    ),
+    Password("metrics_password", "user prometheus of the services' metrics", restart=_PIPELINE),
+)
+
+PASSWORD_OF = {password.name: password for password in PASSWORDS}

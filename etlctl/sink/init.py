@@ -1,0 +1,173 @@
+"""The steps of ``etlctl sink init``: each looks first, and changes only what differs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import SinkError
+from etlctl.sink.management import Authorization, Bucket, Management, Permission, Unauthorized
+from etlctl.sink.token_file import read_token, room_for_token
+from etlctl.sink.wanted import WantedBucket
+
+# By these words an authorization is known as ours; nobody else's is ever touched.
+DESCRIPTION = "ETL loader: its buckets only (kept by etlctl sink init)"
+
+_POLL_SECONDS = 1.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time, for who waits: both in seconds."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def wait_until_healthy(
+    admin: Management, wait_seconds: float, say: Say, clock: Clock = Clock()
+) -> None:
+    """Ask every second until InfluxDB is healthy. Raises :class:`SinkError` when it was not."""
+    deadline = clock.monotonic() + wait_seconds
+    told = False
+    while (why := admin.why_not_healthy()) is not None:
+        if clock.monotonic() >= deadline:
+            raise SinkError(f"not healthy after {wait_seconds:g} s: {why}")
+        if not told:
+            say(f"waiting: {why}")
+            told = True
+        clock.sleep(_POLL_SECONDS)
+
+
+def ensure_org(admin: Management, name: str, say: Say) -> str:
+    """The organisation's id; made if it is missing."""
+    org_id = admin.find_org(name)
+    if org_id is None:
+        org_id = admin.create_org(name)
+        say(f"organization {name}: made")
+    else:
+        say(f"organization {name}: kept")
+    return org_id
+
+
+def ensure_buckets(
+    admin: Management, org_id: str, wanted: Sequence[WantedBucket], say: Say
+) -> list[Bucket]:
+    """Make what is missing, change a retention that differs; nothing is ever deleted."""
+    return [_ensure_bucket(admin, org_id, one, say) for one in wanted]
+
+
+def ensure_token(
+    admin: Management,
+    connect: Callable[[str], Management],
+    org_id: str,
+    buckets: Sequence[Bucket],
+    token_file: Path,
+    say: Say,
+) -> None:
+    """See to it that the file holds a token that may read and write exactly these buckets.
+
+    Reading is needed for the watermark and for ``etlctl verify``. ``connect`` gives the view of
+    another token. Authorizations of ours that are not in the file are deleted, last, so that there
+    is always one that works.
+    """
+    wanted = frozenset(
+        Permission(action, bucket.id) for bucket in buckets for action in ("read", "write")
+    )
+    ours = [one for one in admin.authorizations(org_id) if one.description == DESCRIPTION]
+    token = read_token(token_file)
+    current = None if token is None else _current(ours, token, wanted)
+    if token and current and _works(connect, token, org_id, wanted):
+        say(f"{token_file}: kept")
+        _delete(admin, [one for one in ours if one != current], say)
+        return
+    why = _why_new(token_file, token, ours, current)
+    with room_for_token(token_file) as room:
+        made = admin.create_authorization(org_id, DESCRIPTION, wanted)
+        try:
+            room.put(made.token)
+        except BaseException:
+            admin.delete_authorization(made.id)
+            raise
+    say(f"{token_file}: made ({why})")
+    _delete(admin, ours, say)
+    if ours:
+        say("restart the loader: the token that it has read is not valid any more")
+
+
+def _ensure_bucket(admin: Management, org_id: str, wanted: WantedBucket, say: Say) -> Bucket:
+    bucket = admin.find_bucket(org_id, wanted.name)
+    if bucket is None:
+        bucket = admin.create_bucket(org_id, wanted.name, wanted.retention_seconds or 0)
+        say(f"bucket {wanted.name}: made, keeps points {_span(bucket.retention_seconds)}")
+    elif wanted.retention_seconds in (None, bucket.retention_seconds):
+        say(f"bucket {wanted.name}: kept, keeps points {_span(bucket.retention_seconds)}")
+    else:
+        assert wanted.retention_seconds is not None
+        admin.set_retention(bucket, wanted.retention_seconds)
+        say(
+            f"bucket {wanted.name}: keeps points {_span(wanted.retention_seconds)} now, "
+            f"{_span(bucket.retention_seconds)} before"
+        )
+    return bucket
+
+
+def _current(
+    ours: Sequence[Authorization], token: str, wanted: frozenset[Permission]
+) -> Authorization | None:
+    """The authorization that the token is of, if it has the rights that it should have."""
+    # A server that keeps hashes does not tell tokens: then it can only be the only one there is.
+    hidden = len(ours) == 1 and not ours[0].token
+    for one in ours:
+        if (hidden or one.token == token) and one.active and one.permissions == wanted:
+            return one
+    return None
+
+
+def _works(
+    connect: Callable[[str], Management],
+    token: str,
+    org_id: str,
+    wanted: frozenset[Permission],
+) -> bool:
+    """Whether InfluxDB knows the token, and shows it exactly its buckets."""
+    view = connect(token)
+    try:
+        return view.readable_buckets(org_id) == {one.bucket_id for one in wanted}
+    except Unauthorized:
+        return False
+    finally:
+        view.close()
+
+
+def _why_new(
+    token_file: Path,
+    token: str | None,
+    ours: Sequence[Authorization],
+    current: Authorization | None,
+) -> str:
+    if token is None:
+        return "the old one cannot be used" if os.path.lexists(token_file) else "there was none"
+    if current is None and any(one.token == token for one in ours):
+        return "the old one had other rights"
+    return "the old one was not valid"
+
+
+def _delete(admin: Management, those: Sequence[Authorization], say: Say) -> None:
+    for one in those:
+        admin.delete_authorization(one.id)
+        say(f"authorization {one.id}: deleted, it is not used any more")
+
+
+def _span(seconds: int) -> str:
+    if not seconds:
+        return "for ever"
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} seconds"

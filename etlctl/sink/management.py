@@ -1,0 +1,263 @@
+"""The part of InfluxDB 2's management API that is needed, as plain values.
+
+What is relied on, and the source file that says so: docs/sink-answers.md, "InfluxDB 2's management
+API".
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import urllib3
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.domain.authorization_post_request import AuthorizationPostRequest
+from influxdb_client.domain.bucket_retention_rules import BucketRetentionRules
+from influxdb_client.domain.patch_bucket_request import PatchBucketRequest
+from influxdb_client.domain.patch_retention_rule import PatchRetentionRule
+from influxdb_client.domain.permission import Permission as ApiPermission
+from influxdb_client.domain.permission_resource import PermissionResource
+from influxdb_client.domain.post_bucket_request import PostBucketRequest
+from influxdb_client.domain.post_organization_request import PostOrganizationRequest
+from influxdb_client.rest import ApiException
+from influxdb_client.service.authorizations_service import AuthorizationsService
+from influxdb_client.service.buckets_service import BucketsService
+from influxdb_client.service.health_service import HealthService
+from influxdb_client.service.organizations_service import OrganizationsService
+
+from common.errors import SinkError
+
+T = TypeVar("T")
+
+_DAY_SECONDS = 86_400
+_PAGE = 100  # the most that is answered at a time
+_REQUEST_SECONDS = 20.0
+_WORDS_MAX = 300
+
+
+class Unauthorized(SinkError):
+    """The token is not known, or is not active."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """The right to ``read`` or ``write`` one bucket."""
+
+    action: str
+    bucket_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket that exists; retention 0 = for ever."""
+
+    id: str
+    name: str
+    retention_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """A token and its rights; ``permissions`` is None if there are others than to buckets.
+
+    ``token`` is empty where the server keeps only a hash of it (2.8 and later can).
+    """
+
+    id: str
+    description: str
+    active: bool
+    token: str
+    permissions: frozenset[Permission] | None
+
+
+class Management:
+    """One token's view of one InfluxDB. Every method raises :class:`SinkError` in one sentence."""
+
+    def __init__(self, url: str, token: str, ca_file: str | None = None) -> None:
+        self._url = url
+        try:
+            self._client = InfluxDBClient(
+                url=url,
+                token=token,
+                retries=False,
+                ssl_ca_cert=ca_file,
+                timeout=int(_REQUEST_SECONDS * 1000),
+            )
+        except (ValueError, OSError) as error:
+            raise SinkError(f"no client for InfluxDB at {url} can be built: {error}") from None
+        for name in ("influxdb_client", "urllib3"):  # building a client sets them to WARNING
+            logging.getLogger(name).setLevel(logging.ERROR)
+        api = self._client.api_client
+        self._health = HealthService(api)
+        self._orgs = OrganizationsService(api)
+        self._buckets = BucketsService(api)
+        self._authorizations = AuthorizationsService(api)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def why_not_healthy(self) -> str | None:
+        """None when it is ready for queries and writes, else what is in the way."""
+        try:
+            with self._asking("for its health"):
+                health = self._health.get_health()
+        except SinkError as error:
+            return str(error)
+        if health.status == "pass":
+            return None
+        return f"InfluxDB at {self._url} says {health.status}: {health.message}"
+
+    def find_org(self, name: str) -> str | None:
+        """The organisation's id, or None."""
+        found = self._or_none(f"for organization {name}", lambda: self._orgs.get_orgs(org=name))
+        return next((org.id for org in found.orgs if org.name == name), None) if found else None
+
+    def create_org(self, name: str) -> str:
+        """Make it; its id."""
+        with self._asking(f"to make organization {name}"):
+            made = self._orgs.post_orgs(
+                post_organization_request=PostOrganizationRequest(name=name)
+            )
+        return str(made.id)
+
+    def find_bucket(self, org_id: str, name: str) -> Bucket | None:
+        """The bucket of that name, or None."""
+        found = self._or_none(
+            f"for bucket {name}", lambda: self._buckets.get_buckets(org_id=org_id, name=name)
+        )
+        if not found:
+            return None
+        return next((_bucket(one) for one in found.buckets if one.name == name), None)
+
+    def create_bucket(self, org_id: str, name: str, retention_seconds: int) -> Bucket:
+        """Make a bucket; retention 0 = for ever. The server chooses how long a shard lasts."""
+        rules = [BucketRetentionRules(type="expire", every_seconds=retention_seconds)]
+        with self._asking(f"to make bucket {name}"):
+            made = self._buckets.post_buckets(
+                post_bucket_request=PostBucketRequest(
+                    org_id=org_id, name=name, retention_rules=rules
+                )
+            )
+        return _bucket(made)
+
+    def set_retention(self, bucket: Bucket, retention_seconds: int) -> None:
+        """Change how long a bucket keeps points, and with it how long a shard lasts.
+
+        A shard may not outlast the retention, and the server does not choose anew by itself.
+        """
+        rule = PatchRetentionRule(
+            type="expire",
+            every_seconds=retention_seconds,
+            shard_group_duration_seconds=shard_seconds_for(retention_seconds),
+        )
+        with self._asking(f"to change the retention of bucket {bucket.name}"):
+            self._buckets.patch_buckets_id(
+                bucket.id, patch_bucket_request=PatchBucketRequest(retention_rules=[rule])
+            )
+
+    def readable_buckets(self, org_id: str) -> set[str]:
+        """Ids of the buckets that this token may read (a hundred at most).
+
+        Raises :class:`Unauthorized` for a token that is not known.
+        """
+        with self._asking("for its buckets"):
+            found = self._buckets.get_buckets(org_id=org_id, limit=_PAGE)
+        return {bucket.id for bucket in found.buckets}
+
+    def authorizations(self, org_id: str) -> list[Authorization]:
+        """Every authorization of the organisation."""
+        with self._asking("for its authorizations"):
+            found = self._authorizations.get_authorizations(org_id=org_id)
+        return [_authorization(one) for one in found.authorizations or ()]
+
+    def create_authorization(
+        self, org_id: str, description: str, permissions: frozenset[Permission]
+    ) -> Authorization:
+        """Make one; the only moment at which every version tells its token."""
+        request = AuthorizationPostRequest(
+            org_id=org_id,
+            description=description,
+            permissions=[
+                ApiPermission(
+                    action=one.action,
+                    resource=PermissionResource(type="buckets", id=one.bucket_id, org_id=org_id),
+                )
+                for one in sorted(permissions, key=lambda one: (one.bucket_id, one.action))
+            ],
+        )
+        with self._asking(f"to make the authorization “{description}”"):
+            made = self._authorizations.post_authorizations(authorization_post_request=request)
+        return _authorization(made)
+
+    def delete_authorization(self, which: str) -> None:
+        """Delete one; nothing happens if it is gone already."""
+        self._or_none(
+            "to delete an authorization",
+            lambda: self._authorizations.delete_authorizations_id(which),
+        )
+
+    def _or_none(self, what: str, ask: Callable[[], T]) -> T | None:
+        with self._asking(what):
+            try:
+                return ask()
+            except ApiException as error:
+                if error.status == 404:
+                    return None
+                raise
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except ApiException as error:
+            words = _words(error)
+            if error.status == 401:
+                raise Unauthorized(f"InfluxDB at {self._url}, asked {what}: 401 {words}") from None
+            raise SinkError(
+                f"InfluxDB at {self._url}, asked {what}: {error.status or ''} {words}"
+            ) from None
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            why = getattr(error, "reason", None) or error
+            raise SinkError(f"InfluxDB at {self._url} cannot be asked {what}: {why}") from None
+
+
+def shard_seconds_for(retention_seconds: int) -> int:
+    """How long a shard lasts in a bucket for which nobody said it."""
+    if retention_seconds == 0 or retention_seconds >= 180 * _DAY_SECONDS:
+        return 7 * _DAY_SECONDS
+    return _DAY_SECONDS if retention_seconds >= 2 * _DAY_SECONDS else 3600
+
+
+def _bucket(one: Any) -> Bucket:
+    rules = one.retention_rules or ()
+    return Bucket(one.id, one.name, rules[0].every_seconds if rules else 0)
+
+
+def _authorization(one: Any) -> Authorization:
+    permissions = frozenset(
+        Permission(permission.action, permission.resource.id or "")
+        for permission in one.permissions
+        if permission.resource.type == "buckets"
+    )
+    others = len(permissions) < len(one.permissions) or Permission("read", "") in permissions
+    others = others or Permission("write", "") in permissions
+    return Authorization(
+        id=one.id,
+        description=one.description or "",
+        active=one.status == "active",
+        token=one.token or "",
+        permissions=None if others else permissions,
+    )
+
+
+def _words(error: ApiException) -> str:
+    try:
+        said = json.loads(error.body)["message"]
+    except (TypeError, ValueError, LookupError):
+        said = error.reason or error.body or ""
+    return str(said)[:_WORDS_MAX]

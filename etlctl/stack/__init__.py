@@ -1,0 +1,1 @@
+"""Driving ``docker compose`` with the project's files, for where make does not work."""

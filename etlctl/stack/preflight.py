@@ -1,0 +1,124 @@
+"""What would go wrong is said before anything is started."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import socket
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+
+from etlctl.stack.engine import Engine
+from etlctl.stack.project import Container, Port, Project
+
+# The variable that moves a published port elsewhere.
+PORT_VARIABLES = {
+    "prometheus": "PROMETHEUS_PORT",
+    "grafana": "GRAFANA_PORT",
+    "etl-metrics": "ETL_METRICS_PORT",
+    "etl-simulator": "SIMULATOR_PORT",
+}
+
+_GIB = 1 << 30
+# Nothing starts below the first: volumes could not even be made. The second holds the images, what
+# building them needs, and a day of data.
+_DISK_NEEDED_BYTES = 1 * _GIB
+_DISK_WANTED_BYTES = 6 * _GIB
+
+
+@dataclass(slots=True)
+class Findings:
+    """``problems`` stop; ``remarks`` are only said."""
+
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def is_free(port: Port) -> bool:
+    """Whether a program could listen there; also true where only root could try."""
+    family = socket.AF_INET6 if ":" in port.host else socket.AF_INET
+    kind = socket.SOCK_DGRAM if port.protocol == "udp" else socket.SOCK_STREAM
+    with socket.socket(family, kind) as probe:
+        # Connections that were closed lately do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((port.host, port.number))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+    return True
+
+
+def free_bytes(folder: str) -> int | None:
+    """Free space where the engine keeps images and volumes; None if that cannot be seen."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def look(
+    engine: Engine,
+    project: Project,
+    containers: Collection[Container],
+    *,
+    is_free: Callable[[Port], bool] = is_free,
+    free_bytes: Callable[[str], int | None] = free_bytes,
+) -> Findings:
+    """Everything that is in the way, and everything that is merely worth knowing."""
+    found = Findings()
+    if engine.local:
+        held = {port for one in containers if one.running for port in one.ports}
+        found.problems += _taken_ports(project, held, is_free)
+        _look_at_disk(free_bytes(engine.root), found)
+    _look_at_memory(engine, project, found)
+    return found
+
+
+def _taken_ports(
+    project: Project, held: Collection[Port], is_free: Callable[[Port], bool]
+) -> Iterator[str]:
+    for service in project.services.values():
+        for port in service.ports:
+            if port in held or is_free(port):
+                continue
+            variable = PORT_VARIABLES.get(service.name)
+            move = f", or set {variable} to another one" if variable else ""
+            yield (
+                f"port {port.host}:{port.number} of {service.name} is taken by another program: "
+                f"stop that (ss -ltnp 'sport = :{port.number}' names it){move}"
+            )
+
+
+def _look_at_memory(engine: Engine, project: Project, found: Findings) -> None:
+    needed = limit = 0
+    for service in project.services.values():
+        needed += service.replicas * service.memory_reserved_bytes
+        limit += service.replicas * service.memory_limit_bytes
+    has = _mebibytes(engine.memory_bytes)
+    if engine.memory_bytes < needed:
+        found.problems.append(
+            f"the engine has {has} of memory, and the services need {_mebibytes(needed)}: "
+            "give it more, or run fewer replicas"
+        )
+    elif engine.memory_bytes < limit:
+        found.remarks.append(
+            f"the engine has {has} of memory, and the services may use up to {_mebibytes(limit)} "
+            "together"
+        )
+
+
+def _look_at_disk(free: int | None, found: Findings) -> None:
+    if free is None or free >= _DISK_WANTED_BYTES:
+        return
+    has = f"{_mebibytes(free)} are free where the engine keeps images and volumes"
+    if free < _DISK_NEEDED_BYTES:
+        found.problems.append(
+            f"{has}, and {_mebibytes(_DISK_NEEDED_BYTES)} are needed: make room "
+            "(docker system df tells what uses it)"
+        )
+    else:
+        found.remarks.append(f"{has}; images and a day of data take about 6 GiB")
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size >> 20:,} MiB"

@@ -1,0 +1,118 @@
+"""A ``docker`` for PATH that answers as it was told, and notes what it was asked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_PROGRAM = """#!{python} -IS
+import json, sys
+from pathlib import Path
+folder = Path({folder!r})
+arguments = sys.argv[1:]
+with (folder / "calls").open("a") as calls:
+    calls.write(json.dumps(arguments) + "\\n")
+def fits(words):
+    if arguments[:1] != words[:1]:
+        return False
+    rest = iter(arguments)
+    return all(word in rest for word in words)
+answers = json.loads((folder / "answers.json").read_text())
+for number, answer in reversed(list(enumerate(answers))):
+    if fits(answer["words"]):
+        times = folder / f"times-{{number}}"
+        seen = int(times.read_text()) if times.exists() else 0
+        times.write_text(str(seen + 1))
+        sys.stdout.write(answer["outs"][min(seen, len(answer["outs"]) - 1)])
+        sys.stderr.write(answer["err"])
+        sys.exit(answer["code"])
+sys.exit("fake docker: nobody said what to answer to " + " ".join(arguments))
+"""
+
+VERSION = {"Client": {"Version": "28.2.2"}, "Server": {"Version": "27.3.1", "ApiVersion": "1.47"}}
+INFO = {"MemTotal": 16 << 30, "DockerRootDir": "/var/lib/docker", "ServerErrors": None}
+
+
+class FakeDocker:
+    """Put :attr:`bin` on PATH. The answer that was given last, of those that fit, is taken."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.bin = folder / "bin"
+        self.bin.mkdir(parents=True)
+        self._answers: list[dict[str, Any]] = []
+        program = self.bin / "docker"
+        program.write_text(
+            _PROGRAM.format(python=sys.executable, folder=str(folder)), encoding="utf-8"
+        )
+        program.chmod(0o755)
+        # An engine that is as it should be, and a project without containers.
+        self.answer("version", out=json.dumps(VERSION))
+        self.answer("info", out=json.dumps(INFO))
+        self.answer("context", out="unix:///var/run/docker.sock\n")
+        self.answer("compose")
+        self.answer("compose", "version", out="2.30.3\n")
+
+    def answer(
+        self, *words: str, out: str | Sequence[str] = "", err: str = "", code: int = 0
+    ) -> None:
+        """To a command that begins with the first of ``words`` and has all of them in this order.
+
+        Several ``out`` come one after the other, the last one from then on.
+        """
+        outs = [out] if isinstance(out, str) else list(out)
+        self._answers.append({"words": words, "outs": outs, "err": err, "code": code})
+        text = json.dumps(self._answers)
+        (self._folder / "answers.json").write_text(text, encoding="utf-8")
+
+    def containers(self, *those: dict[str, Any]) -> None:
+        """What ``compose ps`` tells from now on."""
+        self.answer("compose", "ps", out="".join(json.dumps(one) + "\n" for one in those))
+
+    @property
+    def calls(self) -> list[list[str]]:
+        """The arguments of every call."""
+        file = self._folder / "calls"
+        if not file.exists():
+            return []
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+    def called(self, *words: str) -> list[list[str]]:
+        """Of the calls with these words in this order, what follows the last of them."""
+        found = []
+        for call in self.calls:
+            rest = iter(call)
+            if all(word in rest for word in words):
+                found.append(list(rest))
+        return found
+
+
+def container(
+    service: str,
+    number: int = 1,
+    *,
+    state: str = "running",
+    health: str = "",
+    exit_code: int = 0,
+    port: int | None = None,
+    labels: str = "com.docker.compose.oneoff=False",
+) -> dict[str, Any]:
+    """A container as ``docker compose ps --format json`` writes it."""
+    publishers = (
+        [{"URL": "127.0.0.1", "TargetPort": port, "PublishedPort": port, "Protocol": "tcp"}]
+        if port
+        else None
+    )
+    return {
+        "ID": f"{service}{number}",
+        "Name": f"etl-{service}-{number}",
+        "Service": service,
+        "State": state,
+        "Health": health,
+        "ExitCode": exit_code,
+        "Publishers": publishers,
+        "Labels": f"com.docker.compose.service={service},{labels}",
+    }

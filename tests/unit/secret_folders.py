@@ -1,0 +1,33 @@
+"""What the tests of secrets share: a directory that was filled once, and runs of the command."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from etlctl.__main__ import main
+
+Capture = pytest.CaptureFixture[str]
+Run = Callable[..., tuple[int, str, str]]
+
+
+def run(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    said = capsys.readouterr()
+    code = caught.value.code
+    return (code if isinstance(code, int) else 0), said.out, said.err
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Name → content of every file."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def mode(path: Path) -> int:
+    """Permission bits."""
+    return stat.S_IMODE(path.stat().st_mode)
