@@ -11,16 +11,26 @@ TEST_PROCESSES ?= 2
 PYTEST_ARGS ?=
 # The configuration that config-check reads.
 ETL_CONFIG ?= config/etl.yaml
+# make scale transformer=4 loader=2; make logs SERVICE=loader; make up STACK_ARGS=--monitoring-only
+extractor ?=
+transformer ?=
+loader ?=
+SERVICE ?=
+STACK_ARGS ?=
 
 python := .venv/bin/python
 pytest := $(python) -m pytest -n $(TEST_PROCESSES) --dist loadfile
-shell_scripts := .ci/run scripts/lock scripts/setup
+etlctl := $(python) -m etlctl
+shell_scripts := .ci/run scripts/engine scripts/lock scripts/setup scripts/stand-ins \
+  deploy/image/install-packages deploy/image/strip-installers deploy/redis/healthy.sh deploy/redis/start.sh \
+  deploy/stand-ins/influx deploy/stand-ins/influxdb-entrypoint
 
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: DEMO_SECONDS, PYTEST_ARGS, TEST_PROCESSES, ETL_CONFIG, PYTHON, UPGRADE"
+	@echo "  Variables: DEMO_SECONDS, PYTEST_ARGS, TEST_PROCESSES, ETL_CONFIG, PYTHON, UPGRADE,"
+	@echo "             extractor, transformer, loader (of scale), SERVICE (of logs), STACK_ARGS"
 
 .PHONY: setup
 setup: ## Make .venv from requirements/dev.lock; instant when it is up to date
@@ -30,9 +40,43 @@ setup: ## Make .venv from requirements/dev.lock; instant when it is up to date
 demo: setup ## Move real metrics through real servers for DEMO_SECONDS (60), prove every sample
 	@DEMO_INSTALL_SECONDS=$$(sed -E 's/.*"seconds": ([0-9.]+).*/\1/' build/setup.json) $(python) -m etlctl demo
 
+.PHONY: up
+up: setup ## The whole deployment with docker compose: secrets, images, containers; waits until healthy
+	@$(etlctl) stack up $(STACK_ARGS)
+
+.PHONY: down
+down: setup ## Stop and remove the containers; data and secrets stay
+	@$(etlctl) stack down $(STACK_ARGS)
+
+.PHONY: destroy
+destroy: setup ## Remove the containers and all their data; asks first
+	@$(etlctl) stack destroy $(STACK_ARGS)
+
+.PHONY: ps
+ps: setup ## The containers and their health
+	@$(etlctl) stack ps $(STACK_ARGS)
+
+.PHONY: logs
+logs: setup ## What the containers say; SERVICE=loader for one of them
+	@$(etlctl) stack logs $(SERVICE) $(STACK_ARGS)
+
+.PHONY: scale
+scale: setup ## More or fewer of a stage: make scale transformer=4 loader=2
+	@$(etlctl) stack scale $(foreach stage,extractor transformer loader,$(if $($(stage)),$(stage)=$($(stage)))) $(STACK_ARGS)
+
+.PHONY: restart-etl
+restart-etl: setup ## Restart the services of the pipeline one after the other; nothing else
+	@$(etlctl) stack restart-etl $(STACK_ARGS)
+
+.PHONY: status
+status: setup ## Containers, books, lanes and streams of the deployment
+	@$(etlctl) stack status $(STACK_ARGS)
+
 .PHONY: test
-test: setup ## Run all tests, unit and integration, on real servers
+test: setup ## Run all tests on real servers, and the deployment's where a Docker engine answers
 	@$(pytest) -m "not chaos" $(PYTEST_ARGS)
+# By itself, because it puts the machine under load; not when PYTEST_ARGS selects tests.
+	@$(if $(PYTEST_ARGS),,$(MAKE) chaos-short)
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server
@@ -41,6 +85,10 @@ test-unit: setup ## Run the tests that need no server
 .PHONY: test-integration
 test-integration: setup ## Run the tests on real servers: integration and end to end
 	@$(pytest) -m "not chaos" tests/integration tests/e2e $(PYTEST_ARGS)
+
+.PHONY: compose-test
+compose-test: setup ## Try the deployment on a real Docker engine: up, scale, kill, repair, prove
+	@$(python) -m pytest tests/compose $(PYTEST_ARGS)
 
 .PHONY: chaos
 chaos: setup ## Fault suite on real processes (CHAOS_SEED); writes build/chaos.json
@@ -51,7 +99,7 @@ chaos-short: setup ## Three minutes of faults, and the test that the oracle noti
 	@$(python) -m pytest tests/e2e/test_chaos_short.py $(PYTEST_ARGS)
 
 .PHONY: fuzz
-fuzz: setup ## A million inputs for every decoder; writes build/fuzz.json
+fuzz: setup ## A million inputs over all decoders; writes build/fuzz.json
 	@$(python) -m fuzz
 
 .PHONY: check
@@ -60,7 +108,12 @@ check: setup ## Lint, check the format and the types (ruff, mypy --strict) and t
 	@$(python) -m ruff format --check .
 	@$(python) -m mypy
 	@.venv/bin/shellcheck $(shell_scripts)
+	@$(MAKE) monitoring-check
 	@echo "check: clean"
+
+.PHONY: monitoring-check
+monitoring-check: setup ## Rules, dashboards and scrape configuration: rendered as committed, accepted by promtool
+	@$(python) -m monitoring check
 
 .PHONY: format
 format: setup ## Format the code and repair what ruff can repair
@@ -72,9 +125,10 @@ config-check: setup ## Validate ETL_CONFIG (config/etl.yaml) and its secrets, pr
 	@$(python) -m etlctl config check --config "$(ETL_CONFIG)"
 
 .PHONY: docs
-docs: setup ## Render the generated pages, docs/configuration.md and docs/metrics.md
+docs: setup ## Render what is generated: docs/configuration.md, docs/metrics.md, rules and dashboards
 	@$(python) -m common.settings.reference > docs/configuration.md
 	@$(python) -m common.metrics_reference > docs/metrics.md
+	@$(python) -m monitoring render
 
 .PHONY: lock
 lock: setup ## Write requirements/*.lock anew from pyproject.toml; UPGRADE=1 takes the newest

@@ -18,12 +18,15 @@ from localstack.influx_server import InfluxServer
 from localstack.prometheus_server import PrometheusServer, ScrapeJob
 from localstack.redis_server import RedisServer
 from localstack.stack import LocalStack, new_run_dir
+from tests.compose import engine
 
 # Everything under test is on loopback; a proxy from the environment must not stand between.
 for _name in ("NO_PROXY", "no_proxy"):
     _known = os.environ.get(_name, "")
     os.environ[_name] = ",".join(filter(None, (_known, "127.0.0.1,localhost")))
 
+
+COMPOSE_TESTS = Path(__file__).parent / "compose"
 
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 
@@ -167,3 +170,16 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
     if isinstance(val, bytes) and (len(val) > 20 or val.startswith(b"\x1f\x8b")):
         return f"{argname}-{len(val)}-bytes"
     return None
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say in one line that the deployment's tests were left out, where they were asked for."""
+    # Here and not beside those tests: with several test processes only this file is read by the
+    # one that writes the report.
+    wanted = {Path(argument).resolve() for argument in config.args}
+    if not wanted & {COMPOSE_TESTS, *COMPOSE_TESTS.parents}:
+        return
+    if (why := engine.missing()) is not None:
+        terminalreporter.write_line(f"tests/compose was left out: {why}")

@@ -1,0 +1,1 @@
+"""The deployment, tried on a real Docker engine."""

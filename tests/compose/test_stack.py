@@ -1,0 +1,363 @@
+"""The deployment on a real engine: up from nothing, scaled, broken, repaired, and proven each time.
+
+One stack serves all cases, in the order in which they stand here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from tests.compose import hardening
+from tests.compose.project import LEASE_SECONDS, STAGES, Project, etl_config, metric_value
+
+pytestmark = pytest.mark.timeout(300)
+
+SERVED = ("redis", "influxdb", "prometheus", "etl-simulator", "etl-metrics", *STAGES)
+ONE_SHOTS = ("secrets", "influxdb-init")
+ETL_IMAGES = ("etl-simulator", "etl-metrics", *STAGES)
+
+
+# Asks a stage from inside its container, with the password of metrics if there is an argument.
+ASK = """
+import base64, sys, urllib.error, urllib.request
+request = urllib.request.Request("http://127.0.0.1:8080" + sys.argv[1])
+for path in sys.argv[2:]:
+    login = base64.b64encode(b"prometheus:" + open(path, "rb").read().strip()).decode()
+    request.add_header("Authorization", "Basic " + login)
+try:
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        print(answer.status, answer.read().decode())
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+PASSWORD_FILE = "/run/secrets/metrics_password"
+
+
+def ask(project: Project, container: str, path: str, *password_file: str) -> tuple[int, str]:
+    """Status and body of what a stage's container answers to a GET."""
+    said = project.docker("exec", container, "python", "-c", ASK, path, *password_file)
+    status, _, body = said.partition(" ")
+    return int(status), body
+
+
+def own_metric(project: Project, container: str, name: str) -> float:
+    """A metric of a stage's container, asked from inside it."""
+    return metric_value(ask(project, container, "/metrics", PASSWORD_FILE)[1], name)
+
+
+@pytest.fixture(autouse=True)
+def whole(project: Project) -> Iterator[None]:
+    """Each case begins and ends with one container of every service, all healthy."""
+    yield
+    for service in SERVED:
+        assert len(project.containers(service)) == 1, service
+
+
+def healthy(project: Project, service: str) -> bool:
+    """Whether a service has a container, and all it has are healthy."""
+    found = project.containers(service)
+    return bool(found) and all(project.health(container) == "healthy" for container in found)
+
+
+def all_healthy(project: Project) -> bool:
+    """Whether every service of the deployment is healthy."""
+    return all(healthy(project, service) for service in SERVED)
+
+
+def test_up_from_nothing_is_healthy(project: Project) -> None:
+    for service in SERVED:
+        assert project.health(project.container(service)) == "healthy", service
+    for service in ONE_SHOTS:
+        (container,) = project.containers(service, every=True)
+        state = project.inspect(container)["State"]
+        assert (state["Status"], state["ExitCode"]) == ("exited", 0), service
+
+
+def test_samples_flow_and_are_proven(project: Project) -> None:
+    with project.proven():
+        project.flows(2_000)
+
+
+def test_every_target_is_up_and_nothing_is_served_without_a_password(project: Project) -> None:
+    jobs = ("prometheus", "test-app", "etl-metrics", *STAGES)
+    project.wait(
+        lambda: {row["metric"]["job"] for row in project.query("up == 1")} >= set(jobs),
+        f"Prometheus scrapes {', '.join(jobs)}",
+    )
+    for variable, path in (
+        ("PROMETHEUS_PORT", "/api/v1/targets"),
+        ("PROMETHEUS_PORT", "/metrics"),
+        ("SIMULATOR_PORT", "/metrics"),
+        ("SIMULATOR_PORT", "/scenario"),
+        ("ETL_METRICS_PORT", "/metrics"),
+    ):
+        url = project.address(variable) + path
+        assert project.get(url)[0] == 401, url
+        assert project.get(url, "prometheus", "wrong")[0] == 401, url
+    for variable in ("SIMULATOR_PORT", "ETL_METRICS_PORT"):
+        assert project.get(project.address(variable) + "/health")[0] == 200, variable
+    for stage in STAGES:
+        container = project.container(stage)
+        assert ask(project, container, "/metrics")[0] == 401, stage
+        assert ask(project, container, "/metrics", "/etc/hostname")[0] == 401, stage
+        assert ask(project, container, "/metrics", PASSWORD_FILE)[0] == 200, stage
+        assert ask(project, container, "/health")[0] == 200, stage
+
+
+def settles_work(project: Project, replica: str, stage: str) -> None:
+    """Wait until a replica has settled work of its own."""
+    project.wait(
+        lambda: own_metric(project, replica, "etl_records_total") > 0,
+        f"replica {replica[:12]} of {stage} settles work",
+    )
+
+
+def scraped(project: Project, stage: str, count: int) -> bool:
+    """Whether Prometheus sees exactly so many replicas of a stage, all of them up."""
+    return len(project.query(f'up{{job="{stage}"}} == 1')) == count
+
+
+def test_every_replica_settles_work_and_is_scraped(project: Project) -> None:
+    wanted = {"extractor": 2, "transformer": 3, "loader": 2}
+    with project.proven():
+        project.compose(
+            *("up", "--detach", "--wait", "--no-build", "--no-recreate"),
+            *(part for stage, count in wanted.items() for part in ("--scale", f"{stage}={count}")),
+        )
+        for stage, count in wanted.items():
+            replicas = project.containers(stage)
+            assert len(replicas) == count
+            for replica in replicas:
+                settles_work(project, replica, stage)
+            project.wait(partial(scraped, project, stage, count), f"{count} of {stage} are scraped")
+    with project.proven():  # under load, down to one of each
+        project.flows(200)
+        scale_all(project, 1)
+        project.flows(200)
+
+
+def test_containers_can_do_nothing_that_they_need_not(project: Project) -> None:
+    for service in SERVED:
+        container = project.container(service)
+        assert hardening.ways_out(project.inspect(container)) == [], service
+        status = project.docker("exec", container, "cat", "/proc/1/status")
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        assert "0" not in fields["Uid"].split(), service
+        assert {int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == {0}, service
+        assert fields["NoNewPrivs"].strip() == "1", service
+
+
+def test_ports_are_published_as_documented(project: Project) -> None:
+    documented = {
+        "prometheus": {("127.0.0.1", "9090/tcp")},
+        "etl-metrics": {("127.0.0.1", "8083/tcp")},
+        "etl-simulator": {("127.0.0.1", "8000/tcp")},
+    }
+    for service in SERVED:
+        found = hardening.published(project.inspect(project.container(service)))
+        assert found == documented.get(service, set()), service
+    backend = json.loads(project.docker("network", "inspect", f"{project.name}_backend"))
+    assert backend[0]["Internal"]
+
+
+def test_no_secret_can_be_read_off_a_container(project: Project) -> None:
+    names = [path.name for path in project.secrets_dir.iterdir() if path.suffix == ""]
+    secrets = {name: project.secret(name) for name in names}
+    assert len(secrets) >= 6
+    secrets["the loader's token"] = project.docker(
+        "exec", project.tool, "cat", "/run/sink/influxdb_token"
+    ).strip()
+    for service in SERVED:
+        assert hardening.leaks(project, project.container(service), secrets) == [], service
+
+
+def test_images_hold_nothing_to_install_or_compile_with(project: Project) -> None:
+    for service in ETL_IMAGES:
+        container = project.container(service)
+        programs = "for p in pip pip3 gcc cc c++ ld make; do command -v $p; done; true"
+        assert project.docker("exec", container, "sh", "-c", programs) == "", service
+        code = (
+            "import importlib.util as u; print([m for m in ('pip', 'ensurepip') if u.find_spec(m)])"
+        )
+        for python in ("python", "/usr/bin/env -i PATH=/usr/local/bin:/usr/bin python3"):
+            found = project.docker("exec", container, *python.split(), "-c", code)
+            assert found.strip() == "[]", (service, python)
+
+
+@pytest.mark.parametrize(
+    "services",
+    [STAGES, ("redis", "influxdb", "prometheus"), ("etl-simulator", "etl-metrics")],
+    ids=["stages", "servers", "monitored"],
+)
+def test_kill_of_any_service_loses_nothing(project: Project, services: tuple[str, ...]) -> None:
+    with project.proven():
+        for service in services:
+            project.flows(100)
+            project.docker("kill", "--signal", "KILL", project.container(service))
+            project.compose("start", service)
+            project.wait(partial(healthy, project, service), f"{service} is healthy again")
+
+
+def crash(project: Project, container: str) -> None:
+    """End a container's process without the engine's knowing that anybody wished it."""
+    try:
+        os.kill(project.inspect(container)["State"]["Pid"], signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        # The engine runs elsewhere: told twice to stop, a service gives up at once.
+        code = "import os; os.kill(1, 15); os.kill(1, 15)"
+        project.docker("exec", container, "python", "-c", code)
+
+
+def test_a_crash_is_followed_by_a_restart(project: Project) -> None:
+    container = project.container("transformer")
+    with project.proven():
+        before = project.inspect(container)["RestartCount"]
+        crash(project, container)
+        project.wait(
+            lambda: project.inspect(container)["RestartCount"] > before, "the engine restarts it"
+        )
+        project.wait(lambda: all_healthy(project), "healthy after a crash")
+
+
+def test_restart_of_redis_under_load(project: Project) -> None:
+    with project.proven():
+        project.flows(100)
+        project.compose("restart", "redis")
+        project.flows(100)
+
+
+def test_a_loader_cut_off_from_the_network_and_back(project: Project) -> None:
+    loader, network = project.container("loader"), f"{project.name}_backend"
+    with project.proven():
+        project.docker("network", "disconnect", network, loader)
+        project.wait(lambda: project.health(loader) == "unhealthy", "the loader is unhealthy")
+        project.docker("network", "connect", network, loader)
+        project.wait(lambda: project.health(loader) == "healthy", "the loader is healthy again")
+
+
+def scale_all(project: Project, count: int) -> None:
+    """So many replicas of every stage."""
+    scales = (part for stage in STAGES for part in ("--scale", f"{stage}={count}"))
+    project.compose("up", "--detach", "--wait", "--no-build", "--no-recreate", *scales)
+
+
+def test_paused_past_their_leases(project: Project) -> None:
+    with project.proven():
+        paused = [project.container(stage) for stage in STAGES]
+        scale_all(project, 2)
+        project.docker("pause", *paused)
+        since = time.monotonic()
+        project.wait(
+            lambda: time.monotonic() - since > LEASE_SECONDS + 1, "their leases run out meanwhile"
+        )
+        project.flows(100)  # by the others
+        project.docker("unpause", *paused)
+        project.flows(100)
+        scale_all(project, 1)
+
+
+def test_recreated_under_load(project: Project) -> None:
+    with project.proven():
+        before = project.container("transformer")
+        project.compose(
+            *("up", "--detach", "--wait", "--no-build", "--no-deps", "--force-recreate"),
+            "transformer",
+        )
+        assert project.container("transformer") != before
+        project.flows(100)
+
+
+def test_stop_drains_within_the_grace_period(project: Project) -> None:
+    with project.proven():
+        project.flows(100)
+        project.compose("stop", *STAGES)
+        for stage in STAGES:
+            (container,) = project.containers(stage, every=True)
+            state = project.inspect(container)["State"]
+            assert (state["Status"], state["ExitCode"]) == ("exited", 0), (stage, state)
+        project.compose("start", *STAGES)
+        project.wait(lambda: all_healthy(project), "healthy after stop and start")
+
+
+def put_token(project: Project, text: str) -> None:
+    """Overwrite the loader's token."""
+    project.docker(
+        *("run", "--rm", "--network", "none", "--volume", f"{project.name}_sink-token:/run/sink"),
+        *("--entrypoint", "python", "etl-etlctl:test", "-c"),
+        "import pathlib; path = pathlib.Path('/run/sink/influxdb_token'); "
+        f"path.chmod(0o600); path.write_text({text!r})",
+    )
+
+
+def test_a_wrong_token_is_held_and_repaired_without_loss(project: Project) -> None:
+    with project.proven():
+        put_token(project, "no-such-token")
+        project.compose("restart", "loader")
+        loader = project.container("loader")
+        project.wait(lambda: project.health(loader) == "unhealthy", "the loader is not ready")
+        held = project.status()
+        assert held["dead_letter_entries"] == 0
+        assert held["imbalance_samples"] == 0
+        project.compose("up", "--no-build", "--no-deps", "influxdb-init")  # the repair
+        project.compose("restart", "loader")
+        project.wait(lambda: all_healthy(project), "healthy with the right token")
+
+
+def sink_call(project: Project, method: str, path: str, body: str) -> None:
+    """A request to the sink with the loader's own token, from inside the deployment."""
+    code = (
+        "import sys, urllib.request as r; method, path, body = sys.argv[1:]; "
+        "token = open('/run/sink/influxdb_token').read().strip(); "
+        "q = r.Request('http://influxdb:8086' + path, body.encode(), "
+        "{'Authorization': 'Token ' + token}, method=method); r.urlopen(q, timeout=10).read()"
+    )
+    project.docker("exec", project.tool, "python", "-c", code, method, path, body)
+
+
+def test_down_and_up_keeps_data_watermarks_and_dead_letters(project: Project) -> None:
+    since_ms = int(time.time() * 1000)
+    # A field that is text already: what follows as numbers is refused, point by point.
+    sink_call(
+        project,
+        "POST",
+        "/api/v2/write?org=monitoring&bucket=health_metrics&precision=ms",
+        f'refused value="text" {since_ms}',
+    )
+    config = etl_config()
+    config["extract"]["queries"].append({"name": "refused", "expr": "vector(1)", "step": 1})
+    project.write_config(config)
+    project.compose("restart", *STAGES)
+    project.wait(lambda: project.letters() > 0, "dead letters of the refused points")
+    project.write_config(etl_config())  # no more of them
+    project.compose("restart", *STAGES)
+    project.flows(100)
+    project.compose("stop", *STAGES)
+    kept, watermark_ms = project.letters(), project.watermark_ms()
+
+    project.stop_tool()
+    project.compose("down")
+    project.up()
+    project.wait(lambda: project.letters() >= kept, "the dead letters are there again")
+    project.wait(lambda: project.watermark_ms() >= watermark_ms, "and so are the watermarks")
+    project.flows(100)
+    project.prove(since_ms)
+
+    # Without the text, the sink takes them: replayed, nothing is missing.
+    sink_call(
+        project,
+        "POST",
+        "/query?db=health_metrics&q=DROP%20MEASUREMENT%20%22refused%22",
+        "",
+    )
+    listed = json.loads(project.etlctl("dead-letters", "list", "--json"))
+    assert listed
+    project.etlctl("dead-letters", "replay", "--all", "--yes")
+    project.wait(lambda: project.letters() == 0, "the dead letters are replayed")
+    project.prove(since_ms)
