@@ -1,0 +1,96 @@
+"""``python -m monitoring``: renders and checks; docs/monitoring.md."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.errors import ConfigError, StackError
+from common.exit_codes import ExitCode
+
+app = typer.Typer(
+    name="monitoring",
+    help="Alerts, recording rules and dashboards, for Prometheus and Grafana.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def render(
+    check: Annotated[bool, typer.Option("--check", help="compare only, write nothing")] = False,
+) -> None:
+    """Write the files that Prometheus and Grafana read, or compare them."""
+    from monitoring.files import differences, write
+
+    if check:
+        _end(differences(), "run `python -m monitoring render`")
+        return
+    for name in write():
+        typer.echo(f"monitoring/{name}")
+
+
+@app.command()
+def check() -> None:
+    """Compare the rendered files and have promtool judge them: `make monitoring-check`."""
+    from monitoring.checks import Promtool, check_all
+
+    failed = []
+    for outcome in check_all(Promtool()):
+        typer.echo(f"{'FAILED' if outcome.problem else 'ok    '} {outcome.name}")
+        failed += outcome.problem.splitlines()
+    _end(failed, "")
+
+
+@app.command()
+def receivers(
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="file to write; stdout if not given")
+    ] = None,
+    secrets: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="where the secret files lie")
+    ] = Path("secrets"),
+) -> None:
+    """Render Grafana's contact points and policies for the receivers that are configured."""
+    from monitoring.files import render_receivers
+    from monitoring.receivers import receivers_from
+
+    text = render_receivers(receivers_from(os.environ, secrets))
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{output}: {error.strerror}") from error
+
+
+def _end(problems: list[str], advice: str) -> None:
+    for line in problems:
+        typer.echo(f"monitoring: {line}", err=True)
+    if problems:
+        if advice:
+            typer.echo(f"monitoring: {advice}", err=True)
+        raise typer.Exit(ExitCode.ERROR)
+
+
+def main() -> None:
+    """Run one command; an error is one line for each problem."""
+    try:
+        app(prog_name="python -m monitoring")
+    except (ConfigError, StackError) as error:
+        for line in str(error).splitlines():
+            typer.echo(f"monitoring: {line}", err=True)
+        config = isinstance(error, ConfigError)
+        sys.exit(ExitCode.CONFIG if config else ExitCode.ERROR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Cases of the alerts on Redis."""
+
+from __future__ import annotations
+
+from monitoring.cases.tables import absent, fires, of, quiet
+
+_BOOKS = "job='etl-metrics', instance='m:1'"
+_USED = f"etl_redis_memory_used_bytes{{{_BOOKS}}}"
+_MAX = f"etl_redis_memory_max_bytes{{{_BOOKS}}}"
+
+CASES = (
+    fires(
+        "EtlRedisUnreachable",
+        "fires a minute after Redis stopped answering",
+        {f"etl_redis_up{{{_BOOKS}}}": "1x8 0x20"},
+        of(
+            "etl-metrics cannot read Redis: either nothing moves, or it moves unseen. Every other"
+            " alert on streams, windows and ledger is blind meanwhile."
+        ),
+        at=240,
+    ),
+    quiet(
+        "EtlRedisUnreachable",
+        "is quiet at one failed attempt",
+        {f"etl_redis_up{{{_BOOKS}}}": "1x8 0 1x20"},
+        at=240,
+    ),
+    absent("EtlRedisUnreachable", "is quiet where etl-metrics was told of no Redis"),
+    fires(
+        "EtlRedisMemoryHigh",
+        "fires when four fifths are used for two minutes",
+        {_USED: "100x8 450x20", _MAX: "500x40"},
+        of(
+            "Redis uses 90% of its maxmemory. When it is full, extraction stands still; nothing is"
+            " evicted."
+        ),
+        at=300,
+    ),
+    quiet("EtlRedisMemoryHigh", "is quiet below that", {_USED: "350x40", _MAX: "500x40"}, at=300),
+    quiet(
+        "EtlRedisMemoryHigh",
+        "is quiet about a Redis without a limit",
+        {_USED: "350000000000x40"},
+        at=300,
+    ),
+    absent("EtlRedisMemoryHigh", "is quiet where there is no pipeline"),
+)

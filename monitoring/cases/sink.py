@@ -1,0 +1,82 @@
+"""Cases of the alerts on the sink."""
+
+from __future__ import annotations
+
+from monitoring.cases.tables import absent, fires, of, quiet
+
+_LOADER = "job='loader', instance='l:1'"
+_HELD = f"etl_sink_held{{{_LOADER}}}"
+_STATE = f"etl_circuit_state{{{_LOADER}}}"
+_CLOSED = f"etl_circuit_changes_total{{{_LOADER}, state='closed'}}"
+_OPENED = f"etl_circuit_changes_total{{{_LOADER}, state='open'}}"
+_SHARE = f"etl_sink_rejected_share{{{_LOADER}}}"
+
+CASES = (
+    fires(
+        "EtlSinkRefusesUs",
+        "fires when the loader was held for a minute",
+        {_HELD: "0x8 1x20", "etl_sink_held{job='loader', instance='l:2'}": "0x40"},
+        of(
+            "InfluxDB refuses what no repetition heals: a token, a bucket, a capacity limit, or"
+            " most of the points. Nothing is dropped; everything waits."
+        ),
+        at=240,
+    ),
+    quiet("EtlSinkRefusesUs", "is quiet while the sink takes points", {_HELD: "0x40"}, at=240),
+    absent("EtlSinkRefusesUs", "is quiet where there is no loader"),
+    fires(
+        "EtlCircuitOpen",
+        "fires although the circuit is half open at times",
+        {_STATE: "0x4 2 1 2 2 1 2 2 1 1 2 2 1 2 2 1 2 2 1 2 2"},
+        of(
+            "Posts to InfluxDB fail or time out one after the other. The loader tries one now and"
+            " then; everything else waits."
+        ),
+        at=300,
+    ),
+    quiet(
+        "EtlCircuitOpen",
+        "is quiet about a circuit that closes again within two minutes",
+        {_STATE: "0x4 2 2 1 0x20"},
+        at=240,
+    ),
+    absent("EtlCircuitOpen", "is quiet where there is no loader"),
+    fires(
+        "EtlCircuitFlapping",
+        "fires when the circuit closes again and again",
+        {_CLOSED: "0x4 1x8 2x8 3x8 4x8 5x8 6x8", _OPENED: "0x4 1x8 2x8 3x8 4x8 5x8 6x8"},
+        of("The loader's circuit closed 6 times in 15m, and opened as often."),
+        at=840,
+    ),
+    fires(
+        "EtlCircuitFlapping",
+        "fires the first time, when no circuit had ever closed before",
+        {_CLOSED: "_x40 1x2 2x2 3x2 4x60", f"up{{{_LOADER}}}": "1x100"},
+        of("The loader's circuit closed 4 times in 15m, and opened as often."),
+        at=1080,
+    ),
+    quiet(
+        "EtlCircuitFlapping",
+        "is quiet about a circuit that opens again and again and never closes",
+        {_CLOSED: "1x60", _OPENED: "0+1x60"},
+        at=840,
+    ),
+    absent("EtlCircuitFlapping", "is quiet where there is no loader"),
+    fires(
+        "EtlRejectedShareHigh",
+        "fires when more than a tenth is rejected",
+        {_SHARE: "0x4 0.25x40"},
+        of(
+            "InfluxDB rejects 25% of the latest points; they become dead letters. From"
+            " load.max_rejected_share on the loader holds."
+        ),
+        at=240,
+    ),
+    quiet(
+        "EtlRejectedShareHigh",
+        "is quiet about a single rejected point",
+        {_SHARE: "0.001x40"},
+        at=240,
+    ),
+    absent("EtlRejectedShareHigh", "is quiet where there is no loader"),
+)

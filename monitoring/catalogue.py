@@ -1,0 +1,44 @@
+"""All rules, in the groups in which Prometheus evaluates them."""
+
+from __future__ import annotations
+
+from monitoring import alerts_books, alerts_process, alerts_sink, alerts_slo, alerts_stages
+from monitoring.model import Alert, Group, Recording
+from monitoring.recording import book_recordings, slo_recordings
+from monitoring.thresholds import Thresholds
+
+
+def groups(t: Thresholds) -> dict[str, tuple[Group, ...]]:
+    """File name (without suffix) → its groups, with the thresholds ``t``."""
+    every = t.evaluation_seconds
+    return {
+        "etl-process": (Group("etl-process", every, alerts=alerts_process.alerts(t)),),
+        "etl-pipeline": (
+            # Before the alerts that read them.
+            Group("etl-books", every, recordings=book_recordings(t)),
+            Group("etl-stages", every, alerts=alerts_stages.alerts(t)),
+            Group("etl-backlog", every, alerts=alerts_books.backlog_alerts(t)),
+            Group("etl-loss", every, alerts=alerts_books.loss_alerts(t)),
+            Group("etl-sink", every, alerts=alerts_sink.alerts(t)),
+            Group("etl-redis", every, alerts=alerts_books.redis_alerts(t)),
+        ),
+        "etl-freshness": (
+            Group(
+                "etl-freshness",
+                t.slo_evaluation_seconds,
+                recordings=slo_recordings(t),
+                alerts=alerts_slo.alerts(t),
+            ),
+        ),
+        "etl-watchdog": (Group("etl-watchdog", every, alerts=(alerts_slo.watchdog(),)),),
+    }
+
+
+def all_alerts(t: Thresholds) -> tuple[Alert, ...]:
+    """Every alert, in the order of the runbook."""
+    return tuple(a for file in groups(t).values() for group in file for a in group.alerts)
+
+
+def all_recordings(t: Thresholds) -> tuple[Recording, ...]:
+    """Every recording rule."""
+    return tuple(r for file in groups(t).values() for group in file for r in group.recordings)

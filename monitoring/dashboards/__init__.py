@@ -1,0 +1,9 @@
+"""The dashboards, as tables of panels; grafana-foundation-sdk turns them into Grafana's JSON."""
+
+from __future__ import annotations
+
+from monitoring.dashboards.pipeline import pipeline_dashboard
+from monitoring.dashboards.process import process_dashboard
+from monitoring.dashboards.spec import DashboardSpec
+
+DASHBOARDS: tuple[DashboardSpec, ...] = (process_dashboard(), pipeline_dashboard())

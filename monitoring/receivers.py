@@ -1,0 +1,151 @@
+"""Who is told: contact points from the environment and from secret files.
+
+An address is no secret and comes from a variable. What lets its holder send in our name (a Slack
+webhook, an integration key, a token) lies in a file of the secrets' folder. A receiver is
+configured if its address is there, and only those that are get rendered, because one setting that
+Grafana does not accept keeps it from loading anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from common.errors import ConfigError
+from common.secret_files import check_secret_mode, read_secret
+
+SEVERITIES = ("critical", "warning")
+
+EMAIL_TO = "ALERT_EMAIL_TO"
+WEBHOOK_URL = "ALERT_WEBHOOK_URL"
+SECRET_FILES = {
+    "webhook": "alert_webhook_url",
+    "webhook_token": "alert_webhook_token",
+    "slack": "alert_slack_url",
+    "pagerduty": "alert_pagerduty_key",
+    "watchdog": "alert_watchdog_url",
+}
+SEVERITIES_OF = {
+    "email": "ALERT_EMAIL_SEVERITIES",
+    "webhook": "ALERT_WEBHOOK_SEVERITIES",
+    "slack": "ALERT_SLACK_SEVERITIES",
+    "pagerduty": "ALERT_PAGERDUTY_SEVERITIES",
+}
+_DEFAULT_SEVERITIES = {"pagerduty": ("critical",)}
+_ADDRESS = re.compile(r"[^@\s;,$<>\"']+@[^@\s;,$<>\"']+")
+
+
+@dataclass(frozen=True, slots=True)
+class Receivers:
+    """What is configured; ``severities`` says for each kind what it is told.
+
+    ``files`` are the kinds of SECRET_FILES whose secret exists: Grafana reads it, not we.
+    """
+
+    email_to: tuple[str, ...] = ()
+    webhook_url: str | None = None
+    files: frozenset[str] = frozenset()
+    severities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def kinds(self, severity: str) -> tuple[str, ...]:
+        """The configured kinds that are told of this severity."""
+        there = {
+            "email": bool(self.email_to),
+            "webhook": self.webhook_url is not None or "webhook" in self.files,
+            "slack": "slack" in self.files,
+            "pagerduty": "pagerduty" in self.files,
+        }
+        return tuple(
+            kind
+            for kind, exists in there.items()
+            if exists and severity in self.severities.get(kind, SEVERITIES)
+        )
+
+
+def receivers_from(environ: Mapping[str, str], secrets: Path) -> Receivers:
+    """What the variables ``ALERT_…`` and the files in ``secrets`` ask for.
+
+    Raises :class:`ConfigError` with one line for each problem.
+    """
+    problems: list[str] = []
+    known = {EMAIL_TO, WEBHOOK_URL, *SEVERITIES_OF.values()}
+    problems += [
+        f"{name}: is no setting; there are {', '.join(sorted(known))}"
+        for name in sorted(environ)
+        if name.startswith("ALERT_") and name not in known and environ[name]
+    ]
+    email_to = tuple(part.strip() for part in environ.get(EMAIL_TO, "").split(",") if part.strip())
+    problems += [
+        f"{EMAIL_TO}: {address!r} is no e-mail address"
+        for address in email_to
+        if not _ADDRESS.fullmatch(address)
+    ]
+    url = environ.get(WEBHOOK_URL, "").strip() or None
+    if url is not None and (why := _bad_url(url)):
+        problems.append(f"{WEBHOOK_URL}: {why}")
+    files = frozenset(
+        kind
+        for kind, name in SECRET_FILES.items()
+        if (secrets / name).exists() and _usable(kind, secrets / name, problems)
+    )
+    if url is not None and "webhook" in files:
+        problems.append(
+            f"{WEBHOOK_URL} and {secrets / SECRET_FILES['webhook']}: give the address once"
+        )
+    if "webhook_token" in files and url is None and "webhook" not in files:
+        problems.append(
+            f"{secrets / SECRET_FILES['webhook_token']}: there is no webhook to go with it"
+        )
+    severities = {
+        kind: _severities(name, environ.get(name, ""), kind, problems)
+        for kind, name in SEVERITIES_OF.items()
+    }
+    if problems:
+        raise ConfigError(*problems)
+    return Receivers(email_to, url, files, severities)
+
+
+def _severities(name: str, text: str, kind: str, problems: list[str]) -> tuple[str, ...]:
+    given = tuple(part.strip() for part in text.split(",") if part.strip())
+    problems += [
+        f"{name}: {severity!r} is none of {', '.join(SEVERITIES)}"
+        for severity in given
+        if severity not in SEVERITIES
+    ]
+    return given or _DEFAULT_SEVERITIES.get(kind, SEVERITIES)
+
+
+def _usable(kind: str, path: Path, problems: list[str]) -> bool:
+    checks: dict[str, Callable[[str], str]] = {"pagerduty": _bad_key, "webhook_token": _bad_token}
+    try:
+        check_secret_mode(path)
+        why = checks.get(kind, _bad_url)(read_secret(path))
+    except ValueError as error:
+        why = str(error).removeprefix(f"names {path}, which ")
+    if why:
+        problems.append(f"{path}: {why}")
+    return not why
+
+
+def _bad_url(text: str) -> str:
+    """What is wrong with an address, without saying the address."""
+    if "$" in text:
+        # Grafana takes $ for a variable, even in what it has read from a file.
+        return "must not contain $"
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        whole = False
+    return "" if whole else "must be an address that begins with http:// or https://"
+
+
+def _bad_key(text: str) -> str:
+    return "" if re.fullmatch(r"[A-Za-z0-9]{20,64}", text) else "is no PagerDuty integration key"
+
+
+def _bad_token(text: str) -> str:
+    return "must not contain $" if "$" in text else ""

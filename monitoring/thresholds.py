@@ -1,0 +1,147 @@
+"""Every threshold, time and selector of the alerts, in one place.
+
+Fields that end in ``_seconds`` are times, and :meth:`Thresholds.quicker` shortens them all alike:
+a test renders the very same rules and sees them fire within seconds. All other fields are levels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+# --- who is meant: label matchers, as they stand inside a selector ----------------------------
+
+# The jobs of prometheus.yml.
+STAGES = ("extractor", "transformer", "loader")
+ETL_METRICS = "etl-metrics"
+TEST_APP = "test-app"
+PROMETHEUS = "prometheus"
+
+# The process that etl-metrics follows by its log: the simulated one, until yours logs the same.
+PROCESS = f'job="{ETL_METRICS}"'
+STAGE_JOBS = f'job=~"{"|".join(STAGES)}"'
+# All that speak the nine metrics which a process and a stage have in common.
+SPEAKERS = f'job=~"{"|".join((ETL_METRICS, *STAGES))}"'
+# What is read from Redis has one reader, so that no two replicas can disagree.
+BOOKS = f'job="{ETL_METRICS}"'
+# Rollups of the warm and cold tiers are late by nature: the objective is about the hot one.
+FRESH_LANES = f'{BOOKS}, tier="hot"'
+
+# --- where things are -------------------------------------------------------------------------
+
+# Prefix of every runbook_url. Put your repository's address before it, so that a click in a
+# message gets there: "https://git.example.com/etl/blob/main/docs/runbook.md".
+RUNBOOK_URL = "docs/runbook.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What the alerts compare with; the defaults are what is rendered and committed."""
+
+    # A scrape may fail now and then. Gauges are looked at over this time, so that one that was
+    # missed neither hides what is wrong nor ends an alert: several scrapes, less than any `for`.
+    bridge_seconds: float = 60
+    # How often Prometheus scrapes, and evaluates the alerts.
+    scrape_interval_seconds: float = 15
+    evaluation_seconds: float = 15
+    # Grafana's scheduler takes multiples of ten seconds.
+    grafana_evaluation_seconds: float = 30
+
+    # --- a process or stage, by the nine metrics that all of them speak ---
+    unhealthy_for_seconds: float = 120
+    endpoint_down_for_seconds: float = 60
+    no_success_seconds: float = 600
+    # One failure a minute is normal for the simulated process: 5 in this time, 10 at the worst.
+    failure_window_seconds: float = 300
+    failures: float = 20
+    # Half of what the simulated process does (3 to 17 over a minute, 9 to 11 over five). Yours has
+    # a pace of its own: change this.
+    throughput_window_seconds: float = 300
+    throughput_for_seconds: float = 120
+    throughput_records_per_second: float = 5
+    # A file of the simulated process takes 3 s in the mean (1 to 7 s over a minute), a stage's
+    # batch well under 1 s.
+    processing_window_seconds: float = 300
+    processing_for_seconds: float = 60
+    processing_seconds: float = 10
+    log_unreadable_for_seconds: float = 120
+
+    # --- the stages ---
+    stage_down_for_seconds: float = 60
+    # How long ago a stage must have been seen for its absence to be a failure, where nothing else
+    # tells that a pipeline belongs here.
+    stage_known_seconds: float = 6 * 3600
+    # Long enough for a sink's own time-outs (20 s) and an open circuit (10 s) to be over.
+    stalled_window_seconds: float = 300
+    stalled_for_seconds: float = 120
+    window_failing_for_seconds: float = 60
+    # In a row. With waits of 0.5 s doubling to 60 s that is more than a minute without success.
+    window_failures: float = 8
+
+    # --- backlog ---
+    # A backlog is a catch-up, unless it grows: less than 0.1 is noise, 1 is standing still.
+    backlog_window_seconds: float = 900
+    backlog_for_seconds: float = 300
+    backlog_level_seconds: float = 600
+    backlog_growth_seconds_per_second: float = 0.1
+    oldest_entry_seconds: float = 300
+    oldest_entry_for_seconds: float = 120
+    back_pressure_for_seconds: float = 900
+
+    # --- what must never happen: any is too many; how long each is told ---
+    dead_letters_window_seconds: float = 900
+    deleted_window_seconds: float = 3600
+    gap_window_seconds: float = 3600
+
+    # --- the sink ---
+    # The loader holds by itself at load.max_rejected_share (0.5).
+    rejected_share: float = 0.1
+    rejected_for_seconds: float = 60
+    sink_held_for_seconds: float = 60
+    circuit_open_for_seconds: float = 120
+    # Times that the circuit closed: one that stays open does not flap.
+    flapping_window_seconds: float = 900
+    circuit_closings: float = 3
+
+    # --- Redis ---
+    redis_down_for_seconds: float = 60
+    # Back-pressure should act before that; what is left must hold the AOF rewrite's buffers.
+    redis_memory_share: float = 0.8
+    redis_memory_for_seconds: float = 120
+
+    # --- the freshness objective: this share of minutes is fresher than freshness_seconds ---
+    # Fresh is: settle_seconds (30 s), an interval (15 s), the way through the stages, and the time
+    # until it is read and scraped (30 s). Twice that is late.
+    freshness_seconds: float = 180
+    freshness_objective: float = 0.99
+    slo_evaluation_seconds: float = 60
+    # (burn rate, long window, short window): burnt at this rate, a budget of 30 days lasts
+    # 2 days, 5 days, 10 days, 30 days. The short window ends an alert soon after its cause.
+    fast_burn: float = 14.4
+    fast_long_seconds: float = 3600
+    fast_short_seconds: float = 300
+    fast_burn_slower: float = 6
+    fast_slower_long_seconds: float = 6 * 3600
+    fast_slower_short_seconds: float = 1800
+    slow_burn: float = 3
+    slow_long_seconds: float = 86_400
+    slow_short_seconds: float = 2 * 3600
+    slow_burn_slower: float = 1
+    slow_slower_long_seconds: float = 3 * 86_400
+    slow_slower_short_seconds: float = 6 * 3600
+
+    def quicker(self, factor: float, *, scrape_interval_seconds: float) -> Self:
+        """The same with every time divided by ``factor``, for a test that cannot wait.
+
+        No time falls below four scrapes, because a rate needs two samples and a bridge should
+        outlast a missed one; Prometheus' own intervals become ``scrape_interval_seconds``.
+        """
+        intervals = ("scrape_interval_seconds", "evaluation_seconds", "slo_evaluation_seconds")
+        times = {
+            field.name: scrape_interval_seconds
+            if field.name in intervals
+            else max(getattr(self, field.name) / factor, 4 * scrape_interval_seconds)
+            for field in fields(self)
+            if field.name.endswith("_seconds") and field.name != "grafana_evaluation_seconds"
+        }
+        return replace(self, **times)
