@@ -102,6 +102,14 @@ chaos-short: setup ## Three minutes of faults, and the test that the oracle noti
 fuzz: setup ## A million inputs over all decoders; writes build/fuzz.json
 	@$(python) -m fuzz
 
+.PHONY: bench
+bench: setup ## Measure limits, product, steps, shapes and scale on real servers; writes build/bench.json
+	@$(python) -m benchmarks
+
+.PHONY: bench-quick
+bench-quick: setup ## The main case in 90 seconds; writes build/bench.json
+	@$(python) -m benchmarks --quick
+
 .PHONY: check
 check: setup ## Lint, check the format and the types (ruff, mypy --strict) and the shell scripts
 	@$(python) -m ruff check --output-format concise .

@@ -31,7 +31,10 @@ _STREAM_OF = {"transformer": RAW, "loader": POINTS}
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dead letter without its payload; ``detail`` are the words of who refused it."""
+    """One dead letter without its payload; ``detail`` are the words of who refused it.
+
+    ``lane`` is the lane (query and tier) whose books hold the samples.
+    """
 
     id: str
     stage: str
@@ -39,6 +42,8 @@ class Letter:
     detail: str
     query: str
     tier: str
+    kind: str
+    lane: str
     window_id: str
     entry_id: str
     samples: int
@@ -80,17 +85,14 @@ class DeadLetters:
         payload = self._redis.get(letter.payload_key)
         if not isinstance(payload, bytes):
             raise EtlError(f"dead letter {letter.id}: its payload {letter.payload_key} is gone")
-        if payload.startswith(_GZIP_MAGIC):
-            try:
-                return gzip.decompress(payload)
-            except (OSError, EOFError, zlib.error) as error:
-                raise EtlError(f"dead letter {letter.id}: {error}") from None
-        return payload
+        return _inflated(letter, payload)
 
     def replay(self, letter: Letter) -> bool:
         """Hand the letter's samples to its stage again; False when it is gone meanwhile.
 
-        Raises :class:`EtlError` for a letter that has nothing to replay.
+        Raises :class:`EtlError` for a letter that has nothing to replay, and for one of the loader
+        that does not hold a line for each of its samples: the sink would say nothing of those that
+        are missing, and all would be counted as loaded.
         """
         stream = _STREAM_OF.get(letter.stage)
         if stream is None:
@@ -102,8 +104,15 @@ class DeadLetters:
             if not self._page(letter.id, letter.id, 1):
                 return False
             raise EtlError(f"dead letter {letter.id}: its payload {letter.payload_key} is gone")
-        if stream == POINTS and not payload.startswith(_GZIP_MAGIC):
-            payload = gzip.compress(payload, 1, mtime=0)
+        if stream == POINTS:
+            lines = _points_in(_inflated(letter, payload))
+            if lines != letter.samples:
+                raise EtlError(
+                    f"dead letter {letter.id}: its payload holds {lines} points, not the "
+                    f"{letter.samples} of the letter: it can only be exported and purged"
+                )
+            if not payload.startswith(_GZIP_MAGIC):
+                payload = gzip.compress(payload, 1, mtime=0)
         keys = self._keys
         reply = self._scripts.call(
             "replay",
@@ -115,6 +124,7 @@ class DeadLetters:
                 keys.ledger,
                 keys.unsettled,
                 keys.payload(self._token()),
+                keys.dead_held,
             ],
             [letter.id, payload, ENTRY_OVERHEAD_BYTES],
         )
@@ -122,8 +132,9 @@ class DeadLetters:
 
     def purge(self, letter: Letter) -> bool:
         """Give the letter's samples up, counted as dropped; False when it is gone meanwhile."""
+        keys = self._keys
         reply = self._scripts.call(
-            "purge", [self._keys.dead, letter.payload_key, self._keys.ledger], [letter.id]
+            "purge", [keys.dead, letter.payload_key, keys.ledger, keys.dead_held], [letter.id]
         )
         return self._done(letter, reply)
 
@@ -146,6 +157,8 @@ class DeadLetters:
             detail=text(b"detail"),
             query=text(b"query"),
             tier=text(b"tier"),
+            kind=text(b"kind"),
+            lane=text(b"lane"),
             window_id=text(b"window"),
             entry_id=text(b"entry"),
             samples=number(b"samples"),
@@ -159,6 +172,20 @@ class DeadLetters:
         if reply == b"malformed":
             raise EtlError(f"dead letter {letter.id} is not one of ours: no lane or no samples")
         return reply == b"ok"
+
+
+def _inflated(letter: Letter, payload: bytes) -> bytes:
+    if not payload.startswith(_GZIP_MAGIC):
+        return payload
+    try:
+        return gzip.decompress(payload)
+    except (OSError, EOFError, zlib.error) as error:
+        raise EtlError(f"dead letter {letter.id}: {error}") from None
+
+
+def _points_in(text: bytes) -> int:
+    """How many points a sink would find in ``text``: neither empty lines nor comments are."""
+    return sum(bool(line) and not line.startswith(b"#") for line in text.split(b"\n"))
 
 
 def _is_id(text: str) -> bool:

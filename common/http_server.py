@@ -1,6 +1,7 @@
 """The small HTTP server that every service is watched through.
 
-/metrics (Prometheus text or OpenMetrics, as asked), /livez, /readyz, /health; GET and HEAD only.
+/metrics (Prometheus text or OpenMetrics, as asked; behind basic authentication where that is
+wanted), /livez, /readyz, /health; GET and HEAD only.
 Every connection is short: it has a few seconds, and only so many are served at a time, so that a
 slow or hostile client costs no more than its own answer.
 """
@@ -21,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from common.basic_auth import CHALLENGE, BasicAuth
 from common.errors import ConfigError
 from common.health import Health
 
@@ -32,20 +34,27 @@ Answer = tuple[HTTPStatus, str, bytes]
 
 
 class Pages:
-    """What is answered under each path."""
+    """What is answered under each path; ``auth``, if there is any, guards /metrics only."""
 
     def __init__(
-        self, registry: CollectorRegistry, health: Health, about: Callable[[], dict[str, Any]]
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        about: Callable[[], dict[str, Any]],
+        auth: BasicAuth | None = None,
     ) -> None:
         self._registry = registry
         self._health = health
         self._about = about
+        self._auth = auth
 
-    def get(self, target: str, accept: str) -> Answer:
-        """Status, content type and body for a request target."""
+    def get(self, target: str, accept: str, authorization: str | None = None) -> Answer:
+        """Status, content type and body for a request target and two of its headers."""
         parts = urlsplit(target)
         match parts.path:
             case "/metrics":
+                if self._auth is not None and not self._auth.permits(authorization):
+                    return (HTTPStatus.UNAUTHORIZED, _TEXT, b"user name and password required\n")
                 return self._metrics(accept, parse_qs(parts.query).get("name[]", []))
             case "/livez":
                 return _json(self._health.live(), self._health.live_report())
@@ -82,10 +91,12 @@ class HttpServer:
         pages: Pages,
         *,
         connection_seconds: float = CONNECTION_SECONDS,
+        settings_names: str = "pipeline.http_host and http_port",
     ) -> None:
         """Listen on ``host`` and ``port`` (0 = a free one).
 
-        A connection is cut after ``connection_seconds``, however busy it looks.
+        A connection is cut after ``connection_seconds``, however busy it looks. ``settings_names``
+        is what an error calls the two.
 
         Raises :class:`ConfigError` when that address cannot be listened on.
         """
@@ -95,7 +106,7 @@ class HttpServer:
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise ConfigError(
-                f"pipeline.http_host and http_port: cannot listen on {host} port {port}: {why}"
+                f"{settings_names}: cannot listen on {host} port {port}: {why}"
             ) from None
         self._thread = threading.Thread(
             target=self._server.serve_forever,
@@ -173,9 +184,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         status, content_type, body = self.server.pages.get(
-            self.path, self.headers.get("Accept", "")
+            self.path, self.headers.get("Accept", ""), self.headers.get("Authorization")
         )
         self.send_response(status)
+        if status is HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", CHALLENGE)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")

@@ -70,6 +70,11 @@ class Keys:
         return f"{self.namespace}:dead"
 
     @property
+    def dead_held(self) -> str:
+        """Hash: dead letter id → ``samples lane``, as booked when it was written."""
+        return f"{self.namespace}:inflight:dead"
+
+    @property
     def ledger(self) -> str:
         """Hash: ``lane|what[|reason]`` → samples."""
         return f"{self.namespace}:ledger"

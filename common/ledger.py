@@ -3,20 +3,25 @@
 ``extracted = loaded + dropped + dead-lettered + in flight``, in samples, for each lane (query and
 tier). The left side and the settled part are booked by the scripts that move the data; what is in
 flight is not a counter but is found by looking: an entry counts only while its in-flight record,
-its stream entry and its payload are all there. Whatever disappears therefore shows as imbalance.
+its stream entry and its payload are all there, and somebody has it or will be given it. Whatever
+disappears therefore shows as imbalance.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from redis import Redis
 
-from common.keys import STREAMS, Keys
+from common.keys import GROUP, STREAMS, Keys
 from common.scripts import Scripts
+
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,8 @@ class Depth:
     """What one stream holds.
 
     ``lost_samples``: lane → samples that are booked as in flight, but whose entry or payload is
-    gone. ``unbooked_entries``: entries that the in-flight hash does not know.
+    gone, or which lie there delivered and acknowledged, so that nobody will be given them any more.
+    ``unbooked_entries``: entries that the in-flight hash does not know.
     """
 
     entries: int = 0
@@ -63,6 +69,8 @@ class Audit:
     streams: Mapping[str, Depth]
     staged_bytes: int
     dead_letter_entries: int
+    # Lane → samples whose dead letter somebody removed without replaying or purging it.
+    gone_dead_samples: Mapping[str, int]
     back_pressure: bool
 
     @property
@@ -88,8 +96,10 @@ class Audit:
 
     @property
     def lost_samples(self) -> int:
-        """Samples booked as in flight whose entry or payload is gone."""
-        return sum(sum(depth.lost_samples.values()) for depth in self.streams.values())
+        """Samples booked as in flight or dead-lettered whose entry, payload or letter is gone."""
+        return sum(self.gone_dead_samples.values()) + sum(
+            sum(depth.lost_samples.values()) for depth in self.streams.values()
+        )
 
 
 class Ledger:
@@ -114,11 +124,11 @@ class Ledger:
         Raises :class:`redis.exceptions.RedisError` when the server cannot be asked.
         """
         keys = self._keys
-        names = [keys.ledger, keys.staged, keys.back_pressure, keys.dead]
+        names = [keys.ledger, keys.staged, keys.back_pressure, keys.dead, keys.dead_held]
         for stream in self._streams:
             names += [keys.stream(stream), keys.in_flight(stream)]
         now: int | str = "" if self._now_ms is None else self._now_ms()
-        reply: bytes = self._scripts.call("audit", names, [now, *self._streams])
+        reply: bytes = self._scripts.call("audit", names, [now, GROUP, *self._streams])
         # A field that somebody else wrote must not hide all the others.
         return parse_audit(json.loads(reply.decode("utf-8", "replace")))
 
@@ -138,30 +148,37 @@ def parse_audit(answer: Mapping[str, Any]) -> Audit:
         )
         for name, depth in answer["streams"].items()
     }
+    gone = {lane: int(n) for lane, n in dict(answer["gone_dead"]).items()}
     return Audit(
         now_ms=int(answer["now_ms"]),
-        accounts=accounts_of(dict(answer["ledger"]), streams),
+        accounts=accounts_of(dict(answer["ledger"]), streams, gone),
         streams=streams,
         staged_bytes=int(answer["staged_bytes"]),
         dead_letter_entries=int(answer["dead_letters"]),
+        gone_dead_samples=gone,
         back_pressure=bool(answer["back_pressure"]),
     )
 
 
 def accounts_of(
-    ledger: Mapping[str, str | int], streams: Mapping[str, Depth]
+    ledger: Mapping[str, str | int],
+    streams: Mapping[str, Depth],
+    gone_dead: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Account]:
-    """Accounts by lane from the ledger's fields ``lane|what[|reason]`` and what is in flight."""
+    """Accounts by lane from the ledger's fields ``lane|what[|reason]`` and what is in flight.
+
+    A field that holds no number counts as 0, so that it shows as imbalance.
+    """
     booked: dict[str, dict[str, int]] = {}
     dropped: dict[str, dict[str, int]] = {}
     for name, value in ledger.items():
         lane, _, rest = name.partition("|")
         what, _, reason = rest.partition("|")
         if what == "dropped":
-            dropped.setdefault(lane, {})[reason] = int(value)
+            dropped.setdefault(lane, {})[reason] = _number(value)
             booked.setdefault(lane, {})
         else:
-            booked.setdefault(lane, {})[what] = int(value)
+            booked.setdefault(lane, {})[what] = _number(value)
     for depth in streams.values():
         for lane in depth.lanes:
             booked.setdefault(lane, {})
@@ -170,8 +187,12 @@ def accounts_of(
             extracted=books.get("extracted", 0),
             loaded=books.get("loaded", 0),
             dropped=dropped.get(lane, {}),
-            dead_lettered=books.get("dead_lettered", 0),
+            dead_lettered=books.get("dead_lettered", 0) - gone_dead.get(lane, 0),
             in_flight=sum(depth.lanes.get(lane, 0) for depth in streams.values()),
         )
         for lane, books in sorted(booked.items())
     }
+
+
+def _number(value: str | int) -> int:
+    return int(value) if isinstance(value, int) or _NUMBER.fullmatch(value) else 0

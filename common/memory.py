@@ -1,7 +1,8 @@
-"""The stream and its books in memory, for tests of whatever runs on top of a stream.
+"""Streams, dead letters and books in memory, for tests of whatever runs on top of a stream.
 
-It obeys the same contract suite as :class:`common.stream.RedisStream`, and is where the state
-machine tests run, because there time is a number and a crash is a method call.
+They obey the same contract suite as :class:`common.stream.RedisStream`, and are where the state
+machine tests run, because there time is a number and a crash is a method call. The window set that
+feeds them is :mod:`common.memory_windows`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from common.keys import lane_of
 from common.ledger import Audit, Depth, accounts_of
@@ -38,6 +40,14 @@ class _Pending:
 
 
 @dataclass
+class StagedPayload:
+    """A payload that no window has committed yet, and when it vanishes by itself."""
+
+    bytes: int
+    expires_ms: int
+
+
+@dataclass
 class _StreamState:
     entries: dict[str, _Stored] = field(default_factory=dict)
     delivered: set[str] = field(default_factory=set)
@@ -57,8 +67,12 @@ class MemoryBroker:
         self.payloads: dict[str, bytes] = {}
         self.ledger: dict[str, int] = {}
         self.unsettled: dict[str, int] = {}
-        self.dead: list[Mapping[str, str | int | bytes]] = []
-        self._ids = itertools.count(1)
+        # Committed windows with unsettled entries: lane, start and end in ms.
+        self.committed: dict[str, tuple[str, int, int]] = {}
+        self.staged: dict[str, StagedPayload] = {}
+        self.paused = False
+        self.dead: list[Mapping[str, Any]] = []
+        self.ids = itertools.count(1)
 
     def state(self, stream: str) -> _StreamState:
         """The named stream, empty at first."""
@@ -75,10 +89,23 @@ class MemoryBroker:
         samples: int,
     ) -> str:
         """Add an entry and book it as in flight (not as extracted); its id."""
-        state = self.state(stream)
-        number = next(self._ids)
-        id_, key = f"{self.now_ms()}-{number}", f"payload:{number}"
+        key = f"payload:{next(self.ids)}"
         self.payloads[key] = payload
+        return self.enqueue(stream, query, tier, kind, window_id, key, samples)
+
+    def enqueue(
+        self,
+        stream: str,
+        query: str,
+        tier: str,
+        kind: str,
+        window_id: str,
+        payload_key: str,
+        samples: int,
+    ) -> str:
+        """The same for a payload that is there already."""
+        state = self.state(stream)
+        id_ = f"{self.now_ms()}-{next(self.ids)}"
         state.entries[id_] = _Stored(
             {
                 b"schema": str(ENTRY_SCHEMA).encode(),
@@ -87,12 +114,16 @@ class MemoryBroker:
                 b"kind": kind.encode(),
                 b"window": window_id.encode(),
                 b"samples": str(samples).encode(),
-                b"payload": key.encode(),
+                b"payload": payload_key.encode(),
             },
-            key,
+            payload_key,
         )
         state.in_flight[id_] = _Booked(
-            samples, len(payload) + ENTRY_OVERHEAD_BYTES, lane_of(query, tier), window_id, key
+            samples,
+            len(self.payloads.get(payload_key, b"")) + ENTRY_OVERHEAD_BYTES,
+            lane_of(query, tier),
+            window_id,
+            payload_key,
         )
         return id_
 
@@ -119,16 +150,47 @@ class MemoryBroker:
         """Add to a field of the ledger."""
         self.ledger[name] = self.ledger.get(name, 0) + samples
 
+    def drop_expired(self) -> None:
+        """Payloads that were staged and not committed in time are gone."""
+        for key in [k for k, staged in self.staged.items() if staged.expires_ms <= self.now_ms()]:
+            del self.staged[key]
+            self.payloads.pop(key, None)
+
+    def replay(self, letter: Mapping[str, Any], stream: str) -> bool:
+        """Take a dead letter up again, as ``replay.lua`` does; False when it is gone."""
+        if letter not in self.dead:
+            return False
+        self.dead.remove(letter)
+        self.append(
+            stream,
+            *(letter[name] for name in ("query", "tier", "kind", "window", "payload", "samples")),
+        )
+        self.book(f"{letter['lane']}|dead_lettered", -letter["samples"])
+        if letter["window"] in self.unsettled:
+            self.unsettled[letter["window"]] += 1
+        return True
+
+    def purge(self, letter: Mapping[str, Any]) -> bool:
+        """Give a dead letter up, as ``purge.lua`` does; False when it is gone."""
+        if letter not in self.dead:
+            return False
+        self.dead.remove(letter)
+        self.book(f"{letter['lane']}|dead_lettered", -letter["samples"])
+        self.book(f"{letter['lane']}|dropped|purged", letter["samples"])
+        return True
+
     def audit(self) -> Audit:
         """The same atomic read as :meth:`common.ledger.Ledger.audit`."""
+        self.drop_expired()
         depths = {name: self._depth(state) for name, state in self.streams.items()}
         return Audit(
             now_ms=self.now_ms(),
             accounts=accounts_of(self.ledger, depths),
             streams=depths,
-            staged_bytes=0,
+            staged_bytes=sum(staged.bytes for staged in self.staged.values()),
             dead_letter_entries=len(self.dead),
-            back_pressure=False,
+            gone_dead_samples={},
+            back_pressure=self.paused,
         )
 
     def _depth(self, state: _StreamState) -> Depth:
@@ -136,7 +198,8 @@ class MemoryBroker:
         lost: dict[str, int] = {}
         samples = size = 0
         for id_, booked in state.in_flight.items():
-            if id_ in state.entries and booked.payload_key in self.payloads:
+            deliverable = id_ not in state.delivered or id_ in state.pending
+            if id_ in state.entries and deliverable and booked.payload_key in self.payloads:
                 lanes[booked.lane] = lanes.get(booked.lane, 0) + booked.samples
                 samples += booked.samples
                 size += booked.bytes
@@ -270,9 +333,15 @@ class MemoryStream:
         for letter in verdict.dead:
             broker.dead.append(
                 {
+                    "id": f"{broker.now_ms()}-{next(broker.ids)}",
                     "stage": stage,
                     "reason": letter.reason,
                     "detail": letter.detail,
+                    "query": entry.query,
+                    "tier": entry.tier,
+                    "kind": entry.kind,
+                    "window": window_id,
+                    "lane": lane,
                     "entry": entry.id,
                     "samples": letter.samples,
                     "payload": letter.payload,
@@ -288,6 +357,7 @@ class MemoryStream:
             broker.unsettled[window_id] += len(verdict.outputs) - 1
             if broker.unsettled[window_id] <= 0:
                 del broker.unsettled[window_id]
+                broker.committed.pop(window_id, None)
         return SettleResult.OK
 
     def forget_consumers(self, idle_seconds: float, only_self: bool = False) -> int:
@@ -315,9 +385,9 @@ class MemoryStream:
     def _remove(self, id_: str) -> None:
         state = self._state
         del state.pending[id_]
-        stored = state.entries.pop(id_)
-        self._broker.payloads.pop(stored.payload_key, None)
-        state.in_flight.pop(id_, None)
+        stored, held = state.entries.pop(id_, None), state.in_flight.pop(id_, None)
+        if (found := held or stored) is not None:
+            self._broker.payloads.pop(found.payload_key, None)
         state.crashes.pop(id_, None)
 
     def _entry(self, id_: str) -> Entry:

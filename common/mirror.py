@@ -1,6 +1,7 @@
 """A second copy of dead letters, in a file: JSON lines, appended as the letters are settled.
 
-The copy in Redis is the one that counts; the file is for those who keep evidence elsewhere.
+The copy in Redis is the one that counts; the file is for those who keep evidence elsewhere. A line
+has the members of a line of ``etlctl dead-letters export``, but for ``id``, which is Redis' own.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+from common.keys import lane_of
 from common.telemetry import Telemetry
 from common.verdict import DeadLetter, Entry
 
@@ -17,13 +21,22 @@ from common.verdict import DeadLetter, Entry
 class DeadLetterMirror:
     """Appends dead letters to ``path``; several processes may share it.
 
-    A letter that cannot be written is told (``mirror_failed``) and stays in Redis all the same.
+    ``wall_clock`` gives seconds since the epoch. A letter that cannot be written is told
+    (``mirror_failed``) and stays in Redis all the same.
     """
 
-    def __init__(self, path: Path, stage: str, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        path: Path,
+        stage: str,
+        telemetry: Telemetry,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._path = path
         self._stage = stage
         self._telemetry = telemetry
+        self._wall_clock = wall_clock
 
     def append(self, entry: Entry, letter: DeadLetter) -> None:
         """Append one letter of ``entry``."""
@@ -33,9 +46,12 @@ class DeadLetterMirror:
             "detail": letter.detail,
             "query": entry.query,
             "tier": entry.tier,
-            "window": entry.window_id,
-            "entry": entry.id,
+            "kind": entry.kind,
+            "lane": lane_of(entry.query, entry.tier),
+            "window_id": entry.window_id,
+            "entry_id": entry.id,
             "samples": letter.samples,
+            "at_ms": int(self._wall_clock() * 1000),
         }
         try:
             record["payload"] = letter.payload.decode()

@@ -10,15 +10,14 @@ import argparse
 import os
 import sys
 import threading
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
 from prometheus_client import ProcessCollector
 from pydantic import BaseModel, SecretStr
 
+from common.basic_auth import METRICS_USER, BasicAuth
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from common.health import Health
@@ -27,10 +26,9 @@ from common.logs import configure_logging
 from common.settings import Settings, advice, load_settings
 from common.signals import Shutdown
 from common.telemetry import Telemetry
+from common.version import project_version
 
 __all__ = ["ExitCode", "Service", "run"]
-
-DISTRIBUTION = "prometheus-influxdb-etl"
 
 # The sections whose secrets a service reads; one that is not listed reads all of them.
 SECRETS_OF: Mapping[str, tuple[str, ...]] = {
@@ -78,7 +76,9 @@ class Service:
         pipeline, telemetry = self.settings.pipeline, self.telemetry
         ProcessCollector(registry=telemetry.registry)
         telemetry.watch_health(self.health.healthy)
-        pages = Pages(telemetry.registry, self.health, self._about)
+        password = pipeline.metrics_password.get_secret_value()
+        auth = BasicAuth(METRICS_USER, password) if password else None
+        pages = Pages(telemetry.registry, self.health, self._about, auth)
         self._http = HttpServer(pipeline.http_host, pipeline.http_port, pages)
         threading.excepthook = self._thread_failed
         self._shutdown.start()
@@ -86,7 +86,7 @@ class Service:
             "service_started",
             port=self.http_port,
             pid=os.getpid(),
-            version=_version(),
+            version=project_version(),
         )
         for sentence in advice(self.settings):
             telemetry.emit("config_advice", advice=sentence)
@@ -115,7 +115,7 @@ class Service:
     def _about(self) -> dict[str, Any]:
         return {
             "service": self.name,
-            "version": _version(),
+            "version": project_version(),
             "uptime_seconds": round(self.telemetry.uptime_seconds(), 3),
         }
 
@@ -163,7 +163,7 @@ def run(
     parser.add_argument(
         "--config", type=Path, metavar="PATH", help="etl.yaml (ETL_CONFIG, config/etl.yaml)"
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=project_version())
     options = parser.parse_args(argv)
     try:
         settings = load_settings(options.config, environ, SECRETS_OF.get(name))
@@ -196,13 +196,3 @@ def _secrets(value: Any) -> Iterator[str]:
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from _secrets(getattr(value, name))
-
-
-def _version() -> str:
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:  # run from a clone
-        pyproject = Path(__file__).resolve().parents[1] / "pyproject.toml"
-        if not pyproject.is_file():
-            return "unknown"
-        return str(tomllib.loads(pyproject.read_text())["project"]["version"])

@@ -310,6 +310,9 @@ class Stage:
             self._telemetry.emit(
                 "settlement_refused", stage=stage, entry=entry.id, after_unknown=attempt > 0
             )
+            if attempt:
+                # Most likely it was carried out and its answer lost: better twice than not at all.
+                self._copy_letters(entry, verdict)
         elif result is SettleResult.DEAD_FULL:
             self._release([entry.id], 0.0)
             self._hold("dead letters are at their cap; replay or purge some")
@@ -333,9 +336,8 @@ class Stage:
         for reason, samples in verdict.drops.items():
             if samples:
                 telemetry.inc("etl_dropped_samples_total", samples, reason=reason)
+        self._copy_letters(entry, verdict)
         for letter in verdict.dead:
-            if self._mirror is not None:
-                self._mirror(entry, letter)
             telemetry.emit(
                 "dead_lettered",
                 stage=stage,
@@ -345,6 +347,11 @@ class Stage:
                 entry=entry.id,
                 samples=letter.samples,
             )
+
+    def _copy_letters(self, entry: Entry, verdict: Settle) -> None:
+        if self._mirror is not None:
+            for letter in verdict.dead:
+                self._mirror(entry, letter)
 
     def _release(self, ids: Sequence[str], after_seconds: float, *, crashed: bool = False) -> None:
         try:

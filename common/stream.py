@@ -242,6 +242,7 @@ class RedisStream:
                 keys.unsettled,
                 keys.committed,
                 entry.payload_key,
+                keys.dead_held,
                 *payload_keys,
             ],
             args,

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from common.exit_codes import ExitCode
 from common.keys import Keys
 from common.mirror import DeadLetterMirror
-from common.redis_client import connect
+from common.redis_client import connect_as_set
 from common.service import Service
 from common.settings import PipelineSettings, Settings
 from common.stage import Lifecycle, Stage, StageLimits
@@ -41,7 +41,7 @@ def open_stream(
     """This process's view of the stream ``inbound``; nothing is asked of Redis yet."""
     pipeline = settings.pipeline
     return RedisStream(
-        connect(pipeline.redis_url, pipeline.redis_password.get_secret_value() or None),
+        connect_as_set(pipeline),
         Keys(pipeline.redis_namespace),
         inbound,
         consumer_name(stage),

@@ -8,7 +8,7 @@ from requests.auth import AuthBase
 from requests.models import PreparedRequest
 
 from common.keys import Keys
-from common.redis_client import connect
+from common.redis_client import connect_as_set
 from common.settings import PipelineSettings, Settings, TierName
 from etlctl.verify.sink import Sink
 from etlctl.verify.source import Source
@@ -24,8 +24,7 @@ class _NoAuth(AuthBase):
 
 def redis_of(pipeline: PipelineSettings) -> tuple[Redis, Keys]:
     """A client (nothing is sent yet) and the key names of this pipeline."""
-    password = pipeline.redis_password.get_secret_value() or None
-    return connect(pipeline.redis_url, password), Keys(pipeline.redis_namespace)
+    return connect_as_set(pipeline), Keys(pipeline.redis_namespace)
 
 
 def source_of(settings: Settings) -> Source:

@@ -20,6 +20,7 @@ from common.errors import StackError
 from localstack import PROJECT_ROOT, Progress, no_progress
 from localstack.binaries import Toolbox
 from localstack.influx_server import InfluxServer
+from localstack.ports import HOST
 from localstack.processes import Server, stop_together
 from localstack.prometheus_server import PrometheusServer, ScrapeJob
 from localstack.redis_server import RedisServer
@@ -29,6 +30,8 @@ from localstack.stack_config import Endpoints, Pace, buckets_of, read_config, st
 # Stopped in this order, what was extracted still reaches the sink.
 PIPELINE = ("extractor", "transformer", "loader")
 SIMULATOR_JOB = "test-app"
+ETL_METRICS_JOB = "etl-metrics"
+PROMETHEUS_JOB = "prometheus"
 _SIMULATOR_USER = "prometheus"
 
 
@@ -43,9 +46,11 @@ class LocalStack:
 
     ``run_dir`` keeps ``logs/`` and ``etl.yaml``; ``data/`` and ``secrets/`` are removed on exit
     unless ``keep_data``. ``config_overrides`` is laid over the written etl.yaml key by key (None
-    removes one). On entry missing programs are unpacked and all servers started side by side;
-    ``steps`` then holds each step's seconds and ``setup_seconds`` their whole. Raises
-    :class:`StackError`; what was started by then is killed.
+    removes one). ``etl_metrics`` are settings of etl-metrics, which then runs too: it follows the
+    simulator's log and Redis, and Prometheus scrapes it and itself, as in production.
+    ``prometheus_settings`` are further keys of prometheus.yml. On entry missing programs are
+    unpacked and all servers started side by side; ``steps`` then holds each step's seconds and
+    ``setup_seconds`` their whole. Raises :class:`StackError`; what was started by then is killed.
     """
 
     def __init__(
@@ -59,9 +64,11 @@ class LocalStack:
         pace: Pace | None = None,
         prometheus_auth: tuple[str, str] | None = None,
         prometheus_flags: Sequence[str] = (),
+        prometheus_settings: Mapping[str, Any] | None = None,
         redis_settings: Mapping[str, str] | None = None,
         influx_settings: Mapping[str, Mapping[str, str | int | bool]] | None = None,
         simulator_environ: Mapping[str, str] | None = None,
+        etl_metrics: Mapping[str, str] | None = None,
         keep_data: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -111,22 +118,41 @@ class LocalStack:
                     password_file=self._secret_file("simulator"),
                 ),
                 *(ScrapeJob(module) for module in PIPELINE),
+                *(
+                    ScrapeJob(job)
+                    for job in (ETL_METRICS_JOB, PROMETHEUS_JOB)
+                    if etl_metrics is not None
+                ),
             ),
             scrape_interval_seconds=self.pace.scrape_interval_seconds,
             basic_auth=prometheus_auth,
             flags=prometheus_flags,
+            settings=prometheus_settings,
         )
+        self.etl_log_path = self._data_dir / "etl-logs" / "etl.jsonl"
         self.simulator = ServiceProcess(
             "simulator",
             self._data_dir / "simulator",
             log_dir=self.log_dir,
             environ={
                 "SIMULATOR_PASSWORD_FILE": str(self._secret_file("simulator")),
+                **(
+                    {"SIMULATOR_ETL_LOG_FILE": str(self.etl_log_path)}
+                    if etl_metrics is not None
+                    else {}
+                ),
                 **(simulator_environ or {}),
             },
             environ_prefix="SIMULATOR_",
             ready_path="/health",
         )
+        self.etl_metrics: ServiceProcess | None = None
+        self._etl_metrics_environ = etl_metrics
+
+    @property
+    def simulator_login(self) -> tuple[str, str]:
+        """User and password of the simulator's ``/metrics`` and ``/scenario``."""
+        return _SIMULATOR_USER, self._secret["simulator"]
 
     @property
     def urls(self) -> dict[str, str]:
@@ -137,6 +163,8 @@ class LocalStack:
             "influxdb": self.influx.url,
             "simulator": self.simulator.url,
         }
+        if self.etl_metrics is not None:
+            named[ETL_METRICS_JOB] = self.etl_metrics.url
         return named | {service.name: service.url for service in self.all_services()}
 
     @property
@@ -166,6 +194,8 @@ class LocalStack:
                 }
             )
             self.prometheus.set_targets(SIMULATOR_JOB, [self.simulator.address])
+            if self._etl_metrics_environ is not None:
+                self._start_etl_metrics(self._etl_metrics_environ)
             self._write_config()
         except BaseException:
             self.kill()
@@ -222,7 +252,8 @@ class LocalStack:
         self.stop()
 
     def _servers(self) -> list[Server]:
-        return [self.prometheus, self.simulator, *self.influx.servers, self.redis]
+        watchers = [self.etl_metrics] if self.etl_metrics is not None else []
+        return [*watchers, self.prometheus, self.simulator, *self.influx.servers, self.redis]
 
     def _progress(self, step: str, seconds: float | None) -> None:
         if seconds is not None:
@@ -268,6 +299,26 @@ class LocalStack:
         self.services[module].append(service)
         self.prometheus.set_targets(module, [running.address for running in self.services[module]])
         return service
+
+    def _start_etl_metrics(self, environ: Mapping[str, str]) -> None:
+        # The simulator's log exists by now, and Redis has its port.
+        self.etl_metrics = ServiceProcess(
+            "exporter",
+            self._data_dir / ETL_METRICS_JOB,
+            name=ETL_METRICS_JOB,
+            log_dir=self.log_dir,
+            environ={
+                "ETL_METRICS_LOG_PATH": str(self.etl_log_path),
+                "ETL_METRICS_REDIS_URL": self.redis.plain_url,
+                "ETL_METRICS_REDIS_PASSWORD_FILE": str(self._secret_file("redis")),
+                **environ,
+            },
+            environ_prefix="ETL_METRICS_",
+        )
+        with self._step(f"start {ETL_METRICS_JOB}"):
+            self.etl_metrics.start()
+        self.prometheus.set_targets(ETL_METRICS_JOB, [self.etl_metrics.address])
+        self.prometheus.set_targets(PROMETHEUS_JOB, [f"{HOST}:{self.prometheus.port}"])
 
     def _secret_file(self, name: str) -> Path:
         return self._secrets_dir / name

@@ -64,6 +64,9 @@ each({'IDLE', lease}, nil, function(id, owner)
     return #taken >= most
   end
   if #taken > 0 then return true end
+  -- HDEL passes at maxmemory, and what follows it in a script passes too: what a dead worker held
+  -- must be taken over even then, or nothing would ever free memory again.
+  redis.call('HDEL', released, id)
   redis.call('HINCRBY', crashes, id, 1)
   take(id)
   return true

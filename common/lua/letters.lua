@@ -12,7 +12,7 @@ for _, letter in ipairs(page) do
   local fields = pairs_of(letter[2])
   local name = (fields.stage or '') .. '|' .. (fields.reason or '')
   local held = counts[name] or {0, 0}
-  held[1], held[2] = held[1] + 1, held[2] + (tonumber(fields.samples) or 0)
+  held[1], held[2] = held[1] + 1, held[2] + (count_of(fields.samples) or 0)
   counts[name] = held
 end
 return cjson.encode({

@@ -21,6 +21,12 @@ local function has_type(key, wanted)
   return found == wanted or found == 'none'
 end
 
+-- A number of samples or bytes as it stands in a field, or nil where that holds something else: what
+-- somebody else wrote may be no number, or one that JSON cannot spell.
+local function count_of(text)
+  return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text) or nil
+end
+
 -- Whole numbers beyond 2^31 as Redis should read them.
 local function whole(number) return string.format('%.0f', number) end
 

@@ -1,17 +1,18 @@
 -- Take a dead letter up again: it becomes an entry of the stream of the stage that refused it.
 -- Returns ok; gone when there is no such letter any more; malformed when it is none of ours.
 --
--- KEYS 1 dead letters, 2 the letter's payload, 3 stream, 4 in-flight, 5 ledger, 6 unsettled, 7 payload of the new entry
+-- KEYS 1 dead letters, 2 the letter's payload, 3 stream, 4 in-flight, 5 ledger, 6 unsettled, 7 payload of the new entry,
+--      8 held dead letters
 -- ARGV 1 letter id, 2 payload of the new entry, 3 overhead of an entry (bytes)
 local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
 if #found == 0 then return 'gone' end
 local letter = pairs_of(found[1][2])
-local samples = letter.samples and #letter.samples < 16 and string.match(letter.samples, '^%d+$') and tonumber(letter.samples)
+local samples = count_of(letter.samples)
 if not samples or not letter.query or not letter.tier or not letter.kind or not letter.window
     or not string.match(letter.lane or '', '^[%w_]+@[%w_]+$') or string.find(letter.window, '%s') then
   return 'malformed'
 end
-for key, wanted in pairs({[KEYS[3]] = 'stream', [KEYS[4]] = 'hash', [KEYS[5]] = 'hash', [KEYS[6]] = 'hash'}) do
+for key, wanted in pairs({[KEYS[3]] = 'stream', [KEYS[4]] = 'hash', [KEYS[5]] = 'hash', [KEYS[6]] = 'hash', [KEYS[8]] = 'hash'}) do
   if not has_type(key, wanted) then return 'wrong_type' end
 end
 redis.call('SET', KEYS[7], ARGV[2])
@@ -20,6 +21,7 @@ local id = redis.call('XADD', KEYS[3], '*', 'schema', '1', 'query', letter.query
 redis.call('HSET', KEYS[4], id, samples .. ' ' .. (#ARGV[2] + tonumber(ARGV[3])) .. ' ' .. letter.lane .. ' '
   .. (letter.window == '' and '-' or letter.window) .. ' ' .. KEYS[7])
 redis.call('XDEL', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[8], ARGV[1])
 if KEYS[2] ~= '' then redis.call('UNLINK', KEYS[2]) end
 redis.call('HINCRBY', KEYS[5], letter.lane .. '|dead_lettered', 0 - samples)
 -- Its window, if others of its entries are still under way, now waits for this one too.

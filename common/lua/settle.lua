@@ -3,8 +3,8 @@
 --
 -- KEYS 1 inbound stream, 2 inbound in-flight, 3 inbound crashes, 4 outbound stream,
 --      5 outbound in-flight, 6 dead letters, 7 ledger, 8 unsettled, 9 committed,
---      10 the entry's payload key ('' if it names none of ours),
---      11.. payload keys: one for each output, then one for each dead letter
+--      10 the entry's payload key ('' if it names none of ours), 11 held dead letters,
+--      12.. payload keys: one for each output, then one for each dead letter
 -- ARGV 1 group, 2 consumer, 3 entry id, 4 samples the entry itself claims, 5 query, 6 tier, 7 kind,
 --      8 window, 9 loaded, 10 stage, 11 now (ms), 12 most dead letters kept, 13 overhead of an entry (bytes),
 --      14 number of outputs, 15 number of dead letters, 16 number of drop reasons,
@@ -25,7 +25,7 @@ local first_reason = first_letter + 4 * letters
 for _, wrong in ipairs({
   not has_type(outbound, 'stream'), not has_type(out_flight, 'hash'), not has_type(dead, 'stream'),
   not has_type(ledger, 'hash'), not has_type(unsettled, 'hash'), not has_type(committed, 'hash'),
-  not has_type(crashes, 'hash'),
+  not has_type(crashes, 'hash'), not has_type(KEYS[11], 'hash'),
 }) do
   if wrong then return {'wrong_type'} end
 end
@@ -38,6 +38,17 @@ if pending.err or #pending == 0 or pending[1][2] ~= consumer then return {'refus
 local held = redis.call('HGET', in_flight, id)
 local samples = held and tonumber(string.match(held, '^(%d+) ')) or tonumber(ARGV[4])
 local payload_key = held and string.match(held, ' (%S+)$') or KEYS[10]
+
+local function names(hash, key)
+  for _, value in ipairs(redis.call('HVALS', hash)) do
+    if string.match(value, ' (%S+)$') == key then return true end
+  end
+  return false
+end
+if not held and payload_key ~= '' and (names(in_flight, payload_key) or names(out_flight, payload_key)) then
+  -- Somebody copied an entry: the payload is the other one's.
+  payload_key = ''
+end
 
 local lane = query .. '@' .. tier
 if held then
@@ -56,7 +67,7 @@ local counts_window = redis.call('HEXISTS', unsettled, window) == 1
 
 for i = 0, outputs - 1 do
   local payload, n = ARGV[first_output + 2 * i], ARGV[first_output + 2 * i + 1]
-  local key = KEYS[11 + i]
+  local key = KEYS[12 + i]
   redis.call('SET', key, payload)
   local out_id = redis.call('XADD', outbound, '*', 'schema', '1', 'query', query, 'tier', tier, 'kind', kind,
     'window', window, 'samples', n, 'payload', key)
@@ -65,11 +76,12 @@ for i = 0, outputs - 1 do
 end
 for i = 0, letters - 1 do
   local at = first_letter + 4 * i
-  local key = KEYS[11 + outputs + i]
+  local key = KEYS[12 + outputs + i]
   redis.call('SET', key, ARGV[at + 2])
-  redis.call('XADD', dead, '*', 'schema', '1', 'stage', ARGV[10], 'reason', ARGV[at], 'detail', ARGV[at + 1],
-    'query', query, 'tier', tier, 'kind', kind, 'window', window, 'lane', lane, 'entry', id,
+  local letter = redis.call('XADD', dead, '*', 'schema', '1', 'stage', ARGV[10], 'reason', ARGV[at],
+    'detail', ARGV[at + 1], 'query', query, 'tier', tier, 'kind', kind, 'window', window, 'lane', lane, 'entry', id,
     'samples', ARGV[at + 3], 'at_ms', ARGV[11], 'payload', key)
+  redis.call('HSET', KEYS[11], letter, ARGV[at + 3] .. ' ' .. lane)
 end
 
 redis.call('XACK', inbound, group, id)

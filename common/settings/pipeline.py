@@ -17,11 +17,12 @@ from common.settings.fields import (
     problems_error,
     url_checker,
 )
-from common.settings.secrets import NO_SECRET, from_file
+from common.settings.secrets import NO_SECRET, from_file, readable
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 _secret = BeforeValidator(from_file("pipeline"))
+_file = AfterValidator(readable("pipeline"))
 _redis_url = AfterValidator(
     url_checker(("redis", "rediss", "unix"), "the password belongs in pipeline.redis_password_file")
 )
@@ -75,6 +76,11 @@ class PipelineSettings(Section):
     redis_password: Annotated[SecretStr, _secret] = Field(
         NO_SECRET, description="Password of Redis; empty = none."
     )
+    redis_ca_file: Annotated[str | None, _file] = Field(
+        None,
+        description="PEM file with the authorities, beside the system's, that may vouch for a "
+        "Redis behind `rediss://`.",
+    )
     redis_namespace: str = Field(
         "etl",
         pattern=r"^[a-zA-Z0-9_.-]+$",
@@ -89,6 +95,14 @@ class PipelineSettings(Section):
     http_port: Count = Field(
         0, ge=0, le=65_535, description="Port for them; 0 = a free one, which the log names."
     )
+    metrics_password_file: str | None = Field(
+        None, description="File that holds `metrics_password`."
+    )
+    metrics_password: Annotated[SecretStr, _secret] = Field(
+        NO_SECRET,
+        description="Password of /metrics, with the user `prometheus`; empty = open to everybody. "
+        "/livez, /readyz and /health are always open.",
+    )
     live_seconds: Seconds = Field(
         60, gt=0, description="Age of the loop's last tick at which /livez fails."
     )
@@ -96,7 +110,10 @@ class PipelineSettings(Section):
         30, gt=0, description="How long a worker that went silent keeps its stream entries."
     )
     poison_crashes: Annotated[Count, Unit("crashes")] = Field(
-        3, ge=1, description="Workers that an entry may crash before it becomes a dead letter."
+        3,
+        ge=2,
+        description="Workers that an entry may crash before it becomes a dead letter, the last one "
+        "alone.",
     )
     drain_seconds: Seconds = Field(
         25, gt=0, description="How long a stopping service may take to finish what it holds."
@@ -132,6 +149,10 @@ class PipelineSettings(Section):
                 ("low_water_bytes",),
                 f"is {self.low_water_bytes}: it must be below high_water_bytes "
                 f"({self.high_water_bytes})",
+            )
+        if self.redis_ca_file is not None and not self.redis_url.startswith("rediss://"):
+            yield Problem(
+                ("redis_ca_file",), "would never be used: redis_url does not begin with rediss://"
             )
         if self.interval_seconds * 1000 != round(self.interval_seconds * 1000):
             yield Problem(("interval_seconds",), "must be a whole number of milliseconds")

@@ -39,7 +39,8 @@ Lists and mappings are JSON: `ETL__TRANSFORM__VALID_METRICS='["up"]'`; a list is
 whole. An empty variable is the same as none, `null` takes a key away.
 
 **Secrets** can be given themselves or, better, as a file (`token_file`, `password_file`, …),
-but not both; one trailing line break of the file is cut off. A secret from the environment, in
+but not both; one trailing line break of the file is cut off. A file with a secret or a private
+key that every user of the machine can read or change is refused. A secret from the environment, in
 either form, replaces the file's. A service reads only the secrets that it needs: the extractor
 those of `extract`, the loader those of `load`, all of them those of `pipeline`. They are never
 logged.

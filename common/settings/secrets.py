@@ -7,15 +7,18 @@ than its work does: the validation context's ``"secrets"`` names those sections 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationInfo
 
+from common.secret_files import check_secret_mode, read_secret, read_secret_bytes
 from common.settings.fields import Problem, invalid, problems_error
 
-MAX_SECRET_BYTES = 64 * 1024
+__all__ = ["NO_SECRET", "from_file", "read_secret", "readable"]
+
 NO_SECRET = SecretStr("")
+# What PEM files of every kind of private key begin with, after their kind.
+_KEY = b"PRIVATE KEY-----"
 
 Validator = Callable[[Any, ValidationInfo], Any]
 
@@ -23,7 +26,8 @@ Validator = Callable[[Any, ValidationInfo], Any]
 def from_file(section: str) -> Validator:
     """A validator for the secret ``x`` of a section: it reads ``x_file`` when that is given.
 
-    ``x_file`` must be declared before ``x``, and defaults must be validated.
+    ``x_file`` must be declared before ``x``, and defaults must be validated. A file that every user
+    of the machine may read or change is refused.
     """
 
     def resolve(value: Any, info: ValidationInfo) -> Any:
@@ -40,6 +44,7 @@ def from_file(section: str) -> Validator:
         if not _is_read(section, info):
             return value
         try:
+            check_secret_mode(file)
             return read_secret(file)
         except ValueError as error:
             # The key that the reader has to change is the file's.
@@ -50,35 +55,21 @@ def from_file(section: str) -> Validator:
 
 
 def readable(section: str) -> Validator:
-    """A validator of paths to files that a section's service will open later (CA, certificate)."""
+    """A validator of paths to files that a section's service opens later: CA, certificate, key.
+
+    One that holds a private key is refused if every user of the machine may read or change it.
+    """
 
     def check(path: Any, info: ValidationInfo) -> Any:
         if path is not None and _is_read(section, info):
             try:
-                _read(path)
+                if _KEY in read_secret_bytes(path):
+                    check_secret_mode(path)
             except ValueError as error:
                 raise invalid(str(error)) from None
         return path
 
     return check
-
-
-def read_secret(path: str) -> str:
-    """The content of a secret file without its trailing newline.
-
-    Raises :class:`ValueError`, naming the path but never the content, when it cannot be read, is
-    empty or holds something that no password or token can be.
-    """
-    try:
-        text = _read(path).decode()
-    except UnicodeDecodeError:
-        raise ValueError(f"names {path}, which is not UTF-8 text") from None
-    text = text.removesuffix("\n").removesuffix("\r")
-    if not text:
-        raise ValueError(f"names {path}, which is empty")
-    if any(ord(char) < 32 or ord(char) == 127 for char in text):
-        raise ValueError(f"names {path}, which holds line breaks or control characters")
-    return text
 
 
 def _check_text(text: str) -> None:
@@ -89,15 +80,3 @@ def _check_text(text: str) -> None:
 def _is_read(section: str, info: ValidationInfo) -> bool:
     wanted = (info.context or {}).get("secrets")
     return wanted is None or section in wanted
-
-
-def _read(path: str) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_SECRET_BYTES + 1)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"names {path}, which cannot be read: {why}") from None
-    if len(content) > MAX_SECRET_BYTES:
-        raise ValueError(f"names {path}, which is larger than {MAX_SECRET_BYTES} bytes")
-    return content

@@ -41,7 +41,7 @@ def table(letters: Iterable[Letter]) -> Table:
             when(letter.at_ms),
             printable(letter.stage),
             printable(letter.reason),
-            printable(f"{letter.query}@{letter.tier}"),
+            printable(letter.lane),
             thousands(letter.samples),
             detail,
         )

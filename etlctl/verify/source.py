@@ -153,15 +153,25 @@ class Source:
             ) from None
         if status == "success":
             with known_shape(self._where, SourceUnavailable):
-                if body.get("warnings"):
-                    raise SourceUnavailable(f"{where} answered incompletely: {body['warnings'][0]}")
+                if why := _why_incomplete(body):
+                    raise SourceUnavailable(f"{where} answered incompletely: {why:.400}")
                 return body["data"]
-        words = f"{form.get('query', path)}: {body.get('error', 'no reason given')}"
+        words = f"{form.get('query', path)}: {body.get('error', 'no reason given')!s:.400}"
         if _too_large(str(body.get("errorType")), words):
             raise QueryTooLarge(f"{where} finds the range too large: {words}")
         if answer.status_code >= 500 or answer.status_code == 429:
             raise SourceUnavailable(f"{where} cannot answer ({answer.status_code}): {words}")
         raise QueryRejected(f"{where} rejects the query: {words}")
+
+
+def _why_incomplete(body: dict[str, Any]) -> str | None:
+    """What an answer says is missing from it. Remarks on the query are not about the answer."""
+    warnings = body.get("warnings") or []
+    for warning in map(str, warnings if isinstance(warnings, list) else [warnings]):
+        if not warning.startswith(("PromQL warning", "PromQL info")):
+            return warning
+    # VictoriaMetrics' way to say that some of its storage did not answer.
+    return "isPartial" if body.get("isPartial") else None
 
 
 def _too_large(error_type: str, words: str) -> bool:

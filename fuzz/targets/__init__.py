@@ -15,10 +15,11 @@ from fuzz.targets.prometheus import PrometheusBodies, PrometheusValues
 from fuzz.targets.relabelling import Relabelling, Templates
 from fuzz.targets.selectors import Expressions, Selectors
 from fuzz.targets.transform import Transform
+from fuzz.targets.verify_source import VerifySource
 
 TARGETS: tuple[type[Target], ...] = (
     *(Entries, RawPayloads, Transform, PointsPayloads, Loading),
-    *(PrometheusBodies, PrometheusValues, PrometheusAnswers),
+    *(PrometheusBodies, PrometheusValues, PrometheusAnswers, VerifySource),
     *(SinkAnswers, SinkQueries, RetryAfter),
     *(Config, Relabelling, Templates, Selectors, Expressions, Durations, Sizes, Times),
     StoredLetters,

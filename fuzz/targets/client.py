@@ -19,8 +19,8 @@ from fuzz.targets.prometheus import body_of
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.source_errors import retry_after
 
-_STATUSES = (200, 200, 200, 200, 400, 401, 403, 404, 422, 429, 500, 502, 503, 504, 301, 204, 0)
-_BODIES = (
+STATUSES = (200, 200, 200, 200, 400, 401, 403, 404, 422, 429, 500, 502, 503, 504, 301, 204, 0)
+SOME_BODIES = (
     b'{"status":"error","errorType":"bad_data","error":"parse error"}',
     b'{"status":"error","errorType":"execution","error":"too many samples"}',
     b'{"status":"error","errorType":"timeout","error":"query timed out"}',
@@ -126,7 +126,7 @@ class PrometheusAnswers(Target):
 
     def make(self, m: Mutator) -> tuple[int, dict[str, str], list[bytes], bool, int]:
         """Status, headers, pieces of the body, whether it breaks off, which call."""
-        body = m.pick(_BODIES) if m.chance(0.8) else body_of(m)
+        body = m.pick(SOME_BODIES) if m.chance(0.8) else body_of(m)
         if m.chance(0.7):
             body = m.bytes(body, _TOKENS)
         if m.chance(0.01):
@@ -141,7 +141,7 @@ class PrometheusAnswers(Target):
         if m.chance(0.05):
             headers["Content-Encoding"] = "gzip"
         pieces = [body[:at], body[at:]]
-        return m.pick(_STATUSES), headers, pieces, m.chance(0.1), m.below(len(_CALLS))
+        return m.pick(STATUSES), headers, pieces, m.chance(0.1), m.below(len(_CALLS))
 
     def check(self, case: Any) -> bool:
         """The message is one line, and the wait can be kept."""

@@ -44,7 +44,7 @@ _TAILS = (
     b']},"status":"error","errorType":"timeout"}',
     b'],"resultType":"vector"}}',
 )
-_TOKENS = (
+TOKENS = (
     *(b'{"metric":', b',"values":[[', b'"]]}', b'"],[', b'"]]},{"metric":', b'"values":', b"[["),
     *(b'"', b"[", b"]", b"{", b"}", b",", b":", b"\\", b"\n", b" ", b"null", b"true", b"1", b'"1"'),
     *(b'"warnings":["x"],', b'"isPartial":true,', b'"status":"error",', b'"histograms":[],'),
@@ -105,7 +105,7 @@ class PrometheusBodies(Target):
         """A body, the sizes of its chunks, the decoder's sizes."""
         body = body_of(m)
         if m.chance(0.6):
-            body = m.bytes(body, _TOKENS)
+            body = m.bytes(body, TOKENS)
         sizes = [m.below(60) for _ in range(m.below(8))] if m.chance(0.7) else []
         return body, sizes, m.pick((1, 64, 300, 1 << 18)), m.pick((1, 150, 1 << 20))
 
@@ -116,11 +116,11 @@ class PrometheusBodies(Target):
         # A space that JSON does not mind keeps every series from the fast way. The text cannot
         # occur inside a string: its quotes would have to be escaped.
         slow = _outcome([body.replace(_BEGIN, _SPACED)], 1 << 18, 1 << 20)
-        document = _parsed(body)
+        document = parsed(body)
         if isinstance(fast, str) or isinstance(slow, str):
             if isinstance(slow, str) and not isinstance(fast, str):
                 # The fast way leaves label sets to the transformer, whose dead letters they become.
-                readable = all(map(_is_label_set, {labels for labels, _, _ in fast[0]}))
+                readable = all(map(is_label_set, {labels for labels, _, _ in fast[0]}))
                 require(not readable or document is None, "the plain way refuses good JSON", slow)
                 require(_same_digits(body, fast[0]), "broken JSON is read as other numbers")
                 return True
@@ -172,7 +172,8 @@ def _samples(block: SeriesBlock) -> Iterator[Sample]:
         at += count
 
 
-def _is_label_set(text: bytes) -> bool:
+def is_label_set(text: bytes) -> bool:
+    """Whether the transformer could read it."""
     try:
         msgspec.json.decode(text, type=dict[str, str])
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -184,7 +185,7 @@ class _Doubled(ValueError):
     """A key is given twice: which one counts is nobody's to say."""
 
 
-def _parsed(body: bytes) -> Any:
+def parsed(body: bytes) -> Any:
     """The document with its numbers as text; None for what is no JSON."""
 
     def constant(name: str) -> NoReturn:
@@ -270,7 +271,7 @@ class PrometheusValues(Target):
             document = m.document(document)
         body = json.dumps(document).encode()
         if m.chance(0.3):
-            body = m.bytes(body, _TOKENS)
+            body = m.bytes(body, TOKENS)
         return body, [m.below(40) for _ in range(m.below(5))]
 
     def check(self, case: Any) -> bool:

@@ -11,8 +11,7 @@ from redis.exceptions import RedisError
 from common.aof import AofHealer
 from common.exit_codes import ExitCode
 from common.keys import Keys
-from common.ledger import Ledger
-from common.redis_client import connect
+from common.redis_client import connect_as_set
 from common.series import SeriesEncoder
 from common.service import Service, run
 from common.settings import Settings
@@ -40,7 +39,7 @@ def main(service: Service) -> ExitCode:
     settings = service.settings
     pipeline, extract = settings.pipeline, settings.extract
     telemetry = service.telemetry
-    redis = connect(pipeline.redis_url, pipeline.redis_password.get_secret_value() or None)
+    redis = connect_as_set(pipeline)
     keys = Keys(pipeline.redis_namespace)
     windows = WindowSet(
         redis,
@@ -60,7 +59,6 @@ def main(service: Service) -> ExitCode:
     planner = Planner(
         plans,
         windows,
-        Ledger(redis, keys),
         source,
         telemetry,
         close_after_seconds=max(

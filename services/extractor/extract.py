@@ -29,6 +29,7 @@ from common.settings import ExtractSettings, Query
 from common.telemetry import Telemetry
 from common.windows import Staged, Window, WindowSet
 from services.extractor.blocks import SeriesBlock
+from services.extractor.prometheus import NO_SAMPLES_MS
 from services.extractor.staging import CollisionAcrossEntries
 from services.extractor.windows import Plan
 
@@ -207,7 +208,11 @@ class Extractor:
         """
         if samples and window.window_class == "live":
             return None
-        until_ms = plan.gone_until_ms(window, origin_ms, self._source.lowest_timestamp_ms())
+        lowest_ms = self._source.lowest_timestamp_ms()
+        if samples and lowest_ms is not None and lowest_ms >= NO_SAMPLES_MS:
+            # It gave us some a moment ago: it was started anew, and has not read its own log yet.
+            raise SourceUnavailable(f"says that it holds nothing, but gave {samples} samples")
+        until_ms = plan.gone_until_ms(window, origin_ms, lowest_ms)
         if until_ms is None:
             return None
         reason = "older than what Prometheus keeps"

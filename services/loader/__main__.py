@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.errors import ConfigError, SinkError
 from common.exit_codes import ExitCode
 from common.keys import POINTS, Keys
-from common.redis_client import connect
+from common.redis_client import connect_as_set
 from common.service import Service, run
 from common.windows import WindowSet
 from common.wiring import lease_check, open_stream, run_stage
@@ -38,7 +38,7 @@ def main(service: Service) -> ExitCode:
 def watermark_keeper(service: Service, sink: InfluxSink) -> WatermarkKeeper:
     """The thread that keeps the loaded watermarks in the sink."""
     pipeline, load = service.settings.pipeline, service.settings.load
-    redis = connect(pipeline.redis_url, pipeline.redis_password.get_secret_value() or None)
+    redis = connect_as_set(pipeline)
     return WatermarkKeeper(
         WindowSet(redis, Keys(pipeline.redis_namespace)),
         WatermarkReader(load.influxdb),

@@ -21,8 +21,10 @@ from influxdb_client.service.write_service import WriteService
 from common.errors import SinkError
 from common.settings.load import InfluxSettings
 from services.loader.answers import Kind, Outcome, classify
+from services.loader.deadline import at_most, bounded
 
 # A server that is there accepts a connection at once; only its answer may take the full time-out.
+# Together they bound a post as a whole, and a lease outlives their sum.
 CONNECT_SECONDS = 5.0
 
 # They speak of connections and, at debug, of headers and bodies; what matters of it is in Outcome.
@@ -76,12 +78,12 @@ class InfluxSink:
             raise SinkError(f"no client for load.influxdb can be built: {error}") from None
         for name in _LOGGERS:  # building a client sets them to WARNING
             logging.getLogger(name).setLevel(logging.ERROR)
+        bounded(self._client.api_client.rest_client.pool_manager)
         self._service = WriteService(self._client.api_client)
         self._org = settings.org
-        self._timeout_ms = (
-            1000 * min(CONNECT_SECONDS, settings.timeout_seconds),
-            1000 * settings.timeout_seconds,
-        )
+        connect_seconds = min(CONNECT_SECONDS, settings.timeout_seconds)
+        self._timeout_ms = 1000 * connect_seconds, 1000 * settings.timeout_seconds
+        self._at_most_seconds = connect_seconds + settings.timeout_seconds
         self._wall_clock = wall_clock
 
     def write(self, bucket: str, body: bytes) -> Outcome:
@@ -104,6 +106,14 @@ class InfluxSink:
         self._client.close()
 
     def _post(self, bucket: str, body: bytes, **headers: Any) -> Outcome:
+        with at_most(self._at_most_seconds) as exchange:
+            outcome = self._exchange(bucket, body, **headers)
+        if exchange.expired:
+            words = f"no whole answer within {self._at_most_seconds:g} s"
+            return Outcome(Kind.FAILED, words, "timeout")
+        return outcome
+
+    def _exchange(self, bucket: str, body: bytes, **headers: Any) -> Outcome:
         try:
             response = self._service.post_write(
                 org=self._org,

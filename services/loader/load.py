@@ -28,7 +28,12 @@ from services.loader.poster import Parcel, Poster, described
 from services.loader.share import REJECTED_SHARE, RejectedShare
 
 BEYOND_RETENTION = "beyond_retention"
+SINK_CLOCK = "sink_clock"
 CORRUPT = "corrupt"
+
+# No InfluxDB can be told to forget sooner than after an hour; the rest is for clocks that differ.
+# What it refuses as too old though it is younger is refused in error: its clock may be ahead.
+YOUNG_SECONDS = 3000.0
 
 # A search that takes longer goes on with the next delivery; far below what a stage lets pass.
 BUDGET_SECONDS = 240.0
@@ -60,6 +65,7 @@ class LoadHandler:
         self._telemetry = telemetry
         self._clock = clock
         self._wall_clock = wall_clock
+        self._tiers = {str(name): tier for name, tier in settings.tiers.items()}
         self._group_samples = settings.group_samples
         self._findings = Findings(clock=clock)
         self._share = RejectedShare(
@@ -113,9 +119,8 @@ class LoadHandler:
         """The posts to make; entries that need none get their verdict here."""
         suspects = self._poster.suspects
         groups = Groups(max_samples=self._group_samples, max_bytes=self._settings.group_bytes)
-        tiers = {str(name): tier for name, tier in self._settings.tiers.items()}
         for place, entry in enumerate(batch.entries):
-            tier = tiers.get(entry.tier)
+            tier = self._tiers.get(entry.tier)
             if tier is None:
                 reason = f"no bucket is configured for tier {entry.tier!r}"
                 batch.verdicts[place] = Retry(self._settings.backoff_max_seconds, reason)
@@ -236,8 +241,14 @@ class LoadHandler:
 
     def _conclude(self, batch: Batch, place: int, lines: Lines) -> None:
         """Settle an entry whose every line has its fate; remember what is known of another."""
+        entry = batch.entries[place]
+        if self._young_are_refused(entry, lines):
+            reason = "the sink refuses points as too old that are not: its clock must be wrong"
+            batch.verdicts[place] = self._poster.gate.hold(SINK_CLOCK, reason, by_request=False)
+            self._findings.forget(entry.id)
+            return
         if Fate.OPEN in lines.fate:
-            self._findings.put(batch.entries[place].id, lines)
+            self._findings.put(entry.id, lines)
             return
         expired = lines.fate.count(Fate.EXPIRED)
         self._settle(
@@ -248,6 +259,15 @@ class LoadHandler:
                 drops={BEYOND_RETENTION: expired} if expired else {},
                 dead=letters(lines),
             ),
+        )
+
+    def _young_are_refused(self, entry: Entry, lines: Lines) -> bool:
+        """Whether lines count as beyond retention that no retention can be meant for."""
+        kept_seconds = self._tiers[entry.tier].retention_seconds or YOUNG_SECONDS
+        young_from_ms = int((self._wall_clock() - min(kept_seconds, YOUNG_SECONDS)) * 1000)
+        return any(
+            fate == Fate.EXPIRED and (wire.timestamp_ms(line) or 0) > young_from_ms
+            for fate, line in zip(lines.fate, lines.text, strict=True)
         )
 
     def _report_begin(self, group: Group, outcome: Outcome | None) -> None:

@@ -1,1 +1,1 @@
-"""A monitored test application that gives Prometheus something real to scrape."""
+"""A monitored test application and a simulated ETL process: something to watch, and to break."""

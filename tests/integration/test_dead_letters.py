@@ -65,6 +65,7 @@ def test_letters_say_where_they_come_from(redis_client: Redis, letters: DeadLett
         "field type conflict",
     )
     assert (letter.query, letter.tier, letter.samples) == ("q", "hot", 1)
+    assert (letter.kind, letter.lane) == (LANE.kind, LANE.name)
     assert letter.window_id
     assert letter.at_ms > 1_600_000_000_000
     assert letters.get(letter.id) == letter
@@ -159,6 +160,40 @@ def test_a_letter_whose_payload_is_gone_says_so(redis_client: Redis, letters: De
     for attempt in (letters.payload, letters.replay):
         with pytest.raises(EtlError, match="is gone"):
             attempt(letter)
+    assert letters.purge(letter)
+
+
+@pytest.mark.parametrize(
+    ("payload", "samples"),
+    [
+        (gzip.compress(b"m value=1 1\nm value=1 2\n"), 3),
+        (b"m value=1 1\n", 2),
+        (b"m value=1 1\n\n# no point\n", 3),
+        (b"m value=1 1\nm value=1 2\n", 1),
+        (b"kind=expr\nquery=q", 1),
+        (gzip.compress(b"m value=1 1\n" * 50)[:-9], 50),
+    ],
+)
+def test_a_letter_without_a_line_for_each_sample_is_not_replayed(
+    redis_client: Redis, letters: DeadLetters, payload: bytes, samples: int
+) -> None:
+    windows, points = WindowSet(redis_client, KEYS), stream(redis_client, POINTS)
+    windows.plan(LANE, 0, 1000)
+    window = windows.lease(LANE, "live", 10**9, 10**9)
+    assert window is not None
+    windows.commit(LANE, window, [windows.stage(b"raw", samples, 60)])
+    raw = stream(redis_client, RAW)
+    (entry,) = raw.read(1, 0.01)
+    raw.settle(entry, Settle(outputs=[Output(payload, samples)]), "transformer")
+    (entry,) = points.read(1, 0.01)
+    dead = DeadLetter("corrupt", "it holds other lines", payload, samples)
+    assert points.settle(entry, Settle(dead=[dead]), "loader") is SettleResult.OK
+    (letter,) = letters
+
+    with pytest.raises(EtlError, match=letter.id):
+        letters.replay(letter)
+
+    assert account(redis_client).dead_lettered == samples
     assert letters.purge(letter)
 
 

@@ -195,7 +195,10 @@ def test_show_lines(world: World) -> None:
     code, out, _ = world.run("show", letter.id)
     assert code == 0
     assert out.count(LINE) == 3
-    for word in (letter.id, "loader", "rejected", "why", letter.entry_id, letter.window_id):
+    for word in (
+        *(letter.id, "loader", "rejected", "why", letter.entry_id, letter.window_id),
+        *("select", "q@hot"),
+    ):
         assert word in out
     document = world.json("show", letter.id)
     assert document["payload"] == LINE * 3
@@ -533,9 +536,13 @@ def test_export_writes_every_letter_whole(world: World, tmp_path: Path) -> None:
     assert (code, out) == (0, f"4 dead letters (11 samples) written to {file}.\n")
     documents = exported(file)
     for document, letter in zip(documents, world.letters, strict=True):
-        for name in ("id", "stage", "reason", "detail", "query", "tier", "samples", "at_ms"):
+        for name in (
+            *("id", "stage", "reason", "detail", "query", "tier", "kind", "lane", "window_id"),
+            *("entry_id", "samples", "at_ms"),
+        ):
             assert document[name] == getattr(letter, name)
-        assert (document["window_id"], document["entry_id"]) == (letter.window_id, letter.entry_id)
+    assert [document["kind"] for document in documents] == ["select"] * 4
+    assert [document["lane"] for document in documents] == ["q@hot"] * 3 + ["other@hot"]
     assert documents[0]["payload"] == "m,t=é\u2028 value=1 1\n"
     assert documents[1]["payload"] == LINE * 2
     assert base64.b64decode(documents[2]["payload_base64"]) == NOT_TEXT

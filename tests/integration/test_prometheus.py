@@ -316,6 +316,7 @@ def test_tls_with_client_certificates(make_prometheus: MakePrometheus, tmp_path:
         issued = authority.issue_cert(name)
         files[name] = (tmp_path / f"{name}.pem", tmp_path / f"{name}.key")
         issued.cert_chain_pems[0].write_to_path(str(files[name][0]))
+        files[name][1].touch(0o600)
         issued.private_key_pem.write_to_path(str(files[name][1]))
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import http.client
 import json
@@ -113,10 +114,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 pipe.close()
 
 
-def get(port: int, path: str) -> tuple[int, str]:
+def get(port: int, path: str, login: str = "") -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
+    credentials = base64.b64encode(login.encode()).decode()
+    headers = {"Authorization": f"Basic {credentials}"} if login else {}
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         return response.status, response.read().decode()
     finally:
@@ -137,6 +140,35 @@ def test_a_signal_lets_it_finish(start: Start, number: signal.Signals) -> None:
     assert (stopped["exit_code"], stopped["exit_name"]) == (0, "OK")
     assert process.code() == ExitCode.OK
     assert process.stderr() == ""
+
+
+def test_metrics_are_behind_a_password_where_one_is_set(start: Start, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    secret.write_text("open-sesame\n")
+    process = start("loop", ETL__PIPELINE__METRICS_PASSWORD_FILE=str(secret))
+    port = process.working()
+    for login in ("", "prometheus:wrong", "prometheus:", "admin:open-sesame"):
+        assert get(port, "/metrics", login) == (401, "user name and password required\n")
+    assert "etl_health_status 1.0" in get(port, "/metrics", "prometheus:open-sesame")[1]
+    for path in ("/livez", "/readyz", "/health"):
+        assert get(port, path)[0] == 200
+    process.child.terminate()
+    assert process.code() == ExitCode.OK
+    assert "open-sesame" not in "".join(process.seen)
+
+
+def test_a_password_file_that_everybody_can_read_is_refused(start: Start, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("open-sesame\n")
+    secret.chmod(0o644)
+    process = start("loop", ETL__PIPELINE__METRICS_PASSWORD_FILE=str(secret))
+    assert process.code() == ExitCode.CONFIG
+    assert process.stderr() == (
+        "environment variable ETL__PIPELINE__METRICS_PASSWORD_FILE: "
+        f"pipeline.metrics_password_file: names {secret}, which every user can read (mode 0644): "
+        "make it 0600\n"
+    )
 
 
 def test_every_line_of_the_log_is_json_of_one_shape(start: Start) -> None:

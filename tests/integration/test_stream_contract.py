@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 from redis import Redis
 
-from common.keys import POINTS, RAW, Keys
+from common.keys import GROUP, POINTS, RAW, Keys
 from common.ledger import Audit, Ledger
 from common.memory import MemoryBroker, MemoryStream
 from common.stream import RedisStream, SettleResult, Stream
@@ -40,6 +40,7 @@ class World(Protocol):
     def delete_entry(self, id_: str) -> None: ...
     def delete_payload(self, id_: str) -> None: ...
     def forget_booking(self, id_: str) -> None: ...
+    def acknowledge(self, id_: str) -> None: ...
     def expire_leases(self) -> None: ...
     def audit(self) -> Audit: ...
     def unsettled(self) -> int: ...
@@ -76,6 +77,9 @@ class MemoryWorld:
 
     def forget_booking(self, id_: str) -> None:
         del self.broker.state(RAW).in_flight[id_]
+
+    def acknowledge(self, id_: str) -> None:
+        del self.broker.state(RAW).pending[id_]
 
     def expire_leases(self) -> None:
         self.clock.advance(LEASE_SECONDS + 1)
@@ -129,6 +133,9 @@ class RedisWorld:
 
     def forget_booking(self, id_: str) -> None:
         assert self.redis.hdel(self.keys.in_flight(RAW), id_) == 1
+
+    def acknowledge(self, id_: str) -> None:
+        assert self.redis.xack(self.keys.stream(RAW), GROUP, id_) == 1
 
     def expire_leases(self) -> None:
         """Leases run by the server's clock: make every pending entry look idle for long."""
@@ -344,6 +351,34 @@ def test_an_entry_deleted_while_pending_is_reported_and_stays_missing(world: Wor
     assert audit.streams[RAW].lost_samples == {"q@hot": 5}
 
 
+def test_an_entry_deleted_in_hand_can_still_be_settled(world: World) -> None:
+    world.commit([(b"a", 5)])
+    stream = world.stream("one")
+    (entry,) = stream.read(1, 0.01)
+    world.delete_entry(entry.id)
+
+    assert stream.settle(entry, Settle(loaded=5), "loader") is SettleResult.OK
+
+    audit = world.audit()
+    assert (audit.imbalance_samples, audit.lost_samples) == (0, 0)
+
+
+def test_an_entry_acknowledged_by_hand_shows_as_lost(world: World) -> None:
+    world.commit([(b"a", 5), (b"b", 2), (b"c", 1)])
+    stream = world.stream("one")
+    first, second = stream.read(2, 0.01)
+    world.acknowledge(first.id)
+
+    audit = world.audit()
+
+    assert audit.streams[RAW].lost_samples == {"q@hot": 5}
+    assert (audit.imbalance_samples, audit.total.in_flight) == (5, 3)
+    world.expire_leases()
+    assert stream.settle(second, Settle(loaded=2), "loader") is SettleResult.OK
+    assert stream.claim(10).entries == []
+    assert [entry.payload for entry in stream.read(10, 0.01)] == [b"c"]
+
+
 def test_a_lost_payload_shows_and_is_marked(world: World) -> None:
     world.commit([(b"a", 5)])
     stream = world.stream("one")
@@ -411,3 +446,77 @@ def test_many_entries_that_must_wait_do_not_hide_those_behind_them(world: World)
         heir.settle(entry, Settle(loaded=1), "loader")
     world.expire_leases()
     assert [entry.crashes for entry in heir.claim(10).entries] == [1]
+
+
+# -- on real Redis only ---------------------------------------------------------------------------
+
+
+def test_at_maxmemory_what_a_dead_worker_held_is_taken_over_and_settled(
+    redis_client: Redis,
+) -> None:
+    world = RedisWorld(redis_client)
+    world.commit([(b"a", 1)])
+    dead, heir = world.stream("dead"), world.stream("heir")
+    dead.read(1, 0.01)
+    world.expire_leases()
+    redis_client.config_set("maxmemory", 1)
+    try:
+        (entry,) = heir.claim(10).entries
+        assert heir.settle(entry, Settle(loaded=1), "loader") is SettleResult.OK
+    finally:
+        redis_client.config_set("maxmemory", 0)
+
+    assert entry.crashes == 1
+    assert world.audit().accounts["q@hot"].loaded == 1
+
+
+@pytest.mark.parametrize("samples", ["nan", "inf", "1e999", "-5", "0x10", "9" * 400, ""])
+def test_a_foreign_entry_does_not_blind_the_audit(redis_client: Redis, samples: str) -> None:
+    world = RedisWorld(redis_client)
+    world.commit([(b"a", 5)])
+    redis_client.xadd(world.keys.stream(RAW), {"samples": samples})
+
+    audit = world.audit()
+
+    assert (audit.imbalance_samples, audit.total.in_flight) == (0, 5)
+    assert (audit.streams[RAW].unbooked_entries, audit.streams[RAW].unbooked_samples) == (1, 0)
+
+
+def test_an_entry_copied_by_hand_leaves_the_other_its_payload(redis_client: Redis) -> None:
+    world = RedisWorld(redis_client)
+    world.commit([(b"a", 5)])
+    stream = world.stream("one")
+    (entry,) = stream.read(1, 0.01)
+    redis_client.xadd(world.keys.stream(RAW), dict(entry.fields.items()))
+    (copied,) = stream.read(1, 0.01)
+
+    assert stream.settle(copied, Settle(drops={"nan": 5}), "loader") is SettleResult.OK
+
+    audit = world.audit()
+    assert (audit.lost_samples, audit.imbalance_samples) == (0, 5), "five came from nowhere"
+    assert stream.settle(entry, Settle(loaded=5), "loader") is SettleResult.OK
+    assert redis_client.keys(world.keys.payload("*")) == []
+
+
+def test_a_group_that_was_moved_on_by_hand_shows_as_loss(redis_client: Redis) -> None:
+    world = RedisWorld(redis_client)
+    world.commit([(b"a", 1)] * 600)
+    stream = world.stream("one")
+    held = stream.read(550, 0.01)
+    redis_client.xgroup_setid(world.keys.stream(RAW), GROUP, "$")
+
+    audit = world.audit()
+
+    assert audit.streams[RAW].lost_samples == {"q@hot": 50}
+    assert audit.total.in_flight == len(held)
+
+
+@pytest.mark.parametrize("damaged", ["abc", "", "1.5", "9" * 5000])
+def test_a_damaged_field_of_the_ledger_shows_as_imbalance(
+    redis_client: Redis, damaged: str
+) -> None:
+    world = RedisWorld(redis_client)
+    world.commit([(b"a", 5)])
+    redis_client.hset(world.keys.ledger, mapping={"q@hot|extracted": damaged, "foreign": damaged})
+
+    assert world.audit().imbalance_samples == 5

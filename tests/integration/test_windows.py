@@ -1,18 +1,26 @@
-"""The window set on real Redis: no gap, no overlap, whoever crashes, splits or wakes up late."""
+"""One contract for the window set, held to by real Redis and by the one in memory.
+
+No gap, no overlap, whoever crashes, splits or wakes up late.
+"""
 
 from __future__ import annotations
 
 import itertools
 import random
 import threading
+from typing import Protocol
 
 import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from common.keys import RAW, Keys
-from common.ledger import Ledger
+from common.ledger import Audit, Ledger
+from common.memory import MemoryBroker
+from common.memory_windows import MemoryLanes, MemoryWindowSet
 from common.windows import Lane, Window, WindowSet
+
+Windows = WindowSet | MemoryWindowSet
 
 LANE = Lane("q", "hot", "expr", "f1")
 CHANGED = Lane("q", "hot", "expr", "f2")
@@ -27,17 +35,100 @@ class FakeClock:
         return self.ms
 
 
+class World(Protocol):
+    def windows(self, max_open: int = 100) -> Windows: ...
+    def audit(self) -> Audit: ...
+    def entries(self) -> int: ...
+    def payload(self, key: str) -> bytes | None: ...
+    def vanishes(self, key: str) -> bool: ...
+    def lose_payload(self, key: str) -> None: ...
+    def lose_in_flight(self) -> None: ...
+    def lose_everything(self) -> None: ...
+
+
+class MemoryWorld:
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.lose_everything()
+
+    def windows(self, max_open: int = 100) -> MemoryWindowSet:
+        return MemoryWindowSet(self.broker, self.lanes, lease_seconds=60, max_open=max_open)
+
+    def audit(self) -> Audit:
+        return self.broker.audit()
+
+    def entries(self) -> int:
+        return len(self.broker.state(RAW).entries)
+
+    def payload(self, key: str) -> bytes | None:
+        return self.broker.payloads.get(key)
+
+    def vanishes(self, key: str) -> bool:
+        return key in self.broker.staged
+
+    def lose_payload(self, key: str) -> None:
+        del self.broker.payloads[key]
+
+    def lose_in_flight(self) -> None:
+        self.broker.state(RAW).in_flight.clear()
+
+    def lose_everything(self) -> None:
+        self.broker, self.lanes = MemoryBroker(self.clock), MemoryLanes()
+
+
+class RedisWorld:
+    keys = Keys("win")
+
+    def __init__(self, redis: Redis, clock: FakeClock) -> None:
+        self.redis, self.clock = redis, clock
+
+    def windows(self, max_open: int = 100) -> WindowSet:
+        return WindowSet(
+            self.redis, self.keys, lease_seconds=60, max_open=max_open, now_ms=self.clock
+        )
+
+    def audit(self) -> Audit:
+        return Ledger(self.redis, self.keys, now_ms=self.clock).audit()
+
+    def entries(self) -> int:
+        return int(self.redis.xlen(self.keys.stream(RAW)))
+
+    def payload(self, key: str) -> bytes | None:
+        found = self.redis.get(key)
+        assert found is None or isinstance(found, bytes)
+        return found
+
+    def vanishes(self, key: str) -> bool:
+        return self.redis.pttl(key) > 0
+
+    def lose_payload(self, key: str) -> None:
+        assert self.redis.delete(key) == 1
+
+    def lose_in_flight(self) -> None:
+        assert self.redis.delete(self.keys.in_flight(RAW)) == 1
+
+    def lose_everything(self) -> None:
+        self.redis.flushall()
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(params=["memory", "redis"])
+def world(request: pytest.FixtureRequest, clock: FakeClock) -> World:
+    if request.param == "memory":
+        return MemoryWorld(clock)
+    return RedisWorld(request.getfixturevalue("redis_client"), clock)
+
+
 @pytest.fixture
-def windows(redis_client: Redis, clock: FakeClock) -> WindowSet:
-    return WindowSet(redis_client, Keys("win"), lease_seconds=60, max_open=100, now_ms=clock)
+def windows(world: World) -> Windows:
+    return world.windows()
 
 
-def live(windows: WindowSet, lane: Lane = LANE, longest_ms: int = 10 * STEP) -> Window | None:
+def live(windows: Windows, lane: Lane = LANE, longest_ms: int = 10 * STEP) -> Window | None:
     return windows.lease(lane, "live", 10**12, longest_ms)
 
 
@@ -50,11 +141,11 @@ def bounds(window: Window) -> tuple[int, int]:
     return window.start_ms, window.end_ms
 
 
-def commit(windows: WindowSet, window: Window, samples: int = 1, lane: Lane = LANE) -> str:
+def commit(windows: Windows, window: Window, samples: int = 1, lane: Lane = LANE) -> str:
     return windows.commit(lane, window, [windows.stage(b"p", samples, 60)] if samples else [])
 
 
-def test_newest_first_and_no_more_than_the_longest(windows: WindowSet) -> None:
+def test_newest_first_and_no_more_than_the_longest(windows: Windows) -> None:
     windows.plan(LANE, 0, 25 * STEP)
 
     cut = [bounds(must(live(windows))) for _ in range(3)]
@@ -63,7 +154,7 @@ def test_newest_first_and_no_more_than_the_longest(windows: WindowSet) -> None:
     assert live(windows) is None
 
 
-def test_live_and_catch_up_divide_the_backlog_at_the_horizon(windows: WindowSet) -> None:
+def test_live_and_catch_up_divide_the_backlog_at_the_horizon(windows: Windows) -> None:
     windows.plan(LANE, 0, 100 * STEP)
 
     fresh = must(windows.lease(LANE, "live", 5 * STEP, 10 * STEP))
@@ -74,7 +165,7 @@ def test_live_and_catch_up_divide_the_backlog_at_the_horizon(windows: WindowSet)
     assert windows.lease(LANE, "live", 5 * STEP, 10 * STEP) is None
 
 
-def test_planning_again_changes_nothing_and_heads_never_go_back(windows: WindowSet) -> None:
+def test_planning_again_changes_nothing_and_heads_never_go_back(windows: Windows) -> None:
     windows.plan(LANE, 0, 10 * STEP)
     windows.plan(LANE, 5 * STEP, 10 * STEP)
     windows.plan(LANE, 0, 5 * STEP)
@@ -84,7 +175,7 @@ def test_planning_again_changes_nothing_and_heads_never_go_back(windows: WindowS
     assert (status.origin_ms, status.head_ms, status.backlog) == (0, 10 * STEP, [(0, 10 * STEP)])
 
 
-def test_a_backlog_of_any_length_is_one_range(windows: WindowSet) -> None:
+def test_a_backlog_of_any_length_is_one_range(windows: Windows) -> None:
     for head in range(1, 500):
         windows.plan(LANE, 0, head * STEP)
 
@@ -92,7 +183,7 @@ def test_a_backlog_of_any_length_is_one_range(windows: WindowSet) -> None:
 
 
 def test_an_expired_lease_is_leased_again_and_the_first_owner_cannot_commit(
-    windows: WindowSet, clock: FakeClock
+    windows: Windows, clock: FakeClock
 ) -> None:
     windows.plan(LANE, 0, 5 * STEP)
     first = must(live(windows))
@@ -110,7 +201,7 @@ def test_an_expired_lease_is_leased_again_and_the_first_owner_cannot_commit(
     assert commit(windows, second) == "refused"
 
 
-def test_a_renewed_lease_does_not_expire(windows: WindowSet, clock: FakeClock) -> None:
+def test_a_renewed_lease_does_not_expire(windows: Windows, clock: FakeClock) -> None:
     windows.plan(LANE, 0, 5 * STEP)
     window = must(live(windows))
     for _ in range(5):
@@ -122,7 +213,7 @@ def test_a_renewed_lease_does_not_expire(windows: WindowSet, clock: FakeClock) -
 
 
 def test_a_commit_books_and_delivers_and_the_watermarks_follow(
-    windows: WindowSet, redis_client: Redis
+    windows: Windows, world: World
 ) -> None:
     windows.plan(LANE, 0, 20 * STEP)
     newer, older = must(live(windows)), must(live(windows))
@@ -134,14 +225,14 @@ def test_a_commit_books_and_delivers_and_the_watermarks_follow(
     commit(windows, older, samples=3)
     status = windows.status()["q@hot"]
     assert (status.watermark_ms, status.loaded_watermark_ms) == (20 * STEP, 0)
-    assert redis_client.xlen(Keys("win").stream(RAW)) == 2
-    audit = Ledger(redis_client, Keys("win")).audit()
+    assert world.entries() == 2
+    audit = world.audit()
     assert audit.accounts["q@hot"].extracted == audit.accounts["q@hot"].in_flight == 10
     assert audit.imbalance_samples == 0
     assert audit.staged_bytes == 0
 
 
-def test_an_empty_window_commits_without_entries(windows: WindowSet) -> None:
+def test_an_empty_window_commits_without_entries(windows: Windows) -> None:
     windows.plan(LANE, 0, 5 * STEP)
 
     assert commit(windows, must(live(windows)), samples=0) == "committed"
@@ -149,37 +240,36 @@ def test_an_empty_window_commits_without_entries(windows: WindowSet) -> None:
     assert windows.status()["q@hot"].loaded_watermark_ms == 5 * STEP
 
 
-def test_a_commit_without_its_payload_changes_nothing(
-    windows: WindowSet, redis_client: Redis
-) -> None:
+def test_a_commit_without_its_payload_changes_nothing(windows: Windows, world: World) -> None:
     windows.plan(LANE, 0, 5 * STEP)
     window = must(live(windows))
     staged = [windows.stage(b"a", 1, 60), windows.stage(b"b", 1, 60)]
-    redis_client.delete(staged[1].key)
+    world.lose_payload(staged[1].key)
 
     assert windows.commit(LANE, window, staged) == "unstaged"
 
-    assert redis_client.exists(Keys("win").stream(RAW)) == 0
+    assert world.entries() == 0
     assert commit(windows, window) == "committed"
 
 
 def test_staged_payloads_vanish_by_themselves_and_committed_ones_stay(
-    windows: WindowSet, redis_client: Redis
+    windows: Windows, world: World
 ) -> None:
     windows.plan(LANE, 0, 5 * STEP)
     window = must(live(windows))
     kept, left = windows.stage(b"kept", 1, 60), windows.stage(b"left", 1, 60)
-    assert redis_client.pttl(left.key) > 0
+    assert world.vanishes(left.key)
 
     windows.commit(LANE, window, [kept])
 
-    assert redis_client.pttl(kept.key) == -1
-    windows.discard([left])
-    assert redis_client.exists(left.key) == 0
+    assert not world.vanishes(kept.key)
+    assert world.payload(kept.key) == b"kept"
+    assert windows.discard([left]) == 1
+    assert world.payload(left.key) is None
 
 
 def test_discarding_what_was_committed_after_all_changes_nothing(
-    windows: WindowSet, redis_client: Redis
+    windows: Windows, world: World
 ) -> None:
     windows.plan(LANE, 0, 5 * STEP)
     window = must(live(windows))
@@ -188,11 +278,11 @@ def test_discarding_what_was_committed_after_all_changes_nothing(
 
     assert windows.discard(staged) == 0
 
-    assert redis_client.get(staged[0].key) == b"kept"
-    assert Ledger(redis_client, Keys("win")).audit().imbalance_samples == 0
+    assert world.payload(staged[0].key) == b"kept"
+    assert world.audit().imbalance_samples == 0
 
 
-def test_a_split_puts_two_windows_in_its_place(windows: WindowSet) -> None:
+def test_a_split_puts_two_windows_in_its_place(windows: Windows) -> None:
     windows.plan(LANE, 0, 10 * STEP)
     window = must(live(windows))
 
@@ -204,7 +294,7 @@ def test_a_split_puts_two_windows_in_its_place(windows: WindowSet) -> None:
 
 
 @pytest.mark.parametrize("middle", [0, 10 * STEP, 11 * STEP])
-def test_a_split_outside_the_window_is_refused(windows: WindowSet, middle: int) -> None:
+def test_a_split_outside_the_window_is_refused(windows: Windows, middle: int) -> None:
     windows.plan(LANE, 0, 10 * STEP)
     window = must(live(windows))
 
@@ -213,7 +303,7 @@ def test_a_split_outside_the_window_is_refused(windows: WindowSet, middle: int) 
     assert commit(windows, window) == "committed"
 
 
-def test_a_window_tried_again_waits(windows: WindowSet, clock: FakeClock) -> None:
+def test_a_window_tried_again_waits(windows: Windows, clock: FakeClock) -> None:
     windows.plan(LANE, 0, 5 * STEP)
     windows.retry(LANE, must(live(windows)), after_seconds=10)
     assert live(windows) is None
@@ -223,7 +313,7 @@ def test_a_window_tried_again_waits(windows: WindowSet, clock: FakeClock) -> Non
 
 
 def test_a_failing_lane_waits_longer_each_time_and_others_go_on(
-    windows: WindowSet, clock: FakeClock
+    windows: Windows, clock: FakeClock
 ) -> None:
     other = Lane("other", "hot", "expr", "f1")
     windows.plan(LANE, 0, 5 * STEP)
@@ -242,7 +332,7 @@ def test_a_failing_lane_waits_longer_each_time_and_others_go_on(
     assert must(live(windows, other)).end_ms == 5 * STEP
 
 
-def test_a_changed_query_is_cut_anew_and_the_old_one_cannot_commit(windows: WindowSet) -> None:
+def test_a_changed_query_is_cut_anew_and_the_old_one_cannot_commit(windows: Windows) -> None:
     windows.plan(LANE, 0, 10 * STEP)
     old = must(live(windows, longest_ms=5 * STEP))
     assert not windows.plan(CHANGED, 0, 12 * STEP)
@@ -255,7 +345,7 @@ def test_a_changed_query_is_cut_anew_and_the_old_one_cannot_commit(windows: Wind
     assert bounds(new) == (0, 12 * STEP)
 
 
-def test_a_gap_is_declared_and_the_rest_stays(windows: WindowSet) -> None:
+def test_a_gap_is_declared_and_the_rest_stays(windows: Windows) -> None:
     windows.plan(LANE, 0, 10 * STEP)
     window = must(live(windows))
 
@@ -270,7 +360,7 @@ def test_a_gap_is_declared_and_the_rest_stays(windows: WindowSet) -> None:
 
 
 def test_a_removed_query_is_closed_only_when_nobody_plans_it(
-    windows: WindowSet, clock: FakeClock
+    windows: Windows, clock: FakeClock
 ) -> None:
     windows.plan(LANE, 0, 10 * STEP)
     live(windows, longest_ms=4 * STEP)
@@ -286,7 +376,7 @@ def test_a_removed_query_is_closed_only_when_nobody_plans_it(
     ]
 
 
-def test_gaps_that_touch_are_one_and_others_are_not(windows: WindowSet) -> None:
+def test_gaps_that_touch_are_one_and_others_are_not(windows: Windows) -> None:
     windows.plan(LANE, 0, 40 * STEP)
     cut = [must(live(windows)) for _ in range(4)]
     for window in (cut[0], cut[1], cut[3]):
@@ -297,8 +387,8 @@ def test_gaps_that_touch_are_one_and_others_are_not(windows: WindowSet) -> None:
     assert gaps == [(20 * STEP, 40 * STEP), (0, 10 * STEP)]
 
 
-def test_open_windows_are_bounded(redis_client: Redis, clock: FakeClock) -> None:
-    windows = WindowSet(redis_client, Keys("win"), max_open=3, now_ms=clock)
+def test_open_windows_are_bounded(world: World) -> None:
+    windows = world.windows(max_open=3)
     windows.plan(LANE, 0, 100 * STEP)
 
     leased = [live(windows, longest_ms=STEP) for _ in range(5)]
@@ -306,7 +396,7 @@ def test_open_windows_are_bounded(redis_client: Redis, clock: FakeClock) -> None
     assert [window is None for window in leased] == [False, False, False, True, True]
 
 
-def test_pressure_has_hysteresis(windows: WindowSet, redis_client: Redis) -> None:
+def test_pressure_has_hysteresis(windows: Windows, world: World) -> None:
     windows.plan(LANE, 0, 10 * STEP)
     window = must(live(windows))
     assert windows.pressure(3000, 1000) == (False, 0)
@@ -317,13 +407,14 @@ def test_pressure_has_hysteresis(windows: WindowSet, redis_client: Redis) -> Non
     windows.commit(LANE, window, staged)
 
     assert windows.pressure(10**6, 1000)[0], "it stays paused until below the low-water mark"
-    redis_client.delete(Keys("win").in_flight(RAW))
+    world.lose_in_flight()
     assert windows.pressure(3000, 1000) == (False, 0)
 
 
 def test_at_maxmemory_nothing_is_staged_or_committed_by_halves(
-    windows: WindowSet, redis_client: Redis
+    redis_client: Redis, clock: FakeClock
 ) -> None:
+    windows = RedisWorld(redis_client, clock).windows()
     windows.plan(LANE, 0, 10 * STEP)
     window = must(live(windows))
     staged = [windows.stage(b"x" * 1000, 1, 60)]
@@ -402,7 +493,7 @@ def test_many_workers_cover_every_step_exactly_once(
 
 
 def test_a_reopened_range_is_extracted_again_and_what_is_open_is_not_doubled(
-    windows: WindowSet,
+    windows: Windows,
 ) -> None:
     windows.plan(LANE, 0, 30 * STEP)
     newest = must(live(windows))
@@ -421,7 +512,7 @@ def test_a_reopened_range_is_extracted_again_and_what_is_open_is_not_doubled(
     [((2, 8), [(2, 8)]), ((-5, 3), [(0, 3)]), ((7, 99), [(7, 10)]), ((20, 30), []), ((5, 5), [])],
 )
 def test_reopening_stays_within_the_lane(
-    windows: WindowSet, span: tuple[int, int], expected: list[tuple[int, int]]
+    windows: Windows, span: tuple[int, int], expected: list[tuple[int, int]]
 ) -> None:
     windows.plan(LANE, 0, 10 * STEP)
     commit(windows, must(live(windows)))
@@ -432,7 +523,7 @@ def test_reopening_stays_within_the_lane(
     assert backlog == [(first * STEP, last * STEP) for first, last in expected]
 
 
-def test_a_lane_is_extended_back_to_what_the_sink_knows(windows: WindowSet) -> None:
+def test_a_lane_is_extended_back_to_what_the_sink_knows(windows: Windows) -> None:
     windows.plan(LANE, 50 * STEP, 60 * STEP)
     commit(windows, must(live(windows)))
 
@@ -443,13 +534,13 @@ def test_a_lane_is_extended_back_to_what_the_sink_knows(windows: WindowSet) -> N
     assert status.watermark_ms == 20 * STEP
 
 
-def test_another_configurations_lane_is_not_reopened(windows: WindowSet) -> None:
+def test_another_configurations_lane_is_not_reopened(windows: Windows) -> None:
     windows.plan(LANE, 0, 10 * STEP)
 
     assert windows.reopen(CHANGED, 0, 5 * STEP) is None
 
 
-def test_rechecks_fall_due_and_are_forgotten(windows: WindowSet, clock: FakeClock) -> None:
+def test_rechecks_fall_due_and_are_forgotten(windows: Windows, clock: FakeClock) -> None:
     windows.plan(LANE, 0, 20 * STEP)
     for samples in (7, 3):
         window = must(live(windows))
@@ -467,7 +558,7 @@ def test_rechecks_fall_due_and_are_forgotten(windows: WindowSet, clock: FakeCloc
     assert windows.due_rechecks(LANE, 10) == []
 
 
-def test_the_first_word_of_the_sink_counts(windows: WindowSet) -> None:
+def test_the_first_word_of_the_sink_counts(windows: Windows) -> None:
     windows.set_sink_watermark("a@hot", 5000)
     windows.set_sink_watermark("a@hot", 9000)
     windows.set_sink_watermark("b@hot", None)
@@ -475,12 +566,12 @@ def test_the_first_word_of_the_sink_counts(windows: WindowSet) -> None:
     assert windows.sink_watermarks() == {"a@hot": 5000, "b@hot": None}
 
 
-def test_a_worker_from_before_redis_lost_everything_holds_nothing(
-    windows: WindowSet, redis_client: Redis
-) -> None:
+def test_a_worker_from_before_redis_lost_everything_holds_nothing(world: World) -> None:
+    windows = world.windows()
     windows.plan(LANE, 0, 10 * STEP)
     before = must(live(windows))
-    redis_client.flushall()
+    world.lose_everything()
+    windows = world.windows()
     windows.plan(LANE, 0, 10 * STEP)
     after = must(live(windows, longest_ms=2 * STEP))
 

@@ -20,6 +20,15 @@ PLAIN: dict[str, Any] = {
 }
 
 
+def secret_file(folder: Path, content: bytes, mode: int = 0o600) -> Path:
+    """A file with a secret in it, private to its owner unless ``mode`` says otherwise."""
+    path = folder / "secret"
+    path.touch(0o600)
+    path.write_bytes(content)
+    path.chmod(mode)
+    return path
+
+
 def load(
     folder: Path, text: str, environ: Mapping[str, str] | None = None, **more: Any
 ) -> Settings:

@@ -43,7 +43,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.startswith("ETL"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "prometheus-password").write_text("pa55word\n", encoding="utf-8")
+    password = tmp_path / "prometheus-password"
+    password.touch(0o600)
+    password.write_text("pa55word\n", encoding="utf-8")
     file = tmp_path / "etl.yaml"
     file.write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
     return file

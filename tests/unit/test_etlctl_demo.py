@@ -19,7 +19,7 @@ from etlctl.verify.run import Outcome, QueryResult
 
 def audit(account: Account, raw_samples: int = 0) -> Audit:
     streams = {"raw": Depth(samples=raw_samples), "points": Depth()}
-    return Audit(10_000, {"q@hot": account}, streams, 0, 0, False)
+    return Audit(10_000, {"q@hot": account}, streams, 0, 0, {}, False)
 
 
 def lane(**changes: Any) -> LaneStatus:

@@ -228,6 +228,35 @@ def test_old_points_that_hide_behind_young_ones_are_found_by_the_sink() -> None:
     assert verdict == Settle(loaded=60, drops={"beyond_retention": 40})
 
 
+def test_a_sink_whose_clock_is_wrong_is_held_until_it_is_right() -> None:
+    bench = Bench()
+    bench.engine.buckets[BUCKET].retention_seconds = DAY_SECONDS
+    right = bench.engine.clock
+    bench.engine.clock = lambda: right() + 7 * DAY_SECONDS
+    aged = [*lines(4, at_ms=old(3)), *lines(60)]
+
+    first, second = bench.handle(entry("1", aged), entry("2", lines(10, "k")))
+
+    assert isinstance(first, Hold)
+    assert isinstance(second, Hold)
+    assert "its clock" in first.reason
+    assert bench.metric("etl_sink_held") == 1
+    bench.engine.clock = right
+    bench.clock.pass_(60.0)
+    assert bench.handle(entry("1", aged), entry("2", lines(10, "k"))) == [
+        Settle(loaded=60, drops={"beyond_retention": 4}),
+        Settle(loaded=10),
+    ]
+    assert bench.metric("etl_sink_held") == 0
+
+
+def test_a_retention_below_an_hour_is_what_the_configuration_says() -> None:
+    bench = Bench(tiers={"hot": tier(retention_seconds=60)})
+    bench.engine.buckets[BUCKET].retention_seconds = 60
+    text = [*lines(40), *lines(3, at_ms=old(0.01))]
+    assert bench.handle(entry("1", text)) == [Settle(loaded=40, drops={"beyond_retention": 3})]
+
+
 def test_beyond_retention_is_no_rejection() -> None:
     bench = Bench(rejected_share_min_samples=1, max_rejected_share=0.01)
     bench.engine.buckets[BUCKET].retention_seconds = DAY_SECONDS

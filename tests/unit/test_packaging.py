@@ -25,7 +25,16 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("extractor", "transformer", "loader", "simulator", "exporter")
 IMAGES = (*SERVICES, "etlctl")
 LOCKS = (*IMAGES, "dev")
-FIRST_PARTY = ("chaos", "common", "etlctl", "fuzz", "localstack", "monitoring", "services")
+FIRST_PARTY = (
+    "benchmarks",
+    "chaos",
+    "common",
+    "etlctl",
+    "fuzz",
+    "localstack",
+    "monitoring",
+    "services",
+)
 
 # The demo needs the local stack, which no image has; it says so.
 DEMO_MODULES = "etlctl.demo*"

@@ -182,8 +182,9 @@ def test_credentials(serve: Serve, auth: dict[str, str], header: str) -> None:
 def test_renewed_secret_files_are_used(serve: Serve, tmp_path: Path) -> None:
     server = serve(reply(NOW))
     token, password = tmp_path / "token", tmp_path / "password"
-    token.write_text("one\n")
-    password.write_text("one\n")
+    for file in (token, password):
+        file.touch(0o600)
+        file.write_text("one\n")
     by_token = client_of(server.url, auth={"bearer_token_file": str(token)})
     by_password = client_of(server.url, auth={"username": "me", "password_file": str(password)})
     for client, file, first, second in (
@@ -237,6 +238,7 @@ class Certificates:
         issued = self.authority.issue_cert(name)
         cert, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        key.touch(0o600)
         key.write_bytes(issued.private_key_pem.bytes())
         return str(cert), str(key)
 
@@ -259,6 +261,7 @@ def test_own_authority_and_client_certificate(
     server = serve(reply(NOW), context)
     cert_file, key_file = certificates.files("client")
     both = tmp_path / "both.pem"
+    both.touch(0o600)
     both.write_text(Path(cert_file).read_text() + Path(key_file).read_text())
     ours = {"cert_file": cert_file, "key_file": key_file}
 

@@ -22,7 +22,15 @@ from common.settings import (
 )
 from common.settings.default_queries import default_queries
 from common.settings.reference import render
-from tests.unit.settings_files import EXTRACT, LOAD, MINIMAL, PLAIN, load, problems
+from tests.unit.settings_files import (
+    EXTRACT,
+    LOAD,
+    MINIMAL,
+    PLAIN,
+    load,
+    problems,
+    secret_file,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -265,12 +273,6 @@ def test_the_process_environment_is_read_only_when_none_is_given(
 # --- secrets ---------------------------------------------------------------------------------
 
 
-def secret_file(folder: Path, content: bytes) -> Path:
-    path = folder / "secret"
-    path.write_bytes(content)
-    return path
-
-
 @pytest.mark.parametrize(
     ("content", "secret"),
     [
@@ -294,6 +296,7 @@ def test_every_secret_can_be_a_file(tmp_path: Path) -> None:
     environ = {
         "ETL__LOAD__INFLUXDB__TOKEN_FILE": str(path),
         "ETL__PIPELINE__REDIS_PASSWORD_FILE": str(path),
+        "ETL__PIPELINE__METRICS_PASSWORD_FILE": str(path),
         "ETL__EXTRACT__AUTH__USERNAME": "u",
         "ETL__EXTRACT__AUTH__PASSWORD_FILE": str(path),
     }
@@ -301,9 +304,10 @@ def test_every_secret_can_be_a_file(tmp_path: Path) -> None:
     secrets = (
         settings.load.influxdb.token,
         settings.pipeline.redis_password,
+        settings.pipeline.metrics_password,
         settings.extract.auth.password,
     )
-    assert [secret.get_secret_value() for secret in secrets] == ["x1y2"] * 3
+    assert [secret.get_secret_value() for secret in secrets] == ["x1y2"] * 4
     environ = {"ETL__EXTRACT__AUTH__BEARER_TOKEN_FILE": str(path)}
     assert load(tmp_path, MINIMAL, environ).extract.auth.bearer_token == SecretStr("x1y2")
 
@@ -349,12 +353,13 @@ def test_what_is_in_force_hides_every_secret(tmp_path: Path) -> None:
     environ = {
         "ETL__LOAD__INFLUXDB__TOKEN": "hidden-token",
         "ETL__PIPELINE__REDIS_PASSWORD": "hidden-password",
+        "ETL__PIPELINE__METRICS_PASSWORD": "hidden-too",
         "ETL__EXTRACT__AUTH__BEARER_TOKEN": "hidden-bearer",
     }
     settings = load(tmp_path, MINIMAL, environ)
     shown = json.dumps(effective(settings))
     assert "hidden" not in shown
-    assert shown.count('"********"') == 3
+    assert shown.count('"********"') == 4
     assert effective(settings)["extract"]["auth"]["password"] == ""
     assert effective(settings, mask=False)["load"]["influxdb"]["token"] == "hidden-token"
     assert "hidden" not in repr(settings) + str(settings)
@@ -403,7 +408,8 @@ def test_every_key_is_used_or_said_not_to_be(tmp_path: Path) -> None:
         if isinstance(node, ast.Attribute)
     }
     # Secrets' files are read, and these properties used instead of their keys, by the settings.
-    used |= {"password_file", "bearer_token_file", "token_file", "redis_password_file"}
+    used |= {"password_file", "bearer_token_file", "token_file"}
+    used |= {"redis_password_file", "metrics_password_file"}
     used |= {"expr", "select", "step", "timeout", "retention", "resolution"}
     lines = [line for line in render().splitlines() if line.startswith("| `") and "." in line]
     keys = {line.split("`")[1].split(".")[-1] for line in lines}

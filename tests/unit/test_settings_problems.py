@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.errors import ConfigError
 from common.settings import Settings, load_settings
 from common.settings.yaml_tree import MAX_NODES
-from tests.unit.settings_files import EXTRACT, LOAD, MINIMAL, load, problems
+from tests.unit.settings_files import EXTRACT, LOAD, MINIMAL, load, problems, secret_file
 
 # (what etl.yaml adds, what is said). MINIMAL has two lines, so what is added begins in the third.
 ADDED = [
@@ -216,10 +216,6 @@ WHOLE = [
     (
         LOAD + "extract: {prometheus_url: 'http://p', auth: {username: a, bearer_token: b}}",
         ["etl.yaml:2: extract.auth: has both a user and a bearer token: keep one of them"],
-    ),
-    (
-        LOAD + "extract: {prometheus_url: 'http://p', auth: {key_file: /dev/null}}",
-        ["etl.yaml:2: extract.auth.key_file: is given without cert_file"],
     ),
     (
         LOAD + "extract: {prometheus_url: 'http://p', auth: {ca_file: /none/ca.pem}}",
@@ -578,8 +574,7 @@ def test_a_variable_that_is_nested_without_end_is_refused(tmp_path: Path, value:
 def test_an_unusable_secret_file_is_named_but_not_quoted(
     tmp_path: Path, content: bytes, wanted: str
 ) -> None:
-    secret = tmp_path / "secret"
-    secret.write_bytes(content)
+    secret = secret_file(tmp_path, content)
     text = (
         EXTRACT
         + f"load: {{influxdb: {{url: 'http://i', org: o, bucket: b, token_file: {secret}}}}}"
@@ -589,9 +584,60 @@ def test_an_unusable_secret_file_is_named_but_not_quoted(
     ]
 
 
+@pytest.mark.parametrize(("mode", "verb"), [(0o644, "read"), (0o602, "change")])
+def test_a_secret_file_that_everybody_can_reach_is_refused(
+    tmp_path: Path, mode: int, verb: str
+) -> None:
+    secret = secret_file(tmp_path, b"-----BEGIN PRIVATE KEY-----", mode)
+    text = (
+        f"extract: {{prometheus_url: 'http://p', auth: {{bearer_token_file: {secret}, "
+        f"cert_file: {secret}, key_file: {secret}}}}}\n"
+        f"load: {{influxdb: {{url: 'http://i', org: o, bucket: b, token_file: {secret}}}}}\n"
+        f"pipeline: {{redis_password_file: {secret}, metrics_password_file: {secret}}}\n"
+    )
+    why = f"names secret, which every user can {verb} (mode {mode:04o}): make it 0600"
+    assert problems(tmp_path, text) == [
+        f"etl.yaml:1: extract.auth.bearer_token_file: {why}",
+        f"etl.yaml:1: extract.auth.cert_file: {why}",
+        f"etl.yaml:1: extract.auth.key_file: {why}",
+        f"etl.yaml:2: load.influxdb.token_file: {why}",
+        f"etl.yaml:3: pipeline.redis_password_file: {why}",
+        f"etl.yaml:3: pipeline.metrics_password_file: {why}",
+    ]
+    secret.chmod(0o640)  # its group may: that is how containers are handed secrets
+    assert problems(tmp_path, text) == []
+    secret.chmod(mode)
+    assert problems(tmp_path, text, secrets=()) == []  # who reads none need not mind
+
+
+def test_an_authority_for_a_redis_without_tls_is_refused(tmp_path: Path) -> None:
+
+    def found(url: str, ca_file: str) -> list[str]:
+        given = f"pipeline: {{redis_url: '{url}', redis_ca_file: {ca_file}}}\n"
+        return problems(tmp_path, MINIMAL + given)
+
+    for url in ("redis://redis:6379/0", "unix:///run/redis"):
+        assert found(url, "/dev/null") == [
+            "etl.yaml:3: pipeline.redis_ca_file: would never be used: redis_url does not begin "
+            "with rediss://"
+        ]
+    assert found("rediss://redis:6379/0", "/dev/null") == []
+    assert found("rediss://redis:6379/0", "/none/ca.pem") == [
+        "etl.yaml:3: pipeline.redis_ca_file: names /none/ca.pem, which cannot be read: "
+        "No such file or directory"
+    ]
+
+
+def test_a_key_without_a_certificate_is_refused(tmp_path: Path) -> None:
+    key = secret_file(tmp_path, b"-----BEGIN PRIVATE KEY-----")
+    text = LOAD + f"extract: {{prometheus_url: 'http://p', auth: {{key_file: {key}}}}}"
+    assert problems(tmp_path, text) == [
+        "etl.yaml:2: extract.auth.key_file: is given without cert_file"
+    ]
+
+
 def test_a_secret_given_twice_is_refused_within_one_source(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("a")
+    secret = secret_file(tmp_path, b"a")
     environ = {
         "ETL__LOAD__INFLUXDB__TOKEN": "hunter2",
         "ETL__LOAD__INFLUXDB__TOKEN_FILE": str(secret),

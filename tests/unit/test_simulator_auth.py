@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from services.simulator.http_server import BasicAuth
+from common.basic_auth import BasicAuth
 
 
 def basic(text: str) -> str:

@@ -67,7 +67,9 @@ class Bench:
             self.broker, RAW, consumer, outbound=POINTS, dead_letters_max_entries=dead_max
         )
 
-    def make_stage(self, stream: MemoryStream) -> Stage:
+    def make_stage(
+        self, stream: MemoryStream, mirror: Callable[[Entry, DeadLetter], None] | None = None
+    ) -> Stage:
         def set_ready(name: str, ok: bool, detail: str) -> None:
             self.ready[name] = (ok, detail)
 
@@ -77,6 +79,7 @@ class Bench:
             self.handler,
             self.telemetry,
             LIMITS,
+            mirror=mirror,
             rng=random.Random(1),
         )
 
@@ -296,6 +299,22 @@ def test_redis_lost_around_a_settlement_settles_exactly_once(when: str) -> None:
     assert bench.broker.ledger["q@hot|loaded"] == 3
     assert bench.balanced()
     assert bench.ready["redis"] == (True, "")
+
+
+@pytest.mark.parametrize("when", ["fail_before", "fail_after"])
+def test_a_dead_letter_is_copied_though_the_answer_was_lost(when: str) -> None:
+    letter = DeadLetter("rejected", "why", b"x", 3)
+    copied: list[tuple[str, DeadLetter]] = []
+    bench = Bench(lambda _: Settle(dead=[letter]))
+    stream = FlakyStream(bench.broker, RAW, "w1")
+    setattr(stream, when, 1)
+    bench.stage = bench.make_stage(stream, lambda entry, dead: copied.append((entry.id, dead)))
+    bench.commit((b"a", 3))
+
+    bench.stage.step()
+
+    (kept,) = bench.broker.dead
+    assert copied == [(kept["entry"], letter)]
 
 
 class AwayStream(MemoryStream):

@@ -163,6 +163,12 @@ def test_what_cannot_be_halved_any_more_is_told(stub: Stub, source: Source) -> N
         (200, b'{"status":"success","warnings":["half"],"data":{}}', SourceUnavailable),
         (
             200,
+            json.dumps({**matrix(), "warnings": ["PromQL warning: x", "half"]}).encode(),
+            SourceUnavailable,
+        ),
+        (200, json.dumps({**matrix(), "isPartial": True}).encode(), SourceUnavailable),
+        (
+            200,
             b'{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}',
             QueryRejected,
         ),
@@ -190,6 +196,15 @@ def test_odd_answers_of_prometheus_are_named(
     with pytest.raises(error) as caught:
         source.read_expr("e", 1_000, 0, 5_000)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("remarks", [["PromQL warning: x"], "PromQL info: y"])
+def test_a_remark_on_the_query_leaves_the_answer_whole(
+    stub: Stub, source: Source, remarks: object
+) -> None:
+    stub.says({**matrix({"metric": {}, "values": [[1, "5"]]}), "warnings": remarks})
+    (series,) = source.read_expr("e", 1_000, 0, 5_000)
+    assert series.values.tolist() == [5.0]
 
 
 @pytest.mark.parametrize("result", [None, [], [1], [1, None], [1, "NaN"], [1, "+Inf"], {}])

@@ -1,0 +1,153 @@
+"""``python -m benchmarks``: what the pipeline costs, and how that compares."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, NoReturn, get_args
+
+from rich.console import Console
+
+from benchmarks import live, main_case, report, scale, shape, steps
+from benchmarks.machine import describe, load_average
+from benchmarks.servers import toolbox
+from common.errors import EtlError
+from common.exit_codes import ExitCode
+from localstack import PROJECT_ROOT
+from localstack.binaries import Toolbox
+
+Part = Literal["influxd", "naive", "steps", "victoria-metrics", "shape", "scale", "live"]
+PARTS: tuple[Part, ...] = get_args(Part)
+QUICK_PARTS: tuple[Part, ...] = ("influxd", "naive", "steps")
+RUNS, QUICK_RUNS = 5, 1
+# Samples of each of the main case's 1,000 series: half a day, or four hours.
+SAMPLES, QUICK_SAMPLES = 2_880, 960
+LIVE_SECONDS = 300.0
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; exits with 2 when it is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="the main case, the baseline and the steps, once"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=PARTS,
+        metavar="PART",
+        help=f"some of {', '.join(PARTS)}; the file keeps the others",
+    )
+    parser.add_argument(
+        "--sink",
+        choices=("influxd", "victoria-metrics"),
+        help="the main case with this sink alone; the file keeps the other parts",
+    )
+    parser.add_argument("--runs", type=int, metavar="N", help=f"runs of each figure ({RUNS})")
+    parser.add_argument(
+        "--most-points",
+        type=float,
+        default=float("inf"),
+        metavar="N",
+        help="leave out shapes that have more points",
+    )
+    parser.add_argument(
+        "--live-seconds", type=float, default=LIVE_SECONDS, metavar="S", help="length of live mode"
+    )
+    parser.add_argument(
+        "--json", type=Path, default=PROJECT_ROOT / "build" / "bench.json", metavar="FILE"
+    )
+    options = parser.parse_args(arguments)
+    if options.runs is not None and options.runs < 1:
+        parser.error("--runs: 1 at least")
+    if options.sink and options.only:
+        parser.error("--sink says which part already; leave out --only")
+    return options
+
+
+def parts_of(options: argparse.Namespace) -> tuple[Part, ...]:
+    """What is to be measured, in the order in which it is."""
+    default = QUICK_PARTS if options.quick else PARTS
+    wanted = [options.sink] if options.sink else options.only or default
+    return tuple(part for part in PARTS if part in wanted)
+
+
+def measured(
+    part: Part, tools: Toolbox, options: argparse.Namespace, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """One section of the document."""
+    now_ms = int(time.time() * 1000)
+    runs = options.runs or (QUICK_RUNS if options.quick else RUNS)
+    samples = QUICK_SAMPLES if options.quick else SAMPLES
+    if part == "influxd" or part == "victoria-metrics":  # noqa: PLR1714 - types know it so
+        return main_case.measure(tools, now_ms, sink=part, samples=samples, runs=runs, say=say)
+    if part == "naive":
+        return main_case.measure_naive(tools, now_ms, runs=runs, say=say)
+    if part == "steps":
+        say("each step alone")
+        return {"steps": steps.measure(tools, now_ms, repeats=runs)}
+    if part == "shape":
+        cases = [case for case in shape.CASES if case.series * case.samples <= options.most_points]
+        return {"cases": shape.measure(tools, now_ms, runs=runs, say=say, cases=cases)}
+    if part == "scale":
+        return {"cases": scale.measure(tools, now_ms, samples=samples, runs=runs, say=say)}
+    say(f"live mode for {options.live_seconds:g} s")
+    return live.measure(tools, seconds=options.live_seconds)
+
+
+def main(arguments: Sequence[str]) -> ExitCode:
+    """Measure, write, show; 1 when something is grossly slower than it must be."""
+    options = parsed(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    parts = parts_of(options)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    document = report.read(options.json) if options.only or options.sink else {}
+    document["machine"] = describe()
+    document.setdefault("sections", {})
+    document["quick"] = options.quick
+    tools = toolbox()
+    try:
+        for part in parts:
+            began, load = datetime.now(UTC), load_average()
+            section = measured(part, tools, options, say)
+            section |= {"began": began.isoformat(timespec="seconds"), "load_average": load}
+            section["seconds_taken"] = round((datetime.now(UTC) - began).total_seconds(), 1)
+            document["sections"][part] = section
+            report.conclude(document)
+            # A run that is broken off keeps what it has.
+            report.write(document, options.json)
+    except EtlError as error:
+        say(f"benchmarks: {error}")
+        return ExitCode.ERROR
+    console.width = max(console.width, shutil.get_terminal_size((110, 24)).columns)
+    for table in report.tables(document):
+        console.print(table)
+    for sentence in report.summary(document):
+        say(sentence)
+    found = list(report.problems(document))
+    for problem in found:
+        say(f"PROBLEM  {problem}")
+    say(f"the figures are in {options.json}")
+    return ExitCode.ERROR if found else ExitCode.OK
+
+
+def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -1,0 +1,181 @@
+"""``etlctl simulate``: put the simulated ETL process through a scenario, so that alerts fire."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any
+
+import requests
+import typer
+from requests.auth import HTTPBasicAuth
+
+from common.errors import ConfigError
+from common.exit_codes import ExitCode
+from common.secret_files import check_secret_mode, read_secret
+from etlctl.options import AsJson
+from etlctl.output import print_json, remark
+from services.simulator.scenario_request import BadRequest, request_of
+from services.simulator.scenarios import REQUESTS
+
+_TIMEOUT_SECONDS = 10.0
+# Where the password is in a container, and where `etlctl secrets init` puts it.
+_PASSWORD_FILES = (Path("/run/secrets/simulator_password"), Path("secrets/simulator_password"))
+
+ScenarioName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SCENARIO",
+        help=f"One of {', '.join(REQUESTS)}; not given: say what is in force.",
+        show_default=False,
+    ),
+]
+Duration = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="DURATION",
+        help="Recover by itself after so long (90s, 10m, 1h30m); not given: until told otherwise.",
+        show_default=False,
+    ),
+]
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        envvar="SIMULATOR_URL",
+        help="Where the simulator listens.",
+        show_envvar=False,
+    ),
+]
+Username = Annotated[
+    str,
+    typer.Option(
+        "--username",
+        metavar="NAME",
+        envvar="SIMULATOR_USERNAME",
+        help="User name of the simulator's HTTP.",
+        show_envvar=False,
+    ),
+]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file",
+        metavar="FILE",
+        envvar="SIMULATOR_PASSWORD_FILE",
+        help="File with the password; /run/secrets/simulator_password or"
+        " secrets/simulator_password if not given.",
+        show_default=False,
+        show_envvar=False,
+    ),
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file",
+        metavar="FILE",
+        envvar="SIMULATOR_CA_FILE",
+        help="Certificate of the authority that a simulator behind https shows one of.",
+        show_default=False,
+        show_envvar=False,
+    ),
+]
+
+
+def simulate(
+    scenario: ScenarioName = None,
+    duration: Duration = None,
+    url: Url = "http://127.0.0.1:8000",
+    username: Username = "prometheus",
+    password_file: PasswordFile = None,
+    ca_file: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Switch the scenario of the simulated ETL process, or say which one is in force.
+
+    Ends with 3 when the simulator cannot be asked or refuses.
+    """
+    if duration is not None and scenario is None:
+        raise ConfigError("--for needs a scenario")
+    if scenario is not None:
+        try:
+            request_of(scenario, duration)
+        except BadRequest as error:
+            raise ConfigError(str(error)) from None
+    password = _password(password_file)
+    if ca_file is not None and not ca_file.is_file():
+        raise ConfigError(f"--ca-file: {ca_file} is no file")
+    session = requests.Session()
+    # A proxy or a .netrc file of the environment has no business between us and the simulator.
+    session.trust_env = False
+    # Bytes, because of a text requests would send Latin-1.
+    session.auth = HTTPBasicAuth(username.encode(), password.encode())
+    if ca_file is not None:
+        session.verify = str(ca_file)
+    with session:
+        in_force = _ask(session, url, scenario, duration)
+    if as_json:
+        print_json(in_force)
+    else:
+        typer.echo(_sentence(in_force))
+
+
+def _password(file: Path | None) -> str:
+    found = file or next(filter(Path.is_file, _PASSWORD_FILES), None)
+    if found is None:
+        places = " nor ".join(map(str, _PASSWORD_FILES))
+        raise ConfigError(f"--password-file: not given, and there is neither {places}")
+    try:
+        check_secret_mode(found)
+        return read_secret(found)
+    except ValueError as error:
+        raise ConfigError(f"--password-file: {error}") from None
+
+
+def _ask(
+    session: requests.Session, url: str, scenario: str | None, duration: str | None
+) -> dict[str, Any]:
+    """What is in force now; ends the command if the simulator does not tell."""
+    where = f"{url.rstrip('/')}/scenario"
+    try:
+        if scenario is None:
+            answer = session.get(where, timeout=_TIMEOUT_SECONDS, allow_redirects=False)
+        else:
+            wish = {"scenario": scenario} | ({} if duration is None else {"for": duration})
+            answer = session.post(where, json=wish, timeout=_TIMEOUT_SECONDS, allow_redirects=False)
+    except ValueError as error:
+        # What requests says of a URL that is none is, among others, a ValueError.
+        raise ConfigError(f"--url: {url}: {error}") from None
+    except requests.RequestException as error:
+        raise _unavailable(f"the simulator at {url} cannot be asked: {_root(error)}") from None
+    if answer.status_code == HTTPStatus.UNAUTHORIZED:
+        raise _unavailable(f"the simulator at {url} refuses user name and password (401)")
+    try:
+        document = answer.json()
+        if answer.status_code == HTTPStatus.OK:
+            _sentence(document)
+            return dict(document)
+        said = str(document["error"])
+    except (ValueError, KeyError, TypeError):
+        said = "this is not the simulator's HTTP"
+    raise _unavailable(f"the simulator at {url} answers {answer.status_code}: {said}")
+
+
+def _unavailable(what: str) -> typer.Exit:
+    remark(f"etlctl: {what}")
+    return typer.Exit(ExitCode.DEPENDENCY)
+
+
+def _root(error: BaseException) -> str:
+    """The innermost cause in one line: that is where the system's own words are."""
+    while (cause := error.__context__ or error.__cause__) is not None:
+        error = cause
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _sentence(in_force: dict[str, Any]) -> str:
+    until = in_force["until"]
+    end = "until told otherwise" if until is None else f"until {until}"
+    return f"{in_force['scenario']}: since {in_force['since']}, {end}"

@@ -1,0 +1,151 @@
+"""The world that the machine acts on: a Redis, or the twins in memory that stand for it."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from common.keys import POINTS, RAW
+from common.ledger import Audit
+from common.memory import MemoryBroker, MemoryStream
+from common.memory_windows import MemoryLanes, MemoryWindowSet
+from common.stream import Stream
+from common.windows import Staged, WindowSet
+
+MAX_OPEN = 4
+WINDOW_LEASE_SECONDS = 60
+# Real entries age by the server's clock too; far from any sum of the times that pass below.
+ENTRY_LEASE_SECONDS = 100
+PASSING_SECONDS = (20, 130, 1_000)
+STAGES = {RAW: "transformer", POINTS: "loader"}
+
+
+@dataclass
+class Letter:
+    """A dead letter as a world knows it: ``handle`` is the world's own."""
+
+    handle: Any
+    stage: str
+    window_id: str
+    payload: bytes
+
+
+class World(Protocol):
+    """A pipeline's Redis, or what stands for it."""
+
+    @property
+    def windows(self) -> WindowSet | MemoryWindowSet: ...
+    def now_ms(self) -> int: ...
+    def advance(self, seconds: int) -> None: ...
+    def stream(self, inbound: str, consumer: str) -> Stream: ...
+    def audit(self) -> Audit: ...
+    def unsettled(self) -> set[str]: ...
+    def payloads(self, stream: str) -> list[bytes]: ...
+    def letters(self) -> list[Letter]: ...
+    def replay(self, letter: Letter) -> bool: ...
+    def purge(self, letter: Letter) -> bool: ...
+    def expire(self, staged: Staged) -> None: ...
+    def remember(self) -> object: ...
+    def roll_back(self, remembered: Any) -> None: ...
+    def lose_everything(self) -> None: ...
+
+
+class MemoryWorld:
+    """The twins, or broken copies of them."""
+
+    broker: MemoryBroker
+    lanes: MemoryLanes
+
+    def __init__(
+        self,
+        make_broker: Callable[[Callable[[], int]], MemoryBroker] = MemoryBroker,
+        make_stream: Callable[..., Stream] = MemoryStream,
+        make_lanes: Callable[[], MemoryLanes] = MemoryLanes,
+        make_windows: Callable[..., MemoryWindowSet] = MemoryWindowSet,
+    ) -> None:
+        self._ms = 1_700_000_000_000
+        self._make_broker, self._make_stream = make_broker, make_stream
+        self._make_lanes, self._make_windows = make_lanes, make_windows
+        # Ids come from a clock, random words from nowhere: neither is lost with Redis.
+        self._ids, self._words = itertools.count(1), itertools.count(1)
+        self.lose_everything()
+
+    @property
+    def windows(self) -> MemoryWindowSet:
+        return self._make_windows(
+            self.broker,
+            self.lanes,
+            lease_seconds=WINDOW_LEASE_SECONDS,
+            max_open=MAX_OPEN,
+            key_token=lambda: f"word{next(self._words)}",
+        )
+
+    def now_ms(self) -> int:
+        return self._ms
+
+    def advance(self, seconds: int) -> None:
+        self._ms += seconds * 1000
+
+    def stream(self, inbound: str, consumer: str) -> Stream:
+        return _Following(self, inbound, consumer)
+
+    def current(self, inbound: str, consumer: str) -> Stream:
+        """The consumer's view of what is there now."""
+        return self._make_stream(
+            self.broker,
+            inbound,
+            consumer,
+            outbound=POINTS if inbound == RAW else None,
+            lease_seconds=ENTRY_LEASE_SECONDS,
+        )
+
+    def audit(self) -> Audit:
+        return self.broker.audit()
+
+    def unsettled(self) -> set[str]:
+        return set(self.broker.unsettled)
+
+    def payloads(self, stream: str) -> list[bytes]:
+        entries = self.broker.state(stream).entries
+        return [self.broker.payloads[entry.payload_key] for entry in entries.values()]
+
+    def letters(self) -> list[Letter]:
+        return [
+            Letter(letter, letter["stage"], letter["window"], letter["payload"])
+            for letter in self.broker.dead
+        ]
+
+    def replay(self, letter: Letter) -> bool:
+        return self.broker.replay(letter.handle, RAW if letter.stage == STAGES[RAW] else POINTS)
+
+    def purge(self, letter: Letter) -> bool:
+        return self.broker.purge(letter.handle)
+
+    def expire(self, staged: Staged) -> None:
+        self.broker.staged[staged.key].expires_ms = 0
+
+    def remember(self) -> object:
+        kept = {id(kept): kept for kept in (self.broker.now_ms, self._ids)}
+        return copy.deepcopy(self.broker, kept), copy.deepcopy(self.lanes)
+
+    def roll_back(self, remembered: Any) -> None:
+        self.broker, self.lanes = remembered
+
+    def lose_everything(self) -> None:
+        self.broker, self.lanes = self._make_broker(self.now_ms), self._make_lanes()
+        self.broker.ids = self._ids
+        for stream in STAGES:
+            self.broker.state(stream)
+
+
+class _Following:
+    """A worker's stream: after a roll-back or a loss it talks to the Redis that is there then."""
+
+    def __init__(self, world: MemoryWorld, inbound: str, consumer: str) -> None:
+        self._world, self._names = world, (inbound, consumer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.current(*self._names), name)
