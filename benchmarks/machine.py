@@ -49,6 +49,13 @@ def cpu_seconds(pid: int) -> float:
     return float(times.user + times.system)
 
 
+def busy_seconds() -> float:
+    """Processor time that the whole machine has spent on work so far."""
+    times = psutil.cpu_times()
+    # Time of guests is part of user time already; stolen time was somebody else's.
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
 class Meter:
     """Processor time that named processes take between two instants."""
 
@@ -58,15 +65,17 @@ class Meter:
         *,
         clock: Callable[[], float] = time.monotonic,
         cpu: Callable[[int], float] = cpu_seconds,
+        busy: Callable[[], float] = busy_seconds,
     ) -> None:
         self._pids = dict(pids)
         self._clock = clock
         self._cpu = cpu
+        self._busy = busy
         self.begin()
 
     def begin(self) -> None:
         """Count from now on."""
-        self._began = self._clock()
+        self._began, self._busy_before = self._clock(), self._busy()
         self._before = {name: self._cpu(pid) for name, pid in self._pids.items()}
 
     def taken(self) -> tuple[float, dict[str, float]]:
@@ -75,3 +84,9 @@ class Meter:
         return seconds, {
             name: self._cpu(pid) - self._before[name] for name, pid in self._pids.items()
         }
+
+    def others_cores(self) -> float:
+        """Cores that all other processes have had, on average; the meter's own process is one."""
+        seconds, cpu = self.taken()
+        others = self._busy() - self._busy_before - sum(cpu.values())
+        return max(0.0, others / seconds) if seconds > 0 else 0.0

@@ -21,6 +21,8 @@ PLOT = "performance-size.svg"
 _MIB = 1 << 20
 _TITLES = {"influxd": "InfluxDB 1.6 behind nginx", "victoria-metrics": "VictoriaMetrics"}
 _MAIN_ROWS = (
+    ("cores that other work had meanwhile", "others_cores", "{:.2f}", 1),
+    ("load average after each run", "load_average", "{:.1f}", 1),
     ("Prometheus alone, M points/s", "source_alone.points_per_second", "{:.2f}", 1e-6),
     ("its CPU-s per million points", "source_alone.cpu_seconds_per_million_points", "{:.3f}", 1),
     ("sink alone, M points/s", "sink_alone.points_per_second", "{:.2f}", 1e-6),

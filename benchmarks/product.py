@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 from redis import Redis
 
-from benchmarks.machine import Meter
+from benchmarks.machine import Meter, load_average
 from benchmarks.rig import QUERY, STAGES, Rig
 from common.errors import StackError
 from common.keys import POINTS, RAW, STREAMS, Keys, lane_of
@@ -65,7 +65,8 @@ def drain(
 
     ``counts`` is how many processes of each stage run; one, unless it says otherwise. Names of the
     figures: ``points_per_second``, ``cpu.NAME`` (CPU-seconds per million points), ``memory.NAME``
-    (bytes at the most, of one process), ``bytes.STREAM`` (bytes per point). Raises
+    (bytes at the most, of one process), ``bytes.STREAM`` (bytes per point), ``others_cores`` (what
+    everything else on the machine, this process too, had of it meanwhile), ``load_average``. Raises
     :class:`StackError` if anything was lost, dropped or slower than reason.
     """
     bucket = rig.fresh_bucket()
@@ -119,8 +120,10 @@ def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) ->
         poll_seconds=_POLL_SECONDS,
     )
     seconds, cpu = meter.taken()
+    others_cores = meter.others_cores()
     _prove(Ledger(client, KEYS).audit(), points)
     figures = {"points_per_second": points / seconds, "seconds": seconds}
+    figures |= {"others_cores": others_cores, "load_average": load_average()}
     for name, taken in cpu.items():
         kind = _kind(name)
         key = f"cpu.{kind}"

@@ -123,6 +123,8 @@ def _main(section: Document) -> Table:
         cells = [text_of(found[name], format_, scale) for found in windows.values()]
         table.add_row(label, *cells)
 
+    row("cores that other work had meanwhile", "others_cores", "{:.2f}")
+    row("load average after each run", "load_average", "{:.1f}")
     row("Prometheus alone, M points/s", "source_alone.points_per_second", "{:.2f}", 1e-6)
     row("  its CPU-s per million points", "source_alone.cpu_seconds_per_million_points")
     row("sink alone, M points/s", "sink_alone.points_per_second", "{:.2f}", 1e-6)

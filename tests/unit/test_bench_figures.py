@@ -38,10 +38,18 @@ def test_digits_keeps_five() -> None:
 
 
 def test_a_meter_counts_from_its_beginning() -> None:
-    seconds, cpu = iter([10.0, 14.0]), {1: 5.0, 2: 7.0}
-    meter = Meter({"a": 1, "b": 2}, clock=lambda: next(seconds), cpu=lambda pid: cpu[pid])
+    machine = {"clock": 10.0, "busy": 100.0}
+    cpu = {1: 5.0, 2: 7.0}
+    meter = Meter(
+        {"a": 1, "b": 2},
+        clock=lambda: machine["clock"],
+        cpu=lambda pid: cpu[pid],
+        busy=lambda: machine["busy"],
+    )
     cpu.update({1: 6.5, 2: 7.0})
+    machine.update(clock=14.0, busy=103.5)
     assert meter.taken() == (4.0, {"a": 1.5, "b": 0.0})
+    assert meter.others_cores() == 0.5
 
 
 def test_the_machine_is_described() -> None:
