@@ -74,7 +74,7 @@ status: setup ## Containers, books, lanes and streams of the deployment
 
 .PHONY: test
 test: setup ## Run all tests on real servers, and the deployment's where a Docker engine answers
-	@$(pytest) -m "not chaos" $(PYTEST_ARGS)
+	@$(pytest) -m "not chaos and not tls" $(PYTEST_ARGS)
 # By itself, because it puts the machine under load; not when PYTEST_ARGS selects tests.
 	@$(if $(PYTEST_ARGS),,$(MAKE) chaos-short)
 
@@ -87,7 +87,7 @@ test-integration: setup ## Run the tests on real servers: integration and end to
 	@$(pytest) -m "not chaos" tests/integration tests/e2e $(PYTEST_ARGS)
 
 .PHONY: compose-test
-compose-test: setup ## Try the deployment on a real Docker engine: up, scale, kill, repair, prove
+compose-test: setup ## Try the deployment on a real Docker engine, with TLS too: up, scale, kill, repair, prove
 	@$(python) -m pytest tests/compose $(PYTEST_ARGS)
 
 .PHONY: chaos

@@ -14,7 +14,7 @@ from etlctl.secrets.tls import SERVERS
 from tests.compose import hardening
 from tests.compose.project import STAGES, Project
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.tls, pytest.mark.timeout(300)]
 
 OTHERS = ("etl-metrics", *STAGES)
 PUBLISHED = ("PROMETHEUS_PORT", "SIMULATOR_PORT")
