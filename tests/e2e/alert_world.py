@@ -33,7 +33,7 @@ from monitoring.thresholds import Thresholds
 from tests.integration.test_monitoring_rules import write_rules
 
 KEYS = Keys("etl")
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 SCRAPE_SECONDS = 0.5
 PACE = Pace(
     scrape_interval_seconds=SCRAPE_SECONDS,
