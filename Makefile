@@ -76,7 +76,7 @@ status: setup ## Containers, books, lanes and streams of the deployment
 test: setup ## Run all tests on real servers, and the deployment's where a Docker engine answers
 	@$(pytest) -m "not chaos and not tls" $(PYTEST_ARGS)
 # By itself, because it puts the machine under load; not when PYTEST_ARGS selects tests.
-	@$(if $(PYTEST_ARGS),,$(MAKE) chaos-short)
+	@$(if $(PYTEST_ARGS),,$(MAKE) chaos-short PYTEST_ARGS="-m chaos")
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server
