@@ -8,42 +8,43 @@ ARG PYTHON_IMAGE=python:3.13-slim
 # --- builder: pip, never shipped ------------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS builder
 RUN python3 -m venv /opt/pip
+ENV PIP_CACHE_DIR=/var/cache/pip
 COPY deploy/image/install-packages /usr/local/bin/install-packages
 
 # One stage a service, so that building one image installs one set of packages.
 FROM builder AS extractor-packages
 COPY requirements/extractor.lock /tmp/packages.lock
-RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+RUN --mount=type=cache,target=/var/cache/pip,sharing=locked \
     --mount=type=secret,id=pip_conf --mount=type=secret,id=ca_bundle \
     install-packages
 
 FROM builder AS transformer-packages
 COPY requirements/transformer.lock /tmp/packages.lock
-RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+RUN --mount=type=cache,target=/var/cache/pip,sharing=locked \
     --mount=type=secret,id=pip_conf --mount=type=secret,id=ca_bundle \
     install-packages
 
 FROM builder AS loader-packages
 COPY requirements/loader.lock /tmp/packages.lock
-RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+RUN --mount=type=cache,target=/var/cache/pip,sharing=locked \
     --mount=type=secret,id=pip_conf --mount=type=secret,id=ca_bundle \
     install-packages
 
 FROM builder AS simulator-packages
 COPY requirements/simulator.lock /tmp/packages.lock
-RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+RUN --mount=type=cache,target=/var/cache/pip,sharing=locked \
     --mount=type=secret,id=pip_conf --mount=type=secret,id=ca_bundle \
     install-packages
 
 FROM builder AS exporter-packages
 COPY requirements/exporter.lock /tmp/packages.lock
-RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+RUN --mount=type=cache,target=/var/cache/pip,sharing=locked \
     --mount=type=secret,id=pip_conf --mount=type=secret,id=ca_bundle \
     install-packages
 
 FROM builder AS etlctl-packages
 COPY requirements/etlctl.lock /tmp/packages.lock
-RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+RUN --mount=type=cache,target=/var/cache/pip,sharing=locked \
     --mount=type=secret,id=pip_conf --mount=type=secret,id=ca_bundle \
     install-packages
 
