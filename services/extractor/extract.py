@@ -202,12 +202,11 @@ class Extractor:
             yield block
 
     def _gone(self, plan: Plan, window: Window, origin_ms: int, samples: int) -> Outcome | None:
-        """Declare what the source has deleted; an empty answer alone proves nothing.
+        """Declare what the source has deleted; neither an empty answer nor a full one tells.
 
-        The lowest timestamp is asked for after the read: what was deleted in between shows too.
+        A Prometheus that lost its volume has samples again since its next scrape. The lowest
+        timestamp is asked for after the read: what was deleted in between shows too.
         """
-        if samples and window.window_class == "live":
-            return None
         lowest_ms = self._source.lowest_timestamp_ms()
         if samples and lowest_ms is not None and lowest_ms >= NO_SAMPLES_MS:
             # It gave us some a moment ago: it was started anew, and has not read its own log yet.

@@ -65,11 +65,13 @@ class Plan:
         """Up to where this window's source is gone, given Prometheus' lowest timestamp.
 
         A rule needs the samples of its whole range: what is evaluated where a part of them has
-        been deleted is not what it was. Before the lane's origin nothing was promised.
+        been deleted is not what it was. A live one is taken as it is, because Prometheus itself
+        evaluates it so. Before the lane's origin nothing was promised.
         """
         if lowest_ms is None or lowest_ms <= origin_ms + self.step_ms:
             return None
-        reach_ms = 0 if self.query.kind == "select" else reach_of(self.query.text)
+        as_it_is = self.query.kind == "select" or window.window_class == "live"
+        reach_ms = 0 if as_it_is else reach_of(self.query.text)
         # Samples at the lowest timestamp itself are there: the bound is exclusive for them.
         bound = floor_to(lowest_ms - 1 + reach_ms, self.step_ms)
         return min(bound, window.end_ms) if bound > window.start_ms else None

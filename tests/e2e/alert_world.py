@@ -92,8 +92,6 @@ IMPATIENT: dict[str, Any] = {
     "extract": {
         "timeout": 3,
         "window_lease_seconds": 8,
-        # What lies further back is a catch-up, in which a gap is a gap.
-        "live_window_max_seconds": 3,
         "backoff_base_seconds": 0.2,
         "backoff_max_seconds": 0.5,
     },
@@ -223,6 +221,15 @@ class AlertWorld:
         """The bucket of the hot tier."""
         config = yaml.safe_load(self.stack.config_path.read_text())
         return str(config["load"]["influxdb"]["bucket"])
+
+    def hot_retention(self, retention: str | None) -> None:
+        """Say how long the hot bucket keeps points, or nothing of it; read at the next start."""
+        path, bucket = self.stack.config_path, self.bucket
+        config = yaml.safe_load(path.read_text())
+        config["load"].pop("tiers", None)
+        if retention is not None:
+            config["load"]["tiers"] = {"hot": {"bucket": bucket, "retention": retention}}
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
 
     def queries(self, change: Callable[[list[dict[str, Any]]], None]) -> None:
         """Change extract.queries in etl.yaml; read at the next start."""

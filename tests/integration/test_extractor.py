@@ -25,7 +25,7 @@ from common.ledger import Ledger
 from common.settings import ExtractSettings, Query
 from common.stream import RedisStream
 from common.telemetry import Telemetry
-from common.windows import Lane, Window, WindowSet
+from common.windows import Lane, Window, WindowClass, WindowSet
 from services.extractor.blocks import SeriesBlock, no_series
 from services.extractor.extract import Extractor, Outcome, SourceState
 from services.extractor.planner import Planner
@@ -96,9 +96,15 @@ class Rig:
             rng=random.Random(1),
         )
 
-    def lease(self, head_ms: int = 10 * STEP_MS, longest_ms: int = 10**9) -> Window:
+    def lease(
+        self,
+        head_ms: int = 10 * STEP_MS,
+        longest_ms: int = 10**9,
+        window_class: WindowClass = "live",
+    ) -> Window:
         self.windows.plan(self.plan.lane, 0, head_ms)
-        window = self.windows.lease(self.plan.lane, "live", 10**9, longest_ms)
+        live_ms = 10**9 if window_class == "live" else 0
+        window = self.windows.lease(self.plan.lane, window_class, live_ms, longest_ms)
         assert window is not None
         return window
 
@@ -280,12 +286,12 @@ def test_what_the_source_has_deleted_is_declared_with_its_bounds(rig: Rig) -> No
     rig.source.series = 0
     rig.source.lowest = 5 * STEP_MS - 300_000  # the rule's lookback ends within the window
 
-    assert rig.run(rig.lease(), origin_ms=-(10**9)) is Outcome.GAP
+    assert rig.run(rig.lease(window_class="catchup"), origin_ms=-(10**9)) is Outcome.GAP
 
     (gap,) = rig.windows.gaps("q@hot")
     assert (gap.start_ms, gap.end_ms) == (0, 4 * STEP_MS)
     rig.source.series = 1
-    assert rig.run(rig.lease(), origin_ms=-(10**9)) is Outcome.COMMITTED
+    assert rig.run(rig.lease(window_class="catchup"), origin_ms=-(10**9)) is Outcome.COMMITTED
     assert rig.source.asked[-1] == (4 * STEP_MS, 10 * STEP_MS)
     assert rig.value("etl_gap_seconds_total", query="q", tier="hot") == 4
 

@@ -47,7 +47,10 @@ class Source:
         ("catchup", 3, NO_SAMPLES_MS, Outcome.OPEN),
         ("catchup", 0, NO_SAMPLES_MS, Outcome.GAP),
         ("live", 0, NO_SAMPLES_MS, Outcome.GAP),
-        ("live", 3, NO_SAMPLES_MS, Outcome.COMMITTED),
+        ("live", 3, NO_SAMPLES_MS, Outcome.OPEN),
+        # It lost its volume and scrapes again: the few samples it has are not the whole window.
+        ("live", 3, 5 * STEP_MS, Outcome.GAP),
+        ("live", 3, 0, Outcome.COMMITTED),
         ("catchup", 3, 20 * STEP_MS, Outcome.GAP),
         ("catchup", 3, 0, Outcome.COMMITTED),
     ],

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.settings import Query
-from common.windows import Lane, Window
+from common.windows import Lane, Window, WindowClass
 from services.extractor.windows import LOOKBACK_MS, Plan, floor_to, reach_of
 
 NOW = 1_700_000_007_123
@@ -30,8 +30,8 @@ def plan(expr: str = "up", *, step_ms: int = 15_000, select: str | None = None) 
     )
 
 
-def window(start_ms: int, end_ms: int) -> Window:
-    return Window("w1", start_ms, end_ms, "1-x", 0, "live")
+def window(start_ms: int, end_ms: int, window_class: WindowClass = "catchup") -> Window:
+    return Window("w1", start_ms, end_ms, "1-x", 0, window_class)
 
 
 @given(st.integers(1_600_000_000_000, 1_900_000_000_000), st.sampled_from([1, 250, 1000, 15_000]))
@@ -113,3 +113,11 @@ def test_what_is_gone_from_the_source(
     planned = plan(select="up") if select else plan("up")
 
     assert planned.gone_until_ms(window(3 * HOUR, 4 * HOUR), HOUR, lowest_ms) == gone_ms
+
+
+def test_a_live_rule_is_taken_as_prometheus_evaluates_it_now() -> None:
+    """Nothing of its range was deleted since: what came before the first scrape never was there."""
+    began_ms = 3 * HOUR + 40_000
+    live = window(3 * HOUR, 3 * HOUR + 60_000, "live")
+
+    assert plan("up").gone_until_ms(live, HOUR, began_ms) == 3 * HOUR + 30_000
