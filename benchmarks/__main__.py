@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, get_args
 
 from rich.console import Console
 
@@ -22,6 +19,7 @@ from common.errors import EtlError
 from common.exit_codes import ExitCode
 from localstack import PROJECT_ROOT
 from localstack.binaries import Toolbox
+from localstack.main import run_main
 
 Part = Literal["influxd", "naive", "steps", "victoria-metrics", "shape", "scale", "live"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -141,13 +139,5 @@ def main(arguments: Sequence[str]) -> ExitCode:
     return ExitCode.ERROR if found else ExitCode.OK
 
 
-def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupted)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    run_main(main)

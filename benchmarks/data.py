@@ -9,7 +9,6 @@ ones (another ``pod``) each so many samples, as deployments do.
 from __future__ import annotations
 
 import io
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,14 +18,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from common.errors import StackError
 from localstack.binaries import Toolbox
+from localstack.promtool import create_blocks
 
 JOB = "bench"
 SELECTOR = f'{{job="{JOB}"}}'
 STEP_MS = 15_000
 BLOCK_MS = 7_200_000
-_BLOCK_SECONDS = 300
 
 _NAMES = (
     ("http_requests_total", "grpc_messages_total", "http_response_bytes_total", "jobs_total"),
@@ -121,28 +119,10 @@ class Dataset:
         file = scratch / f"{start_ms}.om"
         with file.open("wb", buffering=1 << 20) as text:
             text.writelines(self.openmetrics(start_ms, end_ms))
-        promtool = toolbox.program("promtool")
-        command = [
-            str(promtool.path), "tsdb", "create-blocks-from", "openmetrics", "--quiet",
-            str(file), str(data_dir),
-        ]  # fmt: skip
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env=promtool.environment(),
-                timeout=_BLOCK_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise StackError(f"promtool did not finish within {_BLOCK_SECONDS} s") from None
+            create_blocks(toolbox, file, data_dir)
         finally:
             file.unlink()
-        if done.returncode:
-            raise StackError(f"promtool refuses {file.name}: {done.stdout.strip()[-500:]}")
 
 
 def _values(

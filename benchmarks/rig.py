@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 import psutil
@@ -20,6 +19,7 @@ from benchmarks.servers import NullSink, VictoriaServer
 from common.settings import Settings, load_settings
 from localstack.binaries import Toolbox
 from localstack.influx_server import InfluxServer
+from localstack.lifetime import StartStop
 from localstack.processes import Server, stop_together
 from localstack.prometheus_server import PrometheusServer
 from localstack.redis_server import RedisServer
@@ -37,7 +37,7 @@ _IDLE_WINDOW_SECONDS = 0.5
 _IDLE_DEADLINE_SECONDS = 60.0
 
 
-class Rig:
+class Rig(StartStop):
     """Context manager: the servers are up inside; each run then has a pipeline of its own.
 
     ``dataset`` is what Prometheus holds, and all that it holds: it scrapes nothing, so its blocks
@@ -95,17 +95,6 @@ class Rig:
             for server in self._servers():
                 server.kill()
             shutil.rmtree(self.dir, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     @property
     def sink_pids(self) -> dict[str, int]:

@@ -7,12 +7,8 @@ import json
 import os
 import random
 import shutil
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from rich.console import Console
 
@@ -24,6 +20,7 @@ from chaos.suite import MUST_BITE, Suite, schedule
 from common.errors import EtlError
 from common.exit_codes import ExitCode
 from localstack import PROJECT_ROOT
+from localstack.main import run_main
 
 KINDS: tuple[Kind, ...] = (
     *process_faults.KINDS,
@@ -128,13 +125,5 @@ def main(arguments: Sequence[str]) -> ExitCode:
     return ExitCode.ERROR if result.problems else ExitCode.OK
 
 
-def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupted)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    run_main(main)

@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from redis import Redis
@@ -23,6 +22,7 @@ from common.settings import Settings, load_settings
 from common.windows import LaneStatus, WindowSet
 from localstack import PROJECT_ROOT
 from localstack.binaries import Toolbox
+from localstack.lifetime import StartStop
 from localstack.ports import HOST
 from localstack.prometheus_server import ScrapeJob
 from localstack.service_process import ServiceProcess
@@ -84,7 +84,7 @@ def config_overrides(proxies: Proxies) -> dict[str, Any]:
     }
 
 
-class Rig:
+class Rig(StartStop):
     """Context manager: everything up on entry, everything gone on exit.
 
     ``settings`` are those of the pipeline, but with the servers' own addresses: who proves
@@ -162,17 +162,6 @@ class Rig:
             self.stack.stop()
         finally:
             self._kill_helpers()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     # Questions.
 

@@ -6,8 +6,9 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from redis import Redis
@@ -26,6 +27,7 @@ from etlctl.dead_letters.present import how_many, metadata_lines, payload_lines,
 from etlctl.dead_letters.select import Filters, chosen, matching
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import print_json, remark, stderr, stdout
+from etlctl.sharing import asks
 
 dead_letters_app = typer.Typer(
     help="Look at dead letters, replay, export or purge them.",
@@ -62,22 +64,52 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")]
 
 
+class Errand(NamedTuple):
+    """What is to be done to which letters: those with ``ids``, else what ``filters`` admit."""
+
+    ids: tuple[str, ...]
+    filters: Filters
+    yes: bool
+    as_json: bool
+    config: Path | None
+
+
+def filters_of(reason: Reason = None, stage: Stage = None, query: Query = None) -> Filters:
+    """What a letter must be like."""
+    return Filters(reason, stage, query)
+
+
+@asks("filters", filters_of)
+def errand_of(
+    ids: Ids = None,
+    *,
+    filters: Filters,
+    everything: Everything = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> Errand:
+    """Raises :class:`typer.BadParameter` when it is not clear what is wanted."""
+    _one_way_to_choose(ids, filters, everything)
+    _can_ask(yes)
+    return Errand(tuple(ids or ()), filters, yes, as_json, config)
+
+
 @dead_letters_app.callback()
 def dead_letters() -> None:
     """Look at dead letters, replay, export or purge them."""
 
 
 @dead_letters_app.command("list")
+@asks("filters", filters_of)
 def list_letters(
-    reason: Reason = None,
-    stage: Stage = None,
-    query: Query = None,
+    *,
+    filters: Filters,
     limit: Limit = 100,
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
     """List dead letters, the newest last. Payloads are not read."""
-    filters = Filters(reason, stage, query)
     found: deque[Letter] = deque(maxlen=limit or None)
     number = samples = 0
     with _opened(config) as (redis, keys):
@@ -115,61 +147,33 @@ def show(
 
 
 @dead_letters_app.command("replay")
-def replay(
-    ids: Ids = None,
-    reason: Reason = None,
-    stage: Stage = None,
-    query: Query = None,
-    everything: Everything = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    config: ConfigFile = None,
-) -> None:
+@asks("errand", errand_of)
+def replay(errand: Errand) -> None:
     """Hand dead letters to the stage that refused them, once more.
 
     Name them by ID, by what they are like, or say --all.
     """
-    filters = _one_way_to_choose(ids, Filters(reason, stage, query), everything)
-    _can_ask(yes)
-    with _opened(config) as (redis, keys):
-        letters = DeadLetters(redis, keys)
-        selected = chosen(letters, tuple(ids or ()), filters)
-        _confirm("Replay", selected, "Their stage will try them again", yes=yes)
-        _carry_out("replayed", selected, letters.replay, as_json=as_json)
+    _carry_out(errand, "Replay", "replayed", "Their stage will try them again", DeadLetters.replay)
 
 
 @dead_letters_app.command("purge")
-def purge(
-    ids: Ids = None,
-    reason: Reason = None,
-    stage: Stage = None,
-    query: Query = None,
-    everything: Everything = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    config: ConfigFile = None,
-) -> None:
+@asks("errand", errand_of)
+def purge(errand: Errand) -> None:
     """Give dead letters up for good: their samples are counted as dropped ("purged").
 
     Name them by ID, by what they are like, or say --all.
     """
-    filters = _one_way_to_choose(ids, Filters(reason, stage, query), everything)
-    _can_ask(yes)
-    with _opened(config) as (redis, keys):
-        letters = DeadLetters(redis, keys)
-        selected = chosen(letters, tuple(ids or ()), filters)
-        _confirm("Purge", selected, "They cannot be brought back", yes=yes)
-        _carry_out("purged", selected, letters.purge, as_json=as_json)
+    _carry_out(errand, "Purge", "purged", "They cannot be brought back", DeadLetters.purge)
 
 
 @dead_letters_app.command("export")
+@asks("filters", filters_of)
 def export(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Where they are written.", show_default=False)
     ],
-    reason: Reason = None,
-    stage: Stage = None,
-    query: Query = None,
+    *,
+    filters: Filters,
     force: Force = False,
     as_json: AsJson = False,
     config: ConfigFile = None,
@@ -180,7 +184,7 @@ def export(
     """
     refuse_existing(file, force=force)
     with _opened(config) as (redis, keys):
-        selected = chosen(DeadLetters(redis, keys), (), Filters(reason, stage, query))
+        selected = chosen(DeadLetters(redis, keys), (), filters)
         with _progress("exporting", len(selected), quiet=as_json) as step:
             lost = write_file(redis, keys, selected, file, force=force, progress=step)
     samples = sum(letter.samples for letter in selected)
@@ -207,13 +211,12 @@ def _without_key(letter: Letter) -> dict[str, object]:
     return known
 
 
-def _one_way_to_choose(ids: list[str] | None, filters: Filters, everything: bool) -> Filters:
-    """``filters``; raises :class:`typer.BadParameter` unless letters are chosen in one way."""
+def _one_way_to_choose(ids: list[str] | None, filters: Filters, everything: bool) -> None:
+    """Raises :class:`typer.BadParameter` unless letters are chosen in one way."""
     ways = sum(map(bool, (ids, filters, everything)))
     if ways != 1:
         what = "choose them in one way only" if ways else "say which"
         raise typer.BadParameter(f"{what}: ids, or --reason, --stage, --query, or --all")
-    return filters
 
 
 def _can_ask(yes: bool) -> None:
@@ -234,15 +237,25 @@ def _confirm(verb: str, selected: list[Letter], consequence: str, *, yes: bool) 
 
 
 def _carry_out(
-    done_word: str, selected: list[Letter], step: Callable[[Letter], bool], *, as_json: bool
+    errand: Errand,
+    verb: str,
+    done_word: str,
+    consequence: str,
+    step: Callable[[DeadLetters, Letter], bool],
 ) -> None:
-    try:
-        with _progress(done_word, len(selected), quiet=as_json) as advance:
-            outcome = carry_out(selected, step, advance)
-    except Interrupted as interrupted:
-        _report(done_word, selected, interrupted.outcome, as_json=as_json)
-        raise interrupted.error from None
-    _report(done_word, selected, outcome, as_json=as_json)
+    """Ask, do ``step`` to each letter, and report; ends the command if any failed."""
+    with _opened(errand.config) as (redis, keys):
+        letters = DeadLetters(redis, keys)
+        selected = chosen(letters, errand.ids, errand.filters)
+        _confirm(verb, selected, consequence, yes=errand.yes)
+        report = partial(_report, done_word, selected, as_json=errand.as_json)
+        try:
+            with _progress(done_word, len(selected), quiet=errand.as_json) as advance:
+                outcome = carry_out(selected, partial(step, letters), advance)
+        except Interrupted as interrupted:
+            report(interrupted.outcome)
+            raise interrupted.error from None
+    report(outcome)
     if outcome.failed:
         raise typer.Exit(ExitCode.ERROR)
 

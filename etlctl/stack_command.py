@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from etlctl.output import remark, stdout
+from etlctl.sharing import asks
 from etlctl.stack.compose import MAIN_FILE, MONITORING_FILE, Compose, compose_files, suited
 from etlctl.stack.docker import Docker
 from etlctl.stack.engine import find_engine
@@ -80,18 +81,44 @@ Scales = Annotated[
 ]
 
 
+class Stack(NamedTuple):
+    """What the options name; ``monitoring_only``: without the pipeline."""
+
+    compose: Compose
+    monitoring_only: bool
+
+    @property
+    def orphans(self) -> list[str]:
+        """Words for ``down``: the pipeline's containers are none of the monitoring's business."""
+        return [] if self.monitoring_only else ["--remove-orphans"]
+
+
+def named(
+    monitoring_only: MonitoringOnly = False, files: Files = None, project_dir: ProjectDir = None
+) -> Stack:
+    """The stack that the options name; docker is not asked yet. Raises :class:`ConfigError`."""
+    return Stack(_open(project_dir, files, monitoring_only), monitoring_only)
+
+
+@asks("stack", named)
+def reachable(stack: Stack) -> Stack:
+    """The same, where an engine answers. Raises :class:`EngineError`."""
+    find_engine(stack.compose.docker)
+    return stack
+
+
 @stack_app.callback()
 def stack() -> None:
     """Run the stack in containers, through docker compose."""
 
 
 @stack_app.command("up")
+@asks("stack", named)
 def up(
     no_build: NoBuild = False,
     wait_seconds: WaitSeconds = 600,
-    monitoring_only: MonitoringOnly = False,
-    files: Files = None,
-    project_dir: ProjectDir = None,
+    *,
+    stack: Stack,
 ) -> None:
     """Start everything, wait until it is healthy, and say where to find what.
 
@@ -100,85 +127,60 @@ def up(
     """
     from etlctl.stack.up import up as start
 
-    compose = _open(project_dir, files, monitoring_only)
     with _ctrl_c():
-        lines = start(compose, os.environ, no_build=no_build, wait_seconds=wait_seconds)
+        lines = start(stack.compose, os.environ, no_build=no_build, wait_seconds=wait_seconds)
     for line in lines:
         typer.echo(line)
 
 
 @stack_app.command("down")
-def down(
-    monitoring_only: MonitoringOnly = False,
-    files: Files = None,
-    project_dir: ProjectDir = None,
-) -> None:
+@asks("stack", reachable)
+def down(*, stack: Stack) -> None:
     """Stop and remove the containers; data stays."""
-    compose = _open(project_dir, files, monitoring_only)
-    find_engine(compose.docker)
     with _ctrl_c():
-        compose.run("down", *_orphans(monitoring_only), everything=True)
+        stack.compose.run("down", *stack.orphans, everything=True)
 
 
 @stack_app.command("destroy")
-def destroy(
-    yes: Yes = False,
-    monitoring_only: MonitoringOnly = False,
-    files: Files = None,
-    project_dir: ProjectDir = None,
-) -> None:
+@asks("stack", reachable)
+def destroy(yes: Yes = False, *, stack: Stack) -> None:
     """Remove containers and all their data: streams, books, points, metrics. Asks first."""
-    compose = _open(project_dir, files, monitoring_only)
-    find_engine(compose.docker)
-    name = compose.project().name
+    name = stack.compose.project().name
     if not yes:
         _confirm(name)
     with _ctrl_c():
-        compose.run("down", "--volumes", *_orphans(monitoring_only), everything=True)
+        stack.compose.run("down", "--volumes", *stack.orphans, everything=True)
 
 
 @stack_app.command("ps")
-def ps(
-    monitoring_only: MonitoringOnly = False,
-    files: Files = None,
-    project_dir: ProjectDir = None,
-) -> None:
+@asks("stack", reachable)
+def ps(*, stack: Stack) -> None:
     """List the containers."""
-    compose = _open(project_dir, files, monitoring_only)
-    find_engine(compose.docker)
-    compose.run("ps", "--all")
+    stack.compose.run("ps", "--all")
 
 
 @stack_app.command("logs")
+@asks("stack", reachable)
 def logs(
     services: Services = None,
     follow: Follow = False,
     tail: Tail = None,
-    monitoring_only: MonitoringOnly = False,
-    files: Files = None,
-    project_dir: ProjectDir = None,
+    *,
+    stack: Stack,
 ) -> None:
     """Show what the containers logged."""
-    compose = _open(project_dir, files, monitoring_only)
-    find_engine(compose.docker)
     options = ["--follow"] if follow else []
     options += [] if tail is None else ["--tail", str(tail)]
     with _ctrl_c():
-        compose.run("logs", *options, *(services or ()))
+        stack.compose.run("logs", *options, *(services or ()))
 
 
 @stack_app.command("build")
-def build(
-    services: Services = None,
-    monitoring_only: MonitoringOnly = False,
-    files: Files = None,
-    project_dir: ProjectDir = None,
-) -> None:
+@asks("stack", reachable)
+def build(services: Services = None, *, stack: Stack) -> None:
     """Build the images."""
-    compose = _open(project_dir, files, monitoring_only)
-    find_engine(compose.docker)
     with _ctrl_c():
-        compose.run("build", *(services or ()), everything=True)
+        stack.compose.run("build", *(services or ()), everything=True)
 
 
 @stack_app.command("scale")
@@ -202,17 +204,11 @@ def scale(scales: Scales, files: Files = None, project_dir: ProjectDir = None) -
 
 
 @stack_app.command("restart-etl")
-def restart_etl(
-    wait_seconds: WaitSeconds = 120,
-    monitoring_only: MonitoringOnly = False,
-    files: Files = None,
-    project_dir: ProjectDir = None,
-) -> None:
+@asks("stack", reachable)
+def restart_etl(wait_seconds: WaitSeconds = 120, *, stack: Stack) -> None:
     """Restart the ETL services, one container after the other, so that the others go on."""
-    compose = _open(project_dir, files, monitoring_only)
-    find_engine(compose.docker)
-    services = set(compose.project().services)
-    found = [one for one in compose.containers() if one.running and one.service in services]
+    services = set(stack.compose.project().services)
+    found = [one for one in stack.compose.containers() if one.running and one.service in services]
     chosen = sorted(
         (one for one in found if one.service in RESTARTED),
         key=lambda one: (RESTARTED.index(one.service), one.name),
@@ -220,29 +216,25 @@ def restart_etl(
     if not chosen:
         raise ConfigError("nothing to restart runs: start it with `etlctl stack up`")
     with _ctrl_c():
-        restart_each(compose.docker, chosen, wait_seconds, typer.echo)
+        restart_each(stack.compose.docker, chosen, wait_seconds, typer.echo)
 
 
 @stack_app.command("status")
-def status(
-    monitoring_only: MonitoringOnly = False,
-    files: Files = None,
-    project_dir: ProjectDir = None,
-) -> None:
+@asks("stack", reachable)
+def status(*, stack: Stack) -> None:
     """Show whether everything runs and is healthy, and what `etlctl status` says in the stack."""
-    compose = _open(project_dir, files, monitoring_only)
-    find_engine(compose.docker)
-    containers = compose.containers()
+    containers = stack.compose.containers()
     if not containers:
         typer.echo("Nothing runs: start it with `etlctl stack up`.")
         raise typer.Exit(ExitCode.ERROR)
-    table, all_well = report(compose.project(), containers)
+    table, all_well = report(stack.compose.project(), containers)
     stdout().print(table)
     code = ExitCode.OK if all_well else ExitCode.ERROR
-    if any(one.service == "redis" and one.running for one in containers) and not monitoring_only:
+    redis_runs = any(one.service == "redis" and one.running for one in containers)
+    if redis_runs and not stack.monitoring_only:
         terminal = [] if sys.stdout.isatty() else ["--no-TTY"]
         with _ctrl_c():
-            inside = compose.show("run", "--rm", "--no-deps", *terminal, "etlctl", "status")
+            inside = stack.compose.show("run", "--rm", "--no-deps", *terminal, "etlctl", "status")
         code = code or ExitCode(inside if inside in set(ExitCode) else ExitCode.ERROR)
     raise typer.Exit(code)
 
@@ -256,11 +248,6 @@ def _open(project_dir: Path | None, files: list[Path] | None, monitoring_only: b
     if not (folder / main).is_file() and "COMPOSE_FILE" not in os.environ:
         raise ConfigError(f"{folder}: holds no {main}: name the checkout with --project-dir")
     return Compose(Docker(folder), folder, chosen)
-
-
-def _orphans(monitoring_only: bool) -> list[str]:
-    # The pipeline's containers are none of the monitoring file's business.
-    return [] if monitoring_only else ["--remove-orphans"]
 
 
 def _has_terminal() -> bool:

@@ -15,12 +15,12 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from common.errors import StackError
 from localstack.binaries import Toolbox
 from localstack.http import missing_status, post_form
+from localstack.lifetime import StartStop
 from localstack.ports import HOST
 from localstack.processes import Server, stop_together
 
@@ -257,7 +257,7 @@ class Front(Server):
         return missing_status(f"{self.url}/", 404)
 
 
-class InfluxServer:
+class InfluxServer(StartStop):
     """influxd with the write path of InfluxDB 2 on ``url``.
 
     With ``token`` every write and query must carry ``Authorization: Token …`` (else 401).
@@ -403,11 +403,3 @@ class InfluxServer:
         except BaseException:
             self.kill()
             raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()

@@ -22,12 +22,12 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psutil
 
 from common.errors import StackError
+from localstack.lifetime import StartStop
 from localstack.ports import HOST, free_port
 
 _GUARD = Path(__file__).with_name("guard.py")
@@ -85,7 +85,7 @@ def _signal_name(exit_code: int) -> str:
     return f"exit code {exit_code}"
 
 
-class Server:
+class Server(StartStop):
     """A child process that listens on one loopback port.
 
     ``work_dir`` holds its data and configuration, the log goes to ``log_dir/name.log`` (appended
@@ -278,17 +278,6 @@ class Server:
     def rss_bytes(self) -> int:
         """Resident memory of the process."""
         return int(psutil.Process(self.pid).memory_info().rss)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     # Inside.
 

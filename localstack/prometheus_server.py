@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,7 @@ from localstack.binaries import Toolbox
 from localstack.http import get_json, missing_status
 from localstack.ports import HOST
 from localstack.processes import Server
-
-_BACKFILL_SECONDS = 300
+from localstack.promtool import create_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,25 +219,6 @@ class PrometheusServer(Server):
         was_running = self.running
         self.stop()
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        promtool = self._toolbox.program("promtool")
-        command = [
-            str(promtool.path), "tsdb", "create-blocks-from", "openmetrics", "--quiet",
-            str(file), str(self.data_dir),
-        ]  # fmt: skip
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env=promtool.environment(),
-                timeout=_BACKFILL_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise StackError(f"promtool did not finish within {_BACKFILL_SECONDS} s") from None
-        if done.returncode:
-            raise StackError(f"promtool refuses {file.name}: {done.stdout.strip()[-500:]}")
+        create_blocks(self._toolbox, file, self.data_dir)
         if was_running:
             self.start()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import yaml
@@ -20,6 +19,7 @@ from common.errors import StackError
 from localstack import PROJECT_ROOT, Progress, no_progress
 from localstack.binaries import Toolbox
 from localstack.influx_server import InfluxServer
+from localstack.lifetime import StartStop
 from localstack.ports import HOST
 from localstack.processes import Server, stop_together
 from localstack.prometheus_server import PrometheusServer, ScrapeJob
@@ -41,7 +41,7 @@ def new_run_dir(kind: str = "stack") -> Path:
     return PROJECT_ROOT / "build" / f"{kind}-{moment}-{os.getpid()}"
 
 
-class LocalStack:
+class LocalStack(StartStop):
     """Context manager: servers up on entry (services when asked for), everything gone on exit.
 
     ``run_dir`` keeps ``logs/`` and ``etl.yaml``; ``data/`` and ``secrets/`` are removed on exit
@@ -239,17 +239,6 @@ class LocalStack:
         for server in (*self.all_services(), *self._servers()):
             with contextlib.suppress(OSError):
                 server.close()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _servers(self) -> list[Server]:
         watchers = [self.etl_metrics] if self.etl_metrics is not None else []

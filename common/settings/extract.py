@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from common.settings.fields import (
+    CheckedSection,
     Count,
     Flag,
     Problem,
     Seconds,
-    Section,
     Unit,
-    problems_error,
+    backoff_problems,
     url_checker,
 )
 from common.settings.query import Query
@@ -28,7 +28,7 @@ _file = AfterValidator(readable("extract"))
 _url = AfterValidator(url_checker(("http", "https"), "they belong in extract.auth"))
 
 
-class AuthSettings(Section):
+class AuthSettings(CheckedSection):
     """How we show Prometheus who we are, and how we check who it is."""
 
     username: str | None = Field(
@@ -53,12 +53,6 @@ class AuthSettings(Section):
     )
     verify: Flag = Field(True, description="Whether the server's certificate is checked.")
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if error := problems_error(self._problems()):
-            raise error
-        return self
-
     def _problems(self) -> Iterator[Problem]:
         basic = self.username is not None
         password = self.password_file is not None or bool(self.password.get_secret_value())
@@ -75,7 +69,7 @@ class AuthSettings(Section):
             yield Problem(("verify",), "is false, so ca_file would never be used: keep one of them")
 
 
-class ExtractSettings(Section):
+class ExtractSettings(CheckedSection):
     """Where Prometheus is, what is asked of it, and in which pieces."""
 
     prometheus_url: Annotated[str, _url] = Field(
@@ -145,12 +139,6 @@ class ExtractSettings(Section):
         """How long Prometheus may take to answer one request."""
         return self.timeout
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if error := problems_error(self._problems()):
-            raise error
-        return self
-
     def _problems(self) -> Iterator[Problem]:
         if self.timeout + LEASE_MARGIN_SECONDS > self.window_lease_seconds:
             yield Problem(
@@ -170,12 +158,7 @@ class ExtractSettings(Section):
                 f"is {self.catchup_window_samples}: it must not exceed max_points_per_series "
                 f"({self.max_points_per_series})",
             )
-        if self.backoff_base_seconds > self.backoff_max_seconds:
-            yield Problem(
-                ("backoff_base_seconds",),
-                f"is {self.backoff_base_seconds:g} s: it must not exceed backoff_max_seconds "
-                f"({self.backoff_max_seconds:g} s)",
-            )
+        yield from backoff_problems(self.backoff_base_seconds, self.backoff_max_seconds)
         if "queries" in self.model_fields_set and not self.queries:
             yield Problem(
                 ("queries",), "is empty: leave the key out for the default queries, or name some"

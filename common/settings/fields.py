@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from common.durations import parse_duration_ms, parse_size_bytes
@@ -53,6 +54,29 @@ class Section(BaseModel):
         validate_default=True,
         hide_input_in_errors=True,
     )
+
+
+class CheckedSection(Section, ABC):
+    """A section with rules between its keys; all that are broken are told in one error."""
+
+    @abstractmethod
+    def _problems(self) -> Iterator[Problem]:
+        """What is wrong with keys that are each valid for themselves."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if error := problems_error(self._problems()):
+            raise error
+        return self
+
+
+def backoff_problems(base_seconds: float, max_seconds: float) -> Iterator[Problem]:
+    """``backoff_base_seconds`` and ``backoff_max_seconds`` of a section, the wrong way round."""
+    if base_seconds > max_seconds:
+        yield Problem(
+            ("backoff_base_seconds",),
+            f"is {base_seconds:g} s: it must not exceed backoff_max_seconds ({max_seconds:g} s)",
+        )
 
 
 def invalid(text: str) -> PydanticCustomError:

@@ -9,13 +9,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from common.settings.fields import (
     Bytes,
+    CheckedSection,
     Count,
     Problem,
     Seconds,
     Section,
     Share,
     Unit,
-    problems_error,
+    backoff_problems,
     url_checker,
 )
 from common.settings.query import Aggregate
@@ -78,7 +79,7 @@ class Tier(Section):
         return self.resolution
 
 
-class LoadSettings(Section):
+class LoadSettings(CheckedSection):
     """Where samples go, and how hard the sink is tried."""
 
     influxdb: InfluxSettings = Field(description="")
@@ -115,22 +116,16 @@ class LoadSettings(Section):
         10, gt=0, description="How long an open circuit stays open before one post tries again."
     )
 
+    # After the check of CheckedSection: validators of a base class come first.
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        if error := problems_error(self._problems()):
-            raise error
+    def _complete(self) -> Self:
         # Whoever asks for a tier's bucket finds hot there, configured or not.
         hot: dict[TierName, Tier] = {"hot": Tier(bucket=self.influxdb.bucket)}
         object.__setattr__(self, "tiers", hot | self.tiers)
         return self
 
     def _problems(self) -> Iterator[Problem]:
-        if self.backoff_base_seconds > self.backoff_max_seconds:
-            yield Problem(
-                ("backoff_base_seconds",),
-                f"is {self.backoff_base_seconds:g} s: it must not exceed backoff_max_seconds "
-                f"({self.backoff_max_seconds:g} s)",
-            )
+        yield from backoff_problems(self.backoff_base_seconds, self.backoff_max_seconds)
         bucket_of: dict[str, str] = {}
         for name, tier in self.tiers.items():
             place = ("tiers", name)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from common.settings.fields import (
     Bytes,
+    CheckedSection,
     Count,
     Problem,
     Seconds,
     Section,
     Unit,
-    problems_error,
     url_checker,
 )
 from common.settings.secrets import NO_SECRET, from_file, readable
@@ -43,7 +43,7 @@ class DeadLetterSettings(Section):
     )
 
 
-class PipelineSettings(Section):
+class PipelineSettings(CheckedSection):
     """What all services share."""
 
     interval_seconds: Seconds = Field(
@@ -136,12 +136,6 @@ class PipelineSettings(Section):
         "pipeline resumes if Redis loses everything.",
     )
     dead_letters: DeadLetterSettings = Field(default_factory=DeadLetterSettings, description="")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if error := problems_error(self._problems()):
-            raise error
-        return self
 
     def _problems(self) -> Iterator[Problem]:
         if self.low_water_bytes >= self.high_water_bytes:

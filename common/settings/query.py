@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Literal, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr
 
 from common.errors import ConfigError
 from common.selector import parse_selector
-from common.settings.fields import Problem, Seconds, Section, problems_error
+from common.settings.fields import CheckedSection, Problem, Seconds
 
 Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
 
@@ -21,7 +21,7 @@ RESERVED_NAME = "etl_loaded_watermark"
 DEFAULT_ALIGNMENT_SECONDS = 15.0
 
 
-class Query(Section):
+class Query(CheckedSection):
     """What is extracted under one name: exactly one of ``expr`` and ``select``."""
 
     name: str = Field(
@@ -91,12 +91,6 @@ class Query(Section):
         copy._alignment_seconds = alignment_seconds
         copy._tier_marks = dict(tier_marks)
         return copy
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if error := problems_error(self._problems()):
-            raise error
-        return self
 
     def _problems(self) -> Iterator[Problem]:
         if self.name == RESERVED_NAME:

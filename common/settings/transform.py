@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from common.settings.fields import Count, Problem, Seconds, Section, Unit, problems_error
+from common.settings.fields import CheckedSection, Count, Problem, Seconds, Unit
 
 Action = Literal[
     "replace",
@@ -43,7 +43,7 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-class RelabelRule(Section):
+class RelabelRule(CheckedSection):
     """One step of relabelling, as in Prometheus' relabel_config."""
 
     source_labels: tuple[str, ...] = Field(
@@ -61,12 +61,6 @@ class RelabelRule(Section):
     action: Annotated[Action, BeforeValidator(_lower)] = Field(
         "replace", description="What is done with the match."
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if error := problems_error(self._problems()):
-            raise error
-        return self
 
     def _problems(self) -> Iterator[Problem]:
         action, target = self.action, self.target_label
@@ -101,7 +95,7 @@ class RelabelRule(Section):
 _DEFAULTS = {name: field.default for name, field in RelabelRule.model_fields.items()}
 
 
-class TransformSettings(Section):
+class TransformSettings(CheckedSection):
     """What is kept of the samples, and under which labels."""
 
     valid_metrics: tuple[str, ...] = Field(
@@ -116,12 +110,6 @@ class TransformSettings(Section):
     cache_series: Annotated[Count, Unit("series")] = Field(
         100_000, ge=1, description="Series whose relabelled form is remembered."
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if error := problems_error(self._problems()):
-            raise error
-        return self
 
     def _problems(self) -> Iterator[Problem]:
         for index, name in enumerate(self.valid_metrics):
