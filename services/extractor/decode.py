@@ -23,7 +23,7 @@ from services.extractor.decode_columns import (
 from services.extractor.decode_plain import read_series
 from services.extractor.envelope import Envelope, Notice
 
-# Enough to spread the cost of a call to polars (50 µs), little enough to stay in the cache.
+# Enough to spread what a call costs, little enough to stay in the cache.
 BLOCK_BYTES = 256 << 10
 # A series of which more than this has arrived is handed on in parts.
 LONG_SERIES_BYTES = 2 << 20

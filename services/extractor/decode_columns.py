@@ -1,8 +1,7 @@
 """The fast way from JSON text to columns: for answers laid out as Prometheus lays them out.
 
-A run of whole series is cut at the texts between their parts, the quotes and brackets of all
-samples are deleted in one pass, and polars splits and reads the numbers (its parser rounds
-correctly, so values are bit for bit those of ``float``). No Python code runs once per sample.
+A run of whole series is cut at the texts between their parts, and the samples of all of them are
+read at once. No Python code runs once per sample.
 
 The texts that a run is cut at cannot occur inside a JSON string: each holds a quote that a string
 would have to escape. Whatever else a run may hold shows in the checks below, and then it is read
@@ -13,10 +12,9 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
 from services.extractor.blocks import SeriesBlock
+from services.extractor.decode_numbers import NotNumbers, read_numbers
 
 # How each series begins, what parts its labels from its samples, and how its samples end.
 SERIES_START = b'{"metric":'
@@ -63,7 +61,10 @@ def read_columns(text: bytes) -> SeriesBlock:
         labels.append(label_set)
         samples.append(of_series)
     _check_label_sets(labels)
-    counts, numbers = _read_numbers(samples)
+    try:
+        counts, numbers = read_numbers(samples)
+    except NotNumbers:
+        raise NotColumns from None
     seconds = numbers[:, 0]
     if not np.abs(seconds).max() < EXACT_SECONDS:
         raise NotColumns
@@ -84,32 +85,3 @@ def _check_label_sets(labels: list[bytes]) -> None:
         raise NotColumns from None
     if len(found) != len(labels) or not all(label_set.startswith(b"{") for label_set in labels):
         raise NotColumns
-
-
-def _read_numbers(samples: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Samples of each series, and an N × 2 array of seconds and values.
-
-    Each text looks like ``1700000000.123,"1"],[1700000015.123,"2``.
-    """
-    quoted = b"\n".join(samples)
-    bare = quoted.translate(None, b'"[]')
-    try:
-        lines = bare.decode("ascii").split("\n")
-        fields = pl.Series(lines, dtype=pl.String).str.split(",")
-        fields_each = fields.list.len().to_numpy()
-        numbers = fields.explode(empty_as_null=True).cast(pl.Float64).to_numpy()
-    except (UnicodeDecodeError, pl.exceptions.PolarsError):
-        raise NotColumns from None
-    # N samples of S series have N times `,"` between time and value and N - S times `"],[` between
-    # samples. If there are that many and what was deleted is no more than that, every quote and
-    # bracket stood in one of them: no digits were joined that something had parted.
-    count = len(numbers) // 2
-    if (
-        len(lines) != len(samples)
-        or (fields_each & 1).any()
-        or quoted.count(b',"') != count
-        or quoted.count(BETWEEN_SAMPLES) != count - len(samples)
-        or len(quoted) - len(bare) != 4 * count - 3 * len(samples)
-    ):
-        raise NotColumns
-    return (fields_each // 2).astype(np.int64), numbers.reshape(-1, 2)
