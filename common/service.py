@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from prometheus_client import ProcessCollector
 from pydantic import BaseModel, SecretStr
 
+from common.allocator import keep_freed_memory
 from common.basic_auth import METRICS_USER, BasicAuth
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
@@ -165,6 +166,7 @@ def run(
     )
     parser.add_argument("--version", action="version", version=project_version())
     options = parser.parse_args(argv)
+    keep_freed_memory()
     try:
         settings = load_settings(options.config, environ, SECRETS_OF.get(name))
         service = Service(name, settings)
