@@ -15,9 +15,10 @@ _INTRODUCTION = """\
 <!-- Rendered by `python -m common.metrics_reference`; edit the tables in common/. -->
 
 Every service answers `/metrics` in Prometheus' text format, or OpenMetrics where that is asked
-for. Stages are told apart by the scrape's `job` label. Units are base units, counters end in
-`_total`, and no label holds an identifier: windows and entries are named in the log. Beside
-these, each process exports the usual `process_*` metrics.
+for. Services are told apart by the scrape's `job` label, whose values stand below; `test-app` is
+the simulator. Units are base units, counters end in `_total`, and no label holds an identifier:
+windows and entries are named in the log. Beside these, each process exports the usual `process_*`
+metrics.
 
 A counter of samples rises only after the settlement or commit that it speaks of has succeeded.
 """

@@ -16,13 +16,15 @@ STAGES = (EXTRACTOR, TRANSFORMER, LOADER)
 CONSUMERS = (TRANSFORMER, LOADER)
 # Speaks for what no single process knows: the books in Redis, and the simulated ETL process.
 ETL_METRICS = "etl-metrics"
+# The simulator, by the name of its scrape job: its ETL process tells of itself, too.
+TEST_APP = "test-app"
 
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """One metric; ``services`` are those that export it.
+    """One metric; ``services`` are those that export it, by the names of their scrape jobs.
 
     They do so from their start, unless ``eager`` is False: a 0 that nobody has read yet would be a
     lie, so the metric appears when it is first set.
@@ -62,7 +64,7 @@ def _histogram(
 
 
 def _nine(kind: Kind, name: str, help_: str, *labels: str) -> MetricSpec:
-    return MetricSpec(name, kind, help_, labels, (*STAGES, ETL_METRICS))
+    return MetricSpec(name, kind, help_, labels, (*STAGES, ETL_METRICS, TEST_APP))
 
 
 _LANE = ("query", "tier")
@@ -280,6 +282,10 @@ _PROCESS_LOG = (
     _log("etl_log_lines_total", "Lines of the log that were understood"),
     _log("etl_log_lines_skipped_total", "Lines of the log that were left out, by reason", "reason"),
     _log("etl_log_lines_missed_total", "Lines that the process wrote and nobody read"),
+    _log(
+        "etl_log_breaks_total",
+        "Times what was read last was gone from the log: an unknown number of lines may be missing",
+    ),
     _log("etl_log_files_begun_total", "Files of the log that were begun, by what led there", "why"),
     _log("etl_log_read_failures_total", "Times the log became unreadable, by reason", "reason"),
     _log("etl_process_runs_total", "Lives of the ETL process that the log tells of"),

@@ -38,12 +38,13 @@ def render(
 
 @app.command()
 def check() -> None:
-    """Compare the rendered files and have promtool judge them: `make monitoring-check`."""
+    """Compare the rendered files; have promtool and docker compose judge them."""
     from monitoring.checks import Promtool, check_all
 
     failed = []
     for outcome in check_all(Promtool()):
-        typer.echo(f"{'FAILED' if outcome.problem else 'ok    '} {outcome.name}")
+        word = "FAILED" if outcome.problem else "skip" if outcome.skipped else "ok"
+        typer.echo(f"{word:6} {outcome.name}")
         failed += outcome.problem.splitlines()
     _end(failed, "")
 

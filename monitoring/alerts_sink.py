@@ -12,6 +12,7 @@ _LOADER = 'job="loader"'
 
 def alerts(t: Thresholds) -> tuple[Alert, ...]:
     """Sink alerts with the thresholds ``t``."""
+    expired = f'etl_dropped_samples_total{{{_LOADER}, reason="beyond_retention"}}'
     closings = f'etl_circuit_changes_total{{{_LOADER}, state="closed"}}'
     return (
         Alert(
@@ -70,5 +71,23 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             limit=Limit(">", t.rejected_share),
             for_seconds=t.rejected_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Rejected share"),
+        ),
+        Alert(
+            name="EtlSamplesBeyondRetention",
+            severity="warning",
+            summary="Samples came too late for their bucket, and were dropped.",
+            description=(
+                "{{ .Value | humanize }} samples of the last"
+                f" {duration(t.beyond_retention_window_seconds)} were older than their bucket keeps"
+                " points: `etlctl status` shows of which queries."
+            ),
+            query=or_zero(
+                "sum(\n  "
+                + burst(expired, t.beyond_retention_window_seconds).replace("\n", "\n  ")
+                + "\n)"
+            ),
+            limit=Limit(">", t.beyond_retention_samples),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Dropped samples"),
         ),
     )

@@ -1,4 +1,4 @@
-"""What ``make monitoring-check`` runs: rendered files compared, then judged by promtool."""
+"""What ``make monitoring-check`` runs: rendered files compared, judged by promtool and compose."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from etlctl.secrets.fill import fill
 from etlctl.secrets.folder import open_folder
 from localstack.binaries import Toolbox
 from monitoring import FOLDER
+from monitoring.compose_checks import COMBINATIONS, compose_is_here, compose_problem
 from monitoring.files import differences
 from monitoring.prometheus_config import SECRETS
 
@@ -36,10 +37,11 @@ _ACCEPTED = {"etl_histogram_samples_skipped_total metric name should not include
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One check: its name, and what is wrong; nothing if all is well."""
+    """One check: its name, and what is wrong; nothing if all is well, or if it was ``skipped``."""
 
     name: str
     problem: str
+    skipped: bool = False
 
 
 class Promtool:
@@ -76,7 +78,17 @@ def check_all(promtool: Promtool, folder: Path = FOLDER) -> list[Outcome]:
             Outcome(f"promtool test rules {test.name}", problem)
             for test, problem in zip(tests, problems, strict=True)
         ]
-    return outcomes
+    return [*outcomes, *check_compose()]
+
+
+def check_compose() -> list[Outcome]:
+    """Whether compose reads its files; skipped where there is no compose."""
+    if not compose_is_here():
+        return [Outcome("docker compose config: there is no docker compose", "", skipped=True)]
+    return [
+        Outcome(f"docker compose config of {' and '.join(files)}", compose_problem(files))
+        for files in COMBINATIONS
+    ]
 
 
 def check_files(promtool: Promtool, folder: Path = FOLDER) -> list[Outcome]:

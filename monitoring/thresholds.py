@@ -102,6 +102,9 @@ class Thresholds:
     # Times that the circuit closed: one that stays open does not flap.
     flapping_window_seconds: float = 900
     circuit_closings: float = 3
+    # One is a hole in the data: what was owed for so long that its bucket would not keep it.
+    beyond_retention_window_seconds: float = 900
+    beyond_retention_samples: float = 0
 
     # --- Redis ---
     redis_down_for_seconds: float = 60

@@ -9,6 +9,8 @@ _HELD = f"etl_sink_held{{{_LOADER}}}"
 _STATE = f"etl_circuit_state{{{_LOADER}}}"
 _CLOSED = f"etl_circuit_changes_total{{{_LOADER}, state='closed'}}"
 _OPENED = f"etl_circuit_changes_total{{{_LOADER}, state='open'}}"
+_EXPIRED = f"etl_dropped_samples_total{{{_LOADER}, reason='beyond_retention'}}"
+_NAN = "etl_dropped_samples_total{job='transformer', instance='t:1', reason='nan'}"
 _SHARE = f"etl_sink_rejected_share{{{_LOADER}}}"
 
 CASES = (
@@ -79,4 +81,37 @@ CASES = (
         at=240,
     ),
     absent("EtlRejectedShareHigh", "is quiet where there is no loader"),
+    fires(
+        "EtlSamplesBeyondRetention",
+        "fires the first time, when the reason had no series before",
+        {_EXPIRED: "_x40 500x40", f"up{{{_LOADER}}}": "1x100"},
+        of(
+            "500 samples of the last 15m were older than their bucket keeps points: `etlctl status`"
+            " shows of which queries."
+        ),
+        at=960,
+    ),
+    fires(
+        "EtlSamplesBeyondRetention",
+        "fires when samples join those of before",
+        {_EXPIRED: "500x60 530x60"},
+        of(
+            "30 samples of the last 15m were older than their bucket keeps points: `etlctl status`"
+            " shows of which queries."
+        ),
+        at=1200,
+    ),
+    quiet(
+        "EtlSamplesBeyondRetention",
+        "is quiet about what was dropped long ago",
+        {_EXPIRED: "500x120", f"up{{{_LOADER}}}": "1x120"},
+        at=1800,
+    ),
+    quiet(
+        "EtlSamplesBeyondRetention",
+        "is quiet about samples that are dropped for another reason",
+        {_NAN: "0+10x80", f"up{{{_LOADER}}}": "1x80"},
+        at=1080,
+    ),
+    absent("EtlSamplesBeyondRetention", "is quiet where there is no loader"),
 )

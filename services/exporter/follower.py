@@ -56,7 +56,8 @@ class Follower:
     ``on_line`` gets each line without its line break, and answers None or why it cannot be used.
     Counted are the ``lines`` that were used, those ``skipped`` by reason, the files ``begun`` by
     what led to them, and the ``failures`` to read, each time that one began; ``problem`` is the
-    present one.
+    present one. ``breaks`` are the times when the file read last was gone: between it and what is
+    there now, any number of lines may have come and gone.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Follower:
         self.skipped: Counter[str] = Counter()
         self.begun: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
+        self.breaks = 0
         self.problem: str | None = None
 
     def poll(self, keep_on: Callable[[], bool] = lambda: True) -> None:
@@ -133,14 +135,14 @@ class Follower:
         With ``unmoved``, the file that we hold seems to be what it was; True if a copy of it lies
         among the backups all the same, so that it was truncated and happens to begin alike again.
         """
-        held, current, copied = self._descriptor, self._current, False
+        held, current, copied, moved = self._descriptor, self._current, False, False
         known, self._backups = self._backups, []
         descriptors = self._open_backups(fresh)
         try:
             if held is not None and not unmoved:
                 known = [*known, current]
-                named = any(_same(held, descriptor) for descriptor in descriptors)
-                if not named and current.is_in(held):
+                moved = any(_same(held, descriptor) for descriptor in descriptors)
+                if not moved and current.is_in(held):
                     self._read_last(held, current, keep_on)
             for descriptor in reversed(descriptors):
                 file = next((one for one in known if one.head and one.is_in(descriptor)), None)
@@ -153,6 +155,8 @@ class Follower:
                     self.begun[FOUND if held is None else ROTATED] += 1
                 self._backups.append(file)
                 self._read_last(descriptor, file, keep_on)
+            if not (held is None or unmoved or moved or _among(self._backups, current)):
+                self.breaks += 1
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -237,6 +241,11 @@ def _open(path: Path) -> int:
         os.close(descriptor)
         raise IsADirectoryError(path)
     return descriptor
+
+
+def _among(files: list[_File], file: _File) -> bool:
+    """Whether this very one is there: another may begin alike."""
+    return any(one is file for one in files)
 
 
 def _same(one: int, other: int) -> bool:

@@ -88,6 +88,7 @@ class LogSource:
         self._state.publish(telemetry)
         telemetry.set("etl_log_up", float(follower.problem is None))
         telemetry.inc("etl_log_lines_total", follower.lines)
+        telemetry.inc("etl_log_breaks_total", follower.breaks)
         for reason in REASONS:
             telemetry.inc("etl_log_lines_skipped_total", follower.skipped[reason], reason=reason)
         for why in WHYS:

@@ -222,6 +222,29 @@ BAD_POINTS = Incident(
     lambda world: world.drop_measurement(SPOILT),
 )
 
+
+def _shorten_retention(world: AlertWorld) -> None:
+    """The bucket is said to keep points for less time than they are on their way."""
+    loader = world.service("loader")
+    loader.stop()
+    world.hot_retention("1s")
+    loader.start()
+
+
+def _lift_retention(world: AlertWorld) -> None:
+    loader = world.service("loader")
+    loader.stop()
+    world.hot_retention(None)
+    loader.start()
+
+
+TOO_LATE = Incident(
+    "a bucket that keeps points for a second",
+    {"EtlSamplesBeyondRetention": {}},
+    _shorten_retention,
+    _lift_retention,
+)
+
 # --- Redis and the books ------------------------------------------------------------------------
 
 
@@ -269,6 +292,8 @@ def _new_redis(world: AlertWorld) -> None:
     world.until(
         lambda: world.value("max(etl_ledger_imbalance_samples)") == 0, "the new books balance"
     )
+    # Not before: whoever is stopped until then has no lane, and owes nothing.
+    world.until(lambda: world.value("min(etl_gaps_declared)") == 0, "the lanes are planned anew")
 
 
 LOST = Incident(
@@ -302,6 +327,7 @@ EPISODES: tuple[tuple[Incident, ...], ...] = (
     (STALL, FLAPPING),
     (OUTAGE, BAD_POINTS),
     (NO_LOG, MEMORY),
+    (TOO_LATE,),
     (FROZEN, NO_METRICS),
     (LOST,),
     (GAP,),

@@ -28,6 +28,7 @@ _VALUES = {
     "tier": ("hot",),
     "account": ("extracted", "loaded", "dropped", "dead_lettered", "in_flight"),
     "state": ("open", "closed"),
+    "reason": ("beyond_retention", "some"),
 }
 # What grows while all is well; every other counter stands still.
 _GROWING = (

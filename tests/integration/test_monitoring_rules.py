@@ -177,6 +177,7 @@ _ILL_RATES = {
     "etl_failures_total": 10.0,
     "etl_deleted_pending_entries_total": 1.0,
     "etl_circuit_changes_total": 2.0,
+    "etl_dropped_samples_total": 5.0,
     "etl_backlog_seconds": 5.0,
 }
 # Held by back-pressure, an extractor is not stalled; both are tried, one after the other.

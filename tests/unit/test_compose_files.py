@@ -42,6 +42,14 @@ def test_every_variable_is_documented() -> None:
         assert used <= documented, f"{name}: {sorted(used - documented)}"
 
 
+@pytest.mark.parametrize("name", sorted(services()))
+def test_secrets_are_mounted_as_they_were_handed_out(name: str) -> None:
+    mounts = [str(mount).split(":") for mount in services()[name].get("volumes", ())]
+    for volume, target, options in (m for m in mounts if m[1] == "/run/secrets"):
+        assert volume.startswith("secrets-"), target
+        assert set(options.split(",")) == {"ro", "nocopy"}
+
+
 def test_every_variable_has_a_default() -> None:
     for name in ALL:
         text = (ROOT / name).read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -141,6 +141,8 @@ def test_any_chopping_rotation_and_truncation_gives_the_same_lines(
         log.follower.close()
         assert log.got == log.written
         assert not log.follower.skipped
+        if not {"truncate", "vanish"} & {action for action, _ in actions}:
+            assert log.follower.breaks == 0
 
 
 @settings(max_examples=100, deadline=None)
@@ -240,6 +242,45 @@ def test_several_rotations_between_two_polls_lose_nothing(log: Log) -> None:
         (log.rename if number % 2 else log.copy_and_truncate)()
         log.say(f"{number}b")
     assert log.poll() == ["2a", "2b", "3a", "3b", "4a", "4b", "5a", "5b"]
+
+
+@pytest.mark.parametrize("rotate", [Log.rename, Log.copy_and_truncate])
+def test_more_rotations_than_there_are_backups_are_told(
+    log: Log, rotate: Callable[[Log], None]
+) -> None:
+    log.say("seen")
+    log.poll()
+    for number in range(BACKUPS + 2):
+        log.say(f"{number}")
+        rotate(log)
+    log.say("last")
+    # "0" followed "seen" in a file that is gone, but a renamed one that we hold can still be read.
+    assert set(log.poll()) - {"0"} == {"2", "3", "4", "5", "6", "last"}
+    assert log.follower.breaks == 1
+    log.say("more")
+    rotate(log)
+    assert log.poll() == ["more"]
+    assert log.follower.breaks == 1
+
+
+def test_as_many_rotations_as_there_are_backups_are_no_break(log: Log) -> None:
+    log.say("seen")
+    log.poll()
+    for number in range(BACKUPS):
+        log.rename()
+        log.say(f"{number}")
+    assert log.poll() == ["0", "1", "2", "3", "4"]
+    assert log.follower.breaks == 0
+
+
+def test_a_file_truncated_without_a_copy_is_a_break(log: Log) -> None:
+    log.say("seen")
+    log.poll()
+    log.say("never seen")
+    os.truncate(log.path, 0)
+    log.say("new")
+    assert log.poll() == ["new"]
+    assert log.follower.breaks == 1
 
 
 def test_a_truncated_file_that_has_outgrown_its_old_size_is_noticed(log: Log) -> None:

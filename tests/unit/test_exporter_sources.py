@@ -6,6 +6,7 @@ import base64
 import http.client
 import io
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,20 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     rig = Rig(tmp_path / "etl.jsonl")
     yield rig
     rig.source.close()
+
+
+def test_the_end_of_a_run_that_was_thrown_away_unread_is_told(rig: Rig) -> None:
+    """The next run begins at 1, so its numbers tell nothing of what is missing before."""
+    rig.say(line(1, at=1005))
+    rig.step()
+    assert rig.value("etl_log_breaks_total") == 0
+    rig.say(line(2, at=1006))
+    os.truncate(rig.path, 0)
+    rig.say(line(1, at=1007, run_id="b"))
+    rig.step()
+    assert rig.value("etl_records_total") == 20
+    assert rig.value("etl_log_lines_missed_total") == 0
+    assert rig.value("etl_log_breaks_total") == 1
 
 
 def test_nothing_is_shown_before_the_log_was_read(rig: Rig) -> None:

@@ -47,6 +47,7 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlExtractionGap",
         "EtlWindowFailing",
         "EtlSinkRefusesUs",
+        "EtlSamplesBeyondRetention",
         "EtlRedisMemoryHigh",
         "EtlFreshnessBudgetBurningFast",
         "EtlFreshnessBudgetBurningSlowly",
