@@ -19,8 +19,8 @@ from services.extractor.source_errors import snippet
 # What Prometheus writes (Go's strconv.FormatFloat) and other servers may write; not "1_000" or "
 # 1".
 _NUMBER = re.compile(
-    # Possessive: a long run of digits is read once, whatever stands behind it.
-    r"[+-]?(?:(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:e[+-]?[0-9]++)?+|inf(?:inity)?|nan)",
+    # Nothing possessive: Python 3.11.2 takes "1e" for a number then.
+    r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)",
     re.IGNORECASE | re.ASCII,
 )
 

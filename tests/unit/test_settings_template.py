@@ -12,6 +12,8 @@ def test_templates(text: str) -> None:
     assert _LABEL_TEMPLATE.fullmatch(text)
 
 
-@pytest.mark.parametrize("text", ["", "1a", "$", "${}", "a-b", "$12" * 10_000 + "!"])
+@pytest.mark.parametrize(
+    "text", ["", "1a", "$", "a$", "a$$", "a${b", "${}", "a-b", "$12" * 10_000 + "!"]
+)
 def test_no_templates_and_never_a_hang(text: str) -> None:
     assert not _LABEL_TEMPLATE.fullmatch(text)
