@@ -35,6 +35,7 @@ class StageLimits:
     backoff_base_seconds: float = 0.5
     backoff_max_seconds: float = 15.0
     check_every_seconds: float = 15.0
+    claim_every_seconds: float = 0.0
     forget_idle_seconds: float = 3600.0
     block_seconds: float = BLOCK_SECONDS
     detail_max_chars: int = 2000
@@ -83,6 +84,7 @@ class Stage:
         self._held = 0  # consecutive holds
         self._hold_reason: str | None = "not asked yet"
         self._checked_at = float("-inf")
+        self._claim_at = float("-inf")
         self._forgot_at = clock()
 
     def run(self) -> ExitCode:
@@ -153,11 +155,15 @@ class Stage:
         self._telemetry.emit("stage_held", stage=self._handler.stage, reason=reason)
 
     def _take(self) -> list[Entry]:
-        claimed = self._stream.claim(self._limits.read_entries)
-        self._report_claimed(claimed)
-        entries = list(claimed.entries)
+        now = self._clock()
+        entries: list[Entry] = []
+        if now >= self._claim_at:
+            claimed = self._stream.claim(self._limits.read_entries)
+            self._report_claimed(claimed)
+            entries = list(claimed.entries)
+            # Where there was something there may be more.
+            self._claim_at = now if entries else now + self._limits.claim_every_seconds
         if not entries:
-            now = self._clock()
             if now - self._forgot_at > self._limits.forget_idle_seconds / 10:
                 self._forgot_at = now
                 self._stream.forget_consumers(self._limits.forget_idle_seconds)

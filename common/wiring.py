@@ -20,6 +20,9 @@ from common.stage import Lifecycle, Stage, StageLimits
 from common.stream import RedisStream
 from common.verdict import Handler
 
+# How often a stage that has new entries looks for those that others left behind.
+CLAIM_EVERY_SECONDS = 0.25
+
 
 def consumer_name(stage: str) -> str:
     """A name that no other process has had: host, process and a random part."""
@@ -32,6 +35,7 @@ def stage_limits(pipeline: PipelineSettings) -> StageLimits:
         read_entries=pipeline.read_entries,
         lease_seconds=pipeline.entry_lease_seconds,
         poison_crashes=pipeline.poison_crashes,
+        claim_every_seconds=CLAIM_EVERY_SECONDS,
     )
 
 

@@ -39,6 +39,7 @@ MOST_RINGS = 4
 RING_TTL_SECONDS = 60
 PRESSURE_EVERY_SECONDS = 0.5
 CATCHUP_SLICE_SECONDS = 5.0
+FRESHER_EVERY_SECONDS = 0.25
 
 
 class Doorbell:
@@ -196,16 +197,16 @@ def extract(window_class: WindowClass) -> None:
 
 
 def _extract_all(context: Context, window_class: WindowClass) -> None:
-    started = context.clock()
+    started = asked_at = context.clock()
     while not context.stop.is_set():
         context.tick()
         if context.paused() or not _extract_one(context, window_class):
             return
-        if window_class == "live":
+        now = context.clock()
+        if window_class == "live" or now - asked_at < FRESHER_EVERY_SECONDS:
             continue
-        if context.doorbell.waiting("plan", "live") or (
-            context.clock() - started > CATCHUP_SLICE_SECONDS
-        ):
+        asked_at = now
+        if now - started > CATCHUP_SLICE_SECONDS or context.doorbell.waiting("plan", "live"):
             # Live data and planning come first; the backlog goes on at the next ring.
             context.doorbell.ring("catchup", 1)
             return

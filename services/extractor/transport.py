@@ -50,7 +50,7 @@ class Transport:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._base_url = base_url
-        self._session = session
+        self._session = _settled(session, base_url)
         self._monotonic = monotonic
 
     @contextmanager
@@ -118,8 +118,6 @@ class Transport:
             # A redirect could take our credentials to another host.
             allow_redirects=False,
             stream=True,
-            # Said again for each request, or an environment variable would come first.
-            verify=self._session.verify,
         )
 
     def _chunks(self, response: requests.Response, timeout_seconds: float) -> Iterator[bytes]:
@@ -146,6 +144,17 @@ class Transport:
                     f"{timeout_seconds:g} s"
                 )
             yield piece
+
+
+def _settled(session: requests.Session, base_url: str) -> requests.Session:
+    """``session`` with what the environment says of proxies and authorities, looked up once.
+
+    It does not change while we run, and takes as long to look up as all else about a request.
+    """
+    found = session.merge_environment_settings(base_url, {}, None, session.verify, None)
+    session.proxies, session.verify = found["proxies"], found["verify"]
+    session.trust_env = False
+    return session
 
 
 def read_all(chunks: Iterator[bytes], limit_bytes: int) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -68,7 +70,11 @@ class Bench:
         )
 
     def make_stage(
-        self, stream: MemoryStream, mirror: Callable[[Entry, DeadLetter], None] | None = None
+        self,
+        stream: MemoryStream,
+        mirror: Callable[[Entry, DeadLetter], None] | None = None,
+        limits: StageLimits = LIMITS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Stage:
         def set_ready(name: str, ok: bool, detail: str) -> None:
             self.ready[name] = (ok, detail)
@@ -78,8 +84,9 @@ class Bench:
             stream,
             self.handler,
             self.telemetry,
-            LIMITS,
+            limits,
             mirror=mirror,
+            clock=clock,
             rng=random.Random(1),
         )
 
@@ -380,3 +387,27 @@ def test_a_batch_in_hand_is_finished_when_told_to_stop() -> None:
     bench.stage.run()
 
     assert bench.broker.ledger["q@hot|loaded"] == 2
+
+
+def test_what_others_left_behind_is_looked_for_now_and_then() -> None:
+    bench = Bench(all_loaded)
+    now_seconds = 100.0
+    limits = replace(LIMITS, claim_every_seconds=5.0)
+    stage = bench.make_stage(bench.make_stream("w1"), limits=limits, clock=lambda: now_seconds)
+    stage.step()
+    bench.commit((b"left", 1), (b"left too", 1))
+    taken = bench.stream.read(2, 0.0)
+    bench.stream.release([entry.id for entry in taken])
+
+    stage.step()
+    assert bench.handler.batches == []
+
+    now_seconds += 5.0
+    stage.step()
+    assert bench.handler.batches == [["left", "left too"]]
+
+    # Where something was found, more may be.
+    bench.commit((b"more", 1))
+    bench.stream.release([entry.id for entry in bench.stream.read(1, 0.0)])
+    stage.step()
+    assert bench.handler.batches[1:] == [["more"]]
