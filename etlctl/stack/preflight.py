@@ -71,6 +71,7 @@ def look(
         found.problems += _taken_ports(project, held, is_free)
         _look_at_disk(free_bytes(engine.root), found)
     _look_at_memory(engine, project, found)
+    found.problems += _odd_anonymous(project)
     return found
 
 
@@ -86,6 +87,16 @@ def _taken_ports(
             yield (
                 f"port {port.host}:{port.number} of {service.name} is taken by another program: "
                 f"stop that (ss -ltnp 'sport = :{port.number}' names it){move}"
+            )
+
+
+def _odd_anonymous(project: Project) -> Iterator[str]:
+    """Any value at all would switch it on, ``off`` too."""
+    for service in project.services.values():
+        if service.anonymous not in ("", "viewer"):
+            yield (
+                f"GRAFANA_ANONYMOUS is {service.anonymous!r:.40}: set it to viewer, and whoever "
+                f"reaches {service.name} may look without a password, or leave it unset"
             )
 
 

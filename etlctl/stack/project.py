@@ -27,6 +27,7 @@ class Service:
     """What is needed of a service's definition; memory is for one replica, 0 = not said.
 
     ``one_shot``: it does its work once and ends, as what is not to be restarted does.
+    ``anonymous``: what those may do who do not say who they are, as it was asked for.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Service:
     memory_limit_bytes: int
     memory_reserved_bytes: int
     scheme: str
+    anonymous: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Container:
 
 # The label that an overlay sets on a service that serves TLS.
 SCHEME_LABEL = "etl.scheme"
+# The label that carries GRAFANA_ANONYMOUS, because compose cannot compare it with anything.
+ANONYMOUS_LABEL = "etl.anonymous"
 _ONE_OFF = "com.docker.compose.oneoff=True"
 
 
@@ -129,6 +133,7 @@ def _service(name: str, one: dict[str, Any]) -> Service:
     resources = deploy.get("resources") or {}
     limits, reservations = (resources.get(key) or {} for key in ("limits", "reservations"))
     replicas = one.get("scale", deploy.get("replicas"))
+    labels = one.get("labels") or {}
     return Service(
         name=name,
         replicas=1 if replicas is None else int(replicas),
@@ -136,7 +141,8 @@ def _service(name: str, one: dict[str, Any]) -> Service:
         ports=tuple(_ports(one.get("ports") or ())),
         memory_limit_bytes=int(limits.get("memory") or one.get("mem_limit") or 0),
         memory_reserved_bytes=int(reservations.get("memory") or one.get("mem_reservation") or 0),
-        scheme=(one.get("labels") or {}).get(SCHEME_LABEL, "http"),
+        scheme=labels.get(SCHEME_LABEL, "http"),
+        anonymous=labels.get(ANONYMOUS_LABEL, ""),
     )
 
 

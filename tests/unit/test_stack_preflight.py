@@ -219,3 +219,11 @@ def test_only_services_with_a_start_interval_lose_it_and_only_where_it_is_not_kn
     assert "grafana" not in change
     del config["services"]["redis"]
     assert old_engine.override(config, "1.43") is None
+
+
+@pytest.mark.parametrize(("asked", "problems"), [("", 0), ("viewer", 0), ("off", 1), ("Admin", 1)])
+def test_only_looking_may_be_anonymous(asked: str, problems: int) -> None:
+    found = looked(project(service("grafana", anonymous=asked)))
+
+    assert len(found.problems) == problems
+    assert all("GRAFANA_ANONYMOUS" in problem and asked in problem for problem in found.problems)
