@@ -208,6 +208,7 @@ def test_readme_opens_with_the_two_commands_and_ci_runs_them() -> None:
         "scripts/engine start",
         "make check",
         "make test",
+        "make bench-quick",
     ]
 
 
