@@ -92,18 +92,14 @@ class _Response:
         """There is no connection."""
 
 
-class _Session:
-    verify = True
-
+class _Session(requests.Session):
     def __init__(self, case: Any) -> None:
+        super().__init__()
         self._case = case
 
-    def request(self, *_: Any, **__: Any) -> _Response:
+    def request(self, *_: Any, **__: Any) -> requests.Response:
         status, headers, pieces, breaks, _ = self._case
-        return _Response(status, headers, _Raw(pieces, breaks))
-
-    def close(self) -> None:
-        """There is no connection."""
+        return cast(requests.Response, _Response(status, headers, _Raw(pieces, breaks)))
 
 
 _CALLS: tuple[Callable[[PrometheusClient], Any], ...] = (
@@ -145,7 +141,7 @@ class PrometheusAnswers(Target):
 
     def check(self, case: Any) -> bool:
         """The message is one line, and the wait can be kept."""
-        client = PrometheusClient(_Settings(), lambda auth: cast(requests.Session, _Session(case)))
+        client = PrometheusClient(_Settings(), lambda auth: _Session(case))
         wait = retry_after(CaseInsensitiveDict(case[1]))
         require(wait is None or (math.isfinite(wait) and wait >= 0), "an impossible wait", wait)
         try:
