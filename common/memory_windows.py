@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from common.keys import RAW, STREAMS, split_lane
 from common.memory import MemoryBroker, StagedPayload
+from common.size_classes import allocated_bytes
 from common.windows import Gap, Lane, LaneStatus, Recheck, Staged, Window, WindowClass
 
 Range = tuple[int, int]
@@ -323,8 +324,10 @@ class MemoryWindowSet:
         """See :meth:`common.windows.WindowSet.pressure`."""
         broker = self._broker
         broker.drop_expired()
-        total = sum(staged.bytes for staged in broker.staged.values()) + sum(
-            booked.bytes for name in STREAMS for booked in broker.state(name).in_flight.values()
+        total = sum(allocated_bytes(staged.bytes) for staged in broker.staged.values()) + sum(
+            allocated_bytes(booked.bytes)
+            for name in STREAMS
+            for booked in broker.state(name).in_flight.values()
         )
         if broker.paused:
             broker.paused = total > low_water_bytes

@@ -374,7 +374,7 @@ class WindowSet:
         self._redis.hset(self._keys.lane(lane.name), "reconciled", "1")
 
     def pressure(self, high_water_bytes: int, low_water_bytes: int) -> tuple[bool, int]:
-        """Whether extraction must pause, and the bytes in flight."""
+        """Whether extraction must pause, and the bytes in flight, as Redis' memory has them."""
         keys = self._keys
         paused, in_flight_bytes = self._scripts.call(
             "pressure",

@@ -27,6 +27,15 @@ local function count_of(text)
   return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text) or nil
 end
 
+-- What Redis' memory grows by for so many bytes: jemalloc hands out blocks of certain sizes, four to each
+-- power of two (https://jemalloc.net/jemalloc.3.html, size classes). Its twin is common/size_classes.py.
+local function allocated(bytes)
+  if bytes <= 16 then return 16 end
+  local _, bits = math.frexp(bytes - 1)
+  local step = math.max(16, 2 ^ (bits - 3))
+  return math.ceil(bytes / step) * step
+end
+
 -- Whole numbers beyond 2^31 as Redis should read them.
 local function whole(number) return string.format('%.0f', number) end
 

@@ -1,4 +1,4 @@
--- Bytes in flight (both streams and what is staged) against the marks, with hysteresis.
+-- Bytes in flight (both streams and what is staged), as Redis' memory has them, against the marks, with hysteresis.
 -- Returns {'1' while extraction must pause else '0', bytes}.
 --
 -- KEYS 1 back-pressure, 2 staged, 3.. in-flight hashes
@@ -9,11 +9,11 @@ local now = clock_ms(ARGV[3])
 local bytes = 0
 for i = 3, #KEYS do
   for _, value in ipairs(redis.call('HVALS', KEYS[i])) do
-    bytes = bytes + (tonumber(string.match(value, '^%d+ (%d+) ')) or 0)
+    bytes = bytes + allocated(tonumber(string.match(value, '^%d+ (%d+) ')) or 0)
   end
 end
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. whole(now), '+inf')) do
-  bytes = bytes + (tonumber(string.match(member, ' (%d+)$')) or 0)
+  bytes = bytes + allocated(tonumber(string.match(member, ' (%d+)$')) or 0)
 end
 local paused = redis.call('EXISTS', KEYS[1]) == 1
 if paused and bytes <= tonumber(ARGV[2]) then

@@ -37,7 +37,7 @@ QUEUES: tuple[QueueName, ...] = ("plan", "live", "catchup")
 # Rings of one class that wait at a time; more would only find nothing to do.
 MOST_RINGS = 4
 RING_TTL_SECONDS = 60
-PRESSURE_EVERY_SECONDS = 0.5
+PRESSURE_EVERY_SECONDS = 0.1
 CATCHUP_SLICE_SECONDS = 5.0
 FRESHER_EVERY_SECONDS = 0.25
 
@@ -111,7 +111,7 @@ class Context:
     _pressed_at: float = float("-inf")
 
     def paused(self) -> bool:
-        """Whether back-pressure forbids extraction now; asked of Redis twice a second at most."""
+        """Whether back-pressure forbids extraction now; asked ten times a second at most."""
         now = self.clock()
         if now - self._pressed_at < PRESSURE_EVERY_SECONDS:
             return self._paused

@@ -50,7 +50,7 @@ def reported_error(
     headers: Mapping[str, str] | None = None,
 ) -> SourceError:
     """The error for an answer in Prometheus' own form, ``{"status": "error", …}``."""
-    message = f"answered {error_type or 'error'}: {text[:400] or 'no reason given'}"
+    message = f"answered {error_type[:100] or 'error'}: {text[:400] or 'no reason given'}"
     if any(mark in text for mark in _TOO_LARGE):
         return QueryTooLarge(message)
     # Waiting in the queue for other queries says nothing about the size of this one.

@@ -18,6 +18,7 @@ from common.keys import RAW, Keys
 from common.ledger import Audit, Ledger
 from common.memory import MemoryBroker
 from common.memory_windows import MemoryLanes, MemoryWindowSet
+from common.size_classes import allocated_bytes
 from common.windows import Lane, Window, WindowSet
 
 Windows = WindowSet | MemoryWindowSet
@@ -409,6 +410,15 @@ def test_pressure_has_hysteresis(windows: Windows, world: World) -> None:
     assert windows.pressure(10**6, 1000)[0], "it stays paused until below the low-water mark"
     world.lose_in_flight()
     assert windows.pressure(3000, 1000) == (False, 0)
+
+
+@pytest.mark.parametrize("size_bytes", [1, 16, 17, 64, 65, 5_000, 40_960, 40_961, 564_000])
+def test_pressure_counts_what_redis_allocates(windows: Windows, size_bytes: int) -> None:
+    windows.stage(b"x" * size_bytes, 1, 60)
+
+    _, in_flight_bytes = windows.pressure(10**9, 1000)
+
+    assert in_flight_bytes == allocated_bytes(size_bytes)
 
 
 def test_at_maxmemory_nothing_is_staged_or_committed_by_halves(

@@ -17,6 +17,7 @@ from common.errors import (
 )
 from common.settings import ExtractSettings, Query
 from services.extractor.prometheus import PrometheusClient
+from services.extractor.source_errors import reported_error
 from services.extractor.transport import AnswerTooSlow
 from tests.unit.answering_server import Answer, AnsweringServer, Handler, chunked, reply
 
@@ -442,3 +443,9 @@ def test_a_scalar_is_rejected_by_its_name(server: AnsweringServer) -> None:
     found = failure(client_of(server.url))
     assert type(found) is QueryRejected
     assert "answered with a scalar, not with series" in str(found)
+
+
+def test_a_reported_error_is_told_in_one_readable_line() -> None:
+    error = reported_error("timeout" + "e" * 10_000, "x" * 10_000)
+
+    assert len(str(error)) < 600
