@@ -103,7 +103,7 @@ fuzz: setup ## A million inputs over all decoders; writes build/fuzz.json
 	@$(python) -m fuzz
 
 .PHONY: bench
-bench: setup ## Measure limits, product, steps, shapes and scale on real servers; writes build/bench.json
+bench: setup ## Measure limits, product, steps, shapes, scale, live mode, an outage, a week; writes build/bench.json
 	@$(python) -m benchmarks
 
 .PHONY: bench-quick

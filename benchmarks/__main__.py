@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from rich.console import Console
 
-from benchmarks import live, main_case, report, scale, shape, steps
+from benchmarks import flat, live, main_case, outage, report, scale, shape, steps, week
 from benchmarks.machine import describe, load_average
 from benchmarks.servers import toolbox
 from common.errors import EtlError
@@ -21,13 +21,27 @@ from localstack import PROJECT_ROOT
 from localstack.binaries import Toolbox
 from localstack.main import run_main
 
-Part = Literal["influxd", "naive", "steps", "victoria-metrics", "shape", "scale", "live"]
+Part = Literal[
+    "influxd",
+    "naive",
+    "steps",
+    "victoria-metrics",
+    "shape",
+    "scale",
+    "live",
+    "outage",
+    "week",
+    "flat",
+]
 PARTS: tuple[Part, ...] = get_args(Part)
 QUICK_PARTS: tuple[Part, ...] = ("influxd", "naive", "steps")
+# Takes half an hour by itself: only where it is asked for.
+SLOW_PARTS: tuple[Part, ...] = ("flat",)
 RUNS, QUICK_RUNS = 5, 1
 # Samples of each of the main case's 1,000 series: half a day, or four hours.
 SAMPLES, QUICK_SAMPLES = 2_880, 960
 LIVE_SECONDS = 300.0
+FLAT_SECONDS = 1800.0
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -54,10 +68,17 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         type=float,
         default=float("inf"),
         metavar="N",
-        help="leave out shapes that have more points",
+        help="leave out shapes that have more points, and shorten the week",
     )
     parser.add_argument(
         "--live-seconds", type=float, default=LIVE_SECONDS, metavar="S", help="length of live mode"
+    )
+    parser.add_argument(
+        "--flat-seconds",
+        type=float,
+        default=FLAT_SECONDS,
+        metavar="S",
+        help=f"how long memory is watched, after {flat.WARM_UP_SECONDS:g} s ({FLAT_SECONDS:g})",
     )
     parser.add_argument(
         "--json", type=Path, default=PROJECT_ROOT / "build" / "bench.json", metavar="FILE"
@@ -67,14 +88,20 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("--runs: 1 at least")
     if options.sink and options.only:
         parser.error("--sink says which part already; leave out --only")
+    if options.flat_seconds < flat.LEAST_SECONDS:
+        parser.error(f"--flat-seconds: {flat.LEAST_SECONDS:g} at least")
+    if "week" in (options.only or ()) and options.most_points < week.LEAST_POINTS:
+        parser.error(f"--most-points: a week has {week.LEAST_POINTS} at least")
     return options
 
 
 def parts_of(options: argparse.Namespace) -> tuple[Part, ...]:
     """What is to be measured, in the order in which it is."""
-    default = QUICK_PARTS if options.quick else PARTS
+    usual = tuple(part for part in PARTS if part not in SLOW_PARTS)
+    default = QUICK_PARTS if options.quick else usual
     wanted = [options.sink] if options.sink else options.only or default
-    return tuple(part for part in PARTS if part in wanted)
+    left_out = {"week"} if options.most_points < week.LEAST_POINTS else set()
+    return tuple(part for part in PARTS if part in wanted and part not in left_out)
 
 
 def measured(
@@ -96,6 +123,12 @@ def measured(
         return {"cases": shape.measure(tools, now_ms, runs=runs, say=say, cases=cases)}
     if part == "scale":
         return {"cases": scale.measure(tools, now_ms, samples=samples, runs=runs, say=say)}
+    if part == "outage":
+        return outage.measure(tools, now_ms, say=say)
+    if part == "week":
+        return week.measure(tools, now_ms, runs=runs, most_points=options.most_points, say=say)
+    if part == "flat":
+        return flat.measure(tools, seconds=options.flat_seconds, say=say)
     say(f"live mode for {options.live_seconds:g} s")
     return live.measure(tools, seconds=options.live_seconds)
 

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from benchmarks import report
+from benchmarks import report, rows
 from benchmarks.plot import cost_plot
-from benchmarks.report import Document, text_of
+from benchmarks.report import Document
+from benchmarks.statistics import text_of
 from common.exit_codes import ExitCode
 from localstack import PROJECT_ROOT
 
@@ -94,6 +95,18 @@ def figures(document: Document) -> Iterator[str]:
             )
     if section := sections.get("live"):
         yield from _live(section)
+    if section := sections.get("outage"):
+        yield from _head(rows.outage_title(section), section)
+        yield from _columns("", "")
+        yield from (_row(*cells) for cells in rows.outage_rows(section))
+    if section := sections.get("week"):
+        yield from _head(rows.week_title(section), section)
+        yield from _columns(*rows.week_columns(section))
+        yield from (_row(*cells) for cells in rows.week_rows(section))
+    if section := sections.get("flat"):
+        yield from _head(rows.flat_title(section), section)
+        yield from _columns(*rows.FLAT_COLUMNS)
+        yield from (_row(*cells) for cells in rows.flat_rows(section))
     yield ""
 
 

@@ -94,13 +94,7 @@ def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) ->
         service.wait_ready()
     for service in extractors:
         service.start(wait=False)
-    # Importing is no part of a run: it begins when the first extractor has planned the lane.
-    wait_until(
-        lambda: client.exists(KEYS.lane(LANE)),
-        deadline_seconds=_FIRST_WINDOW_SECONDS,
-        what="the first window",
-        poll_seconds=0.002,
-    )
+    wait_planned(client)
     pids = {name: service.pid for name, service in services.items()}
     pids |= {"redis": rig.redis.pid, "prometheus": rig.prometheus.pid, **rig.sink_pids}
     meter = Meter(pids)
@@ -115,13 +109,13 @@ def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) ->
     points = rig.dataset.points
     wait_until(
         loaded,
-        deadline_seconds=max(_LEAST_DRAIN_SECONDS, points / _LEAST_POINTS_PER_SECOND),
+        deadline_seconds=drain_deadline_seconds(points),
         what=f"{points} points are loaded",
         poll_seconds=_POLL_SECONDS,
     )
     seconds, cpu = meter.taken()
     others_cores = meter.others_cores()
-    _prove(Ledger(client, KEYS).audit(), points)
+    prove(Ledger(client, KEYS).audit(), points)
     figures = {"points_per_second": points / seconds, "seconds": seconds}
     figures |= {"others_cores": others_cores, "load_average": load_average()}
     for name, taken in cpu.items():
@@ -137,14 +131,29 @@ def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) ->
     return figures
 
 
+def wait_planned(client: Redis) -> None:
+    """Importing is no part of a run: it begins when the first extractor has planned the lane."""
+    wait_until(
+        lambda: client.exists(KEYS.lane(LANE)),
+        deadline_seconds=_FIRST_WINDOW_SECONDS,
+        what="the first window",
+        poll_seconds=0.002,
+    )
+
+
+def drain_deadline_seconds(points: int) -> float:
+    """How long so many points may take before the run has failed."""
+    return max(_LEAST_DRAIN_SECONDS, points / _LEAST_POINTS_PER_SECOND)
+
+
 def _kind(name: str) -> str:
     """``loader`` for ``loader-2``."""
     stage, _, number = name.rpartition("-")
     return stage if stage in STAGES and number.isdigit() else name
 
 
-def _prove(audit: Audit, points: int) -> None:
-    """A run that lost something is no run."""
+def prove(audit: Audit, points: int) -> None:
+    """A run that lost something is no run: raises :class:`StackError`."""
     total = audit.total
     if (total.loaded, audit.imbalance_samples) != (points, 0):
         raise StackError(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from benchmarks import rows
 from benchmarks.main_case import MAIN_WINDOW, median_of
-from benchmarks.statistics import digits
+from benchmarks.statistics import digits, text_of
 
 Document = dict[str, Any]
 
@@ -82,6 +83,14 @@ def tables(document: Document) -> Iterator[Table]:
         yield _scale(section)
     if section := sections.get("live"):
         yield _live(section)
+    if section := sections.get("outage"):
+        yield _shared(rows.outage_title(section), section, ("", ""), rows.outage_rows(section))
+    if section := sections.get("week"):
+        columns = rows.week_columns(section)
+        yield _shared(rows.week_title(section), section, columns, rows.week_rows(section))
+    if section := sections.get("flat"):
+        title = rows.flat_title(section)
+        yield _shared(title, section, rows.FLAT_COLUMNS, rows.flat_rows(section))
 
 
 def summary(document: Document) -> Iterator[str]:
@@ -106,12 +115,11 @@ def _table(title: str, section: Any, *columns: str) -> Table:
     return table
 
 
-def text_of(spread: Document, format_: str = "{:.3f}", scale: float = 1.0) -> str:
-    """``median (min-max)`` of a spread in the document."""
-    middle, least, most = (
-        format_.format(spread[name] * scale) for name in ("median", "min", "max")
-    )
-    return middle if len(spread["runs"]) == 1 else f"{middle} ({least}-{most})"
+def _shared(title: str, section: Document, columns: rows.Row, cells: Iterable[rows.Row]) -> Table:
+    table = _table(title, section, *columns)
+    for row in cells:
+        table.add_row(*row)
+    return table
 
 
 def _main(section: Document) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,11 @@ def digits(value: float) -> float:
 def spreads(runs: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     """The spread of each named figure; every run must have the same names."""
     return {name: Spread.of(run[name] for run in runs) for name in runs[0]}
+
+
+def text_of(spread: Mapping[str, Any], format_: str = "{:.3f}", scale: float = 1.0) -> str:
+    """``median (min-max)`` of a spread in the document."""
+    middle, least, most = (
+        format_.format(spread[name] * scale) for name in ("median", "min", "max")
+    )
+    return middle if len(spread["runs"]) == 1 else f"{middle} ({least}-{most})"

@@ -11,7 +11,7 @@ from benchmarks import __main__ as command
 from benchmarks import report
 from benchmarks.limits import zero_cost_bound
 from benchmarks.machine import Meter, cores, describe
-from benchmarks.statistics import Spread, digits, spreads
+from benchmarks.statistics import Spread, digits, spreads, text_of
 
 
 def test_a_spread_has_the_median_and_both_ends() -> None:
@@ -120,14 +120,15 @@ def test_a_document_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_spread_is_told_with_its_ends_when_there_are_several_runs() -> None:
     several = Spread.of([2.0, 1.0, 3.0]).as_json()
-    assert report.text_of(several, "{:.0f}") == "2 (1-3)"
-    assert report.text_of(spread(2e6), "{:.1f}", 1e-6) == "2.0"
+    assert text_of(several, "{:.0f}") == "2 (1-3)"
+    assert text_of(spread(2e6), "{:.1f}", 1e-6) == "2.0"
 
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([], command.PARTS),
+        ([], tuple(part for part in command.PARTS if part != "flat")),
+        (["--only", "flat"], ("flat",)),
         (["--quick"], command.QUICK_PARTS),
         (["--only", "live", "steps"], ("steps", "live")),
         (["--sink", "victoria-metrics"], ("victoria-metrics",)),
