@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks import flat, live, main_case, outage, report, scale, shape, steps, week
 from benchmarks.machine import describe, load_average
 from benchmarks.servers import toolbox
+from common.allocator import keep_freed_memory
 from common.errors import EtlError
 from common.exit_codes import ExitCode
 from localstack import PROJECT_ROOT
@@ -136,6 +137,7 @@ def measured(
 def main(arguments: Sequence[str]) -> ExitCode:
     """Measure, write, show; 1 when something is grossly slower than it must be."""
     options = parsed(arguments)
+    keep_freed_memory()  # as every service does
     console = Console(highlight=False, soft_wrap=True)
     parts = parts_of(options)
 

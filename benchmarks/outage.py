@@ -27,11 +27,11 @@ from localstack.waiting import wait_until
 
 Say = Callable[[str], None]
 
-HIGH_WATER_BYTES = 16 << 20
+HIGH_WATER_BYTES = 32 << 20
 SERIES = 1000
 WINDOW = 60
 # In the points stream a point takes 9 bytes or more at this window length: more than ten marks.
-SAMPLES = 19_200
+SAMPLES = 38_400
 # The backlog must be worth so many marks, and the outage last as long as filling so many would.
 MARKS = 10
 # Long enough for the loader to open its circuit and to try again more than once.

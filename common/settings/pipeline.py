@@ -122,7 +122,9 @@ class PipelineSettings(CheckedSection):
         8, ge=1, le=1000, description="Stream entries taken at a time."
     )
     high_water_bytes: Bytes = Field(
-        256 << 20, ge=1, description="Bytes in flight at which extraction pauses."
+        256 << 20,
+        ge=1,
+        description="Bytes in flight, as Redis allocates them, at which extraction pauses.",
     )
     low_water_bytes: Bytes = Field(
         default_factory=lambda data: data.get("high_water_bytes", 0) // 2,
