@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
@@ -21,6 +22,23 @@ BODY = payload(lines(100))
 WRITTEN = b"HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n"
 # Far below the time-out of a single wait, which therefore never ends one of these.
 PACE_SECONDS = 0.02
+
+
+def _request(connection: socket.socket) -> bool:
+    """Read one request, which may come in pieces; false when there is none any more."""
+    read = b""
+    while b"\r\n\r\n" not in read:
+        if not (piece := connection.recv(1 << 20)):
+            return False
+        read += piece
+    head, _, body = read.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+    missing = int(length[1]) - len(body) if length else 0
+    while missing > 0:
+        if not (piece := connection.recv(1 << 20)):
+            return False
+        missing -= len(piece)
+    return True
 
 
 class Server:
@@ -51,7 +69,7 @@ class Server:
         with plain:
             try:
                 with self._wrapped(plain) as connection:
-                    while connection.recv(1 << 20):
+                    while _request(connection):
                         connection.sendall(self.first)
                         while self.drip and not self._closing.wait(PACE_SECONDS):
                             connection.sendall(self.drip)
