@@ -191,7 +191,9 @@ class Rig(StartStop):
     def _without_numpy(self) -> Path:
         folder = self.dir / "without_numpy"
         folder.mkdir(exist_ok=True)
-        (folder / "numpy.py").write_text("raise ImportError('there is none')\n", encoding="utf-8")
+        (folder / "numpy.py").write_text(
+            "raise ModuleNotFoundError('there is none')\n", encoding="utf-8"
+        )
         return folder
 
     def stop_services(self) -> None:
