@@ -38,6 +38,9 @@ QUEUES: tuple[QueueName, ...] = ("plan", "live", "catchup")
 MOST_RINGS = 4
 RING_TTL_SECONDS = 60
 PRESSURE_EVERY_SECONDS = 0.1
+# What the question takes of Redis' time at most: it sums up all that is in flight, so with very
+# many small entries it costs more and is asked less often.
+PRESSURE_SHARE = 0.1
 CATCHUP_SLICE_SECONDS = 5.0
 FRESHER_EVERY_SECONDS = 0.25
 
@@ -108,17 +111,18 @@ class Context:
     set_ready: Callable[[str, bool, str], None]
     clock: Callable[[], float] = time.monotonic
     _paused: bool = False
-    _pressed_at: float = float("-inf")
+    _ask_again_at: float = float("-inf")
 
     def paused(self) -> bool:
         """Whether back-pressure forbids extraction now; asked ten times a second at most."""
-        now = self.clock()
-        if now - self._pressed_at < PRESSURE_EVERY_SECONDS:
+        asked_at = self.clock()
+        if asked_at < self._ask_again_at:
             return self._paused
-        self._pressed_at = now
         paused, in_flight_bytes = self.windows.pressure(
             self.pipeline.high_water_bytes, self.pipeline.low_water_bytes
         )
+        took_seconds = self.clock() - asked_at
+        self._ask_again_at = asked_at + max(PRESSURE_EVERY_SECONDS, took_seconds / PRESSURE_SHARE)
         if paused != self._paused:
             self.telemetry.emit(
                 "back_pressure_on" if paused else "back_pressure_off",
