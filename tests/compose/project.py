@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -271,6 +272,24 @@ class Project:
         """The id of the one container of a service."""
         (only,) = self.containers(service)
         return only
+
+    @contextlib.contextmanager
+    def paused(self, containers: list[str]) -> Iterator[None]:
+        """Containers that stand still inside the block, and run again after it in any case."""
+
+        def stands(container: str) -> bool:
+            # A freeze fails where a process starts meanwhile, as a health check does: again then.
+            self._run(["docker", "pause", container], DEADLINE_SECONDS, codes=(0, 1))
+            return bool(self.inspect(container)["State"]["Paused"])
+
+        try:
+            for container in containers:
+                self.wait(functools.partial(stands, container), f"{container} is paused")
+            yield
+        finally:
+            for container in containers:
+                if self.inspect(container)["State"]["Paused"]:
+                    self.docker("unpause", container)
 
     def inspect(self, container: str) -> dict[str, Any]:
         """docker inspect of a container."""

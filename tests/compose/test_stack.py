@@ -250,15 +250,15 @@ def scale_all(project: Project, count: int) -> None:
 
 def test_paused_past_their_leases(project: Project) -> None:
     with project.proven():
-        paused = [project.container(stage) for stage in STAGES]
+        first = [project.container(stage) for stage in STAGES]
         scale_all(project, 2)
-        project.docker("pause", *paused)
-        since = time.monotonic()
-        project.wait(
-            lambda: time.monotonic() - since > LEASE_SECONDS + 1, "their leases run out meanwhile"
-        )
-        project.flows(100)  # by the others
-        project.docker("unpause", *paused)
+        with project.paused(first):
+            since = time.monotonic()
+            project.wait(
+                lambda: time.monotonic() - since > LEASE_SECONDS + 1,
+                "their leases run out meanwhile",
+            )
+            project.flows(100)  # by the others
         project.flows(100)
         scale_all(project, 1)
 
