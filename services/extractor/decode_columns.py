@@ -10,6 +10,8 @@ the plain way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 
@@ -55,11 +57,8 @@ def read_columns(text: bytes) -> SeriesBlock:
     """
     if not (text.startswith(SERIES_START) and text.endswith(SAMPLES_END)):
         raise NotColumns
-    labels, samples = [], []
-    for part in text[len(SERIES_START) : -len(SAMPLES_END)].split(BETWEEN_SERIES):
-        label_set, _, of_series = part.partition(VALUES_START)
-        labels.append(label_set)
-        samples.append(of_series)
+    parts = text[len(SERIES_START) : -len(SAMPLES_END)].split(BETWEEN_SERIES)
+    labels, _, samples = zip(*[part.partition(VALUES_START) for part in parts], strict=True)
     _check_label_sets(labels)
     try:
         counts, numbers = read_numbers(samples)
@@ -69,19 +68,19 @@ def read_columns(text: bytes) -> SeriesBlock:
     if not np.abs(seconds).max() < EXACT_SECONDS:
         raise NotColumns
     return SeriesBlock(
-        tuple(labels),
+        labels,
         counts,
         np.rint(seconds * 1000).astype(np.int64),
         np.ascontiguousarray(numbers[:, 1]),
     )
 
 
-def _check_label_sets(labels: list[bytes]) -> None:
+def _check_label_sets(labels: Sequence[bytes]) -> None:
     # A label set that swallowed something of its neighbours is no JSON value in this list. What a
     # whole one holds is not looked at here: the transformer refuses labels that are no texts.
     try:
         found = _LABEL_SETS.decode((b"[" + b",".join(labels) + b"]").decode())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise NotColumns from None
-    if len(found) != len(labels) or not all(label_set.startswith(b"{") for label_set in labels):
+    if len(found) != len(labels) or {label_set[:1] for label_set in labels} != {b"{"}:
         raise NotColumns
