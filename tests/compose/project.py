@@ -33,6 +33,7 @@ PACE = Pace(scrape_interval_seconds=1.0, interval_seconds=2.0, settle_seconds=2.
 REQUEST_SECONDS = 3.0
 # The least that the settings allow.
 LEASE_SECONDS = REQUEST_SECONDS + 5.0
+LOADER_START_PERIOD = "15s"
 DEADLINE_SECONDS = 120.0
 _BUILD_SECONDS = 900.0
 # Of etl-metrics.
@@ -136,6 +137,8 @@ class Project:
         services = {
             "prometheus": {"volumes": [mount]},
             "etl-metrics": {"environment": {"ETL_METRICS_REDIS_POLL_SECONDS": "0.5"}},
+            # A loader that is not ready is called unhealthy only after this.
+            "loader": {"healthcheck": {"start_period": LOADER_START_PERIOD}},
         }
         pace.write_text(yaml.safe_dump({"services": services}), encoding="utf-8")
         self.files.append(str(pace))
@@ -389,8 +392,6 @@ class Project:
         """
         now_ms = int(time.time() * 1000)
         self.wait(lambda: self.watermark_ms() >= now_ms, "everything until now is loaded")
-        status = self.status()
-        assert status["imbalance_samples"] == 0, status["accounts"]
         output = self.etlctl(
             *("verify", "--json", "--from", f"{since_ms / 1000:.3f}"),
             *("--to", f"{now_ms / 1000:.3f}"),
@@ -399,7 +400,8 @@ class Project:
         verified: dict[str, Any] = json.loads(output)
         assert verified["equal"], verified
         assert sum(query["expected"] for query in verified["queries"]) > 0, verified
-        assert self.status()["imbalance_samples"] == 0
+        status = self.status()
+        assert status["imbalance_samples"] == 0, status["accounts"]
         return verified
 
     @contextlib.contextmanager
