@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from localstack.binaries import SOURCES, Source, Toolbox
 from localstack.http import missing_status
+from localstack.nginx import NginxServer
 from localstack.ports import HOST
 from localstack.processes import Server
 
@@ -56,61 +56,26 @@ class VictoriaServer(Server):
         shutil.rmtree(self._data_dir, ignore_errors=True)
 
 
-_CONF = """
-daemon off;
-master_process off;
-{user}pid {dir}/nginx.pid;
-error_log stderr warn;
-events {{ worker_connections 256; }}
-http {{
-    access_log off;
+_HTTP = """
     client_max_body_size 64m;
-    client_body_temp_path {dir}/body;
-    proxy_temp_path {dir}/proxy;
-    fastcgi_temp_path {dir}/fastcgi;
-    scgi_temp_path {dir}/scgi;
-    uwsgi_temp_path {dir}/uwsgi;
-    keepalive_requests 1000000;
     server {{
         listen {listen};
         location = /health {{ return 200; }}
         location = /query {{ default_type application/json; return 200 '{{"results":[{{}}]}}'; }}
         location / {{ return 204; }}
     }}
-}}
 """
 
 
-class NullSink(Server):
+class NullSink(NginxServer):
     """An nginx that reads every body, keeps nothing and answers 204."""
 
     def __init__(self, tools: Toolbox, work_dir: Path, *, log_dir: Path | None = None) -> None:
-        super().__init__("null-sink", work_dir, log_dir=log_dir)
-        self._toolbox = tools
-        self._config = work_dir / "nginx.conf"
+        super().__init__(tools, "null-sink", work_dir, log_dir=log_dir)
 
-    @property
-    def url(self) -> str:
-        """Base URL of the write path."""
-        return f"http://{HOST}:{self.port}"
-
-    def environment(self) -> dict[str, str]:
-        """Own libraries first, if it was unpacked."""
-        return self._toolbox.program("nginx").environment()
-
-    def prepare(self) -> None:
-        """Writes nginx.conf."""
-        text = _CONF.format(
-            user="user root root;\n" if os.geteuid() == 0 else "",
-            dir=self.work_dir,
-            listen=f"{HOST}:{self.port}",
-        )
-        self._config.write_text(text, encoding="utf-8")
-
-    def command(self) -> Sequence[str]:
-        """nginx with its file; ``-e`` because it logs before it has read that."""
-        program = str(self._toolbox.program("nginx").path)
-        return [program, "-p", str(self.work_dir), "-e", "stderr", "-c", str(self._config)]
+    def config_text(self) -> str:
+        """A write path, and answers for whoever asks after its health and data."""
+        return self.within_folder(_HTTP.format(listen=f"{HOST}:{self.port}"))
 
     def probe(self) -> str | None:
         """``/health``."""

@@ -21,6 +21,7 @@ from common.errors import StackError
 from localstack.binaries import Toolbox
 from localstack.http import missing_status, post_form
 from localstack.lifetime import StartStop
+from localstack.nginx import NginxServer
 from localstack.ports import HOST
 from localstack.processes import Server, stop_together
 
@@ -104,25 +105,10 @@ class Influxd(Server):
         shutil.rmtree(self._data_dir, ignore_errors=True)
 
 
-_NGINX_CONF = r"""
-daemon off;
-# One process and no workers: whoever kills it, or its parent, leaves none behind.
-master_process off;
-${user}pid ${dir}/nginx.pid;
-error_log stderr warn;
-events { worker_connections 1024; }
-http {
-    access_log off;
-    server_tokens off;
+_HTTP = r"""
     default_type application/json;
     client_max_body_size ${max_body};
     client_body_buffer_size 1m;
-    client_body_temp_path ${dir}/body;
-    proxy_temp_path ${dir}/proxy;
-    fastcgi_temp_path ${dir}/fastcgi;
-    scgi_temp_path ${dir}/scgi;
-    uwsgi_temp_path ${dir}/uwsgi;
-    keepalive_requests 1000000;
     keepalive_timeout 300s;
 
     # Regular expressions because plain strings are compared without regard to case.
@@ -179,11 +165,10 @@ ${permitted}    }
         }
         location / { return 404 '{"code":"not found","message":"path not found"}'; }
     }
-}
 """
 
 
-class Front(Server):
+class Front(NginxServer):
     """The nginx before influxd."""
 
     def __init__(
@@ -198,26 +183,16 @@ class Front(Server):
         max_body_bytes: int,
         port: int | None,
     ) -> None:
-        super().__init__(name, work_dir, log_dir=log_dir, port=port)
+        super().__init__(toolbox, name, work_dir, log_dir=log_dir, port=port)
         if token is not None and not re.fullmatch(r"[A-Za-z0-9_=.~+/-]+", token):
             raise StackError(f"{name}: a token has only letters, digits and _=.~+/-")
-        self._toolbox = toolbox
-        self._config = work_dir / "nginx.conf"
         self._influxd = influxd
         self._token = token
         self._max_body_bytes = max_body_bytes
 
-    @property
-    def url(self) -> str:
-        """Base URL of the InfluxDB 2 write path."""
-        return f"http://{HOST}:{self.port}"
-
-    def environment(self) -> dict[str, str]:
-        """Own libraries first, if it was unpacked."""
-        return self._toolbox.program("nginx").environment()
-
     def prepare(self) -> None:
         """Writes nginx.conf and the answer of ``/health``."""
+        super().prepare()
         (self.work_dir / "health.json").write_text(
             json.dumps(
                 {
@@ -230,12 +205,14 @@ class Front(Server):
             ),
             encoding="utf-8",
         )
+
+    def config_text(self) -> str:
+        """The write path and queries of InfluxDB 2, passed on to influxd."""
         permitted = ""
         if self._token is not None:
             token = re.escape(self._token)
             permitted = f'        "~^(Token|Bearer) {token}$" 0;\n'
         values = {
-            "user": "user root root;\n" if os.geteuid() == 0 else "",
             "dir": str(self.work_dir),
             "max_body": str(self._max_body_bytes),
             "refused_by_default": "0" if self._token is None else "1",
@@ -243,14 +220,7 @@ class Front(Server):
             "upstream": f"{HOST}:{self._influxd.port}",
             "listen": f"{HOST}:{self.port}",
         }
-        text = re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], _NGINX_CONF)
-        self._config.touch(mode=0o600)
-        self._config.write_text(text, encoding="utf-8")
-
-    def command(self) -> Sequence[str]:
-        """nginx with its file; ``-e`` because it logs before it has read that."""
-        program = str(self._toolbox.program("nginx").path)
-        return [program, "-p", str(self.work_dir), "-e", "stderr", "-c", str(self._config)]
+        return self.within_folder(re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], _HTTP))
 
     def probe(self) -> str | None:
         """An open path of its own, whether influxd runs or not."""

@@ -7,10 +7,9 @@ nginx with the container's own configuration, a real influxd 1.6, the management
 from __future__ import annotations
 
 import gzip
-import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,8 @@ from localstack.binaries import Toolbox
 from localstack.http import missing_status
 from localstack.influx_api import Api, InfluxdDatabases, State
 from localstack.influx_server import Influxd
+from localstack.nginx import NginxServer
 from localstack.ports import HOST
-from localstack.processes import Server
 from localstack.waiting import wait_until
 from services.loader.answers import Kind
 from services.loader.influx import InfluxSink
@@ -38,24 +37,16 @@ DAY_MS = 86_400_000
 NGINX_CONF = PROJECT_ROOT / "deploy" / "stand-ins" / "nginx.conf"
 
 
-class Nginx(Server):
+class Nginx(NginxServer):
     """nginx with the container's configuration, its addresses and folders replaced by ours."""
 
     def __init__(
         self, toolbox: Toolbox, work_dir: Path, log_dir: Path, influxd: str, api: str
     ) -> None:
-        super().__init__("stand-in-nginx", work_dir, log_dir=log_dir)
-        self._toolbox = toolbox
+        super().__init__(toolbox, "stand-in-nginx", work_dir, log_dir=log_dir)
         self._replace = {"127.0.0.1:8088": influxd, "127.0.0.1:8087": api}
 
-    @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
-
-    def environment(self) -> dict[str, str]:
-        return self._toolbox.program("nginx").environment()
-
-    def prepare(self) -> None:
+    def config_text(self) -> str:
         text = NGINX_CONF.read_text(encoding="utf-8")
         for old, new in {
             **self._replace,
@@ -64,13 +55,7 @@ class Nginx(Server):
         }.items():
             assert old in text, f"{NGINX_CONF} does not say {old}"
             text = text.replace(old, new)
-        (self.work_dir / "nginx.conf").write_text(text, encoding="utf-8")
-
-    def command(self) -> Sequence[str]:
-        program = str(self._toolbox.program("nginx").path)
-        user = "user root root;" if os.geteuid() == 0 else ""
-        config = str(self.work_dir / "nginx.conf")
-        return [program, "-e", "stderr", "-g", f"{user} master_process off;", "-c", config]
+        return self.main_directives + text
 
     def probe(self) -> str | None:
         return missing_status(f"{self.url}/ping", 204)
