@@ -95,7 +95,7 @@ chaos: setup ## Fault suite on real processes (CHAOS_SEED); writes build/chaos.j
 	@$(python) -m chaos
 
 .PHONY: chaos-short
-chaos-short: setup ## Three minutes of faults, and the test that the oracle notices every loss
+chaos-short: setup ## Two minutes of faults, and the test that the oracle notices every loss
 	@$(python) -m pytest tests/e2e/test_chaos_short.py $(PYTEST_ARGS)
 
 .PHONY: fuzz
