@@ -60,4 +60,4 @@ class Envelope:
         if self.top.get("isPartial"):
             raise SourceUnavailable("answered incompletely (isPartial)")
         for text in remarks:
-            notice(str(text))
+            notice(f"{text!s:.400}")

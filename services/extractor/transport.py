@@ -77,7 +77,9 @@ class Transport:
                 response.close()
         except SourceError as error:
             query = f", asked for {snippet(params['query'], 400)}" if "query" in params else ""
-            error.args = (f"Prometheus at {url} {error}{query}",)
+            # It may hold words of the server, of any length and with line breaks.
+            what = " ".join(f"{error!s:.800}".split())
+            error.args = (f"Prometheus at {url} {what}{query}",)
             raise
 
     def close(self) -> None:

@@ -445,6 +445,34 @@ def test_a_scalar_is_rejected_by_its_name(server: AnsweringServer) -> None:
     assert "answered with a scalar, not with series" in str(found)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"status":"success","data":{"resultType":"%s","result":[]}}' % (b"scalar" * 1_000),
+        b'{"status":"success","data":{"resultType":[%s0],"result":[]}}' % (b"0," * 5_000),
+        MATRIX[:-1] + b',"warnings":["%s"]}' % (rb"store 2\ntimed out; " * 1_000),
+    ],
+    ids=["type", "type that is a list", "warning"],
+)
+def test_no_message_is_as_long_as_the_server_likes(server: AnsweringServer, body: bytes) -> None:
+    server.answer = reply(body)
+    client = client_of(server.url)
+    assert len(str(failure(client))) < 1_000
+    with pytest.raises(SourceError) as raised:
+        client.now_ms()
+    assert len(str(raised.value)) < 1_000
+
+
+def test_a_remark_is_told_in_part_if_it_is_long(server: AnsweringServer) -> None:
+    told: list[str] = []
+    server.answer = reply(MATRIX[:-1] + b',"warnings":["PromQL warning: %s"]}' % (b"x" * 10_000))
+    settings = ExtractSettings.model_validate({"prometheus_url": server.url})
+    client = PrometheusClient(settings, on_remark=lambda query, remark: told.append(remark))
+    assert sum(map(len, client.read(EXPR, 0, 15_000))) == 1_000
+    assert [remark[:19] for remark in told] == ["PromQL warning: xxx"]
+    assert len(told[0]) < 600
+
+
 def test_a_reported_error_is_told_in_one_readable_line() -> None:
     error = reported_error("timeout" + "e" * 10_000, "x" * 10_000)
 
