@@ -6,14 +6,24 @@ machine of windows and stages runs. What it commits goes to a :class:`common.mem
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from common.keys import RAW, STREAMS, split_lane
+from common.keys import POINTS, RAW, split_lane
 from common.memory import MemoryBroker, StagedPayload
 from common.size_classes import allocated_bytes
-from common.windows import Gap, Lane, LaneStatus, Recheck, Staged, Window, WindowClass
+from common.windows import (
+    MOST_GROWTH,
+    Gap,
+    Lane,
+    LaneStatus,
+    Recheck,
+    Staged,
+    Window,
+    WindowClass,
+)
 
 Range = tuple[int, int]
 
@@ -324,16 +334,26 @@ class MemoryWindowSet:
         """See :meth:`common.windows.WindowSet.pressure`."""
         broker = self._broker
         broker.drop_expired()
-        total = sum(allocated_bytes(staged.bytes) for staged in broker.staged.values()) + sum(
-            allocated_bytes(booked.bytes)
-            for name in STREAMS
-            for booked in broker.state(name).in_flight.values()
-        )
+        raw_samples, raw_bytes = self._in_flight(RAW)
+        point_samples, point_bytes = self._in_flight(POINTS)
+        growth = 1.0
+        if raw_bytes and point_samples:
+            growth = point_bytes / point_samples * raw_samples / raw_bytes
+            growth = max(1.0, min(MOST_GROWTH, growth))
+        raw_bytes += sum(allocated_bytes(staged.bytes) for staged in broker.staged.values())
+        total = point_bytes + math.ceil(raw_bytes * growth)
         if broker.paused:
             broker.paused = total > low_water_bytes
         else:
             broker.paused = total >= high_water_bytes
         return broker.paused, total
+
+    def _in_flight(self, stream: str) -> tuple[int, int]:
+        """Samples and bytes in flight in a stream."""
+        booked = self._broker.state(stream).in_flight.values()
+        return sum(each.samples for each in booked), sum(
+            allocated_bytes(each.bytes) for each in booked
+        )
 
     def status(self) -> dict[str, LaneStatus]:
         """See :meth:`common.windows.WindowSet.status`."""

@@ -24,6 +24,9 @@ from common.stream import ENTRY_OVERHEAD_BYTES
 
 WindowClass = Literal["live", "catchup"]
 
+# What is raw is expected to take at most so many times more once it is transformed.
+MOST_GROWTH = 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -374,12 +377,15 @@ class WindowSet:
         self._redis.hset(self._keys.lane(lane.name), "reconciled", "1")
 
     def pressure(self, high_water_bytes: int, low_water_bytes: int) -> tuple[bool, int]:
-        """Whether extraction must pause, and the bytes in flight, as Redis' memory has them."""
+        """Whether extraction must pause, and the bytes in flight, as Redis' memory will have them.
+
+        What is not transformed yet counts as if it were: nothing stops it from becoming that.
+        """
         keys = self._keys
         paused, in_flight_bytes = self._scripts.call(
             "pressure",
             [keys.back_pressure, keys.staged, *(keys.in_flight(stream) for stream in STREAMS)],
-            [high_water_bytes, low_water_bytes, self._clock()],
+            [high_water_bytes, low_water_bytes, self._clock(), MOST_GROWTH],
         )
         return paused == b"1", int(in_flight_bytes)
 

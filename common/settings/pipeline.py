@@ -124,7 +124,8 @@ class PipelineSettings(CheckedSection):
     high_water_bytes: Bytes = Field(
         256 << 20,
         ge=1,
-        description="Bytes in flight, as Redis allocates them, at which extraction pauses.",
+        description="Bytes in flight, as Redis allocates them and raw samples as they will be once "
+        "transformed, at which extraction pauses.",
     )
     low_water_bytes: Bytes = Field(
         default_factory=lambda data: data.get("high_water_bytes", 0) // 2,

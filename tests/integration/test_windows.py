@@ -14,12 +14,14 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from common.keys import RAW, Keys
+from common.keys import POINTS, RAW, Keys
 from common.ledger import Audit, Ledger
-from common.memory import MemoryBroker
+from common.memory import MemoryBroker, MemoryStream
 from common.memory_windows import MemoryLanes, MemoryWindowSet
 from common.size_classes import allocated_bytes
-from common.windows import Lane, Window, WindowSet
+from common.stream import ENTRY_OVERHEAD_BYTES, RedisStream, Stream
+from common.verdict import Output, Settle
+from common.windows import MOST_GROWTH, Lane, Window, WindowSet
 
 Windows = WindowSet | MemoryWindowSet
 
@@ -38,6 +40,7 @@ class FakeClock:
 
 class World(Protocol):
     def windows(self, max_open: int = 100) -> Windows: ...
+    def transformer(self) -> Stream: ...
     def audit(self) -> Audit: ...
     def entries(self) -> int: ...
     def payload(self, key: str) -> bytes | None: ...
@@ -54,6 +57,9 @@ class MemoryWorld:
 
     def windows(self, max_open: int = 100) -> MemoryWindowSet:
         return MemoryWindowSet(self.broker, self.lanes, lease_seconds=60, max_open=max_open)
+
+    def transformer(self) -> MemoryStream:
+        return MemoryStream(self.broker, RAW, "transformer", outbound=POINTS)
 
     def audit(self) -> Audit:
         return self.broker.audit()
@@ -87,6 +93,13 @@ class RedisWorld:
         return WindowSet(
             self.redis, self.keys, lease_seconds=60, max_open=max_open, now_ms=self.clock
         )
+
+    def transformer(self) -> RedisStream:
+        stream = RedisStream(
+            self.redis, self.keys, RAW, "transformer", outbound=POINTS, now_ms=self.clock
+        )
+        stream.ensure()
+        return stream
 
     def audit(self) -> Audit:
         return Ledger(self.redis, self.keys, now_ms=self.clock).audit()
@@ -419,6 +432,29 @@ def test_pressure_counts_what_redis_allocates(windows: Windows, size_bytes: int)
     _, in_flight_bytes = windows.pressure(10**9, 1000)
 
     assert in_flight_bytes == allocated_bytes(size_bytes)
+
+
+@pytest.mark.parametrize(
+    ("point_bytes", "growth"), [(3 * 8192, 3.0), (800, 1.0), (9 * 8192, MOST_GROWTH)]
+)
+def test_what_is_raw_counts_as_it_will_be_once_transformed(
+    windows: Windows, world: World, point_bytes: int, growth: float
+) -> None:
+    """Nothing stops the transformer from turning it into something larger."""
+    transformer = world.transformer()
+    windows.plan(LANE, 0, 10 * STEP)
+    for _ in range(2):
+        window = must(live(windows, longest_ms=STEP))
+        raw_bytes = 8192 - ENTRY_OVERHEAD_BYTES
+        windows.commit(LANE, window, [windows.stage(b"x" * raw_bytes, 10, 60)])
+    (entry,) = transformer.read(1, 0)
+    points = Output(b"y" * (point_bytes - ENTRY_OVERHEAD_BYTES), 10)
+    transformer.settle(entry, Settle(outputs=[points]), "transformer")
+    windows.stage(b"x" * 8192, 10, 60)
+
+    _, in_flight_bytes = windows.pressure(10**9, 1000)
+
+    assert in_flight_bytes == allocated_bytes(point_bytes) + 2 * 8192 * growth
 
 
 def test_at_maxmemory_nothing_is_staged_or_committed_by_halves(
