@@ -179,8 +179,10 @@ def logs(
 @asks("stack", reachable)
 def build(services: Services = None, *, stack: Stack) -> None:
     """Build the images."""
+    # Without the services of profiles: etlctl's image is influxdb-init's, and two builds of one tag
+    # at a time can fail over its name.
     with _ctrl_c():
-        stack.compose.run("build", *(services or ()), everything=True)
+        stack.compose.run("build", *(services or ()))
 
 
 @stack_app.command("scale")

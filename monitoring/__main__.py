@@ -69,6 +69,8 @@ def receivers(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
+        # Grafana reads it as a user of its own; it holds no secret.
+        output.chmod(0o644)
     except OSError as error:
         raise ConfigError(f"{output}: {error.strerror}") from error
 

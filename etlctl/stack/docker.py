@@ -14,6 +14,11 @@ from common.errors import EtlError
 _ANSWER_SECONDS = 60.0
 _MISSING = "docker is not installed (there is no `docker` in PATH): install Docker Engine"
 
+# Compose builds through buildx, which would ask whether a build may read the CA bundle and pip's
+# configuration, as they lie outside the project, and fails where nobody can be asked. Whoever set
+# their paths has said so already.
+_BUILDING = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
+
 
 class EngineError(EtlError):
     """The docker command, its compose plugin or the engine cannot be used."""
@@ -43,7 +48,7 @@ class Docker:
 
     def __init__(self, folder: Path, environ: Mapping[str, str] | None = None) -> None:
         self._folder = folder
-        self._environ = dict(os.environ if environ is None else environ)
+        self._environ = _BUILDING | dict(os.environ if environ is None else environ)
         self._program = shutil.which("docker", path=self._environ.get("PATH"))
 
     @property

@@ -26,6 +26,7 @@ class Engine:
     api: Version
     compose: Version | None
     memory_bytes: int
+    cpus: int
     root: str
     local: bool
 
@@ -42,6 +43,7 @@ def find_engine(docker: Docker) -> Engine:
             api=_version(server["ApiVersion"]) or (0, 0),
             compose=compose,
             memory_bytes=int(info["MemTotal"]),
+            cpus=int(info["NCPU"]),
             root=info.get("DockerRootDir", ""),
             local=_is_local(docker),
         )

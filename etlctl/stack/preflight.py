@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import shutil
 import socket
+import stat
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from etlctl.stack.engine import Engine
 from etlctl.stack.project import Container, Port, Project
@@ -19,6 +21,7 @@ PORT_VARIABLES = {
     "etl-simulator": "SIMULATOR_PORT",
 }
 
+_OTHERS_ENTER = stat.S_IROTH | stat.S_IXOTH
 _GIB = 1 << 30
 # Nothing starts below the first: volumes could not even be made. The second holds the images, what
 # building them needs, and a day of data.
@@ -69,7 +72,9 @@ def look(
     if engine.local:
         held = {port for one in containers if one.running for port in one.ports}
         found.problems += _taken_ports(project, held, is_free)
+        found.problems += _hidden_files(project)
         _look_at_disk(free_bytes(engine.root), found)
+    found.problems += _too_few_cpus(engine, project)
     _look_at_memory(engine, project, found)
     found.problems += _odd_anonymous(project)
     return found
@@ -97,6 +102,42 @@ def _odd_anonymous(project: Project) -> Iterator[str]:
             yield (
                 f"GRAFANA_ANONYMOUS is {service.anonymous!r:.40}: set it to viewer, and whoever "
                 f"reaches {service.name} may look without a password, or leave it unset"
+            )
+
+
+def _hidden_files(project: Project) -> Iterator[str]:
+    """The services run as users of their own, who see of the host's files what others may."""
+    for service in project.services.values():
+        for bind in service.binds:
+            if hidden := _hidden(bind):
+                yield (
+                    f"{hidden} cannot be read by {service.name}, which runs as a user of its own: "
+                    f"chmod -R o+rX {bind}"
+                )
+
+
+def _hidden(path: Path) -> Path | None:
+    """The first file or folder at or below ``path`` that others may not read."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None  # compose says what it misses
+    if stat.S_ISDIR(mode):
+        if mode & _OTHERS_ENTER != _OTHERS_ENTER:
+            return path
+        return next(filter(None, map(_hidden, sorted(path.iterdir()))), None)
+    return None if mode & stat.S_IROTH or not stat.S_ISREG(mode) else path
+
+
+def _too_few_cpus(engine: Engine, project: Project) -> Iterator[str]:
+    """An engine refuses a container that may use more than there are."""
+    for service in project.services.values():
+        if service.cpus > engine.cpus:
+            variable = service.name.removeprefix("etl-").upper()
+            variable = "ETL_METRICS" if service.name == "etl-metrics" else variable
+            yield (
+                f"{service.name} may use {service.cpus:g} CPUs and the engine has {engine.cpus}: "
+                f"set {variable}_CPUS to {engine.cpus}"
             )
 
 

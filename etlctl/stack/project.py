@@ -27,7 +27,8 @@ class Service:
     """What is needed of a service's definition; memory is for one replica, 0 = not said.
 
     ``one_shot``: it does its work once and ends, as what is not to be restarted does.
-    ``anonymous``: what those may do who do not say who they are, as it was asked for.
+    ``anonymous``: what those may do who do not say who they are, as it was asked for. ``cpus`` of
+    one replica at most, 0 = not said; ``binds``: files and folders of the host that it sees.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Service:
     memory_reserved_bytes: int
     scheme: str
     anonymous: str = ""
+    cpus: float = 0.0
+    binds: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,12 @@ def _service(name: str, one: dict[str, Any]) -> Service:
         memory_reserved_bytes=int(reservations.get("memory") or one.get("mem_reservation") or 0),
         scheme=labels.get(SCHEME_LABEL, "http"),
         anonymous=labels.get(ANONYMOUS_LABEL, ""),
+        cpus=float(limits.get("cpus") or one.get("cpus") or 0),
+        binds=tuple(
+            Path(volume["source"])
+            for volume in one.get("volumes") or ()
+            if volume["type"] == "bind"
+        ),
     )
 
 

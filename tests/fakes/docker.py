@@ -33,7 +33,7 @@ sys.exit("fake docker: nobody said what to answer to " + " ".join(arguments))
 """
 
 VERSION = {"Client": {"Version": "28.2.2"}, "Server": {"Version": "27.3.1", "ApiVersion": "1.47"}}
-INFO = {"MemTotal": 16 << 30, "DockerRootDir": "/var/lib/docker", "ServerErrors": None}
+INFO = {"MemTotal": 16 << 30, "NCPU": 4, "DockerRootDir": "/var/lib/docker", "ServerErrors": None}
 
 
 class FakeDocker:

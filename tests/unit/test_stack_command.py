@@ -425,7 +425,7 @@ def test_what_is_only_passed_on(stack: Stack) -> None:
     assert stack.run("logs") == 0
     assert stack.docker.called("logs") == [["--follow", "--tail", "5", "loader", "redis"], []]
     assert stack.run("build", "loader") == 0
-    assert stack.docker.called("--profile", "*", "build") == [["loader"]]
+    assert stack.docker.called("build") == [["loader"]]
     assert stack.run("ps") == 0
     assert stack.docker.called("ps") == [["--all"]]
 

@@ -164,6 +164,7 @@ def test_the_engine_says_what_it_is(world: World) -> None:
     engine = find_engine(world.compose.docker)
     assert engine.local
     assert engine.memory_bytes > 1 << 28
+    assert engine.cpus >= 1
     assert engine.api > (1, 20)
     assert engine.version[0].isdigit()
 

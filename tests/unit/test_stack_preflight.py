@@ -21,6 +21,7 @@ ENGINE = Engine(
     api=(1, 47),
     compose=(2, 30),
     memory_bytes=8 * GIB,
+    cpus=4,
     root="/var/lib/docker",
     local=True,
 )
@@ -111,6 +112,38 @@ def test_a_port_is_tried_by_listening_on_it() -> None:
     assert is_free(Port("192.0.2.1", port))
 
 
+# -- files that are mounted, CPUs --------------------------------------------------------------
+
+
+def test_a_file_that_only_its_owner_may_read_is_named(tmp_path: Path) -> None:
+    rules = tmp_path / "prometheus" / "rules"
+    rules.mkdir(parents=True)
+    (rules / "etl.yml").write_text("groups: []", encoding="utf-8")
+    for folder in (tmp_path / "prometheus", rules):
+        folder.chmod(0o755)
+    (rules / "etl.yml").chmod(0o644)
+    of = project(service("prometheus", binds=(tmp_path / "prometheus", tmp_path / "none")))
+    assert looked(of).problems == []
+
+    (rules / "etl.yml").chmod(0o600)
+    assert looked(of).problems == [
+        f"{rules / 'etl.yml'} cannot be read by prometheus, which runs as a user of its own: "
+        f"chmod -R o+rX {tmp_path / 'prometheus'}"
+    ]
+    rules.chmod(0o700)
+    assert looked(of).problems[0].startswith(f"{rules} cannot be read by prometheus")
+    assert looked(of, replace(ENGINE, local=False)).problems == []
+
+
+def test_more_cpus_than_there_are() -> None:
+    of = project(service("prometheus", cpus=2.0), service("etl-metrics", cpus=1.0))
+    assert looked(of).problems == []
+    one = replace(ENGINE, cpus=1)
+    assert looked(of, one).problems == [
+        "prometheus may use 2 CPUs and the engine has 1: set PROMETHEUS_CPUS to 1"
+    ]
+
+
 # -- memory and disk ---------------------------------------------------------------------------
 
 
@@ -160,6 +193,8 @@ def test_a_project_as_compose_writes_it() -> None:
                 "healthcheck": {"test": ["CMD", "x"], "start_interval": "1s"},
                 "ports": [{"mode": "ingress", "host_ip": "127.0.0.1", "target": 9090,
                            "published": "18999", "protocol": "tcp"}],
+                "volumes": [{"type": "bind", "source": "/s/conf", "target": "/etc/x"},
+                            {"type": "volume", "source": "data", "target": "/data"}],
                 "restart": "unless-stopped", "labels": {"etl.scheme": "https"}},
           "b": {"mem_limit": "104857600", "mem_reservation": "10485760", "scale": 3,
                 "deploy": {"replicas": 9},
@@ -177,6 +212,8 @@ def test_a_project_as_compose_writes_it() -> None:
                 memory_limit_bytes=256 * MIB,
                 memory_reserved_bytes=64 * MIB,
                 scheme="https",
+                cpus=0.5,
+                binds=(Path("/s/conf"),),
             ),
             "b": service(
                 "b",
