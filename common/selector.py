@@ -8,6 +8,7 @@ https://prometheus.io/docs/guides/utf8/. Regexes are RE2 and fully anchored.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,6 +96,11 @@ class Selector:
         """Whether the matchers on the metric's name admit ``name``."""
         return all(matcher.matches(name) is not False for matcher in self.on(NAME_LABEL))
 
+    def named(self, name: str) -> str:
+        """The text of a selector of the same series, but for those of other names."""
+        matchers = (*self.matchers, Matcher(NAME_LABEL, "=", name))
+        return "{" + ", ".join(map(_text, matchers)) + "}"
+
     @property
     def pins_names(self) -> bool:
         """Whether the selector says which metrics it wants, beyond excluding some."""
@@ -151,6 +157,15 @@ def bare_names(expr: str) -> frozenset[str]:
         elif _METRIC.fullmatch(word) and word.lower() not in _KEYWORDS:
             names.add(word)
     return frozenset(names)
+
+
+def _text(matcher: Matcher) -> str:
+    # JSON's escapes are among Go's.
+    value = json.dumps(matcher.value, ensure_ascii=False)
+    label = matcher.label
+    if not _LABEL.fullmatch(label):
+        label = json.dumps(label, ensure_ascii=False)
+    return f"{label}{matcher.operator}{value}"
 
 
 def _contradict(matchers: tuple[Matcher, ...]) -> bool:

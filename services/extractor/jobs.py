@@ -42,6 +42,8 @@ PRESSURE_EVERY_SECONDS = 0.1
 # many small entries it costs more and is asked less often.
 PRESSURE_SHARE = 0.1
 CATCHUP_SLICE_SECONDS = 5.0
+# Live windows wait meanwhile; a question that was asked is waited for.
+RECHECK_SLICE_SECONDS = 2.0
 FRESHER_EVERY_SECONDS = 0.25
 
 
@@ -168,22 +170,29 @@ def plan() -> None:
         context.redis_failed(error)
         return
     context.on_source(SourceState(True))
-    _recheck(context)
     try:
         if not context.paused():
             context.doorbell.ring("live", due.live)
             context.doorbell.ring("catchup", due.catchup)
     except RedisError as error:
         context.redis_failed(error)
+        return
+    _recheck(context)
 
 
 def _recheck(context: Context) -> None:
-    """Look for late samples; that it fails keeps nothing else from going on."""
+    """Look for late samples, for a moment; that it fails keeps nothing else from going on."""
+    began = context.clock()
+
+    def goes_on() -> bool:
+        context.tick()
+        return not context.stop.is_set() and context.clock() - began < RECHECK_SLICE_SECONDS
+
     for plan_ in context.plans:
         if plan_.query.kind != "select":
             continue
         try:
-            context.rechecker.run(plan_)
+            context.rechecker.run(plan_, goes_on)
         except (SourceError, RedisError) as error:
             context.telemetry.emit(
                 "recheck_failed", query=plan_.lane.query, tier=plan_.lane.tier, error=str(error)

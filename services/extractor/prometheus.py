@@ -15,7 +15,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
-from common.errors import QueryTooLarge, SourceError, SourceRefused, SourceUnavailable
+from common.errors import (
+    QueryRejected,
+    QueryTooLarge,
+    SourceError,
+    SourceRefused,
+    SourceUnavailable,
+)
+from common.selector import NAME_LABEL, parse_selector
 from services.extractor.blocks import SeriesBlock
 from services.extractor.decode import decode
 from services.extractor.decode_value import decode_value
@@ -26,6 +33,9 @@ from services.extractor.transport import AnswerTooSlow, Transport, read_all
 PROBE_SECONDS = 2.0
 INFO_BYTES = 64 << 10
 METRICS_BYTES = 16 << 20
+NAMES_BYTES = 16 << 20
+# Metrics that are counted by one query: together they stay well below what a URL may have.
+NAMES_A_QUERY = 10
 
 LOWEST_TIMESTAMP_METRIC = b"prometheus_tsdb_lowest_timestamp_seconds "
 # A database without samples reports the largest time there is, 9e15 seconds.
@@ -158,13 +168,42 @@ class PrometheusClient:
         """How many raw samples a ``select`` has now with ``start_ms < t <= end_ms``.
 
         Native histogram samples are counted too. The range must be longer than a millisecond.
+        Counting drops the name, so a selector of several metrics may be refused ("vector cannot
+        contain metrics with the same labelset"); each of them is counted by itself then.
         """
         range_ms = end_ms - start_ms
         if query.kind != "select" or start_ms < 0 or range_ms < 2:
             raise ValueError(f"no raw samples to count: {query.kind} in ({start_ms}, {end_ms}]")
         if not self.ranges_are_left_open():
             range_ms -= 1
-        return self._count(f"sum(count_over_time({_ranged(query.text, range_ms)}))", end_ms)
+        try:
+            return self._count(f"sum(count_over_time({_ranged(query.text, range_ms)}))", end_ms)
+        except QueryRejected:
+            selector = parse_selector(query.text)
+            if any(matcher.operator == "=" for matcher in selector.on(NAME_LABEL)):
+                raise
+        names = self._names(query.text, start_ms, end_ms)
+        of_each = [
+            f"(sum(count_over_time({selector.named(name)}[{range_ms}ms])) or vector(0))"
+            for name in names
+        ]
+        return sum(
+            self._count(" + ".join(of_each[first : first + NAMES_A_QUERY]), end_ms)
+            for first in range(0, len(of_each), NAMES_A_QUERY)
+        )
+
+    def _names(self, selector: str, start_ms: int, end_ms: int) -> list[str]:
+        """Every metric name that the selector may find in a range."""
+        params = {"match[]": selector, "start": _seconds(start_ms), "end": _seconds(end_ms)}
+        path = f"api/v1/label/{NAME_LABEL}/values"
+        with self._transport.asking(path, params, self._timeout_seconds) as chunks:
+            answer = read_all(chunks, NAMES_BYTES)
+            try:
+                return [str(name) for name in json.loads(answer)["data"]]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise SourceUnavailable(
+                    f"answered with something else than names: {snippet(answer)}"
+                ) from None
 
     def ranges_are_left_open(self) -> bool:
         """Whether a range leaves out a sample exactly at its beginning, as from Prometheus 3 on.

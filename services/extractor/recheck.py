@@ -8,11 +8,11 @@ first time is overwritten by the same points.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Protocol
 
-from common.errors import QueryTooLarge
+from common.errors import QueryRejected, QueryTooLarge
 from common.settings import Query
 from common.telemetry import Telemetry
 from common.windows import Recheck, WindowSet
@@ -29,39 +29,80 @@ class Counter(Protocol):
         """Raw samples of a ``select`` in ``(start_ms, end_ms]``."""
         ...
 
+    def lowest_timestamp_ms(self) -> int | None:
+        """The oldest timestamp that the source still holds, if it says so."""
+        ...
+
 
 class Rechecker:
-    """Counts committed windows again when they are due."""
+    """Counts committed windows again when they are due.
+
+    ``goes_on`` is asked before every question to Prometheus; what was not counted stays due.
+    """
 
     def __init__(self, windows: WindowSet, source: Counter, telemetry: Telemetry) -> None:
         self._windows = windows
         self._source = source
         self._telemetry = telemetry
+        # Windows that one question may cover: fewer once that was too much, then more again.
+        self._most_windows = TURN_WINDOWS
+        # What could not be counted by itself comes last, so that it keeps nothing else waiting.
+        self._failed: set[tuple[str, str]] = set()
 
-    def run(self, plan: Plan) -> int:
+    def run(self, plan: Plan, goes_on: Callable[[], bool] = lambda: True) -> int:
         """Recount what is due of a lane; how many windows were opened again.
 
-        Raises :class:`common.errors.SourceError`; what was not counted stays due.
+        Raises :class:`common.errors.SourceError` when Prometheus does not answer; a window that it
+        refuses to count is told and left.
         """
         due = self._windows.due_rechecks(plan.lane, TURN_WINDOWS)
-        return sum(self._recount(plan, run) for run in _adjoining(due))
+        lane = plan.lane.name
+        still_due = {(lane, recheck.member) for recheck in due}
+        self._failed = {one for one in self._failed if one[0] != lane or one in still_due}
+        runs = sorted(
+            _adjoining(due, self._most_windows),
+            key=lambda run: (lane, run[0].member) in self._failed,
+        )
+        opened = 0
+        for run in runs:
+            try:
+                opened += self._recount(plan, run, goes_on)
+            except (QueryRejected, QueryTooLarge) as error:
+                self._failed.add((lane, run[0].member))
+                self._telemetry.emit(
+                    "recheck_failed",
+                    query=plan.lane.query,
+                    tier=plan.lane.tier,
+                    error=str(error),
+                )
+        return opened
 
-    def _recount(self, plan: Plan, run: Sequence[Recheck]) -> int:
+    def _recount(self, plan: Plan, run: Sequence[Recheck], goes_on: Callable[[], bool]) -> int:
         """Recount adjoining windows by one query; only where it differs, each half by itself."""
+        if not goes_on():
+            return 0
         expected = sum(recheck.samples for recheck in run)
         try:
             found = self._source.count_in(plan.query, run[0].start_ms, run[-1].end_ms)
         except QueryTooLarge:
             if len(run) == 1:
                 raise
+            self._most_windows = len(run) // 2
             found = -1
         if found == expected:
+            if len(run) == self._most_windows < TURN_WINDOWS:
+                self._most_windows += 1
             self._windows.forget_rechecks(plan.lane, run)
             return 0
         if len(run) > 1:
             middle = len(run) // 2
-            return self._recount(plan, run[:middle]) + self._recount(plan, run[middle:])
+            first, second = run[:middle], run[middle:]
+            return self._recount(plan, first, goes_on) + self._recount(plan, second, goes_on)
         (changed,) = run
+        if found < expected and self._forgotten(changed):
+            # They are loaded; reading the window again would only declare it a gap.
+            self._windows.forget_rechecks(plan.lane, run)
+            return 0
         labels = {"query": plan.lane.query, "tier": plan.lane.tier}
         opened = self._windows.reopen(plan.lane, changed.start_ms, changed.end_ms, done=run)
         if opened is None:
@@ -78,12 +119,16 @@ class Rechecker:
         )
         return 1
 
+    def _forgotten(self, window: Recheck) -> bool:
+        lowest_ms = self._source.lowest_timestamp_ms()
+        return lowest_ms is not None and lowest_ms > window.start_ms + 1
 
-def _adjoining(due: Sequence[Recheck]) -> list[list[Recheck]]:
-    """Runs of windows each of which begins where the one before ends."""
+
+def _adjoining(due: Sequence[Recheck], most: int) -> list[list[Recheck]]:
+    """Runs of up to ``most`` windows each of which begins where the one before ends."""
     runs: list[list[Recheck]] = [[due[0]]] if due else []
     for before, after in pairwise(due):
-        if after.start_ms == before.end_ms:
+        if after.start_ms == before.end_ms and len(runs[-1]) < most:
             runs[-1].append(after)
         else:
             runs.append([after])

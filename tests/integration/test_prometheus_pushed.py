@@ -160,3 +160,26 @@ def test_an_empty_server_says_that_it_holds_nothing(server: PrometheusServer) ->
     now_ms = client.now_ms()
     push(server, series({"__name__": "x", "n": "1"}, [sample(now_ms, 1)]))
     assert client.lowest_timestamp_ms() == now_ms // 1000 * 1000
+
+
+def test_metrics_of_like_labels_are_counted_each_by_itself(server: PrometheusServer) -> None:
+    """Counting drops their names, and Prometheus refuses what is alike then."""
+    client = PrometheusClient(ExtractSettings(prometheus_url=server.url))
+    now_ms = client.now_ms() - 60_000
+    times = [now_ms + 1_000 * at for at in range(3)]
+    names = [f"metric_{number}" for number in range(25)]
+    push(
+        server,
+        *(
+            series({"__name__": name, "job": 'a "b"\\', "n": "1"}, [sample(ms, 1) for ms in times])
+            for name in names
+        ),
+        series({"__name__": "metric_1", "job": "other"}, [sample(times[0], 1)]),
+    )
+    select = '{job="a \\"b\\"\\\\", __name__=~"metric_.*"} # all'
+    query = Query(name="s", select=select).bound(15, {})
+    read_samples = sum(map(len, client.read(query, now_ms - 1, now_ms + 10_000)))
+    assert read_samples == 75
+    assert client.count_in(query, now_ms - 1, now_ms + 10_000) == 75
+    assert client.count_in(query, now_ms, now_ms + 1_500) == 25
+    assert client.count_in(query, now_ms + 5_000, now_ms + 10_000) == 0

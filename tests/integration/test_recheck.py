@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
-from common.errors import QueryTooLarge, SourceUnavailable
+from common.errors import QueryRejected, QueryTooLarge, SourceUnavailable
 from common.keys import Keys
 from common.ledger import Ledger
 from common.settings import Query
@@ -39,11 +39,14 @@ class Source:
         self.now = 100 * STEP_MS
         self.lowest: int | None = 1
         self.away = False
+        self.refused = (0, 0)
 
     def count_in(self, query: Query, start_ms: int, end_ms: int) -> int:
         self.asked.append((start_ms, end_ms))
         if self.away:
             raise SourceUnavailable("503")
+        if (start_ms, end_ms) == self.refused:
+            raise QueryRejected("no such function")
         if end_ms - start_ms > self.largest_ms:
             raise QueryTooLarge("too many samples")
         return sum(start_ms < time_ms <= end_ms for time_ms in self.times)
@@ -162,6 +165,48 @@ def test_a_source_that_is_away_leaves_everything_due(rig: Rig) -> None:
         rig.rechecker.run(PLAN)
 
     assert len(rig.windows.due_rechecks(LANE, 100)) == 10
+
+
+def test_what_cannot_be_counted_keeps_nothing_else_waiting(rig: Rig) -> None:
+    rig.commit_all(100 * STEP_MS)
+    rig.clock.ms += 61_000
+    rig.source.largest_ms = 10 * STEP_MS  # one window at a time
+    rig.source.refused = (0, 10 * STEP_MS)
+
+    for _ in range(2):
+        assert rig.rechecker.run(PLAN) == 0
+
+    (left,) = rig.windows.due_rechecks(LANE, 100)
+    assert (left.start_ms, left.end_ms) == rig.source.refused
+
+
+def test_a_turn_ends_when_it_must_and_the_rest_stays_due(rig: Rig) -> None:
+    rig.commit_all(100 * STEP_MS)
+    rig.clock.ms += 61_000
+    rig.source.largest_ms = 10 * STEP_MS
+    answers = iter([True] * 6 + [False] * 100)
+
+    rig.rechecker.run(PLAN, lambda: next(answers))
+
+    left = len(rig.windows.due_rechecks(LANE, 100))
+    assert 0 < left < 10
+    assert len(rig.source.asked) == 6
+    for _ in range(10):  # shorter turns come to an end all the same
+        several = iter([True] * 2 + [False] * 100)
+        rig.rechecker.run(PLAN, lambda several=several: next(several))  # type: ignore[misc]
+    assert rig.windows.due_rechecks(LANE, 100) == []
+
+
+def test_what_prometheus_forgot_since_is_no_gap(rig: Rig) -> None:
+    rig.source.times = [t * STEP_MS for t in range(1, 21)]
+    rig.commit_all(20 * STEP_MS)
+    rig.clock.ms += 61_000
+    rig.source.times, rig.source.lowest = [], 25 * STEP_MS
+
+    assert rig.rechecker.run(PLAN) == 0
+
+    assert rig.backlog() == []
+    assert rig.windows.due_rechecks(LANE, 100) == []
 
 
 # -- a Redis that lost everything -----------------------------------------------------------------
