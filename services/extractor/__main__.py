@@ -71,7 +71,13 @@ def main(service: Service) -> ExitCode:
             plans=plans,
             planner=planner,
             extractor=Extractor(
-                windows, source, packer(settings), extract, telemetry, on_source=on_source
+                windows,
+                source,
+                packer(settings),
+                extract,
+                telemetry,
+                on_source=on_source,
+                tick=service.tick,
             ),
             rechecker=Rechecker(windows, source, telemetry),
             aof_healer=AofHealer(redis, telemetry),

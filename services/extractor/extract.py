@@ -86,6 +86,7 @@ class Extractor:
         telemetry: Telemetry,
         *,
         on_source: Callable[[SourceState], None] = lambda _: None,
+        tick: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
@@ -95,6 +96,7 @@ class Extractor:
         self._settings = settings
         self._telemetry = telemetry
         self._on_source = on_source
+        self._tick = tick
         self._clock = clock
         self._rng = rng or random.Random()
 
@@ -142,6 +144,8 @@ class Extractor:
             if status == "refused":
                 self._telemetry.emit("window_refused", **labels, window=window.id)
                 return Outcome.LOST
+            if status == "unstaged" and self._clock() - started > self._settings.staged_ttl_seconds:
+                raise QueryTooLarge("was read for longer than extract.staged_ttl_seconds")
             self._wait_for_next(plan, window)
             self._telemetry.emit("window_retried", **labels, window=window.id, reason=status)
             return Outcome.OPEN
@@ -194,6 +198,7 @@ class Extractor:
         self, blocks: Iterable[SeriesBlock], plan: Plan, lease: _Lease
     ) -> Iterator[SeriesBlock]:
         for block in blocks:
+            self._tick()  # a long window is work, not a standstill
             if lease.lost:
                 raise LeaseLost(f"{plan.lane.name}: the window was leased to another worker")
             if block.histograms:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from common.batch import Origin, SampleBatch
 from common.errors import QueryTooLarge
 from services.extractor.blocks import SeriesBlock
-from services.extractor.seen import SeenIdentities, fingerprints
+from services.extractor.seen import NO_IDENTITY, SeenIdentities, fingerprints
 
 # From a query's kind and name and its label sets to what each becomes at the sink: a series key, or
 # anything else than bytes for a series that never gets there (``SeriesEncoder.keys``).
@@ -118,6 +118,8 @@ class _Entries:
         self._entry_label_bytes = entry_label_bytes
         # The series that was taken last, into whichever entry.
         self._last_series = b""
+        # Whether another label set of its entry has the same identity.
+        self._last_is_shared = False
         self._begin()
 
     def _begin(self) -> None:
@@ -178,7 +180,23 @@ class _Entries:
         goes_on = part.series[0] == self._last_series
         if self.seen.any(prints[1:] if goes_on else prints):
             raise CollisionAcrossEntries
+        if goes_on and self._last_is_shared and self.seen.any(prints[:1]):
+            raise CollisionAcrossEntries
+        if not goes_on or len(part.series) > 1:
+            self._last_is_shared = self._shares_last(part, prints)
         self._last_series = part.series[-1]
+
+    def _shares_last(self, part: SeriesBlock, prints: NDArray[np.int64]) -> bool:
+        """Whether the entry, with ``part``, has the last series' identity under other labels."""
+        last = prints[-1]
+        if last == NO_IDENTITY:
+            return False
+        pairs = (*zip(self._parts, self._prints, strict=True), (part, prints))
+        return any(
+            block.series[index] != part.series[-1]
+            for block, of_block in pairs
+            for index in np.flatnonzero(of_block == last).tolist()
+        )
 
     def _take(self, block: SeriesBlock, prints: NDArray[np.int64]) -> Iterator[SampleBatch]:
         if len(block) <= self._entry_samples:

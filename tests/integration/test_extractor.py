@@ -86,6 +86,7 @@ class Rig:
         self.registry = CollectorRegistry()
         self.telemetry = Telemetry("extractor", self.registry)
         self.states: list[SourceState] = []
+        self.ticks, self.seconds = 0, 0.0
         self.extractor = Extractor(
             self.windows,
             source,
@@ -93,6 +94,8 @@ class Rig:
             SETTINGS,
             self.telemetry,
             on_source=self.states.append,
+            tick=self._tick,
+            clock=lambda: self.seconds,
             rng=random.Random(1),
         )
 
@@ -107,6 +110,9 @@ class Rig:
         window = self.windows.lease(self.plan.lane, window_class, live_ms, longest_ms)
         assert window is not None
         return window
+
+    def _tick(self) -> None:
+        self.ticks += 1
 
     def run(self, window: Window, origin_ms: int = 0) -> Outcome:
         return self.extractor.run(self.plan, window, origin_ms)
@@ -173,6 +179,33 @@ def test_a_window_that_is_too_large_is_split_until_it_fits(rig: Rig) -> None:
     assert rig.books() == 10
     times = sorted(int(t) for batch in rig.entries() for t in batch.timestamps_ms)
     assert times == [step * STEP_MS for step in range(1, 11)]
+
+
+def test_a_long_window_is_work_and_no_standstill(redis_client: Redis) -> None:
+    rig = Rig(redis_client, Source(series=35))
+
+    assert rig.run(rig.lease()) is Outcome.COMMITTED
+
+    assert rig.ticks >= 35
+
+
+def test_a_window_that_outlasts_what_it_staged_is_split(rig: Rig) -> None:
+    def staged_payloads_expire() -> None:
+        rig.seconds += SETTINGS.staged_ttl_seconds + 1
+        members: Any = rig.redis.zrange(KEYS.staged, 0, -1)
+        for member in members:
+            rig.redis.delete(member.rsplit(b" ", 1)[0])
+            rig.redis.zrem(KEYS.staged, member)
+
+    rig.source.series = 350
+    rig.source.meanwhile = staged_payloads_expire
+
+    assert rig.run(rig.lease()) is Outcome.SPLIT
+
+    rig.source.meanwhile = lambda: None
+    while rig.status != ([], []):
+        assert rig.run(rig.lease()) is Outcome.COMMITTED
+    assert rig.books() == 3_500
 
 
 def test_one_step_that_is_too_large_stays_open_and_is_told(rig: Rig) -> None:

@@ -66,6 +66,11 @@ def test_a_lane_never_begins_after_its_head() -> None:
         ("max_over_time(rate(x[1m])[1h:15s])", LOOKBACK_MS + 3_660_000),
         ("rate(x[ 90s ]) / rate(y[1h30m])", LOOKBACK_MS + 90_000 + 5_400_000),
         ('up{a="[5x]"}', LOOKBACK_MS),
+        ("x - x offset 1w", LOOKBACK_MS + 604_800_000),
+        ("rate(x[5m] OFFSET 1h)", LOOKBACK_MS + 300_000 + 3_600_000),
+        # Plain seconds, as Prometheus 3 has them.
+        ("rate(x[300]) + rate(x[1.5:1]) - x offset 60", LOOKBACK_MS + 300_000 + 1_500 + 60_000),
+        (f"rate(x[{'9' * 5_000}])", LOOKBACK_MS),
         # What Prometheus rejects: units out of order, or more than it can count.
         ("rate(x[5s5m]) + rate(y[5m])", LOOKBACK_MS + 300_000),
         (f"rate(x[{'9' * 20}y])", LOOKBACK_MS),

@@ -220,3 +220,14 @@ def test_seen_identities_are_a_set(groups: list[list[bytes]], wanted: bytes) -> 
         seen.add(fingerprints([*group, None]))
     assert seen.any(fingerprints([wanted])) == any(wanted in group for group in groups)
     assert not seen.any(fingerprints([None]))
+
+
+def test_a_long_series_leaves_no_partner_behind() -> None:
+    """One that shares its first entry with another of its identity, and goes on in the next."""
+    partner = block_of([(labels_of(11), range(5, 15))])
+    long = [block_of([(labels_of(1), range(n, n + 10))]) for n in range(0, 50, 10)]
+    for blocks in ([partner, *long], [SeriesBlock.join([partner, long[0]]), *long[1:]]):
+        with pytest.raises(CollisionAcrossEntries):
+            list(EntryBuilder(25, last_digit)(blocks, ORIGIN))
+        (first, *_) = EntryBuilder(25, last_digit)(blocks, ORIGIN, grouped=True)
+        assert {labels_of(1), labels_of(11)} == set(first.series)
