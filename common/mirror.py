@@ -7,6 +7,7 @@ has the members of a line of ``etlctl dead-letters export``, but for ``id``, whi
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import time
@@ -62,7 +63,11 @@ class DeadLetterMirror:
             # One write to a file opened for appending: lines of several processes do not mix.
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
             try:
-                os.write(descriptor, line)
+                written = os.write(descriptor, line)
+                if written < len(line):
+                    # The next letter must not be swallowed by what is left of this one.
+                    os.write(descriptor, b"\n")
+                    raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes fitted")
             finally:
                 os.close(descriptor)
         except OSError as error:

@@ -54,7 +54,10 @@ Query = Annotated[
     typer.Option("--query", metavar="NAME", help="Only letters of this query.", show_default=False),
 ]
 Limit = Annotated[
-    int, typer.Option("--limit", metavar="N", min=0, help="Show the newest N; 0 = all.")
+    int,
+    typer.Option(
+        "--limit", metavar="N", min=0, max=1_000_000_000, help="Show the newest N; 0 = all."
+    ),
 ]
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="Ids of letters.", show_default=False)

@@ -10,11 +10,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from common.verdict import Entry
 from services.loader.isolate import Lines
 
 
+def known_as(entry: Entry) -> str:
+    """An entry's name for good: a Redis that fell back gives ids again, but no payload keys."""
+    return f"{entry.id} {entry.payload_key}"
+
+
 class Findings:
-    """By entry id; at most ``entries`` of them, each believed for ``seconds``."""
+    """By :func:`known_as`; at most ``entries`` of them, each believed for ``seconds``."""
 
     def __init__(
         self,
@@ -29,23 +35,23 @@ class Findings:
         self._saved: OrderedDict[str, tuple[float, Lines]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, id_: str) -> Lines | None:
+    def get(self, name: str) -> Lines | None:
         """What is known of the entry, or None."""
         with self._lock:
-            saved = self._saved.get(id_)
+            saved = self._saved.get(name)
             if saved is None or self._clock() - saved[0] > self._seconds:
                 return None
             return saved[1]
 
-    def put(self, id_: str, lines: Lines) -> None:
+    def put(self, name: str, lines: Lines) -> None:
         """Keep what was found; the oldest gives way."""
         with self._lock:
-            self._saved.pop(id_, None)
-            self._saved[id_] = (self._clock(), lines)
+            self._saved.pop(name, None)
+            self._saved[name] = (self._clock(), lines)
             while len(self._saved) > self._entries:
                 self._saved.popitem(last=False)
 
-    def forget(self, id_: str) -> None:
+    def forget(self, name: str) -> None:
         """The entry is settled, or is to be judged anew."""
         with self._lock:
-            self._saved.pop(id_, None)
+            self._saved.pop(name, None)

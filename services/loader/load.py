@@ -20,7 +20,7 @@ from common.verdict import DeadLetter, Entry, Hold, Retry, Settle, Verdict
 from services.loader import lines as wire
 from services.loader.answers import Kind, Outcome
 from services.loader.batch import Batch, Group, Groups
-from services.loader.findings import Findings
+from services.loader.findings import Findings, known_as
 from services.loader.influx import Sink
 from services.loader.isolate import BAD, Fate, Interrupted, Isolation, Lines
 from services.loader.letters import letters
@@ -127,7 +127,9 @@ class LoadHandler:
                 continue
             try:
                 wire.check_shape(entry.payload, entry.samples)
-                lines = self._findings.get(entry.id) or self._too_old(entry, tier.retention_seconds)
+                lines = self._findings.get(known_as(entry)) or self._too_old(
+                    entry, tier.retention_seconds
+                )
             except WireError as error:
                 batch.verdicts[place] = _corrupt(entry, error)
                 continue
@@ -179,10 +181,10 @@ class LoadHandler:
                 batch.verdicts.setdefault(place, interrupted.verdict)
 
     def _settle(self, batch: Batch, place: int, verdict: Settle) -> None:
-        id_ = batch.entries[place].id
+        entry = batch.entries[place]
         batch.verdicts[place] = verdict
-        self._poster.suspects.forget(id_)
-        self._findings.forget(id_)
+        self._poster.suspects.forget(entry.id)
+        self._findings.forget(known_as(entry))
 
     def _isolate(self, batch: Batch, group: Group, parcel: Parcel, outcome: Outcome | None) -> None:
         """Trace an answer back to the entries, line by line."""
@@ -245,10 +247,10 @@ class LoadHandler:
         if self._young_are_refused(entry, lines):
             reason = "the sink refuses points as too old that are not: its clock must be wrong"
             batch.verdicts[place] = self._poster.gate.hold(SINK_CLOCK, reason, by_request=False)
-            self._findings.forget(entry.id)
+            self._findings.forget(known_as(entry))
             return
         if Fate.OPEN in lines.fate:
-            self._findings.put(entry.id, lines)
+            self._findings.put(known_as(entry), lines)
             return
         expired = lines.fate.count(Fate.EXPIRED)
         self._settle(
@@ -321,7 +323,7 @@ class LoadHandler:
                     verdicts[place] = hold
             for entry in batch.entries:
                 # Judged anew by the probe, because the sink may have been repaired.
-                self._findings.forget(entry.id)
+                self._findings.forget(known_as(entry))
         settled = [verdict for verdict in verdicts.values() if isinstance(verdict, Settle)]
         if not settled:
             return

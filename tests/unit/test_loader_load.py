@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from common.verdict import DeadLetter, Entry, Hold, Retry, Settle, Verdict
 from services.loader.answers import Kind, Outcome
+from services.loader.findings import known_as
 from services.loader.isolate import Fate
 from tests.fakes.influxdb2 import Bucket, Engine
 from tests.fakes.loading import BUCKET, NOW_MS, Bench, entry, lines, payload, tier
@@ -693,13 +695,25 @@ def test_lines_found_bad_before_an_interruption_count_too() -> None:
     mixed = entry("1", [*gzip.decompress(bad).splitlines(), *text])
     bench.sink.script.extend([None, FAILED])
     assert isinstance(bench.handle(mixed)[0], Retry)
-    found = bench.handler._findings.get("1")
+    found = bench.handler._findings.get(known_as(mixed))
     assert found is not None
     for index in range(600):
         found.fate[index] = Fate.REJECTED
         found.words[index] = "conflict"
     found.parts = []
     assert isinstance(bench.handle(mixed)[0], Hold)
+
+
+def test_an_id_given_again_does_not_inherit_what_was_found() -> None:
+    """A Redis that fell back to an older state gives ids again, for other payloads."""
+    bench = Bench()
+    bad = gzip.decompress(conflicting(bench, 1).payload).splitlines()
+    mixed = replace(entry("1", [*bad, *lines(400)]), payload_key="a")
+    bench.sink.script.extend([None, FAILED])
+    assert isinstance(bench.handle(mixed)[0], Retry)
+    assert bench.handler._findings.get(known_as(mixed)) is not None
+    other = replace(entry("1", lines(401)), payload_key="b")
+    assert bench.handle(other) == [Settle(loaded=401)]
 
 
 def test_the_probe_of_a_hold_for_the_share_is_judged_alone_however_small() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -66,3 +68,22 @@ def test_a_file_that_cannot_be_written_is_told_and_nothing_more(tmp_path: Path) 
 
 def telemetry() -> Telemetry:
     return Telemetry("loader", CollectorRegistry())
+
+
+def test_a_letter_that_did_not_fit_is_told_and_swallows_none_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = DeadLetterMirror(tmp_path / "dead.jsonl", "loader", telemetry())
+    letter = DeadLetter("rejected", "x", b"m value=1 1\n", 1)
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda file, text: write(file, text[:40]))
+        with capture_logs() as logs:
+            mirror.append(ENTRY, letter)
+    assert [line["event"] for line in logs] == ["mirror_failed"]
+    assert "only 40 of" in logs[0]["error"]
+
+    mirror.append(ENTRY, letter)
+
+    _, whole = (tmp_path / "dead.jsonl").read_text().splitlines()
+    assert json.loads(whole)["payload"] == "m value=1 1\n"
