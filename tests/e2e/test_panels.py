@@ -47,9 +47,14 @@ PANELS = {
 }
 
 
+# So that something is dropped for certain.
+DROPS = {"source_labels": ["__name__"], "regex": "scrape_samples_scraped", "action": "drop"}
+
+
 @pytest.fixture(scope="module")
 def world(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AlertWorld]:
-    with alert_world(tmp_path_factory.mktemp("panels") / "run", toolbox, PATIENT) as started:
+    config = {**PATIENT, "transform": {"relabel": [DROPS]}}
+    with alert_world(tmp_path_factory.mktemp("panels") / "run", toolbox, config) as started:
         # With a limit, as in production: its panel and its alert compare with it.
         started.redis.config_set("maxmemory", 1 << 30)
         yield started
