@@ -61,14 +61,20 @@ class DeadLetterMirror:
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
         try:
             # One write to a file opened for appending: lines of several processes do not mix.
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
             try:
+                if _is_torn(descriptor):
+                    line = b"\n" + line
                 written = os.write(descriptor, line)
                 if written < len(line):
-                    # The next letter must not be swallowed by what is left of this one.
-                    os.write(descriptor, b"\n")
                     raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes fitted")
             finally:
                 os.close(descriptor)
         except OSError as error:
             self._telemetry.emit("mirror_failed", path=str(self._path), error=str(error))
+
+
+def _is_torn(descriptor: int) -> bool:
+    """Whether the file ends in a letter that did not fit: it must not swallow the next one."""
+    size_bytes = os.fstat(descriptor).st_size
+    return size_bytes > 0 and os.pread(descriptor, 1, size_bytes - 1) != b"\n"

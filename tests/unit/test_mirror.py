@@ -84,6 +84,7 @@ def test_a_letter_that_did_not_fit_is_told_and_swallows_none_after_it(
     assert "only 40 of" in logs[0]["error"]
 
     mirror.append(ENTRY, letter)
+    mirror.append(ENTRY, letter)
 
-    _, whole = (tmp_path / "dead.jsonl").read_text().splitlines()
-    assert json.loads(whole)["payload"] == "m value=1 1\n"
+    _, *whole = (tmp_path / "dead.jsonl").read_text().splitlines()
+    assert [json.loads(line)["payload"] for line in whole] == ["m value=1 1\n"] * 2

@@ -145,11 +145,16 @@ def run(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.Co
 def test_command_writes_what_grafana_reads(tmp_path: Path) -> None:
     secret(tmp_path, "alert_slack_url", URL)
     output = tmp_path / "grafana" / "receivers.yaml"
-    done = run(
-        *("receivers", "--secrets", str(tmp_path), "--output", str(output)),
-        environ={"ALERT_EMAIL_TO": "ops@example.com"},
-    )
+    before = os.umask(0o077)  # as of somebody who has just written a secret
+    try:
+        done = run(
+            *("receivers", "--secrets", str(tmp_path), "--output", str(output)),
+            environ={"ALERT_EMAIL_TO": "ops@example.com"},
+        )
+    finally:
+        os.umask(before)
     assert (done.returncode, done.stderr) == (0, "")
+    assert output.stat().st_mode & 0o777 == 0o644
     document = yaml.safe_load(output.read_text())
     assert [point["name"] for point in document["contactPoints"]] == [
         "etl-critical",
