@@ -21,9 +21,9 @@ STACK_ARGS ?=
 python := .venv/bin/python
 pytest := $(python) -m pytest -n $(TEST_PROCESSES) --dist loadfile
 etlctl := $(python) -m etlctl
-shell_scripts := .ci/run scripts/engine scripts/lock scripts/setup scripts/stand-ins \
+shell_scripts := .ci/run $(addprefix devtools/scripts/,engine lock setup stand-ins) \
   deploy/image/install-packages deploy/image/strip-installers deploy/redis/healthy.sh deploy/redis/start.sh \
-  deploy/stand-ins/influx deploy/stand-ins/influxdb-entrypoint
+  deploy/stand_ins/influx deploy/stand_ins/influxdb-entrypoint
 
 .PHONY: help
 help: ## List the targets
@@ -33,12 +33,12 @@ help: ## List the targets
 	@echo "             extractor, transformer, loader (of scale), SERVICE (of logs), STACK_ARGS"
 
 .PHONY: setup
-setup: ## Make .venv from requirements/dev.lock; instant when it is up to date
-	@scripts/setup
+setup: ## Make .venv from deploy/image/locks/dev.lock; instant when it is up to date
+	@devtools/scripts/setup
 
 .PHONY: demo
 demo: setup ## Move real metrics through real servers for DEMO_SECONDS (60), prove every sample
-	@DEMO_INSTALL_SECONDS=$$(sed -E 's/.*"seconds": ([0-9.]+).*/\1/' build/setup.json) $(python) -m etlctl demo
+	@DEMO_INSTALL_SECONDS=$$(sed -E 's/.*"seconds": ([0-9.]+).*/\1/' build/setup.json) $(python) -m devtools.demo
 
 .PHONY: up
 up: setup ## The whole deployment with docker compose: secrets, images, containers; waits until healthy
@@ -76,7 +76,7 @@ status: setup ## Containers, books, lanes and streams of the deployment
 test: setup ## Run all tests on real servers, and the deployment's where a Docker engine answers
 	@$(pytest) -m "not chaos and not tls" $(PYTEST_ARGS)
 # By itself, because it puts the machine under load; not when PYTEST_ARGS selects tests.
-	@$(if $(PYTEST_ARGS),,$(MAKE) chaos-short PYTEST_ARGS="-m chaos")
+	@$(if $(PYTEST_ARGS),,$(MAKE) chaos-short PYTEST_ARGS="-m devtools.chaos")
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server
@@ -92,7 +92,7 @@ compose-test: setup ## Try the deployment on a real Docker engine, with TLS too:
 
 .PHONY: chaos
 chaos: setup ## Fault suite on real processes (CHAOS_SEED); writes build/chaos.json
-	@$(python) -m chaos
+	@$(python) -m devtools.chaos
 
 .PHONY: chaos-short
 chaos-short: setup ## Two minutes of faults, and the test that the oracle notices every loss
@@ -100,15 +100,15 @@ chaos-short: setup ## Two minutes of faults, and the test that the oracle notice
 
 .PHONY: fuzz
 fuzz: setup ## A million inputs over all decoders; writes build/fuzz.json
-	@$(python) -m fuzz
+	@$(python) -m devtools.fuzz
 
 .PHONY: bench
 bench: setup ## Measure limits, product, steps, shapes, scale, live mode, an outage, a week; writes build/bench.json
-	@$(python) -m benchmarks
+	@$(python) -m devtools.bench
 
 .PHONY: bench-quick
 bench-quick: setup ## The main case in 90 seconds; writes build/bench.json
-	@$(python) -m benchmarks --quick
+	@$(python) -m devtools.bench --quick
 
 .PHONY: check
 check: setup ## Lint, check the format and the types (ruff, mypy --strict) and the shell scripts
@@ -134,13 +134,13 @@ config-check: setup ## Validate ETL_CONFIG (config/etl.yaml) and its secrets, pr
 
 .PHONY: docs
 docs: setup ## Render what is generated: docs/configuration.md, docs/metrics.md, rules and dashboards
-	@$(python) -m common.settings.reference > docs/configuration.md
-	@$(python) -m common.metrics_reference > docs/metrics.md
+	@$(python) -m devtools.docs.configuration > docs/configuration.md
+	@$(python) -m devtools.docs.metrics > docs/metrics.md
 	@$(python) -m monitoring render
 
 .PHONY: lock
-lock: setup ## Write requirements/*.lock anew from pyproject.toml; UPGRADE=1 takes the newest
-	@scripts/lock
+lock: setup ## Write deploy/image/locks/*.lock anew from pyproject.toml; UPGRADE=1 takes the newest
+	@devtools/scripts/lock
 
 .PHONY: clean
 clean: ## Remove what the targets made, except the unpacked servers in .tools

@@ -14,7 +14,6 @@ from common.errors import ConfigError, EtlError, SinkError, SourceError
 from common.exit_codes import ExitCode
 from etlctl.config_command import config_app
 from etlctl.dead_letters_command import dead_letters_app
-from etlctl.demo_command import demo
 from etlctl.output import remark
 from etlctl.secrets_command import secrets_app
 from etlctl.simulate_command import simulate
@@ -41,7 +40,6 @@ app.add_typer(sink_app, name="sink")
 app.add_typer(stack_app, name="stack")
 app.command("verify")(verify)
 app.command("status")(status)
-app.command("demo")(demo)
 app.command("simulate")(simulate)
 
 
@@ -55,13 +53,18 @@ def exit_code_of(error: Exception) -> ExitCode:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit; an error is one line for each problem on stderr."""
+    """Run one command of ``etlctl`` and exit."""
+    run(app, "etlctl", arguments)
+
+
+def run(command: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run ``command`` and exit; an error is one line for each problem on stderr."""
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="etlctl")
+        command(args=None if arguments is None else list(arguments), prog_name=name)
     except (EtlError, RedisError) as error:
         what = f"Redis cannot be asked: {error}" if isinstance(error, RedisError) else str(error)
         for line in what.splitlines():
-            remark(f"etlctl: {line}")
+            remark(f"{name}: {line}")
         sys.exit(exit_code_of(error))
     except BrokenPipeError:
         # The reader (head, less) has seen enough; Python would complain while flushing at exit.

@@ -8,9 +8,9 @@ from pathlib import Path
 import typer
 import yaml
 
+from common.config import DEFAULT_PATH, advice, effective, load_settings
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
-from common.settings import DEFAULT_PATH, advice, effective, load_settings
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import print_json, remark
 

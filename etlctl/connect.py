@@ -7,9 +7,9 @@ from redis import Redis
 from requests.auth import AuthBase
 from requests.models import PreparedRequest
 
-from common.keys import Keys
-from common.redis_client import connect_as_set
-from common.settings import PipelineSettings, Settings, TierName
+from common.config import PipelineSettings, Settings, TierName
+from common.state.keys import Keys
+from common.state.redis_client import connect_as_set
 from etlctl.verify.sink import Sink
 from etlctl.verify.source import Source
 from services.extractor.http_session import source_session

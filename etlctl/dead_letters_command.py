@@ -14,10 +14,10 @@ import typer
 from redis import Redis
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from common.dead_letters import DeadLetters, Letter
+from common.config import load_settings
 from common.exit_codes import ExitCode
-from common.keys import Keys
-from common.settings import load_settings
+from common.state.dead_letters import DeadLetters, Letter
+from common.state.keys import Keys
 from etlctl.connect import redis_of
 from etlctl.dead_letters.carry_out import Interrupted, Outcome, carry_out
 from etlctl.dead_letters.export import document, refuse_existing

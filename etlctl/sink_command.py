@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from common.config import load_settings
 from common.errors import ConfigError, SinkError
 from common.secret_files import check_secret_mode, read_secret
-from common.settings import load_settings
 from etlctl.options import ConfigFile
 from etlctl.sink.wanted import wanted_buckets
 

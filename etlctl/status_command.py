@@ -9,9 +9,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from common.ledger import Account, Audit, Ledger
-from common.settings import load_settings
-from common.windows import Gap, LaneStatus, WindowSet
+from common.config import load_settings
+from common.state.ledger import Account, Audit, Ledger
+from common.state.windows import Gap, LaneStatus, WindowSet
 from etlctl.connect import redis_of
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import counts, print_json, stdout, thousands

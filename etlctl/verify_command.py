@@ -8,8 +8,8 @@ import typer
 from redis.exceptions import RedisError
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from common.config import load_settings
 from common.exit_codes import ExitCode
-from common.settings import load_settings
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import print_json, remark, stderr, stdout
 from etlctl.times import BadTime, parse_time, rfc3339

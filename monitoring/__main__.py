@@ -27,7 +27,7 @@ def render(
     check: Annotated[bool, typer.Option("--check", help="compare only, write nothing")] = False,
 ) -> None:
     """Write the files that Prometheus and Grafana read, or compare them."""
-    from monitoring.files import differences, write
+    from monitoring.render.files import differences, write
 
     if check:
         _end(differences(), "run `python -m monitoring render`")
@@ -39,7 +39,7 @@ def render(
 @app.command()
 def check() -> None:
     """Compare the rendered files; have promtool and docker compose judge them."""
-    from monitoring.checks import Promtool, check_all
+    from monitoring.render.checks import Promtool, check_all
 
     failed = []
     for outcome in check_all(Promtool()):
@@ -55,12 +55,12 @@ def receivers(
         Path | None, typer.Option(metavar="FILE", help="file to write; stdout if not given")
     ] = None,
     secrets: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="where the secret files lie")
+        Path, typer.Option(metavar="RENDERED", help="where the secret files lie")
     ] = Path("secrets"),
 ) -> None:
     """Render Grafana's contact points and policies for the receivers that are configured."""
-    from monitoring.files import render_receivers
-    from monitoring.receivers import receivers_from
+    from monitoring.render.files import render_receivers
+    from monitoring.render.receivers import receivers_from
 
     text = render_receivers(receivers_from(os.environ, secrets))
     if output is None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from monitoring import alerts_books, alerts_process, alerts_sink, alerts_slo, alerts_stages
+from monitoring.alerts import ledger as alerts_books
+from monitoring.alerts import process as alerts_process
+from monitoring.alerts import sink as alerts_sink
+from monitoring.alerts import slo as alerts_slo
+from monitoring.alerts import stages as alerts_stages
 from monitoring.model import Alert, Group, Recording
 from monitoring.recording import book_recordings, slo_recordings
 from monitoring.thresholds import Thresholds

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import redis
 
-from localstack import PROJECT_ROOT
-from localstack.binaries import Toolbox
-from localstack.influx_server import InfluxServer
-from localstack.prometheus_server import PrometheusServer, ScrapeJob
-from localstack.redis_server import RedisServer
-from localstack.stack import LocalStack, new_run_dir
+from devtools import PROJECT_ROOT
+from devtools.servers.binaries import Toolbox
+from devtools.servers.influx_server import InfluxServer
+from devtools.servers.prometheus_server import PrometheusServer, ScrapeJob
+from devtools.servers.redis_server import RedisServer
+from devtools.servers.stack import LocalStack, new_run_dir
 from tests.compose import engine
 
 # Everything under test is on loopback; a proxy from the environment must not stand between.

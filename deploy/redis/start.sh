@@ -20,7 +20,7 @@ umask 077
 auth=/tmp/secret.conf
 printf 'requirepass %s\n' "$(cat /run/secrets/redis_password)" >"$auth"
 
-# Handed a key of its own (docker-compose.tls.yml), Redis speaks TLS on its port, and nothing else.
+# Handed a key of its own (deploy/compose/tls.yml), Redis speaks TLS on its port, and nothing else.
 if [ -e /run/secrets/tls_redis.key ]; then
   cat >>"$auth" <<EOF
 port 0

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from redis.exceptions import RedisError
 
-from common.dead_letters import Letter
 from common.errors import EtlError
+from common.state.dead_letters import Letter
 
 
 @dataclass(slots=True)

@@ -12,9 +12,9 @@ from typing import IO
 
 from redis import Redis
 
-from common.dead_letters import DeadLetters, Letter
 from common.errors import EtlError
-from common.keys import Keys
+from common.state.dead_letters import DeadLetters, Letter
+from common.state.keys import Keys
 from etlctl.dead_letters.payloads import as_members, with_payloads
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from redis import Redis
 
-from common.batch import SampleBatch
-from common.dead_letters import Letter
 from common.errors import WireError
-from common.keys import Keys
+from common.samples.batch import SampleBatch
+from common.state.dead_letters import Letter
+from common.state.keys import Keys
 from etlctl.times import rfc3339
 
 _GZIP_MAGIC = b"\x1f\x8b"

@@ -10,7 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from common.dead_letters import Letter
+from common.state.dead_letters import Letter
 from etlctl.dead_letters.payloads import (
     batch_lines,
     batch_of,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from common.dead_letters import DeadLetters, Letter
 from common.errors import EtlError
+from common.state.dead_letters import DeadLetters, Letter
 
 
 @dataclass(frozen=True, slots=True)

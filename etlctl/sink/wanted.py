@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from common.config import LoadSettings
 from common.errors import ConfigError
-from common.settings import LoadSettings
 
 MIN_RETENTION_SECONDS = 3600  # InfluxDB answers 500 to any less
 

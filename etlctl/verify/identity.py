@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from common.config import Query
 from common.errors import WireError
-from common.series import SeriesDrop, SeriesEncoder
-from common.settings import Query
+from common.samples.series import SeriesDrop, SeriesEncoder
 from etlctl.verify.expect import Identify
 from etlctl.verify.points import SeriesKey
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from redis import Redis
 
-from common.batch import SampleBatch
 from common.errors import WireError
-from common.keys import Keys, lane_of
-from common.windows import LaneStatus, WindowSet
+from common.samples.batch import SampleBatch
+from common.state.keys import Keys, lane_of
+from common.state.windows import LaneStatus, WindowSet
 from etlctl.verify.expect import Identify, expect
 from etlctl.verify.explain import Facts, Range
 from etlctl.verify.points import SeriesKey

@@ -15,11 +15,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from common.config import Query, RelabelRule
 from common.durations import parse_duration_ms
-from common.line_names import map_key, map_measurement
-from common.selector import NAME_LABEL, Selector, parse_selector
-from common.series import SeriesDrop
-from common.settings import Query, RelabelRule
+from common.promql.selector import NAME_LABEL, Selector, parse_selector
+from common.samples.line_names import map_key, map_measurement
+from common.samples.series import SeriesDrop
 from etlctl.verify.expect import Identify
 from etlctl.verify.points import SeriesKey
 

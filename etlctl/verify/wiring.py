@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from redis import Redis
 from redis.exceptions import RedisError
 
+from common.config import Query, Settings, TierName
 from common.errors import ConfigError
-from common.keys import Keys
-from common.series import SeriesEncoder
-from common.settings import Query, Settings, TierName
+from common.samples.series import SeriesEncoder
+from common.state.keys import Keys
 from etlctl.connect import redis_of, sink_of, source_of
 from etlctl.verify.expect import Identify
 from etlctl.verify.identity import identify_of

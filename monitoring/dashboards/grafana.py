@@ -21,13 +21,13 @@ from monitoring.dashboards.sdk import (
 )
 from monitoring.dashboards.spec import WIDTH, DashboardSpec, Kind, PanelSpec, Query
 from monitoring.model import Alert, Limit, PanelRef
-from monitoring.panel_names import (
+from monitoring.render.panel_names import (
     DATASOURCE,
     PIPELINE_DASHBOARD,
     PROCESS_DASHBOARD,
     RUNBOOK_DASHBOARD,
 )
-from monitoring.runbook import Section, in_grafana
+from monitoring.render.runbook import Section, in_grafana
 
 TAG = "etl"
 _PROMETHEUS = common.DataSourceRef(type_val="prometheus", uid=DATASOURCE)

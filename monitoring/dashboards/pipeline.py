@@ -18,8 +18,8 @@ from monitoring.dashboards.spec import (
     Query,
     RowSpec,
 )
-from monitoring.panel_names import PIPELINE_DASHBOARD
 from monitoring.recording import FAST_BURN, FRESHNESS, LANE_FRESHNESS, SLOW_BURN
+from monitoring.render.panel_names import PIPELINE_DASHBOARD
 from monitoring.thresholds import BOOKS, STAGE_JOBS
 
 # A variable lists only stages, whatever else speaks the same metrics.

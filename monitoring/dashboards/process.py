@@ -12,7 +12,7 @@ from monitoring.dashboards.spec import (
     Query,
     RowSpec,
 )
-from monitoring.panel_names import PROCESS_DASHBOARD
+from monitoring.render.panel_names import PROCESS_DASHBOARD
 from monitoring.thresholds import SPEAKERS
 
 _CHOSEN = 'job=~"$job", instance=~"$instance"'

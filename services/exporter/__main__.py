@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
-from common.basic_auth import BasicAuth
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
-from common.health import Health
-from common.http_server import HttpServer, Pages
-from common.metrics_table import ETL_METRICS
-from common.signals import Shutdown
+from common.runtime.basic_auth import BasicAuth
+from common.runtime.health import Health
+from common.runtime.http_server import HttpServer, Pages
+from common.runtime.metrics_table import ETL_METRICS
+from common.runtime.signals import Shutdown
 from common.version import project_version
 from services.exporter.log import EventLog
 from services.exporter.log_source import LogSource
@@ -141,8 +141,8 @@ class Exporter:
 
 def _redis_source(settings: ExporterSettings, exporter: Exporter) -> Source:
     """Imported only where there is a Redis to read: its client takes a third of the memory."""
-    from common.keys import Keys
-    from common.redis_client import connect
+    from common.state.keys import Keys
+    from common.state.redis_client import connect
     from services.exporter.redis_source import RedisSource
 
     try:

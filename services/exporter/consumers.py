@@ -8,8 +8,8 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from common.keys import GROUP, Keys
-from common.stream import SHELF
+from common.state.keys import GROUP, Keys
+from common.state.stream import SHELF
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from common.etl_log import ERROR_TYPES, EVENTS, SCHEMA_VERSION
+from common.runtime.etl_log import ERROR_TYPES, EVENTS, SCHEMA_VERSION
 
 # Why a line is left out; `too_long`, `half_written` and `repeated` are found by others.
 NOT_UTF8, NOT_JSON, NOT_OURS, UNKNOWN_SCHEMA = "not_utf8", "not_json", "not_ours", "unknown_schema"

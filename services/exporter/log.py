@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from common.events_table import EVENTS
-from common.metrics_table import ETL_METRICS
+from common.runtime.events_table import EVENTS
+from common.runtime.metrics_table import ETL_METRICS
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 _MASK = "********"

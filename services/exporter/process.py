@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from common.etl_log import ERROR_TYPES
+from common.runtime.etl_log import ERROR_TYPES
 from services.exporter.lines import ProcessLine, Totals
 from services.exporter.series import Page
 

@@ -16,13 +16,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from common.keys import POINTS, RAW, Keys
-from common.ledger import Ledger
-from common.metrics_table import EXTRACTOR, LOADER, TRANSFORMER
-from common.windows import WindowSet
-from services.exporter.books import publish_audit, publish_lanes
+from common.runtime.metrics_table import EXTRACTOR, LOADER, TRANSFORMER
+from common.state.keys import POINTS, RAW, Keys
+from common.state.ledger import Ledger
+from common.state.windows import WindowSet
 from services.exporter.consumers import group_state
-from services.exporter.letters import LetterCounts
+from services.exporter.dead_letters import LetterCounts
+from services.exporter.ledger import publish_audit, publish_lanes
 from services.exporter.log import EventLog
 from services.exporter.poller import GRACE_SECONDS, KeepOn
 from services.exporter.rq_keys import queue_lengths, workers_alive

@@ -1,6 +1,6 @@
 """What is exported: pages of series, each replaced whole, so that none outlives what it speaks of.
 
-The metrics themselves (kind, labels, help) are those of common/metrics_table.py.
+The metrics themselves (kind, labels, help) are those of common/runtime/metrics_table.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from common.metrics_table import ETL_METRICS, METRICS, MetricSpec
+from common.runtime.metrics_table import ETL_METRICS, METRICS, MetricSpec
 
 _SPECS = {spec.name: spec for spec in METRICS if ETL_METRICS in spec.services}
 

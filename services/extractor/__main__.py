@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
-from common.aof import AofHealer
+from common.config import Settings
 from common.exit_codes import ExitCode
-from common.keys import Keys
-from common.redis_client import connect_as_set
-from common.series import SeriesEncoder
-from common.service import Service, run
-from common.settings import Settings
-from common.windows import WindowSet
-from common.wiring import consumer_name
+from common.runtime.service import Service, run
+from common.runtime.wiring import consumer_name
+from common.samples.series import SeriesEncoder
+from common.state.keys import Keys
+from common.state.redis_client import connect_as_set
+from common.state.windows import WindowSet
+from services.extractor.aof import AofHealer
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.jobs import QUEUES, Context, Doorbell, Ringer, install
 from services.extractor.planner import Planner

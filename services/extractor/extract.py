@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from common.batch import Origin, SampleBatch
+from common.config import ExtractSettings, Query
 from common.errors import (
     LeaseLost,
     QueryRejected,
@@ -25,9 +25,9 @@ from common.errors import (
     SourceRefused,
     SourceUnavailable,
 )
-from common.settings import ExtractSettings, Query
-from common.telemetry import Telemetry
-from common.windows import Staged, Window, WindowSet
+from common.runtime.telemetry import Telemetry
+from common.samples.batch import Origin, SampleBatch
+from common.state.windows import Staged, Window, WindowSet
 from services.extractor.blocks import SeriesBlock
 from services.extractor.prometheus import NO_SAMPLES_MS
 from services.extractor.staging import CollisionAcrossEntries

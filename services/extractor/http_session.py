@@ -9,7 +9,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from common.settings.secrets import read_secret
+from common.config.secrets import read_secret
 
 
 class SecretText(Protocol):

@@ -19,12 +19,12 @@ from rq import Queue
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
-from common.aof import AofHealer
+from common.config import PipelineSettings
 from common.errors import SourceError
-from common.keys import Keys
-from common.settings import PipelineSettings
-from common.telemetry import Telemetry
-from common.windows import WindowClass, WindowSet
+from common.runtime.telemetry import Telemetry
+from common.state.keys import Keys
+from common.state.windows import WindowClass, WindowSet
+from services.extractor.aof import AofHealer
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.planner import Planner
 from services.extractor.recheck import Rechecker

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.keys import split_lane
-from common.telemetry import Telemetry
-from common.windows import Lane, LaneStatus, WindowSet
+from common.runtime.telemetry import Telemetry
+from common.state.keys import split_lane
+from common.state.windows import Lane, LaneStatus, WindowSet
 from services.extractor.windows import Plan, floor_to
 
 

@@ -22,7 +22,7 @@ from common.errors import (
     SourceRefused,
     SourceUnavailable,
 )
-from common.selector import NAME_LABEL, parse_selector
+from common.promql.selector import NAME_LABEL, parse_selector
 from services.extractor.blocks import SeriesBlock
 from services.extractor.decode import decode
 from services.extractor.decode_value import decode_value

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Protocol
 
+from common.config import Query
 from common.errors import QueryRejected, QueryTooLarge
-from common.settings import Query
-from common.telemetry import Telemetry
-from common.windows import Recheck, WindowSet
+from common.runtime.telemetry import Telemetry
+from common.state.windows import Recheck, WindowSet
 from services.extractor.windows import Plan
 
 # Windows that are recounted in one turn; the rest waits for the next.

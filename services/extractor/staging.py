@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from common.batch import Origin, SampleBatch
 from common.errors import QueryTooLarge
+from common.samples.batch import Origin, SampleBatch
 from services.extractor.blocks import SeriesBlock
 from services.extractor.seen import NO_IDENTITY, SeenIdentities, fingerprints
 

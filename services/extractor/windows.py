@@ -1,6 +1,6 @@
 """What has to be extracted: how far each lane may be planned, and in which pieces.
 
-Pure arithmetic on milliseconds; :mod:`common.windows` keeps the result.
+Pure arithmetic on milliseconds; :mod:`common.state.windows` keeps the result.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import math
 import re
 from dataclasses import dataclass
 
+from common.config import Query, Settings
 from common.durations import parse_duration_ms
-from common.settings import Query, Settings
-from common.windows import Lane, Window
+from common.state.windows import Lane, Window
 
 HOT = "hot"
 

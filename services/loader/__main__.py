@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from common.errors import ConfigError, SinkError
 from common.exit_codes import ExitCode
-from common.keys import POINTS, Keys
-from common.redis_client import connect_as_set
-from common.service import Service, run
-from common.windows import WindowSet
-from common.wiring import lease_check, open_stream, run_stage
+from common.runtime.service import Service, run
+from common.runtime.wiring import lease_check, open_stream, run_stage
+from common.state.keys import POINTS, Keys
+from common.state.redis_client import connect_as_set
+from common.state.windows import WindowSet
 from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
 from services.loader.watermark import WatermarkKeeper, WatermarkReader

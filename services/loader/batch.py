@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from common.verdict import Entry, Verdict
+from common.state.verdict import Entry, Verdict
 from services.loader.isolate import Lines
 
 

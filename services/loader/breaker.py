@@ -16,7 +16,7 @@ from enum import IntEnum
 
 import pybreaker
 
-from services.loader.answers import Outcome
+from services.loader.responses import Outcome
 
 
 class CircuitState(IntEnum):

@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from common.telemetry import Telemetry
-from common.verdict import Hold, Retry
+from common.runtime.telemetry import Telemetry
+from common.state.verdict import Hold, Retry
 
 
 class Gate:

@@ -18,10 +18,10 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.rest import ApiException
 from influxdb_client.service.write_service import WriteService
 
+from common.config.load import InfluxSettings
 from common.errors import SinkError
-from common.settings.load import InfluxSettings
-from services.loader.answers import Kind, Outcome, classify
 from services.loader.deadline import at_most, bounded
+from services.loader.responses import Kind, Outcome, classify
 
 # A server that is there accepts a connection at once; only its answer may take the full time-out.
 # Together they bound a post as a whole, and a lease outlives their sum.

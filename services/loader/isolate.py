@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from math import ceil, inf, log2
 
-from common.verdict import Hold, Retry
-from services.loader.answers import Kind, Outcome
+from common.state.verdict import Hold, Retry
 from services.loader.lines import timestamp_ms
+from services.loader.responses import Kind, Outcome
 
 # How often a part may be cut where the sink's count says before it is simply halved.
 _COUNTS_BELIEVED = 3

@@ -13,19 +13,19 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from common.config.load import LoadSettings
 from common.errors import WireError
-from common.settings.load import LoadSettings
-from common.telemetry import Telemetry
-from common.verdict import DeadLetter, Entry, Hold, Retry, Settle, Verdict
+from common.runtime.telemetry import Telemetry
+from common.state.verdict import DeadLetter, Entry, Hold, Retry, Settle, Verdict
 from services.loader import lines as wire
-from services.loader.answers import Kind, Outcome
 from services.loader.batch import Batch, Group, Groups
-from services.loader.findings import Findings, known_as
+from services.loader.dead_letters import letters
 from services.loader.influx import Sink
 from services.loader.isolate import BAD, Fate, Interrupted, Isolation, Lines
-from services.loader.letters import letters
+from services.loader.isolation_cache import Findings, known_as
 from services.loader.poster import Parcel, Poster, described
-from services.loader.share import REJECTED_SHARE, RejectedShare
+from services.loader.rejected_share import REJECTED_SHARE, RejectedShare
+from services.loader.responses import Kind, Outcome
 
 BEYOND_RETENTION = "beyond_retention"
 SINK_CLOCK = "sink_clock"
@@ -40,7 +40,7 @@ BUDGET_SECONDS = 240.0
 
 
 class LoadHandler:
-    """:class:`common.verdict.Handler` of the loader.
+    """:class:`common.state.verdict.Handler` of the loader.
 
     ``stopping`` says that the service is to stop: nothing more is posted. ``tick`` is called after
     each post, so that a long search is seen to be alive. ``still_ours`` is asked before each post

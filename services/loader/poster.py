@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from common.settings.load import LoadSettings
-from common.telemetry import Telemetry
-from common.verdict import Hold, Retry
-from services.loader.answers import FAILURES, HOLDS, Kind, Outcome
+from common.config.load import LoadSettings
+from common.runtime.telemetry import Telemetry
+from common.state.verdict import Hold, Retry
 from services.loader.breaker import Circuit, CircuitState
 from services.loader.gate import Gate
 from services.loader.influx import Sink
 from services.loader.isolate import Interrupted
-from services.loader.share import REJECTED_SHARE
+from services.loader.rejected_share import REJECTED_SHARE
+from services.loader.responses import FAILURES, HOLDS, Kind, Outcome
 from services.loader.suspects import Suspects
 
 # Failures of an entry, while others pass, after which the trouble is looked for inside it, and

@@ -18,13 +18,13 @@ from typing import Any
 import urllib3
 from redis.exceptions import RedisError
 
+from common.config import InfluxSettings
 from common.errors import SinkError
-from common.keys import split_lane
-from common.settings import InfluxSettings
-from common.telemetry import Telemetry
-from common.windows import LaneStatus, WindowSet
-from services.loader.answers import Kind
+from common.runtime.telemetry import Telemetry
+from common.state.keys import split_lane
+from common.state.windows import LaneStatus, WindowSet
 from services.loader.influx import Sink
+from services.loader.responses import Kind
 
 MEASUREMENT = "etl_loaded_watermark"
 _ANSWER_BYTES_MAX = 1 << 20

@@ -19,11 +19,11 @@ from uuid import uuid4
 import structlog
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
-from common.basic_auth import BasicAuth
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
-from common.health import Health
-from common.signals import Shutdown
+from common.runtime.basic_auth import BasicAuth
+from common.runtime.health import Health
+from common.runtime.signals import Shutdown
 from services.simulator.app import TestApplication
 from services.simulator.collector import EtlCollector
 from services.simulator.http_server import Pages, SimulatorServer

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from common.metrics_table import NINE
+from common.runtime.metrics_table import NINE
 from services.simulator.process import Figures
 
 

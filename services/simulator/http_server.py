@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from common.basic_auth import CHALLENGE, BasicAuth
+from common.runtime.basic_auth import CHALLENGE, BasicAuth
 from services.simulator.process import InForce
 from services.simulator.scenario_request import (
     MAX_BODY_BYTES,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from common.errors import ConfigError
-from common.etl_log import EtlLine
+from common.runtime.etl_log import EtlLine
 
 
 class LogWriter:

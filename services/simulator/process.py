@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from common.etl_log import (
+from common.runtime.etl_log import (
     ERROR_TYPES,
     NORMAL,
     SCHEMA_VERSION,
@@ -24,7 +24,7 @@ from common.etl_log import (
     Level,
     Scenario,
 )
-from common.telemetry import Pulse
+from common.runtime.telemetry import Pulse
 from services.simulator.scenarios import Behaviour, Pace, behaviours
 from services.simulator.workload import Failure, File, mean_distance_seconds
 

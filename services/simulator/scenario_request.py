@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from common.durations import parse_duration_ms
-from common.etl_log import Scenario
+from common.runtime.etl_log import Scenario
 from services.simulator.process import InForce, rfc3339
 from services.simulator.scenarios import RECOVER, REQUESTS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.etl_log import Scenario
+from common.runtime.etl_log import Scenario
 
 RECOVER = "recover"  # what an operator says to go back to normal
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from common.etl_log import ErrorType
+from common.runtime.etl_log import ErrorType
 
 _SOURCES = ("customers", "inventory", "orders", "payments", "shipments")
 _RECORD_BYTES = (140, 260)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from common.exit_codes import ExitCode
-from common.keys import POINTS, RAW
-from common.service import Service, run
-from common.wiring import open_stream, run_stage
+from common.runtime.service import Service, run
+from common.runtime.wiring import open_stream, run_stage
+from common.state.keys import POINTS, RAW
 from services.transformer.transform import TransformHandler
 
 

@@ -13,8 +13,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from common.batch import SampleBatch
-from common.series import SeriesDrop
+from common.samples.batch import SampleBatch
+from common.samples.series import SeriesDrop
 
 # MaxNanoTime in InfluxDB's models/time.go, in whole milliseconds: the year 2262.
 LATEST_MS = 9_223_372_036_854

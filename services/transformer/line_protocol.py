@@ -16,8 +16,8 @@ import polars as pl
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from common.series import FIELD
-from common.verdict import Output
+from common.samples.series import FIELD
+from common.state.verdict import Output
 from services.transformer.clean import Kept
 
 MAX_OUTPUT_LINES = 100_000

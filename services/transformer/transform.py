@@ -10,15 +10,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from common.batch import CRC_BYTES, SCHEMA_VERSION, SampleBatch
 from common.errors import WireError
-from common.series import Resolved, SeriesEncoder
-from common.verdict import DeadLetter, Entry, Settle, Verdict
+from common.samples.batch import CRC_BYTES, SCHEMA_VERSION, SampleBatch
+from common.samples.series import Resolved, SeriesEncoder
+from common.state.verdict import DeadLetter, Entry, Settle, Verdict
 from services.transformer.clean import clean
 from services.transformer.line_protocol import encode
 
 if TYPE_CHECKING:
-    from common.settings import Settings
+    from common.config import Settings
 
 
 class TransformHandler:

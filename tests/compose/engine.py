@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 
-from localstack import PROJECT_ROOT
+from devtools import PROJECT_ROOT
 
 STAND_IN_PYTHON = "etl-stand-in-python:3.13"
 _ASK_SECONDS = 20
@@ -47,4 +47,4 @@ def official_images() -> bool:
 
 def make_stand_ins() -> None:
     """Build the base images of the stand-ins where they are not there yet."""
-    subprocess.run([str(PROJECT_ROOT / "scripts" / "stand-ins")], check=True)
+    subprocess.run([str(PROJECT_ROOT / "devtools" / "scripts" / "stand-ins")], check=True)

@@ -21,11 +21,11 @@ from urllib.request import Request, urlopen
 
 import yaml
 
+from devtools import PROJECT_ROOT
+from devtools.servers.ports import free_port
+from devtools.servers.stack_config import Pace, read_config
+from devtools.servers.waiting import wait_until
 from etlctl.stack import old_engine
-from localstack import PROJECT_ROOT
-from localstack.ports import free_port
-from localstack.stack_config import Pace, read_config
-from localstack.waiting import wait_until
 from tests.compose import engine
 
 STAGES = ("extractor", "transformer", "loader")
@@ -103,10 +103,10 @@ class Project:
             **{variable: str(port) for variable, port in self.ports.items()},
         }
         if not self.official:
-            self.files.append("docker-compose.stand-ins.yml")
+            self.files.append("deploy/compose/stand-ins.yml")
             self.environment["PYTHON_IMAGE"] = engine.STAND_IN_PYTHON
         if tls:
-            self.files.append("docker-compose.tls.yml")
+            self.files.append("deploy/compose/tls.yml")
         self.tool = ""
 
     # --- up and down -------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class Project:
         options = ["--tls"] if self.tls else []
         self.etlctl_here("secrets", "init", "--dir", str(self.secrets_dir), *options)
         self.write_config(etl_config())
-        source = PROJECT_ROOT / "monitoring" / "prometheus"
+        source = PROJECT_ROOT / "deploy" / "prometheus"
         target = self.work_dir / "prometheus"
         (target / "rules").mkdir(parents=True)
         for rules in (source / "rules").glob("*.yml"):

@@ -1,4 +1,4 @@
-"""The deployment with docker-compose.tls.yml: nobody is spoken to in plain, and all of it works."""
+"""The deployment with deploy/compose/tls.yml: nobody is spoken to in plain, and all of it works."""
 
 from __future__ import annotations
 

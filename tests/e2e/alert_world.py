@@ -17,20 +17,20 @@ import requests
 import yaml
 from redis import Redis
 
-from chaos.helpers import Proxies
-from chaos.rules import Rule
 from common.errors import StackError
-from common.keys import Keys
-from common.redis_client import connect
-from localstack.binaries import Toolbox
-from localstack.http import session
-from localstack.ports import HOST
-from localstack.service_process import ServiceProcess
-from localstack.stack import LocalStack
-from localstack.stack_config import Pace
-from localstack.waiting import wait_until
+from common.state.keys import Keys
+from common.state.redis_client import connect
+from devtools.chaos.helpers import Proxies
+from devtools.chaos.rules import Rule
+from devtools.servers.binaries import Toolbox
+from devtools.servers.http import session
+from devtools.servers.ports import HOST
+from devtools.servers.service_process import ServiceProcess
+from devtools.servers.stack import LocalStack
+from devtools.servers.stack_config import Pace
+from devtools.servers.waiting import wait_until
 from monitoring.thresholds import Thresholds
-from tests.integration.test_monitoring_rules import write_rules
+from tests.integration.monitoring.test_rules import write_rules
 
 KEYS = Keys("etl")
 PATIENCE_SECONDS = 120.0

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from localstack.binaries import Toolbox
-from localstack.stack import LocalStack
+from devtools.servers.binaries import Toolbox
+from devtools.servers.stack import LocalStack
 from tests.e2e.pipeline import Pipeline
 
 # Short leases, so that what a dead worker held is taken over within the test.

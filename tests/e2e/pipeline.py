@@ -14,13 +14,13 @@ import yaml
 from redis import Redis
 from redis.exceptions import RedisError
 
-from common.keys import Keys
-from common.ledger import Audit, Ledger
-from common.redis_client import connect
-from common.windows import LaneStatus, WindowSet
-from localstack import PROJECT_ROOT
-from localstack.stack import LocalStack
-from localstack.waiting import wait_until
+from common.state.keys import Keys
+from common.state.ledger import Audit, Ledger
+from common.state.redis_client import connect
+from common.state.windows import LaneStatus, WindowSet
+from devtools import PROJECT_ROOT
+from devtools.servers.stack import LocalStack
+from devtools.servers.waiting import wait_until
 
 PATIENCE_SECONDS = 45.0
 KEYS = Keys("etl")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from common.errors import StackError
-from common.keys import GROUP, POINTS
-from localstack.binaries import Toolbox
+from common.state.keys import GROUP, POINTS
+from devtools.servers.binaries import Toolbox
 from monitoring.catalogue import all_alerts
 from monitoring.thresholds import ETL_METRICS, Thresholds
 from tests.e2e.alert_world import KEYS, QUICK, AlertWorld, Labels, alert_world, among

@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 import requests
 
-from chaos.__main__ import SHORT_TIMES
-from chaos.books import BookWatch
-from chaos.comparing import Compared, Comparer
-from chaos.epochs import Epochs, counts
-from chaos.kinds import Scene
-from chaos.load import ODD
-from chaos.oracle import Oracle
-from chaos.rig import KEYS, Rig
-from chaos.sink_faults import KINDS as SINK_KINDS
-from common.keys import RAW
-from localstack import PROJECT_ROOT
-from localstack.binaries import Toolbox
+from common.state.keys import RAW
+from devtools import PROJECT_ROOT
+from devtools.chaos.__main__ import SHORT_TIMES
+from devtools.chaos.comparing import Compared, Comparer
+from devtools.chaos.epochs import Epochs, counts
+from devtools.chaos.kinds import Scene
+from devtools.chaos.ledger import BookWatch
+from devtools.chaos.load import ODD
+from devtools.chaos.oracle import Oracle
+from devtools.chaos.rig import KEYS, Rig
+from devtools.chaos.sink_faults import KINDS as SINK_KINDS
+from devtools.servers.binaries import Toolbox
 
 RUN_SECONDS = 360
 
@@ -37,7 +37,7 @@ def test_a_short_run_loses_nothing(tmp_path: Path) -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ETL")}
 
     done = subprocess.run(
-        [sys.executable, "-m", "chaos", "--short", "--json", str(report)],
+        [sys.executable, "-m", "devtools.chaos", "--short", "--json", str(report)],
         cwd=PROJECT_ROOT,
         env=environ,
         stdout=subprocess.PIPE,

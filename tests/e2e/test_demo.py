@@ -18,9 +18,9 @@ import pytest
 import requests
 import yaml
 
-from etlctl.demo.run import Books
-from localstack import PROJECT_ROOT
-from localstack.waiting import wait_until
+from devtools import PROJECT_ROOT
+from devtools.demo.run import Books
+from devtools.servers.waiting import wait_until
 
 DEADLINE_SECONDS = 45.0
 

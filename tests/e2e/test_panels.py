@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from localstack.binaries import Toolbox
+from devtools.servers.binaries import Toolbox
 from monitoring.catalogue import all_alerts, all_recordings
 from monitoring.model import Alert, Recording
 from tests.e2e.alert_world import PATIENT, QUICK, AlertWorld, alert_world
-from tests.unit.test_monitoring_metrics import EXPRESSIONS
+from tests.unit.monitoring.test_metrics import EXPRESSIONS
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -10,10 +10,10 @@ import pytest
 import requests
 import yaml
 
-from common.keys import RAW, Keys
-from common.windows import WindowSet
-from localstack.redis_server import RedisServer
-from localstack.service_process import ServiceProcess
+from common.state.keys import RAW, Keys
+from common.state.windows import WindowSet
+from devtools.servers.redis_server import RedisServer
+from devtools.servers.service_process import ServiceProcess
 from tests.e2e.pipeline import KEYS, Pipeline
 
 pytestmark = pytest.mark.timeout(180)

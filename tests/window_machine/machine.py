@@ -23,11 +23,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from common.keys import POINTS, RAW
-from common.stream import SettleResult, Stream
-from common.verdict import DeadLetter, Output, Settle
-from common.windows import Recheck, WindowClass
-from tests.window_machine.books import (
+from common.state.keys import POINTS, RAW
+from common.state.stream import SettleResult, Stream
+from common.state.verdict import DeadLetter, Output, Settle
+from common.state.windows import Recheck, WindowClass
+from tests.window_machine.ledger import (
     FIRST_STEP,
     LANES,
     NAMES,

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from common.keys import POINTS, RAW
-from common.ledger import Audit
-from common.memory import MemoryBroker, MemoryStream
-from common.memory_windows import MemoryLanes, MemoryWindowSet
-from common.stream import Stream
-from common.windows import Staged, WindowSet
+from common.state.keys import POINTS, RAW
+from common.state.ledger import Audit
+from common.state.stream import Stream
+from common.state.windows import Staged, WindowSet
+from tests.doubles.memory_stream import MemoryBroker, MemoryStream
+from tests.doubles.memory_windows import MemoryLanes, MemoryWindowSet
 
 MAX_OPEN = 4
 WINDOW_LEASE_SECONDS = 60

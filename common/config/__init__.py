@@ -1,0 +1,30 @@
+"""etl.yaml, environment and secret files as frozen models; docs/configuration.md lists the keys."""
+
+from common.config.effective import effective
+from common.config.extract import AuthSettings, ExtractSettings
+from common.config.load import InfluxSettings, LoadSettings, Tier, TierName
+from common.config.loading import DEFAULT_PATH, load_settings
+from common.config.model import Settings
+from common.config.pipeline import DeadLetterSettings, PipelineSettings
+from common.config.query import Query
+from common.config.rules import advice
+from common.config.transform import RelabelRule, TransformSettings
+
+__all__ = [
+    "DEFAULT_PATH",
+    "AuthSettings",
+    "DeadLetterSettings",
+    "ExtractSettings",
+    "InfluxSettings",
+    "LoadSettings",
+    "PipelineSettings",
+    "Query",
+    "RelabelRule",
+    "Settings",
+    "Tier",
+    "TierName",
+    "TransformSettings",
+    "advice",
+    "effective",
+    "load_settings",
+]

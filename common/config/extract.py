@@ -1,0 +1,173 @@
+"""Settings of extraction: where Prometheus is, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from common.config.fields import (
+    CheckedSection,
+    Count,
+    Flag,
+    Problem,
+    Seconds,
+    Unit,
+    backoff_problems,
+    url_checker,
+)
+from common.config.query import Query
+from common.config.secrets import NO_SECRET, from_file, readable
+
+# The least that a lease must outlive the request that is made under it.
+LEASE_MARGIN_SECONDS = 5.0
+
+_secret = BeforeValidator(from_file("extract"))
+_file = AfterValidator(readable("extract"))
+_url = AfterValidator(url_checker(("http", "https"), "they belong in extract.auth"))
+
+
+class AuthSettings(CheckedSection):
+    """How we show Prometheus who we are, and how we check who it is."""
+
+    username: str | None = Field(
+        None, min_length=1, description="User of HTTP basic authentication."
+    )
+    password_file: str | None = Field(None, description="File that holds `password`.")
+    password: Annotated[SecretStr, _secret] = Field(
+        NO_SECRET, description="Password of HTTP basic authentication."
+    )
+    bearer_token_file: str | None = Field(None, description="File that holds `bearer_token`.")
+    bearer_token: Annotated[SecretStr, _secret] = Field(
+        NO_SECRET, description="Bearer token, instead of a user."
+    )
+    ca_file: Annotated[str | None, _file] = Field(
+        None, description="PEM file with the authorities that may vouch for the server."
+    )
+    cert_file: Annotated[str | None, _file] = Field(
+        None, description="PEM file with our client certificate (and its key, without `key_file`)."
+    )
+    key_file: Annotated[str | None, _file] = Field(
+        None, description="PEM file with the key of `cert_file`."
+    )
+    verify: Flag = Field(True, description="Whether the server's certificate is checked.")
+
+    def _problems(self) -> Iterator[Problem]:
+        basic = self.username is not None
+        password = self.password_file is not None or bool(self.password.get_secret_value())
+        bearer = self.bearer_token_file is not None or bool(self.bearer_token.get_secret_value())
+        if bearer and (basic or password):
+            yield Problem((), "has both a user and a bearer token: keep one of them")
+        elif password and not basic:
+            yield Problem((), "has a password but no username")
+        elif basic and not password:
+            yield Problem((), "has a username but neither password nor password_file")
+        if self.key_file is not None and self.cert_file is None:
+            yield Problem(("key_file",), "is given without cert_file")
+        if not self.verify and self.ca_file is not None:
+            yield Problem(("verify",), "is false, so ca_file would never be used: keep one of them")
+
+
+class ExtractSettings(CheckedSection):
+    """Where Prometheus is, what is asked of it, and in which pieces."""
+
+    prometheus_url: Annotated[str, _url] = Field(
+        description="Prometheus' base URL, with its path prefix if it has one."
+    )
+    timeout: Seconds = Field(
+        30, gt=0, le=3600, description="How long Prometheus may take to answer one request."
+    )
+    auth: AuthSettings = Field(default_factory=AuthSettings, description="")
+    settle_seconds: Seconds = Field(
+        30,
+        ge=0,
+        description="Age that samples must have before they are extracted. At least 1.1 × scrape "
+        "interval + scrape time-out + rule evaluation delay: Prometheus back-dates staleness "
+        "markers.",
+    )
+    initial_lookback_seconds: Seconds = Field(
+        3600, ge=0, description="How far before its first start the pipeline begins to extract."
+    )
+    live_window_max_seconds: Seconds = Field(
+        300,
+        gt=0,
+        description="Longest window of live data; an older backlog is cut into long windows.",
+    )
+    catchup_window_samples: Annotated[Count, Unit("points")] = Field(
+        240, ge=1, description="Length of a long window, in points of each series."
+    )
+    max_points_per_series: Annotated[Count, Unit("points")] = Field(
+        11_000,
+        ge=1,
+        le=11_000,
+        description="Points of one series that Prometheus may be asked for.",
+    )
+    entry_samples: Annotated[Count, Unit("samples")] = Field(
+        60_000, ge=1, le=100_000, description="Samples that one stream entry is filled with."
+    )
+    max_open_windows: Annotated[Count, Unit("windows")] = Field(
+        16, ge=1, description="Windows of one query that are cut from its backlog at a time."
+    )
+    window_lease_seconds: Seconds = Field(
+        60, gt=0, description="How long a worker that went silent keeps its window."
+    )
+    backoff_base_seconds: Seconds = Field(
+        0.5, gt=0, description="Shortest wait before a failed window is tried again."
+    )
+    backoff_max_seconds: Seconds = Field(
+        60, gt=0, description="Longest wait before a failed window is tried again."
+    )
+    staged_ttl_seconds: Seconds = Field(
+        900,
+        gt=0,
+        description="How long staged payloads outlive a worker that died before its commit.",
+    )
+    recheck_after_seconds: Seconds = Field(
+        3600,
+        ge=0,
+        description="How long after its commit a window of raw samples is counted again, and "
+        "extracted again if late samples arrived in it; 0 = never.",
+    )
+    queries: tuple[Query, ...] = Field(
+        (),
+        description="What is extracted; without this key, five queries of the test application.",
+    )
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long Prometheus may take to answer one request."""
+        return self.timeout
+
+    def _problems(self) -> Iterator[Problem]:
+        if self.timeout + LEASE_MARGIN_SECONDS > self.window_lease_seconds:
+            yield Problem(
+                ("window_lease_seconds",),
+                f"is {self.window_lease_seconds:g} s: a lease must outlive extract.timeout "
+                f"({self.timeout:g} s) by {LEASE_MARGIN_SECONDS:g} s or more",
+            )
+        if self.staged_ttl_seconds <= self.window_lease_seconds:
+            yield Problem(
+                ("staged_ttl_seconds",),
+                f"is {self.staged_ttl_seconds:g} s: it must be longer than window_lease_seconds "
+                f"({self.window_lease_seconds:g} s)",
+            )
+        if self.catchup_window_samples > self.max_points_per_series:
+            yield Problem(
+                ("catchup_window_samples",),
+                f"is {self.catchup_window_samples}: it must not exceed max_points_per_series "
+                f"({self.max_points_per_series})",
+            )
+        yield from backoff_problems(self.backoff_base_seconds, self.backoff_max_seconds)
+        if "queries" in self.model_fields_set and not self.queries:
+            yield Problem(
+                ("queries",), "is empty: leave the key out for the default queries, or name some"
+            )
+        first: dict[str, int] = {}
+        for index, query in enumerate(self.queries):
+            if query.name in first:
+                yield Problem(
+                    ("queries", index, "name"),
+                    f"{query.name} is already the name of queries[{first[query.name]}]",
+                )
+            first.setdefault(query.name, index)

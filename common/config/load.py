@@ -1,0 +1,156 @@
+"""Settings of loading: where InfluxDB is, which bucket holds which tier, how it is written to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+
+from common.config.fields import (
+    Bytes,
+    CheckedSection,
+    Count,
+    Problem,
+    Seconds,
+    Section,
+    Share,
+    Unit,
+    backoff_problems,
+    url_checker,
+)
+from common.config.query import Aggregate
+from common.config.secrets import NO_SECRET, from_file, readable
+
+TierName = Literal["hot", "warm", "cold"]
+
+_secret = BeforeValidator(from_file("load"))
+_file = AfterValidator(readable("load"))
+_url = AfterValidator(url_checker(("http", "https"), "it takes load.influxdb.token"))
+
+
+class InfluxSettings(Section):
+    """The InfluxDB that is written to."""
+
+    url: Annotated[str, _url] = Field(description="InfluxDB's base URL.")
+    token_file: str | None = Field(None, description="File that holds `token`.")
+    token: Annotated[SecretStr, _secret] = Field(
+        NO_SECRET,
+        description="API token with the right to write (and to read, for `etlctl verify`); "
+        "empty = none is sent.",
+    )
+    org: str = Field(min_length=1, description="Organisation that owns the buckets.")
+    bucket: str = Field(
+        min_length=1, description="Bucket of the hot tier, unless `load.tiers.hot` names another."
+    )
+    timeout_seconds: Seconds = Field(
+        20, gt=0, le=3600, description="How long InfluxDB may take to answer one request."
+    )
+    ca_file: Annotated[str | None, _file] = Field(
+        None, description="PEM file with the authorities that may vouch for the server."
+    )
+
+
+class Tier(Section):
+    """One resolution of the data: the bucket it lives in and how it is made."""
+
+    bucket: str = Field(min_length=1, description="Bucket that holds the tier.")
+    retention: Seconds | None = Field(
+        None,
+        gt=0,
+        description="How long the bucket keeps points, if it forgets; older samples are dropped as "
+        "`beyond_retention` instead of being posted.",
+    )
+    resolution: Seconds | None = Field(
+        None, gt=0, description="Distance of the points of a rollup; the hot tier has none."
+    )
+    aggregates: tuple[Aggregate, ...] = Field(
+        (), description="Aggregates that a rollup holds; the hot tier has none."
+    )
+
+    @property
+    def retention_seconds(self) -> float | None:
+        """How long the bucket keeps points; None = for ever, or not known."""
+        return self.retention
+
+    @property
+    def resolution_seconds(self) -> float | None:
+        """Distance of the points of a rollup; None = samples as they are."""
+        return self.resolution
+
+
+class LoadSettings(CheckedSection):
+    """Where samples go, and how hard the sink is tried."""
+
+    influxdb: InfluxSettings = Field(description="")
+    tiers: dict[TierName, Tier] = Field(
+        default_factory=dict,
+        description="Buckets by tier; without this key, `hot` is `load.influxdb.bucket`.",
+    )
+    connections: Annotated[Count, Unit("connections")] = Field(
+        2, ge=1, le=64, description="Posts that are under way at a time."
+    )
+    group_bytes: Bytes = Field(
+        2 << 20, ge=1, description="Compressed bytes that entries are grouped up to for one post."
+    )
+    group_samples: Annotated[Count, Unit("samples")] = Field(
+        100_000, ge=1, description="Samples that entries are grouped up to for one post."
+    )
+    backoff_base_seconds: Seconds = Field(
+        0.5, gt=0, description="Shortest wait after a failed post (drawn with full jitter)."
+    )
+    backoff_max_seconds: Seconds = Field(30, gt=0, description="Longest wait after a failed post.")
+    retry_after_max_seconds: Seconds = Field(
+        300, gt=0, description="Longest Retry-After of the sink that is obeyed."
+    )
+    max_rejected_share: Share = Field(
+        0.5, gt=0, le=1, description="Share of rejected points above which the loader holds."
+    )
+    rejected_share_min_samples: Annotated[Count, Unit("points")] = Field(
+        1000, ge=1, description="Points that must have been judged before the share counts."
+    )
+    circuit_failures: Annotated[Count, Unit("posts")] = Field(
+        5, ge=1, description="Failed posts in a row that open the circuit."
+    )
+    circuit_open_seconds: Seconds = Field(
+        10, gt=0, description="How long an open circuit stays open before one post tries again."
+    )
+
+    # After the check of CheckedSection: validators of a base class come first.
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        # Whoever asks for a tier's bucket finds hot there, configured or not.
+        hot: dict[TierName, Tier] = {"hot": Tier(bucket=self.influxdb.bucket)}
+        object.__setattr__(self, "tiers", hot | self.tiers)
+        return self
+
+    def _problems(self) -> Iterator[Problem]:
+        yield from backoff_problems(self.backoff_base_seconds, self.backoff_max_seconds)
+        bucket_of: dict[str, str] = {}
+        for name, tier in self.tiers.items():
+            place = ("tiers", name)
+            if name == "hot" and tier.resolution is not None:
+                yield Problem(
+                    (*place, "resolution"), "has no meaning: hot holds samples as they are"
+                )
+            if name == "hot" and tier.aggregates:
+                yield Problem(
+                    (*place, "aggregates"), "has no meaning: hot holds samples as they are"
+                )
+            if name != "hot" and tier.resolution is None:
+                yield Problem(place, f"has no resolution: {name} is a rollup (1m, 1h)")
+            if name != "hot" and not tier.aggregates:
+                yield Problem(place, f"has no aggregates: {name} is a rollup (avg, min, max)")
+            if tier.bucket in bucket_of:
+                yield Problem(
+                    (*place, "bucket"),
+                    f"{tier.bucket} is already the bucket of {bucket_of[tier.bucket]}",
+                )
+            bucket_of.setdefault(tier.bucket, name)
+        warm, cold = self.tiers.get("warm"), self.tiers.get("cold")
+        fine, coarse = (tier.resolution if tier else None for tier in (warm, cold))
+        if fine and coarse and coarse <= fine:
+            yield Problem(
+                ("tiers", "cold", "resolution"),
+                f"is {coarse:g} s: it must be coarser than warm's ({fine:g} s)",
+            )

@@ -1,0 +1,158 @@
+"""Reading the settings: file, then environment, then secrets, then every check, then one report."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from common.config.environment import PREFIX, Overrides, read_environment
+from common.config.fields import Path
+from common.config.messages import sentence
+from common.config.model import Settings
+from common.config.text import without_halves
+from common.config.yaml_tree import MAX_BYTES, Located, dotted, read_yaml
+from common.errors import ConfigError
+
+DEFAULT_PATH = FilePath("config/etl.yaml")
+PATH_VARIABLE = "ETL_CONFIG"
+
+
+def load_settings(
+    path: FilePath | None = None,
+    environ: Mapping[str, str] | None = None,
+    secrets: Collection[str] | None = None,
+) -> Settings:
+    """Read and check the settings.
+
+    ``path`` defaults to ``$ETL_CONFIG``, then to config/etl.yaml. ``secrets`` names the sections
+    (``extract``, ``load``, ``pipeline``) whose secret files are read; None reads all of them, and
+    what is not read stays empty. Raises :class:`ConfigError` with one line for each problem.
+    """
+    environ = os.environ if environ is None else environ
+    file = path or FilePath(environ.get(PATH_VARIABLE) or DEFAULT_PATH)
+    located = read_yaml(_read(file), str(file))
+    broken: list[tuple[Path, str]] = []
+    try:
+        overrides = read_environment(environ)
+        _prefer_environment(located.data, overrides.data)
+        merged = without_halves(_merged(located.data, overrides.data), (), broken)
+        data = _without_none(merged)
+    except RecursionError:  # not the file: what is read of it is not nested so deeply
+        raise ConfigError(f"environment: a variable {PREFIX}… is nested too deeply") from None
+    report = _Report(str(file), located, overrides)
+    problems = [(line, f"{file}:{line}: {text}") for line, text in located.problems]
+    problems += [report.line(path, text) for path, text in broken]
+    context = {"secrets": None if secrets is None else frozenset(secrets)}
+    try:
+        settings = Settings.model_validate(data, context=context)
+    except ValidationError as error:
+        problems += report.lines(error)
+    if problems:
+        raise ConfigError(*(text for _, text in sorted(problems, key=lambda problem: problem[0])))
+    return settings
+
+
+class _Report:
+    def __init__(self, file: str, located: Located, overrides: Overrides) -> None:
+        self.file, self.located, self.overrides = file, located, overrides
+
+    def lines(self, error: ValidationError) -> Iterator[tuple[int, str]]:
+        """``(line to sort by, text)`` of each problem."""
+        for details in error.errors(include_url=False):
+            if details["type"] == "default_factory_not_called":
+                continue  # follows from another problem, which is in the list
+            for path, text in _problems(details):
+                yield self.line(path, text)
+
+    def line(self, path: Path, text: str) -> tuple[int, str]:
+        """The problem with the key at ``path``, told with where it was written."""
+        key = f"{dotted(path)}: " if path else ""
+        variable = self.overrides.name(path)
+        if variable is None and path not in self.located.lines and "missing" not in text:
+            variable = self.overrides.name_below(path)
+        if variable:
+            # A JSON value inside a variable has keys of its own.
+            return (1 << 30, f"environment variable {variable}: {key}{text}")
+        line = self.located.line(path)
+        if line is None:
+            return (0, f"{self.file}: {key}{text}")
+        return (line, f"{self.file}:{line}: {key}{text}")
+
+
+def _problems(details: ErrorDetails) -> Iterator[tuple[Path, str]]:
+    path = details["loc"]
+    if details["type"] != "problems":
+        yield path, sentence(details, _suggestion(path))
+        return
+    for problem in details["ctx"]["problems"]:
+        place = path
+        for part in problem.path:
+            place = place[:-1] if part == ".." else (*place, part)
+        yield place, problem.text
+
+
+def _suggestion(path: Path) -> str | None:
+    """The known key that an unknown one is probably meant to be."""
+    known: Any = Settings
+    for part in path[:-1]:
+        if isinstance(part, int):
+            continue
+        fields = getattr(known, "model_fields", {})
+        known = _model_of(fields[part].annotation) if part in fields else known
+    near = difflib.get_close_matches(str(path[-1]), getattr(known, "model_fields", {}), 1)
+    return near[0] if near else None
+
+
+def _model_of(annotation: Any) -> Any:
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if found := _model_of(argument):
+            return found
+    return None
+
+
+def _read(file: FilePath) -> str:
+    try:
+        with file.open("rb") as handle:
+            content = handle.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"{file}: cannot be read: {why} (name the file with --config or {PATH_VARIABLE})"
+        ) from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{file}: is larger than {MAX_BYTES} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{file}:{line}: is not UTF-8 text") from None
+
+
+def _prefer_environment(base: dict[str, Any], over: dict[str, Any]) -> None:
+    """Let a secret from the environment replace the file's, in whichever of its two forms."""
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _prefer_environment(base[key], value)
+        other = key.removesuffix("_file") if key.endswith("_file") else f"{key}_file"
+        if other in base and other not in over:
+            del base[other]
+
+
+def _merged(base: Any, over: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return over
+    return base | {key: _merged(base.get(key), value) for key, value in over.items()}
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value

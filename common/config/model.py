@@ -1,0 +1,58 @@
+"""The whole of etl.yaml as one frozen model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from common.config.default_queries import default_queries
+from common.config.extract import ExtractSettings
+from common.config.fields import Section, problems_error
+from common.config.load import LoadSettings
+from common.config.pipeline import PipelineSettings
+from common.config.query import Query
+from common.config.rules import problems
+from common.config.transform import TransformSettings
+
+
+class Settings(Section):
+    """Everything that etl.yaml says."""
+
+    extract: ExtractSettings = Field(description="Where samples come from.")
+    transform: TransformSettings = Field(
+        default_factory=TransformSettings, description="What is kept, and under which labels."
+    )
+    load: LoadSettings = Field(description="Where samples go.")
+    pipeline: PipelineSettings = Field(
+        default_factory=PipelineSettings, description="What all services share."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        interval_seconds = self.pipeline.interval_seconds
+        queries = self.extract.queries or default_queries(interval_seconds)
+        marks: dict[str, str] = {
+            name: f"{tier.resolution}|{sorted(tier.aggregates)}"
+            for name, tier in self.load.tiers.items()
+            if tier.resolution is not None
+        }
+        update = {
+            "queries": tuple(query.bound(interval_seconds, marks) for query in queries),
+            "live_window_max_seconds": self._live_window_max_seconds(queries),
+        }
+        object.__setattr__(self, "extract", self.extract.model_copy(update=update))
+        if error := problems_error(problems(self)):
+            raise error
+        return self
+
+    def _live_window_max_seconds(self, queries: Sequence[Query]) -> float:
+        given = self.extract.live_window_max_seconds
+        if "live_window_max_seconds" in self.extract.model_fields_set:
+            return given
+        # The default must not stand in the way of a step longer than itself.
+        longest_step_ms = max(
+            round(self.pipeline.interval_seconds * 1000), *(query.step_ms for query in queries)
+        )
+        return max(given, longest_step_ms / 1000)

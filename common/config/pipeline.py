@@ -1,0 +1,155 @@
+"""Settings of what all services share: the interval, Redis, the log, HTTP, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from common.config.fields import (
+    Bytes,
+    CheckedSection,
+    Count,
+    Problem,
+    Seconds,
+    Section,
+    Unit,
+    url_checker,
+)
+from common.config.secrets import NO_SECRET, from_file, readable
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+_secret = BeforeValidator(from_file("pipeline"))
+_file = AfterValidator(readable("pipeline"))
+_redis_url = AfterValidator(
+    url_checker(("redis", "rediss", "unix"), "the password belongs in pipeline.redis_password_file")
+)
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+class DeadLetterSettings(Section):
+    """Where what cannot be delivered is kept, and how much of it."""
+
+    max_entries: Annotated[Count, Unit("dead letters")] = Field(
+        100_000, ge=1, description="Dead letters that are kept; at this number the stages hold."
+    )
+    mirror_path: str | None = Field(
+        None, min_length=1, description="File that every dead letter is also appended to."
+    )
+
+
+class PipelineSettings(CheckedSection):
+    """What all services share."""
+
+    interval_seconds: Seconds = Field(
+        15,
+        ge=1,
+        le=86_400,
+        description="How often new windows are planned, and the grid that windows of raw samples "
+        "lie on.",
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(_upper)] = Field(
+        "INFO", description="Least level that is logged; DEBUG adds tracebacks."
+    )
+    log_file: str | None = Field(
+        None,
+        min_length=1,
+        description="File that the log is also written to, rotated by size. Processes must not "
+        "share one: `{service}` and `{pid}` in it are filled in.",
+    )
+    log_file_max_bytes: Bytes = Field(
+        10 << 20, ge=4096, description="Size at which `log_file` is rotated."
+    )
+    log_file_backups: Annotated[Count, Unit("files")] = Field(
+        5, ge=1, le=1000, description="Rotated log files that are kept."
+    )
+    redis_url: Annotated[str, _redis_url] = Field(
+        "redis://localhost:6379/0",
+        description="Redis; `rediss://` for TLS, `unix://` for a socket.",
+    )
+    redis_password_file: str | None = Field(None, description="File that holds `redis_password`.")
+    redis_password: Annotated[SecretStr, _secret] = Field(
+        NO_SECRET, description="Password of Redis; empty = none."
+    )
+    redis_ca_file: Annotated[str | None, _file] = Field(
+        None,
+        description="PEM file with the authorities, beside the system's, that may vouch for a "
+        "Redis behind `rediss://`.",
+    )
+    redis_namespace: str = Field(
+        "etl",
+        pattern=r"^[a-zA-Z0-9_.-]+$",
+        max_length=64,
+        description="Prefix of all keys; pipelines that share a Redis need one each.",
+    )
+    http_host: str = Field(
+        "0.0.0.0",
+        min_length=1,
+        description="Address that /metrics, /livez, /readyz and /health listen on.",
+    )
+    http_port: Count = Field(
+        0, ge=0, le=65_535, description="Port for them; 0 = a free one, which the log names."
+    )
+    metrics_password_file: str | None = Field(
+        None, description="File that holds `metrics_password`."
+    )
+    metrics_password: Annotated[SecretStr, _secret] = Field(
+        NO_SECRET,
+        description="Password of /metrics, with the user `prometheus`; empty = open to everybody. "
+        "/livez, /readyz and /health are always open.",
+    )
+    live_seconds: Seconds = Field(
+        60, gt=0, description="Age of the loop's last tick at which /livez fails."
+    )
+    entry_lease_seconds: Seconds = Field(
+        30, gt=0, description="How long a worker that went silent keeps its stream entries."
+    )
+    poison_crashes: Annotated[Count, Unit("crashes")] = Field(
+        3,
+        ge=2,
+        description="Workers that an entry may crash before it becomes a dead letter, the last one "
+        "alone.",
+    )
+    drain_seconds: Seconds = Field(
+        25, gt=0, description="How long a stopping service may take to finish what it holds."
+    )
+    read_entries: Annotated[Count, Unit("entries")] = Field(
+        8, ge=1, le=1000, description="Stream entries taken at a time."
+    )
+    high_water_bytes: Bytes = Field(
+        256 << 20,
+        ge=1,
+        description="Bytes in flight, as Redis allocates them and raw samples as they will be once "
+        "transformed, at which extraction pauses.",
+    )
+    low_water_bytes: Bytes = Field(
+        default_factory=lambda data: data.get("high_water_bytes", 0) // 2,
+        ge=0,
+        description="Bytes in flight at which it resumes; half of `high_water_bytes` by default.",
+    )
+    watermark_seconds: Seconds = Field(
+        10,
+        gt=0,
+        description="How often the loader writes the loaded watermark to the sink, from which the "
+        "pipeline resumes if Redis loses everything.",
+    )
+    dead_letters: DeadLetterSettings = Field(default_factory=DeadLetterSettings, description="")
+
+    def _problems(self) -> Iterator[Problem]:
+        if self.low_water_bytes >= self.high_water_bytes:
+            yield Problem(
+                ("low_water_bytes",),
+                f"is {self.low_water_bytes}: it must be below high_water_bytes "
+                f"({self.high_water_bytes})",
+            )
+        if self.redis_ca_file is not None and not self.redis_url.startswith("rediss://"):
+            yield Problem(
+                ("redis_ca_file",), "would never be used: redis_url does not begin with rediss://"
+            )
+        if self.interval_seconds * 1000 != round(self.interval_seconds * 1000):
+            yield Problem(("interval_seconds",), "must be a whole number of milliseconds")

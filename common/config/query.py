@@ -1,0 +1,115 @@
+"""One query: a PromQL expression evaluated on a grid, or a selector whose raw samples are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Literal, Self
+
+from pydantic import Field, PrivateAttr
+
+from common.config.fields import CheckedSection, Problem, Seconds
+from common.errors import ConfigError
+from common.promql.selector import parse_selector
+
+Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
+
+NAME_PATTERN = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+# The loader keeps its watermarks in the sink under this measurement.
+RESERVED_NAME = "etl_loaded_watermark"
+DEFAULT_ALIGNMENT_SECONDS = 15.0
+
+
+class Query(CheckedSection):
+    """What is extracted under one name: exactly one of ``expr`` and ``select``."""
+
+    name: str = Field(
+        pattern=NAME_PATTERN,
+        max_length=100,
+        description="Name of the query; the measurement that an `expr` is written to.",
+    )
+    expr: str | None = Field(
+        None,
+        min_length=1,
+        max_length=65_536,
+        description="PromQL expression, evaluated at every multiple of `step`.",
+    )
+    select: str | None = Field(
+        None,
+        min_length=1,
+        max_length=65_536,
+        description="Vector selector whose raw samples are read with their own timestamps; "
+        "the measurement is the metric's name.",
+    )
+    step: Seconds | None = Field(
+        None,
+        gt=0,
+        description="Distance of the points of an `expr`, required there; raw samples have none.",
+    )
+    aggregates: tuple[Aggregate, ...] = Field(
+        (),
+        description="Which aggregates of this query the warm and cold tiers hold; "
+        "empty = what the tier says.",
+    )
+
+    # Set by Settings, which alone knows the interval and the tiers.
+    _alignment_seconds: float = PrivateAttr(DEFAULT_ALIGNMENT_SECONDS)
+    _tier_marks: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def kind(self) -> Literal["expr", "select"]:
+        """Whether this query is evaluated or its raw samples are read."""
+        return "select" if self.expr is None else "expr"
+
+    @property
+    def text(self) -> str:
+        """The expression or the selector."""
+        return self.expr or self.select or ""
+
+    @property
+    def step_ms(self) -> int:
+        """Milliseconds that the bounds of this query's windows are multiples of.
+
+        The distance of its points for ``expr``, the pipeline's interval for ``select``.
+        """
+        return round((self.step or self._alignment_seconds) * 1000)
+
+    def fingerprint(self, tier: str) -> str:
+        """16 hex digits that change with everything that changes what is extracted for ``tier``.
+
+        The transform and the sink are no part of it: they see samples after extraction.
+        """
+        parts = [self.name, self.kind, self.text, self.step_ms, tier]
+        parts += [sorted(self.aggregates), self._tier_marks.get(tier, "")]
+        packed = json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()
+        return hashlib.blake2s(packed, digest_size=8).hexdigest()
+
+    def bound(self, alignment_seconds: float, tier_marks: Mapping[str, str]) -> Self:
+        """This query, told the pipeline's interval and what each tier does to samples."""
+        copy = self.model_copy()
+        copy._alignment_seconds = alignment_seconds
+        copy._tier_marks = dict(tier_marks)
+        return copy
+
+    def _problems(self) -> Iterator[Problem]:
+        if self.name == RESERVED_NAME:
+            yield Problem(("name",), f"{RESERVED_NAME} is reserved for the loader's own points")
+        if (self.expr is None) == (self.select is None):
+            both = self.expr is not None
+            text = "has both expr and select" if both else "has neither expr nor select"
+            yield Problem((), f"{text}: give exactly one of them")
+            return
+        if self.expr is not None and not self.expr.strip():
+            yield Problem(("expr",), "must not be blank")
+        if self.expr is not None and self.step is None:
+            yield Problem((), "has an expr but no step: say how far apart its points are (15s)")
+        if self.select is not None:
+            if self.step is not None:
+                yield Problem(("step",), "belongs to expr: raw samples keep their own timestamps")
+            try:
+                parse_selector(self.select)
+            except ConfigError as error:
+                yield Problem(("select",), str(error))
+        if self.step is not None and self.step * 1000 != round(self.step * 1000):
+            yield Problem(("step",), "must be a whole number of milliseconds")

@@ -1,0 +1,89 @@
+"""What must hold between sections, and what is allowed but worth a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from common.config.collisions import collisions, relabelled_collisions
+from common.config.extract import LEASE_MARGIN_SECONDS
+from common.config.fields import Problem
+from common.errors import ConfigError
+from common.optional import optional_module
+
+if TYPE_CHECKING:
+    from common.config.model import Settings
+
+
+def problems(settings: Settings) -> Iterator[Problem]:
+    """Everything that is wrong between keys of different sections."""
+    extract, pipeline, influxdb = settings.extract, settings.pipeline, settings.load.influxdb
+    if influxdb.timeout_seconds + LEASE_MARGIN_SECONDS > pipeline.entry_lease_seconds:
+        yield Problem(
+            ("pipeline", "entry_lease_seconds"),
+            f"is {pipeline.entry_lease_seconds:g} s: a lease must outlive "
+            f"load.influxdb.timeout_seconds ({influxdb.timeout_seconds:g} s) "
+            f"by {LEASE_MARGIN_SECONDS:g} s or more",
+        )
+    for key, timeout in (
+        ("extract.timeout", extract.timeout),
+        ("load.influxdb.timeout_seconds", influxdb.timeout_seconds),
+    ):
+        if pipeline.live_seconds <= timeout:
+            yield Problem(
+                ("pipeline", "live_seconds"),
+                f"is {pipeline.live_seconds:g} s: it must be longer than {key} ({timeout:g} s), "
+                "or a slow answer would look like a stuck loop",
+            )
+    for index, query in enumerate(extract.queries):
+        if query.step_ms > extract.live_window_max_seconds * 1000:
+            yield Problem(
+                ("extract", "live_window_max_seconds"),
+                f"is {extract.live_window_max_seconds:g} s: it must hold at least one step of "
+                f"queries[{index}] {query.name} ({query.step_ms / 1000:g} s)",
+            )
+    for index, text in collisions(extract.queries):
+        yield Problem(("extract", "queries", index), text)
+    yield from _relabel_problems(settings)
+
+
+def _relabel_problems(settings: Settings) -> Iterator[Problem]:
+    rules = settings.transform.relabel
+    if not rules:
+        return
+    relabel = optional_module("common.promql.relabel")
+    if relabel is None:  # this service relabels nothing
+        return
+    for index, rule in enumerate(rules):
+        try:
+            relabel.compile_rules((rule,), where="rules")
+        except ConfigError as error:
+            for problem in error.problems:
+                key, _, text = problem.removeprefix("rules[0].").partition(": ")
+                yield Problem(("transform", "relabel", index, key), text)
+
+
+def advice(settings: Settings) -> tuple[str, ...]:
+    """What is valid, but probably not meant; one sentence each."""
+    return tuple(_advice(settings))
+
+
+def _advice(settings: Settings) -> Iterator[str]:
+    extract, transform = settings.extract, settings.transform
+    if transform.valid_metrics:
+        for query in extract.queries:
+            if query.kind == "expr" and not any(
+                fnmatchcase(query.name, glob) for glob in transform.valid_metrics
+            ):
+                yield (
+                    f"query {query.name}: its measurement is not in transform.valid_metrics, "
+                    "so everything it extracts is dropped"
+                )
+    for name in settings.load.tiers:
+        if name != "hot":
+            yield f"load.tiers.{name}: only the hot tier is filled by this version"
+    # Accepted, so that a file can be written for the version that uses them.
+    if any(query.aggregates for query in extract.queries):
+        yield "extract.queries[].aggregates: no tier is rolled up by this version"
+    yield from relabelled_collisions(extract.queries, transform.relabel)

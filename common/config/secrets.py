@@ -1,0 +1,82 @@
+"""Secrets that may be given as a file: ``token`` or ``token_file``, never both.
+
+A service reads only the secrets of the sections it uses, so that a container needs no more secrets
+than its work does: the validation context's ``"secrets"`` names those sections (all without one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import SecretStr, ValidationInfo
+
+from common.config.fields import Problem, invalid, problems_error
+from common.secret_files import check_secret_mode, read_secret, read_secret_bytes
+
+__all__ = ["NO_SECRET", "from_file", "read_secret", "readable"]
+
+NO_SECRET = SecretStr("")
+# What PEM files of every kind of private key begin with, after their kind.
+_KEY = b"PRIVATE KEY-----"
+
+Validator = Callable[[Any, ValidationInfo], Any]
+
+
+def from_file(section: str) -> Validator:
+    """A validator for the secret ``x`` of a section: it reads ``x_file`` when that is given.
+
+    ``x_file`` must be declared before ``x``, and defaults must be validated. A file that every user
+    of the machine may read or change is refused.
+    """
+
+    def resolve(value: Any, info: ValidationInfo) -> Any:
+        file_key = f"{info.field_name}_file"
+        file = info.data.get(file_key)
+        if file is None:
+            if isinstance(value, str):
+                _check_text(value)
+            elif not isinstance(value, SecretStr):
+                raise invalid("must be text: put it in quotes")
+            return value
+        if value is not NO_SECRET:
+            raise invalid(f"and {file_key} are both given: keep one of them")
+        if not _is_read(section, info):
+            return value
+        try:
+            check_secret_mode(file)
+            return read_secret(file)
+        except ValueError as error:
+            # The key that the reader has to change is the file's.
+            problem = problems_error([Problem(("..", file_key), str(error))])
+            raise problem or error from None
+
+    return resolve
+
+
+def readable(section: str) -> Validator:
+    """A validator of paths to files that a section's service opens later: CA, certificate, key.
+
+    One that holds a private key is refused if every user of the machine may read or change it.
+    """
+
+    def check(path: Any, info: ValidationInfo) -> Any:
+        if path is not None and _is_read(section, info):
+            try:
+                if _KEY in read_secret_bytes(path):
+                    check_secret_mode(path)
+            except ValueError as error:
+                raise invalid(str(error)) from None
+        return path
+
+    return check
+
+
+def _check_text(text: str) -> None:
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise invalid("must not hold line breaks or control characters")
+
+
+def _is_read(section: str, info: ValidationInfo) -> bool:
+    wanted = (info.context or {}).get("secrets")
+    return wanted is None or section in wanted

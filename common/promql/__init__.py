@@ -1,0 +1,1 @@
+"""Prometheus' language where the pipeline reads it itself: selectors, relabelling."""

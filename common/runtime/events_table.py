@@ -1,0 +1,179 @@
+"""Every event of the project: one call writes its log line and moves its counter.
+
+So the two cannot disagree. The metric's labels are taken from the event's fields; all fields are in
+the log line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from common.runtime.metrics_table import METRICS
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+
+_LABELS = {spec.name: spec.labels for spec in METRICS}
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """How an event is logged, and the counter that it moves, if any."""
+
+    level: Level
+    help: str
+    metric: str | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Fields that the event must have, because its metric needs them."""
+        return _LABELS[self.metric] if self.metric else ()
+
+
+EVENTS: dict[str, EventSpec] = {
+    # every service
+    "service_started": EventSpec("info", "The service runs; `port` is where its HTTP listens."),
+    "service_stopping": EventSpec("info", "Asked to stop: finishes what it holds."),
+    "service_stopped": EventSpec("info", "The service ends, with the exit code named."),
+    "service_forced": EventSpec("warning", "Asked to stop twice: what is held stays pending."),
+    "drain_deadline_passed": EventSpec(
+        "error", "Did not finish within `pipeline.drain_seconds`: what is held stays pending."
+    ),
+    "service_failed": EventSpec("critical", "Ended by an error that nothing handled."),
+    "config_advice": EventSpec("warning", "The configuration is valid, but probably not meant so."),
+    "readiness_changed": EventSpec("info", "A dependency became ready, or stopped being so."),
+    "exit_action_failed": EventSpec("warning", "Giving back work at the drain deadline failed."),
+    "thread_failed": EventSpec("error", "A thread ended by an error that nothing handled."),
+    # stages
+    "dependency_ready": EventSpec("info", "The stage's dependency serves it (again)."),
+    "stage_held": EventSpec(
+        "warning", "The stage takes no work until its dependency serves it.", "etl_holds_total"
+    ),
+    "entry_claimed": EventSpec(
+        "warning", "An entry was taken over from a worker gone silent.", "etl_entries_claimed_total"
+    ),
+    "pending_entry_deleted": EventSpec(
+        "error",
+        "A pending entry is gone: its samples are lost.",
+        "etl_deleted_pending_entries_total",
+    ),
+    "redis_unavailable": EventSpec("warning", "Redis did not answer.", "etl_redis_errors_total"),
+    "handler_failed": EventSpec(
+        "error", "A defect of the stage; its entries are given back.", "etl_handler_failures_total"
+    ),
+    "entry_retried": EventSpec(
+        "warning", "An entry was given back to be tried later.", "etl_entries_retried_total"
+    ),
+    "settlement_refused": EventSpec(
+        "warning",
+        "The entry was no longer ours when it was to be settled.",
+        "etl_settlements_refused_total",
+    ),
+    "settlement_invalid": EventSpec(
+        "error",
+        "A verdict does not account for the samples of its entry.",
+        "etl_settlements_invalid_total",
+    ),
+    "dead_lettered": EventSpec(
+        "error", "Samples could not be delivered and are kept.", "etl_dead_letters_total"
+    ),
+    "lease_lost": EventSpec(
+        "warning", "An entry in hand now belongs to another worker.", "etl_leases_lost_total"
+    ),
+    "give_back_failed": EventSpec(
+        "warning", "Entries stay pending until their lease runs out, as Redis did not answer."
+    ),
+    # extraction
+    "window_committed": EventSpec("info", "A window was extracted.", "etl_windows_committed_total"),
+    "window_refused": EventSpec(
+        "warning",
+        "A window was no longer ours when it was to be committed.",
+        "etl_window_commits_refused_total",
+    ),
+    "window_split": EventSpec(
+        "warning", "A window was too large and was split.", "etl_windows_split_total"
+    ),
+    "aof_rewrite_asked": EventSpec(
+        "info", "A Redis that is new to us was asked to write its append-only file anew."
+    ),
+    "aof_rewrite_refused": EventSpec("info", "It does so already, or does not allow us to ask."),
+    "mirror_failed": EventSpec(
+        "warning", "A dead letter could not be appended to the mirror file; it is in Redis."
+    ),
+    "window_reopened": EventSpec(
+        "warning",
+        "Late samples: a committed window is extracted again.",
+        "etl_windows_reopened_total",
+    ),
+    "lane_extended": EventSpec(
+        "warning", "Redis had lost the lane: it resumes at the watermark that the sink holds."
+    ),
+    "recheck_failed": EventSpec("warning", "Committed windows could not be counted again."),
+    "watermark_failed": EventSpec(
+        "warning", "The loaded watermark could not be read from or written to the sink."
+    ),
+    "window_retried": EventSpec(
+        "warning", "A window was given back to be tried later.", "etl_windows_retried_total"
+    ),
+    "query_failed": EventSpec(
+        "error", "A window could not be extracted.", "etl_query_failures_total"
+    ),
+    "query_remark": EventSpec(
+        "info", "Prometheus remarked on a query, which it answered all the same."
+    ),
+    "gap_declared": EventSpec(
+        "error", "Prometheus no longer has the data of a range.", "etl_gaps_total"
+    ),
+    "histograms_skipped": EventSpec(
+        "warning", "Native histograms were left out.", "etl_histogram_samples_skipped_total"
+    ),
+    "lane_adopted": EventSpec("info", "A query is planned for the first time, or changed."),
+    "lane_stale_config": EventSpec(
+        "warning", "Another configuration of this query is in force: nothing is leased."
+    ),
+    "lane_closed": EventSpec(
+        "warning",
+        "A query left the configuration; `owed_ms` is what it still owed.",
+        "etl_lanes_closed_total",
+    ),
+    "back_pressure_on": EventSpec("warning", "Extraction pauses: too many bytes are in flight."),
+    "back_pressure_off": EventSpec("info", "Extraction resumes."),
+    "plan_failed": EventSpec("warning", "Windows could not be planned; tried again."),
+    "discard_failed": EventSpec(
+        "warning", "Staged payloads stay until they expire, as Redis did not answer."
+    ),
+    "doorbell_failed": EventSpec(
+        "warning", "A job could not be queued.", "etl_doorbell_errors_total"
+    ),
+    # loading
+    "sink_refused_points": EventSpec(
+        "warning", "The sink refused points of a group.", "etl_sink_isolations_total"
+    ),
+    "sink_points_isolated": EventSpec("info", "The refused points of a group were found."),
+    "sink_failed": EventSpec(
+        "warning", "A post failed and is tried again.", "etl_sink_failures_total"
+    ),
+    "sink_held": EventSpec(
+        "error", "The sink refuses us: nothing is taken, nothing dropped.", "etl_sink_holds_total"
+    ),
+    "sink_released": EventSpec("info", "The sink takes points again."),
+    "sink_asked_to_wait": EventSpec(
+        "warning", "The sink asked to wait (Retry-After).", "etl_sink_waits_total"
+    ),
+    "sink_circuit_changed": EventSpec(
+        "warning", "The circuit breaker changed its state.", "etl_circuit_changes_total"
+    ),
+    "sink_suspect_isolated": EventSpec(
+        "warning",
+        "An entry fails while others pass, so it is looked at by itself.",
+        "etl_sink_suspects_total",
+    ),
+    # etl-metrics
+    "process_log_read": EventSpec("info", "The ETL process' log was read up to its end."),
+    "process_log_lines_skipped": EventSpec(
+        "warning", "Lines of the ETL process' log were left out: how many for which reason."
+    ),
+    "books_incomplete": EventSpec(
+        "warning", "A part of the books in Redis cannot be read; its series are absent."
+    ),
+}

@@ -1,0 +1,425 @@
+"""THE loop: claim what was left behind, read what is new, handle it, settle it.
+
+Shutdown, leases, retries, poison and waiting for dependencies live here and only here; a handler
+turns entries into verdicts and knows nothing of Redis.
+
+A lease is renewed by a thread of its own while the handler works, and only for so long: a handler
+that hangs loses its entries to another worker instead of keeping them for ever.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+
+from common.exit_codes import ExitCode
+from common.runtime.telemetry import Telemetry
+from common.state.redis_client import BLOCK_SECONDS
+from common.state.stream import ENTRY_SCHEMA, Claimed, SettleResult, Stream
+from common.state.verdict import DeadLetter, Entry, Handler, Hold, Retry, Settle, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class StageLimits:
+    """How a stage behaves; durations in seconds, counts in entries or crashes."""
+
+    read_entries: int = 8
+    lease_seconds: float = 30.0
+    handle_max_seconds: float = 600.0
+    poison_crashes: int = 3
+    backoff_base_seconds: float = 0.5
+    backoff_max_seconds: float = 15.0
+    check_every_seconds: float = 15.0
+    claim_every_seconds: float = 0.0
+    forget_idle_seconds: float = 3600.0
+    block_seconds: float = BLOCK_SECONDS
+    detail_max_chars: int = 2000
+
+
+class Lifecycle:
+    """What the loop needs of its service: a stop event, a heartbeat and readiness."""
+
+    def __init__(
+        self,
+        stop: threading.Event,
+        tick: Callable[[], None],
+        set_ready: Callable[[str, bool, str], None],
+    ) -> None:
+        self.stop = stop
+        self.tick = tick
+        self.set_ready = set_ready
+
+
+class Stage:
+    """Runs a handler over a stream until it is told to stop."""
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        stream: Stream,
+        handler: Handler,
+        telemetry: Telemetry,
+        limits: StageLimits,
+        *,
+        mirror: Callable[[Entry, DeadLetter], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._mirror = mirror
+        self._life = lifecycle
+        self._stream = stream
+        self._handler = handler
+        self._telemetry = telemetry
+        self._limits = limits
+        self._clock = clock
+        self._rng = rng or random.Random()
+        self._in_hand: dict[str, Entry] = {}
+        self._in_hand_lock = threading.Lock()
+        self._failures = 0  # consecutive failures to reach Redis
+        self._held = 0  # consecutive holds
+        self._hold_reason: str | None = "not asked yet"
+        self._checked_at = float("-inf")
+        self._claim_at = float("-inf")
+        self._forgot_at = clock()
+
+    def run(self) -> ExitCode:
+        """Work until the stop event is set, then give back what is left and return."""
+        try:
+            while not self._life.stop.is_set():
+                self._life.tick()
+                self.step()
+        finally:
+            self.give_back()
+            self._handler.close()
+        return ExitCode.OK
+
+    def step(self) -> None:
+        """One turn: make sure that the dependency serves us, take entries, work on them."""
+        if not self._ready_for_work():
+            return
+        try:
+            entries = self._take()
+        except RedisError as error:
+            self._redis_failed(error)
+            return
+        self._redis_answered()
+        if entries:
+            self._process(entries)
+
+    def give_back(self) -> None:
+        """Give back whatever is in hand, without counting it against anybody.
+
+        Called at the end of the loop, and by the service's watchdog when the drain deadline passes.
+        """
+        with self._in_hand_lock:
+            ids = list(self._in_hand)
+            self._in_hand.clear()
+        try:
+            if ids:
+                self._stream.release(ids)
+            self._stream.forget_consumers(0, only_self=True)
+        except RedisError as error:
+            # They stay pending, and are claimed when their lease has run out.
+            self._telemetry.emit("give_back_failed", entries=len(ids), error=str(error))
+
+    # -- taking work ------------------------------------------------------------------------
+
+    def _ready_for_work(self) -> bool:
+        """Ask the dependency while it holds us, and now and then when all is well."""
+        due = self._clock() - self._checked_at >= self._limits.check_every_seconds
+        if self._hold_reason is None and not due:
+            return True
+        if self._hold_reason is not None and self._held and self._wait(self._held):
+            return False
+        reason = self._handler.check()
+        self._checked_at = self._clock()
+        if reason is None:
+            if self._hold_reason is not None:
+                self._telemetry.emit("dependency_ready", stage=self._handler.stage)
+            self._hold_reason = None
+            self._held = 0
+            self._life.set_ready("dependency", True, "")
+            return True
+        self._hold(reason)
+        return False
+
+    def _hold(self, reason: str) -> None:
+        self._hold_reason = reason
+        self._held += 1
+        self._life.set_ready("dependency", False, reason)
+        self._telemetry.emit("stage_held", stage=self._handler.stage, reason=reason)
+
+    def _take(self) -> list[Entry]:
+        now = self._clock()
+        entries: list[Entry] = []
+        if now >= self._claim_at:
+            claimed = self._stream.claim(self._limits.read_entries)
+            self._report_claimed(claimed)
+            entries = list(claimed.entries)
+            # Where there was something there may be more.
+            self._claim_at = now if entries else now + self._limits.claim_every_seconds
+        if not entries:
+            if now - self._forgot_at > self._limits.forget_idle_seconds / 10:
+                self._forgot_at = now
+                self._stream.forget_consumers(self._limits.forget_idle_seconds)
+            entries = self._stream.read(self._limits.read_entries, self._limits.block_seconds)
+        return entries
+
+    def _report_claimed(self, claimed: Claimed) -> None:
+        for entry in claimed.entries:
+            self._telemetry.emit(
+                "entry_claimed",
+                stage=self._handler.stage,
+                entry=entry.id,
+                query=entry.query,
+                crashes=entry.crashes,
+            )
+        for id_ in claimed.deleted:
+            self._telemetry.emit("pending_entry_deleted", stage=self._handler.stage, entry=id_)
+
+    def _redis_failed(self, error: RedisError) -> None:
+        self._failures += 1
+        self._life.set_ready("redis", False, str(error))
+        self._telemetry.emit("redis_unavailable", stage=self._handler.stage, error=str(error))
+        self._wait(self._failures)
+
+    def _redis_answered(self) -> None:
+        self._failures = 0
+        self._life.set_ready("redis", True, "")
+
+    def _wait(self, attempt: int) -> bool:
+        """Back off with full jitter, interrupted by shutdown; True when it was."""
+        limits = self._limits
+        ceiling = min(
+            limits.backoff_max_seconds, limits.backoff_base_seconds * 2 ** min(attempt, 16)
+        )
+        deadline = self._clock() + self._rng.uniform(limits.backoff_base_seconds / 2, ceiling)
+        while (left := deadline - self._clock()) > 0:
+            self._life.tick()
+            if self._life.stop.wait(min(left, 1.0)):
+                return True
+        return self._life.stop.is_set()
+
+    # -- working ----------------------------------------------------------------------------
+
+    def _process(self, entries: Sequence[Entry]) -> None:
+        started = self._clock()
+        with self._in_hand_lock:
+            self._in_hand.update({entry.id: entry for entry in entries})
+        try:
+            with _Renewing(self, started):
+                verdicts = self._judge(entries)
+                for entry, verdict in zip(entries, verdicts, strict=True):
+                    self._carry_out(entry, verdict)
+        finally:
+            with self._in_hand_lock:
+                for entry in entries:
+                    self._in_hand.pop(entry.id, None)
+        self._telemetry.observe(
+            "etl_batch_duration_seconds", self._clock() - started, stage=self._handler.stage
+        )
+        if any(isinstance(verdict, Settle) for verdict in verdicts):
+            self._telemetry.batch_succeeded(
+                sum(
+                    e.samples
+                    for e, v in zip(entries, verdicts, strict=True)
+                    if isinstance(v, Settle)
+                ),
+                self._clock() - started,
+            )
+
+    def _judge(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """The handler's verdicts; entries that no handler should see are decided before it."""
+        verdicts: dict[str, Verdict] = {}
+        for entry in entries:
+            if (decided := self._decide(entry)) is not None:
+                verdicts[entry.id] = decided
+        rest = [entry for entry in entries if entry.id not in verdicts]
+        if rest:
+            try:
+                answers = self._handler.handle(rest)
+                verdicts |= {e.id: v for e, v in zip(rest, answers, strict=True)}
+            except Exception as error:
+                # It counts like a crash, so that an entry which always fails is tried alone and
+                # ends in the dead letters instead of coming back for ever.
+                self._telemetry.emit(
+                    "handler_failed",
+                    stage=self._handler.stage,
+                    error_type=type(error).__name__,
+                    error=str(error)[: self._limits.detail_max_chars],
+                    entries=len(rest),
+                )
+                self._telemetry.batch_failed(type(error).__name__)
+                self._release([entry.id for entry in rest], 0.0, crashed=True)
+                verdicts |= {entry.id: _GIVEN_BACK for entry in rest}
+        return [verdicts[entry.id] for entry in entries]
+
+    def _decide(self, entry: Entry) -> Settle | None:
+        if entry.crashes >= self._limits.poison_crashes:
+            return _dead(
+                entry,
+                "poison",
+                f"{entry.crashes} workers died or failed with it, the last time alone",
+            )
+        if entry.payload_missing:
+            return _dead(entry, "payload_missing", f"no payload under {entry.payload_key!r}")
+        if entry.schema != ENTRY_SCHEMA:
+            return _dead(
+                entry,
+                "unknown_schema",
+                f"entry has schema {entry.schema}, this worker reads schema {ENTRY_SCHEMA}",
+            )
+        return None
+
+    def _carry_out(self, entry: Entry, verdict: Verdict) -> None:
+        match verdict:
+            case Settle():
+                self._settle(entry, verdict)
+            case Retry(after_seconds, reason):
+                if verdict is not _GIVEN_BACK:
+                    self._telemetry.emit(
+                        "entry_retried", stage=self._handler.stage, reason=reason, entry=entry.id
+                    )
+                    self._release([entry.id], after_seconds)
+            case Hold(reason):
+                self._release([entry.id], 0.0)
+                if self._hold_reason is None:
+                    self._hold(reason)
+
+    def _settle(self, entry: Entry, verdict: Settle) -> None:
+        attempt = 0
+        while True:
+            try:
+                result = self._stream.settle(entry, verdict, self._handler.stage)
+                break
+            except RedisError as error:
+                # Whether the script ran is unknown; asking again settles the question, because an
+                # entry that is settled refuses. Until then nothing else is taken.
+                attempt += 1
+                self._failures = attempt
+                self._life.set_ready("redis", False, str(error))
+                self._telemetry.emit(
+                    "redis_unavailable", stage=self._handler.stage, error=str(error)
+                )
+                if self._wait(attempt):
+                    return
+        self._redis_answered()
+        stage = self._handler.stage
+        if result is SettleResult.OK:
+            self._count(entry, verdict)
+        elif result is SettleResult.REFUSED:
+            self._telemetry.emit(
+                "settlement_refused", stage=stage, entry=entry.id, after_unknown=attempt > 0
+            )
+            if attempt:
+                # Most likely it was carried out and its answer lost: better twice than not at all.
+                self._copy_letters(entry, verdict)
+        elif result is SettleResult.DEAD_FULL:
+            self._release([entry.id], 0.0)
+            self._hold("dead letters are at their cap; replay or purge some")
+        else:
+            self._telemetry.emit(
+                "settlement_invalid",
+                stage=stage,
+                entry=entry.id,
+                result=result.value,
+                entry_samples=entry.samples,
+                verdict_samples=verdict.samples,
+            )
+            self._release([entry.id], self._limits.backoff_base_seconds, crashed=True)
+
+    def _count(self, entry: Entry, verdict: Settle) -> None:
+        """Counters rise only here, after the settlement that they speak of succeeded."""
+        telemetry, stage = self._telemetry, self._handler.stage
+        telemetry.inc("etl_settled_samples_total", entry.samples, stage=stage)
+        if verdict.loaded:
+            telemetry.inc("etl_loaded_samples_total", verdict.loaded)
+        for reason, samples in verdict.drops.items():
+            if samples:
+                telemetry.inc("etl_dropped_samples_total", samples, reason=reason)
+        self._copy_letters(entry, verdict)
+        for letter in verdict.dead:
+            telemetry.emit(
+                "dead_lettered",
+                stage=stage,
+                reason=letter.reason,
+                detail=letter.detail[:200],
+                query=entry.query,
+                entry=entry.id,
+                samples=letter.samples,
+            )
+
+    def _copy_letters(self, entry: Entry, verdict: Settle) -> None:
+        if self._mirror is not None:
+            for letter in verdict.dead:
+                self._mirror(entry, letter)
+
+    def _release(self, ids: Sequence[str], after_seconds: float, *, crashed: bool = False) -> None:
+        try:
+            self._stream.release(ids, after_seconds, crashed=crashed)
+        except RedisError as error:
+            # They stay pending with us; our own lease runs out and we claim them again.
+            self._life.set_ready("redis", False, str(error))
+            self._telemetry.emit("redis_unavailable", stage=self._handler.stage, error=str(error))
+
+    def renew(self, started: float) -> None:
+        """Renew what is in hand, unless the batch has been at it for too long."""
+        if self._clock() - started > self._limits.handle_max_seconds:
+            return
+        with self._in_hand_lock:
+            ids = list(self._in_hand)
+        try:
+            lost = self._stream.renew(ids)
+        except RedisError as error:
+            self._telemetry.emit("redis_unavailable", stage=self._handler.stage, error=str(error))
+            return
+        for id_ in lost:
+            # Settled a moment ago, or somebody else's now; its settlement will be refused.
+            with self._in_hand_lock:
+                ours = self._in_hand.pop(id_, None)
+            if ours is not None:
+                self._telemetry.emit("lease_lost", stage=self._handler.stage, entry=id_)
+
+
+_GIVEN_BACK = Retry(0.0, "given back")
+
+
+class _Renewing:
+    """Renews leases from a thread while a batch is worked on."""
+
+    def __init__(self, stage: Stage, started: float) -> None:
+        self._stage = stage
+        self._started = started
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
+
+    def __enter__(self) -> _Renewing:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(self._stage._limits.lease_seconds / 3):
+            self._stage.renew(self._started)
+
+
+def _dead(entry: Entry, reason: str, detail: str) -> Settle:
+    """The whole entry as one dead letter, with its own bytes (or fields, if it has no payload)."""
+    payload = entry.payload
+    if not payload and entry.fields:
+        payload = b"\n".join(
+            name + b"=" + value for name, value in sorted(_plain(entry.fields).items())
+        )
+    return Settle(dead=(DeadLetter(reason, detail, payload, entry.samples),))
+
+
+def _plain(fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    return {bytes(name): bytes(value) for name, value in fields.items()}

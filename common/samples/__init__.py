@@ -1,0 +1,1 @@
+"""Samples as columns, their wire form, and the identity of a series in the sink."""

@@ -1,0 +1,215 @@
+"""The identity of a series in the sink: measurement and tag set, as the bytes of its series key.
+
+One function decides it for everybody: the extractor groups series that become one, the transformer
+writes points under it, ``etlctl verify`` looks for them under it. It is computed once per series
+and remembered, because the same series come again in every window.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from common.errors import WireError
+from common.promql.relabel import Rule, compile_rules
+from common.samples.line_names import (
+    escape_measurement,
+    escape_tag,
+    map_key,
+    map_measurement,
+    map_value,
+)
+
+if TYPE_CHECKING:
+    from common.config import Settings
+
+# The only field of every point; its name is part of what InfluxDB limits.
+FIELD = "value"
+# MaxKeyLength in InfluxDB's models/points.go is 65,535 bytes for series key, a separator of 4, and
+# field name.
+MAX_KEY_BYTES = 65_535 - 4 - len(FIELD)
+
+_NAME_LABEL = "__name__"
+_DECODER = msgspec.json.Decoder(dict[str, str])
+
+
+class SeriesDrop(StrEnum):
+    """Why no sample of a series is written."""
+
+    RELABEL_DROPPED = "relabel_dropped"
+    NOT_WHITELISTED = "not_whitelisted"
+    NAME_CONFLICT = "name_conflict"
+    NAME_MISSING = "name_missing"
+    SERIES_KEY_TOO_LONG = "series_key_too_long"
+
+
+# The series key, why there is none, or what is wrong with the label set itself.
+Resolved = bytes | SeriesDrop | WireError
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A series as InfluxDB will hold it: mapped, not escaped; ``key`` is the escaped whole."""
+
+    measurement: str
+    tags: dict[str, str]
+    key: bytes
+
+
+class SeriesEncoder:
+    """From label sets to series keys; those of the last ``cache_series`` series are remembered."""
+
+    def __init__(
+        self,
+        rules: Iterable[Rule] = (),
+        *,
+        valid_metrics: Iterable[str] = (),
+        expr_names: Iterable[str] = (),
+        cache_series: int = 100_000,
+    ) -> None:
+        """Raises :class:`common.errors.ConfigError` for a rule that does not compile."""
+        self._relabel = compile_rules(rules)
+        self._is_valid = _whitelist(tuple(valid_metrics))
+        self._expr_names = frozenset(expr_names)
+        # Two generations: when the young one is full it becomes the old one, which is forgotten.
+        # So half of cache_series are certainly remembered, and all of them at most.
+        self._generation_series = max(1, cache_series // 2)
+        self._young: dict[bytes, bytes | SeriesDrop] = {}
+        self._old: dict[bytes, bytes | SeriesDrop] = {}
+
+    @property
+    def remembered_series(self) -> int:
+        """How many series are remembered; at most ``cache_series``, and at least room for two."""
+        return len(self._young) + len(self._old)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> SeriesEncoder:
+        """The encoder that the configuration describes; raises ``ConfigError``."""
+        transform = settings.transform
+        return cls(
+            transform.relabel,
+            valid_metrics=transform.valid_metrics,
+            expr_names=(query.name for query in settings.extract.queries if query.kind == "expr"),
+            cache_series=transform.cache_series,
+        )
+
+    def keys(self, kind: str, query: str, series: Iterable[bytes]) -> list[Resolved]:
+        """The series key (``measurement,tag=value…``, escaped) of each label set, in order.
+
+        ``series`` are JSON objects as Prometheus wrote them; ``kind`` and ``query`` those of the
+        query that read them. A series without a key has the reason in its place; a
+        :class:`WireError` there means that its label set cannot be read.
+        """
+        if kind == "expr":
+            # The query's name is part of the identity. A label set begins with a brace, a query's
+            # name does not, so the two kinds share one cache.
+            scope = query.encode() + b"\0"
+            return [self._remembered(scope + labels, kind, query, labels) for labels in series]
+        return [self._remembered(labels, kind, query, labels) for labels in series]
+
+    def key(self, kind: str, query: str, label_json: bytes) -> Resolved:
+        """What :meth:`keys` says of a single series."""
+        return self.keys(kind, query, (label_json,))[0]
+
+    def identity(self, kind: str, query: str, label_json: bytes) -> Identity | SeriesDrop:
+        """The parsed form of :meth:`key`, not remembered.
+
+        Raises :class:`WireError` when the label set cannot be read.
+        """
+        named = self._relabelled(kind, query, label_json)
+        if isinstance(named, SeriesDrop):
+            return named
+        name, labels = named
+        key = _key(name, labels)
+        if isinstance(key, SeriesDrop):
+            return key
+        tags = {map_key(label): map_value(value) for label, value in labels.items()}
+        return Identity(map_measurement(name), tags, key)
+
+    def _relabelled(
+        self, kind: str, query: str, label_json: bytes
+    ) -> tuple[str, dict[str, str]] | SeriesDrop:
+        """The name and the labels that a series is to have, not yet mapped."""
+        try:
+            labels = _DECODER.decode(label_json)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise WireError(f"label set {label_json[:200]!r} cannot be read: {error}") from None
+        if kind == "expr":
+            labels[_NAME_LABEL] = query
+        if not self._relabel(labels):
+            return SeriesDrop.RELABEL_DROPPED
+        name = query if kind == "expr" else labels.get(_NAME_LABEL)
+        if not name:
+            return SeriesDrop.NAME_MISSING
+        if self._is_valid and not self._is_valid(name):
+            return SeriesDrop.NOT_WHITELISTED
+        if kind != "expr" and name in self._expr_names:
+            return SeriesDrop.NAME_CONFLICT
+        # As in Prometheus, an empty value is no label, and "__" is for use while relabelling.
+        return name, {
+            label: value for label, value in labels.items() if value and label[:2] != "__"
+        }
+
+    def _remembered(self, known_as: bytes, kind: str, query: str, label_json: bytes) -> Resolved:
+        key = self._young.get(known_as)
+        if key is not None:
+            return key
+        key = self._old.get(known_as)
+        if key is None:
+            try:
+                named = self._relabelled(kind, query, label_json)
+            except WireError as error:
+                return error
+            key = named if isinstance(named, SeriesDrop) else _key(*named)
+        if len(self._young) >= self._generation_series:
+            self._old, self._young = self._young, {}
+        self._young[known_as] = key
+        return key
+
+
+def _key(name: str, labels: dict[str, str]) -> bytes | SeriesDrop:
+    """Measurement and tags, mapped and escaped, the tags in the order of their escaped keys.
+
+    InfluxDB compares escaped keys, and need not sort these again.
+    """
+    tags = sorted([(_tag_key(label), value) for label, value in labels.items()])
+    text = ",".join([_measurement(name), *[f"{key}={value}" for key, value in tags]])
+    # Nearly all label sets have nothing to map or escape, which is seen fastest from the whole.
+    if not (
+        text.isascii()
+        and text.isprintable()
+        and " " not in text
+        and "\\" not in text
+        and text.count(",") == text.count("=") == len(tags)
+    ):
+        pairs = [f"{key}={escape_tag(map_value(value))}" for key, value in tags]
+        text = ",".join([_measurement(name), *pairs])
+    key = text.encode()
+    return key if len(key) <= MAX_KEY_BYTES else SeriesDrop.SERIES_KEY_TOO_LONG
+
+
+# Few names are met again and again; values are not, and may be long.
+@lru_cache(maxsize=4096)
+def _measurement(name: str) -> str:
+    return escape_measurement(map_measurement(name))
+
+
+@lru_cache(maxsize=4096)
+def _tag_key(label: str) -> str:
+    return escape_tag(map_key(label))
+
+
+def _whitelist(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
+    """Whether a metric's name is one of ``patterns``, exact names or globs; None when all are."""
+    if not patterns:
+        return None
+    # fnmatch translates to atomic groups, which cannot backtrack for long.
+    glob = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))
+    return lambda name: glob.match(name) is not None

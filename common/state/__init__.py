@@ -1,0 +1,1 @@
+"""Everything that lies in Redis: keys, streams, windows, the ledger, dead letters."""

@@ -1,0 +1,115 @@
+"""What a stage is given and what it may answer: entries and verdicts.
+
+A handler is a pure function from entries to verdicts. It knows nothing of Redis; the
+:class:`common.runtime.stage.Stage` loop turns each verdict into one atomic script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stream entry in the hands of a worker.
+
+    ``samples`` is what the ledger holds for it; ``crashes`` is how many workers died with it.
+    ``payload_missing``: the entry names a payload that is not there. ``fields`` are the entry's
+    own fields as found, for a dead letter of an entry that cannot be understood.
+    """
+
+    id: str
+    schema: int
+    query: str
+    tier: str
+    kind: str
+    window_id: str
+    samples: int
+    payload: bytes
+    crashes: int = 0
+    payload_key: str = ""
+    payload_missing: bool = False
+    fields: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One entry for the next stream; query, tier, kind and window are the inbound entry's."""
+
+    payload: bytes
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Samples that cannot be delivered, kept with the reason and the words of who refused them.
+
+    ``reason`` is a short stable word (a metric label), ``detail`` free text, ``payload`` the
+    refused lines or the undecodable bytes.
+    """
+
+    reason: str
+    detail: str
+    payload: bytes
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The entry is finished: every one of its samples is accounted for here."""
+
+    outputs: Sequence[Output] = ()
+    loaded: int = 0
+    drops: Mapping[str, int] = field(default_factory=dict)
+    dead: Sequence[DeadLetter] = ()
+
+    @property
+    def samples(self) -> int:
+        """Samples this verdict accounts for; must equal the entry's."""
+        return (
+            sum(output.samples for output in self.outputs)
+            + self.loaded
+            + sum(self.drops.values())
+            + sum(letter.samples for letter in self.dead)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Give the entry back; nobody takes it for ``after_seconds``."""
+
+    after_seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A dependency refuses us: give the entry back and take no more work until it answers."""
+
+    reason: str
+
+
+Verdict = Settle | Retry | Hold
+
+
+class Handler(Protocol):
+    """The work of one stage."""
+
+    @property
+    def stage(self) -> str:
+        """The stage's name, as used in metrics and dead letters."""
+        ...
+
+    def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """One verdict for each entry, in order. Bad data is a verdict, never an exception."""
+        ...
+
+    def check(self) -> str | None:
+        """Ask the dependency whether it would serve us now: ``None``, or why not."""
+        ...
+
+    def close(self) -> None:
+        """Release connections; called once, after the last batch is settled."""
+        ...

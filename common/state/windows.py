@@ -1,0 +1,453 @@
+"""What is planned, leased, committed and still unsettled, for each lane, kept in Redis.
+
+A lane (query and tier) owns the time from its origin to its head. That time is made of backlog
+ranges, open windows (at most a few, cut from the backlog), and windows that are committed; windows
+are half-open, ``(start, end]``, aligned and contiguous by construction, because every script that
+takes a piece away puts the rest back.
+
+All times are milliseconds since the epoch on Prometheus' clock; leases run by the Redis server's.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from redis import Redis
+
+from common.state.keys import RAW, STREAMS, Keys, lane_of, split_lane
+from common.state.scripts import Scripts
+from common.state.stream import ENTRY_OVERHEAD_BYTES
+
+WindowClass = Literal["live", "catchup"]
+
+# What is raw is expected to take at most so many times more once it is transformed.
+MOST_GROWTH = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A query in a tier, under one configuration."""
+
+    query: str
+    tier: str
+    kind: str
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """``query@tier``."""
+        return lane_of(self.query, self.tier)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A leased window ``(start_ms, end_ms]``; ``token`` proves that the lease is ours."""
+
+    id: str
+    start_ms: int
+    end_ms: int
+    token: str
+    attempts: int
+    window_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A payload that waits under its own key for the window's commit."""
+
+    key: str
+    samples: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """A lane at one instant; ``backlog`` and ``open`` hold ``(start_ms, end_ms)``."""
+
+    query: str
+    tier: str
+    fingerprint: str
+    origin_ms: int
+    head_ms: int
+    backlog: Sequence[tuple[int, int]]
+    open: Sequence[tuple[int, int]]
+    unsettled: Sequence[tuple[int, int]]
+    attempts: int
+    planned_ms: int
+    gaps: int
+    reconciled: bool = False
+
+    @property
+    def watermark_ms(self) -> int:
+        """Everything up to here is committed (or a declared gap)."""
+        return min([self.head_ms, *(start for start, _ in (*self.backlog, *self.open))])
+
+    @property
+    def loaded_watermark_ms(self) -> int:
+        """Everything up to here is settled: loaded, or accounted for otherwise."""
+        return min([self.watermark_ms, *(start for start, _ in self.unsettled)])
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """A committed window that is to be counted again, and what was counted then."""
+
+    start_ms: int
+    end_ms: int
+    samples: int
+
+    @property
+    def member(self) -> str:
+        """How it is written in Redis."""
+        return f"{self.start_ms} {self.end_ms} {self.samples}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Time ``(start_ms, end_ms]`` that can never be extracted, and why."""
+
+    start_ms: int
+    end_ms: int
+    reason: str
+
+
+class WindowSet:
+    """The window set of every lane.
+
+    ``now_ms`` replaces the server's clock for leases in tests. Every method raises
+    :class:`redis.exceptions.RedisError` when the server cannot be asked.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        *,
+        lease_seconds: float = 60.0,
+        max_open: int = 16,
+        now_ms: Callable[[], int] | None = None,
+        key_token: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self._redis = redis
+        self._scripts = Scripts(redis)
+        self._keys = keys
+        self._lease_ms = int(lease_seconds * 1000)
+        self._max_open = max_open
+        self._now_ms = now_ms
+        self._key_token = key_token
+
+    def plan(self, lane: Lane, origin_ms: int, head_ms: int, *, adopt: bool = False) -> bool:
+        """Extend the lane's time to ``head_ms``; a new lane begins at ``origin_ms``.
+
+        False when the lane belongs to another configuration and ``adopt`` is not set; with it, the
+        lane becomes ours and its open windows are cut anew.
+        """
+        status, _ = self._scripts.call(
+            "plan",
+            [self._keys.lane(lane.name), self._keys.windows(lane.name), self._keys.lanes],
+            [
+                lane.name,
+                lane.fingerprint,
+                "1" if adopt else "0",
+                origin_ms,
+                head_ms,
+                self._clock(),
+            ],
+        )
+        return bool(status == b"planned")
+
+    def lease(
+        self, lane: Lane, window_class: WindowClass, live_horizon_ms: int, longest_ms: int
+    ) -> Window | None:
+        """Lease the newest free window of the class, cutting it from the backlog if need be."""
+        reply = self._scripts.call(
+            "lease",
+            [self._keys.lane(lane.name), self._keys.windows(lane.name), self._keys.token],
+            [
+                lane.fingerprint,
+                window_class,
+                live_horizon_ms,
+                longest_ms,
+                self._clock(),
+                self._lease_ms,
+                self._max_open,
+                self._key_token(),
+            ],
+        )
+        if not reply:
+            return None
+        id_, start_ms, end_ms, token, attempts, class_ = reply
+        return Window(
+            id_.decode(), int(start_ms), int(end_ms), token.decode(), int(attempts), class_.decode()
+        )
+
+    def renew(self, lane: Lane, window: Window) -> bool:
+        """Lengthen the lease; False when the window is no longer ours."""
+        return self._change(lane, window, "renew", self._lease_ms)
+
+    def split(self, lane: Lane, window: Window, middle_ms: int) -> bool:
+        """Two windows take this one's place; False when it is no longer ours."""
+        return self._change(lane, window, "split", middle_ms)
+
+    def retry(self, lane: Lane, window: Window, after_seconds: float) -> bool:
+        """Keep this window open, to be leased again after a while."""
+        return self._change(lane, window, "retry", int(after_seconds * 1000))
+
+    def fail(
+        self, lane: Lane, window: Window, shortest_seconds: float, longest_seconds: float
+    ) -> bool:
+        """Give the window's range back; nothing of the lane is leased for a while.
+
+        The wait doubles with each failure in a row, up to ``longest_seconds``.
+        """
+        return self._change(
+            lane, window, "fail", int(shortest_seconds * 1000), int(longest_seconds * 1000)
+        )
+
+    def declare_gap(self, lane: Lane, window: Window, until_ms: int, reason: str) -> bool:
+        """What of this window lies at or before ``until_ms`` is gone for good, and said to be."""
+        return self._change(lane, window, "gap", until_ms, reason)
+
+    def close(
+        self, lane_name: str, unplanned_seconds: float, reason: str
+    ) -> Sequence[tuple[int, int]] | None:
+        """Close a lane that nobody planned for a while; ``None`` when somebody did.
+
+        What it still owed is declared a gap and returned as ``(start_ms, end_ms)``.
+        """
+        keys = self._keys
+        reply = self._scripts.call(
+            "close",
+            [
+                keys.lane(lane_name),
+                keys.windows(lane_name),
+                keys.gaps(lane_name),
+                keys.lanes,
+                keys.rechecks(lane_name),
+                keys.sink_watermarks,
+            ],
+            [lane_name, int(unplanned_seconds * 1000), reason, self._clock()],
+        )
+        if not reply:
+            return None
+        bounds = [int(bound) for bound in reply[1:]]
+        return list(zip(bounds[::2], bounds[1::2], strict=True))
+
+    def stage(self, payload: bytes, samples: int, keep_seconds: float) -> Staged:
+        """Put a payload aside for a commit; it vanishes by itself after ``keep_seconds``."""
+        key = self._keys.payload(self._key_token())
+        self._scripts.call(
+            "stage",
+            [key, self._keys.staged],
+            [payload, int(keep_seconds * 1000), self._clock()],
+        )
+        return Staged(key, samples, len(payload))
+
+    def discard(self, staged: Sequence[Staged]) -> int:
+        """Remove payloads that will not be committed; how many were still staged.
+
+        Harmless for those that were committed after all: an answer may have been lost.
+        """
+        if not staged:
+            return 0
+        keys = [self._keys.staged, *(item.key for item in staged)]
+        return int(self._scripts.call("discard", keys, [item.bytes for item in staged]))
+
+    def commit(
+        self,
+        lane: Lane,
+        window: Window,
+        staged: Sequence[Staged],
+        *,
+        recheck_after_seconds: float = 0.0,
+        source_samples: int = 0,
+    ) -> str:
+        """Close the window and hand its entries to the raw stream, all or nothing.
+
+        With ``recheck_after_seconds`` the window is to be counted again then, and to be opened
+        again if the source does not count ``source_samples`` in it any more.
+
+        ``committed``; ``refused`` when the lease or configuration is not ours any more;
+        ``unstaged`` when a staged payload expired; ``wrong_type`` when a key holds something else.
+        """
+        keys = self._keys
+        args: list[bytes | str | int | float] = [
+            window.id,
+            window.token,
+            lane.fingerprint,
+            lane.name,
+            lane.query,
+            lane.tier,
+            lane.kind,
+            ENTRY_OVERHEAD_BYTES,
+            int(recheck_after_seconds * 1000),
+            source_samples,
+            self._clock(),
+        ]
+        for item in staged:
+            args += [item.samples, item.bytes]
+        reply = self._scripts.call(
+            "commit",
+            [
+                keys.lane(lane.name),
+                keys.windows(lane.name),
+                keys.stream(RAW),
+                keys.in_flight(RAW),
+                keys.ledger,
+                keys.unsettled,
+                keys.committed,
+                keys.staged,
+                keys.rechecks(lane.name),
+                *(item.key for item in staged),
+            ],
+            args,
+        )
+        status: str = reply[0].decode()
+        return status
+
+    def reopen(
+        self,
+        lane: Lane,
+        start_ms: int,
+        end_ms: int,
+        *,
+        extend: bool = False,
+        done: Sequence[Recheck] = (),
+    ) -> int | None:
+        """Put ``(start_ms, end_ms]`` back into the backlog; how many ms were not in it or open.
+
+        Only time within the lane, unless ``extend`` moves its origin back to ``start_ms``. The
+        rechecks in ``done`` are forgotten by the same step. ``None`` when the lane is not ours.
+        """
+        added = self._scripts.call(
+            "reopen",
+            [
+                self._keys.lane(lane.name),
+                self._keys.windows(lane.name),
+                self._keys.rechecks(lane.name),
+            ],
+            [
+                lane.fingerprint,
+                start_ms,
+                end_ms,
+                "1" if extend else "0",
+                *(recheck.member for recheck in done),
+            ],
+        )
+        return None if added < 0 else int(added)
+
+    def due_rechecks(self, lane: Lane, limit: int) -> list[Recheck]:
+        """Committed windows whose time to be counted again has come, at most ``limit``."""
+        now: int | str = self._clock()
+        if now == "":
+            seconds, micros = self._redis.time()
+            now = int(seconds) * 1000 + int(micros) // 1000
+        found: Any = self._redis.zrangebyscore(
+            self._keys.rechecks(lane.name), "-inf", now, start=0, num=limit
+        )
+        return sorted(
+            (Recheck(*map(int, member.split(b" "))) for member in found),
+            key=lambda recheck: recheck.start_ms,
+        )
+
+    def forget_rechecks(self, lane: Lane, done: Sequence[Recheck]) -> None:
+        """These windows were counted again, and nothing had changed."""
+        if done:
+            members = [recheck.member for recheck in done]
+            self._redis.zrem(self._keys.rechecks(lane.name), *members)
+
+    def sink_watermarks(self) -> dict[str, int | None]:
+        """What the sink said of lanes' loaded watermarks, in ms; ``None``: it knows of none."""
+        found: Any = self._redis.hgetall(self._keys.sink_watermarks)
+        return {
+            lane.decode(): int(value) if value.isdigit() else None for lane, value in found.items()
+        }
+
+    def set_sink_watermark(self, lane_name: str, watermark_ms: int | None) -> None:
+        """Remember what the sink said of a lane, unless that is known already."""
+        value = "" if watermark_ms is None else str(watermark_ms)
+        self._redis.hsetnx(self._keys.sink_watermarks, lane_name, value)
+
+    def set_reconciled(self, lane: Lane) -> None:
+        """The lane begins no later than the sink's watermark: from now on it may replace that."""
+        self._redis.hset(self._keys.lane(lane.name), "reconciled", "1")
+
+    def pressure(self, high_water_bytes: int, low_water_bytes: int) -> tuple[bool, int]:
+        """Whether extraction must pause, and the bytes in flight, as Redis' memory will have them.
+
+        What is not transformed yet counts as if it were: nothing stops it from becoming that.
+        """
+        keys = self._keys
+        paused, in_flight_bytes = self._scripts.call(
+            "pressure",
+            [keys.back_pressure, keys.staged, *(keys.in_flight(stream) for stream in STREAMS)],
+            [high_water_bytes, low_water_bytes, self._clock(), MOST_GROWTH],
+        )
+        return paused == b"1", int(in_flight_bytes)
+
+    def status(self) -> dict[str, LaneStatus]:
+        """Every lane at one instant, by lane name."""
+        keys = self._keys
+        reply: bytes = self._scripts.call(
+            "lanes",
+            [keys.lanes, keys.committed],
+            [keys.lane(""), keys.windows(""), keys.gaps("")],
+        )
+        answer = json.loads(reply.decode("utf-8", "replace"))
+        unsettled: dict[str, list[tuple[int, int]]] = {}
+        for bounds in dict(answer["committed"]).values():
+            lane, start_ms, end_ms = bounds.split(" ")
+            unsettled.setdefault(lane, []).append((int(start_ms), int(end_ms)))
+        return {
+            lane: _lane_status(lane, found, sorted(unsettled.get(lane, [])))
+            for lane, found in sorted(dict(answer["lanes"]).items())
+        }
+
+    def gaps(self, lane: str) -> list[Gap]:
+        """The declared gaps of a lane, oldest declaration first."""
+        return [
+            Gap(int(gap["s"]), int(gap["e"]), str(gap["reason"]))
+            for gap in map(json.loads, self._redis.lrange(self._keys.gaps(lane), 0, -1))
+        ]
+
+    def _change(self, lane: Lane, window: Window, verb: str, *args: str | int) -> bool:
+        reply = self._scripts.call(
+            "window",
+            [
+                self._keys.lane(lane.name),
+                self._keys.windows(lane.name),
+                self._keys.gaps(lane.name),
+            ],
+            [window.id, window.token, lane.fingerprint, self._clock(), verb, *args],
+        )
+        return bool(reply == b"ok")
+
+    def _clock(self) -> int | str:
+        return "" if self._now_ms is None else self._now_ms()
+
+
+def _lane_status(
+    lane: str, found: Mapping[str, Any], unsettled: Sequence[tuple[int, int]]
+) -> LaneStatus:
+    fields: dict[str, str] = dict(found["fields"])
+    windows = [json.loads(text) for text in dict(found["windows"]).values()]
+    query, tier = split_lane(lane)
+    head_ms = int(fields.get("head_ms", 0))
+    return LaneStatus(
+        query=query,
+        tier=tier,
+        fingerprint=fields.get("fingerprint", ""),
+        origin_ms=int(fields.get("origin_ms", head_ms)),
+        head_ms=head_ms,
+        backlog=[(int(start), int(end)) for start, end in json.loads(fields.get("ranges", "[]"))],
+        open=sorted((int(window["s"]), int(window["e"])) for window in windows),
+        unsettled=unsettled,
+        attempts=int(fields.get("attempts", 0)),
+        planned_ms=int(fields.get("planned_ms", 0)),
+        gaps=int(found["gaps"]),
+        reconciled=fields.get("reconciled") == "1",
+    )

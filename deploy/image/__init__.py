@@ -1,0 +1,1 @@
+"""The images of the pipeline, and the two programs that only containers run."""

@@ -1,0 +1,82 @@
+"""A container's health check.
+
+``python -S -m deploy.image.healthcheck PORT [PATH] [--ca-file FILE]``
+
+Asks the service in the same container for ``/health`` and ends with 0 only if it answers 200; with
+a CA file over TLS, and only if that authority vouches for the service as ``localhost``. The
+standard library's lowest layer only: this runs every few seconds, and an HTTP library would cost
+more to import than the whole check.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Sequence
+
+HOST = "localhost"
+TIMEOUT_SECONDS = 4.0
+_CA_FILE = "--ca-file"
+_STATUS_LINE_BYTES = 64
+
+
+def check(
+    port: int,
+    path: str = "/health",
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    ca_file: str | None = None,
+) -> str | None:
+    """What is wrong with the service on this machine's ``port``; None if it answers 200."""
+    request = f"GET {path} HTTP/1.0\r\nHost: {HOST}\r\n\r\n".encode("ascii")
+    try:
+        with _connect(port, timeout_seconds, ca_file) as connection:
+            connection.sendall(request)
+            answer = b""
+            while b"\r\n" not in answer and len(answer) < _STATUS_LINE_BYTES:
+                received = connection.recv(_STATUS_LINE_BYTES)
+                if not received:
+                    break
+                answer += received
+    except OSError as error:  # also what TLS says
+        return f"port {port}: {error}"
+    status = answer.split(b"\r\n", 1)[0].split(b" ", 2)
+    if len(status) > 1 and status[0].startswith(b"HTTP/") and status[1] == b"200":
+        return None
+    return f"port {port}{path}: {answer[:_STATUS_LINE_BYTES].decode('ascii', 'replace').strip()!r}"
+
+
+def _connect(port: int, timeout_seconds: float, ca_file: str | None) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout_seconds)
+    if ca_file is None:
+        return connection
+    import ssl  # as long to import as all else takes
+
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        return context.wrap_socket(connection, server_hostname=HOST)
+    except OSError:
+        connection.close()
+        raise
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 = healthy, 1 = not, 2 = called wrongly."""
+    given, ca_file = list(arguments), None
+    if given[-2:-1] == [_CA_FILE]:
+        ca_file = given.pop()
+        given.pop()
+    if not 1 <= len(given) <= 2 or not given[0].isdigit() or _CA_FILE in given:
+        sys.stderr.write(
+            f"usage: python -m deploy.image.healthcheck PORT [PATH] [{_CA_FILE} FILE]\n"
+        )
+        return 2
+    path = given[1] if len(given) > 1 else "/health"
+    problem = check(int(given[0]), path, ca_file=ca_file)
+    if problem is not None:
+        sys.stderr.write(f"unhealthy: {problem}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,296 @@
+"""Hands each container its own copies of the secrets, readable by that container's user alone.
+
+``python -m deploy.image.secret_handout redis=999:999:redis_password loader=10001:10001:token``
+copies ``/run/secrets/NAME`` to ``/handout/CONSUMER/NAME``, owner as given, mode 0400, and removes
+what is no longer listed. ``NAME?`` is handed out where there is one: a file that is missing or of
+no length counts as none. The sources are the host's own files, mounted read-only, so they may stay
+private to their owner there. Runs as root with CHOWN, DAC_OVERRIDE and FOWNER and nothing else,
+in any of the images: the standard library is enough.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common.errors import ConfigError
+from common.exit_codes import ExitCode
+from common.secret_files import MAX_SECRET_BYTES
+
+FILE_MODE = 0o400
+FOLDER_MODE = 0o500
+_OTHERS = 0o077
+_PART = ".part"
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_SPEC = re.compile(rf"({_NAME})=(\d{{1,10}}):(\d{{1,10}}):({_NAME}\??(?:,{_NAME}\??)*)")
+_ALSO = re.compile(rf"({_NAME})=({_NAME}(?:,{_NAME})*)")
+_MAX_ID = 2**32 - 2  # the last one means "leave it as it is" to chown
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A container, by the name of its folder; who its user is, and which secrets it reads.
+
+    Those in ``optional``, which are among ``secrets``, need not be there.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    secrets: tuple[str, ...]
+    optional: frozenset[str] = frozenset()
+
+    def with_what_there_is(self, contents: Mapping[str, bytes]) -> Consumer:
+        """The same without optional secrets that nobody gave."""
+        found = tuple(name for name in self.secrets if name in contents)
+        return replace(self, secrets=found)
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOut:
+    """What was done for one consumer: names of its secrets."""
+
+    written: tuple[str, ...]
+    kept: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def parse(specs: Sequence[str]) -> tuple[Consumer, ...]:
+    """The consumers in ``NAME=UID:GID:SECRET,SECRET…``. Raises :class:`ConfigError`."""
+    problems: list[str] = []
+    consumers: dict[str, Consumer] = {}
+    for spec in specs:
+        found = _SPEC.fullmatch(spec)
+        if found is None or max(int(found[2]), int(found[3])) > _MAX_ID:
+            problems.append(f"{spec!r}: is not CONSUMER=UID:GID:SECRET,SECRET…")
+            continue
+        name, listed = found[1], found[4].split(",")
+        names = tuple(secret.removesuffix("?") for secret in listed)
+        optional = frozenset(secret[:-1] for secret in listed if secret.endswith("?"))
+        if name in consumers:
+            problems.append(f"{spec!r}: {name} is given twice")
+        elif len(set(names)) < len(names):
+            problems.append(f"{spec!r}: names a secret twice")
+        consumers[name] = Consumer(name, int(found[2]), int(found[3]), names, optional)
+    if problems:
+        raise ConfigError(*problems)
+    return tuple(consumers.values())
+
+
+def extend(consumers: Sequence[Consumer], specs: Sequence[str]) -> tuple[Consumer, ...]:
+    """The consumers with what ``NAME=SECRET,SECRET…`` adds. Raises :class:`ConfigError`."""
+    problems: list[str] = []
+    known = {consumer.name: consumer for consumer in consumers}
+    for spec in specs:
+        found = _ALSO.fullmatch(spec)
+        consumer = known.get(found[1]) if found else None
+        if found is None:
+            problems.append(f"{spec!r}: is not CONSUMER=SECRET,SECRET…")
+        elif consumer is None:
+            problems.append(f"{spec!r}: there is no consumer {found[1]}")
+        else:
+            secrets = (*consumer.secrets, *found[2].split(","))
+            if len(set(secrets)) < len(secrets):
+                problems.append(f"{spec!r}: names a secret twice")
+            known[found[1]] = replace(consumer, secrets=secrets)
+    if problems:
+        raise ConfigError(*problems)
+    return tuple(known.values())
+
+
+def read_sources(consumers: Sequence[Consumer], source: Path, host_folder: str) -> dict[str, bytes]:
+    """The content of every secret that somebody is to have.
+
+    ``host_folder`` is where a person finds the files that are mounted at ``source``. Raises
+    :class:`ConfigError` with one line for each secret that is missing, empty or open to others.
+    """
+    wanted: dict[str, list[str]] = {}
+    for consumer in consumers:
+        for name in consumer.secrets:
+            if name not in consumer.optional or _is_given(source / name):
+                wanted.setdefault(name, []).append(consumer.name)
+    problems: list[str] = []
+    contents: dict[str, bytes] = {}
+    for name, whose in wanted.items():
+        try:
+            contents[name] = _read(source / name, f"{host_folder}/{name}")
+        except FileNotFoundError:
+            problems.append(
+                f"{host_folder}/{name}: is missing or not mounted, and {', '.join(whose)} reads "
+                "it: make it with `etlctl secrets init`"
+            )
+        except OSError as error:
+            problems.append(f"{host_folder}/{name}: cannot be read: {error.strerror}")
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(*problems)
+    return contents
+
+
+def hand_out(consumer: Consumer, contents: dict[str, bytes], target: Path) -> HandedOut:
+    """Bring the consumer's folder to what it should hold; nothing is touched that is right.
+
+    Whoever reads a file meanwhile sees the old one or the new one. Raises :class:`ConfigError`.
+    """
+    path = target / consumer.name
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: is not there: mount {consumer.name}'s volume on it") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be opened: {error.strerror}") from None
+    try:
+        return _fill(consumer, contents, path, fd)
+    except OSError as error:
+        file = f"/{error.filename}" if error.filename else ""
+        raise ConfigError(f"{path}{file}: cannot be handed out: {error.strerror}") from None
+    finally:
+        os.close(fd)
+
+
+def _fill(consumer: Consumer, contents: dict[str, bytes], path: Path, folder_fd: int) -> HandedOut:
+    there = os.listdir(folder_fd)
+    unknown = [name for name in there if name not in consumer.secrets]
+    for name in unknown:
+        if stat.S_ISDIR(_lstat(name, folder_fd).st_mode):
+            raise ConfigError(f"{path}/{name}: is a directory: this is no volume of secrets")
+    kept = [
+        name
+        for name in consumer.secrets
+        if name in there and _is_right(name, folder_fd, consumer, contents[name])
+    ]
+    written = [name for name in consumer.secrets if name not in kept]
+    if written or unknown:
+        os.fchmod(folder_fd, 0o700)
+    for name in written:
+        _write(name, folder_fd, consumer, contents[name])
+    for name in unknown:
+        os.unlink(name, dir_fd=folder_fd)
+    os.fchown(folder_fd, consumer.uid, consumer.gid)
+    os.fchmod(folder_fd, FOLDER_MODE)
+    os.fsync(folder_fd)
+    removed = (name for name in unknown if not name.endswith(_PART))
+    return HandedOut(tuple(written), tuple(kept), tuple(sorted(removed)))
+
+
+def _is_given(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _read(path: Path, shown: str) -> bytes:
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        mode = stat.S_IMODE(status.st_mode)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{shown}: is not a regular file")
+        if mode & _OTHERS:
+            raise ValueError(
+                f"{shown}: is open to others on the host (mode {mode:04o}): chmod 600 {shown}"
+            )
+        content = file.read(MAX_SECRET_BYTES + 1)
+    if not content.strip():
+        raise ValueError(f"{shown}: is empty")
+    if len(content) > MAX_SECRET_BYTES:
+        raise ValueError(f"{shown}: is larger than {MAX_SECRET_BYTES} bytes")
+    return content
+
+
+def _is_right(name: str, folder_fd: int, consumer: Consumer, content: bytes) -> bool:
+    status = _lstat(name, folder_fd)
+    if (
+        not stat.S_ISREG(status.st_mode)
+        or stat.S_IMODE(status.st_mode) != FILE_MODE
+        or (status.st_uid, status.st_gid) != (consumer.uid, consumer.gid)
+        or status.st_size != len(content)
+    ):
+        return False
+    with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder_fd), "rb") as file:
+        return file.read(len(content) + 1) == content
+
+
+def _write(name: str, folder_fd: int, consumer: Consumer, content: bytes) -> None:
+    part = f".{name}.{secrets.token_hex(8)}{_PART}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    fd = os.open(part, flags, FILE_MODE, dir_fd=folder_fd)
+    try:
+        with open(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(fd, FILE_MODE)
+            os.fchown(fd, consumer.uid, consumer.gid)
+            os.fsync(fd)
+        os.rename(part, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part, dir_fd=folder_fd)
+        raise
+
+
+def _lstat(name: str, folder_fd: int) -> os.stat_result:
+    return os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+
+
+def _report(consumer: Consumer, done: HandedOut) -> Iterator[str]:
+    for what, names in (
+        ("handed out", done.written),
+        ("kept", done.kept),
+        ("removed", done.removed),
+    ):
+        if names:
+            yield f"{consumer.name}: {what}: {', '.join(names)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> ExitCode:
+    """Hand out everything, or say on stderr in one line each what is in the way."""
+    parser = argparse.ArgumentParser(prog="secret_handout", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "consumers",
+        nargs="+",
+        metavar="CONSUMER=UID:GID:SECRET,SECRET",
+        help="a folder in --target, its owner, and what it is to hold",
+    )
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="CONSUMER=SECRET,SECRET",
+        help="what a consumer is to hold beside that",
+    )
+    parser.add_argument("--source", type=Path, default=Path("/run/secrets"), metavar="DIR")
+    parser.add_argument("--target", type=Path, default=Path("/handout"), metavar="DIR")
+    parser.add_argument(
+        "--host-folder",
+        default="secrets",
+        metavar="DIR",
+        help="where a person finds the files of --source; only shown",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        consumers = extend(parse(options.consumers), options.also)
+        contents = read_sources(consumers, options.source, options.host_folder)
+        for consumer in consumers:
+            done = hand_out(consumer.with_what_there_is(contents), contents, options.target)
+            for line in _report(consumer, done):
+                sys.stdout.write(f"{line}\n")
+    except ConfigError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"secrets: {problem}\n")
+        return ExitCode.CONFIG
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""What the pipeline could reach at most: what source and sink do when nothing is between them."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from common.config import Settings
+from common.errors import StackError
+from common.runtime.telemetry import Telemetry
+from common.samples.batch import SCHEMA_VERSION, Origin, SampleBatch
+from common.state.verdict import Entry, Output, Settle
+from devtools.bench.data import SELECTOR, STEP_MS
+from devtools.bench.machine import Meter, cores
+from devtools.bench.rig import QUERY, Rig
+from services.extractor.http_session import source_session
+from services.extractor.prometheus import PrometheusClient
+from services.extractor.staging import EntryBuilder
+from services.extractor.transport import Transport
+from services.loader.influx import InfluxSink
+from services.loader.isolate import Interrupted
+from services.loader.poster import Parcel, Poster
+from services.loader.responses import Kind
+from services.transformer.transform import TransformHandler
+
+CONNECTIONS = 2
+_POST_SECONDS = 60.0
+
+
+def windows_of(rig: Rig, window_samples: int) -> list[tuple[int, int]]:
+    """The windows of the dataset, newest first, as the extractor reads a backlog."""
+    dataset, length_ms = rig.dataset, window_samples * STEP_MS
+    starts = range(dataset.start_ms // length_ms * length_ms, dataset.end_ms, length_ms)
+    return [
+        (max(start, dataset.start_ms), min(start + length_ms, dataset.end_ms))
+        for start in reversed(starts)
+    ]
+
+
+def source_alone(rig: Rig, settings: Settings, window_samples: int) -> dict[str, float]:
+    """Read every window with the extractor's own connection and throw the answers away."""
+    windows = windows_of(rig, window_samples)
+    extract = settings.extract
+
+    def read(some: Sequence[tuple[int, int]]) -> int:
+        transport = Transport(extract.prometheus_url, source_session(extract.auth))
+        answer_bytes = 0
+        try:
+            for start_ms, end_ms in some:
+                params = {
+                    "query": f"{SELECTOR}[{end_ms - start_ms}ms]",
+                    "time": f"{end_ms / 1000:.3f}",
+                }
+                with transport.asking("api/v1/query", params, extract.timeout_seconds) as chunks:
+                    answer_bytes += sum(map(len, chunks))
+        finally:
+            transport.close()
+        return answer_bytes
+
+    meter = Meter({"prometheus": rig.prometheus.pid})
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        answer_bytes = sum(pool.map(read, (windows[i::CONNECTIONS] for i in range(CONNECTIONS))))
+    seconds, cpu = meter.taken()
+    points = rig.dataset.points
+    return {
+        "points_per_second": points / seconds,
+        "cpu_seconds_per_million_points": cpu["prometheus"] / points * 1e6,
+        "answer_bytes_per_point": answer_bytes / points,
+    }
+
+
+def batches(rig: Rig, settings: Settings, window_samples: int) -> Iterator[SampleBatch]:
+    """The whole dataset as the extractor makes entries of it."""
+    source = PrometheusClient(settings.extract)
+    build = EntryBuilder(settings.extract.entry_samples)
+    query = settings.extract.queries[0]
+    try:
+        for start_ms, end_ms in windows_of(rig, window_samples):
+            origin = Origin(QUERY, query.kind, "hot", "w", start_ms, end_ms)
+            yield from build(source.read(query, start_ms, end_ms), origin)
+    finally:
+        source.close()
+
+
+def encoded(rig: Rig, settings: Settings, window_samples: int) -> list[Output]:
+    """The whole dataset as the transformer makes entries of it."""
+    handler = TransformHandler.from_settings(settings)
+    outputs: list[Output] = []
+    for batch in batches(rig, settings, window_samples):
+        verdict = handler.handle([entry_of(batch)])[0]
+        if isinstance(verdict, Settle):
+            outputs += verdict.outputs
+    if sum(output.samples for output in outputs) != rig.dataset.points:
+        raise StackError("Prometheus does not hold what was generated")
+    return outputs
+
+
+def entry_of(batch: SampleBatch) -> Entry:
+    """A batch as it comes out of the raw stream."""
+    origin = batch.origin
+    return Entry(
+        id="1-0",
+        schema=SCHEMA_VERSION,
+        payload=batch.encode(),
+        samples=len(batch),
+        query=origin.query,
+        tier=origin.tier,
+        kind=origin.kind,
+        window_id=origin.window_id,
+    )
+
+
+def sink_alone(rig: Rig, settings: Settings, outputs: Sequence[Output]) -> dict[str, float]:
+    """Post bodies that are encoded already, with the loader's own poster."""
+    load = settings.load
+    sink = InfluxSink(load.influxdb, connections=load.connections)
+    poster = Poster(
+        load,
+        sink,
+        Telemetry("loader"),
+        stopping=lambda: False,
+        tick=lambda: None,
+        still_ours=lambda ids: True,
+        rng=random.Random(1),
+    )
+    bucket = load.influxdb.bucket
+
+    def post(output: Output) -> None:
+        parcel = Parcel(bucket, ["1-0"], time.monotonic() + _POST_SECONDS)
+        answer = poster.post(parcel, output.payload)
+        if answer.kind is not Kind.WRITTEN:
+            raise StackError(f"the sink refuses what it is measured with: {answer.words}")
+
+    meter = Meter(rig.sink_pids)
+    try:
+        with ThreadPoolExecutor(load.connections) as pool:
+            for _ in pool.map(post, outputs):
+                pass
+    except Interrupted as stopped:
+        raise StackError(
+            f"the sink does not take what it is measured with: {stopped.verdict}"
+        ) from None
+    finally:
+        seconds, cpu = meter.taken()
+        sink.close()
+    points = sum(output.samples for output in outputs)
+    return {
+        "points_per_second": points / seconds,
+        "cpu_seconds_per_million_points": sum(cpu.values()) / points * 1e6,
+    }
+
+
+def zero_cost_bound(source: float, sink: float) -> float:
+    """Points per second if the pipeline cost nothing, from CPU-seconds per million points."""
+    return cores() / (source + sink) * 1e6

@@ -1,0 +1,83 @@
+"""Live mode: Prometheus scrapes every 15 s; what the services cost, and how late a sample is.
+
+How late: from the sample's own timestamp to the first query of the sink that finds it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from devtools.bench.live_world import (
+    BUCKET,
+    INTERVAL_SECONDS,
+    METRIC,
+    SERIES,
+    SETTLE_SECONDS,
+    LiveWorld,
+    live_world,
+)
+from devtools.bench.machine import Meter
+from devtools.servers.binaries import Toolbox
+from devtools.servers.waiting import wait_until
+
+_POLL_SECONDS = 0.2
+
+
+def measure(toolbox: Toolbox, *, seconds: float) -> dict[str, Any]:
+    """CPU of each service, as a share of one core, and latencies in seconds."""
+    with live_world(toolbox) as world:
+        return _measured(world, seconds)
+
+
+def _measured(world: LiveWorld, seconds: float) -> dict[str, Any]:
+    seen: dict[tuple[str, int], float] = {}
+
+    def look() -> None:
+        statement = f'SELECT "value" FROM "{METRIC}" WHERE "number" = \'0\''
+        statement += f" AND time > now() - {round(6 * INTERVAL_SECONDS)}s GROUP BY job"
+        now = time.time()
+        for found in world.influx.query(statement, database=BUCKET, epoch="ms"):
+            for stamp_ms, _ in found["values"]:
+                seen.setdefault((found["tags"]["job"], stamp_ms), now - stamp_ms / 1000)
+
+    def any_seen() -> bool:
+        look()
+        return bool(seen)
+
+    wait_until(
+        any_seen,
+        deadline_seconds=4 * INTERVAL_SECONDS + SETTLE_SECONDS,
+        what="the first live samples",
+        poll_seconds=_POLL_SECONDS,
+    )
+    # What was scraped before the services were up came late for that reason.
+    seen_before = set(seen)
+    pids = {service.module: service.pid for service in world.stages} | {"redis": world.redis.pid}
+    meter = Meter(pids)
+    until = time.monotonic() + seconds
+
+    def over() -> bool:
+        look()
+        return time.monotonic() >= until
+
+    wait_until(over, deadline_seconds=seconds + 60, what="the end", poll_seconds=_POLL_SECONDS)
+    passed, cpu = meter.taken()
+    latencies = [seconds for key, seconds in seen.items() if key not in seen_before]
+    p50, p99 = np.percentile(latencies, (50, 99))
+    return {
+        "interval_seconds": INTERVAL_SECONDS,
+        "settle_seconds": SETTLE_SECONDS,
+        "series": SERIES,
+        "seconds": round(passed, 1),
+        "samples_timed": len(latencies),
+        "latency_p50_seconds": round(float(p50), 2),
+        "latency_p99_seconds": round(float(p99), 2),
+        "latency_bound_seconds": INTERVAL_SECONDS + SETTLE_SECONDS + 2,
+        "core_share": {name: round(taken / passed, 5) for name, taken in cpu.items()},
+        "memory_bytes": {
+            server.name: server.rss_bytes() for server in (*world.stages, world.redis)
+        },
+    }

@@ -1,0 +1,132 @@
+"""The world of live mode: a target that is scraped every 15 s, and the pipeline behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import yaml
+
+from devtools.bench.rig import ORG, STAGES
+from devtools.servers.binaries import Toolbox
+from devtools.servers.influx_server import InfluxServer
+from devtools.servers.ports import HOST
+from devtools.servers.processes import Server, stop_together
+from devtools.servers.prometheus_server import PrometheusServer, ScrapeJob
+from devtools.servers.redis_server import RedisServer
+from devtools.servers.service_process import ServiceProcess
+
+INTERVAL_SECONDS = 15.0
+# The default: 1.1 intervals, a scrape time-out of 10 s, a second for rules, rounded up.
+SETTLE_SECONDS = 30.0
+METRIC = "bench_live"
+BUCKET = "live"
+# Prometheus scrapes each job at an offset of its own, so that samples spread over the interval.
+JOBS = 20
+SERIES_OF_A_JOB = 50
+SERIES = JOBS * SERIES_OF_A_JOB
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorld:
+    """What runs: the three stages, ready, and the servers that they are asked about."""
+
+    folder: Path
+    log_dir: Path
+    redis: RedisServer
+    influx: InfluxServer
+    stages: Sequence[ServiceProcess]
+
+
+class _Exporter(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        now = time.time()
+        body = "".join(
+            f'{METRIC}{{number="{number}"}} {now + number}\n' for number in range(SERIES_OF_A_JOB)
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: it is asked all the time."""
+
+
+@contextlib.contextmanager
+def exporter() -> Iterator[str]:
+    """``host:port`` of a target whose values change at every scrape."""
+    server = ThreadingHTTPServer((HOST, 0), _Exporter)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"{HOST}:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def live_world(toolbox: Toolbox) -> Iterator[LiveWorld]:
+    """Everything is up inside, and gone afterwards with its data."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-live-"))
+    servers: list[Server] = []
+    try:
+        with exporter() as target:
+            yield _started(toolbox, folder, target, servers)
+    finally:
+        stop_together([server for server in reversed(servers) if server.running])
+        for server in servers:
+            server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _started(toolbox: Toolbox, folder: Path, target: str, servers: list[Server]) -> LiveWorld:
+    logs = folder / "logs"
+    redis = RedisServer(toolbox, folder / "redis", log_dir=logs)
+    influx = InfluxServer(toolbox, folder / "influxdb", log_dir=logs, databases=(BUCKET,))
+    prometheus = PrometheusServer(
+        toolbox,
+        folder / "prometheus",
+        log_dir=logs,
+        jobs=[ScrapeJob(f"live-{number}", (target,)) for number in range(JOBS)],
+        scrape_interval_seconds=INTERVAL_SECONDS,
+        scrape_timeout_seconds=10.0,
+    )
+    servers += [redis, influx.influxd, influx.front, prometheus]
+    redis.start()
+    influx.start()
+    prometheus.start()
+    config = folder / "etl.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "extract": {
+                    "prometheus_url": prometheus.url,
+                    "settle_seconds": SETTLE_SECONDS,
+                    "queries": [{"name": "live", "select": METRIC}],
+                },
+                "load": {"influxdb": {"url": influx.url, "org": ORG, "bucket": BUCKET}},
+                "pipeline": {"interval_seconds": INTERVAL_SECONDS, "redis_url": redis.plain_url},
+            }
+        ),
+        encoding="utf-8",
+    )
+    stages = [
+        ServiceProcess(module, folder / module, config=config, log_dir=logs) for module in STAGES
+    ]
+    servers += stages
+    for service in stages:
+        service.start(wait=False)
+    for service in stages:
+        service.wait_ready()
+    return LiveWorld(folder, logs, redis, influx, stages)

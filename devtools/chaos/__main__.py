@@ -1,0 +1,129 @@
+"""``python -m devtools.chaos``: break everything, prove that nothing was lost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from common.errors import EtlError
+from common.exit_codes import ExitCode
+from devtools import PROJECT_ROOT
+from devtools.chaos import process_faults, redis_faults, sink_faults, source_faults
+from devtools.chaos.kinds import QUICK_TIMES, SLOW_TIMES, Kind
+from devtools.chaos.report import as_json, fault_table, figures
+from devtools.chaos.rig import Rig
+from devtools.chaos.suite import MUST_BITE, Suite, schedule
+from devtools.servers.main import run_main
+
+KINDS: tuple[Kind, ...] = (
+    *process_faults.KINDS,
+    *redis_faults.KINDS,
+    *sink_faults.KINDS,
+    *source_faults.KINDS,
+)
+SERIES = 5_600
+
+# What `--short` does: a few of the kinds that break most, within three minutes.
+SHORT_TIMES: Mapping[str, int] = {
+    "kill_extractor": 1,
+    "kill_transformer": 2,
+    "kill_loader": 2,
+    "sigstop": 3,
+    "redis_kill": 1,
+    "redis_cut": 4,
+    "sink_500": 6,
+    "sink_answer_lost": 3,
+    "bad_point": 2,
+    "prometheus_truncated": 3,
+    "rq_state_deleted": 3,
+}
+# That a frozen worker's settlement is refused takes more tries than there is time for.
+SHORT_MUST_BITE = ("entry_claimed", "sink_refused_points")
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; exits with 2 when it is wrong."""
+    names = [kind.name for kind in KINDS]
+    parser = argparse.ArgumentParser(prog="python -m devtools.chaos", description=__doc__)
+    parser.add_argument(
+        "--seed",
+        default=os.environ.get("CHAOS_SEED") or str(random.SystemRandom().randrange(10**6)),
+        help="what all random choices come from; CHAOS_SEED, else drawn and printed",
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", choices=names, metavar="KIND", help=f"some of {', '.join(names)}"
+    )
+    parser.add_argument("--short", action="store_true", help="a selection within three minutes")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=QUICK_TIMES,
+        metavar="N",
+        help=f"how often each kind is done ({QUICK_TIMES}); slow ones {SLOW_TIMES} times at most",
+    )
+    parser.add_argument(
+        "--series", type=int, default=SERIES, help="series, scraped 4 times a second"
+    )
+    parser.add_argument(
+        "--json", type=Path, default=PROJECT_ROOT / "build" / "chaos.json", metavar="FILE"
+    )
+    parser.add_argument("--keep-data", action="store_true", help="leave the servers' data behind")
+    return parser.parse_args(arguments)
+
+
+def times_of(options: argparse.Namespace) -> dict[str, int]:
+    """How often each kind is done."""
+    chosen = options.kinds or [kind.name for kind in KINDS]
+    if options.short:
+        return {name: SHORT_TIMES[name] for name in SHORT_TIMES if name in chosen}
+    return {
+        kind.name: min(options.rounds, kind.times) if kind.slow else options.rounds
+        for kind in KINDS
+        if kind.name in chosen
+    }
+
+
+def main(arguments: Sequence[str]) -> ExitCode:
+    """Run; 0 only if every oracle held."""
+    options = parsed(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    times = times_of(options)
+    whole = not options.kinds and not options.short
+    wanted = MUST_BITE if whole else SHORT_MUST_BITE if not options.kinds else ()
+    say(f"CHAOS_SEED={options.seed}")
+    rig = Rig(options.seed, series=options.series, keep_data=options.keep_data)
+    try:
+        with rig:
+            say(f"{sum(times.values())} faults of {len(times)} kinds")
+            say(f"Logs are in {rig.stack.log_dir}.")
+            suite = Suite(rig, options.seed, say, must_bite={e: MUST_BITE[e] for e in wanted})
+            kinds = [kind for kind in KINDS if kind.name in times]
+            result = suite.run(schedule(kinds, times, options.seed))
+    except EtlError as error:
+        say(f"chaos: {error}")
+        return ExitCode.ERROR
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(as_json(result), indent=2) + "\n", encoding="utf-8")
+    console.width = max(console.width, shutil.get_terminal_size((140, 24)).columns)
+    console.print(fault_table(result))
+    for sentence in figures(result):
+        say(sentence)
+    for problem in result.problems:
+        say(f"PROBLEM  {problem}")
+    say(f"{'FAILED' if result.problems else 'PASSED'}; the figures are in {options.json}")
+    return ExitCode.ERROR if result.problems else ExitCode.OK
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,159 @@
+"""``verify`` as the oracle needs it: strict, and in processes of its own beside the faults.
+
+Nothing excuses a difference here but a bad point that was sent on purpose: no gap, no time before a
+lane's origin, nothing in flight. What Redis says of itself is not asked, for it is under test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from time import monotonic, sleep
+from typing import NamedTuple, Self
+
+import numpy as np
+from redis.exceptions import RedisError
+
+from common.config import load_settings
+from common.errors import SinkError, SourceError
+from etlctl.verify.explain import DEAD_LETTERED, Facts, Range
+from etlctl.verify.points import SeriesKey
+from etlctl.verify.present import example_lines
+from etlctl.verify.run import Outcome
+from etlctl.verify.wiring import connected, verifier
+
+# Fits into one query of each lane.
+PIECE_SAMPLES = 350_000
+# Servers are killed while a comparison runs; it is then begun anew.
+RETRY_SECONDS = 180.0
+
+
+class Point(NamedTuple):
+    """One point of the sink: its series and its time."""
+
+    series: SeriesKey
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The comparison of ``(start_ms, end_ms]``, in points.
+
+    ``refused`` are missing because the sink refused them, as it should.
+    """
+
+    start_ms: int
+    end_ms: int
+    source: int = 0
+    equal: int = 0
+    refused: int = 0
+    missing: int = 0
+    extra: int = 0
+    different: int = 0
+    examples: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def problem(self) -> str | None:
+        """None if source and sink are equal, else what differs."""
+        if not (self.missing or self.extra or self.different):
+            return None
+        return (
+            f"({self.start_ms}, {self.end_ms}]: {self.missing} points missing, {self.extra} too"
+            f" many, {self.different} different, e.g. {'; '.join(self.examples[:5])}"
+        )
+
+
+@dataclass(slots=True)
+class Known:
+    """:class:`etlctl.verify.run.Knowledge` of nothing but bad points."""
+
+    bad: Sequence[Point]
+    pending_ranges: Mapping[str, Sequence[Range]] = field(default_factory=dict)
+
+    def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
+        """Nothing may be missing because it is on its way."""
+        return self.pending_ranges
+
+    def facts(self, query: str) -> Facts:
+        """The bad points, whichever query they are of."""
+        times: dict[SeriesKey, list[int]] = {}
+        for series, timestamp_ms in self.bad:
+            times.setdefault(series, []).append(timestamp_ms)
+        return Facts(dead={series: np.array(found) for series, found in times.items()})
+
+
+def compare_range(
+    config: Path, environ: Mapping[str, str], start_ms: int, end_ms: int, bad: Sequence[Point]
+) -> Compared:
+    """Compare; a server that cannot be asked is tried again for some minutes.
+
+    Raises :class:`SourceError` or :class:`SinkError` when it still cannot be asked then.
+    """
+    began = monotonic()
+    settings = load_settings(config, environ=environ)
+
+    def ignore(error: RedisError) -> None:
+        """Redis is not asked for anything."""
+
+    while True:
+        try:
+            with connected(settings, (), ignore) as parts:
+                strict = replace(verifier(parts), knowledge=Known(bad), piece_samples=PIECE_SAMPLES)
+                return summary(strict.run(start_ms, end_ms), monotonic() - began)
+        except (SourceError, SinkError):
+            if monotonic() - began > RETRY_SECONDS:
+                raise
+            sleep(1.0)
+
+
+def summary(outcome: Outcome, seconds: float) -> Compared:
+    """The strict reading of an outcome: only bad points may be missing."""
+    results = outcome.results
+    refused = sum(result.explained.missing[DEAD_LETTERED] for result in results)
+    excuses = [
+        f"{result.query}: {counts.total()} {kind} {dict(counts)}"
+        for result in results
+        for kind, counts in (
+            ("missing", result.explained.missing),
+            ("extra", result.explained.extra),
+            ("different", result.explained.different),
+        )
+        if counts.total() - counts[DEAD_LETTERED]
+    ]
+    return Compared(
+        outcome.start_ms,
+        outcome.end_ms,
+        source=sum(result.source for result in results),
+        equal=sum(result.equal for result in results),
+        refused=refused,
+        missing=sum(result.missing for result in results) - refused,
+        extra=sum(result.extra for result in results),
+        different=sum(result.different for result in results),
+        examples=(*example_lines(outcome), *excuses),
+        seconds=seconds,
+    )
+
+
+class Comparer:
+    """Comparisons in ``processes`` processes beside this one, in the order they are asked for."""
+
+    def __init__(self, config: Path, environ: Mapping[str, str], processes: int = 1) -> None:
+        self._config = config
+        self._environ = dict(environ)
+        self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+
+    def submit(self, start_ms: int, end_ms: int, bad: Sequence[Point]) -> Future[Compared]:
+        """Compare ``(start_ms, end_ms]`` as soon as there is a process for it."""
+        return self._pool.submit(
+            compare_range, self._config, self._environ, start_ms, end_ms, tuple(bad)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)

@@ -1,0 +1,147 @@
+"""A reverse proxy for HTTP that passes requests on as they are, unless a rule says otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import Any
+
+from devtools.chaos.http1 import HEAD_MAX_BYTES, BrokenMessage, Message, read_body, read_head
+from devtools.chaos.rules import Rule, Rules
+from devtools.chaos.sockets import Listener, reset
+from devtools.servers.ports import HOST
+
+# A body that is reset in its middle must have one.
+_PIECE_BYTES = 16_384
+
+
+class HttpProxy:
+    """Listens on ``port`` and asks a server on loopback, a new connection for each request.
+
+    Every request waits for a time between ``delay_seconds`` first, so that faults at random
+    instants meet work that is under way.
+    """
+
+    def __init__(self, port: int, rng: random.Random) -> None:
+        self.rules = Rules()
+        self.listener = Listener(port, self._serve)
+        self.requests = 0
+        self.under_way = 0
+        self._upstream_port = 0
+        self._delay_seconds = (0.0, 0.0)
+        self._rng = rng
+        self._late: set[asyncio.Task[None]] = set()
+
+    def point(self, upstream_port: int, delay_seconds: tuple[float, float]) -> None:
+        """Where requests go, and between which times each of them waits first."""
+        self._upstream_port = upstream_port
+        self._delay_seconds = delay_seconds
+
+    def state(self) -> dict[str, Any]:
+        """Counts for the driver."""
+        return {
+            "requests": self.requests,
+            "under_way": self.under_way,
+            "hits": dict(self.rules.hits),
+            "left": self.rules.left,
+        }
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not writer.transport.is_closing():
+            try:
+                request = await read_head(reader)
+                if request is None:
+                    return
+                self.requests += 1
+                self.under_way += 1
+                try:
+                    await self._one(request, reader, writer)
+                finally:
+                    self.under_way -= 1
+            except BrokenMessage:
+                reset(writer)
+
+    async def _one(
+        self, request: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        length = int(request.header("content-length") or 0)
+        rule = self.rules.take(request.target, length)
+        if rule is not None and rule.action == "reset_body":
+            await _read_some(reader, int(length * rule.share))
+            reset(writer)
+            return
+        if request.header("expect"):
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await read_body(reader, request)
+        if rule is not None and rule.action == "answer":
+            answer = Message(
+                f"HTTP/1.1 {rule.status} Fault",
+                [(name.lower(), value) for name, value in rule.headers.items()],
+                rule.body.encode(),
+            )
+        elif rule is not None and rule.action == "slow":
+            # Shielded: the client may give up, a slow server works on.
+            late = asyncio.create_task(self._answer_late(request, rule.seconds, writer))
+            self._late.add(late)
+            late.add_done_callback(self._late.discard)
+            await late
+            return
+        else:
+            await asyncio.sleep(self._rng.uniform(*self._delay_seconds))
+            answer = await self._ask(request)
+        await _send(writer, answer, rule)
+
+    async def _answer_late(
+        self, request: Message, seconds: float, writer: asyncio.StreamWriter
+    ) -> None:
+        await asyncio.sleep(seconds)
+        with contextlib.suppress(OSError, BrokenMessage):
+            answer = await self._ask(request)
+            if not writer.transport.is_closing():
+                await _send(writer, answer, None)
+                return
+        reset(writer)
+
+    async def _ask(self, request: Message) -> Message:
+        """The server's whole answer; raises when the server is away or breaks off."""
+        reader, writer = await asyncio.open_connection(
+            HOST, self._upstream_port, limit=HEAD_MAX_BYTES
+        )
+        try:
+            writer.write(request.encode())
+            await writer.drain()
+            answer = await read_head(reader)
+            if answer is None:
+                raise BrokenMessage("the server ended without an answer")
+            await read_body(reader, answer, answer_to=request.method)
+            return answer
+        finally:
+            writer.close()
+
+
+async def _send(writer: asyncio.StreamWriter, answer: Message, rule: Rule | None) -> None:
+    match rule.action if rule else None:
+        case "lose_answer":
+            reset(writer)
+            return
+        case "truncate" if rule:
+            answer.body = answer.body[: int(len(answer.body) * rule.share)]
+        case "cut_answer" if rule:
+            part = answer.body[: int(len(answer.body) * rule.share)]
+            writer.write(answer.head() + part)
+            await writer.drain()
+            writer.close()
+            return
+        case _:
+            pass
+    writer.write(answer.encode())
+    await writer.drain()
+
+
+async def _read_some(reader: asyncio.StreamReader, wanted_bytes: int) -> None:
+    while wanted_bytes > 0:
+        piece = await reader.read(min(wanted_bytes, _PIECE_BYTES))
+        if not piece:
+            return
+        wanted_bytes -= len(piece)

@@ -1,0 +1,182 @@
+"""Judges after each batch of faults whether anything was lost, doubled or kept back.
+
+Four questions: does everything up to now arrive; do the books balance; are the dead letters the bad
+points that were sent, and no others; is the sink equal to the source, point by point.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+from common.errors import EtlError
+from common.samples.series import SeriesEncoder
+from devtools.chaos.comparing import Compared, Comparer, Point
+from devtools.chaos.epochs import Epochs
+from devtools.chaos.load import JOB, ODD
+from devtools.chaos.rig import KEYS, Rig
+from etlctl.connect import source_of
+from etlctl.verify.expect import expect
+from etlctl.verify.identity import identify_of
+from etlctl.verify.knowledge import points_of_lines
+
+RECOVERY_SECONDS = 150.0
+
+
+@dataclass(slots=True)
+class Proof:
+    """What was found after a batch; ``recovery_seconds`` is None if the pipeline did not recover.
+
+    The comparison goes on beside the next faults; ``compared`` is there when it is done.
+    """
+
+    start_ms: int
+    end_ms: int
+    recovery_seconds: float | None
+    problems: list[str] = field(default_factory=list)
+    comparison: Future[Compared] | None = None
+    compared: Compared | None = None
+    kind: str = ""
+
+
+class Oracle:
+    """Proves one stretch of time after the other."""
+
+    def __init__(self, rig: Rig, comparer: Comparer, epochs: Epochs) -> None:
+        self._rig = rig
+        self._comparer = comparer
+        self._epochs = epochs
+        self._archived: list[list[Point]] = []
+        query = next(query for query in rig.settings.extract.queries if ODD in query.text)
+        self._identify = identify_of(query, SeriesEncoder.from_settings(rig.settings))
+        self.start_ms = max(lane.origin_ms for lane in rig.lanes().values())
+        self.proved_ms = self.start_ms
+        self.proofs: list[Proof] = []
+
+    def prove(self) -> Proof:
+        """The fault is over: wait until everything up to this moment arrived, and judge."""
+        began = monotonic()
+        rig = self._rig
+        proof = Proof(self.proved_ms, self.proved_ms, None)
+        self.proofs.append(proof)
+        try:
+            rig.start_missing()
+            rig.until(rig.now_ms, "Prometheus answers")
+            proof.end_ms = rig.now_ms()
+            rig.until_loaded(
+                self._epochs.owed_from_ms, proof.end_ms, deadline_seconds=RECOVERY_SECONDS
+            )
+            proof.recovery_seconds = monotonic() - began
+            rig.all_up()
+            proof.problems += self._books()
+            bad = self.bad_points(proof.end_ms)
+            proof.problems += self._letters(bad, proof.end_ms)
+        except EtlError as error:
+            proof.problems += [str(error), *self._standing()]
+            proof.end_ms = proof.start_ms
+            return proof
+        proof.comparison = self._comparer.submit(proof.start_ms, proof.end_ms, bad)
+        self.proved_ms = proof.end_ms
+        return proof
+
+    def collect(self, proof: Proof) -> None:
+        """Take a comparison's result in; waits for it."""
+        if proof.comparison is None or proof.compared is not None:
+            return
+        try:
+            proof.compared = proof.comparison.result()
+        except EtlError as error:
+            proof.problems.append(f"could not be compared: {error}")
+            return
+        if problem := proof.compared.problem:
+            proof.problems.append(problem)
+
+    def bad_points(self, until_ms: int) -> list[Point]:
+        """The bad points that Prometheus got: those, and no others, must be dead letters."""
+        source = source_of(self._rig.settings)
+        try:
+            selector = f'{{__name__=~"{ODD}_.+",job="{JOB}"}}'
+            series = source.read_select(selector, self.start_ms, until_ms)
+        finally:
+            source.close()
+        points = expect(series, self._identify).points
+        return sorted(
+            Point(key, timestamp_ms)
+            for key, column in points.items()
+            for timestamp_ms in column.timestamps_ms.tolist()
+        )
+
+    def archive_letters(self) -> None:
+        """Redis is about to lose everything: remember which dead letters it had."""
+        self._archived.append(self._dead_letters()[0])
+
+    def _books(self) -> list[str]:
+        audit = self._rig.ledger.audit()
+        gaps = {lane: gap for lane in self._rig.lanes() if (gap := self._rig.windows.gaps(lane))}
+        found = []
+        if audit.imbalance_samples:
+            found.append(f"the ledger is {audit.imbalance_samples} samples out of balance")
+        if audit.lost_samples:
+            found.append(f"{audit.lost_samples} samples are booked in flight and not there")
+        if gaps:
+            found.append(f"gaps were declared: {gaps}")
+        return found
+
+    def _letters(self, bad: Sequence[Point], until_ms: int) -> list[str]:
+        points, strange = self._dead_letters()
+        problems = list(strange)
+        # Later ones may be there already; the next proof is about them. What a Redis that lost
+        # everything had not yet told the sink is extracted again, and refused again.
+        epochs = [
+            [point for point in epoch if point.timestamp_ms <= until_ms]
+            for epoch in (*self._archived, points)
+        ]
+        have = {point for epoch in epochs for point in epoch}
+        want = set(bad)
+        if missing := want - have:
+            problems.append(f"bad points that are no dead letters: {sorted(missing)[:5]}")
+        if more := have - want:
+            problems.append(f"dead letters of good points: {sorted(more)[:5]}")
+        if doubled := [p for epoch in epochs for p, n in Counter(epoch).items() if n > 1]:
+            problems.append(f"dead letters twice: {doubled[:5]}")
+        return problems
+
+    def _dead_letters(self) -> tuple[list[Point], list[str]]:
+        """Points of all dead letters, and what is wrong with letters as such."""
+        points: list[Point] = []
+        strange = []
+        letters: Any = self._rig.redis.xrange(KEYS.dead)
+        for id_, fields in letters:
+            payload: Any = self._rig.redis.get(fields[b"payload"])
+            found = [Point(*point) for point in points_of_lines(payload or b"")]
+            if (fields[b"stage"], fields[b"reason"]) != (b"loader", b"rejected") or (
+                len(found) != int(fields[b"samples"])
+            ):
+                told = {
+                    name.decode(): fields[name][:200] for name in (b"stage", b"reason", b"detail")
+                }
+                strange.append(f"dead letter {id_.decode()}: {told}, {len(found)} points")
+            points += found
+        return points, strange
+
+    def _standing(self) -> list[str]:
+        """What can be said of a pipeline that did not recover."""
+        rig = self._rig
+        try:
+            audit = rig.ledger.audit()
+            lanes = [
+                f"{name}: loaded up to {lane.loaded_watermark_ms - lane.head_ms} ms from the head,"
+                f" backlog {lane.backlog}, open {lane.open}, unsettled {lane.unsettled[:3]}"
+                for name, lane in rig.lanes().items()
+            ]
+            processes = [
+                f"{process.name}: {process.probe() if process.running else process.exit_code}"
+                for process in rig.stack.all_services()
+            ]
+        except (EtlError, OSError) as error:
+            return [f"nothing can be asked: {error}"]
+        return [f"books: {audit}", *lanes, *processes]

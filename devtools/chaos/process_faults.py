@@ -1,0 +1,156 @@
+"""Faults of our own processes: killed, stopped, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from common.errors import StackError
+from common.state.windows import Lane
+from devtools.chaos.catching import catch_busy, leased_windows
+from devtools.chaos.kinds import Kind, Scene
+from devtools.chaos.rig import LEASE_SECONDS
+from devtools.servers.stack import PIPELINE
+
+# A service drains in less; one that does not has not stopped cleanly.
+STOP_SECONDS = 35.0
+
+
+def kill_in_mid_batch(module: str) -> Callable[[Scene, int], int]:
+    """kill -9 while the process provably holds work; it is started again."""
+
+    def fire(scene: Scene, times: int) -> int:
+        for _ in range(times):
+            victim = catch_busy(scene.rig, module, scene.rng)
+            victim.kill()
+            scene.apart(longest_seconds=0.4)
+            victim.start(wait=False)
+            scene.apart(longest_seconds=1.0)
+        return times
+
+    return fire
+
+
+def sigterm(scene: Scene, times: int) -> int:
+    """SIGTERM to a process that is at work: it must end by itself, with 0, and is started again."""
+    rig, rng = scene.rig, scene.rng
+    for _ in range(times):
+        victim = rig.pick(rng.choice(PIPELINE), rng)
+        victim.start(wait=False)
+        victim.wait_ready(60.0)
+        scene.apart(longest_seconds=0.5)
+        victim.terminate()
+        code = victim.wait(STOP_SECONDS)
+        if code != 0:
+            raise StackError(f"{victim.name} ended with {code} after SIGTERM: {victim.log_tail()}")
+        victim.start(wait=False)
+    return times
+
+
+def freeze_past_lease(scene: Scene, times: int) -> int:
+    """SIGSTOP in mid-batch, until the lease has run out; then SIGCONT. One of each stage."""
+    rig, rng = scene.rig, scene.rng
+    done = 0
+    while done < times:
+        frozen = []
+        try:
+            for module in rng.sample(PIPELINE, k=min(len(PIPELINE), times - done)):
+                process = catch_busy(rig, module, rng)
+                frozen.append(process)
+            scene.apart(LEASE_SECONDS + 0.5, LEASE_SECONDS + 3.0)
+        finally:
+            for process in frozen:
+                process.resume()
+        done += len(frozen)
+        scene.apart(longest_seconds=0.5)
+    return done
+
+
+def zombie_extractor(scene: Scene, times: int) -> int:
+    """An extractor sleeps while its window is extracted, put back and extracted again.
+
+    It wakes at a random moment of the second extraction or after it.
+    """
+    rig, rng = scene.rig, scene.rng
+    for _ in range(times):
+        zombie = catch_busy(rig, "extractor", rng)
+        try:
+            held = leased_windows(rig.redis)
+
+            def taken_over(held: dict[tuple[str, str], dict[str, int]] = held) -> bool:
+                """All windows of that moment are committed, among them that of the sleeper."""
+                lanes = rig.lanes()
+                return all(
+                    not any(
+                        start < record["e"] and record["s"] < end
+                        for start, end in (*lanes[lane].open, *lanes[lane].backlog)
+                    )
+                    for (lane, _), record in held.items()
+                )
+
+            rig.until(taken_over, "another extractor takes the sleeper's windows over")
+            for (lane, _), record in held.items():
+                status = rig.lanes()[lane]
+                query = next(q for q in rig.settings.extract.queries if q.name == status.query)
+                rig.windows.reopen(
+                    Lane(status.query, status.tier, query.kind, status.fingerprint),
+                    record["s"],
+                    record["e"],
+                )
+                scene.epochs.repeat(lane, record["s"], record["e"])
+            if rng.random() < 0.5:
+                rig.until(taken_over, "the repaired windows are extracted again")
+            scene.apart(longest_seconds=0.5)
+        finally:
+            zombie.resume()
+    return times
+
+
+KINDS = (
+    Kind(
+        "kill_extractor",
+        "kill -9 of an extractor that holds a window",
+        kill_in_mid_batch("extractor"),
+        batch=7,
+    ),
+    Kind(
+        "kill_transformer",
+        "kill -9 of a transformer that holds entries",
+        kill_in_mid_batch("transformer"),
+        batch=7,
+        bites=(("transformer", "entry_claimed"),),
+    ),
+    Kind(
+        "kill_loader",
+        "kill -9 of a loader that holds entries",
+        kill_in_mid_batch("loader"),
+        batch=7,
+        bites=(("loader", "entry_claimed"),),
+    ),
+    Kind(
+        "sigterm",
+        "SIGTERM to a process at work, which must drain and end with 0",
+        sigterm,
+        batch=7,
+        bites=(("extractor", "service_stopped"), ("loader", "service_stopped")),
+    ),
+    Kind(
+        "sigstop",
+        "SIGSTOP of a process that holds work, past its lease, then SIGCONT",
+        freeze_past_lease,
+        batch=7,
+        bites=(
+            ("extractor", "window_refused"),
+            ("transformer", "settlement_refused"),
+            # A loader that wakes up may notice before it settles; its entries were taken over.
+            ("loader", "entry_claimed"),
+        ),
+    ),
+    Kind(
+        "zombie_extractor",
+        "SIGSTOP of an extractor whose window is extracted, put back and extracted again meanwhile",
+        zombie_extractor,
+        batch=1,
+        bites=(("extractor", "window_refused"),),
+        slow="each waits for a lease to run out and for two more extractions",
+    ),
+)

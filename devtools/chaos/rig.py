@@ -1,0 +1,272 @@
+"""What faults are done to: the local stack, steady load, and proxies where connections are hurt."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from common.config import Settings, load_settings
+from common.errors import StackError
+from common.state.keys import Keys
+from common.state.ledger import Ledger
+from common.state.redis_client import connect
+from common.state.windows import LaneStatus, WindowSet
+from devtools import PROJECT_ROOT
+from devtools.chaos.helpers import LoadExporter, Proxies
+from devtools.chaos.journal import Journal
+from devtools.chaos.load import FRESH, JOB, METRICS, ODD
+from devtools.servers.binaries import Toolbox
+from devtools.servers.lifetime import StartStop
+from devtools.servers.ports import HOST
+from devtools.servers.prometheus_server import ScrapeJob
+from devtools.servers.service_process import ServiceProcess
+from devtools.servers.stack import LocalStack, new_run_dir
+from devtools.servers.stack_config import Pace, read_config
+from devtools.servers.waiting import wait_until
+
+KEYS = Keys("etl")
+PACE = Pace(scrape_interval_seconds=0.25, interval_seconds=2.0, settle_seconds=1.5)
+SERVICES = {"extractor": 2, "transformer": 2, "loader": 2}
+
+# Five seconds more than a request may take: the least that the settings allow.
+REQUEST_SECONDS = 3.0
+LEASE_SECONDS = 8.0
+# Each request waits so long in its proxy, so that faults meet work under way.
+DELAY_SECONDS = {"influxdb": (0.0, 0.15), "prometheus": (0.0, 0.1)}
+# Few enough that catching up after a few seconds of outage needs windows split.
+MAX_SAMPLES_OF_A_QUERY = 100_000
+
+
+def config_overrides(proxies: Proxies) -> dict[str, Any]:
+    """Short leases and waits, so that recoveries are quick; everything else is the default."""
+    base = read_config(PROJECT_ROOT / "config" / "etl.yaml")["extract"]["queries"]
+    queries = [dict(query) for query in base]
+    for query in queries:
+        if "step" in query:
+            query["step"] = PACE.step_seconds
+    guests = f"{METRICS[0]}|{ODD}_.+|{FRESH}_.+"
+    queries.append({"name": METRICS[0], "select": f'{{__name__=~"{guests}",job="{JOB}"}}'})
+    queries += [{"name": name, "select": f'{name}{{job="{JOB}"}}'} for name in METRICS[1:]]
+    ports = proxies.ports
+    return {
+        "extract": {
+            "prometheus_url": f"http://{HOST}:{ports['prometheus']}",
+            "timeout": REQUEST_SECONDS,
+            "window_lease_seconds": LEASE_SECONDS,
+            "live_window_max_seconds": 20,
+            "backoff_base_seconds": 0.2,
+            "backoff_max_seconds": 1,
+            "queries": queries,
+        },
+        "load": {
+            "influxdb": {
+                "url": f"http://{HOST}:{ports['influxdb']}",
+                "timeout_seconds": REQUEST_SECONDS,
+            },
+            "backoff_base_seconds": 0.2,
+            "backoff_max_seconds": 1,
+            "circuit_open_seconds": 1,
+        },
+        "pipeline": {
+            "redis_url": f"redis://{HOST}:{ports['redis']}/0",
+            "entry_lease_seconds": LEASE_SECONDS,
+            "watermark_seconds": 1,
+            "high_water_bytes": "5MiB",
+            # Here workers are killed on purpose while they hold entries: none of them is poison.
+            "poison_crashes": 1_000_000,
+        },
+    }
+
+
+class Rig(StartStop):
+    """Context manager: everything up on entry, everything gone on exit.
+
+    ``settings`` are those of the pipeline, but with the servers' own addresses: who proves
+    something does not go through the proxies.
+    """
+
+    def __init__(
+        self,
+        seed: str,
+        *,
+        series: int,
+        run_dir: Path | None = None,
+        toolbox: Toolbox | None = None,
+        keep_data: bool = False,
+    ) -> None:
+        run_dir = run_dir or new_run_dir("chaos")
+        log_dir = run_dir / "logs"
+        self.rng = random.Random(seed)
+        self.exporter = LoadExporter(run_dir / "exporter", series, log_dir=log_dir)
+        self.proxies = Proxies(run_dir / "proxies", seed, log_dir=log_dir)
+        # Changed between restarts of influxd; not empty, or it would not be kept.
+        self.influx_limits: dict[str, str | int | bool] = {"max-values-per-tag": 0}
+        self.toolbox = toolbox or Toolbox()
+        self.stack = LocalStack(
+            run_dir,
+            toolbox=self.toolbox,
+            config_overrides=config_overrides(self.proxies),
+            pace=PACE,
+            prometheus_flags=(f"--query.max-samples={MAX_SAMPLES_OF_A_QUERY}",),
+            influx_settings={"data": self.influx_limits},
+            keep_data=keep_data,
+        )
+        self.stack.prometheus.jobs = (
+            *self.stack.prometheus.jobs,
+            ScrapeJob(JOB, targets=(self.exporter.address,)),
+        )
+        self.journal = Journal(log_dir)
+        self.settings: Settings
+        self.redis: Redis
+        self.ledger: Ledger
+        self.windows: WindowSet
+
+    def start(self) -> Self:
+        """See the class; ``stop()`` must follow."""
+        stack = self.stack
+        try:
+            self.exporter.start()
+            self.proxies.start()
+            stack.start()
+        except BaseException:
+            self._kill_helpers()
+            raise
+        try:
+            self.proxies.tell("redis", "point", port=stack.redis.port)
+            for name, port in (
+                ("influxdb", stack.influx.front.port),
+                ("prometheus", stack.prometheus.port),
+            ):
+                self.proxies.tell(name, "point", port=port, delay_seconds=DELAY_SECONDS[name])
+            self.settings = load_settings(stack.config_path, environ=self.direct_environ())
+            self.redis = connect(stack.redis.url)
+            self.ledger = Ledger(self.redis, KEYS)
+            self.windows = WindowSet(self.redis, KEYS)
+            stack.start_services(SERVICES)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop everything, services first."""
+        try:
+            for service in self.stack.all_services():
+                service.resume()
+            self.stack.stop()
+        finally:
+            self._kill_helpers()
+
+    # Questions.
+
+    def now_ms(self) -> int:
+        """Prometheus' time."""
+        return int(float(self.stack.prometheus.query("time()")[0]) * 1000)  # type: ignore[arg-type]
+
+    def lanes(self) -> Mapping[str, LaneStatus]:
+        """Every lane, at one instant."""
+        return self.windows.status()
+
+    def until(
+        self,
+        condition: Callable[[], object],
+        what: str,
+        *,
+        deadline_seconds: float = 60.0,
+        poll_seconds: float = 0.05,
+    ) -> None:
+        """Wait for a condition; a server that is away meanwhile does not fulfil it."""
+
+        def asked() -> object:
+            try:
+                return condition()
+            except (RedisError, StackError):
+                return None
+
+        wait_until(asked, deadline_seconds=deadline_seconds, what=what, poll_seconds=poll_seconds)
+
+    def until_loaded(
+        self, owed_from_ms: Mapping[str, int], until_ms: int, *, deadline_seconds: float
+    ) -> None:
+        """Wait until every lane is loaded up to an instant of Prometheus' time.
+
+        ``owed_from_ms``: where a lane that lost its books must begin at the latest.
+        """
+
+        def reached() -> bool:
+            lanes = self.lanes()
+            return len(lanes) == len(self.settings.extract.queries) and all(
+                lane.reconciled
+                and lane.loaded_watermark_ms >= until_ms
+                and lane.origin_ms <= owed_from_ms.get(name, lane.origin_ms)
+                for name, lane in lanes.items()
+            )
+
+        self.until(
+            reached,
+            f"every lane is loaded up to {until_ms} from where it must begin",
+            deadline_seconds=deadline_seconds,
+            poll_seconds=0.1,
+        )
+
+    # What faults need.
+
+    def pick(self, module: str, rng: random.Random) -> ServiceProcess:
+        """Any process of a service that runs."""
+        running = [process for process in self.stack.services[module] if process.running]
+        return rng.choice(running or self.stack.services[module])
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass: what faults lie apart, what an outage lasts. Nothing is waited for."""
+        time.sleep(seconds)
+
+    def start_missing(self) -> None:
+        """Start services that were ended on purpose; does not wait."""
+        for service in self.stack.all_services():
+            if not service.running:
+                service.start(wait=False)
+
+    def all_up(self) -> None:
+        """Wait until every service is ready."""
+        for service in self.stack.all_services():
+            service.wait_ready(60.0)
+
+    def repair(self) -> None:
+        """Whatever a fault left behind that failed half-way: undone."""
+        stack = self.stack
+        for service in stack.all_services():
+            service.resume()
+        for name in ("influxdb", "prometheus"):
+            self.proxies.tell(name, "clear")
+        for name in self.proxies.ports:
+            self.proxies.tell(name, "listen")
+        for server in (stack.redis, *stack.influx.servers, stack.prometheus):
+            server.resume()
+            server.start()
+        self.redis.config_set("maxmemory", 0)
+        self.start_missing()
+
+    def direct_environ(self) -> dict[str, str]:
+        """Settings of the servers themselves, with more patience than a service has."""
+        stack = self.stack
+        patience = "60"
+        return {
+            "ETL__EXTRACT__PROMETHEUS_URL": stack.prometheus.url,
+            "ETL__EXTRACT__TIMEOUT": patience,
+            "ETL__EXTRACT__WINDOW_LEASE_SECONDS": "600",
+            "ETL__LOAD__INFLUXDB__URL": stack.influx.url,
+            "ETL__LOAD__INFLUXDB__TIMEOUT_SECONDS": patience,
+            "ETL__PIPELINE__ENTRY_LEASE_SECONDS": "600",
+            "ETL__PIPELINE__LIVE_SECONDS": "600",
+            "ETL__PIPELINE__REDIS_URL": stack.redis.plain_url,
+        }
+
+    def _kill_helpers(self) -> None:
+        self.exporter.close()
+        self.proxies.close()

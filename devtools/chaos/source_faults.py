@@ -1,0 +1,135 @@
+"""Faults of Prometheus, and of the way to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from devtools.chaos.kinds import Kind, Scene
+from devtools.chaos.rules import Rule
+
+API = "/api/v1/query"
+# Planning asks for the time; what is to be hurt are reads of windows.
+TIME = "time%28%29"
+
+
+def away(scene: Scene, times: int) -> int:
+    """Extractors find nobody listening; Prometheus itself goes on scraping."""
+    proxies = scene.rig.proxies
+    for _ in range(times):
+        scene.apart(longest_seconds=0.8)
+        proxies.tell("prometheus", "refuse")
+        scene.apart(0.2, 2.0)
+        proxies.tell("prometheus", "listen")
+    return times
+
+
+def kill(scene: Scene, times: int) -> int:
+    """kill -9 of Prometheus; it reads its write-ahead log again before it answers."""
+    prometheus = scene.rig.stack.prometheus
+    for _ in range(times):
+        scene.apart(longest_seconds=1.0)
+        prometheus.kill()
+        scene.apart(0.5, 3.0)
+        prometheus.start(wait=False)
+        prometheus.wait_ready(120.0)
+    return times
+
+
+def answers_hurt(make: Callable[[Scene, int], Rule]) -> Callable[[Scene, int], int]:
+    """Hurt single answers, or several in a row."""
+
+    def fire(scene: Scene, times: int) -> int:
+        rig, rng = scene.rig, scene.rng
+        done = 0
+        while done < times:
+            burst = rng.randint(1, min(5, times - done))
+            rig.proxies.rule("prometheus", make(scene, burst))
+            rig.until(lambda: not rig.proxies.left("prometheus"), "answers meet a fault")
+            done += burst
+            scene.apart(longest_seconds=0.5)
+        return done
+
+    return fire
+
+
+def _truncated(scene: Scene, burst: int) -> Rule:
+    action = scene.rng.choice(("truncate", "cut_answer"))
+    return Rule(action, burst, API, TIME, share=scene.rng.random())  # type: ignore[arg-type]
+
+
+def _unavailable(scene: Scene, burst: int) -> Rule:
+    body = scene.rng.choice(
+        (
+            "Service Unavailable",
+            "<html><body><h1>503 Service Unavailable</h1></body></html>",
+            '{"status":"error","errorType":"unavailable","error":"on purpose"}',
+        )
+    )
+    return Rule("answer", burst, API, TIME, status=503, body=body)
+
+
+def too_large(scene: Scene, times: int) -> int:
+    """Windows that grew while Prometheus was away are too large for it; it says so in two ways."""
+    rig, rng = scene.rig, scene.rng
+    done = 0
+    while done < times:
+        rig.proxies.tell("prometheus", "refuse")
+        # Two planning intervals and more: a window of one step could not be split.
+        scene.apart(4.5, 6.5)
+        burst = rng.randint(1, min(5, times - done))
+        status, kind, text = rng.choice(
+            (
+                (
+                    422,
+                    "execution",
+                    "query processing would load too many samples into memory in query execution",
+                ),
+                (503, "timeout", "query timed out in expression evaluation"),
+            )
+        )
+        body = json.dumps({"status": "error", "errorType": kind, "error": text})
+        rig.proxies.rule("prometheus", Rule("answer", burst, API, TIME, status=status, body=body))
+        rig.proxies.tell("prometheus", "listen")
+        rig.until(lambda: not rig.proxies.left("prometheus"), "windows meet a limit")
+        done += burst
+    return times
+
+
+KINDS = (
+    Kind(
+        "prometheus_away",
+        "Prometheus refuses connections",
+        away,
+        batch=10,
+        bites=(("extractor", "query_failed:SourceUnavailable"),),
+    ),
+    Kind(
+        "prometheus_kill",
+        "kill -9 of Prometheus, then started",
+        kill,
+        batch=1,
+        slow="each reads the write-ahead log of the whole run again",
+    ),
+    Kind(
+        "prometheus_truncated",
+        "an answer that ends in the middle, framed as if it were whole, or cut off",
+        answers_hurt(_truncated),
+        batch=10,
+        bites=(("extractor", "query_failed:SourceUnavailable"),),
+    ),
+    Kind(
+        "prometheus_503",
+        "answers of 503, with bodies of several kinds",
+        answers_hurt(_unavailable),
+        batch=10,
+        bites=(("extractor", "query_failed:SourceUnavailable"),),
+    ),
+    Kind(
+        "prometheus_too_large",
+        "answers that a query is too large or took too long, after windows grew in an outage",
+        too_large,
+        batch=10,
+        bites=(("extractor", "window_split"),),
+    ),
+)

@@ -1,0 +1,240 @@
+"""One run: batches of faults in random order, each judged, and a last judgement over everything."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from time import monotonic
+
+from redis.exceptions import RedisError
+
+from common.errors import EtlError
+from devtools.chaos.comparing import Compared, Comparer
+from devtools.chaos.epochs import Count, Epochs, counts
+from devtools.chaos.journal import Key
+from devtools.chaos.kinds import Kind, Scene
+from devtools.chaos.ledger import BookWatch
+from devtools.chaos.oracle import Oracle, Proof
+from devtools.chaos.rig import KEYS, Rig
+
+# Events that must all have been seen, for a run that never met them proves little.
+MUST_BITE: Mapping[str, str] = {
+    "entry_claimed": "entries delivered again",
+    "settlement_refused": "double settlements refused",
+    "window_refused": "double commits of windows refused",
+    "lease_lost": "leases lost",
+    "sink_refused_points": "isolations",
+    "window_split": "windows split",
+    "sink_circuit_changed:open": "circuits opened",
+    "sink_held": "holds",
+}
+# So many proofs in a row that fail: what comes after them says nothing new.
+GIVE_UP_AFTER = 3
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class KindResult:
+    """What was done of one kind; recovery in seconds, the longest of all proofs."""
+
+    kind: Kind
+    count: int = 0
+    max_recovery_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Result:
+    """The whole run. Anything in ``problems`` means that it failed."""
+
+    seed: str
+    kinds: dict[str, KindResult] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    events: dict[str, int] = field(default_factory=dict)
+    whole: list[Compared] = field(default_factory=list)
+    lanes: list[Count] = field(default_factory=list)
+    extracted: int = 0
+    worst_imbalance_samples: int = 0
+    audits: int = 0
+    proofs: int = 0
+    faults_seconds: float = 0.0
+    load_seconds: float = 0.0
+
+    @property
+    def lost(self) -> int:
+        """Samples that the source has and the sink or a ledger has not."""
+        return sum(part.missing + part.different for part in self.whole) + sum(
+            max(0, lane.wanted - lane.booked) for lane in self.lanes
+        )
+
+    @property
+    def duplicated(self) -> int:
+        """Points of the sink beyond the expected, and samples that a ledger booked twice."""
+        return sum(part.extra for part in self.whole) + sum(
+            max(0, lane.booked - lane.wanted) for lane in self.lanes
+        )
+
+
+def schedule(kinds: Sequence[Kind], times: Mapping[str, int], seed: str) -> list[tuple[Kind, int]]:
+    """Batches of all kinds in random order: the kind, and how many of it."""
+    batches = []
+    for kind in kinds:
+        left = times[kind.name]
+        while left > 0:
+            batches.append((kind, min(kind.batch, left)))
+            left -= kind.batch
+    random.Random(f"{seed}-order").shuffle(batches)
+    return batches
+
+
+class Suite:
+    """Runs batches on a rig; ``say`` is told a line about each."""
+
+    def __init__(self, rig: Rig, seed: str, say: Say, *, must_bite: Mapping[str, str]) -> None:
+        self._rig = rig
+        self._say = say
+        self._must_bite = must_bite
+        self.result = Result(seed)
+
+    def run(self, batches: Sequence[tuple[Kind, int]]) -> Result:
+        """Everything, from the first fault to the last comparison."""
+        rig, result = self._rig, self.result
+        rig.until(lambda: rig.ledger.audit().total.loaded > 0, "samples are loaded")
+        epochs = Epochs()
+        environ = rig.direct_environ()
+        with (
+            Comparer(rig.stack.config_path, environ) as comparer,
+            BookWatch(rig.stack.redis.url, KEYS) as watch,
+        ):
+            oracle = Oracle(rig, comparer, epochs)
+            began = monotonic()
+            self._faults(batches, oracle, epochs)
+            result.faults_seconds = monotonic() - began
+            result.proofs = len(oracle.proofs)
+            result.load_seconds = (oracle.proved_ms - oracle.start_ms) / 1000
+            self._stop_services()
+            epochs.close(rig)
+            for proof in oracle.proofs:
+                self._collect(oracle, proof)
+        result.audits = watch.audits
+        result.worst_imbalance_samples = watch.worst_samples
+        if watch.worst_samples or watch.worst_lost_samples:
+            result.problems.append(
+                f"under way the ledger was {watch.worst_samples} samples out of balance,"
+                f" {watch.worst_lost_samples} booked in flight and not there"
+            )
+        self._last_judgement(oracle, epochs, environ)
+        self._bites(batches)
+        return result
+
+    def _faults(self, batches: Sequence[tuple[Kind, int]], oracle: Oracle, epochs: Epochs) -> None:
+        failed_in_a_row = 0
+        for number, (kind, times) in enumerate(batches, 1):
+            rng = random.Random(f"{self.result.seed}-{number}-{kind.name}")
+            began = monotonic()
+            problems = []
+            done = 0
+            try:
+                done = kind.fire(Scene(self._rig, rng, oracle, epochs), times)
+            except (EtlError, RedisError) as error:
+                problems.append(f"the fault itself failed: {error}")
+                self._rig.repair()
+            fired_seconds = monotonic() - began
+            proof = oracle.prove()
+            problems += proof.problems
+            self._record(kind, done, proof)
+            failed_in_a_row = failed_in_a_row + 1 if proof.comparison is None else 0
+            recovery = proof.recovery_seconds
+            self._say(
+                f"{number:3}/{len(batches)}  {kind.name:22} {done:3}"
+                f"  {fired_seconds:6.1f} s of faults,"
+                + (f" recovered in {recovery:5.1f} s" if recovery is not None else " NOT RECOVERED")
+            )
+            for problem in problems:
+                self._problem(f"{kind.name}: {problem}")
+            proof.problems.clear()
+            for earlier in oracle.proofs:
+                if earlier.comparison is not None and earlier.comparison.done():
+                    self._collect(oracle, earlier)
+            if failed_in_a_row >= GIVE_UP_AFTER:
+                self._problem(f"given up after {failed_in_a_row} proofs that failed in a row")
+                return
+
+    def _record(self, kind: Kind, done: int, proof: Proof) -> None:
+        found = self.result.kinds.setdefault(kind.name, KindResult(kind))
+        found.count += done
+        found.max_recovery_seconds = max(
+            found.max_recovery_seconds, proof.recovery_seconds or float("inf")
+        )
+        proof.kind = kind.name
+
+    def _collect(self, oracle: Oracle, proof: Proof) -> None:
+        oracle.collect(proof)
+        for problem in proof.problems:
+            self._problem(f"{proof.kind}: {problem}")
+        proof.problems.clear()
+
+    def _problem(self, text: str) -> None:
+        self.result.problems.append(text)
+        self._say(f"PROBLEM  {text}")
+
+    def _stop_services(self) -> None:
+        codes = self._rig.stack.stop_services()
+        if wrong := {name: code for name, code in codes.items() if code != 0}:
+            self._problem(f"services did not stop cleanly: {wrong}")
+
+    def _last_judgement(self, oracle: Oracle, epochs: Epochs, environ: Mapping[str, str]) -> None:
+        """All of the run's time once more, in one piece for each core; then every ledger."""
+        rig, result = self._rig, self.result
+        self._say(f"Comparing all {result.load_seconds:.0f} s once more.")
+        middle_ms = (oracle.start_ms + oracle.proved_ms) // 2
+        with Comparer(rig.stack.config_path, environ, processes=2) as comparer:
+            bad = oracle.bad_points(oracle.proved_ms)
+            parts: list[Future[Compared]] = [
+                comparer.submit(start_ms, end_ms, bad)
+                for start_ms, end_ms in (
+                    (oracle.start_ms, middle_ms),
+                    (middle_ms, oracle.proved_ms),
+                )
+            ]
+            result.whole = [part.result() for part in parts]
+        for part in result.whole:
+            if part.problem:
+                self._problem(f"the whole run: {part.problem}")
+        result.extracted = epochs.extracted
+        result.lanes = counts(rig, epochs)
+        for lane in result.lanes:
+            if lane.booked != lane.wanted:
+                self._problem(
+                    f"{lane.lane}: the ledger booked {lane.booked} samples as extracted,"
+                    f" the source has {lane.wanted} in the same time"
+                )
+
+    def _bites(self, batches: Sequence[tuple[Kind, int]]) -> None:
+        seen = self._rig.journal.counts()
+        totals: dict[str, int] = {}
+        for (_, event), number in seen.items():
+            totals[event] = totals.get(event, 0) + number
+        self.result.events = {
+            event: totals.get(event, 0)
+            for event in (*MUST_BITE, "entry_retried", "redis_unavailable", "sink_failed")
+        }
+        for event, what in self._must_bite.items():
+            if not totals.get(event):
+                self._problem(f"the faults did not bite: no {what} ({event})")
+        done: dict[str, int] = {}
+        for kind, times in batches:
+            done[kind.name] = done.get(kind.name, 0) + times
+        # A handful of faults may miss the instant that they aim at; as many as a whole run does
+        # of a kind may not.
+        wanted: dict[Key, str] = {
+            key: kind.name
+            for kind, _ in batches
+            for key in kind.bites
+            if done[kind.name] >= kind.times
+        }
+        for (service, event), name in wanted.items():
+            if not seen[service, event]:
+                self._problem(f"{name} did not bite: no {event} of any {service}")

@@ -1,0 +1,202 @@
+"""The order of the demo: set up, let it run, stop planning, drain, compare, tell."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from math import inf
+from pathlib import Path
+from typing import Any, Self
+
+from redis.exceptions import RedisError
+
+from common.config import load_settings
+from common.errors import StackError
+from common.state.ledger import Audit, Ledger
+from common.state.windows import LaneStatus, WindowSet
+from devtools import PROJECT_ROOT
+from devtools.demo.report import DemoReport
+from devtools.demo.view import View, snapshot
+from devtools.servers.processes import stop_together
+from devtools.servers.service_process import ServiceProcess
+from devtools.servers.stack import PIPELINE, LocalStack, new_run_dir
+from devtools.servers.stack_config import Pace, read_config
+from devtools.servers.waiting import wait_until
+from etlctl.connect import redis_of
+from etlctl.verify.run import Outcome
+from etlctl.verify.wiring import connected, verifier
+
+# Two transformers, to show that they share the work.
+PROCESSES = {"extractor": 1, "transformer": 2, "loader": 1}
+PACE = Pace(scrape_interval_seconds=0.25)
+DRAIN_SECONDS = 60.0
+REFRESH_SECONDS = 0.5
+
+
+def demo_queries() -> list[dict[str, Any]]:
+    """The queries of config/etl.yaml at the demo's pace, and the pipeline's own metrics."""
+    config = read_config(PROJECT_ROOT / "config" / "etl.yaml")
+    queries = [dict(query) for query in config["extract"]["queries"]]
+    for query in queries:
+        if "step" in query:
+            query["step"] = PACE.step_seconds
+    return [*queries, {"name": "pipeline", "select": f'{{job=~"{"|".join(PIPELINE)}"}}'}]
+
+
+class Books:
+    """Reads the pipeline's Redis."""
+
+    def __init__(self, config_path: Path) -> None:
+        settings = load_settings(config_path, environ={}, secrets=("pipeline",))
+        redis, keys = redis_of(settings.pipeline)
+        self._redis = redis
+        self._ledger = Ledger(redis, keys)
+        self._windows = WindowSet(redis, keys)
+
+    def audit(self) -> Audit:
+        """The ledger at one instant."""
+        return self._ledger.audit()
+
+    def lanes(self) -> dict[str, LaneStatus]:
+        """The windows at one instant."""
+        return self._windows.status()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._redis.close()
+
+
+class Demo:
+    """One demo. Setting ``stop`` ends the time of moving numbers early; what follows still runs."""
+
+    def __init__(
+        self,
+        view: View,
+        *,
+        run_seconds: float,
+        stop: threading.Event,
+        run_dir: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._view = view
+        self._run_seconds = run_seconds
+        self._stop = stop
+        self._run_dir = run_dir
+        self._clock = clock
+
+    def run(self) -> DemoReport:
+        """Raises an :class:`~common.errors.EtlError` when a step fails; nothing is left running."""
+        began = self._clock()
+        with self._view.steps("Setting up") as progress:
+            stack = LocalStack(
+                self._run_dir or new_run_dir("demo"),
+                progress=progress,
+                pace=PACE,
+                config_overrides={"extract": {"queries": demo_queries()}},
+            )
+            try:
+                stack.start()
+                stack.start_services(PROCESSES)
+            except BaseException:
+                stack.stop()
+                raise
+        try:
+            return self._run(stack, self._clock() - began)
+        finally:
+            self._view.say("Stopping everything.")
+            stack.stop()
+
+    def _run(self, stack: LocalStack, setup_seconds: float) -> DemoReport:
+        processes = {"simulator": 1, **stack.process_counts}
+        with Books(stack.config_path) as books:
+            began = self._clock()
+            self._watch(stack, books, began)
+            seconds = self._clock() - began
+            ranges = self._drain(stack, books, began)
+            audit = books.audit()
+        self._view.say("Reading Prometheus and InfluxDB back, comparing point by point …")
+        outcome = self._compare(stack.config_path, ranges)
+        return DemoReport(seconds, setup_seconds, outcome, audit, processes)
+
+    def _watch(self, stack: LocalStack, books: Books, began: float) -> None:
+        """Show the numbers until the time is over or somebody wants to stop."""
+        length = f"for {self._run_seconds:g} s" if self._run_seconds else "until Ctrl-C"
+        with self._view.numbers(f"Running {length}; logs are in {stack.log_dir}") as show:
+            while True:
+                elapsed_seconds = self._clock() - began
+                _must_run(*stack.all_services())
+                show(snapshot(books.audit(), books.lanes(), elapsed_seconds))
+                rest_seconds = self._run_seconds - elapsed_seconds if self._run_seconds else inf
+                if rest_seconds <= 0 or self._stop.wait(min(REFRESH_SECONDS, rest_seconds)):
+                    return
+
+    def _drain(self, stack: LocalStack, books: Books, began: float) -> dict[str, tuple[int, int]]:
+        """Let what is planned arrive, then stop planning and let the rest arrive.
+
+        Returns by query the time ``(start_ms, end_ms]`` that is loaded to the last sample.
+        """
+        planned_ms = min((lane.head_ms for lane in books.lanes().values()), default=0)
+        with self._view.numbers("Stopping: letting what is planned arrive") as show:
+
+            def shown() -> tuple[Audit, dict[str, LaneStatus]]:
+                _must_run(*stack.services["transformer"], *stack.services["loader"])
+                audit, lanes = books.audit(), books.lanes()
+                show(snapshot(audit, lanes, self._clock() - began))
+                return audit, lanes
+
+            def arrived() -> bool:
+                # A very short demo may end before anything was planned: then wait for some of it.
+                lanes = shown()[1].values()
+                return bool(lanes) and all(
+                    lane.loaded_watermark_ms >= max(planned_ms, lane.origin_ms + 1)
+                    for lane in lanes
+                )
+
+            def drained() -> bool:
+                audit, lanes = shown()
+                unsettled = any(lane.unsettled for lane in lanes.values())
+                return not unsettled and not audit.total.in_flight
+
+            wait_until(
+                arrived, deadline_seconds=DRAIN_SECONDS, what="loading what was planned",
+                poll_seconds=REFRESH_SECONDS,
+            )  # fmt: skip
+            stop_together(stack.services["extractor"])
+            wait_until(
+                drained, deadline_seconds=DRAIN_SECONDS, what="emptying the streams",
+                poll_seconds=REFRESH_SECONDS,
+            )  # fmt: skip
+        return {
+            lane.query: (lane.origin_ms, lane.loaded_watermark_ms)
+            for lane in books.lanes().values()
+        }
+
+    def _compare(self, config_path: Path, ranges: Mapping[str, tuple[int, int]]) -> Outcome:
+        """Each query over its own range: their windows do not end at the same time."""
+
+        def no_redis(error: RedisError) -> None:
+            raise StackError(f"Redis cannot be asked: {error}")
+
+        settings = load_settings(config_path, environ={})
+        start_ms = min(start for start, _ in ranges.values())
+        end_ms = max(end for _, end in ranges.values())
+        whole = Outcome(start_ms, end_ms, [])
+        for query in settings.extract.queries:
+            # A query that was never planned is compared over everything, and found missing.
+            bounds = ranges.get(query.name, (start_ms, end_ms))
+            with connected(settings, (query.name,), no_redis) as parts:
+                whole.results += verifier(parts).run(*bounds).results
+        return whole
+
+
+def _must_run(*services: ServiceProcess) -> None:
+    """Raise :class:`~common.errors.StackError` with a service's last words if one has ended."""
+    for service in services:
+        if not service.running:
+            raise StackError(
+                f"{service.name} ended with exit code {service.exit_code};"
+                f" the last lines of {service.log_path}:\n{service.log_tail()}"
+            )

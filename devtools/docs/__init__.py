@@ -1,0 +1,1 @@
+"""Renders the reference pages that are made from the code."""

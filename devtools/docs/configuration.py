@@ -1,0 +1,212 @@
+"""Renders docs/configuration.md from the models: ``python -m devtools.docs.configuration``."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from common.config.fields import Unit
+from common.config.model import Settings
+from common.durations import format_duration
+
+_INTRODUCTION = """\
+# Configuration
+
+<!-- Rendered by `python -m devtools.docs.configuration`; edit the models in common/config/. -->
+
+Every service and `etlctl` read one YAML file: the path given with `--config`, else in
+`ETL_CONFIG`, else `config/etl.yaml`. Unknown keys, bad values, contradictions and unreadable
+secrets are told before anything starts, one line each with file, line and key, and the process
+ends with exit code 2. `etlctl config check` tells the same without starting anything, and
+prints what is in force.
+
+A key without a value means the same as no key. Only the keys without a default are required.
+JSON can stand wherever YAML can, with all its escapes; half of a surrogate pair (`"\\ud83d"`
+alone) is no text and is refused.
+
+**Durations** are written as in Prometheus (`15s`, `1m30s`, `14d`) or as a number of seconds, at
+most 292 years.
+**Sizes** are a number of bytes, or have a unit (`64KiB`, `256MiB`, `10MB`).
+
+**Environment variables** override the file: `ETL__LOAD__INFLUXDB__URL` is `load.influxdb.url`.
+Lists and mappings are JSON: `ETL__TRANSFORM__VALID_METRICS='["up"]'`; a list is replaced as a
+whole. An empty variable is the same as none, `null` takes a key away.
+
+**Secrets** can be given themselves or, better, as a file (`token_file`, `password_file`, …),
+but not both; one trailing line break of the file is cut off. A file with a secret or a private
+key that every user of the machine can read or change is refused. A secret from the environment, in
+either form, replaces the file's. A service reads only the secrets that it needs: the extractor
+those of `extract`, the loader those of `load`, all of them those of `pipeline`. They are never
+logged.
+"""
+
+_RULES = """\
+## What is refused
+
+Beside each key's own bounds:
+
+- A lease must outlive the request made under it by 5 s: `extract.window_lease_seconds` against
+  `extract.timeout`, `pipeline.entry_lease_seconds` against `load.influxdb.timeout_seconds`.
+- `pipeline.live_seconds` must be longer than both of those time-outs.
+- `extract.staged_ttl_seconds` must be longer than `extract.window_lease_seconds`.
+- `extract.live_window_max_seconds` must hold a step of every query.
+- `pipeline.low_water_bytes` must be below `pipeline.high_water_bytes`, each
+  `backoff_base_seconds` at most its `backoff_max_seconds`, `extract.catchup_window_samples` at
+  most `extract.max_points_per_series`.
+- Query names are unique, and so are the buckets of tiers. The hot tier has neither resolution
+  nor aggregates; warm and cold need both, and cold is the coarser.
+- `extract.auth` is either a user with a password, or a bearer token.
+- URLs carry no credentials, and a scheme that fits: `http`, `https`; `redis`, `rediss`, `unix`.
+- A relabel rule has exactly the fields that its action takes in Prometheus, and its regex is
+  RE2.
+
+**Queries whose outputs can be the same series** are refused, as they would silently overwrite
+each other: two `select` that no label tells apart (`{job="a"}` beside `{job=~"a|b"}`), and an
+`expr` named like a metric that a `select` may contain. Where a `select` does not say which
+metrics it wants, those are the metrics that Prometheus makes itself (`up`,
+`scrape_duration_seconds`, …) and all that appear in the configured expressions.
+
+What is valid but probably not meant (an `expr` that `transform.valid_metrics` drops whole, a
+tier that is not filled yet, selectors told apart only by a label that relabelling may change)
+is said in the log and by `etlctl config check`.
+"""
+
+_SECTIONS = ("extract", "transform", "load", "pipeline")
+
+
+def render() -> str:
+    """The text of docs/configuration.md."""
+    parts = [_INTRODUCTION]
+    for name in _SECTIONS:
+        field = Settings.model_fields[name]
+        parts.append(f"## {name}\n\n{field.description}\n\n{_table(name, field)}")
+    parts.append(_RULES)
+    return "\n".join(parts)
+
+
+def _table(name: str, field: FieldInfo) -> str:
+    lines = ["| Key | Type | Unit | Default | Meaning |", "|---|---|---|---|---|"]
+    for key, item in _fields(name, field.annotation):
+        cells = (f"`{key}`", _type(item), _unit(item), _default(item), item.description or "")
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _fields(prefix: str, annotation: Any) -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted key and field of everything below a model, depth first."""
+    model = _strip(annotation)
+    for name, item in model.model_fields.items():
+        key, inner = f"{prefix}.{name}", _strip(item.annotation)
+        arguments = get_args(inner)
+        if _is_model(inner):
+            yield from _fields(key, inner)
+            continue
+        yield key, item
+        if get_origin(inner) is tuple and _is_model(_strip(arguments[0])):
+            yield from _fields(f"{key}[]", arguments[0])
+        elif get_origin(inner) is dict:
+            yield from _fields(f"{key}.*", arguments[1])
+
+
+def _strip(annotation: Any) -> Any:
+    """The type behind ``Annotated`` and ``| None``."""
+    if get_origin(annotation) is Annotated:
+        return _strip(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return _strip(next(part for part in get_args(annotation) if part is not type(None)))
+    return annotation
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _metadata(item: FieldInfo) -> list[Any]:
+    found = list(item.metadata)
+    for part in (item.annotation, *get_args(item.annotation)):
+        if get_origin(part) is Annotated:
+            found += get_args(part)[1:]
+    return found
+
+
+def _type(item: FieldInfo) -> str:
+    inner = _strip(item.annotation)
+    names = [data.name for data in _metadata(item) if isinstance(data, Unit)]
+    if "duration" in names:
+        text = "duration"
+    elif "size" in names:
+        text = "size"
+    else:
+        text = _name(inner)
+    bounds = [
+        f"{sign} {_number(getattr(data, attribute))}"
+        for data in _metadata(item)
+        for kind, attribute, sign in (
+            (Gt, "gt", ">"),
+            (Ge, "ge", "≥"),
+            (Lt, "lt", "<"),
+            (Le, "le", "≤"),
+        )
+        if isinstance(data, kind)
+    ]
+    bounds += [
+        f"at most {d.max_length} characters" for d in _metadata(item) if isinstance(d, MaxLen)
+    ]
+    return ", ".join([text, *bounds])
+
+
+def _name(inner: Any) -> str:
+    origin, arguments = get_origin(inner), get_args(inner)
+    if origin is Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in arguments)
+    if origin is tuple:
+        item = _strip(arguments[0])
+        return "list of mappings" if _is_model(item) else f"list of {_name(item)}"
+    if origin is dict:
+        return f"mapping; its keys are {_name(arguments[0])}"
+    return {str: "text", bool: "true or false", int: "whole number", float: "number"}.get(
+        inner, "secret" if inner is SecretStr else str(inner)
+    )
+
+
+def _unit(item: FieldInfo) -> str:
+    for data in _metadata(item):
+        if isinstance(data, Unit):
+            return {"duration": "seconds", "size": "bytes"}.get(data.name, data.name)
+    return ""
+
+
+def _default(item: FieldInfo) -> str:
+    if item.is_required():
+        return "**required**"
+    if item.default_factory is not None:
+        return "derived" if _unit(item) else "none"
+    if item.default is None or isinstance(item.default, SecretStr):
+        return "none"
+    if isinstance(item.default, tuple):
+        return "none" if not item.default else str(item.default)
+    if isinstance(item.default, bool):
+        return f"`{str(item.default).lower()}`"
+    if isinstance(item.default, int | float):
+        if _unit(item) == "seconds":
+            return f"`{format_duration(round(item.default * 1000))}`"
+        return f"`{_number(item.default)}`"
+    return f"`{item.default}`"
+
+
+def _number(value: float) -> str:
+    if value == 1 << 64:
+        return "2^64"
+    if isinstance(value, int) and value >= 1 << 20 and value % (1 << 20) == 0:
+        return f"{value >> 20}MiB"
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

@@ -1,1 +1,0 @@
-"""Fuzzing of every decoder: ``python -m fuzz`` feeds them mutated inputs by the million."""

@@ -1,0 +1,157 @@
+"""Alerts on what is read from Redis: backlog, dead letters, ledger, gaps, and Redis itself."""
+
+from __future__ import annotations
+
+from monitoring.model import Alert, Limit, PanelRef
+from monitoring.promql import duration, highest, latest
+from monitoring.render.panel_names import PIPELINE_DASHBOARD
+from monitoring.thresholds import BOOKS, Thresholds
+
+
+def backlog_alerts(t: Thresholds) -> tuple[Alert, ...]:
+    """Alerts on work that piles up."""
+    backlog = f"etl_backlog_seconds{{{BOOKS}}}"
+    return (
+        Alert(
+            name="EtlBacklogGrowing",
+            severity="warning",
+            summary="More time is owed than is worked off.",
+            description=(
+                "The backlog of {{ .Labels.query }} ({{ .Labels.tier }}) is longer than"
+                f" {duration(t.backlog_level_seconds)} and grows by {{{{ .Value | humanize }}}}"
+                " seconds a second (1 = nothing is worked off)."
+            ),
+            query=(
+                "max by (query, tier) (\n"
+                f"  deriv({backlog}[{duration(t.backlog_window_seconds)}])\n"
+                f"  * ({latest(backlog, t.bridge_seconds)} > bool {t.backlog_level_seconds:g})\n)"
+            ),
+            limit=Limit(">", t.backlog_growth_seconds_per_second),
+            for_seconds=t.backlog_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Backlog"),
+        ),
+        Alert(
+            name="EtlOldestEntryTooOld",
+            severity="warning",
+            summary="An entry waits in a stream for too long.",
+            description=(
+                "The oldest entry of the stream {{ .Labels.stream }} is"
+                " {{ .Value | humanizeDuration }} old."
+            ),
+            query=(
+                "max by (stream) (\n  "
+                + latest(f"etl_stream_oldest_entry_age_seconds{{{BOOKS}}}", t.bridge_seconds)
+                + "\n)"
+            ),
+            limit=Limit(">", t.oldest_entry_seconds),
+            for_seconds=t.oldest_entry_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Oldest entry"),
+        ),
+        Alert(
+            name="EtlBackPressureLasting",
+            severity="warning",
+            summary="Extraction is paused, and stays so.",
+            description=(
+                "Too many bytes are in flight: transformer, loader or sink are slower than the"
+                " source. Nothing is lost; the backlog grows."
+            ),
+            query=f"max({highest(f'etl_backpressure_active{{{BOOKS}}}', t.bridge_seconds)})",
+            limit=Limit(">", 0),
+            for_seconds=t.back_pressure_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Bytes in flight"),
+        ),
+    )
+
+
+def loss_alerts(t: Thresholds) -> tuple[Alert, ...]:
+    """Alerts on samples that did not arrive."""
+    letters = f"etl_dead_letters_kept{{{BOOKS}}}"
+    gaps = f"etl_gaps_declared{{{BOOKS}}}"
+    return (
+        Alert(
+            name="EtlDeadLettersAppearing",
+            severity="warning",
+            summary="Samples could not be delivered and became dead letters.",
+            description=(
+                "{{ .Value | humanize }} dead letters more than"
+                f" {duration(t.dead_letters_window_seconds)} ago: `etlctl dead-letters list` tells"
+                " why."
+            ),
+            # A replay or a purge lowers the count, and is no news.
+            query=(
+                f"max({latest(letters, t.bridge_seconds)})\n"
+                f"- max(min_over_time({letters}[{duration(t.dead_letters_window_seconds)}]))"
+            ),
+            limit=Limit(">", 0),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Dead letters"),
+        ),
+        Alert(
+            name="EtlLedgerOutOfBalance",
+            severity="critical",
+            summary="The ledger does not account for every sample.",
+            description=(
+                "{{ .Value | humanize }} samples are neither loaded, dropped, dead letters nor in"
+                " flight, or came from nowhere: loss or a defect."
+            ),
+            query=f"max({highest(f'etl_ledger_imbalance_samples{{{BOOKS}}}', t.bridge_seconds)})",
+            limit=Limit(">", 0),
+            # The audit is atomic: there is no instant at which another value is normal.
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Ledger imbalance"),
+        ),
+        Alert(
+            name="EtlExtractionGap",
+            severity="critical",
+            summary="Prometheus no longer has samples that were not extracted yet.",
+            description=(
+                "{{ .Labels.query }} ({{ .Labels.tier }}) has {{ .Value | humanize }} gaps more"
+                " than before: `etlctl status` shows their bounds."
+            ),
+            query=(
+                "max by (query, tier) (\n"
+                f"  {latest(gaps, t.bridge_seconds)}\n"
+                f"  - min_over_time({gaps}[{duration(t.gap_window_seconds)}])\n)"
+            ),
+            limit=Limit(">", 0),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Gaps"),
+        ),
+    )
+
+
+def redis_alerts(t: Thresholds) -> tuple[Alert, ...]:
+    """Alerts on Redis itself."""
+    used, limit = (
+        f"max({latest(f'etl_redis_memory_{which}_bytes{{{BOOKS}}}', t.bridge_seconds)})"
+        for which in ("used", "max")
+    )
+    return (
+        Alert(
+            name="EtlRedisUnreachable",
+            severity="critical",
+            summary="The books cannot be read from Redis.",
+            description=(
+                "etl-metrics cannot read Redis: either nothing moves, or it moves unseen. Every"
+                " other alert on streams, windows and ledger is blind meanwhile."
+            ),
+            query=f"max({latest(f'etl_redis_up{{{BOOKS}}}', t.bridge_seconds)})",
+            limit=Limit("<", 1),
+            for_seconds=t.redis_down_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Redis"),
+        ),
+        Alert(
+            name="EtlRedisMemoryHigh",
+            severity="warning",
+            summary="Redis is close to its memory limit.",
+            description=(
+                "Redis uses {{ .Value | humanizePercentage }} of its maxmemory. When it is full,"
+                " extraction stands still; nothing is evicted."
+            ),
+            # Absent where Redis has no limit.
+            query=f"{used}\n/ {limit}",
+            limit=Limit(">", t.redis_memory_share),
+            for_seconds=t.redis_memory_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Redis memory"),
+        ),
+    )

@@ -1,0 +1,93 @@
+"""Alerts on the sink, as the loader sees it."""
+
+from __future__ import annotations
+
+from monitoring.model import Alert, Limit, PanelRef
+from monitoring.promql import burst, duration, highest, or_zero
+from monitoring.render.panel_names import PIPELINE_DASHBOARD
+from monitoring.thresholds import Thresholds
+
+_LOADER = 'job="loader"'
+
+
+def alerts(t: Thresholds) -> tuple[Alert, ...]:
+    """Sink alerts with the thresholds ``t``."""
+    expired = f'etl_dropped_samples_total{{{_LOADER}, reason="beyond_retention"}}'
+    closings = f'etl_circuit_changes_total{{{_LOADER}, state="closed"}}'
+    return (
+        Alert(
+            name="EtlSinkRefusesUs",
+            severity="critical",
+            summary="The sink refuses our writes; the loader holds.",
+            description=(
+                "InfluxDB refuses what no repetition heals: a token, a bucket, a capacity limit,"
+                " or most of the points. Nothing is dropped; everything waits."
+            ),
+            query=f"max({highest(f'etl_sink_held{{{_LOADER}}}', t.bridge_seconds)})",
+            limit=Limit(">", 0),
+            for_seconds=t.sink_held_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and hold"),
+        ),
+        Alert(
+            name="EtlCircuitOpen",
+            severity="critical",
+            summary="The sink does not answer; the loader's circuit is open.",
+            description=(
+                "Posts to InfluxDB fail or time out one after the other. The loader tries one now"
+                " and then; everything else waits."
+            ),
+            # It turns half open for every attempt, which may be what a scrape sees.
+            query=f"max({highest(f'etl_circuit_state{{{_LOADER}}}', t.bridge_seconds)})",
+            limit=Limit(">", 1),
+            for_seconds=t.circuit_open_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and hold"),
+        ),
+        Alert(
+            name="EtlCircuitFlapping",
+            severity="warning",
+            summary="The sink comes and goes.",
+            description=(
+                "The loader's circuit closed {{ .Value | humanize }} times in"
+                f" {duration(t.flapping_window_seconds)}, and opened as often."
+            ),
+            query=or_zero(
+                "sum(\n  "
+                + burst(closings, t.flapping_window_seconds).replace("\n", "\n  ")
+                + "\n)"
+            ),
+            limit=Limit(">", t.circuit_closings),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and hold"),
+        ),
+        Alert(
+            name="EtlRejectedShareHigh",
+            severity="warning",
+            summary="The sink rejects many of the points.",
+            description=(
+                "InfluxDB rejects {{ .Value | humanizePercentage }} of the latest points; they"
+                " become dead letters. From load.max_rejected_share on the loader holds."
+            ),
+            query=f"max({highest(f'etl_sink_rejected_share{{{_LOADER}}}', t.bridge_seconds)})",
+            limit=Limit(">", t.rejected_share),
+            for_seconds=t.rejected_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Rejected share"),
+        ),
+        Alert(
+            name="EtlSamplesBeyondRetention",
+            severity="warning",
+            summary="Samples came too late for their bucket, and were dropped.",
+            description=(
+                "{{ .Value | humanize }} samples of the last"
+                f" {duration(t.beyond_retention_window_seconds)} were older than their bucket keeps"
+                " points: `etlctl status` shows of which queries."
+            ),
+            query=or_zero(
+                "sum(\n  "
+                + burst(expired, t.beyond_retention_window_seconds).replace("\n", "\n  ")
+                + "\n)"
+            ),
+            limit=Limit(">", t.beyond_retention_samples),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Dropped samples"),
+        ),
+    )

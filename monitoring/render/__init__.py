@@ -1,0 +1,1 @@
+"""Renders the definitions for Prometheus and Grafana, and checks what was rendered."""

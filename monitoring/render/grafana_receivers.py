@@ -1,0 +1,191 @@
+"""Contact points, the policy tree and the message template, as Grafana provisions them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monitoring.render.grafana_alerts import ORG
+from monitoring.render.prometheus_config import SECRETS
+from monitoring.render.receivers import SECRET_FILES, SEVERITIES, Receivers
+
+WATCHDOG = "EtlWatchdog"
+# A contact point must exist for the policy tree to name. Nothing is ever sent to this one.
+NOBODY = "etl-nobody"
+ALWAYS = "etl-always"
+_WATCHDOG_POINT = "etl-watchdog"
+_KINDS = ("email", "webhook", "slack", "pagerduty")
+
+# How soon and how often a severity is told again while it lasts.
+_TIMING = {
+    "critical": {"group_wait": "10s", "group_interval": "1m", "repeat_interval": "1h"},
+    "warning": {"group_wait": "30s", "group_interval": "5m", "repeat_interval": "12h"},
+}
+_HEARTBEAT = {"group_wait": "0s", "group_interval": "1m", "repeat_interval": "5m"}
+
+TITLE = '{{ template "etl.title" . }}'
+MESSAGE = '{{ template "etl.message" . }}'
+_TEMPLATE = """\
+{{ define "etl.title" -}}
+{{ if gt (len .Alerts.Firing) 0 }}FIRING {{ len .Alerts.Firing }}{{ else }}RESOLVED{{ end }}
+{{- if .CommonLabels.severity }} ({{ .CommonLabels.severity }}){{ end }}
+{{- if .GroupLabels.alertname }} {{ .GroupLabels.alertname }}{{ end }}
+{{- if .CommonAnnotations.summary }}: {{ .CommonAnnotations.summary }}{{ end }}
+{{- end }}
+
+{{ define "etl.alert" -}}
+{{ .Labels.alertname }} since {{ .StartsAt.Format "2006-01-02 15:04:05 MST" }}
+{{ .Annotations.description }}
+{{- if .PanelURL }}
+Panel: {{ .PanelURL }}
+{{- end }}
+{{- if .Annotations.runbook_url }}
+Runbook: {{ .Annotations.runbook_url }}
+{{- end }}
+{{- if .SilenceURL }}
+Silence: {{ .SilenceURL }}
+{{- end }}
+{{ end }}
+
+{{ define "etl.message" -}}
+{{ range .Alerts.Firing }}{{ template "etl.alert" . }}
+{{ end -}}
+{{ range .Alerts.Resolved -}}
+{{ .Labels.alertname }} is over since {{ .EndsAt.Format "2006-01-02 15:04:05 MST" }}
+{{ end -}}
+{{- end }}
+"""
+
+
+def receivers_file(receivers: Receivers) -> dict[str, Any]:
+    """The content of the provisioning file; valid in Grafana whatever is configured."""
+    points: list[dict[str, Any]] = []
+    deleted = []
+    for severity in SEVERITIES:
+        kinds = receivers.kinds(severity)
+        if kinds:
+            points.append(
+                {
+                    "orgId": ORG,
+                    "name": _point(severity),
+                    "receivers": [_receiver(kind, severity, receivers) for kind in kinds],
+                }
+            )
+        deleted += [_uid(kind, severity) for kind in _KINDS if kind not in kinds]
+    watched = "watchdog" in receivers.files
+    if watched:
+        points.append(_contact_point(_WATCHDOG_POINT, _WATCHDOG_POINT, "webhook", _heartbeat()))
+    else:
+        deleted.append(_WATCHDOG_POINT)
+    nobody = {"addresses": "nobody@localhost", "singleEmail": True}
+    points.append(_contact_point(NOBODY, NOBODY, "email", nobody))
+    return {
+        "apiVersion": 1,
+        "contactPoints": points,
+        # What was configured once and is no more: Grafana keeps it until it is told.
+        "deleteContactPoints": [{"orgId": ORG, "uid": uid} for uid in deleted],
+        "muteTimes": [
+            {
+                "orgId": ORG,
+                "name": ALWAYS,
+                "time_intervals": [{"times": [{"start_time": "00:00", "end_time": "24:00"}]}],
+            }
+        ],
+        "templates": [{"orgId": ORG, "name": "etl", "template": _TEMPLATE}],
+        "policies": [_policies(receivers, watched)],
+    }
+
+
+def _policies(receivers: Receivers, watched: bool) -> dict[str, Any]:
+    routes = [_route("alertname", "=", WATCHDOG, _WATCHDOG_POINT if watched else None, _HEARTBEAT)]
+    told = [severity for severity in SEVERITIES if receivers.kinds(severity)]
+    for severity in SEVERITIES:
+        point = _point(severity) if severity in told else None
+        routes.append(_route("severity", "=", severity, point, _TIMING[severity]))
+    # The tree is the whole organisation's: alerts that somebody else made are told like the least
+    # severe of ours.
+    others = _point(told[-1]) if told else None
+    routes.append(_route("alertname", "=~", ".+", others, _TIMING["warning"]))
+    return {
+        "orgId": ORG,
+        "receiver": NOBODY,
+        "group_by": ["grafana_folder", "alertname"],
+        "routes": routes,
+    }
+
+
+def _route(
+    label: str, operator: str, value: str, point: str | None, timing: dict[str, str]
+) -> dict[str, Any]:
+    """A branch of the tree; without a contact point it is silent for good."""
+    route: dict[str, Any] = {
+        "receiver": point or NOBODY,
+        "object_matchers": [[label, operator, value]],
+        **timing,
+    }
+    if point is None:
+        route["mute_time_intervals"] = [ALWAYS]
+    return route
+
+
+def _point(severity: str) -> str:
+    return f"etl-{severity}"
+
+
+def _uid(kind: str, severity: str) -> str:
+    return f"etl-{severity}-{kind}"
+
+
+def _contact_point(name: str, uid: str, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "orgId": ORG,
+        "name": name,
+        "receivers": [{"uid": uid, "type": kind, "settings": settings}],
+    }
+
+
+def _receiver(kind: str, severity: str, receivers: Receivers) -> dict[str, Any]:
+    return {
+        "uid": _uid(kind, severity),
+        "type": kind,
+        "settings": _settings(kind, severity, receivers),
+        "disableResolveMessage": False,
+    }
+
+
+def _settings(kind: str, severity: str, receivers: Receivers) -> dict[str, Any]:
+    if kind == "email":
+        return {
+            "addresses": ";".join(receivers.email_to),
+            "singleEmail": True,
+            "subject": TITLE,
+            "message": MESSAGE,
+        }
+    if kind == "slack":
+        return {"url": _secret("slack"), "title": TITLE, "text": MESSAGE}
+    if kind == "pagerduty":
+        return {
+            "integrationKey": _secret("pagerduty"),
+            "severity": severity,
+            "class": "{{ .CommonLabels.alertname }}",
+            "component": "etl",
+            "group": "etl",
+            "summary": TITLE,
+        }
+    webhook: dict[str, Any] = {
+        "url": receivers.webhook_url or _secret("webhook"),
+        "httpMethod": "POST",
+        "title": TITLE,
+        "message": MESSAGE,
+    }
+    if "webhook_token" in receivers.files:
+        webhook["authorization_scheme"] = "Bearer"
+        webhook["authorization_credentials"] = _secret("webhook_token")
+    return webhook
+
+
+def _heartbeat() -> dict[str, Any]:
+    return {"url": _secret("watchdog"), "httpMethod": "POST"}
+
+
+def _secret(kind: str) -> str:
+    return f"$__file{{{SECRETS}/{SECRET_FILES[kind]}}}"

@@ -1,0 +1,50 @@
+"""docs/runbook.md, taken apart: a section for each alert."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitoring import PROJECT_ROOT
+from monitoring.render.panel_names import RUNBOOK_DASHBOARD
+
+PAGE = PROJECT_ROOT / "docs" / "runbook.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What the runbook says of one alert, without the heading."""
+
+    alert: str
+    text: str
+
+
+def sections(page: Path = PAGE) -> tuple[Section, ...]:
+    """The sections in the page's order; an alert's heading is ``## EtlName``."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^## (Etl\w+)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    return tuple(Section(alert, body.strip()) for alert, body in found)
+
+
+def in_grafana(section: Section, ids: Mapping[str, int]) -> str:
+    """The section's text with links that lead somewhere inside Grafana.
+
+    Other sections are panels of the same dashboard; other pages are not there, only named.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        words, target = found[1], found[2]
+        for alert, number in ids.items():
+            if target == f"#{alert.lower()}":
+                return f"[{words}](/d/{RUNBOOK_DASHBOARD}?viewPanel={number})"
+        page = target.partition("#")[0]
+        return f"docs/{page}" if words == page else f"{words} (docs/{page})"
+
+    return re.sub(r"\[([^\]]+)\]\(([^)]+)\)", link, section.text)
+
+
+def panel_ids(found: tuple[Section, ...]) -> dict[str, int]:
+    """Alert → id of its panel in the runbook's dashboard."""
+    return {section.alert: number for number, section in enumerate(found, start=1)}

@@ -1,0 +1,91 @@
+"""Counts dead letters by stage and reason, a bounded number at a time.
+
+There may be a hundred thousand of them. New ones are added to what is known; only when some went
+(replayed, purged) is all counted again, and while that takes longer than one reading the previous
+counts stand.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from redis import Redis
+
+from common.state.keys import Keys
+from common.state.scripts import Scripts
+from services.exporter.ledger import MAX_REASONS, OTHER, word
+from services.exporter.poller import KeepOn
+
+PAGE_LETTERS = 500
+MAX_PAGES = 40
+
+
+@dataclass(slots=True)
+class Held:
+    """Dead letters of one stage and reason."""
+
+    entries: int = 0
+    samples: int = 0
+
+
+Counts = dict[tuple[str, str], Held]
+
+
+class LetterCounts:
+    """Keeps count over several readings."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        *,
+        page_letters: int = PAGE_LETTERS,
+        max_pages: int = MAX_PAGES,
+    ) -> None:
+        self._scripts = Scripts(redis)
+        self._keys = keys
+        self._page_letters = page_letters
+        self._max_pages = max_pages
+        self._counting: Counts = {}
+        self._after = ""
+        self._known: Counts | None = None
+
+    def read(self, keep_on: KeepOn) -> Counts | None:
+        """The counts by stage and reason; None before all were counted once.
+
+        Raises :class:`redis.exceptions.RedisError` when the server cannot be asked.
+        """
+        for _ in range(self._max_pages):
+            if not keep_on():
+                break
+            page = json.loads(
+                self._scripts.call(
+                    "letters", [self._keys.dead], [self._after, self._page_letters]
+                ).decode("utf-8", "replace")
+            )
+            self._add(page["counts"])
+            self._after = page["last"]
+            if page["more"]:
+                continue
+            counted = sum(held.entries for held in self._counting.values())
+            if counted == page["length"]:
+                self._known = {key: Held(h.entries, h.samples) for key, h in self._counting.items()}
+                break
+            # Some that were counted are gone: count what is there.
+            self._forget()
+        return self._known
+
+    def _add(self, counts: dict[str, list[int]]) -> None:
+        for name, (entries, samples) in sorted(dict(counts).items()):
+            stage, _, reason = name.partition("|")
+            key = (word(stage), word(reason))
+            if key not in self._counting and len(self._counting) >= MAX_REASONS:
+                key = (OTHER, OTHER)
+            held = self._counting.setdefault(key, Held())
+            held.entries += int(entries)
+            held.samples += int(samples)
+
+    def _forget(self) -> None:
+        self._counting = {}
+        self._after = ""

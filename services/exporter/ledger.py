@@ -1,0 +1,97 @@
+"""The pipeline's books as series: streams, ledger, windows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from common.state.keys import split_lane
+from common.state.ledger import Audit
+from common.state.windows import LaneStatus
+from services.exporter.series import Page
+
+# Beyond so many, somebody else's fields are in our hashes; a label must not grow without bound.
+MAX_LANES = 1000
+MAX_REASONS = 100
+OTHER = "other"
+_WORD = re.compile(r"[a-z0-9_]{1,64}")
+
+
+def word(text: str) -> str:
+    """``text`` if it can be one of our reasons or stages, else ``other``."""
+    return text if _WORD.fullmatch(text) else OTHER
+
+
+def publish_audit(telemetry: Page, audit: Audit) -> None:
+    """Streams, back-pressure and ledger at one instant."""
+    in_flight_bytes = audit.staged_bytes
+    for name, depth in audit.streams.items():
+        in_flight_bytes += depth.bytes
+        telemetry.set("etl_stream_entries", depth.entries, stream=name)
+        telemetry.set("etl_stream_samples", depth.samples, stream=name)
+        telemetry.set("etl_stream_bytes", depth.bytes, stream=name)
+        age_ms = audit.now_ms - depth.oldest_ms if depth.entries else 0
+        telemetry.set("etl_stream_oldest_entry_age_seconds", max(0, age_ms) / 1000, stream=name)
+        lost = sum(depth.lost_samples.values())
+        telemetry.set("etl_stream_lost_samples", lost, stream=name)
+        telemetry.set("etl_stream_unbooked_entries", depth.unbooked_entries, stream=name)
+    telemetry.set("etl_staged_bytes", audit.staged_bytes)
+    telemetry.set("etl_in_flight_bytes", in_flight_bytes)
+    telemetry.set("etl_backpressure_active", float(audit.back_pressure))
+    telemetry.set("etl_dead_letters_kept", audit.dead_letter_entries)
+    telemetry.set("etl_ledger_imbalance_samples", audit.imbalance_samples)
+    for lane in _first(audit.accounts):
+        account = audit.accounts[lane]
+        query, tier = split_lane(lane)
+        dropped = account.dropped
+        for name, samples in {
+            "extracted": account.extracted,
+            "loaded": account.loaded,
+            "dropped": sum(dropped.values()),
+            "dead_lettered": account.dead_lettered,
+            "in_flight": account.in_flight,
+        }.items():
+            telemetry.set("etl_ledger_samples", samples, query=query, tier=tier, account=name)
+        telemetry.set(
+            "etl_ledger_query_imbalance_samples",
+            account.imbalance_samples,
+            query=query,
+            tier=tier,
+        )
+        for reason, samples in _by_word(dropped).items():
+            telemetry.set(
+                "etl_ledger_dropped_samples", samples, query=query, tier=tier, reason=reason
+            )
+
+
+def publish_lanes(telemetry: Page, lanes: Mapping[str, LaneStatus]) -> None:
+    """How far each query has come in each tier."""
+    for name in _first(lanes):
+        lane = lanes[name]
+        labels = {"query": lane.query, "tier": lane.tier}
+        backlog_ms = sum(end - start for start, end in lane.backlog)
+        telemetry.set("etl_windows_open", len(lane.open), **labels)
+        telemetry.set("etl_windows_unsettled", len(lane.unsettled), **labels)
+        telemetry.set("etl_backlog_seconds", backlog_ms / 1000, **labels)
+        telemetry.set("etl_planned_watermark_timestamp_seconds", lane.head_ms / 1000, **labels)
+        telemetry.set("etl_watermark_timestamp_seconds", lane.watermark_ms / 1000, **labels)
+        if lane.reconciled:
+            # Before that, older time may be owed that this Redis has forgotten.
+            telemetry.set(
+                "etl_loaded_watermark_timestamp_seconds", lane.loaded_watermark_ms / 1000, **labels
+            )
+        telemetry.set("etl_query_failures_in_a_row", lane.attempts, **labels)
+        telemetry.set("etl_gaps_declared", lane.gaps, **labels)
+
+
+def _first(lanes: Iterable[str]) -> list[str]:
+    return sorted(lanes)[:MAX_LANES]
+
+
+def _by_word(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts by reason, where what is no reason of ours, or one too many, is ``other``."""
+    found: dict[str, int] = {}
+    for text, count in sorted(counts.items()):
+        reason = word(text) if len(found) < MAX_REASONS else OTHER
+        found[reason] = found.get(reason, 0) + count
+    return found

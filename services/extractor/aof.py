@@ -1,0 +1,48 @@
+"""Healing Redis' append-only file after a crash.
+
+A script is one ``MULTI … EXEC`` in the file. When a crash of the host cuts the file within one,
+Redis loads it rightly (the cut transaction is not applied) but removes only the cut command, not
+the ``MULTI`` before it, if ``aof-load-truncated`` is ``yes``, its default (seen with 7.0). What is
+written from then on stands behind half a script, and at the next start that half is applied. A
+rewrite of the file ends this, so every Redis that is new to us is asked for one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from common.runtime.telemetry import Telemetry
+
+
+class AofHealer:
+    """Asks each run of a server once to write its append-only file anew."""
+
+    def __init__(self, redis: Redis, telemetry: Telemetry) -> None:
+        self._redis = redis
+        self._telemetry = telemetry
+        self._seen: str | None = None
+
+    def check(self) -> bool:
+        """Whether a rewrite was asked for now.
+
+        Raises :class:`redis.exceptions.RedisError` when the server cannot be asked.
+        """
+        info: Any = self._redis.info("server")
+        run_id = str(info.get("run_id"))
+        if run_id == self._seen:
+            return False
+        self._seen = run_id
+        persistence: Any = self._redis.info("persistence")
+        if not persistence.get("aof_enabled"):
+            return False
+        try:
+            self._redis.bgrewriteaof()
+        except ResponseError as error:
+            # Under way already (another extractor was faster), or not allowed to us.
+            self._telemetry.emit("aof_rewrite_refused", error=str(error))
+            return False
+        self._telemetry.emit("aof_rewrite_asked", run_id=run_id)
+        return True

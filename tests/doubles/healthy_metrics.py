@@ -1,0 +1,158 @@
+"""Targets that export every metric of the project, with the values of a pipeline in good health.
+
+For tests of rules and dashboards that need a Prometheus but no pipeline; what is to be ill is said
+by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from common.runtime.metrics_table import ETL_METRICS, METRICS, MetricSpec
+
+# Label → a value it may have, or several that then stand side by side.
+_VALUES = {
+    "stream": ("raw", "points"),
+    "query": ("test_app", "request_rate"),
+    "tier": ("hot",),
+    "account": ("extracted", "loaded", "dropped", "dead_lettered", "in_flight"),
+    "state": ("open", "closed"),
+    "reason": ("beyond_retention", "some"),
+}
+# What grows while all is well; every other counter stands still.
+_GROWING = (
+    "etl_records_total",
+    "etl_files_total",
+    "etl_settled_samples_total",
+    "etl_loaded_samples_total",
+    "etl_extracted_samples_total",
+    "etl_windows_committed_total",
+    "etl_sink_posts_total",
+    "etl_sink_posted_bytes_total",
+    "etl_log_lines_total",
+)
+_ONE = ("etl_health_status", "etl_redis_up", "etl_log_up", "etl_workers")
+_RATE_PER_SECOND = 10.0
+
+
+class HealthyMetrics(Collector):
+    """The metrics of one service.
+
+    ``values`` are what gauges have instead of their healthy value, ``rates`` how fast counters (and
+    gauges) grow a second instead of as they do; both by name, and to be changed at any time.
+    """
+
+    def __init__(self, service: str, values: dict[str, float], rates: dict[str, float]) -> None:
+        self._specs = [spec for spec in METRICS if service in spec.services]
+        self._values = values
+        self._rates = rates
+        self._grown: dict[str, float] = {}
+        self._seen = time.monotonic()
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing before the first scrape."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """What is so at this moment."""
+        passed_seconds = time.monotonic() - self._seen
+        self._seen += passed_seconds
+        for spec in self._specs:
+            yield self._family(spec, passed_seconds)
+
+    def _family(self, spec: MetricSpec, passed_seconds: float) -> Metric:
+        usual = _RATE_PER_SECOND if spec.name in _GROWING or spec.kind == "histogram" else 0.0
+        grown = self._grown.get(spec.name, 0.0) + passed_seconds * self._rates.get(spec.name, usual)
+        self._grown[spec.name] = grown
+        family: CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+        if spec.kind == "histogram":
+            family = HistogramMetricFamily(spec.name, spec.help, labels=spec.labels)
+            buckets = [(str(bound), grown) for bound in (*spec.buckets, "+Inf")]
+            for labels in _combinations(spec.labels):
+                family.add_metric(labels, buckets=buckets, sum_value=grown)
+            return family
+        if spec.kind == "counter":
+            family = CounterMetricFamily(spec.name, spec.help, labels=spec.labels)
+            value = grown
+        else:
+            family = GaugeMetricFamily(spec.name, spec.help, labels=spec.labels)
+            value = grown if spec.name in self._rates else self._gauge(spec.name)
+        for labels in _combinations(spec.labels):
+            family.add_metric(labels, value)
+        return family
+
+    def _gauge(self, name: str) -> float:
+        if name in self._values:
+            return self._values[name]
+        if name in _ONE:
+            return 1.0
+        if name == "etl_current_rate_records_per_second":
+            return _RATE_PER_SECOND
+        if name == "etl_uptime_seconds":
+            return 1e6
+        if name.endswith("_timestamp_seconds"):
+            return time.time() - 1.0
+        return {"etl_redis_memory_used_bytes": 1e6, "etl_redis_memory_max_bytes": 1e9}.get(name, 0)
+
+
+class Targets:
+    """So many replicas of each service, served until closed; ``addresses`` are ``host:port``."""
+
+    def __init__(self, replicas: Mapping[str, int]) -> None:
+        self.values: dict[str, float] = {}
+        self.rates: dict[str, float] = {}
+        self._stack = contextlib.ExitStack()
+        self.addresses = {
+            service: [self._serve(service) for _ in range(count)]
+            for service, count in replicas.items()
+        }
+
+    def recover(self) -> None:
+        """All is well again; what has grown stays."""
+        self.values.clear()
+        self.rates.clear()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._stack.close()
+
+    def _serve(self, service: str) -> str:
+        collector = HealthyMetrics(service, self.values, self.rates)
+        return self._stack.enter_context(_served(collector))
+
+
+@contextlib.contextmanager
+def _served(collector: HealthyMetrics) -> Iterator[str]:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _combinations(labels: tuple[str, ...]) -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    for label in labels:
+        values = _VALUES.get(label, ("some",))
+        found = [[*begun, value] for begun in found for value in values]
+    return found
+
+
+# The stages as they are scaled, and the two that are single.
+REPLICAS = {"extractor": 2, "transformer": 2, "loader": 2, ETL_METRICS: 1}

@@ -1,0 +1,138 @@
+"""``etlctl status`` on a real Redis."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+
+from common.state.keys import POINTS, RAW, Keys
+from common.state.stream import RedisStream
+from common.state.verdict import Output, Settle
+from common.state.windows import Lane, WindowSet
+from devtools.servers.redis_server import RedisServer
+from etlctl.__main__ import main
+
+Capture = pytest.CaptureFixture[str]
+
+LANE = Lane("raw", "hot", "select", "f1")
+
+
+def run(
+    capsys: Capture, tmp_path: Path, pipeline: dict[str, Any], *options: str
+) -> tuple[int, str, str]:
+    file = tmp_path / "etl.yaml"
+    document = {
+        "extract": {"prometheus_url": "http://127.0.0.1:9"},
+        "load": {"influxdb": {"url": "http://127.0.0.1:9", "org": "o", "bucket": "b"}},
+        "pipeline": pipeline,
+    }
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    with pytest.raises(SystemExit) as caught:
+        main(["status", "--config", str(file), *options])
+    said = capsys.readouterr()
+    code = caught.value.code
+    return (code if isinstance(code, int) else 0), said.out, said.err
+
+
+@pytest.fixture
+def pipeline(
+    redis_client: redis.Redis, redis_server: RedisServer, redis_namespace: str
+) -> dict[str, Any]:
+    """A lane with 100 samples: 60 waiting as points, 10 dropped, 30 waiting as raw samples."""
+    keys = Keys(redis_namespace)
+    windows = WindowSet(redis_client, keys)
+    windows.plan(LANE, 0, 120_000)
+    for samples in (70, 30):
+        window = windows.lease(LANE, "live", 10**9, 60_000)
+        assert window is not None
+        assert windows.commit(LANE, window, [windows.stage(b"x", samples, 60)]) == "committed"
+    stream = RedisStream(redis_client, keys, RAW, "c", outbound=POINTS)
+    stream.ensure()
+    (entry,) = stream.read(1, 1.0)
+    stream.settle(entry, Settle(outputs=[Output(b"y", 60)], drops={"nan": 10}), "transformer")
+    return {"redis_url": redis_server.plain_url, "redis_namespace": redis_namespace}
+
+
+def test_the_books_as_json(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
+    code, out, _ = run(capsys, tmp_path, pipeline, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["imbalance_samples"] == 0
+    account = document["accounts"]["raw@hot"]
+    assert account["extracted"] == 100
+    assert account["dropped"] == {"nan": 10}
+    assert account["in_flight"] == 90
+    assert document["streams"]["raw"]["samples"] == 30
+    assert document["streams"]["points"]["samples"] == 60
+    assert document["lanes"]["raw@hot"]["watermark_ms"] == 120_000
+    assert document["lanes"]["raw@hot"]["loaded_watermark_ms"] == 0
+
+
+def test_the_books_as_tables(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
+    code, out, _ = run(capsys, tmp_path, pipeline)
+    assert code == 0
+    assert "raw@hot" in out
+    assert "nan 10" in out
+    assert "Every extracted sample is accounted for." in out
+
+
+def test_a_loss_is_said(
+    pipeline: dict[str, Any], redis_client: redis.Redis, tmp_path: Path, capsys: Capture
+) -> None:
+    stream = Keys(pipeline["redis_namespace"]).stream(POINTS)
+    entries: Any = redis_client.xrange(stream)
+    ((id_, _),) = entries
+    redis_client.xdel(stream, id_)
+    code, out, _ = run(capsys, tmp_path, pipeline)
+    assert code == 0
+    assert "60 samples are not accounted for" in out
+
+
+def test_an_empty_redis_is_no_error(
+    redis_server: RedisServer, redis_client: redis.Redis, tmp_path: Path, capsys: Capture
+) -> None:
+    code, out, _ = run(capsys, tmp_path, {"redis_url": redis_server.plain_url})
+    assert code == 0
+    assert "Books" in out
+
+
+def test_redis_away_ends_with_3(tmp_path: Path, capsys: Capture) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code, out, err = run(capsys, tmp_path, {"redis_url": f"redis://127.0.0.1:{port}/0"})
+    assert code == 3
+    assert out == ""
+    assert err.startswith("etlctl: Redis cannot be asked")
+    assert len(err.splitlines()) == 1
+
+
+def test_gaps_are_shown_with_their_bounds_also_of_closed_lanes(
+    pipeline: dict[str, Any],
+    redis_client: redis.Redis,
+    redis_namespace: str,
+    capsys: Capture,
+    tmp_path: Path,
+) -> None:
+    windows = WindowSet(redis_client, Keys(redis_namespace))
+    windows.plan(LANE, 0, 180_000)
+    window = windows.lease(LANE, "live", 10**9, 60_000)
+    assert window is not None
+    windows.declare_gap(LANE, window, 150_000, "older than what Prometheus keeps")
+
+    _, shown, _ = run(capsys, tmp_path, pipeline)
+    windows.close("raw@hot", 0, "query removed")
+    code, out, _ = run(capsys, tmp_path, pipeline, "--json")
+
+    assert "1970-01-01T00:02:30Z" in shown
+    assert code == 0
+    assert [(gap["start_ms"], gap["end_ms"]) for gap in json.loads(out)["gaps"]["raw@hot"]] == [
+        (120_000, 150_000),
+        (150_000, 180_000),
+    ]

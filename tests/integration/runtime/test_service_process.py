@@ -1,0 +1,389 @@
+"""A service as a process of its own: exit codes, signals, deadline, HTTP, log."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import http.client
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.exit_codes import ExitCode
+from devtools import PROJECT_ROOT
+
+ROOT = PROJECT_ROOT
+WAIT_SECONDS = 30
+
+ETL_YAML = """\
+extract: {prometheus_url: 'http://prometheus:9090'}
+load: {influxdb: {url: 'http://influxdb:8086', org: o, bucket: b}}
+pipeline: {http_host: 127.0.0.1}
+"""
+
+
+class Process:
+    """The service under test, and what it writes."""
+
+    def __init__(self, folder: Path, mode: str, *options: str, **environ: str) -> None:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("ETL_")}
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.runtime.service_under_test", mode, *options],
+            cwd=ROOT,
+            env={**kept, "ETL_CONFIG": str(folder / "etl.yaml"), **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.seen: list[str] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.child.stdout
+        for line in self.child.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def line(self, wanted: Callable[[str], bool]) -> str:
+        """Wait for a line of stdout."""
+        while (line := self._lines.get(timeout=WAIT_SECONDS)) is not None:
+            self.seen.append(line)
+            if wanted(line):
+                return line
+        raise AssertionError(f"ended without such a line: {self.seen} {self.stderr()}")
+
+    def event(self, name: str) -> dict[str, Any]:
+        """Wait for an event in the log."""
+        found: dict[str, Any] = json.loads(self.line(lambda line: f'"event": "{name}"' in line))
+        return found
+
+    def working(self) -> int:
+        """Wait until the loop runs; the port."""
+        port: int = self.event("service_started")["port"]
+        self.line(lambda line: line == "working")
+        return port
+
+    def code(self) -> int:
+        """Wait for the end."""
+        code = self.child.wait(WAIT_SECONDS)
+        while (line := self._lines.get(timeout=WAIT_SECONDS)) is not None:
+            self.seen.append(line)
+        return code
+
+    @property
+    def events(self) -> list[str]:
+        """Names of the events so far."""
+        return [json.loads(line)["event"] for line in self.seen if line.startswith("{")]
+
+    def stderr(self) -> str:
+        """What was written to stderr, after the end."""
+        assert self.child.stderr
+        return self.child.stderr.read()
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    (tmp_path / "etl.yaml").write_text(ETL_YAML)
+    processes: list[Process] = []
+
+    def start(mode: str, *options: str, **environ: str) -> Process:
+        processes.append(Process(tmp_path, mode, *options, **environ))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.child.kill()
+        process.child.wait(WAIT_SECONDS)
+        for pipe in (process.child.stdout, process.child.stderr):
+            if pipe:
+                pipe.close()
+
+
+def get(port: int, path: str, login: str = "") -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
+    credentials = base64.b64encode(login.encode()).decode()
+    headers = {"Authorization": f"Basic {credentials}"} if login else {}
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_it_finish(start: Start, number: signal.Signals) -> None:
+    process = start("loop")
+    port = process.working()
+    assert get(port, "/livez")[0] == 200
+    assert get(port, "/readyz")[0] == 200
+    assert "etl_health_status 1.0" in get(port, "/metrics")[1]
+    process.child.send_signal(number)
+    stopping = process.event("service_stopping")
+    assert (stopping["reason"], stopping["drain_seconds"]) == (number.name, 25)
+    stopped = process.event("service_stopped")
+    assert (stopped["exit_code"], stopped["exit_name"]) == (0, "OK")
+    assert process.code() == ExitCode.OK
+    assert process.stderr() == ""
+
+
+def test_metrics_are_behind_a_password_where_one_is_set(start: Start, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    secret.write_text("open-sesame\n")
+    process = start("loop", ETL__PIPELINE__METRICS_PASSWORD_FILE=str(secret))
+    port = process.working()
+    for login in ("", "prometheus:wrong", "prometheus:", "admin:open-sesame"):
+        assert get(port, "/metrics", login) == (401, "user name and password required\n")
+    assert "etl_health_status 1.0" in get(port, "/metrics", "prometheus:open-sesame")[1]
+    for path in ("/livez", "/readyz", "/health"):
+        assert get(port, path)[0] == 200
+    process.child.terminate()
+    assert process.code() == ExitCode.OK
+    assert "open-sesame" not in "".join(process.seen)
+
+
+def test_a_password_file_that_everybody_can_read_is_refused(start: Start, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("open-sesame\n")
+    secret.chmod(0o644)
+    process = start("loop", ETL__PIPELINE__METRICS_PASSWORD_FILE=str(secret))
+    assert process.code() == ExitCode.CONFIG
+    assert process.stderr() == (
+        "environment variable ETL__PIPELINE__METRICS_PASSWORD_FILE: "
+        f"pipeline.metrics_password_file: names {secret}, which every user can read (mode 0644): "
+        "make it 0600\n"
+    )
+
+
+def test_every_line_of_the_log_is_json_of_one_shape(start: Start) -> None:
+    process = start("loop")
+    process.working()
+    process.child.terminate()
+    assert process.code() == 0
+    for line in process.seen:
+        if line != "working":
+            assert list(json.loads(line))[:4] == ["timestamp", "level", "service", "event"]
+    assert process.events == [
+        "service_started",
+        "readiness_changed",
+        "service_stopping",
+        "service_stopped",
+    ]
+
+
+def test_a_second_signal_ends_it_at_once(start: Start) -> None:
+    process = start("hang", ETL__PIPELINE__DRAIN_SECONDS="3600")
+    process.working()
+    process.child.terminate()
+    process.event("service_stopping")
+    process.child.terminate()
+    assert process.code() == ExitCode.FORCED
+    assert process.events[-1] == "service_forced"
+
+
+@pytest.mark.parametrize("mode", ["hang", "busy"])
+def test_the_deadline_ends_what_does_not_stop(start: Start, mode: str) -> None:
+    process = start(mode, ETL__PIPELINE__DRAIN_SECONDS="0.3")
+    process.working()
+    process.child.terminate()
+    assert process.code() == ExitCode.DRAIN_DEADLINE
+    assert "drain_deadline_passed" in process.events
+
+
+def test_work_is_given_back_at_the_deadline_even_if_part_of_that_fails(start: Start) -> None:
+    process = start("hang", ETL__PIPELINE__DRAIN_SECONDS="0.3")
+    process.working()
+    process.child.terminate()
+    assert process.code() == ExitCode.DRAIN_DEADLINE
+    assert process.events[-3:] == ["drain_deadline_passed", "sink_released", "exit_action_failed"]
+
+
+def test_a_thread_left_behind_does_not_keep_the_process(start: Start) -> None:
+    process = start("thread", ETL__PIPELINE__DRAIN_SECONDS="0.5")
+    process.working()
+    process.child.terminate()
+    process.event("service_stopped")
+    assert process.code() == ExitCode.DRAIN_DEADLINE
+
+
+def test_a_log_that_nobody_reads_does_not_keep_the_process(tmp_path: Path) -> None:
+    """The main thread is stuck in a write to a full pipe, and holds the log's lock."""
+    (tmp_path / "etl.yaml").write_text(ETL_YAML)
+    reader, writer = os.pipe()
+    capacity_bytes = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.runtime.service_under_test", "chatty"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "ETL_CONFIG": str(tmp_path / "etl.yaml"),
+            "ETL__PIPELINE__DRAIN_SECONDS": "0.3",
+        },
+        stdout=writer,
+    )
+    os.close(writer)
+    try:
+        deadline = time.monotonic() + WAIT_SECONDS
+        # Less than one line fits in any more.
+        while _waiting_bytes(reader) < capacity_bytes - 600:
+            assert child.poll() is None
+            assert time.monotonic() < deadline
+        child.terminate()
+        assert child.wait(WAIT_SECONDS) == ExitCode.DRAIN_DEADLINE
+    finally:
+        child.kill()
+        child.wait(WAIT_SECONDS)
+        os.close(reader)
+
+
+def _waiting_bytes(pipe: int) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4), sys.byteorder)
+
+
+def test_a_stop_from_within_is_a_stop(start: Start) -> None:
+    process = start("from_within")
+    assert process.code() == ExitCode.OK
+    assert process.events[-1] == "service_stopped"
+
+
+def test_livez_fails_when_the_loop_stalls(start: Start) -> None:
+    # Time-outs of nothing, so that a loop may be declared dead soon.
+    quick = {
+        "ETL__EXTRACT__TIMEOUT": "0.01",
+        "ETL__LOAD__INFLUXDB__TIMEOUT_SECONDS": "0.01",
+        "ETL__PIPELINE__LIVE_SECONDS": "0.1",
+    }
+    stalled, moving = start("stall", **quick), start("loop", **quick)
+    port = stalled.working()
+    deadline = time.monotonic() + WAIT_SECONDS
+    while get(port, "/livez")[0] != 503:
+        assert time.monotonic() < deadline
+    assert json.loads(get(port, "/livez")[1])["live"] is False
+    assert get(port, "/health")[0] == 503
+    assert "etl_health_status 0.0" in get(port, "/metrics")[1]
+    assert moving.working()
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_an_unexpected_error_is_one_line(start: Start, level: str) -> None:
+    environ = {"ETL__LOAD__INFLUXDB__TOKEN": "hunter2", "ETL__PIPELINE__LOG_LEVEL": level}
+    process = start("crash", **environ)
+    failed = process.event("service_failed")
+    assert (failed["level"], failed["error_type"]) == ("critical", "ZeroDivisionError")
+    assert failed["error"] == "with ********"
+    assert ("exception" in failed) is (level == "DEBUG")
+    assert process.code() == ExitCode.ERROR
+    assert process.stderr() == ""
+    assert "hunter2" not in "".join(process.seen)
+
+
+def test_a_failing_thread_is_one_line_and_the_loop_goes_on(start: Start) -> None:
+    process = start("failing_thread")
+    failed = process.event("thread_failed")
+    assert (failed["thread"], failed["error_type"]) == ("helper", "SinkError")
+    process.line(lambda line: line == "working")
+    process.child.terminate()
+    assert process.code() == ExitCode.OK
+    assert process.stderr() == ""
+
+
+def test_other_exit_codes(start: Start) -> None:
+    dependency, unusable = start("dependency"), start("unusable")
+    assert dependency.code() == ExitCode.DEPENDENCY
+    assert unusable.code() == ExitCode.CONFIG
+    assert unusable.stderr() == "load.influxdb.bucket: has no such bucket\n"
+    assert unusable.events[-2:] == ["service_failed", "service_stopped"]
+
+
+BAD_CONFIGS = [
+    (
+        "pipeline: {http_port: 1",
+        "etl.yaml:1:24: is not YAML: expected ',' or '}', but got '<stream end>' "
+        "(while parsing a flow mapping)",
+    ),
+    (
+        ETL_YAML + "transfrom: {}\n",
+        "etl.yaml:4: transfrom: is an unknown key: did you mean transform?",
+    ),
+    (
+        ETL_YAML.replace("127.0.0.1}", "127.0.0.1, drain_seconds: soon}"),
+        "etl.yaml:3: pipeline.drain_seconds: 'soon' is not a duration such as 15s, 1m30s or 14d "
+        "(or a number of seconds)",
+    ),
+    (
+        ETL_YAML.replace("bucket: b", "bucket: b, token_file: /none/token"),
+        "etl.yaml:2: load.influxdb.token_file: names /none/token, which cannot be read: "
+        "No such file or directory",
+    ),
+    (
+        ETL_YAML.replace("bucket: b", "bucket: [b]"),
+        "etl.yaml:2: load.influxdb.bucket: must be text: put it in quotes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "wanted"), BAD_CONFIGS)
+def test_a_bad_configuration_is_one_line_and_exit_code_2(
+    start: Start, tmp_path: Path, text: str, wanted: str
+) -> None:
+    (tmp_path / "etl.yaml").write_text(text)
+    process = start("loop")
+    assert process.code() == ExitCode.CONFIG
+    assert process.seen == []
+    assert process.stderr().replace(f"{tmp_path}/", "") == f"{wanted}\n"
+
+
+def test_what_cannot_be_used_is_told_before_anything_starts(start: Start, tmp_path: Path) -> None:
+    first = start("loop")
+    port = first.working()
+    cases = {
+        start("loop", ETL__PIPELINE__HTTP_PORT=str(port)): (
+            "pipeline.http_host and http_port: cannot listen on 127.0.0.1 port "
+            f"{port}: Address already in use"
+        ),
+        start("loop", ETL__PIPELINE__LOG_FILE=str(tmp_path)): (
+            f"pipeline.log_file: names {tmp_path}, which cannot be written: Is a directory"
+        ),
+        start("loop", ETL__NOPE="1"): "environment variable ETL__NOPE: nope: is an unknown key",
+        start("loop", "--config", f"{tmp_path}/none.yaml"): (
+            f"{tmp_path}/none.yaml: cannot be read: No such file or directory "
+            "(name the file with --config or ETL_CONFIG)"
+        ),
+    }
+    for process, wanted in cases.items():
+        assert process.code() == ExitCode.CONFIG
+        assert process.stderr() == f"{wanted}\n"
+
+
+def test_the_log_file_gets_what_stdout_gets(start: Start, tmp_path: Path) -> None:
+    process = start("loop", ETL__PIPELINE__LOG_FILE=f"{tmp_path}/logs/{{service}}.log")
+    process.working()
+    process.child.terminate()
+    assert process.code() == ExitCode.OK
+    written = (tmp_path / "logs" / "loader.log").read_text().splitlines()
+    assert written == [line for line in process.seen if line != "working"]
+
+
+def test_version_and_help(start: Start) -> None:
+    version, usage = start("loop", "--version"), start("loop", "--help")
+    assert version.code() == 0
+    assert version.seen[0].split(".")[0].isdigit()
+    assert usage.code() == 0
+    assert "--config PATH" in "\n".join(usage.seen)

@@ -1,0 +1,157 @@
+"""Queries that could overwrite each other's series, and relabel rules, as Prometheus has them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config import advice
+from common.config.query import RESERVED_NAME
+from devtools import PROJECT_ROOT
+from services.loader.watermark import MEASUREMENT
+from tests.support.relabel_rule_cases import ACCEPTED, REFUSED, REFUSED_SINCE_3
+from tests.support.settings_files import LOAD, MINIMAL, load, problems
+
+ROOT = PROJECT_ROOT
+
+E = "{{name: {}, expr: '{}', step: 15s}}"
+S = "{{name: {}, select: '{}'}}"
+
+
+def config(*queries: str, more: str = "") -> str:
+    lines = "".join(f"    - {query}\n" for query in queries)
+    return f"{LOAD}extract:\n  prometheus_url: http://p\n  queries:\n{lines}{more}"
+
+
+COLLIDING = [
+    (
+        (S.format("a", "up"), S.format("b", 'up{job="x"}')),
+        "b may select the same series as a (queries[0]): give them matchers that exclude each "
+        "other",
+    ),
+    (
+        (S.format("a", '{job="x"}'), S.format("b", '{job=~"x|y"}')),
+        "b may select the same series as a (queries[0])",
+    ),
+    (
+        (E.format("up", "up"), S.format("raw", '{job="x"}')),
+        "the expr up would be written to the measurement of the metric up, which the select raw "
+        "may contain: rename the expr",
+    ),
+    ((S.format("raw", '{job="x"}'), E.format("scrape_duration_seconds", "1")), "rename the expr"),
+    (
+        (S.format("raw", '{job="x"}'), E.format("hits", "rate(a[5m])"), E.format("b", "hits / 2")),
+        "the expr hits would be written to the measurement",
+    ),
+    ((S.format("raw", "hits"), E.format("hits", "vector(1)")), "the expr hits would be written"),
+    ((S.format("raw", '{__name__=~"h.*"}'), E.format("hits", "vector(1)")), "the expr hits would"),
+    ((S.format("raw", '{__name__!~"x.*",a="b"}'), E.format("up", "1")), "the expr up would"),
+    (
+        (S.format("raw", '{a="b"}'), E.format("h", 'sum({__name__="h"})')),
+        "the expr h would be written",
+    ),
+]
+
+PEACEFUL = [
+    (S.format("a", '{job="x"}'), S.format("b", '{job="y"}')),
+    (S.format("a", "up"), S.format("b", "down")),
+    (E.format("a", "up"), E.format("b", "up")),
+    (E.format("availability", "up"), S.format("raw", '{job="x"}')),
+    (E.format("up", "up"), S.format("raw", 'down{job="x"}')),
+    (E.format("up", "up"), S.format("raw", '{job="x",__name__!="up"}')),
+    (E.format("up", "up"), S.format("raw", '{job="x",__name__!~"up|scrape_.*"}')),
+    (E.format("job", "sum by (job) (up)"), S.format("raw", '{job="x"}')),
+    (E.format("rate", "rate(x[5m])"), S.format("raw", '{job="x"}')),
+]
+
+
+@pytest.mark.parametrize(("queries", "wanted"), COLLIDING)
+def test_queries_that_could_write_the_same_series_are_refused(
+    tmp_path: Path, queries: tuple[str, ...], wanted: str
+) -> None:
+    found = problems(tmp_path, config(*queries))
+    assert len(found) == 1
+    assert wanted in found[0]
+    assert found[0].startswith("etl.yaml:")
+    assert "extract.queries[1]: " in found[0]
+
+
+@pytest.mark.parametrize("queries", PEACEFUL)
+def test_queries_that_cannot_are_accepted(tmp_path: Path, queries: tuple[str, ...]) -> None:
+    assert problems(tmp_path, config(*queries)) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "remarked"),
+    [
+        ({"target_label": "job", "replacement": "same"}, True),
+        ({"target_label": "$1"}, True),
+        ({"regex": "job", "action": "labeldrop"}, True),
+        ({"regex": "x_(.*)", "action": "labelmap"}, True),
+        ({"target_label": "env", "replacement": "same"}, False),
+        ({"source_labels": ["job"], "regex": "x", "action": "drop"}, False),
+    ],
+)
+def test_selectors_that_relabelling_may_make_one_are_remarked_on(
+    tmp_path: Path, rule: dict[str, Any], remarked: bool
+) -> None:
+    queries = (S.format("a", '{job="x"}'), S.format("b", '{job="y"}'))
+    more = f"transform: {{relabel: [{json.dumps(rule)}]}}\n"
+    found = advice(load(tmp_path, config(*queries, more=more)))
+    assert bool(found) is remarked
+    if remarked:
+        assert found[0].startswith("queries a and b are told apart by the label job")
+
+
+# --- relabel rules ---------------------------------------------------------------------------
+
+
+def relabel(rule: dict[str, Any]) -> str:
+    return f"{MINIMAL}transform:\n  relabel:\n    - {json.dumps(rule)}\n"
+
+
+@pytest.mark.parametrize("rule", ACCEPTED)
+def test_a_rule_is_accepted(tmp_path: Path, rule: dict[str, Any]) -> None:
+    assert problems(tmp_path, relabel(rule)) == []
+
+
+@pytest.mark.parametrize(("rule", "key", "wanted"), REFUSED + REFUSED_SINCE_3)
+def test_a_rule_is_refused(tmp_path: Path, rule: dict[str, Any], key: str, wanted: str) -> None:
+    found = problems(tmp_path, relabel(rule))
+    assert len(found) == 1
+    assert found[0].startswith(f"etl.yaml:5: transform.relabel[0]{key}: ")
+    assert wanted in found[0]
+
+
+def test_defaults_written_out_are_as_good_as_left_out(tmp_path: Path) -> None:
+    rule = {"regex": "a", "separator": ";", "replacement": "$1", "action": "labeldrop"}
+    assert problems(tmp_path, relabel(rule)) == []
+
+
+def test_settings_can_be_read_where_no_regex_engine_is_installed(tmp_path: Path) -> None:
+    """The simulator and the exporter neither relabel nor select."""
+    file = tmp_path / "etl.yaml"
+    queries = (S.format("a", '{job=~"x.*"}'), S.format("b", '{job="y"}'))
+    rule = '{"source_labels": ["a"], "regex": "a(", "action": "keep"}'
+    file.write_text(config(*queries, more=f"transform: {{relabel: [{rule}]}}\n"))
+    program = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(('re2', 'numpy', 'polars', 'redis', 'requests')))\n"
+        "from pathlib import Path\n"
+        "import common.runtime.service\n"
+        "from common.config import load_settings\n"
+        f"print(len(load_settings(Path({str(file)!r}), {{}}).extract.queries))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+    assert (ran.stdout, ran.stderr) == ("2\n", "")
+
+
+def test_the_reserved_name_is_the_one_that_the_loader_writes() -> None:
+    assert RESERVED_NAME == MEASUREMENT

@@ -1,0 +1,180 @@
+"""Parsing selectors, and knowing which of them share no series."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import ConfigError
+from common.promql.selector import (
+    Matcher,
+    Operator,
+    Selector,
+    bare_names,
+    disjoint_label,
+    parse_selector,
+)
+from tests.support.selector_cases import ACCEPTED, ACCEPTED_SINCE_3, NOT_PLAIN, REFUSED
+
+
+@pytest.mark.parametrize(("text", "matchers"), ACCEPTED + ACCEPTED_SINCE_3)
+def test_a_selector_is_its_matchers(text: str, matchers: list[Matcher]) -> None:
+    assert list(parse_selector(text).matchers) == matchers
+
+
+@pytest.mark.parametrize(("text", "wanted"), REFUSED + NOT_PLAIN)
+def test_what_is_no_plain_selector_is_refused_with_its_reason(text: str, wanted: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_selector(text)
+    assert wanted in str(caught.value)
+    assert "(column " in str(caught.value)
+
+
+def test_an_error_names_the_column() -> None:
+    with pytest.raises(ConfigError, match=r"needs a quoted text \(column 15\)"):
+        parse_selector('{job="a", env=b}')
+
+
+def quoted(text: str) -> str:
+    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n"}
+    return '"' + "".join(escapes.get(char, char) for char in text) + '"'
+
+
+any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+any_matchers = st.lists(
+    st.builds(
+        Matcher,
+        any_text,
+        st.sampled_from([o for o in get_args(Operator) if "~" not in o]),
+        any_text,
+    ),
+    max_size=4,
+)
+
+
+@given(matchers=any_matchers)
+def test_any_label_and_value_survive_quoting(matchers: list[Matcher]) -> None:
+    pinned = [Matcher("job", "=", "x"), *matchers]
+    inside = ",".join(f"{quoted(x.label)}{x.operator}{quoted(x.value)}" for x in pinned)
+    assert list(parse_selector(f"{{{inside}}}").matchers) == pinned
+
+
+@given(text=st.text(alphabet="up{}[]()=!~\"'`\\,#@ \nx1", max_size=30))
+def test_any_text_is_a_selector_or_a_clear_error(text: str) -> None:
+    found: Sequence[object]
+    try:
+        found = parse_selector(text).matchers
+    except ConfigError as error:
+        found = error.problems
+    assert found
+
+
+# --- disjoint --------------------------------------------------------------------------------
+
+DISJOINT = [
+    ("up", "down", "__name__"),
+    ('up{job="a"}', 'down{job="a"}', "__name__"),
+    ('{job="a"}', '{job="b"}', "job"),
+    ('{job="a"}', '{job=~"b|c"}', "job"),
+    ('{job=~"a|b"}', '{job=~"c|d"}', "job"),
+    ('{job="a"}', '{job!="a",x="y"}', "job"),
+    ('{job="a"}', '{job!~"a|b",x="y"}', "job"),
+    ('{job="a"}', '{job!~"a.*",x="y"}', "job"),
+    ('{job="abc"}', '{job=~"b.*"}', "job"),
+    ('{job=~"a.+"}', '{job=~"b.+"}', "job"),
+    ('{job=~"a.+"}', '{job!~"a.+",x="y"}', "job"),
+    ('{job="a"}', '{job="",x="y"}', "job"),
+    ('{__name__=~"node_.*"}', '{__name__=~"http_.*"}', "__name__"),
+    ('{__name__=~"node_.*"}', "up", "__name__"),
+    ('{job="a",env="prod"}', '{job="a",env="dev"}', "env"),
+]
+
+OVERLAPPING = [
+    ("up", "up"),
+    ("up", '{job="a"}'),
+    ('up{job="a"}', 'up{env="b"}'),
+    ('{job="a"}', '{job=~"a|b"}'),
+    ('{job=~"a.*"}', '{job=~".*a"}'),
+    ('{job=~"ab.*"}', '{job=~"a.*"}'),
+    ('{job=~"ab?.*"}', '{job=~"ac.*"}'),
+    ('{job=~"ab*"}', '{job="a"}'),
+    ('{job=~"a|b.*"}', '{job="a"}'),
+    ('{job=~"(?i)A"}', '{job="a"}'),
+    ('{job=~"a.c"}', '{job="a\\nc"}'),
+    ('{job="a"}', '{job!="b",x="y"}'),
+    ('{__name__=~".+"}', "up"),
+    ('{env!="prod",job="a"}', '{env!~"dev",job="a"}'),
+]
+
+
+@pytest.mark.parametrize(("left", "right", "label"), DISJOINT)
+def test_what_no_series_can_be_in_both(left: str, right: str, label: str) -> None:
+    one, other = parse_selector(left), parse_selector(right)
+    assert disjoint_label(one, other) == label
+    assert disjoint_label(other, one) == label
+
+
+@pytest.mark.parametrize(("left", "right"), OVERLAPPING)
+def test_what_some_series_may_be_in_both(left: str, right: str) -> None:
+    one, other = parse_selector(left), parse_selector(right)
+    assert disjoint_label(one, other) is None
+    assert disjoint_label(other, one) is None
+
+
+few = st.sampled_from(["", "a", "b", "ab", "ba", "aab"])
+patterns = st.sampled_from(
+    ["a", "a|b", "a.*", ".*b", "ab?", "a*", "[ab]", "(a|b)+", "b|a.*", "ab.*", ""]
+)
+small_matchers = st.lists(
+    st.builds(Matcher, st.sampled_from(["x", "y"]), st.sampled_from(["=", "!="]), few)
+    | st.builds(Matcher, st.sampled_from(["x", "y"]), st.sampled_from(["=~", "!~"]), patterns),
+    max_size=3,
+).map(lambda matchers: Selector(tuple(matchers)))
+
+
+@given(left=small_matchers, right=small_matchers, x=few, y=few)
+def test_a_series_in_both_is_never_denied(left: Selector, right: Selector, x: str, y: str) -> None:
+    labels = {"x": x, "y": y}
+    in_both = all(each.matches(labels[each.label]) for each in left.matchers + right.matchers)
+    if in_both:
+        assert disjoint_label(left, right) is None
+
+
+# --- names in expressions --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expr", "names"),
+    [
+        ("up", {"up"}),
+        ('up{job="a"}', {"up"}),
+        ("rate(http_requests_total[5m])", {"http_requests_total"}),
+        ("sum by (job, handler) (rate(a_total[5m])) / on (job) b", {"a_total", "b"}),
+        ("sum(x) without (up)", {"x"}),
+        ("a and b or c unless d", {"a", "b", "c", "d"}),
+        ("a offset 5m + bool", {"a"}),
+        ('label_replace(a, "up", "$1", "down", "(.*)")', {"a"}),
+        ('{__name__="up"}', {"up"}),
+        ('{"http.requests", job="x"}', {"http.requests"}),
+        ('{"service.name"="up"}', set()),
+        ("job:rate:sum5m * 1e5 + 0x1F", {"job:rate:sum5m"}),
+        ("up # down\n + left", {"up", "left"}),
+        ("histogram_quantile(0.9, sum by (le) (rate(h_bucket[5m])))", {"h_bucket"}),
+    ],
+)
+def test_metric_names_in_an_expression(expr: str, names: set[str]) -> None:
+    assert bare_names(expr) == names
+
+
+def test_a_service_without_re2_still_parses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It evaluates no regex, so it leaves the verdict to those that do."""
+    monkeypatch.setitem(sys.modules, "re2", None)
+    parsed = parse_selector('{job=~"a(.*)"}')
+    assert parsed.matchers[0].matches("a1") is None
+    assert parse_selector('{job=~"a|b"}').matchers[0].matches("b") is True
+    assert disjoint_label(parsed, parse_selector('{job="b"}')) is not None

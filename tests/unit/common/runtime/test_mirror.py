@@ -1,0 +1,90 @@
+"""The mirror of dead letters: whole lines, and never in the way."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from common.runtime.mirror import DeadLetterMirror
+from common.runtime.telemetry import Telemetry
+from common.state.dead_letters import Letter
+from common.state.verdict import DeadLetter, Entry
+from etlctl.dead_letters.export import document
+
+ENTRY = Entry("1-0", 1, "q", "hot", "select", "w1", 3, b"")
+
+
+def test_letters_are_appended_as_lines(tmp_path: Path) -> None:
+    mirror = DeadLetterMirror(
+        tmp_path / "dead.jsonl", "loader", telemetry(), wall_clock=lambda: 1_700_000_000.25
+    )
+
+    mirror.append(ENTRY, DeadLetter("rejected", "field\ntype conflict", b"m value=1 1\n", 1))
+    mirror.append(ENTRY, DeadLetter("corrupt", "broken", b"\xff\x00", 2))
+
+    text, binary = map(json.loads, (tmp_path / "dead.jsonl").read_text().splitlines())
+    assert text == {
+        "stage": "loader",
+        "reason": "rejected",
+        "detail": "field\ntype conflict",
+        "query": "q",
+        "tier": "hot",
+        "kind": "select",
+        "lane": "q@hot",
+        "window_id": "w1",
+        "entry_id": "1-0",
+        "samples": 1,
+        "at_ms": 1_700_000_000_250,
+        "payload": "m value=1 1\n",
+    }
+    assert base64.b64decode(binary["payload_base64"]) == b"\xff\x00"
+
+
+def test_a_line_has_the_members_of_an_export_but_for_the_id(tmp_path: Path) -> None:
+    mirror = DeadLetterMirror(tmp_path / "dead.jsonl", "loader", telemetry())
+    mirror.append(ENTRY, DeadLetter("rejected", "x", b"m value=1 1\n", 1))
+    letter = Letter(
+        "7-0", "loader", "rejected", "x", "q", "hot", "select", "q@hot", "w1", "1-0", 1, 2, "key"
+    )
+
+    line = json.loads((tmp_path / "dead.jsonl").read_text())
+
+    assert ["id", *line] == list(document(letter, b"m value=1 1\n"))
+
+
+def test_a_file_that_cannot_be_written_is_told_and_nothing_more(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        mirror = DeadLetterMirror(tmp_path / "no" / "dead.jsonl", "loader", telemetry())
+        mirror.append(ENTRY, DeadLetter("rejected", "x", b"", 1))
+
+    assert [line["event"] for line in logs] == ["mirror_failed"]
+
+
+def telemetry() -> Telemetry:
+    return Telemetry("loader", CollectorRegistry())
+
+
+def test_a_letter_that_did_not_fit_is_told_and_swallows_none_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = DeadLetterMirror(tmp_path / "dead.jsonl", "loader", telemetry())
+    letter = DeadLetter("rejected", "x", b"m value=1 1\n", 1)
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda file, text: write(file, text[:40]))
+        with capture_logs() as logs:
+            mirror.append(ENTRY, letter)
+    assert [line["event"] for line in logs] == ["mirror_failed"]
+    assert "only 40 of" in logs[0]["error"]
+
+    mirror.append(ENTRY, letter)
+    mirror.append(ENTRY, letter)
+
+    _, *whole = (tmp_path / "dead.jsonl").read_text().splitlines()
+    assert [json.loads(line)["payload"] for line in whole] == ["m value=1 1\n"] * 2

@@ -1,0 +1,413 @@
+"""The loop, on the stream in memory: verdicts, failures, poison, holds and shutdown."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from common.runtime.stage import Lifecycle, Stage, StageLimits
+from common.runtime.telemetry import Telemetry
+from common.state.keys import POINTS, RAW
+from common.state.stream import SettleResult
+from common.state.verdict import DeadLetter, Entry, Hold, Output, Retry, Settle, Verdict
+from tests.doubles.memory_stream import MemoryBroker, MemoryStream
+
+LIMITS = StageLimits(
+    read_entries=4,
+    poison_crashes=3,
+    backoff_base_seconds=0.001,
+    backoff_max_seconds=0.002,
+    block_seconds=0.0,
+)
+
+
+class Handler:
+    stage = "transformer"
+
+    def __init__(self, judge: Callable[[Entry], Verdict]) -> None:
+        self.judge = judge
+        self.batches: list[list[str]] = []
+        self.reason: str | None = None
+        self.checks = 0
+        self.closed = False
+
+    def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
+        self.batches.append([entry.payload.decode() for entry in entries])
+        return [self.judge(entry) for entry in entries]
+
+    def check(self) -> str | None:
+        self.checks += 1
+        return self.reason
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Bench:
+    """A broker, a stage over it, and what its service would see."""
+
+    def __init__(self, judge: Callable[[Entry], Verdict]) -> None:
+        self.now_ms = 1_700_000_000_000
+        self.broker = MemoryBroker(lambda: self.now_ms)
+        self.handler = Handler(judge)
+        self.registry = CollectorRegistry()
+        self.telemetry = Telemetry("transformer", self.registry)
+        self.ready: dict[str, tuple[bool, str]] = {}
+        self.stop = threading.Event()
+        self.stream = self.make_stream("w0")
+        self.stage = self.make_stage(self.stream)
+
+    def make_stream(self, consumer: str, dead_max: int = 100) -> MemoryStream:
+        return MemoryStream(
+            self.broker, RAW, consumer, outbound=POINTS, dead_letters_max_entries=dead_max
+        )
+
+    def make_stage(
+        self,
+        stream: MemoryStream,
+        mirror: Callable[[Entry, DeadLetter], None] | None = None,
+        limits: StageLimits = LIMITS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Stage:
+        def set_ready(name: str, ok: bool, detail: str) -> None:
+            self.ready[name] = (ok, detail)
+
+        return Stage(
+            Lifecycle(self.stop, lambda: None, set_ready),
+            stream,
+            self.handler,
+            self.telemetry,
+            limits,
+            mirror=mirror,
+            clock=clock,
+            rng=random.Random(1),
+        )
+
+    def commit(self, *payloads: tuple[bytes, int]) -> None:
+        self.broker.commit(RAW, "q", "hot", "expr", "w", payloads)
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+    def balanced(self) -> bool:
+        return self.broker.audit().imbalance_samples == 0
+
+
+def all_loaded(entry: Entry) -> Verdict:
+    return Settle(loaded=entry.samples)
+
+
+def test_settles_and_counts_only_then() -> None:
+    bench = Bench(
+        lambda entry: Settle(
+            outputs=[Output(b"o", 5)],
+            drops={"nan": 2},
+            dead=[DeadLetter("rejected", "why", b"x", 1)],
+        )
+    )
+    bench.commit((b"a", 8))
+
+    bench.stage.step()
+
+    assert bench.value("etl_dropped_samples_total", reason="nan") == 2
+    assert bench.value("etl_dead_letters_total", stage="transformer", reason="rejected") == 1
+    assert bench.value("etl_records_total") == 8
+    assert bench.balanced()
+
+
+def test_a_refused_settlement_counts_no_samples() -> None:
+    bench = Bench(all_loaded)
+
+    def stolen(entry: Entry) -> Verdict:
+        bench.broker.state(RAW).pending[entry.id].consumer = "thief"
+        return all_loaded(entry)
+
+    bench.handler.judge = stolen
+    bench.commit((b"a", 8))
+
+    bench.stage.step()
+
+    assert bench.value("etl_settlements_refused_total", stage="transformer") == 1
+    assert bench.value("etl_loaded_samples_total") == 0
+    assert bench.broker.ledger.get("q@hot|loaded") is None
+
+
+def test_a_retry_comes_back_after_its_time_without_a_crash() -> None:
+    bench = Bench(lambda entry: Retry(5, "later"))
+    bench.commit((b"a", 1))
+    bench.stage.step()
+    bench.handler.judge = all_loaded
+    bench.stage.step()
+    assert len(bench.handler.batches) == 1
+
+    bench.now_ms += 5_000
+    bench.stage.step()
+
+    assert bench.broker.ledger["q@hot|loaded"] == 1
+    assert bench.broker.state(RAW).crashes == {}
+
+
+def test_a_hold_stops_taking_work_until_the_check_passes() -> None:
+    bench = Bench(lambda entry: Hold("401 unauthorized"))
+    bench.commit((b"a", 1))
+    bench.stage.step()
+    assert bench.ready["dependency"] == (False, "401 unauthorized")
+
+    bench.handler.reason = "still 401"
+    for _ in range(3):
+        bench.stage.step()
+    assert len(bench.handler.batches) == 1
+    assert bench.ready["dependency"] == (False, "still 401")
+
+    bench.handler.reason = None
+    bench.handler.judge = all_loaded
+    bench.stage.step()
+
+    assert bench.ready["dependency"] == (True, "")
+    assert bench.broker.ledger["q@hot|loaded"] == 1
+    assert bench.broker.state(RAW).crashes == {}
+
+
+def test_nothing_is_taken_before_the_dependency_is_asked() -> None:
+    bench = Bench(all_loaded)
+    bench.handler.reason = "no connection"
+    bench.commit((b"a", 1))
+
+    bench.stage.step()
+
+    assert bench.handler.batches == []
+    assert bench.broker.state(RAW).pending == {}
+
+
+def test_an_exception_makes_suspects_which_are_tried_alone_and_only_the_bad_one_dies() -> None:
+    def judge(entry: Entry) -> Verdict:
+        if entry.payload == b"bad":
+            raise ValueError("defect")
+        return all_loaded(entry)
+
+    bench = Bench(judge)
+    bench.commit((b"a", 1), (b"bad", 2), (b"c", 3))
+
+    for _ in range(8):
+        bench.stage.step()
+
+    assert bench.handler.batches[0] == ["a", "bad", "c"]
+    assert sorted(map(len, bench.handler.batches[1:])) == [1, 1, 1, 1]
+    assert bench.broker.ledger["q@hot|loaded"] == 4
+    (letter,) = bench.broker.dead
+    assert (letter["reason"], letter["payload"], letter["samples"]) == ("poison", b"bad", 2)
+    assert bench.balanced()
+
+
+def test_workers_that_die_with_an_entry_poison_it() -> None:
+    bench = Bench(all_loaded)
+    bench.commit((b"bad", 2))
+    bench.make_stream("dead0").read(1, 0)
+    for number in (1, 2):
+        bench.now_ms += 31_000
+        bench.make_stream(f"dead{number}").claim(1)
+    bench.now_ms += 31_000
+
+    bench.stage.step()
+
+    assert bench.handler.batches == []
+    assert [letter["reason"] for letter in bench.broker.dead] == ["poison"]
+    assert bench.balanced()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda bench, id_: bench.broker.payloads.clear(), "payload_missing"),
+        (
+            lambda bench, id_: (
+                bench.broker.state(RAW).entries[id_].fields.update({b"schema": b"99"})
+            ),
+            "unknown_schema",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_a_dead_letter(
+    spoil: Callable[[Bench, str], None], reason: str
+) -> None:
+    bench = Bench(all_loaded)
+    bench.commit((b"a", 3))
+    spoil(bench, next(iter(bench.broker.state(RAW).entries)))
+
+    bench.stage.step()
+
+    assert bench.handler.batches == []
+    (letter,) = bench.broker.dead
+    assert letter["reason"] == reason
+    assert letter["payload"]
+    assert bench.broker.audit().accounts["q@hot"].dead_lettered == 3
+
+
+def test_a_verdict_that_does_not_add_up_is_never_carried_out() -> None:
+    bench = Bench(lambda entry: Settle(loaded=entry.samples - 1))
+    bench.commit((b"a", 3))
+
+    for _ in range(6):
+        bench.stage.step()
+        bench.now_ms += 1_000
+
+    assert bench.value("etl_settlements_invalid_total", stage="transformer") == 3
+    assert [letter["reason"] for letter in bench.broker.dead] == ["poison"]
+    assert bench.balanced()
+
+
+def test_full_dead_letters_hold_the_stage_and_lose_nothing() -> None:
+    bench = Bench(lambda entry: Settle(dead=[DeadLetter("rejected", "why", b"x", entry.samples)]))
+    bench.stage = bench.make_stage(bench.make_stream("w1", dead_max=0))
+    bench.commit((b"a", 3))
+
+    bench.stage.step()
+
+    ok, detail = bench.ready["dependency"]
+    assert not ok
+    assert "dead letters" in detail
+    assert bench.broker.audit().accounts["q@hot"].in_flight == 3
+
+
+class FlakyStream(MemoryStream):
+    """Redis that goes away before or after a settlement ran."""
+
+    fail_before = 0
+    fail_after = 0
+
+    def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
+        if self.fail_before:
+            self.fail_before -= 1
+            raise RedisConnectionError("gone before")
+        result = super().settle(entry, verdict, stage)
+        if self.fail_after:
+            self.fail_after -= 1
+            raise RedisConnectionError("gone after")
+        return result
+
+
+@pytest.mark.parametrize("when", ["fail_before", "fail_after"])
+def test_redis_lost_around_a_settlement_settles_exactly_once(when: str) -> None:
+    bench = Bench(all_loaded)
+    stream = FlakyStream(bench.broker, RAW, "w1")
+    setattr(stream, when, 2 if when == "fail_before" else 1)
+    bench.stage = bench.make_stage(stream)
+    bench.commit((b"a", 3))
+
+    bench.stage.step()
+
+    assert bench.broker.ledger["q@hot|loaded"] == 3
+    assert bench.balanced()
+    assert bench.ready["redis"] == (True, "")
+
+
+@pytest.mark.parametrize("when", ["fail_before", "fail_after"])
+def test_a_dead_letter_is_copied_though_the_answer_was_lost(when: str) -> None:
+    letter = DeadLetter("rejected", "why", b"x", 3)
+    copied: list[tuple[str, DeadLetter]] = []
+    bench = Bench(lambda _: Settle(dead=[letter]))
+    stream = FlakyStream(bench.broker, RAW, "w1")
+    setattr(stream, when, 1)
+    bench.stage = bench.make_stage(stream, lambda entry, dead: copied.append((entry.id, dead)))
+    bench.commit((b"a", 3))
+
+    bench.stage.step()
+
+    (kept,) = bench.broker.dead
+    assert copied == [(kept["entry"], letter)]
+
+
+class AwayStream(MemoryStream):
+    away = True
+
+    def read(self, count: int, block_seconds: float) -> list[Entry]:
+        if self.away:
+            raise RedisConnectionError("Connection refused")
+        return super().read(count, block_seconds)
+
+
+def test_redis_away_is_waited_out() -> None:
+    bench = Bench(all_loaded)
+    stream = AwayStream(bench.broker, RAW, "w1")
+    bench.stage = bench.make_stage(stream)
+    bench.commit((b"a", 3))
+    bench.stage.step()
+    assert bench.ready["redis"] == (False, "Connection refused")
+
+    stream.away = False
+    bench.stage.step()
+
+    assert bench.ready["redis"] == (True, "")
+    assert bench.broker.ledger["q@hot|loaded"] == 3
+
+
+def test_stopping_gives_back_what_is_in_hand_uncounted_and_closes_the_handler() -> None:
+    bench = Bench(all_loaded)
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow(entry: Entry) -> Verdict:
+        started.set()
+        assert go_on.wait(10)
+        return all_loaded(entry)
+
+    bench.handler.judge = slow
+    bench.commit((b"a", 1))
+    runner = threading.Thread(target=bench.stage.run)
+    runner.start()
+    assert started.wait(10)
+
+    bench.stop.set()
+    bench.stage.give_back()  # what the service's watchdog does at the drain deadline
+    other = bench.make_stream("other").claim(1).entries
+    go_on.set()
+    runner.join(10)
+
+    assert [entry.crashes for entry in other] == [0]
+    assert bench.handler.closed
+    assert bench.value("etl_settlements_refused_total", stage="transformer") == 1
+
+
+def test_a_batch_in_hand_is_finished_when_told_to_stop() -> None:
+    bench = Bench(all_loaded)
+
+    def stop_meanwhile(entry: Entry) -> Verdict:
+        bench.stop.set()
+        return all_loaded(entry)
+
+    bench.handler.judge = stop_meanwhile
+    bench.commit((b"a", 1), (b"b", 1))
+
+    bench.stage.run()
+
+    assert bench.broker.ledger["q@hot|loaded"] == 2
+
+
+def test_what_others_left_behind_is_looked_for_now_and_then() -> None:
+    bench = Bench(all_loaded)
+    now_seconds = 100.0
+    limits = replace(LIMITS, claim_every_seconds=5.0)
+    stage = bench.make_stage(bench.make_stream("w1"), limits=limits, clock=lambda: now_seconds)
+    stage.step()
+    bench.commit((b"left", 1), (b"left too", 1))
+    taken = bench.stream.read(2, 0.0)
+    bench.stream.release([entry.id for entry in taken])
+
+    stage.step()
+    assert bench.handler.batches == []
+
+    now_seconds += 5.0
+    stage.step()
+    assert bench.handler.batches == [["left", "left too"]]
+
+    # Where something was found, more may be.
+    bench.commit((b"more", 1))
+    bench.stream.release([entry.id for entry in bench.stream.read(1, 0.0)])
+    stage.step()
+    assert bench.handler.batches[1:] == [["more"]]

@@ -1,0 +1,214 @@
+"""What the compose files promise, checked without an engine; tests/compose tries it on one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from devtools import PROJECT_ROOT
+
+ROOT = PROJECT_ROOT
+MAIN = ("docker-compose.yml", "docker-compose.monitoring.yml")
+TLS = "deploy/compose/tls.yml"
+WITH_PIPELINE = "deploy/compose/monitoring-with-pipeline.yml"
+ALL = (*MAIN, "deploy/compose/stand-ins.yml", TLS, WITH_PIPELINE)
+ONE_SHOTS = {"secrets", "influxdb-init", "etlctl"}
+SCALED = {"extractor", "transformer", "loader"}
+STACK_OF_FOUR = {"prometheus", "grafana", "etl-simulator", "etl-metrics"}
+VARIABLE = re.compile(r"\$\{(\w+)")
+
+
+def document(name: str) -> dict[str, Any]:
+    """A compose file as data."""
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    return loaded
+
+
+def services() -> dict[str, dict[str, Any]]:
+    """Every service of the deployment."""
+    return {name: service for file in MAIN for name, service in document(file)["services"].items()}
+
+
+def test_the_monitoring_stack_is_four_services() -> None:
+    assert set(document(MAIN[1])["services"]) - ONE_SHOTS == STACK_OF_FOUR
+
+
+def test_every_variable_is_documented() -> None:
+    documented = set(re.findall(r"`(\w+)`", (ROOT / "docs/deployment.md").read_text()))
+    for name in ALL:
+        used = set(VARIABLE.findall((ROOT / name).read_text()))
+        assert used <= documented, f"{name}: {sorted(used - documented)}"
+
+
+@pytest.mark.parametrize("name", sorted(services()))
+def test_secrets_are_mounted_as_they_were_handed_out(name: str) -> None:
+    mounts = [str(mount).split(":") for mount in services()[name].get("volumes", ())]
+    for volume, target, options in (m for m in mounts if m[1] == "/run/secrets"):
+        assert volume.startswith("secrets-"), target
+        assert set(options.split(",")) == {"ro", "nocopy"}
+
+
+def test_every_variable_has_a_default() -> None:
+    for name in ALL:
+        text = (ROOT / name).read_text()
+        assert not re.findall(r"\$\{\w+\}|\$\w", text), name
+
+
+@pytest.mark.parametrize("name", sorted(services()))
+def test_service_is_confined(name: str) -> None:
+    service = services()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    assert service["deploy"]["resources"]["limits"].keys() == {"memory", "cpus", "pids"}
+    assert "container_name" not in service
+    assert "privileged" not in service
+    if name not in ONE_SHOTS:
+        assert service["restart"] == "unless-stopped"
+        assert {"interval", "timeout", "retries", "start_period", "start_interval"} <= service[
+            "healthcheck"
+        ].keys()
+        assert "stop_grace_period" in service
+
+
+def test_only_what_a_person_needs_is_published_and_only_on_this_machine() -> None:
+    published = {name: service.get("ports", []) for name, service in services().items()}
+    assert {name for name, ports in published.items() if ports} == STACK_OF_FOUR
+    for ports in published.values():
+        assert all(port.startswith("127.0.0.1:${") for port in ports)
+
+
+def test_redis_and_influxdb_have_no_way_out() -> None:
+    override = document("deploy/compose/monitoring-with-pipeline.yml")
+    assert override["networks"]["backend"]["internal"] is True
+    for name in ("redis", "influxdb"):
+        assert services()[name]["networks"] == ["backend"]
+
+
+def test_official_images_are_pinned_and_can_be_replaced() -> None:
+    for name, service in services().items():
+        image = service["image"]
+        assert re.fullmatch(
+            r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[\w.-]+\}|\$\{ETL_IMAGE_PREFIX.*\}", image
+        ), f"{name}: {image}"
+        assert "latest" not in image
+
+
+def test_what_scales_outlives_its_drain() -> None:
+    from common.config.pipeline import PipelineSettings
+
+    drain_seconds = PipelineSettings.model_fields["drain_seconds"].default
+    for name in SCALED:
+        grace = services()[name]["stop_grace_period"]
+        assert float(grace.removesuffix("s")) > drain_seconds
+        assert "replicas" in services()[name]["deploy"]
+
+
+def test_every_secret_comes_from_a_file() -> None:
+    for name in ALL:
+        for secret in document(name).get("secrets", {}).values():
+            assert secret.keys() == {"file"}
+    assert "PASSWORD=" not in "".join((ROOT / name).read_text() for name in ALL)
+
+
+def test_no_image_is_built_with_more_than_it_should_hold() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    rules = [line for line in ignored if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert "!secrets" not in rules
+    assert "!.git" not in rules
+
+
+# --- with a password, with TLS ---------------------------------------------------------------
+
+
+def test_metrics_of_our_services_are_behind_a_password() -> None:
+    found = services()
+    metrics = found["etl-metrics"]["environment"]
+    assert metrics["ETL_METRICS_PASSWORD_FILE"] == "/run/secrets/metrics_password"
+    for name in SCALED:
+        environment = found[name]["environment"]
+        assert environment["ETL__PIPELINE__METRICS_PASSWORD_FILE"].endswith("/metrics_password")
+    # It is not handed that one, so it must not be told to read it.
+    assert "ETL__PIPELINE__METRICS_PASSWORD_FILE" not in found["etlctl"]["environment"]
+
+
+def handed_over_tls() -> dict[str, list[str]]:
+    """Consumer → what the overlay adds to its secrets."""
+    entrypoint = document(TLS)["services"]["secrets"]["entrypoint"]
+    base = services()["secrets"]["entrypoint"]
+    assert entrypoint[: len(base)] == base
+    specs = [option.removeprefix("--also=") for option in entrypoint[len(base) :]]
+    return {name: names.split(",") for name, names in (spec.split("=") for spec in specs)}
+
+
+def test_tls_changes_nothing_of_prometheus_but_its_files() -> None:
+    def changed(command: list[str]) -> list[str]:
+        return [
+            option.replace("prometheus.yml", "prometheus-tls.yml").replace(
+                "prometheus_web.yml", "prometheus_web_tls.yml"
+            )
+            for option in command
+        ]
+
+    assert document(TLS)["services"]["prometheus"]["command"] == changed(
+        services()["prometheus"]["command"]
+    )
+    assert (ROOT / "deploy/prometheus/prometheus-tls.yml").exists()
+
+
+def test_tls_keys_go_to_their_servers_alone() -> None:
+    handed = handed_over_tls()
+    consumers = {
+        spec.split("=")[0] for spec in document(WITH_PIPELINE)["services"]["secrets"]["command"]
+    }
+    assert handed.keys() == consumers - {"influxdb", "influxdb-init"}
+    for consumer, names in handed.items():
+        keys = {name for name in names if name.endswith(".key")}
+        server = "etl-simulator" if consumer == "simulator" else consumer
+        assert keys in (set(), {f"tls_{server}.key"})
+        assert "tls_ca.crt" in names
+    assert "tls_ca.key" not in (ROOT / TLS).read_text(encoding="utf-8")
+    mounted = document(TLS)["services"]["secrets"]["secrets"]
+    assert set(mounted) == {name for names in handed.values() for name in names}
+    assert set(mounted) == document(TLS)["secrets"].keys()
+
+
+def test_who_speaks_tls_is_asked_over_tls() -> None:
+    overlay = document(TLS)["services"]
+    assert {name for name, service in overlay.items() if "labels" in service} == {
+        *("prometheus", "grafana", "etl-simulator")
+    }
+    for name in ("prometheus", "grafana", "etl-simulator"):
+        assert overlay[name]["labels"] == {"etl.scheme": "https"}
+        test = " ".join(overlay[name]["healthcheck"]["test"])
+        assert "https://" in test or "--ca-file" in test
+    for name in ("grafana", "etl-simulator"):
+        for variable, path in overlay[name]["environment"].items():
+            if "CERT" in variable or "KEY" in variable:
+                assert Path(path).name.startswith(f"tls_{name}.")
+    source = overlay["grafana"]["volumes"][0].split(":")[0]
+    assert (ROOT / source / "prometheus.yaml").exists()
+
+
+def test_everybody_speaks_tls_to_redis() -> None:
+    def redis_url(file: str, name: str) -> str:
+        environment = document(file)["services"].get(name, {}).get("environment", {})
+        return str(environment.get("ETL__PIPELINE__REDIS_URL", ""))
+
+    users = {
+        name
+        for file in (*MAIN, WITH_PIPELINE)
+        for name in document(file)["services"]
+        if redis_url(file, name)
+    }
+    assert users == {*SCALED, "etl-metrics", "etlctl"}
+    for name in users:
+        environment = document(TLS)["services"][name]["environment"]
+        assert redis_url(TLS, name) == "rediss://redis:6379/0"
+        assert environment["ETL__PIPELINE__REDIS_CA_FILE"] == "/run/secrets/tls_ca.crt"

@@ -1,0 +1,381 @@
+"""The fault proxies hurt exactly what they were told to, and pass everything else on as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from devtools.chaos.http1 import Message, read_body, read_head
+from devtools.chaos.http_proxy import HttpProxy
+from devtools.chaos.proxy import Control, made
+from devtools.chaos.rules import Rule
+from devtools.chaos.sockets import Listener
+from devtools.chaos.tcp_proxy import TcpProxy
+from devtools.servers.ports import HOST, free_port
+
+BODY = b"point value=1 " * 4_000
+SECONDS = 20.0
+
+
+class Upstream:
+    """A server that remembers what it was asked and answers the same each time."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.requests: list[Message] = []
+        self.answer = answer
+        self.asked = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (request := await read_head(reader)) is not None:
+            await read_body(reader, request)
+            self.requests.append(request)
+            self.asked.set()
+            writer.write(self.answer)
+            await writer.drain()
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX-Kept: yes\r\n\r\n0123456789"
+
+
+@asynccontextmanager
+async def http_proxy(answer: bytes = ANSWER) -> AsyncIterator[tuple[HttpProxy, Upstream]]:
+    upstream = Upstream(answer)
+    server = Listener(free_port(), upstream.serve)
+    proxy = HttpProxy(free_port(), random.Random(1))
+    proxy.point(server.port, (0.0, 0.0))
+    await server.open()
+    await proxy.listener.open()
+    try:
+        yield proxy, upstream
+    finally:
+        await proxy.listener.close()
+        await server.close()
+
+
+async def post(port: int, body: bytes = BODY) -> Message | None:
+    """The answer to a post; None where the connection broke before there was one."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        writer.write(Message("POST /api/v2/write?bucket=b HTTP/1.1", [], body).encode())
+        await writer.drain()
+        answer = await read_head(reader)
+        if answer is not None:
+            await read_body(reader, answer, answer_to="POST")
+        return answer
+    except OSError:
+        return None
+    finally:
+        writer.close()
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(SECONDS):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def test_without_a_rule_request_and_answer_pass_as_they_are() -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, upstream):
+            answer = await post(proxy.listener.port)
+
+            assert answer is not None
+            assert (answer.status, answer.body) == (200, b"0123456789")
+            assert answer.header("x-kept") == "yes"
+            assert [request.body for request in upstream.requests] == [BODY]
+            assert upstream.requests[0].target == "/api/v2/write?bucket=b"
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (b"HTTP/1.1 204 No Content\r\nX-Kept: yes\r\n\r\n", b""),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n",
+            b"abcdefg",
+        ),
+    ],
+)
+def test_answers_of_every_framing_pass(answer: bytes, body: bytes) -> None:
+    async def test() -> None:
+        async with http_proxy(answer) as (proxy, _):
+            found = await post(proxy.listener.port)
+
+            assert found is not None
+            assert found.body == body
+
+    run(test)
+
+
+def test_one_connection_carries_several_requests() -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, upstream):
+            reader, writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            for _ in range(3):
+                writer.write(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+                answer = await read_head(reader)
+                assert answer is not None
+                await read_body(reader, answer, answer_to="GET")
+            writer.close()
+
+            assert len(upstream.requests) == 3
+            assert proxy.listener.connections == 1
+
+    run(test)
+
+
+def test_an_answer_of_the_rule_keeps_the_request_from_the_server() -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, upstream):
+            rule = Rule("answer", status=429, headers={"Retry-After": "2"}, body="slow down")
+            proxy.rules.add(rule)
+            answer = await post(proxy.listener.port)
+
+            assert answer is not None
+            assert (answer.status, answer.header("retry-after")) == (429, "2")
+            assert answer.body == b"slow down"
+            assert upstream.requests == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_reset_in_the_body_keeps_the_request_from_the_server(share: float) -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, upstream):
+            proxy.rules.add(Rule("reset_body", share=share))
+
+            assert await post(proxy.listener.port) is None
+            assert upstream.requests == []
+            assert await post(proxy.listener.port) is not None
+
+    run(test)
+
+
+def test_a_lost_answer_was_given_by_the_server() -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, upstream):
+            proxy.rules.add(Rule("lose_answer"))
+
+            assert await post(proxy.listener.port) is None
+            assert [request.body for request in upstream.requests] == [BODY]
+
+    run(test)
+
+
+def test_a_slow_server_takes_the_request_even_if_the_client_has_gone() -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, upstream):
+            proxy.rules.add(Rule("slow", seconds=0.2))
+            _, writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            writer.write(Message("POST /w HTTP/1.1", [], BODY).encode())
+            await writer.drain()
+            while not proxy.rules.hits:
+                await asyncio.sleep(0.01)
+            writer.close()
+
+            await upstream.asked.wait()
+            assert upstream.requests[0].body == BODY
+
+    run(test)
+
+
+def test_a_truncated_answer_looks_whole_and_a_cut_one_does_not() -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, _):
+            proxy.rules.add(Rule("truncate", share=0.4))
+            answer = await post(proxy.listener.port)
+            assert answer is not None
+            assert answer.body == b"0123"
+
+            proxy.rules.add(Rule("cut_answer", share=0.4))
+            reader, writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            writer.write(b"GET /a HTTP/1.1\r\n\r\n")
+            raw = await reader.read()
+            writer.close()
+            assert b"content-length: 10\r\n" in raw
+            assert raw.endswith(b"\r\n\r\n0123")
+
+    run(test)
+
+
+def test_a_server_that_is_away_is_a_reset() -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, _):
+            proxy.point(free_port(), (0.0, 0.0))
+
+            assert await post(proxy.listener.port) is None
+
+    run(test)
+
+
+def test_a_closed_listener_refuses_and_can_be_opened_again() -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, _):
+            await proxy.listener.close()
+            with pytest.raises(ConnectionRefusedError):
+                await post(proxy.listener.port)
+
+            await proxy.listener.open()
+            assert await post(proxy.listener.port) is not None
+
+    run(test)
+
+
+@asynccontextmanager
+async def tcp_proxy() -> AsyncIterator[tuple[TcpProxy, bytearray]]:
+    """A relay before a server that keeps what it gets and echoes it."""
+    received = bytearray()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(65_536):
+            received.extend(piece)
+            writer.write(piece)
+            await writer.drain()
+
+    server = Listener(free_port(), echo)
+    proxy = TcpProxy(free_port())
+    proxy.point(server.port)
+    await server.open()
+    await proxy.listener.open()
+    try:
+        yield proxy, received
+    finally:
+        await proxy.listener.close()
+        await server.close()
+
+
+async def read_all(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the end or a reset."""
+    found = bytearray()
+    try:
+        while piece := await reader.read(65_536):
+            found.extend(piece)
+    except ConnectionResetError:
+        pass
+    return bytes(found)
+
+
+def test_the_relay_passes_both_ways() -> None:
+    async def test() -> None:
+        async with tcp_proxy() as (proxy, received):
+            reader, writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            writer.write(b"PING\r\n")
+
+            assert await reader.readexactly(6) == b"PING\r\n"
+            assert received == b"PING\r\n"
+            writer.close()
+
+    run(test)
+
+
+def test_a_cut_on_the_way_up_lets_the_server_see_half_a_command() -> None:
+    async def test() -> None:
+        async with tcp_proxy() as (proxy, received):
+            proxy.cut("up", 4, everybody=False)
+            reader, writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            writer.write(b"EVALSHA\r\n")
+
+            await read_all(reader)
+            assert received == b"EVAL"
+            assert proxy.state()["cuts"] == {"up": 1, "down": 0}
+            assert proxy.state()["left"] == 0
+            writer.close()
+
+    run(test)
+
+
+def test_a_cut_on_the_way_down_comes_after_the_command_was_carried_out() -> None:
+    async def test() -> None:
+        async with tcp_proxy() as (proxy, received):
+            proxy.cut("down", 3, everybody=False)
+            reader, writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            writer.write(b"EVALSHA\r\n")
+
+            assert len(await read_all(reader)) <= 3
+            assert received == b"EVALSHA\r\n"
+            writer.close()
+
+    run(test)
+
+
+def test_a_cut_never_falls_behind_the_last_byte_of_a_command() -> None:
+    async def test() -> None:
+        async with tcp_proxy() as (proxy, received):
+            proxy.cut("up", 9, everybody=False)
+            reader, writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            writer.write(b"EVALSHA\r\n")
+
+            await read_all(reader)
+            assert received == b"EVALSHA\r"
+            writer.close()
+
+    run(test)
+
+
+def test_a_cut_for_everybody_takes_idle_connections_too() -> None:
+    async def test() -> None:
+        async with tcp_proxy() as (proxy, _):
+            idle_reader, idle_writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            idle_writer.write(b"x")
+            assert await idle_reader.readexactly(1) == b"x"
+            proxy.cut("up", 2, everybody=True)
+            _, writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            writer.write(b"EVALSHA\r\n")
+
+            assert await read_all(idle_reader) == b""
+            assert proxy.state()["reset"] == 2
+            writer.close()
+            idle_writer.close()
+
+    run(test)
+
+
+async def order(port: int, path: str, body: bytes = b"{}") -> tuple[int, Any]:
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(Message(f"POST {path} HTTP/1.1", [], body).encode())
+    answer = await read_head(reader)
+    assert answer is not None
+    await read_body(reader, answer, answer_to="POST")
+    writer.close()
+    return answer.status, answer.body
+
+
+def test_the_control_gives_orders_by_name_and_refuses_others() -> None:
+    async def test() -> None:
+        proxies = dict(made(text, "1") for text in (f"web=http:{free_port()}", "db=tcp:1"))
+        control = Listener(free_port(), Control(proxies).serve)
+        await control.open()
+        try:
+            rule = b'{"action": "slow", "times": 3, "seconds": 1.0}'
+            assert await order(control.port, "/web/rule", rule) == (
+                200,
+                b'{"requests": 0, "under_way": 0, "hits": {}, "left": 3}',
+            )
+            status, _ = await order(
+                control.port, "/db/cut", b'{"direction": "up", "after_bytes": 9, "all": true}'
+            )
+            assert (status, proxies["db"].state()["left"]) == (200, 1)
+            for path, body in (
+                ("/nobody/state", b"{}"),
+                ("/web/dance", b"{}"),
+                ("/web/rule", b'{"colour": 1}'),
+                ("/web/rule", b"no JSON"),
+                ("/db/rule", rule),
+                ("/db/cut", b"{}"),
+            ):
+                assert (await order(control.port, path, body))[0] == 400
+        finally:
+            await control.close()
+
+    run(test)

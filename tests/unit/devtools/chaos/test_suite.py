@@ -1,0 +1,148 @@
+"""What a run does, in which order, and what it writes; without doing it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+
+from common.runtime.events_table import EVENTS
+from devtools import PROJECT_ROOT
+from devtools.chaos.__main__ import KINDS, SHORT_MUST_BITE, SHORT_TIMES, parsed, times_of
+from devtools.chaos.comparing import Compared
+from devtools.chaos.epochs import Count
+from devtools.chaos.journal import _DETAILS
+from devtools.chaos.report import as_json
+from devtools.chaos.suite import MUST_BITE, KindResult, Result, schedule
+
+PAGE = PROJECT_ROOT / "docs" / "reliability.md"
+FULL = times_of(parsed([]))
+
+
+def test_a_full_run_does_every_kind_twenty_times_or_says_why_not() -> None:
+    assert FULL.keys() == {kind.name for kind in KINDS}
+    for kind in KINDS:
+        assert FULL[kind.name] >= (3 if kind.slow else 20), kind.name
+
+
+def test_kinds_have_names_of_their_own() -> None:
+    assert max(Counter(kind.name for kind in KINDS).values()) == 1
+
+
+def test_the_schedule_holds_what_was_asked_for_in_batches() -> None:
+    batches = schedule(KINDS, FULL, "1")
+
+    done: Counter[str] = Counter()
+    for kind, times in batches:
+        assert 1 <= times <= kind.batch
+        done[kind.name] += times
+    assert done == FULL
+
+
+def test_a_seed_gives_the_same_order_again_and_another_seed_another() -> None:
+    def order(seed: str) -> list[str]:
+        return [kind.name for kind, _ in schedule(KINDS, FULL, seed)]
+
+    assert order("1") == order("1")
+    assert order("1") != order("2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "times"),
+    [
+        (["--rounds", "2"], "kill_loader", 2),
+        (["--rounds", "2"], "redis_lost", 2),
+        (["--rounds", "9"], "redis_lost", 3),
+        (["--short"], "kill_loader", SHORT_TIMES["kill_loader"]),
+        (["--kinds", "kill_loader"], "kill_loader", 20),
+    ],
+)
+def test_how_often_a_kind_is_done(arguments: list[str], kind: str, times: int) -> None:
+    assert times_of(parsed(arguments))[kind] == times
+
+
+def test_only_the_chosen_kinds_are_done() -> None:
+    assert times_of(parsed(["--kinds", "redis_cut", "sigterm"])).keys() == {"redis_cut", "sigterm"}
+
+
+def test_the_short_selection_names_kinds_that_there_are() -> None:
+    assert SHORT_TIMES.keys() <= {kind.name for kind in KINDS}
+    assert set(SHORT_MUST_BITE) <= MUST_BITE.keys()
+
+
+def test_the_seed_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAOS_SEED", "42")
+    assert parsed([]).seed == "42"
+
+    monkeypatch.delenv("CHAOS_SEED")
+    assert parsed([]).seed != parsed([]).seed
+
+
+def test_a_kind_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed(["--kinds", "meteor"])
+
+    assert ended.value.code == 2
+    assert "meteor" in capsys.readouterr().err
+
+
+def test_events_that_must_be_seen_are_events_of_the_project() -> None:
+    wanted = {event for kind in KINDS for _, event in kind.bites} | MUST_BITE.keys()
+
+    for event in wanted:
+        name, _, detail = event.partition(":")
+        assert name in EVENTS
+        assert not detail or name in _DETAILS
+
+
+def ended(**fields: object) -> Result:
+    found = Result("7")
+    for name, value in fields.items():
+        setattr(found, name, value)
+    return found
+
+
+def test_lost_and_duplicated_are_counted_in_the_sink_and_in_the_ledgers() -> None:
+    result = ended(
+        whole=[Compared(0, 1, missing=3, extra=5, different=7), Compared(1, 2, missing=1)],
+        lanes=[Count("a", booked=10, wanted=12), Count("b", booked=30, wanted=10)],
+    )
+
+    assert result.lost == 3 + 7 + 1 + 2
+    assert result.duplicated == 5 + 20
+
+
+def test_the_document_has_the_agreed_keys_and_no_others() -> None:
+    kind = KINDS[0]
+    result = ended(
+        kinds={kind.name: KindResult(kind, 20, 4.26)},
+        extracted=100,
+        worst_imbalance_samples=0,
+        events={"entry_claimed": 8, "settlement_refused": 2},
+    )
+
+    assert as_json(result) == {
+        "seed": "7",
+        "faults": [{"kind": kind.name, "count": 20, "max_recovery_seconds": 4.3}],
+        "samples_extracted": 100,
+        "samples_lost": 0,
+        "samples_duplicated": 0,
+        "ledger_max_imbalance": 0,
+        "redeliveries": 8,
+        "double_settlements_refused": 2,
+    }
+
+
+def test_a_kind_that_did_not_recover_has_no_recovery_time() -> None:
+    kind = KINDS[0]
+    result = ended(kinds={kind.name: KindResult(kind, 1, float("inf"))})
+
+    assert as_json(result)["faults"][0]["max_recovery_seconds"] is None
+
+
+def test_the_page_tells_every_kind_as_it_is_and_no_other() -> None:
+    section = PAGE.read_text(encoding="utf-8").split("### The faults")[1].split("\n### ")[0]
+    rows = re.findall(r"^\| `([a-z0-9_]+)` \| (\d+) \| (\d+) \|", section, re.MULTILINE)
+
+    assert sorted(rows) == sorted((k.name, str(k.times), str(k.batch)) for k in KINDS)

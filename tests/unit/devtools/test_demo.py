@@ -1,0 +1,166 @@
+"""What the demo shows and tells."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from common.state.ledger import Account, Audit, Depth
+from common.state.windows import LaneStatus
+from devtools.demo.report import DemoReport
+from devtools.demo.view import Snapshot, View, numbers_table, plain_line, snapshot
+from etlctl.verify.run import Outcome, QueryResult
+
+
+def audit(account: Account, raw_samples: int = 0) -> Audit:
+    streams = {"raw": Depth(samples=raw_samples), "points": Depth()}
+    return Audit(10_000, {"q@hot": account}, streams, 0, 0, {}, False)
+
+
+def lane(**changes: Any) -> LaneStatus:
+    fields: dict[str, Any] = {
+        "query": "q",
+        "tier": "hot",
+        "fingerprint": "f",
+        "origin_ms": 1_000,
+        "head_ms": 9_000,
+        "backlog": [],
+        "open": [],
+        "unsettled": [],
+        "attempts": 0,
+        "planned_ms": 0,
+        "gaps": 0,
+    }
+    return LaneStatus(**(fields | changes))
+
+
+BALANCED = Account(extracted=10, loaded=7, dropped={"nan": 2}, dead_lettered=1)
+EQUAL = QueryResult("q", source=9, dropped=Counter(nan=2), expected=7, found=7, equal=7)
+
+
+def report(account: Account = BALANCED, result: QueryResult = EQUAL, **changes: Any) -> DemoReport:
+    fields: dict[str, Any] = {
+        "seconds": 60.04,
+        "setup_seconds": 7.25,
+        "outcome": Outcome(1_000, 61_000, [result]),
+        "audit": audit(account),
+        "processes": {"extractor": 1, "transformer": 2},
+    }
+    return DemoReport(**(fields | changes))
+
+
+def test_the_figures_have_the_agreed_names() -> None:
+    assert report().as_json() == {
+        "seconds": 60.0,
+        "setup_seconds": 7.2,
+        "source_samples": 9,
+        "sink_points": 7,
+        "mismatches": 0,
+        "dropped": {"nan": 2},
+        "dead_letters": 1,
+        "ledger_imbalance": 0,
+        "services": {"extractor": 1, "transformer": 2},
+    }
+
+
+def test_success_is_told_with_what_was_compared() -> None:
+    told = report().summary()
+    assert report().problems == []
+    assert told.startswith("PROVEN")
+    assert "9 samples" in told
+    assert "each of the other 7 was found" in told
+    assert "2 × transformer" in told
+
+
+@pytest.mark.parametrize(
+    ("account", "result", "problem"),
+    [
+        (BALANCED, QueryResult("q"), "no samples"),
+        (BALANCED, QueryResult("q", source=9, expected=9, found=8, missing=1), "1 points differ"),
+        (BALANCED, QueryResult("q", source=9, expected=9, found=9, different=2), "2 points differ"),
+        (BALANCED, QueryResult("q", source=9, expected=9, found=10, extra=1), "1 points differ"),
+        (Account(extracted=11, loaded=10), EQUAL, "1 samples are missing from the books"),
+        (Account(extracted=9, loaded=10), EQUAL, "1 samples are missing from the books"),
+        (Account(extracted=11, loaded=10, in_flight=1), EQUAL, "still in flight"),
+    ],
+)
+def test_every_way_of_not_being_proven_is_a_problem(
+    account: Account, result: QueryResult, problem: str
+) -> None:
+    made = report(account, result)
+    (words,) = made.problems
+    assert problem in words
+    assert made.summary().startswith("NOT PROVEN")
+    assert words in made.summary()
+
+
+def test_an_explained_difference_is_still_a_mismatch() -> None:
+    result = QueryResult("q", source=9, expected=9, found=8, missing=1)
+    result.explained.missing["gap"] = 1
+    assert result.unexplained == 0
+    assert report(result=result).as_json()["mismatches"] == 1
+    assert report(result=result).problems
+
+
+def lanes(*found: LaneStatus) -> Mapping[str, LaneStatus]:
+    return {f"{n}@hot": one for n, one in enumerate(found)}
+
+
+def test_a_snapshot_follows_the_slowest_lane() -> None:
+    account = Account(extracted=100, loaded=50, dropped={"nan": 5}, in_flight=45)
+    now = snapshot(audit(account, raw_samples=30), lanes(lane(), lane(open=[(4_000, 6_000)])), 3.0)
+    assert (now.extracted, now.transformed, now.loaded, now.in_flight) == (100, 70, 50, 45)
+    assert now.lag_seconds == 6.0
+
+
+def test_a_pipeline_that_planned_nothing_has_no_lag() -> None:
+    now = snapshot(audit(Account()), lanes(), 0.0)
+    assert now.lag_seconds is None
+    assert plain_line(now).endswith("lag –")
+
+
+def numbers(elapsed_seconds: float) -> Snapshot:
+    return Snapshot(elapsed_seconds, 1_234, 1_000, 900, 100, {"nan": 7, "inf": 1}, 0, 0, 2.5)
+
+
+def test_without_a_terminal_a_line_comes_now_and_then() -> None:
+    out = io.StringIO()
+    view = View(Console(file=out, force_terminal=False, width=200))
+    with view.steps("Setting up") as progress:
+        progress("start redis", None)
+        progress("start redis", 0.4)
+    with view.numbers("Running") as show:
+        for elapsed_seconds in range(12):
+            show(numbers(elapsed_seconds))
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "Setting up"
+    assert lines[1].split() == ["start", "redis", "0.4", "s"]
+    assert lines[2] == "Running"
+    assert [line.split()[0] for line in lines[3:]] == ["0", "5", "10"]
+    assert "extracted 1,234" in lines[3]
+    assert "dropped inf 1, nan 7" in lines[3]
+
+
+def test_a_terminal_shows_a_table() -> None:
+    out = io.StringIO()
+    view = View(Console(file=out, force_terminal=True, width=120))
+    with view.steps("Setting up") as progress:
+        progress("start redis", None)
+        progress("start influxdb", None)
+        progress("start redis", 0.4)
+    with view.numbers("Running") as show:
+        show(numbers(1.0))
+    assert "start redis" in out.getvalue()
+    assert "1,234" in out.getvalue()
+
+
+def test_the_table_holds_every_number() -> None:
+    out = io.StringIO()
+    Console(file=out, width=120).print(numbers_table(numbers(1.0)))
+    for text in ("1,234", "1,000", "900", "100", "nan 7", "inf 1", "2.5 s"):
+        assert text in out.getvalue()

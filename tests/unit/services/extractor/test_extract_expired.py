@@ -1,0 +1,88 @@
+"""What an extractor makes of a source that says its history is gone; windows are in memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import cast
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from common.config import ExtractSettings, Query
+from common.runtime.telemetry import Telemetry
+from common.state.windows import Lane, WindowClass, WindowSet
+from services.extractor.blocks import SeriesBlock
+from services.extractor.extract import Extractor, Outcome, SourceState
+from services.extractor.prometheus import NO_SAMPLES_MS
+from services.extractor.staging import EntryBuilder
+from services.extractor.windows import Plan
+from tests.doubles.memory_stream import MemoryBroker
+from tests.doubles.memory_windows import MemoryLanes, MemoryWindowSet
+
+STEP_MS = 1000
+SETTINGS = ExtractSettings(prometheus_url="http://127.0.0.1:9")
+
+
+class Source:
+    def __init__(self, samples: int, lowest_ms: int) -> None:
+        self.samples, self.lowest_ms = samples, lowest_ms
+
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[SeriesBlock]:
+        times = np.arange(start_ms + 1, start_ms + 1 + self.samples, dtype=np.int64)
+        if self.samples:
+            yield SeriesBlock(
+                (b'{"__name__":"m"}',), np.array([len(times)]), times, np.zeros(len(times))
+            )
+
+    def lowest_timestamp_ms(self) -> int | None:
+        return self.lowest_ms
+
+
+@pytest.mark.parametrize(
+    ("window_class", "samples", "lowest_ms", "outcome"),
+    [
+        # A Prometheus that was restarted after the read says so until it has read its own log.
+        ("catchup", 3, NO_SAMPLES_MS, Outcome.OPEN),
+        ("catchup", 0, NO_SAMPLES_MS, Outcome.GAP),
+        ("live", 0, NO_SAMPLES_MS, Outcome.GAP),
+        ("live", 3, NO_SAMPLES_MS, Outcome.OPEN),
+        # It lost its volume and scrapes again: the few samples it has are not the whole window.
+        ("live", 3, 5 * STEP_MS, Outcome.GAP),
+        ("live", 3, 0, Outcome.COMMITTED),
+        ("catchup", 3, 20 * STEP_MS, Outcome.GAP),
+        ("catchup", 3, 0, Outcome.COMMITTED),
+    ],
+)
+def test_what_was_just_read_is_not_declared_gone(
+    window_class: WindowClass, samples: int, lowest_ms: int, outcome: Outcome
+) -> None:
+    broker = MemoryBroker(lambda: 1_700_000_000_000)
+    windows = MemoryWindowSet(broker, MemoryLanes())
+    query = Query(name="q", select="m")
+    plan = Plan(Lane("q", "hot", "select", "f"), query, STEP_MS, 0, 0, 10_000, 10_000)
+    windows.plan(plan.lane, 0, 10 * STEP_MS)
+    horizon_ms = 10**9 if window_class == "live" else 0
+    window = windows.lease(plan.lane, window_class, horizon_ms, 10**9)
+    assert window is not None
+    states: list[SourceState] = []
+    extractor = Extractor(
+        cast(WindowSet, windows),
+        Source(samples, lowest_ms),
+        EntryBuilder(100),
+        SETTINGS,
+        Telemetry("extractor", CollectorRegistry()),
+        on_source=states.append,
+        rng=random.Random(1),
+    )
+
+    assert extractor.run(plan, window, 0) is outcome
+
+    extracted = samples if outcome is Outcome.COMMITTED else 0
+    assert broker.audit().total.extracted == extracted
+    assert bool(windows.gaps("q@hot")) == (outcome is Outcome.GAP)
+    assert broker.audit().staged_bytes == 0
+    if outcome is Outcome.OPEN:
+        assert windows.status()["q@hot"].backlog == [(0, 10 * STEP_MS)]
+        assert [state.ok for state in states] == [False]

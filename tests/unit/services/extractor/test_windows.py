@@ -1,0 +1,128 @@
+"""The arithmetic of planning."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.config import Query
+from common.state.windows import Lane, Window, WindowClass
+from services.extractor.windows import LOOKBACK_MS, Plan, floor_to, reach_of
+
+NOW = 1_700_000_007_123
+
+
+def plan(expr: str = "up", *, step_ms: int = 15_000, select: str | None = None) -> Plan:
+    query = (
+        Query(name="q", select=select)
+        if select
+        else Query(name="q", expr=expr, step=step_ms / 1000)
+    )
+    return Plan(
+        lane=Lane("q", "hot", query.kind, "f"),
+        query=query,
+        step_ms=step_ms,
+        settle_ms=20_000,
+        lookback_ms=3_600_000,
+        live_ms=300_000,
+        catchup_ms=240 * step_ms,
+    )
+
+
+def window(start_ms: int, end_ms: int, window_class: WindowClass = "catchup") -> Window:
+    return Window("w1", start_ms, end_ms, "1-x", 0, window_class)
+
+
+@given(st.integers(1_600_000_000_000, 1_900_000_000_000), st.sampled_from([1, 250, 1000, 15_000]))
+def test_the_head_is_aligned_settled_and_as_late_as_can_be(now_ms: int, step_ms: int) -> None:
+    head_ms = plan(step_ms=step_ms).head_ms(now_ms)
+
+    assert head_ms % step_ms == 0
+    assert head_ms <= now_ms - 20_000 < head_ms + step_ms
+
+
+def test_a_lane_begins_a_lookback_ago() -> None:
+    assert plan().origin_ms(NOW, None) == floor_to(NOW - 3_600_000, 15_000)
+
+
+def test_a_lane_does_not_begin_before_the_source_does() -> None:
+    lowest_ms = NOW - 600_000
+
+    origin_ms = plan().origin_ms(NOW, lowest_ms)
+
+    assert lowest_ms - 15_000 <= origin_ms < lowest_ms
+
+
+def test_a_lane_never_begins_after_its_head() -> None:
+    assert plan().origin_ms(NOW, 1 << 62) == plan().head_ms(NOW)
+
+
+@pytest.mark.parametrize(
+    ("expr", "reach_ms"),
+    [
+        ("up", LOOKBACK_MS),
+        ("rate(http_requests_total[5m])", LOOKBACK_MS + 300_000),
+        ("max_over_time(rate(x[1m])[1h:15s])", LOOKBACK_MS + 3_660_000),
+        ("rate(x[ 90s ]) / rate(y[1h30m])", LOOKBACK_MS + 90_000 + 5_400_000),
+        ('up{a="[5x]"}', LOOKBACK_MS),
+        ("x - x offset 1w", LOOKBACK_MS + 604_800_000),
+        ("rate(x[5m] OFFSET 1h)", LOOKBACK_MS + 300_000 + 3_600_000),
+        # Plain seconds, as Prometheus 3 has them.
+        ("rate(x[300]) + rate(x[1.5:1]) - x offset 60", LOOKBACK_MS + 300_000 + 1_500 + 60_000),
+        (f"rate(x[{'9' * 5_000}])", LOOKBACK_MS),
+        # What Prometheus rejects: units out of order, or more than it can count.
+        ("rate(x[5s5m]) + rate(y[5m])", LOOKBACK_MS + 300_000),
+        (f"rate(x[{'9' * 20}y])", LOOKBACK_MS),
+        (f"rate(x[{'9' * 5_000}s])", LOOKBACK_MS),
+    ],
+)
+def test_how_far_an_expression_looks_back(expr: str, reach_ms: int) -> None:
+    assert reach_of(expr) == reach_ms
+
+
+@pytest.mark.parametrize(
+    ("start_ms", "end_ms", "middle_ms"),
+    [
+        (0, 30_000, 15_000),
+        (0, 45_000, 15_000),
+        (15_000, 16 * 15_000, 8 * 15_000),
+        (0, 15_000, None),
+    ],
+)
+def test_a_split_is_aligned_and_ends_at_one_step(
+    start_ms: int, end_ms: int, middle_ms: int | None
+) -> None:
+    assert plan().middle_ms(window(start_ms, end_ms)) == middle_ms
+
+
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("select", "lowest_ms", "gone_ms"),
+    [
+        (True, None, None),  # it does not tell
+        (True, HOUR, None),  # nothing was deleted since the origin
+        (True, HOUR + 15_000, None),  # the origin was rounded down to a step
+        (True, 2 * HOUR, None),  # older than the window
+        (True, 3 * HOUR + 40_000, 3 * HOUR + 30_000),  # within it
+        (True, 9 * HOUR, 4 * HOUR),  # beyond it
+        (False, 3 * HOUR - LOOKBACK_MS, None),  # all that the rule looks at is there
+        (False, 3 * HOUR - LOOKBACK_MS + 60_000, 3 * HOUR + 45_000),
+    ],
+)
+def test_what_is_gone_from_the_source(
+    select: bool, lowest_ms: int | None, gone_ms: int | None
+) -> None:
+    planned = plan(select="up") if select else plan("up")
+
+    assert planned.gone_until_ms(window(3 * HOUR, 4 * HOUR), HOUR, lowest_ms) == gone_ms
+
+
+def test_a_live_rule_is_taken_as_prometheus_evaluates_it_now() -> None:
+    """Nothing of its range was deleted since: what came before the first scrape never was there."""
+    began_ms = 3 * HOUR + 40_000
+    live = window(3 * HOUR, 3 * HOUR + 60_000, "live")
+
+    assert plan("up").gone_until_ms(live, HOUR, began_ms) == 3 * HOUR + 30_000

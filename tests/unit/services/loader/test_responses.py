@@ -1,0 +1,243 @@
+"""The table of answers, row by row."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from urllib3 import HTTPHeaderDict
+
+from devtools import PROJECT_ROOT
+from services.loader.dead_letters import REASONS
+from services.loader.load import BEYOND_RETENTION, CORRUPT
+from services.loader.rejected_share import REJECTED_SHARE
+from services.loader.responses import ABOUT_POINTS, FAILURES, HOLDS, Kind, Outcome, classify
+
+NOW_SECONDS = 1_700_000_000.0
+
+
+def v2(code: str, message: str) -> bytes:
+    return json.dumps({"code": code, "message": message}).encode()
+
+
+def v1(error: str) -> bytes:
+    return json.dumps({"error": error}).encode()
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> Outcome:
+    named = HTTPHeaderDict({name.replace("_", "-"): value for name, value in headers.items()})
+    return classify(status, named, body, now_seconds=NOW_SECONDS)
+
+
+PARTIAL = "failure writing points to database: partial write: "
+CONFLICT = (
+    'field type conflict: input field "value" on measurement "m" is type integer, '
+    "already exists as type float dropped=3"
+)
+OF_RETENTION = (
+    "dropped 4 points outside retention policy of duration 24h0m0s - oldest point "
+    "home,room=Living\\ Room at 1970-01-01T00:00:01.541Z dropped because it violates a Retention "
+    "Policy Lower Bound at 2025-05-20T19:06:17Z, newest point home,room=max-values-per-tag at "
+    "1970-01-01T00:00:01.541Z dropped because it violates a Retention Policy Lower Bound at "
+    "2025-05-20T19:06:17Z dropped=4 for database: 9f282d63c7d3a5c0 for retention policy: autogen"
+)
+
+ROWS: list[tuple[str, int, bytes, Kind]] = [
+    ("written", 204, b"", Kind.WRITTEN),
+    # About points.
+    ("2.x unparsable", 400, v2("invalid", "unable to parse 'x y': missing fields"), Kind.POINTS),
+    (
+        "1.x unparsable, some written",
+        400,
+        v1("partial write: unable to parse 'x y': missing fields dropped=0"),
+        Kind.POINTS,
+    ),
+    ("1.x unparsable, none written", 400, v1("unable to parse 'x': missing fields"), Kind.POINTS),
+    ("2.x conflict", 422, v2("unprocessable entity", PARTIAL + CONFLICT), Kind.POINTS),
+    ("1.x conflict", 400, v1("partial write: " + CONFLICT), Kind.POINTS),
+    (
+        "tag named time",
+        422,
+        v2("unprocessable entity", PARTIAL + 'invalid tag key: input tag "time" on … dropped=1'),
+        Kind.POINTS,
+    ),
+    (
+        "too long a string",
+        422,
+        v2("unprocessable entity", PARTIAL + 'input field "s" on measurement "m" is too long'),
+        Kind.POINTS,
+    ),
+    ("words of points never heard before", 422, v2("invalid", "points of bad taste"), Kind.POINTS),
+    # Age.
+    ("1.x retention", 400, v1("partial write: points beyond retention policy dropped=2"),
+     Kind.RETENTION),
+    ("2.x retention", 422, v2("unprocessable entity", PARTIAL + OF_RETENTION), Kind.RETENTION),
+    (
+        "shard being deleted",
+        422,
+        v2("unprocessable entity", PARTIAL + "shard 7 is pending deletion dropped=2"),
+        Kind.RETENTION,
+    ),
+    # Limits.
+    (
+        "series limit",
+        400,
+        v1("partial write: max-series-per-database limit exceeded: (5) dropped=8"),
+        Kind.CAPACITY,
+    ),
+    (
+        "values limit",
+        400,
+        v1('partial write: max-values-per-tag limit exceeded (10/10): measurement="m" tag="t"'),
+        Kind.CAPACITY,
+    ),
+    ("hosted limit", 422, v2("invalid", "bucket cardinality exceeded"), Kind.CAPACITY),
+    # Words that only quote what other rows are about.
+    (
+        "a line that speaks of limits",
+        400,
+        v2("invalid", "unable to parse 'm,t=max-series-per-database x': missing fields"),
+        Kind.POINTS,
+    ),
+    (
+        "a measurement that speaks of quota",
+        422,
+        v2("unprocessable entity", PARTIAL + CONFLICT.replace('"m"', '"quota limit exceeded"')),
+        Kind.POINTS,
+    ),
+    ("unknown words that quote a quota", 422, v2("x", 'measurement "quota" is ugly'), Kind.POINTS),
+    # The body or the request as such.
+    ("413", 413, v2("request too large", "points batch is too large"), Kind.TOO_LARGE),
+    ("413 of a proxy", 413, b"<html>413</html>", Kind.TOO_LARGE),
+    ("2.x broken gzip", 400, v2("invalid", "unable to read data: gzip: invalid checksum"),
+     Kind.UNREADABLE),
+    ("1.x broken gzip", 400, v1("gzip: invalid header"), Kind.UNREADABLE),
+    ("1.x truncated gzip", 400, v1("unexpected EOF"), Kind.UNREADABLE),
+    ("2.x truncated gzip", 500, v2("internal error", "unable to read data: unexpected EOF"),
+     Kind.UNREADABLE),
+    ("no database named", 400, v1("database is required"), Kind.UNEXPECTED),
+    ("precision", 400, v2("invalid", "invalid precision; valid precision units are …"),
+     Kind.UNEXPECTED),
+    # Refusals of us.
+    ("unknown token", 401, v2("unauthorized", "unauthorized access"), Kind.REFUSED),
+    ("no right to write", 403, v2("forbidden", "insufficient permissions for write"), Kind.REFUSED),
+    ("unknown bucket", 404, v2("not found", 'bucket "x" not found'), Kind.MISSING),
+    ("unknown database", 404, v1('database not found: "x"'), Kind.MISSING),
+    # Waits.
+    ("429", 429, v2("too many requests", "slow down"), Kind.BUSY),
+    ("503", 503, b"", Kind.BUSY),
+    ("500", 500, v2("internal error", "unexpected error writing points to database: timeout"),
+     Kind.FAILED),
+    ("1.x 500", 500, v1("engine: cache-max-memory-size exceeded: (1/1)"), Kind.FAILED),
+    ("502 of a proxy", 502, b"<html><h1>502 Bad Gateway</h1></html>", Kind.FAILED),
+    ("504", 504, b"", Kind.FAILED),
+    ("408", 408, b"", Kind.FAILED),
+    ("599", 599, b"", Kind.FAILED),
+    # What no sink answers to a write.
+    ("captive portal", 200, b"<html>Please log in</html>", Kind.UNEXPECTED),
+    ("200 with a sink's words", 200, v2("ok", "fine"), Kind.UNEXPECTED),
+    ("202", 202, b"", Kind.UNEXPECTED),
+    ("redirect", 302, b"", Kind.UNEXPECTED),
+    ("400 of a proxy", 400, b"<html>400 The plain HTTP request was sent to HTTPS port</html>",
+     Kind.UNEXPECTED),
+    ("400 without a word", 400, b"", Kind.UNEXPECTED),
+    ("422 that is JSON but no sink's", 422, b"[1, 2]", Kind.UNEXPECTED),
+    ("405", 405, v2("method not allowed", "allow: GET"), Kind.UNEXPECTED),
+    ("415", 415, b"", Kind.UNEXPECTED),
+    ("418", 418, b"", Kind.UNEXPECTED),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
+)
+def test_every_answer_has_its_meaning(status: int, body: bytes, kind: Kind) -> None:
+    outcome = answer(status, body)
+    assert outcome.kind is kind
+    assert outcome.status == status
+    assert outcome.words
+
+
+def test_every_kind_has_a_row_and_one_treatment() -> None:
+    assert {row[3] for row in ROWS} == set(Kind)
+    assert len(Kind) == len(ABOUT_POINTS) + len(HOLDS) + len(FAILURES) + len(
+        {Kind.WRITTEN, Kind.UNREADABLE}
+    )
+
+
+@given(
+    status=st.integers(100, 999).filter(lambda status: status != 204),
+    body=st.one_of(
+        st.binary(max_size=200),
+        st.text(max_size=100).map(v1),
+        st.text(max_size=100).map(lambda text: v2("invalid", text)),
+    ),
+    headers=st.dictionaries(
+        st.sampled_from(["Retry-After", "Date", "Location", "X-Influxdb-Error"]),
+        st.text(max_size=40),
+    ),
+)
+def test_nothing_but_204_says_written_and_nothing_raises(
+    status: int, body: bytes, headers: dict[str, str]
+) -> None:
+    outcome = classify(status, HTTPHeaderDict(headers), body, now_seconds=NOW_SECONDS)
+    assert outcome.kind is not Kind.WRITTEN
+    assert outcome.words
+
+
+@pytest.mark.parametrize(
+    ("words", "dropped"),
+    [
+        (PARTIAL + CONFLICT, 3),
+        (PARTIAL + OF_RETENTION, 4),
+        ("partial write: points beyond retention policy dropped=12", 12),
+        ("partial write: unable to parse 'x dropped=9': missing fields dropped=0", 0),
+        ("unable to parse 'm,t=a dropped=9': bad timestamp", None),
+        ("partial write: points beyond retention policy dropped=" + "9" * 5_000, None),
+    ],
+)
+def test_the_count_of_dropped_points_is_the_sinks_and_not_a_lines(
+    words: str, dropped: int | None
+) -> None:
+    assert answer(400, v1(words)).dropped == dropped
+
+
+def test_words_come_from_the_body_the_header_or_the_status() -> None:
+    assert answer(500, v1("because")).words == "because"
+    assert answer(400, b"", X_Influxdb_Error="partial write: bad").words == "partial write: bad"
+    assert answer(502, b" <h1>Bad\n Gateway</h1> ").words == "<h1>Bad Gateway</h1>"
+    assert answer(503).words == "Service Unavailable"
+    assert answer(999).words == "status 999"
+    assert answer(302, Location="https://login.example/").words.endswith("https://login.example/")
+    assert answer(500, b"\xff\xfe").words == "\ufffd\ufffd"
+    assert len(answer(502, b"x" * 100_000).words) == 500
+    # Half of a surrogate pair: a dead letter keeps the words as UTF-8.
+    assert answer(400, b'{"error":"bad \\ud800 name"}').words == "bad ? name"
+    assert answer(400, v1("bad 🙂 name")).words == "bad 🙂 name"
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize("opening", [b"[", b'{"error":'])
+def test_endless_nesting_is_nobodys_words(status: int, opening: bytes) -> None:
+    outcome = answer(status, opening * 100_000)
+    assert outcome.kind is (Kind.FAILED if status == 500 else Kind.UNEXPECTED)
+    assert len(outcome.words) == 500
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_that_the_sink_names_does_not_strain_the_circuit(status: int) -> None:
+    named = answer(status, Retry_After="7")
+    assert (named.retry_after_seconds, named.strains) == (7.0, False)
+    assert answer(status).strains
+    assert answer(500).strains
+    assert not answer(401).strains
+    assert not answer(400, v1("unable to parse 'x': y")).strains
+
+
+def test_the_table_in_the_docs_is_complete() -> None:
+    text = (PROJECT_ROOT / "docs" / "sink-answers.md").read_text(encoding="utf-8")
+    reasons = {*REASONS.values(), CORRUPT, BEYOND_RETENTION, REJECTED_SHARE}
+    missing = [word for word in {kind.value for kind in Kind} | reasons if f"`{word}`" not in text]
+    assert missing == []

@@ -1,0 +1,110 @@
+"""What the machine knows to be true: its own books, kept unit by unit and step by step.
+
+A unit is a sample: a line of a payload that says which lane and step it is of, and which reading.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from common.state.stream import Stream
+from common.state.verdict import Entry
+from common.state.windows import Lane, Staged, Window
+
+STEP_MS = 1_000
+FIRST_STEP = 100
+
+NAMES = ("a", "b")
+LANES = {
+    name: tuple(Lane(name, "hot", "expr", f"config{number}") for number in range(2))
+    for name in NAMES
+}
+
+
+@dataclass
+class OpenWindow:
+    """An open window as it should be."""
+
+    name: str
+    first: int  # steps; the window holds those after `first`, up to `last`
+    last: int
+    token: str = ""
+    deadline_ms: int = 0
+
+
+@dataclass
+class LaneBooks:
+    """A lane as it should be. Steps count how often each was owed, committed, declared gone."""
+
+    config: int | None = None  # whose it is; None: not planned
+    origin: int = FIRST_STEP
+    head: int = FIRST_STEP
+    planned_ms: int = 0
+    owed: Counter[int] = field(default_factory=Counter)
+    committed: Counter[int] = field(default_factory=Counter)
+    gone: Counter[int] = field(default_factory=Counter)
+    rechecks: dict[tuple[int, int, int], int] = field(default_factory=dict)
+
+    def present(self, step: int) -> int:
+        """How often a step should be in the backlog or open: once or not at all."""
+        return self.owed[step] - self.committed[step] - self.gone[step]
+
+
+@dataclass
+class Books:
+    """What Redis should hold."""
+
+    lanes: dict[str, LaneBooks] = field(
+        default_factory=lambda: {name: LaneBooks() for name in NAMES}
+    )
+    open: dict[str, OpenWindow] = field(default_factory=dict)
+    staged: set[str] = field(default_factory=set)
+    extracted: set[str] = field(default_factory=set)  # units
+    fates: dict[str, str] = field(default_factory=dict)  # unit → loaded, nan, inf, purged
+    # Committed windows → how many of their entries are not settled; their lane and first step.
+    waiting: dict[str, int] = field(default_factory=dict)
+    bounds: dict[str, tuple[str, int]] = field(default_factory=dict)
+    # (stream, entry) → who holds it, since when; "" = given back, until when.
+    holders: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    crashes: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+@dataclass
+class HeldWindow:
+    """A window in the hands of an extractor, which may have died or may be late."""
+
+    lane: Lane
+    window: Window
+    staged: list[Staged] | None = None
+    units: list[list[str]] = field(default_factory=list)
+
+    @property
+    def steps(self) -> range:
+        return range(self.window.start_ms // STEP_MS + 1, self.window.end_ms // STEP_MS + 1)
+
+
+HeldEntry = tuple[Stream, str, str, Entry]  # the worker's stream, which one, its name, the entry
+
+
+def units_in(payload: bytes) -> list[str]:
+    """The samples of a payload, which a replay may have compressed."""
+    if payload.startswith(b"\x1f\x8b"):
+        payload = gzip.decompress(payload)
+    return payload.decode().splitlines()
+
+
+def payload_of(units: Iterable[str]) -> bytes:
+    """The reverse."""
+    return "".join(f"{unit}\n" for unit in units).encode()
+
+
+def steps_of(ranges: Iterable[tuple[int, int]]) -> Counter[int]:
+    """How often each step is in the ranges, which are in ms."""
+    return Counter(
+        step
+        for start_ms, end_ms in ranges
+        for step in range(start_ms // STEP_MS + 1, end_ms // STEP_MS + 1)
+    )
