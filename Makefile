@@ -69,7 +69,7 @@ restart-etl: setup ## Restart the services of the pipeline one after the other; 
 	@$(etlctl) stack restart-etl $(STACK_ARGS)
 
 .PHONY: status
-status: setup ## Containers, books, lanes and streams of the deployment
+status: setup ## Containers, books, feeds and streams of the deployment
 	@$(etlctl) stack status $(STACK_ARGS)
 
 .PHONY: test

@@ -67,7 +67,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")]
 
 
-class Errand(NamedTuple):
+class Selection(NamedTuple):
     """What is to be done to which letters: those with ``ids``, else what ``filters`` admit."""
 
     ids: tuple[str, ...]
@@ -91,11 +91,11 @@ def errand_of(
     yes: Yes = False,
     as_json: AsJson = False,
     config: ConfigFile = None,
-) -> Errand:
+) -> Selection:
     """Raises :class:`typer.BadParameter` when it is not clear what is wanted."""
     _one_way_to_choose(ids, filters, everything)
     _can_ask(yes)
-    return Errand(tuple(ids or ()), filters, yes, as_json, config)
+    return Selection(tuple(ids or ()), filters, yes, as_json, config)
 
 
 @dead_letters_app.callback()
@@ -150,23 +150,25 @@ def show(
 
 
 @dead_letters_app.command("replay")
-@asks("errand", errand_of)
-def replay(errand: Errand) -> None:
+@asks("selection", errand_of)
+def replay(selection: Selection) -> None:
     """Hand dead letters to the stage that refused them, once more.
 
     Name them by ID, by what they are like, or say --all.
     """
-    _carry_out(errand, "Replay", "replayed", "Their stage will try them again", DeadLetters.replay)
+    _carry_out(
+        selection, "Replay", "replayed", "Their stage will try them again", DeadLetters.replay
+    )
 
 
 @dead_letters_app.command("purge")
-@asks("errand", errand_of)
-def purge(errand: Errand) -> None:
+@asks("selection", errand_of)
+def purge(selection: Selection) -> None:
     """Give dead letters up for good: their samples are counted as dropped ("purged").
 
     Name them by ID, by what they are like, or say --all.
     """
-    _carry_out(errand, "Purge", "purged", "They cannot be brought back", DeadLetters.purge)
+    _carry_out(selection, "Purge", "purged", "They cannot be brought back", DeadLetters.purge)
 
 
 @dead_letters_app.command("export")
@@ -240,20 +242,20 @@ def _confirm(verb: str, selected: list[Letter], consequence: str, *, yes: bool) 
 
 
 def _carry_out(
-    errand: Errand,
+    selection: Selection,
     verb: str,
     done_word: str,
     consequence: str,
     step: Callable[[DeadLetters, Letter], bool],
 ) -> None:
     """Ask, do ``step`` to each letter, and report; ends the command if any failed."""
-    with _opened(errand.config) as (redis, keys):
+    with _opened(selection.config) as (redis, keys):
         letters = DeadLetters(redis, keys)
-        selected = chosen(letters, errand.ids, errand.filters)
-        _confirm(verb, selected, consequence, yes=errand.yes)
-        report = partial(_report, done_word, selected, as_json=errand.as_json)
+        selected = chosen(letters, selection.ids, selection.filters)
+        _confirm(verb, selected, consequence, yes=selection.yes)
+        report = partial(_report, done_word, selected, as_json=selection.as_json)
         try:
-            with _progress(done_word, len(selected), quiet=errand.as_json) as advance:
+            with _progress(done_word, len(selected), quiet=selection.as_json) as advance:
                 outcome = carry_out(selected, partial(step, letters), advance)
         except Interrupted as interrupted:
             report(interrupted.outcome)

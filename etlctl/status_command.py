@@ -11,7 +11,7 @@ from rich.table import Table
 
 from common.config import load_settings
 from common.state.ledger import Account, Audit, Ledger
-from common.state.windows import Gap, LaneStatus, WindowSet
+from common.state.windows import FeedStatus, Gap, WindowSet
 from etlctl.connect import redis_of
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import counts, print_json, stdout, thousands
@@ -29,15 +29,15 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     with closing(redis):
         audit = Ledger(redis, keys).audit()
         window_set = WindowSet(redis, keys)
-        lanes = window_set.status()
-        # A lane that was closed has left its gaps behind.
-        names = sorted(lanes.keys() | audit.accounts.keys())
+        feeds = window_set.status()
+        # A feed that was closed has left its gaps behind.
+        names = sorted(feeds.keys() | audit.accounts.keys())
         found = {name: gaps for name in names if (gaps := window_set.gaps(name))}
     if as_json:
-        print_json(as_document(audit, lanes, found))
+        print_json(as_document(audit, feeds, found))
         return
     console = stdout()
-    for table in (books(audit), windows(lanes, audit.now_ms), streams(audit)):
+    for table in (books(audit), windows(feeds, audit.now_ms), streams(audit)):
         console.print(table)
     if found:
         console.print(gap_table(found))
@@ -45,7 +45,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 
 def as_document(
-    audit: Audit, lanes: dict[str, LaneStatus], gaps: dict[str, list[Gap]]
+    audit: Audit, feeds: dict[str, FeedStatus], gaps: dict[str, list[Gap]]
 ) -> dict[str, Any]:
     """Everything as plain data: samples, bytes, milliseconds since the epoch."""
     return {
@@ -55,60 +55,60 @@ def as_document(
         "staged_bytes": audit.staged_bytes,
         "dead_letter_entries": audit.dead_letter_entries,
         "accounts": {
-            lane: {**asdict(account), "imbalance_samples": account.imbalance_samples}
-            for lane, account in audit.accounts.items()
+            feed: {**asdict(account), "imbalance_samples": account.imbalance_samples}
+            for feed, account in audit.accounts.items()
         },
         "streams": {name: asdict(depth) for name, depth in audit.streams.items()},
-        "lanes": {
+        "feeds": {
             name: {
-                **asdict(lane),
-                "watermark_ms": lane.watermark_ms,
-                "loaded_watermark_ms": lane.loaded_watermark_ms,
+                **asdict(feed),
+                "watermark_ms": feed.watermark_ms,
+                "loaded_watermark_ms": feed.loaded_watermark_ms,
             }
-            for name, lane in lanes.items()
+            for name, feed in feeds.items()
         },
         "gaps": {name: [asdict(gap) for gap in found] for name, found in gaps.items()},
     }
 
 
 def books(audit: Audit) -> Table:
-    """The ledger, one row for each lane and one for all."""
+    """The ledger, one row for each feed and one for all."""
     table = new_table(
         "Books, in samples",
-        "lane",
+        "feed",
         *("extracted", "loaded", "dropped", "dead-lettered", "in flight", "imbalance"),
     )
-    for lane, account in audit.accounts.items():
-        _book_row(table, lane, account)
+    for feed, account in audit.accounts.items():
+        _book_row(table, feed, account)
     table.add_section()
     _book_row(table, "all", audit.total)
     return table
 
 
-def windows(lanes: dict[str, LaneStatus], now_ms: int) -> Table:
-    """How far each lane has come."""
+def windows(feeds: dict[str, FeedStatus], now_ms: int) -> Table:
+    """How far each feed has come."""
     table = new_table(
-        "Windows", "lane", *("loaded up to", "lag", "backlog", "open", "unsettled", "gaps")
+        "Windows", "feed", *("loaded up to", "lag", "backlog", "open", "unsettled", "gaps")
     )
-    for name, lane in lanes.items():
-        lag_seconds = max(0, now_ms - lane.loaded_watermark_ms) // 1_000
-        backlog_seconds = sum(end - start for start, end in lane.backlog) // 1_000
+    for name, feed in feeds.items():
+        lag_seconds = max(0, now_ms - feed.loaded_watermark_ms) // 1_000
+        backlog_seconds = sum(end - start for start, end in feed.backlog) // 1_000
         table.add_row(
             escape(name),
             # Until the sink has said where it ends, older time may be owed that Redis forgot.
-            rfc3339(lane.loaded_watermark_ms) if lane.reconciled else "sink not asked yet",
+            rfc3339(feed.loaded_watermark_ms) if feed.reconciled else "sink not asked yet",
             f"{thousands(lag_seconds)} s",
             f"{thousands(backlog_seconds)} s",
-            thousands(len(lane.open)),
-            thousands(len(lane.unsettled)),
-            thousands(lane.gaps),
+            thousands(len(feed.open)),
+            thousands(len(feed.unsettled)),
+            thousands(feed.gaps),
         )
     return table
 
 
 def gap_table(gaps: dict[str, list[Gap]]) -> Table:
     """What can never be extracted, newest last."""
-    table = new_table("Gaps", "lane", *("after", "up to", "why"))
+    table = new_table("Gaps", "feed", *("after", "up to", "why"))
     for name, found in gaps.items():
         for gap in found:
             table.add_row(

@@ -33,7 +33,7 @@ def render(
         _end(differences(), "run `python -m monitoring render`")
         return
     for name in write():
-        typer.echo(f"monitoring/{name}")
+        typer.echo(f"deploy/{name}")
 
 
 @app.command()

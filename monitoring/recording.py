@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from monitoring.model import Recording
 from monitoring.promql import duration, latest
-from monitoring.thresholds import BOOKS, FRESH_LANES, Thresholds
+from monitoring.thresholds import BOOKS, FRESH_FEEDS, Thresholds
 
-LANE_FRESHNESS = "query_tier:etl_freshness_seconds:max"
+FEED_FRESHNESS = "query_tier:etl_freshness_seconds:max"
 FRESHNESS = "etl:freshness_seconds:max"
 STALE = "etl:freshness_stale:bool"
 FAST_BURN = "etl:freshness_burn:fast"
@@ -17,11 +17,11 @@ def book_recordings(t: Thresholds) -> tuple[Recording, ...]:
     """What is read from Redis, made easy to look at."""
     return (
         Recording(
-            LANE_FRESHNESS,
+            FEED_FRESHNESS,
             "time() - max by (query, tier) (\n  "
             + latest(f"etl_loaded_watermark_timestamp_seconds{{{BOOKS}}}", t.bridge_seconds)
             + "\n)",
-            "Age of the newest time up to which all is loaded, by lane",
+            "Age of the newest time up to which all is loaded, by feed",
         ),
     )
 
@@ -31,7 +31,7 @@ _BURN_HELP = "How fast the budget burns in both windows, as a share of what this
 
 def slo_recordings(t: Thresholds) -> tuple[Recording, ...]:
     """From freshness to the rate at which its budget burns."""
-    loaded = latest(f"etl_loaded_watermark_timestamp_seconds{{{FRESH_LANES}}}", t.bridge_seconds)
+    loaded = latest(f"etl_loaded_watermark_timestamp_seconds{{{FRESH_FEEDS}}}", t.bridge_seconds)
     pairs = (
         (t.fast_burn, t.fast_long_seconds, t.fast_short_seconds),
         (t.fast_burn_slower, t.fast_slower_long_seconds, t.fast_slower_short_seconds),
@@ -43,7 +43,7 @@ def slo_recordings(t: Thresholds) -> tuple[Recording, ...]:
         Recording(
             FRESHNESS,
             f"max(time() - {loaded})",
-            "Age of what is loaded, of the hot lane furthest behind",
+            "Age of what is loaded, of the hot feed furthest behind",
         ),
         Recording(
             STALE,

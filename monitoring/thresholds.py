@@ -25,7 +25,7 @@ SPEAKERS = f'job=~"{"|".join((ETL_METRICS, *STAGES))}"'
 # What is read from Redis has one reader, so that no two replicas can disagree.
 BOOKS = f'job="{ETL_METRICS}"'
 # Rollups of the warm and cold tiers are late by nature: the objective is about the hot one.
-FRESH_LANES = f'{BOOKS}, tier="hot"'
+FRESH_FEEDS = f'{BOOKS}, tier="hot"'
 
 # --- where things are -------------------------------------------------------------------------
 

@@ -46,8 +46,8 @@ EVENTS: dict[str, EventSpec] = {
     "thread_failed": EventSpec("error", "A thread ended by an error that nothing handled."),
     # stages
     "dependency_ready": EventSpec("info", "The stage's dependency serves it (again)."),
-    "stage_held": EventSpec(
-        "warning", "The stage takes no work until its dependency serves it.", "etl_holds_total"
+    "stage_paused": EventSpec(
+        "warning", "The stage takes no work until its dependency serves it.", "etl_pauses_total"
     ),
     "entry_claimed": EventSpec(
         "warning", "An entry was taken over from a worker gone silent.", "etl_entries_claimed_total"
@@ -80,7 +80,7 @@ EVENTS: dict[str, EventSpec] = {
     "lease_lost": EventSpec(
         "warning", "An entry in hand now belongs to another worker.", "etl_leases_lost_total"
     ),
-    "give_back_failed": EventSpec(
+    "release_failed": EventSpec(
         "warning", "Entries stay pending until their lease runs out, as Redis did not answer."
     ),
     # extraction
@@ -93,7 +93,7 @@ EVENTS: dict[str, EventSpec] = {
     "window_split": EventSpec(
         "warning", "A window was too large and was split.", "etl_windows_split_total"
     ),
-    "aof_rewrite_asked": EventSpec(
+    "aof_rewrite_requested": EventSpec(
         "info", "A Redis that is new to us was asked to write its append-only file anew."
     ),
     "aof_rewrite_refused": EventSpec("info", "It does so already, or does not allow us to ask."),
@@ -105,8 +105,8 @@ EVENTS: dict[str, EventSpec] = {
         "Late samples: a committed window is extracted again.",
         "etl_windows_reopened_total",
     ),
-    "lane_extended": EventSpec(
-        "warning", "Redis had lost the lane: it resumes at the watermark that the sink holds."
+    "query_extended": EventSpec(
+        "warning", "Redis had lost the feed: it resumes at the watermark that the sink holds."
     ),
     "recheck_failed": EventSpec("warning", "Committed windows could not be counted again."),
     "watermark_failed": EventSpec(
@@ -127,14 +127,14 @@ EVENTS: dict[str, EventSpec] = {
     "histograms_skipped": EventSpec(
         "warning", "Native histograms were left out.", "etl_histogram_samples_skipped_total"
     ),
-    "lane_adopted": EventSpec("info", "A query is planned for the first time, or changed."),
-    "lane_stale_config": EventSpec(
+    "query_adopted": EventSpec("info", "A query is planned for the first time, or changed."),
+    "query_stale_config": EventSpec(
         "warning", "Another configuration of this query is in force: nothing is leased."
     ),
-    "lane_closed": EventSpec(
+    "query_closed": EventSpec(
         "warning",
-        "A query left the configuration; `owed_ms` is what it still owed.",
-        "etl_lanes_closed_total",
+        "A query left the configuration; `backlog_ms` is what it still owed.",
+        "etl_queries_closed_total",
     ),
     "back_pressure_on": EventSpec("warning", "Extraction pauses: too many bytes are in flight."),
     "back_pressure_off": EventSpec("info", "Extraction resumes."),
@@ -142,8 +142,8 @@ EVENTS: dict[str, EventSpec] = {
     "discard_failed": EventSpec(
         "warning", "Staged payloads stay until they expire, as Redis did not answer."
     ),
-    "doorbell_failed": EventSpec(
-        "warning", "A job could not be queued.", "etl_doorbell_errors_total"
+    "scheduling_failed": EventSpec(
+        "warning", "A job could not be queued.", "etl_scheduler_errors_total"
     ),
     # loading
     "sink_refused_points": EventSpec(
@@ -153,11 +153,11 @@ EVENTS: dict[str, EventSpec] = {
     "sink_failed": EventSpec(
         "warning", "A post failed and is tried again.", "etl_sink_failures_total"
     ),
-    "sink_held": EventSpec(
-        "error", "The sink refuses us: nothing is taken, nothing dropped.", "etl_sink_holds_total"
+    "sink_paused": EventSpec(
+        "error", "The sink refuses us: nothing is taken, nothing dropped.", "etl_sink_pauses_total"
     ),
-    "sink_released": EventSpec("info", "The sink takes points again."),
-    "sink_asked_to_wait": EventSpec(
+    "sink_resumed": EventSpec("info", "The sink takes points again."),
+    "sink_retry_after": EventSpec(
         "warning", "The sink asked to wait (Retry-After).", "etl_sink_waits_total"
     ),
     "sink_circuit_changed": EventSpec(
@@ -173,7 +173,7 @@ EVENTS: dict[str, EventSpec] = {
     "process_log_lines_skipped": EventSpec(
         "warning", "Lines of the ETL process' log were left out: how many for which reason."
     ),
-    "books_incomplete": EventSpec(
+    "ledger_incomplete": EventSpec(
         "warning", "A part of the books in Redis cannot be read; its series are absent."
     ),
 }

@@ -67,10 +67,10 @@ def _nine(kind: Kind, name: str, help_: str, *labels: str) -> MetricSpec:
     return MetricSpec(name, kind, help_, labels, (*STAGES, ETL_METRICS, TEST_APP))
 
 
-_LANE = ("query", "tier")
+_FEED = ("query", "tier")
 
 # What every stage and the simulated ETL process speak alike, so that one dashboard serves both.
-NINE = (
+STANDARD_METRICS = (
     _nine("counter", "etl_records_total", "Records (for a stage: samples) processed"),
     _nine("counter", "etl_files_total", "Files (for a stage: batches) processed"),
     _nine("counter", "etl_failures_total", "Files or batches that failed"),
@@ -101,7 +101,7 @@ _STAGE = (
         services=CONSUMERS,
     ),
     _counter("etl_dead_letters_total", "Dead letters written", "stage", "reason"),
-    _counter("etl_holds_total", "Times a stage took no more work because it was refused", "stage"),
+    _counter("etl_pauses_total", "Times a stage took no more work because it was refused", "stage"),
     _counter("etl_entries_claimed_total", "Entries taken over from workers gone silent", "stage"),
     _counter("etl_entries_retried_total", "Entries given back to be tried later", "stage"),
     _counter("etl_handler_failures_total", "Batches that ended in a defect of the stage", "stage"),
@@ -126,54 +126,54 @@ _EXTRACTION = (
     _counter(
         "etl_extracted_samples_total",
         "Samples committed to the raw stream",
-        *_LANE,
+        *_FEED,
         services=(EXTRACTOR,),
     ),
-    _counter("etl_windows_committed_total", "Windows committed", *_LANE, services=(EXTRACTOR,)),
+    _counter("etl_windows_committed_total", "Windows committed", *_FEED, services=(EXTRACTOR,)),
     _counter(
         "etl_window_commits_refused_total",
         "Commits refused because the window's lease or configuration had changed",
-        *_LANE,
+        *_FEED,
         services=(EXTRACTOR,),
     ),
     _counter(
         "etl_windows_split_total",
         "Windows split because the answer would be too large",
-        *_LANE,
+        *_FEED,
         services=(EXTRACTOR,),
     ),
     _counter(
         "etl_windows_reopened_total",
         "Committed windows opened again because late samples arrived in them",
-        *_LANE,
+        *_FEED,
         services=(EXTRACTOR,),
     ),
     _counter(
         "etl_repeated_samples_total",
         "Samples that are extracted a second time because their window was opened again",
-        *_LANE,
+        *_FEED,
         services=(EXTRACTOR,),
     ),
     _counter(
         "etl_windows_retried_total",
         "Windows given back to be tried later",
-        *_LANE,
+        *_FEED,
         services=(EXTRACTOR,),
     ),
     _counter(
         "etl_query_failures_total",
         "Failed attempts to extract a window",
-        *_LANE,
+        *_FEED,
         "error_type",
         services=(EXTRACTOR,),
     ),
     _counter(
-        "etl_gaps_total", "Ranges that Prometheus no longer has", *_LANE, services=(EXTRACTOR,)
+        "etl_gaps_total", "Ranges that Prometheus no longer has", *_FEED, services=(EXTRACTOR,)
     ),
     _counter(
         "etl_gap_seconds_total",
         "Seconds of data that Prometheus no longer has",
-        *_LANE,
+        *_FEED,
         services=(EXTRACTOR,),
     ),
     _counter(
@@ -183,12 +183,12 @@ _EXTRACTION = (
         services=(EXTRACTOR,),
     ),
     _counter(
-        "etl_lanes_closed_total",
+        "etl_queries_closed_total",
         "Queries that left the configuration",
-        *_LANE,
+        *_FEED,
         services=(EXTRACTOR,),
     ),
-    _counter("etl_doorbell_errors_total", "Jobs that could not be queued", services=(EXTRACTOR,)),
+    _counter("etl_scheduler_errors_total", "Jobs that could not be queued", services=(EXTRACTOR,)),
 )
 
 _BOOKS = (
@@ -202,13 +202,13 @@ _BOOKS = (
     ),
     _book("etl_in_flight_bytes", "Bytes in the streams and staged beside them"),
     _book("etl_backpressure_active", "1 while extraction pauses as too many bytes are in flight"),
-    _book("etl_windows_open", "Windows cut and not yet committed", *_LANE),
-    _book("etl_backlog_seconds", "Time that is planned and not yet cut into windows", *_LANE),
-    _book("etl_watermark_timestamp_seconds", "Time up to which everything is extracted", *_LANE),
+    _book("etl_windows_open", "Windows cut and not yet committed", *_FEED),
+    _book("etl_backlog_seconds", "Time that is planned and not yet cut into windows", *_FEED),
+    _book("etl_watermark_timestamp_seconds", "Time up to which everything is extracted", *_FEED),
     _book(
         "etl_loaded_watermark_timestamp_seconds",
         "Time up to which everything is loaded, dropped or a dead letter",
-        *_LANE,
+        *_FEED,
     ),
     _book(
         "etl_ledger_imbalance_samples",
@@ -220,7 +220,7 @@ _BOOKS = (
         "stream",
     ),
     _book(
-        "etl_stream_given_back_entries",
+        "etl_stream_delayed_entries",
         "Pending entries that wait to be tried again, in no worker's hands",
         "stream",
     ),
@@ -230,28 +230,30 @@ _BOOKS = (
         "stream",
     ),
     _book(
-        "etl_stream_unbooked_entries", "Entries of a stream that the ledger does not know", "stream"
+        "etl_stream_unaccounted_entries",
+        "Entries of a stream that the ledger does not know",
+        "stream",
     ),
     _book("etl_staged_bytes", "Bytes that wait beside the streams for their window's commit"),
     _book(
         "etl_ledger_samples",
         "Samples of a query by what became of them: extracted = loaded + dropped + dead_lettered"
         " + in_flight",
-        *_LANE,
+        *_FEED,
         "account",
     ),
-    _book("etl_ledger_dropped_samples", "Samples of a query that were dropped", *_LANE, "reason"),
+    _book("etl_ledger_dropped_samples", "Samples of a query that were dropped", *_FEED, "reason"),
     _book(
         "etl_ledger_query_imbalance_samples",
         "Samples of a query that the ledger cannot account for; below 0: came from nowhere",
-        *_LANE,
+        *_FEED,
     ),
     _book(
-        "etl_planned_watermark_timestamp_seconds", "Time up to which windows are planned", *_LANE
+        "etl_planned_watermark_timestamp_seconds", "Time up to which windows are planned", *_FEED
     ),
-    _book("etl_windows_unsettled", "Committed windows that still have entries in a stream", *_LANE),
-    _book("etl_query_failures_in_a_row", "Failed attempts since a query last succeeded", *_LANE),
-    _book("etl_gaps_declared", "Declared gaps that are remembered", *_LANE),
+    _book("etl_windows_unsettled", "Committed windows that still have entries in a stream", *_FEED),
+    _book("etl_query_failures_in_a_row", "Failed attempts since a query last succeeded", *_FEED),
+    _book("etl_gaps_declared", "Declared gaps that are remembered", *_FEED),
     _book("etl_dead_letters_kept", "Dead letters that wait for an operator"),
     _book(
         "etl_dead_letter_entries",
@@ -293,7 +295,7 @@ _PROCESS_LOG = (
 
 _SINK = (
     _counter(
-        "etl_sink_posts_total", "Posts to the sink by its answer", "answer", services=(LOADER,)
+        "etl_sink_posts_total", "Posts to the sink by its response", "response", services=(LOADER,)
     ),
     _counter("etl_sink_posted_bytes_total", "Compressed bytes posted", services=(LOADER,)),
     _histogram(
@@ -308,7 +310,7 @@ _SINK = (
         services=(LOADER,),
     ),
     _counter(
-        "etl_sink_holds_total",
+        "etl_sink_pauses_total",
         "Times the loader held because the sink refused, by cause",
         "cause",
         services=(LOADER,),
@@ -334,7 +336,7 @@ _SINK = (
         services=(LOADER,),
     ),
     _gauge(
-        "etl_sink_held",
+        "etl_sink_paused",
         "1 while the loader takes no work because the sink refuses it",
         services=(LOADER,),
     ),
@@ -346,7 +348,7 @@ _SINK = (
 )
 
 GROUPS: tuple[tuple[str, tuple[MetricSpec, ...]], ...] = (
-    ("What every stage and the simulated ETL process export", NINE),
+    ("What every stage and the simulated ETL process export", STANDARD_METRICS),
     ("Stages", _STAGE),
     ("Extraction", _EXTRACTION),
     ("Books", _BOOKS),

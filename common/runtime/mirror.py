@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.runtime.telemetry import Telemetry
-from common.state.keys import lane_of
+from common.state.keys import feed_of
 from common.state.verdict import DeadLetter, Entry
 
 
@@ -48,7 +48,7 @@ class DeadLetterMirror:
             "query": entry.query,
             "tier": entry.tier,
             "kind": entry.kind,
-            "lane": lane_of(entry.query, entry.tier),
+            "feed": feed_of(entry.query, entry.tier),
             "window_id": entry.window_id,
             "entry_id": entry.id,
             "samples": letter.samples,

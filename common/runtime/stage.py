@@ -21,7 +21,7 @@ from common.exit_codes import ExitCode
 from common.runtime.telemetry import Telemetry
 from common.state.redis_client import BLOCK_SECONDS
 from common.state.stream import ENTRY_SCHEMA, Claimed, SettleResult, Stream
-from common.state.verdict import DeadLetter, Entry, Handler, Hold, Retry, Settle, Verdict
+from common.state.verdict import DeadLetter, Entry, Handler, Pause, Retry, Settle, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Stage:
             self._stream.forget_consumers(0, only_self=True)
         except RedisError as error:
             # They stay pending, and are claimed when their lease has run out.
-            self._telemetry.emit("give_back_failed", entries=len(ids), error=str(error))
+            self._telemetry.emit("release_failed", entries=len(ids), error=str(error))
 
     # -- taking work ------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ class Stage:
         self._hold_reason = reason
         self._held += 1
         self._life.set_ready("dependency", False, reason)
-        self._telemetry.emit("stage_held", stage=self._handler.stage, reason=reason)
+        self._telemetry.emit("stage_paused", stage=self._handler.stage, reason=reason)
 
     def _take(self) -> list[Entry]:
         now = self._clock()
@@ -286,7 +286,7 @@ class Stage:
                         "entry_retried", stage=self._handler.stage, reason=reason, entry=entry.id
                     )
                     self._release([entry.id], after_seconds)
-            case Hold(reason):
+            case Pause(reason):
                 self._release([entry.id], 0.0)
                 if self._hold_reason is None:
                     self._hold(reason)

@@ -51,13 +51,13 @@ class Telemetry:
         for spec in METRICS:
             if service in spec.services and spec.eager:
                 self._metrics[spec.name] = self._make(spec)
-        self._pulse = Pulse(clock)
+        self._throughput = ThroughputWindow(clock)
         self._healthy: Callable[[], bool] = lambda: True
         for name, read in {
-            "etl_current_rate_records_per_second": self._pulse.rate,
-            "etl_avg_processing_time_seconds": self._pulse.average_seconds,
-            "etl_seconds_since_last_success": self._pulse.seconds_since_success,
-            "etl_uptime_seconds": self._pulse.uptime_seconds,
+            "etl_current_rate_records_per_second": self._throughput.rate,
+            "etl_avg_processing_time_seconds": self._throughput.average_seconds,
+            "etl_seconds_since_last_success": self._throughput.seconds_since_success,
+            "etl_uptime_seconds": self._throughput.uptime_seconds,
             "etl_health_status": lambda: float(self._healthy()),
         }.items():
             gauge = self._metrics.get(name)
@@ -108,7 +108,7 @@ class Telemetry:
         """Count a batch in the nine metrics that all stages share."""
         self.inc("etl_records_total", samples)
         self.inc("etl_files_total")
-        self._pulse.success(samples, duration_seconds)
+        self._throughput.success(samples, duration_seconds)
 
     def batch_failed(self, error_type: str) -> None:
         """Count a failed batch; ``error_type`` is a class name or another short, stable word."""
@@ -117,7 +117,7 @@ class Telemetry:
 
     def uptime_seconds(self) -> float:
         """Seconds since this object was made."""
-        return self._pulse.uptime_seconds()
+        return self._throughput.uptime_seconds()
 
     def watch_health(self, healthy: Callable[[], bool]) -> None:
         """Say what ``etl_health_status`` asks at each scrape."""
@@ -149,7 +149,7 @@ class Telemetry:
         )
 
 
-class Pulse:
+class ThroughputWindow:
     """How fast and how lately batches succeed; read at scrape time, so it ages by itself."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -1,6 +1,6 @@
 """Dead letters: what could not be delivered, kept until an operator replays or purges it.
 
-They lie in a Redis Stream (schema 1: stage, reason, detail, query, tier, kind, window, lane, entry,
+They lie in a Redis Stream (schema 1: stage, reason, detail, query, tier, kind, window, feed, entry,
 samples, at_ms, payload), each payload under a key of its own. Replaying and purging are scripts
 that keep the ledger balanced.
 """
@@ -33,7 +33,7 @@ _STREAM_OF = {"transformer": RAW, "loader": POINTS}
 class Letter:
     """One dead letter without its payload; ``detail`` are the words of who refused it.
 
-    ``lane`` is the lane (query and tier) whose books hold the samples.
+    ``feed`` is the feed (query and tier) whose books hold the samples.
     """
 
     id: str
@@ -43,7 +43,7 @@ class Letter:
     query: str
     tier: str
     kind: str
-    lane: str
+    feed: str
     window_id: str
     entry_id: str
     samples: int
@@ -158,7 +158,7 @@ class DeadLetters:
             query=text(b"query"),
             tier=text(b"tier"),
             kind=text(b"kind"),
-            lane=text(b"lane"),
+            feed=text(b"feed"),
             window_id=text(b"window"),
             entry_id=text(b"entry"),
             samples=number(b"samples"),
@@ -170,7 +170,7 @@ class DeadLetters:
         if reply == b"wrong_type":
             raise EtlError(f"dead letter {letter.id}: a key of the pipeline holds something else")
         if reply == b"malformed":
-            raise EtlError(f"dead letter {letter.id} is not one of ours: no lane or no samples")
+            raise EtlError(f"dead letter {letter.id} is not one of ours: no feed or no samples")
         return reply == b"ok"
 
 

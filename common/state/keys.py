@@ -13,14 +13,14 @@ POINTS = "points"
 STREAMS = (RAW, POINTS)
 
 
-def lane_of(query: str, tier: str) -> str:
-    """A lane is one query in one tier: what is planned, counted and watermarked by itself."""
+def feed_of(query: str, tier: str) -> str:
+    """A feed is one query in one tier: what is planned, counted and watermarked by itself."""
     return f"{query}@{tier}"
 
 
-def split_lane(lane: str) -> tuple[str, str]:
-    """``(query, tier)`` of a lane."""
-    query, _, tier = lane.rpartition("@")
+def split_feed(feed: str) -> tuple[str, str]:
+    """``(query, tier)`` of a feed."""
+    query, _, tier = feed.rpartition("@")
     return query, tier
 
 
@@ -35,7 +35,7 @@ class Keys:
         return f"{self.namespace}:stream:{stream}"
 
     def in_flight(self, stream: str) -> str:
-        """Hash: entry id → ``samples bytes lane window payload-key``."""
+        """Hash: entry id → ``samples bytes feed window payload-key``."""
         return f"{self.namespace}:inflight:{stream}"
 
     def crashes(self, stream: str) -> str:
@@ -71,12 +71,12 @@ class Keys:
 
     @property
     def dead_held(self) -> str:
-        """Hash: dead letter id → ``samples lane``, as booked when it was written."""
+        """Hash: dead letter id → ``samples feed``, as booked when it was written."""
         return f"{self.namespace}:inflight:dead"
 
     @property
     def ledger(self) -> str:
-        """Hash: ``lane|what[|reason]`` → samples."""
+        """Hash: ``feed|what[|reason]`` → samples."""
         return f"{self.namespace}:ledger"
 
     @property
@@ -91,33 +91,33 @@ class Keys:
 
     @property
     def committed(self) -> str:
-        """Hash: committed window with unsettled entries → ``lane start_ms end_ms``."""
+        """Hash: committed window with unsettled entries → ``feed start_ms end_ms``."""
         return f"{self.namespace}:committed"
 
     @property
-    def lanes(self) -> str:
-        """Set of lanes."""
-        return f"{self.namespace}:lanes"
+    def feeds(self) -> str:
+        """Set of feeds."""
+        return f"{self.namespace}:feeds"
 
-    def lane(self, lane: str) -> str:
-        """Hash: fingerprint, head_ms, origin_ms, backlog ranges, back-off of one lane."""
-        return f"{self.namespace}:lane:{lane}"
+    def feed(self, feed: str) -> str:
+        """Hash: fingerprint, head_ms, origin_ms, backlog ranges, back-off of one feed."""
+        return f"{self.namespace}:feed:{feed}"
 
-    def windows(self, lane: str) -> str:
+    def windows(self, feed: str) -> str:
         """Hash: open window id → JSON of its bounds and lease."""
-        return f"{self.namespace}:windows:{lane}"
+        return f"{self.namespace}:windows:{feed}"
 
-    def gaps(self, lane: str) -> str:
+    def gaps(self, feed: str) -> str:
         """List of declared gaps, JSON each, newest last."""
-        return f"{self.namespace}:gaps:{lane}"
+        return f"{self.namespace}:gaps:{feed}"
 
-    def rechecks(self, lane: str) -> str:
+    def rechecks(self, feed: str) -> str:
         """Sorted set: ``start_ms end_ms samples`` of committed windows, by when to recount."""
-        return f"{self.namespace}:rechecks:{lane}"
+        return f"{self.namespace}:rechecks:{feed}"
 
     @property
     def sink_watermarks(self) -> str:
-        """Hash: lane → its loaded watermark in ms as the sink holds it; empty if it holds none."""
+        """Hash: feed → its loaded watermark in ms as the sink holds it; empty if it holds none."""
         return f"{self.namespace}:sink_watermarks"
 
     @property

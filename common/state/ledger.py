@@ -1,6 +1,6 @@
 """The conservation ledger, read in one atomic step.
 
-``extracted = loaded + dropped + dead-lettered + in flight``, in samples, for each lane (query and
+``extracted = loaded + dropped + dead-lettered + in flight``, in samples, for each feed (query and
 tier). The left side and the settled part are booked by the scripts that move the data; what is in
 flight is not a counter but is found by looking: an entry counts only while its in-flight record,
 its stream entry and its payload are all there, and somebody has it or will be given it. Whatever
@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,19}")
 class Depth:
     """What one stream holds.
 
-    ``lost_samples``: lane → samples that are booked as in flight, but whose entry or payload is
+    ``lost_samples``: feed → samples that are booked as in flight, but whose entry or payload is
     gone, or which lie there delivered and acknowledged, so that nobody will be given them any more.
     ``unbooked_entries``: entries that the in-flight hash does not know.
     """
@@ -37,7 +37,7 @@ class Depth:
     samples: int = 0
     bytes: int = 0
     oldest_ms: int = 0
-    lanes: Mapping[str, int] = field(default_factory=dict)
+    feeds: Mapping[str, int] = field(default_factory=dict)
     lost_samples: Mapping[str, int] = field(default_factory=dict)
     unbooked_entries: int = 0
     unbooked_samples: int = 0
@@ -45,7 +45,7 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The books of one lane, in samples."""
+    """The books of one feed, in samples."""
 
     extracted: int = 0
     loaded: int = 0
@@ -62,25 +62,25 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """One instant of the pipeline: accounts by lane, depths by stream."""
+    """One instant of the pipeline: accounts by feed, depths by stream."""
 
     now_ms: int
     accounts: Mapping[str, Account]
     streams: Mapping[str, Depth]
     staged_bytes: int
     dead_letter_entries: int
-    # Lane → samples whose dead letter somebody removed without replaying or purging it.
+    # Feed → samples whose dead letter somebody removed without replaying or purging it.
     gone_dead_samples: Mapping[str, int]
     back_pressure: bool
 
     @property
     def imbalance_samples(self) -> int:
-        """Sum over lanes of the absolute imbalance, so that errors cannot cancel out."""
+        """Sum over feeds of the absolute imbalance, so that errors cannot cancel out."""
         return sum(abs(account.imbalance_samples) for account in self.accounts.values())
 
     @property
     def total(self) -> Account:
-        """All lanes as one account."""
+        """All feeds as one account."""
         dropped: dict[str, int] = {}
         for account in self.accounts.values():
             for reason, samples in account.dropped.items():
@@ -141,14 +141,14 @@ def parse_audit(answer: Mapping[str, Any]) -> Audit:
             samples=int(depth["samples"]),
             bytes=int(depth["bytes"]),
             oldest_ms=int(depth["oldest_ms"]),
-            lanes={lane: int(n) for lane, n in dict(depth["lanes"]).items()},
-            lost_samples={lane: int(n) for lane, n in dict(depth["lost"]).items()},
+            feeds={feed: int(n) for feed, n in dict(depth["feeds"]).items()},
+            lost_samples={feed: int(n) for feed, n in dict(depth["lost"]).items()},
             unbooked_entries=int(depth["unbooked"]),
             unbooked_samples=int(depth["unbooked_samples"]),
         )
         for name, depth in answer["streams"].items()
     }
-    gone = {lane: int(n) for lane, n in dict(answer["gone_dead"]).items()}
+    gone = {feed: int(n) for feed, n in dict(answer["gone_dead"]).items()}
     return Audit(
         now_ms=int(answer["now_ms"]),
         accounts=accounts_of(dict(answer["ledger"]), streams, gone),
@@ -165,32 +165,32 @@ def accounts_of(
     streams: Mapping[str, Depth],
     gone_dead: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Account]:
-    """Accounts by lane from the ledger's fields ``lane|what[|reason]`` and what is in flight.
+    """Accounts by feed from the ledger's fields ``feed|what[|reason]`` and what is in flight.
 
     A field that holds no number counts as 0, so that it shows as imbalance.
     """
     booked: dict[str, dict[str, int]] = {}
     dropped: dict[str, dict[str, int]] = {}
     for name, value in ledger.items():
-        lane, _, rest = name.partition("|")
+        feed, _, rest = name.partition("|")
         what, _, reason = rest.partition("|")
         if what == "dropped":
-            dropped.setdefault(lane, {})[reason] = _number(value)
-            booked.setdefault(lane, {})
+            dropped.setdefault(feed, {})[reason] = _number(value)
+            booked.setdefault(feed, {})
         else:
-            booked.setdefault(lane, {})[what] = _number(value)
+            booked.setdefault(feed, {})[what] = _number(value)
     for depth in streams.values():
-        for lane in depth.lanes:
-            booked.setdefault(lane, {})
+        for feed in depth.feeds:
+            booked.setdefault(feed, {})
     return {
-        lane: Account(
+        feed: Account(
             extracted=books.get("extracted", 0),
             loaded=books.get("loaded", 0),
-            dropped=dropped.get(lane, {}),
-            dead_lettered=books.get("dead_lettered", 0) - gone_dead.get(lane, 0),
-            in_flight=sum(depth.lanes.get(lane, 0) for depth in streams.values()),
+            dropped=dropped.get(feed, {}),
+            dead_lettered=books.get("dead_lettered", 0) - gone_dead.get(feed, 0),
+            in_flight=sum(depth.feeds.get(feed, 0) for depth in streams.values()),
         )
-        for lane, books in sorted(booked.items())
+        for feed, books in sorted(booked.items())
     }
 
 

@@ -85,13 +85,13 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Pause:
     """A dependency refuses us: give the entry back and take no more work until it answers."""
 
     reason: str
 
 
-Verdict = Settle | Retry | Hold
+Verdict = Settle | Retry | Pause
 
 
 class Handler(Protocol):

@@ -1,6 +1,6 @@
-"""What is planned, leased, committed and still unsettled, for each lane, kept in Redis.
+"""What is planned, leased, committed and still unsettled, for each feed, kept in Redis.
 
-A lane (query and tier) owns the time from its origin to its head. That time is made of backlog
+A feed (query and tier) owns the time from its origin to its head. That time is made of backlog
 ranges, open windows (at most a few, cut from the backlog), and windows that are committed; windows
 are half-open, ``(start, end]``, aligned and contiguous by construction, because every script that
 takes a piece away puts the rest back.
@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from redis import Redis
 
-from common.state.keys import RAW, STREAMS, Keys, lane_of, split_lane
+from common.state.keys import RAW, STREAMS, Keys, feed_of, split_feed
 from common.state.scripts import Scripts
 from common.state.stream import ENTRY_OVERHEAD_BYTES
 
@@ -29,7 +29,7 @@ MOST_GROWTH = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class Feed:
     """A query in a tier, under one configuration."""
 
     query: str
@@ -40,7 +40,7 @@ class Lane:
     @property
     def name(self) -> str:
         """``query@tier``."""
-        return lane_of(self.query, self.tier)
+        return feed_of(self.query, self.tier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Staged:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneStatus:
-    """A lane at one instant; ``backlog`` and ``open`` hold ``(start_ms, end_ms)``."""
+class FeedStatus:
+    """A feed at one instant; ``backlog`` and ``open`` hold ``(start_ms, end_ms)``."""
 
     query: str
     tier: str
@@ -116,7 +116,7 @@ class Gap:
 
 
 class WindowSet:
-    """The window set of every lane.
+    """The window set of every feed.
 
     ``now_ms`` replaces the server's clock for leases in tests. Every method raises
     :class:`redis.exceptions.RedisError` when the server cannot be asked.
@@ -140,18 +140,18 @@ class WindowSet:
         self._now_ms = now_ms
         self._key_token = key_token
 
-    def plan(self, lane: Lane, origin_ms: int, head_ms: int, *, adopt: bool = False) -> bool:
-        """Extend the lane's time to ``head_ms``; a new lane begins at ``origin_ms``.
+    def plan(self, feed: Feed, origin_ms: int, head_ms: int, *, adopt: bool = False) -> bool:
+        """Extend the feed's time to ``head_ms``; a new feed begins at ``origin_ms``.
 
-        False when the lane belongs to another configuration and ``adopt`` is not set; with it, the
-        lane becomes ours and its open windows are cut anew.
+        False when the feed belongs to another configuration and ``adopt`` is not set; with it, the
+        feed becomes ours and its open windows are cut anew.
         """
         status, _ = self._scripts.call(
             "plan",
-            [self._keys.lane(lane.name), self._keys.windows(lane.name), self._keys.lanes],
+            [self._keys.feed(feed.name), self._keys.windows(feed.name), self._keys.feeds],
             [
-                lane.name,
-                lane.fingerprint,
+                feed.name,
+                feed.fingerprint,
                 "1" if adopt else "0",
                 origin_ms,
                 head_ms,
@@ -161,14 +161,14 @@ class WindowSet:
         return bool(status == b"planned")
 
     def lease(
-        self, lane: Lane, window_class: WindowClass, live_horizon_ms: int, longest_ms: int
+        self, feed: Feed, window_class: WindowClass, live_horizon_ms: int, longest_ms: int
     ) -> Window | None:
         """Lease the newest free window of the class, cutting it from the backlog if need be."""
         reply = self._scripts.call(
             "lease",
-            [self._keys.lane(lane.name), self._keys.windows(lane.name), self._keys.token],
+            [self._keys.feed(feed.name), self._keys.windows(feed.name), self._keys.token],
             [
-                lane.fingerprint,
+                feed.fingerprint,
                 window_class,
                 live_horizon_ms,
                 longest_ms,
@@ -185,37 +185,37 @@ class WindowSet:
             id_.decode(), int(start_ms), int(end_ms), token.decode(), int(attempts), class_.decode()
         )
 
-    def renew(self, lane: Lane, window: Window) -> bool:
+    def renew(self, feed: Feed, window: Window) -> bool:
         """Lengthen the lease; False when the window is no longer ours."""
-        return self._change(lane, window, "renew", self._lease_ms)
+        return self._change(feed, window, "renew", self._lease_ms)
 
-    def split(self, lane: Lane, window: Window, middle_ms: int) -> bool:
+    def split(self, feed: Feed, window: Window, middle_ms: int) -> bool:
         """Two windows take this one's place; False when it is no longer ours."""
-        return self._change(lane, window, "split", middle_ms)
+        return self._change(feed, window, "split", middle_ms)
 
-    def retry(self, lane: Lane, window: Window, after_seconds: float) -> bool:
+    def retry(self, feed: Feed, window: Window, after_seconds: float) -> bool:
         """Keep this window open, to be leased again after a while."""
-        return self._change(lane, window, "retry", int(after_seconds * 1000))
+        return self._change(feed, window, "retry", int(after_seconds * 1000))
 
     def fail(
-        self, lane: Lane, window: Window, shortest_seconds: float, longest_seconds: float
+        self, feed: Feed, window: Window, shortest_seconds: float, longest_seconds: float
     ) -> bool:
-        """Give the window's range back; nothing of the lane is leased for a while.
+        """Give the window's range back; nothing of the feed is leased for a while.
 
         The wait doubles with each failure in a row, up to ``longest_seconds``.
         """
         return self._change(
-            lane, window, "fail", int(shortest_seconds * 1000), int(longest_seconds * 1000)
+            feed, window, "fail", int(shortest_seconds * 1000), int(longest_seconds * 1000)
         )
 
-    def declare_gap(self, lane: Lane, window: Window, until_ms: int, reason: str) -> bool:
+    def declare_gap(self, feed: Feed, window: Window, until_ms: int, reason: str) -> bool:
         """What of this window lies at or before ``until_ms`` is gone for good, and said to be."""
-        return self._change(lane, window, "gap", until_ms, reason)
+        return self._change(feed, window, "gap", until_ms, reason)
 
     def close(
-        self, lane_name: str, unplanned_seconds: float, reason: str
+        self, feed_name: str, unplanned_seconds: float, reason: str
     ) -> Sequence[tuple[int, int]] | None:
-        """Close a lane that nobody planned for a while; ``None`` when somebody did.
+        """Close a feed that nobody planned for a while; ``None`` when somebody did.
 
         What it still owed is declared a gap and returned as ``(start_ms, end_ms)``.
         """
@@ -223,14 +223,14 @@ class WindowSet:
         reply = self._scripts.call(
             "close",
             [
-                keys.lane(lane_name),
-                keys.windows(lane_name),
-                keys.gaps(lane_name),
-                keys.lanes,
-                keys.rechecks(lane_name),
+                keys.feed(feed_name),
+                keys.windows(feed_name),
+                keys.gaps(feed_name),
+                keys.feeds,
+                keys.rechecks(feed_name),
                 keys.sink_watermarks,
             ],
-            [lane_name, int(unplanned_seconds * 1000), reason, self._clock()],
+            [feed_name, int(unplanned_seconds * 1000), reason, self._clock()],
         )
         if not reply:
             return None
@@ -259,7 +259,7 @@ class WindowSet:
 
     def commit(
         self,
-        lane: Lane,
+        feed: Feed,
         window: Window,
         staged: Sequence[Staged],
         *,
@@ -278,11 +278,11 @@ class WindowSet:
         args: list[bytes | str | int | float] = [
             window.id,
             window.token,
-            lane.fingerprint,
-            lane.name,
-            lane.query,
-            lane.tier,
-            lane.kind,
+            feed.fingerprint,
+            feed.name,
+            feed.query,
+            feed.tier,
+            feed.kind,
             ENTRY_OVERHEAD_BYTES,
             int(recheck_after_seconds * 1000),
             source_samples,
@@ -293,15 +293,15 @@ class WindowSet:
         reply = self._scripts.call(
             "commit",
             [
-                keys.lane(lane.name),
-                keys.windows(lane.name),
+                keys.feed(feed.name),
+                keys.windows(feed.name),
                 keys.stream(RAW),
                 keys.in_flight(RAW),
                 keys.ledger,
                 keys.unsettled,
                 keys.committed,
                 keys.staged,
-                keys.rechecks(lane.name),
+                keys.rechecks(feed.name),
                 *(item.key for item in staged),
             ],
             args,
@@ -311,7 +311,7 @@ class WindowSet:
 
     def reopen(
         self,
-        lane: Lane,
+        feed: Feed,
         start_ms: int,
         end_ms: int,
         *,
@@ -320,18 +320,18 @@ class WindowSet:
     ) -> int | None:
         """Put ``(start_ms, end_ms]`` back into the backlog; how many ms were not in it or open.
 
-        Only time within the lane, unless ``extend`` moves its origin back to ``start_ms``. The
-        rechecks in ``done`` are forgotten by the same step. ``None`` when the lane is not ours.
+        Only time within the feed, unless ``extend`` moves its origin back to ``start_ms``. The
+        rechecks in ``done`` are forgotten by the same step. ``None`` when the feed is not ours.
         """
         added = self._scripts.call(
             "reopen",
             [
-                self._keys.lane(lane.name),
-                self._keys.windows(lane.name),
-                self._keys.rechecks(lane.name),
+                self._keys.feed(feed.name),
+                self._keys.windows(feed.name),
+                self._keys.rechecks(feed.name),
             ],
             [
-                lane.fingerprint,
+                feed.fingerprint,
                 start_ms,
                 end_ms,
                 "1" if extend else "0",
@@ -340,41 +340,41 @@ class WindowSet:
         )
         return None if added < 0 else int(added)
 
-    def due_rechecks(self, lane: Lane, limit: int) -> list[Recheck]:
+    def due_rechecks(self, feed: Feed, limit: int) -> list[Recheck]:
         """Committed windows whose time to be counted again has come, at most ``limit``."""
         now: int | str = self._clock()
         if now == "":
             seconds, micros = self._redis.time()
             now = int(seconds) * 1000 + int(micros) // 1000
         found: Any = self._redis.zrangebyscore(
-            self._keys.rechecks(lane.name), "-inf", now, start=0, num=limit
+            self._keys.rechecks(feed.name), "-inf", now, start=0, num=limit
         )
         return sorted(
             (Recheck(*map(int, member.split(b" "))) for member in found),
             key=lambda recheck: recheck.start_ms,
         )
 
-    def forget_rechecks(self, lane: Lane, done: Sequence[Recheck]) -> None:
+    def forget_rechecks(self, feed: Feed, done: Sequence[Recheck]) -> None:
         """These windows were counted again, and nothing had changed."""
         if done:
             members = [recheck.member for recheck in done]
-            self._redis.zrem(self._keys.rechecks(lane.name), *members)
+            self._redis.zrem(self._keys.rechecks(feed.name), *members)
 
     def sink_watermarks(self) -> dict[str, int | None]:
-        """What the sink said of lanes' loaded watermarks, in ms; ``None``: it knows of none."""
+        """What the sink said of feeds' loaded watermarks, in ms; ``None``: it knows of none."""
         found: Any = self._redis.hgetall(self._keys.sink_watermarks)
         return {
-            lane.decode(): int(value) if value.isdigit() else None for lane, value in found.items()
+            feed.decode(): int(value) if value.isdigit() else None for feed, value in found.items()
         }
 
-    def set_sink_watermark(self, lane_name: str, watermark_ms: int | None) -> None:
-        """Remember what the sink said of a lane, unless that is known already."""
+    def set_sink_watermark(self, feed_name: str, watermark_ms: int | None) -> None:
+        """Remember what the sink said of a feed, unless that is known already."""
         value = "" if watermark_ms is None else str(watermark_ms)
-        self._redis.hsetnx(self._keys.sink_watermarks, lane_name, value)
+        self._redis.hsetnx(self._keys.sink_watermarks, feed_name, value)
 
-    def set_reconciled(self, lane: Lane) -> None:
-        """The lane begins no later than the sink's watermark: from now on it may replace that."""
-        self._redis.hset(self._keys.lane(lane.name), "reconciled", "1")
+    def set_reconciled(self, feed: Feed) -> None:
+        """The feed begins no later than the sink's watermark: from now on it may replace that."""
+        self._redis.hset(self._keys.feed(feed.name), "reconciled", "1")
 
     def pressure(self, high_water_bytes: int, low_water_bytes: int) -> tuple[bool, int]:
         """Whether extraction must pause, and the bytes in flight, as Redis' memory will have them.
@@ -389,40 +389,40 @@ class WindowSet:
         )
         return paused == b"1", int(in_flight_bytes)
 
-    def status(self) -> dict[str, LaneStatus]:
-        """Every lane at one instant, by lane name."""
+    def status(self) -> dict[str, FeedStatus]:
+        """Every feed at one instant, by feed name."""
         keys = self._keys
         reply: bytes = self._scripts.call(
-            "lanes",
-            [keys.lanes, keys.committed],
-            [keys.lane(""), keys.windows(""), keys.gaps("")],
+            "feeds",
+            [keys.feeds, keys.committed],
+            [keys.feed(""), keys.windows(""), keys.gaps("")],
         )
         answer = json.loads(reply.decode("utf-8", "replace"))
         unsettled: dict[str, list[tuple[int, int]]] = {}
         for bounds in dict(answer["committed"]).values():
-            lane, start_ms, end_ms = bounds.split(" ")
-            unsettled.setdefault(lane, []).append((int(start_ms), int(end_ms)))
+            feed, start_ms, end_ms = bounds.split(" ")
+            unsettled.setdefault(feed, []).append((int(start_ms), int(end_ms)))
         return {
-            lane: _lane_status(lane, found, sorted(unsettled.get(lane, [])))
-            for lane, found in sorted(dict(answer["lanes"]).items())
+            feed: _feed_status(feed, found, sorted(unsettled.get(feed, [])))
+            for feed, found in sorted(dict(answer["feeds"]).items())
         }
 
-    def gaps(self, lane: str) -> list[Gap]:
-        """The declared gaps of a lane, oldest declaration first."""
+    def gaps(self, feed: str) -> list[Gap]:
+        """The declared gaps of a feed, oldest declaration first."""
         return [
             Gap(int(gap["s"]), int(gap["e"]), str(gap["reason"]))
-            for gap in map(json.loads, self._redis.lrange(self._keys.gaps(lane), 0, -1))
+            for gap in map(json.loads, self._redis.lrange(self._keys.gaps(feed), 0, -1))
         ]
 
-    def _change(self, lane: Lane, window: Window, verb: str, *args: str | int) -> bool:
+    def _change(self, feed: Feed, window: Window, verb: str, *args: str | int) -> bool:
         reply = self._scripts.call(
             "window",
             [
-                self._keys.lane(lane.name),
-                self._keys.windows(lane.name),
-                self._keys.gaps(lane.name),
+                self._keys.feed(feed.name),
+                self._keys.windows(feed.name),
+                self._keys.gaps(feed.name),
             ],
-            [window.id, window.token, lane.fingerprint, self._clock(), verb, *args],
+            [window.id, window.token, feed.fingerprint, self._clock(), verb, *args],
         )
         return bool(reply == b"ok")
 
@@ -430,14 +430,14 @@ class WindowSet:
         return "" if self._now_ms is None else self._now_ms()
 
 
-def _lane_status(
-    lane: str, found: Mapping[str, Any], unsettled: Sequence[tuple[int, int]]
-) -> LaneStatus:
+def _feed_status(
+    feed: str, found: Mapping[str, Any], unsettled: Sequence[tuple[int, int]]
+) -> FeedStatus:
     fields: dict[str, str] = dict(found["fields"])
     windows = [json.loads(text) for text in dict(found["windows"]).values()]
-    query, tier = split_lane(lane)
+    query, tier = split_feed(feed)
     head_ms = int(fields.get("head_ms", 0))
-    return LaneStatus(
+    return FeedStatus(
         query=query,
         tier=tier,
         fingerprint=fields.get("fingerprint", ""),

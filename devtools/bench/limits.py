@@ -21,7 +21,7 @@ from services.extractor.staging import EntryBuilder
 from services.extractor.transport import Transport
 from services.loader.influx import InfluxSink
 from services.loader.isolate import Interrupted
-from services.loader.poster import Parcel, Poster
+from services.loader.poster import Poster, WriteRequest
 from services.loader.responses import Kind
 from services.transformer.transform import TransformHandler
 
@@ -128,8 +128,8 @@ def sink_alone(rig: Rig, settings: Settings, outputs: Sequence[Output]) -> dict[
     bucket = load.influxdb.bucket
 
     def post(output: Output) -> None:
-        parcel = Parcel(bucket, ["1-0"], time.monotonic() + _POST_SECONDS)
-        answer = poster.post(parcel, output.payload)
+        request = WriteRequest(bucket, ["1-0"], time.monotonic() + _POST_SECONDS)
+        answer = poster.post(request, output.payload)
         if answer.kind is not Kind.WRITTEN:
             raise StackError(f"the sink refuses what it is measured with: {answer.words}")
 

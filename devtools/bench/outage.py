@@ -18,7 +18,7 @@ from common.state.keys import POINTS
 from common.state.ledger import Audit, Ledger
 from common.state.windows import WindowSet
 from devtools.bench.data import BLOCK_MS, Dataset
-from devtools.bench.product import KEYS, LANE, Watch, drain_deadline_seconds, prove, wait_planned
+from devtools.bench.product import FEED, KEYS, Watch, drain_deadline_seconds, prove, wait_planned
 from devtools.bench.rig import STAGES, Rig
 from devtools.bench.statistics import digits
 from devtools.servers.binaries import Toolbox
@@ -205,8 +205,8 @@ def _drain(highest: Highest, dataset: Dataset) -> tuple[float, float]:
     def drained() -> bool:
         if highest.look().total.loaded and not first_load:
             first_load.append(time.monotonic() - began)
-        lane = windows.status().get(LANE)
-        return lane is not None and lane.loaded_watermark_ms >= dataset.end_ms
+        feed = windows.status().get(FEED)
+        return feed is not None and feed.loaded_watermark_ms >= dataset.end_ms
 
     wait_until(
         drained,

@@ -10,7 +10,7 @@ import psutil
 from redis import Redis
 
 from common.errors import StackError
-from common.state.keys import POINTS, RAW, STREAMS, Keys, lane_of
+from common.state.keys import POINTS, RAW, STREAMS, Keys, feed_of
 from common.state.ledger import Audit, Ledger
 from common.state.windows import WindowSet
 from devtools.bench.machine import Meter, load_average
@@ -19,7 +19,7 @@ from devtools.servers.service_process import ServiceProcess
 from devtools.servers.waiting import wait_until
 
 KEYS = Keys("etl")
-LANE = lane_of(QUERY, "hot")
+FEED = feed_of(QUERY, "hot")
 _FIRST_WINDOW_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 # A pipeline that is slower than this has failed.
@@ -103,8 +103,8 @@ def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) ->
 
     def loaded() -> bool:
         watch.look(client, processes)
-        lane = windows.status().get(LANE)
-        return lane is not None and lane.loaded_watermark_ms >= rig.dataset.end_ms
+        feed = windows.status().get(FEED)
+        return feed is not None and feed.loaded_watermark_ms >= rig.dataset.end_ms
 
     points = rig.dataset.points
     wait_until(
@@ -132,9 +132,9 @@ def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) ->
 
 
 def wait_planned(client: Redis) -> None:
-    """Importing is no part of a run: it begins when the first extractor has planned the lane."""
+    """Importing is no part of a run: it begins when the first extractor has planned the feed."""
     wait_until(
-        lambda: client.exists(KEYS.lane(LANE)),
+        lambda: client.exists(KEYS.feed(FEED)),
         deadline_seconds=_FIRST_WINDOW_SECONDS,
         what="the first window",
         poll_seconds=0.002,

@@ -22,7 +22,7 @@ from services.extractor.http_session import source_session
 from services.extractor.staging import EntryBuilder
 from services.extractor.transport import READ_BYTES, Transport
 from services.loader.influx import InfluxSink
-from services.loader.poster import Parcel, Poster
+from services.loader.poster import Poster, WriteRequest
 from services.loader.responses import Outcome
 from services.transformer.clean import clean
 from services.transformer.line_protocol import _gzip, _lines, encode
@@ -91,7 +91,7 @@ def prepared(
 
     def post(body: bytes) -> Outcome:
         deadline_seconds = time.monotonic() + _DEADLINE_SECONDS
-        return poster.post(Parcel(load.influxdb.bucket, ["1-0"], deadline_seconds), body)
+        return poster.post(WriteRequest(load.influxdb.bucket, ["1-0"], deadline_seconds), body)
 
     return {
         "decode": lambda: list(decode(chunks)),

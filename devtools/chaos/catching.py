@@ -79,15 +79,15 @@ def _busy_extractors(redis: Redis) -> set[int]:
 
 
 def leased_windows(redis: Redis) -> dict[tuple[str, str], dict[str, Any]]:
-    """Windows under a lease that has not run out: (lane, window id) → its record."""
-    lanes: Any = redis.smembers(KEYS.lanes)
+    """Windows under a lease that has not run out: (feed, window id) → its record."""
+    feeds: Any = redis.smembers(KEYS.feeds)
     seconds, micros = redis.time()
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     found = {}
-    for lane in sorted(name.decode() for name in lanes):
-        records: Any = redis.hgetall(KEYS.windows(lane))
+    for feed in sorted(name.decode() for name in feeds):
+        records: Any = redis.hgetall(KEYS.windows(feed))
         for id_, text in records.items():
             record = json.loads(text)
             if record["t"] and record["d"] > now_ms:
-                found[lane, id_.decode()] = record
+                found[feed, id_.decode()] = record
     return found

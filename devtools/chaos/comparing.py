@@ -1,7 +1,7 @@
 """``verify`` as the oracle needs it: strict, and in processes of its own beside the faults.
 
 Nothing excuses a difference here but a bad point that was sent on purpose: no gap, no time before a
-lane's origin, nothing in flight. What Redis says of itself is not asked, for it is under test.
+feed's origin, nothing in flight. What Redis says of itself is not asked, for it is under test.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from etlctl.verify.present import example_lines
 from etlctl.verify.run import Outcome
 from etlctl.verify.wiring import connected, verifier
 
-# Fits into one query of each lane.
+# Fits into one query of each feed.
 PIECE_SAMPLES = 350_000
 # Servers are killed while a comparison runs; it is then begun anew.
 RETRY_SECONDS = 180.0

@@ -1,6 +1,6 @@
 """What a ledger claims to have extracted against what Prometheus has, sample by sample counted.
 
-An epoch is the life of one ledger: it ends when Redis loses everything, or with the run. A lane's
+An epoch is the life of one ledger: it ends when Redis loses everything, or with the run. A feed's
 ledger must have booked each sample of its committed time exactly once, and those of time that was
 opened again once more.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common.config import Query
-from common.state.windows import LaneStatus
+from common.state.windows import FeedStatus
 from devtools.chaos.rig import Rig
 from etlctl.connect import source_of
 from etlctl.verify.source import Source
@@ -19,13 +19,13 @@ from etlctl.verify.source import Source
 Span = tuple[int, int]
 """``(start_ms, end_ms]``."""
 
-# Short enough for one query of the busiest lane.
+# Short enough for one query of the busiest feed.
 _PIECE_MS = 10_000
 
 
 @dataclass(slots=True)
 class Epoch:
-    """One ledger at its end: samples and committed time of each lane."""
+    """One ledger at its end: samples and committed time of each feed."""
 
     extracted: Mapping[str, int]
     committed: Mapping[str, Sequence[Span]]
@@ -37,7 +37,7 @@ class Epoch:
 class Epochs:
     """All ledgers of a run.
 
-    ``owed_from_ms``: up to where the lanes of the last closed ledger were loaded, so from where
+    ``owed_from_ms``: up to where the feeds of the last closed ledger were loaded, so from where
     the next one owes their time at the latest.
     """
 
@@ -46,22 +46,22 @@ class Epochs:
     _repeated: dict[str, list[Span]] = field(default_factory=dict)
     _reopened_before: dict[str, int] = field(default_factory=dict)
 
-    def repeat(self, lane: str, start_ms: int, end_ms: int) -> None:
-        """Committed time of a lane was put back on purpose: its samples are booked twice."""
-        self._repeated.setdefault(lane, []).append((start_ms, end_ms))
+    def repeat(self, feed: str, start_ms: int, end_ms: int) -> None:
+        """Committed time of a feed was put back on purpose: its samples are booked twice."""
+        self._repeated.setdefault(feed, []).append((start_ms, end_ms))
 
     def close(self, rig: Rig) -> Epoch:
-        """Read the ledger and the lanes; no service may reach Redis while this is done."""
-        audit, lanes = rig.ledger.audit(), rig.lanes()
+        """Read the ledger and the feeds; no service may reach Redis while this is done."""
+        audit, feeds = rig.ledger.audit(), rig.feeds()
         reopened = rig.journal.reopened_samples()
         epoch = Epoch(
-            {lane: account.extracted for lane, account in audit.accounts.items()},
-            {lane: list(committed(status)) for lane, status in lanes.items()},
+            {feed: account.extracted for feed, account in audit.accounts.items()},
+            {feed: list(committed(status)) for feed, status in feeds.items()},
             self._repeated,
-            {lane: n - self._reopened_before.get(lane, 0) for lane, n in reopened.items()},
+            {feed: n - self._reopened_before.get(feed, 0) for feed, n in reopened.items()},
         )
         self._repeated, self._reopened_before = {}, reopened
-        self.owed_from_ms = {lane: status.loaded_watermark_ms for lane, status in lanes.items()}
+        self.owed_from_ms = {feed: status.loaded_watermark_ms for feed, status in feeds.items()}
         self.closed.append(epoch)
         return epoch
 
@@ -73,42 +73,42 @@ class Epochs:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A lane of an epoch: samples booked as extracted, and what should have been booked."""
+    """A feed of an epoch: samples booked as extracted, and what should have been booked."""
 
-    lane: str
+    feed: str
     booked: int
     wanted: int
 
 
 def counts(rig: Rig, epochs: Epochs) -> list[Count]:
-    """One count for each lane of each epoch; asks Prometheus for all of it."""
+    """One count for each feed of each epoch; asks Prometheus for all of it."""
     source = source_of(rig.settings)
     try:
         return [
             Count(
-                lane,
-                epoch.extracted.get(lane, 0),
-                _samples(source, query, epoch.committed.get(lane, ()))
-                + _samples(source, query, epoch.repeated.get(lane, ()))
-                + epoch.repeated_samples.get(lane, 0),
+                feed,
+                epoch.extracted.get(feed, 0),
+                _samples(source, query, epoch.committed.get(feed, ()))
+                + _samples(source, query, epoch.repeated.get(feed, ()))
+                + epoch.repeated_samples.get(feed, 0),
             )
             for epoch in epochs.closed
             for query in rig.settings.extract.queries
-            for lane in [f"{query.name}@hot"]
+            for feed in [f"{query.name}@hot"]
         ]
     finally:
         source.close()
 
 
-def committed(lane: LaneStatus) -> Iterator[Span]:
-    """The lane's time from origin to head, less what is in the backlog or open."""
-    cursor = lane.origin_ms
-    for start_ms, end_ms in sorted((*lane.backlog, *lane.open)):
+def committed(feed: FeedStatus) -> Iterator[Span]:
+    """The feed's time from origin to head, less what is in the backlog or open."""
+    cursor = feed.origin_ms
+    for start_ms, end_ms in sorted((*feed.backlog, *feed.open)):
         if cursor < start_ms:
             yield cursor, start_ms
         cursor = max(cursor, end_ms)
-    if cursor < lane.head_ms:
-        yield cursor, lane.head_ms
+    if cursor < feed.head_ms:
+        yield cursor, feed.head_ms
 
 
 def _samples(source: Source, query: Query, spans: Sequence[Span]) -> int:

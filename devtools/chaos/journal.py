@@ -18,7 +18,7 @@ Key = tuple[str, str]
 # Fields that tell events of one name apart.
 _DETAILS = {
     "sink_circuit_changed": "state",
-    "sink_held": "cause",
+    "sink_paused": "cause",
     "sink_failed": "cause",
     "query_failed": "error_type",
     "dead_lettered": "reason",
@@ -48,14 +48,14 @@ class Journal:
                 if detail is not None:
                     self._counts[service, f"{event}:{record.get(detail)}"] += 1
                 if event == "window_reopened":
-                    lane = f"{record.get('query')}@{record.get('tier')}"
-                    self._amounts["reopened", lane] += int(record.get("samples_before", 0))
+                    feed = f"{record.get('query')}@{record.get('tier')}"
+                    self._amounts["reopened", feed] += int(record.get("samples_before", 0))
         return Counter(self._counts)
 
     def reopened_samples(self) -> dict[str, int]:
-        """Samples of windows that services opened again of their own accord, by lane."""
+        """Samples of windows that services opened again of their own accord, by feed."""
         self.counts()
-        return {lane: n for (what, lane), n in self._amounts.items() if what == "reopened"}
+        return {feed: n for (what, feed), n in self._amounts.items() if what == "reopened"}
 
     def total(self, event: str) -> int:
         """Events of a name in all services so far."""

@@ -16,7 +16,7 @@ SLOW_TIMES = 3
 
 
 @dataclass(slots=True)
-class Scene:
+class FaultContext:
     """What a fault has to work with; ``rng`` is its own, so that a seed repeats it."""
 
     rig: Rig
@@ -34,15 +34,15 @@ class Kind:
     """One kind of fault.
 
     ``fire`` does up to so many and repairs them; it returns how many there were. ``batch`` is how
-    many come before one proof. ``bites`` are events of the services of which at least one must have
-    been seen by the end of a full run. ``slow`` says why a kind is done three times only.
+    many come before one proof. ``expected_events`` are events of the services; at least one must
+    have been seen by the end of a full run. ``slow`` says why a kind is done three times only.
     """
 
     name: str
     what: str
-    fire: Callable[[Scene, int], int]
+    fire: Callable[[FaultContext, int], int]
     batch: int
-    bites: tuple[Key, ...] = ()
+    expected_events: tuple[Key, ...] = ()
     slow: str = ""
 
     @property

@@ -53,7 +53,7 @@ class Oracle:
         self._archived: list[list[Point]] = []
         query = next(query for query in rig.settings.extract.queries if ODD in query.text)
         self._identify = identify_of(query, SeriesEncoder.from_settings(rig.settings))
-        self.start_ms = max(lane.origin_ms for lane in rig.lanes().values())
+        self.start_ms = max(feed.origin_ms for feed in rig.feeds().values())
         self.proved_ms = self.start_ms
         self.proofs: list[Proof] = []
 
@@ -116,7 +116,7 @@ class Oracle:
 
     def _books(self) -> list[str]:
         audit = self._rig.ledger.audit()
-        gaps = {lane: gap for lane in self._rig.lanes() if (gap := self._rig.windows.gaps(lane))}
+        gaps = {feed: gap for feed in self._rig.feeds() if (gap := self._rig.windows.gaps(feed))}
         found = []
         if audit.imbalance_samples:
             found.append(f"the ledger is {audit.imbalance_samples} samples out of balance")
@@ -168,10 +168,10 @@ class Oracle:
         rig = self._rig
         try:
             audit = rig.ledger.audit()
-            lanes = [
-                f"{name}: loaded up to {lane.loaded_watermark_ms - lane.head_ms} ms from the head,"
-                f" backlog {lane.backlog}, open {lane.open}, unsettled {lane.unsettled[:3]}"
-                for name, lane in rig.lanes().items()
+            feeds = [
+                f"{name}: loaded up to {feed.loaded_watermark_ms - feed.head_ms} ms from the head,"
+                f" backlog {feed.backlog}, open {feed.open}, unsettled {feed.unsettled[:3]}"
+                for name, feed in rig.feeds().items()
             ]
             processes = [
                 f"{process.name}: {process.probe() if process.running else process.exit_code}"
@@ -179,4 +179,4 @@ class Oracle:
             ]
         except (EtlError, OSError) as error:
             return [f"nothing can be asked: {error}"]
-        return [f"books: {audit}", *lanes, *processes]
+        return [f"books: {audit}", *feeds, *processes]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from common.errors import StackError
-from common.state.windows import Lane
+from common.state.windows import Feed
 from devtools.chaos.catching import catch_busy, leased_windows
-from devtools.chaos.kinds import Kind, Scene
+from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.rig import LEASE_SECONDS
 from devtools.servers.stack import PIPELINE
 
@@ -15,29 +15,29 @@ from devtools.servers.stack import PIPELINE
 STOP_SECONDS = 35.0
 
 
-def kill_in_mid_batch(module: str) -> Callable[[Scene, int], int]:
+def kill_in_mid_batch(module: str) -> Callable[[FaultContext, int], int]:
     """kill -9 while the process provably holds work; it is started again."""
 
-    def fire(scene: Scene, times: int) -> int:
+    def fire(context: FaultContext, times: int) -> int:
         for _ in range(times):
-            victim = catch_busy(scene.rig, module, scene.rng)
+            victim = catch_busy(context.rig, module, context.rng)
             victim.kill()
-            scene.apart(longest_seconds=0.4)
+            context.apart(longest_seconds=0.4)
             victim.start(wait=False)
-            scene.apart(longest_seconds=1.0)
+            context.apart(longest_seconds=1.0)
         return times
 
     return fire
 
 
-def sigterm(scene: Scene, times: int) -> int:
+def sigterm(context: FaultContext, times: int) -> int:
     """SIGTERM to a process that is at work: it must end by itself, with 0, and is started again."""
-    rig, rng = scene.rig, scene.rng
+    rig, rng = context.rig, context.rng
     for _ in range(times):
         victim = rig.pick(rng.choice(PIPELINE), rng)
         victim.start(wait=False)
         victim.wait_ready(60.0)
-        scene.apart(longest_seconds=0.5)
+        context.apart(longest_seconds=0.5)
         victim.terminate()
         code = victim.wait(STOP_SECONDS)
         if code != 0:
@@ -46,9 +46,9 @@ def sigterm(scene: Scene, times: int) -> int:
     return times
 
 
-def freeze_past_lease(scene: Scene, times: int) -> int:
+def freeze_past_lease(context: FaultContext, times: int) -> int:
     """SIGSTOP in mid-batch, until the lease has run out; then SIGCONT. One of each stage."""
-    rig, rng = scene.rig, scene.rng
+    rig, rng = context.rig, context.rng
     done = 0
     while done < times:
         frozen = []
@@ -56,21 +56,21 @@ def freeze_past_lease(scene: Scene, times: int) -> int:
             for module in rng.sample(PIPELINE, k=min(len(PIPELINE), times - done)):
                 process = catch_busy(rig, module, rng)
                 frozen.append(process)
-            scene.apart(LEASE_SECONDS + 0.5, LEASE_SECONDS + 3.0)
+            context.apart(LEASE_SECONDS + 0.5, LEASE_SECONDS + 3.0)
         finally:
             for process in frozen:
                 process.resume()
         done += len(frozen)
-        scene.apart(longest_seconds=0.5)
+        context.apart(longest_seconds=0.5)
     return done
 
 
-def zombie_extractor(scene: Scene, times: int) -> int:
+def zombie_extractor(context: FaultContext, times: int) -> int:
     """An extractor sleeps while its window is extracted, put back and extracted again.
 
     It wakes at a random moment of the second extraction or after it.
     """
-    rig, rng = scene.rig, scene.rng
+    rig, rng = context.rig, context.rng
     for _ in range(times):
         zombie = catch_busy(rig, "extractor", rng)
         try:
@@ -78,28 +78,28 @@ def zombie_extractor(scene: Scene, times: int) -> int:
 
             def taken_over(held: dict[tuple[str, str], dict[str, int]] = held) -> bool:
                 """All windows of that moment are committed, among them that of the sleeper."""
-                lanes = rig.lanes()
+                feeds = rig.feeds()
                 return all(
                     not any(
                         start < record["e"] and record["s"] < end
-                        for start, end in (*lanes[lane].open, *lanes[lane].backlog)
+                        for start, end in (*feeds[feed].open, *feeds[feed].backlog)
                     )
-                    for (lane, _), record in held.items()
+                    for (feed, _), record in held.items()
                 )
 
             rig.until(taken_over, "another extractor takes the sleeper's windows over")
-            for (lane, _), record in held.items():
-                status = rig.lanes()[lane]
+            for (feed, _), record in held.items():
+                status = rig.feeds()[feed]
                 query = next(q for q in rig.settings.extract.queries if q.name == status.query)
                 rig.windows.reopen(
-                    Lane(status.query, status.tier, query.kind, status.fingerprint),
+                    Feed(status.query, status.tier, query.kind, status.fingerprint),
                     record["s"],
                     record["e"],
                 )
-                scene.epochs.repeat(lane, record["s"], record["e"])
+                context.epochs.repeat(feed, record["s"], record["e"])
             if rng.random() < 0.5:
                 rig.until(taken_over, "the repaired windows are extracted again")
-            scene.apart(longest_seconds=0.5)
+            context.apart(longest_seconds=0.5)
         finally:
             zombie.resume()
     return times
@@ -117,28 +117,28 @@ KINDS = (
         "kill -9 of a transformer that holds entries",
         kill_in_mid_batch("transformer"),
         batch=7,
-        bites=(("transformer", "entry_claimed"),),
+        expected_events=(("transformer", "entry_claimed"),),
     ),
     Kind(
         "kill_loader",
         "kill -9 of a loader that holds entries",
         kill_in_mid_batch("loader"),
         batch=7,
-        bites=(("loader", "entry_claimed"),),
+        expected_events=(("loader", "entry_claimed"),),
     ),
     Kind(
         "sigterm",
         "SIGTERM to a process at work, which must drain and end with 0",
         sigterm,
         batch=7,
-        bites=(("extractor", "service_stopped"), ("loader", "service_stopped")),
+        expected_events=(("extractor", "service_stopped"), ("loader", "service_stopped")),
     ),
     Kind(
         "sigstop",
         "SIGSTOP of a process that holds work, past its lease, then SIGCONT",
         freeze_past_lease,
         batch=7,
-        bites=(
+        expected_events=(
             ("extractor", "window_refused"),
             ("transformer", "settlement_refused"),
             # A loader that wakes up may notice before it settles; its entries were taken over.
@@ -150,7 +150,7 @@ KINDS = (
         "SIGSTOP of an extractor whose window is extracted, put back and extracted again meanwhile",
         zombie_extractor,
         batch=1,
-        bites=(("extractor", "window_refused"),),
+        expected_events=(("extractor", "window_refused"),),
         slow="each waits for a lease to run out and for two more extractions",
     ),
 )

@@ -6,41 +6,41 @@ import subprocess
 from pathlib import Path
 
 from common.errors import StackError
-from devtools.chaos.kinds import Kind, Scene
+from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.rig import Rig
 from devtools.servers.redis_server import RedisServer
 
 
-def kill(scene: Scene, times: int) -> int:
+def kill(context: FaultContext, times: int) -> int:
     """kill -9, away for a moment, started with its append-only file."""
-    redis = scene.rig.stack.redis
+    redis = context.rig.stack.redis
     for _ in range(times):
-        scene.apart(longest_seconds=1.0)
+        context.apart(longest_seconds=1.0)
         redis.kill()
-        scene.apart(longest_seconds=0.7)
+        context.apart(longest_seconds=0.7)
         redis.start()
     return times
 
 
-def roll_back(scene: Scene, times: int) -> int:
+def roll_back(context: FaultContext, times: int) -> int:
     """kill -9, and what was appended in up to the last second is lost, as when a host dies.
 
     The file ends at any byte then, so it is repaired before the start, as production must do it:
     Redis 7 by itself leaves the first commands of a script at its end, and runs them at the next
     start but one (docs/reliability.md).
     """
-    redis = scene.rig.stack.redis
+    redis = context.rig.stack.redis
     for _ in range(times):
-        scene.apart(longest_seconds=1.0)
+        context.apart(longest_seconds=1.0)
         file = append_only_file(redis)
         before_bytes = file.stat().st_size
-        scene.apart(0.2, 1.0)
+        context.apart(0.2, 1.0)
         redis.kill()
         if append_only_file(redis) == file:
-            cut = scene.rng.randint(before_bytes, file.stat().st_size)
+            cut = context.rng.randint(before_bytes, file.stat().st_size)
             with file.open("r+b") as content:
                 content.truncate(cut)
-            repair_append_only_file(scene.rig)
+            repair_append_only_file(context.rig)
         redis.start()
     return times
 
@@ -71,31 +71,31 @@ def _number(path: Path) -> int:
     return int(path.name.split(".")[-3])
 
 
-def restart(scene: Scene, times: int) -> int:
+def restart(context: FaultContext, times: int) -> int:
     """A clean stop and start."""
-    redis = scene.rig.stack.redis
+    redis = context.rig.stack.redis
     for _ in range(times):
-        scene.apart(longest_seconds=1.0)
+        context.apart(longest_seconds=1.0)
         redis.restart()
     return times
 
 
-def out_of_memory(scene: Scene, times: int) -> int:
+def out_of_memory(context: FaultContext, times: int) -> int:
     """``maxmemory`` at or just above what is used, for a while."""
-    rig, rng = scene.rig, scene.rng
+    rig, rng = context.rig, context.rng
     for _ in range(times):
-        scene.apart(longest_seconds=0.7)
+        context.apart(longest_seconds=0.7)
         used_bytes = int(rig.redis.info("memory")["used_memory"])
         headroom_bytes = rng.choice((-used_bytes // 2, rng.randint(0, 400_000)))
         rig.redis.config_set("maxmemory", used_bytes + headroom_bytes)
-        scene.apart(0.3, 1.5)
+        context.apart(0.3, 1.5)
         rig.redis.config_set("maxmemory", 0)
     return times
 
 
-def cut(scene: Scene, times: int) -> int:
+def cut(context: FaultContext, times: int) -> int:
     """The connection is cut in the middle of a command, or of its reply; or all of them are."""
-    rig, rng = scene.rig, scene.rng
+    rig, rng = context.rig, context.rng
     for _ in range(times):
         rig.proxies.tell(
             "redis",
@@ -105,33 +105,33 @@ def cut(scene: Scene, times: int) -> int:
             all=rng.random() < 0.4,
         )
         rig.until(lambda: not rig.proxies.left("redis"), "a connection to Redis is cut")
-        scene.apart(longest_seconds=0.5)
+        context.apart(longest_seconds=0.5)
     return times
 
 
-def delete_rq_state(scene: Scene, times: int) -> int:
+def delete_rq_state(context: FaultContext, times: int) -> int:
     """Every key of RQ is deleted."""
-    redis = scene.rig.redis
+    redis = context.rig.redis
     for _ in range(times):
         keys = list(redis.scan_iter("rq:*", count=1000))
         if keys:
             redis.delete(*keys)
-        scene.apart(longest_seconds=0.8)
+        context.apart(longest_seconds=0.8)
     return times
 
 
-def lose_everything(scene: Scene, times: int) -> int:
+def lose_everything(context: FaultContext, times: int) -> int:
     """Redis is killed and comes back empty.
 
     Its clients are cut off a moment before, so that what its ledger said last is known exactly.
     """
-    rig = scene.rig
+    rig = context.rig
     for _ in range(times):
-        scene.apart(longest_seconds=1.0)
+        context.apart(longest_seconds=1.0)
         rig.proxies.tell("redis", "refuse")
         _alone(rig)
-        scene.oracle.archive_letters()
-        scene.epochs.close(rig)
+        context.oracle.archive_letters()
+        context.epochs.close(rig)
         rig.stack.redis.kill()
         rig.stack.redis.forget_data()
         rig.stack.redis.start()
@@ -154,14 +154,14 @@ KINDS = (
         "kill -9 of Redis (append-only file, everysec), then started",
         kill,
         batch=7,
-        bites=(("loader", "redis_unavailable"), ("extractor", "redis_unavailable")),
+        expected_events=(("loader", "redis_unavailable"), ("extractor", "redis_unavailable")),
     ),
     Kind(
         "redis_rollback",
         "kill -9 of Redis; up to a second of its append-only file is cut off at any byte, repaired",
         roll_back,
         batch=7,
-        bites=(("loader", "redis_unavailable"),),
+        expected_events=(("loader", "redis_unavailable"),),
     ),
     Kind("redis_restart", "Redis stopped cleanly and started", restart, batch=10),
     Kind(
@@ -169,14 +169,14 @@ KINDS = (
         "maxmemory of Redis at or just above what is used, then lifted",
         out_of_memory,
         batch=10,
-        bites=(("transformer", "redis_unavailable"),),
+        expected_events=(("transformer", "redis_unavailable"),),
     ),
     Kind(
         "redis_cut",
         "a connection to Redis cut in the middle of a command or of its reply",
         cut,
         batch=10,
-        bites=(("transformer", "redis_unavailable"), ("loader", "redis_unavailable")),
+        expected_events=(("transformer", "redis_unavailable"), ("loader", "redis_unavailable")),
     ),
     Kind("rq_state_deleted", "every key of RQ deleted", delete_rq_state, batch=20),
     Kind(

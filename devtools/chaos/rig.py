@@ -16,7 +16,7 @@ from common.errors import StackError
 from common.state.keys import Keys
 from common.state.ledger import Ledger
 from common.state.redis_client import connect
-from common.state.windows import LaneStatus, WindowSet
+from common.state.windows import FeedStatus, WindowSet
 from devtools import PROJECT_ROOT
 from devtools.chaos.helpers import LoadExporter, Proxies
 from devtools.chaos.journal import Journal
@@ -169,8 +169,8 @@ class Rig(StartStop):
         """Prometheus' time."""
         return int(float(self.stack.prometheus.query("time()")[0]) * 1000)  # type: ignore[arg-type]
 
-    def lanes(self) -> Mapping[str, LaneStatus]:
-        """Every lane, at one instant."""
+    def feeds(self) -> Mapping[str, FeedStatus]:
+        """Every feed, at one instant."""
         return self.windows.status()
 
     def until(
@@ -194,23 +194,23 @@ class Rig(StartStop):
     def until_loaded(
         self, owed_from_ms: Mapping[str, int], until_ms: int, *, deadline_seconds: float
     ) -> None:
-        """Wait until every lane is loaded up to an instant of Prometheus' time.
+        """Wait until every feed is loaded up to an instant of Prometheus' time.
 
-        ``owed_from_ms``: where a lane that lost its books must begin at the latest.
+        ``owed_from_ms``: where a feed that lost its books must begin at the latest.
         """
 
         def reached() -> bool:
-            lanes = self.lanes()
-            return len(lanes) == len(self.settings.extract.queries) and all(
-                lane.reconciled
-                and lane.loaded_watermark_ms >= until_ms
-                and lane.origin_ms <= owed_from_ms.get(name, lane.origin_ms)
-                for name, lane in lanes.items()
+            feeds = self.feeds()
+            return len(feeds) == len(self.settings.extract.queries) and all(
+                feed.reconciled
+                and feed.loaded_watermark_ms >= until_ms
+                and feed.origin_ms <= owed_from_ms.get(name, feed.origin_ms)
+                for name, feed in feeds.items()
             )
 
         self.until(
             reached,
-            f"every lane is loaded up to {until_ms} from where it must begin",
+            f"every feed is loaded up to {until_ms} from where it must begin",
             deadline_seconds=deadline_seconds,
             poll_seconds=0.1,
         )

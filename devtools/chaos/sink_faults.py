@@ -9,69 +9,69 @@ from email.utils import formatdate
 import requests
 
 from common.errors import StackError
-from devtools.chaos.kinds import Kind, Scene
+from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.load import FRESH, ODD
 from devtools.chaos.rig import PACE, Rig
 from devtools.chaos.rules import Action, Rule
 
 WRITE = "/api/v2/write"
 AWAY_INTERVALS = 20
-# Compressed; a post of one window of a load lane has several times as many.
+# Compressed; a post of one window of a load feed has several times as many.
 LARGEST_BODY_BYTES = 20_000
 SLOW_SECONDS = 5.0
 FRESH_SERIES = 200
 FRESH_SCRAPES = 8
 
 
-def kill(scene: Scene, times: int) -> int:
+def kill(context: FaultContext, times: int) -> int:
     """kill -9 of influxd, or of it and the server before it."""
-    influx = scene.rig.stack.influx
+    influx = context.rig.stack.influx
     for _ in range(times):
-        scene.apart(longest_seconds=1.0)
-        if scene.rng.random() < 0.5:
+        context.apart(longest_seconds=1.0)
+        if context.rng.random() < 0.5:
             influx.influxd.kill()
         else:
             influx.kill()
-        scene.apart(longest_seconds=1.0)
+        context.apart(longest_seconds=1.0)
         influx.start()
     return times
 
 
-def away(scene: Scene, times: int) -> int:
+def away(context: FaultContext, times: int) -> int:
     """Down for twenty intervals."""
-    influx = scene.rig.stack.influx
+    influx = context.rig.stack.influx
     for _ in range(times):
-        scene.apart(longest_seconds=1.0)
+        context.apart(longest_seconds=1.0)
         influx.kill()
-        scene.rig.pause(AWAY_INTERVALS * PACE.interval_seconds)
+        context.rig.pause(AWAY_INTERVALS * PACE.interval_seconds)
         influx.start()
     return times
 
 
 def posts_hurt(
-    make: Callable[[Scene, int], Rule], action: Action, largest_burst: int = 6
-) -> Callable[[Scene, int], int]:
+    make: Callable[[FaultContext, int], Rule], action: Action, largest_burst: int = 6
+) -> Callable[[FaultContext, int], int]:
     """Hurt single posts, or several in a row; ``make`` gives the rule for so many of them."""
 
-    def fire(scene: Scene, times: int) -> int:
-        rig, rng = scene.rig, scene.rng
+    def fire(context: FaultContext, times: int) -> int:
+        rig, rng = context.rig, context.rng
         before = rig.proxies.hits("influxdb", action)
         done = 0
         while done < times:
             burst = rng.randint(1, min(largest_burst, times - done))
-            rig.proxies.rule("influxdb", make(scene, burst))
+            rig.proxies.rule("influxdb", make(context, burst))
             rig.until(lambda: not rig.proxies.left("influxdb"), "posts meet a fault")
             done += burst
-            scene.apart(longest_seconds=0.5)
+            context.apart(longest_seconds=0.5)
         return rig.proxies.hits("influxdb", action) - before
 
     return fire
 
 
-def _answer(status: int, **headers: str) -> Callable[[Scene, int], Rule]:
+def _answer(status: int, **headers: str) -> Callable[[FaultContext, int], Rule]:
     body = f'{{"code":"fault","message":"status {status} on purpose"}}'
 
-    def make(scene: Scene, burst: int) -> Rule:
+    def make(context: FaultContext, burst: int) -> Rule:
         return Rule(
             "answer", burst, WRITE, min_body_bytes=1, status=status, headers=headers, body=body
         )
@@ -79,34 +79,34 @@ def _answer(status: int, **headers: str) -> Callable[[Scene, int], Rule]:
     return make
 
 
-def _retry_after(scene: Scene, burst: int) -> Rule:
-    seconds = scene.rng.randint(1, 2)
+def _retry_after(context: FaultContext, burst: int) -> Rule:
+    seconds = context.rng.randint(1, 2)
     now = time.time()
-    text = str(seconds) if scene.rng.random() < 0.5 else formatdate(now + seconds, usegmt=True)
+    text = str(seconds) if context.rng.random() < 0.5 else formatdate(now + seconds, usegmt=True)
     headers = {"Retry-After": text, "Date": formatdate(now, usegmt=True)}
     return Rule("answer", burst, WRITE, min_body_bytes=1, status=429, headers=headers)
 
 
-def _reset_body(scene: Scene, burst: int) -> Rule:
-    return Rule("reset_body", burst, WRITE, min_body_bytes=1, share=scene.rng.random())
+def _reset_body(context: FaultContext, burst: int) -> Rule:
+    return Rule("reset_body", burst, WRITE, min_body_bytes=1, share=context.rng.random())
 
 
-def _lose_answer(scene: Scene, burst: int) -> Rule:
+def _lose_answer(context: FaultContext, burst: int) -> Rule:
     return Rule("lose_answer", burst, WRITE, min_body_bytes=1)
 
 
-def _slow(scene: Scene, burst: int) -> Rule:
+def _slow(context: FaultContext, burst: int) -> Rule:
     return Rule("slow", burst, WRITE, min_body_bytes=1, seconds=SLOW_SECONDS)
 
 
-def _too_large(scene: Scene, burst: int) -> Rule:
+def _too_large(context: FaultContext, burst: int) -> Rule:
     body = '{"code":"request too large","message":"request body too large"}'
     return Rule("answer", burst, WRITE, min_body_bytes=LARGEST_BODY_BYTES, status=413, body=body)
 
 
-def token_refused(scene: Scene, times: int) -> int:
+def token_refused(context: FaultContext, times: int) -> int:
     """Every write is answered 401, until somebody repairs the token."""
-    rig, rng = scene.rig, scene.rng
+    rig, rng = context.rig, context.rng
     for _ in range(times):
         before = rig.proxies.hits("influxdb", "answer")
         body = '{"code":"unauthorized","message":"unauthorized access"}'
@@ -117,19 +117,19 @@ def token_refused(scene: Scene, times: int) -> int:
             "the sink refuses a loader",
         )
         rig.proxies.tell("influxdb", "clear")
-        scene.apart(longest_seconds=0.5)
+        context.apart(longest_seconds=0.5)
     return times
 
 
-def bad_point(scene: Scene, times: int) -> int:
+def bad_point(context: FaultContext, times: int) -> int:
     """A sample of a measurement whose field is an integer already, among thousands of good ones."""
-    rig = scene.rig
+    rig = context.rig
     for _ in range(times):
         (name,) = rig.exporter.upcoming(ODD, 1)
         _write_integer(rig, name)
         rig.exporter.invite(ODD, 1, scrapes=1)
         # Seldom two in one window.
-        scene.apart(0.5, 2.5)
+        context.apart(0.5, 2.5)
     return times
 
 
@@ -145,20 +145,20 @@ def _write_integer(rig: Rig, measurement: str) -> None:
         raise StackError(f"influxd refuses the integer that makes a conflict: {answer.text}")
 
 
-def series_limit(scene: Scene, times: int) -> int:
+def series_limit(context: FaultContext, times: int) -> int:
     """influxd takes no new series while some appear; then the limit is lifted."""
-    rig = scene.rig
+    rig = context.rig
     influxd = rig.stack.influx.influxd
     for _ in range(times):
-        held = rig.journal.counts()["loader", "sink_held:capacity"]
+        held = rig.journal.counts()["loader", "sink_paused:capacity"]
         rig.influx_limits["max-series-per-database"] = 1
         influxd.restart()
         rig.exporter.invite(FRESH, FRESH_SERIES, scrapes=FRESH_SCRAPES)
         rig.until(
-            lambda held=held: rig.journal.counts()["loader", "sink_held:capacity"] > held,  # type: ignore[misc]
+            lambda held=held: rig.journal.counts()["loader", "sink_paused:capacity"] > held,  # type: ignore[misc]
             "a loader holds because of the series limit",
         )
-        scene.apart(0.5, 2.0)
+        context.apart(0.5, 2.0)
         rig.influx_limits["max-series-per-database"] = 0
         influxd.restart()
     return times
@@ -167,13 +167,16 @@ def series_limit(scene: Scene, times: int) -> int:
 _FAILED = (("loader", "sink_failed"),)
 
 KINDS = (
-    Kind("influx_kill", "kill -9 of influxd", kill, batch=7, bites=_FAILED),
+    Kind("influx_kill", "kill -9 of influxd", kill, batch=7, expected_events=_FAILED),
     Kind(
         "influx_away",
         f"InfluxDB away for {AWAY_INTERVALS} intervals",
         away,
         batch=1,
-        bites=(("loader", "sink_circuit_changed:open"), ("extractor", "back_pressure_on")),
+        expected_events=(
+            ("loader", "sink_circuit_changed:open"),
+            ("extractor", "back_pressure_on"),
+        ),
         slow=f"each lasts {AWAY_INTERVALS} intervals",
     ),
     Kind(
@@ -181,70 +184,73 @@ KINDS = (
         "posts answered 500, up to six in a row",
         posts_hurt(_answer(500), "answer"),
         batch=10,
-        bites=(("loader", "sink_failed:server_error"),),
+        expected_events=(("loader", "sink_failed:server_error"),),
     ),
     Kind(
         "sink_503",
         "posts answered 503",
         posts_hurt(_answer(503), "answer"),
         batch=10,
-        bites=(("loader", "sink_failed:busy"),),
+        expected_events=(("loader", "sink_failed:busy"),),
     ),
     Kind(
         "sink_429",
         "posts answered 429 with Retry-After, in seconds or as a date",
         posts_hurt(_retry_after, "answer", largest_burst=3),
         batch=10,
-        bites=(("loader", "sink_asked_to_wait"),),
+        expected_events=(("loader", "sink_retry_after"),),
     ),
     Kind(
         "sink_reset_body",
         "the connection reset in the middle of a post's body",
         posts_hurt(_reset_body, "reset_body"),
         batch=10,
-        bites=(("loader", "sink_failed:reset"),),
+        expected_events=(("loader", "sink_failed:reset"),),
     ),
     Kind(
         "sink_answer_lost",
         "a post is written, its 204 lost on the way back",
         posts_hurt(_lose_answer, "lose_answer"),
         batch=10,
-        bites=(("loader", "sink_failed:reset"),),
+        expected_events=(("loader", "sink_failed:reset"),),
     ),
     Kind(
         "sink_slow",
         f"posts that take {SLOW_SECONDS:g} s, longer than the loader waits, and are written then",
         posts_hurt(_slow, "slow"),
         batch=10,
-        bites=(("loader", "sink_failed:timeout"),),
+        expected_events=(("loader", "sink_failed:timeout"),),
     ),
     Kind(
         "bad_point",
         "one point with a field of another type among some ten thousand",
         bad_point,
         batch=5,
-        bites=(("loader", "sink_refused_points:points"), ("loader", "dead_lettered:rejected")),
+        expected_events=(
+            ("loader", "sink_refused_points:points"),
+            ("loader", "dead_lettered:rejected"),
+        ),
     ),
     Kind(
         "sink_413",
         "posts answered 413",
         posts_hurt(_too_large, "answer"),
         batch=10,
-        bites=(("loader", "sink_refused_points:too_large"),),
+        expected_events=(("loader", "sink_refused_points:too_large"),),
     ),
     Kind(
         "sink_401",
         "writes answered 401, then repaired",
         token_refused,
         batch=7,
-        bites=(("loader", "sink_held:refused"), ("loader", "sink_released")),
+        expected_events=(("loader", "sink_paused:refused"), ("loader", "sink_resumed")),
     ),
     Kind(
         "series_limit",
         "max-series-per-database reached while new series appear, then lifted",
         series_limit,
         batch=1,
-        bites=(("loader", "sink_held:capacity"),),
+        expected_events=(("loader", "sink_paused:capacity"),),
         slow="each restarts influxd twice",
     ),
 )

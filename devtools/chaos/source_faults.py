@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from devtools.chaos.kinds import Kind, Scene
+from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.rules import Rule
 
 API = "/api/v1/query"
@@ -13,53 +13,53 @@ API = "/api/v1/query"
 TIME = "time%28%29"
 
 
-def away(scene: Scene, times: int) -> int:
+def away(context: FaultContext, times: int) -> int:
     """Extractors find nobody listening; Prometheus itself goes on scraping."""
-    proxies = scene.rig.proxies
+    proxies = context.rig.proxies
     for _ in range(times):
-        scene.apart(longest_seconds=0.8)
+        context.apart(longest_seconds=0.8)
         proxies.tell("prometheus", "refuse")
-        scene.apart(0.2, 2.0)
+        context.apart(0.2, 2.0)
         proxies.tell("prometheus", "listen")
     return times
 
 
-def kill(scene: Scene, times: int) -> int:
+def kill(context: FaultContext, times: int) -> int:
     """kill -9 of Prometheus; it reads its write-ahead log again before it answers."""
-    prometheus = scene.rig.stack.prometheus
+    prometheus = context.rig.stack.prometheus
     for _ in range(times):
-        scene.apart(longest_seconds=1.0)
+        context.apart(longest_seconds=1.0)
         prometheus.kill()
-        scene.apart(0.5, 3.0)
+        context.apart(0.5, 3.0)
         prometheus.start(wait=False)
         prometheus.wait_ready(120.0)
     return times
 
 
-def answers_hurt(make: Callable[[Scene, int], Rule]) -> Callable[[Scene, int], int]:
+def answers_hurt(make: Callable[[FaultContext, int], Rule]) -> Callable[[FaultContext, int], int]:
     """Hurt single answers, or several in a row."""
 
-    def fire(scene: Scene, times: int) -> int:
-        rig, rng = scene.rig, scene.rng
+    def fire(context: FaultContext, times: int) -> int:
+        rig, rng = context.rig, context.rng
         done = 0
         while done < times:
             burst = rng.randint(1, min(5, times - done))
-            rig.proxies.rule("prometheus", make(scene, burst))
+            rig.proxies.rule("prometheus", make(context, burst))
             rig.until(lambda: not rig.proxies.left("prometheus"), "answers meet a fault")
             done += burst
-            scene.apart(longest_seconds=0.5)
+            context.apart(longest_seconds=0.5)
         return done
 
     return fire
 
 
-def _truncated(scene: Scene, burst: int) -> Rule:
-    action = scene.rng.choice(("truncate", "cut_answer"))
-    return Rule(action, burst, API, TIME, share=scene.rng.random())  # type: ignore[arg-type]
+def _truncated(context: FaultContext, burst: int) -> Rule:
+    action = context.rng.choice(("truncate", "cut_answer"))
+    return Rule(action, burst, API, TIME, share=context.rng.random())  # type: ignore[arg-type]
 
 
-def _unavailable(scene: Scene, burst: int) -> Rule:
-    body = scene.rng.choice(
+def _unavailable(context: FaultContext, burst: int) -> Rule:
+    body = context.rng.choice(
         (
             "Service Unavailable",
             "<html><body><h1>503 Service Unavailable</h1></body></html>",
@@ -69,14 +69,14 @@ def _unavailable(scene: Scene, burst: int) -> Rule:
     return Rule("answer", burst, API, TIME, status=503, body=body)
 
 
-def too_large(scene: Scene, times: int) -> int:
+def too_large(context: FaultContext, times: int) -> int:
     """Windows that grew while Prometheus was away are too large for it; it says so in two ways."""
-    rig, rng = scene.rig, scene.rng
+    rig, rng = context.rig, context.rng
     done = 0
     while done < times:
         rig.proxies.tell("prometheus", "refuse")
         # Two planning intervals and more: a window of one step could not be split.
-        scene.apart(4.5, 6.5)
+        context.apart(4.5, 6.5)
         burst = rng.randint(1, min(5, times - done))
         status, kind, text = rng.choice(
             (
@@ -102,7 +102,7 @@ KINDS = (
         "Prometheus refuses connections",
         away,
         batch=10,
-        bites=(("extractor", "query_failed:SourceUnavailable"),),
+        expected_events=(("extractor", "query_failed:SourceUnavailable"),),
     ),
     Kind(
         "prometheus_kill",
@@ -116,20 +116,20 @@ KINDS = (
         "an answer that ends in the middle, framed as if it were whole, or cut off",
         answers_hurt(_truncated),
         batch=10,
-        bites=(("extractor", "query_failed:SourceUnavailable"),),
+        expected_events=(("extractor", "query_failed:SourceUnavailable"),),
     ),
     Kind(
         "prometheus_503",
         "answers of 503, with bodies of several kinds",
         answers_hurt(_unavailable),
         batch=10,
-        bites=(("extractor", "query_failed:SourceUnavailable"),),
+        expected_events=(("extractor", "query_failed:SourceUnavailable"),),
     ),
     Kind(
         "prometheus_too_large",
         "answers that a query is too large or took too long, after windows grew in an outage",
         too_large,
         batch=10,
-        bites=(("extractor", "window_split"),),
+        expected_events=(("extractor", "window_split"),),
     ),
 )

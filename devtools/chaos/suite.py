@@ -14,7 +14,7 @@ from common.errors import EtlError
 from devtools.chaos.comparing import Compared, Comparer
 from devtools.chaos.epochs import Count, Epochs, counts
 from devtools.chaos.journal import Key
-from devtools.chaos.kinds import Kind, Scene
+from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.ledger import BookWatch
 from devtools.chaos.oracle import Oracle, Proof
 from devtools.chaos.rig import KEYS, Rig
@@ -28,7 +28,7 @@ MUST_BITE: Mapping[str, str] = {
     "sink_refused_points": "isolations",
     "window_split": "windows split",
     "sink_circuit_changed:open": "circuits opened",
-    "sink_held": "holds",
+    "sink_paused": "holds",
 }
 # So many proofs in a row that fail: what comes after them says nothing new.
 GIVE_UP_AFTER = 3
@@ -54,7 +54,7 @@ class Result:
     problems: list[str] = field(default_factory=list)
     events: dict[str, int] = field(default_factory=dict)
     whole: list[Compared] = field(default_factory=list)
-    lanes: list[Count] = field(default_factory=list)
+    feeds: list[Count] = field(default_factory=list)
     extracted: int = 0
     worst_imbalance_samples: int = 0
     audits: int = 0
@@ -66,14 +66,14 @@ class Result:
     def lost(self) -> int:
         """Samples that the source has and the sink or a ledger has not."""
         return sum(part.missing + part.different for part in self.whole) + sum(
-            max(0, lane.wanted - lane.booked) for lane in self.lanes
+            max(0, feed.wanted - feed.booked) for feed in self.feeds
         )
 
     @property
     def duplicated(self) -> int:
         """Points of the sink beyond the expected, and samples that a ledger booked twice."""
         return sum(part.extra for part in self.whole) + sum(
-            max(0, lane.booked - lane.wanted) for lane in self.lanes
+            max(0, feed.booked - feed.wanted) for feed in self.feeds
         )
 
 
@@ -137,7 +137,7 @@ class Suite:
             problems = []
             done = 0
             try:
-                done = kind.fire(Scene(self._rig, rng, oracle, epochs), times)
+                done = kind.fire(FaultContext(self._rig, rng, oracle, epochs), times)
             except (EtlError, RedisError) as error:
                 problems.append(f"the fault itself failed: {error}")
                 self._rig.repair()
@@ -204,12 +204,12 @@ class Suite:
             if part.problem:
                 self._problem(f"the whole run: {part.problem}")
         result.extracted = epochs.extracted
-        result.lanes = counts(rig, epochs)
-        for lane in result.lanes:
-            if lane.booked != lane.wanted:
+        result.feeds = counts(rig, epochs)
+        for feed in result.feeds:
+            if feed.booked != feed.wanted:
                 self._problem(
-                    f"{lane.lane}: the ledger booked {lane.booked} samples as extracted,"
-                    f" the source has {lane.wanted} in the same time"
+                    f"{feed.feed}: the ledger booked {feed.booked} samples as extracted,"
+                    f" the source has {feed.wanted} in the same time"
                 )
 
     def _bites(self, batches: Sequence[tuple[Kind, int]]) -> None:
@@ -232,7 +232,7 @@ class Suite:
         wanted: dict[Key, str] = {
             key: kind.name
             for kind, _ in batches
-            for key in kind.bites
+            for key in kind.expected_events
             if done[kind.name] >= kind.times
         }
         for (service, event), name in wanted.items():

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from common.config import load_settings
 from common.errors import StackError
 from common.state.ledger import Audit, Ledger
-from common.state.windows import LaneStatus, WindowSet
+from common.state.windows import FeedStatus, WindowSet
 from devtools import PROJECT_ROOT
 from devtools.demo.report import DemoReport
 from devtools.demo.view import View, snapshot
@@ -58,7 +58,7 @@ class Books:
         """The ledger at one instant."""
         return self._ledger.audit()
 
-    def lanes(self) -> dict[str, LaneStatus]:
+    def feeds(self) -> dict[str, FeedStatus]:
         """The windows at one instant."""
         return self._windows.status()
 
@@ -128,7 +128,7 @@ class Demo:
             while True:
                 elapsed_seconds = self._clock() - began
                 _must_run(*stack.all_services())
-                show(snapshot(books.audit(), books.lanes(), elapsed_seconds))
+                show(snapshot(books.audit(), books.feeds(), elapsed_seconds))
                 rest_seconds = self._run_seconds - elapsed_seconds if self._run_seconds else inf
                 if rest_seconds <= 0 or self._stop.wait(min(REFRESH_SECONDS, rest_seconds)):
                     return
@@ -138,26 +138,26 @@ class Demo:
 
         Returns by query the time ``(start_ms, end_ms]`` that is loaded to the last sample.
         """
-        planned_ms = min((lane.head_ms for lane in books.lanes().values()), default=0)
+        planned_ms = min((feed.head_ms for feed in books.feeds().values()), default=0)
         with self._view.numbers("Stopping: letting what is planned arrive") as show:
 
-            def shown() -> tuple[Audit, dict[str, LaneStatus]]:
+            def shown() -> tuple[Audit, dict[str, FeedStatus]]:
                 _must_run(*stack.services["transformer"], *stack.services["loader"])
-                audit, lanes = books.audit(), books.lanes()
-                show(snapshot(audit, lanes, self._clock() - began))
-                return audit, lanes
+                audit, feeds = books.audit(), books.feeds()
+                show(snapshot(audit, feeds, self._clock() - began))
+                return audit, feeds
 
             def arrived() -> bool:
                 # A very short demo may end before anything was planned: then wait for some of it.
-                lanes = shown()[1].values()
-                return bool(lanes) and all(
-                    lane.loaded_watermark_ms >= max(planned_ms, lane.origin_ms + 1)
-                    for lane in lanes
+                feeds = shown()[1].values()
+                return bool(feeds) and all(
+                    feed.loaded_watermark_ms >= max(planned_ms, feed.origin_ms + 1)
+                    for feed in feeds
                 )
 
             def drained() -> bool:
-                audit, lanes = shown()
-                unsettled = any(lane.unsettled for lane in lanes.values())
+                audit, feeds = shown()
+                unsettled = any(feed.unsettled for feed in feeds.values())
                 return not unsettled and not audit.total.in_flight
 
             wait_until(
@@ -170,8 +170,8 @@ class Demo:
                 poll_seconds=REFRESH_SECONDS,
             )  # fmt: skip
         return {
-            lane.query: (lane.origin_ms, lane.loaded_watermark_ms)
-            for lane in books.lanes().values()
+            feed.query: (feed.origin_ms, feed.loaded_watermark_ms)
+            for feed in books.feeds().values()
         }
 
     def _compare(self, config_path: Path, ranges: Mapping[str, tuple[int, int]]) -> Outcome:

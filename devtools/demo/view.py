@@ -13,7 +13,7 @@ from rich.status import Status
 from rich.table import Table
 
 from common.state.ledger import Audit
-from common.state.windows import LaneStatus
+from common.state.windows import FeedStatus
 from etlctl.output import counts, thousands
 from etlctl.output import table as new_table
 
@@ -35,14 +35,14 @@ class Snapshot:
     lag_seconds: float | None
 
 
-def snapshot(audit: Audit, lanes: Mapping[str, LaneStatus], elapsed_seconds: float) -> Snapshot:
+def snapshot(audit: Audit, feeds: Mapping[str, FeedStatus], elapsed_seconds: float) -> Snapshot:
     """Boil one read of the books down to what is shown.
 
     Transformed is what has left the raw stream: everything extracted that is not waiting there.
     """
     total = audit.total
     raw = audit.streams["raw"].samples if "raw" in audit.streams else 0
-    lags = [audit.now_ms - lane.loaded_watermark_ms for lane in lanes.values() if lane.head_ms]
+    lags = [audit.now_ms - feed.loaded_watermark_ms for feed in feeds.values() if feed.head_ms]
     return Snapshot(
         elapsed_seconds=elapsed_seconds,
         extracted=total.extracted,

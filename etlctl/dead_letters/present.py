@@ -28,7 +28,7 @@ _SHOWN_LINES = 100
 def table(letters: Iterable[Letter]) -> Table:
     """One row for each letter; the details are cut."""
     made = Table(box=box.SIMPLE_HEAD)
-    for heading in ("id", "time", "stage", "reason", "lane"):
+    for heading in ("id", "time", "stage", "reason", "feed"):
         made.add_column(heading, no_wrap=heading == "id")
     made.add_column("samples", justify="right", no_wrap=True)
     made.add_column("detail", overflow="fold")
@@ -41,7 +41,7 @@ def table(letters: Iterable[Letter]) -> Table:
             when(letter.at_ms),
             printable(letter.stage),
             printable(letter.reason),
-            printable(letter.lane),
+            printable(letter.feed),
             thousands(letter.samples),
             detail,
         )

@@ -30,7 +30,7 @@ _DISK_WANTED_BYTES = 6 * _GIB
 
 
 @dataclass(slots=True)
-class Findings:
+class Preflight:
     """``problems`` stop; ``remarks`` are only said."""
 
     problems: list[str] = field(default_factory=list)
@@ -66,9 +66,9 @@ def look(
     *,
     is_free: Callable[[Port], bool] = is_free,
     free_bytes: Callable[[str], int | None] = free_bytes,
-) -> Findings:
+) -> Preflight:
     """Everything that is in the way, and everything that is merely worth knowing."""
-    found = Findings()
+    found = Preflight()
     if engine.local:
         held = {port for one in containers if one.running for port in one.ports}
         found.problems += _taken_ports(project, held, is_free)
@@ -141,7 +141,7 @@ def _too_few_cpus(engine: Engine, project: Project) -> Iterator[str]:
             )
 
 
-def _look_at_memory(engine: Engine, project: Project, found: Findings) -> None:
+def _look_at_memory(engine: Engine, project: Project, found: Preflight) -> None:
     needed = limit = 0
     for service in project.services.values():
         needed += service.replicas * service.memory_reserved_bytes
@@ -159,7 +159,7 @@ def _look_at_memory(engine: Engine, project: Project, found: Findings) -> None:
         )
 
 
-def _look_at_disk(free: int | None, found: Findings) -> None:
+def _look_at_disk(free: int | None, found: Preflight) -> None:
     if free is None or free >= _DISK_WANTED_BYTES:
         return
     has = f"{_mebibytes(free)} are free where the engine keeps images and volumes"

@@ -15,8 +15,8 @@ from redis import Redis
 
 from common.errors import WireError
 from common.samples.batch import SampleBatch
-from common.state.keys import Keys, lane_of
-from common.state.windows import LaneStatus, WindowSet
+from common.state.keys import Keys, feed_of
+from common.state.windows import FeedStatus, WindowSet
 from etlctl.verify.expect import Identify, expect
 from etlctl.verify.explain import Facts, Range
 from etlctl.verify.points import SeriesKey
@@ -53,30 +53,30 @@ class RedisKnowledge:
             str, tuple[tuple[int, bytes], dict[SeriesKey, NDArray[np.int64]], int]
         ] = {}
 
-    def lane(self, query: str) -> LaneStatus | None:
-        """The lane of a query, None where nothing was ever planned."""
-        return self._windows.status().get(lane_of(query, self._tier))
+    def feed(self, query: str) -> FeedStatus | None:
+        """The feed of a query, None where nothing was ever planned."""
+        return self._windows.status().get(feed_of(query, self._tier))
 
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
         """Where points may still be on their way (``in_flight``) or were not asked for yet.
 
         A query that Redis does not know excuses nothing: Redis may have lost everything.
         """
-        lane = self.lane(query)
-        if lane is None:
+        feed = self.feed(query)
+        if feed is None:
             return {}
         return {
-            "in_flight": [Range(*bounds) for bounds in (*lane.open, *lane.unsettled)],
-            "not_extracted": [*(Range(*b) for b in lane.backlog), Range(lane.head_ms, _FOREVER_MS)],
+            "in_flight": [Range(*bounds) for bounds in (*feed.open, *feed.unsettled)],
+            "not_extracted": [*(Range(*b) for b in feed.backlog), Range(feed.head_ms, _FOREVER_MS)],
         }
 
     def facts(self, query: str) -> Facts:
         """Gaps, the time before the first window, what the sink has forgotten, dead letters."""
-        lane = self.lane(query)
-        gaps = self._windows.gaps(lane_of(query, self._tier))
+        feed = self.feed(query)
+        gaps = self._windows.gaps(feed_of(query, self._tier))
         ranges = {
             "gap": [Range(gap.start_ms, gap.end_ms) for gap in gaps],
-            "before_origin": [Range(0, lane.origin_ms)] if lane else [],
+            "before_origin": [Range(0, feed.origin_ms)] if feed else [],
             "beyond_retention": [Range(0, self._retention_start_ms)],
         }
         return Facts(ranges, *self._dead(query))
@@ -102,12 +102,12 @@ class RedisKnowledge:
 
     def _dead_letters(self, query: str) -> Iterator[tuple[bytes, int]]:
         position = "-"
-        lane = lane_of(query, self._tier).encode()
+        feed = feed_of(query, self._tier).encode()
         while True:
             page: Any = self._redis.xrange(self._keys.dead, min=position, max="+", count=_PAGE)
             for id_, fields in page:
                 position = f"({id_.decode()}"
-                if fields.get(b"lane") == lane:
+                if fields.get(b"feed") == feed:
                     # A foreign letter could name any key; only payloads are read.
                     name = self._keys.own_payload(fields.get(b"payload", b""))
                     payload: Any = self._redis.get(name) if name else None

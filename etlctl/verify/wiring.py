@@ -79,9 +79,9 @@ def covered_range(parts: Parts) -> tuple[int | None, int | None]:
     """``(start_ms, end_ms]`` that is extracted and settled for the queries, as far as known."""
     if parts.knowledge is None:
         return None, None
-    lanes = [parts.knowledge.lane(query.name) for query in parts.queries]
-    starts = [lane.origin_ms for lane in lanes if lane]
-    ends = [lane.loaded_watermark_ms for lane in lanes if lane]
+    feeds = [parts.knowledge.feed(query.name) for query in parts.queries]
+    starts = [feed.origin_ms for feed in feeds if feed]
+    ends = [feed.loaded_watermark_ms for feed in feeds if feed]
     return min(starts, default=None), min(ends, default=None)
 
 

@@ -23,7 +23,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
                 "InfluxDB refuses what no repetition heals: a token, a bucket, a capacity limit,"
                 " or most of the points. Nothing is dropped; everything waits."
             ),
-            query=f"max({highest(f'etl_sink_held{{{_LOADER}}}', t.bridge_seconds)})",
+            query=f"max({highest(f'etl_sink_paused{{{_LOADER}}}', t.bridge_seconds)})",
             limit=Limit(">", 0),
             for_seconds=t.sink_held_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and hold"),

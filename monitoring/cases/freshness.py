@@ -29,7 +29,7 @@ _OFTEN_LATE = " ".join(f"{3600 * hour - 60}+60x50 {3600 * hour + 2940}x8" for ho
 CASES = (
     fires(
         "EtlFreshnessBudgetBurningFast",
-        "fires within a quarter of an hour after one lane stopped, whatever the others do",
+        "fires within a quarter of an hour after one feed stopped, whatever the others do",
         {_Q: _HOUR_LATE, _OTHER: _FRESH},
         of(_FAST.format("1.273")),
         at=73 * 60,

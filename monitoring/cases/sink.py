@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitoring.cases.tables import absent, fires, of, quiet
 
 _LOADER = "job='loader', instance='l:1'"
-_HELD = f"etl_sink_held{{{_LOADER}}}"
+_HELD = f"etl_sink_paused{{{_LOADER}}}"
 _STATE = f"etl_circuit_state{{{_LOADER}}}"
 _CLOSED = f"etl_circuit_changes_total{{{_LOADER}, state='closed'}}"
 _OPENED = f"etl_circuit_changes_total{{{_LOADER}, state='open'}}"
@@ -17,7 +17,7 @@ CASES = (
     fires(
         "EtlSinkRefusesUs",
         "fires when the loader was held for a minute",
-        {_HELD: "0x8 1x20", "etl_sink_held{job='loader', instance='l:2'}": "0x40"},
+        {_HELD: "0x8 1x20", "etl_sink_paused{job='loader', instance='l:2'}": "0x40"},
         of(
             "InfluxDB refuses what no repetition heals: a token, a bucket, a capacity limit, or"
             " most of the points. Nothing is dropped; everything waits."

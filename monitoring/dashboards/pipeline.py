@@ -18,7 +18,7 @@ from monitoring.dashboards.spec import (
     Query,
     RowSpec,
 )
-from monitoring.recording import FAST_BURN, FRESHNESS, LANE_FRESHNESS, SLOW_BURN
+from monitoring.recording import FAST_BURN, FEED_FRESHNESS, FRESHNESS, SLOW_BURN
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
 from monitoring.thresholds import BOOKS, STAGE_JOBS
 
@@ -92,7 +92,7 @@ def _now() -> tuple[PanelSpec, ...]:
             "Age of the newest time up to which everything is loaded, by query and tier. Rollups"
             " are as old as their resolution.",
             (
-                Query(LANE_FRESHNESS, "{{query}} {{tier}}"),
+                Query(FEED_FRESHNESS, "{{query}} {{tier}}"),
                 Query(FRESHNESS, "hot, furthest behind"),
             ),
             SECONDS,
@@ -244,7 +244,7 @@ def _backlog() -> tuple[PanelSpec, ...]:
                     "{{stream}} pending",
                 ),
                 Query(
-                    f"sum by (stream) (etl_stream_given_back_entries{{{BOOKS}}})",
+                    f"sum by (stream) (etl_stream_delayed_entries{{{BOOKS}}})",
                     "{{stream}} given back",
                 ),
             ),
@@ -254,7 +254,7 @@ def _backlog() -> tuple[PanelSpec, ...]:
 
 
 def _windows() -> tuple[PanelSpec, ...]:
-    lane = "{{query}} {{tier}}"
+    feed = "{{query}} {{tier}}"
     return (
         PanelSpec(
             "Lag of extraction and loading",
@@ -263,7 +263,7 @@ def _windows() -> tuple[PanelSpec, ...]:
             tuple(
                 Query(
                     f"max by (query, tier) (time() - etl_{name}_timestamp_seconds{{{BOOKS}}})",
-                    f"{lane} {words}",
+                    f"{feed} {words}",
                 )
                 for name, words in (
                     ("planned_watermark", "planned"),
@@ -279,9 +279,9 @@ def _windows() -> tuple[PanelSpec, ...]:
             "lines",
             "Cut and not yet committed; committed with entries still on their way.",
             (
-                Query(f"max by (query, tier) (etl_windows_open{{{BOOKS}}})", f"{lane} open"),
+                Query(f"max by (query, tier) (etl_windows_open{{{BOOKS}}})", f"{feed} open"),
                 Query(
-                    f"max by (query, tier) (etl_windows_unsettled{{{BOOKS}}})", f"{lane} unsettled"
+                    f"max by (query, tier) (etl_windows_unsettled{{{BOOKS}}})", f"{feed} unsettled"
                 ),
             ),
             COUNT,
@@ -307,7 +307,7 @@ def _windows() -> tuple[PanelSpec, ...]:
             "Failed attempts in a row",
             "lines",
             "Since a query last succeeded.",
-            (Query(f"max by (query, tier) (etl_query_failures_in_a_row{{{BOOKS}}})", lane),),
+            (Query(f"max by (query, tier) (etl_query_failures_in_a_row{{{BOOKS}}})", feed),),
             COUNT,
             limit_of="EtlWindowFailing",
         ),
@@ -328,7 +328,7 @@ def _windows() -> tuple[PanelSpec, ...]:
             "Gaps",
             "lines",
             "Declared gaps that are remembered; `etlctl status` shows their bounds.",
-            (Query(f"max by (query, tier) (etl_gaps_declared{{{BOOKS}}})", lane),),
+            (Query(f"max by (query, tier) (etl_gaps_declared{{{BOOKS}}})", feed),),
             COUNT,
         ),
     )
@@ -401,7 +401,7 @@ def _books() -> tuple[PanelSpec, ...]:
                     "{{stream}} samples lost",
                 ),
                 Query(
-                    f"sum by (stream) (etl_stream_unbooked_entries{{{BOOKS}}})",
+                    f"sum by (stream) (etl_stream_unaccounted_entries{{{BOOKS}}})",
                     "{{stream}} entries unbooked",
                 ),
             ),
@@ -418,8 +418,8 @@ def _sink() -> tuple[PanelSpec, ...]:
             "Posts by what InfluxDB answered.",
             (
                 Query(
-                    f"sum by (answer) (rate(etl_sink_posts_total{{{_CHOSEN}}}{_RATE}))",
-                    "{{answer}}",
+                    f"sum by (response) (rate(etl_sink_posts_total{{{_CHOSEN}}}{_RATE}))",
+                    "{{response}}",
                 ),
             ),
             PER_SECOND,
@@ -453,7 +453,7 @@ def _sink() -> tuple[PanelSpec, ...]:
                 Query(
                     f"max by (instance) (etl_circuit_state{{{_CHOSEN}}})", "circuit {{instance}}"
                 ),
-                Query(f"max by (instance) (etl_sink_held{{{_CHOSEN}}}) * 3", "hold {{instance}}"),
+                Query(f"max by (instance) (etl_sink_paused{{{_CHOSEN}}}) * 3", "hold {{instance}}"),
             ),
             NONE,
             values={
@@ -473,7 +473,7 @@ def _sink() -> tuple[PanelSpec, ...]:
                     "failed: {{cause}}",
                 ),
                 Query(
-                    f"sum by (cause) (rate(etl_sink_holds_total{{{_CHOSEN}}}{_RATE}))",
+                    f"sum by (cause) (rate(etl_sink_pauses_total{{{_CHOSEN}}}{_RATE}))",
                     "held: {{cause}}",
                 ),
                 Query(f"sum(rate(etl_sink_waits_total{{{_CHOSEN}}}{_RATE}))", "asked to wait"),

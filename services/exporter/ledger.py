@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from common.state.keys import split_lane
+from common.state.keys import split_feed
 from common.state.ledger import Audit
-from common.state.windows import LaneStatus
+from common.state.windows import FeedStatus
 from services.exporter.series import Page
 
 # Beyond so many, somebody else's fields are in our hashes; a label must not grow without bound.
-MAX_LANES = 1000
+MAX_FEEDS = 1000
 MAX_REASONS = 100
 OTHER = "other"
 _WORD = re.compile(r"[a-z0-9_]{1,64}")
@@ -34,15 +34,15 @@ def publish_audit(telemetry: Page, audit: Audit) -> None:
         telemetry.set("etl_stream_oldest_entry_age_seconds", max(0, age_ms) / 1000, stream=name)
         lost = sum(depth.lost_samples.values())
         telemetry.set("etl_stream_lost_samples", lost, stream=name)
-        telemetry.set("etl_stream_unbooked_entries", depth.unbooked_entries, stream=name)
+        telemetry.set("etl_stream_unaccounted_entries", depth.unbooked_entries, stream=name)
     telemetry.set("etl_staged_bytes", audit.staged_bytes)
     telemetry.set("etl_in_flight_bytes", in_flight_bytes)
     telemetry.set("etl_backpressure_active", float(audit.back_pressure))
     telemetry.set("etl_dead_letters_kept", audit.dead_letter_entries)
     telemetry.set("etl_ledger_imbalance_samples", audit.imbalance_samples)
-    for lane in _first(audit.accounts):
-        account = audit.accounts[lane]
-        query, tier = split_lane(lane)
+    for feed in _first(audit.accounts):
+        account = audit.accounts[feed]
+        query, tier = split_feed(feed)
         dropped = account.dropped
         for name, samples in {
             "extracted": account.extracted,
@@ -64,28 +64,28 @@ def publish_audit(telemetry: Page, audit: Audit) -> None:
             )
 
 
-def publish_lanes(telemetry: Page, lanes: Mapping[str, LaneStatus]) -> None:
+def publish_feeds(telemetry: Page, feeds: Mapping[str, FeedStatus]) -> None:
     """How far each query has come in each tier."""
-    for name in _first(lanes):
-        lane = lanes[name]
-        labels = {"query": lane.query, "tier": lane.tier}
-        backlog_ms = sum(end - start for start, end in lane.backlog)
-        telemetry.set("etl_windows_open", len(lane.open), **labels)
-        telemetry.set("etl_windows_unsettled", len(lane.unsettled), **labels)
+    for name in _first(feeds):
+        feed = feeds[name]
+        labels = {"query": feed.query, "tier": feed.tier}
+        backlog_ms = sum(end - start for start, end in feed.backlog)
+        telemetry.set("etl_windows_open", len(feed.open), **labels)
+        telemetry.set("etl_windows_unsettled", len(feed.unsettled), **labels)
         telemetry.set("etl_backlog_seconds", backlog_ms / 1000, **labels)
-        telemetry.set("etl_planned_watermark_timestamp_seconds", lane.head_ms / 1000, **labels)
-        telemetry.set("etl_watermark_timestamp_seconds", lane.watermark_ms / 1000, **labels)
-        if lane.reconciled:
+        telemetry.set("etl_planned_watermark_timestamp_seconds", feed.head_ms / 1000, **labels)
+        telemetry.set("etl_watermark_timestamp_seconds", feed.watermark_ms / 1000, **labels)
+        if feed.reconciled:
             # Before that, older time may be owed that this Redis has forgotten.
             telemetry.set(
-                "etl_loaded_watermark_timestamp_seconds", lane.loaded_watermark_ms / 1000, **labels
+                "etl_loaded_watermark_timestamp_seconds", feed.loaded_watermark_ms / 1000, **labels
             )
-        telemetry.set("etl_query_failures_in_a_row", lane.attempts, **labels)
-        telemetry.set("etl_gaps_declared", lane.gaps, **labels)
+        telemetry.set("etl_query_failures_in_a_row", feed.attempts, **labels)
+        telemetry.set("etl_gaps_declared", feed.gaps, **labels)
 
 
-def _first(lanes: Iterable[str]) -> list[str]:
-    return sorted(lanes)[:MAX_LANES]
+def _first(feeds: Iterable[str]) -> list[str]:
+    return sorted(feeds)[:MAX_FEEDS]
 
 
 def _by_word(counts: Mapping[str, int]) -> dict[str, int]:

@@ -22,7 +22,7 @@ from common.state.ledger import Ledger
 from common.state.windows import WindowSet
 from services.exporter.consumers import group_state
 from services.exporter.dead_letters import LetterCounts
-from services.exporter.ledger import publish_audit, publish_lanes
+from services.exporter.ledger import publish_audit, publish_feeds
 from services.exporter.log import EventLog
 from services.exporter.poller import GRACE_SECONDS, KeepOn
 from services.exporter.rq_keys import queue_lengths, workers_alive
@@ -114,7 +114,7 @@ class RedisSource:
                 self._failures[part] += 1
                 missing[part] = f"{type(error).__name__}: {error}"[:_DETAIL_CHARS]
                 if part not in self._missing:
-                    self._telemetry.emit("books_incomplete", part=part, error=missing[part])
+                    self._telemetry.emit("ledger_incomplete", part=part, error=missing[part])
             else:
                 page.add(piece)
         self._missing = missing
@@ -146,13 +146,13 @@ class RedisSource:
         publish_audit(telemetry, audit)
 
     def _read_windows(self, telemetry: Page, keep_on: KeepOn) -> None:
-        publish_lanes(telemetry, self._windows.status())
+        publish_feeds(telemetry, self._windows.status())
 
     def _read_consumers(self, telemetry: Page, keep_on: KeepOn) -> None:
         for stream, stage in _READERS.items():
             state = group_state(self._redis, self._keys, stream, self._silent_seconds)
             telemetry.set("etl_stream_pending_entries", state.pending, stream=stream)
-            telemetry.set("etl_stream_given_back_entries", state.given_back, stream=stream)
+            telemetry.set("etl_stream_delayed_entries", state.given_back, stream=stream)
             telemetry.set("etl_workers", state.alive, stage=stage)
 
     def _read_queues(self, telemetry: Page, keep_on: KeepOn) -> None:

@@ -26,7 +26,7 @@ from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
 from services.extractor.worker import Worker, work
 
-# A lane that nobody planned for so long belongs to no configuration that still runs.
+# A feed that nobody planned for so long belongs to no configuration that still runs.
 CLOSE_AFTER_INTERVALS = 10
 CLOSE_AFTER_AT_LEAST_SECONDS = 120.0
 RING_AT_MOST_EVERY_SECONDS = 5.0

@@ -44,5 +44,5 @@ class AofHealer:
             # Under way already (another extractor was faster), or not allowed to us.
             self._telemetry.emit("aof_rewrite_refused", error=str(error))
             return False
-        self._telemetry.emit("aof_rewrite_asked", run_id=run_id)
+        self._telemetry.emit("aof_rewrite_requested", run_id=run_id)
         return True

@@ -107,7 +107,7 @@ class Extractor:
         out and the window is leased again.
         """
         started = self._clock()
-        labels: dict[str, Any] = {"query": plan.lane.query, "tier": plan.lane.tier}
+        labels: dict[str, Any] = {"query": plan.feed.query, "tier": plan.feed.tier}
         staged: list[Staged] = []
         committed = False
         try:
@@ -118,7 +118,7 @@ class Extractor:
                     return gone
                 raw = plan.query.kind == "select"
                 status = self._windows.commit(
-                    plan.lane,
+                    plan.feed,
                     window,
                     staged,
                     # Late samples change no rule that was evaluated before they came.
@@ -181,8 +181,8 @@ class Extractor:
     def _stage_once(
         self, plan: Plan, window: Window, staged: list[Staged], lease: _Lease, *, grouped: bool
     ) -> int:
-        lane = plan.lane
-        origin = Origin(lane.query, lane.kind, lane.tier, window.id, window.start_ms, window.end_ms)
+        feed = plan.feed
+        origin = Origin(feed.query, feed.kind, feed.tier, window.id, window.start_ms, window.end_ms)
         blocks = self._watched(
             self._source.read(plan.query, window.start_ms, window.end_ms), plan, lease
         )
@@ -200,10 +200,10 @@ class Extractor:
         for block in blocks:
             self._tick()  # a long window is work, not a standstill
             if lease.lost:
-                raise LeaseLost(f"{plan.lane.name}: the window was leased to another worker")
+                raise LeaseLost(f"{plan.feed.name}: the window was leased to another worker")
             if block.histograms:
                 lease.histograms += block.histograms
-                self._telemetry.emit("histograms_skipped", block.histograms, query=plan.lane.query)
+                self._telemetry.emit("histograms_skipped", block.histograms, query=plan.feed.query)
             yield block
 
     def _gone(self, plan: Plan, window: Window, origin_ms: int, samples: int) -> Outcome | None:
@@ -220,49 +220,49 @@ class Extractor:
         if until_ms is None:
             return None
         reason = "older than what Prometheus keeps"
-        if not self._windows.declare_gap(plan.lane, window, until_ms, reason):
+        if not self._windows.declare_gap(plan.feed, window, until_ms, reason):
             return Outcome.LOST
         self._telemetry.inc(
             "etl_gap_seconds_total",
             (until_ms - window.start_ms) / 1000,
-            query=plan.lane.query,
-            tier=plan.lane.tier,
+            query=plan.feed.query,
+            tier=plan.feed.tier,
         )
         self._telemetry.emit(
             "gap_declared",
-            query=plan.lane.query,
-            tier=plan.lane.tier,
+            query=plan.feed.query,
+            tier=plan.feed.tier,
             start_ms=window.start_ms,
             end_ms=until_ms,
             reason=reason,
         )
         if until_ms < window.end_ms:
             # The rest stays leased to nobody in particular: it is read again by itself.
-            self._windows.retry(plan.lane, window, 0.0)
+            self._windows.retry(plan.feed, window, 0.0)
         return Outcome.GAP
 
     def _too_large(self, plan: Plan, window: Window, error: QueryTooLarge) -> Outcome:
-        labels: dict[str, Any] = {"query": plan.lane.query, "tier": plan.lane.tier}
+        labels: dict[str, Any] = {"query": plan.feed.query, "tier": plan.feed.tier}
         middle_ms = plan.middle_ms(window)
         if middle_ms is None:
             # One step and still too large: it fails alone and stays open, visibly.
             self._wait_for_next(plan, window)
             self._failed(labels, error)
             return Outcome.OPEN
-        if not self._windows.split(plan.lane, window, middle_ms):
+        if not self._windows.split(plan.feed, window, middle_ms):
             return Outcome.LOST
         self._telemetry.emit("window_split", **labels, window=window.id, reason=str(error))
         return Outcome.SPLIT
 
     def _source_failed(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
-        labels: dict[str, Any] = {"query": plan.lane.query, "tier": plan.lane.tier}
+        labels: dict[str, Any] = {"query": plan.feed.query, "tier": plan.feed.tier}
         settings = self._settings
         shortest = self._rng.uniform(0.5, 1.0) * settings.backoff_base_seconds
         if isinstance(error, SourceUnavailable) and error.retry_after_seconds is not None:
             shortest = max(shortest, min(error.retry_after_seconds, settings.backoff_max_seconds))
         if not isinstance(error, QueryRejected):
             self._on_source(SourceState(False, str(error)))
-        kept = self._windows.fail(plan.lane, window, shortest, settings.backoff_max_seconds)
+        kept = self._windows.fail(plan.feed, window, shortest, settings.backoff_max_seconds)
         self._failed(labels, error)
         return Outcome.OPEN if kept else Outcome.LOST
 
@@ -284,7 +284,7 @@ class Extractor:
             settings.backoff_base_seconds * 2 ** min(window.attempts + 1, 16),
         )
         seconds = self._rng.uniform(settings.backoff_base_seconds, ceiling)
-        self._windows.retry(plan.lane, window, seconds)
+        self._windows.retry(plan.feed, window, seconds)
 
     def _discard(self, staged: list[Staged]) -> None:
         try:
@@ -325,7 +325,7 @@ class _Lease:
     def _run(self) -> None:
         while not self._done.wait(self._every_seconds):
             try:
-                if not self._windows.renew(self._plan.lane, self._window):
+                if not self._windows.renew(self._plan.feed, self._window):
                     self._lost.set()
                     return
             except RedisError:

@@ -157,7 +157,7 @@ def _installed() -> Context:
 
 
 def plan() -> None:
-    """RQ job: plan every lane and ring for what is due."""
+    """RQ job: plan every feed and ring for what is due."""
     context = _installed()
     try:
         context.aof_healer.check()
@@ -195,7 +195,7 @@ def _recheck(context: Context) -> None:
             context.rechecker.run(plan_, goes_on)
         except (SourceError, RedisError) as error:
             context.telemetry.emit(
-                "recheck_failed", query=plan_.lane.query, tier=plan_.lane.tier, error=str(error)
+                "recheck_failed", query=plan_.feed.query, tier=plan_.feed.tier, error=str(error)
             )
 
 
@@ -226,19 +226,19 @@ def _extract_all(context: Context, window_class: WindowClass) -> None:
 
 
 def _extract_one(context: Context, window_class: WindowClass) -> bool:
-    """Extract one window of each lane that has one; whether there was any."""
+    """Extract one window of each feed that has one; whether there was any."""
     found = False
     for plan_ in context.plans:
         if context.stop.is_set():
             break
         window = context.windows.lease(
-            plan_.lane, window_class, plan_.live_ms, plan_.longest_ms(window_class)
+            plan_.feed, window_class, plan_.live_ms, plan_.longest_ms(window_class)
         )
         if window is None:
             continue
         found = True
         context.tick()
-        context.extractor.run(plan_, window, context.planner.origin_ms(plan_.lane))
+        context.extractor.run(plan_, window, context.planner.origin_ms(plan_.feed))
         if context.paused():
             break
     return found
@@ -270,7 +270,7 @@ class Ringer(threading.Thread):
             try:
                 self._doorbell.ring_plan(int(now // self._every_seconds))
             except RedisError as error:
-                self._telemetry.emit("doorbell_failed", error=str(error))
+                self._telemetry.emit("scheduling_failed", error=str(error))
             wait = self._every_seconds - self._wall_clock() % self._every_seconds
             if self._stopped.wait(wait):
                 return

@@ -50,29 +50,29 @@ class Rechecker:
         self._failed: set[tuple[str, str]] = set()
 
     def run(self, plan: Plan, goes_on: Callable[[], bool] = lambda: True) -> int:
-        """Recount what is due of a lane; how many windows were opened again.
+        """Recount what is due of a feed; how many windows were opened again.
 
         Raises :class:`common.errors.SourceError` when Prometheus does not answer; a window that it
         refuses to count is told and left.
         """
-        due = self._windows.due_rechecks(plan.lane, TURN_WINDOWS)
-        lane = plan.lane.name
-        still_due = {(lane, recheck.member) for recheck in due}
-        self._failed = {one for one in self._failed if one[0] != lane or one in still_due}
+        due = self._windows.due_rechecks(plan.feed, TURN_WINDOWS)
+        feed = plan.feed.name
+        still_due = {(feed, recheck.member) for recheck in due}
+        self._failed = {one for one in self._failed if one[0] != feed or one in still_due}
         runs = sorted(
             _adjoining(due, self._most_windows),
-            key=lambda run: (lane, run[0].member) in self._failed,
+            key=lambda run: (feed, run[0].member) in self._failed,
         )
         opened = 0
         for run in runs:
             try:
                 opened += self._recount(plan, run, goes_on)
             except (QueryRejected, QueryTooLarge) as error:
-                self._failed.add((lane, run[0].member))
+                self._failed.add((feed, run[0].member))
                 self._telemetry.emit(
                     "recheck_failed",
-                    query=plan.lane.query,
-                    tier=plan.lane.tier,
+                    query=plan.feed.query,
+                    tier=plan.feed.tier,
                     error=str(error),
                 )
         return opened
@@ -92,7 +92,7 @@ class Rechecker:
         if found == expected:
             if len(run) == self._most_windows < TURN_WINDOWS:
                 self._most_windows += 1
-            self._windows.forget_rechecks(plan.lane, run)
+            self._windows.forget_rechecks(plan.feed, run)
             return 0
         if len(run) > 1:
             middle = len(run) // 2
@@ -101,17 +101,17 @@ class Rechecker:
         (changed,) = run
         if found < expected and self._forgotten(changed):
             # They are loaded; reading the window again would only declare it a gap.
-            self._windows.forget_rechecks(plan.lane, run)
+            self._windows.forget_rechecks(plan.feed, run)
             return 0
-        labels = {"query": plan.lane.query, "tier": plan.lane.tier}
-        opened = self._windows.reopen(plan.lane, changed.start_ms, changed.end_ms, done=run)
+        labels = {"query": plan.feed.query, "tier": plan.feed.tier}
+        opened = self._windows.reopen(plan.feed, changed.start_ms, changed.end_ms, done=run)
         if opened is None:
             return 0
         self._telemetry.inc("etl_repeated_samples_total", changed.samples, **labels)
         self._telemetry.emit(
             "window_reopened",
-            query=plan.lane.query,
-            tier=plan.lane.tier,
+            query=plan.feed.query,
+            tier=plan.feed.tier,
             start_ms=changed.start_ms,
             end_ms=changed.end_ms,
             samples_before=expected,

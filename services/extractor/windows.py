@@ -1,4 +1,4 @@
-"""What has to be extracted: how far each lane may be planned, and in which pieces.
+"""What has to be extracted: how far each feed may be planned, and in which pieces.
 
 Pure arithmetic on milliseconds; :mod:`common.state.windows` keeps the result.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from common.config import Query, Settings
 from common.durations import parse_duration_ms
-from common.state.windows import Lane, Window
+from common.state.windows import Feed, Window
 
 HOT = "hot"
 
@@ -29,13 +29,13 @@ _REACHES = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one lane is planned.
+    """How one feed is planned.
 
-    ``step_ms``: every bound is a multiple of it. ``live_ms``: how far back from its head a lane is
+    ``step_ms``: every bound is a multiple of it. ``live_ms``: how far back from its head a feed is
     live. ``longest_ms``: the longest window of a class.
     """
 
-    lane: Lane
+    feed: Feed
     query: Query
     step_ms: int
     settle_ms: int
@@ -48,7 +48,7 @@ class Plan:
         return floor_to(now_ms - self.settle_ms, self.step_ms)
 
     def origin_ms(self, now_ms: int, lowest_ms: int | None) -> int:
-        """Where a lane that was never planned begins.
+        """Where a feed that was never planned begins.
 
         Not before Prometheus' lowest timestamp: there is nothing to miss there.
         """
@@ -71,7 +71,7 @@ class Plan:
 
         A rule needs the samples of its whole range: what is evaluated where a part of them has
         been deleted is not what it was. A live one is taken as it is, because Prometheus itself
-        evaluates it so. Before the lane's origin nothing was promised.
+        evaluates it so. Before the feed's origin nothing was promised.
         """
         if lowest_ms is None or lowest_ms <= origin_ms + self.step_ms:
             return None
@@ -108,7 +108,7 @@ def plans_of(settings: Settings) -> list[Plan]:
     extract = settings.extract
     return [
         Plan(
-            lane=Lane(query.name, HOT, query.kind, query.fingerprint(HOT)),
+            feed=Feed(query.name, HOT, query.kind, query.fingerprint(HOT)),
             query=query,
             step_ms=query.step_ms,
             settle_ms=round(extract.settle_seconds * 1000),

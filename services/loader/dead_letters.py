@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 
 from common.state.verdict import DeadLetter
-from services.loader.isolate import Fate, Lines
+from services.loader.isolate import Lines, Refusal
 from services.loader.lines import text
 
 REASONS = {
-    Fate.REJECTED: "rejected",
-    Fate.TOO_LARGE: "too_large",
-    Fate.FAILED: "sink_failure",
+    Refusal.REJECTED: "rejected",
+    Refusal.TOO_LARGE: "too_large",
+    Refusal.FAILED: "sink_failure",
 }
 
 # Causes of one entry that are told apart; what goes beyond shares a letter.
@@ -31,7 +31,7 @@ def letters(lines: Lines) -> tuple[DeadLetter, ...]:
     """
     found: dict[tuple[str, str], list[int]] = {}
     for index in sorted(lines.words):
-        reason = REASONS[Fate(lines.fate[index])]
+        reason = REASONS[Refusal(lines.fate[index])]
         key = (reason, _cause(lines.words[index]))
         if key not in found and sum(1 for known, _ in found if known == reason) >= MAX_CAUSES - 1:
             key = (reason, "various causes")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from common.runtime.telemetry import Telemetry
-from common.state.verdict import Hold, Retry
+from common.state.verdict import Pause, Retry
 
 
 class Gate:
@@ -41,9 +41,9 @@ class Gate:
         self._held_since = 0.0
         self._probes = 0
         self._probe_at = 0.0
-        telemetry.set("etl_sink_held", 0)
+        telemetry.set("etl_sink_paused", 0)
 
-    def blocked(self) -> Hold | None:
+    def blocked(self) -> Pause | None:
         """The verdict for what must not be posted now, or None.
 
         A wait is a hold for all but the entries that met it: taking more from the stream, only to
@@ -52,10 +52,10 @@ class Gate:
         with self._lock:
             now = self._clock()
             if self._reason is not None and now < self._probe_at:
-                return Hold(self._reason)
+                return Pause(self._reason)
             if now < self._wait_until:
                 left = self._wait_until - now
-                return Hold(f"the sink asked to wait {left:.1f} s: {self._wait_words}")
+                return Pause(f"the sink asked to wait {left:.1f} s: {self._wait_words}")
             return None
 
     @property
@@ -81,10 +81,10 @@ class Gate:
         with self._lock:
             self._wait_until = max(self._wait_until, self._clock() + seconds)
             self._wait_words = words
-        self._telemetry.emit("sink_asked_to_wait", after_seconds=seconds, words=words)
+        self._telemetry.emit("sink_retry_after", after_seconds=seconds, words=words)
         return Retry(seconds, f"the sink asked to wait {seconds:.1f} s: {words}")
 
-    def hold(self, cause: str, reason: str, *, by_request: bool) -> Hold:
+    def hold(self, cause: str, reason: str, *, by_request: bool) -> Pause:
         """The sink refuses us, or we refuse to go on; ``cause`` is a short stable word.
 
         ``by_request``: the refusal is of the request itself (token, bucket), so that a probe
@@ -105,10 +105,10 @@ class Gate:
             probe_after_seconds = self._probe_at - now
         if changed:
             self._telemetry.emit(
-                "sink_held", cause=cause, words=reason, probe_after_seconds=probe_after_seconds
+                "sink_paused", cause=cause, words=reason, probe_after_seconds=probe_after_seconds
             )
-        self._telemetry.set("etl_sink_held", 1)
-        return Hold(reason)
+        self._telemetry.set("etl_sink_paused", 1)
+        return Pause(reason)
 
     def passed(self, *, with_points: bool = True) -> None:
         """The sink took a post or a probe without points: a hold that this disproves is over."""
@@ -117,5 +117,5 @@ class Gate:
                 return
             held_seconds = self._clock() - self._held_since
             self._reason, self._cause, self._probes = None, "", 0
-        self._telemetry.emit("sink_released", held_seconds=held_seconds)
-        self._telemetry.set("etl_sink_held", 0)
+        self._telemetry.emit("sink_resumed", held_seconds=held_seconds)
+        self._telemetry.set("etl_sink_paused", 0)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from math import ceil, inf, log2
 
-from common.state.verdict import Hold, Retry
+from common.state.verdict import Pause, Retry
 from services.loader.lines import timestamp_ms
 from services.loader.responses import Kind, Outcome
 
@@ -27,7 +27,7 @@ _QUOTE = "unable to parse '"
 _QUOTE_END = "': "
 
 
-class Fate(IntEnum):
+class Refusal(IntEnum):
     """What became of a line."""
 
     OPEN = 0
@@ -38,13 +38,13 @@ class Fate(IntEnum):
     FAILED = 5  # the server fails at it, and at nothing else
 
 
-BAD = frozenset({Fate.REJECTED, Fate.TOO_LARGE, Fate.FAILED})
+BAD = frozenset({Refusal.REJECTED, Refusal.TOO_LARGE, Refusal.FAILED})
 
 
 class Interrupted(Exception):
     """Nothing more can be posted now; ``verdict`` is for whatever is still open."""
 
-    def __init__(self, verdict: Retry | Hold) -> None:
+    def __init__(self, verdict: Retry | Pause) -> None:
         super().__init__(verdict.reason)
         self.verdict = verdict
 
@@ -93,7 +93,7 @@ class Lines:
     @property
     def open(self) -> list[int]:
         """Indices of the lines whose fate is not known."""
-        return [index for index, fate in enumerate(self.fate) if fate == Fate.OPEN]
+        return [index for index, fate in enumerate(self.fate) if fate == Refusal.OPEN]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,33 +165,33 @@ class Isolation:
             case Kind.WRITTEN:
                 self._taken = True
                 self._names_hold &= not part.named
-                self._decide(part.lines, Fate.WRITTEN)
+                self._decide(part.lines, Refusal.WRITTEN)
             case Kind.POINTS:
                 self._refused(part, outcome)
             case Kind.RETENTION:
                 self._expired(part, outcome)
             case Kind.TOO_LARGE:
-                self._one_or_halves(part, Fate.TOO_LARGE, outcome)
+                self._one_or_halves(part, Refusal.TOO_LARGE, outcome)
             case Kind.FAILED:
                 self._failed(part, outcome)
             case _:
                 raise AssertionError(f"{outcome.kind} says nothing about lines")
 
-    def _decide(self, lines: Sequence[int], fate: Fate, words: str = "") -> None:
+    def _decide(self, lines: Sequence[int], fate: Refusal, words: str = "") -> None:
         for index in lines:
             self._lines.fate[index] = fate
         if fate in BAD:
             self._lines.words.update(dict.fromkeys(lines, words))
             self._bad(len(lines))
 
-    def _one_or_halves(self, part: _Part, fate: Fate, outcome: Outcome) -> None:
+    def _one_or_halves(self, part: _Part, fate: Refusal, outcome: Outcome) -> None:
         if len(part.lines) == 1:
             self._decide(part.lines, fate, outcome.words)
         else:
             self._halve(part.lines)
 
     def _halve(self, lines: Sequence[int], cuts: int = 0) -> None:
-        still = [index for index in lines if self._lines.fate[index] == Fate.OPEN]
+        still = [index for index in lines if self._lines.fate[index] == Refusal.OPEN]
         middle = (len(still) + 1) // 2
         # The stack gives the first half first.
         for half in (still[middle:], still[:middle]):
@@ -202,7 +202,7 @@ class Isolation:
 
     def _refused(self, part: _Part, outcome: Outcome) -> None:
         if len(part.lines) == 1:
-            self._decide(part.lines, Fate.REJECTED, outcome.words)
+            self._decide(part.lines, Refusal.REJECTED, outcome.words)
             return
         words = quoted_lines(outcome.words)
         named = [i for i in part.lines if _as_told(self._lines.text[i]) in words]
@@ -232,14 +232,14 @@ class Isolation:
 
     def _refused_alone(self, index: int) -> bool:
         """Whether the sink refuses this line by itself; its answer decides the line's fate."""
-        if self._lines.fate[index] == Fate.OPEN:
+        if self._lines.fate[index] == Refusal.OPEN:
             self._judge(_Part([index]), self._post([index]))
-        return self._lines.fate[index] == Fate.REJECTED
+        return self._lines.fate[index] == Refusal.REJECTED
 
     def _reject_all(self, lines: Sequence[int], outcome: Outcome, words: dict[str, str]) -> None:
         if not lines:
             return
-        self._decide(lines, Fate.REJECTED, outcome.words)
+        self._decide(lines, Refusal.REJECTED, outcome.words)
         for index in lines:
             own = words.get(_as_told(self._lines.text[index]))
             if own is not None:
@@ -254,7 +254,7 @@ class Isolation:
         passes among newer ones (the sink keeps time in shards), therefore lines are tried together.
         """
         if len(part.lines) == 1:
-            self._decide(part.lines, Fate.EXPIRED)
+            self._decide(part.lines, Refusal.EXPIRED)
             return
         order = sorted(part.lines, key=self._age_key)
         dropped = outcome.dropped or 0
@@ -262,8 +262,8 @@ class Isolation:
             # If the newest of them is too old, all are.
             newest = order[-1]
             self._judge(_Part([newest]), self._post([newest]))
-            if self._lines.fate[newest] == Fate.EXPIRED:
-                self._decide(order[:-1], Fate.EXPIRED)
+            if self._lines.fate[newest] == Refusal.EXPIRED:
+                self._decide(order[:-1], Refusal.EXPIRED)
             else:
                 self._halve(order, part.cuts + 1)
         elif 0 < dropped < len(order) and part.cuts < _COUNTS_BELIEVED:
@@ -296,7 +296,7 @@ class Isolation:
             if outcome.kind is not Kind.FAILED:
                 self._judge(_Part([index]), outcome)
             elif self._taken:
-                self._decide([index], Fate.FAILED, outcome.words)
+                self._decide([index], Refusal.FAILED, outcome.words)
             else:
                 self._suspects.append(index)
                 self._blame_all(outcome)
@@ -309,7 +309,7 @@ class Isolation:
             raise interrupted
         self._parts.clear()
         self._suspects.clear()
-        self._decide(self._lines.open, Fate.FAILED, outcome.words)
+        self._decide(self._lines.open, Refusal.FAILED, outcome.words)
 
 
 def quoted_lines(words: str) -> dict[str, str]:

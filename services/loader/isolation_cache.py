@@ -19,7 +19,7 @@ def known_as(entry: Entry) -> str:
     return f"{entry.id} {entry.payload_key}"
 
 
-class Findings:
+class IsolationCache:
     """By :func:`known_as`; at most ``entries`` of them, each believed for ``seconds``."""
 
     def __init__(

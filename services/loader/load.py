@@ -16,14 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from common.config.load import LoadSettings
 from common.errors import WireError
 from common.runtime.telemetry import Telemetry
-from common.state.verdict import DeadLetter, Entry, Hold, Retry, Settle, Verdict
+from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdict
 from services.loader import lines as wire
 from services.loader.batch import Batch, Group, Groups
 from services.loader.dead_letters import letters
 from services.loader.influx import Sink
-from services.loader.isolate import BAD, Fate, Interrupted, Isolation, Lines
-from services.loader.isolation_cache import Findings, known_as
-from services.loader.poster import Parcel, Poster, described
+from services.loader.isolate import BAD, Interrupted, Isolation, Lines, Refusal
+from services.loader.isolation_cache import IsolationCache, known_as
+from services.loader.poster import Poster, WriteRequest, described
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare
 from services.loader.responses import Kind, Outcome
 
@@ -67,7 +67,7 @@ class LoadHandler:
         self._wall_clock = wall_clock
         self._tiers = {str(name): tier for name, tier in settings.tiers.items()}
         self._group_samples = settings.group_samples
-        self._findings = Findings(clock=clock)
+        self._findings = IsolationCache(clock=clock)
         self._share = RejectedShare(
             max_share=settings.max_rejected_share, min_samples=settings.rejected_share_min_samples
         )
@@ -156,7 +156,7 @@ class LoadHandler:
         for index, line in enumerate(lines.text):
             stamp_ms = wire.timestamp_ms(line)
             if stamp_ms is not None and stamp_ms < keep_from_ms:
-                lines.fate[index] = Fate.EXPIRED
+                lines.fate[index] = Refusal.EXPIRED
         return lines
 
     # -- loading --------------------------------------------------------------------------
@@ -164,18 +164,18 @@ class LoadHandler:
     def _load(self, batch: Batch, group: Group) -> None:
         """Verdicts for the entries of a group."""
         entries = [batch.entries[place] for place in group.places]
-        parcel = Parcel(
+        request = WriteRequest(
             group.bucket, [entry.id for entry in entries], batch.deadline_seconds, group.suspect
         )
         try:
             outcome = None
             if not group.found and not group.suspect:
-                outcome = self._poster.post(parcel, b"".join(entry.payload for entry in entries))
+                outcome = self._poster.post(request, b"".join(entry.payload for entry in entries))
             if outcome is not None and outcome.kind is Kind.WRITTEN:
                 for place, entry in zip(group.places, entries, strict=True):
                     self._settle(batch, place, Settle(loaded=entry.samples))
             else:
-                self._isolate(batch, group, parcel, outcome)
+                self._isolate(batch, group, request, outcome)
         except Interrupted as interrupted:
             for place in group.places:
                 batch.verdicts.setdefault(place, interrupted.verdict)
@@ -186,7 +186,9 @@ class LoadHandler:
         self._poster.suspects.forget(entry.id)
         self._findings.forget(known_as(entry))
 
-    def _isolate(self, batch: Batch, group: Group, parcel: Parcel, outcome: Outcome | None) -> None:
+    def _isolate(
+        self, batch: Batch, group: Group, request: WriteRequest, outcome: Outcome | None
+    ) -> None:
         """Trace an answer back to the entries, line by line."""
         self._report_begin(group, outcome)
         if outcome is not None and outcome.kind is Kind.TOO_LARGE:
@@ -206,7 +208,7 @@ class LoadHandler:
         def post(some: Sequence[bytes]) -> Outcome:
             nonlocal posts
             posts += 1
-            answer = self._poster.post(parcel, wire.encode(some))
+            answer = self._poster.post(request, wire.encode(some))
             if answer.kind is Kind.UNREADABLE:
                 reason = f"{described(answer, group.bucket)} (though it was made here)"
                 raise Interrupted(
@@ -215,7 +217,7 @@ class LoadHandler:
             return answer
 
         def give_up(answer: Outcome) -> Interrupted | None:
-            return self._poster.give_up(parcel, answer)
+            return self._poster.give_up(request, answer)
 
         try:
             Isolation(
@@ -249,15 +251,15 @@ class LoadHandler:
             batch.verdicts[place] = self._poster.gate.hold(SINK_CLOCK, reason, by_request=False)
             self._findings.forget(known_as(entry))
             return
-        if Fate.OPEN in lines.fate:
+        if Refusal.OPEN in lines.fate:
             self._findings.put(known_as(entry), lines)
             return
-        expired = lines.fate.count(Fate.EXPIRED)
+        expired = lines.fate.count(Refusal.EXPIRED)
         self._settle(
             batch,
             place,
             Settle(
-                loaded=lines.fate.count(Fate.WRITTEN),
+                loaded=lines.fate.count(Refusal.WRITTEN),
                 drops={BEYOND_RETENTION: expired} if expired else {},
                 dead=letters(lines),
             ),
@@ -268,7 +270,7 @@ class LoadHandler:
         kept_seconds = self._tiers[entry.tier].retention_seconds or YOUNG_SECONDS
         young_from_ms = int((self._wall_clock() - min(kept_seconds, YOUNG_SECONDS)) * 1000)
         return any(
-            fate == Fate.EXPIRED and (wire.timestamp_ms(line) or 0) > young_from_ms
+            fate == Refusal.EXPIRED and (wire.timestamp_ms(line) or 0) > young_from_ms
             for fate, line in zip(lines.fate, lines.text, strict=True)
         )
 
@@ -281,7 +283,7 @@ class LoadHandler:
             self._telemetry.emit(
                 "sink_refused_points",
                 bucket=group.bucket,
-                answer=outcome.kind.value,
+                response=outcome.kind.value,
                 words=outcome.words[:500],
                 entries=len(group.places),
                 samples=group.samples,
@@ -292,7 +294,7 @@ class LoadHandler:
             "sink_points_isolated",
             bucket=group.bucket,
             posts=posts,
-            **{fate.name.lower(): lines.fate.count(fate) for fate in Fate},
+            **{fate.name.lower(): lines.fate.count(fate) for fate in Refusal},
         )
 
     # -- the share of rejected samples ----------------------------------------------------
@@ -306,7 +308,7 @@ class LoadHandler:
     def _too_many(self, batch: Batch) -> bool:
         return self._share.exceeded_by(batch.samples, batch.bad, alone=batch.probing)
 
-    def _hold_for_share(self) -> Hold:
+    def _hold_for_share(self) -> Pause:
         reason = (
             f"the sink rejects more than {self._share.max_share:.0%} of the samples: "
             "held instead of dead-lettered"
@@ -314,7 +316,7 @@ class LoadHandler:
         return self._poster.gate.hold(REJECTED_SHARE, reason, by_request=False)
 
     def _judge_share(self, batch: Batch) -> None:
-        """Hold what would be dead-lettered if that is too much; else count it."""
+        """Pause what would be dead-lettered if that is too much; else count it."""
         verdicts = batch.verdicts
         if self._too_many(batch):
             hold = self._hold_for_share()
@@ -327,7 +329,7 @@ class LoadHandler:
         settled = [verdict for verdict in verdicts.values() if isinstance(verdict, Settle)]
         if not settled:
             return
-        held = any(isinstance(verdict, Hold) for verdict in verdicts.values())
+        held = any(isinstance(verdict, Pause) for verdict in verdicts.values())
         if batch.probing and not held and any(verdict.loaded for verdict in settled):
             self._share.forget()
             self._poster.gate.passed()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from common.config.load import LoadSettings
 from common.runtime.telemetry import Telemetry
-from common.state.verdict import Hold, Retry
+from common.state.verdict import Pause, Retry
 from services.loader.breaker import Circuit, CircuitState
 from services.loader.gate import Gate
 from services.loader.influx import Sink
@@ -26,7 +26,7 @@ HOPELESS_FAILURES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class WriteRequest:
     """What posts are made for: a bucket, entries, the instant after which no more are made.
 
     ``suspect``: the search for what the server fails at; its failures are answers, not outages.
@@ -101,27 +101,27 @@ class Poster:
         self.gate.passed(with_points=False)
         return None
 
-    def post(self, parcel: Parcel, body: bytes) -> Outcome:
+    def post(self, request: WriteRequest, body: bytes) -> Outcome:
         """Post; the outcome is about points. All else is raised as :class:`Interrupted`.
 
         For a suspect :attr:`Kind.FAILED` is returned too.
         """
         if self._stopping():
             raise Interrupted(Retry(0.0, "stopping"))
-        if self._clock() > parcel.deadline_seconds:
+        if self._clock() > request.deadline_seconds:
             raise Interrupted(Retry(0.0, "the search goes on with the next delivery"))
         if (blocked := self.gate.blocked()) is not None:
             raise Interrupted(blocked)
-        if not self._still_ours(parcel.ids):
+        if not self._still_ours(request.ids):
             raise Interrupted(Retry(0.0, "the lease was lost"))
-        outcome = self._send(parcel, body)
+        outcome = self._send(request, body)
         if outcome.kind in HOLDS:
             by_request = outcome.kind is not Kind.CAPACITY
-            reason = described(outcome, parcel.bucket)
+            reason = described(outcome, request.bucket)
             raise Interrupted(self.gate.hold(outcome.cause, reason, by_request=by_request))
         if outcome.kind is Kind.FAILED:
-            self.suspects.failed(parcel.ids)
-            if parcel.suspect:
+            self.suspects.failed(request.ids)
+            if request.suspect:
                 return outcome
         if outcome.kind in FAILURES:
             raise self.back_off(outcome)
@@ -133,12 +133,12 @@ class Poster:
             self.gate.passed(with_points=outcome.kind is Kind.WRITTEN)
         return outcome
 
-    def give_up(self, parcel: Parcel, outcome: Outcome) -> Interrupted | None:
+    def give_up(self, request: WriteRequest, outcome: Outcome) -> Interrupted | None:
         """The end of a search for what the server fails at, if nothing at all was taken.
 
         None if it failed so often, others passing after each time, that it is to blame itself.
         """
-        if all(self.suspects.failures(id_) >= HOPELESS_FAILURES for id_ in parcel.ids):
+        if all(self.suspects.failures(id_) >= HOPELESS_FAILURES for id_ in request.ids):
             return None
         return self.back_off(outcome)
 
@@ -151,13 +151,13 @@ class Poster:
             failures = self._failures
         return Interrupted(Retry(self._jitter(failures), self._last_failure))
 
-    def _send(self, parcel: Parcel, body: bytes) -> Outcome:
+    def _send(self, request: WriteRequest, body: bytes) -> Outcome:
         def write() -> Outcome:
-            return self._sink.write(parcel.bucket, body)
+            return self._sink.write(request.bucket, body)
 
         started = self._clock()
         outcome: Outcome | None
-        if parcel.suspect and self._circuit.state is CircuitState.CLOSED:
+        if request.suspect and self._circuit.state is CircuitState.CLOSED:
             outcome = write()  # others pass: the failures to come are the entry's, not the sink's
         else:
             outcome = self._circuit.call(write)
@@ -166,18 +166,18 @@ class Poster:
             raise Interrupted(self._open_circuit())
         telemetry = self._telemetry
         telemetry.observe("etl_sink_post_duration_seconds", self._clock() - started)
-        telemetry.inc("etl_sink_posts_total", answer=outcome.kind.value)
+        telemetry.inc("etl_sink_posts_total", response=outcome.kind.value)
         telemetry.inc("etl_sink_posted_bytes_total", len(body))
         if outcome.kind in FAILURES:
-            self._last_failure = described(outcome, parcel.bucket)
+            self._last_failure = described(outcome, request.bucket)
             telemetry.emit(
-                "sink_failed", cause=outcome.cause, bucket=parcel.bucket, words=outcome.words
+                "sink_failed", cause=outcome.cause, bucket=request.bucket, words=outcome.words
             )
         return outcome
 
-    def _open_circuit(self) -> Hold:
+    def _open_circuit(self) -> Pause:
         left = self._circuit.seconds_left
-        return Hold(f"circuit open for another {left:.1f} s: {self._last_failure}")
+        return Pause(f"circuit open for another {left:.1f} s: {self._last_failure}")
 
     def _jitter(self, attempt: int) -> float:
         """Anything between nothing and a bound that doubles with every failure in a row."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
 
-from services.loader.retry_after import retry_after_seconds
+from common.runtime.retry_after import retry_after_seconds
 
 
 class Kind(Enum):

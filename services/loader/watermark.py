@@ -1,7 +1,7 @@
 """The loaded watermark, kept in the sink: where to resume when Redis has lost everything.
 
-Now and then the loader writes, for each lane, up to where everything is settled, as a point of
-``etl_loaded_watermark`` beside the data. A Redis that knows nothing of a lane is told what the sink
+Now and then the loader writes, for each feed, up to where everything is settled, as a point of
+``etl_loaded_watermark`` beside the data. A Redis that knows nothing of a feed is told what the sink
 says of it, and the extractor then plans from there; until it has done so, the sink's word is not
 replaced.
 """
@@ -21,8 +21,8 @@ from redis.exceptions import RedisError
 from common.config import InfluxSettings
 from common.errors import SinkError
 from common.runtime.telemetry import Telemetry
-from common.state.keys import split_lane
-from common.state.windows import LaneStatus, WindowSet
+from common.state.keys import split_feed
+from common.state.windows import FeedStatus, WindowSet
 from services.loader.influx import Sink
 from services.loader.responses import Kind
 
@@ -31,7 +31,7 @@ _ANSWER_BYTES_MAX = 1 << 20
 
 
 class WatermarkReader:
-    """Reads the last watermark of a lane by InfluxQL on ``/query``, as 1.x, 2.x and 3 serve it."""
+    """Reads the last watermark of a feed by InfluxQL on ``/query``, as 1.x, 2.x and 3 serve it."""
 
     def __init__(self, settings: InfluxSettings, pool: urllib3.PoolManager | None = None) -> None:
         token = settings.token.get_secret_value()
@@ -42,7 +42,7 @@ class WatermarkReader:
         self._pool = pool or urllib3.PoolManager(retries=False, **tls)
 
     def read(self, bucket: str, query: str, tier: str) -> int | None:
-        """The lane's watermark in ms, or ``None`` when the sink holds none.
+        """The feed's watermark in ms, or ``None`` when the sink holds none.
 
         Raises :class:`SinkError` when the sink cannot be asked or does not say.
         """
@@ -131,32 +131,32 @@ class WatermarkKeeper(threading.Thread):
 
         Raises :class:`SinkError` or :class:`redis.exceptions.RedisError`.
         """
-        lanes = self._windows.status()
+        feeds = self._windows.status()
         known = self._windows.sink_watermarks()
-        for name, lane in lanes.items():
-            bucket = self._buckets.get(lane.tier)
+        for name, feed in feeds.items():
+            bucket = self._buckets.get(feed.tier)
             if bucket is not None and name not in known:
-                watermark_ms = self._reader.read(bucket, lane.query, lane.tier)
+                watermark_ms = self._reader.read(bucket, feed.query, feed.tier)
                 self._windows.set_sink_watermark(name, watermark_ms)
-        # Read again: a watermark from before a lane was extended back must never be written.
+        # Read again: a watermark from before a feed was extended back must never be written.
         changed = {
-            name: lane
-            for name, lane in self._windows.status().items()
-            if lane.reconciled and self._written_ms.get(name) != lane.loaded_watermark_ms
+            name: feed
+            for name, feed in self._windows.status().items()
+            if feed.reconciled and self._written_ms.get(name) != feed.loaded_watermark_ms
         }
-        for tier in {lane.tier for lane in changed.values()} & self._buckets.keys():
+        for tier in {feed.tier for feed in changed.values()} & self._buckets.keys():
             self._write(
-                self._buckets[tier], {n: lane for n, lane in changed.items() if lane.tier == tier}
+                self._buckets[tier], {n: feed for n, feed in changed.items() if feed.tier == tier}
             )
 
-    def _write(self, bucket: str, lanes: Mapping[str, LaneStatus]) -> None:
+    def _write(self, bucket: str, feeds: Mapping[str, FeedStatus]) -> None:
         now_ms = int(self._wall_clock() * 1000)
         lines = "".join(
-            f"{MEASUREMENT},query={query},tier={tier} value={lane.loaded_watermark_ms}.0 {now_ms}\n"
-            for name, lane in lanes.items()
-            for query, tier in [split_lane(name)]
+            f"{MEASUREMENT},query={query},tier={tier} value={feed.loaded_watermark_ms}.0 {now_ms}\n"
+            for name, feed in feeds.items()
+            for query, tier in [split_feed(name)]
         )
         outcome = self._sink.write(bucket, gzip.compress(lines.encode(), 1, mtime=0))
         if outcome.kind is not Kind.WRITTEN:
             raise SinkError(f"the watermark was not written: {outcome.words}")
-        self._written_ms |= {name: lane.loaded_watermark_ms for name, lane in lanes.items()}
+        self._written_ms |= {name: feed.loaded_watermark_ms for name, feed in feeds.items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from common.runtime.metrics_table import NINE
+from common.runtime.metrics_table import STANDARD_METRICS
 from services.simulator.process import Figures
 
 
@@ -20,7 +20,7 @@ class EtlCollector(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """The names alone, for the registry."""
-        for spec in NINE:
+        for spec in STANDARD_METRICS:
             family = CounterMetricFamily if spec.kind == "counter" else GaugeMetricFamily
             yield family(spec.name, spec.help, labels=spec.labels)
 
@@ -40,7 +40,7 @@ class EtlCollector(Collector):
                 (error_type,): count for error_type, count in figures.errors_by_type.items()
             },
         }
-        for family, spec in zip(self.describe(), NINE, strict=True):
+        for family, spec in zip(self.describe(), STANDARD_METRICS, strict=True):
             for labels, value in values[spec.name].items():
                 family.add_metric(labels, value)  # type: ignore[attr-defined]
             yield family

@@ -24,7 +24,7 @@ from common.runtime.etl_log import (
     Level,
     Scenario,
 )
-from common.runtime.telemetry import Pulse
+from common.runtime.telemetry import ThroughputWindow
 from services.simulator.scenarios import Behaviour, Pace, behaviours
 from services.simulator.workload import Failure, File, mean_distance_seconds
 
@@ -107,7 +107,7 @@ class EtlProcess:
         self._lock = threading.Lock()
         self._lines: list[EtlLine] = []
         self._sequence = 0
-        self._pulse = Pulse(clock)
+        self._throughput = ThroughputWindow(clock)
         self._records_total = 0
         self._files_total = 0
         self._errors_by_type: dict[ErrorType, int] = dict.fromkeys(ERROR_TYPES, 0)
@@ -253,7 +253,7 @@ class EtlProcess:
         self._records_total += records
         self._files_total += 1
         self._processing_seconds_total += seconds
-        self._pulse.success(records, seconds)
+        self._throughput.success(records, seconds)
         self._note("file_processed", _file_fields(attempt, records / seconds))
 
     def _fail(self, attempt: _Attempt, failure: Failure) -> None:
@@ -317,11 +317,11 @@ class EtlProcess:
             files_total=self._files_total,
             failures_total=sum(self._errors_by_type.values()),
             errors_by_type=dict(self._errors_by_type),
-            current_rate_records_per_second=self._pulse.rate(),
-            avg_processing_time_seconds=self._pulse.average_seconds(),
-            seconds_since_last_success=self._pulse.seconds_since_success(),
+            current_rate_records_per_second=self._throughput.rate(),
+            avg_processing_time_seconds=self._throughput.average_seconds(),
+            seconds_since_last_success=self._throughput.seconds_since_success(),
             healthy=self.healthy,
-            uptime_seconds=self._pulse.uptime_seconds(),
+            uptime_seconds=self._throughput.uptime_seconds(),
         )
 
     def _note(self, event: Event, own: EventFields) -> None:

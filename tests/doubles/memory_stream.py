@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.state.keys import lane_of
+from common.state.keys import feed_of
 from common.state.ledger import Audit, Depth, accounts_of
 from common.state.stream import ENTRY_OVERHEAD_BYTES, ENTRY_SCHEMA, SHELF, Claimed, SettleResult
 from common.state.verdict import Entry, Settle
@@ -28,7 +28,7 @@ class _Stored:
 class _Booked:
     samples: int
     bytes: int
-    lane: str
+    feed: str
     window_id: str
     payload_key: str
 
@@ -67,7 +67,7 @@ class MemoryBroker:
         self.payloads: dict[str, bytes] = {}
         self.ledger: dict[str, int] = {}
         self.unsettled: dict[str, int] = {}
-        # Committed windows with unsettled entries: lane, start and end in ms.
+        # Committed windows with unsettled entries: feed, start and end in ms.
         self.committed: dict[str, tuple[str, int, int]] = {}
         self.staged: dict[str, StagedPayload] = {}
         self.paused = False
@@ -121,7 +121,7 @@ class MemoryBroker:
         state.in_flight[id_] = _Booked(
             samples,
             len(self.payloads.get(payload_key, b"")) + ENTRY_OVERHEAD_BYTES,
-            lane_of(query, tier),
+            feed_of(query, tier),
             window_id,
             payload_key,
         )
@@ -143,7 +143,7 @@ class MemoryBroker:
         ]
         if ids:
             self.unsettled[window_id] = len(ids)
-            self.book(f"{lane_of(query, tier)}|extracted", sum(n for _, n in payloads))
+            self.book(f"{feed_of(query, tier)}|extracted", sum(n for _, n in payloads))
         return ids
 
     def book(self, name: str, samples: int) -> None:
@@ -165,7 +165,7 @@ class MemoryBroker:
             stream,
             *(letter[name] for name in ("query", "tier", "kind", "window", "payload", "samples")),
         )
-        self.book(f"{letter['lane']}|dead_lettered", -letter["samples"])
+        self.book(f"{letter['feed']}|dead_lettered", -letter["samples"])
         if letter["window"] in self.unsettled:
             self.unsettled[letter["window"]] += 1
         return True
@@ -175,8 +175,8 @@ class MemoryBroker:
         if letter not in self.dead:
             return False
         self.dead.remove(letter)
-        self.book(f"{letter['lane']}|dead_lettered", -letter["samples"])
-        self.book(f"{letter['lane']}|dropped|purged", letter["samples"])
+        self.book(f"{letter['feed']}|dead_lettered", -letter["samples"])
+        self.book(f"{letter['feed']}|dropped|purged", letter["samples"])
         return True
 
     def audit(self) -> Audit:
@@ -194,24 +194,24 @@ class MemoryBroker:
         )
 
     def _depth(self, state: _StreamState) -> Depth:
-        lanes: dict[str, int] = {}
+        feeds: dict[str, int] = {}
         lost: dict[str, int] = {}
         samples = size = 0
         for id_, booked in state.in_flight.items():
             deliverable = id_ not in state.delivered or id_ in state.pending
             if id_ in state.entries and deliverable and booked.payload_key in self.payloads:
-                lanes[booked.lane] = lanes.get(booked.lane, 0) + booked.samples
+                feeds[booked.feed] = feeds.get(booked.feed, 0) + booked.samples
                 samples += booked.samples
                 size += booked.bytes
             else:
-                lost[booked.lane] = lost.get(booked.lane, 0) + booked.samples
+                lost[booked.feed] = lost.get(booked.feed, 0) + booked.samples
         unbooked = [id_ for id_ in state.entries if id_ not in state.in_flight]
         return Depth(
             entries=len(state.entries),
             samples=samples,
             bytes=size,
             oldest_ms=min((int(id_.split("-")[0]) for id_ in state.entries), default=0),
-            lanes=lanes,
+            feeds=feeds,
             lost_samples=lost,
             unbooked_entries=len(unbooked),
             unbooked_samples=sum(int(state.entries[id_].fields[b"samples"]) for id_ in unbooked),
@@ -318,7 +318,7 @@ class MemoryStream:
             return SettleResult.MISMATCH
         if verdict.dead and len(broker.dead) + len(verdict.dead) > self._dead_max:
             return SettleResult.DEAD_FULL
-        lane = held.lane if held else lane_of(entry.query, entry.tier)
+        feed = held.feed if held else feed_of(entry.query, entry.tier)
         window_id = held.window_id if held else entry.window_id
         for output in verdict.outputs:
             broker.append(
@@ -341,18 +341,18 @@ class MemoryStream:
                     "tier": entry.tier,
                     "kind": entry.kind,
                     "window": window_id,
-                    "lane": lane,
+                    "feed": feed,
                     "entry": entry.id,
                     "samples": letter.samples,
                     "payload": letter.payload,
                 }
             )
-            broker.book(f"{lane}|dead_lettered", letter.samples)
+            broker.book(f"{feed}|dead_lettered", letter.samples)
         self._remove(entry.id)
         if verdict.loaded:
-            broker.book(f"{lane}|loaded", verdict.loaded)
+            broker.book(f"{feed}|loaded", verdict.loaded)
         for reason, samples in verdict.drops.items():
-            broker.book(f"{lane}|dropped|{reason}", samples)
+            broker.book(f"{feed}|dropped|{reason}", samples)
         if window_id in broker.unsettled:
             broker.unsettled[window_id] += len(verdict.outputs) - 1
             if broker.unsettled[window_id] <= 0:

@@ -12,12 +12,12 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from common.state.keys import POINTS, RAW, split_lane
+from common.state.keys import POINTS, RAW, split_feed
 from common.state.windows import (
     MOST_GROWTH,
+    Feed,
+    FeedStatus,
     Gap,
-    Lane,
-    LaneStatus,
     Recheck,
     Staged,
     Window,
@@ -45,7 +45,7 @@ class _Open:
 
 
 @dataclass
-class _LaneState:
+class _FeedState:
     fingerprint: str
     origin_ms: int
     head_ms: int
@@ -57,11 +57,11 @@ class _LaneState:
     reconciled: bool = False
 
 
-class MemoryLanes:
-    """All lanes of one pipeline: what their workers' window sets share."""
+class MemoryFeeds:
+    """All feeds of one pipeline: what their workers' window sets share."""
 
     def __init__(self) -> None:
-        self.lanes: dict[str, _LaneState] = {}
+        self.feeds: dict[str, _FeedState] = {}
         self.gaps: dict[str, list[Gap]] = {}
         self.rechecks: dict[str, dict[str, int]] = {}
         self.sink_watermarks: dict[str, int | None] = {}
@@ -69,39 +69,39 @@ class MemoryLanes:
 
 
 class MemoryWindowSet:
-    """One worker's view of the lanes; the methods are :class:`common.state.windows.WindowSet`'s."""
+    """One worker's view of the feeds; the methods are :class:`common.state.windows.WindowSet`'s."""
 
     def __init__(
         self,
         broker: MemoryBroker,
-        lanes: MemoryLanes,
+        feeds: MemoryFeeds,
         *,
         lease_seconds: float = 60.0,
         max_open: int = 16,
         key_token: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self._broker = broker
-        self._shared = lanes
+        self._shared = feeds
         self._lease_ms = int(lease_seconds * 1000)
         self._max_open = max_open
         self._key_token = key_token
 
     # -- planning and leasing -----------------------------------------------------------------
 
-    def plan(self, lane: Lane, origin_ms: int, head_ms: int, *, adopt: bool = False) -> bool:
+    def plan(self, feed: Feed, origin_ms: int, head_ms: int, *, adopt: bool = False) -> bool:
         """See :meth:`common.state.windows.WindowSet.plan`."""
-        state = self._shared.lanes.get(lane.name)
+        state = self._shared.feeds.get(feed.name)
         if state is None:
-            state = _LaneState(lane.fingerprint, origin_ms, origin_ms)
-            self._shared.lanes[lane.name] = state
-        if state.fingerprint != lane.fingerprint:
+            state = _FeedState(feed.fingerprint, origin_ms, origin_ms)
+            self._shared.feeds[feed.name] = state
+        if state.fingerprint != feed.fingerprint:
             if not adopt:
                 return False
             if state.windows:
                 state.ranges += [window.bounds for window in state.windows.values()]
                 state.windows.clear()
                 state.attempts = state.not_before_ms = 0
-            state.fingerprint = lane.fingerprint
+            state.fingerprint = feed.fingerprint
         if head_ms > state.head_ms:
             state.ranges.append((state.head_ms, head_ms))
             state.head_ms = head_ms
@@ -110,11 +110,11 @@ class MemoryWindowSet:
         return True
 
     def lease(
-        self, lane: Lane, window_class: WindowClass, live_horizon_ms: int, longest_ms: int
+        self, feed: Feed, window_class: WindowClass, live_horizon_ms: int, longest_ms: int
     ) -> Window | None:
         """See :meth:`common.state.windows.WindowSet.lease`."""
-        state = self._shared.lanes.get(lane.name)
-        if state is None or state.fingerprint != lane.fingerprint:
+        state = self._shared.feeds.get(feed.name)
+        if state is None or state.fingerprint != feed.fingerprint:
             return None
         if state.not_before_ms > self._now:
             return None
@@ -138,7 +138,7 @@ class MemoryWindowSet:
             id_, window.start_ms, window.end_ms, token, window.attempts, window.window_class
         )
 
-    def _free(self, state: _LaneState, window_class: str) -> str | None:
+    def _free(self, state: _FeedState, window_class: str) -> str | None:
         """The newest open window of the class that nobody holds and that need not wait."""
         free = [
             (window.end_ms, id_)
@@ -151,29 +151,29 @@ class MemoryWindowSet:
 
     # -- what a worker does with a window it holds -----------------------------------------------
 
-    def renew(self, lane: Lane, window: Window) -> bool:
+    def renew(self, feed: Feed, window: Window) -> bool:
         """See :meth:`common.state.windows.WindowSet.renew`."""
-        found = self._held(lane, window)
+        found = self._held(feed, window)
         if found is None:
             return False
         found.deadline_ms = self._now + self._lease_ms
         return True
 
-    def split(self, lane: Lane, window: Window, middle_ms: int) -> bool:
+    def split(self, feed: Feed, window: Window, middle_ms: int) -> bool:
         """See :meth:`common.state.windows.WindowSet.split`."""
-        found = self._held(lane, window)
+        found = self._held(feed, window)
         if found is None or not found.start_ms < middle_ms < found.end_ms:
             return False
-        state = self._shared.lanes[lane.name]
+        state = self._shared.feeds[feed.name]
         del state.windows[window.id]
         halves = (found.start_ms, middle_ms), (middle_ms, found.end_ms)
         for half, (start_ms, end_ms) in enumerate(halves, start=1):
             state.windows[f"{window.id}.{half}"] = _Open(start_ms, end_ms, found.window_class)
         return True
 
-    def retry(self, lane: Lane, window: Window, after_seconds: float) -> bool:
+    def retry(self, feed: Feed, window: Window, after_seconds: float) -> bool:
         """See :meth:`common.state.windows.WindowSet.retry`."""
-        found = self._held(lane, window)
+        found = self._held(feed, window)
         if found is None:
             return False
         found.token, found.deadline_ms = "", 0
@@ -182,13 +182,13 @@ class MemoryWindowSet:
         return True
 
     def fail(
-        self, lane: Lane, window: Window, shortest_seconds: float, longest_seconds: float
+        self, feed: Feed, window: Window, shortest_seconds: float, longest_seconds: float
     ) -> bool:
         """See :meth:`common.state.windows.WindowSet.fail`."""
-        found = self._held(lane, window)
+        found = self._held(feed, window)
         if found is None:
             return False
-        state = self._shared.lanes[lane.name]
+        state = self._shared.feeds[feed.name]
         shortest_ms, longest_ms = int(shortest_seconds * 1000), int(longest_seconds * 1000)
         wait_ms = min(longest_ms, shortest_ms * 2 ** min(state.attempts, 30))
         del state.windows[window.id]
@@ -197,24 +197,24 @@ class MemoryWindowSet:
         state.attempts += 1
         return True
 
-    def declare_gap(self, lane: Lane, window: Window, until_ms: int, reason: str) -> bool:
+    def declare_gap(self, feed: Feed, window: Window, until_ms: int, reason: str) -> bool:
         """See :meth:`common.state.windows.WindowSet.declare_gap`."""
-        found = self._held(lane, window)
+        found = self._held(feed, window)
         if found is None:
             return False
         upto_ms = min(until_ms, found.end_ms)
         if upto_ms <= found.start_ms:
             return False
-        self._declare(lane.name, found.start_ms, upto_ms, reason)
+        self._declare(feed.name, found.start_ms, upto_ms, reason)
         if upto_ms < found.end_ms:
             found.start_ms = upto_ms
         else:
-            del self._shared.lanes[lane.name].windows[window.id]
+            del self._shared.feeds[feed.name].windows[window.id]
         return True
 
     def commit(
         self,
-        lane: Lane,
+        feed: Feed,
         window: Window,
         staged: Sequence[Staged],
         *,
@@ -224,24 +224,24 @@ class MemoryWindowSet:
         """See :meth:`common.state.windows.WindowSet.commit`."""
         broker = self._broker
         broker.drop_expired()
-        found = self._held(lane, window)
+        found = self._held(feed, window)
         if found is None:
             return "refused"
         if any(item.key not in broker.payloads for item in staged):
             return "unstaged"
         for item in staged:
-            broker.enqueue(RAW, lane.query, lane.tier, lane.kind, window.id, item.key, item.samples)
+            broker.enqueue(RAW, feed.query, feed.tier, feed.kind, window.id, item.key, item.samples)
             broker.staged.pop(item.key, None)
         if staged:
             broker.unsettled[window.id] = len(staged)
-            broker.committed[window.id] = (lane.name, *found.bounds)
-            broker.book(f"{lane.name}|extracted", sum(item.samples for item in staged))
-        state = self._shared.lanes[lane.name]
+            broker.committed[window.id] = (feed.name, *found.bounds)
+            broker.book(f"{feed.name}|extracted", sum(item.samples for item in staged))
+        state = self._shared.feeds[feed.name]
         del state.windows[window.id]
         if recheck_after_seconds > 0:
             recheck = Recheck(*found.bounds, source_samples)
             due_ms = self._now + int(recheck_after_seconds * 1000)
-            self._shared.rechecks.setdefault(lane.name, {})[recheck.member] = due_ms
+            self._shared.rechecks.setdefault(feed.name, {})[recheck.member] = due_ms
         state.attempts = state.not_before_ms = 0
         return "committed"
 
@@ -262,11 +262,11 @@ class MemoryWindowSet:
             self._broker.payloads.pop(key, None)
         return len(mine)
 
-    # -- a lane's past and end -------------------------------------------------------------------
+    # -- a feed's past and end -------------------------------------------------------------------
 
     def reopen(
         self,
-        lane: Lane,
+        feed: Feed,
         start_ms: int,
         end_ms: int,
         *,
@@ -274,8 +274,8 @@ class MemoryWindowSet:
         done: Sequence[Recheck] = (),
     ) -> int | None:
         """See :meth:`common.state.windows.WindowSet.reopen`."""
-        state = self._shared.lanes.get(lane.name)
-        if state is None or state.fingerprint != lane.fingerprint:
+        state = self._shared.feeds.get(feed.name)
+        if state is None or state.fingerprint != feed.fingerprint:
             return None
         if extend:
             state.origin_ms = min(state.origin_ms, start_ms)
@@ -284,14 +284,14 @@ class MemoryWindowSet:
         missing = _without((start_ms, end_ms), taken)
         state.ranges = _merged([*state.ranges, *missing])
         for recheck in done:
-            self._shared.rechecks.get(lane.name, {}).pop(recheck.member, None)
+            self._shared.rechecks.get(feed.name, {}).pop(recheck.member, None)
         return sum(last - first for first, last in missing)
 
     def close(
-        self, lane_name: str, unplanned_seconds: float, reason: str
+        self, feed_name: str, unplanned_seconds: float, reason: str
     ) -> Sequence[Range] | None:
         """See :meth:`common.state.windows.WindowSet.close`."""
-        state = self._shared.lanes.get(lane_name)
+        state = self._shared.feeds.get(feed_name)
         planned_ms = state.planned_ms if state is not None else 0
         if self._now - planned_ms < int(unplanned_seconds * 1000):
             return None
@@ -299,35 +299,35 @@ class MemoryWindowSet:
         if state is not None:
             owed = sorted([*state.ranges, *(window.bounds for window in state.windows.values())])
         for start_ms, end_ms in owed:
-            self._declare(lane_name, start_ms, end_ms, reason)
-        self._shared.lanes.pop(lane_name, None)
-        self._shared.rechecks.pop(lane_name, None)
-        self._shared.sink_watermarks.pop(lane_name, None)
+            self._declare(feed_name, start_ms, end_ms, reason)
+        self._shared.feeds.pop(feed_name, None)
+        self._shared.rechecks.pop(feed_name, None)
+        self._shared.sink_watermarks.pop(feed_name, None)
         return owed
 
-    def due_rechecks(self, lane: Lane, limit: int) -> list[Recheck]:
+    def due_rechecks(self, feed: Feed, limit: int) -> list[Recheck]:
         """See :meth:`common.state.windows.WindowSet.due_rechecks`."""
-        known = self._shared.rechecks.get(lane.name, {})
+        known = self._shared.rechecks.get(feed.name, {})
         due = sorted((due_ms, member) for member, due_ms in known.items() if due_ms <= self._now)
         found = [Recheck(*map(int, member.split(" "))) for _, member in due[:limit]]
         return sorted(found, key=lambda recheck: recheck.start_ms)
 
-    def forget_rechecks(self, lane: Lane, done: Sequence[Recheck]) -> None:
+    def forget_rechecks(self, feed: Feed, done: Sequence[Recheck]) -> None:
         """See :meth:`common.state.windows.WindowSet.forget_rechecks`."""
         for recheck in done:
-            self._shared.rechecks.get(lane.name, {}).pop(recheck.member, None)
+            self._shared.rechecks.get(feed.name, {}).pop(recheck.member, None)
 
     def sink_watermarks(self) -> dict[str, int | None]:
         """See :meth:`common.state.windows.WindowSet.sink_watermarks`."""
         return dict(self._shared.sink_watermarks)
 
-    def set_sink_watermark(self, lane_name: str, watermark_ms: int | None) -> None:
+    def set_sink_watermark(self, feed_name: str, watermark_ms: int | None) -> None:
         """See :meth:`common.state.windows.WindowSet.set_sink_watermark`."""
-        self._shared.sink_watermarks.setdefault(lane_name, watermark_ms)
+        self._shared.sink_watermarks.setdefault(feed_name, watermark_ms)
 
-    def set_reconciled(self, lane: Lane) -> None:
+    def set_reconciled(self, feed: Feed) -> None:
         """See :meth:`common.state.windows.WindowSet.set_reconciled`."""
-        self._shared.lanes[lane.name].reconciled = True
+        self._shared.feeds[feed.name].reconciled = True
 
     # -- what there is -----------------------------------------------------------------------------
 
@@ -356,12 +356,12 @@ class MemoryWindowSet:
             allocated_bytes(each.bytes) for each in booked
         )
 
-    def status(self) -> dict[str, LaneStatus]:
+    def status(self) -> dict[str, FeedStatus]:
         """See :meth:`common.state.windows.WindowSet.status`."""
         found = {}
-        for name, state in sorted(self._shared.lanes.items()):
-            query, tier = split_lane(name)
-            found[name] = LaneStatus(
+        for name, state in sorted(self._shared.feeds.items()):
+            query, tier = split_feed(name)
+            found[name] = FeedStatus(
                 query=query,
                 tier=tier,
                 fingerprint=state.fingerprint,
@@ -371,8 +371,8 @@ class MemoryWindowSet:
                 open=sorted(window.bounds for window in state.windows.values()),
                 unsettled=sorted(
                     (start_ms, end_ms)
-                    for lane, start_ms, end_ms in self._broker.committed.values()
-                    if lane == name
+                    for feed, start_ms, end_ms in self._broker.committed.values()
+                    if feed == name
                 ),
                 attempts=state.attempts,
                 planned_ms=state.planned_ms,
@@ -381,27 +381,27 @@ class MemoryWindowSet:
             )
         return found
 
-    def gaps(self, lane: str) -> list[Gap]:
+    def gaps(self, feed: str) -> list[Gap]:
         """See :meth:`common.state.windows.WindowSet.gaps`."""
-        return list(self._shared.gaps.get(lane, []))
+        return list(self._shared.gaps.get(feed, []))
 
     @property
     def _now(self) -> int:
         return self._broker.now_ms()
 
-    def _held(self, lane: Lane, window: Window) -> _Open | None:
+    def _held(self, feed: Feed, window: Window) -> _Open | None:
         """The open window that the caller's token and configuration are right for."""
-        state = self._shared.lanes.get(lane.name)
+        state = self._shared.feeds.get(feed.name)
         found = state.windows.get(window.id) if state is not None else None
         if state is None or found is None:
             return None
-        if found.token != window.token or state.fingerprint != lane.fingerprint:
+        if found.token != window.token or state.fingerprint != feed.fingerprint:
             return None
         return found
 
-    def _declare(self, lane: str, start_ms: int, end_ms: int, reason: str) -> None:
+    def _declare(self, feed: str, start_ms: int, end_ms: int, reason: str) -> None:
         """Append a gap, or lengthen the last one where they touch."""
-        gaps = self._shared.gaps.setdefault(lane, [])
+        gaps = self._shared.gaps.setdefault(feed, [])
         last = gaps[-1] if gaps else None
         if (
             last is not None
@@ -415,7 +415,7 @@ class MemoryWindowSet:
 
 
 def _cut(
-    state: _LaneState, window_class: WindowClass, border_ms: int, longest_ms: int
+    state: _FeedState, window_class: WindowClass, border_ms: int, longest_ms: int
 ) -> Range | None:
     """Take the newest piece of a class out of the backlog: live lies after the border."""
     for index in range(len(state.ranges) - 1, -1, -1):

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from common.state.keys import Keys
 from common.state.ledger import Audit, Ledger
 from common.state.redis_client import connect
-from common.state.windows import LaneStatus, WindowSet
+from common.state.windows import FeedStatus, WindowSet
 from devtools import PROJECT_ROOT
 from devtools.servers.stack import LocalStack
 from devtools.servers.waiting import wait_until
@@ -38,7 +38,7 @@ class Pipeline:
     def audit(self) -> Audit:
         return self.ledger.audit()
 
-    def lanes(self) -> dict[str, LaneStatus]:
+    def feeds(self) -> dict[str, FeedStatus]:
         return self.windows.status()
 
     def loaded(self) -> int:
@@ -61,15 +61,15 @@ class Pipeline:
         self.until(lambda: self.loaded() >= before + more_samples, "samples are loaded")
 
     def until_loaded_up_to(self, time_ms: int) -> None:
-        """Wait until every lane is loaded up to an instant of Prometheus' time."""
+        """Wait until every feed is loaded up to an instant of Prometheus' time."""
 
         def reached() -> bool:
-            lanes = self.lanes().values()
-            return bool(lanes) and all(
-                lane.reconciled and lane.loaded_watermark_ms >= time_ms for lane in lanes
+            feeds = self.feeds().values()
+            return bool(feeds) and all(
+                feed.reconciled and feed.loaded_watermark_ms >= time_ms for feed in feeds
             )
 
-        self.until(reached, f"every lane is loaded up to {time_ms}")
+        self.until(reached, f"every feed is loaded up to {time_ms}")
 
     def now_ms(self) -> int:
         answer: Any = self.stack.prometheus.query("time()")  # a scalar: [time, value]
@@ -78,15 +78,15 @@ class Pipeline:
     def prove(self, since_ms: int | None = None) -> dict[str, Any]:
         """Everything up to now is loaded, source and sink are equal, the books balance.
 
-        From ``since_ms``, or from where the lanes began.
+        From ``since_ms``, or from where the feeds began.
         """
         now_ms = self.now_ms()
         self.until_loaded_up_to(now_ms)
         audit = self.audit()
         assert audit.imbalance_samples == 0
         assert audit.lost_samples == 0
-        assert [gap for lane in self.lanes() for gap in self.windows.gaps(lane)] == []
-        origin_ms = since_ms or min(lane.origin_ms for lane in self.lanes().values())
+        assert [gap for feed in self.feeds() for gap in self.windows.gaps(feed)] == []
+        origin_ms = since_ms or min(feed.origin_ms for feed in self.feeds().values())
         done = self.etlctl(
             "verify", "--from", str(origin_ms / 1000), "--to", str(now_ms / 1000), "--json"
         )

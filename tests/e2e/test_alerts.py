@@ -294,8 +294,8 @@ def _new_redis(world: AlertWorld) -> None:
     world.until(
         lambda: world.value("max(etl_ledger_imbalance_samples)") == 0, "the new books balance"
     )
-    # Not before: whoever is stopped until then has no lane, and owes nothing.
-    world.until(lambda: world.value("min(etl_gaps_declared)") == 0, "the lanes are planned anew")
+    # Not before: whoever is stopped until then has no feed, and owes nothing.
+    world.until(lambda: world.value("min(etl_gaps_declared)") == 0, "the feeds are planned anew")
 
 
 LOST = Incident(

@@ -18,7 +18,7 @@ from devtools import PROJECT_ROOT
 from devtools.chaos.__main__ import SHORT_TIMES
 from devtools.chaos.comparing import Compared, Comparer
 from devtools.chaos.epochs import Epochs, counts
-from devtools.chaos.kinds import Scene
+from devtools.chaos.kinds import FaultContext
 from devtools.chaos.ledger import BookWatch
 from devtools.chaos.load import ODD
 from devtools.chaos.oracle import Oracle
@@ -155,7 +155,7 @@ def test_a_point_with_another_value_is_noticed(world: World) -> None:
 
 def test_a_bad_point_is_expected_and_its_dead_letter_missed(world: World) -> None:
     (bad_point,) = (kind.fire for kind in SINK_KINDS if kind.name == "bad_point")
-    assert bad_point(Scene(world.rig, world.rig.rng, world.oracle, world.epochs), 1) == 1
+    assert bad_point(FaultContext(world.rig, world.rig.rng, world.oracle, world.epochs), 1) == 1
 
     problems, compared = world.prove()
     assert problems == []
@@ -192,10 +192,10 @@ def test_every_ledger_is_counted_against_the_source(world: World) -> None:
     rig.stack.stop_services()
     epoch = world.epochs.close(rig)
 
-    found = {count.lane: count for count in counts(rig, world.epochs)}
+    found = {count.feed: count for count in counts(rig, world.epochs)}
     assert found.keys() == {f"{query.name}@hot" for query in rig.settings.extract.queries}
     assert all(count.booked == count.wanted > 0 for count in found.values())
 
     epoch.extracted = {**epoch.extracted, "load_c@hot": epoch.extracted["load_c@hot"] + 3}
     wrong = [count for count in counts(rig, world.epochs) if count.booked != count.wanted]
-    assert [(count.lane, count.booked - count.wanted) for count in wrong] == [("load_c@hot", 3)]
+    assert [(count.feed, count.booked - count.wanted) for count in wrong] == [("load_c@hot", 3)]

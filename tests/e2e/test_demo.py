@@ -150,9 +150,9 @@ def test_ctrl_c_ends_an_endless_demo_which_sees_a_point_that_nobody_sent(
     with Books(demo.run_dir / "etl.yaml") as books:
 
         def covered() -> int | None:
-            lanes = books.lanes().values()
-            loaded_ms = min(lane.loaded_watermark_ms for lane in lanes)
-            return loaded_ms if loaded_ms > max(lane.origin_ms for lane in lanes) else None
+            feeds = books.feeds().values()
+            loaded_ms = min(feed.loaded_watermark_ms for feed in feeds)
+            return loaded_ms if loaded_ms > max(feed.origin_ms for feed in feeds) else None
 
         covered_ms = wait_until(covered, deadline_seconds=DEADLINE_SECONDS, what="a common range")
     config = yaml.safe_load((demo.run_dir / "etl.yaml").read_text(encoding="utf-8"))

@@ -53,16 +53,16 @@ def test_a_server_away_is_waited_out(pipeline: Pipeline, part: str) -> None:
 
 def test_a_redis_that_lost_everything_resumes_where_the_sink_ends(pipeline: Pipeline) -> None:
     pipeline.until_flowing()
-    origins = {name: lane.origin_ms for name, lane in pipeline.lanes().items()}
+    origins = {name: feed.origin_ms for name, feed in pipeline.feeds().items()}
     pipeline.stack.redis.kill()
     pipeline.stack.redis.forget_data()
     pipeline.stack.redis.start()
 
     def resumed() -> bool:
-        lanes = pipeline.lanes()
-        return lanes.keys() == origins.keys() and all(lane.reconciled for lane in lanes.values())
+        feeds = pipeline.feeds()
+        return feeds.keys() == origins.keys() and all(feed.reconciled for feed in feeds.values())
 
-    pipeline.until(resumed, "every lane is reconciled with the sink")
+    pipeline.until(resumed, "every feed is reconciled with the sink")
     answer = pipeline.prove(since_ms=min(origins.values()))
     assert answer["equal"] is True
 

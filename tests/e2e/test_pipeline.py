@@ -94,9 +94,9 @@ def test_a_rejected_query_fails_alone(pipeline: Pipeline, tmp_path: Path) -> Non
         windows = WindowSet(pipeline.redis, Keys("broken"))
 
         def others_go_on() -> bool:
-            lanes = windows.status()
-            others = [lane for lane in lanes.values() if lane.query != "broken"]
-            return len(others) == 5 and all(lane.watermark_ms > lane.origin_ms for lane in others)
+            feeds = windows.status()
+            others = [feed for feed in feeds.values() if feed.query != "broken"]
+            return len(others) == 5 and all(feed.watermark_ms > feed.origin_ms for feed in others)
 
         pipeline.until(others_go_on, "the other queries are extracted")
         page = requests.get(f"{process.url}/metrics", timeout=5).text

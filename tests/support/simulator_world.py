@@ -79,7 +79,7 @@ def only(lines: list[EtlLine], event: str) -> list[EtlLine]:
 
 
 def check_line(line: dict[str, Any]) -> None:
-    """Hold a decoded line to common/runtime/etl_log.py."""
+    """Pause a decoded line to common/runtime/etl_log.py."""
     expected = {*COMMON_FIELDS, *EVENT_FIELDS[line["event"]]}
     assert line.keys() == expected
     assert list(line)[:4] == ["timestamp", "level", "service", "event"]

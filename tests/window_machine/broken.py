@@ -34,13 +34,13 @@ class Broken:
 
 WINDOWS = (
     Broken("only the owner plans", "plan", "if not adopt:", "if False:"),
-    Broken("a lane taken over is cut anew", "plan", "state.windows.clear()"),
+    Broken("a feed taken over is cut anew", "plan", "state.windows.clear()"),
     Broken("what was open is owed again", "plan", "state.ranges += [", "_ = ["),
     Broken(
         "planning goes on at the head", "plan", "(state.head_ms, head_ms)", "(head_ms, head_ms)"
     ),
     Broken("planning moves the head", "plan", "state.head_ms = head_ms"),
-    Broken("only the owner leases", "lease", "state.fingerprint != lane.fingerprint", "False"),
+    Broken("only the owner leases", "lease", "state.fingerprint != feed.fingerprint", "False"),
     Broken("tokens never repeat", "lease", "-{self._key_token()}", ""),
     Broken("open windows are bounded", "lease", "len(state.windows) >= self._max_open", "False"),
     Broken("a lease is exclusive", "_free", "not window.token or ", "True or "),
@@ -76,7 +76,7 @@ WINDOWS = (
     Broken("a committed window is closed", "commit", "del state.windows[window.id]"),
     Broken("a commit is rechecked", "commit", "recheck_after_seconds > 0", "False"),
     Broken("only what is staged is discarded", "discard", "if item.key in self._broker.staged", ""),
-    Broken("only the owner reopens", "reopen", "state.fingerprint != lane.fingerprint", "False"),
+    Broken("only the owner reopens", "reopen", "state.fingerprint != feed.fingerprint", "False"),
     Broken(
         "nothing is owed before the origin", "reopen", "max(start_ms, state.origin_ms)", "start_ms"
     ),
@@ -89,23 +89,23 @@ WINDOWS = (
     ),
     Broken("what is owed is not reopened", "reopen", "taken = [*state.ranges, ", "taken = ["),
     Broken(
-        "an extended lane begins earlier",
+        "an extended feed begins earlier",
         "reopen",
         "min(state.origin_ms, start_ms)",
         "state.origin_ms",
     ),
     Broken("what was rechecked is forgotten", "reopen", "for recheck in done", "for recheck in ()"),
     Broken("a recheck waits for its time", "due_rechecks", "if due_ms <= self._now", ""),
-    Broken("a lane that is planned stays", "close", "int(unplanned_seconds * 1000)", "0"),
-    Broken("what a closed lane owes is a gap", "close", "self._declare(", _NOTHING),
+    Broken("a feed that is planned stays", "close", "int(unplanned_seconds * 1000)", "0"),
+    Broken("what a closed feed owes is a gap", "close", "self._declare(", _NOTHING),
     Broken(
-        "a closed lane owes what is open",
+        "a closed feed owes what is open",
         "close",
         "*(window.bounds for window in state.windows.values())",
         "",
     ),
     Broken(
-        "a closed lane leaves no rechecks", "close", "self._shared.rechecks.pop(lane_name, None)"
+        "a closed feed leaves no rechecks", "close", "self._shared.rechecks.pop(feed_name, None)"
     ),
 )
 
@@ -178,14 +178,14 @@ SCRIPTS = (
     Broken("a lease is exclusive", "lease", "(window.t == '' or window.d <= now)", "true"),
     Broken("a cut leaves the rest", "lease", "if first < cut then", "if false then"),
     Broken("only the owner plans", "plan", "ARGV[3] ~= '1'", "false"),
-    Broken("a lane taken over is cut anew", "plan", "if recut > 0 then", "if false then"),
+    Broken("a feed taken over is cut anew", "plan", "if recut > 0 then", "if false then"),
     Broken("a window belongs to its token", "window", "window.t ~= ARGV[2] or ", ""),
     Broken("a failed range is owed", "window", "ranges[#ranges + 1] = {window.s, window.e}", ""),
     Broken("a split lies within", "window", "middle <= window.s or middle >= window.e", "false"),
     Broken("a gap is declared", "window", "declare_gap(gaps, window.s, upto, ARGV[7], now)", ""),
     Broken("what is open is not doubled", "reopen", "taken[#taken + 1] = {window.s, window.e}", ""),
     Broken(
-        "a closed lane owes what is open", "close", "owed[#owed + 1] = {window.s, window.e}", ""
+        "a closed feed owes what is open", "close", "owed[#owed + 1] = {window.s, window.e}", ""
     ),
     Broken("only the holder settles", "settle", " or pending[1][2] ~= consumer", ""),
     Broken("a verdict adds up", "settle", "if sum ~= samples then", "if false then"),

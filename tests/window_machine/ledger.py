@@ -1,6 +1,6 @@
 """What the machine knows to be true: its own books, kept unit by unit and step by step.
 
-A unit is a sample: a line of a payload that says which lane and step it is of, and which reading.
+A unit is a sample: a line of a payload that says which feed and step it is of, and which reading.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 from common.state.stream import Stream
 from common.state.verdict import Entry
-from common.state.windows import Lane, Staged, Window
+from common.state.windows import Feed, Staged, Window
 
 STEP_MS = 1_000
 FIRST_STEP = 100
 
 NAMES = ("a", "b")
-LANES = {
-    name: tuple(Lane(name, "hot", "expr", f"config{number}") for number in range(2))
+FEEDS = {
+    name: tuple(Feed(name, "hot", "expr", f"config{number}") for number in range(2))
     for name in NAMES
 }
 
@@ -36,8 +36,8 @@ class OpenWindow:
 
 
 @dataclass
-class LaneBooks:
-    """A lane as it should be. Steps count how often each was owed, committed, declared gone."""
+class FeedBooks:
+    """A feed as it should be. Steps count how often each was owed, committed, declared gone."""
 
     config: int | None = None  # whose it is; None: not planned
     origin: int = FIRST_STEP
@@ -57,14 +57,14 @@ class LaneBooks:
 class Books:
     """What Redis should hold."""
 
-    lanes: dict[str, LaneBooks] = field(
-        default_factory=lambda: {name: LaneBooks() for name in NAMES}
+    feeds: dict[str, FeedBooks] = field(
+        default_factory=lambda: {name: FeedBooks() for name in NAMES}
     )
     open: dict[str, OpenWindow] = field(default_factory=dict)
     staged: set[str] = field(default_factory=set)
     extracted: set[str] = field(default_factory=set)  # units
     fates: dict[str, str] = field(default_factory=dict)  # unit → loaded, nan, inf, purged
-    # Committed windows → how many of their entries are not settled; their lane and first step.
+    # Committed windows → how many of their entries are not settled; their feed and first step.
     waiting: dict[str, int] = field(default_factory=dict)
     bounds: dict[str, tuple[str, int]] = field(default_factory=dict)
     # (stream, entry) → who holds it, since when; "" = given back, until when.
@@ -76,7 +76,7 @@ class Books:
 class HeldWindow:
     """A window in the hands of an extractor, which may have died or may be late."""
 
-    lane: Lane
+    feed: Feed
     window: Window
     staged: list[Staged] | None = None
     units: list[list[str]] = field(default_factory=list)

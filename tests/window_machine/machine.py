@@ -28,14 +28,14 @@ from common.state.stream import SettleResult, Stream
 from common.state.verdict import DeadLetter, Output, Settle
 from common.state.windows import Recheck, WindowClass
 from tests.window_machine.ledger import (
+    FEEDS,
     FIRST_STEP,
-    LANES,
     NAMES,
     STEP_MS,
     Books,
+    FeedBooks,
     HeldEntry,
     HeldWindow,
-    LaneBooks,
     OpenWindow,
     payload_of,
     steps_of,
@@ -56,7 +56,7 @@ HORIZON_MS = 4 * STEP_MS
 BOTH = (False, True)
 STREAMS = (RAW, POINTS)
 CLASSES = get_args(WindowClass)
-# Mostly whoever plans the lane, now and then a worker with another configuration.
+# Mostly whoever plans the feed, now and then a worker with another configuration.
 STRANGERS = (False, False, False, False, True)
 # Mostly who holds something, now and then who believes to.
 LATE = (False, False, True)
@@ -129,25 +129,25 @@ class WindowMachine(RuleBasedStateMachine):
             self.plan(name, steps, stranger=False, adopt=False)
 
     def config(self, name: str, stranger: bool) -> int:
-        """The configuration of the lane's owner, or another one."""
-        return (self.books.lanes[name].config or 0) ^ stranger
+        """The configuration of the feed's owner, or another one."""
+        return (self.books.feeds[name].config or 0) ^ stranger
 
     @happens(name=NAMES, steps=range(10), stranger=STRANGERS, adopt=BOTH)
     def plan(self, name: str, steps: int, stranger: bool, adopt: bool) -> None:
-        lane, config = self.books.lanes[name], self.config(name, stranger)
-        head = lane.head + steps
-        ours = lane.config in (None, config) or adopt
+        feed, config = self.books.feeds[name], self.config(name, stranger)
+        head = feed.head + steps
+        ours = feed.config in (None, config) or adopt
         planned = self.world.windows.plan(
-            LANES[name][config], FIRST_STEP * STEP_MS, head * STEP_MS, adopt=adopt
+            FEEDS[name][config], FIRST_STEP * STEP_MS, head * STEP_MS, adopt=adopt
         )
         assert planned == ours
         if not ours:
             return
-        if lane.config not in (None, config):
+        if feed.config not in (None, config):
             self.forget_open(name)
-        lane.config, lane.planned_ms = config, self.world.now_ms()
-        lane.owed.update(range(lane.head + 1, head + 1))
-        lane.head = head
+        feed.config, feed.planned_ms = config, self.world.now_ms()
+        feed.owed.update(range(feed.head + 1, head + 1))
+        feed.head = head
 
     @happens(
         name=NAMES,
@@ -157,7 +157,7 @@ class WindowMachine(RuleBasedStateMachine):
         steps=range(12),
     )
     def repair(self, name: str, stranger: bool, what: str, first: int, steps: int) -> None:
-        """Whatever can be done to a lane as a whole."""
+        """Whatever can be done to a feed as a whole."""
         match what:
             case "reopen" | "extend":
                 self.reopen(name, self.config(name, stranger), first, steps, what == "extend")
@@ -169,36 +169,36 @@ class WindowMachine(RuleBasedStateMachine):
 
     def reopen(self, name: str, config: int, first: int, steps: int, extend: bool) -> None:
         """A repair, or time before the origin that turned out to be owed."""
-        lane = self.books.lanes[name]
+        feed = self.books.feeds[name]
         start, end = FIRST_STEP + first, FIRST_STEP + first + steps
         if extend:
-            end = max(end, lane.origin)
+            end = max(end, feed.origin)
         added = self.world.windows.reopen(
-            LANES[name][config], start * STEP_MS, end * STEP_MS, extend=extend
+            FEEDS[name][config], start * STEP_MS, end * STEP_MS, extend=extend
         )
-        if lane.config != config:
+        if feed.config != config:
             assert added is None
             return
         if extend:
-            lane.origin = min(lane.origin, start)
+            feed.origin = min(feed.origin, start)
         assert added == STEP_MS * self.owe_again(name, start, end)
 
     def recheck(self, name: str, config: int, late: bool) -> None:
         """Count again what is due; where samples came late, open it again."""
-        lane, now_ms = self.books.lanes[name], self.world.now_ms()
-        due = self.world.windows.due_rechecks(LANES[name][config], 100)
-        expected = {key for key, due_ms in lane.rechecks.items() if due_ms <= now_ms}
+        feed, now_ms = self.books.feeds[name], self.world.now_ms()
+        due = self.world.windows.due_rechecks(FEEDS[name][config], 100)
+        expected = {key for key, due_ms in feed.rechecks.items() if due_ms <= now_ms}
         assert {(one.start_ms, one.end_ms, one.samples) for one in due} == expected
         if not late:
-            self.world.windows.forget_rechecks(LANES[name][config], due)
+            self.world.windows.forget_rechecks(FEEDS[name][config], due)
         for one in due:
             if late and not self.open_again(name, config, one):
                 continue
-            del lane.rechecks[one.start_ms, one.end_ms, one.samples]
+            del feed.rechecks[one.start_ms, one.end_ms, one.samples]
 
     def open_again(self, name: str, config: int, one: Recheck) -> bool:
-        added = self.world.windows.reopen(LANES[name][config], one.start_ms, one.end_ms, done=[one])
-        if self.books.lanes[name].config != config:
+        added = self.world.windows.reopen(FEEDS[name][config], one.start_ms, one.end_ms, done=[one])
+        if self.books.feeds[name].config != config:
             assert added is None
             return False
         first, last = one.start_ms // STEP_MS, one.end_ms // STEP_MS
@@ -207,29 +207,29 @@ class WindowMachine(RuleBasedStateMachine):
 
     def owe_again(self, name: str, first: int, last: int) -> int:
         """Book the steps that a reopening puts back: all that are not owed already."""
-        lane = self.books.lanes[name]
+        feed = self.books.feeds[name]
         again = [
             step
-            for step in range(max(first, lane.origin) + 1, min(last, lane.head) + 1)
-            if not lane.present(step)
+            for step in range(max(first, feed.origin) + 1, min(last, feed.head) + 1)
+            if not feed.present(step)
         ]
-        lane.owed.update(again)
+        feed.owed.update(again)
         return len(again)
 
     def close(self, name: str, unplanned_seconds: int) -> None:
         """The query is gone from the configuration."""
-        lane = self.books.lanes[name]
+        feed = self.books.feeds[name]
         owed = self.world.windows.close(f"{name}@hot", unplanned_seconds, "removed")
-        if self.world.now_ms() - lane.planned_ms < unplanned_seconds * 1000:
+        if self.world.now_ms() - feed.planned_ms < unplanned_seconds * 1000:
             assert owed is None
             return
         assert owed is not None
         self.closings += 1
-        still = Counter(step for step in lane.owed if lane.present(step))
+        still = Counter(step for step in feed.owed if feed.present(step))
         assert steps_of(owed) == still
-        lane.gone.update(still)
+        feed.gone.update(still)
         self.forget_open(name)
-        self.books.lanes[name] = LaneBooks(owed=lane.owed, committed=lane.committed, gone=lane.gone)
+        self.books.feeds[name] = FeedBooks(owed=feed.owed, committed=feed.committed, gone=feed.gone)
 
     def forget_open(self, name: str) -> None:
         found = [id_ for id_, window in self.books.open.items() if window.name == name]
@@ -240,8 +240,8 @@ class WindowMachine(RuleBasedStateMachine):
     def something_owed(self) -> bool:
         """Whether there is anything to extract."""
         return any(
-            lane.owed.total() > lane.committed.total() + lane.gone.total()
-            for lane in self.books.lanes.values()
+            feed.owed.total() > feed.committed.total() + feed.gone.total()
+            for feed in self.books.feeds.values()
         )
 
     @property
@@ -267,12 +267,12 @@ class WindowMachine(RuleBasedStateMachine):
     ) -> HeldWindow | None:
         before = self.world.windows.status().get(f"{name}@hot")
         window = self.world.windows.lease(
-            LANES[name][config], window_class, HORIZON_MS, longest * STEP_MS
+            FEEDS[name][config], window_class, HORIZON_MS, longest * STEP_MS
         )
         if window is None:
             return None
         assert before is not None
-        assert self.books.lanes[name].config == config, "leased by another configuration"
+        assert self.books.feeds[name].config == config, "leased by another configuration"
         assert window.token not in self.tokens, "a token came back"
         self.tokens.add(window.token)
         first, last = window.start_ms // STEP_MS, window.end_ms // STEP_MS
@@ -286,7 +286,7 @@ class WindowMachine(RuleBasedStateMachine):
         assert not known.token or known.deadline_ms <= self.world.now_ms(), "leased to two"
         known.token = window.token
         known.deadline_ms = self.world.now_ms() + WINDOW_LEASE_SECONDS * 1000
-        self.held_windows.append(HeldWindow(LANES[name][config], window))
+        self.held_windows.append(HeldWindow(FEEDS[name][config], window))
         return self.held_windows[-1]
 
     @happens(
@@ -317,12 +317,12 @@ class WindowMachine(RuleBasedStateMachine):
 
     def is_ours(self, held: HeldWindow) -> bool:
         known = self.books.open.get(held.window.id)
-        lane = self.books.lanes[held.lane.query]
+        feed = self.books.feeds[held.feed.query]
         return (
             known is not None
             and known.token == held.window.token
-            and lane.config is not None
-            and LANES[held.lane.query][lane.config] == held.lane
+            and feed.config is not None
+            and FEEDS[held.feed.query][feed.config] == held.feed
         )
 
     def read_window(self, held: HeldWindow, entries: int) -> None:
@@ -330,7 +330,7 @@ class WindowMachine(RuleBasedStateMachine):
         self.give_up(held)
         reading = next(self.readings)
         found = [
-            f"{held.lane.query} {step} {number} {reading}"
+            f"{held.feed.query} {step} {number} {reading}"
             for step in held.steps
             for number in range(step * 7 % 4)
         ]
@@ -394,7 +394,7 @@ class WindowMachine(RuleBasedStateMachine):
         expected = "committed" if keys <= self.books.staged else "unstaged"
         samples = sum(map(len, held.units))
         status = self.world.windows.commit(
-            held.lane,
+            held.feed,
             held.window,
             held.staged,
             recheck_after_seconds=150 if recheck else 0,
@@ -403,21 +403,21 @@ class WindowMachine(RuleBasedStateMachine):
         assert status == (expected if self.is_ours(held) else "refused")
         if status != "committed":
             return
-        lane = self.books.lanes[held.lane.query]
-        lane.committed.update(held.steps)
+        feed = self.books.feeds[held.feed.query]
+        feed.committed.update(held.steps)
         if recheck:
             bounds = held.window.start_ms, held.window.end_ms
-            lane.rechecks[*bounds, samples] = self.world.now_ms() + 150_000
+            feed.rechecks[*bounds, samples] = self.world.now_ms() + 150_000
         del self.books.open[held.window.id]
         self.books.staged -= keys
         self.books.extracted.update(unit for part in held.units for unit in part)
         if keys:
             self.books.waiting[held.window.id] = len(keys)
-            self.books.bounds[held.window.id] = held.lane.query, held.steps.start - 1
+            self.books.bounds[held.window.id] = held.feed.query, held.steps.start - 1
 
     def renew_window(self, held: HeldWindow) -> None:
         ours = self.is_ours(held)
-        assert self.world.windows.renew(held.lane, held.window) == ours
+        assert self.world.windows.renew(held.feed, held.window) == ours
         if ours:
             deadline_ms = self.world.now_ms() + WINDOW_LEASE_SECONDS * 1000
             self.books.open[held.window.id].deadline_ms = deadline_ms
@@ -425,7 +425,7 @@ class WindowMachine(RuleBasedStateMachine):
     def split(self, held: HeldWindow, steps: int) -> None:
         middle = held.steps.start - 1 + steps
         possible = self.is_ours(held) and held.steps.start <= middle < held.steps.stop - 1
-        assert self.world.windows.split(held.lane, held.window, middle * STEP_MS) == possible
+        assert self.world.windows.split(held.feed, held.window, middle * STEP_MS) == possible
         if possible:
             window = self.books.open.pop(held.window.id)
             for half, bounds in enumerate(((window.first, middle), (middle, window.last)), 1):
@@ -433,13 +433,13 @@ class WindowMachine(RuleBasedStateMachine):
 
     def retry(self, held: HeldWindow, after_seconds: int) -> None:
         ours = self.is_ours(held)
-        assert self.world.windows.retry(held.lane, held.window, after_seconds) == ours
+        assert self.world.windows.retry(held.feed, held.window, after_seconds) == ours
         if ours:
             self.books.open[held.window.id].token = ""
 
     def fail(self, held: HeldWindow) -> None:
         ours = self.is_ours(held)
-        assert self.world.windows.fail(held.lane, held.window, 5, 40) == ours
+        assert self.world.windows.fail(held.feed, held.window, 5, 40) == ours
         if ours:
             del self.books.open[held.window.id]
 
@@ -449,12 +449,12 @@ class WindowMachine(RuleBasedStateMachine):
         until = min(first + steps, last)
         possible = self.is_ours(held) and steps > 0
         declared = self.world.windows.declare_gap(
-            held.lane, held.window, (first + steps) * STEP_MS, "gone"
+            held.feed, held.window, (first + steps) * STEP_MS, "gone"
         )
         assert declared == possible
         if not possible:
             return
-        self.books.lanes[held.lane.query].gone.update(range(first + 1, until + 1))
+        self.books.feeds[held.feed.query].gone.update(range(first + 1, until + 1))
         if until == last:
             del self.books.open[held.window.id]
             return
@@ -666,16 +666,16 @@ class WindowMachine(RuleBasedStateMachine):
         """What is owed is in the backlog or open, once; the rest is committed or a gap."""
         status = self.world.windows.status()
         assert status.keys() == {
-            f"{n}@hot" for n, b in self.books.lanes.items() if b.config is not None
+            f"{n}@hot" for n, b in self.books.feeds.items() if b.config is not None
         }
-        for name, lane in self.books.lanes.items():
+        for name, feed in self.books.feeds.items():
             found = status.get(f"{name}@hot")
-            owed = {step: lane.present(step) for step in lane.owed}
+            owed = {step: feed.present(step) for step in feed.owed}
             assert set(owed.values()) <= {0, 1}
             if found is None:
                 assert not any(owed.values())
                 continue
-            assert (found.origin_ms, found.head_ms) == (lane.origin * STEP_MS, lane.head * STEP_MS)
+            assert (found.origin_ms, found.head_ms) == (feed.origin * STEP_MS, feed.head * STEP_MS)
             assert steps_of([*found.backlog, *found.open]) == Counter(
                 {s: n for s, n in owed.items() if n}
             )
@@ -687,17 +687,17 @@ class WindowMachine(RuleBasedStateMachine):
                 if window.name == name
             )
             # From the origin on, there is no step that nobody ever owed.
-            assert all(lane.owed[step] for step in range(lane.origin + 1, lane.head + 1))
+            assert all(feed.owed[step] for step in range(feed.origin + 1, feed.head + 1))
             gaps = self.world.windows.gaps(f"{name}@hot")
             declared = steps_of((gap.start_ms, gap.end_ms) for gap in gaps)
-            assert declared.keys() == {step for step, times in lane.gone.items() if times}
+            assert declared.keys() == {step for step, times in feed.gone.items() if times}
 
     @invariant()
     def no_watermark_passes_what_is_open_or_unsettled(self) -> None:
         assert self.world.unsettled() == self.books.waiting.keys()
-        for lane, status in self.world.windows.status().items():
+        for feed, status in self.world.windows.status().items():
             name = status.query
-            books = self.books.lanes[name]
+            books = self.books.feeds[name]
             owed = [step - 1 for step in books.owed if books.present(step)]
             unsettled = [
                 first
@@ -705,7 +705,7 @@ class WindowMachine(RuleBasedStateMachine):
                 if of == name and window_id in self.books.waiting
             ]
             watermark = min([books.head, *owed])
-            assert status.watermark_ms == watermark * STEP_MS, lane
+            assert status.watermark_ms == watermark * STEP_MS, feed
             assert status.loaded_watermark_ms == min([watermark, *unsettled]) * STEP_MS
 
     def check(self) -> None:

@@ -13,7 +13,7 @@ from common.state.ledger import Audit
 from common.state.stream import Stream
 from common.state.windows import Staged, WindowSet
 from tests.doubles.memory_stream import MemoryBroker, MemoryStream
-from tests.doubles.memory_windows import MemoryLanes, MemoryWindowSet
+from tests.doubles.memory_windows import MemoryFeeds, MemoryWindowSet
 
 MAX_OPEN = 4
 WINDOW_LEASE_SECONDS = 60
@@ -57,18 +57,18 @@ class MemoryWorld:
     """The twins, or broken copies of them."""
 
     broker: MemoryBroker
-    lanes: MemoryLanes
+    feeds: MemoryFeeds
 
     def __init__(
         self,
         make_broker: Callable[[Callable[[], int]], MemoryBroker] = MemoryBroker,
         make_stream: Callable[..., Stream] = MemoryStream,
-        make_lanes: Callable[[], MemoryLanes] = MemoryLanes,
+        make_feeds: Callable[[], MemoryFeeds] = MemoryFeeds,
         make_windows: Callable[..., MemoryWindowSet] = MemoryWindowSet,
     ) -> None:
         self._ms = 1_700_000_000_000
         self._make_broker, self._make_stream = make_broker, make_stream
-        self._make_lanes, self._make_windows = make_lanes, make_windows
+        self._make_feeds, self._make_windows = make_feeds, make_windows
         # Ids come from a clock, random words from nowhere: neither is lost with Redis.
         self._ids, self._words = itertools.count(1), itertools.count(1)
         self.lose_everything()
@@ -77,7 +77,7 @@ class MemoryWorld:
     def windows(self) -> MemoryWindowSet:
         return self._make_windows(
             self.broker,
-            self.lanes,
+            self.feeds,
             lease_seconds=WINDOW_LEASE_SECONDS,
             max_open=MAX_OPEN,
             key_token=lambda: f"word{next(self._words)}",
@@ -129,13 +129,13 @@ class MemoryWorld:
 
     def remember(self) -> object:
         kept = {id(kept): kept for kept in (self.broker.now_ms, self._ids)}
-        return copy.deepcopy(self.broker, kept), copy.deepcopy(self.lanes)
+        return copy.deepcopy(self.broker, kept), copy.deepcopy(self.feeds)
 
     def roll_back(self, remembered: Any) -> None:
-        self.broker, self.lanes = remembered
+        self.broker, self.feeds = remembered
 
     def lose_everything(self) -> None:
-        self.broker, self.lanes = self._make_broker(self.now_ms), self._make_lanes()
+        self.broker, self.feeds = self._make_broker(self.now_ms), self._make_feeds()
         self.broker.ids = self._ids
         for stream in STAGES:
             self.broker.state(stream)

@@ -51,7 +51,7 @@ for s = 3, #ARGV do
   local stream, in_flight = KEYS[2 * s], KEYS[2 * s + 1]
   local booked = pairs_of(redis.call('HGETALL', in_flight))
   local here = {entries = 0, samples = 0, bytes = 0, lost = {}, unbooked = 0, unbooked_samples = 0,
-    lanes = {}, oldest_ms = 0}
+    feeds = {}, oldest_ms = 0}
   local seen = {}
   local cursor = '-'
   while true do
@@ -71,15 +71,15 @@ for s = 3, #ARGV do
   end
   forget_stranded(stream, ARGV[2], seen)
   for id, value in pairs(booked) do
-    local samples, bytes, lane, key = string.match(value, '^(%d+) (%d+) (%S+) %S+ (%S+)$')
+    local samples, bytes, feed, key = string.match(value, '^(%d+) (%d+) (%S+) %S+ (%S+)$')
     local n = count_of(samples) or 0
-    lane = lane or '?'
+    feed = feed or '?'
     if seen[id] and key and redis.call('EXISTS', key) == 1 then
       here.samples = here.samples + n
       here.bytes = here.bytes + (count_of(bytes) or 0)
-      here.lanes[lane] = (here.lanes[lane] or 0) + n
+      here.feeds[feed] = (here.feeds[feed] or 0) + n
     else
-      here.lost[lane] = (here.lost[lane] or 0) + n
+      here.lost[feed] = (here.lost[feed] or 0) + n
     end
   end
   streams[ARGV[s]] = here
@@ -88,7 +88,7 @@ local staged = 0
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. whole(now), '+inf')) do
   staged = staged + (tonumber(string.match(member, ' (%d+)$')) or 0)
 end
--- Letters that are held and gone, by lane. They may be many, so they are only walked where their
+-- Letters that are held and gone, by feed. They may be many, so they are only walked where their
 -- numbers differ.
 local gone = {}
 if redis.call('XLEN', KEYS[4]) ~= redis.call('HLEN', KEYS[5]) then
@@ -100,8 +100,8 @@ if redis.call('XLEN', KEYS[4]) ~= redis.call('HLEN', KEYS[5]) then
     from = '(' .. page[#page][1]
   end
   for _, value in pairs(held) do
-    local samples, lane = string.match(value, '^(%d+) (.*)$')
-    gone[lane or '?'] = (gone[lane or '?'] or 0) + (count_of(samples) or 0)
+    local samples, feed = string.match(value, '^(%d+) (.*)$')
+    gone[feed or '?'] = (gone[feed or '?'] or 0) + (count_of(samples) or 0)
   end
 end
 return cjson.encode({

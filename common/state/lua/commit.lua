@@ -3,21 +3,21 @@
 -- Returns {status, entry id, …}: committed, refused (lease or configuration is not the caller's any more)
 -- or unstaged (a staged payload expired).
 --
--- KEYS 1 lane, 2 open windows, 3 raw stream, 4 in-flight, 5 ledger, 6 unsettled, 7 committed, 8 staged,
+-- KEYS 1 feed, 2 open windows, 3 raw stream, 4 in-flight, 5 ledger, 6 unsettled, 7 committed, 8 staged,
 --      9 rechecks, 10.. staged payload keys
--- ARGV 1 window id, 2 token, 3 fingerprint, 4 lane name, 5 query, 6 tier, 7 kind, 8 overhead of an entry (bytes),
+-- ARGV 1 window id, 2 token, 3 fingerprint, 4 feed name, 5 query, 6 tier, 7 kind, 8 overhead of an entry (bytes),
 --      9 recheck after (ms; 0 = never), 10 samples that the source counts in the window, 11 now (ms; '' =
 --      the server's clock), then (samples, bytes) for each staged payload
 --
 -- Everything is read and checked first; the first write is XADD, which a server at maxmemory refuses
 -- before anything has changed. The payloads themselves do not move.
-local lane, windows, raw, in_flight, ledger, unsettled, committed, staged =
+local feed, windows, raw, in_flight, ledger, unsettled, committed, staged =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local id = ARGV[1]
 local json = redis.call('HGET', windows, id)
 if not json then return {'refused'} end
 local window = cjson.decode(json)
-if window.t ~= ARGV[2] or redis.call('HGET', lane, 'fingerprint') ~= ARGV[3] then return {'refused'} end
+if window.t ~= ARGV[2] or redis.call('HGET', feed, 'fingerprint') ~= ARGV[3] then return {'refused'} end
 for i = 10, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then return {'unstaged'} end
 end
@@ -50,5 +50,5 @@ if tonumber(ARGV[9]) > 0 then
   redis.call('ZADD', KEYS[9], whole(now + tonumber(ARGV[9])),
     string.format('%.0f %.0f ', window.s, window.e) .. ARGV[10])
 end
-redis.call('HDEL', lane, 'attempts', 'not_before_ms')
+redis.call('HDEL', feed, 'attempts', 'not_before_ms')
 return ids

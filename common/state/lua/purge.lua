@@ -14,7 +14,7 @@ if not has_type(KEYS[3], 'hash') or not has_type(KEYS[4], 'hash') then return 'w
 redis.call('XDEL', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[4], ARGV[1])
 if KEYS[2] ~= '' then redis.call('UNLINK', KEYS[2]) end
-if not samples or not string.match(letter.lane or '', '^[%w_]+@[%w_]+$') then return 'ok' end
-redis.call('HINCRBY', KEYS[3], letter.lane .. '|dead_lettered', 0 - samples)
-redis.call('HINCRBY', KEYS[3], letter.lane .. '|dropped|purged', samples)
+if not samples or not string.match(letter.feed or '', '^[%w_]+@[%w_]+$') then return 'ok' end
+redis.call('HINCRBY', KEYS[3], letter.feed .. '|dead_lettered', 0 - samples)
+redis.call('HINCRBY', KEYS[3], letter.feed .. '|dropped|purged', samples)
 return 'ok'

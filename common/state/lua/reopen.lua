@@ -1,22 +1,22 @@
--- Put a range of a lane back into its backlog, to be extracted (again): late samples, a repair, or
--- time before the lane's origin that turned out to be owed. What is open or in the backlog already
+-- Put a range of a feed back into its backlog, to be extracted (again): late samples, a repair, or
+-- time before the feed's origin that turned out to be owed. What is open or in the backlog already
 -- is left as it is.
--- Returns how many ms were put back, or -1 when another configuration owns the lane.
+-- Returns how many ms were put back, or -1 when another configuration owns the feed.
 --
--- KEYS 1 lane, 2 open windows, 3 rechecks
--- ARGV 1 fingerprint, 2 start (ms), 3 end (ms), 4 '1' = the lane may be extended back to the start,
+-- KEYS 1 feed, 2 open windows, 3 rechecks
+-- ARGV 1 fingerprint, 2 start (ms), 3 end (ms), 4 '1' = the feed may be extended back to the start,
 --      5.. rechecks that are done with it
-local lane, windows = KEYS[1], KEYS[2]
+local feed, windows = KEYS[1], KEYS[2]
 local from, to = tonumber(ARGV[2]), tonumber(ARGV[3])
-if redis.call('HGET', lane, 'fingerprint') ~= ARGV[1] then return -1 end
-local origin = tonumber(redis.call('HGET', lane, 'origin_ms'))
-local head = tonumber(redis.call('HGET', lane, 'head_ms'))
+if redis.call('HGET', feed, 'fingerprint') ~= ARGV[1] then return -1 end
+local origin = tonumber(redis.call('HGET', feed, 'origin_ms'))
+local head = tonumber(redis.call('HGET', feed, 'head_ms'))
 if ARGV[4] == '1' then
   origin = math.min(origin, from)
 end
 from, to = math.max(from, origin), math.min(to, head)
 
-local ranges = cjson.decode(redis.call('HGET', lane, 'ranges') or '[]')
+local ranges = cjson.decode(redis.call('HGET', feed, 'ranges') or '[]')
 local taken = {}
 for _, range in ipairs(ranges) do taken[#taken + 1] = range end
 for _, json in ipairs(redis.call('HVALS', windows)) do
@@ -39,7 +39,7 @@ for _, range in ipairs(taken) do
 end
 add(cursor, to)
 
-redis.call('HSET', lane, 'ranges', ranges_json(merge(ranges)),
+redis.call('HSET', feed, 'ranges', ranges_json(merge(ranges)),
   'origin_ms', whole(origin))
 for i = 5, #ARGV do redis.call('ZREM', KEYS[3], ARGV[i]) end
 return added

@@ -50,11 +50,11 @@ if not held and payload_key ~= '' and (names(in_flight, payload_key) or names(ou
   payload_key = ''
 end
 
-local lane = query .. '@' .. tier
+local feed = query .. '@' .. tier
 if held then
-  -- The books are kept under the lane that the samples were extracted for.
-  local held_lane, held_window = string.match(held, '^%d+ %d+ (%S+) (%S+) ')
-  lane, window = held_lane or lane, held_window or window
+  -- The books are kept under the feed that the samples were extracted for.
+  local held_feed, held_window = string.match(held, '^%d+ %d+ (%S+) (%S+) ')
+  feed, window = held_feed or feed, held_window or window
 end
 
 local sum = loaded
@@ -72,16 +72,16 @@ for i = 0, outputs - 1 do
   local out_id = redis.call('XADD', outbound, '*', 'schema', '1', 'query', query, 'tier', tier, 'kind', kind,
     'window', window, 'samples', n, 'payload', key)
   redis.call('HSET', out_flight, out_id,
-    n .. ' ' .. (#payload + tonumber(ARGV[13])) .. ' ' .. lane .. ' ' .. window .. ' ' .. key)
+    n .. ' ' .. (#payload + tonumber(ARGV[13])) .. ' ' .. feed .. ' ' .. window .. ' ' .. key)
 end
 for i = 0, letters - 1 do
   local at = first_letter + 4 * i
   local key = KEYS[12 + outputs + i]
   redis.call('SET', key, ARGV[at + 2])
   local letter = redis.call('XADD', dead, '*', 'schema', '1', 'stage', ARGV[10], 'reason', ARGV[at],
-    'detail', ARGV[at + 1], 'query', query, 'tier', tier, 'kind', kind, 'window', window, 'lane', lane, 'entry', id,
+    'detail', ARGV[at + 1], 'query', query, 'tier', tier, 'kind', kind, 'window', window, 'feed', feed, 'entry', id,
     'samples', ARGV[at + 3], 'at_ms', ARGV[11], 'payload', key)
-  redis.call('HSET', KEYS[11], letter, ARGV[at + 3] .. ' ' .. lane)
+  redis.call('HSET', KEYS[11], letter, ARGV[at + 3] .. ' ' .. feed)
 end
 
 redis.call('XACK', inbound, group, id)
@@ -89,12 +89,12 @@ redis.call('XDEL', inbound, id)
 if payload_key ~= '' then redis.call('UNLINK', payload_key) end
 redis.call('HDEL', in_flight, id)
 redis.call('HDEL', crashes, id)
-if loaded > 0 then redis.call('HINCRBY', ledger, lane .. '|loaded', loaded) end
+if loaded > 0 then redis.call('HINCRBY', ledger, feed .. '|loaded', loaded) end
 for i = 0, letters - 1 do
-  redis.call('HINCRBY', ledger, lane .. '|dead_lettered', ARGV[first_letter + 4 * i + 3])
+  redis.call('HINCRBY', ledger, feed .. '|dead_lettered', ARGV[first_letter + 4 * i + 3])
 end
 for i = 0, reasons - 1 do
-  redis.call('HINCRBY', ledger, lane .. '|dropped|' .. ARGV[first_reason + 2 * i], ARGV[first_reason + 2 * i + 1])
+  redis.call('HINCRBY', ledger, feed .. '|dropped|' .. ARGV[first_reason + 2 * i], ARGV[first_reason + 2 * i + 1])
 end
 if counts_window and redis.call('HINCRBY', unsettled, window, outputs - 1) <= 0 then
   redis.call('HDEL', unsettled, window)

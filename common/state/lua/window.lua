@@ -1,21 +1,21 @@
 -- Change an open window that the caller holds; refused when its lease or configuration is not the caller's.
 -- Returns 'ok' or 'refused'.
 --
--- KEYS 1 lane, 2 open windows, 3 gaps
+-- KEYS 1 feed, 2 open windows, 3 gaps
 -- ARGV 1 window id, 2 token, 3 fingerprint, 4 now (ms; '' = the server's clock), 5 verb, 6.. its arguments:
 --   renew  lease (ms)
 --   split  middle (ms): two windows take its place
 --   retry  after (ms): it stays open and waits
---   fail   shortest, longest wait (ms): its range returns to the backlog and the whole lane waits,
+--   fail   shortest, longest wait (ms): its range returns to the backlog and the whole feed waits,
 --          twice as long each time until a window of it is committed
 --   gap    end (ms), reason: what lies before is declared a gap; the rest, if any, stays leased
-local lane, windows, gaps = KEYS[1], KEYS[2], KEYS[3]
+local feed, windows, gaps = KEYS[1], KEYS[2], KEYS[3]
 local id, verb = ARGV[1], ARGV[5]
 local now = clock_ms(ARGV[4])
 local json = redis.call('HGET', windows, id)
 if not json then return 'refused' end
 local window = cjson.decode(json)
-if window.t ~= ARGV[2] or redis.call('HGET', lane, 'fingerprint') ~= ARGV[3] then return 'refused' end
+if window.t ~= ARGV[2] or redis.call('HGET', feed, 'fingerprint') ~= ARGV[3] then return 'refused' end
 
 -- HDEL passes at maxmemory, and what follows it in a script passes too: a window must be given back,
 -- and its lease renewed, even then.
@@ -37,14 +37,14 @@ elseif verb == 'retry' then
   redis.call('HDEL', windows, id)
   redis.call('HSET', windows, id, cjson.encode(window))
 elseif verb == 'fail' then
-  local attempts = tonumber(redis.call('HGET', lane, 'attempts')) or 0
+  local attempts = tonumber(redis.call('HGET', feed, 'attempts')) or 0
   local wait = math.min(tonumber(ARGV[7]), tonumber(ARGV[6]) * 2 ^ math.min(attempts, 30))
-  local ranges = cjson.decode(redis.call('HGET', lane, 'ranges') or '[]')
+  local ranges = cjson.decode(redis.call('HGET', feed, 'ranges') or '[]')
   ranges[#ranges + 1] = {window.s, window.e}
   redis.call('HDEL', windows, id)
-  redis.call('HSET', lane, 'ranges', ranges_json(merge(ranges)),
+  redis.call('HSET', feed, 'ranges', ranges_json(merge(ranges)),
     'not_before_ms', whole(now + wait))
-  redis.call('HINCRBY', lane, 'attempts', 1)
+  redis.call('HINCRBY', feed, 'attempts', 1)
 elseif verb == 'gap' then
   local upto = math.min(tonumber(ARGV[6]), window.e)
   if upto <= window.s then return 'refused' end

@@ -9,12 +9,12 @@ from typing import Any
 from requests.structures import CaseInsensitiveDict
 
 from common.errors import SinkError
+from common.runtime.retry_after import retry_after_seconds
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from etlctl.verify.sink import _document, _Rows
 from services.loader.isolate import quoted_lines
 from services.loader.responses import ABOUT_POINTS, HOLDS, Kind, classify
-from services.loader.retry_after import retry_after_seconds
 from services.loader.watermark import parse_watermark
 
 _STATUSES = (204, 200, 400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504, 301, 100, 0, 999)

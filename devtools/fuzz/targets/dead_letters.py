@@ -70,7 +70,7 @@ class StoredLetters(Target):
             b"stage": m.pick((b"loader", b"transformer", b"")),
             b"reason": m.pick((b"rejected", b"poison", b"payload_missing")),
             b"detail": m.word().encode("utf-8", "surrogatepass"),
-            b"lane": b"q@hot",
+            b"feed": b"q@hot",
             b"entry": b"1-1",
             b"at_ms": m.pick((b"1700000000000", b"0", b"999999999999999")),
         }

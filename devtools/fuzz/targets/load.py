@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from common.config.load import InfluxSettings, LoadSettings, Tier
 from common.runtime.telemetry import Telemetry
-from common.state.verdict import Entry, Hold, Retry, Settle
+from common.state.verdict import Entry, Pause, Retry, Settle
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Broken, Target, require
 from devtools.fuzz.targets.answers import WORDS, SinkAnswers
@@ -80,7 +80,7 @@ class Loading(Target):
                         settled += 1
                         _check_settled(entry, verdict, sink)
                     else:
-                        require(isinstance(verdict, Retry | Hold), "no verdict", verdict)
+                        require(isinstance(verdict, Retry | Pause), "no verdict", verdict)
                     if isinstance(verdict, Retry):
                         require(0 <= verdict.after_seconds <= 300, "an impossible wait", verdict)
                 sink.pass_(1_000.0)

@@ -10,7 +10,7 @@ from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from services.loader import lines as wire
 from services.loader.dead_letters import letters
-from services.loader.isolate import Fate, Lines, quoted_lines
+from services.loader.isolate import Lines, Refusal, quoted_lines
 
 LINES = (
     b"m value=1 1700000000000",
@@ -85,7 +85,7 @@ class PointsPayloads(Target):
     def _check_letters(self, lines: list[bytes], words: str) -> None:
         refused = Lines(lines)
         for index in range(0, len(lines), 2):
-            refused.fate[index] = (Fate.REJECTED, Fate.TOO_LARGE, Fate.FAILED)[index % 3]
+            refused.fate[index] = (Refusal.REJECTED, Refusal.TOO_LARGE, Refusal.FAILED)[index % 3]
             refused.words[index] = words + str(index % 5)
         found = letters(refused)
         require(sum(one.samples for one in found) == len(refused.words), "letters lose lines")

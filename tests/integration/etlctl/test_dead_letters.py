@@ -28,7 +28,7 @@ from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Account, Ledger
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Output, Settle
-from common.state.windows import Lane, WindowSet
+from common.state.windows import Feed, WindowSet
 from devtools import PROJECT_ROOT
 from devtools.servers.redis_server import RedisServer
 from etlctl.__main__ import main
@@ -50,7 +50,7 @@ BATCH = SampleBatch(
 
 @dataclass
 class World:
-    """A lane whose entries end as dead letters, and the command on it."""
+    """A feed whose entries end as dead letters, and the command on it."""
 
     client: redis.Redis
     url: str
@@ -61,15 +61,15 @@ class World:
 
     def refuse(self, letter: DeadLetter, stage: str = "loader", query: str = "q") -> None:
         """An entry of 10 samples more than ``letter`` has, of which the letter is refused."""
-        lane = Lane(query, "hot", "select", "f")
+        feed = Feed(query, "hot", "select", "f")
         windows = WindowSet(self.client, self.keys)
         raw, points = self.stream(RAW), self.stream(POINTS)
         self.planned_ms += 1_000
-        windows.plan(lane, 0, self.planned_ms)
-        window = windows.lease(lane, "live", 10**9, 10**9)
+        windows.plan(feed, 0, self.planned_ms)
+        window = windows.lease(feed, "live", 10**9, 10**9)
         assert window is not None
         all_samples = letter.samples + 10
-        windows.commit(lane, window, [windows.stage(b"raw", all_samples, 60)])
+        windows.commit(feed, window, [windows.stage(b"raw", all_samples, 60)])
         (entry,) = raw.read(1, 0.01)
         if stage == "transformer":
             verdict = Settle(drops={"nan": 10}, dead=[letter])
@@ -95,7 +95,7 @@ class World:
         return list(DeadLetters(self.client, self.keys))
 
     def account(self, query: str = "q") -> Account:
-        """The lane's books, after checking that all books balance."""
+        """The feed's books, after checking that all books balance."""
         audit = Ledger(self.client, self.keys).audit()
         assert audit.imbalance_samples == 0
         assert audit.lost_samples == 0
@@ -538,12 +538,12 @@ def test_export_writes_every_letter_whole(world: World, tmp_path: Path) -> None:
     documents = exported(file)
     for document, letter in zip(documents, world.letters, strict=True):
         for name in (
-            *("id", "stage", "reason", "detail", "query", "tier", "kind", "lane", "window_id"),
+            *("id", "stage", "reason", "detail", "query", "tier", "kind", "feed", "window_id"),
             *("entry_id", "samples", "at_ms"),
         ):
             assert document[name] == getattr(letter, name)
     assert [document["kind"] for document in documents] == ["select"] * 4
-    assert [document["lane"] for document in documents] == ["q@hot"] * 3 + ["other@hot"]
+    assert [document["feed"] for document in documents] == ["q@hot"] * 3 + ["other@hot"]
     assert documents[0]["payload"] == "m,t=é\u2028 value=1 1\n"
     assert documents[1]["payload"] == LINE * 2
     assert base64.b64decode(documents[2]["payload_base64"]) == NOT_TEXT

@@ -14,13 +14,13 @@ import yaml
 from common.state.keys import POINTS, RAW, Keys
 from common.state.stream import RedisStream
 from common.state.verdict import Output, Settle
-from common.state.windows import Lane, WindowSet
+from common.state.windows import Feed, WindowSet
 from devtools.servers.redis_server import RedisServer
 from etlctl.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
 
-LANE = Lane("raw", "hot", "select", "f1")
+FEED = Feed("raw", "hot", "select", "f1")
 
 
 def run(
@@ -44,14 +44,14 @@ def run(
 def pipeline(
     redis_client: redis.Redis, redis_server: RedisServer, redis_namespace: str
 ) -> dict[str, Any]:
-    """A lane with 100 samples: 60 waiting as points, 10 dropped, 30 waiting as raw samples."""
+    """A feed with 100 samples: 60 waiting as points, 10 dropped, 30 waiting as raw samples."""
     keys = Keys(redis_namespace)
     windows = WindowSet(redis_client, keys)
-    windows.plan(LANE, 0, 120_000)
+    windows.plan(FEED, 0, 120_000)
     for samples in (70, 30):
-        window = windows.lease(LANE, "live", 10**9, 60_000)
+        window = windows.lease(FEED, "live", 10**9, 60_000)
         assert window is not None
-        assert windows.commit(LANE, window, [windows.stage(b"x", samples, 60)]) == "committed"
+        assert windows.commit(FEED, window, [windows.stage(b"x", samples, 60)]) == "committed"
     stream = RedisStream(redis_client, keys, RAW, "c", outbound=POINTS)
     stream.ensure()
     (entry,) = stream.read(1, 1.0)
@@ -70,8 +70,8 @@ def test_the_books_as_json(pipeline: dict[str, Any], tmp_path: Path, capsys: Cap
     assert account["in_flight"] == 90
     assert document["streams"]["raw"]["samples"] == 30
     assert document["streams"]["points"]["samples"] == 60
-    assert document["lanes"]["raw@hot"]["watermark_ms"] == 120_000
-    assert document["lanes"]["raw@hot"]["loaded_watermark_ms"] == 0
+    assert document["feeds"]["raw@hot"]["watermark_ms"] == 120_000
+    assert document["feeds"]["raw@hot"]["loaded_watermark_ms"] == 0
 
 
 def test_the_books_as_tables(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
@@ -113,7 +113,7 @@ def test_redis_away_ends_with_3(tmp_path: Path, capsys: Capture) -> None:
     assert len(err.splitlines()) == 1
 
 
-def test_gaps_are_shown_with_their_bounds_also_of_closed_lanes(
+def test_gaps_are_shown_with_their_bounds_also_of_closed_feeds(
     pipeline: dict[str, Any],
     redis_client: redis.Redis,
     redis_namespace: str,
@@ -121,10 +121,10 @@ def test_gaps_are_shown_with_their_bounds_also_of_closed_lanes(
     tmp_path: Path,
 ) -> None:
     windows = WindowSet(redis_client, Keys(redis_namespace))
-    windows.plan(LANE, 0, 180_000)
-    window = windows.lease(LANE, "live", 10**9, 60_000)
+    windows.plan(FEED, 0, 180_000)
+    window = windows.lease(FEED, "live", 10**9, 60_000)
     assert window is not None
-    windows.declare_gap(LANE, window, 150_000, "older than what Prometheus keeps")
+    windows.declare_gap(FEED, window, 150_000, "older than what Prometheus keeps")
 
     _, shown, _ = run(capsys, tmp_path, pipeline)
     windows.close("raw@hot", 0, "query removed")

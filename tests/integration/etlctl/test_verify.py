@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from common.state.keys import Keys
-from common.state.windows import Lane, WindowSet
+from common.state.windows import Feed, WindowSet
 from devtools.servers.binaries import Toolbox
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.prometheus_server import PrometheusServer
@@ -382,11 +382,11 @@ def test_bad_arguments_are_one_line(
 def commit_up_to(world: World, client: redis.Redis, end_ms: int) -> None:
     """Book the history as extracted and settled, from its start to ``end_ms``."""
     windows = WindowSet(client, Keys(world.namespace))
-    lane = Lane("raw", "hot", "select", "any")
-    windows.plan(lane, world.start_ms, end_ms)
-    window = windows.lease(lane, "live", 10**12, 10**12)
+    feed = Feed("raw", "hot", "select", "any")
+    windows.plan(feed, world.start_ms, end_ms)
+    window = windows.lease(feed, "live", 10**12, 10**12)
     assert window is not None
-    assert windows.commit(lane, window, []) == "committed"
+    assert windows.commit(feed, window, []) == "committed"
 
 
 def test_without_a_range_it_compares_what_was_loaded(

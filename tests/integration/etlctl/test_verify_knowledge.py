@@ -12,13 +12,13 @@ from common.samples.batch import Origin, SampleBatch
 from common.state.keys import POINTS, RAW, Keys
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Settle
-from common.state.windows import Lane, Window, WindowSet
+from common.state.windows import Feed, Window, WindowSet
 from etlctl.verify.expect import Identify
 from etlctl.verify.explain import Range
 from etlctl.verify.knowledge import RedisKnowledge, points_of_lines
 from etlctl.verify.points import SeriesKey
 
-LANE = Lane("raw", "hot", "select", "f1")
+FEED = Feed("raw", "hot", "select", "f1")
 FOREVER_MS = 2**62
 
 
@@ -44,7 +44,7 @@ def knowledge(redis_client: redis.Redis, keys: Keys) -> RedisKnowledge:
 
 
 def lease(windows: WindowSet) -> Window:
-    window = windows.lease(LANE, "live", 10**9, 60_000)
+    window = windows.lease(FEED, "live", 10**9, 60_000)
     assert window is not None
     return window
 
@@ -52,7 +52,7 @@ def lease(windows: WindowSet) -> Window:
 def commit(windows: WindowSet, payload: bytes, samples: int) -> Window:
     window = lease(windows)
     staged = windows.stage(payload, samples, 60)
-    assert windows.commit(LANE, window, [staged]) == "committed"
+    assert windows.commit(FEED, window, [staged]) == "committed"
     return window
 
 
@@ -75,7 +75,7 @@ def test_a_query_that_redis_does_not_know_excuses_nothing(knowledge: RedisKnowle
 def test_what_is_planned_open_or_unsettled_is_pending(
     windows: WindowSet, knowledge: RedisKnowledge
 ) -> None:
-    windows.plan(LANE, 0, 240_000)
+    windows.plan(FEED, 0, 240_000)
     newest = commit(windows, b"payload", 3)
     held = lease(windows)
     assert (newest.start_ms, newest.end_ms) == (180_000, 240_000)
@@ -88,8 +88,8 @@ def test_what_is_planned_open_or_unsettled_is_pending(
 def test_gaps_and_the_time_before_the_first_window(
     windows: WindowSet, knowledge: RedisKnowledge
 ) -> None:
-    windows.plan(LANE, 60_000, 120_000)
-    assert windows.declare_gap(LANE, lease(windows), 90_000, "gone")
+    windows.plan(FEED, 60_000, 120_000)
+    assert windows.declare_gap(FEED, lease(windows), 90_000, "gone")
     ranges = knowledge.facts("raw").ranges
     assert ranges["gap"] == [Range(60_000, 90_000)]
     assert ranges["before_origin"] == [Range(0, 60_000)]
@@ -104,7 +104,7 @@ def test_refused_lines_explain_their_points(
     packed: bool,
 ) -> None:
     lines = b"m,host=a\\,b value=1 17\nm,host=a\\,b value=2 18\nn value=1 19\n"
-    windows.plan(LANE, 0, 60_000)
+    windows.plan(FEED, 0, 60_000)
     commit(windows, b"raw", 3)
     dead_letter(redis_client, keys, RAW, gzip.compress(lines) if packed else lines, 3)
     facts = knowledge.facts("raw")
@@ -125,7 +125,7 @@ def test_samples_that_were_never_transformed_explain_their_points(
         np.array([1_000, 2_000, 1_000]),
         np.array([1.0, np.nan, 3.0]),
     )
-    windows.plan(LANE, 0, 60_000)
+    windows.plan(FEED, 0, 60_000)
     commit(windows, b"raw", 3)
     dead_letter(redis_client, keys, RAW, batch.encode(), 3)
     dead = knowledge.facts("raw").dead
@@ -138,7 +138,7 @@ def test_samples_that_were_never_transformed_explain_their_points(
 def test_bytes_that_nobody_can_read_are_counted(
     redis_client: redis.Redis, keys: Keys, windows: WindowSet, knowledge: RedisKnowledge
 ) -> None:
-    windows.plan(LANE, 0, 120_000)
+    windows.plan(FEED, 0, 120_000)
     commit(windows, b"raw", 7)
     dead_letter(redis_client, keys, RAW, b"\x00\xff garbage", 7)
     assert knowledge.facts("raw").unreadable_dead_samples == 7
@@ -153,7 +153,7 @@ def test_a_foreign_letter_explains_nothing_and_stops_nothing(
     redis_client: redis.Redis, keys: Keys, knowledge: RedisKnowledge, samples: bytes
 ) -> None:
     redis_client.hset(keys.ledger, "raw@hot|extracted", 1)
-    fields = {"lane": "raw@hot", "payload": keys.ledger, "samples": samples}
+    fields = {"feed": "raw@hot", "payload": keys.ledger, "samples": samples}
     redis_client.xadd(keys.dead, fields)  # type: ignore[arg-type]
     facts = knowledge.facts("raw")
     assert facts.dead == {}
@@ -163,7 +163,7 @@ def test_a_foreign_letter_explains_nothing_and_stops_nothing(
 def test_letters_of_other_queries_are_not_ours(
     redis_client: redis.Redis, keys: Keys, windows: WindowSet, knowledge: RedisKnowledge
 ) -> None:
-    windows.plan(LANE, 0, 60_000)
+    windows.plan(FEED, 0, 60_000)
     commit(windows, b"raw", 1)
     dead_letter(redis_client, keys, RAW, b"m value=1 1\n", 1)
     assert knowledge.facts("raw").dead

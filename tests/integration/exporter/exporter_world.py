@@ -12,27 +12,27 @@ from common.state.keys import POINTS, RAW, Keys
 from common.state.redis_client import connect
 from common.state.stream import RedisStream
 from common.state.verdict import DeadLetter, Output, Settle
-from common.state.windows import Lane, WindowSet
+from common.state.windows import Feed, WindowSet
 from services.exporter.log import EventLog
 from services.exporter.redis_source import RedisSource
 
-LANE = Lane("q", "hot", "select", "f1")
-OTHER_LANE = Lane("r", "warm", "expr", "f1")
+FEED = Feed("q", "hot", "select", "f1")
+OTHER_FEED = Feed("r", "warm", "expr", "f1")
 
 
 def populate(client: redis.Redis, keys: Keys) -> None:
-    """Two lanes with 100 and 40 samples.
+    """Two feeds with 100 and 40 samples.
 
     Of the first, 40 wait as raw samples and 60 were transformed: 5 of those dropped, 7 became a
     dead letter, 18 loaded, 30 wait as points in a loader's hands. Of the second, one window is
     open, and its 40 samples wait as raw ones.
     """
     windows = WindowSet(client, keys)
-    windows.plan(LANE, 0, 180_000)
+    windows.plan(FEED, 0, 180_000)
     for samples in (30, 30, 40):
-        window = windows.lease(LANE, "live", 10**9, 60_000)
+        window = windows.lease(FEED, "live", 10**9, 60_000)
         assert window is not None
-        assert windows.commit(LANE, window, [windows.stage(b"x", samples, 60)]) == "committed"
+        assert windows.commit(FEED, window, [windows.stage(b"x", samples, 60)]) == "committed"
     raw = RedisStream(client, keys, RAW, "transformer-a", outbound=POINTS)
     raw.ensure()
     for drops, dead in ((5, 7), (0, 0)):
@@ -45,13 +45,13 @@ def populate(client: redis.Redis, keys: Keys) -> None:
     points.ensure()
     first, _ = points.read(2, 1.0)
     points.settle(first, Settle(loaded=18), "loader")
-    windows.set_reconciled(LANE)
+    windows.set_reconciled(FEED)
 
-    windows.plan(OTHER_LANE, 0, 240_000)
-    window = windows.lease(OTHER_LANE, "live", 10**9, 60_000)
+    windows.plan(OTHER_FEED, 0, 240_000)
+    window = windows.lease(OTHER_FEED, "live", 10**9, 60_000)
     assert window is not None
-    assert windows.commit(OTHER_LANE, window, [windows.stage(b"x", 40, 60)]) == "committed"
-    assert windows.lease(OTHER_LANE, "live", 10**9, 60_000) is not None
+    assert windows.commit(OTHER_FEED, window, [windows.stage(b"x", 40, 60)]) == "committed"
+    assert windows.lease(OTHER_FEED, "live", 10**9, 60_000) is not None
 
 
 class Rig:

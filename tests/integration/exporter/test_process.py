@@ -20,7 +20,7 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.exit_codes import ExitCode
-from common.runtime.metrics_table import ETL_METRICS, METRICS, NINE
+from common.runtime.metrics_table import ETL_METRICS, METRICS, STANDARD_METRICS
 from common.state.keys import Keys
 from devtools import PROJECT_ROOT
 from devtools.servers.redis_server import RedisServer
@@ -125,7 +125,7 @@ def test_the_log_alone_as_in_the_monitoring_stack(start: Start, log_file: Path) 
     process = start(ETL_METRICS_LOG_PATH=str(log_file))
     series = wait_for(process, "etl_records_total", 100)
     names = {name.split("|")[0] for name in series}
-    assert {spec.name for spec in NINE} <= names
+    assert {spec.name for spec in STANDARD_METRICS} <= names
     assert series["etl_health_status"] == 1
     assert not [
         name for name in names if name.startswith(("etl_redis", "etl_stream", "etl_ledger"))

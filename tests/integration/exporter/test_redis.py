@@ -15,7 +15,7 @@ from devtools.servers.ports import free_port
 from devtools.servers.redis_server import RedisServer
 from services.exporter.dead_letters import LetterCounts
 from services.exporter.redis_source import MAX_AUDIT_SHARE
-from tests.integration.exporter.exporter_world import LANE, Rig, populate
+from tests.integration.exporter.exporter_world import FEED, Rig, populate
 
 ABOUT_REDIS = {"etl_redis_up", "etl_redis_read_seconds", "etl_redis_read_failures_total"}
 HOT, WARM = ("q", "hot"), ("r", "warm")
@@ -44,9 +44,9 @@ def test_streams(populated: Rig) -> None:
     assert populated.series("etl_stream_entries") == {(RAW,): 2, (POINTS,): 1}
     assert populated.series("etl_stream_samples") == {(RAW,): 80, (POINTS,): 30}
     assert populated.series("etl_stream_pending_entries") == {(RAW,): 0, (POINTS,): 1}
-    assert populated.series("etl_stream_given_back_entries") == {(RAW,): 0, (POINTS,): 0}
+    assert populated.series("etl_stream_delayed_entries") == {(RAW,): 0, (POINTS,): 0}
     assert populated.series("etl_stream_lost_samples") == {(RAW,): 0, (POINTS,): 0}
-    assert populated.series("etl_stream_unbooked_entries") == {(RAW,): 0, (POINTS,): 0}
+    assert populated.series("etl_stream_unaccounted_entries") == {(RAW,): 0, (POINTS,): 0}
     ages = populated.series("etl_stream_oldest_entry_age_seconds")
     assert all(0 < age < 60 for age in ages.values())
     stream_bytes = populated.series("etl_stream_bytes")
@@ -96,7 +96,7 @@ def test_dead_letters_workers_memory(populated: Rig) -> None:
     assert populated.ready == {"redis": (True, "")}
 
 
-def test_a_closed_lane_leaves_no_window_series_behind(
+def test_a_closed_feed_leaves_no_window_series_behind(
     populated: Rig, redis_client: redis.Redis, keys: Keys
 ) -> None:
     WindowSet(redis_client, keys).close("r@warm", 0, "query removed")
@@ -116,13 +116,13 @@ def test_a_loss_shows_as_imbalance(populated: Rig, redis_client: redis.Redis, ke
 
 def test_failures_in_a_row_and_gaps(populated: Rig, redis_client: redis.Redis, keys: Keys) -> None:
     windows = WindowSet(redis_client, keys)
-    windows.plan(LANE, 0, 300_000)
-    window = windows.lease(LANE, "live", 10**9, 60_000)
+    windows.plan(FEED, 0, 300_000)
+    window = windows.lease(FEED, "live", 10**9, 60_000)
     assert window is not None
-    windows.declare_gap(LANE, window, 270_000, "gone")
-    window = windows.lease(LANE, "live", 10**9, 60_000)
+    windows.declare_gap(FEED, window, 270_000, "gone")
+    window = windows.lease(FEED, "live", 10**9, 60_000)
     assert window is not None
-    windows.fail(LANE, window, 60, 600)
+    windows.fail(FEED, window, 60, 600)
     populated.step()
     assert populated.value("etl_query_failures_in_a_row", *HOT) == 1
     assert populated.value("etl_gaps_declared", *HOT) == 1
@@ -136,7 +136,7 @@ def test_entries_given_back_wait_in_nobodys_hands(
     raw.release([entries[0].id], 3600)
     populated.step()
     assert populated.value("etl_stream_pending_entries", RAW) == 2
-    assert populated.value("etl_stream_given_back_entries", RAW) == 1
+    assert populated.value("etl_stream_delayed_entries", RAW) == 1
     assert populated.value("etl_workers", "transformer") == 1
 
 
@@ -260,7 +260,7 @@ def test_a_damaged_value_of_the_ledger_shows_as_imbalance(
         ),
         (
             "windows",
-            lambda client, keys: client.hset(keys.lane("q@hot"), "ranges", "[[1"),
+            lambda client, keys: client.hset(keys.feed("q@hot"), "ranges", "[[1"),
             {"etl_windows_open", "etl_watermark_timestamp_seconds"},
             {"etl_ledger_samples"},
         ),
@@ -304,7 +304,7 @@ def test_a_part_that_cannot_be_read_does_not_hide_the_others(
     ok, detail = populated.ready["redis"]
     assert ok
     assert f"{part} cannot be read" in detail
-    said = [event for event in populated.events if event["event"] == "books_incomplete"]
+    said = [event for event in populated.events if event["event"] == "ledger_incomplete"]
     assert [event["part"] for event in said].count(part) == 1
 
 
@@ -357,7 +357,7 @@ def add_letters(client: redis.Redis, keys: Keys, count: int, reason: str = "reje
             {
                 "stage": "loader",
                 "reason": reason,
-                "lane": "q@hot",
+                "feed": "q@hot",
                 "samples": "2",
                 "payload": keys.payload("a"),
             },

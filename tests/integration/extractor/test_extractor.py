@@ -25,7 +25,7 @@ from common.samples.batch import SampleBatch
 from common.state.keys import RAW, Keys
 from common.state.ledger import Ledger
 from common.state.stream import RedisStream
-from common.state.windows import Lane, Window, WindowClass, WindowSet
+from common.state.windows import Feed, Window, WindowClass, WindowSet
 from services.extractor.blocks import SeriesBlock, no_series
 from services.extractor.extract import Extractor, Outcome, SourceState
 from services.extractor.planner import Planner
@@ -78,7 +78,7 @@ class Rig:
     def __init__(self, redis: Redis, source: Source, builder: EntryBuilder | None = None) -> None:
         query = Query(name="q", expr="m", step=STEP_MS / 1000)
         self.plan = Plan(
-            Lane("q", "hot", "expr", "f"), query, STEP_MS, 0, 50_000, 1_000_000, 240_000
+            Feed("q", "hot", "expr", "f"), query, STEP_MS, 0, 50_000, 1_000_000, 240_000
         )
         self.source = source
         self.redis = redis
@@ -105,9 +105,9 @@ class Rig:
         longest_ms: int = 10**9,
         window_class: WindowClass = "live",
     ) -> Window:
-        self.windows.plan(self.plan.lane, 0, head_ms)
+        self.windows.plan(self.plan.feed, 0, head_ms)
         live_ms = 10**9 if window_class == "live" else 0
-        window = self.windows.lease(self.plan.lane, window_class, live_ms, longest_ms)
+        window = self.windows.lease(self.plan.feed, window_class, live_ms, longest_ms)
         assert window is not None
         return window
 
@@ -227,7 +227,7 @@ def test_one_step_that_is_too_large_stays_open_and_is_told(rig: Rig) -> None:
         (QueryRejected("400 parse error"), False),
     ],
 )
-def test_a_failed_window_goes_back_and_only_its_lane_waits(
+def test_a_failed_window_goes_back_and_only_its_feed_waits(
     rig: Rig, failure: SourceError, source_is_away: bool
 ) -> None:
     rig.source.series = 300
@@ -236,7 +236,7 @@ def test_a_failed_window_goes_back_and_only_its_lane_waits(
     assert rig.run(rig.lease()) is Outcome.OPEN
 
     assert rig.status == ([(0, 10 * STEP_MS)], [])
-    assert rig.windows.lease(rig.plan.lane, "live", 10**9, 10**9) is None
+    assert rig.windows.lease(rig.plan.feed, "live", 10**9, 10**9) is None
     assert rig.books() == 0
     assert rig.entries() == []
     assert [state.ok for state in rig.states] == ([False] if source_is_away else [])
@@ -248,7 +248,7 @@ def test_a_window_lost_meanwhile_commits_nothing(rig: Rig) -> None:
     window = rig.lease()
 
     def lose() -> None:
-        rig.windows.retry(rig.plan.lane, window, 0)
+        rig.windows.retry(rig.plan.feed, window, 0)
 
     rig.source.meanwhile = lose
 
@@ -261,7 +261,7 @@ def test_a_window_lost_meanwhile_commits_nothing(rig: Rig) -> None:
 
 def test_a_worker_that_wakes_up_after_its_window_was_extracted_changes_nothing(rig: Rig) -> None:
     late = rig.lease()
-    rig.windows.retry(rig.plan.lane, late, 0)
+    rig.windows.retry(rig.plan.feed, late, 0)
     assert rig.run(rig.lease()) is Outcome.COMMITTED
 
     assert rig.run(late) is Outcome.LOST
@@ -377,11 +377,11 @@ def test_a_source_without_a_settled_sample_is_not_planned(rig: Rig) -> None:
     assert rig.windows.status() == {}
 
 
-def test_the_last_to_start_owns_the_lane(rig: Rig) -> None:
+def test_the_last_to_start_owns_the_feed(rig: Rig) -> None:
     old = planner(rig)
     old.plan()
     changed = Plan(
-        Lane("q", "hot", "expr", "f2"), rig.plan.query, STEP_MS, 0, 50_000, 1_000_000, 240_000
+        Feed("q", "hot", "expr", "f2"), rig.plan.query, STEP_MS, 0, 50_000, 1_000_000, 240_000
     )
     planner(rig, changed).plan()
 
@@ -390,13 +390,13 @@ def test_the_last_to_start_owns_the_lane(rig: Rig) -> None:
 
     status = rig.windows.status()["q@hot"]
     assert (status.fingerprint, status.head_ms) == ("f2", 100 * STEP_MS)
-    assert rig.windows.lease(rig.plan.lane, "live", 10**9, 10**9) is None
+    assert rig.windows.lease(rig.plan.feed, "live", 10**9, 10**9) is None
 
 
 def test_a_removed_query_is_closed_and_what_it_owed_is_declared(rig: Rig) -> None:
     planner(rig).plan()
     other = Plan(
-        Lane("other", "hot", "expr", "f"), rig.plan.query, STEP_MS, 0, 50_000, 1_000_000, 240_000
+        Feed("other", "hot", "expr", "f"), rig.plan.query, STEP_MS, 0, 50_000, 1_000_000, 240_000
     )
 
     planner(rig, other).plan()
@@ -408,4 +408,4 @@ def test_a_removed_query_is_closed_and_what_it_owed_is_declared(rig: Rig) -> Non
         100 * STEP_MS,
         "query removed",
     )
-    assert rig.value("etl_lanes_closed_total", query="q", tier="hot") == 1
+    assert rig.value("etl_queries_closed_total", query="q", tier="hot") == 1

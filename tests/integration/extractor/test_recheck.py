@@ -1,4 +1,4 @@
-"""Late samples and lost lanes: what is owed is found out and extracted, on real Redis."""
+"""Late samples and lost feeds: what is owed is found out and extracted, on real Redis."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from common.errors import QueryRejected, QueryTooLarge, SourceUnavailable
 from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
 from common.state.ledger import Ledger
-from common.state.windows import Lane, WindowSet
+from common.state.windows import Feed, WindowSet
 from services.extractor.planner import Planner
 from services.extractor.recheck import Rechecker
 from services.extractor.windows import Plan
 
 KEYS = Keys("r")
 STEP_MS = 1000
-LANE = Lane("raw", "hot", "select", "f")
-PLAN = Plan(LANE, Query(name="raw", select="m"), STEP_MS, 0, 20_000, 10_000, 240_000)
+FEED = Feed("raw", "hot", "select", "f")
+PLAN = Plan(FEED, Query(name="raw", select="m"), STEP_MS, 0, 20_000, 10_000, 240_000)
 
 
 class FakeClock:
@@ -70,12 +70,12 @@ class Rig:
 
     def commit_all(self, head_ms: int) -> None:
         """Extract everything up to ``head_ms`` in windows of ten steps."""
-        self.windows.plan(LANE, 0, head_ms)
-        while window := self.windows.lease(LANE, "live", 10**12, 10 * STEP_MS):
+        self.windows.plan(FEED, 0, head_ms)
+        while window := self.windows.lease(FEED, "live", 10**12, 10 * STEP_MS):
             samples = sum(window.start_ms < t <= window.end_ms for t in self.source.times)
             staged = [self.windows.stage(b"p", samples, 60)] if samples else []
             status = self.windows.commit(
-                LANE, window, staged, recheck_after_seconds=60, source_samples=samples
+                FEED, window, staged, recheck_after_seconds=60, source_samples=samples
             )
             assert status == "committed"
 
@@ -153,7 +153,7 @@ def test_a_count_that_is_too_large_is_asked_in_parts(rig: Rig) -> None:
     assert rig.rechecker.run(PLAN) == 0
 
     assert rig.backlog() == []
-    assert rig.windows.due_rechecks(LANE, 100) == []
+    assert rig.windows.due_rechecks(FEED, 100) == []
 
 
 def test_a_source_that_is_away_leaves_everything_due(rig: Rig) -> None:
@@ -164,7 +164,7 @@ def test_a_source_that_is_away_leaves_everything_due(rig: Rig) -> None:
     with pytest.raises(SourceUnavailable):
         rig.rechecker.run(PLAN)
 
-    assert len(rig.windows.due_rechecks(LANE, 100)) == 10
+    assert len(rig.windows.due_rechecks(FEED, 100)) == 10
 
 
 def test_what_cannot_be_counted_keeps_nothing_else_waiting(rig: Rig) -> None:
@@ -176,7 +176,7 @@ def test_what_cannot_be_counted_keeps_nothing_else_waiting(rig: Rig) -> None:
     for _ in range(2):
         assert rig.rechecker.run(PLAN) == 0
 
-    (left,) = rig.windows.due_rechecks(LANE, 100)
+    (left,) = rig.windows.due_rechecks(FEED, 100)
     assert (left.start_ms, left.end_ms) == rig.source.refused
 
 
@@ -188,13 +188,13 @@ def test_a_turn_ends_when_it_must_and_the_rest_stays_due(rig: Rig) -> None:
 
     rig.rechecker.run(PLAN, lambda: next(answers))
 
-    left = len(rig.windows.due_rechecks(LANE, 100))
+    left = len(rig.windows.due_rechecks(FEED, 100))
     assert 0 < left < 10
     assert len(rig.source.asked) == 6
     for _ in range(10):  # shorter turns come to an end all the same
         several = iter([True] * 2 + [False] * 100)
         rig.rechecker.run(PLAN, lambda several=several: next(several))  # type: ignore[misc]
-    assert rig.windows.due_rechecks(LANE, 100) == []
+    assert rig.windows.due_rechecks(FEED, 100) == []
 
 
 def test_what_prometheus_forgot_since_is_no_gap(rig: Rig) -> None:
@@ -206,13 +206,13 @@ def test_what_prometheus_forgot_since_is_no_gap(rig: Rig) -> None:
     assert rig.rechecker.run(PLAN) == 0
 
     assert rig.backlog() == []
-    assert rig.windows.due_rechecks(LANE, 100) == []
+    assert rig.windows.due_rechecks(FEED, 100) == []
 
 
 # -- a Redis that lost everything -----------------------------------------------------------------
 
 
-def test_a_new_lane_waits_for_nobody_and_is_extended_when_the_sink_has_spoken(rig: Rig) -> None:
+def test_a_new_feed_waits_for_nobody_and_is_extended_when_the_sink_has_spoken(rig: Rig) -> None:
     planner = rig.planner()
     planner.plan()
     assert rig.backlog() == [(80 * STEP_MS, 100 * STEP_MS)]
@@ -236,7 +236,7 @@ def test_a_first_start_begins_a_lookback_ago(rig: Rig, watermark_ms: int | None)
     assert (status.origin_ms, status.reconciled) == (80 * STEP_MS, True)
 
 
-def test_a_lane_lost_under_a_living_planner_begins_at_the_sources_oldest_sample(rig: Rig) -> None:
+def test_a_feed_lost_under_a_living_planner_begins_at_the_sources_oldest_sample(rig: Rig) -> None:
     planner = rig.planner()
     rig.windows.set_sink_watermark("raw@hot", None)
     planner.plan()

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from common.runtime.telemetry import Telemetry
-from common.state.verdict import Entry, Hold, Settle, Verdict
+from common.state.verdict import Entry, Pause, Settle, Verdict
 from devtools.servers.influx_server import InfluxServer
 from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
@@ -177,7 +177,7 @@ class Loading:
         return verdicts
 
     def posts(self, answer: str) -> float:
-        return self.registry.get_sample_value("etl_sink_posts_total", {"answer": answer}) or 0.0
+        return self.registry.get_sample_value("etl_sink_posts_total", {"response": answer}) or 0.0
 
 
 @pytest.fixture
@@ -354,7 +354,7 @@ def test_a_series_limit_is_held_and_passes_when_it_is_lifted(world: World, load:
     entries = [entry(str(i), text[i : i + 50]) for i in range(0, 100, 50)]
     for _ in range(3):
         verdicts = loading.handle(*entries)
-        assert all(isinstance(v, Hold) and "max-series-per-database" in v.reason for v in verdicts)
+        assert all(isinstance(v, Pause) and "max-series-per-database" in v.reason for v in verdicts)
         loading.now += 60.0
     assert loading.posts("capacity") == 3, "no search, no loop"
     world.limit_series(None)
@@ -372,7 +372,7 @@ def test_a_wrong_token_is_held_and_known_beforehand(world: World, load: Load) ->
     assert reason is not None
     assert "status 401" in reason
     (verdict,) = loading.handle(entry("1", series(5)))
-    assert isinstance(verdict, Hold)
+    assert isinstance(verdict, Pause)
     assert world.points() == {}
     right = load(token="right-token")
     assert right.handler.check() is None
@@ -386,7 +386,7 @@ def test_a_missing_bucket_is_held_and_known_beforehand(world: World, load: Load)
     assert "status 404" in reason
     assert world.bucket in reason
     (verdict,) = loading.handle(entry("1", series(5)))
-    assert isinstance(verdict, Hold)
+    assert isinstance(verdict, Pause)
     world.create()
     assert loading.handler.check() is None
     assert loading.handle(entry("1", series(5))) == [Settle(loaded=5)]

@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from common.errors import SinkError
-from common.state.verdict import Hold, Retry, Settle
+from common.state.verdict import Pause, Retry, Settle
 from devtools.servers.waiting import wait_until
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind, Outcome
@@ -372,7 +372,7 @@ def test_a_slow_sink_is_waited_for(server: InfluxDB2, load: Load) -> None:
 def test_a_captive_portal_settles_nothing(server: InfluxDB2, load: Load) -> None:
     server.faults.append(html(200))
     (verdict,) = load().handle(entry("1", lines(5)))
-    assert isinstance(verdict, Hold)
+    assert isinstance(verdict, Pause)
     assert "status 200" in verdict.reason
     assert "<h1>Hello</h1>" in verdict.reason
 

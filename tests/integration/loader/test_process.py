@@ -16,14 +16,14 @@ from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Account, Ledger
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import Output, Settle
-from common.state.windows import Lane, WindowSet
+from common.state.windows import Feed, WindowSet
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.redis_server import RedisServer
 from devtools.servers.service_process import ServiceProcess
 from devtools.servers.waiting import wait_until
 from tests.doubles.loading import payload
 
-LANE = Lane("q", "hot", "select", "f")
+FEED = Feed("q", "hot", "select", "f")
 BUCKET = "metrics"
 NOW_MS = int(time.time() * 1000)
 
@@ -45,10 +45,10 @@ class World:
     def send(self, text: list[bytes], body: bytes | None = None) -> None:
         """One entry, as extractor and transformer would bring it about."""
         self.sent += 1
-        self.windows.plan(LANE, 0, self.sent * 1000)
-        window = self.windows.lease(LANE, "live", 10**9, 10**9)
+        self.windows.plan(FEED, 0, self.sent * 1000)
+        window = self.windows.lease(FEED, "live", 10**9, 10**9)
         assert window is not None
-        self.windows.commit(LANE, window, [self.windows.stage(b"raw", len(text), 60)])
+        self.windows.commit(FEED, window, [self.windows.stage(b"raw", len(text), 60)])
         (entry,) = self.raw.read(1, 0.01)
         made = Output(payload(text) if body is None else body, len(text))
         assert self.raw.settle(entry, Settle(outputs=[made]), "transformer") is SettleResult.OK
@@ -190,7 +190,7 @@ def test_it_holds_with_a_wrong_token_and_gives_everything_to_one_that_has_the_ri
         lambda: "status 401" in (wrong.probe() or ""), deadline_seconds=20, what="the refusal"
     )
     assert world.account.in_flight == 50
-    assert metric(wrong, "etl_sink_held") == 1
+    assert metric(wrong, "etl_sink_paused") == 1
     start()
     assert world.until_empty().loaded == 50
     assert wrong.stop() == 0

@@ -14,7 +14,7 @@ from common.config import InfluxSettings
 from common.errors import SinkError
 from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
-from common.state.windows import Lane, WindowSet
+from common.state.windows import Feed, WindowSet
 from devtools.servers.influx_server import InfluxServer
 from services.loader.influx import InfluxSink
 from services.loader.watermark import (
@@ -24,7 +24,7 @@ from services.loader.watermark import (
 )
 
 KEYS = Keys("wm")
-LANE = Lane("raw", "hot", "select", "f")
+FEED = Feed("raw", "hot", "select", "f")
 
 
 class World:
@@ -50,10 +50,10 @@ class World:
         self.database = database
 
     def load_up_to(self, head_ms: int) -> None:
-        self.windows.plan(LANE, 0, head_ms)
-        self.windows.set_reconciled(LANE)
-        while window := self.windows.lease(LANE, "live", 10**13, 10**13):
-            self.windows.commit(LANE, window, [])
+        self.windows.plan(FEED, 0, head_ms)
+        self.windows.set_reconciled(FEED)
+        while window := self.windows.lease(FEED, "live", 10**13, 10**13):
+            self.windows.commit(FEED, window, [])
 
     def known(self) -> int | None:
         return self.reader.read(self.database, "raw", "hot")
@@ -83,7 +83,7 @@ def test_the_watermark_goes_to_the_sink_and_follows(world: World) -> None:
 def test_a_watermark_that_goes_back_is_believed(world: World) -> None:
     world.load_up_to(100_000)
     world.turn()
-    world.windows.reopen(LANE, 20_000, 30_000)
+    world.windows.reopen(FEED, 20_000, 30_000)
 
     world.turn()
 
@@ -96,14 +96,14 @@ def test_an_empty_redis_is_told_and_the_sinks_word_is_not_replaced_before_it_cou
     world.load_up_to(100_000)
     world.turn()
     world.redis.flushall()
-    world.windows.plan(LANE, 500_000, 600_000)  # begun anew, much later
+    world.windows.plan(FEED, 500_000, 600_000)  # begun anew, much later
 
     world.turn()
 
     assert world.windows.sink_watermarks() == {"raw@hot": 100_000}
     assert world.known() == 100_000
-    world.windows.reopen(LANE, 100_000, 500_000, extend=True)
-    world.windows.set_reconciled(LANE)
+    world.windows.reopen(FEED, 100_000, 500_000, extend=True)
+    world.windows.set_reconciled(FEED)
     world.turn()
     assert world.known() == 100_000
     assert world.windows.status()["raw@hot"].loaded_watermark_ms == 100_000

@@ -165,7 +165,7 @@ _ILL_VALUES = {
     "etl_dead_letters_kept": 3.0,
     "etl_ledger_imbalance_samples": 7.0,
     "etl_gaps_declared": 1.0,
-    "etl_sink_held": 1.0,
+    "etl_sink_paused": 1.0,
     "etl_circuit_state": 2.0,
     "etl_sink_rejected_share": 0.4,
     "etl_redis_up": 0.0,

@@ -38,7 +38,7 @@ def stall(service: Service) -> ExitCode:
 
 def hang(service: Service) -> ExitCode:
     """Never looks at the stop event; what it holds is given back at the deadline."""
-    service.on_deadline(lambda: service.telemetry.emit("sink_released", held_seconds=7))
+    service.on_deadline(lambda: service.telemetry.emit("sink_resumed", held_seconds=7))
     service.on_deadline(_raise)
     say_working()
     while True:

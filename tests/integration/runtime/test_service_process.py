@@ -212,7 +212,7 @@ def test_work_is_given_back_at_the_deadline_even_if_part_of_that_fails(start: St
     process.working()
     process.child.terminate()
     assert process.code() == ExitCode.DRAIN_DEADLINE
-    assert process.events[-3:] == ["drain_deadline_passed", "sink_released", "exit_action_failed"]
+    assert process.events[-3:] == ["drain_deadline_passed", "sink_resumed", "exit_action_failed"]
 
 
 def test_a_thread_left_behind_does_not_keep_the_process(start: Start) -> None:

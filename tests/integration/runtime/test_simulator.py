@@ -17,7 +17,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from common.runtime.metrics_table import NINE
+from common.runtime.metrics_table import STANDARD_METRICS
 from devtools import PROJECT_ROOT
 from devtools.servers.service_process import ServiceProcess
 from devtools.servers.waiting import wait_until
@@ -121,7 +121,7 @@ def scrape(simulator: ServiceProcess) -> dict[str, dict[tuple[str, ...], float]]
 def test_speaks_of_the_application_and_of_the_process(simulator: ServiceProcess) -> None:
     first = scrape(simulator)
     assert set(first) == {
-        *(spec.name for spec in NINE),
+        *(spec.name for spec in STANDARD_METRICS),
         "http_requests_total",
         "http_request_duration_seconds_bucket",
         "http_request_duration_seconds_count",

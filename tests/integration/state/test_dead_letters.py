@@ -14,10 +14,10 @@ from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Account, Ledger
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Output, Settle
-from common.state.windows import Lane, WindowSet
+from common.state.windows import Feed, WindowSet
 
 KEYS = Keys("dead")
-LANE = Lane("q", "hot", "select", "f")
+FEED = Feed("q", "hot", "select", "f")
 
 
 @pytest.fixture
@@ -42,10 +42,10 @@ def refuse_lines(redis: Redis, count: int = 1) -> None:
     windows = WindowSet(redis, KEYS)
     raw, points = stream(redis, RAW), stream(redis, POINTS)
     for number in range(count):
-        windows.plan(LANE, 0, (number + 1) * 1000)
-        window = windows.lease(LANE, "live", 10**9, 10**9)
+        windows.plan(FEED, 0, (number + 1) * 1000)
+        window = windows.lease(FEED, "live", 10**9, 10**9)
         assert window is not None
-        windows.commit(LANE, window, [windows.stage(b"raw", 10, 60)])
+        windows.commit(FEED, window, [windows.stage(b"raw", 10, 60)])
         (entry,) = raw.read(1, 0.01)
         raw.settle(entry, Settle(outputs=[Output(gzip.compress(b"lines"), 10)]), "transformer")
         (entry,) = points.read(1, 0.01)
@@ -65,7 +65,7 @@ def test_letters_say_where_they_come_from(redis_client: Redis, letters: DeadLett
         "field type conflict",
     )
     assert (letter.query, letter.tier, letter.samples) == ("q", "hot", 1)
-    assert (letter.kind, letter.lane) == (LANE.kind, LANE.name)
+    assert (letter.kind, letter.feed) == (FEED.kind, FEED.name)
     assert letter.window_id
     assert letter.at_ms > 1_600_000_000_000
     assert letters.get(letter.id) == letter
@@ -100,10 +100,10 @@ def test_a_raw_letter_goes_back_to_the_raw_stream(
     redis_client: Redis, letters: DeadLetters
 ) -> None:
     windows = WindowSet(redis_client, KEYS)
-    windows.plan(LANE, 0, 1000)
-    window = windows.lease(LANE, "live", 10**9, 10**9)
+    windows.plan(FEED, 0, 1000)
+    window = windows.lease(FEED, "live", 10**9, 10**9)
     assert window is not None
-    windows.commit(LANE, window, [windows.stage(b"raw bytes", 10, 60)])
+    windows.commit(FEED, window, [windows.stage(b"raw bytes", 10, 60)])
     raw = stream(redis_client, RAW)
     (entry,) = raw.read(1, 0.01)
     raw.settle(entry, Settle(dead=[DeadLetter("poison", "x", entry.payload, 10)]), "transformer")
@@ -178,10 +178,10 @@ def test_a_letter_without_a_line_for_each_sample_is_not_replayed(
     redis_client: Redis, letters: DeadLetters, payload: bytes, samples: int
 ) -> None:
     windows, points = WindowSet(redis_client, KEYS), stream(redis_client, POINTS)
-    windows.plan(LANE, 0, 1000)
-    window = windows.lease(LANE, "live", 10**9, 10**9)
+    windows.plan(FEED, 0, 1000)
+    window = windows.lease(FEED, "live", 10**9, 10**9)
     assert window is not None
-    windows.commit(LANE, window, [windows.stage(b"raw", samples, 60)])
+    windows.commit(FEED, window, [windows.stage(b"raw", samples, 60)])
     raw = stream(redis_client, RAW)
     (entry,) = raw.read(1, 0.01)
     raw.settle(entry, Settle(outputs=[Output(payload, samples)]), "transformer")
@@ -201,10 +201,10 @@ def test_a_replayed_letter_keeps_its_window_unsettled(
     redis_client: Redis, letters: DeadLetters
 ) -> None:
     windows = WindowSet(redis_client, KEYS)
-    windows.plan(LANE, 0, 1000)
-    window = windows.lease(LANE, "live", 10**9, 10**9)
+    windows.plan(FEED, 0, 1000)
+    window = windows.lease(FEED, "live", 10**9, 10**9)
     assert window is not None
-    windows.commit(LANE, window, [windows.stage(b"a", 1, 60), windows.stage(b"b", 1, 60)])
+    windows.commit(FEED, window, [windows.stage(b"a", 1, 60), windows.stage(b"b", 1, 60)])
     raw = stream(redis_client, RAW)
     bad, good = raw.read(2, 0.01)
     raw.settle(bad, Settle(dead=[DeadLetter("poison", "x", b"a", 1)]), "transformer")
@@ -223,11 +223,11 @@ def test_a_replayed_letter_keeps_its_window_unsettled(
     [
         {"a": "b"},
         {"stage": "loader", "samples": "5", "payload": "dead:ledger"},
-        {"stage": "loader", "samples": "x" * 5000, "lane": "q@hot"},
-        {"stage": "loader", "samples": "9" * 17, "lane": "q@hot", "query": "q", "tier": "hot"},
+        {"stage": "loader", "samples": "x" * 5000, "feed": "q@hot"},
+        {"stage": "loader", "samples": "9" * 17, "feed": "q@hot", "query": "q", "tier": "hot"},
         {"stage": "loader", "samples": "9" * 5000, "payload": "dead:payload:\x00"},
-        {"stage": "loader", "samples": "0", "lane": "a b|c", "query": "a", "tier": "b"},
-        {"stage": "loader", "samples": "3", "lane": "\udcff@hot", "query": "a", "tier": "b"},
+        {"stage": "loader", "samples": "0", "feed": "a b|c", "query": "a", "tier": "b"},
+        {"stage": "loader", "samples": "3", "feed": "\udcff@hot", "query": "a", "tier": "b"},
     ],
 )
 def test_a_foreign_letter_harms_nothing_and_can_be_purged(

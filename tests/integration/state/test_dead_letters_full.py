@@ -12,10 +12,10 @@ from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Ledger
 from common.state.stream import RedisStream
 from common.state.verdict import DeadLetter, Settle
-from common.state.windows import Lane, WindowSet
+from common.state.windows import Feed, WindowSet
 
 KEYS = Keys("held")
-LANE = Lane("q", "hot", "expr", "f")
+FEED = Feed("q", "hot", "expr", "f")
 SAMPLES = 5
 LATER_MS = 10**9
 
@@ -27,10 +27,10 @@ def letters(redis_client: Redis) -> DeadLetters:
     stream = RedisStream(redis_client, KEYS, RAW, "worker", outbound=POINTS)
     stream.ensure()
     for number in range(1, 4):
-        windows.plan(LANE, 0, number * 1000)
-        window = windows.lease(LANE, "live", LATER_MS, LATER_MS)
+        windows.plan(FEED, 0, number * 1000)
+        window = windows.lease(FEED, "live", LATER_MS, LATER_MS)
         assert window is not None
-        windows.commit(LANE, window, [windows.stage(b"payload", SAMPLES, 60)])
+        windows.commit(FEED, window, [windows.stage(b"payload", SAMPLES, 60)])
         (entry,) = stream.read(1, 0.01)
         refused = Settle(dead=[DeadLetter("rejected", "", b"why", SAMPLES)])
         stream.settle(entry, refused, "transformer")

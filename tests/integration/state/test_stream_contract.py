@@ -14,10 +14,10 @@ from common.state.keys import GROUP, POINTS, RAW, Keys
 from common.state.ledger import Audit, Ledger
 from common.state.stream import RedisStream, SettleResult, Stream
 from common.state.verdict import DeadLetter, Output, Settle
-from common.state.windows import Lane, WindowSet
+from common.state.windows import Feed, WindowSet
 from tests.doubles.memory_stream import MemoryBroker, MemoryStream
 
-LANE = Lane("q", "hot", "expr", "f1")
+FEED = Feed("q", "hot", "expr", "f1")
 LEASE_SECONDS = 10.0
 
 
@@ -117,11 +117,11 @@ class RedisWorld:
 
     def commit(self, payloads: Sequence[tuple[bytes, int]]) -> None:
         self._head_ms += 1000
-        self.windows.plan(LANE, 0, self._head_ms)
-        window = self.windows.lease(LANE, "live", 10**9, 10**9)
+        self.windows.plan(FEED, 0, self._head_ms)
+        window = self.windows.lease(FEED, "live", 10**9, 10**9)
         assert window is not None
         staged = [self.windows.stage(payload, samples, 3600) for payload, samples in payloads]
-        assert self.windows.commit(LANE, window, staged) == "committed"
+        assert self.windows.commit(FEED, window, staged) == "committed"
 
     def delete_entry(self, id_: str) -> None:
         assert self.redis.xdel(self.keys.stream(RAW), id_) == 1

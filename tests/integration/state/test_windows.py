@@ -18,15 +18,15 @@ from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Audit, Ledger
 from common.state.stream import ENTRY_OVERHEAD_BYTES, RedisStream, Stream
 from common.state.verdict import Output, Settle
-from common.state.windows import MOST_GROWTH, Lane, Window, WindowSet
+from common.state.windows import MOST_GROWTH, Feed, Window, WindowSet
 from tests.doubles.memory_stream import MemoryBroker, MemoryStream
-from tests.doubles.memory_windows import MemoryLanes, MemoryWindowSet
+from tests.doubles.memory_windows import MemoryFeeds, MemoryWindowSet
 from tests.doubles.size_classes import allocated_bytes
 
 Windows = WindowSet | MemoryWindowSet
 
-LANE = Lane("q", "hot", "expr", "f1")
-CHANGED = Lane("q", "hot", "expr", "f2")
+FEED = Feed("q", "hot", "expr", "f1")
+CHANGED = Feed("q", "hot", "expr", "f2")
 STEP = 1000
 
 
@@ -56,7 +56,7 @@ class MemoryWorld:
         self.lose_everything()
 
     def windows(self, max_open: int = 100) -> MemoryWindowSet:
-        return MemoryWindowSet(self.broker, self.lanes, lease_seconds=60, max_open=max_open)
+        return MemoryWindowSet(self.broker, self.feeds, lease_seconds=60, max_open=max_open)
 
     def transformer(self) -> MemoryStream:
         return MemoryStream(self.broker, RAW, "transformer", outbound=POINTS)
@@ -80,7 +80,7 @@ class MemoryWorld:
         self.broker.state(RAW).in_flight.clear()
 
     def lose_everything(self) -> None:
-        self.broker, self.lanes = MemoryBroker(self.clock), MemoryLanes()
+        self.broker, self.feeds = MemoryBroker(self.clock), MemoryFeeds()
 
 
 class RedisWorld:
@@ -142,8 +142,8 @@ def windows(world: World) -> Windows:
     return world.windows()
 
 
-def live(windows: Windows, lane: Lane = LANE, longest_ms: int = 10 * STEP) -> Window | None:
-    return windows.lease(lane, "live", 10**12, longest_ms)
+def live(windows: Windows, feed: Feed = FEED, longest_ms: int = 10 * STEP) -> Window | None:
+    return windows.lease(feed, "live", 10**12, longest_ms)
 
 
 def must(window: Window | None) -> Window:
@@ -155,12 +155,12 @@ def bounds(window: Window) -> tuple[int, int]:
     return window.start_ms, window.end_ms
 
 
-def commit(windows: Windows, window: Window, samples: int = 1, lane: Lane = LANE) -> str:
-    return windows.commit(lane, window, [windows.stage(b"p", samples, 60)] if samples else [])
+def commit(windows: Windows, window: Window, samples: int = 1, feed: Feed = FEED) -> str:
+    return windows.commit(feed, window, [windows.stage(b"p", samples, 60)] if samples else [])
 
 
 def test_newest_first_and_no_more_than_the_longest(windows: Windows) -> None:
-    windows.plan(LANE, 0, 25 * STEP)
+    windows.plan(FEED, 0, 25 * STEP)
 
     cut = [bounds(must(live(windows))) for _ in range(3)]
 
@@ -169,20 +169,20 @@ def test_newest_first_and_no_more_than_the_longest(windows: Windows) -> None:
 
 
 def test_live_and_catch_up_divide_the_backlog_at_the_horizon(windows: Windows) -> None:
-    windows.plan(LANE, 0, 100 * STEP)
+    windows.plan(FEED, 0, 100 * STEP)
 
-    fresh = must(windows.lease(LANE, "live", 5 * STEP, 10 * STEP))
-    old = must(windows.lease(LANE, "catchup", 5 * STEP, 40 * STEP))
+    fresh = must(windows.lease(FEED, "live", 5 * STEP, 10 * STEP))
+    old = must(windows.lease(FEED, "catchup", 5 * STEP, 40 * STEP))
 
     assert bounds(fresh) == (95 * STEP, 100 * STEP)
     assert bounds(old) == (55 * STEP, 95 * STEP)
-    assert windows.lease(LANE, "live", 5 * STEP, 10 * STEP) is None
+    assert windows.lease(FEED, "live", 5 * STEP, 10 * STEP) is None
 
 
 def test_planning_again_changes_nothing_and_heads_never_go_back(windows: Windows) -> None:
-    windows.plan(LANE, 0, 10 * STEP)
-    windows.plan(LANE, 5 * STEP, 10 * STEP)
-    windows.plan(LANE, 0, 5 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
+    windows.plan(FEED, 5 * STEP, 10 * STEP)
+    windows.plan(FEED, 0, 5 * STEP)
 
     status = windows.status()["q@hot"]
 
@@ -191,7 +191,7 @@ def test_planning_again_changes_nothing_and_heads_never_go_back(windows: Windows
 
 def test_a_backlog_of_any_length_is_one_range(windows: Windows) -> None:
     for head in range(1, 500):
-        windows.plan(LANE, 0, head * STEP)
+        windows.plan(FEED, 0, head * STEP)
 
     assert windows.status()["q@hot"].backlog == [(0, 499 * STEP)]
 
@@ -199,7 +199,7 @@ def test_a_backlog_of_any_length_is_one_range(windows: Windows) -> None:
 def test_an_expired_lease_is_leased_again_and_the_first_owner_cannot_commit(
     windows: Windows, clock: FakeClock
 ) -> None:
-    windows.plan(LANE, 0, 5 * STEP)
+    windows.plan(FEED, 0, 5 * STEP)
     first = must(live(windows))
     assert live(windows) is None
     clock.ms += 61_000
@@ -209,18 +209,18 @@ def test_an_expired_lease_is_leased_again_and_the_first_owner_cannot_commit(
     assert bounds(second) == bounds(first)
     assert second.token != first.token
     assert commit(windows, first) == "refused"
-    assert not windows.renew(LANE, first)
-    assert not windows.split(LANE, first, 2 * STEP)
+    assert not windows.renew(FEED, first)
+    assert not windows.split(FEED, first, 2 * STEP)
     assert commit(windows, second) == "committed"
     assert commit(windows, second) == "refused"
 
 
 def test_a_renewed_lease_does_not_expire(windows: Windows, clock: FakeClock) -> None:
-    windows.plan(LANE, 0, 5 * STEP)
+    windows.plan(FEED, 0, 5 * STEP)
     window = must(live(windows))
     for _ in range(5):
         clock.ms += 50_000
-        assert windows.renew(LANE, window)
+        assert windows.renew(FEED, window)
 
     assert live(windows) is None
     assert commit(windows, window) == "committed"
@@ -229,7 +229,7 @@ def test_a_renewed_lease_does_not_expire(windows: Windows, clock: FakeClock) -> 
 def test_a_commit_books_and_delivers_and_the_watermarks_follow(
     windows: Windows, world: World
 ) -> None:
-    windows.plan(LANE, 0, 20 * STEP)
+    windows.plan(FEED, 0, 20 * STEP)
     newer, older = must(live(windows)), must(live(windows))
 
     commit(windows, newer, samples=7)
@@ -247,7 +247,7 @@ def test_a_commit_books_and_delivers_and_the_watermarks_follow(
 
 
 def test_an_empty_window_commits_without_entries(windows: Windows) -> None:
-    windows.plan(LANE, 0, 5 * STEP)
+    windows.plan(FEED, 0, 5 * STEP)
 
     assert commit(windows, must(live(windows)), samples=0) == "committed"
 
@@ -255,12 +255,12 @@ def test_an_empty_window_commits_without_entries(windows: Windows) -> None:
 
 
 def test_a_commit_without_its_payload_changes_nothing(windows: Windows, world: World) -> None:
-    windows.plan(LANE, 0, 5 * STEP)
+    windows.plan(FEED, 0, 5 * STEP)
     window = must(live(windows))
     staged = [windows.stage(b"a", 1, 60), windows.stage(b"b", 1, 60)]
     world.lose_payload(staged[1].key)
 
-    assert windows.commit(LANE, window, staged) == "unstaged"
+    assert windows.commit(FEED, window, staged) == "unstaged"
 
     assert world.entries() == 0
     assert commit(windows, window) == "committed"
@@ -269,12 +269,12 @@ def test_a_commit_without_its_payload_changes_nothing(windows: Windows, world: W
 def test_staged_payloads_vanish_by_themselves_and_committed_ones_stay(
     windows: Windows, world: World
 ) -> None:
-    windows.plan(LANE, 0, 5 * STEP)
+    windows.plan(FEED, 0, 5 * STEP)
     window = must(live(windows))
     kept, left = windows.stage(b"kept", 1, 60), windows.stage(b"left", 1, 60)
     assert world.vanishes(left.key)
 
-    windows.commit(LANE, window, [kept])
+    windows.commit(FEED, window, [kept])
 
     assert not world.vanishes(kept.key)
     assert world.payload(kept.key) == b"kept"
@@ -285,10 +285,10 @@ def test_staged_payloads_vanish_by_themselves_and_committed_ones_stay(
 def test_discarding_what_was_committed_after_all_changes_nothing(
     windows: Windows, world: World
 ) -> None:
-    windows.plan(LANE, 0, 5 * STEP)
+    windows.plan(FEED, 0, 5 * STEP)
     window = must(live(windows))
     staged = [windows.stage(b"kept", 1, 60)]
-    assert windows.commit(LANE, window, staged) == "committed"
+    assert windows.commit(FEED, window, staged) == "committed"
 
     assert windows.discard(staged) == 0
 
@@ -297,10 +297,10 @@ def test_discarding_what_was_committed_after_all_changes_nothing(
 
 
 def test_a_split_puts_two_windows_in_its_place(windows: Windows) -> None:
-    windows.plan(LANE, 0, 10 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
     window = must(live(windows))
 
-    assert windows.split(LANE, window, 4 * STEP)
+    assert windows.split(FEED, window, 4 * STEP)
 
     halves = [bounds(must(live(windows))), bounds(must(live(windows)))]
     assert halves == [(4 * STEP, 10 * STEP), (0, 4 * STEP)]
@@ -309,45 +309,45 @@ def test_a_split_puts_two_windows_in_its_place(windows: Windows) -> None:
 
 @pytest.mark.parametrize("middle", [0, 10 * STEP, 11 * STEP])
 def test_a_split_outside_the_window_is_refused(windows: Windows, middle: int) -> None:
-    windows.plan(LANE, 0, 10 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
     window = must(live(windows))
 
-    assert not windows.split(LANE, window, middle)
+    assert not windows.split(FEED, window, middle)
 
     assert commit(windows, window) == "committed"
 
 
 def test_a_window_tried_again_waits(windows: Windows, clock: FakeClock) -> None:
-    windows.plan(LANE, 0, 5 * STEP)
-    windows.retry(LANE, must(live(windows)), after_seconds=10)
+    windows.plan(FEED, 0, 5 * STEP)
+    windows.retry(FEED, must(live(windows)), after_seconds=10)
     assert live(windows) is None
     clock.ms += 11_000
 
     assert must(live(windows)).attempts == 1
 
 
-def test_a_failing_lane_waits_longer_each_time_and_others_go_on(
+def test_a_failing_feed_waits_longer_each_time_and_others_go_on(
     windows: Windows, clock: FakeClock
 ) -> None:
-    other = Lane("other", "hot", "expr", "f1")
-    windows.plan(LANE, 0, 5 * STEP)
+    other = Feed("other", "hot", "expr", "f1")
+    windows.plan(FEED, 0, 5 * STEP)
     windows.plan(other, 0, 5 * STEP)
     waits = []
     for _ in range(4):
-        windows.fail(LANE, must(live(windows)), 10, 35)
+        windows.fail(FEED, must(live(windows)), 10, 35)
         waited = 0
         while (again := live(windows)) is None:
             clock.ms += 1000
             waited += 1
         waits.append(waited)
-        windows.retry(LANE, again, 0)
+        windows.retry(FEED, again, 0)
 
     assert waits == [10, 20, 35, 35]
     assert must(live(windows, other)).end_ms == 5 * STEP
 
 
 def test_a_changed_query_is_cut_anew_and_the_old_one_cannot_commit(windows: Windows) -> None:
-    windows.plan(LANE, 0, 10 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
     old = must(live(windows, longest_ms=5 * STEP))
     assert not windows.plan(CHANGED, 0, 12 * STEP)
 
@@ -360,15 +360,15 @@ def test_a_changed_query_is_cut_anew_and_the_old_one_cannot_commit(windows: Wind
 
 
 def test_a_gap_is_declared_and_the_rest_stays(windows: Windows) -> None:
-    windows.plan(LANE, 0, 10 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
     window = must(live(windows))
 
-    assert windows.declare_gap(LANE, window, 4 * STEP, "gone")
-    windows.retry(LANE, window, 0)
+    assert windows.declare_gap(FEED, window, 4 * STEP, "gone")
+    windows.retry(FEED, window, 0)
 
     rest = must(live(windows))
     assert bounds(rest) == (4 * STEP, 10 * STEP)
-    assert windows.declare_gap(LANE, rest, 99 * STEP, "gone")
+    assert windows.declare_gap(FEED, rest, 99 * STEP, "gone")
     assert [(gap.start_ms, gap.end_ms) for gap in windows.gaps("q@hot")] == [(0, 10 * STEP)]
     assert windows.status()["q@hot"].watermark_ms == 10 * STEP
 
@@ -376,7 +376,7 @@ def test_a_gap_is_declared_and_the_rest_stays(windows: Windows) -> None:
 def test_a_removed_query_is_closed_only_when_nobody_plans_it(
     windows: Windows, clock: FakeClock
 ) -> None:
-    windows.plan(LANE, 0, 10 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
     live(windows, longest_ms=4 * STEP)
     assert windows.close("q@hot", 60, "query removed") is None
     clock.ms += 61_000
@@ -391,10 +391,10 @@ def test_a_removed_query_is_closed_only_when_nobody_plans_it(
 
 
 def test_gaps_that_touch_are_one_and_others_are_not(windows: Windows) -> None:
-    windows.plan(LANE, 0, 40 * STEP)
+    windows.plan(FEED, 0, 40 * STEP)
     cut = [must(live(windows)) for _ in range(4)]
     for window in (cut[0], cut[1], cut[3]):
-        windows.declare_gap(LANE, window, window.end_ms, "gone")
+        windows.declare_gap(FEED, window, window.end_ms, "gone")
 
     gaps = [(gap.start_ms, gap.end_ms) for gap in windows.gaps("q@hot")]
 
@@ -403,7 +403,7 @@ def test_gaps_that_touch_are_one_and_others_are_not(windows: Windows) -> None:
 
 def test_open_windows_are_bounded(world: World) -> None:
     windows = world.windows(max_open=3)
-    windows.plan(LANE, 0, 100 * STEP)
+    windows.plan(FEED, 0, 100 * STEP)
 
     leased = [live(windows, longest_ms=STEP) for _ in range(5)]
 
@@ -411,14 +411,14 @@ def test_open_windows_are_bounded(world: World) -> None:
 
 
 def test_pressure_has_hysteresis(windows: Windows, world: World) -> None:
-    windows.plan(LANE, 0, 10 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
     window = must(live(windows))
     assert windows.pressure(3000, 1000) == (False, 0)
     staged = [windows.stage(b"x" * 4000, 1, 60)]
     paused, in_flight_bytes = windows.pressure(3000, 1000)
     assert paused
     assert in_flight_bytes >= 4000
-    windows.commit(LANE, window, staged)
+    windows.commit(FEED, window, staged)
 
     assert windows.pressure(10**6, 1000)[0], "it stays paused until below the low-water mark"
     world.lose_in_flight()
@@ -442,11 +442,11 @@ def test_what_is_raw_counts_as_it_will_be_once_transformed(
 ) -> None:
     """Nothing stops the transformer from turning it into something larger."""
     transformer = world.transformer()
-    windows.plan(LANE, 0, 10 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
     for _ in range(2):
         window = must(live(windows, longest_ms=STEP))
         raw_bytes = 8192 - ENTRY_OVERHEAD_BYTES
-        windows.commit(LANE, window, [windows.stage(b"x" * raw_bytes, 10, 60)])
+        windows.commit(FEED, window, [windows.stage(b"x" * raw_bytes, 10, 60)])
     (entry,) = transformer.read(1, 0)
     points = Output(b"y" * (point_bytes - ENTRY_OVERHEAD_BYTES), 10)
     transformer.settle(entry, Settle(outputs=[points]), "transformer")
@@ -461,7 +461,7 @@ def test_at_maxmemory_nothing_is_staged_or_committed_by_halves(
     redis_client: Redis, clock: FakeClock
 ) -> None:
     windows = RedisWorld(redis_client, clock).windows()
-    windows.plan(LANE, 0, 10 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
     window = must(live(windows))
     staged = [windows.stage(b"x" * 1000, 1, 60)]
     redis_client.config_set("maxmemory", 1)
@@ -469,12 +469,12 @@ def test_at_maxmemory_nothing_is_staged_or_committed_by_halves(
         with pytest.raises(OutOfMemoryError):
             windows.stage(b"y", 1, 60)
         with pytest.raises(OutOfMemoryError):
-            windows.commit(LANE, window, staged)
+            windows.commit(FEED, window, staged)
     finally:
         redis_client.config_set("maxmemory", 0)
 
     assert redis_client.exists(Keys("win").stream(RAW)) == 0
-    assert windows.commit(LANE, window, staged) == "committed"
+    assert windows.commit(FEED, window, staged) == "committed"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -492,8 +492,8 @@ def test_many_workers_cover_every_step_exactly_once(
         mine = WindowSet(redis_client, keys, lease_seconds=60, max_open=50, now_ms=clock)
         held: list[Window] = []
         for _ in range(10_000):
-            mine.plan(LANE, 0, min(steps, rng.randrange(1, steps * 2)) * STEP)
-            window = mine.lease(LANE, rng.choice(["live", "catchup"]), 50 * STEP, 8 * STEP)
+            mine.plan(FEED, 0, min(steps, rng.randrange(1, steps * 2)) * STEP)
+            window = mine.lease(FEED, rng.choice(["live", "catchup"]), 50 * STEP, 8 * STEP)
             if window is None:
                 status = mine.status()["q@hot"]
                 if status.watermark_ms == steps * STEP:
@@ -506,11 +506,11 @@ def test_many_workers_cover_every_step_exactly_once(
             if fate < 0.15:
                 held.append(window)  # it dies, or wakes up late
             elif fate < 0.3 and span > 1:
-                mine.split(LANE, window, window.start_ms + rng.randrange(1, span) * STEP)
+                mine.split(FEED, window, window.start_ms + rng.randrange(1, span) * STEP)
             elif fate < 0.4:
-                mine.retry(LANE, window, rng.uniform(0, 10))
+                mine.retry(FEED, window, rng.uniform(0, 10))
             elif fate < 0.45:
-                mine.fail(LANE, window, 1, 10)
+                mine.fail(FEED, window, 1, 10)
             else:
                 held.append(window)
                 for late in held:
@@ -541,67 +541,67 @@ def test_many_workers_cover_every_step_exactly_once(
 def test_a_reopened_range_is_extracted_again_and_what_is_open_is_not_doubled(
     windows: Windows,
 ) -> None:
-    windows.plan(LANE, 0, 30 * STEP)
+    windows.plan(FEED, 0, 30 * STEP)
     newest = must(live(windows))
     commit(windows, must(live(windows)))
 
-    assert windows.reopen(LANE, 5 * STEP, 25 * STEP) == 10 * STEP
+    assert windows.reopen(FEED, 5 * STEP, 25 * STEP) == 10 * STEP
 
     status = windows.status()["q@hot"]
     assert status.backlog == [(0, 20 * STEP)]
     assert status.open == [bounds(newest)]
-    assert windows.reopen(LANE, 0, 99 * STEP) == 0
+    assert windows.reopen(FEED, 0, 99 * STEP) == 0
 
 
 @pytest.mark.parametrize(
     ("span", "expected"),
     [((2, 8), [(2, 8)]), ((-5, 3), [(0, 3)]), ((7, 99), [(7, 10)]), ((20, 30), []), ((5, 5), [])],
 )
-def test_reopening_stays_within_the_lane(
+def test_reopening_stays_within_the_feed(
     windows: Windows, span: tuple[int, int], expected: list[tuple[int, int]]
 ) -> None:
-    windows.plan(LANE, 0, 10 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
     commit(windows, must(live(windows)))
 
-    windows.reopen(LANE, span[0] * STEP, span[1] * STEP)
+    windows.reopen(FEED, span[0] * STEP, span[1] * STEP)
 
     backlog = windows.status()["q@hot"].backlog
     assert backlog == [(first * STEP, last * STEP) for first, last in expected]
 
 
-def test_a_lane_is_extended_back_to_what_the_sink_knows(windows: Windows) -> None:
-    windows.plan(LANE, 50 * STEP, 60 * STEP)
+def test_a_feed_is_extended_back_to_what_the_sink_knows(windows: Windows) -> None:
+    windows.plan(FEED, 50 * STEP, 60 * STEP)
     commit(windows, must(live(windows)))
 
-    assert windows.reopen(LANE, 20 * STEP, 50 * STEP, extend=True) == 30 * STEP
+    assert windows.reopen(FEED, 20 * STEP, 50 * STEP, extend=True) == 30 * STEP
 
     status = windows.status()["q@hot"]
     assert (status.origin_ms, status.backlog) == (20 * STEP, [(20 * STEP, 50 * STEP)])
     assert status.watermark_ms == 20 * STEP
 
 
-def test_another_configurations_lane_is_not_reopened(windows: Windows) -> None:
-    windows.plan(LANE, 0, 10 * STEP)
+def test_another_configurations_feed_is_not_reopened(windows: Windows) -> None:
+    windows.plan(FEED, 0, 10 * STEP)
 
     assert windows.reopen(CHANGED, 0, 5 * STEP) is None
 
 
 def test_rechecks_fall_due_and_are_forgotten(windows: Windows, clock: FakeClock) -> None:
-    windows.plan(LANE, 0, 20 * STEP)
+    windows.plan(FEED, 0, 20 * STEP)
     for samples in (7, 3):
         window = must(live(windows))
         staged = [windows.stage(b"p", samples, 60)]
-        windows.commit(LANE, window, staged, recheck_after_seconds=100, source_samples=samples + 1)
-    assert windows.due_rechecks(LANE, 10) == []
+        windows.commit(FEED, window, staged, recheck_after_seconds=100, source_samples=samples + 1)
+    assert windows.due_rechecks(FEED, 10) == []
     clock.ms += 100_000
 
-    older, newer = windows.due_rechecks(LANE, 10)
+    older, newer = windows.due_rechecks(FEED, 10)
 
     assert (older.start_ms, older.end_ms, older.samples) == (0, 10 * STEP, 4)
     assert (newer.start_ms, newer.end_ms, newer.samples) == (10 * STEP, 20 * STEP, 8)
-    windows.forget_rechecks(LANE, [older])
-    assert windows.reopen(LANE, newer.start_ms, newer.end_ms, done=[newer]) == 10 * STEP
-    assert windows.due_rechecks(LANE, 10) == []
+    windows.forget_rechecks(FEED, [older])
+    assert windows.reopen(FEED, newer.start_ms, newer.end_ms, done=[newer]) == 10 * STEP
+    assert windows.due_rechecks(FEED, 10) == []
 
 
 def test_the_first_word_of_the_sink_counts(windows: Windows) -> None:
@@ -614,14 +614,14 @@ def test_the_first_word_of_the_sink_counts(windows: Windows) -> None:
 
 def test_a_worker_from_before_redis_lost_everything_holds_nothing(world: World) -> None:
     windows = world.windows()
-    windows.plan(LANE, 0, 10 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
     before = must(live(windows))
     world.lose_everything()
     windows = world.windows()
-    windows.plan(LANE, 0, 10 * STEP)
+    windows.plan(FEED, 0, 10 * STEP)
     after = must(live(windows, longest_ms=2 * STEP))
 
     assert commit(windows, before) == "refused"
-    assert not windows.retry(LANE, before, 0)
+    assert not windows.retry(FEED, before, 0)
 
     assert commit(windows, after) == "committed"

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from common.state.ledger import Account, Audit, Depth
-from common.state.windows import LaneStatus
+from common.state.windows import FeedStatus
 from devtools.demo.report import DemoReport
 from devtools.demo.view import Snapshot, View, numbers_table, plain_line, snapshot
 from etlctl.verify.run import Outcome, QueryResult
@@ -22,7 +22,7 @@ def audit(account: Account, raw_samples: int = 0) -> Audit:
     return Audit(10_000, {"q@hot": account}, streams, 0, 0, {}, False)
 
 
-def lane(**changes: Any) -> LaneStatus:
+def feed(**changes: Any) -> FeedStatus:
     fields: dict[str, Any] = {
         "query": "q",
         "tier": "hot",
@@ -36,7 +36,7 @@ def lane(**changes: Any) -> LaneStatus:
         "planned_ms": 0,
         "gaps": 0,
     }
-    return LaneStatus(**(fields | changes))
+    return FeedStatus(**(fields | changes))
 
 
 BALANCED = Account(extracted=10, loaded=7, dropped={"nan": 2}, dead_lettered=1)
@@ -107,19 +107,19 @@ def test_an_explained_difference_is_still_a_mismatch() -> None:
     assert report(result=result).problems
 
 
-def lanes(*found: LaneStatus) -> Mapping[str, LaneStatus]:
+def feeds(*found: FeedStatus) -> Mapping[str, FeedStatus]:
     return {f"{n}@hot": one for n, one in enumerate(found)}
 
 
-def test_a_snapshot_follows_the_slowest_lane() -> None:
+def test_a_snapshot_follows_the_slowest_feed() -> None:
     account = Account(extracted=100, loaded=50, dropped={"nan": 5}, in_flight=45)
-    now = snapshot(audit(account, raw_samples=30), lanes(lane(), lane(open=[(4_000, 6_000)])), 3.0)
+    now = snapshot(audit(account, raw_samples=30), feeds(feed(), feed(open=[(4_000, 6_000)])), 3.0)
     assert (now.extracted, now.transformed, now.loaded, now.in_flight) == (100, 70, 50, 45)
     assert now.lag_seconds == 6.0
 
 
 def test_a_pipeline_that_planned_nothing_has_no_lag() -> None:
-    now = snapshot(audit(Account()), lanes(), 0.0)
+    now = snapshot(audit(Account()), feeds(), 0.0)
     assert now.lag_seconds is None
     assert plain_line(now).endswith("lag –")
 

@@ -36,7 +36,7 @@ def test_letters_are_appended_as_lines(tmp_path: Path) -> None:
         "query": "q",
         "tier": "hot",
         "kind": "select",
-        "lane": "q@hot",
+        "feed": "q@hot",
         "window_id": "w1",
         "entry_id": "1-0",
         "samples": 1,

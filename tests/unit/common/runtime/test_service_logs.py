@@ -55,14 +55,14 @@ def configured(secrets: tuple[str, ...] = (), **pipeline: Any) -> Output:
 
 def test_an_event_is_one_json_line_with_the_fixed_fields_first() -> None:
     output = configured()
-    Telemetry("loader").emit("sink_released", held_seconds=1.5)
+    Telemetry("loader").emit("sink_resumed", held_seconds=1.5)
     (line,) = output.lines
     assert list(line) == ["timestamp", "level", "service", "event", "held_seconds"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line.pop("timestamp"))
     assert line == {
         "level": "info",
         "service": "loader",
-        "event": "sink_released",
+        "event": "sink_resumed",
         "held_seconds": 1.5,
     }
 
@@ -89,13 +89,13 @@ def test_the_level_is_obeyed_and_talkative_libraries_wait_for_debug() -> None:
     def lines(level: str) -> list[str]:
         output = configured(log_level=level)
         telemetry = Telemetry("loader")
-        telemetry.emit("sink_released")
+        telemetry.emit("sink_resumed")
         telemetry.emit("sink_failed", cause="timeout")
         logging.getLogger("rq.worker").info("job done")
         return [line["event"] for line in output.lines]
 
-    assert lines("DEBUG") == ["sink_released", "sink_failed", "job done"]
-    assert lines("INFO") == ["sink_released", "sink_failed"]
+    assert lines("DEBUG") == ["sink_resumed", "sink_failed", "job done"]
+    assert lines("INFO") == ["sink_resumed", "sink_failed"]
     assert lines("WARNING") == ["sink_failed"]
     assert lines("ERROR") == []
 

@@ -16,7 +16,7 @@ from common.runtime.stage import Lifecycle, Stage, StageLimits
 from common.runtime.telemetry import Telemetry
 from common.state.keys import POINTS, RAW
 from common.state.stream import SettleResult
-from common.state.verdict import DeadLetter, Entry, Hold, Output, Retry, Settle, Verdict
+from common.state.verdict import DeadLetter, Entry, Output, Pause, Retry, Settle, Verdict
 from tests.doubles.memory_stream import MemoryBroker, MemoryStream
 
 LIMITS = StageLimits(
@@ -155,7 +155,7 @@ def test_a_retry_comes_back_after_its_time_without_a_crash() -> None:
 
 
 def test_a_hold_stops_taking_work_until_the_check_passes() -> None:
-    bench = Bench(lambda entry: Hold("401 unauthorized"))
+    bench = Bench(lambda entry: Pause("401 unauthorized"))
     bench.commit((b"a", 1))
     bench.stage.step()
     assert bench.ready["dependency"] == (False, "401 unauthorized")

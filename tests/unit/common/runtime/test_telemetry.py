@@ -66,8 +66,8 @@ def test_an_event_can_count_many(telemetry: Telemetry, log: Log) -> None:
 
 def test_an_event_without_a_metric_is_only_logged(telemetry: Telemetry, log: Log) -> None:
     before = generate_latest(telemetry.registry)
-    telemetry.emit("sink_released", held_seconds=2)
-    assert log.lines == [("info", "sink_released", {"held_seconds": 2})]
+    telemetry.emit("sink_resumed", held_seconds=2)
+    assert log.lines == [("info", "sink_resumed", {"held_seconds": 2})]
     assert generate_latest(telemetry.registry) == before
 
 

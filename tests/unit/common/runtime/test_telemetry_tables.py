@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.runtime.events_table import EVENTS
-from common.runtime.metrics_table import METRICS, NINE, MetricSpec
+from common.runtime.metrics_table import METRICS, STANDARD_METRICS, MetricSpec
 from devtools import PROJECT_ROOT
 from devtools.docs.metrics import render
 
@@ -23,7 +23,7 @@ KIND_OF = {"inc": "counter", "set": "gauge", "observe": "histogram"}
 
 SPECS = {spec.name: spec for spec in METRICS}
 # Counted inside Telemetry itself, or read by it at each scrape.
-BY_TELEMETRY = {spec.name for spec in NINE}
+BY_TELEMETRY = {spec.name for spec in STANDARD_METRICS}
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def test_names_are_unique() -> None:
 
 
 def test_the_vocabulary_that_stages_and_the_simulated_process_share() -> None:
-    assert {spec.name for spec in NINE} == {
+    assert {spec.name for spec in STANDARD_METRICS} == {
         "etl_records_total",
         "etl_files_total",
         "etl_failures_total",

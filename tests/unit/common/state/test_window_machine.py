@@ -62,7 +62,7 @@ def test_a_broken_window_set_is_noticed(broken: Broken) -> None:
     made = _copy("memory_windows", broken)
 
     assert _is_noticed(
-        lambda: MemoryWorld(make_lanes=made.MemoryLanes, make_windows=made.MemoryWindowSet)
+        lambda: MemoryWorld(make_feeds=made.MemoryFeeds, make_windows=made.MemoryWindowSet)
     )
 
 

@@ -62,7 +62,7 @@ def test_what_is_no_record_is_passed_over(tmp_path: Path) -> None:
     assert dict(journal.counts()) == {("redis", "entry_claimed"): 1}
 
 
-def test_samples_of_windows_that_were_opened_again_are_added_up_by_lane(tmp_path: Path) -> None:
+def test_samples_of_windows_that_were_opened_again_are_added_up_by_feed(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     record = {"event": "window_reopened", "query": "up", "tier": "hot", "samples_before": 7}
     write(tmp_path / "extractor-1.log", record, record)

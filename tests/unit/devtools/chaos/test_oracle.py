@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from common.state.windows import LaneStatus
+from common.state.windows import FeedStatus
 from devtools.chaos.comparing import Known, Point, summary
 from devtools.chaos.epochs import committed
 from etlctl.verify.explain import DEAD_LETTERED, Explained
@@ -18,13 +18,13 @@ from etlctl.verify.run import Outcome, QueryResult
 ODD = SeriesKey.of("odd_000001", {"job": "load"})
 
 
-def lane(
+def feed(
     origin_ms: int,
     head_ms: int,
     backlog: Sequence[tuple[int, int]] = (),
     open_: Sequence[tuple[int, int]] = (),
-) -> LaneStatus:
-    return LaneStatus(
+) -> FeedStatus:
+    return FeedStatus(
         query="q",
         tier="hot",
         fingerprint="f",
@@ -51,11 +51,11 @@ def lane(
 def test_committed_time_is_what_is_neither_open_nor_in_the_backlog(
     backlog: list[tuple[int, int]], open_: list[tuple[int, int]], spans: list[tuple[int, int]]
 ) -> None:
-    assert list(committed(lane(0, 100, backlog, open_))) == spans
+    assert list(committed(feed(0, 100, backlog, open_))) == spans
 
 
-def test_a_lane_without_time_has_committed_nothing() -> None:
-    assert list(committed(lane(100, 100))) == []
+def test_a_feed_without_time_has_committed_nothing() -> None:
+    assert list(committed(feed(100, 100))) == []
 
 
 def test_bad_points_are_known_by_series_and_all_their_times() -> None:

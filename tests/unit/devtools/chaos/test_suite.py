@@ -88,7 +88,7 @@ def test_a_kind_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str])
 
 
 def test_events_that_must_be_seen_are_events_of_the_project() -> None:
-    wanted = {event for kind in KINDS for _, event in kind.bites} | MUST_BITE.keys()
+    wanted = {event for kind in KINDS for _, event in kind.expected_events} | MUST_BITE.keys()
 
     for event in wanted:
         name, _, detail = event.partition(":")
@@ -106,7 +106,7 @@ def ended(**fields: object) -> Result:
 def test_lost_and_duplicated_are_counted_in_the_sink_and_in_the_ledgers() -> None:
     result = ended(
         whole=[Compared(0, 1, missing=3, extra=5, different=7), Compared(1, 2, missing=1)],
-        lanes=[Count("a", booked=10, wanted=12), Count("b", booked=30, wanted=10)],
+        feeds=[Count("a", booked=10, wanted=12), Count("b", booked=30, wanted=10)],
     )
 
     assert result.lost == 3 + 7 + 1 + 2

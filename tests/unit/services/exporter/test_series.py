@@ -148,8 +148,8 @@ def test_the_level_decides_what_is_logged() -> None:
     stream = io.StringIO()
     telemetry = EventLog("WARNING", stream=stream)
     telemetry.emit("service_started", port=1)
-    telemetry.emit("books_incomplete", part="ledger", error="x")
-    assert [line["event"] for line in lines(stream)] == ["books_incomplete"]
+    telemetry.emit("ledger_incomplete", part="ledger", error="x")
+    assert [line["event"] for line in lines(stream)] == ["ledger_incomplete"]
 
 
 def test_a_log_that_cannot_be_written_stops_nothing() -> None:

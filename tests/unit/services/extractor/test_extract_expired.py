@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry
 
 from common.config import ExtractSettings, Query
 from common.runtime.telemetry import Telemetry
-from common.state.windows import Lane, WindowClass, WindowSet
+from common.state.windows import Feed, WindowClass, WindowSet
 from services.extractor.blocks import SeriesBlock
 from services.extractor.extract import Extractor, Outcome, SourceState
 from services.extractor.prometheus import NO_SAMPLES_MS
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import Plan
 from tests.doubles.memory_stream import MemoryBroker
-from tests.doubles.memory_windows import MemoryLanes, MemoryWindowSet
+from tests.doubles.memory_windows import MemoryFeeds, MemoryWindowSet
 
 STEP_MS = 1000
 SETTINGS = ExtractSettings(prometheus_url="http://127.0.0.1:9")
@@ -59,12 +59,12 @@ def test_what_was_just_read_is_not_declared_gone(
     window_class: WindowClass, samples: int, lowest_ms: int, outcome: Outcome
 ) -> None:
     broker = MemoryBroker(lambda: 1_700_000_000_000)
-    windows = MemoryWindowSet(broker, MemoryLanes())
+    windows = MemoryWindowSet(broker, MemoryFeeds())
     query = Query(name="q", select="m")
-    plan = Plan(Lane("q", "hot", "select", "f"), query, STEP_MS, 0, 0, 10_000, 10_000)
-    windows.plan(plan.lane, 0, 10 * STEP_MS)
+    plan = Plan(Feed("q", "hot", "select", "f"), query, STEP_MS, 0, 0, 10_000, 10_000)
+    windows.plan(plan.feed, 0, 10 * STEP_MS)
     horizon_ms = 10**9 if window_class == "live" else 0
-    window = windows.lease(plan.lane, window_class, horizon_ms, 10**9)
+    window = windows.lease(plan.feed, window_class, horizon_ms, 10**9)
     assert window is not None
     states: list[SourceState] = []
     extractor = Extractor(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.config import Query
-from common.state.windows import Lane, Window, WindowClass
+from common.state.windows import Feed, Window, WindowClass
 from services.extractor.windows import LOOKBACK_MS, Plan, floor_to, reach_of
 
 NOW = 1_700_000_007_123
@@ -20,7 +20,7 @@ def plan(expr: str = "up", *, step_ms: int = 15_000, select: str | None = None) 
         else Query(name="q", expr=expr, step=step_ms / 1000)
     )
     return Plan(
-        lane=Lane("q", "hot", query.kind, "f"),
+        feed=Feed("q", "hot", query.kind, "f"),
         query=query,
         step_ms=step_ms,
         settle_ms=20_000,
@@ -42,11 +42,11 @@ def test_the_head_is_aligned_settled_and_as_late_as_can_be(now_ms: int, step_ms:
     assert head_ms <= now_ms - 20_000 < head_ms + step_ms
 
 
-def test_a_lane_begins_a_lookback_ago() -> None:
+def test_a_feed_begins_a_lookback_ago() -> None:
     assert plan().origin_ms(NOW, None) == floor_to(NOW - 3_600_000, 15_000)
 
 
-def test_a_lane_does_not_begin_before_the_source_does() -> None:
+def test_a_feed_does_not_begin_before_the_source_does() -> None:
     lowest_ms = NOW - 600_000
 
     origin_ms = plan().origin_ms(NOW, lowest_ms)
@@ -54,7 +54,7 @@ def test_a_lane_does_not_begin_before_the_source_does() -> None:
     assert lowest_ms - 15_000 <= origin_ms < lowest_ms
 
 
-def test_a_lane_never_begins_after_its_head() -> None:
+def test_a_feed_never_begins_after_its_head() -> None:
     assert plan().origin_ms(NOW, 1 << 62) == plan().head_ms(NOW)
 
 

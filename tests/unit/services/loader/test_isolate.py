@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.state.verdict import Hold, Retry
-from services.loader.isolate import Fate, Interrupted, Isolation, Lines, quoted_lines
+from common.state.verdict import Pause, Retry
+from services.loader.isolate import Interrupted, Isolation, Lines, Refusal, quoted_lines
 from services.loader.responses import Kind, Outcome
 
 CUT_MS = 1_005_000  # within a shard
@@ -127,10 +127,12 @@ def test_exactly_the_bad_lines_are_rejected_and_all_others_written(
     found = Lines(list(text))
     told: list[int] = []
     Isolation(found, post, bad=told.append).run(post(text) if first_posted else None)
-    rejected = {line for line, fate in zip(text, found.fate, strict=True) if fate == Fate.REJECTED}
+    rejected = {
+        line for line, fate in zip(text, found.fate, strict=True) if fate == Refusal.REJECTED
+    }
     assert rejected == bad
     assert post.written == set(text) - bad
-    assert found.fate.count(Fate.WRITTEN) == len(text) - len(bad)
+    assert found.fate.count(Refusal.WRITTEN) == len(text) - len(bad)
     assert found.words.keys() == {i for i, line in enumerate(text) if line in bad}
     assert sum(told) == len(bad)
     assert len(post.posts) <= halvings(len(bad), len(text))
@@ -141,7 +143,7 @@ def test_a_sink_that_names_everything_is_not_believed() -> None:
     post = Points({text[10]}, words=names_everything, atomic=True)
     found = Lines(list(text))
     Isolation(found, post).run()
-    assert [i for i, fate in enumerate(found.fate) if fate == Fate.REJECTED] == [10]
+    assert [i for i, fate in enumerate(found.fate) if fate == Refusal.REJECTED] == [10]
 
 
 @pytest.mark.parametrize("lines", [1_000, 10_000, 100_000])
@@ -153,7 +155,7 @@ def test_the_cost_is_k_log_n(lines: int, bad_lines: int) -> None:
     for post in (silent, naming):
         found = Lines(list(text))
         Isolation(found, post).run()
-        assert found.fate.count(Fate.REJECTED) == bad_lines
+        assert found.fate.count(Refusal.REJECTED) == bad_lines
     assert len(silent.posts) <= halvings(bad_lines, lines)
     # The whole, the rest, the named together, and two of them alone.
     assert len(naming.posts) <= 5
@@ -164,7 +166,7 @@ def test_a_whole_measurement_in_conflict_costs_a_few_posts() -> None:
     post = Points(set(text[3_000:7_000]), counts=True)
     found = Lines(list(text))
     Isolation(found, post).run()
-    assert found.fate.count(Fate.REJECTED) == 4_000
+    assert found.fate.count(Refusal.REJECTED) == 4_000
     assert len(post.posts) <= 8 * ceil(log2(10_000))
 
 
@@ -180,7 +182,7 @@ def test_the_measurement_that_is_in_conflict_is_tried_by_itself() -> None:
     post = Points(set(text[::10]), counts=True, words=conflict("in conflict,here"))
     found = Lines(list(text))
     Isolation(found, post).run()
-    assert found.fate.count(Fate.REJECTED) == 1_000
+    assert found.fate.count(Refusal.REJECTED) == 1_000
     # The whole, the rest, the measurement, two lines of it alone.
     assert len(post.posts) == 5
 
@@ -194,7 +196,7 @@ def test_a_measurement_named_wrongly_costs_two_posts(name: str) -> None:
     for sink in (post, plain):
         found = Lines(list(text))
         Isolation(found, sink).run()
-        assert [i for i, fate in enumerate(found.fate) if fate == Fate.REJECTED] == [0, 511]
+        assert [i for i, fate in enumerate(found.fate) if fate == Refusal.REJECTED] == [0, 511]
     assert len(post.posts) <= len(plain.posts) + 2
 
 
@@ -254,12 +256,12 @@ def test_old_lines_expire_young_ones_are_written_and_bad_ones_rejected(
     Isolation(found, post).run(post(text))
     for line, fate in zip(text, found.fate, strict=True):
         if stamped(line) >= CUT_MS:
-            assert fate == (Fate.REJECTED if line in bad else Fate.WRITTEN)
+            assert fate == (Refusal.REJECTED if line in bad else Refusal.WRITTEN)
         else:
-            assert fate != Fate.OPEN
-            assert fate != Fate.REJECTED or line in bad
-            assert fate != Fate.WRITTEN or old is by_shard
-        if fate == Fate.WRITTEN:
+            assert fate != Refusal.OPEN
+            assert fate != Refusal.REJECTED or line in bad
+            assert fate != Refusal.WRITTEN or old is by_shard
+        if fate == Refusal.WRITTEN:
             assert line in post.written
 
 
@@ -272,9 +274,9 @@ def test_age_costs_a_few_posts_whatever_the_size(
     post = Points(counts=True, old=old)
     found = Lines(list(text))
     Isolation(found, post).run()
-    expired = {line for line, fate in zip(text, found.fate, strict=True) if fate == Fate.EXPIRED}
+    expired = {line for line, fate in zip(text, found.fate, strict=True) if fate == Refusal.EXPIRED}
     assert expired == old(text)
-    assert found.fate.count(Fate.WRITTEN) == len(text) - len(expired)
+    assert found.fate.count(Refusal.WRITTEN) == len(text) - len(expired)
     assert len(post.posts) <= 6
 
 
@@ -288,7 +290,7 @@ def test_a_count_of_the_old_that_is_wrong_is_not_believed() -> None:
 
     found = Lines(list(text))
     Isolation(found, boasting).run()
-    assert list(found.fate) == [Fate.EXPIRED] * 40 + [Fate.WRITTEN] * 60
+    assert list(found.fate) == [Refusal.EXPIRED] * 40 + [Refusal.WRITTEN] * 60
 
 
 def test_lines_without_a_timestamp_do_not_confuse_the_order() -> None:
@@ -300,7 +302,7 @@ def test_lines_without_a_timestamp_do_not_confuse_the_order() -> None:
     post = Points({text[1]}, counts=True, old=lambda lines: strictly(set(lines) - set(text[:2])))
     found = Lines(list(text))
     Isolation(found, post).run()
-    assert list(found.fate) == [Fate.WRITTEN, Fate.REJECTED, *[Fate.EXPIRED] * 8]
+    assert list(found.fate) == [Refusal.WRITTEN, Refusal.REJECTED, *[Refusal.EXPIRED] * 8]
 
 
 # -- size ---------------------------------------------------------------------------------------
@@ -319,7 +321,7 @@ def test_what_is_too_large_is_halved_down_to_lines_that_are(
     found = Lines(list(text))
     Isolation(found, post).run()
     for line, fate in zip(text, found.fate, strict=True):
-        assert fate == (Fate.TOO_LARGE if len(line) + 1 > max_bytes else Fate.WRITTEN)
+        assert fate == (Refusal.TOO_LARGE if len(line) + 1 > max_bytes else Refusal.WRITTEN)
 
 
 # -- what the server fails at -------------------------------------------------------------------
@@ -341,7 +343,7 @@ def test_lines_the_server_fails_at_are_found(data: st.DataObject, count: int) ->
     if broken == set(text):
         with pytest.raises(Interrupted):
             search.run()
-        assert set(found.fate) == {Fate.OPEN}
+        assert set(found.fate) == {Refusal.OPEN}
         return
     try:
         search.run()
@@ -350,7 +352,13 @@ def test_lines_the_server_fails_at_are_found(data: st.DataObject, count: int) ->
         assert not post.written
         return
     for line, fate in zip(text, found.fate, strict=True):
-        wanted = Fate.FAILED if line in broken else Fate.REJECTED if line in bad else Fate.WRITTEN
+        wanted = (
+            Refusal.FAILED
+            if line in broken
+            else Refusal.REJECTED
+            if line in bad
+            else Refusal.WRITTEN
+        )
         assert fate == wanted
 
 
@@ -361,7 +369,7 @@ def test_a_sink_that_is_down_blames_no_line() -> None:
     with pytest.raises(Interrupted) as caught:
         Isolation(found, post, give_up=gave_up).run()
     assert caught.value.verdict == Retry(1.0, "boom")
-    assert set(found.fate) == {Fate.OPEN}
+    assert set(found.fate) == {Refusal.OPEN}
     assert len(post.posts) <= ceil(log2(1_000)) + 4
 
 
@@ -370,7 +378,7 @@ def test_a_single_line_is_not_blamed_while_nothing_is_taken() -> None:
     found = Lines(list(text))
     with pytest.raises(Interrupted):
         Isolation(found, Points(broken=set(text)), give_up=gave_up).run()
-    assert set(found.fate) == {Fate.OPEN}
+    assert set(found.fate) == {Refusal.OPEN}
 
 
 @pytest.mark.parametrize("count", [1, 2, 1000])
@@ -379,7 +387,7 @@ def test_lines_that_are_hopeless_are_blamed_together(count: int) -> None:
     post = Points(broken=set(text))
     found = Lines(list(text))
     Isolation(found, post, give_up=lambda _: None).run()
-    assert set(found.fate) == {Fate.FAILED}
+    assert set(found.fate) == {Refusal.FAILED}
     assert len(found.words) == count
     assert len(post.posts) <= 14
 
@@ -397,7 +405,7 @@ def test_a_line_that_fails_only_once_is_written_after_all() -> None:
 
     found = Lines(list(text))
     Isolation(found, recovering, give_up=gave_up).run()
-    assert set(found.fate) == {Fate.WRITTEN}
+    assert set(found.fate) == {Refusal.WRITTEN}
 
 
 # -- interruptions ------------------------------------------------------------------------------
@@ -416,7 +424,7 @@ def test_an_interrupted_search_goes_on_where_it_was(
     def shaky(lines: Sequence[bytes]) -> Outcome:
         nonlocal left
         if left == 0:
-            raise Interrupted(Hold("away"))
+            raise Interrupted(Pause("away"))
         left -= 1
         return sink(lines)
 
@@ -429,7 +437,9 @@ def test_an_interrupted_search_goes_on_where_it_was(
         except Interrupted:
             known = [(was, now) for was, now in zip(before, found.fate, strict=True) if was]
             assert all(was == now for was, now in known)
-    rejected = {line for line, fate in zip(text, found.fate, strict=True) if fate == Fate.REJECTED}
+    rejected = {
+        line for line, fate in zip(text, found.fate, strict=True) if fate == Refusal.REJECTED
+    }
     assert rejected == bad
     assert sink.written == set(text) - bad
 
@@ -444,7 +454,7 @@ def test_too_many_bad_lines_end_the_search() -> None:
         nonlocal count
         count += lines
         if count > 10:
-            raise Interrupted(Hold("too many"))
+            raise Interrupted(Pause("too many"))
 
     with pytest.raises(Interrupted):
         Isolation(found, post, bad=enough).run()
@@ -461,7 +471,7 @@ def test_lines_of_several_entries_are_joined_and_split_again(fates: list[list[in
         Lines(
             [b"%d.%d" % (p, i) for i in range(len(fate))],
             bytearray(fate),
-            {i: f"{p}.{i}" for i, f in enumerate(fate) if f == Fate.REJECTED},
+            {i: f"{p}.{i}" for i, f in enumerate(fate) if f == Refusal.REJECTED},
         )
         for p, fate in enumerate(fates)
     ]

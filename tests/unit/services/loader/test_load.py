@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.state.verdict import DeadLetter, Entry, Hold, Retry, Settle, Verdict
-from services.loader.isolate import Fate
+from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdict
+from services.loader.isolate import Refusal
 from services.loader.isolation_cache import known_as
 from services.loader.responses import Kind, Outcome
 from tests.doubles.influxdb2 import Bucket, Engine
@@ -43,7 +43,7 @@ def test_small_entries_of_a_bucket_are_one_post_of_their_bytes_as_they_are() -> 
     assert bench.handle(*entries) == [Settle(loaded=50)] * 4
     assert bench.sink.bodies == [b"".join(one.payload for one in entries)]
     assert bench.points == 200
-    assert bench.metric("etl_sink_posts_total", answer="written") == 1
+    assert bench.metric("etl_sink_posts_total", response="written") == 1
     assert bench.metric("etl_sink_posted_bytes_total") == len(bench.sink.bodies[0])
     assert bench.metric("etl_sink_post_duration_seconds_count") == 1
 
@@ -184,7 +184,7 @@ def test_a_sink_that_cannot_read_what_is_sound_is_held() -> None:
     unreadable = Outcome(Kind.UNREADABLE, "gzip: invalid header", "unreadable", 400)
     bench.sink.judge = lambda _: unreadable
     (verdict,) = bench.handle(entry("1", lines(5)))
-    assert isinstance(verdict, Hold)
+    assert isinstance(verdict, Pause)
     assert "gzip: invalid header" in verdict.reason
     assert len(bench.sink.bodies) == 1
 
@@ -193,7 +193,7 @@ def test_a_sink_that_cannot_read_what_was_made_here_is_held() -> None:
     bench = Bench()
     unreadable = Outcome(Kind.UNREADABLE, "gzip: invalid header", "unreadable", 400)
     bench.sink.script.extend([None, unreadable])
-    assert isinstance(bench.handle(entry("1", [*lines(5), BAD]))[0], Hold)
+    assert isinstance(bench.handle(entry("1", [*lines(5), BAD]))[0], Pause)
 
 
 # -- age ----------------------------------------------------------------------------------------
@@ -239,17 +239,17 @@ def test_a_sink_whose_clock_is_wrong_is_held_until_it_is_right() -> None:
 
     first, second = bench.handle(entry("1", aged), entry("2", lines(10, "k")))
 
-    assert isinstance(first, Hold)
-    assert isinstance(second, Hold)
+    assert isinstance(first, Pause)
+    assert isinstance(second, Pause)
     assert "its clock" in first.reason
-    assert bench.metric("etl_sink_held") == 1
+    assert bench.metric("etl_sink_paused") == 1
     bench.engine.clock = right
     bench.clock.pass_(60.0)
     assert bench.handle(entry("1", aged), entry("2", lines(10, "k"))) == [
         Settle(loaded=60, drops={"beyond_retention": 4}),
         Settle(loaded=10),
     ]
-    assert bench.metric("etl_sink_held") == 0
+    assert bench.metric("etl_sink_paused") == 0
 
 
 def test_a_retention_below_an_hour_is_what_the_configuration_says() -> None:
@@ -301,24 +301,24 @@ def test_a_series_limit_is_held_without_a_search_and_probed_until_it_is_lifted()
     text = [b"m,n=%d value=1 1700000000000" % i for i in range(20)]
     entries = [entry("1", text[:10]), entry("2", text[10:])]
     verdicts = bench.handle(*entries)
-    assert all(isinstance(v, Hold) and "max-series-per-database" in v.reason for v in verdicts)
+    assert all(isinstance(v, Pause) and "max-series-per-database" in v.reason for v in verdicts)
     assert len(bench.sink.bodies) == 1, "the second group was not even posted"
-    assert bench.metric("etl_sink_holds_total", cause="capacity") == 1
-    assert bench.metric("etl_sink_held") == 1
+    assert bench.metric("etl_sink_pauses_total", cause="capacity") == 1
+    assert bench.metric("etl_sink_paused") == 1
     assert bench.handler.check() is not None
     assert bench.handle(*entries) == verdicts
     assert len(bench.sink.bodies) == 1, "nothing is posted while it lasts"
     bench.clock.pass_(1.0)
     assert bench.handler.check() is None, "time for a probe"
-    assert bench.metric("etl_sink_held") == 1, "an empty write says nothing about capacity"
-    assert all(isinstance(verdict, Hold) for verdict in bench.handle(*entries))
+    assert bench.metric("etl_sink_paused") == 1, "an empty write says nothing about capacity"
+    assert all(isinstance(verdict, Pause) for verdict in bench.handle(*entries))
     assert len(bench.sink.bodies) == 2
     bench.engine.max_series = None
     bench.clock.pass_(2.0)
     assert bench.handler.check() is None
     assert bench.handle(*entries) == [Settle(loaded=10)] * 2
-    assert bench.metric("etl_sink_held") == 0
-    assert len(bench.events("sink_released")) == 1
+    assert bench.metric("etl_sink_paused") == 0
+    assert len(bench.events("sink_resumed")) == 1
 
 
 @pytest.mark.parametrize(
@@ -337,16 +337,16 @@ def test_a_sink_that_refuses_us_is_held_until_a_check_succeeds(outcome: Outcome)
     entries = [entry(str(i), lines(10)) for i in range(3)]
     bench.sink.script.append(outcome)
     verdicts = bench.handle(*entries)
-    assert all(isinstance(v, Hold) and outcome.words in v.reason for v in verdicts)
+    assert all(isinstance(v, Pause) and outcome.words in v.reason for v in verdicts)
     assert len(bench.sink.bodies) == 1
-    assert bench.metric("etl_sink_holds_total", cause=outcome.cause) == 1
+    assert bench.metric("etl_sink_pauses_total", cause=outcome.cause) == 1
     bench.sink.probe_script.extend([outcome, outcome])
     for _ in range(2):
         reason = bench.handler.check()
         assert reason is not None
         assert outcome.words in reason
     assert bench.handler.check() is None
-    assert bench.metric("etl_sink_held") == 0
+    assert bench.metric("etl_sink_paused") == 0
     assert bench.handle(*entries) == [Settle(loaded=10)] * 3
 
 
@@ -356,7 +356,7 @@ def test_a_check_asks_for_every_bucket_and_holds_for_the_one_that_is_missing() -
     reason = bench.handler.check()
     assert reason is not None
     assert "warm" in reason
-    assert bench.metric("etl_sink_holds_total", cause="missing") == 1
+    assert bench.metric("etl_sink_pauses_total", cause="missing") == 1
     bench.engine.buckets["warm"] = Bucket()
     bench.sink.probes = 0
     assert bench.handler.check() is None
@@ -368,7 +368,7 @@ def test_a_check_of_a_sink_that_is_away_is_no_hold() -> None:
     bench = Bench()
     bench.sink.probe_script.append(Outcome(Kind.FAILED, "refused", "no_connection"))
     assert bench.handler.check() == "InfluxDB gave no answer (no_connection): refused"
-    assert bench.metric("etl_sink_held") == 0
+    assert bench.metric("etl_sink_paused") == 0
 
 
 # -- waits --------------------------------------------------------------------------------------
@@ -383,13 +383,13 @@ def test_a_wait_that_the_sink_names_is_kept_for_everything() -> None:
     entries = [entry(str(i), lines(10)) for i in range(3)]
     bench.sink.script.append(asked(20.0))
     wait = "the sink asked to wait 20.0 s: slow down"
-    assert bench.handle(*entries) == [Retry(20.0, wait), Hold(wait), Hold(wait)]
+    assert bench.handle(*entries) == [Retry(20.0, wait), Pause(wait), Pause(wait)]
     assert len(bench.sink.bodies) == 1
     reason = bench.handler.check()
     assert reason is not None
     assert "slow down" in reason
     bench.clock.pass_(12.0)
-    assert bench.handle(entries[0]) == [Hold("the sink asked to wait 8.0 s: slow down")]
+    assert bench.handle(entries[0]) == [Pause("the sink asked to wait 8.0 s: slow down")]
     assert len(bench.sink.bodies) == 1
     bench.clock.pass_(8.0)
     assert bench.handler.check() is None
@@ -448,7 +448,7 @@ def test_an_open_circuit_touches_the_sink_no_more_until_one_post_has_passed() ->
     bench.sink.script.extend([FAILED] * 2)
     verdicts = bench.handle(*entries)
     assert len(bench.sink.bodies) == 2
-    assert [isinstance(v, Hold) and "circuit open" in v.reason for v in verdicts] == [
+    assert [isinstance(v, Pause) and "circuit open" in v.reason for v in verdicts] == [
         False, False, True, True,
     ]  # fmt: skip
     assert bench.metric("etl_circuit_state") == 2
@@ -628,9 +628,9 @@ def test_too_large_a_share_of_rejected_points_is_held_and_nothing_is_dead_letter
     bench = Bench(group_samples=100)
     loaded, held = bench.handle(entry("2", lines(600)), conflicting(bench, 900))
     assert loaded == Settle(loaded=600)
-    assert isinstance(held, Hold)
+    assert isinstance(held, Pause)
     assert "more than 50%" in held.reason
-    assert bench.metric("etl_sink_holds_total", cause="rejected_share") == 1
+    assert bench.metric("etl_sink_pauses_total", cause="rejected_share") == 1
     assert bench.handler.check() is not None
 
 
@@ -648,7 +648,7 @@ def test_a_few_points_prove_nothing() -> None:
         (verdict,) = bench.handle(conflicting(bench, 100, str(number)))
         assert dead(verdict)
     (verdict,) = bench.handle(conflicting(bench, 100, "9"))
-    assert isinstance(verdict, Hold), "a thousand do"
+    assert isinstance(verdict, Pause), "a thousand do"
 
 
 def test_the_search_ends_as_soon_as_there_are_too_many() -> None:
@@ -656,25 +656,25 @@ def test_the_search_ends_as_soon_as_there_are_too_many() -> None:
     bench.engine.say = lambda _: "points of bad taste"
     text = [BAD + b"%d" % i for i in range(2000)]
     (verdict,) = bench.handle(entry("1", text))
-    assert isinstance(verdict, Hold)
+    assert isinstance(verdict, Pause)
     assert len(bench.sink.bodies) < 2 * 1001 + 12
 
 
 def test_a_hold_for_the_share_ends_when_the_head_of_the_stream_is_accepted() -> None:
     bench = Bench(group_samples=100)
     entries = [conflicting(bench, 1500), entry("2", lines(100))]
-    assert isinstance(bench.handle(entries[0])[0], Hold)
+    assert isinstance(bench.handle(entries[0])[0], Pause)
     bench.clock.pass_(1.0)
     assert bench.handler.check() is None
     loaded, held = bench.handle(*reversed(entries))
     assert loaded == Settle(loaded=100)
-    assert isinstance(held, Hold)
-    assert bench.events("sink_released") == [], "a good neighbour does not end it"
+    assert isinstance(held, Pause)
+    assert bench.events("sink_resumed") == [], "a good neighbour does not end it"
     bench.engine.buckets[BUCKET].types.clear()
     bench.clock.pass_(2.0)
     assert bench.handler.check() is None
     assert bench.handle(entries[0]) == [Settle(loaded=1500)]
-    assert bench.metric("etl_sink_held") == 0
+    assert bench.metric("etl_sink_paused") == 0
     assert bench.metric("etl_sink_rejected_share") == 0
 
 
@@ -682,7 +682,7 @@ def test_lines_that_were_held_for_the_share_are_judged_anew() -> None:
     bench = Bench()
     bench.engine.say = lambda _: "points of bad taste"
     held = conflicting(bench, 1500)
-    assert isinstance(bench.handle(held)[0], Hold)
+    assert isinstance(bench.handle(held)[0], Pause)
     bench.engine.buckets[BUCKET].types.clear()
     bench.clock.pass_(1.0)
     assert bench.handle(held) == [Settle(loaded=1500)]
@@ -698,10 +698,10 @@ def test_lines_found_bad_before_an_interruption_count_too() -> None:
     found = bench.handler._findings.get(known_as(mixed))
     assert found is not None
     for index in range(600):
-        found.fate[index] = Fate.REJECTED
+        found.fate[index] = Refusal.REJECTED
         found.words[index] = "conflict"
     found.parts = []
-    assert isinstance(bench.handle(mixed)[0], Hold)
+    assert isinstance(bench.handle(mixed)[0], Pause)
 
 
 def test_an_id_given_again_does_not_inherit_what_was_found() -> None:
@@ -721,12 +721,12 @@ def test_the_probe_of_a_hold_for_the_share_is_judged_alone_however_small() -> No
     bench.handle(conflicting(bench, 1500))
     bench.clock.pass_(1.0)
     small = conflicting(bench, 5, "2")
-    assert isinstance(bench.handle(small)[0], Hold)
+    assert isinstance(bench.handle(small)[0], Pause)
     bench.clock.pass_(2.0)
     held, loaded = bench.handle(small, entry("3", lines(5)))
     assert dead(held), "half of them is not more than half"
     assert loaded == Settle(loaded=5)
-    assert bench.metric("etl_sink_held") == 0
+    assert bench.metric("etl_sink_paused") == 0
 
 
 def test_a_probe_that_the_sink_never_saw_ends_no_hold() -> None:
@@ -735,7 +735,7 @@ def test_a_probe_that_the_sink_never_saw_ends_no_hold() -> None:
     bench.clock.pass_(1.0)
     (verdict,) = bench.handle(entry("2", lines(5), payload=b"junk"))
     assert dead(verdict)
-    assert bench.metric("etl_sink_held") == 1
+    assert bench.metric("etl_sink_paused") == 1
 
 
 def test_a_share_of_one_never_holds() -> None:

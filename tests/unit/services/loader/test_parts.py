@@ -13,13 +13,13 @@ from prometheus_client import CollectorRegistry
 
 from common.errors import WireError
 from common.runtime.telemetry import Telemetry
-from common.state.verdict import Hold, Retry
+from common.state.verdict import Pause, Retry
 from services.loader import lines as wire
 from services.loader.breaker import Circuit, CircuitState
 from services.loader.dead_letters import MAX_CAUSES, letters
 from services.loader.gate import Gate
-from services.loader.isolate import Fate, Lines
-from services.loader.isolation_cache import Findings
+from services.loader.isolate import Lines, Refusal
+from services.loader.isolation_cache import IsolationCache
 from services.loader.rejected_share import RejectedShare
 from services.loader.responses import Kind, Outcome
 from services.loader.suspects import Suspects
@@ -199,7 +199,7 @@ class Gates:
 
     @property
     def held(self) -> float | None:
-        return self.registry.get_sample_value("etl_sink_held")
+        return self.registry.get_sample_value("etl_sink_paused")
 
 
 def test_a_hold_ends_by_a_probe_and_its_waits_double() -> None:
@@ -212,17 +212,17 @@ def test_a_hold_ends_by_a_probe_and_its_waits_double() -> None:
         assert bench.held == 1
         began = clock.now
         while gate.blocked() is not None:
-            assert gate.blocked() == Hold("full")
+            assert gate.blocked() == Pause("full")
             clock.pass_(0.5)
         waits.append(clock.now - began)
         assert gate.probing
     assert waits == [1, 2, 4, 8, 8, 8]
-    assert bench.log == ["sink_held"]
+    assert bench.log == ["sink_paused"]
     gate.passed(with_points=False)
     assert gate.probing, "only points can tell that there is room again"
     gate.passed()
     assert (gate.probing, gate.blocked(), gate.cause, bench.held) == (False, None, "", 0)
-    assert bench.log == ["sink_held", "sink_released"]
+    assert bench.log == ["sink_paused", "sink_resumed"]
     gate.hold("capacity", "full", by_request=False)
     clock.pass_(1.0)
     assert gate.blocked() is None, "the waits begin anew"
@@ -242,10 +242,10 @@ def test_a_wait_is_kept_by_everybody_and_capped() -> None:
     bench = Gates()
     assert bench.gate.wait(20.0, "slow") == Retry(20.0, "the sink asked to wait 20.0 s: slow")
     bench.clock.pass_(5.0)
-    assert bench.gate.blocked() == Hold("the sink asked to wait 15.0 s: slow")
+    assert bench.gate.blocked() == Pause("the sink asked to wait 15.0 s: slow")
     bench.gate.wait(1.0, "a shorter wait does not shorten it")
     bench.clock.pass_(14.0)
-    assert isinstance(bench.gate.blocked(), Hold)
+    assert isinstance(bench.gate.blocked(), Pause)
     bench.clock.pass_(1.0)
     assert bench.gate.blocked() is None
     assert bench.gate.wait(1e6, "for ever").after_seconds == 300.0
@@ -314,7 +314,7 @@ def test_suspects_are_not_remembered_without_bound() -> None:
 
 def test_findings_grow_old_and_give_way() -> None:
     clock = Clock()
-    findings = Findings(entries=2, seconds=60.0, clock=clock)
+    findings = IsolationCache(entries=2, seconds=60.0, clock=clock)
     found = [Lines([b"x"]) for _ in range(3)]
     for name, one in zip("abc", found, strict=True):
         findings.put(name, one)
@@ -333,12 +333,12 @@ def test_findings_grow_old_and_give_way() -> None:
 def test_lines_refused_for_one_cause_share_a_letter() -> None:
     found = Lines([b"a 1", b"b 2", b"c 3", b"d 4", b"e 5", b"f 6"])
     for index, fate, words in (
-        (0, Fate.REJECTED, "unable to parse 'a 1': missing fields"),
-        (1, Fate.REJECTED, "partial write: conflict on m dropped=17"),
-        (2, Fate.REJECTED, "unable to parse 'c 3': missing fields"),
-        (3, Fate.TOO_LARGE, "too large"),
-        (4, Fate.REJECTED, "partial write: conflict on m dropped=1"),
-        (5, Fate.FAILED, "boom"),
+        (0, Refusal.REJECTED, "unable to parse 'a 1': missing fields"),
+        (1, Refusal.REJECTED, "partial write: conflict on m dropped=17"),
+        (2, Refusal.REJECTED, "unable to parse 'c 3': missing fields"),
+        (3, Refusal.TOO_LARGE, "too large"),
+        (4, Refusal.REJECTED, "partial write: conflict on m dropped=1"),
+        (5, Refusal.FAILED, "boom"),
     ):
         found.fate[index] = fate
         found.words[index] = words
@@ -352,7 +352,9 @@ def test_lines_refused_for_one_cause_share_a_letter() -> None:
 
 
 def test_a_line_refused_alone_has_its_words_whole() -> None:
-    found = Lines([b"a 1"], bytearray([Fate.REJECTED]), {0: "unable to parse 'a 1': no dropped=0"})
+    found = Lines(
+        [b"a 1"], bytearray([Refusal.REJECTED]), {0: "unable to parse 'a 1': no dropped=0"}
+    )
     assert [one.detail for one in letters(found)] == ["unable to parse 'a 1': no dropped=0"]
 
 
@@ -360,7 +362,7 @@ def test_a_thousand_causes_do_not_make_a_thousand_letters() -> None:
     count = 1000
     found = Lines(
         [b"%d" % i for i in range(count)],
-        bytearray([Fate.REJECTED] * count),
+        bytearray([Refusal.REJECTED] * count),
         {i: f"cause {i} " + "x" * 5000 for i in range(count)},
     )
     made = letters(found)

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from common.runtime.etl_log import ERROR_TYPES
-from common.runtime.metrics_table import NINE
+from common.runtime.metrics_table import STANDARD_METRICS
 from services.simulator.collector import EtlCollector
 from tests.support.simulator_world import World, only, pace
 
@@ -25,8 +25,8 @@ def registry(world: World) -> CollectorRegistry:
 
 def test_exactly_the_nine_with_their_types_from_the_start(registry: CollectorRegistry) -> None:
     families = {family.name: family for family in registry.collect()}
-    assert set(families) == {spec.name.removesuffix("_total") for spec in NINE}
-    for spec in NINE:
+    assert set(families) == {spec.name.removesuffix("_total") for spec in STANDARD_METRICS}
+    for spec in STANDARD_METRICS:
         family = families[spec.name.removesuffix("_total")]
         assert family.type == spec.kind
         assert family.documentation == spec.help

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.loader.retry_after import retry_after_seconds
+from common.runtime.retry_after import retry_after_seconds
 
 NOW = 1_700_000_000.0
 
