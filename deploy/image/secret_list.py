@@ -1,7 +1,7 @@
 """Which container is handed which secrets: the one list of them.
 
-The compose files mount the same files and volumes, because Docker has to know them; tests hold
-them to this list.
+The compose files mount the same files and volumes, because Docker has to know them; tests
+compare them with this list.
 """
 
 from __future__ import annotations

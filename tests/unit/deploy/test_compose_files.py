@@ -135,7 +135,7 @@ def test_metrics_of_our_services_are_behind_a_password() -> None:
     for name in SCALED:
         environment = found[name]["environment"]
         assert environment["ETL__PIPELINE__METRICS_PASSWORD_FILE"].endswith("/metrics_password")
-    # It is not handed that one, so it must not be told to read it.
+    # It has no copy of that secret, so it must not be configured to read it.
     assert "ETL__PIPELINE__METRICS_PASSWORD_FILE" not in found["etlctl"]["environment"]
 
 

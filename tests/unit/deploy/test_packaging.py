@@ -59,7 +59,7 @@ def test_lock_meets_the_ranges_of_pyproject(lock: str) -> None:
         assert version is not None, f"{lock}.lock lacks {name}: run `make lock`"
         for requirement in specifiers:
             assert requirement.specifier.contains(version), (
-                f"{lock}.lock has {name} {version}, pyproject.toml asks {requirement}"
+                f"{lock}.lock has {name} {version}, pyproject.toml requires {requirement}"
             )
 
 

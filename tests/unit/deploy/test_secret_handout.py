@@ -152,22 +152,22 @@ def test_every_problem_of_the_sources_has_its_line(world: World, capsys: Capture
 
 def test_an_optional_secret_is_handed_out_where_there_is_one(world: World, capsys: Capture) -> None:
     world.write("alert_slack_url", "")
-    asked = spec("etl", "redis_password", optional=("alert_slack_url", "alert_webhook_url"))
-    assert world.run(asked) == 0
+    wanted = spec("etl", "redis_password", optional=("alert_slack_url", "alert_webhook_url"))
+    assert world.run(wanted) == 0
     assert contents(world.target / "etl").keys() == {"redis_password"}
 
     world.write("alert_slack_url", "https://hooks.example.com/x")
     (world.source / "alert_webhook_url").write_text("https://a.example.com", encoding="utf-8")
     (world.source / "alert_webhook_url").chmod(0o644)
     capsys.readouterr()
-    assert world.run(asked) == 2
+    assert world.run(wanted) == 2
     assert "alert_webhook_url: is open to others" in capsys.readouterr().err
     (world.source / "alert_webhook_url").unlink()
-    assert world.run(asked) == 0
+    assert world.run(wanted) == 0
     assert contents(world.target / "etl").keys() == {"redis_password", "alert_slack_url"}
 
     world.write("alert_slack_url", "")
-    assert world.run(asked) == 0
+    assert world.run(wanted) == 0
     assert contents(world.target / "etl").keys() == {"redis_password"}
 
 
