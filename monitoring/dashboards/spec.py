@@ -24,6 +24,11 @@ NONE = "none"
 
 WIDTH = 24
 
+# Inside a selector: the processes that the dashboard's variables choose.
+CHOSEN = 'job=~"$job", instance=~"$instance"'
+# After the selector of a counter: as long as Grafana needs for a rate.
+RATE = "[$__rate_interval]"
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
