@@ -20,7 +20,7 @@ from monitoring.dashboards.spec import (
 )
 from monitoring.recording import FAST_BURN, FEED_FRESHNESS, FRESHNESS, SLOW_BURN
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
-from monitoring.thresholds import BOOKS, STAGE_JOBS
+from monitoring.thresholds import REDIS, STAGE_JOBS
 
 
 def pipeline_dashboard() -> DashboardSpec:
@@ -28,9 +28,8 @@ def pipeline_dashboard() -> DashboardSpec:
     return DashboardSpec(
         uid=PIPELINE_DASHBOARD,
         title="ETL pipeline",
-        help="Samples on their way from Prometheus through Redis to InfluxDB. What comes from the"
-        " books in Redis is the whole pipeline's; job and instance choose among the stages'"
-        " replicas.",
+        help="Samples on their way from Prometheus through Redis to InfluxDB. What comes from Redis"
+        " is the whole pipeline's; job and instance choose among the stages' replicas.",
         variables={
             "job": f"label_values(etl_health_status{{{STAGE_JOBS}}}, job)",
             "instance": 'label_values(etl_health_status{job=~"$job"}, instance)',
@@ -77,8 +76,8 @@ def now_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Redis",
             "stat",
-            "Whether etl-metrics can read the books.",
-            (Query(f"max(etl_redis_up{{{BOOKS}}})", "Redis"),),
+            "Whether etl-metrics can read the ledger in Redis.",
+            (Query(f"max(etl_redis_up{{{REDIS}}})", "Redis"),),
             NONE,
             width=6,
             values=UP_OR_DOWN,
@@ -98,7 +97,7 @@ def now_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Freshness budget",
             "lines",
-            "How fast the month's stale minutes are used up; 1 calls for somebody.",
+            "How fast the month's stale minutes are used up; an alert fires above 1.",
             (Query(FAST_BURN, "fast"), Query(SLOW_BURN, "slow")),
             NONE,
             width=12,
@@ -114,14 +113,14 @@ def process_panels() -> tuple[PanelSpec, ...]:
             "Workers",
             "lines",
             "Workers that Redis has heard of lately.",
-            (Query(f"sum by (stage) (etl_workers{{{BOOKS}}})", "{{stage}}"),),
+            (Query(f"sum by (stage) (etl_workers{{{REDIS}}})", "{{stage}}"),),
             COUNT,
         ),
         PanelSpec(
             "Jobs",
             "lines",
-            "RQ's queues and registries. A job is a doorbell: a lost one costs a moment.",
-            (Query(f"sum by (queue, state) (etl_rq_jobs{{{BOOKS}}})", "{{queue}} {{state}}"),),
+            "RQ's queues and registries. A lost job delays its work by a moment.",
+            (Query(f"sum by (queue, state) (etl_rq_jobs{{{REDIS}}})", "{{queue}} {{state}}"),),
             COUNT,
         ),
         PanelSpec(
@@ -129,8 +128,8 @@ def process_panels() -> tuple[PanelSpec, ...]:
             "lines",
             "Memory that Redis uses, and its limit if it has one.",
             (
-                Query(f"max(etl_redis_memory_used_bytes{{{BOOKS}}})", "used"),
-                Query(f"max(etl_redis_memory_max_bytes{{{BOOKS}}})", "limit"),
+                Query(f"max(etl_redis_memory_used_bytes{{{REDIS}}})", "used"),
+                Query(f"max(etl_redis_memory_max_bytes{{{REDIS}}})", "limit"),
             ),
             BYTES,
         ),
@@ -140,7 +139,7 @@ def process_panels() -> tuple[PanelSpec, ...]:
             "Resident memory.",
             (
                 Query(f"process_resident_memory_bytes{{{CHOSEN}}}", "{{job}} {{instance}}"),
-                Query(f"process_resident_memory_bytes{{{BOOKS}}}", "{{job}}"),
+                Query(f"process_resident_memory_bytes{{{REDIS}}}", "{{job}}"),
             ),
             BYTES,
         ),
@@ -152,12 +151,12 @@ def process_panels() -> tuple[PanelSpec, ...]:
             CORES,
         ),
         PanelSpec(
-            "Reading the books",
+            "Reading the ledger",
             "lines",
             "How long etl-metrics reads Redis, and for how long of it Redis serves nobody else.",
             (
-                Query(f"max(etl_redis_read_seconds{{{BOOKS}}})", "reading"),
-                Query(f"max(etl_redis_audit_seconds{{{BOOKS}}})", "audit"),
+                Query(f"max(etl_redis_read_seconds{{{REDIS}}})", "reading"),
+                Query(f"max(etl_redis_audit_seconds{{{REDIS}}})", "audit"),
             ),
             SECONDS,
         ),

@@ -14,7 +14,7 @@ from monitoring.dashboards.spec import (
     PanelSpec,
     Query,
 )
-from monitoring.thresholds import BOOKS
+from monitoring.thresholds import REDIS
 
 
 def flow_panels() -> tuple[PanelSpec, ...]:
@@ -71,17 +71,18 @@ def flow_panels() -> tuple[PanelSpec, ...]:
             SECONDS,
         ),
         PanelSpec(
-            "Entries given back and taken over",
+            "Entries retried and claimed",
             "lines",
-            "Retried, claimed from silent workers, refused settlements, defects.",
+            "Entries retried, or claimed from silent workers; lost leases, refused settlements,"
+            " defects.",
             tuple(
                 Query(
                     f"sum by (stage) (rate(etl_{name}_total{{{CHOSEN}}}{RATE}))",
-                    f"{{{{stage}}}} {words}",
+                    f"{{{{stage}}}} {shown}",
                 )
-                for name, words in (
+                for name, shown in (
                     ("entries_retried", "retried"),
-                    ("entries_claimed", "taken over"),
+                    ("entries_claimed", "claimed"),
                     ("leases_lost", "leases lost"),
                     ("settlements_refused", "settlements refused"),
                     ("handler_failures", "defects"),
@@ -99,7 +100,7 @@ def backlog_panels() -> tuple[PanelSpec, ...]:
             "Backlog",
             "lines",
             "Time that is planned and not yet cut into windows.",
-            (Query(f"etl_backlog_seconds{{{BOOKS}}}", "{{query}} {{tier}}"),),
+            (Query(f"etl_backlog_seconds{{{REDIS}}}", "{{query}} {{tier}}"),),
             SECONDS,
         ),
         PanelSpec(
@@ -108,7 +109,7 @@ def backlog_panels() -> tuple[PanelSpec, ...]:
             "How long the oldest entry of each stream has waited.",
             (
                 Query(
-                    f"max by (stream) (etl_stream_oldest_entry_age_seconds{{{BOOKS}}})",
+                    f"max by (stream) (etl_stream_oldest_entry_age_seconds{{{REDIS}}})",
                     "{{stream}}",
                 ),
             ),
@@ -121,9 +122,9 @@ def backlog_panels() -> tuple[PanelSpec, ...]:
             "In the streams and staged beside them; extraction pauses at"
             " pipeline.high_water_bytes.",
             (
-                Query(f"sum by (stream) (etl_stream_bytes{{{BOOKS}}})", "{{stream}}"),
-                Query(f"max(etl_staged_bytes{{{BOOKS}}})", "staged"),
-                Query(f"max(etl_in_flight_bytes{{{BOOKS}}})", "all"),
+                Query(f"sum by (stream) (etl_stream_bytes{{{REDIS}}})", "{{stream}}"),
+                Query(f"max(etl_staged_bytes{{{REDIS}}})", "staged"),
+                Query(f"max(etl_in_flight_bytes{{{REDIS}}})", "all"),
             ),
             BYTES,
         ),
@@ -131,7 +132,7 @@ def backlog_panels() -> tuple[PanelSpec, ...]:
             "Back-pressure",
             "timeline",
             "Whether extraction is paused because too much is in flight.",
-            (Query(f"max(etl_backpressure_active{{{BOOKS}}})", "extraction"),),
+            (Query(f"max(etl_backpressure_active{{{REDIS}}})", "extraction"),),
             NONE,
             values={0: ("runs", "green"), 1: ("paused", "orange")},
         ),
@@ -139,22 +140,22 @@ def backlog_panels() -> tuple[PanelSpec, ...]:
             "Samples in the streams",
             "lines",
             "Samples that wait for transformer (raw) and loader (points).",
-            (Query(f"sum by (stream) (etl_stream_samples{{{BOOKS}}})", "{{stream}}"),),
+            (Query(f"sum by (stream) (etl_stream_samples{{{REDIS}}})", "{{stream}}"),),
             COUNT,
         ),
         PanelSpec(
             "Entries in the streams",
             "lines",
-            "Entries in all, handed out, and given back to be tried again.",
+            "Entries in all, those that workers have, and those that wait for a retry.",
             (
-                Query(f"sum by (stream) (etl_stream_entries{{{BOOKS}}})", "{{stream}}"),
+                Query(f"sum by (stream) (etl_stream_entries{{{REDIS}}})", "{{stream}}"),
                 Query(
-                    f"sum by (stream) (etl_stream_pending_entries{{{BOOKS}}})",
+                    f"sum by (stream) (etl_stream_pending_entries{{{REDIS}}})",
                     "{{stream}} pending",
                 ),
                 Query(
-                    f"sum by (stream) (etl_stream_delayed_entries{{{BOOKS}}})",
-                    "{{stream}} given back",
+                    f"sum by (stream) (etl_stream_delayed_entries{{{REDIS}}})",
+                    "{{stream}} delayed",
                 ),
             ),
             COUNT,
@@ -172,10 +173,10 @@ def window_panels() -> tuple[PanelSpec, ...]:
             "How far the watermarks are behind: planned, extracted, loaded.",
             tuple(
                 Query(
-                    f"max by (query, tier) (time() - etl_{name}_timestamp_seconds{{{BOOKS}}})",
-                    f"{feed} {words}",
+                    f"max by (query, tier) (time() - etl_{name}_timestamp_seconds{{{REDIS}}})",
+                    f"{feed} {shown}",
                 )
-                for name, words in (
+                for name, shown in (
                     ("planned_watermark", "planned"),
                     ("watermark", "extracted"),
                     ("loaded_watermark", "loaded"),
@@ -189,9 +190,10 @@ def window_panels() -> tuple[PanelSpec, ...]:
             "lines",
             "Cut and not yet committed; committed with entries still on their way.",
             (
-                Query(f"max by (query, tier) (etl_windows_open{{{BOOKS}}})", f"{feed} open"),
+                Query(f"max by (query, tier) (etl_windows_open{{{REDIS}}})", f"{feed} open"),
                 Query(
-                    f"max by (query, tier) (etl_windows_unsettled{{{BOOKS}}})", f"{feed} unsettled"
+                    f"max by (query, tier) (etl_windows_unsettled{{{REDIS}}})",
+                    f"{feed} unsettled",
                 ),
             ),
             COUNT,
@@ -202,8 +204,8 @@ def window_panels() -> tuple[PanelSpec, ...]:
             "lines",
             "What becomes of windows.",
             tuple(
-                Query(f"sum(rate(etl_{name}_total{{{CHOSEN}}}{RATE}))", words)
-                for name, words in (
+                Query(f"sum(rate(etl_{name}_total{{{CHOSEN}}}{RATE}))", shown)
+                for name, shown in (
                     ("windows_committed", "committed"),
                     ("windows_split", "split"),
                     ("windows_retried", "retried"),
@@ -217,7 +219,7 @@ def window_panels() -> tuple[PanelSpec, ...]:
             "Failed attempts in a row",
             "lines",
             "Since a query last succeeded.",
-            (Query(f"max by (query, tier) (etl_query_failures_in_a_row{{{BOOKS}}})", feed),),
+            (Query(f"max by (query, tier) (etl_query_failures_in_a_row{{{REDIS}}})", feed),),
             COUNT,
             limit_of="EtlWindowFailing",
         ),
@@ -238,7 +240,7 @@ def window_panels() -> tuple[PanelSpec, ...]:
             "Gaps",
             "lines",
             "Declared gaps that are remembered; `etlctl status` shows their bounds.",
-            (Query(f"max by (query, tier) (etl_gaps_declared{{{BOOKS}}})", feed),),
+            (Query(f"max by (query, tier) (etl_gaps_declared{{{REDIS}}})", feed),),
             COUNT,
         ),
     )

@@ -14,7 +14,7 @@ from monitoring.dashboards.spec import (
     PanelSpec,
     Query,
 )
-from monitoring.thresholds import BOOKS
+from monitoring.thresholds import REDIS
 
 
 def ledger_panels() -> tuple[PanelSpec, ...]:
@@ -23,11 +23,11 @@ def ledger_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Dead letters",
             "lines",
-            "Letters that are kept, by stage and reason.",
+            "Dead letters that are kept, by stage and reason.",
             (
-                Query(f"max(etl_dead_letters_kept{{{BOOKS}}})", "all"),
+                Query(f"max(etl_dead_letters_kept{{{REDIS}}})", "all"),
                 Query(
-                    f"sum by (stage, reason) (etl_dead_letter_entries{{{BOOKS}}})",
+                    f"sum by (stage, reason) (etl_dead_letter_entries{{{REDIS}}})",
                     "{{stage}} {{reason}}",
                 ),
             ),
@@ -36,7 +36,7 @@ def ledger_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Dead letters written",
             "lines",
-            "How fast letters come, by stage and reason.",
+            "How fast dead letters are written, by stage and reason.",
             (
                 Query(
                     f"sum by (stage, reason) (rate(etl_dead_letters_total{{{CHOSEN}}}{RATE}))",
@@ -64,29 +64,30 @@ def ledger_panels() -> tuple[PanelSpec, ...]:
             "Ledger",
             "lines",
             "extracted = loaded + dropped + dead_lettered + in_flight, in samples.",
-            (Query(f"sum by (account) (etl_ledger_samples{{{BOOKS}}})", "{{account}}"),),
+            (Query(f"sum by (account) (etl_ledger_samples{{{REDIS}}})", "{{account}}"),),
             COUNT,
         ),
         PanelSpec(
             "Ledger imbalance",
             "stat",
             "Samples that the ledger cannot account for: 0, always.",
-            (Query(f"max(etl_ledger_imbalance_samples{{{BOOKS}}})", "samples"),),
+            (Query(f"max(etl_ledger_imbalance_samples{{{REDIS}}})", "samples"),),
             COUNT,
             limit_of="EtlLedgerOutOfBalance",
         ),
         PanelSpec(
-            "Lost and unbooked",
+            "Lost and unaccounted",
             "lines",
-            "Samples booked whose entry or payload is gone; entries that the ledger does not know.",
+            "Samples that the ledger counts but whose entry or payload does not exist; entries that"
+            " the ledger does not know.",
             (
                 Query(
-                    f"sum by (stream) (etl_stream_lost_samples{{{BOOKS}}})",
+                    f"sum by (stream) (etl_stream_lost_samples{{{REDIS}}})",
                     "{{stream}} samples lost",
                 ),
                 Query(
-                    f"sum by (stream) (etl_stream_unaccounted_entries{{{BOOKS}}})",
-                    "{{stream}} entries unbooked",
+                    f"sum by (stream) (etl_stream_unaccounted_entries{{{REDIS}}})",
+                    "{{stream}} entries unaccounted",
                 ),
             ),
             COUNT,
@@ -98,9 +99,9 @@ def sink_panels() -> tuple[PanelSpec, ...]:
     """How InfluxDB responds, and what the loader does about it."""
     return (
         PanelSpec(
-            "Sink answers",
+            "Sink responses",
             "lines",
-            "Posts by what InfluxDB answered.",
+            "Posts by InfluxDB's response.",
             (
                 Query(
                     f"sum by (response) (rate(etl_sink_posts_total{{{CHOSEN}}}{RATE}))",
@@ -131,25 +132,25 @@ def sink_panels() -> tuple[PanelSpec, ...]:
             BYTES_PER_SECOND,
         ),
         PanelSpec(
-            "Circuit and hold",
+            "Circuit and pause",
             "timeline",
-            "The circuit breaker (0 closed, 1 half open, 2 open), and whether the loader is held.",
+            "The circuit breaker (0 closed, 1 half open, 2 open); whether the loader is paused.",
             (
                 Query(f"max by (instance) (etl_circuit_state{{{CHOSEN}}})", "circuit {{instance}}"),
-                Query(f"max by (instance) (etl_sink_paused{{{CHOSEN}}}) * 3", "hold {{instance}}"),
+                Query(f"max by (instance) (etl_sink_paused{{{CHOSEN}}}) * 3", "pause {{instance}}"),
             ),
             NONE,
             values={
                 0: ("works", "green"),
                 1: ("tries", "yellow"),
                 2: ("open", "red"),
-                3: ("held", "purple"),
+                3: ("paused", "purple"),
             },
         ),
         PanelSpec(
-            "Sink failures and holds",
+            "Sink failures and pauses",
             "lines",
-            "Posts that are tried again and holds, by cause; waits that the sink asked for.",
+            "Posts that are retried and pauses, by cause; waits because of Retry-After.",
             (
                 Query(
                     f"sum by (cause) (rate(etl_sink_failures_total{{{CHOSEN}}}{RATE}))",
@@ -157,16 +158,16 @@ def sink_panels() -> tuple[PanelSpec, ...]:
                 ),
                 Query(
                     f"sum by (cause) (rate(etl_sink_pauses_total{{{CHOSEN}}}{RATE}))",
-                    "held: {{cause}}",
+                    "paused: {{cause}}",
                 ),
-                Query(f"sum(rate(etl_sink_waits_total{{{CHOSEN}}}{RATE}))", "asked to wait"),
+                Query(f"sum(rate(etl_sink_waits_total{{{CHOSEN}}}{RATE}))", "Retry-After"),
             ),
             PER_SECOND,
         ),
         PanelSpec(
             "Rejected share",
             "lines",
-            "Share of the latest points that the sink rejected; the loader holds at"
+            "Share of the latest points that the sink rejected; the loader pauses at"
             " load.max_rejected_share.",
             (Query(f"max by (instance) (etl_sink_rejected_share{{{CHOSEN}}})", "{{instance}}"),),
             SHARE,

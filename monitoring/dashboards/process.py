@@ -24,10 +24,10 @@ def process_dashboard() -> DashboardSpec:
     return DashboardSpec(
         uid=PROCESS_DASHBOARD,
         title="ETL process monitoring",
-        help="What every process and stage says of itself: the simulated ETL process (job"
+        help="What every process and stage reports of itself: the simulated ETL process (job"
         " etl-metrics) and the stages of the pipeline alike.",
         variables={
-            # The simulator tells the same of itself as etl-metrics does from its log.
+            # The simulator reports the same of itself as etl-metrics does from its log.
             "job": f"label_values(etl_health_status{{{SPEAKERS}}}, job)",
             "instance": 'label_values(etl_health_status{job=~"$job"}, instance)',
         },
@@ -49,7 +49,7 @@ def _panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Health status",
             "stat",
-            "Whether the process is live and ready, in its own words.",
+            "Whether the process reports that it is live and ready.",
             (Query(f"etl_health_status{{{CHOSEN}}}", "{{job}} {{instance}}"),),
             NONE,
             width=8,

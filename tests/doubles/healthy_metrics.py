@@ -1,6 +1,6 @@
 """Targets that export every metric of the project, with the values of a pipeline in good health.
 
-For tests of rules and dashboards that need a Prometheus but no pipeline; what is to be ill is said
+For tests of rules and dashboards that need a Prometheus but no pipeline; the test says what is unhealthy
 by name.
 """
 
