@@ -20,6 +20,9 @@ STACK_ARGS ?=
 
 python := .venv/bin/python
 pytest := $(python) -m pytest -n $(TEST_PROCESSES) --dist loadfile
+in_test := not chaos and not tls
+coverage := for part in common services etlctl; do \
+  echo "coverage of $$part by the unit tests: $$($(python) -m coverage report --include "$$part/*" --format total) %"; done
 etlctl := $(python) -m etlctl
 shell_scripts := .ci/run $(addprefix devtools/scripts/,engine lock setup stand-ins) \
   deploy/image/install-packages deploy/image/strip-installers deploy/redis/healthy.sh deploy/redis/start.sh \
@@ -74,9 +77,18 @@ status: setup ## Show containers, ledger, queries and streams of the deployment
 
 .PHONY: test
 test: setup ## Run all tests on real servers, and the deployment's where a Docker engine responds
-	@$(pytest) -m "not chaos and not tls" $(PYTEST_ARGS)
-# By itself, because it puts the machine under load; not when PYTEST_ARGS selects tests.
-	@$(if $(PYTEST_ARGS),,$(MAKE) chaos-short PYTEST_ARGS="-m chaos")
+ifneq ($(PYTEST_ARGS),)
+	@$(pytest) -m "$(in_test)" $(PYTEST_ARGS)
+else
+# Coverage is measured in the unit tests only: elsewhere the services are processes of their own, whose
+# speed is tested too. Chaos runs by itself, because it puts the machine under load.
+	@status=0; \
+	  $(pytest) tests/unit --cov --cov-report= || status=$$?; \
+	  $(coverage); \
+	  $(pytest) --ignore tests/unit -m "$(in_test)" || status=$$?; \
+	  exit $$status
+	@$(MAKE) chaos-short PYTEST_ARGS="-m chaos"
+endif
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server
