@@ -20,6 +20,9 @@ STACK_ARGS ?=
 
 python := .venv/bin/python
 pytest := $(python) -m pytest -n $(TEST_PROCESSES) --dist loadfile
+in_test := not chaos and not tls
+coverage := for part in common services etlctl; do \
+  echo "coverage of $$part by the unit tests: $$($(python) -m coverage report --include "$$part/*" --format total) %"; done
 etlctl := $(python) -m etlctl
 shell_scripts := .ci/run $(addprefix devtools/scripts/,engine lock setup stand-ins) \
   deploy/image/install-packages deploy/image/strip-installers deploy/redis/healthy.sh deploy/redis/start.sh \
@@ -41,7 +44,7 @@ demo: setup ## Move real metrics through real servers for DEMO_SECONDS (60), pro
 	@DEMO_INSTALL_SECONDS=$$(sed -E 's/.*"seconds": ([0-9.]+).*/\1/' build/setup.json) $(python) -m devtools.demo
 
 .PHONY: up
-up: setup ## The whole deployment with docker compose: secrets, images, containers; waits until healthy
+up: setup ## Start the deployment with docker compose: secrets, images, containers; wait until healthy
 	@$(etlctl) stack up $(STACK_ARGS)
 
 .PHONY: down
@@ -53,15 +56,15 @@ destroy: setup ## Remove the containers and all their data; asks first
 	@$(etlctl) stack destroy $(STACK_ARGS)
 
 .PHONY: ps
-ps: setup ## The containers and their health
+ps: setup ## Show the containers and their health
 	@$(etlctl) stack ps $(STACK_ARGS)
 
 .PHONY: logs
-logs: setup ## What the containers say; SERVICE=loader for one of them
+logs: setup ## Show the containers' logs; SERVICE=loader for one of them
 	@$(etlctl) stack logs $(SERVICE) $(STACK_ARGS)
 
 .PHONY: scale
-scale: setup ## More or fewer of a stage: make scale transformer=4 loader=2
+scale: setup ## Set how many of a stage run: make scale transformer=4 loader=2
 	@$(etlctl) stack scale $(foreach stage,extractor transformer loader,$(if $($(stage)),$(stage)=$($(stage)))) $(STACK_ARGS)
 
 .PHONY: restart-etl
@@ -69,14 +72,23 @@ restart-etl: setup ## Restart the services of the pipeline one after the other; 
 	@$(etlctl) stack restart-etl $(STACK_ARGS)
 
 .PHONY: status
-status: setup ## Containers, books, feeds and streams of the deployment
+status: setup ## Show containers, ledger, queries and streams of the deployment
 	@$(etlctl) stack status $(STACK_ARGS)
 
 .PHONY: test
-test: setup ## Run all tests on real servers, and the deployment's where a Docker engine answers
-	@$(pytest) -m "not chaos and not tls" $(PYTEST_ARGS)
-# By itself, because it puts the machine under load; not when PYTEST_ARGS selects tests.
-	@$(if $(PYTEST_ARGS),,$(MAKE) chaos-short PYTEST_ARGS="-m devtools.chaos")
+test: setup ## Run all tests on real servers, and the deployment's where a Docker engine responds
+ifneq ($(PYTEST_ARGS),)
+	@$(pytest) -m "$(in_test)" $(PYTEST_ARGS)
+else
+# Coverage is measured in the unit tests only: elsewhere the services are processes of their own, whose
+# speed is tested too. Chaos runs by itself, because it puts the machine under load.
+	@status=0; \
+	  $(pytest) tests/unit --cov --cov-report= || status=$$?; \
+	  $(coverage); \
+	  $(pytest) --ignore tests/unit -m "$(in_test)" || status=$$?; \
+	  exit $$status
+	@$(MAKE) chaos-short PYTEST_ARGS="-m chaos"
+endif
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server
@@ -91,15 +103,15 @@ compose-test: setup ## Try the deployment on a real Docker engine, with TLS too:
 	@$(python) -m pytest tests/compose $(PYTEST_ARGS)
 
 .PHONY: chaos
-chaos: setup ## Fault suite on real processes (CHAOS_SEED); writes build/chaos.json
+chaos: setup ## Run the fault suite on real processes (CHAOS_SEED); writes build/chaos.json
 	@$(python) -m devtools.chaos
 
 .PHONY: chaos-short
-chaos-short: setup ## Two minutes of faults, and the test that the oracle notices every loss
+chaos-short: setup ## Run two minutes of faults, and the test that the oracle notices every loss
 	@$(python) -m pytest tests/e2e/test_chaos_short.py $(PYTEST_ARGS)
 
 .PHONY: fuzz
-fuzz: setup ## A million inputs over all decoders; writes build/fuzz.json
+fuzz: setup ## Give all decoders a million inputs; writes build/fuzz.json
 	@$(python) -m devtools.fuzz
 
 .PHONY: bench
@@ -107,20 +119,22 @@ bench: setup ## Measure limits, product, steps, shapes, scale, live mode, an out
 	@$(python) -m devtools.bench
 
 .PHONY: bench-quick
-bench-quick: setup ## The main case in 90 seconds; writes build/bench.json
+bench-quick: setup ## Measure the main case in 90 seconds; writes build/bench.json
 	@$(python) -m devtools.bench --quick
 
 .PHONY: check
-check: setup ## Lint, check the format and the types (ruff, mypy --strict) and the shell scripts
+check: setup ## Check lint, format, types (mypy --strict), imports, spelling, shell scripts, rendered files
 	@$(python) -m ruff check --output-format concise .
 	@$(python) -m ruff format --check .
 	@$(python) -m mypy
+	@.venv/bin/lint-imports --no-logo --cache-dir build/import-linter
+	@.venv/bin/codespell
 	@.venv/bin/shellcheck $(shell_scripts)
 	@$(MAKE) monitoring-check
 	@echo "check: clean"
 
 .PHONY: monitoring-check
-monitoring-check: setup ## Rules, dashboards and scrape configuration: rendered as committed, accepted by promtool
+monitoring-check: setup ## Check rules, dashboards and scrape configuration: rendered as committed, accepted by promtool
 	@$(python) -m monitoring check
 
 .PHONY: format
@@ -129,7 +143,7 @@ format: setup ## Format the code and repair what ruff can repair
 	@$(python) -m ruff format .
 
 .PHONY: config-check
-config-check: setup ## Validate ETL_CONFIG (config/etl.yaml) and its secrets, print what is in effect
+config-check: setup ## Check ETL_CONFIG (config/etl.yaml) and its secrets, print what is in effect
 	@$(python) -m etlctl config check --config "$(ETL_CONFIG)"
 
 .PHONY: docs

@@ -38,13 +38,13 @@ def render(
 
 @app.command()
 def check() -> None:
-    """Compare the rendered files; have promtool and docker compose judge them."""
+    """Compare the rendered files; have promtool and docker compose check them."""
     from monitoring.render.checks import Promtool, check_all
 
     failed = []
     for outcome in check_all(Promtool()):
-        word = "FAILED" if outcome.problem else "skip" if outcome.skipped else "ok"
-        typer.echo(f"{word:6} {outcome.name}")
+        status = "FAILED" if outcome.problem else "skip" if outcome.skipped else "ok"
+        typer.echo(f"{status:6} {outcome.name}")
         failed += outcome.problem.splitlines()
     _end(failed, "")
 
@@ -69,7 +69,7 @@ def receivers(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
-        # Grafana reads it as a user of its own; it holds no secret.
+        # Grafana reads it as a user of its own; there is no secret in it.
         output.chmod(0o644)
     except OSError as error:
         raise ConfigError(f"{output}: {error.strerror}") from error

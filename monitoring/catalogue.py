@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from monitoring.alerts import ledger as alerts_books
+from monitoring.alerts import ledger as alerts_ledger
 from monitoring.alerts import process as alerts_process
 from monitoring.alerts import sink as alerts_sink
 from monitoring.alerts import slo as alerts_slo
 from monitoring.alerts import stages as alerts_stages
 from monitoring.model import Alert, Group, Recording
-from monitoring.recording import book_recordings, slo_recordings
+from monitoring.recording import freshness_recordings, slo_recordings
 from monitoring.thresholds import Thresholds
 
 
@@ -19,12 +19,12 @@ def groups(t: Thresholds) -> dict[str, tuple[Group, ...]]:
         "etl-process": (Group("etl-process", every, alerts=alerts_process.alerts(t)),),
         "etl-pipeline": (
             # Before the alerts that read them.
-            Group("etl-books", every, recordings=book_recordings(t)),
+            Group("etl-recordings", every, recordings=freshness_recordings(t)),
             Group("etl-stages", every, alerts=alerts_stages.alerts(t)),
-            Group("etl-backlog", every, alerts=alerts_books.backlog_alerts(t)),
-            Group("etl-loss", every, alerts=alerts_books.loss_alerts(t)),
+            Group("etl-backlog", every, alerts=alerts_ledger.backlog_alerts(t)),
+            Group("etl-loss", every, alerts=alerts_ledger.loss_alerts(t)),
             Group("etl-sink", every, alerts=alerts_sink.alerts(t)),
-            Group("etl-redis", every, alerts=alerts_books.redis_alerts(t)),
+            Group("etl-redis", every, alerts=alerts_ledger.redis_alerts(t)),
         ),
         "etl-freshness": (
             Group(

@@ -68,7 +68,7 @@ class Alert:
 
     @property
     def runbook_url(self) -> str:
-        """Where docs/runbook.md tells what to do; a heading's anchor is its text in lower case."""
+        """Where docs/runbook.md says what to do; a heading's anchor is its text in lower case."""
         return f"{RUNBOOK_URL}#{self.name.lower()}"
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.model import Recording
 from monitoring.promql import duration, latest
-from monitoring.thresholds import BOOKS, FRESH_FEEDS, Thresholds
+from monitoring.thresholds import FRESH_FEEDS, REDIS, Thresholds
 
 FEED_FRESHNESS = "query_tier:etl_freshness_seconds:max"
 FRESHNESS = "etl:freshness_seconds:max"
@@ -13,13 +13,13 @@ FAST_BURN = "etl:freshness_burn:fast"
 SLOW_BURN = "etl:freshness_burn:slow"
 
 
-def book_recordings(t: Thresholds) -> tuple[Recording, ...]:
-    """What is read from Redis, made easy to look at."""
+def freshness_recordings(t: Thresholds) -> tuple[Recording, ...]:
+    """What is read from Redis, made easy to show."""
     return (
         Recording(
             FEED_FRESHNESS,
             "time() - max by (query, tier) (\n  "
-            + latest(f"etl_loaded_watermark_timestamp_seconds{{{BOOKS}}}", t.bridge_seconds)
+            + latest(f"etl_loaded_watermark_timestamp_seconds{{{REDIS}}}", t.bridge_seconds)
             + "\n)",
             "Age of the newest time up to which all is loaded, by feed",
         ),
@@ -55,7 +55,7 @@ def slo_recordings(t: Thresholds) -> tuple[Recording, ...]:
                 stale_ratio(window),
                 f"sum_over_time({STALE}[{duration(window)}])"
                 f" / {window / t.slo_evaluation_seconds:g}",
-                "Share of stale minutes; one that nobody measured is not held against it",
+                "Share of stale minutes; a minute without a measurement counts as fresh",
             )
             for window in sorted(windows)
         ),
@@ -66,7 +66,7 @@ def slo_recordings(t: Thresholds) -> tuple[Recording, ...]:
         Recording(
             FAST_BURN,
             _greater(burn(pairs[0][1]), burn(pairs[1][1])),
-            "Above 1 while the budget burns so fast that somebody must act at once",
+            "Above 1 while the budget burns so fast that it needs action at once",
         ),
         Recording(
             SLOW_BURN,

@@ -23,9 +23,9 @@ STAGE_JOBS = f'job=~"{"|".join(STAGES)}"'
 # All that speak the nine metrics which a process and a stage have in common.
 SPEAKERS = f'job=~"{"|".join((ETL_METRICS, *STAGES))}"'
 # What is read from Redis has one reader, so that no two replicas can disagree.
-BOOKS = f'job="{ETL_METRICS}"'
+REDIS = f'job="{ETL_METRICS}"'
 # Rollups of the warm and cold tiers are late by nature: the objective is about the hot one.
-FRESH_FEEDS = f'{BOOKS}, tier="hot"'
+FRESH_FEEDS = f'{REDIS}, tier="hot"'
 
 # --- where things are -------------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ RUNBOOK_URL = "docs/runbook.md"
 class Thresholds:
     """What the alerts compare with; the defaults are what is rendered and committed."""
 
-    # A scrape may fail now and then. Gauges are looked at over this time, so that one that was
+    # A scrape may fail now and then. Gauges are read over this time, so that one that was
     # missed neither hides what is wrong nor ends an alert: several scrapes, less than any `for`.
     bridge_seconds: float = 60
     # How often Prometheus scrapes, and evaluates the alerts.
@@ -69,7 +69,7 @@ class Thresholds:
     # --- the stages ---
     stage_down_for_seconds: float = 60
     # How long ago a stage must have been seen for its absence to be a failure, where nothing else
-    # tells that a pipeline belongs here.
+    # shows that a pipeline belongs here.
     stage_known_seconds: float = 6 * 3600
     # Long enough for a sink's own time-outs (20 s) and an open circuit (10 s) to be over.
     stalled_window_seconds: float = 300
@@ -88,27 +88,27 @@ class Thresholds:
     oldest_entry_for_seconds: float = 120
     back_pressure_for_seconds: float = 900
 
-    # --- what must never happen: any is too many; how long each is told ---
+    # --- what must never happen: any is too many; how long each alert lasts ---
     dead_letters_window_seconds: float = 900
     deleted_window_seconds: float = 3600
     gap_window_seconds: float = 3600
 
     # --- the sink ---
-    # The loader holds by itself at load.max_rejected_share (0.5).
+    # The loader pauses by itself at load.max_rejected_share (0.5).
     rejected_share: float = 0.1
     rejected_for_seconds: float = 60
-    sink_held_for_seconds: float = 60
+    sink_paused_for_seconds: float = 60
     circuit_open_for_seconds: float = 120
     # Times that the circuit closed: one that stays open does not flap.
     flapping_window_seconds: float = 900
     circuit_closings: float = 3
-    # One is a hole in the data: what was owed for so long that its bucket would not keep it.
+    # One is a hole in the data: a backlog so old that its bucket would not keep it.
     beyond_retention_window_seconds: float = 900
     beyond_retention_samples: float = 0
 
     # --- Redis ---
     redis_down_for_seconds: float = 60
-    # Back-pressure should act before that; what is left must hold the AOF rewrite's buffers.
+    # Back-pressure should act before that; what is left must suffice for the AOF rewrite's buffers.
     redis_memory_share: float = 0.8
     redis_memory_for_seconds: float = 120
 

@@ -2,7 +2,7 @@
 
 ``python -S -m deploy.image.healthcheck PORT [PATH] [--ca-file FILE]``
 
-Asks the service in the same container for ``/health`` and ends with 0 only if it answers 200; with
+Requests ``/health`` of the service in the same container and ends with 0 only on status 200; with
 a CA file over TLS, and only if that authority vouches for the service as ``localhost``. The
 standard library's lowest layer only: this runs every few seconds, and an HTTP library would cost
 more to import than the whole check.
@@ -26,23 +26,25 @@ def check(
     timeout_seconds: float = TIMEOUT_SECONDS,
     ca_file: str | None = None,
 ) -> str | None:
-    """What is wrong with the service on this machine's ``port``; None if it answers 200."""
+    """What is wrong with the service on this machine's ``port``; None if the status is 200."""
     request = f"GET {path} HTTP/1.0\r\nHost: {HOST}\r\n\r\n".encode("ascii")
     try:
         with _connect(port, timeout_seconds, ca_file) as connection:
             connection.sendall(request)
-            answer = b""
-            while b"\r\n" not in answer and len(answer) < _STATUS_LINE_BYTES:
+            response = b""
+            while b"\r\n" not in response and len(response) < _STATUS_LINE_BYTES:
                 received = connection.recv(_STATUS_LINE_BYTES)
                 if not received:
                     break
-                answer += received
+                response += received
     except OSError as error:  # also what TLS says
         return f"port {port}: {error}"
-    status = answer.split(b"\r\n", 1)[0].split(b" ", 2)
+    status = response.split(b"\r\n", 1)[0].split(b" ", 2)
     if len(status) > 1 and status[0].startswith(b"HTTP/") and status[1] == b"200":
         return None
-    return f"port {port}{path}: {answer[:_STATUS_LINE_BYTES].decode('ascii', 'replace').strip()!r}"
+    return (
+        f"port {port}{path}: {response[:_STATUS_LINE_BYTES].decode('ascii', 'replace').strip()!r}"
+    )
 
 
 def _connect(port: int, timeout_seconds: float, ca_file: str | None) -> socket.socket:

@@ -1,8 +1,8 @@
 """Hands each container its own copies of the secrets, readable by that container's user alone.
 
-``python -m deploy.image.secret_handout redis=999:999:redis_password loader=10001:10001:token``
-copies ``/run/secrets/NAME`` to ``/handout/CONSUMER/NAME``, owner as given, mode 0400, and removes
-what is no longer listed. ``NAME?`` is handed out where there is one: a file that is missing or of
+``python -m deploy.image.secret_handout --pipeline`` copies ``/run/secrets/NAME`` to
+``/handout/CONSUMER/NAME`` as :mod:`deploy.image.secret_list` says, mode 0400, and removes what is
+no longer listed. An optional secret is handed out where there is one: a file that is missing or of
 no length counts as none. The sources are the host's own files, mounted read-only, so they may stay
 private to their owner there. Runs as root with CHOWN, DAC_OVERRIDE and FOWNER and nothing else,
 in any of the images: the standard library is enough.
@@ -13,46 +13,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import secrets
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from common.secret_files import MAX_SECRET_BYTES
+from deploy.image.secret_list import Consumer, consumers
 
 FILE_MODE = 0o400
 FOLDER_MODE = 0o500
 _OTHERS = 0o077
 _PART = ".part"
-
-_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-_SPEC = re.compile(rf"({_NAME})=(\d{{1,10}}):(\d{{1,10}}):({_NAME}\??(?:,{_NAME}\??)*)")
-_ALSO = re.compile(rf"({_NAME})=({_NAME}(?:,{_NAME})*)")
-_MAX_ID = 2**32 - 2  # the last one means "leave it as it is" to chown
-
-
-@dataclass(frozen=True, slots=True)
-class Consumer:
-    """A container, by the name of its folder; who its user is, and which secrets it reads.
-
-    Those in ``optional``, which are among ``secrets``, need not be there.
-    """
-
-    name: str
-    uid: int
-    gid: int
-    secrets: tuple[str, ...]
-    optional: frozenset[str] = frozenset()
-
-    def with_what_there_is(self, contents: Mapping[str, bytes]) -> Consumer:
-        """The same without optional secrets that nobody gave."""
-        found = tuple(name for name in self.secrets if name in contents)
-        return replace(self, secrets=found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,57 +40,14 @@ class HandedOut:
     removed: tuple[str, ...]
 
 
-def parse(specs: Sequence[str]) -> tuple[Consumer, ...]:
-    """The consumers in ``NAME=UID:GID:SECRET,SECRET…``. Raises :class:`ConfigError`."""
-    problems: list[str] = []
-    consumers: dict[str, Consumer] = {}
-    for spec in specs:
-        found = _SPEC.fullmatch(spec)
-        if found is None or max(int(found[2]), int(found[3])) > _MAX_ID:
-            problems.append(f"{spec!r}: is not CONSUMER=UID:GID:SECRET,SECRET…")
-            continue
-        name, listed = found[1], found[4].split(",")
-        names = tuple(secret.removesuffix("?") for secret in listed)
-        optional = frozenset(secret[:-1] for secret in listed if secret.endswith("?"))
-        if name in consumers:
-            problems.append(f"{spec!r}: {name} is given twice")
-        elif len(set(names)) < len(names):
-            problems.append(f"{spec!r}: names a secret twice")
-        consumers[name] = Consumer(name, int(found[2]), int(found[3]), names, optional)
-    if problems:
-        raise ConfigError(*problems)
-    return tuple(consumers.values())
-
-
-def extend(consumers: Sequence[Consumer], specs: Sequence[str]) -> tuple[Consumer, ...]:
-    """The consumers with what ``NAME=SECRET,SECRET…`` adds. Raises :class:`ConfigError`."""
-    problems: list[str] = []
-    known = {consumer.name: consumer for consumer in consumers}
-    for spec in specs:
-        found = _ALSO.fullmatch(spec)
-        consumer = known.get(found[1]) if found else None
-        if found is None:
-            problems.append(f"{spec!r}: is not CONSUMER=SECRET,SECRET…")
-        elif consumer is None:
-            problems.append(f"{spec!r}: there is no consumer {found[1]}")
-        else:
-            secrets = (*consumer.secrets, *found[2].split(","))
-            if len(set(secrets)) < len(secrets):
-                problems.append(f"{spec!r}: names a secret twice")
-            known[found[1]] = replace(consumer, secrets=secrets)
-    if problems:
-        raise ConfigError(*problems)
-    return tuple(known.values())
-
-
-def read_sources(consumers: Sequence[Consumer], source: Path, host_folder: str) -> dict[str, bytes]:
+def read_sources(listed: Sequence[Consumer], source: Path, host_folder: str) -> dict[str, bytes]:
     """The content of every secret that somebody is to have.
 
     ``host_folder`` is where a person finds the files that are mounted at ``source``. Raises
     :class:`ConfigError` with one line for each secret that is missing, empty or open to others.
     """
     wanted: dict[str, list[str]] = {}
-    for consumer in consumers:
+    for consumer in listed:
         for name in consumer.secrets:
             if name not in consumer.optional or _is_given(source / name):
                 wanted.setdefault(name, []).append(consumer.name)
@@ -253,36 +186,19 @@ def _report(consumer: Consumer, done: HandedOut) -> Iterator[str]:
             yield f"{consumer.name}: {what}: {', '.join(names)}"
 
 
-def main(arguments: Sequence[str] | None = None) -> ExitCode:
-    """Hand out everything, or say on stderr in one line each what is in the way."""
-    parser = argparse.ArgumentParser(prog="secret_handout", description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "consumers",
-        nargs="+",
-        metavar="CONSUMER=UID:GID:SECRET,SECRET",
-        help="a folder in --target, its owner, and what it is to hold",
-    )
-    parser.add_argument(
-        "--also",
-        action="append",
-        default=[],
-        metavar="CONSUMER=SECRET,SECRET",
-        help="what a consumer is to hold beside that",
-    )
-    parser.add_argument("--source", type=Path, default=Path("/run/secrets"), metavar="DIR")
-    parser.add_argument("--target", type=Path, default=Path("/handout"), metavar="DIR")
-    parser.add_argument(
-        "--host-folder",
-        default="secrets",
-        metavar="DIR",
-        help="where a person finds the files of --source; only shown",
-    )
-    options = parser.parse_args(arguments)
+def run(
+    listed: Sequence[Consumer], source: Path, target: Path, host_folder: str = "secrets"
+) -> ExitCode:
+    """Hand out everything, or say on stderr in one line each what is in the way.
+
+    Nobody gets anything unless every secret is right. ``host_folder`` is where a person finds the
+    files of ``source``.
+    """
     try:
-        consumers = extend(parse(options.consumers), options.also)
-        contents = read_sources(consumers, options.source, options.host_folder)
-        for consumer in consumers:
-            done = hand_out(consumer.with_what_there_is(contents), contents, options.target)
+        contents = read_sources(listed, source, host_folder)
+        for consumer in listed:
+            there = tuple(name for name in consumer.secrets if name in contents)
+            done = hand_out(replace(consumer, secrets=there), contents, target)
             for line in _report(consumer, done):
                 sys.stdout.write(f"{line}\n")
     except ConfigError as error:
@@ -290,6 +206,16 @@ def main(arguments: Sequence[str] | None = None) -> ExitCode:
             sys.stderr.write(f"secrets: {problem}\n")
         return ExitCode.CONFIG
     return ExitCode.OK
+
+
+def main(arguments: Sequence[str] | None = None) -> ExitCode:
+    """Hand out what the parts of this deployment read."""
+    parser = argparse.ArgumentParser(prog="secret_handout", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--pipeline", action="store_true", help="the pipeline runs here too")
+    parser.add_argument("--tls", action="store_true", help="with certificates")
+    options = parser.parse_args(arguments)
+    listed = consumers(pipeline=options.pipeline, tls=options.tls)
+    return run(listed, Path("/run/secrets"), Path("/handout"))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Healthy while Redis answers PING to who knows the password; while it loads its file it does not.
+# Healthy while Redis responds to PING with the password; while it loads its file, it does not.
 set -eu
 REDISCLI_AUTH=$(cat /run/secrets/redis_password)
 export REDISCLI_AUTH

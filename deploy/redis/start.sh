@@ -4,8 +4,8 @@
 set -eu
 
 # A crash can cut the file inside a script; Redis would start all the same and leave the script's open
-# MULTI in the file, so that the start after next applies half of it. Repaired, the cut piece is gone
-# and the windows that it was part of are extracted again.
+# MULTI in the file, so that the start after next applies half of it. The repair removes the cut
+# piece, and the windows that it was part of are extracted again.
 manifest=/data/appendonlydir/appendonly.aof.manifest
 if [ -s "$manifest" ]; then
   echo "start.sh: checking the append-only file"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from monitoring.model import Alert, Limit, PanelRef
 from monitoring.promql import duration, highest, latest
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
-from monitoring.thresholds import BOOKS, Thresholds
+from monitoring.thresholds import REDIS, Thresholds
 
 
 def backlog_alerts(t: Thresholds) -> tuple[Alert, ...]:
     """Alerts on work that piles up."""
-    backlog = f"etl_backlog_seconds{{{BOOKS}}}"
+    backlog = f"etl_backlog_seconds{{{REDIS}}}"
     return (
         Alert(
             name="EtlBacklogGrowing",
             severity="warning",
-            summary="More time is owed than is worked off.",
+            summary="The backlog grows faster than it is worked off.",
             description=(
                 "The backlog of {{ .Labels.query }} ({{ .Labels.tier }}) is longer than"
                 f" {duration(t.backlog_level_seconds)} and grows by {{{{ .Value | humanize }}}}"
@@ -40,7 +40,7 @@ def backlog_alerts(t: Thresholds) -> tuple[Alert, ...]:
             ),
             query=(
                 "max by (stream) (\n  "
-                + latest(f"etl_stream_oldest_entry_age_seconds{{{BOOKS}}}", t.bridge_seconds)
+                + latest(f"etl_stream_oldest_entry_age_seconds{{{REDIS}}}", t.bridge_seconds)
                 + "\n)"
             ),
             limit=Limit(">", t.oldest_entry_seconds),
@@ -55,7 +55,7 @@ def backlog_alerts(t: Thresholds) -> tuple[Alert, ...]:
                 "Too many bytes are in flight: transformer, loader or sink are slower than the"
                 " source. Nothing is lost; the backlog grows."
             ),
-            query=f"max({highest(f'etl_backpressure_active{{{BOOKS}}}', t.bridge_seconds)})",
+            query=f"max({highest(f'etl_backpressure_active{{{REDIS}}}', t.bridge_seconds)})",
             limit=Limit(">", 0),
             for_seconds=t.back_pressure_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Bytes in flight"),
@@ -65,8 +65,8 @@ def backlog_alerts(t: Thresholds) -> tuple[Alert, ...]:
 
 def loss_alerts(t: Thresholds) -> tuple[Alert, ...]:
     """Alerts on samples that did not arrive."""
-    letters = f"etl_dead_letters_kept{{{BOOKS}}}"
-    gaps = f"etl_gaps_declared{{{BOOKS}}}"
+    dead_letters = f"etl_dead_letters_kept{{{REDIS}}}"
+    gaps = f"etl_gaps_declared{{{REDIS}}}"
     return (
         Alert(
             name="EtlDeadLettersAppearing",
@@ -74,13 +74,13 @@ def loss_alerts(t: Thresholds) -> tuple[Alert, ...]:
             summary="Samples could not be delivered and became dead letters.",
             description=(
                 "{{ .Value | humanize }} dead letters more than"
-                f" {duration(t.dead_letters_window_seconds)} ago: `etlctl dead-letters list` tells"
-                " why."
+                f" {duration(t.dead_letters_window_seconds)} ago: `etlctl dead-letters list`"
+                " shows why."
             ),
             # A replay or a purge lowers the count, and is no news.
             query=(
-                f"max({latest(letters, t.bridge_seconds)})\n"
-                f"- max(min_over_time({letters}[{duration(t.dead_letters_window_seconds)}]))"
+                f"max({latest(dead_letters, t.bridge_seconds)})\n"
+                f"- max(min_over_time({dead_letters}[{duration(t.dead_letters_window_seconds)}]))"
             ),
             limit=Limit(">", 0),
             for_seconds=0,
@@ -94,7 +94,7 @@ def loss_alerts(t: Thresholds) -> tuple[Alert, ...]:
                 "{{ .Value | humanize }} samples are neither loaded, dropped, dead letters nor in"
                 " flight, or came from nowhere: loss or a defect."
             ),
-            query=f"max({highest(f'etl_ledger_imbalance_samples{{{BOOKS}}}', t.bridge_seconds)})",
+            query=f"max({highest(f'etl_ledger_imbalance_samples{{{REDIS}}}', t.bridge_seconds)})",
             limit=Limit(">", 0),
             # The audit is atomic: there is no instant at which another value is normal.
             for_seconds=0,
@@ -123,19 +123,19 @@ def loss_alerts(t: Thresholds) -> tuple[Alert, ...]:
 def redis_alerts(t: Thresholds) -> tuple[Alert, ...]:
     """Alerts on Redis itself."""
     used, limit = (
-        f"max({latest(f'etl_redis_memory_{which}_bytes{{{BOOKS}}}', t.bridge_seconds)})"
+        f"max({latest(f'etl_redis_memory_{which}_bytes{{{REDIS}}}', t.bridge_seconds)})"
         for which in ("used", "max")
     )
     return (
         Alert(
             name="EtlRedisUnreachable",
             severity="critical",
-            summary="The books cannot be read from Redis.",
+            summary="The ledger in Redis cannot be read.",
             description=(
                 "etl-metrics cannot read Redis: either nothing moves, or it moves unseen. Every"
                 " other alert on streams, windows and ledger is blind meanwhile."
             ),
-            query=f"max({latest(f'etl_redis_up{{{BOOKS}}}', t.bridge_seconds)})",
+            query=f"max({latest(f'etl_redis_up{{{REDIS}}}', t.bridge_seconds)})",
             limit=Limit("<", 1),
             for_seconds=t.redis_down_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Redis"),

@@ -21,7 +21,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
         Alert(
             name="EtlHealthCheckFailed",
             severity="critical",
-            summary="A process or stage says that it is not healthy.",
+            summary="A process or stage reports that it is not healthy.",
             description=(
                 "{{ .Labels.job }} ({{ .Labels.instance }}) has not been live and ready for"
                 f" {duration(t.unhealthy_for_seconds)} or longer."
@@ -70,7 +70,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
                 " replicas has since."
             ),
             # Transformer and loader have nothing to do while nothing arrives: EtlStageStalled
-            # looks at them together with their streams.
+            # checks them together with their streams.
             query=(
                 "min by (job) (\n  "
                 + latest(
@@ -107,7 +107,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
                 "{{ .Labels.job }} handled {{ .Value | humanize }} records a second in the mean of"
                 f" {duration(t.throughput_window_seconds)}."
             ),
-            # A stage's throughput is what its source has; EtlBacklogGrowing tells if it is too low.
+            # A stage's throughput is what its source has; EtlBacklogGrowing fires if it is too low.
             query=(
                 f"avg_over_time(etl_current_rate_records_per_second{{{PROCESS}}}"
                 f"[{duration(t.throughput_window_seconds)}])"

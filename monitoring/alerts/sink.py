@@ -18,20 +18,20 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
         Alert(
             name="EtlSinkRefusesUs",
             severity="critical",
-            summary="The sink refuses our writes; the loader holds.",
+            summary="The sink refuses our writes; the loader is paused.",
             description=(
-                "InfluxDB refuses what no repetition heals: a token, a bucket, a capacity limit,"
-                " or most of the points. Nothing is dropped; everything waits."
+                "InfluxDB refuses the writes, and a retry cannot help: a token, a bucket, a"
+                " capacity limit, or most of the points. Nothing is dropped; everything waits."
             ),
             query=f"max({highest(f'etl_sink_paused{{{_LOADER}}}', t.bridge_seconds)})",
             limit=Limit(">", 0),
-            for_seconds=t.sink_held_for_seconds,
-            panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and hold"),
+            for_seconds=t.sink_paused_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and pause"),
         ),
         Alert(
             name="EtlCircuitOpen",
             severity="critical",
-            summary="The sink does not answer; the loader's circuit is open.",
+            summary="The sink does not respond; the loader's circuit is open.",
             description=(
                 "Posts to InfluxDB fail or time out one after the other. The loader tries one now"
                 " and then; everything else waits."
@@ -40,7 +40,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             query=f"max({highest(f'etl_circuit_state{{{_LOADER}}}', t.bridge_seconds)})",
             limit=Limit(">", 1),
             for_seconds=t.circuit_open_for_seconds,
-            panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and hold"),
+            panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and pause"),
         ),
         Alert(
             name="EtlCircuitFlapping",
@@ -57,7 +57,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             ),
             limit=Limit(">", t.circuit_closings),
             for_seconds=0,
-            panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and hold"),
+            panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and pause"),
         ),
         Alert(
             name="EtlRejectedShareHigh",
@@ -65,7 +65,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             summary="The sink rejects many of the points.",
             description=(
                 "InfluxDB rejects {{ .Value | humanizePercentage }} of the latest points; they"
-                " become dead letters. From load.max_rejected_share on the loader holds."
+                " become dead letters. The loader pauses at load.max_rejected_share."
             ),
             query=f"max({highest(f'etl_sink_rejected_share{{{_LOADER}}}', t.bridge_seconds)})",
             limit=Limit(">", t.rejected_share),

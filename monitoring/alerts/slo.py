@@ -1,7 +1,7 @@
 """The freshness objective, and the alert that is always on.
 
-Multi-window, multi-burn-rate: a budget that burns fast is told at once, one that burns slowly is
-told in time, and an alert ends soon after its cause because the short window must burn too.
+Multi-window, multi-burn-rate: a budget that burns fast is reported at once, one that burns slowly
+in time, and an alert ends soon after its cause because the short window must burn too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             description=(
                 "The sink is behind for longer than the objective allows"
                 f" ({objective} of all minutes): {{{{ .Value | humanize }}}} times the rate that"
-                " calls for somebody at once."
+                " needs action at once."
             ),
             query=FAST_BURN,
             limit=Limit(">", 1),

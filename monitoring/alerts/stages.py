@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitoring.model import Alert, Limit, PanelRef
 from monitoring.promql import burst, duration, highest, or_zero
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
-from monitoring.thresholds import BOOKS, STAGE_JOBS, STAGES, Thresholds
+from monitoring.thresholds import REDIS, STAGE_JOBS, STAGES, Thresholds
 
 
 def alerts(t: Thresholds) -> tuple[Alert, ...]:
@@ -16,8 +16,8 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             severity="critical",
             summary="A stage of the pipeline has no replica that can be scraped.",
             description=(
-                "No {{ .Labels.job }} answers: nothing passes that stage. What it owes waits in"
-                " Redis or in Prometheus' history, and is made up for once it is back."
+                "No {{ .Labels.job }} responds: nothing passes that stage. Its backlog waits in"
+                " Redis or in Prometheus' history, and is worked off once it is back."
             ),
             query=_replicas_up(t),
             limit=Limit("<", 1),
@@ -47,7 +47,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             ),
             query=(
                 "max by (query, tier) (\n  "
-                + highest(f"etl_query_failures_in_a_row{{{BOOKS}}}", t.bridge_seconds)
+                + highest(f"etl_query_failures_in_a_row{{{REDIS}}}", t.bridge_seconds)
                 + "\n)"
             ),
             limit=Limit(">", t.window_failures),
@@ -81,14 +81,14 @@ def _replicas_up(t: Thresholds) -> str:
 
     Replicas are found by DNS: a stage of which none is left has no ``up``, not one that is 0. The
     monitoring stack also runs without a pipeline, and then nothing is missing: one belongs here if
-    any stage was seen lately, or if etl-metrics was told of a Redis.
+    any stage was seen lately, or if etl-metrics is configured with a Redis.
     """
     missing = "\n  ".join(f'or 0 * absent(up{{job="{stage}"}})' for stage in STAGES)
     return (
         f"(\n  sum by (job) (up{{{STAGE_JOBS}}})\n  {missing}\n)\n"
         f"and on () (\n"
         f"  count(last_over_time(up{{{STAGE_JOBS}}}[{duration(t.stage_known_seconds)}]))\n"
-        f"  or count(etl_redis_up{{{BOOKS}}})\n)"
+        f"  or count(etl_redis_up{{{REDIS}}})\n)"
     )
 
 
@@ -96,7 +96,7 @@ def _stalled(t: Thresholds) -> str:
     """What waits for a stage that has finished no batch in the window; 0 for one that has.
 
     A stream that was empty at one scrape had been worked off. The extractor always has work,
-    unless back-pressure holds it.
+    unless back-pressure pauses it.
     """
     window = duration(t.stalled_window_seconds)
     waiting = "\n  or ".join(
@@ -104,10 +104,13 @@ def _stalled(t: Thresholds) -> str:
         for stage, what in (
             (
                 "transformer",
-                f'min_over_time(etl_stream_entries{{{BOOKS}, stream="raw"}}[{window}])',
+                f'min_over_time(etl_stream_entries{{{REDIS}, stream="raw"}}[{window}])',
             ),
-            ("loader", f'min_over_time(etl_stream_entries{{{BOOKS}, stream="points"}}[{window}])'),
-            ("extractor", f"1 - max_over_time(etl_backpressure_active{{{BOOKS}}}[{window}])"),
+            (
+                "loader",
+                f'min_over_time(etl_stream_entries{{{REDIS}, stream="points"}}[{window}])',
+            ),
+            ("extractor", f"1 - max_over_time(etl_backpressure_active{{{REDIS}}}[{window}])"),
         )
     )
     return (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from monitoring.cases.tables import absent, fires, of, quiet
 
-_BOOKS = "job='etl-metrics', instance='m:1'"
-_BACKLOG = f"etl_backlog_seconds{{{_BOOKS}, query='q', tier='hot'}}"
+_REDIS = "job='etl-metrics', instance='m:1'"
+_BACKLOG = f"etl_backlog_seconds{{{_REDIS}, query='q', tier='hot'}}"
 _PAUSED = (
     "Too many bytes are in flight: transformer, loader or sink are slower than the source. Nothing"
     " is lost; the backlog grows."
@@ -41,8 +41,8 @@ CASES = (
         "EtlOldestEntryTooOld",
         "fires when an entry is older than five minutes for two",
         {
-            f"etl_stream_oldest_entry_age_seconds{{{_BOOKS}, stream='points'}}": "0+15x60",
-            f"etl_stream_oldest_entry_age_seconds{{{_BOOKS}, stream='raw'}}": "1x60",
+            f"etl_stream_oldest_entry_age_seconds{{{_REDIS}, stream='points'}}": "0+15x60",
+            f"etl_stream_oldest_entry_age_seconds{{{_REDIS}, stream='raw'}}": "1x60",
         },
         of("The oldest entry of the stream points is 10m 0s old.", stream="points"),
         at=600,
@@ -50,21 +50,21 @@ CASES = (
     quiet(
         "EtlOldestEntryTooOld",
         "is quiet while entries pass through",
-        {f"etl_stream_oldest_entry_age_seconds{{{_BOOKS}, stream='points'}}": "2x60"},
+        {f"etl_stream_oldest_entry_age_seconds{{{_REDIS}, stream='points'}}": "2x60"},
         at=600,
     ),
     absent("EtlOldestEntryTooOld", "is quiet where there is no pipeline"),
     fires(
         "EtlBackPressureLasting",
         "fires when extraction was paused for a quarter of an hour",
-        {f"etl_backpressure_active{{{_BOOKS}}}": "0x4 1x80"},
+        {f"etl_backpressure_active{{{_REDIS}}}": "0x4 1x80"},
         of(_PAUSED),
         at=1200,
     ),
     quiet(
         "EtlBackPressureLasting",
         "is quiet when extraction pauses for some minutes at a time",
-        {f"etl_backpressure_active{{{_BOOKS}}}": "1x20 0x8 1x20 0x8 1x20"},
+        {f"etl_backpressure_active{{{_REDIS}}}": "1x20 0x8 1x20 0x8 1x20"},
         at=1200,
     ),
     absent("EtlBackPressureLasting", "is quiet where there is no pipeline"),

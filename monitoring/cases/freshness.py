@@ -15,7 +15,7 @@ _COLD = (
 _FRESH = "-60+60x10000"
 _FAST = (
     "The sink is behind for longer than the objective allows (0.99 of all minutes): {} times the"
-    " rate that calls for somebody at once."
+    " rate that needs action at once."
 )
 _SLOW = (
     "The sink is behind more often than the objective allows (0.99 of all minutes): {} times the"

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 from monitoring.cases.tables import absent, fires, of, quiet
 
-_BOOKS = "job='etl-metrics', instance='m:1'"
-_LETTERS = f"etl_dead_letters_kept{{{_BOOKS}}}"
-_IMBALANCE = f"etl_ledger_imbalance_samples{{{_BOOKS}}}"
-_GAPS = f"etl_gaps_declared{{{_BOOKS}, query='q', tier='hot'}}"
+_REDIS = "job='etl-metrics', instance='m:1'"
+_DEAD_LETTERS = f"etl_dead_letters_kept{{{_REDIS}}}"
+_IMBALANCE = f"etl_ledger_imbalance_samples{{{_REDIS}}}"
+_GAPS = f"etl_gaps_declared{{{_REDIS}, query='q', tier='hot'}}"
 
 CASES = (
     fires(
         "EtlDeadLettersAppearing",
-        "fires at the very first letter",
-        {_LETTERS: "0x40 1x40"},
-        of("1 dead letters more than 15m ago: `etlctl dead-letters list` tells why."),
+        "fires at the very first dead letter",
+        {_DEAD_LETTERS: "0x40 1x40"},
+        of("1 dead letters more than 15m ago: `etlctl dead-letters list` shows why."),
         at=660,
     ),
     fires(
         "EtlDeadLettersAppearing",
-        "fires when letters join older ones",
-        {_LETTERS: "7x40 10x40"},
-        of("3 dead letters more than 15m ago: `etlctl dead-letters list` tells why."),
+        "fires when dead letters join older ones",
+        {_DEAD_LETTERS: "7x40 10x40"},
+        of("3 dead letters more than 15m ago: `etlctl dead-letters list` shows why."),
         at=660,
     ),
     quiet(
         "EtlDeadLettersAppearing",
-        "is quiet about letters that were there all the time",
-        {_LETTERS: "7x80"},
+        "is quiet about dead letters that were there all the time",
+        {_DEAD_LETTERS: "7x80"},
         at=960,
     ),
     quiet(
         "EtlDeadLettersAppearing",
-        "is quiet when letters are purged",
-        {_LETTERS: "7x40 2x40"},
+        "is quiet when dead letters are purged",
+        {_DEAD_LETTERS: "7x40 2x40"},
         at=660,
     ),
     quiet(
         "EtlDeadLettersAppearing",
-        "is quiet when Redis is back after an outage, with the letters of before",
-        {_LETTERS: "7x20 _x20 7x40"},
+        "is quiet when Redis is back after an outage, with the same dead letters",
+        {_DEAD_LETTERS: "7x20 _x20 7x40"},
         at=720,
     ),
     absent("EtlDeadLettersAppearing", "is quiet where there is no pipeline"),
@@ -64,7 +64,7 @@ CASES = (
         at=165,
     ),
     quiet(
-        "EtlLedgerOutOfBalance", "is quiet while the books balance", {_IMBALANCE: "0x40"}, at=300
+        "EtlLedgerOutOfBalance", "is quiet while the ledger balances", {_IMBALANCE: "0x40"}, at=300
     ),
     absent("EtlLedgerOutOfBalance", "is quiet where there is no pipeline"),
     fires(

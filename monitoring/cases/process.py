@@ -41,7 +41,7 @@ CASES = (
         {f"etl_health_status{{{_SIMULATED}}}": "1x8 0x6 1x20"},
         at=300,
     ),
-    absent("EtlHealthCheckFailed", "is quiet where no process says anything"),
+    absent("EtlHealthCheckFailed", "is quiet where no process has metrics"),
     fires(
         "EtlMetricsEndpointUnavailable",
         "fires a minute after the scrapes began to fail",
@@ -128,7 +128,7 @@ CASES = (
         {f"etl_seconds_since_last_success{{{_LOADER}}}": "0+15x60"},
         at=900,
     ),
-    absent("EtlNoSuccess", "is quiet where no process says anything"),
+    absent("EtlNoSuccess", "is quiet where no process has metrics"),
     fires(
         "EtlHighFailureRate",
         "fires at twenty failures a minute",
@@ -152,7 +152,7 @@ CASES = (
         {f"etl_failures_total{{{_SIMULATED}}}": "0+0.25x40"},
         at=600,
     ),
-    absent("EtlHighFailureRate", "is quiet where no process says anything"),
+    absent("EtlHighFailureRate", "is quiet where no process has metrics"),
     fires(
         "EtlLowThroughput",
         "fires when five minutes were slow on average, and two more",
@@ -176,7 +176,7 @@ CASES = (
         {f"etl_current_rate_records_per_second{{{_LOADER}}}": "0x60"},
         at=840,
     ),
-    absent("EtlLowThroughput", "is quiet where no process says anything"),
+    absent("EtlLowThroughput", "is quiet where no process has metrics"),
     fires(
         "EtlExcessiveProcessingTime",
         "fires when files were slow on average for five minutes",
@@ -194,5 +194,5 @@ CASES = (
         {f"etl_avg_processing_time_seconds{{{_SIMULATED}}}": "3x8 16.5x4 3x40"},
         at=300,
     ),
-    absent("EtlExcessiveProcessingTime", "is quiet where no process says anything"),
+    absent("EtlExcessiveProcessingTime", "is quiet where no process has metrics"),
 )

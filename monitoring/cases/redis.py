@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from monitoring.cases.tables import absent, fires, of, quiet
 
-_BOOKS = "job='etl-metrics', instance='m:1'"
-_USED = f"etl_redis_memory_used_bytes{{{_BOOKS}}}"
-_MAX = f"etl_redis_memory_max_bytes{{{_BOOKS}}}"
+_REDIS = "job='etl-metrics', instance='m:1'"
+_USED = f"etl_redis_memory_used_bytes{{{_REDIS}}}"
+_MAX = f"etl_redis_memory_max_bytes{{{_REDIS}}}"
 
 CASES = (
     fires(
         "EtlRedisUnreachable",
-        "fires a minute after Redis stopped answering",
-        {f"etl_redis_up{{{_BOOKS}}}": "1x8 0x20"},
+        "fires a minute after Redis stopped responding",
+        {f"etl_redis_up{{{_REDIS}}}": "1x8 0x20"},
         of(
             "etl-metrics cannot read Redis: either nothing moves, or it moves unseen. Every other"
             " alert on streams, windows and ledger is blind meanwhile."
@@ -22,10 +22,10 @@ CASES = (
     quiet(
         "EtlRedisUnreachable",
         "is quiet at one failed attempt",
-        {f"etl_redis_up{{{_BOOKS}}}": "1x8 0 1x20"},
+        {f"etl_redis_up{{{_REDIS}}}": "1x8 0 1x20"},
         at=240,
     ),
-    absent("EtlRedisUnreachable", "is quiet where etl-metrics was told of no Redis"),
+    absent("EtlRedisUnreachable", "is quiet where etl-metrics has no Redis"),
     fires(
         "EtlRedisMemoryHigh",
         "fires when four fifths are used for two minutes",

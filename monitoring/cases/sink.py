@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitoring.cases.tables import absent, fires, of, quiet
 
 _LOADER = "job='loader', instance='l:1'"
-_HELD = f"etl_sink_paused{{{_LOADER}}}"
+_PAUSED = f"etl_sink_paused{{{_LOADER}}}"
 _STATE = f"etl_circuit_state{{{_LOADER}}}"
 _CLOSED = f"etl_circuit_changes_total{{{_LOADER}, state='closed'}}"
 _OPENED = f"etl_circuit_changes_total{{{_LOADER}, state='open'}}"
@@ -16,15 +16,15 @@ _SHARE = f"etl_sink_rejected_share{{{_LOADER}}}"
 CASES = (
     fires(
         "EtlSinkRefusesUs",
-        "fires when the loader was held for a minute",
-        {_HELD: "0x8 1x20", "etl_sink_paused{job='loader', instance='l:2'}": "0x40"},
+        "fires when the loader was paused for a minute",
+        {_PAUSED: "0x8 1x20", "etl_sink_paused{job='loader', instance='l:2'}": "0x40"},
         of(
-            "InfluxDB refuses what no repetition heals: a token, a bucket, a capacity limit, or"
-            " most of the points. Nothing is dropped; everything waits."
+            "InfluxDB refuses the writes, and a retry cannot help: a token, a bucket, a capacity"
+            " limit, or most of the points. Nothing is dropped; everything waits."
         ),
         at=240,
     ),
-    quiet("EtlSinkRefusesUs", "is quiet while the sink takes points", {_HELD: "0x40"}, at=240),
+    quiet("EtlSinkRefusesUs", "is quiet while the sink takes points", {_PAUSED: "0x40"}, at=240),
     absent("EtlSinkRefusesUs", "is quiet where there is no loader"),
     fires(
         "EtlCircuitOpen",
@@ -69,8 +69,8 @@ CASES = (
         "fires when more than a tenth is rejected",
         {_SHARE: "0x4 0.25x40"},
         of(
-            "InfluxDB rejects 25% of the latest points; they become dead letters. From"
-            " load.max_rejected_share on the loader holds."
+            "InfluxDB rejects 25% of the latest points; they become dead letters. The"
+            " loader pauses at load.max_rejected_share."
         ),
         at=240,
     ),

@@ -10,10 +10,10 @@ _UP = {
     "up{job='loader', instance='l:1'}": "1x200",
 }
 _DOWN = (
-    "No {} answers: nothing passes that stage. What it owes waits in Redis or in Prometheus'"
-    " history, and is made up for once it is back."
+    "No {} responds: nothing passes that stage. Its backlog waits in Redis or in Prometheus'"
+    " history, and is worked off once it is back."
 )
-_BOOKS = "job='etl-metrics', instance='m:1'"
+_REDIS = "job='etl-metrics', instance='m:1'"
 _DELETED = "etl_deleted_pending_entries_total{job='loader', instance='l:1', stage='loader'}"
 _DELETED_WORDS = (
     "loader found {} entries deleted that were pending. Somebody else changes the pipeline's keys"
@@ -23,7 +23,7 @@ _DELETED_WORDS = (
 CASES = (
     fires(
         "EtlStageDown",
-        "fires a minute after the last replica stopped answering",
+        "fires a minute after the last replica stopped responding",
         _UP | {"up{job='loader', instance='l:1'}": "1x8 0x40"},
         of(_DOWN.format("loader"), job="loader"),
         at=240,
@@ -45,13 +45,13 @@ CASES = (
     fires(
         "EtlStageDown",
         "fires for every stage where etl-metrics has a Redis and no stage was ever there",
-        {f"etl_redis_up{{{_BOOKS}}}": "1x40"},
+        {f"etl_redis_up{{{_REDIS}}}": "1x40"},
         *(of(_DOWN.format(job), job=job) for job in ("extractor", "transformer", "loader")),
         at=240,
     ),
     quiet(
         "EtlStageDown",
-        "is quiet while one of two replicas answers",
+        "is quiet while one of two replicas responds",
         _UP | {"up{job='loader', instance='l:2'}": "0x40"},
         at=240,
     ),
@@ -60,8 +60,8 @@ CASES = (
         "EtlStageStalled",
         "fires when entries wait and the loader settles none",
         {
-            f"etl_stream_entries{{{_BOOKS}, stream='points'}}": "4+1x60",
-            f"etl_stream_entries{{{_BOOKS}, stream='raw'}}": "2x60",
+            f"etl_stream_entries{{{_REDIS}, stream='points'}}": "4+1x60",
+            f"etl_stream_entries{{{_REDIS}, stream='raw'}}": "2x60",
             "etl_files_total{job='loader', instance='l:1'}": "7x60",
             "etl_files_total{job='transformer', instance='t:1'}": "0+1x60",
         },
@@ -72,7 +72,7 @@ CASES = (
         "EtlStageStalled",
         "fires when the extractor commits nothing without back-pressure",
         {
-            f"etl_backpressure_active{{{_BOOKS}}}": "0x60",
+            f"etl_backpressure_active{{{_REDIS}}}": "0x60",
             "etl_files_total{job='extractor', instance='e:1'}": "7x60",
         },
         of(
@@ -82,9 +82,9 @@ CASES = (
     ),
     quiet(
         "EtlStageStalled",
-        "is quiet while the extractor is held by back-pressure",
+        "is quiet while back-pressure pauses the extractor",
         {
-            f"etl_backpressure_active{{{_BOOKS}}}": "1x60",
+            f"etl_backpressure_active{{{_REDIS}}}": "1x60",
             "etl_files_total{job='extractor', instance='e:1'}": "7x60",
         },
         at=600,
@@ -93,7 +93,7 @@ CASES = (
         "EtlStageStalled",
         "is quiet about a stage whose stream is empty",
         {
-            f"etl_stream_entries{{{_BOOKS}, stream='points'}}": "0x60",
+            f"etl_stream_entries{{{_REDIS}, stream='points'}}": "0x60",
             "etl_files_total{job='loader', instance='l:1'}": "7x60",
         },
         at=600,
@@ -102,7 +102,7 @@ CASES = (
         "EtlStageStalled",
         "is quiet while one of two replicas gets on",
         {
-            f"etl_stream_entries{{{_BOOKS}, stream='points'}}": "4+1x60",
+            f"etl_stream_entries{{{_REDIS}, stream='points'}}": "4+1x60",
             "etl_files_total{job='loader', instance='l:1'}": "7x60",
             "etl_files_total{job='loader', instance='l:2'}": "0+1x60",
         },
@@ -113,8 +113,8 @@ CASES = (
         "EtlWindowFailing",
         "fires when a query fails again and again",
         {
-            f"etl_query_failures_in_a_row{{{_BOOKS}, query='q', tier='hot'}}": "0+1x40",
-            f"etl_query_failures_in_a_row{{{_BOOKS}, query='other', tier='hot'}}": "0x40",
+            f"etl_query_failures_in_a_row{{{_REDIS}, query='q', tier='hot'}}": "0+1x40",
+            f"etl_query_failures_in_a_row{{{_REDIS}, query='other', tier='hot'}}": "0x40",
         },
         of(
             "q (hot) failed 16 times in a row; its windows stay open and are tried again.",
@@ -126,7 +126,7 @@ CASES = (
     quiet(
         "EtlWindowFailing",
         "is quiet when a query fails now and then",
-        {f"etl_query_failures_in_a_row{{{_BOOKS}, query='q', tier='hot'}}": "0 1 2 0 0 1 0x40"},
+        {f"etl_query_failures_in_a_row{{{_REDIS}, query='q', tier='hot'}}": "0 1 2 0 0 1 0x40"},
         at=240,
     ),
     absent("EtlWindowFailing", "is quiet where there is no query"),

@@ -69,7 +69,7 @@ def runbook_json(
     runbook_ids: Mapping[str, int],
     panels: Mapping[str, tuple[PanelRef, int]],
 ) -> str:
-    """The runbook as a dashboard, so that whoever looks at one has the other at hand.
+    """The runbook as a dashboard, so that whoever opens one has the other at hand.
 
     ``panels`` are alert name → the panel that shows what it speaks of, and its id.
     """
@@ -269,8 +269,8 @@ def steps(limit: Limit | None, colour: str) -> list[dashboard.Threshold]:
 def _mapping(spec: PanelSpec) -> dashboard.ValueMap:
     return dashboard.ValueMap(
         options={
-            str(value): dashboard.ValueMappingResult(text=words, color=colour, index=index)
-            for index, (value, (words, colour)) in enumerate(spec.values.items())
+            str(value): dashboard.ValueMappingResult(text=shown, color=colour, index=index)
+            for index, (value, (shown, colour)) in enumerate(spec.values.items())
         }
     )
 

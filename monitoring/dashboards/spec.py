@@ -1,4 +1,4 @@
-"""What a dashboard is made of, without a word about how Grafana writes it down."""
+"""What a dashboard is made of; :mod:`monitoring.dashboards.grafana` writes it as Grafana's JSON."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ NONE = "none"
 
 WIDTH = 24
 
+# Inside a selector: the processes that the dashboard's variables choose.
+CHOSEN = 'job=~"$job", instance=~"$instance"'
+# After the selector of a counter: as long as Grafana needs for a rate.
+RATE = "[$__rate_interval]"
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """One PromQL query; ``legend`` names its series, ``{{label}}`` stands for a label's value.
 
-    ``instant`` asks for the end of the time range only.
+    ``instant`` queries the end of the time range only.
     """
 
     expr: str
@@ -41,8 +46,8 @@ class Query:
 class PanelSpec:
     """One panel.
 
-    ``limit_of`` names the alert whose limit is drawn: one that looks at the very same value.
-    ``values`` gives numbers a word and a colour.
+    ``limit_of`` names the alert whose limit is drawn: one that compares the very same value.
+    ``values`` gives numbers a text and a colour.
     """
 
     title: str

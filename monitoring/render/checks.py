@@ -1,4 +1,4 @@
-"""What ``make monitoring-check`` runs: rendered files compared, judged by promtool and compose."""
+"""What ``make monitoring-check`` runs: rendered files compared, checked by promtool and compose."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Outcome:
 
 
 class Promtool:
-    """Judges files; the one in PATH, else the distribution's, unpacked."""
+    """Checks files; the one in PATH, else the distribution's, unpacked."""
 
     def __init__(self, toolbox: Toolbox | None = None) -> None:
         self._program = (toolbox or Toolbox()).program("promtool")
@@ -69,7 +69,7 @@ class Promtool:
 
 
 def check_all(promtool: Promtool, folder: Path = DEPLOY_FOLDER) -> list[Outcome]:
-    """Every check, in order; later ones are made whatever the earlier ones say."""
+    """Every check, in order; later ones run whatever the earlier ones found."""
     tests = sorted((folder / "prometheus" / "tests").glob("*.yml"))
     outcomes = check_files(promtool, folder)
     with ThreadPoolExecutor() as pool:
@@ -96,7 +96,9 @@ def check_files(promtool: Promtool, folder: Path = DEPLOY_FOLDER) -> list[Outcom
     prometheus = folder / "prometheus"
     rules = sorted(map(str, (prometheus / "rules").glob("*.yml")))
     return [
-        Outcome("rendered files are what the definitions say", "\n".join(differences(folder))),
+        Outcome(
+            "rendered files are as the definitions render them", "\n".join(differences(folder))
+        ),
         Outcome("promtool check rules", promtool.run("check", "rules", "--lint-fatal", *rules)),
         *_check_configs(promtool, prometheus),
         *(
@@ -123,12 +125,12 @@ def check_expressions(promtool: Promtool, expressions: Sequence[str]) -> str:
 
 
 def _check_metrics(promtool: Promtool, text: str) -> str:
-    told = promtool.run("check", "metrics", given=text)
-    return "\n".join(line for line in told.splitlines() if line not in _ACCEPTED)
+    found = promtool.run("check", "metrics", given=text)
+    return "\n".join(line for line in found.splitlines() if line not in _ACCEPTED)
 
 
 def exposition(service: str) -> str:
-    """What the tables say that a service exports, in Prometheus' text format, all values 0."""
+    """What a service exports according to the tables, in Prometheus' text format, all values 0."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     for spec in METRICS:
@@ -148,7 +150,7 @@ def exposition(service: str) -> str:
 
 
 def _check_configs(promtool: Promtool, prometheus: Path) -> Iterator[Outcome]:
-    """promtool wants the files that a configuration names: fresh secrets, made as for real."""
+    """promtool requires the files that a configuration names: fresh secrets, made as for real."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with open_folder(folder / "secrets", create=True) as secrets:

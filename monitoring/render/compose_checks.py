@@ -20,7 +20,7 @@ _TIMEOUT_SECONDS = 60
 
 
 def compose_is_here() -> bool:
-    """Whether there is a docker command with compose; an engine need not answer."""
+    """Whether there is a docker command with compose; an engine need not respond."""
     if shutil.which("docker") is None:
         return False
     done = _ran("version", "--short")

@@ -31,7 +31,7 @@ _CA = f"{SECRETS}/tls_ca.crt"
 _TLS = "where Prometheus and the simulator speak HTTPS."
 _RECEIVERS = (
     "Contact points, notification policies and message template.\n"
-    "This is what is in force while no receiver is configured: alerts are shown, nobody is told.\n"
+    "In force while no receiver is configured: alerts are shown, and sent to nobody.\n"
     "`python -m monitoring receivers` renders yours: docs/monitoring.md."
 )
 
@@ -99,7 +99,7 @@ def differences(folder: Path = DEPLOY_FOLDER) -> list[str]:
         if not path.is_file():
             lines.append(f"deploy/{name} is missing")
         elif path.read_text(encoding="utf-8") != text:
-            lines.append(f"deploy/{name} is not what the definitions say")
+            lines.append(f"deploy/{name} is not as the definitions render it")
     lines += [f"deploy/{name} is no longer rendered" for name in _leftovers(folder, wanted)]
     return lines
 

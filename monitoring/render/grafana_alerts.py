@@ -1,6 +1,6 @@
 """Alert rules as Grafana provisions them, from the same definitions as Prometheus' rules.
 
-Each is three steps, as Grafana's own editor makes them: A asks Prometheus, B takes the newest
+Each is three steps, as Grafana's own editor makes them: A queries Prometheus, B takes the newest
 value of each series, C compares it. What is assumed about Grafana: docs/monitoring.md.
 """
 
@@ -18,10 +18,11 @@ from monitoring.thresholds import ETL_METRICS, Thresholds
 ORG = 1
 _EXPRESSIONS = "__expr__"
 _OPERATORS = {">": "gt", "<": "lt"}
-# Grafana asks for a range even where it then reads an instant.
+# Grafana requests a range even where it then reads an instant.
 _RANGE_SECONDS = 600
 
-# Uids of rules that were provisioned once and are no more: Grafana keeps a rule until it is told.
+# Uids of rules that were provisioned once and no longer exist here: Grafana keeps a rule until a
+# file deletes it.
 RETIRED: tuple[str, ...] = ()
 
 
@@ -59,10 +60,10 @@ def _rule(alert: Alert, panel_id: int) -> dict[str, Any]:
                                          "conditions": [_condition(alert)]}),
         ],
         # Nothing is compared inside the query, so no data means that its metrics do not exist: a
-        # stack without a pipeline, say. What must exist is asked for with absent().
+        # stack without a pipeline, say. What must exist is checked with absent().
         "noDataState": "OK",
-        # While Prometheus cannot be asked nothing is known, so nothing changes; that it cannot is
-        # told by the one alert about missing metrics.
+        # While Prometheus does not respond nothing is known, so nothing changes; the one alert
+        # about missing metrics reports it.
         "execErrState": "Alerting" if f'absent(up{{job="{ETL_METRICS}"}})' in alert.query
         else "KeepLast",
         "for": duration(alert.for_seconds) if alert.for_seconds else "0s",
@@ -81,7 +82,7 @@ def _rule(alert: Alert, panel_id: int) -> dict[str, Any]:
 
 
 def description(alert: Alert) -> str:
-    """The description with Grafana's words: ``.Value`` is a text there, the number is B's."""
+    """The description in Grafana's form: ``.Value`` is a text there, the number is B's."""
     return re.sub(r"{{ \.Value\b", "{{ .Values.B.Value", alert.description)
 
 

@@ -15,7 +15,7 @@ ALWAYS = "etl-always"
 _WATCHDOG_POINT = "etl-watchdog"
 _KINDS = ("email", "webhook", "slack", "pagerduty")
 
-# How soon and how often a severity is told again while it lasts.
+# How soon a severity is sent, and how often again while it lasts.
 _TIMING = {
     "critical": {"group_wait": "10s", "group_interval": "1m", "repeat_interval": "1h"},
     "warning": {"group_wait": "30s", "group_interval": "5m", "repeat_interval": "12h"},
@@ -81,7 +81,7 @@ def receivers_file(receivers: Receivers) -> dict[str, Any]:
     return {
         "apiVersion": 1,
         "contactPoints": points,
-        # What was configured once and is no more: Grafana keeps it until it is told.
+        # What was configured once and is no more: Grafana keeps it until a file deletes it.
         "deleteContactPoints": [{"orgId": ORG, "uid": uid} for uid in deleted],
         "muteTimes": [
             {
@@ -97,13 +97,13 @@ def receivers_file(receivers: Receivers) -> dict[str, Any]:
 
 def _policies(receivers: Receivers, watched: bool) -> dict[str, Any]:
     routes = [_route("alertname", "=", WATCHDOG, _WATCHDOG_POINT if watched else None, _HEARTBEAT)]
-    told = [severity for severity in SEVERITIES if receivers.kinds(severity)]
+    sent = [severity for severity in SEVERITIES if receivers.kinds(severity)]
     for severity in SEVERITIES:
-        point = _point(severity) if severity in told else None
+        point = _point(severity) if severity in sent else None
         routes.append(_route("severity", "=", severity, point, _TIMING[severity]))
-    # The tree is the whole organisation's: alerts that somebody else made are told like the least
+    # The tree is the whole organisation's: alerts that others made are sent like the least
     # severe of ours.
-    others = _point(told[-1]) if told else None
+    others = _point(sent[-1]) if sent else None
     routes.append(_route("alertname", "=~", ".+", others, _TIMING["warning"]))
     return {
         "orgId": ORG,

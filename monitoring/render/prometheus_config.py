@@ -73,7 +73,7 @@ def prometheus_config(t: Thresholds, where: Scraping) -> dict[str, Any]:
 
 
 def _job(name: str, where: Scraping, login: tuple[str, str]) -> dict[str, Any]:
-    """A job that shows its password to all: who asks for none ignores it."""
+    """A job that sends its password to every target; one that needs none ignores it."""
     user, file = login
     return {
         "job_name": name,

@@ -1,4 +1,4 @@
-"""Who is told: contact points from the environment and from secret files.
+"""Who is notified: contact points from the environment and from secret files.
 
 An address is no secret and comes from a variable. What lets its holder send in our name (a Slack
 webhook, an integration key, a token) lies in a file of the secrets' folder. A receiver is
@@ -40,7 +40,7 @@ _ADDRESS = re.compile(r"[^@\s;,$<>\"']+@[^@\s;,$<>\"']+")
 
 @dataclass(frozen=True, slots=True)
 class Receivers:
-    """What is configured; ``severities`` says for each kind what it is told.
+    """What is configured; ``severities`` are what each kind is notified of.
 
     ``files`` are the kinds of SECRET_FILES whose secret exists: Grafana reads it, not we.
     """
@@ -51,7 +51,7 @@ class Receivers:
     severities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def kinds(self, severity: str) -> tuple[str, ...]:
-        """The configured kinds that are told of this severity."""
+        """The configured kinds that are notified of this severity."""
         there = {
             "email": bool(self.email_to),
             "webhook": self.webhook_url is not None or "webhook" in self.files,
@@ -66,7 +66,7 @@ class Receivers:
 
 
 def receivers_from(environ: Mapping[str, str], secrets: Path) -> Receivers:
-    """What the variables ``ALERT_…`` and the files in ``secrets`` ask for.
+    """What the variables ``ALERT_…`` and the files in ``secrets`` configure.
 
     Raises :class:`ConfigError` with one line for each problem.
     """

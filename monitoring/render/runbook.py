@@ -35,12 +35,12 @@ def in_grafana(section: Section, ids: Mapping[str, int]) -> str:
     """
 
     def link(found: re.Match[str]) -> str:
-        words, target = found[1], found[2]
+        text, target = found[1], found[2]
         for alert, number in ids.items():
             if target == f"#{alert.lower()}":
-                return f"[{words}](/d/{RUNBOOK_DASHBOARD}?viewPanel={number})"
+                return f"[{text}](/d/{RUNBOOK_DASHBOARD}?viewPanel={number})"
         page = target.partition("#")[0]
-        return f"docs/{page}" if words == page else f"{words} (docs/{page})"
+        return f"docs/{page}" if text == page else f"{text} (docs/{page})"
 
     return re.sub(r"\[([^\]]+)\]\(([^)]+)\)", link, section.text)
 

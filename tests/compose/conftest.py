@@ -1,4 +1,4 @@
-"""The deployment's tests run where a Docker engine answers; tests/conftest.py says so if not."""
+"""The deployment's tests run where a Docker engine responds; tests/conftest.py says so if not."""
 
 from __future__ import annotations
 

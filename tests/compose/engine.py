@@ -1,4 +1,4 @@
-"""Whether a Docker engine answers, and where its images come from."""
+"""Whether a Docker engine responds, and where its images come from."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import subprocess
 from devtools import PROJECT_ROOT
 
 STAND_IN_PYTHON = "etl-stand-in-python:3.13"
-_ASK_SECONDS = 20
+_COMMAND_SECONDS = 20
 _PULL_SECONDS = 600
 
 
-def _quiet(*command: str, timeout_seconds: float = _ASK_SECONDS) -> bool:
+def _quiet(*command: str, timeout_seconds: float = _COMMAND_SECONDS) -> bool:
     try:
         done = subprocess.run(command, capture_output=True, timeout=timeout_seconds, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -28,7 +28,7 @@ def missing() -> str | None:
     if shutil.which("docker") is None:
         return "there is no docker command"
     if not _quiet("docker", "info"):
-        return "no Docker engine answers"
+        return "no Docker engine responds"
     if not _quiet("docker", "compose", "version"):
         return "docker compose is missing"
     return None

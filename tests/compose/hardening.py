@@ -40,7 +40,7 @@ def published(found: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 def leaks(project: Project, container: str, secrets: dict[str, str]) -> list[str]:
-    """Secrets that anyone who may look at a container or its image can read."""
+    """Secrets that anyone who may inspect a container or its image can read."""
     found = project.inspect(container)
     places = {
         "docker inspect": str(found),

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import json
 import os
-import re
 import ssl
 import subprocess
 import sys
@@ -23,63 +22,23 @@ import yaml
 
 from devtools import PROJECT_ROOT
 from devtools.servers.ports import free_port
-from devtools.servers.stack_config import Pace, read_config
 from devtools.servers.waiting import wait_until
 from etlctl.stack import old_engine
 from tests.compose import engine
+from tests.compose.exposition import metric_value, metric_values
+from tests.compose.pace import etl_config, prometheus_config
 
 STAGES = ("extractor", "transformer", "loader")
-PACE = Pace(scrape_interval_seconds=1.0, interval_seconds=2.0, settle_seconds=2.5)
-REQUEST_SECONDS = 3.0
-# The least that the settings allow.
-LEASE_SECONDS = REQUEST_SECONDS + 5.0
 LOADER_START_PERIOD = "15s"
 DEADLINE_SECONDS = 120.0
 _BUILD_SECONDS = 900.0
 # Of etl-metrics.
 LOADED = 'etl_ledger_samples{account="loaded"}'
 WATERMARK = "etl_loaded_watermark_timestamp_seconds"
-LETTERS = "etl_dead_letters_kept"
-# What speaks TLS where that is asked for.
+DEAD_LETTERS = "etl_dead_letters_kept"
+# What speaks TLS where the overlay is laid over.
 _WITH_TLS = ("PROMETHEUS_PORT", "GRAFANA_PORT", "SIMULATOR_PORT")
 _PORTS = ("PROMETHEUS_PORT", "GRAFANA_PORT", "ETL_METRICS_PORT", "SIMULATOR_PORT")
-
-
-def etl_config() -> dict[str, Any]:
-    """The project's own etl.yaml at the pace of tests; addresses and secrets come from compose."""
-    config = read_config(PROJECT_ROOT / "config" / "etl.yaml")
-    config["extract"] |= {
-        "timeout": REQUEST_SECONDS,
-        "window_lease_seconds": LEASE_SECONDS,
-        "settle_seconds": PACE.settle_seconds,
-        "initial_lookback_seconds": PACE.initial_lookback_seconds,
-        "backoff_base_seconds": 0.2,
-        "backoff_max_seconds": 1,
-    }
-    for query in config["extract"]["queries"]:
-        if "step" in query:
-            query["step"] = PACE.step_seconds
-    config["load"]["influxdb"]["timeout_seconds"] = REQUEST_SECONDS
-    config["load"] |= {"backoff_base_seconds": 0.2, "backoff_max_seconds": 1}
-    config["pipeline"] |= {
-        "interval_seconds": PACE.interval_seconds,
-        "entry_lease_seconds": LEASE_SECONDS,
-        "watermark_seconds": 2,
-    }
-    return config
-
-
-def prometheus_config(rendered: Path) -> dict[str, Any]:
-    """The deployment's own prometheus.yml, scraping every second and looking for replicas so."""
-    config: dict[str, Any] = yaml.safe_load(rendered.read_text(encoding="utf-8"))
-    quick = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    config["global"] |= quick
-    for job in config["scrape_configs"]:
-        job.pop("scrape_interval", None)
-        job.pop("scrape_timeout", None)
-        for discovery in job.get("dns_sd_configs", ()):
-            discovery["refresh_interval"] = "1s"
-    return config
 
 
 class Project:
@@ -238,7 +197,7 @@ class Project:
         return done.stdout
 
     def start_tool(self) -> None:
-        """A container of the operator's command that waits to be asked: quicker than one a call."""
+        """A container that waits for etlctl commands: quicker than a container a call."""
         if self.tool:
             return
         name = f"{self.name}-tool"
@@ -265,7 +224,7 @@ class Project:
             for name, value in labels.items()
             for part in ("--filter", f"label=com.docker.compose.{name}={value}")
         ]
-        # Asking the engine takes a twentieth of the time that compose takes.
+        # A request to the engine takes a twentieth of the time that compose takes.
         options = (
             ("--all",) if every else ("--filter", "status=running", "--filter", "status=paused")
         )
@@ -321,8 +280,8 @@ class Project:
             token = b64encode(f"{user}:{password}".encode()).decode("ascii")
             request.add_header("Authorization", f"Basic {token}")
         try:
-            with urlopen(request, timeout=10, context=trusted) as answer:
-                return answer.status, answer.read()
+            with urlopen(request, timeout=10, context=trusted) as response:
+                return response.status, response.read()
         except OSError as error:
             status = getattr(error, "code", None)
             if status is None:
@@ -358,8 +317,8 @@ class Project:
         document: dict[str, Any] = json.loads(self.etlctl("status", "--json"))
         return document
 
-    def books(self) -> str:
-        """What etl-metrics exports of the books in Redis: quicker than a command, a moment old."""
+    def pipeline_metrics(self) -> str:
+        """What etl-metrics exports: quicker than a command, a moment old."""
         try:
             url = f"{self.address('ETL_METRICS_PORT')}/metrics"
             status, body = self.get(url, "prometheus", self.secret("metrics_password"))
@@ -369,7 +328,7 @@ class Project:
 
     def loaded(self) -> float:
         """Samples loaded since the ledger began; 0 while nobody knows."""
-        return metric_value(self.books(), LOADED)
+        return metric_value(self.pipeline_metrics(), LOADED)
 
     def flows(self, more_than: int = 500) -> None:
         """Wait until so many more samples are loaded than now."""
@@ -378,11 +337,11 @@ class Project:
 
     def watermark_ms(self) -> int:
         """The time up to which every query is loaded; 0 while nobody knows."""
-        return int(min(metric_values(self.books(), WATERMARK), default=0.0) * 1000)
+        return int(min(metric_values(self.pipeline_metrics(), WATERMARK), default=0.0) * 1000)
 
-    def letters(self) -> int:
+    def dead_letters(self) -> int:
         """How many dead letters are kept."""
-        return int(metric_value(self.books(), LETTERS))
+        return int(metric_value(self.pipeline_metrics(), DEAD_LETTERS))
 
     def prove(self, since_ms: int) -> dict[str, Any]:
         """Wait until everything up to now is loaded; then source and sink must be equal.
@@ -414,15 +373,3 @@ class Project:
         except BaseException:
             self.show_logs()
             raise
-
-
-def metric_values(text: str, name: str) -> list[float]:
-    """The values of a metric's series in an exposition; labels may be given as in PromQL."""
-    wanted, _, label = name.partition("{")
-    lines = re.findall(rf"^{re.escape(wanted)}(?:{{([^}}]*)}})? (\S+)", text, re.MULTILINE)
-    return [float(value) for labels, value in lines if label.rstrip("}") in labels]
-
-
-def metric_value(text: str, name: str) -> float:
-    """Their sum."""
-    return sum(metric_values(text, name))

@@ -15,7 +15,9 @@ from functools import partial
 import pytest
 
 from tests.compose import hardening
-from tests.compose.project import LEASE_SECONDS, STAGES, Project, etl_config, metric_value
+from tests.compose.exposition import metric_value
+from tests.compose.pace import LEASE_SECONDS, etl_config
+from tests.compose.project import STAGES, Project
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -24,32 +26,33 @@ ONE_SHOTS = ("secrets", "influxdb-init")
 ETL_IMAGES = ("etl-simulator", "etl-metrics", *STAGES)
 
 
-# Asks a stage from inside its container, with the password of metrics if there is an argument.
-ASK = """
+# Requests a page of a stage from inside its container, with the password of metrics if there is
+# an argument.
+REQUEST = """
 import base64, sys, urllib.error, urllib.request
 request = urllib.request.Request("http://127.0.0.1:8080" + sys.argv[1])
 for path in sys.argv[2:]:
     login = base64.b64encode(b"prometheus:" + open(path, "rb").read().strip()).decode()
     request.add_header("Authorization", "Basic " + login)
 try:
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        print(answer.status, answer.read().decode())
+    with urllib.request.urlopen(request, timeout=5) as response:
+        print(response.status, response.read().decode())
 except urllib.error.HTTPError as error:
     print(error.code)
 """
 PASSWORD_FILE = "/run/secrets/metrics_password"
 
 
-def ask(project: Project, container: str, path: str, *password_file: str) -> tuple[int, str]:
-    """Status and body of what a stage's container answers to a GET."""
-    said = project.docker("exec", container, "python", "-c", ASK, path, *password_file)
+def stage_get(project: Project, container: str, path: str, *password_file: str) -> tuple[int, str]:
+    """Status and body of a stage's response to a GET."""
+    said = project.docker("exec", container, "python", "-c", REQUEST, path, *password_file)
     status, _, body = said.partition(" ")
     return int(status), body
 
 
 def own_metric(project: Project, container: str, name: str) -> float:
-    """A metric of a stage's container, asked from inside it."""
-    return metric_value(ask(project, container, "/metrics", PASSWORD_FILE)[1], name)
+    """A metric of a stage's container, read from inside it."""
+    return metric_value(stage_get(project, container, "/metrics", PASSWORD_FILE)[1], name)
 
 
 @pytest.fixture(autouse=True)
@@ -105,10 +108,10 @@ def test_every_target_is_up_and_nothing_is_served_without_a_password(project: Pr
         assert project.get(project.address(variable) + "/health")[0] == 200, variable
     for stage in STAGES:
         container = project.container(stage)
-        assert ask(project, container, "/metrics")[0] == 401, stage
-        assert ask(project, container, "/metrics", "/etc/hostname")[0] == 401, stage
-        assert ask(project, container, "/metrics", PASSWORD_FILE)[0] == 200, stage
-        assert ask(project, container, "/health")[0] == 200, stage
+        assert stage_get(project, container, "/metrics")[0] == 401, stage
+        assert stage_get(project, container, "/metrics", "/etc/hostname")[0] == 401, stage
+        assert stage_get(project, container, "/metrics", PASSWORD_FILE)[0] == 200, stage
+        assert stage_get(project, container, "/health")[0] == 200, stage
 
 
 def settles_work(project: Project, replica: str, stage: str) -> None:
@@ -208,7 +211,7 @@ def crash(project: Project, container: str) -> None:
     try:
         os.kill(project.inspect(container)["State"]["Pid"], signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        # The engine runs elsewhere: told twice to stop, a service gives up at once.
+        # The engine runs elsewhere: a service that gets the signal twice ends at once.
         code = "import os; os.kill(1, 15); os.kill(1, 15)"
         project.docker("exec", container, "python", "-c", code)
 
@@ -294,15 +297,15 @@ def put_token(project: Project, text: str) -> None:
     )
 
 
-def test_a_wrong_token_is_held_and_repaired_without_loss(project: Project) -> None:
+def test_a_wrong_token_pauses_the_loader_and_is_repaired_without_loss(project: Project) -> None:
     with project.proven():
         put_token(project, "no-such-token")
         project.compose("restart", "loader")
         loader = project.container("loader")
         project.wait(lambda: project.health(loader) == "unhealthy", "the loader is not ready")
-        held = project.status()
-        assert held["dead_letter_entries"] == 0
-        assert held["imbalance_samples"] == 0
+        paused = project.status()
+        assert paused["dead_letter_entries"] == 0
+        assert paused["imbalance_samples"] == 0
         project.compose("up", "--no-build", "--no-deps", "influxdb-init")  # the repair
         project.compose("restart", "loader")
         project.wait(lambda: all_healthy(project), "healthy with the right token")
@@ -332,17 +335,17 @@ def test_down_and_up_keeps_data_watermarks_and_dead_letters(project: Project) ->
     config["extract"]["queries"].append({"name": "refused", "expr": "vector(1)", "step": 1})
     project.write_config(config)
     project.compose("restart", *STAGES)
-    project.wait(lambda: project.letters() > 0, "dead letters of the refused points")
+    project.wait(lambda: project.dead_letters() > 0, "dead letters of the refused points")
     project.write_config(etl_config())  # no more of them
     project.compose("restart", *STAGES)
     project.flows(100)
     project.compose("stop", *STAGES)
-    kept, watermark_ms = project.letters(), project.watermark_ms()
+    kept, watermark_ms = project.dead_letters(), project.watermark_ms()
 
     project.stop_tool()
     project.compose("down")
     project.up()
-    project.wait(lambda: project.letters() >= kept, "the dead letters are there again")
+    project.wait(lambda: project.dead_letters() >= kept, "the dead letters are there again")
     project.wait(lambda: project.watermark_ms() >= watermark_ms, "and so are the watermarks")
     project.flows(100)
     project.prove(since_ms)
@@ -357,5 +360,5 @@ def test_down_and_up_keeps_data_watermarks_and_dead_letters(project: Project) ->
     listed = json.loads(project.etlctl("dead-letters", "list", "--json"))
     assert listed
     project.etlctl("dead-letters", "replay", "--all", "--yes")
-    project.wait(lambda: project.letters() == 0, "the dead letters are replayed")
+    project.wait(lambda: project.dead_letters() == 0, "the dead letters are replayed")
     project.prove(since_ms)

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.tls, pytest.mark.timeout(300)]
 
 OTHERS = ("etl-metrics", *STAGES)
 PUBLISHED = ("PROMETHEUS_PORT", "SIMULATOR_PORT")
-# Says what Redis answers to a client that is set up as the arguments say.
+# Prints how Redis responds to a client that is set up as the arguments say.
 PING = """
 import json, sys, redis
 url, options = sys.argv[1], json.loads(sys.argv[2])
@@ -75,7 +75,7 @@ def test_plain_http_is_refused_and_so_is_who_knows_no_password(
         status, _ = project.get(url.replace("https:", "http:"))
     except OSError:
         return  # the connection was closed
-    assert status == 400  # Go's own answer to HTTP where TLS is spoken
+    assert status == 400  # Go's own response to HTTP where TLS is spoken
 
 
 @pytest.mark.parametrize(

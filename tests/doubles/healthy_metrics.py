@@ -1,7 +1,7 @@
 """Targets that export every metric of the project, with the values of a pipeline in good health.
 
-For tests of rules and dashboards that need a Prometheus but no pipeline; what is to be ill is said
-by name.
+For tests of rules and dashboards that need a Prometheus but no pipeline. A test names the metrics
+that are unhealthy.
 """
 
 from __future__ import annotations

@@ -21,11 +21,11 @@ pytestmark = pytest.mark.timeout(120)
 # A counter with labels has no series before its first event, and none of these has happened.
 RIGHTLY_EMPTY: dict[str, str] = {
     "etl-pipeline Firing alerts 0": "nothing fires but the watchdog, which it leaves out",
-    "etl-pipeline Entries given back and taken over 0": "no entry was given back",
-    "etl-pipeline Entries given back and taken over 1": "no worker has died",
-    "etl-pipeline Entries given back and taken over 2": "no lease was lost",
-    "etl-pipeline Entries given back and taken over 3": "no settlement was refused",
-    "etl-pipeline Entries given back and taken over 4": "no stage has a defect",
+    "etl-pipeline Entries retried and claimed 0": "no entry was retried",
+    "etl-pipeline Entries retried and claimed 1": "no worker has died",
+    "etl-pipeline Entries retried and claimed 2": "no lease was lost",
+    "etl-pipeline Entries retried and claimed 3": "no settlement was refused",
+    "etl-pipeline Entries retried and claimed 4": "no stage has a defect",
     "etl-pipeline Windows 1": "no answer was too large",
     "etl-pipeline Windows 2": "no window was given back",
     "etl-pipeline Windows 3": "no sample came late",
@@ -34,8 +34,8 @@ RIGHTLY_EMPTY: dict[str, str] = {
     "etl-pipeline Dead letters 1": "there are none, by stage or reason",
     "etl-pipeline Dead letters written 0": "none was written",
     "etl-pipeline Deleted pending entries 0": "nobody deletes entries",
-    "etl-pipeline Sink failures and holds 0": "no post has failed",
-    "etl-pipeline Sink failures and holds 1": "the sink refuses nothing",
+    "etl-pipeline Sink failures and pauses 0": "no post has failed",
+    "etl-pipeline Sink failures and pauses 1": "the sink refuses nothing",
 }
 
 

@@ -25,7 +25,7 @@ def promtool(toolbox: Toolbox) -> Promtool:
 def test_committed_files_pass_every_check(promtool: Promtool) -> None:
     outcomes = check_files(promtool)
     assert [outcome.name for outcome in outcomes] == [
-        "rendered files are what the definitions say",
+        "rendered files are as the definitions render them",
         "promtool check rules",
         "promtool check config prometheus-tls.yml",
         "promtool check config prometheus.yml",
@@ -60,7 +60,7 @@ def test_checks_find_what_is_wrong(promtool: Promtool, tmp_path: Path) -> None:
     (tmp_path / "prometheus" / "prometheus.yml").write_text("scrape_configs: {}\n")
     failed = {outcome.name for outcome in check_files(promtool, tmp_path) if outcome.problem}
     assert failed == {
-        "rendered files are what the definitions say",
+        "rendered files are as the definitions render them",
         "promtool check rules",
         "promtool check config prometheus.yml",
         "promtool check config prometheus-tls.yml",

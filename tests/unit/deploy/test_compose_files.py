@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.image.secret_list import consumers
 from devtools import PROJECT_ROOT
 
 ROOT = PROJECT_ROOT
@@ -134,17 +135,31 @@ def test_metrics_of_our_services_are_behind_a_password() -> None:
     for name in SCALED:
         environment = found[name]["environment"]
         assert environment["ETL__PIPELINE__METRICS_PASSWORD_FILE"].endswith("/metrics_password")
-    # It is not handed that one, so it must not be told to read it.
+    # It has no copy of that secret, so it must not be configured to read it.
     assert "ETL__PIPELINE__METRICS_PASSWORD_FILE" not in found["etlctl"]["environment"]
 
 
-def handed_over_tls() -> dict[str, list[str]]:
-    """Consumer → what the overlay adds to its secrets."""
-    entrypoint = document(TLS)["services"]["secrets"]["entrypoint"]
-    base = services()["secrets"]["entrypoint"]
-    assert entrypoint[: len(base)] == base
-    specs = [option.removeprefix("--also=") for option in entrypoint[len(base) :]]
-    return {name: names.split(",") for name, names in (spec.split("=") for spec in specs)}
+HANDOUTS = {
+    # Files that are laid over each other → parts of the deployment.
+    (MAIN[1],): (False, False),
+    (MAIN[1], WITH_PIPELINE): (True, False),
+    (MAIN[1], WITH_PIPELINE, TLS): (True, True),
+}
+
+
+@pytest.mark.parametrize("files", HANDOUTS, ids="+".join)
+def test_what_is_handed_out_is_mounted_and_nothing_else(files: tuple[str, ...]) -> None:
+    pipeline, tls = HANDOUTS[files]
+    laid = [document(file)["services"]["secrets"] for file in files]
+    commands = [service["command"] for service in laid if "command" in service]
+    options = {"--pipeline": pipeline, "--tls": tls}
+    assert (commands or [[]])[-1] == [name for name, given in options.items() if given]
+    handed = consumers(pipeline=pipeline, tls=tls)
+    mounted = [name for service in laid for name in service["secrets"]]
+    assert sorted(mounted) == sorted({name for one in handed for name in one.secrets})
+    assert set(mounted) <= {name for file in files for name in document(file)["secrets"]}
+    volumes = [volume for service in laid for volume in service.get("volumes", ())]
+    assert sorted(volumes) == sorted(f"secrets-{one.name}:/handout/{one.name}" for one in handed)
 
 
 def test_tls_changes_nothing_of_prometheus_but_its_files() -> None:
@@ -163,20 +178,19 @@ def test_tls_changes_nothing_of_prometheus_but_its_files() -> None:
 
 
 def test_tls_keys_go_to_their_servers_alone() -> None:
-    handed = handed_over_tls()
-    consumers = {
-        spec.split("=")[0] for spec in document(WITH_PIPELINE)["services"]["secrets"]["command"]
-    }
-    assert handed.keys() == consumers - {"influxdb", "influxdb-init"}
-    for consumer, names in handed.items():
-        keys = {name for name in names if name.endswith(".key")}
-        server = "etl-simulator" if consumer == "simulator" else consumer
+    plain = {one.name: one for one in consumers(pipeline=True, tls=False)}
+    for consumer in consumers(pipeline=True, tls=True):
+        added = set(consumer.secrets) - set(plain[consumer.name].secrets)
+        keys = {name for name in added if name.endswith(".key")}
+        server = "etl-simulator" if consumer.name == "simulator" else consumer.name
         assert keys in (set(), {f"tls_{server}.key"})
-        assert "tls_ca.crt" in names
+        assert ("tls_ca.crt" in added) is (not consumer.name.startswith("influxdb"))
     assert "tls_ca.key" not in (ROOT / TLS).read_text(encoding="utf-8")
-    mounted = document(TLS)["services"]["secrets"]["secrets"]
-    assert set(mounted) == {name for names in handed.values() for name in names}
-    assert set(mounted) == document(TLS)["secrets"].keys()
+
+
+def test_tls_brings_nobody_who_is_not_there() -> None:
+    alone = {one.name for one in consumers(pipeline=False, tls=True)}
+    assert alone == {one.name for one in consumers(pipeline=False, tls=False)}
 
 
 def test_who_speaks_tls_is_asked_over_tls() -> None:

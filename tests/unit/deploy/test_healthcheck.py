@@ -19,15 +19,15 @@ from deploy.image.healthcheck import check, main
 
 
 @contextmanager
-def answering(answer: bytes) -> Iterator[int]:
-    """A server that gives one connection this answer, whatever it asks; its port."""
+def responding(response: bytes) -> Iterator[int]:
+    """A server that sends one connection this response, whatever the request; its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             connection, _ = listener.accept()
             with connection:
                 connection.recv(1024)
-                connection.sendall(answer)
+                connection.sendall(response)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -55,7 +55,7 @@ def test_healthy_is_zero_and_not_ready_is_one(
     health.set_ready("redis", True)
     assert main([str(port)]) == 0
     assert main([str(port), "/livez"]) == 0
-    health.set_ready("redis", False, "gone")
+    health.set_ready("redis", False, "connection refused")
     assert main([str(port)]) == 1
 
 
@@ -68,8 +68,8 @@ def authority(tmp_path: Path) -> tuple[trustme.CA, str]:
 
 
 @contextmanager
-def answering_tls(authority: trustme.CA, name: str, answer: bytes) -> Iterator[int]:
-    """As :func:`answering`, over TLS with a certificate for ``name``."""
+def responding_tls(authority: trustme.CA, name: str, response: bytes) -> Iterator[int]:
+    """As :func:`responding`, over TLS with a certificate for ``name``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -78,7 +78,7 @@ def answering_tls(authority: trustme.CA, name: str, answer: bytes) -> Iterator[i
             connection, _ = listener.accept()
             with suppress(OSError), connection, context.wrap_socket(connection, True) as tls:
                 tls.recv(1024)
-                tls.sendall(answer)
+                tls.sendall(response)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -93,12 +93,12 @@ OK = b"HTTP/1.1 200 OK\r\n\r\n"
 
 def test_over_tls_the_authority_vouches_for_localhost(authority: tuple[trustme.CA, str]) -> None:
     ours, ca_file = authority
-    with answering_tls(ours, "localhost", OK) as port:
+    with responding_tls(ours, "localhost", OK) as port:
         assert main([str(port), "--ca-file", ca_file]) == 0
-    with answering_tls(ours, "localhost", b"HTTP/1.1 503 \r\n\r\n") as port:
+    with responding_tls(ours, "localhost", b"HTTP/1.1 503 \r\n\r\n") as port:
         assert main([str(port), "/livez", "--ca-file", ca_file]) == 1
     for server, name in ((ours, "other"), (trustme.CA(), "localhost")):
-        with answering_tls(server, name, OK) as port:
+        with responding_tls(server, name, OK) as port:
             problem = check(port, timeout_seconds=2.0, ca_file=ca_file)
             assert problem is not None
             assert "certificate verify failed" in problem
@@ -106,16 +106,16 @@ def test_over_tls_the_authority_vouches_for_localhost(authority: tuple[trustme.C
 
 def test_plain_and_tls_do_not_understand_each_other(authority: tuple[trustme.CA, str]) -> None:
     ours, ca_file = authority
-    with answering(OK) as port:
+    with responding(OK) as port:
         assert check(port, timeout_seconds=2.0, ca_file=ca_file) is not None
-    with answering_tls(ours, "localhost", OK) as port:
+    with responding_tls(ours, "localhost", OK) as port:
         assert check(port, timeout_seconds=2.0) is not None
 
 
 def test_a_ca_file_that_is_not_there_is_unhealthy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with answering(b"") as port:
+    with responding(b"") as port:
         assert main([str(port), "--ca-file", str(tmp_path / "none")]) == 1
     assert "No such file" in capsys.readouterr().err
 
@@ -138,10 +138,10 @@ def free() -> Callable[[], int]:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"HTTP/1.1", b"HTTP/1.1 2000 OK\r\n", b"200 OK\r\n", b"\xff" * 200]
+    "response", [b"", b"HTTP/1.1", b"HTTP/1.1 2000 OK\r\n", b"200 OK\r\n", b"\xff" * 200]
 )
-def test_what_is_no_answer_of_200_is_unhealthy(answer: bytes) -> None:
-    with answering(answer) as port:
+def test_what_is_no_response_of_200_is_unhealthy(response: bytes) -> None:
+    with responding(response) as port:
         assert check(port, timeout_seconds=2.0) is not None
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ConfigError
-from deploy.image.secret_handout import Consumer, extend, main, parse
+from deploy.image.secret_handout import run
+from deploy.image.secret_list import Consumer
 from devtools import PROJECT_ROOT
 from tests.support.secret_folders import Capture, contents, mode
 
@@ -35,8 +35,8 @@ class World:
         (self.source / name).write_text(text, encoding="utf-8")
         (self.source / name).chmod(0o600)
 
-    def run(self, *consumers: str) -> int:
-        return main([*consumers, "--source", str(self.source), "--target", str(self.target)])
+    def run(self, *consumers: Consumer) -> int:
+        return run(consumers, self.source, self.target)
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def spec(name: str, *secrets: str) -> str:
-    return f"{name}={UID}:{GID}:{','.join(secrets)}"
+def spec(name: str, *secrets: str, optional: tuple[str, ...] = ()) -> Consumer:
+    return Consumer(name, UID, GID, (*secrets, *optional), frozenset(optional))
 
 
 def test_each_consumer_has_its_own_copies(world: World, capsys: Capture) -> None:
@@ -152,22 +152,22 @@ def test_every_problem_of_the_sources_has_its_line(world: World, capsys: Capture
 
 def test_an_optional_secret_is_handed_out_where_there_is_one(world: World, capsys: Capture) -> None:
     world.write("alert_slack_url", "")
-    asked = spec("etl", "redis_password", "alert_slack_url?", "alert_webhook_url?")
-    assert world.run(asked) == 0
+    wanted = spec("etl", "redis_password", optional=("alert_slack_url", "alert_webhook_url"))
+    assert world.run(wanted) == 0
     assert contents(world.target / "etl").keys() == {"redis_password"}
 
     world.write("alert_slack_url", "https://hooks.example.com/x")
     (world.source / "alert_webhook_url").write_text("https://a.example.com", encoding="utf-8")
     (world.source / "alert_webhook_url").chmod(0o644)
     capsys.readouterr()
-    assert world.run(asked) == 2
+    assert world.run(wanted) == 2
     assert "alert_webhook_url: is open to others" in capsys.readouterr().err
     (world.source / "alert_webhook_url").unlink()
-    assert world.run(asked) == 0
+    assert world.run(wanted) == 0
     assert contents(world.target / "etl").keys() == {"redis_password", "alert_slack_url"}
 
     world.write("alert_slack_url", "")
-    assert world.run(asked) == 0
+    assert world.run(wanted) == 0
     assert contents(world.target / "etl").keys() == {"redis_password"}
 
 
@@ -192,75 +192,22 @@ def contents_of_files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "redis",
-        "redis=999:redis_password",
-        "redis=999:999:",
-        "redis=999:999:a,,b",
-        "redis=999:999:../x",
-        "../redis=999:999:x",
-        "redis=-1:0:x",
-        "redis=4294967295:0:x",
-        "redis=999:999:x,x",
-        "redis=999:999:x,x?",
-        "redis=999:999:?",
-        "redis=999:999:x??",
-    ],
-)
-def test_a_consumer_is_written_in_one_way(text: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse([text, "etl=1:1:x"])
-    assert len(caught.value.problems) == 1
-    assert repr(text) in caught.value.problems[0]
-
-
-def test_a_consumer_is_given_once() -> None:
-    with pytest.raises(ConfigError, match="etl is given twice"):
-        parse(["etl=1:1:x", "etl=1:1:y"])
-    assert parse(["a.b-c=0:0:x.yml,y"]) == (Consumer("a.b-c", 0, 0, ("x.yml", "y")),)
-
-
-def test_more_can_be_added_to_a_consumer(world: World, capsys: Capture) -> None:
-    """As an overlay does, which cannot change the command of the file below it."""
-    also = ("--also=etl=prometheus_web.yml", "--also", "etl=metrics_password")
+def test_what_was_added_by_a_part_is_taken_away_without_it(world: World, capsys: Capture) -> None:
     listed = (spec("redis", "redis_password"), spec("etl", "redis_password"))
-    assert world.run(*also, *listed) == 0
-    assert contents(world.target / "redis").keys() == {"redis_password"}
+    more = spec("etl", "redis_password", "prometheus_web.yml", "metrics_password")
+    assert world.run(listed[0], more) == 0
     assert contents(world.target / "etl").keys() == {
         *("redis_password", "prometheus_web.yml", "metrics_password")
     }
-    assert world.run(*listed) == 0  # and is taken away again
+    assert world.run(*listed) == 0
     assert contents(world.target / "etl").keys() == {"redis_password"}
     assert "etl: removed: metrics_password, prometheus_web.yml" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("etl", "is not CONSUMER=SECRET,SECRET…"),
-        ("etl=", "is not CONSUMER=SECRET,SECRET…"),
-        ("etl=1:1:x", "is not CONSUMER=SECRET,SECRET…"),
-        ("loader=y", "there is no consumer loader"),
-        ("etl=x", "names a secret twice"),
-        ("etl=y,y", "names a secret twice"),
-    ],
-)
-def test_what_is_added_is_written_in_one_way(text: str, why: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        extend(parse(["etl=1:1:x"]), [text])
-    assert caught.value.problems == (f"{text!r}: {why}",)
-
-
-def test_it_needs_nothing_but_the_standard_library(world: World) -> None:
+def test_it_needs_nothing_but_the_standard_library() -> None:
     """``-S``: no package that is installed can be imported."""
     ran = subprocess.run(
-        [
-            *(sys.executable, "-S", "-m", "deploy.image.secret_handout"),
-            spec("redis", "redis_password"),
-            *("--source", str(world.source), "--target", str(world.target)),
-        ],
+        [sys.executable, "-S", "-m", "deploy.image.secret_handout", "--help"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
@@ -269,4 +216,4 @@ def test_it_needs_nothing_but_the_standard_library(world: World) -> None:
         check=False,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert contents(world.target / "redis").keys() == {"redis_password"}
+    assert "--pipeline" in ran.stdout

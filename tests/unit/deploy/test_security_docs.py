@@ -1,13 +1,12 @@
-"""docs/security.md lists every secret, and who is handed it; the compose files do as it says."""
+"""docs/security.md lists every secret, and who is handed it; the hand-out does as it says."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
-import yaml
 
-from deploy.image.secret_handout import parse
+from deploy.image.secret_list import consumers
 from devtools import PROJECT_ROOT
 from etlctl.secrets import tls
 from etlctl.secrets.names import ALL_FILES, DERIVED
@@ -28,14 +27,11 @@ def rows(heading: str) -> dict[str, list[str]]:
     return {cells[0].strip("`"): cells[1:] for cells in lines}
 
 
-def handed_out(file: str) -> dict[str, set[str]]:
-    """Secret → services, as the compose file's hand-out says."""
-    document = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+def handed_out(*, pipeline: bool = True, tls: bool = False) -> dict[str, set[str]]:
+    """Secret → services; without a person's own, which are handed out where there are any."""
     found: dict[str, set[str]] = {}
-    for consumer in parse(document["services"]["secrets"]["command"]):
-        for name in consumer.secrets:
-            if name in consumer.optional:  # a person's own, where there is one
-                continue
+    for consumer in consumers(pipeline=pipeline, tls=tls):
+        for name in set(consumer.secrets) - consumer.optional:
             service = SERVICE_OF.get(consumer.name, consumer.name)
             found.setdefault(name, set()).add(service)
     return found
@@ -56,12 +52,10 @@ def test_every_certificate_is_listed() -> None:
 
 
 def test_certificates_go_to_whom_the_page_says() -> None:
-    overlay = yaml.safe_load((ROOT / "deploy/compose/tls.yml").read_text(encoding="utf-8"))
-    handed: dict[str, set[str]] = {}
-    for option in overlay["services"]["secrets"]["entrypoint"]:
-        consumer, _, names = option.removeprefix("--also=").partition("=")
-        for name in filter(None, names.split(",")):
-            handed.setdefault(name, set()).add(SERVICE_OF.get(consumer, consumer))
+    plain = handed_out()
+    handed = {
+        name: services for name, services in handed_out(tls=True).items() if name not in plain
+    }
     listed = {
         name: set() if cells[-1] == "–" else set(cells[-1].split(", "))
         for files, cells in rows("TLS").items()
@@ -78,22 +72,25 @@ def test_every_password_that_can_be_rotated_says_when_it_is_used() -> None:
 
 
 def test_secrets_go_to_whom_the_page_says() -> None:
-    whole = handed_out("deploy/compose/monitoring-with-pipeline.yml")
+    whole = handed_out()
     for name, (_, services) in rows("Secrets").items():
         listed = set() if services == "–" else set(services.split(", "))
         assert whole.get(name, set()) == listed, name
 
 
-@pytest.mark.parametrize(
-    "file", ["docker-compose.monitoring.yml", "deploy/compose/monitoring-with-pipeline.yml"]
-)
-def test_only_known_secrets_are_handed_out_and_no_key_of_the_authority(file: str) -> None:
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("pipeline", [False, True])
+def test_only_known_secrets_are_handed_out_and_no_key_of_the_authority(
+    pipeline: bool, tls: bool
+) -> None:
     # Where alerts go is a person's own to write down; nothing makes those files.
     known = set(ALL_FILES) - {"tls_ca.key"} | set(SECRET_FILES.values())
-    assert handed_out(file).keys() <= known
+    for consumer in consumers(pipeline=pipeline, tls=tls):
+        assert set(consumer.secrets) <= known
+        assert len(set(consumer.secrets)) == len(consumer.secrets)
 
 
 def test_who_has_to_be_restarted_is_handed_the_secret() -> None:
-    whole = handed_out("deploy/compose/monitoring-with-pipeline.yml")
+    whole = handed_out()
     for name, password in PASSWORD_OF.items():
         assert set(password.restart) <= whole.get(name, set()), name

@@ -94,7 +94,7 @@ def test_stage_down_keeps_the_job_of_a_stage_that_is_absent() -> None:
 def test_query_holds_no_comparison_that_filters(alert: Alert) -> None:
     """Grafana takes "no value" for missing data; the comparison is the limit's business.
 
-    Inside `burst` and the book's guard comparisons choose samples, and the rest of the expression
+    Inside `burst` and the ledger's guard comparisons choose samples, and the rest of the expression
     has a value all the same.
     """
     query = re.sub(r"\(up offset \w+ == 1\)|\(etl_uptime_seconds < \d+\)", "", alert.query)
@@ -103,7 +103,7 @@ def test_query_holds_no_comparison_that_filters(alert: Alert) -> None:
 
 @each_alert
 def test_up_of_a_fixed_job_has_absent_beside_it(alert: Alert) -> None:
-    # `burst` only asks whether a process was scraped before.
+    # `burst` only checks whether a process was scraped before.
     query = re.sub(r"\(up offset \w+ == 1\)", "", alert.query)
     if any(selector.metric == "up" for selector in selectors(query)):
         assert "absent(up{" in alert.query
@@ -121,7 +121,7 @@ _NOT_GAUGES = re.compile(r"up|.+_total|etl_uptime_seconds|etl:.+|query_tier:.+|v
 
 
 @each_alert
-def test_gauges_are_looked_at_over_a_time_that_bridges_missed_scrapes(alert: Alert) -> None:
+def test_gauges_are_read_over_a_time_that_bridges_missed_scrapes(alert: Alert) -> None:
     for selector in selectors(alert.query):
         if _NOT_GAUGES.fullmatch(selector.metric) or selector.metric == "etl_redis_up":
             continue
@@ -185,8 +185,8 @@ def test_section_says_severity_panel_and_what_to_do(alert: Alert) -> None:
     text = RUNBOOK[alert.name]
     head = f"{alert.severity} · panel **{alert.panel.title}** of `{alert.panel.dashboard}`"
     assert text.splitlines()[0] == head
-    means, look, do = (text.index(f"**{words}:**") for words in ("Means", "Look at", "Do"))
-    assert means < look < do
+    means, check, do = (text.index(f"**{heading}:**") for heading in ("Means", "Check", "Do"))
+    assert means < check < do
 
 
 @each_alert

@@ -1,4 +1,4 @@
-"""docker compose judges its files where there is one; elsewhere it is said that it did not."""
+"""docker compose checks its files; where there is none, the check is reported as skipped."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def test_the_files_pass() -> None:
 
 @needs_compose
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("services: {a: {image: b, depends_on: [c]}}", "undefined service"),
         ("services: {a: {image: b, nonsense: 1}}", "nonsense"),
         ("services: [", "yaml"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path: Path, text: str, words: str) -> None:
+def test_what_is_wrong_is_reported(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "one.yml").write_text(text)
-    assert words in compose_problem(("one.yml",), tmp_path)
+    assert expected in compose_problem(("one.yml",), tmp_path)
 
 
 def test_without_docker_it_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

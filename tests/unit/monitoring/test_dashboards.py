@@ -62,8 +62,8 @@ def test_pipeline_dashboard_shows_what_was_promised() -> None:
         "Freshness",
         "Dropped samples",
         "Dead letters",
-        "Sink answers",
-        "Circuit and hold",
+        "Sink responses",
+        "Circuit and pause",
         "Windows",
         "Ledger",
         "Workers",
@@ -102,7 +102,7 @@ def test_panels_lie_on_the_grid_and_not_on_each_other(uid: str) -> None:
 
 
 @pytest.mark.parametrize("uid", SHOWN)
-def test_every_panel_and_variable_asks_the_provisioned_data_source(uid: str) -> None:
+def test_every_panel_and_variable_queries_the_provisioned_data_source(uid: str) -> None:
     source = {"type": "prometheus", "uid": DATASOURCE}
     for panel in panels(uid):
         assert panel["datasource"] == source
@@ -168,13 +168,13 @@ def test_thresholds_are_the_alerts_own() -> None:
 
 
 def test_colours_begin_where_an_alert_would_fire() -> None:
-    def told(found: list[models.Threshold]) -> list[tuple[float | None, str]]:
+    def plain(found: list[models.Threshold]) -> list[tuple[float | None, str]]:
         return [(step.value, step.color) for step in found]
 
-    assert told(steps(Limit(">", 5), "red")) == [(None, "green"), (5, "red")]
-    assert told(steps(Limit("<", 5), "red")) == [(None, "red"), (5, "green")]
-    assert told(steps(Limit(">", 0), "red")) == [(None, "green"), (1e-9, "red")]
-    assert told(steps(None, "red")) == [(None, "green")]
+    assert plain(steps(Limit(">", 5), "red")) == [(None, "green"), (5, "red")]
+    assert plain(steps(Limit("<", 5), "red")) == [(None, "red"), (5, "green")]
+    assert plain(steps(Limit(">", 0), "red")) == [(None, "green"), (1e-9, "red")]
+    assert plain(steps(None, "red")) == [(None, "green")]
 
 
 def test_every_alert_has_its_panel() -> None:

@@ -1,4 +1,4 @@
-"""docs/monitoring.md and docs/runbook.md say what is so, and lead where they say."""
+"""docs/monitoring.md and docs/runbook.md are true, and their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def test_every_alert_is_listed_with_its_severity() -> None:
 
 
 def test_times_of_the_table_are_those_of_the_alerts() -> None:
-    for name, _, words in rows("What is alerted"):
-        wait = re.search(r"for (\d+) min\b", words)
+    for name, _, condition in rows("What is alerted"):
+        wait = re.search(r"for (\d+) min\b", condition)
         seconds = ALERTS[name].for_seconds
         if wait and name not in ("EtlStageStalled", "EtlNoSuccess", "EtlOldestEntryTooOld"):
             assert int(wait[1]) * 60 == seconds, name
-        elif not wait and "see above" not in words:
+        elif not wait and "see above" not in condition:
             assert seconds == 0, name
 
 
 def test_levels_of_the_table_are_those_of_the_thresholds() -> None:
-    words = {cells[0]: cells[2] for cells in rows("What is alerted")}
+    conditions = {cells[0]: cells[2] for cells in rows("What is alerted")}
     for name, text in {
         "EtlHighFailureRate": f"more than {T.failures:g} failures in 5 min",
         "EtlLowThroughput": f"fewer than {T.throughput_records_per_second:g} records",
@@ -74,7 +74,7 @@ def test_levels_of_the_table_are_those_of_the_thresholds() -> None:
         "EtlRedisMemoryHigh": f"more than {T.redis_memory_share * 100:g} %",
         "EtlOldestEntryTooOld": f"more than {T.oldest_entry_seconds / 60:g} min",
     }.items():
-        assert text in words[name]
+        assert text in conditions[name]
     assert f"fresher than {T.freshness_seconds:g} seconds" in PAGE
     for burn in (T.fast_burn, T.fast_burn_slower, T.slow_burn, T.slow_burn_slower):
         assert f"{burn:g} times" in PAGE or f"{burn:g} time," in PAGE
@@ -103,8 +103,8 @@ def test_every_job_is_listed_with_its_user() -> None:
 
 
 def test_every_variable_and_secret_file_of_the_receivers_is_told() -> None:
-    told = set(re.findall(r"`(ALERT_[A-Z_]+)`", PAGE))
-    assert told == {EMAIL_TO, WEBHOOK_URL, *SEVERITIES_OF.values()}
+    documented = set(re.findall(r"`(ALERT_[A-Z_]+)`", PAGE))
+    assert documented == {EMAIL_TO, WEBHOOK_URL, *SEVERITIES_OF.values()}
     assert set(re.findall(r"`(alert_\w+)`", PAGE)) == set(SECRET_FILES.values())
 
 

@@ -76,11 +76,11 @@ def test_uids_fit_and_are_unique() -> None:
 @each_rule
 def test_steps_follow_one_another(title: str) -> None:
     rule = RULES[title]
-    asked, reduced, compared = rule["data"]
+    queried, reduced, compared = rule["data"]
     assert [step["refId"] for step in rule["data"]] == ["A", "B", "C"]
     assert rule["condition"] == "C"
-    assert asked["datasourceUid"] == DATASOURCE
-    assert asked["model"]["instant"] is True and asked["model"]["range"] is False
+    assert queried["datasourceUid"] == DATASOURCE
+    assert queried["model"]["instant"] is True and queried["model"]["range"] is False
     assert reduced["datasourceUid"] == compared["datasourceUid"] == "__expr__"
     assert reduced["model"]["type"] == "reduce" and reduced["model"]["expression"] == "A"
     assert compared["model"]["type"] == "threshold" and compared["model"]["expression"] == "B"
@@ -88,7 +88,7 @@ def test_steps_follow_one_another(title: str) -> None:
         assert step["model"]["refId"] == step["refId"]
         assert step["model"]["datasource"]["uid"] == step["datasourceUid"]
         assert set(step["relativeTimeRange"]) == {"from", "to"}
-    assert asked["relativeTimeRange"]["from"] > asked["relativeTimeRange"]["to"] == 0
+    assert queried["relativeTimeRange"]["from"] > queried["relativeTimeRange"]["to"] == 0
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
@@ -109,8 +109,8 @@ def test_rule_asks_and_compares_what_prometheus_does(alert: Alert) -> None:
 def test_missing_data_is_no_alert_and_only_one_alert_tells_of_errors(title: str) -> None:
     rule = RULES[title]
     assert rule["noDataState"] == "OK"
-    tells = title == "EtlMetricsEndpointUnavailable"
-    assert rule["execErrState"] == ("Alerting" if tells else "KeepLast")
+    reports = title == "EtlMetricsEndpointUnavailable"
+    assert rule["execErrState"] == ("Alerting" if reports else "KeepLast")
     assert rule["isPaused"] is False
 
 
@@ -260,10 +260,10 @@ def test_severities_take_their_own_branches(receivers: Receivers) -> None:
     assert watchdog["receiver"] == ("etl-watchdog" if "watchdog" in receivers.files else NOBODY)
 
 
-def test_alerts_of_others_are_told_if_anybody_is() -> None:
+def test_alerts_of_others_are_sent_if_any_are() -> None:
     assert route_of(Receivers(), alertname="Theirs")["receiver"] == NOBODY
-    told = Receivers(email_to=("a@example.com",))
-    assert route_of(told, alertname="Theirs")["receiver"] == "etl-warning"
+    notified = Receivers(email_to=("a@example.com",))
+    assert route_of(notified, alertname="Theirs")["receiver"] == "etl-warning"
     only_critical = Receivers(
         files=frozenset({"pagerduty"}), severities={"pagerduty": ("critical",)}
     )
@@ -275,7 +275,7 @@ def test_watchdog_is_the_alert_that_fires_always() -> None:
     assert RULES[WATCHDOG]["data"][0]["model"]["expr"] == "vector(1)"
 
 
-def test_committed_receivers_tell_nobody() -> None:
+def test_committed_receivers_notify_nobody() -> None:
     document = FILES["alerting/receivers.yaml"]
     assert document == yaml.safe_load(dump(receivers_file(Receivers()), "x"))
     assert [point["name"] for point in document["contactPoints"]] == [NOBODY]

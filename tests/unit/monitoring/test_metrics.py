@@ -93,7 +93,7 @@ def test_groups_only_by_labels_that_exist(where: str) -> None:
 
 
 @each_expression
-def test_a_selector_asks_jobs_that_export_its_metric(where: str) -> None:
+def test_a_selector_matches_jobs_that_export_its_metric(where: str) -> None:
     for selector in selectors(EXPRESSIONS[where]):
         spec = SPECS.get(re.sub(r"_(bucket|sum|count)$", "", selector.metric))
         jobs = {label: value for label, _, value in selector.matchers}.get("job", ".+")

@@ -59,8 +59,8 @@ def test_addresses_come_from_variables_and_secrets_from_files(tmp_path: Path) ->
 def test_pager_is_for_the_critical_unless_asked(tmp_path: Path) -> None:
     secret(tmp_path, "alert_pagerduty_key", "a" * 32)
     assert receivers_from({}, tmp_path).kinds("warning") == ()
-    asked = {"ALERT_PAGERDUTY_SEVERITIES": "critical,warning"}
-    assert receivers_from(asked, tmp_path).kinds("warning") == ("pagerduty",)
+    environ = {"ALERT_PAGERDUTY_SEVERITIES": "critical,warning"}
+    assert receivers_from(environ, tmp_path).kinds("warning") == ("pagerduty",)
 
 
 def test_receivers_made_by_hand_tell_all_severities() -> None:
@@ -68,7 +68,7 @@ def test_receivers_made_by_hand_tell_all_severities() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "words"),
+    ("environ", "expected"),
     [
         ({"ALERT_EMAIL_TO": "ops"}, "ALERT_EMAIL_TO: 'ops' is no e-mail address"),
         ({"ALERT_EMAIL_TO": "o$x@example.com"}, "is no e-mail address"),
@@ -88,13 +88,15 @@ def test_receivers_made_by_hand_tell_all_severities() -> None:
         ),
     ],
 )
-def test_bad_variable_is_one_sentence(environ: dict[str, str], words: str, tmp_path: Path) -> None:
+def test_bad_variable_is_one_sentence(
+    environ: dict[str, str], expected: str, tmp_path: Path
+) -> None:
     (problem,) = problems(environ, tmp_path)
-    assert words in problem
+    assert expected in problem
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "words"),
+    ("name", "text", "expected"),
     [
         ("alert_slack_url", "xoxb-token", "must be an address that begins with http"),
         ("alert_slack_url", "", "is empty"),
@@ -104,11 +106,11 @@ def test_bad_variable_is_one_sentence(environ: dict[str, str], words: str, tmp_p
     ],
 )
 def test_bad_secret_is_one_sentence_that_does_not_tell_it(
-    name: str, text: str, words: str, tmp_path: Path
+    name: str, text: str, expected: str, tmp_path: Path
 ) -> None:
     path = secret(tmp_path, name, text)
     (problem,) = problems({}, tmp_path)
-    assert problem.startswith(f"{path}: ") and words in problem
+    assert problem.startswith(f"{path}: ") and expected in problem
     assert not text or text not in problem.removeprefix(f"{path}: ").replace("webhook_token", "")
 
 
@@ -145,7 +147,7 @@ def run(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.Co
 def test_command_writes_what_grafana_reads(tmp_path: Path) -> None:
     secret(tmp_path, "alert_slack_url", URL)
     output = tmp_path / "grafana" / "receivers.yaml"
-    before = os.umask(0o077)  # as of somebody who has just written a secret
+    before = os.umask(0o077)  # as of a person who has just written a secret
     try:
         done = run(
             *("receivers", "--secrets", str(tmp_path), "--output", str(output)),

@@ -1,4 +1,4 @@
-"""What is committed is what the definitions say, and a quicker rendering is the same rules."""
+"""What is committed is as the definitions render it, and a quicker rendering is the same rules."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_write_repairs_what_differs_and_removes_what_is_left_over(tmp_path: Path
     stray = tmp_path / RENDERED[0] / "rules" / "old.yml"
     stray.write_text("groups: []")
     assert differences(tmp_path) == [
-        f"deploy/{changed} is not what the definitions say",
+        f"deploy/{changed} is not as the definitions render it",
         f"deploy/{missing} is missing",
         "deploy/prometheus/rules/old.yml is no longer rendered",
     ]

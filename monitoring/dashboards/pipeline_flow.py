@@ -1,0 +1,246 @@
+"""Rows of ``etl-pipeline`` about samples on their way: flow, backlog, windows."""
+
+from __future__ import annotations
+
+from monitoring.dashboards.spec import (
+    BYTES,
+    CHOSEN,
+    COUNT,
+    NONE,
+    PER_SECOND,
+    RATE,
+    SAMPLES_PER_SECOND,
+    SECONDS,
+    PanelSpec,
+    Query,
+)
+from monitoring.thresholds import REDIS
+
+
+def flow_panels() -> tuple[PanelSpec, ...]:
+    """How much passes through the stages."""
+    return (
+        PanelSpec(
+            "Samples through the stages",
+            "lines",
+            "The same samples, three times: the lines should lie on each other.",
+            (
+                Query(f"sum(rate(etl_extracted_samples_total{{{CHOSEN}}}{RATE}))", "extracted"),
+                Query(
+                    f"sum by (stage) (rate(etl_settled_samples_total{{{CHOSEN}}}{RATE}))",
+                    "settled by {{stage}}",
+                ),
+                Query(f"sum(rate(etl_loaded_samples_total{{{CHOSEN}}}{RATE}))", "loaded"),
+            ),
+            SAMPLES_PER_SECOND,
+            width=12,
+        ),
+        PanelSpec(
+            "Dropped samples",
+            "lines",
+            "Samples that are not loaded on purpose, by reason.",
+            (
+                Query(
+                    f"sum by (reason) (rate(etl_dropped_samples_total{{{CHOSEN}}}{RATE}))",
+                    "{{reason}}",
+                ),
+            ),
+            SAMPLES_PER_SECOND,
+            width=12,
+            stacked=True,
+        ),
+        PanelSpec(
+            "Batches",
+            "lines",
+            "Windows extracted, entries transformed, groups loaded.",
+            (Query(f"sum by (job) (rate(etl_files_total{{{CHOSEN}}}{RATE}))", "{{job}}"),),
+            PER_SECOND,
+        ),
+        PanelSpec(
+            "Batch duration",
+            "lines",
+            "Half and nineteen of twenty batches are quicker.",
+            tuple(
+                Query(
+                    f"histogram_quantile({quantile}, sum by (le, stage)"
+                    f" (rate(etl_batch_duration_seconds_bucket{{{CHOSEN}}}{RATE})))",
+                    f"{{{{stage}}}} p{round(quantile * 100)}",
+                )
+                for quantile in (0.5, 0.95)
+            ),
+            SECONDS,
+        ),
+        PanelSpec(
+            "Entries retried and claimed",
+            "lines",
+            "Entries retried, or claimed from silent workers; lost leases, refused settlements,"
+            " defects.",
+            tuple(
+                Query(
+                    f"sum by (stage) (rate(etl_{name}_total{{{CHOSEN}}}{RATE}))",
+                    f"{{{{stage}}}} {shown}",
+                )
+                for name, shown in (
+                    ("entries_retried", "retried"),
+                    ("entries_claimed", "claimed"),
+                    ("leases_lost", "leases lost"),
+                    ("settlements_refused", "settlements refused"),
+                    ("handler_failures", "defects"),
+                )
+            ),
+            PER_SECOND,
+        ),
+    )
+
+
+def backlog_panels() -> tuple[PanelSpec, ...]:
+    """What waits, and whether extraction is paused for it."""
+    return (
+        PanelSpec(
+            "Backlog",
+            "lines",
+            "Time that is planned and not yet cut into windows.",
+            (Query(f"etl_backlog_seconds{{{REDIS}}}", "{{query}} {{tier}}"),),
+            SECONDS,
+        ),
+        PanelSpec(
+            "Oldest entry",
+            "lines",
+            "How long the oldest entry of each stream has waited.",
+            (
+                Query(
+                    f"max by (stream) (etl_stream_oldest_entry_age_seconds{{{REDIS}}})",
+                    "{{stream}}",
+                ),
+            ),
+            SECONDS,
+            limit_of="EtlOldestEntryTooOld",
+        ),
+        PanelSpec(
+            "Bytes in flight",
+            "lines",
+            "In the streams and staged beside them; extraction pauses at"
+            " pipeline.high_water_bytes.",
+            (
+                Query(f"sum by (stream) (etl_stream_bytes{{{REDIS}}})", "{{stream}}"),
+                Query(f"max(etl_staged_bytes{{{REDIS}}})", "staged"),
+                Query(f"max(etl_in_flight_bytes{{{REDIS}}})", "all"),
+            ),
+            BYTES,
+        ),
+        PanelSpec(
+            "Back-pressure",
+            "timeline",
+            "Whether extraction is paused because too much is in flight.",
+            (Query(f"max(etl_backpressure_active{{{REDIS}}})", "extraction"),),
+            NONE,
+            values={0: ("runs", "green"), 1: ("paused", "orange")},
+        ),
+        PanelSpec(
+            "Samples in the streams",
+            "lines",
+            "Samples that wait for transformer (raw) and loader (points).",
+            (Query(f"sum by (stream) (etl_stream_samples{{{REDIS}}})", "{{stream}}"),),
+            COUNT,
+        ),
+        PanelSpec(
+            "Entries in the streams",
+            "lines",
+            "Entries in all, those that workers have, and those that wait for a retry.",
+            (
+                Query(f"sum by (stream) (etl_stream_entries{{{REDIS}}})", "{{stream}}"),
+                Query(
+                    f"sum by (stream) (etl_stream_pending_entries{{{REDIS}}})",
+                    "{{stream}} pending",
+                ),
+                Query(
+                    f"sum by (stream) (etl_stream_delayed_entries{{{REDIS}}})",
+                    "{{stream}} delayed",
+                ),
+            ),
+            COUNT,
+        ),
+    )
+
+
+def window_panels() -> tuple[PanelSpec, ...]:
+    """How far each query is, and how its windows fare."""
+    feed = "{{query}} {{tier}}"
+    return (
+        PanelSpec(
+            "Lag of extraction and loading",
+            "lines",
+            "How far the watermarks are behind: planned, extracted, loaded.",
+            tuple(
+                Query(
+                    f"max by (query, tier) (time() - etl_{name}_timestamp_seconds{{{REDIS}}})",
+                    f"{feed} {shown}",
+                )
+                for name, shown in (
+                    ("planned_watermark", "planned"),
+                    ("watermark", "extracted"),
+                    ("loaded_watermark", "loaded"),
+                )
+            ),
+            SECONDS,
+            width=12,
+        ),
+        PanelSpec(
+            "Windows open and unsettled",
+            "lines",
+            "Cut and not yet committed; committed with entries still on their way.",
+            (
+                Query(f"max by (query, tier) (etl_windows_open{{{REDIS}}})", f"{feed} open"),
+                Query(
+                    f"max by (query, tier) (etl_windows_unsettled{{{REDIS}}})",
+                    f"{feed} unsettled",
+                ),
+            ),
+            COUNT,
+            width=12,
+        ),
+        PanelSpec(
+            "Windows",
+            "lines",
+            "What becomes of windows.",
+            tuple(
+                Query(f"sum(rate(etl_{name}_total{{{CHOSEN}}}{RATE}))", shown)
+                for name, shown in (
+                    ("windows_committed", "committed"),
+                    ("windows_split", "split"),
+                    ("windows_retried", "retried"),
+                    ("windows_reopened", "opened again"),
+                    ("window_commits_refused", "refused"),
+                )
+            ),
+            PER_SECOND,
+        ),
+        PanelSpec(
+            "Failed attempts in a row",
+            "lines",
+            "Since a query last succeeded.",
+            (Query(f"max by (query, tier) (etl_query_failures_in_a_row{{{REDIS}}})", feed),),
+            COUNT,
+            limit_of="EtlWindowFailing",
+        ),
+        PanelSpec(
+            "Failed attempts by type",
+            "lines",
+            "Why windows could not be extracted.",
+            (
+                Query(
+                    f"sum by (query, error_type) (rate(etl_query_failures_total{{{CHOSEN}}}"
+                    f"{RATE}))",
+                    "{{query}} {{error_type}}",
+                ),
+            ),
+            PER_SECOND,
+        ),
+        PanelSpec(
+            "Gaps",
+            "lines",
+            "Declared gaps that are remembered; `etlctl status` shows their bounds.",
+            (Query(f"max by (query, tier) (etl_gaps_declared{{{REDIS}}})", feed),),
+            COUNT,
+        ),
+    )

@@ -1,0 +1,176 @@
+"""Rows of ``etl-pipeline`` about where samples end: dead letters, ledger, sink."""
+
+from __future__ import annotations
+
+from monitoring.dashboards.spec import (
+    BYTES_PER_SECOND,
+    CHOSEN,
+    COUNT,
+    NONE,
+    PER_SECOND,
+    RATE,
+    SECONDS,
+    SHARE,
+    PanelSpec,
+    Query,
+)
+from monitoring.thresholds import REDIS
+
+
+def ledger_panels() -> tuple[PanelSpec, ...]:
+    """Whether every sample is accounted for."""
+    return (
+        PanelSpec(
+            "Dead letters",
+            "lines",
+            "Dead letters that are kept, by stage and reason.",
+            (
+                Query(f"max(etl_dead_letters_kept{{{REDIS}}})", "all"),
+                Query(
+                    f"sum by (stage, reason) (etl_dead_letter_entries{{{REDIS}}})",
+                    "{{stage}} {{reason}}",
+                ),
+            ),
+            COUNT,
+        ),
+        PanelSpec(
+            "Dead letters written",
+            "lines",
+            "How fast dead letters are written, by stage and reason.",
+            (
+                Query(
+                    f"sum by (stage, reason) (rate(etl_dead_letters_total{{{CHOSEN}}}{RATE}))",
+                    "{{stage}} {{reason}}",
+                ),
+            ),
+            PER_SECOND,
+        ),
+        PanelSpec(
+            "Deleted pending entries",
+            "stat",
+            "Entries that somebody deleted while a worker had them, in the chosen time.",
+            (
+                Query(
+                    f"sum by (stage) (increase(etl_deleted_pending_entries_total{{{CHOSEN}}}"
+                    "[$__range]))",
+                    "{{stage}}",
+                    instant=True,
+                ),
+            ),
+            COUNT,
+            limit_of="EtlPendingEntriesDeleted",
+        ),
+        PanelSpec(
+            "Ledger",
+            "lines",
+            "extracted = loaded + dropped + dead_lettered + in_flight, in samples.",
+            (Query(f"sum by (account) (etl_ledger_samples{{{REDIS}}})", "{{account}}"),),
+            COUNT,
+        ),
+        PanelSpec(
+            "Ledger imbalance",
+            "stat",
+            "Samples that the ledger cannot account for: 0, always.",
+            (Query(f"max(etl_ledger_imbalance_samples{{{REDIS}}})", "samples"),),
+            COUNT,
+            limit_of="EtlLedgerOutOfBalance",
+        ),
+        PanelSpec(
+            "Lost and unaccounted",
+            "lines",
+            "Samples that the ledger counts but whose entry or payload does not exist; entries that"
+            " the ledger does not know.",
+            (
+                Query(
+                    f"sum by (stream) (etl_stream_lost_samples{{{REDIS}}})",
+                    "{{stream}} samples lost",
+                ),
+                Query(
+                    f"sum by (stream) (etl_stream_unaccounted_entries{{{REDIS}}})",
+                    "{{stream}} entries unaccounted",
+                ),
+            ),
+            COUNT,
+        ),
+    )
+
+
+def sink_panels() -> tuple[PanelSpec, ...]:
+    """How InfluxDB responds, and what the loader does about it."""
+    return (
+        PanelSpec(
+            "Sink responses",
+            "lines",
+            "Posts by InfluxDB's response.",
+            (
+                Query(
+                    f"sum by (response) (rate(etl_sink_posts_total{{{CHOSEN}}}{RATE}))",
+                    "{{response}}",
+                ),
+            ),
+            PER_SECOND,
+        ),
+        PanelSpec(
+            "Post duration",
+            "lines",
+            "Half and nineteen of twenty posts are quicker.",
+            tuple(
+                Query(
+                    f"histogram_quantile({quantile}, sum by (le)"
+                    f" (rate(etl_sink_post_duration_seconds_bucket{{{CHOSEN}}}{RATE})))",
+                    f"p{round(quantile * 100)}",
+                )
+                for quantile in (0.5, 0.95)
+            ),
+            SECONDS,
+        ),
+        PanelSpec(
+            "Posted bytes",
+            "lines",
+            "Compressed bytes that were posted.",
+            (Query(f"sum(rate(etl_sink_posted_bytes_total{{{CHOSEN}}}{RATE}))", "posted"),),
+            BYTES_PER_SECOND,
+        ),
+        PanelSpec(
+            "Circuit and pause",
+            "timeline",
+            "The circuit breaker (0 closed, 1 half open, 2 open); whether the loader is paused.",
+            (
+                Query(f"max by (instance) (etl_circuit_state{{{CHOSEN}}})", "circuit {{instance}}"),
+                Query(f"max by (instance) (etl_sink_paused{{{CHOSEN}}}) * 3", "pause {{instance}}"),
+            ),
+            NONE,
+            values={
+                0: ("works", "green"),
+                1: ("tries", "yellow"),
+                2: ("open", "red"),
+                3: ("paused", "purple"),
+            },
+        ),
+        PanelSpec(
+            "Sink failures and pauses",
+            "lines",
+            "Posts that are retried and pauses, by cause; waits because of Retry-After.",
+            (
+                Query(
+                    f"sum by (cause) (rate(etl_sink_failures_total{{{CHOSEN}}}{RATE}))",
+                    "failed: {{cause}}",
+                ),
+                Query(
+                    f"sum by (cause) (rate(etl_sink_pauses_total{{{CHOSEN}}}{RATE}))",
+                    "paused: {{cause}}",
+                ),
+                Query(f"sum(rate(etl_sink_waits_total{{{CHOSEN}}}{RATE}))", "Retry-After"),
+            ),
+            PER_SECOND,
+        ),
+        PanelSpec(
+            "Rejected share",
+            "lines",
+            "Share of the latest points that the sink rejected; the loader pauses at"
+            " load.max_rejected_share.",
+            (Query(f"max by (instance) (etl_sink_rejected_share{{{CHOSEN}}})", "{{instance}}"),),
+            SHARE,
+            limit_of="EtlRejectedShareHigh",
+        ),
+    )
