@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,8 @@ from services.extractor.decode import decode
 from services.extractor.http_session import source_session
 from services.extractor.staging import EntryBuilder
 from services.extractor.transport import READ_BYTES, Transport
+from services.loader.admission import Admission, NotNow
+from services.loader.entry_history import Suspects
 from services.loader.influx import InfluxSink
 from services.loader.poster import Poster, WriteRequest
 from services.loader.responses import Outcome
@@ -79,17 +80,11 @@ def prepared(
     texts = [(list(_lines(part)), part.keys) for part in kept]
     bodies = [output.payload for part in kept for output in encode(part)]
     load = settings.load
-    poster = Poster(
-        load,
-        InfluxSink(load.influxdb, connections=1),
-        Telemetry("loader"),
-        stopping=lambda: False,
-        tick=lambda: None,
-        still_ours=lambda ids: True,
-        rng=random.Random(1),
-    )
+    telemetry = Telemetry("loader")
+    sink = InfluxSink(load.influxdb, connections=1)
+    poster = Poster(sink, Admission(load, telemetry), Suspects(), telemetry)
 
-    def post(body: bytes) -> Outcome:
+    def post(body: bytes) -> Outcome | NotNow:
         deadline_seconds = time.monotonic() + _DEADLINE_SECONDS
         return poster.post(WriteRequest(load.influxdb.bucket, ["1-0"], deadline_seconds), body)
 

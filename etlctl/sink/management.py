@@ -1,6 +1,6 @@
 """The part of InfluxDB 2's management API that is needed, as plain values.
 
-What is relied on, and the source file that says so: docs/sink-answers.md, "InfluxDB 2's management
+What is relied on, and the source file that says so: docs/sink-responses.md, "InfluxDB 2's management
 API".
 """
 

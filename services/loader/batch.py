@@ -7,27 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from common.state.verdict import Entry, Verdict
-from services.loader.isolate import Lines
+from services.loader.lines import Lines
 
 
 @dataclass(slots=True)
 class Group:
-    """Entries of one bucket that are posted together; ``places`` are their indices in the batch.
+    """Entries of one bucket that are posted together.
 
-    ``found`` holds, by place, the lines of entries that were inflated and what is known of them.
+    ``known`` holds, by entry id, the lines of entries that were inflated and what is known of them.
     ``suspect``: the server fails at this (single) entry again and again while others pass.
     """
 
     bucket: str
-    places: list[int] = field(default_factory=list)
-    found: dict[int, Lines] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    known: dict[str, Lines] = field(default_factory=dict)
     suspect: bool = False
     samples: int = 0
     payload_bytes: int = 0
 
-    def add(self, place: int, entry: Entry) -> None:
+    def add(self, entry: Entry) -> None:
         """Take an entry in."""
-        self.places.append(place)
+        self.entries.append(entry)
         self.samples += entry.samples
         self.payload_bytes += len(entry.payload)
 
@@ -41,7 +41,7 @@ class Groups:
         self._growing: dict[str, Group] = {}
         self.all: list[Group] = []
 
-    def add(self, bucket: str, place: int, entry: Entry) -> None:
+    def add(self, bucket: str, entry: Entry) -> None:
         """Put an entry beside others of its bucket, if they have room for it."""
         group = self._growing.get(bucket)
         if (
@@ -51,40 +51,33 @@ class Groups:
         ):
             group = self._growing[bucket] = Group(bucket)
             self.all.append(group)
-        group.add(place, entry)
+        group.add(entry)
 
-    def alone(
-        self, bucket: str, place: int, entry: Entry, lines: Lines | None, *, suspect: bool
-    ) -> None:
+    def alone(self, bucket: str, entry: Entry, lines: Lines | None, *, suspect: bool) -> None:
         """Give an entry a post of its own."""
         group = Group(bucket, suspect=suspect)
-        group.add(place, entry)
+        group.add(entry)
         if lines is not None:
-            group.found[place] = lines
+            group.known[entry.id] = lines
         self.all.append(group)
 
 
 class Batch:
-    """Entries, their verdicts as they come in, and the count of lines found bad.
+    """Entries, their verdicts by id as they come in, and the count of lines found bad.
 
-    ``probing``: the loader holds because too much was rejected, and this batch is the probe.
+    ``probing``: the loader is paused because too much was rejected, and this batch is the probe.
     """
 
     def __init__(self, entries: Sequence[Entry], *, deadline_seconds: float, probing: bool) -> None:
         self.entries = entries
-        self.verdicts: dict[int, Verdict] = {}
+        self.verdicts: dict[str, Verdict] = {}
         self.deadline_seconds = deadline_seconds
         self.probing = probing
         self.samples = sum(entry.samples for entry in entries)
-        self._bad = 0
+        self.bad = 0
         self._lock = threading.Lock()
-
-    @property
-    def bad(self) -> int:
-        """Lines found bad so far."""
-        return self._bad
 
     def add_bad(self, lines: int) -> None:
         """More bad lines; from any thread."""
         with self._lock:
-            self._bad += lines
+            self.bad += lines

@@ -1,8 +1,8 @@
 """The share of samples that the sink rejects, over the latest of them.
 
 A bad deploy must stop the loader, not empty the stream into the dead letters. The loader then
-holds, with cause ``rejected_share``, and its gate lets a probe through now and then: the entries
-at the head of the stream, judged alone. If the sink takes enough of them, the count begins anew.
+pauses, with cause ``rejected_share``, and lets a probe through now and then: the entries at the
+head of the stream, judged alone. If the sink takes enough of them, the count begins anew.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class RejectedShare:
     def exceeded_by(self, samples: int, rejected: int, *, alone: bool = False) -> bool:
         """Whether settling ``samples`` more, of which ``rejected`` are dead letters, is too much.
 
-        Not before ``min_samples`` have been judged, these included. ``alone`` looks at these only,
+        Not before ``min_samples`` have been judged, these included. ``alone``: only these count,
         however few they are.
         """
         if not rejected:

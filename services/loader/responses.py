@@ -1,8 +1,8 @@
-"""What an answer of the sink means: status, headers and body to one of a few outcomes.
+"""What a response of the sink means: status, headers and body to one of a few outcomes.
 
-The table is complete: whatever a server, a proxy or a captive portal may answer has a meaning, and
-only ``204 No Content`` means that points were written. Words are understood in the form of
-InfluxDB 2 (``{"code", "message"}``) and of 1.x (``{"error"}``). See docs/sink-answers.md.
+The table is complete: whatever a server, a proxy or a captive portal may send has a meaning, and
+only ``204 No Content`` means that points were written. Messages are understood in the form of
+InfluxDB 2 (``{"code", "message"}``) and of 1.x (``{"error"}``). See docs/sink-responses.md.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from common.runtime.retry_after import retry_after_seconds
 
 
 class Kind(Enum):
-    """What to do about an answer; the value is a metric label."""
+    """What to do about a response; the value is a metric label."""
 
     WRITTEN = "written"  # every point is in the sink
     POINTS = "points"  # some points are refused: isolate them
     RETENTION = "retention"  # some points are older than the sink keeps: drop them
     TOO_LARGE = "too_large"  # halve
     UNREADABLE = "unreadable"  # the sink could not inflate the body
-    CAPACITY = "capacity"  # a limit of the sink is reached: hold
-    REFUSED = "refused"  # 401, 403: hold
-    MISSING = "missing"  # 404: hold
-    UNEXPECTED = "unexpected"  # nothing a sink answers to a write: hold
+    CAPACITY = "capacity"  # a limit of the sink is reached: pause
+    REFUSED = "refused"  # 401, 403: pause
+    MISSING = "missing"  # 404: pause
+    UNEXPECTED = "unexpected"  # nothing that a sink sends to a write: pause
     BUSY = "busy"  # 429, 503: wait
     FAILED = "failed"  # other 5xx, time-out, no connection: back off
 
 
 ABOUT_POINTS = frozenset({Kind.POINTS, Kind.RETENTION, Kind.TOO_LARGE})
-HOLDS = frozenset({Kind.CAPACITY, Kind.REFUSED, Kind.MISSING, Kind.UNEXPECTED})
+PAUSES = frozenset({Kind.CAPACITY, Kind.REFUSED, Kind.MISSING, Kind.UNEXPECTED})
 FAILURES = frozenset({Kind.BUSY, Kind.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An answer, understood.
+    """A response, understood.
 
-    ``words`` are the sink's own (or the transport's, if there was no answer). ``cause`` is a short
-    stable word for metrics. ``dropped`` is the number of points the sink says it did not write,
-    ``retry_after_seconds`` the wait it asked for.
+    ``message`` is the sink's own (or the transport's, if there was no response). ``cause`` is a
+    short stable word for metrics. ``dropped`` is the number of points the sink says it did not
+    write, ``retry_after_seconds`` the wait it asked for.
     """
 
     kind: Kind
-    words: str
+    message: str
     cause: str = ""
     status: int | None = None
     dropped: int | None = None
@@ -86,29 +86,32 @@ _QUOTA = re.compile(
 )
 _QUOTED = re.compile(r'"[^"]*"')
 
+_QUOTE = "unable to parse '"
+_QUOTE_END = "': "
+_MEASUREMENT = re.compile(r'input field ".*?" on measurement "(.*)" is ')
 _DROPPED = re.compile(r"dropped=([0-9]{1,15})(?: for database: \S+ for retention policy: \S+)?\Z")
 
-_WORDS_MAX_CHARS = 500  # of a body that is no sink's
+_MESSAGE_MAX_CHARS = 500  # of a body that is no sink's
 
 
 def classify(
     status: int, headers: Mapping[str, str], body: bytes, *, now_seconds: float
 ) -> Outcome:
-    """The meaning of an answer.
+    """The meaning of a response.
 
     ``headers`` must find ``Retry-After`` and ``Date`` whatever their case. ``now_seconds`` is the
     wall clock, for a ``Retry-After`` that is a date. Never raises.
     """
-    reason, own = _words(headers, body)
-    words = reason or _phrase(status)
+    reason, own = _message(headers, body)
+    message = reason or _phrase(status)
 
     def outcome(kind: Kind, cause: str = "") -> Outcome:
-        return Outcome(kind, words, cause or kind.value, status)
+        return Outcome(kind, message, cause or kind.value, status)
 
     if status == HTTPStatus.NO_CONTENT:
         return outcome(Kind.WRITTEN)
     if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
-        return _refusal(status, words) if own else outcome(Kind.UNEXPECTED)
+        return _refusal(status, message) if own else outcome(Kind.UNEXPECTED)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return outcome(Kind.TOO_LARGE)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -117,7 +120,7 @@ def classify(
         return outcome(Kind.MISSING)
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         wait = retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now_seconds)
-        return Outcome(Kind.BUSY, words, "busy", status, retry_after_seconds=wait)
+        return Outcome(Kind.BUSY, message, "busy", status, retry_after_seconds=wait)
     if status == HTTPStatus.REQUEST_TIMEOUT:
         return outcome(Kind.FAILED, "timeout")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -127,9 +130,43 @@ def classify(
     return outcome(Kind.UNEXPECTED)
 
 
-def _refusal(status: int, words: str) -> Outcome:
-    """A 400 or 422 in a sink's own words."""
-    reason = words
+def describe(outcome: Outcome, bucket: str) -> str:
+    """One sentence on a response that is not about points."""
+    if outcome.status is None:
+        return f"InfluxDB gave no response ({outcome.cause}): {outcome.message}"
+    what = {
+        Kind.CAPACITY: "is at one of its limits",
+        Kind.REFUSED: "refuses our token",
+        Kind.MISSING: "does not know the bucket or organisation",
+        Kind.UNEXPECTED: "sent what no InfluxDB sends to a write",
+    }.get(outcome.kind, "failed")
+    return f"InfluxDB {what} (bucket {bucket}, status {outcome.status}): {outcome.message}"
+
+
+def quoted_lines(message: str) -> dict[str, str]:
+    """The lines that the sink's message quotes as unparsable, each with what it says of them.
+
+    Form: ``unable to parse '<line>': <why>``, one for each bad line, joined by line breaks.
+    """
+    found = {}
+    for one in message.split("\n"):
+        begin, end = one.find(_QUOTE), one.rfind(_QUOTE_END)
+        if 0 <= begin < end:
+            found[one[begin + len(_QUOTE) : end]] = one[begin:]
+    return found
+
+
+def named_measurement(message: str) -> bytes | None:
+    """The measurement that a message about a conflict names, as lines spell it."""
+    found = _MEASUREMENT.search(message)
+    if found is None:
+        return None
+    return found[1].encode().replace(b",", b"\\,").replace(b" ", b"\\ ")
+
+
+def _refusal(status: int, message: str) -> Outcome:
+    """A 400 or 422 with a message of the sink's own."""
+    reason = message
     for prefix in _PREFIXES:
         reason = reason.removeprefix(prefix)
     if _UNREADABLE.match(reason):
@@ -146,12 +183,12 @@ def _refusal(status: int, words: str) -> Outcome:
         kind = Kind.CAPACITY
     else:
         kind = Kind.POINTS
-    found = _DROPPED.search(words)
-    return Outcome(kind, words, kind.value, status, int(found[1]) if found else None)
+    found = _DROPPED.search(message)
+    return Outcome(kind, message, kind.value, status, int(found[1]) if found else None)
 
 
-def _words(headers: Mapping[str, str], body: bytes) -> tuple[str, bool]:
-    """What the answer says, and whether it says it as a sink does."""
+def _message(headers: Mapping[str, str], body: bytes) -> tuple[str, bool]:
+    """What the response says, and whether it says it as a sink does."""
     text = body.decode("utf-8", "replace").strip()
     try:
         parsed = json.loads(text)
@@ -166,8 +203,8 @@ def _words(headers: Mapping[str, str], body: bytes) -> tuple[str, bool]:
     if said:
         return said, True
     if location := headers.get("Location"):
-        return f"redirected to {location}"[:_WORDS_MAX_CHARS], False
-    return " ".join(text.split())[:_WORDS_MAX_CHARS], False
+        return f"redirected to {location}"[:_MESSAGE_MAX_CHARS], False
+    return " ".join(text.split())[:_MESSAGE_MAX_CHARS], False
 
 
 def _phrase(status: int) -> str:

@@ -104,10 +104,10 @@ FAULTS: list[tuple[str, Fault, Kind, str]] = [
     ("empty 500", Fault(answer=(500, {}, b"")), Kind.FAILED, "server_error"),
     ("HTML 503", html(503), Kind.BUSY, "busy"),
     (
-        "words too long for a header",
+        "message too long for a header",
         Fault(answer=(400, {"X-Influxdb-Error": "x" * 70_000}, b"{}")),
         Kind.POINTS,
-        "answer_too_long",
+        "response_too_long",
     ),
     ("no HTTP", Fault(answer=(999999, {}, b"")), Kind.FAILED, "reset"),
 ]
@@ -122,7 +122,7 @@ def test_every_fault_on_the_way_is_an_outcome(
     server.faults.append(fault)
     outcome = sink.write(BUCKET, BODY)
     assert (outcome.kind, outcome.cause) == (kind, cause)
-    assert outcome.words
+    assert outcome.message
     assert len(server.requests) == 1, "the client retries and follows nothing by itself"
     assert sink.write(BUCKET, BODY).kind is Kind.WRITTEN
 
@@ -213,7 +213,7 @@ def test_the_token_is_in_no_log_no_warning_and_no_outcome(
     assert {outcome.kind for outcome in outcomes} == {
         Kind.WRITTEN, Kind.MISSING, Kind.FAILED, Kind.UNEXPECTED,
     }  # fmt: skip
-    assert not any(token in outcome.words for outcome in outcomes)
+    assert not any(token in outcome.message for outcome in outcomes)
     assert token not in caplog.text
     assert not [record for record in caplog.records if record.name.startswith("urllib3")]
     assert warned == []
@@ -249,7 +249,7 @@ def test_a_certificate_that_nobody_vouches_for_is_held(tls: tuple[str, Path]) ->
     client = client_of(tls[0])
     outcome = client.write(BUCKET, BODY)
     assert (outcome.kind, outcome.cause) == (Kind.REFUSED, "certificate")
-    assert "CERTIFICATE_VERIFY_FAILED" in outcome.words
+    assert "CERTIFICATE_VERIFY_FAILED" in outcome.message
     client.close()
 
 
@@ -257,7 +257,7 @@ def test_a_sink_that_speaks_no_tls_has_failed(server: InfluxDB2) -> None:
     client = client_of(server.url.replace("http:", "https:"))
     outcome = client.write(BUCKET, BODY)
     assert (outcome.kind, outcome.cause) == (Kind.FAILED, "tls")
-    assert outcome.words
+    assert outcome.message
     client.close()
 
 
@@ -341,13 +341,13 @@ def test_a_sink_that_goes_away_in_a_search_settles_nothing_and_comes_back(
     assert len(server.engine.buckets[BUCKET].points) == 255
 
 
-def test_an_answer_too_long_to_be_read_is_searched_by_halves(server: InfluxDB2, load: Load) -> None:
-    def too_many_words(body: bytes) -> Fault | None:
+def test_a_response_too_long_to_read_is_searched_by_halves(server: InfluxDB2, load: Load) -> None:
+    def too_long_a_message(body: bytes) -> Fault | None:
         if body.count(b"junk") < 3:
             return None
         return Fault(answer=(400, {"X-Influxdb-Error": "x" * 70_000}, b"{}"))
 
-    server.fault_for = too_many_words
+    server.fault_for = too_long_a_message
     text = lines(128)
     for place in range(20, 30):
         text[place] = b"junk %d" % place

@@ -117,7 +117,7 @@ def test_a_sink_that_is_away_or_knows_no_bucket_says_nothing(
         world.reader.read("nowhere", "raw", "hot")
     away = WatermarkReader(world.settings.model_copy(update={"url": "http://127.0.0.1:9"}))
 
-    with pytest.raises(SinkError, match="cannot be asked"):
+    with pytest.raises(SinkError, match="cannot read the watermark"):
         away.read(world.database, "raw", "hot")
 
     assert world.windows.sink_watermarks() == {}
