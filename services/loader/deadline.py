@@ -105,15 +105,8 @@ class _Connection(HTTPConnection):
         super().request(*args, **options)
 
 
-class _TlsConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        connected = super()._new_conn()
-        _watch(connected)
-        return connected
-
-    def request(self, *args: Any, **options: Any) -> None:
-        _watch(self.sock)
-        super().request(*args, **options)
+class _TlsConnection(_Connection, HTTPSConnection):
+    """Both of its bases: a connection over TLS that is watched."""
 
 
 class _Pool(HTTPConnectionPool):

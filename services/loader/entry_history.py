@@ -17,6 +17,10 @@ HOPELESS_FAILURES = 10
 
 _MOST_ENTRIES = 10_000  # whose failures are remembered; the oldest give way and start anew
 
+# How many entries' lines are remembered, and for how long.
+KEPT_ENTRIES = 64
+KEPT_SECONDS = 600.0
+
 
 class Suspects:
     """Entries whose posts fail at the server again and again, while others pass; by entry id.
@@ -67,21 +71,13 @@ class Suspects:
 
 
 class IsolationCache:
-    """What interrupted searches found out about lines; at most ``entries``, each for ``seconds``.
+    """What interrupted searches found out about lines, for a while.
 
     Without it a long search against a shaky sink would begin anew with each delivery and might
     never end.
     """
 
-    def __init__(
-        self,
-        *,
-        entries: int = 64,
-        seconds: float = 600.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._entries = entries
-        self._seconds = seconds
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._saved: OrderedDict[tuple[str, str], tuple[float, Lines]] = OrderedDict()
         self._lock = threading.Lock()
@@ -90,7 +86,7 @@ class IsolationCache:
         """What is known of the entry, or None."""
         with self._lock:
             saved = self._saved.get(_key(entry))
-            if saved is None or self._clock() - saved[0] > self._seconds:
+            if saved is None or self._clock() - saved[0] > KEPT_SECONDS:
                 return None
             return saved[1]
 
@@ -99,7 +95,7 @@ class IsolationCache:
         with self._lock:
             self._saved.pop(_key(entry), None)
             self._saved[_key(entry)] = (self._clock(), lines)
-            while len(self._saved) > self._entries:
+            while len(self._saved) > KEPT_ENTRIES:
                 self._saved.popitem(last=False)
 
     def forget(self, entry: Entry) -> None:

@@ -140,14 +140,8 @@ class InfluxSink:
         return classify(status, headers, body or b"", now_seconds=self._wall_clock())
 
 
-# In this order: urllib3 counts a refused connection among the time-outs.
-_FAILURES: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-    (
-        (urllib3.exceptions.NewConnectionError, ConnectionRefusedError, socket.gaierror),
-        "no_connection",
-    ),
-    ((urllib3.exceptions.TimeoutError, TimeoutError), "timeout"),
-)
+_NO_CONNECTION = (urllib3.exceptions.NewConnectionError, ConnectionRefusedError, socket.gaierror)
+_TIMEOUT = (urllib3.exceptions.TimeoutError, TimeoutError)
 
 
 def _unreachable(error: BaseException, message: str, otherwise: str = "reset") -> Outcome:
@@ -161,7 +155,8 @@ def _unreachable(error: BaseException, message: str, otherwise: str = "reset") -
         # not cut it. The message speaks of points, and halving makes it shorter.
         text = f"a response too long to be read: {message}"
         return Outcome(Kind.POINTS, text, "response_too_long")
-    for kinds, cause in _FAILURES:
+    # In this order: urllib3 counts a refused connection among the time-outs.
+    for kinds, cause in ((_NO_CONNECTION, "no_connection"), (_TIMEOUT, "timeout")):
         if any(isinstance(one, kinds) for one in causes):
             return Outcome(Kind.FAILED, message, cause)
     return Outcome(Kind.FAILED, message, otherwise)

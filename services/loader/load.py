@@ -73,7 +73,7 @@ class LoadHandler:
         self._share = RejectedShare(
             max_share=settings.max_rejected_share, min_samples=settings.rejected_share_min_samples
         )
-        self.isolation_cache = IsolationCache(clock=clock)
+        self.isolation_cache = IsolationCache(clock)
         self.suspects = Suspects()
         self._admission = Admission(settings, telemetry, clock=clock, rng=rng)
         self._poster = Poster(

@@ -60,25 +60,47 @@ class Outcome:
         return self.kind in FAILURES and self.retry_after_seconds is None
 
 
+_KINDS: dict[int, Kind] = {
+    HTTPStatus.NO_CONTENT: Kind.WRITTEN,
+    HTTPStatus.UNAUTHORIZED: Kind.REFUSED,
+    HTTPStatus.FORBIDDEN: Kind.REFUSED,
+    HTTPStatus.NOT_FOUND: Kind.MISSING,
+    HTTPStatus.REQUEST_TIMEOUT: Kind.FAILED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Kind.TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS: Kind.BUSY,
+    HTTPStatus.SERVICE_UNAVAILABLE: Kind.BUSY,
+}
+_ABOUT_THE_BODY = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+
 _PREFIXES = ("failure writing points to database: ", "partial write: ")
 
-# How a reason begins when it speaks of the points, of their age, or of the sink's own limits.
-# Anchored, because reasons quote measurement names and lines, which may say anything.
-_RETENTION = re.compile(
-    r"points beyond retention policy|dropped \d+ points? outside retention policy"
-    r"|shard \d+ is pending deletion"
-)
-_LIMIT = re.compile(r"max-series-per-database|max-values-per-tag")
-_POINTS = re.compile(
-    r"unable to parse |field type conflict|invalid tag key|invalid field name|key contains invalid"
-    r"|input field |max key length exceeded"
-)
 _UNREADABLE = re.compile(
     r"unable to read data|gzip: |flate: |unexpected EOF|gzipped HTTP body contains"
 )
-# Complaints about the request: no line of it is to blame, so no line may be dead-lettered for them.
-_REQUEST = re.compile(
-    r"database is required|invalid precision|invalid consistency|bucket not found"
+# How a reason begins when it speaks of the body, of the age of points, of the sink's own limits, of
+# points, or of the request. Anchored, because reasons quote measurement names and lines, which may
+# say anything. No line is to blame for the request, so no line may be dead-lettered for it.
+_REASONS = (
+    (Kind.UNREADABLE, _UNREADABLE),
+    (
+        Kind.RETENTION,
+        re.compile(
+            r"points beyond retention policy|dropped \d+ points? outside retention policy"
+            r"|shard \d+ is pending deletion"
+        ),
+    ),
+    (Kind.CAPACITY, re.compile(r"max-series-per-database|max-values-per-tag")),
+    (
+        Kind.POINTS,
+        re.compile(
+            r"unable to parse |field type conflict|invalid tag key|invalid field name"
+            r"|key contains invalid|input field |max key length exceeded"
+        ),
+    ),
+    (
+        Kind.UNEXPECTED,
+        re.compile(r"database is required|invalid precision|invalid consistency|bucket not found"),
+    ),
 )
 # Limits of hosted servers, which word them in many ways.
 _QUOTA = re.compile(
@@ -104,30 +126,22 @@ def classify(
     """
     reason, own = _message(headers, body)
     message = reason or _phrase(status)
-
-    def outcome(kind: Kind, cause: str = "") -> Outcome:
-        return Outcome(kind, message, cause or kind.value, status)
-
-    if status == HTTPStatus.NO_CONTENT:
-        return outcome(Kind.WRITTEN)
-    if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
-        return _refusal(status, message) if own else outcome(Kind.UNEXPECTED)
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return outcome(Kind.TOO_LARGE)
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return outcome(Kind.REFUSED)
-    if status == HTTPStatus.NOT_FOUND:
-        return outcome(Kind.MISSING)
-    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        wait = retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), now_seconds)
-        return Outcome(Kind.BUSY, message, "busy", status, retry_after_seconds=wait)
-    if status == HTTPStatus.REQUEST_TIMEOUT:
-        return outcome(Kind.FAILED, "timeout")
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    kind = _KINDS.get(status, Kind.UNEXPECTED)
+    cause, dropped, wait_seconds = "", None, None
+    if status in _ABOUT_THE_BODY and own:
+        kind = _kind_of(reason)
+        found = _DROPPED.search(message)
+        dropped = int(found[1]) if found else None
+    elif kind is Kind.BUSY:
+        sent = headers.get("Retry-After"), headers.get("Date")
+        wait_seconds = retry_after_seconds(*sent, now_seconds)
+    elif kind is Kind.FAILED:
+        cause = "timeout"
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        kind, cause = Kind.FAILED, "server_error"
         if own and _UNREADABLE.match(reason):
-            return outcome(Kind.UNREADABLE)
-        return outcome(Kind.FAILED, "server_error")
-    return outcome(Kind.UNEXPECTED)
+            kind, cause = Kind.UNREADABLE, ""
+    return Outcome(kind, message, cause or kind.value, status, dropped, wait_seconds)
 
 
 def describe(outcome: Outcome, bucket: str) -> str:
@@ -164,27 +178,14 @@ def named_measurement(message: str) -> bytes | None:
     return found[1].encode().replace(b",", b"\\,").replace(b" ", b"\\ ")
 
 
-def _refusal(status: int, message: str) -> Outcome:
-    """A 400 or 422 with a message of the sink's own."""
-    reason = message
+def _kind_of(reason: str) -> Kind:
+    """What a 400 or 422 with a message of the sink's own is about."""
     for prefix in _PREFIXES:
         reason = reason.removeprefix(prefix)
-    if _UNREADABLE.match(reason):
-        kind = Kind.UNREADABLE
-    elif _RETENTION.match(reason):
-        kind = Kind.RETENTION
-    elif _LIMIT.match(reason):
-        kind = Kind.CAPACITY
-    elif _POINTS.match(reason):
-        kind = Kind.POINTS
-    elif _REQUEST.match(reason):
-        kind = Kind.UNEXPECTED
-    elif _QUOTA.search(_QUOTED.sub("", reason)):
-        kind = Kind.CAPACITY
-    else:
-        kind = Kind.POINTS
-    found = _DROPPED.search(message)
-    return Outcome(kind, message, kind.value, status, int(found[1]) if found else None)
+    for kind, begins in _REASONS:
+        if begins.match(reason):
+            return kind
+    return Kind.CAPACITY if _QUOTA.search(_QUOTED.sub("", reason)) else Kind.POINTS
 
 
 def _message(headers: Mapping[str, str], body: bytes) -> tuple[str, bool]:

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from services.loader.entry_history import (
     HOPELESS_FAILURES,
+    KEPT_ENTRIES,
+    KEPT_SECONDS,
     SUSPECT_FAILURES,
     IsolationCache,
     Suspects,
@@ -47,16 +49,17 @@ def test_suspicion_and_hopelessness_take_their_failures() -> None:
 
 def test_what_was_isolated_grows_old_and_gives_way() -> None:
     clock = Clock()
-    cache = IsolationCache(entries=2, seconds=60.0, clock=clock)
-    a, b, c = (entry(name, lines(1)) for name in "abc")
-    found = [Lines([b"x"]) for _ in range(3)]
-    for one, known in zip((a, b, c), found, strict=True):
+    cache = IsolationCache(clock)
+    entries = [entry(str(number), lines(1)) for number in range(KEPT_ENTRIES + 1)]
+    found = [Lines([b"x"]) for _ in entries]
+    for one, known in zip(entries, found, strict=True):
         cache.put(one, known)
-    assert cache.get(a) is None
-    assert cache.get(b) is found[1]
-    assert cache.get(replace(b, payload_key="another")) is None
-    clock.pass_(61.0)
-    assert cache.get(b) is None
-    cache.put(b, found[1])
-    cache.forget(b)
-    assert cache.get(b) is None
+    first, second = entries[:2]
+    assert cache.get(first) is None
+    assert cache.get(second) is found[1]
+    assert cache.get(replace(second, payload_key="another")) is None
+    clock.pass_(KEPT_SECONDS + 1)
+    assert cache.get(second) is None
+    cache.put(second, found[1])
+    cache.forget(second)
+    assert cache.get(second) is None
