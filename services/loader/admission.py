@@ -5,7 +5,7 @@ posts away, each in its own way:
 
 * **A wait** that the sink asked for (``Retry-After``): nobody posts until it is over.
 * **A pause**: the sink refuses us (token, bucket, a limit), or rejects too many points. It ends
-  when something proves that its cause is gone. Until then one post is let through now and then,
+  when something proves that its cause is over. Until then one post is let through now and then,
   after a wait that doubles up to a maximum.
 * **The circuit**: after so many failures in a row nothing is posted for a while. Then one post
   tries, and the others follow if it passes.

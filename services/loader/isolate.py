@@ -59,7 +59,7 @@ class Isolation:
         self._give_up = give_up
         self._ended: NotNow | None = None
         self._parts: list[_Part] = []
-        self._names_hold = True
+        self._names_are_right = True
         self._taken = False
         self._failures = 0
         self._failures_max = 0
@@ -105,7 +105,7 @@ class Isolation:
         match outcome.kind:
             case Kind.WRITTEN:
                 self._taken = True
-                self._names_hold &= not part.named
+                self._names_are_right &= not part.named
                 self._decide(part.lines, LineStatus.WRITTEN)
             case Kind.POINTS:
                 yield from self._refused(part, outcome)
@@ -154,7 +154,7 @@ class Isolation:
             self._reject_all(lines[1:-1], outcome, quoted)
             return
         guilty = named or self._of_measurement(part, outcome.message)
-        if self._names_hold and 0 < len(guilty) < len(lines):
+        if self._names_are_right and 0 < len(guilty) < len(lines):
             rest = set(lines).difference(guilty)
             self._parts.append(_Part([i for i in lines if i in rest]))
             # Tried first: if they are taken, the sink's message is of no use for the rest.

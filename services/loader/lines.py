@@ -29,7 +29,10 @@ REASONS = {
 }
 """Reasons of dead letters, by the status of their lines."""
 
-# Causes of one entry that are told apart; what goes beyond shares a dead letter.
+CORRUPT = "corrupt"  # a dead letter that is a whole payload, because it is no lines
+BEYOND_RETENTION = "beyond_retention"  # why samples are dropped
+
+# Causes of one entry that get dead letters of their own; the others share one.
 MAX_CAUSES = 16
 MAX_DETAIL_CHARS = 2000
 

@@ -23,16 +23,14 @@ from services.loader.batch import Batch, Group, Groups
 from services.loader.entry_history import IsolationCache, Suspects
 from services.loader.influx import Sink
 from services.loader.isolate import Isolation
-from services.loader.lines import Lines, LineStatus, dead_letters
+from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
 from services.loader.poster import Poster, WriteRequest
-from services.loader.rejected_share import REJECTED_SHARE, RejectedShare
+from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
 from services.loader.responses import Kind, Outcome, describe
 
-BEYOND_RETENTION = "beyond_retention"
 SINK_CLOCK = "sink_clock"
-CORRUPT = "corrupt"
 
-# No InfluxDB can be told to delete sooner than after an hour; the rest is for clocks that differ.
+# No InfluxDB can be set to delete sooner than after an hour; the rest is for clocks that differ.
 # What it refuses as too old though it is younger is refused in error: its clock may be ahead.
 YOUNG_SECONDS = 3000.0
 
@@ -70,12 +68,10 @@ class LoadHandler:
         self._wall_clock = wall_clock
         self._tiers = {str(name): tier for name, tier in settings.tiers.items()}
         self._group_samples = settings.group_samples
-        self._share = RejectedShare(
-            max_share=settings.max_rejected_share, min_samples=settings.rejected_share_min_samples
-        )
         self.isolation_cache = IsolationCache(clock)
         self.suspects = Suspects()
         self._admission = Admission(settings, telemetry, clock=clock, rng=rng)
+        self._share = RejectedShare(settings, self._admission, telemetry)
         self._poster = Poster(
             sink,
             self._admission,
@@ -115,7 +111,9 @@ class LoadHandler:
             self._load(batch, groups.pop(0))
         for _ in self._pool.map(lambda group: self._load(batch, group), groups):
             pass
-        self._judge_share(batch)
+        if (pause := self._share.pause_for(batch)) is not None:
+            self._take_back(batch, pause)
+        self._share.add(batch)
         return [batch.verdicts[entry.id] for entry in entries]
 
     def _plan(self, batch: Batch) -> list[Group]:
@@ -184,6 +182,14 @@ class LoadHandler:
         self.suspects.forget(entry.id)
         self.isolation_cache.forget(entry)
 
+    def _take_back(self, batch: Batch, pause: Pause) -> None:
+        """Pause what would become dead letters; the probe judges it anew."""
+        for entry in batch.entries:
+            verdict = batch.verdicts[entry.id]
+            if isinstance(verdict, Settle) and rejected_samples(verdict):
+                batch.verdicts[entry.id] = pause
+            self.isolation_cache.forget(entry)
+
     # -- what is refused ------------------------------------------------------------------
 
     def _isolate(
@@ -211,12 +217,11 @@ class LoadHandler:
             hopeless = all(self.suspects.is_hopeless(id_) for id_ in request.ids)
             return None if hopeless else self._admission.back_off()
 
-        search = Isolation(
-            lines,
-            post,
-            bad=lambda count: self._add_bad(batch, count),
-            give_up=give_up if group.suspect else None,
-        )
+        def add_bad(count: int) -> NotNow | None:
+            batch.add_bad(count)
+            return self._share.pause_for(batch)
+
+        search = Isolation(lines, post, bad=add_bad, give_up=give_up if group.suspect else None)
         not_now = search.run(outcome)
         parts = lines.split(len(group.known[entry.id].text) for entry in sound)
         for entry, found in zip(sound, parts, strict=True):
@@ -280,52 +285,6 @@ class LoadHandler:
             posts=posts,
             **{status.name.lower(): lines.status.count(status) for status in LineStatus},
         )
-
-    # -- the share of rejected samples ----------------------------------------------------
-
-    def _add_bad(self, batch: Batch, lines: int) -> Pause | None:
-        """More lines are bad; a verdict that ends the search as soon as they are too many."""
-        batch.add_bad(lines)
-        return self._pause_for_share() if self._too_many(batch) else None
-
-    def _too_many(self, batch: Batch) -> bool:
-        return self._share.exceeded_by(batch.samples, batch.bad, alone=batch.probing)
-
-    def _pause_for_share(self) -> Pause:
-        reason = (
-            f"the sink rejects more than {self._share.max_share:.0%} of the samples: "
-            "paused, nothing becomes a dead letter"
-        )
-        return self._admission.pause(REJECTED_SHARE, reason, Proof.BATCH)
-
-    def _judge_share(self, batch: Batch) -> None:
-        """Pause what would become dead letters if that is too much; else count it."""
-        verdicts = batch.verdicts
-        if self._too_many(batch):
-            pause = self._pause_for_share()
-            for id_, verdict in verdicts.items():
-                if isinstance(verdict, Settle) and _rejected(verdict):
-                    verdicts[id_] = pause
-            for entry in batch.entries:
-                # Judged anew by the probe, because the sink may have been repaired.
-                self.isolation_cache.forget(entry)
-        settled = [verdict for verdict in verdicts.values() if isinstance(verdict, Settle)]
-        if not settled:
-            return
-        paused = any(isinstance(verdict, Pause) for verdict in verdicts.values())
-        if batch.probing and not paused and any(verdict.loaded for verdict in settled):
-            self._share.forget()
-            self._admission.resume(Proof.BATCH)
-        self._share.add(
-            sum(verdict.samples for verdict in settled),
-            sum(_rejected(verdict) for verdict in settled),
-        )
-        self._telemetry.set("etl_sink_rejected_share", self._share.value)
-
-
-def _rejected(verdict: Settle) -> int:
-    """Samples that the sink rejected, corrupt payloads not among them."""
-    return sum(dead.samples for dead in verdict.dead if dead.reason != CORRUPT)
 
 
 def _corrupt(entry: Entry, error: WireError) -> Settle:

@@ -16,7 +16,7 @@ from common.runtime.telemetry import Telemetry
 from common.state.verdict import DeadLetter, Entry, Settle, Verdict
 from services.loader.load import LoadHandler
 from services.loader.responses import Kind, Outcome, classify
-from tests.doubles.influxdb2 import ORG, TOKEN, Engine
+from tests.doubles.influx_engine import ORG, TOKEN, Engine
 
 BUCKET = "hot"
 NOW_MS = 1_700_000_000_000

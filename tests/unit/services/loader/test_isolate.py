@@ -27,7 +27,7 @@ from tests.doubles.judging_sink import (
 
 
 def halvings(bad: int, lines: int) -> int:
-    """Posts that plain halving takes at the most, and a few for messages that did not hold."""
+    """Posts that plain halving takes at the most, and a few for messages that were wrong."""
     return 2 * bad * (ceil(log2(lines)) + 1) + 6 if lines > 1 else 2
 
 
@@ -60,7 +60,9 @@ def test_exactly_the_bad_lines_are_rejected_and_all_others_written(
     reported: list[int] = []
     Isolation(found, post, bad=reported.append).run(post(text) if first_posted else None)
     rejected = {
-        line for line, fate in zip(text, found.status, strict=True) if fate == LineStatus.REJECTED
+        line
+        for line, status in zip(text, found.status, strict=True)
+        if status == LineStatus.REJECTED
     }
     assert rejected == bad
     assert post.written == set(text) - bad
@@ -75,7 +77,7 @@ def test_a_sink_that_names_everything_is_not_believed() -> None:
     post = Points({text[10]}, message=names_everything, atomic=True)
     found = Lines(list(text))
     Isolation(found, post).run()
-    assert [i for i, fate in enumerate(found.status) if fate == LineStatus.REJECTED] == [10]
+    assert [i for i, status in enumerate(found.status) if status == LineStatus.REJECTED] == [10]
 
 
 @pytest.mark.parametrize("lines", [1_000, 10_000, 100_000])
@@ -103,8 +105,8 @@ def test_a_whole_measurement_in_conflict_costs_a_few_posts() -> None:
 
 
 def conflict(name: str) -> Callable[[list[bytes], list[bytes]], str]:
-    words = f'field type conflict: input field "value" on measurement "{name}" is type float'
-    return lambda bad, lines: words
+    message = f'field type conflict: input field "value" on measurement "{name}" is type float'
+    return lambda bad, lines: message
 
 
 def test_the_measurement_that_is_in_conflict_is_tried_by_itself() -> None:
@@ -128,7 +130,10 @@ def test_a_measurement_named_wrongly_costs_two_posts(name: str) -> None:
     for sink in (post, plain):
         found = Lines(list(text))
         Isolation(found, sink).run()
-        assert [i for i, fate in enumerate(found.status) if fate == LineStatus.REJECTED] == [0, 511]
+        assert [i for i, status in enumerate(found.status) if status == LineStatus.REJECTED] == [
+            0,
+            511,
+        ]
     assert len(post.posts) <= len(plain.posts) + 2
 
 
@@ -164,8 +169,8 @@ def test_what_is_too_large_is_halved_down_to_lines_that_are(
     post = Points(max_bytes=max_bytes)
     found = Lines(list(text))
     Isolation(found, post).run()
-    for line, fate in zip(text, found.status, strict=True):
-        assert fate == (LineStatus.TOO_LARGE if len(line) + 1 > max_bytes else LineStatus.WRITTEN)
+    for line, status in zip(text, found.status, strict=True):
+        assert status == (LineStatus.TOO_LARGE if len(line) + 1 > max_bytes else LineStatus.WRITTEN)
 
 
 # -- interruptions -----------------------------------------------------------------------------
@@ -198,7 +203,9 @@ def test_an_interrupted_search_goes_on_where_it_was(
             break
         assert verdict == Pause("away")
     rejected = {
-        line for line, fate in zip(text, found.status, strict=True) if fate == LineStatus.REJECTED
+        line
+        for line, status in zip(text, found.status, strict=True)
+        if status == LineStatus.REJECTED
     }
     assert rejected == bad
     assert sink.written == set(text) - bad

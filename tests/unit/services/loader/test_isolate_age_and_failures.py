@@ -59,14 +59,14 @@ def test_old_lines_expire_young_ones_are_written_and_bad_ones_rejected(
     post = Points(bad, counts=counts, old=old)
     found = Lines(list(text))
     Isolation(found, post).run(post(text))
-    for line, fate in zip(text, found.status, strict=True):
+    for line, status in zip(text, found.status, strict=True):
         if stamped(line) >= CUT_MS:
-            assert fate == (LineStatus.REJECTED if line in bad else LineStatus.WRITTEN)
+            assert status == (LineStatus.REJECTED if line in bad else LineStatus.WRITTEN)
         else:
-            assert fate != LineStatus.OPEN
-            assert fate != LineStatus.REJECTED or line in bad
-            assert fate != LineStatus.WRITTEN or old is by_shard
-        if fate == LineStatus.WRITTEN:
+            assert status != LineStatus.OPEN
+            assert status != LineStatus.REJECTED or line in bad
+            assert status != LineStatus.WRITTEN or old is by_shard
+        if status == LineStatus.WRITTEN:
             assert line in post.written
 
 
@@ -80,7 +80,9 @@ def test_age_costs_a_few_posts_whatever_the_size(
     found = Lines(list(text))
     Isolation(found, post).run()
     expired = {
-        line for line, fate in zip(text, found.status, strict=True) if fate == LineStatus.EXPIRED
+        line
+        for line, status in zip(text, found.status, strict=True)
+        if status == LineStatus.EXPIRED
     }
     assert expired == old(text)
     assert found.status.count(LineStatus.WRITTEN) == len(text) - len(expired)
@@ -140,7 +142,7 @@ def test_lines_the_server_fails_at_are_found(data: st.DataObject, count: int) ->
         # Only where nothing at all could be written is the sink itself in doubt.
         assert not post.written
         return
-    for line, fate in zip(text, found.status, strict=True):
+    for line, status in zip(text, found.status, strict=True):
         wanted = (
             LineStatus.FAILED
             if line in broken
@@ -148,7 +150,7 @@ def test_lines_the_server_fails_at_are_found(data: st.DataObject, count: int) ->
             if line in bad
             else LineStatus.WRITTEN
         )
-        assert fate == wanted
+        assert status == wanted
 
 
 def test_a_sink_that_is_down_blames_no_line() -> None:

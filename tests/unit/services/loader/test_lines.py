@@ -10,14 +10,14 @@ from services.loader.lines import MAX_CAUSES, Lines, LineStatus, dead_letters
 
 
 @given(st.lists(st.lists(st.sampled_from([0, 1, 3]), max_size=6), max_size=5))
-def test_lines_of_several_entries_are_joined_and_split_again(fates: list[list[int]]) -> None:
+def test_lines_of_several_entries_are_joined_and_split_again(statuses: list[list[int]]) -> None:
     parts = [
         Lines(
-            [b"%d.%d" % (p, i) for i in range(len(fate))],
-            bytearray(fate),
-            {i: f"{p}.{i}" for i, f in enumerate(fate) if f == LineStatus.REJECTED},
+            [b"%d.%d" % (p, i) for i in range(len(status))],
+            bytearray(status),
+            {i: f"{p}.{i}" for i, f in enumerate(status) if f == LineStatus.REJECTED},
         )
-        for p, fate in enumerate(fates)
+        for p, status in enumerate(statuses)
     ]
     whole = Lines.joined(parts)
     assert whole.text == [line for part in parts for line in part.text]
@@ -32,7 +32,7 @@ def test_lines_of_several_entries_are_joined_and_split_again(fates: list[list[in
 
 def test_lines_refused_for_one_cause_share_a_dead_letter() -> None:
     found = Lines([b"a 1", b"b 2", b"c 3", b"d 4", b"e 5", b"f 6"])
-    for index, fate, message in (
+    for index, status, message in (
         (0, LineStatus.REJECTED, "unable to parse 'a 1': missing fields"),
         (1, LineStatus.REJECTED, "partial write: conflict on m dropped=17"),
         (2, LineStatus.REJECTED, "unable to parse 'c 3': missing fields"),
@@ -40,7 +40,7 @@ def test_lines_refused_for_one_cause_share_a_dead_letter() -> None:
         (4, LineStatus.REJECTED, "partial write: conflict on m dropped=1"),
         (5, LineStatus.FAILED, "boom"),
     ):
-        found.status[index] = fate
+        found.status[index] = status
         found.messages[index] = message
     made = [(one.reason, one.detail, one.payload, one.samples) for one in dead_letters(found)]
     assert made == [

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from common.state.verdict import Pause, Retry, Settle, Verdict
-from tests.doubles.influxdb2 import Engine
+from tests.doubles.influx_engine import Engine
 from tests.doubles.loading import (
     BAD,
     BUCKET,
@@ -89,7 +89,7 @@ def test_as_many_posts_are_under_way_as_there_are_connections() -> None:
 # -- age ---------------------------------------------------------------------------------------
 
 
-def test_points_beyond_a_retention_that_is_not_configured_are_dropped_at_the_sinks_word() -> None:
+def test_points_beyond_a_retention_that_only_the_sink_knows_are_dropped() -> None:
     bench = Bench()
     bench.engine.buckets[BUCKET].retention_seconds = DAY_SECONDS
     text = [*lines(40, at_ms=old(3)), *lines(60)]
@@ -120,7 +120,7 @@ def test_old_points_that_hide_behind_young_ones_are_found_by_the_sink() -> None:
     assert verdict == Settle(loaded=60, drops={"beyond_retention": 40})
 
 
-def test_a_sink_whose_clock_is_wrong_is_held_until_it_is_right() -> None:
+def test_a_sink_whose_clock_is_wrong_pauses_the_loader_until_it_is_right() -> None:
     bench = Bench()
     bench.engine.buckets[BUCKET].retention_seconds = DAY_SECONDS
     right = bench.engine.clock

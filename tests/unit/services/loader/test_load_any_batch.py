@@ -26,7 +26,7 @@ KINDS = st.sampled_from(["good"] * 12 + ["bad", "old", "long", "conflict"])
 @given(
     batches=st.lists(st.lists(st.lists(KINDS, min_size=1, max_size=40), min_size=1, max_size=4),
                      min_size=1, max_size=3),
-    words=st.sampled_from(["own", "none"]),
+    messages=st.sampled_from(["own", "none"]),
     connections=st.integers(1, 3),
     group_samples=st.sampled_from([1, 30, 1000]),
     faults=st.lists(st.sampled_from([None, None, None, FAILED, asked_to_wait(1.0), UNAUTHORIZED]),
@@ -34,7 +34,7 @@ KINDS = st.sampled_from(["good"] * 12 + ["bad", "old", "long", "conflict"])
 )  # fmt: skip
 def test_whatever_happens_every_sample_is_accounted_for_once(
     batches: list[list[list[str]]],
-    words: str,
+    messages: str,
     connections: int,
     group_samples: int,
     faults: list[Outcome | None],
@@ -47,7 +47,7 @@ def test_whatever_happens_every_sample_is_accounted_for_once(
     engine.buckets[BUCKET].retention_seconds = DAY_SECONDS
     engine.buckets[BUCKET].types["typed", "value"] = "integer"
     engine.max_inflated_bytes = 3000
-    if words == "none":
+    if messages == "none":
         engine.say = lambda message: message if "retention" in message else "bad taste"
     bench.sink.script.extend(faults)
     number, wanted, refused = 0, set(), set()
@@ -85,8 +85,8 @@ def test_whatever_happens_every_sample_is_accounted_for_once(
             kinds = [kind for kind, _ in text]
             assert verdict.loaded == kinds.count("good")
             assert sum(verdict.drops.values()) == kinds.count("old")
-            for letter in verdict.dead:
-                dead_lines += letter.payload.splitlines()
+            for dead_letter in verdict.dead:
+                dead_lines += dead_letter.payload.splitlines()
         waiting = still
     assert not waiting
     assert set(engine.buckets[BUCKET].points) == wanted

@@ -30,10 +30,10 @@ def test_only_the_bad_point_suffers_and_only_its_entry_says_so() -> None:
     verdicts = bench.handle(
         entry("1", text[:500]), entry("2", text[500:]), entry("3", lines(5, "k"))
     )
-    words = f"unable to parse '{BAD.decode()}': invalid number"
+    message = f"unable to parse '{BAD.decode()}': invalid number"
     assert verdicts == [
         Settle(loaded=500),
-        Settle(loaded=499, dead=(DeadLetter("rejected", words, BAD + b"\n", 1),)),
+        Settle(loaded=499, dead=(DeadLetter("rejected", message, BAD + b"\n", 1),)),
         Settle(loaded=5),
     ]
     assert bench.points == 1004
@@ -71,8 +71,8 @@ def test_a_corrupt_payload_is_a_dead_letter_with_its_bytes_and_its_neighbours_lo
         entry("1", lines(3)), entry("2", lines(5), payload=broken), entry("3", lines(4, "k"))
     )
     assert (first, third) == (Settle(loaded=3), Settle(loaded=4))
-    (letter,) = dead(second)
-    assert (letter.reason, letter.payload, letter.samples) == ("corrupt", broken, 5)
+    (dead_letter,) = dead(second)
+    assert (dead_letter.reason, dead_letter.payload, dead_letter.samples) == ("corrupt", broken, 5)
     assert bench.points == 7
 
 
@@ -96,7 +96,7 @@ def test_corrupt_payloads_do_not_count_as_rejected_by_the_sink() -> None:
     assert all(dead(verdict) for verdict in verdicts)
 
 
-def test_a_sink_that_cannot_read_what_is_sound_is_held() -> None:
+def test_a_sink_that_cannot_read_what_is_sound_pauses_the_loader() -> None:
     bench = Bench()
     unreadable = Outcome(Kind.UNREADABLE, "gzip: invalid header", "unreadable", 400)
     bench.sink.judge = lambda _: unreadable
@@ -106,7 +106,7 @@ def test_a_sink_that_cannot_read_what_is_sound_is_held() -> None:
     assert len(bench.sink.bodies) == 1
 
 
-def test_a_sink_that_cannot_read_what_was_made_here_is_held() -> None:
+def test_a_sink_that_cannot_read_what_was_made_here_pauses_the_loader() -> None:
     bench = Bench()
     unreadable = Outcome(Kind.UNREADABLE, "gzip: invalid header", "unreadable", 400)
     bench.sink.script.extend([None, unreadable])
@@ -190,12 +190,14 @@ def conflicting(bench: Bench, count: int, name: str = "1") -> Entry:
     return entry(name, [b"typed,n=%d value=1.5 1700000000000" % i for i in range(count)])
 
 
-def test_too_large_a_share_of_rejected_points_is_held_and_nothing_is_dead_lettered() -> None:
+def test_too_large_a_share_of_rejected_points_pauses_the_loader_and_nothing_is_dead_lettered() -> (
+    None
+):
     bench = Bench(group_samples=100)
-    loaded, held = bench.handle(entry("2", lines(600)), conflicting(bench, 900))
+    loaded, paused = bench.handle(entry("2", lines(600)), conflicting(bench, 900))
     assert loaded == Settle(loaded=600)
-    assert isinstance(held, Pause)
-    assert "more than 50%" in held.reason
+    assert isinstance(paused, Pause)
+    assert "more than 50%" in paused.reason
     assert bench.metric("etl_sink_pauses_total", cause="rejected_share") == 1
     assert bench.handler.check() is not None
 
@@ -203,7 +205,7 @@ def test_too_large_a_share_of_rejected_points_is_held_and_nothing_is_dead_letter
 def test_up_to_the_share_points_are_dead_lettered() -> None:
     bench = Bench()
     first, second = bench.handle(conflicting(bench, 500), entry("2", lines(500)))
-    assert sum(letter.samples for letter in dead(first)) == 500
+    assert sum(dead_letter.samples for dead_letter in dead(first)) == 500
     assert second == Settle(loaded=500)
     assert bench.metric("etl_sink_rejected_share") == 0.5
 
@@ -226,15 +228,15 @@ def test_the_search_ends_as_soon_as_there_are_too_many() -> None:
     assert len(bench.sink.bodies) < 2 * 1001 + 12
 
 
-def test_a_hold_for_the_share_ends_when_the_head_of_the_stream_is_accepted() -> None:
+def test_a_pause_for_the_share_ends_when_the_head_of_the_stream_is_accepted() -> None:
     bench = Bench(group_samples=100)
     entries = [conflicting(bench, 1500), entry("2", lines(100))]
     assert isinstance(bench.handle(entries[0])[0], Pause)
     bench.clock.pass_(1.0)
     assert bench.handler.check() is None
-    loaded, held = bench.handle(*reversed(entries))
+    loaded, paused = bench.handle(*reversed(entries))
     assert loaded == Settle(loaded=100)
-    assert isinstance(held, Pause)
+    assert isinstance(paused, Pause)
     assert bench.events("sink_resumed") == [], "a good neighbour does not end it"
     bench.engine.buckets[BUCKET].types.clear()
     bench.clock.pass_(2.0)
@@ -244,14 +246,14 @@ def test_a_hold_for_the_share_ends_when_the_head_of_the_stream_is_accepted() -> 
     assert bench.metric("etl_sink_rejected_share") == 0
 
 
-def test_lines_that_were_held_for_the_share_are_judged_anew() -> None:
+def test_lines_that_waited_for_the_share_are_judged_anew() -> None:
     bench = Bench()
     bench.engine.say = lambda _: "points of bad taste"
-    held = conflicting(bench, 1500)
-    assert isinstance(bench.handle(held)[0], Pause)
+    paused = conflicting(bench, 1500)
+    assert isinstance(bench.handle(paused)[0], Pause)
     bench.engine.buckets[BUCKET].types.clear()
     bench.clock.pass_(1.0)
-    assert bench.handle(held) == [Settle(loaded=1500)]
+    assert bench.handle(paused) == [Settle(loaded=1500)]
 
 
 def test_lines_found_bad_before_an_interruption_count_too() -> None:
@@ -282,20 +284,20 @@ def test_an_id_given_again_does_not_inherit_what_was_found() -> None:
     assert bench.handle(other) == [Settle(loaded=401)]
 
 
-def test_the_probe_of_a_hold_for_the_share_is_judged_alone_however_small() -> None:
+def test_the_probe_of_a_pause_for_the_share_is_judged_alone_however_small() -> None:
     bench = Bench()
     bench.handle(conflicting(bench, 1500))
     bench.clock.pass_(1.0)
     small = conflicting(bench, 5, "2")
     assert isinstance(bench.handle(small)[0], Pause)
     bench.clock.pass_(2.0)
-    held, loaded = bench.handle(small, entry("3", lines(5)))
-    assert dead(held), "half of them is not more than half"
+    paused, loaded = bench.handle(small, entry("3", lines(5)))
+    assert dead(paused), "half of them is not more than half"
     assert loaded == Settle(loaded=5)
     assert bench.metric("etl_sink_paused") == 0
 
 
-def test_a_probe_that_the_sink_never_saw_ends_no_hold() -> None:
+def test_a_probe_that_the_sink_never_saw_ends_no_pause() -> None:
     bench = Bench()
     bench.handle(conflicting(bench, 1500))
     bench.clock.pass_(1.0)
@@ -304,7 +306,7 @@ def test_a_probe_that_the_sink_never_saw_ends_no_hold() -> None:
     assert bench.metric("etl_sink_paused") == 1
 
 
-def test_a_share_of_one_never_holds() -> None:
+def test_a_share_of_one_never_pauses() -> None:
     bench = Bench(max_rejected_share=1)
     (verdict,) = bench.handle(conflicting(bench, 3000))
-    assert sum(letter.samples for letter in dead(verdict)) == 3000
+    assert sum(dead_letter.samples for dead_letter in dead(verdict)) == 3000

@@ -8,7 +8,7 @@ import pytest
 
 from common.state.verdict import Pause, Retry, Settle
 from services.loader.responses import Kind, Outcome
-from tests.doubles.influxdb2 import Bucket
+from tests.doubles.influx_engine import Bucket
 from tests.doubles.loading import (
     FAILED,
     UNAUTHORIZED,
@@ -19,7 +19,7 @@ from tests.doubles.loading import (
 )
 
 
-def test_a_series_limit_is_held_without_a_search_and_probed_until_it_is_lifted() -> None:
+def test_a_series_limit_pauses_the_loader_without_a_search_and_probed_until_it_is_lifted() -> None:
     bench = Bench(group_samples=10)
     bench.engine.max_series = 1
     text = [b"m,n=%d value=1 1700000000000" % i for i in range(20)]
@@ -56,7 +56,7 @@ def test_a_series_limit_is_held_without_a_search_and_probed_until_it_is_lifted()
     ],
     ids=["401", "403", "404", "captive portal", "certificate"],
 )
-def test_a_sink_that_refuses_us_is_held_until_a_check_succeeds(outcome: Outcome) -> None:
+def test_a_sink_that_refuses_us_pauses_the_loader_until_a_check_succeeds(outcome: Outcome) -> None:
     bench = Bench(group_samples=10)
     entries = [entry(str(i), lines(10)) for i in range(3)]
     bench.sink.script.append(outcome)
@@ -74,7 +74,7 @@ def test_a_sink_that_refuses_us_is_held_until_a_check_succeeds(outcome: Outcome)
     assert bench.handle(*entries) == [Settle(loaded=10)] * 3
 
 
-def test_a_check_asks_for_every_bucket_and_holds_for_the_one_that_is_missing() -> None:
+def test_a_check_probes_every_bucket_and_pauses_for_the_one_that_is_missing() -> None:
     warm = {"bucket": "warm", "resolution": 60, "aggregates": ("avg",)}
     bench = Bench(tiers={"warm": warm})
     reason = bench.handler.check()
@@ -88,7 +88,7 @@ def test_a_check_asks_for_every_bucket_and_holds_for_the_one_that_is_missing() -
     assert bench.points == 0
 
 
-def test_a_check_of_a_sink_that_is_away_is_no_hold() -> None:
+def test_a_check_of_a_sink_that_is_away_is_no_pause() -> None:
     bench = Bench()
     bench.sink.probe_script.append(Outcome(Kind.FAILED, "refused", "no_connection"))
     assert bench.handler.check() == "InfluxDB gave no response (no_connection): refused"

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from urllib3 import HTTPHeaderDict
 
 from devtools import PROJECT_ROOT
-from services.loader.lines import REASONS
-from services.loader.load import BEYOND_RETENTION, CORRUPT
+from services.loader.lines import BEYOND_RETENTION, CORRUPT, REASONS
 from services.loader.rejected_share import REJECTED_SHARE
 from services.loader.responses import (
     ABOUT_POINTS,
