@@ -75,7 +75,7 @@ class Admission:
         self._clock = clock
         self._rng = rng or random.Random()
         self._backoff = Backoff(settings.backoff_base_seconds, settings.backoff_max_seconds)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._wait_until_seconds = -inf
         self._wait_message = ""
         self._paused: _Paused | None = None
@@ -134,29 +134,48 @@ class Admission:
                 self._count(outcome)
             if outcome.kind in PAUSES:
                 ends_by = Proof.POINTS if outcome.kind is Kind.CAPACITY else Proof.REQUEST
-                return self._pause(outcome.cause, describe(outcome, bucket), ends_by)
+                return self.pause(outcome.cause, describe(outcome, bucket), ends_by)
             if outcome.kind in FAILURES:
                 self._last_failure = describe(outcome, bucket)
                 if suspect and outcome.kind is Kind.FAILED:
                     return None
-                return self._wait(outcome) or self._back_off()
-            self._resume(Proof.POINTS if outcome.kind is Kind.WRITTEN else Proof.REQUEST)
+                return self._wait(outcome) or self.back_off()
+            self.resume(Proof.POINTS if outcome.kind is Kind.WRITTEN else Proof.REQUEST)
             return None
 
     def back_off(self) -> Retry:
         """The verdict for entries that are to wait although the sink may take others."""
         with self._lock:
-            return self._back_off()
+            return Retry(self._backoff.seconds(self._failures, self._rng), self._last_failure)
 
     def pause(self, cause: str, reason: str, ends_by: Proof) -> Pause:
         """Post nothing until ``ends_by`` is given; ``cause`` is a short stable word."""
         with self._lock:
-            return self._pause(cause, reason, ends_by)
+            now = self._clock()
+            before = self._paused or _Paused("", "", ends_by, now, 0, now)
+            probes, probe_at = before.probes, before.probe_at_seconds
+            if now >= probe_at:  # else another thread has just come to the same end
+                probes += 1
+                probe_at = now + self._backoff.bound_seconds(probes)
+            since = before.since_seconds
+            self._paused = _Paused(cause, reason, ends_by, since, probes, probe_at)
+            if before.cause != cause:
+                self._telemetry.emit(
+                    "sink_paused", cause=cause, message=reason, probe_after_seconds=probe_at - now
+                )
+            self._telemetry.set("etl_sink_paused", 1)
+        return Pause(reason)
 
     def resume(self, proof: Proof) -> None:
         """End the pause, if there is one that ``proof`` ends."""
         with self._lock:
-            self._resume(proof)
+            paused = self._paused
+            if paused is None or proof < paused.ends_by:
+                return
+            self._paused = None
+            paused_seconds = self._clock() - paused.since_seconds
+            self._telemetry.emit("sink_resumed", paused_seconds=paused_seconds)
+            self._telemetry.set("etl_sink_paused", 0)
 
     def check(self, probe: Callable[[str], Outcome]) -> str | None:
         """Whether the sink would take points of every tier now; None if so, else why not.
@@ -175,7 +194,7 @@ class Admission:
         self.resume(Proof.REQUEST)
         return None
 
-    # -- with the lock held ---------------------------------------------------------------
+    # -- by who has the lock ---------------------------------------------------------------
 
     def _count(self, outcome: Outcome) -> None:
         if not outcome.strains:
@@ -204,37 +223,6 @@ class Admission:
         self._wait_message = outcome.message
         self._telemetry.emit("sink_retry_after", after_seconds=seconds, message=outcome.message)
         return Retry(seconds, _asked_to_wait(seconds, outcome.message))
-
-    def _back_off(self) -> Retry:
-        return Retry(self._backoff.seconds(self._failures, self._rng), self._last_failure)
-
-    def _pause(self, cause: str, reason: str, ends_by: Proof) -> Pause:
-        now = self._clock()
-        before = self._paused or _Paused("", "", ends_by, now, 0, now)
-        probes, probe_at_seconds = before.probes, before.probe_at_seconds
-        if now >= probe_at_seconds:  # else another thread has just come to the same end
-            probes += 1
-            probe_at_seconds = now + self._backoff.bound_seconds(probes)
-        self._paused = _Paused(
-            cause, reason, ends_by, before.since_seconds, probes, probe_at_seconds
-        )
-        if before.cause != cause:
-            self._telemetry.emit(
-                "sink_paused",
-                cause=cause,
-                message=reason,
-                probe_after_seconds=probe_at_seconds - now,
-            )
-        self._telemetry.set("etl_sink_paused", 1)
-        return Pause(reason)
-
-    def _resume(self, proof: Proof) -> None:
-        paused = self._paused
-        if paused is None or proof < paused.ends_by:
-            return
-        self._paused = None
-        self._telemetry.emit("sink_resumed", paused_seconds=self._clock() - paused.since_seconds)
-        self._telemetry.set("etl_sink_paused", 0)
 
 
 def _asked_to_wait(seconds: float, message: str) -> str:

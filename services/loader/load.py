@@ -164,18 +164,21 @@ class LoadHandler:
             batch.deadline_seconds,
             group.suspect,
         )
-        result: Outcome | NotNow | None = None
-        if not group.known and not group.suspect:
-            result = self._poster.post(request, b"".join(one.payload for one in group.entries))
-        if isinstance(result, Outcome) and result.kind is Kind.WRITTEN:
+        if group.known or group.suspect:
+            not_now = self._isolate(batch, group, request, None)
+        else:
+            match self._poster.post(request, b"".join(one.payload for one in group.entries)):
+                case Outcome(kind=Kind.WRITTEN):
+                    for entry in group.entries:
+                        self._settle(batch, entry, Settle(loaded=entry.samples))
+                    return
+                case Outcome() as outcome:
+                    not_now = self._isolate(batch, group, request, outcome)
+                case refused:
+                    not_now = refused
+        if not_now is not None:
             for entry in group.entries:
-                self._settle(batch, entry, Settle(loaded=entry.samples))
-            return
-        if result is None or isinstance(result, Outcome):
-            result = self._isolate(batch, group, request, result)
-        if result is not None:
-            for entry in group.entries:
-                batch.verdicts.setdefault(entry.id, result)
+                batch.verdicts.setdefault(entry.id, not_now)
 
     def _settle(self, batch: Batch, entry: Entry, verdict: Settle) -> None:
         batch.verdicts[entry.id] = verdict
