@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,14 +18,14 @@ from services.extractor.prometheus import PrometheusClient
 from services.extractor.staging import EntryBuilder
 from services.extractor.transport import Transport
 from services.loader.admission import Admission
+from services.loader.batch import Group
 from services.loader.entry_history import Suspects
 from services.loader.influx import InfluxSink
-from services.loader.poster import Poster, WriteRequest
+from services.loader.poster import Poster
 from services.loader.responses import Kind, Outcome
 from services.transformer.transform import TransformHandler
 
 CONNECTIONS = 2
-_POST_SECONDS = 60.0
 
 
 def windows_of(rig: Rig, window_samples: int) -> list[tuple[int, int]]:
@@ -121,8 +120,7 @@ def sink_alone(rig: Rig, settings: Settings, outputs: Sequence[Output]) -> dict[
     bucket = load.influxdb.bucket
 
     def post(output: Output) -> None:
-        request = WriteRequest(bucket, ["1-0"], time.monotonic() + _POST_SECONDS)
-        result = poster.post(request, output.payload)
+        result = poster.post(Group(bucket), output.payload)
         if not isinstance(result, Outcome) or result.kind is not Kind.WRITTEN:
             raise StackError(f"the sink does not take what it is measured with: {result}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from common.state.verdict import Entry, Verdict
 from services.loader.lines import Lines
@@ -12,18 +13,25 @@ from services.loader.lines import Lines
 
 @dataclass(slots=True)
 class Group:
-    """Entries of one bucket that are posted together.
+    """Entries of one bucket that are posted together, until ``deadline_seconds`` of the clock.
 
     ``known`` holds, by entry id, the lines of entries that were inflated and what is known of them.
-    ``suspect``: the server fails at this (single) entry again and again while others pass.
+    ``suspect``: the server fails at this (single) entry again and again while others pass; its
+    posts search for what the server fails at.
     """
 
     bucket: str
+    deadline_seconds: float = inf
     entries: list[Entry] = field(default_factory=list)
     known: dict[str, Lines] = field(default_factory=dict)
     suspect: bool = False
     samples: int = 0
     payload_bytes: int = 0
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the entries."""
+        return [entry.id for entry in self.entries]
 
     def add(self, entry: Entry) -> None:
         """Take an entry in."""
@@ -35,7 +43,8 @@ class Group:
 class Groups:
     """Fills groups with entries as they come, up to limits; an entry is never split."""
 
-    def __init__(self, *, max_samples: int, max_bytes: int) -> None:
+    def __init__(self, *, max_samples: int, max_bytes: int, deadline_seconds: float) -> None:
+        self._deadline_seconds = deadline_seconds
         self._max_samples = max_samples
         self._max_bytes = max_bytes
         self._growing: dict[str, Group] = {}
@@ -49,13 +58,13 @@ class Groups:
             or group.samples + entry.samples > self._max_samples
             or group.payload_bytes + len(entry.payload) > self._max_bytes
         ):
-            group = self._growing[bucket] = Group(bucket)
+            group = self._growing[bucket] = Group(bucket, self._deadline_seconds)
             self.all.append(group)
         group.add(entry)
 
     def alone(self, bucket: str, entry: Entry, lines: Lines | None, *, suspect: bool) -> None:
         """Give an entry a post of its own."""
-        group = Group(bucket, suspect=suspect)
+        group = Group(bucket, self._deadline_seconds, suspect=suspect)
         group.add(entry)
         if lines is not None:
             group.known[entry.id] = lines
@@ -68,10 +77,9 @@ class Batch:
     ``probing``: the loader is paused because too much was rejected, and this batch is the probe.
     """
 
-    def __init__(self, entries: Sequence[Entry], *, deadline_seconds: float, probing: bool) -> None:
+    def __init__(self, entries: Sequence[Entry], *, probing: bool) -> None:
         self.entries = entries
         self.verdicts: dict[str, Verdict] = {}
-        self.deadline_seconds = deadline_seconds
         self.probing = probing
         self.samples = sum(entry.samples for entry in entries)
         self.bad = 0

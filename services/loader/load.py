@@ -24,7 +24,7 @@ from services.loader.entry_history import IsolationCache, Suspects
 from services.loader.influx import Sink
 from services.loader.isolate import Isolation
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
-from services.loader.poster import Poster, WriteRequest
+from services.loader.poster import Poster
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
 from services.loader.responses import Kind, Outcome, describe
 
@@ -100,11 +100,7 @@ class LoadHandler:
 
     def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         """One verdict for each entry, in order; see docs/sink-responses.md."""
-        batch = Batch(
-            entries,
-            deadline_seconds=self._clock() + BUDGET_SECONDS,
-            probing=self._admission.paused_by == REJECTED_SHARE,
-        )
+        batch = Batch(entries, probing=self._admission.paused_by == REJECTED_SHARE)
         groups = self._plan(batch)
         if groups and (self._admission.in_doubt or len(groups) == 1):
             # While the sink is in doubt, one post finds out and the others follow if it passes.
@@ -118,7 +114,11 @@ class LoadHandler:
 
     def _plan(self, batch: Batch) -> list[Group]:
         """The posts to make; entries that need none get their verdict here."""
-        groups = Groups(max_samples=self._group_samples, max_bytes=self._settings.group_bytes)
+        groups = Groups(
+            max_samples=self._group_samples,
+            max_bytes=self._settings.group_bytes,
+            deadline_seconds=self._clock() + BUDGET_SECONDS,
+        )
         for entry in batch.entries:
             tier = self._tiers.get(entry.tier)
             if tier is None:
@@ -158,22 +158,16 @@ class LoadHandler:
 
     def _load(self, batch: Batch, group: Group) -> None:
         """Verdicts for the entries of a group."""
-        request = WriteRequest(
-            group.bucket,
-            [entry.id for entry in group.entries],
-            batch.deadline_seconds,
-            group.suspect,
-        )
         if group.known or group.suspect:
-            not_now = self._isolate(batch, group, request, None)
+            not_now = self._isolate(batch, group, None)
         else:
-            match self._poster.post(request, b"".join(one.payload for one in group.entries)):
+            match self._poster.post(group, b"".join(one.payload for one in group.entries)):
                 case Outcome(kind=Kind.WRITTEN):
                     for entry in group.entries:
                         self._settle(batch, entry, Settle(loaded=entry.samples))
                     return
                 case Outcome() as outcome:
-                    not_now = self._isolate(batch, group, request, outcome)
+                    not_now = self._isolate(batch, group, outcome)
                 case refused:
                     not_now = refused
         if not_now is not None:
@@ -195,9 +189,7 @@ class LoadHandler:
 
     # -- what is refused ------------------------------------------------------------------
 
-    def _isolate(
-        self, batch: Batch, group: Group, request: WriteRequest, outcome: Outcome | None
-    ) -> NotNow | None:
+    def _isolate(self, batch: Batch, group: Group, outcome: Outcome | None) -> NotNow | None:
         """Trace a response back to the entries, line by line; a verdict for what is left open."""
         self._report_begin(group, outcome)
         if outcome is not None and outcome.kind is Kind.TOO_LARGE:
@@ -211,13 +203,13 @@ class LoadHandler:
         batch.add_bad(lines.bad)
 
         def post(some: Sequence[bytes]) -> Outcome | NotNow:
-            result = self._poster.post(request, payload.encode(some))
+            result = self._poster.post(group, payload.encode(some))
             if isinstance(result, Outcome) and result.kind is Kind.UNREADABLE:
                 return self._unreadable(result, group.bucket, "though it was made here")
             return result
 
         def give_up() -> NotNow | None:
-            hopeless = all(self.suspects.is_hopeless(id_) for id_ in request.ids)
+            hopeless = all(self.suspects.is_hopeless(id_) for id_ in group.ids)
             return None if hopeless else self._admission.back_off()
 
         def add_bad(count: int) -> NotNow | None:

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from common.runtime.telemetry import Telemetry
 from common.state.verdict import Retry
 from services.loader.admission import Admission, NotNow
+from services.loader.batch import Group
 from services.loader.entry_history import Suspects
 from services.loader.influx import Sink
 from services.loader.responses import FAILURES, Kind, Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class WriteRequest:
-    """What posts are made for: a bucket, entries, the instant after which no more are made.
-
-    ``suspect``: the posts search an entry for what the server fails at.
-    """
-
-    bucket: str
-    ids: Sequence[str]
-    deadline_seconds: float
-    suspect: bool = False
 
 
 class Poster:
@@ -51,29 +38,29 @@ class Poster:
         self._still_ours = still_ours
         self._clock = clock
 
-    def post(self, request: WriteRequest, body: bytes) -> Outcome | NotNow:
-        """What the sink says of the points; anything else is a verdict for their entries.
+    def post(self, group: Group, body: bytes) -> Outcome | NotNow:
+        """What the sink says of the points; anything else is a verdict for the group's entries.
 
         :attr:`Kind.FAILED` is an outcome for a suspect only.
         """
-        if (not_now := self._before(request)) is not None:
+        if (not_now := self._before(group)) is not None:
             return not_now
-        outcome = self._write(request.bucket, body)
+        outcome = self._write(group.bucket, body)
         if outcome.kind is Kind.WRITTEN:
             self._suspects.passed()
         elif outcome.kind is Kind.FAILED:
-            self._suspects.failed(request.ids)
-        not_now = self._admission.report(outcome, request.bucket, suspect=request.suspect)
+            self._suspects.failed(group.ids)
+        not_now = self._admission.report(outcome, group.bucket, suspect=group.suspect)
         return outcome if not_now is None else not_now
 
-    def _before(self, request: WriteRequest) -> NotNow | None:
+    def _before(self, group: Group) -> NotNow | None:
         if self._stopping():
             return Retry(0.0, "stopping")
-        if self._clock() > request.deadline_seconds:
+        if self._clock() > group.deadline_seconds:
             return Retry(0.0, "the search goes on with the next delivery")
         if (pause := self._admission.ask()) is not None:
             return pause
-        if not self._still_ours(request.ids):
+        if not self._still_ours(group.ids):
             return Retry(0.0, "the lease was lost")
         return None
 

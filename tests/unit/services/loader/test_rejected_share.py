@@ -38,7 +38,7 @@ class Bench:
 
 def batch(samples: int, rejected: int, probing: bool = False, reason: str = "rejected") -> Batch:
     """One entry of which so much was found bad, and would be settled."""
-    made = Batch([entry("1", [], samples=samples)], deadline_seconds=0.0, probing=probing)
+    made = Batch([entry("1", [], samples=samples)], probing=probing)
     made.add_bad(rejected)
     dead = (DeadLetter(reason, "", b"", rejected),) if rejected else ()
     made.verdicts["1"] = Settle(loaded=samples - rejected, dead=dead)
