@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -88,6 +89,12 @@ class InfluxDB2:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    def speak_tls(self, context: SSLContext) -> None:
+        """Take connections over TLS only, from now on."""
+        self._server.socket = context.wrap_socket(
+            self._server.socket, server_side=True, do_handshake_on_connect=False
+        )
 
     def release(self) -> None:
         """Let hanging requests end (without a response)."""

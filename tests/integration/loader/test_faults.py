@@ -230,10 +230,7 @@ def tls(server: InfluxDB2, tmp_path: Path) -> tuple[str, Path]:
     authority = trustme.CA()
     context = SSLContext(PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    plain = server._server.socket
-    server._server.socket = context.wrap_socket(
-        plain, server_side=True, do_handshake_on_connect=False
-    )
+    server.speak_tls(context)
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(ca_file)
     return server.url.replace("http:", "https:"), ca_file
