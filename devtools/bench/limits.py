@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,14 +17,15 @@ from services.extractor.http_session import source_session
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.staging import EntryBuilder
 from services.extractor.transport import Transport
+from services.loader.admission import Admission
+from services.loader.batch import Group
+from services.loader.entry_history import Suspects
 from services.loader.influx import InfluxSink
-from services.loader.isolate import Interrupted
-from services.loader.poster import Poster, WriteRequest
-from services.loader.responses import Kind
+from services.loader.poster import Poster
+from services.loader.responses import Kind, Outcome
 from services.transformer.transform import TransformHandler
 
 CONNECTIONS = 2
-_POST_SECONDS = 60.0
 
 
 def windows_of(rig: Rig, window_samples: int) -> list[tuple[int, int]]:
@@ -116,32 +115,20 @@ def sink_alone(rig: Rig, settings: Settings, outputs: Sequence[Output]) -> dict[
     """Post bodies that are encoded already, with the loader's own poster."""
     load = settings.load
     sink = InfluxSink(load.influxdb, connections=load.connections)
-    poster = Poster(
-        load,
-        sink,
-        Telemetry("loader"),
-        stopping=lambda: False,
-        tick=lambda: None,
-        still_ours=lambda ids: True,
-        rng=random.Random(1),
-    )
+    telemetry = Telemetry("loader")
+    poster = Poster(sink, Admission(load, telemetry), Suspects(), telemetry)
     bucket = load.influxdb.bucket
 
     def post(output: Output) -> None:
-        request = WriteRequest(bucket, ["1-0"], time.monotonic() + _POST_SECONDS)
-        answer = poster.post(request, output.payload)
-        if answer.kind is not Kind.WRITTEN:
-            raise StackError(f"the sink refuses what it is measured with: {answer.words}")
+        result = poster.post(Group(bucket), output.payload)
+        if not isinstance(result, Outcome) or result.kind is not Kind.WRITTEN:
+            raise StackError(f"the sink does not take what it is measured with: {result}")
 
     meter = Meter(rig.sink_pids)
     try:
         with ThreadPoolExecutor(load.connections) as pool:
             for _ in pool.map(post, outputs):
                 pass
-    except Interrupted as stopped:
-        raise StackError(
-            f"the sink does not take what it is measured with: {stopped.verdict}"
-        ) from None
     finally:
         seconds, cpu = meter.taken()
         sink.close()

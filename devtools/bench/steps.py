@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import Any
 
 from common.config import Settings
 from common.config.transform import RelabelRule
+from common.errors import StackError
 from common.promql.relabel import Rule
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import Origin, SampleBatch
@@ -21,8 +21,11 @@ from services.extractor.decode import decode
 from services.extractor.http_session import source_session
 from services.extractor.staging import EntryBuilder
 from services.extractor.transport import READ_BYTES, Transport
+from services.loader.admission import Admission
+from services.loader.batch import Group
+from services.loader.entry_history import Suspects
 from services.loader.influx import InfluxSink
-from services.loader.poster import Poster, WriteRequest
+from services.loader.poster import Poster
 from services.loader.responses import Outcome
 from services.transformer.clean import clean
 from services.transformer.line_protocol import _gzip, _lines, encode
@@ -31,7 +34,6 @@ SERIES = 1000
 SAMPLES = 60
 # One repetition of a step goes on for so long, so that the clock's grain does not matter.
 _LEAST_SECONDS = 0.15
-_DEADLINE_SECONDS = 60.0
 
 # What deployments do: drop what nobody reads, shorten a name, keep a part.
 RULES: tuple[Rule, ...] = (
@@ -79,19 +81,15 @@ def prepared(
     texts = [(list(_lines(part)), part.keys) for part in kept]
     bodies = [output.payload for part in kept for output in encode(part)]
     load = settings.load
-    poster = Poster(
-        load,
-        InfluxSink(load.influxdb, connections=1),
-        Telemetry("loader"),
-        stopping=lambda: False,
-        tick=lambda: None,
-        still_ours=lambda ids: True,
-        rng=random.Random(1),
-    )
+    telemetry = Telemetry("loader")
+    sink = InfluxSink(load.influxdb, connections=1)
+    poster = Poster(sink, Admission(load, telemetry), Suspects(), telemetry)
 
     def post(body: bytes) -> Outcome:
-        deadline_seconds = time.monotonic() + _DEADLINE_SECONDS
-        return poster.post(WriteRequest(load.influxdb.bucket, ["1-0"], deadline_seconds), body)
+        result = poster.post(Group(load.influxdb.bucket), body)
+        if not isinstance(result, Outcome):
+            raise StackError(f"the sink takes no posts: {result.reason}")
+        return result
 
     return {
         "decode": lambda: list(decode(chunks)),

@@ -1,1 +1,1 @@
-"""Writes line protocol to InfluxDB and sorts its answers into verdicts."""
+"""Writes line protocol to InfluxDB and sorts its responses into verdicts."""

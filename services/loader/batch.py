@@ -5,29 +5,37 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from common.state.verdict import Entry, Verdict
-from services.loader.isolate import Lines
+from services.loader.lines import Lines
 
 
 @dataclass(slots=True)
 class Group:
-    """Entries of one bucket that are posted together; ``places`` are their indices in the batch.
+    """Entries of one bucket that are posted together, until ``deadline_seconds`` of the clock.
 
-    ``found`` holds, by place, the lines of entries that were inflated and what is known of them.
-    ``suspect``: the server fails at this (single) entry again and again while others pass.
+    ``known`` holds, by entry id, the lines of entries that were inflated and what is known of them.
+    ``suspect``: the server fails at this (single) entry again and again while others pass; its
+    posts search for what the server fails at.
     """
 
     bucket: str
-    places: list[int] = field(default_factory=list)
-    found: dict[int, Lines] = field(default_factory=dict)
+    deadline_seconds: float = inf
+    entries: list[Entry] = field(default_factory=list)
+    known: dict[str, Lines] = field(default_factory=dict)
     suspect: bool = False
     samples: int = 0
     payload_bytes: int = 0
 
-    def add(self, place: int, entry: Entry) -> None:
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the entries."""
+        return [entry.id for entry in self.entries]
+
+    def add(self, entry: Entry) -> None:
         """Take an entry in."""
-        self.places.append(place)
+        self.entries.append(entry)
         self.samples += entry.samples
         self.payload_bytes += len(entry.payload)
 
@@ -35,13 +43,14 @@ class Group:
 class Groups:
     """Fills groups with entries as they come, up to limits; an entry is never split."""
 
-    def __init__(self, *, max_samples: int, max_bytes: int) -> None:
+    def __init__(self, *, max_samples: int, max_bytes: int, deadline_seconds: float) -> None:
+        self._deadline_seconds = deadline_seconds
         self._max_samples = max_samples
         self._max_bytes = max_bytes
         self._growing: dict[str, Group] = {}
         self.all: list[Group] = []
 
-    def add(self, bucket: str, place: int, entry: Entry) -> None:
+    def add(self, bucket: str, entry: Entry) -> None:
         """Put an entry beside others of its bucket, if they have room for it."""
         group = self._growing.get(bucket)
         if (
@@ -49,42 +58,34 @@ class Groups:
             or group.samples + entry.samples > self._max_samples
             or group.payload_bytes + len(entry.payload) > self._max_bytes
         ):
-            group = self._growing[bucket] = Group(bucket)
+            group = self._growing[bucket] = Group(bucket, self._deadline_seconds)
             self.all.append(group)
-        group.add(place, entry)
+        group.add(entry)
 
-    def alone(
-        self, bucket: str, place: int, entry: Entry, lines: Lines | None, *, suspect: bool
-    ) -> None:
+    def alone(self, bucket: str, entry: Entry, lines: Lines | None, *, suspect: bool) -> None:
         """Give an entry a post of its own."""
-        group = Group(bucket, suspect=suspect)
-        group.add(place, entry)
+        group = Group(bucket, self._deadline_seconds, suspect=suspect)
+        group.add(entry)
         if lines is not None:
-            group.found[place] = lines
+            group.known[entry.id] = lines
         self.all.append(group)
 
 
 class Batch:
-    """Entries, their verdicts as they come in, and the count of lines found bad.
+    """Entries, their verdicts by id as they come in, and the count of lines found bad.
 
-    ``probing``: the loader holds because too much was rejected, and this batch is the probe.
+    ``probing``: the loader is paused because too much was rejected, and this batch is the probe.
     """
 
-    def __init__(self, entries: Sequence[Entry], *, deadline_seconds: float, probing: bool) -> None:
+    def __init__(self, entries: Sequence[Entry], *, probing: bool) -> None:
         self.entries = entries
-        self.verdicts: dict[int, Verdict] = {}
-        self.deadline_seconds = deadline_seconds
+        self.verdicts: dict[str, Verdict] = {}
         self.probing = probing
         self.samples = sum(entry.samples for entry in entries)
-        self._bad = 0
+        self.bad = 0
         self._lock = threading.Lock()
-
-    @property
-    def bad(self) -> int:
-        """Lines found bad so far."""
-        return self._bad
 
     def add_bad(self, lines: int) -> None:
         """More bad lines; from any thread."""
         with self._lock:
-            self._bad += lines
+            self.bad += lines

@@ -1,7 +1,7 @@
 """One bound for a whole HTTP exchange.
 
 A socket's time-out bounds each wait, not their sum: a server, or a proxy, that sends a byte now and
-then would hold a post for ever, and with it the entries, whose next workers it would hold as well.
+then would keep a post for ever, and with it the entries, whose next workers it would keep as well.
 Here a timer shuts the connection down when the exchange as a whole takes too long; whoever waits on
 it then finds it closed.
 """
@@ -21,7 +21,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 
 class Exchange:
-    """A request and its answer; ``expired`` when they took too long."""
+    """A request and its response; ``expired`` when they took too long."""
 
     def __init__(self) -> None:
         self.expired = False
@@ -105,15 +105,8 @@ class _Connection(HTTPConnection):
         super().request(*args, **options)
 
 
-class _TlsConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        connected = super()._new_conn()
-        _watch(connected)
-        return connected
-
-    def request(self, *args: Any, **options: Any) -> None:
-        _watch(self.sock)
-        super().request(*args, **options)
+class _TlsConnection(_Connection, HTTPSConnection):
+    """Both of its bases: a connection over TLS that is watched."""
 
 
 class _Pool(HTTPConnectionPool):

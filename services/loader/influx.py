@@ -23,7 +23,7 @@ from common.errors import SinkError
 from services.loader.deadline import at_most, bounded
 from services.loader.responses import Kind, Outcome, classify
 
-# A server that is there accepts a connection at once; only its answer may take the full time-out.
+# A server that is there accepts a connection at once; only its response may take the full time-out.
 # Together they bound a post as a whole, and a lease outlives their sum.
 CONNECT_SECONDS = 5.0
 
@@ -35,11 +35,11 @@ class Sink(Protocol):
     """What the load handler needs of a sink."""
 
     def write(self, bucket: str, body: bytes) -> Outcome:
-        """Post one or more gzip members of line protocol (ms). Never raises for an answer."""
+        """Post one or more gzip members of line protocol (ms). Never raises for a response."""
         ...
 
     def probe(self, bucket: str) -> Outcome:
-        """Ask whether writes to ``bucket`` would be taken, without writing a point."""
+        """Find out whether writes to ``bucket`` would be taken, without writing a point."""
         ...
 
     def close(self) -> None:
@@ -91,14 +91,14 @@ class InfluxSink:
         return self._post(bucket, body, content_encoding="gzip")
 
     def probe(self, bucket: str) -> Outcome:
-        """Post nothing: token, organisation and bucket are looked at before the body is.
+        """Post nothing: token, organisation and bucket are checked before the body is.
 
-        2.7 and 1.x answer 204 to an empty body; 2.0 said 400 "writing requires points", which is as
-        good. Either is :attr:`Kind.WRITTEN`.
+        2.7 and 1.x respond with 204 to an empty body; 2.0 with 400 "writing requires points", which
+        is as good. Either is :attr:`Kind.WRITTEN`.
         """
         outcome = self._post(bucket, b"")
         if outcome.kind is Kind.POINTS:
-            return Outcome(Kind.WRITTEN, outcome.words, Kind.WRITTEN.value, outcome.status)
+            return Outcome(Kind.WRITTEN, outcome.message, Kind.WRITTEN.value, outcome.status)
         return outcome
 
     def close(self) -> None:
@@ -109,8 +109,8 @@ class InfluxSink:
         with at_most(self._at_most_seconds) as exchange:
             outcome = self._exchange(bucket, body, **headers)
         if exchange.expired:
-            words = f"no whole answer within {self._at_most_seconds:g} s"
-            return Outcome(Kind.FAILED, words, "timeout")
+            message = f"no whole response within {self._at_most_seconds:g} s"
+            return Outcome(Kind.FAILED, message, "timeout")
         return outcome
 
     def _exchange(self, bucket: str, body: bytes, **headers: Any) -> Outcome:
@@ -130,7 +130,7 @@ class InfluxSink:
             finally:
                 response.release_conn()
         except ApiException as error:
-            if not error.status:  # TLS: there was no answer
+            if not error.status:  # TLS: there was no response
                 return _unreachable(error, str(error.reason), "tls")
             return self._understand(error.status, error.headers, error.body)
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
@@ -140,30 +140,26 @@ class InfluxSink:
         return classify(status, headers, body or b"", now_seconds=self._wall_clock())
 
 
-# In this order: urllib3 counts a refused connection among the time-outs.
-_FAILURES: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-    (
-        (urllib3.exceptions.NewConnectionError, ConnectionRefusedError, socket.gaierror),
-        "no_connection",
-    ),
-    ((urllib3.exceptions.TimeoutError, TimeoutError), "timeout"),
-)
+_NO_CONNECTION = (urllib3.exceptions.NewConnectionError, ConnectionRefusedError, socket.gaierror)
+_TIMEOUT = (urllib3.exceptions.TimeoutError, TimeoutError)
 
 
-def _unreachable(error: BaseException, words: str, otherwise: str = "reset") -> Outcome:
-    """The outcome of a post that got no answer that can be read."""
-    if "CERTIFICATE_VERIFY_FAILED" in words:
-        # Nothing heals that but a person: hold, as with a wrong token.
-        return Outcome(Kind.REFUSED, words, "certificate")
+def _unreachable(error: BaseException, message: str, otherwise: str = "reset") -> Outcome:
+    """The outcome of a post that got no response that can be read."""
+    if "CERTIFICATE_VERIFY_FAILED" in message:
+        # Nothing heals that but a person: pause, as with a wrong token.
+        return Outcome(Kind.REFUSED, message, "certificate")
     causes = _causes(error)
     if any(isinstance(cause, http.client.LineTooLong) for cause in causes):
-        # http.client reads 64 KiB of a header, and 1.x repeats its words in one, not every version
-        # cutting them. It spoke of points, and halving makes its words shorter.
-        return Outcome(Kind.POINTS, f"an answer too long to be read: {words}", "answer_too_long")
-    for kinds, cause in _FAILURES:
+        # http.client reads 64 KiB of a header. 1.x repeats its message in one, and some versions do
+        # not cut it. The message speaks of points, and halving makes it shorter.
+        text = f"a response too long to be read: {message}"
+        return Outcome(Kind.POINTS, text, "response_too_long")
+    # In this order: urllib3 counts a refused connection among the time-outs.
+    for kinds, cause in ((_NO_CONNECTION, "no_connection"), (_TIMEOUT, "timeout")):
         if any(isinstance(one, kinds) for one in causes):
-            return Outcome(Kind.FAILED, words, cause)
-    return Outcome(Kind.FAILED, words, otherwise)
+            return Outcome(Kind.FAILED, message, cause)
+    return Outcome(Kind.FAILED, message, otherwise)
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -1,84 +1,134 @@
-"""Points payloads: gzip members of line protocol, to lines and back.
-
-The path of an accepted post never inflates anything. What is here runs when the sink refuses
-something, or when a tier's retention is known and an entry looks old.
-"""
+"""Lines of entries, what became of each, and the dead letters made of those that were refused."""
 
 from __future__ import annotations
 
-import gzip
-import struct
-import zlib
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
 
-from common.errors import WireError
-
-# Shortest line that can be: `m v=1 0` and its line break. A payload that inflates to less than this
-# for each of its samples has lost some.
-MIN_LINE_BYTES = 8
-
-_GZIP_MAGIC = b"\x1f\x8b\x08"
-_MIN_MEMBER_BYTES = 18  # header and trailer of RFC 1952
-_PEEK_BYTES = 64 * 1024
+from common.state.verdict import DeadLetter
+from services.loader import payload
 
 
-def check_shape(payload: bytes, samples: int) -> None:
-    """Raise :class:`WireError` if the payload cannot be ``samples`` lines, without inflating it.
+class LineStatus(IntEnum):
+    """What became of a line."""
 
-    A sink answers 204 to an empty body, so an empty payload must be found before it is posted.
-    The last member's length field is modulo 2^32; entries are far below that.
+    OPEN = 0
+    WRITTEN = 1
+    EXPIRED = 2  # older than the sink keeps
+    REJECTED = 3  # refused alone
+    TOO_LARGE = 4  # too large alone
+    FAILED = 5  # the server fails at it, and at nothing else
+
+
+REASONS = {
+    LineStatus.REJECTED: "rejected",
+    LineStatus.TOO_LARGE: "too_large",
+    LineStatus.FAILED: "sink_failure",
+}
+"""Reasons of dead letters, by the status of their lines."""
+
+CORRUPT = "corrupt"  # a dead letter that is a whole payload, because it is no lines
+BEYOND_RETENTION = "beyond_retention"  # why samples are dropped
+
+# Causes of one entry that get dead letters of their own; the others share one.
+MAX_CAUSES = 16
+MAX_DETAIL_CHARS = 2000
+
+_LINE = re.compile(r"unable to parse '.*?(?=': )", re.DOTALL)
+_COUNT = re.compile(r" dropped=\d+")
+
+
+@dataclass(slots=True)
+class Lines:
+    """Lines and what is known of each.
+
+    ``messages`` are the sink's about those it refused. ``parts`` is how far an interrupted search
+    had cut what is open; without it, what is open is one part.
     """
-    if len(payload) < _MIN_MEMBER_BYTES or not payload.startswith(_GZIP_MAGIC):
-        raise WireError(f"payload of {len(payload)} bytes is not gzip")
-    (inflated_bytes,) = struct.unpack("<I", payload[-4:])
-    if inflated_bytes < samples * MIN_LINE_BYTES:
-        raise WireError(
-            f"payload inflates to {inflated_bytes} bytes, too few for its {samples} samples"
+
+    text: list[bytes]
+    status: bytearray = field(default_factory=bytearray)
+    messages: dict[int, str] = field(default_factory=dict)
+    parts: list[list[int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.status:
+            self.status = bytearray(len(self.text))
+
+    @classmethod
+    def joined(cls, parts: Iterable[Lines]) -> Lines:
+        """All lines of several, one after the other."""
+        whole = cls([])
+        for part in parts:
+            start = len(whole.text)
+            whole.text += part.text
+            whole.status += part.status
+            whole.messages |= {start + index: said for index, said in part.messages.items()}
+            whole.parts += [[start + index for index in cut] for cut in part.parts]
+        return whole
+
+    def split(self, sizes: Iterable[int]) -> list[Lines]:
+        """The reverse of :meth:`joined`: what is known now, for so many lines each."""
+        found, start = [], 0
+        for size in sizes:
+            end = start + size
+            messages = {i - start: said for i, said in self.messages.items() if start <= i < end}
+            cuts = ([i - start for i in cut if start <= i < end] for cut in self.parts)
+            parts = [cut for cut in cuts if cut]
+            found.append(Lines(self.text[start:end], self.status[start:end], messages, parts))
+            start = end
+        return found
+
+    @property
+    def open(self) -> list[int]:
+        """Indices of the lines of which nothing is known yet."""
+        return [index for index, status in enumerate(self.status) if status == LineStatus.OPEN]
+
+    @property
+    def bad(self) -> int:
+        """How many lines are to become dead letters."""
+        return sum(self.status.count(status) for status in REASONS)
+
+    def expire_before(self, keep_from_ms: int) -> None:
+        """Mark the lines that are older."""
+        for index, line in enumerate(self.text):
+            stamp_ms = payload.timestamp_ms(line)
+            if stamp_ms is not None and stamp_ms < keep_from_ms:
+                self.status[index] = LineStatus.EXPIRED
+
+    def any_expired_after(self, young_from_ms: int) -> bool:
+        """Whether a line counts as expired that is younger."""
+        return any(
+            status == LineStatus.EXPIRED and (payload.timestamp_ms(line) or 0) > young_from_ms
+            for status, line in zip(self.status, self.text, strict=True)
         )
 
 
-def decode(payload: bytes, samples: int) -> list[bytes]:
-    """The lines of a payload, without line breaks.
+def dead_letters(lines: Lines) -> tuple[DeadLetter, ...]:
+    """The refused lines of one entry, in their order, with the sink's messages.
 
-    Raises :class:`WireError` if it cannot be inflated, does not end with a line break, or does not
-    hold exactly ``samples`` lines.
+    One for each cause, not one for each line: lines refused with the same message, but for the line
+    quoted and the number dropped, share a dead letter. One of a single line has its message whole.
     """
-    try:
-        inflated = gzip.decompress(payload)
-    except (OSError, EOFError, zlib.error) as error:
-        raise WireError(f"payload cannot be inflated: {error}") from None
-    if not inflated.endswith(b"\n"):
-        raise WireError("payload does not end with a line break")
-    lines = inflated.split(b"\n")
-    lines.pop()
-    if len(lines) != samples:
-        raise WireError(f"payload holds {len(lines)} lines, its entry says {samples}")
-    return lines
+    found: dict[tuple[str, str], list[int]] = {}
+    for index in sorted(lines.messages):
+        reason = REASONS[LineStatus(lines.status[index])]
+        key = (reason, _cause(lines.messages[index]))
+        if key not in found and sum(1 for known, _ in found if known == reason) >= MAX_CAUSES - 1:
+            key = (reason, "various causes")
+        found.setdefault(key, []).append(index)
+    return tuple(
+        DeadLetter(
+            reason,
+            (lines.messages[indices[0]] if len(indices) == 1 else cause)[:MAX_DETAIL_CHARS],
+            payload.text(lines.text[index] for index in indices),
+            len(indices),
+        )
+        for (reason, cause), indices in found.items()
+    )
 
 
-def encode(lines: Iterable[bytes]) -> bytes:
-    """Lines as one gzip member, each ended by a line break."""
-    return gzip.compress(text(lines), compresslevel=1, mtime=0)
-
-
-def text(lines: Iterable[bytes]) -> bytes:
-    """Lines, each ended by a line break."""
-    return b"".join(line + b"\n" for line in lines)
-
-
-def timestamp_ms(line: bytes) -> int | None:
-    """The timestamp of a line, or None if it has none that is a number."""
-    digits = line[line.rfind(b" ") + 1 :]
-    if not digits.removeprefix(b"-").isdigit() or len(digits) > 20:
-        return None
-    return int(digits)
-
-
-def first_timestamp_ms(payload: bytes) -> int | None:
-    """The first line's timestamp, inflating no more than the payload's beginning."""
-    try:
-        inflater = zlib.decompressobj(wbits=31)  # 31: with gzip's header
-        line = inflater.decompress(payload[:_PEEK_BYTES], _PEEK_BYTES).split(b"\n", 1)[0]
-    except zlib.error:
-        return None
-    return timestamp_ms(line)
+def _cause(message: str) -> str:
+    return _COUNT.sub("", _LINE.sub("unable to parse '…", message))

@@ -1,9 +1,9 @@
-"""The load handler: entries of points to the sink, its answers to verdicts.
+"""The load handler: entries of points to the sink, its responses to verdicts.
 
 Entries with the same bucket are posted together, as they are (gzip members concatenate). Each is
-settled by itself: when the sink refuses something, the answer for the group is traced back line by
-line. Whatever cannot be decided now goes back with nothing settled, and the lines that were written
-meanwhile are written again, which changes nothing.
+settled by itself: when the sink refuses something, its response to the group is traced back line by
+line. Whatever cannot be decided now is released with nothing settled, and the lines that were
+written meanwhile are written again, which changes nothing.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from common.config.load import LoadSettings
 from common.errors import WireError
 from common.runtime.telemetry import Telemetry
 from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdict
-from services.loader import lines as wire
+from services.loader import payload
+from services.loader.admission import Admission, NotNow, Proof
 from services.loader.batch import Batch, Group, Groups
-from services.loader.dead_letters import letters
+from services.loader.entry_history import IsolationCache, Suspects
 from services.loader.influx import Sink
-from services.loader.isolate import BAD, Interrupted, Isolation, Lines, Refusal
-from services.loader.isolation_cache import IsolationCache, known_as
-from services.loader.poster import Poster, WriteRequest, described
-from services.loader.rejected_share import REJECTED_SHARE, RejectedShare
-from services.loader.responses import Kind, Outcome
+from services.loader.isolate import Isolation
+from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
+from services.loader.poster import Poster
+from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
+from services.loader.responses import Kind, Outcome, describe
 
-BEYOND_RETENTION = "beyond_retention"
 SINK_CLOCK = "sink_clock"
-CORRUPT = "corrupt"
 
-# No InfluxDB can be told to forget sooner than after an hour; the rest is for clocks that differ.
+# No InfluxDB can be set to delete sooner than after an hour; the rest is for clocks that differ.
 # What it refuses as too old though it is younger is refused in error: its clock may be ahead.
 YOUNG_SECONDS = 3000.0
 
 # A search that takes longer goes on with the next delivery; far below what a stage lets pass.
 BUDGET_SECONDS = 240.0
+
+_MESSAGE_MAX_CHARS = 500  # in the log
 
 
 class LoadHandler:
@@ -67,19 +68,19 @@ class LoadHandler:
         self._wall_clock = wall_clock
         self._tiers = {str(name): tier for name, tier in settings.tiers.items()}
         self._group_samples = settings.group_samples
-        self._findings = IsolationCache(clock=clock)
-        self._share = RejectedShare(
-            max_share=settings.max_rejected_share, min_samples=settings.rejected_share_min_samples
-        )
+        self.isolation_cache = IsolationCache(clock)
+        self.suspects = Suspects()
+        self._admission = Admission(settings, telemetry, clock=clock, rng=rng)
+        self._share = RejectedShare(settings, self._admission, telemetry)
         self._poster = Poster(
-            settings,
             sink,
+            self._admission,
+            self.suspects,
             telemetry,
             stopping=stopping,
             tick=tick,
             still_ours=still_ours,
             clock=clock,
-            rng=rng or random.Random(),
         )
         self._pool = ThreadPoolExecutor(settings.connections, thread_name_prefix="post")
 
@@ -88,56 +89,55 @@ class LoadHandler:
         """The stage's name in metrics and dead letters."""
         return "loader"
 
-    def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
-        """One verdict for each entry, in order; see docs/sink-answers.md."""
-        batch = Batch(
-            entries,
-            deadline_seconds=self._clock() + BUDGET_SECONDS,
-            probing=self._poster.gate.cause == REJECTED_SHARE,
-        )
-        groups = self._plan(batch)
-        if groups and (self._poster.probing or len(groups) == 1):
-            # While the sink is in doubt, one post finds out and the others follow if it passes.
-            self._load(batch, groups.pop(0))
-        for _ in self._pool.map(lambda group: self._load(batch, group), groups):
-            pass
-        self._judge_share(batch)
-        return [batch.verdicts[place] for place in range(len(entries))]
-
     def check(self) -> str | None:
         """Whether the sink would take points of every tier now; None if so, else why not."""
-        return self._poster.check()
+        return self._admission.check(self._sink.probe)
 
     def close(self) -> None:
         """No more posts, then no more connections."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._sink.close()
 
-    # -- planning -------------------------------------------------------------------------
+    def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """One verdict for each entry, in order; see docs/sink-responses.md."""
+        batch = Batch(entries, probing=self._admission.paused_by == REJECTED_SHARE)
+        groups = self._plan(batch)
+        if groups and (self._admission.in_doubt or len(groups) == 1):
+            # While the sink is in doubt, one post finds out and the others follow if it passes.
+            self._load(batch, groups.pop(0))
+        for _ in self._pool.map(lambda group: self._load(batch, group), groups):
+            pass
+        if (pause := self._share.pause_for(batch)) is not None:
+            self._take_back(batch, pause)
+        self._share.add(batch)
+        return [batch.verdicts[entry.id] for entry in entries]
 
     def _plan(self, batch: Batch) -> list[Group]:
         """The posts to make; entries that need none get their verdict here."""
-        suspects = self._poster.suspects
-        groups = Groups(max_samples=self._group_samples, max_bytes=self._settings.group_bytes)
-        for place, entry in enumerate(batch.entries):
+        groups = Groups(
+            max_samples=self._group_samples,
+            max_bytes=self._settings.group_bytes,
+            deadline_seconds=self._clock() + BUDGET_SECONDS,
+        )
+        for entry in batch.entries:
             tier = self._tiers.get(entry.tier)
             if tier is None:
                 reason = f"no bucket is configured for tier {entry.tier!r}"
-                batch.verdicts[place] = Retry(self._settings.backoff_max_seconds, reason)
+                batch.verdicts[entry.id] = Retry(self._settings.backoff_max_seconds, reason)
                 continue
             try:
-                wire.check_shape(entry.payload, entry.samples)
-                lines = self._findings.get(known_as(entry)) or self._too_old(
+                payload.check_shape(entry.payload, entry.samples)
+                lines = self.isolation_cache.get(entry) or self._too_old(
                     entry, tier.retention_seconds
                 )
             except WireError as error:
-                batch.verdicts[place] = _corrupt(entry, error)
+                batch.verdicts[entry.id] = _corrupt(entry, error)
                 continue
-            if lines is None and not suspects.failures(entry.id):
-                groups.add(tier.bucket, place, entry)
+            if lines is None and not self.suspects.failures(entry.id):
+                groups.add(tier.bucket, entry)
             else:
-                suspect = suspects.is_suspect(entry.id)
-                groups.alone(tier.bucket, place, entry, lines, suspect=suspect)
+                suspect = self.suspects.is_suspect(entry.id)
+                groups.alone(tier.bucket, entry, lines, suspect=suspect)
         return groups.all
 
     def _too_old(self, entry: Entry, retention_seconds: float | None) -> Lines | None:
@@ -149,130 +149,114 @@ class LoadHandler:
         if retention_seconds is None:
             return None
         keep_from_ms = int((self._wall_clock() - retention_seconds) * 1000)
-        first_ms = wire.first_timestamp_ms(entry.payload)
+        first_ms = payload.first_timestamp_ms(entry.payload)
         if first_ms is None or first_ms >= keep_from_ms:
             return None
-        lines = Lines(wire.decode(entry.payload, entry.samples))
-        for index, line in enumerate(lines.text):
-            stamp_ms = wire.timestamp_ms(line)
-            if stamp_ms is not None and stamp_ms < keep_from_ms:
-                lines.fate[index] = Refusal.EXPIRED
+        lines = Lines(payload.decode(entry.payload, entry.samples))
+        lines.expire_before(keep_from_ms)
         return lines
-
-    # -- loading --------------------------------------------------------------------------
 
     def _load(self, batch: Batch, group: Group) -> None:
         """Verdicts for the entries of a group."""
-        entries = [batch.entries[place] for place in group.places]
-        request = WriteRequest(
-            group.bucket, [entry.id for entry in entries], batch.deadline_seconds, group.suspect
-        )
-        try:
-            outcome = None
-            if not group.found and not group.suspect:
-                outcome = self._poster.post(request, b"".join(entry.payload for entry in entries))
-            if outcome is not None and outcome.kind is Kind.WRITTEN:
-                for place, entry in zip(group.places, entries, strict=True):
-                    self._settle(batch, place, Settle(loaded=entry.samples))
-            else:
-                self._isolate(batch, group, request, outcome)
-        except Interrupted as interrupted:
-            for place in group.places:
-                batch.verdicts.setdefault(place, interrupted.verdict)
+        if group.known or group.suspect:
+            not_now = self._isolate(batch, group, None)
+        else:
+            match self._poster.post(group, b"".join(one.payload for one in group.entries)):
+                case Outcome(kind=Kind.WRITTEN):
+                    for entry in group.entries:
+                        self._settle(batch, entry, Settle(loaded=entry.samples))
+                    return
+                case Outcome() as outcome:
+                    not_now = self._isolate(batch, group, outcome)
+                case refused:
+                    not_now = refused
+        if not_now is not None:
+            for entry in group.entries:
+                batch.verdicts.setdefault(entry.id, not_now)
 
-    def _settle(self, batch: Batch, place: int, verdict: Settle) -> None:
-        entry = batch.entries[place]
-        batch.verdicts[place] = verdict
-        self._poster.suspects.forget(entry.id)
-        self._findings.forget(known_as(entry))
+    def _settle(self, batch: Batch, entry: Entry, verdict: Settle) -> None:
+        batch.verdicts[entry.id] = verdict
+        self.suspects.forget(entry.id)
+        self.isolation_cache.forget(entry)
 
-    def _isolate(
-        self, batch: Batch, group: Group, request: WriteRequest, outcome: Outcome | None
-    ) -> None:
-        """Trace an answer back to the entries, line by line."""
+    def _take_back(self, batch: Batch, pause: Pause) -> None:
+        """Pause what would become dead letters; the probe judges it anew."""
+        for entry in batch.entries:
+            verdict = batch.verdicts[entry.id]
+            if isinstance(verdict, Settle) and rejected_samples(verdict):
+                batch.verdicts[entry.id] = pause
+            self.isolation_cache.forget(entry)
+
+    # -- what is refused ------------------------------------------------------------------
+
+    def _isolate(self, batch: Batch, group: Group, outcome: Outcome | None) -> NotNow | None:
+        """Trace a response back to the entries, line by line; a verdict for what is left open."""
         self._report_begin(group, outcome)
         if outcome is not None and outcome.kind is Kind.TOO_LARGE:
             self._group_samples = max(1, min(self._group_samples, group.samples // 2))
-        places = self._decode(batch, group)
-        if len(places) < len(group.places):
-            outcome = None  # it spoke of a body with broken parts, which are gone now
+        sound = self._decode(batch, group)
+        if len(sound) < len(group.entries):
+            outcome = None  # it spoke of a body with broken parts, which are settled now
         elif outcome is not None and outcome.kind is Kind.UNREADABLE:
-            reason = f"{described(outcome, group.bucket)} (though it inflates here)"
-            raise Interrupted(
-                self._poster.gate.hold(Kind.UNEXPECTED.value, reason, by_request=False)
-            )
-        lines = Lines.joined(group.found[place] for place in places)
-        batch.add_bad(sum(lines.fate.count(fate) for fate in BAD))
-        posts = 0
+            return self._unreadable(outcome, group.bucket, "though it inflates here")
+        lines = Lines.joined(group.known[entry.id] for entry in sound)
+        batch.add_bad(lines.bad)
 
-        def post(some: Sequence[bytes]) -> Outcome:
-            nonlocal posts
-            posts += 1
-            answer = self._poster.post(request, wire.encode(some))
-            if answer.kind is Kind.UNREADABLE:
-                reason = f"{described(answer, group.bucket)} (though it was made here)"
-                raise Interrupted(
-                    self._poster.gate.hold(Kind.UNEXPECTED.value, reason, by_request=False)
-                )
-            return answer
+        def post(some: Sequence[bytes]) -> Outcome | NotNow:
+            result = self._poster.post(group, payload.encode(some))
+            if isinstance(result, Outcome) and result.kind is Kind.UNREADABLE:
+                return self._unreadable(result, group.bucket, "though it was made here")
+            return result
 
-        def give_up(answer: Outcome) -> Interrupted | None:
-            return self._poster.give_up(request, answer)
+        def give_up() -> NotNow | None:
+            hopeless = all(self.suspects.is_hopeless(id_) for id_ in group.ids)
+            return None if hopeless else self._admission.back_off()
 
-        try:
-            Isolation(
-                lines,
-                post,
-                bad=lambda count: self._count_bad(batch, count),
-                give_up=give_up if group.suspect else None,
-            ).run(outcome)
-        finally:
-            parts = lines.split(len(group.found[place].text) for place in places)
-            for place, found in zip(places, parts, strict=True):
-                self._conclude(batch, place, found)
-            self._report_end(group, lines, posts)
+        def add_bad(count: int) -> NotNow | None:
+            batch.add_bad(count)
+            return self._share.pause_for(batch)
 
-    def _decode(self, batch: Batch, group: Group) -> list[int]:
-        """Inflate the entries; the places of those that could be, the others are dead letters."""
-        for place in group.places:
-            entry = batch.entries[place]
-            if place not in group.found:
+        search = Isolation(lines, post, bad=add_bad, give_up=give_up if group.suspect else None)
+        not_now = search.run(outcome)
+        parts = lines.split(len(group.known[entry.id].text) for entry in sound)
+        for entry, found in zip(sound, parts, strict=True):
+            self._conclude(batch, entry, found)
+        self._report_end(group, lines, search.posts)
+        return not_now
+
+    def _unreadable(self, outcome: Outcome, bucket: str, remark: str) -> Pause:
+        reason = f"{describe(outcome, bucket)} ({remark})"
+        return self._admission.pause(Kind.UNEXPECTED.value, reason, Proof.POINTS)
+
+    def _decode(self, batch: Batch, group: Group) -> list[Entry]:
+        """Inflate the entries; those that could be, the others are dead letters."""
+        for entry in group.entries:
+            if entry.id not in group.known:
                 try:
-                    group.found[place] = Lines(wire.decode(entry.payload, entry.samples))
+                    group.known[entry.id] = Lines(payload.decode(entry.payload, entry.samples))
                 except WireError as error:
-                    self._settle(batch, place, _corrupt(entry, error))
-        return [place for place in group.places if place in group.found]
+                    self._settle(batch, entry, _corrupt(entry, error))
+        return [entry for entry in group.entries if entry.id in group.known]
 
-    def _conclude(self, batch: Batch, place: int, lines: Lines) -> None:
-        """Settle an entry whose every line has its fate; remember what is known of another."""
-        entry = batch.entries[place]
-        if self._young_are_refused(entry, lines):
-            reason = "the sink refuses points as too old that are not: its clock must be wrong"
-            batch.verdicts[place] = self._poster.gate.hold(SINK_CLOCK, reason, by_request=False)
-            self._findings.forget(known_as(entry))
-            return
-        if Refusal.OPEN in lines.fate:
-            self._findings.put(known_as(entry), lines)
-            return
-        expired = lines.fate.count(Refusal.EXPIRED)
-        self._settle(
-            batch,
-            place,
-            Settle(
-                loaded=lines.fate.count(Refusal.WRITTEN),
-                drops={BEYOND_RETENTION: expired} if expired else {},
-                dead=letters(lines),
-            ),
-        )
-
-    def _young_are_refused(self, entry: Entry, lines: Lines) -> bool:
-        """Whether lines count as beyond retention that no retention can be meant for."""
+    def _conclude(self, batch: Batch, entry: Entry, lines: Lines) -> None:
+        """Settle an entry whose every line is decided; remember what is known of another."""
         kept_seconds = self._tiers[entry.tier].retention_seconds or YOUNG_SECONDS
-        young_from_ms = int((self._wall_clock() - min(kept_seconds, YOUNG_SECONDS)) * 1000)
-        return any(
-            fate == Refusal.EXPIRED and (wire.timestamp_ms(line) or 0) > young_from_ms
-            for fate, line in zip(lines.fate, lines.text, strict=True)
+        young_from_seconds = self._wall_clock() - min(kept_seconds, YOUNG_SECONDS)
+        if lines.any_expired_after(int(young_from_seconds * 1000)):
+            reason = "the sink refuses points as too old that are not: its clock must be wrong"
+            batch.verdicts[entry.id] = self._admission.pause(SINK_CLOCK, reason, Proof.POINTS)
+            self.isolation_cache.forget(entry)
+            return
+        if LineStatus.OPEN in lines.status:
+            self.isolation_cache.put(entry, lines)
+            return
+        expired = lines.status.count(LineStatus.EXPIRED)
+        verdict = Settle(
+            loaded=lines.status.count(LineStatus.WRITTEN),
+            drops={BEYOND_RETENTION: expired} if expired else {},
+            dead=dead_letters(lines),
         )
+        self._settle(batch, entry, verdict)
 
     def _report_begin(self, group: Group, outcome: Outcome | None) -> None:
         if group.suspect:
@@ -284,8 +268,8 @@ class LoadHandler:
                 "sink_refused_points",
                 bucket=group.bucket,
                 response=outcome.kind.value,
-                words=outcome.words[:500],
-                entries=len(group.places),
+                message=outcome.message[:_MESSAGE_MAX_CHARS],
+                entries=len(group.entries),
                 samples=group.samples,
             )
 
@@ -294,55 +278,8 @@ class LoadHandler:
             "sink_points_isolated",
             bucket=group.bucket,
             posts=posts,
-            **{fate.name.lower(): lines.fate.count(fate) for fate in Refusal},
+            **{status.name.lower(): lines.status.count(status) for status in LineStatus},
         )
-
-    # -- the share of rejected samples ----------------------------------------------------
-
-    def _count_bad(self, batch: Batch, lines: int) -> None:
-        """More lines are bad; raises :class:`Interrupted` as soon as they are too many."""
-        batch.add_bad(lines)
-        if self._too_many(batch):
-            raise Interrupted(self._hold_for_share())
-
-    def _too_many(self, batch: Batch) -> bool:
-        return self._share.exceeded_by(batch.samples, batch.bad, alone=batch.probing)
-
-    def _hold_for_share(self) -> Pause:
-        reason = (
-            f"the sink rejects more than {self._share.max_share:.0%} of the samples: "
-            "held instead of dead-lettered"
-        )
-        return self._poster.gate.hold(REJECTED_SHARE, reason, by_request=False)
-
-    def _judge_share(self, batch: Batch) -> None:
-        """Pause what would be dead-lettered if that is too much; else count it."""
-        verdicts = batch.verdicts
-        if self._too_many(batch):
-            hold = self._hold_for_share()
-            for place, verdict in verdicts.items():
-                if isinstance(verdict, Settle) and _rejected(verdict):
-                    verdicts[place] = hold
-            for entry in batch.entries:
-                # Judged anew by the probe, because the sink may have been repaired.
-                self._findings.forget(known_as(entry))
-        settled = [verdict for verdict in verdicts.values() if isinstance(verdict, Settle)]
-        if not settled:
-            return
-        held = any(isinstance(verdict, Pause) for verdict in verdicts.values())
-        if batch.probing and not held and any(verdict.loaded for verdict in settled):
-            self._share.forget()
-            self._poster.gate.passed()
-        self._share.add(
-            sum(verdict.samples for verdict in settled),
-            sum(_rejected(verdict) for verdict in settled),
-        )
-        self._telemetry.set("etl_sink_rejected_share", self._share.value)
-
-
-def _rejected(verdict: Settle) -> int:
-    """Samples that the sink rejected, corrupt payloads not among them."""
-    return sum(letter.samples for letter in verdict.dead if letter.reason != CORRUPT)
 
 
 def _corrupt(entry: Entry, error: WireError) -> Settle:

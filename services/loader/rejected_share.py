@@ -1,8 +1,8 @@
 """The share of samples that the sink rejects, over the latest of them.
 
 A bad deploy must stop the loader, not empty the stream into the dead letters. The loader then
-holds, with cause ``rejected_share``, and its gate lets a probe through now and then: the entries
-at the head of the stream, judged alone. If the sink takes enough of them, the count begins anew.
+pauses, with cause ``rejected_share``, and lets a probe through now and then: the entries at the
+head of the stream, judged alone. If the sink takes enough of them, the count begins anew.
 """
 
 from __future__ import annotations
@@ -10,43 +10,64 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+from common.config.load import LoadSettings
+from common.runtime.telemetry import Telemetry
+from common.state.verdict import Pause, Settle
+from services.loader.admission import Admission, Proof
+from services.loader.batch import Batch
+from services.loader.lines import CORRUPT
+
 REJECTED_SHARE = "rejected_share"
 
 
 class RejectedShare:
-    """A sliding count: the fewest latest settlements that make up ``min_samples``."""
+    """A sliding count: the fewest latest settlements that make up enough samples to judge by."""
 
-    def __init__(self, *, max_share: float, min_samples: int) -> None:
-        self.max_share = max_share
-        self._min_samples = min_samples
+    def __init__(self, settings: LoadSettings, admission: Admission, telemetry: Telemetry) -> None:
+        self._max_share = settings.max_rejected_share
+        self._min_samples = settings.rejected_share_min_samples
+        self._admission = admission
+        self._telemetry = telemetry
         self._latest: deque[tuple[int, int]] = deque()
         self._samples = 0
         self._rejected = 0
         self._lock = threading.Lock()
 
-    @property
-    def value(self) -> float:
-        """Rejected by all, of the latest samples; 0 before there are any."""
-        with self._lock:
-            return self._rejected / self._samples if self._samples else 0.0
+    def pause_for(self, batch: Batch) -> Pause | None:
+        """Pause if the bad lines of a batch are too many; the verdict for its refused entries.
 
-    def exceeded_by(self, samples: int, rejected: int, *, alone: bool = False) -> bool:
-        """Whether settling ``samples`` more, of which ``rejected`` are dead letters, is too much.
-
-        Not before ``min_samples`` have been judged, these included. ``alone`` looks at these only,
-        however few they are.
+        Not before enough samples have been judged, those of the batch included. A probe is judged
+        by itself, however few they are.
         """
-        if not rejected:
-            return False
+        if not batch.bad:
+            return None
         with self._lock:
-            if alone:
-                return rejected > self.max_share * samples
-            total = self._samples + samples
-            return total >= self._min_samples and self._rejected + rejected > self.max_share * total
+            samples = batch.samples + (0 if batch.probing else self._samples)
+            rejected = batch.bad + (0 if batch.probing else self._rejected)
+        if rejected <= self._max_share * samples:
+            return None
+        if samples < self._min_samples and not batch.probing:
+            return None
+        reason = (
+            f"the sink rejects more than {self._max_share:.0%} of the samples: "
+            "paused, nothing becomes a dead letter"
+        )
+        return self._admission.pause(REJECTED_SHARE, reason, Proof.BATCH)
 
-    def add(self, samples: int, rejected: int) -> None:
-        """Count what is being settled."""
+    def add(self, batch: Batch) -> None:
+        """Count what is being settled; a probe of which enough was taken ends the pause."""
+        verdicts = batch.verdicts.values()
+        settled = [verdict for verdict in verdicts if isinstance(verdict, Settle)]
+        if not settled:
+            return
+        paused = any(isinstance(verdict, Pause) for verdict in verdicts)
         with self._lock:
+            if batch.probing and not paused and any(verdict.loaded for verdict in settled):
+                self._latest.clear()
+                self._samples = self._rejected = 0
+                self._admission.resume(Proof.BATCH)
+            samples = sum(verdict.samples for verdict in settled)
+            rejected = sum(rejected_samples(verdict) for verdict in settled)
             self._latest.append((samples, rejected))
             self._samples += samples
             self._rejected += rejected
@@ -54,9 +75,10 @@ class RejectedShare:
                 old_samples, old_rejected = self._latest.popleft()
                 self._samples -= old_samples
                 self._rejected -= old_rejected
+            share = self._rejected / self._samples if self._samples else 0.0
+        self._telemetry.set("etl_sink_rejected_share", share)
 
-    def forget(self) -> None:
-        """Begin anew."""
-        with self._lock:
-            self._latest.clear()
-            self._samples = self._rejected = 0
+
+def rejected_samples(verdict: Settle) -> int:
+    """Samples that the sink rejected, corrupt payloads not among them."""
+    return sum(dead.samples for dead in verdict.dead if dead.reason != CORRUPT)

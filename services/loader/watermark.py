@@ -1,9 +1,9 @@
 """The loaded watermark, kept in the sink: where to resume when Redis has lost everything.
 
 Now and then the loader writes, for each feed, up to where everything is settled, as a point of
-``etl_loaded_watermark`` beside the data. A Redis that knows nothing of a feed is told what the sink
-says of it, and the extractor then plans from there; until it has done so, the sink's word is not
-replaced.
+``etl_loaded_watermark`` beside the data. For a feed that Redis does not know, the loader copies the
+sink's watermark to Redis, and the extractor plans from there. Until it has done so, the watermark
+in the sink is not replaced.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from services.loader.influx import Sink
 from services.loader.responses import Kind
 
 MEASUREMENT = "etl_loaded_watermark"
-_ANSWER_BYTES_MAX = 1 << 20
+_RESPONSE_BYTES_MAX = 1 << 20
 
 
 class WatermarkReader:
@@ -44,9 +44,9 @@ class WatermarkReader:
     def read(self, bucket: str, query: str, tier: str) -> int | None:
         """The feed's watermark in ms, or ``None`` when the sink holds none.
 
-        Raises :class:`SinkError` when the sink cannot be asked or does not say.
+        Raises :class:`SinkError` when the sink cannot be reached or its response is no watermark.
         """
-        asked = (
+        statement = (
             f'SELECT last("value") FROM "{MEASUREMENT}" '
             f"WHERE \"query\" = '{query}' AND \"tier\" = '{tier}'"
         )
@@ -54,17 +54,17 @@ class WatermarkReader:
             response = self._pool.request(
                 "GET",
                 self._url,
-                fields={"db": bucket, "q": asked, "epoch": "ms"},
+                fields={"db": bucket, "q": statement, "epoch": "ms"},
                 headers=self._headers,
                 timeout=self._timeout_seconds,
                 preload_content=False,
             )
-            body = response.read(_ANSWER_BYTES_MAX, decode_content=True)
+            body = response.read(_RESPONSE_BYTES_MAX, decode_content=True)
             response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise SinkError(f"{self._url} cannot be asked for the watermark: {error}") from None
+            raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
         if response.status != 200:
-            raise SinkError(f"{self._url} answered {response.status} when asked for the watermark")
+            raise SinkError(f"cannot read the watermark from {self._url}: status {response.status}")
         return parse_watermark(body, self._url)
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class WatermarkReader:
 
 
 def parse_watermark(body: bytes, where: str) -> int | None:
-    """The watermark in an answer of ``/query``; raises :class:`SinkError` for anything else."""
+    """The watermark in a response of ``/query``; raises :class:`SinkError` for anything else."""
     try:
         result = json.loads(body)["results"][0]
         if "error" in result:
@@ -83,16 +83,16 @@ def parse_watermark(body: bytes, where: str) -> int | None:
             return None
         value = float(series[0]["values"][0][1])
     except RecursionError:
-        raise SinkError(f"{where} gave no InfluxQL answer: too deeply nested") from None
+        raise SinkError(f"{where} gave no InfluxQL response: too deeply nested") from None
     except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError) as error:
-        raise SinkError(f"{where} gave no InfluxQL answer: {error!r}") from None
+        raise SinkError(f"{where} gave no InfluxQL response: {error!r}") from None
     if not 0 <= value < 1 << 53:
         raise SinkError(f"{where} holds the impossible watermark {value}")
     return int(value)
 
 
 class WatermarkKeeper(threading.Thread):
-    """Takes the watermarks to the sink, and back to a Redis that lost them."""
+    """Copies the watermarks to the sink, and back to a Redis that lost them."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class WatermarkKeeper(threading.Thread):
                 self._telemetry.emit("watermark_failed", error=str(error))
 
     def turn(self) -> None:
-        """Tell Redis what it does not know, then the sink what has changed.
+        """Copy to Redis what it does not know, then to the sink what has changed.
 
         Raises :class:`SinkError` or :class:`redis.exceptions.RedisError`.
         """
@@ -158,5 +158,5 @@ class WatermarkKeeper(threading.Thread):
         )
         outcome = self._sink.write(bucket, gzip.compress(lines.encode(), 1, mtime=0))
         if outcome.kind is not Kind.WRITTEN:
-            raise SinkError(f"the watermark was not written: {outcome.words}")
+            raise SinkError(f"the watermark was not written: {outcome.message}")
         self._written_ms |= {name: feed.loaded_watermark_ms for name, feed in feeds.items()}

@@ -1,4 +1,4 @@
-"""What tests of the loader share: entries, settings, a clock, a sink without a network."""
+"""What tests of the loader share: entries, settings, outcomes, a clock, a sink in memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,33 @@ from prometheus_client import CollectorRegistry
 
 from common.config.load import InfluxSettings, LoadSettings, Tier
 from common.runtime.telemetry import Telemetry
-from common.state.verdict import Entry, Settle, Verdict
+from common.state.verdict import DeadLetter, Entry, Settle, Verdict
 from services.loader.load import LoadHandler
-from services.loader.responses import Outcome, classify
-from tests.doubles.influxdb2 import ORG, TOKEN, Engine
+from services.loader.responses import Kind, Outcome, classify
+from tests.doubles.influx_engine import ORG, TOKEN, Engine
 
 BUCKET = "hot"
 NOW_MS = 1_700_000_000_000
+DAY_SECONDS = 86_400
+
+BAD = b"m,n=1 value=oops 1700000000000"
+WRITTEN = Outcome(Kind.WRITTEN, "", status=204)
+FAILED = Outcome(Kind.FAILED, "boom", "server_error", 500)
+UNAUTHORIZED = Outcome(Kind.REFUSED, "unauthorized access", "refused", 401)
+
+
+def asked_to_wait(seconds: float) -> Outcome:
+    return Outcome(Kind.BUSY, "slow down", "busy", 429, retry_after_seconds=seconds)
+
+
+def dead(verdict: Verdict) -> Sequence[DeadLetter]:
+    assert isinstance(verdict, Settle)
+    return verdict.dead
+
+
+def old(days: float) -> int:
+    """The time so many days ago, in ms."""
+    return int(NOW_MS - days * DAY_SECONDS * 1000)
 
 
 def load_settings(url: str = "http://127.0.0.1:1", **overrides: Any) -> LoadSettings:
@@ -64,7 +84,7 @@ def entry(id_: str, text: Sequence[bytes], tier: str = "hot", **fields: Any) -> 
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """Seconds that pass only by :meth:`pass_`."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -77,7 +97,7 @@ class Clock:
 
 
 class EngineSink:
-    """A sink in this process: the fake's engine, the real table of answers.
+    """A sink in this process: the fake's engine, the real table of responses.
 
     ``script`` holds outcomes that are given instead, in turn; ``judge`` may give one for a body.
     """
@@ -100,14 +120,14 @@ class EngineSink:
             outcome = self.script.popleft() if self.script else None
             if outcome is None and self.judge is not None:
                 outcome = self.judge(gzip.decompress(body).splitlines())
-            return outcome or self._answer(bucket, body, {"Content-Encoding": "gzip"})
+            return outcome or self._respond(bucket, body, {"Content-Encoding": "gzip"})
 
     def probe(self, bucket: str) -> Outcome:
         with self.lock:
             self.probes += 1
             if self.probe_script:
                 return self.probe_script.popleft()
-            return self._answer(bucket, b"", {})
+            return self._respond(bucket, b"", {})
 
     def close(self) -> None:
         self.closed += 1
@@ -117,11 +137,11 @@ class EngineSink:
         """The lines of every post."""
         return [gzip.decompress(body).splitlines() for body in self.bodies]
 
-    def _answer(self, bucket: str, body: bytes, headers: dict[str, str]) -> Outcome:
+    def _respond(self, bucket: str, body: bytes, headers: dict[str, str]) -> Outcome:
         query = {"org": ORG, "bucket": bucket, "precision": "ms"}
         headers = headers | {"Authorization": f"Token {TOKEN}"}
-        status, answered, words = self.engine.write(query, headers, body)
-        return classify(status, answered, words, now_seconds=self.engine.clock())
+        status, sent, content = self.engine.write(query, headers, body)
+        return classify(status, sent, content, now_seconds=self.engine.clock())
 
 
 class Bench:

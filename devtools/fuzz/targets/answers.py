@@ -13,8 +13,7 @@ from common.runtime.retry_after import retry_after_seconds
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from etlctl.verify.sink import _document, _Rows
-from services.loader.isolate import quoted_lines
-from services.loader.responses import ABOUT_POINTS, HOLDS, Kind, classify
+from services.loader.responses import ABOUT_POINTS, PAUSES, Kind, classify, quoted_lines
 from services.loader.watermark import parse_watermark
 
 _STATUSES = (204, 200, 400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504, 301, 100, 0, 999)
@@ -91,16 +90,16 @@ class SinkAnswers(Target):
         status, headers, body = case
         found = classify(status, CaseInsensitiveDict(headers), body, now_seconds=_NOW_SECONDS)
         require((found.kind is Kind.WRITTEN) == (status == 204), "another outcome", found)
-        require(found.status == status and isinstance(found.words, str), "another outcome", found)
+        require(found.status == status and isinstance(found.message, str), "another outcome", found)
         require(bool(found.cause), "no cause")
         wait = found.retry_after_seconds
         require(wait is None or (math.isfinite(wait) and wait > 0), "an impossible wait", wait)
         require(found.dropped is None or found.dropped >= 0, "less than nothing dropped", found)
         if status in (401, 403, 404):
-            require(found.kind in HOLDS, "another outcome", found)
+            require(found.kind in PAUSES, "another outcome", found)
         if found.kind in ABOUT_POINTS:
             require(status in (400, 413, 422), "another outcome", found)
-        quoted_lines(found.words)
+        quoted_lines(found.message)
         return found.kind in ABOUT_POINTS
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from common.errors import WireError
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
-from services.loader import lines as wire
-from services.loader.dead_letters import letters
-from services.loader.isolate import Lines, Refusal, quoted_lines
+from services.loader import payload as wire
+from services.loader.lines import REASONS, Lines, dead_letters
+from services.loader.responses import quoted_lines
 
 LINES = (
     b"m value=1 1700000000000",
@@ -85,12 +85,14 @@ class PointsPayloads(Target):
     def _check_letters(self, lines: list[bytes], words: str) -> None:
         refused = Lines(lines)
         for index in range(0, len(lines), 2):
-            refused.fate[index] = (Refusal.REJECTED, Refusal.TOO_LARGE, Refusal.FAILED)[index % 3]
-            refused.words[index] = words + str(index % 5)
-        found = letters(refused)
-        require(sum(one.samples for one in found) == len(refused.words), "letters lose lines")
+            refused.status[index] = tuple(REASONS)[index % 3]
+            refused.messages[index] = words + str(index % 5)
+        found = dead_letters(refused)
+        kept_lines = sum(one.samples for one in found)
+        require(kept_lines == len(refused.messages), "dead letters lose lines")
         kept = sorted(line for one in found for line in one.payload.split(b"\n")[:-1])
-        require(kept == sorted(lines[index] for index in refused.words), "letters hold other lines")
+        meant = sorted(lines[index] for index in refused.messages)
+        require(kept == meant, "dead letters hold other lines")
 
 
 def _one_member(payload: bytes) -> bool:

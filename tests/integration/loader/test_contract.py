@@ -4,141 +4,21 @@ from __future__ import annotations
 
 import random
 import time
-import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from common.runtime.telemetry import Telemetry
-from common.state.verdict import Entry, Pause, Settle, Verdict
+from common.state.verdict import Pause, Settle
 from devtools.servers.influx_server import InfluxServer
-from services.loader.influx import InfluxSink
-from services.loader.load import LoadHandler
-from tests.doubles.influxdb2 import ORG, TOKEN, Bucket, Engine, InfluxDB2
-from tests.doubles.loading import entry, load_settings, tier
+from tests.doubles.influx_engine import Engine
+from tests.doubles.influxdb2 import InfluxDB2
+from tests.doubles.loading import entry, tier
+from tests.integration.loader.worlds import Fake, Influxd, Loading, Points, World
 
 NOW_MS = int(time.time() * 1000) // 60_000 * 60_000
 HOUR_MS = 3_600_000
-
-Points = dict[tuple[str, tuple[tuple[str, str], ...], int], Any]
-
-
-class Place:
-    """Where points are written."""
-
-    url: str
-    bucket: str
-    token = TOKEN
-    org = ORG
-
-
-class World(Place, ABC):
-    """A sink with a fresh bucket: where it is, what it holds, what it can be told."""
-
-    def __init__(self, make: Callable[..., InfluxServer]) -> None:
-        self.make = make
-        self.bucket = f"b{uuid.uuid4().hex[:10]}"
-
-    @abstractmethod
-    def create(self, retention_seconds: int | None = None) -> None:
-        """Create the bucket."""
-
-    @abstractmethod
-    def points(self) -> Points:
-        """What the bucket holds: (measurement, tags, time in ms) → value."""
-
-    @abstractmethod
-    def limit_series(self, series: int | None) -> None:
-        """Limit the number of series of a bucket, or lift the limit."""
-
-    @abstractmethod
-    def limit_body(self, body_bytes: int) -> None:
-        """Refuse larger bodies."""
-
-    @abstractmethod
-    def require(self, token: str) -> None:
-        """Take no other token."""
-
-
-class Influxd(World):
-    """The real one."""
-
-    def __init__(self, make: Callable[..., InfluxServer], shared: InfluxServer) -> None:
-        super().__init__(make)
-        self.server = shared
-
-    @property
-    def url(self) -> str:  # type: ignore[override]
-        return self.server.url
-
-    def create(self, retention_seconds: int | None = None) -> None:
-        self.retention_seconds = retention_seconds
-        self.server.create_database(self.bucket, retention_seconds=retention_seconds)
-
-    def points(self) -> Points:
-        found: Points = {}
-        for series in self.server.query(
-            "SELECT value FROM /.*/ GROUP BY *", database=self.bucket, epoch="ms"
-        ):
-            tags = tuple(sorted((k, v) for k, v in series.get("tags", {}).items() if v))
-            for at_ms, value in series["values"]:
-                found[series["name"], tags, at_ms] = value
-        return found
-
-    def _own(self, **options: Any) -> None:
-        self.server = self.make(**options)
-        self.create()
-
-    def limit_series(self, series: int | None) -> None:
-        if series is not None:
-            self._own(settings={"data": {"max-series-per-database": series}})
-            return
-        influxd = self.server.influxd
-        influxd._settings = {}
-        influxd.restart()
-
-    def limit_body(self, body_bytes: int) -> None:
-        self._own(max_body_bytes=body_bytes)
-
-    def require(self, token: str) -> None:
-        self._own(token=token)
-
-
-class Fake(World):
-    """The stand-in."""
-
-    def __init__(self, make: Callable[..., InfluxServer], server: InfluxDB2) -> None:
-        super().__init__(make)
-        self.server = server
-
-    @property
-    def url(self) -> str:  # type: ignore[override]
-        return self.server.url
-
-    def create(self, retention_seconds: int | None = None) -> None:
-        self.server.engine.buckets[self.bucket] = Bucket(retention_seconds)
-
-    def points(self) -> Points:
-        return {
-            (measurement, tags, at_ms): value
-            for (measurement, tags, name, at_ms), value in self.server.engine.buckets[
-                self.bucket
-            ].points.items()
-            if name == "value"
-        }
-
-    def limit_series(self, series: int | None) -> None:
-        self.server.engine.max_series = series
-
-    def limit_body(self, body_bytes: int) -> None:
-        self.server.engine.max_inflated_bytes = body_bytes
-
-    def require(self, token: str) -> None:
-        self.server.engine.token = token
 
 
 @pytest.fixture(params=["influxd 1.6", "fake 2.x"])
@@ -150,34 +30,6 @@ def world(
             yield Fake(make_influx, server)
     else:
         yield Influxd(make_influx, request.getfixturevalue("influx_server"))
-
-
-class Loading:
-    """A handler over a real client."""
-
-    def __init__(self, world: Place, **settings: Any) -> None:
-        settings.setdefault("token", world.token)
-        self.settings = load_settings(world.url, org=world.org, bucket=world.bucket, **settings)
-        self.registry = CollectorRegistry()
-        self.sink = InfluxSink(self.settings.influxdb, connections=self.settings.connections)
-        self.now = 1000.0
-        self.handler = LoadHandler(
-            self.settings,
-            self.sink,
-            Telemetry("loader", self.registry),
-            clock=lambda: self.now,
-            rng=random.Random(1),
-        )
-
-    def handle(self, *entries: Entry) -> list[Verdict]:
-        verdicts = self.handler.handle(entries)
-        for one, verdict in zip(entries, verdicts, strict=True):
-            if isinstance(verdict, Settle):
-                assert verdict.samples == one.samples
-        return verdicts
-
-    def posts(self, answer: str) -> float:
-        return self.registry.get_sample_value("etl_sink_posts_total", {"response": answer}) or 0.0
 
 
 @pytest.fixture
@@ -235,11 +87,11 @@ def test_unparsable_lines_are_found_and_nothing_else_is_missing(world: World, lo
         text[place] = line
     verdicts = loading.handle(entry("1", text[:1500]), entry("2", text[1500:]))
     assert [v.loaded for v in verdicts if isinstance(v, Settle)] == [1498, 1498]
-    letters = [letter for v in verdicts if isinstance(v, Settle) for letter in v.dead]
-    lines = [line for letter in letters for line in letter.payload.splitlines()]
+    refused = [dead for v in verdicts if isinstance(v, Settle) for dead in v.dead]
+    lines = [line for one in refused for line in one.payload.splitlines()]
     assert sorted(lines) == sorted(bad)
-    assert {letter.reason for letter in letters} == {"rejected"}
-    assert all("unable to parse" in letter.detail for letter in letters)
+    assert {one.reason for one in refused} == {"rejected"}
+    assert all("unable to parse" in one.detail for one in refused)
     assert world.points() == meant([line for line in text if line not in bad])
     # The group, the rest, the named ones together, two of them alone.
     assert loading.registry.get_sample_value("etl_sink_post_duration_seconds_count") == 5.0
@@ -255,9 +107,9 @@ def test_a_field_type_conflict_costs_only_its_own_lines(world: World, load: Load
     (verdict,) = loading.handle(entry("1", mixed))
     assert isinstance(verdict, Settle)
     assert verdict.loaded == 2000
-    (letter,) = verdict.dead
-    assert (letter.samples, letter.payload.splitlines()) == (150, conflicts)
-    assert "field type conflict" in letter.detail
+    (one,) = verdict.dead
+    assert (one.samples, one.payload.splitlines()) == (150, conflicts)
+    assert "field type conflict" in one.detail
     assert world.points() == meant(text) | {("typed", (("n", "0"),), NOW_MS): 7}
     # The first entry; the group, the rest, the measurement in conflict, two of its lines alone.
     assert loading.posts("written") + loading.posts("points") == 6
@@ -268,7 +120,10 @@ def test_a_tag_called_time_is_rejected_alone(world: World, load: Load) -> None:
     text = [*series(50), b"m,time=1 value=1 %d" % NOW_MS]
     (verdict,) = load().handle(entry("1", text))
     assert isinstance(verdict, Settle)
-    assert (verdict.loaded, [letter.payload for letter in verdict.dead]) == (50, [text[-1] + b"\n"])
+    assert (verdict.loaded, [one.payload for one in verdict.dead]) == (
+        50,
+        [text[-1] + b"\n"],
+    )
 
 
 @pytest.mark.parametrize("configured", [True, False])
@@ -293,7 +148,7 @@ def test_points_beyond_retention_are_dropped_and_counted(
     assert refused == 0 if configured else 0 < refused <= 4
 
 
-def test_old_and_bad_and_good_lines_are_told_apart(world: World, load: Load) -> None:
+def test_old_and_bad_and_good_lines_are_kept_apart(world: World, load: Load) -> None:
     world.create(2 * 3600)
     loading = load()
     loading.handle(entry("0", [b"typed,n=0 value=7i %d" % NOW_MS]))
@@ -309,7 +164,7 @@ def test_old_and_bad_and_good_lines_are_told_apart(world: World, load: Load) -> 
     verdicts = [v for v in loading.handle(*entries) if isinstance(v, Settle)]
     assert sum(v.loaded for v in verdicts) == 300
     assert sum(v.drops.get("beyond_retention", 0) for v in verdicts) == 40
-    dead = [line for v in verdicts for letter in v.dead for line in letter.payload.splitlines()]
+    dead = [line for v in verdicts for one in v.dead for line in one.payload.splitlines()]
     assert sorted(dead) == sorted(bad)
     assert world.points() == meant(young) | {("typed", (("n", "0"),), NOW_MS): 7}
 
@@ -346,7 +201,7 @@ def test_a_body_too_large_is_halved(world: World, load: Load) -> None:
     assert world.points() == meant(text)
 
 
-def test_a_series_limit_is_held_and_passes_when_it_is_lifted(world: World, load: Load) -> None:
+def test_a_series_limit_pauses_and_passes_when_it_is_lifted(world: World, load: Load) -> None:
     world.limit_series(40)
     world.create()
     loading = load(group_samples=50, connections=1)
@@ -364,7 +219,7 @@ def test_a_series_limit_is_held_and_passes_when_it_is_lifted(world: World, load:
     assert world.points() == meant(text)
 
 
-def test_a_wrong_token_is_held_and_known_beforehand(world: World, load: Load) -> None:
+def test_a_wrong_token_pauses_and_known_beforehand(world: World, load: Load) -> None:
     world.require("right-token")
     world.create()
     loading = load(token="wrong-token")
@@ -379,7 +234,7 @@ def test_a_wrong_token_is_held_and_known_beforehand(world: World, load: Load) ->
     assert right.handle(entry("1", series(5))) == [Settle(loaded=5)]
 
 
-def test_a_missing_bucket_is_held_and_known_beforehand(world: World, load: Load) -> None:
+def test_a_missing_bucket_pauses_and_known_beforehand(world: World, load: Load) -> None:
     loading = load()
     reason = loading.handler.check()
     assert reason is not None

@@ -21,9 +21,10 @@ from common.state.verdict import Pause, Retry, Settle
 from devtools.servers.waiting import wait_until
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind, Outcome
-from tests.doubles.influxdb2 import ORG, TOKEN, Engine, Fault, InfluxDB2
+from tests.doubles.influx_engine import ORG, TOKEN, Engine
+from tests.doubles.influxdb2 import Fault, InfluxDB2
 from tests.doubles.loading import BUCKET, entry, lines, load_settings, payload
-from tests.integration.loader.test_contract import Loading, Place
+from tests.integration.loader.worlds import Loading, Place
 
 BODY = payload(lines(100))
 
@@ -48,7 +49,7 @@ def client_of(url: str, connections: int = 2, **settings: Any) -> InfluxSink:
 
 def html(status: int, **headers: str) -> Fault:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Fault(answer=(status, {"Content-Type": "text/html"} | named, b"<h1>Hello</h1>"))
+    return Fault(response=(status, {"Content-Type": "text/html"} | named, b"<h1>Hello</h1>"))
 
 
 # -- the client ---------------------------------------------------------------------------------
@@ -90,26 +91,26 @@ def test_connections_are_kept_and_there_are_as_many_as_threads(server: InfluxDB2
 FAULTS: list[tuple[str, Fault, Kind, str]] = [
     ("reset in mid-body", Fault(reset_after_bytes=100), Kind.FAILED, "reset"),
     ("reset before the body", Fault(reset_after_bytes=0), Kind.FAILED, "reset"),
-    ("204 lost", Fault(lose_answer=True), Kind.FAILED, "reset"),
+    ("204 lost", Fault(lose_response=True), Kind.FAILED, "reset"),
     (
-        "answer breaks off",
-        Fault(answer=(400, {}, b'{"code":'), cut_answer=True),
+        "response breaks off",
+        Fault(response=(400, {}, b'{"code":'), cut_response=True),
         Kind.FAILED,
         "reset",
     ),
     ("captive portal", html(200), Kind.UNEXPECTED, "unexpected"),
     ("redirect", html(302, Location="/login"), Kind.UNEXPECTED, "unexpected"),
     ("permanent redirect", html(308, Location="/login"), Kind.UNEXPECTED, "unexpected"),
-    ("not UTF-8", Fault(answer=(502, {}, b"\xff\xfe\x00")), Kind.FAILED, "server_error"),
-    ("empty 500", Fault(answer=(500, {}, b"")), Kind.FAILED, "server_error"),
+    ("not UTF-8", Fault(response=(502, {}, b"\xff\xfe\x00")), Kind.FAILED, "server_error"),
+    ("empty 500", Fault(response=(500, {}, b"")), Kind.FAILED, "server_error"),
     ("HTML 503", html(503), Kind.BUSY, "busy"),
     (
-        "words too long for a header",
-        Fault(answer=(400, {"X-Influxdb-Error": "x" * 70_000}, b"{}")),
+        "message too long for a header",
+        Fault(response=(400, {"X-Influxdb-Error": "x" * 70_000}, b"{}")),
         Kind.POINTS,
-        "answer_too_long",
+        "response_too_long",
     ),
-    ("no HTTP", Fault(answer=(999999, {}, b"")), Kind.FAILED, "reset"),
+    ("no HTTP", Fault(response=(999999, {}, b"")), Kind.FAILED, "reset"),
 ]
 
 
@@ -122,12 +123,12 @@ def test_every_fault_on_the_way_is_an_outcome(
     server.faults.append(fault)
     outcome = sink.write(BUCKET, BODY)
     assert (outcome.kind, outcome.cause) == (kind, cause)
-    assert outcome.words
+    assert outcome.message
     assert len(server.requests) == 1, "the client retries and follows nothing by itself"
     assert sink.write(BUCKET, BODY).kind is Kind.WRITTEN
 
 
-def test_a_sink_that_does_not_answer_is_a_time_out(server: InfluxDB2) -> None:
+def test_a_sink_that_does_not_respond_is_a_time_out(server: InfluxDB2) -> None:
     client = client_of(server.url, timeout_seconds=0.2)
     server.faults.append(Fault(hang=True))
     outcome = client.write(BUCKET, BODY)
@@ -150,7 +151,7 @@ def test_a_connection_that_the_sink_closed_meanwhile_is_not_used(
 ) -> None:
     server.engine.say = lambda message: message
     for _ in range(5):
-        server.faults.append(Fault(answer=(204, {"Connection": "close"}, b"")))
+        server.faults.append(Fault(response=(204, {"Connection": "close"}, b"")))
         assert sink.write(BUCKET, BODY).kind is Kind.WRITTEN
     assert len({request.connection for request in server.requests}) == 5
 
@@ -179,7 +180,7 @@ def test_an_empty_token_is_not_sent(server: InfluxDB2) -> None:
     client.close()
 
 
-def test_a_probe_is_answered_by_old_versions_too(server: InfluxDB2, sink: InfluxSink) -> None:
+def test_a_probe_is_understood_of_old_versions_too(server: InfluxDB2, sink: InfluxSink) -> None:
     said = b'{"code":"invalid","message":"writing requires points"}'
     server.engine.write = lambda *_: (400, {}, said)  # type: ignore[method-assign]
     assert sink.probe(BUCKET).kind is Kind.WRITTEN
@@ -189,7 +190,7 @@ def test_a_probe_is_answered_by_old_versions_too(server: InfluxDB2, sink: Influx
 
 
 @pytest.mark.parametrize("token", ["ünïcode", "snow ☃"])
-def test_a_token_that_no_header_can_carry_is_refused_without_being_told(token: str) -> None:
+def test_a_token_that_no_header_can_carry_is_refused_without_being_shown(token: str) -> None:
     with pytest.raises(SinkError) as caught:
         client_of("http://127.0.0.1:1", token=token)
     assert token not in str(caught.value)
@@ -213,7 +214,7 @@ def test_the_token_is_in_no_log_no_warning_and_no_outcome(
     assert {outcome.kind for outcome in outcomes} == {
         Kind.WRITTEN, Kind.MISSING, Kind.FAILED, Kind.UNEXPECTED,
     }  # fmt: skip
-    assert not any(token in outcome.words for outcome in outcomes)
+    assert not any(token in outcome.message for outcome in outcomes)
     assert token not in caplog.text
     assert not [record for record in caplog.records if record.name.startswith("urllib3")]
     assert warned == []
@@ -229,10 +230,7 @@ def tls(server: InfluxDB2, tmp_path: Path) -> tuple[str, Path]:
     authority = trustme.CA()
     context = SSLContext(PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    plain = server._server.socket
-    server._server.socket = context.wrap_socket(
-        plain, server_side=True, do_handshake_on_connect=False
-    )
+    server.speak_tls(context)
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(ca_file)
     return server.url.replace("http:", "https:"), ca_file
@@ -245,11 +243,11 @@ def test_an_own_authority_vouches_for_the_sink(tls: tuple[str, Path]) -> None:
     client.close()
 
 
-def test_a_certificate_that_nobody_vouches_for_is_held(tls: tuple[str, Path]) -> None:
+def test_a_certificate_that_nobody_vouches_for_is_a_refusal(tls: tuple[str, Path]) -> None:
     client = client_of(tls[0])
     outcome = client.write(BUCKET, BODY)
     assert (outcome.kind, outcome.cause) == (Kind.REFUSED, "certificate")
-    assert "CERTIFICATE_VERIFY_FAILED" in outcome.words
+    assert "CERTIFICATE_VERIFY_FAILED" in outcome.message
     client.close()
 
 
@@ -257,7 +255,7 @@ def test_a_sink_that_speaks_no_tls_has_failed(server: InfluxDB2) -> None:
     client = client_of(server.url.replace("http:", "https:"))
     outcome = client.write(BUCKET, BODY)
     assert (outcome.kind, outcome.cause) == (Kind.FAILED, "tls")
-    assert outcome.words
+    assert outcome.message
     client.close()
 
 
@@ -292,7 +290,7 @@ def test_a_204_lost_on_the_way_back_is_written_again_and_counted_once(
     server: InfluxDB2, load: Load
 ) -> None:
     loading = load()
-    server.faults.append(Fault(lose_answer=True))
+    server.faults.append(Fault(lose_response=True))
     one = entry("1", lines(100))
     (verdict,) = loading.handle(one)
     assert isinstance(verdict, Retry)
@@ -324,9 +322,9 @@ def test_a_sink_that_goes_away_in_a_search_settles_nothing_and_comes_back(
     for _ in range(30):
         # Every fourth post ends badly, each time in another way.
         for number, fault in enumerate(
-            (Fault(lose_answer=True), Fault(reset_after_bytes=10), html(500), html(502))
+            (Fault(lose_response=True), Fault(reset_after_bytes=10), html(500), html(502))
         ):
-            server.faults.extend([Fault(answer=None)] * (2 + number % 2))
+            server.faults.extend([Fault(response=None)] * (2 + number % 2))
             server.faults.append(fault)
         (verdict,) = loading.handle(one)
         server.faults.clear()
@@ -341,13 +339,13 @@ def test_a_sink_that_goes_away_in_a_search_settles_nothing_and_comes_back(
     assert len(server.engine.buckets[BUCKET].points) == 255
 
 
-def test_an_answer_too_long_to_be_read_is_searched_by_halves(server: InfluxDB2, load: Load) -> None:
-    def too_many_words(body: bytes) -> Fault | None:
+def test_a_response_too_long_to_read_is_searched_by_halves(server: InfluxDB2, load: Load) -> None:
+    def too_long_a_message(body: bytes) -> Fault | None:
         if body.count(b"junk") < 3:
             return None
-        return Fault(answer=(400, {"X-Influxdb-Error": "x" * 70_000}, b"{}"))
+        return Fault(response=(400, {"X-Influxdb-Error": "x" * 70_000}, b"{}"))
 
-    server.fault_for = too_many_words
+    server.fault_for = too_long_a_message
     text = lines(128)
     for place in range(20, 30):
         text[place] = b"junk %d" % place
@@ -359,14 +357,14 @@ def test_an_answer_too_long_to_be_read_is_searched_by_halves(server: InfluxDB2, 
 def test_a_slow_sink_is_waited_for(server: InfluxDB2, load: Load) -> None:
     loading = load()
     server.faults.append(Fault(hang=True))
-    answers: list[Any] = []
-    thread = threading.Thread(target=lambda: answers.extend(loading.handle(entry("1", lines(5)))))
+    verdicts: list[Any] = []
+    thread = threading.Thread(target=lambda: verdicts.extend(loading.handle(entry("1", lines(5)))))
     thread.start()
     wait_until(lambda: server.requests, deadline_seconds=10, what="the post to arrive")
-    assert answers == []
+    assert verdicts == []
     server.release()
     thread.join(10)
-    assert isinstance(answers[0], Retry)
+    assert isinstance(verdicts[0], Retry)
 
 
 def test_a_captive_portal_settles_nothing(server: InfluxDB2, load: Load) -> None:

@@ -42,7 +42,7 @@ NASTY_TEXTS = (
 # Series of one shape with these characters in every place where they could hurt.
 HURTING = '\\\\\\,= "\n#_a'
 
-Held = dict[tuple[str, tuple[tuple[str, str], ...], int], int]
+Stored = dict[tuple[str, tuple[tuple[str, str], ...], int], int]
 
 
 def label_sets() -> list[dict[str, str]]:
@@ -59,25 +59,25 @@ def label_sets() -> list[dict[str, str]]:
 
 
 def written(influx: InfluxServer, database: str, output: Output) -> None:
-    answer = requests.post(
+    response = requests.post(
         f"{influx.url}/api/v2/write",
         params={"org": "o", "bucket": database, "precision": "ms"},
         data=output.payload,
         headers={"Content-Encoding": "gzip", "Content-Type": "text/plain"},
         timeout=20,
     )
-    assert answer.status_code == 204, answer.text
+    assert response.status_code == 204, response.text
 
 
-def held(influx: InfluxServer, database: str) -> Held:
+def stored(influx: InfluxServer, database: str) -> Stored:
     """Every point of the database: measurement, tags and milliseconds → the bits of its value."""
-    answer = requests.get(
+    response = requests.get(
         f"{influx.url}/query",
         params={"db": database, "epoch": "ms", "q": "SELECT value FROM /.*/ GROUP BY *"},
         timeout=20,
     )
-    body: dict[str, Any] = json.loads(answer.text, parse_int=float)
-    found: Held = {}
+    body: dict[str, Any] = json.loads(response.text, parse_int=float)
+    found: Stored = {}
     for series in body["results"][0].get("series", []):
         tags = tuple(sorted((key, value) for key, value in series["tags"].items() if value))
         for milliseconds, value in series["values"]:
@@ -93,7 +93,7 @@ def test_influxdb_holds_exactly_what_was_meant(
     influx_server: InfluxServer, influx_database: str
 ) -> None:
     encoder = SeriesEncoder()
-    expected: Held = {}
+    expected: Stored = {}
     series = []
     for index, labels in enumerate(label_sets()):
         value = HARD_FLOATS[index % len(HARD_FLOATS)]
@@ -110,7 +110,7 @@ def test_influxdb_holds_exactly_what_was_meant(
     for output in verdict.outputs:
         written(influx_server, influx_database, output)
 
-    found = held(influx_server, influx_database)
+    found = stored(influx_server, influx_database)
     # influxd prints a negative zero as -0, which the JSON decoder above reads as a float.
     assert found == expected
 
@@ -128,16 +128,16 @@ def test_the_longest_key_that_is_sent_is_accepted(
     longest = next(chars for chars in range(65_535, 0, -1) if verdict_on(chars).outputs)
     (output,) = verdict_on(longest).outputs
     written(influx_server, influx_database, output)
-    ((_, tags, _),) = held(influx_server, influx_database)
+    ((_, tags, _),) = stored(influx_server, influx_database)
     assert tags == (("a", "x" * longest),)
     # One byte more, and InfluxDB refuses.
     longer = gzip.compress(gzip.decompress(output.payload).replace(b"a=x", b"a=xx"))
-    answer = requests.post(
+    response = requests.post(
         f"{influx_server.url}/api/v2/write",
         params={"org": "o", "bucket": influx_database, "precision": "ms"},
         data=longer,
         headers={"Content-Encoding": "gzip"},
         timeout=20,
     )
-    assert answer.status_code == 400
-    assert "max key length exceeded" in answer.text
+    assert response.status_code == 400
+    assert "max key length exceeded" in response.text

@@ -181,7 +181,7 @@ def test_it_survives_a_killed_a_stopped_and_a_restarted_sink(world: World, start
     assert process.stop() == 0
 
 
-def test_it_holds_with_a_wrong_token_and_gives_everything_to_one_that_has_the_right(
+def test_it_pauses_with_a_wrong_token_and_leaves_everything_to_one_with_the_right(
     world: World, start: Start
 ) -> None:
     world.send(series(50))

@@ -90,7 +90,7 @@ def test_a_watermark_that_goes_back_is_believed(world: World) -> None:
     assert world.known() == 20_000
 
 
-def test_an_empty_redis_is_told_and_the_sinks_word_is_not_replaced_before_it_counts(
+def test_an_empty_redis_gets_the_watermark_which_is_not_replaced_before_it_counts(
     world: World,
 ) -> None:
     world.load_up_to(100_000)
@@ -117,7 +117,7 @@ def test_a_sink_that_is_away_or_knows_no_bucket_says_nothing(
         world.reader.read("nowhere", "raw", "hot")
     away = WatermarkReader(world.settings.model_copy(update={"url": "http://127.0.0.1:9"}))
 
-    with pytest.raises(SinkError, match="cannot be asked"):
+    with pytest.raises(SinkError, match="cannot read the watermark"):
         away.read(world.database, "raw", "hot")
 
     assert world.windows.sink_watermarks() == {}
@@ -143,7 +143,7 @@ def test_a_sink_that_is_away_or_knows_no_bucket_says_nothing(
         b'{"results": [{"series": [{"values": [[0, ' + b"9" * 400 + b"]]}]}]}",
     ],
 )
-def test_an_answer_that_says_nothing_is_no_watermark(body: bytes) -> None:
+def test_a_response_that_says_nothing_is_no_watermark(body: bytes) -> None:
     with pytest.raises(SinkError):
         parse_watermark(body, "http://influx/query")
 

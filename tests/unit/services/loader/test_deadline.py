@@ -1,4 +1,4 @@
-"""A post ends in time, however slowly its answer comes."""
+"""A post ends in time, however slowly its response comes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _request(connection: socket.socket) -> bool:
 
 
 class Server:
-    """Answers each request with ``first`` at once, then with ``drip`` again and again."""
+    """Responds to each request with ``first`` at once, then with ``drip`` again and again."""
 
     def __init__(self, first: bytes, drip: bytes, context: ssl.SSLContext | None = None) -> None:
         self.first, self.drip, self._context = first, drip, context
@@ -114,7 +114,7 @@ DRIPS = {
 
 @pytest.mark.parametrize("drip", DRIPS.values(), ids=DRIPS.keys())
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_an_answer_that_drips_is_a_time_out(
+def test_a_response_that_drips_is_a_time_out(
     scheme: str, drip: tuple[bytes, bytes], tmp_path: Path
 ) -> None:
     authority = trustme.CA()

@@ -1,4 +1,4 @@
-"""The table of answers, row by row."""
+"""The table of responses, row by row."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from hypothesis import strategies as st
 from urllib3 import HTTPHeaderDict
 
 from devtools import PROJECT_ROOT
-from services.loader.dead_letters import REASONS
-from services.loader.load import BEYOND_RETENTION, CORRUPT
+from services.loader.lines import BEYOND_RETENTION, CORRUPT, REASONS
 from services.loader.rejected_share import REJECTED_SHARE
-from services.loader.responses import ABOUT_POINTS, FAILURES, HOLDS, Kind, Outcome, classify
+from services.loader.responses import (
+    ABOUT_POINTS,
+    FAILURES,
+    PAUSES,
+    Kind,
+    Outcome,
+    classify,
+    named_measurement,
+    quoted_lines,
+)
 
 NOW_SECONDS = 1_700_000_000.0
 
@@ -26,7 +34,7 @@ def v1(error: str) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
-def answer(status: int, body: bytes = b"", **headers: str) -> Outcome:
+def respond(status: int, body: bytes = b"", **headers: str) -> Outcome:
     named = HTTPHeaderDict({name.replace("_", "-"): value for name, value in headers.items()})
     return classify(status, named, body, now_seconds=NOW_SECONDS)
 
@@ -69,7 +77,7 @@ ROWS: list[tuple[str, int, bytes, Kind]] = [
         v2("unprocessable entity", PARTIAL + 'input field "s" on measurement "m" is too long'),
         Kind.POINTS,
     ),
-    ("words of points never heard before", 422, v2("invalid", "points of bad taste"), Kind.POINTS),
+    ("points, in a message never seen", 422, v2("invalid", "points of bad taste"), Kind.POINTS),
     # Age.
     ("1.x retention", 400, v1("partial write: points beyond retention policy dropped=2"),
      Kind.RETENTION),
@@ -94,7 +102,7 @@ ROWS: list[tuple[str, int, bytes, Kind]] = [
         Kind.CAPACITY,
     ),
     ("hosted limit", 422, v2("invalid", "bucket cardinality exceeded"), Kind.CAPACITY),
-    # Words that only quote what other rows are about.
+    # Messages that only quote what other rows are about.
     (
         "a line that speaks of limits",
         400,
@@ -107,7 +115,7 @@ ROWS: list[tuple[str, int, bytes, Kind]] = [
         v2("unprocessable entity", PARTIAL + CONFLICT.replace('"m"', '"quota limit exceeded"')),
         Kind.POINTS,
     ),
-    ("unknown words that quote a quota", 422, v2("x", 'measurement "quota" is ugly'), Kind.POINTS),
+    ("unknown, but quotes a quota", 422, v2("x", 'measurement "quota" is ugly'), Kind.POINTS),
     # The body or the request as such.
     ("413", 413, v2("request too large", "points batch is too large"), Kind.TOO_LARGE),
     ("413 of a proxy", 413, b"<html>413</html>", Kind.TOO_LARGE),
@@ -120,7 +128,7 @@ ROWS: list[tuple[str, int, bytes, Kind]] = [
     ("no database named", 400, v1("database is required"), Kind.UNEXPECTED),
     ("precision", 400, v2("invalid", "invalid precision; valid precision units are …"),
      Kind.UNEXPECTED),
-    # Refusals of us.
+    # LineStatuss of us.
     ("unknown token", 401, v2("unauthorized", "unauthorized access"), Kind.REFUSED),
     ("no right to write", 403, v2("forbidden", "insufficient permissions for write"), Kind.REFUSED),
     ("unknown bucket", 404, v2("not found", 'bucket "x" not found'), Kind.MISSING),
@@ -135,14 +143,14 @@ ROWS: list[tuple[str, int, bytes, Kind]] = [
     ("504", 504, b"", Kind.FAILED),
     ("408", 408, b"", Kind.FAILED),
     ("599", 599, b"", Kind.FAILED),
-    # What no sink answers to a write.
+    # What no sink sends to a write.
     ("captive portal", 200, b"<html>Please log in</html>", Kind.UNEXPECTED),
-    ("200 with a sink's words", 200, v2("ok", "fine"), Kind.UNEXPECTED),
+    ("200 with a sink's message", 200, v2("ok", "fine"), Kind.UNEXPECTED),
     ("202", 202, b"", Kind.UNEXPECTED),
     ("redirect", 302, b"", Kind.UNEXPECTED),
     ("400 of a proxy", 400, b"<html>400 The plain HTTP request was sent to HTTPS port</html>",
      Kind.UNEXPECTED),
-    ("400 without a word", 400, b"", Kind.UNEXPECTED),
+    ("400 without a message", 400, b"", Kind.UNEXPECTED),
     ("422 that is JSON but no sink's", 422, b"[1, 2]", Kind.UNEXPECTED),
     ("405", 405, v2("method not allowed", "allow: GET"), Kind.UNEXPECTED),
     ("415", 415, b"", Kind.UNEXPECTED),
@@ -153,16 +161,16 @@ ROWS: list[tuple[str, int, bytes, Kind]] = [
 @pytest.mark.parametrize(
     ("status", "body", "kind"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
 )
-def test_every_answer_has_its_meaning(status: int, body: bytes, kind: Kind) -> None:
-    outcome = answer(status, body)
+def test_every_response_has_its_meaning(status: int, body: bytes, kind: Kind) -> None:
+    outcome = respond(status, body)
     assert outcome.kind is kind
     assert outcome.status == status
-    assert outcome.words
+    assert outcome.message
 
 
 def test_every_kind_has_a_row_and_one_treatment() -> None:
     assert {row[3] for row in ROWS} == set(Kind)
-    assert len(Kind) == len(ABOUT_POINTS) + len(HOLDS) + len(FAILURES) + len(
+    assert len(Kind) == len(ABOUT_POINTS) + len(PAUSES) + len(FAILURES) + len(
         {Kind.WRITTEN, Kind.UNREADABLE}
     )
 
@@ -184,11 +192,11 @@ def test_nothing_but_204_says_written_and_nothing_raises(
 ) -> None:
     outcome = classify(status, HTTPHeaderDict(headers), body, now_seconds=NOW_SECONDS)
     assert outcome.kind is not Kind.WRITTEN
-    assert outcome.words
+    assert outcome.message
 
 
 @pytest.mark.parametrize(
-    ("words", "dropped"),
+    ("message", "dropped"),
     [
         (PARTIAL + CONFLICT, 3),
         (PARTIAL + OF_RETENTION, 4),
@@ -199,45 +207,68 @@ def test_nothing_but_204_says_written_and_nothing_raises(
     ],
 )
 def test_the_count_of_dropped_points_is_the_sinks_and_not_a_lines(
-    words: str, dropped: int | None
+    message: str, dropped: int | None
 ) -> None:
-    assert answer(400, v1(words)).dropped == dropped
+    assert respond(400, v1(message)).dropped == dropped
 
 
-def test_words_come_from_the_body_the_header_or_the_status() -> None:
-    assert answer(500, v1("because")).words == "because"
-    assert answer(400, b"", X_Influxdb_Error="partial write: bad").words == "partial write: bad"
-    assert answer(502, b" <h1>Bad\n Gateway</h1> ").words == "<h1>Bad Gateway</h1>"
-    assert answer(503).words == "Service Unavailable"
-    assert answer(999).words == "status 999"
-    assert answer(302, Location="https://login.example/").words.endswith("https://login.example/")
-    assert answer(500, b"\xff\xfe").words == "\ufffd\ufffd"
-    assert len(answer(502, b"x" * 100_000).words) == 500
-    # Half of a surrogate pair: a dead letter keeps the words as UTF-8.
-    assert answer(400, b'{"error":"bad \\ud800 name"}').words == "bad ? name"
-    assert answer(400, v1("bad 🙂 name")).words == "bad 🙂 name"
+def test_messages_come_from_the_body_the_header_or_the_status() -> None:
+    assert respond(500, v1("because")).message == "because"
+    assert respond(400, b"", X_Influxdb_Error="partial write: bad").message == "partial write: bad"
+    assert respond(502, b" <h1>Bad\n Gateway</h1> ").message == "<h1>Bad Gateway</h1>"
+    assert respond(503).message == "Service Unavailable"
+    assert respond(999).message == "status 999"
+    assert respond(302, Location="https://login.example/").message.endswith(
+        "https://login.example/"
+    )
+    assert respond(500, b"\xff\xfe").message == "\ufffd\ufffd"
+    assert len(respond(502, b"x" * 100_000).message) == 500
+    # Half of a surrogate pair: a dead letter keeps the message as UTF-8.
+    assert respond(400, b'{"error":"bad \\ud800 name"}').message == "bad ? name"
+    assert respond(400, v1("bad 🙂 name")).message == "bad 🙂 name"
 
 
 @pytest.mark.parametrize("status", [400, 422, 500])
 @pytest.mark.parametrize("opening", [b"[", b'{"error":'])
-def test_endless_nesting_is_nobodys_words(status: int, opening: bytes) -> None:
-    outcome = answer(status, opening * 100_000)
+def test_endless_nesting_is_no_sinks_message(status: int, opening: bytes) -> None:
+    outcome = respond(status, opening * 100_000)
     assert outcome.kind is (Kind.FAILED if status == 500 else Kind.UNEXPECTED)
-    assert len(outcome.words) == 500
+    assert len(outcome.message) == 500
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_wait_that_the_sink_names_does_not_strain_the_circuit(status: int) -> None:
-    named = answer(status, Retry_After="7")
+    named = respond(status, Retry_After="7")
     assert (named.retry_after_seconds, named.strains) == (7.0, False)
-    assert answer(status).strains
-    assert answer(500).strains
-    assert not answer(401).strains
-    assert not answer(400, v1("unable to parse 'x': y")).strains
+    assert respond(status).strains
+    assert respond(500).strains
+    assert not respond(401).strains
+    assert not respond(400, v1("unable to parse 'x': y")).strains
+
+
+def test_lines_are_read_out_of_the_sinks_message() -> None:
+    message = (
+        "partial write: unable to parse 'it's a 'line': x': missing fields\n"
+        "unable to parse '': empty\n"
+        "something else\n"
+        "unable to parse 'm,a=b value=zzz 1': invalid boolean dropped=0"
+    )
+    assert quoted_lines(message) == {
+        "it's a 'line': x": "unable to parse 'it's a 'line': x': missing fields",
+        "": "unable to parse '': empty",
+        "m,a=b value=zzz 1": "unable to parse 'm,a=b value=zzz 1': invalid boolean dropped=0",
+    }
+    assert quoted_lines("unable to parse 'x") == {}
+
+
+def test_the_measurement_is_read_out_of_a_conflict_as_lines_spell_it() -> None:
+    conflict = 'input field "value" on measurement "a b,c" is type float'
+    assert named_measurement("field type conflict: " + conflict) == b"a\\ b\\,c"
+    assert named_measurement("points of bad taste") is None
 
 
 def test_the_table_in_the_docs_is_complete() -> None:
-    text = (PROJECT_ROOT / "docs" / "sink-answers.md").read_text(encoding="utf-8")
+    text = (PROJECT_ROOT / "docs" / "sink-responses.md").read_text(encoding="utf-8")
     reasons = {*REASONS.values(), CORRUPT, BEYOND_RETENTION, REJECTED_SHARE}
     missing = [word for word in {kind.value for kind in Kind} | reasons if f"`{word}`" not in text]
     assert missing == []
