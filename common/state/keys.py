@@ -43,7 +43,7 @@ class Keys:
         return f"{self.namespace}:crashes:{stream}"
 
     def released(self, stream: str) -> str:
-        """Hash: entry id given back → the time in ms before which nobody takes it."""
+        """Hash: id of a released entry → the time in ms before which nobody takes it."""
         return f"{self.namespace}:released:{stream}"
 
     def payload(self, token: str) -> str:
@@ -53,7 +53,7 @@ class Keys:
     def own_payload(self, name: bytes) -> str:
         """``name`` if it can only be a payload's key of ours, else an empty string.
 
-        Entries and letters are whatever somebody put into a stream; what they name is read and
+        Entries and dead letters are whatever somebody put into a stream; what they name is read and
         later removed, so it must not be just any key.
         """
         prefix = self.payload("")
@@ -70,8 +70,8 @@ class Keys:
         return f"{self.namespace}:dead"
 
     @property
-    def dead_held(self) -> str:
-        """Hash: dead letter id → ``samples feed``, as booked when it was written."""
+    def dead_records(self) -> str:
+        """Hash: dead letter id → ``samples feed``, as counted when it was written."""
         return f"{self.namespace}:inflight:dead"
 
     @property

@@ -14,8 +14,9 @@ from typing import Any
 
 from common.state.keys import feed_of
 from common.state.ledger import Audit, Depth, accounts_of
-from common.state.stream import ENTRY_OVERHEAD_BYTES, ENTRY_SCHEMA, SHELF, Claimed, SettleResult
+from common.state.stream import ENTRY_SCHEMA, RELEASED, Claimed, SettleResult
 from common.state.verdict import Entry, Settle
+from tests.doubles.size_classes import ENTRY_OVERHEAD_BYTES
 
 
 @dataclass
@@ -189,7 +190,7 @@ class MemoryBroker:
             streams=depths,
             staged_bytes=sum(staged.bytes for staged in self.staged.values()),
             dead_letter_entries=len(self.dead),
-            gone_dead_samples={},
+            deleted_dead_samples={},
             back_pressure=self.paused,
         )
 
@@ -205,7 +206,7 @@ class MemoryBroker:
                 size += booked.bytes
             else:
                 lost[booked.feed] = lost.get(booked.feed, 0) + booked.samples
-        unbooked = [id_ for id_ in state.entries if id_ not in state.in_flight]
+        unaccounted = [id_ for id_ in state.entries if id_ not in state.in_flight]
         return Depth(
             entries=len(state.entries),
             samples=samples,
@@ -213,8 +214,10 @@ class MemoryBroker:
             oldest_ms=min((int(id_.split("-")[0]) for id_ in state.entries), default=0),
             feeds=feeds,
             lost_samples=lost,
-            unbooked_entries=len(unbooked),
-            unbooked_samples=sum(int(state.entries[id_].fields[b"samples"]) for id_ in unbooked),
+            unaccounted_entries=len(unaccounted),
+            unaccounted_samples=sum(
+                int(state.entries[id_].fields[b"samples"]) for id_ in unaccounted
+            ),
         )
 
 
@@ -261,7 +264,7 @@ class MemoryStream:
         state, now = self._state, self._broker.now_ms()
         taken: list[str] = []
         deleted: list[str] = []
-        for id_ in sorted(i for i, p in state.pending.items() if p.consumer == SHELF):
+        for id_ in sorted(i for i, p in state.pending.items() if p.consumer == RELEASED):
             if len(taken) >= count:
                 break
             if state.not_before_ms.get(id_, 0) > now:
@@ -275,7 +278,7 @@ class MemoryStream:
                 self._take(id_, taken, deleted)
         if not taken:
             for id_, pending in sorted(state.pending.items()):
-                if pending.consumer == SHELF or now - pending.since_ms < self._lease_ms:
+                if pending.consumer == RELEASED or now - pending.since_ms < self._lease_ms:
                     continue
                 if id_ in state.entries and pending.consumer != self.consumer:
                     if not taken:
@@ -302,7 +305,7 @@ class MemoryStream:
         state, now = self._state, self._broker.now_ms()
         ours = [id_ for id_ in ids if self._ours(id_) and id_ in state.entries]
         for id_ in ours:
-            state.pending[id_] = _Pending(SHELF, now)
+            state.pending[id_] = _Pending(RELEASED, now)
             state.not_before_ms[id_] = now + int(after_seconds * 1000)
             if crashed:
                 state.crashes[id_] = state.crashes.get(id_, 0) + 1

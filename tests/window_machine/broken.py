@@ -1,4 +1,4 @@
-"""What the machine must notice: one guard, or one line of the books, taken away in a copy."""
+"""What the machine must notice: one guard, or one line of the ledger, taken away in a copy."""
 
 from __future__ import annotations
 
@@ -168,39 +168,47 @@ STREAMS = (
     ),
 )
 
+OF_ANOTHER_CONFIGURATION = " or redis.call('HGET', feed, 'fingerprint') ~= a.fingerprint"
+
 SCRIPTS = (
-    Broken("a commit needs the token", "commit", "window.t ~= ARGV[2] or ", ""),
+    Broken("a commit needs the token", "commit", "window.t ~= a.token or ", ""),
+    Broken("a commit needs its configuration", "commit", OF_ANOTHER_CONFIGURATION, ""),
     Broken("a committed window is closed", "commit", "redis.call('HDEL', windows, id)", ""),
     Broken("a commit needs its payloads", "commit", "redis.call('EXISTS', KEYS[i]) == 0", "false"),
-    Broken("a commit counts its entries", "commit", "unsettled, id, #KEYS - 9", "unsettled, id, 1"),
+    Broken("a commit counts its entries", "commit", "unsettled, id, entries", "unsettled, id, 1"),
     Broken("only what is staged is discarded", "discard", "== 1 then", ">= 0 then"),
-    Broken("a token never repeats", "lease", " .. '-' .. ARGV[8]", " .. '-'"),
+    Broken("a token never repeats", "lease", " .. '-' .. a.random", " .. '-'"),
     Broken("a lease is exclusive", "lease", "(window.t == '' or window.d <= now)", "true"),
-    Broken("a cut leaves the rest", "lease", "if first < cut then", "if false then"),
-    Broken("only the owner plans", "plan", "ARGV[3] ~= '1'", "false"),
-    Broken("a feed taken over is cut anew", "plan", "if recut > 0 then", "if false then"),
-    Broken("a window belongs to its token", "window", "window.t ~= ARGV[2] or ", ""),
-    Broken("a failed range is owed", "window", "ranges[#ranges + 1] = {window.s, window.e}", ""),
-    Broken("a split lies within", "window", "middle <= window.s or middle >= window.e", "false"),
-    Broken("a gap is declared", "window", "declare_gap(gaps, window.s, upto, ARGV[7], now)", ""),
-    Broken("what is open is not doubled", "reopen", "taken[#taken + 1] = {window.s, window.e}", ""),
+    Broken("a cut leaves the rest", "lease", "if first < lower then", "if false then"),
+    Broken("only the owner plans", "plan", "and not a.adopt", "and false"),
+    Broken("a feed taken over is cut anew", "plan", "if #open > 0 then", "if false then"),
+    Broken("a window belongs to its token", "window", "window.t ~= a.token or ", ""),
     Broken(
-        "a closed feed owes what is open", "close", "owed[#owed + 1] = {window.s, window.e}", ""
+        "a failed range is to be extracted",
+        "window",
+        "{window.s, window.e}\n  replace",
+        "nil\n  replace",
     ),
-    Broken("only the holder settles", "settle", " or pending[1][2] ~= consumer", ""),
-    Broken("a verdict adds up", "settle", "if sum ~= samples then", "if false then"),
-    Broken("a settled entry is gone", "settle", "redis.call('XDEL', inbound, id)", ""),
-    Broken("what is loaded is booked", "settle", "if loaded > 0 then", "if false then"),
-    Broken("outputs keep their window waiting", "settle", "window, outputs - 1)", "window, -1)"),
-    Broken("only the holder renews", "renew", "1, ARGV[2])", "1)"),
-    Broken("only the holder gives back", "release", "id, id, 1, consumer)", "id, id, 1)"),
-    Broken("a live worker keeps its entries", "claim", "'IDLE', lease", "'IDLE', 0"),
-    Broken("a replayed letter is gone", "replay", "redis.call('XDEL', KEYS[1], ARGV[1])", ""),
-    Broken("a replayed letter's window waits", "replay", "== 1 then", "== 2 then"),
+    Broken("a split lies within", "window", "middle <= window.s or middle >= window.e", "false"),
+    Broken("a gap is declared", "window", "declare_gap(gaps, first, upto, a.reason, now)", ""),
+    Broken("what is open is not doubled", "reopen", "open_ranges(windows)", "{}"),
     Broken(
-        "a purged letter is counted",
+        "a closed feed leaves what is open as a gap", "close", "backlog[#backlog + 1] = range", ""
+    ),
+    Broken("only the holder settles", "settle", " or pending[1][2] ~= a.consumer", ""),
+    Broken("a verdict adds up", "settle", "if sum + dead_samples ~= samples then", "if false then"),
+    Broken("a settled entry is deleted", "settle", "redis.call('XDEL', inbound, id)", ""),
+    Broken("what is loaded is counted", "settle", "if a.loaded > 0 then", "if false then"),
+    Broken("outputs keep their window waiting", "settle", "window, outputs - 1)", "window, -1)"),
+    Broken("only the holder renews", "renew", "1, a.consumer)", "1)"),
+    Broken("only the holder releases", "release", "id, id, 1, a.consumer)", "id, id, 1)"),
+    Broken("a live worker keeps its entries", "claim", "'IDLE', a.lease_ms", "'IDLE', 0"),
+    Broken("a replayed dead letter is deleted", "replay", "redis.call('XDEL', dead, a.id)", ""),
+    Broken("a replayed dead letter's window waits", "replay", "== 1 then", "== 2 then"),
+    Broken(
+        "a purged dead letter is counted",
         "purge",
-        "'|dropped|purged', samples)",
+        "'|dropped|purged', whole(samples))",
         "'|dropped|purged', 0)",
     ),
 )

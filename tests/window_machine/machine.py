@@ -645,7 +645,7 @@ class WindowMachine(RuleBasedStateMachine):
     def the_ledger_balances_and_says_what_happened(self) -> None:
         audit = self.world.audit()
         assert (audit.imbalance_samples, audit.lost_samples) == (0, 0)
-        assert all(depth.unbooked_entries == 0 for depth in audit.streams.values())
+        assert all(depth.unaccounted_entries == 0 for depth in audit.streams.values())
         fates = Counter(self.books.fates.values())
         total = audit.total
         assert total.extracted == len(self.books.extracted)

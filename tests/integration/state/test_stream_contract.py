@@ -12,7 +12,7 @@ from redis import Redis
 
 from common.state.keys import GROUP, POINTS, RAW, Keys
 from common.state.ledger import Audit, Ledger
-from common.state.stream import RedisStream, SettleResult, Stream
+from common.state.stream import RELEASED, RedisStream, SettleResult, Stream
 from common.state.verdict import DeadLetter, Output, Settle
 from common.state.windows import Feed, WindowSet
 from tests.doubles.memory_stream import MemoryBroker, MemoryStream
@@ -141,12 +141,12 @@ class RedisWorld:
         """Leases run by the server's clock: make every pending entry look idle for long."""
         self.clock.advance(LEASE_SECONDS + 1)
         name = self.keys.stream(RAW)
-        found: Any = self.redis.xpending_range(name, "etl", "-", "+", 1000)
+        found: Any = self.redis.xpending_range(name, GROUP, "-", "+", 1000)
         for pending in found:
-            if pending["consumer"] != b"-given-back-":
+            if pending["consumer"] != RELEASED.encode():
                 self.redis.xclaim(
                     name,
-                    "etl",
+                    GROUP,
                     pending["consumer"],
                     0,
                     [pending["message_id"]],
@@ -392,7 +392,7 @@ def test_a_lost_payload_shows_and_is_marked(world: World) -> None:
     assert entry.payload_missing
 
 
-def test_an_unbooked_entry_is_reported_and_can_still_be_settled(world: World) -> None:
+def test_an_unaccounted_entry_is_reported_and_can_still_be_settled(world: World) -> None:
     world.commit([(b"a", 5)])
     stream = world.stream("one")
     (probe,) = stream.read(1, 0.01)
@@ -400,7 +400,7 @@ def test_an_unbooked_entry_is_reported_and_can_still_be_settled(world: World) ->
 
     audit = world.audit()
     assert audit.imbalance_samples == 5
-    assert audit.streams[RAW].unbooked_entries == 1
+    assert audit.streams[RAW].unaccounted_entries == 1
 
     assert stream.settle(probe, Settle(loaded=5), "loader") is SettleResult.OK
     assert world.audit().imbalance_samples == 0
@@ -479,7 +479,10 @@ def test_a_foreign_entry_does_not_blind_the_audit(redis_client: Redis, samples: 
     audit = world.audit()
 
     assert (audit.imbalance_samples, audit.total.in_flight) == (0, 5)
-    assert (audit.streams[RAW].unbooked_entries, audit.streams[RAW].unbooked_samples) == (1, 0)
+    assert (audit.streams[RAW].unaccounted_entries, audit.streams[RAW].unaccounted_samples) == (
+        1,
+        0,
+    )
 
 
 def test_an_entry_copied_by_hand_leaves_the_other_its_payload(redis_client: Redis) -> None:

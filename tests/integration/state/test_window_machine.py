@@ -17,7 +17,7 @@ from common.state import scripts
 from common.state.dead_letters import DeadLetters
 from common.state.keys import GROUP, POINTS, RAW, STREAMS, Keys
 from common.state.ledger import Audit, Ledger
-from common.state.stream import SHELF, RedisStream
+from common.state.stream import RELEASED, RedisStream
 from common.state.windows import Staged, WindowSet
 from tests.window_machine.broken import SCRIPTS, Broken
 from tests.window_machine.machine import WindowMachine, walk
@@ -116,7 +116,7 @@ class RedisWorld:
             name = KEYS.stream(inbound)
             found: Any = self._redis.xpending_range(name, GROUP, "-", "+", 1000)
             for pending in found:
-                if pending["consumer"] != SHELF.encode():
+                if pending["consumer"] != RELEASED.encode():
                     self._redis.xclaim(
                         name,
                         GROUP,
@@ -157,12 +157,12 @@ def test_long_walks(machine: type[WindowMachine], seed: int) -> None:
 def test_a_broken_script_is_noticed(
     machine: type[WindowMachine], broken: Broken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = scripts._source
+    whole = scripts.source
 
     def source(name: str) -> str:
         return broken.script(whole(name)) if name == broken.where else whole(name)
 
-    monkeypatch.setattr(scripts, "_source", source)
+    monkeypatch.setattr(scripts, "source", source)
 
     with pytest.raises(AssertionError, match="seed"):
         _walk_often(machine)

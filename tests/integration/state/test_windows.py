@@ -16,12 +16,12 @@ from redis.exceptions import OutOfMemoryError
 
 from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Audit, Ledger
-from common.state.stream import ENTRY_OVERHEAD_BYTES, RedisStream, Stream
+from common.state.stream import RedisStream, Stream
 from common.state.verdict import Output, Settle
 from common.state.windows import MOST_GROWTH, Feed, Window, WindowSet
 from tests.doubles.memory_stream import MemoryBroker, MemoryStream
 from tests.doubles.memory_windows import MemoryFeeds, MemoryWindowSet
-from tests.doubles.size_classes import allocated_bytes
+from tests.doubles.size_classes import ENTRY_OVERHEAD_BYTES, allocated_bytes
 
 Windows = WindowSet | MemoryWindowSet
 

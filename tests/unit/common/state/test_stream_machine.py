@@ -106,7 +106,7 @@ class Workers(RuleBasedStateMachine):
         audit = self.broker.audit()
         assert audit.imbalance_samples == 0
         assert audit.lost_samples == 0
-        assert all(depth.unbooked_entries == 0 for depth in audit.streams.values())
+        assert all(depth.unaccounted_entries == 0 for depth in audit.streams.values())
 
     @invariant()
     def a_window_is_unsettled_exactly_while_it_has_entries(self) -> None:
