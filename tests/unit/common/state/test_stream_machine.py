@@ -11,7 +11,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from common.state.keys import POINTS, RAW
 from common.state.stream import SettleResult, Stream
 from common.state.verdict import DeadLetter, Entry, Output, Settle
-from tests.doubles.memory_stream import MemoryBroker, MemoryStream
+from tests.doubles.memory_broker import MemoryBroker
+from tests.doubles.memory_stream import MemoryStream
 
 Held = tuple[Stream, str, Entry]
 
