@@ -155,24 +155,21 @@ def accounts_of(
 
     A field that holds no number counts as 0, so that it shows as imbalance.
     """
-    counted: dict[str, dict[str, int]] = {}
-    dropped: dict[str, dict[str, int]] = {}
+    counted: dict[str, dict[str, int]] = {
+        feed: {} for depth in streams.values() for feed in depth.feeds
+    }
     for name, value in ledger.items():
-        feed, _, rest = name.partition("|")
-        what, _, reason = rest.partition("|")
-        if what == "dropped":
-            dropped.setdefault(feed, {})[reason] = _number(value)
-            counted.setdefault(feed, {})
-        else:
-            counted.setdefault(feed, {})[what] = _number(value)
-    for depth in streams.values():
-        for feed in depth.feeds:
-            counted.setdefault(feed, {})
+        feed, _, what = name.partition("|")
+        counted.setdefault(feed, {})[what] = _number(value)
     return {
         feed: Account(
             extracted=samples.get("extracted", 0),
             loaded=samples.get("loaded", 0),
-            dropped=dropped.get(feed, {}),
+            dropped={
+                what.removeprefix("dropped|"): dropped
+                for what, dropped in samples.items()
+                if what.startswith("dropped|")
+            },
             dead_lettered=samples.get("dead_lettered", 0) - deleted_dead.get(feed, 0),
             in_flight=sum(depth.feeds.get(feed, 0) for depth in streams.values()),
         )

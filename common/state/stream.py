@@ -112,6 +112,7 @@ class RedisStream:
         self.inbound = inbound
         self.consumer = consumer
         self._stream = keys.stream(inbound)
+        self._inbound_keys = keys.of_stream(inbound)
         self._outbound = outbound or inbound
         self._lease_ms = int(lease_seconds * 1000)
         self._max_dead = dead_letters_max_entries
@@ -142,7 +143,7 @@ class RedisStream:
     def claim(self, count: int) -> Claimed:
         """See :meth:`Stream.claim`."""
         try:
-            taken, deleted = self._call_with_times("claim", lease_ms=self._lease_ms, most=count)
+            taken, deleted = self._call("claim", lease_ms=self._lease_ms, most=count)
         except ResponseError as error:
             self._ensure_after(error)
             return Claimed()
@@ -156,10 +157,7 @@ class RedisStream:
         """See :meth:`Stream.renew`."""
         if not ids:
             return []
-        lost = self._scripts.call(
-            "renew", [self._stream], group=GROUP, consumer=self.consumer, ids=ids
-        )
-        return [text_of(id_) for id_ in lost]
+        return [text_of(id_) for id_ in self._call("renew", ids=ids)]
 
     def release(
         self, ids: Sequence[str], after_seconds: float = 0.0, *, crashed: bool = False
@@ -168,7 +166,7 @@ class RedisStream:
         if not ids:
             return 0
         after_ms = int(after_seconds * 1000)
-        return int(self._call_with_times("release", after_ms=after_ms, crashed=crashed, ids=ids))
+        return int(self._call("release", after_ms=after_ms, crashed=crashed, ids=ids))
 
     def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
         """See :meth:`Stream.settle`."""
@@ -178,9 +176,7 @@ class RedisStream:
         reply: bytes = self._scripts.call(
             "settle",
             [
-                self._stream,
-                keys.in_flight(self.inbound),
-                keys.crashes(self.inbound),
+                *self._inbound_keys,
                 keys.stream(self._outbound),
                 keys.in_flight(self._outbound),
                 keys.dead,
@@ -211,11 +207,8 @@ class RedisStream:
 
     def forget_consumers(self, idle_seconds: float, only_self: bool = False) -> int:
         """See :meth:`Stream.forget_consumers`."""
-        only = self.consumer if only_self else ""
         idle_ms = int(idle_seconds * 1000)
-        return int(
-            self._scripts.call("forget", [self._stream], group=GROUP, idle_ms=idle_ms, only=only)
-        )
+        return int(self._call("forget", idle_ms=idle_ms, only_self=only_self))
 
     def close(self) -> None:
         """Close the connections."""
@@ -227,15 +220,15 @@ class RedisStream:
             raise error
         self.ensure()
 
-    def _call_with_times(self, name: str, **args: Any) -> Any:
-        """A script that goes by an entry's crashes and by when it was released."""
-        keys = [
-            self._stream,
-            self._keys.crashes(self.inbound),
-            self._keys.released(self.inbound),
-        ]
+    def _call(self, name: str, **args: Any) -> Any:
+        """A script that changes who has which entry."""
         return self._scripts.call(
-            name, keys, group=GROUP, consumer=self.consumer, released=RELEASED, **args
+            name,
+            self._inbound_keys,
+            group=GROUP,
+            consumer=self.consumer,
+            released=RELEASED,
+            **args,
         )
 
     def _with_payloads(self, rows: list[tuple[str, int, dict[bytes, bytes]]]) -> list[Entry]:

@@ -15,7 +15,7 @@ from typing import Protocol
 class Entry:
     """One stream entry in the hands of a worker.
 
-    ``samples`` is what the ledger holds for it; ``crashes`` is how many workers died with it.
+    ``samples`` is what its in-flight record counts; ``crashes`` is how many workers died with it.
     ``payload_missing``: the entry names a payload that is not there. ``fields`` are the entry's
     own fields as found, for a dead letter of an entry that cannot be understood.
     """

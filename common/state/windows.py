@@ -53,7 +53,7 @@ class Window:
     end_ms: int
     token: str
     attempts: int
-    window_class: str
+    window_class: WindowClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class FeedStatus:
         return min([self.watermark_ms, *(start for start, _ in self.unsettled)])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Recheck:
     """A committed window that is to be counted again, and what was counted then."""
 
@@ -148,7 +148,7 @@ class WindowSet:
         """
         planned = self._scripts.call(
             "plan",
-            [*self._feed_keys(feed), self._keys.feeds],
+            [*self._keys.of_feed(feed.name), self._keys.feeds],
             feed=feed.name,
             fingerprint=feed.fingerprint,
             adopt=adopt,
@@ -163,7 +163,7 @@ class WindowSet:
         """Lease the newest free window of the class, cutting it from the backlog if need be."""
         leased = self._scripts.call(
             "lease",
-            [*self._feed_keys(feed), self._keys.token],
+            [*self._keys.of_feed(feed.name), self._keys.token],
             window_class=window_class,
             fingerprint=feed.fingerprint,
             live_horizon_ms=live_horizon_ms,
@@ -174,8 +174,8 @@ class WindowSet:
         )
         if not leased:
             return None
-        id_, start_ms, end_ms, token, attempts, class_ = leased
-        return Window(id_.decode(), start_ms, end_ms, token.decode(), attempts, class_.decode())
+        id_, start_ms, end_ms, token, attempts = leased
+        return Window(id_.decode(), start_ms, end_ms, token.decode(), attempts, window_class)
 
     def renew(self, feed: Feed, window: Window) -> bool:
         """Lengthen the lease; False when the window is no longer ours."""
@@ -213,14 +213,7 @@ class WindowSet:
         keys = self._keys
         backlog = self._scripts.call(
             "close",
-            [
-                keys.feed(feed_name),
-                keys.windows(feed_name),
-                keys.gaps(feed_name),
-                keys.feeds,
-                keys.rechecks(feed_name),
-                keys.sink_watermarks,
-            ],
+            [*keys.of_feed(feed_name), keys.feeds, keys.sink_watermarks],
             feed=feed_name,
             unplanned_ms=int(unplanned_seconds * 1000),
             reason=reason,
@@ -265,19 +258,16 @@ class WindowSet:
         reply: bytes = self._scripts.call(
             "commit",
             [
-                *self._feed_keys(feed),
+                *keys.of_feed(feed.name),
                 keys.stream(RAW),
                 keys.in_flight(RAW),
                 keys.ledger,
                 keys.unsettled,
                 keys.committed,
                 keys.staged,
-                keys.rechecks(feed.name),
                 *(item.key for item in staged),
             ],
-            window=window.id,
-            token=window.token,
-            fingerprint=feed.fingerprint,
+            **_leased(feed, window),
             feed=feed.name,
             query=feed.query,
             tier=feed.tier,
@@ -304,7 +294,7 @@ class WindowSet:
         """
         added: int | None = self._scripts.call(
             "reopen",
-            [*self._feed_keys(feed), self._keys.rechecks(feed.name)],
+            self._keys.of_feed(feed.name),
             fingerprint=feed.fingerprint,
             start_ms=start_ms,
             end_ms=end_ms,
@@ -318,10 +308,7 @@ class WindowSet:
         found: Any = self._redis.zrangebyscore(
             self._keys.rechecks(feed.name), "-inf", self._scripts.now_ms(), start=0, num=limit
         )
-        return sorted(
-            (Recheck(*map(int, member.split(b" "))) for member in found),
-            key=lambda recheck: recheck.start_ms,
-        )
+        return sorted(Recheck(*map(int, member.split(b" "))) for member in found)
 
     def forget_rechecks(self, feed: Feed, done: Sequence[Recheck]) -> None:
         """These windows were counted again, and nothing had changed."""
@@ -364,20 +351,11 @@ class WindowSet:
         """Every feed at one instant, by feed name."""
         keys = self._keys
         reply: bytes = self._scripts.call(
-            "feeds",
-            [keys.feeds, keys.committed],
-            feed=keys.feed(""),
-            windows=keys.windows(""),
-            gaps=keys.gaps(""),
+            "feeds", [keys.feeds, keys.committed], prefixes=keys.of_feed("")
         )
-        found = json.loads(text_of(reply))
-        unsettled: dict[str, list[Range]] = {}
-        for bounds in found["committed"].values():
-            feed, start_ms, end_ms = bounds.split(" ")
-            unsettled.setdefault(feed, []).append((int(start_ms), int(end_ms)))
         return {
-            feed: _feed_status(feed, state, sorted(unsettled.get(feed, [])))
-            for feed, state in sorted(found["feeds"].items())
+            feed: _feed_status(feed, found)
+            for feed, found in sorted(json.loads(text_of(reply)).items())
         }
 
     def gaps(self, feed: str) -> list[Gap]:
@@ -387,23 +365,17 @@ class WindowSet:
             for gap in map(json.loads, self._redis.lrange(self._keys.gaps(feed), 0, -1))
         ]
 
-    def _feed_keys(self, feed: Feed) -> tuple[str, str]:
-        return self._keys.feed(feed.name), self._keys.windows(feed.name)
-
     def _change(self, feed: Feed, window: Window, verb: str, **args: Any) -> bool:
-        changed = self._scripts.call(
-            "window",
-            [*self._feed_keys(feed), self._keys.gaps(feed.name)],
-            window=window.id,
-            token=window.token,
-            fingerprint=feed.fingerprint,
-            verb=verb,
-            **args,
-        )
-        return bool(changed)
+        keys = self._keys.of_feed(feed.name)
+        return bool(self._scripts.call("window", keys, **_leased(feed, window), verb=verb, **args))
 
 
-def _feed_status(feed: str, found: Mapping[str, Any], unsettled: Sequence[Range]) -> FeedStatus:
+def _leased(feed: Feed, window: Window) -> dict[str, Any]:
+    """The arguments of a script that changes a window only if it is still ours."""
+    return {"window": window.id, "token": window.token, "fingerprint": feed.fingerprint}
+
+
+def _feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
     fields: dict[str, str] = found["fields"]
     query, tier = split_feed(feed)
     head_ms = int(fields.get("head_ms", 0))
@@ -414,8 +386,8 @@ def _feed_status(feed: str, found: Mapping[str, Any], unsettled: Sequence[Range]
         origin_ms=int(fields.get("origin_ms", head_ms)),
         head_ms=head_ms,
         backlog=_ranges(found["backlog"]),
-        open=sorted(_ranges(found["open"])),
-        unsettled=unsettled,
+        open=_ranges(found["open"]),
+        unsettled=_ranges(found["unsettled"]),
         attempts=int(fields.get("attempts", 0)),
         planned_ms=int(fields.get("planned_ms", 0)),
         gaps=int(found["gaps"]),
@@ -424,4 +396,4 @@ def _feed_status(feed: str, found: Mapping[str, Any], unsettled: Sequence[Range]
 
 
 def _ranges(found: Any) -> list[Range]:
-    return [(int(start_ms), int(end_ms)) for start_ms, end_ms in found]
+    return sorted((int(start_ms), int(end_ms)) for start_ms, end_ms in found)

@@ -12,7 +12,7 @@ from common.state.windows import Gap, Range, WindowClass
 class OpenWindow:
     start_ms: int
     end_ms: int
-    window_class: str
+    window_class: WindowClass
     token: str = ""
     deadline_ms: int = 0
     not_before_ms: int = 0

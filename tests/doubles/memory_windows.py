@@ -263,7 +263,7 @@ class MemoryWindowSet:
         known = self._shared.rechecks.get(feed.name, {})
         due = sorted((due_ms, member) for member, due_ms in known.items() if due_ms <= self._now)
         found = [Recheck(*map(int, member.split(" "))) for _, member in due[:limit]]
-        return sorted(found, key=lambda recheck: recheck.start_ms)
+        return sorted(found)
 
     def forget_rechecks(self, feed: Feed, done: Sequence[Recheck]) -> None:
         for recheck in done:

@@ -1,12 +1,12 @@
 -- Take over entries that were released, or whose worker died.
 --
--- KEYS 1 stream, 2 crashes, 3 released
+-- KEYS 1..4 stream, its in-flight records, crashes, released
 -- a    group, consumer, released (the consumer that holds what was released), lease_ms, most (entries)
 -- Returns {entries taken: {{id, crashes, {field, value, …}}, …}, ids found deleted while pending}.
 --
 -- A release does not count as a crash; a lease that ran out under another worker does. An entry
 -- with a crash behind it is a suspect and is handed out alone, so that its neighbours do not die with it.
-local stream, crashes, released = KEYS[1], KEYS[2], KEYS[3]
+local stream, crashes, released = KEYS[1], KEYS[3], KEYS[4]
 local now = clock_ms()
 local taken, deleted = {}, {}
 

@@ -1,9 +1,9 @@
 -- Close a feed that no configuration plans any more: its backlog becomes declared gaps.
 --
--- KEYS 1 feed, 2 its open windows, 3 its gaps, 4 feeds, 5 its rechecks, 6 watermarks read from the sink
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 feeds, 6 watermarks read from the sink
 -- a    feed, unplanned_ms (nobody planned it for at least so long), reason
 -- Returns {{start, end}, …} of what was not extracted yet, or nil when somebody planned it lately.
-local feed, windows, gaps = KEYS[1], KEYS[2], KEYS[3]
+local feed, windows, gaps, rechecks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = clock_ms()
 local planned = tonumber(redis.call('HGET', feed, 'planned_ms')) or 0
 if now - planned < a.unplanned_ms then return false end
@@ -11,7 +11,7 @@ local backlog = backlog_of(feed)
 for _, range in ipairs(open_ranges(windows)) do backlog[#backlog + 1] = range end
 table.sort(backlog, function(left, right) return left[1] < right[1] end)
 for _, range in ipairs(backlog) do declare_gap(gaps, range[1], range[2], a.reason, now) end
-redis.call('DEL', feed, windows, KEYS[5])
+redis.call('DEL', feed, windows, rechecks)
 redis.call('HDEL', KEYS[6], a.feed)
-redis.call('SREM', KEYS[4], a.feed)
+redis.call('SREM', KEYS[5], a.feed)
 return backlog

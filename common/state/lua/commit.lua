@@ -1,8 +1,8 @@
 -- Commit a window: its staged payloads become entries of the raw stream, its samples are counted as
 -- extracted, and the window is closed; all of it, or nothing.
 --
--- KEYS 1 feed, 2 its open windows, 3 raw stream, 4 in flight, 5 ledger, 6 unsettled, 7 committed, 8 staged,
---      9 its rechecks, 10.. staged payloads
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 raw stream, 6 in-flight records,
+--      7 ledger, 8 unsettled, 9 committed, 10 staged, 11.. staged payloads
 -- a    window, token, fingerprint, feed, query, tier, kind, staged ({samples, bytes} of each payload),
 --      recheck_after_ms (0 = never), source_samples (that the source counts in the window)
 -- Returns committed, refused (lease or configuration is not the caller's any more), unstaged (a staged
@@ -10,12 +10,12 @@
 --
 -- Everything is read and checked first; the first write is XADD, which a server at maxmemory refuses
 -- before anything has changed. The payloads themselves do not move.
-local feed, windows, raw, in_flight, ledger, unsettled, committed, staged, rechecks =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local feed, windows, rechecks, raw, in_flight, ledger, unsettled, committed, staged =
+  KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local id, entries = a.window, #a.staged
 local window = leased_window(feed, windows)
 if not window then return 'refused' end
-for i = 10, #KEYS do
+for i = 11, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then return 'unstaged' end
 end
 if not have_types({[raw] = 'stream', [in_flight] = 'hash', [ledger] = 'hash', [unsettled] = 'hash',
@@ -25,7 +25,7 @@ end
 
 local total = 0
 for i, payload in ipairs(a.staged) do
-  local key, samples, bytes = KEYS[9 + i], payload[1], payload[2]
+  local key, samples, bytes = KEYS[10 + i], payload[1], payload[2]
   append_entry(raw, in_flight, a, samples, bytes, key)
   redis.call('PERSIST', key)
   redis.call('ZREM', staged, key .. ' ' .. whole(bytes))

@@ -1,14 +1,14 @@
 -- Lease the next window of a feed: an open one whose lease is free or ran out, else one newly cut
 -- from the backlog, newest first.
 --
--- KEYS 1 feed, 2 its open windows, 3 token counter
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 token counter
 -- a    fingerprint, window_class (live or catchup), live_horizon_ms (back from the head), longest_ms, lease_ms,
 --      max_open (windows), random (a word)
--- Returns {window id, start, end, token, attempts, class}, or {} when there is none.
+-- Returns {window id, start, end, token, attempts}, or nil when there is none.
 local feed, windows = KEYS[1], KEYS[2]
 local now = clock_ms()
-if redis.call('HGET', feed, 'fingerprint') ~= a.fingerprint then return {} end
-if (tonumber(redis.call('HGET', feed, 'not_before_ms')) or 0) > now then return {} end
+if redis.call('HGET', feed, 'fingerprint') ~= a.fingerprint then return false end
+if (tonumber(redis.call('HGET', feed, 'not_before_ms')) or 0) > now then return false end
 
 local chosen, chosen_id, open = nil, nil, 0
 for id, json in pairs(pairs_of(redis.call('HGETALL', windows))) do
@@ -38,17 +38,17 @@ end
 
 local ranges = nil
 if not chosen then
-  if open >= a.max_open then return {} end
+  if open >= a.max_open then return false end
   ranges = backlog_of(feed)
   chosen = cut(ranges, tonumber(redis.call('HGET', feed, 'head_ms')) - a.live_horizon_ms)
-  if not chosen then return {} end
+  if not chosen then return false end
 end
 
 -- A counter alone would repeat itself after Redis lost its last second, or everything, and a worker
 -- from before would then hold the token of a window that is not its own.
-local token = redis.call('INCR', KEYS[3]) .. '-' .. a.random
+local token = redis.call('INCR', KEYS[5]) .. '-' .. a.random
 chosen_id = chosen_id or ('w' .. token)
 chosen.t, chosen.d = token, now + a.lease_ms
 redis.call('HSET', windows, chosen_id, cjson.encode(chosen))
 if ranges then redis.call('HSET', feed, 'ranges', backlog_json(ranges)) end
-return {chosen_id, chosen.s, chosen.e, token, chosen.a, chosen.c}
+return {chosen_id, chosen.s, chosen.e, token, chosen.a}

@@ -1,6 +1,6 @@
 -- Extend what is planned for a feed up to a new head; create the feed at its origin if it is new.
 --
--- KEYS 1 feed, 2 its open windows, 3 feeds
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 feeds
 -- a    feed, fingerprint, adopt (take the feed over for this fingerprint), origin_ms, head_ms
 -- Returns 1, or 0 when another configuration owns the feed.
 local feed, windows = KEYS[1], KEYS[2]
@@ -22,7 +22,7 @@ end
 redis.call('HSET', feed, 'fingerprint', a.fingerprint, 'head_ms', whole(head),
   'ranges', backlog_json(ranges), 'planned_ms', whole(now))
 redis.call('HSETNX', feed, 'origin_ms', whole(a.origin_ms))
-redis.call('SADD', KEYS[3], a.feed)
+redis.call('SADD', KEYS[5], a.feed)
 if #open > 0 then
   redis.call('DEL', windows)
   redis.call('HDEL', feed, 'attempts', 'not_before_ms')

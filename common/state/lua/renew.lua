@@ -1,7 +1,7 @@
 -- Renew the lease of entries in hand, and only of those that are still ours: a plain XCLAIM would
 -- steal an entry back from the worker that took it over.
 --
--- KEYS 1 stream
+-- KEYS 1..4 stream, its in-flight records, crashes, released
 -- a    group, consumer, ids
 -- Returns the ids that are no longer ours.
 local stream, lost = KEYS[1], {}

@@ -1,11 +1,11 @@
 -- Put a range of a feed back into its backlog, to be extracted (again): late samples, a repair, or
 -- time before the feed's origin. What is open or in the backlog already is left as it is.
 --
--- KEYS 1 feed, 2 its open windows, 3 its rechecks
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks
 -- a    fingerprint, start_ms, end_ms, extend (the feed may be extended back to the start),
 --      done (rechecks that are done with it)
 -- Returns how many ms were put back, or nil when another configuration owns the feed.
-local feed, windows = KEYS[1], KEYS[2]
+local feed, windows, rechecks = KEYS[1], KEYS[2], KEYS[4]
 if redis.call('HGET', feed, 'fingerprint') ~= a.fingerprint then return false end
 local origin = tonumber(redis.call('HGET', feed, 'origin_ms'))
 local head = tonumber(redis.call('HGET', feed, 'head_ms'))
@@ -31,5 +31,5 @@ end
 add(cursor, to)
 
 redis.call('HSET', feed, 'ranges', backlog_json(ranges), 'origin_ms', whole(origin))
-for _, recheck in ipairs(a.done) do redis.call('ZREM', KEYS[3], recheck) end
+for _, recheck in ipairs(a.done) do redis.call('ZREM', rechecks, recheck) end
 return added

@@ -1,9 +1,9 @@
 -- Hand-off of one entry: write its outputs and dead letters, take it away, count its samples.
 --
--- KEYS 1 inbound stream, 2 inbound in flight, 3 inbound crashes, 4 outbound stream, 5 outbound in flight,
---      6 dead letters, 7 their records, 8 ledger, 9 unsettled, 10 committed,
---      11 the entry's payload ('' if it names none of ours),
---      12.. new payloads: one for each output, then one for each dead letter
+-- KEYS 1..4 stream, its in-flight records, crashes, released, 5 outbound stream, 6 its in-flight records,
+--      7 dead letters, 8 their records, 9 ledger, 10 unsettled, 11 committed,
+--      12 the entry's payload ('' if it names none of ours),
+--      13.. new payloads: one for each output, then one for each dead letter
 -- a    group, consumer, entry (id), samples (that the entry itself claims), query, tier, kind, window, stage,
 --      loaded, drops ({reason = samples}), outputs ({samples, …}), dead ({{reason, detail, samples}, …}), max_dead
 -- ARGV 2.. the new payloads, in the order of their keys
@@ -14,7 +14,7 @@
 -- is something to write, the first write adds memory, so that a server at maxmemory refuses the whole
 -- script; where there is not, it is XACK, so that the loader can always free memory.
 local inbound, in_flight, crashes, outbound, out_flight, dead, dead_records, ledger, unsettled, committed =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+  KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local id, outputs = a.entry, #a.outputs
 
 if not have_types({[outbound] = 'stream', [out_flight] = 'hash', [crashes] = 'hash', [dead] = 'stream',
@@ -39,7 +39,7 @@ local function is_named_in(hash, key)
   return false
 end
 if not payload_key then
-  payload_key = KEYS[11]
+  payload_key = KEYS[12]
   -- Where somebody copied an entry, the payload is the other one's.
   if payload_key ~= '' and (is_named_in(in_flight, payload_key) or is_named_in(out_flight, payload_key)) then
     payload_key = ''
@@ -55,12 +55,12 @@ if #a.dead > 0 and redis.call('XLEN', dead) + #a.dead > a.max_dead then return '
 local counts_window = redis.call('HEXISTS', unsettled, origin.window) == 1
 
 for i, n in ipairs(a.outputs) do
-  local key, payload = KEYS[11 + i], ARGV[1 + i]
+  local key, payload = KEYS[12 + i], ARGV[1 + i]
   redis.call('SET', key, payload)
   append_entry(outbound, out_flight, origin, n, #payload, key)
 end
 for i, letter in ipairs(a.dead) do
-  local key = KEYS[11 + outputs + i]
+  local key = KEYS[12 + outputs + i]
   redis.call('SET', key, ARGV[1 + outputs + i])
   local letter_id = redis.call('XADD', dead, '*', 'schema', '1', 'stage', a.stage, 'reason', letter[1],
     'detail', letter[2], 'query', a.query, 'tier', a.tier, 'kind', a.kind, 'window', origin.window, 'feed', origin.feed,

@@ -1,6 +1,6 @@
 -- Change an open window that the caller has leased.
 --
--- KEYS 1 feed, 2 its open windows, 3 its gaps
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks
 -- a    window, token, fingerprint, verb, and for the verb
 --      renew  lease_ms
 --      split  middle_ms: two windows take its place
