@@ -137,7 +137,7 @@ class Ledger:
         deleted = _whole(found["deleted_dead_samples"])
         return Audit(
             now_ms=int(found["now_ms"]),
-            accounts=accounts_of(found["ledger"], streams, deleted),
+            accounts=accounts_of(dict(found["ledger"]), streams, deleted),
             streams=streams,
             staged_bytes=int(found["staged_bytes"]),
             dead_letter_entries=int(found["dead_letter_entries"]),
@@ -178,9 +178,12 @@ def accounts_of(
 
 
 def _whole(value: Any) -> Any:
-    """A number, or numbers by name, as whole ones: Lua writes large ones like ``1e+15``."""
-    if isinstance(value, dict):
-        return {name: int(number) for name, number in value.items()}
+    """A number, or numbers by name, as whole ones: Lua writes large ones like ``1e+15``.
+
+    An empty table may arrive as a list.
+    """
+    if isinstance(value, dict | list):
+        return {name: int(number) for name, number in dict(value).items()}
     return int(value)
 
 

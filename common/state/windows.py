@@ -355,7 +355,7 @@ class WindowSet:
         )
         return {
             feed: _feed_status(feed, found)
-            for feed, found in sorted(json.loads(text_of(reply)).items())
+            for feed, found in sorted(dict(json.loads(text_of(reply))).items())
         }
 
     def gaps(self, feed: str) -> list[Gap]:
