@@ -5,7 +5,7 @@ All keys share one prefix, so several pipelines can share a server and one can b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from common.state.fields import text_of
 
 GROUP = "etl"
 RAW = "raw"
@@ -24,11 +24,31 @@ def split_feed(feed: str) -> tuple[str, str]:
     return query, tier
 
 
-@dataclass(frozen=True, slots=True)
 class Keys:
-    """Key names under ``namespace``."""
+    """Key names under ``namespace``, and what each key holds."""
 
-    namespace: str
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        # Stream of dead letters.
+        self.dead = f"{namespace}:dead"
+        # Hash: dead letter id → ``samples feed``, as counted when it was written.
+        self.dead_records = f"{namespace}:inflight:dead"
+        # Hash: ``feed|what[|reason]`` → samples.
+        self.ledger = f"{namespace}:ledger"
+        # Sorted set: ``payload-key bytes`` scored by the ms at which the staged key expires.
+        self.staged = f"{namespace}:staged"
+        # Hash: committed window → how many of its entries are not settled.
+        self.unsettled = f"{namespace}:unsettled"
+        # Hash: committed window with unsettled entries → ``feed start_ms end_ms``.
+        self.committed = f"{namespace}:committed"
+        # Set of feeds.
+        self.feeds = f"{namespace}:feeds"
+        # Hash: feed → its loaded watermark in ms as the sink has it; empty if it has none.
+        self.sink_watermarks = f"{namespace}:sink_watermarks"
+        # Counter that lease tokens and window ids come from.
+        self.token = f"{namespace}:token"
+        # Present while extraction pauses.
+        self.back_pressure = f"{namespace}:backpressure"
 
     def stream(self, stream: str) -> str:
         """Stream of entries; each is metadata and the name of its payload's key."""
@@ -43,8 +63,12 @@ class Keys:
         return f"{self.namespace}:crashes:{stream}"
 
     def released(self, stream: str) -> str:
-        """Hash: entry id given back → the time in ms before which nobody takes it."""
+        """Hash: id of a released entry → the time in ms before which nobody takes it."""
         return f"{self.namespace}:released:{stream}"
+
+    def of_stream(self, stream: str) -> list[str]:
+        """The keys of one stream, in the order that scripts are given them."""
+        return [kind(stream) for kind in (self.stream, self.in_flight, self.crashes, self.released)]
 
     def payload(self, token: str) -> str:
         """String: the payload of one entry or dead letter."""
@@ -53,51 +77,13 @@ class Keys:
     def own_payload(self, name: bytes) -> str:
         """``name`` if it can only be a payload's key of ours, else an empty string.
 
-        Entries and letters are whatever somebody put into a stream; what they name is read and
-        later removed, so it must not be just any key.
+        Entries and dead letters are whatever somebody put into a stream; what they name is read
+        and later removed, so it must not be just any key.
         """
-        prefix = self.payload("")
-        try:
-            text = name.decode("ascii")
-        except UnicodeDecodeError:
-            return ""
+        prefix, text = self.payload(""), text_of(name)
         token = text[len(prefix) :]
-        return text if text.startswith(prefix) and token.isalnum() else ""
-
-    @property
-    def dead(self) -> str:
-        """Stream of dead letters."""
-        return f"{self.namespace}:dead"
-
-    @property
-    def dead_held(self) -> str:
-        """Hash: dead letter id → ``samples feed``, as booked when it was written."""
-        return f"{self.namespace}:inflight:dead"
-
-    @property
-    def ledger(self) -> str:
-        """Hash: ``feed|what[|reason]`` → samples."""
-        return f"{self.namespace}:ledger"
-
-    @property
-    def staged(self) -> str:
-        """Sorted set: ``payload-key bytes`` scored by the ms at which the staged key expires."""
-        return f"{self.namespace}:staged"
-
-    @property
-    def unsettled(self) -> str:
-        """Hash: committed window → how many of its entries are not settled."""
-        return f"{self.namespace}:unsettled"
-
-    @property
-    def committed(self) -> str:
-        """Hash: committed window with unsettled entries → ``feed start_ms end_ms``."""
-        return f"{self.namespace}:committed"
-
-    @property
-    def feeds(self) -> str:
-        """Set of feeds."""
-        return f"{self.namespace}:feeds"
+        ours = text.startswith(prefix) and token.isascii() and token.isalnum()
+        return text if ours else ""
 
     def feed(self, feed: str) -> str:
         """Hash: fingerprint, head_ms, origin_ms, backlog ranges, back-off of one feed."""
@@ -115,17 +101,6 @@ class Keys:
         """Sorted set: ``start_ms end_ms samples`` of committed windows, by when to recount."""
         return f"{self.namespace}:rechecks:{feed}"
 
-    @property
-    def sink_watermarks(self) -> str:
-        """Hash: feed → its loaded watermark in ms as the sink holds it; empty if it holds none."""
-        return f"{self.namespace}:sink_watermarks"
-
-    @property
-    def token(self) -> str:
-        """Counter that lease tokens and window ids come from."""
-        return f"{self.namespace}:token"
-
-    @property
-    def back_pressure(self) -> str:
-        """Present while extraction pauses."""
-        return f"{self.namespace}:backpressure"
+    def of_feed(self, feed: str) -> list[str]:
+        """The keys of one feed, in the order that scripts are given them."""
+        return [kind(feed) for kind in (self.feed, self.windows, self.gaps, self.rechecks)]

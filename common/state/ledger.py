@@ -1,9 +1,9 @@
 """The conservation ledger, read in one atomic step.
 
 ``extracted = loaded + dropped + dead-lettered + in flight``, in samples, for each feed (query and
-tier). The left side and the settled part are booked by the scripts that move the data; what is in
-flight is not a counter but is found by looking: an entry counts only while its in-flight record,
-its stream entry and its payload are all there, and somebody has it or will be given it. Whatever
+tier). The scripts that move the data count the left side and what is settled. What is in flight is
+not a counter but is found in the streams: an entry counts only while its in-flight record, its
+stream entry and its payload are all there, and somebody has it or will be given it. Whatever
 disappears therefore shows as imbalance.
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 
 from redis import Redis
 
+from common.state.fields import text_of
 from common.state.keys import GROUP, STREAMS, Keys
 from common.state.scripts import Scripts
 
@@ -28,9 +29,9 @@ _NUMBER = re.compile(r"-?[0-9]{1,19}")
 class Depth:
     """What one stream holds.
 
-    ``lost_samples``: feed → samples that are booked as in flight, but whose entry or payload is
-    gone, or which lie there delivered and acknowledged, so that nobody will be given them any more.
-    ``unbooked_entries``: entries that the in-flight hash does not know.
+    ``lost_samples``: feed → samples that are recorded as in flight, but whose entry or payload was
+    deleted, or which lie there delivered and acknowledged, so that nobody will be given them.
+    ``unaccounted_entries``: entries that have no in-flight record.
     """
 
     entries: int = 0
@@ -39,13 +40,13 @@ class Depth:
     oldest_ms: int = 0
     feeds: Mapping[str, int] = field(default_factory=dict)
     lost_samples: Mapping[str, int] = field(default_factory=dict)
-    unbooked_entries: int = 0
-    unbooked_samples: int = 0
+    unaccounted_entries: int = 0
+    unaccounted_samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The books of one feed, in samples."""
+    """The ledger of one feed, in samples."""
 
     extracted: int = 0
     loaded: int = 0
@@ -70,7 +71,7 @@ class Audit:
     staged_bytes: int
     dead_letter_entries: int
     # Feed → samples whose dead letter somebody removed without replaying or purging it.
-    gone_dead_samples: Mapping[str, int]
+    deleted_dead_samples: Mapping[str, int]
     back_pressure: bool
 
     @property
@@ -96,14 +97,14 @@ class Audit:
 
     @property
     def lost_samples(self) -> int:
-        """Samples booked as in flight or dead-lettered whose entry, payload or letter is gone."""
-        return sum(self.gone_dead_samples.values()) + sum(
+        """Samples recorded as in flight or dead whose entry, payload or dead letter was deleted."""
+        return sum(self.deleted_dead_samples.values()) + sum(
             sum(depth.lost_samples.values()) for depth in self.streams.values()
         )
 
 
 class Ledger:
-    """Reads the books; writing is done only by the scripts that move data."""
+    """Reads the ledger; writing is done only by the scripts that move data."""
 
     def __init__(
         self,
@@ -113,85 +114,77 @@ class Ledger:
         streams: Sequence[str] = STREAMS,
         now_ms: Callable[[], int] | None = None,
     ) -> None:
-        self._scripts = Scripts(redis)
+        self._scripts = Scripts(redis, now_ms)
         self._keys = keys
         self._streams = streams
-        self._now_ms = now_ms
 
     def audit(self) -> Audit:
         """Read everything at one instant.
 
-        Raises :class:`redis.exceptions.RedisError` when the server cannot be asked.
+        Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
         """
         keys = self._keys
-        names = [keys.ledger, keys.staged, keys.back_pressure, keys.dead, keys.dead_held]
+        names = [keys.ledger, keys.staged, keys.back_pressure, keys.dead, keys.dead_records]
         for stream in self._streams:
             names += [keys.stream(stream), keys.in_flight(stream)]
-        now: int | str = "" if self._now_ms is None else self._now_ms()
-        reply: bytes = self._scripts.call("audit", names, [now, GROUP, *self._streams])
+        reply: bytes = self._scripts.call("audit", names, group=GROUP, streams=self._streams)
         # A field that somebody else wrote must not hide all the others.
-        return parse_audit(json.loads(reply.decode("utf-8", "replace")))
-
-
-def parse_audit(answer: Mapping[str, Any]) -> Audit:
-    """An :class:`Audit` from the script's answer."""
-    streams = {
-        name: Depth(
-            entries=int(depth["entries"]),
-            samples=int(depth["samples"]),
-            bytes=int(depth["bytes"]),
-            oldest_ms=int(depth["oldest_ms"]),
-            feeds={feed: int(n) for feed, n in dict(depth["feeds"]).items()},
-            lost_samples={feed: int(n) for feed, n in dict(depth["lost"]).items()},
-            unbooked_entries=int(depth["unbooked"]),
-            unbooked_samples=int(depth["unbooked_samples"]),
+        found = json.loads(text_of(reply))
+        streams = {
+            name: Depth(**{part: _whole(value) for part, value in depth.items()})
+            for name, depth in found["streams"].items()
+        }
+        deleted = _whole(found["deleted_dead_samples"])
+        return Audit(
+            now_ms=int(found["now_ms"]),
+            accounts=accounts_of(dict(found["ledger"]), streams, deleted),
+            streams=streams,
+            staged_bytes=int(found["staged_bytes"]),
+            dead_letter_entries=int(found["dead_letter_entries"]),
+            deleted_dead_samples=deleted,
+            back_pressure=bool(found["back_pressure"]),
         )
-        for name, depth in answer["streams"].items()
-    }
-    gone = {feed: int(n) for feed, n in dict(answer["gone_dead"]).items()}
-    return Audit(
-        now_ms=int(answer["now_ms"]),
-        accounts=accounts_of(dict(answer["ledger"]), streams, gone),
-        streams=streams,
-        staged_bytes=int(answer["staged_bytes"]),
-        dead_letter_entries=int(answer["dead_letters"]),
-        gone_dead_samples=gone,
-        back_pressure=bool(answer["back_pressure"]),
-    )
 
 
 def accounts_of(
     ledger: Mapping[str, str | int],
     streams: Mapping[str, Depth],
-    gone_dead: Mapping[str, int] = MappingProxyType({}),
+    deleted_dead: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Account]:
     """Accounts by feed from the ledger's fields ``feed|what[|reason]`` and what is in flight.
 
     A field that holds no number counts as 0, so that it shows as imbalance.
     """
-    booked: dict[str, dict[str, int]] = {}
-    dropped: dict[str, dict[str, int]] = {}
+    counted: dict[str, dict[str, int]] = {
+        feed: {} for depth in streams.values() for feed in depth.feeds
+    }
     for name, value in ledger.items():
-        feed, _, rest = name.partition("|")
-        what, _, reason = rest.partition("|")
-        if what == "dropped":
-            dropped.setdefault(feed, {})[reason] = _number(value)
-            booked.setdefault(feed, {})
-        else:
-            booked.setdefault(feed, {})[what] = _number(value)
-    for depth in streams.values():
-        for feed in depth.feeds:
-            booked.setdefault(feed, {})
+        feed, _, what = name.partition("|")
+        counted.setdefault(feed, {})[what] = _number(value)
     return {
         feed: Account(
-            extracted=books.get("extracted", 0),
-            loaded=books.get("loaded", 0),
-            dropped=dropped.get(feed, {}),
-            dead_lettered=books.get("dead_lettered", 0) - gone_dead.get(feed, 0),
+            extracted=samples.get("extracted", 0),
+            loaded=samples.get("loaded", 0),
+            dropped={
+                what.removeprefix("dropped|"): dropped
+                for what, dropped in samples.items()
+                if what.startswith("dropped|")
+            },
+            dead_lettered=samples.get("dead_lettered", 0) - deleted_dead.get(feed, 0),
             in_flight=sum(depth.feeds.get(feed, 0) for depth in streams.values()),
         )
-        for feed, books in sorted(booked.items())
+        for feed, samples in sorted(counted.items())
     }
+
+
+def _whole(value: Any) -> Any:
+    """A number, or numbers by name, as whole ones: Lua writes large ones like ``1e+15``.
+
+    An empty table may arrive as a list.
+    """
+    if isinstance(value, dict | list):
+        return {name: int(number) for name, number in dict(value).items()}
+    return int(value)
 
 
 def _number(value: str | int) -> int:

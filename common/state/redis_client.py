@@ -24,12 +24,12 @@ def connect(
     socket_timeout_seconds: float = SOCKET_TIMEOUT_SECONDS,
     health_check_interval_seconds: int = 30,
 ) -> Redis:
-    """A client that answers bytes and never repeats a command by itself; nothing is sent yet.
+    """A client that returns bytes and never repeats a command by itself; nothing is sent yet.
 
     ``ca_file`` holds, beside the system's, authorities that may vouch for a server behind
     ``rediss://``, whose certificate must be for the host in ``url``.
 
-    Whether a script that got no answer ran is for the caller to find out: a blind second attempt
+    Whether a script that got no reply ran is for the caller to find out: a blind second attempt
     would report a settled entry as refused.
     """
     tls = {} if ca_file is None else {"ssl_ca_certs": ca_file, "ssl_check_hostname": True}

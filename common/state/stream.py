@@ -1,8 +1,8 @@
 """A Redis Stream with one consumer group, whose hand-offs are atomic scripts.
 
 Entries are metadata; a payload lies in a key of its own, named by its entry. What moves an entry
-moves its payload, its in-flight record and the ledger in the same script, so the books are exact
-at every instant.
+moves its payload, its in-flight record and the ledger in the same script, so the ledger is
+exact at every instant.
 """
 
 from __future__ import annotations
@@ -16,18 +16,15 @@ from typing import Any, Protocol
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from common.state.fields import count_of, text_of
 from common.state.keys import GROUP, Keys
 from common.state.scripts import Scripts
 from common.state.verdict import Entry, Settle
 
 ENTRY_SCHEMA = 1
 
-# Who holds, in the group, the entries that workers gave back.
-SHELF = "-given-back-"
-
-# What an entry costs Redis beside its payload (stream node, hash field, pending record, key),
-# measured on 7.0; counted so that many small entries press back like few large ones.
-ENTRY_OVERHEAD_BYTES = 512
+# The consumer that holds, in the group, the entries that workers released.
+RELEASED = "-released-"
 
 
 class SettleResult(Enum):
@@ -60,7 +57,7 @@ class Stream(Protocol):
         ...
 
     def claim(self, count: int) -> Claimed:
-        """Entries given back whose time has come, or whose worker's lease ran out.
+        """Entries that were released and whose time has come, or whose worker's lease ran out.
 
         An entry that a worker died with is handed out alone.
         """
@@ -73,7 +70,10 @@ class Stream(Protocol):
     def release(
         self, ids: Sequence[str], after_seconds: float = 0.0, *, crashed: bool = False
     ) -> int:
-        """Give entries back, to be taken after ``after_seconds``; how many were still ours."""
+        """Let others take entries after ``after_seconds``; how many of them were still ours.
+
+        ``crashed``: the worker failed them, which counts like its death.
+        """
         ...
 
     def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
@@ -89,8 +89,8 @@ class RedisStream:
     """:class:`Stream` on a real server.
 
     ``outbound`` is the stream that a settlement's outputs go to (``None``: it has none).
-    ``now_ms`` replaces the server's clock for given-back entries in tests.
-    Every method raises :class:`redis.exceptions.RedisError` when the server cannot be asked.
+    ``now_ms`` replaces the server's clock for released entries in tests.
+    Every method raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
     """
 
     def __init__(
@@ -107,71 +107,57 @@ class RedisStream:
         token: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self._redis = redis
-        self._scripts = Scripts(redis)
+        self._scripts = Scripts(redis, now_ms)
         self._keys = keys
         self.inbound = inbound
         self.consumer = consumer
+        self._stream = keys.stream(inbound)
+        self._inbound_keys = keys.of_stream(inbound)
         self._outbound = outbound or inbound
         self._lease_ms = int(lease_seconds * 1000)
-        self._dead_max = dead_letters_max_entries
-        self._now_ms = now_ms
+        self._max_dead = dead_letters_max_entries
         self._token = token
 
     def ensure(self) -> None:
         """See :meth:`Stream.ensure`."""
         try:
-            self._redis.xgroup_create(self._keys.stream(self.inbound), GROUP, id="0", mkstream=True)
+            self._redis.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
 
     def read(self, count: int, block_seconds: float) -> list[Entry]:
         """See :meth:`Stream.read`."""
-        name = self._keys.stream(self.inbound)
+        block_ms = max(1, int(block_seconds * 1000))
         try:
             reply: Any = self._redis.xreadgroup(
-                GROUP, self.consumer, {name: ">"}, count, block=max(1, int(block_seconds * 1000))
+                GROUP, self.consumer, {self._stream: ">"}, count, block=block_ms
             )
         except ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            self.ensure()
+            self._ensure_after(error)
             return []
         return self._with_payloads(
-            [(_text(id_), 0, fields) for _, found in reply or [] for id_, fields in found]
+            [(text_of(id_), 0, fields) for _, found in reply or [] for id_, fields in found]
         )
 
     def claim(self, count: int) -> Claimed:
         """See :meth:`Stream.claim`."""
         try:
-            taken, deleted = self._scripts.call(
-                "claim",
-                [
-                    self._keys.stream(self.inbound),
-                    self._keys.crashes(self.inbound),
-                    self._keys.released(self.inbound),
-                ],
-                [GROUP, self.consumer, SHELF, self._lease_ms, count, self._clock()],
-            )
+            taken, deleted = self._call("claim", lease_ms=self._lease_ms, most=count)
         except ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            self.ensure()
+            self._ensure_after(error)
             return Claimed()
         rows = [
-            (_text(id_), int(crashes), dict(zip(fields[::2], fields[1::2], strict=True)))
+            (text_of(id_), int(crashes), dict(zip(fields[::2], fields[1::2], strict=True)))
             for id_, crashes, fields in taken
         ]
-        return Claimed(self._with_payloads(rows), [_text(id_) for id_ in deleted])
+        return Claimed(self._with_payloads(rows), [text_of(id_) for id_ in deleted])
 
     def renew(self, ids: Sequence[str]) -> list[str]:
         """See :meth:`Stream.renew`."""
         if not ids:
             return []
-        lost = self._scripts.call(
-            "renew", [self._keys.stream(self.inbound)], [GROUP, self.consumer, *ids]
-        )
-        return [_text(id_) for id_ in lost]
+        return [text_of(id_) for id_ in self._call("renew", ids=ids)]
 
     def release(
         self, ids: Sequence[str], after_seconds: float = 0.0, *, crashed: bool = False
@@ -179,99 +165,71 @@ class RedisStream:
         """See :meth:`Stream.release`."""
         if not ids:
             return 0
-        return int(
-            self._scripts.call(
-                "release",
-                [
-                    self._keys.stream(self.inbound),
-                    self._keys.crashes(self.inbound),
-                    self._keys.released(self.inbound),
-                ],
-                [
-                    GROUP,
-                    self.consumer,
-                    SHELF,
-                    int(after_seconds * 1000),
-                    "1" if crashed else "0",
-                    self._clock(),
-                    *ids,
-                ],
-            )
-        )
+        after_ms = int(after_seconds * 1000)
+        return int(self._call("release", after_ms=after_ms, crashed=crashed, ids=ids))
 
     def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
         """See :meth:`Stream.settle`."""
         keys = self._keys
-        payload_keys = [
-            keys.payload(self._token()) for _ in range(len(verdict.outputs) + len(verdict.dead))
-        ]
-        args: list[bytes | str | int | float] = [
-            GROUP,
-            self.consumer,
-            entry.id,
-            entry.samples,
-            entry.query,
-            entry.tier,
-            entry.kind,
-            entry.window_id,
-            verdict.loaded,
-            stage,
-            self._clock() or self._server_ms(verdict),
-            self._dead_max,
-            ENTRY_OVERHEAD_BYTES,
-            len(verdict.outputs),
-            len(verdict.dead),
-            len(verdict.drops),
-        ]
-        for output in verdict.outputs:
-            args += [output.payload, output.samples]
-        for letter in verdict.dead:
-            args += [letter.reason, letter.detail, letter.payload, letter.samples]
-        for reason, samples in verdict.drops.items():
-            args += [reason, samples]
-        reply = self._scripts.call(
+        payloads = [output.payload for output in verdict.outputs]
+        payloads += [letter.payload for letter in verdict.dead]
+        reply: bytes = self._scripts.call(
             "settle",
             [
-                keys.stream(self.inbound),
-                keys.in_flight(self.inbound),
-                keys.crashes(self.inbound),
+                *self._inbound_keys,
                 keys.stream(self._outbound),
                 keys.in_flight(self._outbound),
                 keys.dead,
+                keys.dead_records,
                 keys.ledger,
                 keys.unsettled,
                 keys.committed,
                 entry.payload_key,
-                keys.dead_held,
-                *payload_keys,
+                *(keys.payload(self._token()) for _ in payloads),
             ],
-            args,
+            payloads,
+            group=GROUP,
+            consumer=self.consumer,
+            entry=entry.id,
+            samples=entry.samples,
+            query=entry.query,
+            tier=entry.tier,
+            kind=entry.kind,
+            window=entry.window_id,
+            stage=stage,
+            loaded=verdict.loaded,
+            drops=dict(verdict.drops),
+            outputs=[output.samples for output in verdict.outputs],
+            dead=[(letter.reason, letter.detail, letter.samples) for letter in verdict.dead],
+            max_dead=self._max_dead,
         )
-        return SettleResult(_text(reply[0]))
+        return SettleResult(reply.decode())
 
     def forget_consumers(self, idle_seconds: float, only_self: bool = False) -> int:
         """See :meth:`Stream.forget_consumers`."""
-        return int(
-            self._scripts.call(
-                "forget",
-                [self._keys.stream(self.inbound)],
-                [GROUP, int(idle_seconds * 1000), self.consumer if only_self else ""],
-            )
-        )
+        idle_ms = int(idle_seconds * 1000)
+        return int(self._call("forget", idle_ms=idle_ms, only_self=only_self))
 
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
 
-    def _clock(self) -> int | str:
-        return "" if self._now_ms is None else self._now_ms()
+    def _ensure_after(self, error: ResponseError) -> None:
+        """Make the group that the server does not know; any other error is raised."""
+        if "NOGROUP" not in str(error):
+            raise error
+        self.ensure()
 
-    def _server_ms(self, verdict: Settle) -> int:
-        """The server's time, asked for only where a dead letter will carry it."""
-        if not verdict.dead:
-            return 0
-        seconds, micros = self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+    def _call(self, name: str, **args: Any) -> Any:
+        """A script that changes who has which entry."""
+        return self._scripts.call(
+            name,
+            self._inbound_keys,
+            group=GROUP,
+            consumer=self.consumer,
+            released=RELEASED,
+            **args,
+        )
 
     def _with_payloads(self, rows: list[tuple[str, int, dict[bytes, bytes]]]) -> list[Entry]:
         """Fetch the payloads of entries in one round trip and put the entries together."""
@@ -280,13 +238,13 @@ class RedisStream:
         names = [self._keys.own_payload(fields.get(b"payload", b"")) for _, _, fields in rows]
         # A name that is not ours is replaced by one that no payload has.
         payloads: Any = self._redis.mget([name or self._keys.payload("") for name in names])
-        in_flight: Any = self._redis.hmget(
+        records: Any = self._redis.hmget(
             self._keys.in_flight(self.inbound), [id_ for id_, _, _ in rows]
         )
         return [
-            _entry(id_, crashes, fields, payload, name, held)
-            for (id_, crashes, fields), payload, name, held in zip(
-                rows, payloads, names, in_flight, strict=True
+            _entry(id_, crashes, fields, payload, name, record)
+            for (id_, crashes, fields), payload, name, record in zip(
+                rows, payloads, names, records, strict=True
             )
         ]
 
@@ -297,32 +255,23 @@ def _entry(
     fields: Mapping[bytes, bytes],
     payload: bytes | None,
     payload_key: str,
-    held: bytes | None,
+    record: bytes | None,
 ) -> Entry:
     """An entry from its fields; what is missing or odd is left for the handler to refuse.
 
-    The number of samples is the ledger's; an entry that the ledger does not know claims its own.
+    The number of samples is the in-flight record's; an entry without a record claims its own.
     """
-    samples = _number(held.split(b" ", 1)[0]) if held else _number(fields.get(b"samples", b""))
     return Entry(
         id=id_,
-        schema=_number(fields.get(b"schema", b"")),
-        query=_text(fields.get(b"query", b"")),
-        tier=_text(fields.get(b"tier", b"")),
-        kind=_text(fields.get(b"kind", b"")),
-        window_id=_text(fields.get(b"window", b"")),
-        samples=samples,
+        schema=count_of(fields.get(b"schema")),
+        query=text_of(fields.get(b"query")),
+        tier=text_of(fields.get(b"tier")),
+        kind=text_of(fields.get(b"kind")),
+        window_id=text_of(fields.get(b"window")),
+        samples=count_of(record.split(b" ", 1)[0] if record else fields.get(b"samples")),
         payload=payload if payload is not None else b"",
         crashes=crashes,
         payload_key=payload_key,
         payload_missing=payload is None,
         fields=dict(fields),
     )
-
-
-def _number(text: bytes) -> int:
-    return int(text) if text.isdigit() and len(text) < 16 else 0
-
-
-def _text(value: bytes | str) -> str:
-    return value if isinstance(value, str) else value.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""What a stage is given and what it may answer: entries and verdicts.
+"""What a stage is given and what it decides: entries and verdicts.
 
 A handler is a pure function from entries to verdicts. It knows nothing of Redis; the
 :class:`common.runtime.stage.Stage` loop turns each verdict into one atomic script.
@@ -15,7 +15,7 @@ from typing import Protocol
 class Entry:
     """One stream entry in the hands of a worker.
 
-    ``samples`` is what the ledger holds for it; ``crashes`` is how many workers died with it.
+    ``samples`` is what its in-flight record counts; ``crashes`` is how many workers died with it.
     ``payload_missing``: the entry names a payload that is not there. ``fields`` are the entry's
     own fields as found, for a dead letter of an entry that cannot be understood.
     """
@@ -44,9 +44,9 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Samples that cannot be delivered, kept with the reason and the words of who refused them.
+    """Samples that cannot be delivered, kept with the reason and the message of who refused them.
 
-    ``reason`` is a short stable word (a metric label), ``detail`` free text, ``payload`` the
+    ``reason`` is short and stable (a metric label), ``detail`` free text, ``payload`` the
     refused lines or the undecodable bytes.
     """
 
@@ -78,7 +78,7 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Give the entry back; nobody takes it for ``after_seconds``."""
+    """Release the entry; nobody takes it for ``after_seconds``."""
 
     after_seconds: float
     reason: str
@@ -86,7 +86,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A dependency refuses us: give the entry back and take no more work until it answers."""
+    """A dependency refuses us: release the entry and take no more work until it serves us."""
 
     reason: str
 
@@ -107,7 +107,7 @@ class Handler(Protocol):
         ...
 
     def check(self) -> str | None:
-        """Ask the dependency whether it would serve us now: ``None``, or why not."""
+        """Query the dependency whether it would serve us now: ``None``, or why not."""
         ...
 
     def close(self) -> None:

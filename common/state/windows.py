@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 from redis import Redis
 
+from common.state.fields import text_of
 from common.state.keys import RAW, STREAMS, Keys, feed_of, split_feed
 from common.state.scripts import Scripts
-from common.state.stream import ENTRY_OVERHEAD_BYTES
 
 WindowClass = Literal["live", "catchup"]
+Range = tuple[int, int]  # start and end in ms
 
 # What is raw is expected to take at most so many times more once it is transformed.
 MOST_GROWTH = 4.0
@@ -52,7 +53,7 @@ class Window:
     end_ms: int
     token: str
     attempts: int
-    window_class: str
+    window_class: WindowClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +67,16 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class FeedStatus:
-    """A feed at one instant; ``backlog`` and ``open`` hold ``(start_ms, end_ms)``."""
+    """A feed at one instant; its ranges are ``(start_ms, end_ms)``."""
 
     query: str
     tier: str
     fingerprint: str
     origin_ms: int
     head_ms: int
-    backlog: Sequence[tuple[int, int]]
-    open: Sequence[tuple[int, int]]
-    unsettled: Sequence[tuple[int, int]]
+    backlog: Sequence[Range]
+    open: Sequence[Range]
+    unsettled: Sequence[Range]
     attempts: int
     planned_ms: int
     gaps: int
@@ -92,7 +93,7 @@ class FeedStatus:
         return min([self.watermark_ms, *(start for start, _ in self.unsettled)])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Recheck:
     """A committed window that is to be counted again, and what was counted then."""
 
@@ -119,7 +120,7 @@ class WindowSet:
     """The window set of every feed.
 
     ``now_ms`` replaces the server's clock for leases in tests. Every method raises
-    :class:`redis.exceptions.RedisError` when the server cannot be asked.
+    :class:`redis.exceptions.RedisError` when the server cannot be reached.
     """
 
     def __init__(
@@ -133,11 +134,10 @@ class WindowSet:
         key_token: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self._redis = redis
-        self._scripts = Scripts(redis)
+        self._scripts = Scripts(redis, now_ms)
         self._keys = keys
         self._lease_ms = int(lease_seconds * 1000)
         self._max_open = max_open
-        self._now_ms = now_ms
         self._key_token = key_token
 
     def plan(self, feed: Feed, origin_ms: int, head_ms: int, *, adopt: bool = False) -> bool:
@@ -146,116 +146,96 @@ class WindowSet:
         False when the feed belongs to another configuration and ``adopt`` is not set; with it, the
         feed becomes ours and its open windows are cut anew.
         """
-        status, _ = self._scripts.call(
+        planned = self._scripts.call(
             "plan",
-            [self._keys.feed(feed.name), self._keys.windows(feed.name), self._keys.feeds],
-            [
-                feed.name,
-                feed.fingerprint,
-                "1" if adopt else "0",
-                origin_ms,
-                head_ms,
-                self._clock(),
-            ],
+            [*self._keys.of_feed(feed.name), self._keys.feeds],
+            feed=feed.name,
+            fingerprint=feed.fingerprint,
+            adopt=adopt,
+            origin_ms=origin_ms,
+            head_ms=head_ms,
         )
-        return bool(status == b"planned")
+        return bool(planned)
 
     def lease(
         self, feed: Feed, window_class: WindowClass, live_horizon_ms: int, longest_ms: int
     ) -> Window | None:
         """Lease the newest free window of the class, cutting it from the backlog if need be."""
-        reply = self._scripts.call(
+        leased = self._scripts.call(
             "lease",
-            [self._keys.feed(feed.name), self._keys.windows(feed.name), self._keys.token],
-            [
-                feed.fingerprint,
-                window_class,
-                live_horizon_ms,
-                longest_ms,
-                self._clock(),
-                self._lease_ms,
-                self._max_open,
-                self._key_token(),
-            ],
+            [*self._keys.of_feed(feed.name), self._keys.token],
+            window_class=window_class,
+            fingerprint=feed.fingerprint,
+            live_horizon_ms=live_horizon_ms,
+            longest_ms=longest_ms,
+            lease_ms=self._lease_ms,
+            max_open=self._max_open,
+            random=self._key_token(),
         )
-        if not reply:
+        if not leased:
             return None
-        id_, start_ms, end_ms, token, attempts, class_ = reply
-        return Window(
-            id_.decode(), int(start_ms), int(end_ms), token.decode(), int(attempts), class_.decode()
-        )
+        id_, start_ms, end_ms, token, attempts = leased
+        return Window(id_.decode(), start_ms, end_ms, token.decode(), attempts, window_class)
 
     def renew(self, feed: Feed, window: Window) -> bool:
         """Lengthen the lease; False when the window is no longer ours."""
-        return self._change(feed, window, "renew", self._lease_ms)
+        return self._change(feed, window, "renew", lease_ms=self._lease_ms)
 
     def split(self, feed: Feed, window: Window, middle_ms: int) -> bool:
         """Two windows take this one's place; False when it is no longer ours."""
-        return self._change(feed, window, "split", middle_ms)
+        return self._change(feed, window, "split", middle_ms=middle_ms)
 
     def retry(self, feed: Feed, window: Window, after_seconds: float) -> bool:
         """Keep this window open, to be leased again after a while."""
-        return self._change(feed, window, "retry", int(after_seconds * 1000))
+        return self._change(feed, window, "retry", after_ms=int(after_seconds * 1000))
 
     def fail(
         self, feed: Feed, window: Window, shortest_seconds: float, longest_seconds: float
     ) -> bool:
-        """Give the window's range back; nothing of the feed is leased for a while.
+        """Return the window's range to the backlog; nothing of the feed is leased for a while.
 
         The wait doubles with each failure in a row, up to ``longest_seconds``.
         """
-        return self._change(
-            feed, window, "fail", int(shortest_seconds * 1000), int(longest_seconds * 1000)
-        )
+        shortest_ms, longest_ms = int(shortest_seconds * 1000), int(longest_seconds * 1000)
+        return self._change(feed, window, "fail", shortest_ms=shortest_ms, longest_ms=longest_ms)
 
     def declare_gap(self, feed: Feed, window: Window, until_ms: int, reason: str) -> bool:
-        """What of this window lies at or before ``until_ms`` is gone for good, and said to be."""
-        return self._change(feed, window, "gap", until_ms, reason)
+        """Declare that what of this window lies at or before ``until_ms`` no longer exists."""
+        return self._change(feed, window, "gap", until_ms=until_ms, reason=reason)
 
     def close(
         self, feed_name: str, unplanned_seconds: float, reason: str
-    ) -> Sequence[tuple[int, int]] | None:
+    ) -> Sequence[Range] | None:
         """Close a feed that nobody planned for a while; ``None`` when somebody did.
 
-        What it still owed is declared a gap and returned as ``(start_ms, end_ms)``.
+        Its backlog is declared a gap and returned as ``(start_ms, end_ms)``.
         """
         keys = self._keys
-        reply = self._scripts.call(
+        backlog = self._scripts.call(
             "close",
-            [
-                keys.feed(feed_name),
-                keys.windows(feed_name),
-                keys.gaps(feed_name),
-                keys.feeds,
-                keys.rechecks(feed_name),
-                keys.sink_watermarks,
-            ],
-            [feed_name, int(unplanned_seconds * 1000), reason, self._clock()],
+            [*keys.of_feed(feed_name), keys.feeds, keys.sink_watermarks],
+            feed=feed_name,
+            unplanned_ms=int(unplanned_seconds * 1000),
+            reason=reason,
         )
-        if not reply:
-            return None
-        bounds = [int(bound) for bound in reply[1:]]
-        return list(zip(bounds[::2], bounds[1::2], strict=True))
+        return None if backlog is None else _ranges(backlog)
 
     def stage(self, payload: bytes, samples: int, keep_seconds: float) -> Staged:
-        """Put a payload aside for a commit; it vanishes by itself after ``keep_seconds``."""
+        """Put a payload aside for a commit; it expires by itself after ``keep_seconds``."""
         key = self._keys.payload(self._key_token())
-        self._scripts.call(
-            "stage",
-            [key, self._keys.staged],
-            [payload, int(keep_seconds * 1000), self._clock()],
-        )
+        keep_ms = int(keep_seconds * 1000)
+        self._scripts.call("stage", [key, self._keys.staged], [payload], keep_ms=keep_ms)
         return Staged(key, samples, len(payload))
 
     def discard(self, staged: Sequence[Staged]) -> int:
         """Remove payloads that will not be committed; how many were still staged.
 
-        Harmless for those that were committed after all: an answer may have been lost.
+        Harmless for those that were committed after all: a reply may have been lost.
         """
         if not staged:
             return 0
         keys = [self._keys.staged, *(item.key for item in staged)]
-        return int(self._scripts.call("discard", keys, [item.bytes for item in staged]))
+        return int(self._scripts.call("discard", keys, bytes=[item.bytes for item in staged]))
 
     def commit(
         self,
@@ -275,39 +255,28 @@ class WindowSet:
         ``unstaged`` when a staged payload expired; ``wrong_type`` when a key holds something else.
         """
         keys = self._keys
-        args: list[bytes | str | int | float] = [
-            window.id,
-            window.token,
-            feed.fingerprint,
-            feed.name,
-            feed.query,
-            feed.tier,
-            feed.kind,
-            ENTRY_OVERHEAD_BYTES,
-            int(recheck_after_seconds * 1000),
-            source_samples,
-            self._clock(),
-        ]
-        for item in staged:
-            args += [item.samples, item.bytes]
-        reply = self._scripts.call(
+        reply: bytes = self._scripts.call(
             "commit",
             [
-                keys.feed(feed.name),
-                keys.windows(feed.name),
+                *keys.of_feed(feed.name),
                 keys.stream(RAW),
                 keys.in_flight(RAW),
                 keys.ledger,
                 keys.unsettled,
                 keys.committed,
                 keys.staged,
-                keys.rechecks(feed.name),
                 *(item.key for item in staged),
             ],
-            args,
+            **_leased(feed, window),
+            feed=feed.name,
+            query=feed.query,
+            tier=feed.tier,
+            kind=feed.kind,
+            staged=[(item.samples, item.bytes) for item in staged],
+            recheck_after_ms=int(recheck_after_seconds * 1000),
+            source_samples=source_samples,
         )
-        status: str = reply[0].decode()
-        return status
+        return reply.decode()
 
     def reopen(
         self,
@@ -321,38 +290,25 @@ class WindowSet:
         """Put ``(start_ms, end_ms]`` back into the backlog; how many ms were not in it or open.
 
         Only time within the feed, unless ``extend`` moves its origin back to ``start_ms``. The
-        rechecks in ``done`` are forgotten by the same step. ``None`` when the feed is not ours.
+        same step removes the rechecks in ``done``. ``None`` when the feed is not ours.
         """
-        added = self._scripts.call(
+        added: int | None = self._scripts.call(
             "reopen",
-            [
-                self._keys.feed(feed.name),
-                self._keys.windows(feed.name),
-                self._keys.rechecks(feed.name),
-            ],
-            [
-                feed.fingerprint,
-                start_ms,
-                end_ms,
-                "1" if extend else "0",
-                *(recheck.member for recheck in done),
-            ],
+            self._keys.of_feed(feed.name),
+            fingerprint=feed.fingerprint,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            extend=extend,
+            done=[recheck.member for recheck in done],
         )
-        return None if added < 0 else int(added)
+        return added
 
     def due_rechecks(self, feed: Feed, limit: int) -> list[Recheck]:
         """Committed windows whose time to be counted again has come, at most ``limit``."""
-        now: int | str = self._clock()
-        if now == "":
-            seconds, micros = self._redis.time()
-            now = int(seconds) * 1000 + int(micros) // 1000
         found: Any = self._redis.zrangebyscore(
-            self._keys.rechecks(feed.name), "-inf", now, start=0, num=limit
+            self._keys.rechecks(feed.name), "-inf", self._scripts.now_ms(), start=0, num=limit
         )
-        return sorted(
-            (Recheck(*map(int, member.split(b" "))) for member in found),
-            key=lambda recheck: recheck.start_ms,
-        )
+        return sorted(Recheck(*map(int, member.split(b" "))) for member in found)
 
     def forget_rechecks(self, feed: Feed, done: Sequence[Recheck]) -> None:
         """These windows were counted again, and nothing had changed."""
@@ -361,14 +317,14 @@ class WindowSet:
             self._redis.zrem(self._keys.rechecks(feed.name), *members)
 
     def sink_watermarks(self) -> dict[str, int | None]:
-        """What the sink said of feeds' loaded watermarks, in ms; ``None``: it knows of none."""
+        """What the sink reported of feeds' loaded watermarks, in ms; ``None``: it knows none."""
         found: Any = self._redis.hgetall(self._keys.sink_watermarks)
         return {
             feed.decode(): int(value) if value.isdigit() else None for feed, value in found.items()
         }
 
     def set_sink_watermark(self, feed_name: str, watermark_ms: int | None) -> None:
-        """Remember what the sink said of a feed, unless that is known already."""
+        """Remember what the sink reported of a feed, unless that is known already."""
         value = "" if watermark_ms is None else str(watermark_ms)
         self._redis.hsetnx(self._keys.sink_watermarks, feed_name, value)
 
@@ -385,26 +341,21 @@ class WindowSet:
         paused, in_flight_bytes = self._scripts.call(
             "pressure",
             [keys.back_pressure, keys.staged, *(keys.in_flight(stream) for stream in STREAMS)],
-            [high_water_bytes, low_water_bytes, self._clock(), MOST_GROWTH],
+            high_water_bytes=high_water_bytes,
+            low_water_bytes=low_water_bytes,
+            most_growth=MOST_GROWTH,
         )
-        return paused == b"1", int(in_flight_bytes)
+        return bool(paused), int(in_flight_bytes)
 
     def status(self) -> dict[str, FeedStatus]:
         """Every feed at one instant, by feed name."""
         keys = self._keys
         reply: bytes = self._scripts.call(
-            "feeds",
-            [keys.feeds, keys.committed],
-            [keys.feed(""), keys.windows(""), keys.gaps("")],
+            "feeds", [keys.feeds, keys.committed], prefixes=keys.of_feed("")
         )
-        answer = json.loads(reply.decode("utf-8", "replace"))
-        unsettled: dict[str, list[tuple[int, int]]] = {}
-        for bounds in dict(answer["committed"]).values():
-            feed, start_ms, end_ms = bounds.split(" ")
-            unsettled.setdefault(feed, []).append((int(start_ms), int(end_ms)))
         return {
-            feed: _feed_status(feed, found, sorted(unsettled.get(feed, [])))
-            for feed, found in sorted(dict(answer["feeds"]).items())
+            feed: _feed_status(feed, found)
+            for feed, found in sorted(dict(json.loads(text_of(reply))).items())
         }
 
     def gaps(self, feed: str) -> list[Gap]:
@@ -414,27 +365,18 @@ class WindowSet:
             for gap in map(json.loads, self._redis.lrange(self._keys.gaps(feed), 0, -1))
         ]
 
-    def _change(self, feed: Feed, window: Window, verb: str, *args: str | int) -> bool:
-        reply = self._scripts.call(
-            "window",
-            [
-                self._keys.feed(feed.name),
-                self._keys.windows(feed.name),
-                self._keys.gaps(feed.name),
-            ],
-            [window.id, window.token, feed.fingerprint, self._clock(), verb, *args],
-        )
-        return bool(reply == b"ok")
-
-    def _clock(self) -> int | str:
-        return "" if self._now_ms is None else self._now_ms()
+    def _change(self, feed: Feed, window: Window, verb: str, **args: Any) -> bool:
+        keys = self._keys.of_feed(feed.name)
+        return bool(self._scripts.call("window", keys, **_leased(feed, window), verb=verb, **args))
 
 
-def _feed_status(
-    feed: str, found: Mapping[str, Any], unsettled: Sequence[tuple[int, int]]
-) -> FeedStatus:
-    fields: dict[str, str] = dict(found["fields"])
-    windows = [json.loads(text) for text in dict(found["windows"]).values()]
+def _leased(feed: Feed, window: Window) -> dict[str, Any]:
+    """The arguments of a script that changes a window only if it is still ours."""
+    return {"window": window.id, "token": window.token, "fingerprint": feed.fingerprint}
+
+
+def _feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
+    fields: dict[str, str] = found["fields"]
     query, tier = split_feed(feed)
     head_ms = int(fields.get("head_ms", 0))
     return FeedStatus(
@@ -443,11 +385,15 @@ def _feed_status(
         fingerprint=fields.get("fingerprint", ""),
         origin_ms=int(fields.get("origin_ms", head_ms)),
         head_ms=head_ms,
-        backlog=[(int(start), int(end)) for start, end in json.loads(fields.get("ranges", "[]"))],
-        open=sorted((int(window["s"]), int(window["e"])) for window in windows),
-        unsettled=unsettled,
+        backlog=_ranges(found["backlog"]),
+        open=_ranges(found["open"]),
+        unsettled=_ranges(found["unsettled"]),
         attempts=int(fields.get("attempts", 0)),
         planned_ms=int(fields.get("planned_ms", 0)),
         gaps=int(found["gaps"]),
         reconciled=fields.get("reconciled") == "1",
     )
+
+
+def _ranges(found: Any) -> list[Range]:
+    return sorted((int(start_ms), int(end_ms)) for start_ms, end_ms in found)

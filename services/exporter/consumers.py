@@ -9,7 +9,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from common.state.keys import GROUP, Keys
-from common.state.stream import SHELF
+from common.state.stream import RELEASED
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def group_state(redis: Redis, keys: Keys, stream: str, silent_seconds: float) ->
         if "no such key" in str(error) or "NOGROUP" in str(error):
             return GroupState()
         raise
-    workers = [one for one in consumers if one["name"] != SHELF.encode()]
+    workers = [one for one in consumers if one["name"] != RELEASED.encode()]
     pending = sum(int(one["pending"]) for one in workers)
     given_back = sum(int(one["pending"]) for one in consumers) - pending
     alive = sum(int(one["idle"]) <= silent_seconds * 1000 for one in workers)

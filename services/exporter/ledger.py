@@ -34,7 +34,7 @@ def publish_audit(telemetry: Page, audit: Audit) -> None:
         telemetry.set("etl_stream_oldest_entry_age_seconds", max(0, age_ms) / 1000, stream=name)
         lost = sum(depth.lost_samples.values())
         telemetry.set("etl_stream_lost_samples", lost, stream=name)
-        telemetry.set("etl_stream_unaccounted_entries", depth.unbooked_entries, stream=name)
+        telemetry.set("etl_stream_unaccounted_entries", depth.unaccounted_entries, stream=name)
     telemetry.set("etl_staged_bytes", audit.staged_bytes)
     telemetry.set("etl_in_flight_bytes", in_flight_bytes)
     telemetry.set("etl_backpressure_active", float(audit.back_pressure))

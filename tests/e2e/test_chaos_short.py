@@ -168,7 +168,7 @@ def test_a_bad_point_is_expected_and_its_dead_letter_missed(world: World) -> Non
     assert any(wanted in problem for problem in problems)
     assert world.rig.ledger.audit().imbalance_samples == 1
     # As if there had never been a letter: what follows begins with books that balance.
-    world.rig.redis.hdel(KEYS.dead_held, letters[0][0])
+    world.rig.redis.hdel(KEYS.dead_records, letters[0][0])
 
 
 def test_samples_that_vanish_from_redis_are_noticed_in_the_books(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What the machine must notice: one guard, or one line of the books, taken away in a copy."""
+"""What the machine must notice: one guard, or one line of the ledger, taken away in a copy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Broken:
 WINDOWS = (
     Broken("only the owner plans", "plan", "if not adopt:", "if False:"),
     Broken("a feed taken over is cut anew", "plan", "state.windows.clear()"),
-    Broken("what was open is owed again", "plan", "state.ranges += [", "_ = ["),
+    Broken("what was open is extracted again", "plan", "state.ranges += [", "_ = ["),
     Broken(
         "planning goes on at the head", "plan", "(state.head_ms, head_ms)", "(head_ms, head_ms)"
     ),
@@ -44,33 +44,41 @@ WINDOWS = (
     Broken("tokens never repeat", "lease", "-{self._key_token()}", ""),
     Broken("open windows are bounded", "lease", "len(state.windows) >= self._max_open", "False"),
     Broken("a lease is exclusive", "_free", "not window.token or ", "True or "),
-    Broken("a window belongs to its token", "_held", "found.token != window.token", "False"),
+    Broken("a window belongs to its token", "_leased", "found.token != window.token", "False"),
     Broken(
-        "a cut leaves the older part", "_cut", "((first, cut), (upper, last))", "((upper, last),)"
+        "a cut leaves the older part",
+        "cut_newest",
+        "((first, cut), (upper, last))",
+        "((upper, last),)",
     ),
     Broken(
-        "a cut leaves the newer part", "_cut", "((first, cut), (upper, last))", "((first, cut),)"
+        "a cut leaves the newer part",
+        "cut_newest",
+        "((first, cut), (upper, last))",
+        "((first, cut),)",
     ),
-    Broken("a cut takes its piece away", "_cut", "state.ranges[index : index + 1] = rest"),
+    Broken("a cut takes its piece away", "cut_newest", "state.ranges[index : index + 1] = rest"),
     Broken("a renewal lasts", "renew", "found.deadline_ms = self._now + self._lease_ms"),
     Broken(
         "a split lies within", "split", "not found.start_ms < middle_ms < found.end_ms", "False"
     ),
     Broken("a split has two halves", "split", "enumerate(halves,", "enumerate(halves[:1],"),
     Broken("a split takes the whole away", "split", "del state.windows[window.id]"),
-    Broken("what is given back is nobody's", "retry", 'found.token, found.deadline_ms = "", 0'),
-    Broken("a failed range is owed", "fail", "[*state.ranges, found.bounds]", "state.ranges"),
+    Broken("what is retried is nobody's", "retry", 'found.token, found.deadline_ms = "", 0'),
+    Broken(
+        "a failed range is extracted again", "fail", "[*state.ranges, found.bounds]", "state.ranges"
+    ),
     Broken("a failed window is closed", "fail", "del state.windows[window.id]"),
     Broken("a gap ends with its window", "declare_gap", "min(until_ms, found.end_ms)", "until_ms"),
-    Broken("a gap is declared", "declare_gap", "self._declare(", _NOTHING),
+    Broken("a gap is declared", "declare_gap", "self._shared.add_gap(", _NOTHING),
     Broken("a gap leaves the rest", "declare_gap", "found.start_ms = upto_ms"),
     Broken("a gap's window is closed", "declare_gap", "del self._shared", "_ = self._shared"),
-    Broken("gaps that do not touch are two", "_declare", "and start_ms <= last.end_ms", ""),
-    Broken("ranges that touch are one", "_merged", "first <= merged", "first < merged"),
-    Broken("ranges are kept in order", "_merged", "sorted(ranges)", "ranges"),
+    Broken("gaps that do not touch are two", "add_gap", "and start_ms <= last.end_ms", ""),
+    Broken("ranges that touch are one", "merged_ranges", "first <= merged", "first < merged"),
+    Broken("ranges are kept in order", "merged_ranges", "sorted(ranges)", "ranges"),
     Broken("a commit needs its payloads", "commit", "item.key not in broker.payloads", "False"),
     Broken("a committed payload stays", "commit", "broker.staged.pop(item.key, None)"),
-    Broken("a commit books its samples", "commit", "broker.book(", _NOTHING),
+    Broken("a commit counts its samples", "commit", "broker.count(", _NOTHING),
     Broken("a commit counts its entries", "commit", "[window.id] = len(staged)", "[window.id] = 1"),
     Broken("a commit is remembered", "commit", "broker.committed[window.id]", "_"),
     Broken("a committed window is closed", "commit", "del state.windows[window.id]"),
@@ -78,28 +86,35 @@ WINDOWS = (
     Broken("only what is staged is discarded", "discard", "if item.key in self._broker.staged", ""),
     Broken("only the owner reopens", "reopen", "state.fingerprint != feed.fingerprint", "False"),
     Broken(
-        "nothing is owed before the origin", "reopen", "max(start_ms, state.origin_ms)", "start_ms"
+        "the backlog begins at the origin", "reopen", "max(start_ms, state.origin_ms)", "start_ms"
     ),
-    Broken("nothing is owed after the head", "reopen", "min(end_ms, state.head_ms)", "end_ms"),
+    Broken("the backlog ends at the head", "reopen", "min(end_ms, state.head_ms)", "end_ms"),
     Broken(
         "what is open is not reopened",
         "reopen",
         "*(window.bounds for window in state.windows.values())",
         "",
     ),
-    Broken("what is owed is not reopened", "reopen", "taken = [*state.ranges, ", "taken = ["),
+    Broken(
+        "what is in the backlog is not reopened", "reopen", "taken = [*state.ranges, ", "taken = ["
+    ),
     Broken(
         "an extended feed begins earlier",
         "reopen",
         "min(state.origin_ms, start_ms)",
         "state.origin_ms",
     ),
-    Broken("what was rechecked is forgotten", "reopen", "for recheck in done", "for recheck in ()"),
+    Broken(
+        "what was rechecked is not rechecked again",
+        "reopen",
+        "for recheck in done",
+        "for recheck in ()",
+    ),
     Broken("a recheck waits for its time", "due_rechecks", "if due_ms <= self._now", ""),
     Broken("a feed that is planned stays", "close", "int(unplanned_seconds * 1000)", "0"),
-    Broken("what a closed feed owes is a gap", "close", "self._declare(", _NOTHING),
+    Broken("a closed feed's backlog is a gap", "close", "self._shared.add_gap(", _NOTHING),
     Broken(
-        "a closed feed owes what is open",
+        "what is open in a closed feed is a gap",
         "close",
         "*(window.bounds for window in state.windows.values())",
         "",
@@ -117,26 +132,32 @@ STREAMS = (
         "if entry.id not in state.pending",
     ),
     Broken(
-        "a settled entry is gone", "settle", "self._remove(entry.id)", "state.pending.pop(entry.id)"
+        "a settled entry is deleted",
+        "settle",
+        "self._remove(entry.id)",
+        "state.pending.pop(entry.id)",
     ),
     Broken(
         "a verdict adds up",
         "settle",
-        "verdict.samples != (held.samples if held else entry.samples)",
+        "verdict.samples != (record.samples if record else entry.samples)",
         "False",
     ),
-    Broken("what is loaded is booked", "settle", '|loaded", verdict.loaded', '|loaded", 0'),
+    Broken("what is loaded is counted", "settle", '|loaded", verdict.loaded', '|loaded", 0'),
     Broken(
-        "what is dropped is booked",
+        "what is dropped is counted",
         "settle",
         '|dropped|{reason}", samples',
         '|dropped|{reason}", 0',
     ),
     Broken(
-        "dead letters are booked", "settle", '|dead_lettered", letter.samples', '|dead_lettered", 0'
+        "dead letters are counted",
+        "settle",
+        '|dead_lettered", letter.samples',
+        '|dead_lettered", 0',
     ),
     Broken("outputs keep their window waiting", "settle", "+= len(verdict.outputs) - 1", "-= 1"),
-    Broken("a settled window is forgotten", "settle", "broker.committed.pop(window_id, None)"),
+    Broken("a settled window is removed", "settle", "broker.committed.pop(window_id, None)"),
     Broken("outputs go to the next stream", "settle", "self._outbound", "self.inbound"),
     Broken("what was delivered is not read again", "read", "if id_ not in state.delivered", ""),
     Broken(
@@ -155,13 +176,15 @@ STREAMS = (
         "a suspect comes alone", "claim", "return Claimed([self._entry(i) for i in taken], deleted)"
     ),
     Broken("only the holder renews", "renew", "if not self._ours(id_)", "if False"),
-    Broken("only the holder gives back", "release", "self._ours(id_) and ", ""),
-    Broken("a replayed letter is gone", "replay", "self.dead.remove(letter)"),
-    Broken("a replayed letter is dead no more", "replay", "self.book(", _NOTHING),
-    Broken("a replayed letter's window waits", "replay", '["window"]] += 1', '["window"]] += 0'),
-    Broken("a purged letter is gone", "purge", "self.dead.remove(letter)"),
+    Broken("only the holder releases", "release", "self._ours(id_) and ", ""),
+    Broken("a replayed dead letter is deleted", "replay", "self.dead.remove(letter)"),
+    Broken("a replayed dead letter is dead no more", "replay", "self.count(", _NOTHING),
     Broken(
-        "a purged letter is counted",
+        "a replayed dead letter's window waits", "replay", '["window"]] += 1', '["window"]] += 0'
+    ),
+    Broken("a purged dead letter is deleted", "purge", "self.dead.remove(letter)"),
+    Broken(
+        "a purged dead letter is counted",
         "purge",
         '|dropped|purged", letter["samples"]',
         '|dropped|purged", 0',
@@ -169,38 +192,43 @@ STREAMS = (
 )
 
 SCRIPTS = (
-    Broken("a commit needs the token", "commit", "window.t ~= ARGV[2] or ", ""),
+    Broken("a commit needs the token", "commit", "window.t ~= a.token or ", ""),
     Broken("a committed window is closed", "commit", "redis.call('HDEL', windows, id)", ""),
     Broken("a commit needs its payloads", "commit", "redis.call('EXISTS', KEYS[i]) == 0", "false"),
-    Broken("a commit counts its entries", "commit", "unsettled, id, #KEYS - 9", "unsettled, id, 1"),
+    Broken("a commit counts its entries", "commit", "unsettled, id, entries", "unsettled, id, 1"),
     Broken("only what is staged is discarded", "discard", "== 1 then", ">= 0 then"),
-    Broken("a token never repeats", "lease", " .. '-' .. ARGV[8]", " .. '-'"),
+    Broken("a token never repeats", "lease", " .. '-' .. a.random", " .. '-'"),
     Broken("a lease is exclusive", "lease", "(window.t == '' or window.d <= now)", "true"),
-    Broken("a cut leaves the rest", "lease", "if first < cut then", "if false then"),
-    Broken("only the owner plans", "plan", "ARGV[3] ~= '1'", "false"),
-    Broken("a feed taken over is cut anew", "plan", "if recut > 0 then", "if false then"),
-    Broken("a window belongs to its token", "window", "window.t ~= ARGV[2] or ", ""),
-    Broken("a failed range is owed", "window", "ranges[#ranges + 1] = {window.s, window.e}", ""),
-    Broken("a split lies within", "window", "middle <= window.s or middle >= window.e", "false"),
-    Broken("a gap is declared", "window", "declare_gap(gaps, window.s, upto, ARGV[7], now)", ""),
-    Broken("what is open is not doubled", "reopen", "taken[#taken + 1] = {window.s, window.e}", ""),
+    Broken("a cut leaves the rest", "lease", "if first < lower then", "if false then"),
+    Broken("only the owner plans", "plan", "and not a.adopt", "and false"),
+    Broken("a feed taken over is cut anew", "plan", "if #open > 0 then", "if false then"),
+    Broken("a window belongs to its token", "window", "window.t ~= a.token or ", ""),
     Broken(
-        "a closed feed owes what is open", "close", "owed[#owed + 1] = {window.s, window.e}", ""
+        "a failed range is to be extracted",
+        "window",
+        "{window.s, window.e}\n  replace",
+        "nil\n  replace",
     ),
-    Broken("only the holder settles", "settle", " or pending[1][2] ~= consumer", ""),
-    Broken("a verdict adds up", "settle", "if sum ~= samples then", "if false then"),
-    Broken("a settled entry is gone", "settle", "redis.call('XDEL', inbound, id)", ""),
-    Broken("what is loaded is booked", "settle", "if loaded > 0 then", "if false then"),
-    Broken("outputs keep their window waiting", "settle", "window, outputs - 1)", "window, -1)"),
-    Broken("only the holder renews", "renew", "1, ARGV[2])", "1)"),
-    Broken("only the holder gives back", "release", "id, id, 1, consumer)", "id, id, 1)"),
-    Broken("a live worker keeps its entries", "claim", "'IDLE', lease", "'IDLE', 0"),
-    Broken("a replayed letter is gone", "replay", "redis.call('XDEL', KEYS[1], ARGV[1])", ""),
-    Broken("a replayed letter's window waits", "replay", "== 1 then", "== 2 then"),
+    Broken("a split lies within", "window", "middle <= window.s or middle >= window.e", "false"),
+    Broken("a gap is declared", "window", "declare_gap(gaps, first, upto, a.reason, now)", ""),
+    Broken("what is open is not doubled", "reopen", "open_ranges(windows)", "{}"),
     Broken(
-        "a purged letter is counted",
+        "a closed feed leaves what is open as a gap", "close", "backlog[#backlog + 1] = range", ""
+    ),
+    Broken("only the holder settles", "settle", " or pending[1][2] ~= a.consumer", ""),
+    Broken("a verdict adds up", "settle", "if sum + dead_samples ~= samples then", "if false then"),
+    Broken("a settled entry is deleted", "settle", "redis.call('XDEL', inbound, id)", ""),
+    Broken("what is loaded is counted", "settle", "if a.loaded > 0 then", "if false then"),
+    Broken("outputs keep their window waiting", "settle", "window, outputs - 1)", "window, -1)"),
+    Broken("only the holder renews", "renew", "1, a.consumer)", "1)"),
+    Broken("only the holder releases", "release", "id, id, 1, a.consumer)", "id, id, 1)"),
+    Broken("a live worker keeps its entries", "claim", "'IDLE', a.lease_ms", "'IDLE', 0"),
+    Broken("a replayed dead letter is deleted", "replay", "redis.call('XDEL', dead, a.id)", ""),
+    Broken("a replayed dead letter's window waits", "replay", "== 1 then", "== 2 then"),
+    Broken(
+        "a purged dead letter is counted",
         "purge",
-        "'|dropped|purged', samples)",
+        "'|dropped|purged', whole(samples))",
         "'|dropped|purged', 0)",
     ),
 )

@@ -12,8 +12,10 @@ from common.state.keys import POINTS, RAW
 from common.state.ledger import Audit
 from common.state.stream import Stream
 from common.state.windows import Staged, WindowSet
-from tests.doubles.memory_stream import MemoryBroker, MemoryStream
-from tests.doubles.memory_windows import MemoryFeeds, MemoryWindowSet
+from tests.doubles.memory_broker import MemoryBroker
+from tests.doubles.memory_feeds import MemoryFeeds
+from tests.doubles.memory_stream import MemoryStream
+from tests.doubles.memory_windows import MemoryWindowSet
 
 MAX_OPEN = 4
 WINDOW_LEASE_SECONDS = 60
@@ -24,7 +26,7 @@ STAGES = {RAW: "transformer", POINTS: "loader"}
 
 
 @dataclass
-class Letter:
+class StoredDeadLetter:
     """A dead letter as a world knows it: ``handle`` is the world's own."""
 
     handle: Any
@@ -44,9 +46,9 @@ class World(Protocol):
     def audit(self) -> Audit: ...
     def unsettled(self) -> set[str]: ...
     def payloads(self, stream: str) -> list[bytes]: ...
-    def letters(self) -> list[Letter]: ...
-    def replay(self, letter: Letter) -> bool: ...
-    def purge(self, letter: Letter) -> bool: ...
+    def dead_letters(self) -> list[StoredDeadLetter]: ...
+    def replay(self, letter: StoredDeadLetter) -> bool: ...
+    def purge(self, letter: StoredDeadLetter) -> bool: ...
     def expire(self, staged: Staged) -> None: ...
     def remember(self) -> object: ...
     def roll_back(self, remembered: Any) -> None: ...
@@ -69,8 +71,8 @@ class MemoryWorld:
         self._ms = 1_700_000_000_000
         self._make_broker, self._make_stream = make_broker, make_stream
         self._make_feeds, self._make_windows = make_feeds, make_windows
-        # Ids come from a clock, random words from nowhere: neither is lost with Redis.
-        self._ids, self._words = itertools.count(1), itertools.count(1)
+        # Ids come from a clock, random tokens from nowhere: neither is lost with Redis.
+        self._ids, self._random = itertools.count(1), itertools.count(1)
         self.lose_everything()
 
     @property
@@ -80,7 +82,7 @@ class MemoryWorld:
             self.feeds,
             lease_seconds=WINDOW_LEASE_SECONDS,
             max_open=MAX_OPEN,
-            key_token=lambda: f"word{next(self._words)}",
+            key_token=lambda: f"random{next(self._random)}",
         )
 
     def now_ms(self) -> int:
@@ -112,16 +114,16 @@ class MemoryWorld:
         entries = self.broker.state(stream).entries
         return [self.broker.payloads[entry.payload_key] for entry in entries.values()]
 
-    def letters(self) -> list[Letter]:
+    def dead_letters(self) -> list[StoredDeadLetter]:
         return [
-            Letter(letter, letter["stage"], letter["window"], letter["payload"])
+            StoredDeadLetter(letter, letter["stage"], letter["window"], letter["payload"])
             for letter in self.broker.dead
         ]
 
-    def replay(self, letter: Letter) -> bool:
+    def replay(self, letter: StoredDeadLetter) -> bool:
         return self.broker.replay(letter.handle, RAW if letter.stage == STAGES[RAW] else POINTS)
 
-    def purge(self, letter: Letter) -> bool:
+    def purge(self, letter: StoredDeadLetter) -> bool:
         return self.broker.purge(letter.handle)
 
     def expire(self, staged: Staged) -> None:

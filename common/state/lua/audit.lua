@@ -1,11 +1,14 @@
--- One atomic read of the books and of what is really there.
--- Returns JSON: {ledger = {field: samples}, streams = {name: {…}}, staged_bytes, back_pressure}.
+-- One atomic read of the ledger and of what is really there.
 --
--- KEYS 1 ledger, 2 staged, 3 back-pressure, 4 dead letters, 5 held dead letters, then for each stream:
---      stream, in-flight
--- ARGV 1 now (ms; '' = the server's clock), 2 group, 3.. stream names
+-- KEYS 1 ledger, 2 staged, 3 back-pressure, 4 dead letters, 5 their records, then for each stream:
+--      stream, in flight
+-- a    group, streams (their names)
+-- Returns JSON: {now_ms, ledger = {field: samples}, streams = {name: {entries, samples, bytes, oldest_ms, feeds,
+-- lost_samples, unaccounted_entries, unaccounted_samples}}, staged_bytes, dead_letter_entries,
+-- deleted_dead_samples = {feed: samples}, back_pressure}.
 --
--- Entries are metadata, so walking the streams is cheap: payloads are only asked for existence.
+-- Entries are metadata, so walking the streams is cheap: payloads are only checked for existence.
+local PAGE = 500
 
 -- A point in a stream as two numbers.
 local function id_of(text)
@@ -13,103 +16,97 @@ local function id_of(text)
   return tonumber(ms), tonumber(seq)
 end
 
--- Forgets, of the ids `seen` in a stream, those that its group has delivered and that are pending
--- no more: nobody will ever be given them again, so they are lost although they lie there.
-local function forget_stranded(stream, group, seen)
-  local last_ms, last_seq, held
+-- Calls `visit` with each item of a reply that is read in pages; `read` is given where one begins.
+local function each(read, visit)
+  local start = '-'
+  while true do
+    local page = read(start)
+    for _, item in ipairs(page) do visit(item[1], item[2]) end
+    if #page < PAGE then return end
+    start = '(' .. page[#page][1]
+  end
+end
+local function each_entry(stream, visit)
+  each(function(start) return redis.call('XRANGE', stream, start, '+', 'COUNT', PAGE) end, visit)
+end
+
+-- Removes from `seen`, which has all `ids` of a stream (in order), those that its group has delivered and that
+-- are pending no more: nobody will ever be given them again, so they are lost although they lie there.
+local function remove_stranded(stream, ids, seen)
   local groups = redis.pcall('XINFO', 'GROUPS', stream)
   if groups.err then return end
+  local group
   for _, flat in ipairs(groups) do
-    local info = pairs_of(flat)
-    if info.name == group then
-      last_ms, last_seq = id_of(info['last-delivered-id'])
-      held = info.pending
-    end
+    local found = pairs_of(flat)
+    if found.name == a.group then group = found end
   end
-  if not held then return end
-  local delivered = {}
-  for id in pairs(seen) do
-    local ms, seq = id_of(id)
-    if ms < last_ms or (ms == last_ms and seq <= last_seq) then delivered[#delivered + 1] = id end
+  if not group then return end
+  local last_ms, last_seq = id_of(group['last-delivered-id'])
+  local delivered, undelivered = 0, #ids + 1
+  while delivered + 1 < undelivered do
+    local middle = math.floor((delivered + undelivered) / 2)
+    local ms, seq = id_of(ids[middle])
+    if ms < last_ms or (ms == last_ms and seq <= last_seq) then delivered = middle else undelivered = middle end
   end
-  if #delivered <= held then return end
-  local pending, cursor = {}, '-'
-  while true do
-    local page = redis.call('XPENDING', stream, group, cursor, '+', 500)
-    for _, entry in ipairs(page) do pending[entry[1]] = true end
-    if #page < 500 then break end
-    cursor = '(' .. page[#page][1]
-  end
-  for _, id in ipairs(delivered) do
-    if not pending[id] then seen[id] = nil end
+  if delivered <= group.pending then return end
+  local pending = {}
+  each(function(start) return redis.call('XPENDING', stream, a.group, start, '+', PAGE) end,
+    function(id) pending[id] = true end)
+  for i = 1, delivered do
+    if not pending[ids[i]] then seen[ids[i]] = nil end
   end
 end
 
-local now = clock_ms(ARGV[1])
-local streams = {}
-for s = 3, #ARGV do
-  local stream, in_flight = KEYS[2 * s], KEYS[2 * s + 1]
-  local booked = pairs_of(redis.call('HGETALL', in_flight))
-  local here = {entries = 0, samples = 0, bytes = 0, lost = {}, unbooked = 0, unbooked_samples = 0,
-    feeds = {}, oldest_ms = 0}
-  local seen = {}
-  local cursor = '-'
-  while true do
-    local page = redis.call('XRANGE', stream, cursor, '+', 'COUNT', 500)
-    for _, entry in ipairs(page) do
-      local id = entry[1]
-      seen[id] = true
-      here.entries = here.entries + 1
-      if here.oldest_ms == 0 then here.oldest_ms = id_of(id) end
-      if not booked[id] then
-        here.unbooked = here.unbooked + 1
-        here.unbooked_samples = here.unbooked_samples + (count_of(pairs_of(entry[2]).samples) or 0)
-      end
+local function depth_of(stream, in_flight)
+  local records, ids, seen = pairs_of(redis.call('HGETALL', in_flight)), {}, {}
+  local depth = {samples = 0, bytes = 0, feeds = {}, lost_samples = {},
+    unaccounted_entries = 0, unaccounted_samples = 0}
+  each_entry(stream, function(id, fields)
+    ids[#ids + 1], seen[id] = id, true
+    if not records[id] then
+      depth.unaccounted_entries = depth.unaccounted_entries + 1
+      depth.unaccounted_samples = depth.unaccounted_samples + (count_of(pairs_of(fields).samples) or 0)
     end
-    if #page < 500 then break end
-    cursor = '(' .. page[#page][1]
-  end
-  forget_stranded(stream, ARGV[2], seen)
-  for id, value in pairs(booked) do
-    local samples, bytes, feed, key = string.match(value, '^(%d+) (%d+) (%S+) %S+ (%S+)$')
-    local n = count_of(samples) or 0
-    feed = feed or '?'
+  end)
+  depth.entries, depth.oldest_ms = #ids, ids[1] and id_of(ids[1]) or 0
+  remove_stranded(stream, ids, seen)
+  for id, record in pairs(records) do
+    local samples, bytes, feed, _, key = unpack_record(record)
+    local of_feed = depth.lost_samples
     if seen[id] and key and redis.call('EXISTS', key) == 1 then
-      here.samples = here.samples + n
-      here.bytes = here.bytes + (count_of(bytes) or 0)
-      here.feeds[feed] = (here.feeds[feed] or 0) + n
-    else
-      here.lost[feed] = (here.lost[feed] or 0) + n
+      depth.samples = depth.samples + (samples or 0)
+      depth.bytes = depth.bytes + (bytes or 0)
+      of_feed = depth.feeds
     end
+    of_feed[feed or '?'] = (of_feed[feed or '?'] or 0) + (samples or 0)
   end
-  streams[ARGV[s]] = here
+  return depth
 end
-local staged = 0
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. whole(now), '+inf')) do
-  staged = staged + (tonumber(string.match(member, ' (%d+)$')) or 0)
-end
--- Letters that are held and gone, by feed. They may be many, so they are only walked where their
--- numbers differ.
-local gone = {}
-if redis.call('XLEN', KEYS[4]) ~= redis.call('HLEN', KEYS[5]) then
-  local held, from = pairs_of(redis.call('HGETALL', KEYS[5])), '-'
-  while true do
-    local page = redis.call('XRANGE', KEYS[4], from, '+', 'COUNT', 500)
-    for _, letter in ipairs(page) do held[letter[1]] = nil end
-    if #page < 500 then break end
-    from = '(' .. page[#page][1]
+
+-- Samples, by feed, whose dead letter was deleted. There may be many dead letters, so they are only walked where their
+-- number is not that of the records.
+local function deleted_dead_samples(dead, dead_records)
+  local deleted = {}
+  if redis.call('XLEN', dead) == redis.call('HLEN', dead_records) then return deleted end
+  local records = pairs_of(redis.call('HGETALL', dead_records))
+  each_entry(dead, function(id) records[id] = nil end)
+  for _, record in pairs(records) do
+    local samples, feed = string.match(record, '^(%d+) (.*)$')
+    deleted[feed or '?'] = (deleted[feed or '?'] or 0) + (count_of(samples) or 0)
   end
-  for _, value in pairs(held) do
-    local samples, feed = string.match(value, '^(%d+) (.*)$')
-    gone[feed or '?'] = (gone[feed or '?'] or 0) + (count_of(samples) or 0)
-  end
+  return deleted
 end
+
+local now = clock_ms()
+local streams, staged_bytes = {}, 0
+for i, name in ipairs(a.streams) do streams[name] = depth_of(KEYS[4 + 2 * i], KEYS[5 + 2 * i]) end
+for _, size in ipairs(staged_sizes(KEYS[2], now)) do staged_bytes = staged_bytes + size end
 return cjson.encode({
   now_ms = whole(now),
   ledger = pairs_of(redis.call('HGETALL', KEYS[1])),
   streams = streams,
-  staged_bytes = staged,
-  dead_letters = redis.call('XLEN', KEYS[4]),
-  gone_dead = gone,
+  staged_bytes = staged_bytes,
+  dead_letter_entries = redis.call('XLEN', KEYS[4]),
+  deleted_dead_samples = deleted_dead_samples(KEYS[4], KEYS[5]),
   back_pressure = redis.call('EXISTS', KEYS[3]) == 1,
 })

@@ -1,27 +1,24 @@
--- Take over entries that were given back, or whose worker died.
+-- Take over entries that were released, or whose worker died.
+--
+-- KEYS 1..4 stream, its in-flight records, crashes, released
+-- a    group, consumer, released (the consumer that holds what was released), lease_ms, most (entries)
 -- Returns {entries taken: {{id, crashes, {field, value, …}}, …}, ids found deleted while pending}.
 --
--- KEYS 1 stream, 2 crashes, 3 released
--- ARGV 1 group, 2 consumer, 3 consumer that holds what was given back, 4 lease (ms), 5 most entries,
---      6 now (ms; '' = the server's clock)
---
--- Giving back does not count as a crash; a lease that ran out under another worker does. An entry
+-- A release does not count as a crash; a lease that ran out under another worker does. An entry
 -- with a crash behind it is a suspect and is handed out alone, so that its neighbours do not die with it.
-local stream, crashes, released = KEYS[1], KEYS[2], KEYS[3]
-local group, consumer, shelf = ARGV[1], ARGV[2], ARGV[3]
-local lease, most = tonumber(ARGV[4]), tonumber(ARGV[5])
-local now = clock_ms(ARGV[6])
+local stream, crashes, released = KEYS[1], KEYS[3], KEYS[4]
+local now = clock_ms()
 local taken, deleted = {}, {}
 
 local function take(id)
   local found = redis.call('XRANGE', stream, id, id)
   redis.call('HDEL', released, id)
   if #found == 0 then
-    redis.call('XACK', stream, group, id)
+    redis.call('XACK', stream, a.group, id)
     deleted[#deleted + 1] = id
     return
   end
-  redis.call('XCLAIM', stream, group, consumer, 0, id, 'JUSTID')
+  redis.call('XCLAIM', stream, a.group, a.consumer, 0, id, 'JUSTID')
   taken[#taken + 1] = {id, tonumber(redis.call('HGET', crashes, id) or '0'), found[1][2]}
 end
 
@@ -31,7 +28,7 @@ local PAGE, MOST_PAGES = 100, 100
 local function each(filter, owner, visit)
   local start = '-'
   for _ = 1, MOST_PAGES do
-    local args = {'XPENDING', stream, group}
+    local args = {'XPENDING', stream, a.group}
     for _, word in ipairs(filter) do args[#args + 1] = word end
     for _, word in ipairs({start, '+', PAGE}) do args[#args + 1] = word end
     if owner then args[#args + 1] = owner end
@@ -44,11 +41,11 @@ local function each(filter, owner, visit)
   end
 end
 
-each({}, shelf, function(id)
+each({}, a.released, function(id)
   if tonumber(redis.call('HGET', released, id) or '0') > now then return false end
   if redis.call('HEXISTS', crashes, id) == 0 then
     take(id)
-    return #taken >= most
+    return #taken >= a.most
   end
   if #taken > 0 then return false end
   take(id)
@@ -57,11 +54,11 @@ end)
 if #taken > 0 then return {taken, deleted} end
 
 -- XPENDING's IDLE filter follows the server's clock, which is the clock that leases run by.
-each({'IDLE', lease}, nil, function(id, owner)
-  if owner == shelf then return false end
-  if owner == consumer or #redis.call('XRANGE', stream, id, id) == 0 then
+each({'IDLE', a.lease_ms}, nil, function(id, owner)
+  if owner == a.released then return false end
+  if owner == a.consumer or #redis.call('XRANGE', stream, id, id) == 0 then
     take(id)
-    return #taken >= most
+    return #taken >= a.most
   end
   if #taken > 0 then return true end
   -- HDEL passes at maxmemory, and what follows it in a script passes too: what a dead worker held

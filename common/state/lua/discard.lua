@@ -1,13 +1,14 @@
--- Remove staged payloads, but only those that are still staged: a commit whose answer was lost has
+-- Remove staged payloads, but only those that are still staged: a commit whose reply was lost has
 -- made entries of them, and they are somebody's only copy then.
--- Returns how many were removed.
 --
 -- KEYS 1 staged, 2.. payloads
--- ARGV 1.. bytes of each
+-- a    bytes of each payload
+-- Returns how many were removed.
 local removed = 0
-for i = 2, #KEYS do
-  if redis.call('ZREM', KEYS[1], KEYS[i] .. ' ' .. ARGV[i - 1]) == 1 then
-    redis.call('UNLINK', KEYS[i])
+for i, bytes in ipairs(a.bytes) do
+  local key = KEYS[1 + i]
+  if redis.call('ZREM', KEYS[1], key .. ' ' .. whole(bytes)) == 1 then
+    redis.call('UNLINK', key)
     removed = removed + 1
   end
 end

@@ -1,14 +1,22 @@
 -- One atomic read of what is planned, open and unsettled, for every feed.
--- Returns JSON: {feeds = {feed: {fields, windows = {id: window}, gaps = count}}, committed = {window: 'feed start end'}}.
 --
 -- KEYS 1 feeds, 2 committed
--- ARGV 1 prefix of feed keys, 2 of windows keys, 3 of gaps keys
+-- a    prefixes (what a feed's own keys begin with: feed, windows, gaps, rechecks)
+-- Returns JSON: {feed: {fields, backlog = ranges, open = ranges, unsettled = ranges, gaps = count}}; a range is
+-- [start, end], an empty list of ranges is an object.
 local feeds = {}
-for _, feed in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  feeds[feed] = {
-    fields = pairs_of(redis.call('HGETALL', ARGV[1] .. feed)),
-    windows = pairs_of(redis.call('HGETALL', ARGV[2] .. feed)),
-    gaps = redis.call('LLEN', ARGV[3] .. feed),
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local feed, windows, gaps = a.prefixes[1] .. name, a.prefixes[2] .. name, a.prefixes[3] .. name
+  feeds[name] = {
+    fields = pairs_of(redis.call('HGETALL', feed)),
+    backlog = backlog_of(feed),
+    open = open_ranges(windows),
+    unsettled = {},
+    gaps = redis.call('LLEN', gaps),
   }
 end
-return cjson.encode({feeds = feeds, committed = pairs_of(redis.call('HGETALL', KEYS[2]))})
+for _, committed in ipairs(redis.call('HVALS', KEYS[2])) do
+  local name, first, last = string.match(committed, '^(%S+) (%S+) (%S+)$')
+  if feeds[name] then table.insert(feeds[name].unsettled, {tonumber(first), tonumber(last)}) end
+end
+return cjson.encode(feeds)

@@ -1,9 +1,15 @@
 -- What several scripts need; common/state/scripts.py puts it before each of them.
+--
+-- `a` holds a script's arguments by name; each script's header lists them. Payloads are not among
+-- them: they follow as they are, in ARGV[2] and on. In every script `a.now_ms` replaces the server's clock.
+local a = cjson.decode(ARGV[1])
 
--- The time in ms: `given`, or the server's clock where it is ''.
-local function clock_ms(given)
-  local now = tonumber(given)
-  if now then return now end
+-- What an entry costs Redis beside its payload (stream node, hash field, pending record, key), measured on
+-- 7.0; counted so that many small entries press back like few large ones. Its twin is in tests/doubles/size_classes.py.
+local ENTRY_OVERHEAD_BYTES = 512
+
+local function clock_ms()
+  if a.now_ms then return a.now_ms end
   local time = redis.call('TIME')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
@@ -15,33 +21,85 @@ local function pairs_of(flat)
   return map
 end
 
--- Whether a key holds what it should, or nothing.
-local function has_type(key, wanted)
-  local found = redis.call('TYPE', key).ok
-  return found == wanted or found == 'none'
+-- Whether each key of {key = type} holds what it should, or nothing.
+local function have_types(wanted)
+  for key, type in pairs(wanted) do
+    local found = redis.call('TYPE', key).ok
+    if found ~= type and found ~= 'none' then return false end
+  end
+  return true
 end
 
 -- A number of samples or bytes as it stands in a field, or nil where that holds something else: what
 -- somebody else wrote may be no number, or one that JSON cannot spell.
 local function count_of(text)
-  return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text) or nil
-end
-
--- What Redis' memory grows by for so many bytes: jemalloc hands out blocks of certain sizes, four to each
--- power of two (https://jemalloc.net/jemalloc.3.html, size classes). Its twin is tests/doubles/size_classes.py.
-local function allocated(bytes)
-  if bytes <= 16 then return 16 end
-  local _, bits = math.frexp(bytes - 1)
-  local step = math.max(16, 2 ^ (bits - 3))
-  return math.ceil(bytes / step) * step
+  return text and #text < 16 and string.find(text, '^%d+$') and tonumber(text) or nil
 end
 
 -- Whole numbers beyond 2^31 as Redis should read them.
 local function whole(number) return string.format('%.0f', number) end
 
--- Ranges {first, last} in order, those that touch made one.
-local function merge(ranges)
-  table.sort(ranges, function(a, b) return a[1] < b[1] end)
+local function is_feed(text) return text and string.match(text, '^[%w_]+@[%w_]+$') ~= nil end
+
+-- The in-flight record of an entry: {samples, bytes, feed, window, payload key} as one text.
+local function pack_record(samples, bytes, feed, window, key)
+  return table.concat({whole(samples), whole(bytes), feed, window == '' and '-' or window, key}, ' ')
+end
+
+-- The reverse, as five values; nil where the record is damaged.
+local function unpack_record(text)
+  local samples, bytes, feed, window, key = string.match(text, '^(%d+) (%d+) (%S+) (%S+) (%S+)$')
+  return count_of(samples), count_of(bytes), feed, window == '-' and '' or window, key
+end
+
+-- Its samples and bytes alone, which costs half as much; 0 where the record is damaged.
+local function sizes_of_record(text)
+  local samples, bytes = string.match(text, '^(%d+) (%d+) ')
+  return tonumber(samples) or 0, tonumber(bytes) or 0
+end
+
+-- Append an entry whose payload lies under `key` already, and record it as in flight.
+-- `origin` tells its query, tier, kind and window, and the feed whose ledger counts its samples.
+local function append_entry(stream, in_flight, origin, samples, payload_bytes, key)
+  local id = redis.call('XADD', stream, '*', 'schema', '1', 'query', origin.query, 'tier', origin.tier,
+    'kind', origin.kind, 'window', origin.window, 'samples', whole(samples), 'payload', key)
+  redis.call('HSET', in_flight, id,
+    pack_record(samples, payload_bytes + ENTRY_OVERHEAD_BYTES, origin.feed, origin.window, key))
+end
+
+-- The sizes in bytes of all payloads that are staged now.
+local function staged_sizes(staged, now)
+  local sizes = {}
+  for i, member in ipairs(redis.call('ZRANGEBYSCORE', staged, '(' .. whole(now), '+inf')) do
+    sizes[i] = tonumber(string.match(member, ' (%d+)$')) or 0
+  end
+  return sizes
+end
+
+-- The open window `a.window`, or nil where the caller's lease or configuration is not its own any more.
+local function leased_window(feed, windows)
+  local json = redis.call('HGET', windows, a.window)
+  local window = json and cjson.decode(json)
+  if not window or window.t ~= a.token or redis.call('HGET', feed, 'fingerprint') ~= a.fingerprint then return nil end
+  return window
+end
+
+-- The bounds {start, end} of a feed's open windows, in no order.
+local function open_ranges(windows)
+  local ranges = {}
+  for i, json in ipairs(redis.call('HVALS', windows)) do
+    local window = cjson.decode(json)
+    ranges[i] = {window.s, window.e}
+  end
+  return ranges
+end
+
+-- The backlog of a feed: ranges {start, end} in order.
+local function backlog_of(feed) return cjson.decode(redis.call('HGET', feed, 'ranges') or '[]') end
+
+-- A backlog as it is kept: in order, ranges that touch made one, so that any length costs a few bytes.
+local function backlog_json(ranges)
+  table.sort(ranges, function(left, right) return left[1] < right[1] end)
   local merged = {}
   for _, range in ipairs(ranges) do
     local last = merged[#merged]
@@ -51,7 +109,8 @@ local function merge(ranges)
       merged[#merged + 1] = range
     end
   end
-  return merged
+  -- cjson writes an empty table as an object.
+  return #merged == 0 and '[]' or cjson.encode(merged)
 end
 
 -- Append a gap, or lengthen the last one where they touch: a source that stays empty for long must not
@@ -66,6 +125,3 @@ local function declare_gap(list, first, last, reason, now)
     redis.call('RPUSH', list, cjson.encode({s = first, e = last, reason = reason, at = now}))
   end
 end
-
--- cjson writes an empty table as an object.
-local function ranges_json(ranges) return #ranges == 0 and '[]' or cjson.encode(ranges) end

@@ -1,20 +1,22 @@
 -- Give a dead letter up for good: its samples become a counted drop.
--- Returns ok; gone when there is no such letter any more; wrong_type when the ledger is no hash.
 --
--- KEYS 1 dead letters, 2 the letter's payload, 3 ledger, 4 held dead letters
--- ARGV 1 letter id
+-- KEYS 1 dead letters, 2 their records, 3 the dead letter's payload ('' if it names none of ours), 4 ledger
+-- a    id (of the dead letter)
+-- Returns ok, deleted (there is no such dead letter any more) or wrong_type (a key holds something else).
 --
--- XDEL first: giving up must work at maxmemory, and what follows it in a script passes too.
-local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
-if #found == 0 then return 'gone' end
+-- XDEL first: purging must work at maxmemory, and what follows it in a script passes too.
+local dead, dead_records, ledger = KEYS[1], KEYS[2], KEYS[4]
+local found = redis.call('XRANGE', dead, a.id, a.id)
+if #found == 0 then return 'deleted' end
+if not have_types({[dead_records] = 'hash', [ledger] = 'hash'}) then return 'wrong_type' end
 local letter = pairs_of(found[1][2])
--- A foreign entry of the stream has no books: it is only removed.
 local samples = count_of(letter.samples)
-if not has_type(KEYS[3], 'hash') or not has_type(KEYS[4], 'hash') then return 'wrong_type' end
-redis.call('XDEL', KEYS[1], ARGV[1])
-redis.call('HDEL', KEYS[4], ARGV[1])
-if KEYS[2] ~= '' then redis.call('UNLINK', KEYS[2]) end
-if not samples or not string.match(letter.feed or '', '^[%w_]+@[%w_]+$') then return 'ok' end
-redis.call('HINCRBY', KEYS[3], letter.feed .. '|dead_lettered', 0 - samples)
-redis.call('HINCRBY', KEYS[3], letter.feed .. '|dropped|purged', samples)
+redis.call('XDEL', dead, a.id)
+redis.call('HDEL', dead_records, a.id)
+if KEYS[3] ~= '' then redis.call('UNLINK', KEYS[3]) end
+-- A foreign entry of the stream is in no ledger: it is only removed.
+if samples and is_feed(letter.feed) then
+  redis.call('HINCRBY', ledger, letter.feed .. '|dead_lettered', whole(0 - samples))
+  redis.call('HINCRBY', ledger, letter.feed .. '|dropped|purged', whole(samples))
+end
 return 'ok'

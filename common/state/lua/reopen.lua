@@ -1,29 +1,20 @@
 -- Put a range of a feed back into its backlog, to be extracted (again): late samples, a repair, or
--- time before the feed's origin that turned out to be owed. What is open or in the backlog already
--- is left as it is.
--- Returns how many ms were put back, or -1 when another configuration owns the feed.
+-- time before the feed's origin. What is open or in the backlog already is left as it is.
 --
--- KEYS 1 feed, 2 open windows, 3 rechecks
--- ARGV 1 fingerprint, 2 start (ms), 3 end (ms), 4 '1' = the feed may be extended back to the start,
---      5.. rechecks that are done with it
-local feed, windows = KEYS[1], KEYS[2]
-local from, to = tonumber(ARGV[2]), tonumber(ARGV[3])
-if redis.call('HGET', feed, 'fingerprint') ~= ARGV[1] then return -1 end
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks
+-- a    fingerprint, start_ms, end_ms, extend (the feed may be extended back to the start),
+--      done (rechecks that are done with it)
+-- Returns how many ms were put back, or nil when another configuration owns the feed.
+local feed, windows, rechecks = KEYS[1], KEYS[2], KEYS[4]
+if redis.call('HGET', feed, 'fingerprint') ~= a.fingerprint then return false end
 local origin = tonumber(redis.call('HGET', feed, 'origin_ms'))
 local head = tonumber(redis.call('HGET', feed, 'head_ms'))
-if ARGV[4] == '1' then
-  origin = math.min(origin, from)
-end
-from, to = math.max(from, origin), math.min(to, head)
+if a.extend then origin = math.min(origin, a.start_ms) end
+local from, to = math.max(a.start_ms, origin), math.min(a.end_ms, head)
 
-local ranges = cjson.decode(redis.call('HGET', feed, 'ranges') or '[]')
-local taken = {}
+local ranges, taken = backlog_of(feed), open_ranges(windows)
 for _, range in ipairs(ranges) do taken[#taken + 1] = range end
-for _, json in ipairs(redis.call('HVALS', windows)) do
-  local window = cjson.decode(json)
-  taken[#taken + 1] = {window.s, window.e}
-end
-table.sort(taken, function(a, b) return a[1] < b[1] end)
+table.sort(taken, function(left, right) return left[1] < right[1] end)
 
 local added, cursor = 0, from
 local function add(first, last)
@@ -39,7 +30,6 @@ for _, range in ipairs(taken) do
 end
 add(cursor, to)
 
-redis.call('HSET', feed, 'ranges', ranges_json(merge(ranges)),
-  'origin_ms', whole(origin))
-for i = 5, #ARGV do redis.call('ZREM', KEYS[3], ARGV[i]) end
+redis.call('HSET', feed, 'ranges', backlog_json(ranges), 'origin_ms', whole(origin))
+for _, recheck in ipairs(a.done) do redis.call('ZREM', rechecks, recheck) end
 return added

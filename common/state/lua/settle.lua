@@ -1,103 +1,84 @@
--- Hand-off of one entry: write its outputs and dead letters, take it away, book its samples.
--- Returns {status} with status one of ok, refused, mismatch, dead_full, loss.
+-- Hand-off of one entry: write its outputs and dead letters, take it away, count its samples.
 --
--- KEYS 1 inbound stream, 2 inbound in-flight, 3 inbound crashes, 4 outbound stream,
---      5 outbound in-flight, 6 dead letters, 7 ledger, 8 unsettled, 9 committed,
---      10 the entry's payload key ('' if it names none of ours), 11 held dead letters,
---      12.. payload keys: one for each output, then one for each dead letter
--- ARGV 1 group, 2 consumer, 3 entry id, 4 samples the entry itself claims, 5 query, 6 tier, 7 kind,
---      8 window, 9 loaded, 10 stage, 11 now (ms), 12 most dead letters kept, 13 overhead of an entry (bytes),
---      14 number of outputs, 15 number of dead letters, 16 number of drop reasons,
---      then (payload, samples) each, (reason, detail, payload, samples) each, (reason, samples) each
+-- KEYS 1..4 stream, its in-flight records, crashes, released, 5 outbound stream, 6 its in-flight records,
+--      7 dead letters, 8 their records, 9 ledger, 10 unsettled, 11 committed,
+--      12 the entry's payload ('' if it names none of ours),
+--      13.. new payloads: one for each output, then one for each dead letter
+-- a    group, consumer, entry (id), samples (that the entry itself claims), query, tier, kind, window, stage,
+--      loaded, drops ({reason = samples}), outputs ({samples, …}), dead ({{reason, detail, samples}, …}), max_dead
+-- ARGV 2.. the new payloads, in the order of their keys
+-- Returns ok, refused (not pending with the caller), mismatch (the verdict does not account for every sample),
+-- dead_full or wrong_type (a key holds something else).
 --
 -- A script does not roll back, so everything is read and checked before the first write. Where there
 -- is something to write, the first write adds memory, so that a server at maxmemory refuses the whole
 -- script; where there is not, it is XACK, so that the loader can always free memory.
-local inbound, in_flight, crashes, outbound, out_flight, dead, ledger, unsettled, committed =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local group, consumer, id = ARGV[1], ARGV[2], ARGV[3]
-local query, tier, kind, window = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local loaded = tonumber(ARGV[9])
-local outputs, letters, reasons = tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[16])
-local first_output, first_letter = 17, 17 + 2 * outputs
-local first_reason = first_letter + 4 * letters
+local inbound, in_flight, crashes, outbound, out_flight, dead, dead_records, ledger, unsettled, committed =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local id, outputs = a.entry, #a.outputs
 
-for _, wrong in ipairs({
-  not has_type(outbound, 'stream'), not has_type(out_flight, 'hash'), not has_type(dead, 'stream'),
-  not has_type(ledger, 'hash'), not has_type(unsettled, 'hash'), not has_type(committed, 'hash'),
-  not has_type(crashes, 'hash'), not has_type(KEYS[11], 'hash'),
-}) do
-  if wrong then return {'wrong_type'} end
+if not have_types({[outbound] = 'stream', [out_flight] = 'hash', [crashes] = 'hash', [dead] = 'stream',
+    [dead_records] = 'hash', [ledger] = 'hash', [unsettled] = 'hash', [committed] = 'hash'}) then
+  return 'wrong_type'
 end
 
-local pending = redis.pcall('XPENDING', inbound, group, id, id, 1)
-if pending.err or #pending == 0 or pending[1][2] ~= consumer then return {'refused'} end
+local pending = redis.pcall('XPENDING', inbound, a.group, id, id, 1)
+if pending.err or #pending == 0 or pending[1][2] ~= a.consumer then return 'refused' end
 
--- What the ledger holds for the entry counts, not what the worker believes. An entry that the hash
--- does not know (somebody removed the field) is booked by its own claim: the audit has reported it.
-local held = redis.call('HGET', in_flight, id)
-local samples = held and tonumber(string.match(held, '^(%d+) ')) or tonumber(ARGV[4])
-local payload_key = held and string.match(held, ' (%S+)$') or KEYS[10]
+-- What is recorded of the entry counts (the feed that its samples were extracted for, too), not what the worker
+-- believes. An entry without a record (somebody removed it) is counted by its own claim: the audit has reported it.
+local samples, _, feed, window, payload_key = unpack_record(redis.call('HGET', in_flight, id) or '')
+samples = samples or a.samples
+local origin = {query = a.query, tier = a.tier, kind = a.kind, window = window or a.window,
+  feed = feed or a.query .. '@' .. a.tier}
 
-local function names(hash, key)
-  for _, value in ipairs(redis.call('HVALS', hash)) do
-    if string.match(value, ' (%S+)$') == key then return true end
+local function is_named_in(hash, key)
+  for _, record in ipairs(redis.call('HVALS', hash)) do
+    if select(5, unpack_record(record)) == key then return true end
   end
   return false
 end
-if not held and payload_key ~= '' and (names(in_flight, payload_key) or names(out_flight, payload_key)) then
-  -- Somebody copied an entry: the payload is the other one's.
-  payload_key = ''
+if not payload_key then
+  payload_key = KEYS[12]
+  -- Where somebody copied an entry, the payload is the other one's.
+  if payload_key ~= '' and (is_named_in(in_flight, payload_key) or is_named_in(out_flight, payload_key)) then
+    payload_key = ''
+  end
 end
 
-local feed = query .. '@' .. tier
-if held then
-  -- The books are kept under the feed that the samples were extracted for.
-  local held_feed, held_window = string.match(held, '^%d+ %d+ (%S+) (%S+) ')
-  feed, window = held_feed or feed, held_window or window
-end
+local sum, dead_samples = a.loaded, 0
+for _, n in ipairs(a.outputs) do sum = sum + n end
+for _, n in pairs(a.drops) do sum = sum + n end
+for _, letter in ipairs(a.dead) do dead_samples = dead_samples + letter[3] end
+if sum + dead_samples ~= samples then return 'mismatch' end
+if #a.dead > 0 and redis.call('XLEN', dead) + #a.dead > a.max_dead then return 'dead_full' end
+local counts_window = redis.call('HEXISTS', unsettled, origin.window) == 1
 
-local sum = loaded
-for i = 0, outputs - 1 do sum = sum + tonumber(ARGV[first_output + 2 * i + 1]) end
-for i = 0, letters - 1 do sum = sum + tonumber(ARGV[first_letter + 4 * i + 3]) end
-for i = 0, reasons - 1 do sum = sum + tonumber(ARGV[first_reason + 2 * i + 1]) end
-if sum ~= samples then return {'mismatch', tostring(samples)} end
-if letters > 0 and redis.call('XLEN', dead) + letters > tonumber(ARGV[12]) then return {'dead_full'} end
-local counts_window = redis.call('HEXISTS', unsettled, window) == 1
-
-for i = 0, outputs - 1 do
-  local payload, n = ARGV[first_output + 2 * i], ARGV[first_output + 2 * i + 1]
-  local key = KEYS[12 + i]
+for i, n in ipairs(a.outputs) do
+  local key, payload = KEYS[12 + i], ARGV[1 + i]
   redis.call('SET', key, payload)
-  local out_id = redis.call('XADD', outbound, '*', 'schema', '1', 'query', query, 'tier', tier, 'kind', kind,
-    'window', window, 'samples', n, 'payload', key)
-  redis.call('HSET', out_flight, out_id,
-    n .. ' ' .. (#payload + tonumber(ARGV[13])) .. ' ' .. feed .. ' ' .. window .. ' ' .. key)
+  append_entry(outbound, out_flight, origin, n, #payload, key)
 end
-for i = 0, letters - 1 do
-  local at = first_letter + 4 * i
+for i, letter in ipairs(a.dead) do
   local key = KEYS[12 + outputs + i]
-  redis.call('SET', key, ARGV[at + 2])
-  local letter = redis.call('XADD', dead, '*', 'schema', '1', 'stage', ARGV[10], 'reason', ARGV[at],
-    'detail', ARGV[at + 1], 'query', query, 'tier', tier, 'kind', kind, 'window', window, 'feed', feed, 'entry', id,
-    'samples', ARGV[at + 3], 'at_ms', ARGV[11], 'payload', key)
-  redis.call('HSET', KEYS[11], letter, ARGV[at + 3] .. ' ' .. feed)
+  redis.call('SET', key, ARGV[1 + outputs + i])
+  local letter_id = redis.call('XADD', dead, '*', 'schema', '1', 'stage', a.stage, 'reason', letter[1],
+    'detail', letter[2], 'query', a.query, 'tier', a.tier, 'kind', a.kind, 'window', origin.window, 'feed', origin.feed,
+    'entry', id, 'samples', whole(letter[3]), 'at_ms', whole(clock_ms()), 'payload', key)
+  redis.call('HSET', dead_records, letter_id, whole(letter[3]) .. ' ' .. origin.feed)
 end
 
-redis.call('XACK', inbound, group, id)
+redis.call('XACK', inbound, a.group, id)
 redis.call('XDEL', inbound, id)
 if payload_key ~= '' then redis.call('UNLINK', payload_key) end
 redis.call('HDEL', in_flight, id)
 redis.call('HDEL', crashes, id)
-if loaded > 0 then redis.call('HINCRBY', ledger, feed .. '|loaded', loaded) end
-for i = 0, letters - 1 do
-  redis.call('HINCRBY', ledger, feed .. '|dead_lettered', ARGV[first_letter + 4 * i + 3])
+local function count(what, n) redis.call('HINCRBY', ledger, origin.feed .. '|' .. what, whole(n)) end
+if a.loaded > 0 then count('loaded', a.loaded) end
+if #a.dead > 0 then count('dead_lettered', dead_samples) end
+for reason, n in pairs(a.drops) do count('dropped|' .. reason, n) end
+if counts_window and redis.call('HINCRBY', unsettled, origin.window, outputs - 1) <= 0 then
+  redis.call('HDEL', unsettled, origin.window)
+  redis.call('HDEL', committed, origin.window)
 end
-for i = 0, reasons - 1 do
-  redis.call('HINCRBY', ledger, feed .. '|dropped|' .. ARGV[first_reason + 2 * i], ARGV[first_reason + 2 * i + 1])
-end
-if counts_window and redis.call('HINCRBY', unsettled, window, outputs - 1) <= 0 then
-  redis.call('HDEL', unsettled, window)
-  redis.call('HDEL', committed, window)
-end
-return {'ok', held and 'held' or 'loss'}
+return 'ok'

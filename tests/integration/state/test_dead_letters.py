@@ -158,7 +158,7 @@ def test_a_letter_whose_payload_is_gone_says_so(redis_client: Redis, letters: De
     redis_client.delete(letter.payload_key)
 
     for attempt in (letters.payload, letters.replay):
-        with pytest.raises(EtlError, match="is gone"):
+        with pytest.raises(EtlError, match="was deleted"):
             attempt(letter)
     assert letters.purge(letter)
 

@@ -57,7 +57,7 @@ def test_a_letter_that_is_removed_by_hand_is_lost(
     assert letters.replay(replayed)
     found = audit(redis_client)
     assert (found.imbalance_samples, found.lost_samples) == (SAMPLES, SAMPLES)
-    assert redis_client.hlen(KEYS.dead_held) == 1
+    assert redis_client.hlen(KEYS.dead_records) == 1
 
 
 def test_all_letters_removed_are_lost(redis_client: Redis, letters: DeadLetters) -> None:
@@ -70,7 +70,7 @@ def test_letters_of_before_and_foreign_entries_are_no_loss(
     redis_client: Redis, letters: DeadLetters
 ) -> None:
     found = list(letters)
-    redis_client.delete(KEYS.dead_held)
+    redis_client.delete(KEYS.dead_records)
     redis_client.xadd(KEYS.dead, {"who": "knows"})
     assert audit(redis_client).imbalance_samples == 0
     for letter in found:

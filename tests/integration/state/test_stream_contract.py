@@ -2,178 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import pytest
-from redis import Redis
-
-from common.state.keys import GROUP, POINTS, RAW, Keys
-from common.state.ledger import Audit, Ledger
-from common.state.stream import RedisStream, SettleResult, Stream
+from common.state.keys import POINTS, RAW
+from common.state.stream import SettleResult
 from common.state.verdict import DeadLetter, Output, Settle
-from common.state.windows import Feed, WindowSet
-from tests.doubles.memory_stream import MemoryBroker, MemoryStream
-
-FEED = Feed("q", "hot", "expr", "f1")
-LEASE_SECONDS = 10.0
-
-
-@dataclass
-class FakeClock:
-    ms: int = 1_700_000_000_000
-
-    def __call__(self) -> int:
-        return self.ms
-
-    def advance(self, seconds: float) -> None:
-        self.ms += int(seconds * 1000)
-
-
-class World(Protocol):
-    clock: FakeClock
-
-    def stream(self, consumer: str, inbound: str = RAW, dead_max: int = 100) -> Stream: ...
-    def commit(self, payloads: Sequence[tuple[bytes, int]]) -> None: ...
-    def delete_entry(self, id_: str) -> None: ...
-    def delete_payload(self, id_: str) -> None: ...
-    def forget_booking(self, id_: str) -> None: ...
-    def acknowledge(self, id_: str) -> None: ...
-    def expire_leases(self) -> None: ...
-    def audit(self) -> Audit: ...
-    def unsettled(self) -> int: ...
-
-
-@dataclass
-class MemoryWorld:
-    clock: FakeClock = field(default_factory=FakeClock)
-
-    def __post_init__(self) -> None:
-        self.broker = MemoryBroker(self.clock)
-        self.broker.state(RAW)
-        self.broker.state(POINTS)
-        self._windows = itertools.count()
-
-    def stream(self, consumer: str, inbound: str = RAW, dead_max: int = 100) -> Stream:
-        return MemoryStream(
-            self.broker,
-            inbound,
-            consumer,
-            outbound=POINTS if inbound == RAW else None,
-            lease_seconds=LEASE_SECONDS,
-            dead_letters_max_entries=dead_max,
-        )
-
-    def commit(self, payloads: Sequence[tuple[bytes, int]]) -> None:
-        self.broker.commit(RAW, "q", "hot", "expr", f"w{next(self._windows)}", payloads)
-
-    def delete_entry(self, id_: str) -> None:
-        del self.broker.state(RAW).entries[id_]
-
-    def delete_payload(self, id_: str) -> None:
-        del self.broker.payloads[self.broker.state(RAW).entries[id_].payload_key]
-
-    def forget_booking(self, id_: str) -> None:
-        del self.broker.state(RAW).in_flight[id_]
-
-    def acknowledge(self, id_: str) -> None:
-        del self.broker.state(RAW).pending[id_]
-
-    def expire_leases(self) -> None:
-        self.clock.advance(LEASE_SECONDS + 1)
-
-    def audit(self) -> Audit:
-        return self.broker.audit()
-
-    def unsettled(self) -> int:
-        return len(self.broker.unsettled)
-
-
-@dataclass
-class RedisWorld:
-    redis: Redis
-    clock: FakeClock = field(default_factory=FakeClock)
-
-    def __post_init__(self) -> None:
-        self.keys = Keys("contract")
-        self.windows = WindowSet(self.redis, self.keys, now_ms=self.clock)
-        self._head_ms = 0
-
-    def stream(self, consumer: str, inbound: str = RAW, dead_max: int = 100) -> Stream:
-        stream = RedisStream(
-            self.redis,
-            self.keys,
-            inbound,
-            consumer,
-            outbound=POINTS if inbound == RAW else None,
-            lease_seconds=LEASE_SECONDS,
-            dead_letters_max_entries=dead_max,
-            now_ms=self.clock,
-        )
-        stream.ensure()
-        return stream
-
-    def commit(self, payloads: Sequence[tuple[bytes, int]]) -> None:
-        self._head_ms += 1000
-        self.windows.plan(FEED, 0, self._head_ms)
-        window = self.windows.lease(FEED, "live", 10**9, 10**9)
-        assert window is not None
-        staged = [self.windows.stage(payload, samples, 3600) for payload, samples in payloads]
-        assert self.windows.commit(FEED, window, staged) == "committed"
-
-    def delete_entry(self, id_: str) -> None:
-        assert self.redis.xdel(self.keys.stream(RAW), id_) == 1
-
-    def delete_payload(self, id_: str) -> None:
-        booked = self.redis.hget(self.keys.in_flight(RAW), id_)
-        assert isinstance(booked, bytes)
-        assert self.redis.delete(booked.rsplit(b" ", 1)[1]) == 1
-
-    def forget_booking(self, id_: str) -> None:
-        assert self.redis.hdel(self.keys.in_flight(RAW), id_) == 1
-
-    def acknowledge(self, id_: str) -> None:
-        assert self.redis.xack(self.keys.stream(RAW), GROUP, id_) == 1
-
-    def expire_leases(self) -> None:
-        """Leases run by the server's clock: make every pending entry look idle for long."""
-        self.clock.advance(LEASE_SECONDS + 1)
-        name = self.keys.stream(RAW)
-        found: Any = self.redis.xpending_range(name, "etl", "-", "+", 1000)
-        for pending in found:
-            if pending["consumer"] != b"-given-back-":
-                self.redis.xclaim(
-                    name,
-                    "etl",
-                    pending["consumer"],
-                    0,
-                    [pending["message_id"]],
-                    idle=int(LEASE_SECONDS * 1000) + 1,
-                    justid=True,
-                )
-
-    def audit(self) -> Audit:
-        return Ledger(self.redis, self.keys, now_ms=self.clock).audit()
-
-    def unsettled(self) -> int:
-        return int(self.redis.hlen(self.keys.unsettled))
-
-
-@pytest.fixture(params=["memory", "redis"])
-def world(request: pytest.FixtureRequest) -> World:
-    if request.param == "memory":
-        return MemoryWorld()
-    return RedisWorld(request.getfixturevalue("redis_client"))
-
-
-def in_flight(audit: Audit) -> int:
-    return audit.total.in_flight
+from tests.integration.state.worlds import World, extract
 
 
 def test_what_is_committed_before_the_group_exists_is_not_skipped(world: World) -> None:
-    world.commit([(b"a", 1)])
+    extract(world, [(b"a", 1)])
 
     entries = world.stream("one").read(10, 0.01)
 
@@ -181,7 +17,7 @@ def test_what_is_committed_before_the_group_exists_is_not_skipped(world: World) 
 
 
 def test_an_entry_is_given_to_one_consumer_only(world: World) -> None:
-    world.commit([(b"a", 1), (b"b", 2), (b"c", 3)])
+    extract(world, [(b"a", 1), (b"b", 2), (b"c", 3)])
     one, two = world.stream("one"), world.stream("two")
 
     taken = [entry.payload for entry in (*one.read(2, 0.01), *two.read(2, 0.01))]
@@ -191,7 +27,7 @@ def test_an_entry_is_given_to_one_consumer_only(world: World) -> None:
 
 
 def test_a_settlement_moves_everything_at_once(world: World) -> None:
-    world.commit([(b"a", 10)])
+    extract(world, [(b"a", 10)])
     stream = world.stream("one")
     (entry,) = stream.read(1, 0.01)
     verdict = Settle(
@@ -214,7 +50,7 @@ def test_a_settlement_moves_everything_at_once(world: World) -> None:
 
 
 def test_a_window_is_settled_when_the_last_of_its_entries_is(world: World) -> None:
-    world.commit([(b"a", 2), (b"b", 1)])
+    extract(world, [(b"a", 2), (b"b", 1)])
     stream, loader = world.stream("one"), world.stream("loader", POINTS)
     first, second = stream.read(2, 0.01)
     stream.settle(first, Settle(outputs=[Output(b"x", 1), Output(b"y", 1)]), "transformer")
@@ -230,7 +66,7 @@ def test_a_window_is_settled_when_the_last_of_its_entries_is(world: World) -> No
 
 
 def test_settling_twice_is_refused_and_changes_nothing(world: World) -> None:
-    world.commit([(b"a", 1)])
+    extract(world, [(b"a", 1)])
     stream = world.stream("one")
     (entry,) = stream.read(1, 0.01)
     assert stream.settle(entry, Settle(loaded=1), "loader") is SettleResult.OK
@@ -242,7 +78,7 @@ def test_settling_twice_is_refused_and_changes_nothing(world: World) -> None:
 
 
 def test_a_verdict_that_does_not_add_up_is_refused_whole(world: World) -> None:
-    world.commit([(b"a", 3)])
+    extract(world, [(b"a", 3)])
     stream = world.stream("one")
     (entry,) = stream.read(1, 0.01)
     before = world.audit()
@@ -254,7 +90,7 @@ def test_a_verdict_that_does_not_add_up_is_refused_whole(world: World) -> None:
 
 
 def test_a_dead_workers_entries_are_claimed_alone_and_it_cannot_settle_them(world: World) -> None:
-    world.commit([(b"a", 1), (b"b", 1)])
+    extract(world, [(b"a", 1), (b"b", 1)])
     dead, heir = world.stream("dead"), world.stream("heir")
     held = dead.read(2, 0.01)
     assert heir.claim(10).entries == []
@@ -271,7 +107,7 @@ def test_a_dead_workers_entries_are_claimed_alone_and_it_cannot_settle_them(worl
 
 
 def test_each_death_counts_once(world: World) -> None:
-    world.commit([(b"a", 1)])
+    extract(world, [(b"a", 1)])
     world.stream("w0").read(1, 0.01)
     seen = []
     for number in range(1, 4):
@@ -283,7 +119,7 @@ def test_each_death_counts_once(world: World) -> None:
 
 
 def test_renewing_keeps_an_entry(world: World) -> None:
-    world.commit([(b"a", 1)])
+    extract(world, [(b"a", 1)])
     one, two = world.stream("one"), world.stream("two")
     (entry,) = one.read(1, 0.01)
     world.expire_leases()
@@ -294,8 +130,8 @@ def test_renewing_keeps_an_entry(world: World) -> None:
     assert one.settle(entry, Settle(loaded=1), "loader") is SettleResult.OK
 
 
-def test_what_is_given_back_waits_and_counts_no_crash(world: World) -> None:
-    world.commit([(b"a", 1), (b"b", 1)])
+def test_what_is_released_waits_and_counts_no_crash(world: World) -> None:
+    extract(world, [(b"a", 1), (b"b", 1)])
     one, two = world.stream("one"), world.stream("two")
     entries = one.read(2, 0.01)
     assert one.release([entry.id for entry in entries], after_seconds=5) == 2
@@ -311,7 +147,7 @@ def test_what_is_given_back_waits_and_counts_no_crash(world: World) -> None:
 
 
 def test_what_a_worker_fails_counts_and_comes_alone(world: World) -> None:
-    world.commit([(b"a", 1), (b"b", 1)])
+    extract(world, [(b"a", 1), (b"b", 1)])
     one = world.stream("one")
     entries = one.read(2, 0.01)
     one.release([entry.id for entry in entries], crashed=True)
@@ -324,7 +160,7 @@ def test_what_a_worker_fails_counts_and_comes_alone(world: World) -> None:
 
 
 def test_our_own_stale_entry_comes_back_without_a_crash(world: World) -> None:
-    world.commit([(b"a", 1)])
+    extract(world, [(b"a", 1)])
     one = world.stream("one")
     one.read(1, 0.01)
     world.expire_leases()
@@ -335,7 +171,7 @@ def test_our_own_stale_entry_comes_back_without_a_crash(world: World) -> None:
 
 
 def test_an_entry_deleted_while_pending_is_reported_and_stays_missing(world: World) -> None:
-    world.commit([(b"a", 5)])
+    extract(world, [(b"a", 5)])
     one, two = world.stream("one"), world.stream("two")
     (entry,) = one.read(1, 0.01)
     world.expire_leases()
@@ -352,7 +188,7 @@ def test_an_entry_deleted_while_pending_is_reported_and_stays_missing(world: Wor
 
 
 def test_an_entry_deleted_in_hand_can_still_be_settled(world: World) -> None:
-    world.commit([(b"a", 5)])
+    extract(world, [(b"a", 5)])
     stream = world.stream("one")
     (entry,) = stream.read(1, 0.01)
     world.delete_entry(entry.id)
@@ -364,7 +200,7 @@ def test_an_entry_deleted_in_hand_can_still_be_settled(world: World) -> None:
 
 
 def test_an_entry_acknowledged_by_hand_shows_as_lost(world: World) -> None:
-    world.commit([(b"a", 5), (b"b", 2), (b"c", 1)])
+    extract(world, [(b"a", 5), (b"b", 2), (b"c", 1)])
     stream = world.stream("one")
     first, second = stream.read(2, 0.01)
     world.acknowledge(first.id)
@@ -380,10 +216,10 @@ def test_an_entry_acknowledged_by_hand_shows_as_lost(world: World) -> None:
 
 
 def test_a_lost_payload_shows_and_is_marked(world: World) -> None:
-    world.commit([(b"a", 5)])
+    extract(world, [(b"a", 5)])
     stream = world.stream("one")
     (probe,) = stream.read(1, 0.01)
-    world.delete_payload(probe.id)
+    world.delete_payload(probe.payload_key)
 
     assert world.audit().imbalance_samples == 5
 
@@ -392,35 +228,35 @@ def test_a_lost_payload_shows_and_is_marked(world: World) -> None:
     assert entry.payload_missing
 
 
-def test_an_unbooked_entry_is_reported_and_can_still_be_settled(world: World) -> None:
-    world.commit([(b"a", 5)])
+def test_an_entry_without_a_record_is_reported_and_can_still_be_settled(world: World) -> None:
+    extract(world, [(b"a", 5)])
     stream = world.stream("one")
     (probe,) = stream.read(1, 0.01)
-    world.forget_booking(probe.id)
+    world.delete_record(probe.id)
 
     audit = world.audit()
     assert audit.imbalance_samples == 5
-    assert audit.streams[RAW].unbooked_entries == 1
+    assert audit.streams[RAW].unaccounted_entries == 1
 
     assert stream.settle(probe, Settle(loaded=5), "loader") is SettleResult.OK
     assert world.audit().imbalance_samples == 0
 
 
 def test_dead_letters_at_their_cap_leave_the_entry_pending(world: World) -> None:
-    world.commit([(b"a", 1), (b"b", 1)])
-    stream = world.stream("one", dead_max=1)
+    extract(world, [(b"a", 1), (b"b", 1)])
+    stream = world.stream("one", max_dead=1)
     first, second = stream.read(2, 0.01)
     letter = Settle(dead=[DeadLetter("rejected", "why", b"z", 1)])
     assert stream.settle(first, letter, "loader") is SettleResult.OK
 
     assert stream.settle(second, letter, "loader") is SettleResult.DEAD_FULL
 
-    assert in_flight(world.audit()) == 1
+    assert world.audit().total.in_flight == 1
     assert stream.settle(second, Settle(loaded=1), "loader") is SettleResult.OK
 
 
-def test_only_idle_hands_are_forgotten(world: World) -> None:
-    world.commit([(b"a", 1), (b"b", 1)])
+def test_only_consumers_without_entries_are_removed(world: World) -> None:
+    extract(world, [(b"a", 1), (b"b", 1)])
     busy, idle = world.stream("busy"), world.stream("idle")
     (entry,) = busy.read(1, 0.01)
     (other,) = idle.read(1, 0.01)
@@ -432,7 +268,7 @@ def test_only_idle_hands_are_forgotten(world: World) -> None:
 
 
 def test_many_entries_that_must_wait_do_not_hide_those_behind_them(world: World) -> None:
-    world.commit([(b"a", 1)] * 250)
+    extract(world, [(b"a", 1)] * 250)
     dead, busy, heir = world.stream("dead"), world.stream("busy"), world.stream("heir")
     waiting = busy.read(240, 0.01)
     ready = busy.read(5, 0.01)
@@ -446,77 +282,3 @@ def test_many_entries_that_must_wait_do_not_hide_those_behind_them(world: World)
         heir.settle(entry, Settle(loaded=1), "loader")
     world.expire_leases()
     assert [entry.crashes for entry in heir.claim(10).entries] == [1]
-
-
-# -- on real Redis only ---------------------------------------------------------------------------
-
-
-def test_at_maxmemory_what_a_dead_worker_held_is_taken_over_and_settled(
-    redis_client: Redis,
-) -> None:
-    world = RedisWorld(redis_client)
-    world.commit([(b"a", 1)])
-    dead, heir = world.stream("dead"), world.stream("heir")
-    dead.read(1, 0.01)
-    world.expire_leases()
-    redis_client.config_set("maxmemory", 1)
-    try:
-        (entry,) = heir.claim(10).entries
-        assert heir.settle(entry, Settle(loaded=1), "loader") is SettleResult.OK
-    finally:
-        redis_client.config_set("maxmemory", 0)
-
-    assert entry.crashes == 1
-    assert world.audit().accounts["q@hot"].loaded == 1
-
-
-@pytest.mark.parametrize("samples", ["nan", "inf", "1e999", "-5", "0x10", "9" * 400, ""])
-def test_a_foreign_entry_does_not_blind_the_audit(redis_client: Redis, samples: str) -> None:
-    world = RedisWorld(redis_client)
-    world.commit([(b"a", 5)])
-    redis_client.xadd(world.keys.stream(RAW), {"samples": samples})
-
-    audit = world.audit()
-
-    assert (audit.imbalance_samples, audit.total.in_flight) == (0, 5)
-    assert (audit.streams[RAW].unbooked_entries, audit.streams[RAW].unbooked_samples) == (1, 0)
-
-
-def test_an_entry_copied_by_hand_leaves_the_other_its_payload(redis_client: Redis) -> None:
-    world = RedisWorld(redis_client)
-    world.commit([(b"a", 5)])
-    stream = world.stream("one")
-    (entry,) = stream.read(1, 0.01)
-    redis_client.xadd(world.keys.stream(RAW), dict(entry.fields.items()))
-    (copied,) = stream.read(1, 0.01)
-
-    assert stream.settle(copied, Settle(drops={"nan": 5}), "loader") is SettleResult.OK
-
-    audit = world.audit()
-    assert (audit.lost_samples, audit.imbalance_samples) == (0, 5), "five came from nowhere"
-    assert stream.settle(entry, Settle(loaded=5), "loader") is SettleResult.OK
-    assert redis_client.keys(world.keys.payload("*")) == []
-
-
-def test_a_group_that_was_moved_on_by_hand_shows_as_loss(redis_client: Redis) -> None:
-    world = RedisWorld(redis_client)
-    world.commit([(b"a", 1)] * 600)
-    stream = world.stream("one")
-    held = stream.read(550, 0.01)
-    redis_client.xgroup_setid(world.keys.stream(RAW), GROUP, "$")
-
-    audit = world.audit()
-
-    assert audit.streams[RAW].lost_samples == {"q@hot": 50}
-    assert audit.total.in_flight == len(held)
-
-
-@pytest.mark.parametrize("damaged", ["abc", "", "1.5", "9" * 5000])
-def test_a_damaged_field_of_the_ledger_shows_as_imbalance(
-    redis_client: Redis, damaged: str
-) -> None:
-    world = RedisWorld(redis_client)
-    world.commit([(b"a", 5)])
-    redis_client.hset(world.keys.ledger, mapping={"q@hot|extracted": damaged, "foreign": damaged})
-
-    assert world.audit().imbalance_samples == 5

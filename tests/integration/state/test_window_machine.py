@@ -17,11 +17,16 @@ from common.state import scripts
 from common.state.dead_letters import DeadLetters
 from common.state.keys import GROUP, POINTS, RAW, STREAMS, Keys
 from common.state.ledger import Audit, Ledger
-from common.state.stream import SHELF, RedisStream
+from common.state.stream import RELEASED, RedisStream
 from common.state.windows import Staged, WindowSet
 from tests.window_machine.broken import SCRIPTS, Broken
 from tests.window_machine.machine import WindowMachine, walk
-from tests.window_machine.world import ENTRY_LEASE_SECONDS, MAX_OPEN, WINDOW_LEASE_SECONDS, Letter
+from tests.window_machine.world import (
+    ENTRY_LEASE_SECONDS,
+    MAX_OPEN,
+    WINDOW_LEASE_SECONDS,
+    StoredDeadLetter,
+)
 
 KEYS = Keys("machine")
 MOST_WALKS = 100
@@ -40,7 +45,7 @@ class RedisWorld:
             max_open=MAX_OPEN,
             now_ms=self.now_ms,
         )
-        self._letters = DeadLetters(redis, KEYS)
+        self._dead_letters = DeadLetters(redis, KEYS)
         self._ledger = Ledger(redis, KEYS, now_ms=self.now_ms)
         self.lose_everything()
 
@@ -73,19 +78,19 @@ class RedisWorld:
         entries: Any = self._redis.xrange(KEYS.stream(stream))
         return self._read([fields[b"payload"] for _, fields in entries])
 
-    def letters(self) -> list[Letter]:
-        letters = list(self._letters)
+    def dead_letters(self) -> list[StoredDeadLetter]:
+        letters = list(self._dead_letters)
         payloads = self._read([letter.payload_key for letter in letters])
         return [
-            Letter(letter, letter.stage, letter.window_id, payload)
+            StoredDeadLetter(letter, letter.stage, letter.window_id, payload)
             for letter, payload in zip(letters, payloads, strict=True)
         ]
 
-    def replay(self, letter: Letter) -> bool:
-        return self._letters.replay(letter.handle)
+    def replay(self, letter: StoredDeadLetter) -> bool:
+        return self._dead_letters.replay(letter.handle)
 
-    def purge(self, letter: Letter) -> bool:
-        return self._letters.purge(letter.handle)
+    def purge(self, letter: StoredDeadLetter) -> bool:
+        return self._dead_letters.purge(letter.handle)
 
     def expire(self, staged: Staged) -> None:
         assert self._redis.delete(staged.key) == 1
@@ -116,7 +121,7 @@ class RedisWorld:
             name = KEYS.stream(inbound)
             found: Any = self._redis.xpending_range(name, GROUP, "-", "+", 1000)
             for pending in found:
-                if pending["consumer"] != SHELF.encode():
+                if pending["consumer"] != RELEASED.encode():
                     self._redis.xclaim(
                         name,
                         GROUP,
@@ -157,12 +162,12 @@ def test_long_walks(machine: type[WindowMachine], seed: int) -> None:
 def test_a_broken_script_is_noticed(
     machine: type[WindowMachine], broken: Broken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = scripts._source
+    whole = scripts.source
 
     def source(name: str) -> str:
         return broken.script(whole(name)) if name == broken.where else whole(name)
 
-    monkeypatch.setattr(scripts, "_source", source)
+    monkeypatch.setattr(scripts, "source", source)
 
     with pytest.raises(AssertionError, match="seed"):
         _walk_often(machine)

@@ -17,7 +17,8 @@ from common.runtime.telemetry import Telemetry
 from common.state.keys import POINTS, RAW
 from common.state.stream import SettleResult
 from common.state.verdict import DeadLetter, Entry, Output, Pause, Retry, Settle, Verdict
-from tests.doubles.memory_stream import MemoryBroker, MemoryStream
+from tests.doubles.memory_broker import MemoryBroker
+from tests.doubles.memory_stream import MemoryStream
 
 LIMITS = StageLimits(
     read_entries=4,

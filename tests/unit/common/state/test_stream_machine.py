@@ -11,7 +11,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from common.state.keys import POINTS, RAW
 from common.state.stream import SettleResult, Stream
 from common.state.verdict import DeadLetter, Entry, Output, Settle
-from tests.doubles.memory_stream import MemoryBroker, MemoryStream
+from tests.doubles.memory_broker import MemoryBroker
+from tests.doubles.memory_stream import MemoryStream
 
 Held = tuple[Stream, str, Entry]
 
@@ -106,7 +107,7 @@ class Workers(RuleBasedStateMachine):
         audit = self.broker.audit()
         assert audit.imbalance_samples == 0
         assert audit.lost_samples == 0
-        assert all(depth.unbooked_entries == 0 for depth in audit.streams.values())
+        assert all(depth.unaccounted_entries == 0 for depth in audit.streams.values())
 
     @invariant()
     def a_window_is_unsettled_exactly_while_it_has_entries(self) -> None:

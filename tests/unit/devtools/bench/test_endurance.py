@@ -93,7 +93,7 @@ def test_in_flight_is_what_both_streams_hold_and_what_is_staged() -> None:
         streams={"raw": Depth(bytes=3), "points": Depth(bytes=4)},
         staged_bytes=5,
         dead_letter_entries=0,
-        gone_dead_samples={},
+        deleted_dead_samples={},
         back_pressure=False,
     )
     assert outage.in_flight_bytes(audit) == 12

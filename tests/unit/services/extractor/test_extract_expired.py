@@ -18,8 +18,9 @@ from services.extractor.extract import Extractor, Outcome, SourceState
 from services.extractor.prometheus import NO_SAMPLES_MS
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import Plan
-from tests.doubles.memory_stream import MemoryBroker
-from tests.doubles.memory_windows import MemoryFeeds, MemoryWindowSet
+from tests.doubles.memory_broker import MemoryBroker
+from tests.doubles.memory_feeds import MemoryFeeds
+from tests.doubles.memory_windows import MemoryWindowSet
 
 STEP_MS = 1000
 SETTINGS = ExtractSettings(prometheus_url="http://127.0.0.1:9")

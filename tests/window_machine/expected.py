@@ -1,4 +1,4 @@
-"""What the machine knows to be true: its own books, kept unit by unit and step by step.
+"""What the machine expects to be true, unit by unit and step by step.
 
 A unit is a sample: a line of a payload that says which feed and step it is of, and which reading.
 """
@@ -36,38 +36,38 @@ class OpenWindow:
 
 
 @dataclass
-class FeedBooks:
-    """A feed as it should be. Steps count how often each was owed, committed, declared gone."""
+class ExpectedFeed:
+    """A feed as it should be: how often each step was planned, committed, declared a gap."""
 
     config: int | None = None  # whose it is; None: not planned
     origin: int = FIRST_STEP
     head: int = FIRST_STEP
     planned_ms: int = 0
-    owed: Counter[int] = field(default_factory=Counter)
+    planned: Counter[int] = field(default_factory=Counter)
     committed: Counter[int] = field(default_factory=Counter)
-    gone: Counter[int] = field(default_factory=Counter)
+    gaps: Counter[int] = field(default_factory=Counter)
     rechecks: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
     def present(self, step: int) -> int:
         """How often a step should be in the backlog or open: once or not at all."""
-        return self.owed[step] - self.committed[step] - self.gone[step]
+        return self.planned[step] - self.committed[step] - self.gaps[step]
 
 
 @dataclass
-class Books:
+class Expected:
     """What Redis should hold."""
 
-    feeds: dict[str, FeedBooks] = field(
-        default_factory=lambda: {name: FeedBooks() for name in NAMES}
+    feeds: dict[str, ExpectedFeed] = field(
+        default_factory=lambda: {name: ExpectedFeed() for name in NAMES}
     )
     open: dict[str, OpenWindow] = field(default_factory=dict)
     staged: set[str] = field(default_factory=set)
     extracted: set[str] = field(default_factory=set)  # units
-    fates: dict[str, str] = field(default_factory=dict)  # unit → loaded, nan, inf, purged
+    outcomes: dict[str, str] = field(default_factory=dict)  # unit → loaded, nan, inf, purged
     # Committed windows → how many of their entries are not settled; their feed and first step.
     waiting: dict[str, int] = field(default_factory=dict)
     bounds: dict[str, tuple[str, int]] = field(default_factory=dict)
-    # (stream, entry) → who holds it, since when; "" = given back, until when.
+    # (stream, entry) → who holds it, since when; "" = released, until when.
     holders: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     crashes: Counter[tuple[str, str]] = field(default_factory=Counter)
 

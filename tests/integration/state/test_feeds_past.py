@@ -1,0 +1,135 @@
+"""What lies behind a feed: gaps, reopened ranges, rechecks, what the sink reported, its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.state.windows import Feed
+from tests.integration.state.worlds import (
+    FEED,
+    STEP_MS,
+    FakeClock,
+    Windows,
+    bounds,
+    commit,
+    live,
+    must,
+)
+
+CHANGED = Feed("q", "hot", "expr", "f2")
+
+
+def test_a_gap_is_declared_and_the_rest_stays(windows: Windows) -> None:
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    window = must(live(windows))
+
+    assert windows.declare_gap(FEED, window, 4 * STEP_MS, "no longer kept")
+    windows.retry(FEED, window, 0)
+
+    rest = must(live(windows))
+    assert bounds(rest) == (4 * STEP_MS, 10 * STEP_MS)
+    assert windows.declare_gap(FEED, rest, 99 * STEP_MS, "no longer kept")
+    assert [(gap.start_ms, gap.end_ms) for gap in windows.gaps("q@hot")] == [(0, 10 * STEP_MS)]
+    assert windows.status()["q@hot"].watermark_ms == 10 * STEP_MS
+
+
+def test_a_removed_query_is_closed_only_when_nobody_plans_it(
+    windows: Windows, clock: FakeClock
+) -> None:
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    live(windows, longest_ms=4 * STEP_MS)
+    assert windows.close("q@hot", 60, "query removed") is None
+    clock.ms += 61_000
+
+    backlog = windows.close("q@hot", 60, "query removed")
+
+    assert backlog == [(0, 6 * STEP_MS), (6 * STEP_MS, 10 * STEP_MS)]
+    assert windows.status() == {}
+    assert [(gap.start_ms, gap.end_ms, gap.reason) for gap in windows.gaps("q@hot")] == [
+        (0, 10 * STEP_MS, "query removed")
+    ]
+
+
+def test_gaps_that_touch_are_one_and_others_are_not(windows: Windows) -> None:
+    windows.plan(FEED, 0, 40 * STEP_MS)
+    cut = [must(live(windows)) for _ in range(4)]
+    for window in (cut[0], cut[1], cut[3]):
+        windows.declare_gap(FEED, window, window.end_ms, "no longer kept")
+
+    gaps = [(gap.start_ms, gap.end_ms) for gap in windows.gaps("q@hot")]
+
+    assert gaps == [(20 * STEP_MS, 40 * STEP_MS), (0, 10 * STEP_MS)]
+
+
+def test_a_reopened_range_is_extracted_again_and_what_is_open_is_not_doubled(
+    windows: Windows,
+) -> None:
+    windows.plan(FEED, 0, 30 * STEP_MS)
+    newest = must(live(windows))
+    commit(windows, must(live(windows)))
+
+    assert windows.reopen(FEED, 5 * STEP_MS, 25 * STEP_MS) == 10 * STEP_MS
+
+    status = windows.status()["q@hot"]
+    assert status.backlog == [(0, 20 * STEP_MS)]
+    assert status.open == [bounds(newest)]
+    assert windows.reopen(FEED, 0, 99 * STEP_MS) == 0
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [((2, 8), [(2, 8)]), ((-5, 3), [(0, 3)]), ((7, 99), [(7, 10)]), ((20, 30), []), ((5, 5), [])],
+)
+def test_reopening_stays_within_the_feed(
+    windows: Windows, span: tuple[int, int], expected: list[tuple[int, int]]
+) -> None:
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    commit(windows, must(live(windows)))
+
+    windows.reopen(FEED, span[0] * STEP_MS, span[1] * STEP_MS)
+
+    backlog = windows.status()["q@hot"].backlog
+    assert backlog == [(first * STEP_MS, last * STEP_MS) for first, last in expected]
+
+
+def test_a_feed_is_extended_back_to_what_the_sink_knows(windows: Windows) -> None:
+    windows.plan(FEED, 50 * STEP_MS, 60 * STEP_MS)
+    commit(windows, must(live(windows)))
+
+    assert windows.reopen(FEED, 20 * STEP_MS, 50 * STEP_MS, extend=True) == 30 * STEP_MS
+
+    status = windows.status()["q@hot"]
+    assert (status.origin_ms, status.backlog) == (20 * STEP_MS, [(20 * STEP_MS, 50 * STEP_MS)])
+    assert status.watermark_ms == 20 * STEP_MS
+
+
+def test_another_configurations_feed_is_not_reopened(windows: Windows) -> None:
+    windows.plan(FEED, 0, 10 * STEP_MS)
+
+    assert windows.reopen(CHANGED, 0, 5 * STEP_MS) is None
+
+
+def test_rechecks_fall_due_and_are_removed(windows: Windows, clock: FakeClock) -> None:
+    windows.plan(FEED, 0, 20 * STEP_MS)
+    for samples in (7, 3):
+        window = must(live(windows))
+        staged = [windows.stage(b"p", samples, 60)]
+        windows.commit(FEED, window, staged, recheck_after_seconds=100, source_samples=samples + 1)
+    assert windows.due_rechecks(FEED, 10) == []
+    clock.ms += 100_000
+
+    older, newer = windows.due_rechecks(FEED, 10)
+
+    assert (older.start_ms, older.end_ms, older.samples) == (0, 10 * STEP_MS, 4)
+    assert (newer.start_ms, newer.end_ms, newer.samples) == (10 * STEP_MS, 20 * STEP_MS, 8)
+    windows.forget_rechecks(FEED, [older])
+    assert windows.reopen(FEED, newer.start_ms, newer.end_ms, done=[newer]) == 10 * STEP_MS
+    assert windows.due_rechecks(FEED, 10) == []
+
+
+def test_what_the_sink_reported_first_counts(windows: Windows) -> None:
+    windows.set_sink_watermark("a@hot", 5000)
+    windows.set_sink_watermark("a@hot", 9000)
+    windows.set_sink_watermark("b@hot", None)
+
+    assert windows.sink_watermarks() == {"a@hot": 5000, "b@hot": None}

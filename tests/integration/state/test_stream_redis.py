@@ -1,0 +1,84 @@
+"""The stream and the audit on real Redis: no memory left, and what somebody did by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.state.keys import GROUP, RAW
+from common.state.stream import SettleResult
+from common.state.verdict import Settle
+from tests.integration.state.worlds import RedisWorld, extract
+
+
+def test_at_maxmemory_what_a_dead_worker_held_is_taken_over_and_settled(
+    redis_world: RedisWorld,
+) -> None:
+    world, redis = redis_world, redis_world.redis
+    extract(world, [(b"a", 1)])
+    dead, heir = world.stream("dead"), world.stream("heir")
+    dead.read(1, 0.01)
+    world.expire_leases()
+    redis.config_set("maxmemory", 1)
+    try:
+        (entry,) = heir.claim(10).entries
+        assert heir.settle(entry, Settle(loaded=1), "loader") is SettleResult.OK
+    finally:
+        redis.config_set("maxmemory", 0)
+
+    assert entry.crashes == 1
+    assert world.audit().accounts["q@hot"].loaded == 1
+
+
+@pytest.mark.parametrize("samples", ["nan", "inf", "1e999", "-5", "0x10", "9" * 400, ""])
+def test_a_foreign_entry_does_not_blind_the_audit(redis_world: RedisWorld, samples: str) -> None:
+    world, redis = redis_world, redis_world.redis
+    extract(world, [(b"a", 5)])
+    redis.xadd(world.keys.stream(RAW), {"samples": samples})
+
+    audit = world.audit()
+
+    assert (audit.imbalance_samples, audit.total.in_flight) == (0, 5)
+    assert (audit.streams[RAW].unaccounted_entries, audit.streams[RAW].unaccounted_samples) == (
+        1,
+        0,
+    )
+
+
+def test_an_entry_copied_by_hand_leaves_the_other_its_payload(redis_world: RedisWorld) -> None:
+    world, redis = redis_world, redis_world.redis
+    extract(world, [(b"a", 5)])
+    stream = world.stream("one")
+    (entry,) = stream.read(1, 0.01)
+    redis.xadd(world.keys.stream(RAW), dict(entry.fields.items()))
+    (copied,) = stream.read(1, 0.01)
+
+    assert stream.settle(copied, Settle(drops={"nan": 5}), "loader") is SettleResult.OK
+
+    audit = world.audit()
+    assert (audit.lost_samples, audit.imbalance_samples) == (0, 5), "five came from nowhere"
+    assert stream.settle(entry, Settle(loaded=5), "loader") is SettleResult.OK
+    assert redis.keys(world.keys.payload("*")) == []
+
+
+def test_a_group_that_was_moved_on_by_hand_shows_as_loss(redis_world: RedisWorld) -> None:
+    world, redis = redis_world, redis_world.redis
+    extract(world, [(b"a", 1)] * 600)
+    stream = world.stream("one")
+    held = stream.read(550, 0.01)
+    redis.xgroup_setid(world.keys.stream(RAW), GROUP, "$")
+
+    audit = world.audit()
+
+    assert audit.streams[RAW].lost_samples == {"q@hot": 50}
+    assert audit.total.in_flight == len(held)
+
+
+@pytest.mark.parametrize("damaged", ["abc", "", "1.5", "9" * 5000])
+def test_a_damaged_field_of_the_ledger_shows_as_imbalance(
+    redis_world: RedisWorld, damaged: str
+) -> None:
+    world, redis = redis_world, redis_world.redis
+    extract(world, [(b"a", 5)])
+    redis.hset(world.keys.ledger, mapping={"q@hot|extracted": damaged, "foreign": damaged})
+
+    assert world.audit().imbalance_samples == 5
