@@ -85,7 +85,7 @@ def run_stage(service: Service, stream: RedisStream, handler: Handler) -> ExitCo
         stage_limits(service.settings.pipeline),
         mirror=mirror,
     )
-    service.on_deadline(stage.give_back)
+    service.on_deadline(stage.release_in_hand)
     try:
         return stage.run()
     finally:

@@ -364,7 +364,7 @@ def test_stopping_gives_back_what_is_in_hand_uncounted_and_closes_the_handler() 
     assert started.wait(10)
 
     bench.stop.set()
-    bench.stage.give_back()  # what the service's watchdog does at the drain deadline
+    bench.stage.release_in_hand()  # what the service's watchdog does at the drain deadline
     other = bench.make_stream("other").claim(1).entries
     go_on.set()
     runner.join(10)
