@@ -6,6 +6,8 @@ import stat
 from pathlib import Path
 
 MAX_SECRET_BYTES = 64 * 1024
+# What is shown in place of a secret.
+MASK = "********"
 
 
 def check_secret_mode(path: str | Path) -> None:

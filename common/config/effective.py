@@ -7,8 +7,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from common.config.model import Settings
-
-MASK = "********"
+from common.secret_files import MASK
 
 
 def effective(settings: Settings, mask: bool = True) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from common.runtime.allocator import keep_freed_memory
 from common.runtime.basic_auth import METRICS_USER, BasicAuth
 from common.runtime.health import Health
 from common.runtime.http_server import HttpServer, Pages
-from common.runtime.logs import configure_logging
+from common.runtime.logs import configure_logging, rotating_file
 from common.runtime.signals import Shutdown
 from common.runtime.telemetry import Telemetry
 from common.version import project_version
@@ -58,7 +58,12 @@ class Service:
         self.name = name
         self.settings = settings
         self.stop = threading.Event()
-        configure_logging(name, pipeline, tuple(_secrets(settings)))
+        file = None
+        if pipeline.log_file is not None:
+            file = rotating_file(
+                name, pipeline.log_file, pipeline.log_file_max_bytes, pipeline.log_file_backups
+            )
+        configure_logging(name, pipeline.log_level, tuple(_secrets(settings)), file=file)
         self.telemetry = telemetry or Telemetry(name)
         self.health = health or Health(pipeline.live_seconds)
         self._at_deadline: list[Callable[[], None]] = []

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -19,6 +18,7 @@ from prometheus_client import (
 )
 
 from common.runtime.events_table import EVENTS
+from common.runtime.logs import EventLog
 from common.runtime.metrics_table import METRICS, MetricSpec
 
 _SPECS = {spec.name: spec for spec in METRICS}
@@ -45,7 +45,7 @@ class Telemetry:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.service = service
         self.registry = registry if registry is not None else CollectorRegistry()
-        self._log = logger if logger is not None else structlog.get_logger()
+        self._log = logger if logger is not None else EventLog()
         self._lock = threading.Lock()
         self._metrics: dict[str, _Metric] = {}
         for spec in METRICS:

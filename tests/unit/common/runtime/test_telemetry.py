@@ -22,7 +22,7 @@ class Clock:
 
 
 class Log:
-    """Takes the place of a structlog logger."""
+    """Takes the place of a log of events."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, dict[str, Any]]] = []
