@@ -44,6 +44,7 @@ EVENTS: dict[str, EventSpec] = {
     "readiness_changed": EventSpec("info", "A dependency became ready, or stopped being so."),
     "exit_action_failed": EventSpec("warning", "Giving back work at the drain deadline failed."),
     "thread_failed": EventSpec("error", "A thread ended by an error that nothing handled."),
+    "request_refused": EventSpec("warning", "A client gave no or wrong credentials."),
     # stages
     "dependency_ready": EventSpec("info", "The stage's dependency serves it (again)."),
     "stage_paused": EventSpec(
@@ -174,6 +175,12 @@ EVENTS: dict[str, EventSpec] = {
         "warning", "Lines of the ETL process' log were left out: how many for which reason."
     ),
     "ledger_incomplete": EventSpec(
-        "warning", "A part of the books in Redis cannot be read; its series are absent."
+        "warning", "A part of the ledger in Redis cannot be read; its series are absent."
     ),
+    # the simulator
+    "scenario_requested": EventSpec("info", "A client switched the scenario."),
+    "etl_log_failed": EventSpec(
+        "error", "The ETL process' log cannot be written; the simulator is unhealthy."
+    ),
+    "etl_log_works_again": EventSpec("info", "The ETL process' log can be written again."),
 }

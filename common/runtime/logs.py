@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import sys
-import threading
 import traceback
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -97,16 +96,6 @@ def rotating_file(service: str, path: str, max_bytes: int, backups: int) -> Rota
         raise ConfigError(
             f"pipeline.log_file: names {file}, which cannot be written: {why}"
         ) from None
-
-
-def thread_reporter(log: Any) -> None:
-    """Log a thread that ends by an error that nothing handled, instead of printing a traceback."""
-
-    def report(failed: threading.ExceptHookArgs) -> None:
-        name = failed.thread.name if failed.thread else "?"
-        log.emit("thread_failed", thread=name, exc_info=failed.exc_value)
-
-    threading.excepthook = report
 
 
 class JsonFormatter(logging.Formatter):

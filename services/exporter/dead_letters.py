@@ -61,7 +61,7 @@ class LetterCounts:
                 break
             page = json.loads(
                 self._scripts.call(
-                    "letters", [self._keys.dead], [self._after, self._page_letters]
+                    "dead_letters", [self._keys.dead], [self._after, self._page_letters]
                 ).decode("utf-8", "replace")
             )
             self._add(page["counts"])

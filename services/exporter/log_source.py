@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from common.runtime.process import Events
 from services.exporter.follower import MISSING, PROBLEMS, WHYS, Follower
 from services.exporter.lines import REASONS, REPEATED, LineError, parse
-from services.exporter.log import EventLog
 from services.exporter.poller import GRACE_SECONDS, KeepOn
 from services.exporter.process import ProcessState
 from services.exporter.series import Page, PublishedPage
@@ -32,7 +32,7 @@ class LogSource:
     def __init__(
         self,
         path: Path,
-        telemetry: EventLog,
+        telemetry: Events,
         set_ready: Callable[[str, bool, str], None],
         *,
         poll_seconds: float,

@@ -9,21 +9,22 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from common.runtime.metrics_table import EXTRACTOR, LOADER, TRANSFORMER
-from common.state.keys import POINTS, RAW, Keys
+from common.runtime.process import Events
+from common.state.keys import GROUP, POINTS, RAW, Keys
 from common.state.ledger import Ledger
+from common.state.stream import SHELF
 from common.state.windows import WindowSet
-from services.exporter.consumers import group_state
 from services.exporter.dead_letters import LetterCounts
 from services.exporter.ledger import publish_audit, publish_feeds
-from services.exporter.log import EventLog
 from services.exporter.poller import GRACE_SECONDS, KeepOn
 from services.exporter.rq_keys import queue_lengths, workers_alive
 from services.exporter.series import Page, PublishedPage
@@ -32,6 +33,33 @@ from services.exporter.series import Page, PublishedPage
 MAX_AUDIT_SHARE = 0.02
 _READERS = {RAW: TRANSFORMER, POINTS: LOADER}
 _DETAIL_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """A stream's group: entries pending, those of them that are delayed, and live consumers."""
+
+    pending: int = 0
+    delayed: int = 0
+    alive: int = 0
+
+
+def group_state(redis: Redis, keys: Keys, stream: str, silent_seconds: float) -> GroupState:
+    """A stream that nobody has read yet has neither consumers nor pending entries.
+
+    Raises :class:`redis.exceptions.RedisError` when the server does not answer.
+    """
+    try:
+        consumers: Any = redis.xinfo_consumers(keys.stream(stream), GROUP)
+    except ResponseError as error:
+        if "no such key" in str(error) or "NOGROUP" in str(error):
+            return GroupState()
+        raise
+    workers = [one for one in consumers if one["name"] != SHELF.encode()]
+    pending = sum(int(one["pending"]) for one in consumers)
+    delayed = pending - sum(int(one["pending"]) for one in workers)
+    alive = sum(int(one["idle"]) <= silent_seconds * 1000 for one in workers)
+    return GroupState(pending, delayed, alive)
 
 
 class RedisSource:
@@ -44,7 +72,7 @@ class RedisSource:
         self,
         redis: Redis,
         keys: Keys,
-        telemetry: EventLog,
+        telemetry: Events,
         set_ready: Callable[[str, bool, str], None],
         *,
         poll_seconds: float,
@@ -152,7 +180,7 @@ class RedisSource:
         for stream, stage in _READERS.items():
             state = group_state(self._redis, self._keys, stream, self._silent_seconds)
             telemetry.set("etl_stream_pending_entries", state.pending, stream=stream)
-            telemetry.set("etl_stream_delayed_entries", state.given_back, stream=stream)
+            telemetry.set("etl_stream_delayed_entries", state.delayed, stream=stream)
             telemetry.set("etl_workers", state.alive, stage=stage)
 
     def _read_queues(self, telemetry: Page, keep_on: KeepOn) -> None:
