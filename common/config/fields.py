@@ -1,4 +1,4 @@
-"""The types that settings are made of: durations, sizes, URLs, and how their problems are told."""
+"""The types of settings (durations, sizes, URLs), and how their problems are reported."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Section(BaseModel):
 
 
 class CheckedSection(Section, ABC):
-    """A section with rules between its keys; all that are broken are told in one error."""
+    """A section with rules between its keys; all that are broken are reported in one error."""
 
     @abstractmethod
     def _problems(self) -> Iterator[Problem]:

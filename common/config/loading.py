@@ -71,7 +71,7 @@ class _Report:
                 yield self.line(path, text)
 
     def line(self, path: Path, text: str) -> tuple[int, str]:
-        """The problem with the key at ``path``, told with where it was written."""
+        """The problem with the key at ``path``, with the place where it was written."""
         key = f"{dotted(path)}: " if path else ""
         variable = self.overrides.name(path)
         if variable is None and path not in self.located.lines and "missing" not in text:

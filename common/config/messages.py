@@ -25,7 +25,7 @@ _SHOWN_CHARS = 60
 
 
 def sentence(details: ErrorDetails, suggestion: str | None) -> str:
-    """What is wrong, in words that follow the key's path."""
+    """What is wrong, as a sentence that follows the key's path."""
     kind = details["type"]
     if kind == "extra_forbidden":
         return "is an unknown key" + (f": did you mean {suggestion}?" if suggestion else "")

@@ -85,7 +85,7 @@ def error_response(status: HTTPStatus, why: str, **headers: str) -> Response:
 
 
 def metrics_page(registry: CollectorRegistry, refresh: Callable[[], None] | None = None) -> Page:
-    """/metrics in Prometheus' text format or OpenMetrics, as asked; all metrics, or ``name[]``.
+    """/metrics as text or OpenMetrics, whichever the client accepts; all of it, or ``name[]``.
 
     ``refresh`` is called before each scrape.
     """

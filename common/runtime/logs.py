@@ -1,4 +1,4 @@
-"""The log: one JSON object for each line, on stdout and, if asked for, in a rotated file.
+"""The log: one JSON object for each line, on stdout and, if configured, in a rotated file.
 
 Our events and the standard library's logging (redis, rq, urllib3) end in the same handlers. Secrets
 are masked wherever they appear, in any field of any line. Nothing but the standard library is used,

@@ -1,7 +1,7 @@
 """Every metric of the project, each defined once; docs/metrics.md is rendered from this table.
 
 Base units, ``_total`` on counters, no identifiers in labels: windows, entries and tokens are in the
-log. The stages are told apart by the scrape's own ``job`` label.
+log. The stages differ in the scrape's own ``job`` label.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ _SINK = (
         "Times the loader paused because the sink refused, by cause",
         "cause",
     ),
-    _sink("etl_sink_waits_total", "Times the sink asked to wait"),
+    _sink("etl_sink_waits_total", "Times the sink requested a wait (Retry-After)"),
     _sink("etl_sink_isolations_total", "Groups whose refused points were isolated"),
     _sink("etl_sink_suspects_total", "Entries isolated because they failed while others passed"),
     _gauge(

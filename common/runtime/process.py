@@ -32,7 +32,7 @@ class Events(Protocol):
 class Process:
     """What every process has.
 
-    ``stop`` is set when the process is asked to end; it then has ``drain_seconds``.
+    ``stop`` is set when the process is to end; it then has ``drain_seconds``.
     """
 
     def __init__(

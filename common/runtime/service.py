@@ -39,7 +39,7 @@ SECRETS_OF: Mapping[str, tuple[str, ...]] = {
 class Service(Process):
     """What every service of the pipeline has.
 
-    ``stop`` is set when the process is asked to end; ``main`` returns soon after, or is ended by
+    ``stop`` is set when the process is to end; ``main`` returns soon after, or is ended by
     the drain deadline. Raises :class:`ConfigError` when log file or port cannot be used.
     """
 

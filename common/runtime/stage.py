@@ -183,7 +183,7 @@ class Stage:
             self._telemetry.emit("pending_entry_deleted", stage=self._handler.stage, entry=id_)
 
     def _redis_failed(self, error: RedisError) -> None:
-        """Report that Redis did not answer, and wait."""
+        """Report that Redis did not respond, and wait."""
         self._failures += 1
         self._redis_unavailable(error)
         self._wait(self._failures)

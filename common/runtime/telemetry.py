@@ -100,7 +100,7 @@ class Telemetry:
         spec = self._checked(metric, labels)
         found = self._metrics.get(metric)
         if found is not None and spec.labels:
-            # One that was never set is as gone as can be.
+            # One that was never set is not there either.
             with contextlib.suppress(KeyError):
                 found.remove(*(str(labels[label]) for label in spec.labels))
 
@@ -120,7 +120,7 @@ class Telemetry:
         return self._throughput.uptime_seconds()
 
     def watch_health(self, healthy: Callable[[], bool]) -> None:
-        """Say what ``etl_health_status`` asks at each scrape."""
+        """Set the function that ``etl_health_status`` calls at each scrape."""
         self._healthy = healthy
 
     def _child(self, name: str, labels: dict[str, str]) -> _Metric:

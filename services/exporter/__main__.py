@@ -21,7 +21,7 @@ from services.exporter.series import PageCollector
 from services.exporter.settings import ExporterSettings, load_settings
 
 LIVE_SECONDS = 30.0
-DRAIN_SECONDS = 10.0  # as long as Redis may take to answer, and a little
+DRAIN_SECONDS = 10.0  # as long as Redis may take to respond, and a little
 _TICK_SECONDS = 1.0
 
 
@@ -56,7 +56,7 @@ class Exporter(Process):
         )
 
     def work(self) -> ExitCode:
-        """Export until asked to stop."""
+        """Export until the stop event is set."""
         pollers = [Poller(name, source.step, self.stop) for name, source in self._sources.items()]
         for poller in pollers:
             poller.start()

@@ -7,7 +7,7 @@ import redis
 
 from common.state.dead_letters import DeadLetters
 from common.state.keys import Keys
-from services.exporter.dead_letters import LetterCounts
+from services.exporter.dead_letters import DeadLetterCounts
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def keys(redis_namespace: str) -> Keys:
     return Keys(redis_namespace)
 
 
-def add_letters(client: redis.Redis, keys: Keys, count: int, reason: str = "rejected") -> None:
+def add_dead_letters(client: redis.Redis, keys: Keys, count: int, reason: str = "rejected") -> None:
     pipe = client.pipeline(transaction=False)
     for _ in range(count):
         pipe.xadd(
@@ -31,18 +31,18 @@ def add_letters(client: redis.Redis, keys: Keys, count: int, reason: str = "reje
     pipe.execute()
 
 
-def entries(counts: LetterCounts) -> dict[str, int] | None:
+def entries(counts: DeadLetterCounts) -> dict[str, int] | None:
     found = counts.read(lambda: True)
     return None if found is None else {key[1]: held.entries for key, held in found.items()}
 
 
-def test_letters_are_counted_as_they_come_and_go(redis_client: redis.Redis, keys: Keys) -> None:
-    counts = LetterCounts(redis_client, keys, page_letters=10, max_pages=5)
+def test_they_are_counted_as_they_come_and_go(redis_client: redis.Redis, keys: Keys) -> None:
+    counts = DeadLetterCounts(redis_client, keys, page_entries=10, max_pages=5)
     letters = DeadLetters(redis_client, keys)
     assert entries(counts) == {}
-    add_letters(redis_client, keys, 12)
+    add_dead_letters(redis_client, keys, 12)
     assert entries(counts) == {"rejected": 12}
-    add_letters(redis_client, keys, 3, "poison")
+    add_dead_letters(redis_client, keys, 3, "poison")
     assert entries(counts) == {"rejected": 12, "poison": 3}
     assert entries(counts) == {"rejected": 12, "poison": 3}
     for letter in list(letters)[:5]:
@@ -54,19 +54,19 @@ def test_letters_are_counted_as_they_come_and_go(redis_client: redis.Redis, keys
 
 
 def test_one_that_came_for_one_that_went_is_noticed(redis_client: redis.Redis, keys: Keys) -> None:
-    counts = LetterCounts(redis_client, keys, page_letters=10, max_pages=5)
-    add_letters(redis_client, keys, 4)
+    counts = DeadLetterCounts(redis_client, keys, page_entries=10, max_pages=5)
+    add_dead_letters(redis_client, keys, 4)
     assert entries(counts) == {"rejected": 4}
     DeadLetters(redis_client, keys).purge(next(iter(DeadLetters(redis_client, keys))))
-    add_letters(redis_client, keys, 1, "poison")
+    add_dead_letters(redis_client, keys, 1, "poison")
     assert entries(counts) == {"rejected": 3, "poison": 1}
 
 
-def test_a_heap_of_letters_is_counted_over_several_readings(
+def test_a_heap_of_dead_letters_is_counted_over_several_readings(
     redis_client: redis.Redis, keys: Keys
 ) -> None:
-    counts = LetterCounts(redis_client, keys, page_letters=10, max_pages=5)
-    add_letters(redis_client, keys, 120)
+    counts = DeadLetterCounts(redis_client, keys, page_entries=10, max_pages=5)
+    add_dead_letters(redis_client, keys, 120)
     assert [entries(counts) for _ in range(3)] == [None, None, {"rejected": 120}]
     letters = DeadLetters(redis_client, keys)
     letters.purge(next(iter(letters)))
@@ -76,13 +76,13 @@ def test_a_heap_of_letters_is_counted_over_several_readings(
     assert seen[-1] == {"rejected": 119}
 
 
-def test_samples_of_letters(redis_client: redis.Redis, keys: Keys) -> None:
-    add_letters(redis_client, keys, 5)
-    found = LetterCounts(redis_client, keys).read(lambda: True)
+def test_samples_of_dead_letters(redis_client: redis.Redis, keys: Keys) -> None:
+    add_dead_letters(redis_client, keys, 5)
+    found = DeadLetterCounts(redis_client, keys).read(lambda: True)
     assert found is not None
     assert found[("loader", "rejected")].samples == 10
 
 
 def test_counting_can_be_stopped(redis_client: redis.Redis, keys: Keys) -> None:
-    add_letters(redis_client, keys, 5)
-    assert LetterCounts(redis_client, keys).read(lambda: False) is None
+    add_dead_letters(redis_client, keys, 5)
+    assert DeadLetterCounts(redis_client, keys).read(lambda: False) is None

@@ -168,7 +168,7 @@ def test_a_redis_that_is_away_leaves_nothing_but_that(
     assert rig.value("etl_redis_read_failures_total", "connection") == 1
     ok, detail = rig.ready["redis"]
     assert not ok
-    assert detail.startswith("Redis cannot be asked: ")
+    assert detail.startswith("Redis cannot be read: ")
 
     server.start()
     rig.step()

@@ -132,7 +132,7 @@ ADDED = [
         "pipeline: {live_seconds: 25}",
         [
             "etl.yaml:3: pipeline.live_seconds: is 25 s: it must be longer than extract.timeout "
-            "(30 s), or a slow answer would look like a stuck loop"
+            "(30 s), or a slow response would look like a stuck loop"
         ],
     ),
     (
