@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
@@ -26,6 +27,7 @@ NAMESPACE_MAX_CHARS = 64
 
 T = TypeVar("T")
 Parse = Callable[[str], Any]
+_SIGNS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 # What compose, which often shares our environment, takes for itself.
 _OF_COMPOSE = ("PORT", "MEMORY", "CPUS")
 
@@ -178,63 +180,40 @@ def text(value: str) -> str:
     return value
 
 
-def whole(least: int | None = None, most: int | None = None) -> Parse:
-    """A whole number within bounds."""
-    return _within(_converter(int, "a whole number"), least=least, most=most)
+def whole(*bounds: str) -> Parse:
+    """A whole number within bounds such as ``>= 1``."""
+    return _number(int, "a whole number", bounds)
 
 
-def number(
-    least: float | None = None,
-    most: float | None = None,
-    *,
-    above: float | None = None,
-    below: float | None = None,
-) -> Parse:
-    """A finite number within bounds, of which ``above`` and ``below`` are no part themselves."""
-    return _within(_converter(float, "a number"), least, most, above, below)
+def number(*bounds: str) -> Parse:
+    """A number within bounds."""
+    return _number(float, "a number", bounds)
 
 
-def seconds(
-    least: float | None = None, most: float | None = None, *, above: float | None = None
-) -> Parse:
+def seconds(*bounds: str) -> Parse:
     """A duration within bounds, in seconds or as in ``1m30s``."""
-    return _within(parse_seconds, least, most, above)
+    return _number(parse_seconds, None, bounds)
 
 
-def size(least: int) -> Parse:
+def size(*bounds: str) -> Parse:
     """A size in bytes, as in ``4096`` or ``10MiB``."""
-    return _within(parse_size_bytes, least)
+    return _number(parse_size_bytes, None, bounds)
 
 
-def _converter(convert: Parse, kind: str) -> Parse:
+def _number(convert: Parse, kind: str | None, bounds: Sequence[str]) -> Parse:
+    """``kind`` is what an error says of a text that is none; without it, the converter's own."""
+
     def parse(value: str) -> Any:
         try:
-            return convert(value)
-        except ValueError:
-            raise ValueError(f"must be {kind}") from None
-
-    return parse
-
-
-def _within(
-    convert: Parse,
-    least: float | None = None,
-    most: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-) -> Parse:
-    def parse(value: str) -> Any:
-        found = convert(value)
+            found = convert(value)
+        except ValueError as error:
+            raise ValueError(f"must be {kind}" if kind else str(error)) from None
         if not math.isfinite(found):
             raise ValueError("must be finite")
-        if above is not None and found <= above:
-            raise ValueError(f"must be above {above:g}")
-        if below is not None and found >= below:
-            raise ValueError(f"must be below {below:g}")
-        if least is not None and found < least:
-            raise ValueError(f"must be {least:g} or more")
-        if most is not None and found > most:
-            raise ValueError(f"must be {most:g} or less")
+        for bound in bounds:
+            sign, limit = bound.split()
+            if not _SIGNS[sign](found, float(limit)):
+                raise ValueError(f"must be {bound}")
         return found
 
     return parse

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
@@ -94,15 +93,6 @@ class Telemetry:
         if not isinstance(found, Histogram):
             raise KeyError(f"{metric} is not a histogram")
         found.observe(value)
-
-    def forget(self, metric: str, /, **labels: str) -> None:
-        """Take one series of a labelled metric away, e.g. when its query was removed."""
-        spec = self._checked(metric, labels)
-        found = self._metrics.get(metric)
-        if found is not None and spec.labels:
-            # One that was never set is not there either.
-            with contextlib.suppress(KeyError):
-                found.remove(*(str(labels[label]) for label in spec.labels))
 
     def batch_succeeded(self, samples: int, duration_seconds: float) -> None:
         """Count a batch in the nine metrics that all stages share."""

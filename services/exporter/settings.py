@@ -12,7 +12,7 @@ from common.options import LOG_LEVELS, Options, setting
 
 PREFIX = "ETL_METRICS_"
 
-_interval = options.seconds(0.05, 86_400)
+_interval = options.seconds(">= 0.05", "<= 86400")
 
 
 def _pipeline(name: str) -> tuple[str, ...]:

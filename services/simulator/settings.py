@@ -37,7 +37,7 @@ class SimulatorSettings:
         Path, None, "Private key (PEM) of tls_cert_file"
     )
     drain_seconds: float = setting(
-        options.seconds(most=300, above=0), "5", "How long an orderly stop may take"
+        options.seconds("> 0", "<= 300"), "5", "How long an orderly stop may take"
     )
     seed: int = setting(options.whole(), "1", "Seed of everything that chance decides")
     log_level: str = setting(
@@ -46,52 +46,56 @@ class SimulatorSettings:
         f"What goes to stdout ({', '.join(LOG_LEVELS)}); heartbeats are DEBUG",
     )
     busiest_rate_per_second: float = setting(
-        options.number(most=10_000, above=0),
+        options.number("> 0", "<= 10000"),
         "20",
         "Test application: requests a second, busiest hour",
     )
-    day_seconds: float = setting(options.seconds(60), "86400", "Test application: length of a day")
+    day_seconds: float = setting(
+        options.seconds(">= 60"), "86400", "Test application: length of a day"
+    )
     records_per_second: float = setting(
-        options.number(most=100_000, above=0), "10", "Simulated ETL: records processed a second"
+        options.number("> 0", "<= 100000"), "10", "Simulated ETL: records processed a second"
     )
     file_records_min: int = setting(
-        options.whole(1), "50", "Simulated ETL: records in the smallest file"
+        options.whole(">= 1"), "50", "Simulated ETL: records in the smallest file"
     )
     file_records_max: int = setting(
-        options.whole(1, 10_000_000), "500", "Simulated ETL: records in the largest file"
+        options.whole(">= 1", "<= 10000000"), "500", "Simulated ETL: records in the largest file"
     )
     busy_share: float = setting(
-        options.number(most=1, above=0),
+        options.number("> 0", "<= 1"),
         "0.1",
         "Simulated ETL: share of its time that it spends on files; the time for a file is"
         " records / records_per_second * busy_share",
     )
     failures_per_minute: float = setting(
-        options.number(0, 6_000), "1", "Simulated ETL: failed attempts a minute"
+        options.number(">= 0", "<= 6000"), "1", "Simulated ETL: failed attempts a minute"
     )
     slow_factor: float = setting(
-        options.number(above=1), "6", "Scenario slow: processing time is multiplied by it"
+        options.number("> 1"), "6", "Scenario slow: processing time is multiplied by it"
     )
     burst_failures_per_minute: float = setting(
-        options.number(most=60_000, above=0),
+        options.number("> 0", "<= 60000"),
         "20",
         "Scenario failure-burst: failed attempts a minute",
     )
     low_throughput_share: float = setting(
-        options.number(above=0, below=1),
+        options.number("> 0", "< 1"),
         "0.1",
         "Scenario low-throughput: share of the records left",
     )
     heartbeat_seconds: float = setting(
-        options.seconds(0.1, 60), "5", "Simulated ETL: time between two heartbeats"
+        options.seconds(">= 0.1", "<= 60"), "5", "Simulated ETL: time between two heartbeats"
     )
     etl_log_file: Path | None = setting(  # noqa: RUF009
         Path, None, "Simulated ETL: file of its JSON log; not given: on stdout only"
     )
     etl_log_max_bytes: int = setting(
-        options.size(4096), "10MiB", "Size at which that file is rotated"
+        options.size(">= 4096"), "10MiB", "Size at which that file is rotated"
     )
-    etl_log_backups: int = setting(options.whole(1, 100), "5", "How many rotated files are kept")
+    etl_log_backups: int = setting(
+        options.whole(">= 1", "<= 100"), "5", "How many rotated files are kept"
+    )
 
     def pace(self) -> Pace:
         """How fast the simulated ETL process works, and how its scenarios change that."""

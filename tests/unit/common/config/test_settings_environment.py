@@ -149,3 +149,9 @@ def test_a_service_reads_only_the_secrets_it_needs(tmp_path: Path) -> None:
     assert keys("load") == ["load.influxdb.token_file"]
     assert keys("pipeline") == ["pipeline.redis_password_file"]
     assert keys("extract") == ["extract.auth.bearer_token_file", "extract.auth.ca_file"]
+
+
+@pytest.mark.parametrize("token", ["[1]", '{"a": 1}', "[::1]", "{x"])
+def test_a_secret_that_looks_like_json_is_text(tmp_path: Path, token: str) -> None:
+    settings = load(tmp_path, MINIMAL, {"ETL__LOAD__INFLUXDB__TOKEN": token})
+    assert settings.load.influxdb.token.get_secret_value() == token
