@@ -1,12 +1,13 @@
 """Durations and sizes as people write them.
 
-Durations follow Prometheus: ``1y2w3d4h5m6s7ms``, units in that order, each at most once, where a
-year is 365 days (``<duration>`` in
-https://prometheus.io/docs/prometheus/latest/configuration/configuration/).
+Every duration in a setting is a number of seconds (``30``, ``0.5``) or follows Prometheus
+(``1y2w3d4h5m6s7ms``, units in that order, each at most once, where a year is 365 days; see
+``<duration>`` in https://prometheus.io/docs/prometheus/latest/configuration/configuration/).
 """
 
 from __future__ import annotations
 
+import math
 import re
 
 _MS_PER_UNIT = {
@@ -21,6 +22,8 @@ _MS_PER_UNIT = {
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+){unit})?" for unit in _MS_PER_UNIT))
 # Prometheus keeps durations in 64-bit nanoseconds, some 292 years.
 _MAX_MS = (2**63 - 1) // 1_000_000
+# For a number of seconds too: milliseconds of any more may be no finite number.
+LONGEST_SECONDS = 292 * 365 * 86_400
 
 _BYTES_PER_UNIT = {
     "B": 1,
@@ -51,6 +54,23 @@ def parse_duration_ms(text: str) -> int:
     if total_ms > _MAX_MS:
         raise ValueError(f"{text!r:.60} is longer than 292 years")
     return total_ms
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds in a duration: a number of seconds, or a duration in Prometheus' syntax.
+
+    Raises :class:`ValueError` for anything else, and for more than 292 years.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            return parse_duration_ms(text) / 1000
+        except ValueError as error:
+            raise ValueError(f"{error} (or a number of seconds)") from None
+    if LONGEST_SECONDS < seconds < math.inf:
+        raise ValueError("is longer than 292 years")
+    return seconds
 
 
 def format_duration(duration_ms: int) -> str:

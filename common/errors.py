@@ -25,15 +25,15 @@ class WireError(EtlError):
 
 
 class SourceError(EtlError):
-    """Base of everything that can go wrong while asking Prometheus."""
+    """Base of everything that can go wrong while reading Prometheus."""
 
 
 class SourceUnavailable(SourceError):
-    """Prometheus cannot answer now, or the answer is incomplete: retry with back-off.
+    """Prometheus cannot respond now, or the response is incomplete: retry with back-off.
 
     Connection refused, connect time-out, 5xx, 429, truncated JSON, HTML instead of JSON, and
     ``warnings``.
-    ``retry_after_seconds`` is what the server asked for, or None.
+    ``retry_after_seconds`` is the wait that the server requested, or None.
     """
 
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
@@ -42,7 +42,7 @@ class SourceUnavailable(SourceError):
 
 
 class SourceRefused(SourceError):
-    """Prometheus refuses our credentials (401, 403): hold, not ready, drop nothing."""
+    """Prometheus refuses our credentials (401, 403): pause, not ready, drop nothing."""
 
 
 class QueryRejected(SourceError):
@@ -54,11 +54,11 @@ class QueryTooLarge(SourceError):
 
 
 class LeaseLost(EtlError):
-    """The window or the entry is no longer ours: somebody else holds it, or it is done."""
+    """The window or the entry is no longer ours: another worker has it, or it is done."""
 
 
 class SinkError(EtlError):
-    """The sink cannot be used at all, e.g. a client that cannot be built; answers are verdicts."""
+    """The sink cannot be used at all (its responses are no errors, they become verdicts)."""
 
 
 class StackError(EtlError):

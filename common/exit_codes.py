@@ -17,10 +17,10 @@ class ExitCode(IntEnum):
 
 
 MEANINGS = {
-    ExitCode.OK: "Asked to stop, and finished.",
+    ExitCode.OK: "Stopped on request, with all work finished.",
     ExitCode.ERROR: "Ended by an error that nothing handled.",
     ExitCode.CONFIG: "The configuration, a secret, the log file or the port cannot be used.",
     ExitCode.DEPENDENCY: "A dependency is away that the process cannot wait for.",
-    ExitCode.DRAIN_DEADLINE: "Asked to stop, and did not finish in time.",
-    ExitCode.FORCED: "Asked to stop twice.",
+    ExitCode.DRAIN_DEADLINE: "Did not finish in time after a request to stop.",
+    ExitCode.FORCED: "Stopped at once after a second request to stop.",
 }

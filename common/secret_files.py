@@ -6,6 +6,8 @@ import stat
 from pathlib import Path
 
 MAX_SECRET_BYTES = 64 * 1024
+# What is shown in place of a secret.
+MASK = "********"
 
 
 def check_secret_mode(path: str | Path) -> None:
@@ -13,7 +15,7 @@ def check_secret_mode(path: str | Path) -> None:
 
     Its owner and its group may: secrets are handed to containers that way. A symbolic link is
     judged by what it leads to. Raises :class:`ValueError`, naming the path, also when the file
-    cannot be looked at.
+    cannot be read.
     """
     try:
         mode = stat.S_IMODE(Path(path).stat().st_mode)

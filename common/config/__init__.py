@@ -1,10 +1,9 @@
 """etl.yaml, environment and secret files as frozen models; docs/configuration.md lists the keys."""
 
-from common.config.effective import effective
 from common.config.extract import AuthSettings, ExtractSettings
 from common.config.load import InfluxSettings, LoadSettings, Tier, TierName
 from common.config.loading import DEFAULT_PATH, load_settings
-from common.config.model import Settings
+from common.config.model import Settings, effective
 from common.config.pipeline import DeadLetterSettings, PipelineSettings
 from common.config.query import Query
 from common.config.rules import advice

@@ -65,7 +65,7 @@ def _may_contain(selector: Selector, name: str, metrics: frozenset[str]) -> bool
 
 
 def relabelled_collisions(queries: Sequence[Query], rules: Sequence[RelabelRule]) -> Iterator[str]:
-    """A sentence for each pair of selectors told apart by a label that relabelling changes."""
+    """A sentence for each pair of selectors that differ only in a label that a rule changes."""
     selectors = [
         (query.name, parse_selector(query.select)) for query in queries if query.select is not None
     ]
@@ -73,7 +73,7 @@ def relabelled_collisions(queries: Sequence[Query], rules: Sequence[RelabelRule]
         label = disjoint_label(one, other)
         if label is not None and any(_may_change(rule, label) for rule in rules):
             yield (
-                f"queries {left} and {right} are told apart by the label {label}, which "
+                f"queries {left} and {right} differ only in the label {label}, which "
                 "transform.relabel may change: make sure that their series stay different"
             )
 

@@ -5,13 +5,13 @@ Lists and mappings are JSON. An empty variable is the same as none; ``null`` tak
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
-from pydantic import create_model
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource
+from pydantic import SecretStr
 
 from common.config.fields import Path
 from common.config.model import Settings
@@ -20,23 +20,6 @@ from common.config.text import shown
 PREFIX = "ETL__"
 DELIMITER = "__"
 _SHOWN_CHARS = 120
-
-# pydantic-settings reads variables for the fields of a BaseSettings. Ours is a plain model: one
-# that reads os.environ whenever it is built cannot have its environment injected.
-_Shape = create_model(  # type: ignore[call-overload]
-    "_Shape",
-    __base__=BaseSettings,
-    **{name: (item.annotation, item) for name, item in Settings.model_fields.items()},
-)
-
-
-class _Source(EnvSettingsSource):
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        try:
-            return super().decode_complex_value(field_name, field, value)
-        except ValueError:
-            # Validation says what it wanted, and the report names the variable.
-            return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +46,49 @@ class Overrides:
 
 def read_environment(environ: Mapping[str, str]) -> Overrides:
     """The overrides in ``environ``; names are compared without regard to case."""
-    ours = {
-        name: value for name, value in environ.items() if name.upper().startswith(PREFIX) and value
-    }
-    names: dict[Path, str] = {
-        tuple(name[len(PREFIX) :].lower().split(DELIMITER)): shown(name, _SHOWN_CHARS)
-        for name in ours
-    }
-    source = _Source(
-        _Shape, case_sensitive=False, env_prefix=PREFIX, env_nested_delimiter=DELIMITER
-    )
-    source.env_vars = {
-        name.lower(): None if value == "null" else value for name, value in ours.items()
-    }
-    data = source()
-    # The source looks up known sections only; the others must still be refused by name.
-    for name, value in ours.items():
-        section = name[len(PREFIX) :].lower().split(DELIMITER)[0]
-        if section not in Settings.model_fields:
-            data[section] = value
+    data: dict[str, Any] = {}
+    names: dict[Path, str] = {}
+    found = [
+        (tuple(name[len(PREFIX) :].lower().split(DELIMITER)), name, value)
+        for name, value in environ.items()
+        if name.upper().startswith(PREFIX) and value
+    ]
+    # Whole sections first: a variable for one of their keys goes before them.
+    for path, name, value in sorted(found, key=lambda item: len(item[0])):
+        names[path] = shown(name, _SHOWN_CHARS)
+        _put(data, path, value if _is_text(path) and value != "null" else _decoded(value))
     return Overrides(data, names)
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    *sections, key = path
+    for section in sections:
+        below = tree.setdefault(section, {})
+        if not isinstance(below, dict):
+            return  # validation says that it must be a mapping
+        tree = below
+    tree[key] = value
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a key is text: a password that looks like JSON is a password all the same."""
+    annotation: Any = Settings
+    for part in path:
+        field = getattr(annotation, "model_fields", {}).get(part)
+        if field is None:
+            return False
+        annotation = field.annotation
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return str in kinds or SecretStr in kinds
+
+
+def _decoded(value: str) -> Any:
+    if value == "null":
+        return None
+    if not value.lstrip().startswith(("{", "[")):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        # Text such as [::1], or validation says what it wanted, and the report names the variable.
+        return value

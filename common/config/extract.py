@@ -1,4 +1,4 @@
-"""Settings of extraction: where Prometheus is, and what is asked of it."""
+"""Settings of extraction: where Prometheus is, and which queries it gets."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ class AuthSettings(CheckedSection):
 
 
 class ExtractSettings(CheckedSection):
-    """Where Prometheus is, what is asked of it, and in which pieces."""
+    """Where Prometheus is, which queries it gets, and in which pieces."""
 
     prometheus_url: Annotated[str, _url] = Field(
         description="Prometheus' base URL, with its path prefix if it has one."
     )
     timeout: Seconds = Field(
-        30, gt=0, le=3600, description="How long Prometheus may take to answer one request."
+        30, gt=0, le=3600, description="How long Prometheus may take to respond to one request."
     )
     auth: AuthSettings = Field(default_factory=AuthSettings, description="")
     settle_seconds: Seconds = Field(
@@ -101,7 +101,7 @@ class ExtractSettings(CheckedSection):
         11_000,
         ge=1,
         le=11_000,
-        description="Points of one series that Prometheus may be asked for.",
+        description="Points of one series that one request may return.",
     )
     entry_samples: Annotated[Count, Unit("samples")] = Field(
         60_000, ge=1, le=100_000, description="Samples that one stream entry is filled with."
@@ -136,7 +136,7 @@ class ExtractSettings(CheckedSection):
 
     @property
     def timeout_seconds(self) -> float:
-        """How long Prometheus may take to answer one request."""
+        """How long Prometheus may take to respond to one request."""
         return self.timeout
 
     def _problems(self) -> Iterator[Problem]:

@@ -1,8 +1,7 @@
-"""The types that settings are made of: durations, sizes, URLs, and how their problems are told."""
+"""The types of settings (durations, sizes, URLs), and how their problems are reported."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,12 +11,9 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from common.durations import parse_duration_ms, parse_size_bytes
+from common.durations import parse_seconds, parse_size_bytes
 
 Path = tuple[str | int, ...]
-
-# As for durations in Prometheus' syntax; milliseconds of any more may be no finite number.
-LONGEST_SECONDS = 292 * 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,7 @@ class Section(BaseModel):
 
 
 class CheckedSection(Section, ABC):
-    """A section with rules between its keys; all that are broken are told in one error."""
+    """A section with rules between its keys; all that are broken are reported in one error."""
 
     @abstractmethod
     def _problems(self) -> Iterator[Problem]:
@@ -93,17 +89,12 @@ def _not_bool(value: Any) -> Any:
 
 def _seconds(value: Any) -> Any:
     _not_bool(value)
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            try:
-                return parse_duration_ms(value) / 1000
-            except ValueError as error:
-                raise invalid(f"{error} (or a number of seconds)") from None
-    if isinstance(value, int | float) and LONGEST_SECONDS < value < math.inf:
-        raise invalid("is longer than 292 years")
-    return value
+    if not isinstance(value, str | int | float):
+        return value
+    try:
+        return parse_seconds(str(value))
+    except ValueError as error:
+        raise invalid(str(error)) from None
 
 
 def _bytes(value: Any) -> Any:

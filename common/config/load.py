@@ -44,7 +44,7 @@ class InfluxSettings(Section):
         min_length=1, description="Bucket of the hot tier, unless `load.tiers.hot` names another."
     )
     timeout_seconds: Seconds = Field(
-        20, gt=0, le=3600, description="How long InfluxDB may take to answer one request."
+        20, gt=0, le=3600, description="How long InfluxDB may take to respond to one request."
     )
     ca_file: Annotated[str | None, _file] = Field(
         None, description="PEM file with the authorities that may vouch for the server."
@@ -104,7 +104,7 @@ class LoadSettings(CheckedSection):
         300, gt=0, description="Longest Retry-After of the sink that is obeyed."
     )
     max_rejected_share: Share = Field(
-        0.5, gt=0, le=1, description="Share of rejected points above which the loader holds."
+        0.5, gt=0, le=1, description="Share of rejected points above which the loader pauses."
     )
     rejected_share_min_samples: Annotated[Count, Unit("points")] = Field(
         1000, ge=1, description="Points that must have been judged before the share counts."

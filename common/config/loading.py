@@ -13,7 +13,6 @@ from pydantic_core import ErrorDetails
 
 from common.config.environment import PREFIX, Overrides, read_environment
 from common.config.fields import Path
-from common.config.messages import sentence
 from common.config.model import Settings
 from common.config.text import without_halves
 from common.config.yaml_tree import MAX_BYTES, Located, dotted, read_yaml
@@ -21,6 +20,26 @@ from common.errors import ConfigError
 
 DEFAULT_PATH = FilePath("config/etl.yaml")
 PATH_VARIABLE = "ETL_CONFIG"
+
+# What pydantic finds, as sentences about the key.
+_WHOLE = {
+    "missing": "is missing",
+    "model_type": "must be a mapping of keys",
+    "model_attributes_type": "must be a mapping of keys",
+    "dict_type": "must be a mapping of keys",
+    "string_type": "must be text: put it in quotes",
+    "tuple_type": 'must be a list (in an environment variable: JSON such as ["a", "b"])',
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "finite_number": "must be a finite number",
+}
+_SECRET_WORDS = ("password", "token", "url", "secret")
+_SHOWN_CHARS = 60
 
 
 def load_settings(
@@ -71,7 +90,7 @@ class _Report:
                 yield self.line(path, text)
 
     def line(self, path: Path, text: str) -> tuple[int, str]:
-        """The problem with the key at ``path``, told with where it was written."""
+        """The problem with the key at ``path``, with the place where it was written."""
         key = f"{dotted(path)}: " if path else ""
         variable = self.overrides.name(path)
         if variable is None and path not in self.located.lines and "missing" not in text:
@@ -88,13 +107,35 @@ class _Report:
 def _problems(details: ErrorDetails) -> Iterator[tuple[Path, str]]:
     path = details["loc"]
     if details["type"] != "problems":
-        yield path, sentence(details, _suggestion(path))
+        yield path, _sentence(details, _suggestion(path))
         return
     for problem in details["ctx"]["problems"]:
         place = path
         for part in problem.path:
             place = place[:-1] if part == ".." else (*place, part)
         yield place, problem.text
+
+
+def _sentence(details: ErrorDetails, suggestion: str | None) -> str:
+    """What is wrong, as a sentence that follows the key's path and never quotes a secret."""
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        return "is an unknown key" + (f": did you mean {suggestion}?" if suggestion else "")
+    if kind == "invalid":
+        return details["msg"]
+    text = _WHOLE.get(kind) or details["msg"].replace("Input should", "must").replace(
+        "String should", "must"
+    )
+    if kind == "missing":
+        return text
+    key = str(details["loc"][-1]) if details["loc"] else ""
+    value = details["input"]
+    if any(word in key for word in _SECRET_WORDS) or not isinstance(value, str | int | float):
+        return text
+    shown = repr(value)
+    if len(shown) > _SHOWN_CHARS:
+        shown = f"{shown[:_SHOWN_CHARS]}…"
+    return f"{text}, not {shown}"
 
 
 def _suggestion(path: Path) -> str | None:

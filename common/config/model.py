@@ -1,11 +1,11 @@
-"""The whole of etl.yaml as one frozen model."""
+"""The whole of etl.yaml as one frozen model, and as plain data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from common.config.default_queries import default_queries
 from common.config.extract import ExtractSettings
@@ -15,6 +15,7 @@ from common.config.pipeline import PipelineSettings
 from common.config.query import Query
 from common.config.rules import problems
 from common.config.transform import TransformSettings
+from common.secret_files import MASK
 
 
 class Settings(Section):
@@ -56,3 +57,23 @@ class Settings(Section):
             round(self.pipeline.interval_seconds * 1000), *(query.step_ms for query in queries)
         )
         return max(given, longest_step_ms / 1000)
+
+
+def effective(settings: Settings, mask: bool = True) -> dict[str, Any]:
+    """Every key and its value as plain data; secrets that are set are ``********`` if masked."""
+    plain = _plain(settings, mask)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _plain(value: Any, mask: bool) -> Any:
+    if isinstance(value, BaseModel):
+        return {name: _plain(getattr(value, name), mask) for name in type(value).model_fields}
+    if isinstance(value, SecretStr):
+        secret = value.get_secret_value()
+        return MASK if mask and secret else secret
+    if isinstance(value, dict):
+        return {key: _plain(item, mask) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, mask) for item in value]
+    return value

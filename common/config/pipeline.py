@@ -36,7 +36,7 @@ class DeadLetterSettings(Section):
     """Where what cannot be delivered is kept, and how much of it."""
 
     max_entries: Annotated[Count, Unit("dead letters")] = Field(
-        100_000, ge=1, description="Dead letters that are kept; at this number the stages hold."
+        100_000, ge=1, description="Dead letters that are kept; at this number the stages pause."
     )
     mirror_path: str | None = Field(
         None, min_length=1, description="File that every dead letter is also appended to."
@@ -116,7 +116,7 @@ class PipelineSettings(CheckedSection):
         "alone.",
     )
     drain_seconds: Seconds = Field(
-        25, gt=0, description="How long a stopping service may take to finish what it holds."
+        25, gt=0, description="How long a stopping service may take to finish its work in progress."
     )
     read_entries: Annotated[Count, Unit("entries")] = Field(
         8, ge=1, le=1000, description="Stream entries taken at a time."

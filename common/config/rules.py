@@ -1,4 +1,4 @@
-"""What must hold between sections, and what is allowed but worth a word."""
+"""What must hold between sections, and what is allowed but worth a warning."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def problems(settings: Settings) -> Iterator[Problem]:
             yield Problem(
                 ("pipeline", "live_seconds"),
                 f"is {pipeline.live_seconds:g} s: it must be longer than {key} ({timeout:g} s), "
-                "or a slow answer would look like a stuck loop",
+                "or a slow response would look like a stuck loop",
             )
     for index, query in enumerate(extract.queries):
         if query.step_ms > extract.live_window_max_seconds * 1000:

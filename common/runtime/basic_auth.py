@@ -28,7 +28,7 @@ class BasicAuth:
         except ValueError:  # not base64, not ASCII, not UTF-8
             return False
         username, colon, password = decoded.partition(":")
-        # Both are always compared: an early answer would tell which one was right.
+        # Both are always compared: an early response would show which one was right.
         same_user = hmac.compare_digest(_digest(username), self._username)
         same_password = hmac.compare_digest(_digest(password), self._password)
         return same_user and same_password and bool(colon)

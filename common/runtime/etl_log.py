@@ -6,7 +6,7 @@ begins. A run is one life of the process: it begins with ``process_started``, an
 ``process_stopped``, or without it if the process was killed. All totals begin at 0 with each run.
 
 Every line carries the totals of its run, so whoever missed lines is right again with the next one;
-a jump in ``sequence`` tells that some were missed. A heartbeat comes every ``heartbeat_seconds``
+a jump in ``sequence`` shows that some were missed. A heartbeat comes every ``heartbeat_seconds``
 whatever else is written: lines that stop mean a process that is dead, heartbeats without a success
 mean one that is stalled. The first line after a process that was killed while it wrote may follow
 half a line: that half ends with a line break too, and is no JSON.
@@ -27,17 +27,17 @@ Event = Literal[
     "file_processed",  # a success: the totals of records and files include this file
     "file_failed",  # a failed attempt; the file is tried again later
     "heartbeat",  # nothing happened but time
-    "scenario_changed",  # what the process is told to suffer from is now `scenario`
+    "scenario_changed",  # the scenario in force is now `scenario`
     "process_stopped",  # last line of a run that was ended in order
 ]
 EVENTS: tuple[Event, ...] = get_args(Event)
 
 ErrorType = Literal[
-    "connection_timeout",  # the source did not answer in time
+    "connection_timeout",  # the source did not respond in time
     "malformed_file",  # the file cannot be parsed
     "validation_failed",  # it can, but its records break the rules
     "constraint_violation",  # the destination refuses the records
-    "destination_unavailable",  # the destination does not answer
+    "destination_unavailable",  # the destination does not respond
 ]
 ERROR_TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
 
@@ -121,7 +121,7 @@ FIELDS: dict[str, str] = {
     "processing_seconds": "how long this attempt took, in seconds",
     "rate_records_per_second": "`records` / `processing_seconds`; 0 for a failed attempt",
     "error_type": "one of the five types of error",
-    "error": "the error in words",
+    "error": "the error message",
     "heartbeat_seconds": "seconds between two heartbeats of this run",
     "pid": "process id",
     "seed": "seed of the run",

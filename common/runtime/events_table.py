@@ -33,40 +33,43 @@ class EventSpec:
 EVENTS: dict[str, EventSpec] = {
     # every service
     "service_started": EventSpec("info", "The service runs; `port` is where its HTTP listens."),
-    "service_stopping": EventSpec("info", "Asked to stop: finishes what it holds."),
+    "service_stopping": EventSpec("info", "A stop was requested: work in progress is finished."),
     "service_stopped": EventSpec("info", "The service ends, with the exit code named."),
-    "service_forced": EventSpec("warning", "Asked to stop twice: what is held stays pending."),
+    "service_forced": EventSpec(
+        "warning", "A second stop was requested: work in progress stays pending."
+    ),
     "drain_deadline_passed": EventSpec(
-        "error", "Did not finish within `pipeline.drain_seconds`: what is held stays pending."
+        "error", "Did not finish within `pipeline.drain_seconds`; the rest stays pending."
     ),
     "service_failed": EventSpec("critical", "Ended by an error that nothing handled."),
     "config_advice": EventSpec("warning", "The configuration is valid, but probably not meant so."),
     "readiness_changed": EventSpec("info", "A dependency became ready, or stopped being so."),
-    "exit_action_failed": EventSpec("warning", "Giving back work at the drain deadline failed."),
+    "exit_action_failed": EventSpec("warning", "Releasing work at the drain deadline failed."),
     "thread_failed": EventSpec("error", "A thread ended by an error that nothing handled."),
+    "request_refused": EventSpec("warning", "A client gave no or wrong credentials."),
     # stages
     "dependency_ready": EventSpec("info", "The stage's dependency serves it (again)."),
     "stage_paused": EventSpec(
         "warning", "The stage takes no work until its dependency serves it.", "etl_pauses_total"
     ),
     "entry_claimed": EventSpec(
-        "warning", "An entry was taken over from a worker gone silent.", "etl_entries_claimed_total"
+        "warning", "An entry was taken over from a silent worker.", "etl_entries_claimed_total"
     ),
     "pending_entry_deleted": EventSpec(
         "error",
-        "A pending entry is gone: its samples are lost.",
+        "A pending entry was deleted: its samples are lost.",
         "etl_deleted_pending_entries_total",
     ),
-    "redis_unavailable": EventSpec("warning", "Redis did not answer.", "etl_redis_errors_total"),
+    "redis_unavailable": EventSpec("warning", "Redis did not respond.", "etl_redis_errors_total"),
     "handler_failed": EventSpec(
-        "error", "A defect of the stage; its entries are given back.", "etl_handler_failures_total"
+        "error", "A defect of the stage; its entries are released.", "etl_handler_failures_total"
     ),
     "entry_retried": EventSpec(
-        "warning", "An entry was given back to be tried later.", "etl_entries_retried_total"
+        "warning", "An entry was released to be tried later.", "etl_entries_retried_total"
     ),
     "settlement_refused": EventSpec(
         "warning",
-        "The entry was no longer ours when it was to be settled.",
+        "The entry belonged to another worker when it was to be settled.",
         "etl_settlements_refused_total",
     ),
     "settlement_invalid": EventSpec(
@@ -78,25 +81,27 @@ EVENTS: dict[str, EventSpec] = {
         "error", "Samples could not be delivered and are kept.", "etl_dead_letters_total"
     ),
     "lease_lost": EventSpec(
-        "warning", "An entry in hand now belongs to another worker.", "etl_leases_lost_total"
+        "warning",
+        "An entry in work now belongs to another worker.",
+        "etl_leases_lost_total",
     ),
     "release_failed": EventSpec(
-        "warning", "Entries stay pending until their lease runs out, as Redis did not answer."
+        "warning", "Entries stay pending until their lease runs out, as Redis did not respond."
     ),
     # extraction
     "window_committed": EventSpec("info", "A window was extracted.", "etl_windows_committed_total"),
     "window_refused": EventSpec(
         "warning",
-        "A window was no longer ours when it was to be committed.",
+        "A window belonged to another worker when it was to be committed.",
         "etl_window_commits_refused_total",
     ),
     "window_split": EventSpec(
         "warning", "A window was too large and was split.", "etl_windows_split_total"
     ),
     "aof_rewrite_requested": EventSpec(
-        "info", "A Redis that is new to us was asked to write its append-only file anew."
+        "info", "A Redis that is new to us was sent a request to rewrite its append-only file."
     ),
-    "aof_rewrite_refused": EventSpec("info", "It does so already, or does not allow us to ask."),
+    "aof_rewrite_refused": EventSpec("info", "Redis does so already, or forbids the command."),
     "mirror_failed": EventSpec(
         "warning", "A dead letter could not be appended to the mirror file; it is in Redis."
     ),
@@ -113,14 +118,12 @@ EVENTS: dict[str, EventSpec] = {
         "warning", "The loaded watermark could not be read from or written to the sink."
     ),
     "window_retried": EventSpec(
-        "warning", "A window was given back to be tried later.", "etl_windows_retried_total"
+        "warning", "A window was released to be tried later.", "etl_windows_retried_total"
     ),
     "query_failed": EventSpec(
         "error", "A window could not be extracted.", "etl_query_failures_total"
     ),
-    "query_remark": EventSpec(
-        "info", "Prometheus remarked on a query, which it answered all the same."
-    ),
+    "query_remark": EventSpec("info", "Prometheus added an info to the result of a query."),
     "gap_declared": EventSpec(
         "error", "Prometheus no longer has the data of a range.", "etl_gaps_total"
     ),
@@ -133,14 +136,14 @@ EVENTS: dict[str, EventSpec] = {
     ),
     "query_closed": EventSpec(
         "warning",
-        "A query left the configuration; `backlog_ms` is what it still owed.",
+        "A query left the configuration; `backlog_ms` is its remaining backlog.",
         "etl_queries_closed_total",
     ),
     "back_pressure_on": EventSpec("warning", "Extraction pauses: too many bytes are in flight."),
     "back_pressure_off": EventSpec("info", "Extraction resumes."),
     "plan_failed": EventSpec("warning", "Windows could not be planned; tried again."),
     "discard_failed": EventSpec(
-        "warning", "Staged payloads stay until they expire, as Redis did not answer."
+        "warning", "Staged payloads stay until they expire, as Redis did not respond."
     ),
     "scheduling_failed": EventSpec(
         "warning", "A job could not be queued.", "etl_scheduler_errors_total"
@@ -154,18 +157,20 @@ EVENTS: dict[str, EventSpec] = {
         "warning", "A post failed and is tried again.", "etl_sink_failures_total"
     ),
     "sink_paused": EventSpec(
-        "error", "The sink refuses us: nothing is taken, nothing dropped.", "etl_sink_pauses_total"
+        "error",
+        "The sink refuses writes: nothing is taken or dropped.",
+        "etl_sink_pauses_total",
     ),
     "sink_resumed": EventSpec("info", "The sink takes points again."),
     "sink_retry_after": EventSpec(
-        "warning", "The sink asked to wait (Retry-After).", "etl_sink_waits_total"
+        "warning", "The sink requested a wait (Retry-After).", "etl_sink_waits_total"
     ),
     "sink_circuit_changed": EventSpec(
         "warning", "The circuit breaker changed its state.", "etl_circuit_changes_total"
     ),
     "sink_suspect_isolated": EventSpec(
         "warning",
-        "An entry fails while others pass, so it is looked at by itself.",
+        "An entry fails while others pass, so it is tried by itself.",
         "etl_sink_suspects_total",
     ),
     # etl-metrics
@@ -174,6 +179,12 @@ EVENTS: dict[str, EventSpec] = {
         "warning", "Lines of the ETL process' log were left out: how many for which reason."
     ),
     "ledger_incomplete": EventSpec(
-        "warning", "A part of the books in Redis cannot be read; its series are absent."
+        "warning", "A part of the ledger in Redis cannot be read; its series are absent."
     ),
+    # the simulator
+    "scenario_requested": EventSpec("info", "A client switched the scenario."),
+    "etl_log_failed": EventSpec(
+        "error", "The ETL process' log cannot be written; the simulator is unhealthy."
+    ),
+    "etl_log_works_again": EventSpec("info", "The ETL process' log can be written again."),
 }

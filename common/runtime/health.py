@@ -45,7 +45,7 @@ class Health:
         return before is None or before.ok != ok
 
     def stopping(self) -> None:
-        """The service is told to stop: it is not ready any more."""
+        """The service is stopping: it is not ready any more."""
         self._stopping = True
 
     def tick_age_seconds(self) -> float:
@@ -67,7 +67,7 @@ class Health:
         return self.live() and self.ready()
 
     def live_report(self) -> dict[str, Any]:
-        """What /livez answers."""
+        """What /livez shows."""
         return {
             "live": self.live(),
             "tick_age_seconds": round(self.tick_age_seconds(), 3),
@@ -75,7 +75,7 @@ class Health:
         }
 
     def ready_report(self) -> dict[str, Any]:
-        """What /readyz answers."""
+        """What /readyz shows."""
         with self._lock:
             checks = dict(self._checks)
         return {

@@ -1,9 +1,7 @@
-"""The small HTTP server that every service is watched through.
+"""The small HTTP server of every service: its metrics, its health, and what a service adds.
 
-/metrics (Prometheus text or OpenMetrics, as asked; behind basic authentication where that is
-wanted), /livez, /readyz, /health; GET and HEAD only.
-Every connection is short: it has a few seconds, and only so many are served at a time, so that a
-slow or hostile client costs no more than its own answer.
+Every connection is short: it has a few seconds for one request, and only so many are served at a
+time, so that a slow or hostile client costs no more than its own response. Errors are JSON.
 """
 
 from __future__ import annotations
@@ -11,11 +9,15 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,89 +27,162 @@ from prometheus_client.exposition import choose_encoder
 from common.errors import ConfigError
 from common.runtime.basic_auth import CHALLENGE, BasicAuth
 from common.runtime.health import Health
+from common.secret_files import check_secret_mode
 
 READ_SECONDS = 5.0
 CONNECTION_SECONDS = 15.0
 MAX_CONNECTIONS = 16
-
-Answer = tuple[HTTPStatus, str, bytes]
-
-
-class Pages:
-    """What is answered under each path; ``auth``, if there is any, guards /metrics only."""
-
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        health: Health,
-        about: Callable[[], dict[str, Any]],
-        auth: BasicAuth | None = None,
-    ) -> None:
-        self._registry = registry
-        self._health = health
-        self._about = about
-        self._auth = auth
-
-    def get(self, target: str, accept: str, authorization: str | None = None) -> Answer:
-        """Status, content type and body for a request target and two of its headers."""
-        parts = urlsplit(target)
-        match parts.path:
-            case "/metrics":
-                if self._auth is not None and not self._auth.permits(authorization):
-                    return (HTTPStatus.UNAUTHORIZED, _TEXT, b"user name and password required\n")
-                return self._metrics(accept, parse_qs(parts.query).get("name[]", []))
-            case "/livez":
-                return _json(self._health.live(), self._health.live_report())
-            case "/readyz":
-                return _json(self._health.ready(), self._health.ready_report())
-            case "/health":
-                report = self._about() | self._health.live_report() | self._health.ready_report()
-                return _json(self._health.healthy(), report)
-            case _:
-                known = "/metrics, /livez, /readyz, /health"
-                return (HTTPStatus.NOT_FOUND, _TEXT, f"not found; there are {known}\n".encode())
-
-    def _metrics(self, accept: str, names: list[str]) -> Answer:
-        encode, content_type = choose_encoder(accept)
-        registry = self._registry.restricted_registry(names) if names else self._registry
-        return (HTTPStatus.OK, content_type, encode(registry))
+MAX_BODY_BYTES = 4096
+_SKIPPED_BYTES = 1 << 20  # of a body that is too large, so that its sender reads the response
 
 
-_TEXT = "text/plain; charset=utf-8"
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client sends, as far as pages need it; names of headers in any case."""
+
+    client: str
+    query: str
+    headers: Message
+    body: bytes = b""
 
 
-def _json(ok: bool, report: dict[str, Any]) -> Answer:
-    status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
-    return (status, "application/json", json.dumps(report).encode() + b"\n")
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a client is sent."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Page = Callable[[Request], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The pages of one path; ``auth``, if there is any, guards them."""
+
+    get: Page
+    post: Page | None = None
+    auth: BasicAuth | None = None
+
+    @property
+    def methods(self) -> str:
+        """What the header Allow says."""
+        return "GET, HEAD, POST" if self.post else "GET, HEAD"
+
+
+def json_response(status: HTTPStatus, document: object, **headers: str) -> Response:
+    """A document as JSON."""
+    body = json.dumps(document, ensure_ascii=False).encode() + b"\n"
+    return Response(status, body, headers=headers)
+
+
+def error_response(status: HTTPStatus, why: str, **headers: str) -> Response:
+    """One sentence about what is wrong."""
+    return json_response(status, {"error": why}, **headers)
+
+
+def metrics_page(registry: CollectorRegistry, refresh: Callable[[], None] | None = None) -> Page:
+    """/metrics as text or OpenMetrics, whichever the client accepts; all of it, or ``name[]``.
+
+    ``refresh`` is called before each scrape.
+    """
+
+    def page(request: Request) -> Response:
+        if refresh is not None:
+            refresh()
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        names = parse_qs(request.query).get("name[]", [])
+        wanted = registry.restricted_registry(names) if names else registry
+        return Response(HTTPStatus.OK, encode(wanted), content_type)
+
+    return page
+
+
+def service_routes(
+    registry: CollectorRegistry,
+    health: Health,
+    about: Callable[[], dict[str, Any]],
+    auth: BasicAuth | None = None,
+) -> dict[str, Route]:
+    """/metrics, /livez, /readyz and /health; ``auth``, if there is any, guards /metrics only."""
+
+    def report(ok: Callable[[], bool], document: Callable[[], dict[str, Any]]) -> Route:
+        def page(_: Request) -> Response:
+            status = HTTPStatus.OK if ok() else HTTPStatus.SERVICE_UNAVAILABLE
+            return json_response(status, document())
+
+        return Route(page)
+
+    return {
+        "/metrics": Route(metrics_page(registry), auth=auth),
+        "/livez": report(health.live, health.live_report),
+        "/readyz": report(health.ready, health.ready_report),
+        "/health": report(
+            health.healthy,
+            lambda: about() | health.live_report() | health.ready_report(),
+        ),
+    }
+
+
+def tls_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
+    """A context that shows the chain in ``cert_file``.
+
+    Raises :class:`ValueError` if certificate or key cannot be used, or if every user of the machine
+    may read the key.
+    """
+    check_secret_mode(key_file)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # Asked for a passphrase, OpenSSL would otherwise wait at the terminal.
+        context.load_cert_chain(cert_file, key_file, password=_no_passphrase)
+    except (OSError, ValueError) as error:
+        # OpenSSL says neither which of the files it means nor, often, what is wrong with it.
+        why = getattr(error, "strerror", None) or str(error)
+        raise ValueError(f"TLS with {cert_file} and {key_file}: {why}") from None
+    return context
+
+
+def _no_passphrase() -> str:
+    raise ValueError("the key must not have a passphrase")
 
 
 class HttpServer:
-    """Serves :class:`Pages` from threads of its own, from its making until :meth:`close`."""
+    """Serves routes from threads of its own, from its making until :meth:`close`."""
 
     def __init__(
         self,
         host: str,
         port: int,
-        pages: Pages,
+        routes: Mapping[str, Route],
         *,
+        tls: ssl.SSLContext | None = None,
+        on_refused: Callable[[str], None] | None = None,
         connection_seconds: float = CONNECTION_SECONDS,
         settings_names: str = "pipeline.http_host and http_port",
     ) -> None:
-        """Listen on ``host`` and ``port`` (0 = a free one).
+        """Listen on ``host`` and ``port`` (0 = a free one), with a ``tls`` context over TLS.
 
-        A connection is cut after ``connection_seconds``, however busy it looks. ``settings_names``
-        is what an error calls the two.
+        ``on_refused`` is called with the address of a client whose credentials are wrong. A
+        connection is cut after ``connection_seconds``, however busy it looks. ``settings_names`` is
+        what an error calls host and port.
 
         Raises :class:`ConfigError` when that address cannot be listened on.
         """
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            self._server = _Server(family, (host, port), pages, connection_seconds)
+            self._server = _Server(family, (host, port), routes)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise ConfigError(
                 f"{settings_names}: cannot listen on {host} port {port}: {why}"
             ) from None
+        self._server.tls = tls
+        self._server.on_refused = on_refused or self._server.on_refused
+        self._server.connection_seconds = connection_seconds
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.1},
@@ -122,7 +197,7 @@ class HttpServer:
         return int(self._server.server_address[1])
 
     def close(self) -> None:
-        """Stop listening; answers under way are finished or cut off."""
+        """Stop listening; responses under way are finished or cut off."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -132,17 +207,20 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
+    # Newer versions of the standard library would let two services share one port.
+    allow_reuse_port = False
+    tls: ssl.SSLContext | None = None
+    connection_seconds = CONNECTION_SECONDS
 
     def __init__(
         self,
         family: socket.AddressFamily,
         address: tuple[str, int],
-        pages: Pages,
-        connection_seconds: float,
+        routes: Mapping[str, Route],
     ) -> None:
         self.address_family = family
-        self.pages = pages
-        self._connection_seconds = connection_seconds
+        self.routes = routes
+        self.on_refused: Callable[[str], None] = lambda client: None
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._open: dict[socket.socket, float] = {}
         super().__init__(address, _Handler)
@@ -151,11 +229,20 @@ class _Server(ThreadingHTTPServer):
         # HTTPServer's own looks up the host's name, which can take seconds where there is no DNS.
         socketserver.TCPServer.server_bind(self)
 
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """The handshake is left to the connection's own thread: here it would keep others out."""
+        connection, client = super().get_request()
+        if self.tls is not None:
+            connection = self.tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, client
+
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._slots.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        self._open[request] = time.monotonic() + self._connection_seconds
+        self._open[request] = time.monotonic() + self.connection_seconds
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -170,7 +257,8 @@ class _Server(ThreadingHTTPServer):
         for request, deadline in list(self._open.items()):
             if now > deadline:
                 try:
-                    request.shutdown(socket.SHUT_RDWR)
+                    # The socket's own: TLS would first want to say goodbye.
+                    socket.socket.shutdown(request, socket.SHUT_RDWR)
                 except OSError:
                     self._open.pop(request, None)
 
@@ -182,26 +270,61 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     timeout = READ_SECONDS
 
-    def do_GET(self) -> None:
-        status, content_type, body = self.server.pages.get(
-            self.path, self.headers.get("Accept", ""), self.headers.get("Authorization")
-        )
-        self.send_response(status)
-        if status is HTTPStatus.UNAUTHORIZED:
-            self.send_header("WWW-Authenticate", CHALLENGE)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
+    def _respond(self) -> None:
+        # Read first, whoever sends it: a connection closed over unread bytes can lose the response.
+        body = self._body() if self.command == "POST" else b""
+        response = self._response(body)
+        self.send_response(response.status)
+        for name, value in response.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", response.content_type)
+        self.send_header("Content-Length", str(len(response.body)))
         self.send_header("Cache-Control", "no-store")
+        self.send_header("Connection", "close")
         self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(response.body)
 
-    do_HEAD = do_GET
+    do_GET = do_HEAD = do_POST = _respond
+    do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _respond
 
-    def do_POST(self) -> None:
-        self.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
+    def _response(self, body: bytes | Response) -> Response:
+        parts = urlsplit(self.path)
+        route = self.server.routes.get(parts.path)
+        if route is None:
+            known = ", ".join(self.server.routes)
+            return error_response(HTTPStatus.NOT_FOUND, f"not found; there are {known}")
+        page = {"GET": route.get, "HEAD": route.get, "POST": route.post}.get(self.command)
+        if page is None:
+            why = f"the methods of {parts.path} are {route.methods}"
+            return error_response(HTTPStatus.METHOD_NOT_ALLOWED, why, Allow=route.methods)
+        client = self.client_address[0]
+        if route.auth is not None and not route.auth.permits(self.headers.get("Authorization")):
+            self.server.on_refused(client)
+            why = "user name and password required"
+            challenge = {"WWW-Authenticate": CHALLENGE}
+            return error_response(HTTPStatus.UNAUTHORIZED, why, **challenge)
+        if isinstance(body, Response):
+            return body
+        return page(Request(client, parts.query, self.headers, body))
 
-    do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
+    def _body(self) -> bytes | Response:
+        """The body, or what is wrong with it."""
+        given = self.headers.get("Content-Length", "")
+        if not (given.isascii() and given.isdigit()):
+            return error_response(HTTPStatus.LENGTH_REQUIRED, "say how long the body is")
+        # The number of digits first: nobody should have to read a million of them.
+        length_bytes = int(given) if len(given) < 10 else _SKIPPED_BYTES
+        if length_bytes <= MAX_BODY_BYTES:
+            body = self.rfile.read(length_bytes)
+            if len(body) == length_bytes:
+                return body
+            return error_response(HTTPStatus.BAD_REQUEST, "the body is cut off")
+        unread_bytes = min(length_bytes, _SKIPPED_BYTES)
+        while unread_bytes > 0 and (skipped := self.rfile.read(min(unread_bytes, 65_536))):
+            unread_bytes -= len(skipped)
+        why = f"the body is above {MAX_BODY_BYTES} bytes"
+        return error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
 
     def version_string(self) -> str:
         """What the Server header says: not which Python this is."""

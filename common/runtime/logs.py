@@ -1,7 +1,8 @@
-"""The log: one JSON object for each line, on stdout and, if asked for, in a rotated file.
+"""The log: one JSON object for each line, on stdout and, if configured, in a rotated file.
 
-structlog and the standard library's logging (redis, rq, urllib3) end in the same handlers. Secrets
-are masked wherever they appear, in any field of any line.
+Our events and the standard library's logging (redis, rq, urllib3) end in the same handlers. Secrets
+are masked wherever they appear, in any field of any line. Nothing but the standard library is used,
+so that a service with little memory writes the same log as all others.
 """
 
 from __future__ import annotations
@@ -11,144 +12,126 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Collection, Mapping, MutableMapping
+import traceback
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from functools import partialmethod
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
-import structlog
-from pydantic import SecretStr
-
-from common.config import PipelineSettings
-from common.config.effective import MASK
 from common.errors import ConfigError
+from common.runtime.events_table import EVENTS
+from common.secret_files import MASK
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # Shorter ones would be found in innocent words.
 MIN_MASKED_CHARS = 4
-_FIRST = ("timestamp", "level", "service", "event")
 # Libraries whose INFO is our DEBUG.
 _TALKATIVE = ("rq", "rq.worker", "rq.scheduler", "rq.queue", "urllib3", "redis")
+_EVENTS_LOGGER = "etl"
+
+
+class EventLog:
+    """Writes events as lines of the log; a field ``exc_info`` is the exception to report."""
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logger or logging.getLogger(_EVENTS_LOGGER)
+
+    def emit(self, event: str, /, **fields: Any) -> None:
+        """Write an event of the table; :class:`KeyError` if the table does not have it."""
+        getattr(self, EVENTS[event].level)(event, **fields)
+
+    def _write(self, level: int, event: str, /, **fields: Any) -> None:
+        error = fields.pop("exc_info", None)
+        self._logger.log(level, event, exc_info=error, extra={"fields": fields})
+
+    debug = partialmethod(_write, logging.DEBUG)
+    info = partialmethod(_write, logging.INFO)
+    warning = partialmethod(_write, logging.WARNING)
+    error = partialmethod(_write, logging.ERROR)
+    critical = partialmethod(_write, logging.CRITICAL)
 
 
 def configure_logging(
     service: str,
-    pipeline: PipelineSettings,
+    level: str,
     secrets: Collection[str] = (),
     stream: TextIO | None = None,
+    file: logging.Handler | None = None,
 ) -> None:
-    """Send every log line of this process to ``stream`` (stdout) and ``pipeline.log_file``.
-
-    Raises :class:`ConfigError` when the file cannot be written.
-    """
-    level = logging.getLevelName(pipeline.log_level)
-    debug = level <= logging.DEBUG
-    shared: list[Any] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    clean = _Clean(service, secrets)
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _name_exception,
-            *([structlog.processors.format_exc_info] if debug else [_drop_traceback]),
-            clean,
-            structlog.processors.JSONRenderer(serializer=json.dumps),
-        ],
-    )
+    """Send every log line of this process to ``stream`` (stdout) and to ``file``."""
+    number = getattr(logging, level)
+    debug = number <= logging.DEBUG
     handlers: list[logging.Handler] = [logging.StreamHandler(stream or sys.stdout)]
-    if pipeline.log_file is not None:
-        handlers.append(_file_handler(service, pipeline))
+    if file is not None:
+        handlers.append(file)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
         old.close()
+    formatter = JsonFormatter(service, secrets, tracebacks=debug)
     for handler in handlers:
         handler.setFormatter(formatter)
         root.addHandler(handler)
-    root.setLevel(level)
+    root.setLevel(number)
     for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.NOTSET if debug else max(level, logging.WARNING))
+        logging.getLogger(name).setLevel(logging.NOTSET if debug else max(number, logging.WARNING))
     # A full disk or a closed pipe must not end in a second error about the log itself.
     logging.raiseExceptions = False
     logging.captureWarnings(True)
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
 
 
-def log_path(service: str, log_file: str) -> Path:
-    """The path of a service's log file: ``{service}`` and ``{pid}`` are filled in."""
-    return Path(log_file.replace("{service}", service).replace("{pid}", str(os.getpid())))
+def rotating_file(service: str, path: str, max_bytes: int, backups: int) -> RotatingFileHandler:
+    """The log file of a service: ``{service}`` and ``{pid}`` in its path are filled in.
 
-
-def _file_handler(service: str, pipeline: PipelineSettings) -> RotatingFileHandler:
-    path = log_path(service, pipeline.log_file or "")
+    Raises :class:`ConfigError` when the file cannot be written.
+    """
+    file = Path(path.replace("{service}", service).replace("{pid}", str(os.getpid())))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return RotatingFileHandler(
-            path,
-            maxBytes=pipeline.log_file_max_bytes,
-            backupCount=pipeline.log_file_backups,
-            encoding="utf-8",
-        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return RotatingFileHandler(file, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"pipeline.log_file: names {path}, which cannot be written: {why}"
+            f"pipeline.log_file: names {file}, which cannot be written: {why}"
         ) from None
 
 
-def _name_exception(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """An exception's type and text as fields of their own."""
-    exc_info = event.get("exc_info")
-    error = exc_info if isinstance(exc_info, BaseException) else None
-    if exc_info is True:
-        error = sys.exc_info()[1]
-    elif isinstance(exc_info, tuple):
-        error = exc_info[1]
-    if error is not None:
-        event.setdefault("error_type", type(error).__name__)
-        event.setdefault("error", str(error))
-    return event
+class JsonFormatter(logging.Formatter):
+    """A record as one line: the fixed fields first, the rest as JSON without secrets."""
 
-
-def _drop_traceback(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Tracebacks are for DEBUG."""
-    event.pop("exc_info", None)
-    event.pop("stack_info", None)
-    return event
-
-
-class _Clean:
-    """Puts the fixed fields first, and makes the rest JSON without secrets."""
-
-    def __init__(self, service: str, secrets: Collection[str]) -> None:
+    def __init__(
+        self, service: str, secrets: Collection[str] = (), tracebacks: bool = True
+    ) -> None:
+        super().__init__()
         self._service = service
         self._secrets = tuple(secret for secret in secrets if len(secret) >= MIN_MASKED_CHARS)
+        self._tracebacks = tracebacks
 
-    def __call__(
-        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
-    ) -> dict[str, Any]:
-        event["service"] = self._service
-        first = {key: event.pop(key) for key in _FIRST if key in event}
-        return {str(key): self._plain(value) for key, value in (first | dict(event)).items()}
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its line break."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, Any] = {
+            "timestamp": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "event": record.getMessage(),
+        }
+        fields = getattr(record, "fields", None)
+        if fields is None:
+            line["logger"] = record.name
+        else:
+            line |= fields
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            line.setdefault("error_type", type(error).__name__)
+            line.setdefault("error", str(error))
+            if self._tracebacks:
+                line["exception"] = "".join(traceback.format_exception(error)).rstrip()
+        return json.dumps({str(name): self._plain(value) for name, value in line.items()})
 
     def _plain(self, value: Any) -> Any:
-        if isinstance(value, SecretStr):
-            return MASK
         if value is None or isinstance(value, bool | int):
             return value
         if isinstance(value, float):
@@ -159,6 +142,7 @@ class _Clean:
             return [self._plain(item) for item in value]
         if isinstance(value, bytes):
             return self._text(value.decode(errors="backslashreplace"))
+        # A SecretStr of pydantic's is masked by its own str().
         return self._text(str(value))
 
     def _text(self, text: str) -> str:

@@ -1,4 +1,4 @@
-"""A second copy of dead letters, in a file: JSON lines, appended as the letters are settled.
+"""A second copy of dead letters, in a file: JSON lines, appended as they are settled.
 
 The copy in Redis is the one that counts; the file is for those who keep evidence elsewhere. A line
 has the members of a line of ``etlctl dead-letters export``, but for ``id``, which is Redis' own.
@@ -22,8 +22,8 @@ from common.state.verdict import DeadLetter, Entry
 class DeadLetterMirror:
     """Appends dead letters to ``path``; several processes may share it.
 
-    ``wall_clock`` gives seconds since the epoch. A letter that cannot be written is told
-    (``mirror_failed``) and stays in Redis all the same.
+    ``wall_clock`` gives seconds since the epoch. One that cannot be written is
+    reported (``mirror_failed``) and stays in Redis all the same.
     """
 
     def __init__(
@@ -39,25 +39,25 @@ class DeadLetterMirror:
         self._telemetry = telemetry
         self._wall_clock = wall_clock
 
-    def append(self, entry: Entry, letter: DeadLetter) -> None:
-        """Append one letter of ``entry``."""
+    def append(self, entry: Entry, dead: DeadLetter) -> None:
+        """Append one dead letter of ``entry``."""
         record: dict[str, str | int] = {
             "stage": self._stage,
-            "reason": letter.reason,
-            "detail": letter.detail,
+            "reason": dead.reason,
+            "detail": dead.detail,
             "query": entry.query,
             "tier": entry.tier,
             "kind": entry.kind,
             "feed": feed_of(entry.query, entry.tier),
             "window_id": entry.window_id,
             "entry_id": entry.id,
-            "samples": letter.samples,
+            "samples": dead.samples,
             "at_ms": int(self._wall_clock() * 1000),
         }
         try:
-            record["payload"] = letter.payload.decode()
+            record["payload"] = dead.payload.decode()
         except UnicodeDecodeError:
-            record["payload_base64"] = base64.b64encode(letter.payload).decode()
+            record["payload_base64"] = base64.b64encode(dead.payload).decode()
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
         try:
             # One write to a file opened for appending: lines of several processes do not mix.
@@ -75,6 +75,6 @@ class DeadLetterMirror:
 
 
 def _is_torn(descriptor: int) -> bool:
-    """Whether the file ends in a letter that did not fit: it must not swallow the next one."""
+    """Whether the file ends in a dead letter that did not fit: it must not swallow the next one."""
     size_bytes = os.fstat(descriptor).st_size
     return size_bytes > 0 and os.pread(descriptor, 1, size_bytes - 1) != b"\n"

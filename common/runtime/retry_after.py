@@ -10,10 +10,10 @@ _SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
 
 
 def retry_after_seconds(value: str | None, date: str | None, now_seconds: float) -> float | None:
-    """Seconds to wait, or None if no wait is asked for (absent, past, zero or unreadable).
+    """Seconds to wait, or None if no wait is requested (absent, past, zero or unreadable).
 
-    ``value`` is the header, ``date`` the answer's own ``Date``: a wait until an instant is reckoned
-    by the clock that named it, or by ``now_seconds`` (ours, since the epoch) where it has none.
+    ``value`` is the header, ``date`` the response's ``Date``: how far off an
+    instant is depends on the clock that named it, or on ``now_seconds`` (ours) where it has none.
     """
     if value is None:
         return None

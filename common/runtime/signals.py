@@ -20,9 +20,9 @@ from typing import Any
 from common.exit_codes import ExitCode
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# How long what is done before a forced exit (log, giving back work) may take.
+# How long what is done before a forced exit (log, releasing work) may take.
 LAST_WORDS_SECONDS = 3.0
-# How long the word that we are stopping may take.
+# How long reporting the stop may take.
 NOTICE_SECONDS = 1.0
 _POLL_SECONDS = 0.2
 
@@ -30,7 +30,7 @@ _POLL_SECONDS = 0.2
 class Shutdown:
     """Turns signals into the ``stop`` event, and ends the process when that does not help.
 
-    ``on_stop`` is called with the reason when stop is asked for, by a signal or by anybody;
+    ``on_stop`` is called with the reason when a stop is requested, by a signal or from within;
     ``on_exit`` with the exit code before the process is ended by force. Neither can delay the end.
     """
 
@@ -65,7 +65,7 @@ class Shutdown:
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, _noticed)
-        # A forked child must not ring its parent's bell.
+        # A forked child must not wake its parent.
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
         self._thread.start()
 
@@ -80,7 +80,7 @@ class Shutdown:
         if self._signals > 1:
             self._exit(ExitCode.FORCED)
             return
-        # Before the event, so that the log tells the end in its order.
+        # Before the event, so that the log shows the end in its order.
         self._stopping(signal.Signals(number).name)
         self._stop.set()
 

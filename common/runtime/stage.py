@@ -1,10 +1,7 @@
-"""THE loop: claim what was left behind, read what is new, handle it, settle it.
+"""The loop of a stage: claim what was left behind, read what is new, handle it, settle it.
 
 Shutdown, leases, retries, poison and waiting for dependencies live here and only here; a handler
 turns entries into verdicts and knows nothing of Redis.
-
-A lease is renewed by a thread of its own while the handler works, and only for so long: a handler
-that hangs loses its entries to another worker instead of keeping them for ever.
 """
 
 from __future__ import annotations
@@ -12,12 +9,14 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
 from common.exit_codes import ExitCode
+from common.runtime.backoff import Backoff
+from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
 from common.state.redis_client import BLOCK_SECONDS
 from common.state.stream import ENTRY_SCHEMA, Claimed, SettleResult, Stream
@@ -56,7 +55,7 @@ class Lifecycle:
 
 
 class Stage:
-    """Runs a handler over a stream until it is told to stop."""
+    """Runs a handler over a stream until its service stops."""
 
     def __init__(
         self,
@@ -80,21 +79,22 @@ class Stage:
         self._rng = rng or random.Random()
         self._in_hand: dict[str, Entry] = {}
         self._in_hand_lock = threading.Lock()
-        self._failures = 0  # consecutive failures to reach Redis
-        self._held = 0  # consecutive holds
-        self._hold_reason: str | None = "not asked yet"
+        self._backoff = Backoff(limits.backoff_base_seconds, limits.backoff_max_seconds)
+        self._failures = 0  # attempts in a row to reach Redis that failed
+        self._pauses = 0  # checks in a row that the dependency did not pass
+        self._pause_reason: str | None = "not checked yet"
         self._checked_at = float("-inf")
         self._claim_at = float("-inf")
         self._forgot_at = clock()
 
     def run(self) -> ExitCode:
-        """Work until the stop event is set, then give back what is left and return."""
+        """Work until the stop event is set, then release what is left and return."""
         try:
             while not self._life.stop.is_set():
                 self._life.tick()
                 self.step()
         finally:
-            self.give_back()
+            self.release_in_hand()
             self._handler.close()
         return ExitCode.OK
 
@@ -111,8 +111,8 @@ class Stage:
         if entries:
             self._process(entries)
 
-    def give_back(self) -> None:
-        """Give back whatever is in hand, without counting it against anybody.
+    def release_in_hand(self) -> None:
+        """Release the entries in hand to other workers, without counting a crash.
 
         Called at the end of the loop, and by the service's watchdog when the drain deadline passes.
         """
@@ -130,27 +130,27 @@ class Stage:
     # -- taking work ------------------------------------------------------------------------
 
     def _ready_for_work(self) -> bool:
-        """Ask the dependency while it holds us, and now and then when all is well."""
-        due = self._clock() - self._checked_at >= self._limits.check_every_seconds
-        if self._hold_reason is None and not due:
+        """Check the dependency while it does not serve us, and now and then when all is well."""
+        paused = self._pause_reason is not None
+        if not paused and self._clock() - self._checked_at < self._limits.check_every_seconds:
             return True
-        if self._hold_reason is not None and self._held and self._wait(self._held):
+        if self._pauses and self._wait(self._pauses):
             return False
         reason = self._handler.check()
         self._checked_at = self._clock()
-        if reason is None:
-            if self._hold_reason is not None:
-                self._telemetry.emit("dependency_ready", stage=self._handler.stage)
-            self._hold_reason = None
-            self._held = 0
-            self._life.set_ready("dependency", True, "")
-            return True
-        self._hold(reason)
-        return False
+        if reason is not None:
+            self._pause(reason)
+            return False
+        if paused:
+            self._telemetry.emit("dependency_ready", stage=self._handler.stage)
+        self._pause_reason = None
+        self._pauses = 0
+        self._life.set_ready("dependency", True, "")
+        return True
 
-    def _hold(self, reason: str) -> None:
-        self._hold_reason = reason
-        self._held += 1
+    def _pause(self, reason: str) -> None:
+        self._pause_reason = reason
+        self._pauses += 1
         self._life.set_ready("dependency", False, reason)
         self._telemetry.emit("stage_paused", stage=self._handler.stage, reason=reason)
 
@@ -183,22 +183,22 @@ class Stage:
             self._telemetry.emit("pending_entry_deleted", stage=self._handler.stage, entry=id_)
 
     def _redis_failed(self, error: RedisError) -> None:
+        """Report that Redis did not respond, and wait."""
         self._failures += 1
+        self._redis_unavailable(error)
+        self._wait(self._failures)
+
+    def _redis_unavailable(self, error: RedisError) -> None:
         self._life.set_ready("redis", False, str(error))
         self._telemetry.emit("redis_unavailable", stage=self._handler.stage, error=str(error))
-        self._wait(self._failures)
 
     def _redis_answered(self) -> None:
         self._failures = 0
         self._life.set_ready("redis", True, "")
 
-    def _wait(self, attempt: int) -> bool:
-        """Back off with full jitter, interrupted by shutdown; True when it was."""
-        limits = self._limits
-        ceiling = min(
-            limits.backoff_max_seconds, limits.backoff_base_seconds * 2 ** min(attempt, 16)
-        )
-        deadline = self._clock() + self._rng.uniform(limits.backoff_base_seconds / 2, ceiling)
+    def _wait(self, failures: int) -> bool:
+        """Wait after so many failures in a row; True when a shutdown cut it short."""
+        deadline = self._clock() + self._backoff.seconds(failures, self._rng)
         while (left := deadline - self._clock()) > 0:
             self._life.tick()
             if self._life.stop.wait(min(left, 1.0)):
@@ -212,7 +212,12 @@ class Stage:
         with self._in_hand_lock:
             self._in_hand.update({entry.id: entry for entry in entries})
         try:
-            with _Renewing(self, started):
+            with LeaseRenewal(
+                self._renew,
+                self._limits.lease_seconds,
+                max_seconds=self._limits.handle_max_seconds,
+                clock=self._clock,
+            ):
                 verdicts = self._judge(entries)
                 for entry, verdict in zip(entries, verdicts, strict=True):
                     self._carry_out(entry, verdict)
@@ -242,8 +247,8 @@ class Stage:
         rest = [entry for entry in entries if entry.id not in verdicts]
         if rest:
             try:
-                answers = self._handler.handle(rest)
-                verdicts |= {e.id: v for e, v in zip(rest, answers, strict=True)}
+                judged = self._handler.handle(rest)
+                verdicts |= {e.id: v for e, v in zip(rest, judged, strict=True)}
             except Exception as error:
                 # It counts like a crash, so that an entry which always fails is tried alone and
                 # ends in the dead letters instead of coming back for ever.
@@ -256,20 +261,22 @@ class Stage:
                 )
                 self._telemetry.batch_failed(type(error).__name__)
                 self._release([entry.id for entry in rest], 0.0, crashed=True)
-                verdicts |= {entry.id: _GIVEN_BACK for entry in rest}
+                verdicts |= {entry.id: _RELEASED for entry in rest}
         return [verdicts[entry.id] for entry in entries]
 
     def _decide(self, entry: Entry) -> Settle | None:
         if entry.crashes >= self._limits.poison_crashes:
-            return _dead(
+            return whole_as_dead_letter(
                 entry,
                 "poison",
                 f"{entry.crashes} workers died or failed with it, the last time alone",
             )
         if entry.payload_missing:
-            return _dead(entry, "payload_missing", f"no payload under {entry.payload_key!r}")
+            return whole_as_dead_letter(
+                entry, "payload_missing", f"no payload under {entry.payload_key!r}"
+            )
         if entry.schema != ENTRY_SCHEMA:
-            return _dead(
+            return whole_as_dead_letter(
                 entry,
                 "unknown_schema",
                 f"entry has schema {entry.schema}, this worker reads schema {ENTRY_SCHEMA}",
@@ -281,32 +288,28 @@ class Stage:
             case Settle():
                 self._settle(entry, verdict)
             case Retry(after_seconds, reason):
-                if verdict is not _GIVEN_BACK:
+                if verdict is not _RELEASED:
                     self._telemetry.emit(
                         "entry_retried", stage=self._handler.stage, reason=reason, entry=entry.id
                     )
                     self._release([entry.id], after_seconds)
             case Pause(reason):
                 self._release([entry.id], 0.0)
-                if self._hold_reason is None:
-                    self._hold(reason)
+                if self._pause_reason is None:
+                    self._pause(reason)
 
     def _settle(self, entry: Entry, verdict: Settle) -> None:
-        attempt = 0
+        failed = False
         while True:
             try:
                 result = self._stream.settle(entry, verdict, self._handler.stage)
                 break
             except RedisError as error:
-                # Whether the script ran is unknown; asking again settles the question, because an
+                # Whether the script ran is unknown; trying again settles the question, because an
                 # entry that is settled refuses. Until then nothing else is taken.
-                attempt += 1
-                self._failures = attempt
-                self._life.set_ready("redis", False, str(error))
-                self._telemetry.emit(
-                    "redis_unavailable", stage=self._handler.stage, error=str(error)
-                )
-                if self._wait(attempt):
+                failed = True
+                self._redis_failed(error)
+                if self._life.stop.is_set():
                     return
         self._redis_answered()
         stage = self._handler.stage
@@ -314,14 +317,14 @@ class Stage:
             self._count(entry, verdict)
         elif result is SettleResult.REFUSED:
             self._telemetry.emit(
-                "settlement_refused", stage=stage, entry=entry.id, after_unknown=attempt > 0
+                "settlement_refused", stage=stage, entry=entry.id, after_unknown=failed
             )
-            if attempt:
-                # Most likely it was carried out and its answer lost: better twice than not at all.
-                self._copy_letters(entry, verdict)
+            if failed:
+                # Most likely it was carried out and the reply lost: better twice than not at all.
+                self._copy_dead_letters(entry, verdict)
         elif result is SettleResult.DEAD_FULL:
             self._release([entry.id], 0.0)
-            self._hold("dead letters are at their cap; replay or purge some")
+            self._pause("dead letters are at their cap; replay or purge some")
         else:
             self._telemetry.emit(
                 "settlement_invalid",
@@ -342,84 +345,54 @@ class Stage:
         for reason, samples in verdict.drops.items():
             if samples:
                 telemetry.inc("etl_dropped_samples_total", samples, reason=reason)
-        self._copy_letters(entry, verdict)
-        for letter in verdict.dead:
+        self._copy_dead_letters(entry, verdict)
+        for dead in verdict.dead:
             telemetry.emit(
                 "dead_lettered",
                 stage=stage,
-                reason=letter.reason,
-                detail=letter.detail[:200],
+                reason=dead.reason,
+                detail=dead.detail[:200],
                 query=entry.query,
                 entry=entry.id,
-                samples=letter.samples,
+                samples=dead.samples,
             )
 
-    def _copy_letters(self, entry: Entry, verdict: Settle) -> None:
+    def _copy_dead_letters(self, entry: Entry, verdict: Settle) -> None:
         if self._mirror is not None:
-            for letter in verdict.dead:
-                self._mirror(entry, letter)
+            for dead in verdict.dead:
+                self._mirror(entry, dead)
 
     def _release(self, ids: Sequence[str], after_seconds: float, *, crashed: bool = False) -> None:
         try:
             self._stream.release(ids, after_seconds, crashed=crashed)
         except RedisError as error:
             # They stay pending with us; our own lease runs out and we claim them again.
-            self._life.set_ready("redis", False, str(error))
-            self._telemetry.emit("redis_unavailable", stage=self._handler.stage, error=str(error))
+            self._redis_unavailable(error)
 
-    def renew(self, started: float) -> None:
-        """Renew what is in hand, unless the batch has been at it for too long."""
-        if self._clock() - started > self._limits.handle_max_seconds:
-            return
+    def _renew(self) -> bool:
+        """Renew the leases of what is in hand; called from the renewal's thread."""
         with self._in_hand_lock:
             ids = list(self._in_hand)
         try:
             lost = self._stream.renew(ids)
         except RedisError as error:
             self._telemetry.emit("redis_unavailable", stage=self._handler.stage, error=str(error))
-            return
+            return True
         for id_ in lost:
             # Settled a moment ago, or somebody else's now; its settlement will be refused.
             with self._in_hand_lock:
                 ours = self._in_hand.pop(id_, None)
             if ours is not None:
                 self._telemetry.emit("lease_lost", stage=self._handler.stage, entry=id_)
+        return len(lost) < len(ids)
 
 
-_GIVEN_BACK = Retry(0.0, "given back")
+_RELEASED = Retry(0.0, "released")
 
 
-class _Renewing:
-    """Renews leases from a thread while a batch is worked on."""
-
-    def __init__(self, stage: Stage, started: float) -> None:
-        self._stage = stage
-        self._started = started
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
-
-    def __enter__(self) -> _Renewing:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._done.wait(self._stage._limits.lease_seconds / 3):
-            self._stage.renew(self._started)
-
-
-def _dead(entry: Entry, reason: str, detail: str) -> Settle:
+def whole_as_dead_letter(entry: Entry, reason: str, detail: str) -> Settle:
     """The whole entry as one dead letter, with its own bytes (or fields, if it has no payload)."""
     payload = entry.payload
     if not payload and entry.fields:
-        payload = b"\n".join(
-            name + b"=" + value for name, value in sorted(_plain(entry.fields).items())
-        )
+        payload = b"\n".join(name + b"=" + value for name, value in sorted(entry.fields.items()))
     return Settle(dead=(DeadLetter(reason, detail, payload, entry.samples),))
-
-
-def _plain(fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    return {bytes(name): bytes(value) for name, value in fields.items()}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -19,6 +17,7 @@ from prometheus_client import (
 )
 
 from common.runtime.events_table import EVENTS
+from common.runtime.logs import EventLog
 from common.runtime.metrics_table import METRICS, MetricSpec
 
 _SPECS = {spec.name: spec for spec in METRICS}
@@ -45,7 +44,7 @@ class Telemetry:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.service = service
         self.registry = registry if registry is not None else CollectorRegistry()
-        self._log = logger if logger is not None else structlog.get_logger()
+        self._log = logger if logger is not None else EventLog()
         self._lock = threading.Lock()
         self._metrics: dict[str, _Metric] = {}
         for spec in METRICS:
@@ -95,15 +94,6 @@ class Telemetry:
             raise KeyError(f"{metric} is not a histogram")
         found.observe(value)
 
-    def forget(self, metric: str, /, **labels: str) -> None:
-        """Take one series of a labelled metric away, e.g. when its query was removed."""
-        spec = self._checked(metric, labels)
-        found = self._metrics.get(metric)
-        if found is not None and spec.labels:
-            # One that was never set is as gone as can be.
-            with contextlib.suppress(KeyError):
-                found.remove(*(str(labels[label]) for label in spec.labels))
-
     def batch_succeeded(self, samples: int, duration_seconds: float) -> None:
         """Count a batch in the nine metrics that all stages share."""
         self.inc("etl_records_total", samples)
@@ -120,7 +110,7 @@ class Telemetry:
         return self._throughput.uptime_seconds()
 
     def watch_health(self, healthy: Callable[[], bool]) -> None:
-        """Say what ``etl_health_status`` asks at each scrape."""
+        """Set the function that ``etl_health_status`` calls at each scrape."""
         self._healthy = healthy
 
     def _child(self, name: str, labels: dict[str, str]) -> _Metric:

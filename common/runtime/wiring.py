@@ -20,7 +20,7 @@ from common.state.redis_client import connect_as_set
 from common.state.stream import RedisStream
 from common.state.verdict import Handler
 
-# How often a stage that has new entries looks for those that others left behind.
+# How often a stage that has new entries checks for those that others left behind.
 CLAIM_EVERY_SECONDS = 0.25
 
 
@@ -42,7 +42,7 @@ def stage_limits(pipeline: PipelineSettings) -> StageLimits:
 def open_stream(
     settings: Settings, stage: str, inbound: str, outbound: str | None = None
 ) -> RedisStream:
-    """This process's view of the stream ``inbound``; nothing is asked of Redis yet."""
+    """This process's view of the stream ``inbound``; nothing is sent to Redis yet."""
     pipeline = settings.pipeline
     return RedisStream(
         connect_as_set(pipeline),
@@ -56,9 +56,9 @@ def open_stream(
 
 
 def lease_check(stream: RedisStream) -> Callable[[Sequence[str]], bool]:
-    """A question to ask before each effect outside: are these entries still leased to us?
+    """A check to make before each effect outside: are these entries still leased to us?
 
-    A yes renews the lease, so that it outlives the effect. A Redis that does not answer is a no:
+    True renews the lease, so that it outlives the effect. If Redis does not respond it is False:
     what cannot be settled need not be begun.
     """
 
@@ -85,7 +85,7 @@ def run_stage(service: Service, stream: RedisStream, handler: Handler) -> ExitCo
         stage_limits(service.settings.pipeline),
         mirror=mirror,
     )
-    service.on_deadline(stage.give_back)
+    service.on_deadline(stage.release_in_hand)
     try:
         return stage.run()
     finally:

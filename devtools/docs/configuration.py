@@ -22,16 +22,17 @@ _INTRODUCTION = """\
 
 Every service and `etlctl` read one YAML file: the path given with `--config`, else in
 `ETL_CONFIG`, else `config/etl.yaml`. Unknown keys, bad values, contradictions and unreadable
-secrets are told before anything starts, one line each with file, line and key, and the process
-ends with exit code 2. `etlctl config check` tells the same without starting anything, and
+secrets are reported before anything starts, one line each with file, line and key, and the process
+ends with exit code 2. `etlctl config check` reports the same without starting anything, and
 prints what is in force.
 
 A key without a value means the same as no key. Only the keys without a default are required.
 JSON can stand wherever YAML can, with all its escapes; half of a surrogate pair (`"\\ud83d"`
 alone) is no text and is refused.
 
-**Durations** are written as in Prometheus (`15s`, `1m30s`, `14d`) or as a number of seconds, at
-most 292 years.
+**Durations** follow one convention, whether or not the key ends in `_seconds`: a number of seconds
+(`30`, `0.5`) or a duration as in Prometheus (`15s`, `1m30s`, `14d`), at most 292 years. The
+defaults below are written the second way.
 **Sizes** are a number of bytes, or have a unit (`64KiB`, `256MiB`, `10MB`).
 
 **Environment variables** override the file: `ETL__LOAD__INFLUXDB__URL` is `load.influxdb.url`.
@@ -67,13 +68,13 @@ Beside each key's own bounds:
   RE2.
 
 **Queries whose outputs can be the same series** are refused, as they would silently overwrite
-each other: two `select` that no label tells apart (`{job="a"}` beside `{job=~"a|b"}`), and an
+each other: two `select` that no label distinguishes (`{job="a"}` beside `{job=~"a|b"}`), and an
 `expr` named like a metric that a `select` may contain. Where a `select` does not say which
 metrics it wants, those are the metrics that Prometheus makes itself (`up`,
 `scrape_duration_seconds`, …) and all that appear in the configured expressions.
 
 What is valid but probably not meant (an `expr` that `transform.valid_metrics` drops whole, a
-tier that is not filled yet, selectors told apart only by a label that relabelling may change)
+tier that is not filled yet, selectors distinguished only by a label that relabelling may change)
 is said in the log and by `etlctl config check`.
 """
 

@@ -14,8 +14,8 @@ _INTRODUCTION = """\
 
 <!-- Rendered by `python -m devtools.docs.metrics`; edit the tables in common/. -->
 
-Every service answers `/metrics` in Prometheus' text format, or OpenMetrics where that is asked
-for. Services are told apart by the scrape's `job` label, whose values stand below; `test-app` is
+Every service serves `/metrics` in Prometheus' text format, or OpenMetrics where the client accepts
+it. Services differ in the scrape's `job` label, whose values stand below; `test-app` is
 the simulator. Units are base units, counters end in `_total`, and no label holds an identifier:
 windows and entries are named in the log. Beside these, each process exports the usual `process_*`
 metrics.
@@ -26,18 +26,18 @@ A counter of samples rises only after the settlement or commit that it speaks of
 _ENDPOINTS = """\
 ## Health and exit codes
 
-| Path | Answers 200 while |
+| Path | Status 200 while |
 | --- | --- |
 | `/livez` | the loop has ticked within `pipeline.live_seconds` |
 | `/readyz` | every dependency that the service named serves it, and it is not stopping |
 | `/health` | both |
 
-Otherwise they answer 503; the body, JSON, says why. A service that is not live should be restarted,
-one that is not ready waits for something else and recovers by itself.
+Otherwise the status is 503; the body, JSON, says why. A service that is not live should be
+restarted, one that is not ready waits for something else and recovers by itself.
 
-The first SIGTERM or SIGINT lets a service finish what it holds, for at most
-`pipeline.drain_seconds`; a second one ends it at once. What it held stays pending, and is taken
-over by another worker.
+The first SIGTERM or SIGINT lets a service finish its work in progress, for at most
+`pipeline.drain_seconds`; a second one ends it at once. Its work in progress stays pending, and
+another worker takes it over.
 """
 
 _EVENTS = """\

@@ -1,1 +1,1 @@
-"""etl-metrics: exports what a log and Redis tell, and no single worker knows."""
+"""etl-metrics: exports what a log and Redis show, and no single worker knows."""

@@ -1,7 +1,7 @@
 """Counts dead letters by stage and reason, a bounded number at a time.
 
-There may be a hundred thousand of them. New ones are added to what is known; only when some went
-(replayed, purged) is all counted again, and while that takes longer than one reading the previous
+There may be a hundred thousand of them. New ones are added to what is known. Only when some were
+replayed or purged is all counted again; while that takes longer than one reading, the previous
 counts stand.
 """
 
@@ -17,22 +17,22 @@ from common.state.scripts import Scripts
 from services.exporter.ledger import MAX_REASONS, OTHER, word
 from services.exporter.poller import KeepOn
 
-PAGE_LETTERS = 500
+PAGE_ENTRIES = 500
 MAX_PAGES = 40
 
 
 @dataclass(slots=True)
-class Held:
+class Count:
     """Dead letters of one stage and reason."""
 
     entries: int = 0
     samples: int = 0
 
 
-Counts = dict[tuple[str, str], Held]
+Counts = dict[tuple[str, str], Count]
 
 
-class LetterCounts:
+class DeadLetterCounts:
     """Keeps count over several readings."""
 
     def __init__(
@@ -40,12 +40,12 @@ class LetterCounts:
         redis: Redis,
         keys: Keys,
         *,
-        page_letters: int = PAGE_LETTERS,
+        page_entries: int = PAGE_ENTRIES,
         max_pages: int = MAX_PAGES,
     ) -> None:
         self._scripts = Scripts(redis)
         self._keys = keys
-        self._page_letters = page_letters
+        self._page_entries = page_entries
         self._max_pages = max_pages
         self._counting: Counts = {}
         self._after = ""
@@ -54,26 +54,28 @@ class LetterCounts:
     def read(self, keep_on: KeepOn) -> Counts | None:
         """The counts by stage and reason; None before all were counted once.
 
-        Raises :class:`redis.exceptions.RedisError` when the server cannot be asked.
+        Raises :class:`redis.exceptions.RedisError` when Redis does not respond.
         """
         for _ in range(self._max_pages):
             if not keep_on():
                 break
             page = json.loads(
                 self._scripts.call(
-                    "dead_letters", [self._keys.dead], after=self._after, most=self._page_letters
+                    "dead_letters", [self._keys.dead], after=self._after, most=self._page_entries
                 ).decode("utf-8", "replace")
             )
             self._add(page["counts"])
             self._after = page["last"]
             if page["more"]:
                 continue
-            counted = sum(held.entries for held in self._counting.values())
+            counted = sum(count.entries for count in self._counting.values())
             if counted == page["length"]:
-                self._known = {key: Held(h.entries, h.samples) for key, h in self._counting.items()}
+                self._known = {
+                    key: Count(h.entries, h.samples) for key, h in self._counting.items()
+                }
                 break
-            # Some that were counted are gone: count what is there.
-            self._forget()
+            # Some that were counted are no longer there: count what is.
+            self._start_anew()
         return self._known
 
     def _add(self, counts: dict[str, list[int]]) -> None:
@@ -82,10 +84,10 @@ class LetterCounts:
             key = (word(stage), word(reason))
             if key not in self._counting and len(self._counting) >= MAX_REASONS:
                 key = (OTHER, OTHER)
-            held = self._counting.setdefault(key, Held())
-            held.entries += int(entries)
-            held.samples += int(samples)
+            count = self._counting.setdefault(key, Count())
+            count.entries += int(entries)
+            count.samples += int(samples)
 
-    def _forget(self) -> None:
+    def _start_anew(self) -> None:
         self._counting = {}
         self._after = ""

@@ -53,11 +53,11 @@ class _File:
 class Follower:
     """Gives the lines of ``path`` and of its backups ``path.1``, ``path.2``, … in their order.
 
-    ``on_line`` gets each line without its line break, and answers None or why it cannot be used.
+    ``on_line`` gets each line without its line break, and returns None or why it cannot be used.
     Counted are the ``lines`` that were used, those ``skipped`` by reason, the files ``begun`` by
     what led to them, and the ``failures`` to read, each time that one began; ``problem`` is the
-    present one. ``breaks`` are the times when the file read last was gone: between it and what is
-    there now, any number of lines may have come and gone.
+    present one. ``breaks`` are the times when the file read last was no longer there: any number
+    of lines may be missing between it and what is there now.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Follower:
         self.problem: str | None = None
 
     def poll(self, keep_on: Callable[[], bool] = lambda: True) -> None:
-        """Read whatever is new; ``keep_on`` is asked between two pieces of a file."""
+        """Read whatever is new; ``keep_on`` is called between two pieces of a file."""
         problem = None
         try:
             self._poll(keep_on)
@@ -96,13 +96,13 @@ class Follower:
         self.problem = problem
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def _poll(self, keep_on: Callable[[], bool]) -> None:
-        # Looked at first: what is rotated from here on is seen by the next poll.
+        # Checked first: what is rotated from here on is seen by the next poll.
         newest = self._newest_backup()
         try:
             fresh = _open(self._path)
@@ -111,39 +111,39 @@ class Follower:
             if self._descriptor is not None and self._current.is_in(self._descriptor):
                 self._read(self._descriptor, self._current, keep_on)
             raise
-        held = self._descriptor
-        in_place = held is not None and _same(fresh, held)
-        if held is not None and in_place and self._current.is_in(held):
+        opened = self._descriptor
+        in_place = opened is not None and _same(fresh, opened)
+        if opened is not None and in_place and self._current.is_in(opened):
             if newest == self._newest or not self._read_backups(fresh, keep_on, unmoved=True):
                 self._newest = newest
                 os.close(fresh)
-                self._read(held, self._current, keep_on)
+                self._read(opened, self._current, keep_on)
                 return
         else:
             self._read_backups(fresh, keep_on)
         self._newest = newest
         self.close()
         self._descriptor, self._current = fresh, _File()
-        self.begun[FOUND if held is None else TRUNCATED if in_place else REPLACED] += 1
+        self.begun[FOUND if opened is None else TRUNCATED if in_place else REPLACED] += 1
         self._read(fresh, self._current, keep_on)
 
     def _read_backups(
         self, fresh: int, keep_on: Callable[[], bool], *, unmoved: bool = False
     ) -> bool:
-        """Read what is new in the backups, oldest first, and before them a file that is gone.
+        """Read what is new in the backups, oldest first, and before them a file that was removed.
 
-        With ``unmoved``, the file that we hold seems to be what it was; True if a copy of it lies
+        With ``unmoved``, the open file seems to be what it was; True if a copy of it lies
         among the backups all the same, so that it was truncated and happens to begin alike again.
         """
-        held, current, copied, moved = self._descriptor, self._current, False, False
+        opened, current, copied, moved = self._descriptor, self._current, False, False
         known, self._backups = self._backups, []
         descriptors = self._open_backups(fresh)
         try:
-            if held is not None and not unmoved:
+            if opened is not None and not unmoved:
                 known = [*known, current]
-                moved = any(_same(held, descriptor) for descriptor in descriptors)
-                if not moved and current.is_in(held):
-                    self._read_last(held, current, keep_on)
+                moved = any(_same(opened, descriptor) for descriptor in descriptors)
+                if not moved and current.is_in(opened):
+                    self._read_last(opened, current, keep_on)
             for descriptor in reversed(descriptors):
                 file = next((one for one in known if one.head and one.is_in(descriptor)), None)
                 if file is not None:
@@ -152,10 +152,10 @@ class Follower:
                     file, copied = current, True
                 else:
                     file = _File()
-                    self.begun[FOUND if held is None else ROTATED] += 1
+                    self.begun[FOUND if opened is None else ROTATED] += 1
                 self._backups.append(file)
                 self._read_last(descriptor, file, keep_on)
-            if not (held is None or unmoved or moved or _among(self._backups, current)):
+            if not (opened is None or unmoved or moved or _among(self._backups, current)):
                 self.breaks += 1
         finally:
             for descriptor in descriptors:

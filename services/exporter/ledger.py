@@ -1,4 +1,4 @@
-"""The pipeline's books as series: streams, ledger, windows."""
+"""The ledger of the pipeline as series: streams, ledger, windows."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def publish_feeds(telemetry: Page, feeds: Mapping[str, FeedStatus]) -> None:
         telemetry.set("etl_planned_watermark_timestamp_seconds", feed.head_ms / 1000, **labels)
         telemetry.set("etl_watermark_timestamp_seconds", feed.watermark_ms / 1000, **labels)
         if feed.reconciled:
-            # Before that, older time may be owed that this Redis has forgotten.
+            # Before that, there may be older backlog that this Redis no longer keeps.
             telemetry.set(
                 "etl_loaded_watermark_timestamp_seconds", feed.loaded_watermark_ms / 1000, **labels
             )

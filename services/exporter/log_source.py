@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from common.runtime.process import Events
 from services.exporter.follower import MISSING, PROBLEMS, WHYS, Follower
 from services.exporter.lines import REASONS, REPEATED, LineError, parse
-from services.exporter.log import EventLog
 from services.exporter.poller import GRACE_SECONDS, KeepOn
 from services.exporter.process import ProcessState
 from services.exporter.series import Page, PublishedPage
 
-_WORDS = {
+_PROBLEMS = {
     None: "",
     MISSING: "does not exist",
     "denied": "may not be read",
@@ -24,7 +24,7 @@ _WORDS = {
 
 
 class LogSource:
-    """Polls the log; after each poll ``page`` tells all that is known.
+    """Polls the log; after each poll ``page`` shows all that is known.
 
     ``set_ready`` gets the name of the check, whether the log can be read, and why not.
     """
@@ -32,7 +32,7 @@ class LogSource:
     def __init__(
         self,
         path: Path,
-        telemetry: EventLog,
+        telemetry: Events,
         set_ready: Callable[[str, bool, str], None],
         *,
         poll_seconds: float,
@@ -61,13 +61,13 @@ class LogSource:
             self._live = True
             self._telemetry.emit("process_log_read", lines=follower.lines)
         self._report_skipped()
-        words = _WORDS[follower.problem]
-        self._set_ready("log", not words, f"{self._path} {words}" if words else "")
+        problem = _PROBLEMS[follower.problem]
+        self._set_ready("log", not problem, f"{self._path} {problem}" if problem else "")
         self.page.publish(self._page(), self._poll_seconds + GRACE_SECONDS)
         return self._poll_seconds
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._follower.close()
 
     def _on_line(self, raw: bytes) -> str | None:

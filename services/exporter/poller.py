@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
+
+from services.exporter.series import PublishedPage
 
 # How long one reading may show no progress before its thread counts as stuck.
 GRACE_SECONDS = 60.0
@@ -12,10 +15,24 @@ GRACE_SECONDS = 60.0
 KeepOn = Callable[[], bool]
 
 
-class Poller(threading.Thread):
-    """Calls ``step`` until ``stop`` is set; it answers in how many seconds to call it again.
+class Source(Protocol):
+    """Something that is read on a timer."""
 
-    ``step`` is given a question to ask now and then during long work: whether to keep on.
+    page: PublishedPage
+
+    def step(self, keep_on: KeepOn) -> float:
+        """Read and publish; in how many seconds to do it again."""
+        ...
+
+    def close(self) -> None:
+        """Close what is read."""
+        ...
+
+
+class Poller(threading.Thread):
+    """Calls ``step`` until ``stop`` is set; it returns in how many seconds to call it again.
+
+    ``step`` is given a function to call now and then during long work: whether to keep on.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The ETL process as its log tells of it: totals over all its lives, and how it does right now."""
+"""The ETL process as its log shows it: totals over all its runs, and how it does right now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.exporter.series import Page
 
 # A process whose heartbeats are this late is not heard of any more.
 MISSED_HEARTBEATS = 3
-# Lives that are told apart; of older ones only the sum is kept.
+# Runs that are kept apart; of older ones only the sum is kept.
 MAX_RUNS = 1000
 
 
@@ -96,7 +96,7 @@ class ProcessState:
         return self._age_seconds() > limit
 
     def publish(self, telemetry: Page) -> None:
-        """Export the nine metrics; only the health before there was a line."""
+        """Export the standard metrics; only the health before there was a line."""
         latest = self._latest
         up = latest is not None and latest.event != "process_stopped" and not self.silent()
         telemetry.inc("etl_process_runs_total", self._runs_seen)
@@ -117,7 +117,7 @@ class ProcessState:
         telemetry.set("etl_uptime_seconds", latest.uptime_seconds + age_seconds if up else 0)
         telemetry.set("etl_current_rate_records_per_second", latest.current_rate if up else 0)
         telemetry.set("etl_avg_processing_time_seconds", latest.average_seconds)
-        # A process that dies and comes again and again must not look young each time.
+        # A process that dies and comes again and again must not seem to have succeeded lately.
         since = self._first_timestamp if self._success is None else self._success
         telemetry.set(
             "etl_seconds_since_last_success", max(0.0, latest.timestamp - since) + age_seconds
@@ -127,7 +127,7 @@ class ProcessState:
         if self._latest is None:
             self._first_timestamp = line.timestamp - line.uptime_seconds
         else:
-            # Where the log begins, earlier lines of a run are not missed but gone.
+            # Lines of a run from before the log begins are not missed: the log never had them.
             self._missed += max(0, line.sequence - 1)
         self._runs_seen += 1
         if len(self._runs) >= MAX_RUNS:

@@ -1,7 +1,7 @@
 """Redis as a source of series: read on a timer, each part by itself, nothing kept that is not so.
 
 What could not be read is absent rather than as it was. Redis serves nobody else during the atomic
-audit, so the longer that takes, the more rarely it is asked for.
+audit, so the longer that takes, the more rarely it is run.
 """
 
 from __future__ import annotations
@@ -9,21 +9,22 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from common.runtime.metrics_table import EXTRACTOR, LOADER, TRANSFORMER
-from common.state.keys import POINTS, RAW, Keys
+from common.runtime.process import Events
+from common.state.keys import GROUP, POINTS, RAW, Keys
 from common.state.ledger import Ledger
+from common.state.stream import RELEASED
 from common.state.windows import WindowSet
-from services.exporter.consumers import group_state
-from services.exporter.dead_letters import LetterCounts
+from services.exporter.dead_letters import DeadLetterCounts
 from services.exporter.ledger import publish_audit, publish_feeds
-from services.exporter.log import EventLog
 from services.exporter.poller import GRACE_SECONDS, KeepOn
 from services.exporter.rq_keys import queue_lengths, workers_alive
 from services.exporter.series import Page, PublishedPage
@@ -34,8 +35,35 @@ _READERS = {RAW: TRANSFORMER, POINTS: LOADER}
 _DETAIL_CHARS = 300
 
 
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """A stream's group: entries pending, those of them that are delayed, and live consumers."""
+
+    pending: int = 0
+    delayed: int = 0
+    alive: int = 0
+
+
+def group_state(redis: Redis, keys: Keys, stream: str, silent_seconds: float) -> GroupState:
+    """A stream that nobody has read yet has neither consumers nor pending entries.
+
+    Raises :class:`redis.exceptions.RedisError` when the server does not answer.
+    """
+    try:
+        consumers: Any = redis.xinfo_consumers(keys.stream(stream), GROUP)
+    except ResponseError as error:
+        if "no such key" in str(error) or "NOGROUP" in str(error):
+            return GroupState()
+        raise
+    workers = [one for one in consumers if one["name"] != RELEASED.encode()]
+    pending = sum(int(one["pending"]) for one in consumers)
+    delayed = pending - sum(int(one["pending"]) for one in workers)
+    alive = sum(int(one["idle"]) <= silent_seconds * 1000 for one in workers)
+    return GroupState(pending, delayed, alive)
+
+
 class RedisSource:
-    """Reads Redis; after each reading ``page`` tells all that is known.
+    """Reads Redis; after each reading ``page`` shows all that is known.
 
     ``set_ready`` gets the name of the check, whether Redis can be read, and why not.
     """
@@ -44,7 +72,7 @@ class RedisSource:
         self,
         redis: Redis,
         keys: Keys,
-        telemetry: EventLog,
+        telemetry: Events,
         set_ready: Callable[[str, bool, str], None],
         *,
         poll_seconds: float,
@@ -60,7 +88,7 @@ class RedisSource:
         self._clock = clock
         self._ledger = Ledger(redis, keys)
         self._windows = WindowSet(redis, keys)
-        self._letters = LetterCounts(redis, keys)
+        self._dead_letters = DeadLetterCounts(redis, keys)
         self._failures: Counter[str] = Counter(dict.fromkeys(self._parts(), 0))
         self._missing: dict[str, str] = {}
         self._audit_seconds = 0.0
@@ -75,7 +103,7 @@ class RedisSource:
             up = True
         except (RedisError, OSError) as error:
             page, up = Page(), False
-            detail = f"Redis cannot be asked: {error}"[:_DETAIL_CHARS]
+            detail = f"Redis cannot be read: {error}"[:_DETAIL_CHARS]
             self._failures["connection"] += 1
         if not keep_on():
             return 0.0
@@ -96,7 +124,7 @@ class RedisSource:
             "windows": self._read_windows,
             "consumers": self._read_consumers,
             "queues": self._read_queues,
-            "dead_letters": self._read_letters,
+            "dead_letters": self._read_dead_letters,
         }
 
     def _read(self, page: Page, keep_on: KeepOn) -> str:
@@ -118,9 +146,9 @@ class RedisSource:
             else:
                 page.add(piece)
         self._missing = missing
-        words = [detail] if detail else []
-        words += [f"{part} cannot be read: {why}" for part, why in missing.items()]
-        return "; ".join(words)
+        remarks = [detail] if detail else []
+        remarks += [f"{part} cannot be read: {why}" for part, why in missing.items()]
+        return "; ".join(remarks)
 
     def _finish(self, page: Page, up: bool, seconds: float) -> None:
         telemetry = page
@@ -152,7 +180,7 @@ class RedisSource:
         for stream, stage in _READERS.items():
             state = group_state(self._redis, self._keys, stream, self._silent_seconds)
             telemetry.set("etl_stream_pending_entries", state.pending, stream=stream)
-            telemetry.set("etl_stream_delayed_entries", state.given_back, stream=stream)
+            telemetry.set("etl_stream_delayed_entries", state.delayed, stream=stream)
             telemetry.set("etl_workers", state.alive, stage=stage)
 
     def _read_queues(self, telemetry: Page, keep_on: KeepOn) -> None:
@@ -164,8 +192,8 @@ class RedisSource:
         alive = workers_alive(self._redis, namespace, float(seconds), self._silent_seconds)
         telemetry.set("etl_workers", alive, stage=EXTRACTOR)
 
-    def _read_letters(self, telemetry: Page, keep_on: KeepOn) -> None:
-        counts = self._letters.read(keep_on)
-        for (stage, reason), held in (counts or {}).items():
-            telemetry.set("etl_dead_letter_entries", held.entries, stage=stage, reason=reason)
-            telemetry.set("etl_dead_letter_samples", held.samples, stage=stage, reason=reason)
+    def _read_dead_letters(self, telemetry: Page, keep_on: KeepOn) -> None:
+        counts = self._dead_letters.read(keep_on)
+        for (stage, reason), count in (counts or {}).items():
+            telemetry.set("etl_dead_letter_entries", count.entries, stage=stage, reason=reason)
+            telemetry.set("etl_dead_letter_samples", count.samples, stage=stage, reason=reason)

@@ -1,6 +1,8 @@
-"""RQ's queues and workers, read by the names of its keys: the rq package is too large to import.
+"""RQ's queues and workers, read by the names of its keys.
 
-A test holds these names to the real package.
+This is the one place that knows them: etl-metrics counts jobs and workers, runs none, and its image
+does not contain the rq package. tests/integration/exporter/test_rq.py checks each name against the
+real one.
 """
 
 from __future__ import annotations

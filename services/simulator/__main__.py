@@ -1,4 +1,4 @@
-"""Starts the simulator: ``python -m services.simulator``; ``--help`` tells the settings.
+"""Starts the simulator: ``python -m services.simulator``; ``--help`` lists the settings.
 
 It is a stranger to the pipeline: no etl.yaml, no Redis, so that its metrics are those of an
 application and its image holds little.
@@ -8,57 +8,114 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import sys
-import threading
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
 from uuid import uuid4
 
-import structlog
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from common.runtime.basic_auth import BasicAuth
-from common.runtime.health import Health
-from common.runtime.signals import Shutdown
+from common.runtime.http_server import tls_context
+from common.runtime.logs import EventLog, configure_logging
+from common.runtime.process import Process
 from services.simulator.app import TestApplication
 from services.simulator.collector import EtlCollector
-from services.simulator.http_server import Pages, SimulatorServer
 from services.simulator.log_writer import LogWriter
+from services.simulator.pages import Pages
 from services.simulator.process import EtlProcess, Identity
 from services.simulator.settings import SimulatorSettings, load_settings
-from services.simulator.tls import server_context
 from services.simulator.traffic import Traffic
 from services.simulator.workload import failures, files
 
 # How soon a scenario, or the death of the loop, is noticed at the latest.
 _TICK_SECONDS = 0.25
 _LIVE_SECONDS = 15.0
-_FIRST = ("timestamp", "level", "service", "event")
 
 
-def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    """The fields that every line has go first, as in the other services' logs."""
-    return {key: event[key] for key in _FIRST if key in event} | dict(event)
+class Simulator(Process):
+    """The process: the test application, the ETL process and the HTTP in front of them."""
 
+    def __init__(self, settings: SimulatorSettings) -> None:
+        """Raises :class:`ConfigError` when the log cannot be written or TLS cannot be used."""
+        configure_logging("simulator", settings.log_level, [settings.password])
+        super().__init__(
+            "simulator",
+            EventLog(),
+            live_seconds=_LIVE_SECONDS,
+            drain_seconds=settings.drain_seconds,
+        )
+        self._settings = settings
+        self._registry = CollectorRegistry()
+        self._application = _test_application(settings, self._registry)
+        self._etl_process = _etl_process(settings)
+        self._registry.register(
+            EtlCollector(self._etl_process.figures, lambda: self.unhealthy() is None)
+        )
+        self._tls = _tls(settings)
+        self._writer = LogWriter(
+            settings.etl_log_file,
+            max_bytes=settings.etl_log_max_bytes,
+            backups=settings.etl_log_backups,
+            stdout=sys.stdout,
+            stdout_level=logging.getLevelName(settings.log_level),
+        )
 
-def _logger(level: str) -> structlog.typing.FilteringBoundLogger:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            _in_order,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
-    )
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(service="simulator")
-    return logger
+    def start(self) -> None:
+        """Listen. Raises :class:`ConfigError` when the port is taken."""
+        settings, process = self._settings, self._etl_process
+        pages = Pages(
+            self._registry,
+            self._application.advance,
+            self.unhealthy,
+            process.in_force,
+            lambda request: process.switch(request.scenario, request.for_seconds),
+            self.events,
+        )
+        self.listen(
+            settings.http_host,
+            settings.http_port,
+            pages.routes(BasicAuth(settings.username, settings.password)),
+            tls=self._tls,
+            settings_names="simulator: http_host and http_port",
+        )
+
+    def unhealthy(self) -> str | None:
+        """Why the health check fails, or None."""
+        if not self.health.live():
+            return "the process stands still"
+        if not self._etl_process.healthy:
+            return "the simulated outage is on"
+        return None if self._writer.problem is None else "the log cannot be written"
+
+    def work(self) -> ExitCode:
+        """All that is done between scrapes, and the only place that writes the process' lines."""
+        problem: str | None = None
+        wait_seconds = 0.0
+        while not self.stop.wait(min(wait_seconds, _TICK_SECONDS)):
+            # Between scrapes too, so that a long pause leaves no heap of work to the next one.
+            self._application.advance()
+            wait_seconds = self._etl_process.advance()
+            self._write()
+            if self._writer.problem != problem:
+                problem = self._writer.problem
+                if problem is not None:
+                    self.events.emit("etl_log_failed", error=problem)
+                else:
+                    self.events.emit("etl_log_works_again")
+            self.tick()
+        self._etl_process.stop()
+        self._write()
+        self._writer.close()
+        return ExitCode.OK
+
+    def _write(self) -> None:
+        for line in self._etl_process.take_lines():
+            self._writer.write(line)
 
 
 def _steady_clock() -> Callable[[], float]:
@@ -87,120 +144,29 @@ def _etl_process(settings: SimulatorSettings) -> EtlProcess:
     )
 
 
-def _log_writer(settings: SimulatorSettings) -> LogWriter:
-    return LogWriter(
-        settings.etl_log_file,
-        max_bytes=settings.etl_log_max_bytes,
-        backups=settings.etl_log_backups,
-        stdout=sys.stdout,
-        stdout_level=logging.getLevelName(settings.log_level),
-    )
-
-
-def _server(
-    settings: SimulatorSettings, pages: Pages, log: structlog.typing.FilteringBoundLogger
-) -> SimulatorServer:
-    auth = BasicAuth(settings.username, settings.password())
-    tls = None
-    if settings.tls_cert_file is not None and settings.tls_key_file is not None:
-        tls = server_context(settings.tls_cert_file, settings.tls_key_file)
-    address = (settings.http_host, settings.http_port)
+def _tls(settings: SimulatorSettings) -> ssl.SSLContext | None:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
     try:
-        return SimulatorServer(address, auth, pages, log, tls)
-    except OSError as error:
-        where = f"{settings.http_host}:{settings.http_port}"
-        raise ConfigError(f"simulator: cannot listen on {where}: {error.strerror}") from error
+        return tls_context(settings.tls_cert_file, settings.tls_key_file)
+    except ValueError as error:
+        raise ConfigError(f"simulator: tls_cert_file and tls_key_file: {error}") from None
 
 
-def _serve(settings: SimulatorSettings, log: structlog.typing.FilteringBoundLogger) -> ExitCode:
-    stop = threading.Event()
-    shutdown = Shutdown(
-        stop,
-        settings.drain_seconds,
-        lambda reason: log.info("service_stopping", reason=reason),
-        lambda code: log.warning("service_forced", exit_code=int(code)),
-    )
-    shutdown.start()
-    health = Health(_LIVE_SECONDS)
-    registry = CollectorRegistry()
-    application = _test_application(settings, registry)
-    process = _etl_process(settings)
-    writer = _log_writer(settings)
-
-    def ill() -> str | None:
-        if not health.live():
-            return "the process stands still"
-        if not process.healthy:
-            return "the simulated outage is on"
-        return None if writer.problem is None else "the log cannot be written"
-
-    registry.register(EtlCollector(process.figures, lambda: ill() is None))
-    pages = Pages(
-        registry,
-        application.advance,
-        ill,
-        process.in_force,
-        lambda request: process.switch(request.scenario, request.for_seconds),
-    )
-    server = _server(settings, pages, log)
-    thread = threading.Thread(
-        target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True
-    )
-    thread.start()
-    log.info("service_started", port=server.server_port, pid=os.getpid(), seed=settings.seed)
-    _work_until(stop, application, process, writer, health, log)
-    server.shutdown()
-    server.server_close()
-    thread.join()
-    writer.close()
-    shutdown.finished()
-    log.info("service_stopped")
-    return ExitCode.OK
-
-
-def _work_until(
-    stop: threading.Event,
-    application: TestApplication,
-    process: EtlProcess,
-    writer: LogWriter,
-    health: Health,
-    log: structlog.typing.FilteringBoundLogger,
-) -> None:
-    """All that is done between scrapes, and the only place that writes the process' lines."""
-    problem: str | None = None
-    wait_seconds = 0.0
-    while not stop.wait(min(wait_seconds, _TICK_SECONDS)):
-        # Between scrapes too, so that a long pause leaves no heap of work to the next one.
-        application.advance()
-        wait_seconds = process.advance()
-        _write(process, writer)
-        if writer.problem != problem:
-            problem = writer.problem
-            if problem is not None:
-                log.error("etl_log_failed", error=problem)
-            else:
-                log.info("etl_log_works_again")
-        health.tick()
-    process.stop()
-    _write(process, writer)
-
-
-def _write(process: EtlProcess, writer: LogWriter) -> None:
-    for line in process.take_lines():
-        writer.write(line)
-
-
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
-    # A creation time beside every counter would double the series and tell nothing.
+    # A creation time beside every counter would double the series and say nothing.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
-        settings = load_settings(arguments)
-        return _serve(settings, _logger(settings.log_level))
+        simulator = Simulator(load_settings(arguments, environ))
+        simulator.start()
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return ExitCode.CONFIG
+    code = simulator.run(simulator.work)
+    simulator.finish(code)
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], os.environ))

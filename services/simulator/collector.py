@@ -1,4 +1,4 @@
-"""The nine metrics of the simulated ETL process, read from it at each scrape."""
+"""The standard metrics of the simulated ETL process, read from it at each scrape."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EtlCollector(Collector):
             yield family(spec.name, spec.help, labels=spec.labels)
 
     def collect(self) -> Iterator[Metric]:
-        """One family for each of the nine."""
+        """One family for each of them."""
         figures = self._figures()
         values: dict[str, dict[tuple[str, ...], float]] = {
             "etl_records_total": {(): figures.records_total},

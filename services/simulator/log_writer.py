@@ -64,7 +64,7 @@ class LogWriter:
                 self.problem = None
             except OSError as error:
                 self.problem = error.strerror or str(error)
-                # Who knows what has arrived of it: the next line begins with a fresh look.
+                # Who knows what has arrived of it: the next line opens the file anew.
                 self.close()
 
     def close(self) -> None:

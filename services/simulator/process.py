@@ -1,4 +1,4 @@
-"""The simulated ETL process: a model that is advanced to the present and says what it did.
+"""The simulated ETL process: a model that is advanced to the present and reports what it did.
 
 It reads no clock but the one it is given, writes nothing and waits for nothing: whoever drives it
 writes the lines it makes. That keeps files, scrapes and requests out of each other's way.
@@ -30,15 +30,15 @@ from services.simulator.workload import Failure, File, mean_distance_seconds
 
 # Who was not advanced for longer than this was frozen (suspended, stopped), and its files with it.
 _LONGEST_STEP_SECONDS = 10.0
-# What may be made up for by working without a rest; more than that is forgotten.
+# What may be made up for by working without a rest; more than that is dropped.
 _LONGEST_DEBT_SECONDS = 60.0
-# No attempt is so short that a rate could not be told.
+# No attempt is so short that it has no rate.
 _SHORTEST_SECONDS = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells one run from others."""
+    """What identifies one run."""
 
     run_id: str
     pid: int
@@ -57,7 +57,7 @@ class InForce:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The nine figures of the process at one instant; totals are since its start."""
+    """The figures of the process at one instant; totals are since its start."""
 
     records_total: int
     files_total: int
@@ -132,7 +132,7 @@ class EtlProcess:
             },
         )
 
-    # --- asked from outside -----------------------------------------------------------------
+    # --- called from outside -----------------------------------------------------------------
 
     def advance(self) -> float:
         """Do all that is due by now; seconds until more is due."""
@@ -153,7 +153,7 @@ class EtlProcess:
             return self._in_force()
 
     def stop(self) -> None:
-        """The last line; nothing may be asked to advance after it."""
+        """The last line; the process must not be advanced after it."""
         with self._lock:
             self._catch_up()
             self._note("process_stopped", {})
@@ -260,7 +260,7 @@ class EtlProcess:
         self._errors_by_type[failure.error_type] += 1
         own = _file_fields(attempt, 0.0)
         own["error_type"] = failure.error_type
-        own["error"] = failure.words(attempt.file)
+        own["error"] = failure.message(attempt.file)
         self._note("file_failed", own)
 
     def _shrunk(self, file: File) -> File:
@@ -309,7 +309,7 @@ class EtlProcess:
         remaining_seconds = None if forever else max(0.0, self._until - self._clock())
         return InForce(self._scenario, self._since_wall, self._until_wall, remaining_seconds)
 
-    # --- what is told -----------------------------------------------------------------------
+    # --- lines -----------------------------------------------------------------------------
 
     def _figures(self) -> Figures:
         return Figures(

@@ -1,4 +1,4 @@
-"""What ``POST /scenario`` is asked for, and what ``/scenario`` answers."""
+"""What ``POST /scenario`` requests, and what ``/scenario`` shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from common.runtime.etl_log import Scenario
 from services.simulator.process import InForce, rfc3339
 from services.simulator.scenarios import RECOVER, REQUESTS
 
-MAX_BODY_BYTES = 4096
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 _FIELDS = {"scenario", "for"}
@@ -72,7 +71,7 @@ def request_of(scenario: object, duration: object = None) -> ScenarioRequest:
     return ScenarioRequest(REQUESTS[scenario], for_seconds)
 
 
-def answer(in_force: InForce) -> dict[str, object]:
+def document(in_force: InForce) -> dict[str, object]:
     """What is in force, as JSON."""
     until, remaining = in_force.until_seconds, in_force.remaining_seconds
     return {

@@ -8,7 +8,7 @@ from common.runtime.etl_log import Scenario
 
 RECOVER = "recover"  # what an operator says to go back to normal
 
-# What can be asked for, and what is then in force.
+# What can be requested, and what is then in force.
 REQUESTS: dict[str, Scenario] = {
     "outage": "outage",
     "stall": "stall",

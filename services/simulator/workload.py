@@ -45,10 +45,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How an attempt fails: after which share of its time, why, and in which words.
+    """How an attempt fails: after which share of its time, why, and with which message.
 
     ``distance`` is the time to this failure from the one before, in mean distances; ``draw``, in
-    [0, 1), decides the figures in its words.
+    [0, 1), decides the figures in its message.
     """
 
     distance: float
@@ -56,12 +56,12 @@ class Failure:
     error_type: ErrorType
     draw: float
 
-    def words(self, file: File) -> str:
+    def message(self, file: File) -> str:
         """The error message, as the attempt on ``file`` would have logged it."""
         number = 1 + int(self.draw * file.records)
         match self.error_type:
             case "connection_timeout":
-                return f"sftp://{file.source}: no answer within {10 + number % 50} s"
+                return f"sftp://{file.source}: no response within {10 + number % 50} s"
             case "malformed_file":
                 return f"{file.name}: line {number}: 12 columns expected, {1 + number % 11} found"
             case "validation_failed":

@@ -19,6 +19,33 @@ PLAIN: dict[str, Any] = {
     "load": {"influxdb": {"url": "http://influxdb:8086", "org": "o", "bucket": "b"}},
 }
 
+# The keys that the first version of the pipeline had.
+KEPT = """\
+# Extract configuration
+extract:
+  prometheus_url: "http://localhost:9090"
+  timeout: 30
+
+# Transform configuration
+transform:
+  valid_metrics:
+    - "up"
+    - "http_requests_total"
+
+# Load configuration
+load:
+  influxdb:
+    url: "http://localhost:8086"
+    token: "your-token"
+    org: "monitoring"
+    bucket: "health_metrics"
+
+# Pipeline configuration
+pipeline:
+  interval_seconds: 300  # 5 minutes
+  log_level: "INFO"
+"""
+
 
 def secret_file(folder: Path, content: bytes, mode: int = 0o600) -> Path:
     """A file with a secret in it, private to its owner unless ``mode`` says otherwise."""

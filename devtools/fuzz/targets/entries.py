@@ -10,7 +10,7 @@ import numpy as np
 from redis import Redis
 
 from common.errors import WireError
-from common.runtime.stage import _dead
+from common.runtime.stage import whole_as_dead_letter
 from common.samples.batch import SampleBatch
 from common.samples.series import SeriesEncoder
 from common.state.keys import POINTS, RAW, Keys
@@ -76,7 +76,10 @@ class Entries(Target):
         require(
             not entry.payload_key or entry.payload_key.startswith("etl:payload:"), "foreign key"
         )
-        require(_dead(entry, "poison", "x").samples == entry.samples, "letter loses samples")
+        require(
+            whole_as_dead_letter(entry, "poison", "x").samples == entry.samples,
+            "letter loses samples",
+        )
         (verdict,) = TransformHandler(SeriesEncoder()).handle([entry])
         require(
             isinstance(verdict, Settle) and verdict.samples == entry.samples,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from typing import Any
 
 import redis
@@ -13,8 +11,8 @@ from common.state.redis_client import connect
 from common.state.stream import RedisStream
 from common.state.verdict import DeadLetter, Output, Settle
 from common.state.windows import Feed, WindowSet
-from services.exporter.log import EventLog
 from services.exporter.redis_source import RedisSource
+from tests.support.captured_log import CapturedLog
 
 FEED = Feed("q", "hot", "select", "f1")
 OTHER_FEED = Feed("r", "warm", "expr", "f1")
@@ -66,12 +64,12 @@ class Rig:
         poll_seconds: float = 10.0,
         timeout_seconds: float = 2.0,
     ) -> None:
-        self.stream = io.StringIO()
+        self.log = CapturedLog(secrets=[password or ""])
         self.ready: dict[str, tuple[bool, str]] = {}
         self.source = RedisSource(
             connect(url, password, socket_timeout_seconds=timeout_seconds),
             keys,
-            EventLog(stream=self.stream, secrets=[password or ""]),
+            self.log,
             self.set_ready,
             poll_seconds=poll_seconds,
             worker_silent_seconds=60,
@@ -100,7 +98,7 @@ class Rig:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(text) for text in self.stream.getvalue().splitlines()]
+        return self.log.lines
 
     def close(self) -> None:
         self.source.close()

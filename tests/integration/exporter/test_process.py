@@ -182,7 +182,7 @@ def test_redis_away_and_back(
     assert ask(process, "/livez").status == 200
     report = ask(process, "/readyz")
     assert report.status == 503
-    assert "Redis cannot be asked" in report.json()["checks"]["redis"]["detail"]
+    assert "Redis cannot be read" in report.json()["checks"]["redis"]["detail"]
     assert report.json()["checks"]["log"]["ok"]
 
     server.start()

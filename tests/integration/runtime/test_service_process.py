@@ -150,7 +150,10 @@ def test_metrics_are_behind_a_password_where_one_is_set(start: Start, tmp_path: 
     process = start("loop", ETL__PIPELINE__METRICS_PASSWORD_FILE=str(secret))
     port = process.working()
     for login in ("", "prometheus:wrong", "prometheus:", "admin:open-sesame"):
-        assert get(port, "/metrics", login) == (401, "user name and password required\n")
+        assert get(port, "/metrics", login) == (
+            401,
+            '{"error": "user name and password required"}\n',
+        )
     assert "etl_health_status 1.0" in get(port, "/metrics", "prometheus:open-sesame")[1]
     for path in ("/livez", "/readyz", "/health"):
         assert get(port, path)[0] == 200

@@ -153,7 +153,7 @@ def test_a_client_that_hangs_up_or_talks_rubbish_does_no_harm(simulator: Service
 def test_stays_small(simulator: ServiceProcess) -> None:
     for _ in range(20):
         scrape(simulator)
-    assert simulator.rss_bytes() < 50_000_000
+    assert simulator.rss_bytes() < 36_000_000
 
 
 def test_logs_what_it_does(simulator: ServiceProcess) -> None:
@@ -319,7 +319,10 @@ def test_a_configuration_error_is_one_line_and_exit_2(tmp_path: Path) -> None:
     for done, words in (
         (run(), "SIMULATOR_PASSWORD_FILE (--password-file): must be set"),
         (run("--password-file", str(tmp_path / "none")), "No such file or directory"),
-        (run("--password-file", "/dev/null", SIMULATOR_SEED="x"), "SIMULATOR_SEED (--seed)"),
+        (
+            run("--password-file", str(password(tmp_path)), SIMULATOR_SEED="x"),
+            "SIMULATOR_SEED (--seed)",
+        ),
         (run("--password-file", "/dev/null"), "every user can read"),
         (
             run("--password-file", str(password(tmp_path)), "--etl-log-file", "/proc/x/etl.jsonl"),
@@ -341,7 +344,10 @@ def test_a_port_that_is_taken_is_one_line_and_exit_2(tmp_path: Path) -> None:
             "--http-host", "127.0.0.1", "--http-port", port,
         )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr == f"simulator: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert done.stderr == (
+        "simulator: http_host and http_port: cannot listen on 127.0.0.1 port "
+        f"{port}: Address already in use\n"
+    )
 
 
 def test_imports_nothing_that_its_image_lacks() -> None:

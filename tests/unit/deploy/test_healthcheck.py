@@ -14,7 +14,7 @@ import trustme
 from prometheus_client import CollectorRegistry
 
 from common.runtime.health import Health
-from common.runtime.http_server import HttpServer, Pages
+from common.runtime.http_server import HttpServer, service_routes
 from deploy.image.healthcheck import check, main
 
 
@@ -41,7 +41,7 @@ def responding(response: bytes) -> Iterator[int]:
 def served() -> Iterator[tuple[Health, int]]:
     """A service's own pages on a free port."""
     health = Health(live_seconds=60.0)
-    server = HttpServer("127.0.0.1", 0, Pages(CollectorRegistry(), health, dict))
+    server = HttpServer("127.0.0.1", 0, service_routes(CollectorRegistry(), health, dict))
     yield health, server.port
     server.close()
 

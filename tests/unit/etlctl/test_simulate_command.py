@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +14,12 @@ from prometheus_client import CollectorRegistry
 
 from common.runtime.basic_auth import BasicAuth
 from common.runtime.etl_log import Scenario
+from common.runtime.http_server import HttpServer
 from etlctl.__main__ import main
-from services.simulator.http_server import Pages, SimulatorServer
+from services.simulator.pages import Pages
 from services.simulator.scenarios import REQUESTS
 from tests.support.answering_server import AnsweringServer, reply
+from tests.support.captured_log import CapturedLog
 from tests.support.simulator_world import World
 
 Capture = pytest.CaptureFixture[str]
@@ -38,20 +39,11 @@ def url(world: World) -> Iterator[str]:
         lambda: None,
         world.process.in_force,
         lambda request: world.process.switch(request.scenario, request.for_seconds),
+        CapturedLog(),
     )
-
-    class Log:
-        def note(self, event: str, **fields: object) -> None: ...
-
-        debug = info = warning = note
-
-    server = SimulatorServer(("127.0.0.1", 0), BasicAuth("prometheus", PASSWORD), pages, Log())
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    server = HttpServer("127.0.0.1", 0, pages.routes(BasicAuth("prometheus", PASSWORD)))
+    yield f"http://127.0.0.1:{server.port}"
+    server.close()
 
 
 @pytest.fixture(autouse=True)

@@ -105,7 +105,7 @@ def test_selectors_that_relabelling_may_make_one_are_remarked_on(
     found = advice(load(tmp_path, config(*queries, more=more)))
     assert bool(found) is remarked
     if remarked:
-        assert found[0].startswith("queries a and b are told apart by the label job")
+        assert found[0].startswith("queries a and b differ only in the label job")
 
 
 # --- relabel rules ---------------------------------------------------------------------------

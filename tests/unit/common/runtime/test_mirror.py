@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from structlog.testing import capture_logs
 
 from common.runtime.mirror import DeadLetterMirror
 from common.runtime.telemetry import Telemetry
 from common.state.dead_letters import Letter
 from common.state.verdict import DeadLetter, Entry
 from etlctl.dead_letters.export import document
+from tests.support.captured_log import CapturedLog
 
 ENTRY = Entry("1-0", 1, "q", "hot", "select", "w1", 3, b"")
 
@@ -59,29 +59,29 @@ def test_a_line_has_the_members_of_an_export_but_for_the_id(tmp_path: Path) -> N
 
 
 def test_a_file_that_cannot_be_written_is_told_and_nothing_more(tmp_path: Path) -> None:
-    with capture_logs() as logs:
-        mirror = DeadLetterMirror(tmp_path / "no" / "dead.jsonl", "loader", telemetry())
-        mirror.append(ENTRY, DeadLetter("rejected", "x", b"", 1))
+    log = CapturedLog()
+    mirror = DeadLetterMirror(tmp_path / "no" / "dead.jsonl", "loader", telemetry(log))
+    mirror.append(ENTRY, DeadLetter("rejected", "x", b"", 1))
 
-    assert [line["event"] for line in logs] == ["mirror_failed"]
+    assert log.events == ["mirror_failed"]
 
 
-def telemetry() -> Telemetry:
-    return Telemetry("loader", CollectorRegistry())
+def telemetry(log: CapturedLog | None = None) -> Telemetry:
+    return Telemetry("loader", CollectorRegistry(), logger=log)
 
 
 def test_a_letter_that_did_not_fit_is_told_and_swallows_none_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mirror = DeadLetterMirror(tmp_path / "dead.jsonl", "loader", telemetry())
+    log = CapturedLog()
+    mirror = DeadLetterMirror(tmp_path / "dead.jsonl", "loader", telemetry(log))
     letter = DeadLetter("rejected", "x", b"m value=1 1\n", 1)
     write = os.write
     with monkeypatch.context() as full:
         full.setattr(os, "write", lambda file, text: write(file, text[:40]))
-        with capture_logs() as logs:
-            mirror.append(ENTRY, letter)
-    assert [line["event"] for line in logs] == ["mirror_failed"]
-    assert "only 40 of" in logs[0]["error"]
+        mirror.append(ENTRY, letter)
+    assert log.events == ["mirror_failed"]
+    assert "only 40 of" in log.lines[0]["error"]
 
     mirror.append(ENTRY, letter)
     mirror.append(ENTRY, letter)

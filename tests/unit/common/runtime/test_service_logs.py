@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from pydantic import SecretStr
 
-from common.config import PipelineSettings
 from common.errors import ConfigError
-from common.runtime.logs import configure_logging
+from common.runtime.logs import EventLog, configure_logging, rotating_file
 from common.runtime.telemetry import Telemetry
 
 
@@ -38,7 +36,6 @@ def _logging_as_before() -> Iterator[None]:
     logging.raiseExceptions = raising
     for name, before in levels.items():
         logging.getLogger(name).setLevel(before)
-    structlog.reset_defaults()
 
 
 class Output(io.StringIO):
@@ -47,9 +44,11 @@ class Output(io.StringIO):
         return [json.loads(line) for line in self.getvalue().splitlines()]
 
 
-def configured(secrets: tuple[str, ...] = (), **pipeline: Any) -> Output:
+def configured(
+    secrets: tuple[str, ...] = (), level: str = "INFO", file: logging.Handler | None = None
+) -> Output:
     output = Output()
-    configure_logging("loader", PipelineSettings(**pipeline), secrets, output)
+    configure_logging("loader", level, secrets, output, file)
     return output
 
 
@@ -87,7 +86,7 @@ def test_warnings_are_lines_too() -> None:
 
 def test_the_level_is_obeyed_and_talkative_libraries_wait_for_debug() -> None:
     def lines(level: str) -> list[str]:
-        output = configured(log_level=level)
+        output = configured(level=level)
         telemetry = Telemetry("loader")
         telemetry.emit("sink_resumed")
         telemetry.emit("sink_failed", cause="timeout")
@@ -101,7 +100,7 @@ def test_the_level_is_obeyed_and_talkative_libraries_wait_for_debug() -> None:
 
 
 def test_a_silenced_event_still_counts() -> None:
-    configured(log_level="ERROR")
+    configured(level="ERROR")
     telemetry = Telemetry("loader")
     telemetry.emit("sink_failed", cause="timeout")
     found = telemetry.registry.get_sample_value("etl_sink_failures_total", {"cause": "timeout"})
@@ -110,7 +109,7 @@ def test_a_silenced_event_still_counts() -> None:
 
 def test_secrets_are_masked_wherever_they_appear() -> None:
     output = configured(("hunter2", "ab"))
-    log = structlog.get_logger()
+    log = EventLog()
     log.info("with hunter2", url="http://u:hunter2@h", deep={"hunter2": ["x hunter2"]}, absent=1)
     log.info("typed", token=SecretStr("other"), raw=b"hunter2\xff")
     logging.getLogger("redis").error("AUTH %s", "hunter2")
@@ -124,7 +123,7 @@ def test_secrets_are_masked_wherever_they_appear() -> None:
     first, second, third, fourth = output.lines
     assert first["deep"] == {"********": ["x ********"]}
     assert first["absent"] == 1  # "ab" is too short to be looked for
-    assert (second["token"], second["raw"]) == ("********", "********\\xff")
+    assert (second["token"], second["raw"]) == ("**********", "********\\xff")
     assert third["event"] == "AUTH ********"
     assert fourth["error"] == "bad ********"
 
@@ -138,7 +137,7 @@ def test_whatever_is_logged_is_json() -> None:
         "set": {1},
         "obj": Path("a"),
     }
-    structlog.get_logger().info("odd", **odd, event_="x", big=2**80, none=None)
+    EventLog().info("odd", **odd, event_="x", big=2**80, none=None)
     (line,) = output.lines
     assert (line["nan"], line["inf"], line["set"]) == ("nan", "-inf", [1])
     assert (line["obj"], line["big"], line["none"]) == ("a", 2**80, None)
@@ -147,7 +146,7 @@ def test_whatever_is_logged_is_json() -> None:
 
 @pytest.mark.parametrize(("level", "has_traceback"), [("INFO", False), ("DEBUG", True)])
 def test_tracebacks_are_for_debug(level: str, has_traceback: bool) -> None:
-    output = configured(log_level=level)
+    output = configured(level=level)
     try:
         raise KeyError("missing")
     except KeyError as error:
@@ -160,9 +159,9 @@ def test_tracebacks_are_for_debug(level: str, has_traceback: bool) -> None:
 
 def test_the_file_gets_the_same_lines_and_is_rotated(tmp_path: Path) -> None:
     log_file = tmp_path / "logs" / "{service}-{pid}.log"
-    output = configured(log_file=str(log_file), log_file_max_bytes=4096, log_file_backups=2)
+    output = configured(file=rotating_file("loader", str(log_file), 4096, 2))
     for number in range(100):
-        structlog.get_logger().info("event", number=number, filler="x" * 100)
+        EventLog().info("event", number=number, filler="x" * 100)
     base = tmp_path / "logs" / f"loader-{os.getpid()}.log"
     files = sorted(path.name for path in base.parent.iterdir())
     assert files == [base.name, f"{base.name}.1", f"{base.name}.2"]
@@ -177,9 +176,9 @@ def test_a_log_file_that_cannot_be_written_is_one_clear_error(tmp_path: Path) ->
     blocker = tmp_path / "file"
     blocker.write_text("")
     with pytest.raises(ConfigError) as caught:
-        configured(log_file=str(blocker / "etl.log"))
+        rotating_file("loader", str(blocker / "etl.log"), 4096, 2)
     assert str(caught.value) == (
         f"pipeline.log_file: names {blocker}/etl.log, which cannot be written: File exists"
     )
     with pytest.raises(ConfigError, match="Is a directory"):
-        configured(log_file=str(tmp_path))
+        rotating_file("loader", str(tmp_path), 4096, 2)

@@ -2,107 +2,15 @@
 
 from __future__ import annotations
 
-import random
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from prometheus_client import CollectorRegistry
-from redis.exceptions import ConnectionError as RedisConnectionError
 
-from common.runtime.stage import Lifecycle, Stage, StageLimits
-from common.runtime.telemetry import Telemetry
-from common.state.keys import POINTS, RAW
-from common.state.stream import SettleResult
+from common.state.keys import RAW
 from common.state.verdict import DeadLetter, Entry, Output, Pause, Retry, Settle, Verdict
-from tests.doubles.memory_broker import MemoryBroker
-from tests.doubles.memory_stream import MemoryStream
-
-LIMITS = StageLimits(
-    read_entries=4,
-    poison_crashes=3,
-    backoff_base_seconds=0.001,
-    backoff_max_seconds=0.002,
-    block_seconds=0.0,
-)
-
-
-class Handler:
-    stage = "transformer"
-
-    def __init__(self, judge: Callable[[Entry], Verdict]) -> None:
-        self.judge = judge
-        self.batches: list[list[str]] = []
-        self.reason: str | None = None
-        self.checks = 0
-        self.closed = False
-
-    def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
-        self.batches.append([entry.payload.decode() for entry in entries])
-        return [self.judge(entry) for entry in entries]
-
-    def check(self) -> str | None:
-        self.checks += 1
-        return self.reason
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Bench:
-    """A broker, a stage over it, and what its service would see."""
-
-    def __init__(self, judge: Callable[[Entry], Verdict]) -> None:
-        self.now_ms = 1_700_000_000_000
-        self.broker = MemoryBroker(lambda: self.now_ms)
-        self.handler = Handler(judge)
-        self.registry = CollectorRegistry()
-        self.telemetry = Telemetry("transformer", self.registry)
-        self.ready: dict[str, tuple[bool, str]] = {}
-        self.stop = threading.Event()
-        self.stream = self.make_stream("w0")
-        self.stage = self.make_stage(self.stream)
-
-    def make_stream(self, consumer: str, dead_max: int = 100) -> MemoryStream:
-        return MemoryStream(
-            self.broker, RAW, consumer, outbound=POINTS, dead_letters_max_entries=dead_max
-        )
-
-    def make_stage(
-        self,
-        stream: MemoryStream,
-        mirror: Callable[[Entry, DeadLetter], None] | None = None,
-        limits: StageLimits = LIMITS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> Stage:
-        def set_ready(name: str, ok: bool, detail: str) -> None:
-            self.ready[name] = (ok, detail)
-
-        return Stage(
-            Lifecycle(self.stop, lambda: None, set_ready),
-            stream,
-            self.handler,
-            self.telemetry,
-            limits,
-            mirror=mirror,
-            clock=clock,
-            rng=random.Random(1),
-        )
-
-    def commit(self, *payloads: tuple[bytes, int]) -> None:
-        self.broker.commit(RAW, "q", "hot", "expr", "w", payloads)
-
-    def value(self, name: str, **labels: str) -> float:
-        return self.registry.get_sample_value(name, labels) or 0.0
-
-    def balanced(self) -> bool:
-        return self.broker.audit().imbalance_samples == 0
-
-
-def all_loaded(entry: Entry) -> Verdict:
-    return Settle(loaded=entry.samples)
+from tests.support.stage_bench import LIMITS, Bench, all_loaded
 
 
 def test_settles_and_counts_only_then() -> None:
@@ -277,78 +185,6 @@ def test_full_dead_letters_hold_the_stage_and_lose_nothing() -> None:
     assert bench.broker.audit().accounts["q@hot"].in_flight == 3
 
 
-class FlakyStream(MemoryStream):
-    """Redis that goes away before or after a settlement ran."""
-
-    fail_before = 0
-    fail_after = 0
-
-    def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
-        if self.fail_before:
-            self.fail_before -= 1
-            raise RedisConnectionError("gone before")
-        result = super().settle(entry, verdict, stage)
-        if self.fail_after:
-            self.fail_after -= 1
-            raise RedisConnectionError("gone after")
-        return result
-
-
-@pytest.mark.parametrize("when", ["fail_before", "fail_after"])
-def test_redis_lost_around_a_settlement_settles_exactly_once(when: str) -> None:
-    bench = Bench(all_loaded)
-    stream = FlakyStream(bench.broker, RAW, "w1")
-    setattr(stream, when, 2 if when == "fail_before" else 1)
-    bench.stage = bench.make_stage(stream)
-    bench.commit((b"a", 3))
-
-    bench.stage.step()
-
-    assert bench.broker.ledger["q@hot|loaded"] == 3
-    assert bench.balanced()
-    assert bench.ready["redis"] == (True, "")
-
-
-@pytest.mark.parametrize("when", ["fail_before", "fail_after"])
-def test_a_dead_letter_is_copied_though_the_answer_was_lost(when: str) -> None:
-    letter = DeadLetter("rejected", "why", b"x", 3)
-    copied: list[tuple[str, DeadLetter]] = []
-    bench = Bench(lambda _: Settle(dead=[letter]))
-    stream = FlakyStream(bench.broker, RAW, "w1")
-    setattr(stream, when, 1)
-    bench.stage = bench.make_stage(stream, lambda entry, dead: copied.append((entry.id, dead)))
-    bench.commit((b"a", 3))
-
-    bench.stage.step()
-
-    (kept,) = bench.broker.dead
-    assert copied == [(kept["entry"], letter)]
-
-
-class AwayStream(MemoryStream):
-    away = True
-
-    def read(self, count: int, block_seconds: float) -> list[Entry]:
-        if self.away:
-            raise RedisConnectionError("Connection refused")
-        return super().read(count, block_seconds)
-
-
-def test_redis_away_is_waited_out() -> None:
-    bench = Bench(all_loaded)
-    stream = AwayStream(bench.broker, RAW, "w1")
-    bench.stage = bench.make_stage(stream)
-    bench.commit((b"a", 3))
-    bench.stage.step()
-    assert bench.ready["redis"] == (False, "Connection refused")
-
-    stream.away = False
-    bench.stage.step()
-
-    assert bench.ready["redis"] == (True, "")
-    assert bench.broker.ledger["q@hot|loaded"] == 3
-
-
 def test_stopping_gives_back_what_is_in_hand_uncounted_and_closes_the_handler() -> None:
     bench = Bench(all_loaded)
     started, go_on = threading.Event(), threading.Event()
@@ -365,7 +201,7 @@ def test_stopping_gives_back_what_is_in_hand_uncounted_and_closes_the_handler() 
     assert started.wait(10)
 
     bench.stop.set()
-    bench.stage.give_back()  # what the service's watchdog does at the drain deadline
+    bench.stage.release_in_hand()  # what the service's watchdog does at the drain deadline
     other = bench.make_stream("other").claim(1).entries
     go_on.set()
     runner.join(10)

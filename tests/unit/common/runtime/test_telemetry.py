@@ -22,7 +22,7 @@ class Clock:
 
 
 class Log:
-    """Takes the place of a structlog logger."""
+    """Takes the place of a log of events."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, dict[str, Any]]] = []
@@ -107,20 +107,12 @@ def test_a_service_exports_its_own_metrics_from_the_start() -> None:
         assert exported == wanted
 
 
-def test_a_metric_of_the_books_appears_when_it_is_first_read() -> None:
+def test_a_metric_of_the_ledger_appears_when_it_is_first_read() -> None:
     """A 0 that nobody has read would say that nothing was lost."""
     telemetry = Telemetry("extractor", CollectorRegistry())
     assert value(telemetry, "etl_ledger_imbalance_samples") is None
     telemetry.set("etl_ledger_imbalance_samples", 0)
     assert value(telemetry, "etl_ledger_imbalance_samples") == 0
-
-
-def test_a_series_can_be_forgotten(telemetry: Telemetry) -> None:
-    telemetry.set("etl_windows_open", 3, query="gone", tier="hot")
-    telemetry.set("etl_windows_open", 4, query="kept", tier="hot")
-    telemetry.forget("etl_windows_open", query="gone", tier="hot")
-    assert value(telemetry, "etl_windows_open", query="gone", tier="hot") is None
-    assert value(telemetry, "etl_windows_open", query="kept", tier="hot") == 4
 
 
 def test_everything_is_valid_openmetrics(telemetry: Telemetry) -> None:

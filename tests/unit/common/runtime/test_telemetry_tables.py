@@ -49,7 +49,8 @@ def _calls_in(path: Path) -> Iterator[Call]:
     for node in ast.walk(ast.parse(path.read_text())):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
-        if node.func.attr not in METHODS or "telemetry" not in ast.unparse(node.func.value):
+        owner = ast.unparse(node.func.value)
+        if node.func.attr not in METHODS or not ("telemetry" in owner or "events" in owner):
             continue
         if not node.args:
             continue

@@ -18,7 +18,9 @@ def rows(pattern: str) -> list[tuple[str, str]]:
 
 def test_every_setting_with_its_default() -> None:
     documented = dict(rows(r"ETL_METRICS_\w+"))
-    assert documented == {option.variables[0]: option.default or "" for option in OPTIONS}
+    assert documented == {
+        OPTIONS.variable(option.name): option.default or "" for option in OPTIONS.options
+    }
 
 
 def test_every_reason_and_no_other() -> None:

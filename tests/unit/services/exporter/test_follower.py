@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,80 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.exporter.follower import DENIED, IO_ERROR, MISSING, NOT_A_FILE, Follower
-
-BACKUPS = 5
-
-
-class Log:
-    """A log in a folder of its own, its writer, and what a follower has got of it."""
-
-    def __init__(self, folder: Path, *, max_line_bytes: int = 1000, chunk_bytes: int = 16) -> None:
-        self.path = folder / "etl.jsonl"
-        self.got: list[bytes] = []
-        self.follower = self.follow(max_line_bytes, chunk_bytes)
-        self.written: list[bytes] = []
-        self.unfinished = b""
-
-    def follow(self, max_line_bytes: int = 1000, chunk_bytes: int = 16) -> Follower:
-        return Follower(
-            self.path, self.take, max_line_bytes=max_line_bytes, chunk_bytes=chunk_bytes
-        )
-
-    def take(self, line: bytes) -> str | None:
-        if b"bad" in line or line.startswith(b"half"):
-            return "not_json"
-        self.got.append(line)
-        return None
-
-    def append(self, content: bytes) -> None:
-        with self.path.open("ab") as file:
-            file.write(content)
-
-    def say(self, *words: str) -> None:
-        self.append(b"".join(word.encode() + b"\n" for word in words))
-
-    def poll(self) -> list[str]:
-        """What is new."""
-        before = len(self.got)
-        self.follower.poll()
-        return [line.decode() for line in self.got[before:]]
-
-    def shift(self) -> Path:
-        """Make room for a backup; where it goes."""
-        for number in range(BACKUPS, 0, -1):
-            old = self.path.with_name(f"etl.jsonl.{number}")
-            if old.exists():
-                old.rename(self.path.with_name(f"etl.jsonl.{number + 1}"))
-        self.path.with_name(f"etl.jsonl.{BACKUPS + 1}").unlink(missing_ok=True)
-        return self.path.with_name("etl.jsonl.1")
-
-    def rename(self) -> None:
-        self.path.rename(self.shift())
-        self.path.touch()
-
-    def copy_and_truncate(self) -> None:
-        shutil.copyfile(self.path, self.shift())
-        os.truncate(self.path, 0)
-
-    # -- for the property: lines that are written piece by piece --
-
-    def write_piece(self, size: int) -> None:
-        if not self.unfinished:
-            line = b"%d:" % len(self.written) + b"x" * (len(self.written) * 7 % 40)
-            self.written.append(line)
-            self.unfinished = line + b"\n"
-        self.append(self.unfinished[:size])
-        self.unfinished = self.unfinished[size:]
-
-    def finish_line(self) -> None:
-        if self.unfinished:
-            self.write_piece(len(self.unfinished))
+from services.exporter.follower import MISSING
+from tests.support.followed_log import BACKUPS, FollowedLog
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    log = Log(tmp_path)
+def log(tmp_path: Path) -> Iterator[FollowedLog]:
+    log = FollowedLog(tmp_path)
     yield log
     log.follower.close()
 
@@ -108,7 +40,7 @@ def test_any_chopping_rotation_and_truncation_gives_the_same_lines(
     actions: list[tuple[str, int]], chunk_bytes: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        log = Log(Path(folder), chunk_bytes=chunk_bytes)
+        log = FollowedLog(Path(folder), chunk_bytes=chunk_bytes)
         log.path.touch()
         unseen_rotations = 0
         for action, size in actions:
@@ -149,7 +81,7 @@ def test_any_chopping_rotation_and_truncation_gives_the_same_lines(
 @given(ACTIONS)
 def test_a_new_follower_rebuilds_from_what_is_there(actions: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        log = Log(Path(folder))
+        log = FollowedLog(Path(folder))
         log.path.touch()
         rotations = 0
         for action, size in actions:
@@ -165,7 +97,7 @@ def test_a_new_follower_rebuilds_from_what_is_there(actions: list[tuple[str, int
         assert log.got == log.written
 
 
-def test_a_half_written_line_waits_for_its_end(log: Log) -> None:
+def test_a_half_written_line_waits_for_its_end(log: FollowedLog) -> None:
     log.append(b"one\ntw")
     assert log.poll() == ["one"]
     assert log.poll() == []
@@ -174,14 +106,14 @@ def test_a_half_written_line_waits_for_its_end(log: Log) -> None:
     assert not log.follower.skipped
 
 
-def test_what_cannot_be_used_is_counted_and_the_rest_goes_on(log: Log) -> None:
+def test_what_cannot_be_used_is_counted_and_the_rest_goes_on(log: FollowedLog) -> None:
     log.append(b"one\nbad\n\n  \r\n\xff\x00bad\ntwo\r\n")
     assert log.poll() == ["one", "two\r"]
     assert log.follower.skipped == {"not_json": 2}
     assert log.follower.lines == 2
 
 
-def test_half_a_line_at_the_end_of_a_rotated_file_is_counted(log: Log) -> None:
+def test_half_a_line_at_the_end_of_a_rotated_file_is_counted(log: FollowedLog) -> None:
     log.append(b"one\nhalf a li")
     assert log.poll() == ["one"]
     log.rename()
@@ -190,7 +122,9 @@ def test_half_a_line_at_the_end_of_a_rotated_file_is_counted(log: Log) -> None:
     assert log.follower.skipped == {"half_written": 1}
 
 
-def test_a_whole_line_at_the_end_of_a_rotated_file_only_lacks_its_line_break(log: Log) -> None:
+def test_a_whole_line_at_the_end_of_a_rotated_file_lacks_only_a_line_break(
+    log: FollowedLog,
+) -> None:
     log.append(b"one\nwhole")
     log.rename()
     log.say("two")
@@ -198,7 +132,7 @@ def test_a_whole_line_at_the_end_of_a_rotated_file_only_lacks_its_line_break(log
     assert not log.follower.skipped
 
 
-def test_the_line_of_a_killed_writer_is_ended_by_the_next(log: Log) -> None:
+def test_the_line_of_a_killed_writer_is_ended_by_the_next(log: FollowedLog) -> None:
     log.append(b"one\nhalf a li")
     assert log.poll() == ["one"]
     log.append(b"\ntwo\n")
@@ -207,7 +141,7 @@ def test_the_line_of_a_killed_writer_is_ended_by_the_next(log: Log) -> None:
 
 
 @pytest.mark.parametrize("polls_between", [False, True])
-def test_a_huge_line_is_left_out_without_being_kept(log: Log, polls_between: bool) -> None:
+def test_a_huge_line_is_left_out_without_being_kept(log: FollowedLog, polls_between: bool) -> None:
     log.say("one")
     for _ in range(30):
         log.append(b"x" * 100)
@@ -219,13 +153,13 @@ def test_a_huge_line_is_left_out_without_being_kept(log: Log, polls_between: boo
     assert log.follower.skipped == {"too_long": 1}
 
 
-def test_a_line_as_long_as_may_be(log: Log) -> None:
+def test_a_line_as_long_as_may_be(log: FollowedLog) -> None:
     log.append(b"y" * 1000 + b"\n" + b"z" * 1001 + b"\n")
     assert log.poll() == ["y" * 1000]
     assert log.follower.skipped == {"too_long": 1}
 
 
-def test_a_huge_line_that_ends_with_its_file(log: Log) -> None:
+def test_a_huge_line_that_ends_with_its_file(log: FollowedLog) -> None:
     log.append(b"x" * 5000)
     assert log.poll() == []
     log.rename()
@@ -234,7 +168,7 @@ def test_a_huge_line_that_ends_with_its_file(log: Log) -> None:
     assert log.follower.skipped == {"too_long": 1}
 
 
-def test_several_rotations_between_two_polls_lose_nothing(log: Log) -> None:
+def test_several_rotations_between_two_polls_lose_nothing(log: FollowedLog) -> None:
     log.say("1")
     log.poll()
     for number in range(2, 6):
@@ -244,9 +178,9 @@ def test_several_rotations_between_two_polls_lose_nothing(log: Log) -> None:
     assert log.poll() == ["2a", "2b", "3a", "3b", "4a", "4b", "5a", "5b"]
 
 
-@pytest.mark.parametrize("rotate", [Log.rename, Log.copy_and_truncate])
+@pytest.mark.parametrize("rotate", [FollowedLog.rename, FollowedLog.copy_and_truncate])
 def test_more_rotations_than_there_are_backups_are_told(
-    log: Log, rotate: Callable[[Log], None]
+    log: FollowedLog, rotate: Callable[[FollowedLog], None]
 ) -> None:
     log.say("seen")
     log.poll()
@@ -263,7 +197,7 @@ def test_more_rotations_than_there_are_backups_are_told(
     assert log.follower.breaks == 1
 
 
-def test_as_many_rotations_as_there_are_backups_are_no_break(log: Log) -> None:
+def test_as_many_rotations_as_there_are_backups_are_no_break(log: FollowedLog) -> None:
     log.say("seen")
     log.poll()
     for number in range(BACKUPS):
@@ -273,7 +207,7 @@ def test_as_many_rotations_as_there_are_backups_are_no_break(log: Log) -> None:
     assert log.follower.breaks == 0
 
 
-def test_a_file_truncated_without_a_copy_is_a_break(log: Log) -> None:
+def test_a_file_truncated_without_a_copy_is_a_break(log: FollowedLog) -> None:
     log.say("seen")
     log.poll()
     log.say("never seen")
@@ -283,7 +217,7 @@ def test_a_file_truncated_without_a_copy_is_a_break(log: Log) -> None:
     assert log.follower.breaks == 1
 
 
-def test_a_truncated_file_that_has_outgrown_its_old_size_is_noticed(log: Log) -> None:
+def test_a_truncated_file_that_has_outgrown_its_old_size_is_noticed(log: FollowedLog) -> None:
     log.say("one")
     assert log.poll() == ["one"]
     os.truncate(log.path, 0)
@@ -292,7 +226,7 @@ def test_a_truncated_file_that_has_outgrown_its_old_size_is_noticed(log: Log) ->
     assert log.follower.begun == {"found": 1, "truncated": 1}
 
 
-def test_a_copied_file_that_begins_like_its_successor(log: Log) -> None:
+def test_a_copied_file_that_begins_like_its_successor(log: FollowedLog) -> None:
     log.append(b"line ")
     assert log.poll() == []
     log.append(b"one\n")
@@ -301,7 +235,7 @@ def test_a_copied_file_that_begins_like_its_successor(log: Log) -> None:
     assert log.poll() == ["line one", "line two"]
 
 
-def test_what_a_writer_adds_to_a_file_already_renamed_is_read(log: Log) -> None:
+def test_what_a_writer_adds_to_a_file_already_renamed_is_read(log: FollowedLog) -> None:
     log.say("one")
     with log.path.open("ab") as file:
         log.rename()
@@ -312,7 +246,7 @@ def test_what_a_writer_adds_to_a_file_already_renamed_is_read(log: Log) -> None:
     assert log.poll() == ["two"]
 
 
-def test_the_rest_of_a_renamed_file_is_read_before_a_new_one_is_there(log: Log) -> None:
+def test_the_rest_of_a_renamed_file_is_read_before_a_new_one_is_there(log: FollowedLog) -> None:
     log.say("one")
     log.poll()
     log.say("two")
@@ -324,7 +258,7 @@ def test_the_rest_of_a_renamed_file_is_read_before_a_new_one_is_there(log: Log) 
     assert log.follower.problem is None
 
 
-def test_a_removed_file_is_read_to_its_end(log: Log) -> None:
+def test_a_removed_file_is_read_to_its_end(log: FollowedLog) -> None:
     log.say("one")
     log.poll()
     log.say("two")
@@ -333,7 +267,7 @@ def test_a_removed_file_is_read_to_its_end(log: Log) -> None:
     assert log.poll() == ["two", "three"]
 
 
-def test_a_file_that_is_replaced_by_an_unrelated_one(log: Log, tmp_path: Path) -> None:
+def test_a_file_that_is_replaced_by_an_unrelated_one(log: FollowedLog, tmp_path: Path) -> None:
     log.say("one")
     log.poll()
     other = tmp_path / "other"
@@ -341,100 +275,3 @@ def test_a_file_that_is_replaced_by_an_unrelated_one(log: Log, tmp_path: Path) -
     other.rename(log.path)
     assert log.poll() == ["two", "three"]
     assert log.follower.begun == {"found": 1, "replaced": 1}
-
-
-def test_a_missing_file_is_counted_once_and_waited_for(log: Log) -> None:
-    assert log.poll() == []
-    assert log.poll() == []
-    assert (log.follower.problem, log.follower.failures) == (MISSING, {MISSING: 1})
-    log.say("one")
-    assert log.poll() == ["one"]
-    log.path.unlink()
-    log.poll()
-    assert log.follower.failures == {MISSING: 2}
-
-
-def test_a_missing_folder_is_a_missing_file(tmp_path: Path) -> None:
-    follower = Follower(tmp_path / "no" / "log", lambda line: None)
-    follower.poll()
-    assert follower.problem == MISSING
-    (tmp_path / "no").write_text("a file")
-    follower.poll()
-    assert follower.problem == MISSING
-
-
-def test_a_file_that_may_not_be_read(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: object, *_: object) -> int:
-        raise PermissionError(13, "Permission denied", path)
-
-    log.say("one")
-    with monkeypatch.context() as patch:
-        patch.setattr("services.exporter.follower.os.open", refuse)
-        assert log.poll() == []
-        assert (log.follower.problem, log.follower.failures[DENIED]) == (DENIED, 1)
-    assert log.poll() == ["one"]
-    assert log.follower.problem is None
-
-
-def test_a_file_that_cannot_be_read_any_more(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> bytes:
-        raise OSError(5, "Input/output error")
-
-    log.say("one")
-    with monkeypatch.context() as patch:
-        patch.setattr("services.exporter.follower.os.pread", fail)
-        assert log.poll() == []
-        assert log.follower.problem == IO_ERROR
-    assert log.poll() == ["one"]
-    assert log.follower.problem is None
-
-
-def test_a_folder_or_pipe_in_the_files_place_does_not_block(log: Log) -> None:
-    log.path.mkdir()
-    log.poll()
-    assert log.follower.problem == NOT_A_FILE
-    log.path.rmdir()
-    os.mkfifo(log.path)
-    log.poll()
-    assert log.follower.problem == NOT_A_FILE
-
-
-def test_an_odd_backup_does_not_hide_the_others(log: Log) -> None:
-    log.say("one")
-    log.rename()
-    log.rename()
-    log.path.with_name("etl.jsonl.1").unlink()
-    log.path.with_name("etl.jsonl.1").mkdir()
-    log.say("two")
-    assert log.poll() == ["one", "two"]
-    assert log.follower.failures == {NOT_A_FILE: 1}
-
-
-def test_other_names_are_not_backups(log: Log) -> None:
-    for name in ("etl.jsonl.gz", "etl.jsonl.1.gz", "etl.jsonl.0", "etl.jsonl.x", "etl.jsonl.100"):
-        log.path.with_name(name).write_bytes(b"not ours\n")
-    log.say("one")
-    assert log.poll() == ["one"]
-
-
-def test_a_long_reading_can_be_stopped(log: Log) -> None:
-    log.say(*map(str, range(1000)))
-    asked = iter([True] * 5)
-    log.follower.poll(lambda: next(asked, False))
-    assert 0 < len(log.got) < 1000
-    log.poll()
-    assert log.got == [str(number).encode() for number in range(1000)]
-
-
-def test_no_descriptor_is_left_open(log: Log) -> None:
-    descriptors = Path("/proc/self/fd")
-    log.say("one")
-    log.poll()
-    before = len(list(descriptors.iterdir()))
-    for number in range(20):
-        log.say(str(number))
-        (log.rename if number % 2 else log.copy_and_truncate)()
-        log.poll()
-    log.path.unlink()
-    log.poll()
-    assert len(list(descriptors.iterdir())) == before

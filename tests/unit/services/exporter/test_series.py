@@ -1,10 +1,7 @@
-"""Pages of series, how they are shown, and the log of etl-metrics."""
+"""Pages of series and how they are shown."""
 
 from __future__ import annotations
 
-import io
-import json
-import re
 from typing import Any
 
 import pytest
@@ -13,7 +10,6 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.runtime.metrics_table import ETL_METRICS, METRICS
-from services.exporter.log import EventLog
 from services.exporter.series import Page, PageCollector, PublishedPage
 
 
@@ -118,46 +114,3 @@ def test_a_name_or_label_that_the_table_does_not_have_is_a_defect() -> None:
 def test_no_metric_of_etl_metrics_needs_more_than_a_page_can_hold() -> None:
     ours = [spec for spec in METRICS if ETL_METRICS in spec.services]
     assert {spec.kind for spec in ours} == {"counter", "gauge"}
-
-
-def lines(stream: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
-
-
-def test_the_log_is_json_with_the_same_first_fields_as_the_other_services() -> None:
-    stream = io.StringIO()
-    telemetry = EventLog(stream=stream, wall_clock=lambda: 1_700_000_000.5)
-    telemetry.emit("service_started", port=8083)
-    (found,) = lines(stream)
-    assert list(found) == ["timestamp", "level", "service", "event", "port"]
-    assert found["timestamp"] == "2023-11-14T22:13:20.500000Z"
-    assert (found["level"], found["service"], found["port"]) == ("info", "etl-metrics", 8083)
-
-
-def test_secrets_are_masked_and_odd_values_are_text() -> None:
-    stream = io.StringIO()
-    telemetry = EventLog("DEBUG", ["sesame", "abc"], stream)
-    telemetry.emit("service_failed", error=ValueError("open sesame"), path=re, ok=True, none=None)
-    (found,) = lines(stream)
-    assert found["error"] == "open ********"
-    assert "module" in found["path"]
-    assert (found["ok"], found["none"]) == (True, None)
-
-
-def test_the_level_decides_what_is_logged() -> None:
-    stream = io.StringIO()
-    telemetry = EventLog("WARNING", stream=stream)
-    telemetry.emit("service_started", port=1)
-    telemetry.emit("ledger_incomplete", part="ledger", error="x")
-    assert [line["event"] for line in lines(stream)] == ["ledger_incomplete"]
-
-
-def test_a_log_that_cannot_be_written_stops_nothing() -> None:
-    stream = io.StringIO()
-    stream.close()
-    EventLog(stream=stream).emit("service_started", port=1)
-
-
-def test_an_event_that_the_table_does_not_have_is_a_defect() -> None:
-    with pytest.raises(KeyError):
-        EventLog(stream=io.StringIO()).emit("coffee_is_ready")

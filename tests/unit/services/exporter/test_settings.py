@@ -36,10 +36,10 @@ def test_defaults() -> None:
 
 
 def test_every_option_has_a_flag_and_a_variable_of_the_same_name() -> None:
-    for option in OPTIONS:
+    for option in OPTIONS.options:
         name = option.name.upper()
         assert option.flag == f"--{name.lower().replace('_', '-')}"
-        assert option.variables[0] == f"ETL_METRICS_{name}"
+        assert OPTIONS.variable(option.name) == f"ETL_METRICS_{name}"
 
 
 def test_flags_go_before_variables_and_own_variables_before_the_pipelines() -> None:
@@ -86,8 +86,8 @@ def test_a_password_that_every_user_can_read_is_an_error(password_file: Path, na
     password_file.chmod(0o644)
     (problem,) = problems(f"--{name}", str(password_file), **REDIS)
     assert problem == (
-        f"etl-metrics: --{name}: names {password_file}, which every user can read "
-        "(mode 0644): make it 0600"
+        f"etl-metrics: ETL_METRICS_{name.replace('-', '_').upper()} (--{name}): "
+        f"names {password_file}, which every user can read (mode 0644): make it 0600"
     )
 
 
@@ -112,8 +112,9 @@ def test_there_must_be_something_to_export() -> None:
         ({"ETL_METRICS_HTTP_PORT": "65536"}, "must be a port, 0 to 65535"),
         ({"ETL_METRICS_HTTP_PORT": "-1"}, "must be a port"),
         ({"ETL_METRICS_HTTP_PORT": "８０"}, "must be a port"),
-        ({"ETL_METRICS_LOG_POLL_SECONDS": "0"}, "must be between 0.05 seconds and a day"),
-        ({"ETL_METRICS_SILENT_SECONDS": "nan"}, "must be between"),
+        ({"ETL_METRICS_LOG_POLL_SECONDS": "0"}, "must be >= 0.05"),
+        ({"ETL_METRICS_SILENT_SECONDS": "nan"}, "must be finite"),
+        ({"ETL_METRICS_SILENT_SECONDS": "2d"}, "must be <= 86400"),
         ({"ETL_METRICS_SILENT_SECONDS": "soon"}, "is not a duration"),
         ({"ETL_METRICS_LOG_LEVEL": "loud"}, "must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
         ({"ETL__PIPELINE__REDIS_NAMESPACE": "a b"}, "must be 1 to 64 of the characters"),
@@ -141,7 +142,10 @@ def test_a_mistake_is_one_line_that_names_the_variable(
 
 def test_all_mistakes_are_told_at_once() -> None:
     found = problems("--http-port", "x", "--silent-seconds", "x", **REDIS)
-    assert [text.split(": ")[1] for text in found] == ["--http-port", "--silent-seconds"]
+    assert [text.split(": ")[1] for text in found] == [
+        "ETL_METRICS_HTTP_PORT (--http-port)",
+        "ETL_METRICS_SILENT_SECONDS (--silent-seconds)",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [["--colour"], ["--http-port"], ["--http"], ["log"]])
@@ -159,4 +163,4 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         load_settings(["--help"], {})
     assert caught.value.code == 0
     usage = capsys.readouterr().out
-    assert all(option.flag in usage for option in OPTIONS)
+    assert all(option.flag in usage for option in OPTIONS.options)

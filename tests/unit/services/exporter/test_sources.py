@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import http.client
-import io
-import json
 import os
 import threading
 from collections.abc import Iterator
@@ -17,12 +15,12 @@ from prometheus_client import CollectorRegistry
 from common.errors import ConfigError
 from common.runtime.basic_auth import BasicAuth
 from common.runtime.health import Health
-from common.runtime.http_server import HttpServer, Pages
+from common.runtime.http_server import HttpServer, service_routes
 from devtools.servers.waiting import wait_until
-from services.exporter.log import EventLog
 from services.exporter.log_source import LogSource
 from services.exporter.poller import GRACE_SECONDS, KeepOn, Poller
 from services.exporter.series import PageCollector
+from tests.support.captured_log import CapturedLog
 from tests.support.etl_log_lines import line
 
 
@@ -40,11 +38,11 @@ class Rig:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.clock = Clock()
-        self.stream = io.StringIO()
+        self.log = CapturedLog()
         self.ready: dict[str, tuple[bool, str]] = {}
         self.source = LogSource(
             path,
-            EventLog(stream=self.stream),
+            self.log,
             self.set_ready,
             poll_seconds=1,
             silent_seconds=30,
@@ -68,7 +66,7 @@ class Rig:
 
     @property
     def events(self) -> list[dict[str, object]]:
-        return [json.loads(text) for text in self.stream.getvalue().splitlines()]
+        return self.log.lines
 
 
 @pytest.fixture
@@ -239,7 +237,7 @@ def server(rig: Rig) -> Iterator[HttpServer]:
     registry = CollectorRegistry()
     registry.register(PageCollector([rig.source.page]))
     auth = BasicAuth("prometheus", "open sesame")
-    server = HttpServer("127.0.0.1", 0, Pages(registry, Health(60), dict, auth))
+    server = HttpServer("127.0.0.1", 0, service_routes(registry, Health(60), dict, auth))
     yield server
     server.close()
 
@@ -282,6 +280,6 @@ def test_a_port_in_use_is_told_by_our_names(server: HttpServer) -> None:
         HttpServer(
             "127.0.0.1",
             server.port,
-            Pages(CollectorRegistry(), Health(1), dict),
+            service_routes(CollectorRegistry(), Health(1), dict),
             settings_names="etl-metrics: http_host and http_port",
         )

@@ -15,7 +15,7 @@ from services.simulator.scenario_request import (
     BadMediaType,
     BadRequest,
     ScenarioRequest,
-    answer,
+    document,
     parse_request,
 )
 from services.simulator.scenarios import REQUESTS, behaviours
@@ -96,13 +96,13 @@ def test_any_bytes_are_a_request_or_a_bad_one(kind: str, body: bytes) -> None:
 
 
 def test_the_answer_says_since_and_until_when() -> None:
-    assert answer(InForce("normal", 0.25, None, None)) == {
+    assert document(InForce("normal", 0.25, None, None)) == {
         "scenario": "normal",
         "since": "1970-01-01T00:00:00.250Z",
         "until": None,
         "remaining_seconds": None,
     }
-    assert answer(InForce("slow", 0.0, 90.0, 29.9996)) == {
+    assert document(InForce("slow", 0.0, 90.0, 29.9996)) == {
         "scenario": "slow",
         "since": "1970-01-01T00:00:00.000Z",
         "until": "1970-01-01T00:01:30.000Z",

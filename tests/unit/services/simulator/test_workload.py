@@ -49,7 +49,7 @@ def test_every_type_says_what_happened_to_which_file() -> None:
     file = next(files(1, 50, 500))
     one = next(failures(1))
     words = {
-        error_type: replace(one, error_type=error_type, draw=0.999999).words(file)
+        error_type: replace(one, error_type=error_type, draw=0.999999).message(file)
         for error_type in ERROR_TYPES
     }
     assert len(set(words.values())) == 5

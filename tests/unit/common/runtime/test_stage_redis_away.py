@@ -1,0 +1,84 @@
+"""The loop while Redis does not answer."""
+
+from __future__ import annotations
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from common.state.keys import RAW
+from common.state.stream import SettleResult
+from common.state.verdict import DeadLetter, Entry, Settle
+from tests.doubles.memory_stream import MemoryStream
+from tests.support.stage_bench import Bench, all_loaded
+
+
+class FlakyStream(MemoryStream):
+    """Redis that goes away before or after a settlement ran."""
+
+    fail_before = 0
+    fail_after = 0
+
+    def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
+        if self.fail_before:
+            self.fail_before -= 1
+            raise RedisConnectionError("gone before")
+        result = super().settle(entry, verdict, stage)
+        if self.fail_after:
+            self.fail_after -= 1
+            raise RedisConnectionError("gone after")
+        return result
+
+
+@pytest.mark.parametrize("when", ["fail_before", "fail_after"])
+def test_redis_lost_around_a_settlement_settles_exactly_once(when: str) -> None:
+    bench = Bench(all_loaded)
+    stream = FlakyStream(bench.broker, RAW, "w1")
+    setattr(stream, when, 2 if when == "fail_before" else 1)
+    bench.stage = bench.make_stage(stream)
+    bench.commit((b"a", 3))
+
+    bench.stage.step()
+
+    assert bench.broker.ledger["q@hot|loaded"] == 3
+    assert bench.balanced()
+    assert bench.ready["redis"] == (True, "")
+
+
+@pytest.mark.parametrize("when", ["fail_before", "fail_after"])
+def test_a_dead_letter_is_copied_though_the_answer_was_lost(when: str) -> None:
+    letter = DeadLetter("rejected", "why", b"x", 3)
+    copied: list[tuple[str, DeadLetter]] = []
+    bench = Bench(lambda _: Settle(dead=[letter]))
+    stream = FlakyStream(bench.broker, RAW, "w1")
+    setattr(stream, when, 1)
+    bench.stage = bench.make_stage(stream, lambda entry, dead: copied.append((entry.id, dead)))
+    bench.commit((b"a", 3))
+
+    bench.stage.step()
+
+    (kept,) = bench.broker.dead
+    assert copied == [(kept["entry"], letter)]
+
+
+class AwayStream(MemoryStream):
+    away = True
+
+    def read(self, count: int, block_seconds: float) -> list[Entry]:
+        if self.away:
+            raise RedisConnectionError("Connection refused")
+        return super().read(count, block_seconds)
+
+
+def test_redis_away_is_waited_out() -> None:
+    bench = Bench(all_loaded)
+    stream = AwayStream(bench.broker, RAW, "w1")
+    bench.stage = bench.make_stage(stream)
+    bench.commit((b"a", 3))
+    bench.stage.step()
+    assert bench.ready["redis"] == (False, "Connection refused")
+
+    stream.away = False
+    bench.stage.step()
+
+    assert bench.ready["redis"] == (True, "")
+    assert bench.broker.ledger["q@hot|loaded"] == 3
