@@ -19,13 +19,13 @@ from common.errors import (
     QueryRejected,
     QueryTooLarge,
     SourceError,
-    SourceRefused,
     SourceUnavailable,
 )
 from common.promql.selector import NAME_LABEL, parse_selector
 from services.extractor.blocks import SeriesBlock
 from services.extractor.decode import decode
 from services.extractor.decode_value import decode_value
+from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
 from services.extractor.http_session import SourceAuth, source_session
 from services.extractor.source_errors import snippet
 from services.extractor.transport import AnswerTooSlow, Transport, read_all
@@ -37,13 +37,10 @@ NAMES_BYTES = 16 << 20
 # Metrics that are counted by one query: together they stay well below what a URL may have.
 NAMES_A_QUERY = 10
 
-LOWEST_TIMESTAMP_METRIC = b"prometheus_tsdb_lowest_timestamp_seconds "
 # A database without samples reports the largest time there is, 9e15 seconds.
 LATEST_SECONDS = 1e12
 # Far above what any database holds, far below where floats lose whole numbers.
 MOST_SAMPLES = 1e15
-# What :meth:`PrometheusClient.lowest_timestamp_ms` makes of that: later than any sample.
-NO_SAMPLES_MS = 1 << 62
 
 
 class SourceSettings(Protocol):
@@ -137,31 +134,30 @@ class PrometheusClient:
         """Prometheus' own time, milliseconds since the epoch."""
         return self._now_ms(self._timeout_seconds)
 
-    def ready(self) -> str | None:
-        """None when queries are answered, else why not, in a sentence."""
-        try:
-            self.now_ms()
-        except SourceError as error:
-            return str(error)
-        return None
+    def run(self) -> ServerRun | None:
+        """Since when the server runs, and under which configuration; None if it does not report it.
 
-    def version(self) -> str | None:
-        """The server's version such as ``2.42.0``, or None if it does not tell."""
-        answer = self._document("api/v1/status/buildinfo", INFO_BYTES)
+        Others that speak the query API, and Prometheus before 2.14, do not.
+        """
+        body = self._document("api/v1/status/runtimeinfo", INFO_BYTES)
         try:
-            return str(json.loads(answer)["data"]["version"])
+            data = json.loads(body)["data"]
+            return ServerRun(
+                str(data["startTime"]), str(data["lastConfigTime"]), str(data["storageRetention"])
+            )
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def lowest_timestamp_ms(self) -> int | None:
-        """The oldest time that the server has data of, in whole seconds; None if it does not tell.
+        """The oldest time that the server has data of, in whole seconds.
 
-        From the server's own ``/metrics``: a front end such as Thanos does not tell.
-        ``NO_SAMPLES_MS`` for a server that holds nothing at all.
+        From the server's own ``/metrics``. None if they do not report it, as those of a front end
+        such as Thanos, or are refused. ``NO_SAMPLES_MS`` for a server that holds nothing at all.
         """
+        prefix = f"{LOWEST_TIMESTAMP_METRIC} ".encode()
         for line in self._document("metrics", METRICS_BYTES).splitlines():
-            if line.startswith(LOWEST_TIMESTAMP_METRIC):
-                return _lowest_ms(line.removeprefix(LOWEST_TIMESTAMP_METRIC))
+            if line.startswith(prefix):
+                return _lowest_ms(line.removeprefix(prefix))
         return None
 
     def count_in(self, query: SourceQuery, start_ms: int, end_ms: int) -> int:
@@ -245,12 +241,8 @@ class PrometheusClient:
             return round(seconds * 1000)
 
     def _document(self, path: str, limit_bytes: int) -> bytes:
-        """What the server says about itself at ``path``; empty if there is no such path."""
-        try:
-            with self._transport.asking(path, {}, self._timeout_seconds) as chunks:
-                return read_all(chunks, limit_bytes)
-        except SourceRefused:
-            return b""
+        """What the server reports of itself at ``path``; empty if it refuses that."""
+        return self._transport.document(path, self._timeout_seconds, limit_bytes) or b""
 
     @contextmanager
     def _asking(self, endpoint: str, params: Mapping[str, str]) -> Iterator[Iterator[bytes]]:

@@ -6,10 +6,8 @@ that mark a query as too large also cover Thanos, Mimir and VictoriaMetrics.
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 from common.errors import (
     QueryRejected,
@@ -18,6 +16,7 @@ from common.errors import (
     SourceRefused,
     SourceUnavailable,
 )
+from common.runtime.retry_after import retry_after_seconds
 
 # A smaller time range helps with these, whatever status and type they come with.
 _TOO_LARGE = (
@@ -31,8 +30,6 @@ _TOO_LARGE = (
     # execution error.
     "context deadline exceeded",
 )
-# Twelve digits of seconds are 30,000 years; many more would be an infinite float.
-_WAIT_SECONDS = re.compile(r"[0-9]{1,12}")
 # Execution errors that speak of the storage behind the query, not of the query.
 _STORAGE_FAILURES = ("expanding series:", "context canceled")
 
@@ -94,22 +91,5 @@ def unexplained_error(status: int, headers: Mapping[str, str], body: bytes) -> S
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait that the server asks for (RFC 9110, section 10.2.3), or None.
-
-    A date is measured against the answer's own ``Date``: the local clock may be wrong.
-    """
-    asked = headers.get("Retry-After", "").strip()
-    if _WAIT_SECONDS.fullmatch(asked):
-        return float(asked)
-    until, now = _epoch_seconds(asked), _epoch_seconds(headers.get("Date", ""))
-    return None if until is None or now is None else max(0.0, until - now)
-
-
-def _epoch_seconds(date: str) -> float | None:
-    try:
-        moment = parsedate_to_datetime(date)
-        if moment.tzinfo is None:  # "-0000": UTC, of an unknown zone
-            moment = moment.replace(tzinfo=UTC)
-        return moment.timestamp()
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
+    """Seconds to wait that the server asks for, or None."""
+    return retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), time.time())

@@ -29,6 +29,8 @@ READ_BYTES = 256 << 10
 # would hold its window for ever.
 LEAST_PACE_BYTES = 64 << 10
 ERROR_BODY_BYTES = 64 << 10
+# Not now, perhaps later; every other status than 200 is a refusal.
+BUSY_STATUSES = (429, 503, 504)
 # The server's own time-out comes first, so that it is the server that says why.
 ANSWER_MARGIN_SECONDS = 2.0
 
@@ -64,14 +66,30 @@ class Transport:
 
         Raises :class:`AnswerTooSlow` when no answer began in time.
         """
+        with self._opened(path, params, timeout_seconds) as (response, chunks):
+            if response.status_code != 200:
+                raise _error_of(response, chunks)
+            yield chunks
+
+    def document(self, path: str, timeout_seconds: float, limit_bytes: int) -> bytes | None:
+        """The body at ``path``; None if the server, or a proxy before it, refuses to show it."""
+        with self._opened(path, {}, timeout_seconds) as (response, chunks):
+            if response.status_code in BUSY_STATUSES:
+                raise _error_of(response, chunks)
+            if response.status_code != 200:
+                read_all(chunks, ERROR_BODY_BYTES)  # so that the connection can be kept
+                return None
+            return read_all(chunks, limit_bytes)
+
+    @contextmanager
+    def _opened(
+        self, path: str, params: Mapping[str, str], timeout_seconds: float
+    ) -> Iterator[tuple[requests.Response, Iterator[bytes]]]:
         url = f"{self._base_url}/{path}"
         try:
             response = self._send(url, params, timeout_seconds)
             try:
-                chunks = self._chunks(response, timeout_seconds)
-                if response.status_code != 200:
-                    raise _error_of(response, chunks)
-                yield chunks
+                yield response, self._chunks(response, timeout_seconds)
             finally:
                 # Gives the connection back if the body was read to its end, else closes it.
                 response.close()
