@@ -127,9 +127,6 @@ def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> N
     """Run RQ workers, one after the other, until the service stops."""
     rng = random.Random()
 
-    def on_refused(named: str) -> None:
-        service.telemetry.emit("scheduling_failed", error=f"a job names {named}: not one of ours")
-
     def make() -> Worker:
         worker = Worker(
             list(scheduler.queues.values()),
@@ -138,7 +135,7 @@ def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> N
             service.stop,
             service.tick,
             consumer_name("extractor"),
-            on_refused,
+            service.telemetry,
         )
         service.set_ready("redis", True)
         return worker

@@ -7,7 +7,6 @@ open for another attempt, or back in the backlog.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from common.errors import (
     SourceUnavailable,
 )
 from common.runtime.backoff import Backoff
+from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import Origin, SampleBatch
 from common.state.windows import Staged, Window, WindowSet
@@ -119,7 +119,7 @@ class Extractor:
         read = _Read()
         outcome = Outcome.OPEN
         try:
-            with _Lease(self._windows, plan, window, self._settings.window_lease_seconds) as lease:
+            with self._lease(plan, window) as lease:
                 self._stage(plan, window, read, lease)
                 expired_until_ms = self._expired_until_ms(plan, window, origin_ms, read)
                 if expired_until_ms is not None:
@@ -140,9 +140,15 @@ class Extractor:
             if outcome is not Outcome.COMMITTED:
                 self._discard(read.staged)
 
+    def _lease(self, plan: Plan, window: Window) -> LeaseRenewal:
+        def renew() -> bool:
+            return self._windows.renew(plan.feed, window)
+
+        return LeaseRenewal(renew, self._settings.window_lease_seconds)
+
     # -- reading ------------------------------------------------------------------------------
 
-    def _stage(self, plan: Plan, window: Window, read: _Read, lease: _Lease) -> None:
+    def _stage(self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal) -> None:
         """Stage the window's entries as they are decoded."""
         try:
             self._stage_once(plan, window, read, lease, grouped=False)
@@ -153,7 +159,7 @@ class Extractor:
             self._stage_once(plan, window, read, lease, grouped=True)
 
     def _stage_once(
-        self, plan: Plan, window: Window, read: _Read, lease: _Lease, *, grouped: bool
+        self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal, *, grouped: bool
     ) -> None:
         feed, keep_seconds = plan.feed, self._settings.staged_ttl_seconds
         origin = Origin(feed.query, feed.kind, feed.tier, window.id, window.start_ms, window.end_ms)
@@ -164,7 +170,7 @@ class Extractor:
             read.samples += len(batch)
 
     def _watched(
-        self, blocks: Iterable[SeriesBlock], plan: Plan, read: _Read, lease: _Lease
+        self, blocks: Iterable[SeriesBlock], plan: Plan, read: _Read, lease: LeaseRenewal
     ) -> Iterator[SeriesBlock]:
         for block in blocks:
             self._tick()  # a long window is work, not a standstill
@@ -186,7 +192,9 @@ class Extractor:
         lowest_ms = self._history.lowest_ms(window.start_ms - plan.reach_ms(window))
         if read.samples and lowest_ms is not None and lowest_ms >= NO_SAMPLES_MS:
             # It gave us some a moment ago: it was started anew, and has not read its own log yet.
-            raise SourceUnavailable(f"reports that it holds nothing, but gave {read.samples}")
+            raise SourceUnavailable(
+                f"reports that it holds nothing; it gave {read.samples} samples"
+            )
         return plan.expired_until_ms(window, origin_ms, lowest_ms)
 
     # -- outcomes -----------------------------------------------------------------------------
@@ -298,40 +306,3 @@ class Extractor:
 
 def _labels(plan: Plan) -> dict[str, Any]:
     return {"query": plan.feed.query, "tier": plan.feed.tier}
-
-
-class _Lease:
-    """Renews a window's lease from a thread while it is being extracted."""
-
-    def __init__(
-        self, windows: WindowSet, plan: Plan, window: Window, lease_seconds: float
-    ) -> None:
-        self._windows = windows
-        self._plan = plan
-        self._window = window
-        self._every_seconds = lease_seconds / 3
-        self._done = threading.Event()
-        self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="window-lease", daemon=True)
-
-    @property
-    def lost(self) -> bool:
-        return self._lost.is_set()
-
-    def __enter__(self) -> _Lease:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._done.wait(self._every_seconds):
-            try:
-                if not self._windows.renew(self._plan.feed, self._window):
-                    self._lost.set()
-                    return
-            except RedisError:
-                # Not renewed this time; if it stays away, the commit will be refused.
-                continue

@@ -20,6 +20,8 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
 
+from common.runtime.telemetry import Telemetry
+
 # RQ waits for a job for its time-to-live less 15 seconds.
 WORKER_TTL_SECONDS = 16
 MAINTENANCE_INTERVAL_SECONDS = 60
@@ -48,7 +50,7 @@ class TableJob(Job):
 class Worker(SimpleWorker):
     """A worker that runs ``table``, stops on an event and never touches signals.
 
-    ``on_refused`` is called with what a job named that is not in the table; the job is deleted.
+    A job that names anything else is reported and deleted.
     """
 
     max_connection_wait_time = 5.0
@@ -62,7 +64,7 @@ class Worker(SimpleWorker):
         stop: threading.Event,
         tick: Callable[[], None],
         name: str,
-        on_refused: Callable[[str], None] = lambda named: None,
+        telemetry: Telemetry,
     ) -> None:
         super().__init__(
             list(queues),
@@ -77,7 +79,7 @@ class Worker(SimpleWorker):
         self._table = table
         self._stop_event = stop
         self._tick = tick
-        self._on_refused = on_refused
+        self._telemetry = telemetry
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run the job's function, if it is in the table."""
@@ -86,7 +88,7 @@ class Worker(SimpleWorker):
             job.function = self._table[named]
             super().execute_job(job, queue)
             return
-        self._on_refused(named)
+        self._telemetry.emit("scheduling_failed", error=f"a job names {named}, which is not ours")
         job.delete()
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
+from prometheus_client import CollectorRegistry
 from rq import Queue, SimpleWorker
 from rq.registry import (
     CanceledJobRegistry,
@@ -18,6 +19,7 @@ from rq.registry import (
 )
 from rq.serializers import JSONSerializer
 
+from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
 from devtools.servers.redis_server import RedisServer
 from services.exporter.rq_keys import (
@@ -140,7 +142,8 @@ def test_a_live_worker_of_the_extractor_is_counted(
     queues = [scheduler.queues[name] for name in QUEUES]
 
     def worker(name: str) -> Worker:
-        return Worker(queues, redis_client, {}, threading.Event(), lambda: None, name)
+        telemetry = Telemetry("extractor", CollectorRegistry())
+        return Worker(queues, redis_client, {}, threading.Event(), lambda: None, name, telemetry)
 
     one, other = worker("extractor-one"), worker("extractor-two")
     rig = Rig(redis_server.plain_url, Keys(redis_namespace))

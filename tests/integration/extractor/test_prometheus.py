@@ -291,12 +291,16 @@ def test_a_string_is_no_series(client: PrometheusClient) -> None:
 def test_a_server_that_goes_and_comes_back(make_prometheus: MakePrometheus) -> None:
     server = make_prometheus()
     client = client_of(server, timeout=5)
-    assert client.now_ms() > 0
+    before = client.run()
+    assert before is not None
+    assert before.retention == "15d"
+    assert client.run() == before
     server.kill()
     with pytest.raises(SourceUnavailable, match="cannot be reached"):
         client.now_ms()
     server.start()
     assert client.now_ms() > 0
+    assert client.run() not in (before, None)
 
 
 def test_basic_authentication(make_prometheus: MakePrometheus) -> None:
