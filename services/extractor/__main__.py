@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 
 from redis import Redis
@@ -25,10 +26,10 @@ from services.extractor.planner import Planner
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
-from services.extractor.scheduler import PlanningTick, Scheduler
+from services.extractor.scheduler import Scheduler
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
-from services.extractor.worker import Worker, work
+from services.extractor.worker import Worker
 
 # A feed that nobody planned for so long belongs to no configuration that still runs.
 CLOSE_AFTER_INTERVALS = 10
@@ -56,12 +57,17 @@ def main(service: Service) -> ExitCode:
     every_seconds = min(
         PLAN_AT_MOST_EVERY_SECONDS, max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4)
     )
-    tick = PlanningTick(scheduler, every_seconds, service.stop, telemetry)
-    tick.start()
+    planning = threading.Thread(
+        target=scheduler.plan_at_each_tick,
+        args=(every_seconds, service.stop, telemetry),
+        name="planning-tick",
+        daemon=True,
+    )
+    planning.start()
     try:
         _work(service, redis, scheduler, jobs)
     finally:
-        tick.join(timeout=REDIS_BACKOFF.max_seconds)
+        planning.join(timeout=REDIS_BACKOFF.max_seconds)
         source.close()
         redis.close()
     return ExitCode.OK
@@ -125,33 +131,35 @@ def _jobs(
 
 def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> None:
     """Run RQ workers, one after the other, until the service stops."""
-    rng = random.Random()
+    rng, failures = random.Random(), 0
+    while not service.stop.is_set():
+        try:
+            worker = Worker(
+                list(scheduler.queues.values()),
+                redis,
+                jobs.table(),
+                service.stop,
+                service.tick,
+                consumer_name("extractor"),
+                service.telemetry,
+            )
+            service.set_ready("redis", True)
+            # It ends by itself when Redis fails it.
+            failures = 0 if worker.work(logging_level=None) else failures + 1
+        except RedisError as error:
+            failures += 1
+            service.set_ready("redis", False, str(error))
+            service.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
+        _wait(service, REDIS_BACKOFF.seconds(failures, rng))
 
-    def make() -> Worker:
-        worker = Worker(
-            list(scheduler.queues.values()),
-            redis,
-            jobs.table(),
-            service.stop,
-            service.tick,
-            consumer_name("extractor"),
-            service.telemetry,
-        )
-        service.set_ready("redis", True)
-        return worker
 
-    def wait(failures: int) -> None:
-        deadline = time.monotonic() + REDIS_BACKOFF.seconds(failures, rng)
-        while (left_seconds := deadline - time.monotonic()) > 0:
-            service.tick()
-            if service.stop.wait(min(left_seconds, 1.0)):
-                return
-
-    def on_error(error: RedisError) -> None:
-        service.set_ready("redis", False, str(error))
-        service.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
-
-    work(make, service.stop, wait, on_error)
+def _wait(service: Service, seconds: float) -> None:
+    """Wait until then, or until the service stops; it lives meanwhile."""
+    deadline = time.monotonic() + seconds
+    while (left_seconds := deadline - time.monotonic()) > 0:
+        service.tick()
+        if service.stop.wait(min(left_seconds, 1.0)):
+            return
 
 
 if __name__ == "__main__":

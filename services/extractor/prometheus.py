@@ -10,11 +10,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
+from common.config import AuthSettings, ExtractSettings, Query
 from common.errors import (
     QueryRejected,
     QueryTooLarge,
@@ -26,7 +26,7 @@ from services.extractor.blocks import SeriesBlock
 from services.extractor.decode import decode
 from services.extractor.decode_value import decode_value
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
-from services.extractor.http_session import SourceAuth, source_session
+from services.extractor.http_session import source_session
 from services.extractor.source_errors import snippet
 from services.extractor.transport import AnswerTooSlow, Transport, read_all
 
@@ -43,42 +43,6 @@ LATEST_SECONDS = 1e12
 MOST_SAMPLES = 1e15
 
 
-class SourceSettings(Protocol):
-    """What the client reads of ``ExtractSettings``."""
-
-    @property
-    def prometheus_url(self) -> str:
-        """Base URL, with the path prefix if there is one."""
-
-    @property
-    def timeout_seconds(self) -> float:
-        """How long Prometheus may take to answer one request."""
-
-    @property
-    def max_points_per_series(self) -> int:
-        """Points of one series that may be asked for."""
-
-    @property
-    def auth(self) -> SourceAuth:
-        """Credentials and certificates."""
-
-
-class SourceQuery(Protocol):
-    """What the client reads of ``Query``."""
-
-    @property
-    def kind(self) -> Literal["expr", "select"]:
-        """Whether the query is evaluated on a grid or its raw samples are read."""
-
-    @property
-    def text(self) -> str:
-        """The expression or the selector."""
-
-    @property
-    def step_ms(self) -> int:
-        """Distance of the points of an ``expr``."""
-
-
 class PrometheusClient:
     """One Prometheus server, or whatever speaks its query API. Not safe for several threads.
 
@@ -89,8 +53,8 @@ class PrometheusClient:
 
     def __init__(
         self,
-        settings: SourceSettings,
-        session_factory: Callable[[SourceAuth], requests.Session] = source_session,
+        settings: ExtractSettings,
+        session_factory: Callable[[AuthSettings], requests.Session] = source_session,
         on_remark: Callable[[str, str], None] = lambda query, remark: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,7 +65,7 @@ class PrometheusClient:
             _without_credentials(settings.prometheus_url), session_factory(settings.auth), monotonic
         )
 
-    def read(self, query: SourceQuery, start_ms: int, end_ms: int) -> Iterator[SeriesBlock]:
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[SeriesBlock]:
         """The samples of ``query`` with ``start_ms < t <= end_ms``, in blocks as they arrive.
 
         An ``expr`` is evaluated at every multiple of its step in that range. The blocks are worth
@@ -160,7 +124,7 @@ class PrometheusClient:
                 return _lowest_ms(line.removeprefix(prefix))
         return None
 
-    def count_in(self, query: SourceQuery, start_ms: int, end_ms: int) -> int:
+    def count_in(self, query: Query, start_ms: int, end_ms: int) -> int:
         """How many raw samples a ``select`` has now with ``start_ms < t <= end_ms``.
 
         Native histogram samples are counted too. The range must be longer than a millisecond.

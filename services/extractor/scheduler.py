@@ -61,6 +61,21 @@ class Scheduler:
         """Have windows planned, once for each tick however many extractors schedule it."""
         self._enqueue("plan", f"at-{tick}")
 
+    def plan_at_each_tick(
+        self,
+        every_seconds: float,
+        stop: threading.Event,
+        telemetry: Telemetry,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Schedule planning whenever the wall clock passes a multiple of ``every_seconds``."""
+        while not stop.is_set():
+            try:
+                self.schedule_plan(int(wall_clock() // every_seconds))
+            except RedisError as error:
+                telemetry.emit("scheduling_failed", error=str(error))
+            stop.wait(every_seconds - wall_clock() % every_seconds)
+
     def waiting(self, *names: QueueName) -> bool:
         """Whether a job waits in one of the queues."""
         return any(self.queues[name].count for name in names)
@@ -80,34 +95,3 @@ class Scheduler:
             )
         except DuplicateJobError:
             return
-
-
-class PlanningTick(threading.Thread):
-    """Schedules planning at each tick of the wall clock, from a thread of its own."""
-
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        every_seconds: float,
-        stop: threading.Event,
-        telemetry: Telemetry,
-        *,
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__(name="planning-tick", daemon=True)
-        self._scheduler = scheduler
-        self._every_seconds = every_seconds
-        self._stopped = stop
-        self._telemetry = telemetry
-        self._wall_clock = wall_clock
-
-    def run(self) -> None:
-        """Schedule at each tick until stopped."""
-        while True:
-            try:
-                self._scheduler.schedule_plan(int(self._wall_clock() // self._every_seconds))
-            except RedisError as error:
-                self._telemetry.emit("scheduling_failed", error=str(error))
-            wait_seconds = self._every_seconds - self._wall_clock() % self._every_seconds
-            if self._stopped.wait(wait_seconds):
-                return

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.exceptions import DeserializationError, StopRequested
 from rq.job import Job
@@ -117,22 +116,3 @@ def _function_name(job: Job) -> str:
         return f"{job.func_name!s:.200}" if job.instance is None else f"{job.instance!r:.200}"
     except (DeserializationError, ValueError, TypeError):
         return "something that is not readable"
-
-
-def work(
-    make: Callable[[], Worker],
-    stop: threading.Event,
-    wait: Callable[[int], None],
-    on_error: Callable[[RedisError], None],
-) -> None:
-    """Run workers until stopped; one that Redis failed is replaced after ``wait(failures)``."""
-    failures = 0
-    while not stop.is_set():
-        try:
-            worked = make().work(logging_level=None)
-            failures = 0 if worked else failures + 1
-        except RedisError as error:
-            failures += 1
-            on_error(error)
-        if not stop.is_set():
-            wait(failures)

@@ -16,7 +16,7 @@ from rq.serializers import JSONSerializer
 
 from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
-from services.extractor.scheduler import MOST_WAITING, QUEUES, PlanningTick, Scheduler
+from services.extractor.scheduler import MOST_WAITING, QUEUES, Scheduler
 from services.extractor.worker import JobTable, Worker
 
 
@@ -179,7 +179,7 @@ def test_a_tick_is_planned_once_however_many_schedule_it(rig: Rig) -> None:
     assert rig.calls == [("plan",), ("plan",)]
 
 
-def test_the_thread_schedules_planning_at_each_tick(rig: Rig) -> None:
+def test_planning_is_scheduled_at_each_tick_until_the_service_stops(rig: Rig) -> None:
     stop, times = threading.Event(), iter([100.0, 100.5, 101.0, 101.5])
 
     def wall_clock() -> float:
@@ -188,9 +188,6 @@ def test_the_thread_schedules_planning_at_each_tick(rig: Rig) -> None:
             stop.set()
         return 102.0 if time is None else time
 
-    thread = PlanningTick(rig.scheduler, 0.01, stop, rig.telemetry, wall_clock=wall_clock)
-    thread.start()
-    thread.join(timeout=10)
+    rig.scheduler.plan_at_each_tick(0.01, stop, rig.telemetry, wall_clock)
 
-    assert not thread.is_alive()
     assert rig.scheduler.queues["plan"].count == 3
