@@ -40,7 +40,7 @@ REDIS_BACKOFF = Backoff(base_seconds=0.1, max_seconds=5.0)
 
 
 def main(service: Service) -> ExitCode:
-    """Plan, lease and extract until told to stop."""
+    """Plan, lease and extract until the service stops."""
     settings, telemetry = service.settings, service.telemetry
     pipeline = settings.pipeline
     redis = connect_as_set(pipeline)
@@ -52,8 +52,8 @@ def main(service: Service) -> ExitCode:
     history = SourceHistory(source, lambda: on_remark(LOWEST_TIMESTAMP_METRIC, NOT_REPORTED))
     scheduler = Scheduler(redis, Keys(pipeline.redis_namespace))
     jobs = _jobs(service, redis, scheduler, source, history)
-    service.set_ready("prometheus", False, "not asked yet")
-    service.set_ready("redis", False, "not asked yet")
+    service.set_ready("prometheus", False, "not checked yet")
+    service.set_ready("redis", False, "not checked yet")
     every_seconds = min(
         PLAN_AT_MOST_EVERY_SECONDS, max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4)
     )

@@ -27,11 +27,11 @@ from common.errors import (
 from common.runtime.backoff import Backoff
 from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
-from common.samples.batch import Origin, SampleBatch
+from common.samples.batch import Origin
 from common.state.windows import Staged, Window, WindowSet
 from services.extractor.blocks import SeriesBlock
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
-from services.extractor.staging import CollisionAcrossEntries
+from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan
 
 
@@ -43,16 +43,6 @@ class Source(Protocol):
         ...
 
 
-class Packer(Protocol):
-    """Groups blocks into batches, one for each stream entry."""
-
-    def __call__(
-        self, blocks: Iterable[SeriesBlock], origin: Origin, *, grouped: bool
-    ) -> Iterator[SampleBatch]:
-        """Batches of the window; ``grouped`` buffers it whole so that colliding series meet."""
-        ...
-
-
 class Outcome(Enum):
     """What became of a window."""
 
@@ -60,7 +50,7 @@ class Outcome(Enum):
     SPLIT = "split"
     OPEN = "open"  # to be tried again
     LOST = "lost"  # somebody else has it
-    GAP = "gap"  # the source does not hold it any more
+    GAP = "gap"  # the source no longer has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +78,7 @@ class Extractor:
         windows: WindowSet,
         source: Source,
         history: SourceHistory,
-        pack: Packer,
+        pack: EntryBuilder,
         settings: ExtractSettings,
         telemetry: Telemetry,
         *,
@@ -112,8 +102,8 @@ class Extractor:
     def run(self, plan: Plan, window: Window, origin_ms: int) -> Outcome:
         """Extract ``window``.
 
-        Raises :class:`redis.exceptions.RedisError` when Redis cannot be asked; the lease then runs
-        out and the window is leased again.
+        Raises :class:`redis.exceptions.RedisError` when Redis cannot be reached; the lease then
+        runs out and the window is leased again.
         """
         began = self._clock()
         read = _Read()
@@ -184,14 +174,14 @@ class Extractor:
     def _expired_until_ms(
         self, plan: Plan, window: Window, origin_ms: int, read: _Read
     ) -> int | None:
-        """Up to where the source has deleted the window; neither an empty nor a full read tells.
+        """Up to where the source has deleted the window; neither an empty nor a full read shows it.
 
         A Prometheus that lost its volume has samples again since its next scrape. The lowest
         timestamp is checked after the read: what was deleted in between shows too.
         """
         lowest_ms = self._history.lowest_ms(window.start_ms - plan.reach_ms(window))
         if read.samples and lowest_ms is not None and lowest_ms >= NO_SAMPLES_MS:
-            # It gave us some a moment ago: it was started anew, and has not read its own log yet.
+            # It returned some a moment ago: it was started anew and has not read its own log yet.
             raise SourceUnavailable(
                 f"reports that it holds nothing; it gave {read.samples} samples"
             )

@@ -21,8 +21,8 @@ NOT_REPORTED = (
     "Prometheus' /metrics does not report its lowest timestamp: what it deletes before it was "
     "extracted cannot be declared as a gap"
 )
-# As long as Prometheus waits between two looks for blocks to delete: at most two of them happen
-# before what we know is read again.
+# Prometheus checks every minute for blocks to delete: at most two such rounds pass before we check
+# again.
 KEPT_SECONDS = 60.0
 # A server that reported its lowest timestamp is given so long to do so again.
 REPORT_AGAIN_SECONDS = 60.0
@@ -93,9 +93,9 @@ class SourceHistory:
         self._silent = False
 
     def check(self) -> SourceCheck:
-        """Ask the server for everything.
+        """Request all of it anew.
 
-        Raises :class:`common.errors.SourceError` when it does not answer.
+        Raises :class:`common.errors.SourceError` when it does not respond.
         """
         checked_at = self._clock()
         now_ms = self._source.now_ms()
@@ -118,7 +118,8 @@ class SourceHistory:
         if last.run is None:
             # A restart would go unnoticed. Without a lowest timestamp there is nothing to miss.
             return None if last.lowest_ms is None else self._lowest_ms()
-        if last.lowest_ms is not None and from_ms < last.deletable_until_ms:
+        if last.lowest_ms is not None and from_ms < max(last.lowest_ms, last.deletable_until_ms):
+            # An older value must never declare a gap: blocks may have been added since.
             return self._lowest_ms()
         return last.lowest_ms if self._source.run() == last.run else self.check().lowest_ms
 

@@ -1,4 +1,4 @@
-"""The ``requests`` session that Prometheus is asked through: credentials, TLS, kept connections."""
+"""The ``requests`` session for Prometheus: credentials, TLS, kept connections."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from common.config.secrets import read_secret
 
 
 def source_session(auth: AuthSettings) -> requests.Session:
-    """A session with ``auth`` that keeps its connections and asks for uncompressed answers.
+    """A session with ``auth`` that keeps its connections and requests uncompressed responses.
 
-    Compressing costs Prometheus four times what it costs to answer.
+    Compressing a response costs Prometheus four times what the rest of it costs.
     """
     session = requests.Session()
     session.auth = _Credentials(auth)
     session.verify = auth.ca_file or auth.verify
     if not session.verify:
-        # It was asked for; a warning would come with every request.
+        # The operator chose it; a warning would come with every request.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     if auth.cert_file:
         session.cert = (auth.cert_file, auth.key_file) if auth.key_file else auth.cert_file

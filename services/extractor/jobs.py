@@ -125,5 +125,5 @@ class Jobs:
         return found
 
     def _redis_failed(self, error: RedisError) -> None:
-        """Redis refused or did not answer; the next job finds what was left."""
+        """Redis refused or did not respond; the next job finds what was left."""
         self.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))

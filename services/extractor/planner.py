@@ -96,13 +96,13 @@ class Planner:
         return ours
 
     def _reconcile(self, plans: Sequence[Plan], lowest_ms: int | None) -> None:
-        """Let feeds begin no later than the sink's watermark says.
+        """Let feeds begin no later than the sink's watermark.
 
         A feed that is new to Redis may be old to the sink: then Redis has lost everything. It was
         begun like a new one meanwhile, so that fresh data flows; what lies between is backlog.
         """
         watermarks_ms = self._windows.sink_watermarks()
-        # The others wait until a loader has asked the sink.
+        # The others wait until a loader has read the sink's.
         plans = [plan for plan in plans if plan.feed.name in watermarks_ms]
         status = self._windows.status() if plans else {}
         for plan in plans:

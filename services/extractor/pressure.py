@@ -37,7 +37,7 @@ class BackPressure:
     def paused(self) -> bool:
         """Whether extraction pauses now.
 
-        Raises :class:`redis.exceptions.RedisError` when Redis cannot be asked.
+        Raises :class:`redis.exceptions.RedisError` when Redis cannot be reached.
         """
         began = self._clock()
         if began < self._check_again_at:

@@ -28,7 +28,7 @@ from services.extractor.decode_value import decode_value
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
 from services.extractor.http_session import source_session
 from services.extractor.source_errors import snippet
-from services.extractor.transport import AnswerTooSlow, Transport, read_all
+from services.extractor.transport import ResponseTooSlow, Transport, read_all
 
 PROBE_SECONDS = 2.0
 INFO_BYTES = 64 << 10
@@ -47,8 +47,8 @@ class PrometheusClient:
     """One Prometheus server, or whatever speaks its query API. Not safe for several threads.
 
     Every method raises a :class:`~common.errors.SourceError` whose message names the URL, the query
-    and what was answered. ``on_remark`` is told the query and what the query engine remarks about
-    it (annotations such as "PromQL warning: …", which do not mean that an answer is incomplete).
+    and the response. ``on_remark`` is called with the query and what the query engine remarks about
+    it (annotations such as "PromQL warning: …", which do not mean that a response is incomplete).
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class PrometheusClient:
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[SeriesBlock]:
         """The samples of ``query`` with ``start_ms < t <= end_ms``, in blocks as they arrive.
 
-        An ``expr`` is evaluated at every multiple of its step in that range. The blocks are worth
-        something only once the iterator has ended normally: it raises when the answer turns out to
-        be broken or incomplete.
+        An ``expr`` is evaluated at every multiple of its step in that range. The blocks count
+        only once the iterator has ended normally: it raises when the response turns out to be
+        broken or incomplete.
 
         Raises :class:`QueryTooLarge` when the window must be split, among others, before anything
-        is asked, when it holds more than ``max_points_per_series`` points.
+        is requested, when it holds more than ``max_points_per_series`` points.
         """
         if not 0 <= start_ms < end_ms:
             raise ValueError(f"({start_ms}, {end_ms}] is no range of time")
@@ -87,7 +87,7 @@ class PrometheusClient:
         if points > self._max_points:
             raise QueryTooLarge(
                 f"{points} points a series are more than {self._max_points} "
-                f"(extract.max_points_per_series), asked for {snippet(query.text)}"
+                f"(extract.max_points_per_series), query {snippet(query.text)}"
             )
         if points < 1:
             return iter(())
@@ -156,20 +156,20 @@ class PrometheusClient:
         """Every metric name that the selector may find in a range."""
         params = {"match[]": selector, "start": _seconds(start_ms), "end": _seconds(end_ms)}
         path = f"api/v1/label/{NAME_LABEL}/values"
-        with self._transport.asking(path, params, self._timeout_seconds) as chunks:
-            answer = read_all(chunks, NAMES_BYTES)
+        with self._transport.stream(path, params, self._timeout_seconds) as chunks:
+            body = read_all(chunks, NAMES_BYTES)
             try:
-                return [str(name) for name in json.loads(answer)["data"]]
+                return [str(name) for name in json.loads(body)["data"]]
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise SourceUnavailable(
-                    f"answered with something else than names: {snippet(answer)}"
+                    f"answered with something else than names: {snippet(body)}"
                 ) from None
 
     def ranges_are_left_open(self) -> bool:
         """Whether a range leaves out a sample exactly at its beginning, as from Prometheus 3 on.
 
-        Asked of the server itself, because others that speak its API report versions of their own:
-        points every five seconds are counted over ten.
+        The server evaluates it itself, because others that speak its API report versions of their
+        own: points every five seconds are counted over ten.
         """
         return self._count("count_over_time(vector(0)[10s:5s])", 1_000_000_000_000) == 2
 
@@ -180,7 +180,7 @@ class PrometheusClient:
     def _blocks(
         self, endpoint: str, params: Mapping[str, str], start_ms: int
     ) -> Iterator[SeriesBlock]:
-        with self._asking(endpoint, params) as chunks:
+        with self._stream(endpoint, params) as chunks:
             for block in decode(chunks, self._remarks(params)):
                 # A range that is closed on the left holds what the window before already had.
                 wanted = block.after(start_ms)
@@ -190,7 +190,7 @@ class PrometheusClient:
     def _count(self, query: str, time_ms: int) -> int:
         """What a query counts; 0 where it finds nothing to count."""
         params = {"query": query, "time": _seconds(time_ms)}
-        with self._asking("query", params) as chunks:
+        with self._stream("query", params) as chunks:
             count = decode_value(chunks, self._remarks(params)) or 0.0
             if not 0 <= count < MOST_SAMPLES:
                 raise SourceUnavailable(f"answered {count} where a number of samples belongs")
@@ -198,7 +198,7 @@ class PrometheusClient:
 
     def _now_ms(self, timeout_seconds: float) -> int:
         params = {"query": "time()", "timeout": _timeout(timeout_seconds)}
-        with self._transport.asking("api/v1/query", params, timeout_seconds) as chunks:
+        with self._transport.stream("api/v1/query", params, timeout_seconds) as chunks:
             seconds = decode_value(chunks)
             if seconds is None or not 0 < seconds < LATEST_SECONDS:
                 raise SourceUnavailable(f"answered {seconds} where its own time belongs")
@@ -209,15 +209,15 @@ class PrometheusClient:
         return self._transport.document(path, self._timeout_seconds, limit_bytes) or b""
 
     @contextmanager
-    def _asking(self, endpoint: str, params: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+    def _stream(self, endpoint: str, params: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
         timed = {**params, "timeout": _timeout(self._timeout_seconds)}
         try:
-            with self._transport.asking(
+            with self._transport.stream(
                 f"api/v1/{endpoint}", timed, self._timeout_seconds
             ) as chunks:
                 yield chunks
-        except AnswerTooSlow as slow:
-            # If it answers a trivial question meanwhile, this one was too large.
+        except ResponseTooSlow as slow:
+            # If it answers a trivial query meanwhile, this one was too large.
             if self._is_there():
                 raise QueryTooLarge(str(slow)) from None
             raise

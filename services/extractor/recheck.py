@@ -1,8 +1,8 @@
 """Late samples: what is counted again some time after it was committed, and opened if it changed.
 
 Samples can arrive behind the window that they belong to (timestamps of their own, out-of-order
-ingestion, remote write). Prometheus is therefore asked once more for the number of raw samples of
-each committed window of a ``select``; one that differs is extracted again. What was loaded the
+ingestion, remote write). The raw samples of each committed window of a ``select`` are therefore
+counted once more by Prometheus; one that differs is extracted again. What was loaded the
 first time is overwritten by the same points.
 """
 
@@ -52,7 +52,7 @@ class Rechecker:
     def run(self, plan: Plan, goes_on: Callable[[], bool] = lambda: True) -> int:
         """Recount what is due of a feed; how many windows were opened again.
 
-        Raises :class:`common.errors.SourceError` when Prometheus does not answer; a window that it
+        Raises :class:`common.errors.SourceError` when Prometheus does not respond; a window that it
         refuses to count is reported and left.
         """
         due = self._windows.due_rechecks(plan.feed, TURN_WINDOWS)

@@ -1,4 +1,4 @@
-"""What Prometheus' refusals mean for us: one of the project's source errors for each answer.
+"""What Prometheus' refusals mean for us: one of the project's source errors for each response.
 
 Statuses and error types are those of ``web/api/v1/api.go`` of Prometheus 2.x and 3.x; the texts
 that mark a query as too large also cover Thanos, Mimir and VictoriaMetrics.
@@ -35,7 +35,7 @@ _STORAGE_FAILURES = ("expanding series:", "context canceled")
 
 
 def snippet(body: bytes | str, limit: int = 160) -> str:
-    """The beginning of an answer, fit for one line of a message."""
+    """The beginning of a response, fit for one line of a message."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     return repr(text[:limit]) + ("…" if len(text) > limit else "")
 
@@ -46,11 +46,11 @@ def reported_error(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> SourceError:
-    """The error for an answer in Prometheus' own form, ``{"status": "error", …}``."""
+    """The error for a response in Prometheus' own form, ``{"status": "error", …}``."""
     message = f"answered {error_type[:100] or 'error'}: {text[:400] or 'no reason given'}"
     if any(mark in text for mark in _TOO_LARGE):
         return QueryTooLarge(message)
-    # Waiting in the queue for other queries says nothing about the size of this one.
+    # A query that waited too long for others need not be too large itself.
     if error_type == "timeout" and "query queue" not in text:
         return QueryTooLarge(message)
     if (
@@ -86,10 +86,10 @@ def status_error(status: int, headers: Mapping[str, str]) -> SourceError | None:
 
 
 def unexplained_error(status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
-    """The error for an answer that is neither a success nor in Prometheus' own form."""
+    """The error for a response that is neither a success nor in Prometheus' own form."""
     return SourceUnavailable(f"answered {status} with {snippet(body)}", retry_after(headers))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait that the server asks for, or None."""
+    """Seconds to wait that the server requests, or None."""
     return retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), time.time())

@@ -19,7 +19,7 @@ HOT = "hot"
 LOOKBACK_MS = 300_000
 
 # A range selector's range, `[5m]`, a subquery's, `[1h:1m]`, or how far an offset looks back; plain
-# seconds are Prometheus 3's. What looks like one inside a label's value makes the bound larger.
+# seconds are Prometheus 3's. One inside a label's value makes the bound larger.
 _DURATION = r"((?:[0-9]+(?:ms|[smhdwy]))+|[0-9]+(?:\.[0-9]+)?)"
 _REACHES = (
     re.compile(rf"\[\s*{_DURATION}\s*(?::[^\]]*)?\]"),

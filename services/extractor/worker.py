@@ -43,7 +43,7 @@ class TableJob(Job):
         return self.function
 
     def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
-        """Nobody is called over the network because a job in Redis says so."""
+        """A job in Redis makes nobody send a request anywhere."""
 
 
 class Worker(SimpleWorker):

@@ -32,7 +32,7 @@ SETTINGS = ExtractSettings(prometheus_url="http://127.0.0.1:9", entry_samples=10
 
 
 class Source:
-    """Answers every window with ``series`` series of one sample a step, or with ``failure``."""
+    """Returns for every window ``series`` series of one sample a step, or with ``failure``."""
 
     def __init__(self, series: int = 1) -> None:
         self.series = series

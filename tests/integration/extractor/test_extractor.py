@@ -1,4 +1,4 @@
-"""Extraction on real Redis: whatever the source answers, each window ends where it should."""
+"""Extraction on real Redis: whatever the source returns, each window ends where it should."""
 
 from __future__ import annotations
 

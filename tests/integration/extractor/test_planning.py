@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from common.state.windows import Feed
+from common.state.windows import Feed, FeedStatus, WindowSet
 from services.extractor.planner import Planner
 from services.extractor.windows import Plan
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
@@ -79,3 +79,27 @@ def test_a_removed_query_is_closed_and_its_backlog_is_declared_a_gap(rig: Rig) -
         "query removed",
     )
     assert rig.value("etl_queries_closed_total", query="q", tier="hot") == 1
+
+
+def test_a_turn_reads_the_feeds_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    planning = planner(rig)
+    planning.plan()
+    rig.windows.set_sink_watermark("q@hot", None)
+    planning.plan()
+    reads = 0
+
+    def status() -> dict[str, FeedStatus]:
+        nonlocal reads
+        reads += 1
+        return WindowSet.status(rig.windows)
+
+    monkeypatch.setattr(rig.windows, "status", status)
+    monkeypatch.setattr(rig.windows, "sink_watermarks", lambda: pytest.fail("nothing to reconcile"))
+    rig.source.now += 2 * rig.plan.live_ms
+
+    due = planning.plan()
+
+    assert reads == 1
+    assert (due.live, due.catchup) == (1, 1), "what this turn has just planned is due"
+    assert planning.origin_ms(rig.plan.feed) == 50 * STEP_MS
+    assert reads == 1

@@ -29,7 +29,7 @@ def failure(client: PrometheusClient) -> SourceError:
         for _ in client.read(EXPR, 0, 15_000):
             pass
     message = str(raised.value)
-    assert "asked for 'rate(x{a=\"b\"}[1m])'" in message
+    assert "query 'rate(x{a=\"b\"}[1m])'" in message
     assert "\n" not in message
     assert "object at 0x" not in message
     return raised.value

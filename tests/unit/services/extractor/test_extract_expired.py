@@ -49,7 +49,7 @@ class Source:
 @pytest.mark.parametrize(
     ("window_class", "samples", "lowest_ms", "outcome"),
     [
-        # A Prometheus that was restarted after the read says so until it has read its own log.
+        # A Prometheus that was restarted after the read reports so until it has read its own log.
         ("catchup", 3, NO_SAMPLES_MS, Outcome.OPEN),
         ("catchup", 0, NO_SAMPLES_MS, Outcome.GAP),
         ("live", 0, NO_SAMPLES_MS, Outcome.GAP),

@@ -328,9 +328,9 @@ def test_what_is_no_count_is_an_error(serve: Serve, counted: str) -> None:
     result = b'[{"metric":{},"value":[1,"%s"]}]' % counted.encode()
     body = b'{"status":"success","data":{"resultType":"vector","result":%s}}' % result
     client = client_of(serve(reply(body)).url)
-    with pytest.raises(SourceUnavailable, match="where a number of samples belongs, asked for"):
+    with pytest.raises(SourceUnavailable, match="where a number of samples belongs, query"):
         client.count_in(SELECT, 60_000, 120_000)
-    with pytest.raises(SourceUnavailable, match="where a number of samples belongs, asked for"):
+    with pytest.raises(SourceUnavailable, match="where a number of samples belongs, query"):
         client.ranges_are_left_open()
 
 

@@ -13,7 +13,7 @@ from common.errors import (
     SourceUnavailable,
 )
 from services.extractor.prometheus import PrometheusClient
-from services.extractor.transport import AnswerTooSlow
+from services.extractor.transport import ResponseTooSlow
 from tests.support.answering_server import Answer, AnsweringServer, Handler, chunked, reply
 from tests.unit.services.extractor.client_world import (
     EXPR,
@@ -196,13 +196,13 @@ def test_a_proxy_that_gives_up_is_distinguished_in_the_same_way(server: Answerin
     server.answer = answer
     assert type(failure(client_of(server.url))) is QueryTooLarge
     server.answer = reply(b"<html>504 Gateway Time-out", 504)
-    assert type(failure(client_of(server.url))) is AnswerTooSlow
+    assert type(failure(client_of(server.url))) is ResponseTooSlow
 
 
 def test_a_server_that_answers_nothing_is_away(
     server: AnsweringServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.extractor.transport.ANSWER_MARGIN_SECONDS", 0.1)
+    monkeypatch.setattr("services.extractor.transport.RESPONSE_MARGIN_SECONDS", 0.1)
 
     def answer(handler: Handler) -> None:
         handler.server.closing.wait(30)
@@ -217,7 +217,7 @@ def test_a_server_that_answers_nothing_is_away(
 
 
 def test_a_body_that_stops_coming(server: AnsweringServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.extractor.transport.ANSWER_MARGIN_SECONDS", 0.1)
+    monkeypatch.setattr("services.extractor.transport.RESPONSE_MARGIN_SECONDS", 0.1)
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)
@@ -230,7 +230,7 @@ def test_a_body_that_stops_coming(server: AnsweringServer, monkeypatch: pytest.M
     server.answer = answer
     found = failure(client_of(server.url, timeout=0.05))
     assert type(found) is SourceUnavailable
-    assert "broke off in the middle of its answer: timed out" in str(found)
+    assert "broke off in the middle of its response: timed out" in str(found)
 
 
 def test_a_body_that_drips_is_given_up(server: AnsweringServer) -> None:
@@ -251,7 +251,7 @@ def test_a_body_that_drips_is_given_up(server: AnsweringServer) -> None:
     )
     found = failure(client)
     assert type(found) is SourceUnavailable
-    assert "no more than 21 bytes of its answer within 20 s" in str(found)
+    assert "no more than 21 bytes of its response within 20 s" in str(found)
 
 
 def test_a_slow_but_steady_body_is_fine(server: AnsweringServer) -> None:
