@@ -52,7 +52,7 @@ def source_alone(rig: Rig, settings: Settings, window_samples: int) -> dict[str,
                     "query": f"{SELECTOR}[{end_ms - start_ms}ms]",
                     "time": f"{end_ms / 1000:.3f}",
                 }
-                with transport.asking("api/v1/query", params, extract.timeout_seconds) as chunks:
+                with transport.stream("api/v1/query", params, extract.timeout_seconds) as chunks:
                     answer_bytes += sum(map(len, chunks))
         finally:
             transport.close()

@@ -126,7 +126,7 @@ def _answer(rig: Rig, settings: Settings) -> list[bytes]:
     window_ms = dataset.end_ms - dataset.start_ms
     params = {"query": f"{SELECTOR}[{window_ms}ms]", "time": f"{dataset.end_ms / 1000:.3f}"}
     try:
-        with transport.asking("api/v1/query", params, extract.timeout_seconds) as chunks:
+        with transport.stream("api/v1/query", params, extract.timeout_seconds) as chunks:
             body = b"".join(chunks)
     finally:
         transport.close()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
-from collections.abc import Callable
 
+from redis import Redis
 from redis.exceptions import RedisError
 
 from common.config import Settings
 from common.exit_codes import ExitCode
+from common.runtime.backoff import Backoff
 from common.runtime.service import Service, run
 from common.runtime.wiring import consumer_name
 from common.samples.series import SeriesEncoder
@@ -18,107 +20,54 @@ from common.state.redis_client import connect_as_set
 from common.state.windows import WindowSet
 from services.extractor.aof import AofHealer
 from services.extractor.extract import Extractor, SourceState
-from services.extractor.jobs import QUEUES, Context, Doorbell, Ringer, install
+from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
+from services.extractor.jobs import Jobs
 from services.extractor.planner import Planner
+from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
+from services.extractor.scheduler import Scheduler
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
-from services.extractor.worker import Worker, work
+from services.extractor.worker import Worker
 
 # A feed that nobody planned for so long belongs to no configuration that still runs.
 CLOSE_AFTER_INTERVALS = 10
 CLOSE_AFTER_AT_LEAST_SECONDS = 120.0
-RING_AT_MOST_EVERY_SECONDS = 5.0
-RING_AT_LEAST_EVERY_SECONDS = 0.25
-BACKOFF_SECONDS = (0.1, 5.0)
+PLAN_AT_MOST_EVERY_SECONDS = 5.0
+PLAN_AT_LEAST_EVERY_SECONDS = 0.25
+REDIS_BACKOFF = Backoff(base_seconds=0.1, max_seconds=5.0)
 
 
 def main(service: Service) -> ExitCode:
-    """Plan, lease and extract until told to stop."""
-    settings = service.settings
-    pipeline, extract = settings.pipeline, settings.extract
-    telemetry = service.telemetry
+    """Plan, lease and extract until the service stops."""
+    settings, telemetry = service.settings, service.telemetry
+    pipeline = settings.pipeline
     redis = connect_as_set(pipeline)
-    keys = Keys(pipeline.redis_namespace)
-    windows = WindowSet(
-        redis,
-        keys,
-        lease_seconds=extract.window_lease_seconds,
-        max_open=extract.max_open_windows,
-    )
-
-    def on_source(state: SourceState) -> None:
-        service.set_ready("prometheus", state.ok, state.reason)
 
     def on_remark(query: str, remark: str) -> None:
         telemetry.emit("query_remark", promql=query, remark=remark)
 
-    source = PrometheusClient(extract, on_remark=on_remark)
-    plans = plans_of(settings)
-    planner = Planner(
-        plans,
-        windows,
-        source,
-        telemetry,
-        close_after_seconds=max(
-            CLOSE_AFTER_AT_LEAST_SECONDS, CLOSE_AFTER_INTERVALS * pipeline.interval_seconds
-        ),
-    )
-    doorbell = Doorbell(redis, keys)
-    install(
-        Context(
-            plans=plans,
-            planner=planner,
-            extractor=Extractor(
-                windows,
-                source,
-                packer(settings),
-                extract,
-                telemetry,
-                on_source=on_source,
-                tick=service.tick,
-            ),
-            rechecker=Rechecker(windows, source, telemetry),
-            aof_healer=AofHealer(redis, telemetry),
-            windows=windows,
-            doorbell=doorbell,
-            pipeline=pipeline,
-            telemetry=telemetry,
-            stop=service.stop,
-            tick=service.tick,
-            on_source=on_source,
-            set_ready=service.set_ready,
-        )
-    )
-    service.set_ready("prometheus", False, "not asked yet")
-    service.set_ready("redis", False, "not asked yet")
+    source = PrometheusClient(settings.extract, on_remark=on_remark)
+    history = SourceHistory(source, lambda: on_remark(LOWEST_TIMESTAMP_METRIC, NOT_REPORTED))
+    scheduler = Scheduler(redis, Keys(pipeline.redis_namespace))
+    jobs = _jobs(service, redis, scheduler, source, history)
+    service.set_ready("prometheus", False, "not checked yet")
+    service.set_ready("redis", False, "not checked yet")
     every_seconds = min(
-        RING_AT_MOST_EVERY_SECONDS,
-        max(RING_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4),
+        PLAN_AT_MOST_EVERY_SECONDS, max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4)
     )
-    ringer = Ringer(doorbell, every_seconds, service.stop, telemetry)
-    ringer.start()
-
-    def make() -> Worker:
-        worker = Worker(
-            [doorbell.queues[name] for name in QUEUES],
-            redis,
-            service.stop,
-            service.tick,
-            consumer_name("extractor"),
-        )
-        service.set_ready("redis", True)
-        return worker
-
-    def on_error(error: RedisError) -> None:
-        service.set_ready("redis", False, str(error))
-        telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
-
+    planning = threading.Thread(
+        target=scheduler.plan_at_each_tick,
+        args=(every_seconds, service.stop, telemetry),
+        name="planning-tick",
+        daemon=True,
+    )
+    planning.start()
     try:
-        work(make, service.stop, _waiter(service), on_error)
+        _work(service, redis, scheduler, jobs)
     finally:
-        ringer.join(timeout=BACKOFF_SECONDS[1])
+        planning.join(timeout=REDIS_BACKOFF.max_seconds)
         source.close()
         redis.close()
     return ExitCode.OK
@@ -130,20 +79,87 @@ def packer(settings: Settings) -> EntryBuilder:
     return EntryBuilder(settings.extract.entry_samples, identities)
 
 
-def _waiter(service: Service) -> Callable[[int], None]:
-    rng = random.Random()
-    shortest, longest = BACKOFF_SECONDS
+def _jobs(
+    service: Service,
+    redis: Redis,
+    scheduler: Scheduler,
+    source: PrometheusClient,
+    history: SourceHistory,
+) -> Jobs:
+    settings, telemetry = service.settings, service.telemetry
+    pipeline, extract = settings.pipeline, settings.extract
+    plans = plans_of(settings)
+    windows = WindowSet(
+        redis,
+        Keys(pipeline.redis_namespace),
+        lease_seconds=extract.window_lease_seconds,
+        max_open=extract.max_open_windows,
+    )
 
-    def wait(attempt: int) -> None:
-        deadline = time.monotonic() + rng.uniform(
-            shortest, min(longest, shortest * 2 ** min(attempt, 16))
-        )
-        while (left := deadline - time.monotonic()) > 0:
-            service.tick()
-            if service.stop.wait(min(left, 1.0)):
-                return
+    def on_source(state: SourceState) -> None:
+        service.set_ready("prometheus", state.ok, state.reason)
 
-    return wait
+    close_after_seconds = max(
+        CLOSE_AFTER_AT_LEAST_SECONDS, CLOSE_AFTER_INTERVALS * pipeline.interval_seconds
+    )
+    return Jobs(
+        plans=plans,
+        planner=Planner(
+            plans, windows, history, telemetry, close_after_seconds=close_after_seconds
+        ),
+        extractor=Extractor(
+            windows,
+            source,
+            history,
+            packer(settings),
+            extract,
+            telemetry,
+            on_source=on_source,
+            tick=service.tick,
+        ),
+        rechecker=Rechecker(windows, source, history, telemetry),
+        aof_healer=AofHealer(redis, telemetry),
+        windows=windows,
+        scheduler=scheduler,
+        pressure=BackPressure(windows, pipeline, telemetry, service.set_ready),
+        telemetry=telemetry,
+        stop=service.stop,
+        tick=service.tick,
+        on_source=on_source,
+    )
+
+
+def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> None:
+    """Run RQ workers, one after the other, until the service stops."""
+    rng, failures = random.Random(), 0
+    while not service.stop.is_set():
+        try:
+            worker = Worker(
+                list(scheduler.queues.values()),
+                redis,
+                jobs.table(),
+                service.stop,
+                service.tick,
+                consumer_name("extractor"),
+                service.telemetry,
+            )
+            service.set_ready("redis", True)
+            # It ends by itself when Redis fails it.
+            failures = 0 if worker.work(logging_level=None) else failures + 1
+        except RedisError as error:
+            failures += 1
+            service.set_ready("redis", False, str(error))
+            service.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
+        _wait(service, REDIS_BACKOFF.seconds(failures, rng))
+
+
+def _wait(service: Service, seconds: float) -> None:
+    """Wait until then, or until the service stops; it lives meanwhile."""
+    deadline = time.monotonic() + seconds
+    while (left_seconds := deadline - time.monotonic()) > 0:
+        service.tick()
+        if service.stop.wait(min(left_seconds, 1.0)):
+            return
 
 
 if __name__ == "__main__":

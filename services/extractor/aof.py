@@ -4,7 +4,7 @@ A script is one ``MULTI … EXEC`` in the file. When a crash of the host cuts th
 Redis loads it rightly (the cut transaction is not applied) but removes only the cut command, not
 the ``MULTI`` before it, if ``aof-load-truncated`` is ``yes``, its default (seen with 7.0). What is
 written from then on stands behind half a script, and at the next start that half is applied. A
-rewrite of the file ends this, so every Redis that is new to us is asked for one.
+rewrite of the file ends this, so every Redis that is new to us is requested to make one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from common.runtime.telemetry import Telemetry
 
 
 class AofHealer:
-    """Asks each run of a server once to write its append-only file anew."""
+    """Requests each run of a server once to write its append-only file anew."""
 
     def __init__(self, redis: Redis, telemetry: Telemetry) -> None:
         self._redis = redis
@@ -26,9 +26,9 @@ class AofHealer:
         self._seen: str | None = None
 
     def check(self) -> bool:
-        """Whether a rewrite was asked for now.
+        """Whether a rewrite was requested now.
 
-        Raises :class:`redis.exceptions.RedisError` when the server cannot be asked.
+        Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
         """
         info: Any = self._redis.info("server")
         run_id = str(info.get("run_id"))

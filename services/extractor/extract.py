@@ -7,10 +7,9 @@ open for another attempt, or back in the backlog.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
@@ -25,12 +24,14 @@ from common.errors import (
     SourceRefused,
     SourceUnavailable,
 )
+from common.runtime.backoff import Backoff
+from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
-from common.samples.batch import Origin, SampleBatch
+from common.samples.batch import Origin
 from common.state.windows import Staged, Window, WindowSet
 from services.extractor.blocks import SeriesBlock
-from services.extractor.prometheus import NO_SAMPLES_MS
-from services.extractor.staging import CollisionAcrossEntries
+from services.extractor.history import NO_SAMPLES_MS, SourceHistory
+from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan
 
 
@@ -41,20 +42,6 @@ class Source(Protocol):
         """Samples of ``(start_ms, end_ms]`` in blocks, as they arrive."""
         ...
 
-    def lowest_timestamp_ms(self) -> int | None:
-        """The oldest timestamp that the source still holds, if it says so."""
-        ...
-
-
-class Packer(Protocol):
-    """Groups blocks into batches, one for each stream entry."""
-
-    def __call__(
-        self, blocks: Iterable[SeriesBlock], origin: Origin, *, grouped: bool
-    ) -> Iterator[SampleBatch]:
-        """Batches of the window; ``grouped`` buffers it whole so that colliding series meet."""
-        ...
-
 
 class Outcome(Enum):
     """What became of a window."""
@@ -63,7 +50,7 @@ class Outcome(Enum):
     SPLIT = "split"
     OPEN = "open"  # to be tried again
     LOST = "lost"  # somebody else has it
-    GAP = "gap"  # the source does not hold it any more
+    GAP = "gap"  # the source no longer has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +61,15 @@ class SourceState:
     reason: str = ""
 
 
+@dataclass(slots=True)
+class _Read:
+    """What was read of a window so far; histogram samples are counted, but not carried."""
+
+    staged: list[Staged] = field(default_factory=list)
+    samples: int = 0
+    histograms: int = 0
+
+
 class Extractor:
     """Turns leased windows into entries of the raw stream."""
 
@@ -81,7 +77,8 @@ class Extractor:
         self,
         windows: WindowSet,
         source: Source,
-        pack: Packer,
+        history: SourceHistory,
+        pack: EntryBuilder,
         settings: ExtractSettings,
         telemetry: Telemetry,
         *,
@@ -92,8 +89,10 @@ class Extractor:
     ) -> None:
         self._windows = windows
         self._source = source
+        self._history = history
         self._pack = pack
         self._settings = settings
+        self._backoff = Backoff(settings.backoff_base_seconds, settings.backoff_max_seconds)
         self._telemetry = telemetry
         self._on_source = on_source
         self._tick = tick
@@ -103,187 +102,188 @@ class Extractor:
     def run(self, plan: Plan, window: Window, origin_ms: int) -> Outcome:
         """Extract ``window``.
 
-        Raises :class:`redis.exceptions.RedisError` when Redis cannot be asked; the lease then runs
-        out and the window is leased again.
+        Raises :class:`redis.exceptions.RedisError` when Redis cannot be reached; the lease then
+        runs out and the window is leased again.
         """
-        started = self._clock()
-        labels: dict[str, Any] = {"query": plan.feed.query, "tier": plan.feed.tier}
-        staged: list[Staged] = []
-        committed = False
+        began = self._clock()
+        read = _Read()
+        outcome = Outcome.OPEN
         try:
-            with _Lease(self._windows, plan, window, self._settings.window_lease_seconds) as lease:
-                samples = self._stage(plan, window, staged, lease)
-                gone = self._gone(plan, window, origin_ms, samples)
-                if gone is not None:
-                    return gone
-                raw = plan.query.kind == "select"
-                status = self._windows.commit(
-                    plan.feed,
-                    window,
-                    staged,
-                    # Late samples change no rule that was evaluated before they came.
-                    recheck_after_seconds=self._settings.recheck_after_seconds if raw else 0.0,
-                    source_samples=samples + lease.histograms,
-                )
-            committed = status == "committed"
-            if committed:
-                self._on_source(SourceState(True))
-                seconds = self._clock() - started
-                self._telemetry.inc("etl_extracted_samples_total", samples, **labels)
-                self._telemetry.batch_succeeded(samples, seconds)
-                self._telemetry.emit(
-                    "window_committed",
-                    **labels,
-                    start_ms=window.start_ms,
-                    end_ms=window.end_ms,
-                    samples=samples,
-                    entries=len(staged),
-                    seconds=round(seconds, 6),
-                )
-                return Outcome.COMMITTED
-            if status == "refused":
-                self._telemetry.emit("window_refused", **labels, window=window.id)
-                return Outcome.LOST
-            if status == "unstaged" and self._clock() - started > self._settings.staged_ttl_seconds:
-                raise QueryTooLarge("was read for longer than extract.staged_ttl_seconds")
-            self._wait_for_next(plan, window)
-            self._telemetry.emit("window_retried", **labels, window=window.id, reason=status)
-            return Outcome.OPEN
+            with self._lease(plan, window) as lease:
+                self._stage(plan, window, read, lease)
+                expired_until_ms = self._expired_until_ms(plan, window, origin_ms, read)
+                if expired_until_ms is not None:
+                    return self._declare_gap(plan, window, expired_until_ms)
+                status = self._commit(plan, window, read)
+            outcome = self._committed(plan, window, read, status, self._clock() - began)
+            return outcome
         except LeaseLost:
-            self._telemetry.emit("window_refused", **labels, window=window.id)
-            return Outcome.LOST
+            return self._lost(plan, window)
         except OutOfMemoryError:
-            # Redis is at maxmemory: nothing was written; a waiting window costs a few bytes.
-            self._wait_for_next(plan, window)
-            self._telemetry.emit(
-                "window_retried", **labels, window=window.id, reason="Redis is out of memory"
-            )
-            return Outcome.OPEN
+            # Nothing was written; a waiting window costs a few bytes.
+            return self._open_again(plan, window, "Redis is out of memory")
         except QueryTooLarge as error:
-            return self._too_large(plan, window, error)
+            return self._split(plan, window, error)
         except SourceError as error:
             return self._source_failed(plan, window, error)
         finally:
-            if not committed:
-                self._discard(staged)
+            if outcome is not Outcome.COMMITTED:
+                self._discard(read.staged)
 
-    def _stage(self, plan: Plan, window: Window, staged: list[Staged], lease: _Lease) -> int:
-        """Stage the window's entries as they are decoded; the number of samples."""
+    def _lease(self, plan: Plan, window: Window) -> LeaseRenewal:
+        def renew() -> bool:
+            return self._windows.renew(plan.feed, window)
+
+        return LeaseRenewal(renew, self._settings.window_lease_seconds)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def _stage(self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal) -> None:
+        """Stage the window's entries as they are decoded."""
         try:
-            return self._stage_once(plan, window, staged, lease, grouped=False)
+            self._stage_once(plan, window, read, lease, grouped=False)
         except CollisionAcrossEntries:
             # Two series became one by relabelling and sat in different entries.
-            self._windows.discard(staged)
-            staged.clear()
-            lease.histograms = 0
-            return self._stage_once(plan, window, staged, lease, grouped=True)
+            self._windows.discard(read.staged)
+            read.staged, read.samples, read.histograms = [], 0, 0
+            self._stage_once(plan, window, read, lease, grouped=True)
 
     def _stage_once(
-        self, plan: Plan, window: Window, staged: list[Staged], lease: _Lease, *, grouped: bool
-    ) -> int:
-        feed = plan.feed
+        self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal, *, grouped: bool
+    ) -> None:
+        feed, keep_seconds = plan.feed, self._settings.staged_ttl_seconds
         origin = Origin(feed.query, feed.kind, feed.tier, window.id, window.start_ms, window.end_ms)
-        blocks = self._watched(
-            self._source.read(plan.query, window.start_ms, window.end_ms), plan, lease
-        )
-        samples = 0
-        for batch in self._pack(blocks, origin, grouped=grouped):
-            staged.append(
-                self._windows.stage(batch.encode(), len(batch), self._settings.staged_ttl_seconds)
-            )
-            samples += len(batch)
-        return samples
+        blocks = self._source.read(plan.query, window.start_ms, window.end_ms)
+        watched = self._watched(blocks, plan, read, lease)
+        for batch in self._pack(watched, origin, grouped=grouped):
+            read.staged.append(self._windows.stage(batch.encode(), len(batch), keep_seconds))
+            read.samples += len(batch)
 
     def _watched(
-        self, blocks: Iterable[SeriesBlock], plan: Plan, lease: _Lease
+        self, blocks: Iterable[SeriesBlock], plan: Plan, read: _Read, lease: LeaseRenewal
     ) -> Iterator[SeriesBlock]:
         for block in blocks:
             self._tick()  # a long window is work, not a standstill
             if lease.lost:
                 raise LeaseLost(f"{plan.feed.name}: the window was leased to another worker")
             if block.histograms:
-                lease.histograms += block.histograms
+                read.histograms += block.histograms
                 self._telemetry.emit("histograms_skipped", block.histograms, query=plan.feed.query)
             yield block
 
-    def _gone(self, plan: Plan, window: Window, origin_ms: int, samples: int) -> Outcome | None:
-        """Declare what the source has deleted; neither an empty answer nor a full one tells.
+    def _expired_until_ms(
+        self, plan: Plan, window: Window, origin_ms: int, read: _Read
+    ) -> int | None:
+        """Up to where the source has deleted the window; neither an empty nor a full read shows it.
 
         A Prometheus that lost its volume has samples again since its next scrape. The lowest
-        timestamp is asked for after the read: what was deleted in between shows too.
+        timestamp is checked after the read: what was deleted in between shows too.
         """
-        lowest_ms = self._source.lowest_timestamp_ms()
-        if samples and lowest_ms is not None and lowest_ms >= NO_SAMPLES_MS:
-            # It gave us some a moment ago: it was started anew, and has not read its own log yet.
-            raise SourceUnavailable(f"says that it holds nothing, but gave {samples} samples")
-        until_ms = plan.gone_until_ms(window, origin_ms, lowest_ms)
-        if until_ms is None:
-            return None
+        lowest_ms = self._history.lowest_ms(window.start_ms - plan.reach_ms(window))
+        if read.samples and lowest_ms is not None and lowest_ms >= NO_SAMPLES_MS:
+            # It returned some a moment ago: it was started anew and has not read its own log yet.
+            raise SourceUnavailable(
+                f"reports that it holds nothing; it gave {read.samples} samples"
+            )
+        return plan.expired_until_ms(window, origin_ms, lowest_ms)
+
+    # -- outcomes -----------------------------------------------------------------------------
+
+    def _commit(self, plan: Plan, window: Window, read: _Read) -> str:
+        # Late samples change no rule that was evaluated before they came.
+        raw = plan.query.kind == "select"
+        return self._windows.commit(
+            plan.feed,
+            window,
+            read.staged,
+            recheck_after_seconds=self._settings.recheck_after_seconds if raw else 0.0,
+            source_samples=read.samples + read.histograms,
+        )
+
+    def _committed(
+        self, plan: Plan, window: Window, read: _Read, status: str, seconds: float
+    ) -> Outcome:
+        if status == "refused":
+            return self._lost(plan, window)
+        if status != "committed":
+            if status == "unstaged" and seconds > self._settings.staged_ttl_seconds:
+                raise QueryTooLarge("was read for longer than extract.staged_ttl_seconds")
+            return self._open_again(plan, window, status)
+        self._on_source(SourceState(True))
+        self._telemetry.inc("etl_extracted_samples_total", read.samples, **_labels(plan))
+        self._telemetry.batch_succeeded(read.samples, seconds)
+        self._telemetry.emit(
+            "window_committed",
+            **_labels(plan),
+            start_ms=window.start_ms,
+            end_ms=window.end_ms,
+            samples=read.samples,
+            entries=len(read.staged),
+            seconds=round(seconds, 6),
+        )
+        return Outcome.COMMITTED
+
+    def _lost(self, plan: Plan, window: Window) -> Outcome:
+        self._telemetry.emit("window_refused", **_labels(plan), window=window.id)
+        return Outcome.LOST
+
+    def _open_again(self, plan: Plan, window: Window, reason: str) -> Outcome:
+        self._delay(plan, window)
+        self._telemetry.emit("window_retried", **_labels(plan), window=window.id, reason=reason)
+        return Outcome.OPEN
+
+    def _declare_gap(self, plan: Plan, window: Window, until_ms: int) -> Outcome:
         reason = "older than what Prometheus keeps"
         if not self._windows.declare_gap(plan.feed, window, until_ms, reason):
             return Outcome.LOST
-        self._telemetry.inc(
-            "etl_gap_seconds_total",
-            (until_ms - window.start_ms) / 1000,
-            query=plan.feed.query,
-            tier=plan.feed.tier,
-        )
+        labels = _labels(plan)
+        gap_seconds = (until_ms - window.start_ms) / 1000
+        self._telemetry.inc("etl_gap_seconds_total", gap_seconds, **labels)
         self._telemetry.emit(
-            "gap_declared",
-            query=plan.feed.query,
-            tier=plan.feed.tier,
-            start_ms=window.start_ms,
-            end_ms=until_ms,
-            reason=reason,
+            "gap_declared", **labels, start_ms=window.start_ms, end_ms=until_ms, reason=reason
         )
         if until_ms < window.end_ms:
             # The rest stays leased to nobody in particular: it is read again by itself.
             self._windows.retry(plan.feed, window, 0.0)
         return Outcome.GAP
 
-    def _too_large(self, plan: Plan, window: Window, error: QueryTooLarge) -> Outcome:
-        labels: dict[str, Any] = {"query": plan.feed.query, "tier": plan.feed.tier}
+    def _split(self, plan: Plan, window: Window, error: QueryTooLarge) -> Outcome:
         middle_ms = plan.middle_ms(window)
         if middle_ms is None:
             # One step and still too large: it fails alone and stays open, visibly.
-            self._wait_for_next(plan, window)
-            self._failed(labels, error)
+            self._delay(plan, window)
+            self._failed(plan, error)
             return Outcome.OPEN
         if not self._windows.split(plan.feed, window, middle_ms):
             return Outcome.LOST
-        self._telemetry.emit("window_split", **labels, window=window.id, reason=str(error))
+        self._telemetry.emit("window_split", **_labels(plan), window=window.id, reason=str(error))
         return Outcome.SPLIT
 
     def _source_failed(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
-        labels: dict[str, Any] = {"query": plan.feed.query, "tier": plan.feed.tier}
-        settings = self._settings
-        shortest = self._rng.uniform(0.5, 1.0) * settings.backoff_base_seconds
+        longest = self._settings.backoff_max_seconds
+        # It doubles with each failure in a row, which Redis counts for all workers.
+        shortest = self._rng.uniform(0.5, 1.0) * self._settings.backoff_base_seconds
         if isinstance(error, SourceUnavailable) and error.retry_after_seconds is not None:
-            shortest = max(shortest, min(error.retry_after_seconds, settings.backoff_max_seconds))
+            shortest = max(shortest, min(error.retry_after_seconds, longest))
         if not isinstance(error, QueryRejected):
             self._on_source(SourceState(False, str(error)))
-        kept = self._windows.fail(plan.feed, window, shortest, settings.backoff_max_seconds)
-        self._failed(labels, error)
+        kept = self._windows.fail(plan.feed, window, shortest, longest)
+        self._failed(plan, error)
         return Outcome.OPEN if kept else Outcome.LOST
 
-    def _failed(self, labels: dict[str, Any], error: SourceError) -> None:
+    def _failed(self, plan: Plan, error: SourceError) -> None:
         name = type(error).__name__
         self._telemetry.batch_failed(name)
         self._telemetry.emit(
             "query_failed",
-            **labels,
+            **_labels(plan),
             error_type=name,
             error=str(error),
-            hold=isinstance(error, SourceRefused),
+            paused=isinstance(error, SourceRefused),
         )
 
-    def _wait_for_next(self, plan: Plan, window: Window) -> None:
-        settings = self._settings
-        ceiling = min(
-            settings.backoff_max_seconds,
-            settings.backoff_base_seconds * 2 ** min(window.attempts + 1, 16),
-        )
-        seconds = self._rng.uniform(settings.backoff_base_seconds, ceiling)
+    def _delay(self, plan: Plan, window: Window) -> None:
+        seconds = self._backoff.seconds(window.attempts + 1, self._rng)
         self._windows.retry(plan.feed, window, seconds)
 
     def _discard(self, staged: list[Staged]) -> None:
@@ -294,40 +294,5 @@ class Extractor:
             self._telemetry.emit("discard_failed", entries=len(staged))
 
 
-class _Lease:
-    """Renews a window's lease from a thread while it is being extracted."""
-
-    def __init__(
-        self, windows: WindowSet, plan: Plan, window: Window, lease_seconds: float
-    ) -> None:
-        self._windows = windows
-        self._plan = plan
-        self._window = window
-        self._every_seconds = lease_seconds / 3
-        self._done = threading.Event()
-        self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="window-lease", daemon=True)
-        # Native histogram samples met in the window: the source counts them, we do not carry them.
-        self.histograms = 0
-
-    @property
-    def lost(self) -> bool:
-        return self._lost.is_set()
-
-    def __enter__(self) -> _Lease:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._done.wait(self._every_seconds):
-            try:
-                if not self._windows.renew(self._plan.feed, self._window):
-                    self._lost.set()
-                    return
-            except RedisError:
-                # Not renewed this time; if it stays away, the commit will be refused.
-                continue
+def _labels(plan: Plan) -> dict[str, Any]:
+    return {"query": plan.feed.query, "tier": plan.feed.tier}

@@ -1,74 +1,27 @@
-"""The ``requests`` session that Prometheus is asked through: credentials, TLS, kept connections."""
+"""The ``requests`` session for Prometheus: credentials, TLS, kept connections."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import requests
 import urllib3
+from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from common.config import AuthSettings
 from common.config.secrets import read_secret
 
 
-class SecretText(Protocol):
-    """A text that is not shown by accident."""
+def source_session(auth: AuthSettings) -> requests.Session:
+    """A session with ``auth`` that keeps its connections and requests uncompressed responses.
 
-    def get_secret_value(self) -> str:
-        """The text itself."""
-
-
-class SourceAuth(Protocol):
-    """How we show Prometheus who we are, and check who it is (``AuthSettings``)."""
-
-    @property
-    def username(self) -> str | None:
-        """User of basic authentication."""
-
-    @property
-    def password(self) -> SecretText:
-        """Password of basic authentication."""
-
-    @property
-    def password_file(self) -> str | None:
-        """File that holds the password."""
-
-    @property
-    def bearer_token(self) -> SecretText:
-        """Token, empty if none is used."""
-
-    @property
-    def bearer_token_file(self) -> str | None:
-        """File that holds the token."""
-
-    @property
-    def ca_file(self) -> str | None:
-        """Authorities that may vouch for the server; None = those of the system."""
-
-    @property
-    def cert_file(self) -> str | None:
-        """Our client certificate."""
-
-    @property
-    def key_file(self) -> str | None:
-        """The key of our client certificate, where it is not in the same file."""
-
-    @property
-    def verify(self) -> bool:
-        """Whether the server's certificate is checked."""
-
-
-def source_session(auth: SourceAuth) -> requests.Session:
-    """A session with ``auth`` that keeps its connections and asks for uncompressed answers.
-
-    Compressing costs Prometheus four times what it costs to answer.
+    Compressing a response costs Prometheus four times what the rest of it costs.
     """
     session = requests.Session()
     session.auth = _Credentials(auth)
     session.verify = auth.ca_file or auth.verify
     if not session.verify:
-        # It was asked for; a warning would come with every request.
+        # The operator chose it; a warning would come with every request.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     if auth.cert_file:
         session.cert = (auth.cert_file, auth.key_file) if auth.key_file else auth.cert_file
@@ -86,7 +39,7 @@ class _Credentials(AuthBase):
     that ``requests`` does not look for a password in ``~/.netrc``.
     """
 
-    def __init__(self, auth: SourceAuth) -> None:
+    def __init__(self, auth: AuthSettings) -> None:
         self._auth = auth
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -100,7 +53,7 @@ class _Credentials(AuthBase):
         return request
 
 
-def _current(file: str | None, known_from_start: SecretText) -> str:
+def _current(file: str | None, known_from_start: SecretStr) -> str:
     if file is None:
         return known_from_start.get_secret_value()
     try:

@@ -7,24 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from common.runtime.telemetry import Telemetry
 from common.state.keys import split_feed
 from common.state.windows import Feed, FeedStatus, WindowSet
+from services.extractor.history import SourceCheck, SourceHistory
 from services.extractor.windows import Plan, floor_to
-
-
-class Clock(Protocol):
-    """What planning needs of Prometheus."""
-
-    def now_ms(self) -> int:
-        """Prometheus' own time."""
-        ...
-
-    def lowest_timestamp_ms(self) -> int | None:
-        """The oldest timestamp that it still holds, if it says so."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,126 +24,135 @@ class Due:
 
 
 class Planner:
-    """Keeps every feed planned up to what has settled."""
+    """Keeps every feed planned up to what has settled.
+
+    A turn reads the state of all feeds once; more often only for a feed that has just begun.
+    """
 
     def __init__(
         self,
         plans: Sequence[Plan],
         windows: WindowSet,
-        source: Clock,
+        history: SourceHistory,
         telemetry: Telemetry,
         *,
         close_after_seconds: float,
     ) -> None:
         self._plans = plans
         self._windows = windows
-        self._source = source
+        self._history = history
         self._telemetry = telemetry
         self._close_after_seconds = close_after_seconds
         self._adopted: set[str] = set()
         # Feeds that this process had planned before Redis lost them.
-        self._forgotten: set[str] = set()
-        self.origins_ms: dict[str, int] = {}
+        self._lost_feeds: set[str] = set()
+        self._origins_ms: dict[str, int] = {}
 
     def plan(self) -> Due:
         """Plan every feed, and close those that no configuration has.
 
         Raises :class:`common.errors.SourceError` or :class:`redis.exceptions.RedisError`.
         """
-        now_ms = self._source.now_ms()
+        source = self._history.check()
         known = self._windows.status()
-        lowest_ms: int | None = None
-        if any(plan.feed.name not in known for plan in self._plans):
-            lowest_ms = self._source.lowest_timestamp_ms()
-        for plan in self._plans:
-            if (
-                plan.feed.name not in known
-                and lowest_ms is not None
-                and lowest_ms > plan.head_ms(now_ms)
-            ):
-                # A feed begins where its source does: not before a sample of it has settled.
-                continue
-            self._plan_feed(plan, known.get(plan.feed.name), now_ms, lowest_ms)
-        self._reconcile()
-        configured = {plan.feed.name for plan in self._plans}
-        for feed in known.keys() - configured:
+        ours = [
+            plan for plan in self._plans if self._plan_feed(plan, known.get(plan.feed.name), source)
+        ]
+        status = known
+        begun = [plan for plan in ours if not _reconciled(known.get(plan.feed.name))]
+        if begun:
+            self._reconcile(begun, source.lowest_ms)
+            status = self._windows.status()
+        for feed in known.keys() - {plan.feed.name for plan in self._plans}:
             self._close(feed)
-        status = self._windows.status()
-        self.origins_ms = {feed: found.origin_ms for feed, found in status.items()}
-        return self._due(status)
+        self._origins_ms = {feed: found.origin_ms for feed, found in status.items()}
+        return _due(ours, status, source.now_ms)
 
     def origin_ms(self, feed: Feed) -> int:
         """Where the feed began; looked up when this process has not planned it yet."""
-        if feed.name not in self.origins_ms:
+        if feed.name not in self._origins_ms:
             status = self._windows.status()
-            self.origins_ms = {name: found.origin_ms for name, found in status.items()}
-        return self.origins_ms.get(feed.name, 0)
+            self._origins_ms = {name: found.origin_ms for name, found in status.items()}
+        return self._origins_ms.get(feed.name, 0)
 
-    def _plan_feed(
-        self, plan: Plan, known: FeedStatus | None, now_ms: int, lowest_ms: int | None
-    ) -> None:
-        feed = plan.feed
+    def _plan_feed(self, plan: Plan, known: FeedStatus | None, source: SourceCheck) -> bool:
+        """Whether the feed is planned up to its head, and ours."""
+        feed, head_ms = plan.feed, plan.head_ms(source.now_ms)
+        if known is None and source.lowest_ms is not None and source.lowest_ms > head_ms:
+            # A feed begins where its source does: not before a sample of it has settled.
+            return False
         # Whoever started last has the newest configuration; it takes the feed over once, so that
         # an older worker which is still draining cannot take it back.
         adopt = feed.name not in self._adopted
-        changed = known is not None and known.fingerprint != feed.fingerprint
-        ours = self._windows.plan(
-            feed, plan.origin_ms(now_ms, lowest_ms), plan.head_ms(now_ms), adopt=adopt
-        )
+        origin_ms = plan.origin_ms(source.now_ms, source.lowest_ms)
+        ours = self._windows.plan(feed, origin_ms, head_ms, adopt=adopt)
         self._adopted.add(feed.name)
         if known is None and not adopt:
-            self._forgotten.add(feed.name)
-        if adopt and changed:
+            self._lost_feeds.add(feed.name)
+        if adopt and known is not None and known.fingerprint != feed.fingerprint:
             self._telemetry.emit("query_adopted", query=feed.query, tier=feed.tier)
         if not ours:
             self._telemetry.emit("query_stale_config", query=feed.query, tier=feed.tier)
+        return ours
 
-    def _reconcile(self) -> None:
-        """Let feeds begin no later than the sink's watermark says.
+    def _reconcile(self, plans: Sequence[Plan], lowest_ms: int | None) -> None:
+        """Let feeds begin no later than the sink's watermark.
 
         A feed that is new to Redis may be old to the sink: then Redis has lost everything. It was
-        begun like a new one meanwhile, so that fresh data flows; what lies between is owed.
+        begun like a new one meanwhile, so that fresh data flows; what lies between is backlog.
         """
-        said = self._windows.sink_watermarks()
-        status = self._windows.status()
-        for plan in self._plans:
-            feed, found = plan.feed, status.get(plan.feed.name)
-            if found is None or found.reconciled or found.fingerprint != feed.fingerprint:
+        watermarks_ms = self._windows.sink_watermarks()
+        # The others wait until a loader has read the sink's.
+        plans = [plan for plan in plans if plan.feed.name in watermarks_ms]
+        status = self._windows.status() if plans else {}
+        for plan in plans:
+            feed = plan.feed
+            found, watermark_ms = status.get(feed.name), watermarks_ms[feed.name]
+            if found is None or found.reconciled:
                 continue
-            if feed.name not in said:
-                continue  # no loader has asked the sink yet
-            watermark_ms = said[feed.name]
-            if watermark_ms is None and feed.name in self._forgotten:
-                # We planned it ourselves before Redis forgot it, and the sink knows of nothing.
-                watermark_ms = self._source.lowest_timestamp_ms()
+            if watermark_ms is None and feed.name in self._lost_feeds:
+                # We planned it ourselves before Redis lost it, and the sink has no watermark.
+                watermark_ms = lowest_ms
             if watermark_ms is not None and watermark_ms < found.origin_ms:
-                start_ms = floor_to(watermark_ms, plan.step_ms)
-                self._windows.reopen(feed, start_ms, found.origin_ms, extend=True)
-                self._telemetry.emit(
-                    "query_extended",
-                    query=feed.query,
-                    tier=feed.tier,
-                    start_ms=start_ms,
-                    end_ms=found.origin_ms,
-                )
+                self._extend(plan, floor_to(watermark_ms, plan.step_ms), found.origin_ms)
             self._windows.set_reconciled(feed)
-            self._forgotten.discard(feed.name)
+            self._lost_feeds.discard(feed.name)
+
+    def _extend(self, plan: Plan, start_ms: int, origin_ms: int) -> None:
+        feed = plan.feed
+        self._windows.reopen(feed, start_ms, origin_ms, extend=True)
+        self._telemetry.emit(
+            "query_extended",
+            query=feed.query,
+            tier=feed.tier,
+            start_ms=start_ms,
+            end_ms=origin_ms,
+        )
 
     def _close(self, feed: str) -> None:
-        owed = self._windows.close(feed, self._close_after_seconds, "query removed")
-        if owed is None:
+        backlog = self._windows.close(feed, self._close_after_seconds, "query removed")
+        if backlog is None:
             return
         query, tier = split_feed(feed)
-        self._telemetry.emit("query_closed", query=query, tier=tier, backlog_ms=list(owed))
+        self._telemetry.emit("query_closed", query=query, tier=tier, backlog_ms=list(backlog))
 
-    def _due(self, status: Mapping[str, FeedStatus]) -> Due:
-        live = catchup = 0
-        for plan in self._plans:
-            feed = status.get(plan.feed.name)
-            if feed is None or feed.fingerprint != plan.feed.fingerprint:
-                continue
-            border_ms = feed.head_ms - plan.live_ms
-            owed = (*feed.backlog, *feed.open)
-            live += any(end > border_ms for _, end in owed)
-            catchup += any(start < border_ms for start, _ in owed)
-        return Due(live, catchup)
+
+def _reconciled(feed: FeedStatus | None) -> bool:
+    return feed is not None and feed.reconciled
+
+
+def _due(plans: Sequence[Plan], status: Mapping[str, FeedStatus], now_ms: int) -> Due:
+    """What there is to extract, given the state of the feeds before they were planned."""
+    live = catchup = 0
+    for plan in plans:
+        feed = status.get(plan.feed.name)
+        if feed is None:
+            continue
+        head_ms = max(feed.head_ms, plan.head_ms(now_ms))
+        border_ms = head_ms - plan.live_ms
+        to_do = [*feed.backlog, *feed.open]
+        if head_ms > feed.head_ms:
+            to_do.append((feed.head_ms, head_ms))
+        live += any(end > border_ms for _, end in to_do)
+        catchup += any(start < border_ms for start, _ in to_do)
+    return Due(live, catchup)

@@ -10,25 +10,25 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
+from common.config import AuthSettings, ExtractSettings, Query
 from common.errors import (
     QueryRejected,
     QueryTooLarge,
     SourceError,
-    SourceRefused,
     SourceUnavailable,
 )
 from common.promql.selector import NAME_LABEL, parse_selector
 from services.extractor.blocks import SeriesBlock
 from services.extractor.decode import decode
 from services.extractor.decode_value import decode_value
-from services.extractor.http_session import SourceAuth, source_session
+from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
+from services.extractor.http_session import source_session
 from services.extractor.source_errors import snippet
-from services.extractor.transport import AnswerTooSlow, Transport, read_all
+from services.extractor.transport import ResponseTooSlow, Transport, read_all
 
 PROBE_SECONDS = 2.0
 INFO_BYTES = 64 << 10
@@ -37,63 +37,24 @@ NAMES_BYTES = 16 << 20
 # Metrics that are counted by one query: together they stay well below what a URL may have.
 NAMES_A_QUERY = 10
 
-LOWEST_TIMESTAMP_METRIC = b"prometheus_tsdb_lowest_timestamp_seconds "
 # A database without samples reports the largest time there is, 9e15 seconds.
 LATEST_SECONDS = 1e12
 # Far above what any database holds, far below where floats lose whole numbers.
 MOST_SAMPLES = 1e15
-# What :meth:`PrometheusClient.lowest_timestamp_ms` makes of that: later than any sample.
-NO_SAMPLES_MS = 1 << 62
-
-
-class SourceSettings(Protocol):
-    """What the client reads of ``ExtractSettings``."""
-
-    @property
-    def prometheus_url(self) -> str:
-        """Base URL, with the path prefix if there is one."""
-
-    @property
-    def timeout_seconds(self) -> float:
-        """How long Prometheus may take to answer one request."""
-
-    @property
-    def max_points_per_series(self) -> int:
-        """Points of one series that may be asked for."""
-
-    @property
-    def auth(self) -> SourceAuth:
-        """Credentials and certificates."""
-
-
-class SourceQuery(Protocol):
-    """What the client reads of ``Query``."""
-
-    @property
-    def kind(self) -> Literal["expr", "select"]:
-        """Whether the query is evaluated on a grid or its raw samples are read."""
-
-    @property
-    def text(self) -> str:
-        """The expression or the selector."""
-
-    @property
-    def step_ms(self) -> int:
-        """Distance of the points of an ``expr``."""
 
 
 class PrometheusClient:
     """One Prometheus server, or whatever speaks its query API. Not safe for several threads.
 
     Every method raises a :class:`~common.errors.SourceError` whose message names the URL, the query
-    and what was answered. ``on_remark`` is told the query and what the query engine remarks about
-    it (annotations such as "PromQL warning: …", which do not mean that an answer is incomplete).
+    and the response. ``on_remark`` is called with the query and what the query engine remarks about
+    it (annotations such as "PromQL warning: …", which do not mean that a response is incomplete).
     """
 
     def __init__(
         self,
-        settings: SourceSettings,
-        session_factory: Callable[[SourceAuth], requests.Session] = source_session,
+        settings: ExtractSettings,
+        session_factory: Callable[[AuthSettings], requests.Session] = source_session,
         on_remark: Callable[[str, str], None] = lambda query, remark: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -104,15 +65,15 @@ class PrometheusClient:
             _without_credentials(settings.prometheus_url), session_factory(settings.auth), monotonic
         )
 
-    def read(self, query: SourceQuery, start_ms: int, end_ms: int) -> Iterator[SeriesBlock]:
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[SeriesBlock]:
         """The samples of ``query`` with ``start_ms < t <= end_ms``, in blocks as they arrive.
 
-        An ``expr`` is evaluated at every multiple of its step in that range. The blocks are worth
-        something only once the iterator has ended normally: it raises when the answer turns out to
-        be broken or incomplete.
+        An ``expr`` is evaluated at every multiple of its step in that range. The blocks count
+        only once the iterator has ended normally: it raises when the response turns out to be
+        broken or incomplete.
 
         Raises :class:`QueryTooLarge` when the window must be split, among others, before anything
-        is asked, when it holds more than ``max_points_per_series`` points.
+        is requested, when it holds more than ``max_points_per_series`` points.
         """
         if not 0 <= start_ms < end_ms:
             raise ValueError(f"({start_ms}, {end_ms}] is no range of time")
@@ -126,7 +87,7 @@ class PrometheusClient:
         if points > self._max_points:
             raise QueryTooLarge(
                 f"{points} points a series are more than {self._max_points} "
-                f"(extract.max_points_per_series), asked for {snippet(query.text)}"
+                f"(extract.max_points_per_series), query {snippet(query.text)}"
             )
         if points < 1:
             return iter(())
@@ -137,34 +98,33 @@ class PrometheusClient:
         """Prometheus' own time, milliseconds since the epoch."""
         return self._now_ms(self._timeout_seconds)
 
-    def ready(self) -> str | None:
-        """None when queries are answered, else why not, in a sentence."""
-        try:
-            self.now_ms()
-        except SourceError as error:
-            return str(error)
-        return None
+    def run(self) -> ServerRun | None:
+        """Since when the server runs, and under which configuration; None if it does not report it.
 
-    def version(self) -> str | None:
-        """The server's version such as ``2.42.0``, or None if it does not tell."""
-        answer = self._document("api/v1/status/buildinfo", INFO_BYTES)
+        Others that speak the query API, and Prometheus before 2.14, do not.
+        """
+        body = self._document("api/v1/status/runtimeinfo", INFO_BYTES)
         try:
-            return str(json.loads(answer)["data"]["version"])
+            data = json.loads(body)["data"]
+            return ServerRun(
+                str(data["startTime"]), str(data["lastConfigTime"]), str(data["storageRetention"])
+            )
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def lowest_timestamp_ms(self) -> int | None:
-        """The oldest time that the server has data of, in whole seconds; None if it does not tell.
+        """The oldest time that the server has data of, in whole seconds.
 
-        From the server's own ``/metrics``: a front end such as Thanos does not tell.
-        ``NO_SAMPLES_MS`` for a server that holds nothing at all.
+        From the server's own ``/metrics``. None if they do not report it, as those of a front end
+        such as Thanos, or are refused. ``NO_SAMPLES_MS`` for a server that holds nothing at all.
         """
+        prefix = f"{LOWEST_TIMESTAMP_METRIC} ".encode()
         for line in self._document("metrics", METRICS_BYTES).splitlines():
-            if line.startswith(LOWEST_TIMESTAMP_METRIC):
-                return _lowest_ms(line.removeprefix(LOWEST_TIMESTAMP_METRIC))
+            if line.startswith(prefix):
+                return _lowest_ms(line.removeprefix(prefix))
         return None
 
-    def count_in(self, query: SourceQuery, start_ms: int, end_ms: int) -> int:
+    def count_in(self, query: Query, start_ms: int, end_ms: int) -> int:
         """How many raw samples a ``select`` has now with ``start_ms < t <= end_ms``.
 
         Native histogram samples are counted too. The range must be longer than a millisecond.
@@ -196,20 +156,20 @@ class PrometheusClient:
         """Every metric name that the selector may find in a range."""
         params = {"match[]": selector, "start": _seconds(start_ms), "end": _seconds(end_ms)}
         path = f"api/v1/label/{NAME_LABEL}/values"
-        with self._transport.asking(path, params, self._timeout_seconds) as chunks:
-            answer = read_all(chunks, NAMES_BYTES)
+        with self._transport.stream(path, params, self._timeout_seconds) as chunks:
+            body = read_all(chunks, NAMES_BYTES)
             try:
-                return [str(name) for name in json.loads(answer)["data"]]
+                return [str(name) for name in json.loads(body)["data"]]
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise SourceUnavailable(
-                    f"answered with something else than names: {snippet(answer)}"
+                    f"answered with something else than names: {snippet(body)}"
                 ) from None
 
     def ranges_are_left_open(self) -> bool:
         """Whether a range leaves out a sample exactly at its beginning, as from Prometheus 3 on.
 
-        Asked of the server itself, because others that speak its API report versions of their own:
-        points every five seconds are counted over ten.
+        The server evaluates it itself, because others that speak its API report versions of their
+        own: points every five seconds are counted over ten.
         """
         return self._count("count_over_time(vector(0)[10s:5s])", 1_000_000_000_000) == 2
 
@@ -220,7 +180,7 @@ class PrometheusClient:
     def _blocks(
         self, endpoint: str, params: Mapping[str, str], start_ms: int
     ) -> Iterator[SeriesBlock]:
-        with self._asking(endpoint, params) as chunks:
+        with self._stream(endpoint, params) as chunks:
             for block in decode(chunks, self._remarks(params)):
                 # A range that is closed on the left holds what the window before already had.
                 wanted = block.after(start_ms)
@@ -230,7 +190,7 @@ class PrometheusClient:
     def _count(self, query: str, time_ms: int) -> int:
         """What a query counts; 0 where it finds nothing to count."""
         params = {"query": query, "time": _seconds(time_ms)}
-        with self._asking("query", params) as chunks:
+        with self._stream("query", params) as chunks:
             count = decode_value(chunks, self._remarks(params)) or 0.0
             if not 0 <= count < MOST_SAMPLES:
                 raise SourceUnavailable(f"answered {count} where a number of samples belongs")
@@ -238,30 +198,26 @@ class PrometheusClient:
 
     def _now_ms(self, timeout_seconds: float) -> int:
         params = {"query": "time()", "timeout": _timeout(timeout_seconds)}
-        with self._transport.asking("api/v1/query", params, timeout_seconds) as chunks:
+        with self._transport.stream("api/v1/query", params, timeout_seconds) as chunks:
             seconds = decode_value(chunks)
             if seconds is None or not 0 < seconds < LATEST_SECONDS:
                 raise SourceUnavailable(f"answered {seconds} where its own time belongs")
             return round(seconds * 1000)
 
     def _document(self, path: str, limit_bytes: int) -> bytes:
-        """What the server says about itself at ``path``; empty if there is no such path."""
-        try:
-            with self._transport.asking(path, {}, self._timeout_seconds) as chunks:
-                return read_all(chunks, limit_bytes)
-        except SourceRefused:
-            return b""
+        """What the server reports of itself at ``path``; empty if it refuses that."""
+        return self._transport.document(path, self._timeout_seconds, limit_bytes) or b""
 
     @contextmanager
-    def _asking(self, endpoint: str, params: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+    def _stream(self, endpoint: str, params: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
         timed = {**params, "timeout": _timeout(self._timeout_seconds)}
         try:
-            with self._transport.asking(
+            with self._transport.stream(
                 f"api/v1/{endpoint}", timed, self._timeout_seconds
             ) as chunks:
                 yield chunks
-        except AnswerTooSlow as slow:
-            # If it answers a trivial question meanwhile, this one was too large.
+        except ResponseTooSlow as slow:
+            # If it answers a trivial query meanwhile, this one was too large.
             if self._is_there():
                 raise QueryTooLarge(str(slow)) from None
             raise

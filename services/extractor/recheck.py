@@ -1,8 +1,8 @@
 """Late samples: what is counted again some time after it was committed, and opened if it changed.
 
 Samples can arrive behind the window that they belong to (timestamps of their own, out-of-order
-ingestion, remote write). Prometheus is therefore asked once more for the number of raw samples of
-each committed window of a ``select``; one that differs is extracted again. What was loaded the
+ingestion, remote write). The raw samples of each committed window of a ``select`` are therefore
+counted once more by Prometheus; one that differs is extracted again. What was loaded the
 first time is overwritten by the same points.
 """
 
@@ -16,6 +16,7 @@ from common.config import Query
 from common.errors import QueryRejected, QueryTooLarge
 from common.runtime.telemetry import Telemetry
 from common.state.windows import Recheck, WindowSet
+from services.extractor.history import SourceHistory
 from services.extractor.windows import Plan
 
 # Windows that are recounted in one turn; the rest waits for the next.
@@ -29,22 +30,21 @@ class Counter(Protocol):
         """Raw samples of a ``select`` in ``(start_ms, end_ms]``."""
         ...
 
-    def lowest_timestamp_ms(self) -> int | None:
-        """The oldest timestamp that the source still holds, if it says so."""
-        ...
-
 
 class Rechecker:
     """Counts committed windows again when they are due.
 
-    ``goes_on`` is asked before every question to Prometheus; what was not counted stays due.
+    ``goes_on`` is called before every request to Prometheus; what was not counted stays due.
     """
 
-    def __init__(self, windows: WindowSet, source: Counter, telemetry: Telemetry) -> None:
+    def __init__(
+        self, windows: WindowSet, source: Counter, history: SourceHistory, telemetry: Telemetry
+    ) -> None:
         self._windows = windows
         self._source = source
+        self._history = history
         self._telemetry = telemetry
-        # Windows that one question may cover: fewer once that was too much, then more again.
+        # Windows that one request may cover: fewer once that was too much, then more again.
         self._most_windows = TURN_WINDOWS
         # What could not be counted by itself comes last, so that it keeps nothing else waiting.
         self._failed: set[tuple[str, str]] = set()
@@ -52,8 +52,8 @@ class Rechecker:
     def run(self, plan: Plan, goes_on: Callable[[], bool] = lambda: True) -> int:
         """Recount what is due of a feed; how many windows were opened again.
 
-        Raises :class:`common.errors.SourceError` when Prometheus does not answer; a window that it
-        refuses to count is told and left.
+        Raises :class:`common.errors.SourceError` when Prometheus does not respond; a window that it
+        refuses to count is reported and left.
         """
         due = self._windows.due_rechecks(plan.feed, TURN_WINDOWS)
         feed = plan.feed.name
@@ -99,7 +99,7 @@ class Rechecker:
             first, second = run[:middle], run[middle:]
             return self._recount(plan, first, goes_on) + self._recount(plan, second, goes_on)
         (changed,) = run
-        if found < expected and self._forgotten(changed):
+        if found < expected and self._expired(changed):
             # They are loaded; reading the window again would only declare it a gap.
             self._windows.forget_rechecks(plan.feed, run)
             return 0
@@ -119,8 +119,8 @@ class Rechecker:
         )
         return 1
 
-    def _forgotten(self, window: Recheck) -> bool:
-        lowest_ms = self._source.lowest_timestamp_ms()
+    def _expired(self, window: Recheck) -> bool:
+        lowest_ms = self._history.lowest_ms(window.start_ms)
         return lowest_ms is not None and lowest_ms > window.start_ms + 1
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus' refusals mean for us: one of the project's source errors for each answer.
+"""What Prometheus' refusals mean for us: one of the project's source errors for each response.
 
 Statuses and error types are those of ``web/api/v1/api.go`` of Prometheus 2.x and 3.x; the texts
 that mark a query as too large also cover Thanos, Mimir and VictoriaMetrics.
@@ -6,10 +6,8 @@ that mark a query as too large also cover Thanos, Mimir and VictoriaMetrics.
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 from common.errors import (
     QueryRejected,
@@ -18,6 +16,7 @@ from common.errors import (
     SourceRefused,
     SourceUnavailable,
 )
+from common.runtime.retry_after import retry_after_seconds
 
 # A smaller time range helps with these, whatever status and type they come with.
 _TOO_LARGE = (
@@ -31,14 +30,12 @@ _TOO_LARGE = (
     # execution error.
     "context deadline exceeded",
 )
-# Twelve digits of seconds are 30,000 years; many more would be an infinite float.
-_WAIT_SECONDS = re.compile(r"[0-9]{1,12}")
 # Execution errors that speak of the storage behind the query, not of the query.
 _STORAGE_FAILURES = ("expanding series:", "context canceled")
 
 
 def snippet(body: bytes | str, limit: int = 160) -> str:
-    """The beginning of an answer, fit for one line of a message."""
+    """The beginning of a response, fit for one line of a message."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     return repr(text[:limit]) + ("…" if len(text) > limit else "")
 
@@ -49,11 +46,11 @@ def reported_error(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> SourceError:
-    """The error for an answer in Prometheus' own form, ``{"status": "error", …}``."""
+    """The error for a response in Prometheus' own form, ``{"status": "error", …}``."""
     message = f"answered {error_type[:100] or 'error'}: {text[:400] or 'no reason given'}"
     if any(mark in text for mark in _TOO_LARGE):
         return QueryTooLarge(message)
-    # Waiting in the queue for other queries says nothing about the size of this one.
+    # A query that waited too long for others need not be too large itself.
     if error_type == "timeout" and "query queue" not in text:
         return QueryTooLarge(message)
     if (
@@ -89,27 +86,10 @@ def status_error(status: int, headers: Mapping[str, str]) -> SourceError | None:
 
 
 def unexplained_error(status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
-    """The error for an answer that is neither a success nor in Prometheus' own form."""
+    """The error for a response that is neither a success nor in Prometheus' own form."""
     return SourceUnavailable(f"answered {status} with {snippet(body)}", retry_after(headers))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait that the server asks for (RFC 9110, section 10.2.3), or None.
-
-    A date is measured against the answer's own ``Date``: the local clock may be wrong.
-    """
-    asked = headers.get("Retry-After", "").strip()
-    if _WAIT_SECONDS.fullmatch(asked):
-        return float(asked)
-    until, now = _epoch_seconds(asked), _epoch_seconds(headers.get("Date", ""))
-    return None if until is None or now is None else max(0.0, until - now)
-
-
-def _epoch_seconds(date: str) -> float | None:
-    try:
-        moment = parsedate_to_datetime(date)
-        if moment.tzinfo is None:  # "-0000": UTC, of an unknown zone
-            moment = moment.replace(tzinfo=UTC)
-        return moment.timestamp()
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
+    """Seconds to wait that the server requests, or None."""
+    return retry_after_seconds(headers.get("Retry-After"), headers.get("Date"), time.time())

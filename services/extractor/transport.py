@@ -1,4 +1,4 @@
-"""One HTTP request to the source, and the body of its answer in chunks as they arrive."""
+"""One HTTP request to the source, and the body of its response in chunks as they arrive."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ from services.extractor.source_errors import (
 # Some servers and proxies refuse longer request lines; shorter queries stay readable in their logs.
 LONGEST_URL_BYTES = 2_000
 READ_BYTES = 256 << 10
-# What must arrive within the time-out, again and again, or the answer is given up: one that drips
-# would hold its window for ever.
+# What must arrive within the time-out, again and again, or the response is abandoned: one that
+# drips would keep its window for ever.
 LEAST_PACE_BYTES = 64 << 10
 ERROR_BODY_BYTES = 64 << 10
-# The server's own time-out comes first, so that it is the server that says why.
-ANSWER_MARGIN_SECONDS = 2.0
+# Not now, perhaps later; every other status than 200 is a refusal.
+BUSY_STATUSES = (429, 503, 504)
+# The server's own time-out comes first, so that the server itself reports why.
+RESPONSE_MARGIN_SECONDS = 2.0
 
 
-class AnswerTooSlow(SourceUnavailable):
-    """The request was taken, but no answer began in time: the server hangs, or works too long."""
+class ResponseTooSlow(SourceUnavailable):
+    """The request was taken, but no response began in time: the server hangs, or works too long."""
 
 
 class Transport:
     """Sends requests through a session. Not safe for several threads.
 
-    Raises source errors whose messages name the URL, the query and what was answered.
+    Raises source errors whose messages name the URL, the query and the response.
     """
 
     def __init__(
@@ -54,30 +56,46 @@ class Transport:
         self._monotonic = monotonic
 
     @contextmanager
-    def asking(
+    def stream(
         self, path: str, params: Mapping[str, str], timeout_seconds: float
     ) -> Iterator[Iterator[bytes]]:
-        """The body of a successful answer, in chunks; only inside the context.
+        """The body of a successful response, in chunks; only inside the context.
 
-        Source errors raised inside the context, by a decoder for instance, are told with the URL
-        and the query too.
+        Source errors raised inside the context, by a decoder for instance, name the URL and the
+        query too.
 
-        Raises :class:`AnswerTooSlow` when no answer began in time.
+        Raises :class:`ResponseTooSlow` when no response began in time.
         """
+        with self._opened(path, params, timeout_seconds) as (response, chunks):
+            if response.status_code != 200:
+                raise _error_of(response, chunks)
+            yield chunks
+
+    def document(self, path: str, timeout_seconds: float, limit_bytes: int) -> bytes | None:
+        """The body at ``path``; None if the server, or a proxy before it, refuses to show it."""
+        with self._opened(path, {}, timeout_seconds) as (response, chunks):
+            if response.status_code in BUSY_STATUSES:
+                raise _error_of(response, chunks)
+            if response.status_code != 200:
+                read_all(chunks, ERROR_BODY_BYTES)  # so that the connection can be kept
+                return None
+            return read_all(chunks, limit_bytes)
+
+    @contextmanager
+    def _opened(
+        self, path: str, params: Mapping[str, str], timeout_seconds: float
+    ) -> Iterator[tuple[requests.Response, Iterator[bytes]]]:
         url = f"{self._base_url}/{path}"
         try:
             response = self._send(url, params, timeout_seconds)
             try:
-                chunks = self._chunks(response, timeout_seconds)
-                if response.status_code != 200:
-                    raise _error_of(response, chunks)
-                yield chunks
+                yield response, self._chunks(response, timeout_seconds)
             finally:
-                # Gives the connection back if the body was read to its end, else closes it.
+                # Keeps the connection if the body was read to its end, else closes it.
                 response.close()
         except SourceError as error:
-            query = f", asked for {snippet(params['query'], 400)}" if "query" in params else ""
-            # It may hold words of the server, of any length and with line breaks.
+            query = f", query {snippet(params['query'], 400)}" if "query" in params else ""
+            # It may quote the server, at any length and with line breaks.
             what = " ".join(f"{error!s:.800}".split())
             error.args = (f"Prometheus at {url} {what}{query}",)
             raise
@@ -99,8 +117,8 @@ class Transport:
                     f"cannot be reached: no connection within {timeout_seconds:g} s"
                 ) from None
             except requests.ReadTimeout:
-                raise AnswerTooSlow(
-                    f"did not answer within {timeout_seconds + ANSWER_MARGIN_SECONDS:g} s"
+                raise ResponseTooSlow(
+                    f"did not answer within {timeout_seconds + RESPONSE_MARGIN_SECONDS:g} s"
                 ) from None
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 # The server may have closed a kept connection just when we took it up.
@@ -116,7 +134,7 @@ class Transport:
             url,
             params=None if long else params,
             data=params if long else None,
-            timeout=(timeout_seconds, timeout_seconds + ANSWER_MARGIN_SECONDS),
+            timeout=(timeout_seconds, timeout_seconds + RESPONSE_MARGIN_SECONDS),
             # A redirect could take our credentials to another host.
             allow_redirects=False,
             stream=True,
@@ -132,7 +150,7 @@ class Transport:
                 piece = response.raw.read1(READ_BYTES, decode_content=encoded)
             except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
                 raise SourceUnavailable(
-                    f"broke off in the middle of its answer: {_words(_root_of(error))}"
+                    f"broke off in the middle of its response: {_message(_root_of(error))}"
                 ) from None
             if not piece:
                 return
@@ -142,14 +160,14 @@ class Transport:
                 received_bytes, waited_seconds = 0, 0.0
             elif waited_seconds > timeout_seconds:
                 raise SourceUnavailable(
-                    f"sent no more than {received_bytes} bytes of its answer within "
+                    f"sent no more than {received_bytes} bytes of its response within "
                     f"{timeout_seconds:g} s"
                 )
             yield piece
 
 
 def _settled(session: requests.Session, base_url: str) -> requests.Session:
-    """``session`` with what the environment says of proxies and authorities, looked up once.
+    """``session`` with the environment's proxies and authorities, looked up once.
 
     It does not change while we run, and takes as long to look up as all else about a request.
     """
@@ -171,22 +189,22 @@ def read_all(chunks: Iterator[bytes], limit_bytes: int) -> bytes:
 
 
 def _error_of(response: requests.Response, chunks: Iterator[bytes]) -> SourceError:
-    """What an answer means that is no success."""
+    """What a response means that is no success."""
     status, headers = response.status_code, response.headers
     if error := status_error(status, headers):
         return error
     body = read_all(chunks, ERROR_BODY_BYTES)
     try:
-        answer = json.loads(body)
-        reported = answer["status"] == "error"
+        reply = json.loads(body)
+        reported = reply["status"] == "error"
     except (ValueError, KeyError, TypeError, RecursionError):
         reported = False
     if reported:
         return reported_error(
-            str(answer.get("errorType", "")), str(answer.get("error", "")), status, headers
+            str(reply.get("errorType", "")), str(reply.get("error", "")), status, headers
         )
     if status == 504:
-        return AnswerTooSlow("did not answer the proxy before it in time (504)")
+        return ResponseTooSlow("did not answer the proxy before it in time (504)")
     return unexplained_error(status, headers, body)
 
 
@@ -195,10 +213,10 @@ _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
 def _unreachable(error: Exception) -> SourceError:
     root = _root_of(error)
-    words = _words(root)
-    if isinstance(root, ssl.SSLError) and "certificate" in words.lower():
-        return SourceRefused(f"cannot be trusted, or does not trust us: {words} (extract.auth)")
-    return SourceUnavailable(f"cannot be reached: {words}")
+    message = _message(root)
+    if isinstance(root, ssl.SSLError) and "certificate" in message.lower():
+        return SourceRefused(f"cannot be trusted, or does not trust us: {message} (extract.auth)")
+    return SourceUnavailable(f"cannot be reached: {message}")
 
 
 def _root_of(error: BaseException) -> BaseException:
@@ -212,8 +230,8 @@ def _root_of(error: BaseException) -> BaseException:
     return error
 
 
-def _words(error: BaseException) -> str:
-    words = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
+def _message(error: BaseException) -> str:
+    text = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
     # urllib3 begins its messages with the object that they are about.
-    words = re.sub(r"^<?[\w.]+(?:\([^)]*\)| object at \w+>): ", "", words)
-    return " ".join(words.split()) or type(error).__name__
+    text = re.sub(r"^<?[\w.]+(?:\([^)]*\)| object at \w+>): ", "", text)
+    return " ".join(text.split()) or type(error).__name__

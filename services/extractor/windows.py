@@ -19,7 +19,7 @@ HOT = "hot"
 LOOKBACK_MS = 300_000
 
 # A range selector's range, `[5m]`, a subquery's, `[1h:1m]`, or how far an offset looks back; plain
-# seconds are Prometheus 3's. What looks like one inside a label's value makes the bound larger.
+# seconds are Prometheus 3's. One inside a label's value makes the bound larger.
 _DURATION = r"((?:[0-9]+(?:ms|[smhdwy]))+|[0-9]+(?:\.[0-9]+)?)"
 _REACHES = (
     re.compile(rf"\[\s*{_DURATION}\s*(?::[^\]]*)?\]"),
@@ -66,19 +66,25 @@ class Plan:
         steps = (window.end_ms - window.start_ms) // self.step_ms
         return window.start_ms + steps // 2 * self.step_ms if steps > 1 else None
 
-    def gone_until_ms(self, window: Window, origin_ms: int, lowest_ms: int | None) -> int | None:
-        """Up to where this window's source is gone, given Prometheus' lowest timestamp.
+    def reach_ms(self, window: Window) -> int:
+        """How far before this window its samples must still be there for it to be whole.
 
         A rule needs the samples of its whole range: what is evaluated where a part of them has
         been deleted is not what it was. A live one is taken as it is, because Prometheus itself
-        evaluates it so. Before the feed's origin nothing was promised.
+        evaluates it so.
+        """
+        as_it_is = self.query.kind == "select" or window.window_class == "live"
+        return 0 if as_it_is else reach_of(self.query.text)
+
+    def expired_until_ms(self, window: Window, origin_ms: int, lowest_ms: int | None) -> int | None:
+        """Up to where the source no longer holds this window, given its lowest timestamp.
+
+        Before the feed's origin nothing was promised.
         """
         if lowest_ms is None or lowest_ms <= origin_ms + self.step_ms:
             return None
-        as_it_is = self.query.kind == "select" or window.window_class == "live"
-        reach_ms = 0 if as_it_is else reach_of(self.query.text)
         # Samples at the lowest timestamp itself are there: the bound is exclusive for them.
-        bound = floor_to(lowest_ms - 1 + reach_ms, self.step_ms)
+        bound = floor_to(lowest_ms - 1 + self.reach_ms(window), self.step_ms)
         return min(bound, window.end_ms) if bound > window.start_ms else None
 
 

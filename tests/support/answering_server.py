@@ -1,4 +1,4 @@
-"""A small real HTTP server that answers as a test tells it to, however badly."""
+"""A small real HTTP server that responds as a test wants it to, however badly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked."""
+    """What was requested."""
 
     method: str
     path: str
@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def hang_up(self) -> None:
-        """Close the connection, whatever was said."""
+        """Close the connection, whatever was sent."""
         self.wfile.flush()
         self.close_connection = True
 
@@ -74,7 +74,7 @@ class AnsweringServer(ThreadingHTTPServer):
     def __init__(self, answer: Answer, context: ssl.SSLContext | None = None) -> None:
         self.answer = answer
         self.requests: list[Request] = []
-        # Set at the end: an answer that waits for it waits as long as anybody listens.
+        # Set at the end: a response that waits for it waits as long as anybody listens.
         self.closing = threading.Event()
         super().__init__(("127.0.0.1", 0), Handler)
         self._scheme = "https" if context else "http"
@@ -102,7 +102,7 @@ class AnsweringServer(ThreadingHTTPServer):
 
 
 def reply(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """A whole answer with its length."""
+    """A whole response with its length."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(status)
@@ -115,7 +115,7 @@ def reply(body: bytes, status: int = 200, headers: Mapping[str, str] | None = No
 
 
 def chunked(body: bytes, *, chunk_bytes: int = 1_000, ended: bool = True) -> Answer:
-    """An answer in chunked encoding, with or without the last chunk that ends it."""
+    """A response in chunked encoding, with or without the last chunk that ends it."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)

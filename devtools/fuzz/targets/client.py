@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import requests
 import urllib3
 from requests.structures import CaseInsensitiveDict
 
+from common.config import ExtractSettings, Query
 from common.errors import SourceError, SourceUnavailable
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
@@ -51,24 +51,9 @@ _TOKENS = (
 )
 
 
-@dataclass(frozen=True)
-class _Auth:
-    username: str | None = None
-
-
-@dataclass(frozen=True)
-class _Settings:
-    prometheus_url: str = "http://prometheus:9090"
-    timeout_seconds: float = 5.0
-    max_points_per_series: int = 11_000
-    auth: Any = _Auth()
-
-
-@dataclass(frozen=True)
-class _Query:
-    kind: Literal["expr", "select"]
-    text: str = "up"
-    step_ms: int = 15_000
+_SETTINGS = ExtractSettings(prometheus_url="http://prometheus:9090")
+_EXPR = Query(name="q", expr="up", step=15)
+_SELECT = Query(name="s", select="up").bound(15, {})
 
 
 class _Raw:
@@ -103,13 +88,12 @@ class _Session(requests.Session):
 
 
 _CALLS: tuple[Callable[[PrometheusClient], Any], ...] = (
-    lambda client: list(client.read(_Query("select"), 0, 60_000)),
-    lambda client: list(client.read(_Query("expr"), 0, 60_000)),
+    lambda client: list(client.read(_SELECT, 0, 60_000)),
+    lambda client: list(client.read(_EXPR, 0, 60_000)),
     lambda client: client.now_ms(),
-    lambda client: client.ready(),
-    lambda client: client.version(),
+    lambda client: client.run(),
     lambda client: client.lowest_timestamp_ms(),
-    lambda client: client.count_in(_Query("select"), 0, 60_000),
+    lambda client: client.count_in(_SELECT, 0, 60_000),
     lambda client: client.ranges_are_left_open(),
 )
 
@@ -141,7 +125,7 @@ class PrometheusAnswers(Target):
 
     def check(self, case: Any) -> bool:
         """The message is one line, and the wait can be kept."""
-        client = PrometheusClient(_Settings(), lambda auth: _Session(case))
+        client = PrometheusClient(_SETTINGS, lambda auth: _Session(case))
         wait = retry_after(CaseInsensitiveDict(case[1]))
         require(wait is None or (math.isfinite(wait) and wait >= 0), "an impossible wait", wait)
         try:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
+from prometheus_client import CollectorRegistry
 from rq import Queue, SimpleWorker
 from rq.registry import (
     CanceledJobRegistry,
@@ -18,6 +19,7 @@ from rq.registry import (
 )
 from rq.serializers import JSONSerializer
 
+from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
 from devtools.servers.redis_server import RedisServer
 from services.exporter.rq_keys import (
@@ -30,7 +32,7 @@ from services.exporter.rq_keys import (
     queue_lengths,
     workers_alive,
 )
-from services.extractor.jobs import QUEUES, Doorbell
+from services.extractor.scheduler import QUEUES, Scheduler
 from services.extractor.worker import Worker
 from tests.integration.exporter.exporter_world import Rig
 
@@ -103,12 +105,10 @@ def test_a_started_job(queue: Queue, redis_client: redis.Redis, redis_namespace:
     assert states(redis_client, redis_namespace) == {"started": 1}
 
 
-def test_the_queues_that_the_extractor_rings(
-    redis_client: redis.Redis, redis_namespace: str
-) -> None:
-    doorbell = Doorbell(redis_client, Keys(redis_namespace))
+def test_the_queues_of_the_extractor(redis_client: redis.Redis, redis_namespace: str) -> None:
+    scheduler = Scheduler(redis_client, Keys(redis_namespace))
     for name in QUEUES:
-        doorbell.ring(name, 2)
+        scheduler.schedule(name, 2)
     found = {
         found.name: found.jobs[QUEUED] for found in queue_lengths(redis_client, redis_namespace)
     }
@@ -137,12 +137,13 @@ def test_a_live_worker_of_the_extractor_is_counted(
     redis_server: RedisServer, redis_client: redis.Redis, redis_namespace: str
 ) -> None:
     """The extractor's own worker class, at its birth, some time later, and after its death."""
-    doorbell = Doorbell(redis_client, Keys(redis_namespace))
-    doorbell.ring("plan", 1)
-    queues = [doorbell.queues[name] for name in QUEUES]
+    scheduler = Scheduler(redis_client, Keys(redis_namespace))
+    scheduler.schedule("plan", 1)
+    queues = [scheduler.queues[name] for name in QUEUES]
 
     def worker(name: str) -> Worker:
-        return Worker(queues, redis_client, threading.Event(), lambda: None, name)
+        telemetry = Telemetry("extractor", CollectorRegistry())
+        return Worker(queues, redis_client, {}, threading.Event(), lambda: None, name, telemetry)
 
     one, other = worker("extractor-one"), worker("extractor-two")
     rig = Rig(redis_server.plain_url, Keys(redis_namespace))

@@ -1,4 +1,4 @@
-"""Late samples and lost feeds: what is owed is found out and extracted, on real Redis."""
+"""Late samples and lost feeds: the backlog is found out and extracted, on real Redis."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
 from common.state.ledger import Ledger
 from common.state.windows import Feed, WindowSet
+from services.extractor.history import ServerRun, SourceHistory
 from services.extractor.planner import Planner
 from services.extractor.recheck import Rechecker
 from services.extractor.windows import Plan
@@ -34,7 +35,7 @@ class Source:
 
     def __init__(self) -> None:
         self.times: list[int] = []
-        self.asked: list[tuple[int, int]] = []
+        self.counted: list[tuple[int, int]] = []
         self.largest_ms = 10**9
         self.now = 100 * STEP_MS
         self.lowest: int | None = 1
@@ -42,7 +43,7 @@ class Source:
         self.refused = (0, 0)
 
     def count_in(self, query: Query, start_ms: int, end_ms: int) -> int:
-        self.asked.append((start_ms, end_ms))
+        self.counted.append((start_ms, end_ms))
         if self.away:
             raise SourceUnavailable("503")
         if (start_ms, end_ms) == self.refused:
@@ -53,6 +54,9 @@ class Source:
 
     def now_ms(self) -> int:
         return self.now
+
+    def run(self) -> ServerRun | None:
+        return None
 
     def lowest_timestamp_ms(self) -> int | None:
         return self.lowest
@@ -66,7 +70,8 @@ class Rig:
         self.source = Source()
         self.registry = CollectorRegistry()
         self.telemetry = Telemetry("extractor", self.registry)
-        self.rechecker = Rechecker(self.windows, self.source, self.telemetry)
+        self.history = SourceHistory(self.source)
+        self.rechecker = Rechecker(self.windows, self.source, self.history, self.telemetry)
 
     def commit_all(self, head_ms: int) -> None:
         """Extract everything up to ``head_ms`` in windows of ten steps."""
@@ -86,7 +91,7 @@ class Rig:
         return Planner(
             [PLAN],
             self.windows,
-            self.source,
+            self.history,
             self.telemetry,
             close_after_seconds=60,
         )
@@ -102,10 +107,10 @@ def test_nothing_is_counted_before_its_time(rig: Rig) -> None:
 
     assert rig.rechecker.run(PLAN) == 0
 
-    assert rig.source.asked == []
+    assert rig.source.counted == []
 
 
-def test_unchanged_windows_cost_one_query_and_are_forgotten(rig: Rig) -> None:
+def test_unchanged_windows_cost_one_query_and_are_not_counted_again(rig: Rig) -> None:
     rig.source.times = [t * STEP_MS for t in range(1, 101)]
     rig.commit_all(100 * STEP_MS)
     rig.clock.ms += 61_000
@@ -113,7 +118,7 @@ def test_unchanged_windows_cost_one_query_and_are_forgotten(rig: Rig) -> None:
     assert rig.rechecker.run(PLAN) == 0
     assert rig.rechecker.run(PLAN) == 0
 
-    assert rig.source.asked == [(0, 100 * STEP_MS)]
+    assert rig.source.counted == [(0, 100 * STEP_MS)]
     assert rig.backlog() == []
 
 
@@ -145,7 +150,7 @@ def test_samples_that_vanished_open_their_window_too(rig: Rig) -> None:
     assert rig.backlog() == [(10 * STEP_MS, 20 * STEP_MS)]
 
 
-def test_a_count_that_is_too_large_is_asked_in_parts(rig: Rig) -> None:
+def test_a_count_that_is_too_large_is_made_in_parts(rig: Rig) -> None:
     rig.commit_all(100 * STEP_MS)
     rig.clock.ms += 61_000
     rig.source.largest_ms = 30 * STEP_MS
@@ -190,14 +195,14 @@ def test_a_turn_ends_when_it_must_and_the_rest_stays_due(rig: Rig) -> None:
 
     left = len(rig.windows.due_rechecks(FEED, 100))
     assert 0 < left < 10
-    assert len(rig.source.asked) == 6
+    assert len(rig.source.counted) == 6
     for _ in range(10):  # shorter turns come to an end all the same
         several = iter([True] * 2 + [False] * 100)
         rig.rechecker.run(PLAN, lambda several=several: next(several))  # type: ignore[misc]
     assert rig.windows.due_rechecks(FEED, 100) == []
 
 
-def test_what_prometheus_forgot_since_is_no_gap(rig: Rig) -> None:
+def test_what_prometheus_deleted_since_is_no_gap(rig: Rig) -> None:
     rig.source.times = [t * STEP_MS for t in range(1, 21)]
     rig.commit_all(20 * STEP_MS)
     rig.clock.ms += 61_000
@@ -212,7 +217,9 @@ def test_what_prometheus_forgot_since_is_no_gap(rig: Rig) -> None:
 # -- a Redis that lost everything -----------------------------------------------------------------
 
 
-def test_a_new_feed_waits_for_nobody_and_is_extended_when_the_sink_has_spoken(rig: Rig) -> None:
+def test_a_new_feed_begins_at_once_and_is_extended_to_the_sinks_watermark(
+    rig: Rig,
+) -> None:
     planner = rig.planner()
     planner.plan()
     assert rig.backlog() == [(80 * STEP_MS, 100 * STEP_MS)]

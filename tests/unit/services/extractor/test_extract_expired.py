@@ -1,4 +1,4 @@
-"""What an extractor makes of a source that says its history is gone; windows are in memory."""
+"""What an extractor makes of a source whose history has expired; windows are in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from common.runtime.telemetry import Telemetry
 from common.state.windows import Feed, WindowClass, WindowSet
 from services.extractor.blocks import SeriesBlock
 from services.extractor.extract import Extractor, Outcome, SourceState
-from services.extractor.prometheus import NO_SAMPLES_MS
+from services.extractor.history import NO_SAMPLES_MS, ServerRun, SourceHistory
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import Plan
 from tests.doubles.memory_broker import MemoryBroker
@@ -37,6 +37,12 @@ class Source:
                 (b'{"__name__":"m"}',), np.array([len(times)]), times, np.zeros(len(times))
             )
 
+    def now_ms(self) -> int:
+        return 11 * STEP_MS
+
+    def run(self) -> ServerRun | None:
+        return None
+
     def lowest_timestamp_ms(self) -> int | None:
         return self.lowest_ms
 
@@ -44,7 +50,7 @@ class Source:
 @pytest.mark.parametrize(
     ("window_class", "samples", "lowest_ms", "outcome"),
     [
-        # A Prometheus that was restarted after the read says so until it has read its own log.
+        # A Prometheus that was restarted after the read reports so until it has read its own log.
         ("catchup", 3, NO_SAMPLES_MS, Outcome.OPEN),
         ("catchup", 0, NO_SAMPLES_MS, Outcome.GAP),
         ("live", 0, NO_SAMPLES_MS, Outcome.GAP),
@@ -56,7 +62,7 @@ class Source:
         ("catchup", 3, 0, Outcome.COMMITTED),
     ],
 )
-def test_what_was_just_read_is_not_declared_gone(
+def test_what_was_just_read_is_not_declared_a_gap(
     window_class: WindowClass, samples: int, lowest_ms: int, outcome: Outcome
 ) -> None:
     broker = MemoryBroker(lambda: 1_700_000_000_000)
@@ -68,9 +74,11 @@ def test_what_was_just_read_is_not_declared_gone(
     window = windows.lease(plan.feed, window_class, horizon_ms, 10**9)
     assert window is not None
     states: list[SourceState] = []
+    source = Source(samples, lowest_ms)
     extractor = Extractor(
         cast(WindowSet, windows),
-        Source(samples, lowest_ms),
+        source,
+        SourceHistory(source),
         EntryBuilder(100),
         SETTINGS,
         Telemetry("extractor", CollectorRegistry()),

@@ -1,4 +1,4 @@
-"""What the client asks, over real connections, and what it makes of good answers."""
+"""What the client requests, over real connections, and what it makes of good responses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from common.config import AuthSettings, ExtractSettings, Query
+from common.config import ExtractSettings, Query
 from common.errors import QueryTooLarge, SourceError, SourceRefused, SourceUnavailable
-from services.extractor.prometheus import NO_SAMPLES_MS, PrometheusClient
+from services.extractor.prometheus import PrometheusClient
 from tests.support.answering_server import Answer, AnsweringServer, Handler, chunked, reply
 
 EXPR = Query(name="q", expr="rate(x[1m])", step=15)
@@ -50,7 +50,7 @@ def client_of(url: str, **more: object) -> PrometheusClient:
     return PrometheusClient(ExtractSettings.model_validate({"prometheus_url": url, **more}))
 
 
-def test_an_expr_is_asked_on_its_grid(serve: Serve) -> None:
+def test_an_expr_is_requested_on_its_grid(serve: Serve) -> None:
     server = serve(reply(MATRIX))
     list(client_of(server.url, timeout=7.5).read(EXPR, 1_700_000_010_000, 1_700_000_070_000))
     (request,) = server.requests
@@ -77,7 +77,7 @@ def test_the_grid_is_that_of_the_step_whatever_the_bounds(serve: Serve) -> None:
     assert len(server.requests) == 1
 
 
-def test_a_select_is_asked_for_its_range_and_loses_what_is_too_early(serve: Serve) -> None:
+def test_a_select_is_requested_for_its_range_and_loses_what_is_too_early(serve: Serve) -> None:
     server = serve(reply(MATRIX))
     (block,) = client_of(server.url).read(SELECT, 1_700_000_000_000, 1_700_000_060_000)
     (request,) = server.requests
@@ -216,7 +216,7 @@ def test_the_environments_passwords_are_not_sent(
     ]
 
 
-def test_redirects_are_told_and_not_followed(serve: Serve) -> None:
+def test_redirects_are_remarks_and_not_followed(serve: Serve) -> None:
     elsewhere = serve(reply(NOW))
     for status in (301, 302, 303, 307, 308):
         server = serve(reply(b"", status, {"Location": f"{elsewhere.url}/api/v1/query"}))
@@ -265,7 +265,7 @@ def test_own_authority_and_client_certificate(
     both.write_text(Path(cert_file).read_text() + Path(key_file).read_text())
     ours = {"cert_file": cert_file, "key_file": key_file}
 
-    # What the environment trusts is no business of ours once we were told.
+    # What the environment trusts is no business of ours once we were remarks.
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "other.pem"))
     for auth in (
         {"ca_file": certificates.ca_file, **ours},
@@ -298,39 +298,6 @@ def test_now_is_the_servers_time(serve: Serve) -> None:
             client.now_ms()
 
 
-def test_ready_tells_why_not(serve: Serve) -> None:
-    server = serve(reply(NOW))
-    client = client_of(server.url)
-    assert client.ready() is None
-    server.answer = reply(b"Service Unavailable", 503)
-    assert "503 with 'Service Unavailable'" in str(client.ready())
-
-
-def test_what_a_server_does_not_tell_is_none(serve: Serve) -> None:
-    server = serve(reply(b"404 page not found", 404))
-    client = client_of(server.url)
-    assert client.version() is None
-    assert client.lowest_timestamp_ms() is None
-    server.answer = reply(b"<html>")
-    assert client.version() is None
-    assert client.lowest_timestamp_ms() is None
-    server.answer = reply(b"[" * 60_000)
-    assert client.version() is None
-    server.answer = reply(b'{"status":"success","data":{"version":"3.5.0"}}')
-    assert client.version() == "3.5.0"
-    name = b"prometheus_tsdb_lowest_timestamp_seconds"
-    for text, lowest_ms in ((b"1.7e+09", 1_700_000_000_000), (b"9.2e+15", NO_SAMPLES_MS)):
-        server.answer = reply(b"# TYPE %s gauge\n%s_x 1\n%s %s\n" % (name, name, name, text))
-        assert client.lowest_timestamp_ms() == lowest_ms
-    # What is no time tells nothing: least of all that everything before it is gone.
-    for text in (b"", b"x", b"NaN", b"+Inf", b"-Inf"):
-        server.answer = reply(b"%s %s\n" % (name, text))
-        assert client.lowest_timestamp_ms() is None
-    server.answer = reply(b"away", 503)
-    with pytest.raises(SourceUnavailable, match="503"):
-        client.version()
-
-
 @pytest.mark.parametrize(("points_in_range", "asked_ms"), [(b"3", 59_999), (b"2", 60_000)])
 def test_counting_leaves_out_the_beginning_of_the_range(
     serve: Serve, points_in_range: bytes, asked_ms: int
@@ -357,44 +324,40 @@ def test_counting_leaves_out_the_beginning_of_the_range(
 
 
 @pytest.mark.parametrize("counted", ["NaN", "+Inf", "-Inf", "-1", "1e300"])
-def test_what_is_no_count_is_told(serve: Serve, counted: str) -> None:
+def test_what_is_no_count_is_an_error(serve: Serve, counted: str) -> None:
     result = b'[{"metric":{},"value":[1,"%s"]}]' % counted.encode()
     body = b'{"status":"success","data":{"resultType":"vector","result":%s}}' % result
     client = client_of(serve(reply(body)).url)
-    with pytest.raises(SourceUnavailable, match="where a number of samples belongs, asked for"):
+    with pytest.raises(SourceUnavailable, match="where a number of samples belongs, query"):
         client.count_in(SELECT, 60_000, 120_000)
-    with pytest.raises(SourceUnavailable, match="where a number of samples belongs, asked for"):
+    with pytest.raises(SourceUnavailable, match="where a number of samples belongs, query"):
         client.ranges_are_left_open()
 
 
 @pytest.mark.parametrize("now", ["NaN", "+Inf", "0", "-5", "1e300"])
-def test_a_time_that_cannot_be_is_told(serve: Serve, now: str) -> None:
+def test_a_time_that_cannot_be_is_an_error(serve: Serve, now: str) -> None:
     body = b'{"status":"success","data":{"resultType":"scalar","result":[1,"%s"]}}' % now.encode()
     with pytest.raises(SourceUnavailable, match="where its own time belongs"):
         client_of(serve(reply(body)).url).now_ms()
 
 
-def test_remarks_are_told_with_their_query(serve: Serve) -> None:
+def test_remarks_are_reported_with_their_query(serve: Serve) -> None:
     server = serve(reply(MATRIX[:-1] + b',"warnings":["PromQL warning: odd"]}'))
-    told: list[tuple[str, str]] = []
+    remarks: list[tuple[str, str]] = []
     client = PrometheusClient(
         ExtractSettings(prometheus_url=server.url),
-        on_remark=lambda query, remark: told.append((query, remark)),
+        on_remark=lambda query, remark: remarks.append((query, remark)),
     )
     assert sum(map(len, client.read(EXPR, 0, 15_000))) == 4
-    assert told == [("rate(x[1m])", "PromQL warning: odd")]
+    assert remarks == [("rate(x[1m])", "PromQL warning: odd")]
 
 
 def test_credentials_in_the_url_are_neither_shown_nor_sent(serve: Serve) -> None:
-    @dataclass(frozen=True)
-    class Loose:
-        prometheus_url: str
-        timeout_seconds: float = 5
-        max_points_per_series: int = 10
-        auth: AuthSettings = field(default_factory=AuthSettings)
-
     server = serve(reply(b"", 503))
-    client = PrometheusClient(Loose(server.url.replace("//", "//me:secret@")))
-    assert "secret" not in str(client.ready())
+    url = server.url.replace("//", "//me:secret@")
+    client = PrometheusClient(ExtractSettings.model_construct(prometheus_url=url))
+    with pytest.raises(SourceUnavailable) as raised:
+        client.now_ms()
+    assert "secret" not in str(raised.value)
     assert "Authorization" not in server.requests[0].headers
     client.close()

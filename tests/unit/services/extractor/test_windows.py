@@ -100,9 +100,9 @@ HOUR = 3_600_000
 
 
 @pytest.mark.parametrize(
-    ("select", "lowest_ms", "gone_ms"),
+    ("select", "lowest_ms", "expired_ms"),
     [
-        (True, None, None),  # it does not tell
+        (True, None, None),  # it does not report it
         (True, HOUR, None),  # nothing was deleted since the origin
         (True, HOUR + 15_000, None),  # the origin was rounded down to a step
         (True, 2 * HOUR, None),  # older than the window
@@ -112,12 +112,12 @@ HOUR = 3_600_000
         (False, 3 * HOUR - LOOKBACK_MS + 60_000, 3 * HOUR + 45_000),
     ],
 )
-def test_what_is_gone_from_the_source(
-    select: bool, lowest_ms: int | None, gone_ms: int | None
+def test_what_the_source_no_longer_holds(
+    select: bool, lowest_ms: int | None, expired_ms: int | None
 ) -> None:
     planned = plan(select="up") if select else plan("up")
 
-    assert planned.gone_until_ms(window(3 * HOUR, 4 * HOUR), HOUR, lowest_ms) == gone_ms
+    assert planned.expired_until_ms(window(3 * HOUR, 4 * HOUR), HOUR, lowest_ms) == expired_ms
 
 
 def test_a_live_rule_is_taken_as_prometheus_evaluates_it_now() -> None:
@@ -125,4 +125,4 @@ def test_a_live_rule_is_taken_as_prometheus_evaluates_it_now() -> None:
     began_ms = 3 * HOUR + 40_000
     live = window(3 * HOUR, 3 * HOUR + 60_000, "live")
 
-    assert plan("up").gone_until_ms(live, HOUR, began_ms) == 3 * HOUR + 30_000
+    assert plan("up").expired_until_ms(live, HOUR, began_ms) == 3 * HOUR + 30_000

@@ -1,0 +1,154 @@
+"""How far back Prometheus still holds data, without fetching all of ``/metrics`` for each window.
+
+Its lowest timestamp stands there and nowhere else. It is read once a planning turn and kept. After
+a window was read it is read again only where the server may have deleted something meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.durations import parse_duration_ms
+from common.errors import SourceUnavailable
+
+LOWEST_TIMESTAMP_METRIC = "prometheus_tsdb_lowest_timestamp_seconds"
+# The lowest timestamp of a server that holds nothing: later than any sample.
+NO_SAMPLES_MS = 1 << 62
+NOT_REPORTED = (
+    "Prometheus' /metrics does not report its lowest timestamp: what it deletes before it was "
+    "extracted cannot be declared as a gap"
+)
+# Prometheus checks every minute for blocks to delete: at most two such rounds pass before we check
+# again.
+KEPT_SECONDS = 60.0
+# A server that reported its lowest timestamp is given so long to do so again.
+REPORT_AGAIN_SECONDS = 60.0
+# Blocks of the least and the greatest length that Prometheus makes (cmd/prometheus/main.go).
+SHORTEST_BLOCK_MS = 2 * 3_600_000
+LONGEST_BLOCK_MS = 31 * 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRun:
+    """One run of a server under one configuration; what it deletes depends on nothing else.
+
+    ``retention`` is the server's own text, such as ``15d`` or ``15d or 5GiB``.
+    """
+
+    started: str
+    configured: str
+    retention: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCheck:
+    """What the server reported at one instant.
+
+    ``deletable_until_ms``: nothing later is deleted within :data:`KEPT_SECONDS` by the same run.
+    """
+
+    now_ms: int
+    run: ServerRun | None
+    lowest_ms: int | None
+    deletable_until_ms: int
+
+
+class HistorySource(Protocol):
+    """What is needed of Prometheus."""
+
+    def now_ms(self) -> int:
+        """Prometheus' own time."""
+        ...
+
+    def run(self) -> ServerRun | None:
+        """The server's run, if it reports it."""
+        ...
+
+    def lowest_timestamp_ms(self) -> int | None:
+        """The oldest timestamp that it still holds, if it reports it."""
+        ...
+
+
+class SourceHistory:
+    """The server's clock and lowest timestamp, as they were checked last.
+
+    ``on_silent`` is called once when the server does not report its lowest timestamp.
+    """
+
+    def __init__(
+        self,
+        source: HistorySource,
+        on_silent: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._on_silent = on_silent
+        self._clock = clock
+        self._last: SourceCheck | None = None
+        self._checked_at = float("-inf")
+        self._reported_at = float("-inf")
+        self._silent = False
+
+    def check(self) -> SourceCheck:
+        """Request all of it anew.
+
+        Raises :class:`common.errors.SourceError` when it does not respond.
+        """
+        checked_at = self._clock()
+        now_ms = self._source.now_ms()
+        # Before /metrics, so that a restart between the two is noticed by the next comparison.
+        run = self._source.run()
+        lowest_ms = self._lowest_ms()
+        until_ms = _deletable_until_ms(now_ms, lowest_ms or 0, run.retention if run else "")
+        self._last = SourceCheck(now_ms, run, lowest_ms, until_ms)
+        self._checked_at = checked_at
+        return self._last
+
+    def lowest_ms(self, from_ms: int) -> int | None:
+        """The lowest timestamp, as it matters to what was just read from ``from_ms`` on.
+
+        ``None`` when the server does not report it.
+        """
+        last = self._last
+        if last is None or self._clock() - self._checked_at > KEPT_SECONDS:
+            return self.check().lowest_ms
+        if last.run is None:
+            # A restart would go unnoticed. Without a lowest timestamp there is nothing to miss.
+            return None if last.lowest_ms is None else self._lowest_ms()
+        if last.lowest_ms is not None and from_ms < max(last.lowest_ms, last.deletable_until_ms):
+            # An older value must never declare a gap: blocks may have been added since.
+            return self._lowest_ms()
+        return last.lowest_ms if self._source.run() == last.run else self.check().lowest_ms
+
+    def _lowest_ms(self) -> int | None:
+        lowest_ms = self._source.lowest_timestamp_ms()
+        if lowest_ms is not None:
+            self._reported_at, self._silent = self._clock(), False
+            return lowest_ms
+        if self._clock() - self._reported_at < REPORT_AGAIN_SECONDS:
+            raise SourceUnavailable("reported its lowest timestamp a moment ago, but not now")
+        if not self._silent:
+            self._silent = True
+            self._on_silent()
+        return None
+
+
+def _deletable_until_ms(now_ms: int, lowest_ms: int, retention: str) -> int:
+    """Up to where a server of this retention may delete until it is checked again.
+
+    By time alone it deletes what is older than its retention, wherever its data begins. By size it
+    deletes whole blocks, the oldest first: in each of two rounds one, as it makes at most one new
+    one meanwhile. Its blocks are no longer than a tenth of its retention time.
+    """
+    time_kept, *size_kept = retention.split(" or ")
+    try:
+        kept_ms = parse_duration_ms(time_kept)
+    except ValueError:
+        return lowest_ms + 2 * LONGEST_BLOCK_MS
+    if not size_kept:
+        return now_ms - kept_ms + SHORTEST_BLOCK_MS
+    block_ms = min(LONGEST_BLOCK_MS, max(SHORTEST_BLOCK_MS, kept_ms // 10))
+    return lowest_ms + 2 * block_ms

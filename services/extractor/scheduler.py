@@ -1,0 +1,97 @@
+"""What is scheduled: RQ jobs that name a function of ours and say what it is to do.
+
+Which windows there are is decided by the scripts in Redis. A job that is lost, doubled or late
+therefore costs nothing but time: the next one finds what was left. Job ids carry a token of their
+own or the tick they are for, and results are not kept.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.exceptions import DuplicateJobError
+from rq.serializers import JSONSerializer
+
+from common.runtime.telemetry import Telemetry
+from common.state.keys import Keys
+from services.extractor.worker import TableJob
+
+QueueName = Literal["plan", "recheck", "live", "catchup"]
+# In the order of their priority; for each, the function's name and its arguments.
+QUEUES: dict[QueueName, tuple[str, tuple[str, ...]]] = {
+    "plan": ("plan", ()),
+    "recheck": ("recheck", ()),
+    "live": ("extract", ("live",)),
+    "catchup": ("extract", ("catchup",)),
+}
+
+# Jobs of one queue that wait at a time; more would only find nothing to do.
+MOST_WAITING = 4
+JOB_TTL_SECONDS = 60
+
+
+class Scheduler:
+    """Puts jobs into RQ's queues."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self.queues = {
+            name: Queue(
+                f"{keys.namespace}-{name}",
+                connection=redis,
+                job_class=TableJob,
+                serializer=JSONSerializer,
+            )
+            for name in QUEUES
+        }
+
+    def schedule(self, name: QueueName, jobs: int) -> None:
+        """Make sure that up to ``jobs`` jobs wait in a queue."""
+        for _ in range(min(jobs, MOST_WAITING) - self.queues[name].count):
+            self._enqueue(name, str(self._redis.incr(self._keys.token)))
+
+    def schedule_plan(self, tick: int) -> None:
+        """Have windows planned, once for each tick however many extractors schedule it."""
+        self._enqueue("plan", f"at-{tick}")
+
+    def plan_at_each_tick(
+        self,
+        every_seconds: float,
+        stop: threading.Event,
+        telemetry: Telemetry,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Schedule planning whenever the wall clock passes a multiple of ``every_seconds``."""
+        while not stop.is_set():
+            try:
+                self.schedule_plan(int(wall_clock() // every_seconds))
+            except RedisError as error:
+                telemetry.emit("scheduling_failed", error=str(error))
+            stop.wait(every_seconds - wall_clock() % every_seconds)
+
+    def waiting(self, *names: QueueName) -> bool:
+        """Whether a job waits in one of the queues."""
+        return any(self.queues[name].count for name in names)
+
+    def _enqueue(self, name: QueueName, token: str) -> None:
+        function, arguments = QUEUES[name]
+        try:
+            self.queues[name].enqueue_call(
+                function,
+                args=arguments,
+                timeout=-1,
+                result_ttl=0,
+                failure_ttl=0,
+                ttl=JOB_TTL_SECONDS,
+                job_id=f"{self._keys.namespace}-{name}-{token}",
+                unique=True,
+            )
+        except DuplicateJobError:
+            return

@@ -1,0 +1,105 @@
+"""Planning on real Redis: feeds follow the source's clock and the configuration."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from common.state.windows import Feed, FeedStatus, WindowSet
+from services.extractor.planner import Planner
+from services.extractor.windows import Plan
+from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
+
+
+@pytest.fixture
+def rig(redis_client: Redis) -> Rig:
+    return Rig(redis_client, Source())
+
+
+def planner(rig: Rig, *plans: Plan) -> Planner:
+    return Planner(
+        plans or (rig.plan,),
+        rig.windows,
+        rig.history,
+        rig.telemetry,
+        close_after_seconds=0.0,
+    )
+
+
+def test_planning_follows_the_sources_clock(rig: Rig) -> None:
+    planning = planner(rig)
+    due = planning.plan()
+    assert (due.live, due.catchup) == (1, 0)
+    assert rig.status == ([(50 * STEP_MS, 100 * STEP_MS)], [])
+
+    rig.source.now += 7 * STEP_MS + 500
+    planning.plan()
+
+    assert rig.status == ([(50 * STEP_MS, 107 * STEP_MS)], [])
+    assert rig.windows.status()["q@hot"].watermark_ms == 50 * STEP_MS
+
+
+def test_a_source_without_a_settled_sample_is_not_planned(rig: Rig) -> None:
+    rig.source.lowest = 200 * STEP_MS
+
+    planner(rig).plan()
+
+    assert rig.windows.status() == {}
+
+
+def test_the_last_to_start_owns_the_feed(rig: Rig) -> None:
+    old = planner(rig)
+    old.plan()
+    changed = Plan(
+        Feed("q", "hot", "expr", "f2"), rig.plan.query, STEP_MS, 0, 50_000, 1_000_000, 240_000
+    )
+    planner(rig, changed).plan()
+
+    rig.source.now += 10 * STEP_MS
+    old.plan()
+
+    status = rig.windows.status()["q@hot"]
+    assert (status.fingerprint, status.head_ms) == ("f2", 100 * STEP_MS)
+    assert rig.windows.lease(rig.plan.feed, "live", 10**9, 10**9) is None
+
+
+def test_a_removed_query_is_closed_and_its_backlog_is_declared_a_gap(rig: Rig) -> None:
+    planner(rig).plan()
+    other = Plan(
+        Feed("other", "hot", "expr", "f"), rig.plan.query, STEP_MS, 0, 50_000, 1_000_000, 240_000
+    )
+
+    planner(rig, other).plan()
+
+    assert list(rig.windows.status()) == ["other@hot"]
+    (gap,) = rig.windows.gaps("q@hot")
+    assert (gap.start_ms, gap.end_ms, gap.reason) == (
+        50 * STEP_MS,
+        100 * STEP_MS,
+        "query removed",
+    )
+    assert rig.value("etl_queries_closed_total", query="q", tier="hot") == 1
+
+
+def test_a_turn_reads_the_feeds_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    planning = planner(rig)
+    planning.plan()
+    rig.windows.set_sink_watermark("q@hot", None)
+    planning.plan()
+    reads = 0
+
+    def status() -> dict[str, FeedStatus]:
+        nonlocal reads
+        reads += 1
+        return WindowSet.status(rig.windows)
+
+    monkeypatch.setattr(rig.windows, "status", status)
+    monkeypatch.setattr(rig.windows, "sink_watermarks", lambda: pytest.fail("nothing to reconcile"))
+    rig.source.now += 2 * rig.plan.live_ms
+
+    due = planning.plan()
+
+    assert reads == 1
+    assert (due.live, due.catchup) == (1, 1), "what this turn has just planned is due"
+    assert planning.origin_ms(rig.plan.feed) == 50 * STEP_MS
+    assert reads == 1

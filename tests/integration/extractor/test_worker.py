@@ -1,0 +1,193 @@
+"""RQ on real Redis: jobs reach their functions through the worker, and nothing else is run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from redis import Redis
+from rq import Callback, Queue
+from rq.serializers import JSONSerializer
+
+from common.runtime.telemetry import Telemetry
+from common.state.keys import Keys
+from services.extractor.scheduler import MOST_WAITING, QUEUES, Scheduler
+from services.extractor.worker import JobTable, Worker
+
+
+class Rig:
+    def __init__(self, redis: Redis, namespace: str) -> None:
+        self.redis = redis
+        self.scheduler = Scheduler(redis, Keys(namespace))
+        self.registry = CollectorRegistry()
+        self.telemetry = Telemetry("extractor", self.registry)
+        self.calls: list[tuple[str, ...]] = []
+
+    def record(self, *call: str) -> None:
+        self.calls.append(call)
+
+    def table(self) -> JobTable:
+        return {
+            "plan": lambda: self.record("plan"),
+            "recheck": lambda: self.record("recheck"),
+            "extract": lambda window_class: self.record("extract", window_class),
+        }
+
+    def work(self, table: JobTable | None = None) -> None:
+        """Run what waits in all queues."""
+        worker = Worker(
+            list(self.scheduler.queues.values()),
+            self.redis,
+            self.table() if table is None else table,
+            threading.Event(),
+            lambda: None,
+            "worker",
+            self.telemetry,
+        )
+        worker.work(burst=True, logging_level=None)
+
+    def stranger(self, **options: Any) -> Queue:
+        """The live queue, as any program sees it that may write to this Redis."""
+        name = self.scheduler.queues["live"].name
+        return Queue(name, connection=self.redis, serializer=options.get("serializer"))
+
+    def refused(self) -> float | None:
+        return self.registry.get_sample_value("etl_scheduler_errors_total")
+
+    def left(self) -> list[bytes]:
+        """Keys of jobs and of what became of them."""
+        kinds = ("rq:job:*", "rq:results:*", "rq:failed:*", "rq:wip:*", "rq:finished:*")
+        return [key for kind in kinds for key in self.redis.scan_iter(kind)]
+
+
+@pytest.fixture
+def rig(redis_client: Redis, redis_namespace: str) -> Rig:
+    return Rig(redis_client, redis_namespace)
+
+
+def test_jobs_run_by_priority_with_their_arguments_and_leave_nothing(rig: Rig) -> None:
+    for name in reversed(QUEUES):
+        rig.scheduler.schedule(name, 1)
+
+    rig.work()
+
+    assert rig.calls == [("plan",), ("recheck",), ("extract", "live"), ("extract", "catchup")]
+    assert rig.left() == []
+    assert not rig.refused()
+
+
+def test_two_workers_of_one_process_have_tables_of_their_own(rig: Rig) -> None:
+    rig.scheduler.schedule("plan", 1)
+    rig.work({"plan": lambda: rig.record("first")})
+    rig.scheduler.schedule("plan", 1)
+    rig.work({"plan": lambda: rig.record("second")})
+
+    assert rig.calls == [("first",), ("second",)]
+
+
+def test_a_job_that_names_anything_else_is_refused_reported_and_deleted(
+    rig: Rig, tmp_path: Path
+) -> None:
+    touched = tmp_path / "touched"
+    command = f"touch {touched}"
+    strangers = rig.stranger(serializer=JSONSerializer)
+    for function in ("os.system", "services.extractor.jobs.Jobs", "builtins.exec", "", "plan "):
+        strangers.enqueue_call(function, args=(command,), on_failure=Callback("os.system"))
+    unreadable = rig.stranger()  # RQ's default: pickled
+    unreadable.enqueue_call("os.system", args=(command,))
+
+    rig.work()
+
+    assert rig.refused() == 6
+    assert not touched.exists()
+    assert rig.calls == []
+    assert rig.left() == []
+
+
+def test_a_method_of_an_object_is_not_ours_whatever_its_name(rig: Rig) -> None:
+    rig.scheduler.schedule("live", 1)
+    (job,) = rig.scheduler.queues["live"].jobs
+    rig.redis.hset(job.key, "data", json.dumps(["plan", {"an": "object"}, [], {}]))
+
+    rig.work()
+
+    assert (rig.refused(), rig.calls, rig.left()) == (1, [], [])
+
+
+_called_back: list[object] = []
+
+
+def call_back(*_: object) -> None:
+    """What RQ would import and call by its name."""
+    _called_back.append(_)
+
+
+def test_a_callback_that_a_job_names_is_not_called(rig: Rig) -> None:
+    callback = Callback(f"{__name__}.call_back")
+    assert callback.name == f"{__name__}.call_back"
+    strangers = rig.stranger(serializer=JSONSerializer)
+    for function in ("plan", "extract"):  # the second fails: it lacks its argument
+        strangers.enqueue_call(
+            function, on_success=callback, on_failure=callback, result_ttl=0, failure_ttl=0
+        )
+
+    rig.work()
+
+    assert rig.calls == [("plan",)]
+    assert _called_back == []
+
+
+def test_nothing_pickled_is_read(rig: Rig, tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+
+    class Trap:
+        def __reduce__(self) -> Any:
+            return touched.touch, ()
+
+    rig.scheduler.schedule("live", 1)
+    (job,) = rig.scheduler.queues["live"].jobs
+    rig.redis.hset(job.key, mapping={"data": pickle.dumps(Trap()), "meta": pickle.dumps(Trap())})
+
+    rig.work()
+
+    assert not touched.exists()
+    assert rig.left() == []
+
+
+def test_a_queue_never_holds_more_jobs_than_find_work(rig: Rig) -> None:
+    for _ in range(3):
+        rig.scheduler.schedule("live", 2)
+    assert rig.scheduler.queues["live"].count == 2
+    rig.scheduler.schedule("live", 100)
+    assert rig.scheduler.queues["live"].count == MOST_WAITING
+    assert rig.scheduler.waiting("plan", "live")
+    assert not rig.scheduler.waiting("plan")
+
+
+def test_a_tick_is_planned_once_however_many_schedule_it(rig: Rig) -> None:
+    for _ in range(3):
+        rig.scheduler.schedule_plan(7)
+    assert rig.scheduler.queues["plan"].count == 1
+    rig.work()
+    rig.scheduler.schedule_plan(8)
+    rig.work()
+    assert rig.calls == [("plan",), ("plan",)]
+
+
+def test_planning_is_scheduled_at_each_tick_until_the_service_stops(rig: Rig) -> None:
+    stop, times = threading.Event(), iter([100.0, 100.5, 101.0, 101.5])
+
+    def wall_clock() -> float:
+        time = next(times, None)
+        if time is None:
+            stop.set()
+        return 102.0 if time is None else time
+
+    rig.scheduler.plan_at_each_tick(0.01, stop, rig.telemetry, wall_clock)
+
+    assert rig.scheduler.queues["plan"].count == 3

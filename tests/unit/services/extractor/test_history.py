@@ -1,0 +1,174 @@
+"""When the lowest timestamp is read, and when the one that is known will do."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.errors import SourceUnavailable
+from services.extractor.history import (
+    KEPT_SECONDS,
+    LONGEST_BLOCK_MS,
+    NO_SAMPLES_MS,
+    REPORT_AGAIN_SECONDS,
+    SHORTEST_BLOCK_MS,
+    ServerRun,
+    SourceHistory,
+)
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+NOW = 1_700_000_000_000
+LOWEST = NOW - 15 * DAY
+
+
+class Source:
+    """Reports what the test wants, and counts how often /metrics is read."""
+
+    def __init__(self, retention: str = "15d") -> None:
+        self.server_run: ServerRun | None = ServerRun("started", "configured", retention)
+        self.lowest: int | None = LOWEST
+        self.metrics_requests = 0
+
+    def now_ms(self) -> int:
+        return NOW
+
+    def run(self) -> ServerRun | None:
+        return self.server_run
+
+    def lowest_timestamp_ms(self) -> int | None:
+        self.metrics_requests += 1
+        return self.lowest
+
+
+class Rig:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.seconds = 0.0
+        self.silent = 0
+        self.history = SourceHistory(source, self._on_silent, lambda: self.seconds)
+
+    def _on_silent(self) -> None:
+        self.silent += 1
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig(Source())
+
+
+def test_many_windows_share_one_look_at_the_metrics(rig: Rig) -> None:
+    rig.history.check()
+    for number in range(100):
+        assert rig.history.lowest_ms(NOW - number * HOUR) == LOWEST
+    assert rig.source.metrics_requests == 1
+
+
+def test_what_is_known_is_kept_for_a_minute_at_most(rig: Rig) -> None:
+    """An extractor need not be the one that plans."""
+    assert rig.history.lowest_ms(NOW) == LOWEST
+    rig.seconds += KEPT_SECONDS
+    rig.history.lowest_ms(NOW)
+    assert rig.source.metrics_requests == 1
+    rig.seconds += 1
+    rig.history.lowest_ms(NOW)
+    assert rig.source.metrics_requests == 2
+
+
+@pytest.mark.parametrize(
+    ("retention", "deletable_until_ms"),
+    [
+        # By time alone: what is older than that, wherever the data begins.
+        ("15d", NOW - 15 * DAY + SHORTEST_BLOCK_MS),
+        ("1h", NOW + HOUR),
+        ("1y", LOWEST),
+        # By size too: the oldest blocks, each a tenth of the retention time at most.
+        ("15d or 5GiB", LOWEST + 3 * DAY),
+        ("2h or 5GiB", LOWEST + 2 * SHORTEST_BLOCK_MS),
+        ("10y or 5GiB", LOWEST + 2 * LONGEST_BLOCK_MS),
+        ("5GiB", LOWEST + 2 * LONGEST_BLOCK_MS),
+        ("", LOWEST + 2 * LONGEST_BLOCK_MS),
+    ],
+)
+def test_the_metrics_are_read_again_where_the_server_may_delete(
+    retention: str, deletable_until_ms: int
+) -> None:
+    rig = Rig(Source(retention))
+    rig.history.check()
+
+    rig.history.lowest_ms(deletable_until_ms)
+    assert rig.source.metrics_requests == 1
+
+    rig.source.lowest = LOWEST + HOUR
+    assert rig.history.lowest_ms(deletable_until_ms - 1) == LOWEST + HOUR
+    assert rig.source.metrics_requests == 2
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        ServerRun("started anew", "configured", "15d"),
+        ServerRun("started", "configured anew", "15d"),
+        ServerRun("started", "configured", "1d"),
+        None,
+    ],
+)
+def test_another_run_of_the_server_is_noticed(rig: Rig, after: ServerRun | None) -> None:
+    rig.history.check()
+    rig.source.server_run, rig.source.lowest = after, NO_SAMPLES_MS
+    assert rig.history.lowest_ms(NOW) == NO_SAMPLES_MS
+
+
+@pytest.mark.parametrize("known_ms", [NO_SAMPLES_MS, NOW - DAY])
+def test_what_is_known_declares_no_gap_by_itself(rig: Rig, known_ms: int) -> None:
+    """A server's first scrape, or blocks added to it, came after the check."""
+    rig.source.lowest = known_ms
+    rig.history.check()
+    rig.source.lowest = LOWEST
+    assert rig.history.lowest_ms(NOW - 2 * DAY) == LOWEST
+
+
+def test_a_restart_during_the_check_is_noticed_after_it(rig: Rig) -> None:
+    old = rig.source.server_run
+
+    def read() -> int | None:
+        rig.source.server_run = ServerRun("started anew", "configured", "15d")
+        return LOWEST
+
+    rig.source.lowest_timestamp_ms = read  # type: ignore[method-assign]
+    assert rig.history.check().run == old
+    rig.source.lowest_timestamp_ms = lambda: NO_SAMPLES_MS  # type: ignore[method-assign]
+    assert rig.history.lowest_ms(NOW) == NO_SAMPLES_MS
+
+
+def test_a_server_that_does_not_report_its_run_is_read_each_time(rig: Rig) -> None:
+    rig.source.server_run = None
+    for _ in range(3):
+        assert rig.history.lowest_ms(NOW) == LOWEST
+    assert rig.source.metrics_requests == 3
+
+
+@pytest.mark.parametrize("run", [None, ServerRun("started", "configured", "15d")])
+def test_a_server_that_does_not_report_it_stops_nothing_and_is_reported_once(
+    run: ServerRun | None,
+) -> None:
+    rig = Rig(Source())
+    rig.source.server_run, rig.source.lowest = run, None
+    for _ in range(5):
+        assert rig.history.check().lowest_ms is None
+        assert rig.history.lowest_ms(0) is None
+    assert rig.source.metrics_requests == 5
+    assert rig.silent == 1
+    rig.source.lowest = LOWEST
+    assert rig.history.check().lowest_ms == LOWEST
+
+
+def test_one_that_reported_it_is_given_a_moment_to_do_so_again(rig: Rig) -> None:
+    rig.history.check()
+    rig.source.lowest = None
+    rig.seconds += REPORT_AGAIN_SECONDS - 1
+    with pytest.raises(SourceUnavailable, match="but not now"):
+        rig.history.check()
+    assert rig.silent == 0
+    rig.seconds += 1
+    assert rig.history.check().lowest_ms is None
+    assert rig.silent == 1

@@ -1,0 +1,170 @@
+"""What a window costs in requests, and what is noticed all the same; windows are in memory."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from common.config import ExtractSettings, Query
+from common.runtime.telemetry import Telemetry
+from common.state.windows import Feed, WindowSet
+from services.extractor.extract import Extractor, Outcome
+from services.extractor.history import SourceHistory
+from services.extractor.planner import Planner
+from services.extractor.prometheus import PrometheusClient
+from services.extractor.staging import EntryBuilder
+from services.extractor.windows import Plan
+from tests.doubles.memory_stream import MemoryBroker
+from tests.doubles.memory_windows import MemoryFeeds, MemoryWindowSet
+from tests.support.answering_server import AnsweringServer, Handler, reply
+
+NOW_MS = 1_700_000_000_000
+STEP_MS = 10_000
+DAY_MS = 86_400_000
+WINDOWS = 20
+
+SCALAR = b'{"status":"success","data":{"resultType":"scalar","result":[1,"%d"]}}'
+MATRIX = (
+    b'{"status":"success","data":{"resultType":"matrix","result":['
+    b'{"metric":{"__name__":"m"},"values":[[%d,"1"]]}]}}'
+)
+RUN = (
+    b'{"status":"success","data":{"startTime":"%s","lastConfigTime":"c","storageRetention":"15d"}}'
+)
+
+
+class Prometheus:
+    """A server of which every series has one sample in every window."""
+
+    def __init__(self) -> None:
+        self.lowest_ms = NOW_MS - 10 * DAY_MS
+        self.started = b"first"
+        self.refusal: int | None = None
+        self.requests: Counter[str] = Counter()
+        self.during_read: Callable[[], None] = lambda: None
+
+    def __call__(self, handler: Handler) -> None:
+        seen = handler.request_seen
+        self.requests[seen.path] += 1
+        if seen.path == "/metrics":
+            text = b"prometheus_tsdb_lowest_timestamp_seconds %d\n" % (self.lowest_ms // 1000)
+            reply(text if self.refusal is None else b"<html>", self.refusal or 200)(handler)
+        elif seen.path == "/api/v1/status/runtimeinfo":
+            reply(RUN % self.started)(handler)
+        elif seen.params["query"] == "time()":
+            reply(SCALAR % (NOW_MS // 1000))(handler)
+        else:
+            self.during_read()
+            reply(MATRIX % float(seen.params["time"]))(handler)
+
+
+class Rig:
+    def __init__(self, prometheus: Prometheus, url: str) -> None:
+        self.prometheus = prometheus
+        self.events = 0
+        settings = ExtractSettings(prometheus_url=url)
+        source = PrometheusClient(settings)
+        self.history = SourceHistory(source, self._on_silent)
+        self.broker = MemoryBroker(lambda: NOW_MS)
+        self.windows = MemoryWindowSet(self.broker, MemoryFeeds())
+        windows = cast(WindowSet, self.windows)
+        telemetry = Telemetry("extractor", CollectorRegistry())
+        query = Query(name="q", select="m")
+        span_ms = WINDOWS * STEP_MS
+        self.plan = Plan(
+            Feed("q", "hot", "select", "f"), query, STEP_MS, 0, span_ms, span_ms, STEP_MS
+        )
+        self.planner = Planner(
+            [self.plan], windows, self.history, telemetry, close_after_seconds=60
+        )
+        self.extractor = Extractor(
+            windows,
+            source,
+            self.history,
+            EntryBuilder(100),
+            settings,
+            telemetry,
+            rng=random.Random(1),
+        )
+
+    def _on_silent(self) -> None:
+        self.events += 1
+
+    def extract(self) -> list[Outcome]:
+        """Every window there is, one step each."""
+        outcomes = []
+        while window := self.windows.lease(self.plan.feed, "live", 10**9, STEP_MS):
+            outcomes.append(self.extractor.run(self.plan, window, 0))
+        return outcomes
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    prometheus = Prometheus()
+    with AnsweringServer(prometheus) as server:
+        yield Rig(prometheus, server.url)
+
+
+def test_the_metrics_are_read_once_for_all_windows_of_a_turn(rig: Rig) -> None:
+    rig.planner.plan()
+
+    assert rig.extract() == [Outcome.COMMITTED] * WINDOWS
+
+    assert rig.prometheus.requests == {
+        "/metrics": 1,
+        "/api/v1/status/runtimeinfo": 1 + WINDOWS,
+        "/api/v1/query": 1 + WINDOWS,
+    }
+    assert rig.broker.audit().total.extracted == WINDOWS
+
+
+def test_what_expires_between_plan_and_read_is_a_gap(rig: Rig) -> None:
+    """Near the retention's end the metrics are read again after each window."""
+    rig.prometheus.lowest_ms = NOW_MS - 20 * DAY_MS
+    start_ms = NOW_MS - 15 * DAY_MS
+    rig.windows.plan(rig.plan.feed, start_ms, start_ms + 2 * STEP_MS)
+    rig.history.check()
+
+    def delete() -> None:
+        rig.prometheus.lowest_ms = start_ms + STEP_MS + 1000
+
+    rig.prometheus.during_read = delete
+
+    assert rig.extract() == [Outcome.COMMITTED, Outcome.GAP]
+
+    (gap,) = rig.windows.gaps("q@hot")
+    assert (gap.start_ms, gap.end_ms) == (start_ms, start_ms + STEP_MS)
+    assert rig.prometheus.requests["/metrics"] == 3
+
+
+def test_a_restart_without_its_data_between_plan_and_read_is_noticed(rig: Rig) -> None:
+    rig.planner.plan()
+
+    def lose_everything() -> None:
+        rig.prometheus.started = b"second"
+        rig.prometheus.lowest_ms = NOW_MS - STEP_MS + 1000
+
+    rig.prometheus.during_read = lose_everything
+    outcomes = rig.extract()
+
+    assert outcomes.count(Outcome.GAP) == WINDOWS - 1
+    assert rig.broker.audit().total.extracted == 1
+    # No gap is declared by what was known before the window was read.
+    assert rig.prometheus.requests["/metrics"] == 1 + WINDOWS
+
+
+@pytest.mark.parametrize("refusal", [400, 401, 404, 501, 502, 200])
+def test_a_server_whose_metrics_are_refused_stops_nothing(rig: Rig, refusal: int) -> None:
+    rig.prometheus.refusal = refusal
+    for _ in range(3):
+        rig.planner.plan()
+
+    assert rig.extract() == [Outcome.COMMITTED] * WINDOWS
+
+    assert rig.events == 1
+    assert rig.prometheus.requests["/metrics"] == 3
