@@ -12,17 +12,17 @@ from redis.exceptions import RedisError
 
 from common.errors import ConfigError, EtlError, SinkError, SourceError
 from common.exit_codes import ExitCode
-from etlctl.config_command import config_app
-from etlctl.dead_letters_command import dead_letters_app
+from etlctl.config import config_app
+from etlctl.dead_letters.command import dead_letters_app
 from etlctl.output import remark
-from etlctl.secrets_command import secrets_app
-from etlctl.simulate_command import simulate
-from etlctl.sink_command import sink_app
+from etlctl.secrets.command import secrets_app
+from etlctl.simulate import simulate
+from etlctl.sink.command import sink_app
+from etlctl.stack.command import stack_app
 from etlctl.stack.docker import EngineError
-from etlctl.stack_command import stack_app
-from etlctl.status_command import status
+from etlctl.status import status
 from etlctl.times import BadTime
-from etlctl.verify_command import verify
+from etlctl.verify.command import verify
 
 app = typer.Typer(
     name="etlctl",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from etlctl.secrets_command import DEFAULT_DIR
+from etlctl.secrets.command import DEFAULT_DIR
 from etlctl.stack.project import Project
 
 # Service, path, what is there, user, secret of the password.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from common.errors import ConfigError
 from etlctl.output import remark
+from etlctl.secrets.command import make_secrets
 from etlctl.secrets.names import ALL_FILES
-from etlctl.secrets_command import make_secrets
 from etlctl.stack.addresses import addresses
 from etlctl.stack.compose import Compose, suited
 from etlctl.stack.docker import ComposeFailed

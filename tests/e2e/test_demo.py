@@ -1,4 +1,4 @@
-"""``etlctl demo`` as an operator runs it: a process, a terminal that is none, signals."""
+"""The demo as an operator runs it: a process, a terminal that is none, signals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DemoProcess:
         self.lines: list[str] = []
         options = ["--seconds", str(seconds), "--report", str(report)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "etlctl", "demo", *options],
+            [sys.executable, "-m", "devtools.demo", *options],
             env={**environ, "PYTHONPATH": str(PROJECT_ROOT)},
             cwd=report.parent,
             stdout=subprocess.PIPE,

@@ -17,11 +17,11 @@ from devtools.servers.binaries import Toolbox
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.prometheus_server import PrometheusServer
 from devtools.servers.redis_server import RedisServer
-from tests.integration.etlctl.verify_world import EXPR, SELECT, World, bits, open_metrics
+from tests.integration.etlctl.verify.world import EXPR, SELECT, World, bits, open_metrics
 
 Capture = pytest.CaptureFixture[str]
 
-# Finite and not: what the three metrics of the job hold, see verify_world.history.
+# Finite and not: what the three metrics of the job hold, see verify.world.history.
 SOURCE = 3 * 240 + 120
 EXPECTED = SOURCE - 72
 

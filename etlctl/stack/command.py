@@ -32,7 +32,7 @@ stack_app = typer.Typer(
 # In this order: samples are taken, changed, delivered, and then what only watches.
 RESTARTED = (*SCALABLE, "etl-simulator", "etl-metrics")
 
-_CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 _INTERRUPTED = 128 + signal.SIGINT
 
 ProjectDir = Annotated[
@@ -242,7 +242,7 @@ def status(*, stack: Stack) -> None:
 
 
 def _open(project_dir: Path | None, files: list[Path] | None, monitoring_only: bool) -> Compose:
-    folder = Path(os.path.abspath(project_dir)) if project_dir else _CHECKOUT
+    folder = Path(os.path.abspath(project_dir)) if project_dir else CHECKOUT
     main = MONITORING_FILE if monitoring_only else MAIN_FILE
     chosen = compose_files(
         folder, Path.cwd(), files or (), os.environ, monitoring_only=monitoring_only

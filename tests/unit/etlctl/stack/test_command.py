@@ -83,7 +83,7 @@ def stack(
     for name in ("COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR", "DOCKER_HOST", "SECRETS_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("etlctl.stack_command._CHECKOUT", folder)
+    monkeypatch.setattr("etlctl.stack.command.CHECKOUT", folder)
     monkeypatch.setattr("etlctl.secrets.derived.BCRYPT_COST", 4)
     # Whatever else runs on this machine, and however full it is.
     look = partial(preflight.look, is_free=lambda port: True, free_bytes=lambda folder: None)
@@ -396,7 +396,7 @@ def test_destroy_takes_data_too(stack: Stack) -> None:
 def test_destroy_asks_and_only_the_name_is_a_yes(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etlctl.stack_command._has_terminal", lambda: True)
+    monkeypatch.setattr("etlctl.stack.command._has_terminal", lambda: True)
     for answer, code in (("", 1), ("yes", 1), ("etl", 0)):
         monkeypatch.setattr("typer.prompt", lambda text, answer=answer, **_: answer)
         assert stack.run("destroy") == code
@@ -404,7 +404,7 @@ def test_destroy_asks_and_only_the_name_is_a_yes(
 
 
 def test_destroy_needs_somebody_to_ask(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etlctl.stack_command._has_terminal", lambda: False)
+    monkeypatch.setattr("etlctl.stack.command._has_terminal", lambda: False)
     assert stack.run("destroy") == 2
     assert "there is no terminal to ask on: give --yes" in stack.err
     assert stack.docker.called("down") == []
