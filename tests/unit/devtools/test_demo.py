@@ -12,8 +12,10 @@ from rich.console import Console
 
 from common.state.ledger import Account, Audit, Depth
 from common.state.windows import FeedStatus
+from devtools.demo.__main__ import app
 from devtools.demo.report import DemoReport
 from devtools.demo.view import Snapshot, View, numbers_table, plain_line, snapshot
+from etlctl.__main__ import run
 from etlctl.verify.run import Outcome, QueryResult
 
 
@@ -164,3 +166,13 @@ def test_the_table_holds_every_number() -> None:
     Console(file=out, width=120).print(numbers_table(numbers(1.0)))
     for text in ("1,234", "1,000", "900", "100", "nan 7", "inf 1", "2.5 s"):
         assert text in out.getvalue()
+
+
+@pytest.mark.parametrize("seconds", ["-1", "soon"])
+def test_a_wrong_command_line_ends_with_2(capsys: pytest.CaptureFixture[str], seconds: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(app, "demo", ["--seconds", seconds])
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert "Usage: demo" in said.err
+    assert "Traceback" not in said.out + said.err

@@ -22,10 +22,9 @@ from common.errors import (
     StackError,
 )
 from devtools import PROJECT_ROOT
-from etlctl.__main__ import exit_code_of, main
+from etlctl.__main__ import exit_code_of
 from etlctl.times import BadTime
-
-Capture = pytest.CaptureFixture[str]
+from tests.support.secret_folders import Capture, run
 
 CONFIG: dict[str, Any] = {
     "extract": {
@@ -50,14 +49,6 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "etl.yaml"
     file.write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
     return file
-
-
-def run(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    said = capsys.readouterr()
-    code = caught.value.code
-    return (code if isinstance(code, int) else 0), said.out, said.err
 
 
 def test_config_check_prints_what_is_in_force_and_no_secret(config: Path, capsys: Capture) -> None:
@@ -147,8 +138,6 @@ def test_exit_codes(error: Exception, code: int) -> None:
         ["verify", "--nonsense"],
         ["nonsense"],
         ["config"],
-        ["demo", "--seconds", "-1"],
-        ["demo", "--seconds", "soon"],
     ],
 )
 def test_a_wrong_command_line_ends_with_2(capsys: Capture, arguments: list[str]) -> None:

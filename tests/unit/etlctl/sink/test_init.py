@@ -3,89 +3,19 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from common.errors import SinkError
-from devtools.servers import influx_api
-from etlctl.sink.init import DESCRIPTION, Clock, wait_until_healthy
+from etlctl.sink.init import DESCRIPTION
 from etlctl.sink.management import Management, shard_seconds_for
-from tests.doubles.influx_management import Influx, Place, a_place, an_influx, forget, serving
-from tests.support.secret_folders import Capture, run
+from tests.doubles.influx_management import Influx, forget
+from tests.unit.etlctl.sink.job import Job
 
 DAY = 86_400
 UNUSABLE = "the old one cannot be used"
-
-
-class Job:
-    """The job with a configuration, a place for the token, and what it said last."""
-
-    def __init__(self, folder: Path, capsys: Capture, place: Place) -> None:
-        self.place = place
-        self.token_file = folder / "sink" / "influxdb_token"
-        self.token_file.parent.mkdir()
-        self.admin_file = folder / "admin_token"
-        self.admin_file.write_text(place.influx.admin_token, encoding="utf-8")
-        self.admin_file.chmod(0o400)
-        self.url = place.influx.url
-        self.load: dict[str, Any] = {}
-        self.out = self.err = ""
-        self._config = folder / "etl.yaml"
-        self._capsys = capsys
-
-    def run(self, *more: str) -> int:
-        document = {
-            "extract": {"prometheus_url": "http://prometheus:9090"},
-            "load": {
-                "influxdb": {
-                    "url": self.url,
-                    "token_file": str(self.token_file),
-                    "org": self.place.org,
-                    "bucket": "metrics",
-                },
-                **self.load,
-            },
-        }
-        self._config.write_text(yaml.safe_dump(document), encoding="utf-8")
-        code, self.out, self.err = run(
-            self._capsys,
-            *("sink", "init", "--config", str(self._config)),
-            *("--admin-token-file", str(self.admin_file), "--wait-seconds", "0"),
-            *more,
-        )
-        return code
-
-    def ours(self) -> list[dict[str, Any]]:
-        return [one for one in self.place.authorizations() if one["description"] == DESCRIPTION]
-
-    def token(self) -> str:
-        return self.token_file.read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def influx() -> Iterator[Influx]:
-    with an_influx() as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _no_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ETL_CONFIG", raising=False)
-
-
-@pytest.fixture
-def place(influx: Influx) -> Iterator[Place]:
-    with a_place(influx) as made:
-        yield made
-
-
-@pytest.fixture
-def job(tmp_path: Path, capsys: Capture, place: Place) -> Job:
-    return Job(tmp_path, capsys, place)
 
 
 def test_the_first_run_makes_everything(influx: Influx, job: Job) -> None:
@@ -290,110 +220,6 @@ def test_a_server_that_keeps_hashes_does_not_tell_tokens(
     assert job.run() == 0
     assert job.token() != token
     assert len(job.ours()) == 1
-
-
-# -- what is in the way ------------------------------------------------------------------------
-
-
-def test_an_operators_token_that_is_not_known(job: Job) -> None:
-    job.admin_file.chmod(0o600)
-    job.admin_file.write_text("nobody's", encoding="utf-8")
-    assert job.run() == 3
-    assert len(job.err.splitlines()) == 1
-    assert "401 unauthorized access: is the token in" in job.err
-    assert "the one that it was set up with?" in job.err
-
-
-@pytest.mark.parametrize(
-    ("spoil", "why"),
-    [
-        (lambda file: file.unlink(), "which cannot be read: No such file"),
-        (lambda file: file.chmod(0o444), "which every user can read (mode 0444)"),
-        (lambda file: (file.chmod(0o600), file.write_text("")), "which is empty"),
-    ],
-)
-def test_an_operators_token_that_cannot_be_read(
-    job: Job, spoil: Callable[[Path], object], why: str
-) -> None:
-    spoil(job.admin_file)
-    assert job.run() == 2
-    assert job.err.startswith(f"etlctl: --admin-token-file: names {job.admin_file}, {why}")
-
-
-def test_a_retention_that_influxdb_does_not_take(job: Job) -> None:
-    job.load = {"tiers": {"hot": {"bucket": "metrics", "retention": "30m"}}}
-    assert job.run() == 2
-    assert job.err == (
-        "etlctl: load.tiers.hot.retention: is 1800 s, and InfluxDB keeps at least 3600 s (1h)\n"
-    )
-    assert job.place.rules() == {}
-
-
-def test_a_bucket_name_that_influxdb_does_not_take(job: Job) -> None:
-    job.load = {"tiers": {"hot": {"bucket": "_mine"}}}
-    assert job.run() == 3
-    assert "asked to make bucket _mine: 400 bucket name _mine is invalid" in job.err
-
-
-def test_the_token_is_kept_where_the_option_says(job: Job) -> None:
-    other = job.token_file.with_name("other")
-    assert job.run("--token-file", str(other)) == 0
-    assert other.exists()
-    assert not job.token_file.exists()
-
-
-def test_a_token_file_must_be_named(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ETL__LOAD__INFLUXDB__TOKEN", "given by the environment")
-    assert job.run() == 2
-    assert job.err == (
-        "etlctl: load.influxdb.token_file: is not set: name the file with --token-file\n"
-    )
-    assert job.place.rules() == {}
-
-
-def test_waiting_ends_when_it_is_healthy_or_after_the_given_time(tmp_path: Path) -> None:
-    now = 0.0
-    said: list[str] = []
-    health: list[str | None] = ["not yet", "not yet", None]
-
-    class Slow(Management):
-        def why_not_healthy(self) -> str | None:
-            return health.pop(0)
-
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-
-    admin = Slow("http://127.0.0.1:1", "t")
-    wait_until_healthy(admin, 5, said.append, Clock(lambda: now, sleep))
-    assert now == 2
-    assert said == ["waiting: not yet"]
-    health[:] = ["down"] * 10
-    with pytest.raises(SinkError, match="not healthy after 3 s: down"):
-        wait_until_healthy(admin, 3, said.append, Clock(lambda: now, sleep))
-    admin.close()
-
-
-def test_a_sink_that_is_not_healthy_is_one_sentence(job: Job) -> None:
-    job.url = "http://127.0.0.1:1"
-    assert job.run() == 3
-    assert len(job.err.splitlines()) == 1
-    assert job.err.startswith(
-        "etlctl: not healthy after 0 s: InfluxDB at http://127.0.0.1:1 cannot be asked for its "
-        "health: "
-    )
-
-    class Broken:
-        def keep(self, name: str, retention_seconds: int, shard_seconds: int) -> None:
-            raise OSError("influxd is away")
-
-        def drop(self, name: str) -> None: ...
-
-    api = influx_api.Api(influx_api.State(), Broken())
-    api.set_up("t", "o", "b")
-    with serving(api) as job.url:
-        assert job.run() == 3
-    assert "503 influxd is away" in job.err
 
 
 def _buckets(job: Job) -> list[dict[str, Any]]:
