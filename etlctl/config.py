@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import typer
@@ -11,17 +10,10 @@ import yaml
 from common.config import DEFAULT_PATH, advice, effective, load_settings
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
-from etlctl.options import AsJson, ConfigFile
+from etlctl.options import AsJson, ConfigFile, group
 from etlctl.output import print_json, remark
 
-config_app = typer.Typer(
-    help="Look at the configuration.", no_args_is_help=True, rich_markup_mode=None
-)
-
-
-@config_app.callback()
-def config() -> None:
-    """Look at the configuration."""
+config_app = group("Look at the configuration.")
 
 
 @config_app.command("check")
@@ -30,7 +22,7 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
     Secrets are masked. Ends with 2 and one line for each problem if there are any.
     """
-    file = config or Path(os.environ.get("ETL_CONFIG") or DEFAULT_PATH)
+    file = config or Path(DEFAULT_PATH)
     try:
         settings = load_settings(file)
     except ConfigError as error:
@@ -38,18 +30,11 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
             raise
         print_json({"file": str(file), "valid": False, "problems": list(error.problems)})
         raise typer.Exit(ExitCode.CONFIG) from None
-    words = advice(settings)
+    notes, in_force = list(advice(settings)), effective(settings)
     if as_json:
-        print_json(
-            {
-                "file": str(file),
-                "valid": True,
-                "advice": list(words),
-                "settings": effective(settings),
-            }
-        )
+        print_json({"file": str(file), "valid": True, "advice": notes, "settings": in_force})
         return
-    typer.echo(yaml.safe_dump(effective(settings), sort_keys=False, allow_unicode=True), nl=False)
-    for sentence in words:
-        remark(f"note: {sentence}")
+    typer.echo(yaml.safe_dump(in_force, sort_keys=False, allow_unicode=True), nl=False)
+    for note in notes:
+        remark(f"note: {note}")
     remark(f"{file} is valid: {len(settings.extract.queries)} queries")

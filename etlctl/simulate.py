@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,9 +26,7 @@ _PASSWORD_FILES = (Path("/run/secrets/simulator_password"), Path("secrets/simula
 ScenarioName = Annotated[
     str | None,
     typer.Argument(
-        metavar="SCENARIO",
-        help=f"One of {', '.join(REQUESTS)}; not given: say what is in force.",
-        show_default=False,
+        metavar="SCENARIO", help=f"One of {', '.join(REQUESTS)}; not given: print what is in force."
     ),
 ]
 Duration = Annotated[
@@ -35,18 +34,13 @@ Duration = Annotated[
     typer.Option(
         "--for",
         metavar="DURATION",
-        help="Recover by itself after so long (90s, 10m, 1h30m); not given: until told otherwise.",
-        show_default=False,
+        help="Recover after this time (90s, 10m, 1h30m); not given: only on request.",
     ),
 ]
 Url = Annotated[
     str,
     typer.Option(
-        "--url",
-        metavar="URL",
-        envvar="SIMULATOR_URL",
-        help="Where the simulator listens.",
-        show_envvar=False,
+        "--url", metavar="URL", envvar="SIMULATOR_URL", help="Where the simulator listens."
     ),
 ]
 Username = Annotated[
@@ -56,7 +50,6 @@ Username = Annotated[
         metavar="NAME",
         envvar="SIMULATOR_USERNAME",
         help="User name of the simulator's HTTP.",
-        show_envvar=False,
     ),
 ]
 PasswordFile = Annotated[
@@ -65,10 +58,7 @@ PasswordFile = Annotated[
         "--password-file",
         metavar="FILE",
         envvar="SIMULATOR_PASSWORD_FILE",
-        help="File with the password; /run/secrets/simulator_password or"
-        " secrets/simulator_password if not given.",
-        show_default=False,
-        show_envvar=False,
+        help=f"File with the password; {' or '.join(map(str, _PASSWORD_FILES))} if not given.",
     ),
 ]
 CaFile = Annotated[
@@ -77,9 +67,7 @@ CaFile = Annotated[
         "--ca-file",
         metavar="FILE",
         envvar="SIMULATOR_CA_FILE",
-        help="Certificate of the authority that a simulator behind https shows one of.",
-        show_default=False,
-        show_envvar=False,
+        help="Certificate of the authority that signed the certificate of a simulator on https.",
     ),
 ]
 
@@ -93,9 +81,9 @@ def simulate(
     ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Switch the scenario of the simulated ETL process, or say which one is in force.
+    """Switch the scenario of the simulated ETL process, or print which one is in force.
 
-    Ends with 3 when the simulator cannot be asked or refuses.
+    Ends with 3 when the simulator cannot be reached or refuses.
     """
     if duration is not None and scenario is None:
         raise ConfigError("--for needs a scenario")
@@ -108,14 +96,14 @@ def simulate(
     if ca_file is not None and not ca_file.is_file():
         raise ConfigError(f"--ca-file: {ca_file} is no file")
     session = requests.Session()
-    # A proxy or a .netrc file of the environment has no business between us and the simulator.
+    # A proxy or a .netrc file of the environment must not come between us and the simulator.
     session.trust_env = False
-    # Bytes, because of a text requests would send Latin-1.
+    # As bytes: requests would encode a text as Latin-1.
     session.auth = HTTPBasicAuth(username.encode(), password.encode())
     if ca_file is not None:
         session.verify = str(ca_file)
     with session:
-        in_force = _ask(session, url, scenario, duration)
+        in_force = _request(session, url, scenario, duration)
     if as_json:
         print_json(in_force)
     else:
@@ -134,33 +122,38 @@ def _password(file: Path | None) -> str:
         raise ConfigError(f"--password-file: {error}") from None
 
 
-def _ask(
+def _request(
     session: requests.Session, url: str, scenario: str | None, duration: str | None
 ) -> dict[str, Any]:
-    """What is in force now; ends the command if the simulator does not tell."""
+    """What is in force now; ends the command if the simulator does not report it."""
     where = f"{url.rstrip('/')}/scenario"
+    send = partial(session.request, url=where, timeout=_TIMEOUT_SECONDS, allow_redirects=False)
     try:
         if scenario is None:
-            answer = session.get(where, timeout=_TIMEOUT_SECONDS, allow_redirects=False)
+            response = send("GET")
         else:
-            wish = {"scenario": scenario} | ({} if duration is None else {"for": duration})
-            answer = session.post(where, json=wish, timeout=_TIMEOUT_SECONDS, allow_redirects=False)
+            body = {"scenario": scenario} | ({} if duration is None else {"for": duration})
+            response = session.post(
+                where, json=body, timeout=_TIMEOUT_SECONDS, allow_redirects=False
+            )
     except ValueError as error:
-        # What requests says of a URL that is none is, among others, a ValueError.
+        # requests raises, among others, a ValueError for a text that is no URL.
         raise ConfigError(f"--url: {url}: {error}") from None
     except requests.RequestException as error:
-        raise _unavailable(f"the simulator at {url} cannot be asked: {_root(error)}") from None
-    if answer.status_code == HTTPStatus.UNAUTHORIZED:
+        raise _unavailable(
+            f"the simulator at {url} cannot be reached: {_root_cause(error)}"
+        ) from None
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
         raise _unavailable(f"the simulator at {url} refuses user name and password (401)")
     try:
-        document = answer.json()
-        if answer.status_code == HTTPStatus.OK:
+        document = response.json()
+        if response.status_code == HTTPStatus.OK:
             _sentence(document)
             return dict(document)
-        said = str(document["error"])
+        message = str(document["error"])
     except (ValueError, KeyError, TypeError):
-        said = "this is not the simulator's HTTP"
-    raise _unavailable(f"the simulator at {url} answers {answer.status_code}: {said}")
+        message = "this is not the simulator's HTTP"
+    raise _unavailable(f"the simulator at {url} answers {response.status_code}: {message}")
 
 
 def _unavailable(what: str) -> typer.Exit:
@@ -168,8 +161,8 @@ def _unavailable(what: str) -> typer.Exit:
     return typer.Exit(ExitCode.DEPENDENCY)
 
 
-def _root(error: BaseException) -> str:
-    """The innermost cause in one line: that is where the system's own words are."""
+def _root_cause(error: BaseException) -> str:
+    """The innermost cause in one line: it holds the system's own message."""
     while (cause := error.__context__ or error.__cause__) is not None:
         error = cause
     return " ".join(str(error).split()) or type(error).__name__
@@ -177,5 +170,5 @@ def _root(error: BaseException) -> str:
 
 def _sentence(in_force: dict[str, Any]) -> str:
     until = in_force["until"]
-    end = "until told otherwise" if until is None else f"until {until}"
+    end = "until another request" if until is None else f"until {until}"
     return f"{in_force['scenario']}: since {in_force['since']}, {end}"

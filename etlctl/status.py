@@ -1,4 +1,4 @@
-"""``etlctl status``: where the pipeline stands, from one atomic read of its books."""
+"""``etlctl status``: where the pipeline stands, from one atomic read of its ledger."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from etlctl.times import rfc3339
 
 
 def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Show the books, the streams and the windows of every query.
+    """Show the ledger, the streams and the windows of every query.
 
-    Everything comes from Redis; ends with 3 when it cannot be asked.
+    Everything is read from Redis; ends with 3 when that cannot be reached.
     """
     settings = load_settings(config, secrets=("pipeline",))
     redis, keys = redis_of(settings.pipeline)
@@ -37,7 +37,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
         print_json(as_document(audit, feeds, found))
         return
     console = stdout()
-    for table in (books(audit), windows(feeds, audit.now_ms), streams(audit)):
+    for table in (accounts(audit), windows(feeds, audit.now_ms), streams(audit)):
         console.print(table)
     if found:
         console.print(gap_table(found))
@@ -71,22 +71,22 @@ def as_document(
     }
 
 
-def books(audit: Audit) -> Table:
+def accounts(audit: Audit) -> Table:
     """The ledger, one row for each feed and one for all."""
     table = new_table(
-        "Books, in samples",
+        "Ledger, in samples",
         "feed",
         *("extracted", "loaded", "dropped", "dead-lettered", "in flight", "imbalance"),
     )
     for feed, account in audit.accounts.items():
-        _book_row(table, feed, account)
+        _account_row(table, feed, account)
     table.add_section()
-    _book_row(table, "all", audit.total)
+    _account_row(table, "all", audit.total)
     return table
 
 
 def windows(feeds: dict[str, FeedStatus], now_ms: int) -> Table:
-    """How far each feed has come."""
+    """How far each feed is extracted and loaded."""
     table = new_table(
         "Windows", "feed", *("loaded up to", "lag", "backlog", "open", "unsettled", "gaps")
     )
@@ -95,8 +95,8 @@ def windows(feeds: dict[str, FeedStatus], now_ms: int) -> Table:
         backlog_seconds = sum(end - start for start, end in feed.backlog) // 1_000
         table.add_row(
             escape(name),
-            # Until the sink has said where it ends, older time may be owed that Redis forgot.
-            rfc3339(feed.loaded_watermark_ms) if feed.reconciled else "sink not asked yet",
+            # Until then older time may be missing, from before Redis lost its data.
+            rfc3339(feed.loaded_watermark_ms) if feed.reconciled else "sink not read yet",
             f"{thousands(lag_seconds)} s",
             f"{thousands(backlog_seconds)} s",
             thousands(len(feed.open)),
@@ -108,7 +108,7 @@ def windows(feeds: dict[str, FeedStatus], now_ms: int) -> Table:
 
 def gap_table(gaps: dict[str, list[Gap]]) -> Table:
     """What can never be extracted, newest last."""
-    table = new_table("Gaps", "feed", *("after", "up to", "why"))
+    table = new_table("Gaps", "feed", *("after", "up to", "reason"))
     for name, found in gaps.items():
         for gap in found:
             table.add_row(
@@ -135,16 +135,16 @@ def balance(audit: Audit) -> str:
             f"[bold red]{thousands(audit.imbalance_samples)} samples are not accounted for.[/]"
             f" Lost from the streams: {thousands(audit.lost_samples)}."
         )
-    pressure = " Extraction pauses: too much is in flight." if audit.back_pressure else ""
+    pressure = " Extraction is paused: too much is in flight." if audit.back_pressure else ""
     return f"[green]Every extracted sample is accounted for.[/]{pressure}"
 
 
-def _book_row(table: Table, name: str, account: Account) -> None:
+def _account_row(table: Table, name: str, account: Account) -> None:
     table.add_row(
         escape(name),
         thousands(account.extracted),
         thousands(account.loaded),
-        counts(dict(account.dropped)).replace(", ", "\n"),
+        counts(account.dropped, "\n"),
         thousands(account.dead_lettered),
         thousands(account.in_flight),
         thousands(account.imbalance_samples),

@@ -6,52 +6,42 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 from redis import Redis
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from common.config import load_settings
 from common.exit_codes import ExitCode
 from common.state.dead_letters import DeadLetters, Letter
 from common.state.keys import Keys
 from etlctl.connect import redis_of
-from etlctl.dead_letters.carry_out import Interrupted, Outcome, carry_out
-from etlctl.dead_letters.export import document, refuse_existing
+from etlctl.dead_letters.carry_out import Outcome, carry_out
+from etlctl.dead_letters.export import document, metadata, refuse_existing
 from etlctl.dead_letters.export import export as write_file
 from etlctl.dead_letters.payloads import batch_of, batch_summary, with_payloads
 from etlctl.dead_letters.present import how_many, metadata_lines, payload_lines, table
 from etlctl.dead_letters.select import Filters, chosen, matching
-from etlctl.options import AsJson, ConfigFile
-from etlctl.output import print_json, remark, stderr, stdout
-from etlctl.sharing import asks
+from etlctl.options import AsJson, ConfigFile, Yes, group, shared_options
+from etlctl.output import print_json, progress_bar, remark, stdout
 
-dead_letters_app = typer.Typer(
-    help="Look at dead letters, replay, export or purge them.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+dead_letters_app = group("Look at dead letters, replay, export or purge them.")
 
 _FEW_FAILURES = 10
 
 Reason = Annotated[
     str | None,
-    typer.Option(
-        "--reason", metavar="REASON", help="Only letters with this reason.", show_default=False
-    ),
+    typer.Option("--reason", metavar="REASON", help="Only dead letters with this reason."),
 ]
 Stage = Annotated[
     str | None,
-    typer.Option(
-        "--stage", metavar="STAGE", help="Only letters of this stage.", show_default=False
-    ),
+    typer.Option("--stage", metavar="STAGE", help="Only dead letters of this stage."),
 ]
 Query = Annotated[
     str | None,
-    typer.Option("--query", metavar="NAME", help="Only letters of this query.", show_default=False),
+    typer.Option("--query", metavar="NAME", help="Only dead letters of this query."),
 ]
 Limit = Annotated[
     int,
@@ -59,16 +49,15 @@ Limit = Annotated[
         "--limit", metavar="N", min=0, max=1_000_000_000, help="Show the newest N; 0 = all."
     ),
 ]
-Ids = Annotated[
-    list[str] | None, typer.Argument(metavar="ID", help="Ids of letters.", show_default=False)
-]
-Everything = Annotated[bool, typer.Option("--all", help="All letters.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a dead letter.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters.")]
+Everything = Annotated[bool, typer.Option("--all", help="All dead letters.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Where they are written.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")]
 
 
 class Selection(NamedTuple):
-    """What is to be done to which letters: those with ``ids``, else what ``filters`` admit."""
+    """Which dead letters are meant: those with ``ids``, else those that ``filters`` admit."""
 
     ids: tuple[str, ...]
     filters: Filters
@@ -78,12 +67,12 @@ class Selection(NamedTuple):
 
 
 def filters_of(reason: Reason = None, stage: Stage = None, query: Query = None) -> Filters:
-    """What a letter must be like."""
+    """What a dead letter must be like."""
     return Filters(reason, stage, query)
 
 
-@asks("filters", filters_of)
-def errand_of(
+@shared_options("filters", filters_of)
+def selection_of(
     ids: Ids = None,
     *,
     filters: Filters,
@@ -93,19 +82,18 @@ def errand_of(
     config: ConfigFile = None,
 ) -> Selection:
     """Raises :class:`typer.BadParameter` when it is not clear what is wanted."""
-    _one_way_to_choose(ids, filters, everything)
-    _can_ask(yes)
+    ways = sum(map(bool, (ids, filters, everything)))
+    if ways != 1:
+        what = "choose them in one way only" if ways else "say which"
+        raise typer.BadParameter(f"{what}: ids, or --reason, --stage, --query, or --all")
+    if not yes and not sys.stdin.isatty():
+        raise typer.BadParameter("there is no terminal to ask on: say --yes")
     return Selection(tuple(ids or ()), filters, yes, as_json, config)
 
 
-@dead_letters_app.callback()
-def dead_letters() -> None:
-    """Look at dead letters, replay, export or purge them."""
-
-
 @dead_letters_app.command("list")
-@asks("filters", filters_of)
-def list_letters(
+@shared_options("filters", filters_of)
+def list_(
     *,
     filters: Filters,
     limit: Limit = 100,
@@ -121,21 +109,17 @@ def list_letters(
             number += 1
             samples += letter.samples
     if as_json:
-        letters = [_without_key(letter) for letter in found]
-        print_json({"matching": number, "samples": samples, "letters": letters})
+        shown = [metadata(letter) for letter in found]
+        print_json({"matching": number, "samples": samples, "dead_letters": shown})
         return
     if found:
         stdout().print(table(found))
-    shown = f", the newest {len(found)} are shown" if len(found) < number else ""
-    typer.echo(f"{how_many(number, samples)}{shown}.")
+    cut = f", the newest {len(found)} are shown" if len(found) < number else ""
+    typer.echo(f"{how_many(number, samples)}{cut}.")
 
 
 @dead_letters_app.command("show")
-def show(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a letter.", show_default=False)],
-    as_json: AsJson = False,
-    config: ConfigFile = None,
-) -> None:
+def show(id_: Id, as_json: AsJson = False, config: ConfigFile = None) -> None:
     """Show one dead letter and what it holds."""
     with _opened(config) as (redis, keys):
         letter = DeadLetters(redis, keys).get(id_)
@@ -150,7 +134,7 @@ def show(
 
 
 @dead_letters_app.command("replay")
-@asks("selection", errand_of)
+@shared_options("selection", selection_of)
 def replay(selection: Selection) -> None:
     """Hand dead letters to the stage that refused them, once more.
 
@@ -162,7 +146,7 @@ def replay(selection: Selection) -> None:
 
 
 @dead_letters_app.command("purge")
-@asks("selection", errand_of)
+@shared_options("selection", selection_of)
 def purge(selection: Selection) -> None:
     """Give dead letters up for good: their samples are counted as dropped ("purged").
 
@@ -172,11 +156,9 @@ def purge(selection: Selection) -> None:
 
 
 @dead_letters_app.command("export")
-@asks("filters", filters_of)
+@shared_options("filters", filters_of)
 def export(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Where they are written.", show_default=False)
-    ],
+    file: File,
     *,
     filters: Filters,
     force: Force = False,
@@ -194,7 +176,7 @@ def export(
             lost = write_file(redis, keys, selected, file, force=force, progress=step)
     samples = sum(letter.samples for letter in selected)
     if lost:
-        remark(f"note: {lost} of the letters have lost their payload")
+        remark(f"note: {lost} of the dead letters have lost their payload")
     if as_json:
         counts = {"exported": len(selected), "samples": samples, "without_payload": lost}
         print_json({"file": str(file), **counts})
@@ -210,30 +192,9 @@ def _opened(config: Path | None) -> Iterator[tuple[Redis, Keys]]:
         yield redis, keys
 
 
-def _without_key(letter: Letter) -> dict[str, object]:
-    known = document(letter, None)
-    del known["payload"]  # not read, which is not the same as not there
-    return known
-
-
-def _one_way_to_choose(ids: list[str] | None, filters: Filters, everything: bool) -> None:
-    """Raises :class:`typer.BadParameter` unless letters are chosen in one way."""
-    ways = sum(map(bool, (ids, filters, everything)))
-    if ways != 1:
-        what = "choose them in one way only" if ways else "say which"
-        raise typer.BadParameter(f"{what}: ids, or --reason, --stage, --query, or --all")
-
-
-def _can_ask(yes: bool) -> None:
-    if not yes and not sys.stdin.isatty():
-        raise typer.BadParameter("there is no terminal to ask on: say --yes")
-
-
-def _confirm(verb: str, selected: list[Letter], consequence: str, *, yes: bool) -> None:
+def _confirm(verb: str, selected: list[Letter], consequence: str) -> None:
     """Go on only if the operator agrees; raises :class:`typer.Exit`."""
     what = f"{verb} {how_many(len(selected), sum(letter.samples for letter in selected))}"
-    if yes:
-        return
     # Not typer.confirm: its prompt leaves a space on stdout, which is for results.
     typer.echo(f"{what}? {consequence}. [y/N] ", nl=False, err=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
@@ -248,24 +209,23 @@ def _carry_out(
     consequence: str,
     step: Callable[[DeadLetters, Letter], bool],
 ) -> None:
-    """Ask, do ``step`` to each letter, and report; ends the command if any failed."""
+    """Ask, do ``step`` to each dead letter, and report; ends the command if any failed."""
+    outcome = Outcome()
     with _opened(selection.config) as (redis, keys):
         letters = DeadLetters(redis, keys)
         selected = chosen(letters, selection.ids, selection.filters)
-        _confirm(verb, selected, consequence, yes=selection.yes)
-        report = partial(_report, done_word, selected, as_json=selection.as_json)
+        if not selection.yes:
+            _confirm(verb, selected, consequence)
         try:
             with _progress(done_word, len(selected), quiet=selection.as_json) as advance:
-                outcome = carry_out(selected, partial(step, letters), advance)
-        except Interrupted as interrupted:
-            report(interrupted.outcome)
-            raise interrupted.error from None
-    report(outcome)
+                carry_out(selected, lambda letter: step(letters, letter), outcome, advance)
+        finally:
+            _report(done_word, len(selected), outcome, as_json=selection.as_json)
     if outcome.failed:
         raise typer.Exit(ExitCode.ERROR)
 
 
-def _report(done_word: str, selected: list[Letter], outcome: Outcome, *, as_json: bool) -> None:
+def _report(done_word: str, selected: int, outcome: Outcome, *, as_json: bool) -> None:
     for _, why in outcome.failed[:_FEW_FAILURES]:
         remark(f"etlctl: {why}")
     if (more := len(outcome.failed) - _FEW_FAILURES) > 0:
@@ -273,34 +233,26 @@ def _report(done_word: str, selected: list[Letter], outcome: Outcome, *, as_json
     if as_json:
         print_json(
             {
-                "selected": len(selected),
+                "selected": selected,
                 done_word: outcome.done,
                 "samples": outcome.samples,
-                "gone": outcome.gone,
+                "no_longer_there": outcome.no_longer_there,
                 "failed": [{"id": id_, "error": why} for id_, why in outcome.failed],
             }
         )
         return
     others = {
-        "gone meanwhile": outcome.gone,
+        "no longer there": outcome.no_longer_there,
         "kept": len(outcome.failed),
-        "not tried": len(selected) - outcome.done - outcome.gone - len(outcome.failed),
+        "not tried": selected - outcome.tried,
     }
-    rest = "".join(f", {number} {words}" for words, number in others.items() if number)
+    rest = "".join(f", {number} {what}" for what, number in others.items() if number)
     typer.echo(f"{how_many(outcome.done, outcome.samples)} {done_word}{rest}.")
 
 
 @contextmanager
 def _progress(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal; yields what is to be called after each letter."""
-    console = stderr()
-    with Progress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=console,
-        transient=True,
-        disable=quiet or not console.is_terminal,
-    ) as bar:
+    """A bar on a terminal; yields what is to be called after each dead letter."""
+    with progress_bar(TextColumn(what), BarColumn(), MofNCompleteColumn(), quiet=quiet) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)

@@ -11,7 +11,7 @@ from common.state.dead_letters import DeadLetters, Letter
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a letter must be like; what is None does not matter."""
+    """What a dead letter must be like; what is None does not matter."""
 
     reason: str | None = None
     stage: str | None = None
@@ -34,15 +34,15 @@ class Filters:
 
 
 def matching(letters: DeadLetters, filters: Filters) -> Iterator[Letter]:
-    """The letters that ``filters`` admit, oldest first."""
+    """The dead letters that ``filters`` admit, oldest first."""
     return filter(filters.admit, letters)
 
 
 def chosen(letters: DeadLetters, ids: tuple[str, ...], filters: Filters) -> list[Letter]:
-    """The letters with these ``ids``, or else those that ``filters`` admit; never none.
+    """The dead letters with these ``ids``, or else those that ``filters`` admit; never none.
 
-    A list, read to its end before anything is done to a letter: a replayed one may be refused and
-    come back as a new letter, which a running iteration would meet again, and again.
+    A list, read to its end before anything is done: a replayed one may be refused and come back as
+    a new dead letter, which a running iteration would meet again, and again.
 
     Raises :class:`EtlError` for an unknown id, and when there is nothing to choose.
     """

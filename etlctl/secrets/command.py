@@ -8,41 +8,28 @@ from typing import Annotated
 import typer
 
 from common.errors import ConfigError
+from etlctl.options import group
 from etlctl.output import remark
 from etlctl.secrets import fill, rotate
 from etlctl.secrets.check import problems
 from etlctl.secrets.folder import Folder, open_folder
 from etlctl.secrets.names import ALL_FILES, check_known, expected
 
-secrets_app = typer.Typer(
-    help="Make, check, rotate and show the stack's secrets.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+secrets_app = group("Make, check, rotate and show the stack's secrets.")
 
 DEFAULT_DIR = Path("secrets")
 
 Dir = Annotated[
     Path,
     typer.Option(
-        "--dir",
-        metavar="DIR",
-        envvar="SECRETS_DIR",
-        help="The directory that secrets are kept in; what SECRETS_DIR says, else secrets.",
-        show_default=False,
-        show_envvar=False,
+        "--dir", metavar="DIR", envvar="SECRETS_DIR", help="The directory that holds the secrets."
     ),
 ]
 Tls = Annotated[
     bool,
     typer.Option("--tls", help="Also an authority, and certificates for the servers."),
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the secret, as its file's.")]
-
-
-@secrets_app.callback()
-def secrets() -> None:
-    """Make, check, rotate and show the stack's secrets."""
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the secret: its file's name.")]
 
 
 @secrets_app.command("init")
@@ -53,9 +40,9 @@ def init(folder: Dir = DEFAULT_DIR, tls: Tls = False) -> None:
 
 @secrets_app.command("rotate")
 def rotate_one(name: Name, folder: Dir = DEFAULT_DIR) -> None:
-    """Give a secret a new value, and say what has to be done for it to be used."""
+    """Give a secret a new value, and print what has to be done for it to be used."""
     with open_folder(folder) as opened:
-        steps = rotate.rotate(opened, name, _tell(opened))
+        steps = rotate.rotate(opened, name, _report(opened))
     typer.echo("Then, where the stack runs:")
     for step in steps:
         typer.echo(f"  {step}")
@@ -71,7 +58,7 @@ def show(name: Name, folder: Dir = DEFAULT_DIR) -> None:
 
 @secrets_app.command("check")
 def check(folder: Dir = DEFAULT_DIR) -> None:
-    """Look whether every secret is there, private, and up to date; ends with 2 if one is not."""
+    """Check that every secret is there, private, and up to date; ends with 2 if one is not."""
     with open_folder(folder) as opened:
         found = problems(opened)
         files = sum(1 for _ in expected(opened))
@@ -81,18 +68,18 @@ def check(folder: Dir = DEFAULT_DIR) -> None:
 
 
 def make_secrets(path: Path, *, tls: bool) -> None:
-    """Fill the directory and say for each file what was done.
+    """Fill the directory and print for each file what was done.
 
-    Raises :class:`ConfigError` when a secret can be read by others, too: it is none any more.
+    Raises :class:`ConfigError` when others can read a secret: it is no secret any more.
     """
     with open_folder(path, create=True) as folder:
         if folder.tightened:
             typer.echo(f"{path}: closed to others")
-        fill.fill(folder, _tell(folder), with_tls=tls)
+        fill.fill(folder, _report(folder), with_tls=tls)
         open_to_others = list(fill.exposed(folder))
     if open_to_others:
         raise ConfigError(*open_to_others)
 
 
-def _tell(folder: Folder) -> fill.Tell:
+def _report(folder: Folder) -> fill.Report:
     return lambda name, what: typer.echo(f"{folder.where(name)}: {what}")

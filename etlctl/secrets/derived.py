@@ -23,7 +23,7 @@ _HEADER = "# Made by `etlctl secrets init` from other secrets, and made anew whe
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A file that follows from ``sources``; ``document`` is what it says beside the users."""
+    """A file that follows from ``sources``; ``document`` is its content beside the users."""
 
     name: str
     sources: tuple[str, ...]
@@ -71,7 +71,7 @@ def render(derived: Derived, folder: Folder) -> bytes:
 
 
 def is_current(derived: Derived, folder: Folder) -> bool:
-    """Whether the file says what its sources do: each hash is tried against its password."""
+    """Whether the file follows from its sources: each hash is tried against its password."""
     try:
         document = yaml.safe_load(folder.read(derived.name))
     except (yaml.YAMLError, UnicodeDecodeError):

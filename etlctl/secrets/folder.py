@@ -29,7 +29,7 @@ class Folder:
     """An open directory of secrets; made by :func:`open_folder`.
 
     Everything goes through the directory's descriptor, so that nobody can put another directory in
-    its place meanwhile. Errors are :class:`ConfigError` and never show what a secret is.
+    its place meanwhile. Errors are :class:`ConfigError` and never contain a secret.
     """
 
     path: Path
@@ -149,7 +149,7 @@ class Folder:
 def open_folder(path: Path, *, create: bool = False) -> Iterator[Folder]:
     """Open the directory, alone: others who want it wait.
 
-    ``create`` makes it where it is missing, and closes one that others can look into. Raises
+    ``create`` makes it where it is missing, and closes one that is open to others. Raises
     :class:`ConfigError` for a directory that a secret must not be put in.
     """
     if create:
@@ -199,8 +199,8 @@ def _open(path: Path) -> int:
     why = None
     if mode & OTHERS_WRITE:
         why = (
-            f"can be written by others (mode {mode:04o}), who may have put something there: look "
-            f"at what it holds, then chmod 700 {path}"
+            f"can be written by others (mode {mode:04o}), who may have put something there: check "
+            f"what it holds, then chmod 700 {path}"
         )
     elif os.geteuid() not in (0, status.st_uid):
         why = f"belongs to uid {status.st_uid}, and you are uid {os.geteuid()}"
@@ -211,7 +211,7 @@ def _open(path: Path) -> int:
 
 
 def _sweep(folder: Folder) -> None:
-    """Remove what a run that was killed has left; nobody else is writing, we hold the lock."""
+    """Remove what a killed run left behind; nobody else is writing while the lock is ours."""
     for name in os.listdir(folder.fd):
         if name.startswith(".") and name.endswith(_TEMPORARY):
             with contextlib.suppress(FileNotFoundError):

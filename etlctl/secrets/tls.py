@@ -40,7 +40,7 @@ _BEFORE = timedelta(hours=1)
 
 
 def utc_now() -> datetime:
-    """The time, as certificates tell it."""
+    """The time, as certificates hold it."""
     return datetime.now(UTC)
 
 
@@ -203,7 +203,7 @@ def _read_key(folder: Folder, name: str) -> EllipticCurvePrivateKey:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, EllipticCurvePrivateKey):
-        raise ConfigError(f"{folder.where(file)}: is no key of ours: rotate {name}")
+        raise ConfigError(f"{folder.where(file)}: is not a private key on P-256: rotate {name}")
     return key
 
 
@@ -214,4 +214,4 @@ def _read_certificate(folder: Folder, name: str) -> Certificate:
     try:
         return x509.load_pem_x509_certificate(folder.read(file))
     except ValueError:
-        raise ConfigError(f"{folder.where(file)}: is no certificate: rotate {name}") from None
+        raise ConfigError(f"{folder.where(file)}: is not a certificate: rotate {name}") from None

@@ -11,22 +11,13 @@ import typer
 from common.config import load_settings
 from common.errors import ConfigError, SinkError
 from common.secret_files import check_secret_mode, read_secret
-from etlctl.options import ConfigFile
-from etlctl.sink.wanted import wanted_buckets
+from etlctl.options import ConfigFile, group
 
-sink_app = typer.Typer(
-    help="Prepare the InfluxDB that the pipeline writes to.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+sink_app = group("Prepare the InfluxDB that the pipeline writes to.")
 
 AdminTokenFile = Annotated[
     Path,
-    typer.Option(
-        "--admin-token-file",
-        metavar="FILE",
-        help="Operator token of InfluxDB.",
-    ),
+    typer.Option("--admin-token-file", metavar="FILE", help="Operator token of InfluxDB."),
 ]
 TokenFile = Annotated[
     Path | None,
@@ -34,7 +25,6 @@ TokenFile = Annotated[
         "--token-file",
         metavar="FILE",
         help="Where the loader's token is kept; load.influxdb.token_file if not given.",
-        show_default=False,
     ),
 ]
 WaitSeconds = Annotated[
@@ -43,11 +33,6 @@ WaitSeconds = Annotated[
         "--wait-seconds", metavar="SECONDS", min=0, help="How long InfluxDB may take to be healthy."
     ),
 ]
-
-
-@sink_app.callback()
-def sink() -> None:
-    """Prepare the InfluxDB that the pipeline writes to."""
 
 
 @sink_app.command("init")
@@ -68,7 +53,7 @@ def init(
 
     settings = load_settings(config, secrets=())
     load, influxdb = settings.load, settings.load.influxdb
-    wanted = wanted_buckets(load)
+    wanted = steps.wanted_buckets(load)
     admin_token = _read_token(admin_token_file)
     kept_in = token_file or (Path(influxdb.token_file) if influxdb.token_file else None)
     if kept_in is None:

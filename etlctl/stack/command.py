@@ -14,8 +14,8 @@ import typer
 
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
+from etlctl.options import Yes, group, shared_options
 from etlctl.output import remark, stdout
-from etlctl.sharing import asks
 from etlctl.stack.compose import MAIN_FILE, MONITORING_FILE, Compose, compose_files, suited
 from etlctl.stack.docker import Docker
 from etlctl.stack.engine import find_engine
@@ -23,17 +23,13 @@ from etlctl.stack.report import report
 from etlctl.stack.rolling import restart_each
 from etlctl.stack.scale import SCALABLE, parse_scales, replicas, scale_all
 
-stack_app = typer.Typer(
-    help="Run the stack in containers, through docker compose.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+stack_app = group("Run the stack in containers, through docker compose.")
 
 # In this order: samples are taken, changed, delivered, and then what only watches.
 RESTARTED = (*SCALABLE, "etl-simulator", "etl-metrics")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-_INTERRUPTED = 128 + signal.SIGINT
+INTERRUPTED = 128 + signal.SIGINT
 
 ProjectDir = Annotated[
     Path | None,
@@ -41,7 +37,6 @@ ProjectDir = Annotated[
         "--project-dir",
         metavar="DIR",
         help="Folder of the compose files; the checkout if not given.",
-        show_default=False,
     ),
 ]
 Files = Annotated[
@@ -51,14 +46,12 @@ Files = Annotated[
         "-f",
         metavar="FILE",
         help="One more compose file over the others; can be given several times.",
-        show_default=False,
     ),
 ]
 MonitoringOnly = Annotated[
     bool,
     typer.Option("--monitoring-only", help="Only the monitoring stack, without the pipeline."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 NoBuild = Annotated[bool, typer.Option("--no-build", help="Take the images as they are.")]
 WaitSeconds = Annotated[
     int,
@@ -72,9 +65,7 @@ Services = Annotated[
 Follow = Annotated[bool, typer.Option("--follow", help="Go on showing what comes.")]
 Tail = Annotated[
     int | None,
-    typer.Option(
-        "--tail", metavar="N", min=0, help="Only the last N lines of each.", show_default=False
-    ),
+    typer.Option("--tail", metavar="N", min=0, help="Only the last N lines of each."),
 ]
 Scales = Annotated[
     list[str], typer.Argument(metavar="SERVICE=NUMBER...", help="Replicas, 0 to 100.")
@@ -82,47 +73,42 @@ Scales = Annotated[
 
 
 class Stack(NamedTuple):
-    """What the options name; ``monitoring_only``: without the pipeline."""
+    """The compose project that the options name; ``monitoring_only``: without the pipeline."""
 
     compose: Compose
     monitoring_only: bool
 
     @property
     def orphans(self) -> list[str]:
-        """Words for ``down``: the pipeline's containers are none of the monitoring's business."""
+        """Options of ``down``: the monitoring stack leaves the pipeline's containers alone."""
         return [] if self.monitoring_only else ["--remove-orphans"]
 
 
 def named(
     monitoring_only: MonitoringOnly = False, files: Files = None, project_dir: ProjectDir = None
 ) -> Stack:
-    """The stack that the options name; docker is not asked yet. Raises :class:`ConfigError`."""
+    """The stack that the options name; docker is not called yet. Raises :class:`ConfigError`."""
     return Stack(_open(project_dir, files, monitoring_only), monitoring_only)
 
 
-@asks("stack", named)
+@shared_options("stack", named)
 def reachable(stack: Stack) -> Stack:
     """The same, where an engine answers. Raises :class:`EngineError`."""
     find_engine(stack.compose.docker)
     return stack
 
 
-@stack_app.callback()
-def stack() -> None:
-    """Run the stack in containers, through docker compose."""
-
-
 @stack_app.command("up")
-@asks("stack", named)
+@shared_options("stack", named)
 def up(
     no_build: NoBuild = False,
     wait_seconds: WaitSeconds = 600,
     *,
     stack: Stack,
 ) -> None:
-    """Start everything, wait until it is healthy, and say where to find what.
+    """Start everything, wait until it is healthy, and print where to find what.
 
-    Looks first whether it can work: engine, compose, ports, memory, disk. Makes missing secrets.
+    Checks first whether it can work: engine, compose, ports, memory, disk. Makes missing secrets.
     Replicas that were added stay.
     """
     from etlctl.stack.up import up as start
@@ -134,7 +120,7 @@ def up(
 
 
 @stack_app.command("down")
-@asks("stack", reachable)
+@shared_options("stack", reachable)
 def down(*, stack: Stack) -> None:
     """Stop and remove the containers; data stays."""
     with _ctrl_c():
@@ -142,9 +128,9 @@ def down(*, stack: Stack) -> None:
 
 
 @stack_app.command("destroy")
-@asks("stack", reachable)
+@shared_options("stack", reachable)
 def destroy(yes: Yes = False, *, stack: Stack) -> None:
-    """Remove containers and all their data: streams, books, points, metrics. Asks first."""
+    """Remove containers and all their data: streams, ledger, points, metrics. Asks first."""
     name = stack.compose.project().name
     if not yes:
         _confirm(name)
@@ -153,14 +139,14 @@ def destroy(yes: Yes = False, *, stack: Stack) -> None:
 
 
 @stack_app.command("ps")
-@asks("stack", reachable)
+@shared_options("stack", reachable)
 def ps(*, stack: Stack) -> None:
     """List the containers."""
     stack.compose.run("ps", "--all")
 
 
 @stack_app.command("logs")
-@asks("stack", reachable)
+@shared_options("stack", reachable)
 def logs(
     services: Services = None,
     follow: Follow = False,
@@ -176,7 +162,7 @@ def logs(
 
 
 @stack_app.command("build")
-@asks("stack", reachable)
+@shared_options("stack", reachable)
 def build(services: Services = None, *, stack: Stack) -> None:
     """Build the images."""
     # Without the services of profiles: etlctl's image is influxdb-init's, and two builds of one tag
@@ -194,7 +180,7 @@ def scale(scales: Scales, files: Files = None, project_dir: ProjectDir = None) -
     existing = replicas(compose.containers())
     if not existing:
         raise ConfigError("nothing of the pipeline runs: start it with `etlctl stack up`")
-    # Only these, whatever they depend on; without --wait, because one may be ill already.
+    # Only these, whatever they depend on; without --wait, because one may be unhealthy already.
     with _ctrl_c(), suited(compose, engine, os.environ) as (runnable, _):
         runnable.run(
             *("up", "--detach", "--no-recreate", "--no-deps"),
@@ -206,7 +192,7 @@ def scale(scales: Scales, files: Files = None, project_dir: ProjectDir = None) -
 
 
 @stack_app.command("restart-etl")
-@asks("stack", reachable)
+@shared_options("stack", reachable)
 def restart_etl(wait_seconds: WaitSeconds = 120, *, stack: Stack) -> None:
     """Restart the ETL services, one container after the other, so that the others go on."""
     services = set(stack.compose.project().services)
@@ -222,9 +208,9 @@ def restart_etl(wait_seconds: WaitSeconds = 120, *, stack: Stack) -> None:
 
 
 @stack_app.command("status")
-@asks("stack", reachable)
+@shared_options("stack", reachable)
 def status(*, stack: Stack) -> None:
-    """Show whether everything runs and is healthy, and what `etlctl status` says in the stack."""
+    """Show whether everything runs and is healthy, and print `etlctl status` of the stack."""
     containers = stack.compose.containers()
     if not containers:
         typer.echo("Nothing runs: start it with `etlctl stack up`.")
@@ -259,7 +245,7 @@ def _has_terminal() -> bool:
 def _confirm(name: str) -> None:
     if not _has_terminal():
         raise ConfigError("destroying asks first, and there is no terminal to ask on: give --yes")
-    answer = typer.prompt(f"All data of {name} will be gone. Type its name to go on", err=True)
+    answer = typer.prompt(f"All data of {name} will be deleted. Type its name to go on", err=True)
     if answer != name:
         remark("Nothing was done.")
         raise typer.Exit(ExitCode.ERROR)
@@ -271,4 +257,4 @@ def _ctrl_c() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         remark("Interrupted: what was started goes on running (etlctl stack ps).")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 from redis.exceptions import RedisError
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from common.config import load_settings
 from common.exit_codes import ExitCode
 from etlctl.options import AsJson, ConfigFile
-from etlctl.output import print_json, remark, stderr, stdout
+from etlctl.output import print_json, progress_bar, remark, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.present import as_json as outcome_json
 from etlctl.verify.present import example_lines, table
@@ -24,7 +24,6 @@ Start = Annotated[
         "--from",
         metavar="TIME",
         help="Compare after this time; the beginning of what was extracted if not given.",
-        show_default=False,
     ),
 ]
 End = Annotated[
@@ -33,16 +32,12 @@ End = Annotated[
         "--to",
         metavar="TIME",
         help="Compare up to this time; the end of what was loaded if not given.",
-        show_default=False,
     ),
 ]
 Names = Annotated[
     list[str] | None,
     typer.Option(
-        "--query",
-        metavar="NAME",
-        help="Compare only this query; can be given several times.",
-        show_default=False,
+        "--query", metavar="NAME", help="Compare only this query; can be given several times."
     ),
 ]
 
@@ -57,12 +52,12 @@ def verify(
     """Compare source and sink point by point.
 
     TIME is RFC 3339 (2024-05-01T12:00:00Z), seconds since the epoch, now, or a duration before
-    now (-1h). Ends with 1 if any difference stays unexplained, 3 if a server cannot be asked.
+    now (-1h). Ends with 1 if any difference stays unexplained, 3 if a server cannot be reached.
     """
     settings = load_settings(config)
 
     def no_redis(error: RedisError) -> None:
-        remark(f"note: Redis cannot be asked, so it explains no difference: {error}")
+        remark(f"note: Redis cannot be read, so it explains no difference: {error}")
 
     with connected(settings, query or (), no_redis) as parts:
         start_ms, end_ms = time_range(start, end, parts)
@@ -75,7 +70,7 @@ def verify(
 
 
 def time_range(start: str | None, end: str | None, parts: Parts) -> tuple[int, int]:
-    """The range asked for, in milliseconds since the epoch; what is not given is what was covered.
+    """The range to compare, in milliseconds since the epoch; by default what was covered.
 
     Raises :class:`~etlctl.times.BadTime`.
     """
@@ -92,16 +87,8 @@ def time_range(start: str | None, end: str | None, parts: Parts) -> tuple[int, i
 
 def verify_range(parts: Parts, start_ms: int, end_ms: int, *, quiet: bool) -> Outcome:
     """Compare ``(start_ms, end_ms]``, with a progress bar on a terminal unless ``quiet``."""
-    console = stderr()
-    with Progress(
-        TextColumn("comparing"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=quiet or not console.is_terminal,
-    ) as bar:
+    columns = (TextColumn("comparing"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with progress_bar(*columns, quiet=quiet) as bar:
         task = bar.add_task("comparing", total=end_ms - start_ms)
 
         def progress(position_ms: int) -> None:

@@ -1,4 +1,4 @@
-"""What the demo shows and tells."""
+"""What the demo shows and reports."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def test_the_figures_have_the_agreed_names() -> None:
     }
 
 
-def test_success_is_told_with_what_was_compared() -> None:
-    told = report().summary()
+def test_success_names_what_was_compared() -> None:
+    summary = report().summary()
     assert report().problems == []
-    assert told.startswith("PROVEN")
-    assert "9 samples" in told
-    assert "each of the other 7 was found" in told
-    assert "2 × transformer" in told
+    assert summary.startswith("PROVEN")
+    assert "9 samples" in summary
+    assert "each of the other 7 was found" in summary
+    assert "2 × transformer" in summary
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_success_is_told_with_what_was_compared() -> None:
         (BALANCED, QueryResult("q", source=9, expected=9, found=8, missing=1), "1 points differ"),
         (BALANCED, QueryResult("q", source=9, expected=9, found=9, different=2), "2 points differ"),
         (BALANCED, QueryResult("q", source=9, expected=9, found=10, extra=1), "1 points differ"),
-        (Account(extracted=11, loaded=10), EQUAL, "1 samples are missing from the books"),
-        (Account(extracted=9, loaded=10), EQUAL, "1 samples are missing from the books"),
+        (Account(extracted=11, loaded=10), EQUAL, "1 samples are unaccounted for"),
+        (Account(extracted=9, loaded=10), EQUAL, "1 samples are unaccounted for"),
         (Account(extracted=11, loaded=10, in_flight=1), EQUAL, "still in flight"),
     ],
 )
@@ -95,10 +95,10 @@ def test_every_way_of_not_being_proven_is_a_problem(
     account: Account, result: QueryResult, problem: str
 ) -> None:
     made = report(account, result)
-    (words,) = made.problems
-    assert problem in words
+    (sentence,) = made.problems
+    assert problem in sentence
     assert made.summary().startswith("NOT PROVEN")
-    assert words in made.summary()
+    assert sentence in made.summary()
 
 
 def test_an_explained_difference_is_still_a_mismatch() -> None:

@@ -88,7 +88,7 @@ def test_switches_every_scenario(
 ) -> None:
     code, out, err = run(capsys, name, "--url", url)
     assert (code, err) == (0, "")
-    assert out == f"{scenario}: since 2027-01-15T08:00:00.000Z, until told otherwise\n"
+    assert out == f"{scenario}: since 2027-01-15T08:00:00.000Z, until another request\n"
     assert world.process.in_force().scenario == scenario
 
 
@@ -170,7 +170,7 @@ def test_nobody_there_is_one_line(capsys: Capture) -> None:
     code, out, err = run(capsys, "slow", "--url", "http://127.0.0.1:1")
     assert (code, out) == (3, "")
     assert err == (
-        "etlctl: the simulator at http://127.0.0.1:1 cannot be asked:"
+        "etlctl: the simulator at http://127.0.0.1:1 cannot be reached:"
         " [Errno 111] Connection refused\n"
     )
 
@@ -204,7 +204,7 @@ def test_https_is_trusted_by_its_authority_only(folder: Path, capsys: Capture) -
     body = b'{"scenario": "slow", "since": "x", "until": null, "remaining_seconds": null}'
     with AnsweringServer(reply(body), context) as server:
         code, out, _ = run(capsys, "slow", "--url", server.url, "--ca-file", "ca.pem")
-        assert (code, out) == (0, "slow: since x, until told otherwise\n")
+        assert (code, out) == (0, "slow: since x, until another request\n")
         code, _, err = run(capsys, "slow", "--url", server.url)
     assert code == 3
     assert "certificate verify failed" in err

@@ -27,7 +27,7 @@ def exported(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.removesuffix("\n").split("\n")]
 
 
-def test_export_writes_every_letter_whole(world: World, tmp_path: Path) -> None:
+def test_export_writes_every_dead_letter_whole(world: World, tmp_path: Path) -> None:
     world.refuse(DeadLetter("rejected", "grüße\u2028", "m,t=é\u2028 value=1 1\n".encode(), 1))
     world.refuse(DeadLetter("rejected", "gzip", gzip.compress(LINE.encode() * 2), 2))
     world.refuse(DeadLetter("undecodable", "x", NOT_TEXT, 5), stage="transformer")
@@ -63,7 +63,7 @@ def test_export_writes_every_letter_whole(world: World, tmp_path: Path) -> None:
     assert [document["reason"] for document in exported(filtered)] == ["poison"]
 
 
-def test_export_of_more_letters_than_a_page(world: World, tmp_path: Path) -> None:
+def test_export_of_more_dead_letters_than_a_page(world: World, tmp_path: Path) -> None:
     world.refuse_lines(130)
     assert world.run("export", str(tmp_path / "out"))[0] == 0
     assert [document["id"] for document in exported(tmp_path / "out")] == [
@@ -133,7 +133,7 @@ def test_export_onto_a_full_disk_leaves_no_file(world: World, tmp_path: Path) ->
     assert list(folder.iterdir()) == []
 
 
-def test_export_says_when_a_letter_went_away_meanwhile(world: World, tmp_path: Path) -> None:
+def test_export_says_when_a_dead_letter_went_away_meanwhile(world: World, tmp_path: Path) -> None:
     world.refuse_lines(2)
     selected = world.letters
     DeadLetters(world.client, world.keys).purge(selected[1])
@@ -142,18 +142,18 @@ def test_export_says_when_a_letter_went_away_meanwhile(world: World, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export_keeps_what_is_left_of_a_letter_without_payload(
+def test_export_keeps_what_is_left_of_a_dead_letter_without_payload(
     world: World, tmp_path: Path
 ) -> None:
     world.refuse_lines(2)
     world.client.delete(world.letters[0].payload_key)
     code, _, err = world.run("export", str(tmp_path / "out"))
     assert code == 0
-    assert err == "note: 1 of the letters have lost their payload\n"
+    assert err == "note: 1 of the dead letters have lost their payload\n"
     assert [document["payload"] for document in exported(tmp_path / "out")] == [None, LINE]
 
 
-def test_a_letter_that_names_a_foreign_key_does_not_show_it(world: World, tmp_path: Path) -> None:
+def test_a_dead_letter_that_names_a_foreign_key_hides_it(world: World, tmp_path: Path) -> None:
     world.client.set("somebody:secret", "secret")
     world.client.xadd(world.keys.dead, {"stage": "loader", "payload": "somebody:secret"})
     world.run("export", str(tmp_path / "out"))

@@ -9,30 +9,32 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.exceptions import RedisError
 
 from common.state.dead_letters import DeadLetters, Letter
 from common.state.ledger import Ledger
 from devtools.servers.redis_server import RedisServer
-from etlctl.dead_letters.carry_out import Interrupted, carry_out
+from etlctl.dead_letters.carry_out import Outcome, carry_out
 from tests.integration.etlctl.dead_letters.world import World, one_line
 
 
-def test_purge_and_replay_of_the_same_letters_at_the_same_time(world: World) -> None:
+def test_purge_and_replay_of_the_same_dead_letters_at_the_same_time(world: World) -> None:
     world.refuse_lines(150)
     selected = world.letters
     begin, finished = threading.Barrier(3), threading.Event()
     done: dict[str, int] = {}
-    gone: dict[str, int] = {}
+    missing: dict[str, int] = {}
     imbalances: list[int] = []
 
     def work(name: str, order: list[Letter]) -> None:
+        outcome = Outcome()
         with redis.Redis.from_url(world.url) as client:
             letters = DeadLetters(client, world.keys)
             step = letters.replay if name == "replay" else letters.purge
             begin.wait()
-            outcome = carry_out(order, step)
+            carry_out(order, step, outcome)
         assert outcome.failed == []
-        done[name], gone[name] = outcome.done, outcome.gone
+        done[name], missing[name] = outcome.done, outcome.no_longer_there
 
     def watch() -> None:
         with redis.Redis.from_url(world.url) as client:
@@ -41,7 +43,7 @@ def test_purge_and_replay_of_the_same_letters_at_the_same_time(world: World) -> 
             while not finished.is_set():
                 imbalances.append(ledger.audit().imbalance_samples)
 
-    # The same order, so that both are after the same letter nearly all the time.
+    # The same order, so that both want the same dead letter nearly all the time.
     workers = [
         threading.Thread(target=work, args=("replay", selected)),
         threading.Thread(target=work, args=("purge", selected)),
@@ -55,8 +57,8 @@ def test_purge_and_replay_of_the_same_letters_at_the_same_time(world: World) -> 
     watcher.join()
 
     assert done["replay"] + done["purge"] == 150
-    assert done["replay"] == gone["purge"]
-    assert done["purge"] == gone["replay"]
+    assert done["replay"] == missing["purge"]
+    assert done["purge"] == missing["replay"]
     assert set(imbalances) == {0}
     account = world.account()
     assert account.in_flight == done["replay"]
@@ -87,7 +89,7 @@ def test_at_maxmemory_replay_changes_nothing_and_purge_works(world: World) -> No
     assert world.account().in_flight == 2
 
 
-def test_redis_gone_in_the_middle_leaves_every_letter_whole(
+def test_a_redis_that_dies_in_the_middle_leaves_every_dead_letter_whole(
     make_redis: Callable[..., RedisServer], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = make_redis(append_fsync="always")
@@ -102,9 +104,10 @@ def test_redis_gone_in_the_middle_leaves_every_letter_whole(
             if steps == 4:
                 server.kill()
 
-        with pytest.raises(Interrupted) as caught:
-            carry_out(selected, DeadLetters(client, world.keys).replay, kill_after_four)
-        assert caught.value.outcome.done == 4
+        outcome = Outcome()
+        with pytest.raises(RedisError):
+            carry_out(selected, DeadLetters(client, world.keys).replay, outcome, kill_after_four)
+        assert (outcome.done, outcome.tried) == (4, 4)
         server.start()
         assert world.letters == selected[4:]
         assert (world.account().dead_lettered, world.account().in_flight) == (6, 4)
@@ -119,4 +122,4 @@ def test_redis_away_ends_with_3(world: World, command: list[str]) -> None:
         world.url = f"redis://127.0.0.1:{probe.getsockname()[1]}/0"
     code, out, err = world.run(*command)
     assert (code, out) == (3, "")
-    assert one_line(err).startswith("etlctl: Redis cannot be asked")
+    assert one_line(err).startswith("etlctl: Redis cannot be reached")

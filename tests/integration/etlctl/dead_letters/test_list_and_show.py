@@ -13,9 +13,9 @@ from common.state.verdict import DeadLetter
 from tests.integration.etlctl.dead_letters.world import BATCH, LINE, NOT_TEXT, World, one_line
 
 
-def test_list_without_letters(world: World) -> None:
+def test_list_without_dead_letters(world: World) -> None:
     assert world.run("list") == (0, "0 dead letters (0 samples).\n", "")
-    assert world.json("list") == {"matching": 0, "samples": 0, "letters": []}
+    assert world.json("list") == {"matching": 0, "samples": 0, "dead_letters": []}
 
 
 def test_list_filters_and_counts(world: World) -> None:
@@ -32,13 +32,13 @@ def test_list_filters_and_counts(world: World) -> None:
     ):
         found = world.json("list", *options)
         assert (found["matching"], found["samples"]) == (number, samples)
-        assert len(found["letters"]) == number
+        assert len(found["dead_letters"]) == number
     newest = world.json("list", "--limit", "2")
     assert newest["matching"] == 6
-    assert [letter["id"] for letter in newest["letters"]] == [
+    assert [letter["id"] for letter in newest["dead_letters"]] == [
         letter.id for letter in world.letters[-2:]
     ]
-    assert len(world.json("list", "--limit", "0")["letters"]) == 6
+    assert len(world.json("list", "--limit", "0")["dead_letters"]) == 6
 
 
 def test_list_for_people_shows_no_control_characters(world: World) -> None:
@@ -111,11 +111,11 @@ def test_show_broken_gzip(world: World, keep: int) -> None:
     assert "00000000  1f 8b 08" in out
 
 
-def test_show_a_letter_without_payload(world: World) -> None:
+def test_show_a_dead_letter_without_payload(world: World) -> None:
     world.refuse_lines()
     (letter,) = world.letters
     world.client.delete(letter.payload_key)
-    assert "The payload is gone." in world.run("show", letter.id)[1]
+    assert "The payload is no longer there." in world.run("show", letter.id)[1]
     assert world.json("show", letter.id)["payload"] is None
 
 

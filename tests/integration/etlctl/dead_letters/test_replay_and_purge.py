@@ -16,7 +16,7 @@ from common.state.keys import POINTS
 from common.state.stream import SettleResult
 from common.state.verdict import DeadLetter, Settle
 from devtools import PROJECT_ROOT
-from etlctl.dead_letters.carry_out import carry_out
+from etlctl.dead_letters.carry_out import Outcome, carry_out
 from tests.integration.etlctl.dead_letters.world import LINE, World, one_line
 
 
@@ -24,7 +24,13 @@ def test_replay_ids(world: World) -> None:
     world.refuse_lines(3)
     first, second, third = world.letters
     document = world.json("replay", first.id, third.id, first.id, "--yes")
-    assert document == {"selected": 2, "replayed": 2, "samples": 2, "gone": 0, "failed": []}
+    assert document == {
+        "selected": 2,
+        "replayed": 2,
+        "samples": 2,
+        "no_longer_there": 0,
+        "failed": [],
+    }
     assert world.letters == [second]
     assert (world.account().dead_lettered, world.account().in_flight) == (1, 2)
     entries = world.stream(POINTS).read(9, 0.01)
@@ -52,7 +58,8 @@ def test_a_replayed_letter_that_is_refused_again_is_not_replayed_again(world: Wo
         assert points.settle(entry, Settle(dead=[dead]), "loader") is SettleResult.OK
         return done
 
-    outcome = carry_out(world.letters, replay_and_refuse)
+    outcome = Outcome()
+    carry_out(world.letters, replay_and_refuse, outcome)
 
     assert outcome.done == 3
     assert [letter.detail for letter in world.letters] == ["again"] * 3
@@ -82,7 +89,13 @@ def test_purge_counts_samples_as_dropped(world: World) -> None:
     world.refuse_lines(3)
     world.refuse_lines(2, query="other")
     document = world.json("purge", "--query", "q", "--yes")
-    assert document == {"selected": 3, "purged": 3, "samples": 3, "gone": 0, "failed": []}
+    assert document == {
+        "selected": 3,
+        "purged": 3,
+        "samples": 3,
+        "no_longer_there": 0,
+        "failed": [],
+    }
     assert world.account().dropped == {"purged": 3}
     assert world.account("other").dead_lettered == 2
     assert world.run("purge", "--all", "--yes")[0] == 0

@@ -44,7 +44,7 @@ def test_redis_away_is_a_note_where_it_is_not_needed(world: World, capsys: Captu
     world.write(world.expected())
     result = world.verify(capsys)
     assert result.code == 0
-    assert "Redis cannot be asked" in result.err
+    assert "Redis cannot be read" in result.err
     assert world.run(capsys, "verify").code == 2  # and nobody knows the range
 
 

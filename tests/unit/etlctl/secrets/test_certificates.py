@@ -78,8 +78,11 @@ def test_a_key_without_certificate_gets_one_and_a_certificate_without_key_is_an_
             ],
             "tls_redis.crt: is for other names than redis, localhost",
         ),
-        (lambda f: (f / "tls_redis.crt").write_text("x"), "tls_redis.crt: is no certificate"),
-        (lambda f: (f / "tls_redis.key").write_text("x"), "tls_redis.key: is no key of ours"),
+        (lambda f: (f / "tls_redis.crt").write_text("x"), "tls_redis.crt: is not a certificate"),
+        (
+            lambda f: (f / "tls_redis.key").write_text("x"),
+            "tls_redis.key: is not a private key",
+        ),
     ],
 )
 def test_certificates_that_do_not_fit_are_told(folder: Path, spoil: object, why: str) -> None:

@@ -32,8 +32,8 @@ def test_rotate_renews_the_secret_and_what_follows_and_nothing_else(
     assert steps[0] == "  docker compose run --rm --no-deps secrets"
     if password.restart:
         assert steps[-1] == f"  docker compose restart {' '.join(password.restart)}"
-    if password.told_by:
-        assert steps[-1] == f"  {password.told_by}"
+    if password.server_command:
+        assert steps[-1] == f"  {password.server_command}"
     assert run(capsys, "secrets", "check", "--dir", str(folder))[0] == 0
 
 

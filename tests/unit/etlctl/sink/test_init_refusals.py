@@ -9,8 +9,9 @@ import pytest
 
 from common.errors import SinkError
 from devtools.servers import influx_api
-from etlctl.sink.init import Clock, wait_until_healthy
+from etlctl.sink.init import wait_until_healthy
 from etlctl.sink.management import Management
+from etlctl.times import Clock
 from tests.doubles.influx_management import serving
 from tests.unit.etlctl.sink.job import Job
 
@@ -52,7 +53,7 @@ def test_a_retention_that_influxdb_does_not_take(job: Job) -> None:
 def test_a_bucket_name_that_influxdb_does_not_take(job: Job) -> None:
     job.load = {"tiers": {"hot": {"bucket": "_mine"}}}
     assert job.run() == 3
-    assert "asked to make bucket _mine: 400 bucket name _mine is invalid" in job.err
+    assert "answers a request to make bucket _mine with 400 bucket name _mine is invalid" in job.err
 
 
 def test_the_token_is_kept_where_the_option_says(job: Job) -> None:
@@ -99,8 +100,8 @@ def test_a_sink_that_is_not_healthy_is_one_sentence(job: Job) -> None:
     assert job.run() == 3
     assert len(job.err.splitlines()) == 1
     assert job.err.startswith(
-        "etlctl: not healthy after 0 s: InfluxDB at http://127.0.0.1:1 cannot be asked for its "
-        "health: "
+        "etlctl: not healthy after 0 s: InfluxDB at http://127.0.0.1:1: a request for its "
+        "health failed: "
     )
 
     class Broken:

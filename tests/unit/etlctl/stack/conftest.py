@@ -29,6 +29,6 @@ def stack(
     monkeypatch.setattr("etlctl.stack.command.CHECKOUT", folder)
     monkeypatch.setattr("etlctl.secrets.derived.BCRYPT_COST", 4)
     # Whatever else runs on this machine, and however full it is.
-    look = partial(preflight.look, is_free=lambda port: True, free_bytes=lambda folder: None)
-    monkeypatch.setattr("etlctl.stack.up.look", look)
+    check = partial(preflight.check, is_free=lambda port: True, free_bytes=lambda folder: None)
+    monkeypatch.setattr("etlctl.stack.up.check", check)
     return Stack(folder, docker, capfd)

@@ -174,7 +174,7 @@ def everything() -> list[dict[str, Any]]:
     ]
 
 
-def test_status_shows_the_containers_and_the_books(stack: Stack) -> None:
+def test_status_shows_the_containers_and_the_ledger(stack: Stack) -> None:
     stack.docker.containers(*everything())
     stack.docker.answer("compose", "run", out="Every extracted sample is accounted for.\n")
     assert stack.run("status") == 0

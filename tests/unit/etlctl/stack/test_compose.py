@@ -69,6 +69,4 @@ def test_secrets_have_one_directory(stack: Stack) -> None:
     stack.docker.answer("compose", "config", "--format", "json", out=json.dumps(document))
     code, _, err = run_command(stack._capfd, "stack", "up")
     assert code == 2
-    assert err == (
-        "etlctl: the compose files look for secrets in /a, /b: it must be one directory\n"
-    )
+    assert err == ("etlctl: the compose files expect secrets in /a, /b: it must be one directory\n")

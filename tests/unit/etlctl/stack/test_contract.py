@@ -19,7 +19,7 @@ from devtools.servers.ports import HOST, free_port
 from etlctl.stack.compose import Compose
 from etlctl.stack.docker import Docker
 from etlctl.stack.engine import find_engine
-from etlctl.stack.preflight import look
+from etlctl.stack.preflight import check
 from etlctl.stack.project import Port, Service
 from tests.doubles.docker import FakeDocker, container
 
@@ -205,7 +205,7 @@ def test_containers_from_nothing_to_running_to_more(world: World) -> None:
     held = frozenset({Port(HOST, world.port)})
     assert {one.service: one.ports for one in containers}["etl-metrics"] == held
     # The port is taken, and by us.
-    findings = look(find_engine(compose.docker), project, containers, free_bytes=lambda _: None)
+    findings = check(find_engine(compose.docker), project, containers, free_bytes=lambda _: None)
     assert findings.problems == []
 
     compose.run(*("up", "--detach", "--no-recreate", "--no-deps", "--scale", "loader=2"), "loader")

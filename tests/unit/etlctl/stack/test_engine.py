@@ -84,7 +84,7 @@ def test_compose_has_to_be_new_enough(stack: Stack, version: str, code: int) -> 
 def test_an_engine_that_says_something_else(stack: Stack) -> None:
     stack.docker.answer("version", out="<html>")
     assert stack.run("ps") == 3
-    assert "docker version says something else than expected" in stack.err
+    assert "docker version prints something unexpected" in stack.err
     stack.docker.answer("version", out=json.dumps({"Server": {"Version": "1"}}))
     assert stack.run("ps") == 3
     assert "KeyError" in stack.err

@@ -10,7 +10,7 @@ import pytest
 
 from etlctl.stack import old_engine
 from etlctl.stack.engine import Engine
-from etlctl.stack.preflight import Preflight, free_bytes, is_free, look
+from etlctl.stack.preflight import Preflight, check, free_bytes, is_free
 from etlctl.stack.project import Container, Port, Project, Service, read_containers, read_project
 
 MIB = 1 << 20
@@ -56,7 +56,7 @@ def looked(
     taken: tuple[Port, ...] = (),
     free: int | None = 100 * GIB,
 ) -> Preflight:
-    return look(
+    return check(
         engine,
         of,
         containers,

@@ -104,10 +104,10 @@ def test_when_it_does_not_become_healthy_it_says_what_to_look_at(stack: Stack) -
 def test_what_is_in_the_way_is_said_before_anything_is_started(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = partial(
-        preflight.look, is_free=lambda port: port.number != 9090, free_bytes=lambda folder: 5 << 30
+    check = partial(
+        preflight.check, is_free=lambda port: port.number != 9090, free_bytes=lambda folder: 5 << 30
     )
-    monkeypatch.setattr("etlctl.stack.up.look", look)
+    monkeypatch.setattr("etlctl.stack.up.check", check)
     assert stack.run("up") == 2
     remark, problem = stack.err.splitlines()
     assert remark.startswith("note: 5,120 MiB are free")
@@ -127,7 +127,7 @@ def test_an_engine_that_does_not_know_start_interval_is_not_told_of_it(stack: St
     old_engine(stack)
     assert stack.run("up") == 0
     assert stack.err == (
-        "note: Docker 20.10.24 does not know start_interval (25 does): health is asked at short "
+        "note: Docker 20.10.24 does not know start_interval (25 does): health is checked at short "
         "intervals instead\n"
     )
     (call,) = [call for call in stack.docker.calls if "up" in call]

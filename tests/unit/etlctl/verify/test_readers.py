@@ -210,7 +210,7 @@ def test_a_remark_on_the_query_leaves_the_answer_whole(
 @pytest.mark.parametrize("result", [None, [], [1], [1, None], [1, "NaN"], [1, "+Inf"], {}])
 def test_a_time_that_is_none_is_named(stub: Stub, source: Source, result: object) -> None:
     stub.says({"status": "success", "data": {"resultType": "scalar", "result": result}})
-    with pytest.raises(SourceUnavailable, match=f"{stub.url} answered with JSON of an unknown"):
+    with pytest.raises(SourceUnavailable, match=f"{stub.url} sent JSON of an unknown"):
         source.now_ms()
 
 
@@ -267,12 +267,12 @@ def test_many_measurements_are_asked_for_in_several_statements(stub: Stub, sink:
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (200, chunk([[1, 1]], True), "cut its answer short"),
+        (200, chunk([[1, 1]], True), "cut its response short"),
         (200, b'{"results":[{"error":"database not found: db"}]}', "database not found"),
         (200, b'{"error":"parse"}', "parse"),
-        (200, b"<html>", "something else than JSON"),
+        (200, b"<html>", "something that is not JSON"),
         (200, b"[1]", "unknown document"),
-        (200, b"[" * 30_000, "something else than JSON"),
+        (200, b"[" * 30_000, "something that is not JSON"),
         (500, b"[" * 30_000, "answers 500"),
         (200, b'{"results":[1]}', "unknown shape"),
         (200, b'{"results":["x"]}', "unknown shape"),

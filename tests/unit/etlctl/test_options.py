@@ -1,4 +1,4 @@
-"""Options that several commands share: asked where the command's parameter stands."""
+"""Options that several commands share stand in the place of the command's parameter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from etlctl.sharing import asks
+from etlctl.options import shared_options
 
 Word = Annotated[str, typer.Option("--word", help="A word.")]
 Times = Annotated[int, typer.Option("--times", help="How often.")]
@@ -22,9 +22,9 @@ def phrase_of(word: Word = "hello", times: Times = 1) -> str:
     return " ".join([word] * times)
 
 
-@asks("phrase", phrase_of)
+@shared_options("phrase", phrase_of)
 def greeting_of(name: Name, *, phrase: str) -> str:
-    """A maker that asks for what another one makes."""
+    """A maker that takes what another one makes."""
     if not phrase:
         raise typer.BadParameter("nothing to say")
     return f"{phrase} {name}"
@@ -37,7 +37,7 @@ def app_of(command: object) -> typer.Typer:
     return app
 
 
-@asks("greeting", greeting_of)
+@shared_options("greeting", greeting_of)
 def greet(*, greeting: str, loud: Loud = False) -> None:
     """Greet somebody."""
     typer.echo(greeting.upper() if loud else greeting)
@@ -67,8 +67,8 @@ def test_what_a_maker_refuses_is_a_wrong_command_line() -> None:
     assert "nothing to say" in result.stderr
 
 
-def test_a_name_that_two_of_them_ask_for_is_a_mistake() -> None:
+def test_one_option_name_in_both_is_a_mistake() -> None:
     def twice(*, phrase: str, word: Word = "") -> None: ...
 
     with pytest.raises(ValueError, match="word"):
-        asks("phrase", phrase_of)(twice)
+        shared_options("phrase", phrase_of)(twice)
