@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.config import LoadSettings
+from common.durations import format_duration
 from common.errors import ConfigError, SinkError
 from common.secret_files import read_secret
 from etlctl.sink.management import Authorization, Bucket, Management, Permission, Unauthorized
@@ -154,15 +155,15 @@ def _ensure_bucket(admin: Management, org_id: str, wanted: WantedBucket, say: Sa
     bucket = admin.find_bucket(org_id, wanted.name)
     if bucket is None:
         bucket = admin.create_bucket(org_id, wanted.name, wanted.retention_seconds or 0)
-        say(f"bucket {wanted.name}: made, keeps points {_span(bucket.retention_seconds)}")
+        say(f"bucket {wanted.name}: made, keeps points for {_span(bucket.retention_seconds)}")
     elif wanted.retention_seconds in (None, bucket.retention_seconds):
-        say(f"bucket {wanted.name}: kept, keeps points {_span(bucket.retention_seconds)}")
+        say(f"bucket {wanted.name}: kept, keeps points for {_span(bucket.retention_seconds)}")
     else:
         assert wanted.retention_seconds is not None
         admin.set_retention(bucket, wanted.retention_seconds)
         say(
-            f"bucket {wanted.name}: keeps points {_span(wanted.retention_seconds)} now, "
-            f"{_span(bucket.retention_seconds)} before"
+            f"bucket {wanted.name}: keeps points for {_span(wanted.retention_seconds)} now, "
+            f"for {_span(bucket.retention_seconds)} before"
         )
     return bucket
 
@@ -215,9 +216,4 @@ def _delete(admin: Management, those: Sequence[Authorization], say: Say) -> None
 
 
 def _span(seconds: int) -> str:
-    if not seconds:
-        return "for ever"
-    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds % length == 0:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} seconds"
+    return format_duration(seconds * 1_000) if seconds else "ever"

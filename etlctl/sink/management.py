@@ -15,14 +15,6 @@ from typing import Any, TypeVar
 
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.domain.authorization_post_request import AuthorizationPostRequest
-from influxdb_client.domain.bucket_retention_rules import BucketRetentionRules
-from influxdb_client.domain.patch_bucket_request import PatchBucketRequest
-from influxdb_client.domain.patch_retention_rule import PatchRetentionRule
-from influxdb_client.domain.permission import Permission as ApiPermission
-from influxdb_client.domain.permission_resource import PermissionResource
-from influxdb_client.domain.post_bucket_request import PostBucketRequest
-from influxdb_client.domain.post_organization_request import PostOrganizationRequest
 from influxdb_client.rest import ApiException
 from influxdb_client.service.authorizations_service import AuthorizationsService
 from influxdb_client.service.buckets_service import BucketsService
@@ -120,9 +112,7 @@ class Management:
     def create_org(self, name: str) -> str:
         """Make it; its id."""
         with self._request(f"to make organization {name}"):
-            made = self._orgs.post_orgs(
-                post_organization_request=PostOrganizationRequest(name=name)
-            )
+            made = self._orgs.post_orgs(post_organization_request={"name": name})
         return str(made.id)
 
     def find_bucket(self, org_id: str, name: str) -> Bucket | None:
@@ -136,12 +126,10 @@ class Management:
 
     def create_bucket(self, org_id: str, name: str, retention_seconds: int) -> Bucket:
         """Make a bucket; retention 0 = for ever. The server chooses how long a shard lasts."""
-        rules = [BucketRetentionRules(type="expire", every_seconds=retention_seconds)]
+        rules = [{"type": "expire", "everySeconds": retention_seconds}]
         with self._request(f"to make bucket {name}"):
             made = self._buckets.post_buckets(
-                post_bucket_request=PostBucketRequest(
-                    org_id=org_id, name=name, retention_rules=rules
-                )
+                post_bucket_request={"orgID": org_id, "name": name, "retentionRules": rules}
             )
         return _bucket(made)
 
@@ -150,14 +138,14 @@ class Management:
 
         A shard may not outlast the retention, and the server does not choose anew by itself.
         """
-        rule = PatchRetentionRule(
-            type="expire",
-            every_seconds=retention_seconds,
-            shard_group_duration_seconds=shard_seconds_for(retention_seconds),
-        )
+        rule = {
+            "type": "expire",
+            "everySeconds": retention_seconds,
+            "shardGroupDurationSeconds": shard_seconds_for(retention_seconds),
+        }
         with self._request(f"to change the retention of bucket {bucket.name}"):
             self._buckets.patch_buckets_id(
-                bucket.id, patch_bucket_request=PatchBucketRequest(retention_rules=[rule])
+                bucket.id, patch_bucket_request={"retentionRules": [rule]}
             )
 
     def readable_buckets(self, org_id: str) -> set[str]:
@@ -179,17 +167,17 @@ class Management:
         self, org_id: str, description: str, permissions: frozenset[Permission]
     ) -> Authorization:
         """Make one; the only response in which every version shows the token."""
-        request = AuthorizationPostRequest(
-            org_id=org_id,
-            description=description,
-            permissions=[
-                ApiPermission(
-                    action=one.action,
-                    resource=PermissionResource(type="buckets", id=one.bucket_id, org_id=org_id),
-                )
+        request = {
+            "orgID": org_id,
+            "description": description,
+            "permissions": [
+                {
+                    "action": one.action,
+                    "resource": {"type": "buckets", "id": one.bucket_id, "orgID": org_id},
+                }
                 for one in sorted(permissions, key=lambda one: (one.bucket_id, one.action))
             ],
-        )
+        }
         with self._request(f"to make the authorization “{description}”"):
             made = self._authorizations.post_authorizations(authorization_post_request=request)
         return _authorization(made)

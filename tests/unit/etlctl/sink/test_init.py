@@ -45,8 +45,8 @@ def test_the_first_run_makes_everything(influx: Influx, job: Job) -> None:
     assert influx.admin_token not in job.out + job.err
     assert job.out.splitlines() == [
         f"organization {job.place.org}: kept",
-        "bucket metrics: made, keeps points 14 days",
-        "bucket warm: made, keeps points 90 minutes",
+        "bucket metrics: made, keeps points for 14d",
+        "bucket warm: made, keeps points for 1h30m",
         f"{job.token_file}: made (there was none)",
     ]
 
@@ -69,7 +69,7 @@ def test_the_second_run_changes_nothing(job: Job) -> None:
     assert after == before
     assert job.out.splitlines() == [
         f"organization {job.place.org}: kept",
-        "bucket metrics: kept, keeps points 14 days",
+        "bucket metrics: kept, keeps points for 14d",
         f"{job.token_file}: kept",
     ]
 
@@ -96,7 +96,7 @@ def test_a_retention_that_is_not_configured_is_left_alone(job: Job) -> None:
     job.place.bucket("metrics", everySeconds=3 * DAY)
     assert job.run() == 0
     assert job.place.rules() == {"metrics": (3 * DAY, DAY)}
-    assert "bucket metrics: kept, keeps points 3 days" in job.out
+    assert "bucket metrics: kept, keeps points for 3d" in job.out
 
 
 def test_nothing_of_others_is_touched(job: Job) -> None:
