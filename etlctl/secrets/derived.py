@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import bcrypt
 import yaml
 
 from common.errors import ConfigError
@@ -88,14 +89,10 @@ def is_current(derived: Derived, folder: Folder) -> bool:
 
 
 def _hash(folder: Folder, source: str) -> str:
-    import bcrypt
-
     return bcrypt.hashpw(_password(folder, source), bcrypt.gensalt(BCRYPT_COST)).decode()
 
 
 def _fits(folder: Folder, source: str, digest: object) -> bool:
-    import bcrypt
-
     if not isinstance(digest, str) or not digest.startswith(f"$2b${BCRYPT_COST:02}$"):
         return False
     try:

@@ -22,6 +22,7 @@ from etlctl.stack.engine import find_engine
 from etlctl.stack.report import report
 from etlctl.stack.rolling import restart_each
 from etlctl.stack.scale import SCALABLE, parse_scales, replicas, scale_all
+from etlctl.stack.up import up as start
 
 stack_app = group("Run the stack in containers, through docker compose.")
 
@@ -100,19 +101,12 @@ def reachable(stack: Stack) -> Stack:
 
 @stack_app.command("up")
 @shared_options("stack", named)
-def up(
-    no_build: NoBuild = False,
-    wait_seconds: WaitSeconds = 600,
-    *,
-    stack: Stack,
-) -> None:
+def up(no_build: NoBuild = False, wait_seconds: WaitSeconds = 600, *, stack: Stack) -> None:
     """Start everything, wait until it is healthy, and print where to find what.
 
     Checks first whether it can work: engine, compose, ports, memory, disk. Makes missing secrets.
     Replicas that were added stay.
     """
-    from etlctl.stack.up import up as start
-
     with _ctrl_c():
         lines = start(stack.compose, os.environ, no_build=no_build, wait_seconds=wait_seconds)
     for line in lines:
@@ -148,11 +142,7 @@ def ps(*, stack: Stack) -> None:
 @stack_app.command("logs")
 @shared_options("stack", reachable)
 def logs(
-    services: Services = None,
-    follow: Follow = False,
-    tail: Tail = None,
-    *,
-    stack: Stack,
+    services: Services = None, follow: Follow = False, tail: Tail = None, *, stack: Stack
 ) -> None:
     """Show what the containers logged."""
     options = ["--follow"] if follow else []

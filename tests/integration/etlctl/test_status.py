@@ -59,7 +59,7 @@ def pipeline(
     return {"redis_url": redis_server.plain_url, "redis_namespace": redis_namespace}
 
 
-def test_the_books_as_json(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
+def test_the_ledger_as_json(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
     code, out, _ = run(capsys, tmp_path, pipeline, "--json")
     document = json.loads(out)
     assert code == 0
@@ -74,7 +74,7 @@ def test_the_books_as_json(pipeline: dict[str, Any], tmp_path: Path, capsys: Cap
     assert document["feeds"]["raw@hot"]["loaded_watermark_ms"] == 0
 
 
-def test_the_books_as_tables(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
+def test_the_ledger_as_tables(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
     code, out, _ = run(capsys, tmp_path, pipeline)
     assert code == 0
     assert "raw@hot" in out

@@ -44,16 +44,16 @@ def greet(*, greeting: str, loud: Loud = False) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "printed"),
     [
         (["you"], "hello you\n"),
         (["--word", "hi", "--times", "2", "you"], "hi hi you\n"),
         (["--loud", "you"], "HELLO YOU\n"),
     ],
 )
-def test_the_command_is_given_what_was_made(arguments: list[str], said: str) -> None:
+def test_the_command_is_given_what_was_made(arguments: list[str], printed: str) -> None:
     result = CliRunner().invoke(app_of(greet), arguments)
-    assert (result.exit_code, result.stdout) == (0, said)
+    assert (result.exit_code, result.stdout) == (0, printed)
 
 
 def test_shared_options_stand_in_the_place_of_the_parameter() -> None:

@@ -120,7 +120,7 @@ def test_the_environment_says_where_and_who(
     assert run(capsys)[0] == 3
 
 
-def test_the_wrong_password_is_told_as_such(url: str, folder: Path, capsys: Capture) -> None:
+def test_the_wrong_password_is_reported_as_such(url: str, folder: Path, capsys: Capture) -> None:
     file = secret(folder / "other", "wrong")
     code, out, err = run(capsys, "outage", "--url", url, "--password-file", str(file))
     assert (code, out) == (3, "")
@@ -142,7 +142,7 @@ def test_the_wrong_password_is_told_as_such(url: str, folder: Path, capsys: Capt
         (("slow", "--password-file", "none"), "--password-file: names none, which cannot be read"),
     ],
 )
-def test_bad_arguments_are_one_line_and_nothing_is_asked(
+def test_bad_arguments_are_one_line_and_nothing_is_sent(
     capsys: Capture, arguments: tuple[str, ...], why: str
 ) -> None:
     code, out, err = run(capsys, *arguments)
@@ -159,7 +159,7 @@ def test_a_password_that_everybody_can_read_is_refused(folder: Path, capsys: Cap
     assert "secrets/simulator_password, which every user can read (mode 0644)" in err
 
 
-def test_without_a_password_it_says_where_one_was_looked_for(folder: Path, capsys: Capture) -> None:
+def test_without_a_password_it_names_where_one_was_expected(folder: Path, capsys: Capture) -> None:
     (folder / "secrets" / "simulator_password").unlink()
     code, _, err = run(capsys, "slow")
     assert code == 2
@@ -187,7 +187,7 @@ def test_nobody_there_is_one_line(capsys: Capture) -> None:
         (503, b'"down"', "answers 503: this is not the simulator's HTTP"),
     ],
 )
-def test_somebody_else_there_is_told_too(
+def test_another_server_at_that_address_is_reported_too(
     capsys: Capture, status: int, body: bytes, why: str
 ) -> None:
     with AnsweringServer(reply(body, status, {"Location": "http://127.0.0.1:1/"})) as server:

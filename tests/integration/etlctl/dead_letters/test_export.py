@@ -71,7 +71,7 @@ def test_export_of_more_dead_letters_than_a_page(world: World, tmp_path: Path) -
     ]
 
 
-def test_export_replaces_a_file_only_when_told(world: World, tmp_path: Path) -> None:
+def test_export_replaces_a_file_only_with_force(world: World, tmp_path: Path) -> None:
     world.refuse_lines()
     file = tmp_path / "out"
     file.write_text("precious")
@@ -133,7 +133,7 @@ def test_export_onto_a_full_disk_leaves_no_file(world: World, tmp_path: Path) ->
     assert list(folder.iterdir()) == []
 
 
-def test_export_says_when_a_dead_letter_went_away_meanwhile(world: World, tmp_path: Path) -> None:
+def test_export_fails_when_a_dead_letter_is_purged_meanwhile(world: World, tmp_path: Path) -> None:
     world.refuse_lines(2)
     selected = world.letters
     DeadLetters(world.client, world.keys).purge(selected[1])

@@ -46,7 +46,7 @@ def test_replay_by_reason_leaves_the_others(world: World) -> None:
     assert world.account().in_flight == 1
 
 
-def test_a_replayed_letter_that_is_refused_again_is_not_replayed_again(world: World) -> None:
+def test_a_dead_letter_that_is_refused_again_is_not_replayed_again(world: World) -> None:
     world.refuse_lines(3)
     letters = DeadLetters(world.client, world.keys)
     points = world.stream(POINTS)
@@ -151,7 +151,7 @@ def test_without_a_terminal_yes_must_be_said(world: World, command: str) -> None
 @pytest.mark.parametrize(
     ("answer", "code", "left"), [("y", 0, 0), ("n", 1, 2), ("", 1, 2), ("\x04", 1, 2)]
 )
-def test_on_a_terminal_it_asks(world: World, answer: str, code: int, left: int) -> None:
+def test_on_a_terminal_it_waits_for_a_yes(world: World, answer: str, code: int, left: int) -> None:
     world.refuse_lines(2)
     here, there = pty.openpty()
     with subprocess.Popen(

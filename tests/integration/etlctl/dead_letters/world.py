@@ -78,7 +78,7 @@ class World:
         return list(DeadLetters(self.client, self.keys))
 
     def account(self, query: str = "q") -> Account:
-        """The feed's books, after checking that all books balance."""
+        """The feed's ledger, after checking that the whole ledger balances."""
         audit = Ledger(self.client, self.keys).audit()
         assert audit.imbalance_samples == 0
         assert audit.lost_samples == 0

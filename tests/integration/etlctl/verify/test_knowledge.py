@@ -77,9 +77,9 @@ def test_what_is_planned_open_or_unsettled_is_pending(
 ) -> None:
     windows.plan(FEED, 0, 240_000)
     newest = commit(windows, b"payload", 3)
-    held = lease(windows)
+    leased = lease(windows)
     assert (newest.start_ms, newest.end_ms) == (180_000, 240_000)
-    assert (held.start_ms, held.end_ms) == (120_000, 180_000)
+    assert (leased.start_ms, leased.end_ms) == (120_000, 180_000)
     pending = knowledge.pending("raw")
     assert set(pending["in_flight"]) == {Range(180_000, 240_000), Range(120_000, 180_000)}
     assert list(pending["not_extracted"]) == [Range(0, 120_000), Range(240_000, FOREVER_MS)]
@@ -142,14 +142,14 @@ def test_bytes_that_nobody_can_read_are_counted(
     commit(windows, b"raw", 7)
     dead_letter(redis_client, keys, RAW, b"\x00\xff garbage", 7)
     assert knowledge.facts("raw").unreadable_dead_samples == 7
-    # Letters that come later are seen too.
+    # Dead letters that come later are seen too.
     commit(windows, b"raw", 2)
     dead_letter(redis_client, keys, RAW, b"\x1f\x8b broken gzip", 2)
     assert knowledge.facts("raw").unreadable_dead_samples == 9
 
 
 @pytest.mark.parametrize("samples", [b"3", b"3" * 5_000, "٣".encode()])
-def test_a_foreign_letter_explains_nothing_and_stops_nothing(
+def test_a_foreign_dead_letter_explains_nothing_and_stops_nothing(
     redis_client: redis.Redis, keys: Keys, knowledge: RedisKnowledge, samples: bytes
 ) -> None:
     redis_client.hset(keys.ledger, "raw@hot|extracted", 1)
@@ -160,7 +160,7 @@ def test_a_foreign_letter_explains_nothing_and_stops_nothing(
     assert facts.unreadable_dead_samples == (3 if samples == b"3" else 0)
 
 
-def test_letters_of_other_queries_are_not_ours(
+def test_dead_letters_of_other_queries_are_not_ours(
     redis_client: redis.Redis, keys: Keys, windows: WindowSet, knowledge: RedisKnowledge
 ) -> None:
     windows.plan(FEED, 0, 60_000)

@@ -1,4 +1,4 @@
-"""``etlctl verify``: which time it compares, and what it says when it cannot."""
+"""``etlctl verify``: which time it compares, and its message when it cannot."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_database_that_does_not_exist_is_named(world: World, capsys: Capture) 
     assert "nowhere" in result.err
 
 
-def test_a_query_that_prometheus_rejects_is_told(world: World, capsys: Capture) -> None:
+def test_a_query_that_prometheus_rejects_is_reported(world: World, capsys: Capture) -> None:
     world.queries = [{"name": "broken", "expr": "sum(", "step": "30s"}]
     result = world.verify(capsys)
     assert result.code == 3
@@ -83,7 +83,7 @@ def test_bad_arguments_are_one_line(
 
 
 def commit_up_to(world: World, client: redis.Redis, end_ms: int) -> None:
-    """Book the history as extracted and settled, from its start to ``end_ms``."""
+    """Record the history as extracted and settled, from its start to ``end_ms``."""
     windows = WindowSet(client, Keys(world.namespace))
     feed = Feed("raw", "hot", "select", "any")
     windows.plan(feed, world.start_ms, end_ms)

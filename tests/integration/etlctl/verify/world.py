@@ -135,10 +135,10 @@ class World:
         ]
 
     def expected_by_host(self) -> list[Point]:
-        """What ``by_host`` should have written, as a range query of Prometheus tells."""
+        """What ``by_host`` should have written, as a range query of Prometheus returns."""
         step_ms = 30_000
         first_ms = (self.start_ms // step_ms + 1) * step_ms
-        answer = self.prometheus.api(
+        response = self.prometheus.api(
             "query_range",
             query=EXPR["expr"],
             start=str(first_ms / 1_000),
@@ -147,7 +147,7 @@ class World:
         )
         return [
             (("by_host", tuple(series["metric"].items())), round(seconds * 1_000), float(value))
-            for series in answer["result"]
+            for series in response["result"]
             for seconds, value in series["values"]
         ]
 
@@ -157,14 +157,14 @@ class World:
 
     def write_raw(self, lines: str) -> None:
         """Put line protocol into the sink."""
-        answer = requests.post(
+        response = requests.post(
             f"{self.influx.url}/api/v2/write",
             params={"org": "o", "bucket": self.database, "precision": "ms"},
             data=lines.encode(),
             headers=self.influx.headers,
             timeout=20,
         )
-        assert answer.status_code == 204, answer.text
+        assert response.status_code == 204, response.text
 
     def delete(self, measurement: str, tags: Mapping[str, str], time_ms: int) -> None:
         """Take one point out of the sink."""

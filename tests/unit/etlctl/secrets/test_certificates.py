@@ -15,7 +15,7 @@ from etlctl.secrets.folder import open_folder
 from tests.support.secret_folders import Capture, contents, run
 
 
-def test_certificates_that_expire_are_told_in_time(folder: Path) -> None:
+def test_certificates_that_expire_are_reported_in_time(folder: Path) -> None:
     def found(days: int) -> list[str]:
         with open_folder(folder) as opened:
             return problems(opened, now=lambda: datetime.now(UTC) + timedelta(days=days))
@@ -81,11 +81,11 @@ def test_a_key_without_certificate_gets_one_and_a_certificate_without_key_is_an_
         (lambda f: (f / "tls_redis.crt").write_text("x"), "tls_redis.crt: is not a certificate"),
         (
             lambda f: (f / "tls_redis.key").write_text("x"),
-            "tls_redis.key: is not a private key",
+            "tls_redis.key: is not an EC private key",
         ),
     ],
 )
-def test_certificates_that_do_not_fit_are_told(folder: Path, spoil: object, why: str) -> None:
+def test_certificates_that_do_not_fit_are_reported(folder: Path, spoil: object, why: str) -> None:
     assert callable(spoil)
     spoil(folder)
     with open_folder(folder) as opened:

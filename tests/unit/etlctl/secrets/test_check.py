@@ -70,7 +70,7 @@ def test_a_web_configuration_that_says_something_else_is_out_of_date(
     assert "prometheus_web.yml: is " in found[0]
 
 
-def test_an_owner_who_is_somebody_else_is_told(
+def test_an_owner_who_is_somebody_else_is_reported(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)

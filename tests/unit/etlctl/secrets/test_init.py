@@ -106,21 +106,23 @@ def test_the_default_directory_is_secrets_here_or_what_the_environment_names(
 
 def test_two_at_once_agree(tmp_path: Path) -> None:
     path = tmp_path / "secrets"
-    told: list[tuple[str, str]] = []
+    reported: list[tuple[str, str]] = []
 
-    def tell(name: str, what: str) -> None:
-        told.append((name, what))
+    def report(name: str, what: str) -> None:
+        reported.append((name, what))
 
     def fill_it() -> None:
         with open_folder(path, create=True) as folder:
-            fill.fill(folder, tell, with_tls=False)
+            fill.fill(folder, report, with_tls=False)
 
     threads = [threading.Thread(target=fill_it) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told) == sorted((name, what) for name in PLAIN_FILES for what in ("made", "kept"))
+    assert sorted(reported) == sorted(
+        (name, what) for name in PLAIN_FILES for what in ("made", "kept")
+    )
     with open_folder(path) as folder:
         assert problems(folder) == []
 

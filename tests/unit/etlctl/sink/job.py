@@ -1,4 +1,4 @@
-"""``etlctl sink init`` with a configuration, a place for the token, and what it said last."""
+"""``etlctl sink init`` with a configuration, a place for the token, and what it printed last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.secret_folders import Capture, run
 
 
 class Job:
-    """The job with a configuration, a place for the token, and what it said last."""
+    """The job with a configuration, a place for the token, and what it printed last."""
 
     def __init__(self, folder: Path, capsys: Capture, place: Place) -> None:
         self.place = place

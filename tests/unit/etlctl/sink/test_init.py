@@ -200,18 +200,18 @@ def test_nothing_is_made_when_the_token_cannot_be_kept(job: Job) -> None:
     assert job.ours() == []
 
 
-def test_a_server_that_keeps_hashes_does_not_tell_tokens(
+def test_a_server_that_keeps_hashes_shows_no_tokens(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """2.8 and later, with hashed tokens: the listing holds none, so the token is tried."""
-    told = Management.authorizations
+    listed = Management.authorizations
 
-    def untold(self: Management, org_id: str) -> list[Any]:
+    def hidden(self: Management, org_id: str) -> list[Any]:
         from dataclasses import replace
 
-        return [replace(one, token="") for one in told(self, org_id)]
+        return [replace(one, token="") for one in listed(self, org_id)]
 
-    monkeypatch.setattr(Management, "authorizations", untold)
+    monkeypatch.setattr(Management, "authorizations", hidden)
     assert job.run() == 0
     token = job.token()
     assert job.run() == 0

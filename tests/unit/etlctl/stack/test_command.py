@@ -26,7 +26,7 @@ def test_destroy_takes_data_too(stack: Stack) -> None:
     assert stack.docker.called("down") == [["--volumes", "--remove-orphans"]]
 
 
-def test_destroy_asks_and_only_the_name_is_a_yes(
+def test_destroy_needs_the_name_as_confirmation(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("etlctl.stack.command._has_terminal", lambda: True)
@@ -44,13 +44,13 @@ def test_destroy_needs_somebody_to_ask(stack: Stack, monkeypatch: pytest.MonkeyP
 
 
 def test_what_docker_says_is_shown_and_one_sentence_more(stack: Stack) -> None:
-    stack.docker.answer("compose", "down", err="network is in use\n", code=17)
+    stack.docker.respond("compose", "down", err="network is in use\n", code=17)
     assert stack.run("down") == 1
     assert stack.err == "network is in use\netlctl: docker compose down failed (exit code 17)\n"
 
 
 def test_what_is_only_passed_on(stack: Stack) -> None:
-    stack.docker.answer("compose", "logs", out="loader-1 | hello\n")
+    stack.docker.respond("compose", "logs", out="loader-1 | hello\n")
     assert stack.run("logs", "--follow", "--tail", "5", "loader", "redis") == 0
     assert stack.out == "loader-1 | hello\n"
     assert stack.run("logs") == 0
@@ -62,7 +62,7 @@ def test_what_is_only_passed_on(stack: Stack) -> None:
 
 
 def test_scaling_one_names_the_others_too(stack: Stack) -> None:
-    stack.docker.answer(
+    stack.docker.respond(
         "compose",
         "ps",
         out=[
@@ -121,8 +121,8 @@ def test_containers_are_restarted_in_turn_each_when_the_one_before_is_back(stack
         container("transformer", 1),
         container("extractor", state="exited"),
     )
-    stack.docker.answer("restart")
-    stack.docker.answer("inspect", out=["running starting\n", "running healthy\n", "running\n"])
+    stack.docker.respond("restart")
+    stack.docker.respond("inspect", out=["running starting\n", "running healthy\n", "running\n"])
     assert stack.run("restart-etl") == 0
     steps = [
         [call[0], call[-1]] for call in stack.docker.calls if call[0] in ("restart", "inspect")
@@ -147,8 +147,8 @@ def test_containers_are_restarted_in_turn_each_when_the_one_before_is_back(stack
 @pytest.mark.parametrize("state", ["exited", "running unhealthy", "running starting"])
 def test_one_that_does_not_come_back_ends_it(stack: Stack, state: str) -> None:
     stack.docker.containers(container("loader", 1), container("loader", 2))
-    stack.docker.answer("restart")
-    stack.docker.answer("inspect", out=f"{state}\n")
+    stack.docker.respond("restart")
+    stack.docker.respond("inspect", out=f"{state}\n")
     assert stack.run("restart-etl", "--wait-seconds", "1") == 1
     assert stack.problems == [
         f"etl-loader-1: is {state} and not healthy after 1 s; the containers after it were not "
@@ -176,7 +176,7 @@ def everything() -> list[dict[str, Any]]:
 
 def test_status_shows_the_containers_and_the_ledger(stack: Stack) -> None:
     stack.docker.containers(*everything())
-    stack.docker.answer("compose", "run", out="Every extracted sample is accounted for.\n")
+    stack.docker.respond("compose", "run", out="Every extracted sample is accounted for.\n")
     assert stack.run("status") == 0
     assert stack.docker.called("compose", "run") == [
         ["--rm", "--no-deps", "--no-TTY", "etlctl", "status"]
@@ -211,11 +211,11 @@ def test_status_ends_with_1_when_something_is_not_well(
 
 def test_status_of_the_pipeline_decides_too(stack: Stack) -> None:
     stack.docker.containers(*everything())
-    stack.docker.answer("compose", "run", code=3)
+    stack.docker.respond("compose", "run", code=3)
     assert stack.run("status") == 3
 
 
-def test_status_of_the_monitoring_alone_asks_no_redis(stack: Stack) -> None:
+def test_status_of_the_monitoring_alone_reads_no_redis(stack: Stack) -> None:
     stack.docker.containers(*everything())
     assert stack.run("status", "--monitoring-only") == 0
     assert stack.docker.called("compose", "run") == []

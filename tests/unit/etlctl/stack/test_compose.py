@@ -1,4 +1,4 @@
-"""Which compose files are named to docker, and where they say that secrets are."""
+"""Which compose files docker gets, and which directory of secrets they name."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_secrets_have_one_directory(stack: Stack) -> None:
         },
     }
     assert stack.run("ps") == 0
-    stack.docker.answer("compose", "config", "--format", "json", out=json.dumps(document))
+    stack.docker.respond("compose", "config", "--format", "json", out=json.dumps(document))
     code, _, err = run_command(stack._capfd, "stack", "up")
     assert code == 2
     assert err == ("etlctl: the compose files expect secrets in /a, /b: it must be one directory\n")

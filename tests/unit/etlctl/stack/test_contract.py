@@ -1,8 +1,8 @@
-"""What ``etlctl stack`` relies on in docker and compose, asked of a real engine or of the fake.
+"""What ``etlctl stack`` relies on in docker and compose, tried on a real engine or on the fake.
 
 ``ETL_TEST_DOCKER_IMAGE`` names an image with ``sleep`` and ``true``: then the docker command of
-PATH is asked, and a project of its own is started and removed. The fake answers what Docker 28.2
-with an engine 20.10 and compose 2.26 said.
+PATH is used, and a project of its own is started and removed. The fake prints what Docker 28.2
+with an engine 20.10 and compose 2.26 printed.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class FakeWorld(World):
     def __init__(self, folder: Path, docker: FakeDocker) -> None:
         super().__init__(folder)
         self.docker = docker
-        docker.answer(
+        docker.respond(
             "compose",
             "config",
             out=f"""{{"name": "{self.name}", "services": {{
@@ -202,8 +202,8 @@ def test_containers_from_nothing_to_running_to_more(world: World) -> None:
         ("redis", "running", "healthy"),
     }
     assert all(project.is_well(one) for one in containers)
-    held = frozenset({Port(HOST, world.port)})
-    assert {one.service: one.ports for one in containers}["etl-metrics"] == held
+    ports = frozenset({Port(HOST, world.port)})
+    assert {one.service: one.ports for one in containers}["etl-metrics"] == ports
     # The port is taken, and by us.
     findings = check(find_engine(compose.docker), project, containers, free_bytes=lambda _: None)
     assert findings.problems == []

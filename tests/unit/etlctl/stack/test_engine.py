@@ -1,4 +1,4 @@
-"""Which engines and compose plugins are refused, and in which words."""
+"""Which engines and compose plugins are refused, and with which message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_without_docker(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("message", "why"),
     [
         (
             "permission denied while trying to connect to the Docker daemon socket at unix:///x",
@@ -32,8 +32,8 @@ def test_without_docker(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
         ("error during connect: tls: bad certificate", "no Docker engine answers: error during"),
     ],
 )
-def test_an_engine_that_does_not_answer(stack: Stack, words: str, why: str) -> None:
-    stack.docker.answer("version", out=json.dumps({"Server": None}), err=f"{words}\n", code=1)
+def test_an_engine_that_does_not_respond(stack: Stack, message: str, why: str) -> None:
+    stack.docker.respond("version", out=json.dumps({"Server": None}), err=f"{message}\n", code=1)
     assert stack.run("up") == 3
     assert len(stack.problems) == 1
     assert stack.problems[0].startswith(why)
@@ -42,22 +42,22 @@ def test_an_engine_that_does_not_answer(stack: Stack, words: str, why: str) -> N
 
 def test_an_engine_elsewhere_is_named(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://10.0.0.9:2375")
-    stack.docker.answer("version", err="Cannot connect to the Docker daemon at tcp://…\n", code=1)
+    stack.docker.respond("version", err="Cannot connect to the Docker daemon at tcp://…\n", code=1)
     assert stack.run("ps") == 3
     assert stack.problems == [
         "no Docker engine answers at tcp://10.0.0.9:2375: start it (sudo systemctl start docker)"
     ]
 
 
-def test_an_old_client_tells_it_in_its_document(stack: Stack) -> None:
+def test_an_old_client_reports_it_in_its_document(stack: Stack) -> None:
     info = {"ServerErrors": ["Cannot connect to the Docker daemon at unix:///x."]}
-    stack.docker.answer("info", out=json.dumps(info))
+    stack.docker.respond("info", out=json.dumps(info))
     assert stack.run("ps") == 3
     assert stack.problems[0].startswith("no Docker engine answers")
 
 
 def test_without_compose(stack: Stack) -> None:
-    stack.docker.answer(
+    stack.docker.respond(
         "compose", "version", err="docker: 'compose' is not a docker command.\n", code=1
     )
     assert stack.run("up") == 3
@@ -72,7 +72,7 @@ def test_without_compose(stack: Stack) -> None:
     [("2.23.3", 3), ("1.29.2", 3), ("v2.24.0", 0), ("2.26.1-4", 0), ("5.1.0", 0), ("dev", 0)],
 )
 def test_compose_has_to_be_new_enough(stack: Stack, version: str, code: int) -> None:
-    stack.docker.answer("compose", "version", out=f"{version}\n")
+    stack.docker.respond("compose", "version", out=f"{version}\n")
     assert stack.run("ps") == code
     if code:
         assert stack.problems == [
@@ -82,9 +82,9 @@ def test_compose_has_to_be_new_enough(stack: Stack, version: str, code: int) -> 
 
 
 def test_an_engine_that_says_something_else(stack: Stack) -> None:
-    stack.docker.answer("version", out="<html>")
+    stack.docker.respond("version", out="<html>")
     assert stack.run("ps") == 3
     assert "docker version prints something unexpected" in stack.err
-    stack.docker.answer("version", out=json.dumps({"Server": {"Version": "1"}}))
+    stack.docker.respond("version", out=json.dumps({"Server": {"Version": "1"}}))
     assert stack.run("ps") == 3
     assert "KeyError" in stack.err

@@ -48,7 +48,7 @@ def container(port: Port, state: str = "running") -> Container:
     return Container("id", "etl-prometheus-1", "prometheus", state, "", 0, frozenset({port}))
 
 
-def looked(
+def checked(
     of: Project,
     engine: Engine = ENGINE,
     containers: tuple[Container, ...] = (),
@@ -66,7 +66,7 @@ def looked(
 
 
 def test_nothing_is_in_the_way() -> None:
-    found = looked(project(service("prometheus", ports=(PROMETHEUS,))))
+    found = checked(project(service("prometheus", ports=(PROMETHEUS,))))
     assert (found.problems, found.remarks) == ([], [])
 
 
@@ -78,7 +78,7 @@ def test_nothing_is_in_the_way() -> None:
     [("prometheus", ", or set PROMETHEUS_PORT to another one"), ("other", "")],
 )
 def test_a_port_that_another_program_has(name: str, hint: str) -> None:
-    found = looked(project(service(name, ports=(PROMETHEUS,))), taken=(PROMETHEUS,))
+    found = checked(project(service(name, ports=(PROMETHEUS,))), taken=(PROMETHEUS,))
     assert found.problems == [
         f"port 127.0.0.1:9090 of {name} is taken by another program: stop that "
         f"(ss -ltnp 'sport = :9090' names it){hint}"
@@ -87,14 +87,14 @@ def test_a_port_that_another_program_has(name: str, hint: str) -> None:
 
 def test_a_port_that_our_own_container_has_is_no_trouble() -> None:
     of = project(service("prometheus", ports=(PROMETHEUS,)))
-    assert looked(of, containers=(container(PROMETHEUS),), taken=(PROMETHEUS,)).problems == []
+    assert checked(of, containers=(container(PROMETHEUS),), taken=(PROMETHEUS,)).problems == []
     ended = (container(PROMETHEUS, "exited"),)
-    assert len(looked(of, containers=ended, taken=(PROMETHEUS,)).problems) == 1
+    assert len(checked(of, containers=ended, taken=(PROMETHEUS,)).problems) == 1
 
 
-def test_ports_and_disk_of_an_engine_elsewhere_are_not_ours_to_look_at() -> None:
+def test_ports_and_disk_of_an_engine_elsewhere_are_not_checked() -> None:
     of = project(service("prometheus", ports=(PROMETHEUS,)))
-    found = looked(of, replace(ENGINE, local=False), taken=(PROMETHEUS,), free=0)
+    found = checked(of, replace(ENGINE, local=False), taken=(PROMETHEUS,), free=0)
     assert (found.problems, found.remarks) == ([], [])
 
 
@@ -123,23 +123,23 @@ def test_a_file_that_only_its_owner_may_read_is_named(tmp_path: Path) -> None:
         folder.chmod(0o755)
     (rules / "etl.yml").chmod(0o644)
     of = project(service("prometheus", binds=(tmp_path / "prometheus", tmp_path / "none")))
-    assert looked(of).problems == []
+    assert checked(of).problems == []
 
     (rules / "etl.yml").chmod(0o600)
-    assert looked(of).problems == [
+    assert checked(of).problems == [
         f"{rules / 'etl.yml'} cannot be read by prometheus, which runs as a user of its own: "
         f"chmod -R o+rX {tmp_path / 'prometheus'}"
     ]
     rules.chmod(0o700)
-    assert looked(of).problems[0].startswith(f"{rules} cannot be read by prometheus")
-    assert looked(of, replace(ENGINE, local=False)).problems == []
+    assert checked(of).problems[0].startswith(f"{rules} cannot be read by prometheus")
+    assert checked(of, replace(ENGINE, local=False)).problems == []
 
 
 def test_more_cpus_than_there_are() -> None:
     of = project(service("prometheus", cpus=2.0), service("etl-metrics", cpus=1.0))
-    assert looked(of).problems == []
+    assert checked(of).problems == []
     one = replace(ENGINE, cpus=1)
-    assert looked(of, one).problems == [
+    assert checked(of, one).problems == [
         "prometheus may use 2 CPUs and the engine has 1: set PROMETHEUS_CPUS to 1"
     ]
 
@@ -149,7 +149,7 @@ def test_more_cpus_than_there_are() -> None:
 
 def test_too_little_memory_for_what_is_reserved() -> None:
     of = project(service("loader", replicas=3, memory_reserved_bytes=3 * GIB))
-    found = looked(of)
+    found = checked(of)
     assert found.problems == [
         "the engine has 8,192 MiB of memory, and the services need 9,216 MiB: give it more, or "
         "run fewer replicas"
@@ -161,7 +161,7 @@ def test_limits_above_the_memory_are_only_said() -> None:
         service("loader", memory_limit_bytes=6 * GIB, memory_reserved_bytes=GIB),
         service("redis", memory_limit_bytes=3 * GIB),
     )
-    found = looked(of)
+    found = checked(of)
     assert found.problems == []
     assert found.remarks == [
         "the engine has 8,192 MiB of memory, and the services may use up to 9,216 MiB together"
@@ -173,16 +173,16 @@ def test_limits_above_the_memory_are_only_said() -> None:
     [(512 * MIB, 1, 0), (GIB, 0, 1), (6 * GIB, 0, 0), (None, 0, 0)],
 )
 def test_too_little_disk(free: int | None, problems: int, remarks: int) -> None:
-    found = looked(project(), free=free)
+    found = checked(project(), free=free)
     assert (len(found.problems), len(found.remarks)) == (problems, remarks)
 
 
-def test_free_space_is_asked_of_the_folder(tmp_path: Path) -> None:
+def test_free_space_is_that_of_the_folder(tmp_path: Path) -> None:
     assert (free_bytes(str(tmp_path)) or 0) > 0
     assert free_bytes(str(tmp_path / "none")) is None
 
 
-# -- what compose tells ------------------------------------------------------------------------
+# -- what compose prints ------------------------------------------------------------------------
 
 
 def test_a_project_as_compose_writes_it() -> None:
@@ -258,9 +258,13 @@ def test_only_services_with_a_start_interval_lose_it_and_only_where_it_is_not_kn
     assert old_engine.override(config, "1.43") is None
 
 
-@pytest.mark.parametrize(("asked", "problems"), [("", 0), ("viewer", 0), ("off", 1), ("Admin", 1)])
-def test_only_looking_may_be_anonymous(asked: str, problems: int) -> None:
-    found = looked(project(service("grafana", anonymous=asked)))
+@pytest.mark.parametrize(
+    ("configured", "problems"), [("", 0), ("viewer", 0), ("off", 1), ("Admin", 1)]
+)
+def test_anonymous_users_may_only_be_viewers(configured: str, problems: int) -> None:
+    found = checked(project(service("grafana", anonymous=configured)))
 
     assert len(found.problems) == problems
-    assert all("GRAFANA_ANONYMOUS" in problem and asked in problem for problem in found.problems)
+    assert all(
+        "GRAFANA_ANONYMOUS" in problem and configured in problem for problem in found.problems
+    )

@@ -1,4 +1,4 @@
-"""``etlctl stack up``: what is looked at first, what docker is asked, what is said afterwards."""
+"""``etlctl stack up``: what is checked first, how docker is called, what is printed afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.doubles.docker import container
 from tests.unit.etlctl.stack.world import Stack
 
 
-def test_up_makes_secrets_starts_and_says_where_to_look(stack: Stack) -> None:
+def test_up_makes_secrets_starts_and_prints_the_addresses(stack: Stack) -> None:
     assert stack.run("up") == 0
     assert stack.docker.called("compose", "up") == [
         ["--detach", "--wait", "--wait-timeout", "600", "--build"]
@@ -74,15 +74,15 @@ def test_a_secret_that_is_open_stops_it(stack: Stack) -> None:
     assert len(stack.docker.called("compose", "up")) == 1
 
 
-def test_what_compose_says_against_its_files_is_told(stack: Stack) -> None:
-    stack.docker.answer(
+def test_an_error_of_compose_about_its_files_is_reported(stack: Stack) -> None:
+    stack.docker.respond(
         "compose", "ps", err='time="…" level=warning msg="x"\nno such file: y.yml\n', code=14
     )
     assert stack.run("up") == 2
     assert stack.problems == ["docker compose ps: no such file: y.yml"]
 
 
-def test_when_it_does_not_become_healthy_it_says_what_to_look_at(stack: Stack) -> None:
+def test_what_does_not_become_healthy_is_named(stack: Stack) -> None:
     stack.docker.containers(
         container("prometheus", health="unhealthy"),
         container("secrets", state="exited"),
@@ -90,7 +90,7 @@ def test_when_it_does_not_become_healthy_it_says_what_to_look_at(stack: Stack) -
         container("loader", state="exited", exit_code=2),
         container("grafana", state="created"),
     )
-    stack.docker.answer("compose", "up", err="container etl-prometheus-1 is unhealthy\n", code=1)
+    stack.docker.respond("compose", "up", err="container etl-prometheus-1 is unhealthy\n", code=1)
     assert stack.run("up") == 1
     assert stack.problems == [
         "container etl-prometheus-1 is unhealthy",
@@ -118,12 +118,12 @@ def test_what_is_in_the_way_is_said_before_anything_is_started(
 
 def old_engine(stack: Stack) -> None:
     server = {"Version": "20.10.24", "ApiVersion": "1.41"}
-    stack.docker.answer("version", out=json.dumps({"Server": server}))
+    stack.docker.respond("version", out=json.dumps({"Server": server}))
     for name in ("redis", "loader"):
         stack.services[name]["healthcheck"] = {"test": ["CMD", "x"], "start_interval": "1s"}
 
 
-def test_an_engine_that_does_not_know_start_interval_is_not_told_of_it(stack: Stack) -> None:
+def test_an_engine_that_does_not_know_start_interval_does_not_get_it(stack: Stack) -> None:
     old_engine(stack)
     assert stack.run("up") == 0
     assert stack.err == (

@@ -1,4 +1,4 @@
-"""A checkout with compose files, and a docker that answers as it was told."""
+"""A checkout with compose files, and a docker that responds as it was set up."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SERVICES: dict[str, dict[str, Any]] = {
 
 
 class Stack:
-    """A checkout with compose files, and a docker that is told what to answer."""
+    """A checkout with compose files, and a docker whose responses are set up."""
 
     def __init__(self, folder: Path, docker: FakeDocker, capfd: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
@@ -53,7 +53,7 @@ class Stack:
                 name: {"file": str(self.folder / "secrets" / name)} for name in self.secrets
             },
         }
-        self.docker.answer("compose", "config", out=json.dumps(document))
+        self.docker.respond("compose", "config", out=json.dumps(document))
         code, self.out, self.err = run_command(self._capfd, "stack", *arguments)
         return code
 

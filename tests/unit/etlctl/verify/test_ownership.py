@@ -65,7 +65,7 @@ def test_tags_must_satisfy_the_selector(
     assert owner(SELECT, measurements(SELECT), ())(SeriesKey.of(measurement, tags)) is owned
 
 
-def test_a_label_is_looked_for_under_the_key_that_the_sink_has() -> None:
+def test_a_label_is_compared_under_the_key_that_the_sink_has() -> None:
     query = Query(name="raw", select='m1{time="x"}')
     assert owner(query, frozenset({"m1"}), ())(SeriesKey.of("m1", {"label_time": "x"}))
 

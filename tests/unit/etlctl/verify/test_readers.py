@@ -1,4 +1,4 @@
-"""The plain readers of both servers, against answers that no healthy server gives."""
+"""The plain readers of both servers, against responses that no healthy server gives."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from etlctl.verify.points import SeriesKey
 from etlctl.verify.sink import Sink, quote
 from etlctl.verify.source import Source
 
-Answer = tuple[int, bytes]
+Response = tuple[int, bytes]
 
 
 @dataclass
 class Stub:
-    """A server that answers as told and remembers the forms it was sent."""
+    """A server that responds as it was set up and records the forms it was sent."""
 
     url: str = ""
-    answer: Callable[[dict[str, str]], Answer] = lambda form: (200, b"")
+    response: Callable[[dict[str, str]], Response] = lambda form: (200, b"")
     forms: list[dict[str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
-    def says(self, body: object, status: int = 200) -> None:
+    def responds(self, body: object, status: int = 200) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.answer = lambda form: (status, raw)
+        self.response = lambda form: (status, raw)
 
 
 @pytest.fixture
 def stub() -> Iterator[Stub]:
-    told = Stub()
+    stub = Stub()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
             form = {k: v[0] for k, v in parse_qs(self.rfile.read(length).decode()).items()}
-            told.forms.append(form)
-            told.headers.append(dict(self.headers.items()))
-            status, body = told.answer(form)
+            stub.forms.append(form)
+            stub.headers.append(dict(self.headers.items()))
+            status, body = stub.response(form)
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -65,8 +65,8 @@ def stub() -> Iterator[Stub]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    told.url = f"http://127.0.0.1:{server.server_port}"
-    yield told
+    stub.url = f"http://127.0.0.1:{server.server_port}"
+    yield stub
     server.shutdown()
     thread.join()
     server.server_close()
@@ -90,7 +90,7 @@ def matrix(*series: dict[str, Any]) -> dict[str, Any]:
 
 def test_samples_on_the_left_edge_belong_to_the_range_before(stub: Stub, source: Source) -> None:
     rows = [[1.0, "1"], [1.001, "2"], [2, "NaN"], [2.001, "4"]]
-    stub.says(matrix({"metric": {"a": "b"}, "values": rows}))
+    stub.responds(matrix({"metric": {"a": "b"}, "values": rows}))
     (series,) = source.read_select("m", 1_000, 2_000)
     assert series.labels == {"a": "b"}
     assert series.timestamps_ms.tolist() == [1_001, 2_000]
@@ -98,20 +98,20 @@ def test_samples_on_the_left_edge_belong_to_the_range_before(stub: Stub, source:
     assert stub.forms == [{"query": "m\n[1000ms]", "time": "2.000"}]
 
 
-def test_an_expression_is_asked_for_at_multiples_of_its_step(stub: Stub, source: Source) -> None:
-    stub.says(matrix())
+def test_an_expression_is_evaluated_at_multiples_of_its_step(stub: Stub, source: Source) -> None:
+    stub.responds(matrix())
     assert source.read_expr("e", 15_000, 15_000, 59_999) == []
     assert stub.forms == [{"query": "e", "start": "30.000", "end": "45.000", "step": "15.000"}]
 
 
-def test_a_range_without_a_step_asks_nothing(stub: Stub, source: Source) -> None:
+def test_a_range_without_a_step_sends_nothing(stub: Stub, source: Source) -> None:
     assert source.read_expr("e", 15_000, 15_000, 29_999) == []
     assert source.read_select("m", 5, 5) == []
     assert stub.forms == []
 
 
 def test_what_is_too_large_is_halved_without_gap_or_overlap(stub: Stub, source: Source) -> None:
-    def answer(form: dict[str, str]) -> Answer:
+    def response(form: dict[str, str]) -> Response:
         start, end = (round(float(form[name]) * 1_000) for name in ("start", "end"))
         if end - start > 30_000:
             body = {"status": "error", "errorType": "execution", "error": "too many samples: x"}
@@ -119,14 +119,14 @@ def test_what_is_too_large_is_halved_without_gap_or_overlap(stub: Stub, source: 
         rows = [[t / 1_000, str(t)] for t in range(start, end + 1, 10_000)]
         return 200, json.dumps(matrix({"metric": {}, "values": rows})).encode()
 
-    stub.answer = answer
+    stub.response = response
     series = source.read_expr("e", 10_000, 0, 300_000)
     times = [t for one in series for t in one.timestamps_ms.tolist()]
     assert times == list(range(10_000, 300_001, 10_000))
 
 
 def test_raw_samples_are_halved_too(stub: Stub, source: Source) -> None:
-    def answer(form: dict[str, str]) -> Answer:
+    def response(form: dict[str, str]) -> Response:
         length = int(form["query"].split("[")[1].removesuffix("ms]"))
         if length > 2:
             body = {"status": "error", "errorType": "timeout", "error": "query timed out"}
@@ -135,14 +135,14 @@ def test_raw_samples_are_halved_too(stub: Stub, source: Source) -> None:
         rows = [[t / 1_000, str(t)] for t in range(end - length, end + 1)]
         return 200, json.dumps(matrix({"metric": {}, "values": rows})).encode()
 
-    stub.answer = answer
+    stub.response = response
     series = source.read_select("m", 100, 110)
     times = [t for one in series for t in one.timestamps_ms.tolist()]
     assert times == list(range(101, 111))
 
 
-def test_what_cannot_be_halved_any_more_is_told(stub: Stub, source: Source) -> None:
-    stub.says({"status": "error", "errorType": "execution", "error": "too many samples"}, 422)
+def test_what_cannot_be_halved_any_more_is_reported(stub: Stub, source: Source) -> None:
+    stub.responds({"status": "error", "errorType": "execution", "error": "too many samples"}, 422)
     with pytest.raises(QueryTooLarge, match="too many samples"):
         source.read_expr("e", 10_000, 0, 50_000)
     with pytest.raises(QueryTooLarge, match="too many samples"):
@@ -189,27 +189,27 @@ def test_what_cannot_be_halved_any_more_is_told(stub: Stub, source: Source) -> N
         ),
     ],
 )
-def test_odd_answers_of_prometheus_are_named(
+def test_odd_responses_of_prometheus_are_named(
     stub: Stub, source: Source, status: int, body: bytes, error: type[Exception]
 ) -> None:
-    stub.says(body, status)
+    stub.responds(body, status)
     with pytest.raises(error) as caught:
         source.read_expr("e", 1_000, 0, 5_000)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("remarks", [["PromQL warning: x"], "PromQL info: y"])
-def test_a_remark_on_the_query_leaves_the_answer_whole(
+def test_a_remark_on_the_query_leaves_the_response_whole(
     stub: Stub, source: Source, remarks: object
 ) -> None:
-    stub.says({**matrix({"metric": {}, "values": [[1, "5"]]}), "warnings": remarks})
+    stub.responds({**matrix({"metric": {}, "values": [[1, "5"]]}), "warnings": remarks})
     (series,) = source.read_expr("e", 1_000, 0, 5_000)
     assert series.values.tolist() == [5.0]
 
 
 @pytest.mark.parametrize("result", [None, [], [1], [1, None], [1, "NaN"], [1, "+Inf"], {}])
 def test_a_time_that_is_none_is_named(stub: Stub, source: Source, result: object) -> None:
-    stub.says({"status": "success", "data": {"resultType": "scalar", "result": result}})
+    stub.responds({"status": "success", "data": {"resultType": "scalar", "result": result}})
     with pytest.raises(SourceUnavailable, match=f"{stub.url} sent JSON of an unknown"):
         source.now_ms()
 
@@ -225,7 +225,7 @@ def chunk(values: list[list[Any]], partial: bool, tags: dict[str, str] | None = 
 
 
 def test_chunks_of_one_series_are_put_together(stub: Stub, sink: Sink) -> None:
-    stub.says(
+    stub.responds(
         chunk([[1, 1], [2, 2.5]], True, {"a": "x", "b": ""})
         + chunk([[3, 3]], True, {"a": "x", "b": ""})
         + chunk([[1, 7]], False, {"a": "", "b": ""})
@@ -245,7 +245,7 @@ def test_chunks_of_one_series_are_put_together(stub: Stub, sink: Sink) -> None:
 
 
 def test_whole_numbers_keep_the_sign_of_zero_and_all_bits(stub: Stub, sink: Sink) -> None:
-    stub.says(
+    stub.responds(
         b'{"results":[{"series":[{"name":"m","columns":["time","value"],'
         b'"values":[[1,-0],[2,0],[3,9223372036854775807],[4,5e-324]]}]}]}'
     )
@@ -258,14 +258,14 @@ def test_whole_numbers_keep_the_sign_of_zero_and_all_bits(stub: Stub, sink: Sink
     ]
 
 
-def test_many_measurements_are_asked_for_in_several_statements(stub: Stub, sink: Sink) -> None:
-    stub.says({"results": [{"statement_id": 0}]})
+def test_many_measurements_are_read_in_several_statements(stub: Stub, sink: Sink) -> None:
+    stub.responds({"results": [{"statement_id": 0}]})
     assert sink.read((f"m{n}" for n in range(450)), 0, 1) == {}
     assert [form["q"].count('"m') for form in stub.forms] == [200, 200, 50]
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "words"),
+    ("status", "body", "message"),
     [
         (200, chunk([[1, 1]], True), "cut its response short"),
         (200, b'{"results":[{"error":"database not found: db"}]}', "database not found"),
@@ -290,11 +290,11 @@ def test_many_measurements_are_asked_for_in_several_statements(stub: Stub, sink:
         (503, b"busy", "503"),
     ],
 )
-def test_odd_answers_of_influxdb_are_named(
-    stub: Stub, sink: Sink, status: int, body: bytes, words: str
+def test_odd_responses_of_influxdb_are_named(
+    stub: Stub, sink: Sink, status: int, body: bytes, message: str
 ) -> None:
-    stub.says(body, status)
-    with pytest.raises(SinkError, match=words):
+    stub.responds(body, status)
+    with pytest.raises(SinkError, match=message):
         sink.read(["m"], 0, 10)
 
 

@@ -210,7 +210,7 @@ def test_dead_letters_explain_their_own_points() -> None:
     assert result.unexplained == 1
 
 
-def test_a_lost_entry_that_cannot_be_read_explains_no_more_than_it_held() -> None:
+def test_a_lost_entry_that_cannot_be_read_explains_no_more_than_its_samples() -> None:
     have = {t: v for t, v in SAMPLES.items() if t > 75_000}
     result = only(
         verify(
@@ -237,7 +237,7 @@ def test_a_source_that_changes_between_two_reads_explains() -> None:
     assert result.explained.extra == {"source_changed": 1}
 
 
-def test_what_the_source_has_forgotten_is_not_extra() -> None:
+def test_what_the_source_no_longer_keeps_is_not_extra() -> None:
     late = {t: v for t, v in SAMPLES.items() if t > 60_000}
     outcome = verify(
         MemorySource({"a": late}), MemorySink({host("a"): SAMPLES}), oldest_source_ms=75_000
