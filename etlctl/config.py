@@ -1,4 +1,4 @@
-"""``etlctl config``: look at the configuration without starting anything."""
+"""``etlctl config``: validate the configuration without starting anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from common.exit_codes import ExitCode
 from etlctl.options import AsJson, ConfigFile, group
 from etlctl.output import print_json, remark
 
-config_app = group("Look at the configuration.")
+config_app = group("Validate and show the configuration.")
 
 
 @config_app.command("check")

@@ -1,4 +1,4 @@
-"""Connections to the pipeline's Redis, source and sink, as the settings say."""
+"""Connections to the pipeline's Redis, source and sink, according to the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Giving a secret a new value, and saying what has to happen for it to be used."""
+"""Giving a secret a new value, and listing what has to happen for it to be used."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ class Password:
     """A random secret.
 
     ``restart`` names the services that read it only when they start. ``server_command`` gives it to
-    a server that keeps a copy of its own. ``made_by_server`` says how to get a new one where only
+    a server that keeps a copy of its own. ``made_by_server`` is how to get a new one where only
     the server can make it.
     """
 

@@ -95,7 +95,7 @@ def ensure_token(
     token_file: Path,
     say: Say,
 ) -> None:
-    """See to it that the file holds a token that may read and write exactly these buckets.
+    """Make sure that the file holds a token that may read and write exactly these buckets.
 
     Reading is needed for the watermark and for ``etlctl verify``. ``connect`` gives the view of
     another token. Authorizations of ours that are not in the file are deleted, last, so that there

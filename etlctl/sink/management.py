@@ -1,6 +1,6 @@
 """The part of InfluxDB 2's management API that is needed, as plain values.
 
-docs/sink-answers.md, "InfluxDB 2's management API", says what is relied on and where that is
+docs/sink-answers.md, "InfluxDB 2's management API", lists what is relied on and where that is
 defined.
 """
 
@@ -102,7 +102,7 @@ class Management:
             return str(error)
         if health.status == "pass":
             return None
-        return f"InfluxDB at {self._url} says {health.status}: {health.message}"
+        return f"InfluxDB at {self._url} reports {health.status}: {health.message}"
 
     def find_org(self, name: str) -> str | None:
         """The organisation's id, or None."""

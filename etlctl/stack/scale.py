@@ -49,7 +49,7 @@ def scale_all(wanted: Mapping[str, int], existing: Mapping[str, int]) -> list[st
 
 
 def keep_scales(project: Project, existing: Mapping[str, int]) -> list[str]:
-    """Arguments for ``up`` that keep replicas which were added to what the files say."""
+    """Arguments for ``up`` that keep replicas which were added to those in the files."""
     arguments: list[str] = []
     for service in SCALABLE:
         configured = project.services.get(service)

@@ -21,7 +21,7 @@ from etlctl.stack.scale import keep_scales, replicas
 def up(
     compose: Compose, environ: Mapping[str, str], *, no_build: bool, wait_seconds: int
 ) -> list[str]:
-    """Start everything and wait until it is healthy; the lines that say where to find what.
+    """Start everything and wait until it is healthy; lines with the addresses.
 
     Raises :class:`ConfigError`, :class:`~etlctl.stack.docker.EngineError` before anything is
     started, :class:`ComposeFailed` afterwards.
@@ -58,7 +58,7 @@ def _up(compose: Compose, engine: Engine, *, no_build: bool, wait_seconds: int) 
 
 
 def secrets_folder(project: Project, folder: Path) -> Path:
-    """Where the files say that secrets are, as seen from here."""
+    """The directory of secrets that the files name, relative to here if it lies below."""
     folders = {file.parent for name, file in project.secret_files.items() if name in ALL_FILES}
     if len(folders) > 1:
         raise ConfigError(

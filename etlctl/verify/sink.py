@@ -99,21 +99,19 @@ class Rows:
 
         Raises :class:`SinkError` for an error that it reports, and for any other shape.
         """
-        with known_shape(where, SinkError):
-            return self._add(document, where)
-
-    def _add(self, document: dict[str, Any], where: str) -> bool:
         more = False
-        results = document.get("results")
-        if "error" in document or not isinstance(results, list):
-            raise SinkError(f"{where} cannot answer: {document.get('error', document)!r:.300}")
-        for result in results:
-            if "error" in result:
-                raise SinkError(f"{where} cannot answer: {result['error']}")
-            more = bool(result.get("partial"))
-            for series in result.get("series", ()):
-                key = SeriesKey.of(series["name"], series.get("tags") or {})
-                self._pieces.setdefault(key, []).append(_column(series["values"]))
+        with known_shape(where, SinkError):
+            results = document.get("results")
+            if "error" in document or not isinstance(results, list):
+                error = document.get("error", document)
+                raise SinkError(f"{where} cannot execute the query: {error!r:.300}")
+            for result in results:
+                if "error" in result:
+                    raise SinkError(f"{where} cannot execute the query: {result['error']}")
+                more = bool(result.get("partial"))
+                for series in result.get("series", ()):
+                    key = SeriesKey.of(series["name"], series.get("tags") or {})
+                    self._pieces.setdefault(key, []).append(_column(series["values"]))
         return more
 
     def points(self) -> Points:

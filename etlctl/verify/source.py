@@ -160,7 +160,9 @@ class Source:
         if _too_large(str(body.get("errorType")), message):
             raise QueryTooLarge(f"{where} finds the range too large: {message}")
         if response.status_code >= 500 or response.status_code == 429:
-            raise SourceUnavailable(f"{where} cannot answer ({response.status_code}): {message}")
+            raise SourceUnavailable(
+                f"{where} cannot execute the query ({response.status_code}): {message}"
+            )
         raise QueryRejected(f"{where} rejects the query: {message}")
 
 
@@ -170,7 +172,7 @@ def _why_incomplete(body: dict[str, Any]) -> str | None:
     for warning in map(str, warnings if isinstance(warnings, list) else [warnings]):
         if not warning.startswith(("PromQL warning", "PromQL info")):
             return warning
-    # VictoriaMetrics' way to say that some of its storage did not response.
+    # VictoriaMetrics marks a response so when some of its storage did not take part.
     return "isPartial" if body.get("isPartial") else None
 
 

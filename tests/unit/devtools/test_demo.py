@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import typer.main
 from rich.console import Console
 
 from common.state.ledger import Account, Audit, Depth
 from common.state.windows import FeedStatus
+from devtools import PROJECT_ROOT
 from devtools.demo.__main__ import app
 from devtools.demo.report import DemoReport
 from devtools.demo.view import Snapshot, View, numbers_table, plain_line, snapshot
@@ -176,3 +179,11 @@ def test_a_wrong_command_line_ends_with_2(capsys: pytest.CaptureFixture[str], se
     said = capsys.readouterr()
     assert "Usage: demo" in said.err
     assert "Traceback" not in said.out + said.err
+
+
+def test_every_option_and_figure_is_documented() -> None:
+    page = (PROJECT_ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+    options = {one.opts[0] for one in typer.main.get_command(app).params} - {"--help"}
+    assert set(re.findall(r"^\| `(--[a-z-]+) [A-Z]+` \|", page, re.MULTILINE)) == options
+    for figure in report().as_json():
+        assert f"`{figure}`" in page
