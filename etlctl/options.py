@@ -10,6 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from common.errors import ConfigError
+from common.secret_files import check_secret_mode, read_secret
+
 T = TypeVar("T")
 
 ConfigFile = Annotated[
@@ -23,6 +26,15 @@ ConfigFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+
+
+def read_secret_option(option: str, file: Path) -> str:
+    """The secret in the file that ``option`` names. Raises :class:`ConfigError`."""
+    try:
+        check_secret_mode(file)
+        return read_secret(file)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from None
 
 
 def group(purpose: str) -> typer.Typer:

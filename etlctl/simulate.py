@@ -13,8 +13,7 @@ from requests.auth import HTTPBasicAuth
 
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
-from common.secret_files import check_secret_mode, read_secret
-from etlctl.options import AsJson
+from etlctl.options import AsJson, read_secret_option
 from etlctl.output import print_json, remark
 from services.simulator.scenario_request import BadRequest, request_of
 from services.simulator.scenarios import REQUESTS
@@ -115,11 +114,7 @@ def _password(file: Path | None) -> str:
     if found is None:
         places = " nor ".join(map(str, _PASSWORD_FILES))
         raise ConfigError(f"--password-file: not given, and there is neither {places}")
-    try:
-        check_secret_mode(found)
-        return read_secret(found)
-    except ValueError as error:
-        raise ConfigError(f"--password-file: {error}") from None
+    return read_secret_option("--password-file", found)
 
 
 def _request(

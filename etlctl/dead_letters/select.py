@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from common.errors import EtlError
 from common.state.dead_letters import DeadLetters, Letter
@@ -17,20 +17,20 @@ class Filters:
     stage: str | None = None
     query: str | None = None
 
+    @property
+    def given(self) -> dict[str, str]:
+        """The values that matter, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
     def __bool__(self) -> bool:
-        return any(value is not None for value in (self.reason, self.stage, self.query))
+        return bool(self.given)
 
     def __str__(self) -> str:
-        given = {"reason": self.reason, "stage": self.stage, "query": self.query}
-        return " ".join(f"--{name} {value}" for name, value in given.items() if value is not None)
+        return " ".join(f"--{name} {value}" for name, value in self.given.items())
 
     def admit(self, letter: Letter) -> bool:
         """Whether ``letter`` is like that."""
-        return (
-            self.reason in (None, letter.reason)
-            and self.stage in (None, letter.stage)
-            and self.query in (None, letter.query)
-        )
+        return all(getattr(letter, name) == value for name, value in self.given.items())
 
 
 def matching(letters: DeadLetters, filters: Filters) -> Iterator[Letter]:

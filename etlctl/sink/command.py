@@ -10,8 +10,7 @@ import typer
 
 from common.config import load_settings
 from common.errors import ConfigError, SinkError
-from common.secret_files import check_secret_mode, read_secret
-from etlctl.options import ConfigFile, group
+from etlctl.options import ConfigFile, group, read_secret_option
 
 sink_app = group("Prepare the InfluxDB that the pipeline writes to.")
 
@@ -54,7 +53,7 @@ def init(
     settings = load_settings(config, secrets=())
     load, influxdb = settings.load, settings.load.influxdb
     wanted = steps.wanted_buckets(load)
-    admin_token = _read_token(admin_token_file)
+    admin_token = read_secret_option("--admin-token-file", admin_token_file)
     kept_in = token_file or (Path(influxdb.token_file) if influxdb.token_file else None)
     if kept_in is None:
         raise ConfigError("load.influxdb.token_file: is not set: name the file with --token-file")
@@ -72,11 +71,3 @@ def init(
             ) from None
         buckets = steps.ensure_buckets(admin, org_id, wanted, typer.echo)
         steps.ensure_token(admin, connect, org_id, buckets, kept_in, typer.echo)
-
-
-def _read_token(path: Path) -> str:
-    try:
-        check_secret_mode(path)
-        return read_secret(path)
-    except ValueError as error:
-        raise ConfigError(f"--admin-token-file: {error}") from None
