@@ -104,7 +104,7 @@ def batch_summary(batch: SampleBatch) -> dict[str, Any]:
             {
                 "labels": labels.decode("utf-8", "replace"),
                 "samples": int(count),
-                # Text: JSON has no NaN, and NaN is likely here.
+                # Text: JSON has no NaN, and NaN is a likely guest here.
                 "first_values": [repr(value) for value in batch.values[begin : begin + 3].tolist()],
             }
             for labels, count, begin in zip(

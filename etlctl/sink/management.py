@@ -1,7 +1,7 @@
 """The part of InfluxDB 2's management API that is needed, as plain values.
 
-docs/sink-answers.md, "InfluxDB 2's management API", lists what is relied on and where that is
-defined.
+What is relied on, and the source file that says so: docs/sink-answers.md, "InfluxDB 2's management
+API".
 """
 
 from __future__ import annotations
