@@ -8,21 +8,23 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import typer
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from common.errors import ConfigError, EtlError, SinkError, SourceError
 from common.exit_codes import ExitCode
-from etlctl.config_command import config_app
-from etlctl.dead_letters_command import dead_letters_app
+from etlctl.config import config_app
+from etlctl.dead_letters.command import dead_letters_app
 from etlctl.output import remark
-from etlctl.secrets_command import secrets_app
-from etlctl.simulate_command import simulate
-from etlctl.sink_command import sink_app
+from etlctl.secrets.command import secrets_app
+from etlctl.simulate import simulate
+from etlctl.sink.command import sink_app
+from etlctl.stack.command import stack_app
 from etlctl.stack.docker import EngineError
-from etlctl.stack_command import stack_app
-from etlctl.status_command import status
+from etlctl.status import status
 from etlctl.times import BadTime
-from etlctl.verify_command import verify
+from etlctl.verify.command import verify
 
 app = typer.Typer(
     name="etlctl",
@@ -52,6 +54,15 @@ def exit_code_of(error: Exception) -> ExitCode:
     return ExitCode.ERROR
 
 
+def message_of(error: EtlError | RedisError) -> str:
+    """What an operator reads of ``error``, one line for each problem."""
+    if isinstance(error, RedisConnectionError | RedisTimeoutError):
+        return f"Redis cannot be reached: {error}"
+    if isinstance(error, RedisError):
+        return f"Redis refuses a command: {error}"
+    return str(error)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command of ``etlctl`` and exit."""
     run(app, "etlctl", arguments)
@@ -62,12 +73,11 @@ def run(command: typer.Typer, name: str, arguments: Sequence[str] | None = None)
     try:
         command(args=None if arguments is None else list(arguments), prog_name=name)
     except (EtlError, RedisError) as error:
-        what = f"Redis cannot be asked: {error}" if isinstance(error, RedisError) else str(error)
-        for line in what.splitlines():
+        for line in message_of(error).splitlines():
             remark(f"{name}: {line}")
         sys.exit(exit_code_of(error))
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; Python would complain while flushing at exit.
+        # The reader (head, less) has closed the pipe; Python would complain while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.ERROR)
     sys.exit(ExitCode.OK)

@@ -1,11 +1,9 @@
-"""Connections to the pipeline's Redis, source and sink, as the settings say."""
+"""Connections to the pipeline's Redis, source and sink, according to the settings."""
 
 from __future__ import annotations
 
 import requests
 from redis import Redis
-from requests.auth import AuthBase
-from requests.models import PreparedRequest
 
 from common.config import PipelineSettings, Settings, TierName
 from common.state.keys import Keys
@@ -13,13 +11,6 @@ from common.state.redis_client import connect_as_set
 from etlctl.verify.sink import Sink
 from etlctl.verify.source import Source
 from services.extractor.http_session import source_session
-
-
-class _NoAuth(AuthBase):
-    """Keeps requests from looking for credentials in a .netrc file."""
-
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        return request
 
 
 def redis_of(pipeline: PipelineSettings) -> tuple[Redis, Keys]:
@@ -37,7 +28,8 @@ def sink_of(settings: Settings, tier: TierName) -> Sink:
     """InfluxDB, with the loader's token; the database of a tier is named as its bucket."""
     influxdb = settings.load.influxdb
     session = requests.Session()
-    session.auth = _NoAuth()
+    # Without any requests would look for credentials in a .netrc file.
+    session.auth = lambda request: request
     if influxdb.ca_file:
         session.verify = influxdb.ca_file
         # Else requests would let REQUESTS_CA_BUNDLE take its place.

@@ -1,9 +1,11 @@
-"""Points in time as an operator types them."""
+"""Time: as an operator types it and reads it, and for commands that wait."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from common.durations import parse_duration_ms
@@ -16,6 +18,14 @@ _UNIX = re.compile(r"\d{1,12}(?:\.\d+)?", re.ASCII)
 _MAX_MS = 253_402_300_799_999
 
 
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time, for a command that waits: both in seconds."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
 class BadTime(EtlError):
     """The text is not a point in time."""
 
@@ -25,7 +35,7 @@ def parse_time(text: str, now_ms: Callable[[], int]) -> int:
 
     Accepted: RFC 3339 with a zone (``2024-05-01T12:00:00Z``, ``…+02:00``), seconds since the
     epoch (``1714564800`` or with a fraction), ``now``, and a duration before now (``-1h``,
-    ``-1h30m``, ``now-90s``). ``now_ms`` is asked only for the relative forms.
+    ``-1h30m``, ``now-90s``). ``now_ms`` is called only for the relative forms.
 
     Raises :class:`BadTime`.
     """

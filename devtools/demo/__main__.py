@@ -32,7 +32,6 @@ Seconds = Annotated[
         min=0,
         envvar="DEMO_SECONDS",
         help="How long samples are moved; 0 = until Ctrl-C.",
-        show_envvar=False,
     ),
 ]
 Report = Annotated[
@@ -41,7 +40,6 @@ Report = Annotated[
         "--report",
         metavar="FILE",
         help="Where the figures are written; build/demo.json if not given.",
-        show_default=False,
     ),
 ]
 
@@ -53,12 +51,10 @@ Installed = Annotated[
         min=0,
         envvar="DEMO_INSTALL_SECONDS",
         help="How long installing took before; it counts as set-up.",
-        show_envvar=False,
-        show_default=False,
     ),
 ]
 
-_INTERRUPTED = 128 + signal.SIGINT
+INTERRUPTED = 128 + signal.SIGINT
 
 
 @app.command()
@@ -76,7 +72,7 @@ def demo(seconds: Seconds = 60.0, report: Report = None, install_seconds: Instal
             result = Demo(view, run_seconds=seconds, stop=stop).run()
     except KeyboardInterrupt:
         view.say("Interrupted: everything was stopped, nothing was compared.")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     result = replace(result, setup_seconds=result.setup_seconds + install_seconds)
     file = report or PROJECT_ROOT / "build" / "demo.json"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +85,7 @@ def demo(seconds: Seconds = 60.0, report: Report = None, install_seconds: Instal
 
 @contextmanager
 def _signals(stop: threading.Event, *, ctrl_c_ends_run: bool) -> Iterator[None]:
-    """SIGTERM interrupts like Ctrl-C; the first Ctrl-C only ends an endless run, if asked to."""
+    """SIGTERM interrupts like Ctrl-C; with ``ctrl_c_ends_run`` the first Ctrl-C only stops."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if ctrl_c_ends_run and number == signal.SIGINT and not stop.is_set():

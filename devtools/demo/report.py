@@ -1,4 +1,4 @@
-"""What the demo found out: as build/demo.json and in words."""
+"""What the demo found out: as build/demo.json and as a paragraph."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ class DemoReport:
         if self.mismatches:
             found.append(f"{thousands(self.mismatches)} points differ between source and sink.")
         if self.audit.imbalance_samples:
-            found.append(
-                f"{thousands(self.audit.imbalance_samples)} samples are missing from the books."
-            )
+            found.append(f"{thousands(self.audit.imbalance_samples)} samples are unaccounted for.")
         if self.audit.total.in_flight:
             found.append(f"{thousands(self.audit.total.in_flight)} samples are still in flight.")
         return found
@@ -76,13 +74,13 @@ class DemoReport:
         }
 
     def summary(self) -> str:
-        """A paragraph that tells what was proven, or what went wrong."""
+        """A paragraph: what was proven, or what went wrong."""
         if self.problems:
             return "\n".join(
                 [
                     "NOT PROVEN.",
                     *(f"  {problem}" for problem in self.problems),
-                    f"  {self._books()}",
+                    f"  {self._ledger()}",
                 ]
             )
         outcome = self.outcome
@@ -95,7 +93,7 @@ class DemoReport:
                 f" {thousands(self.source_samples)} samples.",
                 f"  {self._found()} in InfluxDB with the same tags, the same millisecond and the"
                 " same 64 bits, and nothing else was found there.",
-                f"  {self._books()}",
+                f"  {self._ledger()}",
                 f"  They went through {processes}: each a process of its own, all up in"
                 f" {self.setup_seconds:.0f} s.",
             ]
@@ -109,16 +107,16 @@ class DemoReport:
             return "Each of them was found"
         rest = self.source_samples - refused.total()
         return (
-            f"{thousands(refused.total())} of them must not be written ({counts(dict(refused))});"
+            f"{thousands(refused.total())} of them must not be written ({counts(refused)});"
             f" each of the other {thousands(rest)} was found"
         )
 
-    def _books(self) -> str:
+    def _ledger(self) -> str:
         total = self.audit.total
         dropped = sum(total.dropped.values())
-        why = f" ({counts(dict(total.dropped))})" if dropped else ""
+        why = f" ({counts(total.dropped)})" if dropped else ""
         return (
-            f"The books since the start: {thousands(total.extracted)} samples extracted ="
+            f"The ledger since the start: {thousands(total.extracted)} samples extracted ="
             f" {thousands(total.loaded)} loaded + {thousands(dropped)} dropped{why}"
             f" + {thousands(total.dead_lettered)} dead-lettered"
             f" + {thousands(total.in_flight)} in flight;"

@@ -1,4 +1,4 @@
-"""The order of the demo: set up, let it run, stop planning, drain, compare, tell."""
+"""The order of the demo: set up, let it run, stop planning, drain, compare, report."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def demo_queries() -> list[dict[str, Any]]:
     return [*queries, {"name": "pipeline", "select": f'{{job=~"{"|".join(PIPELINE)}"}}'}]
 
 
-class Books:
-    """Reads the pipeline's Redis."""
+class RedisView:
+    """What the pipeline's Redis holds: the ledger and the windows."""
 
     def __init__(self, config_path: Path) -> None:
         settings = load_settings(config_path, environ={}, secrets=("pipeline",))
@@ -111,39 +111,41 @@ class Demo:
 
     def _run(self, stack: LocalStack, setup_seconds: float) -> DemoReport:
         processes = {"simulator": 1, **stack.process_counts}
-        with Books(stack.config_path) as books:
+        with RedisView(stack.config_path) as state:
             began = self._clock()
-            self._watch(stack, books, began)
+            self._watch(stack, state, began)
             seconds = self._clock() - began
-            ranges = self._drain(stack, books, began)
-            audit = books.audit()
+            ranges = self._drain(stack, state, began)
+            audit = state.audit()
         self._view.say("Reading Prometheus and InfluxDB back, comparing point by point …")
         outcome = self._compare(stack.config_path, ranges)
         return DemoReport(seconds, setup_seconds, outcome, audit, processes)
 
-    def _watch(self, stack: LocalStack, books: Books, began: float) -> None:
+    def _watch(self, stack: LocalStack, state: RedisView, began: float) -> None:
         """Show the numbers until the time is over or somebody wants to stop."""
         length = f"for {self._run_seconds:g} s" if self._run_seconds else "until Ctrl-C"
         with self._view.numbers(f"Running {length}; logs are in {stack.log_dir}") as show:
             while True:
                 elapsed_seconds = self._clock() - began
                 _must_run(*stack.all_services())
-                show(snapshot(books.audit(), books.feeds(), elapsed_seconds))
+                show(snapshot(state.audit(), state.feeds(), elapsed_seconds))
                 rest_seconds = self._run_seconds - elapsed_seconds if self._run_seconds else inf
                 if rest_seconds <= 0 or self._stop.wait(min(REFRESH_SECONDS, rest_seconds)):
                     return
 
-    def _drain(self, stack: LocalStack, books: Books, began: float) -> dict[str, tuple[int, int]]:
+    def _drain(
+        self, stack: LocalStack, state: RedisView, began: float
+    ) -> dict[str, tuple[int, int]]:
         """Let what is planned arrive, then stop planning and let the rest arrive.
 
         Returns by query the time ``(start_ms, end_ms]`` that is loaded to the last sample.
         """
-        planned_ms = min((feed.head_ms for feed in books.feeds().values()), default=0)
+        planned_ms = min((feed.head_ms for feed in state.feeds().values()), default=0)
         with self._view.numbers("Stopping: letting what is planned arrive") as show:
 
             def shown() -> tuple[Audit, dict[str, FeedStatus]]:
                 _must_run(*stack.services["transformer"], *stack.services["loader"])
-                audit, feeds = books.audit(), books.feeds()
+                audit, feeds = state.audit(), state.feeds()
                 show(snapshot(audit, feeds, self._clock() - began))
                 return audit, feeds
 
@@ -171,14 +173,14 @@ class Demo:
             )  # fmt: skip
         return {
             feed.query: (feed.origin_ms, feed.loaded_watermark_ms)
-            for feed in books.feeds().values()
+            for feed in state.feeds().values()
         }
 
     def _compare(self, config_path: Path, ranges: Mapping[str, tuple[int, int]]) -> Outcome:
         """Each query over its own range: their windows do not end at the same time."""
 
         def no_redis(error: RedisError) -> None:
-            raise StackError(f"Redis cannot be asked: {error}")
+            raise StackError(f"Redis cannot be read: {error}")
 
         settings = load_settings(config_path, environ={})
         start_ms = min(start for start, _ in ranges.values())
@@ -193,7 +195,7 @@ class Demo:
 
 
 def _must_run(*services: ServiceProcess) -> None:
-    """Raise :class:`~common.errors.StackError` with a service's last words if one has ended."""
+    """Raise :class:`~common.errors.StackError` with a service's last log lines if one has ended."""
     for service in services:
         if not service.running:
             raise StackError(

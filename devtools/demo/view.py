@@ -36,7 +36,7 @@ class Snapshot:
 
 
 def snapshot(audit: Audit, feeds: Mapping[str, FeedStatus], elapsed_seconds: float) -> Snapshot:
-    """Boil one read of the books down to what is shown.
+    """Reduce one read of the ledger to what is shown.
 
     Transformed is what has left the raw stream: everything extracted that is not waiting there.
     """
@@ -113,7 +113,9 @@ class View:
 def numbers_table(now: Snapshot) -> Table:
     """The live table."""
     table = new_table(
-        "", "time", *("extracted", "transformed", "loaded", "in flight", "dropped", "dead", "lag")
+        "",
+        "time",
+        *("extracted", "transformed", "loaded", "in flight", "dropped", "dead letters", "lag"),
     )
     table.add_row(
         f"{now.elapsed_seconds:.0f} s",
@@ -121,7 +123,7 @@ def numbers_table(now: Snapshot) -> Table:
         thousands(now.transformed),
         thousands(now.loaded),
         thousands(now.in_flight),
-        counts(dict(now.dropped)).replace(", ", "\n"),
+        counts(now.dropped, "\n"),
         thousands(now.dead_lettered),
         _lag(now),
     )
@@ -133,7 +135,7 @@ def plain_line(now: Snapshot) -> str:
     return (
         f"  {now.elapsed_seconds:4.0f} s  extracted {thousands(now.extracted)}"
         f"  transformed {thousands(now.transformed)}  loaded {thousands(now.loaded)}"
-        f"  in flight {thousands(now.in_flight)}  dropped {counts(dict(now.dropped))}"
+        f"  in flight {thousands(now.in_flight)}  dropped {counts(now.dropped)}"
         f"  lag {_lag(now)}"
     )
 

@@ -1,11 +1,9 @@
-"""Replaying or purging many letters: each one an atomic step, none stopped by another's trouble."""
+"""Replaying or purging many dead letters: each one an atomic step; an error stops only its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-
-from redis.exceptions import RedisError
 
 from common.errors import EtlError
 from common.state.dead_letters import Letter
@@ -13,44 +11,38 @@ from common.state.dead_letters import Letter
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the letters; ``samples`` counts those of the letters that were ``done``."""
+    """What became of the dead letters; ``samples`` counts those of the ones that were ``done``."""
 
     done: int = 0
     samples: int = 0
-    gone: int = 0
+    no_longer_there: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
 
-
-class Interrupted(Exception):
-    """Redis went away in the middle; ``outcome`` is what had been done."""
-
-    def __init__(self, outcome: Outcome, error: RedisError) -> None:
-        super().__init__(str(error))
-        self.outcome = outcome
-        self.error = error
+    @property
+    def tried(self) -> int:
+        """How many dead letters this outcome is about."""
+        return self.done + self.no_longer_there + len(self.failed)
 
 
 def carry_out(
     letters: Iterable[Letter],
     step: Callable[[Letter], bool],
+    outcome: Outcome,
     progress: Callable[[], None] = lambda: None,
-) -> Outcome:
-    """Do ``step`` (:meth:`DeadLetters.replay` or :meth:`~DeadLetters.purge`) with each letter.
+) -> None:
+    """Do ``step`` (:meth:`DeadLetters.replay` or :meth:`~DeadLetters.purge`) with each dead letter.
 
-    A letter that somebody else replayed or purged first is counted as gone; one that cannot be
-    treated so is kept, with the reason. Raises :class:`Interrupted`.
+    ``outcome`` is complete at every moment, also when this raises
+    :class:`redis.exceptions.RedisError`. A dead letter that somebody else replayed or purged first
+    is no longer there; one that cannot be treated so is kept, with the reason.
     """
-    outcome = Outcome()
     for letter in letters:
         try:
             if step(letter):
                 outcome.done += 1
                 outcome.samples += letter.samples
             else:
-                outcome.gone += 1
+                outcome.no_longer_there += 1
         except EtlError as error:
             outcome.failed.append((letter.id, str(error)))
-        except RedisError as error:
-            raise Interrupted(outcome, error) from None
         progress()
-    return outcome

@@ -20,7 +20,7 @@ from etlctl.times import rfc3339
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 31  # 15, and 16 for gzip's header
 # A payload is half a megabyte at most, in a pipeline that works as it should.
-_PAGE_LETTERS = 50
+_PAGE_ENTRIES = 50
 # Far above what the transformer writes into one entry, far below what a machine holds.
 _MAX_INFLATED_BYTES = 256 << 20
 
@@ -32,14 +32,14 @@ _SHOWN_SERIES = 10
 def with_payloads(
     redis: Redis, keys: Keys, letters: Iterable[Letter]
 ) -> Iterator[tuple[Letter, bytes | None]]:
-    """Each letter and its payload as it is kept; None where there is none (any more).
+    """Each dead letter and its payload as it is kept; None where there is none (any more).
 
-    Raises :class:`redis.exceptions.RedisError` when the server cannot be asked.
+    Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
     """
     remaining = iter(letters)
     prefix = keys.payload("")
-    while page := list(islice(remaining, _PAGE_LETTERS)):
-        # A foreign letter could name any key; only payloads are read.
+    while page := list(islice(remaining, _PAGE_ENTRIES)):
+        # A foreign dead letter could name any key; only payloads are read.
         names = [letter.payload_key for letter in page]
         found: Any = redis.mget([name if name.startswith(prefix) else prefix for name in names])
         yield from zip(page, found, strict=True)
@@ -147,7 +147,7 @@ def hex_lines(payload: bytes) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    """``text`` on one line, with nothing in it that a terminal would obey."""
+    """``text`` on one line, without anything that a terminal would execute."""
     if text.isprintable():
         return text
     return "".join(

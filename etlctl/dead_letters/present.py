@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from itertools import islice
 
 from rich import box
@@ -11,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.state.dead_letters import Letter
+from etlctl.dead_letters.export import metadata
 from etlctl.dead_letters.payloads import (
     batch_lines,
     batch_of,
@@ -26,7 +26,7 @@ _SHOWN_LINES = 100
 
 
 def table(letters: Iterable[Letter]) -> Table:
-    """One row for each letter; the details are cut."""
+    """One row for each dead letter; the details are cut."""
     made = Table(box=box.SIMPLE_HEAD)
     for heading in ("id", "time", "stage", "reason", "feed"):
         made.add_column(heading, no_wrap=heading == "id")
@@ -58,9 +58,8 @@ def how_many(letters: int, samples: int) -> str:
 
 def metadata_lines(letter: Letter) -> Iterator[str]:
     """Everything but the payload, a line each."""
-    known = asdict(letter)
+    known = metadata(letter)
     known["time"] = when(known.pop("at_ms"))
-    del known["payload_key"]
     width = max(map(len, known))
     for name, value in known.items():
         yield f"{name:<{width}}  {printable(str(value))}"
@@ -69,7 +68,7 @@ def metadata_lines(letter: Letter) -> Iterator[str]:
 def payload_lines(payload: bytes | None) -> Iterator[str]:
     """The payload for people: lines, a summary of samples, or the first bytes."""
     if payload is None:
-        yield "The payload is gone."
+        yield "The payload is no longer there."
         return
     if (batch := batch_of(payload)) is not None:
         yield from batch_lines(batch)

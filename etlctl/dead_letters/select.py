@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from common.errors import EtlError
 from common.state.dead_letters import DeadLetters, Letter
@@ -11,38 +11,38 @@ from common.state.dead_letters import DeadLetters, Letter
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a letter must be like; what is None does not matter."""
+    """What a dead letter must be like; what is None does not matter."""
 
     reason: str | None = None
     stage: str | None = None
     query: str | None = None
 
+    @property
+    def given(self) -> dict[str, str]:
+        """The values that matter, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
     def __bool__(self) -> bool:
-        return any(value is not None for value in (self.reason, self.stage, self.query))
+        return bool(self.given)
 
     def __str__(self) -> str:
-        given = {"reason": self.reason, "stage": self.stage, "query": self.query}
-        return " ".join(f"--{name} {value}" for name, value in given.items() if value is not None)
+        return " ".join(f"--{name} {value}" for name, value in self.given.items())
 
     def admit(self, letter: Letter) -> bool:
         """Whether ``letter`` is like that."""
-        return (
-            self.reason in (None, letter.reason)
-            and self.stage in (None, letter.stage)
-            and self.query in (None, letter.query)
-        )
+        return all(getattr(letter, name) == value for name, value in self.given.items())
 
 
 def matching(letters: DeadLetters, filters: Filters) -> Iterator[Letter]:
-    """The letters that ``filters`` admit, oldest first."""
+    """The dead letters that ``filters`` admit, oldest first."""
     return filter(filters.admit, letters)
 
 
 def chosen(letters: DeadLetters, ids: tuple[str, ...], filters: Filters) -> list[Letter]:
-    """The letters with these ``ids``, or else those that ``filters`` admit; never none.
+    """The dead letters with these ``ids``, or else those that ``filters`` admit; never none.
 
-    A list, read to its end before anything is done to a letter: a replayed one may be refused and
-    come back as a new letter, which a running iteration would meet again, and again.
+    A list, read to its end before anything is done: a replayed one may be refused and come back as
+    a new dead letter, which a running iteration would meet again, and again.
 
     Raises :class:`EtlError` for an unknown id, and when there is nothing to choose.
     """

@@ -1,1 +1,1 @@
-"""The directory of secrets: made, kept, rotated, checked. docs/security.md tells the whole."""
+"""The directory of secrets: made, kept, rotated, checked. docs/security.md describes all of it."""

@@ -1,4 +1,4 @@
-"""Looking whether everything is as it should be."""
+"""Checking that every secret is there, private, and up to date."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def problems(folder: Folder, *, now: tls.Clock = tls.utc_now) -> list[str]:
     found: list[str] = []
     if folder.is_open_to_others():
         found.append(f"{folder.path}: is open to others: chmod 700 {folder.path}")
-    # What cannot be read is said once, not again by everything that would be made from it.
+    # What cannot be read is reported once, not again for everything that is made from it.
     unusable: set[str] = set()
     for name in expected(folder):
         why = _file_problem(folder, name)

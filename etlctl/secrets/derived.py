@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import bcrypt
 import yaml
 
 from common.errors import ConfigError
@@ -23,7 +24,7 @@ _HEADER = "# Made by `etlctl secrets init` from other secrets, and made anew whe
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A file that follows from ``sources``; ``document`` is what it says beside the users."""
+    """A file that follows from ``sources``; ``document`` is its content beside the users."""
 
     name: str
     sources: tuple[str, ...]
@@ -71,7 +72,7 @@ def render(derived: Derived, folder: Folder) -> bytes:
 
 
 def is_current(derived: Derived, folder: Folder) -> bool:
-    """Whether the file says what its sources do: each hash is tried against its password."""
+    """Whether the file follows from its sources: each hash is tried against its password."""
     try:
         document = yaml.safe_load(folder.read(derived.name))
     except (yaml.YAMLError, UnicodeDecodeError):
@@ -88,14 +89,10 @@ def is_current(derived: Derived, folder: Folder) -> bool:
 
 
 def _hash(folder: Folder, source: str) -> str:
-    import bcrypt
-
     return bcrypt.hashpw(_password(folder, source), bcrypt.gensalt(BCRYPT_COST)).decode()
 
 
 def _fits(folder: Folder, source: str, digest: object) -> bool:
-    import bcrypt
-
     if not isinstance(digest, str) or not digest.startswith(f"$2b${BCRYPT_COST:02}$"):
         return False
     try:

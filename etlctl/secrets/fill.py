@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import secrets
+import string
 from collections.abc import Callable, Iterator
 
 from etlctl.secrets import derived, tls
 from etlctl.secrets.folder import Folder
 from etlctl.secrets.names import derivations, expected
-from etlctl.secrets.passwords import Choose, new_password
 from etlctl.secrets.table import PASSWORDS
 
-Tell = Callable[[str, str], None]
-"""Called with (file, what was done) as soon as it was done."""
+# Means the same in a URL, in YAML, in a shell and in nginx.conf: nothing has to be quoted.
+ALPHABET = string.ascii_letters + string.digits
+LENGTH = 40  # 238 bits
 
 MADE, KEPT, RENEWED = "made", "kept", "made anew"
+
+Choose = Callable[[str], str]
+"""Picks one character of the text; :func:`secrets.choice` outside tests."""
+
+Report = Callable[[str, str], None]
+"""Called with (file, what was done) as soon as it was done."""
+
+
+def new_password(choose: Choose = secrets.choice) -> str:
+    """``LENGTH`` characters of ``ALPHABET``."""
+    return "".join(choose(ALPHABET) for _ in range(LENGTH))
 
 
 def fill(
     folder: Folder,
-    tell: Tell,
+    report: Report,
     *,
     with_tls: bool,
     now: tls.Clock = tls.utc_now,
@@ -31,24 +43,24 @@ def fill(
     """
     for password in PASSWORDS:
         made = folder.create(password.name, new_password(choose).encode())
-        tell(password.name, MADE if made else KEPT)
+        report(password.name, MADE if made else KEPT)
     if with_tls:
         for name, made in tls.complete(folder, now):
-            tell(f"{name}.crt", MADE if made else KEPT)
-    derive(folder, tell)
+            report(f"{name}.crt", MADE if made else KEPT)
+    derive(folder, report)
 
 
-def derive(folder: Folder, tell: Tell) -> None:
+def derive(folder: Folder, report: Report) -> None:
     """Bring the derived files up to date. Raises :class:`~common.errors.ConfigError`."""
     for one in derivations(folder):
         if not folder.has(one.name):
             folder.create(one.name, derived.render(one, folder))
-            tell(one.name, MADE)
+            report(one.name, MADE)
         elif derived.is_current(one, folder):
-            tell(one.name, KEPT)
+            report(one.name, KEPT)
         else:
             folder.replace(one.name, derived.render(one, folder))
-            tell(one.name, RENEWED)
+            report(one.name, RENEWED)
 
 
 def exposed(folder: Folder) -> Iterator[str]:

@@ -29,7 +29,7 @@ class Folder:
     """An open directory of secrets; made by :func:`open_folder`.
 
     Everything goes through the directory's descriptor, so that nobody can put another directory in
-    its place meanwhile. Errors are :class:`ConfigError` and never show what a secret is.
+    its place meanwhile. Errors are :class:`ConfigError` and never contain a secret.
     """
 
     path: Path
@@ -81,27 +81,21 @@ class Folder:
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file that does not exist yet; False, and nothing is touched, if it does."""
-        temporary = self._write_aside(name, content)
-        try:
-            # Unlike a rename, a link never replaces what is there.
-            os.link(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise ConfigError(f"{self.where(name)}: cannot be made: {error.strerror}") from None
-        finally:
-            os.unlink(temporary, dir_fd=self.fd)
+        with self._written_aside(name, content) as temporary:
+            try:
+                # Unlike a rename, a link never replaces what is there.
+                os.link(
+                    temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False
+                )
+            except FileExistsError:
+                return False
         os.fsync(self.fd)
         return True
 
     def replace(self, name: str, content: bytes) -> None:
         """Write a file anew; whoever reads it meanwhile sees the old one or the new one."""
-        temporary = self._write_aside(name, content)
-        try:
+        with self._written_aside(name, content) as temporary:
             os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
-        except OSError as error:
-            os.unlink(temporary, dir_fd=self.fd)
-            raise ConfigError(f"{self.where(name)}: cannot be replaced: {error.strerror}") from None
         os.fsync(self.fd)
 
     def exposure(self, name: str) -> str | None:
@@ -124,32 +118,34 @@ class Folder:
             )
         return None
 
-    def _write_aside(self, name: str, content: bytes) -> str:
+    @contextmanager
+    def _written_aside(self, name: str, content: bytes) -> Iterator[str]:
+        """A whole file under a temporary name, which goes away with the block."""
         temporary = f".{name}.{secrets.token_hex(8)}{_TEMPORARY}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         try:
             fd = os.open(temporary, flags, FILE_MODE, dir_fd=self.fd)
+            try:
+                with open(fd, "wb") as file:
+                    if os.geteuid() == 0:  # with sudo in somebody's directory: theirs, not root's
+                        owner = os.fstat(self.fd)
+                        os.fchown(fd, owner.st_uid, owner.st_gid)
+                    file.write(content)
+                    file.flush()
+                    os.fsync(fd)
+                yield temporary
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=self.fd)
         except OSError as error:
-            raise ConfigError(f"{self.where(name)}: cannot be made: {error.strerror}") from None
-        try:
-            with open(fd, "wb") as file:
-                if os.geteuid() == 0:  # with sudo in somebody's directory: theirs, not root's
-                    owner = os.fstat(self.fd)
-                    os.fchown(fd, owner.st_uid, owner.st_gid)
-                file.write(content)
-                file.flush()
-                os.fsync(fd)
-        except OSError as error:
-            os.unlink(temporary, dir_fd=self.fd)
             raise ConfigError(f"{self.where(name)}: cannot be written: {error.strerror}") from None
-        return temporary
 
 
 @contextmanager
 def open_folder(path: Path, *, create: bool = False) -> Iterator[Folder]:
     """Open the directory, alone: others who want it wait.
 
-    ``create`` makes it where it is missing, and closes one that others can look into. Raises
+    ``create`` makes it where it is missing, and closes one that is open to others. Raises
     :class:`ConfigError` for a directory that a secret must not be put in.
     """
     if create:
@@ -199,8 +195,8 @@ def _open(path: Path) -> int:
     why = None
     if mode & OTHERS_WRITE:
         why = (
-            f"can be written by others (mode {mode:04o}), who may have put something there: look "
-            f"at what it holds, then chmod 700 {path}"
+            f"can be written by others (mode {mode:04o}), who may have put something there: check "
+            f"what it holds, then chmod 700 {path}"
         )
     elif os.geteuid() not in (0, status.st_uid):
         why = f"belongs to uid {status.st_uid}, and you are uid {os.geteuid()}"
@@ -211,7 +207,7 @@ def _open(path: Path) -> int:
 
 
 def _sweep(folder: Folder) -> None:
-    """Remove what a run that was killed has left; nobody else is writing, we hold the lock."""
+    """Remove what a killed run left behind; nobody else is writing while the lock is ours."""
     for name in os.listdir(folder.fd):
         if name.startswith(".") and name.endswith(_TEMPORARY):
             with contextlib.suppress(FileNotFoundError):

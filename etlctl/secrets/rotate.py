@@ -1,4 +1,4 @@
-"""Giving a secret a new value, and saying what has to happen for it to be used."""
+"""Giving a secret a new value, and listing what has to happen for it to be used."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import secrets
 
 from common.errors import ConfigError
 from etlctl.secrets import tls
-from etlctl.secrets.fill import KEPT, RENEWED, Tell, derive
+from etlctl.secrets.fill import KEPT, RENEWED, Choose, Report, derive, new_password
 from etlctl.secrets.folder import Folder
 from etlctl.secrets.names import DERIVED, check_known, uses_tls
-from etlctl.secrets.passwords import Choose, new_password
 from etlctl.secrets.table import PASSWORD_OF
 
 HAND_OUT = "docker compose run --rm --no-deps secrets"
@@ -19,7 +18,7 @@ NAMES = (*PASSWORD_OF, tls.ALL_SERVERS, *tls.NAMES)
 def rotate(
     folder: Folder,
     name: str,
-    tell: Tell,
+    report: Report,
     *,
     now: tls.Clock = tls.utc_now,
     choose: Choose = secrets.choice,
@@ -34,15 +33,15 @@ def rotate(
             raise ConfigError(f"{name}: follows from {what}: `etlctl secrets init` renews it")
     check_known(name, NAMES)
     steps = (
-        _password(folder, name, tell, choose)
+        _password(folder, name, report, choose)
         if name in PASSWORD_OF
-        else _certificates(folder, name, tell, now)
+        else _certificates(folder, name, report, now)
     )
-    derive(folder, lambda file, what: None if what == KEPT else tell(file, what))
+    derive(folder, lambda file, what: None if what == KEPT else report(file, what))
     return [HAND_OUT, *steps]
 
 
-def _password(folder: Folder, name: str, tell: Tell, choose: Choose) -> list[str]:
+def _password(folder: Folder, name: str, report: Report, choose: Choose) -> list[str]:
     password = PASSWORD_OF[name]
     if password.made_by_server:
         raise ConfigError(
@@ -51,22 +50,22 @@ def _password(folder: Folder, name: str, tell: Tell, choose: Choose) -> list[str
     if not folder.has(name):
         raise ConfigError(f"{folder.where(name)}: is missing: make it with `etlctl secrets init`")
     folder.replace(name, new_password(choose).encode())
-    tell(name, RENEWED)
-    steps = [password.told_by] if password.told_by else []
+    report(name, RENEWED)
+    steps = [password.server_command] if password.server_command else []
     if password.restart:
         steps.append(f"docker compose restart {' '.join(password.restart)}")
     return steps
 
 
-def _certificates(folder: Folder, name: str, tell: Tell, now: tls.Clock) -> list[str]:
+def _certificates(folder: Folder, name: str, report: Report, now: tls.Clock) -> list[str]:
     if not uses_tls(folder):
         raise ConfigError(
             f"{name}: there are no certificates: make them with `etlctl secrets init --tls`"
         )
     renewed = tls.renew(folder, name, now)
     for each in renewed:
-        tell(f"{each}.crt", RENEWED)
+        report(f"{each}.crt", RENEWED)
     if name == tls.AUTHORITY:
-        # Everybody trusts the old authority until it is started again.
+        # Every service trusts the old authority until it is started again.
         return ["docker compose restart"]
     return [f"docker compose restart {' '.join(tls.SERVERS[each] for each in renewed)}"]

@@ -11,15 +11,15 @@ CONTAINER_FOLDER = "/run/secrets"
 class Password:
     """A random secret.
 
-    ``restart`` names the services that read it only when they start. ``told_by`` is the command
-    that tells it to a server that keeps a copy of its own. ``made_by_server`` says how to get a new
-    one where only the server can make it.
+    ``restart`` names the services that read it only when they start. ``server_command`` gives it to
+    a server that keeps a copy of its own. ``made_by_server`` is how to get a new one where only
+    the server can make it.
     """
 
     name: str
     purpose: str
     restart: tuple[str, ...] = ()
-    told_by: str | None = None
+    server_command: str | None = None
     made_by_server: str | None = None
 
 
@@ -30,7 +30,7 @@ PASSWORDS = (
     Password(
         "influxdb_admin_password",
         "InfluxDB's user admin",
-        told_by="docker compose exec influxdb sh -c 'influx user password --name admin"
+        server_command="docker compose exec influxdb sh -c 'influx user password --name admin"
         f' --password "$(cat {CONTAINER_FOLDER}/influxdb_admin_password)"'
         f' --token "$(cat {CONTAINER_FOLDER}/influxdb_admin_token)"\'',
     ),
@@ -51,7 +51,7 @@ PASSWORDS = (
     Password(
         "grafana_admin_password",
         "Grafana's user admin",
-        told_by="docker compose exec grafana sh -c 'grafana cli admin reset-admin-password"
+        server_command="docker compose exec grafana sh -c 'grafana cli admin reset-admin-password"
         f" --password-from-stdin < {CONTAINER_FOLDER}/grafana_admin_password'",
     ),
     Password("metrics_password", "user prometheus of the services' metrics", restart=_PIPELINE),

@@ -9,14 +9,15 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import ConfigError
 from etlctl.secrets.folder import Folder
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.x509 import Certificate, GeneralName, KeyUsage
 
 Clock = Callable[[], datetime]
 
@@ -40,7 +41,7 @@ _BEFORE = timedelta(hours=1)
 
 
 def utc_now() -> datetime:
-    """The time, as certificates tell it."""
+    """The time, as certificates hold it."""
     return datetime.now(UTC)
 
 
@@ -76,8 +77,6 @@ def renew(folder: Folder, name: str, now: Clock) -> tuple[str, ...]:
 
 def problems(folder: Folder, now: Clock) -> Iterator[str]:
     """One sentence for each certificate that is not what it should be; all files exist."""
-    from cryptography.exceptions import InvalidSignature
-
     authority = _read_certificate(folder, AUTHORITY)
     for name in NAMES:
         where = folder.where(f"{name}.crt")
@@ -102,10 +101,6 @@ def problems(folder: Folder, now: Clock) -> Iterator[str]:
 
 def _certify(folder: Folder, name: str, now: Clock) -> bytes:
     """A certificate for the key that is there; signed by the authority, by itself for that."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
     key = _read_key(folder, name)
     is_authority = name == AUTHORITY
     common_name = "ETL stack authority" if is_authority else SERVERS[name]
@@ -142,9 +137,7 @@ def _certify(folder: Folder, name: str, now: Clock) -> bytes:
     return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def _usage(is_authority: bool) -> KeyUsage:
-    from cryptography import x509
-
+def _usage(is_authority: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,
         key_cert_sign=is_authority,
@@ -158,17 +151,13 @@ def _usage(is_authority: bool) -> KeyUsage:
     )
 
 
-def _alternative_names(host: str) -> Iterator[GeneralName]:
-    from cryptography import x509
-
+def _alternative_names(host: str) -> Iterator[x509.GeneralName]:
     yield x509.DNSName(host)
     yield x509.DNSName("localhost")
     yield x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
 
-def _names_in(certificate: Certificate) -> set[GeneralName]:
-    from cryptography import x509
-
+def _names_in(certificate: x509.Certificate) -> set[x509.GeneralName]:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
@@ -176,15 +165,11 @@ def _names_in(certificate: Certificate) -> set[GeneralName]:
     return set(extension.value)
 
 
-def _new_key() -> EllipticCurvePrivateKey:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
+def _new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def _pem_of_key(key: EllipticCurvePrivateKey) -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
+def _pem_of_key(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -192,26 +177,20 @@ def _pem_of_key(key: EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _read_key(folder: Folder, name: str) -> EllipticCurvePrivateKey:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-
+def _read_key(folder: Folder, name: str) -> ec.EllipticCurvePrivateKey:
     file = f"{name}.key"
     try:
         key = serialization.load_pem_private_key(folder.read(file), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
-    if not isinstance(key, EllipticCurvePrivateKey):
-        raise ConfigError(f"{folder.where(file)}: is no key of ours: rotate {name}")
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ConfigError(f"{folder.where(file)}: is not an EC private key: rotate {name}")
     return key
 
 
-def _read_certificate(folder: Folder, name: str) -> Certificate:
-    from cryptography import x509
-
+def _read_certificate(folder: Folder, name: str) -> x509.Certificate:
     file = f"{name}.crt"
     try:
         return x509.load_pem_x509_certificate(folder.read(file))
     except ValueError:
-        raise ConfigError(f"{folder.where(file)}: is no certificate: rotate {name}") from None
+        raise ConfigError(f"{folder.where(file)}: is not a certificate: rotate {name}") from None

@@ -1,46 +1,71 @@
-"""The steps of ``etlctl sink init``: each looks first, and changes only what differs."""
+"""The steps of ``etlctl sink init``: each checks first, and changes only what differs."""
 
 from __future__ import annotations
 
+import math
 import os
-import time
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import SinkError
+from common.config import LoadSettings
+from common.durations import format_duration
+from common.errors import ConfigError, SinkError
+from common.secret_files import read_secret
 from etlctl.sink.management import Authorization, Bucket, Management, Permission, Unauthorized
-from etlctl.sink.token_file import read_token, room_for_token
-from etlctl.sink.wanted import WantedBucket
+from etlctl.times import Clock
+from etlctl.whole_file import whole_file
 
-# By these words an authorization is known as ours; nobody else's is ever touched.
+# This text marks an authorization as ours; nobody else's is ever touched.
 DESCRIPTION = "ETL loader: its buckets only (kept by etlctl sink init)"
 
+MIN_RETENTION_SECONDS = 3600  # InfluxDB answers 500 to any less
+
+_TOKEN_FILE_MODE = 0o400
+_OTHERS = 0o077
 _POLL_SECONDS = 1.0
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
-    """Time, for who waits: both in seconds."""
+class WantedBucket:
+    """A bucket; ``retention_seconds`` None = as it is, and for ever where it has to be made."""
 
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    name: str
+    retention_seconds: int | None
+
+
+def wanted_buckets(load: LoadSettings) -> tuple[WantedBucket, ...]:
+    """The buckets of all tiers, in the order of the configuration.
+
+    Raises :class:`ConfigError` with one line for each retention that InfluxDB does not take.
+    """
+    if problems := list(_retention_problems(load)):
+        raise ConfigError(*problems)
+    return tuple(
+        WantedBucket(
+            tier.bucket,
+            None if tier.retention_seconds is None else math.ceil(tier.retention_seconds),
+        )
+        for tier in load.tiers.values()
+    )
 
 
 def wait_until_healthy(
     admin: Management, wait_seconds: float, say: Say, clock: Clock = Clock()
 ) -> None:
-    """Ask every second until InfluxDB is healthy. Raises :class:`SinkError` when it was not."""
+    """Check every second until InfluxDB is healthy. Raises :class:`SinkError` when it was not."""
     deadline = clock.monotonic() + wait_seconds
-    told = False
+    reported = False
     while (why := admin.why_not_healthy()) is not None:
         if clock.monotonic() >= deadline:
             raise SinkError(f"not healthy after {wait_seconds:g} s: {why}")
-        if not told:
+        if not reported:
             say(f"waiting: {why}")
-            told = True
+            reported = True
         clock.sleep(_POLL_SECONDS)
 
 
@@ -70,7 +95,7 @@ def ensure_token(
     token_file: Path,
     say: Say,
 ) -> None:
-    """See to it that the file holds a token that may read and write exactly these buckets.
+    """Make sure that the file holds a token that may read and write exactly these buckets.
 
     Reading is needed for the watermark and for ``etlctl verify``. ``connect`` gives the view of
     another token. Authorizations of ours that are not in the file are deleted, last, so that there
@@ -87,32 +112,58 @@ def ensure_token(
         _delete(admin, [one for one in ours if one != current], say)
         return
     why = _why_new(token_file, token, ours, current)
-    with room_for_token(token_file) as room:
-        made = admin.create_authorization(org_id, DESCRIPTION, wanted)
-        try:
-            room.put(made.token)
-        except BaseException:
-            admin.delete_authorization(made.id)
-            raise
+    try:
+        # The file comes first, so that no token is made that cannot be kept.
+        with ExitStack() as undo:
+            with whole_file(token_file, replace=True, mode=_TOKEN_FILE_MODE) as file:
+                made = admin.create_authorization(org_id, DESCRIPTION, wanted)
+                undo.callback(admin.delete_authorization, made.id)
+                file.write(made.token.encode())
+            undo.pop_all()
+    except OSError as error:
+        raise ConfigError(
+            f"{token_file}: the loader's token cannot be written there: {error.strerror}"
+        ) from None
     say(f"{token_file}: made ({why})")
     _delete(admin, ours, say)
     if ours:
         say("restart the loader: the token that it has read is not valid any more")
 
 
+def read_token(path: Path) -> str | None:
+    """The token, or None if there is none that can be used: missing, empty, open to others."""
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & _OTHERS:
+            return None
+        return read_secret(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _retention_problems(load: LoadSettings) -> Iterator[str]:
+    for name, tier in load.tiers.items():
+        seconds = tier.retention_seconds
+        if seconds is not None and seconds < MIN_RETENTION_SECONDS:
+            yield (
+                f"load.tiers.{name}.retention: is {seconds:g} s, and InfluxDB keeps at least "
+                f"{MIN_RETENTION_SECONDS} s (1h)"
+            )
+
+
 def _ensure_bucket(admin: Management, org_id: str, wanted: WantedBucket, say: Say) -> Bucket:
     bucket = admin.find_bucket(org_id, wanted.name)
     if bucket is None:
         bucket = admin.create_bucket(org_id, wanted.name, wanted.retention_seconds or 0)
-        say(f"bucket {wanted.name}: made, keeps points {_span(bucket.retention_seconds)}")
+        say(f"bucket {wanted.name}: made, keeps points for {_span(bucket.retention_seconds)}")
     elif wanted.retention_seconds in (None, bucket.retention_seconds):
-        say(f"bucket {wanted.name}: kept, keeps points {_span(bucket.retention_seconds)}")
+        say(f"bucket {wanted.name}: kept, keeps points for {_span(bucket.retention_seconds)}")
     else:
         assert wanted.retention_seconds is not None
         admin.set_retention(bucket, wanted.retention_seconds)
         say(
-            f"bucket {wanted.name}: keeps points {_span(wanted.retention_seconds)} now, "
-            f"{_span(bucket.retention_seconds)} before"
+            f"bucket {wanted.name}: keeps points for {_span(wanted.retention_seconds)} now, "
+            f"for {_span(bucket.retention_seconds)} before"
         )
     return bucket
 
@@ -121,7 +172,7 @@ def _current(
     ours: Sequence[Authorization], token: str, wanted: frozenset[Permission]
 ) -> Authorization | None:
     """The authorization that the token is of, if it has the rights that it should have."""
-    # A server that keeps hashes does not tell tokens: then it can only be the only one there is.
+    # A server that keeps hashes shows no tokens: then ours is the only one there is.
     hidden = len(ours) == 1 and not ours[0].token
     for one in ours:
         if (hidden or one.token == token) and one.active and one.permissions == wanted:
@@ -165,9 +216,4 @@ def _delete(admin: Management, those: Sequence[Authorization], say: Say) -> None
 
 
 def _span(seconds: int) -> str:
-    if not seconds:
-        return "for ever"
-    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds % length == 0:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} seconds"
+    return format_duration(seconds * 1_000) if seconds else "ever"

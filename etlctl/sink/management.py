@@ -15,14 +15,6 @@ from typing import Any, TypeVar
 
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.domain.authorization_post_request import AuthorizationPostRequest
-from influxdb_client.domain.bucket_retention_rules import BucketRetentionRules
-from influxdb_client.domain.patch_bucket_request import PatchBucketRequest
-from influxdb_client.domain.patch_retention_rule import PatchRetentionRule
-from influxdb_client.domain.permission import Permission as ApiPermission
-from influxdb_client.domain.permission_resource import PermissionResource
-from influxdb_client.domain.post_bucket_request import PostBucketRequest
-from influxdb_client.domain.post_organization_request import PostOrganizationRequest
 from influxdb_client.rest import ApiException
 from influxdb_client.service.authorizations_service import AuthorizationsService
 from influxdb_client.service.buckets_service import BucketsService
@@ -34,9 +26,9 @@ from common.errors import SinkError
 T = TypeVar("T")
 
 _DAY_SECONDS = 86_400
-_PAGE = 100  # the most that is answered at a time
+_PAGE = 100  # the most that a response holds
 _REQUEST_SECONDS = 20.0
-_WORDS_MAX = 300
+_MESSAGE_MAX_CHARS = 300
 
 
 class Unauthorized(SinkError):
@@ -104,13 +96,13 @@ class Management:
     def why_not_healthy(self) -> str | None:
         """None when it is ready for queries and writes, else what is in the way."""
         try:
-            with self._asking("for its health"):
+            with self._request("for its health"):
                 health = self._health.get_health()
         except SinkError as error:
             return str(error)
         if health.status == "pass":
             return None
-        return f"InfluxDB at {self._url} says {health.status}: {health.message}"
+        return f"InfluxDB at {self._url} reports {health.status}: {health.message}"
 
     def find_org(self, name: str) -> str | None:
         """The organisation's id, or None."""
@@ -119,10 +111,8 @@ class Management:
 
     def create_org(self, name: str) -> str:
         """Make it; its id."""
-        with self._asking(f"to make organization {name}"):
-            made = self._orgs.post_orgs(
-                post_organization_request=PostOrganizationRequest(name=name)
-            )
+        with self._request(f"to make organization {name}"):
+            made = self._orgs.post_orgs(post_organization_request={"name": name})
         return str(made.id)
 
     def find_bucket(self, org_id: str, name: str) -> Bucket | None:
@@ -136,12 +126,10 @@ class Management:
 
     def create_bucket(self, org_id: str, name: str, retention_seconds: int) -> Bucket:
         """Make a bucket; retention 0 = for ever. The server chooses how long a shard lasts."""
-        rules = [BucketRetentionRules(type="expire", every_seconds=retention_seconds)]
-        with self._asking(f"to make bucket {name}"):
+        rules = [{"type": "expire", "everySeconds": retention_seconds}]
+        with self._request(f"to make bucket {name}"):
             made = self._buckets.post_buckets(
-                post_bucket_request=PostBucketRequest(
-                    org_id=org_id, name=name, retention_rules=rules
-                )
+                post_bucket_request={"orgID": org_id, "name": name, "retentionRules": rules}
             )
         return _bucket(made)
 
@@ -150,14 +138,14 @@ class Management:
 
         A shard may not outlast the retention, and the server does not choose anew by itself.
         """
-        rule = PatchRetentionRule(
-            type="expire",
-            every_seconds=retention_seconds,
-            shard_group_duration_seconds=shard_seconds_for(retention_seconds),
-        )
-        with self._asking(f"to change the retention of bucket {bucket.name}"):
+        rule = {
+            "type": "expire",
+            "everySeconds": retention_seconds,
+            "shardGroupDurationSeconds": shard_seconds_for(retention_seconds),
+        }
+        with self._request(f"to change the retention of bucket {bucket.name}"):
             self._buckets.patch_buckets_id(
-                bucket.id, patch_bucket_request=PatchBucketRequest(retention_rules=[rule])
+                bucket.id, patch_bucket_request={"retentionRules": [rule]}
             )
 
     def readable_buckets(self, org_id: str) -> set[str]:
@@ -165,69 +153,69 @@ class Management:
 
         Raises :class:`Unauthorized` for a token that is not known.
         """
-        with self._asking("for its buckets"):
+        with self._request("for its buckets"):
             found = self._buckets.get_buckets(org_id=org_id, limit=_PAGE)
         return {bucket.id for bucket in found.buckets}
 
     def authorizations(self, org_id: str) -> list[Authorization]:
         """Every authorization of the organisation."""
-        with self._asking("for its authorizations"):
+        with self._request("for its authorizations"):
             found = self._authorizations.get_authorizations(org_id=org_id)
         return [_authorization(one) for one in found.authorizations or ()]
 
     def create_authorization(
         self, org_id: str, description: str, permissions: frozenset[Permission]
     ) -> Authorization:
-        """Make one; the only moment at which every version tells its token."""
-        request = AuthorizationPostRequest(
-            org_id=org_id,
-            description=description,
-            permissions=[
-                ApiPermission(
-                    action=one.action,
-                    resource=PermissionResource(type="buckets", id=one.bucket_id, org_id=org_id),
-                )
+        """Make one; the only response in which every version shows the token."""
+        request = {
+            "orgID": org_id,
+            "description": description,
+            "permissions": [
+                {
+                    "action": one.action,
+                    "resource": {"type": "buckets", "id": one.bucket_id, "orgID": org_id},
+                }
                 for one in sorted(permissions, key=lambda one: (one.bucket_id, one.action))
             ],
-        )
-        with self._asking(f"to make the authorization “{description}”"):
+        }
+        with self._request(f"to make the authorization “{description}”"):
             made = self._authorizations.post_authorizations(authorization_post_request=request)
         return _authorization(made)
 
     def delete_authorization(self, which: str) -> None:
-        """Delete one; nothing happens if it is gone already."""
+        """Delete one; nothing happens if it does not exist any more."""
         self._or_none(
             "to delete an authorization",
             lambda: self._authorizations.delete_authorizations_id(which),
         )
 
-    def _or_none(self, what: str, ask: Callable[[], T]) -> T | None:
-        with self._asking(what):
+    def _or_none(self, what: str, call: Callable[[], T]) -> T | None:
+        with self._request(what):
             try:
-                return ask()
+                return call()
             except ApiException as error:
                 if error.status == 404:
                     return None
                 raise
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
+    def _request(self, what: str) -> Iterator[None]:
         try:
             yield
         except ApiException as error:
-            words = _words(error)
-            if error.status == 401:
-                raise Unauthorized(f"InfluxDB at {self._url}, asked {what}: 401 {words}") from None
-            raise SinkError(
-                f"InfluxDB at {self._url}, asked {what}: {error.status or ''} {words}"
+            message = _message(error)
+            kind = Unauthorized if error.status == 401 else SinkError
+            raise kind(
+                f"InfluxDB at {self._url} answers a request {what} with "
+                f"{error.status or 'nothing'} {message}"
             ) from None
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             why = getattr(error, "reason", None) or error
-            raise SinkError(f"InfluxDB at {self._url} cannot be asked {what}: {why}") from None
+            raise SinkError(f"InfluxDB at {self._url}: a request {what} failed: {why}") from None
 
 
 def shard_seconds_for(retention_seconds: int) -> int:
-    """How long a shard lasts in a bucket for which nobody said it."""
+    """How long a shard lasts in a bucket whose creator left it open."""
     if retention_seconds == 0 or retention_seconds >= 180 * _DAY_SECONDS:
         return 7 * _DAY_SECONDS
     return _DAY_SECONDS if retention_seconds >= 2 * _DAY_SECONDS else 3600
@@ -255,9 +243,9 @@ def _authorization(one: Any) -> Authorization:
     )
 
 
-def _words(error: ApiException) -> str:
+def _message(error: ApiException) -> str:
     try:
-        said = json.loads(error.body)["message"]
+        message = json.loads(error.body)["message"]
     except (TypeError, ValueError, LookupError):
-        said = error.reason or error.body or ""
-    return str(said)[:_WORDS_MAX]
+        message = error.reason or error.body or ""
+    return str(message)[:_MESSAGE_MAX_CHARS]

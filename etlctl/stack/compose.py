@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dotenv import dotenv_values
+
 from common.errors import ConfigError
 from etlctl.stack import old_engine
 from etlctl.stack.docker import ComposeFailed, Docker
@@ -39,27 +41,27 @@ class Compose:
         return Compose(self.docker, self.folder, [*files, str(file)])
 
     def config(self) -> str:
-        """The resolved files as JSON. Raises :class:`ConfigError` with compose's words."""
-        ran = self.docker.ask(*self._leading, "config", "--format", "json")
+        """The resolved files as JSON. Raises :class:`ConfigError` with compose's message."""
+        ran = self.docker.capture(*self._leading, "config", "--format", "json")
         if ran.code != 0:
-            raise ConfigError(f"the compose files cannot be read: {ran.words}")
+            raise ConfigError(f"the compose files cannot be read: {ran.message}")
         return ran.out
 
     def project(self) -> Project:
-        """The resolved files. Raises :class:`ConfigError` with compose's words about them."""
+        """The resolved files. Raises :class:`ConfigError` with compose's message about them."""
         return read_project(self.config())
 
     def containers(self) -> list[Container]:
         """Those of the project, running or not. Raises :class:`ConfigError`."""
-        ran = self.docker.ask(*self._leading, "ps", "--all", "--format", "json")
+        ran = self.docker.capture(*self._leading, "ps", "--all", "--format", "json")
         if ran.code != 0:
-            raise ConfigError(f"docker compose ps: {ran.words}")
+            raise ConfigError(f"docker compose ps: {ran.message}")
         return read_containers(ran.out)
 
     def show(self, *command: str, everything: bool = False) -> int:
-        """Run a command and show what it says; its exit code.
+        """Run a command and show what it prints; its exit code.
 
-        ``everything``: with the services that only run when they are asked for.
+        ``everything``: with the services that only run on request.
         """
         profiles = ["--profile", "*"] if everything else []
         return self.docker.show(*self._leading, *profiles, *command)
@@ -113,15 +115,9 @@ def compose_files(
 
 def found_files(folder: Path, environ: Mapping[str, str]) -> list[str]:
     """The files that compose finds by itself, by its own rules."""
-    dotenv = _dotenv(folder)
+    dotenv = dotenv_values(folder / ".env")
     listed = environ.get("COMPOSE_FILE") or dotenv.get("COMPOSE_FILE")
     if not listed:
         return [MAIN_FILE, *([OVERRIDE_FILE] if (folder / OVERRIDE_FILE).exists() else [])]
     separator = environ.get("COMPOSE_PATH_SEPARATOR") or dotenv.get("COMPOSE_PATH_SEPARATOR")
     return [file for file in listed.split(separator or ":") if file]
-
-
-def _dotenv(folder: Path) -> dict[str, str | None]:
-    from dotenv import dotenv_values
-
-    return dotenv_values(folder / ".env")

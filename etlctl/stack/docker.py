@@ -11,12 +11,12 @@ from pathlib import Path
 
 from common.errors import EtlError
 
-_ANSWER_SECONDS = 60.0
+_RESPONSE_SECONDS = 60.0
 _MISSING = "docker is not installed (there is no `docker` in PATH): install Docker Engine"
 
 # Compose builds through buildx, which would ask whether a build may read the CA bundle and pip's
-# configuration, as they lie outside the project, and fails where nobody can be asked. Whoever set
-# their paths has said so already.
+# configuration, as they lie outside the project, and fails where there is no terminal to ask on.
+# Whoever set their paths has allowed it already.
 _BUILDING = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
 
 
@@ -25,20 +25,20 @@ class EngineError(EtlError):
 
 
 class ComposeFailed(EtlError):
-    """A command of docker ended with an error, which it has told already."""
+    """A command of docker ended with an error, which it has printed already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a command of docker said, and its exit code."""
+    """What a command of docker printed, and its exit code."""
 
     code: int
     out: str
     err: str
 
     @property
-    def words(self) -> str:
-        """The last line of what it said about its failure."""
+    def message(self) -> str:
+        """The last line of what it printed about its failure."""
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
         return lines[-1] if lines else f"exit code {self.code}"
 
@@ -56,8 +56,8 @@ class Docker:
         """The engine's address that the environment names; empty if it does not."""
         return self._environ.get("DOCKER_HOST", "")
 
-    def ask(self, *arguments: str, deadline_seconds: float = _ANSWER_SECONDS) -> Ran:
-        """Run a command and read what it says. Raises :class:`EngineError`."""
+    def capture(self, *arguments: str, deadline_seconds: float = _RESPONSE_SECONDS) -> Ran:
+        """Run a command and read what it prints. Raises :class:`EngineError`."""
         try:
             ran = subprocess.run(
                 [self._found(), *arguments],

@@ -1,4 +1,4 @@
-"""What we deal with: the engine, its compose plugin, how much room it has."""
+"""The Docker engine: its version, its compose plugin, how much memory and how many CPUs it has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Version = tuple[int, int]
 class Engine:
     """An engine that answers. ``local``: on this machine, so that its ports and disk are ours.
 
-    ``compose`` is None for a build that does not say its version.
+    ``compose`` is None for a build that does not report its version.
     """
 
     version: str
@@ -32,7 +32,7 @@ class Engine:
 
 
 def find_engine(docker: Docker) -> Engine:
-    """Raises :class:`EngineError` in one sentence that says what is missing, and how to mend it."""
+    """Raises :class:`EngineError` with one sentence: what is missing, and how to repair it."""
     about = _json_of(docker, "version")
     compose = _compose_version(docker)
     info = _json_of(docker, "info")
@@ -48,11 +48,11 @@ def find_engine(docker: Docker) -> Engine:
             local=_is_local(docker),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise EngineError(f"docker says something else than expected: {error!r}") from None
+        raise EngineError(f"docker prints something unexpected: {error!r}") from None
 
 
 def _json_of(docker: Docker, what: str) -> dict[str, Any]:
-    ran = docker.ask(what, "--format", "{{json .}}")
+    ran = docker.capture(what, "--format", "{{json .}}")
     if ran.code != 0:
         raise EngineError(_why_no_engine(ran, docker.host))
     try:
@@ -60,29 +60,29 @@ def _json_of(docker: Docker, what: str) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise EngineError(f"docker {what} says something else than expected: {ran.out[:200]!r}")
-    # Older clients tell here, with exit code 0, that no engine answered.
+        raise EngineError(f"docker {what} prints something unexpected: {ran.out[:200]!r}")
+    # Older clients report here, with exit code 0, that no engine answered.
     if errors := document.get("ServerErrors"):
         raise EngineError(_why_no_engine(Ran(1, "", "\n".join(errors)), docker.host))
     return document
 
 
 def _why_no_engine(ran: Ran, host: str) -> str:
-    words = ran.err.lower()
-    if "permission denied" in words:
+    message = ran.err.lower()
+    if "permission denied" in message:
         return (
             "you may not talk to the Docker engine (permission denied): join the group docker "
             '(sudo usermod -aG docker "$USER", then log in again), or use sudo'
         )
-    if "cannot connect" in words or "daemon running" in words or "refused" in words:
+    if "cannot connect" in message or "daemon running" in message or "refused" in message:
         where = f" at {host}" if host else ""
         return f"no Docker engine answers{where}: start it (sudo systemctl start docker)"
-    return f"no Docker engine answers: {ran.words}"
+    return f"no Docker engine answers: {ran.message}"
 
 
 def _compose_version(docker: Docker) -> Version | None:
     wanted = ".".join(map(str, MIN_COMPOSE))
-    ran = docker.ask("compose", "version", "--short")
+    ran = docker.capture("compose", "version", "--short")
     if ran.code != 0:
         raise EngineError(
             f"docker has no compose: install the compose plugin, version {wanted} or later "
@@ -100,7 +100,7 @@ def _compose_version(docker: Docker) -> Version | None:
 def _is_local(docker: Docker) -> bool:
     host = docker.host
     if not host:
-        host = docker.ask("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").out
+        host = docker.capture("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").out
     return not host.strip() or host.startswith(("unix://", "npipe://"))
 
 

@@ -1,4 +1,4 @@
-"""What would go wrong is said before anything is started."""
+"""What would go wrong is reported before anything is started."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DISK_WANTED_BYTES = 6 * _GIB
 
 @dataclass(slots=True)
 class Preflight:
-    """``problems`` stop; ``remarks`` are only said."""
+    """``problems`` stop the start; ``remarks`` are only printed."""
 
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ def free_bytes(folder: str) -> int | None:
         return None
 
 
-def look(
+def check(
     engine: Engine,
     project: Project,
     containers: Collection[Container],
@@ -70,22 +70,22 @@ def look(
     """Everything that is in the way, and everything that is merely worth knowing."""
     found = Preflight()
     if engine.local:
-        held = {port for one in containers if one.running for port in one.ports}
-        found.problems += _taken_ports(project, held, is_free)
+        ours = {port for one in containers if one.running for port in one.ports}
+        found.problems += _taken_ports(project, ours, is_free)
         found.problems += _hidden_files(project)
-        _look_at_disk(free_bytes(engine.root), found)
+        _check_disk(free_bytes(engine.root), found)
     found.problems += _too_few_cpus(engine, project)
-    _look_at_memory(engine, project, found)
+    _check_memory(engine, project, found)
     found.problems += _odd_anonymous(project)
     return found
 
 
 def _taken_ports(
-    project: Project, held: Collection[Port], is_free: Callable[[Port], bool]
+    project: Project, ours: Collection[Port], is_free: Callable[[Port], bool]
 ) -> Iterator[str]:
     for service in project.services.values():
         for port in service.ports:
-            if port in held or is_free(port):
+            if port in ours or is_free(port):
                 continue
             variable = PORT_VARIABLES.get(service.name)
             move = f", or set {variable} to another one" if variable else ""
@@ -121,7 +121,7 @@ def _hidden(path: Path) -> Path | None:
     try:
         mode = path.stat().st_mode
     except OSError:
-        return None  # compose says what it misses
+        return None  # compose reports what it misses
     if stat.S_ISDIR(mode):
         if mode & _OTHERS_ENTER != _OTHERS_ENTER:
             return path
@@ -141,7 +141,7 @@ def _too_few_cpus(engine: Engine, project: Project) -> Iterator[str]:
             )
 
 
-def _look_at_memory(engine: Engine, project: Project, found: Preflight) -> None:
+def _check_memory(engine: Engine, project: Project, found: Preflight) -> None:
     needed = limit = 0
     for service in project.services.values():
         needed += service.replicas * service.memory_reserved_bytes
@@ -159,14 +159,14 @@ def _look_at_memory(engine: Engine, project: Project, found: Preflight) -> None:
         )
 
 
-def _look_at_disk(free: int | None, found: Preflight) -> None:
+def _check_disk(free: int | None, found: Preflight) -> None:
     if free is None or free >= _DISK_WANTED_BYTES:
         return
     has = f"{_mebibytes(free)} are free where the engine keeps images and volumes"
     if free < _DISK_NEEDED_BYTES:
         found.problems.append(
             f"{has}, and {_mebibytes(_DISK_NEEDED_BYTES)} are needed: make room "
-            "(docker system df tells what uses it)"
+            "(docker system df shows what uses it)"
         )
     else:
         found.remarks.append(f"{has}; images and a day of data take about 6 GiB")

@@ -1,4 +1,4 @@
-"""A compose project as ``docker compose config`` and ``ps`` tell it."""
+"""A compose project as ``docker compose config`` and ``ps`` print it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is needed of a service's definition; memory is for one replica, 0 = not said.
+    """What is needed of a service's definition; memory is for one replica, 0 = not set.
 
     ``one_shot``: it does its work once and ends, as what is not to be restarted does.
-    ``anonymous``: what those may do who do not say who they are, as it was asked for. ``cpus`` of
-    one replica at most, 0 = not said; ``binds``: files and folders of the host that it sees.
+    ``anonymous``: what users without a password may do, as it was configured. ``cpus`` of one
+    replica at most, 0 = not set; ``binds``: files and folders of the host that it sees.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container of the project, running or not; ``health`` is empty where nobody checks it."""
+    """A container of the project, running or not; ``health`` is empty without a health check."""
 
     id: str
     name: str
@@ -82,7 +82,7 @@ class Container:
         """Whether it runs, healthy or not."""
         return self.state == "running"
 
-    def in_words(self) -> str:
+    def condition(self) -> str:
         """``running, unhealthy`` or ``exited with 1``."""
         if self.state == "exited":
             return f"exited with {self.exit_code}"
@@ -114,9 +114,7 @@ def _reading(what: str, read: Callable[[], T]) -> T:
     try:
         return read()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise EngineError(
-            f"docker compose {what} says something else than expected: {error!r}"
-        ) from None
+        raise EngineError(f"docker compose {what} prints something unexpected: {error!r}") from None
 
 
 def _project(document: dict[str, Any]) -> Project:

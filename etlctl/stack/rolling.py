@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from etlctl.stack.docker import ComposeFailed, Docker
 from etlctl.stack.project import Container
+from etlctl.times import Clock
 
 _POLL_SECONDS = 0.5
 # Far longer than any stop_grace_period.
 _RESTART_SECONDS = 600.0
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time, for who waits: both in seconds."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 def restart_each(
@@ -33,14 +24,14 @@ def restart_each(
 ) -> None:
     """Restart each container and wait until it is healthy before the next one's turn.
 
-    Each has its own stop_grace_period to finish what it holds. Raises :class:`ComposeFailed` for
+    Each has its own stop_grace_period to finish its work. Raises :class:`ComposeFailed` for
     the first that does not come back; those after it were not touched.
     """
     for one in containers:
         say(f"{one.name}: restarting")
-        ran = docker.ask("restart", one.id, deadline_seconds=_RESTART_SECONDS)
+        ran = docker.capture("restart", one.id, deadline_seconds=_RESTART_SECONDS)
         if ran.code != 0:
-            raise ComposeFailed(f"{one.name}: cannot be restarted: {ran.words}")
+            raise ComposeFailed(f"{one.name}: cannot be restarted: {ran.message}")
         _wait_until_well(docker, one, wait_seconds, clock)
         say(f"{one.name}: is back")
 
@@ -62,9 +53,9 @@ def _wait_until_well(
 
 
 def _state(docker: Docker, container: Container) -> str:
-    """``running healthy``, ``running starting``, ``exited``; without check only ``running``."""
+    """``running healthy``, ``exited``; only ``running`` without a health check."""
     form = "{{.State.Status}}{{if .State.Health}} {{.State.Health.Status}}{{end}}"
-    ran = docker.ask("inspect", "--format", form, container.id)
+    ran = docker.capture("inspect", "--format", form, container.id)
     if ran.code != 0:
-        raise ComposeFailed(f"{container.name}: cannot be looked at: {ran.words}")
+        raise ComposeFailed(f"{container.name}: cannot be inspected: {ran.message}")
     return ran.out.strip()

@@ -1,4 +1,4 @@
-"""How many replicas: said by a person, read from what runs, never reset by the way."""
+"""How many replicas: given by a person, read from what runs, never reset unasked."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ SCALABLE = ("extractor", "transformer", "loader")
 MAX_REPLICAS = 100
 
 
-def parse_scales(words: Sequence[str]) -> dict[str, int]:
+def parse_scales(arguments: Sequence[str]) -> dict[str, int]:
     """``transformer=4`` … as numbers. Raises :class:`ConfigError` with a line for each mistake."""
     problems: list[str] = []
     scales: dict[str, int] = {}
-    for word in words:
-        found = re.fullmatch(r"([^=]+)=(\d{1,9})", word)
+    for argument in arguments:
+        found = re.fullmatch(r"([^=]+)=(\d{1,9})", argument)
         if found is None:
-            problems.append(f"{word!r}: is not SERVICE=NUMBER, e.g. transformer=4")
+            problems.append(f"{argument!r}: is not SERVICE=NUMBER, e.g. transformer=4")
         elif found[1] not in SCALABLE:
-            problems.append(f"{word!r}: only {', '.join(SCALABLE)} can be scaled")
+            problems.append(f"{argument!r}: only {', '.join(SCALABLE)} can be scaled")
         elif int(found[2]) > MAX_REPLICAS:
-            problems.append(f"{word!r}: more than {MAX_REPLICAS} replicas")
+            problems.append(f"{argument!r}: more than {MAX_REPLICAS} replicas")
         elif found[1] in scales:
-            problems.append(f"{word!r}: {found[1]} is given twice")
+            problems.append(f"{argument!r}: {found[1]} is given twice")
         else:
             scales[found[1]] = int(found[2])
     if problems:
@@ -40,7 +40,7 @@ def replicas(containers: Iterable[Container]) -> Counter[str]:
 
 
 def scale_all(wanted: Mapping[str, int], existing: Mapping[str, int]) -> list[str]:
-    """Arguments that set every scalable service: compose resets what it is not told."""
+    """Arguments that set every scalable service: compose resets the ones that are not named."""
     arguments: list[str] = []
     for service in SCALABLE:
         count = wanted.get(service, existing.get(service, 0))
@@ -49,7 +49,7 @@ def scale_all(wanted: Mapping[str, int], existing: Mapping[str, int]) -> list[st
 
 
 def keep_scales(project: Project, existing: Mapping[str, int]) -> list[str]:
-    """Arguments for ``up`` that keep replicas which were added to what the files say."""
+    """Arguments for ``up`` that keep replicas which were added to those in the files."""
     arguments: list[str] = []
     for service in SCALABLE:
         configured = project.services.get(service)

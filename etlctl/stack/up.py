@@ -1,4 +1,4 @@
-"""Starting the stack: look first, then secrets, then compose, then where to find what."""
+"""Starting the stack: check first, then secrets, then compose, then where to find what."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from common.errors import ConfigError
 from etlctl.output import remark
+from etlctl.secrets.command import make_secrets
 from etlctl.secrets.names import ALL_FILES
-from etlctl.secrets_command import make_secrets
-from etlctl.stack.addresses import addresses
 from etlctl.stack.compose import Compose, suited
 from etlctl.stack.docker import ComposeFailed
 from etlctl.stack.engine import Engine, find_engine
-from etlctl.stack.preflight import look
+from etlctl.stack.preflight import check
 from etlctl.stack.project import Project
+from etlctl.stack.report import addresses
 from etlctl.stack.scale import keep_scales, replicas
 
 
 def up(
     compose: Compose, environ: Mapping[str, str], *, no_build: bool, wait_seconds: int
 ) -> list[str]:
-    """Start everything and wait until it is healthy; the lines that say where to find what.
+    """Start everything and wait until it is healthy; lines with the addresses.
 
     Raises :class:`ConfigError`, :class:`~etlctl.stack.docker.EngineError` before anything is
     started, :class:`ComposeFailed` afterwards.
@@ -31,7 +31,7 @@ def up(
         if changed:
             remark(
                 f"note: Docker {engine.version} does not know start_interval (25 does): health "
-                "is asked at short intervals instead"
+                "is checked at short intervals instead"
             )
         return _up(runnable, engine, no_build=no_build, wait_seconds=wait_seconds)
 
@@ -39,11 +39,11 @@ def up(
 def _up(compose: Compose, engine: Engine, *, no_build: bool, wait_seconds: int) -> list[str]:
     project = compose.project()
     containers = compose.containers()
-    findings = look(engine, project, containers)
-    for sentence in findings.remarks:
+    found = check(engine, project, containers)
+    for sentence in found.remarks:
         remark(f"note: {sentence}")
-    if findings.problems:
-        raise ConfigError(*findings.problems)
+    if found.problems:
+        raise ConfigError(*found.problems)
     secrets = secrets_folder(project, compose.folder)
     make_secrets(secrets, tls=any(name.startswith("tls_") for name in project.secret_files))
     code = compose.show(
@@ -52,17 +52,17 @@ def _up(compose: Compose, engine: Engine, *, no_build: bool, wait_seconds: int) 
         *keep_scales(project, replicas(containers)),
     )
     if code != 0:
-        problems = ill(compose, project)
+        problems = unhealthy(compose, project)
         raise ComposeFailed("\n".join([f"the stack is not up (exit code {code})", *problems]))
     return list(addresses(project, secrets))
 
 
 def secrets_folder(project: Project, folder: Path) -> Path:
-    """Where the files say that secrets are, as seen from here."""
+    """The directory of secrets that the files name, relative to here if it lies below."""
     folders = {file.parent for name, file in project.secret_files.items() if name in ALL_FILES}
     if len(folders) > 1:
         raise ConfigError(
-            f"the compose files look for secrets in {', '.join(map(str, sorted(folders)))}: "
+            f"the compose files expect secrets in {', '.join(map(str, sorted(folders)))}: "
             "it must be one directory"
         )
     found = folders.pop() if folders else folder / "secrets"
@@ -70,10 +70,10 @@ def secrets_folder(project: Project, folder: Path) -> Path:
     return found.relative_to(here) if found.is_relative_to(here) else found
 
 
-def ill(compose: Compose, project: Project) -> list[str]:
+def unhealthy(compose: Compose, project: Project) -> list[str]:
     """A sentence for each container that is not as it should be."""
     return [
-        f"{one.name}: {one.in_words()}: etlctl stack logs {one.service}"
+        f"{one.name}: {one.condition()}: etlctl stack logs {one.service}"
         for one in compose.containers()
         if not project.is_well(one)
     ]

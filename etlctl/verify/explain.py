@@ -29,7 +29,7 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the pipeline says of itself about one query.
+    """What the pipeline knows about one query.
 
     ``ranges``: reason → where points may be missing for it (``gap``, ``in_flight``, …).
     ``dead``: timestamps of the points that lie in the dead letters. ``unreadable_dead_samples``:
@@ -72,11 +72,11 @@ def explain(
     """Give each differing point at most one reason.
 
     ``rivals`` gave way to another series with the same identity; which of them comes last is up to
-    the order of Prometheus' answer, and may have been otherwise when the window was extracted.
+    the order of Prometheus' response, and may have been otherwise when the window was extracted.
 
     ``second_read`` is what the source, read once more, makes expected: where it departs from the
-    first read, the source is changing. Before ``oldest_source_ms`` the source may have forgotten
-    what points were made from.
+    first read, the source is changing. Before ``oldest_source_ms`` the source may no longer
+    keep what points were made from.
     """
     result = Explained()
     unreadable_left = facts.unreadable_dead_samples
@@ -150,8 +150,8 @@ def _holds(
         return np.zeros(len(times), dtype=np.bool_)
     at = np.searchsorted(column.timestamps_ms, times).clip(max=len(column.values) - 1)
     there = column.timestamps_ms[at] == times
-    held: NDArray[np.bool_] = there & (bits(column.values[at]) == bits(values))
-    return held
+    found: NDArray[np.bool_] = there & (bits(column.values[at]) == bits(values))
+    return found
 
 
 def _among(

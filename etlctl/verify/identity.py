@@ -1,4 +1,4 @@
-"""The configured transform at series level, as the comparison asks for it."""
+"""The configured transform at series level, as the comparison needs it."""
 
 from __future__ import annotations
 

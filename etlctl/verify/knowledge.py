@@ -15,24 +15,24 @@ from redis import Redis
 
 from common.errors import WireError
 from common.samples.batch import SampleBatch
+from common.state.dead_letters import DeadLetters
 from common.state.keys import Keys, feed_of
 from common.state.windows import FeedStatus, WindowSet
+from etlctl.dead_letters.payloads import with_payloads
 from etlctl.verify.expect import Identify, expect
 from etlctl.verify.explain import Facts, Range
 from etlctl.verify.points import SeriesKey
 from etlctl.verify.source import SourceSeries
 
 _FOREVER_MS = 2**62
-_PAGE = 500
-_SAMPLES = re.compile(rb"[0-9]{1,15}")
 
 
 class RedisKnowledge:
     """Reads the window set and the dead letters of one tier.
 
     ``identify`` gives, by query, the transform of dead letters that were never transformed.
-    ``retention_start_ms`` is the time up to which the sink has forgotten points, if it does.
-    Every method raises :class:`redis.exceptions.RedisError` when the server cannot be asked.
+    ``retention_start_ms`` is the time up to which the sink has deleted points, if it does.
+    Every method raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class RedisKnowledge:
         return self._windows.status().get(feed_of(query, self._tier))
 
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
-        """Where points may still be on their way (``in_flight``) or were not asked for yet.
+        """Where points may still be on their way (``in_flight``) or were not extracted yet.
 
         A query that Redis does not know excuses nothing: Redis may have lost everything.
         """
@@ -71,7 +71,7 @@ class RedisKnowledge:
         }
 
     def facts(self, query: str) -> Facts:
-        """Gaps, the time before the first window, what the sink has forgotten, dead letters."""
+        """Gaps, the time before the first window, what the sink has deleted, dead letters."""
         feed = self.feed(query)
         gaps = self._windows.gaps(feed_of(query, self._tier))
         ranges = {
@@ -101,20 +101,11 @@ class RedisKnowledge:
         return dead, unreadable
 
     def _dead_letters(self, query: str) -> Iterator[tuple[bytes, int]]:
-        position = "-"
-        feed = feed_of(query, self._tier).encode()
-        while True:
-            page: Any = self._redis.xrange(self._keys.dead, min=position, max="+", count=_PAGE)
-            for id_, fields in page:
-                position = f"({id_.decode()}"
-                if fields.get(b"feed") == feed:
-                    # A foreign letter could name any key; only payloads are read.
-                    name = self._keys.own_payload(fields.get(b"payload", b""))
-                    payload: Any = self._redis.get(name) if name else None
-                    samples = fields.get(b"samples", b"0")
-                    yield payload or b"", int(samples) if _SAMPLES.fullmatch(samples) else 0
-            if len(page) < _PAGE:
-                return
+        """Payload (empty where there is none) and number of samples of each dead letter."""
+        feed = feed_of(query, self._tier)
+        ours = (one for one in DeadLetters(self._redis, self._keys) if one.feed == feed)
+        for letter, payload in with_payloads(self._redis, self._keys, ours):
+            yield payload or b"", letter.samples
 
     def _points(self, query: str, payload: bytes) -> Iterator[tuple[SeriesKey, int]]:
         """The points in a payload: refused lines, or samples as they were extracted."""

@@ -6,8 +6,8 @@ other writers may share the bucket. The rule errs on the side of leaving a serie
 * an ``expr`` owns its measurement;
 * a ``select`` owns a series if Prometheus knows (or knew) a metric of that name that matches the
   selector, and the series' tags satisfy the selector's other matchers;
-* where relabelling may write a label that the selector matches, or the name, nothing can be told
-  from tags: such a ``select`` owns only what the source has.
+* where relabelling may write a label that the selector matches, or the name, tags prove
+  nothing: such a ``select`` owns only what the source has.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def measurements_of(
 ) -> frozenset[str]:
     """Measurements that a query writes, whatever it finds in the range.
 
-    ``metric_names`` lists the metrics that match a selector, as far as Prometheus remembers.
+    ``metric_names`` lists the metrics that match a selector, as far as Prometheus keeps them.
     """
     names: Iterable[str] = ()
     if query.kind == "expr":

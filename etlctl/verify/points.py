@@ -42,7 +42,7 @@ Points = Mapping[SeriesKey, Column]
 
 
 def bits(values: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """The 64 bits of each value: tells -0.0 from 0.0, and makes a NaN equal to itself."""
+    """The 64 bits of each value: distinguishes -0.0 from 0.0, and makes a NaN equal to itself."""
     return np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
 
 

@@ -25,7 +25,7 @@ REASONS = {
     "dead_lettered_unreadable": "dead-lettered, unreadable",
     "collision": "another colliding series",
     "source_changed": "changed at the source",
-    "source_expired": "forgotten by the source",
+    "source_expired": "no longer kept by the source",
 }
 
 
@@ -42,7 +42,7 @@ def table(outcome: Outcome) -> Table:
         view.add_row(
             escape(result.query),
             thousands(result.source),
-            counts(dict(result.dropped)).replace(", ", "\n"),
+            counts(result.dropped, "\n"),
             thousands(result.expected),
             thousands(result.found),
             _cell(result.missing, result.explained.missing),

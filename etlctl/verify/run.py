@@ -21,7 +21,7 @@ class Subject:
     """One query as ``verify`` needs it.
 
     A sample may depend on what the source had up to ``memory_ms`` before it. ``identify`` is the
-    configured transform at series level; ``owns`` tells whether a series of the sink could be this
+    configured transform at series level; ``owns``: whether a series of the sink could be this
     query's; ``measurements`` are read back even where nothing is expected.
     """
 
@@ -56,7 +56,7 @@ class SinkReader(Protocol):
 
 
 class Knowledge(Protocol):
-    """What the pipeline knows of itself."""
+    """What the pipeline knows about its own work."""
 
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
         """By reason, where points of the query may rightly not have arrived yet."""
@@ -68,7 +68,7 @@ class Knowledge(Protocol):
 
 
 class NoKnowledge:
-    """Nothing can be asked: only the source can explain a difference."""
+    """Nothing is known: only the source can explain a difference."""
 
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
         """Nothing."""
@@ -123,9 +123,9 @@ class Outcome:
 class Verifier:
     """Compares what the source has with what the sink has.
 
-    ``bystanders`` tell, for configured queries that are not verified now, which series could be
+    ``bystanders`` decide, for configured queries that are not verified now, which series could be
     theirs. ``latest_ms`` and ``oldest_source_ms`` bound what the transform accepts and what the
-    source remembers.
+    source keeps.
     """
 
     source: SourceReader
@@ -158,7 +158,7 @@ class Verifier:
         return outcome
 
     def _piece(self, start_ms: int, end_ms: int, outcome: Outcome) -> int:
-        # Asked before the sink is read: what has settled by now must be found.
+        # Read before the sink is: what has settled by now must be found there.
         pending = {one.name: self.knowledge.pending(one.name) for one in self.subjects}
         expected = {one.name: self._expected(one, start_ms, end_ms) for one in self.subjects}
         measurements = {name for one in self.subjects for name in one.measurements}

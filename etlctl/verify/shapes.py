@@ -17,4 +17,4 @@ def known_shape(where: str, error: type[EtlError]) -> Iterator[None]:
     try:
         yield
     except _ODD as odd:
-        raise error(f"{where} answered with JSON of an unknown shape: {odd!r:.200}") from None
+        raise error(f"{where} sent JSON of an unknown shape: {odd!r:.200}") from None

@@ -1,6 +1,6 @@
 """Read InfluxDB back with InfluxQL on ``/query``, which 1.x, 2.x and 3 all speak.
 
-Format: the 1.x query API. With ``chunked=true`` the answer is one JSON document a line; a series
+Format: the 1.x query API. With ``chunked=true`` the response is one JSON document a line; a series
 may go on in the next document, and ``"partial": true`` on a result promises one. A server that does
 not chunk answers with a single document of the same shape.
 """
@@ -52,13 +52,13 @@ class Sink:
         Raises :class:`~common.errors.SinkError`.
         """
         names = sorted(set(measurements))
-        rows = _Rows()
+        rows = Rows()
         for index in range(0, len(names), _MEASUREMENTS_PER_STATEMENT):
             part = names[index : index + _MEASUREMENTS_PER_STATEMENT]
             self._select(part, start_ms, end_ms, rows)
         return rows.points()
 
-    def _select(self, names: Sequence[str], start_ms: int, end_ms: int, rows: _Rows) -> None:
+    def _select(self, names: Sequence[str], start_ms: int, end_ms: int, rows: Rows) -> None:
         sources = ",".join(quote(name) for name in names)
         # Nanoseconds: the one time literal that every version takes.
         statement = (
@@ -74,22 +74,21 @@ class Sink:
                 headers=self._headers,
                 timeout=self._timeout_seconds,
                 stream=True,
-            ) as answer:
-                if answer.status_code != 200:
-                    raise SinkError(
-                        f"{where} answers {answer.status_code} to a query: {_reason(answer.text)}"
-                    )
+            ) as response:
+                if response.status_code != 200:
+                    why = _reason(response.text)
+                    raise SinkError(f"{where} answers {response.status_code} to a query: {why}")
                 more = False
-                for line in answer.iter_lines(chunk_size=1 << 18):
+                for line in response.iter_lines(chunk_size=1 << 18):
                     if line:
-                        more = rows.add(_document(line, where), where)
+                        more = rows.add(document_of(line, where), where)
                 if more:
-                    raise SinkError(f"{where} cut its answer short")
+                    raise SinkError(f"{where} cut its response short")
         except requests.RequestException as error:
-            raise SinkError(f"{where} cannot be asked: {error}") from None
+            raise SinkError(f"{where} cannot be reached: {error}") from None
 
 
-class _Rows:
+class Rows:
     """Rows as they arrive, a series possibly in several pieces."""
 
     def __init__(self) -> None:
@@ -98,26 +97,25 @@ class _Rows:
     def add(self, document: dict[str, Any], where: str) -> bool:
         """Take in one document; whether it promises another one.
 
-        Raises :class:`SinkError` for an error that it tells, and for any other shape.
+        Raises :class:`SinkError` for an error that it reports, and for any other shape.
         """
-        with known_shape(where, SinkError):
-            return self._add(document, where)
-
-    def _add(self, document: dict[str, Any], where: str) -> bool:
         more = False
-        results = document.get("results")
-        if "error" in document or not isinstance(results, list):
-            raise SinkError(f"{where} cannot answer: {document.get('error', document)!r:.300}")
-        for result in results:
-            if "error" in result:
-                raise SinkError(f"{where} cannot answer: {result['error']}")
-            more = bool(result.get("partial"))
-            for series in result.get("series", ()):
-                key = SeriesKey.of(series["name"], series.get("tags") or {})
-                self._pieces.setdefault(key, []).append(_column(series["values"]))
+        with known_shape(where, SinkError):
+            results = document.get("results")
+            if "error" in document or not isinstance(results, list):
+                error = document.get("error", document)
+                raise SinkError(f"{where} cannot execute the query: {error!r:.300}")
+            for result in results:
+                if "error" in result:
+                    raise SinkError(f"{where} cannot execute the query: {result['error']}")
+                more = bool(result.get("partial"))
+                for series in result.get("series", ()):
+                    key = SeriesKey.of(series["name"], series.get("tags") or {})
+                    self._pieces.setdefault(key, []).append(_column(series["values"]))
         return more
 
     def points(self) -> Points:
+        """Everything that arrived, a column for each series."""
         return {key: join(pieces)[0] for key, pieces in self._pieces.items()}
 
 
@@ -131,13 +129,14 @@ def _column(rows: list[list[Any]]) -> Column:
     )
 
 
-def _document(line: bytes, where: str) -> dict[str, Any]:
+def document_of(line: bytes, where: str) -> dict[str, Any]:
+    """One line of a response. Raises :class:`SinkError` for anything but a JSON object."""
     try:
         # Integers as floats too: influxd prints whole numbers without a point and -0.0 as "-0".
         document = json.loads(line, parse_int=float)
     except (ValueError, RecursionError):
         raise SinkError(
-            f"{where} answers a query with something else than JSON: {line[:80]!r}"
+            f"{where} answers a query with something that is not JSON: {line[:80]!r}"
         ) from None
     if not isinstance(document, dict):
         raise SinkError(f"{where} answers a query with an unknown document: {line[:80]!r}")

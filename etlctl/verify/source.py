@@ -46,22 +46,22 @@ class Source:
 
     def now_ms(self) -> int:
         """Prometheus' clock, in milliseconds since the epoch."""
-        data = self._ask("/api/v1/query", {"query": "time()"})
+        data = self._query("/api/v1/query", {"query": "time()"})
         with known_shape(self._where, SourceUnavailable):
             return round(float(data["result"][1]) * 1_000)
 
     def metric_names(self, selector: str) -> list[str]:
-        """Names of all metrics that ever matched ``selector``, as far as Prometheus remembers."""
-        names = self._ask("/api/v1/label/__name__/values", {"match[]": selector}, method="GET")
+        """Names of all metrics that ever matched ``selector``, as far as Prometheus keeps them."""
+        names = self._query("/api/v1/label/__name__/values", {"match[]": selector}, method="GET")
         with known_shape(self._where, SourceUnavailable):
             return [str(name) for name in names]
 
     def oldest_ms(self) -> int:
-        """The oldest time that Prometheus remembers, 0 where its own metrics do not say."""
+        """The oldest time that Prometheus keeps, 0 where its own metrics do not report it."""
         name = "prometheus_tsdb_lowest_timestamp_seconds "
         try:
-            answer = self._session.get(f"{self._url}/metrics", timeout=self._timeout_seconds)
-            lines = answer.text.splitlines() if answer.status_code == 200 else []
+            response = self._session.get(f"{self._url}/metrics", timeout=self._timeout_seconds)
+            lines = response.text.splitlines() if response.status_code == 200 else []
             return max(
                 (round(float(x[len(name) :]) * 1_000) for x in lines if x.startswith(name)),
                 default=0,
@@ -78,7 +78,7 @@ class Source:
         if end_ms <= start_ms:
             return []
         try:
-            data = self._ask(
+            data = self._query(
                 "/api/v1/query",
                 # On a line of its own: the selector may end in a comment.
                 {"query": f"{selector}\n[{end_ms - start_ms}ms]", "time": _seconds(end_ms)},
@@ -108,7 +108,7 @@ class Source:
         try:
             if last - first >= MAX_STEPS:
                 raise QueryTooLarge(f"{last - first + 1} steps")
-            data = self._ask(
+            data = self._query(
                 "/api/v1/query_range",
                 {
                     "query": expr,
@@ -127,11 +127,11 @@ class Source:
         with known_shape(self._where, SourceUnavailable):
             return list(_matrix(data, start_ms, end_ms))
 
-    def _ask(self, path: str, form: dict[str, str], method: str = "POST") -> Any:
-        """The ``data`` member of the answer."""
+    def _query(self, path: str, form: dict[str, str], method: str = "POST") -> Any:
+        """The ``data`` member of the response."""
         where = self._where
         try:
-            answer = self._session.request(
+            response = self._session.request(
                 method,
                 self._url + path,
                 headers={"Accept-Encoding": "identity"},
@@ -140,45 +140,47 @@ class Source:
                 data=form if method == "POST" else None,
             )
         except requests.RequestException as error:
-            raise SourceUnavailable(f"{where} cannot be asked: {error}") from None
-        if answer.status_code in (401, 403):
-            raise SourceRefused(f"{where} refuses the credentials ({answer.status_code})")
+            raise SourceUnavailable(f"{where} cannot be reached: {error}") from None
+        if response.status_code in (401, 403):
+            raise SourceRefused(f"{where} refuses the credentials ({response.status_code})")
         try:
-            body = json.loads(answer.content)
+            body = json.loads(response.content)
             status = body["status"]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise SourceUnavailable(
-                f"{where} answered {answer.status_code} with something else than its JSON:"
-                f" {answer.text[:80]!r}"
+                f"{where} answered {response.status_code} with something that is not its JSON:"
+                f" {response.text[:80]!r}"
             ) from None
         if status == "success":
             with known_shape(self._where, SourceUnavailable):
                 if why := _why_incomplete(body):
                     raise SourceUnavailable(f"{where} answered incompletely: {why:.400}")
                 return body["data"]
-        words = f"{form.get('query', path)}: {body.get('error', 'no reason given')!s:.400}"
-        if _too_large(str(body.get("errorType")), words):
-            raise QueryTooLarge(f"{where} finds the range too large: {words}")
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise SourceUnavailable(f"{where} cannot answer ({answer.status_code}): {words}")
-        raise QueryRejected(f"{where} rejects the query: {words}")
+        message = f"{form.get('query', path)}: {body.get('error', 'no reason given')!s:.400}"
+        if _too_large(str(body.get("errorType")), message):
+            raise QueryTooLarge(f"{where} finds the range too large: {message}")
+        if response.status_code >= 500 or response.status_code == 429:
+            raise SourceUnavailable(
+                f"{where} cannot execute the query ({response.status_code}): {message}"
+            )
+        raise QueryRejected(f"{where} rejects the query: {message}")
 
 
 def _why_incomplete(body: dict[str, Any]) -> str | None:
-    """What an answer says is missing from it. Remarks on the query are not about the answer."""
+
     warnings = body.get("warnings") or []
     for warning in map(str, warnings if isinstance(warnings, list) else [warnings]):
         if not warning.startswith(("PromQL warning", "PromQL info")):
             return warning
-    # VictoriaMetrics' way to say that some of its storage did not answer.
+    # VictoriaMetrics marks a response so when some of its storage did not take part.
     return "isPartial" if body.get("isPartial") else None
 
 
-def _too_large(error_type: str, words: str) -> bool:
+def _too_large(error_type: str, message: str) -> bool:
     return (
         error_type == "timeout"
-        or "too many samples" in words
-        or "maximum resolution of 11,000 points" in words
+        or "too many samples" in message
+        or "maximum resolution of 11,000 points" in message
     )
 
 

@@ -27,7 +27,7 @@ TIER: TierName = "hot"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything a verification needs; ``knowledge`` is None where Redis cannot be asked."""
+    """Everything a verification needs; ``knowledge`` is None where Redis cannot be read."""
 
     settings: Settings
     queries: tuple[Query, ...]
@@ -55,11 +55,11 @@ def choose(settings: Settings, names: Collection[str]) -> tuple[Query, ...]:
 def connected(
     settings: Settings, names: Collection[str], on_redis_error: Callable[[RedisError], None]
 ) -> Iterator[Parts]:
-    """Connections for the time of the block. Asks the source for its time and Redis whether it
-    answers.
+    """Connections for the time of the block. Reads the source's clock and checks that Redis
+    responds.
 
-    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be asked. A Redis that
-    cannot be asked is told to ``on_redis_error``: a comparison is possible without it.
+    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached. The error of a
+    Redis that cannot goes to ``on_redis_error``: a comparison is possible without it.
     """
     queries = choose(settings, names)
     redis, keys = redis_of(settings.pipeline)
@@ -88,7 +88,7 @@ def covered_range(parts: Parts) -> tuple[int | None, int | None]:
 def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms: None) -> Verifier:
     """Put the parts together.
 
-    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be asked.
+    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached.
     """
     settings, source = parts.settings, parts.source
     rules = settings.transform.relabel
@@ -129,5 +129,5 @@ def _knowledge(settings: Settings, redis: Redis, keys: Keys, now_ms: int) -> Red
         query.name: identify_of(query, encoder) for query in settings.extract.queries
     }
     retention_seconds = settings.load.tiers[TIER].retention_seconds
-    forgotten_ms = 0 if retention_seconds is None else now_ms - round(retention_seconds * 1_000)
-    return RedisKnowledge(redis, keys, TIER, identify, forgotten_ms)
+    deleted_up_to_ms = 0 if retention_seconds is None else now_ms - round(retention_seconds * 1_000)
+    return RedisKnowledge(redis, keys, TIER, identify, deleted_up_to_ms)

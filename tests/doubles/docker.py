@@ -1,4 +1,4 @@
-"""A ``docker`` for PATH that answers as it was told, and notes what it was asked."""
+"""A ``docker`` for PATH that responds as it was set up, and records how it was called."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def fits(words):
         return False
     rest = iter(arguments)
     return all(word in rest for word in words)
-answers = json.loads((folder / "answers.json").read_text())
-for number, answer in reversed(list(enumerate(answers))):
-    if fits(answer["words"]):
+responses = json.loads((folder / "responses.json").read_text())
+for number, response in reversed(list(enumerate(responses))):
+    if fits(response["words"]):
         times = folder / f"times-{{number}}"
         seen = int(times.read_text()) if times.exists() else 0
         times.write_text(str(seen + 1))
-        sys.stdout.write(answer["outs"][min(seen, len(answer["outs"]) - 1)])
-        sys.stderr.write(answer["err"])
-        sys.exit(answer["code"])
-sys.exit("fake docker: nobody said what to answer to " + " ".join(arguments))
+        sys.stdout.write(response["outs"][min(seen, len(response["outs"]) - 1)])
+        sys.stderr.write(response["err"])
+        sys.exit(response["code"])
+sys.exit("fake docker: no response was set up for " + " ".join(arguments))
 """
 
 VERSION = {"Client": {"Version": "28.2.2"}, "Server": {"Version": "27.3.1", "ApiVersion": "1.47"}}
@@ -37,26 +37,26 @@ INFO = {"MemTotal": 16 << 30, "NCPU": 4, "DockerRootDir": "/var/lib/docker", "Se
 
 
 class FakeDocker:
-    """Put :attr:`bin` on PATH. The answer that was given last, of those that fit, is taken."""
+    """Put :attr:`bin` on PATH. Of the responses that fit, the one that was set up last is used."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.bin = folder / "bin"
         self.bin.mkdir(parents=True)
-        self._answers: list[dict[str, Any]] = []
+        self._responses: list[dict[str, Any]] = []
         program = self.bin / "docker"
         program.write_text(
             _PROGRAM.format(python=sys.executable, folder=str(folder)), encoding="utf-8"
         )
         program.chmod(0o755)
         # An engine that is as it should be, and a project without containers.
-        self.answer("version", out=json.dumps(VERSION))
-        self.answer("info", out=json.dumps(INFO))
-        self.answer("context", out="unix:///var/run/docker.sock\n")
-        self.answer("compose")
-        self.answer("compose", "version", out="2.30.3\n")
+        self.respond("version", out=json.dumps(VERSION))
+        self.respond("info", out=json.dumps(INFO))
+        self.respond("context", out="unix:///var/run/docker.sock\n")
+        self.respond("compose")
+        self.respond("compose", "version", out="2.30.3\n")
 
-    def answer(
+    def respond(
         self, *words: str, out: str | Sequence[str] = "", err: str = "", code: int = 0
     ) -> None:
         """To a command that begins with the first of ``words`` and has all of them in this order.
@@ -64,13 +64,13 @@ class FakeDocker:
         Several ``out`` come one after the other, the last one from then on.
         """
         outs = [out] if isinstance(out, str) else list(out)
-        self._answers.append({"words": words, "outs": outs, "err": err, "code": code})
-        text = json.dumps(self._answers)
-        (self._folder / "answers.json").write_text(text, encoding="utf-8")
+        self._responses.append({"words": words, "outs": outs, "err": err, "code": code})
+        text = json.dumps(self._responses)
+        (self._folder / "responses.json").write_text(text, encoding="utf-8")
 
     def containers(self, *those: dict[str, Any]) -> None:
-        """What ``compose ps`` tells from now on."""
-        self.answer("compose", "ps", out="".join(json.dumps(one) + "\n" for one in those))
+        """What ``compose ps`` prints from now on."""
+        self.respond("compose", "ps", out="".join(json.dumps(one) + "\n" for one in those))
 
     @property
     def calls(self) -> list[list[str]]:

@@ -19,7 +19,7 @@ import requests
 import yaml
 
 from devtools import PROJECT_ROOT
-from devtools.demo.run import Books
+from devtools.demo.run import RedisView
 from devtools.servers.waiting import wait_until
 
 DEADLINE_SECONDS = 45.0
@@ -127,7 +127,7 @@ def test_a_demo_moves_samples_and_proves_it(start: Callable[[float], DemoProcess
     assert figures["seconds"] >= 8
     assert figures["source_samples"] > 100
     assert figures["mismatches"] == figures["dead_letters"] == figures["ledger_imbalance"] == 0
-    # Drops are those of the books, which may go on beyond the range compared.
+    # Drops are those of the ledger, which may go on beyond the range compared.
     assert figures["sink_points"] <= figures["source_samples"]
     assert figures["sink_points"] + sum(figures["dropped"].values()) >= figures["source_samples"]
     assert figures["services"] == {
@@ -147,10 +147,10 @@ def test_ctrl_c_ends_an_endless_demo_which_sees_a_point_that_nobody_sent(
 ) -> None:
     demo = start(0)
     demo.wait_for(r"loaded [1-9]")
-    with Books(demo.run_dir / "etl.yaml") as books:
+    with RedisView(demo.run_dir / "etl.yaml") as state:
 
         def covered() -> int | None:
-            feeds = books.feeds().values()
+            feeds = state.feeds().values()
             loaded_ms = min(feed.loaded_watermark_ms for feed in feeds)
             return loaded_ms if loaded_ms > max(feed.origin_ms for feed in feeds) else None
 

@@ -1,4 +1,4 @@
-"""What the tests of secrets share: a directory that was filled once, and runs of the command."""
+"""Runs of ``etlctl`` in this process, and what a directory of secrets holds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def run(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of one command."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     code = caught.value.code
-    return (code if isinstance(code, int) else 0), said.out, said.err
+    return (code if isinstance(code, int) else 0), printed.out, printed.err
 
 
 def contents(folder: Path) -> dict[str, bytes]:

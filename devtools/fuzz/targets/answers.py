@@ -12,7 +12,7 @@ from common.errors import SinkError
 from common.runtime.retry_after import retry_after_seconds
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
-from etlctl.verify.sink import _document, _Rows
+from etlctl.verify.sink import Rows, document_of
 from services.loader.responses import ABOUT_POINTS, PAUSES, Kind, classify, quoted_lines
 from services.loader.watermark import parse_watermark
 
@@ -153,8 +153,8 @@ class SinkQueries(Target):
         except SinkError:
             taken = False
         try:
-            rows = _Rows()
-            rows.add(_document(case, "InfluxDB"), "InfluxDB")
+            rows = Rows()
+            rows.add(document_of(case, "InfluxDB"), "InfluxDB")
             for column in rows.points().values():
                 require(len(column.timestamps_ms) == len(column.values), "columns differ")
         except SinkError:

@@ -59,7 +59,7 @@ def pipeline(
     return {"redis_url": redis_server.plain_url, "redis_namespace": redis_namespace}
 
 
-def test_the_books_as_json(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
+def test_the_ledger_as_json(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
     code, out, _ = run(capsys, tmp_path, pipeline, "--json")
     document = json.loads(out)
     assert code == 0
@@ -74,7 +74,7 @@ def test_the_books_as_json(pipeline: dict[str, Any], tmp_path: Path, capsys: Cap
     assert document["feeds"]["raw@hot"]["loaded_watermark_ms"] == 0
 
 
-def test_the_books_as_tables(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
+def test_the_ledger_as_tables(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
     code, out, _ = run(capsys, tmp_path, pipeline)
     assert code == 0
     assert "raw@hot" in out
@@ -99,7 +99,7 @@ def test_an_empty_redis_is_no_error(
 ) -> None:
     code, out, _ = run(capsys, tmp_path, {"redis_url": redis_server.plain_url})
     assert code == 0
-    assert "Books" in out
+    assert "Ledger" in out
 
 
 def test_redis_away_ends_with_3(tmp_path: Path, capsys: Capture) -> None:
@@ -109,7 +109,7 @@ def test_redis_away_ends_with_3(tmp_path: Path, capsys: Capture) -> None:
     code, out, err = run(capsys, tmp_path, {"redis_url": f"redis://127.0.0.1:{port}/0"})
     assert code == 3
     assert out == ""
-    assert err.startswith("etlctl: Redis cannot be asked")
+    assert err.startswith("etlctl: Redis cannot be reached")
     assert len(err.splitlines()) == 1
 
 

@@ -1,19 +1,24 @@
-"""What the demo shows and tells."""
+"""What the demo shows and reports."""
 
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import typer.main
 from rich.console import Console
 
 from common.state.ledger import Account, Audit, Depth
 from common.state.windows import FeedStatus
+from devtools import PROJECT_ROOT
+from devtools.demo.__main__ import app
 from devtools.demo.report import DemoReport
 from devtools.demo.view import Snapshot, View, numbers_table, plain_line, snapshot
+from etlctl.__main__ import run
 from etlctl.verify.run import Outcome, QueryResult
 
 
@@ -68,13 +73,13 @@ def test_the_figures_have_the_agreed_names() -> None:
     }
 
 
-def test_success_is_told_with_what_was_compared() -> None:
-    told = report().summary()
+def test_success_names_what_was_compared() -> None:
+    summary = report().summary()
     assert report().problems == []
-    assert told.startswith("PROVEN")
-    assert "9 samples" in told
-    assert "each of the other 7 was found" in told
-    assert "2 × transformer" in told
+    assert summary.startswith("PROVEN")
+    assert "9 samples" in summary
+    assert "each of the other 7 was found" in summary
+    assert "2 × transformer" in summary
 
 
 @pytest.mark.parametrize(
@@ -84,8 +89,8 @@ def test_success_is_told_with_what_was_compared() -> None:
         (BALANCED, QueryResult("q", source=9, expected=9, found=8, missing=1), "1 points differ"),
         (BALANCED, QueryResult("q", source=9, expected=9, found=9, different=2), "2 points differ"),
         (BALANCED, QueryResult("q", source=9, expected=9, found=10, extra=1), "1 points differ"),
-        (Account(extracted=11, loaded=10), EQUAL, "1 samples are missing from the books"),
-        (Account(extracted=9, loaded=10), EQUAL, "1 samples are missing from the books"),
+        (Account(extracted=11, loaded=10), EQUAL, "1 samples are unaccounted for"),
+        (Account(extracted=9, loaded=10), EQUAL, "1 samples are unaccounted for"),
         (Account(extracted=11, loaded=10, in_flight=1), EQUAL, "still in flight"),
     ],
 )
@@ -93,10 +98,10 @@ def test_every_way_of_not_being_proven_is_a_problem(
     account: Account, result: QueryResult, problem: str
 ) -> None:
     made = report(account, result)
-    (words,) = made.problems
-    assert problem in words
+    (sentence,) = made.problems
+    assert problem in sentence
     assert made.summary().startswith("NOT PROVEN")
-    assert words in made.summary()
+    assert sentence in made.summary()
 
 
 def test_an_explained_difference_is_still_a_mismatch() -> None:
@@ -164,3 +169,21 @@ def test_the_table_holds_every_number() -> None:
     Console(file=out, width=120).print(numbers_table(numbers(1.0)))
     for text in ("1,234", "1,000", "900", "100", "nan 7", "inf 1", "2.5 s"):
         assert text in out.getvalue()
+
+
+@pytest.mark.parametrize("seconds", ["-1", "soon"])
+def test_a_wrong_command_line_ends_with_2(capsys: pytest.CaptureFixture[str], seconds: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(app, "demo", ["--seconds", seconds])
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert "Usage: demo" in said.err
+    assert "Traceback" not in said.out + said.err
+
+
+def test_every_option_and_figure_is_documented() -> None:
+    page = (PROJECT_ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+    options = {one.opts[0] for one in typer.main.get_command(app).params} - {"--help"}
+    assert set(re.findall(r"^\| `(--[a-z-]+) [A-Z]+` \|", page, re.MULTILINE)) == options
+    for figure in report().as_json():
+        assert f"`{figure}`" in page

@@ -59,9 +59,9 @@ def test_every_command_is_documented_and_no_other() -> None:
     assert set(re.findall(r"^## `(etlctl [^`]+)`$", PAGE, re.MULTILINE)) == set(COMMANDS)
 
 
-@pytest.mark.parametrize("words", REASONS.values())
-def test_every_reason_is_documented(words: str) -> None:
-    assert f"\n| {words} | " in PAGE
+@pytest.mark.parametrize("reason", REASONS.values())
+def test_every_reason_is_documented(reason: str) -> None:
+    assert f"\n| {reason} | " in PAGE
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""``etlctl config``: validate the configuration without starting anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+import yaml
+
+from common.config import DEFAULT_PATH, advice, effective, load_settings
+from common.errors import ConfigError
+from common.exit_codes import ExitCode
+from etlctl.options import AsJson, ConfigFile, group
+from etlctl.output import print_json, remark
+
+config_app = group("Validate and show the configuration.")
+
+
+@config_app.command("check")
+def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Validate the configuration and all its secrets, and print what is in force.
+
+    Secrets are masked. Ends with 2 and one line for each problem if there are any.
+    """
+    file = config or Path(DEFAULT_PATH)
+    try:
+        settings = load_settings(file)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        print_json({"file": str(file), "valid": False, "problems": list(error.problems)})
+        raise typer.Exit(ExitCode.CONFIG) from None
+    notes, in_force = list(advice(settings)), effective(settings)
+    if as_json:
+        print_json({"file": str(file), "valid": True, "advice": notes, "settings": in_force})
+        return
+    typer.echo(yaml.safe_dump(in_force, sort_keys=False, allow_unicode=True), nl=False)
+    for note in notes:
+        remark(f"note: {note}")
+    remark(f"{file} is valid: {len(settings.extract.queries)} queries")

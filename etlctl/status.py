@@ -1,0 +1,151 @@
+"""``etlctl status``: where the pipeline stands, from one atomic read of its ledger."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from common.config import load_settings
+from common.state.ledger import Account, Audit, Ledger
+from common.state.windows import FeedStatus, Gap, WindowSet
+from etlctl.connect import redis_of
+from etlctl.options import AsJson, ConfigFile
+from etlctl.output import counts, print_json, stdout, thousands
+from etlctl.output import table as new_table
+from etlctl.times import rfc3339
+
+
+def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show the ledger, the streams and the windows of every query.
+
+    Everything is read from Redis; ends with 3 when that cannot be reached.
+    """
+    settings = load_settings(config, secrets=("pipeline",))
+    redis, keys = redis_of(settings.pipeline)
+    with closing(redis):
+        audit = Ledger(redis, keys).audit()
+        window_set = WindowSet(redis, keys)
+        feeds = window_set.status()
+        # A feed that was closed has left its gaps behind.
+        names = sorted(feeds.keys() | audit.accounts.keys())
+        found = {name: gaps for name in names if (gaps := window_set.gaps(name))}
+    if as_json:
+        print_json(as_document(audit, feeds, found))
+        return
+    console = stdout()
+    for table in (accounts(audit), windows(feeds, audit.now_ms), streams(audit)):
+        console.print(table)
+    if found:
+        console.print(gap_table(found))
+    console.print(balance(audit))
+
+
+def as_document(
+    audit: Audit, feeds: dict[str, FeedStatus], gaps: dict[str, list[Gap]]
+) -> dict[str, Any]:
+    """Everything as plain data: samples, bytes, milliseconds since the epoch."""
+    return {
+        "now_ms": audit.now_ms,
+        "imbalance_samples": audit.imbalance_samples,
+        "back_pressure": audit.back_pressure,
+        "staged_bytes": audit.staged_bytes,
+        "dead_letter_entries": audit.dead_letter_entries,
+        "accounts": {
+            feed: {**asdict(account), "imbalance_samples": account.imbalance_samples}
+            for feed, account in audit.accounts.items()
+        },
+        "streams": {name: asdict(depth) for name, depth in audit.streams.items()},
+        "feeds": {
+            name: {
+                **asdict(feed),
+                "watermark_ms": feed.watermark_ms,
+                "loaded_watermark_ms": feed.loaded_watermark_ms,
+            }
+            for name, feed in feeds.items()
+        },
+        "gaps": {name: [asdict(gap) for gap in found] for name, found in gaps.items()},
+    }
+
+
+def accounts(audit: Audit) -> Table:
+    """The ledger, one row for each feed and one for all."""
+    table = new_table(
+        "Ledger, in samples",
+        "feed",
+        *("extracted", "loaded", "dropped", "dead-lettered", "in flight", "imbalance"),
+    )
+    for feed, account in audit.accounts.items():
+        _account_row(table, feed, account)
+    table.add_section()
+    _account_row(table, "all", audit.total)
+    return table
+
+
+def windows(feeds: dict[str, FeedStatus], now_ms: int) -> Table:
+    """How far each feed is extracted and loaded."""
+    table = new_table(
+        "Windows", "feed", *("loaded up to", "lag", "backlog", "open", "unsettled", "gaps")
+    )
+    for name, feed in feeds.items():
+        lag_seconds = max(0, now_ms - feed.loaded_watermark_ms) // 1_000
+        backlog_seconds = sum(end - start for start, end in feed.backlog) // 1_000
+        table.add_row(
+            escape(name),
+            # Until then older time may be missing, from before Redis lost its data.
+            rfc3339(feed.loaded_watermark_ms) if feed.reconciled else "sink not read yet",
+            f"{thousands(lag_seconds)} s",
+            f"{thousands(backlog_seconds)} s",
+            thousands(len(feed.open)),
+            thousands(len(feed.unsettled)),
+            thousands(feed.gaps),
+        )
+    return table
+
+
+def gap_table(gaps: dict[str, list[Gap]]) -> Table:
+    """What can never be extracted, newest last."""
+    table = new_table("Gaps", "feed", *("after", "up to", "reason"))
+    for name, found in gaps.items():
+        for gap in found:
+            table.add_row(
+                escape(name), rfc3339(gap.start_ms), rfc3339(gap.end_ms), escape(gap.reason)
+            )
+    return table
+
+
+def streams(audit: Audit) -> Table:
+    """What is in flight."""
+    table = new_table("Streams", "stream", *("entries", "samples", "bytes", "oldest"))
+    for name, depth in audit.streams.items():
+        age = f"{max(0, audit.now_ms - depth.oldest_ms) // 1_000} s" if depth.oldest_ms else "–"
+        cells = (thousands(n) for n in (depth.entries, depth.samples, depth.bytes))
+        table.add_row(name, *cells, age)
+    table.add_row("dead letters", thousands(audit.dead_letter_entries), "", "", "")
+    return table
+
+
+def balance(audit: Audit) -> str:
+    """One sentence: whether every sample is accounted for."""
+    if audit.imbalance_samples:
+        return (
+            f"[bold red]{thousands(audit.imbalance_samples)} samples are not accounted for.[/]"
+            f" Lost from the streams: {thousands(audit.lost_samples)}."
+        )
+    pressure = " Extraction is paused: too much is in flight." if audit.back_pressure else ""
+    return f"[green]Every extracted sample is accounted for.[/]{pressure}"
+
+
+def _account_row(table: Table, name: str, account: Account) -> None:
+    table.add_row(
+        escape(name),
+        thousands(account.extracted),
+        thousands(account.loaded),
+        counts(account.dropped, "\n"),
+        thousands(account.dead_lettered),
+        thousands(account.in_flight),
+        thousands(account.imbalance_samples),
+    )

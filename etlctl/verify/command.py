@@ -1,0 +1,123 @@
+"""``etlctl verify``: prove that the sink holds what the source holds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from redis.exceptions import RedisError
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from common.config import load_settings
+from common.exit_codes import ExitCode
+from etlctl.options import AsJson, ConfigFile
+from etlctl.output import print_json, progress_bar, remark, stdout
+from etlctl.times import BadTime, parse_time, rfc3339
+from etlctl.verify.present import as_json as outcome_json
+from etlctl.verify.present import example_lines, table
+from etlctl.verify.run import Outcome
+from etlctl.verify.wiring import Parts, connected, covered_range, verifier
+
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="TIME",
+        help="Compare after this time; the beginning of what was extracted if not given.",
+    ),
+]
+End = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="TIME",
+        help="Compare up to this time; the end of what was loaded if not given.",
+    ),
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--query", metavar="NAME", help="Compare only this query; can be given several times."
+    ),
+]
+
+
+def verify(
+    start: Start = None,
+    end: End = None,
+    query: Names = None,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Compare source and sink point by point.
+
+    TIME is RFC 3339 (2024-05-01T12:00:00Z), seconds since the epoch, now, or a duration before
+    now (-1h). Ends with 1 if any difference stays unexplained, 3 if a server cannot be reached.
+    """
+    settings = load_settings(config)
+
+    def no_redis(error: RedisError) -> None:
+        remark(f"note: Redis cannot be read, so it explains no difference: {error}")
+
+    with connected(settings, query or (), no_redis) as parts:
+        start_ms, end_ms = time_range(start, end, parts)
+        outcome = verify_range(parts, start_ms, end_ms, quiet=as_json)
+    if as_json:
+        print_json(outcome_json(outcome))
+    else:
+        show(outcome)
+    raise typer.Exit(ExitCode.OK if outcome.equal else ExitCode.ERROR)
+
+
+def time_range(start: str | None, end: str | None, parts: Parts) -> tuple[int, int]:
+    """The range to compare, in milliseconds since the epoch; by default what was covered.
+
+    Raises :class:`~etlctl.times.BadTime`.
+    """
+    known_start_ms, known_end_ms = (None, None) if start and end else covered_range(parts)
+    start_ms = known_start_ms if start is None else _time("--from", start, parts)
+    end_ms = known_end_ms if end is None else _time("--to", end, parts)
+    if start_ms is None or end_ms is None:
+        option = "--from" if start_ms is None else "--to"
+        raise BadTime(f"{option} must be given: Redis knows of nothing extracted")
+    if start_ms >= end_ms:
+        raise BadTime(f"nothing lies between {rfc3339(start_ms)} and {rfc3339(end_ms)}")
+    return start_ms, end_ms
+
+
+def verify_range(parts: Parts, start_ms: int, end_ms: int, *, quiet: bool) -> Outcome:
+    """Compare ``(start_ms, end_ms]``, with a progress bar on a terminal unless ``quiet``."""
+    columns = (TextColumn("comparing"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with progress_bar(*columns, quiet=quiet) as bar:
+        task = bar.add_task("comparing", total=end_ms - start_ms)
+
+        def progress(position_ms: int) -> None:
+            bar.update(task, completed=position_ms - start_ms)
+
+        return verifier(parts, progress).run(start_ms, end_ms)
+
+
+def show(outcome: Outcome) -> None:
+    """The table, a few of the points that differ, and one sentence."""
+    console = stdout()
+    console.print(table(outcome))
+    lines = example_lines(outcome)
+    if lines:
+        console.print("Unexplained, for example:")
+    for line in lines:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+    if outcome.foreign:
+        console.print(
+            f"{outcome.foreign} points of the same measurements belong to none of these queries"
+            " and were left out."
+        )
+    console.print(
+        "[green]Source and sink are equal.[/]" if outcome.equal else "[bold red]They differ.[/]"
+    )
+
+
+def _time(option: str, text: str, parts: Parts) -> int:
+    try:
+        return parse_time(text, lambda: parts.now_ms)
+    except BadTime as error:
+        raise BadTime(f"{option}: {error}") from None

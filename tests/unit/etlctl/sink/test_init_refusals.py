@@ -1,0 +1,117 @@
+"""``etlctl sink init``: what stops it is one sentence, and nothing is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common.errors import SinkError
+from devtools.servers import influx_api
+from etlctl.sink.init import wait_until_healthy
+from etlctl.sink.management import Management
+from etlctl.times import Clock
+from tests.doubles.influx_management import serving
+from tests.unit.etlctl.sink.job import Job
+
+
+def test_an_operators_token_that_is_not_known(job: Job) -> None:
+    job.admin_file.chmod(0o600)
+    job.admin_file.write_text("nobody's", encoding="utf-8")
+    assert job.run() == 3
+    assert len(job.err.splitlines()) == 1
+    assert "401 unauthorized access: is the token in" in job.err
+    assert "the one that it was set up with?" in job.err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda file: file.unlink(), "which cannot be read: No such file"),
+        (lambda file: file.chmod(0o444), "which every user can read (mode 0444)"),
+        (lambda file: (file.chmod(0o600), file.write_text("")), "which is empty"),
+    ],
+)
+def test_an_operators_token_that_cannot_be_read(
+    job: Job, spoil: Callable[[Path], object], why: str
+) -> None:
+    spoil(job.admin_file)
+    assert job.run() == 2
+    assert job.err.startswith(f"etlctl: --admin-token-file: names {job.admin_file}, {why}")
+
+
+def test_a_retention_that_influxdb_does_not_take(job: Job) -> None:
+    job.load = {"tiers": {"hot": {"bucket": "metrics", "retention": "30m"}}}
+    assert job.run() == 2
+    assert job.err == (
+        "etlctl: load.tiers.hot.retention: is 1800 s, and InfluxDB keeps at least 3600 s (1h)\n"
+    )
+    assert job.place.rules() == {}
+
+
+def test_a_bucket_name_that_influxdb_does_not_take(job: Job) -> None:
+    job.load = {"tiers": {"hot": {"bucket": "_mine"}}}
+    assert job.run() == 3
+    assert "answers a request to make bucket _mine with 400 bucket name _mine is invalid" in job.err
+
+
+def test_the_token_is_kept_where_the_option_says(job: Job) -> None:
+    other = job.token_file.with_name("other")
+    assert job.run("--token-file", str(other)) == 0
+    assert other.exists()
+    assert not job.token_file.exists()
+
+
+def test_a_token_file_must_be_named(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL__LOAD__INFLUXDB__TOKEN", "given by the environment")
+    assert job.run() == 2
+    assert job.err == (
+        "etlctl: load.influxdb.token_file: is not set: name the file with --token-file\n"
+    )
+    assert job.place.rules() == {}
+
+
+def test_waiting_ends_when_it_is_healthy_or_after_the_given_time(tmp_path: Path) -> None:
+    now = 0.0
+    said: list[str] = []
+    health: list[str | None] = ["not yet", "not yet", None]
+
+    class Slow(Management):
+        def why_not_healthy(self) -> str | None:
+            return health.pop(0)
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    admin = Slow("http://127.0.0.1:1", "t")
+    wait_until_healthy(admin, 5, said.append, Clock(lambda: now, sleep))
+    assert now == 2
+    assert said == ["waiting: not yet"]
+    health[:] = ["down"] * 10
+    with pytest.raises(SinkError, match="not healthy after 3 s: down"):
+        wait_until_healthy(admin, 3, said.append, Clock(lambda: now, sleep))
+    admin.close()
+
+
+def test_a_sink_that_is_not_healthy_is_one_sentence(job: Job) -> None:
+    job.url = "http://127.0.0.1:1"
+    assert job.run() == 3
+    assert len(job.err.splitlines()) == 1
+    assert job.err.startswith(
+        "etlctl: not healthy after 0 s: InfluxDB at http://127.0.0.1:1: a request for its "
+        "health failed: "
+    )
+
+    class Broken:
+        def keep(self, name: str, retention_seconds: int, shard_seconds: int) -> None:
+            raise OSError("influxd is away")
+
+        def drop(self, name: str) -> None: ...
+
+    api = influx_api.Api(influx_api.State(), Broken())
+    api.set_up("t", "o", "b")
+    with serving(api) as job.url:
+        assert job.run() == 3
+    assert "503 influxd is away" in job.err

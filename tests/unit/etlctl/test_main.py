@@ -1,0 +1,174 @@
+"""The command line: its commands, exit codes and manners."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from common.errors import (
+    ConfigError,
+    EtlError,
+    QueryRejected,
+    SinkError,
+    SourceUnavailable,
+    StackError,
+)
+from devtools import PROJECT_ROOT
+from etlctl.__main__ import exit_code_of
+from etlctl.times import BadTime
+from tests.support.secret_folders import Capture, run
+
+CONFIG: dict[str, Any] = {
+    "extract": {
+        "prometheus_url": "http://prometheus:9090",
+        "auth": {"username": "etl", "password_file": "prometheus-password"},
+    },
+    "load": {
+        "influxdb": {"url": "http://influxdb:8086", "token": "t0ken", "org": "o", "bucket": "b"}
+    },
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in os.environ:
+        if name.startswith("ETL"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    password = tmp_path / "prometheus-password"
+    password.touch(0o600)
+    password.write_text("pa55word\n", encoding="utf-8")
+    file = tmp_path / "etl.yaml"
+    file.write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    return file
+
+
+def test_config_check_prints_what_is_in_force_and_no_secret(config: Path, capsys: Capture) -> None:
+    code, out, err = run(capsys, "config", "check", "--config", str(config))
+    assert code == 0
+    effective = yaml.safe_load(out)
+    assert effective["extract"]["auth"]["password"] == "********"
+    assert effective["load"]["influxdb"]["token"] == "********"
+    assert effective["extract"]["timeout"] == 30
+    assert "is valid" in err
+    assert "pa55word" not in out + err
+    assert "t0ken" not in out + err
+
+
+def test_config_check_as_json(config: Path, capsys: Capture) -> None:
+    code, out, _ = run(capsys, "config", "check", "--json", "--config", str(config))
+    document = json.loads(out)
+    assert code == 0
+    assert document["valid"] is True
+    assert document["settings"]["load"]["influxdb"]["token"] == "********"
+    assert "t0ken" not in out
+
+
+def test_the_file_may_be_named_by_the_environment(
+    config: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETL_CONFIG", str(config))
+    assert run(capsys, "config", "check")[0] == 0
+
+
+def test_every_problem_is_a_line_with_its_place(config: Path, capsys: Capture) -> None:
+    config.write_text(
+        "extract:\n  prometheus_url: http://p:9090\n  timeout: soon\nload:\n  influx: {}\n",
+        encoding="utf-8",
+    )
+    code, out, err = run(capsys, "config", "check", "--config", str(config))
+    assert code == 2
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"etlctl: {config}") for line in lines)
+    assert "etl.yaml:3: extract.timeout" in err
+    assert "Traceback" not in err
+
+    code, out, err = run(capsys, "config", "check", "--json", "--config", str(config))
+    document = json.loads(out)
+    assert code == 2
+    assert document["valid"] is False
+    assert len(document["problems"]) == 3
+
+
+def test_a_secret_that_cannot_be_read_is_a_problem(config: Path, capsys: Capture) -> None:
+    (config.parent / "prometheus-password").unlink()
+    code, _, err = run(capsys, "config", "check", "--config", str(config))
+    assert code == 2
+    assert "password_file" in err
+
+
+def test_advice_is_given_without_failing(config: Path, capsys: Capture) -> None:
+    document = {**CONFIG, "transform": {"valid_metrics": ["nothing_we_extract"]}}
+    config.write_text(yaml.safe_dump(document), encoding="utf-8")
+    code, _, err = run(capsys, "config", "check", "--config", str(config))
+    assert code == 0
+    assert "note: " in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("x"), 2),
+        (BadTime("x"), 2),
+        (SourceUnavailable("x"), 3),
+        (QueryRejected("x"), 3),
+        (SinkError("x"), 3),
+        (RedisConnectionError("x"), 3),
+        (StackError("x"), 1),
+        (EtlError("x"), 1),
+    ],
+)
+def test_exit_codes(error: Exception, code: int) -> None:
+    assert exit_code_of(error) == code
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["verify", "--nonsense"],
+        ["nonsense"],
+        ["config"],
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(capsys: Capture, arguments: list[str]) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert "Usage" in out + err
+    assert "Traceback" not in err
+
+
+def test_help_of_every_command(capsys: Capture) -> None:
+    for arguments in ([], ["verify"], ["status"], ["config"], ["config", "check"]):
+        code, out, _ = run(capsys, *arguments, "--help")
+        assert code == 0
+        assert "Usage" in out
+
+
+def test_it_runs_as_a_module_and_dies_quietly_when_nobody_reads(config: Path) -> None:
+    command = [sys.executable, "-m", "etlctl", "config", "check", "--config", str(config)]
+    root = PROJECT_ROOT
+    environ = {**os.environ, "PYTHONPATH": str(root)}
+    whole = subprocess.run(
+        command, env=environ, cwd=config.parent, capture_output=True, timeout=60, check=False
+    )
+    assert whole.returncode == 0, whole.stderr
+    with subprocess.Popen(
+        command, env=environ, cwd=config.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+        assert process.wait(timeout=60) == 1
+    assert b"Traceback" not in err
+    assert b"BrokenPipe" not in err

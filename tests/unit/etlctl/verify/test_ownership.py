@@ -1,0 +1,116 @@
+"""Which series of the sink a query can have written, and how far back it depends on the source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.config import Query, RelabelRule
+from common.samples.series import SeriesEncoder
+from etlctl.verify.identity import identify_of
+from etlctl.verify.ownership import measurements_of, memory_ms, owner
+from etlctl.verify.points import SeriesKey
+
+SELECT = Query(name="raw", select='{job="app",__name__=~"m.*",code!~"5.."}')
+EXPR = Query(name="rate", expr="sum(rate(m[5m]))", step=15)
+NAMES = ("m1", "m 2", "_m3")
+
+
+def measurements(query: Query, *rules: RelabelRule, valid: tuple[str, ...] = ()) -> frozenset[str]:
+    encoder = SeriesEncoder(rules, valid_metrics=valid, expr_names=("rate",))
+    return measurements_of(query, identify_of(query, encoder), lambda text: NAMES, rules)
+
+
+def rule(**fields: Any) -> RelabelRule:
+    return RelabelRule(**fields)
+
+
+def test_an_expression_has_its_own_measurement() -> None:
+    assert measurements(EXPR) == {"rate"}
+    owns = owner(EXPR, measurements(EXPR), ())
+    assert owns(SeriesKey.of("rate", {"any": "tag"}))
+    assert not owns(SeriesKey.of("m1", {}))
+
+
+def test_a_select_has_the_measurements_of_the_metrics_that_prometheus_knows() -> None:
+    assert measurements(SELECT) == {"m1", "m 2", "metric__m3"}
+
+
+def test_metrics_that_are_not_wanted_are_not_read() -> None:
+    assert measurements(SELECT, valid=("m1",)) == {"m1"}
+    assert measurements(EXPR, valid=("m1",)) == frozenset()
+
+
+def test_a_rule_that_drops_for_lack_of_a_label_hides_no_measurement() -> None:
+    keep = rule(source_labels=["job"], regex="app", action="keep")
+    assert measurements(SELECT, keep) == measurements(SELECT)
+    assert measurements(EXPR, keep) == {"rate"}
+
+
+@pytest.mark.parametrize(
+    ("measurement", "tags", "owned"),
+    [
+        ("m1", {"job": "app"}, True),
+        ("m1", {"job": "app", "code": "200"}, True),
+        ("m1", {"job": "app", "code": "503"}, False),
+        ("m1", {"job": "web"}, False),
+        ("m1", {}, False),
+        ("other", {"job": "app"}, False),
+    ],
+)
+def test_tags_must_satisfy_the_selector(
+    measurement: str, tags: dict[str, str], owned: bool
+) -> None:
+    assert owner(SELECT, measurements(SELECT), ())(SeriesKey.of(measurement, tags)) is owned
+
+
+def test_a_label_is_compared_under_the_key_that_the_sink_has() -> None:
+    query = Query(name="raw", select='m1{time="x"}')
+    assert owner(query, frozenset({"m1"}), ())(SeriesKey.of("m1", {"label_time": "x"}))
+
+
+@pytest.mark.parametrize(
+    "rewriting",
+    [
+        rule(target_label="job", replacement="x"),
+        rule(target_label="__name__", replacement="x"),
+        rule(source_labels=["a"], target_label="$1", replacement="x"),
+        rule(action="labelmap", regex="x(.*)"),
+        rule(action="labeldrop", regex="x"),
+        rule(action="labelkeep", regex="job"),
+        rule(action="hashmod", source_labels=["a"], modulus=3, target_label="code"),
+    ],
+    ids=lambda one: f"{one.action}-{one.target_label}",
+)
+def test_where_labels_may_be_rewritten_nothing_is_claimed(rewriting: RelabelRule) -> None:
+    assert measurements(SELECT, rewriting) == frozenset()
+    owns = owner(SELECT, frozenset({"m1"}), (rewriting,))
+    assert not owns(SeriesKey.of("m1", {"job": "app"}))
+
+
+def test_rules_on_other_labels_change_nothing() -> None:
+    other = rule(target_label="zone", replacement="x")
+    assert measurements(SELECT, other) == measurements(SELECT)
+    assert owner(SELECT, frozenset({"m1"}), (other,))(SeriesKey.of("m1", {"job": "app"}))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected_ms"),
+    [
+        (SELECT, 0),
+        (Query(name="a", expr="up", step=1), 300_000),
+        (EXPR, 600_000),
+        (Query(name="b", expr="avg_over_time(rate(x[1h30m])[1d:5m] offset 1w)", step=1),
+         300_000 + 5_400_000 + 86_400_000 + 300_000 + 604_800_000),
+    ],
+)  # fmt: skip
+def test_memory_is_generous(query: Query, expected_ms: int) -> None:
+    assert memory_ms(query) == expected_ms
+
+
+def test_labels_that_cannot_be_read_are_a_reason() -> None:
+    identify = identify_of(SELECT, SeriesEncoder())
+    assert identify({"__name__": "m", "a": "\ud800"}) == "unreadable_labels"
+    assert identify({"a": "b"}) == "name_missing"
+    assert identify({"__name__": "m", "a": "b"}) == SeriesKey.of("m", {"a": "b"})

@@ -1,0 +1,294 @@
+"""The walk over a range: pieces, ownership of series, explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etlctl.verify.explain import Facts, Range
+from etlctl.verify.points import Column, Points, SeriesKey
+from etlctl.verify.run import Outcome, QueryResult, Subject, Verifier
+from etlctl.verify.source import SourceSeries
+
+END_MS = 3_600_000
+
+Plain = dict[str, dict[int, float]]
+
+
+def rows(points: Mapping[int, float]) -> tuple[Column, list[int]]:
+    times = sorted(points)
+    column = Column(
+        np.array(times, dtype=np.int64), np.array([points[t] for t in times], dtype=np.float64)
+    )
+    return column, times
+
+
+def within(points: Mapping[int, float], start_ms: int, end_ms: int) -> dict[int, float]:
+    return {t: v for t, v in points.items() if start_ms < t <= end_ms}
+
+
+@dataclass
+class MemorySource:
+    """Series by host; ``later`` replaces them from the second read of a piece on."""
+
+    series: Plain
+    later: Plain | None = None
+    reads: list[tuple[int, int]] = field(default_factory=list)
+
+    def read_select(self, selector: str, start_ms: int, end_ms: int) -> list[SourceSeries]:
+        again = (start_ms, end_ms) in self.reads and self.later is not None
+        self.reads.append((start_ms, end_ms))
+        series = (self.later or {}) if again else self.series
+        answer = []
+        for host, points in series.items():
+            column, times = rows(within(points, start_ms, end_ms))
+            if times:
+                answer.append(SourceSeries({"__name__": "m", "host": host}, *column))
+        return answer
+
+    def read_expr(self, expr: str, step_ms: int, start_ms: int, end_ms: int) -> list[SourceSeries]:
+        return [
+            SourceSeries({"host": one.labels["host"]}, one.timestamps_ms, one.values)
+            for one in self.read_select(expr, start_ms, end_ms)
+        ]
+
+
+@dataclass
+class MemorySink:
+    """Points by series."""
+
+    points: dict[SeriesKey, dict[int, float]]
+
+    def read(self, measurements: Iterable[str], start_ms: int, end_ms: int) -> Points:
+        wanted = set(measurements)
+        answer: dict[SeriesKey, Column] = {}
+        for key, points in self.points.items():
+            column, times = rows(within(points, start_ms, end_ms))
+            if key.measurement in wanted and times:
+                answer[key] = column
+        return answer
+
+
+@dataclass
+class Known:
+    """Knowledge as given."""
+
+    flying: Sequence[Range] = ()
+    known: Facts = field(default_factory=Facts)
+
+    def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
+        return {"in_flight": self.flying}
+
+    def facts(self, query: str) -> Facts:
+        return self.known
+
+
+def identify(labels: Mapping[str, str]) -> SeriesKey | str:
+    tags = {name: value for name, value in labels.items() if name != "__name__"}
+    return SeriesKey.of(labels.get("__name__", "q"), tags)
+
+
+def subject(name: str = "q", **changes: object) -> Subject:
+    parts: dict[str, object] = {
+        "name": name,
+        "kind": "select",
+        "text": "m",
+        "step_ms": 15_000,
+        "memory_ms": 0,
+        "identify": identify,
+        "owns": lambda key: key.measurement == "m",
+        "measurements": frozenset({"m"}),
+    }
+    return Subject(**(parts | changes))  # type: ignore[arg-type]
+
+
+def host(name: str) -> SeriesKey:
+    return SeriesKey.of("m", {"host": name})
+
+
+def verify(source: MemorySource, sink: MemorySink, **changes: object) -> Outcome:
+    verifier = Verifier(source, sink, changes.pop("subjects", [subject()]), **changes)  # type: ignore[arg-type]
+    return verifier.run(0, END_MS)
+
+
+def only(outcome: Outcome) -> QueryResult:
+    (result,) = outcome.results
+    return result
+
+
+SAMPLES = {t: float(t) for t in range(15_000, END_MS + 1, 15_000)}
+
+
+def test_equal_sides_are_equal() -> None:
+    source = MemorySource({"a": SAMPLES, "b": SAMPLES})
+    outcome = verify(source, MemorySink({host("a"): SAMPLES, host("b"): SAMPLES}))
+    assert outcome.equal
+    result = only(outcome)
+    assert (result.source, result.expected, result.found, result.equal) == (480,) * 4
+
+
+@given(piece_samples=st.integers(1, 1_000))
+def test_pieces_cover_the_range_once(piece_samples: int) -> None:
+    source = MemorySource({"a": SAMPLES})
+    seen: list[int] = []
+    outcome = verify(
+        source,
+        MemorySink({host("a"): SAMPLES}),
+        piece_samples=piece_samples,
+        progress=seen.append,
+    )
+    assert only(outcome).equal == len(SAMPLES)
+    starts, ends = zip(*source.reads, strict=True)
+    assert starts == (0, *ends[:-1])
+    assert ends[-1] == END_MS
+    assert seen == list(ends)
+
+
+def test_each_kind_of_difference_is_counted_and_shown() -> None:
+    have = SAMPLES.copy()
+    del have[15_000]
+    have[30_000] = -1.0
+    have[30_001] = 5.0
+    outcome = verify(MemorySource({"a": SAMPLES}), MemorySink({host("a"): have}))
+    result = only(outcome)
+    assert not outcome.equal
+    assert (result.missing, result.different, result.extra, result.unexplained) == (1, 1, 1, 3)
+    assert result.explained.examples == [
+        ("missing", host("a"), 15_000, 15_000.0, None),
+        ("different", host("a"), 30_000, 30_000.0, -1.0),
+        ("extra", host("a"), 30_001, None, 5.0),
+    ]
+
+
+def test_examples_are_few() -> None:
+    result = only(verify(MemorySource({"a": SAMPLES}), MemorySink({})))
+    assert result.missing == len(SAMPLES)
+    assert len(result.explained.examples) == 10
+
+
+@pytest.mark.parametrize("reason", ["gap", "before_origin"])
+def test_a_known_range_explains_what_is_missing_in_it_only(reason: str) -> None:
+    have = {t: v for t, v in SAMPLES.items() if t not in (15_000, 30_000, 45_000)}
+    facts = Facts({reason: [Range(15_000, 30_000)]})
+    result = only(
+        verify(
+            MemorySource({"a": SAMPLES}), MemorySink({host("a"): have}), knowledge=Known((), facts)
+        )
+    )
+    assert result.explained.missing == {reason: 1}
+    assert [example.timestamp_ms for example in result.explained.examples] == [15_000, 45_000]
+
+
+def test_what_is_in_flight_may_be_missing_but_not_different() -> None:
+    have = {t: v for t, v in SAMPLES.items() if t != 15_000} | {30_000: 1.0}
+    result = only(
+        verify(
+            MemorySource({"a": SAMPLES}),
+            MemorySink({host("a"): have}),
+            knowledge=Known([Range(0, 60_000)]),
+        )
+    )
+    assert result.explained.missing == {"in_flight": 1}
+    assert result.unexplained == 1
+    assert result.explained.examples[0].kind == "different"
+
+
+def test_dead_letters_explain_their_own_points() -> None:
+    have = {t: v for t, v in SAMPLES.items() if t not in (15_000, 30_000)}
+    facts = Facts(dead={host("a"): np.array([30_000]), host("b"): np.array([15_000])})
+    result = only(
+        verify(
+            MemorySource({"a": SAMPLES}), MemorySink({host("a"): have}), knowledge=Known((), facts)
+        )
+    )
+    assert result.explained.missing == {"dead_lettered": 1}
+    assert result.unexplained == 1
+
+
+def test_a_lost_entry_that_cannot_be_read_explains_no_more_than_its_samples() -> None:
+    have = {t: v for t, v in SAMPLES.items() if t > 75_000}
+    result = only(
+        verify(
+            MemorySource({"a": SAMPLES}),
+            MemorySink({host("a"): have}),
+            knowledge=Known((), Facts(unreadable_dead_samples=3)),
+            piece_samples=1,
+        )
+    )
+    assert result.missing == 5
+    assert result.explained.missing == {"dead_lettered_unreadable": 3}
+    assert result.unexplained == 2
+
+
+def test_a_source_that_changes_between_two_reads_explains() -> None:
+    # 15 s vanishes, 30 s gets another value, 45 s appears.
+    first = {t: v for t, v in SAMPLES.items() if t != 45_000}
+    second = {t: v for t, v in SAMPLES.items() if t != 15_000} | {30_000: 7.0}
+    outcome = verify(MemorySource({"a": first}, {"a": second}), MemorySink({host("a"): second}))
+    result = only(outcome)
+    assert outcome.equal
+    assert result.explained.missing == {"source_changed": 1}
+    assert result.explained.different == {"source_changed": 1}
+    assert result.explained.extra == {"source_changed": 1}
+
+
+def test_what_the_source_no_longer_keeps_is_not_extra() -> None:
+    late = {t: v for t, v in SAMPLES.items() if t > 60_000}
+    outcome = verify(
+        MemorySource({"a": late}), MemorySink({host("a"): SAMPLES}), oldest_source_ms=75_000
+    )
+    assert outcome.equal
+    assert only(outcome).explained.extra == {"source_expired": 4}
+
+
+def test_a_series_nobody_expects_is_extra_if_it_can_only_be_ours() -> None:
+    sink = MemorySink({host("a"): SAMPLES, host("b"): {15_000: 1.0}})
+    result = only(verify(MemorySource({"a": SAMPLES}), sink))
+    assert (result.extra, result.unexplained) == (1, 1)
+
+
+def test_a_series_of_somebody_else_is_left_alone() -> None:
+    sink = MemorySink({host("a"): SAMPLES, host("b"): {15_000: 1.0}})
+    for changes in (
+        {"subjects": [subject(owns=lambda key: False)]},
+        {"bystanders": [lambda key: True]},
+    ):
+        outcome = verify(MemorySource({"a": SAMPLES}), sink, **changes)
+        assert outcome.equal
+        assert outcome.foreign == 1
+        assert only(outcome).found == len(SAMPLES)
+
+
+def test_queries_that_share_a_measurement_do_not_accuse_each_other() -> None:
+    source = MemorySource({"a": SAMPLES, "b": SAMPLES})
+
+    def only_host(name: str) -> Subject:
+        def identify_host(labels: Mapping[str, str]) -> SeriesKey | str:
+            return identify(labels) if labels["host"] == name else "relabel"
+
+        return subject(name, identify=identify_host)
+
+    outcome = verify(
+        source,
+        MemorySink({host("a"): SAMPLES, host("b"): SAMPLES}),
+        subjects=[only_host("a"), only_host("b")],
+    )
+    assert outcome.equal
+    assert [result.found for result in outcome.results] == [len(SAMPLES)] * 2
+    assert [result.dropped for result in outcome.results] == [{"relabel": len(SAMPLES)}] * 2
+
+
+def test_an_expression_is_read_on_its_grid() -> None:
+    one = subject(kind="expr", measurements=frozenset({"q"}), owns=lambda k: k.measurement == "q")
+    outcome = verify(
+        MemorySource({"a": SAMPLES}),
+        MemorySink({SeriesKey.of("q", {"host": "a"}): SAMPLES}),
+        subjects=[one],
+    )
+    assert outcome.equal
+    assert only(outcome).equal == len(SAMPLES)
