@@ -3,7 +3,7 @@
 One JSON document for each sample, one XADD for each document, one ``Point`` for each sample, and
 otherwise sensible: connections are kept, streams are read and acknowledged in batches, and
 influxdb-client gets batches of the size that it chooses itself. ``pipelined`` sends the XADDs of a
-batch through redis-py's pipeline too, which spares most of the round trips. It keeps no books and
+batch through redis-py's pipeline too, which spares most of the round trips. It keeps no ledger and
 would lose data in a crash.
 """
 

@@ -143,7 +143,7 @@ def _alone(rig: Rig) -> None:
     """Wait until no connection of a service is left: a command may still be under way in one."""
     rig.until(
         lambda: not rig.proxies.connections_to(rig.stack.redis.port),
-        "the services' connections to Redis are gone",
+        "the services' connections to Redis are closed",
         deadline_seconds=10.0,
     )
 

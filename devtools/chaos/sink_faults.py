@@ -150,12 +150,12 @@ def series_limit(context: FaultContext, times: int) -> int:
     rig = context.rig
     influxd = rig.stack.influx.influxd
     for _ in range(times):
-        held = rig.journal.counts()["loader", "sink_paused:capacity"]
+        pauses = rig.journal.counts()["loader", "sink_paused:capacity"]
         rig.influx_limits["max-series-per-database"] = 1
         influxd.restart()
         rig.exporter.invite(FRESH, FRESH_SERIES, scrapes=FRESH_SCRAPES)
         rig.until(
-            lambda held=held: rig.journal.counts()["loader", "sink_paused:capacity"] > held,  # type: ignore[misc]
+            lambda pauses=pauses: rig.journal.counts()["loader", "sink_paused:capacity"] > pauses,  # type: ignore[misc]
             "a loader holds because of the series limit",
         )
         context.apart(0.5, 2.0)

@@ -209,8 +209,8 @@ class PrometheusServer(Server):
         """Adds history from OpenMetrics text (seconds, last line ``# EOF``) or a file of it.
 
         ``promtool tsdb create-blocks-from openmetrics``; a running server is restarted, because it
-        looks for new blocks only once a minute. Not for the last three hours of a server that also
-        scrapes: they belong to its head block. Raises :class:`StackError` with promtool's words.
+        finds new blocks only once a minute. Not for the last three hours of a server that also
+        scrapes: they belong to its head block. Raises :class:`StackError` with promtool's message.
         """
         file = openmetrics if isinstance(openmetrics, Path) else self.work_dir / "backfill.om"
         if isinstance(openmetrics, str):

@@ -42,7 +42,7 @@ PACE = Pace(
     initial_lookback_seconds=3.0,
 )
 
-# Times divided by 180. Levels in seconds, and what must hold several batches, fit this stack's pace
+# Times divided by 180. Levels in seconds, and what must span several batches, fit this stack's pace
 # instead: a window a second, files of the simulated process twice a second. The windows of the
 # budget are so short that it has recovered within seconds; each has a length of its own, because
 # their records are named by it.
@@ -158,13 +158,13 @@ class AlertWorld:
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for a condition; a Prometheus that is away meanwhile does not fulfil it."""
 
-        def asked() -> object:
+        def holds_now() -> object:
             try:
                 return condition()
             except StackError:
                 return None
 
-        wait_until(asked, deadline_seconds=PATIENCE_SECONDS, what=what, poll_seconds=0.1)
+        wait_until(holds_now, deadline_seconds=PATIENCE_SECONDS, what=what, poll_seconds=0.1)
 
     # Hands.
 
@@ -243,7 +243,7 @@ class AlertWorld:
 def alert_world(
     run_dir: Path, toolbox: Toolbox, config: Mapping[str, Any] = IMPATIENT
 ) -> Iterator[AlertWorld]:
-    """Everything up and flowing on entry, everything gone on exit; ``config`` as for the stack."""
+    """Everything up and flowing on entry, everything ended on exit; ``config`` as for the stack."""
     log_dir = run_dir / "logs"
     with contextlib.ExitStack() as cleanup:
         proxies = Proxies(run_dir / "proxies", "alerts", log_dir=log_dir)

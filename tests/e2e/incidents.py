@@ -10,7 +10,7 @@ from common.state.keys import GROUP, POINTS
 from monitoring.thresholds import ETL_METRICS
 from tests.e2e.alert_world import KEYS, AlertWorld, Labels, among
 
-# A metric with a fifth of all samples: enough to be told, not enough for the loader to hold.
+# A metric with a fifth of all samples: enough for an alert, not enough for the loader to pause.
 SPOILT = "http_requests_total"
 # Two targets on either side, and nothing to tell which goes with which.
 AMBIGUOUS: dict[str, Any] = {"name": "ambiguous", "expr": "up / on () up", "step": "1s"}
@@ -19,7 +19,7 @@ CORRECTED = {**AMBIGUOUS, "expr": "up / on (job, instance) up"}
 
 @dataclass(frozen=True)
 class Incident:
-    """What goes wrong, how it is repaired, and which alerts tell of it: name → some labels.
+    """What goes wrong, how it is repaired, and which alerts report it: name → some labels.
 
     ``cause`` may wait for what it needs, ``repair`` leaves nothing of it behind.
     """
@@ -100,7 +100,8 @@ def _bad_query(world: AlertWorld) -> None:
     extractor = world.service("extractor")
     extractor.stop()
     world.until(
-        lambda: world.fires("EtlStageDown", {"job": "extractor"}), "the missing stage is told"
+        lambda: world.fires("EtlStageDown", {"job": "extractor"}),
+        "an alert reports the missing stage",
     )
     world.queries(lambda queries: queries.append(AMBIGUOUS))
     extractor.start()
@@ -132,7 +133,7 @@ FROZEN = Incident(
 
 
 def _forget_history(world: AlertWorld) -> None:
-    """Prometheus loses its volume while the extractor is away: what it owes is nowhere any more."""
+    """Prometheus loses its volume while the extractor is away: its backlog is nowhere any more."""
     extractor, prometheus = world.service("extractor"), world.stack.prometheus
     extractor.stop()
     prometheus.kill()
@@ -185,7 +186,7 @@ def _come_and_go(world: AlertWorld) -> None:
         world.until(lambda: world.value("sum(etl_loaded_samples_total)") != passed, "a post passes")
         return world.fires("EtlCircuitFlapping", {})
 
-    world.until(flaps, "flapping is told")
+    world.until(flaps, "an alert reports it")
 
 
 FLAPPING = Incident(
@@ -234,7 +235,7 @@ TOO_LATE = Incident(
     _lift_retention,
 )
 
-# --- Redis and the books ------------------------------------------------------------------------
+# --- Redis and the ledger -----------------------------------------------------------------------
 
 
 def _fill_redis(world: AlertWorld) -> None:
@@ -255,9 +256,9 @@ MEMORY = Incident(
 
 
 def _delete_pending(world: AlertWorld) -> None:
-    """Somebody deletes entries by hand while the loader, which is refused, has given them back.
+    """Somebody deletes entries by hand while the loader, which is refused, has released them.
 
-    What they held cannot be brought back, so the ledger stays wrong: until Redis is new.
+    What was in them cannot be brought back, so the ledger stays wrong: until Redis is new.
     """
     stream = KEYS.stream(POINTS)
 
@@ -267,13 +268,13 @@ def _delete_pending(world: AlertWorld) -> None:
 
     world.sink_answers(401)
     # What is pending before may have been posted already, and be settled yet.
-    world.until(lambda: world.service("loader").probe() is not None, "the loader is held")
+    world.until(lambda: world.service("loader").probe() is not None, "the loader is paused")
     world.until(pending, "entries are pending")
     for id_ in pending():
         world.redis.xdel(stream, id_)
     world.sink_heals()
     for alert in ("EtlLedgerOutOfBalance", "EtlPendingEntriesDeleted"):
-        world.until(lambda alert=alert: world.fires(alert, {}), f"{alert} is told")  # type: ignore[misc]
+        world.until(lambda alert=alert: world.fires(alert, {}), f"{alert} fires")  # type: ignore[misc]
     world.stack.redis.kill()
 
 
@@ -281,9 +282,9 @@ def _new_redis(world: AlertWorld) -> None:
     world.stack.redis.forget_data()
     world.stack.redis.start()
     world.until(
-        lambda: world.value("max(etl_ledger_imbalance_samples)") == 0, "the new books balance"
+        lambda: world.value("max(etl_ledger_imbalance_samples)") == 0, "the new ledger balances"
     )
-    # Not before: whoever is stopped until then has no feed, and owes nothing.
+    # Not before: whoever is stopped until then has no feed, and no backlog.
     world.until(lambda: world.value("min(etl_gaps_declared)") == 0, "the feeds are planned anew")
 
 

@@ -27,7 +27,7 @@ KEYS = Keys("etl")
 
 
 class Pipeline:
-    """A started stack with its services, seen from outside: Redis, the books, ``etlctl``."""
+    """A started stack with its services, seen from outside: Redis, the ledger, ``etlctl``."""
 
     def __init__(self, stack: LocalStack) -> None:
         self.stack = stack
@@ -76,7 +76,7 @@ class Pipeline:
         return int(float(answer[0]) * 1000)
 
     def prove(self, since_ms: int | None = None) -> dict[str, Any]:
-        """Everything up to now is loaded, source and sink are equal, the books balance.
+        """Everything up to now is loaded, source and sink are equal, the ledger balances.
 
         From ``since_ms``, or from where the feeds began.
         """

@@ -1,6 +1,6 @@
 """A stand-in for InfluxDB 2's management API: organisations, buckets, authorizations.
 
-It answers as the source of the 2.7 branch says (docs/sink-answers.md names the file of each fact),
+It answers as the source of the 2.7 branch says (docs/sink-responses.md names each fact's file),
 keeps its state in a JSON file, and makes and alters the database of each bucket in a real influxd
 1.x, whose write path and queries an nginx in front of both serves as InfluxDB 2's. For nginx's
 ``auth_request`` it says whether a token may: ``GET /authorize`` with the request in X-Original-URI.

@@ -33,7 +33,7 @@ def get_buckets(store: Store, call: Call) -> Response:
         ]
         if not found and org_id is not None and "name" in call.query:
             raise Refused("not found", f'bucket "{call.query["name"]}" not found')
-    # The page is cut before rights are looked at, as in tenant/middleware_bucket_auth.go.
+    # The page is cut before rights are checked, as in tenant/middleware_bucket_auth.go.
     readable = [one for one in page_of(found, call.query) if store.may_read(call.whose, one)]
     return Response(
         200,

@@ -152,7 +152,7 @@ def test_every_panel_has_data(prometheus: PrometheusServer, where: str) -> None:
     wait_until(lambda: prometheus.query(expr), deadline_seconds=WAIT_SECONDS, what=where)
 
 
-# What each illness looks like in the metrics, and the alerts that it should fire.
+# How each fault shows in the metrics, and the alerts that it should fire.
 _ILL_VALUES = {
     "etl_health_status": 0.0,
     "etl_log_up": 0.0,
@@ -180,7 +180,7 @@ _ILL_RATES = {
     "etl_dropped_samples_total": 5.0,
     "etl_backlog_seconds": 5.0,
 }
-# Held by back-pressure, an extractor is not stalled; both are tried, one after the other.
+# Paused by back-pressure, an extractor is not stalled; both are tried, one after the other.
 _BACK_PRESSURE = {"etl_backpressure_active": 1.0}
 # Its windows are still minutes long, so it would be minutes until it ends.
 _SLOW = "EtlFreshnessBudgetBurningSlowly"
@@ -199,7 +199,7 @@ def test_every_alert_fires_and_clears(prometheus: PrometheusServer, targets: Tar
     targets.values.update(_ILL_VALUES)
     targets.rates.update(_ILL_RATES)
     expected = names - down - {"EtlBackPressureLasting"}
-    wait_until(lambda: seen(expected), deadline_seconds=60, what="the alerts of what is ill")
+    wait_until(lambda: seen(expected), deadline_seconds=60, what="the alerts of all faults")
     targets.values.update(_BACK_PRESSURE)
     wait_until(
         lambda: seen({"EtlBackPressureLasting"}), deadline_seconds=60, what="lasting back-pressure"

@@ -18,7 +18,7 @@ def hidden(tools_dir: Path, sources: Sequence[Source] | None = None, **options: 
     return Toolbox(tools_dir, search_path="", system_folders=False, **more, **options)  # type: ignore[arg-type]
 
 
-def gone(pid: int) -> bool:
+def ended(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -21,7 +21,7 @@ from devtools.servers.processes import Server
 from devtools.servers.redis_server import RedisServer
 from devtools.servers.service_process import ServiceProcess
 from devtools.servers.waiting import wait_until
-from tests.integration.servers.helpers import gone
+from tests.integration.servers.helpers import ended
 
 
 class Script(Server):
@@ -91,8 +91,8 @@ class TestProcesses:
         deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + LISTEN
         stubborn = Script(tmp_path / "b", deaf).start()
         assert stubborn.stop(deadline_seconds=0.2) == -signal.SIGKILL
-        assert gone(obedient.pid)
-        assert gone(stubborn.pid)
+        assert ended(obedient.pid)
+        assert ended(stubborn.pid)
 
     def test_sigterm_is_sent_once(self, tmp_path: Path) -> None:
         code = (
@@ -139,13 +139,13 @@ with RedisServer(toolbox, root / "redis") as redis:
                 assert parent.stdout is not None
                 pids = [int(word) for word in parent.stdout.readline().split()]
                 assert len(pids) == 3
-                assert not any(gone(pid) for pid in pids)
+                assert not any(ended(pid) for pid in pids)
                 parent.send_signal(end)
                 parent.wait(timeout=30)
             finally:
                 parent.kill()
         wait_until(
-            lambda: all(gone(pid) for pid in pids), deadline_seconds=10, what="end of the servers"
+            lambda: all(ended(pid) for pid in pids), deadline_seconds=10, what="end of the servers"
         )
 
     def test_a_service_gets_only_the_settings_it_is_given(

@@ -14,7 +14,7 @@ from devtools import PROJECT_ROOT
 from devtools.servers.stack import LocalStack
 from devtools.servers.stack_config import Endpoints, Pace, buckets_of, stack_config
 from devtools.servers.waiting import wait_until
-from tests.integration.servers.helpers import gone, hidden, write
+from tests.integration.servers.helpers import ended, hidden, write
 
 BASE = {
     "extract": {
@@ -103,7 +103,7 @@ class TestStack:
                 stack.steps
             )
             assert stack.setup_seconds > 0
-        assert all(gone(pid) for pid in pids)
+        assert all(ended(pid) for pid in pids)
         left = {path.name for path in (tmp_path / "run").iterdir()}
         assert left == {"etl.yaml", "logs"}
         assert (tmp_path / "run" / "logs" / "redis.log").stat().st_size > 0
