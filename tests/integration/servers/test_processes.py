@@ -32,7 +32,7 @@ class Script(Server):
         self.code = code
 
     def command(self) -> Sequence[str]:
-        return [sys.executable, "-c", self.code, str(self.port)]
+        return [sys.executable, "-S", "-E", "-c", self.code, str(self.port)]
 
 
 SLEEP = "import time; print('dozing', flush=True); time.sleep(600)"
@@ -62,8 +62,8 @@ class TestProcesses:
     def test_a_server_that_never_listens_is_told_and_killed(self, tmp_path: Path) -> None:
         server = Script(tmp_path, SLEEP)
         # Long enough for an interpreter to start and write its line on a busy machine.
-        server.ready_seconds = 5
-        with pytest.raises(StackError, match=r"not ready within 5 s \(listening\).*\ndozing"):
+        server.ready_seconds = 2
+        with pytest.raises(StackError, match=r"not ready within 2 s \(listening\).*\ndozing"):
             server.start()
         assert server.exit_code == -signal.SIGKILL
 

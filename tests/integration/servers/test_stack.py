@@ -82,8 +82,9 @@ class TestStack:
             prometheus_auth=("admin", "s3cret"),
         ) as stack:
             servers = [stack.redis, stack.prometheus, *stack.influx.servers]
+            tools = (PROJECT_ROOT / ".tools").resolve()
             for server in servers:
-                assert Path(psutil.Process(server.pid).exe()).is_relative_to(PROJECT_ROOT)
+                assert Path(psutil.Process(server.pid).exe()).is_relative_to(tools)
             pids = [server.pid for server in (*servers, stack.simulator)]
             found = wait_until(
                 lambda: stack.prometheus.query('up{job="test-app"} == 1'),

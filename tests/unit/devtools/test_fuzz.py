@@ -31,9 +31,9 @@ from tests.unit.devtools.planted import (
 )
 
 SEED = 20_240_501
-INPUTS = 1_000
+INPUTS = 500
 # What costs milliseconds each.
-FEWER = {"config": 400, "loading": 500}
+FEWER = {"config": 200, "loading": 200}
 
 
 def mutator(seed: int) -> Mutator:
