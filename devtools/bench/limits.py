@@ -40,7 +40,7 @@ def windows_of(rig: Rig, window_samples: int) -> list[tuple[int, int]]:
 
 
 def source_alone(rig: Rig, settings: Settings, window_samples: int) -> dict[str, float]:
-    """Read every window with the extractor's own connection and throw the answers away."""
+    """Read every window with the extractor's own connection and throw the responses away."""
     windows = windows_of(rig, window_samples)
     extract = settings.extract
 
@@ -129,9 +129,9 @@ def sink_alone(rig: Rig, settings: Settings, outputs: Sequence[Output]) -> dict[
 
     def post(output: Output) -> None:
         request = WriteRequest(bucket, ["1-0"], time.monotonic() + _POST_SECONDS)
-        answer = poster.post(request, output.payload)
-        if answer.kind is not Kind.WRITTEN:
-            raise StackError(f"the sink refuses what it is measured with: {answer.words}")
+        response = poster.post(request, output.payload)
+        if response.kind is not Kind.WRITTEN:
+            raise StackError(f"the sink refuses what it is measured with: {response.words}")
 
     meter = Meter(rig.sink_pids)
     try:

@@ -141,7 +141,7 @@ class Rig(StartStop):
             "extract": {
                 "prometheus_url": self.prometheus.url,
                 "settle_seconds": 30,
-                # The feed begins where the data does: Prometheus tells its lowest timestamp.
+                # The feed begins where the data does: Prometheus reports its lowest timestamp.
                 "initial_lookback_seconds": 59 * 86_400,
                 "catchup_window_samples": window_samples,
                 "queries": [{"name": QUERY, "select": SELECTOR}],

@@ -15,7 +15,7 @@ from typing import Any
 Key = tuple[str, str]
 """Service (``loader``) and event, with a colon and its detail where one is counted apart."""
 
-# Fields that tell events of one name apart.
+# Fields that distinguish events of one name.
 _DETAILS = {
     "sink_circuit_changed": "state",
     "sink_paused": "cause",

@@ -130,7 +130,7 @@ class Oracle:
         points, strange = self._dead_letters()
         problems = list(strange)
         # Later ones may be there already; the next proof is about them. What a Redis that lost
-        # everything had not yet told the sink is extracted again, and refused again.
+        # everything had not yet reported to the sink is extracted again, and refused again.
         epochs = [
             [point for point in epoch if point.timestamp_ms <= until_ms]
             for epoch in (*self._archived, points)
@@ -156,10 +156,10 @@ class Oracle:
             if (fields[b"stage"], fields[b"reason"]) != (b"loader", b"rejected") or (
                 len(found) != int(fields[b"samples"])
             ):
-                told = {
+                about = {
                     name.decode(): fields[name][:200] for name in (b"stage", b"reason", b"detail")
                 }
-                strange.append(f"dead letter {id_.decode()}: {told}, {len(found)} points")
+                strange.append(f"dead letter {id_.decode()}: {about}, {len(found)} points")
             points += found
         return points, strange
 

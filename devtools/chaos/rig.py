@@ -138,12 +138,12 @@ class Rig(StartStop):
             self._kill_helpers()
             raise
         try:
-            self.proxies.tell("redis", "point", port=stack.redis.port)
+            self.proxies.send("redis", "point", port=stack.redis.port)
             for name, port in (
                 ("influxdb", stack.influx.front.port),
                 ("prometheus", stack.prometheus.port),
             ):
-                self.proxies.tell(name, "point", port=port, delay_seconds=DELAY_SECONDS[name])
+                self.proxies.send(name, "point", port=port, delay_seconds=DELAY_SECONDS[name])
             self.settings = load_settings(stack.config_path, environ=self.direct_environ())
             self.redis = connect(stack.redis.url)
             self.ledger = Ledger(self.redis, KEYS)
@@ -243,9 +243,9 @@ class Rig(StartStop):
         for service in stack.all_services():
             service.resume()
         for name in ("influxdb", "prometheus"):
-            self.proxies.tell(name, "clear")
+            self.proxies.send(name, "clear")
         for name in self.proxies.ports:
-            self.proxies.tell(name, "listen")
+            self.proxies.send(name, "listen")
         for server in (stack.redis, *stack.influx.servers, stack.prometheus):
             server.resume()
             server.start()

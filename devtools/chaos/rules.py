@@ -1,4 +1,4 @@
-"""What a fault proxy is told to do to requests, as the driver says it and the proxy obeys it."""
+"""What a fault proxy does to requests, as the driver orders it."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def schedule(kinds: Sequence[Kind], times: Mapping[str, int], seed: str) -> list
 
 
 class Suite:
-    """Runs batches on a rig; ``say`` is told a line about each."""
+    """Runs batches on a rig; ``say`` gets a line about each."""
 
     def __init__(self, rig: Rig, seed: str, say: Say, *, must_bite: Mapping[str, str]) -> None:
         self._rig = rig

@@ -197,8 +197,10 @@ class PrometheusServer(Server):
 
     def api(self, path: str, **parameters: str | float) -> Any:
         """``data`` of a GET of ``/api/v1/{path}``; for tests and checks, not for the pipeline."""
-        answer = get_json(f"{self.url}/api/v1/{path}", params=parameters, **self.request_options())
-        return answer["data"]
+        response = get_json(
+            f"{self.url}/api/v1/{path}", params=parameters, **self.request_options()
+        )
+        return response["data"]
 
     def query(self, expr: str, **parameters: str | float) -> list[dict[str, Any]]:
         """``result`` of an instant query."""

@@ -1,7 +1,7 @@
 """A whole stack under Prometheus with the project's own rules, their times shortened.
 
 Real servers and services, the scrape jobs of production by name, etl-metrics on the simulator's log
-and on Redis; a proxy stands before the sink, so that its answers can be spoilt.
+and on Redis; a proxy stands before the sink, so that its responses can be spoilt.
 """
 
 from __future__ import annotations
@@ -180,13 +180,13 @@ class AlertWorld:
     def scenario(self, name: str) -> None:
         """Put the simulated process through a scenario, as an operator does."""
         with session() as opened:
-            answer = opened.post(
+            response = opened.post(
                 f"{self.stack.simulator.url}/scenario",
                 data={"scenario": name},
                 auth=self.stack.simulator_login,
                 timeout=10,
             )
-        assert answer.status_code == 200, answer.text
+        assert response.status_code == 200, response.text
 
     def sink_answers(self, status: int, times: int | None = None) -> None:
         """The sink answers writes like this, so many times or until it is healed."""
@@ -195,26 +195,26 @@ class AlertWorld:
 
     def sink_heals(self) -> None:
         """The sink answers by itself again."""
-        self.proxies.tell("influxdb", "clear")
+        self.proxies.send("influxdb", "clear")
 
     def drop_measurement(self, name: str) -> None:
         """Remove a measurement of the hot bucket, and with it the type of its fields."""
-        answer = requests.post(
+        response = requests.post(
             f"{self.stack.influx.direct_url}/query",
             params={"db": self.bucket, "q": f'DROP MEASUREMENT "{name}"'},
             timeout=10,
         )
-        assert answer.ok, answer.text
+        assert response.ok, response.text
 
     def write_integer(self, measurement: str) -> bool:
         """Write an integer into the hot bucket; false where the field holds floats already."""
-        answer = requests.post(
+        response = requests.post(
             f"{self.stack.influx.direct_url}/write",
             params={"db": self.bucket, "precision": "ms"},
             data=f"{measurement} value=1i {int(time.time() * 1000)}",
             timeout=10,
         )
-        return answer.status_code == 204
+        return response.status_code == 204
 
     @property
     def bucket(self) -> str:
@@ -264,7 +264,7 @@ def alert_world(
                 etl_metrics=_ETL_METRICS,
             )
         )
-        proxies.tell("influxdb", "point", port=stack.influx.front.port, delay_seconds=(0.0, 0.0))
+        proxies.send("influxdb", "point", port=stack.influx.front.port, delay_seconds=(0.0, 0.0))
         stack.start_services({"extractor": 1, "transformer": 1, "loader": 1})
         world = AlertWorld(stack, proxies)
         cleanup.callback(world.redis.close)

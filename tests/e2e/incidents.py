@@ -12,7 +12,7 @@ from tests.e2e.alert_world import KEYS, AlertWorld, Labels, among
 
 # A metric with a fifth of all samples: enough for an alert, not enough for the loader to pause.
 SPOILT = "http_requests_total"
-# Two targets on either side, and nothing to tell which goes with which.
+# Two targets on either side, and nothing to say which goes with which.
 AMBIGUOUS: dict[str, Any] = {"name": "ambiguous", "expr": "up / on () up", "step": "1s"}
 CORRECTED = {**AMBIGUOUS, "expr": "up / on (job, instance) up"}
 

@@ -38,18 +38,18 @@ class Stories:
 
     def __init__(self, world: AlertWorld) -> None:
         self._world = world
-        self._told: dict[str, Story] = {}
+        self._lived: dict[str, Story] = {}
 
     def of(self, incident: Incident) -> Story:
         """The story of an incident."""
-        if incident.name not in self._told:
+        if incident.name not in self._lived:
             self._live_through(next(episode for episode in EPISODES if incident in episode))
-        return self._told[incident.name]
+        return self._lived[incident.name]
 
     def _live_through(self, episode: tuple[Incident, ...]) -> None:
         world = self._world
         stories = [(incident, Story()) for incident in episode]
-        self._told |= {incident.name: story for incident, story in stories}
+        self._lived |= {incident.name: story for incident, story in stories}
         names = ", ".join(incident.name for incident in episode)
 
         def none_fires() -> bool:
@@ -98,8 +98,8 @@ def stories(world: AlertWorld) -> Stories:
 
 
 def test_every_alert_has_a_cause() -> None:
-    told = {name for incident in INCIDENTS for name in incident.alerts}
-    assert told | {WATCHDOG} == {alert.name for alert in all_alerts(Thresholds())}
+    covered = {name for incident in INCIDENTS for name in incident.alerts}
+    assert covered | {WATCHDOG} == {alert.name for alert in all_alerts(Thresholds())}
 
 
 def test_nothing_but_the_watchdog_fires_while_all_is_well(world: AlertWorld) -> None:

@@ -94,13 +94,13 @@ class World:
         return tags, time_ms, value
 
     def write(self, tags: str, value: float, time_ms: int) -> None:
-        answer = requests.post(
+        response = requests.post(
             f"{self.rig.stack.influx.direct_url}/write",
             params={"db": self.bucket, "precision": "ms"},
             data=f"load_b,{tags} value={value} {time_ms}",
             timeout=10,
         )
-        assert answer.status_code == 204
+        assert response.status_code == 204
 
 
 @pytest.fixture(scope="module")

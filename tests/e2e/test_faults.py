@@ -65,8 +65,8 @@ def test_a_redis_that_lost_everything_resumes_where_the_sink_ends(pipeline: Pipe
         return feeds.keys() == origins.keys() and all(feed.reconciled for feed in feeds.values())
 
     pipeline.until(resumed, "every feed is reconciled with the sink")
-    answer = pipeline.prove(since_ms=min(origins.values()))
-    assert answer["equal"] is True
+    report = pipeline.prove(since_ms=min(origins.values()))
+    assert report["equal"] is True
 
 
 def test_rqs_state_can_be_deleted(pipeline: Pipeline) -> None:

@@ -165,10 +165,10 @@ with RedisServer(toolbox, root / "redis") as redis:
 class TestWaiting:
     def test_asks_once_more_after_the_deadline(self) -> None:
         now = iter([0.0, 0.5, 9.0])
-        answers = iter([None, "at last"])
+        results = iter([None, "at last"])
         assert (
             wait_until(
-                lambda: next(answers),
+                lambda: next(results),
                 deadline_seconds=1,
                 what="it",
                 clock=lambda: next(now),

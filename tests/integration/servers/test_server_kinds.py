@@ -78,19 +78,19 @@ class TestInflux:
         packed = write(influx_server, influx_database, members, **{"Content-Encoding": "gzip"})
         assert packed.status_code == 204
         for precision, factor in (("us", 1_000), ("ns", 1_000_000), ("", 1_000_000)):
-            answer = requests.post(
+            response = requests.post(
                 f"{influx_server.url}/api/v2/write",
                 params={"bucket": influx_database, "precision": precision},
                 data=f"m,t=p{precision} value=4 {NOW_MS * factor}",
                 timeout=10,
             )
-            assert answer.status_code == 204
+            assert response.status_code == 204
         (series,) = influx_server.query("SELECT * FROM m", database=influx_database)
         rows = {row[1]: (row[0], row[2]) for row in series["values"]}
         expected = {"a": 1.5, "b": 2, "c": 3, "pus": 4, "pns": 4, "p": 4}
         assert rows == {tag: (NOW_MS * 1_000_000, value) for tag, value in expected.items()}
 
-    # DESIGN's table of answers, its part for 1.x.
+    # The table of responses, its part for 1.x.
     @pytest.mark.parametrize(
         ("body", "status", "message", "written"),
         [
@@ -124,10 +124,10 @@ class TestInflux:
         written: list[str],
     ) -> None:
         assert write(influx_server, influx_database, "seen value=1").status_code == 204
-        answer = write(influx_server, influx_database, body)
-        assert answer.status_code == status
+        response = write(influx_server, influx_database, body)
+        assert response.status_code == status
         if message:
-            assert message in answer.json()["error"]
+            assert message in response.json()["error"]
         found = influx_server.query("SHOW MEASUREMENTS", database=influx_database)
         names = {name for (name,) in found[0]["values"]} - {"seen"}
         assert names == set(written)
@@ -139,9 +139,9 @@ class TestInflux:
         influx_server.create_database(name, retention_seconds=3600)
         try:
             now_ms = int(time.time() * 1000)
-            answer = write(influx_server, name, f"old value=1 {NOW_MS}\nnew value=1 {now_ms}")
-            assert answer.status_code == 400
-            assert "partial write: points beyond retention policy dropped=1" in answer.text
+            response = write(influx_server, name, f"old value=1 {NOW_MS}\nnew value=1 {now_ms}")
+            assert response.status_code == 400
+            assert "partial write: points beyond retention policy dropped=1" in response.text
             (series,) = influx_server.query("SHOW MEASUREMENTS", database=name)
             assert series["values"] == [["new"]]
         finally:
@@ -153,8 +153,8 @@ class TestInflux:
     def test_broken_gzip_is_a_bad_request(
         self, influx_server: InfluxServer, influx_database: str
     ) -> None:
-        answer = write(influx_server, influx_database, b"rubbish", **{"Content-Encoding": "gzip"})
-        assert answer.status_code == 400
+        response = write(influx_server, influx_database, b"rubbish", **{"Content-Encoding": "gzip"})
+        assert response.status_code == 400
 
     def test_token_limit_and_capacity(self, make_influx: Callable[..., InfluxServer]) -> None:
         server = make_influx(
