@@ -60,7 +60,7 @@ def redis_server(toolbox: Toolbox, server_dir: Path, log_dir: Path) -> Iterator[
 
 @pytest.fixture
 def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
-    """A client of an empty Redis; answers are bytes."""
+    """A client of an empty Redis; replies are bytes."""
     redis_server.resume()
     redis_server.start()
     with redis_server.client() as client:

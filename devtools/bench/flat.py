@@ -1,7 +1,7 @@
 """Memory over time: live mode goes on for a while, every process' resident memory is noted.
 
 Beside the stages and Redis run etl-metrics, which reads the same Redis, and the simulator. Both are
-asked for their /metrics at each look, as a Prometheus would.
+asked for their /metrics at each reading, as a Prometheus would.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ from devtools.servers.waiting import wait_until
 Say = Callable[[str], None]
 
 WARM_UP_SECONDS = 120.0
-LOOK_SECONDS = 10.0
-# A quarter needs a look of its own.
-LEAST_SECONDS = 4 * LOOK_SECONDS
+READING_SECONDS = 10.0
+# A quarter needs a reading of its own.
+LEAST_SECONDS = 4 * READING_SECONDS
 _LOGIN = ("prometheus", "bench-simulator")
 # Less than this share of what was scraped meanwhile, and the pipeline stood still.
 _LEAST_LOADED_SHARE = 0.8
 
 
-def growth(looks_bytes: Sequence[int]) -> dict[str, Any]:
-    """What a process' memory did, in bytes and percent; four looks at least.
+def growth(readings_bytes: Sequence[int]) -> dict[str, Any]:
+    """What a process' memory did, in bytes and percent; four readings at least.
 
     ``quarters_bytes`` are the medians of the four quarters, in their order: growth that ends is
     told apart from growth that goes on. ``growth_percent`` compares the last with the first.
     """
-    count = len(looks_bytes)
+    count = len(readings_bytes)
     if count < 4:
-        raise ValueError("growth needs four looks at least")
+        raise ValueError("growth needs four readings at least")
     bounds = [count * quarter // 4 for quarter in range(5)]
     quarters = [
-        round(statistics.median(looks_bytes[first:last]))
+        round(statistics.median(readings_bytes[first:last]))
         for first, last in itertools.pairwise(bounds)
     ]
     return {
         "first_quarter_bytes": quarters[0],
         "last_quarter_bytes": quarters[-1],
-        "most_bytes": max(looks_bytes),
+        "most_bytes": max(readings_bytes),
         "growth_percent": digits((quarters[-1] / quarters[0] - 1) * 100),
         "quarters_bytes": quarters,
     }
@@ -70,13 +70,13 @@ def measure(toolbox: Toolbox, *, seconds: float, say: Say) -> dict[str, Any]:
         servers: dict[str, Server] = {service.module: service for service in world.stages}
         servers |= {"redis": world.redis, **companions}
         say(f"flat: {WARM_UP_SECONDS:g} s to warm up")
-        _looks(servers, WARM_UP_SECONDS)
+        _readings(servers, WARM_UP_SECONDS)
         before = _loaded_points(world)
         say(f"flat: live mode for {seconds:g} s")
-        looks = _looks(servers, seconds)
+        readings = _readings(servers, seconds)
         loaded = _loaded_points(world) - before
     scraped = SERIES * seconds / INTERVAL_SECONDS
-    # The last windows are still to settle, and a look falls anywhere between two of them.
+    # The last windows are still to settle, and a reading falls anywhere between two of them.
     least = _LEAST_LOADED_SHARE * (scraped - SERIES * (1 + SETTLE_SECONDS / INTERVAL_SECONDS))
     if loaded < least:
         raise StackError(f"{loaded} points were loaded in {seconds:g} s of {scraped:.0f}")
@@ -85,15 +85,15 @@ def measure(toolbox: Toolbox, *, seconds: float, say: Say) -> dict[str, Any]:
         "series": SERIES,
         "warm_up_seconds": WARM_UP_SECONDS,
         "seconds": seconds,
-        "looks": len(next(iter(looks.values()))),
+        "readings": len(next(iter(readings.values()))),
         "points_loaded": loaded,
-        "processes": {name: growth(found) for name, found in looks.items()},
+        "processes": {name: growth(found) for name, found in readings.items()},
     }
 
 
-def _looks(servers: Mapping[str, Server], seconds: float) -> dict[str, list[int]]:
-    """Resident bytes of each process, every ``LOOK_SECONDS``."""
-    looks: dict[str, list[int]] = {name: [] for name in servers}
+def _readings(servers: Mapping[str, Server], seconds: float) -> dict[str, list[int]]:
+    """Resident bytes of each process, every ``READING_SECONDS``."""
+    readings: dict[str, list[int]] = {name: [] for name in servers}
     until = time.monotonic() + seconds
 
     def over() -> bool:
@@ -106,11 +106,13 @@ def _looks(servers: Mapping[str, Server], seconds: float) -> dict[str, list[int]
                 missing = missing_status(f"{server.url}/metrics", auth=_LOGIN)
                 if missing:
                     raise StackError(missing)
-            looks[name].append(server.rss_bytes())
+            readings[name].append(server.rss_bytes())
         return False
 
-    wait_until(over, deadline_seconds=seconds + 60, what="the last look", poll_seconds=LOOK_SECONDS)
-    return looks
+    wait_until(
+        over, deadline_seconds=seconds + 60, what="the last reading", poll_seconds=READING_SECONDS
+    )
+    return readings
 
 
 def _loaded_points(world: LiveWorld) -> int:

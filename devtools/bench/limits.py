@@ -39,7 +39,7 @@ def windows_of(rig: Rig, window_samples: int) -> list[tuple[int, int]]:
 
 
 def source_alone(rig: Rig, settings: Settings, window_samples: int) -> dict[str, float]:
-    """Read every window with the extractor's own connection and throw the answers away."""
+    """Read every window with the extractor's own connection and throw the responses away."""
     windows = windows_of(rig, window_samples)
     extract = settings.extract
 

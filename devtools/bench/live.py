@@ -35,7 +35,7 @@ def measure(toolbox: Toolbox, *, seconds: float) -> dict[str, Any]:
 def _measured(world: LiveWorld, seconds: float) -> dict[str, Any]:
     seen: dict[tuple[str, int], float] = {}
 
-    def look() -> None:
+    def read() -> None:
         statement = f'SELECT "value" FROM "{METRIC}" WHERE "number" = \'0\''
         statement += f" AND time > now() - {round(6 * INTERVAL_SECONDS)}s GROUP BY job"
         now = time.time()
@@ -44,7 +44,7 @@ def _measured(world: LiveWorld, seconds: float) -> dict[str, Any]:
                 seen.setdefault((found["tags"]["job"], stamp_ms), now - stamp_ms / 1000)
 
     def any_seen() -> bool:
-        look()
+        read()
         return bool(seen)
 
     wait_until(
@@ -60,7 +60,7 @@ def _measured(world: LiveWorld, seconds: float) -> dict[str, Any]:
     until = time.monotonic() + seconds
 
     def over() -> bool:
-        look()
+        read()
         return time.monotonic() >= until
 
     wait_until(over, deadline_seconds=seconds + 60, what="the end", poll_seconds=_POLL_SECONDS)

@@ -77,7 +77,7 @@ def exporter() -> Iterator[str]:
 
 @contextlib.contextmanager
 def live_world(toolbox: Toolbox) -> Iterator[LiveWorld]:
-    """Everything is up inside, and gone afterwards with its data."""
+    """Everything is up inside, and removed afterwards with its data."""
     folder = Path(tempfile.mkdtemp(prefix="bench-live-"))
     servers: list[Server] = []
     try:

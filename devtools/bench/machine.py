@@ -34,7 +34,7 @@ def describe() -> dict[str, Any]:
 
 
 def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name where Linux tells it."""
+    """The processor's name where Linux reports it."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

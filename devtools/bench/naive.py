@@ -3,7 +3,7 @@
 One JSON document for each sample, one XADD for each document, one ``Point`` for each sample, and
 otherwise sensible: connections are kept, streams are read and acknowledged in batches, and
 influxdb-client gets batches of the size that it chooses itself. ``pipelined`` sends the XADDs of a
-batch through redis-py's pipeline too, which spares most of the round trips. It keeps no books and
+batch through redis-py's pipeline too, which spares most of the round trips. It keeps no ledger and
 would lose data in a crash.
 """
 
@@ -41,14 +41,14 @@ def extract(redis: Redis, url: str, windows: Iterable[tuple[int, int]], add: Add
     with requests.Session() as session:
         session.trust_env = False
         for start_ms, end_ms in windows:
-            answer = session.get(
+            response = session.get(
                 f"{url}/api/v1/query",
                 params={"query": f"{SELECTOR}[{end_ms - start_ms}ms]", "time": str(end_ms / 1000)},
                 timeout=30,
             ).json()
             documents = (
                 {"labels": series["metric"], "time": seconds, "value": value}
-                for series in answer["data"]["result"]
+                for series in response["data"]["result"]
                 for seconds, value in series["values"]
             )
             samples += add(redis, RAW, documents)

@@ -1,6 +1,6 @@
 """Redis while the sink is away: bytes in flight, and memory, against the high-water mark.
 
-The sink is gone before the first window, stays away ten times as long as the pipeline took to fill
+The sink is away before the first window, stays away ten times as long as the pipeline took to fill
 up to the mark, and comes back; then everything must drain and be accounted for.
 """
 
@@ -51,12 +51,12 @@ class Highest:
     redis_bytes: int = 0
     watch: Watch = field(default_factory=Watch)
 
-    def look(self) -> Audit:
-        """Note what is there now; the books of the same instant."""
+    def read(self) -> Audit:
+        """Note what is there now; the ledger of the same instant."""
         audit = Ledger(self.client, KEYS).audit()
         self.in_flight_bytes = max(self.in_flight_bytes, in_flight_bytes(audit))
         self.redis_bytes = max(self.redis_bytes, memory_bytes(self.client)["used_memory"])
-        self.watch.look(self.client, {})
+        self.watch.read(self.client, {})
         return audit
 
 
@@ -142,18 +142,18 @@ def _measured(
     away_seconds = min(max(MARKS * mark_seconds, _LEAST_AWAY_SECONDS), _MOST_AWAY_SECONDS)
     say(f"outage: at the mark after {mark_seconds:.1f} s, away for {away_seconds:.0f} s in all")
     _hold(highest, away_seconds - mark_seconds)
-    held, memory = highest.look(), memory_bytes(highest.client)
+    stored, memory = highest.read(), memory_bytes(highest.client)
     rig.sink.start()
     away_seconds = time.monotonic() - began
     first_load_seconds, drain_seconds = _drain(highest, rig.dataset)
-    gone = [service.name for service in services if not service.running]
-    if gone:
-        raise StackError(f"{', '.join(gone)} ended during the outage")
+    ended = [service.name for service in services if not service.running]
+    if ended:
+        raise StackError(f"{', '.join(ended)} ended during the outage")
     return {
         "mark_seconds": digits(mark_seconds),
         "away_seconds": digits(away_seconds),
-        "held_points": held.total.in_flight,
-        "held_in_flight_bytes": in_flight_bytes(held),
+        "held_points": stored.total.in_flight,
+        "held_in_flight_bytes": in_flight_bytes(stored),
         "held_redis_bytes": memory["used_memory"],
         # What clients have asked for and not read yet is in it, beside the payloads.
         "held_redis_clients_bytes": memory["mem_clients_normal"],
@@ -168,7 +168,7 @@ def _fill(highest: Highest) -> float:
     """Seconds until extraction pauses."""
     began = time.monotonic()
     wait_until(
-        lambda: highest.look().back_pressure,
+        lambda: highest.read().back_pressure,
         deadline_seconds=_MARK_DEADLINE_SECONDS,
         what="back-pressure is on",
         poll_seconds=_POLL_SECONDS,
@@ -181,7 +181,7 @@ def _hold(highest: Highest, seconds: float) -> None:
     until = time.monotonic() + seconds
 
     def over() -> bool:
-        audit = highest.look()
+        audit = highest.read()
         if audit.total.loaded or not audit.back_pressure:
             raise StackError(
                 f"with the sink away {audit.total.loaded} points are loaded and back-pressure is"
@@ -198,12 +198,12 @@ def _hold(highest: Highest, seconds: float) -> None:
 
 
 def _drain(highest: Highest, dataset: Dataset) -> tuple[float, float]:
-    """Seconds until the first points are loaded, and until all are and the books are proved."""
+    """Seconds until the first points are loaded, and until all are and the ledger is proved."""
     windows, began = WindowSet(highest.client, KEYS), time.monotonic()
     first_load: list[float] = []
 
     def drained() -> bool:
-        if highest.look().total.loaded and not first_load:
+        if highest.read().total.loaded and not first_load:
             first_load.append(time.monotonic() - began)
         feed = windows.status().get(FEED)
         return feed is not None and feed.loaded_watermark_ms >= dataset.end_ms

@@ -36,7 +36,7 @@ class Watch:
     )
     memory_bytes: dict[str, int] = field(default_factory=dict)
 
-    def look(self, client: Redis, processes: Mapping[str, psutil.Process]) -> None:
+    def read(self, client: Redis, processes: Mapping[str, psutil.Process]) -> None:
         """Note what is there now."""
         for stream, seen in self.entries.items():
             records: Mapping[Any, Any] = client.hgetall(KEYS.in_flight(stream))
@@ -102,7 +102,7 @@ def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) ->
     windows, watch = WindowSet(client, KEYS), Watch()
 
     def loaded() -> bool:
-        watch.look(client, processes)
+        watch.read(client, processes)
         feed = windows.status().get(FEED)
         return feed is not None and feed.loaded_watermark_ms >= rig.dataset.end_ms
 
@@ -158,6 +158,6 @@ def prove(audit: Audit, points: int) -> None:
     if (total.loaded, audit.imbalance_samples) != (points, 0):
         raise StackError(
             f"of {points} points {total.loaded} are loaded, {total.dropped} dropped,"
-            f" {total.dead_lettered} dead-lettered; the books are off by"
+            f" {total.dead_lettered} dead-lettered; the ledger is off by"
             f" {audit.imbalance_samples}"
         )

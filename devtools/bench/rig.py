@@ -106,7 +106,7 @@ class Rig(StartStop):
         return {self.sink.name: self.sink.pid}
 
     def fresh_bucket(self) -> str:
-        """The name of a bucket that holds nothing; the one before is gone."""
+        """The name of a bucket that holds nothing; the one before is deleted."""
         if self.influx is not None:
             if self._bucket_number:
                 self.influx.drop_database(f"bench{self._bucket_number}")
@@ -141,7 +141,7 @@ class Rig(StartStop):
             "extract": {
                 "prometheus_url": self.prometheus.url,
                 "settle_seconds": 30,
-                # The feed begins where the data does: Prometheus tells its lowest timestamp.
+                # The feed begins where the data does: Prometheus reports its lowest timestamp.
                 "initial_lookback_seconds": 59 * 86_400,
                 "catchup_window_samples": window_samples,
                 "queries": [{"name": QUERY, "select": SELECTOR}],
@@ -164,7 +164,7 @@ class Rig(StartStop):
 
     @contextlib.contextmanager
     def client(self) -> Iterator[Redis]:
-        """A client of Redis, whose data is gone."""
+        """A client of Redis, whose data is deleted."""
         client = self.redis.client()
         try:
             client.flushall()
@@ -197,7 +197,7 @@ class Rig(StartStop):
         return folder
 
     def stop_services(self) -> None:
-        """Stop the services, whatever they hold."""
+        """Stop the services, whatever they have in hand."""
         stop_together([service for service in self._services if service.running])
         for service in self._services:
             service.kill()

@@ -74,7 +74,7 @@ class NullSink(NginxServer):
         super().__init__(tools, "null-sink", work_dir, log_dir=log_dir)
 
     def config_text(self) -> str:
-        """A write path, and answers for whoever asks after its health and data."""
+        """A write path, and responses to requests for its health and data."""
         return self.within_folder(_HTTP.format(listen=f"{HOST}:{self.port}"))
 
     def probe(self) -> str | None:

@@ -67,7 +67,7 @@ def measure(toolbox: Toolbox, now_ms: int, *, repeats: int) -> dict[str, Any]:
 def prepared(
     chunks: list[bytes], settings: Settings, dataset: Dataset
 ) -> dict[str, Callable[[], object]]:
-    """Each step as a call that does it once for every point of the answer in ``chunks``."""
+    """Each step as a call that does it once for every point of the response in ``chunks``."""
     origin = Origin(QUERY, "select", "hot", "w", dataset.start_ms, dataset.end_ms)
     blocks = list(decode(chunks))
     build = EntryBuilder(settings.extract.entry_samples)

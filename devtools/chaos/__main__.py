@@ -91,7 +91,7 @@ def times_of(options: argparse.Namespace) -> dict[str, int]:
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
-    """Run; 0 only if every oracle held."""
+    """Run; 0 only if no oracle found a problem."""
     options = parsed(arguments)
     console = Console(highlight=False, soft_wrap=True)
 

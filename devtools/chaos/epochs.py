@@ -1,7 +1,7 @@
 """What a ledger claims to have extracted against what Prometheus has, sample by sample counted.
 
 An epoch is the life of one ledger: it ends when Redis loses everything, or with the run. A feed's
-ledger must have booked each sample of its committed time exactly once, and those of time that was
+ledger must have recorded each sample of its committed time exactly once, and those of time that was
 opened again once more.
 """
 
@@ -37,17 +37,17 @@ class Epoch:
 class Epochs:
     """All ledgers of a run.
 
-    ``owed_from_ms``: up to where the feeds of the last closed ledger were loaded, so from where
-    the next one owes their time at the latest.
+    ``begin_by_ms``: up to where the feeds of the last closed ledger were loaded, which is where
+    the next one begins at the latest.
     """
 
     closed: list[Epoch] = field(default_factory=list)
-    owed_from_ms: dict[str, int] = field(default_factory=dict)
+    begin_by_ms: dict[str, int] = field(default_factory=dict)
     _repeated: dict[str, list[Span]] = field(default_factory=dict)
     _reopened_before: dict[str, int] = field(default_factory=dict)
 
     def repeat(self, feed: str, start_ms: int, end_ms: int) -> None:
-        """Committed time of a feed was put back on purpose: its samples are booked twice."""
+        """Committed time of a feed was put back on purpose: its samples are recorded twice."""
         self._repeated.setdefault(feed, []).append((start_ms, end_ms))
 
     def close(self, rig: Rig) -> Epoch:
@@ -61,22 +61,22 @@ class Epochs:
             {feed: n - self._reopened_before.get(feed, 0) for feed, n in reopened.items()},
         )
         self._repeated, self._reopened_before = {}, reopened
-        self.owed_from_ms = {feed: status.loaded_watermark_ms for feed, status in feeds.items()}
+        self.begin_by_ms = {feed: status.loaded_watermark_ms for feed, status in feeds.items()}
         self.closed.append(epoch)
         return epoch
 
     @property
     def extracted(self) -> int:
-        """Samples that all ledgers booked as extracted."""
+        """Samples that all ledgers recorded as extracted."""
         return sum(sum(epoch.extracted.values()) for epoch in self.closed)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A feed of an epoch: samples booked as extracted, and what should have been booked."""
+    """A feed of an epoch: samples recorded as extracted, and what should have been recorded."""
 
     feed: str
-    booked: int
+    recorded: int
     wanted: int
 
 

@@ -34,12 +34,12 @@ class _Helper(Server):
 def _post(url: str, document: Mapping[str, Any]) -> dict[str, Any]:
     try:
         with session() as opened:
-            answer = opened.post(url, json=document, timeout=_TIMEOUT_SECONDS)
+            response = opened.post(url, json=document, timeout=_TIMEOUT_SECONDS)
     except requests.RequestException as error:
         raise StackError(f"POST {url}: {error}") from error
-    if answer.status_code != 200:
-        raise StackError(f"POST {url}: {answer.status_code} {answer.text[:300]}")
-    found: dict[str, Any] = answer.json()
+    if response.status_code != 200:
+        raise StackError(f"POST {url}: {response.status_code} {response.text[:300]}")
+    found: dict[str, Any] = response.json()
     return found
 
 
@@ -104,7 +104,7 @@ class Proxies(_Helper):
         """Whether the control answers: it knows no such proxy."""
         return missing_status(f"http://{HOST}:{self.port}/nobody/state", 400)
 
-    def tell(self, name: str, verb: str, **order: Any) -> dict[str, Any]:
+    def send(self, name: str, verb: str, **order: Any) -> dict[str, Any]:
         """Give an order; the proxy's counts."""
         return _post(f"http://{HOST}:{self.port}/{name}/{verb}", order)
 
@@ -114,7 +114,7 @@ class Proxies(_Helper):
 
     def hits(self, name: str, action: str) -> int:
         """How many requests an action was done to."""
-        return int(self.tell(name, "state")["hits"].get(action, 0))
+        return int(self.send(name, "state")["hits"].get(action, 0))
 
     def connections_to(self, port: int) -> int:
         """How many connections to a server there are."""
@@ -126,4 +126,4 @@ class Proxies(_Helper):
 
     def left(self, name: str) -> int:
         """What was ordered and has not happened yet."""
-        return int(self.tell(name, "state")["left"])
+        return int(self.send(name, "state")["left"])

@@ -75,7 +75,7 @@ class HttpProxy:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         await read_body(reader, request)
         if rule is not None and rule.action == "answer":
-            answer = Message(
+            response = Message(
                 f"HTTP/1.1 {rule.status} Fault",
                 [(name.lower(), value) for name, value in rule.headers.items()],
                 rule.body.encode(),
@@ -89,53 +89,53 @@ class HttpProxy:
             return
         else:
             await asyncio.sleep(self._rng.uniform(*self._delay_seconds))
-            answer = await self._ask(request)
-        await _send(writer, answer, rule)
+            response = await self._ask(request)
+        await _send(writer, response, rule)
 
     async def _answer_late(
         self, request: Message, seconds: float, writer: asyncio.StreamWriter
     ) -> None:
         await asyncio.sleep(seconds)
         with contextlib.suppress(OSError, BrokenMessage):
-            answer = await self._ask(request)
+            response = await self._ask(request)
             if not writer.transport.is_closing():
-                await _send(writer, answer, None)
+                await _send(writer, response, None)
                 return
         reset(writer)
 
     async def _ask(self, request: Message) -> Message:
-        """The server's whole answer; raises when the server is away or breaks off."""
+        """The server's whole response; raises when the server is away or breaks off."""
         reader, writer = await asyncio.open_connection(
             HOST, self._upstream_port, limit=HEAD_MAX_BYTES
         )
         try:
             writer.write(request.encode())
             await writer.drain()
-            answer = await read_head(reader)
-            if answer is None:
+            response = await read_head(reader)
+            if response is None:
                 raise BrokenMessage("the server ended without an answer")
-            await read_body(reader, answer, answer_to=request.method)
-            return answer
+            await read_body(reader, response, answer_to=request.method)
+            return response
         finally:
             writer.close()
 
 
-async def _send(writer: asyncio.StreamWriter, answer: Message, rule: Rule | None) -> None:
+async def _send(writer: asyncio.StreamWriter, response: Message, rule: Rule | None) -> None:
     match rule.action if rule else None:
         case "lose_answer":
             reset(writer)
             return
         case "truncate" if rule:
-            answer.body = answer.body[: int(len(answer.body) * rule.share)]
+            response.body = response.body[: int(len(response.body) * rule.share)]
         case "cut_answer" if rule:
-            part = answer.body[: int(len(answer.body) * rule.share)]
-            writer.write(answer.head() + part)
+            part = response.body[: int(len(response.body) * rule.share)]
+            writer.write(response.head() + part)
             await writer.drain()
             writer.close()
             return
         case _:
             pass
-    writer.write(answer.encode())
+    writer.write(response.encode())
     await writer.drain()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 Key = tuple[str, str]
 """Service (``loader``) and event, with a colon and its detail where one is counted apart."""
 
-# Fields that tell events of one name apart.
+# Fields that distinguish events of one name.
 _DETAILS = {
     "sink_circuit_changed": "state",
     "sink_paused": "cause",
@@ -62,7 +62,7 @@ class Journal:
         return sum(n for (_, name), n in self.counts().items() if name == event)
 
     def _fresh(self, path: Path) -> Iterator[dict[str, Any]]:
-        """The whole lines that were added since the last look, those that are records."""
+        """The whole lines that were added since the last reading, those that are records."""
         with path.open("rb") as log:
             log.seek(self._offsets.get(path, 0))
             text = log.read()

@@ -19,7 +19,7 @@ class BookWatch:
     """Audits from a thread of its own, on a connection of its own; a Redis that is away is skipped.
 
     ``worst_samples`` is the largest imbalance seen, ``worst_lost_samples`` the most samples that
-    were booked in flight and not there.
+    were recorded in flight and not there.
     """
 
     def __init__(self, url: str, keys: Keys) -> None:

@@ -1,7 +1,7 @@
 """What the load exporter serves: many series, each scrape with other values, made by one join.
 
 A value is ``SERIES.SCRAPE``: series 17 in scrape 123 is ``17.000123``, so that no two samples of a
-run have the same value, every one tells where it is from, and all need their full digits.
+run have the same value, every one shows where it is from, and all need their full digits.
 """
 
 from __future__ import annotations

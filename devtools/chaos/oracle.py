@@ -1,7 +1,7 @@
 """Judges after each batch of faults whether anything was lost, doubled or kept back.
 
-Four questions: does everything up to now arrive; do the books balance; are the dead letters the bad
-points that were sent, and no others; is the sink equal to the source, point by point.
+Four questions: does everything up to now arrive; does the ledger balance; are the dead letters
+the bad points that were sent, and no others; is the sink equal to the source, point by point.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Oracle:
             rig.until(rig.now_ms, "Prometheus answers")
             proof.end_ms = rig.now_ms()
             rig.until_loaded(
-                self._epochs.owed_from_ms, proof.end_ms, deadline_seconds=RECOVERY_SECONDS
+                self._epochs.begin_by_ms, proof.end_ms, deadline_seconds=RECOVERY_SECONDS
             )
             proof.recovery_seconds = monotonic() - began
             rig.all_up()
@@ -121,7 +121,7 @@ class Oracle:
         if audit.imbalance_samples:
             found.append(f"the ledger is {audit.imbalance_samples} samples out of balance")
         if audit.lost_samples:
-            found.append(f"{audit.lost_samples} samples are booked in flight and not there")
+            found.append(f"{audit.lost_samples} samples are recorded in flight and not there")
         if gaps:
             found.append(f"gaps were declared: {gaps}")
         return found
@@ -130,7 +130,7 @@ class Oracle:
         points, strange = self._dead_letters()
         problems = list(strange)
         # Later ones may be there already; the next proof is about them. What a Redis that lost
-        # everything had not yet told the sink is extracted again, and refused again.
+        # everything had not yet reported to the sink is extracted again, and refused again.
         epochs = [
             [point for point in epoch if point.timestamp_ms <= until_ms]
             for epoch in (*self._archived, points)
@@ -146,20 +146,20 @@ class Oracle:
         return problems
 
     def _dead_letters(self) -> tuple[list[Point], list[str]]:
-        """Points of all dead letters, and what is wrong with letters as such."""
+        """Points of all dead letters, and what is wrong with dead letters as such."""
         points: list[Point] = []
         strange = []
-        letters: Any = self._rig.redis.xrange(KEYS.dead)
-        for id_, fields in letters:
+        dead_letters: Any = self._rig.redis.xrange(KEYS.dead)
+        for id_, fields in dead_letters:
             payload: Any = self._rig.redis.get(fields[b"payload"])
             found = [Point(*point) for point in points_of_lines(payload or b"")]
             if (fields[b"stage"], fields[b"reason"]) != (b"loader", b"rejected") or (
                 len(found) != int(fields[b"samples"])
             ):
-                told = {
+                about = {
                     name.decode(): fields[name][:200] for name in (b"stage", b"reason", b"detail")
                 }
-                strange.append(f"dead letter {id_.decode()}: {told}, {len(found)} points")
+                strange.append(f"dead letter {id_.decode()}: {about}, {len(found)} points")
             points += found
         return points, strange
 
@@ -179,4 +179,4 @@ class Oracle:
             ]
         except (EtlError, OSError) as error:
             return [f"nothing can be asked: {error}"]
-        return [f"books: {audit}", *feeds, *processes]
+        return [f"ledger: {audit}", *feeds, *processes]

@@ -74,9 +74,9 @@ def zombie_extractor(context: FaultContext, times: int) -> int:
     for _ in range(times):
         zombie = catch_busy(rig, "extractor", rng)
         try:
-            held = leased_windows(rig.redis)
+            leased = leased_windows(rig.redis)
 
-            def taken_over(held: dict[tuple[str, str], dict[str, int]] = held) -> bool:
+            def taken_over(leased: dict[tuple[str, str], dict[str, int]] = leased) -> bool:
                 """All windows of that moment are committed, among them that of the sleeper."""
                 feeds = rig.feeds()
                 return all(
@@ -84,11 +84,11 @@ def zombie_extractor(context: FaultContext, times: int) -> int:
                         start < record["e"] and record["s"] < end
                         for start, end in (*feeds[feed].open, *feeds[feed].backlog)
                     )
-                    for (feed, _), record in held.items()
+                    for (feed, _), record in leased.items()
                 )
 
             rig.until(taken_over, "another extractor takes the sleeper's windows over")
-            for (feed, _), record in held.items():
+            for (feed, _), record in leased.items():
                 status = rig.feeds()[feed]
                 query = next(q for q in rig.settings.extract.queries if q.name == status.query)
                 rig.windows.reopen(

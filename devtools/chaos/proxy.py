@@ -42,8 +42,8 @@ class Control:
         try:
             while (request := await read_head(reader)) is not None:
                 await read_body(reader, request)
-                answer = await self._answer(request)
-                writer.write(answer.encode())
+                response = await self._answer(request)
+                writer.write(response.encode())
                 await writer.drain()
         except BrokenMessage:
             return

@@ -97,7 +97,7 @@ def cut(context: FaultContext, times: int) -> int:
     """The connection is cut in the middle of a command, or of its reply; or all of them are."""
     rig, rng = context.rig, context.rng
     for _ in range(times):
-        rig.proxies.tell(
+        rig.proxies.send(
             "redis",
             "cut",
             direction=rng.choice(("up", "down")),
@@ -128,14 +128,14 @@ def lose_everything(context: FaultContext, times: int) -> int:
     rig = context.rig
     for _ in range(times):
         context.apart(longest_seconds=1.0)
-        rig.proxies.tell("redis", "refuse")
+        rig.proxies.send("redis", "refuse")
         _alone(rig)
         context.oracle.archive_letters()
         context.epochs.close(rig)
         rig.stack.redis.kill()
         rig.stack.redis.forget_data()
         rig.stack.redis.start()
-        rig.proxies.tell("redis", "listen")
+        rig.proxies.send("redis", "listen")
     return times
 
 
@@ -143,7 +143,7 @@ def _alone(rig: Rig) -> None:
     """Wait until no connection of a service is left: a command may still be under way in one."""
     rig.until(
         lambda: not rig.proxies.connections_to(rig.stack.redis.port),
-        "the services' connections to Redis are gone",
+        "the services' connections to Redis are closed",
         deadline_seconds=10.0,
     )
 

@@ -85,7 +85,7 @@ def config_overrides(proxies: Proxies) -> dict[str, Any]:
 
 
 class Rig(StartStop):
-    """Context manager: everything up on entry, everything gone on exit.
+    """Context manager: everything up on entry, everything ended on exit.
 
     ``settings`` are those of the pipeline, but with the servers' own addresses: who proves
     something does not go through the proxies.
@@ -138,12 +138,12 @@ class Rig(StartStop):
             self._kill_helpers()
             raise
         try:
-            self.proxies.tell("redis", "point", port=stack.redis.port)
+            self.proxies.send("redis", "point", port=stack.redis.port)
             for name, port in (
                 ("influxdb", stack.influx.front.port),
                 ("prometheus", stack.prometheus.port),
             ):
-                self.proxies.tell(name, "point", port=port, delay_seconds=DELAY_SECONDS[name])
+                self.proxies.send(name, "point", port=port, delay_seconds=DELAY_SECONDS[name])
             self.settings = load_settings(stack.config_path, environ=self.direct_environ())
             self.redis = connect(stack.redis.url)
             self.ledger = Ledger(self.redis, KEYS)
@@ -192,11 +192,11 @@ class Rig(StartStop):
         wait_until(asked, deadline_seconds=deadline_seconds, what=what, poll_seconds=poll_seconds)
 
     def until_loaded(
-        self, owed_from_ms: Mapping[str, int], until_ms: int, *, deadline_seconds: float
+        self, begin_by_ms: Mapping[str, int], until_ms: int, *, deadline_seconds: float
     ) -> None:
         """Wait until every feed is loaded up to an instant of Prometheus' time.
 
-        ``owed_from_ms``: where a feed that lost its books must begin at the latest.
+        ``begin_by_ms``: where a feed that lost its ledger must begin at the latest.
         """
 
         def reached() -> bool:
@@ -204,7 +204,7 @@ class Rig(StartStop):
             return len(feeds) == len(self.settings.extract.queries) and all(
                 feed.reconciled
                 and feed.loaded_watermark_ms >= until_ms
-                and feed.origin_ms <= owed_from_ms.get(name, feed.origin_ms)
+                and feed.origin_ms <= begin_by_ms.get(name, feed.origin_ms)
                 for name, feed in feeds.items()
             )
 
@@ -243,9 +243,9 @@ class Rig(StartStop):
         for service in stack.all_services():
             service.resume()
         for name in ("influxdb", "prometheus"):
-            self.proxies.tell(name, "clear")
+            self.proxies.send(name, "clear")
         for name in self.proxies.ports:
-            self.proxies.tell(name, "listen")
+            self.proxies.send(name, "listen")
         for server in (stack.redis, *stack.influx.servers, stack.prometheus):
             server.resume()
             server.start()

@@ -1,4 +1,4 @@
-"""What a fault proxy is told to do to requests, as the driver says it and the proxy obeys it."""
+"""What a fault proxy does to requests, as the driver orders it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Action = Literal[
     "answer",  # with `status`, `headers` and `body`; the server never hears of the request
     "reset_body",  # read `share` of the request's body, then reset the connection
     "lose_answer",  # the server gets the request and answers; its client sees a reset
-    "slow",  # the server gets the request after `seconds`, even if its client has gone by then
+    "slow",  # the server gets the request after `seconds`, even if its client has closed by then
     "truncate",  # only `share` of the answer's body arrives, framed as if that were all of it
     "cut_answer",  # only `share` of the answer's body arrives, then the connection ends
 ]

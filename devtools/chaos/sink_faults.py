@@ -116,7 +116,7 @@ def token_refused(context: FaultContext, times: int) -> int:
             lambda wanted=wanted: rig.proxies.hits("influxdb", "answer") >= wanted,  # type: ignore[misc]
             "the sink refuses a loader",
         )
-        rig.proxies.tell("influxdb", "clear")
+        rig.proxies.send("influxdb", "clear")
         context.apart(longest_seconds=0.5)
     return times
 
@@ -135,14 +135,14 @@ def bad_point(context: FaultContext, times: int) -> int:
 
 def _write_integer(rig: Rig, measurement: str) -> None:
     bucket = rig.settings.load.influxdb.bucket
-    answer = requests.post(
+    response = requests.post(
         f"{rig.stack.influx.direct_url}/write",
         params={"db": bucket, "precision": "ms"},
         data=f"{measurement} value=1i {int(time.time() * 1000)}",
         timeout=10,
     )
-    if answer.status_code != 204:
-        raise StackError(f"influxd refuses the integer that makes a conflict: {answer.text}")
+    if response.status_code != 204:
+        raise StackError(f"influxd refuses the integer that makes a conflict: {response.text}")
 
 
 def series_limit(context: FaultContext, times: int) -> int:
@@ -150,12 +150,12 @@ def series_limit(context: FaultContext, times: int) -> int:
     rig = context.rig
     influxd = rig.stack.influx.influxd
     for _ in range(times):
-        held = rig.journal.counts()["loader", "sink_paused:capacity"]
+        pauses = rig.journal.counts()["loader", "sink_paused:capacity"]
         rig.influx_limits["max-series-per-database"] = 1
         influxd.restart()
         rig.exporter.invite(FRESH, FRESH_SERIES, scrapes=FRESH_SCRAPES)
         rig.until(
-            lambda held=held: rig.journal.counts()["loader", "sink_paused:capacity"] > held,  # type: ignore[misc]
+            lambda pauses=pauses: rig.journal.counts()["loader", "sink_paused:capacity"] > pauses,  # type: ignore[misc]
             "a loader holds because of the series limit",
         )
         context.apart(0.5, 2.0)

@@ -17,7 +17,7 @@ _LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Reset a connection: its peer gets ECONNRESET, what was not read is gone."""
+    """Reset a connection: its peer gets ECONNRESET, what was not read is lost."""
     if writer.transport.is_closing():
         return
     sock = writer.get_extra_info("socket")

@@ -18,9 +18,9 @@ def away(context: FaultContext, times: int) -> int:
     proxies = context.rig.proxies
     for _ in range(times):
         context.apart(longest_seconds=0.8)
-        proxies.tell("prometheus", "refuse")
+        proxies.send("prometheus", "refuse")
         context.apart(0.2, 2.0)
-        proxies.tell("prometheus", "listen")
+        proxies.send("prometheus", "listen")
     return times
 
 
@@ -36,8 +36,8 @@ def kill(context: FaultContext, times: int) -> int:
     return times
 
 
-def answers_hurt(make: Callable[[FaultContext, int], Rule]) -> Callable[[FaultContext, int], int]:
-    """Hurt single answers, or several in a row."""
+def hurt_responses(make: Callable[[FaultContext, int], Rule]) -> Callable[[FaultContext, int], int]:
+    """Hurt single responses, or several in a row."""
 
     def fire(context: FaultContext, times: int) -> int:
         rig, rng = context.rig, context.rng
@@ -45,7 +45,7 @@ def answers_hurt(make: Callable[[FaultContext, int], Rule]) -> Callable[[FaultCo
         while done < times:
             burst = rng.randint(1, min(5, times - done))
             rig.proxies.rule("prometheus", make(context, burst))
-            rig.until(lambda: not rig.proxies.left("prometheus"), "answers meet a fault")
+            rig.until(lambda: not rig.proxies.left("prometheus"), "responses meet a fault")
             done += burst
             context.apart(longest_seconds=0.5)
         return done
@@ -74,7 +74,7 @@ def too_large(context: FaultContext, times: int) -> int:
     rig, rng = context.rig, context.rng
     done = 0
     while done < times:
-        rig.proxies.tell("prometheus", "refuse")
+        rig.proxies.send("prometheus", "refuse")
         # Two planning intervals and more: a window of one step could not be split.
         context.apart(4.5, 6.5)
         burst = rng.randint(1, min(5, times - done))
@@ -90,7 +90,7 @@ def too_large(context: FaultContext, times: int) -> int:
         )
         body = json.dumps({"status": "error", "errorType": kind, "error": text})
         rig.proxies.rule("prometheus", Rule("answer", burst, API, TIME, status=status, body=body))
-        rig.proxies.tell("prometheus", "listen")
+        rig.proxies.send("prometheus", "listen")
         rig.until(lambda: not rig.proxies.left("prometheus"), "windows meet a limit")
         done += burst
     return times
@@ -114,20 +114,20 @@ KINDS = (
     Kind(
         "prometheus_truncated",
         "an answer that ends in the middle, framed as if it were whole, or cut off",
-        answers_hurt(_truncated),
+        hurt_responses(_truncated),
         batch=10,
         expected_events=(("extractor", "query_failed:SourceUnavailable"),),
     ),
     Kind(
         "prometheus_503",
-        "answers of 503, with bodies of several kinds",
-        answers_hurt(_unavailable),
+        "responses of 503, with bodies of several kinds",
+        hurt_responses(_unavailable),
         batch=10,
         expected_events=(("extractor", "query_failed:SourceUnavailable"),),
     ),
     Kind(
         "prometheus_too_large",
-        "answers that a query is too large or took too long, after windows grew in an outage",
+        "responses that a query is too large or took too long, after windows grew in an outage",
         too_large,
         batch=10,
         expected_events=(("extractor", "window_split"),),

@@ -66,14 +66,14 @@ class Result:
     def lost(self) -> int:
         """Samples that the source has and the sink or a ledger has not."""
         return sum(part.missing + part.different for part in self.whole) + sum(
-            max(0, feed.wanted - feed.booked) for feed in self.feeds
+            max(0, feed.wanted - feed.recorded) for feed in self.feeds
         )
 
     @property
     def duplicated(self) -> int:
-        """Points of the sink beyond the expected, and samples that a ledger booked twice."""
+        """Points of the sink beyond the expected, and samples that a ledger recorded twice."""
         return sum(part.extra for part in self.whole) + sum(
-            max(0, feed.booked - feed.wanted) for feed in self.feeds
+            max(0, feed.recorded - feed.wanted) for feed in self.feeds
         )
 
 
@@ -90,7 +90,7 @@ def schedule(kinds: Sequence[Kind], times: Mapping[str, int], seed: str) -> list
 
 
 class Suite:
-    """Runs batches on a rig; ``say`` is told a line about each."""
+    """Runs batches on a rig; ``say`` gets a line about each."""
 
     def __init__(self, rig: Rig, seed: str, say: Say, *, must_bite: Mapping[str, str]) -> None:
         self._rig = rig
@@ -123,7 +123,7 @@ class Suite:
         if watch.worst_samples or watch.worst_lost_samples:
             result.problems.append(
                 f"under way the ledger was {watch.worst_samples} samples out of balance,"
-                f" {watch.worst_lost_samples} booked in flight and not there"
+                f" {watch.worst_lost_samples} recorded in flight and not there"
             )
         self._last_judgement(oracle, epochs, environ)
         self._bites(batches)
@@ -206,9 +206,9 @@ class Suite:
         result.extracted = epochs.extracted
         result.feeds = counts(rig, epochs)
         for feed in result.feeds:
-            if feed.booked != feed.wanted:
+            if feed.recorded != feed.wanted:
                 self._problem(
-                    f"{feed.feed}: the ledger booked {feed.booked} samples as extracted,"
+                    f"{feed.feed}: the ledger recorded {feed.recorded} samples as extracted,"
                     f" the source has {feed.wanted} in the same time"
                 )
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Processor time, not wall time: a busy machine is no defect. What waits without working is the
-# parent's to notice.
+# Processor time, not wall time: a busy machine is no defect.
 INPUT_CPU_SECONDS = 2.0
 MEMORY_BYTES = 1 << 30
 
@@ -23,24 +22,15 @@ def _hang(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def hangs_raise() -> Iterator[None]:
-    """Let the timer of :func:`begin_input` raise :class:`Hang`; only in the main thread."""
+def input_limit() -> Iterator[None]:
+    """Raise :class:`Hang` in what takes longer; only in the main thread."""
     before = signal.signal(signal.SIGPROF, _hang)
+    signal.setitimer(signal.ITIMER_PROF, INPUT_CPU_SECONDS)
     try:
         yield
     finally:
-        end_input()
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
-
-
-def begin_input() -> None:
-    """Start the timer."""
-    signal.setitimer(signal.ITIMER_PROF, INPUT_CPU_SECONDS)
-
-
-def end_input() -> None:
-    """Stop the timer."""
-    signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def bound_memory(more_bytes: int = MEMORY_BYTES) -> None:
@@ -48,4 +38,5 @@ def bound_memory(more_bytes: int = MEMORY_BYTES) -> None:
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[0])
     limit = pages * resource.getpagesize() + more_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

@@ -1,37 +1,22 @@
 """Structured mutation: inputs that are nearly right, so that they get past the first check.
 
-Everything is drawn from one seeded generator, so an input can be made again from its seed.
+Every choice is read off some bytes, which hypothesis draws and shrinks.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, AnyStr, TypeVar
 
 T = TypeVar("T")
 
 # Where number parsers disagree: signs, ends of ranges, other notations, other digits, too long.
 NUMBER_TEXTS = (
     *("0", "-0", "1", "-1", "+1", "00", "007", "1.", ".5", "-.5", "1.0", "0.1", "1e5", "1E5"),
-    *(
-        "1e",
-        "1e+",
-        "e5",
-        ".",
-        "-",
-        "+",
-        "",
-        " ",
-        " 1",
-        "1 ",
-        "1_000",
-        "1,5",
-        "0x10",
-        "0b1",
-        "1e1e1",
-    ),
+    *("1e", "1e+", "e5", ".", "-", "+", "", " ", " 1", "1 ", "1_000", "1,5", "0x10", "0b1"),
+    "1e1e1",
     *("nan", "NaN", "-nan", "inf", "Inf", "+Inf", "-Inf", "Infinity", "-infinity", "infin", "null"),
     *("1e308", "1.7976931348623157e308", "1.7976931348623159e308", "1e309", "-1e309", "1e400"),
     *("5e-324", "2e-324", "2.4703282292062327e-324", "1e-400", "2.2250738585072011e-308"),
@@ -80,33 +65,47 @@ INTERESTING_BYTES += bytes((93, 101, 123, 125, 127, 128, 192, 195, 224, 237, 240
 
 _NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 _NUMBER_IN_TEXT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
-_MOST_BYTES = 1 << 16
+_MOST = 1 << 16  # bytes or characters of an input
 
 
 class Mutator:
-    """Draws and damages."""
+    """Draws and damages, as ``entropy`` says: zeros choose what comes first, and do least.
 
-    def __init__(self, rng: Random) -> None:
-        self.rng = rng
-        self._random = rng.random
+    Behind its end a generator that is seeded with it goes on.
+    """
+
+    def __init__(self, entropy: bytes) -> None:
+        self._entropy = entropy
+        self._at = 0
+        self._generator: Random | None = None
 
     # -- drawing ------------------------------------------------------------------------------
 
+    def bits(self, count: int = 16) -> int:
+        """A number of so many bits."""
+        start = self._at
+        self._at = end = start + (count + 7) // 8
+        if end <= len(self._entropy):
+            return int.from_bytes(self._entropy[start:end], "little") & ((1 << count) - 1)
+        if self._generator is None:
+            self._generator = Random(self._entropy)
+        return self._generator.getrandbits(count)
+
     def below(self, limit: int) -> int:
         """A number from 0 to ``limit - 1``."""
-        return int(self._random() * limit)
+        return self.bits() * limit >> 16
 
     def between(self, low: int, high: int) -> int:
         """A number from ``low`` to ``high``, both included."""
-        return low + int(self._random() * (high - low + 1))
+        return low + self.below(high - low + 1)
 
     def chance(self, share: float) -> bool:
         """True in that share of cases."""
-        return self._random() < share
+        return self.bits() >= 65536 * (1 - share)
 
     def pick(self, options: Sequence[T]) -> T:
         """One of them."""
-        return options[int(self._random() * len(options))]
+        return options[self.below(len(options))]
 
     def some(self, options: Sequence[T], most: int) -> list[T]:
         """Up to ``most`` of them, with repetition."""
@@ -115,33 +114,33 @@ class Mutator:
     def few(self) -> int:
         """1, often; 2, 3, … more and more rarely."""
         count = 1
-        while self._random() < 0.45 and count < 8:
+        while count < 8 and self.chance(0.45):
             count += 1
         return count
 
     def number_text(self) -> str:
         """A number, or nearly, as text."""
-        if self._random() < 0.5:
+        if not self.chance(0.5):
             return self.pick(NUMBER_TEXTS)
-        if self._random() < 0.5:
+        if not self.chance(0.5):
             return repr(self.float())
         return self.text(self.pick(NUMBER_TEXTS), rounds=1)
 
     def integer(self) -> int:
         """A number at or near the end of some range, or any."""
-        if self._random() < 0.7:
-            return self.pick(INTEGERS) + (self.between(-1, 1) if self._random() < 0.3 else 0)
-        return self.rng.getrandbits(self.between(1, 70)) * (-1 if self._random() < 0.3 else 1)
+        if not self.chance(0.3):
+            return self.pick(INTEGERS) + (self.between(-1, 1) if self.chance(0.3) else 0)
+        return self.bits(self.between(1, 70)) * (-1 if self.chance(0.3) else 1)
 
     def float(self) -> float:
         """A float that is hard to write, or any bits."""
-        if self._random() < 0.6:
+        if not self.chance(0.4):
             return self.pick(FLOATS)
-        return self.rng.uniform(-1, 1) * 10.0 ** self.between(-300, 300)
+        return (self.bits(53) / 2**52 - 1) * 10.0 ** self.between(-300, 300)
 
     def word(self) -> str:
         """A short text, rarely a plain one."""
-        parts = ["a", "job", "value", "time", "__name__", "le", *SPECIAL_TEXTS]
+        parts = ("a", "job", "value", "time", "__name__", "le", *SPECIAL_TEXTS)
         return "".join(self.pick(parts) for _ in range(self.between(1, 3)))
 
     # -- damaging -----------------------------------------------------------------------------
@@ -152,13 +151,13 @@ class Mutator:
         """``data`` with a few changes; ``tokens`` are what its format is made of."""
         for _ in range(self.few() if rounds is None else rounds):
             data = self.pick(_BYTE_OPERATIONS)(self, data, tokens)
-        return data[:_MOST_BYTES]
+        return data[:_MOST]
 
     def text(self, text: str, tokens: Sequence[str] = (), *, rounds: int | None = None) -> str:
         """The same for text; characters stay whole."""
         for _ in range(self.few() if rounds is None else rounds):
-            text = self.pick(_TEXT_OPERATIONS)(self, text, tokens)
-        return text[:_MOST_BYTES]
+            text = self.pick(_OPERATIONS)(self, text, tokens)
+        return text[:_MOST]
 
     def document(self, value: Any, *, rounds: int | None = None) -> Any:
         """Plain data with a few of its parts replaced, removed, doubled or moved."""
@@ -184,11 +183,11 @@ class Mutator:
         return {self.word(): self.plain(depth + 1) for _ in range(self.below(4))}
 
     def _changed(self, value: Any, depth: int) -> Any:
-        if isinstance(value, dict) and value and self._random() < 0.85:
+        if isinstance(value, dict) and value and not self.chance(0.15):
             return self._changed_dict(dict(value), depth)
-        if isinstance(value, list) and value and self._random() < 0.85:
+        if isinstance(value, list) and value and not self.chance(0.15):
             return self._changed_list(list(value), depth)
-        if isinstance(value, str) and self._random() < 0.5:
+        if isinstance(value, str) and not self.chance(0.5):
             return self.text(value, rounds=1)
         return self.plain(depth)
 
@@ -222,11 +221,11 @@ class Mutator:
         """A place in something of that length: start and end, mostly near each other."""
         start = self.below(length + 1)
         longest = length - start
-        end = start + self.below(min(longest, 8 if self._random() < 0.7 else longest) + 1)
+        end = start + self.below(min(longest, longest if self.chance(0.3) else 8) + 1)
         return start, end
 
 
-# -- operations on bytes --------------------------------------------------------------------------
+# -- operations; ``tokens`` are what the format is made of --------------------------------------
 
 
 def _flip_bit(m: Mutator, data: bytes, tokens: Sequence[bytes]) -> bytes:
@@ -237,122 +236,73 @@ def _flip_bit(m: Mutator, data: bytes, tokens: Sequence[bytes]) -> bytes:
 
 
 def _set_byte(m: Mutator, data: bytes, tokens: Sequence[bytes]) -> bytes:
-    if not data:
-        return data
-    at = m.below(len(data))
+    at = m.below(len(data) + 1)
     return data[:at] + bytes((m.pick(INTERESTING_BYTES),)) + data[at + 1 :]
 
 
-def _remove(m: Mutator, data: bytes, tokens: Sequence[bytes]) -> bytes:
+def _remove(m: Mutator, data: AnyStr, tokens: Sequence[AnyStr]) -> AnyStr:
     start, end = m.span(len(data))
     return data[:start] + data[end:]
 
 
-def _double(m: Mutator, data: bytes, tokens: Sequence[bytes]) -> bytes:
+def _double(m: Mutator, data: AnyStr, tokens: Sequence[AnyStr]) -> AnyStr:
     start, end = m.span(len(data))
-    times = m.between(1, 3) if m.chance(0.9) else m.between(100, 2000)
-    return data[:end] + data[start:end] * min(times, _MOST_BYTES // (end - start + 1)) + data[end:]
+    times = m.between(100, 2000) if m.chance(0.1) else m.between(1, 3)
+    return data[:end] + data[start:end] * min(times, _MOST // (end - start + 1)) + data[end:]
 
 
-def _insert(m: Mutator, data: bytes, tokens: Sequence[bytes]) -> bytes:
+def _insert(m: Mutator, data: AnyStr, tokens: Sequence[AnyStr]) -> AnyStr:
     at = m.below(len(data) + 1)
-    if tokens and m.chance(0.8):
-        new = m.pick(tokens)
-    else:
-        new = bytes(m.pick(INTERESTING_BYTES) for _ in range(m.few()))
-    return data[:at] + new + data[at:]
+    return data[:at] + _new(m, data, tokens) + data[at:]
 
 
-def _overwrite(m: Mutator, data: bytes, tokens: Sequence[bytes]) -> bytes:
-    if not tokens:
-        return _set_byte(m, data, tokens)
-    at, token = m.below(len(data) + 1), m.pick(tokens)
-    return data[:at] + token + data[at + len(token) :]
+def _replace(m: Mutator, data: AnyStr, tokens: Sequence[AnyStr]) -> AnyStr:
+    start, end = m.span(len(data))
+    return data[:start] + _new(m, data, tokens) + data[end:]
 
 
-def _cut_short(m: Mutator, data: bytes, tokens: Sequence[bytes]) -> bytes:
+def _cut_short(m: Mutator, data: AnyStr, tokens: Sequence[AnyStr]) -> AnyStr:
     return data[: m.below(len(data) + 1)]
 
 
-def _move(m: Mutator, data: bytes, tokens: Sequence[bytes]) -> bytes:
+def _move(m: Mutator, data: AnyStr, tokens: Sequence[AnyStr]) -> AnyStr:
     start, end = m.span(len(data))
     rest = data[:start] + data[end:]
     at = m.below(len(rest) + 1)
     return rest[:at] + data[start:end] + rest[at:]
 
 
-def _other_number(m: Mutator, data: bytes, tokens: Sequence[bytes]) -> bytes:
-    start = m.below(len(data) + 1)
-    found = _NUMBER.search(data, start) or _NUMBER.search(data)
+def _other_number(m: Mutator, data: AnyStr, tokens: Sequence[AnyStr]) -> AnyStr:
+    number = _NUMBER if isinstance(data, bytes) else _NUMBER_IN_TEXT
+    found = number.search(data, m.below(len(data) + 1)) or number.search(data)
     if not found:
         return _insert(m, data, tokens)
-    return data[: found.start()] + m.number_text().encode("utf-8", "replace") + data[found.end() :]
+    return data[: found.start()] + _same_kind(data, m.number_text()) + data[found.end() :]
 
 
-def _swap_token(m: Mutator, data: bytes, tokens: Sequence[bytes]) -> bytes:
-    if not tokens:
-        return _flip_bit(m, data, tokens)
-    token = m.pick(tokens)
+def _swap_token(m: Mutator, data: AnyStr, tokens: Sequence[AnyStr]) -> AnyStr:
+    token = m.pick(tokens) if tokens else data[:0]
     at = data.find(token, m.below(len(data) + 1)) if token else -1
     if at < 0:
         return _insert(m, data, tokens)
-    new = m.pick(tokens) if m.chance(0.7) else b""
+    new = data[:0] if m.chance(0.3) else m.pick(tokens)
     return data[:at] + new + data[at + len(token) :]
 
 
-_BYTE_OPERATIONS: tuple[Callable[[Mutator, bytes, Sequence[bytes]], bytes], ...] = (
-    *(_flip_bit, _set_byte, _remove, _double, _insert, _insert, _overwrite, _cut_short, _move),
+def _new(m: Mutator, data: AnyStr, tokens: Sequence[AnyStr]) -> AnyStr:
+    if tokens and m.chance(0.75):
+        return m.pick(tokens)
+    if isinstance(data, bytes):
+        return bytes(m.pick(INTERESTING_BYTES) for _ in range(m.few()))
+    return m.pick(SPECIAL_TEXTS)
+
+
+def _same_kind(data: AnyStr, text: str) -> AnyStr:
+    return text.encode("utf-8", "replace") if isinstance(data, bytes) else text
+
+
+_OPERATIONS: tuple[Any, ...] = (
+    *(_remove, _double, _insert, _insert, _replace, _cut_short, _move),
     *(_other_number, _other_number, _swap_token, _swap_token),
 )
-
-# -- operations on text ---------------------------------------------------------------------------
-
-
-def _t_remove(m: Mutator, text: str, tokens: Sequence[str]) -> str:
-    start, end = m.span(len(text))
-    return text[:start] + text[end:]
-
-
-def _t_double(m: Mutator, text: str, tokens: Sequence[str]) -> str:
-    start, end = m.span(len(text))
-    times = m.between(1, 3) if m.chance(0.9) else m.between(100, 2000)
-    return text[:end] + text[start:end] * min(times, _MOST_BYTES // (end - start + 1)) + text[end:]
-
-
-def _t_insert(m: Mutator, text: str, tokens: Sequence[str]) -> str:
-    at = m.below(len(text) + 1)
-    return (
-        text[:at]
-        + (m.pick(tokens) if tokens and m.chance(0.7) else m.pick(SPECIAL_TEXTS))
-        + text[at:]
-    )
-
-
-def _t_replace(m: Mutator, text: str, tokens: Sequence[str]) -> str:
-    start, end = m.span(len(text))
-    return text[:start] + (m.pick(tokens) if tokens else m.pick(SPECIAL_TEXTS)) + text[end:]
-
-
-def _t_cut_short(m: Mutator, text: str, tokens: Sequence[str]) -> str:
-    return text[: m.below(len(text) + 1)]
-
-
-def _t_move(m: Mutator, text: str, tokens: Sequence[str]) -> str:
-    start, end = m.span(len(text))
-    rest = text[:start] + text[end:]
-    at = m.below(len(rest) + 1)
-    return rest[:at] + text[start:end] + rest[at:]
-
-
-def _t_other_number(m: Mutator, text: str, tokens: Sequence[str]) -> str:
-    start = m.below(len(text) + 1)
-    found = _NUMBER_IN_TEXT.search(text, start) or _NUMBER_IN_TEXT.search(text)
-    if not found:
-        return _t_insert(m, text, tokens)
-    return text[: found.start()] + m.number_text() + text[found.end() :]
-
-
-_TEXT_OPERATIONS: tuple[Callable[[Mutator, str, Sequence[str]], str], ...] = (
-    *(_t_remove, _t_double, _t_insert, _t_insert, _t_replace, _t_cut_short, _t_move),
-    *(_t_other_number,),
-)
+_BYTE_OPERATIONS = (*_OPERATIONS, _flip_bit, _set_byte)

@@ -1,19 +1,15 @@
-"""What is left of a run: a summary, and every kind of failing input in a file of its own."""
+"""What is left of a run: a summary, and an input for each defect in a file of its own."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from devtools.fuzz.run import Failure, Tally
-
-# A defect is met thousands of times; a few inputs of each show what it is.
-_SAVED_OF_A_KIND = 3
 
 
 class Report:
@@ -22,23 +18,19 @@ class Report:
     def __init__(self, seed: int, folder: Path) -> None:
         self.seed = seed
         self.tallies: dict[str, Tally] = {}
-        self.kinds: Counter[tuple[str, str]] = Counter()
         self.saved: list[Path] = []
         self._folder = folder
 
     def add(self, name: str, tally: Tally) -> None:
-        """A finished run of inputs of one target."""
+        """Take in a finished run of inputs of one target, and save its failures."""
         self.tallies.setdefault(name, Tally()).add(tally)
+        for failure in tally.failures.values():
+            self._save(failure)
 
-    def failed(self, failure: Failure) -> None:
-        """Keep a failing input, if there are not enough of its kind."""
-        kind = (failure.target, failure.signature)
-        self.kinds[kind] += 1
-        if self.kinds[kind] > _SAVED_OF_A_KIND:
-            return
+    def _save(self, failure: Failure) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         word = re.sub(r"[^A-Za-z0-9]+", "-", failure.signature).strip("-")[:60]
-        file = self._folder / f"{failure.target}-{word}-{failure.seed}-{failure.index}.json"
+        file = self._folder / f"{failure.target}-{word}-{failure.seed}.json"
         file.write_text(json.dumps(asdict(failure), indent=2) + "\n", encoding="utf-8")
         self.saved.append(file)
 
@@ -48,9 +40,9 @@ class Report:
         return sum(tally.inputs for tally in self.tallies.values())
 
     @property
-    def failures(self) -> int:
-        """Inputs that failed."""
-        return sum(tally.failures for tally in self.tallies.values())
+    def failures(self) -> list[Failure]:
+        """One for each defect."""
+        return [one for tally in self.tallies.values() for one in tally.failures.values()]
 
     def as_json(self, seconds: float) -> dict[str, Any]:
         """The summary."""
@@ -62,15 +54,14 @@ class Report:
                 name: {
                     "inputs": tally.inputs,
                     "rejected": tally.rejected,
-                    "failures": tally.failures,
-                    "slowest_cpu_seconds": round(tally.slowest[0], 4),
-                    "slowest_index": tally.slowest[1],
+                    "failures": len(tally.failures),
+                    "slowest_cpu_seconds": round(tally.slowest_cpu_seconds, 4),
                 }
                 for name, tally in sorted(self.tallies.items())
             },
             "failures": [
-                {"target": target, "what": what, "inputs": number}
-                for (target, what), number in self.kinds.most_common()
+                {"target": one.target, "what": one.signature, "input": one.input[:500]}
+                for one in self.failures
             ],
         }
 

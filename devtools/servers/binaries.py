@@ -28,7 +28,7 @@ _STAMP_VERSION = 1
 def _is_influxd_1(program: Path) -> bool:
     """InfluxDB 2 and 3 ship a program of the same name that takes other flags."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        told = subprocess.run(
+        ran = subprocess.run(
             [str(program), "version"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -36,7 +36,7 @@ def _is_influxd_1(program: Path) -> bool:
             timeout=20,
             check=False,
         )
-        return "v1." in told.stdout
+        return "v1." in ran.stdout
     return False
 
 

@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     parent_pid, command = int(arguments[0]), arguments[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent_pid:  # it died before we asked to be told
+        if os.getppid() != parent_pid:  # it died before we asked for the signal
             return 1
     try:
         os.execv(command[0], command)

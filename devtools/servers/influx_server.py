@@ -4,7 +4,7 @@ Debian's influxd (1.6) has the real storage engine and real partial-write errors
 ``/api/v2/write``, which newer versions of 1.x have. nginx rewrites
 ``/api/v2/write?org&bucket&precision`` to ``/write?db&precision``, answers ``/health`` as InfluxDB 2
 does, and checks the token, which 1.6 does not know either. Bodies, compressed or not, and all other
-answers pass untouched.
+responses pass untouched.
 """
 
 from __future__ import annotations

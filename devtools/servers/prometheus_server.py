@@ -197,8 +197,10 @@ class PrometheusServer(Server):
 
     def api(self, path: str, **parameters: str | float) -> Any:
         """``data`` of a GET of ``/api/v1/{path}``; for tests and checks, not for the pipeline."""
-        answer = get_json(f"{self.url}/api/v1/{path}", params=parameters, **self.request_options())
-        return answer["data"]
+        response = get_json(
+            f"{self.url}/api/v1/{path}", params=parameters, **self.request_options()
+        )
+        return response["data"]
 
     def query(self, expr: str, **parameters: str | float) -> list[dict[str, Any]]:
         """``result`` of an instant query."""
@@ -209,8 +211,8 @@ class PrometheusServer(Server):
         """Adds history from OpenMetrics text (seconds, last line ``# EOF``) or a file of it.
 
         ``promtool tsdb create-blocks-from openmetrics``; a running server is restarted, because it
-        looks for new blocks only once a minute. Not for the last three hours of a server that also
-        scrapes: they belong to its head block. Raises :class:`StackError` with promtool's words.
+        finds new blocks only once a minute. Not for the last three hours of a server that also
+        scrapes: they belong to its head block. Raises :class:`StackError` with promtool's message.
         """
         file = openmetrics if isinstance(openmetrics, Path) else self.work_dir / "backfill.om"
         if isinstance(openmetrics, str):

@@ -64,7 +64,7 @@ class RedisServer(Server):
         return f"redis://{HOST}:{self.port}/0"
 
     def client(self, *, timeout_seconds: float = 10.0) -> redis.Redis:
-        """A new client; answers are bytes, nothing is tried twice. The caller closes it."""
+        """A new client; replies are bytes, nothing is tried twice. The caller closes it."""
         return redis.Redis(
             host=HOST,
             port=self.port,

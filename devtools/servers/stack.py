@@ -43,7 +43,7 @@ def new_run_dir(kind: str = "stack") -> Path:
 
 
 class LocalStack(StartStop):
-    """Context manager: servers up on entry (services when asked for), everything gone on exit.
+    """Context manager: servers up on entry (services when asked for), everything ended on exit.
 
     ``run_dir`` keeps ``logs/`` and ``etl.yaml``; ``data/`` and ``secrets/`` are removed on exit
     unless ``keep_data``. ``config_overrides`` is laid over the written etl.yaml key by key (None

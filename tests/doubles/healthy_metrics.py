@@ -47,16 +47,10 @@ _RATE_PER_SECOND = 10.0
 
 
 class HealthyMetrics(Collector):
-    """The metrics of one service.
+    """The metrics of one service."""
 
-    ``values`` are what gauges have instead of their healthy value, ``rates`` how fast counters (and
-    gauges) grow a second instead of as they do; both by name, and to be changed at any time.
-    """
-
-    def __init__(self, service: str, values: dict[str, float], rates: dict[str, float]) -> None:
+    def __init__(self, service: str) -> None:
         self._specs = [spec for spec in METRICS if service in spec.services]
-        self._values = values
-        self._rates = rates
         self._grown: dict[str, float] = {}
         self._seen = time.monotonic()
 
@@ -72,8 +66,8 @@ class HealthyMetrics(Collector):
             yield self._family(spec, passed_seconds)
 
     def _family(self, spec: MetricSpec, passed_seconds: float) -> Metric:
-        usual = _RATE_PER_SECOND if spec.name in _GROWING or spec.kind == "histogram" else 0.0
-        grown = self._grown.get(spec.name, 0.0) + passed_seconds * self._rates.get(spec.name, usual)
+        rate = _RATE_PER_SECOND if spec.name in _GROWING or spec.kind == "histogram" else 0.0
+        grown = self._grown.get(spec.name, 0.0) + passed_seconds * rate
         self._grown[spec.name] = grown
         family: CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
         if spec.kind == "histogram":
@@ -87,14 +81,12 @@ class HealthyMetrics(Collector):
             value = grown
         else:
             family = GaugeMetricFamily(spec.name, spec.help, labels=spec.labels)
-            value = grown if spec.name in self._rates else self._gauge(spec.name)
+            value = self._gauge(spec.name)
         for labels in _combinations(spec.labels):
             family.add_metric(labels, value)
         return family
 
     def _gauge(self, name: str) -> float:
-        if name in self._values:
-            return self._values[name]
         if name in _ONE:
             return 1.0
         if name == "etl_current_rate_records_per_second":
@@ -110,26 +102,18 @@ class Targets:
     """So many replicas of each service, served until closed; ``addresses`` are ``host:port``."""
 
     def __init__(self, replicas: Mapping[str, int]) -> None:
-        self.values: dict[str, float] = {}
-        self.rates: dict[str, float] = {}
         self._stack = contextlib.ExitStack()
         self.addresses = {
             service: [self._serve(service) for _ in range(count)]
             for service, count in replicas.items()
         }
 
-    def recover(self) -> None:
-        """All is well again; what has grown stays."""
-        self.values.clear()
-        self.rates.clear()
-
     def close(self) -> None:
         """Stop serving."""
         self._stack.close()
 
     def _serve(self, service: str) -> str:
-        collector = HealthyMetrics(service, self.values, self.rates)
-        return self._stack.enter_context(_served(collector))
+        return self._stack.enter_context(_served(HealthyMetrics(service)))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """A whole stack under Prometheus with the project's own rules, their times shortened.
 
 Real servers and services, the scrape jobs of production by name, etl-metrics on the simulator's log
-and on Redis; a proxy stands before the sink, so that its answers can be spoilt.
+and on Redis; a proxy stands before the sink, so that its responses can be spoilt.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PACE = Pace(
     initial_lookback_seconds=3.0,
 )
 
-# Times divided by 180. Levels in seconds, and what must hold several batches, fit this stack's pace
+# Times divided by 180. Levels in seconds, and what must span several batches, fit this stack's pace
 # instead: a window a second, files of the simulated process twice a second. The windows of the
 # budget are so short that it has recovered within seconds; each has a length of its own, because
 # their records are named by it.
@@ -158,13 +158,13 @@ class AlertWorld:
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for a condition; a Prometheus that is away meanwhile does not fulfil it."""
 
-        def asked() -> object:
+        def holds_now() -> object:
             try:
                 return condition()
             except StackError:
                 return None
 
-        wait_until(asked, deadline_seconds=PATIENCE_SECONDS, what=what, poll_seconds=0.1)
+        wait_until(holds_now, deadline_seconds=PATIENCE_SECONDS, what=what, poll_seconds=0.1)
 
     # Hands.
 
@@ -180,13 +180,13 @@ class AlertWorld:
     def scenario(self, name: str) -> None:
         """Put the simulated process through a scenario, as an operator does."""
         with session() as opened:
-            answer = opened.post(
+            response = opened.post(
                 f"{self.stack.simulator.url}/scenario",
                 data={"scenario": name},
                 auth=self.stack.simulator_login,
                 timeout=10,
             )
-        assert answer.status_code == 200, answer.text
+        assert response.status_code == 200, response.text
 
     def sink_answers(self, status: int, times: int | None = None) -> None:
         """The sink answers writes like this, so many times or until it is healed."""
@@ -195,26 +195,26 @@ class AlertWorld:
 
     def sink_heals(self) -> None:
         """The sink answers by itself again."""
-        self.proxies.tell("influxdb", "clear")
+        self.proxies.send("influxdb", "clear")
 
     def drop_measurement(self, name: str) -> None:
         """Remove a measurement of the hot bucket, and with it the type of its fields."""
-        answer = requests.post(
+        response = requests.post(
             f"{self.stack.influx.direct_url}/query",
             params={"db": self.bucket, "q": f'DROP MEASUREMENT "{name}"'},
             timeout=10,
         )
-        assert answer.ok, answer.text
+        assert response.ok, response.text
 
     def write_integer(self, measurement: str) -> bool:
         """Write an integer into the hot bucket; false where the field holds floats already."""
-        answer = requests.post(
+        response = requests.post(
             f"{self.stack.influx.direct_url}/write",
             params={"db": self.bucket, "precision": "ms"},
             data=f"{measurement} value=1i {int(time.time() * 1000)}",
             timeout=10,
         )
-        return answer.status_code == 204
+        return response.status_code == 204
 
     @property
     def bucket(self) -> str:
@@ -243,7 +243,7 @@ class AlertWorld:
 def alert_world(
     run_dir: Path, toolbox: Toolbox, config: Mapping[str, Any] = IMPATIENT
 ) -> Iterator[AlertWorld]:
-    """Everything up and flowing on entry, everything gone on exit; ``config`` as for the stack."""
+    """Everything up and flowing on entry, everything ended on exit; ``config`` as for the stack."""
     log_dir = run_dir / "logs"
     with contextlib.ExitStack() as cleanup:
         proxies = Proxies(run_dir / "proxies", "alerts", log_dir=log_dir)
@@ -264,7 +264,7 @@ def alert_world(
                 etl_metrics=_ETL_METRICS,
             )
         )
-        proxies.tell("influxdb", "point", port=stack.influx.front.port, delay_seconds=(0.0, 0.0))
+        proxies.send("influxdb", "point", port=stack.influx.front.port, delay_seconds=(0.0, 0.0))
         stack.start_services({"extractor": 1, "transformer": 1, "loader": 1})
         world = AlertWorld(stack, proxies)
         cleanup.callback(world.redis.close)

@@ -11,7 +11,7 @@ from devtools.servers.binaries import Toolbox
 from devtools.servers.stack import LocalStack
 from tests.e2e.pipeline import Pipeline
 
-# Short leases, so that what a dead worker held is taken over within the test.
+# Short leases, so that what a dead worker had is taken over within the test.
 QUICK: dict[str, Any] = {
     "extract": {"window_lease_seconds": 8, "timeout": 3, "backoff_max_seconds": 2},
     "load": {

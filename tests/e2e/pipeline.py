@@ -1,4 +1,4 @@
-"""A running pipeline of real processes, and the questions that its tests ask of it."""
+"""A running pipeline of real processes, and what its tests check of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS = Keys("etl")
 
 
 class Pipeline:
-    """A started stack with its services, seen from outside: Redis, the books, ``etlctl``."""
+    """A started stack with its services, seen from outside: Redis, the ledger, ``etlctl``."""
 
     def __init__(self, stack: LocalStack) -> None:
         self.stack = stack
@@ -47,13 +47,13 @@ class Pipeline:
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for a condition; a Redis that is away meanwhile does not fulfil it."""
 
-        def asked() -> object:
+        def holds_now() -> object:
             try:
                 return condition()
             except RedisError:
                 return None
 
-        wait_until(asked, deadline_seconds=PATIENCE_SECONDS, what=what, poll_seconds=0.1)
+        wait_until(holds_now, deadline_seconds=PATIENCE_SECONDS, what=what, poll_seconds=0.1)
 
     def until_flowing(self, more_samples: int = 200) -> None:
         """Wait until that many more samples are loaded."""
@@ -72,11 +72,11 @@ class Pipeline:
         self.until(reached, f"every feed is loaded up to {time_ms}")
 
     def now_ms(self) -> int:
-        answer: Any = self.stack.prometheus.query("time()")  # a scalar: [time, value]
-        return int(float(answer[0]) * 1000)
+        found: Any = self.stack.prometheus.query("time()")  # a scalar: [time, value]
+        return int(float(found[0]) * 1000)
 
     def prove(self, since_ms: int | None = None) -> dict[str, Any]:
-        """Everything up to now is loaded, source and sink are equal, the books balance.
+        """Everything up to now is loaded, source and sink are equal, the ledger balances.
 
         From ``since_ms``, or from where the feeds began.
         """
@@ -91,8 +91,8 @@ class Pipeline:
             "verify", "--from", str(origin_ms / 1000), "--to", str(now_ms / 1000), "--json"
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
 
     def etlctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ETL")}

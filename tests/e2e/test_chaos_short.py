@@ -1,4 +1,4 @@
-"""A short run of the fault suite passes, and its oracle notices every kind of loss it looks for."""
+"""A short run of the fault suite passes, and its oracle notices every kind of loss."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class World:
         self.bucket = rig.settings.load.influxdb.bucket
 
     def prove(self) -> tuple[list[str], Compared]:
-        """What the oracle finds wrong now, and its comparison of the time since it last looked."""
+        """What the oracle finds wrong now, and its comparison of the time since its last check."""
         proof = self.oracle.prove()
         self.oracle.collect(proof)
         assert proof.compared is not None, proof.problems
@@ -85,7 +85,7 @@ class World:
                 database=self.bucket,
                 epoch="ms",
             )
-            # What the last proof has compared is not looked at again.
+            # What the last proof has compared is not checked again.
             return bool(found) and found[0]["values"][0][0] > self.oracle.proved_ms
 
         self.rig.until(loaded, "a point is loaded that no proof has compared")
@@ -94,13 +94,13 @@ class World:
         return tags, time_ms, value
 
     def write(self, tags: str, value: float, time_ms: int) -> None:
-        answer = requests.post(
+        response = requests.post(
             f"{self.rig.stack.influx.direct_url}/write",
             params={"db": self.bucket, "precision": "ms"},
             data=f"load_b,{tags} value={value} {time_ms}",
             timeout=10,
         )
-        assert answer.status_code == 204
+        assert response.status_code == 204
 
 
 @pytest.fixture(scope="module")
@@ -161,14 +161,14 @@ def test_a_bad_point_is_expected_and_its_dead_letter_missed(world: World) -> Non
     assert problems == []
     assert compared.refused == 1
 
-    letters: Any = world.rig.redis.xrange(KEYS.dead)
-    assert world.rig.redis.xdel(KEYS.dead, letters[0][0]) == 1
+    dead_letters: Any = world.rig.redis.xrange(KEYS.dead)
+    assert world.rig.redis.xdel(KEYS.dead, dead_letters[0][0]) == 1
     problems, _ = world.prove()
     wanted = f"no dead letters: [Point(series=SeriesKey(measurement='{ODD}_000001'"
     assert any(wanted in problem for problem in problems)
     assert world.rig.ledger.audit().imbalance_samples == 1
-    # As if there had never been a letter: what follows begins with books that balance.
-    world.rig.redis.hdel(KEYS.dead_records, letters[0][0])
+    # As if there had never been a dead letter: what follows begins with a ledger that balances.
+    world.rig.redis.hdel(KEYS.dead_records, dead_letters[0][0])
 
 
 def test_samples_that_vanish_from_redis_are_noticed_in_the_books(world: World) -> None:
@@ -180,7 +180,7 @@ def test_samples_that_vanish_from_redis_are_noticed_in_the_books(world: World) -
         entries: Any = rig.redis.xrange(KEYS.stream(RAW))
         id_, fields = entries[0]
         rig.redis.xdel(KEYS.stream(RAW), id_)
-        rig.until(lambda: watch.worst_samples, "the watch sees the books")
+        rig.until(lambda: watch.worst_samples, "the watch sees the ledger")
         for transformer in rig.stack.services["transformer"]:
             transformer.resume()
 
@@ -194,8 +194,8 @@ def test_every_ledger_is_counted_against_the_source(world: World) -> None:
 
     found = {count.feed: count for count in counts(rig, world.epochs)}
     assert found.keys() == {f"{query.name}@hot" for query in rig.settings.extract.queries}
-    assert all(count.booked == count.wanted > 0 for count in found.values())
+    assert all(count.recorded == count.wanted > 0 for count in found.values())
 
     epoch.extracted = {**epoch.extracted, "load_c@hot": epoch.extracted["load_c@hot"] + 3}
-    wrong = [count for count in counts(rig, world.epochs) if count.booked != count.wanted]
-    assert [(count.feed, count.booked - count.wanted) for count in wrong] == [("load_c@hot", 3)]
+    wrong = [count for count in counts(rig, world.epochs) if count.recorded != count.wanted]
+    assert [(count.feed, count.recorded - count.wanted) for count in wrong] == [("load_c@hot", 3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -24,10 +25,11 @@ def test_a_killed_service_loses_nothing(pipeline: Pipeline, service: str) -> Non
 
 
 @pytest.mark.parametrize("service", ["extractor", "transformer", "loader"])
-def test_a_restarted_service_gives_back_what_it_held(pipeline: Pipeline, service: str) -> None:
-    for process in pipeline.stack.services[service]:
-        assert process.stop() == 0
-        process.start()
+def test_a_restarted_service_releases_what_it_had(pipeline: Pipeline, service: str) -> None:
+    processes = pipeline.stack.services[service]
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(lambda process: process.stop(), processes)) == [0, 0]
+        list(pool.map(lambda process: process.start(), processes))
 
     pipeline.prove()
 
@@ -63,8 +65,8 @@ def test_a_redis_that_lost_everything_resumes_where_the_sink_ends(pipeline: Pipe
         return feeds.keys() == origins.keys() and all(feed.reconciled for feed in feeds.values())
 
     pipeline.until(resumed, "every feed is reconciled with the sink")
-    answer = pipeline.prove(since_ms=min(origins.values()))
-    assert answer["equal"] is True
+    report = pipeline.prove(since_ms=min(origins.values()))
+    assert report["equal"] is True
 
 
 def test_rqs_state_can_be_deleted(pipeline: Pipeline) -> None:
@@ -75,7 +77,7 @@ def test_rqs_state_can_be_deleted(pipeline: Pipeline) -> None:
     pipeline.prove()
 
 
-def test_books_balance_at_every_instant_under_faults(pipeline: Pipeline) -> None:
+def test_the_ledger_balances_at_every_instant_under_faults(pipeline: Pipeline) -> None:
     victims = itertools.cycle(
         process for processes in pipeline.stack.services.values() for process in processes
     )

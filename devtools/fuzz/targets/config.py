@@ -130,7 +130,7 @@ class Config(Target):
     weight = 70
 
     def __init__(self) -> None:
-        # A file that is gone with the process, however it ends.
+        # A file that ends with the process, however it ends.
         self._descriptor = os.memfd_create("etl.yaml")
         self._file = Path(f"/proc/self/fd/{self._descriptor}")
 

@@ -1,4 +1,4 @@
-"""Dead letters as they may lie in Redis, and everything that an operator does to look at them."""
+"""Dead letters as they may lie in Redis, and everything that an operator does to read them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _require_id(text: str) -> None:
 
 
 class StoredLetters(Target):
-    """Any letter is listed, shown and exported: whole, on one line, without control characters."""
+    """Any dead letter is listed, shown, exported: whole, on one line, no control characters."""
 
     name = "stored_letters"
     weight = 70
@@ -91,8 +91,8 @@ class StoredLetters(Target):
         """Listed, looked up, inflated, shown, exported."""
         fields, payload, id_ = case
         redis = cast(Redis, _Answers(fields, payload))
-        letters = DeadLetters(redis, Keys("etl"))
-        (letter,) = letters
+        dead_letters = DeadLetters(redis, Keys("etl"))
+        (letter,) = dead_letters
         Filters(reason="x").admit(letter)
         table([letter])
         for line in metadata_lines(letter):
@@ -105,7 +105,7 @@ class StoredLetters(Target):
             json.dumps(batch_summary(batch), allow_nan=False)
         list(points_of_lines(read or b""))
         taken = True
-        for attempt in (lambda: letters.get(id_), lambda: letters.payload(letter)):
+        for attempt in (lambda: dead_letters.get(id_), lambda: dead_letters.payload(letter)):
             try:
                 attempt()
             except EtlError:

@@ -15,7 +15,7 @@ from devtools.servers.waiting import wait_until
 from monitoring.catalogue import all_alerts, all_recordings, groups
 from monitoring.render.prometheus_rules import rule_file
 from monitoring.render.yaml_text import dump
-from monitoring.thresholds import ETL_METRICS, PROMETHEUS, TEST_APP, Thresholds
+from monitoring.thresholds import PROMETHEUS, TEST_APP, Thresholds
 from tests.doubles.healthy_metrics import REPLICAS, Targets
 from tests.unit.monitoring.test_metrics import EXPRESSIONS
 
@@ -65,14 +65,10 @@ def prometheus(
         settings={"rule_files": [write_rules(work_dir / "rules", T)]},
     )
     with server:
-        set_targets(server, targets)
+        for job, addresses in targets.addresses.items():
+            server.set_targets(job, addresses)
+        server.set_targets(PROMETHEUS, [f"127.0.0.1:{server.port}"])
         yield server
-
-
-def set_targets(server: PrometheusServer, targets: Targets) -> None:
-    for job, addresses in targets.addresses.items():
-        server.set_targets(job, addresses)
-    server.set_targets(PROMETHEUS, [f"127.0.0.1:{server.port}"])
 
 
 def rules(prometheus: PrometheusServer) -> list[dict[str, Any]]:
@@ -150,69 +146,3 @@ def test_every_panel_has_data(prometheus: PrometheusServer, where: str) -> None:
         assert prometheus.query(expr) == []
         return
     wait_until(lambda: prometheus.query(expr), deadline_seconds=WAIT_SECONDS, what=where)
-
-
-# What each illness looks like in the metrics, and the alerts that it should fire.
-_ILL_VALUES = {
-    "etl_health_status": 0.0,
-    "etl_log_up": 0.0,
-    "etl_seconds_since_last_success": 3600.0,
-    "etl_current_rate_records_per_second": 1.0,
-    "etl_avg_processing_time_seconds": 60.0,
-    "etl_query_failures_in_a_row": 20.0,
-    "etl_stream_entries": 5.0,
-    "etl_stream_oldest_entry_age_seconds": 900.0,
-    "etl_dead_letters_kept": 3.0,
-    "etl_ledger_imbalance_samples": 7.0,
-    "etl_gaps_declared": 1.0,
-    "etl_sink_paused": 1.0,
-    "etl_circuit_state": 2.0,
-    "etl_sink_rejected_share": 0.4,
-    "etl_redis_up": 0.0,
-    "etl_redis_memory_used_bytes": 9.5e8,
-    "etl_loaded_watermark_timestamp_seconds": 1e9,
-}
-_ILL_RATES = {
-    "etl_files_total": 0.0,
-    "etl_failures_total": 10.0,
-    "etl_deleted_pending_entries_total": 1.0,
-    "etl_circuit_changes_total": 2.0,
-    "etl_dropped_samples_total": 5.0,
-    "etl_backlog_seconds": 5.0,
-}
-# Held by back-pressure, an extractor is not stalled; both are tried, one after the other.
-_BACK_PRESSURE = {"etl_backpressure_active": 1.0}
-# Its windows are still minutes long, so it would be minutes until it ends.
-_SLOW = "EtlFreshnessBudgetBurningSlowly"
-
-
-@pytest.mark.timeout(180)
-def test_every_alert_fires_and_clears(prometheus: PrometheusServer, targets: Targets) -> None:
-    names = {alert.name for alert in all_alerts(T)}
-    unseen = set(names)
-
-    def seen(expected: set[str]) -> bool:
-        unseen.difference_update(firing(prometheus))
-        return not expected & unseen
-
-    down = {"EtlStageDown", "EtlMetricsEndpointUnavailable"}
-    targets.values.update(_ILL_VALUES)
-    targets.rates.update(_ILL_RATES)
-    expected = names - down - {"EtlBackPressureLasting"}
-    wait_until(lambda: seen(expected), deadline_seconds=60, what="the alerts of what is ill")
-    targets.values.update(_BACK_PRESSURE)
-    wait_until(
-        lambda: seen({"EtlBackPressureLasting"}), deadline_seconds=60, what="lasting back-pressure"
-    )
-    for job in (ETL_METRICS, "loader"):
-        prometheus.set_targets(job, [])
-    wait_until(lambda: seen(down), deadline_seconds=60, what="the alerts of what is missing")
-    assert unseen == set()
-
-    targets.recover()
-    set_targets(prometheus, targets)
-    wait_until(
-        lambda: firing(prometheus) - {_SLOW} == {"EtlWatchdog"},
-        deadline_seconds=90,
-        what="all alerts cleared",
-    )

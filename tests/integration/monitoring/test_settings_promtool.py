@@ -1,4 +1,4 @@
-"""What we accept and refuse of Prometheus' own syntaxes, held to Prometheus' own checker."""
+"""What we accept and refuse of Prometheus' own syntaxes, compared with Prometheus' own checker."""
 
 from __future__ import annotations
 

@@ -128,8 +128,8 @@ def test_the_week_is_compared_by_its_medians() -> None:
 
 
 def test_growth_is_the_last_quarter_against_the_first() -> None:
-    looks = [100, 102, 104, 110, 500, 110, 110, 110, 120, 117, 119]
-    assert flat.growth(looks) == {
+    readings = [100, 102, 104, 110, 500, 110, 110, 110, 120, 117, 119]
+    assert flat.growth(readings) == {
         "first_quarter_bytes": 101,
         "last_quarter_bytes": 119,
         "most_bytes": 500,
@@ -143,7 +143,7 @@ def test_memory_that_shrinks_has_grown_by_less_than_nothing() -> None:
 
 
 def test_growth_needs_a_look_in_each_quarter() -> None:
-    with pytest.raises(ValueError, match="four looks"):
+    with pytest.raises(ValueError, match="four readings"):
         flat.growth([1, 2, 3])
 
 

@@ -1,4 +1,4 @@
-"""The fault proxies hurt exactly what they were told to, and pass everything else on as it is."""
+"""The fault proxies hurt exactly what they are ordered to, and pass everything else on as it is."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ SECONDS = 20.0
 class Upstream:
     """A server that remembers what it was asked and answers the same each time."""
 
-    def __init__(self, answer: bytes) -> None:
+    def __init__(self, response: bytes) -> None:
         self.requests: list[Message] = []
-        self.answer = answer
+        self.response = response
         self.asked = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -35,7 +35,7 @@ class Upstream:
             await read_body(reader, request)
             self.requests.append(request)
             self.asked.set()
-            writer.write(self.answer)
+            writer.write(self.response)
             await writer.drain()
 
 
@@ -43,8 +43,8 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX-Kept: yes\r\n\r\n012345678
 
 
 @asynccontextmanager
-async def http_proxy(answer: bytes = ANSWER) -> AsyncIterator[tuple[HttpProxy, Upstream]]:
-    upstream = Upstream(answer)
+async def http_proxy(response: bytes = ANSWER) -> AsyncIterator[tuple[HttpProxy, Upstream]]:
+    upstream = Upstream(response)
     server = Listener(free_port(), upstream.serve)
     proxy = HttpProxy(free_port(), random.Random(1))
     proxy.point(server.port, (0.0, 0.0))
@@ -58,15 +58,15 @@ async def http_proxy(answer: bytes = ANSWER) -> AsyncIterator[tuple[HttpProxy, U
 
 
 async def post(port: int, body: bytes = BODY) -> Message | None:
-    """The answer to a post; None where the connection broke before there was one."""
+    """The response to a post; None where the connection broke before there was one."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         writer.write(Message("POST /api/v2/write?bucket=b HTTP/1.1", [], body).encode())
         await writer.drain()
-        answer = await read_head(reader)
-        if answer is not None:
-            await read_body(reader, answer, answer_to="POST")
-        return answer
+        response = await read_head(reader)
+        if response is not None:
+            await read_body(reader, response, answer_to="POST")
+        return response
     except OSError:
         return None
     finally:
@@ -84,11 +84,11 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 def test_without_a_rule_request_and_answer_pass_as_they_are() -> None:
     async def test() -> None:
         async with http_proxy() as (proxy, upstream):
-            answer = await post(proxy.listener.port)
+            response = await post(proxy.listener.port)
 
-            assert answer is not None
-            assert (answer.status, answer.body) == (200, b"0123456789")
-            assert answer.header("x-kept") == "yes"
+            assert response is not None
+            assert (response.status, response.body) == (200, b"0123456789")
+            assert response.header("x-kept") == "yes"
             assert [request.body for request in upstream.requests] == [BODY]
             assert upstream.requests[0].target == "/api/v2/write?bucket=b"
 
@@ -96,7 +96,7 @@ def test_without_a_rule_request_and_answer_pass_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "body"),
+    ("response", "body"),
     [
         (b"HTTP/1.1 204 No Content\r\nX-Kept: yes\r\n\r\n", b""),
         (
@@ -106,9 +106,9 @@ def test_without_a_rule_request_and_answer_pass_as_they_are() -> None:
         ),
     ],
 )
-def test_answers_of_every_framing_pass(answer: bytes, body: bytes) -> None:
+def test_answers_of_every_framing_pass(response: bytes, body: bytes) -> None:
     async def test() -> None:
-        async with http_proxy(answer) as (proxy, _):
+        async with http_proxy(response) as (proxy, _):
             found = await post(proxy.listener.port)
 
             assert found is not None
@@ -123,9 +123,9 @@ def test_one_connection_carries_several_requests() -> None:
             reader, writer = await asyncio.open_connection(HOST, proxy.listener.port)
             for _ in range(3):
                 writer.write(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
-                answer = await read_head(reader)
-                assert answer is not None
-                await read_body(reader, answer, answer_to="GET")
+                response = await read_head(reader)
+                assert response is not None
+                await read_body(reader, response, answer_to="GET")
             writer.close()
 
             assert len(upstream.requests) == 3
@@ -139,11 +139,11 @@ def test_an_answer_of_the_rule_keeps_the_request_from_the_server() -> None:
         async with http_proxy() as (proxy, upstream):
             rule = Rule("answer", status=429, headers={"Retry-After": "2"}, body="slow down")
             proxy.rules.add(rule)
-            answer = await post(proxy.listener.port)
+            response = await post(proxy.listener.port)
 
-            assert answer is not None
-            assert (answer.status, answer.header("retry-after")) == (429, "2")
-            assert answer.body == b"slow down"
+            assert response is not None
+            assert (response.status, response.header("retry-after")) == (429, "2")
+            assert response.body == b"slow down"
             assert upstream.requests == []
 
     run(test)
@@ -194,9 +194,9 @@ def test_a_truncated_answer_looks_whole_and_a_cut_one_does_not() -> None:
     async def test() -> None:
         async with http_proxy() as (proxy, _):
             proxy.rules.add(Rule("truncate", share=0.4))
-            answer = await post(proxy.listener.port)
-            assert answer is not None
-            assert answer.body == b"0123"
+            response = await post(proxy.listener.port)
+            assert response is not None
+            assert response.body == b"0123"
 
             proxy.rules.add(Rule("cut_answer", share=0.4))
             reader, writer = await asyncio.open_connection(HOST, proxy.listener.port)
@@ -344,11 +344,11 @@ def test_a_cut_for_everybody_takes_idle_connections_too() -> None:
 async def order(port: int, path: str, body: bytes = b"{}") -> tuple[int, Any]:
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(Message(f"POST {path} HTTP/1.1", [], body).encode())
-    answer = await read_head(reader)
-    assert answer is not None
-    await read_body(reader, answer, answer_to="POST")
+    response = await read_head(reader)
+    assert response is not None
+    await read_body(reader, response, answer_to="POST")
     writer.close()
-    return answer.status, answer.body
+    return response.status, response.body
 
 
 def test_the_control_gives_orders_by_name_and_refuses_others() -> None:

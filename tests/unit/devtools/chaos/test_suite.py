@@ -106,7 +106,7 @@ def ended(**fields: object) -> Result:
 def test_lost_and_duplicated_are_counted_in_the_sink_and_in_the_ledgers() -> None:
     result = ended(
         whole=[Compared(0, 1, missing=3, extra=5, different=7), Compared(1, 2, missing=1)],
-        feeds=[Count("a", booked=10, wanted=12), Count("b", booked=30, wanted=10)],
+        feeds=[Count("a", recorded=10, wanted=12), Count("b", recorded=30, wanted=10)],
     )
 
     assert result.lost == 3 + 7 + 1 + 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -23,7 +23,7 @@ HEADERS = {"Authorization": f"Token {ADMIN_TOKEN}"}
 
 
 class Recorded:
-    """Databases that say what was asked of them."""
+    """Databases that record what was done to them."""
 
     def __init__(self) -> None:
         self.kept: dict[str, tuple[int, int]] = {}
@@ -40,8 +40,8 @@ class Recorded:
 
 def ask(api: Api, method: str, target: str, document: Any = None) -> tuple[int, Any]:
     body = b"" if document is None else json.dumps(document).encode()
-    answer = api.answer(method, target, HEADERS, body)
-    return answer.status, answer.document
+    response = api.respond(method, target, HEADERS, body)
+    return response.status, response.document
 
 
 def started(path: Path, databases: influx_api.Databases) -> Api:
@@ -73,7 +73,7 @@ def test_what_was_made_is_there_after_a_restart(tmp_path: Path) -> None:
 def test_a_bucket_is_a_database_with_its_retention(tmp_path: Path) -> None:
     databases = Recorded()
     api = started(tmp_path / "state.json", databases)
-    assert databases.kept == {}  # influxd may not listen yet: the first look at /health does it
+    assert databases.kept == {}  # influxd may not listen yet: the first check of /health does it
     assert ask(api, "GET", "/health")[0] == 200
     assert databases.kept == {"b": (7200, 3600)}
 
@@ -130,9 +130,13 @@ def test_other_requests(tmp_path: Path, method: str, target: str, status: int) -
 
 
 def command(tmp_path: Path, port: int) -> list[str]:
-    """As the container runs it: one file, no packages."""
+    """As the container runs it: a copy of its folder alone, no packages."""
+    alone = tmp_path / "alone"
+    package = alone / "devtools" / "servers" / "influx_api"
+    shutil.copytree(Path(influx_api.__file__).parent, package, dirs_exist_ok=True)
     return [
-        *(sys.executable, "-S", "-I", str(Path(influx_api.__file__))),
+        *("env", "-i", f"PYTHONPATH={alone}", sys.executable, "-S", "-m"),
+        "devtools.servers.influx_api",
         *("--listen", f"127.0.0.1:{port}"),
         *("--state-file", str(tmp_path / "state.json")),
         *("--admin-token-file", str(tmp_path / "token")),
@@ -140,17 +144,17 @@ def command(tmp_path: Path, port: int) -> list[str]:
     ]
 
 
-def test_it_runs_from_its_one_file(tmp_path: Path) -> None:
+def test_it_runs_from_its_folder_alone(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"{ADMIN_TOKEN}\n", encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
-    with subprocess.Popen(command(tmp_path, port), env={"PATH": os.environ["PATH"]}) as process:
+    with subprocess.Popen(command(tmp_path, port), cwd=tmp_path) as process:
         try:
             url = f"http://127.0.0.1:{port}/api/v2/orgs"
             wait_until(
                 lambda: missing_status(url, headers=HEADERS) is None,
                 deadline_seconds=30,
-                what="the stand-in answers",
+                what="the stand-in responds",
             )
         finally:
             process.terminate()
@@ -161,7 +165,7 @@ def test_without_a_token_it_does_not_start(tmp_path: Path) -> None:
         if content is not None:
             (tmp_path / "token").write_text(content, encoding="utf-8")
         ran = subprocess.run(
-            command(tmp_path, 0), capture_output=True, text=True, timeout=30, check=False
+            command(tmp_path, 0), cwd=tmp_path, capture_output=True, text=True, timeout=30
         )
         assert ran.returncode == 2
         assert ran.stderr.startswith("influx_api: ")

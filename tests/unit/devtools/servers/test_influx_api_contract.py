@@ -27,23 +27,23 @@ def place(influx: Influx) -> Iterator[Place]:
         yield made
 
 
-def refused(answer: requests.Response, status: int, code: str, words: str) -> None:
+def refused(response: requests.Response, status: int, code: str, words: str) -> None:
     """``answer`` is this error, as InfluxDB writes errors."""
-    assert answer.status_code == status, answer.text
-    document = answer.json()
+    assert response.status_code == status, response.text
+    document = response.json()
     assert document["code"] == code
     assert words in document["message"]
-    assert answer.headers["X-Platform-Error-Code"] == code
+    assert response.headers["X-Platform-Error-Code"] == code
 
 
 # -- who asks ----------------------------------------------------------------------------------
 
 
 def test_health_needs_no_token(influx: Influx) -> None:
-    answer = influx.ask("GET", "/health", token=None)
-    assert answer.status_code == 200
-    assert answer.json()["status"] == "pass"
-    assert answer.json()["name"] == "influxdb"
+    response = influx.ask("GET", "/health", token=None)
+    assert response.status_code == 200
+    assert response.json()["status"] == "pass"
+    assert response.json()["name"] == "influxdb"
 
 
 @pytest.mark.parametrize("token", [None, "nobody's"])
@@ -54,21 +54,21 @@ def test_an_unknown_token_is_unauthorized(influx: Influx, path: str, token: str 
 
 @pytest.mark.parametrize("scheme", ["Token", "token", "Bearer"])
 def test_a_token_has_two_schemes(influx: Influx, scheme: str) -> None:
-    answer = requests.get(
+    response = requests.get(
         f"{influx.url}/api/v2/orgs",
         headers={"Authorization": f"{scheme} {influx.admin_token}"},
         timeout=30,
     )
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
 # -- organisations -----------------------------------------------------------------------------
 
 
 def test_an_organisation_is_found_by_name(influx: Influx, place: Place) -> None:
-    answer = influx.ask("GET", "/api/v2/orgs", org=place.org)
-    assert answer.status_code == 200
-    assert [(org["id"], org["name"]) for org in answer.json()["orgs"]] == [
+    response = influx.ask("GET", "/api/v2/orgs", org=place.org)
+    assert response.status_code == 200
+    assert [(org["id"], org["name"]) for org in response.json()["orgs"]] == [
         (place.org_id, place.org)
     ]
     assert influx.ask("GET", f"/api/v2/orgs/{place.org_id}").json()["name"] == place.org
@@ -78,15 +78,15 @@ def test_an_unknown_organisation_is_not_found(influx: Influx) -> None:
     name = f"none-{uuid.uuid4().hex}"
     words = f'organization name "{name}" not found'
     refused(influx.ask("GET", "/api/v2/orgs", org=name), 404, "not found", words)
-    answer = influx.ask("GET", f"/api/v2/orgs/{NO_SUCH_ID}")
-    refused(answer, 404, "not found", "organization not found")
+    response = influx.ask("GET", f"/api/v2/orgs/{NO_SUCH_ID}")
+    refused(response, 404, "not found", "organization not found")
 
 
 def test_an_organisation_is_made_once(influx: Influx, place: Place) -> None:
-    answer = influx.ask("POST", "/api/v2/orgs", {"name": place.org})
-    refused(answer, 422, "conflict", f"organization with name {place.org} already exists")
-    answer = influx.ask("POST", "/api/v2/orgs", {"name": ""})
-    refused(answer, 400, "invalid", "org name is empty")
+    response = influx.ask("POST", "/api/v2/orgs", {"name": place.org})
+    refused(response, 422, "conflict", f"organization with name {place.org} already exists")
+    response = influx.ask("POST", "/api/v2/orgs", {"name": ""})
+    refused(response, 400, "invalid", "org name is empty")
 
 
 def test_an_organisation_has_buckets_of_the_system(influx: Influx, place: Place) -> None:
@@ -128,12 +128,12 @@ def test_a_bucket_without_rule_keeps_for_ever(place: Place) -> None:
 def test_a_bucket_is_found_by_name_in_its_organisation(influx: Influx, place: Place) -> None:
     made = place.bucket("b")
     for query in ({"orgID": place.org_id}, {"org": place.org}):
-        answer = influx.ask("GET", "/api/v2/buckets", name="b", **query)
-        assert [bucket["id"] for bucket in answer.json()["buckets"]] == [made["id"]]
-    answer = influx.ask("GET", "/api/v2/buckets", name="c", orgID=place.org_id)
-    refused(answer, 404, "not found", 'bucket "c" not found')
-    answer = influx.ask("GET", f"/api/v2/buckets/{NO_SUCH_ID}")
-    refused(answer, 404, "not found", "bucket not found")
+        response = influx.ask("GET", "/api/v2/buckets", name="b", **query)
+        assert [bucket["id"] for bucket in response.json()["buckets"]] == [made["id"]]
+    response = influx.ask("GET", "/api/v2/buckets", name="c", orgID=place.org_id)
+    refused(response, 404, "not found", 'bucket "c" not found')
+    response = influx.ask("GET", f"/api/v2/buckets/{NO_SUCH_ID}")
+    refused(response, 404, "not found", "bucket not found")
 
 
 def test_pages_are_of_twenty_and_at_most_a_hundred(influx: Influx, place: Place) -> None:
@@ -141,11 +141,11 @@ def test_pages_are_of_twenty_and_at_most_a_hundred(influx: Influx, place: Place)
         place.bucket(f"b{number:02}")
     first = influx.ask("GET", "/api/v2/buckets", orgID=place.org_id).json()["buckets"]
     assert len(first) == 20
-    answer = influx.ask("GET", "/api/v2/buckets", orgID=place.org_id, limit="100")
-    assert len(answer.json()["buckets"]) == 23
+    response = influx.ask("GET", "/api/v2/buckets", orgID=place.org_id, limit="100")
+    assert len(response.json()["buckets"]) == 23
     for limit in ("0", "101"):
-        answer = influx.ask("GET", "/api/v2/buckets", limit=limit)
-        refused(answer, 400, "invalid", "limit must be between 1 and 100")
+        response = influx.ask("GET", "/api/v2/buckets", limit=limit)
+        refused(response, 400, "invalid", "limit must be between 1 and 100")
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_a_shard_may_not_outlast_the_retention(influx: Influx, place: Place) -> 
 
 def test_a_bucket_that_is_not_there_cannot_be_changed(influx: Influx) -> None:
     document = {"retentionRules": [{"type": "expire", "everySeconds": 3600}]}
-    answer = influx.ask("PATCH", f"/api/v2/buckets/{NO_SUCH_ID}", document)
-    refused(answer, 404, "not found", "bucket not found")
+    response = influx.ask("PATCH", f"/api/v2/buckets/{NO_SUCH_ID}", document)
+    refused(response, 404, "not found", "bucket not found")
 
 
 # -- authorizations ----------------------------------------------------------------------------
@@ -230,17 +230,17 @@ def test_a_token_may_no_more_than_it_says(influx: Influx, place: Place) -> None:
     seen = influx.ask("GET", "/api/v2/buckets", token=token, orgID=place.org_id)
     assert [bucket["id"] for bucket in seen.json()["buckets"]] == [mine]
     assert influx.ask("GET", "/api/v2/orgs", token=token, org=place.org).json()["orgs"] == []
-    answer = influx.ask("GET", "/api/v2/authorizations", token=token, orgID=place.org_id)
-    assert answer.json()["authorizations"] == []
+    response = influx.ask("GET", "/api/v2/authorizations", token=token, orgID=place.org_id)
+    assert response.json()["authorizations"] == []
 
-    answer = influx.ask(
+    response = influx.ask(
         "POST", "/api/v2/buckets", {"orgID": place.org_id, "name": "more"}, token=token
     )
-    refused(answer, 401, "unauthorized", f"write:orgs/{place.org_id}/buckets is unauthorized")
-    answer = influx.ask("GET", f"/api/v2/buckets/{other}", token=token)
-    refused(answer, 401, "unauthorized", f"read:orgs/{place.org_id}/buckets/{other} is unauthor")
-    answer = influx.ask("POST", "/api/v2/orgs", {"name": "more"}, token=token)
-    refused(answer, 401, "unauthorized", "write:orgs is unauthorized")
+    refused(response, 401, "unauthorized", f"write:orgs/{place.org_id}/buckets is unauthorized")
+    response = influx.ask("GET", f"/api/v2/buckets/{other}", token=token)
+    refused(response, 401, "unauthorized", f"read:orgs/{place.org_id}/buckets/{other} is unauthor")
+    response = influx.ask("POST", "/api/v2/orgs", {"name": "more"}, token=token)
+    refused(response, 401, "unauthorized", "write:orgs is unauthorized")
 
     assert influx.write_status(token, place.org, "mine") == 204
     assert influx.write_status(token, place.org_id, mine) == 204
@@ -267,8 +267,8 @@ def test_a_deleted_token_is_unknown_at_once(influx: Influx, place: Place) -> Non
     path = f"/api/v2/authorizations/{made['id']}"
     assert influx.ask("DELETE", path).status_code == 204
     assert influx.write_status(made["token"], place.org, "b") == 401
-    answer = influx.ask("GET", "/api/v2/buckets", token=made["token"])
-    refused(answer, 401, "unauthorized", "unauthorized access")
+    response = influx.ask("GET", "/api/v2/buckets", token=made["token"])
+    refused(response, 401, "unauthorized", "unauthorized access")
     refused(influx.ask("DELETE", path), 404, "not found", "authorization not found")
 
 
@@ -305,6 +305,6 @@ def test_an_authorization_that_cannot_be_made(
     right = permission("read", place.bucket("b")["id"], place.org_id)
     document = {"orgID": place.org_id, "permissions": [right]} | change
     document = {key: value for key, value in document.items() if value is not None}
-    answer = influx.ask("POST", "/api/v2/authorizations", document)
-    refused(answer, 400, "invalid", words)
+    response = influx.ask("POST", "/api/v2/authorizations", document)
+    refused(response, 400, "invalid", words)
     assert place.authorizations() == []
