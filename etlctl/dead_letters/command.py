@@ -138,7 +138,7 @@ def show(id_: Id, as_json: AsJson = False, config: ConfigFile = None) -> None:
 def replay(selection: Selection) -> None:
     """Hand dead letters to the stage that refused them, once more.
 
-    Name them by ID, by what they are like, or say --all.
+    Choose them by ID, by a filter, or with --all.
     """
     _carry_out(
         selection, "Replay", "replayed", "Their stage will try them again", DeadLetters.replay
@@ -150,7 +150,7 @@ def replay(selection: Selection) -> None:
 def purge(selection: Selection) -> None:
     """Give dead letters up for good: their samples are counted as dropped ("purged").
 
-    Name them by ID, by what they are like, or say --all.
+    Choose them by ID, by a filter, or with --all.
     """
     _carry_out(selection, "Purge", "purged", "They cannot be brought back", DeadLetters.purge)
 
