@@ -19,8 +19,9 @@ from services.extractor.planner import Planner
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import Plan
-from tests.doubles.memory_stream import MemoryBroker
-from tests.doubles.memory_windows import MemoryFeeds, MemoryWindowSet
+from tests.doubles.memory_broker import MemoryBroker
+from tests.doubles.memory_feeds import MemoryFeeds
+from tests.doubles.memory_windows import MemoryWindowSet
 from tests.support.answering_server import AnsweringServer, Handler, reply
 
 NOW_MS = 1_700_000_000_000
