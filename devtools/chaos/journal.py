@@ -22,7 +22,7 @@ _DETAILS = {
     "sink_failed": "cause",
     "query_failed": "error_type",
     "dead_lettered": "reason",
-    "sink_refused_points": "answer",
+    "sink_refused_points": "response",
 }
 
 
