@@ -73,12 +73,13 @@ local function depth_of(stream, in_flight)
   for id, record in pairs(records) do
     local samples, bytes, feed, _, key = unpack_record(record)
     local of_feed = depth.lost_samples
-    if seen[id] and key and redis.call('EXISTS', key) == 1 then
-      depth.samples = depth.samples + (samples or 0)
-      depth.bytes = depth.bytes + (bytes or 0)
+    if not key then
+      samples, feed = 0, '?'
+    elseif seen[id] and redis.call('EXISTS', key) == 1 then
+      depth.samples, depth.bytes = depth.samples + samples, depth.bytes + bytes
       of_feed = depth.feeds
     end
-    of_feed[feed or '?'] = (of_feed[feed or '?'] or 0) + (samples or 0)
+    of_feed[feed] = (of_feed[feed] or 0) + samples
   end
   return depth
 end

@@ -10,7 +10,9 @@ local stream, crashes, released = KEYS[1], KEYS[3], KEYS[4]
 local now = clock_ms()
 local taken, deleted = {}, {}
 
-local function take(id)
+local function crashes_of(id) return tonumber(redis.call('HGET', crashes, id)) or 0 end
+
+local function take(id, times_crashed)
   local found = redis.call('XRANGE', stream, id, id)
   redis.call('HDEL', released, id)
   if #found == 0 then
@@ -19,7 +21,7 @@ local function take(id)
     return
   end
   redis.call('XCLAIM', stream, a.group, a.consumer, 0, id, 'JUSTID')
-  taken[#taken + 1] = {id, tonumber(redis.call('HGET', crashes, id) or '0'), found[1][2]}
+  taken[#taken + 1] = {id, times_crashed, found[1][2]}
 end
 
 -- Pages through pending entries (all that XPENDING takes before its range is in `filter`), so that
@@ -43,12 +45,13 @@ end
 
 each({}, a.released, function(id)
   if tonumber(redis.call('HGET', released, id) or '0') > now then return false end
-  if redis.call('HEXISTS', crashes, id) == 0 then
-    take(id)
+  local times_crashed = crashes_of(id)
+  if times_crashed == 0 then
+    take(id, 0)
     return #taken >= a.most
   end
   if #taken > 0 then return false end
-  take(id)
+  take(id, times_crashed)
   return #taken > 0
 end)
 if #taken > 0 then return {taken, deleted} end
@@ -57,15 +60,14 @@ if #taken > 0 then return {taken, deleted} end
 each({'IDLE', a.lease_ms}, nil, function(id, owner)
   if owner == a.released then return false end
   if owner == a.consumer or #redis.call('XRANGE', stream, id, id) == 0 then
-    take(id)
+    take(id, crashes_of(id))
     return #taken >= a.most
   end
   if #taken > 0 then return true end
   -- HDEL passes at maxmemory, and what follows it in a script passes too: what a dead worker held
   -- must be taken over even then, or nothing would ever free memory again.
   redis.call('HDEL', released, id)
-  redis.call('HINCRBY', crashes, id, 1)
-  take(id)
+  take(id, redis.call('HINCRBY', crashes, id, 1))
   return true
 end)
 return {taken, deleted}

@@ -7,9 +7,10 @@
 local feeds = {}
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local feed, windows, gaps = a.prefixes[1] .. name, a.prefixes[2] .. name, a.prefixes[3] .. name
+  local fields = pairs_of(redis.call('HGETALL', feed))
   feeds[name] = {
-    fields = pairs_of(redis.call('HGETALL', feed)),
-    backlog = backlog_of(feed),
+    fields = fields,
+    backlog = parse_backlog(fields.ranges),
     open = open_ranges(windows),
     unsettled = {},
     gaps = redis.call('LLEN', gaps),

@@ -7,8 +7,9 @@
 -- Returns {window id, start, end, token, attempts}, or nil when there is none.
 local feed, windows = KEYS[1], KEYS[2]
 local now = clock_ms()
-if redis.call('HGET', feed, 'fingerprint') ~= a.fingerprint then return false end
-if (tonumber(redis.call('HGET', feed, 'not_before_ms')) or 0) > now then return false end
+local owner, not_before, head, backlog =
+  unpack(redis.call('HMGET', feed, 'fingerprint', 'not_before_ms', 'head_ms', 'ranges'))
+if owner ~= a.fingerprint or (tonumber(not_before) or 0) > now then return false end
 
 local chosen, chosen_id, open = nil, nil, 0
 for id, json in pairs(pairs_of(redis.call('HGETALL', windows))) do
@@ -39,8 +40,8 @@ end
 local ranges = nil
 if not chosen then
   if open >= a.max_open then return false end
-  ranges = backlog_of(feed)
-  chosen = cut(ranges, tonumber(redis.call('HGET', feed, 'head_ms')) - a.live_horizon_ms)
+  ranges = parse_backlog(backlog)
+  chosen = cut(ranges, tonumber(head) - a.live_horizon_ms)
   if not chosen then return false end
 end
 

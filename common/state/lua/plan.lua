@@ -4,13 +4,13 @@
 -- a    feed, fingerprint, adopt (take the feed over for this fingerprint), origin_ms, head_ms
 -- Returns 1, or 0 when another configuration owns the feed.
 local feed, windows = KEYS[1], KEYS[2]
-local owner = redis.call('HGET', feed, 'fingerprint')
+local owner, head, backlog = unpack(redis.call('HMGET', feed, 'fingerprint', 'head_ms', 'ranges'))
 local taken_over = owner and owner ~= a.fingerprint
 if taken_over and not a.adopt then return 0 end
 
 local now = clock_ms()
-local head = tonumber(redis.call('HGET', feed, 'head_ms')) or a.origin_ms
-local ranges = backlog_of(feed)
+head = tonumber(head) or a.origin_ms
+local ranges = parse_backlog(backlog)
 -- Where the query changed, what is open was cut for the old one.
 local open = taken_over and open_ranges(windows) or {}
 for _, range in ipairs(open) do ranges[#ranges + 1] = range end

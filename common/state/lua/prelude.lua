@@ -43,13 +43,15 @@ local function is_feed(text) return text and string.match(text, '^[%w_]+@[%w_]+$
 
 -- The in-flight record of an entry: {samples, bytes, feed, window, payload key} as one text.
 local function pack_record(samples, bytes, feed, window, key)
-  return table.concat({whole(samples), whole(bytes), feed, window == '' and '-' or window, key}, ' ')
+  return string.format('%.0f %.0f %s %s %s', samples, bytes, feed, window == '' and '-' or window, key)
 end
 
--- The reverse, as five values; nil where the record is damaged.
+-- The reverse, as five values; nothing where the record is damaged.
 local function unpack_record(text)
   local samples, bytes, feed, window, key = string.match(text, '^(%d+) (%d+) (%S+) (%S+) (%S+)$')
-  return count_of(samples), count_of(bytes), feed, window == '-' and '' or window, key
+  samples, bytes = count_of(samples), count_of(bytes)
+  if not samples or not bytes then return end
+  return samples, bytes, feed, window == '-' and '' or window, key
 end
 
 -- Its samples and bytes alone, which costs half as much; 0 where the record is damaged.
@@ -94,8 +96,9 @@ local function open_ranges(windows)
   return ranges
 end
 
--- The backlog of a feed: ranges {start, end} in order.
-local function backlog_of(feed) return cjson.decode(redis.call('HGET', feed, 'ranges') or '[]') end
+-- The backlog of a feed as it is kept in its field `ranges`: ranges {start, end} in order.
+local function parse_backlog(json) return cjson.decode(json or '[]') end
+local function backlog_of(feed) return parse_backlog(redis.call('HGET', feed, 'ranges')) end
 
 -- A backlog as it is kept: in order, ranges that touch made one, so that any length costs a few bytes.
 local function backlog_json(ranges)

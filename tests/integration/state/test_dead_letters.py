@@ -1,4 +1,4 @@
-"""Dead letters on real Redis: listed whole, replayed and purged with balanced books."""
+"""Dead letters on real Redis: listed whole, replayed and purged with a balanced ledger."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def refuse_lines(redis: Redis, count: int = 1) -> None:
         assert result is SettleResult.OK
 
 
-def test_letters_say_where_they_come_from(redis_client: Redis, letters: DeadLetters) -> None:
+def test_dead_letters_say_where_they_come_from(redis_client: Redis, letters: DeadLetters) -> None:
     refuse_lines(redis_client)
 
     (letter,) = letters
@@ -72,7 +72,7 @@ def test_letters_say_where_they_come_from(redis_client: Redis, letters: DeadLett
     assert letters.payload(letter) == b"m value=1 1\n"
 
 
-def test_more_letters_than_a_page(redis_client: Redis, letters: DeadLetters) -> None:
+def test_more_dead_letters_than_a_page(redis_client: Redis, letters: DeadLetters) -> None:
     for number in range(1203):
         redis_client.xadd(KEYS.dead, {"stage": "loader", "samples": str(number)})
 
@@ -92,11 +92,11 @@ def test_replay_sends_it_through_its_stage_again(redis_client: Redis, letters: D
     assert gzip.decompress(entry.payload) == b"m value=1 1\n"
     points.settle(entry, Settle(loaded=1), "loader")
     assert account(redis_client).loaded == 10
-    assert not letters.replay(letter), "it is gone"
+    assert not letters.replay(letter), "it was deleted"
     assert account(redis_client).extracted == 10
 
 
-def test_a_raw_letter_goes_back_to_the_raw_stream(
+def test_a_raw_dead_letter_goes_back_to_the_raw_stream(
     redis_client: Redis, letters: DeadLetters
 ) -> None:
     windows = WindowSet(redis_client, KEYS)
@@ -152,7 +152,9 @@ def test_an_unknown_id_is_one_clear_error(letters: DeadLetters, id_: str) -> Non
         letters.get(id_)
 
 
-def test_a_letter_whose_payload_is_gone_says_so(redis_client: Redis, letters: DeadLetters) -> None:
+def test_a_dead_letter_whose_payload_was_deleted_is_an_error(
+    redis_client: Redis, letters: DeadLetters
+) -> None:
     refuse_lines(redis_client)
     (letter,) = letters
     redis_client.delete(letter.payload_key)
@@ -174,7 +176,7 @@ def test_a_letter_whose_payload_is_gone_says_so(redis_client: Redis, letters: De
         (gzip.compress(b"m value=1 1\n" * 50)[:-9], 50),
     ],
 )
-def test_a_letter_without_a_line_for_each_sample_is_not_replayed(
+def test_a_dead_letter_without_a_line_for_each_sample_is_not_replayed(
     redis_client: Redis, letters: DeadLetters, payload: bytes, samples: int
 ) -> None:
     windows, points = WindowSet(redis_client, KEYS), stream(redis_client, POINTS)
@@ -197,7 +199,7 @@ def test_a_letter_without_a_line_for_each_sample_is_not_replayed(
     assert letters.purge(letter)
 
 
-def test_a_replayed_letter_keeps_its_window_unsettled(
+def test_a_replayed_dead_letter_keeps_its_window_unsettled(
     redis_client: Redis, letters: DeadLetters
 ) -> None:
     windows = WindowSet(redis_client, KEYS)
@@ -230,7 +232,7 @@ def test_a_replayed_letter_keeps_its_window_unsettled(
         {"stage": "loader", "samples": "3", "feed": "\udcff@hot", "query": "a", "tier": "b"},
     ],
 )
-def test_a_foreign_letter_harms_nothing_and_can_be_purged(
+def test_a_foreign_dead_letter_harms_nothing_and_can_be_purged(
     redis_client: Redis, letters: DeadLetters, fields: dict[str, str]
 ) -> None:
     refuse_lines(redis_client)
@@ -260,7 +262,7 @@ def test_a_damaged_gzip_payload_is_one_clear_error(
         letters.payload(letter)
 
 
-def test_a_letter_without_samples_can_be_replayed_and_purged(
+def test_a_dead_letter_without_samples_can_be_replayed_and_purged(
     redis_client: Redis, letters: DeadLetters
 ) -> None:
     raw = stream(redis_client, RAW)

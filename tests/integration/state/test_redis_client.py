@@ -1,4 +1,4 @@
-"""The client on a real Redis that speaks TLS: who it trusts, and what it is told."""
+"""The client on a real Redis that speaks TLS: who it trusts, and what it reports."""
 
 from __future__ import annotations
 

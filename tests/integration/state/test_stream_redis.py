@@ -82,3 +82,22 @@ def test_a_damaged_field_of_the_ledger_shows_as_imbalance(
     redis.hset(world.keys.ledger, mapping={"q@hot|extracted": damaged, "foreign": damaged})
 
     assert world.audit().imbalance_samples == 5
+
+
+@pytest.mark.parametrize(
+    "record", ["5", "5 x", "abc", "", f"{'9' * 20} 1 q@hot w1 k", "5 1 q@hot w1"]
+)
+def test_an_entry_whose_record_is_damaged_can_still_be_settled(
+    redis_world: RedisWorld, record: str
+) -> None:
+    world, redis = redis_world, redis_world.redis
+    extract(world, [(b"a", 5)])
+    stream = world.stream("one")
+    (found,) = redis.hkeys(world.keys.in_flight(RAW))
+    redis.hset(world.keys.in_flight(RAW), found, record)
+    assert world.audit().total.in_flight == 0
+    (entry,) = stream.read(1, 0.01)
+
+    assert stream.settle(entry, Settle(loaded=entry.samples), "loader") is SettleResult.OK
+
+    assert redis.keys(world.keys.payload("*")) == []

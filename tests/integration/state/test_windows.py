@@ -94,7 +94,7 @@ def test_a_renewed_lease_does_not_expire(windows: Windows, clock: FakeClock) -> 
     assert commit(windows, window) == "committed"
 
 
-def test_a_commit_books_and_delivers_and_the_watermarks_follow(
+def test_a_commit_counts_and_delivers_and_the_watermarks_follow(
     windows: Windows, world: World
 ) -> None:
     windows.plan(FEED, 0, 20 * STEP_MS)

@@ -18,7 +18,7 @@ Held = tuple[Stream, str, Entry]
 
 
 class Workers(RuleBasedStateMachine):
-    """Two stages whose workers read, claim, renew, settle, give back, die, and wake up late."""
+    """Two stages whose workers read, claim, renew, settle, release, die, and wake up late."""
 
     held = Bundle("held")
 
@@ -85,7 +85,7 @@ class Workers(RuleBasedStateMachine):
         assert result in (SettleResult.REFUSED, SettleResult.MISMATCH)
 
     @rule(item=held, after_seconds=st.sampled_from([0, 1, 30]), crashed=st.booleans())
-    def give_back(self, item: Held, after_seconds: int, crashed: bool) -> None:
+    def release(self, item: Held, after_seconds: int, crashed: bool) -> None:
         item[0].release([item[2].id], after_seconds, crashed=crashed)
 
     @rule(item=held)
@@ -96,14 +96,14 @@ class Workers(RuleBasedStateMachine):
 
     @rule(item=consumes(held))
     def die(self, item: Held) -> None:
-        """The worker is gone; nobody will ever ask again on its behalf."""
+        """The worker is dead; nothing will ever happen on its behalf."""
 
     @rule(seconds=st.sampled_from([1, 5, 11, 60]))
     def time_passes(self, seconds: int) -> None:
         self.now_ms += seconds * 1000
 
     @invariant()
-    def the_books_balance(self) -> None:
+    def the_ledger_balances(self) -> None:
         audit = self.broker.audit()
         assert audit.imbalance_samples == 0
         assert audit.lost_samples == 0
@@ -112,9 +112,9 @@ class Workers(RuleBasedStateMachine):
     @invariant()
     def a_window_is_unsettled_exactly_while_it_has_entries(self) -> None:
         waiting = {
-            booked.window_id
+            record.window_id
             for state in self.broker.streams.values()
-            for booked in state.in_flight.values()
+            for record in state.in_flight.values()
         }
         assert waiting == set(self.broker.unsettled)
 

@@ -38,11 +38,11 @@ def letters(redis_client: Redis) -> DeadLetters:
 
 
 def audit(redis: Redis) -> Any:
-    """The books now."""
+    """The ledger now."""
     return Ledger(redis, KEYS).audit()
 
 
-def test_a_letter_that_is_removed_by_hand_is_lost(
+def test_a_dead_letter_that_is_removed_by_hand_is_lost(
     redis_client: Redis, letters: DeadLetters
 ) -> None:
     purged, removed, replayed = letters
@@ -60,13 +60,13 @@ def test_a_letter_that_is_removed_by_hand_is_lost(
     assert redis_client.hlen(KEYS.dead_records) == 1
 
 
-def test_all_letters_removed_are_lost(redis_client: Redis, letters: DeadLetters) -> None:
+def test_all_dead_letters_removed_are_lost(redis_client: Redis, letters: DeadLetters) -> None:
     assert len(list(letters)) == 3
     redis_client.delete(KEYS.dead)
     assert audit(redis_client).imbalance_samples == 3 * SAMPLES
 
 
-def test_letters_of_before_and_foreign_entries_are_no_loss(
+def test_dead_letters_of_before_and_foreign_entries_are_no_loss(
     redis_client: Redis, letters: DeadLetters
 ) -> None:
     found = list(letters)
@@ -75,6 +75,6 @@ def test_letters_of_before_and_foreign_entries_are_no_loss(
     assert audit(redis_client).imbalance_samples == 0
     for letter in found:
         assert letters.purge(letter)
-    books = audit(redis_client)
-    assert books.imbalance_samples == 0
-    assert books.accounts["q@hot"].dropped == {"purged": 3 * SAMPLES}
+    found_now = audit(redis_client)
+    assert found_now.imbalance_samples == 0
+    assert found_now.accounts["q@hot"].dropped == {"purged": 3 * SAMPLES}
