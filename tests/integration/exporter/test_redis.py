@@ -126,7 +126,7 @@ def test_failures_in_a_row_and_gaps(populated: Rig, redis_client: redis.Redis, k
     assert populated.value("etl_gaps_declared", *HOT) == 1
 
 
-def test_entries_given_back_wait_in_nobodys_hands(
+def test_released_entries_are_delayed_and_belong_to_no_worker(
     populated: Rig, redis_client: redis.Redis, keys: Keys
 ) -> None:
     raw = RedisStream(redis_client, keys, RAW, "transformer-a", outbound=POINTS)
@@ -324,7 +324,7 @@ def test_strange_fields_become_no_labels(
     assert letters == {("transformer", "rejected"): 1, ("other", "other"): 1}
 
 
-def test_a_redis_that_was_emptied_shows_no_letters_of_before(
+def test_a_redis_that_was_emptied_shows_no_dead_letters_of_before(
     populated: Rig, redis_client: redis.Redis
 ) -> None:
     redis_client.flushall()
@@ -333,7 +333,7 @@ def test_a_redis_that_was_emptied_shows_no_letters_of_before(
     assert "etl_ledger_samples" not in populated.names
 
 
-def test_the_longer_the_audit_takes_the_more_rarely_it_is_asked_for(
+def test_the_longer_the_audit_takes_the_more_rarely_it_is_run(
     redis_server: RedisServer, redis_client: redis.Redis, keys: Keys
 ) -> None:
     rig = Rig(redis_server.plain_url, keys, poll_seconds=0.05)

@@ -37,7 +37,7 @@ def stall(service: Service) -> ExitCode:
 
 
 def hang(service: Service) -> ExitCode:
-    """Never looks at the stop event; what it holds is given back at the deadline."""
+    """Ignores the stop event; its work is released at the deadline."""
     service.on_deadline(lambda: service.telemetry.emit("sink_resumed", held_seconds=7))
     service.on_deadline(_raise)
     say_working()
@@ -46,7 +46,7 @@ def hang(service: Service) -> ExitCode:
 
 
 def busy(service: Service) -> ExitCode:
-    """Never looks at the stop event, and never lets the interpreter rest either."""
+    """Ignores the stop event, and never lets the interpreter rest either."""
     say_working()
     while True:
         sum(range(10_000))
@@ -101,7 +101,7 @@ def say_working() -> None:
 
 
 def _raise() -> None:
-    raise SinkError("could not be given back")
+    raise SinkError("could not be released")
 
 
 MODES: dict[str, Callable[[Service], ExitCode]] = {

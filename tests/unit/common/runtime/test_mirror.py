@@ -20,7 +20,7 @@ from tests.support.captured_log import CapturedLog
 ENTRY = Entry("1-0", 1, "q", "hot", "select", "w1", 3, b"")
 
 
-def test_letters_are_appended_as_lines(tmp_path: Path) -> None:
+def test_dead_letters_are_appended_as_lines(tmp_path: Path) -> None:
     mirror = DeadLetterMirror(
         tmp_path / "dead.jsonl", "loader", telemetry(), wall_clock=lambda: 1_700_000_000.25
     )
@@ -49,16 +49,16 @@ def test_letters_are_appended_as_lines(tmp_path: Path) -> None:
 def test_a_line_has_the_members_of_an_export_but_for_the_id(tmp_path: Path) -> None:
     mirror = DeadLetterMirror(tmp_path / "dead.jsonl", "loader", telemetry())
     mirror.append(ENTRY, DeadLetter("rejected", "x", b"m value=1 1\n", 1))
-    letter = Letter(
+    dead = Letter(
         "7-0", "loader", "rejected", "x", "q", "hot", "select", "q@hot", "w1", "1-0", 1, 2, "key"
     )
 
     line = json.loads((tmp_path / "dead.jsonl").read_text())
 
-    assert ["id", *line] == list(document(letter, b"m value=1 1\n"))
+    assert ["id", *line] == list(document(dead, b"m value=1 1\n"))
 
 
-def test_a_file_that_cannot_be_written_is_told_and_nothing_more(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported_and_nothing_more(tmp_path: Path) -> None:
     log = CapturedLog()
     mirror = DeadLetterMirror(tmp_path / "no" / "dead.jsonl", "loader", telemetry(log))
     mirror.append(ENTRY, DeadLetter("rejected", "x", b"", 1))
@@ -70,21 +70,21 @@ def telemetry(log: CapturedLog | None = None) -> Telemetry:
     return Telemetry("loader", CollectorRegistry(), logger=log)
 
 
-def test_a_letter_that_did_not_fit_is_told_and_swallows_none_after_it(
+def test_a_dead_letter_that_did_not_fit_is_reported_and_swallows_none_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = CapturedLog()
     mirror = DeadLetterMirror(tmp_path / "dead.jsonl", "loader", telemetry(log))
-    letter = DeadLetter("rejected", "x", b"m value=1 1\n", 1)
+    dead = DeadLetter("rejected", "x", b"m value=1 1\n", 1)
     write = os.write
     with monkeypatch.context() as full:
         full.setattr(os, "write", lambda file, text: write(file, text[:40]))
-        mirror.append(ENTRY, letter)
+        mirror.append(ENTRY, dead)
     assert log.events == ["mirror_failed"]
     assert "only 40 of" in log.lines[0]["error"]
 
-    mirror.append(ENTRY, letter)
-    mirror.append(ENTRY, letter)
+    mirror.append(ENTRY, dead)
+    mirror.append(ENTRY, dead)
 
     _, *whole = (tmp_path / "dead.jsonl").read_text().splitlines()
     assert [json.loads(line)["payload"] for line in whole] == ["m value=1 1\n"] * 2

@@ -232,7 +232,7 @@ def test_silent_clients_take_only_so_many_places(server: HttpServer) -> None:
         except (ConnectionError, http.client.HTTPException):
             free.wait(0.05)
     else:
-        pytest.fail("the places were never given back")
+        pytest.fail("the places were never released")
 
 
 def test_a_client_that_dawdles_is_cut_off(telemetry: Telemetry, health: Health) -> None:

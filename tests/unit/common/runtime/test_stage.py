@@ -1,4 +1,4 @@
-"""The loop, on the stream in memory: verdicts, failures, poison, holds and shutdown."""
+"""The loop, on the stream in memory: verdicts, failures, poison, pauses and shutdown."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_retry_comes_back_after_its_time_without_a_crash() -> None:
     assert bench.broker.state(RAW).crashes == {}
 
 
-def test_a_hold_stops_taking_work_until_the_check_passes() -> None:
+def test_a_pause_stops_taking_work_until_the_check_passes() -> None:
     bench = Bench(lambda entry: Pause("401 unauthorized"))
     bench.commit((b"a", 1))
     bench.stage.step()
@@ -84,7 +84,7 @@ def test_a_hold_stops_taking_work_until_the_check_passes() -> None:
     assert bench.broker.state(RAW).crashes == {}
 
 
-def test_nothing_is_taken_before_the_dependency_is_asked() -> None:
+def test_nothing_is_taken_before_the_dependency_is_checked() -> None:
     bench = Bench(all_loaded)
     bench.handler.reason = "no connection"
     bench.commit((b"a", 1))
@@ -110,8 +110,8 @@ def test_an_exception_makes_suspects_which_are_tried_alone_and_only_the_bad_one_
     assert bench.handler.batches[0] == ["a", "bad", "c"]
     assert sorted(map(len, bench.handler.batches[1:])) == [1, 1, 1, 1]
     assert bench.broker.ledger["q@hot|loaded"] == 4
-    (letter,) = bench.broker.dead
-    assert (letter["reason"], letter["payload"], letter["samples"]) == ("poison", b"bad", 2)
+    (dead,) = bench.broker.dead
+    assert (dead["reason"], dead["payload"], dead["samples"]) == ("poison", b"bad", 2)
     assert bench.balanced()
 
 
@@ -127,7 +127,7 @@ def test_workers_that_die_with_an_entry_poison_it() -> None:
     bench.stage.step()
 
     assert bench.handler.batches == []
-    assert [letter["reason"] for letter in bench.broker.dead] == ["poison"]
+    assert [dead["reason"] for dead in bench.broker.dead] == ["poison"]
     assert bench.balanced()
 
 
@@ -153,9 +153,9 @@ def test_what_cannot_be_read_is_a_dead_letter(
     bench.stage.step()
 
     assert bench.handler.batches == []
-    (letter,) = bench.broker.dead
-    assert letter["reason"] == reason
-    assert letter["payload"]
+    (dead,) = bench.broker.dead
+    assert dead["reason"] == reason
+    assert dead["payload"]
     assert bench.broker.audit().accounts["q@hot"].dead_lettered == 3
 
 
@@ -168,11 +168,11 @@ def test_a_verdict_that_does_not_add_up_is_never_carried_out() -> None:
         bench.now_ms += 1_000
 
     assert bench.value("etl_settlements_invalid_total", stage="transformer") == 3
-    assert [letter["reason"] for letter in bench.broker.dead] == ["poison"]
+    assert [dead["reason"] for dead in bench.broker.dead] == ["poison"]
     assert bench.balanced()
 
 
-def test_full_dead_letters_hold_the_stage_and_lose_nothing() -> None:
+def test_full_dead_letters_pause_the_stage_and_lose_nothing() -> None:
     bench = Bench(lambda entry: Settle(dead=[DeadLetter("rejected", "why", b"x", entry.samples)]))
     bench.stage = bench.make_stage(bench.make_stream("w1", dead_max=0))
     bench.commit((b"a", 3))
@@ -185,7 +185,7 @@ def test_full_dead_letters_hold_the_stage_and_lose_nothing() -> None:
     assert bench.broker.audit().accounts["q@hot"].in_flight == 3
 
 
-def test_stopping_gives_back_what_is_in_hand_uncounted_and_closes_the_handler() -> None:
+def test_stopping_releases_what_is_in_hand_uncounted_and_closes_the_handler() -> None:
     bench = Bench(all_loaded)
     started, go_on = threading.Event(), threading.Event()
 
@@ -211,7 +211,7 @@ def test_stopping_gives_back_what_is_in_hand_uncounted_and_closes_the_handler() 
     assert bench.value("etl_settlements_refused_total", stage="transformer") == 1
 
 
-def test_a_batch_in_hand_is_finished_when_told_to_stop() -> None:
+def test_a_batch_in_hand_is_finished_before_the_stop() -> None:
     bench = Bench(all_loaded)
 
     def stop_meanwhile(entry: Entry) -> Verdict:
@@ -226,7 +226,7 @@ def test_a_batch_in_hand_is_finished_when_told_to_stop() -> None:
     assert bench.broker.ledger["q@hot|loaded"] == 2
 
 
-def test_what_others_left_behind_is_looked_for_now_and_then() -> None:
+def test_what_others_left_behind_is_claimed_now_and_then() -> None:
     bench = Bench(all_loaded)
     now_seconds = 100.0
     limits = replace(LIMITS, claim_every_seconds=5.0)

@@ -21,11 +21,11 @@ class FlakyStream(MemoryStream):
     def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
         if self.fail_before:
             self.fail_before -= 1
-            raise RedisConnectionError("gone before")
+            raise RedisConnectionError("lost before")
         result = super().settle(entry, verdict, stage)
         if self.fail_after:
             self.fail_after -= 1
-            raise RedisConnectionError("gone after")
+            raise RedisConnectionError("lost after")
         return result
 
 
@@ -45,10 +45,10 @@ def test_redis_lost_around_a_settlement_settles_exactly_once(when: str) -> None:
 
 
 @pytest.mark.parametrize("when", ["fail_before", "fail_after"])
-def test_a_dead_letter_is_copied_though_the_answer_was_lost(when: str) -> None:
-    letter = DeadLetter("rejected", "why", b"x", 3)
+def test_a_dead_letter_is_copied_though_the_reply_was_lost(when: str) -> None:
+    dead = DeadLetter("rejected", "why", b"x", 3)
     copied: list[tuple[str, DeadLetter]] = []
-    bench = Bench(lambda _: Settle(dead=[letter]))
+    bench = Bench(lambda _: Settle(dead=[dead]))
     stream = FlakyStream(bench.broker, RAW, "w1")
     setattr(stream, when, 1)
     bench.stage = bench.make_stage(stream, lambda entry, dead: copied.append((entry.id, dead)))
@@ -57,7 +57,7 @@ def test_a_dead_letter_is_copied_though_the_answer_was_lost(when: str) -> None:
     bench.stage.step()
 
     (kept,) = bench.broker.dead
-    assert copied == [(kept["entry"], letter)]
+    assert copied == [(kept["entry"], dead)]
 
 
 class AwayStream(MemoryStream):

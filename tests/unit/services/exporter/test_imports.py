@@ -1,4 +1,4 @@
-"""What etl-metrics loads: memory is what it may use least of."""
+"""What etl-metrics and the simulator load: memory is what they may use least of."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ HEAVY = {
         # Without a Redis to read, not even its client.
         ("services.exporter.__main__", HEAVY | {"redis", "asyncio"}),
         ("services.exporter.redis_source", HEAVY),
+        ("services.simulator.__main__", HEAVY | {"redis", "asyncio"}),
     ],
 )
 def test_nothing_heavy_is_imported(module: str, heavy: set[str]) -> None:

@@ -53,7 +53,7 @@ def value(state: ProcessState, name: str) -> float | None:
     return values(state).get(f"etl_{name}")
 
 
-def test_the_nine_metrics(state: ProcessState) -> None:
+def test_the_standard_metrics(state: ProcessState) -> None:
     state.learn(read(7, failures=2), live=True)
     found = values(state)
     assert {
