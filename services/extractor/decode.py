@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from services.extractor.blocks import SeriesBlock
+from common.samples.columns import Samples
 from services.extractor.body_text import BodyText
 from services.extractor.decode_columns import (
     BETWEEN_SAMPLES,
@@ -34,7 +34,7 @@ def decode(
     notice: Notice = lambda text: None,
     block_bytes: int = BLOCK_BYTES,
     long_series_bytes: int = LONG_SERIES_BYTES,
-) -> Iterator[SeriesBlock]:
+) -> Iterator[Samples]:
     """Blocks of the series in an answer that arrives in ``chunks``; memory is a few blocks.
 
     ``notice`` is told what the query engine remarks about the expression. Ends normally only after
@@ -61,7 +61,7 @@ def decode(
     envelope.check(notice)
 
 
-def _series(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterator[SeriesBlock]:
+def _series(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterator[Samples]:
     """Pass the array of series, yielding blocks of them."""
     body.take(b"[")
     if body.peek() == b"]":
@@ -84,7 +84,7 @@ def _series(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterato
             return
 
 
-def _columns(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterator[SeriesBlock]:
+def _columns(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterator[Samples]:
     """Pass the whole series within the next ``block_bytes``, or the next one if it is longer.
 
     One that does not seem to end comes in parts. Each part is cut out of the text, so that what is

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from services.extractor.blocks import SeriesBlock
+from common.samples.columns import Samples
 from services.extractor.decode_numbers import NotNumbers, read_numbers
 
 # How each series begins, what parts its labels from its samples, and how its samples end.
@@ -50,7 +50,7 @@ def last_whole_series(text: bytes, start: int, stop: int) -> int:
     return end + len(SAMPLES_END) if end >= 0 else start
 
 
-def read_columns(text: bytes) -> SeriesBlock:
+def read_columns(text: bytes) -> Samples:
     """Decode a run of whole series, parted by commas.
 
     Raises :class:`NotColumns` for any text that is not exactly such a run in Prometheus' layout.
@@ -67,7 +67,7 @@ def read_columns(text: bytes) -> SeriesBlock:
     seconds = numbers[:, 0]
     if not np.abs(seconds).max() < EXACT_SECONDS:
         raise NotColumns
-    return SeriesBlock(
+    return Samples(
         labels,
         counts,
         np.rint(seconds * 1000).astype(np.int64),

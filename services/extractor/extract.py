@@ -27,8 +27,8 @@ from common.errors import (
 )
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import Origin, SampleBatch
+from common.samples.columns import Samples
 from common.state.windows import Staged, Window, WindowSet
-from services.extractor.blocks import SeriesBlock
 from services.extractor.prometheus import NO_SAMPLES_MS
 from services.extractor.staging import CollisionAcrossEntries
 from services.extractor.windows import Plan
@@ -37,7 +37,7 @@ from services.extractor.windows import Plan
 class Source(Protocol):
     """What extraction needs of Prometheus."""
 
-    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[SeriesBlock]:
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[Samples]:
         """Samples of ``(start_ms, end_ms]`` in blocks, as they arrive."""
         ...
 
@@ -50,7 +50,7 @@ class Packer(Protocol):
     """Groups blocks into batches, one for each stream entry."""
 
     def __call__(
-        self, blocks: Iterable[SeriesBlock], origin: Origin, *, grouped: bool
+        self, blocks: Iterable[Samples], origin: Origin, *, grouped: bool
     ) -> Iterator[SampleBatch]:
         """Batches of the window; ``grouped`` buffers it whole so that colliding series meet."""
         ...
@@ -194,9 +194,7 @@ class Extractor:
             samples += len(batch)
         return samples
 
-    def _watched(
-        self, blocks: Iterable[SeriesBlock], plan: Plan, lease: _Lease
-    ) -> Iterator[SeriesBlock]:
+    def _watched(self, blocks: Iterable[Samples], plan: Plan, lease: _Lease) -> Iterator[Samples]:
         for block in blocks:
             self._tick()  # a long window is work, not a standstill
             if lease.lost:

@@ -5,26 +5,13 @@ Pure arithmetic on milliseconds; :mod:`common.state.windows` keeps the result.
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 
 from common.config import Query, Settings
-from common.durations import parse_duration_ms
+from common.promql.expression import reach_ms
 from common.state.windows import Feed, Window
 
 HOT = "hot"
-
-# How far Prometheus looks back for the latest sample of a series (its default).
-LOOKBACK_MS = 300_000
-
-# A range selector's range, `[5m]`, a subquery's, `[1h:1m]`, or how far an offset looks back; plain
-# seconds are Prometheus 3's. What looks like one inside a label's value makes the bound larger.
-_DURATION = r"((?:[0-9]+(?:ms|[smhdwy]))+|[0-9]+(?:\.[0-9]+)?)"
-_REACHES = (
-    re.compile(rf"\[\s*{_DURATION}\s*(?::[^\]]*)?\]"),
-    re.compile(rf"\boffset\s+{_DURATION}", re.IGNORECASE),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +63,15 @@ class Plan:
         if lowest_ms is None or lowest_ms <= origin_ms + self.step_ms:
             return None
         as_it_is = self.query.kind == "select" or window.window_class == "live"
-        reach_ms = 0 if as_it_is else reach_of(self.query.text)
+        looks_back_ms = 0 if as_it_is else reach_ms(self.query.text)
         # Samples at the lowest timestamp itself are there: the bound is exclusive for them.
-        bound = floor_to(lowest_ms - 1 + reach_ms, self.step_ms)
+        bound = floor_to(lowest_ms - 1 + looks_back_ms, self.step_ms)
         return min(bound, window.end_ms) if bound > window.start_ms else None
 
 
 def floor_to(time_ms: int, step_ms: int) -> int:
     """The last multiple of ``step_ms`` at or before ``time_ms``."""
     return time_ms // step_ms * step_ms
-
-
-def reach_of(expr: str) -> int:
-    """How far before its evaluation time a PromQL expression can look, in ms (an upper bound)."""
-    return LOOKBACK_MS + sum(_range_ms(text) for each in _REACHES for text in each.findall(expr))
-
-
-def _range_ms(text: str) -> int:
-    try:
-        if text[-1].isdigit():
-            return math.ceil(float(text) * 1000)
-        return parse_duration_ms(text)
-    except (ValueError, OverflowError):
-        # Out of order, or longer than Prometheus can count: it rejects the query, or this stands
-        # in a label's value.
-        return 0
 
 
 def plans_of(settings: Settings) -> list[Plan]:

@@ -22,11 +22,11 @@ from common.errors import (
 )
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import SampleBatch
+from common.samples.columns import Samples
 from common.state.keys import RAW, Keys
 from common.state.ledger import Ledger
 from common.state.stream import RedisStream
 from common.state.windows import Feed, Window, WindowClass, WindowSet
-from services.extractor.blocks import SeriesBlock, no_series
 from services.extractor.extract import Extractor, Outcome, SourceState
 from services.extractor.planner import Planner
 from services.extractor.staging import EntryBuilder
@@ -57,19 +57,19 @@ class Source:
     def lowest_timestamp_ms(self) -> int | None:
         return self.lowest
 
-    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[SeriesBlock]:
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[Samples]:
         self.asked.append((start_ms, end_ms))
         return self._blocks(start_ms, end_ms)
 
-    def _blocks(self, start_ms: int, end_ms: int) -> Iterator[SeriesBlock]:
+    def _blocks(self, start_ms: int, end_ms: int) -> Iterator[Samples]:
         times = np.arange(start_ms + STEP_MS, end_ms + 1, STEP_MS, dtype=np.int64)
         for number in range(self.series):
-            yield SeriesBlock(
+            yield Samples(
                 (LABELS % number,), np.array([len(times)]), times, times.astype(np.float64)
             )
             self.meanwhile()
         if self.histograms:
-            yield no_series(self.histograms)
+            yield Samples.empty(self.histograms)
         if self.failure is not None and end_ms - start_ms > self.fail_above_ms:
             raise self.failure
 
@@ -177,7 +177,7 @@ def test_a_window_that_is_too_large_is_split_until_it_fits(rig: Rig) -> None:
 
     assert outcomes.count(Outcome.SPLIT) == 3
     assert rig.books() == 10
-    times = sorted(int(t) for batch in rig.entries() for t in batch.timestamps_ms)
+    times = sorted(int(t) for batch in rig.entries() for t in batch.samples.timestamps_ms)
     assert times == [step * STEP_MS for step in range(1, 11)]
 
 
@@ -279,8 +279,8 @@ def test_series_that_relabelling_joins_meet_in_one_entry(redis_client: Redis) ->
 
     homes: dict[bytes, set[tuple[int, int]]] = {}
     for number, batch in enumerate(rig.entries()):
-        times = np.split(batch.timestamps_ms, np.cumsum(batch.counts)[:-1])
-        for labels, found in zip(batch.series, times, strict=True):
+        times = np.split(batch.samples.timestamps_ms, np.cumsum(batch.samples.counts)[:-1])
+        for labels, found in zip(batch.samples.series, times, strict=True):
             side = b"even" if labels[-3] % 2 == 0 else b"odd"
             for time_ms in found.tolist():
                 homes.setdefault(side + b"%d" % time_ms, set()).add((number, 0))

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import SourceError, SourceUnavailable
+from common.samples.columns import Samples
 from services.extractor import decode as decode_module
-from services.extractor.blocks import SeriesBlock
 from services.extractor.decode import decode
 
 HEAD = b'{"status":"success","data":{"resultType":"matrix","result":['
@@ -62,7 +62,7 @@ def chunked(body: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
     yield body
 
 
-def columns(blocks: Sequence[SeriesBlock]) -> list[tuple[bytes, list[int], list[bytes]]]:
+def columns(blocks: Sequence[Samples]) -> list[tuple[bytes, list[int], list[bytes]]]:
     """Each series with its timestamps and the bits of its values; parts of one are joined."""
     found: list[tuple[bytes, list[int], list[bytes]]] = []
     for block in blocks:

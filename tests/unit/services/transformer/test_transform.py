@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 
 from common.config import Settings
 from common.samples.batch import CRC_BYTES, SampleBatch
+from common.samples.columns import Samples
 from common.samples.series import SeriesEncoder
 from common.state.verdict import Entry, Settle
 from services.transformer import transform
-from services.transformer.clean import LATEST_MS, Kept
+from services.transformer.clean import LATEST_MS
 from services.transformer.transform import TransformHandler
 from tests.support.line_protocol_parser import Point, parse_lines
 from tests.support.samples import NOW_MS, batch_of, entry_of
@@ -198,9 +199,9 @@ def test_label_sets_that_cannot_be_read_cost_only_their_own_samples() -> None:
     assert "{broken" in letter.detail
     # The letter is a payload again: it can be looked at, and replayed.
     refused = SampleBatch.decode(letter.payload)
-    assert refused.series == (b"{broken", b'{"a":1}')
-    assert refused.counts.tolist() == [2, 1]
-    assert refused.timestamps_ms.tolist() == [NOW_MS, NOW_MS + 1, NOW_MS]
+    assert refused.samples.series == (b"{broken", b'{"a":1}')
+    assert refused.samples.counts.tolist() == [2, 1]
+    assert refused.samples.timestamps_ms.tolist() == [NOW_MS, NOW_MS + 1, NOW_MS]
 
 
 def test_only_a_series_without_samples_is_unreadable() -> None:
@@ -211,8 +212,8 @@ def test_only_a_series_without_samples_is_unreadable() -> None:
 
 
 def test_a_transform_that_loses_samples_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lossy(*_: object) -> tuple[Kept, dict[str, int]]:
-        return Kept([b""], [b"up"], np.array([1]), np.array([1]), np.array([1.0])), {}
+    def lossy(*_: object) -> tuple[Samples, dict[str, int]]:
+        return Samples((b"",), np.array([1]), np.array([1]), np.array([1.0]), (b"up",)), {}
 
     monkeypatch.setattr(transform, "clean", lossy)
     entry = entry_of(batch_of([(UP, [(NOW_MS, 1.0), (NOW_MS + 1, 2.0)])]))
