@@ -71,7 +71,7 @@ def _may_contain(selector: Selector, name: str, metrics: frozenset[str]) -> bool
 
 
 def relabelled_collisions(queries: Sequence[Query], rules: Sequence[RelabelRule]) -> Iterator[str]:
-    """A sentence for each pair of selectors told apart by a label that relabelling changes."""
+    """A sentence for each pair of selectors that differ by a label which relabelling changes."""
     selectors = [
         (query.name, parse_selector(query.select)) for query in queries if query.select is not None
     ]

@@ -86,7 +86,7 @@ class Query(CheckedSection):
         return hashlib.blake2s(packed, digest_size=8).hexdigest()
 
     def bound(self, alignment_seconds: float, tier_marks: Mapping[str, str]) -> Self:
-        """This query, told the pipeline's interval and what each tier does to samples."""
+        """This query with the pipeline's interval and what each tier does to samples."""
         copy = self.model_copy()
         copy._alignment_seconds = alignment_seconds
         copy._tier_marks = dict(tier_marks)

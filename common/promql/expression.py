@@ -93,7 +93,7 @@ def parse_expression(source: str) -> Expression:
             negated = bool(match["negated"]) or (negated and bool(match["comment"]))
             return match[0]
         # The library refuses a selector whose matchers all admit the empty value. Only an empty
-        # text does after `!=`, and after `!~` it depends on the regex: it is told one that passes.
+        # text does after `!=`, and after `!~` it depends on the regex: it gets one that passes.
         text, empty_too, negated = _unquoted(source, match), "|" if negated else "", False
         if not text and not empty_too:
             return '""'

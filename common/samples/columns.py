@@ -22,7 +22,7 @@ class Samples:
 
     ``keys``: the series key that each series has in the sink, or nothing while none is known.
 
-    ``histograms``: native histogram samples that an answer held at this point and that cannot be
+    ``histograms``: native histogram samples that a response held at this point and that cannot be
     carried, because a point has one float value. They are counted here so that nobody loses them in
     silence; samples of no series can carry such a count.
     """

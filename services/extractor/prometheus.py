@@ -24,8 +24,7 @@ from common.errors import (
 )
 from common.promql.selector import NAME_LABEL, parse_selector
 from common.samples.columns import Samples
-from services.extractor.decode import decode
-from services.extractor.decode_value import decode_value
+from services.extractor.decode import decode, decode_value
 from services.extractor.http_session import SourceAuth, source_session
 from services.extractor.source_errors import snippet
 from services.extractor.transport import AnswerTooSlow, Transport, read_all

@@ -1,6 +1,6 @@
 """Grouping the series of a window into raw entries of a good size.
 
-Without relabelling, two series of an answer are two series at the sink, and they are grouped as
+Without relabelling, two series of a response are two series at the sink, and they are grouped as
 they come. Relabelling can make them one; what collides must then meet in one entry, because that is
 where the collision is settled.
 """
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from common.errors import QueryTooLarge
 from common.samples.batch import Origin, SampleBatch
 from common.samples.columns import Samples
-from services.extractor.seen import NO_IDENTITY, SeenIdentities, fingerprints
 
 # From a query's kind and name and its label sets to what each becomes at the sink: a series key, or
 # anything else than bytes for a series that never gets there (``SeriesEncoder.keys``).
@@ -28,6 +27,9 @@ MAX_GROUPED_SAMPLES = 2_000_000
 MAX_GROUPED_LABEL_BYTES = 64 << 20
 # Series that are remembered while a window streams by, 8 bytes each.
 MAX_IDENTITIES = 2_000_000
+
+# The fingerprint of a series that never gets to the sink.
+NO_IDENTITY = 0
 
 
 class CollisionAcrossEntries(Exception):
@@ -106,6 +108,43 @@ class EntryBuilder:
                 groups.setdefault(name, []).append(block.part(index, index + 1, ends))
         for parts in groups.values():
             yield Samples.join(parts)
+
+
+def fingerprints(identities: Iterable[object]) -> NDArray[np.int64]:
+    """A hash of each identity, ``NO_IDENTITY`` for those that are no bytes.
+
+    Different identities may share a hash: whoever takes them for equal must be right all the same.
+    """
+    return np.array(
+        [hash(key) or 1 if isinstance(key, bytes) else NO_IDENTITY for key in identities], np.int64
+    )
+
+
+class SeenIdentities:
+    """Which series were already handed out: a set of fingerprints, 8 bytes each."""
+
+    def __init__(self, max_identities: int) -> None:
+        self._known = np.empty(0, np.int64)
+        self._max_identities = max_identities
+
+    def any(self, prints: NDArray[np.int64]) -> bool:
+        """Whether one of ``prints`` is in the set."""
+        wanted = prints[prints != NO_IDENTITY]
+        if not len(self._known) or not len(wanted):
+            return False
+        places = np.searchsorted(self._known, wanted)
+        places[places == len(self._known)] = 0
+        return bool((self._known[places] == wanted).any())
+
+    def add(self, prints: NDArray[np.int64]) -> None:
+        """Put ``prints`` into the set; raises :class:`QueryTooLarge` when it is full."""
+        both = np.concatenate((self._known, np.sort(prints[prints != NO_IDENTITY])))
+        if len(both) > self._max_identities:
+            raise QueryTooLarge(
+                f"more than {self._max_identities} series in one window, which relabelling may join"
+            )
+        # Two sorted runs: a stable sort merges them.
+        self._known = np.sort(both, kind="stable")
 
 
 class _Entries:

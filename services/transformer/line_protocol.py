@@ -34,7 +34,7 @@ _CHUNK_BYTES = 1 << 18
 _COMPRESSION_LEVEL = 1
 _FIELD_START = f" {FIELD}=".encode()
 _LINE_BREAK = ord("\n")
-# Windows in bits: deflate has 9 to 15, zlib adds 16 to ask for gzip.
+# Windows in bits: deflate has 9 to 15, zlib adds 16 for gzip.
 _NARROWEST, _WIDEST_NARROW, _FULL, _GZIP = 9, 11, 15, 16
 
 

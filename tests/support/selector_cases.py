@@ -1,4 +1,4 @@
-"""Selectors that PromQL accepts and refuses; held to our parser here and to promtool elsewhere."""
+"""Selectors that PromQL accepts and refuses; checked by our parser and by promtool."""
 
 from __future__ import annotations
 

@@ -303,7 +303,7 @@ def test_nothing_is_held_back_and_nothing_is_read_ahead_by_much() -> None:
 
 
 def test_the_columns_are_used_for_what_prometheus_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The plain way gives the same answers, only ten times slower: nothing else would notice.
+    # The plain way gives the same results, only ten times slower: nothing else would notice.
     monkeypatch.delattr(decode_module, "read_series")
     series = [
         Series(json.dumps({"a": text}, separators=(",", ":")).encode(), (("1.5", "NaN"),) * 240)

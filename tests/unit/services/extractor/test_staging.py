@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 from common.errors import QueryTooLarge
 from common.samples.batch import Origin, SampleBatch
 from common.samples.columns import Samples
-from services.extractor.seen import SeenIdentities, fingerprints
-from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
+from services.extractor.staging import (
+    CollisionAcrossEntries,
+    EntryBuilder,
+    SeenIdentities,
+    fingerprints,
+)
 
 ORIGIN = Origin("app", "select", "hot", "w1", 0, 60_000)
 
