@@ -7,7 +7,13 @@ from itertools import combinations
 
 from common.config.query import Query
 from common.config.transform import RelabelRule
-from common.promql.selector import NAME_LABEL, Selector, bare_names, disjoint_label, parse_selector
+from common.promql.selector import (
+    NAME_LABEL,
+    Selector,
+    disjoint_label,
+    metric_names,
+    parse_selector,
+)
 
 # Metrics that Prometheus makes itself, so a selector by job contains some of them.
 SYNTHETIC_NAMES = frozenset(
@@ -29,7 +35,7 @@ SYNTHETIC_NAMES = frozenset(
 def collisions(queries: Sequence[Query]) -> Iterator[tuple[int, str]]:
     """``(index of the later query, sentence)`` for each pair that may write the same series."""
     metrics = SYNTHETIC_NAMES.union(
-        *(bare_names(query.expr) for query in queries if query.expr is not None)
+        *(metric_names(query.expr) for query in queries if query.expr is not None)
     )
     selectors = {
         index: parse_selector(query.select)

@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from common.config.fields import CheckedSection, Problem, Seconds
 from common.errors import ConfigError
-from common.promql.selector import parse_selector
+from common.promql.selector import check_expression, parse_selector
 
 Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
 
@@ -102,6 +102,11 @@ class Query(CheckedSection):
             return
         if self.expr is not None and not self.expr.strip():
             yield Problem(("expr",), "must not be blank")
+        elif self.expr is not None:
+            try:
+                check_expression(self.expr)
+            except ConfigError as error:
+                yield Problem(("expr",), str(error))
         if self.expr is not None and self.step is None:
             yield Problem((), "has an expr but no step: say how far apart its points are (15s)")
         if self.select is not None:

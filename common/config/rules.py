@@ -10,7 +10,7 @@ from common.config.collisions import collisions, relabelled_collisions
 from common.config.extract import LEASE_MARGIN_SECONDS
 from common.config.fields import Problem
 from common.errors import ConfigError
-from common.optional import optional_module
+from common.promql.relabel import compile_rules
 
 if TYPE_CHECKING:
     from common.config.model import Settings
@@ -52,12 +52,9 @@ def _relabel_problems(settings: Settings) -> Iterator[Problem]:
     rules = settings.transform.relabel
     if not rules:
         return
-    relabel = optional_module("common.promql.relabel")
-    if relabel is None:  # this service relabels nothing
-        return
     for index, rule in enumerate(rules):
         try:
-            relabel.compile_rules((rule,), where="rules")
+            compile_rules((rule,), where="rules")
         except ConfigError as error:
             for problem in error.problems:
                 key, _, text = problem.removeprefix("rules[0].").partition(": ")

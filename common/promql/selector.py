@@ -1,44 +1,29 @@
-"""A parser of PromQL vector selectors, and what two of them can have in common.
+"""Vector selectors of PromQL, and what two of them can have in common.
 
-Grammar: ``name{label="value", label=~"regex", "quoted name", "quoted label"!="x"}`` with Go's
-string escapes and ``#`` comments, as in
-https://prometheus.io/docs/prometheus/latest/querying/basics/ and, for quoted names,
-https://prometheus.io/docs/guides/utf8/. Regexes are RE2 and fully anchored.
+Regexes are RE2 and anchored at both ends, as in
+https://prometheus.io/docs/prometheus/latest/querying/basics/.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
+import promql_parser
+import re2
+from promql_parser import MatchOp
+
 from common.errors import ConfigError
-from common.optional import optional_module
+from common.promql.expression import Expression, parse_expression
 
 Operator = Literal["=", "!=", "=~", "!~"]
 
 NAME_LABEL = "__name__"
 
-_SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)+")
-_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_OPERATOR = re.compile(r"=~|!~|!=|=")
-_STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'((?:[^\'\\\n]|\\.)*)\'|`([^`]*)`')
-_ESCAPE = re.compile(
-    rb"\\(?:([abfnrtv\\\"'])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.?))",
-    re.DOTALL,
-)
-_SIMPLE_ESCAPES = {
-    bytes([char]): bytes([meant])
-    for char, meant in zip(b"abfnrtv\\\"'", b"\a\b\f\n\r\t\v\\\"'", strict=True)
-}
-_TOKEN = re.compile(
-    rf"{_SPACE.pattern}|{_STRING.pattern}|[0-9][0-9a-zA-Z.]*|{_METRIC.pattern}|.", re.DOTALL
-)
-_GROUPING = frozenset(("by", "without", "on", "ignoring", "group_left", "group_right"))
-_KEYWORDS = _GROUPING | {"and", "or", "unless", "atan2", "offset", "bool", "inf", "nan"}
 _REGEX_META = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 
@@ -73,13 +58,11 @@ class Matcher:
         end = meta.start() - (1 if meta[0] in "?*{" else 0)
         return self.value[: max(0, end)]
 
-    def matches(self, value: str) -> bool | None:
-        """Whether ``value`` matches; None when the regex cannot be evaluated here."""
+    def matches(self, value: str) -> bool:
+        """Whether ``value`` matches; the regex, if it is one, must be valid."""
         if self.operator in ("=", "!="):
             return (value == self.value) == (self.operator == "=")
-        listed = Matcher(self.label, "=~", self.value).values
-        found = value in listed if listed is not None else _regex_matches(self.value, value)
-        return None if found is None else found == (self.operator == "=~")
+        return bool(_compile(self.value).fullmatch(value)) == (self.operator == "=~")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +77,7 @@ class Selector:
 
     def names_can_be(self, name: str) -> bool:
         """Whether the matchers on the metric's name admit ``name``."""
-        return all(matcher.matches(name) is not False for matcher in self.on(NAME_LABEL))
+        return all(matcher.matches(name) for matcher in self.on(NAME_LABEL))
 
     def named(self, name: str) -> str:
         """The text of a selector of the same series, but for those of other names."""
@@ -110,14 +93,45 @@ class Selector:
         )
 
 
-def parse_selector(text: str) -> Selector:
+def parse_selector(source: str) -> Selector:
     """Parse a plain vector selector.
 
-    Raises :class:`ConfigError` saying what is wrong and at which column, also for what PromQL
-    allows but a selector of raw samples cannot have: a range, ``offset``, ``@``, functions,
-    operators.
+    Raises :class:`ConfigError` saying what is wrong, also for what PromQL allows but a selector of
+    raw samples cannot have: a range, ``offset``, ``@``, functions, operators.
     """
-    return _Parser(text).selector()
+    expression = parse_expression(source)
+    tree = expression.tree
+    if isinstance(tree, promql_parser.MatrixSelector | promql_parser.SubqueryExpr):
+        raise ConfigError(f"{source!r:.80} has a range: leave it out, the windows choose it")
+    if not isinstance(tree, promql_parser.VectorSelector):
+        raise ConfigError(
+            f'{source!r:.80} is an expression, not a plain selector such as up{{job="a"}}'
+        )
+    if tree.offset is not None or tree.at is not None:
+        raise ConfigError(
+            f"{source!r:.80} has a modifier (offset or @): leave it out, "
+            "the windows choose the time"
+        )
+    return _selector(source, expression, tree)
+
+
+def check_expression(source: str) -> None:
+    """Raises :class:`ConfigError` for an expression that Prometheus would refuse to parse."""
+    expression = parse_expression(source)
+    for tree in expression.selectors():
+        _selector(source, expression, tree)
+
+
+def metric_names(source: str) -> frozenset[str]:
+    """The metric names that an expression pins, by ``=`` or by a regex that lists them."""
+    expression = parse_expression(source)
+    return frozenset(
+        name
+        for tree in expression.selectors()
+        for matcher in _matchers(expression, tree)
+        if matcher.label == NAME_LABEL
+        for name in matcher.values or ()
+    )
 
 
 def disjoint_label(left: Selector, right: Selector) -> str | None:
@@ -131,32 +145,38 @@ def disjoint_label(left: Selector, right: Selector) -> str | None:
     return None
 
 
-def bare_names(expr: str) -> frozenset[str]:
-    """Identifiers in a PromQL expression that may be metric names, and names quoted in braces.
+# By their texts: the library's operators cannot be hashed.
+_OPERATORS: dict[str, Operator] = {
+    str(MatchOp.Equal): "=",
+    str(MatchOp.NotEqual): "!=",
+    str(MatchOp.Re): "=~",
+    str(MatchOp.NotRe): "!~",
+}
 
-    Function names, label names in braces and in ``by (…)`` lists, and texts are left out.
-    """
-    words = [match[0] for match in _TOKEN.finditer(expr) if not _SPACE.fullmatch(match[0])]
-    names = set()
-    skip_until = ""
-    for index, word in enumerate(words):
-        before, after = words[index - 1 : index], words[index + 1 : index + 2]
-        if skip_until == "}" and _STRING.fullmatch(word):
-            alone = before in (["{"], [","]) and after in ([","], ["}"])
-            pinned = words[index - 2 : index] == [NAME_LABEL, "="]
-            if alone or pinned:
-                names.add(word[1:-1])
-        if skip_until:
-            skip_until = "" if word == skip_until else skip_until
-        elif word == "{":
-            skip_until = "}"
-        elif word.lower() in _GROUPING and after == ["("]:
-            skip_until = ")"
-        elif after and after[0].lower() in ("(", "by", "without"):
-            continue  # the name of a function or an aggregation
-        elif _METRIC.fullmatch(word) and word.lower() not in _KEYWORDS:
-            names.add(word)
-    return frozenset(names)
+
+def _selector(source: str, expression: Expression, tree: promql_parser.VectorSelector) -> Selector:
+    """The selector of one node, after the checks that Prometheus makes and the library does not."""
+    if tree.matchers.or_matchers:
+        raise ConfigError(f"{source!r:.80} has `or` between matchers, which Prometheus refuses")
+    matchers = tuple(_matchers(expression, tree))
+    for matcher in matchers:
+        if matcher.operator in ("=~", "!~") and (reason := _regex_error(matcher.value)):
+            raise ConfigError(f"{source!r:.80} has a regex that RE2 refuses: {reason}")
+    if sum(matcher.label == NAME_LABEL and matcher.operator == "=" for matcher in matchers) > 1:
+        raise ConfigError(f"{source!r:.80} names the metric twice")
+    if all(matcher.matches("") for matcher in matchers):
+        raise ConfigError(f"{source!r:.80} needs a matcher that refuses the empty value")
+    return Selector(matchers)
+
+
+def _matchers(expression: Expression, tree: promql_parser.VectorSelector) -> list[Matcher]:
+    named = [] if tree.name is None else [Matcher(NAME_LABEL, "=", tree.name)]
+    return named + [
+        Matcher(
+            expression.text(found.name), _OPERATORS[str(found.op)], expression.text(found.value)
+        )
+        for found in tree.matchers.matchers
+    ]
 
 
 def _text(matcher: Matcher) -> str:
@@ -172,8 +192,7 @@ def _contradict(matchers: tuple[Matcher, ...]) -> bool:
     for matcher in matchers:
         if matcher.values is not None:
             return not any(
-                all(other.matches(value) is not False for other in matchers)
-                for value in matcher.values
+                all(other.matches(value) for other in matchers) for value in matcher.values
             )
     wanted = {matcher.value for matcher in matchers if matcher.operator == "=~"}
     refused = {matcher.value for matcher in matchers if matcher.operator == "!~"}
@@ -188,156 +207,19 @@ def _prefixes_differ(left: tuple[Matcher, ...], right: tuple[Matcher, ...]) -> b
     )
 
 
-def _regex_matches(pattern: str, value: str) -> bool | None:
-    compiled = _compile(pattern)
-    return compiled if compiled is None else compiled.fullmatch(value) is not None
-
-
 def _regex_error(pattern: str) -> str | None:
     try:
         _compile(pattern)
-    except ValueError as error:
-        return str(error)
+    except re2.error as error:
+        reason = error.args[0] if error.args else error
+        return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
     return None
 
 
+@lru_cache(maxsize=256)
 def _compile(pattern: str) -> Any:
-    """The pattern as Prometheus compiles it; None in a service that has no RE2.
-
-    Raises :class:`ValueError` with RE2's own words.
-    """
-    re2 = optional_module("re2")
-    if re2 is None:
-        return None
+    """The pattern as Prometheus compiles it."""
     options = re2.Options()
     options.dot_nl = True
     options.log_errors = False  # it would write to stderr beside the log
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        why = error.args[0] if error.args else error
-        raise ValueError(why.decode(errors="replace") if isinstance(why, bytes) else why) from None
-
-
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.position = 0
-
-    def selector(self) -> Selector:
-        matchers: list[Matcher] = []
-        self._skip_space()
-        if name := self._take(_METRIC):
-            if self._peek() == "(":
-                raise self._error(f"calls {name}: a select is a plain selector, not an expression")
-            matchers.append(Matcher(NAME_LABEL, "=", name))
-        if self._peek() == "{":
-            matchers += self._braces(named=bool(name))
-        elif not name:
-            raise self._error('is not a selector such as up{job="a"}')
-        self._end()
-        if all(matcher.matches("") for matcher in matchers):
-            raise self._error("needs a matcher that refuses the empty value")
-        return Selector(tuple(matchers))
-
-    def _braces(self, named: bool) -> Iterator[Matcher]:
-        self._expect("{", "an opening brace")
-        while self._peek() != "}":
-            quoted = self._peek() in ('"', "'", "`")
-            label = self._string() if quoted else self._take(_LABEL)
-            if label is None:
-                raise self._error("needs a label name")
-            operator = self._take(_OPERATOR)
-            if operator is None and quoted:
-                if named:
-                    raise self._error("names the metric twice")
-                named = True
-                yield Matcher(NAME_LABEL, "=", label)
-            elif operator is None:
-                raise self._error("needs one of = != =~ !~ after a label name")
-            else:
-                yield self._matcher(label, operator, named)
-            if self._peek() != "}":
-                self._expect(",", "a comma or a closing brace")
-        self._expect("}", "a closing brace")
-
-    def _matcher(self, label: str, operator: str, named: bool) -> Matcher:
-        value = self._string()
-        if label == NAME_LABEL and named:
-            raise self._error("names the metric twice")
-        if operator == "=":
-            return Matcher(label, "=", value)
-        if operator == "!=":
-            return Matcher(label, "!=", value)
-        if why := _regex_error(value):
-            raise self._error(f"has a regex that RE2 refuses: {why}")
-        return Matcher(label, "=~" if operator == "=~" else "!~", value)
-
-    def _string(self) -> str:
-        match = _STRING.match(self.text, self.position)
-        if not match:
-            raise self._error("needs a quoted text")
-        self.position = match.end()
-        self._skip_space()
-        if match[3] is not None:
-            return match[3]
-        return self._unescape(match[1] if match[1] is not None else match[2])
-
-    def _unescape(self, text: str) -> str:
-        # Go's \x and octal escapes are bytes, so the text is only whole as UTF-8 in the end.
-        def replace(match: re.Match[bytes]) -> bytes:
-            simple, byte, short, long, octal, unknown = match.groups()
-            try:
-                if unknown is not None:
-                    raise ValueError
-                if simple is not None:
-                    return _SIMPLE_ESCAPES[simple]
-                if byte or octal:
-                    return bytes([int(byte, 16) if byte else int(octal, 8)])
-                return chr(int(short or long, 16)).encode()
-            except (ValueError, OverflowError):
-                shown = match[0].decode(errors="replace")
-                raise self._error(f"has an unknown escape {shown}") from None
-
-        try:
-            return _ESCAPE.sub(replace, text.encode()).decode()
-        except UnicodeError:
-            raise self._error("has a text that is not UTF-8") from None
-
-    def _end(self) -> None:
-        rest = self.text[self.position :]
-        if not rest:
-            return
-        if rest.startswith("["):
-            raise self._error("has a range: leave it out, the windows choose it")
-        if rest.startswith("@") or re.match(r"offset\b", rest, re.IGNORECASE):
-            raise self._error(
-                "has a modifier (offset or @): leave it out, the windows choose the time"
-            )
-        raise self._error(
-            "goes on after the selector: a select is a plain selector, not an expression"
-        )
-
-    def _skip_space(self) -> None:
-        if match := _SPACE.match(self.text, self.position):
-            self.position = match.end()
-
-    def _peek(self) -> str:
-        return self.text[self.position : self.position + 1]
-
-    def _take(self, pattern: re.Pattern[str]) -> str | None:
-        match = pattern.match(self.text, self.position)
-        if not match:
-            return None
-        self.position = match.end()
-        self._skip_space()
-        return match[0]
-
-    def _expect(self, char: str, what: str) -> None:
-        if self._peek() != char:
-            raise self._error(f"needs {what}")
-        self.position += 1
-        self._skip_space()
-
-    def _error(self, what: str) -> ConfigError:
-        return ConfigError(f"{self.text!r:.80} {what} (column {self.position + 1})")
+    return re2.compile(pattern, options)

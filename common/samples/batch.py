@@ -1,7 +1,4 @@
-"""Samples as columns, and their wire form.
-
-A batch is series-major: the samples of series 0, then those of series 1, and so on. Whatever
-depends on labels alone is therefore done once per series.
+"""Samples of one window on their way through Redis, and their wire form.
 
 Wire form (schema 1): a msgpack array
 ``[schema, query, kind, tier, window_id, start_ms, end_ms, series, counts, timestamps, values]``
@@ -22,9 +19,9 @@ from typing import Any
 import lz4.block
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from common.errors import WireError
+from common.samples.columns import Samples
 
 SCHEMA_VERSION = 1
 CRC_BYTES = 4
@@ -51,25 +48,18 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class SampleBatch:
-    """Columns of samples.
-
-    ``series``: label sets as JSON objects (UTF-8), length S. ``counts``: int64[S], samples of
-    each series. ``timestamps_ms``: int64[N], milliseconds since the epoch. ``values``:
-    float64[N]. N is the sum of ``counts``.
-    """
+    """Samples, and where they come from."""
 
     origin: Origin
-    series: tuple[bytes, ...]
-    counts: NDArray[np.int64]
-    timestamps_ms: NDArray[np.int64]
-    values: NDArray[np.float64]
+    samples: Samples
 
     def __len__(self) -> int:
-        return len(self.timestamps_ms)
+        return len(self.samples)
 
     def encode(self) -> bytes:
         """The wire form of this batch."""
-        deltas = np.diff(self.timestamps_ms, prepend=np.int64(0)).astype("<i8", copy=False)
+        samples = self.samples
+        deltas = np.diff(samples.timestamps_ms, prepend=np.int64(0)).astype("<i8", copy=False)
         origin = self.origin
         body = _ENCODER.encode(
             [
@@ -80,10 +70,10 @@ class SampleBatch:
                 origin.window_id,
                 origin.start_ms,
                 origin.end_ms,
-                lz4.block.compress(_ENCODER.encode(self.series), store_size=True),
-                lz4.block.compress(self.counts.astype("<i8", copy=False).tobytes()),
+                lz4.block.compress(_ENCODER.encode(samples.series), store_size=True),
+                lz4.block.compress(samples.counts.astype("<i8", copy=False).tobytes()),
                 lz4.block.compress(deltas.tobytes()),
-                lz4.block.compress(self.values.astype("<f8", copy=False).tobytes()),
+                lz4.block.compress(samples.values.astype("<f8", copy=False).tobytes()),
             ]
         )
         return body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")
@@ -129,13 +119,13 @@ class SampleBatch:
         if len(deltas_bytes) != len(values_bytes) or len(values_bytes) % 8:
             raise WireError("raw payload: timestamps and values differ in length")
         counts = np.frombuffer(counts_bytes, dtype="<i8").astype(np.int64, copy=False)
-        samples = len(values_bytes) // 8
-        if (counts < 0).any() or (counts > samples).any() or int(counts.sum()) != samples:
+        total = len(values_bytes) // 8
+        if (counts < 0).any() or (counts > total).any() or int(counts.sum()) != total:
             raise WireError("raw payload: counts do not add up to its samples")
         timestamps_ms = np.cumsum(np.frombuffer(deltas_bytes, dtype="<i8"), dtype=np.int64)
         values = np.frombuffer(values_bytes, dtype="<f8").astype(np.float64, copy=False)
         origin = Origin(query, kind, tier, window_id, start_ms, end_ms)
-        return cls(origin, series, counts, timestamps_ms, values)
+        return cls(origin, Samples(series, counts, timestamps_ms, values))
 
 
 def _inflate(column: object, name: str) -> bytes:

@@ -78,7 +78,7 @@ class SeriesEncoder:
         self._relabel = compile_rules(rules)
         self._is_valid = _whitelist(tuple(valid_metrics))
         self._expr_names = frozenset(expr_names)
-        # Two generations: when the young one is full it becomes the old one, which is forgotten.
+        # Two generations: when the young one is full it becomes the old one, which is dropped.
         # So half of cache_series are certainly remembered, and all of them at most.
         self._generation_series = max(1, cache_series // 2)
         self._young: dict[bytes, bytes | SeriesDrop] = {}

@@ -73,11 +73,11 @@ def prepared(
     build = EntryBuilder(settings.extract.entry_samples)
     entries = list(build(blocks, origin))
     payloads = [entry.encode() for entry in entries]
-    names = [labels for entry in entries for labels in entry.series]
+    names = [labels for entry in entries for labels in entry.samples.series]
     warm = SeriesEncoder(RULES)
     latest_ms = dataset.end_ms
     keyed = [(entry, _keys(warm, entry)) for entry in entries]
-    kept = [clean(entry, keys, latest_ms, 600_000)[0] for entry, keys in keyed]
+    kept = [clean(entry.samples, keys, latest_ms, 600_000)[0] for entry, keys in keyed]
     texts = [(list(_lines(part)), part.keys) for part in kept]
     bodies = [output.payload for part in kept for output in encode(part)]
     load = settings.load
@@ -97,7 +97,7 @@ def prepared(
         "unpack": lambda: [SampleBatch.decode(payload) for payload in payloads],
         "relabel_cold": lambda: SeriesEncoder(RULES).keys("select", QUERY, names),
         "relabel_warm": lambda: warm.keys("select", QUERY, names),
-        "filter": lambda: [clean(entry, keys, latest_ms, 600_000) for entry, keys in keyed],
+        "filter": lambda: [clean(entry.samples, keys, latest_ms, 600_000) for entry, keys in keyed],
         "encode": lambda: [list(_lines(part)) for part in kept],
         "compress": lambda: [_gzip(iter(lines), keys) for lines, keys in texts],
         "post": lambda: [post(body) for body in bodies],
@@ -115,7 +115,7 @@ def seconds_of(step: Callable[[], object]) -> float:
 
 
 def _keys(encoder: SeriesEncoder, batch: SampleBatch) -> list[bytes | SeriesDrop]:
-    keys = encoder.keys("select", QUERY, batch.series)
+    keys = encoder.keys("select", QUERY, batch.samples.series)
     return [key for key in keys if isinstance(key, bytes | SeriesDrop)]
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-import numpy as np
 from redis import Redis
 
 from common.errors import WireError
@@ -87,8 +86,8 @@ def batch_of(payload: bytes) -> SampleBatch | None:
 
 def batch_summary(batch: SampleBatch) -> dict[str, Any]:
     """What a batch holds, as plain data: numbers, times in ms, the first few series."""
-    origin, times_ms = batch.origin, batch.timestamps_ms
-    ends = np.cumsum(batch.counts)
+    origin, samples = batch.origin, batch.samples
+    times_ms = samples.timestamps_ms
     return {
         "query": origin.query,
         "kind": origin.kind,
@@ -96,7 +95,7 @@ def batch_summary(batch: SampleBatch) -> dict[str, Any]:
         "window_id": origin.window_id,
         "start_ms": origin.start_ms,
         "end_ms": origin.end_ms,
-        "series": len(batch.series),
+        "series": len(samples.series),
         "samples": len(batch),
         "first_ms": int(times_ms.min()) if len(batch) else None,
         "last_ms": int(times_ms.max()) if len(batch) else None,
@@ -105,12 +104,14 @@ def batch_summary(batch: SampleBatch) -> dict[str, Any]:
                 "labels": labels.decode("utf-8", "replace"),
                 "samples": int(count),
                 # Text: JSON has no NaN, and NaN is a likely guest here.
-                "first_values": [repr(value) for value in batch.values[begin : begin + 3].tolist()],
+                "first_values": [
+                    repr(value) for value in samples.values[begin : begin + 3].tolist()
+                ],
             }
             for labels, count, begin in zip(
-                batch.series[:_SHOWN_SERIES],
-                batch.counts[:_SHOWN_SERIES].tolist(),
-                (ends - batch.counts)[:_SHOWN_SERIES].tolist(),
+                samples.series[:_SHOWN_SERIES],
+                samples.counts[:_SHOWN_SERIES].tolist(),
+                samples.starts[:_SHOWN_SERIES].tolist(),
                 strict=True,
             )
         ],

@@ -120,11 +120,11 @@ class RedisKnowledge:
         identify = self._identify.get(query)
         if identify is None:
             return
-        ends = np.cumsum(batch.counts)
-        for labels, start, end in zip(batch.series, ends - batch.counts, ends, strict=True):
+        samples = batch.samples
+        for labels, start, end in zip(samples.series, samples.starts, samples.ends, strict=True):
             try:
                 series = SourceSeries(
-                    json.loads(labels), batch.timestamps_ms[start:end], batch.values[start:end]
+                    json.loads(labels), samples.timestamps_ms[start:end], samples.values[start:end]
                 )
             except (ValueError, RecursionError):
                 continue

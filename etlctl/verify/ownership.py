@@ -12,11 +12,10 @@ other writers may share the bucket. The rule errs on the side of leaving a serie
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 
 from common.config import Query, RelabelRule
-from common.durations import parse_duration_ms
+from common.promql.expression import reach_ms
 from common.promql.selector import NAME_LABEL, Selector, parse_selector
 from common.samples.line_names import map_key, map_measurement
 from common.samples.series import SeriesDrop
@@ -26,8 +25,6 @@ from etlctl.verify.points import SeriesKey
 Owns = Callable[[SeriesKey], bool]
 
 _BY_NAME = frozenset({SeriesDrop.NOT_WHITELISTED.value, SeriesDrop.NAME_CONFLICT.value})
-_LOOKBACK_MS = 300_000
-_DURATION = re.compile(r"\d{1,9}(?:ms|[smhdwy])")
 _ANY_LABEL_ACTIONS = frozenset({"labelmap", "labeldrop", "labelkeep"})
 
 
@@ -45,8 +42,7 @@ def owner(query: Query, measurements: frozenset[str], rules: Sequence[RelabelRul
     def owns(series: SeriesKey) -> bool:
         tags = dict(series.tags)
         return series.measurement in measurements and all(
-            # A regex that cannot be evaluated here proves nothing.
-            matcher.matches(tags.get(map_key(matcher.label), "")) is True
+            matcher.matches(tags.get(map_key(matcher.label), ""))
             for matcher in selector.matchers
             if matcher.label != NAME_LABEL
         )
@@ -76,13 +72,8 @@ def measurements_of(
 
 
 def memory_ms(query: Query) -> int:
-    """How far before its time a sample of this query may depend on the source: generously.
-
-    Prometheus' lookback and every duration in the expression, summed.
-    """
-    if query.kind == "select":
-        return 0
-    return _LOOKBACK_MS + sum(parse_duration_ms(text) for text in _DURATION.findall(query.text))
+    """How far before its time a sample of this query may depend on the source, at most."""
+    return 0 if query.kind == "select" else reach_ms(query.text)
 
 
 def _rewritten(selector: Selector, rules: Sequence[RelabelRule]) -> bool:

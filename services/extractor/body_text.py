@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from common.errors import QueryTooLarge, SourceUnavailable
 from services.extractor.source_errors import snippet
 
-# No single value of an honest answer comes near this; a broken one must not fill the memory.
+# No single value of an honest response comes near this; a broken one must not fill the memory.
 MAX_VALUE_BYTES = 64 << 20
 
 _SPACE = b" \t\n\r"

@@ -1,16 +1,19 @@
-"""A query's answer, decoded while it arrives.
+"""A query's response, decoded while it arrives.
 
 The document is ``{"status": "success", "data": {"resultType": "matrix", "result": [series, …]}}``
 (https://prometheus.io/docs/prometheus/latest/querying/api/), its keys in any order and with others
-beside them. Whatever is wrong with an answer, its generator raises before it ends: blocks are worth
-something only once all of them were taken.
+beside them. Whatever is wrong with a response, its generator raises before it ends: blocks are
+worth something only once all of them were taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-from services.extractor.blocks import SeriesBlock
+from common.errors import QueryRejected, SourceUnavailable
+from common.samples.columns import Samples
 from services.extractor.body_text import BodyText
 from services.extractor.decode_columns import (
     BETWEEN_SAMPLES,
@@ -21,12 +24,18 @@ from services.extractor.decode_columns import (
     read_columns,
 )
 from services.extractor.decode_plain import read_series
-from services.extractor.envelope import Envelope, Notice
+from services.extractor.source_errors import reported_error, snippet
 
 # Enough to spread what a call costs, little enough to stay in the cache.
 BLOCK_BYTES = 256 << 10
 # A series of which more than this has arrived is handed on in parts.
 LONG_SERIES_BYTES = 2 << 20
+
+# Remarks of the query engine about the expression: certain to come again, and not about
+# completeness (util/annotations/annotations.go of Prometheus 3).
+_REMARKS = ("PromQL warning", "PromQL info")
+
+Notice = Callable[[str], None]
 
 
 def decode(
@@ -34,10 +43,10 @@ def decode(
     notice: Notice = lambda text: None,
     block_bytes: int = BLOCK_BYTES,
     long_series_bytes: int = LONG_SERIES_BYTES,
-) -> Iterator[SeriesBlock]:
-    """Blocks of the series in an answer that arrives in ``chunks``; memory is a few blocks.
+) -> Iterator[Samples]:
+    """Blocks of the series in a response that arrives in ``chunks``; memory is a few blocks.
 
-    ``notice`` is told what the query engine remarks about the expression. Ends normally only after
+    ``notice`` receives what the query engine remarks about the expression. Ends normally only after
     the whole document was read and is a complete, successful matrix.
 
     Raises :class:`SourceUnavailable` for what is truncated, no JSON, or carries ``warnings`` (it is
@@ -45,7 +54,7 @@ def decode(
     :func:`~services.extractor.source_errors.reported_error` makes of a reported error.
     """
     body = BodyText(chunks)
-    envelope = Envelope()
+    envelope = _Envelope()
     for key in body.members():
         if key == "data" and body.peek() == b"{":
             for data_key in body.members():
@@ -61,7 +70,91 @@ def decode(
     envelope.check(notice)
 
 
-def _series(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterator[SeriesBlock]:
+def decode_value(chunks: Iterable[bytes], notice: Notice = lambda text: None) -> float | None:
+    """The value of a scalar, or of a vector of at most one series; None if that is empty.
+
+    Raises :class:`QueryRejected` for results of another kind, and whatever
+    :func:`decode` raises for responses that are no success.
+    """
+    body = BodyText(chunks)
+    if body.peek() != b"{":
+        body.fail_malformed()
+    document = body.value()
+    body.finish()
+    data = document.get("data", {})
+    if not isinstance(data, dict):
+        raise SourceUnavailable(
+            f"answered with JSON that is no query result: {snippet(repr(document))}"
+        )
+    envelope = _Envelope(document, data)
+    envelope.check_success()
+    envelope.check_complete(notice)
+    kind: str = data["resultType"]
+    result: Any = data.get("result")
+    if kind not in ("scalar", "vector"):
+        raise QueryRejected(f"answered with a {kind}, not with one value")
+    if kind == "vector" and not result:
+        return None
+    try:
+        if kind == "vector":
+            (series,) = result
+            result = series["value"]
+        _, value = result
+        return float(value)
+    except (TypeError, ValueError, KeyError):
+        raise QueryRejected(
+            f"answered with a {kind} that is not one value: {snippet(repr(result))}"
+        ) from None
+
+
+@dataclass(slots=True)
+class _Envelope:
+    """What a response says around the samples: its members and those of its ``data``."""
+
+    top: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    has_result: bool = False
+
+    def check_type(self) -> None:
+        """Raise :class:`QueryRejected` if the result is known to be something else than series."""
+        kind = self.data.get("resultType", "matrix")
+        if kind != "matrix":
+            raise QueryRejected(f"answered with a {kind}, not with series (a matrix)")
+
+    def check(self, notice: Notice) -> None:
+        """Raise unless the document, read to its end, is a complete and successful matrix."""
+        self.check_success()
+        self.check_type()
+        if not self.has_result and self.data.get("result", ()) is not None:
+            raise SourceUnavailable("answered with a matrix that has no list of series")
+        self.check_complete(notice)
+
+    def check_success(self) -> None:
+        """Raise what the server reports, or :class:`SourceUnavailable` if it reports nothing."""
+        status = self.top.get("status")
+        if status == "error":
+            raise reported_error(str(self.top.get("errorType", "")), str(self.top.get("error", "")))
+        if status != "success" or "resultType" not in self.data:
+            raise SourceUnavailable(
+                f"answered with JSON that is no query result: {snippet(repr(self.top | self.data))}"
+            )
+
+    def check_complete(self, notice: Notice) -> None:
+        """Raise :class:`SourceUnavailable` if some of the data is said to be missing."""
+        remarks = self.top.get("warnings") or []
+        if not isinstance(remarks, list):
+            remarks = [remarks]
+        warnings = [str(text) for text in remarks if not str(text).startswith(_REMARKS)]
+        if warnings:
+            raise SourceUnavailable(f"answered incompletely, with warnings: {'; '.join(warnings)}")
+        # VictoriaMetrics' way to say that some of its storage did not answer.
+        if self.top.get("isPartial"):
+            raise SourceUnavailable("answered incompletely (isPartial)")
+        for text in remarks:
+            notice(f"{text!s:.400}")
+
+
+def _series(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterator[Samples]:
     """Pass the array of series, yielding blocks of them."""
     body.take(b"[")
     if body.peek() == b"]":
@@ -84,7 +177,7 @@ def _series(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterato
             return
 
 
-def _columns(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterator[SeriesBlock]:
+def _columns(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterator[Samples]:
     """Pass the whole series within the next ``block_bytes``, or the next one if it is longer.
 
     One that does not seem to end comes in parts. Each part is cut out of the text, so that what is

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from common.errors import QueryRejected, SourceUnavailable
-from services.extractor.blocks import SeriesBlock, no_series
+from common.samples.columns import Samples
 from services.extractor.decode_columns import EXACT_SECONDS
 from services.extractor.source_errors import snippet
 
@@ -38,7 +38,7 @@ _SERIES = msgspec.json.Decoder(_Series)
 _LABELS = msgspec.json.Decoder(dict[str, str])
 
 
-def read_series(text: bytes) -> SeriesBlock:
+def read_series(text: bytes) -> Samples:
     """Decode one element of a matrix, a JSON object such as ``{"metric": {…}, "values": […]}``.
 
     Raises :class:`QueryRejected` for an element of a vector or a scalar, :class:`SourceUnavailable`
@@ -59,13 +59,13 @@ def read_series(text: bytes) -> SeriesBlock:
     histograms = len(series.histograms or ())
     samples = series.values or ()
     if not samples:
-        return no_series(histograms)
-    return SeriesBlock(
+        return Samples.empty(histograms)
+    return Samples(
         (labels,),
         np.array([len(samples)], np.int64),
         np.array([_milliseconds(bytes(seconds)) for seconds, _ in samples], np.int64),
         np.array([_value(value) for _, value in samples], np.float64),
-        histograms,
+        histograms=histograms,
     )
 
 

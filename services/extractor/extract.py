@@ -28,8 +28,8 @@ from common.runtime.backoff import Backoff
 from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import Origin
+from common.samples.columns import Samples
 from common.state.windows import Staged, Window, WindowSet
-from services.extractor.blocks import SeriesBlock
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan
@@ -38,7 +38,7 @@ from services.extractor.windows import Plan
 class Source(Protocol):
     """What extraction needs of Prometheus."""
 
-    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[SeriesBlock]:
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[Samples]:
         """Samples of ``(start_ms, end_ms]`` in blocks, as they arrive."""
         ...
 
@@ -160,8 +160,8 @@ class Extractor:
             read.samples += len(batch)
 
     def _watched(
-        self, blocks: Iterable[SeriesBlock], plan: Plan, read: _Read, lease: LeaseRenewal
-    ) -> Iterator[SeriesBlock]:
+        self, blocks: Iterable[Samples], plan: Plan, read: _Read, lease: LeaseRenewal
+    ) -> Iterator[Samples]:
         for block in blocks:
             self._tick()  # a long window is work, not a standstill
             if lease.lost:

@@ -22,9 +22,8 @@ from common.errors import (
     SourceUnavailable,
 )
 from common.promql.selector import NAME_LABEL, parse_selector
-from services.extractor.blocks import SeriesBlock
-from services.extractor.decode import decode
-from services.extractor.decode_value import decode_value
+from common.samples.columns import Samples
+from services.extractor.decode import decode, decode_value
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
 from services.extractor.http_session import source_session
 from services.extractor.source_errors import snippet
@@ -65,7 +64,7 @@ class PrometheusClient:
             _without_credentials(settings.prometheus_url), session_factory(settings.auth), monotonic
         )
 
-    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[SeriesBlock]:
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
         """The samples of ``query`` with ``start_ms < t <= end_ms``, in blocks as they arrive.
 
         An ``expr`` is evaluated at every multiple of its step in that range. The blocks count
@@ -177,9 +176,7 @@ class PrometheusClient:
         """Close all connections."""
         self._transport.close()
 
-    def _blocks(
-        self, endpoint: str, params: Mapping[str, str], start_ms: int
-    ) -> Iterator[SeriesBlock]:
+    def _blocks(self, endpoint: str, params: Mapping[str, str], start_ms: int) -> Iterator[Samples]:
         with self._stream(endpoint, params) as chunks:
             for block in decode(chunks, self._remarks(params)):
                 # A range that is closed on the left holds what the window before already had.

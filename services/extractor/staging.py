@@ -1,6 +1,6 @@
 """Grouping the series of a window into raw entries of a good size.
 
-Without relabelling, two series of an answer are two series at the sink, and they are grouped as
+Without relabelling, two series of a response are two series at the sink, and they are grouped as
 they come. Relabelling can make them one; what collides must then meet in one entry, because that is
 where the collision is settled.
 """
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from common.errors import QueryTooLarge
 from common.samples.batch import Origin, SampleBatch
-from services.extractor.blocks import SeriesBlock
-from services.extractor.seen import NO_IDENTITY, SeenIdentities, fingerprints
+from common.samples.columns import Samples
 
 # From a query's kind and name and its label sets to what each becomes at the sink: a series key, or
 # anything else than bytes for a series that never gets there (``SeriesEncoder.keys``).
@@ -28,6 +27,9 @@ MAX_GROUPED_SAMPLES = 2_000_000
 MAX_GROUPED_LABEL_BYTES = 64 << 20
 # Series that are remembered while a window streams by, 8 bytes each.
 MAX_IDENTITIES = 2_000_000
+
+# The fingerprint of a series that never gets to the sink.
+NO_IDENTITY = 0
 
 
 class CollisionAcrossEntries(Exception):
@@ -63,7 +65,7 @@ class EntryBuilder:
         self._max_identities = max_identities
 
     def __call__(
-        self, blocks: Iterable[SeriesBlock], origin: Origin, *, grouped: bool = False
+        self, blocks: Iterable[Samples], origin: Origin, *, grouped: bool = False
     ) -> Iterator[SampleBatch]:
         """The entries of a window, each handed out as soon as it is full.
 
@@ -86,11 +88,11 @@ class EntryBuilder:
         yield from entries.flush()
 
     def _groups(
-        self, blocks: Iterable[SeriesBlock], origin: Origin, identities: Identities
-    ) -> Iterator[SeriesBlock]:
+        self, blocks: Iterable[Samples], origin: Origin, identities: Identities
+    ) -> Iterator[Samples]:
         """The series of the window, those of one identity together."""
         samples = label_bytes = 0
-        groups: dict[object, list[SeriesBlock]] = {}
+        groups: dict[object, list[Samples]] = {}
         for block in blocks:
             samples += len(block)
             label_bytes += _label_bytes(block)
@@ -99,13 +101,50 @@ class EntryBuilder:
                     f"series that relabelling joins lie far apart in more than "
                     f"{self._max_grouped_samples} samples of {origin.query}"
                 )
-            ends = np.cumsum(block.counts)
+            ends = block.ends
             for index, key in enumerate(identities(origin.kind, origin.query, block.series)):
                 # A series without identity stands for itself.
                 name = key if isinstance(key, bytes) else object()
                 groups.setdefault(name, []).append(block.part(index, index + 1, ends))
         for parts in groups.values():
-            yield SeriesBlock.join(parts)
+            yield Samples.join(parts)
+
+
+def fingerprints(identities: Iterable[object]) -> NDArray[np.int64]:
+    """A hash of each identity, ``NO_IDENTITY`` for those that are no bytes.
+
+    Different identities may share a hash: whoever takes them for equal must be right all the same.
+    """
+    return np.array(
+        [hash(key) or 1 if isinstance(key, bytes) else NO_IDENTITY for key in identities], np.int64
+    )
+
+
+class SeenIdentities:
+    """Which series were already handed out: a set of fingerprints, 8 bytes each."""
+
+    def __init__(self, max_identities: int) -> None:
+        self._known = np.empty(0, np.int64)
+        self._max_identities = max_identities
+
+    def any(self, prints: NDArray[np.int64]) -> bool:
+        """Whether one of ``prints`` is in the set."""
+        wanted = prints[prints != NO_IDENTITY]
+        if not len(self._known) or not len(wanted):
+            return False
+        places = np.searchsorted(self._known, wanted)
+        places[places == len(self._known)] = 0
+        return bool((self._known[places] == wanted).any())
+
+    def add(self, prints: NDArray[np.int64]) -> None:
+        """Put ``prints`` into the set; raises :class:`QueryTooLarge` when it is full."""
+        both = np.concatenate((self._known, np.sort(prints[prints != NO_IDENTITY])))
+        if len(both) > self._max_identities:
+            raise QueryTooLarge(
+                f"more than {self._max_identities} series in one window, which relabelling may join"
+            )
+        # Two sorted runs: a stable sort merges them.
+        self._known = np.sort(both, kind="stable")
 
 
 class _Entries:
@@ -123,16 +162,16 @@ class _Entries:
         self._begin()
 
     def _begin(self) -> None:
-        self._parts: list[SeriesBlock] = []
+        self._parts: list[Samples] = []
         self._prints: list[NDArray[np.int64]] = []
         self._samples = 0
         self._label_bytes = 0
 
     def add_each(
-        self, block: SeriesBlock, prints: NDArray[np.int64] | None = None
+        self, block: Samples, prints: NDArray[np.int64] | None = None
     ) -> Iterator[SampleBatch]:
         """Take the series of ``block``, as many into each entry as fit."""
-        sample_ends = np.cumsum(block.counts)
+        sample_ends = block.ends
         label_ends = np.cumsum([len(labels) for labels in block.series])
         first = 0
         while first < len(block.series):
@@ -152,7 +191,7 @@ class _Entries:
             yield from self._take(part, part_prints)
             first = last
 
-    def add_whole(self, group: SeriesBlock) -> Iterator[SampleBatch]:
+    def add_whole(self, group: Samples) -> Iterator[SampleBatch]:
         """Take ``group`` into one entry, or cut it in time if it is longer than an entry."""
         if (
             self._samples + len(group) > self._entry_samples
@@ -165,15 +204,13 @@ class _Entries:
         """Hand out the entry that is being filled, if it holds anything."""
         if not self._parts:
             return
-        entry = SeriesBlock.join(self._parts)
+        entry = Samples.join(self._parts)
         if self.seen is not None:
             self.seen.add(np.concatenate(self._prints))
         self._begin()
-        yield SampleBatch(
-            self._origin, entry.series, entry.counts, entry.timestamps_ms, entry.values
-        )
+        yield SampleBatch(self._origin, entry)
 
-    def _check(self, part: SeriesBlock, prints: NDArray[np.int64]) -> None:
+    def _check(self, part: Samples, prints: NDArray[np.int64]) -> None:
         if self.seen is None:
             return
         # A long series goes on in the next entry: it does not collide with itself.
@@ -186,7 +223,7 @@ class _Entries:
             self._last_is_shared = self._shares_last(part, prints)
         self._last_series = part.series[-1]
 
-    def _shares_last(self, part: SeriesBlock, prints: NDArray[np.int64]) -> bool:
+    def _shares_last(self, part: Samples, prints: NDArray[np.int64]) -> bool:
         """Whether the entry, with ``part``, has the last series' identity under other labels."""
         last = prints[-1]
         if last == NO_IDENTITY:
@@ -198,7 +235,7 @@ class _Entries:
             for index in np.flatnonzero(of_block == last).tolist()
         )
 
-    def _take(self, block: SeriesBlock, prints: NDArray[np.int64]) -> Iterator[SampleBatch]:
+    def _take(self, block: Samples, prints: NDArray[np.int64]) -> Iterator[SampleBatch]:
         if len(block) <= self._entry_samples:
             self._put(block, prints)
             return
@@ -206,7 +243,7 @@ class _Entries:
             yield from self.flush()
             self._put(piece, prints)
 
-    def _put(self, block: SeriesBlock, prints: NDArray[np.int64]) -> None:
+    def _put(self, block: Samples, prints: NDArray[np.int64]) -> None:
         self._parts.append(block)
         self._prints.append(prints)
         self._samples += len(block)
@@ -216,7 +253,7 @@ class _Entries:
 _NO_PRINTS = np.empty(0, np.int64)
 
 
-def _label_bytes(block: SeriesBlock) -> int:
+def _label_bytes(block: Samples) -> int:
     return sum(map(len, block.series))
 
 
@@ -226,7 +263,7 @@ def _that_fit(ends: NDArray[np.int64], first: int, room: int) -> int:
     return max(first, int(np.searchsorted(ends, begin + room, "right")))
 
 
-def _cut_in_time(block: SeriesBlock, samples: int) -> Iterator[SeriesBlock]:
+def _cut_in_time(block: Samples, samples: int) -> Iterator[Samples]:
     """Pieces of at most ``samples`` samples, all series cut at the same times.
 
     Samples of one timestamp are not parted, even if they are more.

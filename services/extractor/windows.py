@@ -5,26 +5,13 @@ Pure arithmetic on milliseconds; :mod:`common.state.windows` keeps the result.
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 
 from common.config import Query, Settings
-from common.durations import parse_duration_ms
+from common.promql.expression import reach_ms as reach_of
 from common.state.windows import Feed, Window
 
 HOT = "hot"
-
-# How far Prometheus looks back for the latest sample of a series (its default).
-LOOKBACK_MS = 300_000
-
-# A range selector's range, `[5m]`, a subquery's, `[1h:1m]`, or how far an offset looks back; plain
-# seconds are Prometheus 3's. One inside a label's value makes the bound larger.
-_DURATION = r"((?:[0-9]+(?:ms|[smhdwy]))+|[0-9]+(?:\.[0-9]+)?)"
-_REACHES = (
-    re.compile(rf"\[\s*{_DURATION}\s*(?::[^\]]*)?\]"),
-    re.compile(rf"\boffset\s+{_DURATION}", re.IGNORECASE),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +78,6 @@ class Plan:
 def floor_to(time_ms: int, step_ms: int) -> int:
     """The last multiple of ``step_ms`` at or before ``time_ms``."""
     return time_ms // step_ms * step_ms
-
-
-def reach_of(expr: str) -> int:
-    """How far before its evaluation time a PromQL expression can look, in ms (an upper bound)."""
-    return LOOKBACK_MS + sum(_range_ms(text) for each in _REACHES for text in each.findall(expr))
-
-
-def _range_ms(text: str) -> int:
-    try:
-        if text[-1].isdigit():
-            return math.ceil(float(text) * 1000)
-        return parse_duration_ms(text)
-    except (ValueError, OverflowError):
-        # Out of order, or longer than Prometheus can count: it rejects the query, or this stands
-        # in a label's value.
-        return 0
 
 
 def plans_of(settings: Settings) -> list[Plan]:

@@ -7,13 +7,13 @@ the order of :class:`SampleDrop`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.samples.batch import SampleBatch
+from common.samples.columns import Samples
 from common.samples.series import SeriesDrop
 
 # MaxNanoTime in InfluxDB's models/time.go, in whole milliseconds: the year 2262.
@@ -33,86 +33,45 @@ class SampleDrop(StrEnum):
     COLLISION = "collision"
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Columns of what is left, series-major; every series has at least one sample.
-
-    ``labels``: the JSON object of each series' label set; ``keys``: its series key; ``counts``:
-    int64, its samples; ``timestamps_ms`` (int64) and ``values`` (float64): those samples.
-    """
-
-    labels: Sequence[bytes]
-    keys: Sequence[bytes]
-    counts: NDArray[np.int64]
-    timestamps_ms: NDArray[np.int64]
-    values: NDArray[np.float64]
-
-    def of_samples(self, wanted: NDArray[np.bool_]) -> Kept:
-        """The samples under a mask, and the series that have any of them."""
-        ends = np.cumsum(self.counts)
-        # How many wanted samples lie before each sample, so that the counts are differences.
-        before = np.concatenate(([0], np.cumsum(wanted)))
-        return self._select(before[ends] - before[ends - self.counts], wanted)
-
-    def of_series(self, wanted: NDArray[np.bool_]) -> Kept:
-        """The series under a mask, with all their samples."""
-        return self._select(np.where(wanted, self.counts, 0), np.repeat(wanted, self.counts))
-
-    def _select(self, counts: NDArray[np.int64], samples: NDArray[np.bool_]) -> Kept:
-        alive = np.flatnonzero(counts)
-        chosen = alive.tolist()
-        return Kept(
-            [self.labels[index] for index in chosen],
-            [self.keys[index] for index in chosen],
-            counts[alive],
-            self.timestamps_ms[samples],
-            self.values[samples],
-        )
-
-
 def clean(
-    batch: SampleBatch,
+    samples: Samples,
     keys: Sequence[bytes | SeriesDrop],
     now_ms: int,
     max_future_ms: int,
-) -> tuple[Kept, Drops]:
-    """What is left of a batch, and how many samples were dropped for which reason.
+) -> tuple[Samples, Drops]:
+    """What is left, with its keys, and how many samples were dropped for which reason.
 
-    ``keys`` holds for each series of the batch its key, or why it has none. Of several samples with
-    one key and one timestamp the last in the batch wins; the others are duplicates when they come
-    from the same label set, and collisions when relabelling or mapping made two series one.
+    ``keys`` holds for each series its key, or why it has none. Every series that is left has
+    samples. Of several samples with one key and one timestamp the last wins; the others are
+    duplicates when they come from the same label set, and collisions when relabelling or mapping
+    made two series one.
     """
     drops: Drops = {}
-    wanted = _of_series_with_key(batch, keys, drops)
-    _refuse_samples(batch, now_ms + max_future_ms, wanted, drops)
-    every = Kept(
-        batch.series,
-        [b"" if isinstance(key, SeriesDrop) else key for key in keys],
-        batch.counts,
-        batch.timestamps_ms,
-        batch.values,
-    )
-    kept = every.of_samples(wanted) if drops or not batch.counts.all() else every
+    wanted = _of_series_with_key(samples, keys, drops)
+    _refuse_samples(samples, now_ms + max_future_ms, wanted, drops)
+    kept = replace(samples, keys=tuple(b"" if isinstance(key, SeriesDrop) else key for key in keys))
+    if drops or not samples.counts.all():
+        kept = kept.where(wanted)
     overwritten = _overwritten(kept, drops)
-    return (kept if overwritten is None else kept.of_samples(~overwritten)), drops
+    return (kept if overwritten is None else kept.where(~overwritten)), drops
 
 
 def _of_series_with_key(
-    batch: SampleBatch, keys: Sequence[bytes | SeriesDrop], drops: Drops
+    samples: Samples, keys: Sequence[bytes | SeriesDrop], drops: Drops
 ) -> NDArray[np.bool_]:
     has_key = np.fromiter((isinstance(key, bytes) for key in keys), np.bool_, len(keys))
     if has_key.all():
-        return np.ones(len(batch), np.bool_)
+        return np.ones(len(samples), np.bool_)
     for index in np.flatnonzero(~has_key).tolist():
-        _count(drops, str(keys[index]), int(batch.counts[index]))
-    return np.repeat(has_key, batch.counts)
+        _count(drops, str(keys[index]), int(samples.counts[index]))
+    return np.repeat(has_key, samples.counts)
 
 
 def _refuse_samples(
-    batch: SampleBatch, latest_ms: int, wanted: NDArray[np.bool_], drops: Drops
+    samples: Samples, latest_ms: int, wanted: NDArray[np.bool_], drops: Drops
 ) -> None:
     """Take samples out of ``wanted`` that InfluxDB cannot hold, whichever their series."""
-    timestamps_ms, values = batch.timestamps_ms, batch.values
+    timestamps_ms, values = samples.timestamps_ms, samples.values
     for reason, refused in (
         (SampleDrop.NAN, np.isnan(values)),
         (SampleDrop.INF, np.isinf(values)),
@@ -124,17 +83,15 @@ def _refuse_samples(
         _count(drops, reason, int(np.count_nonzero(refused)))
 
 
-def _overwritten(kept: Kept, drops: Drops) -> NDArray[np.bool_] | None:
+def _overwritten(kept: Samples, drops: Drops) -> NDArray[np.bool_] | None:
     """The samples that a later one with the same key and time overwrites, or None."""
-    samples = len(kept.values)
-    ends = np.cumsum(kept.counts)
     rising = kept.timestamps_ms[1:] > kept.timestamps_ms[:-1]
-    rising[ends[:-1] - 1] = True
+    rising[kept.starts[1:] - 1] = True
     if rising.all() and len(set(kept.keys)) == len(kept.keys):
         return None  # nearly always: Prometheus' samples rise, and its series differ
 
     key = np.repeat(_numbered(kept.keys), kept.counts)
-    # A stable sort: samples with one key and one timestamp keep the order of the batch.
+    # A stable sort: samples with one key and one timestamp keep the order of the samples.
     order = np.lexsort((kept.timestamps_ms, key))
     sorted_key, sorted_ms = key[order], kept.timestamps_ms[order]
     same_as_next = (sorted_key[1:] == sorted_key[:-1]) & (sorted_ms[1:] == sorted_ms[:-1])
@@ -144,11 +101,11 @@ def _overwritten(kept: Kept, drops: Drops) -> NDArray[np.bool_] | None:
     last_of_run = np.flatnonzero(np.append(~same_as_next, True))
     winners = order[last_of_run[np.searchsorted(last_of_run, losing)]]
     losers = order[losing]
-    label_set = np.repeat(_numbered(kept.labels), kept.counts)
+    label_set = np.repeat(_numbered(kept.series), kept.counts)
     collisions = int(np.count_nonzero(label_set[losers] != label_set[winners]))
     _count(drops, SampleDrop.COLLISION, collisions)
     _count(drops, SampleDrop.DUPLICATE, len(losers) - collisions)
-    overwritten = np.zeros(samples, np.bool_)
+    overwritten = np.zeros(len(kept), np.bool_)
     overwritten[losers] = True
     return overwritten
 

@@ -16,9 +16,9 @@ import polars as pl
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from common.samples.columns import Samples
 from common.samples.series import FIELD
 from common.state.verdict import Output
-from services.transformer.clean import Kept
 
 MAX_OUTPUT_LINES = 100_000
 # Below the smallest default limit of a request body known (25,000,000 in InfluxDB 1.x).
@@ -34,19 +34,19 @@ _CHUNK_BYTES = 1 << 18
 _COMPRESSION_LEVEL = 1
 _FIELD_START = f" {FIELD}=".encode()
 _LINE_BREAK = ord("\n")
-# Windows in bits: deflate has 9 to 15, zlib adds 16 to ask for gzip.
+# Windows in bits: deflate has 9 to 15, zlib adds 16 for gzip.
 _NARROWEST, _WIDEST_NARROW, _FULL, _GZIP = 9, 11, 15, 16
 
 
-def encode(kept: Kept) -> Iterator[Output]:
+def encode(kept: Samples) -> Iterator[Output]:
     """Gzip members of newline-terminated lines, each within the limits of one entry."""
     for part in _split(kept):
-        yield Output(_gzip(_lines(part), part.keys), len(part.values))
+        yield Output(_gzip(_lines(part), part.keys), len(part))
 
 
-def _split(kept: Kept) -> Iterator[Kept]:
+def _split(kept: Samples) -> Iterator[Samples]:
     """Parts of at most :data:`MAX_OUTPUT_LINES` lines and :data:`MAX_OUTPUT_BYTES` bytes."""
-    samples = len(kept.values)
+    samples = len(kept)
     key_bytes = np.fromiter(map(len, kept.keys), np.int64, len(kept.keys))
     if (
         samples <= MAX_OUTPUT_LINES
@@ -62,11 +62,11 @@ def _split(kept: Kept) -> Iterator[Kept]:
         end = max(start + 1, min(end, start + MAX_OUTPUT_LINES))
         wanted = np.zeros(samples, np.bool_)
         wanted[start:end] = True
-        yield kept.of_samples(wanted)
+        yield kept.where(wanted)
         start, start_bytes = end, int(ends_bytes[end - 1])
 
 
-def _lines(kept: Kept) -> Iterator[bytes]:
+def _lines(kept: Samples) -> Iterator[bytes]:
     """The lines of one series after the other, each line with its break in *front*.
 
     Series of whole numbers come first: those are written faster by themselves.
@@ -77,7 +77,7 @@ def _lines(kept: Kept) -> Iterator[bytes]:
         & (np.abs(values) <= _MAX_WHOLE)
         & (values.view(np.int64) != _NEGATIVE_ZERO_BITS)
     )
-    whole_series = np.logical_and.reduceat(whole, np.cumsum(kept.counts) - kept.counts)
+    whole_series = np.logical_and.reduceat(whole, kept.starts)
     if whole_series.all():
         yield from _prefixed(kept, values.astype(np.int64))
     elif not whole_series.any():
@@ -89,7 +89,7 @@ def _lines(kept: Kept) -> Iterator[bytes]:
         yield from _prefixed(part, part.values)
 
 
-def _prefixed(kept: Kept, values: NDArray[np.float64] | NDArray[np.int64]) -> Iterator[bytes]:
+def _prefixed(kept: Samples, values: NDArray[np.float64] | NDArray[np.int64]) -> Iterator[bytes]:
     buffer = io.BytesIO()
     buffer.write(b"\n")
     frame = pl.DataFrame([pl.Series("value", values), pl.Series("time", kept.timestamps_ms)])
@@ -97,7 +97,7 @@ def _prefixed(kept: Kept, values: NDArray[np.float64] | NDArray[np.int64]) -> It
     text = buffer.getvalue()
     line_breaks = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_BREAK)
     start = 0
-    for key, end in zip(kept.keys, line_breaks[np.cumsum(kept.counts)].tolist(), strict=True):
+    for key, end in zip(kept.keys, line_breaks[kept.ends].tolist(), strict=True):
         yield text[start:end].replace(b"\n", b"\n" + key + _FIELD_START)
         start = end
 

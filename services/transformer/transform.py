@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from common.errors import WireError
 from common.samples.batch import CRC_BYTES, SCHEMA_VERSION, SampleBatch
@@ -84,39 +83,29 @@ class TransformHandler:
 
     def _transform(self, batch: SampleBatch) -> Settle:
         origin = batch.origin
-        keys = self._series.keys(origin.kind, origin.query, batch.series)
+        keys = self._series.keys(origin.kind, origin.query, batch.samples.series)
         dead: tuple[DeadLetter, ...] = ()
         readable = [key for key in keys if not isinstance(key, WireError)]
         if len(readable) < len(keys):
             batch, dead = _without_unreadable(batch, keys)
         now_ms = round(self._clock() * 1000)
-        kept, drops = clean(batch, readable, now_ms, self._max_future_ms)
+        kept, drops = clean(batch.samples, readable, now_ms, self._max_future_ms)
         return Settle(outputs=tuple(encode(kept)), drops=drops, dead=dead)
 
 
 def _without_unreadable(
     batch: SampleBatch, keys: Sequence[Resolved]
 ) -> tuple[SampleBatch, tuple[DeadLetter, ...]]:
-    """The batch without series whose label sets cannot be read, and a letter that holds those."""
+    """The batch without series whose label sets cannot be read, and a dead letter with those."""
+    samples = batch.samples
     unreadable = np.fromiter((isinstance(key, WireError) for key in keys), np.bool_, len(keys))
-    refused = _only(batch, unreadable & (batch.counts > 0))
-    letters = []
+    refused = SampleBatch(batch.origin, samples.of_series(unreadable & (samples.counts > 0)))
+    dead: tuple[DeadLetter, ...] = ()
     if len(refused):
         error = next(key for key in keys if isinstance(key, WireError))
-        detail = f"{error} ({len(refused.series)} such series)"
-        letters.append(DeadLetter("unreadable_labels", detail, refused.encode(), len(refused)))
-    return _only(batch, ~unreadable), tuple(letters)
-
-
-def _only(batch: SampleBatch, series: NDArray[np.bool_]) -> SampleBatch:
-    samples = np.repeat(series, batch.counts)
-    return SampleBatch(
-        batch.origin,
-        tuple(batch.series[index] for index in np.flatnonzero(series).tolist()),
-        batch.counts[series],
-        batch.timestamps_ms[samples],
-        batch.values[samples],
-    )
+        detail = f"{error} ({len(refused.samples.series)} such series)"
+        dead = (DeadLetter("unreadable_labels", detail, refused.encode(), len(refused)),)
+    return SampleBatch(batch.origin, samples.of_series(~unreadable)), dead
 
 
 def _schema_of(payload: bytes) -> int | None:

@@ -86,7 +86,7 @@ def test_redis_away_at_the_start_is_waited_for(
 def test_a_rejected_query_fails_alone(pipeline: Pipeline, tmp_path: Path) -> None:
     """A second configuration, on a Redis namespace of its own, with one broken query."""
     config = pipeline.config()
-    config["extract"]["queries"].append({"name": "broken", "expr": "rate(up", "step": "1s"})
+    config["extract"]["queries"].append({"name": "broken", "expr": "up[5m]", "step": "1s"})
     config["pipeline"]["redis_namespace"] = "broken"
     path = tmp_path / "etl.yaml"
     path.write_text(yaml.safe_dump(config))

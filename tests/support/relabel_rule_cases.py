@@ -1,4 +1,4 @@
-"""Relabel rules that Prometheus accepts and refuses; held to our models and to promtool."""
+"""Relabel rules that Prometheus accepts and refuses; checked by our models and by promtool."""
 
 from __future__ import annotations
 

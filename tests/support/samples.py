@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from common.samples.batch import Origin, SampleBatch
+from common.samples.columns import Samples
 from common.state.verdict import Entry
 
 NOW_MS = 1_700_000_000_000
@@ -33,13 +34,15 @@ def batch_of(
     samples = [sample for _, samples in series for sample in samples]
     return SampleBatch(
         Origin(query, kind, "hot", "w1", 0, NOW_MS),
-        tuple(
-            labels if isinstance(labels, bytes) else json.dumps(labels).encode()
-            for labels, _ in series
+        Samples(
+            tuple(
+                labels if isinstance(labels, bytes) else json.dumps(labels).encode()
+                for labels, _ in series
+            ),
+            np.array([len(samples) for _, samples in series], np.int64),
+            np.array([milliseconds for milliseconds, _ in samples], np.int64),
+            np.array([value for _, value in samples], np.float64),
         ),
-        np.array([len(samples) for _, samples in series], np.int64),
-        np.array([milliseconds for milliseconds, _ in samples], np.int64),
-        np.array([value for _, value in samples], np.float64),
     )
 
 

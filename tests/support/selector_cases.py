@@ -1,4 +1,4 @@
-"""Selectors that PromQL accepts and refuses; held to our parser here and to promtool elsewhere."""
+"""Selectors that PromQL accepts and refuses; checked by our parser and by promtool."""
 
 from __future__ import annotations
 
@@ -37,12 +37,17 @@ ACCEPTED: list[tuple[str, list[Matcher]]] = [
     (r'{job="\xc3\xa9"}', [m("job", "=", "é")]),
     (r"{job='it\'s'}", [m("job", "=", "it's")]),
     (r"{job=`a\d`}", [m("job", "=", r"a\d")]),
+    ("{job=~`\\Qa.b\\E`}", [m("job", "=~", "\\Qa.b\\E")]),  # RE2's, not the library's
     ('{job="é {},[]"}', [m("job", "=", "é {},[]")]),
     (
         'up # a comment\n{ # another\n job = "a" , # more\n}',
         [m("__name__", "=", "up"), m("job", "=", "a")],
     ),
     ('{job="a", job!="b"}', [m("job", "=", "a"), m("job", "!=", "b")]),
+    ('{job!=""}', [m("job", "!=", "")]),
+    ('{job!~""}', [m("job", "!~", "")]),
+    ('{job!~ # a comment\n ".*"}', [m("job", "!~", ".*")]),
+    ('{job="a",env=""}', [m("job", "=", "a"), m("env", "=", "")]),
     ('{by="x", on="y"}', [m("by", "=", "x"), m("on", "=", "y")]),
 ]
 
@@ -57,46 +62,50 @@ ACCEPTED_SINCE_3: list[tuple[str, list[Matcher]]] = [
 
 # (text, what our error says); PromQL refuses these too.
 REFUSED: list[tuple[str, str]] = [
-    ("", "is not a selector"),
-    ("{}", "needs a matcher that refuses the empty value"),
+    ("", "is not PromQL: no expression found"),
+    ("{}", "is not PromQL: vector selector must contain at least one non-empty matcher"),
     ('{job=~".*"}', "needs a matcher that refuses the empty value"),
-    ('{job!="a"}', "needs a matcher that refuses the empty value"),
-    ('{job=""}', "needs a matcher that refuses the empty value"),
-    ("{job}", "needs one of = != =~ !~ after a label name"),
-    ("{job=}", "needs a quoted text"),
-    ("{job=a}", "needs a quoted text"),
-    ("{job=5}", "needs a quoted text"),
-    ('{job="a"', "needs a comma or a closing brace"),
-    ('{job="a" env="b"}', "needs a comma or a closing brace"),
-    ('{,job="a"}', "needs a label name"),
-    ('{job="a",,}', "needs a label name"),
-    ('{jo-b="a"}', "needs one of = != =~ !~ after a label name"),
-    ('{job=="a"}', "needs a quoted text"),
-    ('{job="a}', "needs a quoted text"),
-    ('{job="a\n"}', "needs a quoted text"),
-    (r'{job="\q"}', r"has an unknown escape \q"),
+    ('{job!="a"}', "vector selector must contain at least one non-empty matcher"),
+    ('{job=""}', "vector selector must contain at least one non-empty matcher"),
+    ('{job!~"a"}', "needs a matcher that refuses the empty value"),
+    ("{job}", "is not PromQL: invalid label matcher, expected label matching operator after 'job'"),
+    ("{job=}", "is not PromQL: "),
+    ("{job=a}", "is not PromQL: unexpected identifier 'a' in label matching, expected string"),
+    ("{job=5}", "is not PromQL: unexpected character inside braces: '5'"),
+    ('{job="a"', "is not PromQL: unexpected end of input inside braces"),
+    ('{job="a" env="b"}', "is not PromQL: "),
+    ('{,job="a"}', "is not PromQL: "),
+    ('{job="a",,}', "is not PromQL: "),
+    ('{jo-b="a"}', "is not PromQL: unexpected character inside braces: '-'"),
+    ('{job=="a"}', "is not PromQL: unexpected '=' in label matching, expected string"),
+    ('{job="a}', "has a text whose quote is not closed (column 6)"),
+    ('{job="a\n"}', "has a text whose quote is not closed (column 6)"),
+    (r'{job="\q"}', r"has an unknown escape \q (column 6)"),
     (r'{job="\xZZ"}', r"has an unknown escape \x"),
     (r'{job="\400"}', r"has an unknown escape \400"),
     (r'{job="\UFFFFFFFF"}', r"has an unknown escape \UFFFFFFFF"),
     ('{job=~"a("}', "has a regex that RE2 refuses: missing )"),
     ('{job=~"(?=a)"}', "has a regex that RE2 refuses"),
-    ('up{__name__="down"}', "names the metric twice"),
-    ('up{job="a"} garbage', "goes on after the selector"),
-    ("5up", "is not a selector"),
+    ('up{__name__="down"}', "is not PromQL: metric name must not be set twice: 'up' or 'down'"),
+    ('{"up", __name__="down"}', "names the metric twice"),
+    ('up{job="a"} garbage', "is not PromQL: "),
+    ("5up", "is not PromQL: bad number or duration syntax"),
+    ('{job="a" or job="b"}', "has `or` between matchers, which Prometheus refuses"),
 ]
 
 # (text, what our error says); PromQL accepts these, but they are no plain selectors.
 NOT_PLAIN: list[tuple[str, str]] = [
     ("up[5m]", "has a range: leave it out"),
     ('{job="a"}[5m]', "has a range: leave it out"),
+    ("up[5m:1m]", "has a range: leave it out"),
     ("up offset 5m", "has a modifier (offset or @)"),
     ("up @ 1600000000", "has a modifier (offset or @)"),
-    ("rate(up[5m])", "calls rate: a select is a plain selector"),
-    ("sum by (job) (up)", "goes on after the selector"),
-    ("up + up", "goes on after the selector"),
-    ("up or down", "goes on after the selector"),
-    ("(up)", "is not a selector"),
-    ("-up", "is not a selector"),
-    ("5", "is not a selector"),
-    ('"text"', "is not a selector"),
+    ("rate(up[5m])", "is an expression, not a plain selector"),
+    ("sum by (job) (up)", "is an expression, not a plain selector"),
+    ("up + up", "is an expression, not a plain selector"),
+    ("up or down", "is an expression, not a plain selector"),
+    ("(up)", "is an expression, not a plain selector"),
+    ("-up", "is an expression, not a plain selector"),
+    ("5", "is an expression, not a plain selector"),
+    ('"text"', "is an expression, not a plain selector"),
 ]

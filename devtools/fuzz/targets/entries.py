@@ -177,16 +177,16 @@ def _decoded(payload: bytes) -> SampleBatch | None:
 
 
 def _check_batch(batch: SampleBatch) -> None:
-    samples = len(batch)
-    require(len(batch.series) == len(batch.counts), "series and counts differ")
-    require(bool((batch.counts >= 0).all()), "a negative count")
-    require(int(batch.counts.sum()) == samples == len(batch.values), "columns differ")
+    samples, columns = len(batch), batch.samples
+    require(len(columns.series) == len(columns.counts), "series and counts differ")
+    require(bool((columns.counts >= 0).all()), "a negative count")
+    require(int(columns.counts.sum()) == samples == len(columns.values), "columns differ")
     again = SampleBatch.decode(batch.encode())
-    require(again.series == batch.series, "other series")
+    require(again.samples.series == columns.series, "other series")
     require(again.origin == batch.origin, "another origin")
     for one, other in (
-        (again.counts, batch.counts),
-        (again.timestamps_ms, batch.timestamps_ms),
-        (again.values, batch.values),
+        (again.samples.counts, columns.counts),
+        (again.samples.timestamps_ms, columns.timestamps_ms),
+        (again.samples.values, columns.values),
     ):
         require(one.tobytes() == other.tobytes(), "other numbers")

@@ -12,11 +12,10 @@ from typing import Any, NoReturn
 import msgspec
 
 from common.errors import SourceError
+from common.samples.columns import Samples
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
-from services.extractor.blocks import SeriesBlock
-from services.extractor.decode import decode
-from services.extractor.decode_value import decode_value
+from services.extractor.decode import decode, decode_value
 
 # Label set, seconds in ms, bits of the value.
 Sample = tuple[bytes, int, bytes]
@@ -158,7 +157,7 @@ def _outcome(
     return samples, sum(block.histograms for block in blocks), notices
 
 
-def _samples(block: SeriesBlock) -> Iterator[Sample]:
+def _samples(block: Samples) -> Iterator[Sample]:
     require(bool((block.counts > 0).all()), "a series without samples")
     require(int(block.counts.sum()) == len(block) == len(block.values), "columns differ")
     at = 0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.samples.batch import Origin, SampleBatch
+from common.samples.columns import Samples
 from devtools.fuzz.mutate import Mutator
 
 NOW_MS = 1_700_000_000_000
@@ -57,10 +58,12 @@ def batch_of(
     samples = [sample for _, some in series for sample in some]
     return SampleBatch(
         Origin(query, kind, tier, "w1", 0, NOW_MS),
-        tuple(labels for labels, _ in series),
-        np.array([len(some) for _, some in series], np.int64),
-        np.array([ms for ms, _ in samples], np.int64),
-        np.array([value for _, value in samples], np.float64),
+        Samples(
+            tuple(labels for labels, _ in series),
+            np.array([len(some) for _, some in series], np.int64),
+            np.array([ms for ms, _ in samples], np.int64),
+            np.array([value for _, value in samples], np.float64),
+        ),
     )
 
 

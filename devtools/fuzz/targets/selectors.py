@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from common.errors import ConfigError
-from common.promql.selector import Selector, bare_names, disjoint_label, parse_selector
+from common.promql.expression import LOOKBACK_MS, reach_ms
+from common.promql.selector import (
+    Selector,
+    check_expression,
+    disjoint_label,
+    metric_names,
+    parse_selector,
+)
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
-from services.extractor.windows import LOOKBACK_MS, reach_of
 
 _TOKENS = (
     *("{", "}", "(", ")", "[5m]", ",", "=", "!=", "=~", "!~", '"', "'", "`", "#", "\n", " ", "\\"),
@@ -89,7 +95,7 @@ def _quoted(text: str) -> str:
 
 
 class Expressions(Target):
-    """Names and reach of any expression: found in no time, and never an error."""
+    """Names and reach of any expression, or :class:`ConfigError`."""
 
     name = "expressions"
     weight = 25
@@ -100,6 +106,11 @@ class Expressions(Target):
 
     def check(self, case: Any) -> bool:
         """Names are names, and the reach includes the lookback."""
-        require(all(isinstance(name, str) for name in bare_names(case)), "a name is no text")
-        require(reach_of(case) >= LOOKBACK_MS, "reaches less than the lookback")
+        try:
+            check_expression(case)
+        except ConfigError as error:
+            require(len(error.problems) == 1, "several problems")
+            return False
+        require(all(isinstance(name, str) for name in metric_names(case)), "a name is no text")
+        require(reach_ms(case) >= LOOKBACK_MS, "reaches less than the lookback")
         return True

@@ -15,11 +15,11 @@ from common.errors import (
 )
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import SampleBatch
+from common.samples.columns import Samples
 from common.state.keys import RAW, Keys
 from common.state.ledger import Ledger
 from common.state.stream import RedisStream
 from common.state.windows import Feed, Window, WindowClass, WindowSet
-from services.extractor.blocks import SeriesBlock, no_series
 from services.extractor.extract import Extractor, Outcome, SourceState
 from services.extractor.history import ServerRun, SourceHistory
 from services.extractor.staging import EntryBuilder
@@ -53,19 +53,19 @@ class Source:
     def lowest_timestamp_ms(self) -> int | None:
         return self.lowest
 
-    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[SeriesBlock]:
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[Samples]:
         self.reads.append((start_ms, end_ms))
         return self._blocks(start_ms, end_ms)
 
-    def _blocks(self, start_ms: int, end_ms: int) -> Iterator[SeriesBlock]:
+    def _blocks(self, start_ms: int, end_ms: int) -> Iterator[Samples]:
         times = np.arange(start_ms + STEP_MS, end_ms + 1, STEP_MS, dtype=np.int64)
         for number in range(self.series):
-            yield SeriesBlock(
+            yield Samples(
                 (LABELS % number,), np.array([len(times)]), times, times.astype(np.float64)
             )
             self.meanwhile()
         if self.histograms:
-            yield no_series(self.histograms)
+            yield Samples.empty(self.histograms)
         if self.failure is not None and end_ms - start_ms > self.fail_above_ms:
             raise self.failure
 

@@ -63,7 +63,7 @@ def test_a_window_that_is_too_large_is_split_until_it_fits(rig: Rig) -> None:
 
     assert outcomes.count(Outcome.SPLIT) == 3
     assert rig.extracted() == 10
-    times = sorted(int(t) for batch in rig.entries() for t in batch.timestamps_ms)
+    times = sorted(int(t) for batch in rig.entries() for t in batch.samples.timestamps_ms)
     assert times == [step * STEP_MS for step in range(1, 11)]
 
 
@@ -165,8 +165,8 @@ def test_series_that_relabelling_joins_meet_in_one_entry(redis_client: Redis) ->
 
     homes: dict[bytes, set[tuple[int, int]]] = {}
     for number, batch in enumerate(rig.entries()):
-        times = np.split(batch.timestamps_ms, np.cumsum(batch.counts)[:-1])
-        for labels, found in zip(batch.series, times, strict=True):
+        times = np.split(batch.samples.timestamps_ms, np.cumsum(batch.samples.counts)[:-1])
+        for labels, found in zip(batch.samples.series, times, strict=True):
             side = b"even" if labels[-3] % 2 == 0 else b"odd"
             for time_ms in found.tolist():
                 homes.setdefault(side + b"%d" % time_ms, set()).add((number, 0))

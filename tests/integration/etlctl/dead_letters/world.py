@@ -12,6 +12,7 @@ import redis
 import yaml
 
 from common.samples.batch import Origin, SampleBatch
+from common.samples.columns import Samples
 from common.state.dead_letters import DeadLetters, Letter
 from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Account, Ledger
@@ -24,10 +25,12 @@ LINE = "m,host=a\\ b value=1 1\n"
 NOT_TEXT = b"\x00\xff\xfe raw \x1b[31m bytes" * 40
 BATCH = SampleBatch(
     Origin("q", "select", "hot", "w7", 0, 60_000),
-    (b'{"__name__":"up","job":"a"}', b'{"__name__":"up","job":"b"}'),
-    np.array([1, 2], np.int64),
-    np.array([15_000, 15_000, 30_000], np.int64),
-    np.array([1.0, float("nan"), 2.5]),
+    Samples(
+        (b'{"__name__":"up","job":"a"}', b'{"__name__":"up","job":"b"}'),
+        np.array([1, 2], np.int64),
+        np.array([15_000, 15_000, 30_000], np.int64),
+        np.array([1.0, float("nan"), 2.5]),
+    ),
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from common.samples.batch import Origin, SampleBatch
+from common.samples.columns import Samples
 from common.state.keys import POINTS, RAW, Keys
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Settle
@@ -120,10 +121,12 @@ def test_samples_that_were_never_transformed_explain_their_points(
 ) -> None:
     batch = SampleBatch(
         Origin("raw", "select", "hot", "w", 0, 60_000),
-        (b'{"__name__":"m","host":"a"}', b'{"__name__":"n"}'),
-        np.array([2, 1]),
-        np.array([1_000, 2_000, 1_000]),
-        np.array([1.0, np.nan, 3.0]),
+        Samples(
+            (b'{"__name__":"m","host":"a"}', b'{"__name__":"n"}'),
+            np.array([2, 1]),
+            np.array([1_000, 2_000, 1_000]),
+            np.array([1.0, np.nan, 3.0]),
+        ),
     )
     windows.plan(FEED, 0, 60_000)
     commit(windows, b"raw", 3)

@@ -56,7 +56,7 @@ def test_a_database_that_does_not_exist_is_named(world: World, capsys: Capture) 
 
 
 def test_a_query_that_prometheus_rejects_is_reported(world: World, capsys: Capture) -> None:
-    world.queries = [{"name": "broken", "expr": "sum(", "step": "30s"}]
+    world.queries = [{"name": "broken", "expr": "load[5m]", "step": "30s"}]
     result = world.verify(capsys)
     assert result.code == 3
     assert "rejects the query" in result.err

@@ -244,7 +244,11 @@ QUERIES = [
         ".name: etl_loaded_watermark is reserved for the loader's own points",
     ),
     ("{name: q, select: 'up[5m]'}", ".select: 'up[5m]' has a range: leave it out, the windows"),
-    ("{name: q, select: 'sum(up)'}", ".select: 'sum(up)' calls sum: a select is a plain selector"),
+    ("{name: q, select: 'sum(up)'}", ".select: 'sum(up)' is an expression, not a plain selector"),
+    (
+        "{name: q, expr: 'rate(up)', step: 5}",
+        ".expr: 'rate(up)' is not PromQL: expected type matrix",
+    ),
     ("{name: q, select: 'up offset 5m'}", ".select: 'up offset 5m' has a modifier (offset or @)"),
     ("{name: q, expr: up, step: 1h, aggregates: [p95]}", ".aggregates[0]: must be 'avg', 'min', "),
     ("{name: up, expr: up, step: 1, selekt: up}", ".selekt: is an unknown key: did you mean"),
@@ -309,8 +313,8 @@ def test_all_problems_are_told_in_the_order_of_the_file(tmp_path: Path) -> None:
         "etl.yaml:5: load.influxdb.token_file: names /none/token, which cannot be read: "
         "No such file or directory",
         "etl.yaml:6: load.connections: must be greater than or equal to 1, not 0",
-        "etl.yaml:14: extract.queries[1].select: '{job=\"a\"' needs a comma or a closing brace "
-        "(column 9)",
+        "etl.yaml:14: extract.queries[1].select: '{job=\"a\"' is not PromQL: unexpected end of "
+        "input inside braces",
         "environment variable ETL__PIPELINE__READ_ENTRIES: pipeline.read_entries: must be a whole "
         "number, not 'many'",
     ]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from common.errors import WireError
 from common.samples.batch import Origin, SampleBatch
+from common.samples.columns import Samples
 
 ORIGIN = Origin("q", "select", "hot", "w1", 0, 60_000)
 
@@ -23,10 +24,12 @@ def batch(series: list[tuple[bytes, list[tuple[int, float]]]]) -> SampleBatch:
     samples = [sample for _, found in series for sample in found]
     return SampleBatch(
         ORIGIN,
-        tuple(labels for labels, _ in series),
-        np.array([len(found) for _, found in series], dtype=np.int64),
-        np.array([t for t, _ in samples], dtype=np.int64),
-        np.array([v for _, v in samples], dtype=np.float64),
+        Samples(
+            tuple(labels for labels, _ in series),
+            np.array([len(found) for _, found in series], dtype=np.int64),
+            np.array([t for t, _ in samples], dtype=np.int64),
+            np.array([v for _, v in samples], dtype=np.float64),
+        ),
     )
 
 
@@ -43,10 +46,10 @@ def test_round_trip_is_exact(series: list[tuple[bytes, list[tuple[int, float]]]]
     again = SampleBatch.decode(original.encode())
 
     assert again.origin == ORIGIN
-    assert again.series == original.series
-    assert again.counts.tolist() == original.counts.tolist()
-    assert again.timestamps_ms.tolist() == original.timestamps_ms.tolist()
-    assert again.values.tobytes() == original.values.tobytes()
+    assert again.samples.series == original.samples.series
+    assert again.samples.counts.tolist() == original.samples.counts.tolist()
+    assert again.samples.timestamps_ms.tolist() == original.samples.timestamps_ms.tolist()
+    assert again.samples.values.tobytes() == original.samples.values.tobytes()
 
 
 @given(st.binary(max_size=300))
@@ -76,8 +79,12 @@ def test_damage_behind_a_good_checksum_is_refused_or_still_consistent(
         found = SampleBatch.decode(sealed(bytes(body)))
     except WireError:
         return
-    assert int(found.counts.sum()) == len(found.timestamps_ms) == len(found.values)
-    assert len(found.counts) == len(found.series)
+    assert (
+        int(found.samples.counts.sum())
+        == len(found.samples.timestamps_ms)
+        == len(found.samples.values)
+    )
+    assert len(found.samples.counts) == len(found.samples.series)
 
 
 @given(st.binary(max_size=300))
@@ -145,10 +152,12 @@ def test_regular_scrapes_stay_small() -> None:
     count, length = 500, 240
     found = SampleBatch(
         ORIGIN,
-        tuple(b'{"__name__":"m","instance":"host-%d"}' % number for number in range(count)),
-        np.full(count, length, dtype=np.int64),
-        np.tile(np.arange(length, dtype=np.int64) * 15_000 + 1_700_000_000_000, count),
-        rng.integers(0, 1000, count * length).astype(np.float64),
+        Samples(
+            tuple(b'{"__name__":"m","instance":"host-%d"}' % number for number in range(count)),
+            np.full(count, length, dtype=np.int64),
+            np.tile(np.arange(length, dtype=np.int64) * 15_000 + 1_700_000_000_000, count),
+            rng.integers(0, 1000, count * length).astype(np.float64),
+        ),
     )
 
     assert len(found.encode()) / len(found) < 6.5, "bytes a sample"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from common.errors import ConfigError, WireError
 from common.samples.series import MAX_KEY_BYTES, Identity, SeriesDrop, SeriesEncoder
 from tests.support.line_protocol_parser import parse_line
-from tests.unit.common.promql.test_relabel import rule
+from tests.support.relabelling import rule
 from tests.unit.common.samples.test_line_names import unmapped
 
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import SourceError, SourceUnavailable
+from common.samples.columns import Samples
 from services.extractor import decode as decode_module
-from services.extractor.blocks import SeriesBlock
 from services.extractor.decode import decode
 
 HEAD = b'{"status":"success","data":{"resultType":"matrix","result":['
@@ -62,7 +62,7 @@ def chunked(body: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
     yield body
 
 
-def columns(blocks: Sequence[SeriesBlock]) -> list[tuple[bytes, list[int], list[bytes]]]:
+def columns(blocks: Sequence[Samples]) -> list[tuple[bytes, list[int], list[bytes]]]:
     """Each series with its timestamps and the bits of its values; parts of one are joined."""
     found: list[tuple[bytes, list[int], list[bytes]]] = []
     for block in blocks:
@@ -303,7 +303,7 @@ def test_nothing_is_held_back_and_nothing_is_read_ahead_by_much() -> None:
 
 
 def test_the_columns_are_used_for_what_prometheus_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The plain way gives the same answers, only ten times slower: nothing else would notice.
+    # The plain way gives the same results, only ten times slower: nothing else would notice.
     monkeypatch.delattr(decode_module, "read_series")
     series = [
         Series(json.dumps({"a": text}, separators=(",", ":")).encode(), (("1.5", "NaN"),) * 240)

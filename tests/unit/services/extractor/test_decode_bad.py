@@ -1,4 +1,4 @@
-"""Answers that are wrong, incomplete or of another kind: one clear error, and never an end."""
+"""Responses that are wrong, incomplete or of another kind: one clear error, and never an end."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 
 from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
 from services.extractor import body_text
-from services.extractor.decode import decode
-from services.extractor.decode_value import decode_value
+from services.extractor.decode import decode, decode_value
 
 GOOD = b'{"metric":{"a":"b"},"values":[[1.5,"1"]]}'
 
@@ -182,15 +181,15 @@ BAD_BODIES: dict[str, tuple[bytes, type[SourceError], str]] = {
 }
 
 
-@pytest.mark.parametrize(("body", "error", "words"), BAD_BODIES.values(), ids=list(BAD_BODIES))
+@pytest.mark.parametrize(("body", "error", "message"), BAD_BODIES.values(), ids=list(BAD_BODIES))
 def test_bad_answers_raise_one_clear_error(
-    body: bytes, error: type[SourceError], words: str
+    body: bytes, error: type[SourceError], message: str
 ) -> None:
     for block_bytes in (1, 1 << 18):
         for chunks in ([body], [body[n : n + 1] for n in range(min(len(body), 2_000))]):
             if b"".join(chunks) != body:
                 continue
-            with pytest.raises(SourceError, match=words) as raised:
+            with pytest.raises(SourceError, match=message) as raised:
                 list(decode(chunks, block_bytes=block_bytes))
             assert type(raised.value) is error
             assert "\n" not in str(raised.value)
@@ -266,7 +265,7 @@ def test_one_value(body: bytes, value: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "error", "words"),
+    ("body", "error", "message"),
     [
         (other("matrix", "[]"), QueryRejected, "a matrix, not with one value"),
         (other("string", '[1.5,"x"]'), QueryRejected, "a string, not with one value"),
@@ -285,8 +284,8 @@ def test_one_value(body: bytes, value: float | None) -> None:
         (b'{"status":"error","errorType":"internal","error":"x"}', SourceUnavailable, "internal"),
     ],
 )
-def test_what_is_not_one_value(body: bytes, error: type[SourceError], words: str) -> None:
-    with pytest.raises(SourceError, match=words) as raised:
+def test_what_is_not_one_value(body: bytes, error: type[SourceError], message: str) -> None:
+    with pytest.raises(SourceError, match=message) as raised:
         decode_value([body])
     assert type(raised.value) is error
 

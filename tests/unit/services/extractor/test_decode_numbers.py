@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.extractor.decode_numbers import NotNumbers, read_numbers
+from services.extractor.decode_columns import NotColumns, read_numbers
 
 Sample = tuple[float, str]
 
@@ -62,7 +62,7 @@ SERIES = st.lists(
 def test_numbers_are_those_of_float_bit_for_bit(series: list[list[tuple[str, str]]]) -> None:
     try:
         counts, numbers = read_numbers(texts(series))
-    except NotNumbers:
+    except NotColumns:
         # Python writes infinity without its sign, and a stand-in may be met by itself.
         values = {value for samples in series for _, value in samples}
         assert "Inf" in values or "4.4160981834126e-276" in values
@@ -86,7 +86,7 @@ def test_what_json_has_no_number_for_is_read_all_the_same(value: str) -> None:
 
 
 def test_a_number_that_stands_for_another_is_told_from_it() -> None:
-    with pytest.raises(NotNumbers):
+    with pytest.raises(NotColumns):
         read_numbers([b'1,"NaN"],[2,"4.4160981834126e-276'])
     _, numbers = read_numbers([b'1,"5"],[2,"4.4160981834126e-276'])
     assert numbers[1, 1] == 4.4160981834126e-276
@@ -130,7 +130,7 @@ def test_a_number_that_stands_for_another_is_told_from_it() -> None:
     ],
 )
 def test_anything_else_is_refused(parts: list[bytes]) -> None:
-    with pytest.raises(NotNumbers):
+    with pytest.raises(NotColumns):
         read_numbers(parts)
 
 
@@ -156,7 +156,7 @@ def test_what_is_accepted_of_broken_text_is_what_json_says(
         parts[index] = parts[index][:at] + new + parts[index][at + length :]
     try:
         counts, numbers = read_numbers(parts)
-    except NotNumbers:
+    except NotColumns:
         return
 
     plain = plainly(parts)

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from common.config import ExtractSettings, Query
 from common.runtime.telemetry import Telemetry
+from common.samples.columns import Samples
 from common.state.windows import Feed, WindowClass, WindowSet
-from services.extractor.blocks import SeriesBlock
 from services.extractor.extract import Extractor, Outcome, SourceState
 from services.extractor.history import NO_SAMPLES_MS, ServerRun, SourceHistory
 from services.extractor.staging import EntryBuilder
@@ -30,10 +30,10 @@ class Source:
     def __init__(self, samples: int, lowest_ms: int) -> None:
         self.samples, self.lowest_ms = samples, lowest_ms
 
-    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[SeriesBlock]:
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[Samples]:
         times = np.arange(start_ms + 1, start_ms + 1 + self.samples, dtype=np.int64)
         if self.samples:
-            yield SeriesBlock(
+            yield Samples(
                 (b'{"__name__":"m"}',), np.array([len(times)]), times, np.zeros(len(times))
             )
 

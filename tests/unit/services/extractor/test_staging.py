@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 
 from common.errors import QueryTooLarge
 from common.samples.batch import Origin, SampleBatch
-from services.extractor.blocks import SeriesBlock, no_series
-from services.extractor.seen import SeenIdentities, fingerprints
-from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
+from common.samples.columns import Samples
+from services.extractor.staging import (
+    CollisionAcrossEntries,
+    EntryBuilder,
+    SeenIdentities,
+    fingerprints,
+)
 
 ORIGIN = Origin("app", "select", "hot", "w1", 0, 60_000)
 
@@ -24,10 +28,10 @@ def labels_of(number: int) -> bytes:
     return b'{"n":"%d"}' % number
 
 
-def block_of(series: Sequence[tuple[bytes, Sequence[int]]], first_value: int = 0) -> SeriesBlock:
+def block_of(series: Sequence[tuple[bytes, Sequence[int]]], first_value: int = 0) -> Samples:
     """Series with their timestamps; values count up."""
     times = [time for _, series_times in series for time in series_times]
-    return SeriesBlock(
+    return Samples(
         tuple(labels for labels, _ in series),
         np.array([len(series_times) for _, series_times in series], np.int64),
         np.array(times, np.int64),
@@ -35,9 +39,10 @@ def block_of(series: Sequence[tuple[bytes, Sequence[int]]], first_value: int = 0
     )
 
 
-def samples_of(batches: Sequence[SeriesBlock | SampleBatch]) -> list[Sample]:
+def samples_of(batches: Sequence[Samples | SampleBatch]) -> list[Sample]:
     found = []
-    for batch in batches:
+    for each_batch in batches:
+        batch = each_batch.samples if isinstance(each_batch, SampleBatch) else each_batch
         assert int(batch.counts.sum()) == len(batch.timestamps_ms) == len(batch.values)
         assert (batch.counts > 0).all()
         each = np.repeat(np.arange(len(batch.series)), batch.counts)
@@ -57,9 +62,9 @@ def last_digit(kind: str, query: str, series: Sequence[bytes]) -> list[object]:
 
 
 @st.composite
-def windows(draw: st.DrawFn) -> list[SeriesBlock]:
+def windows(draw: st.DrawFn) -> list[Samples]:
     """Blocks of distinct series, some of them cut over several blocks as the decoder does."""
-    blocks: list[SeriesBlock] = []
+    blocks: list[Samples] = []
     number = value = 0
     for _ in range(draw(st.integers(0, 5))):
         series: list[tuple[bytes, Sequence[int]]] = []
@@ -82,7 +87,7 @@ def windows(draw: st.DrawFn) -> list[SeriesBlock]:
 @settings(max_examples=200, deadline=None)
 @given(blocks=windows(), entry_samples=st.integers(1, 20))
 def test_without_relabelling_all_samples_stream_in_order(
-    blocks: list[SeriesBlock], entry_samples: int
+    blocks: list[Samples], entry_samples: int
 ) -> None:
     entries = list(EntryBuilder(entry_samples)(blocks, ORIGIN))
     assert samples_of(entries) == samples_of(blocks)
@@ -93,7 +98,7 @@ def test_without_relabelling_all_samples_stream_in_order(
 @settings(max_examples=300, deadline=None)
 @given(blocks=windows(), entry_samples=st.integers(1, 40))
 def test_what_collides_meets_in_one_entry_or_asks_to_begin_anew(
-    blocks: list[SeriesBlock], entry_samples: int
+    blocks: list[Samples], entry_samples: int
 ) -> None:
     build = EntryBuilder(entry_samples, last_digit)
     try:
@@ -110,7 +115,7 @@ def test_what_collides_meets_in_one_entry_or_asks_to_begin_anew(
     _check_meetings(grouped)
     # More than an entry holds only where one timestamp alone is more.
     for entry in grouped:
-        assert len(entry) <= max(entry_samples, len(entry.series))
+        assert len(entry) <= max(entry_samples, len(entry.samples.series))
 
 
 def _check_meetings(entries: Sequence[SampleBatch]) -> None:
@@ -127,7 +132,7 @@ def _check_meetings(entries: Sequence[SampleBatch]) -> None:
 def test_colliding_series_far_apart_are_noticed_as_soon_as_the_second_one_comes() -> None:
     read = 0
 
-    def blocks() -> Iterator[SeriesBlock]:
+    def blocks() -> Iterator[Samples]:
         nonlocal read
         for number in (1, 2, 3, 4, 11, 5, 6, 7):
             read += 1
@@ -165,7 +170,7 @@ def test_entries_are_filled_with_whole_series() -> None:
 def test_an_entry_is_handed_out_before_the_next_is_read() -> None:
     read = 0
 
-    def blocks() -> Iterator[SeriesBlock]:
+    def blocks() -> Iterator[Samples]:
         nonlocal read
         for number in range(100):
             read += 1
@@ -181,10 +186,10 @@ def test_long_labels_make_small_entries() -> None:
     long = [(b'{"a":"%s%d"}' % (b"x" * 65_536, n), range(2)) for n in range(10)]
     build = EntryBuilder(60_000, entry_label_bytes=200_000)
     entries = list(build([block_of(long)], ORIGIN))
-    assert [len(entry.series) for entry in entries] == [3, 3, 3, 1]
+    assert [len(entry.samples.series) for entry in entries] == [3, 3, 3, 1]
     # One label set that is longer than that has an entry of its own.
     entries = list(EntryBuilder(60_000, entry_label_bytes=10)([block_of(long)], ORIGIN))
-    assert [len(entry.series) for entry in entries] == [1] * 10
+    assert [len(entry.samples.series) for entry in entries] == [1] * 10
     build = EntryBuilder(60_000, lambda kind, query, series: [b"x"] * len(series))
     assert len(list(build([block_of(long)], ORIGIN, grouped=True))) == 1
 
@@ -207,7 +212,7 @@ def test_more_series_than_can_be_remembered_are_to_be_split() -> None:
 
 
 def test_a_window_without_samples_has_no_entries() -> None:
-    blocks = [no_series(3), no_series()]
+    blocks = [Samples.empty(3), Samples.empty()]
     for identities in (None, last_digit):
         for grouped in (False, True):
             assert not list(EntryBuilder(10, identities)(blocks, ORIGIN, grouped=grouped))
@@ -226,8 +231,8 @@ def test_a_long_series_leaves_no_partner_behind() -> None:
     """One that shares its first entry with another of its identity, and goes on in the next."""
     partner = block_of([(labels_of(11), range(5, 15))])
     long = [block_of([(labels_of(1), range(n, n + 10))]) for n in range(0, 50, 10)]
-    for blocks in ([partner, *long], [SeriesBlock.join([partner, long[0]]), *long[1:]]):
+    for blocks in ([partner, *long], [Samples.join([partner, long[0]]), *long[1:]]):
         with pytest.raises(CollisionAcrossEntries):
             list(EntryBuilder(25, last_digit)(blocks, ORIGIN))
         (first, *_) = EntryBuilder(25, last_digit)(blocks, ORIGIN, grouped=True)
-        assert {labels_of(1), labels_of(11)} == set(first.series)
+        assert {labels_of(1), labels_of(11)} == set(first.samples.series)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.config import Query
+from common.promql.expression import LOOKBACK_MS
 from common.state.windows import Feed, Window, WindowClass
-from services.extractor.windows import LOOKBACK_MS, Plan, floor_to, reach_of
+from services.extractor.windows import Plan, floor_to
 
 NOW = 1_700_000_007_123
 
@@ -56,29 +57,6 @@ def test_a_feed_does_not_begin_before_the_source_does() -> None:
 
 def test_a_feed_never_begins_after_its_head() -> None:
     assert plan().origin_ms(NOW, 1 << 62) == plan().head_ms(NOW)
-
-
-@pytest.mark.parametrize(
-    ("expr", "reach_ms"),
-    [
-        ("up", LOOKBACK_MS),
-        ("rate(http_requests_total[5m])", LOOKBACK_MS + 300_000),
-        ("max_over_time(rate(x[1m])[1h:15s])", LOOKBACK_MS + 3_660_000),
-        ("rate(x[ 90s ]) / rate(y[1h30m])", LOOKBACK_MS + 90_000 + 5_400_000),
-        ('up{a="[5x]"}', LOOKBACK_MS),
-        ("x - x offset 1w", LOOKBACK_MS + 604_800_000),
-        ("rate(x[5m] OFFSET 1h)", LOOKBACK_MS + 300_000 + 3_600_000),
-        # Plain seconds, as Prometheus 3 has them.
-        ("rate(x[300]) + rate(x[1.5:1]) - x offset 60", LOOKBACK_MS + 300_000 + 1_500 + 60_000),
-        (f"rate(x[{'9' * 5_000}])", LOOKBACK_MS),
-        # What Prometheus rejects: units out of order, or more than it can count.
-        ("rate(x[5s5m]) + rate(y[5m])", LOOKBACK_MS + 300_000),
-        (f"rate(x[{'9' * 20}y])", LOOKBACK_MS),
-        (f"rate(x[{'9' * 5_000}s])", LOOKBACK_MS),
-    ],
-)
-def test_how_far_an_expression_looks_back(expr: str, reach_ms: int) -> None:
-    assert reach_of(expr) == reach_ms
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.samples.columns import Samples
 from common.samples.series import SeriesDrop
-from services.transformer.clean import LATEST_MS, Kept, clean
+from services.transformer.clean import LATEST_MS, clean
 from tests.support.samples import NOW_MS, batch_of
 
 NAN, INF = math.nan, math.inf
 FUTURE_MS = 600_000
 
 
-def points(kept: Kept) -> list[tuple[bytes, int, float]]:
+def points(kept: Samples) -> list[tuple[bytes, int, float]]:
     """Kept samples in order, each with the key of its series."""
     keys = [key for key, count in zip(kept.keys, kept.counts, strict=True) for _ in range(count)]
     return list(zip(keys, kept.timestamps_ms.tolist(), kept.values.tolist(), strict=True))
@@ -31,7 +32,7 @@ def cleaned(
     batch = batch_of(
         [({"n": name}, samples) for name, (_, samples) in zip(names, series, strict=True)]
     )
-    kept, drops = clean(batch, [key for key, _ in series], NOW_MS, FUTURE_MS)
+    kept, drops = clean(batch.samples, [key for key, _ in series], NOW_MS, FUTURE_MS)
     assert len(points(kept)) + sum(drops.values()) == len(batch)
     assert all(kept.counts > 0)
     return points(kept), drops
@@ -75,7 +76,7 @@ def test_the_edges_are_kept() -> None:
 
 def test_influxdbs_last_time_is_a_limit_whatever_the_settings_say() -> None:
     batch = batch_of([({"n": "a"}, [(LATEST_MS, 1.0), (LATEST_MS + 1, 2.0)])])
-    kept, drops = clean(batch, [b"a"], NOW_MS, 2**62)
+    kept, drops = clean(batch.samples, [b"a"], NOW_MS, 2**62)
     assert points(kept) == [(b"a", LATEST_MS, 1.0)]
     assert drops == {"timestamp_in_future": 1}
 
@@ -155,7 +156,7 @@ def test_the_same_time_at_a_border_is_no_duplicate() -> None:
 def test_the_batch_itself_is_not_changed() -> None:
     batch = batch_of([({"n": "a"}, [(1, NAN), (2, 1.0), (2, 2.0)])])
     before = batch.encode()
-    clean(batch, [b"a"], NOW_MS, FUTURE_MS)
+    clean(batch.samples, [b"a"], NOW_MS, FUTURE_MS)
     assert batch.encode() == before
 
 

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.samples.columns import Samples
 from common.state.verdict import Output
 from services.transformer import line_protocol
-from services.transformer.clean import LATEST_MS, Kept
+from services.transformer.clean import LATEST_MS
 from services.transformer.line_protocol import encode
 from tests.support.line_protocol_parser import Refused, parse_line, parse_lines
 from tests.support.samples import HARD_FLOATS, NOW_MS
@@ -24,14 +25,15 @@ from tests.support.samples import HARD_FLOATS, NOW_MS
 Series = tuple[bytes, list[tuple[int, float]]]
 
 
-def kept_of(*series: Series) -> Kept:
+def kept_of(*series: Series) -> Samples:
     samples = [sample for _, samples in series for sample in samples]
-    return Kept(
-        [key for key, _ in series],
-        [key for key, _ in series],
+    keys = tuple(key for key, _ in series)
+    return Samples(
+        keys,
         np.array([len(samples) for _, samples in series], np.int64),
         np.array([milliseconds for milliseconds, _ in samples], np.int64),
         np.array([value for _, value in samples], np.float64),
+        keys,
     )
 
 
@@ -119,7 +121,7 @@ def test_a_million_random_bit_patterns() -> None:
     values = values[np.isfinite(values)]
     count = len(values)
     times = np.arange(1, count + 1, dtype=np.int64)
-    kept = Kept([b"m"], [b"m"], np.array([count]), times, values)
+    kept = Samples((b"m",), np.array([count]), times, values, (b"m",))
     lines = b"".join(text_of(output) for output in encode(kept)).split()
     parsed = np.array([float(field.removeprefix(b"value=")) for field in lines[1::3]])
     assert np.array_equal(parsed.view(np.int64), values.view(np.int64))

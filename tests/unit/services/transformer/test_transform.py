@@ -20,14 +20,15 @@ from hypothesis import strategies as st
 
 from common.config import Settings
 from common.samples.batch import CRC_BYTES, SampleBatch
+from common.samples.columns import Samples
 from common.samples.series import SeriesEncoder
 from common.state.verdict import Entry, Settle
 from services.transformer import transform
-from services.transformer.clean import LATEST_MS, Kept
+from services.transformer.clean import LATEST_MS
 from services.transformer.transform import TransformHandler
 from tests.support.line_protocol_parser import Point, parse_lines
+from tests.support.relabelling import rule
 from tests.support.samples import NOW_MS, batch_of, entry_of
-from tests.unit.common.promql.test_relabel import rule
 
 
 def handler_of(**options: Any) -> TransformHandler:
@@ -152,33 +153,33 @@ def test_a_key_too_long_costs_only_its_own_samples() -> None:
 )
 def test_a_payload_that_is_no_batch(payload: bytes) -> None:
     entry = entry_of(batch_of([]), payload=payload, samples=7)
-    (letter,) = settled(entry).dead
-    assert (letter.reason, letter.payload, letter.samples) == ("undecodable", payload, 7)
-    assert "checksum" in letter.detail
+    (dead,) = settled(entry).dead
+    assert (dead.reason, dead.payload, dead.samples) == ("undecodable", payload, 7)
+    assert "checksum" in dead.detail
 
 
 def test_a_payload_of_another_schema() -> None:
     entry = entry_of(batch_of([(UP, [(NOW_MS, 1.0)])]))
     newer = repacked(entry.payload, lambda fields: [2, *fields[1:], "something new"])
-    (letter,) = settled(entry_of(batch_of([]), payload=newer, samples=1)).dead
-    assert (letter.reason, letter.payload, letter.samples) == ("unknown_schema", newer, 1)
-    assert "schema 2" in letter.detail
+    (dead,) = settled(entry_of(batch_of([]), payload=newer, samples=1)).dead
+    assert (dead.reason, dead.payload, dead.samples) == ("unknown_schema", newer, 1)
+    assert "schema 2" in dead.detail
 
 
 @pytest.mark.parametrize("samples", [0, 1, 3, 10**12])
 def test_a_payload_with_another_number_of_samples_than_the_ledger(samples: int) -> None:
     entry = entry_of(batch_of([(UP, [(NOW_MS, 1.0), (NOW_MS + 1, 2.0)])]), samples=samples)
-    (letter,) = settled(entry).dead
-    assert (letter.reason, letter.payload) == ("count_mismatch", entry.payload)
-    assert f"2 samples, the ledger {samples}" in letter.detail
+    (dead,) = settled(entry).dead
+    assert (dead.reason, dead.payload) == ("count_mismatch", entry.payload)
+    assert f"2 samples, the ledger {samples}" in dead.detail
 
 
 @pytest.mark.parametrize("changes", [{"query": "other"}, {"kind": "expr"}])
 def test_a_payload_of_another_query_than_its_entry(changes: dict[str, str]) -> None:
     entry = entry_of(batch_of([(UP, [(NOW_MS, 1.0)])]), **changes)
-    (letter,) = settled(entry).dead
-    assert letter.reason == "undecodable"
-    assert "its entry of" in letter.detail
+    (dead,) = settled(entry).dead
+    assert dead.reason == "undecodable"
+    assert "its entry of" in dead.detail
 
 
 def test_label_sets_that_cannot_be_read_cost_only_their_own_samples() -> None:
@@ -187,20 +188,20 @@ def test_label_sets_that_cannot_be_read_cost_only_their_own_samples() -> None:
             (b"{broken", [(NOW_MS, 1.0), (NOW_MS + 1, math.nan)]),
             (UP, [(NOW_MS, 2.0)]),
             (b'{"a":1}', [(NOW_MS, 3.0)]),
-            (b"no samples, no letter", []),
+            (b"no samples, no dead letter", []),
         ]
     )
     verdict = settled(entry_of(batch))
     assert [point.value for point in points_of(verdict)] == [2.0]
     assert verdict.drops == {}
-    (letter,) = verdict.dead
-    assert (letter.reason, letter.samples) == ("unreadable_labels", 3)
-    assert "{broken" in letter.detail
-    # The letter is a payload again: it can be looked at, and replayed.
-    refused = SampleBatch.decode(letter.payload)
-    assert refused.series == (b"{broken", b'{"a":1}')
-    assert refused.counts.tolist() == [2, 1]
-    assert refused.timestamps_ms.tolist() == [NOW_MS, NOW_MS + 1, NOW_MS]
+    (dead,) = verdict.dead
+    assert (dead.reason, dead.samples) == ("unreadable_labels", 3)
+    assert "{broken" in dead.detail
+    # The dead letter is a payload again: it can be shown, and replayed.
+    refused = SampleBatch.decode(dead.payload)
+    assert refused.samples.series == (b"{broken", b'{"a":1}')
+    assert refused.samples.counts.tolist() == [2, 1]
+    assert refused.samples.timestamps_ms.tolist() == [NOW_MS, NOW_MS + 1, NOW_MS]
 
 
 def test_only_a_series_without_samples_is_unreadable() -> None:
@@ -211,14 +212,14 @@ def test_only_a_series_without_samples_is_unreadable() -> None:
 
 
 def test_a_transform_that_loses_samples_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lossy(*_: object) -> tuple[Kept, dict[str, int]]:
-        return Kept([b""], [b"up"], np.array([1]), np.array([1]), np.array([1.0])), {}
+    def lossy(*_: object) -> tuple[Samples, dict[str, int]]:
+        return Samples((b"",), np.array([1]), np.array([1]), np.array([1.0]), (b"up",)), {}
 
     monkeypatch.setattr(transform, "clean", lossy)
     entry = entry_of(batch_of([(UP, [(NOW_MS, 1.0), (NOW_MS + 1, 2.0)])]))
     verdict = settled(entry)
-    (letter,) = verdict.dead
-    assert (letter.reason, letter.payload) == ("unaccounted", entry.payload)
+    (dead,) = verdict.dead
+    assert (dead.reason, dead.payload) == ("unaccounted", entry.payload)
     assert verdict.outputs == ()
 
 
@@ -264,8 +265,8 @@ def test_any_batch_is_accounted_for_and_every_line_can_be_read(
 
 @given(payload=st.binary(max_size=200), samples=st.integers(0, 1000))
 def test_random_bytes_are_a_dead_letter(payload: bytes, samples: int) -> None:
-    (letter,) = settled(entry_of(batch_of([]), payload=payload, samples=samples)).dead
-    assert letter.payload == payload
+    (dead,) = settled(entry_of(batch_of([]), payload=payload, samples=samples)).dead
+    assert dead.payload == payload
 
 
 def test_damaged_payloads_are_dead_letters() -> None:
@@ -278,8 +279,8 @@ def test_damaged_payloads_are_dead_letters() -> None:
             damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
         cut = bytes(damaged[: rng.choice((len(damaged), rng.randrange(len(damaged))))])
         if cut != whole.payload:
-            (letter,) = settled(entry_of(batch, payload=cut)).dead
-            assert letter.payload == cut
+            (dead,) = settled(entry_of(batch, payload=cut)).dead
+            assert dead.payload == cut
 
 
 FIELDS = st.recursive(

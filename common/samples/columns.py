@@ -1,0 +1,110 @@
+"""Samples as columns: the one form in which every stage handles them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain, compress
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Columns of samples, series-major: those of series 0, then those of series 1, and so on.
+
+    Whatever depends on labels alone is therefore done once for each series.
+
+    ``series``: label sets as JSON objects (UTF-8), byte for byte as Prometheus wrote them, length
+    S. ``counts``: int64[S], samples of each series. ``timestamps_ms``: int64[N], milliseconds since
+    the epoch. ``values``: float64[N]. N is the sum of ``counts``.
+
+    ``keys``: the series key that each series has in the sink, or nothing while none is known.
+
+    ``histograms``: native histogram samples that a response held at this point and that cannot be
+    carried, because a point has one float value. They are counted here so that nobody loses them in
+    silence; samples of no series can carry such a count.
+    """
+
+    series: tuple[bytes, ...]
+    counts: NDArray[np.int64]
+    timestamps_ms: NDArray[np.int64]
+    values: NDArray[np.float64]
+    keys: tuple[bytes, ...] = ()
+    histograms: int = 0
+
+    @classmethod
+    def empty(cls, histograms: int = 0) -> Samples:
+        """No samples of no series."""
+        return cls((), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), (), histograms)
+
+    @classmethod
+    def join(cls, parts: Iterable[Samples]) -> Samples:
+        """The series of several, one after the other."""
+        joined = list(parts) or [cls.empty()]
+        if len(joined) == 1:
+            return joined[0]
+        return cls(
+            tuple(chain.from_iterable(part.series for part in joined)),
+            np.concatenate([part.counts for part in joined]),
+            np.concatenate([part.timestamps_ms for part in joined]),
+            np.concatenate([part.values for part in joined]),
+            tuple(chain.from_iterable(part.keys for part in joined)),
+            sum(part.histograms for part in joined),
+        )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """int64[S]: the position behind the last sample of each series."""
+        return np.cumsum(self.counts)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """int64[S]: the position of the first sample of each series."""
+        return self.ends - self.counts
+
+    def where(self, wanted: NDArray[np.bool_]) -> Samples:
+        """The samples that ``wanted`` (bool[N]) marks; series left without any are left out."""
+        # How many wanted samples lie before each sample, so that the counts are differences.
+        before = np.concatenate(([0], np.cumsum(wanted)))
+        ends = self.ends
+        counts = (before[ends] - before[ends - self.counts]).astype(np.int64, copy=False)
+        return self._selected(counts > 0, counts, wanted)
+
+    def of_series(self, wanted: NDArray[np.bool_]) -> Samples:
+        """The series that ``wanted`` (bool[S]) marks, with all their samples."""
+        return self._selected(wanted, self.counts, np.repeat(wanted, self.counts))
+
+    def part(self, first: int, last: int, ends: NDArray[np.int64]) -> Samples:
+        """Series ``first`` to ``last - 1``, as views; ``ends`` is computed once for many parts."""
+        begin, end = int(ends[first] - self.counts[first]), int(ends[last - 1])
+        return Samples(
+            self.series[first:last],
+            self.counts[first:last],
+            self.timestamps_ms[begin:end],
+            self.values[begin:end],
+            self.keys[first:last],
+        )
+
+    def after(self, start_ms: int) -> Samples:
+        """The samples later than ``start_ms``; series left without any are left out."""
+        if not len(self) or int(self.timestamps_ms.min()) > start_ms:
+            return self
+        return self.where(self.timestamps_ms > start_ms)
+
+    def _selected(
+        self, series: NDArray[np.bool_], counts: NDArray[np.int64], samples: NDArray[np.bool_]
+    ) -> Samples:
+        chosen = series.tolist()
+        return Samples(
+            tuple(compress(self.series, chosen)),
+            counts[series],
+            self.timestamps_ms[samples],
+            self.values[samples],
+            tuple(compress(self.keys, chosen)),
+            self.histograms,
+        )
