@@ -100,7 +100,7 @@ class Dataset:
         yield b"# EOF\n"
 
     def write(self, toolbox: Toolbox, data_dir: Path, scratch: Path, workers: int = 2) -> None:
-        """Add the blocks to a Prometheus' data; raises :class:`StackError` with promtool's words.
+        """Add the blocks to a Prometheus' data; raises :class:`StackError` with promtool's message.
 
         The server must not run, or be restarted afterwards.
         """

@@ -19,7 +19,7 @@ from devtools.chaos import process_faults, redis_faults, sink_faults, source_fau
 from devtools.chaos.kinds import QUICK_TIMES, SLOW_TIMES, Kind
 from devtools.chaos.report import as_json, fault_table, figures
 from devtools.chaos.rig import Rig
-from devtools.chaos.suite import MUST_BITE, Suite, schedule
+from devtools.chaos.suite import REQUIRED_EVENTS, Suite, schedule
 from devtools.servers.main import run_main
 
 KINDS: tuple[Kind, ...] = (
@@ -45,7 +45,7 @@ SHORT_TIMES: Mapping[str, int] = {
     "rq_state_deleted": 3,
 }
 # That a frozen worker's settlement is refused takes more tries than there is time for.
-SHORT_MUST_BITE = ("entry_claimed", "sink_refused_points")
+SHORT_REQUIRED_EVENTS = ("entry_claimed", "sink_refused_points")
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -100,14 +100,16 @@ def main(arguments: Sequence[str]) -> ExitCode:
 
     times = times_of(options)
     whole = not options.kinds and not options.short
-    wanted = MUST_BITE if whole else SHORT_MUST_BITE if not options.kinds else ()
+    wanted = REQUIRED_EVENTS if whole else SHORT_REQUIRED_EVENTS if not options.kinds else ()
     say(f"CHAOS_SEED={options.seed}")
     rig = Rig(options.seed, series=options.series, keep_data=options.keep_data)
     try:
         with rig:
             say(f"{sum(times.values())} faults of {len(times)} kinds")
             say(f"Logs are in {rig.stack.log_dir}.")
-            suite = Suite(rig, options.seed, say, must_bite={e: MUST_BITE[e] for e in wanted})
+            suite = Suite(
+                rig, options.seed, say, required_events={e: REQUIRED_EVENTS[e] for e in wanted}
+            )
             kinds = [kind for kind in KINDS if kind.name in times]
             result = suite.run(schedule(kinds, times, options.seed))
     except EtlError as error:

@@ -16,7 +16,7 @@ Key = tuple[str, str]
 """Service (``loader``) and event, with a colon and its detail where one is counted apart."""
 
 # Fields that distinguish events of one name.
-_DETAILS = {
+DETAIL_FIELDS = {
     "sink_circuit_changed": "state",
     "sink_paused": "cause",
     "sink_failed": "cause",
@@ -44,7 +44,7 @@ class Journal:
                 if not isinstance(event, str):
                     continue
                 self._counts[service, event] += 1
-                detail = _DETAILS.get(event)
+                detail = DETAIL_FIELDS.get(event)
                 if detail is not None:
                     self._counts[service, f"{event}:{record.get(detail)}"] += 1
                 if event == "window_reopened":

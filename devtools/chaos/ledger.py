@@ -15,7 +15,7 @@ from common.state.redis_client import connect
 EVERY_SECONDS = 0.1
 
 
-class BookWatch:
+class LedgerWatch:
     """Audits from a thread of its own, on a connection of its own; a Redis that is away is skipped.
 
     ``worst_samples`` is the largest imbalance seen, ``worst_lost_samples`` the most samples that

@@ -8,7 +8,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from devtools.chaos.suite import MUST_BITE, Result
+from devtools.chaos.suite import REQUIRED_EVENTS, Result
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -68,5 +68,7 @@ def figures(result: Result) -> list[str]:
         f" {refused} refused by the sink on purpose",
         f"{result.lost:,} lost, {result.duplicated:,} duplicated; ledger out of balance by at most"
         f" {result.worst_imbalance_samples} in {result.audits:,} audits",
-        "; ".join(f"{result.events.get(event, 0):,} {what}" for event, what in MUST_BITE.items()),
+        "; ".join(
+            f"{result.events.get(event, 0):,} {what}" for event, what in REQUIRED_EVENTS.items()
+        ),
     ]

@@ -15,12 +15,12 @@ from devtools.chaos.comparing import Compared, Comparer
 from devtools.chaos.epochs import Count, Epochs, counts
 from devtools.chaos.journal import Key
 from devtools.chaos.kinds import FaultContext, Kind
-from devtools.chaos.ledger import BookWatch
+from devtools.chaos.ledger import LedgerWatch
 from devtools.chaos.oracle import Oracle, Proof
 from devtools.chaos.rig import KEYS, Rig
 
 # Events that must all have been seen, for a run that never met them proves little.
-MUST_BITE: Mapping[str, str] = {
+REQUIRED_EVENTS: Mapping[str, str] = {
     "entry_claimed": "entries delivered again",
     "settlement_refused": "double settlements refused",
     "window_refused": "double commits of windows refused",
@@ -92,10 +92,12 @@ def schedule(kinds: Sequence[Kind], times: Mapping[str, int], seed: str) -> list
 class Suite:
     """Runs batches on a rig; ``say`` gets a line about each."""
 
-    def __init__(self, rig: Rig, seed: str, say: Say, *, must_bite: Mapping[str, str]) -> None:
+    def __init__(
+        self, rig: Rig, seed: str, say: Say, *, required_events: Mapping[str, str]
+    ) -> None:
         self._rig = rig
         self._say = say
-        self._must_bite = must_bite
+        self._required_events = required_events
         self.result = Result(seed)
 
     def run(self, batches: Sequence[tuple[Kind, int]]) -> Result:
@@ -106,7 +108,7 @@ class Suite:
         environ = rig.direct_environ()
         with (
             Comparer(rig.stack.config_path, environ) as comparer,
-            BookWatch(rig.stack.redis.url, KEYS) as watch,
+            LedgerWatch(rig.stack.redis.url, KEYS) as watch,
         ):
             oracle = Oracle(rig, comparer, epochs)
             began = monotonic()
@@ -126,7 +128,7 @@ class Suite:
                 f" {watch.worst_lost_samples} recorded in flight and not there"
             )
         self._last_judgement(oracle, epochs, environ)
-        self._bites(batches)
+        self._check_effects(batches)
         return result
 
     def _faults(self, batches: Sequence[tuple[Kind, int]], oracle: Oracle, epochs: Epochs) -> None:
@@ -212,18 +214,18 @@ class Suite:
                     f" the source has {feed.wanted} in the same time"
                 )
 
-    def _bites(self, batches: Sequence[tuple[Kind, int]]) -> None:
+    def _check_effects(self, batches: Sequence[tuple[Kind, int]]) -> None:
         seen = self._rig.journal.counts()
         totals: dict[str, int] = {}
         for (_, event), number in seen.items():
             totals[event] = totals.get(event, 0) + number
         self.result.events = {
             event: totals.get(event, 0)
-            for event in (*MUST_BITE, "entry_retried", "redis_unavailable", "sink_failed")
+            for event in (*REQUIRED_EVENTS, "entry_retried", "redis_unavailable", "sink_failed")
         }
-        for event, what in self._must_bite.items():
+        for event, what in self._required_events.items():
             if not totals.get(event):
-                self._problem(f"the faults did not bite: no {what} ({event})")
+                self._problem(f"the faults had no effect: no {what} ({event})")
         done: dict[str, int] = {}
         for kind, times in batches:
             done[kind.name] = done.get(kind.name, 0) + times
@@ -237,4 +239,4 @@ class Suite:
         }
         for (service, event), name in wanted.items():
             if not seen[service, event]:
-                self._problem(f"{name} did not bite: no {event} of any {service}")
+                self._problem(f"{name} had no effect: no {event} of any {service}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -44,9 +45,10 @@ def run_jobs(jobs: list[Job], processes: int) -> Iterator[tuple[Job, Tally]]:
     try:
         while waiting or running:
             while waiting and len(running) < processes:
-                worker = idle.pop() if idle else _Worker()
-                worker.begin(waiting.popleft())
-                running[worker.connection] = worker
+                with _undisturbed():
+                    worker = idle.pop() if idle else _Worker()
+                    worker.begin(waiting.popleft())
+                    running[worker.connection] = worker
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)
                 worker = running.pop(ready)
@@ -60,6 +62,16 @@ def run_jobs(jobs: list[Job], processes: int) -> Iterator[tuple[Job, Tally]]:
     finally:
         for worker in (*idle, *running.values()):
             worker.kill()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """An interruption comes afterwards: one in the midst of it leaves half a process behind."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Worker:

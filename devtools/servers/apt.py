@@ -24,7 +24,7 @@ _SHORT_SECONDS = 60
 _LIBRARY_FOLDERS = ("usr/lib", "lib")
 
 
-def _last_words(output: str) -> str:
+def _complaint(output: str) -> str:
     """What apt-get complained about, in one line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     complaints = [line for line in lines if line.startswith(("E:", "W:", "Err:", "dpkg-deb:"))]
@@ -120,7 +120,7 @@ class Apt:
                 self._private_lists = True
                 done = self._run(["apt-get", *self._options(), "update"], _UPDATE_SECONDS)
                 failed = done.returncode or "Err:" in done.stdout
-                self._update_problem = _last_words(done.stdout) if failed else ""
+                self._update_problem = _complaint(done.stdout) if failed else ""
             return self._update_problem
 
     def fetch(self, packages: Sequence[str], folder: Path) -> list[Path]:
@@ -133,7 +133,7 @@ class Apt:
         files = sorted(set(folder.glob("*.deb")) - before)
         if done.returncode or len(files) < len(set(packages)):
             raise StackError(
-                f"apt-get cannot download {' '.join(packages)}: {_last_words(done.stdout)}"
+                f"apt-get cannot download {' '.join(packages)}: {_complaint(done.stdout)}"
             )
         return files
 
@@ -143,7 +143,7 @@ class Apt:
         for file in files:
             done = self._run(["dpkg-deb", "-x", str(file), str(root)], _DOWNLOAD_SECONDS)
             if done.returncode:
-                raise StackError(f"cannot unpack {file.name}: {_last_words(done.stdout)}")
+                raise StackError(f"cannot unpack {file.name}: {_complaint(done.stdout)}")
 
     def absent_dependencies(self, packages: Sequence[str]) -> list[str]:
         """What the packages need, directly or not, and is not installed.

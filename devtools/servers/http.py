@@ -31,7 +31,7 @@ def missing_status(url: str, wanted: int = 200, **options: Any) -> str | None:
 
 
 def get_json(url: str, **options: Any) -> Any:
-    """The JSON of a GET; :class:`StackError` with the server's words for anything but 200."""
+    """The JSON of a GET; :class:`StackError` with the server's message for anything but 200."""
     try:
         with session() as opened:
             response = opened.get(url, timeout=_TIMEOUT_SECONDS, **options)

@@ -342,7 +342,7 @@ class InfluxServer(StartStop):
         """``series`` of the first result of an InfluxQL statement, asked of influxd itself.
 
         Numbers come as JSON has them; timestamps in nanoseconds unless ``epoch`` says otherwise.
-        Raises :class:`StackError` with influxd's words if the statement fails.
+        Raises :class:`StackError` with influxd's message if the statement fails.
         """
         form = {"q": influxql, "db": database, "epoch": "ns", **parameters}
         result: dict[str, Any] = post_form(f"{self.direct_url}/query", form)["results"][0]

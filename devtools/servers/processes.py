@@ -3,7 +3,7 @@
 Written on subprocess and psutil. mirakuru, the kept library for this, was tried and does not fit:
 it forks with ``preexec_fn`` (unsafe beside threads), leaves its processes behind when the parent is
 killed, scans the environment of every process of the machine at each stop, and its errors do not
-show the server's own last words.
+show the last lines of the server's log.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ def create_blocks(toolbox: Toolbox, openmetrics: Path, data_dir: Path) -> None:
     """Adds a file of OpenMetrics text to a Prometheus' data, as blocks.
 
     A server that runs meanwhile finds them only later, or when it is restarted. Raises
-    :class:`StackError` with promtool's words.
+    :class:`StackError` with promtool's message.
     """
     promtool = toolbox.program("promtool")
     command = [

@@ -19,7 +19,7 @@ from devtools.chaos.__main__ import SHORT_TIMES
 from devtools.chaos.comparing import Compared, Comparer
 from devtools.chaos.epochs import Epochs, counts
 from devtools.chaos.kinds import FaultContext
-from devtools.chaos.ledger import BookWatch
+from devtools.chaos.ledger import LedgerWatch
 from devtools.chaos.load import ODD
 from devtools.chaos.oracle import Oracle
 from devtools.chaos.rig import KEYS, Rig
@@ -173,7 +173,7 @@ def test_a_bad_point_is_expected_and_its_dead_letter_missed(world: World) -> Non
 
 def test_samples_that_vanish_from_redis_are_noticed_in_the_books(world: World) -> None:
     rig = world.rig
-    with BookWatch(rig.stack.redis.url, KEYS) as watch:
+    with LedgerWatch(rig.stack.redis.url, KEYS) as watch:
         for transformer in rig.stack.services["transformer"]:
             transformer.pause()
         rig.until(lambda: rig.redis.xlen(KEYS.stream(RAW)), "an entry waits")

@@ -9,12 +9,12 @@ import pytest
 
 from common.runtime.events_table import EVENTS
 from devtools import PROJECT_ROOT
-from devtools.chaos.__main__ import KINDS, SHORT_MUST_BITE, SHORT_TIMES, parsed, times_of
+from devtools.chaos.__main__ import KINDS, SHORT_REQUIRED_EVENTS, SHORT_TIMES, parsed, times_of
 from devtools.chaos.comparing import Compared
 from devtools.chaos.epochs import Count
-from devtools.chaos.journal import _DETAILS
+from devtools.chaos.journal import DETAIL_FIELDS
 from devtools.chaos.report import as_json
-from devtools.chaos.suite import MUST_BITE, KindResult, Result, schedule
+from devtools.chaos.suite import REQUIRED_EVENTS, KindResult, Result, schedule
 
 PAGE = PROJECT_ROOT / "docs" / "reliability.md"
 FULL = times_of(parsed([]))
@@ -68,7 +68,7 @@ def test_only_the_chosen_kinds_are_done() -> None:
 
 def test_the_short_selection_names_kinds_that_there_are() -> None:
     assert SHORT_TIMES.keys() <= {kind.name for kind in KINDS}
-    assert set(SHORT_MUST_BITE) <= MUST_BITE.keys()
+    assert set(SHORT_REQUIRED_EVENTS) <= REQUIRED_EVENTS.keys()
 
 
 def test_the_seed_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,12 +88,18 @@ def test_a_kind_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str])
 
 
 def test_events_that_must_be_seen_are_events_of_the_project() -> None:
-    wanted = {event for kind in KINDS for _, event in kind.expected_events} | MUST_BITE.keys()
+    wanted = {event for kind in KINDS for _, event in kind.expected_events} | REQUIRED_EVENTS.keys()
 
     for event in wanted:
         name, _, detail = event.partition(":")
         assert name in EVENTS
-        assert not detail or name in _DETAILS
+        assert not detail or name in DETAIL_FIELDS
+
+
+def test_details_are_fields_of_their_events() -> None:
+    for name, field in DETAIL_FIELDS.items():
+        labels = EVENTS[name].labels  # nothing where no metric needs a field
+        assert not labels or field in labels
 
 
 def ended(**fields: object) -> Result:
