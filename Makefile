@@ -81,9 +81,9 @@ ifneq ($(PYTEST_ARGS),)
 	@$(pytest) -m "$(in_test)" $(PYTEST_ARGS)
 else
 # Coverage is measured in the unit tests only: elsewhere the services are processes of their own, whose
-# speed is tested too. Chaos runs by itself, because it puts the machine under load.
+# speed is tested too. It doubles the processor time of Python, hence the time-out. Chaos runs by itself, because it puts the machine under load.
 	@status=0; \
-	  $(pytest) tests/unit --cov --cov-report= || status=$$?; \
+	  $(pytest) tests/unit --timeout 120 --cov --cov-report= || status=$$?; \
 	  $(coverage); \
 	  $(pytest) --ignore tests/unit -m "$(in_test)" || status=$$?; \
 	  exit $$status
