@@ -66,6 +66,11 @@ Beside each key's own bounds:
 - URLs carry no credentials, and a scheme that fits: `http`, `https`; `redis`, `rediss`, `unix`.
 - A relabel rule has exactly the fields that its action takes in Prometheus, and its regex is
   RE2.
+- An `expr` and a `select` are PromQL, as the library promql-parser reads it. It knows the
+  functions and the quoted names of Prometheus 3. It does not know what Prometheus itself
+  keeps behind a feature flag, such as arithmetic between durations (`offset (5m + 1m)`) or
+  `smoothed`, and it refuses functions that only other servers have. A duration without a
+  unit is whole seconds (`[300]`): write `[1500ms]`, not `[1.5]`.
 
 **Queries whose outputs can be the same series** are refused, as they would silently overwrite
 each other: two `select` that no label distinguishes (`{job="a"}` beside `{job=~"a|b"}`), and an
@@ -74,7 +79,7 @@ metrics it wants, those are the metrics that Prometheus makes itself (`up`,
 `scrape_duration_seconds`, …) and all that appear in the configured expressions.
 
 What is valid but probably not meant (an `expr` that `transform.valid_metrics` drops whole, a
-tier that is not filled yet, selectors distinguished only by a label that relabelling may change)
+tier that is not filled yet, selectors that differ only by a label that relabelling may change)
 is said in the log and by `etlctl config check`.
 """
 
