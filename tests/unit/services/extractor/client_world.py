@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from common.config import ExtractSettings, Query
@@ -9,6 +11,9 @@ from common.errors import (
     SourceError,
 )
 from services.extractor.prometheus import PrometheusClient
+from tests.support.answering_server import AnsweringServer
+
+Serve = Callable[..., AnsweringServer]
 
 EXPR = Query(name="q", expr='rate(x{a="b"}[1m])', step=15)
 

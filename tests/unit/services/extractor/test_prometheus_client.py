@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import ssl
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import trustme
 from common.config import ExtractSettings, Query
 from common.errors import QueryTooLarge, SourceError, SourceRefused, SourceUnavailable
 from services.extractor.prometheus import PrometheusClient
-from tests.support.answering_server import Answer, AnsweringServer, Handler, chunked, reply
+from tests.support.answering_server import Answer, Handler, chunked, reply
+from tests.unit.services.extractor.client_world import Serve, client_of
 
 EXPR = Query(name="q", expr="rate(x[1m])", step=15)
 SELECT = Query(name="s", select='x{a="b"}').bound(15, {})
@@ -28,26 +28,6 @@ NOW = (
     b'{"status":"success","data":{"resultType":"scalar",'
     b'"result":[1700000000.123,"1700000000.123"]}}'
 )
-
-Serve = Callable[..., AnsweringServer]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """``serve(answer)`` → a server for the test."""
-    servers: list[AnsweringServer] = []
-
-    def start(answer: Answer, context: ssl.SSLContext | None = None) -> AnsweringServer:
-        servers.append(AnsweringServer(answer, context))
-        return servers[-1].__enter__()
-
-    yield start
-    for server in servers:
-        server.__exit__(None, None, None)
-
-
-def client_of(url: str, **more: object) -> PrometheusClient:
-    return PrometheusClient(ExtractSettings.model_validate({"prometheus_url": url, **more}))
 
 
 def test_an_expr_is_requested_on_its_grid(serve: Serve) -> None:

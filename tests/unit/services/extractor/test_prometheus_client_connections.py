@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -23,12 +22,6 @@ from tests.unit.services.extractor.client_world import (
     client_of,
     failure,
 )
-
-
-@pytest.fixture
-def server() -> Iterator[AnsweringServer]:
-    with AnsweringServer(reply(MATRIX)) as server:
-        yield server
 
 
 def cut_short(handler: Handler) -> None:

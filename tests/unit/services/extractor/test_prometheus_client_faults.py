@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -26,12 +25,6 @@ from tests.unit.services.extractor.client_world import (
     error_body,
     failure,
 )
-
-
-@pytest.fixture
-def server() -> Iterator[AnsweringServer]:
-    with AnsweringServer(reply(MATRIX)) as server:
-        yield server
 
 
 @pytest.mark.parametrize(

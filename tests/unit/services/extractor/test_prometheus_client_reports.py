@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable, Iterator
-
 import pytest
 
-from common.config import ExtractSettings
 from common.errors import SourceUnavailable
 from services.extractor.history import NO_SAMPLES_MS, ServerRun
-from services.extractor.prometheus import PrometheusClient
-from tests.support.answering_server import Answer, AnsweringServer, reply
-
-Serve = Callable[..., AnsweringServer]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """``serve(answer)`` → a server for the test."""
-    servers: list[AnsweringServer] = []
-
-    def start(answer: Answer, context: ssl.SSLContext | None = None) -> AnsweringServer:
-        servers.append(AnsweringServer(answer, context))
-        return servers[-1].__enter__()
-
-    yield start
-    for server in servers:
-        server.__exit__(None, None, None)
-
-
-def client_of(url: str, **more: object) -> PrometheusClient:
-    return PrometheusClient(ExtractSettings.model_validate({"prometheus_url": url, **more}))
+from tests.support.answering_server import reply
+from tests.unit.services.extractor.client_world import Serve, client_of
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 500, 501, 502])
