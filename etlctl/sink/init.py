@@ -80,13 +80,6 @@ def ensure_org(admin: Management, name: str, say: Say) -> str:
     return org_id
 
 
-def ensure_buckets(
-    admin: Management, org_id: str, wanted: Sequence[WantedBucket], say: Say
-) -> list[Bucket]:
-    """Make what is missing, change a retention that differs; nothing is ever deleted."""
-    return [_ensure_bucket(admin, org_id, one, say) for one in wanted]
-
-
 def ensure_token(
     admin: Management,
     connect: Callable[[str], Management],
@@ -151,7 +144,8 @@ def _retention_problems(load: LoadSettings) -> Iterator[str]:
             )
 
 
-def _ensure_bucket(admin: Management, org_id: str, wanted: WantedBucket, say: Say) -> Bucket:
+def ensure_bucket(admin: Management, org_id: str, wanted: WantedBucket, say: Say) -> Bucket:
+    """Make it if it is missing, change a retention that differs; nothing is ever deleted."""
     bucket = admin.find_bucket(org_id, wanted.name)
     if bucket is None:
         bucket = admin.create_bucket(org_id, wanted.name, wanted.retention_seconds or 0)

@@ -107,7 +107,10 @@ class RedisSource:
             self._failures["connection"] += 1
         if not keep_on():
             return 0.0
-        self._finish(page, up, self._clock() - began)
+        page.set("etl_redis_up", float(up))
+        page.set("etl_redis_read_seconds", self._clock() - began)
+        for part, count in self._failures.items():
+            page.inc("etl_redis_read_failures_total", count, part=part)
         self._set_ready("redis", up, detail)
         wait_seconds = max(self._poll_seconds, self._audit_seconds / MAX_AUDIT_SHARE)
         self.page.publish(page, wait_seconds + GRACE_SECONDS)
@@ -149,13 +152,6 @@ class RedisSource:
         remarks = [detail] if detail else []
         remarks += [f"{part} cannot be read: {why}" for part, why in missing.items()]
         return "; ".join(remarks)
-
-    def _finish(self, page: Page, up: bool, seconds: float) -> None:
-        telemetry = page
-        telemetry.set("etl_redis_up", float(up))
-        telemetry.set("etl_redis_read_seconds", seconds)
-        for part, count in self._failures.items():
-            telemetry.inc("etl_redis_read_failures_total", count, part=part)
 
     def _read_memory(self, telemetry: Page) -> str:
         info: Any = self._redis.info("memory")

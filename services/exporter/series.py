@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -49,27 +48,21 @@ class Page:
         return tuple(labels[name] for name in _SPECS[metric].labels)
 
 
-@dataclass(frozen=True, slots=True)
-class _Published:
-    page: Page
-    until: float
-
-
 class PublishedPage:
     """The latest page of a source that is read on a timer, until it is too old to be true."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._latest: _Published | None = None
+        self._page: Page | None = None
+        self._until = 0.0
 
     def publish(self, page: Page, valid_seconds: float) -> None:
         """Show this page instead of the one before, for so long at most."""
-        self._latest = _Published(page, self._clock() + valid_seconds)
+        self._page, self._until = page, self._clock() + valid_seconds
 
     def __call__(self) -> Page | None:
         """The page to show now, None if there is none."""
-        latest = self._latest
-        return latest.page if latest is not None and self._clock() <= latest.until else None
+        return self._page if self._clock() <= self._until else None
 
 
 class PageCollector(Collector):

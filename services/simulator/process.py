@@ -104,7 +104,7 @@ class EtlProcess:
         self._identity = identity
         self._clock = clock
         self._wall = wall
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._lines: list[EtlLine] = []
         self._sequence = 0
         self._throughput = ThroughputWindow(clock)
@@ -145,12 +145,14 @@ class EtlProcess:
         with self._lock:
             self._catch_up()
             self._change(scenario, for_seconds)
-            return self._in_force()
+            return self.in_force()
 
     def in_force(self) -> InForce:
         """The scenario in force."""
         with self._lock:
-            return self._in_force()
+            forever = self._until == math.inf
+            remaining_seconds = None if forever else max(0.0, self._until - self._clock())
+            return InForce(self._scenario, self._since_wall, self._until_wall, remaining_seconds)
 
     def stop(self) -> None:
         """The last line; the process must not be advanced after it."""
@@ -167,7 +169,17 @@ class EtlProcess:
     def figures(self) -> Figures:
         """What the process has done; its ages and its rate are those of this instant."""
         with self._lock:
-            return self._figures()
+            return Figures(
+                records_total=self._records_total,
+                files_total=self._files_total,
+                failures_total=sum(self._errors_by_type.values()),
+                errors_by_type=dict(self._errors_by_type),
+                current_rate_records_per_second=self._throughput.rate(),
+                avg_processing_time_seconds=self._throughput.average_seconds(),
+                seconds_since_last_success=self._throughput.seconds_since_success(),
+                healthy=self.healthy,
+                uptime_seconds=self._throughput.uptime_seconds(),
+            )
 
     @property
     def healthy(self) -> bool:
@@ -304,28 +316,10 @@ class EtlProcess:
             },
         )
 
-    def _in_force(self) -> InForce:
-        forever = self._until == math.inf
-        remaining_seconds = None if forever else max(0.0, self._until - self._clock())
-        return InForce(self._scenario, self._since_wall, self._until_wall, remaining_seconds)
-
     # --- lines -----------------------------------------------------------------------------
 
-    def _figures(self) -> Figures:
-        return Figures(
-            records_total=self._records_total,
-            files_total=self._files_total,
-            failures_total=sum(self._errors_by_type.values()),
-            errors_by_type=dict(self._errors_by_type),
-            current_rate_records_per_second=self._throughput.rate(),
-            avg_processing_time_seconds=self._throughput.average_seconds(),
-            seconds_since_last_success=self._throughput.seconds_since_success(),
-            healthy=self.healthy,
-            uptime_seconds=self._throughput.uptime_seconds(),
-        )
-
     def _note(self, event: Event, own: EventFields) -> None:
-        figures = self._figures()
+        figures = self.figures()
         self._sequence += 1
         line: EtlLine = {
             "timestamp": rfc3339(self._wall()),
