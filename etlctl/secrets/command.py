@@ -11,9 +11,8 @@ from common.errors import ConfigError
 from etlctl.options import group
 from etlctl.output import remark
 from etlctl.secrets import fill, rotate
-from etlctl.secrets.check import problems
+from etlctl.secrets.check import ALL_FILES, check_known, expected, problems
 from etlctl.secrets.folder import Folder, open_folder
-from etlctl.secrets.names import ALL_FILES, check_known, expected
 
 secrets_app = group("Make, check, rotate and show the stack's secrets.")
 

@@ -7,8 +7,8 @@ import string
 from collections.abc import Callable, Iterator
 
 from etlctl.secrets import derived, tls
+from etlctl.secrets.check import derivations, expected
 from etlctl.secrets.folder import Folder
-from etlctl.secrets.names import derivations, expected
 from etlctl.secrets.table import PASSWORDS
 
 # Means the same in a URL, in YAML, in a shell and in nginx.conf: nothing has to be quoted.

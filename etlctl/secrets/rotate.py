@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from common.errors import ConfigError
 from etlctl.secrets import tls
+from etlctl.secrets.check import DERIVED, check_known, uses_tls
 from etlctl.secrets.fill import KEPT, RENEWED, Report, derive, new_password
 from etlctl.secrets.folder import Folder
-from etlctl.secrets.names import DERIVED, check_known, uses_tls
 from etlctl.secrets.table import PASSWORD_OF
 
 HAND_OUT = "docker compose run --rm --no-deps secrets"

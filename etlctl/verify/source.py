@@ -167,7 +167,6 @@ class Source:
 
 
 def _why_incomplete(body: dict[str, Any]) -> str | None:
-
     warnings = body.get("warnings") or []
     for warning in map(str, warnings if isinstance(warnings, list) else [warnings]):
         if not warning.startswith(("PromQL warning", "PromQL info")):
