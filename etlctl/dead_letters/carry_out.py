@@ -60,11 +60,6 @@ class Outcome:
     no_longer_there: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
 
-    @property
-    def tried(self) -> int:
-        """How many dead letters this outcome is about."""
-        return self.done + self.no_longer_there + len(self.failed)
-
 
 def carry_out(
     letters: Iterable[Letter],

@@ -240,11 +240,8 @@ def _report(done_word: str, selected: int, outcome: Outcome, *, as_json: bool) -
             }
         )
         return
-    others = {
-        "no longer there": outcome.no_longer_there,
-        "kept": len(outcome.failed),
-        "not tried": selected - outcome.tried,
-    }
+    others = {"no longer there": outcome.no_longer_there, "kept": len(outcome.failed)}
+    others["not tried"] = selected - outcome.done - sum(others.values())
     rest = "".join(f", {number} {what}" for what, number in others.items() if number)
     typer.echo(f"{how_many(outcome.done, outcome.samples)} {done_word}{rest}.")
 

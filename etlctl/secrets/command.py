@@ -75,9 +75,9 @@ def make_secrets(path: Path, *, tls: bool) -> None:
         if folder.tightened:
             typer.echo(f"{path}: closed to others")
         fill.fill(folder, _report(folder), with_tls=tls)
-        open_to_others = list(fill.exposed(folder))
-    if open_to_others:
-        raise ConfigError(*open_to_others)
+        found = [folder.exposure(name) for name in expected(folder) if folder.has(name)]
+    if exposed := [why for why in found if why]:
+        raise ConfigError(*exposed)
 
 
 def _report(folder: Folder) -> fill.Report:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from etlctl.secrets import derived, tls
-from etlctl.secrets.check import derivations, expected
+from etlctl.secrets.check import derivations
 from etlctl.secrets.folder import Folder
 from etlctl.secrets.table import PASSWORDS
 
@@ -51,10 +51,3 @@ def derive(folder: Folder, report: Report) -> None:
         else:
             folder.replace(one.name, derived.render(one, folder))
             report(one.name, RENEWED)
-
-
-def exposed(folder: Folder) -> Iterator[str]:
-    """One sentence for each file that others can read, or that is no plain file of the owner's."""
-    for name in expected(folder):
-        if folder.has(name) and (why := folder.exposure(name)):
-            yield why

@@ -39,10 +39,7 @@ PASSWORDS = (
     ),
     # Prometheus reads its web configuration and its password files anew for every request.
     Password("prometheus_admin_password"),
-    Password(
-        "prometheus_readonly_password",
-        restart=("extractor", "grafana"),
-    ),
+    Password("prometheus_readonly_password", restart=("extractor", "grafana")),
     Password("simulator_password", restart=("etl-simulator",)),
     Password(
         "grafana_admin_password",

@@ -26,6 +26,9 @@ from etlctl.verify.source import SourceSeries
 
 _FOREVER_MS = 2**62
 
+# Timestamps of the dead-lettered points, and how many samples lie in unreadable dead letters.
+_Dead = tuple[dict[SeriesKey, NDArray[np.int64]], int]
+
 
 class Knowledge:
     """What the pipeline knows about its own work; here nothing: only the source explains."""
@@ -61,9 +64,7 @@ class RedisKnowledge(Knowledge):
         self._tier = tier
         self._identify = identify
         self._retention_start_ms = retention_start_ms
-        self._dead_known: dict[
-            str, tuple[tuple[int, bytes], dict[SeriesKey, NDArray[np.int64]], int]
-        ] = {}
+        self._dead_known: dict[str, tuple[tuple[int, bytes], _Dead]] = {}
 
     def feed(self, query: str) -> FeedStatus | None:
         """The feed of a query, None where nothing was ever planned."""
@@ -93,13 +94,13 @@ class RedisKnowledge(Knowledge):
         }
         return Facts(ranges, *self._dead(query))
 
-    def _dead(self, query: str) -> tuple[dict[SeriesKey, NDArray[np.int64]], int]:
+    def _dead(self, query: str) -> _Dead:
         """Points in the dead letters of a query; read again only when there are others."""
         newest: Any = self._redis.xrevrange(self._keys.dead, count=1)
         state = (int(self._redis.xlen(self._keys.dead)), newest[0][0] if newest else b"")
         known = self._dead_known.get(query)
         if known and known[0] == state:
-            return known[1], known[2]
+            return known[1]
         times: dict[SeriesKey, list[int]] = {}
         unreadable = 0
         feed = feed_of(query, self._tier)
@@ -111,7 +112,7 @@ class RedisKnowledge(Knowledge):
             if not points:
                 unreadable += letter.samples
         dead = {series: np.array(found, dtype=np.int64) for series, found in times.items()}
-        self._dead_known[query] = (state, dead, unreadable)
+        self._dead_known[query] = state, (dead, unreadable)
         return dead, unreadable
 
     def _points(self, query: str, payload: bytes) -> Iterator[tuple[SeriesKey, int]]:

@@ -50,11 +50,6 @@ def bits(values: NDArray[np.float64]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
 
 
-def count(points: Points) -> int:
-    """Points of all series."""
-    return sum(len(column.timestamps_ms) for column in points.values())
-
-
 NOTHING = Column(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
 
 

@@ -24,11 +24,12 @@ class Page:
 
     def set(self, metric: str, /, value: float, **labels: str) -> None:
         """Give a gauge its value."""
-        self._series(metric, "gauge", labels)[self._key(metric, labels)] = value
+        series, key = self._series(metric, "gauge", labels)
+        series[key] = value
 
     def inc(self, metric: str, /, amount: float, **labels: str) -> None:
         """Add to a counter, which begins at 0 with each page."""
-        series, key = self._series(metric, "counter", labels), self._key(metric, labels)
+        series, key = self._series(metric, "counter", labels)
         series[key] = series.get(key, 0) + amount
 
     def add(self, other: Page) -> None:
@@ -38,14 +39,11 @@ class Page:
 
     def _series(
         self, metric: str, kind: str, labels: Mapping[str, str]
-    ) -> dict[tuple[str, ...], float]:
+    ) -> tuple[dict[tuple[str, ...], float], tuple[str, ...]]:
         spec = _SPECS[metric]
         if spec.kind != kind or labels.keys() != set(spec.labels):
             raise KeyError(f"{metric} is a {spec.kind} with the labels {spec.labels}")
-        return self.values.setdefault(metric, {})
-
-    def _key(self, metric: str, labels: Mapping[str, str]) -> tuple[str, ...]:
-        return tuple(labels[name] for name in _SPECS[metric].labels)
+        return self.values.setdefault(metric, {}), tuple(labels[name] for name in spec.labels)
 
 
 class PublishedPage:

@@ -132,8 +132,6 @@ class EtlProcess:
             },
         )
 
-    # --- called from outside -----------------------------------------------------------------
-
     def advance(self) -> float:
         """Do all that is due by now; seconds until more is due."""
         with self._lock:
@@ -186,8 +184,6 @@ class EtlProcess:
         """What the scenario lets the health check of the process say."""
         return self._behaviour.healthy
 
-    # --- time -------------------------------------------------------------------------------
-
     @property
     def _behaviour(self) -> Behaviour:
         return self._behaviours[self._scenario]
@@ -237,8 +233,6 @@ class EtlProcess:
             self._begin_failure()
         else:
             self._begin_file()
-
-    # --- files ------------------------------------------------------------------------------
 
     def _begin_file(self) -> None:
         file = self._coming
@@ -293,8 +287,6 @@ class EtlProcess:
     def _not_long_ago(self, due: float) -> float:
         return max(due, self._now - _LONGEST_DEBT_SECONDS)
 
-    # --- scenarios --------------------------------------------------------------------------
-
     def _change(self, scenario: Scenario, for_seconds: float | None) -> None:
         previous, self._scenario = self._scenario, scenario
         self._since_wall = self._wall()
@@ -315,8 +307,6 @@ class EtlProcess:
                 "until": None if until is None else rfc3339(until),
             },
         )
-
-    # --- lines -----------------------------------------------------------------------------
 
     def _note(self, event: Event, own: EventFields) -> None:
         figures = self.figures()
