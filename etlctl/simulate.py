@@ -127,10 +127,8 @@ def _request(
         if scenario is None:
             response = send("GET")
         else:
-            body = {"scenario": scenario} | ({} if duration is None else {"for": duration})
-            response = session.post(
-                where, json=body, timeout=_TIMEOUT_SECONDS, allow_redirects=False
-            )
+            until = {} if duration is None else {"for": duration}
+            response = send("POST", json={"scenario": scenario} | until)
     except ValueError as error:
         # requests raises, among others, a ValueError for a text that is no URL.
         raise ConfigError(f"--url: {url}: {error}") from None

@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-PRIVATE_MODE = 0o600
-
 
 @contextmanager
-def whole_file(path: Path, *, replace: bool, mode: int = PRIVATE_MODE) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, replace: bool, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A file beside ``path`` that gets this name when the block ends without an error.
 
     Without ``replace`` a file that has appeared there meanwhile stays, and FileExistsError is

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from common.config import load_settings
 from common.errors import SinkError, SourceError
 from etlctl.verify.explain import DEAD_LETTERED, Facts, Range
+from etlctl.verify.knowledge import Knowledge
 from etlctl.verify.points import SeriesKey
 from etlctl.verify.present import example_lines
 from etlctl.verify.run import Outcome
@@ -68,8 +69,8 @@ class Compared:
 
 
 @dataclass(slots=True)
-class Known:
-    """:class:`etlctl.verify.run.Knowledge` of nothing but bad points."""
+class Known(Knowledge):
+    """Knowledge of nothing but bad points."""
 
     bad: Sequence[Point]
     pending_ranges: Mapping[str, Sequence[Range]] = field(default_factory=dict)

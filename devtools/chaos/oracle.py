@@ -20,8 +20,7 @@ from devtools.chaos.epochs import Epochs
 from devtools.chaos.load import JOB, ODD
 from devtools.chaos.rig import KEYS, Rig
 from etlctl.connect import source_of
-from etlctl.verify.expect import expect
-from etlctl.verify.identity import identify_of
+from etlctl.verify.expect import expect, identify_of
 from etlctl.verify.knowledge import points_of_lines
 
 RECOVERY_SECONDS = 150.0

@@ -1,12 +1,54 @@
-"""Replaying or purging many dead letters: each one an atomic step; an error stops only its own."""
+"""Choosing dead letters, and replaying or purging them: each one an atomic step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from common.errors import EtlError
-from common.state.dead_letters import Letter
+from common.state.dead_letters import DeadLetters, Letter
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a dead letter must be like; what is None does not matter."""
+
+    reason: str | None = None
+    stage: str | None = None
+    query: str | None = None
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The values that matter, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def __bool__(self) -> bool:
+        return bool(self.given)
+
+    def __str__(self) -> str:
+        return " ".join(f"--{name} {value}" for name, value in self.given.items())
+
+    def admit(self, letter: Letter) -> bool:
+        """Whether ``letter`` is like that."""
+        return all(getattr(letter, name) == value for name, value in self.given.items())
+
+
+def chosen(letters: DeadLetters, ids: tuple[str, ...], filters: Filters) -> list[Letter]:
+    """The dead letters with these ``ids``, or else those that ``filters`` admit; never none.
+
+    A list, read to its end before anything is done: a replayed one may be refused and come back as
+    a new dead letter, which a running iteration would meet again, and again.
+
+    Raises :class:`EtlError` for an unknown id, and when there is nothing to choose.
+    """
+    if ids:
+        return [letters.get(id_) for id_ in dict.fromkeys(ids)]
+    found = list(filter(filters.admit, letters))
+    if not found:
+        raise EtlError(
+            f"no dead letter matches {filters}" if filters else "there are no dead letters"
+        )
+    return found
 
 
 @dataclass(slots=True)
@@ -17,11 +59,6 @@ class Outcome:
     samples: int = 0
     no_longer_there: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def tried(self) -> int:
-        """How many dead letters this outcome is about."""
-        return self.done + self.no_longer_there + len(self.failed)
 
 
 def carry_out(
@@ -34,7 +71,7 @@ def carry_out(
 
     ``outcome`` is complete at every moment, also when this raises
     :class:`redis.exceptions.RedisError`. A dead letter that somebody else replayed or purged first
-    is no longer there; one that cannot be treated so is kept, with the reason.
+    is no longer there; one that cannot be treated so is kept, with the reason, and stops no other.
     """
     for letter in letters:
         try:

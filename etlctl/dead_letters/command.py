@@ -18,12 +18,11 @@ from common.exit_codes import ExitCode
 from common.state.dead_letters import DeadLetters, Letter
 from common.state.keys import Keys
 from etlctl.connect import redis_of
-from etlctl.dead_letters.carry_out import Outcome, carry_out
+from etlctl.dead_letters.carry_out import Filters, Outcome, carry_out, chosen
 from etlctl.dead_letters.export import document, metadata, refuse_existing
 from etlctl.dead_letters.export import export as write_file
 from etlctl.dead_letters.payloads import batch_of, batch_summary, with_payloads
 from etlctl.dead_letters.present import how_many, metadata_lines, payload_lines, table
-from etlctl.dead_letters.select import Filters, chosen, matching
 from etlctl.options import AsJson, ConfigFile, Yes, group, shared_options
 from etlctl.output import print_json, progress_bar, remark, stdout
 
@@ -104,7 +103,7 @@ def list_(
     found: deque[Letter] = deque(maxlen=limit or None)
     number = samples = 0
     with _opened(config) as (redis, keys):
-        for letter in matching(DeadLetters(redis, keys), filters):
+        for letter in filter(filters.admit, DeadLetters(redis, keys)):
             found.append(letter)
             number += 1
             samples += letter.samples
@@ -241,11 +240,8 @@ def _report(done_word: str, selected: int, outcome: Outcome, *, as_json: bool) -
             }
         )
         return
-    others = {
-        "no longer there": outcome.no_longer_there,
-        "kept": len(outcome.failed),
-        "not tried": selected - outcome.tried,
-    }
+    others = {"no longer there": outcome.no_longer_there, "kept": len(outcome.failed)}
+    others["not tried"] = selected - outcome.done - sum(others.values())
     rest = "".join(f", {number} {what}" for what, number in others.items() if number)
     typer.echo(f"{how_many(outcome.done, outcome.samples)} {done_word}{rest}.")
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from redis import Redis
 
@@ -41,13 +41,21 @@ def export(
     be written, and when a dead letter was replayed or purged meanwhile.
     """
     refuse_existing(file, force=force)
+    dead, lost = DeadLetters(redis, keys), 0
     try:
         with whole_file(file, replace=force) as out:
-            return _write(redis, keys, letters, out, progress)
+            for letter, payload in with_payloads(redis, keys, letters):
+                if payload is None:
+                    _still_there(dead, letter)
+                    lost += 1
+                line = json.dumps(document(letter, payload), ensure_ascii=False)
+                out.write(line.encode() + b"\n")
+                progress()
     except FileExistsError:
         raise _exists(file) from None
     except OSError as error:
         raise EtlError(f"{file}: cannot be written: {error.strerror or error}") from None
+    return lost
 
 
 def metadata(letter: Letter) -> dict[str, Any]:
@@ -60,25 +68,6 @@ def metadata(letter: Letter) -> dict[str, Any]:
 def document(letter: Letter, payload: bytes | None) -> dict[str, Any]:
     """A dead letter with its payload, as plain data."""
     return {**metadata(letter), **as_members(payload)}
-
-
-def _write(
-    redis: Redis,
-    keys: Keys,
-    letters: Iterable[Letter],
-    out: BinaryIO,
-    progress: Callable[[], None],
-) -> int:
-    lost = 0
-    dead = DeadLetters(redis, keys)
-    for letter, payload in with_payloads(redis, keys, letters):
-        if payload is None:
-            _still_there(dead, letter)
-            lost += 1
-        line = json.dumps(document(letter, payload), ensure_ascii=False)
-        out.write(line.encode() + b"\n")
-        progress()
-    return lost
 
 
 def _still_there(dead: DeadLetters, letter: Letter) -> None:

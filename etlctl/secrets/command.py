@@ -11,9 +11,8 @@ from common.errors import ConfigError
 from etlctl.options import group
 from etlctl.output import remark
 from etlctl.secrets import fill, rotate
-from etlctl.secrets.check import problems
+from etlctl.secrets.check import ALL_FILES, check_known, expected, problems
 from etlctl.secrets.folder import Folder, open_folder
-from etlctl.secrets.names import ALL_FILES, check_known, expected
 
 secrets_app = group("Make, check, rotate and show the stack's secrets.")
 
@@ -76,9 +75,9 @@ def make_secrets(path: Path, *, tls: bool) -> None:
         if folder.tightened:
             typer.echo(f"{path}: closed to others")
         fill.fill(folder, _report(folder), with_tls=tls)
-        open_to_others = list(fill.exposed(folder))
-    if open_to_others:
-        raise ConfigError(*open_to_others)
+        found = [folder.exposure(name) for name in expected(folder) if folder.has(name)]
+    if exposed := [why for why in found if why]:
+        raise ConfigError(*exposed)
 
 
 def _report(folder: Folder) -> fill.Report:

@@ -24,12 +24,11 @@ _HEADER = "# Made by `etlctl secrets init` from other secrets, and made anew whe
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A file that follows from ``sources``; ``document`` is its content beside the users."""
+    """A file; ``document`` is its content beside the users, if it has the ``sources`` of those."""
 
     name: str
     sources: tuple[str, ...]
     document: Mapping[str, Any]
-    users: bool = False
 
 
 _CLIENT = {
@@ -38,7 +37,7 @@ _CLIENT = {
         "password_file": f"{CONTAINER_FOLDER}/prometheus_readonly_password",
     }
 }
-WEB = Derived("prometheus_web.yml", tuple(USERS.values()), {}, users=True)
+WEB = Derived("prometheus_web.yml", tuple(USERS.values()), {})
 CLIENT = Derived("prometheus_client.yml", (), _CLIENT)
 WEB_TLS = Derived(
     "prometheus_web_tls.yml",
@@ -49,7 +48,6 @@ WEB_TLS = Derived(
             "key_file": f"{CONTAINER_FOLDER}/tls_prometheus.key",
         }
     },
-    users=True,
 )
 CLIENT_TLS = Derived(
     "prometheus_client_tls.yml",
@@ -64,7 +62,7 @@ WITH_TLS = (WEB_TLS, CLIENT_TLS)
 def render(derived: Derived, folder: Folder) -> bytes:
     """The file's content, with new salts. Raises :class:`ConfigError` for unusable sources."""
     document = dict(derived.document)
-    if derived.users:
+    if derived.sources:
         document["basic_auth_users"] = {
             user: _hash(folder, source) for user, source in USERS.items()
         }
@@ -82,7 +80,7 @@ def is_current(derived: Derived, folder: Folder) -> bool:
     users = document.pop("basic_auth_users", {})
     if document != derived.document:
         return False
-    wanted = USERS if derived.users else {}
+    wanted = USERS if derived.sources else {}
     if not isinstance(users, dict) or users.keys() != wanted.keys():
         return False
     return all(_fits(folder, source, users[user]) for user, source in wanted.items())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from etlctl.secrets import derived, tls
+from etlctl.secrets.check import derivations
 from etlctl.secrets.folder import Folder
-from etlctl.secrets.names import derivations, expected
 from etlctl.secrets.table import PASSWORDS
 
 # Means the same in a URL, in YAML, in a shell and in nginx.conf: nothing has to be quoted.
@@ -17,35 +17,25 @@ LENGTH = 40  # 238 bits
 
 MADE, KEPT, RENEWED = "made", "kept", "made anew"
 
-Choose = Callable[[str], str]
-"""Picks one character of the text; :func:`secrets.choice` outside tests."""
-
 Report = Callable[[str, str], None]
 """Called with (file, what was done) as soon as it was done."""
 
 
-def new_password(choose: Choose = secrets.choice) -> str:
-    """``LENGTH`` characters of ``ALPHABET``."""
+def new_password(choose: Callable[[str], str] = secrets.choice) -> str:
+    """``LENGTH`` characters of ``ALPHABET``; ``choose`` picks one of a text."""
     return "".join(choose(ALPHABET) for _ in range(LENGTH))
 
 
-def fill(
-    folder: Folder,
-    report: Report,
-    *,
-    with_tls: bool,
-    now: tls.Clock = tls.utc_now,
-    choose: Choose = secrets.choice,
-) -> None:
+def fill(folder: Folder, report: Report, *, with_tls: bool) -> None:
     """Make every file that is missing; no password, key or certificate that exists is touched.
 
     Raises :class:`~common.errors.ConfigError`.
     """
     for password in PASSWORDS:
-        made = folder.create(password.name, new_password(choose).encode())
+        made = folder.create(password.name, new_password().encode())
         report(password.name, MADE if made else KEPT)
     if with_tls:
-        for name, made in tls.complete(folder, now):
+        for name, made in tls.complete(folder):
             report(f"{name}.crt", MADE if made else KEPT)
     derive(folder, report)
 
@@ -61,10 +51,3 @@ def derive(folder: Folder, report: Report) -> None:
         else:
             folder.replace(one.name, derived.render(one, folder))
             report(one.name, RENEWED)
-
-
-def exposed(folder: Folder) -> Iterator[str]:
-    """One sentence for each file that others can read, or that is no plain file of the owner's."""
-    for name in expected(folder):
-        if folder.has(name) and (why := folder.exposure(name)):
-            yield why

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
-
 from common.errors import ConfigError
 from etlctl.secrets import tls
-from etlctl.secrets.fill import KEPT, RENEWED, Choose, Report, derive, new_password
+from etlctl.secrets.check import DERIVED, check_known, uses_tls
+from etlctl.secrets.fill import KEPT, RENEWED, Report, derive, new_password
 from etlctl.secrets.folder import Folder
-from etlctl.secrets.names import DERIVED, check_known, uses_tls
 from etlctl.secrets.table import PASSWORD_OF
 
 HAND_OUT = "docker compose run --rm --no-deps secrets"
 NAMES = (*PASSWORD_OF, tls.ALL_SERVERS, *tls.NAMES)
 
 
-def rotate(
-    folder: Folder,
-    name: str,
-    report: Report,
-    *,
-    now: tls.Clock = tls.utc_now,
-    choose: Choose = secrets.choice,
-) -> list[str]:
+def rotate(folder: Folder, name: str, report: Report) -> list[str]:
     """Renew ``name`` and what follows from it; the commands that have to be run then, in order.
 
     Raises :class:`~common.errors.ConfigError`.
@@ -32,16 +23,13 @@ def rotate(
             what = " and ".join(one.sources) or "nothing that changes"
             raise ConfigError(f"{name}: follows from {what}: `etlctl secrets init` renews it")
     check_known(name, NAMES)
-    steps = (
-        _password(folder, name, report, choose)
-        if name in PASSWORD_OF
-        else _certificates(folder, name, report, now)
-    )
+    renew = _password if name in PASSWORD_OF else _certificates
+    steps = renew(folder, name, report)
     derive(folder, lambda file, what: None if what == KEPT else report(file, what))
     return [HAND_OUT, *steps]
 
 
-def _password(folder: Folder, name: str, report: Report, choose: Choose) -> list[str]:
+def _password(folder: Folder, name: str, report: Report) -> list[str]:
     password = PASSWORD_OF[name]
     if password.made_by_server:
         raise ConfigError(
@@ -49,7 +37,7 @@ def _password(folder: Folder, name: str, report: Report, choose: Choose) -> list
         )
     if not folder.has(name):
         raise ConfigError(f"{folder.where(name)}: is missing: make it with `etlctl secrets init`")
-    folder.replace(name, new_password(choose).encode())
+    folder.replace(name, new_password().encode())
     report(name, RENEWED)
     steps = [password.server_command] if password.server_command else []
     if password.restart:
@@ -57,12 +45,12 @@ def _password(folder: Folder, name: str, report: Report, choose: Choose) -> list
     return steps
 
 
-def _certificates(folder: Folder, name: str, report: Report, now: tls.Clock) -> list[str]:
+def _certificates(folder: Folder, name: str, report: Report) -> list[str]:
     if not uses_tls(folder):
         raise ConfigError(
             f"{name}: there are no certificates: make them with `etlctl secrets init --tls`"
         )
-    renewed = tls.renew(folder, name, now)
+    renewed = tls.renew(folder, name)
     for each in renewed:
         report(f"{each}.crt", RENEWED)
     if name == tls.AUTHORITY:

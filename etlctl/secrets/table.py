@@ -17,7 +17,6 @@ class Password:
     """
 
     name: str
-    purpose: str
     restart: tuple[str, ...] = ()
     server_command: str | None = None
     made_by_server: str | None = None
@@ -26,35 +25,28 @@ class Password:
 _PIPELINE = ("extractor", "transformer", "loader", "etl-metrics")
 
 PASSWORDS = (
-    Password("redis_password", "Redis", restart=("redis", *_PIPELINE)),
+    Password("redis_password", restart=("redis", *_PIPELINE)),
     Password(
         "influxdb_admin_password",
-        "InfluxDB's user admin",
         server_command="docker compose exec influxdb sh -c 'influx user password --name admin"
         f' --password "$(cat {CONTAINER_FOLDER}/influxdb_admin_password)"'
         f' --token "$(cat {CONTAINER_FOLDER}/influxdb_admin_token)"\'',
     ),
     Password(
         "influxdb_admin_token",
-        "InfluxDB's operator token",
         made_by_server="make one with `influx auth create --operator` in its container, put it in "
         "the file, hand it out, and delete the old one with `influx auth delete`",
     ),
     # Prometheus reads its web configuration and its password files anew for every request.
-    Password("prometheus_admin_password", "Prometheus' user admin, for people"),
-    Password(
-        "prometheus_readonly_password",
-        "Prometheus' user readonly, for services",
-        restart=("extractor", "grafana"),
-    ),
-    Password("simulator_password", "the simulator's user prometheus", restart=("etl-simulator",)),
+    Password("prometheus_admin_password"),
+    Password("prometheus_readonly_password", restart=("extractor", "grafana")),
+    Password("simulator_password", restart=("etl-simulator",)),
     Password(
         "grafana_admin_password",
-        "Grafana's user admin",
         server_command="docker compose exec grafana sh -c 'grafana cli admin reset-admin-password"
         f" --password-from-stdin < {CONTAINER_FOLDER}/grafana_admin_password'",
     ),
-    Password("metrics_password", "user prometheus of the services' metrics", restart=_PIPELINE),
+    Password("metrics_password", restart=_PIPELINE),
 )
 
 PASSWORD_OF = {password.name: password for password in PASSWORDS}

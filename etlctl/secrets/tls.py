@@ -45,7 +45,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def complete(folder: Folder, now: Clock) -> Iterator[tuple[str, bool]]:
+def complete(folder: Folder) -> Iterator[tuple[str, bool]]:
     """Make the files that are missing; (name, whether it was made) for each pair.
 
     A key without certificate gets one; a certificate without its key is an error.
@@ -62,16 +62,16 @@ def complete(folder: Folder, now: Clock) -> Iterator[tuple[str, bool]]:
             continue
         if not folder.has(key_file):
             folder.create(key_file, _pem_of_key(_new_key()))
-        folder.create(certificate_file, _certify(folder, name, now))
+        folder.create(certificate_file, _certify(folder, name))
         yield name, True
 
 
-def renew(folder: Folder, name: str, now: Clock) -> tuple[str, ...]:
+def renew(folder: Folder, name: str) -> tuple[str, ...]:
     """A new key and certificate; for the authority also those of every server. What was renewed."""
     names = {AUTHORITY: NAMES, ALL_SERVERS: tuple(SERVERS)}.get(name, (name,))
     for each in names:
         folder.replace(f"{each}.key", _pem_of_key(_new_key()))
-        folder.replace(f"{each}.crt", _certify(folder, each, now))
+        folder.replace(f"{each}.crt", _certify(folder, each))
     return names
 
 
@@ -99,10 +99,11 @@ def problems(folder: Folder, now: Clock) -> Iterator[str]:
             yield f"{where}: expires in {left.days} days: {again}"
 
 
-def _certify(folder: Folder, name: str, now: Clock) -> bytes:
+def _certify(folder: Folder, name: str) -> bytes:
     """A certificate for the key that is there; signed by the authority, by itself for that."""
     key = _read_key(folder, name)
     is_authority = name == AUTHORITY
+    now = utc_now()
     common_name = "ETL stack authority" if is_authority else SERVERS[name]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     if is_authority:
@@ -116,10 +117,8 @@ def _certify(folder: Folder, name: str, now: Clock) -> bytes:
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now() - _BEFORE)
-        .not_valid_after(
-            now() + timedelta(days=AUTHORITY_DAYS if is_authority else SERVER_DAYS),
-        )
+        .not_valid_before(now - _BEFORE)
+        .not_valid_after(now + timedelta(days=AUTHORITY_DAYS if is_authority else SERVER_DAYS))
         .add_extension(
             x509.BasicConstraints(ca=is_authority, path_length=0 if is_authority else None),
             critical=True,

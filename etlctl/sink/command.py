@@ -69,5 +69,5 @@ def init(
             raise SinkError(
                 f"{error}: is the token in {admin_token_file} the one that it was set up with?"
             ) from None
-        buckets = steps.ensure_buckets(admin, org_id, wanted, typer.echo)
+        buckets = [steps.ensure_bucket(admin, org_id, one, typer.echo) for one in wanted]
         steps.ensure_token(admin, connect, org_id, buckets, kept_in, typer.echo)

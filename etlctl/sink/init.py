@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,13 @@ def wanted_buckets(load: LoadSettings) -> tuple[WantedBucket, ...]:
 
     Raises :class:`ConfigError` with one line for each retention that InfluxDB does not take.
     """
-    if problems := list(_retention_problems(load)):
+    problems = [
+        f"load.tiers.{name}.retention: is {tier.retention_seconds:g} s, and InfluxDB keeps at least"
+        f" {MIN_RETENTION_SECONDS} s (1h)"
+        for name, tier in load.tiers.items()
+        if tier.retention_seconds is not None and tier.retention_seconds < MIN_RETENTION_SECONDS
+    ]
+    if problems:
         raise ConfigError(*problems)
     return tuple(
         WantedBucket(
@@ -78,13 +84,6 @@ def ensure_org(admin: Management, name: str, say: Say) -> str:
     else:
         say(f"organization {name}: kept")
     return org_id
-
-
-def ensure_buckets(
-    admin: Management, org_id: str, wanted: Sequence[WantedBucket], say: Say
-) -> list[Bucket]:
-    """Make what is missing, change a retention that differs; nothing is ever deleted."""
-    return [_ensure_bucket(admin, org_id, one, say) for one in wanted]
 
 
 def ensure_token(
@@ -141,17 +140,8 @@ def read_token(path: Path) -> str | None:
         return None
 
 
-def _retention_problems(load: LoadSettings) -> Iterator[str]:
-    for name, tier in load.tiers.items():
-        seconds = tier.retention_seconds
-        if seconds is not None and seconds < MIN_RETENTION_SECONDS:
-            yield (
-                f"load.tiers.{name}.retention: is {seconds:g} s, and InfluxDB keeps at least "
-                f"{MIN_RETENTION_SECONDS} s (1h)"
-            )
-
-
-def _ensure_bucket(admin: Management, org_id: str, wanted: WantedBucket, say: Say) -> Bucket:
+def ensure_bucket(admin: Management, org_id: str, wanted: WantedBucket, say: Say) -> Bucket:
+    """Make it if it is missing, change a retention that differs; nothing is ever deleted."""
     bucket = admin.find_bucket(org_id, wanted.name)
     if bucket is None:
         bucket = admin.create_bucket(org_id, wanted.name, wanted.retention_seconds or 0)

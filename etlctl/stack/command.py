@@ -228,12 +228,13 @@ def _open(project_dir: Path | None, files: list[Path] | None, monitoring_only: b
     return Compose(Docker(folder), folder, chosen)
 
 
-def _has_terminal() -> bool:
+def has_terminal() -> bool:
+    """Whether a person can answer a question."""
     return sys.stdin.isatty()
 
 
 def _confirm(name: str) -> None:
-    if not _has_terminal():
+    if not has_terminal():
         raise ConfigError("destroying asks first, and there is no terminal to ask on: give --yes")
     answer = typer.prompt(f"All data of {name} will be deleted. Type its name to go on", err=True)
     if answer != name:

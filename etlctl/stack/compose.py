@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from dotenv import dotenv_values
 
 from common.errors import ConfigError
-from etlctl.stack import old_engine
 from etlctl.stack.docker import ComposeFailed, Docker
 from etlctl.stack.engine import Engine
 from etlctl.stack.project import Container, Project, read_containers, read_project
@@ -19,6 +19,10 @@ from etlctl.stack.project import Container, Project, read_containers, read_proje
 MAIN_FILE = "docker-compose.yml"
 OVERRIDE_FILE = "docker-compose.override.yml"
 MONITORING_FILE = "docker-compose.monitoring.yml"
+
+# Engine 25; https://docs.docker.com/reference/compose-file/services/#healthcheck
+_START_INTERVAL_API = (1, 44)
+_QUICK_INTERVAL = "3s"
 
 
 class Compose:
@@ -42,10 +46,7 @@ class Compose:
 
     def config(self) -> str:
         """The resolved files as JSON. Raises :class:`ConfigError` with compose's message."""
-        ran = self.docker.capture(*self._leading, "config", "--format", "json")
-        if ran.code != 0:
-            raise ConfigError(f"the compose files cannot be read: {ran.message}")
-        return ran.out
+        return self._json_of("the compose files cannot be read", "config")
 
     def project(self) -> Project:
         """The resolved files. Raises :class:`ConfigError` with compose's message about them."""
@@ -53,10 +54,7 @@ class Compose:
 
     def containers(self) -> list[Container]:
         """Those of the project, running or not. Raises :class:`ConfigError`."""
-        ran = self.docker.capture(*self._leading, "ps", "--all", "--format", "json")
-        if ran.code != 0:
-            raise ConfigError(f"docker compose ps: {ran.message}")
-        return read_containers(ran.out)
+        return read_containers(self._json_of("docker compose ps", "ps", "--all"))
 
     def show(self, *command: str, everything: bool = False) -> int:
         """Run a command and show what it prints; its exit code.
@@ -72,6 +70,12 @@ class Compose:
         if code != 0:
             raise ComposeFailed(f"docker compose {command[0]} failed (exit code {code})")
 
+    def _json_of(self, failure: str, *command: str) -> str:
+        ran = self.docker.capture(*self._leading, *command, "--format", "json")
+        if ran.code != 0:
+            raise ConfigError(f"{failure}: {ran.message}")
+        return ran.out
+
 
 @contextmanager
 def suited(
@@ -82,8 +86,7 @@ def suited(
     Needed by what makes containers: compose refuses to make one with a health check that has a
     start_interval, where the engine does not know that.
     """
-    api = ".".join(map(str, engine.api))
-    change = old_engine.override(json.loads(compose.config()), api)
+    change = without_start_interval(json.loads(compose.config()), engine.api)
     if change is None:
         yield compose, False
         return
@@ -91,6 +94,26 @@ def suited(
         file = Path(folder) / "old-engine.yml"
         file.write_text(change, encoding="utf-8")
         yield compose.with_file(file, environ), True
+
+
+def without_start_interval(config: Mapping[str, Any], api: tuple[int, int]) -> str | None:
+    """A compose file to lay over a project for an engine whose API is ``api``; None: no change.
+
+    ``config`` is what ``docker compose config --format json`` prints. The first check then comes
+    one interval after the start, so the intervals are short instead.
+    """
+    if api >= _START_INTERVAL_API:
+        return None
+    names = [
+        name
+        for name, service in config["services"].items()
+        if "start_interval" in service.get("healthcheck", {})
+    ]
+    if not names:
+        return None
+    # Written by hand: !reset is a tag of compose's own, which YAML libraries do not write.
+    change = f"{{start_interval: !reset null, interval: {_QUICK_INTERVAL}}}"
+    return "services:\n" + "".join(f"  {name}: {{healthcheck: {change}}}\n" for name in names)
 
 
 def compose_files(

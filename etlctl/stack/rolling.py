@@ -12,14 +12,12 @@ _POLL_SECONDS = 0.5
 # Far longer than any stop_grace_period.
 _RESTART_SECONDS = 600.0
 
-Say = Callable[[str], None]
-
 
 def restart_each(
     docker: Docker,
     containers: Sequence[Container],
     wait_seconds: float,
-    say: Say,
+    say: Callable[[str], None],
     clock: Clock = Clock(),
 ) -> None:
     """Restart each container and wait until it is healthy before the next one's turn.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from common.errors import ConfigError
 from etlctl.output import remark
+from etlctl.secrets.check import ALL_FILES
 from etlctl.secrets.command import make_secrets
-from etlctl.secrets.names import ALL_FILES
 from etlctl.stack.compose import Compose, suited
 from etlctl.stack.docker import ComposeFailed
 from etlctl.stack.engine import Engine, find_engine
@@ -52,7 +52,11 @@ def _up(compose: Compose, engine: Engine, *, no_build: bool, wait_seconds: int) 
         *keep_scales(project, replicas(containers)),
     )
     if code != 0:
-        problems = unhealthy(compose, project)
+        problems = (
+            f"{one.name}: {one.condition()}: etlctl stack logs {one.service}"
+            for one in compose.containers()
+            if not project.is_well(one)
+        )
         raise ComposeFailed("\n".join([f"the stack is not up (exit code {code})", *problems]))
     return list(addresses(project, secrets))
 
@@ -68,12 +72,3 @@ def secrets_folder(project: Project, folder: Path) -> Path:
     found = folders.pop() if folders else folder / "secrets"
     here = Path.cwd()
     return found.relative_to(here) if found.is_relative_to(here) else found
-
-
-def unhealthy(compose: Compose, project: Project) -> list[str]:
-    """A sentence for each container that is not as it should be."""
-    return [
-        f"{one.name}: {one.condition()}: etlctl stack logs {one.service}"
-        for one in compose.containers()
-        if not project.is_well(one)
-    ]

@@ -60,28 +60,24 @@ def compare(expected: Points, found: Points) -> Comparison:
         want, have = expected.get(series, NOTHING), found.get(series, NOTHING)
         result.expected += len(want.values)
         result.found += len(have.values)
-        if np.array_equal(want.timestamps_ms, have.timestamps_ms):
-            same = bits(want.values) == bits(have.values)
-            matched = int(np.count_nonzero(same))
-            result.equal += matched
-            if matched < len(same):
-                odd = ~same
-                result.differences.append(
-                    Difference(series, NOTHING, NOTHING, have.take(odd), want.values[odd])
-                )
-            continue
-        _, in_want, in_have = np.intersect1d(
-            want.timestamps_ms, have.timestamps_ms, assume_unique=True, return_indices=True
-        )
+        aligned = np.array_equal(want.timestamps_ms, have.timestamps_ms)
+        if aligned:
+            in_want = in_have = np.arange(len(want.values))
+        else:
+            _, in_want, in_have = np.intersect1d(
+                want.timestamps_ms, have.timestamps_ms, assume_unique=True, return_indices=True
+            )
         odd = bits(want.values[in_want]) != bits(have.values[in_have])
         result.equal += int(np.count_nonzero(~odd))
+        if aligned and not odd.any():
+            continue
         result.differences.append(
             Difference(
                 series,
                 missing=want.take(_without(len(want.values), in_want)),
                 extra=have.take(_without(len(have.values), in_have)),
-                different=Column(have.timestamps_ms[in_have][odd], have.values[in_have][odd]),
-                wanted_values=want.values[in_want][odd],
+                different=have.take(in_have[odd]),
+                wanted_values=want.values[in_want[odd]],
             )
         )
     return result

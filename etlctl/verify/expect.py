@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from common.config import Query
+from common.errors import WireError
+from common.samples.series import SeriesDrop, SeriesEncoder
 from etlctl.verify.points import Column, Points, SeriesKey, join
 from etlctl.verify.source import SourceSeries
 
 # Labels of one series in, its identity in the sink out; or the reason why it has none.
 Identify = Callable[[Mapping[str, str]], SeriesKey | str]
+
+
+def identify_of(query: Query, encoder: SeriesEncoder) -> Identify:
+    """Identities of the series that ``query`` reads: relabelled, filtered, mapped."""
+
+    def identify(labels: Mapping[str, str]) -> SeriesKey | str:
+        try:
+            identity = encoder.identity(query.kind, query.name, json.dumps(labels).encode())
+        except WireError:
+            return "unreadable_labels"
+        if isinstance(identity, SeriesDrop):
+            return identity.value
+        return SeriesKey.of(identity.measurement, identity.tags)
+
+    return identify
 
 
 @dataclass(slots=True)

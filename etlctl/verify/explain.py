@@ -79,6 +79,19 @@ def explain(
     keep what points were made from.
     """
     result = Explained()
+
+    def example(
+        kind: str,
+        series: SeriesKey,
+        times: NDArray[np.int64],
+        rest: NDArray[np.bool_],
+        expected: NDArray[np.float64] | None = None,
+        found: NDArray[np.float64] | None = None,
+    ) -> None:
+        for at in np.flatnonzero(rest)[: max(examples_max - len(result.examples), 0)]:
+            want, have = (None if side is None else float(side[at]) for side in (expected, found))
+            result.examples.append(Example(kind, series, int(times[at]), want, have))
+
     unreadable_left = facts.unreadable_dead_samples
     for item in differences:
         again = second_read.get(item.series, NOTHING)
@@ -96,8 +109,7 @@ def explain(
             unreadable_left -= unreadable
             result.missing[UNREADABLE] += unreadable
             rest[np.flatnonzero(rest)[:unreadable]] = False
-        for time, value in _pairs(times[rest], values[rest], examples_max - len(result.examples)):
-            result.examples.append(Example("missing", item.series, time, value, None))
+        example("missing", item.series, times, rest, expected=values)
 
         times, values = item.different
         reasons = {
@@ -106,19 +118,12 @@ def explain(
             CHANGED: ~_holds(again, times, item.wanted_values),
         }
         rest = _count(result.different, reasons, len(times))
-        wanted = item.wanted_values[rest].tolist()
-        for (time, value), want in zip(
-            _pairs(times[rest], values[rest], examples_max - len(result.examples)),
-            wanted,
-            strict=False,
-        ):
-            result.examples.append(Example("different", item.series, time, want, value))
+        example("different", item.series, times, rest, expected=item.wanted_values, found=values)
 
         times, values = item.extra
         reasons = {EXPIRED: times < oldest_source_ms, CHANGED: _holds(again, times, values)}
         rest = _count(result.extra, reasons, len(times))
-        for time, value in _pairs(times[rest], values[rest], examples_max - len(result.examples)):
-            result.examples.append(Example("extra", item.series, time, None, value))
+        example("extra", item.series, times, rest, found=values)
     return result
 
 
@@ -163,10 +168,3 @@ def _among(
     known = set(zip(rivals.timestamps_ms.tolist(), bits(rivals.values).tolist(), strict=True))
     points = zip(times.tolist(), bits(values).tolist(), strict=True)
     return np.array([point in known for point in points], dtype=np.bool_)
-
-
-def _pairs(
-    times: NDArray[np.int64], values: NDArray[np.float64], at_most: int
-) -> list[tuple[int, float]]:
-    limit = max(at_most, 0)
-    return list(zip(times[:limit].tolist(), values[:limit].tolist(), strict=True))

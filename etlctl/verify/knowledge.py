@@ -26,8 +26,23 @@ from etlctl.verify.source import SourceSeries
 
 _FOREVER_MS = 2**62
 
+# Timestamps of the dead-lettered points, and how many samples lie in unreadable dead letters.
+_Dead = tuple[dict[SeriesKey, NDArray[np.int64]], int]
 
-class RedisKnowledge:
+
+class Knowledge:
+    """What the pipeline knows about its own work; here nothing: only the source explains."""
+
+    def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
+        """By reason, where points of the query may rightly not have arrived yet."""
+        return {}
+
+    def facts(self, query: str) -> Facts:
+        """Everything else that explains missing points of the query."""
+        return Facts()
+
+
+class RedisKnowledge(Knowledge):
     """Reads the window set and the dead letters of one tier.
 
     ``identify`` gives, by query, the transform of dead letters that were never transformed.
@@ -49,9 +64,7 @@ class RedisKnowledge:
         self._tier = tier
         self._identify = identify
         self._retention_start_ms = retention_start_ms
-        self._dead_known: dict[
-            str, tuple[tuple[int, bytes], dict[SeriesKey, NDArray[np.int64]], int]
-        ] = {}
+        self._dead_known: dict[str, tuple[tuple[int, bytes], _Dead]] = {}
 
     def feed(self, query: str) -> FeedStatus | None:
         """The feed of a query, None where nothing was ever planned."""
@@ -81,31 +94,26 @@ class RedisKnowledge:
         }
         return Facts(ranges, *self._dead(query))
 
-    def _dead(self, query: str) -> tuple[dict[SeriesKey, NDArray[np.int64]], int]:
+    def _dead(self, query: str) -> _Dead:
         """Points in the dead letters of a query; read again only when there are others."""
         newest: Any = self._redis.xrevrange(self._keys.dead, count=1)
         state = (int(self._redis.xlen(self._keys.dead)), newest[0][0] if newest else b"")
         known = self._dead_known.get(query)
         if known and known[0] == state:
-            return known[1], known[2]
+            return known[1]
         times: dict[SeriesKey, list[int]] = {}
         unreadable = 0
-        for payload, samples in self._dead_letters(query):
-            points = list(self._points(query, payload))
-            for series, timestamp_ms in points:
-                times.setdefault(series, []).append(timestamp_ms)
-            if not points:
-                unreadable += samples
-        dead = {series: np.array(found, dtype=np.int64) for series, found in times.items()}
-        self._dead_known[query] = (state, dead, unreadable)
-        return dead, unreadable
-
-    def _dead_letters(self, query: str) -> Iterator[tuple[bytes, int]]:
-        """Payload (empty where there is none) and number of samples of each dead letter."""
         feed = feed_of(query, self._tier)
         ours = (one for one in DeadLetters(self._redis, self._keys) if one.feed == feed)
         for letter, payload in with_payloads(self._redis, self._keys, ours):
-            yield payload or b"", letter.samples
+            points = list(self._points(query, payload or b""))
+            for series, timestamp_ms in points:
+                times.setdefault(series, []).append(timestamp_ms)
+            if not points:
+                unreadable += letter.samples
+        dead = {series: np.array(found, dtype=np.int64) for series, found in times.items()}
+        self._dead_known[query] = state, (dead, unreadable)
+        return dead, unreadable
 
     def _points(self, query: str, payload: bytes) -> Iterator[tuple[SeriesKey, int]]:
         """The points in a payload: refused lines, or samples as they were extracted."""
@@ -114,9 +122,6 @@ class RedisKnowledge:
         except WireError:
             yield from points_of_lines(payload)
             return
-        yield from self._points_of_batch(query, batch)
-
-    def _points_of_batch(self, query: str, batch: SampleBatch) -> Iterator[tuple[SeriesKey, int]]:
         identify = self._identify.get(query)
         if identify is None:
             return

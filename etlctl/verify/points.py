@@ -1,21 +1,25 @@
-"""Points as both sides are compared: series by identity, each with two columns."""
+"""What both readers share: points (series by identity, each with two columns), and one error."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Tags = tuple[tuple[str, str], ...]
+from common.errors import EtlError
+
+# What taking JSON apart can raise when it is not laid out as expected.
+_ODD = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 
 
 class SeriesKey(NamedTuple):
     """What makes a series of the sink one: measurement and sorted tags, none of them empty."""
 
     measurement: str
-    tags: Tags
+    tags: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(cls, measurement: str, tags: Mapping[str, str]) -> SeriesKey:
@@ -33,9 +37,9 @@ class Column(NamedTuple):
     timestamps_ms: NDArray[np.int64]
     values: NDArray[np.float64]
 
-    def take(self, mask: NDArray[np.bool_]) -> Column:
-        """The points where ``mask`` is true."""
-        return Column(self.timestamps_ms[mask], self.values[mask])
+    def take(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Column:
+        """The points where a mask is true, or at some indices."""
+        return Column(self.timestamps_ms[which], self.values[which])
 
 
 Points = Mapping[SeriesKey, Column]
@@ -44,11 +48,6 @@ Points = Mapping[SeriesKey, Column]
 def bits(values: NDArray[np.float64]) -> NDArray[np.uint64]:
     """The 64 bits of each value: distinguishes -0.0 from 0.0, and makes a NaN equal to itself."""
     return np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
-
-
-def count(points: Points) -> int:
-    """Points of all series."""
-    return sum(len(column.timestamps_ms) for column in points.values())
 
 
 NOTHING = Column(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
@@ -69,3 +68,12 @@ def join(parts: Iterable[Column]) -> tuple[Column, Column]:
     both = Column(times[order], values[order])
     stays = np.append(both.timestamps_ms[1:] != both.timestamps_ms[:-1], True)
     return both.take(stays), both.take(~stays)
+
+
+@contextmanager
+def known_shape(where: str, error: type[EtlError]) -> Iterator[None]:
+    """Inside, JSON from ``where`` is taken apart; raises ``error`` if it has another shape."""
+    try:
+        yield
+    except _ODD as odd:
+        raise error(f"{where} sent JSON of an unknown shape: {odd!r:.200}") from None

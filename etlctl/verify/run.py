@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from etlctl.verify.compare import compare
 from etlctl.verify.expect import Expected, Identify, expect
-from etlctl.verify.explain import UNREADABLE, Explained, Facts, Range, explain
+from etlctl.verify.explain import UNREADABLE, Explained, Facts, explain
+from etlctl.verify.knowledge import Knowledge
 from etlctl.verify.points import Column, Points, SeriesKey
-from etlctl.verify.source import SourceSeries
+from etlctl.verify.sink import Sink
+from etlctl.verify.source import Source
 
 EXAMPLES_MAX = 10
 
@@ -33,50 +35,6 @@ class Subject:
     identify: Identify
     owns: Callable[[SeriesKey], bool]
     measurements: frozenset[str]
-
-
-class SourceReader(Protocol):
-    """The part of :class:`etlctl.verify.source.Source` that is used here."""
-
-    def read_select(self, selector: str, start_ms: int, end_ms: int) -> list[SourceSeries]:
-        """Raw samples in ``(start_ms, end_ms]``."""
-        ...
-
-    def read_expr(self, expr: str, step_ms: int, start_ms: int, end_ms: int) -> list[SourceSeries]:
-        """Evaluations at multiples of ``step_ms`` in ``(start_ms, end_ms]``."""
-        ...
-
-
-class SinkReader(Protocol):
-    """The part of :class:`etlctl.verify.sink.Sink` that is used here."""
-
-    def read(self, measurements: Iterable[str], start_ms: int, end_ms: int) -> Points:
-        """Points of the measurements in ``(start_ms, end_ms]``."""
-        ...
-
-
-class Knowledge(Protocol):
-    """What the pipeline knows about its own work."""
-
-    def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
-        """By reason, where points of the query may rightly not have arrived yet."""
-        ...
-
-    def facts(self, query: str) -> Facts:
-        """Everything else that explains missing points of the query."""
-        ...
-
-
-class NoKnowledge:
-    """Nothing is known: only the source can explain a difference."""
-
-    def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
-        """Nothing."""
-        return {}
-
-    def facts(self, query: str) -> Facts:
-        """Nothing."""
-        return Facts()
 
 
 @dataclass(slots=True)
@@ -128,11 +86,11 @@ class Verifier:
     source keeps.
     """
 
-    source: SourceReader
-    sink: SinkReader
+    source: Source
+    sink: Sink
     subjects: Sequence[Subject]
     bystanders: Sequence[Callable[[SeriesKey], bool]] = ()
-    knowledge: Knowledge = field(default_factory=NoKnowledge)
+    knowledge: Knowledge = field(default_factory=Knowledge)
     latest_ms: int | None = None
     oldest_source_ms: int = 0
     piece_samples: int = 200_000

@@ -15,8 +15,7 @@ import numpy as np
 import requests
 
 from common.errors import SinkError
-from etlctl.verify.points import Column, Points, SeriesKey, join
-from etlctl.verify.shapes import known_shape
+from etlctl.verify.points import Column, Points, SeriesKey, join, known_shape
 
 # Measurements named in one statement; a few hundred keep the statement far below any limit.
 _MEASUREMENTS_PER_STATEMENT = 200

@@ -17,7 +17,7 @@ import requests
 from numpy.typing import NDArray
 
 from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
-from etlctl.verify.shapes import known_shape
+from etlctl.verify.points import known_shape
 
 # Prometheus refuses a range query of more points per series than 11,000.
 MAX_STEPS = 10_000
@@ -167,7 +167,6 @@ class Source:
 
 
 def _why_incomplete(body: dict[str, Any]) -> str | None:
-
     warnings = body.get("warnings") or []
     for warning in map(str, warnings if isinstance(warnings, list) else [warnings]):
         if not warning.startswith(("PromQL warning", "PromQL info")):

@@ -14,11 +14,10 @@ from common.errors import ConfigError
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
 from etlctl.connect import redis_of, sink_of, source_of
-from etlctl.verify.expect import Identify
-from etlctl.verify.identity import identify_of
-from etlctl.verify.knowledge import RedisKnowledge
+from etlctl.verify.expect import identify_of
+from etlctl.verify.knowledge import Knowledge, RedisKnowledge
 from etlctl.verify.ownership import measurements_of, memory_ms, owner
-from etlctl.verify.run import NoKnowledge, Subject, Verifier
+from etlctl.verify.run import Subject, Verifier
 from etlctl.verify.sink import Sink
 from etlctl.verify.source import Source
 
@@ -116,7 +115,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
         bystanders=[
             subject(query).owns for query in settings.extract.queries if query.name not in chosen
         ],
-        knowledge=parts.knowledge or NoKnowledge(),
+        knowledge=parts.knowledge or Knowledge(),
         latest_ms=parts.now_ms + round(settings.transform.max_future_seconds * 1_000),
         oldest_source_ms=source.oldest_ms(),
         progress=progress,
@@ -125,9 +124,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
 
 def _knowledge(settings: Settings, redis: Redis, keys: Keys, now_ms: int) -> RedisKnowledge:
     encoder = SeriesEncoder.from_settings(settings)
-    identify: dict[str, Identify] = {
-        query.name: identify_of(query, encoder) for query in settings.extract.queries
-    }
+    identify = {query.name: identify_of(query, encoder) for query in settings.extract.queries}
     retention_seconds = settings.load.tiers[TIER].retention_seconds
     deleted_up_to_ms = 0 if retention_seconds is None else now_ms - round(retention_seconds * 1_000)
     return RedisKnowledge(redis, keys, TIER, identify, deleted_up_to_ms)

@@ -75,7 +75,7 @@ class DeadLetterCounts:
                 }
                 break
             # Some that were counted are no longer there: count what is.
-            self._start_anew()
+            self._counting, self._after = {}, ""
         return self._known
 
     def _add(self, counts: dict[str, list[int]]) -> None:
@@ -87,7 +87,3 @@ class DeadLetterCounts:
             count = self._counting.setdefault(key, Count())
             count.entries += int(entries)
             count.samples += int(samples)
-
-    def _start_anew(self) -> None:
-        self._counting = {}
-        self._after = ""

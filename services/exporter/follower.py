@@ -155,7 +155,9 @@ class Follower:
                     self.begun[FOUND if opened is None else ROTATED] += 1
                 self._backups.append(file)
                 self._read_last(descriptor, file, keep_on)
-            if not (opened is None or unmoved or moved or _among(self._backups, current)):
+            # Not ``in``: another file may begin alike.
+            kept = any(one is current for one in self._backups)
+            if not (opened is None or unmoved or moved or kept):
                 self.breaks += 1
         finally:
             for descriptor in descriptors:
@@ -241,11 +243,6 @@ def _open(path: Path) -> int:
         os.close(descriptor)
         raise IsADirectoryError(path)
     return descriptor
-
-
-def _among(files: list[_File], file: _File) -> bool:
-    """Whether this very one is there: another may begin alike."""
-    return any(one is file for one in files)
 
 
 def _same(one: int, other: int) -> bool:

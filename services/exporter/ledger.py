@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from common.state.keys import split_feed
 from common.state.ledger import Audit
@@ -40,7 +40,7 @@ def publish_audit(telemetry: Page, audit: Audit) -> None:
     telemetry.set("etl_backpressure_active", float(audit.back_pressure))
     telemetry.set("etl_dead_letters_kept", audit.dead_letter_entries)
     telemetry.set("etl_ledger_imbalance_samples", audit.imbalance_samples)
-    for feed in _first(audit.accounts):
+    for feed in sorted(audit.accounts)[:MAX_FEEDS]:
         account = audit.accounts[feed]
         query, tier = split_feed(feed)
         dropped = account.dropped
@@ -66,7 +66,7 @@ def publish_audit(telemetry: Page, audit: Audit) -> None:
 
 def publish_feeds(telemetry: Page, feeds: Mapping[str, FeedStatus]) -> None:
     """How far each query has come in each tier."""
-    for name in _first(feeds):
+    for name in sorted(feeds)[:MAX_FEEDS]:
         feed = feeds[name]
         labels = {"query": feed.query, "tier": feed.tier}
         backlog_ms = sum(end - start for start, end in feed.backlog)
@@ -82,10 +82,6 @@ def publish_feeds(telemetry: Page, feeds: Mapping[str, FeedStatus]) -> None:
             )
         telemetry.set("etl_query_failures_in_a_row", feed.attempts, **labels)
         telemetry.set("etl_gaps_declared", feed.gaps, **labels)
-
-
-def _first(feeds: Iterable[str]) -> list[str]:
-    return sorted(feeds)[:MAX_FEEDS]
 
 
 def _by_word(counts: Mapping[str, int]) -> dict[str, int]:

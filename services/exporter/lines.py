@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,14 +26,22 @@ class LineError(Exception):
     """The line cannot be used; the text is one of REASONS."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Totals:
-    """What a run has done so far; ``errors`` by type."""
+    """What a run, or several, have done so far; ``errors`` by type."""
 
     records: int = 0
     files: int = 0
     failures: int = 0
-    errors: Mapping[str, int] | None = None
+    errors: dict[str, int] = field(default_factory=dict)
+
+    def combine(self, other: Totals, how: Callable[[int, int], int]) -> None:
+        """Make each number what ``how`` makes of it and the other's."""
+        self.records = how(self.records, other.records)
+        self.files = how(self.files, other.files)
+        self.failures = how(self.failures, other.failures)
+        for name, count in other.errors.items():
+            self.errors[name] = how(self.errors.get(name, 0), count)
 
 
 @dataclass(frozen=True, slots=True)

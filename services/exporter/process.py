@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import add
 
 from common.runtime.etl_log import ERROR_TYPES
 from services.exporter.lines import ProcessLine, Totals
@@ -21,24 +22,7 @@ class _Run:
     """The largest that was seen of each total, so that no later line can lower one."""
 
     sequence: int = 0
-    records: int = 0
-    files: int = 0
-    failures: int = 0
-    errors: dict[str, int] = field(default_factory=dict)
-
-    def raise_to(self, totals: Totals) -> None:
-        self.records = max(self.records, totals.records)
-        self.files = max(self.files, totals.files)
-        self.failures = max(self.failures, totals.failures)
-        for name, count in (totals.errors or {}).items():
-            self.errors[name] = max(self.errors.get(name, 0), count)
-
-    def add(self, other: _Run) -> None:
-        self.records += other.records
-        self.files += other.files
-        self.failures += other.failures
-        for name, count in other.errors.items():
-            self.errors[name] = self.errors.get(name, 0) + count
+    totals: Totals = field(default_factory=Totals)
 
 
 class ProcessState:
@@ -62,7 +46,7 @@ class ProcessState:
         self._began = clock()
         self._heard: float | None = None
         self._runs: dict[str, _Run] = {}
-        self._folded = _Run()
+        self._folded = Totals()
         self._runs_seen = 0
         self._missed = 0
         self._latest: ProcessLine | None = None
@@ -80,7 +64,7 @@ class ProcessState:
         else:
             self._missed += line.sequence - run.sequence - 1
         run.sequence = line.sequence
-        run.raise_to(line.totals)
+        run.totals.combine(line.totals, max)
         if line.heartbeat_seconds is not None:
             self._heartbeat_seconds = line.heartbeat_seconds
         if line.totals.files:
@@ -131,7 +115,8 @@ class ProcessState:
             self._missed += max(0, line.sequence - 1)
         self._runs_seen += 1
         if len(self._runs) >= MAX_RUNS:
-            self._folded.add(self._runs.pop(next(iter(self._runs))))
+            oldest = self._runs.pop(next(iter(self._runs)))
+            self._folded.combine(oldest.totals, add)
         run = self._runs[line.run_id] = _Run()
         return run
 
@@ -145,9 +130,8 @@ class ProcessState:
         # Written before we came. A line from the future must not keep a dead process alive.
         return max(waited, self._wall_clock() - self._latest.timestamp)
 
-    def _total(self) -> _Run:
-        total = _Run()
-        total.add(self._folded)
-        for run in self._runs.values():
-            total.add(run)
+    def _total(self) -> Totals:
+        total = Totals()
+        for one in (self._folded, *(run.totals for run in self._runs.values())):
+            total.combine(one, add)
         return total

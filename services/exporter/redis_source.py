@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
@@ -33,33 +32,6 @@ from services.exporter.series import Page, PublishedPage
 MAX_AUDIT_SHARE = 0.02
 _READERS = {RAW: TRANSFORMER, POINTS: LOADER}
 _DETAIL_CHARS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class GroupState:
-    """A stream's group: entries pending, those of them that are delayed, and live consumers."""
-
-    pending: int = 0
-    delayed: int = 0
-    alive: int = 0
-
-
-def group_state(redis: Redis, keys: Keys, stream: str, silent_seconds: float) -> GroupState:
-    """A stream that nobody has read yet has neither consumers nor pending entries.
-
-    Raises :class:`redis.exceptions.RedisError` when the server does not answer.
-    """
-    try:
-        consumers: Any = redis.xinfo_consumers(keys.stream(stream), GROUP)
-    except ResponseError as error:
-        if "no such key" in str(error) or "NOGROUP" in str(error):
-            return GroupState()
-        raise
-    workers = [one for one in consumers if one["name"] != RELEASED.encode()]
-    pending = sum(int(one["pending"]) for one in consumers)
-    delayed = pending - sum(int(one["pending"]) for one in workers)
-    alive = sum(int(one["idle"]) <= silent_seconds * 1000 for one in workers)
-    return GroupState(pending, delayed, alive)
 
 
 class RedisSource:
@@ -107,7 +79,10 @@ class RedisSource:
             self._failures["connection"] += 1
         if not keep_on():
             return 0.0
-        self._finish(page, up, self._clock() - began)
+        page.set("etl_redis_up", float(up))
+        page.set("etl_redis_read_seconds", self._clock() - began)
+        for part, count in self._failures.items():
+            page.inc("etl_redis_read_failures_total", count, part=part)
         self._set_ready("redis", up, detail)
         wait_seconds = max(self._poll_seconds, self._audit_seconds / MAX_AUDIT_SHARE)
         self.page.publish(page, wait_seconds + GRACE_SECONDS)
@@ -150,13 +125,6 @@ class RedisSource:
         remarks += [f"{part} cannot be read: {why}" for part, why in missing.items()]
         return "; ".join(remarks)
 
-    def _finish(self, page: Page, up: bool, seconds: float) -> None:
-        telemetry = page
-        telemetry.set("etl_redis_up", float(up))
-        telemetry.set("etl_redis_read_seconds", seconds)
-        for part, count in self._failures.items():
-            telemetry.inc("etl_redis_read_failures_total", count, part=part)
-
     def _read_memory(self, telemetry: Page) -> str:
         info: Any = self._redis.info("memory")
         used, most = int(info["used_memory"]), int(info.get("maxmemory", 0))
@@ -178,16 +146,30 @@ class RedisSource:
 
     def _read_consumers(self, telemetry: Page, keep_on: KeepOn) -> None:
         for stream, stage in _READERS.items():
-            state = group_state(self._redis, self._keys, stream, self._silent_seconds)
-            telemetry.set("etl_stream_pending_entries", state.pending, stream=stream)
-            telemetry.set("etl_stream_delayed_entries", state.delayed, stream=stream)
-            telemetry.set("etl_workers", state.alive, stage=stage)
+            consumers = self._consumers(stream)
+            workers = [one for one in consumers if one["name"] != RELEASED.encode()]
+            pending = sum(int(one["pending"]) for one in consumers)
+            delayed = pending - sum(int(one["pending"]) for one in workers)
+            alive = sum(int(one["idle"]) <= self._silent_seconds * 1000 for one in workers)
+            telemetry.set("etl_stream_pending_entries", pending, stream=stream)
+            telemetry.set("etl_stream_delayed_entries", delayed, stream=stream)
+            telemetry.set("etl_workers", alive, stage=stage)
+
+    def _consumers(self, stream: str) -> list[Any]:
+        """The consumers of a stream's group; a stream that nobody has read yet has none."""
+        try:
+            found: Any = self._redis.xinfo_consumers(self._keys.stream(stream), GROUP)
+        except ResponseError as error:
+            if "no such key" in str(error) or "NOGROUP" in str(error):
+                return []
+            raise
+        return list(found)
 
     def _read_queues(self, telemetry: Page, keep_on: KeepOn) -> None:
         namespace = self._keys.namespace
-        for queue in queue_lengths(self._redis, namespace):
-            for state, jobs in queue.jobs.items():
-                telemetry.set("etl_rq_jobs", jobs, queue=queue.name, state=state)
+        for queue, jobs in queue_lengths(self._redis, namespace).items():
+            for state, count in jobs.items():
+                telemetry.set("etl_rq_jobs", count, queue=queue, state=state)
         seconds, _ = self._redis.time()
         alive = workers_alive(self._redis, namespace, float(seconds), self._silent_seconds)
         telemetry.set("etl_workers", alive, stage=EXTRACTOR)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,16 +32,8 @@ MAX_WORKERS = 1000
 _SHORT_NAME = re.compile(r"[a-z0-9_]{1,32}")
 
 
-@dataclass(frozen=True, slots=True)
-class QueueLengths:
-    """A queue of ours, without the namespace, and how many jobs it has in each state."""
-
-    name: str
-    jobs: dict[str, int]
-
-
-def queue_lengths(redis: Redis, namespace: str) -> list[QueueLengths]:
-    """The queues of a namespace that ever held a job."""
+def queue_lengths(redis: Redis, namespace: str) -> dict[str, dict[str, int]]:
+    """Jobs by state in each queue that ever held one, by its name without the namespace."""
     names = _queues(redis, namespace)
     pipe = redis.pipeline(transaction=False)
     for name in names:
@@ -54,10 +45,9 @@ def queue_lengths(redis: Redis, namespace: str) -> list[QueueLengths]:
     width = 1 + len(REGISTRY_KEYS)
     rows = [counts[at : at + width] for at in range(0, len(counts), width)]
     states = (QUEUED, *REGISTRY_KEYS)
-    return [
-        QueueLengths(name, dict(zip(states, row, strict=True)))
-        for name, row in zip(names, rows, strict=True)
-    ]
+    return {
+        name: dict(zip(states, row, strict=True)) for name, row in zip(names, rows, strict=True)
+    }
 
 
 def workers_alive(redis: Redis, namespace: str, now_seconds: float, silent_seconds: float) -> int:

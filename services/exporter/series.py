@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -25,11 +24,12 @@ class Page:
 
     def set(self, metric: str, /, value: float, **labels: str) -> None:
         """Give a gauge its value."""
-        self._series(metric, "gauge", labels)[self._key(metric, labels)] = value
+        series, key = self._series(metric, "gauge", labels)
+        series[key] = value
 
     def inc(self, metric: str, /, amount: float, **labels: str) -> None:
         """Add to a counter, which begins at 0 with each page."""
-        series, key = self._series(metric, "counter", labels), self._key(metric, labels)
+        series, key = self._series(metric, "counter", labels)
         series[key] = series.get(key, 0) + amount
 
     def add(self, other: Page) -> None:
@@ -39,20 +39,11 @@ class Page:
 
     def _series(
         self, metric: str, kind: str, labels: Mapping[str, str]
-    ) -> dict[tuple[str, ...], float]:
+    ) -> tuple[dict[tuple[str, ...], float], tuple[str, ...]]:
         spec = _SPECS[metric]
         if spec.kind != kind or labels.keys() != set(spec.labels):
             raise KeyError(f"{metric} is a {spec.kind} with the labels {spec.labels}")
-        return self.values.setdefault(metric, {})
-
-    def _key(self, metric: str, labels: Mapping[str, str]) -> tuple[str, ...]:
-        return tuple(labels[name] for name in _SPECS[metric].labels)
-
-
-@dataclass(frozen=True, slots=True)
-class _Published:
-    page: Page
-    until: float
+        return self.values.setdefault(metric, {}), tuple(labels[name] for name in spec.labels)
 
 
 class PublishedPage:
@@ -60,16 +51,16 @@ class PublishedPage:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._latest: _Published | None = None
+        self._page: Page | None = None
+        self._until = 0.0
 
     def publish(self, page: Page, valid_seconds: float) -> None:
         """Show this page instead of the one before, for so long at most."""
-        self._latest = _Published(page, self._clock() + valid_seconds)
+        self._page, self._until = page, self._clock() + valid_seconds
 
     def __call__(self) -> Page | None:
         """The page to show now, None if there is none."""
-        latest = self._latest
-        return latest.page if latest is not None and self._clock() <= latest.until else None
+        return self._page if self._clock() <= self._until else None
 
 
 class PageCollector(Collector):

@@ -125,11 +125,7 @@ def _steady_clock() -> Callable[[], float]:
 
 
 def _test_application(settings: SimulatorSettings, registry: CollectorRegistry) -> TestApplication:
-    traffic = Traffic(
-        seed=settings.seed,
-        busiest_rate_per_second=settings.busiest_rate_per_second,
-        day_seconds=settings.day_seconds,
-    )
+    traffic = Traffic(settings.seed, settings.busiest_rate_per_second, settings.day_seconds)
     return TestApplication(traffic, Random(settings.seed), _steady_clock(), registry)
 
 

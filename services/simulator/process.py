@@ -104,7 +104,7 @@ class EtlProcess:
         self._identity = identity
         self._clock = clock
         self._wall = wall
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._lines: list[EtlLine] = []
         self._sequence = 0
         self._throughput = ThroughputWindow(clock)
@@ -132,8 +132,6 @@ class EtlProcess:
             },
         )
 
-    # --- called from outside -----------------------------------------------------------------
-
     def advance(self) -> float:
         """Do all that is due by now; seconds until more is due."""
         with self._lock:
@@ -145,12 +143,14 @@ class EtlProcess:
         with self._lock:
             self._catch_up()
             self._change(scenario, for_seconds)
-            return self._in_force()
+            return self.in_force()
 
     def in_force(self) -> InForce:
         """The scenario in force."""
         with self._lock:
-            return self._in_force()
+            forever = self._until == math.inf
+            remaining_seconds = None if forever else max(0.0, self._until - self._clock())
+            return InForce(self._scenario, self._since_wall, self._until_wall, remaining_seconds)
 
     def stop(self) -> None:
         """The last line; the process must not be advanced after it."""
@@ -167,14 +167,22 @@ class EtlProcess:
     def figures(self) -> Figures:
         """What the process has done; its ages and its rate are those of this instant."""
         with self._lock:
-            return self._figures()
+            return Figures(
+                records_total=self._records_total,
+                files_total=self._files_total,
+                failures_total=sum(self._errors_by_type.values()),
+                errors_by_type=dict(self._errors_by_type),
+                current_rate_records_per_second=self._throughput.rate(),
+                avg_processing_time_seconds=self._throughput.average_seconds(),
+                seconds_since_last_success=self._throughput.seconds_since_success(),
+                healthy=self.healthy,
+                uptime_seconds=self._throughput.uptime_seconds(),
+            )
 
     @property
     def healthy(self) -> bool:
         """What the scenario lets the health check of the process say."""
         return self._behaviour.healthy
-
-    # --- time -------------------------------------------------------------------------------
 
     @property
     def _behaviour(self) -> Behaviour:
@@ -225,8 +233,6 @@ class EtlProcess:
             self._begin_failure()
         else:
             self._begin_file()
-
-    # --- files ------------------------------------------------------------------------------
 
     def _begin_file(self) -> None:
         file = self._coming
@@ -281,8 +287,6 @@ class EtlProcess:
     def _not_long_ago(self, due: float) -> float:
         return max(due, self._now - _LONGEST_DEBT_SECONDS)
 
-    # --- scenarios --------------------------------------------------------------------------
-
     def _change(self, scenario: Scenario, for_seconds: float | None) -> None:
         previous, self._scenario = self._scenario, scenario
         self._since_wall = self._wall()
@@ -304,28 +308,8 @@ class EtlProcess:
             },
         )
 
-    def _in_force(self) -> InForce:
-        forever = self._until == math.inf
-        remaining_seconds = None if forever else max(0.0, self._until - self._clock())
-        return InForce(self._scenario, self._since_wall, self._until_wall, remaining_seconds)
-
-    # --- lines -----------------------------------------------------------------------------
-
-    def _figures(self) -> Figures:
-        return Figures(
-            records_total=self._records_total,
-            files_total=self._files_total,
-            failures_total=sum(self._errors_by_type.values()),
-            errors_by_type=dict(self._errors_by_type),
-            current_rate_records_per_second=self._throughput.rate(),
-            avg_processing_time_seconds=self._throughput.average_seconds(),
-            seconds_since_last_success=self._throughput.seconds_since_success(),
-            healthy=self.healthy,
-            uptime_seconds=self._throughput.uptime_seconds(),
-        )
-
     def _note(self, event: Event, own: EventFields) -> None:
-        figures = self._figures()
+        figures = self.figures()
         self._sequence += 1
         line: EtlLine = {
             "timestamp": rfc3339(self._wall()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from common import options
@@ -99,15 +99,7 @@ class SimulatorSettings:
 
     def pace(self) -> Pace:
         """How fast the simulated ETL process works, and how its scenarios change that."""
-        return Pace(
-            records_per_second=self.records_per_second,
-            busy_share=self.busy_share,
-            failures_per_minute=self.failures_per_minute,
-            slow_factor=self.slow_factor,
-            burst_failures_per_minute=self.burst_failures_per_minute,
-            low_throughput_share=self.low_throughput_share,
-            heartbeat_seconds=self.heartbeat_seconds,
-        )
+        return Pace(**{each.name: getattr(self, each.name) for each in fields(Pace)})
 
 
 OPTIONS = Options(SimulatorSettings, "simulator", PREFIX, _OF_ETLCTL)

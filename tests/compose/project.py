@@ -23,7 +23,7 @@ import yaml
 from devtools import PROJECT_ROOT
 from devtools.servers.ports import free_port
 from devtools.servers.waiting import wait_until
-from etlctl.stack import old_engine
+from etlctl.stack.compose import without_start_interval
 from tests.compose import engine
 from tests.compose.exposition import metric_value, metric_values
 from tests.compose.pace import etl_config, prometheus_config
@@ -102,8 +102,8 @@ class Project:
         pace.write_text(yaml.safe_dump({"services": services}), encoding="utf-8")
         self.files.append(str(pace))
         config = json.loads(self.compose("config", "--format", "json"))
-        api = self.docker("version", "--format", "{{.Server.APIVersion}}").strip()
-        if change := old_engine.override(config, api):
+        major, minor = self.docker("version", "--format", "{{.Server.APIVersion}}").split(".")
+        if change := without_start_interval(config, (int(major), int(minor))):
             path = self.work_dir / "old-engine.yml"
             path.write_text(change, encoding="utf-8")
             self.files.append(str(path))

@@ -56,9 +56,9 @@ def now() -> float:
 
 
 def states(redis_client: redis.Redis, namespace: str) -> dict[str, int]:
-    (found,) = queue_lengths(redis_client, namespace)
-    assert found.name == "live"
-    return {state: jobs for state, jobs in found.jobs.items() if jobs}
+    found = queue_lengths(redis_client, namespace)
+    assert found.keys() == {"live"}
+    return {state: jobs for state, jobs in found["live"].items() if jobs}
 
 
 def test_the_names_of_the_keys(queue: Queue) -> None:
@@ -109,10 +109,8 @@ def test_the_queues_of_the_extractor(redis_client: redis.Redis, redis_namespace:
     scheduler = Scheduler(redis_client, Keys(redis_namespace))
     for name in QUEUES:
         scheduler.schedule(name, 2)
-    found = {
-        found.name: found.jobs[QUEUED] for found in queue_lengths(redis_client, redis_namespace)
-    }
-    assert found == dict.fromkeys(QUEUES, 2)
+    found = queue_lengths(redis_client, redis_namespace)
+    assert {name: jobs[QUEUED] for name, jobs in found.items()} == dict.fromkeys(QUEUES, 2)
 
 
 def test_other_pipelines_and_strangers_are_not_ours(
@@ -122,7 +120,7 @@ def test_other_pipelines_and_strangers_are_not_ours(
     for other in (f"{redis_namespace}-b-live", f"{redis_namespace}x-live", "default", "x"):
         Queue(other, connection=redis_client).enqueue_call("builtins.len", args=([1],))
     redis_client.sadd(QUEUES_KEY, f"{QUEUE_PREFIX}{redis_namespace}-0x17 Ü", b"\xff\xfe")
-    assert [found.name for found in queue_lengths(redis_client, redis_namespace)] == ["live"]
+    assert list(queue_lengths(redis_client, redis_namespace)) == ["live"]
 
 
 def test_a_heap_of_queues_makes_no_heap_of_series(

@@ -9,7 +9,7 @@ import pytest
 from deploy.image.secret_list import consumers
 from devtools import PROJECT_ROOT
 from etlctl.secrets import tls
-from etlctl.secrets.names import ALL_FILES, DERIVED
+from etlctl.secrets.check import ALL_FILES, DERIVED
 from etlctl.secrets.table import PASSWORD_OF
 from monitoring.render.receivers import SECRET_FILES
 

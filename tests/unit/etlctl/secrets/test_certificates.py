@@ -97,7 +97,7 @@ def test_certificates_that_do_not_fit_are_reported(folder: Path, spoil: object, 
 def test_another_authority_is_noticed(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     with open_folder(other, create=True) as opened:
-        list(tls.complete(opened, tls.utc_now))
+        list(tls.complete(opened))
     for end in ("key", "crt"):
         shutil.copy(other / f"tls_ca.{end}", folder / f"tls_ca.{end}")
     with open_folder(folder) as opened:

@@ -12,10 +12,9 @@ import pytest
 import yaml
 
 from etlctl.secrets import fill
-from etlctl.secrets.check import problems
+from etlctl.secrets.check import ALL_FILES, problems
 from etlctl.secrets.fill import ALPHABET, LENGTH, new_password
 from etlctl.secrets.folder import open_folder
-from etlctl.secrets.names import ALL_FILES
 from etlctl.secrets.table import PASSWORD_OF
 from tests.support.secret_folders import Capture, contents, mode, run
 

@@ -18,7 +18,7 @@ from etlctl.secrets.folder import open_folder
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tls") / "secrets"
     with open_folder(path, create=True) as opened:
-        list(tls.complete(opened, tls.utc_now))
+        list(tls.complete(opened))
     return path
 
 
@@ -60,6 +60,6 @@ def test_a_server_is_not_trusted_under_the_name_of_another(folder: Path) -> None
 
 def test_another_authority_does_not_vouch(folder: Path, tmp_path: Path) -> None:
     with open_folder(tmp_path / "other", create=True) as other:
-        list(tls.complete(other, tls.utc_now))
+        list(tls.complete(other))
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(folder, "tls_redis", "redis", tmp_path / "other" / "tls_ca.crt")

@@ -29,7 +29,7 @@ def test_destroy_takes_data_too(stack: Stack) -> None:
 def test_destroy_needs_the_name_as_confirmation(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etlctl.stack.command._has_terminal", lambda: True)
+    monkeypatch.setattr("etlctl.stack.command.has_terminal", lambda: True)
     for answer, code in (("", 1), ("yes", 1), ("etl", 0)):
         monkeypatch.setattr("typer.prompt", lambda text, answer=answer, **_: answer)
         assert stack.run("destroy") == code
@@ -37,7 +37,7 @@ def test_destroy_needs_the_name_as_confirmation(
 
 
 def test_destroy_needs_somebody_to_ask(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etlctl.stack.command._has_terminal", lambda: False)
+    monkeypatch.setattr("etlctl.stack.command.has_terminal", lambda: False)
     assert stack.run("destroy") == 2
     assert "there is no terminal to ask on: give --yes" in stack.err
     assert stack.docker.called("down") == []

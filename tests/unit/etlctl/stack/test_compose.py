@@ -67,6 +67,6 @@ def test_secrets_have_one_directory(stack: Stack) -> None:
     }
     assert stack.run("ps") == 0
     stack.docker.respond("compose", "config", "--format", "json", out=json.dumps(document))
-    code, _, err = run_command(stack._capfd, "stack", "up")
+    code, _, err = run_command(stack.capfd, "stack", "up")
     assert code == 2
     assert err == ("etlctl: the compose files expect secrets in /a, /b: it must be one directory\n")

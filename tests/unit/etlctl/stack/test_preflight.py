@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etlctl.stack import old_engine
+from etlctl.stack.compose import without_start_interval
 from etlctl.stack.engine import Engine
 from etlctl.stack.preflight import Preflight, check, free_bytes, is_free
 from etlctl.stack.project import Container, Port, Project, Service, read_containers, read_project
@@ -248,14 +248,14 @@ def test_only_services_with_a_start_interval_lose_it_and_only_where_it_is_not_kn
             "secrets": {},
         }
     }
-    assert old_engine.override(config, "1.44") is None
-    assert old_engine.override(config, "1.100") is None
-    change = old_engine.override(config, "1.43")
+    assert without_start_interval(config, (1, 44)) is None
+    assert without_start_interval(config, (1, 100)) is None
+    change = without_start_interval(config, (1, 43))
     assert change is not None
     assert "redis: {healthcheck: {start_interval: !reset null, interval: " in change
     assert "grafana" not in change
     del config["services"]["redis"]
-    assert old_engine.override(config, "1.43") is None
+    assert without_start_interval(config, (1, 43)) is None
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class Stack:
         self.services = json.loads(json.dumps(SERVICES))
         self.secrets = ["redis_password", "prometheus_web.yml"]
         self.out = self.err = ""
-        self._capfd = capfd
+        self.capfd = capfd
 
     def run(self, *arguments: str) -> int:
         document = {
@@ -54,7 +54,7 @@ class Stack:
             },
         }
         self.docker.respond("compose", "config", out=json.dumps(document))
-        code, self.out, self.err = run_command(self._capfd, "stack", *arguments)
+        code, self.out, self.err = run_command(self.capfd, "stack", *arguments)
         return code
 
     @property

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etlctl.verify.compare import compare
-from etlctl.verify.points import Column, Points, SeriesKey, count, join
+from etlctl.verify.points import Column, Points, SeriesKey, join
 
 A = SeriesKey.of("m", {"host": "a"})
 B = SeriesKey.of("m", {"host": "b"})
@@ -77,7 +77,7 @@ def test_names_exactly_the_points_that_differ(want: Plain, have: Plain) -> None:
 def test_equal_sets_have_no_differences(plain: Plain) -> None:
     result = compare(as_points(plain), as_points(plain))
     assert result.differences == []
-    assert result.equal == count(as_points(plain))
+    assert result.equal == sum(map(len, plain.values()))
 
 
 def test_minus_zero_is_not_zero() -> None:

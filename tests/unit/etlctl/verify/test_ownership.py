@@ -8,7 +8,7 @@ import pytest
 
 from common.config import Query, RelabelRule
 from common.samples.series import SeriesEncoder
-from etlctl.verify.identity import identify_of
+from etlctl.verify.expect import identify_of
 from etlctl.verify.ownership import measurements_of, memory_ms, owner
 from etlctl.verify.points import SeriesKey
 
