@@ -51,19 +51,8 @@ class Rule(Protocol):
     def action(self) -> str: ...  # noqa: D102
 
 
-class Relabeler:
-    """Relabelling rules, compiled and applied in order."""
-
-    def __init__(self, steps: Iterable[Step]) -> None:
-        self._steps = tuple(steps)
-
-    def __call__(self, labels: Labels) -> bool:
-        """Relabel ``labels`` in place; False when the rules drop the series."""
-        return all(step(labels) for step in self._steps)
-
-
-def compile_rules(rules: Iterable[Rule], where: str = "transform.relabel") -> Relabeler:
-    """Compile rules whose shape :class:`common.config.RelabelRule` has already checked.
+def compile_rules(rules: Iterable[Rule], where: str = "transform.relabel") -> Step:
+    """All rules as one step; :class:`common.config.RelabelRule` has already checked their shape.
 
     Raises :class:`ConfigError` with one line for each rule that cannot work, naming ``where``, the
     rule's index and the field.
@@ -77,7 +66,7 @@ def compile_rules(rules: Iterable[Rule], where: str = "transform.relabel") -> Re
             problems.extend(f"{where}[{index}].{problem}" for problem in error.problems)
     if problems:
         raise ConfigError(*problems)
-    return Relabeler(steps)
+    return lambda labels: all(step(labels) for step in steps)
 
 
 def _compile(rule: Rule) -> Step:

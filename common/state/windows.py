@@ -43,6 +43,11 @@ class Feed:
         """``query@tier``."""
         return feed_of(self.query, self.tier)
 
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Of its metrics and events."""
+        return {"query": self.query, "tier": self.tier}
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

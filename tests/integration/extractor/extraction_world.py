@@ -86,7 +86,7 @@ class Rig:
         self.ticks, self.seconds = 0, 0.0
         self.extractor = Extractor(
             self.windows,
-            source,
+            source.read,
             self.history,
             builder or EntryBuilder(SETTINGS.entry_samples),
             SETTINGS,

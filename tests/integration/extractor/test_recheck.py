@@ -71,7 +71,7 @@ class Rig:
         self.registry = CollectorRegistry()
         self.telemetry = Telemetry("extractor", self.registry)
         self.history = SourceHistory(self.source)
-        self.rechecker = Rechecker(self.windows, self.source, self.history, self.telemetry)
+        self.rechecker = Rechecker(self.windows, self.source.count_in, self.history, self.telemetry)
 
     def commit_all(self, head_ms: int) -> None:
         """Extract everything up to ``head_ms`` in windows of ten steps."""

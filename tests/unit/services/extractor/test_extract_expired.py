@@ -77,7 +77,7 @@ def test_what_was_just_read_is_not_declared_a_gap(
     source = Source(samples, lowest_ms)
     extractor = Extractor(
         cast(WindowSet, windows),
-        source,
+        source.read,
         SourceHistory(source),
         EntryBuilder(100),
         SETTINGS,
