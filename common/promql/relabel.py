@@ -232,14 +232,6 @@ def _remove(labels: Labels, names: Sequence[str]) -> bool:
     return True
 
 
-def _lowercase(rule: Rule) -> Step:
-    return _change_case(rule, str.lower, _lower_rune)
-
-
-def _uppercase(rule: Rule) -> Step:
-    return _change_case(rule, str.upper, _upper_rune)
-
-
 def _change_case(rule: Rule, ascii_case: Callable[[str], str], rune: Callable[[str], str]) -> Step:
     joined, target = _joined(rule), _target(rule)
 
@@ -254,8 +246,7 @@ def _change_case(rule: Rule, ascii_case: Callable[[str], str], rune: Callable[[s
 
 def _lower_rune(rune: str) -> str:
     """Unicode's simple (one to one) mapping, which Go uses; Python's may give several letters."""
-    lower = rune.lower()
-    return lower if len(lower) == 1 else lower[0]  # only U+0130 has several: i and a dot
+    return rune.lower()[0]  # only U+0130 has several: i and a dot
 
 
 def _upper_rune(rune: str) -> str:
@@ -276,6 +267,6 @@ _MAKERS: dict[str, Callable[[Rule], Step]] = {
     "labelmap": _label_map,
     "labeldrop": _label_drop,
     "labelkeep": _label_keep,
-    "lowercase": _lowercase,
-    "uppercase": _uppercase,
+    "lowercase": lambda rule: _change_case(rule, str.lower, _lower_rune),
+    "uppercase": lambda rule: _change_case(rule, str.upper, _upper_rune),
 }

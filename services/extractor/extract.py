@@ -89,7 +89,9 @@ class Extractor:
         read = _Read()
         outcome = Outcome.OPEN
         try:
-            with self._lease(plan, window) as lease:
+            with LeaseRenewal(
+                lambda: self.windows.renew(plan.feed, window), self.settings.window_lease_seconds
+            ) as lease:
                 self._stage(plan, window, read, lease)
                 expired_until_ms = self._expired_until_ms(plan, window, origin_ms, read)
                 if expired_until_ms is not None:
@@ -109,12 +111,6 @@ class Extractor:
         finally:
             if outcome is not Outcome.COMMITTED:
                 self._discard(read.staged)
-
-    def _lease(self, plan: Plan, window: Window) -> LeaseRenewal:
-        def renew() -> bool:
-            return self.windows.renew(plan.feed, window)
-
-        return LeaseRenewal(renew, self.settings.window_lease_seconds)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -268,8 +264,7 @@ class Extractor:
     def _delay(self, plan: Plan, window: Window) -> None:
         settings = self.settings
         backoff = Backoff(settings.backoff_base_seconds, settings.backoff_max_seconds)
-        seconds = backoff.seconds(window.attempts + 1, self.rng)
-        self.windows.retry(plan.feed, window, seconds)
+        self.windows.retry(plan.feed, window, backoff.seconds(window.attempts + 1, self.rng))
 
     def _discard(self, staged: list[Staged]) -> None:
         try:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from common.durations import parse_duration_ms
 from common.errors import SourceUnavailable
+
+if TYPE_CHECKING:
+    from services.extractor.prometheus import PrometheusClient
 
 LOWEST_TIMESTAMP_METRIC = "prometheus_tsdb_lowest_timestamp_seconds"
 # The lowest timestamp of a server that holds nothing: later than any sample.
@@ -56,22 +59,6 @@ class SourceCheck:
     deletable_until_ms: int
 
 
-class HistorySource(Protocol):
-    """What is needed of Prometheus."""
-
-    def now_ms(self) -> int:
-        """Prometheus' own time."""
-        ...
-
-    def run(self) -> ServerRun | None:
-        """The server's run, if it reports it."""
-        ...
-
-    def lowest_timestamp_ms(self) -> int | None:
-        """The oldest timestamp that it still holds, if it reports it."""
-        ...
-
-
 @dataclass
 class SourceHistory:
     """The server's clock and lowest timestamp, as they were checked last.
@@ -79,7 +66,7 @@ class SourceHistory:
     ``on_silent`` is called once when the server does not report its lowest timestamp.
     """
 
-    source: HistorySource
+    source: PrometheusClient
     on_silent: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     _last: SourceCheck | None = field(default=None, init=False)

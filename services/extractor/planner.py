@@ -106,14 +106,13 @@ class Planner:
                 # We planned it ourselves before Redis lost it, and the sink has no watermark.
                 watermark_ms = lowest_ms
             if watermark_ms is not None and watermark_ms < found.origin_ms:
-                self._extend(plan, floor_to(watermark_ms, plan.step_ms), found.origin_ms)
+                start_ms, end_ms = floor_to(watermark_ms, plan.step_ms), found.origin_ms
+                self.windows.reopen(feed, start_ms, end_ms, extend=True)
+                self.telemetry.emit(
+                    "query_extended", **feed.labels, start_ms=start_ms, end_ms=end_ms
+                )
             self.windows.set_reconciled(feed)
             self._lost_feeds.discard(feed.name)
-
-    def _extend(self, plan: Plan, start_ms: int, origin_ms: int) -> None:
-        feed = plan.feed
-        self.windows.reopen(feed, start_ms, origin_ms, extend=True)
-        self.telemetry.emit("query_extended", **feed.labels, start_ms=start_ms, end_ms=origin_ms)
 
     def _close(self, feed: str) -> None:
         backlog = self.windows.close(feed, self.close_after_seconds, "query removed")

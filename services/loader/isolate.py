@@ -168,8 +168,7 @@ class Isolation:
             return
         self._decide(lines, LineStatus.REJECTED, outcome.message)
         for index in lines:
-            own = quoted.get(_as_quoted(self.lines.text[index]))
-            if own is not None:
+            if own := quoted.get(_as_quoted(self.lines.text[index])):
                 self.lines.messages[index] = own
 
     # -- points beyond the sink's retention -----------------------------------------------

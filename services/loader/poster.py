@@ -11,7 +11,7 @@ from common.state.verdict import Retry
 from services.loader.admission import Admission, NotNow
 from services.loader.batch import Group
 from services.loader.entry_history import Suspects
-from services.loader.influx import Sink
+from services.loader.influx import InfluxSink
 from services.loader.responses import FAILURES, Kind, Outcome
 
 
@@ -19,7 +19,7 @@ from services.loader.responses import FAILURES, Kind, Outcome
 class Poster:
     """Posts to the sink from several threads. For the options see :class:`LoadHandler`."""
 
-    sink: Sink
+    sink: InfluxSink
     admission: Admission
     suspects: Suspects
     telemetry: Telemetry
@@ -58,12 +58,11 @@ class Poster:
         started = self.clock()
         outcome = self.sink.write(bucket, body)
         self.tick()
-        telemetry = self.telemetry
-        telemetry.observe("etl_sink_post_duration_seconds", self.clock() - started)
-        telemetry.inc("etl_sink_posts_total", response=outcome.kind.value)
-        telemetry.inc("etl_sink_posted_bytes_total", len(body))
+        self.telemetry.observe("etl_sink_post_duration_seconds", self.clock() - started)
+        self.telemetry.inc("etl_sink_posts_total", response=outcome.kind.value)
+        self.telemetry.inc("etl_sink_posted_bytes_total", len(body))
         if outcome.kind in FAILURES:
-            telemetry.emit(
+            self.telemetry.emit(
                 "sink_failed", cause=outcome.cause, bucket=bucket, message=outcome.message
             )
         return outcome
