@@ -45,9 +45,7 @@ _NUMBERED = re.compile(r"\ue000([0-9]+)\ue000\|?")
 promql_parser.register_extra_functions(
     [
         Function(
-            "holt_winters",
-            [ValueType.Matrix, ValueType.Scalar, ValueType.Scalar],
-            ValueType.Vector,
+            "holt_winters", [ValueType.Matrix, ValueType.Scalar, ValueType.Scalar], ValueType.Vector
         )
     ]
 )

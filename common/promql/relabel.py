@@ -51,19 +51,8 @@ class Rule(Protocol):
     def action(self) -> str: ...  # noqa: D102
 
 
-class Relabeler:
-    """Relabelling rules, compiled and applied in order."""
-
-    def __init__(self, steps: Iterable[Step]) -> None:
-        self._steps = tuple(steps)
-
-    def __call__(self, labels: Labels) -> bool:
-        """Relabel ``labels`` in place; False when the rules drop the series."""
-        return all(step(labels) for step in self._steps)
-
-
-def compile_rules(rules: Iterable[Rule], where: str = "transform.relabel") -> Relabeler:
-    """Compile rules whose shape :class:`common.config.RelabelRule` has already checked.
+def compile_rules(rules: Iterable[Rule], where: str = "transform.relabel") -> Step:
+    """All rules as one step; :class:`common.config.RelabelRule` has already checked their shape.
 
     Raises :class:`ConfigError` with one line for each rule that cannot work, naming ``where``, the
     rule's index and the field.
@@ -77,7 +66,7 @@ def compile_rules(rules: Iterable[Rule], where: str = "transform.relabel") -> Re
             problems.extend(f"{where}[{index}].{problem}" for problem in error.problems)
     if problems:
         raise ConfigError(*problems)
-    return Relabeler(steps)
+    return lambda labels: all(step(labels) for step in steps)
 
 
 def _compile(rule: Rule) -> Step:
@@ -243,14 +232,6 @@ def _remove(labels: Labels, names: Sequence[str]) -> bool:
     return True
 
 
-def _lowercase(rule: Rule) -> Step:
-    return _change_case(rule, str.lower, _lower_rune)
-
-
-def _uppercase(rule: Rule) -> Step:
-    return _change_case(rule, str.upper, _upper_rune)
-
-
 def _change_case(rule: Rule, ascii_case: Callable[[str], str], rune: Callable[[str], str]) -> Step:
     joined, target = _joined(rule), _target(rule)
 
@@ -265,8 +246,7 @@ def _change_case(rule: Rule, ascii_case: Callable[[str], str], rune: Callable[[s
 
 def _lower_rune(rune: str) -> str:
     """Unicode's simple (one to one) mapping, which Go uses; Python's may give several letters."""
-    lower = rune.lower()
-    return lower if len(lower) == 1 else lower[0]  # only U+0130 has several: i and a dot
+    return rune.lower()[0]  # only U+0130 has several: i and a dot
 
 
 def _upper_rune(rune: str) -> str:
@@ -287,6 +267,6 @@ _MAKERS: dict[str, Callable[[Rule], Step]] = {
     "labelmap": _label_map,
     "labeldrop": _label_drop,
     "labelkeep": _label_keep,
-    "lowercase": _lowercase,
-    "uppercase": _uppercase,
+    "lowercase": lambda rule: _change_case(rule, str.lower, _lower_rune),
+    "uppercase": lambda rule: _change_case(rule, str.upper, _upper_rune),
 }

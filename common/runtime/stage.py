@@ -19,7 +19,7 @@ from common.runtime.backoff import Backoff
 from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
 from common.state.redis_client import BLOCK_SECONDS
-from common.state.stream import ENTRY_SCHEMA, Claimed, SettleResult, Stream
+from common.state.stream import ENTRY_SCHEMA, Claimed, RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Entry, Handler, Pause, Retry, Settle, Verdict
 
 
@@ -60,7 +60,7 @@ class Stage:
     def __init__(
         self,
         lifecycle: Lifecycle,
-        stream: Stream,
+        stream: RedisStream,
         handler: Handler,
         telemetry: Telemetry,
         limits: StageLimits,

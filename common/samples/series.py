@@ -123,7 +123,7 @@ class SeriesEncoder:
 
         Raises :class:`WireError` when the label set cannot be read.
         """
-        named = self._relabelled(kind, query, label_json)
+        named = self.relabelled(kind, query, label_json)
         if isinstance(named, SeriesDrop):
             return named
         name, labels = named
@@ -133,7 +133,7 @@ class SeriesEncoder:
         tags = {map_key(label): map_value(value) for label, value in labels.items()}
         return Identity(map_measurement(name), tags, key)
 
-    def _relabelled(
+    def relabelled(
         self, kind: str, query: str, label_json: bytes
     ) -> tuple[str, dict[str, str]] | SeriesDrop:
         """The name and the labels that a series is to have, not yet mapped."""
@@ -164,7 +164,7 @@ class SeriesEncoder:
         key = self._old.get(known_as)
         if key is None:
             try:
-                named = self._relabelled(kind, query, label_json)
+                named = self.relabelled(kind, query, label_json)
             except WireError as error:
                 return error
             key = named if isinstance(named, SeriesDrop) else _key(*named)

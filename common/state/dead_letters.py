@@ -11,7 +11,7 @@ import gzip
 import re
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +57,10 @@ class DeadLetters:
     Every method raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
     """
 
-    def __init__(
-        self, redis: Redis, keys: Keys, *, token: Callable[[], str] = lambda: uuid.uuid4().hex
-    ) -> None:
+    def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._scripts = Scripts(redis)
         self._keys = keys
-        self._token = token
 
     def __iter__(self) -> Iterator[Letter]:
         """All dead letters, oldest first, read in pages."""
@@ -119,7 +116,7 @@ class DeadLetters:
             keys.in_flight(stream),
             keys.ledger,
             keys.unsettled,
-            keys.payload(self._token()),
+            keys.payload(uuid.uuid4().hex),
         ]
         return self._decide("replay", letter, more_keys, [payload])
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -107,16 +107,10 @@ class Ledger:
     """Reads the ledger; writing is done only by the scripts that move data."""
 
     def __init__(
-        self,
-        redis: Redis,
-        keys: Keys,
-        *,
-        streams: Sequence[str] = STREAMS,
-        now_ms: Callable[[], int] | None = None,
+        self, redis: Redis, keys: Keys, *, now_ms: Callable[[], int] | None = None
     ) -> None:
         self._scripts = Scripts(redis, now_ms)
         self._keys = keys
-        self._streams = streams
 
     def audit(self) -> Audit:
         """Read everything at one instant.
@@ -125,9 +119,9 @@ class Ledger:
         """
         keys = self._keys
         names = [keys.ledger, keys.staged, keys.back_pressure, keys.dead, keys.dead_records]
-        for stream in self._streams:
+        for stream in STREAMS:
             names += [keys.stream(stream), keys.in_flight(stream)]
-        reply: bytes = self._scripts.call("audit", names, group=GROUP, streams=self._streams)
+        reply: bytes = self._scripts.call("audit", names, group=GROUP, streams=STREAMS)
         # A field that somebody else wrote must not hide all the others.
         found = json.loads(text_of(reply))
         streams = {

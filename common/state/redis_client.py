@@ -22,7 +22,6 @@ def connect(
     *,
     ca_file: str | None = None,
     socket_timeout_seconds: float = SOCKET_TIMEOUT_SECONDS,
-    health_check_interval_seconds: int = 30,
 ) -> Redis:
     """A client that returns bytes and never repeats a command by itself; nothing is sent yet.
 
@@ -40,7 +39,7 @@ def connect(
         protocol=2,  # one shape of replies, on every server version
         socket_timeout=socket_timeout_seconds,
         socket_connect_timeout=socket_timeout_seconds,
-        health_check_interval=health_check_interval_seconds,
+        health_check_interval=30,
         retry=Retry(NoBackoff(), 0),
         **tls,
     )

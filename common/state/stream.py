@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -45,48 +45,8 @@ class Claimed:
     deleted: Sequence[str] = ()
 
 
-class Stream(Protocol):
-    """One consumer's view of a stream; the contract that Redis and memory are both held to."""
-
-    def ensure(self) -> None:
-        """Create stream and group where missing; entries that are there already are not skipped."""
-        ...
-
-    def read(self, count: int, block_seconds: float) -> list[Entry]:
-        """New entries, at most ``count``; waits up to ``block_seconds`` for the first."""
-        ...
-
-    def claim(self, count: int) -> Claimed:
-        """Entries that were released and whose time has come, or whose worker's lease ran out.
-
-        An entry that a worker died with is handed out alone.
-        """
-        ...
-
-    def renew(self, ids: Sequence[str]) -> list[str]:
-        """Renew the lease of entries in hand; those that are no longer ours are returned."""
-        ...
-
-    def release(
-        self, ids: Sequence[str], after_seconds: float = 0.0, *, crashed: bool = False
-    ) -> int:
-        """Let others take entries after ``after_seconds``; how many of them were still ours.
-
-        ``crashed``: the worker failed them, which counts like its death.
-        """
-        ...
-
-    def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
-        """Carry out a verdict in one atomic step, or nothing of it."""
-        ...
-
-    def forget_consumers(self, idle_seconds: float, only_self: bool = False) -> int:
-        """Remove consumers that hold nothing; how many."""
-        ...
-
-
 class RedisStream:
-    """:class:`Stream` on a real server.
+    """One consumer's view of a stream.
 
     ``outbound`` is the stream that a settlement's outputs go to (``None``: it has none).
     ``now_ms`` replaces the server's clock for released entries in tests.
@@ -104,7 +64,6 @@ class RedisStream:
         lease_seconds: float = 30.0,
         dead_letters_max_entries: int = 100_000,
         now_ms: Callable[[], int] | None = None,
-        token: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self._redis = redis
         self._scripts = Scripts(redis, now_ms)
@@ -116,10 +75,9 @@ class RedisStream:
         self._outbound = outbound or inbound
         self._lease_ms = int(lease_seconds * 1000)
         self._max_dead = dead_letters_max_entries
-        self._token = token
 
     def ensure(self) -> None:
-        """See :meth:`Stream.ensure`."""
+        """Create stream and group where missing; entries that are there already are not skipped."""
         try:
             self._redis.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
         except ResponseError as error:
@@ -127,7 +85,7 @@ class RedisStream:
                 raise
 
     def read(self, count: int, block_seconds: float) -> list[Entry]:
-        """See :meth:`Stream.read`."""
+        """New entries, at most ``count``; waits up to ``block_seconds`` for the first."""
         block_ms = max(1, int(block_seconds * 1000))
         try:
             reply: Any = self._redis.xreadgroup(
@@ -141,7 +99,10 @@ class RedisStream:
         )
 
     def claim(self, count: int) -> Claimed:
-        """See :meth:`Stream.claim`."""
+        """Entries that were released and whose time has come, or whose worker's lease ran out.
+
+        An entry that a worker died with is handed out alone.
+        """
         try:
             taken, deleted = self._call("claim", lease_ms=self._lease_ms, most=count)
         except ResponseError as error:
@@ -154,7 +115,7 @@ class RedisStream:
         return Claimed(self._with_payloads(rows), [text_of(id_) for id_ in deleted])
 
     def renew(self, ids: Sequence[str]) -> list[str]:
-        """See :meth:`Stream.renew`."""
+        """Renew the lease of entries in hand; those that are no longer ours are returned."""
         if not ids:
             return []
         return [text_of(id_) for id_ in self._call("renew", ids=ids)]
@@ -162,14 +123,17 @@ class RedisStream:
     def release(
         self, ids: Sequence[str], after_seconds: float = 0.0, *, crashed: bool = False
     ) -> int:
-        """See :meth:`Stream.release`."""
+        """Let others take entries after ``after_seconds``; how many of them were still ours.
+
+        ``crashed``: the worker failed them, which counts like its death.
+        """
         if not ids:
             return 0
         after_ms = int(after_seconds * 1000)
         return int(self._call("release", after_ms=after_ms, crashed=crashed, ids=ids))
 
     def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
-        """See :meth:`Stream.settle`."""
+        """Carry out a verdict in one atomic step, or nothing of it."""
         keys = self._keys
         payloads = [output.payload for output in verdict.outputs]
         payloads += [letter.payload for letter in verdict.dead]
@@ -185,7 +149,7 @@ class RedisStream:
                 keys.unsettled,
                 keys.committed,
                 entry.payload_key,
-                *(keys.payload(self._token()) for _ in payloads),
+                *(keys.payload(uuid.uuid4().hex) for _ in payloads),
             ],
             payloads,
             group=GROUP,
@@ -206,7 +170,7 @@ class RedisStream:
         return SettleResult(reply.decode())
 
     def forget_consumers(self, idle_seconds: float, only_self: bool = False) -> int:
-        """See :meth:`Stream.forget_consumers`."""
+        """Remove consumers that hold nothing; how many."""
         idle_ms = int(idle_seconds * 1000)
         return int(self._call("forget", idle_ms=idle_ms, only_self=only_self))
 
@@ -223,12 +187,7 @@ class RedisStream:
     def _call(self, name: str, **args: Any) -> Any:
         """A script that changes who has which entry."""
         return self._scripts.call(
-            name,
-            self._inbound_keys,
-            group=GROUP,
-            consumer=self.consumer,
-            released=RELEASED,
-            **args,
+            name, self._inbound_keys, group=GROUP, consumer=self.consumer, released=RELEASED, **args
         )
 
     def _with_payloads(self, rows: list[tuple[str, int, dict[bytes, bytes]]]) -> list[Entry]:

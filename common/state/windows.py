@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from redis import Redis
@@ -42,6 +42,11 @@ class Feed:
     def name(self) -> str:
         """``query@tier``."""
         return feed_of(self.query, self.tier)
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Of its metrics and events."""
+        return {"query": self.query, "tier": self.tier}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,7 @@ class Gap:
     reason: str
 
 
+@dataclass
 class WindowSet:
     """The window set of every feed.
 
@@ -123,22 +129,17 @@ class WindowSet:
     :class:`redis.exceptions.RedisError` when the server cannot be reached.
     """
 
-    def __init__(
-        self,
-        redis: Redis,
-        keys: Keys,
-        *,
-        lease_seconds: float = 60.0,
-        max_open: int = 16,
-        now_ms: Callable[[], int] | None = None,
-        key_token: Callable[[], str] = lambda: uuid.uuid4().hex,
-    ) -> None:
-        self._redis = redis
-        self._scripts = Scripts(redis, now_ms)
-        self._keys = keys
-        self._lease_ms = int(lease_seconds * 1000)
-        self._max_open = max_open
-        self._key_token = key_token
+    redis: Redis
+    keys: Keys
+    _: KW_ONLY
+    lease_seconds: float = 60.0
+    max_open: int = 16
+    now_ms: Callable[[], int] | None = None
+    key_token: Callable[[], str] = lambda: uuid.uuid4().hex
+
+    def __post_init__(self) -> None:
+        self._scripts = Scripts(self.redis, self.now_ms)
+        self._lease_ms = int(self.lease_seconds * 1000)
 
     def plan(self, feed: Feed, origin_ms: int, head_ms: int, *, adopt: bool = False) -> bool:
         """Extend the feed's time to ``head_ms``; a new feed begins at ``origin_ms``.
@@ -148,7 +149,7 @@ class WindowSet:
         """
         planned = self._scripts.call(
             "plan",
-            [*self._keys.of_feed(feed.name), self._keys.feeds],
+            [*self.keys.of_feed(feed.name), self.keys.feeds],
             feed=feed.name,
             fingerprint=feed.fingerprint,
             adopt=adopt,
@@ -163,14 +164,14 @@ class WindowSet:
         """Lease the newest free window of the class, cutting it from the backlog if need be."""
         leased = self._scripts.call(
             "lease",
-            [*self._keys.of_feed(feed.name), self._keys.token],
+            [*self.keys.of_feed(feed.name), self.keys.token],
             window_class=window_class,
             fingerprint=feed.fingerprint,
             live_horizon_ms=live_horizon_ms,
             longest_ms=longest_ms,
             lease_ms=self._lease_ms,
-            max_open=self._max_open,
-            random=self._key_token(),
+            max_open=self.max_open,
+            random=self.key_token(),
         )
         if not leased:
             return None
@@ -210,7 +211,7 @@ class WindowSet:
 
         Its backlog is declared a gap and returned as ``(start_ms, end_ms)``.
         """
-        keys = self._keys
+        keys = self.keys
         backlog = self._scripts.call(
             "close",
             [*keys.of_feed(feed_name), keys.feeds, keys.sink_watermarks],
@@ -222,9 +223,9 @@ class WindowSet:
 
     def stage(self, payload: bytes, samples: int, keep_seconds: float) -> Staged:
         """Put a payload aside for a commit; it expires by itself after ``keep_seconds``."""
-        key = self._keys.payload(self._key_token())
+        key = self.keys.payload(self.key_token())
         keep_ms = int(keep_seconds * 1000)
-        self._scripts.call("stage", [key, self._keys.staged], [payload], keep_ms=keep_ms)
+        self._scripts.call("stage", [key, self.keys.staged], [payload], keep_ms=keep_ms)
         return Staged(key, samples, len(payload))
 
     def discard(self, staged: Sequence[Staged]) -> int:
@@ -234,7 +235,7 @@ class WindowSet:
         """
         if not staged:
             return 0
-        keys = [self._keys.staged, *(item.key for item in staged)]
+        keys = [self.keys.staged, *(item.key for item in staged)]
         return int(self._scripts.call("discard", keys, bytes=[item.bytes for item in staged]))
 
     def commit(
@@ -254,7 +255,7 @@ class WindowSet:
         ``committed``; ``refused`` when the lease or configuration is not ours any more;
         ``unstaged`` when a staged payload expired; ``wrong_type`` when a key holds something else.
         """
-        keys = self._keys
+        keys = self.keys
         reply: bytes = self._scripts.call(
             "commit",
             [
@@ -294,7 +295,7 @@ class WindowSet:
         """
         added: int | None = self._scripts.call(
             "reopen",
-            self._keys.of_feed(feed.name),
+            self.keys.of_feed(feed.name),
             fingerprint=feed.fingerprint,
             start_ms=start_ms,
             end_ms=end_ms,
@@ -305,8 +306,8 @@ class WindowSet:
 
     def due_rechecks(self, feed: Feed, limit: int) -> list[Recheck]:
         """Committed windows whose time to be counted again has come, at most ``limit``."""
-        found: Any = self._redis.zrangebyscore(
-            self._keys.rechecks(feed.name), "-inf", self._scripts.now_ms(), start=0, num=limit
+        found: Any = self.redis.zrangebyscore(
+            self.keys.rechecks(feed.name), "-inf", self._scripts.now_ms(), start=0, num=limit
         )
         return sorted(Recheck(*map(int, member.split(b" "))) for member in found)
 
@@ -314,11 +315,11 @@ class WindowSet:
         """These windows were counted again, and nothing had changed."""
         if done:
             members = [recheck.member for recheck in done]
-            self._redis.zrem(self._keys.rechecks(feed.name), *members)
+            self.redis.zrem(self.keys.rechecks(feed.name), *members)
 
     def sink_watermarks(self) -> dict[str, int | None]:
         """What the sink reported of feeds' loaded watermarks, in ms; ``None``: it knows none."""
-        found: Any = self._redis.hgetall(self._keys.sink_watermarks)
+        found: Any = self.redis.hgetall(self.keys.sink_watermarks)
         return {
             feed.decode(): int(value) if value.isdigit() else None for feed, value in found.items()
         }
@@ -326,18 +327,18 @@ class WindowSet:
     def set_sink_watermark(self, feed_name: str, watermark_ms: int | None) -> None:
         """Remember what the sink reported of a feed, unless that is known already."""
         value = "" if watermark_ms is None else str(watermark_ms)
-        self._redis.hsetnx(self._keys.sink_watermarks, feed_name, value)
+        self.redis.hsetnx(self.keys.sink_watermarks, feed_name, value)
 
     def set_reconciled(self, feed: Feed) -> None:
         """The feed begins no later than the sink's watermark: from now on it may replace that."""
-        self._redis.hset(self._keys.feed(feed.name), "reconciled", "1")
+        self.redis.hset(self.keys.feed(feed.name), "reconciled", "1")
 
     def pressure(self, high_water_bytes: int, low_water_bytes: int) -> tuple[bool, int]:
         """Whether extraction must pause, and the bytes in flight, as Redis' memory will have them.
 
         What is not transformed yet counts as if it were: nothing stops it from becoming that.
         """
-        keys = self._keys
+        keys = self.keys
         paused, in_flight_bytes = self._scripts.call(
             "pressure",
             [keys.back_pressure, keys.staged, *(keys.in_flight(stream) for stream in STREAMS)],
@@ -349,7 +350,7 @@ class WindowSet:
 
     def status(self) -> dict[str, FeedStatus]:
         """Every feed at one instant, by feed name."""
-        keys = self._keys
+        keys = self.keys
         reply: bytes = self._scripts.call(
             "feeds", [keys.feeds, keys.committed], prefixes=keys.of_feed("")
         )
@@ -362,11 +363,11 @@ class WindowSet:
         """The declared gaps of a feed, oldest declaration first."""
         return [
             Gap(int(gap["s"]), int(gap["e"]), str(gap["reason"]))
-            for gap in map(json.loads, self._redis.lrange(self._keys.gaps(feed), 0, -1))
+            for gap in map(json.loads, self.redis.lrange(self.keys.gaps(feed), 0, -1))
         ]
 
     def _change(self, feed: Feed, window: Window, verb: str, **args: Any) -> bool:
-        keys = self._keys.of_feed(feed.name)
+        keys = self.keys.of_feed(feed.name)
         return bool(self._scripts.call("window", keys, **_leased(feed, window), verb=verb, **args))
 
 

@@ -28,7 +28,7 @@ from services.loader.influx import InfluxSink
 from services.loader.poster import Poster
 from services.loader.responses import Outcome
 from services.transformer.clean import clean
-from services.transformer.line_protocol import _gzip, _lines, encode
+from services.transformer.line_protocol import encode, gzip_member, lines_of
 
 SERIES = 1000
 SAMPLES = 60
@@ -78,7 +78,7 @@ def prepared(
     latest_ms = dataset.end_ms
     keyed = [(entry, _keys(warm, entry)) for entry in entries]
     kept = [clean(entry.samples, keys, latest_ms, 600_000)[0] for entry, keys in keyed]
-    texts = [(list(_lines(part)), part.keys) for part in kept]
+    texts = [(list(lines_of(part)), part.keys) for part in kept]
     bodies = [output.payload for part in kept for output in encode(part)]
     load = settings.load
     telemetry = Telemetry("loader")
@@ -98,8 +98,8 @@ def prepared(
         "relabel_cold": lambda: SeriesEncoder(RULES).keys("select", QUERY, names),
         "relabel_warm": lambda: warm.keys("select", QUERY, names),
         "filter": lambda: [clean(entry.samples, keys, latest_ms, 600_000) for entry, keys in keyed],
-        "encode": lambda: [list(_lines(part)) for part in kept],
-        "compress": lambda: [_gzip(iter(lines), keys) for lines, keys in texts],
+        "encode": lambda: [list(lines_of(part)) for part in kept],
+        "compress": lambda: [gzip_member(iter(lines), keys) for lines, keys in texts],
         "post": lambda: [post(body) for body in bodies],
     }
 

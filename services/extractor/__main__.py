@@ -109,7 +109,7 @@ def _jobs(
         ),
         extractor=Extractor(
             windows,
-            source,
+            source.read,
             history,
             packer(settings),
             extract,
@@ -117,7 +117,7 @@ def _jobs(
             on_source=on_source,
             tick=service.tick,
         ),
-        rechecker=Rechecker(windows, source, history, telemetry),
+        rechecker=Rechecker(windows, source.count_in, history, telemetry),
         aof_healer=AofHealer(redis, telemetry),
         windows=windows,
         scheduler=scheduler,

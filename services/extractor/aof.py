@@ -9,6 +9,7 @@ rewrite of the file ends this, so every Redis that is new to us is requested to 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
@@ -17,32 +18,32 @@ from redis.exceptions import ResponseError
 from common.runtime.telemetry import Telemetry
 
 
+@dataclass
 class AofHealer:
     """Requests each run of a server once to write its append-only file anew."""
 
-    def __init__(self, redis: Redis, telemetry: Telemetry) -> None:
-        self._redis = redis
-        self._telemetry = telemetry
-        self._seen: str | None = None
+    redis: Redis
+    telemetry: Telemetry
+    _seen: str | None = field(default=None, init=False)
 
     def check(self) -> bool:
         """Whether a rewrite was requested now.
 
         Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
         """
-        info: Any = self._redis.info("server")
+        info: Any = self.redis.info("server")
         run_id = str(info.get("run_id"))
         if run_id == self._seen:
             return False
         self._seen = run_id
-        persistence: Any = self._redis.info("persistence")
+        persistence: Any = self.redis.info("persistence")
         if not persistence.get("aof_enabled"):
             return False
         try:
-            self._redis.bgrewriteaof()
+            self.redis.bgrewriteaof()
         except ResponseError as error:
             # Under way already (another extractor was faster), or not allowed to us.
-            self._telemetry.emit("aof_rewrite_refused", error=str(error))
+            self.telemetry.emit("aof_rewrite_refused", error=str(error))
             return False
-        self._telemetry.emit("aof_rewrite_requested", run_id=run_id)
+        self.telemetry.emit("aof_rewrite_requested", run_id=run_id)
         return True

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
@@ -33,14 +32,6 @@ from common.state.windows import Staged, Window, WindowSet
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan
-
-
-class Source(Protocol):
-    """What extraction needs of Prometheus."""
-
-    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[Samples]:
-        """Samples of ``(start_ms, end_ms]`` in blocks, as they arrive."""
-        ...
 
 
 class Outcome(Enum):
@@ -70,34 +61,23 @@ class _Read:
     histograms: int = 0
 
 
+@dataclass
 class Extractor:
-    """Turns leased windows into entries of the raw stream."""
+    """Turns leased windows into entries of the raw stream.
 
-    def __init__(
-        self,
-        windows: WindowSet,
-        source: Source,
-        history: SourceHistory,
-        pack: EntryBuilder,
-        settings: ExtractSettings,
-        telemetry: Telemetry,
-        *,
-        on_source: Callable[[SourceState], None] = lambda _: None,
-        tick: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
-        rng: random.Random | None = None,
-    ) -> None:
-        self._windows = windows
-        self._source = source
-        self._history = history
-        self._pack = pack
-        self._settings = settings
-        self._backoff = Backoff(settings.backoff_base_seconds, settings.backoff_max_seconds)
-        self._telemetry = telemetry
-        self._on_source = on_source
-        self._tick = tick
-        self._clock = clock
-        self._rng = rng or random.Random()
+    ``read`` gives a query's samples of ``(start_ms, end_ms]`` in blocks, as they arrive.
+    """
+
+    windows: WindowSet
+    read: Callable[[Query, int, int], Iterable[Samples]]
+    history: SourceHistory
+    pack: EntryBuilder
+    settings: ExtractSettings
+    telemetry: Telemetry
+    on_source: Callable[[SourceState], None] = lambda _: None
+    tick: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = time.monotonic
+    rng: random.Random = field(default_factory=random.Random)
 
     def run(self, plan: Plan, window: Window, origin_ms: int) -> Outcome:
         """Extract ``window``.
@@ -105,17 +85,19 @@ class Extractor:
         Raises :class:`redis.exceptions.RedisError` when Redis cannot be reached; the lease then
         runs out and the window is leased again.
         """
-        began = self._clock()
+        began = self.clock()
         read = _Read()
         outcome = Outcome.OPEN
         try:
-            with self._lease(plan, window) as lease:
+            with LeaseRenewal(
+                lambda: self.windows.renew(plan.feed, window), self.settings.window_lease_seconds
+            ) as lease:
                 self._stage(plan, window, read, lease)
                 expired_until_ms = self._expired_until_ms(plan, window, origin_ms, read)
                 if expired_until_ms is not None:
                     return self._declare_gap(plan, window, expired_until_ms)
                 status = self._commit(plan, window, read)
-            outcome = self._committed(plan, window, read, status, self._clock() - began)
+            outcome = self._committed(plan, window, read, status, self.clock() - began)
             return outcome
         except LeaseLost:
             return self._lost(plan, window)
@@ -130,12 +112,6 @@ class Extractor:
             if outcome is not Outcome.COMMITTED:
                 self._discard(read.staged)
 
-    def _lease(self, plan: Plan, window: Window) -> LeaseRenewal:
-        def renew() -> bool:
-            return self._windows.renew(plan.feed, window)
-
-        return LeaseRenewal(renew, self._settings.window_lease_seconds)
-
     # -- reading ------------------------------------------------------------------------------
 
     def _stage(self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal) -> None:
@@ -144,31 +120,31 @@ class Extractor:
             self._stage_once(plan, window, read, lease, grouped=False)
         except CollisionAcrossEntries:
             # Two series became one by relabelling and sat in different entries.
-            self._windows.discard(read.staged)
+            self.windows.discard(read.staged)
             read.staged, read.samples, read.histograms = [], 0, 0
             self._stage_once(plan, window, read, lease, grouped=True)
 
     def _stage_once(
         self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal, *, grouped: bool
     ) -> None:
-        feed, keep_seconds = plan.feed, self._settings.staged_ttl_seconds
+        feed, keep_seconds = plan.feed, self.settings.staged_ttl_seconds
         origin = Origin(feed.query, feed.kind, feed.tier, window.id, window.start_ms, window.end_ms)
-        blocks = self._source.read(plan.query, window.start_ms, window.end_ms)
+        blocks = self.read(plan.query, window.start_ms, window.end_ms)
         watched = self._watched(blocks, plan, read, lease)
-        for batch in self._pack(watched, origin, grouped=grouped):
-            read.staged.append(self._windows.stage(batch.encode(), len(batch), keep_seconds))
+        for batch in self.pack(watched, origin, grouped=grouped):
+            read.staged.append(self.windows.stage(batch.encode(), len(batch), keep_seconds))
             read.samples += len(batch)
 
     def _watched(
         self, blocks: Iterable[Samples], plan: Plan, read: _Read, lease: LeaseRenewal
     ) -> Iterator[Samples]:
         for block in blocks:
-            self._tick()  # a long window is work, not a standstill
+            self.tick()  # a long window is work, not a standstill
             if lease.lost:
                 raise LeaseLost(f"{plan.feed.name}: the window was leased to another worker")
             if block.histograms:
                 read.histograms += block.histograms
-                self._telemetry.emit("histograms_skipped", block.histograms, query=plan.feed.query)
+                self.telemetry.emit("histograms_skipped", block.histograms, query=plan.feed.query)
             yield block
 
     def _expired_until_ms(
@@ -179,7 +155,7 @@ class Extractor:
         A Prometheus that lost its volume has samples again since its next scrape. The lowest
         timestamp is checked after the read: what was deleted in between shows too.
         """
-        lowest_ms = self._history.lowest_ms(window.start_ms - plan.reach_ms(window))
+        lowest_ms = self.history.lowest_ms(window.start_ms - plan.reach_ms(window))
         if read.samples and lowest_ms is not None and lowest_ms >= NO_SAMPLES_MS:
             # It returned some a moment ago: it was started anew and has not read its own log yet.
             raise SourceUnavailable(
@@ -192,11 +168,11 @@ class Extractor:
     def _commit(self, plan: Plan, window: Window, read: _Read) -> str:
         # Late samples change no rule that was evaluated before they came.
         raw = plan.query.kind == "select"
-        return self._windows.commit(
+        return self.windows.commit(
             plan.feed,
             window,
             read.staged,
-            recheck_after_seconds=self._settings.recheck_after_seconds if raw else 0.0,
+            recheck_after_seconds=self.settings.recheck_after_seconds if raw else 0.0,
             source_samples=read.samples + read.histograms,
         )
 
@@ -206,15 +182,15 @@ class Extractor:
         if status == "refused":
             return self._lost(plan, window)
         if status != "committed":
-            if status == "unstaged" and seconds > self._settings.staged_ttl_seconds:
+            if status == "unstaged" and seconds > self.settings.staged_ttl_seconds:
                 raise QueryTooLarge("was read for longer than extract.staged_ttl_seconds")
             return self._open_again(plan, window, status)
-        self._on_source(SourceState(True))
-        self._telemetry.inc("etl_extracted_samples_total", read.samples, **_labels(plan))
-        self._telemetry.batch_succeeded(read.samples, seconds)
-        self._telemetry.emit(
+        self.on_source(SourceState(True))
+        self.telemetry.inc("etl_extracted_samples_total", read.samples, **plan.feed.labels)
+        self.telemetry.batch_succeeded(read.samples, seconds)
+        self.telemetry.emit(
             "window_committed",
-            **_labels(plan),
+            **plan.feed.labels,
             start_ms=window.start_ms,
             end_ms=window.end_ms,
             samples=read.samples,
@@ -224,27 +200,30 @@ class Extractor:
         return Outcome.COMMITTED
 
     def _lost(self, plan: Plan, window: Window) -> Outcome:
-        self._telemetry.emit("window_refused", **_labels(plan), window=window.id)
+        self.telemetry.emit("window_refused", **plan.feed.labels, window=window.id)
         return Outcome.LOST
 
     def _open_again(self, plan: Plan, window: Window, reason: str) -> Outcome:
         self._delay(plan, window)
-        self._telemetry.emit("window_retried", **_labels(plan), window=window.id, reason=reason)
+        self.telemetry.emit("window_retried", **plan.feed.labels, window=window.id, reason=reason)
         return Outcome.OPEN
 
     def _declare_gap(self, plan: Plan, window: Window, until_ms: int) -> Outcome:
         reason = "older than what Prometheus keeps"
-        if not self._windows.declare_gap(plan.feed, window, until_ms, reason):
+        if not self.windows.declare_gap(plan.feed, window, until_ms, reason):
             return Outcome.LOST
-        labels = _labels(plan)
         gap_seconds = (until_ms - window.start_ms) / 1000
-        self._telemetry.inc("etl_gap_seconds_total", gap_seconds, **labels)
-        self._telemetry.emit(
-            "gap_declared", **labels, start_ms=window.start_ms, end_ms=until_ms, reason=reason
+        self.telemetry.inc("etl_gap_seconds_total", gap_seconds, **plan.feed.labels)
+        self.telemetry.emit(
+            "gap_declared",
+            **plan.feed.labels,
+            start_ms=window.start_ms,
+            end_ms=until_ms,
+            reason=reason,
         )
         if until_ms < window.end_ms:
             # The rest stays leased to nobody in particular: it is read again by itself.
-            self._windows.retry(plan.feed, window, 0.0)
+            self.windows.retry(plan.feed, window, 0.0)
         return Outcome.GAP
 
     def _split(self, plan: Plan, window: Window, error: QueryTooLarge) -> Outcome:
@@ -254,45 +233,42 @@ class Extractor:
             self._delay(plan, window)
             self._failed(plan, error)
             return Outcome.OPEN
-        if not self._windows.split(plan.feed, window, middle_ms):
+        if not self.windows.split(plan.feed, window, middle_ms):
             return Outcome.LOST
-        self._telemetry.emit("window_split", **_labels(plan), window=window.id, reason=str(error))
+        self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=str(error))
         return Outcome.SPLIT
 
     def _source_failed(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
-        longest = self._settings.backoff_max_seconds
+        longest = self.settings.backoff_max_seconds
         # It doubles with each failure in a row, which Redis counts for all workers.
-        shortest = self._rng.uniform(0.5, 1.0) * self._settings.backoff_base_seconds
+        shortest = self.rng.uniform(0.5, 1.0) * self.settings.backoff_base_seconds
         if isinstance(error, SourceUnavailable) and error.retry_after_seconds is not None:
             shortest = max(shortest, min(error.retry_after_seconds, longest))
         if not isinstance(error, QueryRejected):
-            self._on_source(SourceState(False, str(error)))
-        kept = self._windows.fail(plan.feed, window, shortest, longest)
+            self.on_source(SourceState(False, str(error)))
+        kept = self.windows.fail(plan.feed, window, shortest, longest)
         self._failed(plan, error)
         return Outcome.OPEN if kept else Outcome.LOST
 
     def _failed(self, plan: Plan, error: SourceError) -> None:
         name = type(error).__name__
-        self._telemetry.batch_failed(name)
-        self._telemetry.emit(
+        self.telemetry.batch_failed(name)
+        self.telemetry.emit(
             "query_failed",
-            **_labels(plan),
+            **plan.feed.labels,
             error_type=name,
             error=str(error),
             paused=isinstance(error, SourceRefused),
         )
 
     def _delay(self, plan: Plan, window: Window) -> None:
-        seconds = self._backoff.seconds(window.attempts + 1, self._rng)
-        self._windows.retry(plan.feed, window, seconds)
+        settings = self.settings
+        backoff = Backoff(settings.backoff_base_seconds, settings.backoff_max_seconds)
+        self.windows.retry(plan.feed, window, backoff.seconds(window.attempts + 1, self.rng))
 
     def _discard(self, staged: list[Staged]) -> None:
         try:
-            self._windows.discard(staged)
+            self.windows.discard(staged)
         except RedisError:
             # They carry a TTL for exactly this.
-            self._telemetry.emit("discard_failed", entries=len(staged))
-
-
-def _labels(plan: Plan) -> dict[str, Any]:
-    return {"query": plan.feed.query, "tier": plan.feed.tier}
+            self.telemetry.emit("discard_failed", entries=len(staged))

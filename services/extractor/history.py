@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from common.durations import parse_duration_ms
 from common.errors import SourceUnavailable
+
+if TYPE_CHECKING:
+    from services.extractor.prometheus import PrometheusClient
 
 LOWEST_TIMESTAMP_METRIC = "prometheus_tsdb_lowest_timestamp_seconds"
 # The lowest timestamp of a server that holds nothing: later than any sample.
@@ -56,51 +59,30 @@ class SourceCheck:
     deletable_until_ms: int
 
 
-class HistorySource(Protocol):
-    """What is needed of Prometheus."""
-
-    def now_ms(self) -> int:
-        """Prometheus' own time."""
-        ...
-
-    def run(self) -> ServerRun | None:
-        """The server's run, if it reports it."""
-        ...
-
-    def lowest_timestamp_ms(self) -> int | None:
-        """The oldest timestamp that it still holds, if it reports it."""
-        ...
-
-
+@dataclass
 class SourceHistory:
     """The server's clock and lowest timestamp, as they were checked last.
 
     ``on_silent`` is called once when the server does not report its lowest timestamp.
     """
 
-    def __init__(
-        self,
-        source: HistorySource,
-        on_silent: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._source = source
-        self._on_silent = on_silent
-        self._clock = clock
-        self._last: SourceCheck | None = None
-        self._checked_at = float("-inf")
-        self._reported_at = float("-inf")
-        self._silent = False
+    source: PrometheusClient
+    on_silent: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = time.monotonic
+    _last: SourceCheck | None = field(default=None, init=False)
+    _checked_at: float = field(default=float("-inf"), init=False)
+    _reported_at: float = field(default=float("-inf"), init=False)
+    _silent: bool = field(default=False, init=False)
 
     def check(self) -> SourceCheck:
         """Request all of it anew.
 
         Raises :class:`common.errors.SourceError` when it does not respond.
         """
-        checked_at = self._clock()
-        now_ms = self._source.now_ms()
+        checked_at = self.clock()
+        now_ms = self.source.now_ms()
         # Before /metrics, so that a restart between the two is noticed by the next comparison.
-        run = self._source.run()
+        run = self.source.run()
         lowest_ms = self._lowest_ms()
         until_ms = _deletable_until_ms(now_ms, lowest_ms or 0, run.retention if run else "")
         self._last = SourceCheck(now_ms, run, lowest_ms, until_ms)
@@ -113,7 +95,7 @@ class SourceHistory:
         ``None`` when the server does not report it.
         """
         last = self._last
-        if last is None or self._clock() - self._checked_at > KEPT_SECONDS:
+        if last is None or self.clock() - self._checked_at > KEPT_SECONDS:
             return self.check().lowest_ms
         if last.run is None:
             # A restart would go unnoticed. Without a lowest timestamp there is nothing to miss.
@@ -121,18 +103,18 @@ class SourceHistory:
         if last.lowest_ms is not None and from_ms < max(last.lowest_ms, last.deletable_until_ms):
             # An older value must never declare a gap: blocks may have been added since.
             return self._lowest_ms()
-        return last.lowest_ms if self._source.run() == last.run else self.check().lowest_ms
+        return last.lowest_ms if self.source.run() == last.run else self.check().lowest_ms
 
     def _lowest_ms(self) -> int | None:
-        lowest_ms = self._source.lowest_timestamp_ms()
+        lowest_ms = self.source.lowest_timestamp_ms()
         if lowest_ms is not None:
-            self._reported_at, self._silent = self._clock(), False
+            self._reported_at, self._silent = self.clock(), False
             return lowest_ms
-        if self._clock() - self._reported_at < REPORT_AGAIN_SECONDS:
+        if self.clock() - self._reported_at < REPORT_AGAIN_SECONDS:
             raise SourceUnavailable("reported its lowest timestamp a moment ago, but not now")
         if not self._silent:
             self._silent = True
-            self._on_silent()
+            self.on_silent()
         return None
 
 

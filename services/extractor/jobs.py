@@ -79,9 +79,7 @@ class Jobs:
             try:
                 self.rechecker.run(plan, goes_on)
             except (SourceError, RedisError) as error:
-                self.telemetry.emit(
-                    "recheck_failed", query=plan.feed.query, tier=plan.feed.tier, error=str(error)
-                )
+                self.telemetry.emit("recheck_failed", **plan.feed.labels, error=str(error))
 
     def extract(self, window_class: WindowClass) -> None:
         """Extract windows of a class until none is left, or something fresher waits."""

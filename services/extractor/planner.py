@@ -6,7 +6,7 @@ Any extractor may plan at any time; the scripts behind it make that idempotent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.runtime.telemetry import Telemetry
 from common.state.keys import split_feed
@@ -23,47 +23,39 @@ class Due:
     catchup: int
 
 
+@dataclass
 class Planner:
     """Keeps every feed planned up to what has settled.
 
     A turn reads the state of all feeds once; more often only for a feed that has just begun.
     """
 
-    def __init__(
-        self,
-        plans: Sequence[Plan],
-        windows: WindowSet,
-        history: SourceHistory,
-        telemetry: Telemetry,
-        *,
-        close_after_seconds: float,
-    ) -> None:
-        self._plans = plans
-        self._windows = windows
-        self._history = history
-        self._telemetry = telemetry
-        self._close_after_seconds = close_after_seconds
-        self._adopted: set[str] = set()
-        # Feeds that this process had planned before Redis lost them.
-        self._lost_feeds: set[str] = set()
-        self._origins_ms: dict[str, int] = {}
+    plans: Sequence[Plan]
+    windows: WindowSet
+    history: SourceHistory
+    telemetry: Telemetry
+    close_after_seconds: float
+    _adopted: set[str] = field(default_factory=set, init=False)
+    # Feeds that this process had planned before Redis lost them.
+    _lost_feeds: set[str] = field(default_factory=set, init=False)
+    _origins_ms: dict[str, int] = field(default_factory=dict, init=False)
 
     def plan(self) -> Due:
         """Plan every feed, and close those that no configuration has.
 
         Raises :class:`common.errors.SourceError` or :class:`redis.exceptions.RedisError`.
         """
-        source = self._history.check()
-        known = self._windows.status()
+        source = self.history.check()
+        known = self.windows.status()
         ours = [
-            plan for plan in self._plans if self._plan_feed(plan, known.get(plan.feed.name), source)
+            plan for plan in self.plans if self._plan_feed(plan, known.get(plan.feed.name), source)
         ]
         status = known
         begun = [plan for plan in ours if not _reconciled(known.get(plan.feed.name))]
         if begun:
             self._reconcile(begun, source.lowest_ms)
-            status = self._windows.status()
-        for feed in known.keys() - {plan.feed.name for plan in self._plans}:
+            status = self.windows.status()
+        for feed in known.keys() - {plan.feed.name for plan in self.plans}:
             self._close(feed)
         self._origins_ms = {feed: found.origin_ms for feed, found in status.items()}
         return _due(ours, status, source.now_ms)
@@ -71,7 +63,7 @@ class Planner:
     def origin_ms(self, feed: Feed) -> int:
         """Where the feed began; looked up when this process has not planned it yet."""
         if feed.name not in self._origins_ms:
-            status = self._windows.status()
+            status = self.windows.status()
             self._origins_ms = {name: found.origin_ms for name, found in status.items()}
         return self._origins_ms.get(feed.name, 0)
 
@@ -85,14 +77,14 @@ class Planner:
         # an older worker which is still draining cannot take it back.
         adopt = feed.name not in self._adopted
         origin_ms = plan.origin_ms(source.now_ms, source.lowest_ms)
-        ours = self._windows.plan(feed, origin_ms, head_ms, adopt=adopt)
+        ours = self.windows.plan(feed, origin_ms, head_ms, adopt=adopt)
         self._adopted.add(feed.name)
         if known is None and not adopt:
             self._lost_feeds.add(feed.name)
         if adopt and known is not None and known.fingerprint != feed.fingerprint:
-            self._telemetry.emit("query_adopted", query=feed.query, tier=feed.tier)
+            self.telemetry.emit("query_adopted", **feed.labels)
         if not ours:
-            self._telemetry.emit("query_stale_config", query=feed.query, tier=feed.tier)
+            self.telemetry.emit("query_stale_config", **feed.labels)
         return ours
 
     def _reconcile(self, plans: Sequence[Plan], lowest_ms: int | None) -> None:
@@ -101,10 +93,10 @@ class Planner:
         A feed that is new to Redis may be old to the sink: then Redis has lost everything. It was
         begun like a new one meanwhile, so that fresh data flows; what lies between is backlog.
         """
-        watermarks_ms = self._windows.sink_watermarks()
+        watermarks_ms = self.windows.sink_watermarks()
         # The others wait until a loader has read the sink's.
         plans = [plan for plan in plans if plan.feed.name in watermarks_ms]
-        status = self._windows.status() if plans else {}
+        status = self.windows.status() if plans else {}
         for plan in plans:
             feed = plan.feed
             found, watermark_ms = status.get(feed.name), watermarks_ms[feed.name]
@@ -114,27 +106,20 @@ class Planner:
                 # We planned it ourselves before Redis lost it, and the sink has no watermark.
                 watermark_ms = lowest_ms
             if watermark_ms is not None and watermark_ms < found.origin_ms:
-                self._extend(plan, floor_to(watermark_ms, plan.step_ms), found.origin_ms)
-            self._windows.set_reconciled(feed)
+                start_ms, end_ms = floor_to(watermark_ms, plan.step_ms), found.origin_ms
+                self.windows.reopen(feed, start_ms, end_ms, extend=True)
+                self.telemetry.emit(
+                    "query_extended", **feed.labels, start_ms=start_ms, end_ms=end_ms
+                )
+            self.windows.set_reconciled(feed)
             self._lost_feeds.discard(feed.name)
 
-    def _extend(self, plan: Plan, start_ms: int, origin_ms: int) -> None:
-        feed = plan.feed
-        self._windows.reopen(feed, start_ms, origin_ms, extend=True)
-        self._telemetry.emit(
-            "query_extended",
-            query=feed.query,
-            tier=feed.tier,
-            start_ms=start_ms,
-            end_ms=origin_ms,
-        )
-
     def _close(self, feed: str) -> None:
-        backlog = self._windows.close(feed, self._close_after_seconds, "query removed")
+        backlog = self.windows.close(feed, self.close_after_seconds, "query removed")
         if backlog is None:
             return
         query, tier = split_feed(feed)
-        self._telemetry.emit("query_closed", query=query, tier=tier, backlog_ms=list(backlog))
+        self.telemetry.emit("query_closed", query=query, tier=tier, backlog_ms=list(backlog))
 
 
 def _reconciled(feed: FeedStatus | None) -> bool:

@@ -15,12 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 
 from common.config import AuthSettings, ExtractSettings, Query
-from common.errors import (
-    QueryRejected,
-    QueryTooLarge,
-    SourceError,
-    SourceUnavailable,
-)
+from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
 from common.promql.selector import NAME_LABEL, parse_selector
 from common.samples.columns import Samples
 from services.extractor.decode import decode, decode_value

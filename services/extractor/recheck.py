@@ -9,8 +9,8 @@ first time is overwritten by the same points.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Protocol
 
 from common.config import Query
 from common.errors import QueryRejected, QueryTooLarge
@@ -23,31 +23,22 @@ from services.extractor.windows import Plan
 TURN_WINDOWS = 240
 
 
-class Counter(Protocol):
-    """What rechecking needs of Prometheus."""
-
-    def count_in(self, query: Query, start_ms: int, end_ms: int) -> int:
-        """Raw samples of a ``select`` in ``(start_ms, end_ms]``."""
-        ...
-
-
+@dataclass
 class Rechecker:
     """Counts committed windows again when they are due.
 
-    ``goes_on`` is called before every request to Prometheus; what was not counted stays due.
+    ``count_in`` counts the raw samples of a ``select`` in ``(start_ms, end_ms]``. ``goes_on`` is
+    called before every request to Prometheus; what was not counted stays due.
     """
 
-    def __init__(
-        self, windows: WindowSet, source: Counter, history: SourceHistory, telemetry: Telemetry
-    ) -> None:
-        self._windows = windows
-        self._source = source
-        self._history = history
-        self._telemetry = telemetry
-        # Windows that one request may cover: fewer once that was too much, then more again.
-        self._most_windows = TURN_WINDOWS
-        # What could not be counted by itself comes last, so that it keeps nothing else waiting.
-        self._failed: set[tuple[str, str]] = set()
+    windows: WindowSet
+    count_in: Callable[[Query, int, int], int]
+    history: SourceHistory
+    telemetry: Telemetry
+    # Windows that one request may cover: fewer once that was too much, then more again.
+    _most_windows: int = field(default=TURN_WINDOWS, init=False)
+    # What could not be counted by itself comes last, so that it keeps nothing else waiting.
+    _failed: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def run(self, plan: Plan, goes_on: Callable[[], bool] = lambda: True) -> int:
         """Recount what is due of a feed; how many windows were opened again.
@@ -55,7 +46,7 @@ class Rechecker:
         Raises :class:`common.errors.SourceError` when Prometheus does not respond; a window that it
         refuses to count is reported and left.
         """
-        due = self._windows.due_rechecks(plan.feed, TURN_WINDOWS)
+        due = self.windows.due_rechecks(plan.feed, TURN_WINDOWS)
         feed = plan.feed.name
         still_due = {(feed, recheck.member) for recheck in due}
         self._failed = {one for one in self._failed if one[0] != feed or one in still_due}
@@ -69,12 +60,7 @@ class Rechecker:
                 opened += self._recount(plan, run, goes_on)
             except (QueryRejected, QueryTooLarge) as error:
                 self._failed.add((feed, run[0].member))
-                self._telemetry.emit(
-                    "recheck_failed",
-                    query=plan.feed.query,
-                    tier=plan.feed.tier,
-                    error=str(error),
-                )
+                self.telemetry.emit("recheck_failed", **plan.feed.labels, error=str(error))
         return opened
 
     def _recount(self, plan: Plan, run: Sequence[Recheck], goes_on: Callable[[], bool]) -> int:
@@ -83,7 +69,7 @@ class Rechecker:
             return 0
         expected = sum(recheck.samples for recheck in run)
         try:
-            found = self._source.count_in(plan.query, run[0].start_ms, run[-1].end_ms)
+            found = self.count_in(plan.query, run[0].start_ms, run[-1].end_ms)
         except QueryTooLarge:
             if len(run) == 1:
                 raise
@@ -92,7 +78,7 @@ class Rechecker:
         if found == expected:
             if len(run) == self._most_windows < TURN_WINDOWS:
                 self._most_windows += 1
-            self._windows.forget_rechecks(plan.feed, run)
+            self.windows.forget_rechecks(plan.feed, run)
             return 0
         if len(run) > 1:
             middle = len(run) // 2
@@ -101,17 +87,15 @@ class Rechecker:
         (changed,) = run
         if found < expected and self._expired(changed):
             # They are loaded; reading the window again would only declare it a gap.
-            self._windows.forget_rechecks(plan.feed, run)
+            self.windows.forget_rechecks(plan.feed, run)
             return 0
-        labels = {"query": plan.feed.query, "tier": plan.feed.tier}
-        opened = self._windows.reopen(plan.feed, changed.start_ms, changed.end_ms, done=run)
+        opened = self.windows.reopen(plan.feed, changed.start_ms, changed.end_ms, done=run)
         if opened is None:
             return 0
-        self._telemetry.inc("etl_repeated_samples_total", changed.samples, **labels)
-        self._telemetry.emit(
+        self.telemetry.inc("etl_repeated_samples_total", changed.samples, **plan.feed.labels)
+        self.telemetry.emit(
             "window_reopened",
-            query=plan.feed.query,
-            tier=plan.feed.tier,
+            **plan.feed.labels,
             start_ms=changed.start_ms,
             end_ms=changed.end_ms,
             samples_before=expected,
@@ -120,7 +104,7 @@ class Rechecker:
         return 1
 
     def _expired(self, window: Recheck) -> bool:
-        lowest_ms = self._history.lowest_ms(window.start_ms)
+        lowest_ms = self.history.lowest_ms(window.start_ms)
         return lowest_ms is not None and lowest_ms > window.start_ms + 1
 
 

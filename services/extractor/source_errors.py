@@ -41,10 +41,7 @@ def snippet(body: bytes | str, limit: int = 160) -> str:
 
 
 def reported_error(
-    error_type: str,
-    text: str,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
+    error_type: str, text: str, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> SourceError:
     """The error for a response in Prometheus' own form, ``{"status": "error", …}``."""
     message = f"answered {error_type[:100] or 'error'}: {text[:400] or 'no reason given'}"
@@ -83,11 +80,6 @@ def status_error(status: int, headers: Mapping[str, str]) -> SourceError | None:
     if status == 429:
         return SourceUnavailable(f"answered {status}: too many requests", retry_after(headers))
     return None
-
-
-def unexplained_error(status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
-    """The error for a response that is neither a success nor in Prometheus' own form."""
-    return SourceUnavailable(f"answered {status} with {snippet(body)}", retry_after(headers))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -8,6 +8,7 @@ where the collision is settled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ class CollisionAcrossEntries(Exception):
     """
 
 
+@dataclass
 class EntryBuilder:
     """Turns the blocks of a window into entries of at most ``entry_samples`` samples.
 
@@ -47,22 +49,13 @@ class EntryBuilder:
     are longer than an entry (samples of one timestamp stay together even if they exceed it).
     """
 
-    def __init__(
-        self,
-        entry_samples: int,
-        identities: Identities | None = None,
-        *,
-        entry_label_bytes: int = ENTRY_LABEL_BYTES,
-        max_grouped_samples: int = MAX_GROUPED_SAMPLES,
-        max_grouped_label_bytes: int = MAX_GROUPED_LABEL_BYTES,
-        max_identities: int = MAX_IDENTITIES,
-    ) -> None:
-        self._entry_samples = entry_samples
-        self._entry_label_bytes = entry_label_bytes
-        self._identities = identities
-        self._max_grouped_samples = max_grouped_samples
-        self._max_grouped_label_bytes = max_grouped_label_bytes
-        self._max_identities = max_identities
+    entry_samples: int
+    identities: Identities | None = None
+    _: KW_ONLY
+    entry_label_bytes: int = ENTRY_LABEL_BYTES
+    max_grouped_samples: int = MAX_GROUPED_SAMPLES
+    max_grouped_label_bytes: int = MAX_GROUPED_LABEL_BYTES
+    max_identities: int = MAX_IDENTITIES
 
     def __call__(
         self, blocks: Iterable[Samples], origin: Origin, *, grouped: bool = False
@@ -73,17 +66,17 @@ class EntryBuilder:
         enough. With ``grouped`` it holds the whole window, and raises
         :class:`~common.errors.QueryTooLarge` when that does not fit.
         """
-        entries = _Entries(origin, self._entry_samples, self._entry_label_bytes)
-        if self._identities is None:
+        entries = _Entries(origin, self.entry_samples, self.entry_label_bytes)
+        if self.identities is None:
             for block in blocks:
                 yield from entries.add_each(block)
         elif grouped:
-            for group in self._groups(blocks, origin, self._identities):
+            for group in self._groups(blocks, origin, self.identities):
                 yield from entries.add_whole(group)
         else:
-            entries.seen = SeenIdentities(self._max_identities)
+            entries.seen = SeenIdentities(self.max_identities)
             for block in blocks:
-                keys = self._identities(origin.kind, origin.query, block.series)
+                keys = self.identities(origin.kind, origin.query, block.series)
                 yield from entries.add_each(block, fingerprints(keys))
         yield from entries.flush()
 
@@ -96,10 +89,10 @@ class EntryBuilder:
         for block in blocks:
             samples += len(block)
             label_bytes += _label_bytes(block)
-            if samples > self._max_grouped_samples or label_bytes > self._max_grouped_label_bytes:
+            if samples > self.max_grouped_samples or label_bytes > self.max_grouped_label_bytes:
                 raise QueryTooLarge(
                     f"series that relabelling joins lie far apart in more than "
-                    f"{self._max_grouped_samples} samples of {origin.query}"
+                    f"{self.max_grouped_samples} samples of {origin.query}"
                 )
             ends = block.ends
             for index, key in enumerate(identities(origin.kind, origin.query, block.series)):

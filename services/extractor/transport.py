@@ -15,12 +15,7 @@ import requests
 import urllib3
 
 from common.errors import SourceError, SourceRefused, SourceUnavailable
-from services.extractor.source_errors import (
-    reported_error,
-    snippet,
-    status_error,
-    unexplained_error,
-)
+from services.extractor.source_errors import reported_error, retry_after, snippet, status_error
 
 # Some servers and proxies refuse longer request lines; shorter queries stay readable in their logs.
 LONGEST_URL_BYTES = 2_000
@@ -205,7 +200,7 @@ def _error_of(response: requests.Response, chunks: Iterator[bytes]) -> SourceErr
         )
     if status == 504:
         return ResponseTooSlow("did not answer the proxy before it in time (504)")
-    return unexplained_error(status, headers, body)
+    return SourceUnavailable(f"answered {status} with {snippet(body)}", retry_after(headers))
 
 
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from common.errors import ConfigError, SinkError
 from common.exit_codes import ExitCode
 from common.runtime.service import Service, run
@@ -16,7 +18,7 @@ from services.loader.watermark import WatermarkKeeper, WatermarkReader
 
 def main(service: Service) -> ExitCode:
     """Load points until the service stops."""
-    load = service.settings.load
+    pipeline, load = service.settings.pipeline, service.settings.load
     try:
         sink = InfluxSink(load.influxdb, connections=load.connections)
     except SinkError as error:
@@ -30,17 +32,8 @@ def main(service: Service) -> ExitCode:
         tick=service.tick,
         still_ours=lease_check(stream),
     )
-    keeper = watermark_keeper(service, sink)
-    keeper.start()
-    return run_stage(service, stream, handler)
-
-
-def watermark_keeper(service: Service, sink: InfluxSink) -> WatermarkKeeper:
-    """The thread that keeps the loaded watermarks in the sink."""
-    pipeline, load = service.settings.pipeline, service.settings.load
-    redis = connect_as_set(pipeline)
-    return WatermarkKeeper(
-        WindowSet(redis, Keys(pipeline.redis_namespace)),
+    keeper = WatermarkKeeper(
+        WindowSet(connect_as_set(pipeline), Keys(pipeline.redis_namespace)),
         WatermarkReader(load.influxdb),
         sink,
         {name: tier.bucket for name, tier in load.tiers.items()},
@@ -48,6 +41,8 @@ def watermark_keeper(service: Service, sink: InfluxSink) -> WatermarkKeeper:
         service.stop,
         every_seconds=pipeline.watermark_seconds,
     )
+    threading.Thread(target=keeper.run, name="watermark", daemon=True).start()
+    return run_stage(service, stream, handler)
 
 
 if __name__ == "__main__":

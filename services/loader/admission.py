@@ -19,7 +19,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from math import inf
 
@@ -59,21 +59,17 @@ class _Paused:
     probe_at_seconds: float
 
 
+@dataclass
 class Admission:
     """Shared by all threads that post. Instants are seconds of ``clock``."""
 
-    def __init__(
-        self,
-        settings: LoadSettings,
-        telemetry: Telemetry,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        rng: random.Random | None = None,
-    ) -> None:
-        self._settings = settings
-        self._telemetry = telemetry
-        self._clock = clock
-        self._rng = rng or random.Random()
+    settings: LoadSettings
+    telemetry: Telemetry
+    clock: Callable[[], float] = time.monotonic
+    rng: random.Random = field(default_factory=random.Random)
+
+    def __post_init__(self) -> None:
+        settings, telemetry = self.settings, self.telemetry
         self._backoff = Backoff(settings.backoff_base_seconds, settings.backoff_max_seconds)
         self._lock = threading.RLock()
         self._wait_until_seconds = -inf
@@ -105,7 +101,7 @@ class Admission:
         A request without points is let through by a pause that it can end.
         """
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             paused = self._paused
             if (
                 paused is not None
@@ -116,7 +112,7 @@ class Admission:
             if (left := self._wait_until_seconds - now) > 0:
                 return Pause(_asked_to_wait(left, self._wait_message))
             if self._circuit is CircuitState.OPEN:
-                left = self._opened_at_seconds + self._settings.circuit_open_seconds - now
+                left = self._opened_at_seconds + self.settings.circuit_open_seconds - now
                 if left > 0:
                     return Pause(f"circuit open for another {left:.1f} s: {self._last_failure}")
                 if with_points:
@@ -146,12 +142,12 @@ class Admission:
     def back_off(self) -> Retry:
         """The verdict for entries that are to wait although the sink may take others."""
         with self._lock:
-            return Retry(self._backoff.seconds(self._failures, self._rng), self._last_failure)
+            return Retry(self._backoff.seconds(self._failures, self.rng), self._last_failure)
 
     def pause(self, cause: str, reason: str, ends_by: Proof) -> Pause:
         """Post nothing until ``ends_by`` is given; ``cause`` is a short stable word."""
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             before = self._paused or _Paused("", "", ends_by, now, 0, now)
             probes, probe_at = before.probes, before.probe_at_seconds
             if now >= probe_at:  # else another thread has just come to the same end
@@ -160,10 +156,10 @@ class Admission:
             since = before.since_seconds
             self._paused = _Paused(cause, reason, ends_by, since, probes, probe_at)
             if before.cause != cause:
-                self._telemetry.emit(
+                self.telemetry.emit(
                     "sink_paused", cause=cause, message=reason, probe_after_seconds=probe_at - now
                 )
-            self._telemetry.set("etl_sink_paused", 1)
+            self.telemetry.set("etl_sink_paused", 1)
         return Pause(reason)
 
     def resume(self, proof: Proof) -> None:
@@ -173,9 +169,9 @@ class Admission:
             if paused is None or proof < paused.ends_by:
                 return
             self._paused = None
-            paused_seconds = self._clock() - paused.since_seconds
-            self._telemetry.emit("sink_resumed", paused_seconds=paused_seconds)
-            self._telemetry.set("etl_sink_paused", 0)
+            paused_seconds = self.clock() - paused.since_seconds
+            self.telemetry.emit("sink_resumed", paused_seconds=paused_seconds)
+            self.telemetry.set("etl_sink_paused", 0)
 
     def check(self, probe: Callable[[str], Outcome]) -> str | None:
         """Whether the sink would take points of every tier now; None if so, else why not.
@@ -184,7 +180,7 @@ class Admission:
         """
         if (pause := self.ask(with_points=False)) is not None:
             return pause.reason
-        for bucket in dict.fromkeys(tier.bucket for tier in self._settings.tiers.values()):
+        for bucket in dict.fromkeys(tier.bucket for tier in self.settings.tiers.values()):
             outcome = probe(bucket)
             if outcome.kind is not Kind.WRITTEN:
                 reason = describe(outcome, bucket)
@@ -205,23 +201,23 @@ class Admission:
         self._failures += 1
         if self._circuit is CircuitState.HALF_OPEN or (
             self._circuit is CircuitState.CLOSED
-            and self._failures >= self._settings.circuit_failures
+            and self._failures >= self.settings.circuit_failures
         ):
-            self._opened_at_seconds = self._clock()
+            self._opened_at_seconds = self.clock()
             self._set_circuit(CircuitState.OPEN)
 
     def _set_circuit(self, state: CircuitState) -> None:
         self._circuit = state
-        self._telemetry.set("etl_circuit_state", state)
-        self._telemetry.emit("sink_circuit_changed", state=state.name.lower())
+        self.telemetry.set("etl_circuit_state", state)
+        self.telemetry.emit("sink_circuit_changed", state=state.name.lower())
 
     def _wait(self, outcome: Outcome) -> Retry | None:
         if outcome.retry_after_seconds is None:
             return None
-        seconds = min(outcome.retry_after_seconds, self._settings.retry_after_max_seconds)
-        self._wait_until_seconds = max(self._wait_until_seconds, self._clock() + seconds)
+        seconds = min(outcome.retry_after_seconds, self.settings.retry_after_max_seconds)
+        self._wait_until_seconds = max(self._wait_until_seconds, self.clock() + seconds)
         self._wait_message = outcome.message
-        self._telemetry.emit("sink_retry_after", after_seconds=seconds, message=outcome.message)
+        self.telemetry.emit("sink_retry_after", after_seconds=seconds, message=outcome.message)
         return Retry(seconds, _asked_to_wait(seconds, outcome.message))
 
 

@@ -40,31 +40,31 @@ class Group:
         self.payload_bytes += len(entry.payload)
 
 
+@dataclass(kw_only=True)
 class Groups:
     """Fills groups with entries as they come, up to limits; an entry is never split."""
 
-    def __init__(self, *, max_samples: int, max_bytes: int, deadline_seconds: float) -> None:
-        self._deadline_seconds = deadline_seconds
-        self._max_samples = max_samples
-        self._max_bytes = max_bytes
-        self._growing: dict[str, Group] = {}
-        self.all: list[Group] = []
+    max_samples: int
+    max_bytes: int
+    deadline_seconds: float
+    all: list[Group] = field(default_factory=list, init=False)
+    _growing: dict[str, Group] = field(default_factory=dict, init=False)
 
     def add(self, bucket: str, entry: Entry) -> None:
         """Put an entry beside others of its bucket, if they have room for it."""
         group = self._growing.get(bucket)
         if (
             group is None
-            or group.samples + entry.samples > self._max_samples
-            or group.payload_bytes + len(entry.payload) > self._max_bytes
+            or group.samples + entry.samples > self.max_samples
+            or group.payload_bytes + len(entry.payload) > self.max_bytes
         ):
-            group = self._growing[bucket] = Group(bucket, self._deadline_seconds)
+            group = self._growing[bucket] = Group(bucket, self.deadline_seconds)
             self.all.append(group)
         group.add(entry)
 
     def alone(self, bucket: str, entry: Entry, lines: Lines | None, *, suspect: bool) -> None:
         """Give an entry a post of its own."""
-        group = Group(bucket, self._deadline_seconds, suspect=suspect)
+        group = Group(bucket, self.deadline_seconds, suspect=suspect)
         group.add(entry)
         if lines is not None:
             group.known[entry.id] = lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
@@ -77,7 +76,7 @@ class IsolationCache:
     never end.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._saved: OrderedDict[tuple[str, str], tuple[float, Lines]] = OrderedDict()
         self._lock = threading.Lock()

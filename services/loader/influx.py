@@ -11,7 +11,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
@@ -29,22 +29,6 @@ CONNECT_SECONDS = 5.0
 
 # They speak of connections and, at debug, of headers and bodies; what matters of it is in Outcome.
 _LOGGERS = ("influxdb_client", "urllib3")
-
-
-class Sink(Protocol):
-    """What the load handler needs of a sink."""
-
-    def write(self, bucket: str, body: bytes) -> Outcome:
-        """Post one or more gzip members of line protocol (ms). Never raises for a response."""
-        ...
-
-    def probe(self, bucket: str) -> Outcome:
-        """Find out whether writes to ``bucket`` would be taken, without writing a point."""
-        ...
-
-    def close(self) -> None:
-        """Close every connection."""
-        ...
 
 
 class InfluxSink:
@@ -87,7 +71,7 @@ class InfluxSink:
         self._wall_clock = wall_clock
 
     def write(self, bucket: str, body: bytes) -> Outcome:
-        """Post ``body`` as it is; the outcome of whatever comes of it."""
+        """Post ``body``, gzip members of lines (ms), as it is; never raises for a response."""
         return self._post(bucket, body, content_encoding="gzip")
 
     def probe(self, bucket: str) -> Outcome:

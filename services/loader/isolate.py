@@ -10,7 +10,7 @@ Sending again what was written is harmless: the same series and timestamp overwr
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, inf, log2
 
 from services.loader.admission import NotNow
@@ -33,6 +33,7 @@ class _Part:
     cuts: int = 0  # how often its forebears were cut where the sink's count said
 
 
+@dataclass
 class Isolation:
     """One search.
 
@@ -44,26 +45,18 @@ class Isolation:
     ends the search, or None if the lines are to blame all the same.
     """
 
-    def __init__(
-        self,
-        lines: Lines,
-        post: Callable[[Sequence[bytes]], Outcome | NotNow],
-        *,
-        bad: Callable[[int], NotNow | None] = lambda _: None,
-        give_up: Callable[[], NotNow | None] | None = None,
-    ) -> None:
-        self.posts = 0
-        self._lines = lines
-        self._post = post
-        self._bad = bad
-        self._give_up = give_up
-        self._ended: NotNow | None = None
-        self._parts: list[_Part] = []
-        self._names_are_right = True
-        self._taken = False
-        self._failures = 0
-        self._failures_max = 0
-        self._suspects: list[int] = []
+    lines: Lines
+    post: Callable[[Sequence[bytes]], Outcome | NotNow]
+    bad: Callable[[int], NotNow | None] = lambda _: None
+    give_up: Callable[[], NotNow | None] | None = None
+    posts: int = field(default=0, init=False)
+    _ended: NotNow | None = field(default=None, init=False)
+    _parts: list[_Part] = field(default_factory=list, init=False)
+    _names_are_right: bool = field(default=True, init=False)
+    _taken: bool = field(default=False, init=False)
+    _failures: int = field(default=0, init=False)
+    _failures_max: int = field(default=0, init=False)
+    _suspects: list[int] = field(default_factory=list, init=False)
 
     def run(self, outcome: Outcome | None = None) -> NotNow | None:
         """Find out what becomes of every open line; a verdict if the search ended before.
@@ -75,7 +68,7 @@ class Isolation:
         try:
             lines = next(search)
             while self._ended is None:
-                result = self._post([self._lines.text[index] for index in lines])
+                result = self.post([self.lines.text[index] for index in lines])
                 self.posts += 1
                 if isinstance(result, Outcome):
                     lines = search.send(result)
@@ -84,15 +77,15 @@ class Isolation:
         except StopIteration:
             pass
         # What is open and in none of them is the part in hand: the next run's first.
-        self._lines.parts = [part.lines for part in self._parts]
+        self.lines.parts = [part.lines for part in self._parts]
         return self._ended
 
     def _search(self, outcome: Outcome | None) -> _Search:
-        open_ = self._lines.open
+        open_ = self.lines.open
         self._failures_max = ceil(log2(len(open_))) + 3 if len(open_) > 1 else 1
-        known = {index for part in self._lines.parts for index in part}
+        known = {index for part in self.lines.parts for index in part}
         rest = [index for index in open_ if index not in known]
-        self._parts = [_Part(part) for part in self._lines.parts]
+        self._parts = [_Part(part) for part in self.lines.parts]
         self._parts += [_Part(rest, outcome)] if rest else []
         while self._parts and self._ended is None:
             part = self._parts.pop()
@@ -122,13 +115,13 @@ class Isolation:
 
     def _decide(self, lines: Sequence[int], status: LineStatus, message: str = "") -> None:
         for index in lines:
-            self._lines.status[index] = status
+            self.lines.status[index] = status
         if status in REASONS:
-            self._lines.messages |= dict.fromkeys(lines, message)
-            self._ended = self._bad(len(lines)) or self._ended
+            self.lines.messages |= dict.fromkeys(lines, message)
+            self._ended = self.bad(len(lines)) or self._ended
 
     def _halve(self, lines: Sequence[int], cuts: int = 0) -> None:
-        still = [index for index in lines if self._lines.status[index] == LineStatus.OPEN]
+        still = [index for index in lines if self.lines.status[index] == LineStatus.OPEN]
         middle = (len(still) + 1) // 2
         # The stack gives the first half first.
         for half in (still[middle:], still[:middle]):
@@ -143,12 +136,12 @@ class Isolation:
             self._decide(lines, LineStatus.REJECTED, outcome.message)
             return
         quoted = quoted_lines(outcome.message)
-        named = [i for i in lines if _as_quoted(self._lines.text[i]) in quoted]
+        named = [i for i in lines if _as_quoted(self.lines.text[i]) in quoted]
         if len(named) == len(lines) or outcome.dropped == len(lines):
             # All of them, it says: so the first and the last must be refused alone too.
             for index in (lines[0], lines[-1]):
                 yield from self._judge(_Part([index]), (yield [index]))
-                if self._lines.status[index] != LineStatus.REJECTED:
+                if self.lines.status[index] != LineStatus.REJECTED:
                     self._halve(lines)
                     return
             self._reject_all(lines[1:-1], outcome, quoted)
@@ -168,16 +161,15 @@ class Isolation:
         if name is None:
             return []
         begins = (name + b",", name + b" ")
-        return [i for i in part.lines if self._lines.text[i].startswith(begins)]
+        return [i for i in part.lines if self.lines.text[i].startswith(begins)]
 
     def _reject_all(self, lines: Sequence[int], outcome: Outcome, quoted: dict[str, str]) -> None:
         if not lines:
             return
         self._decide(lines, LineStatus.REJECTED, outcome.message)
         for index in lines:
-            own = quoted.get(_as_quoted(self._lines.text[index]))
-            if own is not None:
-                self._lines.messages[index] = own
+            if own := quoted.get(_as_quoted(self.lines.text[index])):
+                self.lines.messages[index] = own
 
     # -- points beyond the sink's retention -----------------------------------------------
 
@@ -196,7 +188,7 @@ class Isolation:
             # If the newest of them is too old, all are.
             newest = order[-1]
             yield from self._judge(_Part([newest]), (yield [newest]))
-            if self._lines.status[newest] == LineStatus.EXPIRED:
+            if self.lines.status[newest] == LineStatus.EXPIRED:
                 self._decide(order[:-1], LineStatus.EXPIRED)
             else:
                 self._halve(order, part.cuts + 1)
@@ -207,7 +199,7 @@ class Isolation:
             self._halve(order, part.cuts + 1)
 
     def _age_key(self, index: int) -> float:
-        stamp_ms = timestamp_ms(self._lines.text[index])
+        stamp_ms = timestamp_ms(self.lines.text[index])
         return inf if stamp_ms is None else stamp_ms
 
     # -- lines the server fails at --------------------------------------------------------
@@ -237,13 +229,13 @@ class Isolation:
 
     def _blame_all(self, outcome: Outcome) -> None:
         """Nothing is taken: give up, or blame every line that is still open."""
-        if self._give_up is None:
+        if self.give_up is None:
             raise AssertionError("a failed post is the caller's business")
-        self._ended = self._give_up()
+        self._ended = self.give_up()
         if self._ended is None:
             self._parts.clear()
             self._suspects.clear()
-            self._decide(self._lines.open, LineStatus.FAILED, outcome.message)
+            self._decide(self.lines.open, LineStatus.FAILED, outcome.message)
 
 
 def _as_quoted(line: bytes) -> str:

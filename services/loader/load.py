@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from common.config.load import LoadSettings
 from common.errors import WireError
@@ -21,7 +22,7 @@ from services.loader import payload
 from services.loader.admission import Admission, NotNow, Proof
 from services.loader.batch import Batch, Group, Groups
 from services.loader.entry_history import IsolationCache, Suspects
-from services.loader.influx import Sink
+from services.loader.influx import InfluxSink
 from services.loader.isolate import Isolation
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
 from services.loader.poster import Poster
@@ -40,6 +41,7 @@ BUDGET_SECONDS = 240.0
 _MESSAGE_MAX_CHARS = 500  # in the log
 
 
+@dataclass
 class LoadHandler:
     """:class:`common.state.verdict.Handler` of the loader.
 
@@ -48,55 +50,46 @@ class LoadHandler:
     whether the entries with these ids are still leased to us; if not, nothing is posted for them.
     """
 
-    def __init__(
-        self,
-        settings: LoadSettings,
-        sink: Sink,
-        telemetry: Telemetry,
-        *,
-        stopping: Callable[[], bool] = lambda: False,
-        tick: Callable[[], None] = lambda: None,
-        still_ours: Callable[[Sequence[str]], bool] = lambda _: True,
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
-        rng: random.Random | None = None,
-    ) -> None:
-        self._settings = settings
-        self._sink = sink
-        self._telemetry = telemetry
-        self._clock = clock
-        self._wall_clock = wall_clock
+    stage = "loader"
+
+    settings: LoadSettings
+    sink: InfluxSink
+    telemetry: Telemetry
+    stopping: Callable[[], bool] = lambda: False
+    tick: Callable[[], None] = lambda: None
+    still_ours: Callable[[Sequence[str]], bool] = lambda _: True
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+    rng: random.Random = field(default_factory=random.Random)
+
+    def __post_init__(self) -> None:
+        settings, telemetry = self.settings, self.telemetry
         self._tiers = {str(name): tier for name, tier in settings.tiers.items()}
         self._group_samples = settings.group_samples
-        self.isolation_cache = IsolationCache(clock)
+        self.isolation_cache = IsolationCache(self.clock)
         self.suspects = Suspects()
-        self._admission = Admission(settings, telemetry, clock=clock, rng=rng)
+        self._admission = Admission(settings, telemetry, self.clock, self.rng)
         self._share = RejectedShare(settings, self._admission, telemetry)
         self._poster = Poster(
-            sink,
+            self.sink,
             self._admission,
             self.suspects,
             telemetry,
-            stopping=stopping,
-            tick=tick,
-            still_ours=still_ours,
-            clock=clock,
+            self.stopping,
+            self.tick,
+            self.still_ours,
+            self.clock,
         )
         self._pool = ThreadPoolExecutor(settings.connections, thread_name_prefix="post")
 
-    @property
-    def stage(self) -> str:
-        """The stage's name in metrics and dead letters."""
-        return "loader"
-
     def check(self) -> str | None:
         """Whether the sink would take points of every tier now; None if so, else why not."""
-        return self._admission.check(self._sink.probe)
+        return self._admission.check(self.sink.probe)
 
     def close(self) -> None:
         """No more posts, then no more connections."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._sink.close()
+        self.sink.close()
 
     def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         """One verdict for each entry, in order; see docs/sink-responses.md."""
@@ -116,14 +109,14 @@ class LoadHandler:
         """The posts to make; entries that need none get their verdict here."""
         groups = Groups(
             max_samples=self._group_samples,
-            max_bytes=self._settings.group_bytes,
-            deadline_seconds=self._clock() + BUDGET_SECONDS,
+            max_bytes=self.settings.group_bytes,
+            deadline_seconds=self.clock() + BUDGET_SECONDS,
         )
         for entry in batch.entries:
             tier = self._tiers.get(entry.tier)
             if tier is None:
                 reason = f"no bucket is configured for tier {entry.tier!r}"
-                batch.verdicts[entry.id] = Retry(self._settings.backoff_max_seconds, reason)
+                batch.verdicts[entry.id] = Retry(self.settings.backoff_max_seconds, reason)
                 continue
             try:
                 payload.check_shape(entry.payload, entry.samples)
@@ -148,7 +141,7 @@ class LoadHandler:
         """
         if retention_seconds is None:
             return None
-        keep_from_ms = int((self._wall_clock() - retention_seconds) * 1000)
+        keep_from_ms = int((self.wall_clock() - retention_seconds) * 1000)
         first_ms = payload.first_timestamp_ms(entry.payload)
         if first_ms is None or first_ms >= keep_from_ms:
             return None
@@ -241,7 +234,7 @@ class LoadHandler:
     def _conclude(self, batch: Batch, entry: Entry, lines: Lines) -> None:
         """Settle an entry whose every line is decided; remember what is known of another."""
         kept_seconds = self._tiers[entry.tier].retention_seconds or YOUNG_SECONDS
-        young_from_seconds = self._wall_clock() - min(kept_seconds, YOUNG_SECONDS)
+        young_from_seconds = self.wall_clock() - min(kept_seconds, YOUNG_SECONDS)
         if lines.any_expired_after(int(young_from_seconds * 1000)):
             reason = "the sink refuses points as too old that are not: its clock must be wrong"
             batch.verdicts[entry.id] = self._admission.pause(SINK_CLOCK, reason, Proof.POINTS)
@@ -260,11 +253,9 @@ class LoadHandler:
 
     def _report_begin(self, group: Group, outcome: Outcome | None) -> None:
         if group.suspect:
-            self._telemetry.emit(
-                "sink_suspect_isolated", bucket=group.bucket, samples=group.samples
-            )
+            self.telemetry.emit("sink_suspect_isolated", bucket=group.bucket, samples=group.samples)
         elif outcome is not None:
-            self._telemetry.emit(
+            self.telemetry.emit(
                 "sink_refused_points",
                 bucket=group.bucket,
                 response=outcome.kind.value,
@@ -274,7 +265,7 @@ class LoadHandler:
             )
 
     def _report_end(self, group: Group, lines: Lines, posts: int) -> None:
-        self._telemetry.emit(
+        self.telemetry.emit(
             "sink_points_isolated",
             bucket=group.bucket,
             posts=posts,

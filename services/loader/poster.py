@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from common.runtime.telemetry import Telemetry
 from common.state.verdict import Retry
 from services.loader.admission import Admission, NotNow
 from services.loader.batch import Group
 from services.loader.entry_history import Suspects
-from services.loader.influx import Sink
+from services.loader.influx import InfluxSink
 from services.loader.responses import FAILURES, Kind, Outcome
 
 
+@dataclass
 class Poster:
     """Posts to the sink from several threads. For the options see :class:`LoadHandler`."""
 
-    def __init__(
-        self,
-        sink: Sink,
-        admission: Admission,
-        suspects: Suspects,
-        telemetry: Telemetry,
-        *,
-        stopping: Callable[[], bool] = lambda: False,
-        tick: Callable[[], None] = lambda: None,
-        still_ours: Callable[[Sequence[str]], bool] = lambda _: True,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._sink = sink
-        self._admission = admission
-        self._suspects = suspects
-        self._telemetry = telemetry
-        self._stopping = stopping
-        self._tick = tick
-        self._still_ours = still_ours
-        self._clock = clock
+    sink: InfluxSink
+    admission: Admission
+    suspects: Suspects
+    telemetry: Telemetry
+    stopping: Callable[[], bool] = lambda: False
+    tick: Callable[[], None] = lambda: None
+    still_ours: Callable[[Sequence[str]], bool] = lambda _: True
+    clock: Callable[[], float] = time.monotonic
 
     def post(self, group: Group, body: bytes) -> Outcome | NotNow:
         """What the sink says of the points; anything else is a verdict for the group's entries.
@@ -47,33 +37,32 @@ class Poster:
             return not_now
         outcome = self._write(group.bucket, body)
         if outcome.kind is Kind.WRITTEN:
-            self._suspects.passed()
+            self.suspects.passed()
         elif outcome.kind is Kind.FAILED:
-            self._suspects.failed(group.ids)
-        not_now = self._admission.report(outcome, group.bucket, suspect=group.suspect)
+            self.suspects.failed(group.ids)
+        not_now = self.admission.report(outcome, group.bucket, suspect=group.suspect)
         return outcome if not_now is None else not_now
 
     def _before(self, group: Group) -> NotNow | None:
-        if self._stopping():
+        if self.stopping():
             return Retry(0.0, "stopping")
-        if self._clock() > group.deadline_seconds:
+        if self.clock() > group.deadline_seconds:
             return Retry(0.0, "the search goes on with the next delivery")
-        if (pause := self._admission.ask()) is not None:
+        if (pause := self.admission.ask()) is not None:
             return pause
-        if not self._still_ours(group.ids):
+        if not self.still_ours(group.ids):
             return Retry(0.0, "the lease was lost")
         return None
 
     def _write(self, bucket: str, body: bytes) -> Outcome:
-        started = self._clock()
-        outcome = self._sink.write(bucket, body)
-        self._tick()
-        telemetry = self._telemetry
-        telemetry.observe("etl_sink_post_duration_seconds", self._clock() - started)
-        telemetry.inc("etl_sink_posts_total", response=outcome.kind.value)
-        telemetry.inc("etl_sink_posted_bytes_total", len(body))
+        started = self.clock()
+        outcome = self.sink.write(bucket, body)
+        self.tick()
+        self.telemetry.observe("etl_sink_post_duration_seconds", self.clock() - started)
+        self.telemetry.inc("etl_sink_posts_total", response=outcome.kind.value)
+        self.telemetry.inc("etl_sink_posted_bytes_total", len(body))
         if outcome.kind in FAILURES:
-            telemetry.emit(
+            self.telemetry.emit(
                 "sink_failed", cause=outcome.cause, bucket=bucket, message=outcome.message
             )
         return outcome

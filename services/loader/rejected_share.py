@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import dataclass, field
 
 from common.config.load import LoadSettings
 from common.runtime.telemetry import Telemetry
@@ -20,18 +21,17 @@ from services.loader.lines import CORRUPT
 REJECTED_SHARE = "rejected_share"
 
 
+@dataclass
 class RejectedShare:
     """A sliding count: the fewest latest settlements that make up enough samples to judge by."""
 
-    def __init__(self, settings: LoadSettings, admission: Admission, telemetry: Telemetry) -> None:
-        self._max_share = settings.max_rejected_share
-        self._min_samples = settings.rejected_share_min_samples
-        self._admission = admission
-        self._telemetry = telemetry
-        self._latest: deque[tuple[int, int]] = deque()
-        self._samples = 0
-        self._rejected = 0
-        self._lock = threading.Lock()
+    settings: LoadSettings
+    admission: Admission
+    telemetry: Telemetry
+    _latest: deque[tuple[int, int]] = field(default_factory=deque, init=False)
+    _samples: int = field(default=0, init=False)
+    _rejected: int = field(default=0, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def pause_for(self, batch: Batch) -> Pause | None:
         """Pause if the bad lines of a batch are too many; the verdict for its refused entries.
@@ -44,15 +44,15 @@ class RejectedShare:
         with self._lock:
             samples = batch.samples + (0 if batch.probing else self._samples)
             rejected = batch.bad + (0 if batch.probing else self._rejected)
-        if rejected <= self._max_share * samples:
+        if rejected <= self.settings.max_rejected_share * samples:
             return None
-        if samples < self._min_samples and not batch.probing:
+        if samples < self.settings.rejected_share_min_samples and not batch.probing:
             return None
         reason = (
-            f"the sink rejects more than {self._max_share:.0%} of the samples: "
+            f"the sink rejects more than {self.settings.max_rejected_share:.0%} of the samples: "
             "paused, nothing becomes a dead letter"
         )
-        return self._admission.pause(REJECTED_SHARE, reason, Proof.BATCH)
+        return self.admission.pause(REJECTED_SHARE, reason, Proof.BATCH)
 
     def add(self, batch: Batch) -> None:
         """Count what is being settled; a probe of which enough was taken ends the pause."""
@@ -65,18 +65,19 @@ class RejectedShare:
             if batch.probing and not paused and any(verdict.loaded for verdict in settled):
                 self._latest.clear()
                 self._samples = self._rejected = 0
-                self._admission.resume(Proof.BATCH)
+                self.admission.resume(Proof.BATCH)
             samples = sum(verdict.samples for verdict in settled)
             rejected = sum(rejected_samples(verdict) for verdict in settled)
             self._latest.append((samples, rejected))
             self._samples += samples
             self._rejected += rejected
-            while self._samples - self._latest[0][0] >= self._min_samples:
+            least_samples = self.settings.rejected_share_min_samples
+            while self._samples - self._latest[0][0] >= least_samples:
                 old_samples, old_rejected = self._latest.popleft()
                 self._samples -= old_samples
                 self._rejected -= old_rejected
             share = self._rejected / self._samples if self._samples else 0.0
-        self._telemetry.set("etl_sink_rejected_share", share)
+        self.telemetry.set("etl_sink_rejected_share", share)
 
 
 def rejected_samples(verdict: Settle) -> int:

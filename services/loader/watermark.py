@@ -13,6 +13,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import urllib3
@@ -21,9 +22,8 @@ from redis.exceptions import RedisError
 from common.config import InfluxSettings
 from common.errors import SinkError
 from common.runtime.telemetry import Telemetry
-from common.state.keys import split_feed
 from common.state.windows import FeedStatus, WindowSet
-from services.loader.influx import Sink
+from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
 
 MEASUREMENT = "etl_loaded_watermark"
@@ -91,72 +91,60 @@ def parse_watermark(body: bytes, where: str) -> int | None:
     return int(value)
 
 
-class WatermarkKeeper(threading.Thread):
+@dataclass
+class WatermarkKeeper:
     """Copies the watermarks to the sink, and back to a Redis that lost them."""
 
-    def __init__(
-        self,
-        windows: WindowSet,
-        reader: WatermarkReader,
-        sink: Sink,
-        buckets: Mapping[str, str],
-        telemetry: Telemetry,
-        stop: threading.Event,
-        *,
-        every_seconds: float,
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__(name="watermark", daemon=True)
-        self._windows = windows
-        self._reader = reader
-        self._sink = sink
-        self._buckets = buckets
-        self._telemetry = telemetry
-        self._stopped = stop
-        self._every_seconds = every_seconds
-        self._wall_clock = wall_clock
-        self._written_ms: dict[str, int] = {}
+    windows: WindowSet
+    reader: WatermarkReader
+    sink: InfluxSink
+    buckets: Mapping[str, str]
+    telemetry: Telemetry
+    stop: threading.Event
+    every_seconds: float
+    wall_clock: Callable[[], float] = time.time
+    _written_ms: dict[str, int] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
         """One turn after the other until stopped."""
-        while not self._stopped.wait(self._every_seconds):
+        while not self.stop.wait(self.every_seconds):
             try:
                 self.turn()
             except (SinkError, RedisError) as error:
                 # Nothing depends on one turn: the next one does what this one could not.
-                self._telemetry.emit("watermark_failed", error=str(error))
+                self.telemetry.emit("watermark_failed", error=str(error))
 
     def turn(self) -> None:
         """Copy to Redis what it does not know, then to the sink what has changed.
 
         Raises :class:`SinkError` or :class:`redis.exceptions.RedisError`.
         """
-        feeds = self._windows.status()
-        known = self._windows.sink_watermarks()
+        feeds = self.windows.status()
+        known = self.windows.sink_watermarks()
         for name, feed in feeds.items():
-            bucket = self._buckets.get(feed.tier)
+            bucket = self.buckets.get(feed.tier)
             if bucket is not None and name not in known:
-                watermark_ms = self._reader.read(bucket, feed.query, feed.tier)
-                self._windows.set_sink_watermark(name, watermark_ms)
+                watermark_ms = self.reader.read(bucket, feed.query, feed.tier)
+                self.windows.set_sink_watermark(name, watermark_ms)
         # Read again: a watermark from before a feed was extended back must never be written.
         changed = {
             name: feed
-            for name, feed in self._windows.status().items()
+            for name, feed in self.windows.status().items()
             if feed.reconciled and self._written_ms.get(name) != feed.loaded_watermark_ms
         }
-        for tier in {feed.tier for feed in changed.values()} & self._buckets.keys():
+        for tier in {feed.tier for feed in changed.values()} & self.buckets.keys():
             self._write(
-                self._buckets[tier], {n: feed for n, feed in changed.items() if feed.tier == tier}
+                self.buckets[tier], {n: feed for n, feed in changed.items() if feed.tier == tier}
             )
 
     def _write(self, bucket: str, feeds: Mapping[str, FeedStatus]) -> None:
-        now_ms = int(self._wall_clock() * 1000)
+        now_ms = int(self.wall_clock() * 1000)
         lines = "".join(
-            f"{MEASUREMENT},query={query},tier={tier} value={feed.loaded_watermark_ms}.0 {now_ms}\n"
-            for name, feed in feeds.items()
-            for query, tier in [split_feed(name)]
+            f"{MEASUREMENT},query={feed.query},tier={feed.tier} "
+            f"value={feed.loaded_watermark_ms}.0 {now_ms}\n"
+            for feed in feeds.values()
         )
-        outcome = self._sink.write(bucket, gzip.compress(lines.encode(), 1, mtime=0))
+        outcome = self.sink.write(bucket, gzip.compress(lines.encode(), 1, mtime=0))
         if outcome.kind is not Kind.WRITTEN:
             raise SinkError(f"the watermark was not written: {outcome.message}")
         self._written_ms |= {name: feed.loaded_watermark_ms for name, feed in feeds.items()}

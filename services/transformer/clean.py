@@ -34,10 +34,7 @@ class SampleDrop(StrEnum):
 
 
 def clean(
-    samples: Samples,
-    keys: Sequence[bytes | SeriesDrop],
-    now_ms: int,
-    max_future_ms: int,
+    samples: Samples, keys: Sequence[bytes | SeriesDrop], now_ms: int, max_future_ms: int
 ) -> tuple[Samples, Drops]:
     """What is left, with its keys, and how many samples were dropped for which reason.
 
@@ -89,7 +86,6 @@ def _overwritten(kept: Samples, drops: Drops) -> NDArray[np.bool_] | None:
     rising[kept.starts[1:] - 1] = True
     if rising.all() and len(set(kept.keys)) == len(kept.keys):
         return None  # nearly always: Prometheus' samples rise, and its series differ
-
     key = np.repeat(_numbered(kept.keys), kept.counts)
     # A stable sort: samples with one key and one timestamp keep the order of the samples.
     order = np.lexsort((kept.timestamps_ms, key))

@@ -41,7 +41,7 @@ _NARROWEST, _WIDEST_NARROW, _FULL, _GZIP = 9, 11, 15, 16
 def encode(kept: Samples) -> Iterator[Output]:
     """Gzip members of newline-terminated lines, each within the limits of one entry."""
     for part in _split(kept):
-        yield Output(_gzip(_lines(part), part.keys), len(part))
+        yield Output(gzip_member(lines_of(part), part.keys), len(part))
 
 
 def _split(kept: Samples) -> Iterator[Samples]:
@@ -66,7 +66,7 @@ def _split(kept: Samples) -> Iterator[Samples]:
         start, start_bytes = end, int(ends_bytes[end - 1])
 
 
-def _lines(kept: Samples) -> Iterator[bytes]:
+def lines_of(kept: Samples) -> Iterator[bytes]:
     """The lines of one series after the other, each line with its break in *front*.
 
     Series of whole numbers come first: those are written faster by themselves.
@@ -102,7 +102,7 @@ def _prefixed(kept: Samples, values: NDArray[np.float64] | NDArray[np.int64]) ->
         start = end
 
 
-def _gzip(lines: Iterator[bytes], keys: Sequence[bytes]) -> bytes:
+def gzip_member(lines: Iterator[bytes], keys: Sequence[bytes]) -> bytes:
     """One gzip member of lines that have their breaks in front.
 
     A window just wide enough to reach the line before compresses faster than a wider one and no

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,21 +21,15 @@ if TYPE_CHECKING:
     from common.config import Settings
 
 
+@dataclass
 class TransformHandler:
     """Cleans, relabels and encodes. A pure function but for the clock and the remembered series."""
 
     stage = "transformer"
 
-    def __init__(
-        self,
-        series: SeriesEncoder,
-        *,
-        max_future_seconds: float = 600.0,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._series = series
-        self._max_future_ms = round(max_future_seconds * 1000)
-        self._clock = clock
+    series: SeriesEncoder
+    max_future_seconds: float = 600.0
+    clock: Callable[[], float] = time.time
 
     @classmethod
     def from_settings(cls, settings: Settings) -> TransformHandler:
@@ -83,13 +78,14 @@ class TransformHandler:
 
     def _transform(self, batch: SampleBatch) -> Settle:
         origin = batch.origin
-        keys = self._series.keys(origin.kind, origin.query, batch.samples.series)
+        keys = self.series.keys(origin.kind, origin.query, batch.samples.series)
         dead: tuple[DeadLetter, ...] = ()
         readable = [key for key in keys if not isinstance(key, WireError)]
         if len(readable) < len(keys):
             batch, dead = _without_unreadable(batch, keys)
-        now_ms = round(self._clock() * 1000)
-        kept, drops = clean(batch.samples, readable, now_ms, self._max_future_ms)
+        now_ms = round(self.clock() * 1000)
+        max_future_ms = round(self.max_future_seconds * 1000)
+        kept, drops = clean(batch.samples, readable, now_ms, max_future_ms)
         return Settle(outputs=tuple(encode(kept)), drops=drops, dead=dead)
 
 

@@ -7,13 +7,14 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
 from common.config.load import InfluxSettings, LoadSettings, Tier
 from common.runtime.telemetry import Telemetry
 from common.state.verdict import DeadLetter, Entry, Settle, Verdict
+from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
 from services.loader.responses import Kind, Outcome, classify
 from tests.doubles.influx_engine import ORG, TOKEN, Engine
@@ -163,7 +164,7 @@ class Bench:
         settings.setdefault("connections", 1)
         self.handler = LoadHandler(
             load_settings(**settings),
-            self.sink,
+            cast(InfluxSink, self.sink),
             self.telemetry,
             clock=self.clock,
             wall_clock=self.wall,

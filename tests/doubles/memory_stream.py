@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.state.keys import feed_of
-from common.state.stream import RELEASED, Claimed, SettleResult
+from common.state.stream import RELEASED, Claimed, RedisStream, SettleResult
 from common.state.verdict import Entry, Settle
 from tests.doubles.memory_broker import MemoryBroker, Pending, StreamState
 
 
-class MemoryStream:
-    """One consumer's view of a stream; :class:`common.state.stream.Stream` explains the methods."""
+class MemoryStream(RedisStream):
+    """One consumer's view of a stream; :class:`RedisStream` explains the methods."""
 
     def __init__(
         self,

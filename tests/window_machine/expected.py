@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from common.state.stream import Stream
+from common.state.stream import RedisStream
 from common.state.verdict import Entry
 from common.state.windows import Feed, Staged, Window
 
@@ -86,7 +86,8 @@ class HeldWindow:
         return range(self.window.start_ms // STEP_MS + 1, self.window.end_ms // STEP_MS + 1)
 
 
-HeldEntry = tuple[Stream, str, str, Entry]  # the worker's stream, which one, its name, the entry
+# The worker's stream, which one, its name, the entry.
+HeldEntry = tuple[RedisStream, str, str, Entry]
 
 
 def units_in(payload: bytes) -> list[str]:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from common.state.keys import RAW
-from common.state.stream import SettleResult, Stream
+from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Output, Settle
 from tests.window_machine.actions import LATE, OUTCOME, OUTCOMES, STREAMS, chosen, happens
 from tests.window_machine.expected import HeldEntry, payload_of, units_in
@@ -17,7 +17,7 @@ from tests.window_machine.world import ENTRY_LEASE_SECONDS, STAGES
 class StageActions(ExtractorActions):
     """What workers do with entries."""
 
-    def worker(self, inbound: str) -> tuple[Stream, str]:
+    def worker(self, inbound: str) -> tuple[RedisStream, str]:
         name = f"worker{next(self.workers)}"
         return self.world.stream(inbound, name), name
 

@@ -6,11 +6,11 @@ import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from common.state.keys import POINTS, RAW
 from common.state.ledger import Audit
-from common.state.stream import Stream
+from common.state.stream import RedisStream
 from common.state.windows import Staged, WindowSet
 from tests.doubles.memory_broker import MemoryBroker
 from tests.doubles.memory_feeds import MemoryFeeds
@@ -42,7 +42,7 @@ class World(Protocol):
     def windows(self) -> WindowSet | MemoryWindowSet: ...
     def now_ms(self) -> int: ...
     def advance(self, seconds: int) -> None: ...
-    def stream(self, inbound: str, consumer: str) -> Stream: ...
+    def stream(self, inbound: str, consumer: str) -> RedisStream: ...
     def audit(self) -> Audit: ...
     def unsettled(self) -> set[str]: ...
     def payloads(self, stream: str) -> list[bytes]: ...
@@ -64,7 +64,7 @@ class MemoryWorld:
     def __init__(
         self,
         make_broker: Callable[[Callable[[], int]], MemoryBroker] = MemoryBroker,
-        make_stream: Callable[..., Stream] = MemoryStream,
+        make_stream: Callable[..., RedisStream] = MemoryStream,
         make_feeds: Callable[[], MemoryFeeds] = MemoryFeeds,
         make_windows: Callable[..., MemoryWindowSet] = MemoryWindowSet,
     ) -> None:
@@ -91,10 +91,10 @@ class MemoryWorld:
     def advance(self, seconds: int) -> None:
         self._ms += seconds * 1000
 
-    def stream(self, inbound: str, consumer: str) -> Stream:
-        return _Following(self, inbound, consumer)
+    def stream(self, inbound: str, consumer: str) -> RedisStream:
+        return cast(RedisStream, _Following(self, inbound, consumer))
 
-    def current(self, inbound: str, consumer: str) -> Stream:
+    def current(self, inbound: str, consumer: str) -> RedisStream:
         """The consumer's view of what is there now."""
         return self._make_stream(
             self.broker,

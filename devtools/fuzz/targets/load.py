@@ -7,7 +7,7 @@ import random
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
@@ -17,6 +17,7 @@ from common.state.verdict import Entry, Pause, Retry, Settle
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Broken, Target, require
 from devtools.fuzz.targets.answers import WORDS, SinkAnswers
+from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
 from services.loader.responses import Kind, Outcome, classify
 
@@ -63,7 +64,7 @@ class Loading(Target):
         sink = _Sink(given, bad, answers, keeps_from_ms)
         handler = LoadHandler(
             _settings(),
-            sink,
+            cast(InfluxSink, sink),
             _TELEMETRY,
             clock=sink.clock,
             wall_clock=lambda: _NOW_SECONDS,

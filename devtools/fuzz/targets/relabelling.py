@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from common.config import RelabelRule
 from common.errors import ConfigError
-from common.promql.relabel import Relabeler, compile_rules
+from common.promql.relabel import Step, compile_rules
 from common.promql.relabel_template import expand, parse_template
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
@@ -129,7 +129,7 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "ignore").decode()
 
 
-def _applied(relabel: Relabeler, labels: dict[str, str]) -> tuple[bool, dict[str, str]]:
+def _applied(relabel: Step, labels: dict[str, str]) -> tuple[bool, dict[str, str]]:
     changed = dict(labels)
     return relabel(changed), changed
 

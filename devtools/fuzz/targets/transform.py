@@ -129,7 +129,7 @@ def _check_identities(
     for label_json, _ in series:
         try:
             identity = encoder.identity(kind, "q", label_json)
-            named = encoder._relabelled(kind, "q", label_json)
+            named = encoder.relabelled(kind, "q", label_json)
         except WireError:
             continue
         if not isinstance(identity, Identity):

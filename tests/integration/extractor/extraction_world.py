@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from typing import cast
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -22,6 +23,7 @@ from common.state.stream import RedisStream
 from common.state.windows import Feed, Window, WindowClass, WindowSet
 from services.extractor.extract import Extractor, Outcome, SourceState
 from services.extractor.history import ServerRun, SourceHistory
+from services.extractor.prometheus import PrometheusClient
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import Plan
 
@@ -81,12 +83,12 @@ class Rig:
         self.windows = WindowSet(redis, KEYS, lease_seconds=60)
         self.registry = CollectorRegistry()
         self.telemetry = Telemetry("extractor", self.registry)
-        self.history = SourceHistory(source)
+        self.history = SourceHistory(cast(PrometheusClient, source))
         self.states: list[SourceState] = []
         self.ticks, self.seconds = 0, 0.0
         self.extractor = Extractor(
             self.windows,
-            source,
+            source.read,
             self.history,
             builder or EntryBuilder(SETTINGS.entry_samples),
             SETTINGS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from prometheus_client import CollectorRegistry
 from redis import Redis
@@ -14,6 +16,7 @@ from common.state.ledger import Ledger
 from common.state.windows import Feed, WindowSet
 from services.extractor.history import ServerRun, SourceHistory
 from services.extractor.planner import Planner
+from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
 from services.extractor.windows import Plan
 
@@ -70,8 +73,8 @@ class Rig:
         self.source = Source()
         self.registry = CollectorRegistry()
         self.telemetry = Telemetry("extractor", self.registry)
-        self.history = SourceHistory(self.source)
-        self.rechecker = Rechecker(self.windows, self.source, self.history, self.telemetry)
+        self.history = SourceHistory(cast(PrometheusClient, self.source))
+        self.rechecker = Rechecker(self.windows, self.source.count_in, self.history, self.telemetry)
 
     def commit_all(self, head_ms: int) -> None:
         """Extract everything up to ``head_ms`` in windows of ten steps."""

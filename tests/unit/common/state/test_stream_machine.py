@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from common.state.keys import POINTS, RAW
-from common.state.stream import SettleResult, Stream
+from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Entry, Output, Settle
 from tests.doubles.memory_broker import MemoryBroker
 from tests.doubles.memory_stream import MemoryStream
 
-Held = tuple[Stream, str, Entry]
+Held = tuple[RedisStream, str, Entry]
 
 
 class Workers(RuleBasedStateMachine):
@@ -33,7 +33,7 @@ class Workers(RuleBasedStateMachine):
         self.settled_entries: set[tuple[str, str]] = set()
         self.payload_samples: dict[bytes, int] = {}
 
-    def worker(self, inbound: str) -> Stream:
+    def worker(self, inbound: str) -> RedisStream:
         return MemoryStream(
             self.broker,
             inbound,
@@ -92,7 +92,7 @@ class Workers(RuleBasedStateMachine):
     def renew(self, item: Held) -> None:
         lost = item[0].renew([item[2].id])
         owner = self.broker.state(item[1]).pending.get(item[2].id)
-        assert bool(lost) == (owner is None or owner.consumer != item[0].consumer)  # type: ignore[attr-defined]
+        assert bool(lost) == (owner is None or owner.consumer != item[0].consumer)
 
     @rule(item=consumes(held))
     def die(self, item: Held) -> None:

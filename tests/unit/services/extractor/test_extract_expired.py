@@ -16,6 +16,7 @@ from common.samples.columns import Samples
 from common.state.windows import Feed, WindowClass, WindowSet
 from services.extractor.extract import Extractor, Outcome, SourceState
 from services.extractor.history import NO_SAMPLES_MS, ServerRun, SourceHistory
+from services.extractor.prometheus import PrometheusClient
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import Plan
 from tests.doubles.memory_broker import MemoryBroker
@@ -77,8 +78,8 @@ def test_what_was_just_read_is_not_declared_a_gap(
     source = Source(samples, lowest_ms)
     extractor = Extractor(
         cast(WindowSet, windows),
-        source,
-        SourceHistory(source),
+        source.read,
+        SourceHistory(cast(PrometheusClient, source)),
         EntryBuilder(100),
         SETTINGS,
         Telemetry("extractor", CollectorRegistry()),

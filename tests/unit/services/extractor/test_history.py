@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from common.errors import SourceUnavailable
@@ -14,6 +16,7 @@ from services.extractor.history import (
     ServerRun,
     SourceHistory,
 )
+from services.extractor.prometheus import PrometheusClient
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -45,7 +48,9 @@ class Rig:
         self.source = source
         self.seconds = 0.0
         self.silent = 0
-        self.history = SourceHistory(source, self._on_silent, lambda: self.seconds)
+        self.history = SourceHistory(
+            cast(PrometheusClient, source), self._on_silent, lambda: self.seconds
+        )
 
     def _on_silent(self) -> None:
         self.silent += 1

@@ -85,7 +85,7 @@ class Rig:
         )
         self.extractor = Extractor(
             windows,
-            source,
+            source.read,
             self.history,
             EntryBuilder(100),
             settings,
