@@ -30,7 +30,7 @@ _STREAM_OF = {"transformer": RAW, "loader": POINTS}
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class KeptDeadLetter:
     """One dead letter without its payload; ``detail`` is the message of who refused it.
 
     ``feed`` is the feed (query and tier) whose ledger counts the samples.
@@ -62,7 +62,7 @@ class DeadLetters:
         self._scripts = Scripts(redis)
         self._keys = keys
 
-    def __iter__(self) -> Iterator[Letter]:
+    def __iter__(self) -> Iterator[KeptDeadLetter]:
         """All dead letters, oldest first, read in pages."""
         start = "-"
         while page := self._page(start, "+", _PAGE_ENTRIES):
@@ -70,21 +70,21 @@ class DeadLetters:
                 yield self._letter(id_, fields)
             start = "(" + text_of(page[-1][0])
 
-    def get(self, id_: str) -> Letter:
+    def get(self, id_: str) -> KeptDeadLetter:
         """The dead letter ``id_``; raises :class:`EtlError` when there is none."""
         found = self._page(id_, id_, 1) if _is_id(id_) else []
         if not found:
             raise EtlError(f"no dead letter has the id {id_}")
         return self._letter(*found[0])
 
-    def payload(self, letter: Letter) -> bytes:
+    def payload(self, letter: KeptDeadLetter) -> bytes:
         """The dead letter's payload as kept; for lines, always inflated."""
         payload = self._redis.get(letter.payload_key)
         if not isinstance(payload, bytes):
             raise EtlError(f"dead letter {letter.id}: its payload {letter.payload_key} was deleted")
         return _inflated(letter, payload)
 
-    def replay(self, letter: Letter) -> bool:
+    def replay(self, letter: KeptDeadLetter) -> bool:
         """Hand the samples to their stage again; False when the dead letter was deleted meanwhile.
 
         Raises :class:`EtlError` for one that has nothing to replay, and for one of the loader
@@ -120,7 +120,7 @@ class DeadLetters:
         ]
         return self._decide("replay", letter, more_keys, [payload])
 
-    def purge(self, letter: Letter) -> bool:
+    def purge(self, letter: KeptDeadLetter) -> bool:
         """Give the samples up, counted as dropped; False when it was deleted meanwhile."""
         return self._decide("purge", letter, [self._keys.ledger])
 
@@ -128,8 +128,8 @@ class DeadLetters:
         page: Any = self._redis.xrange(self._keys.dead, start, end, count=count)
         return list(page)
 
-    def _letter(self, id_: bytes, fields: dict[bytes, bytes]) -> Letter:
-        return Letter(
+    def _letter(self, id_: bytes, fields: dict[bytes, bytes]) -> KeptDeadLetter:
+        return KeptDeadLetter(
             id=text_of(id_),
             stage=text_of(fields.get(b"stage")),
             reason=text_of(fields.get(b"reason")),
@@ -146,7 +146,11 @@ class DeadLetters:
         )
 
     def _decide(
-        self, script: str, letter: Letter, more_keys: list[str], payloads: Sequence[bytes] = ()
+        self,
+        script: str,
+        letter: KeptDeadLetter,
+        more_keys: list[str],
+        payloads: Sequence[bytes] = (),
     ) -> bool:
         """Replay or purge by one script; False when the dead letter was deleted meanwhile."""
         keys = [self._keys.dead, self._keys.dead_records, letter.payload_key, *more_keys]
@@ -158,7 +162,7 @@ class DeadLetters:
         return bool(reply == b"ok")
 
 
-def _inflated(letter: Letter, payload: bytes) -> bytes:
+def _inflated(letter: KeptDeadLetter, payload: bytes) -> bytes:
     if not payload.startswith(_GZIP_MAGIC):
         return payload
     try:

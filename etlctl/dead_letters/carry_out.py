@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 
 from common.errors import EtlError
-from common.state.dead_letters import DeadLetters, Letter
+from common.state.dead_letters import DeadLetters, KeptDeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Filters:
     def __str__(self) -> str:
         return " ".join(f"--{name} {value}" for name, value in self.given.items())
 
-    def admit(self, letter: Letter) -> bool:
+    def admit(self, letter: KeptDeadLetter) -> bool:
         """Whether ``letter`` is like that."""
         return all(getattr(letter, name) == value for name, value in self.given.items())
 
 
-def chosen(letters: DeadLetters, ids: tuple[str, ...], filters: Filters) -> list[Letter]:
+def chosen(letters: DeadLetters, ids: tuple[str, ...], filters: Filters) -> list[KeptDeadLetter]:
     """The dead letters with these ``ids``, or else those that ``filters`` admit; never none.
 
     A list, read to its end before anything is done: a replayed one may be refused and come back as
@@ -62,8 +62,8 @@ class Outcome:
 
 
 def carry_out(
-    letters: Iterable[Letter],
-    step: Callable[[Letter], bool],
+    letters: Iterable[KeptDeadLetter],
+    step: Callable[[KeptDeadLetter], bool],
     outcome: Outcome,
     progress: Callable[[], None] = lambda: None,
 ) -> None:

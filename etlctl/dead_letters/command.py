@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from common.config import load_settings
 from common.exit_codes import ExitCode
-from common.state.dead_letters import DeadLetters, Letter
+from common.state.dead_letters import DeadLetters, KeptDeadLetter
 from common.state.keys import Keys
 from etlctl.connect import redis_of
 from etlctl.dead_letters.carry_out import Filters, Outcome, carry_out, chosen
@@ -100,7 +100,7 @@ def list_(
     config: ConfigFile = None,
 ) -> None:
     """List dead letters, the newest last. Payloads are not read."""
-    found: deque[Letter] = deque(maxlen=limit or None)
+    found: deque[KeptDeadLetter] = deque(maxlen=limit or None)
     number = samples = 0
     with _opened(config) as (redis, keys):
         for letter in filter(filters.admit, DeadLetters(redis, keys)):
@@ -191,7 +191,7 @@ def _opened(config: Path | None) -> Iterator[tuple[Redis, Keys]]:
         yield redis, keys
 
 
-def _confirm(verb: str, selected: list[Letter], consequence: str) -> None:
+def _confirm(verb: str, selected: list[KeptDeadLetter], consequence: str) -> None:
     """Go on only if the operator agrees; raises :class:`typer.Exit`."""
     what = f"{verb} {how_many(len(selected), sum(letter.samples for letter in selected))}"
     # Not typer.confirm: its prompt leaves a space on stdout, which is for results.
@@ -206,7 +206,7 @@ def _carry_out(
     verb: str,
     done_word: str,
     consequence: str,
-    step: Callable[[DeadLetters, Letter], bool],
+    step: Callable[[DeadLetters, KeptDeadLetter], bool],
 ) -> None:
     """Ask, do ``step`` to each dead letter, and report; ends the command if any failed."""
     outcome = Outcome()

@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 
 from common.errors import EtlError
-from common.state.dead_letters import DeadLetters, Letter
+from common.state.dead_letters import DeadLetters, KeptDeadLetter
 from common.state.keys import Keys
 from etlctl.dead_letters.payloads import as_members, with_payloads
 from etlctl.whole_file import whole_file
@@ -29,7 +29,7 @@ def refuse_existing(file: Path, *, force: bool) -> None:
 def export(
     redis: Redis,
     keys: Keys,
-    letters: Iterable[Letter],
+    letters: Iterable[KeptDeadLetter],
     file: Path,
     *,
     force: bool,
@@ -58,19 +58,19 @@ def export(
     return lost
 
 
-def metadata(letter: Letter) -> dict[str, Any]:
+def metadata(letter: KeptDeadLetter) -> dict[str, Any]:
     """Everything that is known of a dead letter but its payload, as plain data."""
     known = asdict(letter)
     del known["payload_key"]  # where it lies, not what it is
     return known
 
 
-def document(letter: Letter, payload: bytes | None) -> dict[str, Any]:
+def document(letter: KeptDeadLetter, payload: bytes | None) -> dict[str, Any]:
     """A dead letter with its payload, as plain data."""
     return {**metadata(letter), **as_members(payload)}
 
 
-def _still_there(dead: DeadLetters, letter: Letter) -> None:
+def _still_there(dead: DeadLetters, letter: KeptDeadLetter) -> None:
     try:
         dead.get(letter.id)
     except EtlError:

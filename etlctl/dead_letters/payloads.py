@@ -12,7 +12,7 @@ from redis import Redis
 
 from common.errors import WireError
 from common.samples.batch import SampleBatch
-from common.state.dead_letters import Letter
+from common.state.dead_letters import KeptDeadLetter
 from common.state.keys import Keys
 from etlctl.times import rfc3339
 
@@ -29,8 +29,8 @@ _SHOWN_SERIES = 10
 
 
 def with_payloads(
-    redis: Redis, keys: Keys, letters: Iterable[Letter]
-) -> Iterator[tuple[Letter, bytes | None]]:
+    redis: Redis, keys: Keys, letters: Iterable[KeptDeadLetter]
+) -> Iterator[tuple[KeptDeadLetter, bytes | None]]:
     """Each dead letter and its payload as it is kept; None where there is none (any more).
 
     Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.

@@ -9,7 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from common.state.dead_letters import Letter
+from common.state.dead_letters import KeptDeadLetter
 from etlctl.dead_letters.export import metadata
 from etlctl.dead_letters.payloads import (
     batch_lines,
@@ -25,7 +25,7 @@ _DETAIL_CHARS = 120
 _SHOWN_LINES = 100
 
 
-def table(letters: Iterable[Letter]) -> Table:
+def table(letters: Iterable[KeptDeadLetter]) -> Table:
     """One row for each dead letter; the details are cut."""
     made = Table(box=box.SIMPLE_HEAD)
     for heading in ("id", "time", "stage", "reason", "feed"):
@@ -56,7 +56,7 @@ def how_many(letters: int, samples: int) -> str:
     return f"{thousands(letters)} dead letter{plural} ({of})"
 
 
-def metadata_lines(letter: Letter) -> Iterator[str]:
+def metadata_lines(letter: KeptDeadLetter) -> Iterator[str]:
     """Everything but the payload, a line each."""
     known = metadata(letter)
     known["time"] = when(known.pop("at_ms"))

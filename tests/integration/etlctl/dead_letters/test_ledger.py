@@ -11,7 +11,7 @@ import pytest
 import redis
 from redis.exceptions import RedisError
 
-from common.state.dead_letters import DeadLetters, Letter
+from common.state.dead_letters import DeadLetters, KeptDeadLetter
 from common.state.ledger import Ledger
 from devtools.servers.redis_server import RedisServer
 from etlctl.dead_letters.carry_out import Outcome, carry_out
@@ -26,7 +26,7 @@ def test_purge_and_replay_of_the_same_dead_letters_at_the_same_time(world: World
     missing: dict[str, int] = {}
     imbalances: list[int] = []
 
-    def work(name: str, order: list[Letter]) -> None:
+    def work(name: str, order: list[KeptDeadLetter]) -> None:
         outcome = Outcome()
         with redis.Redis.from_url(world.url) as client:
             letters = DeadLetters(client, world.keys)

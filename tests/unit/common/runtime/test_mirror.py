@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from common.runtime.mirror import DeadLetterMirror
 from common.runtime.telemetry import Telemetry
-from common.state.dead_letters import Letter
+from common.state.dead_letters import KeptDeadLetter
 from common.state.verdict import DeadLetter, Entry
 from etlctl.dead_letters.export import document
 from tests.support.captured_log import CapturedLog
@@ -49,7 +49,7 @@ def test_dead_letters_are_appended_as_lines(tmp_path: Path) -> None:
 def test_a_line_has_the_members_of_an_export_but_for_the_id(tmp_path: Path) -> None:
     mirror = DeadLetterMirror(tmp_path / "dead.jsonl", "loader", telemetry())
     mirror.append(ENTRY, DeadLetter("rejected", "x", b"m value=1 1\n", 1))
-    dead = Letter(
+    dead = KeptDeadLetter(
         "7-0", "loader", "rejected", "x", "q", "hot", "select", "q@hot", "w1", "1-0", 1, 2, "key"
     )
 
