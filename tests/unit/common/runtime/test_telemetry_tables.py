@@ -19,6 +19,7 @@ from devtools.docs.metrics import render
 ROOT = PROJECT_ROOT
 CODE = ("common", "services")
 METHODS = {"emit", "inc", "set", "observe"}
+OWNERS = ("telemetry", "events", "page")
 KIND_OF = {"inc": "counter", "set": "gauge", "observe": "histogram"}
 
 SPECS = {spec.name: spec for spec in METRICS}
@@ -50,7 +51,7 @@ def _calls_in(path: Path) -> Iterator[Call]:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         owner = ast.unparse(node.func.value)
-        if node.func.attr not in METHODS or not ("telemetry" in owner or "events" in owner):
+        if node.func.attr not in METHODS or not any(name in owner for name in OWNERS):
             continue
         if not node.args:
             continue
