@@ -110,7 +110,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[float], DemoProcess]]:
 
 
 def test_a_demo_moves_samples_and_proves_it(start: Callable[[float], DemoProcess]) -> None:
-    demo = start(8)
+    demo = start(4)
     assert demo.end() == 0, demo.said
     figures = demo.document
     assert list(figures) == [
@@ -124,7 +124,7 @@ def test_a_demo_moves_samples_and_proves_it(start: Callable[[float], DemoProcess
         "ledger_imbalance",
         "services",
     ]
-    assert figures["seconds"] >= 8
+    assert figures["seconds"] >= 4
     assert figures["source_samples"] > 100
     assert figures["mismatches"] == figures["dead_letters"] == figures["ledger_imbalance"] == 0
     # Drops are those of the ledger, which may go on beyond the range compared.
@@ -174,13 +174,10 @@ def test_ctrl_c_ends_an_endless_demo_which_sees_a_point_that_nobody_sent(
     assert demo.left_behind() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_nothing_behind(
-    start: Callable[[float], DemoProcess], number: signal.Signals
-) -> None:
+def test_an_interrupted_demo_leaves_nothing_behind(start: Callable[[float], DemoProcess]) -> None:
     demo = start(600)
     demo.wait_for("Running for 600 s")
-    demo.process.send_signal(number)
+    demo.process.send_signal(signal.SIGTERM)
     assert demo.end() == 130, demo.said
     assert "Interrupted" in demo.said
     assert "Traceback" not in demo.said

@@ -31,6 +31,8 @@ class Handler(BaseHTTPRequestHandler):
     """Hands each request to the server's ``answer``."""
 
     protocol_version = "HTTP/1.1"
+    # Else a body waits up to 40 ms for the client to acknowledge the head.
+    disable_nagle_algorithm = True
     server: AnsweringServer
 
     def _handle(self) -> None:

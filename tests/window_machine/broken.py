@@ -13,12 +13,16 @@ _NOTHING = "(lambda *_: None)("
 
 @dataclass(frozen=True)
 class Broken:
-    """In ``where`` (a function, or a script) the text ``old`` becomes ``new``: no more ``what``."""
+    """In ``where`` (a function, or a script) the text ``old`` becomes ``new``: no more ``what``.
+
+    ``seed`` is that of a walk that notices it soon. Another walk does too: it only takes longer.
+    """
 
     what: str
     where: str
     old: str
     new: str = "pass"
+    seed: int = 0
 
     def script(self, source: str) -> str:
         """The changed source of the script ``where``."""
@@ -33,18 +37,28 @@ class Broken:
 
 
 WINDOWS = (
-    Broken("only the owner plans", "plan", "if not adopt:", "if False:"),
-    Broken("a feed taken over is cut anew", "plan", "state.windows.clear()"),
-    Broken("what was open is extracted again", "plan", "state.ranges += [", "_ = ["),
+    Broken("only the owner plans", "plan", "if not adopt:", "if False:", seed=3),
+    Broken("a feed taken over is cut anew", "plan", "state.windows.clear()", seed=4),
+    Broken("what was open is extracted again", "plan", "state.ranges += [", "_ = [", seed=4),
     Broken(
         "planning goes on at the head", "plan", "(state.head_ms, head_ms)", "(head_ms, head_ms)"
     ),
     Broken("planning moves the head", "plan", "state.head_ms = head_ms"),
-    Broken("only the owner leases", "lease", "state.fingerprint != feed.fingerprint", "False"),
-    Broken("tokens never repeat", "lease", "-{self._key_token()}", ""),
-    Broken("open windows are bounded", "lease", "len(state.windows) >= self._max_open", "False"),
+    Broken(
+        "only the owner leases", "lease", "state.fingerprint != feed.fingerprint", "False", seed=3
+    ),
+    Broken("tokens never repeat", "lease", "-{self._key_token()}", "", seed=1),
+    Broken(
+        "open windows are bounded",
+        "lease",
+        "len(state.windows) >= self._max_open",
+        "False",
+        seed=252,
+    ),
     Broken("a lease is exclusive", "_free", "not window.token or ", "True or "),
-    Broken("a window belongs to its token", "_leased", "found.token != window.token", "False"),
+    Broken(
+        "a window belongs to its token", "_leased", "found.token != window.token", "False", seed=10
+    ),
     Broken(
         "a cut leaves the older part",
         "cut_newest",
@@ -58,35 +72,77 @@ WINDOWS = (
         "((first, cut),)",
     ),
     Broken("a cut takes its piece away", "cut_newest", "state.ranges[index : index + 1] = rest"),
-    Broken("a renewal lasts", "renew", "found.deadline_ms = self._now + self._lease_ms"),
+    Broken("a renewal lasts", "renew", "found.deadline_ms = self._now + self._lease_ms", seed=237),
     Broken(
-        "a split lies within", "split", "not found.start_ms < middle_ms < found.end_ms", "False"
+        "a split lies within",
+        "split",
+        "not found.start_ms < middle_ms < found.end_ms",
+        "False",
+        seed=17,
     ),
-    Broken("a split has two halves", "split", "enumerate(halves,", "enumerate(halves[:1],"),
-    Broken("a split takes the whole away", "split", "del state.windows[window.id]"),
-    Broken("what is retried is nobody's", "retry", 'found.token, found.deadline_ms = "", 0'),
     Broken(
-        "a failed range is extracted again", "fail", "[*state.ranges, found.bounds]", "state.ranges"
+        "a split has two halves", "split", "enumerate(halves,", "enumerate(halves[:1],", seed=53
     ),
-    Broken("a failed window is closed", "fail", "del state.windows[window.id]"),
-    Broken("a gap ends with its window", "declare_gap", "min(until_ms, found.end_ms)", "until_ms"),
-    Broken("a gap is declared", "declare_gap", "self._shared.add_gap(", _NOTHING),
-    Broken("a gap leaves the rest", "declare_gap", "found.start_ms = upto_ms"),
-    Broken("a gap's window is closed", "declare_gap", "del self._shared", "_ = self._shared"),
-    Broken("gaps that do not touch are two", "add_gap", "and start_ms <= last.end_ms", ""),
-    Broken("ranges that touch are one", "merged_ranges", "first <= merged", "first < merged"),
-    Broken("ranges are kept in order", "merged_ranges", "sorted(ranges)", "ranges"),
-    Broken("a commit needs its payloads", "commit", "item.key not in broker.payloads", "False"),
-    Broken("a committed payload stays", "commit", "broker.staged.pop(item.key, None)"),
+    Broken("a split takes the whole away", "split", "del state.windows[window.id]", seed=53),
+    Broken(
+        "what is retried is nobody's", "retry", 'found.token, found.deadline_ms = "", 0', seed=21
+    ),
+    Broken(
+        "a failed range is extracted again",
+        "fail",
+        "[*state.ranges, found.bounds]",
+        "state.ranges",
+        seed=26,
+    ),
+    Broken("a failed window is closed", "fail", "del state.windows[window.id]", seed=26),
+    Broken(
+        "a gap ends with its window",
+        "declare_gap",
+        "min(until_ms, found.end_ms)",
+        "until_ms",
+        seed=19,
+    ),
+    Broken("a gap is declared", "declare_gap", "self._shared.add_gap(", _NOTHING, seed=19),
+    Broken("a gap leaves the rest", "declare_gap", "found.start_ms = upto_ms", seed=6),
+    Broken(
+        "a gap's window is closed", "declare_gap", "del self._shared", "_ = self._shared", seed=14
+    ),
+    Broken("gaps that do not touch are two", "add_gap", "and start_ms <= last.end_ms", "", seed=30),
+    Broken(
+        "ranges that touch are one", "merged_ranges", "first <= merged", "first < merged", seed=1
+    ),
+    Broken("ranges are kept in order", "merged_ranges", "sorted(ranges)", "ranges", seed=26),
+    Broken(
+        "a commit needs its payloads", "commit", "item.key not in broker.payloads", "False", seed=17
+    ),
+    Broken("a committed payload stays", "commit", "broker.staged.pop(item.key, None)", seed=2),
     Broken("a commit counts its samples", "commit", "broker.count(", _NOTHING),
-    Broken("a commit counts its entries", "commit", "[window.id] = len(staged)", "[window.id] = 1"),
-    Broken("a commit is remembered", "commit", "broker.committed[window.id]", "_"),
+    Broken(
+        "a commit counts its entries",
+        "commit",
+        "[window.id] = len(staged)",
+        "[window.id] = 1",
+        seed=3,
+    ),
+    Broken("a commit is remembered", "commit", "broker.committed[window.id]", "_", seed=1),
     Broken("a committed window is closed", "commit", "del state.windows[window.id]"),
     Broken("a commit is rechecked", "commit", "recheck_after_seconds > 0", "False"),
-    Broken("only what is staged is discarded", "discard", "if item.key in self._broker.staged", ""),
-    Broken("only the owner reopens", "reopen", "state.fingerprint != feed.fingerprint", "False"),
     Broken(
-        "the backlog begins at the origin", "reopen", "max(start_ms, state.origin_ms)", "start_ms"
+        "only what is staged is discarded",
+        "discard",
+        "if item.key in self._broker.staged",
+        "",
+        seed=2,
+    ),
+    Broken(
+        "only the owner reopens", "reopen", "state.fingerprint != feed.fingerprint", "False", seed=2
+    ),
+    Broken(
+        "the backlog begins at the origin",
+        "reopen",
+        "max(start_ms, state.origin_ms)",
+        "start_ms",
+        seed=6,
     ),
     Broken("the backlog ends at the head", "reopen", "min(end_ms, state.head_ms)", "end_ms"),
     Broken(
@@ -94,33 +150,44 @@ WINDOWS = (
         "reopen",
         "*(window.bounds for window in state.windows.values())",
         "",
+        seed=3,
     ),
     Broken(
-        "what is in the backlog is not reopened", "reopen", "taken = [*state.ranges, ", "taken = ["
+        "what is in the backlog is not reopened",
+        "reopen",
+        "taken = [*state.ranges, ",
+        "taken = [",
+        seed=6,
     ),
     Broken(
         "an extended feed begins earlier",
         "reopen",
         "min(state.origin_ms, start_ms)",
         "state.origin_ms",
+        seed=31,
     ),
     Broken(
         "what was rechecked is not rechecked again",
         "reopen",
         "for recheck in done",
         "for recheck in ()",
+        seed=8,
     ),
-    Broken("a recheck waits for its time", "due_rechecks", "if due_ms <= self._now", ""),
+    Broken("a recheck waits for its time", "due_rechecks", "if due_ms <= self._now", "", seed=7),
     Broken("a feed that is planned stays", "close", "int(unplanned_seconds * 1000)", "0"),
-    Broken("a closed feed's backlog is a gap", "close", "self._shared.add_gap(", _NOTHING),
+    Broken("a closed feed's backlog is a gap", "close", "self._shared.add_gap(", _NOTHING, seed=33),
     Broken(
         "what is open in a closed feed is a gap",
         "close",
         "*(window.bounds for window in state.windows.values())",
         "",
+        seed=29,
     ),
     Broken(
-        "a closed feed leaves no rechecks", "close", "self._shared.rechecks.pop(feed_name, None)"
+        "a closed feed leaves no rechecks",
+        "close",
+        "self._shared.rechecks.pop(feed_name, None)",
+        seed=54,
     ),
 )
 
@@ -130,105 +197,165 @@ STREAMS = (
         "settle",
         "if not self._ours(entry.id)",
         "if entry.id not in state.pending",
+        seed=13,
     ),
     Broken(
         "a settled entry is deleted",
         "settle",
         "self._remove(entry.id)",
         "state.pending.pop(entry.id)",
+        seed=5,
     ),
     Broken(
         "a verdict adds up",
         "settle",
         "verdict.samples != (record.samples if record else entry.samples)",
         "False",
+        seed=25,
     ),
-    Broken("what is loaded is counted", "settle", '|loaded", verdict.loaded', '|loaded", 0'),
+    Broken(
+        "what is loaded is counted", "settle", '|loaded", verdict.loaded', '|loaded", 0', seed=42
+    ),
     Broken(
         "what is dropped is counted",
         "settle",
         '|dropped|{reason}", samples',
         '|dropped|{reason}", 0',
+        seed=27,
     ),
     Broken(
         "dead letters are counted",
         "settle",
         '|dead_lettered", letter.samples',
         '|dead_lettered", 0',
+        seed=5,
     ),
-    Broken("outputs keep their window waiting", "settle", "+= len(verdict.outputs) - 1", "-= 1"),
-    Broken("a settled window is removed", "settle", "broker.committed.pop(window_id, None)"),
+    Broken(
+        "outputs keep their window waiting",
+        "settle",
+        "+= len(verdict.outputs) - 1",
+        "-= 1",
+        seed=22,
+    ),
+    Broken(
+        "a settled window is removed", "settle", "broker.committed.pop(window_id, None)", seed=32
+    ),
     Broken("outputs go to the next stream", "settle", "self._outbound", "self.inbound"),
-    Broken("what was delivered is not read again", "read", "if id_ not in state.delivered", ""),
+    Broken(
+        "what was delivered is not read again", "read", "if id_ not in state.delivered", "", seed=24
+    ),
     Broken(
         "a live worker keeps its entries",
         "claim",
         "now - pending.since_ms < self._lease_ms",
         "False",
+        seed=24,
     ),
     Broken(
-        "an entry waits for its time", "claim", "state.not_before_ms.get(id_, 0) > now", "False"
+        "an entry waits for its time",
+        "claim",
+        "state.not_before_ms.get(id_, 0) > now",
+        "False",
+        seed=8,
     ),
     Broken(
-        "a death is counted", "claim", "state.crashes.get(id_, 0) + 1", "state.crashes.get(id_, 0)"
+        "a death is counted",
+        "claim",
+        "state.crashes.get(id_, 0) + 1",
+        "state.crashes.get(id_, 0)",
+        seed=7,
     ),
     Broken(
-        "a suspect comes alone", "claim", "return Claimed([self._entry(i) for i in taken], deleted)"
+        "a suspect comes alone",
+        "claim",
+        "return Claimed([self._entry(i) for i in taken], deleted)",
+        seed=14,
     ),
-    Broken("only the holder renews", "renew", "if not self._ours(id_)", "if False"),
-    Broken("only the holder releases", "release", "self._ours(id_) and ", ""),
-    Broken("a replayed dead letter is deleted", "replay", "self.dead.remove(letter)"),
-    Broken("a replayed dead letter is dead no more", "replay", "self.count(", _NOTHING),
+    Broken("only the holder renews", "renew", "if not self._ours(id_)", "if False", seed=12),
+    Broken("only the holder releases", "release", "self._ours(id_) and ", "", seed=3),
+    Broken("a replayed dead letter is deleted", "replay", "self.dead.remove(letter)", seed=5),
+    Broken("a replayed dead letter is dead no more", "replay", "self.count(", _NOTHING, seed=5),
     Broken(
-        "a replayed dead letter's window waits", "replay", '["window"]] += 1', '["window"]] += 0'
+        "a replayed dead letter's window waits",
+        "replay",
+        '["window"]] += 1',
+        '["window"]] += 0',
+        seed=6,
     ),
-    Broken("a purged dead letter is deleted", "purge", "self.dead.remove(letter)"),
+    Broken("a purged dead letter is deleted", "purge", "self.dead.remove(letter)", seed=12),
     Broken(
         "a purged dead letter is counted",
         "purge",
         '|dropped|purged", letter["samples"]',
         '|dropped|purged", 0',
+        seed=12,
     ),
 )
 
 SCRIPTS = (
-    Broken("a commit needs the token", "commit", "window.t ~= a.token or ", ""),
+    Broken("a commit needs the token", "commit", "window.t ~= a.token or ", "", seed=10),
     Broken("a committed window is closed", "commit", "redis.call('HDEL', windows, id)", ""),
-    Broken("a commit needs its payloads", "commit", "redis.call('EXISTS', KEYS[i]) == 0", "false"),
-    Broken("a commit counts its entries", "commit", "unsettled, id, entries", "unsettled, id, 1"),
-    Broken("only what is staged is discarded", "discard", "== 1 then", ">= 0 then"),
-    Broken("a token never repeats", "lease", " .. '-' .. a.random", " .. '-'"),
-    Broken("a lease is exclusive", "lease", "(window.t == '' or window.d <= now)", "true"),
+    Broken(
+        "a commit needs its payloads",
+        "commit",
+        "redis.call('EXISTS', KEYS[i]) == 0",
+        "false",
+        seed=5,
+    ),
+    Broken(
+        "a commit counts its entries",
+        "commit",
+        "unsettled, id, entries",
+        "unsettled, id, 1",
+        seed=3,
+    ),
+    Broken("only what is staged is discarded", "discard", "== 1 then", ">= 0 then", seed=2),
+    Broken("a token never repeats", "lease", " .. '-' .. a.random", " .. '-'", seed=5),
+    Broken("a lease is exclusive", "lease", "(window.t == '' or window.d <= now)", "true", seed=9),
     Broken("a cut leaves the rest", "lease", "if first < lower then", "if false then"),
-    Broken("only the owner plans", "plan", "and not a.adopt", "and false"),
-    Broken("a feed taken over is cut anew", "plan", "if #open > 0 then", "if false then"),
-    Broken("a window belongs to its token", "window", "window.t ~= a.token or ", ""),
+    Broken("only the owner plans", "plan", "and not a.adopt", "and false", seed=3),
+    Broken("a feed taken over is cut anew", "plan", "if #open > 0 then", "if false then", seed=4),
+    Broken("a window belongs to its token", "window", "window.t ~= a.token or ", "", seed=11),
     Broken(
         "a failed range is to be extracted",
         "window",
         "{window.s, window.e}\n  replace",
         "nil\n  replace",
+        seed=5,
     ),
-    Broken("a split lies within", "window", "middle <= window.s or middle >= window.e", "false"),
-    Broken("a gap is declared", "window", "declare_gap(gaps, first, upto, a.reason, now)", ""),
+    Broken(
+        "a split lies within", "window", "middle <= window.s or middle >= window.e", "false", seed=2
+    ),
+    Broken(
+        "a gap is declared", "window", "declare_gap(gaps, first, upto, a.reason, now)", "", seed=6
+    ),
     Broken("what is open is not doubled", "reopen", "open_ranges(windows)", "{}"),
     Broken(
-        "a closed feed leaves what is open as a gap", "close", "backlog[#backlog + 1] = range", ""
+        "a closed feed leaves what is open as a gap",
+        "close",
+        "backlog[#backlog + 1] = range",
+        "",
+        seed=6,
     ),
-    Broken("only the holder settles", "settle", " or pending[1][2] ~= a.consumer", ""),
+    Broken("only the holder settles", "settle", " or pending[1][2] ~= a.consumer", "", seed=8),
     Broken("a verdict adds up", "settle", "if sum + dead_samples ~= samples then", "if false then"),
-    Broken("a settled entry is deleted", "settle", "redis.call('XDEL', inbound, id)", ""),
-    Broken("what is loaded is counted", "settle", "if a.loaded > 0 then", "if false then"),
-    Broken("outputs keep their window waiting", "settle", "window, outputs - 1)", "window, -1)"),
+    Broken("a settled entry is deleted", "settle", "redis.call('XDEL', inbound, id)", "", seed=5),
+    Broken("what is loaded is counted", "settle", "if a.loaded > 0 then", "if false then", seed=2),
+    Broken(
+        "outputs keep their window waiting", "settle", "window, outputs - 1)", "window, -1)", seed=6
+    ),
     Broken("only the holder renews", "renew", "1, a.consumer)", "1)"),
-    Broken("only the holder releases", "release", "id, id, 1, a.consumer)", "id, id, 1)"),
-    Broken("a live worker keeps its entries", "claim", "'IDLE', a.lease_ms", "'IDLE', 0"),
-    Broken("a replayed dead letter is deleted", "replay", "redis.call('XDEL', dead, a.id)", ""),
-    Broken("a replayed dead letter's window waits", "replay", "== 1 then", "== 2 then"),
+    Broken("only the holder releases", "release", "id, id, 1, a.consumer)", "id, id, 1)", seed=10),
+    Broken("a live worker keeps its entries", "claim", "'IDLE', a.lease_ms", "'IDLE', 0", seed=1),
+    Broken(
+        "a replayed dead letter is deleted", "replay", "redis.call('XDEL', dead, a.id)", "", seed=5
+    ),
+    Broken("a replayed dead letter's window waits", "replay", "== 1 then", "== 2 then", seed=6),
     Broken(
         "a purged dead letter is counted",
         "purge",
         "'|dropped|purged', whole(samples))",
         "'|dropped|purged', 0)",
+        seed=6,
     ),
 )

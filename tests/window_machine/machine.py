@@ -191,3 +191,13 @@ def walk(make: Callable[[], WindowMachine], seed: int, steps: int) -> None:
     except AssertionError as error:
         story = "\n".join(happened)
         raise AssertionError(f"seed {seed}, step {len(happened)}: {error}\n{story}") from error
+
+
+def notices(make: Callable[[], WindowMachine], seed: int, most_walks: int) -> bool:
+    """Whether a walk fails: the one of ``seed``, else one of the first ``most_walks``."""
+    for one in dict.fromkeys((seed, *range(most_walks))):
+        try:
+            walk(make, one, steps=60)
+        except AssertionError:
+            return True
+    return False

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import signal
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,6 +181,32 @@ def test_a_wrong_command_line_ends_with_2(capsys: pytest.CaptureFixture[str], se
     said = capsys.readouterr()
     assert "Usage: demo" in said.err
     assert "Traceback" not in said.out + said.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_either_signal_interrupts_a_run(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    """That nothing of the servers is left behind then is tested with one of them, on real ones."""
+
+    class Interrupted:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def run(self) -> None:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr("devtools.demo.__main__.Demo", Interrupted)
+    before = signal.getsignal(number)
+    report = tmp_path / "demo.json"
+    with pytest.raises(SystemExit) as caught:
+        run(app, "demo", ["--seconds", "600", "--report", str(report)])
+    assert caught.value.code == 130
+    assert "Interrupted" in capsys.readouterr().out
+    assert not report.exists()
+    assert signal.getsignal(number) == before
 
 
 def test_every_option_and_figure_is_documented() -> None:

@@ -31,9 +31,9 @@ from tests.unit.devtools.planted import (
 )
 
 SEED = 20_240_501
-INPUTS = 500
+INPUTS = 150
 # What costs milliseconds each.
-FEWER = {"config": 200, "loading": 200}
+FEWER = {"config": 60, "loading": 100}
 
 
 def mutator(seed: int) -> Mutator:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.samples.line_names import (
@@ -129,6 +129,7 @@ MAPS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("kind", MAPS)
+@settings(max_examples=50)
 @given(text=TEXT)
 def test_every_mapping_can_be_undone(kind: str, text: str) -> None:
     """What can be undone for every text keeps all texts apart."""

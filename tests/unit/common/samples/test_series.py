@@ -186,7 +186,7 @@ LABEL_TEXT = st.one_of(
 LABELS = st.dictionaries(LABEL_TEXT, LABEL_TEXT, max_size=5)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(name=LABEL_TEXT.filter(bool), labels=LABELS)
 def test_every_influxdb_reads_back_what_the_labels_were(name: str, labels: dict[str, str]) -> None:
     labels = {label: value for label, value in labels.items() if not label.startswith("__")}

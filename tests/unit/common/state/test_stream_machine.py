@@ -146,4 +146,4 @@ def divided(samples: int, shares: tuple[int, ...]) -> list[int]:
 
 
 TestWorkers = Workers.TestCase
-TestWorkers.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestWorkers.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -34,7 +34,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(ACTIONS, st.sampled_from([3, 16, 4096]))
 def test_any_chopping_rotation_and_truncation_gives_the_same_lines(
     actions: list[tuple[str, int]], chunk_bytes: int

@@ -160,7 +160,7 @@ series_lists = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     series=series_lists,
     sizes=st.lists(st.integers(0, 400), max_size=12),
@@ -178,7 +178,7 @@ def test_any_answer_in_any_chunks_decodes_bit_for_bit(
     assert sum(map(len, blocks)) == sum(len(one.samples) for one in series)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(series=series_lists, spaces=st.sampled_from([" ", "\n", "\t ", "\r\n  "]), data=st.data())
 def test_white_space_and_other_keys_make_no_difference(
     series: list[Series], spaces: str, data: st.DataObject
@@ -209,7 +209,7 @@ def _spaced(one: Series, gap: bytes) -> bytes:
     return b'"values" :[' + samples + gap + b"]"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(series=series_lists, data=st.data())
 def test_a_body_that_stops_early_never_looks_complete(
     series: list[Series], data: st.DataObject
@@ -229,7 +229,7 @@ def test_a_body_that_stops_at_any_byte_never_looks_complete() -> None:
             list(decode([body[:end]]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(series=series_lists, data=st.data())
 def test_a_damaged_body_raises_or_is_read_as_json_reads_it(
     series: list[Series], data: st.DataObject
@@ -351,7 +351,7 @@ def test_columns_are_taken_up_again_after_a_histogram() -> None:
     assert len(blocks) < 100
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(series=series_lists, start_ms=st.integers(0, 2**42 + 200_000))
 def test_after_drops_what_is_not_later(series: list[Series], start_ms: int) -> None:
     distinct = list({one.labels: one for one in series}.values())

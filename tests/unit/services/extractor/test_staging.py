@@ -84,7 +84,7 @@ def windows(draw: st.DrawFn) -> list[Samples]:
     return blocks
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(blocks=windows(), entry_samples=st.integers(1, 20))
 def test_without_relabelling_all_samples_stream_in_order(
     blocks: list[Samples], entry_samples: int
@@ -95,7 +95,7 @@ def test_without_relabelling_all_samples_stream_in_order(
     assert all(entry.origin is ORIGIN for entry in entries)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(blocks=windows(), entry_samples=st.integers(1, 40))
 def test_what_collides_meets_in_one_entry_or_asks_to_begin_anew(
     blocks: list[Samples], entry_samples: int

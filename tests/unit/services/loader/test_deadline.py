@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -112,11 +113,8 @@ DRIPS = {
 }
 
 
-@pytest.mark.parametrize("drip", DRIPS.values(), ids=DRIPS.keys())
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_response_that_drips_is_a_time_out(
-    scheme: str, drip: tuple[bytes, bytes], tmp_path: Path
-) -> None:
+def test_a_response_that_drips_is_a_time_out(scheme: str, tmp_path: Path) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -124,15 +122,20 @@ def test_a_response_that_drips_is_a_time_out(
     authority.cert_pem.write_to_path(ca_file)
     tls = {"ca_file": str(ca_file)} if scheme == "https" else {}
 
-    with serving(*drip, context if tls else None) as server:
-        sink = sink_of(server, scheme, **tls)
-        assert is_too_slow(sink.write(BUCKET, BODY))
-        assert is_too_slow(sink.probe(BUCKET))
+    def dripping(what: str) -> None:
+        with serving(*DRIPS[what], context if tls else None) as server:
+            sink = sink_of(server, scheme, **tls)
+            assert is_too_slow(sink.write(BUCKET, BODY)), what
+            assert is_too_slow(sink.probe(BUCKET)), what
 
-        # The sink is well again: nothing of the exchanges before is left in its connections.
-        server.first, server.drip = WRITTEN, b""
-        assert sink.write(BUCKET, BODY).kind is Kind.WRITTEN
-        sink.close()
+            # The sink is well again: nothing of the exchanges before is left in its connections.
+            server.first, server.drip = WRITTEN, b""
+            assert sink.write(BUCKET, BODY).kind is Kind.WRITTEN, what
+            sink.close()
+
+    # All at once: each of them mostly waits.
+    with ThreadPoolExecutor(len(DRIPS)) as pool:
+        list(pool.map(dripping, DRIPS))
 
 
 def test_a_handshake_that_never_ends_is_a_time_out() -> None:

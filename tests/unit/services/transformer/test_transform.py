@@ -253,7 +253,7 @@ BATCHES = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(series=BATCHES, kind=st.sampled_from(("select", "expr")))
 def test_any_batch_is_accounted_for_and_every_line_can_be_read(
     series: list[tuple[dict[str, str] | bytes, list[tuple[int, float]]]], kind: str
@@ -290,7 +290,7 @@ FIELDS = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(index=st.integers(0, 10), field=FIELDS, data=st.data())
 def test_odd_fields_with_a_right_checksum(index: int, field: Any, data: st.DataObject) -> None:
     """What a defect elsewhere may write: the shape is wrong, the checksum right."""
