@@ -21,6 +21,8 @@ STACK_ARGS ?=
 python := .venv/bin/python
 pytest := $(python) -m pytest -n $(TEST_PROCESSES) --dist loadfile
 in_test := not chaos and not tls
+# The unit tests of what is installed; only they are run with coverage.
+covered := $(addprefix tests/unit/,common etlctl services)
 coverage := for part in common services etlctl; do \
   echo "coverage of $$part by the unit tests: $$($(python) -m coverage report --include "$$part/*" --format total) %"; done
 etlctl := $(python) -m etlctl
@@ -80,12 +82,13 @@ test: setup ## Run all tests on real servers, and the deployment's where a Docke
 ifneq ($(PYTEST_ARGS),)
 	@$(pytest) -m "$(in_test)" $(PYTEST_ARGS)
 else
-# Coverage is measured in the unit tests only: elsewhere the services are processes of their own, whose
-# speed is tested too. It doubles the processor time of Python, hence the time-out. Chaos runs by itself, because it puts the machine under load.
+# Coverage is measured in unit tests only: elsewhere the services are processes of their own, whose speed is
+# tested too. It doubles the processor time of Python, hence the time-out. Chaos runs by itself, because it
+# puts the machine under load.
 	@status=0; \
-	  $(pytest) tests/unit --timeout 120 --cov --cov-report= || status=$$?; \
+	  $(pytest) $(covered) --timeout 120 --cov --cov-report= || status=$$?; \
 	  $(coverage); \
-	  $(pytest) --ignore tests/unit -m "$(in_test)" || status=$$?; \
+	  $(pytest) $(addprefix --ignore ,$(covered)) -m "$(in_test)" || status=$$?; \
 	  exit $$status
 	@$(MAKE) chaos-short PYTEST_ARGS="-m chaos"
 endif
