@@ -110,7 +110,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[float], DemoProcess]]:
 
 
 def test_a_demo_moves_samples_and_proves_it(start: Callable[[float], DemoProcess]) -> None:
-    demo = start(4)
+    demo = start(8)
     assert demo.end() == 0, demo.said
     figures = demo.document
     assert list(figures) == [
@@ -124,7 +124,7 @@ def test_a_demo_moves_samples_and_proves_it(start: Callable[[float], DemoProcess
         "ledger_imbalance",
         "services",
     ]
-    assert figures["seconds"] >= 4
+    assert figures["seconds"] >= 8
     assert figures["source_samples"] > 100
     assert figures["mismatches"] == figures["dead_letters"] == figures["ledger_imbalance"] == 0
     # Drops are those of the ledger, which may go on beyond the range compared.
