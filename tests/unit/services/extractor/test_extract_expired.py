@@ -1,4 +1,4 @@
-"""What an extractor makes of a source whose history has expired; windows are in memory."""
+"""What an extractor makes of a source whose history has expired, by the real scripts."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import cast
 
 import numpy as np
 import pytest
+from fakeredis import FakeRedis
 from prometheus_client import CollectorRegistry
 
 from common.config import ExtractSettings, Query
 from common.runtime.telemetry import Telemetry
 from common.samples.columns import Samples
+from common.state.keys import Keys
+from common.state.ledger import Ledger
 from common.state.windows import Feed, WindowClass, WindowSet
 from services.extractor.extract import Extractor, Outcome, SourceState
 from services.extractor.history import NO_SAMPLES_MS, ServerRun, SourceHistory
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import Plan
-from tests.doubles.memory_broker import MemoryBroker
-from tests.doubles.memory_feeds import MemoryFeeds
-from tests.doubles.memory_windows import MemoryWindowSet
 
 STEP_MS = 1000
 SETTINGS = ExtractSettings(prometheus_url="http://127.0.0.1:9")
@@ -66,8 +66,8 @@ class Source:
 def test_what_was_just_read_is_not_declared_a_gap(
     window_class: WindowClass, samples: int, lowest_ms: int, outcome: Outcome
 ) -> None:
-    broker = MemoryBroker(lambda: 1_700_000_000_000)
-    windows = MemoryWindowSet(broker, MemoryFeeds())
+    redis, keys = FakeRedis(), Keys("t")
+    windows, ledger = WindowSet(redis, keys), Ledger(redis, keys)
     query = Query(name="q", select="m")
     plan = Plan(Feed("q", "hot", "select", "f"), query, STEP_MS, 0, 0, 10_000, 10_000)
     windows.plan(plan.feed, 0, 10 * STEP_MS)
@@ -77,7 +77,7 @@ def test_what_was_just_read_is_not_declared_a_gap(
     states: list[SourceState] = []
     source = Source(samples, lowest_ms)
     extractor = Extractor(
-        cast(WindowSet, windows),
+        windows,
         source.read,
         SourceHistory(cast(PrometheusClient, source)),
         EntryBuilder(100),
@@ -90,9 +90,9 @@ def test_what_was_just_read_is_not_declared_a_gap(
     assert extractor.run(plan, window, 0) is outcome
 
     extracted = samples if outcome is Outcome.COMMITTED else 0
-    assert broker.audit().total.extracted == extracted
+    assert ledger.audit().total.extracted == extracted
     assert bool(windows.gaps("q@hot")) == (outcome is Outcome.GAP)
-    assert broker.audit().staged_bytes == 0
+    assert ledger.audit().staged_bytes == 0
     if outcome is Outcome.OPEN:
         assert windows.status()["q@hot"].backlog == [(0, 10 * STEP_MS)]
         assert [state.ok for state in states] == [False]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import cast
 
 import pytest
+from fakeredis import FakeRedis
 from prometheus_client import CollectorRegistry
 
 from common.config import ExtractSettings, Query
 from common.runtime.telemetry import Telemetry
+from common.state.keys import Keys
+from common.state.ledger import Ledger
 from common.state.windows import Feed, WindowSet
 from services.extractor.extract import Extractor, Outcome
 from services.extractor.history import SourceHistory
@@ -19,9 +21,6 @@ from services.extractor.planner import Planner
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import Plan
-from tests.doubles.memory_broker import MemoryBroker
-from tests.doubles.memory_feeds import MemoryFeeds
-from tests.doubles.memory_windows import MemoryWindowSet
 from tests.support.answering_server import AnsweringServer, Handler, reply
 
 NOW_MS = 1_700_000_000_000
@@ -71,9 +70,9 @@ class Rig:
         settings = ExtractSettings(prometheus_url=url)
         source = PrometheusClient(settings)
         self.history = SourceHistory(source, self._on_silent)
-        self.broker = MemoryBroker(lambda: NOW_MS)
-        self.windows = MemoryWindowSet(self.broker, MemoryFeeds())
-        windows = cast(WindowSet, self.windows)
+        redis, keys = FakeRedis(), Keys("t")
+        self.ledger = Ledger(redis, keys)
+        self.windows = WindowSet(redis, keys)
         telemetry = Telemetry("extractor", CollectorRegistry())
         query = Query(name="q", select="m")
         span_ms = WINDOWS * STEP_MS
@@ -81,10 +80,10 @@ class Rig:
             Feed("q", "hot", "select", "f"), query, STEP_MS, 0, span_ms, span_ms, STEP_MS
         )
         self.planner = Planner(
-            [self.plan], windows, self.history, telemetry, close_after_seconds=60
+            [self.plan], self.windows, self.history, telemetry, close_after_seconds=60
         )
         self.extractor = Extractor(
-            windows,
+            self.windows,
             source.read,
             self.history,
             EntryBuilder(100),
@@ -121,7 +120,7 @@ def test_the_metrics_are_read_once_for_all_windows_of_a_turn(rig: Rig) -> None:
         "/api/v1/status/runtimeinfo": 1 + WINDOWS,
         "/api/v1/query": 1 + WINDOWS,
     }
-    assert rig.broker.audit().total.extracted == WINDOWS
+    assert rig.ledger.audit().total.extracted == WINDOWS
 
 
 def test_what_expires_between_plan_and_read_is_a_gap(rig: Rig) -> None:
@@ -154,7 +153,7 @@ def test_a_restart_without_its_data_between_plan_and_read_is_noticed(rig: Rig) -
     outcomes = rig.extract()
 
     assert outcomes.count(Outcome.GAP) == WINDOWS - 1
-    assert rig.broker.audit().total.extracted == 1
+    assert rig.ledger.audit().total.extracted == 1
     # No gap is declared by what was known before the window was read.
     assert rig.prometheus.requests["/metrics"] == 1 + WINDOWS
 
