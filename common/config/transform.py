@@ -32,7 +32,7 @@ _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 # A label name in which $1, $name and ${name} may stand for a part.
 # `$12` is read in one way only (`$1`, then a letter), or it would take for ever when nothing fits.
 # Not by a possessive pattern: Python 3.11.2 takes "a$" for a template then.
-_LABEL_TEMPLATE = re.compile(r"(?:[a-zA-Z_]|\$(?:\{\w+\}|\w))(?:\w|\$(?:\{\w+\}|\w))*", re.ASCII)
+LABEL_TEMPLATE = re.compile(r"(?:[a-zA-Z_]|\$(?:\{\w+\}|\w))(?:\w|\$(?:\{\w+\}|\w))*", re.ASCII)
 _NEEDS_TARGET = {"replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"}
 _ONLY_REGEX = {"labeldrop", "labelkeep"}
 _EQUAL = {"keepequal", "dropequal"}
@@ -72,10 +72,10 @@ class RelabelRule(CheckedSection):
         if action == "hashmod" and self.modulus is None:
             yield Problem((), "has action hashmod, which needs modulus")
         if target is not None:
-            pattern = _LABEL_TEMPLATE if action == "replace" else _LABEL_NAME
+            pattern = LABEL_TEMPLATE if action == "replace" else _LABEL_NAME
             if not pattern.fullmatch(target):
                 yield Problem(("target_label",), f"{target!r:.60} is not a label name")
-        if action == "labelmap" and not _LABEL_TEMPLATE.fullmatch(self.replacement):
+        if action == "labelmap" and not LABEL_TEMPLATE.fullmatch(self.replacement):
             yield Problem(("replacement",), f"{self.replacement!r:.60} is not a label name")
         if action in ("lowercase", "uppercase") and "replacement" in given:
             yield Problem(("replacement",), f"has no meaning for action {action}")

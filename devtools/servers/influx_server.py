@@ -53,7 +53,7 @@ class Influxd(Server):
         self._config = work_dir / "influxdb.conf"
         self._data_dir = work_dir / "data"
         self._max_body_bytes = max_body_bytes
-        self._settings = settings
+        self.settings = settings
 
     @property
     def url(self) -> str:
@@ -84,7 +84,7 @@ class Influxd(Server):
             },
             "subscriber": {"enabled": False},
         }
-        for section, values in self._settings.items():
+        for section, values in self.settings.items():
             sections.setdefault(section, {}).update(values)
         lines: list[str] = []
         for section, values in sections.items():

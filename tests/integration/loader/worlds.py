@@ -93,7 +93,7 @@ class Influxd(World):
             self._own(settings={"data": {"max-series-per-database": series}})
             return
         influxd = self.server.influxd
-        influxd._settings = {}
+        influxd.settings = {}
         influxd.restart()
 
     def limit_body(self, body_bytes: int) -> None:
