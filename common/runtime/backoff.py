@@ -14,10 +14,14 @@ _MOST_DOUBLINGS = 32
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long to wait after a failure: anything up to a bound that doubles with each in a row."""
+    """How long to wait after a failure: anything up to a bound that doubles with each in a row.
+
+    ``shortest_seconds`` is for those who would otherwise repeat a costly request at once.
+    """
 
     base_seconds: float
     max_seconds: float
+    shortest_seconds: float = 0.0
 
     def bound_seconds(self, failures: int) -> float:
         """The longest wait after so many failures in a row (1 for the first)."""
@@ -25,5 +29,6 @@ class Backoff:
         return min(self.max_seconds, self.base_seconds * 2.0**doublings)
 
     def seconds(self, failures: int, rng: Random) -> float:
-        """A wait drawn from nothing to the bound, so that workers do not return together."""
-        return rng.uniform(0.0, self.bound_seconds(failures))
+        """A wait drawn from the shortest to the bound, so that workers do not return together."""
+        bound_seconds = self.bound_seconds(failures)
+        return rng.uniform(min(self.shortest_seconds, bound_seconds), bound_seconds)

@@ -79,7 +79,9 @@ class Stage:
         self._rng = rng or random.Random()
         self._in_hand: dict[str, Entry] = {}
         self._in_hand_lock = threading.Lock()
-        self._backoff = Backoff(limits.backoff_base_seconds, limits.backoff_max_seconds)
+        base_seconds = limits.backoff_base_seconds
+        # The first wait is up to twice the base, and none is very short.
+        self._backoff = Backoff(2 * base_seconds, limits.backoff_max_seconds, base_seconds / 2)
         self._failures = 0  # attempts in a row to reach Redis that failed
         self._pauses = 0  # checks in a row that the dependency did not pass
         self._pause_reason: str | None = "not checked yet"

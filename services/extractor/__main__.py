@@ -36,7 +36,7 @@ CLOSE_AFTER_INTERVALS = 10
 CLOSE_AFTER_AT_LEAST_SECONDS = 120.0
 PLAN_AT_MOST_EVERY_SECONDS = 5.0
 PLAN_AT_LEAST_EVERY_SECONDS = 0.25
-REDIS_BACKOFF = Backoff(base_seconds=0.1, max_seconds=5.0)
+REDIS_BACKOFF = Backoff(base_seconds=0.2, max_seconds=5.0, shortest_seconds=0.1)
 
 
 def main(service: Service) -> ExitCode:

@@ -263,7 +263,8 @@ class Extractor:
 
     def _delay(self, plan: Plan, window: Window) -> None:
         settings = self.settings
-        backoff = Backoff(settings.backoff_base_seconds, settings.backoff_max_seconds)
+        shortest_seconds = settings.backoff_base_seconds
+        backoff = Backoff(2 * shortest_seconds, settings.backoff_max_seconds, shortest_seconds)
         self.windows.retry(plan.feed, window, backoff.seconds(window.attempts + 1, self.rng))
 
     def _discard(self, staged: list[Staged]) -> None:

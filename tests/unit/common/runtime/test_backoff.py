@@ -26,6 +26,17 @@ def test_a_wait_lies_within_its_bound(failures: int, seed: int) -> None:
     assert 0 <= BACKOFF.seconds(failures, Random(seed)) <= BACKOFF.bound_seconds(failures)
 
 
+@given(st.integers(0, 100), st.integers())
+def test_no_wait_is_shorter_than_the_shortest(failures: int, seed: int) -> None:
+    backoff = Backoff(base_seconds=1.0, max_seconds=30.0, shortest_seconds=0.5)
+    assert 0.5 <= backoff.seconds(failures, Random(seed)) <= backoff.bound_seconds(failures)
+
+
+def test_the_longest_wait_is_never_exceeded_by_the_shortest() -> None:
+    backoff = Backoff(base_seconds=1.0, max_seconds=0.2, shortest_seconds=0.5)
+    assert backoff.seconds(1, Random(1)) == 0.2
+
+
 def test_waits_differ() -> None:
     rng = Random(1)
     assert len({BACKOFF.seconds(5, rng) for _ in range(20)}) == 20
