@@ -25,9 +25,12 @@ from services.loader.entry_history import IsolationCache, Suspects
 from services.loader.influx import InfluxSink
 from services.loader.isolate import Isolation
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
+from services.loader.one_line import OneLine
 from services.loader.poster import Poster
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
 from services.loader.responses import Kind, Outcome, describe
+from services.loader.search_budget import SearchBudget
+from services.loader.total_refusal import TotalRefusal
 
 SINK_CLOCK = "sink_clock"
 
@@ -70,15 +73,21 @@ class LoadHandler:
         self.suspects = Suspects()
         self._admission = Admission(settings, telemetry, self.clock, self.rng)
         self._share = RejectedShare(settings, self._admission, telemetry)
+        self._total_refusal = TotalRefusal(settings, self._admission)
+        self._search_budget = SearchBudget(settings, self.clock)
         self._poster = Poster(
             self.sink,
             self._admission,
             self.suspects,
+            self._total_refusal,
             telemetry,
             self.stopping,
             self.tick,
             self.still_ours,
             self.clock,
+        )
+        self._one_line = OneLine(
+            self._tiers, self._poster, self._admission, self._total_refusal, self.rng
         )
         self._pool = ThreadPoolExecutor(settings.connections, thread_name_prefix="post")
 
@@ -94,6 +103,9 @@ class LoadHandler:
     def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         """One verdict for each entry, in order; see docs/sink-responses.md."""
         batch = Batch(entries, probing=self._admission.paused_by == REJECTED_SHARE)
+        deadline_seconds = self.clock() + BUDGET_SECONDS
+        if self._total_refusal.paused and not self._one_line.passes(batch, deadline_seconds):
+            return [batch.verdicts[entry.id] for entry in entries]
         groups = self._plan(batch)
         if groups and (self._admission.in_doubt or len(groups) == 1):
             # While the sink is in doubt, one post finds out and the others follow if it passes.
@@ -101,8 +113,14 @@ class LoadHandler:
         for _ in self._pool.map(lambda group: self._load(batch, group), groups):
             pass
         if (pause := self._share.pause_for(batch)) is not None:
-            self._take_back(batch, pause)
+            self._take_back(batch, pause, batch.entries)
+        if self._total_refusal.paused:
+            accused = [e for e in batch.entries if not self._total_refusal.is_excused(e.id)]
+            self._take_back(batch, self._admission.paused_because, accused)
         self._share.add(batch)
+        for id_, verdict in batch.verdicts.items():
+            if isinstance(verdict, Settle):
+                self._total_refusal.forget(id_)
         return [batch.verdicts[entry.id] for entry in entries]
 
     def _plan(self, batch: Batch) -> list[Group]:
@@ -126,12 +144,16 @@ class LoadHandler:
             except WireError as error:
                 batch.verdicts[entry.id] = _corrupt(entry, error)
                 continue
-            if lines is None and not self.suspects.failures(entry.id):
+            if lines is None and not self._goes_alone(entry):
                 groups.add(tier.bucket, entry)
             else:
                 suspect = self.suspects.is_suspect(entry.id)
                 groups.alone(tier.bucket, entry, lines, suspect=suspect)
         return groups.all
+
+    def _goes_alone(self, entry: Entry) -> bool:
+        """Whether the entry is in doubt: others must not be refused, or fail, with it."""
+        return bool(self.suspects.failures(entry.id)) or self._total_refusal.is_excused(entry.id)
 
     def _too_old(self, entry: Entry, retention_seconds: float | None) -> Lines | None:
         """The entry's lines, those marked that the tier does not keep; None if it looks young.
@@ -172,9 +194,9 @@ class LoadHandler:
         self.suspects.forget(entry.id)
         self.isolation_cache.forget(entry)
 
-    def _take_back(self, batch: Batch, pause: Pause) -> None:
+    def _take_back(self, batch: Batch, pause: Pause, entries: Sequence[Entry]) -> None:
         """Pause what would become dead letters; the probe judges it anew."""
-        for entry in batch.entries:
+        for entry in entries:
             verdict = batch.verdicts[entry.id]
             if isinstance(verdict, Settle) and rejected_samples(verdict):
                 batch.verdicts[entry.id] = pause
@@ -196,6 +218,8 @@ class LoadHandler:
         batch.add_bad(lines.bad)
 
         def post(some: Sequence[bytes]) -> Outcome | NotNow:
+            if (wait := self._search_budget.take(search.posts, len(sound))) is not None:
+                return wait
             result = self._poster.post(group, payload.encode(some))
             if isinstance(result, Outcome) and result.kind is Kind.UNREADABLE:
                 return self._unreadable(result, group.bucket, "though it was made here")

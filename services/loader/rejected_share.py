@@ -17,6 +17,7 @@ from common.state.verdict import Pause, Settle
 from services.loader.admission import Admission, Proof
 from services.loader.batch import Batch
 from services.loader.lines import CORRUPT
+from services.loader.total_refusal import REFUSES_ALL
 
 REJECTED_SHARE = "rejected_share"
 
@@ -39,7 +40,7 @@ class RejectedShare:
         Not before enough samples have been judged, those of the batch included. A probe is judged
         by itself, however few they are.
         """
-        if not batch.bad:
+        if not batch.bad or self.admission.paused_by == REFUSES_ALL:
             return None
         with self._lock:
             samples = batch.samples + (0 if batch.probing else self._samples)
