@@ -109,6 +109,12 @@ class LoadSettings(CheckedSection):
     rejected_share_min_samples: Annotated[Count, Unit("points")] = Field(
         1000, ge=1, description="Points that must have been judged before the share counts."
     )
+    on_limit: Literal["hold", "dead_letter"] = Field(
+        "dead_letter",
+        description="What becomes of points for which a limit of the sink is reached that names "
+        "their measurement or tag: `dead_letter` keeps them for a replay, `hold` keeps their "
+        "entries waiting. Everything else flows.",
+    )
     refused_posts_in_a_row: Annotated[Count, Unit("posts")] = Field(
         50,
         ge=1,

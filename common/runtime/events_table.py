@@ -153,6 +153,11 @@ EVENTS: dict[str, EventSpec] = {
         "warning", "The sink refused points of a group.", "etl_sink_isolations_total"
     ),
     "sink_points_isolated": EventSpec("info", "The refused points of a group were found."),
+    "sink_limit_reached": EventSpec(
+        "error",
+        "A limit of the sink keeps lines out, and names their measurement or tag.",
+        "etl_sink_limited_lines_total",
+    ),
     "sink_failed": EventSpec(
         "warning", "A post failed and is tried again.", "etl_sink_failures_total"
     ),

@@ -289,6 +289,10 @@ _SINK = (
     ),
     _sink("etl_sink_waits_total", "Times the sink requested a wait (Retry-After)"),
     _sink("etl_sink_isolations_total", "Groups whose refused points were isolated"),
+    _sink(
+        "etl_sink_limited_lines_total",
+        "Lines that a limit of the sink kept out, each time that it did",
+    ),
     _sink("etl_sink_suspects_total", "Entries isolated because they failed while others passed"),
     _gauge(
         "etl_circuit_state",

@@ -257,23 +257,49 @@ class LoadHandler:
 
     def _conclude(self, batch: Batch, entry: Entry, lines: Lines) -> None:
         """Settle an entry whose every line is decided; remember what is known of another."""
-        kept_seconds = self._tiers[entry.tier].retention_seconds or YOUNG_SECONDS
-        young_from_seconds = self.wall_clock() - min(kept_seconds, YOUNG_SECONDS)
-        if lines.any_expired_after(int(young_from_seconds * 1000)):
-            reason = "the sink refuses points as too old that are not: its clock must be wrong"
-            batch.verdicts[entry.id] = self._admission.pause(SINK_CLOCK, reason, Proof.POINTS)
-            self.isolation_cache.forget(entry)
-            return
+        kept_seconds = self._tiers[entry.tier].retention_seconds
+        if kept_seconds is not None:
+            # Somebody said how long the sink keeps points: what is older needs no dead letter.
+            lines.without_message(LineStatus.EXPIRED)
+            young_from_seconds = self.wall_clock() - min(kept_seconds, YOUNG_SECONDS)
+            if lines.any_expired_after(int(young_from_seconds * 1000)):
+                reason = "the sink refuses points as too old that are not: its clock must be wrong"
+                batch.verdicts[entry.id] = self._admission.pause(SINK_CLOCK, reason, Proof.POINTS)
+                self.isolation_cache.forget(entry)
+                return
         if LineStatus.OPEN in lines.status:
             self.isolation_cache.put(entry, lines)
             return
-        expired = lines.status.count(LineStatus.EXPIRED)
+        if LineStatus.LIMITED in lines.status and self._limited(batch, entry, lines):
+            return
+        expired = lines.status.count(LineStatus.EXPIRED) if kept_seconds is not None else 0
         verdict = Settle(
             loaded=lines.status.count(LineStatus.WRITTEN),
             drops={BEYOND_RETENTION: expired} if expired else {},
             dead=dead_letters(lines),
         )
         self._settle(batch, entry, verdict)
+
+    def _limited(self, batch: Batch, entry: Entry, lines: Lines) -> bool:
+        """Report the lines over a limit; whether the entry waits for them."""
+        held = self.settings.on_limit == "hold"
+        first = lines.status.index(LineStatus.LIMITED)
+        message = lines.messages[first]
+        self.telemetry.emit(
+            "sink_limit_reached",
+            lines.status.count(LineStatus.LIMITED),
+            query=entry.query,
+            bucket=self._tiers[entry.tier].bucket,
+            lines=lines.status.count(LineStatus.LIMITED),
+            message=message[:_MESSAGE_MAX_CHARS],
+            held=held,
+        )
+        if held:
+            lines.reopen(LineStatus.LIMITED)
+            self.isolation_cache.put(entry, lines)
+            reason = f"a limit of the sink is reached: {message}"
+            batch.verdicts[entry.id] = Retry(self.settings.backoff_max_seconds, reason)
+        return held
 
     def _report_begin(self, group: Group, outcome: Outcome | None) -> None:
         if group.suspect:

@@ -16,7 +16,7 @@ from common.runtime.telemetry import Telemetry
 from common.state.verdict import Pause, Settle
 from services.loader.admission import Admission, Proof
 from services.loader.batch import Batch
-from services.loader.lines import CORRUPT
+from services.loader.lines import BAD_REASONS
 from services.loader.total_refusal import REFUSES_ALL
 
 REJECTED_SHARE = "rejected_share"
@@ -82,5 +82,5 @@ class RejectedShare:
 
 
 def rejected_samples(verdict: Settle) -> int:
-    """Samples that the sink rejected, corrupt payloads not among them."""
-    return sum(dead.samples for dead in verdict.dead if dead.reason != CORRUPT)
+    """Samples that the sink rejected; not what is corrupt, too old or over a limit."""
+    return sum(dead.samples for dead in verdict.dead if dead.reason in BAD_REASONS)

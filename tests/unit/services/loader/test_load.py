@@ -13,6 +13,7 @@ from tests.doubles.loading import (
     DAY_SECONDS,
     FAILED,
     Bench,
+    dead,
     entry,
     lines,
     old,
@@ -89,14 +90,15 @@ def test_as_many_posts_are_under_way_as_there_are_connections() -> None:
 # -- age ---------------------------------------------------------------------------------------
 
 
-def test_points_beyond_a_retention_that_only_the_sink_knows_are_dropped() -> None:
+def test_points_too_old_for_a_retention_that_nobody_configured_are_dead_letters() -> None:
     bench = Bench()
     bench.engine.buckets[BUCKET].retention_seconds = DAY_SECONDS
     text = [*lines(40, at_ms=old(3)), *lines(60)]
-    assert bench.handle(entry("1", text), entry("2", lines(10, "k"))) == [
-        Settle(loaded=60, drops={"beyond_retention": 40}),
-        Settle(loaded=10),
-    ]
+    first, second = bench.handle(entry("1", text), entry("2", lines(10, "k")))
+    (letter,) = dead(first)
+    assert (letter.reason, letter.payload.splitlines()) == ("beyond_retention", text[:40])
+    assert "outside retention policy" in letter.detail
+    assert second == Settle(loaded=10)
     assert bench.points == 70
 
 
@@ -121,7 +123,7 @@ def test_old_points_that_hide_behind_young_ones_are_found_by_the_sink() -> None:
 
 
 def test_a_sink_whose_clock_is_wrong_pauses_the_loader_until_it_is_right() -> None:
-    bench = Bench()
+    bench = Bench(tiers={"hot": tier(retention_seconds=DAY_SECONDS)})
     bench.engine.buckets[BUCKET].retention_seconds = DAY_SECONDS
     right = bench.engine.clock
     bench.engine.clock = lambda: right() + 7 * DAY_SECONDS
@@ -152,9 +154,8 @@ def test_a_retention_below_an_hour_is_what_the_configuration_says() -> None:
 def test_beyond_retention_is_no_rejection() -> None:
     bench = Bench(rejected_share_min_samples=1, max_rejected_share=0.01)
     bench.engine.buckets[BUCKET].retention_seconds = DAY_SECONDS
-    assert bench.handle(entry("1", lines(40, at_ms=old(3)))) == [
-        Settle(drops={"beyond_retention": 40})
-    ]
+    (verdict,) = bench.handle(entry("1", lines(40, at_ms=old(3))))
+    assert [(one.reason, one.samples) for one in dead(verdict)] == [("beyond_retention", 40)]
 
 
 # -- size --------------------------------------------------------------------------------------
