@@ -117,6 +117,10 @@ EVENTS: dict[str, EventSpec] = {
     "watermark_failed": EventSpec(
         "warning", "The loaded watermark could not be read from or written to the sink."
     ),
+    "bucket_shared": EventSpec(
+        "warning",
+        "A bucket also holds another pipeline that can write the same series.",
+    ),
     "window_retried": EventSpec(
         "warning", "A window was released to be tried later.", "etl_windows_retried_total"
     ),

@@ -302,6 +302,11 @@ _SINK = (
         services=(LOADER,),
     ),
     _gauge(
+        "etl_sink_shared_buckets",
+        "Buckets that also hold another pipeline whose series can be the same",
+        services=(LOADER,),
+    ),
+    _gauge(
         "etl_sink_rejected_share",
         "Share of the latest samples that the sink rejected",
         services=(LOADER,),
