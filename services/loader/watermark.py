@@ -12,6 +12,7 @@ namespace in Redis): to resume at another's watermark would leave a hole that no
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import threading
 import time
@@ -26,11 +27,11 @@ from common.config import InfluxSettings
 from common.errors import SinkError
 from common.runtime.telemetry import Telemetry
 from common.state.windows import FeedStatus, WindowSet
+from services.loader.deadline import at_most, bounded
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
 
 MEASUREMENT = "etl_loaded_watermark"
-_RESPONSE_BYTES_MAX = 1 << 20
 _TEXT_MAX_CHARS = 4096
 
 
@@ -47,6 +48,7 @@ class WatermarkReader:
         self._timeout_seconds = settings.timeout_seconds
         tls: dict[str, Any] = {"ca_certs": settings.ca_file} if settings.ca_file else {}
         self._pool = pool or urllib3.PoolManager(retries=False, **tls)
+        bounded(self._pool)
 
     def read(self, bucket: str, query: str, tier: str) -> int | None:
         """The feed's watermark in ms, or ``None`` when the sink holds none of this pipeline.
@@ -63,21 +65,19 @@ class WatermarkReader:
     def query(self, bucket: str, statement: str) -> bytes:
         """The response to an InfluxQL statement, times in ms; raises :class:`SinkError`."""
         try:
-            response = self._pool.request(
-                "GET",
-                self._url,
-                fields={"db": bucket, "q": statement, "epoch": "ms"},
-                headers=self._headers,
-                timeout=self._timeout_seconds,
-                preload_content=False,
-            )
-            body = response.read(_RESPONSE_BYTES_MAX, decode_content=True)
-            response.release_conn()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+            with at_most(self._timeout_seconds):
+                response = self._pool.request(
+                    "GET",
+                    self._url,
+                    fields={"db": bucket, "q": statement, "epoch": "ms"},
+                    headers=self._headers,
+                    timeout=self._timeout_seconds,
+                )
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
         if response.status != 200:
             raise SinkError(f"cannot read the watermark from {self._url}: status {response.status}")
-        return bytes(body)
+        return response.data
 
     def close(self) -> None:
         """Close the connections."""
