@@ -77,6 +77,11 @@ EVENTS: dict[str, EventSpec] = {
         "A verdict does not account for the samples of its entry.",
         "etl_settlements_invalid_total",
     ),
+    "dead_letters_full": EventSpec(
+        "error",
+        "The dead letters are at their cap: entries with samples that would join them wait.",
+        "etl_dead_letters_held_total",
+    ),
     "dead_lettered": EventSpec(
         "error", "Samples could not be delivered and are kept.", "etl_dead_letters_total"
     ),

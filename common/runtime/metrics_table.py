@@ -109,6 +109,12 @@ _STAGE = (
     ),
     _counter("etl_dead_letters_total", "Dead letters written", "stage", "reason"),
     _counter(
+        "etl_dead_letters_held_total",
+        "Entries released because the dead letters are at their cap",
+        "stage",
+        services=CONSUMERS,
+    ),
+    _counter(
         "etl_pauses_total", "Times a stage paused because its dependency did not serve it", "stage"
     ),
     _counter(
