@@ -108,6 +108,11 @@ _STAGE = (
         services=CONSUMERS,
     ),
     _counter("etl_dead_letters_total", "Dead letters written", "stage", "reason"),
+    _gauge(
+        "etl_dead_letters_max",
+        "Dead letters that may be kept (`pipeline.dead_letters.max_entries`)",
+        services=CONSUMERS,
+    ),
     _counter(
         "etl_dead_letters_held_total",
         "Entries released because the dead letters are at their cap",
