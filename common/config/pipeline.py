@@ -36,7 +36,9 @@ class DeadLetterSettings(Section):
     """Where what cannot be delivered is kept, and how much of it."""
 
     max_entries: Annotated[Count, Unit("dead letters")] = Field(
-        100_000, ge=1, description="Dead letters that are kept; at this number the stages pause."
+        100_000,
+        ge=1,
+        description="Dead letters that are kept; at this number entries with more wait.",
     )
     mirror_path: str | None = Field(
         None, min_length=1, description="File that every dead letter is also appended to."

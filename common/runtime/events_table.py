@@ -77,6 +77,11 @@ EVENTS: dict[str, EventSpec] = {
         "A verdict does not account for the samples of its entry.",
         "etl_settlements_invalid_total",
     ),
+    "dead_letters_full": EventSpec(
+        "error",
+        "The dead letters are at their cap: entries with samples that would join them wait.",
+        "etl_dead_letters_held_total",
+    ),
     "dead_lettered": EventSpec(
         "error", "Samples could not be delivered and are kept.", "etl_dead_letters_total"
     ),
@@ -116,6 +121,10 @@ EVENTS: dict[str, EventSpec] = {
     "recheck_failed": EventSpec("warning", "Committed windows could not be counted again."),
     "watermark_failed": EventSpec(
         "warning", "The loaded watermark could not be read from or written to the sink."
+    ),
+    "bucket_shared": EventSpec(
+        "warning",
+        "A bucket also holds another pipeline that can write the same series.",
     ),
     "window_retried": EventSpec(
         "warning", "A window was released to be tried later.", "etl_windows_retried_total"

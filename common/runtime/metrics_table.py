@@ -108,6 +108,17 @@ _STAGE = (
         services=CONSUMERS,
     ),
     _counter("etl_dead_letters_total", "Dead letters written", "stage", "reason"),
+    _gauge(
+        "etl_dead_letters_max",
+        "Dead letters that may be kept (`pipeline.dead_letters.max_entries`)",
+        services=CONSUMERS,
+    ),
+    _counter(
+        "etl_dead_letters_held_total",
+        "Entries released because the dead letters are at their cap",
+        "stage",
+        services=CONSUMERS,
+    ),
     _counter(
         "etl_pauses_total", "Times a stage paused because its dependency did not serve it", "stage"
     ),
@@ -303,6 +314,11 @@ _SINK = (
     _gauge(
         "etl_sink_paused",
         "1 while the loader takes no work because the sink refuses it",
+        services=(LOADER,),
+    ),
+    _gauge(
+        "etl_sink_shared_buckets",
+        "Buckets that also hold another pipeline whose series can be the same",
         services=(LOADER,),
     ),
     _gauge(

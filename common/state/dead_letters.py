@@ -10,19 +10,18 @@ from __future__ import annotations
 import gzip
 import re
 import uuid
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 
-from common.errors import EtlError
+from common.errors import EtlError, WireError
+from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
 from common.state.fields import count_of, text_of
 from common.state.keys import POINTS, RAW, Keys
 from common.state.scripts import Scripts
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _PAGE_ENTRIES = 500
 _ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 # The stream that a stage reads: where its dead letters go when they are replayed.
@@ -108,7 +107,7 @@ class DeadLetters:
                     f"dead letter {letter.id}: its payload holds {lines} points, not the "
                     f"{letter.samples} that it counts: it can only be exported and purged"
                 )
-            if not payload.startswith(_GZIP_MAGIC):
+            if not payload.startswith(GZIP_MAGIC):
                 payload = gzip.compress(payload, 1, mtime=0)
         keys = self._keys
         more_keys = [
@@ -163,11 +162,11 @@ class DeadLetters:
 
 
 def _inflated(letter: KeptDeadLetter, payload: bytes) -> bytes:
-    if not payload.startswith(_GZIP_MAGIC):
+    if not payload.startswith(GZIP_MAGIC):
         return payload
     try:
-        return gzip.decompress(payload)
-    except (OSError, EOFError, zlib.error) as error:
+        return inflate(payload, lines_bytes_max(letter.samples))
+    except WireError as error:
         raise EtlError(f"dead letter {letter.id}: {error}") from None
 
 

@@ -45,6 +45,8 @@ class Keys:
         self.feeds = f"{namespace}:feeds"
         # Hash: feed → its loaded watermark in ms as the sink has it; empty if it has none.
         self.sink_watermarks = f"{namespace}:sink_watermarks"
+        # A random word, made with the first watermark: names this state of Redis in the sink.
+        self.run_id = f"{namespace}:run_id"
         # Counter that lease tokens and window ids come from.
         self.token = f"{namespace}:token"
         # Present while extraction pauses.

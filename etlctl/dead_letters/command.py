@@ -124,11 +124,11 @@ def show(id_: Id, as_json: AsJson = False, config: ConfigFile = None) -> None:
         letter = DeadLetters(redis, keys).get(id_)
         ((_, payload),) = with_payloads(redis, keys, [letter])
     if as_json:
-        batch = batch_of(payload) if payload is not None else None
+        batch = batch_of(payload, letter.samples) if payload is not None else None
         content = {"content": batch_summary(batch)} if batch is not None else {}
         print_json({**document(letter, payload), **content})
         return
-    for line in (*metadata_lines(letter), "", *payload_lines(payload)):
+    for line in (*metadata_lines(letter), "", *payload_lines(payload, letter.samples)):
         typer.echo(line)
 
 
