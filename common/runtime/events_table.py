@@ -148,6 +148,11 @@ EVENTS: dict[str, EventSpec] = {
     "scheduling_failed": EventSpec(
         "warning", "A job could not be queued.", "etl_scheduler_errors_total"
     ),
+    "source_clock_jumped": EventSpec(
+        "error",
+        "Prometheus' clock jumped by so many `seconds`; ahead, it is not believed for a while.",
+        "etl_source_clock_jumps_total",
+    ),
     # loading
     "sink_refused_points": EventSpec(
         "warning", "The sink refused points of a group.", "etl_sink_isolations_total"

@@ -66,6 +66,8 @@ class Extractor:
     """Turns leased windows into entries of the raw stream.
 
     ``read`` gives a query's samples of ``(start_ms, end_ms]`` in blocks, as they arrive.
+    ``believed_ms`` gives the source's time as far as it can be believed, given the time that it
+    should have reached (:class:`services.extractor.source_clock.SourceClock`).
     """
 
     windows: WindowSet
@@ -78,6 +80,7 @@ class Extractor:
     tick: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     rng: random.Random = field(default_factory=random.Random)
+    believed_ms: Callable[[int], int] = lambda wanted_ms: wanted_ms
 
     def run(self, plan: Plan, window: Window, origin_ms: int) -> Outcome:
         """Extract ``window``.
@@ -92,6 +95,9 @@ class Extractor:
             with LeaseRenewal(
                 lambda: self.windows.renew(plan.feed, window), self.settings.window_lease_seconds
             ) as lease:
+                head_ms = plan.head_ms(self.believed_ms(window.end_ms + plan.settle_ms))
+                if window.end_ms > head_ms:
+                    return self._too_early(plan, window, head_ms)
                 self._stage(plan, window, read, lease)
                 expired_until_ms = self._expired_until_ms(plan, window, origin_ms, read)
                 if expired_until_ms is not None:
@@ -237,6 +243,18 @@ class Extractor:
             return Outcome.LOST
         self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=str(error))
         return Outcome.SPLIT
+
+    def _too_early(self, plan: Plan, window: Window, head_ms: int) -> Outcome:
+        """It was planned by a clock that was wrong: what has not settled yet is not read."""
+        if window.start_ms < head_ms and self.windows.split(plan.feed, window, head_ms):
+            early = "a part of it has not settled by the source's clock as it can be believed"
+            self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=early)
+            return Outcome.SPLIT
+        early_seconds = (window.end_ms - head_ms) / 1000
+        self.windows.retry(plan.feed, window, min(early_seconds, self.settings.backoff_max_seconds))
+        early = f"ends {early_seconds:g} s after what has settled by the source's clock"
+        self.telemetry.emit("window_retried", **plan.feed.labels, window=window.id, reason=early)
+        return Outcome.OPEN
 
     def _source_failed(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
         longest = self.settings.backoff_max_seconds

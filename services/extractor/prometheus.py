@@ -21,6 +21,7 @@ from common.samples.columns import Samples
 from services.extractor.decode import decode, decode_value
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
 from services.extractor.http_session import source_session
+from services.extractor.source_clock import ClockReading
 from services.extractor.source_errors import snippet
 from services.extractor.transport import ResponseTooSlow, Transport, read_all
 
@@ -90,7 +91,11 @@ class PrometheusClient:
 
     def now_ms(self) -> int:
         """Prometheus' own time, milliseconds since the epoch."""
-        return self._now_ms(self._timeout_seconds)
+        return self.clock_reading().now_ms
+
+    def clock_reading(self) -> ClockReading:
+        """Prometheus' own time, with the ``Date`` of the response."""
+        return self._clock_reading(self._timeout_seconds)
 
     def run(self) -> ServerRun | None:
         """Since when the server runs, and under which configuration; None if it does not report it.
@@ -188,13 +193,16 @@ class PrometheusClient:
                 raise SourceUnavailable(f"answered {count} where a number of samples belongs")
             return round(count)
 
-    def _now_ms(self, timeout_seconds: float) -> int:
+    def _clock_reading(self, timeout_seconds: float) -> ClockReading:
         params = {"query": "time()", "timeout": _timeout(timeout_seconds)}
         with self._transport.stream("api/v1/query", params, timeout_seconds) as chunks:
             seconds = decode_value(chunks)
             if seconds is None or not 0 < seconds < LATEST_SECONDS:
                 raise SourceUnavailable(f"answered {seconds} where its own time belongs")
-            return round(seconds * 1000)
+            dated = self._transport.last_date_seconds
+            return ClockReading(
+                round(seconds * 1000), None if dated is None else round(dated * 1000)
+            )
 
     def _document(self, path: str, limit_bytes: int) -> bytes:
         """What the server reports of itself at ``path``; empty if it refuses that."""
@@ -216,7 +224,7 @@ class PrometheusClient:
 
     def _is_there(self) -> bool:
         try:
-            self._now_ms(min(PROBE_SECONDS, self._timeout_seconds))
+            self._clock_reading(min(PROBE_SECONDS, self._timeout_seconds))
         except SourceError:
             return False
         return True

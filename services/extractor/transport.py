@@ -15,6 +15,7 @@ import requests
 import urllib3
 
 from common.errors import SourceError, SourceRefused, SourceUnavailable
+from common.runtime.retry_after import http_date_seconds
 from services.extractor.source_errors import reported_error, retry_after, snippet, status_error
 
 # Some servers and proxies refuse longer request lines; shorter queries stay readable in their logs.
@@ -49,6 +50,8 @@ class Transport:
         self._base_url = base_url
         self._session = _settled(session, base_url)
         self._monotonic = monotonic
+        # The ``Date`` of the response opened last, in seconds since the epoch.
+        self.last_date_seconds: float | None = None
 
     @contextmanager
     def stream(
@@ -83,6 +86,7 @@ class Transport:
         url = f"{self._base_url}/{path}"
         try:
             response = self._send(url, params, timeout_seconds)
+            self.last_date_seconds = http_date_seconds(response.headers.get("Date", ""))
             try:
                 yield response, self._chunks(response, timeout_seconds)
             finally:

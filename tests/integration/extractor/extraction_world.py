@@ -45,6 +45,8 @@ class Source:
         self.fail_above_ms = 0
         self.meanwhile: Callable[[], None] = lambda: None
         self.histograms = 0
+        # Up to when it has samples by now.
+        self.until_ms: Callable[[], int] = lambda: 1 << 62
 
     def now_ms(self) -> int:
         return self.now
@@ -60,7 +62,9 @@ class Source:
         return self._blocks(start_ms, end_ms)
 
     def _blocks(self, start_ms: int, end_ms: int) -> Iterator[Samples]:
-        times = np.arange(start_ms + STEP_MS, end_ms + 1, STEP_MS, dtype=np.int64)
+        times = np.arange(
+            start_ms + STEP_MS, min(end_ms, self.until_ms()) + 1, STEP_MS, dtype=np.int64
+        )
         for number in range(self.series):
             yield Samples(
                 (LABELS % number,), np.array([len(times)]), times, times.astype(np.float64)
