@@ -153,6 +153,11 @@ EVENTS: dict[str, EventSpec] = {
         "Prometheus' clock jumped by so many `seconds`; ahead, it is not believed for a while.",
         "etl_source_clock_jumps_total",
     ),
+    "source_alternates": EventSpec(
+        "error",
+        "Several Prometheus answer in turn at one address, as behind a balancer: what only one of"
+        " them holds may be read from another. Name one of them, or pin the balancer.",
+    ),
     # loading
     "sink_refused_points": EventSpec(
         "warning", "The sink refused points of a group.", "etl_sink_isolations_total"

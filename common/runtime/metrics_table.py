@@ -176,6 +176,12 @@ _EXTRACTION = (
         "clock",
         services=(EXTRACTOR,),
     ),
+    _gauge(
+        "etl_source_servers",
+        "Servers with different history that answer in turn at Prometheus' address; more than 1:"
+        " a balancer",
+        services=(EXTRACTOR,),
+    ),
     _extraction(
         "etl_source_clock_jumps_total", "Times that Prometheus' clock jumped by seconds or more"
     ),

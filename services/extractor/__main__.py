@@ -52,8 +52,18 @@ def main(service: Service) -> ExitCode:
 
     source = PrometheusClient(settings.extract, on_remark=on_remark)
     clock = _source_clock(service, redis, source)
+
+    def on_servers(servers: int) -> None:
+        telemetry.set("etl_source_servers", servers)
+        if servers > 1:
+            telemetry.emit("source_alternates", servers=servers)
+
     history = SourceHistory(
-        source, lambda: on_remark(LOWEST_TIMESTAMP_METRIC, NOT_REPORTED), now_ms=clock.check
+        source,
+        lambda: on_remark(LOWEST_TIMESTAMP_METRIC, NOT_REPORTED),
+        now_ms=clock.check,
+        on_servers=on_servers,
+        reconnect=source.close,
     )
     scheduler = Scheduler(redis, Keys(pipeline.redis_namespace))
     jobs = _jobs(service, redis, scheduler, source, history, clock)

@@ -16,6 +16,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from common.config import ExtractSettings, Query
 from common.errors import (
+    EtlError,
     LeaseLost,
     QueryRejected,
     QueryTooLarge,
@@ -32,6 +33,14 @@ from common.state.windows import Staged, Window, WindowSet
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan
+
+# A window that only some of the servers at the source's address hold is read so often in vain
+# before it is taken for empty.
+MIXED_ATTEMPTS = 6
+
+
+class _HeldByAnother(EtlError):
+    """Another server at the source's address than the one that was read holds the window."""
 
 
 class Outcome(Enum):
@@ -59,6 +68,13 @@ class _Read:
     staged: list[Staged] = field(default_factory=list)
     samples: int = 0
     histograms: int = 0
+    first_ms: int | None = None  # of its samples
+
+    def saw(self, block: Samples) -> None:
+        """Note the first sample of all."""
+        if len(block.timestamps_ms):
+            first_ms = int(block.timestamps_ms.min())
+            self.first_ms = first_ms if self.first_ms is None else min(self.first_ms, first_ms)
 
 
 @dataclass
@@ -107,6 +123,8 @@ class Extractor:
             return outcome
         except LeaseLost:
             return self._lost(plan, window)
+        except _HeldByAnother as error:
+            return self._open_again(plan, window, str(error))
         except OutOfMemoryError:
             # Nothing was written; a waiting window costs a few bytes.
             return self._open_again(plan, window, "Redis is out of memory")
@@ -148,6 +166,7 @@ class Extractor:
             self.tick()  # a long window is work, not a standstill
             if lease.lost:
                 raise LeaseLost(f"{plan.feed.name}: the window was leased to another worker")
+            read.saw(block)
             if block.histograms:
                 read.histograms += block.histograms
                 self.telemetry.emit("histograms_skipped", block.histograms, query=plan.feed.query)
@@ -167,7 +186,28 @@ class Extractor:
             raise SourceUnavailable(
                 f"reports that it holds nothing; it gave {read.samples} samples"
             )
-        return plan.expired_until_ms(window, origin_ms, lowest_ms)
+        until_ms = plan.expired_until_ms(window, origin_ms, lowest_ms)
+        if until_ms is None or lowest_ms is None:
+            self._check_held_by_all(window, read)
+            return None
+        first_ms = read.first_ms if plan.query.kind == "select" else None
+        if first_ms is not None and first_ms < lowest_ms:
+            # Whoever gave them holds that time: another server at the same address.
+            return None
+        agreed_ms = self.history.agreed_lowest_ms(lowest_ms)
+        if plan.expired_until_ms(window, origin_ms, agreed_ms) == until_ms:
+            return until_ms
+        if window.attempts < MIXED_ATTEMPTS:
+            raise _HeldByAnother("was read from a server that does not hold it; another one does")
+        return None
+
+    def _check_held_by_all(self, window: Window, read: _Read) -> None:
+        """Raise where several servers answer in turn and the read may be of one that lacks it."""
+        from_ms = self.history.all_hold_from_ms()
+        if from_ms is None or from_ms <= window.start_ms or window.attempts >= MIXED_ATTEMPTS:
+            return
+        if read.first_ms is None or read.first_ms >= from_ms:
+            raise _HeldByAnother("may have been read from a server that does not hold all of it")
 
     # -- outcomes -----------------------------------------------------------------------------
 

@@ -173,7 +173,7 @@ class PrometheusClient:
         return self._count("count_over_time(vector(0)[10s:5s])", 1_000_000_000_000) == 2
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; the next request opens one anew."""
         self._transport.close()
 
     def _blocks(self, endpoint: str, params: Mapping[str, str], start_ms: int) -> Iterator[Samples]:
