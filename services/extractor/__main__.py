@@ -23,6 +23,7 @@ from services.extractor.aof import AofHealer
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
 from services.extractor.jobs import Jobs
+from services.extractor.older_history import OlderHistory
 from services.extractor.planner import Planner
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
@@ -64,6 +65,7 @@ def main(service: Service) -> ExitCode:
         now_ms=clock.check,
         on_servers=on_servers,
         reconnect=source.close,
+        older=OlderHistory(source.answers_at),
     )
     scheduler = Scheduler(redis, Keys(pipeline.redis_namespace))
     jobs = _jobs(service, redis, scheduler, source, history, clock)

@@ -194,6 +194,8 @@ class Extractor:
         if first_ms is not None and first_ms < lowest_ms:
             # Whoever gave them holds that time: another server at the same address.
             return None
+        if self.history.reaches_back(plan.query, window.start_ms, lowest_ms):
+            return None
         agreed_ms = self.history.agreed_lowest_ms(lowest_ms)
         if plan.expired_until_ms(window, origin_ms, agreed_ms) == until_ms:
             return until_ms

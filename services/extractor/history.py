@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from common.config import Query
 from common.durations import parse_duration_ms
 from common.errors import SourceUnavailable
+from services.extractor.older_history import OlderHistory
 from services.extractor.servers_seen import ServersSeen
 
 if TYPE_CHECKING:
@@ -69,7 +71,8 @@ class SourceHistory:
     ``on_silent`` is called once when the server does not report its lowest timestamp. ``now_ms``
     reads its clock as it is to be believed; without it the server is taken at its word.
     ``on_servers`` is called with how many servers answer at its address, whenever that changes.
-    ``reconnect`` ends the connections, so that a balancer may choose another server.
+    ``reconnect`` ends the connections, so that a balancer may choose another server. ``older``
+    finds out whether samples before the lowest timestamp are served from elsewhere.
     """
 
     source: PrometheusClient
@@ -78,6 +81,7 @@ class SourceHistory:
     now_ms: Callable[[], int] | None = None
     on_servers: Callable[[int], None] = lambda servers: None
     reconnect: Callable[[], None] = lambda: None
+    older: OlderHistory = field(default_factory=OlderHistory)
     _last: SourceCheck | None = field(default=None, init=False)
     _checked_at: float = field(default=float("-inf"), init=False)
     _reported_at: float = field(default=float("-inf"), init=False)
@@ -137,6 +141,11 @@ class SourceHistory:
         if len({*readings, lowest_ms}) == 1:
             self._agreed, self._agreed_at = lowest_ms, self.clock()
         return agreed_ms
+
+    def reaches_back(self, query: Query, from_ms: int, lowest_ms: int) -> bool:
+        """Whether samples of it from before the lowest timestamp are served from elsewhere."""
+        now_ms = self._last.now_ms if self._last is not None else self.check().now_ms
+        return self.older.reaches_back(query, from_ms, lowest_ms, now_ms)
 
     def all_hold_from_ms(self) -> int | None:
         """Where the last of several servers begins to hold samples; None if there is one only."""

@@ -151,6 +151,19 @@ class PrometheusClient:
             for first in range(0, len(of_each), NAMES_A_QUERY)
         )
 
+    def answers_at(self, query: Query, time_ms: int) -> bool:
+        """Whether it has any samples at that time: of a ``select``, or ``up`` in an expr's place.
+
+        A rule may give a value where there is no sample at all.
+        """
+        probed = query.text if query.kind == "select" else "up"
+        try:
+            return self._count(f"count({probed}\n)", time_ms) > 0
+        except QueryTooLarge:
+            return True
+        except QueryRejected:
+            return False
+
     def _names(self, selector: str, start_ms: int, end_ms: int) -> list[str]:
         """Every metric name that the selector may find in a range."""
         params = {"match[]": selector, "start": _seconds(start_ms), "end": _seconds(end_ms)}

@@ -14,6 +14,7 @@ from common.config import ExtractSettings, Query
 from common.errors import (
     SourceError,
 )
+from common.runtime.logs import EventLog
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import SampleBatch
 from common.samples.columns import Samples
@@ -77,7 +78,13 @@ class Source:
 
 
 class Rig:
-    def __init__(self, redis: Redis, source: Source, builder: EntryBuilder | None = None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        source: Source,
+        builder: EntryBuilder | None = None,
+        logger: EventLog | None = None,
+    ) -> None:
         query = Query(name="q", expr="m", step=STEP_MS / 1000)
         self.plan = Plan(
             Feed("q", "hot", "expr", "f"), query, STEP_MS, 0, 50_000, 1_000_000, 240_000
@@ -86,7 +93,7 @@ class Rig:
         self.redis = redis
         self.windows = WindowSet(redis, KEYS, lease_seconds=60)
         self.registry = CollectorRegistry()
-        self.telemetry = Telemetry("extractor", self.registry)
+        self.telemetry = Telemetry("extractor", self.registry, logger=logger)
         self.history = SourceHistory(cast(PrometheusClient, source))
         self.states: list[SourceState] = []
         self.ticks, self.seconds = 0, 0.0
