@@ -157,6 +157,26 @@ EVENTS: dict[str, EventSpec] = {
     "scheduling_failed": EventSpec(
         "warning", "A job could not be queued.", "etl_scheduler_errors_total"
     ),
+    "source_clock_jumped": EventSpec(
+        "error",
+        "Prometheus' clock jumped by so many `seconds`; ahead, it is not believed for a while.",
+        "etl_source_clock_jumps_total",
+    ),
+    "query_begins_later": EventSpec(
+        "warning",
+        "A new query begins at Prometheus' lowest timestamp, later than"
+        " `extract.initial_lookback_seconds` asks for: nothing answered for the time before.",
+    ),
+    "query_begins_before_source": EventSpec(
+        "info",
+        "A new query begins before Prometheus' own lowest timestamp, as it answers for that time"
+        " too: from a long-term store, perhaps.",
+    ),
+    "source_alternates": EventSpec(
+        "error",
+        "Several Prometheus answer in turn at one address, as behind a balancer: what only one of"
+        " them holds may be read from another. Name one of them, or pin the balancer.",
+    ),
     # loading
     "sink_refused_points": EventSpec(
         "warning", "The sink refused points of a group.", "etl_sink_isolations_total"

@@ -180,6 +180,22 @@ _EXTRACTION = (
     ),
     _extraction("etl_queries_closed_total", "Queries that left the configuration", *_FEED),
     _extraction("etl_scheduler_errors_total", "Jobs that could not be queued"),
+    _gauge(
+        "etl_source_clock_difference_seconds",
+        "Seconds that Prometheus' clock is ahead of another (own, redis, date: that of its own"
+        " response): the most of the last minute",
+        "clock",
+        services=(EXTRACTOR,),
+    ),
+    _gauge(
+        "etl_source_servers",
+        "Servers with different history that answer in turn at Prometheus' address; more than 1:"
+        " a balancer",
+        services=(EXTRACTOR,),
+    ),
+    _extraction(
+        "etl_source_clock_jumps_total", "Times that Prometheus' clock jumped by seconds or more"
+    ),
 )
 
 _LEDGER = (

@@ -65,8 +65,12 @@ class Keys:
         return f"{self.namespace}:crashes:{stream}"
 
     def released(self, stream: str) -> str:
-        """Hash: id of a released entry → the time in ms before which nobody takes it."""
+        """Hash: id of a released entry → ``until_ms wait_ms``: until when nobody takes it."""
         return f"{self.namespace}:released:{stream}"
+
+    def clock(self, stream: str) -> str:
+        """String: a late time in ms that Redis' clock has shown; one before it went back."""
+        return f"{self.namespace}:clock:{stream}"
 
     def of_stream(self, stream: str) -> list[str]:
         """The keys of one stream, in the order that scripts are given them."""

@@ -14,6 +14,10 @@ local function clock_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
+-- When a wait ends that was to end at `until_ms`, where it was `wait_ms` long: Redis' clock may have gone back
+-- since, and the wait would be longer by as much. What was stored without its length is given ten minutes.
+local function ends_at(until_ms, wait_ms, now) return math.min(until_ms, now + (wait_ms or 600000)) end
+
 -- A flat reply {field, value, …} as a table.
 local function pairs_of(flat)
   local map = {}
