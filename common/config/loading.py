@@ -15,6 +15,7 @@ from common.config.environment import PREFIX, Overrides, read_environment
 from common.config.fields import Path
 from common.config.model import Settings
 from common.config.text import without_halves
+from common.config.transform import RULE_TEXTS
 from common.config.yaml_tree import MAX_BYTES, Located, dotted, read_yaml
 from common.errors import ConfigError
 
@@ -55,7 +56,7 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     file = path or FilePath(environ.get(PATH_VARIABLE) or DEFAULT_PATH)
-    located = read_yaml(_read(file), str(file))
+    located = read_yaml(_read(file), str(file), _as_written)
     broken: list[tuple[Path, str]] = []
     try:
         overrides = read_environment(environ)
@@ -157,6 +158,14 @@ def _model_of(annotation: Any) -> Any:
         if found := _model_of(argument):
             return found
     return None
+
+
+def _as_written(path: Path) -> bool:
+    """Whether a scalar is text whatever it looks like: in relabel rules, as Prometheus has it."""
+    if path[:2] != ("transform", "relabel"):
+        return False
+    key = path[3:]
+    return (len(key) == 1 and key[0] in RULE_TEXTS) or (len(key) == 2 and key[0] == "source_labels")
 
 
 def _read(file: FilePath) -> str:

@@ -64,8 +64,9 @@ Beside each key's own bounds:
   nor aggregates; warm and cold need both, and cold is the coarser.
 - `extract.auth` is either a user with a password, or a bearer token.
 - URLs carry no credentials, and a scheme that fits: `http`, `https`; `redis`, `rediss`, `unix`.
-- A relabel rule has exactly the fields that its action takes in Prometheus, and its regex is
-  RE2.
+- A relabel rule has exactly the fields that its action takes in Prometheus 3, and its regex is
+  RE2. Its labels, regex, separator and replacement are text as written, quoted or not (`regex:
+  1`, `replacement: true`); without a value they are empty.
 - An `expr` and a `select` are PromQL, as the library promql-parser reads it. It knows the
   functions and the quoted names of Prometheus 3. It does not know what Prometheus itself
   keeps behind a feature flag, such as arithmetic between durations (`offset (5m + 1m)`) or

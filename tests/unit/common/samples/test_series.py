@@ -199,6 +199,25 @@ def test_every_influxdb_reads_back_what_the_labels_were(name: str, labels: dict[
     }
 
 
+@settings(max_examples=100)
+@given(name=LABEL_TEXT.filter(bool), label=LABEL_TEXT.filter(bool))
+def test_names_that_rules_make_of_any_text_are_read_back_too(name: str, label: str) -> None:
+    encoder = SeriesEncoder(
+        [
+            rule("__tmp_name", target_label="__name__"),
+            rule("__tmp_label", target_label="$1", replacement="x"),
+        ]
+    )
+    labels = {"__name__": "up", "__tmp_name": name, "__tmp_label": label}
+    key = encoder.key("select", "q", packed(labels))
+    assert isinstance(key, bytes)
+    point = parse_line(key + b" value=1 1")
+    if label != "__name__":
+        assert unmapped(point.measurement, "measurement") == name
+    found = {unmapped(tag, "key"): unmapped(value, "value") for tag, value in point.tags}
+    assert found == ({} if label.startswith("__") else {label: "x"})
+
+
 @given(one=LABELS, two=LABELS)
 def test_different_label_sets_have_different_keys(one: dict[str, str], two: dict[str, str]) -> None:
     def kept(labels: dict[str, str]) -> dict[str, str]:
