@@ -237,7 +237,10 @@ QUERIES = [
     ("{name: q, expr: up, step: 0}", ".step: must be greater than 0, not 0"),
     ("{name: q, expr: ' ', step: 5}", ".expr: must not be blank"),
     ("{name: q, expr: '', step: 5}", ".expr: must have at least 1 character, not ''"),
-    ("{name: a-b, select: up}", ".name: must match pattern '^[a-zA-Z_][a-zA-Z0-9_]*$', not 'a-b'"),
+    (
+        "{name: a-b, select: up}",
+        ".name: must match pattern '^[a-zA-Z_:][a-zA-Z0-9_:]*$', not 'a-b'",
+    ),
     ("{select: up}", ".name: is missing"),
     (
         "{name: etl_loaded_watermark, select: up}",

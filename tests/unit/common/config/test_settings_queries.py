@@ -61,6 +61,7 @@ PEACEFUL = [
     (S.format("a", '{job="x"}'), S.format("b", '{job="y"}')),
     (S.format("a", "up"), S.format("b", "down")),
     (E.format("a", "up"), E.format("b", "up")),
+    (E.format("job:up:sum", "sum by (job) (up)"), S.format("raw", "up")),
     (E.format("availability", "up"), S.format("raw", '{job="x"}')),
     (E.format("up", "up"), S.format("raw", 'down{job="x"}')),
     (E.format("up", "up"), S.format("raw", '{job="x",__name__!="up"}')),

@@ -56,6 +56,7 @@ def test_the_measurement_of_an_expression_is_the_query() -> None:
     assert key_of({"job": "x"}, "expr", "rate") == b"rate,job=x"
     assert key_of({"__name__": "up", "job": "x"}, "expr", "rate") == b"rate,job=x"
     assert key_of({}, "expr", "_rate") == b"metric__rate"
+    assert key_of({"job": "x"}, "expr", "job:up:sum") == b"job:up:sum,job=x"
 
 
 def test_a_raw_series_needs_a_name() -> None:
