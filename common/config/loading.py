@@ -47,12 +47,15 @@ def load_settings(
     path: FilePath | None = None,
     environ: Mapping[str, str] | None = None,
     secrets: Collection[str] | None = None,
+    pending: list[str] | None = None,
 ) -> Settings:
     """Read and check the settings.
 
     ``path`` defaults to ``$ETL_CONFIG``, then to config/etl.yaml. ``secrets`` names the sections
     (``extract``, ``load``, ``pipeline``) whose secret files are read; None reads all of them, and
-    what is not read stays empty. Raises :class:`ConfigError` with one line for each problem.
+    what is not read stays empty. A secret file that is not there, but is made by a command, is no
+    problem where there is a list ``pending``: it is added a sentence. Raises :class:`ConfigError`
+    with one line for each problem.
     """
     environ = os.environ if environ is None else environ
     file = path or FilePath(environ.get(PATH_VARIABLE) or DEFAULT_PATH)
@@ -68,7 +71,11 @@ def load_settings(
     report = _Report(str(file), located, overrides)
     problems = [(line, f"{file}:{line}: {text}") for line, text in located.problems]
     problems += [report.line(path, text) for path, text in broken]
-    context = {"secrets": None if secrets is None else frozenset(secrets)}
+    context = {
+        "secrets": None if secrets is None else frozenset(secrets),
+        "folder": file.absolute().parent,
+        "pending": pending,
+    }
     try:
         settings = Settings.model_validate(data, context=context)
     except ValidationError as error:
