@@ -19,7 +19,8 @@ import trustme
 from services.loader.bounded_response import RESPONSE_BYTES_MAX
 from services.loader.deadline import Exchange
 from services.loader.influx import InfluxSink
-from services.loader.responses import Kind, Outcome, quoted_lines
+from services.loader.messages import quoted_lines
+from services.loader.responses import Kind, Outcome
 from tests.doubles.loading import BUCKET, lines, load_settings, payload
 
 BODY = payload(lines(100))
