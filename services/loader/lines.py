@@ -37,6 +37,7 @@ MAX_CAUSES = 16
 MAX_DETAIL_CHARS = 2000
 
 _LINE = re.compile(r"unable to parse '.*?(?=': )", re.DOTALL)
+_MEASUREMENT = re.compile(rb"(?:\\.|[^\\, ])*", re.DOTALL)
 _COUNT = re.compile(r" dropped=\d+")
 
 
@@ -125,9 +126,21 @@ def dead_letters(lines: Lines) -> tuple[DeadLetter, ...]:
             (lines.messages[indices[0]] if len(indices) == 1 else cause)[:MAX_DETAIL_CHARS],
             payload.text(lines.text[index] for index in indices),
             len(indices),
+            _common_measurement(lines.text[index] for index in indices),
         )
         for (reason, cause), indices in found.items()
     )
+
+
+def measurement_of(line: bytes) -> str:
+    """The measurement of a line, as the line spells it."""
+    found = _MEASUREMENT.match(line)
+    return found[0].decode("utf-8", "replace") if found else ""
+
+
+def _common_measurement(lines: Iterable[bytes]) -> str:
+    names = {measurement_of(line) for line in lines}
+    return names.pop() if len(names) == 1 else ""
 
 
 def _cause(message: str) -> str:
