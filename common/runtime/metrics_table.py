@@ -271,6 +271,12 @@ _LEDGER = (
         "reason",
     ),
     _ledger("etl_dead_letter_samples", "Samples of the dead letters kept", "stage", "reason"),
+    _ledger(
+        "etl_dead_letter_counted_samples",
+        "Samples of dead letters that are only counted",
+        "stage",
+        "reason",
+    ),
     _ledger("etl_workers", "Workers that were active lately", "stage"),
     _ledger("etl_rq_jobs", "Jobs in an RQ queue and in its registries", "queue", "state"),
     _ledger("etl_redis_memory_used_bytes", "Memory that Redis uses"),

@@ -52,6 +52,7 @@ def open_stream(
         outbound=outbound,
         lease_seconds=pipeline.entry_lease_seconds,
         dead_letters_max_entries=pipeline.dead_letters.max_entries,
+        dead_letters_sample=pipeline.dead_letters.sample_entries,
     )
 
 

@@ -31,8 +31,12 @@ class Keys:
         self.namespace = namespace
         # Stream of dead letters.
         self.dead = f"{namespace}:dead"
-        # Hash: dead letter id → ``samples feed``, as counted when it was written.
+        # Hash: dead letter id, or group of counted ones → ``samples feed``, as counted.
         self.dead_records = f"{namespace}:inflight:dead"
+        # Hash: group of dead letters (JSON: stage, reason, feed, measurement) → how many are kept.
+        self.dead_kept = f"{namespace}:dead:kept"
+        # Hash: group → JSON of what was only counted: samples by window, the newest detail.
+        self.dead_counted = f"{namespace}:dead:counted"
         # Hash: ``feed|what[|reason]`` → samples.
         self.ledger = f"{namespace}:ledger"
         # Sorted set: ``payload-key bytes`` scored by the ms at which the staged key expires.

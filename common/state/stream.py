@@ -63,6 +63,7 @@ class RedisStream:
         outbound: str | None = None,
         lease_seconds: float = 30.0,
         dead_letters_max_entries: int = 100_000,
+        dead_letters_sample: int = 0,
         now_ms: Callable[[], int] | None = None,
     ) -> None:
         self._redis = redis
@@ -75,6 +76,7 @@ class RedisStream:
         self._outbound = outbound or inbound
         self._lease_ms = int(lease_seconds * 1000)
         self._max_dead = dead_letters_max_entries
+        self._sample = dead_letters_sample
 
     def ensure(self) -> None:
         """Create stream and group where missing; entries that are there already are not skipped."""
@@ -150,6 +152,8 @@ class RedisStream:
                 keys.ledger,
                 keys.unsettled,
                 keys.committed,
+                keys.dead_kept,
+                keys.dead_counted,
                 entry.payload_key,
                 *(keys.payload(uuid.uuid4().hex) for _ in payloads),
             ],
@@ -166,8 +170,9 @@ class RedisStream:
             loaded=verdict.loaded,
             drops=dict(verdict.drops),
             outputs=[output.samples for output in verdict.outputs],
-            dead=[(letter.reason, letter.detail, letter.samples) for letter in verdict.dead],
+            dead=[(d.reason, d.detail, d.samples, d.measurement) for d in verdict.dead],
             max_dead=self._max_dead,
+            sample=self._sample,
         )
         return SettleResult(reply.decode())
 

@@ -14,6 +14,7 @@ from redis import Redis
 from common.errors import WireError
 from common.samples.batch import SampleBatch
 from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
+from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
 from common.state.keys import Keys, feed_of
 from common.state.windows import FeedStatus, WindowSet
@@ -96,12 +97,18 @@ class RedisKnowledge(Knowledge):
     def _dead(self, query: str) -> _Dead:
         """Points in the dead letters of a query; read again only when there are others."""
         newest: Any = self._redis.xrevrange(self._keys.dead, count=1)
-        state = (int(self._redis.xlen(self._keys.dead)), newest[0][0] if newest else b"")
+        only_counted = sum(
+            letters.samples
+            for letters in counted(self._redis, self._keys)
+            if letters.feed == feed_of(query, self._tier)
+        )
+        length = int(self._redis.xlen(self._keys.dead)) + only_counted
+        state = (length, newest[0][0] if newest else b"")
         known = self._dead_known.get(query)
         if known and known[0] == state:
             return known[1]
         times: dict[SeriesKey, list[int]] = {}
-        unreadable = 0
+        unreadable = only_counted
         feed = feed_of(query, self._tier)
         ours = (one for one in DeadLetters(self._redis, self._keys) if one.feed == feed)
         for letter, payload in with_payloads(self._redis, self._keys, ours):

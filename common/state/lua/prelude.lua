@@ -45,6 +45,35 @@ local function whole(number) return string.format('%.0f', number) end
 
 local function is_feed(text) return text and string.match(text, '^[%w_]+@[%w_]+$') ~= nil end
 
+-- Dead letters of one cause, as the field of a hash.
+local function dead_group(stage, reason, feed, measurement)
+  return cjson.encode({stage or '', reason or '', feed or '', measurement or ''})
+end
+
+-- Add samples to a window {start, end, samples} of a list in order. Of too many, the oldest become one range.
+local function add_to_window(windows, first, last, samples, most)
+  for i = #windows, 1, -1 do
+    if windows[i][1] == first and windows[i][2] == last then
+      windows[i][3] = windows[i][3] + samples
+      return
+    end
+  end
+  windows[#windows + 1] = {first, last, samples}
+  table.sort(windows, function(left, right) return left[1] < right[1] end)
+  if #windows > most then
+    local oldest = table.remove(windows, 1)
+    windows[1] = {oldest[1], math.max(oldest[2], windows[1][2]), oldest[3] + windows[1][3]}
+  end
+end
+
+-- One dead letter of its group less is kept.
+local function forget_kept(dead_kept, letter)
+  local group = dead_group(letter.stage, letter.reason, letter.feed, letter.measurement)
+  if redis.call('HEXISTS', dead_kept, group) == 1 and redis.call('HINCRBY', dead_kept, group, -1) <= 0 then
+    redis.call('HDEL', dead_kept, group)
+  end
+end
+
 -- The in-flight record of an entry: {samples, bytes, feed, window, payload key} as one text.
 local function pack_record(samples, bytes, feed, window, key)
   return string.format('%.0f %.0f %s %s %s', samples, bytes, feed, window == '' and '-' or window, key)

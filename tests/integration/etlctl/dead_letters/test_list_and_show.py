@@ -15,7 +15,7 @@ from tests.integration.etlctl.dead_letters.world import BATCH, LINE, NOT_TEXT, W
 
 def test_list_without_dead_letters(world: World) -> None:
     assert world.run("list") == (0, "0 dead letters (0 samples).\n", "")
-    assert world.json("list") == {"matching": 0, "samples": 0, "dead_letters": []}
+    assert world.json("list") == {"matching": 0, "samples": 0, "dead_letters": [], "counted": []}
 
 
 def test_list_filters_and_counts(world: World) -> None:
