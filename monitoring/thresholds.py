@@ -108,6 +108,10 @@ class Thresholds:
     beyond_retention_window_seconds: float = 900
     beyond_retention_samples: float = 0
 
+    # Each is a point that waits for somebody to raise a limit.
+    limited_window_seconds: float = 900
+    limited_lines: float = 0
+
     # --- Redis ---
     redis_down_for_seconds: float = 60
     # Back-pressure should act before that; what is left must suffice for the AOF rewrite's buffers.

@@ -1,7 +1,11 @@
-"""One contract, two sinks: a real influxd 1.6 behind InfluxDB 2's write path, and the fake 2.x."""
+"""One contract, two sinks: a real influxd 1.6 behind InfluxDB 2's write path, and the fake 2.x.
+
+A third where ``ETL_TEST_INFLUXDB2_URL`` names one: a real InfluxDB 2.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,21 +17,28 @@ import pytest
 from common.state.verdict import Pause, Settle, Verdict
 from devtools.servers.influx_server import InfluxServer
 from tests.doubles.influx_engine import Engine
+from tests.doubles.influx_management import a_place, an_influx
 from tests.doubles.influxdb2 import InfluxDB2
 from tests.doubles.loading import entry, tier
-from tests.integration.loader.worlds import Fake, Influxd, Loading, Points, World
+from tests.integration.loader.worlds import Fake, Influxd, Loading, Points, Real, World
 
 NOW_MS = int(time.time() * 1000) // 60_000 * 60_000
 HOUR_MS = 3_600_000
 
 
-@pytest.fixture(params=["influxd 1.6", "fake 2.x"])
+REAL = ["real 2.x"] if "ETL_TEST_INFLUXDB2_URL" in os.environ else []
+
+
+@pytest.fixture(params=["influxd 1.6", "fake 2.x", *REAL])
 def world(
     request: pytest.FixtureRequest, make_influx: Callable[..., InfluxServer]
 ) -> Iterator[World]:
     if request.param == "fake 2.x":
         with InfluxDB2(Engine()) as server:
             yield Fake(make_influx, server)
+    elif request.param == "real 2.x":
+        with an_influx() as influx, a_place(influx) as place:
+            yield Real(make_influx, influx, place)
     else:
         yield Influxd(make_influx, request.getfixturevalue("influx_server"))
 

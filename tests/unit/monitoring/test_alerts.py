@@ -49,6 +49,7 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlWindowFailing",
         "EtlSinkRefusesUs",
         "EtlSamplesBeyondRetention",
+        "EtlSinkLimitReached",
         "EtlRedisMemoryHigh",
         "EtlFreshnessBudgetBurningFast",
         "EtlFreshnessBudgetBurningSlowly",
