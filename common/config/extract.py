@@ -107,7 +107,10 @@ class ExtractSettings(CheckedSection):
         60_000, ge=1, le=100_000, description="Samples that one stream entry is filled with."
     )
     max_open_windows: Annotated[Count, Unit("windows")] = Field(
-        16, ge=1, description="Windows of one query that are cut from its backlog at a time."
+        16,
+        ge=1,
+        description="Windows of one query that are cut from its backlog at a time, "
+        "for live data and for catch-up each.",
     )
     window_lease_seconds: Seconds = Field(
         60, gt=0, description="How long a worker that went silent keeps its window."

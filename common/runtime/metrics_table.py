@@ -234,7 +234,16 @@ _LEDGER = (
     _ledger(
         "etl_windows_unsettled", "Committed windows that still have entries in a stream", *_FEED
     ),
-    _ledger("etl_query_failures_in_a_row", "Failed attempts since a query last succeeded", *_FEED),
+    _ledger(
+        "etl_query_failures_in_a_row",
+        "Failed attempts since a query last succeeded, or since what is deferred of it did",
+        *_FEED,
+    ),
+    _ledger(
+        "etl_deferred_seconds",
+        "Time of the backlog no step of which could be extracted: it is tried again now and then",
+        *_FEED,
+    ),
     _ledger("etl_gaps_declared", "Declared gaps that are kept", *_FEED),
     _ledger("etl_dead_letters_kept", "Dead letters that wait for an operator"),
     _ledger(

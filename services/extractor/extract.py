@@ -106,6 +106,8 @@ class Extractor:
             return self._open_again(plan, window, "Redis is out of memory")
         except QueryTooLarge as error:
             return self._split(plan, window, error)
+        except QueryRejected as error:
+            return self._rejected(plan, window, error)
         except SourceError as error:
             return self._source_failed(plan, window, error)
         finally:
@@ -229,26 +231,45 @@ class Extractor:
     def _split(self, plan: Plan, window: Window, error: QueryTooLarge) -> Outcome:
         middle_ms = plan.middle_ms(window)
         if middle_ms is None:
-            # One step and still too large: it fails alone and stays open, visibly.
-            self._delay(plan, window)
-            self._failed(plan, error)
-            return Outcome.OPEN
+            return self._defer(plan, window, error)
         if not self.windows.split(plan.feed, window, middle_ms):
             return Outcome.LOST
         self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=str(error))
         return Outcome.SPLIT
 
+    def _defer(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
+        """One step that cannot be read: it fails alone, visibly, and what else there is goes on."""
+        shortest, longest = 2 * self._shortest_seconds(), self.settings.backoff_max_seconds
+        kept = self.windows.defer(plan.feed, window, shortest, longest)
+        self._failed(plan, error)
+        return Outcome.OPEN if kept else Outcome.LOST
+
+    def _rejected(self, plan: Plan, window: Window, error: QueryRejected) -> Outcome:
+        """What is rejected may be a part of the window: each half is tried by itself.
+
+        The feed waits as it does after any failure: perhaps the whole query is wrong.
+        """
+        middle_ms = plan.middle_ms(window)
+        if middle_ms is None:
+            return self._defer(plan, window, error)
+        hold_seconds = self._shortest_seconds(), self.settings.backoff_max_seconds
+        kept = self.windows.split(plan.feed, window, middle_ms, hold_seconds)
+        self._failed(plan, error)
+        return Outcome.SPLIT if kept else Outcome.LOST
+
     def _source_failed(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
         longest = self.settings.backoff_max_seconds
-        # It doubles with each failure in a row, which Redis counts for all workers.
-        shortest = self.rng.uniform(0.5, 1.0) * self.settings.backoff_base_seconds
+        shortest = self._shortest_seconds()
         if isinstance(error, SourceUnavailable) and error.retry_after_seconds is not None:
             shortest = max(shortest, min(error.retry_after_seconds, longest))
-        if not isinstance(error, QueryRejected):
-            self.on_source(SourceState(False, str(error)))
+        self.on_source(SourceState(False, str(error)))
         kept = self.windows.fail(plan.feed, window, shortest, longest)
         self._failed(plan, error)
         return Outcome.OPEN if kept else Outcome.LOST
+
+    def _shortest_seconds(self) -> float:
+        """It doubles with each failure in a row, which Redis counts for all workers."""
+        return self.rng.uniform(0.5, 1.0) * self.settings.backoff_base_seconds
 
     def _failed(self, plan: Plan, error: SourceError) -> None:
         name = type(error).__name__

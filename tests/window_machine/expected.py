@@ -31,6 +31,7 @@ class OpenWindow:
     name: str
     first: int  # steps; the window holds those after `first`, up to `last`
     last: int
+    window_class: str
     token: str = ""
     deadline_ms: int = 0
 

@@ -51,10 +51,22 @@ class ExtractorActions(FeedActions):
         first, last = window.start_ms // STEP_MS, window.end_ms // STEP_MS
         known = self.expected.open.get(window.id)
         if known is None:
-            assert len(before.open) < MAX_OPEN
-            assert 0 < last - first <= longest
-            assert not steps_of([(window.start_ms, window.end_ms)]) - steps_of(before.backlog)
-            known = self.expected.open[window.id] = OpenWindow(name, first, last)
+            # What is open in one class takes no place of the other.
+            of_class = [
+                one
+                for one in self.expected.open.values()
+                if (one.name, one.window_class) == (name, window_class)
+            ]
+            assert len(of_class) < MAX_OPEN
+            steps = steps_of([(window.start_ms, window.end_ms)])
+            deferred = steps_of(before.deferred)
+            assert not steps - steps_of(before.backlog)
+            if steps & deferred:
+                assert not steps - deferred, "what is deferred is tried by itself"
+                assert window_class == "catchup"
+            else:
+                assert 0 < last - first <= longest
+            known = self.expected.open[window.id] = OpenWindow(name, first, last, window_class)
         assert (known.name, known.first, known.last) == (name, first, last)
         assert not known.token or known.deadline_ms <= self.world.now_ms(), "leased to two"
         known.token = window.token
@@ -118,7 +130,18 @@ class ExtractorActions(FeedActions):
         weight=3,
         late=LATE,
         which=range(10),
-        what=("commit", "commit", "expire", "renew", "split", "retry", "fail", "gap", "give up"),
+        what=(
+            "commit",
+            "commit",
+            "expire",
+            "renew",
+            "split",
+            "retry",
+            "fail",
+            "defer",
+            "gap",
+            "give up",
+        ),
         number=range(7),
     )
     def go_on(self, late: bool, which: int, what: str, number: int) -> None:
@@ -134,11 +157,13 @@ class ExtractorActions(FeedActions):
             case "renew":
                 self.renew_window(held)
             case "split":
-                self.split(held, number % (len(held.steps) + 1))
+                self.split(held, number % (len(held.steps) + 1), held_back=number > 4)
             case "retry":
                 self.retry(held, 50 * (number % 2))
             case "fail":
                 self.fail(held)
+            case "defer":
+                self.defer(held)
             case "gap":
                 self.declare_gap(held, number % (len(held.steps) + 2))
             case _:
@@ -195,14 +220,17 @@ class ExtractorActions(FeedActions):
             deadline_ms = self.world.now_ms() + WINDOW_LEASE_SECONDS * 1000
             self.expected.open[held.window.id].deadline_ms = deadline_ms
 
-    def split(self, held: HeldWindow, steps: int) -> None:
+    def split(self, held: HeldWindow, steps: int, *, held_back: bool) -> None:
         middle = held.steps.start - 1 + steps
         possible = self.is_ours(held) and held.steps.start <= middle < held.steps.stop - 1
-        assert self.world.windows.split(held.feed, held.window, middle * STEP_MS) == possible
+        hold = (5, 40) if held_back else None
+        assert self.world.windows.split(held.feed, held.window, middle * STEP_MS, hold) == possible
         if possible:
             window = self.expected.open.pop(held.window.id)
             for half, bounds in enumerate(((window.first, middle), (middle, window.last)), 1):
-                self.expected.open[f"{held.window.id}.{half}"] = OpenWindow(window.name, *bounds)
+                self.expected.open[f"{held.window.id}.{half}"] = OpenWindow(
+                    window.name, *bounds, window.window_class
+                )
 
     def retry(self, held: HeldWindow, after_seconds: int) -> None:
         ours = self.is_ours(held)
@@ -213,6 +241,12 @@ class ExtractorActions(FeedActions):
     def fail(self, held: HeldWindow) -> None:
         ours = self.is_ours(held)
         assert self.world.windows.fail(held.feed, held.window, 5, 40) == ours
+        if ours:
+            del self.expected.open[held.window.id]
+
+    def defer(self, held: HeldWindow) -> None:
+        ours = self.is_ours(held)
+        assert self.world.windows.defer(held.feed, held.window, 5, 40) == ours
         if ours:
             del self.expected.open[held.window.id]
 

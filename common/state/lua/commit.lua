@@ -42,4 +42,5 @@ if a.recheck_after_ms > 0 then
     string.format('%.0f %.0f %.0f', window.s, window.e, a.source_samples))
 end
 redis.call('HDEL', feed, 'attempts', 'not_before_ms')
+if window.p then release_deferred(feed) end
 return 'committed'

@@ -12,8 +12,9 @@ local head = tonumber(redis.call('HGET', feed, 'head_ms'))
 if a.extend then origin = math.min(origin, a.start_ms) end
 local from, to = math.max(a.start_ms, origin), math.min(a.end_ms, head)
 
-local ranges, taken = backlog_of(feed), open_ranges(windows)
+local ranges, taken = ranges_of(feed, 'ranges'), open_ranges(windows)
 for _, range in ipairs(ranges) do taken[#taken + 1] = range end
+for _, range in ipairs(ranges_of(feed, 'deferred')) do taken[#taken + 1] = range end
 table.sort(taken, function(left, right) return left[1] < right[1] end)
 
 local added, cursor = 0, from
@@ -30,6 +31,6 @@ for _, range in ipairs(taken) do
 end
 add(cursor, to)
 
-redis.call('HSET', feed, 'ranges', backlog_json(ranges), 'origin_ms', whole(origin))
+redis.call('HSET', feed, 'ranges', ranges_json(ranges), 'origin_ms', whole(origin))
 for _, recheck in ipairs(a.done) do redis.call('ZREM', rechecks, recheck) end
 return added
