@@ -167,6 +167,14 @@ _EXTRACTION = (
         "Native histogram samples, which line protocol cannot hold, left out",
         "query",
     ),
+    _extraction(
+        "etl_recheck_failures_total", "Failed attempts to compare a committed window again", *_FEED
+    ),
+    _extraction(
+        "etl_rechecks_abandoned_total",
+        "Committed ranges that could not be compared with the source again, or differ each time",
+        *_FEED,
+    ),
     _extraction("etl_queries_closed_total", "Queries that left the configuration", *_FEED),
     _extraction("etl_scheduler_errors_total", "Jobs that could not be queued"),
 )

@@ -93,16 +93,32 @@ class FeedStatus:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Recheck:
-    """A committed window that is to be counted again, and what was counted then."""
+    """A committed range that is to be counted again, and what the source had of it then.
+
+    ``digest``: of its samples, two sums modulo 2^32; zeros where they are only counted.
+    ``round``: how many recounts it had; ``since``: how many of them before it was committed, more
+    than 0 if one of them opened it again. ``failures``: how often the next one failed so far.
+    """
 
     start_ms: int
     end_ms: int
     samples: int
+    digest: tuple[int, int] = (0, 0)
+    round: int = 0
+    since: int = 0
+    failures: int = 0
 
     @property
     def member(self) -> str:
         """How it is written in Redis."""
-        return f"{self.start_ms} {self.end_ms} {self.samples}"
+        numbers = (self.start_ms, self.end_ms, self.samples, *self.digest, self.round, self.since)
+        return " ".join(map(str, (*numbers, self.failures)))
+
+    @classmethod
+    def parse(cls, member: str) -> Recheck:
+        """The reverse; raises :class:`ValueError` for what is no recheck."""
+        start_ms, end_ms, samples, low, high, *counts = map(int, member.split(" "))
+        return cls(start_ms, end_ms, samples, (low, high), *counts)
 
 
 @dataclass(frozen=True, slots=True)

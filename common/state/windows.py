@@ -192,13 +192,15 @@ class WindowSet:
         window: Window,
         staged: Sequence[Staged],
         *,
-        recheck_after_seconds: float = 0.0,
+        recheck_after_seconds: Sequence[float] = (),
         source_samples: int = 0,
+        digest: tuple[int, int] = (0, 0),
     ) -> str:
         """Close the window and hand its entries to the raw stream, all or nothing.
 
-        With ``recheck_after_seconds`` the window is to be counted again then, and to be opened
-        again if the source does not count ``source_samples`` in it any more.
+        At each of ``recheck_after_seconds`` the window is to be counted again, to be opened again
+        if the source does not have ``source_samples`` of this ``digest`` in it any more. A window
+        that was opened again goes on with the recounts that are left.
 
         ``committed``; ``refused`` when the lease or configuration is not ours any more;
         ``unstaged`` when a staged payload expired; ``wrong_type`` when a key holds something else.
@@ -222,8 +224,9 @@ class WindowSet:
             tier=feed.tier,
             kind=feed.kind,
             staged=[(item.samples, item.bytes) for item in staged],
-            recheck_after_ms=int(recheck_after_seconds * 1000),
+            recheck_after_ms=_ms(recheck_after_seconds),
             source_samples=source_samples,
+            digest=digest,
         )
         return reply.decode()
 
@@ -239,7 +242,8 @@ class WindowSet:
         """Put ``(start_ms, end_ms]`` back into the backlog; how many ms were not in it or open.
 
         Only time within the feed, unless ``extend`` moves its origin back to ``start_ms``. The
-        same step removes the rechecks in ``done``. ``None`` when the feed is not ours.
+        same step removes the rechecks in ``done``, whose recounts are not made once more. ``None``
+        when the feed is not ours.
         """
         added: int | None = self._scripts.call(
             "reopen",
@@ -249,18 +253,48 @@ class WindowSet:
             end_ms=end_ms,
             extend=extend,
             done=[recheck.member for recheck in done],
+            round=max((recheck.round + 1 for recheck in done), default=0),
         )
         return added
 
     def due_rechecks(self, feed: Feed, limit: int) -> list[Recheck]:
-        """Committed windows whose time to be counted again has come, at most ``limit``."""
+        """Committed ranges whose time to be counted again has come, at most ``limit``."""
+        key = self.keys.rechecks(feed.name)
         found: Any = self.redis.zrangebyscore(
-            self.keys.rechecks(feed.name), "-inf", self._scripts.now_ms(), start=0, num=limit
+            key, "-inf", self._scripts.now_ms(), start=0, num=limit
         )
-        return sorted(Recheck(*map(int, member.split(b" "))) for member in found)
+        return sorted(Recheck.parse(text_of(member)) for member in found)
+
+    def pass_rechecks(
+        self,
+        feed: Feed,
+        done: Sequence[Recheck],
+        after_seconds: Sequence[float],
+        longest_seconds: float,
+    ) -> None:
+        """These were counted again, and nothing had changed: until the next recount, if any.
+
+        ``after_seconds``: of each recount since the commit. Ranges that adjoin become one of at
+        most ``longest_seconds``.
+        """
+        self._recheck(
+            feed, done, "pass", after_ms=_ms(after_seconds), longest_ms=int(longest_seconds * 1000)
+        )
+
+    def postpone_rechecks(
+        self, feed: Feed, failed: Sequence[Recheck], after_seconds: float
+    ) -> None:
+        """These could not be counted: they are due again after a while, with one failure more."""
+        self._recheck(feed, failed, "postpone", after_ms=int(after_seconds * 1000))
+
+    def _recheck(self, feed: Feed, rechecks: Sequence[Recheck], verb: str, **args: Any) -> None:
+        if rechecks:
+            members = [recheck.member for recheck in rechecks]
+            keys = self.keys.of_feed(feed.name)
+            self._scripts.call("recheck", keys, rechecks=members, verb=verb, **args)
 
     def forget_rechecks(self, feed: Feed, done: Sequence[Recheck]) -> None:
-        """These windows were counted again, and nothing had changed."""
+        """These are not counted any more."""
         if done:
             members = [recheck.member for recheck in done]
             self.redis.zrem(self.keys.rechecks(feed.name), *members)
@@ -317,6 +351,10 @@ class WindowSet:
     def _change(self, feed: Feed, window: Window, verb: str, **args: Any) -> bool:
         keys = self.keys.of_feed(feed.name)
         return bool(self._scripts.call("window", keys, **_leased(feed, window), verb=verb, **args))
+
+
+def _ms(times_seconds: Sequence[float]) -> list[int]:
+    return [int(seconds * 1000) for seconds in times_seconds]
 
 
 def _waits(shortest_seconds: float, longest_seconds: float) -> dict[str, int]:

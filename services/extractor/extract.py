@@ -29,6 +29,7 @@ from common.runtime.telemetry import Telemetry
 from common.samples.batch import Origin
 from common.samples.columns import Samples
 from common.state.windows import Staged, Window, WindowSet
+from services.extractor.digest import Digest
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan
@@ -54,11 +55,15 @@ class SourceState:
 
 @dataclass(slots=True)
 class _Read:
-    """What was read of a window so far; histogram samples are counted, but not carried."""
+    """What was read of a window so far; histogram samples are counted, but not carried.
+
+    ``digest`` is that of an ``expr``: raw samples are compared by their number alone.
+    """
 
     staged: list[Staged] = field(default_factory=list)
     samples: int = 0
     histograms: int = 0
+    digest: Digest = field(default_factory=Digest)
 
 
 @dataclass
@@ -123,7 +128,7 @@ class Extractor:
         except CollisionAcrossEntries:
             # Two series became one by relabelling and sat in different entries.
             self.windows.discard(read.staged)
-            read.staged, read.samples, read.histograms = [], 0, 0
+            read.staged, read.samples, read.histograms, read.digest = [], 0, 0, Digest()
             self._stage_once(plan, window, read, lease, grouped=True)
 
     def _stage_once(
@@ -147,6 +152,8 @@ class Extractor:
             if block.histograms:
                 read.histograms += block.histograms
                 self.telemetry.emit("histograms_skipped", block.histograms, query=plan.feed.query)
+            if plan.query.kind == "expr":
+                read.digest.add(block)
             yield block
 
     def _expired_until_ms(
@@ -168,14 +175,14 @@ class Extractor:
     # -- outcomes -----------------------------------------------------------------------------
 
     def _commit(self, plan: Plan, window: Window, read: _Read) -> str:
-        # Late samples change no rule that was evaluated before they came.
         raw = plan.query.kind == "select"
         return self.windows.commit(
             plan.feed,
             window,
             read.staged,
-            recheck_after_seconds=self.settings.recheck_after_seconds if raw else 0.0,
-            source_samples=read.samples + read.histograms,
+            recheck_after_seconds=self.settings.recheck_after_seconds,
+            source_samples=read.samples + read.histograms if raw else read.digest.samples,
+            digest=read.digest.sums,
         )
 
     def _committed(

@@ -70,6 +70,8 @@ class FeedState:
     attempts: int = 0
     not_before_ms: int = 0
     reconciled: bool = False
+    # The recheck that was scheduled last for each recount.
+    tails: dict[int, str] = field(default_factory=dict)
 
     def release_deferred(self) -> None:
         """What was deferred is backlog again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from common.state.windows import Feed, Range, Recheck
 from tests.doubles.memory_broker import MemoryBroker
@@ -38,7 +39,8 @@ class MemoryPast:
         taken = ranges_in([*state.ranges, *state.deferred.ranges])
         taken += [window.bounds for window in state.windows.values()]
         missing = missing_in((start_ms, end_ms), taken)
-        state.ranges = merged_pieces([*state.ranges, *((*range_, 0) for range_ in missing)])
+        round_ = max((recheck.round + 1 for recheck in done), default=0)
+        state.ranges = merged_pieces([*state.ranges, *((*range_, round_) for range_ in missing)])
         for recheck in done:
             self._shared.rechecks.get(feed.name, {}).pop(recheck.member, None)
         return sum(last - first for first, last in missing)
@@ -65,8 +67,50 @@ class MemoryPast:
     def due_rechecks(self, feed: Feed, limit: int) -> list[Recheck]:
         known = self._shared.rechecks.get(feed.name, {})
         due = sorted((due_ms, member) for member, due_ms in known.items() if due_ms <= self._now)
-        found = [Recheck(*map(int, member.split(" "))) for _, member in due[:limit]]
-        return sorted(found)
+        return sorted(Recheck.parse(member) for _, member in due[:limit])
+
+    def pass_rechecks(
+        self,
+        feed: Feed,
+        done: Sequence[Recheck],
+        after_seconds: Sequence[float],
+        longest_seconds: float,
+    ) -> None:
+        known = self._shared.rechecks.get(feed.name, {})
+        for one in done:
+            due_ms = known.pop(one.member, None)
+            if due_ms is None or one.round + 1 >= len(after_seconds):
+                continue
+            due_ms += int((after_seconds[one.round + 1] - after_seconds[one.round]) * 1000)
+            later = replace(one, round=one.round + 1, failures=0)
+            tails = self._shared.feeds[feed.name].tails
+            tail = Recheck.parse(tails[later.round]) if tails.get(later.round) in known else None
+            if (
+                tail is not None
+                and tail.end_ms == later.start_ms
+                and later.end_ms - tail.start_ms <= longest_seconds * 1000
+                and (tail.since, tail.failures) == (later.since, 0)
+            ):
+                due_ms = max(due_ms, known.pop(tail.member))
+                sums = zip(tail.digest, later.digest, strict=True)
+                low, high = ((mine + other) % 2**32 for mine, other in sums)
+                later = replace(
+                    later,
+                    start_ms=tail.start_ms,
+                    samples=tail.samples + later.samples,
+                    digest=(low, high),
+                )
+            known[later.member] = due_ms
+            tails[later.round] = later.member
+
+    def postpone_rechecks(
+        self, feed: Feed, failed: Sequence[Recheck], after_seconds: float
+    ) -> None:
+        known = self._shared.rechecks.get(feed.name, {})
+        for one in failed:
+            if known.pop(one.member, None) is not None:
+                again = replace(one, failures=one.failures + 1)
+                known[again.member] = self._now + int(after_seconds * 1000)
 
     def forget_rechecks(self, feed: Feed, done: Sequence[Recheck]) -> None:
         for recheck in done:

@@ -65,6 +65,8 @@ class MemoryWindowSet(MemoryPast):
             state.windows.clear()
             state.attempts = state.not_before_ms = 0
             state.release_deferred()
+            state.tails.clear()
+            self._shared.rechecks.pop(feed.name, None)
             state.fingerprint = feed.fingerprint
         if head_ms > state.head_ms:
             state.ranges.append((state.head_ms, head_ms, 0))
@@ -230,8 +232,9 @@ class MemoryWindowSet(MemoryPast):
         window: Window,
         staged: Sequence[Staged],
         *,
-        recheck_after_seconds: float = 0.0,
+        recheck_after_seconds: Sequence[float] = (),
         source_samples: int = 0,
+        digest: tuple[int, int] = (0, 0),
     ) -> str:
         broker = self._broker
         broker.drop_expired()
@@ -249,9 +252,10 @@ class MemoryWindowSet(MemoryPast):
             broker.count(f"{feed.name}|extracted", sum(item.samples for item in staged))
         state = self._shared.feeds[feed.name]
         del state.windows[window.id]
-        if recheck_after_seconds > 0:
-            recheck = Recheck(*found.bounds, source_samples)
-            due_ms = self._now + int(recheck_after_seconds * 1000)
+        times, round_ = (0.0, *recheck_after_seconds), found.round
+        if round_ + 1 < len(times):
+            recheck = Recheck(*found.bounds, source_samples, digest, round_, round_)
+            due_ms = self._now + int((times[round_ + 1] - times[round_]) * 1000)
             self._shared.rechecks.setdefault(feed.name, {})[recheck.member] = due_ms
         state.attempts = state.not_before_ms = 0
         if found.probe:

@@ -127,7 +127,7 @@ WINDOWS = (
     ),
     Broken("a commit is remembered", "commit", "broker.committed[window.id]", "_", seed=1),
     Broken("a committed window is closed", "commit", "del state.windows[window.id]"),
-    Broken("a commit is rechecked", "commit", "recheck_after_seconds > 0", "False"),
+    Broken("a commit is rechecked", "commit", "round_ + 1 < len(times)", "False"),
     Broken(
         "only what is staged is discarded",
         "discard",
@@ -202,11 +202,24 @@ WINDOWS = (
     Broken(
         "what was rechecked is not rechecked again",
         "reopen",
-        "for recheck in done",
-        "for recheck in ()",
+        "for recheck in done:",
+        "for recheck in ():",
         seed=8,
     ),
     Broken("a recheck waits for its time", "due_rechecks", "if due_ms <= self._now", "", seed=7),
+    Broken(
+        "what was opened again has one recount less", "reopen", "(*range_, round_)", "(*range_, 0)"
+    ),
+    Broken(
+        "a recheck has its time",
+        "pass_rechecks",
+        "[one.round + 1] - after_seconds[one.round]",
+        "[0] * 0",
+    ),
+    Broken("failures of a recheck are counted", "postpone_rechecks", "one.failures + 1", "0"),
+    Broken(
+        "a query that changed has no rechecks", "plan", "self._shared.rechecks.pop(feed.name, None)"
+    ),
     Broken("a feed that is planned stays", "close", "int(unplanned_seconds * 1000)", "0"),
     Broken("a closed feed's backlog is a gap", "close", "self._shared.add_gap(", _NOTHING, seed=33),
     Broken(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import get_args
 
-from common.state.windows import WindowClass
+from common.state.windows import Recheck, WindowClass
 from tests.window_machine.actions import BOTH, CLASSES, LATE, STRANGERS, chosen, happens
 from tests.window_machine.expected import (
     FEEDS,
     NAMES,
+    RECHECK_SECONDS,
     STEP_MS,
     HeldWindow,
     OpenWindow,
@@ -195,17 +196,23 @@ class ExtractorActions(FeedActions):
             held.feed,
             held.window,
             held.staged,
-            recheck_after_seconds=150 if recheck else 0,
+            recheck_after_seconds=RECHECK_SECONDS if recheck else (),
             source_samples=samples,
+            digest=(samples, 7),
         )
         assert status == (expected if self.is_ours(held) else "refused")
         if status != "committed":
             return
         feed = self.expected.feeds[held.feed.query]
         feed.committed.update(held.steps)
-        if recheck:
+        found = {feed.rounds[step] for step in held.steps}
+        assert len(found) == 1, "recounted and fresh time in one window"
+        (rounds,) = found
+        if recheck and rounds < len(RECHECK_SECONDS):
             bounds = held.window.start_ms, held.window.end_ms
-            feed.rechecks[*bounds, samples] = self.world.now_ms() + 150_000
+            one = Recheck(*bounds, samples, (samples, 7), rounds, rounds)
+            wait_seconds = RECHECK_SECONDS[rounds] - (0, *RECHECK_SECONDS)[rounds]
+            feed.rechecks[one] = self.world.now_ms() + wait_seconds * 1000
         del self.expected.open[held.window.id]
         self.expected.staged -= keys
         self.expected.extracted.update(unit for part in held.units for unit in part)

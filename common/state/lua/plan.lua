@@ -24,7 +24,8 @@ redis.call('HSET', feed, 'fingerprint', a.fingerprint, 'head_ms', whole(head),
 redis.call('HSETNX', feed, 'origin_ms', whole(a.origin_ms))
 redis.call('SADD', KEYS[5], a.feed)
 if taken_over then
-  redis.call('DEL', windows)
+  -- What was committed for the old one cannot be compared with the new one.
+  redis.call('DEL', windows, KEYS[4])
   redis.call('HDEL', feed, 'attempts', 'not_before_ms')
   release_deferred(feed)
 end

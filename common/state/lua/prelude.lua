@@ -125,6 +125,19 @@ end
 -- The time of a window as a range of it.
 local function range_of(window) return {window.s, window.e, window.r} end
 
+-- A recheck as it is kept: a committed range {s, e}; what the source had of it then, as a number of samples and the
+-- halves of a digest; how many recounts it had, how many it had when it was committed, how often the next one failed.
+local function pack_recheck(it)
+  return string.format('%.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f', it.s, it.e, it.samples, it.low, it.high, it.round,
+    it.since, it.failures)
+end
+local function parse_recheck(member)
+  local numbers = {}
+  for number in string.gmatch(member, '%d+') do numbers[#numbers + 1] = tonumber(number) end
+  local s, e, samples, low, high, round, since, failures = unpack(numbers)
+  return {s = s, e = e, samples = samples, low = low, high = high, round = round, since = since, failures = failures}
+end
+
 -- How long to wait after so many attempts that failed in a row: twice as long each time.
 local function wait_ms(attempts) return math.min(a.longest_ms, a.shortest_ms * 2 ^ math.min(attempts, 30)) end
 

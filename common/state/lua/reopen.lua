@@ -3,7 +3,7 @@
 --
 -- KEYS 1..4 feed, its open windows, its gaps, its rechecks
 -- a    fingerprint, start_ms, end_ms, extend (the feed may be extended back to the start),
---      done (rechecks that are done with it)
+--      done (rechecks that are done with it), round (recounts that the range had)
 -- Returns how many ms were put back, or nil when another configuration owns the feed.
 local feed, windows, rechecks = KEYS[1], KEYS[2], KEYS[4]
 if redis.call('HGET', feed, 'fingerprint') ~= a.fingerprint then return false end
@@ -20,7 +20,7 @@ table.sort(taken, function(left, right) return left[1] < right[1] end)
 local added, cursor = 0, from
 local function add(first, last)
   if first < last then
-    ranges[#ranges + 1] = {first, last}
+    ranges[#ranges + 1] = {first, last, a.round > 0 and a.round or nil}
     added = added + last - first
   end
 end
