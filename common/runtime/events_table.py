@@ -118,7 +118,17 @@ EVENTS: dict[str, EventSpec] = {
     "query_extended": EventSpec(
         "warning", "Redis had lost the feed: it resumes at the watermark that the sink holds."
     ),
-    "recheck_failed": EventSpec("warning", "Committed windows could not be counted again."),
+    "recheck_failed": EventSpec(
+        "warning",
+        "Committed windows could not be compared with the source again; tried again later.",
+        "etl_recheck_failures_total",
+    ),
+    "recheck_abandoned": EventSpec(
+        "error",
+        "A committed range could not be compared again for hours, or differs each time: late"
+        " samples of it may be missing.",
+        "etl_rechecks_abandoned_total",
+    ),
     "watermark_failed": EventSpec(
         "warning", "The loaded watermark could not be read from or written to the sink."
     ),

@@ -108,7 +108,7 @@ class Keys:
         return f"{self.namespace}:gaps:{feed}"
 
     def rechecks(self, feed: str) -> str:
-        """Sorted set: ``start_ms end_ms samples`` of committed windows, by when to recount."""
+        """Sorted set of committed ranges (``feeds.Recheck``), by when to count them again."""
         return f"{self.namespace}:rechecks:{feed}"
 
     def of_feed(self, feed: str) -> list[str]:

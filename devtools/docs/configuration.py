@@ -149,7 +149,7 @@ def _type(item: FieldInfo) -> str:
     inner = _strip(item.annotation)
     names = [data.name for data in _metadata(item) if isinstance(data, Unit)]
     if "duration" in names:
-        text = "duration"
+        text = "list of durations" if get_origin(inner) is tuple else "duration"
     elif "size" in names:
         text = "size"
     else:
@@ -200,14 +200,18 @@ def _default(item: FieldInfo) -> str:
     if item.default is None or isinstance(item.default, SecretStr):
         return "none"
     if isinstance(item.default, tuple):
-        return "none" if not item.default else str(item.default)
+        return ", ".join(_shown(one, item) for one in item.default) or "none"
     if isinstance(item.default, bool):
         return f"`{str(item.default).lower()}`"
-    if isinstance(item.default, int | float):
+    return _shown(item.default, item)
+
+
+def _shown(default: Any, item: FieldInfo) -> str:
+    if isinstance(default, int | float):
         if _unit(item) == "seconds":
-            return f"`{format_duration(round(item.default * 1000))}`"
-        return f"`{_number(item.default)}`"
-    return f"`{item.default}`"
+            return f"`{format_duration(round(default * 1000))}`"
+        return f"`{_number(default)}`"
+    return f"`{default}`"
 
 
 def _number(value: float) -> str:

@@ -99,8 +99,12 @@ def backlog_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Backlog",
             "lines",
-            "Time that is planned and not yet cut into windows.",
-            (Query(f"etl_backlog_seconds{{{REDIS}}}", "{{query}} {{tier}}"),),
+            "Time that is planned and not yet cut into windows, and what of it is deferred: no step"
+            " of it could be extracted.",
+            (
+                Query(f"etl_backlog_seconds{{{REDIS}}}", "{{query}} {{tier}}"),
+                Query(f"etl_deferred_seconds{{{REDIS}}}", "{{query}} {{tier}} deferred"),
+            ),
             SECONDS,
         ),
         PanelSpec(
@@ -218,7 +222,7 @@ def window_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Failed attempts in a row",
             "lines",
-            "Since a query last succeeded.",
+            "Since a query last succeeded, or since what is deferred of it did.",
             (Query(f"max by (query, tier) (etl_query_failures_in_a_row{{{REDIS}}})", feed),),
             COUNT,
             limit_of="EtlWindowFailing",

@@ -165,5 +165,6 @@ def _due(plans: Sequence[Plan], status: Mapping[str, FeedStatus], now_ms: int) -
         if head_ms > feed.head_ms:
             to_do.append((feed.head_ms, head_ms))
         live += any(end > border_ms for _, end in to_do)
-        catchup += any(start < border_ms for start, _ in to_do)
+        # What is deferred is tried again as catch-up, however fresh it is.
+        catchup += bool(feed.deferred) or any(start < border_ms for start, _ in to_do)
     return Due(live, catchup)
