@@ -39,6 +39,8 @@ CLOSE_AFTER_INTERVALS = 10
 CLOSE_AFTER_AT_LEAST_SECONDS = 120.0
 PLAN_AT_MOST_EVERY_SECONDS = 5.0
 PLAN_AT_LEAST_EVERY_SECONDS = 0.25
+# Of `pipeline.drain_seconds`: how long a request in hand is waited for.
+DRAIN_SHARE = 0.5
 REDIS_BACKOFF = Backoff(base_seconds=0.2, max_seconds=5.0, shortest_seconds=0.1)
 
 
@@ -81,6 +83,8 @@ def main(service: Service) -> ExitCode:
         daemon=True,
     )
     planning.start()
+    stopping = threading.Thread(target=_stop_reading, args=(service, source), daemon=True)
+    stopping.start()
     try:
         _work(service, redis, scheduler, jobs)
     finally:
@@ -88,6 +92,16 @@ def main(service: Service) -> ExitCode:
         source.close()
         redis.close()
     return ExitCode.OK
+
+
+def _stop_reading(service: Service, source: PrometheusClient) -> None:
+    """Once the service stops, give the request in hand some time, and end it then.
+
+    What it has read is extracted again; waiting longer would only miss the drain deadline.
+    """
+    service.stop.wait()
+    time.sleep(service.settings.pipeline.drain_seconds * DRAIN_SHARE)
+    source.stop()
 
 
 def packer(settings: Settings) -> EntryBuilder:
