@@ -47,6 +47,8 @@ class Keys:
         self.sink_watermarks = f"{namespace}:sink_watermarks"
         # Counter that lease tokens and window ids come from.
         self.token = f"{namespace}:token"
+        # Hash: source and sink of the pipeline that the namespace belongs to.
+        self.identity = f"{namespace}:identity"
         # Present while extraction pauses.
         self.back_pressure = f"{namespace}:backpressure"
 
