@@ -47,6 +47,10 @@ EVENTS: dict[str, EventSpec] = {
     "exit_action_failed": EventSpec("warning", "Releasing work at the drain deadline failed."),
     "thread_failed": EventSpec("error", "A thread ended by an error that nothing handled."),
     "request_refused": EventSpec("warning", "A client gave no or wrong credentials."),
+    "identity_conflict": EventSpec(
+        "error",
+        "The Redis namespace belongs to a pipeline with another source or sink: paused.",
+    ),
     # stages
     "dependency_ready": EventSpec("info", "The stage's dependency serves it (again)."),
     "stage_paused": EventSpec(

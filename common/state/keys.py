@@ -53,6 +53,8 @@ class Keys:
         self.run_id = f"{namespace}:run_id"
         # Counter that lease tokens and window ids come from.
         self.token = f"{namespace}:token"
+        # Hash: source and sink of the pipeline that the namespace belongs to.
+        self.identity = f"{namespace}:identity"
         # Present while extraction pauses.
         self.back_pressure = f"{namespace}:backpressure"
 

@@ -14,7 +14,7 @@ from monitoring.dashboards.spec import (
     PanelSpec,
     Query,
 )
-from monitoring.thresholds import REDIS
+from monitoring.thresholds import EXTRACTOR, REDIS
 
 
 def flow_panels() -> tuple[PanelSpec, ...]:
@@ -239,6 +239,26 @@ def window_panels() -> tuple[PanelSpec, ...]:
                 ),
             ),
             PER_SECOND,
+        ),
+        PanelSpec(
+            "Clock differences",
+            "lines",
+            "Seconds that Prometheus' clock is ahead of others: the most of the last minute.",
+            (
+                Query(
+                    f"max by (clock) (etl_source_clock_difference_seconds{{{EXTRACTOR}}})",
+                    "{{clock}}",
+                ),
+            ),
+            SECONDS,
+            limit_of="EtlClocksDiffer",
+        ),
+        PanelSpec(
+            "Servers at Prometheus' address",
+            "lines",
+            "With different history, answering in turn; more than 1 is a balancer.",
+            (Query(f"max(etl_source_servers{{{EXTRACTOR}}})", "servers"),),
+            COUNT,
         ),
         PanelSpec(
             "Gaps",

@@ -11,7 +11,11 @@ from __future__ import annotations
 import json
 import re
 
+import urllib3
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import HTTPResponse
+
+from common.runtime.exchange import WatchedConnection, WatchedTlsConnection
 
 RESPONSE_BYTES_MAX = 1 << 20
 
@@ -42,6 +46,33 @@ class BoundedResponse(HTTPResponse):
         if cache_content:
             self._body = body
         return body
+
+
+class _Connection(WatchedConnection):
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3
+        response = super().getresponse()
+        response.__class__ = BoundedResponse
+        return response
+
+
+class _TlsConnection(_Connection, WatchedTlsConnection):
+    """Both of its bases."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+def bounded(pools: urllib3.PoolManager) -> None:
+    """Make the connections of ``pools``, which has none yet, known to ``at_most``.
+
+    Their responses are of a bounded size, too. See :mod:`common.runtime.exchange`.
+    """
+    pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 
 def _whole(cut: bytes) -> bytes:

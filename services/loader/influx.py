@@ -20,7 +20,8 @@ from influxdb_client.service.write_service import WriteService
 
 from common.config.load import InfluxSettings
 from common.errors import SinkError
-from services.loader.deadline import at_most, bounded
+from common.runtime.exchange import at_most
+from services.loader.bounded_response import bounded
 from services.loader.responses import Kind, Outcome, classify
 
 # A server that is there accepts a connection at once; only its response may take the full time-out.

@@ -25,9 +25,10 @@ from redis.exceptions import RedisError
 
 from common.config import InfluxSettings
 from common.errors import SinkError
+from common.runtime.exchange import at_most
 from common.runtime.telemetry import Telemetry
 from common.state.windows import FeedStatus, WindowSet
-from services.loader.deadline import at_most, bounded
+from services.loader.bounded_response import bounded
 from services.loader.influx import InfluxSink
 from services.loader.readable import STATEMENT, hidden, hides
 from services.loader.responses import Kind

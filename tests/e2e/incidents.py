@@ -151,6 +151,25 @@ GAP = Incident(
     lambda world: None,
 )
 
+
+def _spoil_source(world: AlertWorld) -> None:
+    world.source.ahead_seconds, world.source.alternates = 60.0, True
+
+
+def _mend_source(world: AlertWorld) -> None:
+    """What was seen of several servers is remembered for minutes: by a process that goes on."""
+    world.source.ahead_seconds, world.source.alternates = 0.0, False
+    world.service("extractor").stop()
+    world.service("extractor").start()
+
+
+SOURCE = Incident(
+    "a balancer before two Prometheus, whose clock is wrong",
+    {"EtlClocksDiffer": {"clock": "own"}, "EtlSourceAlternates": {}},
+    _spoil_source,
+    _mend_source,
+)
+
 # --- the sink -----------------------------------------------------------------------------------
 
 
@@ -339,6 +358,7 @@ EPISODES: tuple[tuple[Incident, ...], ...] = (
     (NO_LOG, MEMORY),
     (TOO_LATE,),
     (LIMITED,),
+    (SOURCE,),
     (FROZEN, NO_METRICS),
     (LOST,),
     (GAP,),

@@ -47,6 +47,8 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlPendingEntriesDeleted",
         "EtlExtractionGap",
         "EtlWindowFailing",
+        "EtlClocksDiffer",
+        "EtlSourceAlternates",
         "EtlSinkRefusesUs",
         "EtlSamplesBeyondRetention",
         "EtlSinkLimitReached",
