@@ -26,6 +26,7 @@ from services.loader.influx import InfluxSink
 from services.loader.isolate import Isolation
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
 from services.loader.poster import Poster
+from services.loader.refused_before import RefusedBefore
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
 from services.loader.responses import Kind, Outcome, describe
 
@@ -69,6 +70,7 @@ class LoadHandler:
         self.isolation_cache = IsolationCache(self.clock)
         self.suspects = Suspects()
         self._admission = Admission(settings, telemetry, self.clock, self.rng)
+        self._refused_before = RefusedBefore(telemetry, self.clock)
         self._share = RejectedShare(settings, self._admission, telemetry)
         self._poster = Poster(
             self.sink,
@@ -123,6 +125,8 @@ class LoadHandler:
                 lines = self.isolation_cache.get(entry) or self._too_old(
                     entry, tier.retention_seconds
                 )
+                if not batch.probing:
+                    lines = self._refused_before.mark(entry, lines)
             except WireError as error:
                 batch.verdicts[entry.id] = _corrupt(entry, error)
                 continue
@@ -157,6 +161,7 @@ class LoadHandler:
             match self._poster.post(group, b"".join(one.payload for one in group.entries)):
                 case Outcome(kind=Kind.WRITTEN):
                     for entry in group.entries:
+                        self._refused_before.all_taken(entry)
                         self._settle(batch, entry, Settle(loaded=entry.samples))
                     return
                 case Outcome() as outcome:
@@ -243,6 +248,7 @@ class LoadHandler:
         if LineStatus.OPEN in lines.status:
             self.isolation_cache.put(entry, lines)
             return
+        self._refused_before.learn(entry, lines)
         expired = lines.status.count(LineStatus.EXPIRED)
         verdict = Settle(
             loaded=lines.status.count(LineStatus.WRITTEN),
