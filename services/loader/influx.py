@@ -20,6 +20,7 @@ from influxdb_client.service.write_service import WriteService
 
 from common.config.load import InfluxSettings
 from common.errors import SinkError
+from services.loader.bounded_response import sized
 from services.loader.deadline import at_most, bounded
 from services.loader.responses import Kind, Outcome, classify
 
@@ -63,6 +64,7 @@ class InfluxSink:
         for name in _LOGGERS:  # building a client sets them to WARNING
             logging.getLogger(name).setLevel(logging.ERROR)
         bounded(self._client.api_client.rest_client.pool_manager)
+        sized(self._client.api_client.rest_client.pool_manager)
         self._service = WriteService(self._client.api_client)
         self._org = settings.org
         connect_seconds = min(CONNECT_SECONDS, settings.timeout_seconds)

@@ -27,6 +27,7 @@ from common.config import InfluxSettings
 from common.errors import SinkError
 from common.runtime.telemetry import Telemetry
 from common.state.windows import FeedStatus, WindowSet
+from services.loader.bounded_response import sized
 from services.loader.deadline import at_most, bounded
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
@@ -49,6 +50,7 @@ class WatermarkReader:
         tls: dict[str, Any] = {"ca_certs": settings.ca_file} if settings.ca_file else {}
         self._pool = pool or urllib3.PoolManager(retries=False, **tls)
         bounded(self._pool)
+        sized(self._pool)
 
     def read(self, bucket: str, query: str, tier: str) -> int | None:
         """The feed's watermark in ms, or ``None`` when the sink holds none of this pipeline.
