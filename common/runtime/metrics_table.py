@@ -343,6 +343,10 @@ _SINK = (
         "etl_sink_limited_lines_total",
         "Lines that a limit of the sink kept out, each time that it did",
     ),
+    _sink(
+        "etl_sink_untried_samples_total",
+        "Samples set aside without a post, as of their measurement nothing was taken lately",
+    ),
     _sink("etl_sink_suspects_total", "Entries isolated because they failed while others passed"),
     _gauge(
         "etl_circuit_state",

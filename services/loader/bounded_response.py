@@ -10,18 +10,35 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import urllib3
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import HTTPResponse
-
-from common.runtime.exchange import WatchedConnection, WatchedTlsConnection
 
 RESPONSE_BYTES_MAX = 1 << 20
 
 # How the sinks' own errors begin: their message may be longer than what is read of it.
 _OWN_WORDS = re.compile(rb'\s*\{\s*(?:"code"\s*:\s*"[^"\\]*"\s*,\s*)?"(?:message|error)"\s*:\s*"')
 _STRING_END = re.compile(rb'(?<!\\)(?:\\\\)*"')
+
+
+def sized(pools: urllib3.PoolManager) -> None:
+    """Bound the responses of ``pools``, which has no connections yet."""
+    classes = pools.pool_classes_by_scheme.items()
+    pools.pool_classes_by_scheme = {scheme: _sized(pool_class) for scheme, pool_class in classes}
+
+
+def _sized(pool_class: Any) -> Any:
+    class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
+        def getresponse(self) -> HTTPResponse:
+            response: HTTPResponse = super().getresponse()
+            response.__class__ = BoundedResponse
+            return response
+
+    class Pool(pool_class):  # type: ignore[misc]
+        ConnectionCls = Connection
+
+    return Pool
 
 
 class BoundedResponse(HTTPResponse):
@@ -46,33 +63,6 @@ class BoundedResponse(HTTPResponse):
         if cache_content:
             self._body = body
         return body
-
-
-class _Connection(WatchedConnection):
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3
-        response = super().getresponse()
-        response.__class__ = BoundedResponse
-        return response
-
-
-class _TlsConnection(_Connection, WatchedTlsConnection):
-    """Both of its bases."""
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-def bounded(pools: urllib3.PoolManager) -> None:
-    """Make the connections of ``pools``, which has none yet, known to ``at_most``.
-
-    Their responses are of a bounded size, too. See :mod:`common.runtime.exchange`.
-    """
-    pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 
 def _whole(cut: bytes) -> bytes:

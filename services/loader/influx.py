@@ -20,8 +20,8 @@ from influxdb_client.service.write_service import WriteService
 
 from common.config.load import InfluxSettings
 from common.errors import SinkError
-from common.runtime.exchange import at_most
-from services.loader.bounded_response import bounded
+from common.runtime.exchange import at_most, watched
+from services.loader.bounded_response import sized
 from services.loader.responses import Kind, Outcome, classify
 
 # A server that is there accepts a connection at once; only its response may take the full time-out.
@@ -63,7 +63,8 @@ class InfluxSink:
             raise SinkError(f"no client for load.influxdb can be built: {error}") from None
         for name in _LOGGERS:  # building a client sets them to WARNING
             logging.getLogger(name).setLevel(logging.ERROR)
-        bounded(self._client.api_client.rest_client.pool_manager)
+        watched(self._client.api_client.rest_client.pool_manager)
+        sized(self._client.api_client.rest_client.pool_manager)
         self._service = WriteService(self._client.api_client)
         self._org = settings.org
         connect_seconds = min(CONNECT_SECONDS, settings.timeout_seconds)

@@ -28,6 +28,7 @@ from services.loader.isolate import Isolation
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
 from services.loader.one_line import OneLine
 from services.loader.poster import Poster
+from services.loader.refused_before import RefusedBefore
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
 from services.loader.responses import Kind, Outcome, describe
 from services.loader.search_budget import SearchBudget
@@ -73,6 +74,7 @@ class LoadHandler:
         self.isolation_cache = IsolationCache(self.clock)
         self.suspects = Suspects()
         self._admission = Admission(settings, telemetry, self.clock, self.rng)
+        self._refused_before = RefusedBefore(telemetry, self.clock)
         self._share = RejectedShare(settings, self._admission, telemetry)
         self._total_refusal = TotalRefusal(settings, self._admission)
         self._search_budget = SearchBudget(settings, self.clock)
@@ -144,6 +146,8 @@ class LoadHandler:
                     or self._too_old(entry, tier.retention_seconds)
                     or _lines_of_foreign(entry)
                 )
+                if not batch.probing:
+                    lines = self._refused_before.mark(entry, lines)
             except WireError as error:
                 batch.verdicts[entry.id] = _corrupt(entry, error)
                 continue
@@ -182,6 +186,7 @@ class LoadHandler:
             match self._poster.post(group, join(one.payload for one in group.entries)):
                 case Outcome(kind=Kind.WRITTEN):
                     for entry in group.entries:
+                        self._refused_before.all_taken(entry)
                         self._settle(batch, entry, Settle(loaded=entry.samples))
                     return
                 case Outcome() as outcome:
@@ -276,6 +281,7 @@ class LoadHandler:
             return
         if LineStatus.LIMITED in lines.status and self._limited(batch, entry, lines):
             return
+        self._refused_before.learn(entry, lines)
         expired = lines.status.count(LineStatus.EXPIRED) if kept_seconds is not None else 0
         verdict = Settle(
             loaded=lines.status.count(LineStatus.WRITTEN),

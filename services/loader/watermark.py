@@ -25,10 +25,10 @@ from redis.exceptions import RedisError
 
 from common.config import InfluxSettings
 from common.errors import SinkError
-from common.runtime.exchange import at_most
+from common.runtime.exchange import at_most, watched
 from common.runtime.telemetry import Telemetry
 from common.state.windows import FeedStatus, WindowSet
-from services.loader.bounded_response import bounded
+from services.loader.bounded_response import sized
 from services.loader.influx import InfluxSink
 from services.loader.readable import STATEMENT, hidden, hides
 from services.loader.responses import Kind
@@ -50,7 +50,8 @@ class WatermarkReader:
         self._timeout_seconds = settings.timeout_seconds
         tls: dict[str, Any] = {"ca_certs": settings.ca_file} if settings.ca_file else {}
         self._pool = pool or urllib3.PoolManager(retries=False, **tls)
-        bounded(self._pool)
+        watched(self._pool)
+        sized(self._pool)
 
     def read(self, bucket: str, query: str, tier: str) -> int | None:
         """The feed's watermark in ms, or ``None`` when the sink holds none of this pipeline.

@@ -96,8 +96,10 @@ end
 -- Append an entry whose payload lies under `key` already, and record it as in flight.
 -- `origin` tells its query, tier, kind and window, and the feed whose ledger counts its samples.
 local function append_entry(stream, in_flight, origin, samples, payload_bytes, key)
-  local id = redis.call('XADD', stream, '*', 'schema', '1', 'query', origin.query, 'tier', origin.tier,
-    'kind', origin.kind, 'window', origin.window, 'samples', whole(samples), 'payload', key)
+  local fields = {'schema', '1', 'query', origin.query, 'tier', origin.tier,
+    'kind', origin.kind, 'window', origin.window, 'samples', whole(samples), 'payload', key}
+  if origin.replayed then fields[#fields + 1], fields[#fields + 2] = 'replayed', '1' end
+  local id = redis.call('XADD', stream, '*', unpack(fields))
   redis.call('HSET', in_flight, id,
     pack_record(samples, payload_bytes + ENTRY_OVERHEAD_BYTES, origin.feed, origin.window, key))
 end
