@@ -24,7 +24,6 @@ from common.errors import SinkError
 from common.runtime.telemetry import Telemetry
 from common.state.windows import FeedStatus, WindowSet
 from services.loader.influx import InfluxSink
-from services.loader.readable import STATEMENT, hidden, hides
 from services.loader.responses import Kind
 
 MEASUREMENT = "etl_loaded_watermark"
@@ -51,15 +50,6 @@ class WatermarkReader:
             f'SELECT last("value") FROM "{MEASUREMENT}" '
             f"WHERE \"query\" = '{query}' AND \"tier\" = '{tier}'"
         )
-        status, body = self._query(bucket, statement)
-        if status != 200:
-            raise SinkError(f"cannot read the watermark from {self._url}: status {status}")
-        watermark_ms = parse_watermark(body, self._url)
-        if watermark_ms is None and hides(*self._query(bucket, STATEMENT), bucket):
-            raise SinkError(hidden(bucket, self._url))
-        return watermark_ms
-
-    def _query(self, bucket: str, statement: str) -> tuple[int, bytes]:
         try:
             response = self._pool.request(
                 "GET",
@@ -73,7 +63,9 @@ class WatermarkReader:
             response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
-        return response.status, body
+        if response.status != 200:
+            raise SinkError(f"cannot read the watermark from {self._url}: status {response.status}")
+        return parse_watermark(body, self._url)
 
     def close(self) -> None:
         """Close the connections."""
