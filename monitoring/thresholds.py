@@ -90,6 +90,8 @@ class Thresholds:
 
     # --- what must never happen: any is too many; how long each alert lasts ---
     dead_letters_window_seconds: float = 900
+    # Of the cap: there is time to look before any entry has to wait.
+    dead_letters_share: float = 0.5
     deleted_window_seconds: float = 3600
     gap_window_seconds: float = 3600
 

@@ -18,7 +18,7 @@ from common.config.fields import (
     url_checker,
 )
 from common.config.query import Query
-from common.config.secrets import NO_SECRET, from_file, readable
+from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
 
 # The least that a lease must outlive the request that is made under it.
 LEASE_MARGIN_SECONDS = 5.0
@@ -34,11 +34,11 @@ class AuthSettings(CheckedSection):
     username: str | None = Field(
         None, min_length=1, description="User of HTTP basic authentication."
     )
-    password_file: str | None = Field(None, description="File that holds `password`.")
+    password_file: SecretFile = Field(None, description="File that holds `password`.")
     password: Annotated[SecretStr, _secret] = Field(
         NO_SECRET, description="Password of HTTP basic authentication."
     )
-    bearer_token_file: str | None = Field(None, description="File that holds `bearer_token`.")
+    bearer_token_file: SecretFile = Field(None, description="File that holds `bearer_token`.")
     bearer_token: Annotated[SecretStr, _secret] = Field(
         NO_SECRET, description="Bearer token, instead of a user."
     )

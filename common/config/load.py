@@ -20,11 +20,11 @@ from common.config.fields import (
     url_checker,
 )
 from common.config.query import Aggregate
-from common.config.secrets import NO_SECRET, from_file, readable
+from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
 
 TierName = Literal["hot", "warm", "cold"]
 
-_secret = BeforeValidator(from_file("load"))
+_secret = BeforeValidator(from_file("load", made_by="etlctl sink init"))
 _file = AfterValidator(readable("load"))
 _url = AfterValidator(url_checker(("http", "https"), "it takes load.influxdb.token"))
 
@@ -33,7 +33,7 @@ class InfluxSettings(Section):
     """The InfluxDB that is written to."""
 
     url: Annotated[str, _url] = Field(description="InfluxDB's base URL.")
-    token_file: str | None = Field(None, description="File that holds `token`.")
+    token_file: SecretFile = Field(None, description="File that holds `token`.")
     token: Annotated[SecretStr, _secret] = Field(
         NO_SECRET,
         description="API token with the right to write (and to read, for `etlctl verify`); "

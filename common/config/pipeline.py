@@ -17,7 +17,7 @@ from common.config.fields import (
     Unit,
     url_checker,
 )
-from common.config.secrets import NO_SECRET, from_file, readable
+from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -36,7 +36,16 @@ class DeadLetterSettings(Section):
     """Where what cannot be delivered is kept, and how much of it."""
 
     max_entries: Annotated[Count, Unit("dead letters")] = Field(
-        100_000, ge=1, description="Dead letters that are kept; at this number the stages pause."
+        100_000,
+        ge=1,
+        description="Dead letters that are kept; at this number entries with more wait.",
+    )
+    sample_entries: Annotated[Count, Unit("dead letters")] = Field(
+        100,
+        ge=0,
+        description="Dead letters of one query, stage, reason and measurement that are kept; what "
+        "follows is only counted, by window, and can be extracted again by `etlctl dead-letters "
+        "replay`; 0 = all are kept.",
     )
     mirror_path: str | None = Field(
         None, min_length=1, description="File that every dead letter is also appended to."
@@ -72,7 +81,7 @@ class PipelineSettings(CheckedSection):
         "redis://localhost:6379/0",
         description="Redis; `rediss://` for TLS, `unix://` for a socket.",
     )
-    redis_password_file: str | None = Field(None, description="File that holds `redis_password`.")
+    redis_password_file: SecretFile = Field(None, description="File that holds `redis_password`.")
     redis_password: Annotated[SecretStr, _secret] = Field(
         NO_SECRET, description="Password of Redis; empty = none."
     )
@@ -95,7 +104,7 @@ class PipelineSettings(CheckedSection):
     http_port: Count = Field(
         0, ge=0, le=65_535, description="Port for them; 0 = a free one, which the log names."
     )
-    metrics_password_file: str | None = Field(
+    metrics_password_file: SecretFile = Field(
         None, description="File that holds `metrics_password`."
     )
     metrics_password: Annotated[SecretStr, _secret] = Field(

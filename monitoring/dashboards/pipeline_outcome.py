@@ -26,6 +26,7 @@ def ledger_panels() -> tuple[PanelSpec, ...]:
             "Dead letters that are kept, by stage and reason.",
             (
                 Query(f"max(etl_dead_letters_kept{{{REDIS}}})", "all"),
+                Query("max(etl_dead_letters_max)", "cap"),
                 Query(
                     f"sum by (stage, reason) (etl_dead_letter_entries{{{REDIS}}})",
                     "{{stage}} {{reason}}",

@@ -53,6 +53,7 @@ _COUNTS = re.compile(
     r" dropped=\d+|(?<=dropped )\d+(?= points)| - oldest point .*|\d+ (?=points outside write)",
     re.DOTALL,
 )
+_MEASUREMENT = re.compile(rb"(?:\\.|[^\\, ])*", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -150,9 +151,21 @@ def dead_letters(lines: Lines) -> tuple[DeadLetter, ...]:
             (lines.messages[indices[0]] if len(indices) == 1 else cause)[:MAX_DETAIL_CHARS],
             payload.text(lines.text[index] for index in indices),
             len(indices),
+            _common_measurement(lines.text[index] for index in indices),
         )
         for (reason, cause), indices in found.items()
     )
+
+
+def measurement_of(line: bytes) -> str:
+    """The measurement of a line, as the line spells it."""
+    found = _MEASUREMENT.match(line)
+    return found[0].decode("utf-8", "replace") if found else ""
+
+
+def _common_measurement(lines: Iterable[bytes]) -> str:
+    names = {measurement_of(line) for line in lines}
+    return names.pop() if len(names) == 1 else ""
 
 
 def _cause(message: str) -> str:

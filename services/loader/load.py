@@ -1,6 +1,6 @@
 """The load handler: entries of points to the sink, its responses to verdicts.
 
-Entries with the same bucket are posted together, as they are (gzip members concatenate). Each is
+Entries with the same bucket are posted together, their gzip members joined into one. Each is
 settled by itself: when the sink refuses something, its response to the group is traced back line by
 line. Whatever cannot be decided now is released with nothing settled, and the lines that were
 written meanwhile are written again, which changes nothing.
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from common.config.load import LoadSettings
 from common.errors import WireError
 from common.runtime.telemetry import Telemetry
+from common.samples.gzip_join import is_joinable, join
 from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdict
 from services.loader import payload
 from services.loader.admission import Admission, NotNow, Proof
@@ -138,8 +139,10 @@ class LoadHandler:
                 continue
             try:
                 payload.check_shape(entry.payload, entry.samples)
-                lines = self.isolation_cache.get(entry) or self._too_old(
-                    entry, tier.retention_seconds
+                lines = (
+                    self.isolation_cache.get(entry)
+                    or self._too_old(entry, tier.retention_seconds)
+                    or _lines_of_foreign(entry)
                 )
             except WireError as error:
                 batch.verdicts[entry.id] = _corrupt(entry, error)
@@ -176,7 +179,7 @@ class LoadHandler:
         if group.known or group.suspect:
             not_now = self._isolate(batch, group, None)
         else:
-            match self._poster.post(group, b"".join(one.payload for one in group.entries)):
+            match self._poster.post(group, join(one.payload for one in group.entries)):
                 case Outcome(kind=Kind.WRITTEN):
                     for entry in group.entries:
                         self._settle(batch, entry, Settle(loaded=entry.samples))
@@ -240,7 +243,8 @@ class LoadHandler:
         parts = lines.split(len(group.known[entry.id].text) for entry in sound)
         for entry, found in zip(sound, parts, strict=True):
             self._conclude(batch, entry, found)
-        self._report_end(group, lines, search.posts)
+        if outcome is not None or group.suspect or search.posts > 1:
+            self._report_end(group, lines, search.posts)
         return not_now
 
     def _unreadable(self, outcome: Outcome, bucket: str, remark: str) -> Pause:
@@ -323,6 +327,17 @@ class LoadHandler:
             posts=posts,
             **{status.name.lower(): lines.status.count(status) for status in LineStatus},
         )
+
+
+def _lines_of_foreign(entry: Entry) -> Lines | None:
+    """The lines of an entry that cannot be joined with others; None if it can.
+
+    It is of an older transformer or of an operator, and may be several gzip members, of which some
+    sinks read only the first.
+    """
+    if is_joinable(entry.payload):
+        return None
+    return Lines(payload.decode(entry.payload, entry.samples))
 
 
 def _corrupt(entry: Entry, error: WireError) -> Settle:

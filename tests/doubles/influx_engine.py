@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import time
@@ -97,7 +96,7 @@ class Engine:
             return error_response(403, "forbidden", "insufficient permissions for write")
         if gzipped:
             try:
-                body = gzip.decompress(body)
+                body = first_member(body)
             except EOFError:
                 return error_response(500, "internal error", "unable to read data: unexpected EOF")
             except (OSError, zlib.error):
@@ -345,3 +344,15 @@ def _split(text: str, by: str, *, quotes: bool = False) -> list[str]:
 
 def _plain(text: str) -> str:
     return re.sub(r"\\([,= ])", r"\1", text)
+
+
+def first_member(body: bytes) -> bytes:
+    """The content of the first gzip member: InfluxDB 3 reads no further, and answers 204.
+
+    Raises :class:`EOFError` and :class:`zlib.error` as :func:`gzip.decompress` does.
+    """
+    inflater = zlib.decompressobj(31)  # 15, and 16 for gzip's header
+    content = inflater.decompress(body)
+    if not inflater.eof:
+        raise EOFError
+    return content

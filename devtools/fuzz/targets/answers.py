@@ -155,7 +155,7 @@ class SinkQueries(Target):
         """Nothing but :class:`SinkError`."""
         taken = True
         try:
-            found = parse_watermark(case, "InfluxDB")
+            found = parse_watermark(case, "InfluxDB", "etl")
             require(found is None or 0 <= found < 2**53, "an impossible watermark", found)
         except SinkError:
             taken = False

@@ -38,6 +38,7 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlBacklogGrowing",
         "EtlOldestEntryTooOld",
         "EtlDeadLettersAppearing",
+        "EtlDeadLettersNearCap",
         "EtlRejectedShareHigh",
         "EtlCircuitOpen",
         "EtlCircuitFlapping",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Sequence
 
+from common.samples.gzip_join import join
 from common.state.verdict import Pause, Retry, Settle, Verdict
 from tests.doubles.influx_engine import Engine
 from tests.doubles.loading import (
@@ -21,15 +23,32 @@ from tests.doubles.loading import (
 )
 
 
-def test_small_entries_of_a_bucket_are_one_post_of_their_bytes_as_they_are() -> None:
+def test_small_entries_of_a_bucket_are_one_post_of_one_gzip_member() -> None:
     bench = Bench()
     entries = [entry(str(i), lines(50, start=50 * i)) for i in range(4)]
     assert bench.handle(*entries) == [Settle(loaded=50)] * 4
-    assert bench.sink.bodies == [b"".join(one.payload for one in entries)]
-    assert bench.points == 200
+    assert bench.sink.bodies == [join(one.payload for one in entries)]
+    assert bench.points == 200, "the sink reads no further than the first member"
     assert bench.metric("etl_sink_posts_total", response="written") == 1
     assert bench.metric("etl_sink_posted_bytes_total") == len(bench.sink.bodies[0])
     assert bench.metric("etl_sink_post_duration_seconds_count") == 1
+
+
+def test_an_entry_of_several_members_is_compressed_anew_and_goes_alone() -> None:
+    """Written by an older transformer, or by hand: the sink would read the first and say 204."""
+    bench = Bench()
+    parts = [lines(50), lines(30, start=50)]
+    foreign = entry(
+        "0",
+        parts[0] + parts[1],
+        payload=b"".join(gzip.compress(b"\n".join([*part, b""])) for part in parts),
+    )
+    ours = [entry(str(number), lines(10, start=100 * number)) for number in (1, 2)]
+
+    assert bench.handle(foreign, *ours) == [Settle(loaded=loaded) for loaded in (80, 10, 10)]
+
+    assert bench.points == 100
+    assert sorted(map(len, bench.sink.posted)) == [20, 80]
 
 
 def test_groups_are_bounded_by_samples_and_by_bytes() -> None:
