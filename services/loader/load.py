@@ -226,7 +226,9 @@ class LoadHandler:
         batch.add_bad(lines.bad)
 
         def post(some: Sequence[bytes]) -> Outcome | NotNow:
-            if (wait := self._search_budget.take(search.posts, len(sound))) is not None:
+            wait = self._search_budget.take(search.posts, len(sound), probing=batch.probing)
+            if wait is not None:
+                batch.interrupted = True
                 return wait
             result = self._poster.post(group, payload.encode(some))
             if isinstance(result, Outcome) and result.kind is Kind.UNREADABLE:

@@ -30,7 +30,6 @@ from common.runtime.telemetry import Telemetry
 from common.state.windows import FeedStatus, WindowSet
 from services.loader.bounded_response import sized
 from services.loader.influx import InfluxSink
-from services.loader.readable import STATEMENT, hidden, hides
 from services.loader.responses import Kind
 
 MEASUREMENT = "etl_loaded_watermark"
@@ -63,19 +62,10 @@ class WatermarkReader:
             f'SELECT last("value") FROM "{MEASUREMENT}" '
             f'WHERE "query" = \'{query}\' AND "tier" = \'{tier}\' GROUP BY "pipeline"',
         )
-        watermark_ms = parse_watermark(body, self._url, self.pipeline)
-        if watermark_ms is None and hides(*self._respond(bucket, STATEMENT), bucket):
-            raise SinkError(hidden(bucket, self._url))
-        return watermark_ms
+        return parse_watermark(body, self._url, self.pipeline)
 
     def query(self, bucket: str, statement: str) -> bytes:
         """The response to an InfluxQL statement, times in ms; raises :class:`SinkError`."""
-        status, body = self._respond(bucket, statement)
-        if status != 200:
-            raise SinkError(f"cannot read the watermark from {self._url}: status {status}")
-        return body
-
-    def _respond(self, bucket: str, statement: str) -> tuple[int, bytes]:
         try:
             with at_most(self._timeout_seconds):
                 response = self._pool.request(
@@ -87,7 +77,9 @@ class WatermarkReader:
                 )
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
-        return response.status, response.data
+        if response.status != 200:
+            raise SinkError(f"cannot read the watermark from {self._url}: status {response.status}")
+        return response.data
 
     def close(self) -> None:
         """Close the connections."""
