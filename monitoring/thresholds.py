@@ -79,6 +79,9 @@ class Thresholds:
     # In a row. With waits of 0.5 s doubling to 60 s that is more than a minute without success.
     window_failures: float = 8
 
+    # A recount is given up after hours of attempts: any is news.
+    recheck_window_seconds: float = 3600
+
     # --- backlog ---
     # A backlog is a catch-up, unless it grows: less than 0.1 is noise, 1 is standing still.
     backlog_window_seconds: float = 900

@@ -137,7 +137,10 @@ class ExtractSettings(CheckedSection):
         description="How long staged payloads outlive a worker that died before its commit.",
     )
     recheck_after_seconds: Annotated[
-        tuple[Seconds, ...], BeforeValidator(_listed), AfterValidator(_none_if_zero)
+        tuple[Seconds, ...],
+        BeforeValidator(_listed),
+        AfterValidator(_none_if_zero),
+        Unit("duration"),
     ] = Field(
         (3600.0, 21_600.0, 86_400.0),
         description="How long after its first commit a window is compared with Prometheus again, "

@@ -55,6 +55,26 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             panel=PanelRef(PIPELINE_DASHBOARD, "Failed attempts in a row"),
         ),
         Alert(
+            name="EtlRecheckAbandoned",
+            severity="warning",
+            summary="Late samples of what is extracted can no longer be found.",
+            description=(
+                "{{ .Value | humanize }} committed ranges of {{ .Labels.query }}"
+                " ({{ .Labels.tier }}) could not be compared with Prometheus again, or differ each"
+                " time: late samples of them may be missing."
+            ),
+            query=or_zero(
+                "sum by (query, tier) (\n  "
+                + burst(
+                    f"etl_rechecks_abandoned_total{{{STAGE_JOBS}}}", t.recheck_window_seconds
+                ).replace("\n", "\n  ")
+                + "\n)"
+            ),
+            limit=Limit(">", 0),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Recounts given up"),
+        ),
+        Alert(
             name="EtlPendingEntriesDeleted",
             severity="critical",
             summary="Entries vanished from a stream while a worker had them: samples are lost.",

@@ -261,6 +261,21 @@ def window_panels() -> tuple[PanelSpec, ...]:
             COUNT,
         ),
         PanelSpec(
+            "Recounts given up",
+            "stat",
+            "Committed ranges that could not be compared with Prometheus, in the chosen time.",
+            (
+                Query(
+                    f"sum by (query, tier) (increase(etl_rechecks_abandoned_total{{{CHOSEN}}}"
+                    "[$__range]))",
+                    feed,
+                    instant=True,
+                ),
+            ),
+            COUNT,
+            limit_of="EtlRecheckAbandoned",
+        ),
+        PanelSpec(
             "Gaps",
             "lines",
             "Declared gaps that are remembered; `etlctl status` shows their bounds.",

@@ -148,11 +148,10 @@ def _jobs(
     close_after_seconds = max(
         CLOSE_AFTER_AT_LEAST_SECONDS, CLOSE_AFTER_INTERVALS * pipeline.interval_seconds
     )
+    planner = Planner(plans, windows, history, telemetry, close_after_seconds=close_after_seconds)
     return Jobs(
         plans=plans,
-        planner=Planner(
-            plans, windows, history, telemetry, close_after_seconds=close_after_seconds
-        ),
+        planner=planner,
         extractor=Extractor(
             windows,
             source.read,
@@ -171,6 +170,7 @@ def _jobs(
             history,
             telemetry,
             extract.recheck_after_seconds,
+            planner.origin_ms,
         ),
         aof_healer=AofHealer(redis, telemetry),
         windows=windows,

@@ -22,7 +22,7 @@ from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnava
 from common.promql.expression import reach_ms
 from common.runtime.telemetry import Telemetry
 from common.samples.columns import Samples
-from common.state.windows import Recheck, WindowSet
+from common.state.windows import Feed, Recheck, WindowSet
 from services.extractor.digest import digests_of
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.windows import Plan
@@ -40,7 +40,8 @@ class Rechecker:
     """Compares committed windows with the source when they are due.
 
     ``count_in`` counts the raw samples of a ``select`` in ``(start_ms, end_ms]``, ``read``
-    evaluates an ``expr`` there. ``after_seconds``: when, since the commit.
+    evaluates an ``expr`` there. ``after_seconds``: when, since the commit. ``origin_ms``: where a
+    feed began.
     """
 
     windows: WindowSet
@@ -49,6 +50,7 @@ class Rechecker:
     history: SourceHistory
     telemetry: Telemetry
     after_seconds: Sequence[float]
+    origin_ms: Callable[[Feed], int]
     # Windows that one request may cover: fewer once that was too much, then more again.
     _most_windows: int = field(default=TURN_WINDOWS, init=False)
     # The feed that the next turn begins with, so that none keeps the others waiting.
@@ -135,11 +137,11 @@ class Rechecker:
         """Those of which the source has deleted nothing yet; the others are loaded, and left.
 
         An expression looks back: what is evaluated where a part of that was deleted is not what it
-        was. Extracting such a window again would declare it a gap, or load a wrong value.
+        was. Extracting such a window again would declare it a gap (:meth:`Plan.expired_until_ms`).
         """
         back_ms = reach_ms(plan.query.text) if plan.query.kind == "expr" else 0
         lowest_ms = self.history.lowest_ms(run[0].start_ms - back_ms)
-        if lowest_ms is None:
+        if lowest_ms is None or lowest_ms <= self.origin_ms(plan.feed) + plan.step_ms:
             return run
         if lowest_ms >= NO_SAMPLES_MS:
             raise SourceUnavailable("reports that it holds nothing")

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.config import ExtractSettings
 from common.state.keys import GROUP, POINTS
+from common.state.windows import Recheck, WindowSet
 from devtools.chaos.rules import Rule
 from monitoring.thresholds import ETL_METRICS
 from tests.e2e.alert_world import KEYS, WRITE, AlertWorld, Labels, among
@@ -272,6 +274,27 @@ TOO_LATE = Incident(
     _lift_retention,
 )
 
+
+def _change_what_was_committed(world: AlertWorld) -> None:
+    """The last recount of a range finds what no recount before it found."""
+    feed = next(
+        name
+        for name, found in WindowSet(world.redis, KEYS).status().items()
+        if found.watermark_ms > found.origin_ms
+    )
+    found = WindowSet(world.redis, KEYS).status()[feed]
+    last = len(ExtractSettings.model_fields["recheck_after_seconds"].default) - 1
+    bounds = found.origin_ms, found.watermark_ms
+    world.redis.zadd(KEYS.rechecks(feed), {Recheck(*bounds, 1, round=last, since=last).member: 0})
+
+
+RECOUNT = Incident(
+    "a range that differs at each recount",
+    {"EtlRecheckAbandoned": {}},
+    _change_what_was_committed,
+    lambda world: None,
+)
+
 # --- Redis and the ledger -----------------------------------------------------------------------
 
 
@@ -356,7 +379,7 @@ EPISODES: tuple[tuple[Incident, ...], ...] = (
     (STALL, FLAPPING),
     (OUTAGE, BAD_POINTS),
     (NO_LOG, MEMORY),
-    (TOO_LATE,),
+    (TOO_LATE, RECOUNT),
     (LIMITED,),
     (SOURCE,),
     (FROZEN, NO_METRICS),

@@ -45,6 +45,7 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlBackPressureLasting",
         "EtlLedgerOutOfBalance",
         "EtlPendingEntriesDeleted",
+        "EtlRecheckAbandoned",
         "EtlExtractionGap",
         "EtlWindowFailing",
         "EtlClocksDiffer",
