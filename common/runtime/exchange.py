@@ -38,12 +38,14 @@ class Exchange:
 
         Cheap enough for each piece of a body: the watcher is woken only to be earlier.
         """
-        with self._changed:
-            self._deadline = time.monotonic() + seconds
-            if self._watcher is None:
-                self._watcher = threading.Thread(target=self._watch, name="exchange", daemon=True)
-                self._watcher.start()
-            elif self._deadline < self._wakes_at:
+        self._deadline = time.monotonic() + seconds
+        if self._deadline < self._wakes_at:
+            with self._changed:
+                if self._watcher is None:
+                    self._watcher = threading.Thread(
+                        target=self._watch, name="exchange", daemon=True
+                    )
+                    self._watcher.start()
                 self._changed.notify()
 
     def watch(self, connected: socket.socket) -> None:
@@ -70,9 +72,13 @@ class Exchange:
 
     def _watch(self) -> None:
         with self._changed:
-            while not self._over and (left_seconds := self._deadline - time.monotonic()) > 0:
-                self._wakes_at = self._deadline
-                self._changed.wait(left_seconds)
+            while not self._over:
+                deadline = self._wakes_at = self._deadline
+                if (left_seconds := deadline - time.monotonic()) <= 0:
+                    break
+                # Whoever brings it forward from here on sees when we wake up, and notifies.
+                if self._deadline == deadline:
+                    self._changed.wait(left_seconds)
         self.expire()
 
     def _shut_down(self) -> None:
