@@ -49,6 +49,8 @@ class Section(BaseModel):
         allow_inf_nan=False,
         validate_default=True,
         hide_input_in_errors=True,
+        # Sections are validated as parts of the whole: only that is built, at the first use.
+        defer_build=True,
     )
 
 
