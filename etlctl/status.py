@@ -18,6 +18,8 @@ from etlctl.times import rfc3339
 if TYPE_CHECKING:
     from rich.table import Table
 
+WARNED_SHARE = 0.5
+
 
 def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show the ledger, the streams and the windows of every query.
@@ -25,6 +27,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     Everything is read from Redis; ends with 3 when that cannot be reached.
     """
     settings = load_settings(config, secrets=("pipeline",))
+    max_dead_letters = settings.pipeline.dead_letters.max_entries
     redis, keys = redis_of(settings.pipeline)
     with closing(redis):
         audit = Ledger(redis, keys).audit()
@@ -34,18 +37,23 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
         names = sorted(feeds.keys() | audit.accounts.keys())
         found = {name: gaps for name in names if (gaps := window_set.gaps(name))}
     if as_json:
-        print_json(as_document(audit, feeds, found))
+        print_json(as_document(audit, feeds, found, max_dead_letters))
         return
     console = stdout()
-    for table in (accounts(audit), windows(feeds, audit.now_ms), streams(audit)):
+    for table in (accounts(audit), windows(feeds, audit.now_ms), streams(audit, max_dead_letters)):
         console.print(table)
     if found:
         console.print(gap_table(found))
     console.print(balance(audit))
+    if warning := dead_letters_warning(audit, max_dead_letters):
+        console.print(warning)
 
 
 def as_document(
-    audit: Audit, feeds: dict[str, FeedStatus], gaps: dict[str, list[Gap]]
+    audit: Audit,
+    feeds: dict[str, FeedStatus],
+    gaps: dict[str, list[Gap]],
+    max_dead_letters: int,
 ) -> dict[str, Any]:
     """Everything as plain data: samples, bytes, milliseconds since the epoch."""
     return {
@@ -54,6 +62,7 @@ def as_document(
         "back_pressure": audit.back_pressure,
         "staged_bytes": audit.staged_bytes,
         "dead_letter_entries": audit.dead_letter_entries,
+        "dead_letter_entries_max": max_dead_letters,
         "accounts": {
             feed: {**asdict(account), "imbalance_samples": account.imbalance_samples}
             for feed, account in audit.accounts.items()
@@ -117,14 +126,15 @@ def gap_table(gaps: dict[str, list[Gap]]) -> Table:
     return table
 
 
-def streams(audit: Audit) -> Table:
+def streams(audit: Audit, max_dead_letters: int) -> Table:
     """What is in flight."""
     table = new_table("Streams", "stream", *("entries", "samples", "bytes", "oldest"))
     for name, depth in audit.streams.items():
         age = f"{max(0, audit.now_ms - depth.oldest_ms) // 1_000} s" if depth.oldest_ms else "–"
         cells = (thousands(n) for n in (depth.entries, depth.samples, depth.bytes))
         table.add_row(name, *cells, age)
-    table.add_row("dead letters", thousands(audit.dead_letter_entries), "", "", "")
+    share = f"{thousands(audit.dead_letter_entries)} of {thousands(max_dead_letters)}"
+    table.add_row("dead letters", share, thousands(audit.total.dead_lettered), "", "")
     return table
 
 
@@ -137,6 +147,21 @@ def balance(audit: Audit) -> str:
         )
     pressure = " Extraction is paused: too much is in flight." if audit.back_pressure else ""
     return f"[green]Every extracted sample is accounted for.[/]{pressure}"
+
+
+def dead_letters_warning(audit: Audit, max_dead_letters: int) -> str:
+    """A sentence where dead letters are near their cap, else nothing."""
+    if audit.dead_letter_entries >= max_dead_letters:
+        return (
+            "[bold red]The dead letters are at their cap:[/] entries with samples that would join"
+            " them wait. Replay or purge some (etlctl dead-letters)."
+        )
+    if audit.dead_letter_entries > WARNED_SHARE * max_dead_letters:
+        return (
+            "[yellow]More than half of the dead letters that may be kept are there:[/] replay or"
+            " purge some (etlctl dead-letters)."
+        )
+    return ""
 
 
 def _account_row(table: Table, name: str, account: Account) -> None:

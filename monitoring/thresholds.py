@@ -90,6 +90,8 @@ class Thresholds:
 
     # --- what must never happen: any is too many; how long each alert lasts ---
     dead_letters_window_seconds: float = 900
+    # Of the cap: there is time to look before any entry has to wait.
+    dead_letters_share: float = 0.5
     deleted_window_seconds: float = 3600
     gap_window_seconds: float = 3600
 
@@ -105,6 +107,10 @@ class Thresholds:
     # One is a hole in the data: a backlog so old that its bucket would not keep it.
     beyond_retention_window_seconds: float = 900
     beyond_retention_samples: float = 0
+
+    # Each is a point that waits for somebody to raise a limit.
+    limited_window_seconds: float = 900
+    limited_lines: float = 0
 
     # --- Redis ---
     redis_down_for_seconds: float = 60

@@ -110,6 +110,27 @@ class LoadSettings(CheckedSection):
     rejected_share_min_samples: Annotated[Count, Unit("points")] = Field(
         1000, ge=1, description="Points that must have been judged before the share counts."
     )
+    on_limit: Literal["hold", "dead_letter"] = Field(
+        "dead_letter",
+        description="What becomes of points for which a limit of the sink is reached that names "
+        "their measurement or tag: `dead_letter` keeps them for a replay, `hold` keeps their "
+        "entries waiting. Everything else flows.",
+    )
+    refused_posts_in_a_row: Annotated[Count, Unit("posts")] = Field(
+        50,
+        ge=1,
+        description="Refused posts in a row, with none taken between them, after which the loader "
+        "pauses and tries one line now and then.",
+    )
+    search_posts_per_entry: Annotated[Count, Unit("posts")] = Field(
+        1000,
+        ge=1,
+        description="Posts that a search for refused lines may make for an entry before others "
+        "have their turn; it goes on where it was.",
+    )
+    search_posts_per_minute: Annotated[Count, Unit("posts")] = Field(
+        3000, ge=1, description="Posts that all searches for refused lines may make in a minute."
+    )
     circuit_failures: Annotated[Count, Unit("posts")] = Field(
         5, ge=1, description="Failed posts in a row that open the circuit."
     )

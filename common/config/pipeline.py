@@ -39,7 +39,16 @@ class DeadLetterSettings(Section):
     """Where what cannot be delivered is kept, and how much of it."""
 
     max_entries: Annotated[Count, Unit("dead letters")] = Field(
-        100_000, ge=1, description="Dead letters that are kept; at this number the stages pause."
+        100_000,
+        ge=1,
+        description="Dead letters that are kept; at this number entries with more wait.",
+    )
+    sample_entries: Annotated[Count, Unit("dead letters")] = Field(
+        100,
+        ge=0,
+        description="Dead letters of one query, stage, reason and measurement that are kept; what "
+        "follows is only counted, by window, and can be extracted again by `etlctl dead-letters "
+        "replay`; 0 = all are kept.",
     )
     mirror_path: OutputPath = Field(
         None, min_length=1, description="File that every dead letter is also appended to."

@@ -77,6 +77,11 @@ EVENTS: dict[str, EventSpec] = {
         "A verdict does not account for the samples of its entry.",
         "etl_settlements_invalid_total",
     ),
+    "dead_letters_full": EventSpec(
+        "error",
+        "The dead letters are at their cap: entries with samples that would join them wait.",
+        "etl_dead_letters_held_total",
+    ),
     "dead_lettered": EventSpec(
         "error", "Samples could not be delivered and are kept.", "etl_dead_letters_total"
     ),
@@ -117,6 +122,10 @@ EVENTS: dict[str, EventSpec] = {
     "watermark_failed": EventSpec(
         "warning", "The loaded watermark could not be read from or written to the sink."
     ),
+    "bucket_shared": EventSpec(
+        "warning",
+        "A bucket also holds another pipeline that can write the same series.",
+    ),
     "window_retried": EventSpec(
         "warning", "A window was released to be tried later.", "etl_windows_retried_total"
     ),
@@ -148,11 +157,36 @@ EVENTS: dict[str, EventSpec] = {
     "scheduling_failed": EventSpec(
         "warning", "A job could not be queued.", "etl_scheduler_errors_total"
     ),
+    "source_clock_jumped": EventSpec(
+        "error",
+        "Prometheus' clock jumped by so many `seconds`; ahead, it is not believed for a while.",
+        "etl_source_clock_jumps_total",
+    ),
+    "query_begins_later": EventSpec(
+        "warning",
+        "A new query begins at Prometheus' lowest timestamp, later than"
+        " `extract.initial_lookback_seconds` asks for: nothing answered for the time before.",
+    ),
+    "query_begins_before_source": EventSpec(
+        "info",
+        "A new query begins before Prometheus' own lowest timestamp, as it answers for that time"
+        " too: from a long-term store, perhaps.",
+    ),
+    "source_alternates": EventSpec(
+        "error",
+        "Several Prometheus answer in turn at one address, as behind a balancer: what only one of"
+        " them holds may be read from another. Name one of them, or pin the balancer.",
+    ),
     # loading
     "sink_refused_points": EventSpec(
         "warning", "The sink refused points of a group.", "etl_sink_isolations_total"
     ),
     "sink_points_isolated": EventSpec("info", "The refused points of a group were found."),
+    "sink_limit_reached": EventSpec(
+        "error",
+        "A limit of the sink keeps lines out, and names their measurement or tag.",
+        "etl_sink_limited_lines_total",
+    ),
     "sink_failed": EventSpec(
         "warning", "A post failed and is tried again.", "etl_sink_failures_total"
     ),

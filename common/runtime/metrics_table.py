@@ -108,6 +108,17 @@ _STAGE = (
         services=CONSUMERS,
     ),
     _counter("etl_dead_letters_total", "Dead letters written", "stage", "reason"),
+    _gauge(
+        "etl_dead_letters_max",
+        "Dead letters that may be kept (`pipeline.dead_letters.max_entries`)",
+        services=CONSUMERS,
+    ),
+    _counter(
+        "etl_dead_letters_held_total",
+        "Entries released because the dead letters are at their cap",
+        "stage",
+        services=CONSUMERS,
+    ),
     _counter(
         "etl_pauses_total", "Times a stage paused because its dependency did not serve it", "stage"
     ),
@@ -169,6 +180,22 @@ _EXTRACTION = (
     ),
     _extraction("etl_queries_closed_total", "Queries that left the configuration", *_FEED),
     _extraction("etl_scheduler_errors_total", "Jobs that could not be queued"),
+    _gauge(
+        "etl_source_clock_difference_seconds",
+        "Seconds that Prometheus' clock is ahead of another (own, redis, date: that of its own"
+        " response): the most of the last minute",
+        "clock",
+        services=(EXTRACTOR,),
+    ),
+    _gauge(
+        "etl_source_servers",
+        "Servers with different history that answer in turn at Prometheus' address; more than 1:"
+        " a balancer",
+        services=(EXTRACTOR,),
+    ),
+    _extraction(
+        "etl_source_clock_jumps_total", "Times that Prometheus' clock jumped by seconds or more"
+    ),
 )
 
 _LEDGER = (
@@ -244,6 +271,12 @@ _LEDGER = (
         "reason",
     ),
     _ledger("etl_dead_letter_samples", "Samples of the dead letters kept", "stage", "reason"),
+    _ledger(
+        "etl_dead_letter_counted_samples",
+        "Samples of dead letters that are only counted",
+        "stage",
+        "reason",
+    ),
     _ledger("etl_workers", "Workers that were active lately", "stage"),
     _ledger("etl_rq_jobs", "Jobs in an RQ queue and in its registries", "queue", "state"),
     _ledger("etl_redis_memory_used_bytes", "Memory that Redis uses"),
@@ -289,6 +322,10 @@ _SINK = (
     ),
     _sink("etl_sink_waits_total", "Times the sink requested a wait (Retry-After)"),
     _sink("etl_sink_isolations_total", "Groups whose refused points were isolated"),
+    _sink(
+        "etl_sink_limited_lines_total",
+        "Lines that a limit of the sink kept out, each time that it did",
+    ),
     _sink("etl_sink_suspects_total", "Entries isolated because they failed while others passed"),
     _gauge(
         "etl_circuit_state",
@@ -299,6 +336,11 @@ _SINK = (
     _gauge(
         "etl_sink_paused",
         "1 while the loader takes no work because the sink refuses it",
+        services=(LOADER,),
+    ),
+    _gauge(
+        "etl_sink_shared_buckets",
+        "Buckets that also hold another pipeline whose series can be the same",
         services=(LOADER,),
     ),
     _gauge(

@@ -16,10 +16,12 @@ from redis.exceptions import RedisError
 
 from common.exit_codes import ExitCode
 from common.runtime.backoff import Backoff
+from common.runtime.lasting import Lasting
 from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
+from common.runtime.undeliverable import decide
 from common.state.redis_client import BLOCK_SECONDS
-from common.state.stream import ENTRY_SCHEMA, Claimed, RedisStream, SettleResult
+from common.state.stream import Claimed, RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Entry, Handler, Pause, Retry, Settle, Verdict
 
 
@@ -35,6 +37,7 @@ class StageLimits:
     backoff_max_seconds: float = 15.0
     check_every_seconds: float = 15.0
     claim_every_seconds: float = 0.0
+    claim_held_seconds: float = 0.5
     forget_idle_seconds: float = 3600.0
     block_seconds: float = BLOCK_SECONDS
     detail_max_chars: int = 2000
@@ -85,7 +88,10 @@ class Stage:
         self._failures = 0  # attempts in a row to reach Redis that failed
         self._pauses = 0  # checks in a row that the dependency did not pass
         self._pause_reason: str | None = "not checked yet"
+        self._was_ready = False
         self._checked_at = float("-inf")
+        self._paused = Lasting(clock)
+        self._full = Lasting(clock)
         self._claim_at = float("-inf")
         self._forgot_at = clock()
 
@@ -143,18 +149,23 @@ class Stage:
         if reason is not None:
             self._pause(reason)
             return False
-        if paused:
+        if paused and (self._paused.over() or not self._was_ready):
+            self._was_ready = True
             self._telemetry.emit("dependency_ready", stage=self._handler.stage)
         self._pause_reason = None
         self._pauses = 0
         self._life.set_ready("dependency", True, "")
         return True
 
-    def _pause(self, reason: str) -> None:
+    def _pause(self, reason: str, held: Sequence[Entry] = ()) -> None:
         self._pause_reason = reason
         self._pauses += 1
         self._life.set_ready("dependency", False, reason)
-        self._telemetry.emit("stage_paused", stage=self._handler.stage, reason=reason)
+        stage = self._handler.stage
+        if (report := self._paused.again(reason, held)) is not None:
+            self._telemetry.emit("stage_paused", stage=stage, **report)
+        else:
+            self._telemetry.inc("etl_pauses_total", stage=stage)
 
     def _take(self) -> list[Entry]:
         now = self._clock()
@@ -221,8 +232,15 @@ class Stage:
                 clock=self._clock,
             ):
                 verdicts = self._judge(entries)
-                for entry, verdict in zip(entries, verdicts, strict=True):
-                    self._carry_out(entry, verdict)
+                settled = [
+                    entry.samples
+                    for entry, verdict in zip(entries, verdicts, strict=True)
+                    if self._carry_out(entry, verdict)
+                ]
+                paused = [v for v in verdicts if isinstance(v, Pause)]
+                if paused:
+                    held = [e for e, v in zip(entries, verdicts, strict=True) if v in paused]
+                    self._pause(paused[0].reason, held)
         finally:
             with self._in_hand_lock:
                 for entry in entries:
@@ -230,21 +248,14 @@ class Stage:
         self._telemetry.observe(
             "etl_batch_duration_seconds", self._clock() - started, stage=self._handler.stage
         )
-        if any(isinstance(verdict, Settle) for verdict in verdicts):
-            self._telemetry.batch_succeeded(
-                sum(
-                    e.samples
-                    for e, v in zip(entries, verdicts, strict=True)
-                    if isinstance(v, Settle)
-                ),
-                self._clock() - started,
-            )
+        if settled:
+            self._telemetry.batch_succeeded(sum(settled), self._clock() - started)
 
     def _judge(self, entries: Sequence[Entry]) -> list[Verdict]:
         """The handler's verdicts; entries that no handler should see are decided before it."""
         verdicts: dict[str, Verdict] = {}
         for entry in entries:
-            if (decided := self._decide(entry)) is not None:
+            if (decided := decide(entry, self._limits.poison_crashes)) is not None:
                 verdicts[entry.id] = decided
         rest = [entry for entry in entries if entry.id not in verdicts]
         if rest:
@@ -266,41 +277,22 @@ class Stage:
                 verdicts |= {entry.id: _RELEASED for entry in rest}
         return [verdicts[entry.id] for entry in entries]
 
-    def _decide(self, entry: Entry) -> Settle | None:
-        if entry.crashes >= self._limits.poison_crashes:
-            return whole_as_dead_letter(
-                entry,
-                "poison",
-                f"{entry.crashes} workers died or failed with it, the last time alone",
-            )
-        if entry.payload_missing:
-            return whole_as_dead_letter(
-                entry, "payload_missing", f"no payload under {entry.payload_key!r}"
-            )
-        if entry.schema != ENTRY_SCHEMA:
-            return whole_as_dead_letter(
-                entry,
-                "unknown_schema",
-                f"entry has schema {entry.schema}, this worker reads schema {ENTRY_SCHEMA}",
-            )
-        return None
-
-    def _carry_out(self, entry: Entry, verdict: Verdict) -> None:
+    def _carry_out(self, entry: Entry, verdict: Verdict) -> bool:
+        """Whether the entry is settled now, by us."""
         match verdict:
             case Settle():
-                self._settle(entry, verdict)
+                return self._settle(entry, verdict)
             case Retry(after_seconds, reason):
                 if verdict is not _RELEASED:
                     self._telemetry.emit(
                         "entry_retried", stage=self._handler.stage, reason=reason, entry=entry.id
                     )
                     self._release([entry.id], after_seconds)
-            case Pause(reason):
+            case Pause():
                 self._release([entry.id], 0.0)
-                if self._pause_reason is None:
-                    self._pause(reason)
+        return False
 
-    def _settle(self, entry: Entry, verdict: Settle) -> None:
+    def _settle(self, entry: Entry, verdict: Settle) -> bool:
         failed = False
         while True:
             try:
@@ -312,7 +304,7 @@ class Stage:
                 failed = True
                 self._redis_failed(error)
                 if self._life.stop.is_set():
-                    return
+                    return False
         self._redis_answered()
         stage = self._handler.stage
         if result is SettleResult.OK:
@@ -325,8 +317,7 @@ class Stage:
                 # Most likely it was carried out and the reply lost: better twice than not at all.
                 self._copy_dead_letters(entry, verdict)
         elif result is SettleResult.DEAD_FULL:
-            self._release([entry.id], 0.0)
-            self._pause("dead letters are at their cap; replay or purge some")
+            self._hold(entry)
         else:
             self._telemetry.emit(
                 "settlement_invalid",
@@ -337,6 +328,18 @@ class Stage:
                 verdict_samples=verdict.samples,
             )
             self._release([entry.id], self._limits.backoff_base_seconds, crashed=True)
+        return result is SettleResult.OK
+
+    def _hold(self, entry: Entry) -> None:
+        """There is no room for its dead letters: it waits, and nothing else does."""
+        # What is new goes between those that wait: they come back first, however many they are.
+        self._claim_at = self._clock() + self._limits.claim_held_seconds
+        self._release([entry.id], self._limits.check_every_seconds)
+        stage, reason = self._handler.stage, "replay or purge some, or raise the cap"
+        if (report := self._full.again(reason, [entry])) is not None:
+            self._telemetry.emit("dead_letters_full", stage=stage, **report)
+        else:
+            self._telemetry.inc("etl_dead_letters_held_total", stage=stage)
 
     def _count(self, entry: Entry, verdict: Settle) -> None:
         """Counters rise only here, after the settlement that they speak of succeeded."""
@@ -390,11 +393,3 @@ class Stage:
 
 
 _RELEASED = Retry(0.0, "released")
-
-
-def whole_as_dead_letter(entry: Entry, reason: str, detail: str) -> Settle:
-    """The whole entry as one dead letter, with its own bytes (or fields, if it has no payload)."""
-    payload = entry.payload
-    if not payload and entry.fields:
-        payload = b"\n".join(name + b"=" + value for name, value in sorted(entry.fields.items()))
-    return Settle(dead=(DeadLetter(reason, detail, payload, entry.samples),))

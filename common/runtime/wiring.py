@@ -52,6 +52,7 @@ def open_stream(
         outbound=outbound,
         lease_seconds=pipeline.entry_lease_seconds,
         dead_letters_max_entries=pipeline.dead_letters.max_entries,
+        dead_letters_sample=pipeline.dead_letters.sample_entries,
     )
 
 
@@ -73,6 +74,8 @@ def lease_check(stream: RedisStream) -> Callable[[Sequence[str]], bool]:
 
 def run_stage(service: Service, stream: RedisStream, handler: Handler) -> ExitCode:
     """Run ``handler`` over ``stream`` until the service stops; closes both."""
+    max_entries = service.settings.pipeline.dead_letters.max_entries
+    service.telemetry.set("etl_dead_letters_max", max_entries)
     mirror_path = service.settings.pipeline.dead_letters.mirror_path
     mirror = None
     if mirror_path is not None:

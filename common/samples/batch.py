@@ -33,6 +33,17 @@ _ENCODER = msgspec.msgpack.Encoder()
 # the decoder allocate what it claims.
 MAX_LZ4_RATIO = 255
 
+# What the table of series may inflate to: far above real label sets, which rarely have 2 kB. What
+# cannot be bounded by its number of samples is bounded by these.
+IDLE_SERIES_MAX = 10_000  # series without a sample: the extractor makes none
+SERIES_BYTES_MAX = 64 << 10
+TABLE_BYTES_MAX = 64 << 20
+TABLES_BYTES_MAX = 256 << 20
+
+
+class CountMismatch(WireError):
+    """A batch is whole, but not of as many samples as its entry says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -79,9 +90,10 @@ class SampleBatch:
         return body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")
 
     @classmethod
-    def decode(cls, payload: bytes) -> SampleBatch:
+    def decode(cls, payload: bytes, samples: int | None = None) -> SampleBatch:
         """Read the wire form.
 
+        With ``samples``, nothing is inflated that is not of so many: :class:`CountMismatch`.
         Raises :class:`WireError` for anything that is not a whole, consistent batch of a known
         schema version.
         """
@@ -104,12 +116,20 @@ class SampleBatch:
             raise WireError("raw payload: query, kind, tier and window must be text")
         if not (isinstance(start_ms, int) and isinstance(end_ms, int)):
             raise WireError("raw payload: window bounds must be integers")
-        series_bytes, counts_bytes, deltas_bytes, values_bytes = (
-            _inflate(column, name)
-            for column, name in zip(
-                columns, ("series", "counts", "timestamps", "values"), strict=True
-            )
-        )
+        names = ("series", "counts", "timestamps", "values")
+        claimed_bytes = dict(zip(names, map(_claimed_bytes, columns, names), strict=True))
+        found = claimed_bytes["values"] // 8
+        if samples is not None and found != samples:
+            raise CountMismatch(f"payload holds {found} samples, the ledger {samples}")
+        # From here on every column's claim is bounded by the number of samples, or of series.
+        if claimed_bytes["timestamps"] != claimed_bytes["values"]:
+            raise WireError("raw payload: timestamps and values differ in length")
+        if claimed_bytes["counts"] > claimed_bytes["values"] + 8 * IDLE_SERIES_MAX:
+            raise WireError(f"raw payload: column counts claims {claimed_bytes['counts']} bytes")
+        table_bytes_max = TABLE_BYTES_MAX + claimed_bytes["counts"] // 8 * SERIES_BYTES_MAX
+        if claimed_bytes["series"] > min(table_bytes_max, TABLES_BYTES_MAX):
+            raise WireError(f"raw payload: column series claims {claimed_bytes['series']} bytes")
+        series_bytes, counts_bytes, deltas_bytes, values_bytes = map(_inflate, columns, names)
         try:
             series = tuple(msgspec.msgpack.decode(series_bytes, type=list[bytes]))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -128,12 +148,16 @@ class SampleBatch:
         return cls(origin, Samples(series, counts, timestamps_ms, values))
 
 
-def _inflate(column: object, name: str) -> bytes:
+def _claimed_bytes(column: object, name: str) -> int:
     if not isinstance(column, bytes) or len(column) < 4:
         raise WireError(f"raw payload: column {name} is not bytes")
     claimed_bytes = int.from_bytes(column[:4], "little")
     if claimed_bytes > MAX_LZ4_RATIO * len(column):
         raise WireError(f"raw payload: column {name} claims {claimed_bytes} bytes")
+    return claimed_bytes
+
+
+def _inflate(column: bytes, name: str) -> bytes:
     try:
         return bytes(lz4.block.decompress(column))
     except lz4.block.LZ4BlockError as error:

@@ -1,8 +1,9 @@
 """Dead letters: what could not be delivered, kept until an operator replays or purges it.
 
 They lie in a Redis Stream (schema 1: stage, reason, detail, query, tier, kind, window, feed, entry,
-samples, at_ms, payload), each payload under a key of its own. Replaying and purging are scripts
-that keep the ledger balanced.
+samples, at_ms, measurement, payload), each payload under a key of its own. Replaying and purging
+are scripts that keep the ledger balanced. Of one cause only so many are kept; see
+:mod:`common.state.counted_dead_letters` for the others.
 """
 
 from __future__ import annotations
@@ -10,19 +11,26 @@ from __future__ import annotations
 import gzip
 import re
 import uuid
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 
-from common.errors import EtlError
+from common.errors import EtlError, WireError
+from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
+from common.state.counted_dead_letters import (
+    ID_PREFIX,
+    PURGED,
+    CountedDeadLetters,
+    counted,
+    extract_again,
+    give_up,
+)
 from common.state.fields import count_of, text_of
 from common.state.keys import POINTS, RAW, Keys
 from common.state.scripts import Scripts
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _PAGE_ENTRIES = 500
 _ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 # The stream that a stage reads: where its dead letters go when they are replayed.
@@ -49,6 +57,10 @@ class KeptDeadLetter:
     samples: int
     at_ms: int
     payload_key: str
+    measurement: str = ""
+
+
+AnyDeadLetters = KeptDeadLetter | CountedDeadLetters
 
 
 class DeadLetters:
@@ -70,6 +82,19 @@ class DeadLetters:
                 yield self._letter(id_, fields)
             start = "(" + text_of(page[-1][0])
 
+    def counted(self) -> list[CountedDeadLetters]:
+        """Those that were only counted."""
+        return list(counted(self._redis, self._keys))
+
+    def find(self, id_: str) -> AnyDeadLetters:
+        """What has this id, kept or only counted; raises :class:`EtlError` when nothing has."""
+        if not id_.startswith(ID_PREFIX):
+            return self.get(id_)
+        for letters in self.counted():
+            if letters.id == id_:
+                return letters
+        raise EtlError(f"no dead letter has the id {id_}")
+
     def get(self, id_: str) -> KeptDeadLetter:
         """The dead letter ``id_``; raises :class:`EtlError` when there is none."""
         found = self._page(id_, id_, 1) if _is_id(id_) else []
@@ -84,13 +109,16 @@ class DeadLetters:
             raise EtlError(f"dead letter {letter.id}: its payload {letter.payload_key} was deleted")
         return _inflated(letter, payload)
 
-    def replay(self, letter: KeptDeadLetter) -> bool:
+    def replay(self, letter: AnyDeadLetters) -> bool:
         """Hand the samples to their stage again; False when the dead letter was deleted meanwhile.
 
+        Those that were only counted are extracted again.
         Raises :class:`EtlError` for one that has nothing to replay, and for one of the loader
         that does not hold a line for each of its samples: the sink would not report those that
         are missing, and all would be counted as loaded.
         """
+        if isinstance(letter, CountedDeadLetters):
+            return extract_again(self._redis, self._keys, letter)
         stream = _STREAM_OF.get(letter.stage)
         if stream is None:
             raise EtlError(f"dead letter {letter.id}: no stream belongs to stage {letter.stage!r}")
@@ -108,7 +136,7 @@ class DeadLetters:
                     f"dead letter {letter.id}: its payload holds {lines} points, not the "
                     f"{letter.samples} that it counts: it can only be exported and purged"
                 )
-            if not payload.startswith(_GZIP_MAGIC):
+            if not payload.startswith(GZIP_MAGIC):
                 payload = gzip.compress(payload, 1, mtime=0)
         keys = self._keys
         more_keys = [
@@ -117,12 +145,15 @@ class DeadLetters:
             keys.ledger,
             keys.unsettled,
             keys.payload(uuid.uuid4().hex),
+            keys.dead_kept,
         ]
         return self._decide("replay", letter, more_keys, [payload])
 
-    def purge(self, letter: KeptDeadLetter) -> bool:
+    def purge(self, letter: AnyDeadLetters) -> bool:
         """Give the samples up, counted as dropped; False when it was deleted meanwhile."""
-        return self._decide("purge", letter, [self._keys.ledger])
+        if isinstance(letter, CountedDeadLetters):
+            return give_up(self._redis, self._keys, letter, PURGED)
+        return self._decide("purge", letter, [self._keys.ledger, self._keys.dead_kept])
 
     def _page(self, start: str, end: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         page: Any = self._redis.xrange(self._keys.dead, start, end, count=count)
@@ -143,6 +174,7 @@ class DeadLetters:
             samples=count_of(fields.get(b"samples")),
             at_ms=count_of(fields.get(b"at_ms")),
             payload_key=self._keys.own_payload(fields.get(b"payload", b"")),
+            measurement=text_of(fields.get(b"measurement")),
         )
 
     def _decide(
@@ -163,11 +195,11 @@ class DeadLetters:
 
 
 def _inflated(letter: KeptDeadLetter, payload: bytes) -> bytes:
-    if not payload.startswith(_GZIP_MAGIC):
+    if not payload.startswith(GZIP_MAGIC):
         return payload
     try:
-        return gzip.decompress(payload)
-    except (OSError, EOFError, zlib.error) as error:
+        return inflate(payload, lines_bytes_max(letter.samples))
+    except WireError as error:
         raise EtlError(f"dead letter {letter.id}: {error}") from None
 
 

@@ -31,8 +31,12 @@ class Keys:
         self.namespace = namespace
         # Stream of dead letters.
         self.dead = f"{namespace}:dead"
-        # Hash: dead letter id → ``samples feed``, as counted when it was written.
+        # Hash: dead letter id, or group of counted ones → ``samples feed``, as counted.
         self.dead_records = f"{namespace}:inflight:dead"
+        # Hash: group of dead letters (JSON: stage, reason, feed, measurement) → how many are kept.
+        self.dead_kept = f"{namespace}:dead:kept"
+        # Hash: group → JSON of what was only counted: samples by window, the newest detail.
+        self.dead_counted = f"{namespace}:dead:counted"
         # Hash: ``feed|what[|reason]`` → samples.
         self.ledger = f"{namespace}:ledger"
         # Sorted set: ``payload-key bytes`` scored by the ms at which the staged key expires.
@@ -45,6 +49,8 @@ class Keys:
         self.feeds = f"{namespace}:feeds"
         # Hash: feed → its loaded watermark in ms as the sink has it; empty if it has none.
         self.sink_watermarks = f"{namespace}:sink_watermarks"
+        # A random word, made with the first watermark: names this state of Redis in the sink.
+        self.run_id = f"{namespace}:run_id"
         # Counter that lease tokens and window ids come from.
         self.token = f"{namespace}:token"
         # Present while extraction pauses.
@@ -63,8 +69,12 @@ class Keys:
         return f"{self.namespace}:crashes:{stream}"
 
     def released(self, stream: str) -> str:
-        """Hash: id of a released entry → the time in ms before which nobody takes it."""
+        """Hash: id of a released entry → ``until_ms wait_ms``: until when nobody takes it."""
         return f"{self.namespace}:released:{stream}"
+
+    def clock(self, stream: str) -> str:
+        """String: a late time in ms that Redis' clock has shown; one before it went back."""
+        return f"{self.namespace}:clock:{stream}"
 
     def of_stream(self, stream: str) -> list[str]:
         """The keys of one stream, in the order that scripts are given them."""

@@ -63,6 +63,7 @@ class RedisStream:
         outbound: str | None = None,
         lease_seconds: float = 30.0,
         dead_letters_max_entries: int = 100_000,
+        dead_letters_sample: int = 0,
         now_ms: Callable[[], int] | None = None,
     ) -> None:
         self._redis = redis
@@ -75,6 +76,7 @@ class RedisStream:
         self._outbound = outbound or inbound
         self._lease_ms = int(lease_seconds * 1000)
         self._max_dead = dead_letters_max_entries
+        self._sample = dead_letters_sample
 
     def ensure(self) -> None:
         """Create stream and group where missing; entries that are there already are not skipped."""
@@ -104,7 +106,9 @@ class RedisStream:
         An entry that a worker died with is handed out alone.
         """
         try:
-            taken, deleted = self._call("claim", lease_ms=self._lease_ms, most=count)
+            taken, deleted = self._call(
+                "claim", [self._keys.clock(self.inbound)], lease_ms=self._lease_ms, most=count
+            )
         except ResponseError as error:
             self._ensure_after(error)
             return Claimed()
@@ -148,6 +152,8 @@ class RedisStream:
                 keys.ledger,
                 keys.unsettled,
                 keys.committed,
+                keys.dead_kept,
+                keys.dead_counted,
                 entry.payload_key,
                 *(keys.payload(uuid.uuid4().hex) for _ in payloads),
             ],
@@ -164,8 +170,9 @@ class RedisStream:
             loaded=verdict.loaded,
             drops=dict(verdict.drops),
             outputs=[output.samples for output in verdict.outputs],
-            dead=[(letter.reason, letter.detail, letter.samples) for letter in verdict.dead],
+            dead=[(d.reason, d.detail, d.samples, d.measurement) for d in verdict.dead],
             max_dead=self._max_dead,
+            sample=self._sample,
         )
         return SettleResult(reply.decode())
 
@@ -184,10 +191,11 @@ class RedisStream:
             raise error
         self.ensure()
 
-    def _call(self, name: str, **args: Any) -> Any:
+    def _call(self, name: str, more_keys: Sequence[str] = (), **args: Any) -> Any:
         """A script that changes who has which entry."""
+        keys = [*self._inbound_keys, *more_keys]
         return self._scripts.call(
-            name, self._inbound_keys, group=GROUP, consumer=self.consumer, released=RELEASED, **args
+            name, keys, group=GROUP, consumer=self.consumer, released=RELEASED, **args
         )
 
     def _with_payloads(self, rows: list[tuple[str, int, dict[bytes, bytes]]]) -> list[Entry]:

@@ -47,13 +47,15 @@ class DeadLetter:
     """Samples that cannot be delivered, kept with the reason and the message of who refused them.
 
     ``reason`` is short and stable (a metric label), ``detail`` free text, ``payload`` the
-    refused lines or the undecodable bytes.
+    refused lines or the undecodable bytes, ``measurement`` that of all of them (empty: there are
+    several, or it is not known).
     """
 
     reason: str
     detail: str
     payload: bytes
     samples: int
+    measurement: str = ""
 
 
 @dataclass(frozen=True, slots=True)

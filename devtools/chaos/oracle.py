@@ -151,7 +151,9 @@ class Oracle:
         dead_letters: Any = self._rig.redis.xrange(KEYS.dead)
         for id_, fields in dead_letters:
             payload: Any = self._rig.redis.get(fields[b"payload"])
-            found = [Point(*point) for point in points_of_lines(payload or b"")]
+            found = [
+                Point(*point) for point in points_of_lines(payload or b"", int(fields[b"samples"]))
+            ]
             if (fields[b"stage"], fields[b"reason"]) != (b"loader", b"rejected") or (
                 len(found) != int(fields[b"samples"])
             ):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 
 from common.errors import EtlError
-from common.state.dead_letters import DeadLetters, KeptDeadLetter
+from common.state.dead_letters import AnyDeadLetters, DeadLetters
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Filters:
     def __str__(self) -> str:
         return " ".join(f"--{name} {value}" for name, value in self.given.items())
 
-    def admit(self, letter: KeptDeadLetter) -> bool:
+    def admit(self, letter: AnyDeadLetters) -> bool:
         """Whether ``letter`` is like that."""
         return all(getattr(letter, name) == value for name, value in self.given.items())
 
 
-def chosen(letters: DeadLetters, ids: tuple[str, ...], filters: Filters) -> list[KeptDeadLetter]:
+def chosen(letters: DeadLetters, ids: tuple[str, ...], filters: Filters) -> list[AnyDeadLetters]:
     """The dead letters with these ``ids``, or else those that ``filters`` admit; never none.
 
     A list, read to its end before anything is done: a replayed one may be refused and come back as
@@ -42,8 +42,9 @@ def chosen(letters: DeadLetters, ids: tuple[str, ...], filters: Filters) -> list
     Raises :class:`EtlError` for an unknown id, and when there is nothing to choose.
     """
     if ids:
-        return [letters.get(id_) for id_ in dict.fromkeys(ids)]
-    found = list(filter(filters.admit, letters))
+        return [letters.find(id_) for id_ in dict.fromkeys(ids)]
+    # Those only counted first: extracting them again takes nothing from the kept ones.
+    found = list(filter(filters.admit, [*letters.counted(), *letters]))
     if not found:
         raise EtlError(
             f"no dead letter matches {filters}" if filters else "there are no dead letters"
@@ -62,8 +63,8 @@ class Outcome:
 
 
 def carry_out(
-    letters: Iterable[KeptDeadLetter],
-    step: Callable[[KeptDeadLetter], bool],
+    letters: Iterable[AnyDeadLetters],
+    step: Callable[[AnyDeadLetters], bool],
     outcome: Outcome,
     progress: Callable[[], None] = lambda: None,
 ) -> None:

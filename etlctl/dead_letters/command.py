@@ -15,10 +15,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from common.config import load_settings
 from common.exit_codes import ExitCode
-from common.state.dead_letters import DeadLetters, KeptDeadLetter
+from common.state.counted_dead_letters import CountedDeadLetters
+from common.state.dead_letters import AnyDeadLetters, DeadLetters, KeptDeadLetter
 from common.state.keys import Keys
 from etlctl.connect import redis_of
 from etlctl.dead_letters.carry_out import Filters, Outcome, carry_out, chosen
+from etlctl.dead_letters.counted import (
+    counted_lines,
+    counted_metadata,
+    counted_samples,
+    counted_table,
+)
 from etlctl.dead_letters.export import document, metadata, refuse_existing
 from etlctl.dead_letters.export import export as write_file
 from etlctl.dead_letters.payloads import batch_of, batch_summary, with_payloads
@@ -103,32 +110,51 @@ def list_(
     found: deque[KeptDeadLetter] = deque(maxlen=limit or None)
     number = samples = 0
     with _opened(config) as (redis, keys):
-        for letter in filter(filters.admit, DeadLetters(redis, keys)):
+        dead = DeadLetters(redis, keys)
+        only_counted = list(filter(filters.admit, dead.counted()))
+        for letter in filter(filters.admit, dead):
             found.append(letter)
             number += 1
             samples += letter.samples
     if as_json:
         shown = [metadata(letter) for letter in found]
-        print_json({"matching": number, "samples": samples, "dead_letters": shown})
+        counts = [counted_metadata(letters) for letters in only_counted]
+        print_json(
+            {"matching": number, "samples": samples, "dead_letters": shown, "counted": counts}
+        )
         return
     if found:
         stdout().print(table(found))
     cut = f", the newest {len(found)} are shown" if len(found) < number else ""
     typer.echo(f"{how_many(number, samples)}{cut}.")
+    if only_counted:
+        stdout().print(counted_table(only_counted))
+        typer.echo(f"{counted_samples(only_counted)} are only counted.")
 
 
 @dead_letters_app.command("show")
 def show(id_: Id, as_json: AsJson = False, config: ConfigFile = None) -> None:
     """Show one dead letter and what it holds."""
     with _opened(config) as (redis, keys):
-        letter = DeadLetters(redis, keys).get(id_)
+        letter = DeadLetters(redis, keys).find(id_)
+        if isinstance(letter, CountedDeadLetters):
+            _show_counted(letter, as_json=as_json)
+            return
         ((_, payload),) = with_payloads(redis, keys, [letter])
     if as_json:
-        batch = batch_of(payload) if payload is not None else None
+        batch = batch_of(payload, letter.samples) if payload is not None else None
         content = {"content": batch_summary(batch)} if batch is not None else {}
         print_json({**document(letter, payload), **content})
         return
-    for line in (*metadata_lines(letter), "", *payload_lines(payload)):
+    for line in (*metadata_lines(letter), "", *payload_lines(payload, letter.samples)):
+        typer.echo(line)
+
+
+def _show_counted(letters: CountedDeadLetters, *, as_json: bool) -> None:
+    if as_json:
+        print_json(counted_metadata(letters))
+        return
+    for line in counted_lines(letters):
         typer.echo(line)
 
 
@@ -137,7 +163,8 @@ def show(id_: Id, as_json: AsJson = False, config: ConfigFile = None) -> None:
 def replay(selection: Selection) -> None:
     """Hand dead letters to the stage that refused them, once more.
 
-    Choose them by ID, by a filter, or with --all.
+    The windows of those that were only counted are extracted again. Choose them by ID, by a filter,
+    or with --all.
     """
     _carry_out(
         selection, "Replay", "replayed", "Their stage will try them again", DeadLetters.replay
@@ -170,12 +197,16 @@ def export(
     """
     refuse_existing(file, force=force)
     with _opened(config) as (redis, keys):
-        selected = chosen(DeadLetters(redis, keys), (), filters)
+        found = chosen(DeadLetters(redis, keys), (), filters)
+        selected = [letter for letter in found if isinstance(letter, KeptDeadLetter)]
+        only_counted = [letter for letter in found if isinstance(letter, CountedDeadLetters)]
         with _progress("exporting", len(selected), quiet=as_json) as step:
             lost = write_file(redis, keys, selected, file, force=force, progress=step)
     samples = sum(letter.samples for letter in selected)
     if lost:
         remark(f"note: {lost} of the dead letters have lost their payload")
+    if only_counted:
+        remark(f"note: {counted_samples(only_counted)} are only counted, and not in the file")
     if as_json:
         counts = {"exported": len(selected), "samples": samples, "without_payload": lost}
         print_json({"file": str(file), **counts})
@@ -191,7 +222,7 @@ def _opened(config: Path | None) -> Iterator[tuple[Redis, Keys]]:
         yield redis, keys
 
 
-def _confirm(verb: str, selected: list[KeptDeadLetter], consequence: str) -> None:
+def _confirm(verb: str, selected: list[AnyDeadLetters], consequence: str) -> None:
     """Go on only if the operator agrees; raises :class:`typer.Exit`."""
     what = f"{verb} {how_many(len(selected), sum(letter.samples for letter in selected))}"
     # Not typer.confirm: its prompt leaves a space on stdout, which is for results.
@@ -206,7 +237,7 @@ def _carry_out(
     verb: str,
     done_word: str,
     consequence: str,
-    step: Callable[[DeadLetters, KeptDeadLetter], bool],
+    step: Callable[[DeadLetters, AnyDeadLetters], bool],
 ) -> None:
     """Ask, do ``step`` to each dead letter, and report; ends the command if any failed."""
     outcome = Outcome()

@@ -67,7 +67,7 @@ def metadata(letter: KeptDeadLetter) -> dict[str, Any]:
 
 def document(letter: KeptDeadLetter, payload: bytes | None) -> dict[str, Any]:
     """A dead letter with its payload, as plain data."""
-    return {**metadata(letter), **as_members(payload)}
+    return {**metadata(letter), **as_members(payload, letter.samples)}
 
 
 def _still_there(dead: DeadLetters, letter: KeptDeadLetter) -> None:

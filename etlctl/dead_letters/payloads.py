@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -12,16 +11,13 @@ from redis import Redis
 
 from common.errors import WireError
 from common.samples.batch import SampleBatch
+from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
 from common.state.dead_letters import KeptDeadLetter
 from common.state.keys import Keys
 from etlctl.times import rfc3339
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_WBITS = 31  # 15, and 16 for gzip's header
 # A payload is half a megabyte at most, in a pipeline that works as it should.
 _PAGE_ENTRIES = 50
-# Far above what the transformer writes into one entry, far below what a machine holds.
-_MAX_INFLATED_BYTES = 256 << 20
 
 _HEX_COLUMNS = 16
 _SHOWN_BYTES = 512
@@ -44,25 +40,17 @@ def with_payloads(
         yield from zip(page, found, strict=True)
 
 
-def inflated(payload: bytes) -> bytes:
-    """Lines as text; anything that is not gzip, or is broken gzip, as it is."""
-    if not payload.startswith(_GZIP_MAGIC):
+def inflated(payload: bytes, samples: int) -> bytes:
+    """Lines as text; what is not gzip, is broken or is too much for its samples, as it is."""
+    if not payload.startswith(GZIP_MAGIC):
         return payload
-    pieces, size, rest = [], 0, payload
     try:
-        while rest:  # members concatenate
-            inflater = zlib.decompressobj(_GZIP_WBITS)
-            pieces.append(inflater.decompress(rest, _MAX_INFLATED_BYTES - size))
-            size += len(pieces[-1])
-            if not inflater.eof:
-                return payload
-            rest = inflater.unused_data
-    except zlib.error:
+        return inflate(payload, lines_bytes_max(samples))
+    except WireError:
         return payload
-    return b"".join(pieces)
 
 
-def as_members(payload: bytes | None) -> dict[str, str | None]:
+def as_members(payload: bytes | None, samples: int) -> dict[str, str | None]:
     """The payload as a member of a JSON object.
 
     ``payload`` is text (lines are inflated), or None where there is none; what is no UTF-8 is
@@ -71,15 +59,15 @@ def as_members(payload: bytes | None) -> dict[str, str | None]:
     if payload is None:
         return {"payload": None}
     try:
-        return {"payload": inflated(payload).decode()}
+        return {"payload": inflated(payload, samples).decode()}
     except UnicodeDecodeError:
         return {"payload_base64": base64.b64encode(payload).decode()}
 
 
-def batch_of(payload: bytes) -> SampleBatch | None:
+def batch_of(payload: bytes, samples: int) -> SampleBatch | None:
     """The samples in a payload that was never transformed; None for any other payload."""
     try:
-        return SampleBatch.decode(payload)
+        return SampleBatch.decode(payload, samples)
     except (WireError, RecursionError):
         return None
 

@@ -65,16 +65,16 @@ def metadata_lines(letter: KeptDeadLetter) -> Iterator[str]:
         yield f"{name:<{width}}  {printable(str(value))}"
 
 
-def payload_lines(payload: bytes | None) -> Iterator[str]:
+def payload_lines(payload: bytes | None, samples: int) -> Iterator[str]:
     """The payload for people: lines, a summary of samples, or the first bytes."""
     if payload is None:
         yield "The payload is no longer there."
         return
-    if (batch := batch_of(payload)) is not None:
+    if (batch := batch_of(payload, samples)) is not None:
         yield from batch_lines(batch)
         return
     try:
-        text = inflated(payload).decode()
+        text = inflated(payload, samples).decode()
     except UnicodeDecodeError:
         yield from hex_lines(payload)
         return

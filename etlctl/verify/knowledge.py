@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +13,8 @@ from redis import Redis
 
 from common.errors import WireError
 from common.samples.batch import SampleBatch
+from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
+from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
 from common.state.keys import Keys, feed_of
 from common.state.windows import FeedStatus, WindowSet
@@ -97,16 +97,22 @@ class RedisKnowledge(Knowledge):
     def _dead(self, query: str) -> _Dead:
         """Points in the dead letters of a query; read again only when there are others."""
         newest: Any = self._redis.xrevrange(self._keys.dead, count=1)
-        state = (int(self._redis.xlen(self._keys.dead)), newest[0][0] if newest else b"")
+        only_counted = sum(
+            letters.samples
+            for letters in counted(self._redis, self._keys)
+            if letters.feed == feed_of(query, self._tier)
+        )
+        length = int(self._redis.xlen(self._keys.dead)) + only_counted
+        state = (length, newest[0][0] if newest else b"")
         known = self._dead_known.get(query)
         if known and known[0] == state:
             return known[1]
         times: dict[SeriesKey, list[int]] = {}
-        unreadable = 0
+        unreadable = only_counted
         feed = feed_of(query, self._tier)
         ours = (one for one in DeadLetters(self._redis, self._keys) if one.feed == feed)
         for letter, payload in with_payloads(self._redis, self._keys, ours):
-            points = list(self._points(query, payload or b""))
+            points = list(self._points(query, payload or b"", letter.samples))
             for series, timestamp_ms in points:
                 times.setdefault(series, []).append(timestamp_ms)
             if not points:
@@ -115,12 +121,12 @@ class RedisKnowledge(Knowledge):
         self._dead_known[query] = state, (dead, unreadable)
         return dead, unreadable
 
-    def _points(self, query: str, payload: bytes) -> Iterator[tuple[SeriesKey, int]]:
+    def _points(self, query: str, payload: bytes, claimed: int) -> Iterator[tuple[SeriesKey, int]]:
         """The points in a payload: refused lines, or samples as they were extracted."""
         try:
-            batch = SampleBatch.decode(payload)
+            batch = SampleBatch.decode(payload, claimed)
         except WireError:
-            yield from points_of_lines(payload)
+            yield from points_of_lines(payload, claimed)
             return
         identify = self._identify.get(query)
         if identify is None:
@@ -147,12 +153,15 @@ _ESCAPED = re.compile(r"\\([, =])")
 _TIMES_MS = range(-(2**63), 2**63)
 
 
-def points_of_lines(payload: bytes) -> Iterator[tuple[SeriesKey, int]]:
-    """Series and timestamp (ms) of every line that can be read; the payload may be gzip."""
-    if payload[:2] == b"\x1f\x8b":
+def points_of_lines(payload: bytes, samples: int) -> Iterator[tuple[SeriesKey, int]]:
+    """Series and timestamp (ms) of every line that can be read; the payload may be gzip.
+
+    ``samples`` is how many it says that it holds.
+    """
+    if payload.startswith(GZIP_MAGIC):
         try:
-            payload = gzip.decompress(payload)
-        except (OSError, EOFError, zlib.error):
+            payload = inflate(payload, lines_bytes_max(samples))
+        except WireError:
             return
     for line in payload.split(b"\n"):
         try:

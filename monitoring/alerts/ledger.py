@@ -87,6 +87,22 @@ def loss_alerts(t: Thresholds) -> tuple[Alert, ...]:
             panel=PanelRef(PIPELINE_DASHBOARD, "Dead letters"),
         ),
         Alert(
+            name="EtlDeadLettersNearCap",
+            severity="warning",
+            summary="The dead letters are on their way to their cap.",
+            description=(
+                "{{ .Value | humanizePercentage }} of the dead letters that may be kept are there."
+                " At the cap, entries with samples that would join them wait."
+            ),
+            query=(
+                f"max({latest(dead_letters, t.bridge_seconds)})\n"
+                f"/ max({latest('etl_dead_letters_max', t.bridge_seconds)})"
+            ),
+            limit=Limit(">", t.dead_letters_share),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Dead letters"),
+        ),
+        Alert(
             name="EtlLedgerOutOfBalance",
             severity="critical",
             summary="The ledger does not account for every sample.",

@@ -6,6 +6,7 @@ from monitoring.cases.tables import absent, fires, of, quiet
 
 _REDIS = "job='etl-metrics', instance='m:1'"
 _DEAD_LETTERS = f"etl_dead_letters_kept{{{_REDIS}}}"
+_DEAD_LETTERS_MAX = "etl_dead_letters_max{job='loader', instance='l:1'}"
 _IMBALANCE = f"etl_ledger_imbalance_samples{{{_REDIS}}}"
 _GAPS = f"etl_gaps_declared{{{_REDIS}, query='q', tier='hot'}}"
 
@@ -43,6 +44,23 @@ CASES = (
         at=720,
     ),
     absent("EtlDeadLettersAppearing", "is quiet where there is no pipeline"),
+    fires(
+        "EtlDeadLettersNearCap",
+        "fires at more than half of the cap",
+        {_DEAD_LETTERS: "10x40 51x40", _DEAD_LETTERS_MAX: "100x80"},
+        of(
+            "51% of the dead letters that may be kept are there. At the cap, entries with samples"
+            " that would join them wait."
+        ),
+        at=660,
+    ),
+    quiet(
+        "EtlDeadLettersNearCap",
+        "is quiet at half of the cap",
+        {_DEAD_LETTERS: "50x80", _DEAD_LETTERS_MAX: "100x80"},
+        at=660,
+    ),
+    absent("EtlDeadLettersNearCap", "is quiet where there is no pipeline"),
     fires(
         "EtlLedgerOutOfBalance",
         "fires at once",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
+from common.state.counted_dead_letters import counted
 from common.state.keys import Keys
 from common.state.scripts import Scripts
 from services.exporter.ledger import MAX_REASONS, OTHER, word
@@ -43,6 +44,7 @@ class DeadLetterCounts:
         page_entries: int = PAGE_ENTRIES,
         max_pages: int = MAX_PAGES,
     ) -> None:
+        self._redis = redis
         self._scripts = Scripts(redis)
         self._keys = keys
         self._page_entries = page_entries
@@ -77,6 +79,16 @@ class DeadLetterCounts:
             # Some that were counted are no longer there: count what is.
             self._counting, self._after = {}, ""
         return self._known
+
+    def only_counted(self) -> dict[tuple[str, str], int]:
+        """Samples of the dead letters that are not kept, by stage and reason."""
+        found: dict[tuple[str, str], int] = {}
+        for letters in counted(self._redis, self._keys):
+            key = (word(letters.stage), word(letters.reason))
+            if key not in found and len(found) >= MAX_REASONS:
+                key = (OTHER, OTHER)
+            found[key] = found.get(key, 0) + letters.samples
+        return found
 
     def _add(self, counts: dict[str, list[int]]) -> None:
         for name, (entries, samples) in sorted(dict(counts).items()):

@@ -179,3 +179,6 @@ class RedisSource:
         for (stage, reason), count in (counts or {}).items():
             telemetry.set("etl_dead_letter_entries", count.entries, stage=stage, reason=reason)
             telemetry.set("etl_dead_letter_samples", count.samples, stage=stage, reason=reason)
+        only_counted = dict.fromkeys(counts or {}, 0) | self._dead_letters.only_counted()
+        for (stage, reason), samples in only_counted.items():
+            telemetry.set("etl_dead_letter_counted_samples", samples, stage=stage, reason=reason)

@@ -17,16 +17,19 @@ from common.runtime.wiring import consumer_name
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
 from common.state.redis_client import connect_as_set
+from common.state.scripts import Scripts
 from common.state.windows import WindowSet
 from services.extractor.aof import AofHealer
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
 from services.extractor.jobs import Jobs
+from services.extractor.older_history import OlderHistory
 from services.extractor.planner import Planner
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
+from services.extractor.source_clock import SourceClock
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
 from services.extractor.worker import Worker
@@ -49,9 +52,23 @@ def main(service: Service) -> ExitCode:
         telemetry.emit("query_remark", promql=query, remark=remark)
 
     source = PrometheusClient(settings.extract, on_remark=on_remark)
-    history = SourceHistory(source, lambda: on_remark(LOWEST_TIMESTAMP_METRIC, NOT_REPORTED))
+    clock = _source_clock(service, redis, source)
+
+    def on_servers(servers: int) -> None:
+        telemetry.set("etl_source_servers", servers)
+        if servers > 1:
+            telemetry.emit("source_alternates", servers=servers)
+
+    history = SourceHistory(
+        source,
+        lambda: on_remark(LOWEST_TIMESTAMP_METRIC, NOT_REPORTED),
+        now_ms=clock.check,
+        on_servers=on_servers,
+        reconnect=source.close,
+        older=OlderHistory(source.answers_at),
+    )
     scheduler = Scheduler(redis, Keys(pipeline.redis_namespace))
-    jobs = _jobs(service, redis, scheduler, source, history)
+    jobs = _jobs(service, redis, scheduler, source, history, clock)
     service.set_ready("prometheus", False, "not checked yet")
     service.set_ready("redis", False, "not checked yet")
     every_seconds = min(
@@ -79,12 +96,25 @@ def packer(settings: Settings) -> EntryBuilder:
     return EntryBuilder(settings.extract.entry_samples, identities)
 
 
+def _source_clock(service: Service, redis: Redis, source: PrometheusClient) -> SourceClock:
+    telemetry = service.telemetry
+    return SourceClock(
+        source.clock_reading,
+        others={"redis": Scripts(redis).now_ms},
+        show=lambda clock, ahead_seconds: telemetry.set(
+            "etl_source_clock_difference_seconds", ahead_seconds, clock=clock
+        ),
+        on_jump=lambda seconds: telemetry.emit("source_clock_jumped", seconds=round(seconds, 3)),
+    )
+
+
 def _jobs(
     service: Service,
     redis: Redis,
     scheduler: Scheduler,
     source: PrometheusClient,
     history: SourceHistory,
+    clock: SourceClock,
 ) -> Jobs:
     settings, telemetry = service.settings, service.telemetry
     pipeline, extract = settings.pipeline, settings.extract
@@ -116,6 +146,7 @@ def _jobs(
             telemetry,
             on_source=on_source,
             tick=service.tick,
+            believed_ms=clock.believed_ms,
         ),
         rechecker=Rechecker(windows, source.count_in, history, telemetry),
         aof_healer=AofHealer(redis, telemetry),

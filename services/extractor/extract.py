@@ -16,6 +16,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from common.config import ExtractSettings, Query
 from common.errors import (
+    EtlError,
     LeaseLost,
     QueryRejected,
     QueryTooLarge,
@@ -32,6 +33,14 @@ from common.state.windows import Staged, Window, WindowSet
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan
+
+# A window that only some of the servers at the source's address hold is read so often in vain
+# before it is taken for empty.
+MIXED_ATTEMPTS = 6
+
+
+class _HeldByAnother(EtlError):
+    """Another server at the source's address than the one that was read holds the window."""
 
 
 class Outcome(Enum):
@@ -59,6 +68,13 @@ class _Read:
     staged: list[Staged] = field(default_factory=list)
     samples: int = 0
     histograms: int = 0
+    first_ms: int | None = None  # of its samples
+
+    def saw(self, block: Samples) -> None:
+        """Note the first sample of all."""
+        if len(block.timestamps_ms):
+            first_ms = int(block.timestamps_ms.min())
+            self.first_ms = first_ms if self.first_ms is None else min(self.first_ms, first_ms)
 
 
 @dataclass
@@ -66,6 +82,8 @@ class Extractor:
     """Turns leased windows into entries of the raw stream.
 
     ``read`` gives a query's samples of ``(start_ms, end_ms]`` in blocks, as they arrive.
+    ``believed_ms`` gives the source's time as far as it can be believed, given the time that it
+    should have reached (:class:`services.extractor.source_clock.SourceClock`).
     """
 
     windows: WindowSet
@@ -78,6 +96,7 @@ class Extractor:
     tick: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     rng: random.Random = field(default_factory=random.Random)
+    believed_ms: Callable[[int], int] = lambda wanted_ms: wanted_ms
 
     def run(self, plan: Plan, window: Window, origin_ms: int) -> Outcome:
         """Extract ``window``.
@@ -92,6 +111,9 @@ class Extractor:
             with LeaseRenewal(
                 lambda: self.windows.renew(plan.feed, window), self.settings.window_lease_seconds
             ) as lease:
+                head_ms = plan.head_ms(self.believed_ms(window.end_ms + plan.settle_ms))
+                if window.end_ms > head_ms:
+                    return self._too_early(plan, window, head_ms)
                 self._stage(plan, window, read, lease)
                 expired_until_ms = self._expired_until_ms(plan, window, origin_ms, read)
                 if expired_until_ms is not None:
@@ -101,6 +123,8 @@ class Extractor:
             return outcome
         except LeaseLost:
             return self._lost(plan, window)
+        except _HeldByAnother as error:
+            return self._open_again(plan, window, str(error))
         except OutOfMemoryError:
             # Nothing was written; a waiting window costs a few bytes.
             return self._open_again(plan, window, "Redis is out of memory")
@@ -142,6 +166,7 @@ class Extractor:
             self.tick()  # a long window is work, not a standstill
             if lease.lost:
                 raise LeaseLost(f"{plan.feed.name}: the window was leased to another worker")
+            read.saw(block)
             if block.histograms:
                 read.histograms += block.histograms
                 self.telemetry.emit("histograms_skipped", block.histograms, query=plan.feed.query)
@@ -161,7 +186,30 @@ class Extractor:
             raise SourceUnavailable(
                 f"reports that it holds nothing; it gave {read.samples} samples"
             )
-        return plan.expired_until_ms(window, origin_ms, lowest_ms)
+        until_ms = plan.expired_until_ms(window, origin_ms, lowest_ms)
+        if until_ms is None or lowest_ms is None:
+            self._check_held_by_all(window, read)
+            return None
+        first_ms = read.first_ms if plan.query.kind == "select" else None
+        if first_ms is not None and first_ms < lowest_ms:
+            # Whoever gave them holds that time: another server at the same address.
+            return None
+        if self.history.reaches_back(plan.query, window.start_ms, lowest_ms):
+            return None
+        agreed_ms = self.history.agreed_lowest_ms(lowest_ms)
+        if plan.expired_until_ms(window, origin_ms, agreed_ms) == until_ms:
+            return until_ms
+        if window.attempts < MIXED_ATTEMPTS:
+            raise _HeldByAnother("was read from a server that does not hold it; another one does")
+        return None
+
+    def _check_held_by_all(self, window: Window, read: _Read) -> None:
+        """Raise where several servers answer in turn and the read may be of one that lacks it."""
+        from_ms = self.history.all_hold_from_ms()
+        if from_ms is None or from_ms <= window.start_ms or window.attempts >= MIXED_ATTEMPTS:
+            return
+        if read.first_ms is None or read.first_ms >= from_ms:
+            raise _HeldByAnother("may have been read from a server that does not hold all of it")
 
     # -- outcomes -----------------------------------------------------------------------------
 
@@ -237,6 +285,18 @@ class Extractor:
             return Outcome.LOST
         self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=str(error))
         return Outcome.SPLIT
+
+    def _too_early(self, plan: Plan, window: Window, head_ms: int) -> Outcome:
+        """It was planned by a clock that was wrong: what has not settled yet is not read."""
+        if window.start_ms < head_ms and self.windows.split(plan.feed, window, head_ms):
+            early = "a part of it has not settled by the source's clock as it can be believed"
+            self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=early)
+            return Outcome.SPLIT
+        early_seconds = (window.end_ms - head_ms) / 1000
+        self.windows.retry(plan.feed, window, min(early_seconds, self.settings.backoff_max_seconds))
+        early = f"ends {early_seconds:g} s after what has settled by the source's clock"
+        self.telemetry.emit("window_retried", **plan.feed.labels, window=window.id, reason=early)
+        return Outcome.OPEN
 
     def _source_failed(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
         longest = self.settings.backoff_max_seconds

@@ -21,6 +21,7 @@ from common.samples.columns import Samples
 from services.extractor.decode import decode, decode_value
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
 from services.extractor.http_session import source_session
+from services.extractor.source_clock import ClockReading
 from services.extractor.source_errors import snippet
 from services.extractor.transport import ResponseTooSlow, Transport, read_all
 
@@ -90,7 +91,11 @@ class PrometheusClient:
 
     def now_ms(self) -> int:
         """Prometheus' own time, milliseconds since the epoch."""
-        return self._now_ms(self._timeout_seconds)
+        return self.clock_reading().now_ms
+
+    def clock_reading(self) -> ClockReading:
+        """Prometheus' own time, with the ``Date`` of the response."""
+        return self._clock_reading(self._timeout_seconds)
 
     def run(self) -> ServerRun | None:
         """Since when the server runs, and under which configuration; None if it does not report it.
@@ -146,6 +151,19 @@ class PrometheusClient:
             for first in range(0, len(of_each), NAMES_A_QUERY)
         )
 
+    def answers_at(self, query: Query, time_ms: int) -> bool:
+        """Whether it has any samples at that time: of a ``select``, or ``up`` in an expr's place.
+
+        A rule may give a value where there is no sample at all.
+        """
+        probed = query.text if query.kind == "select" else "up"
+        try:
+            return self._count(f"count({probed}\n)", time_ms) > 0
+        except QueryTooLarge:
+            return True
+        except QueryRejected:
+            return False
+
     def _names(self, selector: str, start_ms: int, end_ms: int) -> list[str]:
         """Every metric name that the selector may find in a range."""
         params = {"match[]": selector, "start": _seconds(start_ms), "end": _seconds(end_ms)}
@@ -168,7 +186,7 @@ class PrometheusClient:
         return self._count("count_over_time(vector(0)[10s:5s])", 1_000_000_000_000) == 2
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; the next request opens one anew."""
         self._transport.close()
 
     def _blocks(self, endpoint: str, params: Mapping[str, str], start_ms: int) -> Iterator[Samples]:
@@ -188,13 +206,16 @@ class PrometheusClient:
                 raise SourceUnavailable(f"answered {count} where a number of samples belongs")
             return round(count)
 
-    def _now_ms(self, timeout_seconds: float) -> int:
+    def _clock_reading(self, timeout_seconds: float) -> ClockReading:
         params = {"query": "time()", "timeout": _timeout(timeout_seconds)}
         with self._transport.stream("api/v1/query", params, timeout_seconds) as chunks:
             seconds = decode_value(chunks)
             if seconds is None or not 0 < seconds < LATEST_SECONDS:
                 raise SourceUnavailable(f"answered {seconds} where its own time belongs")
-            return round(seconds * 1000)
+            dated = self._transport.last_date_seconds
+            return ClockReading(
+                round(seconds * 1000), None if dated is None else round(dated * 1000)
+            )
 
     def _document(self, path: str, limit_bytes: int) -> bytes:
         """What the server reports of itself at ``path``; empty if it refuses that."""
@@ -216,7 +237,7 @@ class PrometheusClient:
 
     def _is_there(self) -> bool:
         try:
-            self._now_ms(min(PROBE_SECONDS, self._timeout_seconds))
+            self._clock_reading(min(PROBE_SECONDS, self._timeout_seconds))
         except SourceError:
             return False
         return True

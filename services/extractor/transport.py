@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,15 @@ import requests
 import urllib3
 
 from common.errors import SourceError, SourceRefused, SourceUnavailable
-from services.extractor.source_errors import reported_error, retry_after, snippet, status_error
+from common.runtime.retry_after import http_date_seconds
+from services.extractor.failure_text import plain_text, root_of
+from services.extractor.source_errors import (
+    refusal,
+    reported_error,
+    retry_after,
+    snippet,
+    status_error,
+)
 
 # Some servers and proxies refuse longer request lines; shorter queries stay readable in their logs.
 LONGEST_URL_BYTES = 2_000
@@ -24,6 +31,7 @@ READ_BYTES = 256 << 10
 # drips would keep its window for ever.
 LEAST_PACE_BYTES = 64 << 10
 ERROR_BODY_BYTES = 64 << 10
+REFUSED_STATUSES = (401, 403, 407)
 # Not now, perhaps later; every other status than 200 is a refusal.
 BUSY_STATUSES = (429, 503, 504)
 # The server's own time-out comes first, so that the server itself reports why.
@@ -49,6 +57,8 @@ class Transport:
         self._base_url = base_url
         self._session = _settled(session, base_url)
         self._monotonic = monotonic
+        # The ``Date`` of the response opened last, in seconds since the epoch.
+        self.last_date_seconds: float | None = None
 
     @contextmanager
     def stream(
@@ -83,6 +93,7 @@ class Transport:
         url = f"{self._base_url}/{path}"
         try:
             response = self._send(url, params, timeout_seconds)
+            self.last_date_seconds = http_date_seconds(response.headers.get("Date", ""))
             try:
                 yield response, self._chunks(response, timeout_seconds)
             finally:
@@ -117,7 +128,7 @@ class Transport:
                 ) from None
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 # The server may have closed a kept connection just when we took it up.
-                if attempts > 1 or not isinstance(_root_of(error), _STALE):
+                if attempts > 1 or not isinstance(root_of(error), _STALE):
                     raise _unreachable(error) from None
 
     def _request(
@@ -145,7 +156,7 @@ class Transport:
                 piece = response.raw.read1(READ_BYTES, decode_content=encoded)
             except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
                 raise SourceUnavailable(
-                    f"broke off in the middle of its response: {_message(_root_of(error))}"
+                    f"broke off in the middle of its response: {plain_text(error)}"
                 ) from None
             if not piece:
                 return
@@ -194,6 +205,9 @@ def _error_of(response: requests.Response, chunks: Iterator[bytes]) -> SourceErr
         reported = reply["status"] == "error"
     except (ValueError, KeyError, TypeError, RecursionError):
         reported = False
+    if status in REFUSED_STATUSES:
+        text = str(reply.get("error", "")).encode() if reported else body
+        return refusal(status, text, str(response.request.headers.get("Authorization", "")))
     if reported:
         return reported_error(
             str(reply.get("errorType", "")), str(reply.get("error", "")), status, headers
@@ -207,26 +221,7 @@ _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
 
 def _unreachable(error: Exception) -> SourceError:
-    root = _root_of(error)
-    message = _message(root)
-    if isinstance(root, ssl.SSLError) and "certificate" in message.lower():
+    message = plain_text(error)
+    if isinstance(root_of(error), ssl.SSLError) and "certificate" in message.lower():
         return SourceRefused(f"cannot be trusted, or does not trust us: {message} (extract.auth)")
     return SourceUnavailable(f"cannot be reached: {message}")
-
-
-def _root_of(error: BaseException) -> BaseException:
-    """The first cause, below the layers that requests and urllib3 put around it."""
-    seen = []
-    while error not in seen:
-        seen.append(error)
-        # Not __context__: it may be what our caller was handling.
-        inside = [getattr(error, "reason", None), *error.args[:2], error.__cause__]
-        error = next((cause for cause in inside if isinstance(cause, BaseException)), error)
-    return error
-
-
-def _message(error: BaseException) -> str:
-    text = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
-    # urllib3 begins its messages with the object that they are about.
-    text = re.sub(r"^<?[\w.]+(?:\([^)]*\)| object at \w+>): ", "", text)
-    return " ".join(text.split()) or type(error).__name__

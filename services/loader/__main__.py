@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 from common.errors import ConfigError, SinkError
 from common.exit_codes import ExitCode
@@ -13,6 +14,7 @@ from common.state.redis_client import connect_as_set
 from common.state.windows import WindowSet
 from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
+from services.loader.shared_buckets import SharedBuckets, run_id
 from services.loader.watermark import WatermarkKeeper, WatermarkReader
 
 
@@ -32,14 +34,23 @@ def main(service: Service) -> ExitCode:
         tick=service.tick,
         still_ours=lease_check(stream),
     )
+    redis, keys = connect_as_set(pipeline), Keys(pipeline.redis_namespace)
+    reader = WatermarkReader(load.influxdb, pipeline.redis_namespace)
+    buckets: dict[str, str] = {name: tier.bucket for name, tier in load.tiers.items()}
+    reads = {query.name: query.select or "" for query in service.settings.extract.queries}
+    this_run = partial(run_id, redis, keys)
+    shared = SharedBuckets(reader, buckets.values(), reads, service.telemetry, this_run)
     keeper = WatermarkKeeper(
-        WindowSet(connect_as_set(pipeline), Keys(pipeline.redis_namespace)),
-        WatermarkReader(load.influxdb),
+        WindowSet(redis, keys),
+        reader,
         sink,
-        {name: tier.bucket for name, tier in load.tiers.items()},
+        buckets,
         service.telemetry,
         service.stop,
         every_seconds=pipeline.watermark_seconds,
+        reads=reads,
+        run_id=this_run,
+        after_turn=shared.check,
     )
     threading.Thread(target=keeper.run, name="watermark", daemon=True).start()
     return run_stage(service, stream, handler)

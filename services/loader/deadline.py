@@ -18,6 +18,9 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import HTTPResponse
+
+from services.loader.bounded_response import BoundedResponse
 
 
 class Exchange:
@@ -84,7 +87,10 @@ def at_most(seconds: float) -> Iterator[Exchange]:
 
 
 def bounded(pools: urllib3.PoolManager) -> None:
-    """Make the connections of ``pools``, which has none yet, known to :func:`at_most`."""
+    """Make the connections of ``pools``, which has none yet, known to :func:`at_most`.
+
+    Their responses are of a bounded size, too.
+    """
     pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 
@@ -103,6 +109,11 @@ class _Connection(HTTPConnection):
     def request(self, *args: Any, **options: Any) -> None:
         _watch(self.sock)  # of an exchange before; None if there was none
         super().request(*args, **options)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3
+        response = super().getresponse()
+        response.__class__ = BoundedResponse
+        return response
 
 
 class _TlsConnection(_Connection, HTTPSConnection):

@@ -71,7 +71,7 @@ class InfluxSink:
         self._wall_clock = wall_clock
 
     def write(self, bucket: str, body: bytes) -> Outcome:
-        """Post ``body``, gzip members of lines (ms), as it is; never raises for a response."""
+        """Post ``body``, one gzip member of lines (ms), as it is; never raises for a response."""
         return self._post(bucket, body, content_encoding="gzip")
 
     def probe(self, bucket: str) -> Outcome:

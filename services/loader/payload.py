@@ -1,4 +1,4 @@
-"""Points payloads: gzip members of line protocol, to lines and back.
+"""Points payloads: gzipped line protocol, to lines and back.
 
 The path of an accepted post never inflates anything. What is here runs when the sink refuses
 something, or when a tier's retention is known and an entry seems old.
@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable
 
 from common.errors import WireError
+from common.samples.inflate import inflate, lines_bytes_max
 
 # Shortest line that can be: `m v=1 0` and its line break. A payload that inflates to less than this
 # for each of its samples has lost some.
@@ -43,10 +44,7 @@ def decode(payload: bytes, samples: int) -> list[bytes]:
     Raises :class:`WireError` if it cannot be inflated, does not end with a line break, or does not
     hold exactly ``samples`` lines.
     """
-    try:
-        inflated = gzip.decompress(payload)
-    except (OSError, EOFError, zlib.error) as error:
-        raise WireError(f"payload cannot be inflated: {error}") from None
+    inflated = inflate(payload, lines_bytes_max(samples))
     if not inflated.endswith(b"\n"):
         raise WireError("payload does not end with a line break")
     lines = inflated.split(b"\n")

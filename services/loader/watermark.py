@@ -4,11 +4,15 @@ Now and then the loader writes, for each feed, up to where everything is settled
 ``etl_loaded_watermark`` beside the data. For a feed that Redis does not know, the loader copies the
 sink's watermark to Redis, and the extractor plans from there. Until it has done so, the watermark
 in the sink is not replaced.
+
+A bucket may hold several pipelines, so a point names its own in the tag ``pipeline`` (the
+namespace in Redis): to resume at another's watermark would leave a hole that nobody declared.
 """
 
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import threading
 import time
@@ -23,77 +27,113 @@ from common.config import InfluxSettings
 from common.errors import SinkError
 from common.runtime.telemetry import Telemetry
 from common.state.windows import FeedStatus, WindowSet
+from services.loader.deadline import at_most, bounded
 from services.loader.influx import InfluxSink
+from services.loader.readable import STATEMENT, hidden, hides
 from services.loader.responses import Kind
 
 MEASUREMENT = "etl_loaded_watermark"
-_RESPONSE_BYTES_MAX = 1 << 20
+_TEXT_MAX_CHARS = 4096
 
 
 class WatermarkReader:
     """Reads the last watermark of a feed by InfluxQL on ``/query``, as 1.x, 2.x and 3 serve it."""
 
-    def __init__(self, settings: InfluxSettings, pool: urllib3.PoolManager | None = None) -> None:
+    def __init__(
+        self, settings: InfluxSettings, pipeline: str, pool: urllib3.PoolManager | None = None
+    ) -> None:
+        self.pipeline = pipeline
         token = settings.token.get_secret_value()
         self._url = f"{settings.url.rstrip('/')}/query"
         self._headers = {"Authorization": f"Token {token}"} if token else {}
         self._timeout_seconds = settings.timeout_seconds
         tls: dict[str, Any] = {"ca_certs": settings.ca_file} if settings.ca_file else {}
         self._pool = pool or urllib3.PoolManager(retries=False, **tls)
+        bounded(self._pool)
 
     def read(self, bucket: str, query: str, tier: str) -> int | None:
-        """The feed's watermark in ms, or ``None`` when the sink holds none.
+        """The feed's watermark in ms, or ``None`` when the sink holds none of this pipeline.
 
         Raises :class:`SinkError` when the sink cannot be reached or its response is no watermark.
         """
-        statement = (
+        body = self.query(
+            bucket,
             f'SELECT last("value") FROM "{MEASUREMENT}" '
-            f"WHERE \"query\" = '{query}' AND \"tier\" = '{tier}'"
+            f'WHERE "query" = \'{query}\' AND "tier" = \'{tier}\' GROUP BY "pipeline"',
         )
+        watermark_ms = parse_watermark(body, self._url, self.pipeline)
+        if watermark_ms is None and hides(*self._respond(bucket, STATEMENT), bucket):
+            raise SinkError(hidden(bucket, self._url))
+        return watermark_ms
+
+    def query(self, bucket: str, statement: str) -> bytes:
+        """The response to an InfluxQL statement, times in ms; raises :class:`SinkError`."""
+        status, body = self._respond(bucket, statement)
+        if status != 200:
+            raise SinkError(f"cannot read the watermark from {self._url}: status {status}")
+        return body
+
+    def _respond(self, bucket: str, statement: str) -> tuple[int, bytes]:
         try:
-            response = self._pool.request(
-                "GET",
-                self._url,
-                fields={"db": bucket, "q": statement, "epoch": "ms"},
-                headers=self._headers,
-                timeout=self._timeout_seconds,
-                preload_content=False,
-            )
-            body = response.read(_RESPONSE_BYTES_MAX, decode_content=True)
-            response.release_conn()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+            with at_most(self._timeout_seconds):
+                response = self._pool.request(
+                    "GET",
+                    self._url,
+                    fields={"db": bucket, "q": statement, "epoch": "ms"},
+                    headers=self._headers,
+                    timeout=self._timeout_seconds,
+                )
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
-        if response.status != 200:
-            raise SinkError(f"cannot read the watermark from {self._url}: status {response.status}")
-        return parse_watermark(body, self._url)
+        return response.status, response.data
 
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()
 
 
-def parse_watermark(body: bytes, where: str) -> int | None:
-    """The watermark in a response of ``/query``; raises :class:`SinkError` for anything else."""
-    try:
-        result = json.loads(body)["results"][0]
-        if "error" in result:
-            raise SinkError(f"{where} says: {result['error']}")
-        series = result.get("series")
-        if not series:
-            return None
-        value = float(series[0]["values"][0][1])
-    except RecursionError:
-        raise SinkError(f"{where} gave no InfluxQL response: too deeply nested") from None
-    except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError) as error:
-        raise SinkError(f"{where} gave no InfluxQL response: {error!r}") from None
+def parse_watermark(body: bytes, where: str, pipeline: str) -> int | None:
+    """The watermark in a response of ``/query``; raises :class:`SinkError` for anything else.
+
+    A point without a pipeline's name was written by an older version. It counts as ours where
+    there is none with our name.
+    """
+    found: dict[str, float] = {}
+    for series in series_of(body, where):
+        try:
+            name = str((series.get("tags") or {}).get("pipeline") or "")
+            found[name] = float(series["values"][0][1])
+        except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError) as error:
+            raise SinkError(f"{where} gave no InfluxQL response: {error!r}") from None
+    value = found.get(pipeline, found.get(""))
+    if value is None:
+        return None
     if not 0 <= value < 1 << 53:
         raise SinkError(f"{where} holds the impossible watermark {value}")
     return int(value)
 
 
+def series_of(body: bytes, where: str) -> list[dict[str, Any]]:
+    """The series in a response of ``/query``; raises :class:`SinkError` for anything else."""
+    try:
+        result = json.loads(body)["results"][0]
+        if "error" in result:
+            raise SinkError(f"{where} says: {result['error']}")
+        return list(result.get("series") or ())
+    except RecursionError:
+        raise SinkError(f"{where} gave no InfluxQL response: too deeply nested") from None
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise SinkError(f"{where} gave no InfluxQL response: {error!r}") from None
+
+
 @dataclass
 class WatermarkKeeper:
-    """Copies the watermarks to the sink, and back to a Redis that lost them."""
+    """Copies the watermarks to the sink, and back to a Redis that lost them.
+
+    ``reads`` is the selector of each query by its name, empty for an ``expr``; ``run_id`` names the
+    Redis that the pipeline's state lies in. Both are written along, for :class:`SharedBuckets`.
+    ``after_turn`` is called after each turn that succeeded; it raises what :meth:`turn` does.
+    """
 
     windows: WindowSet
     reader: WatermarkReader
@@ -102,6 +142,9 @@ class WatermarkKeeper:
     telemetry: Telemetry
     stop: threading.Event
     every_seconds: float
+    reads: Mapping[str, str] = field(default_factory=dict)
+    run_id: Callable[[], str] = lambda: ""
+    after_turn: Callable[[], None] = lambda: None
     wall_clock: Callable[[], float] = time.time
     _written_ms: dict[str, int] = field(default_factory=dict, init=False)
 
@@ -110,6 +153,7 @@ class WatermarkKeeper:
         while not self.stop.wait(self.every_seconds):
             try:
                 self.turn()
+                self.after_turn()
             except (SinkError, RedisError) as error:
                 # Nothing depends on one turn: the next one does what this one could not.
                 self.telemetry.emit("watermark_failed", error=str(error))
@@ -139,12 +183,22 @@ class WatermarkKeeper:
 
     def _write(self, bucket: str, feeds: Mapping[str, FeedStatus]) -> None:
         now_ms = int(self.wall_clock() * 1000)
+        run_id = self.run_id()
         lines = "".join(
-            f"{MEASUREMENT},query={feed.query},tier={feed.tier} "
-            f"value={feed.loaded_watermark_ms}.0 {now_ms}\n"
+            f"{MEASUREMENT},pipeline={self.reader.pipeline},query={feed.query},tier={feed.tier} "
+            f"value={feed.loaded_watermark_ms}.0,reads={_text(self.reads.get(feed.query, ''))}"
+            f",run={_text(run_id)} {now_ms}\n"
             for feed in feeds.values()
         )
         outcome = self.sink.write(bucket, gzip.compress(lines.encode(), 1, mtime=0))
         if outcome.kind is not Kind.WRITTEN:
             raise SinkError(f"the watermark was not written: {outcome.message}")
         self._written_ms |= {name: feed.loaded_watermark_ms for name, feed in feeds.items()}
+
+
+def _text(value: str) -> str:
+    """A string field; a selector too long to be compared is left out."""
+    if len(value) > _TEXT_MAX_CHARS or not value.isprintable():
+        value = ""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from common.errors import WireError
-from common.samples.batch import CRC_BYTES, SCHEMA_VERSION, SampleBatch
+from common.samples.batch import CRC_BYTES, SCHEMA_VERSION, CountMismatch, SampleBatch
 from common.samples.series import Resolved, SeriesEncoder
 from common.state.verdict import DeadLetter, Entry, Settle, Verdict
 from services.transformer.clean import clean
@@ -50,17 +50,13 @@ class TransformHandler:
 
     def _settle(self, entry: Entry) -> Settle:
         try:
-            batch = SampleBatch.decode(entry.payload)
+            batch = SampleBatch.decode(entry.payload, entry.samples)
+        except CountMismatch as error:
+            return _dead(entry, "count_mismatch", str(error))
         except WireError as error:
             other = _schema_of(entry.payload) not in (None, SCHEMA_VERSION)
             return _dead(entry, "unknown_schema" if other else "undecodable", str(error))
         origin = batch.origin
-        if len(batch) != entry.samples:
-            return _dead(
-                entry,
-                "count_mismatch",
-                f"payload holds {len(batch)} samples, the ledger {entry.samples}",
-            )
         if (origin.query, origin.kind) != (entry.query, entry.kind):
             return _dead(
                 entry,

@@ -1,7 +1,7 @@
 -- One atomic read of the ledger and of what is really there.
 --
 -- KEYS 1 ledger, 2 staged, 3 back-pressure, 4 dead letters, 5 their records, then for each stream:
---      stream, in flight
+--      stream, in flight; last the dead letters that are only counted
 -- a    group, streams (their names)
 -- Returns JSON: {now_ms, ledger = {field: samples}, streams = {name: {entries, samples, bytes, oldest_ms, feeds,
 -- lost_samples, unaccounted_entries, unaccounted_samples}}, staged_bytes, dead_letter_entries,
@@ -86,11 +86,12 @@ end
 
 -- Samples, by feed, whose dead letter was deleted. There may be many dead letters, so they are only walked where their
 -- number is not that of the records.
-local function deleted_dead_samples(dead, dead_records)
+local function deleted_dead_samples(dead, dead_records, dead_counted)
   local deleted = {}
-  if redis.call('XLEN', dead) == redis.call('HLEN', dead_records) then return deleted end
+  if redis.call('XLEN', dead) + redis.call('HLEN', dead_counted) == redis.call('HLEN', dead_records) then return deleted end
   local records = pairs_of(redis.call('HGETALL', dead_records))
   each_entry(dead, function(id) records[id] = nil end)
+  for _, group in ipairs(redis.call('HKEYS', dead_counted)) do records[group] = nil end
   for _, record in pairs(records) do
     local samples, feed = string.match(record, '^(%d+) (.*)$')
     deleted[feed or '?'] = (deleted[feed or '?'] or 0) + (count_of(samples) or 0)
@@ -107,7 +108,7 @@ return cjson.encode({
   ledger = pairs_of(redis.call('HGETALL', KEYS[1])),
   streams = streams,
   staged_bytes = staged_bytes,
-  dead_letter_entries = redis.call('XLEN', KEYS[4]),
-  deleted_dead_samples = deleted_dead_samples(KEYS[4], KEYS[5]),
+  dead_letter_entries = redis.call('XLEN', KEYS[4]) + redis.call('HLEN', KEYS[#KEYS]),
+  deleted_dead_samples = deleted_dead_samples(KEYS[4], KEYS[5], KEYS[#KEYS]),
   back_pressure = redis.call('EXISTS', KEYS[3]) == 1,
 })

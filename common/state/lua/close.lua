@@ -6,6 +6,8 @@
 local feed, windows, gaps, rechecks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = clock_ms()
 local planned = tonumber(redis.call('HGET', feed, 'planned_ms')) or 0
+-- Redis' clock went back: the time is counted from now.
+if planned > now then redis.pcall('HSET', KEYS[1], 'planned_ms', whole(now)) end
 if now - planned < a.unplanned_ms then return false end
 local backlog = backlog_of(feed)
 for _, range in ipairs(open_ranges(windows)) do backlog[#backlog + 1] = range end

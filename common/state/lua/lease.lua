@@ -7,14 +7,25 @@
 -- Returns {window id, start, end, token, attempts}, or nil when there is none.
 local feed, windows = KEYS[1], KEYS[2]
 local now = clock_ms()
-local owner, not_before, head, backlog =
-  unpack(redis.call('HMGET', feed, 'fingerprint', 'not_before_ms', 'head_ms', 'ranges'))
-if owner ~= a.fingerprint or (tonumber(not_before) or 0) > now then return false end
+local owner, not_before, head, backlog, wait =
+  unpack(redis.call('HMGET', feed, 'fingerprint', 'not_before_ms', 'head_ms', 'ranges', 'wait_ms'))
+if owner ~= a.fingerprint then return false end
+not_before = tonumber(not_before) or 0
+if not_before > now then
+  local sooner = ends_at(not_before, tonumber(wait), now)
+  if sooner < not_before then redis.pcall('HSET', feed, 'not_before_ms', whole(sooner)) end
+  return false
+end
 
 local chosen, chosen_id, open = nil, nil, 0
 for id, json in pairs(pairs_of(redis.call('HGETALL', windows))) do
   open = open + 1
   local window = cjson.decode(json)
+  local lease_ends, wait_ends = ends_at(window.d, a.lease_ms, now), ends_at(window.nb, window.w, now)
+  if lease_ends < window.d or wait_ends < window.nb then
+    window.d, window.nb = lease_ends, wait_ends
+    redis.pcall('HSET', windows, id, cjson.encode(window))
+  end
   local free = (window.t == '' or window.d <= now) and window.nb <= now
   if free and window.c == a.window_class and (not chosen or window.e > chosen.e) then
     chosen, chosen_id = window, id

@@ -14,6 +14,10 @@ local function clock_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
+-- When a wait ends that was to end at `until_ms`, where it was `wait_ms` long: Redis' clock may have gone back
+-- since, and the wait would be longer by as much. What was stored without its length is given ten minutes.
+local function ends_at(until_ms, wait_ms, now) return math.min(until_ms, now + (wait_ms or 600000)) end
+
 -- A flat reply {field, value, …} as a table.
 local function pairs_of(flat)
   local map = {}
@@ -40,6 +44,35 @@ end
 local function whole(number) return string.format('%.0f', number) end
 
 local function is_feed(text) return text and string.match(text, '^[%w_]+@[%w_]+$') ~= nil end
+
+-- Dead letters of one cause, as the field of a hash.
+local function dead_group(stage, reason, feed, measurement)
+  return cjson.encode({stage or '', reason or '', feed or '', measurement or ''})
+end
+
+-- Add samples to a window {start, end, samples} of a list in order. Of too many, the oldest become one range.
+local function add_to_window(windows, first, last, samples, most)
+  for i = #windows, 1, -1 do
+    if windows[i][1] == first and windows[i][2] == last then
+      windows[i][3] = windows[i][3] + samples
+      return
+    end
+  end
+  windows[#windows + 1] = {first, last, samples}
+  table.sort(windows, function(left, right) return left[1] < right[1] end)
+  if #windows > most then
+    local oldest = table.remove(windows, 1)
+    windows[1] = {oldest[1], math.max(oldest[2], windows[1][2]), oldest[3] + windows[1][3]}
+  end
+end
+
+-- One dead letter of its group less is kept.
+local function forget_kept(dead_kept, letter)
+  local group = dead_group(letter.stage, letter.reason, letter.feed, letter.measurement)
+  if redis.call('HEXISTS', dead_kept, group) == 1 and redis.call('HINCRBY', dead_kept, group, -1) <= 0 then
+    redis.call('HDEL', dead_kept, group)
+  end
+end
 
 -- The in-flight record of an entry: {samples, bytes, feed, window, payload key} as one text.
 local function pack_record(samples, bytes, feed, window, key)

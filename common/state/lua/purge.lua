@@ -1,6 +1,7 @@
 -- Give a dead letter up for good: its samples become a counted drop.
 --
--- KEYS 1 dead letters, 2 their records, 3 the dead letter's payload ('' if it names none of ours), 4 ledger
+-- KEYS 1 dead letters, 2 their records, 3 the dead letter's payload ('' if it names none of ours), 4 ledger,
+--      5 how many of each group are kept
 -- a    id (of the dead letter)
 -- Returns ok, deleted (there is no such dead letter any more) or wrong_type (a key holds something else).
 --
@@ -8,11 +9,12 @@
 local dead, dead_records, ledger = KEYS[1], KEYS[2], KEYS[4]
 local found = redis.call('XRANGE', dead, a.id, a.id)
 if #found == 0 then return 'deleted' end
-if not have_types({[dead_records] = 'hash', [ledger] = 'hash'}) then return 'wrong_type' end
+if not have_types({[dead_records] = 'hash', [ledger] = 'hash', [KEYS[5]] = 'hash'}) then return 'wrong_type' end
 local letter = pairs_of(found[1][2])
 local samples = count_of(letter.samples)
 redis.call('XDEL', dead, a.id)
 redis.call('HDEL', dead_records, a.id)
+forget_kept(KEYS[5], letter)
 if KEYS[3] ~= '' then redis.call('UNLINK', KEYS[3]) end
 -- A foreign entry of the stream is in no ledger: it is only removed.
 if samples and is_feed(letter.feed) then

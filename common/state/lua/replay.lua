@@ -1,7 +1,7 @@
 -- Take a dead letter up again: it becomes an entry of the stream of the stage that refused it.
 --
 -- KEYS 1 dead letters, 2 their records, 3 the dead letter's payload ('' if it names none of ours), 4 stream,
---      5 in flight, 6 ledger, 7 unsettled, 8 payload of the new entry
+--      5 in flight, 6 ledger, 7 unsettled, 8 payload of the new entry, 9 how many of each group are kept
 -- a    id (of the dead letter)
 -- ARGV 2 payload of the new entry
 -- Returns ok, deleted (there is no such dead letter any more), malformed (it is none of ours) or wrong_type
@@ -16,13 +16,14 @@ if not samples or not letter.query or not letter.tier or not letter.kind or not 
   return 'malformed'
 end
 if not have_types({[dead_records] = 'hash', [stream] = 'stream', [in_flight] = 'hash', [ledger] = 'hash',
-    [unsettled] = 'hash'}) then
+    [unsettled] = 'hash', [KEYS[9]] = 'hash'}) then
   return 'wrong_type'
 end
 redis.call('SET', KEYS[8], ARGV[2])
 append_entry(stream, in_flight, letter, samples, #ARGV[2], KEYS[8])
 redis.call('XDEL', dead, a.id)
 redis.call('HDEL', dead_records, a.id)
+forget_kept(KEYS[9], letter)
 if KEYS[3] ~= '' then redis.call('UNLINK', KEYS[3]) end
 redis.call('HINCRBY', ledger, letter.feed .. '|dead_lettered', whole(0 - samples))
 -- Its window, if others of its entries are still under way, now waits for this one too.

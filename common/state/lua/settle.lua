@@ -2,10 +2,12 @@
 --
 -- KEYS 1..4 stream, its in-flight records, crashes, released, 5 outbound stream, 6 its in-flight records,
 --      7 dead letters, 8 their records, 9 ledger, 10 unsettled, 11 committed,
---      12 the entry's payload ('' if it names none of ours),
---      13.. new payloads: one for each output, then one for each dead letter
+--      12 how many dead letters of each group are kept, 13 those that are only counted,
+--      14 the entry's payload ('' if it names none of ours),
+--      15.. new payloads: one for each output, then one for each dead letter
 -- a    group, consumer, entry (id), samples (that the entry itself claims), query, tier, kind, window, stage,
---      loaded, drops ({reason = samples}), outputs ({samples, …}), dead ({{reason, detail, samples}, …}), max_dead
+--      loaded, drops ({reason = samples}), outputs ({samples, …}), dead ({{reason, detail, samples, measurement}, …}), max_dead,
+--      sample (dead letters of a group that are kept; further ones are only counted, by window; 0 = all are kept)
 -- ARGV 2.. the new payloads, in the order of their keys
 -- Returns ok, refused (not pending with the caller), mismatch (the verdict does not account for every sample),
 -- dead_full or wrong_type (a key holds something else).
@@ -15,10 +17,13 @@
 -- script; where there is not, it is XACK, so that the loader can always free memory.
 local inbound, in_flight, crashes, outbound, out_flight, dead, dead_records, ledger, unsettled, committed =
   KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local dead_kept, dead_counted = KEYS[12], KEYS[13]
 local id, outputs = a.entry, #a.outputs
+local MOST_WINDOWS = 200
 
 if not have_types({[outbound] = 'stream', [out_flight] = 'hash', [crashes] = 'hash', [dead] = 'stream',
-    [dead_records] = 'hash', [ledger] = 'hash', [unsettled] = 'hash', [committed] = 'hash'}) then
+    [dead_records] = 'hash', [ledger] = 'hash', [unsettled] = 'hash', [committed] = 'hash',
+    [dead_kept] = 'hash', [dead_counted] = 'hash'}) then
   return 'wrong_type'
 end
 
@@ -39,7 +44,7 @@ local function is_named_in(hash, key)
   return false
 end
 if not payload_key then
-  payload_key = KEYS[12]
+  payload_key = KEYS[14]
   -- Where somebody copied an entry, the payload is the other one's.
   if payload_key ~= '' and (is_named_in(in_flight, payload_key) or is_named_in(out_flight, payload_key)) then
     payload_key = ''
@@ -51,21 +56,53 @@ for _, n in ipairs(a.outputs) do sum = sum + n end
 for _, n in pairs(a.drops) do sum = sum + n end
 for _, letter in ipairs(a.dead) do dead_samples = dead_samples + letter[3] end
 if sum + dead_samples ~= samples then return 'mismatch' end
-if #a.dead > 0 and redis.call('XLEN', dead) + #a.dead > a.max_dead then return 'dead_full' end
+
+-- Which dead letters are kept, and which are only counted. Those whose window is not known (it was settled long
+-- ago) are kept: by its window alone can a counted one be extracted again.
+local first_ms, last_ms = string.match(redis.call('HGET', committed, origin.window) or '', ' (%d+) (%d+)$')
+local groups, kept, counted, added = {}, {}, {}, 0
+for i, letter in ipairs(a.dead) do
+  local group = dead_group(a.stage, letter[1], origin.feed, letter[4])
+  groups[i] = group
+  kept[group] = kept[group] or tonumber(redis.call('HGET', dead_kept, group) or 0)
+  if a.sample > 0 and first_ms and kept[group] >= a.sample then
+    counted[i] = true
+    if redis.call('HEXISTS', dead_counted, group) == 0 then added = added + 1 end
+  else
+    kept[group], added = kept[group] + 1, added + 1
+  end
+end
+if added > 0 and redis.call('XLEN', dead) + redis.call('HLEN', dead_counted) + added > a.max_dead then
+  return 'dead_full'
+end
 local counts_window = redis.call('HEXISTS', unsettled, origin.window) == 1
 
 for i, n in ipairs(a.outputs) do
-  local key, payload = KEYS[12 + i], ARGV[1 + i]
+  local key, payload = KEYS[14 + i], ARGV[1 + i]
   redis.call('SET', key, payload)
   append_entry(outbound, out_flight, origin, n, #payload, key)
 end
-for i, letter in ipairs(a.dead) do
-  local key = KEYS[12 + outputs + i]
+local function keep(i, letter)
+  local key = KEYS[14 + outputs + i]
   redis.call('SET', key, ARGV[1 + outputs + i])
   local letter_id = redis.call('XADD', dead, '*', 'schema', '1', 'stage', a.stage, 'reason', letter[1],
     'detail', letter[2], 'query', a.query, 'tier', a.tier, 'kind', a.kind, 'window', origin.window, 'feed', origin.feed,
-    'entry', id, 'samples', whole(letter[3]), 'at_ms', whole(clock_ms()), 'payload', key)
+    'entry', id, 'samples', whole(letter[3]), 'at_ms', whole(clock_ms()), 'measurement', letter[4], 'payload', key)
   redis.call('HSET', dead_records, letter_id, whole(letter[3]) .. ' ' .. origin.feed)
+  redis.call('HINCRBY', dead_kept, groups[i], 1)
+end
+local function count_only(i, letter)
+  local json = redis.call('HGET', dead_counted, groups[i])
+  local found = json and cjson.decode(json) or {samples = 0, letters = 0, windows = {}}
+  found.samples, found.letters = found.samples + letter[3], found.letters + 1
+  found.query, found.tier, found.kind = a.query, a.tier, a.kind
+  found.detail, found.at_ms = letter[2], clock_ms()
+  add_to_window(found.windows, tonumber(first_ms), tonumber(last_ms), letter[3], MOST_WINDOWS)
+  redis.call('HSET', dead_counted, groups[i], cjson.encode(found))
+  redis.call('HSET', dead_records, groups[i], whole(found.samples) .. ' ' .. origin.feed)
+end
+for i, letter in ipairs(a.dead) do
+  if counted[i] then count_only(i, letter) else keep(i, letter) end
 end
 
 redis.call('XACK', inbound, a.group, id)

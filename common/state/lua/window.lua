@@ -31,7 +31,7 @@ elseif a.verb == 'split' then
   replace({[a.window .. '.1'] = half(window.s, middle), [a.window .. '.2'] = half(middle, window.e)})
 elseif a.verb == 'retry' then
   window.t, window.d, window.a = '', 0, window.a + 1
-  window.nb = now + a.after_ms
+  window.nb, window.w = now + a.after_ms, a.after_ms
   replace({[a.window] = window})
 elseif a.verb == 'fail' then
   local attempts = tonumber(redis.call('HGET', feed, 'attempts')) or 0
@@ -39,7 +39,8 @@ elseif a.verb == 'fail' then
   local ranges = backlog_of(feed)
   ranges[#ranges + 1] = {window.s, window.e}
   replace({})
-  redis.call('HSET', feed, 'ranges', backlog_json(ranges), 'not_before_ms', whole(now + wait))
+  redis.call('HSET', feed, 'ranges', backlog_json(ranges), 'not_before_ms', whole(now + wait),
+    'wait_ms', whole(wait))
   redis.call('HINCRBY', feed, 'attempts', 1)
 elseif a.verb == 'gap' then
   local upto = math.min(a.until_ms, window.e)

@@ -98,12 +98,12 @@ class StoredLetters(Target):
         for line in metadata_lines(letter):
             require(line.isprintable(), "a terminal would obey", line)
         ((_, read),) = with_payloads(redis, Keys("etl"), [letter])
-        for line in payload_lines(read):
+        for line in payload_lines(read, letter.samples):
             require(line.isprintable(), "a terminal would obey", line)
-        _check_exported(document(letter, read), read)
-        if read is not None and (batch := batch_of(read)) is not None:
+        _check_exported(document(letter, read), read, letter.samples)
+        if read is not None and (batch := batch_of(read, letter.samples)) is not None:
             json.dumps(batch_summary(batch), allow_nan=False)
-        list(points_of_lines(read or b""))
+        list(points_of_lines(read or b"", letter.samples))
         taken = True
         for attempt in (lambda: dead_letters.get(id_), lambda: dead_letters.payload(letter)):
             try:
@@ -113,15 +113,15 @@ class StoredLetters(Target):
         return taken
 
 
-def _check_exported(exported: dict[str, object], payload: bytes | None) -> None:
+def _check_exported(exported: dict[str, object], payload: bytes | None, samples: int) -> None:
     line = json.dumps(exported, ensure_ascii=False).encode()
     require(b"\n" not in line, "more than one line")
     found = json.loads(line)
     if payload is None:
         require(found["payload"] is None, "a payload from nowhere")
     elif "payload" in found:
-        require(found["payload"].encode() == inflated(payload), "another text")
-        if not payload.startswith(b"\x1f\x8b") or inflated(payload) != payload:
+        require(found["payload"].encode() == inflated(payload, samples), "another text")
+        if not payload.startswith(b"\x1f\x8b") or inflated(payload, samples) != payload:
             whole = payload if not payload.startswith(b"\x1f\x8b") else gzip.decompress(payload)
             require(found["payload"].encode() == whole, "not the whole text")
     else:

@@ -137,7 +137,7 @@ def _check_identities(
         require(labels_of.setdefault(identity.key, named) == named, "two series have one key")
         require(identity.key == encoder.key(kind, "q", label_json), "two keys for one series")
         require(identity.key[:1] not in (b"", b"#"), "a comment")
-        (read,) = (point for point, _ in points_of_lines(identity.key + b" value=1 1"))
+        (read,) = (point for point, _ in points_of_lines(identity.key + b" value=1 1", 1))
         require(
             read == SeriesKey.of(identity.measurement, identity.tags),
             "reads back as another series",

@@ -12,8 +12,8 @@ import redis
 import yaml
 
 from common.state.keys import POINTS, RAW, Keys
-from common.state.stream import RedisStream
-from common.state.verdict import Output, Settle
+from common.state.stream import RedisStream, SettleResult
+from common.state.verdict import DeadLetter, Output, Settle
 from common.state.windows import Feed, WindowSet
 from devtools.servers.redis_server import RedisServer
 from etlctl.__main__ import main
@@ -92,6 +92,31 @@ def test_a_loss_is_said(
     code, out, _ = run(capsys, tmp_path, pipeline)
     assert code == 0
     assert "60 samples are not accounted for" in out
+
+
+@pytest.mark.parametrize(
+    ("cap", "said"), [(4, ""), (3, "More than half of the dead letters"), (2, "are at their cap")]
+)
+def test_the_cap_of_the_dead_letters_is_told_before_it_is_reached(
+    pipeline: dict[str, Any],
+    redis_client: redis.Redis,
+    tmp_path: Path,
+    capsys: Capture,
+    cap: int,
+    said: str,
+) -> None:
+    stream = RedisStream(redis_client, Keys(pipeline["redis_namespace"]), POINTS, "c")
+    stream.ensure()
+    (entry,) = stream.read(1, 1.0)
+    letters = [DeadLetter("rejected", "x", b"m v=1 1", 30)] * 2
+    assert stream.settle(entry, Settle(dead=letters), "loader") is SettleResult.OK
+
+    code, out, _ = run(capsys, tmp_path, pipeline | {"dead_letters": {"max_entries": cap}})
+
+    assert code == 0
+    assert f"2 of {cap}" in out
+    assert said in " ".join(out.split())
+    assert ("etlctl dead-letters" in " ".join(out.split())) == bool(said)
 
 
 def test_an_empty_redis_is_no_error(

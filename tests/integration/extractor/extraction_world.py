@@ -14,6 +14,7 @@ from common.config import ExtractSettings, Query
 from common.errors import (
     SourceError,
 )
+from common.runtime.logs import EventLog
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import SampleBatch
 from common.samples.columns import Samples
@@ -45,6 +46,8 @@ class Source:
         self.fail_above_ms = 0
         self.meanwhile: Callable[[], None] = lambda: None
         self.histograms = 0
+        # Up to when it has samples by now.
+        self.until_ms: Callable[[], int] = lambda: 1 << 62
 
     def now_ms(self) -> int:
         return self.now
@@ -60,7 +63,9 @@ class Source:
         return self._blocks(start_ms, end_ms)
 
     def _blocks(self, start_ms: int, end_ms: int) -> Iterator[Samples]:
-        times = np.arange(start_ms + STEP_MS, end_ms + 1, STEP_MS, dtype=np.int64)
+        times = np.arange(
+            start_ms + STEP_MS, min(end_ms, self.until_ms()) + 1, STEP_MS, dtype=np.int64
+        )
         for number in range(self.series):
             yield Samples(
                 (LABELS % number,), np.array([len(times)]), times, times.astype(np.float64)
@@ -73,7 +78,13 @@ class Source:
 
 
 class Rig:
-    def __init__(self, redis: Redis, source: Source, builder: EntryBuilder | None = None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        source: Source,
+        builder: EntryBuilder | None = None,
+        logger: EventLog | None = None,
+    ) -> None:
         query = Query(name="q", expr="m", step=STEP_MS / 1000)
         self.plan = Plan(
             Feed("q", "hot", "expr", "f"), query, STEP_MS, 0, 50_000, 1_000_000, 240_000
@@ -82,7 +93,7 @@ class Rig:
         self.redis = redis
         self.windows = WindowSet(redis, KEYS, lease_seconds=60)
         self.registry = CollectorRegistry()
-        self.telemetry = Telemetry("extractor", self.registry)
+        self.telemetry = Telemetry("extractor", self.registry, logger=logger)
         self.history = SourceHistory(cast(PrometheusClient, source))
         self.states: list[SourceState] = []
         self.ticks, self.seconds = 0, 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from pathlib import Path
 
@@ -17,11 +18,15 @@ from common.state.keys import Keys
 from common.state.windows import Feed, WindowSet
 from devtools.servers.influx_server import InfluxServer
 from services.loader.influx import InfluxSink
+from services.loader.responses import Kind
+from services.loader.shared_buckets import ACTIVE_SECONDS, SharedBuckets, run_id
 from services.loader.watermark import (
+    MEASUREMENT,
     WatermarkKeeper,
     WatermarkReader,
     parse_watermark,
 )
+from tests.support.captured_log import CapturedLog
 
 KEYS = Keys("wm")
 FEED = Feed("raw", "hot", "select", "f")
@@ -34,7 +39,7 @@ class World:
             url=url, token=SecretStr("any"), org="o", bucket=database, timeout_seconds=5
         )
         self.windows = WindowSet(redis, KEYS)
-        self.reader = WatermarkReader(self.settings)
+        self.reader = WatermarkReader(self.settings, KEYS.namespace)
         self.sink = InfluxSink(self.settings, connections=1)
         self.now = 1_700_000_000.0
         self.keeper = WatermarkKeeper(
@@ -115,12 +120,130 @@ def test_a_sink_that_is_away_or_knows_no_bucket_says_nothing(
     world.load_up_to(100_000)
     with pytest.raises(SinkError, match="database not found"):
         world.reader.read("nowhere", "raw", "hot")
-    away = WatermarkReader(world.settings.model_copy(update={"url": "http://127.0.0.1:9"}))
+    away = WatermarkReader(
+        world.settings.model_copy(update={"url": "http://127.0.0.1:9"}), KEYS.namespace
+    )
 
     with pytest.raises(SinkError, match="cannot read the watermark"):
         away.read(world.database, "raw", "hot")
 
     assert world.windows.sink_watermarks() == {}
+
+
+def test_a_redis_keeps_its_name_until_it_loses_everything(world: World) -> None:
+    first = run_id(world.redis, KEYS)
+    assert first
+    assert run_id(world.redis, KEYS) == first
+
+    world.redis.flushall()
+
+    assert run_id(world.redis, KEYS) not in (first, "")
+
+
+def test_anothers_watermark_is_never_ours(world: World) -> None:
+    world.load_up_to(100_000)
+    world.turn()
+    world.reader.pipeline = "other"  # has lost its Redis, and shares the bucket
+
+    assert world.known() is None
+
+
+def test_a_watermark_of_an_older_version_counts_until_there_is_a_named_one(world: World) -> None:
+    old = f"{MEASUREMENT},query=raw,tier=hot value=70000.0 {int(world.now * 1000)}\n"
+    world.sink.write(world.database, gzip.compress(old.encode()))
+    assert world.known() == 70_000
+
+    world.load_up_to(100_000)
+    world.turn()
+
+    assert world.known() == 100_000
+
+
+class Neighbours:
+    """Two pipelines on one bucket, each with a Redis namespace and what it reads."""
+
+    def __init__(self, world: World, ours: dict[str, str]) -> None:
+        self.world = world
+        self.log = CapturedLog()
+        self.registry = CollectorRegistry()
+        self.telemetry = Telemetry("loader", self.registry, logger=self.log)
+        self.shared = SharedBuckets(
+            world.reader,
+            [world.database],
+            ours,
+            self.telemetry,
+            run_id=lambda: "r1",
+            clock=iter(range(0, 10**9, 10_000)).__next__,
+            wall_clock=lambda: world.now,
+        )
+
+    def write(self, pipeline: str, query: str, reads: str, run: str) -> None:
+        self.world.now += 1
+        tags = f"pipeline={pipeline},query={query},tier=hot"
+        line = f'{MEASUREMENT},{tags} value=1.0,reads="{reads}",run="{run}" '
+        line += f"{int(self.world.now * 1000)}\n"
+        outcome = self.world.sink.write(self.world.database, gzip.compress(line.encode()))
+        assert outcome.kind is Kind.WRITTEN
+
+    def found(self) -> list[tuple[str, list[str]]]:
+        self.shared.check()
+        return [
+            (line["pipeline"], line["queries"])
+            for line in self.log.lines
+            if line["event"] == "bucket_shared"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"a": "up{job='x'}"}, ("b", "up{job='y'}")),
+        ({"a": ""}, ("b", "")),
+        ({"a": ""}, ("b", "up")),
+    ],
+)
+def test_pipelines_whose_series_differ_may_share_a_bucket(
+    world: World, ours: dict[str, str], theirs: tuple[str, str]
+) -> None:
+    neighbours = Neighbours(world, ours)
+    neighbours.write("other", *theirs, "r2")
+
+    assert neighbours.found() == []
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"a": "up{job='x'}", "c": "down{job='z'}"}, ("b", "{job='x'}")),
+        ({"a": ""}, ("a", "")),
+        ({"a": ""}, ("b", "a{job='z'}")),
+        ({"a": "up"}, ("up", "")),
+    ],
+)
+def test_pipelines_whose_series_can_be_the_same_are_reported_once(
+    world: World, ours: dict[str, str], theirs: tuple[str, str]
+) -> None:
+    neighbours = Neighbours(world, ours)
+    neighbours.write("other", *theirs, "r2")
+    assert ("other", ["a"]) in neighbours.found()
+
+    assert len(neighbours.found()) == 1
+    neighbours.world.now += ACTIVE_SECONDS + 1
+    neighbours.shared.check()
+    assert neighbours.registry.get_sample_value("etl_sink_shared_buckets") == 0
+
+
+def test_two_redis_under_one_name_are_told_from_one_that_lost_its_data(
+    world: World,
+) -> None:
+    neighbours = Neighbours(world, {"a": "up"})
+    for run in ("r0", "r0", "r1", "r1"):
+        neighbours.write("wm", "a", "up", run)
+    assert neighbours.found() == []
+
+    neighbours.write("wm", "a", "up", "r0")
+
+    assert neighbours.found() == [("wm", ["a"])]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +268,7 @@ def test_a_sink_that_is_away_or_knows_no_bucket_says_nothing(
 )
 def test_a_response_that_says_nothing_is_no_watermark(body: bytes) -> None:
     with pytest.raises(SinkError):
-        parse_watermark(body, "http://influx/query")
+        parse_watermark(body, "http://influx/query", "wm")
 
 
 def test_secrets_stay_out_of_the_errors(tmp_path: Path) -> None:
@@ -154,6 +277,6 @@ def test_secrets_stay_out_of_the_errors(tmp_path: Path) -> None:
     )
 
     with pytest.raises(SinkError) as caught:
-        WatermarkReader(settings).read("b", "q", "hot")
+        WatermarkReader(settings, "wm").read("b", "q", "hot")
 
     assert "s3cret-token" not in str(caught.value)

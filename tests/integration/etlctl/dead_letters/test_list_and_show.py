@@ -15,7 +15,7 @@ from tests.integration.etlctl.dead_letters.world import BATCH, LINE, NOT_TEXT, W
 
 def test_list_without_dead_letters(world: World) -> None:
     assert world.run("list") == (0, "0 dead letters (0 samples).\n", "")
-    assert world.json("list") == {"matching": 0, "samples": 0, "dead_letters": []}
+    assert world.json("list") == {"matching": 0, "samples": 0, "dead_letters": [], "counted": []}
 
 
 def test_list_filters_and_counts(world: World) -> None:
@@ -128,3 +128,17 @@ def test_an_unknown_id_is_one_line(world: World, command: str, id_: str) -> None
     assert (code, out) == (1, "")
     assert one_line(err) == f"etlctl: no dead letter has the id {id_}"
     assert world.account().dead_lettered == 1
+
+
+def test_a_dead_letter_that_inflates_without_end_is_shown_as_it_is_kept(world: World) -> None:
+    world.refuse(DeadLetter("rejected", "x", gzip.compress(b"\n" * (300 << 20)), 5))
+    (letter,) = world.letters
+
+    code, out, err = world.run("show", letter.id)
+
+    assert (code, err) == (0, "")
+    assert "00000000  1f 8b 08" in out
+    code, out, err = world.run("replay", letter.id, "--yes")
+    assert code == 1
+    assert "more than the 328960 bytes that its samples can take" in one_line(err)
+    assert world.account().dead_lettered == 5

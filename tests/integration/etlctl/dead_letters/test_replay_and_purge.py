@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from common.state.dead_letters import DeadLetters, KeptDeadLetter
+from common.state.dead_letters import AnyDeadLetters, DeadLetters
 from common.state.keys import POINTS
 from common.state.stream import SettleResult
 from common.state.verdict import DeadLetter, Settle
@@ -51,7 +51,7 @@ def test_a_dead_letter_that_is_refused_again_is_not_replayed_again(world: World)
     letters = DeadLetters(world.client, world.keys)
     points = world.stream(POINTS)
 
-    def replay_and_refuse(letter: KeptDeadLetter) -> bool:
+    def replay_and_refuse(letter: AnyDeadLetters) -> bool:
         done = letters.replay(letter)
         (entry,) = points.read(1, 0.01)
         dead = DeadLetter("rejected", "again", entry.payload, entry.samples)

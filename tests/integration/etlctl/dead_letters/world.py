@@ -44,6 +44,9 @@ class World:
     capsys: Capture
     keys: Keys = field(default_factory=lambda: Keys("etlctl"))
     planned_ms: int = 0
+    sample: int = 0  # how many of one cause are kept; 0 = all
+    cap: int = 100_000
+    results: list[SettleResult] = field(default_factory=list)
 
     def refuse(self, letter: DeadLetter, stage: str = "loader", query: str = "q") -> None:
         """An entry of 10 samples more than ``letter`` has, of which the letter is refused."""
@@ -64,7 +67,9 @@ class World:
         raw.settle(entry, Settle(outputs=[Output(b"x", all_samples)]), "transformer")
         (entry,) = points.read(1, 0.01)
         result = points.settle(entry, Settle(loaded=10, dead=[letter]), stage)
-        assert result is SettleResult.OK
+        self.results.append(result)
+        if result is SettleResult.DEAD_FULL:
+            points.release([entry.id], 3600)
 
     def refuse_lines(self, count: int = 1, reason: str = "rejected", query: str = "q") -> None:
         for _ in range(count):
@@ -72,7 +77,15 @@ class World:
 
     def stream(self, name: str) -> RedisStream:
         outbound = POINTS if name == RAW else None
-        found = RedisStream(self.client, self.keys, name, "w", outbound=outbound)
+        found = RedisStream(
+            self.client,
+            self.keys,
+            name,
+            "w",
+            outbound=outbound,
+            dead_letters_max_entries=self.cap,
+            dead_letters_sample=self.sample,
+        )
         found.ensure()
         return found
 

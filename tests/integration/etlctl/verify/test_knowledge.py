@@ -195,4 +195,4 @@ def test_dead_letters_of_other_queries_are_not_ours(
 )
 def test_lines_are_read(line: bytes, expected: tuple[str, dict[str, str], int] | None) -> None:
     wanted = [(SeriesKey.of(*expected[:2]), expected[2])] if expected else []
-    assert list(points_of_lines(line)) == wanted
+    assert list(points_of_lines(line, 1)) == wanted

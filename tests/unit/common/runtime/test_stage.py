@@ -7,10 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from common.runtime.telemetry import Telemetry
 from common.state.keys import RAW
 from common.state.verdict import DeadLetter, Entry, Output, Pause, Retry, Settle, Verdict
+from tests.support.captured_log import CapturedLog
 from tests.support.stage_bench import LIMITS, Bench, all_loaded
+
+AT_ONCE = replace(LIMITS, backoff_base_seconds=1e-9, backoff_max_seconds=1e-9)
 
 
 def test_settles_and_counts_only_then() -> None:
@@ -172,17 +177,75 @@ def test_a_verdict_that_does_not_add_up_is_never_carried_out() -> None:
     assert bench.balanced()
 
 
-def test_full_dead_letters_pause_the_stage_and_lose_nothing() -> None:
-    bench = Bench(lambda entry: Settle(dead=[DeadLetter("rejected", "why", b"x", entry.samples)]))
-    bench.stage = bench.make_stage(bench.make_stream("w1", dead_max=0))
-    bench.commit((b"a", 3))
+def refuse_bad(entry: Entry) -> Verdict:
+    if entry.payload.startswith(b"bad"):
+        return Settle(dead=[DeadLetter("rejected", "why", b"x", entry.samples)])
+    return all_loaded(entry)
 
+
+def test_full_dead_letters_hold_the_entries_that_need_them_and_no_other() -> None:
+    bench = Bench(refuse_bad)
+    bench.stage = bench.make_stage(bench.make_stream("w1", dead_max=0))
+    for number in range(20):
+        bench.commit((b"bad%d" % number, 3), (b"good", 5))
+
+    for _ in range(20):
+        bench.stage.step()
+        bench.now_ms += 1_000
+
+    assert bench.broker.ledger["q@hot|loaded"] == 100
+    assert bench.broker.audit().accounts["q@hot"].in_flight == 60
+    assert bench.ready["dependency"] == (True, "")
+    assert bench.value("etl_dead_letters_held_total", stage="transformer") >= 20
+    assert bench.broker.state(RAW).crashes == {}
+    assert bench.balanced()
+
+
+def test_held_entries_are_settled_when_there_is_room_again() -> None:
+    bench = Bench(refuse_bad)
+    bench.stage = bench.make_stage(bench.make_stream("w1", dead_max=0))
+    bench.commit((b"bad", 3))
+    bench.stage.step()
+    assert bench.value("etl_records_total") == 0, "held is not done"
+
+    bench.stage = bench.make_stage(bench.make_stream("w2", dead_max=1))
+    bench.now_ms += int(LIMITS.check_every_seconds * 1000)
     bench.stage.step()
 
-    ok, detail = bench.ready["dependency"]
-    assert not ok
-    assert "dead letters" in detail
-    assert bench.broker.audit().accounts["q@hot"].in_flight == 3
+    assert [dead["samples"] for dead in bench.broker.dead] == [3]
+    assert bench.balanced()
+
+
+def test_a_pause_is_logged_once_and_then_once_a_minute_with_what_it_held() -> None:
+    bench = Bench(lambda entry: Pause("circuit open for another 3.5 s"))
+    seconds = [0.0]
+    log = CapturedLog()
+
+    def clock() -> float:
+        seconds[0] += 0.0001
+        return seconds[0]
+
+    bench.registry = CollectorRegistry()
+    bench.telemetry = Telemetry("transformer", bench.registry, logger=log)
+    bench.stage = bench.make_stage(bench.stream, clock=clock, limits=AT_ONCE)
+    bench.commit((b"a", 2), (b"b", 3))
+
+    # The check passes each time, and the next post is refused: twice a second.
+    for step in range(240):
+        seconds[0] = step / 2
+        bench.handler.judge = lambda entry, step=step: Pause(f"open for {step} s")  # type: ignore[misc]
+        bench.stage.step()
+
+    paused = [line for line in log.lines if line["event"] == "stage_paused"]
+    assert [(line["times"], line["entries"], line["samples"]) for line in paused] == [
+        (1, 2, 5),
+        (120, 240, 600),
+    ]
+    assert bench.value("etl_pauses_total", stage="transformer") == 240
+    assert log.events.count("dependency_ready") == 3
+    bench.handler.reason = "another reason"
+    bench.stage.step()
+    assert log.lines[-1]["reason"] == "another reason"
 
 
 def test_stopping_releases_what_is_in_hand_uncounted_and_closes_the_handler() -> None:
