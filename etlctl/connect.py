@@ -1,16 +1,21 @@
-"""Connections to the pipeline's Redis, source and sink, according to the settings."""
+"""Connections to the pipeline's Redis, source and sink, according to the settings.
+
+What only one of them needs is imported when it is connected to.
+"""
 
 from __future__ import annotations
 
-import requests
-from redis import Redis
+from typing import TYPE_CHECKING
 
 from common.config import PipelineSettings, Settings, TierName
 from common.state.keys import Keys
 from common.state.redis_client import connect_as_set
-from etlctl.verify.sink import Sink
-from etlctl.verify.source import Source
-from services.extractor.http_session import source_session
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from etlctl.verify.sink import Sink
+    from etlctl.verify.source import Source
 
 
 def redis_of(pipeline: PipelineSettings) -> tuple[Redis, Keys]:
@@ -20,12 +25,19 @@ def redis_of(pipeline: PipelineSettings) -> tuple[Redis, Keys]:
 
 def source_of(settings: Settings) -> Source:
     """Prometheus, with the credentials that the extractor uses."""
+    from etlctl.verify.source import Source
+    from services.extractor.http_session import source_session
+
     extract = settings.extract
     return Source(extract.prometheus_url, source_session(extract.auth), extract.timeout_seconds)
 
 
 def sink_of(settings: Settings, tier: TierName) -> Sink:
     """InfluxDB, with the loader's token; the database of a tier is named as its bucket."""
+    import requests
+
+    from etlctl.verify.sink import Sink
+
     influxdb = settings.load.influxdb
     session = requests.Session()
     # Without any requests would look for credentials in a .netrc file.

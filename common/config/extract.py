@@ -20,12 +20,15 @@ from common.config.fields import (
 )
 from common.config.query import Query
 from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
+from common.config.tls_files import authorities, key_of_certificate
 
 # The least that a lease must outlive the request that is made under it.
 LEASE_MARGIN_SECONDS = 5.0
 
 _secret = BeforeValidator(from_file("extract"))
+_authorities = AfterValidator(authorities("extract"))
 _file = AfterValidator(readable("extract"))
+_key = AfterValidator(key_of_certificate("extract"))
 _url = AfterValidator(url_checker(("http", "https"), "they belong in extract.auth"))
 
 
@@ -52,13 +55,13 @@ class AuthSettings(CheckedSection):
     bearer_token: Annotated[SecretStr, _secret] = Field(
         NO_SECRET, description="Bearer token, instead of a user."
     )
-    ca_file: Annotated[str | None, _file] = Field(
+    ca_file: Annotated[str | None, _authorities] = Field(
         None, description="PEM file with the authorities that may vouch for the server."
     )
     cert_file: Annotated[str | None, _file] = Field(
         None, description="PEM file with our client certificate (and its key, without `key_file`)."
     )
-    key_file: Annotated[str | None, _file] = Field(
+    key_file: Annotated[str | None, _key] = Field(
         None, description="PEM file with the key of `cert_file`."
     )
     verify: Flag = Field(True, description="Whether the server's certificate is checked.")

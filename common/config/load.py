@@ -20,12 +20,13 @@ from common.config.fields import (
     url_checker,
 )
 from common.config.query import Aggregate
-from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
+from common.config.secrets import NO_SECRET, SecretFile, from_file, not_for_headers
+from common.config.tls_files import authorities
 
 TierName = Literal["hot", "warm", "cold"]
 
-_secret = BeforeValidator(from_file("load", made_by="etlctl sink init"))
-_file = AfterValidator(readable("load"))
+_secret = BeforeValidator(from_file("load", "etlctl sink init", not_for_headers))
+_authorities = AfterValidator(authorities("load"))
 _url = AfterValidator(url_checker(("http", "https"), "it takes load.influxdb.token"))
 
 
@@ -46,7 +47,7 @@ class InfluxSettings(Section):
     timeout_seconds: Seconds = Field(
         20, gt=0, le=3600, description="How long InfluxDB may take to respond to one request."
     )
-    ca_file: Annotated[str | None, _file] = Field(
+    ca_file: Annotated[str | None, _authorities] = Field(
         None, description="PEM file with the authorities that may vouch for the server."
     )
 

@@ -11,18 +11,21 @@ from common.config.fields import (
     Bytes,
     CheckedSection,
     Count,
+    Host,
+    OutputPath,
     Problem,
     Seconds,
     Section,
     Unit,
     url_checker,
 )
-from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
+from common.config.secrets import NO_SECRET, SecretFile, from_file
+from common.config.tls_files import authorities
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 _secret = BeforeValidator(from_file("pipeline"))
-_file = AfterValidator(readable("pipeline"))
+_authorities = AfterValidator(authorities("pipeline"))
 _redis_url = AfterValidator(
     url_checker(("redis", "rediss", "unix"), "the password belongs in pipeline.redis_password_file")
 )
@@ -47,7 +50,7 @@ class DeadLetterSettings(Section):
         "follows is only counted, by window, and can be extracted again by `etlctl dead-letters "
         "replay`; 0 = all are kept.",
     )
-    mirror_path: str | None = Field(
+    mirror_path: OutputPath = Field(
         None, min_length=1, description="File that every dead letter is also appended to."
     )
 
@@ -65,7 +68,7 @@ class PipelineSettings(CheckedSection):
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = Field(
         "INFO", description="Least level that is logged; DEBUG adds tracebacks."
     )
-    log_file: str | None = Field(
+    log_file: OutputPath = Field(
         None,
         min_length=1,
         description="File that the log is also written to, rotated by size. Processes must not "
@@ -85,7 +88,7 @@ class PipelineSettings(CheckedSection):
     redis_password: Annotated[SecretStr, _secret] = Field(
         NO_SECRET, description="Password of Redis; empty = none."
     )
-    redis_ca_file: Annotated[str | None, _file] = Field(
+    redis_ca_file: Annotated[str | None, _authorities] = Field(
         None,
         description="PEM file with the authorities, beside the system's, that may vouch for a "
         "Redis behind `rediss://`.",
@@ -96,7 +99,7 @@ class PipelineSettings(CheckedSection):
         max_length=64,
         description="Prefix of all keys; pipelines that share a Redis need one each.",
     )
-    http_host: str = Field(
+    http_host: Host = Field(
         "0.0.0.0",
         min_length=1,
         description="Address that /metrics, /livez, /readyz and /health listen on.",

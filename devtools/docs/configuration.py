@@ -67,6 +67,9 @@ Beside each key's own bounds:
   nor aggregates; warm and cold need both, and cold is the coarser.
 - `extract.auth` is either a user with a password, or a bearer token.
 - URLs carry no credentials, and a scheme that fits: `http`, `https`; `redis`, `rediss`, `unix`.
+  Their hosts, and `pipeline.http_host`, are IP addresses or can be names of hosts.
+- A `ca_file` holds a certificate; a `cert_file` fits its key, which has no passphrase; the token
+  of InfluxDB is ASCII. A log file or mirror is no directory and lies in one.
 - A relabel rule has exactly the fields that its action takes in Prometheus 3, and its regex is
   RE2. Its labels, regex, separator and replacement are text as written, quoted or not (`regex:
   1`, `replacement: true`); without a value they are empty.
