@@ -148,6 +148,16 @@ EVENTS: dict[str, EventSpec] = {
     "scheduling_failed": EventSpec(
         "warning", "A job could not be queued.", "etl_scheduler_errors_total"
     ),
+    "job_refused": EventSpec(
+        "error",
+        "A job in our RQ queues that is not the extractor's was removed: somebody else writes"
+        " there.",
+        "etl_jobs_refused_total",
+    ),
+    "job_failed": EventSpec("error", "A defect of the extractor; the next job goes on."),
+    "suspension_ignored": EventSpec(
+        "warning", "RQ's workers were suspended by somebody; the extractor goes on."
+    ),
     # loading
     "sink_refused_points": EventSpec(
         "warning", "The sink refused points of a group.", "etl_sink_isolations_total"

@@ -169,6 +169,7 @@ _EXTRACTION = (
     ),
     _extraction("etl_queries_closed_total", "Queries that left the configuration", *_FEED),
     _extraction("etl_scheduler_errors_total", "Jobs that could not be queued"),
+    _extraction("etl_jobs_refused_total", "Foreign jobs in our RQ queues, removed"),
 )
 
 _LEDGER = (
