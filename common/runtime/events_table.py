@@ -191,6 +191,16 @@ EVENTS: dict[str, EventSpec] = {
         "Several Prometheus answer in turn at one address, as behind a balancer: what only one of"
         " them holds may be read from another. Name one of them, or pin the balancer.",
     ),
+    "job_refused": EventSpec(
+        "error",
+        "A job in our RQ queues that is not the extractor's was removed: somebody else writes"
+        " there.",
+        "etl_jobs_refused_total",
+    ),
+    "job_failed": EventSpec("error", "A defect of the extractor; the next job goes on."),
+    "suspension_ignored": EventSpec(
+        "warning", "RQ's workers were suspended by somebody; the extractor goes on."
+    ),
     # loading
     "sink_refused_points": EventSpec(
         "warning", "The sink refused points of a group.", "etl_sink_isolations_total"

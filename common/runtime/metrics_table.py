@@ -204,6 +204,7 @@ _EXTRACTION = (
     _extraction(
         "etl_source_clock_jumps_total", "Times that Prometheus' clock jumped by seconds or more"
     ),
+    _extraction("etl_jobs_refused_total", "Foreign jobs in our RQ queues, removed"),
 )
 
 _LEDGER = (

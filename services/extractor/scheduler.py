@@ -10,26 +10,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
 
 from redis import Redis
 from redis.exceptions import RedisError
-from rq import Queue
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
 from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
-from services.extractor.worker import TableJob
-
-QueueName = Literal["plan", "recheck", "live", "catchup"]
-# In the order of their priority; for each, the function's name and its arguments.
-QUEUES: dict[QueueName, tuple[str, tuple[str, ...]]] = {
-    "plan": ("plan", ()),
-    "recheck": ("recheck", ()),
-    "live": ("extract", ("live",)),
-    "catchup": ("extract", ("catchup",)),
-}
+from services.extractor.job_table import QUEUES, QueueName, TableJob, TableQueue
 
 # Jobs of one queue that wait at a time; more would only find nothing to do.
 MOST_WAITING = 4
@@ -43,7 +32,7 @@ class Scheduler:
         self._redis = redis
         self._keys = keys
         self.queues = {
-            name: Queue(
+            name: TableQueue(
                 f"{keys.namespace}-{name}",
                 connection=redis,
                 job_class=TableJob,
