@@ -64,10 +64,18 @@ def main(service: Service) -> ExitCode:
         daemon=True,
     )
     planning.start()
+    healing = threading.Thread(
+        target=AofHealer(redis, telemetry).run,
+        args=(service.stop,),
+        name="append-only-file",
+        daemon=True,
+    )
+    healing.start()
     try:
         _work(service, redis, scheduler, jobs)
     finally:
         planning.join(timeout=REDIS_BACKOFF.max_seconds)
+        healing.join(timeout=REDIS_BACKOFF.max_seconds)
         source.close()
         redis.close()
     return ExitCode.OK
@@ -118,7 +126,6 @@ def _jobs(
             tick=service.tick,
         ),
         rechecker=Rechecker(windows, source.count_in, history, telemetry),
-        aof_healer=AofHealer(redis, telemetry),
         windows=windows,
         scheduler=scheduler,
         pressure=BackPressure(windows, pipeline, telemetry, service.set_ready),

@@ -48,6 +48,7 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlWindowFailing",
         "EtlSinkRefusesUs",
         "EtlSamplesBeyondRetention",
+        "EtlRedisFileFailing",
         "EtlRedisMemoryHigh",
         "EtlFreshnessBudgetBurningFast",
         "EtlFreshnessBudgetBurningSlowly",
