@@ -122,6 +122,7 @@ class Thresholds:
 
     # --- Redis ---
     redis_down_for_seconds: float = 60
+    redis_file_for_seconds: float = 60
     # Back-pressure should act before that; what is left must suffice for the AOF rewrite's buffers.
     redis_memory_share: float = 0.8
     redis_memory_for_seconds: float = 120

@@ -108,7 +108,12 @@ EVENTS: dict[str, EventSpec] = {
         "warning", "A window was too large and was split.", "etl_windows_split_total"
     ),
     "aof_rewrite_requested": EventSpec(
-        "info", "A Redis that is new to us was sent a request to rewrite its append-only file."
+        "info",
+        "Redis was requested to rewrite its append-only file; `why`: it is `new` to us,"
+        " `writes_again` after it could not, or the last `rewrite_failed`.",
+    ),
+    "aof_write_failed": EventSpec(
+        "error", "Redis cannot write its append-only file (disk full?) and refuses all writes."
     ),
     "aof_rewrite_refused": EventSpec("info", "Redis does so already, or forbids the command."),
     "mirror_failed": EventSpec(

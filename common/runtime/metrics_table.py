@@ -299,6 +299,17 @@ _LEDGER = (
     _ledger("etl_rq_jobs", "Jobs in an RQ queue and in its registries", "queue", "state"),
     _ledger("etl_redis_memory_used_bytes", "Memory that Redis uses"),
     _ledger("etl_redis_memory_max_bytes", "Memory that Redis may use; absent if it has no limit"),
+    _ledger(
+        "etl_redis_aof_ok",
+        "1 if Redis' last write to its append-only file, or rewrite of it, succeeded, else 0;"
+        " absent without such a file",
+        "operation",
+    ),
+    _read(
+        "etl_redis_logins_refused_total",
+        "counter",
+        "Logins that Redis has refused since its start; absent before Redis 7.2",
+    ),
     _ledger("etl_redis_up", "1 if the latest attempt to read Redis succeeded, else 0"),
     _ledger("etl_redis_read_seconds", "Duration of the latest reading of Redis"),
     _ledger("etl_redis_audit_seconds", "Duration of its atomic audit, which Redis serves alone"),

@@ -3,18 +3,7 @@
 # The password goes through a file in memory, never through arguments or the environment.
 set -eu
 
-# A crash can cut the file inside a script; Redis would start all the same and leave the script's open
-# MULTI in the file, so that the start after next applies half of it. The repair removes the cut
-# piece, and the windows that it was part of are extracted again.
-manifest=/data/appendonlydir/appendonly.aof.manifest
-if [ -s "$manifest" ]; then
-  echo "start.sh: checking the append-only file"
-  if ! redis-check-aof "$manifest" >/tmp/check-aof 2>&1; then
-    cat /tmp/check-aof
-    echo "start.sh: the append-only file was cut short: repairing it"
-    yes | redis-check-aof --fix "$manifest"
-  fi
-fi
+/bin/sh /etc/redis/repair.sh /data/appendonlydir
 
 umask 077
 auth=/tmp/secret.conf

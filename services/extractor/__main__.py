@@ -87,10 +87,18 @@ def main(service: Service) -> ExitCode:
     planning.start()
     stopping = threading.Thread(target=_stop_reading, args=(service, source), daemon=True)
     stopping.start()
+    healing = threading.Thread(
+        target=AofHealer(redis, telemetry).run,
+        args=(service.stop,),
+        name="append-only-file",
+        daemon=True,
+    )
+    healing.start()
     try:
         _work(service, redis, scheduler, jobs)
     finally:
         planning.join(timeout=REDIS_BACKOFF.max_seconds)
+        healing.join(timeout=REDIS_BACKOFF.max_seconds)
         source.close()
         redis.close()
     return ExitCode.OK
@@ -172,7 +180,6 @@ def _jobs(
             extract.recheck_after_seconds,
             planner.origin_ms,
         ),
-        aof_healer=AofHealer(redis, telemetry),
         windows=windows,
         scheduler=scheduler,
         pressure=BackPressure(windows, pipeline, telemetry, service.set_ready),

@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 from common.errors import SourceError
 from common.runtime.telemetry import Telemetry
 from common.state.windows import WindowClass, WindowSet
-from services.extractor.aof import AofHealer
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.planner import Planner
 from services.extractor.pressure import BackPressure
@@ -35,7 +34,6 @@ class Jobs:
     planner: Planner
     extractor: Extractor
     rechecker: Rechecker
-    aof_healer: AofHealer
     windows: WindowSet
     scheduler: Scheduler
     pressure: BackPressure
@@ -52,7 +50,6 @@ class Jobs:
     def plan(self) -> None:
         """Plan every feed and schedule what is due."""
         try:
-            self.aof_healer.check()
             due = self.planner.plan()
             self.on_source(SourceState(True))
             if not self.pressure.paused():

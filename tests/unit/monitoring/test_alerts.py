@@ -53,6 +53,7 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlSinkRefusesUs",
         "EtlSamplesBeyondRetention",
         "EtlSinkLimitReached",
+        "EtlRedisFileFailing",
         "EtlRedisMemoryHigh",
         "EtlFreshnessBudgetBurningFast",
         "EtlFreshnessBudgetBurningSlowly",
