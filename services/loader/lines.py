@@ -116,7 +116,7 @@ def dead_letters(lines: Lines) -> tuple[DeadLetter, ...]:
     found: dict[tuple[str, str], list[int]] = {}
     for index in sorted(lines.messages):
         reason = REASONS[LineStatus(lines.status[index])]
-        key = (reason, cause_of(lines.messages[index]))
+        key = (reason, _cause(lines.messages[index]))
         if key not in found and sum(1 for known, _ in found if known == reason) >= MAX_CAUSES - 1:
             key = (reason, "various causes")
         found.setdefault(key, []).append(index)
@@ -132,6 +132,11 @@ def dead_letters(lines: Lines) -> tuple[DeadLetter, ...]:
     )
 
 
+def cause_of(message: str) -> str:
+    """A message without what differs from line to line: the line quoted, the number dropped."""
+    return _cause(message)
+
+
 def measurement_of(line: bytes) -> str:
     """The measurement of a line, as the line spells it."""
     found = _MEASUREMENT.match(line)
@@ -143,6 +148,5 @@ def _common_measurement(lines: Iterable[bytes]) -> str:
     return names.pop() if len(names) == 1 else ""
 
 
-def cause_of(message: str) -> str:
-    """A message without what differs from line to line: the line quoted, the number dropped."""
+def _cause(message: str) -> str:
     return _COUNT.sub("", _LINE.sub("unable to parse '…", message))

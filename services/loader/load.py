@@ -248,13 +248,13 @@ class LoadHandler:
         if LineStatus.OPEN in lines.status:
             self.isolation_cache.put(entry, lines)
             return
-        self._refused_before.learn(entry, lines)
         expired = lines.status.count(LineStatus.EXPIRED)
         verdict = Settle(
             loaded=lines.status.count(LineStatus.WRITTEN),
             drops={BEYOND_RETENTION: expired} if expired else {},
             dead=dead_letters(lines),
         )
+        self._refused_before.learn(entry, lines)
         self._settle(batch, entry, verdict)
 
     def _report_begin(self, group: Group, outcome: Outcome | None) -> None:
