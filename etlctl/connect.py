@@ -5,6 +5,7 @@ What only one of them needs is imported when it is connected to.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from common.config import PipelineSettings, Settings, TierName
@@ -37,6 +38,7 @@ def sink_of(settings: Settings, tier: TierName) -> Sink:
     import requests
 
     from etlctl.verify.sink import Sink
+    from services.loader.http_session import SinkSession, proxy_of
 
     influxdb = settings.load.influxdb
     session = requests.Session()
@@ -44,12 +46,18 @@ def sink_of(settings: Settings, tier: TierName) -> Sink:
     session.auth = lambda request: request
     if influxdb.ca_file:
         session.verify = influxdb.ca_file
-        # Else requests would let REQUESTS_CA_BUNDLE take its place.
+    if influxdb.cert_file:
+        key = influxdb.key_file
+        session.cert = (influxdb.cert_file, key) if key else influxdb.cert_file
+    if influxdb.ca_file or influxdb.proxy_url:
+        # Else requests would let REQUESTS_CA_BUNDLE and https_proxy take their place.
         session.trust_env = False
+    if proxy := proxy_of(influxdb, os.environ):
+        session.proxies = dict.fromkeys(("http", "https"), proxy.with_credentials)
+    session.headers.update(SinkSession(influxdb, connections=1).headers)
     return Sink(
         influxdb.url,
         settings.load.tiers[tier].bucket,
         session,
-        influxdb.token.get_secret_value() or None,
-        influxdb.timeout_seconds,
+        timeout_seconds=influxdb.timeout_seconds,
     )

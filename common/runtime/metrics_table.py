@@ -349,8 +349,6 @@ _SINK = (
         "Times the loader paused because the sink refused, by cause",
         "cause",
     ),
-    _sink("etl_sink_waits_total", "Times the sink requested a wait (Retry-After)"),
-    _sink("etl_sink_isolations_total", "Groups whose refused points were isolated"),
     _sink(
         "etl_sink_limited_lines_total",
         "Lines that a limit of the sink kept out, each time that it did",
@@ -359,6 +357,8 @@ _SINK = (
         "etl_sink_untried_samples_total",
         "Samples set aside without a post, as of their measurement nothing was taken lately",
     ),
+    _sink("etl_sink_waits_total", "Times the sink requested a wait (Retry-After)"),
+    _sink("etl_sink_isolations_total", "Groups whose refused points were isolated"),
     _sink("etl_sink_suspects_total", "Entries isolated because they failed while others passed"),
     _gauge(
         "etl_circuit_state",

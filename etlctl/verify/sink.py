@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import requests
 
+from common.config.load import database_of
 from common.errors import SinkError
 from etlctl.verify.points import Column, Points, SeriesKey, join, known_shape
 
@@ -64,7 +65,7 @@ class Sink:
             f'SELECT "value"::field FROM {sources}'
             f" WHERE time > {start_ms * 1_000_000} AND time <= {end_ms * 1_000_000} GROUP BY *"
         )
-        form = {"db": self._database, "q": statement, "epoch": "ms", "chunked": "true"}
+        form = {**database_of(self._database), "q": statement, "epoch": "ms", "chunked": "true"}
         where = f"InfluxDB at {self._url}"
         try:
             with self._session.post(

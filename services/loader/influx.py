@@ -20,8 +20,8 @@ from influxdb_client.service.write_service import WriteService
 
 from common.config.load import InfluxSettings
 from common.errors import SinkError
-from common.runtime.exchange import at_most, watched
-from services.loader.bounded_response import sized
+from common.runtime.exchange import at_most
+from services.loader.http_session import SinkSession
 from services.loader.responses import Kind, Outcome, classify
 
 # A server that is there accepts a connection at once; only its response may take the full time-out.
@@ -46,25 +46,14 @@ class InfluxSink:
         connections: int,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        token = settings.token.get_secret_value()
-        # http.client would refuse it too, with the token in the text of its error.
-        if not all("!" <= char <= "~" for char in token.replace(" ", "!")):
-            raise SinkError("load.influxdb.token has characters that no HTTP header can carry")
         try:
-            self._client = InfluxDBClient(
-                url=settings.url,
-                token=token,
-                org=settings.org,
-                retries=False,
-                ssl_ca_cert=settings.ca_file,
-                connection_pool_maxsize=connections + 2,  # for the probe and the watermark
-            )
+            self._session = SinkSession(settings, connections=connections)
+            # How the sink is reached is the session's business.
+            self._client = InfluxDBClient(url=settings.url, token="", org=settings.org)
         except (ValueError, OSError) as error:
             raise SinkError(f"no client for load.influxdb can be built: {error}") from None
         for name in _LOGGERS:  # building a client sets them to WARNING
             logging.getLogger(name).setLevel(logging.ERROR)
-        watched(self._client.api_client.rest_client.pool_manager)
-        sized(self._client.api_client.rest_client.pool_manager)
         self._service = WriteService(self._client.api_client)
         self._org = settings.org
         connect_seconds = min(CONNECT_SECONDS, settings.timeout_seconds)
@@ -82,6 +71,7 @@ class InfluxSink:
         2.7 and 1.x respond with 204 to an empty body; 2.0 with 400 "writing requires points", which
         is as good. Either is :attr:`Kind.WRITTEN`.
         """
+        self._session.refresh(again=True)
         outcome = self._post(bucket, b"")
         if outcome.kind is Kind.POINTS:
             return Outcome(Kind.WRITTEN, outcome.message, Kind.WRITTEN.value, outcome.status)
@@ -90,6 +80,7 @@ class InfluxSink:
     def close(self) -> None:
         """Close the client and its connections; harmless when repeated."""
         self._client.close()
+        self._session.close()
 
     def _post(self, bucket: str, body: bytes, **headers: Any) -> Outcome:
         with at_most(self._at_most_seconds) as exchange:
@@ -100,6 +91,10 @@ class InfluxSink:
         return outcome
 
     def _exchange(self, bucket: str, body: bytes, **headers: Any) -> Outcome:
+        self._session.refresh()
+        api_client: Any = self._client.api_client
+        api_client.rest_client.pool_manager = self._session.pool
+        api_client.default_headers.update(self._session.headers)
         try:
             response = self._service.post_write(
                 org=self._org,

@@ -283,13 +283,13 @@ class LoadHandler:
             return
         if LineStatus.LIMITED in lines.status and self._limited(batch, entry, lines):
             return
-        self._refused_before.learn(entry, lines)
         expired = lines.status.count(LineStatus.EXPIRED) if kept_seconds is not None else 0
         verdict = Settle(
             loaded=lines.status.count(LineStatus.WRITTEN),
             drops={BEYOND_RETENTION: expired} if expired else {},
             dead=dead_letters(lines),
         )
+        self._refused_before.learn(entry, lines)
         self._settle(batch, entry, verdict)
 
     def _limited(self, batch: Batch, entry: Entry, lines: Lines) -> bool:

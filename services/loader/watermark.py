@@ -24,11 +24,12 @@ import urllib3
 from redis.exceptions import RedisError
 
 from common.config import InfluxSettings
+from common.config.load import database_of
 from common.errors import SinkError
-from common.runtime.exchange import at_most, watched
+from common.runtime.exchange import at_most
 from common.runtime.telemetry import Telemetry
 from common.state.windows import FeedStatus, WindowSet
-from services.loader.bounded_response import sized
+from services.loader.http_session import SinkSession
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
 
@@ -39,18 +40,11 @@ _TEXT_MAX_CHARS = 4096
 class WatermarkReader:
     """Reads the last watermark of a feed by InfluxQL on ``/query``, as 1.x, 2.x and 3 serve it."""
 
-    def __init__(
-        self, settings: InfluxSettings, pipeline: str, pool: urllib3.PoolManager | None = None
-    ) -> None:
+    def __init__(self, settings: InfluxSettings, pipeline: str) -> None:
         self.pipeline = pipeline
-        token = settings.token.get_secret_value()
         self._url = f"{settings.url.rstrip('/')}/query"
-        self._headers = {"Authorization": f"Token {token}"} if token else {}
         self._timeout_seconds = settings.timeout_seconds
-        tls: dict[str, Any] = {"ca_certs": settings.ca_file} if settings.ca_file else {}
-        self._pool = pool or urllib3.PoolManager(retries=False, **tls)
-        watched(self._pool)
-        sized(self._pool)
+        self._session = SinkSession(settings, connections=1)
 
     def read(self, bucket: str, query: str, tier: str) -> int | None:
         """The feed's watermark in ms, or ``None`` when the sink holds none of this pipeline.
@@ -68,11 +62,12 @@ class WatermarkReader:
         """The response to an InfluxQL statement, times in ms; raises :class:`SinkError`."""
         try:
             with at_most(self._timeout_seconds):
-                response = self._pool.request(
+                self._session.refresh()
+                response = self._session.pool.request(
                     "GET",
                     self._url,
-                    fields={"db": bucket, "q": statement, "epoch": "ms"},
-                    headers=self._headers,
+                    fields={**database_of(bucket), "q": statement, "epoch": "ms"},
+                    headers=self._session.headers,
                     timeout=self._timeout_seconds,
                 )
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
@@ -83,7 +78,7 @@ class WatermarkReader:
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.clear()
+        self._session.close()
 
 
 def parse_watermark(body: bytes, where: str, pipeline: str) -> int | None:
