@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -252,11 +253,11 @@ def _lift_retention(world: AlertWorld) -> None:
 
 def _reach_a_limit(world: AlertWorld) -> None:
     """The sink takes no new column, and says of which measurement."""
-    body = (
-        '{"code":"invalid","message":"dml handler error: service limit reached: couldn\'t create '
-        f"columns in table `{SPOILT}`; table contains 200 existing columns, applying this write "
-        'would result in 201 columns, limit is 200"}'
+    message = (
+        f"dml handler error: service limit reached: couldn't create columns in table `{SPOILT}`; "
+        "table contains 200 existing columns, applying this write would result in 201 columns"
     )
+    body = json.dumps({"code": "invalid", "message": message})
     world.proxies.rule("influxdb", Rule("answer", None, WRITE, status=422, body=body))
 
 
