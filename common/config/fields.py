@@ -130,7 +130,7 @@ def url_checker(schemes: tuple[str, ...], hint: str) -> Callable[[str], str]:
         # The URL itself is not shown: it may hold the password that it is refused for.
         if parts.password is not None or (parts.username and parts.scheme.startswith("http")):
             raise invalid(f"must not carry credentials: {hint}")
-        if not host and parts.scheme != "unix":
+        if not host:
             raise invalid("must name a host")
         if parts.scheme.startswith("http") and (parts.query or parts.fragment):
             raise invalid("must not carry a query or a fragment")

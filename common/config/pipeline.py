@@ -17,18 +17,24 @@ from common.config.fields import (
     Seconds,
     Section,
     Unit,
-    url_checker,
+    invalid,
 )
 from common.config.secrets import NO_SECRET, SecretFile, from_file
 from common.config.tls_files import authorities
+from common.redis_url import check_redis_url, is_tls
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 _secret = BeforeValidator(from_file("pipeline"))
 _authorities = AfterValidator(authorities("pipeline"))
-_redis_url = AfterValidator(
-    url_checker(("redis", "rediss", "unix"), "the password belongs in pipeline.redis_password_file")
-)
+
+
+def _check_redis_url(url: str) -> str:
+    try:
+        check_redis_url(url)
+    except ValueError as error:
+        raise invalid(str(error)) from None
+    return url
 
 
 def _upper(value: Any) -> Any:
@@ -80,9 +86,11 @@ class PipelineSettings(CheckedSection):
     log_file_backups: Annotated[Count, Unit("files")] = Field(
         5, ge=1, le=1000, description="Rotated log files that are kept."
     )
-    redis_url: Annotated[str, _redis_url] = Field(
+    redis_url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
         "redis://localhost:6379/0",
-        description="Redis; `rediss://` for TLS, `unix://` for a socket.",
+        description="Redis; `rediss://` for TLS, `unix://` for a socket, `redis://USER@HOST` for a "
+        "user of its ACL; `redis+sentinel://HOST1,HOST2,HOST3/NAME/DB` (`rediss+sentinel://`) asks "
+        "Sentinels for the master.",
     )
     redis_password_file: SecretFile = Field(None, description="File that holds `redis_password`.")
     redis_password: Annotated[SecretStr, _secret] = Field(
@@ -159,7 +167,7 @@ class PipelineSettings(CheckedSection):
                 f"is {self.low_water_bytes}: it must be below high_water_bytes "
                 f"({self.high_water_bytes})",
             )
-        if self.redis_ca_file is not None and not self.redis_url.startswith("rediss://"):
+        if self.redis_ca_file is not None and not is_tls(self.redis_url):
             yield Problem(
                 ("redis_ca_file",), "would never be used: redis_url does not begin with rediss://"
             )

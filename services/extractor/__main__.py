@@ -75,12 +75,13 @@ def main(service: Service) -> ExitCode:
     jobs = _jobs(service, redis, scheduler, source, history, clock)
     service.set_ready("prometheus", False, "not checked yet")
     service.set_ready("redis", False, "not checked yet")
+    service.set_ready("scheduler", False, "nothing was queued yet")
     every_seconds = min(
         PLAN_AT_MOST_EVERY_SECONDS, max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4)
     )
     planning = threading.Thread(
         target=scheduler.plan_at_each_tick,
-        args=(every_seconds, service.stop, telemetry),
+        args=(every_seconds, service.stop, telemetry, service.set_ready),
         name="planning-tick",
         daemon=True,
     )

@@ -55,14 +55,20 @@ class Scheduler:
         every_seconds: float,
         stop: threading.Event,
         telemetry: Telemetry,
+        set_ready: Callable[[str, bool, str], None],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Schedule planning whenever the wall clock passes a multiple of ``every_seconds``."""
+        """Schedule planning whenever the wall clock passes a multiple of ``every_seconds``.
+
+        ``set_ready`` gets the check ``scheduler``: where nothing can be queued nothing is planned.
+        """
         while not stop.is_set():
             try:
                 self.schedule_plan(int(wall_clock() // every_seconds))
+                set_ready("scheduler", True, "")
             except RedisError as error:
                 telemetry.emit("scheduling_failed", error=str(error))
+                set_ready("scheduler", False, str(error))
             stop.wait(every_seconds - wall_clock() % every_seconds)
 
     def waiting(self, *names: QueueName) -> bool:

@@ -18,7 +18,7 @@ from common.errors import WireError
 from common.runtime.telemetry import Telemetry
 from common.state.verdict import Entry
 from services.loader import payload
-from services.loader.lines import REASONS, Lines, LineStatus, cause_of, measurement_of
+from services.loader.lines import Lines, LineStatus, cause_of, measurement_of
 
 REFUSED_ENTRIES = 3
 TRY_EVERY_SECONDS = 30.0
@@ -27,8 +27,8 @@ MOST_MEASUREMENTS = 10_000
 
 NOT_TRIED = " (not tried: of this measurement nothing was taken lately)"
 
-# Reasons that lie in single lines say nothing of the next ones.
-_REMEMBERED = frozenset(REASONS) - {LineStatus.TOO_LARGE, LineStatus.FAILED}
+# The other reasons lie in single lines, and say nothing of the next ones.
+_REMEMBERED = frozenset({LineStatus.REJECTED, LineStatus.LIMITED})
 _Key = tuple[str, str, str]  # query, tier, measurement
 
 

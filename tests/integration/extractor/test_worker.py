@@ -190,6 +190,10 @@ def test_planning_is_scheduled_at_each_tick_until_the_service_stops(rig: Rig) ->
             stop.set()
         return 102.0 if time is None else time
 
-    rig.scheduler.plan_at_each_tick(0.01, stop, rig.telemetry, wall_clock)
+    ready: list[tuple[str, bool, str]] = []
+    rig.scheduler.plan_at_each_tick(
+        0.01, stop, rig.telemetry, lambda *check: ready.append(check), wall_clock
+    )
 
+    assert set(ready) == {("scheduler", True, "")}
     assert rig.scheduler.queues["plan"].count == 3
