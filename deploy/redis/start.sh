@@ -1,13 +1,13 @@
 #!/bin/sh
-# Starts redis-server on an append-only file that is whole, with the password from its secret file.
-# The password goes through a file in memory, never through arguments or the environment.
+# Starts redis-server on an append-only file that is whole, with the users of users.sh.
+# Their passwords go through a file in memory, never through arguments or the environment.
 set -eu
 
 /bin/sh /etc/redis/repair.sh /data/appendonlydir
 
 umask 077
 auth=/tmp/secret.conf
-printf 'requirepass %s\n' "$(cat /run/secrets/redis_password)" >"$auth"
+/bin/sh /etc/redis/users.sh /run/secrets >"$auth"
 
 # Handed a key of its own (deploy/compose/tls.yml), Redis speaks TLS on its port, and nothing else.
 if [ -e /run/secrets/tls_redis.key ]; then
