@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from common.errors import EtlError
+
 if TYPE_CHECKING:  # imported where it is used: most of what is printed as JSON needs no rich
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn
@@ -25,30 +27,42 @@ FILE_COLUMNS = 140
 _ESCAPED = "backslashreplace"
 
 
-class _Unread(io.FileIO):
-    """A descriptor that goes on as if nothing were wrong when its reader (head, less) has gone."""
+class _Descriptor(io.FileIO):
+    """A descriptor that goes on as if nothing were wrong when its reader (head, less) has gone.
+
+    What cannot be written for another reason (a full disk) raises :class:`EtlError` once.
+    """
 
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
             nothing = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, self.fileno())
             os.close(nothing)
+            if not isinstance(error, BrokenPipeError):
+                raise EtlError(f"the output cannot be written: {error.strerror}") from None
             return super().write(data)
 
 
 def use_any_stdout() -> None:
     """Make stdout and stderr take whatever is printed, in every locale and without a reader."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if not isinstance(stream, io.TextIOWrapper):  # None where the descriptor is closed
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream, encoding = getattr(sys, name), "utf-8"
+        if stream is None:  # closed: what is opened next must not get its number
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.flush()
+            number, encoding = stream.fileno(), stream.encoding
+        else:
             continue
-        stream.flush()
-        raw = _Unread(stream.fileno(), "w", closefd=False)
+        raw = _Descriptor(number, "w", closefd=False)
         made = io.TextIOWrapper(
             io.BufferedWriter(raw),
-            encoding=stream.encoding,
+            encoding=encoding,
             errors=_ESCAPED,
             line_buffering=name == "stderr" or raw.isatty(),
         )

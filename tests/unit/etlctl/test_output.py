@@ -84,6 +84,18 @@ def test_a_secret_is_shown_byte_by_byte(tmp_path: Path) -> None:
     assert (ran.returncode, ran.stdout) == (0, "pässword\n".encode())
 
 
+def shell(config: Path, redirected: str) -> subprocess.CompletedProcess[bytes]:
+    """``config check --json`` with its output somewhere else, as a shell does it."""
+    command = f'"$0" -m etlctl config check --json --config "$1" {redirected}'
+    return subprocess.run(
+        ["sh", "-c", command, sys.executable, str(config)],
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(("valid", "code"), [(True, 0), (False, 2)])
 def test_what_nobody_reads_changes_no_exit_code(config: Path, valid: bool, code: int) -> None:
     if not valid:
@@ -100,8 +112,16 @@ def test_what_nobody_reads_changes_no_exit_code(config: Path, valid: bool, code:
             timeout=60,
             check=False,
         )
-    assert ran.returncode == code
-    assert ran.stderr == b""
+    assert (ran.returncode, ran.stderr) == (code, b"")
+    for redirected in (">&-", "2>&-", ">&- 2>&-"):
+        ran = shell(config, redirected)
+        assert (ran.returncode, ran.stderr) == (code, b"")
+
+
+def test_output_that_cannot_be_kept_is_an_error(config: Path) -> None:
+    ran = shell(config, "> /dev/full")
+    assert ran.returncode == 1
+    assert ran.stderr == b"etlctl: the output cannot be written: No space left on device\n"
 
 
 @pytest.mark.parametrize(
