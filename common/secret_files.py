@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 MAX_SECRET_BYTES = 64 * 1024
@@ -29,21 +31,52 @@ def check_secret_mode(path: str | Path) -> None:
 
 
 def read_secret(path: str | Path) -> str:
-    """The content of a secret file without its trailing newline.
+    """The secret in a file, as :func:`secret_text` takes it out of the content.
 
-    Raises :class:`ValueError`, naming the path but never the content, when it cannot be read, is
-    empty or holds something that no password or token can be.
+    Raises :class:`ValueError`, naming the path but never the content, when it cannot be read or
+    holds no secret.
+    """
+    content = read_secret_bytes(path)
+    try:
+        return secret_text(content)
+    except ValueError as error:
+        raise ValueError(f"names {path}, which {error}") from None
+
+
+def secret_text(content: bytes) -> str:
+    """The secret in the content of a file: without a byte order mark, and line breaks at the end.
+
+    Every reader of secret files goes by this. Raises :class:`ValueError` with the end of a sentence
+    (``is empty``) for what no password or token can be, and for one in quotes: nobody can tell
+    whether they belong to it.
     """
     try:
-        text = read_secret_bytes(path).decode()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"names {path}, which is not UTF-8 text") from None
-    text = text.removesuffix("\n").removesuffix("\r")
+        raise ValueError("is not UTF-8 text") from None
+    text = text.rstrip("\r\n")
     if not text:
-        raise ValueError(f"names {path}, which is empty")
+        raise ValueError("is empty")
     if any(ord(char) < 32 or ord(char) == 127 for char in text):
-        raise ValueError(f"names {path}, which holds line breaks or control characters")
+        raise ValueError("holds line breaks or control characters")
+    if text[0] == text[-1] and text[0] in "\"'":
+        raise ValueError("begins and ends with quotes: write the secret without them")
     return text
+
+
+def unlike_elsewhere(content: bytes) -> Iterator[str]:
+    """What :func:`secret_text` takes otherwise than other programs do, each the end of a sentence.
+
+    Redis and InfluxDB are given the file by a shell, which leaves out line feeds at its end and
+    nothing else; Prometheus and Grafana leave out blanks too.
+    """
+    if content.startswith(codecs.BOM_UTF8):
+        yield "begins with a byte order mark, which is stripped here and kept by others"
+    if content.rstrip(b"\n").endswith(b"\r"):
+        yield "ends with a carriage return (CRLF), which is stripped here and kept by others"
+    text = content.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
+    if text.strip() != text:
+        yield "begins or ends with blanks, which are kept here and stripped by others"
 
 
 def read_secret_bytes(path: str | Path) -> bytes:

@@ -16,6 +16,7 @@ from common.errors import ConfigError, EtlError, SinkError, SourceError
 from common.exit_codes import ExitCode
 from etlctl.config import config_app
 from etlctl.dead_letters.command import dead_letters_app
+from etlctl.identity import identity
 from etlctl.output import remark
 from etlctl.secrets.command import secrets_app
 from etlctl.simulate import simulate
@@ -43,6 +44,7 @@ app.add_typer(stack_app, name="stack")
 app.command("verify")(verify)
 app.command("status")(status)
 app.command("simulate")(simulate)
+app.command("identity")(identity)
 
 
 def exit_code_of(error: Exception) -> ExitCode:

@@ -23,18 +23,20 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     Secrets are masked. Ends with 2 and one line for each problem if there are any.
     """
     file = config or Path(DEFAULT_PATH)
+    pending: list[str] = []
     try:
-        settings = load_settings(file)
+        settings = load_settings(file, pending=pending)
     except ConfigError as error:
         if not as_json:
             raise
         print_json({"file": str(file), "valid": False, "problems": list(error.problems)})
         raise typer.Exit(ExitCode.CONFIG) from None
-    notes, in_force = list(advice(settings)), effective(settings)
+    notes, in_force = [*advice(settings), *pending], effective(settings)
     if as_json:
         print_json({"file": str(file), "valid": True, "advice": notes, "settings": in_force})
         return
     typer.echo(yaml.safe_dump(in_force, sort_keys=False, allow_unicode=True), nl=False)
     for note in notes:
         remark(f"note: {note}")
-    remark(f"{file} is valid: {len(settings.extract.queries)} queries")
+    count = len(settings.extract.queries)
+    remark(f"{file} is valid: {count} {'query' if count == 1 else 'queries'}")

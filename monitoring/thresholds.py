@@ -24,6 +24,7 @@ STAGE_JOBS = f'job=~"{"|".join(STAGES)}"'
 SPEAKERS = f'job=~"{"|".join((ETL_METRICS, *STAGES))}"'
 # What is read from Redis has one reader, so that no two replicas can disagree.
 REDIS = f'job="{ETL_METRICS}"'
+EXTRACTOR = f'job="{STAGES[0]}"'
 # Rollups of the warm and cold tiers are late by nature: the objective is about the hot one.
 FRESH_FEEDS = f'{REDIS}, tier="hot"'
 
@@ -95,6 +96,10 @@ class Thresholds:
     deleted_window_seconds: float = 3600
     gap_window_seconds: float = 3600
 
+    # --- the source ---
+    # In seconds; as far apart as clocks may be to count as the same (services/extractor).
+    clock_difference: float = 5
+
     # --- the sink ---
     # The loader pauses by itself at load.max_rejected_share (0.5).
     rejected_share: float = 0.1
@@ -107,6 +112,10 @@ class Thresholds:
     # One is a hole in the data: a backlog so old that its bucket would not keep it.
     beyond_retention_window_seconds: float = 900
     beyond_retention_samples: float = 0
+
+    # Each is a point that waits for somebody to raise a limit.
+    limited_window_seconds: float = 900
+    limited_lines: float = 0
 
     # --- Redis ---
     redis_down_for_seconds: float = 60

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -18,7 +19,7 @@ from common.config.fields import (
     url_checker,
 )
 from common.config.query import Query
-from common.config.secrets import NO_SECRET, from_file, readable
+from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
 
 # The least that a lease must outlive the request that is made under it.
 LEASE_MARGIN_SECONDS = 5.0
@@ -28,17 +29,26 @@ _file = AfterValidator(readable("extract"))
 _url = AfterValidator(url_checker(("http", "https"), "they belong in extract.auth"))
 
 
+def _listed(value: Any) -> Any:
+    """One duration for a list of one."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _none_if_zero(times: tuple[float, ...]) -> tuple[float, ...]:
+    return () if times == (0.0,) else times
+
+
 class AuthSettings(CheckedSection):
     """How we show Prometheus who we are, and how we check who it is."""
 
     username: str | None = Field(
         None, min_length=1, description="User of HTTP basic authentication."
     )
-    password_file: str | None = Field(None, description="File that holds `password`.")
+    password_file: SecretFile = Field(None, description="File that holds `password`.")
     password: Annotated[SecretStr, _secret] = Field(
         NO_SECRET, description="Password of HTTP basic authentication."
     )
-    bearer_token_file: str | None = Field(None, description="File that holds `bearer_token`.")
+    bearer_token_file: SecretFile = Field(None, description="File that holds `bearer_token`.")
     bearer_token: Annotated[SecretStr, _secret] = Field(
         NO_SECRET, description="Bearer token, instead of a user."
     )
@@ -107,7 +117,10 @@ class ExtractSettings(CheckedSection):
         60_000, ge=1, le=100_000, description="Samples that one stream entry is filled with."
     )
     max_open_windows: Annotated[Count, Unit("windows")] = Field(
-        16, ge=1, description="Windows of one query that are cut from its backlog at a time."
+        16,
+        ge=1,
+        description="Windows of one query that are cut from its backlog at a time, "
+        "for live data and for catch-up each.",
     )
     window_lease_seconds: Seconds = Field(
         60, gt=0, description="How long a worker that went silent keeps its window."
@@ -123,11 +136,13 @@ class ExtractSettings(CheckedSection):
         gt=0,
         description="How long staged payloads outlive a worker that died before its commit.",
     )
-    recheck_after_seconds: Seconds = Field(
-        3600,
-        ge=0,
-        description="How long after its commit a window of raw samples is counted again, and "
-        "extracted again if late samples arrived in it; 0 = never.",
+    recheck_after_seconds: Annotated[
+        tuple[Seconds, ...], BeforeValidator(_listed), AfterValidator(_none_if_zero)
+    ] = Field(
+        (3600.0, 21_600.0, 86_400.0),
+        description="How long after its first commit a window is compared with Prometheus again, "
+        "and extracted again if late samples changed it: raw samples are counted, an `expr` is "
+        "evaluated. One duration stands for a list of one; `[]` or 0 = never.",
     )
     queries: tuple[Query, ...] = Field(
         (),
@@ -159,6 +174,12 @@ class ExtractSettings(CheckedSection):
                 f"({self.max_points_per_series})",
             )
         yield from backoff_problems(self.backoff_base_seconds, self.backoff_max_seconds)
+        times = (0.0, *self.recheck_after_seconds)
+        if any(later <= earlier for earlier, later in pairwise(times)):
+            yield Problem(
+                ("recheck_after_seconds",),
+                "must be durations above 0, each longer than the one before it",
+            )
         if "queries" in self.model_fields_set and not self.queries:
             yield Problem(
                 ("queries",), "is empty: leave the key out for the default queries, or name some"

@@ -22,11 +22,11 @@ from common.config.fields import (
     url_checker,
 )
 from common.config.query import Aggregate
-from common.config.secrets import NO_SECRET, from_file, readable
+from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
 
 TierName = Literal["hot", "warm", "cold"]
 
-_secret = BeforeValidator(from_file("load"))
+_secret = BeforeValidator(from_file("load", made_by="etlctl sink init"))
 _file = AfterValidator(readable("load"))
 _url = AfterValidator(url_checker(("http", "https"), "it takes load.influxdb.token"))
 
@@ -61,7 +61,7 @@ class InfluxSettings(CheckedSection):
     """The InfluxDB that is written to."""
 
     url: Annotated[str, _url] = Field(description="InfluxDB's base URL.")
-    token_file: str | None = Field(None, description="File that holds `token`.")
+    token_file: SecretFile = Field(None, description="File that holds `token`.")
     token: Annotated[SecretStr, _secret] = Field(
         NO_SECRET,
         description="API token with the right to write (and to read, for `etlctl verify`); "
@@ -170,6 +170,27 @@ class LoadSettings(CheckedSection):
     )
     rejected_share_min_samples: Annotated[Count, Unit("points")] = Field(
         1000, ge=1, description="Points that must have been judged before the share counts."
+    )
+    on_limit: Literal["hold", "dead_letter"] = Field(
+        "dead_letter",
+        description="What becomes of points for which a limit of the sink is reached that names "
+        "their measurement or tag: `dead_letter` keeps them for a replay, `hold` keeps their "
+        "entries waiting. Everything else flows.",
+    )
+    refused_posts_in_a_row: Annotated[Count, Unit("posts")] = Field(
+        50,
+        ge=1,
+        description="Refused posts in a row, with none taken between them, after which the loader "
+        "pauses and tries one line now and then.",
+    )
+    search_posts_per_entry: Annotated[Count, Unit("posts")] = Field(
+        1000,
+        ge=1,
+        description="Posts that a search for refused lines may make for an entry before others "
+        "have their turn; it goes on where it was.",
+    )
+    search_posts_per_minute: Annotated[Count, Unit("posts")] = Field(
+        3000, ge=1, description="Posts that all searches for refused lines may make in a minute."
     )
     circuit_failures: Annotated[Count, Unit("posts")] = Field(
         5, ge=1, description="Failed posts in a row that open the circuit."

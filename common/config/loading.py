@@ -15,6 +15,7 @@ from common.config.environment import PREFIX, Overrides, read_environment
 from common.config.fields import Path
 from common.config.model import Settings
 from common.config.text import without_halves
+from common.config.transform import RULE_TEXTS
 from common.config.yaml_tree import MAX_BYTES, Located, dotted, read_yaml
 from common.errors import ConfigError
 
@@ -46,16 +47,19 @@ def load_settings(
     path: FilePath | None = None,
     environ: Mapping[str, str] | None = None,
     secrets: Collection[str] | None = None,
+    pending: list[str] | None = None,
 ) -> Settings:
     """Read and check the settings.
 
     ``path`` defaults to ``$ETL_CONFIG``, then to config/etl.yaml. ``secrets`` names the sections
     (``extract``, ``load``, ``pipeline``) whose secret files are read; None reads all of them, and
-    what is not read stays empty. Raises :class:`ConfigError` with one line for each problem.
+    what is not read stays empty. A secret file that is not there, but is made by a command, is no
+    problem where there is a list ``pending``: it is added a sentence. Raises :class:`ConfigError`
+    with one line for each problem.
     """
     environ = os.environ if environ is None else environ
     file = path or FilePath(environ.get(PATH_VARIABLE) or DEFAULT_PATH)
-    located = read_yaml(_read(file), str(file))
+    located = read_yaml(_read(file), str(file), _as_written)
     broken: list[tuple[Path, str]] = []
     try:
         overrides = read_environment(environ)
@@ -67,7 +71,11 @@ def load_settings(
     report = _Report(str(file), located, overrides)
     problems = [(line, f"{file}:{line}: {text}") for line, text in located.problems]
     problems += [report.line(path, text) for path, text in broken]
-    context = {"secrets": None if secrets is None else frozenset(secrets)}
+    context = {
+        "secrets": None if secrets is None else frozenset(secrets),
+        "folder": file.absolute().parent,
+        "pending": pending,
+    }
     try:
         settings = Settings.model_validate(data, context=context)
     except ValidationError as error:
@@ -157,6 +165,14 @@ def _model_of(annotation: Any) -> Any:
         if found := _model_of(argument):
             return found
     return None
+
+
+def _as_written(path: Path) -> bool:
+    """Whether a scalar is text whatever it looks like: in relabel rules, as Prometheus has it."""
+    if path[:2] != ("transform", "relabel"):
+        return False
+    key = path[3:]
+    return (len(key) == 1 and key[0] in RULE_TEXTS) or (len(key) == 2 and key[0] == "source_labels")
 
 
 def _read(file: FilePath) -> str:

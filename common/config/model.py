@@ -60,7 +60,10 @@ class Settings(Section):
 
 
 def effective(settings: Settings, mask: bool = True) -> dict[str, Any]:
-    """Every key and its value as plain data; secrets that are set are ``********`` if masked."""
+    """The keys and their values as plain data; secrets that are set are ``********`` if masked.
+
+    A secret that has a file is left out, so that this can be read as a configuration again.
+    """
     plain = _plain(settings, mask)
     assert isinstance(plain, dict)
     return plain
@@ -68,7 +71,11 @@ def effective(settings: Settings, mask: bool = True) -> dict[str, Any]:
 
 def _plain(value: Any, mask: bool) -> Any:
     if isinstance(value, BaseModel):
-        return {name: _plain(getattr(value, name), mask) for name in type(value).model_fields}
+        return {
+            name: _plain(getattr(value, name), mask)
+            for name in type(value).model_fields
+            if getattr(value, f"{name}_file", None) is None
+        }
     if isinstance(value, SecretStr):
         secret = value.get_secret_value()
         return MASK if mask and secret else secret

@@ -17,7 +17,7 @@ from common.config.fields import (
     Unit,
     url_checker,
 )
-from common.config.secrets import NO_SECRET, from_file, readable
+from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -81,7 +81,7 @@ class PipelineSettings(CheckedSection):
         "redis://localhost:6379/0",
         description="Redis; `rediss://` for TLS, `unix://` for a socket.",
     )
-    redis_password_file: str | None = Field(None, description="File that holds `redis_password`.")
+    redis_password_file: SecretFile = Field(None, description="File that holds `redis_password`.")
     redis_password: Annotated[SecretStr, _secret] = Field(
         NO_SECRET, description="Password of Redis; empty = none."
     )
@@ -104,7 +104,7 @@ class PipelineSettings(CheckedSection):
     http_port: Count = Field(
         0, ge=0, le=65_535, description="Port for them; 0 = a free one, which the log names."
     )
-    metrics_password_file: str | None = Field(
+    metrics_password_file: SecretFile = Field(
         None, description="File that holds `metrics_password`."
     )
     metrics_password: Annotated[SecretStr, _secret] = Field(

@@ -15,7 +15,8 @@ from common.promql.selector import check_expression, parse_selector
 
 Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
 
-NAME_PATTERN = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+# A colon as in the names of recording rules.
+NAME_PATTERN = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
 # The loader keeps its watermarks in the sink under this measurement.
 RESERVED_NAME = "etl_loaded_watermark"
 DEFAULT_ALIGNMENT_SECONDS = 15.0

@@ -2,19 +2,21 @@
 
 A service reads only the secrets of the sections it uses, so that a container needs no more secrets
 than its work does: the validation context's ``"secrets"`` names those sections (all without one).
+Its ``"folder"`` is the configuration's.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import SecretStr, ValidationInfo
+from pydantic import AfterValidator, SecretStr, ValidationInfo
 
 from common.config.fields import Problem, invalid, problems_error
-from common.secret_files import check_secret_mode, read_secret, read_secret_bytes
+from common.secret_files import MASK, check_secret_mode, read_secret, read_secret_bytes
 
-__all__ = ["NO_SECRET", "from_file", "read_secret", "readable"]
+__all__ = ["NO_SECRET", "SecretFile", "from_file", "read_secret", "readable"]
 
 NO_SECRET = SecretStr("")
 # What PEM files of every kind of private key begin with, after their kind.
@@ -23,11 +25,22 @@ _KEY = b"PRIVATE KEY-----"
 Validator = Callable[[Any, ValidationInfo], Any]
 
 
-def from_file(section: str) -> Validator:
+def beside_configuration(path: str | None, info: ValidationInfo) -> str | None:
+    """A relative path, in the file or in a variable, is relative to the configuration's folder."""
+    folder = (info.context or {}).get("folder")
+    return os.path.join(folder, path) if path and folder is not None else path
+
+
+# A key that names the file of a secret.
+SecretFile = Annotated[str | None, AfterValidator(beside_configuration)]
+
+
+def from_file(section: str, made_by: str | None = None) -> Validator:
     """A validator for the secret ``x`` of a section: it reads ``x_file`` when that is given.
 
     ``x_file`` must be declared before ``x``, and defaults must be validated. A file that every user
-    of the machine may read or change is refused.
+    of the machine may read or change is refused. One that is not there, but is ``made_by`` a
+    command, is put down in the context's ``"pending"`` if there is such a list.
     """
 
     def resolve(value: Any, info: ValidationInfo) -> Any:
@@ -35,7 +48,7 @@ def from_file(section: str) -> Validator:
         file = info.data.get(file_key)
         if file is None:
             if isinstance(value, str):
-                _check_text(value)
+                _check_text(value, file_key)
             elif not isinstance(value, SecretStr):
                 raise invalid("must be text: put it in quotes")
             return value
@@ -44,6 +57,13 @@ def from_file(section: str) -> Validator:
         if not _is_read(section, info):
             return value
         try:
+            if made_by is not None and _is_missing(file):
+                pending = (info.context or {}).get("pending")
+                text = f"names {file}, which is not there: `{made_by}` makes it"
+                if pending is None:
+                    raise ValueError(text)
+                pending.append(f"{file_key} {text}")
+                return value
             check_secret_mode(file)
             return read_secret(file)
         except ValueError as error:
@@ -61,6 +81,7 @@ def readable(section: str) -> Validator:
     """
 
     def check(path: Any, info: ValidationInfo) -> Any:
+        path = beside_configuration(path, info)
         if path is not None and _is_read(section, info):
             try:
                 if _KEY in read_secret_bytes(path):
@@ -72,9 +93,16 @@ def readable(section: str) -> Validator:
     return check
 
 
-def _check_text(text: str) -> None:
+def _check_text(text: str, file_key: str) -> None:
+    if text == MASK:
+        raise invalid(f"is masked: give the secret itself, or {file_key}")
     if any(ord(char) < 32 or ord(char) == 127 for char in text):
         raise invalid("must not hold line breaks or control characters")
+
+
+def _is_missing(path: str) -> bool:
+    # A link that leads nowhere is not made good by making the file.
+    return "\0" not in path and not os.path.lexists(path)
 
 
 def _is_read(section: str, info: ValidationInfo) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,12 +37,15 @@ class Located:
         return None
 
 
-def read_yaml(text: str, name: str) -> Located:
+def read_yaml(
+    text: str, name: str, as_written: Callable[[Path], bool] = lambda path: False
+) -> Located:
     """Parse one YAML document whose top level is a mapping; an empty one is an empty mapping.
 
-    A key without a value is left out: it means the same as no key. Duplicate keys and keys that are
-    not text are listed in ``problems``. Raises :class:`ConfigError` with file, line and column for
-    what is not YAML.
+    A key without a value is left out: it means the same as no key. Scalars ``as_written`` are text,
+    whatever they look like (``1``, ``true``), and empty text where they are null. Duplicate keys
+    and keys that are not text are listed in ``problems``. Raises :class:`ConfigError` with file,
+    line and column for what is not YAML.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -52,7 +56,7 @@ def read_yaml(text: str, name: str) -> Located:
             if not isinstance(root, yaml.MappingNode):
                 line = root.start_mark.line + 1
                 raise ConfigError(f"{name}:{line}: must be a mapping of sections such as extract:")
-            reader = _Reader(loader)
+            reader = _Reader(loader, as_written)
             data = reader.mapping(root, ())
         finally:
             loader.dispose()
@@ -70,8 +74,8 @@ class _TooLarge(Exception):
 
 
 class _Reader:
-    def __init__(self, loader: yaml.SafeLoader) -> None:
-        self.loader = loader
+    def __init__(self, loader: yaml.SafeLoader, as_written: Callable[[Path], bool]) -> None:
+        self.loader, self.as_written = loader, as_written
         self.lines: dict[Path, int] = {}
         self.problems: list[tuple[int, str]] = []
         self.nodes = 0
@@ -96,6 +100,8 @@ class _Reader:
             return items
         # JSON is YAML but for this: PyYAML reads an escaped surrogate pair as two characters.
         node.value = joined(node.value)
+        if self.as_written(path):
+            return "" if node.tag == "tag:yaml.org,2002:null" else node.value
         try:
             return self.loader.construct_object(node)
         except (ValueError, OverflowError) as error:  # e.g. a date such as 2024-13-01

@@ -1,9 +1,9 @@
 """Prometheus' relabelling of one label set.
 
 Semantics: https://prometheus.io/docs/prometheus/latest/configuration/configuration/#relabel_config
-and, where that is silent, ``model/relabel/relabel.go`` of Prometheus 2.4x to 2.5x: regexes are RE2,
-anchored at both ends, with ``.`` matching line breaks; an empty value deletes the label; a
-``replace`` whose target is no valid label name after expansion does nothing.
+and, where that is silent, ``model/relabel/relabel.go`` of Prometheus 3: regexes are RE2, anchored
+at both ends, with ``.`` matching line breaks; any text that is not empty is a label name; an empty
+value deletes the label; a ``replace`` whose target is empty after expansion does nothing.
 
 RE2 matches in time linear in the text, so that no pattern can hang a service.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
@@ -21,15 +21,41 @@ import re2
 from common.errors import ConfigError
 from common.promql.relabel_template import expand, parse_template
 
-Labels = dict[str, str]
 T = TypeVar("T")
 # Changes the labels in place; False means that the series is dropped.
-Step = Callable[[Labels], bool]
+Step = Callable[[dict[str, str]], bool]
+_Action = Callable[["Labels"], bool]
 
 _SHORT_CHARS = 200
-_LABEL_NAME = re.compile(rb"[a-zA-Z_][a-zA-Z0-9_]*")
 # Matches one byte in the C++ library, where it could tear a character apart; Go does not have it.
 _ANY_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
+
+
+class Labels(dict[str, str]):
+    """Labels in the order that Prometheus' builder gives them in, which labelmap depends on.
+
+    Those that the series came with are sorted by name; those that a rule has set follow in the
+    order in which they were first set.
+    """
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        super().__init__(sorted(labels.items()))
+        self._was_set: set[str] = set()
+
+    def put(self, name: str, value: str) -> None:
+        """Set a label, or remove it where ``value`` is empty."""
+        if not value:
+            self.remove(name)
+            return
+        if name not in self._was_set:
+            self.pop(name, None)
+            self._was_set.add(name)
+        self[name] = value
+
+    def remove(self, name: str) -> None:
+        """Remove a label, if it is there."""
+        self.pop(name, None)
+        self._was_set.discard(name)
 
 
 class Rule(Protocol):
@@ -57,7 +83,7 @@ def compile_rules(rules: Iterable[Rule], where: str = "transform.relabel") -> St
     Raises :class:`ConfigError` with one line for each rule that cannot work, naming ``where``, the
     rule's index and the field.
     """
-    steps: list[Step] = []
+    steps: list[_Action] = []
     problems: list[str] = []
     for index, rule in enumerate(rules):
         try:
@@ -66,15 +92,29 @@ def compile_rules(rules: Iterable[Rule], where: str = "transform.relabel") -> St
             problems.extend(f"{where}[{index}].{problem}" for problem in error.problems)
     if problems:
         raise ConfigError(*problems)
-    return lambda labels: all(step(labels) for step in steps)
+    if not steps:
+        return lambda labels: True
+
+    def relabel(labels: dict[str, str]) -> bool:
+        changed = Labels(labels)
+        kept = all(step(changed) for step in steps)
+        if "" not in labels:
+            # What labelmap made under no name is seen by later rules, and is no label at the end.
+            changed.remove("")
+        labels.clear()
+        labels.update(changed)
+        return kept
+
+    return relabel
 
 
-def _compile(rule: Rule) -> Step:
+def _compile(rule: Rule) -> _Action:
     maker = _MAKERS.get(rule.action)
     if maker is None:
         raise ConfigError(f"action: {rule.action!r:.60} is not one of {', '.join(_MAKERS)}")
     for field in ("regex", "separator", "replacement", "target_label"):
         _check_text(field, getattr(rule, field))
+    _regex(rule)  # As in Prometheus, also where the action has no use for it.
     return maker(rule)
 
 
@@ -118,13 +158,6 @@ def _joined(rule: Rule) -> Callable[[Labels], str]:
     return lambda labels: separator.join([labels.get(source, "") for source in sources])
 
 
-def _set(labels: Labels, name: str, value: str) -> None:
-    # Taken out first, so that what was set stands last: labelmap reads the labels in this order.
-    labels.pop(name, None)
-    if value:
-        labels[name] = value
-
-
 def _remembered(function: Callable[[str], T]) -> Callable[[str], T]:
     """Remember what short texts lead to: label names and most values come again and again."""
     known = lru_cache(maxsize=4096)(function)
@@ -156,89 +189,89 @@ def _expander(rule: Rule, *templates: str) -> Callable[[str], tuple[bytes, ...] 
 # -- the actions --------------------------------------------------------------------------------
 
 
-def _replace(rule: Rule) -> Step:
+def _replace(rule: Rule) -> _Action:
     joined, expanded = _joined(rule), _expander(rule, _target(rule), rule.replacement)
 
     def step(labels: Labels) -> bool:
         if found := expanded(joined(labels)):
             name, value = found
-            if _LABEL_NAME.fullmatch(name):
-                _set(labels, name.decode(), value.decode())
+            if name:
+                labels.put(name.decode(), value.decode())
         return True
 
     return step
 
 
-def _keep(rule: Rule) -> Step:
+def _keep(rule: Rule) -> _Action:
     joined, matches = _joined(rule), _matcher(rule)
     return lambda labels: matches(joined(labels))
 
 
-def _drop(rule: Rule) -> Step:
+def _drop(rule: Rule) -> _Action:
     joined, matches = _joined(rule), _matcher(rule)
     return lambda labels: not matches(joined(labels))
 
 
-def _keep_equal(rule: Rule) -> Step:
+def _keep_equal(rule: Rule) -> _Action:
     joined, target = _joined(rule), _target(rule)
     return lambda labels: labels.get(target, "") == joined(labels)
 
 
-def _drop_equal(rule: Rule) -> Step:
+def _drop_equal(rule: Rule) -> _Action:
     joined, target = _joined(rule), _target(rule)
     return lambda labels: labels.get(target, "") != joined(labels)
 
 
-def _hash_mod(rule: Rule) -> Step:
+def _hash_mod(rule: Rule) -> _Action:
     joined, target, modulus = _joined(rule), _target(rule), rule.modulus
     if not modulus or modulus < 0:
         raise ConfigError("modulus: must be a positive number for action hashmod")
 
     def step(labels: Labels) -> bool:
         digest = hashlib.md5(joined(labels).encode(), usedforsecurity=False).digest()
-        _set(labels, target, str(int.from_bytes(digest[8:], "big") % modulus))
+        labels.put(target, str(int.from_bytes(digest[8:], "big") % modulus))
         return True
 
     return step
 
 
-def _label_map(rule: Rule) -> Step:
+def _label_map(rule: Rule) -> _Action:
     expanded = _expander(rule, rule.replacement)
 
     def step(labels: Labels) -> bool:
         for name, value in list(labels.items()):
-            found = expanded(name)
-            # A label without a name cannot be told from none: it is not made.
-            if found and found[0]:
-                _set(labels, found[0].decode(), value)
+            if found := expanded(name):
+                labels.put(found[0].decode(), value)
         return True
 
     return step
 
 
-def _label_drop(rule: Rule) -> Step:
+def _label_drop(rule: Rule) -> _Action:
     matches = _matcher(rule)
     return lambda labels: _remove(labels, [name for name in labels if matches(name)])
 
 
-def _label_keep(rule: Rule) -> Step:
+def _label_keep(rule: Rule) -> _Action:
     matches = _matcher(rule)
     return lambda labels: _remove(labels, [name for name in labels if not matches(name)])
 
 
 def _remove(labels: Labels, names: Sequence[str]) -> bool:
     for name in names:
-        del labels[name]
+        labels.remove(name)
     return True
 
 
-def _change_case(rule: Rule, ascii_case: Callable[[str], str], rune: Callable[[str], str]) -> Step:
+def _change_case(
+    rule: Rule, ascii_case: Callable[[str], str], rune: Callable[[str], str]
+) -> _Action:
     joined, target = _joined(rule), _target(rule)
 
     def step(labels: Labels) -> bool:
         value = joined(labels)
         changed = ascii_case(value) if value.isascii() else "".join(map(rune, value))
-        _set(labels, target, changed)
+        labels.put(target, changed)
         return True
 
     return step
@@ -257,7 +290,7 @@ def _upper_rune(rune: str) -> str:
     return rune
 
 
-_MAKERS: dict[str, Callable[[Rule], Step]] = {
+_MAKERS: dict[str, Callable[[Rule], _Action]] = {
     "replace": _replace,
     "keep": _keep,
     "drop": _drop,

@@ -47,6 +47,10 @@ EVENTS: dict[str, EventSpec] = {
     "exit_action_failed": EventSpec("warning", "Releasing work at the drain deadline failed."),
     "thread_failed": EventSpec("error", "A thread ended by an error that nothing handled."),
     "request_refused": EventSpec("warning", "A client gave no or wrong credentials."),
+    "identity_conflict": EventSpec(
+        "error",
+        "The Redis namespace belongs to a pipeline with another source or sink: paused.",
+    ),
     # stages
     "dependency_ready": EventSpec("info", "The stage's dependency serves it (again)."),
     "stage_paused": EventSpec(
@@ -118,7 +122,17 @@ EVENTS: dict[str, EventSpec] = {
     "query_extended": EventSpec(
         "warning", "Redis had lost the feed: it resumes at the watermark that the sink holds."
     ),
-    "recheck_failed": EventSpec("warning", "Committed windows could not be counted again."),
+    "recheck_failed": EventSpec(
+        "warning",
+        "Committed windows could not be compared with the source again; tried again later.",
+        "etl_recheck_failures_total",
+    ),
+    "recheck_abandoned": EventSpec(
+        "error",
+        "A committed range could not be compared again for hours, or differs each time: late"
+        " samples of it may be missing.",
+        "etl_rechecks_abandoned_total",
+    ),
     "watermark_failed": EventSpec(
         "warning", "The loaded watermark could not be read from or written to the sink."
     ),
@@ -157,11 +171,36 @@ EVENTS: dict[str, EventSpec] = {
     "scheduling_failed": EventSpec(
         "warning", "A job could not be queued.", "etl_scheduler_errors_total"
     ),
+    "source_clock_jumped": EventSpec(
+        "error",
+        "Prometheus' clock jumped by so many `seconds`; ahead, it is not believed for a while.",
+        "etl_source_clock_jumps_total",
+    ),
+    "query_begins_later": EventSpec(
+        "warning",
+        "A new query begins at Prometheus' lowest timestamp, later than"
+        " `extract.initial_lookback_seconds` asks for: nothing answered for the time before.",
+    ),
+    "query_begins_before_source": EventSpec(
+        "info",
+        "A new query begins before Prometheus' own lowest timestamp, as it answers for that time"
+        " too: from a long-term store, perhaps.",
+    ),
+    "source_alternates": EventSpec(
+        "error",
+        "Several Prometheus answer in turn at one address, as behind a balancer: what only one of"
+        " them holds may be read from another. Name one of them, or pin the balancer.",
+    ),
     # loading
     "sink_refused_points": EventSpec(
         "warning", "The sink refused points of a group.", "etl_sink_isolations_total"
     ),
     "sink_points_isolated": EventSpec("info", "The refused points of a group were found."),
+    "sink_limit_reached": EventSpec(
+        "error",
+        "A limit of the sink keeps lines out, and names their measurement or tag.",
+        "etl_sink_limited_lines_total",
+    ),
     "sink_failed": EventSpec(
         "warning", "A post failed and is tried again.", "etl_sink_failures_total"
     ),

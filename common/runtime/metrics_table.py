@@ -178,8 +178,32 @@ _EXTRACTION = (
         "Native histogram samples, which line protocol cannot hold, left out",
         "query",
     ),
+    _extraction(
+        "etl_recheck_failures_total", "Failed attempts to compare a committed window again", *_FEED
+    ),
+    _extraction(
+        "etl_rechecks_abandoned_total",
+        "Committed ranges that could not be compared with the source again, or differ each time",
+        *_FEED,
+    ),
     _extraction("etl_queries_closed_total", "Queries that left the configuration", *_FEED),
     _extraction("etl_scheduler_errors_total", "Jobs that could not be queued"),
+    _gauge(
+        "etl_source_clock_difference_seconds",
+        "Seconds that Prometheus' clock is ahead of another (own, redis, date: that of its own"
+        " response): the most of the last minute",
+        "clock",
+        services=(EXTRACTOR,),
+    ),
+    _gauge(
+        "etl_source_servers",
+        "Servers with different history that answer in turn at Prometheus' address; more than 1:"
+        " a balancer",
+        services=(EXTRACTOR,),
+    ),
+    _extraction(
+        "etl_source_clock_jumps_total", "Times that Prometheus' clock jumped by seconds or more"
+    ),
 )
 
 _LEDGER = (
@@ -245,7 +269,16 @@ _LEDGER = (
     _ledger(
         "etl_windows_unsettled", "Committed windows that still have entries in a stream", *_FEED
     ),
-    _ledger("etl_query_failures_in_a_row", "Failed attempts since a query last succeeded", *_FEED),
+    _ledger(
+        "etl_query_failures_in_a_row",
+        "Failed attempts since a query last succeeded, or since what is deferred of it did",
+        *_FEED,
+    ),
+    _ledger(
+        "etl_deferred_seconds",
+        "Time of the backlog no step of which could be extracted: it is tried again now and then",
+        *_FEED,
+    ),
     _ledger("etl_gaps_declared", "Declared gaps that are kept", *_FEED),
     _ledger("etl_dead_letters_kept", "Dead letters that wait for an operator"),
     _ledger(
@@ -303,6 +336,10 @@ _SINK = (
         "etl_sink_pauses_total",
         "Times the loader paused because the sink refused, by cause",
         "cause",
+    ),
+    _sink(
+        "etl_sink_limited_lines_total",
+        "Lines that a limit of the sink kept out, each time that it did",
     ),
     _sink(
         "etl_sink_untried_samples_total",

@@ -21,15 +21,16 @@ def retry_after_seconds(value: str | None, date: str | None, now_seconds: float)
     if _SECONDS.fullmatch(value):
         wait = float(value)
     else:
-        until = _epoch_seconds(value)
+        until = http_date_seconds(value)
         if until is None:
             return None
-        theirs = _epoch_seconds(date) if date else None
+        theirs = http_date_seconds(date) if date else None
         wait = until - (now_seconds if theirs is None else theirs)
     return wait if wait > 0 else None
 
 
-def _epoch_seconds(value: str) -> float | None:
+def http_date_seconds(value: str) -> float | None:
+    """An HTTP date in seconds since the epoch; None for what is none."""
     try:
         moment = parsedate_to_datetime(value)
         if moment.tzinfo is None:  # "-0000": UTC, of an unknown zone

@@ -106,7 +106,9 @@ class RedisStream:
         An entry that a worker died with is handed out alone.
         """
         try:
-            taken, deleted = self._call("claim", lease_ms=self._lease_ms, most=count)
+            taken, deleted = self._call(
+                "claim", [self._keys.clock(self.inbound)], lease_ms=self._lease_ms, most=count
+            )
         except ResponseError as error:
             self._ensure_after(error)
             return Claimed()
@@ -189,10 +191,11 @@ class RedisStream:
             raise error
         self.ensure()
 
-    def _call(self, name: str, **args: Any) -> Any:
+    def _call(self, name: str, more_keys: Sequence[str] = (), **args: Any) -> Any:
         """A script that changes who has which entry."""
+        keys = [*self._inbound_keys, *more_keys]
         return self._scripts.call(
-            name, self._inbound_keys, group=GROUP, consumer=self.consumer, released=RELEASED, **args
+            name, keys, group=GROUP, consumer=self.consumer, released=RELEASED, **args
         )
 
     def _with_payloads(self, rows: list[tuple[str, int, dict[bytes, bytes]]]) -> list[Entry]:

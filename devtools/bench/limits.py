@@ -23,6 +23,7 @@ from services.loader.entry_history import Suspects
 from services.loader.influx import InfluxSink
 from services.loader.poster import Poster
 from services.loader.responses import Kind, Outcome
+from services.loader.total_refusal import TotalRefusal
 from services.transformer.transform import TransformHandler
 
 CONNECTIONS = 2
@@ -116,7 +117,8 @@ def sink_alone(rig: Rig, settings: Settings, outputs: Sequence[Output]) -> dict[
     load = settings.load
     sink = InfluxSink(load.influxdb, connections=load.connections)
     telemetry = Telemetry("loader")
-    poster = Poster(sink, Admission(load, telemetry), Suspects(), telemetry)
+    admission = Admission(load, telemetry)
+    poster = Poster(sink, admission, Suspects(), TotalRefusal(load, admission), telemetry)
     bucket = load.influxdb.bucket
 
     def post(output: Output) -> None:

@@ -27,6 +27,7 @@ from services.loader.entry_history import Suspects
 from services.loader.influx import InfluxSink
 from services.loader.poster import Poster
 from services.loader.responses import Outcome
+from services.loader.total_refusal import TotalRefusal
 from services.transformer.clean import clean
 from services.transformer.line_protocol import encode, gzip_member, lines_of
 
@@ -83,7 +84,8 @@ def prepared(
     load = settings.load
     telemetry = Telemetry("loader")
     sink = InfluxSink(load.influxdb, connections=1)
-    poster = Poster(sink, Admission(load, telemetry), Suspects(), telemetry)
+    admission = Admission(load, telemetry)
+    poster = Poster(sink, admission, Suspects(), TotalRefusal(load, admission), telemetry)
 
     def post(body: bytes) -> Outcome:
         result = poster.post(Group(load.influxdb.bucket), body)

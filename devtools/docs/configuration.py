@@ -40,8 +40,11 @@ Lists and mappings are JSON: `ETL__TRANSFORM__VALID_METRICS='["up"]'`; a list is
 whole. An empty variable is the same as none, `null` takes a key away.
 
 **Secrets** can be given themselves or, better, as a file (`token_file`, `password_file`, …),
-but not both; one trailing line break of the file is cut off. A file with a secret or a private
-key that every user of the machine can read or change is refused. A secret from the environment, in
+but not both. Paths of secrets, certificates and keys, in the file or in a variable, are absolute
+or relative to the folder of the configuration file. Line breaks at the end of a secret's file and
+a byte order mark at its beginning are no part of the secret; one in quotes is refused, as nobody
+can tell whether they belong to it. A file with a secret or a private key that every user of the
+machine can read or change is refused. A secret from the environment, in
 either form, replaces the file's. A service reads only the secrets that it needs: the extractor
 those of `extract`, the loader those of `load`, all of them those of `pipeline`. They are never
 logged.
@@ -64,8 +67,9 @@ Beside each key's own bounds:
   nor aggregates; warm and cold need both, and cold is the coarser.
 - `extract.auth` is either a user with a password, or a bearer token.
 - URLs carry no credentials, and a scheme that fits: `http`, `https`; `redis`, `rediss`, `unix`.
-- A relabel rule has exactly the fields that its action takes in Prometheus, and its regex is
-  RE2.
+- A relabel rule has exactly the fields that its action takes in Prometheus 3, and its regex is
+  RE2. Its labels, regex, separator and replacement are text as written, quoted or not (`regex:
+  1`, `replacement: true`); without a value they are empty.
 - An `expr` and a `select` are PromQL, as the library promql-parser reads it. It knows the
   functions and the quoted names of Prometheus 3. It does not know what Prometheus itself
   keeps behind a feature flag, such as arithmetic between durations (`offset (5m + 1m)`) or
@@ -145,7 +149,7 @@ def _type(item: FieldInfo) -> str:
     inner = _strip(item.annotation)
     names = [data.name for data in _metadata(item) if isinstance(data, Unit)]
     if "duration" in names:
-        text = "duration"
+        text = "list of durations" if get_origin(inner) is tuple else "duration"
     elif "size" in names:
         text = "size"
     else:
@@ -196,14 +200,18 @@ def _default(item: FieldInfo) -> str:
     if item.default is None or isinstance(item.default, SecretStr):
         return "none"
     if isinstance(item.default, tuple):
-        return "none" if not item.default else str(item.default)
+        return ", ".join(_shown(one, item) for one in item.default) or "none"
     if isinstance(item.default, bool):
         return f"`{str(item.default).lower()}`"
-    if isinstance(item.default, int | float):
+    return _shown(item.default, item)
+
+
+def _shown(default: Any, item: FieldInfo) -> str:
+    if isinstance(default, int | float):
         if _unit(item) == "seconds":
-            return f"`{format_duration(round(item.default * 1000))}`"
-        return f"`{_number(item.default)}`"
-    return f"`{item.default}`"
+            return f"`{format_duration(round(default * 1000))}`"
+        return f"`{_number(default)}`"
+    return f"`{default}`"
 
 
 def _number(value: float) -> str:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from common.errors import ConfigError
+from common.secret_files import unlike_elsewhere
 from etlctl.secrets import derived, tls
 from etlctl.secrets.derived import Derived
 from etlctl.secrets.folder import Folder
@@ -54,6 +55,9 @@ def problems(folder: Folder, *, now: tls.Clock = tls.utc_now) -> list[str]:
         if why:
             found.append(why)
             unusable.add(name)
+        elif name in PASSWORD_OF:
+            departures = unlike_elsewhere(folder.read(name))
+            found += (f"{folder.where(name)}: {one}: write it without" for one in departures)
     for one in derivations(folder):
         if not unusable & {one.name, *one.sources}:
             found += _derived_problems(folder, one)

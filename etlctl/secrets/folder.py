@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import ConfigError
+from common.secret_files import secret_text
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -67,17 +68,12 @@ class Folder:
         return content
 
     def read_password(self, name: str) -> str:
-        """The password in the file, without the line break that an editor may have appended."""
+        """The password in the file, taken out of its content as every service does."""
+        content = self.read(name)
         try:
-            text = self.read(name).decode()
-        except UnicodeDecodeError:
-            raise ConfigError(f"{self.where(name)}: is not UTF-8 text") from None
-        text = text.removesuffix("\n").removesuffix("\r")
-        if not text:
-            raise ConfigError(f"{self.where(name)}: is empty")
-        if any(ord(char) < 32 or ord(char) == 127 for char in text):
-            raise ConfigError(f"{self.where(name)}: holds line breaks or control characters")
-        return text
+            return secret_text(content)
+        except ValueError as error:
+            raise ConfigError(f"{self.where(name)}: {error}") from None
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file that does not exist yet; False, and nothing is touched, if it does."""

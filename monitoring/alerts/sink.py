@@ -14,6 +14,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
     """Sink alerts with the thresholds ``t``."""
     expired = f'etl_dropped_samples_total{{{_LOADER}, reason="beyond_retention"}}'
     closings = f'etl_circuit_changes_total{{{_LOADER}, state="closed"}}'
+    limited = f"etl_sink_limited_lines_total{{{_LOADER}}}"
     return (
         Alert(
             name="EtlSinkRefusesUs",
@@ -89,5 +90,21 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             limit=Limit(">", t.beyond_retention_samples),
             for_seconds=0,
             panel=PanelRef(PIPELINE_DASHBOARD, "Dropped samples"),
+        ),
+        Alert(
+            name="EtlSinkLimitReached",
+            severity="warning",
+            summary="A limit of the sink keeps points out.",
+            description=(
+                "InfluxDB kept {{ .Value | humanize }} points out in the last"
+                f" {duration(t.limited_window_seconds)}, because a limit is reached for their"
+                " measurement or tag. They are kept; everything else flows."
+            ),
+            query=or_zero(
+                "sum(\n  " + burst(limited, t.limited_window_seconds).replace("\n", "\n  ") + "\n)"
+            ),
+            limit=Limit(">", t.limited_lines),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Sink failures and pauses"),
         ),
     )

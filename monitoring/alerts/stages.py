@@ -43,7 +43,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             summary="A query cannot be extracted.",
             description=(
                 "{{ .Labels.query }} ({{ .Labels.tier }}) failed {{ .Value | humanize }} times in a"
-                " row; its windows stay open and are tried again."
+                " row, or what is deferred of it did; it is tried again."
             ),
             query=(
                 "max by (query, tier) (\n  "

@@ -11,6 +11,7 @@ _CLOSED = f"etl_circuit_changes_total{{{_LOADER}, state='closed'}}"
 _OPENED = f"etl_circuit_changes_total{{{_LOADER}, state='open'}}"
 _EXPIRED = f"etl_dropped_samples_total{{{_LOADER}, reason='beyond_retention'}}"
 _NAN = "etl_dropped_samples_total{job='transformer', instance='t:1', reason='nan'}"
+_LIMITED = f"etl_sink_limited_lines_total{{{_LOADER}}}"
 _SHARE = f"etl_sink_rejected_share{{{_LOADER}}}"
 
 CASES = (
@@ -114,4 +115,21 @@ CASES = (
         at=1080,
     ),
     absent("EtlSamplesBeyondRetention", "is quiet where there is no loader"),
+    fires(
+        "EtlSinkLimitReached",
+        "fires the first time, when nothing had been kept out before",
+        {_LIMITED: "_x40 500x40", f"up{{{_LOADER}}}": "1x100"},
+        of(
+            "InfluxDB kept 500 points out in the last 15m, because a limit is reached for their"
+            " measurement or tag. They are kept; everything else flows."
+        ),
+        at=960,
+    ),
+    quiet(
+        "EtlSinkLimitReached",
+        "is quiet about what was kept out long ago",
+        {_LIMITED: "500x120", f"up{{{_LOADER}}}": "1x120"},
+        at=1800,
+    ),
+    absent("EtlSinkLimitReached", "is quiet where there is no loader"),
 )

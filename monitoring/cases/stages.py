@@ -117,7 +117,7 @@ CASES = (
             f"etl_query_failures_in_a_row{{{_REDIS}, query='other', tier='hot'}}": "0x40",
         },
         of(
-            "q (hot) failed 16 times in a row; its windows stay open and are tried again.",
+            "q (hot) failed 16 times in a row, or what is deferred of it did; it is tried again.",
             query="q",
             tier="hot",
         ),

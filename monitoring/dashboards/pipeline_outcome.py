@@ -151,7 +151,8 @@ def sink_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Sink failures and pauses",
             "lines",
-            "Posts that are retried and pauses, by cause; waits because of Retry-After.",
+            "Posts that are retried and pauses, by cause; waits because of Retry-After; points that"
+            " a limit of the sink keeps out.",
             (
                 Query(
                     f"sum by (cause) (rate(etl_sink_failures_total{{{CHOSEN}}}{RATE}))",
@@ -162,6 +163,10 @@ def sink_panels() -> tuple[PanelSpec, ...]:
                     "paused: {{cause}}",
                 ),
                 Query(f"sum(rate(etl_sink_waits_total{{{CHOSEN}}}{RATE}))", "Retry-After"),
+                Query(
+                    f"sum(rate(etl_sink_limited_lines_total{{{CHOSEN}}}{RATE}))",
+                    "points over a limit",
+                ),
             ),
             PER_SECOND,
         ),

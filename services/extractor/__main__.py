@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -12,30 +13,36 @@ from redis.exceptions import RedisError
 from common.config import Settings
 from common.exit_codes import ExitCode
 from common.runtime.backoff import Backoff
+from common.runtime.identity_guard import IdentityGuard
 from common.runtime.service import Service, run
 from common.runtime.wiring import consumer_name
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
 from common.state.redis_client import connect_as_set
+from common.state.scripts import Scripts
 from common.state.windows import WindowSet
 from services.extractor.aof import AofHealer
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
 from services.extractor.jobs import Jobs
+from services.extractor.older_history import OlderHistory
 from services.extractor.planner import Planner
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
+from services.extractor.source_clock import SourceClock
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
-from services.extractor.worker import Worker
+from services.extractor.worker import JobTable, Worker
 
 # A feed that nobody planned for so long belongs to no configuration that still runs.
 CLOSE_AFTER_INTERVALS = 10
 CLOSE_AFTER_AT_LEAST_SECONDS = 120.0
 PLAN_AT_MOST_EVERY_SECONDS = 5.0
 PLAN_AT_LEAST_EVERY_SECONDS = 0.25
+# Of `pipeline.drain_seconds`: how long a request in hand is waited for.
+DRAIN_SHARE = 0.5
 REDIS_BACKOFF = Backoff(base_seconds=0.2, max_seconds=5.0, shortest_seconds=0.1)
 
 
@@ -49,9 +56,23 @@ def main(service: Service) -> ExitCode:
         telemetry.emit("query_remark", promql=query, remark=remark)
 
     source = PrometheusClient(settings.extract, on_remark=on_remark)
-    history = SourceHistory(source, lambda: on_remark(LOWEST_TIMESTAMP_METRIC, NOT_REPORTED))
+    clock = _source_clock(service, redis, source)
+
+    def on_servers(servers: int) -> None:
+        telemetry.set("etl_source_servers", servers)
+        if servers > 1:
+            telemetry.emit("source_alternates", servers=servers)
+
+    history = SourceHistory(
+        source,
+        lambda: on_remark(LOWEST_TIMESTAMP_METRIC, NOT_REPORTED),
+        now_ms=clock.check,
+        on_servers=on_servers,
+        reconnect=source.close,
+        older=OlderHistory(source.answers_at),
+    )
     scheduler = Scheduler(redis, Keys(pipeline.redis_namespace))
-    jobs = _jobs(service, redis, scheduler, source, history)
+    jobs = _jobs(service, redis, scheduler, source, history, clock)
     service.set_ready("prometheus", False, "not checked yet")
     service.set_ready("redis", False, "not checked yet")
     every_seconds = min(
@@ -64,6 +85,8 @@ def main(service: Service) -> ExitCode:
         daemon=True,
     )
     planning.start()
+    stopping = threading.Thread(target=_stop_reading, args=(service, source), daemon=True)
+    stopping.start()
     try:
         _work(service, redis, scheduler, jobs)
     finally:
@@ -73,10 +96,32 @@ def main(service: Service) -> ExitCode:
     return ExitCode.OK
 
 
+def _stop_reading(service: Service, source: PrometheusClient) -> None:
+    """Once the service stops, give the request in hand some time, and end it then.
+
+    What it has read is extracted again; waiting longer would only miss the drain deadline.
+    """
+    service.stop.wait()
+    time.sleep(service.settings.pipeline.drain_seconds * DRAIN_SHARE)
+    source.stop()
+
+
 def packer(settings: Settings) -> EntryBuilder:
     """How blocks become entries: colliding series meet, where relabelling can make any collide."""
     identities = SeriesEncoder.from_settings(settings).keys if settings.transform.relabel else None
     return EntryBuilder(settings.extract.entry_samples, identities)
+
+
+def _source_clock(service: Service, redis: Redis, source: PrometheusClient) -> SourceClock:
+    telemetry = service.telemetry
+    return SourceClock(
+        source.clock_reading,
+        others={"redis": Scripts(redis).now_ms},
+        show=lambda clock, ahead_seconds: telemetry.set(
+            "etl_source_clock_difference_seconds", ahead_seconds, clock=clock
+        ),
+        on_jump=lambda seconds: telemetry.emit("source_clock_jumped", seconds=round(seconds, 3)),
+    )
 
 
 def _jobs(
@@ -85,6 +130,7 @@ def _jobs(
     scheduler: Scheduler,
     source: PrometheusClient,
     history: SourceHistory,
+    clock: SourceClock,
 ) -> Jobs:
     settings, telemetry = service.settings, service.telemetry
     pipeline, extract = settings.pipeline, settings.extract
@@ -116,8 +162,16 @@ def _jobs(
             telemetry,
             on_source=on_source,
             tick=service.tick,
+            believed_ms=clock.believed_ms,
         ),
-        rechecker=Rechecker(windows, source.count_in, history, telemetry),
+        rechecker=Rechecker(
+            windows,
+            source.count_in,
+            source.read,
+            history,
+            telemetry,
+            extract.recheck_after_seconds,
+        ),
         aof_healer=AofHealer(redis, telemetry),
         windows=windows,
         scheduler=scheduler,
@@ -132,12 +186,18 @@ def _jobs(
 def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> None:
     """Run RQ workers, one after the other, until the service stops."""
     rng, failures = random.Random(), 0
+    guard = IdentityGuard(redis, service.settings, service.telemetry)
     while not service.stop.is_set():
         try:
+            reason = guard.reason()
+            service.set_ready("pipeline", reason is None, reason or "")
+            if reason is not None:
+                _wait(service, REDIS_BACKOFF.max_seconds)
+                continue
             worker = Worker(
                 list(scheduler.queues.values()),
                 redis,
-                jobs.table(),
+                _guarded(service, jobs.table(), guard),
                 service.stop,
                 service.tick,
                 consumer_name("extractor"),
@@ -151,6 +211,28 @@ def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> N
             service.set_ready("redis", False, str(error))
             service.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
         _wait(service, REDIS_BACKOFF.seconds(failures, rng))
+
+
+def _guarded(service: Service, table: JobTable, guard: IdentityGuard) -> JobTable:
+    """The same functions, which do nothing while the namespace is another pipeline's."""
+
+    def is_ours() -> bool:
+        try:
+            reason = guard.reason()
+        except RedisError as error:
+            service.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
+            return False
+        service.set_ready("pipeline", reason is None, reason or "")
+        return reason is None
+
+    def guarded(function: Callable[..., None]) -> Callable[..., None]:
+        def run(*args: str) -> None:
+            if is_ours():
+                function(*args)
+
+        return run
+
+    return {name: guarded(function) for name, function in table.items()}
 
 
 def _wait(service: Service, seconds: float) -> None:

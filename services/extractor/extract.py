@@ -16,6 +16,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from common.config import ExtractSettings, Query
 from common.errors import (
+    EtlError,
     LeaseLost,
     QueryRejected,
     QueryTooLarge,
@@ -29,9 +30,18 @@ from common.runtime.telemetry import Telemetry
 from common.samples.batch import Origin
 from common.samples.columns import Samples
 from common.state.windows import Staged, Window, WindowSet
+from services.extractor.digest import Digest
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan
+
+# A window that only some of the servers at the source's address hold is read so often in vain
+# before it is taken for empty.
+MIXED_ATTEMPTS = 6
+
+
+class _HeldByAnother(EtlError):
+    """Another server at the source's address than the one that was read holds the window."""
 
 
 class Outcome(Enum):
@@ -54,11 +64,22 @@ class SourceState:
 
 @dataclass(slots=True)
 class _Read:
-    """What was read of a window so far; histogram samples are counted, but not carried."""
+    """What was read of a window so far; histogram samples are counted, but not carried.
+
+    ``digest`` is that of an ``expr``: raw samples are compared by their number alone.
+    """
 
     staged: list[Staged] = field(default_factory=list)
     samples: int = 0
     histograms: int = 0
+    digest: Digest = field(default_factory=Digest)
+    first_ms: int | None = None  # of its samples
+
+    def saw(self, block: Samples) -> None:
+        """Note the first sample of all."""
+        if len(block.timestamps_ms):
+            first_ms = int(block.timestamps_ms.min())
+            self.first_ms = first_ms if self.first_ms is None else min(self.first_ms, first_ms)
 
 
 @dataclass
@@ -66,6 +87,8 @@ class Extractor:
     """Turns leased windows into entries of the raw stream.
 
     ``read`` gives a query's samples of ``(start_ms, end_ms]`` in blocks, as they arrive.
+    ``believed_ms`` gives the source's time as far as it can be believed, given the time that it
+    should have reached (:class:`services.extractor.source_clock.SourceClock`).
     """
 
     windows: WindowSet
@@ -78,6 +101,7 @@ class Extractor:
     tick: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     rng: random.Random = field(default_factory=random.Random)
+    believed_ms: Callable[[int], int] = lambda wanted_ms: wanted_ms
 
     def run(self, plan: Plan, window: Window, origin_ms: int) -> Outcome:
         """Extract ``window``.
@@ -92,6 +116,9 @@ class Extractor:
             with LeaseRenewal(
                 lambda: self.windows.renew(plan.feed, window), self.settings.window_lease_seconds
             ) as lease:
+                head_ms = plan.head_ms(self.believed_ms(window.end_ms + plan.settle_ms))
+                if window.end_ms > head_ms:
+                    return self._too_early(plan, window, head_ms)
                 self._stage(plan, window, read, lease)
                 expired_until_ms = self._expired_until_ms(plan, window, origin_ms, read)
                 if expired_until_ms is not None:
@@ -101,11 +128,15 @@ class Extractor:
             return outcome
         except LeaseLost:
             return self._lost(plan, window)
+        except _HeldByAnother as error:
+            return self._open_again(plan, window, str(error))
         except OutOfMemoryError:
             # Nothing was written; a waiting window costs a few bytes.
             return self._open_again(plan, window, "Redis is out of memory")
         except QueryTooLarge as error:
             return self._split(plan, window, error)
+        except QueryRejected as error:
+            return self._rejected(plan, window, error)
         except SourceError as error:
             return self._source_failed(plan, window, error)
         finally:
@@ -121,7 +152,7 @@ class Extractor:
         except CollisionAcrossEntries:
             # Two series became one by relabelling and sat in different entries.
             self.windows.discard(read.staged)
-            read.staged, read.samples, read.histograms = [], 0, 0
+            read.staged, read.samples, read.histograms, read.digest = [], 0, 0, Digest()
             self._stage_once(plan, window, read, lease, grouped=True)
 
     def _stage_once(
@@ -142,9 +173,12 @@ class Extractor:
             self.tick()  # a long window is work, not a standstill
             if lease.lost:
                 raise LeaseLost(f"{plan.feed.name}: the window was leased to another worker")
+            read.saw(block)
             if block.histograms:
                 read.histograms += block.histograms
                 self.telemetry.emit("histograms_skipped", block.histograms, query=plan.feed.query)
+            if plan.query.kind == "expr":
+                read.digest.add(block)
             yield block
 
     def _expired_until_ms(
@@ -161,19 +195,42 @@ class Extractor:
             raise SourceUnavailable(
                 f"reports that it holds nothing; it gave {read.samples} samples"
             )
-        return plan.expired_until_ms(window, origin_ms, lowest_ms)
+        until_ms = plan.expired_until_ms(window, origin_ms, lowest_ms)
+        if until_ms is None or lowest_ms is None:
+            self._check_held_by_all(window, read)
+            return None
+        first_ms = read.first_ms if plan.query.kind == "select" else None
+        if first_ms is not None and first_ms < lowest_ms:
+            # Whoever gave them holds that time: another server at the same address.
+            return None
+        if self.history.reaches_back(plan.query, window.start_ms, lowest_ms):
+            return None
+        agreed_ms = self.history.agreed_lowest_ms(lowest_ms)
+        if plan.expired_until_ms(window, origin_ms, agreed_ms) == until_ms:
+            return until_ms
+        if window.attempts < MIXED_ATTEMPTS:
+            raise _HeldByAnother("was read from a server that does not hold it; another one does")
+        return None
+
+    def _check_held_by_all(self, window: Window, read: _Read) -> None:
+        """Raise where several servers answer in turn and the read may be of one that lacks it."""
+        from_ms = self.history.all_hold_from_ms()
+        if from_ms is None or from_ms <= window.start_ms or window.attempts >= MIXED_ATTEMPTS:
+            return
+        if read.first_ms is None or read.first_ms >= from_ms:
+            raise _HeldByAnother("may have been read from a server that does not hold all of it")
 
     # -- outcomes -----------------------------------------------------------------------------
 
     def _commit(self, plan: Plan, window: Window, read: _Read) -> str:
-        # Late samples change no rule that was evaluated before they came.
         raw = plan.query.kind == "select"
         return self.windows.commit(
             plan.feed,
             window,
             read.staged,
-            recheck_after_seconds=self.settings.recheck_after_seconds if raw else 0.0,
-            source_samples=read.samples + read.histograms,
+            recheck_after_seconds=self.settings.recheck_after_seconds,
+            source_samples=read.samples + read.histograms if raw else read.digest.samples,
+            digest=read.digest.sums,
         )
 
     def _committed(
@@ -229,26 +286,57 @@ class Extractor:
     def _split(self, plan: Plan, window: Window, error: QueryTooLarge) -> Outcome:
         middle_ms = plan.middle_ms(window)
         if middle_ms is None:
-            # One step and still too large: it fails alone and stays open, visibly.
-            self._delay(plan, window)
-            self._failed(plan, error)
-            return Outcome.OPEN
+            return self._defer(plan, window, error)
         if not self.windows.split(plan.feed, window, middle_ms):
             return Outcome.LOST
         self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=str(error))
         return Outcome.SPLIT
 
+    def _too_early(self, plan: Plan, window: Window, head_ms: int) -> Outcome:
+        """It was planned by a clock that was wrong: what has not settled yet is not read."""
+        if window.start_ms < head_ms and self.windows.split(plan.feed, window, head_ms):
+            early = "a part of it has not settled by the source's clock as it can be believed"
+            self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=early)
+            return Outcome.SPLIT
+        early_seconds = (window.end_ms - head_ms) / 1000
+        self.windows.retry(plan.feed, window, min(early_seconds, self.settings.backoff_max_seconds))
+        early = f"ends {early_seconds:g} s after what has settled by the source's clock"
+        self.telemetry.emit("window_retried", **plan.feed.labels, window=window.id, reason=early)
+        return Outcome.OPEN
+
+    def _defer(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
+        """One step that cannot be read: it fails alone, visibly, and what else there is goes on."""
+        shortest, longest = 2 * self._shortest_seconds(), self.settings.backoff_max_seconds
+        kept = self.windows.defer(plan.feed, window, shortest, longest)
+        self._failed(plan, error)
+        return Outcome.OPEN if kept else Outcome.LOST
+
+    def _rejected(self, plan: Plan, window: Window, error: QueryRejected) -> Outcome:
+        """What is rejected may be a part of the window: each half is tried by itself.
+
+        The feed waits as it does after any failure: perhaps the whole query is wrong.
+        """
+        middle_ms = plan.middle_ms(window)
+        if middle_ms is None:
+            return self._defer(plan, window, error)
+        hold_seconds = self._shortest_seconds(), self.settings.backoff_max_seconds
+        kept = self.windows.split(plan.feed, window, middle_ms, hold_seconds)
+        self._failed(plan, error)
+        return Outcome.SPLIT if kept else Outcome.LOST
+
     def _source_failed(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
         longest = self.settings.backoff_max_seconds
-        # It doubles with each failure in a row, which Redis counts for all workers.
-        shortest = self.rng.uniform(0.5, 1.0) * self.settings.backoff_base_seconds
+        shortest = self._shortest_seconds()
         if isinstance(error, SourceUnavailable) and error.retry_after_seconds is not None:
             shortest = max(shortest, min(error.retry_after_seconds, longest))
-        if not isinstance(error, QueryRejected):
-            self.on_source(SourceState(False, str(error)))
+        self.on_source(SourceState(False, str(error)))
         kept = self.windows.fail(plan.feed, window, shortest, longest)
         self._failed(plan, error)
         return Outcome.OPEN if kept else Outcome.LOST
+
+    def _shortest_seconds(self) -> float:
+        """It doubles with each failure in a row, which Redis counts for all workers."""
+        return self.rng.uniform(0.5, 1.0) * self.settings.backoff_base_seconds
 
     def _failed(self, plan: Plan, error: SourceError) -> None:
         name = type(error).__name__

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from common.config import Query
 from common.durations import parse_duration_ms
 from common.errors import SourceUnavailable
+from services.extractor.older_history import OlderHistory
+from services.extractor.servers_seen import ServersSeen
 
 if TYPE_CHECKING:
     from services.extractor.prometheus import PrometheusClient
@@ -29,6 +32,8 @@ NOT_REPORTED = (
 KEPT_SECONDS = 60.0
 # A server that reported its lowest timestamp is given so long to do so again.
 REPORT_AGAIN_SECONDS = 60.0
+# How often it must be reported again before anything is declared lost.
+AGREEING_READINGS = 4
 # Blocks of the least and the greatest length that Prometheus makes (cmd/prometheus/main.go).
 SHORTEST_BLOCK_MS = 2 * 3_600_000
 LONGEST_BLOCK_MS = 31 * 86_400_000
@@ -63,16 +68,30 @@ class SourceCheck:
 class SourceHistory:
     """The server's clock and lowest timestamp, as they were checked last.
 
-    ``on_silent`` is called once when the server does not report its lowest timestamp.
+    ``on_silent`` is called once when the server does not report its lowest timestamp. ``now_ms``
+    reads its clock as it is to be believed; without it the server is taken at its word.
+    ``on_servers`` is called with how many servers answer at its address, whenever that changes.
+    ``reconnect`` ends the connections, so that a balancer may choose another server. ``older``
+    finds out whether samples before the lowest timestamp are served from elsewhere.
     """
 
     source: PrometheusClient
     on_silent: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
+    now_ms: Callable[[], int] | None = None
+    on_servers: Callable[[int], None] = lambda servers: None
+    reconnect: Callable[[], None] = lambda: None
+    older: OlderHistory = field(default_factory=OlderHistory)
     _last: SourceCheck | None = field(default=None, init=False)
     _checked_at: float = field(default=float("-inf"), init=False)
     _reported_at: float = field(default=float("-inf"), init=False)
     _silent: bool = field(default=False, init=False)
+    _servers: int = field(default=0, init=False)
+    _agreed: int | None = field(default=None, init=False)
+    _agreed_at: float = field(default=float("-inf"), init=False)
+
+    def __post_init__(self) -> None:
+        self._seen = ServersSeen(self.clock)
 
     def check(self) -> SourceCheck:
         """Request all of it anew.
@@ -80,9 +99,9 @@ class SourceHistory:
         Raises :class:`common.errors.SourceError` when it does not respond.
         """
         checked_at = self.clock()
-        now_ms = self.source.now_ms()
+        now_ms = (self.now_ms or self.source.now_ms)()
         # Before /metrics, so that a restart between the two is noticed by the next comparison.
-        run = self.source.run()
+        run = self._run()
         lowest_ms = self._lowest_ms()
         until_ms = _deletable_until_ms(now_ms, lowest_ms or 0, run.retention if run else "")
         self._last = SourceCheck(now_ms, run, lowest_ms, until_ms)
@@ -103,10 +122,50 @@ class SourceHistory:
         if last.lowest_ms is not None and from_ms < max(last.lowest_ms, last.deletable_until_ms):
             # An older value must never declare a gap: blocks may have been added since.
             return self._lowest_ms()
-        return last.lowest_ms if self.source.run() == last.run else self.check().lowest_ms
+        return last.lowest_ms if self._run() == last.run else self.check().lowest_ms
+
+    def agreed_lowest_ms(self, lowest_ms: int) -> int | None:
+        """The least lowest timestamp of several readings, each over connections of its own.
+
+        What is about to be declared lost by ``lowest_ms`` may be held by another server at the same
+        address. What readings agreed on stands for a minute.
+        """
+        if self._agreed == lowest_ms and self.clock() - self._agreed_at <= KEPT_SECONDS:
+            return lowest_ms
+        readings = []
+        for _ in range(AGREEING_READINGS):
+            self.reconnect()
+            readings.append(self._lowest_ms())
+        known = [lowest_ms for lowest_ms in readings if lowest_ms is not None]
+        agreed_ms = min(known) if len(known) == len(readings) else None
+        if len({*readings, lowest_ms}) == 1:
+            self._agreed, self._agreed_at = lowest_ms, self.clock()
+        return agreed_ms
+
+    def reaches_back(self, query: Query, from_ms: int, lowest_ms: int) -> bool:
+        """Whether samples of it from before the lowest timestamp are served from elsewhere."""
+        now_ms = self._last.now_ms if self._last is not None else self.check().now_ms
+        return self.older.reaches_back(query, from_ms, lowest_ms, now_ms)
+
+    def all_hold_from_ms(self) -> int | None:
+        """Where the last of several servers begins to hold samples; None if there is one only."""
+        return self._seen.all_hold_from_ms()
+
+    def _run(self) -> ServerRun | None:
+        run = self.source.run()
+        self._saw(run.started if run else None, None)
+        return run
+
+    def _saw(self, started: str | None, lowest_ms: int | None) -> None:
+        self._seen.see(started, lowest_ms)
+        if self._seen.count != self._servers:
+            self._servers = self._seen.count
+            self.on_servers(self._servers)
 
     def _lowest_ms(self) -> int | None:
         lowest_ms = self.source.lowest_timestamp_ms()
+        # One that was started a moment ago holds nothing until it has read its own log.
+        self._saw(None, None if lowest_ms == NO_SAMPLES_MS else lowest_ms)
         if lowest_ms is not None:
             self._reported_at, self._silent = self.clock(), False
             return lowest_ms

@@ -73,13 +73,7 @@ class Jobs:
             self.tick()
             return not self.stop.is_set() and self.clock() - began < RECHECK_SLICE_SECONDS
 
-        for plan in self.plans:
-            if plan.query.kind != "select":
-                continue
-            try:
-                self.rechecker.run(plan, goes_on)
-            except (SourceError, RedisError) as error:
-                self.telemetry.emit("recheck_failed", **plan.feed.labels, error=str(error))
+        self.rechecker.turn(self.plans, goes_on)
 
     def extract(self, window_class: WindowClass) -> None:
         """Extract windows of a class until none is left, or something fresher waits."""

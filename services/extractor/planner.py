@@ -12,6 +12,7 @@ from common.runtime.telemetry import Telemetry
 from common.state.keys import split_feed
 from common.state.windows import Feed, FeedStatus, WindowSet
 from services.extractor.history import SourceCheck, SourceHistory
+from services.extractor.ownership import Ownership
 from services.extractor.windows import Plan, floor_to
 
 
@@ -35,10 +36,12 @@ class Planner:
     history: SourceHistory
     telemetry: Telemetry
     close_after_seconds: float
-    _adopted: set[str] = field(default_factory=set, init=False)
     # Feeds that this process had planned before Redis lost them.
     _lost_feeds: set[str] = field(default_factory=set, init=False)
     _origins_ms: dict[str, int] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._ownership = Ownership(self.close_after_seconds)
 
     def plan(self) -> Due:
         """Plan every feed, and close those that no configuration has.
@@ -70,22 +73,47 @@ class Planner:
     def _plan_feed(self, plan: Plan, known: FeedStatus | None, source: SourceCheck) -> bool:
         """Whether the feed is planned up to its head, and ours."""
         feed, head_ms = plan.feed, plan.head_ms(source.now_ms)
-        if known is None and source.lowest_ms is not None and source.lowest_ms > head_ms:
+        lowest_ms = source.lowest_ms if known else self._beginning_ms(plan, source)
+        if known is None and lowest_ms is not None and lowest_ms > head_ms:
             # A feed begins where its source does: not before a sample of it has settled.
             return False
-        # Whoever started last has the newest configuration; it takes the feed over once, so that
-        # an older worker which is still draining cannot take it back.
-        adopt = feed.name not in self._adopted
-        origin_ms = plan.origin_ms(source.now_ms, source.lowest_ms)
+        # Whoever started last has the newest configuration; an older worker which is still draining
+        # cannot take the feed back.
+        adopt = self._ownership.takes(feed, known)
+        origin_ms = plan.origin_ms(source.now_ms, lowest_ms)
         ours = self.windows.plan(feed, origin_ms, head_ms, adopt=adopt)
-        self._adopted.add(feed.name)
         if known is None and not adopt:
             self._lost_feeds.add(feed.name)
+        if known is None and ours:
+            self._report_origin(plan, source, origin_ms)
         if adopt and known is not None and known.fingerprint != feed.fingerprint:
             self.telemetry.emit("query_adopted", **feed.labels)
         if not ours:
             self.telemetry.emit("query_stale_config", **feed.labels)
         return ours
+
+    def _beginning_ms(self, plan: Plan, source: SourceCheck) -> int | None:
+        """Before when the source has nothing of a new feed; None where it answers for all of it."""
+        wanted_ms, lowest_ms = plan.origin_ms(source.now_ms, None), source.lowest_ms
+        if lowest_ms is None or lowest_ms <= wanted_ms:
+            return lowest_ms
+        older = self.history.reaches_back(plan.query, wanted_ms, lowest_ms)
+        return None if older else lowest_ms
+
+    def _report_origin(self, plan: Plan, source: SourceCheck, origin_ms: int) -> None:
+        """Say where a new feed begins, unless that is where it should."""
+        wanted_ms, lowest_ms = plan.origin_ms(source.now_ms, None), source.lowest_ms
+        if origin_ms > wanted_ms:
+            self.telemetry.emit(
+                "query_begins_later", **plan.feed.labels, origin_ms=origin_ms, wanted_ms=wanted_ms
+            )
+        elif lowest_ms is not None and lowest_ms > wanted_ms + plan.step_ms:
+            self.telemetry.emit(
+                "query_begins_before_source",
+                **plan.feed.labels,
+                origin_ms=origin_ms,
+                lowest_ms=lowest_ms,
+            )
 
     def _reconcile(self, plans: Sequence[Plan], lowest_ms: int | None) -> None:
         """Let feeds begin no later than the sink's watermark.
@@ -139,5 +167,6 @@ def _due(plans: Sequence[Plan], status: Mapping[str, FeedStatus], now_ms: int) -
         if head_ms > feed.head_ms:
             to_do.append((feed.head_ms, head_ms))
         live += any(end > border_ms for _, end in to_do)
-        catchup += any(start < border_ms for start, _ in to_do)
+        # What is deferred is tried again as catch-up, however fresh it is.
+        catchup += bool(feed.deferred) or any(start < border_ms for start, _ in to_do)
     return Due(live, catchup)

@@ -61,10 +61,6 @@ def reported_error(
 
 def status_error(status: int, headers: Mapping[str, str]) -> SourceError | None:
     """The error that a status alone stands for, or None where the body has the say."""
-    if status in (401, 403, 407):
-        return SourceRefused(
-            f"answered {status}: it does not accept our credentials (extract.auth)"
-        )
     if 300 <= status < 400:
         # Following it could hand our credentials to another host.
         target = headers.get("Location", "nowhere")
@@ -80,6 +76,19 @@ def status_error(status: int, headers: Mapping[str, str]) -> SourceError | None:
     if status == 429:
         return SourceUnavailable(f"answered {status}: too many requests", retry_after(headers))
     return None
+
+
+def refusal(status: int, body: bytes, authorization: str) -> SourceError:
+    """The error for a 401, 403 or 407, in the server's own words: it need not be our credentials.
+
+    ``authorization`` is the header that we sent; a server may repeat what is in it.
+    """
+    _, _, secret = authorization.partition(" ")
+    text = body.decode("utf-8", "replace").strip()
+    quoted = snippet(text.replace(secret, "…") if secret else text, 300) if text else "no reason"
+    return SourceRefused(
+        f"answered {status} with {quoted}: it does not accept our credentials (extract.auth)"
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

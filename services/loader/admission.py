@@ -93,6 +93,24 @@ class Admission:
         paused = self._paused
         return "" if paused is None else paused.cause
 
+    @property
+    def paused_because(self) -> Pause:
+        """The verdict of the pause."""
+        paused = self._paused
+        return Pause("" if paused is None else paused.reason)
+
+    @property
+    def probes(self) -> int:
+        """How many posts a pause has let through; 0 without one."""
+        paused = self._paused
+        return 0 if paused is None else paused.probes
+
+    @property
+    def seconds_to_probe(self) -> float:
+        """How long a pause lets nothing through; 0 without one."""
+        paused = self._paused
+        return 0.0 if paused is None else max(0.0, paused.probe_at_seconds - self.clock())
+
     def ask(self, *, with_points: bool = True) -> Pause | None:
         """None if a request may be made now, else the verdict for what must not be posted.
 

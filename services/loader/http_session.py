@@ -20,9 +20,9 @@ import urllib3
 
 from common.config.load import InfluxSettings
 from common.errors import SinkError
+from common.runtime.exchange import watched
 from common.secret_files import check_secret_mode, read_secret
 from services.loader.bounded_response import sized
-from services.loader.deadline import bounded
 
 _Stamp = tuple[int, int, int, int] | None
 
@@ -105,7 +105,7 @@ class SinkSession:
         else:
             proxy = self._proxy
             pool = urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers, **options)
-        bounded(pool)
+        watched(pool)
         sized(pool)
         return pool
 

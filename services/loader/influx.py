@@ -20,7 +20,7 @@ from influxdb_client.service.write_service import WriteService
 
 from common.config.load import InfluxSettings
 from common.errors import SinkError
-from services.loader.deadline import at_most
+from common.runtime.exchange import at_most
 from services.loader.http_session import SinkSession
 from services.loader.responses import Kind, Outcome, classify
 
@@ -62,7 +62,7 @@ class InfluxSink:
         self._wall_clock = wall_clock
 
     def write(self, bucket: str, body: bytes) -> Outcome:
-        """Post ``body``, gzip members of lines (ms), as it is; never raises for a response."""
+        """Post ``body``, one gzip member of lines (ms), as it is; never raises for a response."""
         return self._post(bucket, body, content_encoding="gzip")
 
     def probe(self, bucket: str) -> Outcome:

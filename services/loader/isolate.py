@@ -14,12 +14,20 @@ from dataclasses import dataclass, field
 from math import ceil, inf, log2
 
 from services.loader.admission import NotNow
-from services.loader.lines import REASONS, Lines, LineStatus
+from services.loader.lines import BAD, Lines, LineStatus
+from services.loader.messages import named, quoted_lines
 from services.loader.payload import timestamp_ms
-from services.loader.responses import Kind, Outcome, named_measurement, quoted_lines
+from services.loader.responses import Kind, Outcome
 
 # How often a part may be cut where the sink's count says before it is simply halved.
 _COUNTS_BELIEVED = 3
+
+# What becomes of lines that are refused alone, by what the sink says of them.
+_REFUSALS = {
+    Kind.POINTS: LineStatus.REJECTED,
+    Kind.OUTSIDE_WINDOW: LineStatus.OUTSIDE_WINDOW,
+    Kind.LIMIT: LineStatus.LIMITED,
+}
 
 # The search as a generator: it yields the lines to post, and gets the outcome of that.
 _Search = Generator[Sequence[int], Outcome, None]
@@ -100,7 +108,7 @@ class Isolation:
                 self._taken = True
                 self._names_are_right &= not part.named
                 self._decide(part.lines, LineStatus.WRITTEN)
-            case Kind.POINTS:
+            case Kind.POINTS | Kind.OUTSIDE_WINDOW | Kind.LIMIT:
                 yield from self._refused(part, outcome)
             case Kind.RETENTION:
                 yield from self._expired(part, outcome)
@@ -116,8 +124,9 @@ class Isolation:
     def _decide(self, lines: Sequence[int], status: LineStatus, message: str = "") -> None:
         for index in lines:
             self.lines.status[index] = status
-        if status in REASONS:
+        if status is not LineStatus.WRITTEN:
             self.lines.messages |= dict.fromkeys(lines, message)
+        if status in BAD:
             self._ended = self.bad(len(lines)) or self._ended
 
     def _halve(self, lines: Sequence[int], cuts: int = 0) -> None:
@@ -131,22 +140,23 @@ class Isolation:
     # -- refused points -------------------------------------------------------------------
 
     def _refused(self, part: _Part, outcome: Outcome) -> _Search:
-        lines = part.lines
-        if len(lines) == 1:
-            self._decide(lines, LineStatus.REJECTED, outcome.message)
+        status = _REFUSALS[outcome.kind]
+        if len(part.lines) == 1:
+            self._decide(part.lines, status, outcome.message)
             return
+        lines = self._in_order(part.lines, outcome.kind)
         quoted = quoted_lines(outcome.message)
-        named = [i for i in lines if _as_quoted(self.lines.text[i]) in quoted]
-        if len(named) == len(lines) or outcome.dropped == len(lines):
+        blamed = [i for i in lines if _as_quoted(self.lines.text[i]) in quoted]
+        if len(blamed) == len(lines) or outcome.dropped == len(lines):
             # All of them, it says: so the first and the last must be refused alone too.
             for index in (lines[0], lines[-1]):
                 yield from self._judge(_Part([index]), (yield [index]))
-                if self.lines.status[index] != LineStatus.REJECTED:
+                if self.lines.status[index] != status:
                     self._halve(lines)
                     return
-            self._reject_all(lines[1:-1], outcome, quoted)
+            self._refuse_all(lines[1:-1], outcome, quoted)
             return
-        guilty = named or self._of_measurement(part, outcome.message)
+        guilty = blamed or self._of_name(lines, outcome.message)
         if self._names_are_right and 0 < len(guilty) < len(lines):
             rest = set(lines).difference(guilty)
             self._parts.append(_Part([i for i in lines if i in rest]))
@@ -155,18 +165,23 @@ class Isolation:
         else:
             self._halve(lines)
 
-    def _of_measurement(self, part: _Part, message: str) -> list[int]:
-        """The lines of the measurement that the sink's message names, if it names one."""
-        name = named_measurement(message)
-        if name is None:
-            return []
-        begins = (name + b",", name + b" ")
-        return [i for i in part.lines if self.lines.text[i].startswith(begins)]
+    def _in_order(self, lines: list[int], kind: Kind) -> list[int]:
+        """The lines so that those lie together that are refused together."""
+        if kind is Kind.OUTSIDE_WINDOW:
+            return sorted(lines, key=self._age_key)
+        if kind is Kind.LIMIT:
+            return sorted(lines, key=self.lines.text.__getitem__)
+        return lines
 
-    def _reject_all(self, lines: Sequence[int], outcome: Outcome, quoted: dict[str, str]) -> None:
+    def _of_name(self, lines: Sequence[int], message: str) -> list[int]:
+        """The lines of what the sink's message names, if it names something."""
+        name = named(message)
+        return [] if name is None else [i for i in lines if name.holds(self.lines.text[i])]
+
+    def _refuse_all(self, lines: Sequence[int], outcome: Outcome, quoted: dict[str, str]) -> None:
         if not lines:
             return
-        self._decide(lines, LineStatus.REJECTED, outcome.message)
+        self._decide(lines, _REFUSALS[outcome.kind], outcome.message)
         for index in lines:
             if own := quoted.get(_as_quoted(self.lines.text[index])):
                 self.lines.messages[index] = own
@@ -180,16 +195,16 @@ class Isolation:
         passes among newer ones (the sink keeps time in shards), therefore lines are tried together.
         """
         if len(part.lines) == 1:
-            self._decide(part.lines, LineStatus.EXPIRED)
+            self._decide(part.lines, LineStatus.EXPIRED, outcome.message)
             return
         order = sorted(part.lines, key=self._age_key)
-        dropped = outcome.dropped or 0
-        if dropped == len(order):
+        dropped = outcome.dropped
+        if dropped is None or dropped == len(order):
             # If the newest of them is too old, all are.
             newest = order[-1]
             yield from self._judge(_Part([newest]), (yield [newest]))
             if self.lines.status[newest] == LineStatus.EXPIRED:
-                self._decide(order[:-1], LineStatus.EXPIRED)
+                self._decide(order[:-1], LineStatus.EXPIRED, outcome.message)
             else:
                 self._halve(order, part.cuts + 1)
         elif 0 < dropped < len(order) and part.cuts < _COUNTS_BELIEVED:

@@ -20,25 +20,40 @@ class LineStatus(IntEnum):
     REJECTED = 3  # refused alone
     TOO_LARGE = 4  # too large alone
     FAILED = 5  # the server fails at it, and at nothing else
+    OUTSIDE_WINDOW = 6  # older or newer than may be written
+    LIMITED = 7  # a limit of the sink is reached for its measurement or tag
 
+
+BEYOND_RETENTION = "beyond_retention"
+"""Why samples are dropped, or dead letters where nobody said how long the sink keeps points."""
+LIMIT = "limit"
 
 REASONS = {
+    LineStatus.EXPIRED: BEYOND_RETENTION,
     LineStatus.REJECTED: "rejected",
     LineStatus.TOO_LARGE: "too_large",
     LineStatus.FAILED: "sink_failure",
+    LineStatus.OUTSIDE_WINDOW: "outside_write_window",
+    LineStatus.LIMITED: LIMIT,
 }
 """Reasons of dead letters, by the status of their lines."""
 
+BAD = frozenset({LineStatus.REJECTED, LineStatus.TOO_LARGE, LineStatus.FAILED})
+"""What counts as rejected: the others are refused for a cause that the sink names."""
+BAD_REASONS = frozenset(REASONS[status] for status in BAD)
+
 CORRUPT = "corrupt"  # a dead letter that is a whole payload, because it is no lines
-BEYOND_RETENTION = "beyond_retention"  # why samples are dropped
 
 # Causes of one entry that get dead letters of their own; the others share one.
 MAX_CAUSES = 16
 MAX_DETAIL_CHARS = 2000
 
 _LINE = re.compile(r"unable to parse '.*?(?=': )", re.DOTALL)
+_COUNTS = re.compile(
+    r" dropped=\d+|(?<=dropped )\d+(?= points)| - oldest point .*|\d+ (?=points outside write)",
+    re.DOTALL,
+)
 _MEASUREMENT = re.compile(rb"(?:\\.|[^\\, ])*", re.DOTALL)
-_COUNT = re.compile(r" dropped=\d+")
 
 
 @dataclass(slots=True)
@@ -89,8 +104,18 @@ class Lines:
 
     @property
     def bad(self) -> int:
-        """How many lines are to become dead letters."""
-        return sum(self.status.count(status) for status in REASONS)
+        """How many lines count as rejected."""
+        return sum(self.status.count(status) for status in BAD)
+
+    def reopen(self, status: LineStatus) -> None:
+        """Nothing is known any more of the lines with this status."""
+        for index in [i for i, found in enumerate(self.status) if found == status]:
+            self.status[index] = LineStatus.OPEN
+            self.messages.pop(index, None)
+
+    def without_message(self, status: LineStatus) -> None:
+        """No dead letters are to be made of the lines with this status."""
+        self.messages = {i: m for i, m in self.messages.items() if self.status[i] != status}
 
     def expire_before(self, keep_from_ms: int) -> None:
         """Mark the lines that are older."""
@@ -116,7 +141,7 @@ def dead_letters(lines: Lines) -> tuple[DeadLetter, ...]:
     found: dict[tuple[str, str], list[int]] = {}
     for index in sorted(lines.messages):
         reason = REASONS[LineStatus(lines.status[index])]
-        key = (reason, _cause(lines.messages[index]))
+        key = (reason, cause_of(lines.messages[index]))
         if key not in found and sum(1 for known, _ in found if known == reason) >= MAX_CAUSES - 1:
             key = (reason, "various causes")
         found.setdefault(key, []).append(index)
@@ -132,11 +157,6 @@ def dead_letters(lines: Lines) -> tuple[DeadLetter, ...]:
     )
 
 
-def cause_of(message: str) -> str:
-    """A message without what differs from line to line: the line quoted, the number dropped."""
-    return _cause(message)
-
-
 def measurement_of(line: bytes) -> str:
     """The measurement of a line, as the line spells it."""
     found = _MEASUREMENT.match(line)
@@ -148,5 +168,6 @@ def _common_measurement(lines: Iterable[bytes]) -> str:
     return names.pop() if len(names) == 1 else ""
 
 
-def _cause(message: str) -> str:
-    return _COUNT.sub("", _LINE.sub("unable to parse '…", message))
+def cause_of(message: str) -> str:
+    """A message without what differs from line to line: the line quoted, the number dropped."""
+    return _COUNTS.sub("", _LINE.sub("unable to parse '…", message))

@@ -1,6 +1,6 @@
 """The load handler: entries of points to the sink, its responses to verdicts.
 
-Entries with the same bucket are posted together, as they are (gzip members concatenate). Each is
+Entries with the same bucket are posted together, their gzip members joined into one. Each is
 settled by itself: when the sink refuses something, its response to the group is traced back line by
 line. Whatever cannot be decided now is released with nothing settled, and the lines that were
 written meanwhile are written again, which changes nothing.
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from common.config.load import LoadSettings
 from common.errors import WireError
 from common.runtime.telemetry import Telemetry
+from common.samples.gzip_join import is_joinable, join
 from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdict
 from services.loader import payload
 from services.loader.admission import Admission, NotNow, Proof
@@ -25,10 +26,13 @@ from services.loader.entry_history import IsolationCache, Suspects
 from services.loader.influx import InfluxSink
 from services.loader.isolate import Isolation
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
+from services.loader.one_line import OneLine
 from services.loader.poster import Poster
 from services.loader.refused_before import RefusedBefore
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
 from services.loader.responses import Kind, Outcome, describe
+from services.loader.search_budget import SearchBudget
+from services.loader.total_refusal import TotalRefusal
 
 SINK_CLOCK = "sink_clock"
 
@@ -72,15 +76,21 @@ class LoadHandler:
         self._admission = Admission(settings, telemetry, self.clock, self.rng)
         self._refused_before = RefusedBefore(telemetry, self.clock)
         self._share = RejectedShare(settings, self._admission, telemetry)
+        self._total_refusal = TotalRefusal(settings, self._admission)
+        self._search_budget = SearchBudget(settings, self.clock)
         self._poster = Poster(
             self.sink,
             self._admission,
             self.suspects,
+            self._total_refusal,
             telemetry,
             self.stopping,
             self.tick,
             self.still_ours,
             self.clock,
+        )
+        self._one_line = OneLine(
+            self._tiers, self._poster, self._admission, self._total_refusal, self.rng
         )
         self._pool = ThreadPoolExecutor(settings.connections, thread_name_prefix="post")
 
@@ -96,6 +106,9 @@ class LoadHandler:
     def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         """One verdict for each entry, in order; see docs/sink-responses.md."""
         batch = Batch(entries, probing=self._admission.paused_by == REJECTED_SHARE)
+        deadline_seconds = self.clock() + BUDGET_SECONDS
+        if self._total_refusal.paused and not self._one_line.passes(batch, deadline_seconds):
+            return [batch.verdicts[entry.id] for entry in entries]
         groups = self._plan(batch)
         if groups and (self._admission.in_doubt or len(groups) == 1):
             # While the sink is in doubt, one post finds out and the others follow if it passes.
@@ -103,8 +116,14 @@ class LoadHandler:
         for _ in self._pool.map(lambda group: self._load(batch, group), groups):
             pass
         if (pause := self._share.pause_for(batch)) is not None:
-            self._take_back(batch, pause)
+            self._take_back(batch, pause, batch.entries)
+        if self._total_refusal.paused:
+            accused = [e for e in batch.entries if not self._total_refusal.is_excused(e.id)]
+            self._take_back(batch, self._admission.paused_because, accused)
         self._share.add(batch)
+        for id_, verdict in batch.verdicts.items():
+            if isinstance(verdict, Settle):
+                self._total_refusal.forget(id_)
         return [batch.verdicts[entry.id] for entry in entries]
 
     def _plan(self, batch: Batch) -> list[Group]:
@@ -122,20 +141,26 @@ class LoadHandler:
                 continue
             try:
                 payload.check_shape(entry.payload, entry.samples)
-                lines = self.isolation_cache.get(entry) or self._too_old(
-                    entry, tier.retention_seconds
+                lines = (
+                    self.isolation_cache.get(entry)
+                    or self._too_old(entry, tier.retention_seconds)
+                    or _lines_of_foreign(entry)
                 )
                 if not batch.probing:
                     lines = self._refused_before.mark(entry, lines)
             except WireError as error:
                 batch.verdicts[entry.id] = _corrupt(entry, error)
                 continue
-            if lines is None and not self.suspects.failures(entry.id):
+            if lines is None and not self._goes_alone(entry):
                 groups.add(tier.bucket, entry)
             else:
                 suspect = self.suspects.is_suspect(entry.id)
                 groups.alone(tier.bucket, entry, lines, suspect=suspect)
         return groups.all
+
+    def _goes_alone(self, entry: Entry) -> bool:
+        """Whether the entry is in doubt: others must not be refused, or fail, with it."""
+        return bool(self.suspects.failures(entry.id)) or self._total_refusal.is_excused(entry.id)
 
     def _too_old(self, entry: Entry, retention_seconds: float | None) -> Lines | None:
         """The entry's lines, those marked that the tier does not keep; None if it looks young.
@@ -158,7 +183,7 @@ class LoadHandler:
         if group.known or group.suspect:
             not_now = self._isolate(batch, group, None)
         else:
-            match self._poster.post(group, b"".join(one.payload for one in group.entries)):
+            match self._poster.post(group, join(one.payload for one in group.entries)):
                 case Outcome(kind=Kind.WRITTEN):
                     for entry in group.entries:
                         self._refused_before.all_taken(entry)
@@ -177,9 +202,9 @@ class LoadHandler:
         self.suspects.forget(entry.id)
         self.isolation_cache.forget(entry)
 
-    def _take_back(self, batch: Batch, pause: Pause) -> None:
+    def _take_back(self, batch: Batch, pause: Pause, entries: Sequence[Entry]) -> None:
         """Pause what would become dead letters; the probe judges it anew."""
-        for entry in batch.entries:
+        for entry in entries:
             verdict = batch.verdicts[entry.id]
             if isinstance(verdict, Settle) and rejected_samples(verdict):
                 batch.verdicts[entry.id] = pause
@@ -201,6 +226,8 @@ class LoadHandler:
         batch.add_bad(lines.bad)
 
         def post(some: Sequence[bytes]) -> Outcome | NotNow:
+            if (wait := self._search_budget.take(search.posts, len(sound))) is not None:
+                return wait
             result = self._poster.post(group, payload.encode(some))
             if isinstance(result, Outcome) and result.kind is Kind.UNREADABLE:
                 return self._unreadable(result, group.bucket, "though it was made here")
@@ -219,7 +246,8 @@ class LoadHandler:
         parts = lines.split(len(group.known[entry.id].text) for entry in sound)
         for entry, found in zip(sound, parts, strict=True):
             self._conclude(batch, entry, found)
-        self._report_end(group, lines, search.posts)
+        if outcome is not None or group.suspect or search.posts > 1:
+            self._report_end(group, lines, search.posts)
         return not_now
 
     def _unreadable(self, outcome: Outcome, bucket: str, remark: str) -> Pause:
@@ -238,17 +266,22 @@ class LoadHandler:
 
     def _conclude(self, batch: Batch, entry: Entry, lines: Lines) -> None:
         """Settle an entry whose every line is decided; remember what is known of another."""
-        kept_seconds = self._tiers[entry.tier].retention_seconds or YOUNG_SECONDS
-        young_from_seconds = self.wall_clock() - min(kept_seconds, YOUNG_SECONDS)
-        if lines.any_expired_after(int(young_from_seconds * 1000)):
-            reason = "the sink refuses points as too old that are not: its clock must be wrong"
-            batch.verdicts[entry.id] = self._admission.pause(SINK_CLOCK, reason, Proof.POINTS)
-            self.isolation_cache.forget(entry)
-            return
+        kept_seconds = self._tiers[entry.tier].retention_seconds
+        if kept_seconds is not None:
+            # Somebody said how long the sink keeps points: what is older needs no dead letter.
+            lines.without_message(LineStatus.EXPIRED)
+            young_from_seconds = self.wall_clock() - min(kept_seconds, YOUNG_SECONDS)
+            if lines.any_expired_after(int(young_from_seconds * 1000)):
+                reason = "the sink refuses points as too old that are not: its clock must be wrong"
+                batch.verdicts[entry.id] = self._admission.pause(SINK_CLOCK, reason, Proof.POINTS)
+                self.isolation_cache.forget(entry)
+                return
         if LineStatus.OPEN in lines.status:
             self.isolation_cache.put(entry, lines)
             return
-        expired = lines.status.count(LineStatus.EXPIRED)
+        if LineStatus.LIMITED in lines.status and self._limited(batch, entry, lines):
+            return
+        expired = lines.status.count(LineStatus.EXPIRED) if kept_seconds is not None else 0
         verdict = Settle(
             loaded=lines.status.count(LineStatus.WRITTEN),
             drops={BEYOND_RETENTION: expired} if expired else {},
@@ -256,6 +289,27 @@ class LoadHandler:
         )
         self._refused_before.learn(entry, lines)
         self._settle(batch, entry, verdict)
+
+    def _limited(self, batch: Batch, entry: Entry, lines: Lines) -> bool:
+        """Report the lines over a limit; whether the entry waits for them."""
+        held = self.settings.on_limit == "hold"
+        first = lines.status.index(LineStatus.LIMITED)
+        message = lines.messages[first]
+        self.telemetry.emit(
+            "sink_limit_reached",
+            lines.status.count(LineStatus.LIMITED),
+            query=entry.query,
+            bucket=self._tiers[entry.tier].bucket,
+            lines=lines.status.count(LineStatus.LIMITED),
+            message=message[:_MESSAGE_MAX_CHARS],
+            held=held,
+        )
+        if held:
+            lines.reopen(LineStatus.LIMITED)
+            self.isolation_cache.put(entry, lines)
+            reason = f"a limit of the sink is reached: {message}"
+            batch.verdicts[entry.id] = Retry(self.settings.backoff_max_seconds, reason)
+        return held
 
     def _report_begin(self, group: Group, outcome: Outcome | None) -> None:
         if group.suspect:
@@ -277,6 +331,17 @@ class LoadHandler:
             posts=posts,
             **{status.name.lower(): lines.status.count(status) for status in LineStatus},
         )
+
+
+def _lines_of_foreign(entry: Entry) -> Lines | None:
+    """The lines of an entry that cannot be joined with others; None if it can.
+
+    It is of an older transformer or of an operator, and may be several gzip members, of which some
+    sinks read only the first.
+    """
+    if is_joinable(entry.payload):
+        return None
+    return Lines(payload.decode(entry.payload, entry.samples))
 
 
 def _corrupt(entry: Entry, error: WireError) -> Settle:

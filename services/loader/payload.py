@@ -1,4 +1,4 @@
-"""Points payloads: gzip members of line protocol, to lines and back.
+"""Points payloads: gzipped line protocol, to lines and back.
 
 The path of an accepted post never inflates anything. What is here runs when the sink refuses
 something, or when a tier's retention is known and an entry seems old.

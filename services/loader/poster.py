@@ -13,6 +13,7 @@ from services.loader.batch import Group
 from services.loader.entry_history import Suspects
 from services.loader.influx import InfluxSink
 from services.loader.responses import FAILURES, Kind, Outcome
+from services.loader.total_refusal import TotalRefusal
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Poster:
     sink: InfluxSink
     admission: Admission
     suspects: Suspects
+    total_refusal: TotalRefusal
     telemetry: Telemetry
     stopping: Callable[[], bool] = lambda: False
     tick: Callable[[], None] = lambda: None
@@ -41,6 +43,8 @@ class Poster:
         elif outcome.kind is Kind.FAILED:
             self.suspects.failed(group.ids)
         not_now = self.admission.report(outcome, group.bucket, suspect=group.suspect)
+        if not_now is None:
+            not_now = self.total_refusal.seen(outcome, group.ids)
         return outcome if not_now is None else not_now
 
     def _before(self, group: Group) -> NotNow | None:

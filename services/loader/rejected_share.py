@@ -16,7 +16,8 @@ from common.runtime.telemetry import Telemetry
 from common.state.verdict import Pause, Settle
 from services.loader.admission import Admission, Proof
 from services.loader.batch import Batch
-from services.loader.lines import CORRUPT
+from services.loader.lines import BAD_REASONS
+from services.loader.total_refusal import REFUSES_ALL
 
 REJECTED_SHARE = "rejected_share"
 
@@ -39,7 +40,7 @@ class RejectedShare:
         Not before enough samples have been judged, those of the batch included. A probe is judged
         by itself, however few they are.
         """
-        if not batch.bad:
+        if not batch.bad or self.admission.paused_by == REFUSES_ALL:
             return None
         with self._lock:
             samples = batch.samples + (0 if batch.probing else self._samples)
@@ -81,5 +82,5 @@ class RejectedShare:
 
 
 def rejected_samples(verdict: Settle) -> int:
-    """Samples that the sink rejected, corrupt payloads not among them."""
-    return sum(dead.samples for dead in verdict.dead if dead.reason != CORRUPT)
+    """Samples that the sink rejected; not what is corrupt, too old or over a limit."""
+    return sum(dead.samples for dead in verdict.dead if dead.reason in BAD_REASONS)

@@ -15,6 +15,7 @@ from enum import Enum
 from http import HTTPStatus
 
 from common.runtime.retry_after import retry_after_seconds
+from services.loader.messages import named, own_words
 
 
 class Kind(Enum):
@@ -23,9 +24,11 @@ class Kind(Enum):
     WRITTEN = "written"  # every point is in the sink
     POINTS = "points"  # some points are refused: isolate them
     RETENTION = "retention"  # some points are older than the sink keeps: drop them
+    OUTSIDE_WINDOW = "outside_window"  # some are older or newer than may be written: isolate them
+    LIMIT = "limit"  # a limit is reached for what the message names: isolate its lines
     TOO_LARGE = "too_large"  # halve
     UNREADABLE = "unreadable"  # the sink could not inflate the body
-    CAPACITY = "capacity"  # a limit of the sink is reached: pause
+    CAPACITY = "capacity"  # a limit of the sink is reached that names nothing: pause
     REFUSED = "refused"  # 401, 403: pause
     MISSING = "missing"  # 404: pause
     UNEXPECTED = "unexpected"  # nothing that a sink sends to a write: pause
@@ -33,7 +36,9 @@ class Kind(Enum):
     FAILED = "failed"  # other 5xx, time-out, no connection: back off
 
 
-ABOUT_POINTS = frozenset({Kind.POINTS, Kind.RETENTION, Kind.TOO_LARGE})
+ABOUT_POINTS = frozenset(
+    {Kind.POINTS, Kind.RETENTION, Kind.OUTSIDE_WINDOW, Kind.LIMIT, Kind.TOO_LARGE}
+)
 PAUSES = frozenset({Kind.CAPACITY, Kind.REFUSED, Kind.MISSING, Kind.UNEXPECTED})
 FAILURES = frozenset({Kind.BUSY, Kind.FAILED})
 
@@ -72,29 +77,62 @@ _KINDS: dict[int, Kind] = {
 }
 _ABOUT_THE_BODY = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
-_PREFIXES = ("failure writing points to database: ", "partial write: ")
-
-_UNREADABLE = re.compile(
-    r"unable to read data|gzip: |flate: |unexpected EOF|gzipped HTTP body contains"
+# What may stand before a reason: who failed at what. After the last, the points were judged.
+_PREFIXES = (
+    "write failed: ",
+    "unexpected error writing points to database: ",
+    "failure writing points to database: ",
+    "write buffer error: ",
+    "dml handler error: ",
+    "partial write: ",
 )
+_PARTIAL = _PREFIXES[-1]
+
 # How a reason begins when it speaks of the body, of the age of points, of the sink's own limits, of
 # points, or of the request. Anchored, because reasons quote measurement names and lines, which may
 # say anything. No line is to blame for the request, so no line may be dead-lettered for it.
 _REASONS = (
-    (Kind.UNREADABLE, _UNREADABLE),
+    (
+        Kind.UNREADABLE,
+        re.compile(
+            r"unable to read data|gzip: |flate: |unexpected EOF|gzipped HTTP body contains"
+            r"|error decoding gzip stream"
+        ),
+    ),
+    # Enterprise 1.x: the points wait on another node's behalf, and will be written there.
+    (Kind.WRITTEN, re.compile(r"hinted handoff queue not empty\Z")),
+    # The names of points hold no bare blanks, so the words between cannot be theirs.
+    (
+        Kind.OUTSIDE_WINDOW,
+        re.compile(
+            r"dropped \d+ points? outside retention policy.* [1-9]\d* points? outside write window"
+            r"|dropped [1-9]\d* points? outside write window",
+            re.DOTALL,
+        ),
+    ),
     (
         Kind.RETENTION,
         re.compile(
             r"points beyond retention policy|dropped \d+ points? outside retention policy"
-            r"|shard \d+ is pending deletion"
+            r"|shard \d+ is pending deletion|data in table .* is outside of the retention period",
+            re.DOTALL,
         ),
     ),
-    (Kind.CAPACITY, re.compile(r"max-series-per-database|max-values-per-tag")),
+    (
+        Kind.CAPACITY,
+        re.compile(
+            r"max-series-per-database|max-values-per-tag|service limit reached"
+            r"|couldn't create (new table|columns in table) ?|Update to schema would exceed"
+            r"|Schema update for table '.*' would exceed|Adding a new database would exceed",
+            re.DOTALL,
+        ),
+    ),
     (
         Kind.POINTS,
         re.compile(
             r"unable to parse |field type conflict|invalid tag key|invalid field name"
             r"|key contains invalid|input field |max key length exceeded"
+            r"|parsing for line protocol failed|Field type mismatch|schema conflict"
         ),
     ),
     (
@@ -102,15 +140,39 @@ _REASONS = (
         re.compile(r"database is required|invalid precision|invalid consistency|bucket not found"),
     ),
 )
+# What a reason may mean although the status says something else. A status that speaks of who we
+# are, where we write, or when to come back is believed more than the rest.
+_WHATEVER_THE_STATUS = frozenset(
+    {
+        Kind.WRITTEN,
+        Kind.POINTS,
+        Kind.RETENTION,
+        Kind.OUTSIDE_WINDOW,
+        Kind.CAPACITY,
+        Kind.LIMIT,
+        Kind.UNREADABLE,
+    }
+)
+_STATUS_IS_BELIEVED = frozenset(
+    {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
+# What InfluxDB 3 sends as plain text.
+_PLAIN = re.compile(
+    r"(write buffer error|dml handler error|error decoding gzip stream|incoming write was empty)\b"
+)
 # Limits of hosted servers, which word them in many ways.
 _QUOTA = re.compile(
-    r"\b(cardinality|quota|plan limit|limit exceeded|exceeded limit)\b", re.IGNORECASE
+    r"\b(cardinality|quota|plan limit|service limit|limit exceeded|exceeded limit"
+    r"|exceeds? (the |number of )?[a-z ]*limit)\b",
+    re.IGNORECASE,
 )
-_QUOTED = re.compile(r'"[^"]*"')
 
-_QUOTE = "unable to parse '"
-_QUOTE_END = "': "
-_MEASUREMENT = re.compile(r'input field ".*?" on measurement "(.*)" is ')
+_NOT_KEPT = re.compile(r"dropped (\d+) points? outside retention policy")
 _DROPPED = re.compile(r"dropped=([0-9]{1,15})(?: for database: \S+ for retention policy: \S+)?\Z")
 
 _MESSAGE_MAX_CHARS = 500  # of a body that is no sink's
@@ -128,19 +190,20 @@ def classify(
     message = reason or _phrase(status)
     kind = _KINDS.get(status, Kind.UNEXPECTED)
     cause, dropped, wait_seconds = "", None, None
-    if status in _ABOUT_THE_BODY and own:
-        kind = _kind_of(reason)
+    if kind is Kind.UNEXPECTED and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        kind, cause = Kind.FAILED, "server_error"
+    elif kind is Kind.FAILED:
+        cause = "timeout"
+    told = _kind_of(reason, status) if own else None
+    if told is not None:
+        kind, cause = told, ""
         found = _DROPPED.search(message)
         dropped = int(found[1]) if found else None
+        if kind is Kind.OUTSIDE_WINDOW and (old := _NOT_KEPT.search(message)) and int(old[1]):
+            dropped = None  # of two causes: it says nothing of the lines of one
     elif kind is Kind.BUSY:
         sent = headers.get("Retry-After"), headers.get("Date")
         wait_seconds = retry_after_seconds(*sent, now_seconds)
-    elif kind is Kind.FAILED:
-        cause = "timeout"
-    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        kind, cause = Kind.FAILED, "server_error"
-        if own and _UNREADABLE.match(reason):
-            kind, cause = Kind.UNREADABLE, ""
     return Outcome(kind, message, cause or kind.value, status, dropped, wait_seconds)
 
 
@@ -157,35 +220,32 @@ def describe(outcome: Outcome, bucket: str) -> str:
     return f"InfluxDB {what} (bucket {bucket}, status {outcome.status}): {outcome.message}"
 
 
-def quoted_lines(message: str) -> dict[str, str]:
-    """The lines that the sink's message quotes as unparsable, each with what it says of them.
+def kind_of_reason(reason: str) -> Kind | None:
+    """What a sink's own words about a write mean, whatever the status; None if they are unknown.
 
-    Form: ``unable to parse '<line>': <why>``, one for each bad line, joined by line breaks.
+    :attr:`Kind.LIMIT` is a limit that names what it concerns.
     """
-    found = {}
-    for one in message.split("\n"):
-        begin, end = one.find(_QUOTE), one.rfind(_QUOTE_END)
-        if 0 <= begin < end:
-            found[one[begin + len(_QUOTE) : end]] = one[begin:]
-    return found
-
-
-def named_measurement(message: str) -> bytes | None:
-    """The measurement that a message about a conflict names, as lines spell it."""
-    found = _MEASUREMENT.search(message)
-    if found is None:
-        return None
-    return found[1].encode().replace(b",", b"\\,").replace(b" ", b"\\ ")
-
-
-def _kind_of(reason: str) -> Kind:
-    """What a 400 or 422 with a message of the sink's own is about."""
-    for prefix in _PREFIXES:
+    partial = False
+    while prefix := next((one for one in _PREFIXES if reason.startswith(one)), ""):
+        partial = partial or prefix == _PARTIAL
         reason = reason.removeprefix(prefix)
     for kind, begins in _REASONS:
         if begins.match(reason):
-            return kind
-    return Kind.CAPACITY if _QUOTA.search(_QUOTED.sub("", reason)) else Kind.POINTS
+            return Kind.LIMIT if kind is Kind.CAPACITY and named(reason) else kind
+    if _QUOTA.search(own_words(reason)) and partial:
+        return Kind.CAPACITY
+    return Kind.POINTS if partial else None
+
+
+def _kind_of(reason: str, status: int) -> Kind | None:
+    """What a message of the sink's own makes of a response; None if the status decides."""
+    if status in _ABOUT_THE_BODY:
+        known = kind_of_reason(reason)
+        return known or (Kind.CAPACITY if _QUOTA.search(own_words(reason)) else Kind.POINTS)
+    if status < HTTPStatus.BAD_REQUEST or status in _STATUS_IS_BELIEVED:
+        return None
+    known = kind_of_reason(reason)
+    return known if known in _WHATEVER_THE_STATUS else None
 
 
 def _message(headers: Mapping[str, str], body: bytes) -> tuple[str, bool]:
@@ -200,6 +260,8 @@ def _message(headers: Mapping[str, str], body: bytes) -> tuple[str, bool]:
             if isinstance(said := parsed.get(key), str) and said:
                 # JSON can spell half of a surrogate pair, which no dead letter could keep.
                 return said.encode("utf-8", "replace").decode(), True
+    if _PLAIN.match(text):
+        return text[:_MESSAGE_MAX_CHARS], True
     said = headers.get("X-Influxdb-Error")
     if said:
         return said, True

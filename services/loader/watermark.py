@@ -26,11 +26,12 @@ from redis.exceptions import RedisError
 from common.config import InfluxSettings
 from common.config.load import database_of
 from common.errors import SinkError
+from common.runtime.exchange import at_most
 from common.runtime.telemetry import Telemetry
 from common.state.windows import FeedStatus, WindowSet
-from services.loader.deadline import at_most
 from services.loader.http_session import SinkSession
 from services.loader.influx import InfluxSink
+from services.loader.readable import STATEMENT, hidden, hides
 from services.loader.responses import Kind
 
 MEASUREMENT = "etl_loaded_watermark"
@@ -56,10 +57,19 @@ class WatermarkReader:
             f'SELECT last("value") FROM "{MEASUREMENT}" '
             f'WHERE "query" = \'{query}\' AND "tier" = \'{tier}\' GROUP BY "pipeline"',
         )
-        return parse_watermark(body, self._url, self.pipeline)
+        watermark_ms = parse_watermark(body, self._url, self.pipeline)
+        if watermark_ms is None and hides(*self._respond(bucket, STATEMENT), bucket):
+            raise SinkError(hidden(bucket, self._url))
+        return watermark_ms
 
     def query(self, bucket: str, statement: str) -> bytes:
         """The response to an InfluxQL statement, times in ms; raises :class:`SinkError`."""
+        status, body = self._respond(bucket, statement)
+        if status != 200:
+            raise SinkError(f"cannot read the watermark from {self._url}: status {status}")
+        return body
+
+    def _respond(self, bucket: str, statement: str) -> tuple[int, bytes]:
         try:
             with at_most(self._timeout_seconds):
                 self._session.refresh()
@@ -72,9 +82,7 @@ class WatermarkReader:
                 )
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
-        if response.status != 200:
-            raise SinkError(f"cannot read the watermark from {self._url}: status {response.status}")
-        return response.data
+        return response.status, response.data
 
     def close(self) -> None:
         """Close the connections."""

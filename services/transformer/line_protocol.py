@@ -17,6 +17,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from common.samples.columns import Samples
+from common.samples.gzip_join import joinable_member
 from common.samples.series import FIELD
 from common.state.verdict import Output
 
@@ -103,7 +104,7 @@ def _prefixed(kept: Samples, values: NDArray[np.float64] | NDArray[np.int64]) ->
 
 
 def gzip_member(lines: Iterator[bytes], keys: Sequence[bytes]) -> bytes:
-    """One gzip member of lines that have their breaks in front.
+    """One gzip member, to be joined with others, of lines that have their breaks in front.
 
     A window just wide enough to reach the line before compresses faster than a wider one and no
     worse, because what repeats is the line's key. Long lines are found again only in the full one.
@@ -123,5 +124,7 @@ def gzip_member(lines: Iterator[bytes], keys: Sequence[bytes]) -> bytes:
             chunk_bytes = 0
     chunk.append(b"\n")
     compressed.append(compressor.compress(b"".join(chunk)))
+    # The loader joins members into one body, without inflating them.
+    compressed.append(compressor.flush(isal_zlib.Z_SYNC_FLUSH))
     compressed.append(compressor.flush())
-    return b"".join(compressed)
+    return joinable_member(b"".join(compressed))

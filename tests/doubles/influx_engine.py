@@ -1,24 +1,34 @@
-"""What InfluxDB 2 does with a write, as the source of its 2.7 branch does it, in this process."""
+"""What InfluxDB 2 does with a write, as a real 2.7.12 was measured to do it, in this process."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import isinf
 
 Response = tuple[int, dict[str, str], bytes]
 Key = tuple[str, tuple[tuple[str, str], ...], str, int]  # measurement, tags, field, time in ms
 Value = float | int | bool | str
+
+
+class Unsigned(int):
+    """An integer of InfluxDB's fourth kind of number."""
+
+
+RESERVED_TAG_KEYS = ("time", "_field", "_measurement")
 
 TOKEN = "fake-token"
 ORG = "fake-org"
 
 _MAX_STRING_BYTES = 1 << 20
 _MAX_KEY_BYTES = 65535
+# What the message about age ends with.
+_WHERE = " for database: 9f282d63c7d3a5c0 for retention policy: autogen"
 _PER_MS = {"ns": 1_000_000, "us": 1_000, "ms": 1}
 
 
@@ -48,6 +58,7 @@ class Engine:
         self.clock = clock
         self.buckets = {name: Bucket() for name in buckets}
         self.token = TOKEN
+        self.active = True
         self.may_write = True
         self.max_inflated_bytes: int | None = None
         self.max_series: int | None = None
@@ -67,7 +78,9 @@ class Engine:
         gzipped = headers.get("Content-Encoding") == "gzip"
         if gzipped and not body.startswith(b"\x1f\x8b"):
             # The header is read before anything else.
-            return error_response(400, "invalid", "unable to read data: gzip: invalid header")
+            return error_response(
+                500, "internal error", "An internal error has occurred - check server logs"
+            )
         if query.get("org") != ORG:
             return error_response(
                 404, "not found", f'organization name "{query.get("org")}" not found'
@@ -75,11 +88,15 @@ class Engine:
         bucket = self.buckets.get(query.get("bucket", ""))
         if bucket is None:
             return error_response(404, "not found", f'bucket "{query.get("bucket")}" not found')
+        if not self.active:
+            return error_response(
+                403, "forbidden", "insufficient permissions for write: token is inactive"
+            )
         if not self.may_write:
             return error_response(403, "forbidden", "insufficient permissions for write")
         if gzipped:
             try:
-                body = gzip.decompress(body)
+                body = first_member(body)
             except EOFError:
                 return error_response(500, "internal error", "unable to read data: unexpected EOF")
             except (OSError, zlib.error):
@@ -92,7 +109,7 @@ class Engine:
 
     def _take(self, bucket: Bucket, body: bytes, precision: str) -> Response:
         points, complaints = [], []
-        for line in body.split(b"\n"):
+        for line in lines_of(body):
             line = line.lstrip(b" \t\0")
             if not line or line.startswith(b"#"):
                 continue
@@ -111,21 +128,34 @@ class Engine:
                 reason, dropped = reason or why, dropped + 1
         if not dropped and expired:
             dropped = expired
-            reason = (
-                f"dropped {expired} points outside retention policy of duration "
-                f"{bucket.retention_seconds:.0f}s - oldest point, newest point dropped because it "
-                "violates a Retention Policy Lower Bound"
-            )
+            reason = self._too_old(bucket, [point for point in points if point not in kept])
         if dropped:
             return self._refuse(
                 422,
                 "unprocessable entity",
-                f"failure writing points to database: partial write: {reason} dropped={dropped}",
+                f"failure writing points to database: partial write: {reason} dropped={dropped}"
+                + (_WHERE if dropped == expired else ""),
             )
         return 204, {}, b""
 
     def _refuse(self, status: int, code: str, message: str) -> Response:
         return error_response(status, code, self.say(message))
+
+    def _too_old(self, bucket: Bucket, points: list[Point]) -> str:
+        assert bucket.retention_seconds is not None
+        bound = f"{datetime.fromtimestamp(self.clock() - bucket.retention_seconds, UTC):%FT%TZ}"
+        ends = (min(points, key=_time_of), max(points, key=_time_of))
+        oldest, newest = (
+            f"{point.measurement} at {datetime.fromtimestamp(point.time_ms / 1000, UTC):%FT%TZ} "
+            f"dropped because it violates a Retention Policy Lower Bound at {bound}"
+            for point in ends
+        )
+        minutes, seconds = divmod(int(bucket.retention_seconds), 60)
+        return (
+            f"dropped {len(points)} points outside retention policy of duration "
+            f"{minutes // 60}h{minutes % 60}m{seconds}s - oldest point {oldest}, "
+            f"newest point {newest}"
+        )
 
     def _young(self, bucket: Bucket, points: list[Point]) -> list[Point]:
         if bucket.retention_seconds is None:
@@ -135,12 +165,6 @@ class Engine:
 
     def _keep(self, bucket: Bucket, point: Point) -> str:
         """Keep a point, or say why not."""
-        if any(name == "time" for name, _ in point.tags):
-            return (
-                f'invalid tag key: input tag "time" on measurement "{point.measurement}" is invalid'
-            )
-        if any(_broken(text) for pair in ((point.measurement, ""), *point.tags) for text in pair):
-            return f'key contains invalid unicode: "{point.measurement}"'
         for name, value in point.fields:
             if isinstance(value, str) and len(value) > _MAX_STRING_BYTES:
                 return (
@@ -174,19 +198,49 @@ def error_response(status: int, code: str, message: str) -> Response:
 
 
 def _type(value: Value) -> str:
-    return {float: "float", int: "integer", bool: "boolean", str: "string"}[type(value)]
+    return _TYPES[type(value)]
 
 
-def _broken(text: str) -> bool:
-    return any("\udc80" <= char <= "\udcff" for char in text)
+_TYPES: dict[type, str] = {
+    float: "float",
+    int: "integer",
+    Unsigned: "unsigned",
+    bool: "boolean",
+    str: "string",
+}
+
+
+def _time_of(point: Point) -> int:
+    return point.time_ms
 
 
 # -- line protocol ------------------------------------------------------------------------------
 
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*([eE][-+]?\d+)?|\.\d+)")
+_NUMBER = re.compile(r"-?(\d+\.?\d*([eE][-+]?\d+)?|\.\d+)")
 _BOOLEANS = {"t": True, "T": True, "true": True, "True": True, "TRUE": True} | {
     "f": False, "F": False, "false": False, "False": False, "FALSE": False
 }  # fmt: skip
+
+
+def lines_of(body: bytes) -> list[bytes]:
+    """The lines of a body: no line ends at a line break that is escaped, or in a string."""
+    if b"\\\n" not in body and b'"' not in body:
+        return body.split(b"\n")
+    found, start, index, quoted, in_fields = [], 0, 0, False, False
+    while index < len(body):
+        char = body[index : index + 1]
+        if char == b"\\":
+            index += 2
+            continue
+        if char == b" " and not quoted:
+            in_fields = True
+        elif char == b'"' and in_fields:
+            quoted = not quoted
+        elif char == b"\n" and not quoted:
+            found.append(body[start:index])
+            start, in_fields = index + 1, False
+        index += 1
+    return [*found, body[start:]]
 
 
 def parse(line: bytes, now_ms: int, precision: str = "ms") -> Point:
@@ -201,11 +255,16 @@ def parse(line: bytes, now_ms: int, precision: str = "ms") -> Point:
     tags = []
     for part in parts[1:]:
         pair = _split(part, "=")
-        if len(pair) != 2 or not pair[0]:
-            raise ValueError("missing tag key" if part.startswith("=") else "invalid tag format")
-        if not pair[1]:
+        if not pair[0]:
+            raise ValueError("missing tag key")
+        if len(pair) < 2 or not pair[1]:
             raise ValueError("missing tag value")
+        if len(pair) > 2:
+            raise ValueError("invalid tag format")
         tags.append((_plain(pair[0]), _plain(pair[1])))
+    for name, _ in tags:
+        if name in RESERVED_TAG_KEYS:
+            raise ValueError(f'cannot use reserved tag key "{name}"')
     if len({name for name, _ in tags}) != len(tags):
         raise ValueError("duplicate tags")
     fields_text, time_text = _until(text, " ", quotes=True)
@@ -214,8 +273,10 @@ def parse(line: bytes, now_ms: int, precision: str = "ms") -> Point:
     fields = []
     for part in _split(fields_text, ",", quotes=True):
         name, value = _until(part, "=")
-        if not name or not value:
-            raise ValueError("invalid field format")
+        if not name:
+            raise ValueError("missing field key")
+        if not value:
+            raise ValueError("missing field value" if "=" in part else "invalid field format")
         fields.append((_plain(name), _value(value)))
     return Point(
         _plain(parts[0]), tuple(sorted(tags)), tuple(fields), _time_ms(time_text, now_ms, precision)
@@ -227,13 +288,20 @@ def _value(text: str) -> Value:
         if len(text) < 2 or not text.endswith('"'):
             raise ValueError("unbalanced quotes")
         return text[1:-1].replace('\\"', '"').replace("\\\\", "\\")
-    if text in _BOOLEANS:
-        return _BOOLEANS[text]
-    if text.endswith("i") and re.fullmatch(r"[-+]?\d+i", text):
+    if text[0] not in "0123456789.-Nn":
+        if text in _BOOLEANS:
+            return _BOOLEANS[text]
+        raise ValueError("invalid boolean")
+    if re.fullmatch(r"-?\d+i", text):
         return int(text[:-1])
-    if _NUMBER.fullmatch(text):
-        return float(text)
-    raise ValueError("invalid boolean" if text[0] in "tTfF" else "invalid number")
+    if re.fullmatch(r"\d+u", text):
+        return Unsigned(text[:-1])
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("invalid number")
+    value = float(text)
+    if isinf(value):
+        raise ValueError("invalid float")
+    return value
 
 
 def _time_ms(text: str, now_ms: int, precision: str) -> int:
@@ -276,3 +344,15 @@ def _split(text: str, by: str, *, quotes: bool = False) -> list[str]:
 
 def _plain(text: str) -> str:
     return re.sub(r"\\([,= ])", r"\1", text)
+
+
+def first_member(body: bytes) -> bytes:
+    """The content of the first gzip member: InfluxDB 3 reads no further, and answers 204.
+
+    Raises :class:`EOFError` and :class:`zlib.error` as :func:`gzip.decompress` does.
+    """
+    inflater = zlib.decompressobj(31)  # 15, and 16 for gzip's header
+    content = inflater.decompress(body)
+    if not inflater.eof:
+        raise EOFError
+    return content

@@ -52,11 +52,19 @@ class Influx:
         return self._data("/api/v2/write", token, org=org, bucket=bucket).status_code
 
     def may_query(self, token: str, database: str) -> bool:
-        """Whether a query of the database finds it."""
-        answer = self._data("/query", token, db=database, q="SHOW MEASUREMENTS")
-        if self._real:
-            return answer.status_code == 200 and "not found" not in answer.text
-        return answer.status_code == 204
+        """Whether a query of the database finds what is in it."""
+        answer = self._data("/query", token, db=database, q="SHOW DATABASES")
+        if not self._real:
+            return answer.status_code == 204
+        if answer.status_code != 200:
+            return False
+        series = answer.json()["results"][0].get("series", [{}])
+        return [database] in series[0].get("values", [])
+
+    def query(self, token: str, database: str) -> tuple[int, Any]:
+        """Status and document of a query of the database, where nothing stands in for its data."""
+        answer = self._data("/query", token, db=database, q='SELECT * FROM "m"')
+        return answer.status_code, answer.json()
 
     def _data(self, path: str, token: str, **query: str) -> requests.Response:
         headers = {"Authorization": f"Token {token}"}

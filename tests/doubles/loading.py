@@ -17,6 +17,7 @@ from common.state.verdict import DeadLetter, Entry, Settle, Verdict
 from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
 from services.loader.responses import Kind, Outcome, classify
+from services.transformer.line_protocol import gzip_member
 from tests.doubles.influx_engine import ORG, TOKEN, Engine
 
 BUCKET = "hot"
@@ -66,7 +67,9 @@ def lines(count: int, measurement: str = "m", start: int = 0, at_ms: int = NOW_M
 
 def payload(text: Iterable[bytes]) -> bytes:
     """Lines as the transformer writes them."""
-    return gzip.compress(b"".join(line + b"\n" for line in text), mtime=0)
+    if not (keys := list(text)):
+        return gzip.compress(b"")  # which the transformer never writes
+    return gzip_member(iter([b"\n" + line for line in keys]), keys)
 
 
 def entry(id_: str, text: Sequence[bytes], tier: str = "hot", **fields: Any) -> Entry:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.state.keys import GROUP, POINTS
+from devtools.chaos.rules import Rule
 from monitoring.thresholds import ETL_METRICS
-from tests.e2e.alert_world import KEYS, AlertWorld, Labels, among
+from tests.e2e.alert_world import KEYS, WRITE, AlertWorld, Labels, among
 
 # A metric with a fifth of all samples: enough for an alert, not enough for the loader to pause.
 SPOILT = "http_requests_total"
@@ -150,6 +151,25 @@ GAP = Incident(
     lambda world: None,
 )
 
+
+def _spoil_source(world: AlertWorld) -> None:
+    world.source.ahead_seconds, world.source.alternates = 60.0, True
+
+
+def _mend_source(world: AlertWorld) -> None:
+    """What was seen of several servers is remembered for minutes: by a process that goes on."""
+    world.source.ahead_seconds, world.source.alternates = 0.0, False
+    world.service("extractor").stop()
+    world.service("extractor").start()
+
+
+SOURCE = Incident(
+    "a balancer before two Prometheus, whose clock is wrong",
+    {"EtlClocksDiffer": {"clock": "own"}, "EtlSourceAlternates": {}},
+    _spoil_source,
+    _mend_source,
+)
+
 # --- the sink -----------------------------------------------------------------------------------
 
 
@@ -227,6 +247,23 @@ def _lift_retention(world: AlertWorld) -> None:
     world.hot_retention(None)
     loader.start()
 
+
+def _reach_a_limit(world: AlertWorld) -> None:
+    """The sink takes no new column, and says of which measurement."""
+    body = (
+        '{"code":"invalid","message":"dml handler error: service limit reached: couldn\'t create '
+        f"columns in table `{SPOILT}`; table contains 200 existing columns, applying this write "
+        'would result in 201 columns, limit is 200"}'
+    )
+    world.proxies.rule("influxdb", Rule("answer", None, WRITE, status=422, body=body))
+
+
+LIMITED = Incident(
+    "a limit that names a measurement",
+    {"EtlSinkLimitReached": {}},
+    _reach_a_limit,
+    lambda world: world.sink_heals(),
+)
 
 TOO_LATE = Incident(
     "a bucket that keeps points for a second",
@@ -320,6 +357,8 @@ EPISODES: tuple[tuple[Incident, ...], ...] = (
     (OUTAGE, BAD_POINTS),
     (NO_LOG, MEMORY),
     (TOO_LATE,),
+    (LIMITED,),
+    (SOURCE,),
     (FROZEN, NO_METRICS),
     (LOST,),
     (GAP,),

@@ -37,14 +37,20 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         ".modulus",
         "must be greater than or equal to 1",
     ),
-    ({"source_labels": ["a"], "target_label": "b-c"}, ".target_label", "is not a label name"),
-    ({"source_labels": ["a"], "target_label": "1b"}, ".target_label", "is not a label name"),
-    ({"source_labels": ["a-b"], "target_label": "c"}, ".source_labels[0]", "is not a label name"),
+    ({"source_labels": [""], "target_label": "c"}, ".source_labels[0]", "must not be empty"),
     ({"source_labels": "a", "target_label": "c"}, ".source_labels", "must be a list"),
     ({"source_labels": ["a"], "regex": "a(", "action": "keep"}, ".regex", "not valid in RE2"),
     ({"source_labels": ["a"], "regex": "(?=a)", "action": "keep"}, ".regex", "not valid in RE2"),
     ({"source_labels": ["a"], "action": "explode"}, ".action", "must be 'replace', 'keep'"),
-    ({"regex": "a", "replacement": "a-b", "action": "labelmap"}, ".replacement", "is not a label"),
+    ({"regex": "a", "replacement": "", "action": "labelmap"}, ".replacement", "must not be empty"),
+    *(
+        (
+            {"source_labels": ["a"], "target_label": "b", "regex": "(", "action": action, **more},
+            ".regex",
+            "not valid in RE2",
+        )
+        for action, more in (("lowercase", {}), ("uppercase", {}), ("hashmod", {"modulus": 2}))
+    ),
     (
         {"regex": "a", "source_labels": ["b"], "action": "labeldrop"},
         ".source_labels",
@@ -71,12 +77,17 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"regex": "a", "action": "labeldrop", "extra": 1}, ".extra", "is an unknown key"),
 ]
 
-# Refused by Prometheus 3; version 2 accepts them, and then takes "$1" for the label's name.
-REFUSED_SINCE_3: list[tuple[dict[str, Any], str, str]] = [
-    (
-        {"source_labels": ["a"], "target_label": "$1", "action": action},
-        ".target_label",
-        "is not a label name",
-    )
-    for action in ("lowercase", "uppercase", "keepequal", "dropequal")
+# Accepted by Prometheus 3, where any text is a label name; version 2 refuses most of them.
+ACCEPTED_SINCE_3: list[dict[str, Any]] = [
+    {"source_labels": ["a"], "target_label": "b-c"},
+    {"source_labels": ["a"], "target_label": "1b"},
+    {"source_labels": ["a-b", "größe", "a b"], "target_label": "c"},
+    {"source_labels": ["a"], "target_label": "größe.$1"},
+    {"source_labels": ["a"], "target_label": "${"},
+    {"regex": "a", "replacement": "a-b", "action": "labelmap"},
+    {"regex": "(.*)", "replacement": "größe/$1", "action": "labelmap"},
+    *(
+        {"source_labels": ["a"], "target_label": "$1", "action": action}
+        for action in ("lowercase", "uppercase", "keepequal", "dropequal")
+    ),
 ]

@@ -1,6 +1,6 @@
 -- Take over entries that were released, or whose worker died.
 --
--- KEYS 1..4 stream, its in-flight records, crashes, released
+-- KEYS 1..4 stream, its in-flight records, crashes, released, 5 the latest time seen
 -- a    group, consumer, released (the consumer that holds what was released), lease_ms, most (entries)
 -- Returns {entries taken: {{id, crashes, {field, value, …}}, …}, ids found deleted while pending}.
 --
@@ -43,8 +43,29 @@ local function each(filter, owner, visit)
   end
 end
 
+-- Where the clock has gone back, Redis believes that a lease began in the future, and it would last as long as the
+-- step: each begins anew. The time is noted now and then, and never instead of what follows at maxmemory.
+local seen = tonumber(redis.call('GET', KEYS[5])) or 0
+if now < seen then
+  each({}, nil, function(id, owner)
+    if #redis.call('XRANGE', stream, id, id) == 1 then
+      redis.call('XCLAIM', stream, a.group, owner, 0, id, 'JUSTID')
+    end
+  end)
+end
+if math.abs(now - seen) >= 5000 then redis.pcall('SET', KEYS[5], whole(now)) end
+
+local function waits(id)
+  local until_ms, wait = string.match(redis.call('HGET', released, id) or '', '^(%d+) ?(%d*)$')
+  until_ms = tonumber(until_ms) or 0
+  if until_ms <= now then return false end
+  local sooner = ends_at(until_ms, tonumber(wait), now)
+  if sooner < until_ms then redis.pcall('HSET', released, id, whole(sooner) .. ' ' .. wait) end
+  return true
+end
+
 each({}, a.released, function(id)
-  if tonumber(redis.call('HGET', released, id) or '0') > now then return false end
+  if waits(id) then return false end
   local times_crashed = crashes_of(id)
   if times_crashed == 0 then
     take(id, 0)

@@ -8,7 +8,7 @@
 -- XCLAIM forgets an entry that somebody deleted, so such a one stays pending until it is reported.
 -- XCLAIM comes first: it passes at maxmemory, and what follows it in a script passes too.
 local stream, crashes, released = KEYS[1], KEYS[3], KEYS[4]
-local until_ms = whole(clock_ms() + a.after_ms)
+local until_ms = whole(clock_ms() + a.after_ms) .. ' ' .. whole(a.after_ms)
 local ours = 0
 for _, id in ipairs(a.ids) do
   local pending = redis.pcall('XPENDING', stream, a.group, id, id, 1, a.consumer)

@@ -13,7 +13,8 @@ from common.runtime.retry_after import retry_after_seconds
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from etlctl.verify.sink import Rows, document_of
-from services.loader.responses import ABOUT_POINTS, PAUSES, Kind, classify, quoted_lines
+from services.loader.messages import named, quoted_lines
+from services.loader.responses import ABOUT_POINTS, PAUSES, Kind, classify
 from services.loader.watermark import parse_watermark
 
 _STATUSES = (204, 200, 400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504, 301, 100, 0, 999)
@@ -28,6 +29,9 @@ WORDS = (
     "unable to read data: gzip: invalid header",
     "database is required",
     "org 1234 has exceeded limited_write plan limit",
+    'partial write: max-values-per-tag limit exceeded (1/1): measurement="m" tag="t" dropped=1',
+    "dml handler error: data in table m is outside of the retention period",
+    "dropped 1 points outside retention policy of duration 1h and 2 points outside write window (",
     "",
 )
 _TOKENS = ("dropped=", "partial write: ", "unable to parse '", "': ", "\n", '"', "{", "}", "null")
@@ -95,11 +99,14 @@ class SinkAnswers(Target):
         wait = found.retry_after_seconds
         require(wait is None or (math.isfinite(wait) and wait > 0), "an impossible wait", wait)
         require(found.dropped is None or found.dropped >= 0, "less than nothing dropped", found)
-        if status in (401, 403, 404):
+        if status in (401, 404):
             require(found.kind in PAUSES, "another outcome", found)
+        if status == 403:
+            require(found.kind in PAUSES | ABOUT_POINTS | {Kind.UNREADABLE}, "another", found)
         if found.kind in ABOUT_POINTS:
-            require(status in (400, 413, 422), "another outcome", found)
+            require(status >= 400 and status not in (401, 404, 429), "another outcome", found)
         quoted_lines(found.message)
+        named(found.message)
         return found.kind in ABOUT_POINTS
 
 

@@ -72,6 +72,7 @@ class _Raw:
 class _Response:
     def __init__(self, status: int, headers: dict[str, str], raw: _Raw) -> None:
         self.status_code, self.headers, self.raw = status, CaseInsensitiveDict(headers), raw
+        self.request = requests.Request("GET", "http://127.0.0.1").prepare()
 
     def close(self) -> None:
         """There is no connection."""

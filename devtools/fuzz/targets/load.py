@@ -20,6 +20,7 @@ from devtools.fuzz.targets.answers import WORDS, SinkAnswers
 from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
 from services.loader.responses import Kind, Outcome, classify
+from services.transformer.line_protocol import gzip_member
 
 _NOW_SECONDS = 1_700_000_000.0
 _NOW_MS = 1_700_000_000_000
@@ -178,12 +179,12 @@ def _ms(line: bytes) -> int:
 
 
 def _entry(id_: str, lines: list[bytes], damage: int) -> Entry:
-    payload = gzip.compress(b"".join(line + b"\n" for line in lines), 1, mtime=0)
+    payload = gzip_member(iter([b"\n" + line for line in lines]), lines)
     samples = len(lines)
     if damage == 0:
         payload = payload[:-3]
     elif damage == 1:
-        payload = payload[:14] + bytes((payload[14] ^ 0x55,)) + payload[15:]
+        payload = payload[:20] + bytes((payload[20] ^ 0x55,)) + payload[21:]
     elif damage == 2:
         samples += 1
     elif damage == 3:

@@ -10,7 +10,7 @@ from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from services.loader import payload as wire
 from services.loader.lines import REASONS, Lines, dead_letters
-from services.loader.responses import quoted_lines
+from services.loader.messages import quoted_lines
 
 LINES = (
     b"m value=1 1700000000000",

@@ -14,6 +14,7 @@ from common.config import ExtractSettings, Query
 from common.errors import (
     SourceError,
 )
+from common.runtime.logs import EventLog
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import SampleBatch
 from common.samples.columns import Samples
@@ -43,8 +44,12 @@ class Source:
         self.reads: list[tuple[int, int]] = []
         self.failure: SourceError | None = None
         self.fail_above_ms = 0
+        # Only what holds a time of these fails, if there are any.
+        self.bad_ms: range | None = None
         self.meanwhile: Callable[[], None] = lambda: None
         self.histograms = 0
+        # Up to when it has samples by now.
+        self.until_ms: Callable[[], int] = lambda: 1 << 62
 
     def now_ms(self) -> int:
         return self.now
@@ -60,7 +65,9 @@ class Source:
         return self._blocks(start_ms, end_ms)
 
     def _blocks(self, start_ms: int, end_ms: int) -> Iterator[Samples]:
-        times = np.arange(start_ms + STEP_MS, end_ms + 1, STEP_MS, dtype=np.int64)
+        times = np.arange(
+            start_ms + STEP_MS, min(end_ms, self.until_ms()) + 1, STEP_MS, dtype=np.int64
+        )
         for number in range(self.series):
             yield Samples(
                 (LABELS % number,), np.array([len(times)]), times, times.astype(np.float64)
@@ -68,21 +75,31 @@ class Source:
             self.meanwhile()
         if self.histograms:
             yield Samples.empty(self.histograms)
-        if self.failure is not None and end_ms - start_ms > self.fail_above_ms:
+        bad = self.bad_ms is None or any(time in self.bad_ms for time in times.tolist())
+        if self.failure is not None and bad and end_ms - start_ms > self.fail_above_ms:
             raise self.failure
 
 
 class Rig:
-    def __init__(self, redis: Redis, source: Source, builder: EntryBuilder | None = None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        source: Source,
+        builder: EntryBuilder | None = None,
+        *,
+        logger: EventLog | None = None,
+        max_open: int = 16,
+        now_ms: Callable[[], int] | None = None,
+    ) -> None:
         query = Query(name="q", expr="m", step=STEP_MS / 1000)
         self.plan = Plan(
             Feed("q", "hot", "expr", "f"), query, STEP_MS, 0, 50_000, 1_000_000, 240_000
         )
         self.source = source
         self.redis = redis
-        self.windows = WindowSet(redis, KEYS, lease_seconds=60)
+        self.windows = WindowSet(redis, KEYS, lease_seconds=60, max_open=max_open, now_ms=now_ms)
         self.registry = CollectorRegistry()
-        self.telemetry = Telemetry("extractor", self.registry)
+        self.telemetry = Telemetry("extractor", self.registry, logger=logger)
         self.history = SourceHistory(cast(PrometheusClient, source))
         self.states: list[SourceState] = []
         self.ticks, self.seconds = 0, 0.0

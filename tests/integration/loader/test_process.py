@@ -12,6 +12,7 @@ import requests
 import yaml
 from redis import Redis
 
+from common.state.identity import Identity, IdentityRecord
 from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Account, Ledger
 from common.state.stream import RedisStream, SettleResult
@@ -21,6 +22,8 @@ from devtools.servers.influx_server import InfluxServer
 from devtools.servers.redis_server import RedisServer
 from devtools.servers.service_process import ServiceProcess
 from devtools.servers.waiting import wait_until
+from tests.doubles.influx_engine import ORG, TOKEN, Engine, error_response
+from tests.doubles.influxdb2 import Fault, InfluxDB2
 from tests.doubles.loading import payload
 
 FEED = Feed("q", "hot", "select", "f")
@@ -194,6 +197,52 @@ def test_it_pauses_with_a_wrong_token_and_leaves_everything_to_one_with_the_righ
     start()
     assert world.until_empty().loaded == 50
     assert wrong.stop() == 0
+
+
+def test_a_sink_that_refuses_everything_costs_a_bounded_number_of_posts_and_no_point(
+    world: World, start: Start
+) -> None:
+    """Tried before: 52,957 posts in 90 s, ready, nothing loaded, no event."""
+    opaque = error_response(400, "invalid", "write buffer error: parsing for line protocol failed")
+    with InfluxDB2(Engine(BUCKET)) as sink:
+        sink.fault_for = lambda _: Fault(response=opaque)
+        for number in range(5):
+            world.send(series(2000, 2000 * number))
+        process = start(wait=False, url=sink.url, token=TOKEN, org=ORG)
+        wait_until(
+            lambda: "parsing for line protocol failed" in (process.probe() or ""),
+            deadline_seconds=20,
+            what="a loader that is not ready, with the sink's words",
+        )
+        noticed = len(sink.requests)
+        assert noticed < 100
+        wait_until(
+            lambda: len(sink.requests) >= noticed + 5, deadline_seconds=20, what="five probes"
+        )
+        assert {len(request.lines) for request in sink.requests[noticed:]} == {1}
+        assert world.account.in_flight == 10_000
+        sink.fault_for = lambda _: None
+        assert world.until_empty().loaded == 10_000
+        assert process.stop() == 0
+
+
+def test_it_takes_nothing_of_a_pipeline_with_another_sink(
+    world: World, start: Start, redis_client: Redis
+) -> None:
+    world.send(series(50))
+    theirs = Identity("http://127.0.0.1:1", "http://elsewhere org o bucket b")
+    IdentityRecord(redis_client, world.keys).accept(theirs)
+    process = start(wait=False)
+    wait_until(
+        lambda: "belongs to another pipeline" in (process.probe() or ""),
+        deadline_seconds=20,
+        what="the reason",
+    )
+    assert world.account.in_flight == 50
+    sink = f"{world.influx.url} org o bucket {BUCKET}"
+    IdentityRecord(redis_client, world.keys).accept(Identity("http://127.0.0.1:1", sink))
+    assert world.until_empty().loaded == 50
+    assert process.stop() == 0
 
 
 def test_a_token_that_cannot_be_sent_is_one_line_and_exit_code_2(

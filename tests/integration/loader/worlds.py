@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+import requests
 from prometheus_client import CollectorRegistry
 
 from common.runtime.telemetry import Telemetry
@@ -16,6 +18,8 @@ from devtools.servers.influx_server import InfluxServer
 from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
 from tests.doubles.influx_engine import ORG, TOKEN, Bucket
+from tests.doubles.influx_management import Influx
+from tests.doubles.influx_management import Place as InfluxPlace
 from tests.doubles.influxdb2 import InfluxDB2
 from tests.doubles.loading import load_settings
 
@@ -134,6 +138,50 @@ class Fake(World):
 
     def require(self, token: str) -> None:
         self.server.engine.token = token
+
+
+class Real(World):
+    """A real InfluxDB 2, in an organisation of its own. It has no limits that a test could set."""
+
+    def __init__(
+        self, make: Callable[..., InfluxServer], influx: Influx, place: InfluxPlace
+    ) -> None:
+        super().__init__(make)
+        self.place = place
+        self.influx = influx
+        self.org = place.org
+        self.token = influx.admin_token
+
+    @property
+    def url(self) -> str:  # type: ignore[override]
+        return self.influx.url
+
+    def create(self, retention_seconds: int | None = None) -> None:
+        made = self.place.bucket(self.bucket, everySeconds=retention_seconds or 0)
+        self.reader = self.place.authorize(("read", made["id"]))["token"]
+
+    def points(self) -> Points:
+        response = requests.get(
+            f"{self.url}/query",
+            params={"db": self.bucket, "q": "SELECT value FROM /.*/ GROUP BY *", "epoch": "ms"},
+            headers={"Authorization": f"Token {self.reader}"},
+            timeout=30,
+        )
+        found: Points = {}
+        for series in response.json()["results"][0].get("series", []):
+            tags = tuple(sorted((k, v) for k, v in series.get("tags", {}).items() if v))
+            for at_ms, value in series["values"]:
+                found[series["name"], tags, at_ms] = value
+        return found
+
+    def limit_series(self, series: int | None) -> None:
+        pytest.skip("InfluxDB 2 has no limit of series")
+
+    def limit_body(self, body_bytes: int) -> None:
+        pytest.skip("it is set when InfluxDB 2 starts")
+
+    def require(self, token: str) -> None:
+        pytest.skip("InfluxDB 2 makes its tokens itself")
 
 
 class Loading:

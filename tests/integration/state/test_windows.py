@@ -43,6 +43,16 @@ def test_live_and_catch_up_divide_the_backlog_at_the_horizon(windows: Windows) -
     assert windows.lease(FEED, "live", 5 * STEP_MS, 10 * STEP_MS) is None
 
 
+def test_a_query_may_be_named_as_a_recording_rule(windows: Windows) -> None:
+    feed = Feed("job:up:sum", "hot", "expr", "f1")
+    windows.plan(feed, 0, 20 * STEP_MS)
+
+    assert commit(windows, must(live(windows, feed)), feed=feed) == "committed"
+
+    status = windows.status()["job:up:sum@hot"]
+    assert (status.backlog, len(status.unsettled)) == ([(0, 10 * STEP_MS)], 1)
+
+
 def test_planning_again_changes_nothing_and_heads_never_go_back(windows: Windows) -> None:
     windows.plan(FEED, 0, 10 * STEP_MS)
     windows.plan(FEED, 5 * STEP_MS, 10 * STEP_MS)

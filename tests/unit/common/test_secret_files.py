@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.secret_files import MAX_SECRET_BYTES, check_secret_mode, read_secret
+from common.secret_files import MAX_SECRET_BYTES, check_secret_mode, read_secret, unlike_elsewhere
 
 
 @pytest.fixture
@@ -59,11 +59,15 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     [
         (b"open sesame\n", "open sesame"),
         (b"x\r\n", "x"),
+        (b"x\n\r\n\n", "x"),
+        (b"\xef\xbb\xbfx\r\n", "x"),
+        (b'say "x"\n', 'say "x"'),
+        (b"'x\"", "'x\""),
         ("käse".encode(), "käse"),
         (b" a ", " a "),
     ],
 )
-def test_only_the_last_line_break_is_not_part_of_a_secret(
+def test_line_breaks_at_the_end_and_a_byte_order_mark_are_no_part_of_a_secret(
     file: Path, content: bytes, secret: str
 ) -> None:
     file.write_bytes(content)
@@ -75,6 +79,10 @@ def test_only_the_last_line_break_is_not_part_of_a_secret(
     [
         (b"", "is empty"),
         (b"\n", "is empty"),
+        (b"\xef\xbb\xbf\r\n", "is empty"),
+        (b'"x"\n', "begins and ends with quotes: write the secret without them"),
+        (b"\xef\xbb\xbf'x'\r\n", "begins and ends with quotes"),
+        (b"'", "begins and ends with quotes"),
         (b"a\nb\n", "holds line breaks"),
         (b"a\tb", "control characters"),
         (b"\xff", "is not UTF-8 text"),
@@ -89,3 +97,25 @@ def test_what_can_be_no_secret_is_refused_without_showing_it(
         read_secret(file)
     assert str(caught.value).startswith(f"names {file}, which ")
     assert len(str(caught.value)) < 200 + len(os.fspath(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"x", []),
+        (b"x\n\n", []),
+        (b"x y\n", []),
+        (b"\xef\xbb\xbfx\n", ["begins with a byte order mark"]),
+        (b"x\r\n", ["ends with a carriage return (CRLF)"]),
+        (b"x\r", ["ends with a carriage return (CRLF)"]),
+        (b" x\n", ["begins or ends with blanks"]),
+        (
+            b"\xef\xbb\xbfx \r\n",
+            ["begins with a byte order mark", "ends with a carriage", "begins or ends with blanks"],
+        ),
+    ],
+)
+def test_what_other_programs_would_read_otherwise_is_told(content: bytes, told: list[str]) -> None:
+    found = list(unlike_elsewhere(content))
+    assert len(found) == len(told)
+    assert all(text.startswith(start) for text, start in zip(found, told, strict=True))

@@ -55,7 +55,10 @@ def test_config_check_prints_what_is_in_force_and_no_secret(config: Path, capsys
     code, out, err = run(capsys, "config", "check", "--config", str(config))
     assert code == 0
     effective = yaml.safe_load(out)
-    assert effective["extract"]["auth"]["password"] == "********"
+    assert effective["extract"]["auth"]["password_file"] == str(
+        config.parent / "prometheus-password"
+    )
+    assert "password" not in effective["extract"]["auth"]
     assert effective["load"]["influxdb"]["token"] == "********"
     assert effective["extract"]["timeout"] == 30
     assert "is valid" in err

@@ -237,7 +237,10 @@ QUERIES = [
     ("{name: q, expr: up, step: 0}", ".step: must be greater than 0, not 0"),
     ("{name: q, expr: ' ', step: 5}", ".expr: must not be blank"),
     ("{name: q, expr: '', step: 5}", ".expr: must have at least 1 character, not ''"),
-    ("{name: a-b, select: up}", ".name: must match pattern '^[a-zA-Z_][a-zA-Z0-9_]*$', not 'a-b'"),
+    (
+        "{name: a-b, select: up}",
+        ".name: must match pattern '^[a-zA-Z_:][a-zA-Z0-9_:]*$', not 'a-b'",
+    ),
     ("{select: up}", ".name: is missing"),
     (
         "{name: etl_loaded_watermark, select: up}",
@@ -310,8 +313,8 @@ def test_all_problems_are_told_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert problems(tmp_path, text, {"ETL__PIPELINE__READ_ENTRIES": "many"}) == [
         "etl.yaml:2: pipeline.http_port: must be a whole number, not 'high'",
         "etl.yaml:3: pipeline.unknown: is an unknown key",
-        "etl.yaml:5: load.influxdb.token_file: names /none/token, which cannot be read: "
-        "No such file or directory",
+        "etl.yaml:5: load.influxdb.token_file: names /none/token, which is not there: "
+        "`etlctl sink init` makes it",
         "etl.yaml:6: load.connections: must be greater than or equal to 1, not 0",
         "etl.yaml:14: extract.queries[1].select: '{job=\"a\"' is not PromQL: unexpected end of "
         "input inside braces",

@@ -14,7 +14,7 @@ from common.config import advice
 from common.config.query import RESERVED_NAME
 from devtools import PROJECT_ROOT
 from services.loader.watermark import MEASUREMENT
-from tests.support.relabel_rule_cases import ACCEPTED, REFUSED, REFUSED_SINCE_3
+from tests.support.relabel_rule_cases import ACCEPTED, ACCEPTED_SINCE_3, REFUSED
 from tests.support.settings_files import LOAD, MINIMAL, load, problems
 
 ROOT = PROJECT_ROOT
@@ -61,6 +61,7 @@ PEACEFUL = [
     (S.format("a", '{job="x"}'), S.format("b", '{job="y"}')),
     (S.format("a", "up"), S.format("b", "down")),
     (E.format("a", "up"), E.format("b", "up")),
+    (E.format("job:up:sum", "sum by (job) (up)"), S.format("raw", "up")),
     (E.format("availability", "up"), S.format("raw", '{job="x"}')),
     (E.format("up", "up"), S.format("raw", 'down{job="x"}')),
     (E.format("up", "up"), S.format("raw", '{job="x",__name__!="up"}')),
@@ -115,17 +116,61 @@ def relabel(rule: dict[str, Any]) -> str:
     return f"{MINIMAL}transform:\n  relabel:\n    - {json.dumps(rule)}\n"
 
 
-@pytest.mark.parametrize("rule", ACCEPTED)
+@pytest.mark.parametrize("rule", ACCEPTED + ACCEPTED_SINCE_3)
 def test_a_rule_is_accepted(tmp_path: Path, rule: dict[str, Any]) -> None:
     assert problems(tmp_path, relabel(rule)) == []
 
 
-@pytest.mark.parametrize(("rule", "key", "wanted"), REFUSED + REFUSED_SINCE_3)
+@pytest.mark.parametrize(("rule", "key", "wanted"), REFUSED)
 def test_a_rule_is_refused(tmp_path: Path, rule: dict[str, Any], key: str, wanted: str) -> None:
     found = problems(tmp_path, relabel(rule))
     assert len(found) == 1
     assert found[0].startswith(f"etl.yaml:5: transform.relabel[0]{key}: ")
     assert wanted in found[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "text"),
+    [
+        ("regex: 1", "regex", "1"),
+        ("regex: 0x1F", "regex", "0x1F"),
+        ("regex: true", "regex", "true"),
+        ("regex: 2024-01-01", "regex", "2024-01-01"),
+        ("regex: 'true'", "regex", "true"),
+        ("regex: ", "regex", ""),
+        ("regex: ~", "regex", ""),
+        ("replacement: 1.50", "replacement", "1.50"),
+        ("replacement: off", "replacement", "off"),
+        ("replacement: 1_000", "replacement", "1_000"),
+        ("replacement: null", "replacement", ""),
+        ("separator: ", "separator", ""),
+        ("separator: -1", "separator", "-1"),
+        ("source_labels: ", "source_labels", ()),
+        ("source_labels: [1, no, a]", "source_labels", ("1", "no", "a")),
+    ],
+)
+def test_scalars_of_a_rule_are_text_as_written(
+    tmp_path: Path, written: str, key: str, text: object
+) -> None:
+    file = f"{MINIMAL}transform:\n  relabel:\n    - target_label: 12:30\n      {written}\n"
+    (rule,) = load(tmp_path, file).transform.relabel
+    assert (rule.target_label, getattr(rule, key)) == ("12:30", text)
+
+
+@pytest.mark.parametrize("empty", ["", "~", "''"])
+def test_an_empty_target_is_none(tmp_path: Path, empty: str) -> None:
+    rule = f"{{action: labeldrop, regex: a, target_label: {empty}}}"
+    (read,) = load(tmp_path, f"{MINIMAL}transform: {{relabel: [{rule}]}}\n").transform.relabel
+    assert read.target_label is None
+
+
+def test_other_scalars_are_not_read_as_text(tmp_path: Path) -> None:
+    modulus = (
+        f"{MINIMAL}transform: {{relabel: [{{target_label: a, action: hashmod, modulus: 0x10}}]}}\n"
+    )
+    assert load(tmp_path, modulus).transform.relabel[0].modulus == 16
+    (problem,) = problems(tmp_path, f"{MINIMAL}pipeline: {{redis_namespace: 1}}\n")
+    assert problem.endswith("pipeline.redis_namespace: must be text: put it in quotes, not 1")
 
 
 def test_defaults_written_out_are_as_good_as_left_out(tmp_path: Path) -> None:

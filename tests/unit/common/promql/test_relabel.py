@@ -102,15 +102,15 @@ CASES = {
         [rule("a", regex="some-([^-]+)-([^,]+)", target_label="${3}", replacement="${1}")],
         {"a": "some-name-0"},
     ),
-    "a target that is no label name": (
+    "any text is a label name": (
         {"a": "some-name-0"},
         [rule("a", regex="some-([^-]+)(-[^,]+)", target_label="${2}", replacement="${1}")],
-        {"a": "some-name-0"},
+        {"a": "some-name-0", "-0": "name"},
     ),
-    "a target that begins with a digit": (
-        {"a": "0-x"},
-        [rule("a", regex="(.)-(.)", target_label="${1}", replacement="${2}")],
-        {"a": "0-x"},
+    "a target of any alphabet that begins with a digit": (
+        {"a": "0-größe"},
+        [rule("a", regex="(.)-(.*)", target_label="${1}.${2}", replacement="${2}")],
+        {"a": "0-größe", "0.größe": "größe"},
     ),
     "pieces of a tag list": (
         {"__meta_sd_tags": "path:/secret,job:some-job,label:foo=bar"},
@@ -165,15 +165,44 @@ CASES = {
         [rule(regex="(a+)", replacement="a$1", action="labelmap")],
         {"a": "1", "aa": "1", "aaa": "2"},
     ),
-    "labelmap to one name: the last label wins": (
-        {"x1": "first", "x2": "last"},
+    "labelmap to one name: the last in the order of the names wins": (
+        {"x2": "last", "x1": "first"},
         [rule(regex="x.", replacement="y", action="labelmap")],
         {"x1": "first", "x2": "last", "y": "last"},
+    ),
+    "labelmap to one name: what a rule has set comes last, first set first": (
+        {"x1": "one", "x2": "two", "x3": "three"},
+        [
+            rule(target_label="x2", replacement="two again"),
+            rule(target_label="x0", replacement="zero"),
+            rule(target_label="x2", replacement="two at last"),
+            rule(regex="x.", replacement="y", action="labelmap"),
+        ],
+        {"x1": "one", "x2": "two at last", "x3": "three", "x0": "zero", "y": "zero"},
+    ),
+    "labelmap to one name: a label that was dropped and set again is set anew": (
+        {"a": "1"},
+        [
+            rule(target_label="x1", replacement="one"),
+            rule(target_label="x2", replacement="two"),
+            rule(regex="x1", action="labeldrop"),
+            rule(target_label="x1", replacement="one again"),
+            rule(regex="x.", replacement="y", action="labelmap"),
+        ],
+        {"a": "1", "x2": "two", "x1": "one again", "y": "one again"},
     ),
     "labelmap makes no label without a name": (
         {"a": "foo"},
         [rule(regex="(x)?a", action="labelmap")],
         {"a": "foo"},
+    ),
+    "what labelmap makes under no name is seen by the rules after it": (
+        {"a": "foo"},
+        [
+            rule(regex="(x)?a", action="labelmap"),
+            rule(regex="", replacement="b", action="labelmap"),
+        ],
+        {"a": "foo", "b": "foo"},
     ),
     "labeldrop": (
         {"a": "foo", "b1": "bar", "b2": "baz"},

@@ -56,6 +56,7 @@ def test_the_measurement_of_an_expression_is_the_query() -> None:
     assert key_of({"job": "x"}, "expr", "rate") == b"rate,job=x"
     assert key_of({"__name__": "up", "job": "x"}, "expr", "rate") == b"rate,job=x"
     assert key_of({}, "expr", "_rate") == b"metric__rate"
+    assert key_of({"job": "x"}, "expr", "job:up:sum") == b"job:up:sum,job=x"
 
 
 def test_a_raw_series_needs_a_name() -> None:
@@ -197,6 +198,25 @@ def test_every_influxdb_reads_back_what_the_labels_were(name: str, labels: dict[
     assert {unmapped(tag, "key"): unmapped(value, "value") for tag, value in point.tags} == {
         label: value for label, value in labels.items() if value
     }
+
+
+@settings(max_examples=100)
+@given(name=LABEL_TEXT.filter(bool), label=LABEL_TEXT.filter(bool))
+def test_names_that_rules_make_of_any_text_are_read_back_too(name: str, label: str) -> None:
+    encoder = SeriesEncoder(
+        [
+            rule("__tmp_name", target_label="__name__"),
+            rule("__tmp_label", target_label="$1", replacement="x"),
+        ]
+    )
+    labels = {"__name__": "up", "__tmp_name": name, "__tmp_label": label}
+    key = encoder.key("select", "q", packed(labels))
+    assert isinstance(key, bytes)
+    point = parse_line(key + b" value=1 1")
+    if label != "__name__":
+        assert unmapped(point.measurement, "measurement") == name
+    found = {unmapped(tag, "key"): unmapped(value, "value") for tag, value in point.tags}
+    assert found == ({} if label.startswith("__") else {label: "x"})
 
 
 @given(one=LABELS, two=LABELS)

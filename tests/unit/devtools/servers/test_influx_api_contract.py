@@ -259,6 +259,7 @@ def test_who_may_only_write_cannot_read(influx: Influx, place: Place) -> None:
     token = place.authorize(("write", bucket))["token"]
     assert influx.write_status(token, place.org, "b") == 204
     assert not influx.may_query(token, "b")
+    assert influx.query(token, "b") == (200, {"results": [{"statement_id": 0}]})
 
 
 def test_a_deleted_token_is_unknown_at_once(influx: Influx, place: Place) -> None:

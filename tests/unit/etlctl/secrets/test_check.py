@@ -76,3 +76,23 @@ def test_an_owner_who_is_somebody_else_is_reported(
     monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
     with pytest.raises(ConfigError, match=r"belongs to uid \d+, and you are uid \d+"):
         open_folder(folder).__enter__()
+
+
+def test_what_other_programs_would_read_otherwise_is_told(capsys: Capture, folder: Path) -> None:
+    expected = {}
+    for name, before, after, said in (
+        ("redis_password", b"", b"\r\n", "ends with a carriage return (CRLF)"),
+        ("grafana_admin_password", b"\xef\xbb\xbf", b"", "begins with a byte order mark"),
+        ("metrics_password", b"'", b"'", "begins and ends with quotes: write the secret without"),
+        ("simulator_password", b" ", b"", "begins or ends with blanks"),
+    ):
+        path = folder / name
+        path.write_bytes(before + path.read_bytes() + after)
+        expected[name] = said
+    code, _, err = run(capsys, "secrets", "check", "--dir", str(folder))
+    found = dict(
+        line.removeprefix(f"etlctl: {folder}/").split(": ", 1) for line in err.splitlines()
+    )
+    assert code == 2
+    assert found.keys() == expected.keys()
+    assert all(found[name].startswith(said) for name, said in expected.items())

@@ -30,9 +30,11 @@ SETTINGS = ExtractSettings(prometheus_url="http://127.0.0.1:9")
 class Source:
     def __init__(self, samples: int, lowest_ms: int) -> None:
         self.samples, self.lowest_ms = samples, lowest_ms
+        self.first_ms: int | None = None
 
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterable[Samples]:
-        times = np.arange(start_ms + 1, start_ms + 1 + self.samples, dtype=np.int64)
+        first_ms = start_ms + 1 if self.first_ms is None else self.first_ms
+        times = np.arange(first_ms, first_ms + self.samples, dtype=np.int64)
         if self.samples:
             yield Samples(
                 (b'{"__name__":"m"}',), np.array([len(times)]), times, np.zeros(len(times))
@@ -58,8 +60,9 @@ class Source:
         ("live", 3, NO_SAMPLES_MS, Outcome.OPEN),
         # It lost its volume and scrapes again: the few samples it has are not the whole window.
         ("live", 3, 5 * STEP_MS, Outcome.GAP),
+        ("live", 0, 5 * STEP_MS, Outcome.GAP),
         ("live", 3, 0, Outcome.COMMITTED),
-        ("catchup", 3, 20 * STEP_MS, Outcome.GAP),
+        ("catchup", 0, 20 * STEP_MS, Outcome.GAP),
         ("catchup", 3, 0, Outcome.COMMITTED),
     ],
 )
@@ -76,6 +79,7 @@ def test_what_was_just_read_is_not_declared_a_gap(
     assert window is not None
     states: list[SourceState] = []
     source = Source(samples, lowest_ms)
+    source.first_ms = lowest_ms if 0 < lowest_ms < 10 * STEP_MS else None
     extractor = Extractor(
         windows,
         source.read,

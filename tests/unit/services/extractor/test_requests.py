@@ -16,7 +16,7 @@ from common.state.keys import Keys
 from common.state.ledger import Ledger
 from common.state.windows import Feed, WindowSet
 from services.extractor.extract import Extractor, Outcome
-from services.extractor.history import SourceHistory
+from services.extractor.history import AGREEING_READINGS, SourceHistory
 from services.extractor.planner import Planner
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.staging import EntryBuilder
@@ -33,6 +33,7 @@ MATRIX = (
     b'{"status":"success","data":{"resultType":"matrix","result":['
     b'{"metric":{"__name__":"m"},"values":[[%d,"1"]]}]}}'
 )
+EMPTY = b'{"status":"success","data":{"resultType":"matrix","result":[]}}'
 RUN = (
     b'{"status":"success","data":{"startTime":"%s","lastConfigTime":"c","storageRetention":"15d"}}'
 )
@@ -60,7 +61,9 @@ class Prometheus:
             reply(SCALAR % (NOW_MS // 1000))(handler)
         else:
             self.during_read()
-            reply(MATRIX % float(seen.params["time"]))(handler)
+            time_seconds = float(seen.params["time"])
+            held = time_seconds * 1000 >= self.lowest_ms
+            reply(MATRIX % time_seconds if held else EMPTY)(handler)
 
 
 class Rig:
@@ -139,7 +142,7 @@ def test_what_expires_between_plan_and_read_is_a_gap(rig: Rig) -> None:
 
     (gap,) = rig.windows.gaps("q@hot")
     assert (gap.start_ms, gap.end_ms) == (start_ms, start_ms + STEP_MS)
-    assert rig.prometheus.requests["/metrics"] == 3
+    assert rig.prometheus.requests["/metrics"] == 3 + AGREEING_READINGS
 
 
 def test_a_restart_without_its_data_between_plan_and_read_is_noticed(rig: Rig) -> None:
@@ -154,8 +157,8 @@ def test_a_restart_without_its_data_between_plan_and_read_is_noticed(rig: Rig) -
 
     assert outcomes.count(Outcome.GAP) == WINDOWS - 1
     assert rig.ledger.audit().total.extracted == 1
-    # No gap is declared by what was known before the window was read.
-    assert rig.prometheus.requests["/metrics"] == 1 + WINDOWS
+    # No gap is declared by what was known before the window was read, or by one reading alone.
+    assert rig.prometheus.requests["/metrics"] == 1 + WINDOWS + AGREEING_READINGS
 
 
 @pytest.mark.parametrize("refusal", [400, 401, 404, 501, 502, 200])

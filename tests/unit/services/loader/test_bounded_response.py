@@ -16,7 +16,8 @@ import trustme
 
 from services.loader.bounded_response import RESPONSE_BYTES_MAX
 from services.loader.influx import InfluxSink
-from services.loader.responses import Kind, quoted_lines
+from services.loader.messages import quoted_lines
+from services.loader.responses import Kind
 from tests.doubles.loading import BUCKET, lines, load_settings, payload
 
 BODY = payload(lines(100))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Sequence
 
+from common.samples.gzip_join import join
 from common.state.verdict import Pause, Retry, Settle, Verdict
 from tests.doubles.influx_engine import Engine
 from tests.doubles.loading import (
@@ -13,6 +15,7 @@ from tests.doubles.loading import (
     DAY_SECONDS,
     FAILED,
     Bench,
+    dead,
     entry,
     lines,
     old,
@@ -20,15 +23,32 @@ from tests.doubles.loading import (
 )
 
 
-def test_small_entries_of_a_bucket_are_one_post_of_their_bytes_as_they_are() -> None:
+def test_small_entries_of_a_bucket_are_one_post_of_one_gzip_member() -> None:
     bench = Bench()
     entries = [entry(str(i), lines(50, start=50 * i)) for i in range(4)]
     assert bench.handle(*entries) == [Settle(loaded=50)] * 4
-    assert bench.sink.bodies == [b"".join(one.payload for one in entries)]
-    assert bench.points == 200
+    assert bench.sink.bodies == [join(one.payload for one in entries)]
+    assert bench.points == 200, "the sink reads no further than the first member"
     assert bench.metric("etl_sink_posts_total", response="written") == 1
     assert bench.metric("etl_sink_posted_bytes_total") == len(bench.sink.bodies[0])
     assert bench.metric("etl_sink_post_duration_seconds_count") == 1
+
+
+def test_an_entry_of_several_members_is_compressed_anew_and_goes_alone() -> None:
+    """Written by an older transformer, or by hand: the sink would read the first and say 204."""
+    bench = Bench()
+    parts = [lines(50), lines(30, start=50)]
+    foreign = entry(
+        "0",
+        parts[0] + parts[1],
+        payload=b"".join(gzip.compress(b"\n".join([*part, b""])) for part in parts),
+    )
+    ours = [entry(str(number), lines(10, start=100 * number)) for number in (1, 2)]
+
+    assert bench.handle(foreign, *ours) == [Settle(loaded=loaded) for loaded in (80, 10, 10)]
+
+    assert bench.points == 100
+    assert sorted(map(len, bench.sink.posted)) == [20, 80]
 
 
 def test_groups_are_bounded_by_samples_and_by_bytes() -> None:
@@ -89,14 +109,15 @@ def test_as_many_posts_are_under_way_as_there_are_connections() -> None:
 # -- age ---------------------------------------------------------------------------------------
 
 
-def test_points_beyond_a_retention_that_only_the_sink_knows_are_dropped() -> None:
+def test_points_too_old_for_a_retention_that_nobody_configured_are_dead_letters() -> None:
     bench = Bench()
     bench.engine.buckets[BUCKET].retention_seconds = DAY_SECONDS
     text = [*lines(40, at_ms=old(3)), *lines(60)]
-    assert bench.handle(entry("1", text), entry("2", lines(10, "k"))) == [
-        Settle(loaded=60, drops={"beyond_retention": 40}),
-        Settle(loaded=10),
-    ]
+    first, second = bench.handle(entry("1", text), entry("2", lines(10, "k")))
+    (letter,) = dead(first)
+    assert (letter.reason, letter.payload.splitlines()) == ("beyond_retention", text[:40])
+    assert "outside retention policy" in letter.detail
+    assert second == Settle(loaded=10)
     assert bench.points == 70
 
 
@@ -121,7 +142,7 @@ def test_old_points_that_hide_behind_young_ones_are_found_by_the_sink() -> None:
 
 
 def test_a_sink_whose_clock_is_wrong_pauses_the_loader_until_it_is_right() -> None:
-    bench = Bench()
+    bench = Bench(tiers={"hot": tier(retention_seconds=DAY_SECONDS)})
     bench.engine.buckets[BUCKET].retention_seconds = DAY_SECONDS
     right = bench.engine.clock
     bench.engine.clock = lambda: right() + 7 * DAY_SECONDS
@@ -152,9 +173,8 @@ def test_a_retention_below_an_hour_is_what_the_configuration_says() -> None:
 def test_beyond_retention_is_no_rejection() -> None:
     bench = Bench(rejected_share_min_samples=1, max_rejected_share=0.01)
     bench.engine.buckets[BUCKET].retention_seconds = DAY_SECONDS
-    assert bench.handle(entry("1", lines(40, at_ms=old(3)))) == [
-        Settle(drops={"beyond_retention": 40})
-    ]
+    (verdict,) = bench.handle(entry("1", lines(40, at_ms=old(3))))
+    assert [(one.reason, one.samples) for one in dead(verdict)] == [("beyond_retention", 40)]
 
 
 # -- size --------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def test_only_the_bad_point_suffers_and_only_its_entry_says_so() -> None:
     verdicts = bench.handle(
         entry("1", text[:500]), entry("2", text[500:]), entry("3", lines(5, "k"))
     )
-    message = f"unable to parse '{BAD.decode()}': invalid number"
+    message = f"unable to parse '{BAD.decode()}': invalid boolean"
     assert verdicts == [
         Settle(loaded=500),
         Settle(loaded=499, dead=(DeadLetter("rejected", message, BAD + b"\n", 1, "m"),)),

@@ -11,6 +11,7 @@ from urllib3 import HTTPHeaderDict
 
 from devtools import PROJECT_ROOT
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, REASONS
+from services.loader.messages import Named, named, own_words, quoted_lines
 from services.loader.rejected_share import REJECTED_SHARE
 from services.loader.responses import (
     ABOUT_POINTS,
@@ -19,8 +20,6 @@ from services.loader.responses import (
     Kind,
     Outcome,
     classify,
-    named_measurement,
-    quoted_lines,
 )
 
 NOW_SECONDS = 1_700_000_000.0
@@ -99,8 +98,101 @@ ROWS: list[tuple[str, int, bytes, Kind]] = [
         "values limit",
         400,
         v1('partial write: max-values-per-tag limit exceeded (10/10): measurement="m" tag="t"'),
+        Kind.LIMIT,
+    ),
+    (
+        "IOx columns",
+        422,
+        v2("invalid", "dml handler error: service limit reached: couldn't create columns in table "
+           "`m`; table contains 200 existing columns, applying this write would result in 201 "
+           "columns, limit is 200"),
+        Kind.LIMIT,
+    ),
+    (
+        "IOx tables",
+        400,
+        v2("invalid", "dml handler error: service limit reached: couldn't create new table; "
+           "namespace contains 500 existing tables, applying this write would result in 501"),
         Kind.CAPACITY,
     ),
+    (
+        "3.x tables",
+        422,
+        v1("Update to schema would exceed number of tables limit of 2000 tables"),
+        Kind.CAPACITY,
+    ),
+    (
+        "3.x tag columns of a table",
+        422,
+        v1("Schema update for table 'm' would exceed the tag column limit: proposed schema would "
+           "have 257 tag columns, but the limit is 256"),
+        Kind.LIMIT,
+    ),
+    (
+        "3.x databases",
+        422,
+        v1("Adding a new database would exceed limit of 5 databases"),
+        Kind.CAPACITY,
+    ),
+    ("3.x opaque", 400, v1("write buffer error: parsing for line protocol failed"), Kind.POINTS),
+    ("3.x opaque, as text", 400, b"write buffer error: parsing for line protocol failed",
+     Kind.POINTS),
+    ("3.x broken gzip", 400, b"error decoding gzip stream: invalid gzip header", Kind.UNREADABLE),
+    ("3.x empty", 400, b"incoming write was empty", Kind.POINTS),
+    # Whatever the status.
+    (
+        "1.x conflict as 500",
+        500,
+        v1("write failed: field type conflict: input field \"value\" on measurement \"m\" is …"),
+        Kind.POINTS,
+    ),
+    (
+        "2.x conflict as 500",
+        500,
+        v2("internal error", "unexpected error writing points to database: partial write: "
+           + CONFLICT),
+        Kind.POINTS,
+    ),
+    ("conflict as 503", 503, v1("partial write: " + CONFLICT), Kind.POINTS),
+    ("unknown, but partial", 500, v1("partial write: points of bad taste dropped=3"), Kind.POINTS),
+    ("nodes, not points", 500, v1("partial write"), Kind.FAILED),
+    (
+        "IOx retention",
+        403,
+        v2("forbidden", "dml handler error: data in table a b is outside of the retention period"),
+        Kind.RETENTION,
+    ),
+    (
+        "IOx retention, later",
+        422,
+        v2("x", "data in table quota is outside of the retention period: minimum acceptable …"),
+        Kind.RETENTION,
+    ),
+    (
+        "1.12 write window",
+        400,
+        v1("partial write: dropped 0 points outside retention policy of duration 0s and 2 points "
+           "outside write window (-1h0m0s to 1h0m0s) dropped=2"),
+        Kind.OUTSIDE_WINDOW,
+    ),
+    (
+        "1.12 retention",
+        400,
+        v1("partial write: dropped 3 points outside retention policy of duration 1h0m0s and 0 "
+           "points outside write window (-1h0m0s to 1h0m0s) dropped=3"),
+        Kind.RETENTION,
+    ),
+    (
+        "a name that speaks of the window",
+        422,
+        v2("x", PARTIAL + OF_RETENTION.replace("Room", "1\\ points\\ outside\\ write\\ window")),
+        Kind.RETENTION,
+    ),
+    ("stored for another node", 500, v1("write failed: hinted handoff queue not empty"),
+     Kind.WRITTEN),
+    ("a limit as 500", 500, v1("partial write: max-series-per-database limit exceeded: (5)"),
+     Kind.CAPACITY),
+    ("a rate is no limit", 429, v2("x", "service limit reached"), Kind.BUSY),
     ("hosted limit", 422, v2("invalid", "bucket cardinality exceeded"), Kind.CAPACITY),
     # Messages that only quote what other rows are about.
     (
@@ -116,6 +208,9 @@ ROWS: list[tuple[str, int, bytes, Kind]] = [
         Kind.POINTS,
     ),
     ("unknown, but quotes a quota", 422, v2("x", 'measurement "quota" is ugly'), Kind.POINTS),
+    ("unknown, but quotes a line", 422, v2("x", 'ugly: "m,t="quota v=1 0" it is'), Kind.POINTS),
+    ("unknown, but quotes with '", 422, v2("x", "ugly: 'm,t='cardinality' v=1 0'"), Kind.POINTS),
+    ("unknown, but quotes with `", 422, v2("x", "ugly: `m,t=a\\ quota v=1 0`"), Kind.POINTS),
     # The body or the request as such.
     ("413", 413, v2("request too large", "points batch is too large"), Kind.TOO_LARGE),
     ("413 of a proxy", 413, b"<html>413</html>", Kind.TOO_LARGE),
@@ -263,8 +358,26 @@ def test_lines_are_read_out_of_the_sinks_message() -> None:
 
 def test_the_measurement_is_read_out_of_a_conflict_as_lines_spell_it() -> None:
     conflict = 'input field "value" on measurement "a b,c" is type float'
-    assert named_measurement("field type conflict: " + conflict) == b"a\\ b\\,c"
-    assert named_measurement("points of bad taste") is None
+    assert named("field type conflict: " + conflict) == Named(b"a\\ b\\,c")
+    assert named("points of bad taste") is None
+
+
+def test_what_a_limit_names_is_read_as_lines_spell_it() -> None:
+    values = r'max-values-per-tag limit exceeded (9/9): measurement="a b" tag="t,\"=" value="v"'
+    assert named(values) == Named(b"a\\ b", b't\\,"\\=')
+    columns = "couldn't create columns in table `a`b, c`; table contains 200 existing columns"
+    assert named(columns) == Named(b"a`b\\,\\ c")
+    tag_columns = "Schema update for table 'it's' would exceed the tag column limit: …"
+    assert named(tag_columns) == Named(b"it's")
+    assert named("Update to schema would exceed number of tables limit of 2000 tables") is None
+    cpu_of_a_host = Named(b"cpu", b"host")
+    assert cpu_of_a_host.holds(b"cpu,zone=1,host=a value=1 0")
+    assert not cpu_of_a_host.holds(b"cpu,zone=1 value=1 0")
+    assert not cpu_of_a_host.holds(b"cpus,host=a value=1 0")
+
+
+def test_the_sinks_own_words_are_what_it_does_not_quote() -> None:
+    assert own_words("it's `a` 'b' \"c\" d") == "it's    d"
 
 
 def test_the_table_in_the_docs_is_complete() -> None:
