@@ -22,13 +22,15 @@ from common.config.fields import (
     url_checker,
 )
 from common.config.query import Aggregate
-from common.config.secrets import NO_SECRET, SecretFile, from_file, not_for_headers
-from common.config.tls_files import authorities
+from common.config.secrets import NO_SECRET, SecretFile, from_file, not_for_headers, readable
+from common.config.tls_files import authorities, key_of_certificate
 
 TierName = Literal["hot", "warm", "cold"]
 
 _secret = BeforeValidator(from_file("load", "etlctl sink init", not_for_headers))
 _authorities = AfterValidator(authorities("load"))
+_file = AfterValidator(readable("load"))
+_key = AfterValidator(key_of_certificate("load"))
 _url = AfterValidator(url_checker(("http", "https"), "it takes load.influxdb.token"))
 
 
@@ -74,7 +76,7 @@ class InfluxSettings(CheckedSection):
         pattern=r"^[^:]+$",
         description="User of InfluxDB 1.x, instead of a token.",
     )
-    password_file: str | None = Field(None, description="File that holds `password`.")
+    password_file: SecretFile = Field(None, description="File that holds `password`.")
     password: Annotated[SecretStr, _secret] = Field(NO_SECRET, description="Password of that user.")
     org: str = Field(min_length=1, description="Organisation that owns the buckets.")
     bucket: Bucket = Field(
@@ -91,7 +93,7 @@ class InfluxSettings(CheckedSection):
     cert_file: Annotated[str | None, _file] = Field(
         None, description="PEM file with our client certificate (and its key, without `key_file`)."
     )
-    key_file: Annotated[str | None, _file] = Field(
+    key_file: Annotated[str | None, _key] = Field(
         None, description="PEM file with the key of `cert_file`."
     )
     proxy_url: Annotated[str | None, _proxy] = Field(
