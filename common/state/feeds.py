@@ -153,5 +153,5 @@ def feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
 
 
 def ranges_of(found: Any) -> list[Range]:
-    """Ranges as a script replies them, in order."""
-    return sorted((int(start_ms), int(end_ms)) for start_ms, end_ms in found)
+    """Ranges as a script replies them, in order; how many recounts they had is left out."""
+    return sorted((int(range_[0]), int(range_[1])) for range_ in found)
