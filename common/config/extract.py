@@ -108,7 +108,10 @@ class ExtractSettings(CheckedSection):
         "extracted yet.",
     )
     initial_lookback_seconds: Seconds = Field(
-        3600, ge=0, description="How far before its first start the pipeline begins to extract."
+        3600,
+        ge=0,
+        description="How far before its first start the pipeline begins to extract: also "
+        "before Prometheus' own data, where it answers for that time (`remote_read`).",
     )
     live_window_max_seconds: Seconds = Field(
         300,
