@@ -29,6 +29,7 @@ from common.runtime.telemetry import Telemetry
 from common.state.windows import FeedStatus, WindowSet
 from services.loader.deadline import at_most, bounded
 from services.loader.influx import InfluxSink
+from services.loader.influx3 import PING_PATH, is_3
 from services.loader.readable import STATEMENT, hidden, hides
 from services.loader.responses import Kind
 
@@ -62,13 +63,19 @@ class WatermarkReader:
             f'WHERE "query" = \'{query}\' AND "tier" = \'{tier}\' GROUP BY "pipeline"',
         )
         watermark_ms = parse_watermark(body, self._url, self.pipeline)
-        if watermark_ms is None and hides(*self._respond(bucket, STATEMENT), bucket):
+        if (
+            watermark_ms is None
+            and not self._is_3()
+            and hides(*self._respond(bucket, STATEMENT), bucket)
+        ):
             raise SinkError(hidden(bucket, self._url))
         return watermark_ms
 
     def query(self, bucket: str, statement: str) -> bytes:
         """The response to an InfluxQL statement, times in ms; raises :class:`SinkError`."""
         status, body = self._respond(bucket, statement)
+        if status == 404 and b"query error: database not found" in body:
+            return b'{"results": [{}]}'  # 3 makes a database with the first write to it
         if status != 200:
             raise SinkError(f"cannot read the watermark from {self._url}: status {status}")
         return body
@@ -86,6 +93,18 @@ class WatermarkReader:
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
         return response.status, response.data
+
+    def _is_3(self) -> bool:
+        """Whether InfluxDB 3 is there, which never hides a database behind an empty result."""
+        url = self._url.removesuffix("/query") + PING_PATH
+        try:
+            with at_most(self._timeout_seconds):
+                response = self._pool.request(
+                    "GET", url, headers=self._headers, timeout=self._timeout_seconds
+                )
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+            raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
+        return is_3(response.data)
 
     def close(self) -> None:
         """Close the connections."""
