@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Generic, NoReturn, TypeVar
-from urllib.parse import urlsplit
 
 from common.durations import parse_seconds, parse_size_bytes
 from common.errors import ConfigError
+from common.redis_url import check_redis_url
 from common.secret_files import check_secret_mode, read_secret, read_secret_bytes
 from common.version import project_version
 
@@ -244,14 +244,7 @@ def namespace(value: str) -> str:
 
 def redis_url(value: str) -> str:
     """The address of a Redis, without its password."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("redis", "rediss", "unix") or not (
-        parts.hostname or parts.scheme == "unix"
-    ):
-        raise ValueError("must be redis://HOST:PORT/DB, rediss://… or unix://PATH")
-    if parts.password is not None:
-        raise ValueError("must hold no password: that belongs in a file, redis_password_file")
-    _ = parts.port  # raises ValueError itself
+    check_redis_url(value)
     return value
 
 

@@ -11,7 +11,7 @@ from common.config import DEFAULT_PATH, advice, effective, load_settings
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from etlctl.options import AsJson, ConfigFile, group
-from etlctl.output import print_json, remark
+from etlctl.output import is_printable, print_json, remark
 
 config_app = group("Validate and show the configuration.")
 
@@ -35,7 +35,9 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"file": str(file), "valid": True, "advice": notes, "settings": in_force})
         return
-    typer.echo(yaml.safe_dump(in_force, sort_keys=False, allow_unicode=True), nl=False)
+    text = yaml.safe_dump(in_force, sort_keys=False, allow_unicode=True)
+    # Escaped as YAML has it, so that it can be read back whatever the encoding.
+    typer.echo(text if is_printable(text) else yaml.safe_dump(in_force, sort_keys=False), nl=False)
     for note in notes:
         remark(f"note: {note}")
     count = len(settings.extract.queries)

@@ -1,22 +1,78 @@
-"""What the command prints: results on stdout, everything else on stderr."""
+"""What the command prints: results on stdout, everything else on stderr.
+
+Whatever stdout is, a command ends with its own exit code: what an encoding does not have is
+escaped, and what nobody reads is thrown away.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sys
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.progress import Progress, ProgressColumn
-from rich.table import Table
+
+from common.errors import EtlError
+
+if TYPE_CHECKING:  # imported where it is used: most of what is printed as JSON needs no rich
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
+    from rich.table import Table
 
 FILE_COLUMNS = 140
+_ESCAPED = "backslashreplace"
+
+
+class _Descriptor(io.FileIO):
+    """A descriptor that goes on as if nothing were wrong when its reader (head, less) has gone.
+
+    What cannot be written for another reason (a full disk) raises :class:`EtlError` once.
+    """
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self.fileno())
+            os.close(nothing)
+            if not isinstance(error, BrokenPipeError):
+                raise EtlError(f"the output cannot be written: {error.strerror}") from None
+            return super().write(data)
+
+
+def use_any_stdout() -> None:
+    """Make stdout and stderr take whatever is printed, in every locale and without a reader."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream, encoding = getattr(sys, name), "utf-8"
+        if stream is None:  # closed: what is opened next must not get its number
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.flush()
+            number, encoding = stream.fileno(), stream.encoding
+        else:
+            continue
+        raw = _Descriptor(number, "w", closefd=False)
+        made = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding=encoding,
+            errors=_ESCAPED,
+            line_buffering=name == "stderr" or raw.isatty(),
+        )
+        setattr(sys, name, made)
 
 
 def stdout() -> Console:
     """Console for results. Made for each use, so that a redirected stream is respected."""
+    from rich.console import Console
+
     console = Console(highlight=False)
     if not console.is_terminal:
         # A file has no width; rich would squeeze tables into 80 columns.
@@ -24,9 +80,31 @@ def stdout() -> Console:
     return console
 
 
+@dataclass
+class Printed:
+    """What a run of the command has printed."""
+
+    json: bool = False
+
+
+printed = Printed()
+
+
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    printed.json = True
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    # Escaped as JSON has it, so that it can be read whatever the encoding.
+    typer.echo(text if is_printable(text) else json.dumps(document, indent=2))
+
+
+def is_printable(text: str) -> bool:
+    """Whether the encoding of stdout has every character of ``text``."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def remark(text: str) -> None:
@@ -36,6 +114,9 @@ def remark(text: str) -> None:
 
 def progress_bar(*columns: ProgressColumn, quiet: bool) -> Progress:
     """A bar on stderr; nothing where that is no terminal, or if ``quiet``."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True, highlight=False)
     disable = quiet or not console.is_terminal
     return Progress(*columns, console=console, transient=True, disable=disable)
@@ -43,11 +124,21 @@ def progress_bar(*columns: ProgressColumn, quiet: bool) -> Progress:
 
 def table(title: str, first: str, *numbers: str) -> Table:
     """An empty table: the column ``first``, and columns of ``numbers``, which are never cut."""
+    from rich import box
+    from rich.table import Table
+
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     made.add_column(first, overflow="fold")
     for heading in numbers:
         made.add_column(heading, justify="right", no_wrap=True)
     return made
+
+
+def escape(text: str) -> str:
+    """``text`` as rich shows it as it is, brackets and all."""
+    from rich.markup import escape as escaped
+
+    return escaped(text)
 
 
 def thousands(number: int) -> str:

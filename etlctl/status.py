@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any
-
-from rich.markup import escape
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from common.config import load_settings
 from common.state.ledger import Account, Audit, Ledger
 from common.state.windows import FeedStatus, Gap, WindowSet
 from etlctl.connect import redis_of
 from etlctl.options import AsJson, ConfigFile
-from etlctl.output import counts, print_json, stdout, thousands
+from etlctl.output import counts, escape, print_json, stdout, thousands
 from etlctl.output import table as new_table
 from etlctl.times import rfc3339
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 WARNED_SHARE = 0.5
 

@@ -6,6 +6,7 @@ from monitoring.alerts import ledger as alerts_ledger
 from monitoring.alerts import process as alerts_process
 from monitoring.alerts import sink as alerts_sink
 from monitoring.alerts import slo as alerts_slo
+from monitoring.alerts import source as alerts_source
 from monitoring.alerts import stages as alerts_stages
 from monitoring.model import Alert, Group, Recording
 from monitoring.recording import freshness_recordings, slo_recordings
@@ -24,6 +25,7 @@ def groups(t: Thresholds) -> dict[str, tuple[Group, ...]]:
             Group("etl-backlog", every, alerts=alerts_ledger.backlog_alerts(t)),
             Group("etl-loss", every, alerts=alerts_ledger.loss_alerts(t)),
             Group("etl-sink", every, alerts=alerts_sink.alerts(t)),
+            Group("etl-source", every, alerts=alerts_source.alerts(t)),
             Group("etl-redis", every, alerts=alerts_ledger.redis_alerts(t)),
         ),
         "etl-freshness": (

@@ -24,6 +24,7 @@ STAGE_JOBS = f'job=~"{"|".join(STAGES)}"'
 SPEAKERS = f'job=~"{"|".join((ETL_METRICS, *STAGES))}"'
 # What is read from Redis has one reader, so that no two replicas can disagree.
 REDIS = f'job="{ETL_METRICS}"'
+EXTRACTOR = f'job="{STAGES[0]}"'
 # Rollups of the warm and cold tiers are late by nature: the objective is about the hot one.
 FRESH_FEEDS = f'{REDIS}, tier="hot"'
 
@@ -78,6 +79,9 @@ class Thresholds:
     # In a row. With waits of 0.5 s doubling to 60 s that is more than a minute without success.
     window_failures: float = 8
 
+    # A recount is given up after hours of attempts: any is news.
+    recheck_window_seconds: float = 3600
+
     # --- backlog ---
     # A backlog is a catch-up, unless it grows: less than 0.1 is noise, 1 is standing still.
     backlog_window_seconds: float = 900
@@ -94,6 +98,10 @@ class Thresholds:
     dead_letters_share: float = 0.5
     deleted_window_seconds: float = 3600
     gap_window_seconds: float = 3600
+
+    # --- the source ---
+    # In seconds; as far apart as clocks may be to count as the same (services/extractor).
+    clock_difference: float = 5
 
     # --- the sink ---
     # The loader pauses by itself at load.max_rejected_share (0.5).
@@ -114,6 +122,7 @@ class Thresholds:
 
     # --- Redis ---
     redis_down_for_seconds: float = 60
+    redis_file_for_seconds: float = 60
     # Back-pressure should act before that; what is left must suffice for the AOF rewrite's buffers.
     redis_memory_share: float = 0.8
     redis_memory_for_seconds: float = 120

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -19,13 +20,25 @@ from common.config.fields import (
 )
 from common.config.query import Query
 from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
+from common.config.tls_files import authorities, key_of_certificate
 
 # The least that a lease must outlive the request that is made under it.
 LEASE_MARGIN_SECONDS = 5.0
 
 _secret = BeforeValidator(from_file("extract"))
+_authorities = AfterValidator(authorities("extract"))
 _file = AfterValidator(readable("extract"))
+_key = AfterValidator(key_of_certificate("extract"))
 _url = AfterValidator(url_checker(("http", "https"), "they belong in extract.auth"))
+
+
+def _listed(value: Any) -> Any:
+    """One duration for a list of one."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _none_if_zero(times: tuple[float, ...]) -> tuple[float, ...]:
+    return () if times == (0.0,) else times
 
 
 class AuthSettings(CheckedSection):
@@ -42,13 +55,13 @@ class AuthSettings(CheckedSection):
     bearer_token: Annotated[SecretStr, _secret] = Field(
         NO_SECRET, description="Bearer token, instead of a user."
     )
-    ca_file: Annotated[str | None, _file] = Field(
+    ca_file: Annotated[str | None, _authorities] = Field(
         None, description="PEM file with the authorities that may vouch for the server."
     )
     cert_file: Annotated[str | None, _file] = Field(
         None, description="PEM file with our client certificate (and its key, without `key_file`)."
     )
-    key_file: Annotated[str | None, _file] = Field(
+    key_file: Annotated[str | None, _key] = Field(
         None, description="PEM file with the key of `cert_file`."
     )
     verify: Flag = Field(True, description="Whether the server's certificate is checked.")
@@ -107,7 +120,10 @@ class ExtractSettings(CheckedSection):
         60_000, ge=1, le=100_000, description="Samples that one stream entry is filled with."
     )
     max_open_windows: Annotated[Count, Unit("windows")] = Field(
-        16, ge=1, description="Windows of one query that are cut from its backlog at a time."
+        16,
+        ge=1,
+        description="Windows of one query that are cut from its backlog at a time, "
+        "for live data and for catch-up each.",
     )
     window_lease_seconds: Seconds = Field(
         60, gt=0, description="How long a worker that went silent keeps its window."
@@ -123,11 +139,16 @@ class ExtractSettings(CheckedSection):
         gt=0,
         description="How long staged payloads outlive a worker that died before its commit.",
     )
-    recheck_after_seconds: Seconds = Field(
-        3600,
-        ge=0,
-        description="How long after its commit a window of raw samples is counted again, and "
-        "extracted again if late samples arrived in it; 0 = never.",
+    recheck_after_seconds: Annotated[
+        tuple[Seconds, ...],
+        BeforeValidator(_listed),
+        AfterValidator(_none_if_zero),
+        Unit("duration"),
+    ] = Field(
+        (3600.0, 21_600.0, 86_400.0),
+        description="How long after its first commit a window is compared with Prometheus again, "
+        "and extracted again if late samples changed it: raw samples are counted, an `expr` is "
+        "evaluated. One duration stands for a list of one; `[]` or 0 = never.",
     )
     queries: tuple[Query, ...] = Field(
         (),
@@ -159,6 +180,12 @@ class ExtractSettings(CheckedSection):
                 f"({self.max_points_per_series})",
             )
         yield from backoff_problems(self.backoff_base_seconds, self.backoff_max_seconds)
+        times = (0.0, *self.recheck_after_seconds)
+        if any(later <= earlier for earlier, later in pairwise(times)):
+            yield Problem(
+                ("recheck_after_seconds",),
+                "must be durations above 0, each longer than the one before it",
+            )
         if "queries" in self.model_fields_set and not self.queries:
             yield Problem(
                 ("queries",), "is empty: leave the key out for the default queries, or name some"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from common.durations import parse_seconds, parse_size_bytes
@@ -49,6 +52,8 @@ class Section(BaseModel):
         allow_inf_nan=False,
         validate_default=True,
         hide_input_in_errors=True,
+        # Sections are validated as parts of the whole: only that is built, at the first use.
+        defer_build=True,
     )
 
 
@@ -125,15 +130,59 @@ def url_checker(schemes: tuple[str, ...], hint: str) -> Callable[[str], str]:
         # The URL itself is not shown: it may hold the password that it is refused for.
         if parts.password is not None or (parts.username and parts.scheme.startswith("http")):
             raise invalid(f"must not carry credentials: {hint}")
-        if not host and parts.scheme != "unix":
+        if not host:
             raise invalid("must name a host")
         if parts.scheme.startswith("http") and (parts.query or parts.fragment):
             raise invalid("must not carry a query or a fragment")
         if any(ord(char) <= 32 or ord(char) == 127 for char in url):
             raise invalid("must not contain spaces or control characters")
+        if host and "+" not in parts.scheme and not is_host(host):  # redis+sentinel has several
+            raise invalid("names a host that is neither a host name nor an IP address")
         return url.rstrip("/") if parts.scheme.startswith("http") else url
 
     return check
+
+
+def is_host(text: str) -> bool:
+    """Whether ``text`` is an IP address, or could be a host's name."""
+    if ":" in text or text.replace(".", "").isdigit():
+        family = socket.AF_INET6 if ":" in text else socket.AF_INET
+        try:
+            # What is looked up later is read by the same rules: 0 and 127.1 are addresses.
+            if family == socket.AF_INET:
+                socket.inet_aton(text)
+            else:
+                socket.inet_pton(family, text.partition("%")[0])
+        except OSError:
+            return False
+        return True
+    try:
+        encoded = text.encode("idna")
+    except UnicodeError:  # a label that is empty, or longer than a name server can hold
+        return False
+    return re.fullmatch(rb"[A-Za-z0-9._-]+", encoded) is not None
+
+
+def _host(text: str) -> str:
+    if not is_host(text):
+        raise invalid("must be an IP address or a host name")
+    return text
+
+
+def _output_path(path: str | None) -> str | None:
+    """Refuse the path of a file that no process could ever write, wherever it runs."""
+    if path is None:
+        return None
+    if any(ord(char) < 32 or ord(char) == 127 for char in path):
+        raise invalid("must not hold line breaks or control characters")
+    if os.path.isdir(path):
+        raise invalid(f"names {path}, which is a directory")
+    parent = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
+    if not os.path.isdir(parent):
+        raise invalid(f"names {path}, but {parent} is no directory")
+    return path
 
 
 def _flag(value: Any) -> Any:
@@ -146,4 +195,6 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Unit("duration")]
 Bytes = Annotated[int, BeforeValidator(_bytes), Unit("size")]
 Count = Annotated[int, BeforeValidator(_not_bool)]
 Share = Annotated[float, BeforeValidator(_not_bool), Unit("share, 0 to 1")]
+Host = Annotated[str, AfterValidator(_host)]
+OutputPath = Annotated[str | None, AfterValidator(_output_path)]
 Flag = Annotated[bool, BeforeValidator(_flag)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
@@ -17,19 +18,49 @@ from common.config.fields import (
     Share,
     Unit,
     backoff_problems,
+    invalid,
     url_checker,
 )
 from common.config.query import Aggregate
-from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
+from common.config.secrets import NO_SECRET, SecretFile, from_file, not_for_headers, readable
+from common.config.tls_files import authorities, key_of_certificate
 
 TierName = Literal["hot", "warm", "cold"]
 
-_secret = BeforeValidator(from_file("load", made_by="etlctl sink init"))
+_secret = BeforeValidator(from_file("load", "etlctl sink init", not_for_headers))
+_authorities = AfterValidator(authorities("load"))
 _file = AfterValidator(readable("load"))
+_key = AfterValidator(key_of_certificate("load"))
 _url = AfterValidator(url_checker(("http", "https"), "it takes load.influxdb.token"))
 
 
-class InfluxSettings(Section):
+_proxy_url = url_checker(
+    ("http", "https"), "name a proxy with a password in the variable https_proxy"
+)
+_proxy = AfterValidator(lambda url: url if url is None else _proxy_url(url))
+_BUCKET_ID = re.compile(r"[0-9a-f]{16}")
+
+
+def _bucket(name: str) -> str:
+    if _BUCKET_ID.fullmatch(name):
+        raise invalid("is the id of a bucket, which cannot be read back: give its name")
+    if name.count("/") > 1 or name.startswith("/") or name.endswith("/"):
+        raise invalid("must be a name, or database/retention policy of 1.x")
+    return name
+
+
+Bucket = Annotated[str, AfterValidator(_bucket)]
+
+
+def database_of(bucket: str) -> dict[str, str]:
+    """The parameters of ``/query`` for a bucket: 1.x and 2.x read ``db/rp`` as a database and its
+    retention policy.
+    """
+    database, _, policy = bucket.partition("/")
+    return {"db": database, "rp": policy} if policy else {"db": database}
+
+
+class InfluxSettings(CheckedSection):
     """The InfluxDB that is written to."""
 
     url: Annotated[str, _url] = Field(description="InfluxDB's base URL.")
@@ -39,22 +70,56 @@ class InfluxSettings(Section):
         description="API token with the right to write (and to read, for `etlctl verify`); "
         "empty = none is sent.",
     )
+    username: str | None = Field(
+        None,
+        min_length=1,
+        pattern=r"^[^:]+$",
+        description="User of InfluxDB 1.x, instead of a token.",
+    )
+    password_file: SecretFile = Field(None, description="File that holds `password`.")
+    password: Annotated[SecretStr, _secret] = Field(NO_SECRET, description="Password of that user.")
     org: str = Field(min_length=1, description="Organisation that owns the buckets.")
-    bucket: str = Field(
-        min_length=1, description="Bucket of the hot tier, unless `load.tiers.hot` names another."
+    bucket: Bucket = Field(
+        min_length=1,
+        description="Bucket of the hot tier, unless `load.tiers.hot` names another; for 1.x the "
+        "database, or `database/retention policy`.",
     )
     timeout_seconds: Seconds = Field(
         20, gt=0, le=3600, description="How long InfluxDB may take to respond to one request."
     )
-    ca_file: Annotated[str | None, _file] = Field(
+    ca_file: Annotated[str | None, _authorities] = Field(
         None, description="PEM file with the authorities that may vouch for the server."
     )
+    cert_file: Annotated[str | None, _file] = Field(
+        None, description="PEM file with our client certificate (and its key, without `key_file`)."
+    )
+    key_file: Annotated[str | None, _key] = Field(
+        None, description="PEM file with the key of `cert_file`."
+    )
+    proxy_url: Annotated[str | None, _proxy] = Field(
+        None,
+        description="Proxy on the way to InfluxDB; without it the variables `http_proxy`, "
+        "`https_proxy`, `all_proxy` and `no_proxy` count.",
+    )
+
+    def _problems(self) -> Iterator[Problem]:
+        user = self.username is not None
+        password = self.password_file is not None or bool(self.password.get_secret_value())
+        token = self.token_file is not None or bool(self.token.get_secret_value())
+        if token and (user or password):
+            yield Problem((), "has both a user and a token: keep one of them")
+        elif password and not user:
+            yield Problem((), "has a password but no username")
+        elif user and not password:
+            yield Problem((), "has a username but neither password nor password_file")
+        if self.key_file is not None and self.cert_file is None:
+            yield Problem(("key_file",), "is given without cert_file")
 
 
 class Tier(Section):
     """One resolution of the data: the bucket it lives in and how it is made."""
 
-    bucket: str = Field(min_length=1, description="Bucket that holds the tier.")
+    bucket: Bucket = Field(min_length=1, description="Bucket that holds the tier.")
     retention: Seconds | None = Field(
         None,
         gt=0,

@@ -11,21 +11,30 @@ from common.config.fields import (
     Bytes,
     CheckedSection,
     Count,
+    Host,
+    OutputPath,
     Problem,
     Seconds,
     Section,
     Unit,
-    url_checker,
+    invalid,
 )
-from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
+from common.config.secrets import NO_SECRET, SecretFile, from_file
+from common.config.tls_files import authorities
+from common.redis_url import check_redis_url, is_tls
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 _secret = BeforeValidator(from_file("pipeline"))
-_file = AfterValidator(readable("pipeline"))
-_redis_url = AfterValidator(
-    url_checker(("redis", "rediss", "unix"), "the password belongs in pipeline.redis_password_file")
-)
+_authorities = AfterValidator(authorities("pipeline"))
+
+
+def _check_redis_url(url: str) -> str:
+    try:
+        check_redis_url(url)
+    except ValueError as error:
+        raise invalid(str(error)) from None
+    return url
 
 
 def _upper(value: Any) -> Any:
@@ -47,7 +56,7 @@ class DeadLetterSettings(Section):
         "follows is only counted, by window, and can be extracted again by `etlctl dead-letters "
         "replay`; 0 = all are kept.",
     )
-    mirror_path: str | None = Field(
+    mirror_path: OutputPath = Field(
         None, min_length=1, description="File that every dead letter is also appended to."
     )
 
@@ -65,7 +74,7 @@ class PipelineSettings(CheckedSection):
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = Field(
         "INFO", description="Least level that is logged; DEBUG adds tracebacks."
     )
-    log_file: str | None = Field(
+    log_file: OutputPath = Field(
         None,
         min_length=1,
         description="File that the log is also written to, rotated by size. Processes must not "
@@ -77,15 +86,17 @@ class PipelineSettings(CheckedSection):
     log_file_backups: Annotated[Count, Unit("files")] = Field(
         5, ge=1, le=1000, description="Rotated log files that are kept."
     )
-    redis_url: Annotated[str, _redis_url] = Field(
+    redis_url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
         "redis://localhost:6379/0",
-        description="Redis; `rediss://` for TLS, `unix://` for a socket.",
+        description="Redis; `rediss://` for TLS, `unix://` for a socket, `redis://USER@HOST` for a "
+        "user of its ACL; `redis+sentinel://HOST1,HOST2,HOST3/NAME/DB` (`rediss+sentinel://`) asks "
+        "Sentinels for the master.",
     )
     redis_password_file: SecretFile = Field(None, description="File that holds `redis_password`.")
     redis_password: Annotated[SecretStr, _secret] = Field(
         NO_SECRET, description="Password of Redis; empty = none."
     )
-    redis_ca_file: Annotated[str | None, _file] = Field(
+    redis_ca_file: Annotated[str | None, _authorities] = Field(
         None,
         description="PEM file with the authorities, beside the system's, that may vouch for a "
         "Redis behind `rediss://`.",
@@ -96,7 +107,7 @@ class PipelineSettings(CheckedSection):
         max_length=64,
         description="Prefix of all keys; pipelines that share a Redis need one each.",
     )
-    http_host: str = Field(
+    http_host: Host = Field(
         "0.0.0.0",
         min_length=1,
         description="Address that /metrics, /livez, /readyz and /health listen on.",
@@ -156,7 +167,7 @@ class PipelineSettings(CheckedSection):
                 f"is {self.low_water_bytes}: it must be below high_water_bytes "
                 f"({self.high_water_bytes})",
             )
-        if self.redis_ca_file is not None and not self.redis_url.startswith("rediss://"):
+        if self.redis_ca_file is not None and not is_tls(self.redis_url):
             yield Problem(
                 ("redis_ca_file",), "would never be used: redis_url does not begin with rediss://"
             )

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, SecretStr, ValidationInfo
 
 from common.config.fields import Problem, invalid, problems_error
+from common.config.text import REPLACEMENT
 from common.secret_files import MASK, check_secret_mode, read_secret, read_secret_bytes
 
 __all__ = ["NO_SECRET", "SecretFile", "from_file", "read_secret", "readable"]
@@ -35,12 +36,25 @@ def beside_configuration(path: str | None, info: ValidationInfo) -> str | None:
 SecretFile = Annotated[str | None, AfterValidator(beside_configuration)]
 
 
-def from_file(section: str, made_by: str | None = None) -> Validator:
+def not_for_headers(secret: str) -> str | None:
+    """Why HTTP cannot carry a token in a header; None if it can."""
+    # What was no text at all is patched by now, and has been told.
+    if all(" " <= char <= "~" or char == REPLACEMENT for char in secret):
+        return None
+    return "has characters that no HTTP header can carry"
+
+
+def from_file(
+    section: str,
+    made_by: str | None = None,
+    why_not: Callable[[str], str | None] = lambda secret: None,
+) -> Validator:
     """A validator for the secret ``x`` of a section: it reads ``x_file`` when that is given.
 
     ``x_file`` must be declared before ``x``, and defaults must be validated. A file that every user
     of the machine may read or change is refused. One that is not there, but is ``made_by`` a
-    command, is put down in the context's ``"pending"`` if there is such a list.
+    command, is put down in the context's ``"pending"`` if there is such a list. ``why_not`` says
+    what is wrong with a secret, as the end of a sentence.
     """
 
     def resolve(value: Any, info: ValidationInfo) -> Any:
@@ -49,12 +63,14 @@ def from_file(section: str, made_by: str | None = None) -> Validator:
         if file is None:
             if isinstance(value, str):
                 _check_text(value, file_key)
+                if why := why_not(value):
+                    raise invalid(why)
             elif not isinstance(value, SecretStr):
                 raise invalid("must be text: put it in quotes")
             return value
         if value is not NO_SECRET:
             raise invalid(f"and {file_key} are both given: keep one of them")
-        if not _is_read(section, info):
+        if not is_read(section, info):
             return value
         try:
             if made_by is not None and _is_missing(file):
@@ -65,7 +81,10 @@ def from_file(section: str, made_by: str | None = None) -> Validator:
                 pending.append(f"{file_key} {text}")
                 return value
             check_secret_mode(file)
-            return read_secret(file)
+            secret = read_secret(file)
+            if why := why_not(secret):
+                raise ValueError(f"names {file}, which {why}")
+            return secret
         except ValueError as error:
             # The key that the reader has to change is the file's.
             problem = problems_error([Problem(("..", file_key), str(error))])
@@ -82,7 +101,7 @@ def readable(section: str) -> Validator:
 
     def check(path: Any, info: ValidationInfo) -> Any:
         path = beside_configuration(path, info)
-        if path is not None and _is_read(section, info):
+        if path is not None and is_read(section, info):
             try:
                 if _KEY in read_secret_bytes(path):
                     check_secret_mode(path)
@@ -105,6 +124,7 @@ def _is_missing(path: str) -> bool:
     return "\0" not in path and not os.path.lexists(path)
 
 
-def _is_read(section: str, info: ValidationInfo) -> bool:
+def is_read(section: str, info: ValidationInfo) -> bool:
+    """Whether the secrets of a section are wanted."""
     wanted = (info.context or {}).get("secrets")
     return wanted is None or section in wanted

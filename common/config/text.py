@@ -13,7 +13,7 @@ from typing import Any
 from common.config.fields import Path
 
 _HALF = re.compile("[\ud800-\udfff]")
-_REPLACEMENT = "\ufffd"
+REPLACEMENT = "\ufffd"
 
 
 def joined(text: str) -> str:
@@ -38,7 +38,7 @@ def without_halves(value: Any, path: Path, problems: list[tuple[Path, str]]) -> 
     if isinstance(value, str):
         if half := _HALF.search(value):
             problems.append((path, _sentence(half)))
-        return _HALF.sub(_REPLACEMENT, value)
+        return _HALF.sub(REPLACEMENT, value)
     if isinstance(value, list):
         return [without_halves(item, (*path, n), problems) for n, item in enumerate(value)]
     if not isinstance(value, dict):

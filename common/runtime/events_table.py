@@ -47,6 +47,10 @@ EVENTS: dict[str, EventSpec] = {
     "exit_action_failed": EventSpec("warning", "Releasing work at the drain deadline failed."),
     "thread_failed": EventSpec("error", "A thread ended by an error that nothing handled."),
     "request_refused": EventSpec("warning", "A client gave no or wrong credentials."),
+    "identity_conflict": EventSpec(
+        "error",
+        "The Redis namespace belongs to a pipeline with another source or sink: paused.",
+    ),
     # stages
     "dependency_ready": EventSpec("info", "The stage's dependency serves it (again)."),
     "stage_paused": EventSpec(
@@ -104,7 +108,12 @@ EVENTS: dict[str, EventSpec] = {
         "warning", "A window was too large and was split.", "etl_windows_split_total"
     ),
     "aof_rewrite_requested": EventSpec(
-        "info", "A Redis that is new to us was sent a request to rewrite its append-only file."
+        "info",
+        "Redis was requested to rewrite its append-only file; `why`: it is `new` to us,"
+        " `writes_again` after it could not, or the last `rewrite_failed`.",
+    ),
+    "aof_write_failed": EventSpec(
+        "error", "Redis cannot write its append-only file (disk full?) and refuses all writes."
     ),
     "aof_rewrite_refused": EventSpec("info", "Redis does so already, or forbids the command."),
     "mirror_failed": EventSpec(
@@ -118,7 +127,17 @@ EVENTS: dict[str, EventSpec] = {
     "query_extended": EventSpec(
         "warning", "Redis had lost the feed: it resumes at the watermark that the sink holds."
     ),
-    "recheck_failed": EventSpec("warning", "Committed windows could not be counted again."),
+    "recheck_failed": EventSpec(
+        "warning",
+        "Committed windows could not be compared with the source again; tried again later.",
+        "etl_recheck_failures_total",
+    ),
+    "recheck_abandoned": EventSpec(
+        "error",
+        "A committed range could not be compared again for hours, or differs each time: late"
+        " samples of it may be missing.",
+        "etl_rechecks_abandoned_total",
+    ),
     "watermark_failed": EventSpec(
         "warning", "The loaded watermark could not be read from or written to the sink."
     ),
@@ -176,6 +195,16 @@ EVENTS: dict[str, EventSpec] = {
         "error",
         "Several Prometheus answer in turn at one address, as behind a balancer: what only one of"
         " them holds may be read from another. Name one of them, or pin the balancer.",
+    ),
+    "job_refused": EventSpec(
+        "error",
+        "A job in our RQ queues that is not the extractor's was removed: somebody else writes"
+        " there.",
+        "etl_jobs_refused_total",
+    ),
+    "job_failed": EventSpec("error", "A defect of the extractor; the next job goes on."),
+    "suspension_ignored": EventSpec(
+        "warning", "RQ's workers were suspended by somebody; the extractor goes on."
     ),
     # loading
     "sink_refused_points": EventSpec(

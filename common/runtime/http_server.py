@@ -6,6 +6,7 @@ time, so that a slow or hostile client costs no more than its own response. Erro
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import socket
 import socketserver
@@ -16,9 +17,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from http import HTTPStatus
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -32,6 +34,10 @@ from common.secret_files import check_secret_mode
 READ_SECONDS = 5.0
 CONNECTION_SECONDS = 15.0
 MAX_CONNECTIONS = 16
+# Beyond those, for clients on this very machine: in a container, its health check alone.
+RESERVED_CONNECTIONS = 2
+# Request line and headers together; the standard library takes a hundred headers of 64 KiB each.
+MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 4096
 _SKIPPED_BYTES = 1 << 20  # of a body that is too large, so that its sender reads the response
 
@@ -162,13 +168,15 @@ class HttpServer:
         tls: ssl.SSLContext | None = None,
         on_refused: Callable[[str], None] | None = None,
         connection_seconds: float = CONNECTION_SECONDS,
+        is_reserved_for: Callable[[str], bool] | None = None,
         settings_names: str = "pipeline.http_host and http_port",
     ) -> None:
         """Listen on ``host`` and ``port`` (0 = a free one), with a ``tls`` context over TLS.
 
         ``on_refused`` is called with the address of a client whose credentials are wrong. A
-        connection is cut after ``connection_seconds``, however busy it looks. ``settings_names`` is
-        what an error calls host and port.
+        connection is cut after ``connection_seconds``, however busy it looks. When all connections
+        are taken, clients whose address ``is_reserved_for`` accepts (this machine's own) still have
+        ``RESERVED_CONNECTIONS``. ``settings_names`` is what an error calls host and port.
 
         Raises :class:`ConfigError` when that address cannot be listened on.
         """
@@ -183,6 +191,7 @@ class HttpServer:
         self._server.tls = tls
         self._server.on_refused = on_refused or self._server.on_refused
         self._server.connection_seconds = connection_seconds
+        self._server.is_reserved_for = is_reserved_for or self._server.is_reserved_for
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.1},
@@ -222,6 +231,9 @@ class _Server(ThreadingHTTPServer):
         self.routes = routes
         self.on_refused: Callable[[str], None] = lambda client: None
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self.is_reserved_for: Callable[[str], bool] = _is_loopback
+        self._reserved = threading.BoundedSemaphore(RESERVED_CONNECTIONS)
+        self._taken: dict[Any, threading.BoundedSemaphore] = {}
         self._open: dict[socket.socket, float] = {}
         super().__init__(address, _Handler)
 
@@ -239,9 +251,13 @@ class _Server(ThreadingHTTPServer):
         return connection, client
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._slots.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
+        slots = self._slots
+        if not slots.acquire(blocking=False):
+            slots = self._reserved
+            if not self.is_reserved_for(client_address[0]) or not slots.acquire(blocking=False):
+                self.shutdown_request(request)
+                return
+        self._taken[request] = slots
         self._open[request] = time.monotonic() + self.connection_seconds
         super().process_request(request, client_address)
 
@@ -250,7 +266,7 @@ class _Server(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._open.pop(request, None)
-            self._slots.release()
+            self._taken.pop(request).release()
 
     def service_actions(self) -> None:
         now = time.monotonic()
@@ -266,9 +282,49 @@ class _Server(ThreadingHTTPServer):
         """A client that went away is nobody's error."""
 
 
+def _is_loopback(client: str) -> bool:
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)  # of a socket that listens on :: alone
+    return (mapped or address).is_loopback
+
+
+class _BoundedHead:
+    """What a client sends, of which a request's head may take so many bytes."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._left_bytes = MAX_HEAD_BYTES
+        self.read = stream.read
+        self.close = stream.close
+
+    def readline(self, limit: int) -> bytes:
+        """A line of the head. Raises :class:`HTTPException` when that is too large."""
+        line = self._stream.readline(min(limit, self._left_bytes + 1))
+        self._left_bytes -= len(line)
+        if self._left_bytes < 0:
+            raise HTTPException(f"the head is above {MAX_HEAD_BYTES} bytes")
+        return line
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     timeout = READ_SECONDS
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile: Any = _BoundedHead(self.rfile)
+
+    def handle_one_request(self) -> None:
+        """One request; parse_request itself responds to what is wrong with the headers."""
+        try:
+            super().handle_one_request()
+        except HTTPException:  # the request line alone is too long
+            self.requestline, self.request_version, self.command = "", "HTTP/1.0", ""
+            self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
+            self.close_connection = True
 
     def _respond(self) -> None:
         # Read first, whoever sends it: a connection closed over unread bytes can lose the response.
@@ -316,7 +372,7 @@ class _Handler(BaseHTTPRequestHandler):
         # The number of digits first: nobody should have to read a million of them.
         length_bytes = int(given) if len(given) < 10 else _SKIPPED_BYTES
         if length_bytes <= MAX_BODY_BYTES:
-            body = self.rfile.read(length_bytes)
+            body: bytes = self.rfile.read(length_bytes)
             if len(body) == length_bytes:
                 return body
             return error_response(HTTPStatus.BAD_REQUEST, "the body is cut off")

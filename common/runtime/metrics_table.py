@@ -178,6 +178,14 @@ _EXTRACTION = (
         "Native histogram samples, which line protocol cannot hold, left out",
         "query",
     ),
+    _extraction(
+        "etl_recheck_failures_total", "Failed attempts to compare a committed window again", *_FEED
+    ),
+    _extraction(
+        "etl_rechecks_abandoned_total",
+        "Committed ranges that could not be compared with the source again, or differ each time",
+        *_FEED,
+    ),
     _extraction("etl_queries_closed_total", "Queries that left the configuration", *_FEED),
     _extraction("etl_scheduler_errors_total", "Jobs that could not be queued"),
     _gauge(
@@ -196,6 +204,7 @@ _EXTRACTION = (
     _extraction(
         "etl_source_clock_jumps_total", "Times that Prometheus' clock jumped by seconds or more"
     ),
+    _extraction("etl_jobs_refused_total", "Foreign jobs in our RQ queues, removed"),
 )
 
 _LEDGER = (
@@ -261,7 +270,16 @@ _LEDGER = (
     _ledger(
         "etl_windows_unsettled", "Committed windows that still have entries in a stream", *_FEED
     ),
-    _ledger("etl_query_failures_in_a_row", "Failed attempts since a query last succeeded", *_FEED),
+    _ledger(
+        "etl_query_failures_in_a_row",
+        "Failed attempts since a query last succeeded, or since what is deferred of it did",
+        *_FEED,
+    ),
+    _ledger(
+        "etl_deferred_seconds",
+        "Time of the backlog no step of which could be extracted: it is tried again now and then",
+        *_FEED,
+    ),
     _ledger("etl_gaps_declared", "Declared gaps that are kept", *_FEED),
     _ledger("etl_dead_letters_kept", "Dead letters that wait for an operator"),
     _ledger(
@@ -281,6 +299,17 @@ _LEDGER = (
     _ledger("etl_rq_jobs", "Jobs in an RQ queue and in its registries", "queue", "state"),
     _ledger("etl_redis_memory_used_bytes", "Memory that Redis uses"),
     _ledger("etl_redis_memory_max_bytes", "Memory that Redis may use; absent if it has no limit"),
+    _ledger(
+        "etl_redis_aof_ok",
+        "1 if Redis' last write to its append-only file, or rewrite of it, succeeded, else 0;"
+        " absent without such a file",
+        "operation",
+    ),
+    _read(
+        "etl_redis_logins_refused_total",
+        "counter",
+        "Logins that Redis has refused since its start; absent before Redis 7.2",
+    ),
     _ledger("etl_redis_up", "1 if the latest attempt to read Redis succeeded, else 0"),
     _ledger("etl_redis_read_seconds", "Duration of the latest reading of Redis"),
     _ledger("etl_redis_audit_seconds", "Duration of its atomic audit, which Redis serves alone"),
@@ -320,12 +349,16 @@ _SINK = (
         "Times the loader paused because the sink refused, by cause",
         "cause",
     ),
-    _sink("etl_sink_waits_total", "Times the sink requested a wait (Retry-After)"),
-    _sink("etl_sink_isolations_total", "Groups whose refused points were isolated"),
     _sink(
         "etl_sink_limited_lines_total",
         "Lines that a limit of the sink kept out, each time that it did",
     ),
+    _sink(
+        "etl_sink_untried_samples_total",
+        "Samples set aside without a post, as of their measurement nothing was taken lately",
+    ),
+    _sink("etl_sink_waits_total", "Times the sink requested a wait (Retry-After)"),
+    _sink("etl_sink_isolations_total", "Groups whose refused points were isolated"),
     _sink("etl_sink_suspects_total", "Entries isolated because they failed while others passed"),
     _gauge(
         "etl_circuit_state",

@@ -53,6 +53,7 @@ class DeadLetterMirror:
             "entry_id": entry.id,
             "samples": dead.samples,
             "at_ms": int(self._wall_clock() * 1000),
+            "measurement": dead.measurement,
         }
         try:
             record["payload"] = dead.payload.decode()

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from common.config import PipelineSettings, Settings
 from common.exit_codes import ExitCode
+from common.runtime.identity_guard import GuardedHandler, IdentityGuard
 from common.runtime.mirror import DeadLetterMirror
 from common.runtime.service import Service
 from common.runtime.stage import Lifecycle, Stage, StageLimits
@@ -74,18 +75,20 @@ def lease_check(stream: RedisStream) -> Callable[[Sequence[str]], bool]:
 
 def run_stage(service: Service, stream: RedisStream, handler: Handler) -> ExitCode:
     """Run ``handler`` over ``stream`` until the service stops; closes both."""
-    max_entries = service.settings.pipeline.dead_letters.max_entries
-    service.telemetry.set("etl_dead_letters_max", max_entries)
-    mirror_path = service.settings.pipeline.dead_letters.mirror_path
+    pipeline = service.settings.pipeline
+    redis = connect_as_set(pipeline)
+    guard = IdentityGuard(redis, service.settings, service.telemetry)
+    service.telemetry.set("etl_dead_letters_max", pipeline.dead_letters.max_entries)
+    mirror_path = pipeline.dead_letters.mirror_path
     mirror = None
     if mirror_path is not None:
         mirror = DeadLetterMirror(Path(mirror_path), handler.stage, service.telemetry).append
     stage = Stage(
         Lifecycle(service.stop, service.tick, service.set_ready),
         stream,
-        handler,
+        GuardedHandler(handler, guard),
         service.telemetry,
-        stage_limits(service.settings.pipeline),
+        stage_limits(pipeline),
         mirror=mirror,
     )
     service.on_deadline(stage.release_in_hand)
@@ -93,3 +96,4 @@ def run_stage(service: Service, stream: RedisStream, handler: Handler) -> ExitCo
         return stage.run()
     finally:
         stream.close()
+        redis.close()

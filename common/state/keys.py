@@ -53,6 +53,8 @@ class Keys:
         self.run_id = f"{namespace}:run_id"
         # Counter that lease tokens and window ids come from.
         self.token = f"{namespace}:token"
+        # Hash: source and sink of the pipeline that the namespace belongs to.
+        self.identity = f"{namespace}:identity"
         # Present while extraction pauses.
         self.back_pressure = f"{namespace}:backpressure"
 
@@ -108,7 +110,7 @@ class Keys:
         return f"{self.namespace}:gaps:{feed}"
 
     def rechecks(self, feed: str) -> str:
-        """Sorted set: ``start_ms end_ms samples`` of committed windows, by when to recount."""
+        """Sorted set of committed ranges (``feeds.Recheck``), by when to count them again."""
         return f"{self.namespace}:rechecks:{feed}"
 
     def of_feed(self, feed: str) -> list[str]:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.connection import (
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from common.redis_url import SentinelAddress, sentinels_of
 
 if TYPE_CHECKING:  # etl-metrics has no memory to spare for what the settings are made with
     from common.config import PipelineSettings
@@ -31,18 +42,77 @@ def connect(
     Whether a script that got no reply ran is for the caller to find out: a blind second attempt
     would report a settled entry as refused.
     """
-    tls = {} if ca_file is None else {"ssl_ca_certs": ca_file, "ssl_check_hostname": True}
-    return Redis.from_url(
-        url,
-        password=password,
-        decode_responses=False,
-        protocol=2,  # one shape of replies, on every server version
-        socket_timeout=socket_timeout_seconds,
-        socket_connect_timeout=socket_timeout_seconds,
-        health_check_interval=30,
-        retry=Retry(NoBackoff(), 0),
-        **tls,
+    options: dict[str, Any] = {
+        "decode_responses": False,
+        "protocol": 2,  # one shape of replies, on every server version
+        "socket_timeout": socket_timeout_seconds,
+        "socket_connect_timeout": socket_timeout_seconds,
+        "health_check_interval": 30,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if ca_file is not None:
+        options |= {"ssl_ca_certs": ca_file, "ssl_check_hostname": True}
+    address = sentinels_of(url)
+    if address is not None:
+        return _master_of(address, password, options)
+    pool = ConnectionPool.from_url(url, password=password, **options)
+    pool.connection_class = _LEAVING[pool.connection_class]
+    return Redis.from_pool(pool)
+
+
+def _master_of(address: SentinelAddress, password: str | None, options: dict[str, Any]) -> Redis:
+    """A client of the master that Sentinels name; they are asked again when it is none any more.
+
+    The Sentinels themselves are asked without a user or a password.
+    """
+    if address.tls:
+        options["ssl"] = True
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        address.sentinels,
+        sentinel_kwargs={name: value for name, value in options.items() if name != "protocol"},
     )
+    client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
+        address.service,
+        db=address.db,
+        username=address.username,
+        password=password,
+        **options,
+    )
+    return client
+
+
+class _LeavesReplicas:
+    """A connection that ends when its server has become a replica.
+
+    After a failover the old master may live on as a replica and keep its connections open; the
+    address in the URL may lead to the new master by now, so the next command must connect anew.
+    """
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except ReadOnlyError as error:
+            self.disconnect()  # type: ignore[attr-defined]
+            raise RedisConnectionError(f"the server is a read-only replica: {error}") from None
+
+
+class _Plain(_LeavesReplicas, Connection):
+    pass
+
+
+class _Tls(_LeavesReplicas, SSLConnection):
+    pass
+
+
+class _Socket(_LeavesReplicas, UnixDomainSocketConnection):
+    pass
+
+
+_LEAVING: dict[Any, Any] = {
+    Connection: _Plain,
+    SSLConnection: _Tls,
+    UnixDomainSocketConnection: _Socket,
+}
 
 
 def connect_as_set(pipeline: PipelineSettings) -> Redis:

@@ -12,113 +12,42 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from redis import Redis
 
+from common.state.feeds import (
+    Feed,
+    FeedStatus,
+    Gap,
+    Range,
+    Recheck,
+    Staged,
+    Window,
+    WindowClass,
+    feed_status,
+    ranges_of,
+)
 from common.state.fields import text_of
-from common.state.keys import RAW, STREAMS, Keys, feed_of, split_feed
+from common.state.keys import RAW, STREAMS, Keys
 from common.state.scripts import Scripts
 
-WindowClass = Literal["live", "catchup"]
-Range = tuple[int, int]  # start and end in ms
+__all__ = [
+    "Feed",
+    "FeedStatus",
+    "Gap",
+    "Range",
+    "Recheck",
+    "Staged",
+    "Window",
+    "WindowClass",
+    "WindowSet",
+]
 
 # What is raw is expected to take at most so many times more once it is transformed.
 MOST_GROWTH = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """A query in a tier, under one configuration."""
-
-    query: str
-    tier: str
-    kind: str
-    fingerprint: str
-
-    @property
-    def name(self) -> str:
-        """``query@tier``."""
-        return feed_of(self.query, self.tier)
-
-    @property
-    def labels(self) -> dict[str, Any]:
-        """Of its metrics and events."""
-        return {"query": self.query, "tier": self.tier}
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A leased window ``(start_ms, end_ms]``; ``token`` proves that the lease is ours."""
-
-    id: str
-    start_ms: int
-    end_ms: int
-    token: str
-    attempts: int
-    window_class: WindowClass
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """A payload that waits under its own key for the window's commit."""
-
-    key: str
-    samples: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class FeedStatus:
-    """A feed at one instant; its ranges are ``(start_ms, end_ms)``."""
-
-    query: str
-    tier: str
-    fingerprint: str
-    origin_ms: int
-    head_ms: int
-    backlog: Sequence[Range]
-    open: Sequence[Range]
-    unsettled: Sequence[Range]
-    attempts: int
-    planned_ms: int
-    gaps: int
-    reconciled: bool = False
-
-    @property
-    def watermark_ms(self) -> int:
-        """Everything up to here is committed (or a declared gap)."""
-        return min([self.head_ms, *(start for start, _ in (*self.backlog, *self.open))])
-
-    @property
-    def loaded_watermark_ms(self) -> int:
-        """Everything up to here is settled: loaded, or accounted for otherwise."""
-        return min([self.watermark_ms, *(start for start, _ in self.unsettled)])
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Recheck:
-    """A committed window that is to be counted again, and what was counted then."""
-
-    start_ms: int
-    end_ms: int
-    samples: int
-
-    @property
-    def member(self) -> str:
-        """How it is written in Redis."""
-        return f"{self.start_ms} {self.end_ms} {self.samples}"
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Time ``(start_ms, end_ms]`` that can never be extracted, and why."""
-
-    start_ms: int
-    end_ms: int
-    reason: str
 
 
 @dataclass
@@ -182,9 +111,29 @@ class WindowSet:
         """Lengthen the lease; False when the window is no longer ours."""
         return self._change(feed, window, "renew", lease_ms=self._lease_ms)
 
-    def split(self, feed: Feed, window: Window, middle_ms: int) -> bool:
-        """Two windows take this one's place; False when it is no longer ours."""
-        return self._change(feed, window, "split", middle_ms=middle_ms)
+    def split(
+        self,
+        feed: Feed,
+        window: Window,
+        middle_ms: int,
+        hold_seconds: tuple[float, float] | None = None,
+    ) -> bool:
+        """Two windows take this one's place; False when it is no longer ours.
+
+        With ``hold_seconds`` (shortest, longest) the feed waits, as with :meth:`fail`.
+        """
+        waits = {} if hold_seconds is None else _waits(*hold_seconds)
+        return self._change(feed, window, "split", middle_ms=middle_ms, hold=bool(waits), **waits)
+
+    def defer(
+        self, feed: Feed, window: Window, shortest_seconds: float, longest_seconds: float
+    ) -> bool:
+        """Put this window's range aside, where it keeps nothing else from being extracted.
+
+        A piece of what is deferred is leased again now and then; the wait doubles with each attempt
+        that fails. Once one succeeds, all of it is backlog again.
+        """
+        return self._change(feed, window, "defer", **_waits(shortest_seconds, longest_seconds))
 
     def retry(self, feed: Feed, window: Window, after_seconds: float) -> bool:
         """Keep this window open, to be leased again after a while."""
@@ -197,8 +146,7 @@ class WindowSet:
 
         The wait doubles with each failure in a row, up to ``longest_seconds``.
         """
-        shortest_ms, longest_ms = int(shortest_seconds * 1000), int(longest_seconds * 1000)
-        return self._change(feed, window, "fail", shortest_ms=shortest_ms, longest_ms=longest_ms)
+        return self._change(feed, window, "fail", **_waits(shortest_seconds, longest_seconds))
 
     def declare_gap(self, feed: Feed, window: Window, until_ms: int, reason: str) -> bool:
         """Declare that what of this window lies at or before ``until_ms`` no longer exists."""
@@ -219,7 +167,7 @@ class WindowSet:
             unplanned_ms=int(unplanned_seconds * 1000),
             reason=reason,
         )
-        return None if backlog is None else _ranges(backlog)
+        return None if backlog is None else ranges_of(backlog)
 
     def stage(self, payload: bytes, samples: int, keep_seconds: float) -> Staged:
         """Put a payload aside for a commit; it expires by itself after ``keep_seconds``."""
@@ -244,13 +192,15 @@ class WindowSet:
         window: Window,
         staged: Sequence[Staged],
         *,
-        recheck_after_seconds: float = 0.0,
+        recheck_after_seconds: Sequence[float] = (),
         source_samples: int = 0,
+        digest: tuple[int, int] = (0, 0),
     ) -> str:
         """Close the window and hand its entries to the raw stream, all or nothing.
 
-        With ``recheck_after_seconds`` the window is to be counted again then, and to be opened
-        again if the source does not count ``source_samples`` in it any more.
+        At each of ``recheck_after_seconds`` the window is to be counted again, to be opened again
+        if the source does not have ``source_samples`` of this ``digest`` in it any more. A window
+        that was opened again goes on with the recounts that are left.
 
         ``committed``; ``refused`` when the lease or configuration is not ours any more;
         ``unstaged`` when a staged payload expired; ``wrong_type`` when a key holds something else.
@@ -274,8 +224,9 @@ class WindowSet:
             tier=feed.tier,
             kind=feed.kind,
             staged=[(item.samples, item.bytes) for item in staged],
-            recheck_after_ms=int(recheck_after_seconds * 1000),
+            recheck_after_ms=_ms(recheck_after_seconds),
             source_samples=source_samples,
+            digest=digest,
         )
         return reply.decode()
 
@@ -291,7 +242,8 @@ class WindowSet:
         """Put ``(start_ms, end_ms]`` back into the backlog; how many ms were not in it or open.
 
         Only time within the feed, unless ``extend`` moves its origin back to ``start_ms``. The
-        same step removes the rechecks in ``done``. ``None`` when the feed is not ours.
+        same step removes the rechecks in ``done``, whose recounts are not made once more. ``None``
+        when the feed is not ours.
         """
         added: int | None = self._scripts.call(
             "reopen",
@@ -301,18 +253,48 @@ class WindowSet:
             end_ms=end_ms,
             extend=extend,
             done=[recheck.member for recheck in done],
+            round=max((recheck.round + 1 for recheck in done), default=0),
         )
         return added
 
     def due_rechecks(self, feed: Feed, limit: int) -> list[Recheck]:
-        """Committed windows whose time to be counted again has come, at most ``limit``."""
+        """Committed ranges whose time to be counted again has come, at most ``limit``."""
+        key = self.keys.rechecks(feed.name)
         found: Any = self.redis.zrangebyscore(
-            self.keys.rechecks(feed.name), "-inf", self._scripts.now_ms(), start=0, num=limit
+            key, "-inf", self._scripts.now_ms(), start=0, num=limit
         )
-        return sorted(Recheck(*map(int, member.split(b" "))) for member in found)
+        return sorted(Recheck.parse(text_of(member)) for member in found)
+
+    def pass_rechecks(
+        self,
+        feed: Feed,
+        done: Sequence[Recheck],
+        after_seconds: Sequence[float],
+        longest_seconds: float,
+    ) -> None:
+        """These were counted again, and nothing had changed: until the next recount, if any.
+
+        ``after_seconds``: of each recount since the commit. Ranges that adjoin become one of at
+        most ``longest_seconds``.
+        """
+        self._recheck(
+            feed, done, "pass", after_ms=_ms(after_seconds), longest_ms=int(longest_seconds * 1000)
+        )
+
+    def postpone_rechecks(
+        self, feed: Feed, failed: Sequence[Recheck], after_seconds: float
+    ) -> None:
+        """These could not be counted: they are due again after a while, with one failure more."""
+        self._recheck(feed, failed, "postpone", after_ms=int(after_seconds * 1000))
+
+    def _recheck(self, feed: Feed, rechecks: Sequence[Recheck], verb: str, **args: Any) -> None:
+        if rechecks:
+            members = [recheck.member for recheck in rechecks]
+            keys = self.keys.of_feed(feed.name)
+            self._scripts.call("recheck", keys, rechecks=members, verb=verb, **args)
 
     def forget_rechecks(self, feed: Feed, done: Sequence[Recheck]) -> None:
-        """These windows were counted again, and nothing had changed."""
+        """These are not counted any more."""
         if done:
             members = [recheck.member for recheck in done]
             self.redis.zrem(self.keys.rechecks(feed.name), *members)
@@ -355,7 +337,7 @@ class WindowSet:
             "feeds", [keys.feeds, keys.committed], prefixes=keys.of_feed("")
         )
         return {
-            feed: _feed_status(feed, found)
+            feed: feed_status(feed, found)
             for feed, found in sorted(dict(json.loads(text_of(reply))).items())
         }
 
@@ -371,30 +353,14 @@ class WindowSet:
         return bool(self._scripts.call("window", keys, **_leased(feed, window), verb=verb, **args))
 
 
+def _ms(times_seconds: Sequence[float]) -> list[int]:
+    return [int(seconds * 1000) for seconds in times_seconds]
+
+
+def _waits(shortest_seconds: float, longest_seconds: float) -> dict[str, int]:
+    return {"shortest_ms": int(shortest_seconds * 1000), "longest_ms": int(longest_seconds * 1000)}
+
+
 def _leased(feed: Feed, window: Window) -> dict[str, Any]:
     """The arguments of a script that changes a window only if it is still ours."""
     return {"window": window.id, "token": window.token, "fingerprint": feed.fingerprint}
-
-
-def _feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
-    fields: dict[str, str] = found["fields"]
-    query, tier = split_feed(feed)
-    head_ms = int(fields.get("head_ms", 0))
-    return FeedStatus(
-        query=query,
-        tier=tier,
-        fingerprint=fields.get("fingerprint", ""),
-        origin_ms=int(fields.get("origin_ms", head_ms)),
-        head_ms=head_ms,
-        backlog=_ranges(found["backlog"]),
-        open=_ranges(found["open"]),
-        unsettled=_ranges(found["unsettled"]),
-        attempts=int(fields.get("attempts", 0)),
-        planned_ms=int(fields.get("planned_ms", 0)),
-        gaps=int(found["gaps"]),
-        reconciled=fields.get("reconciled") == "1",
-    )
-
-
-def _ranges(found: Any) -> list[Range]:
-    return sorted((int(start_ms), int(end_ms)) for start_ms, end_ms in found)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Users of Redis, each with a password of its own: deploy/redis/users.sh.
+REDIS_USERS = ("extractor", "transformer", "loader", "etl-metrics", "etlctl")
 ROOT_GROUP = 0
 # The user of the project's own images.
 ETL_USER = 10001
@@ -69,12 +71,17 @@ ROWS = (
         monitoring="simulator_password",
         tls="tls_ca.crt tls_etl-simulator.crt tls_etl-simulator.key",
     ),
-    Row("exporter", monitoring="metrics_password", pipeline="redis_password", tls="tls_ca.crt"),
+    Row(
+        "exporter",
+        monitoring="metrics_password",
+        pipeline="redis_etl-metrics_password",
+        tls="tls_ca.crt",
+    ),
     Row(
         "redis",
         uid=999,
         gid=999,
-        pipeline="redis_password",
+        pipeline=" ".join(f"redis_{user}_password" for user in REDIS_USERS),
         tls="tls_ca.crt tls_redis.crt tls_redis.key",
     ),
     Row(
@@ -86,14 +93,14 @@ ROWS = (
     Row("influxdb-init", pipeline="influxdb_admin_token"),
     Row(
         "extractor",
-        pipeline="redis_password prometheus_readonly_password metrics_password",
+        pipeline="redis_extractor_password prometheus_readonly_password metrics_password",
         tls="tls_ca.crt",
     ),
-    Row("transformer", pipeline="redis_password metrics_password", tls="tls_ca.crt"),
-    Row("loader", pipeline="redis_password metrics_password", tls="tls_ca.crt"),
+    Row("transformer", pipeline="redis_transformer_password metrics_password", tls="tls_ca.crt"),
+    Row("loader", pipeline="redis_loader_password metrics_password", tls="tls_ca.crt"),
     Row(
         "etlctl",
-        pipeline="redis_password prometheus_readonly_password simulator_password",
+        pipeline="redis_etlctl_password prometheus_readonly_password simulator_password",
         tls="tls_ca.crt",
     ),
 )

@@ -1,24 +1,13 @@
 #!/bin/sh
-# Starts redis-server on an append-only file that is whole, with the password from its secret file.
-# The password goes through a file in memory, never through arguments or the environment.
+# Starts redis-server on an append-only file that is whole, with the users of users.sh.
+# Their passwords go through a file in memory, never through arguments or the environment.
 set -eu
 
-# A crash can cut the file inside a script; Redis would start all the same and leave the script's open
-# MULTI in the file, so that the start after next applies half of it. The repair removes the cut
-# piece, and the windows that it was part of are extracted again.
-manifest=/data/appendonlydir/appendonly.aof.manifest
-if [ -s "$manifest" ]; then
-  echo "start.sh: checking the append-only file"
-  if ! redis-check-aof "$manifest" >/tmp/check-aof 2>&1; then
-    cat /tmp/check-aof
-    echo "start.sh: the append-only file was cut short: repairing it"
-    yes | redis-check-aof --fix "$manifest"
-  fi
-fi
+/bin/sh /etc/redis/repair.sh /data/appendonlydir
 
 umask 077
 auth=/tmp/secret.conf
-printf 'requirepass %s\n' "$(cat /run/secrets/redis_password)" >"$auth"
+/bin/sh /etc/redis/users.sh /run/secrets >"$auth"
 
 # Handed a key of its own (deploy/compose/tls.yml), Redis speaks TLS on its port, and nothing else.
 if [ -e /run/secrets/tls_redis.key ]; then

@@ -96,6 +96,25 @@ def too_large(context: FaultContext, times: int) -> int:
     return times
 
 
+def clock_ahead(context: FaultContext, times: int) -> int:
+    """A querier whose clock is ahead answers some of the questions for the time."""
+    rig, rng = context.rig, context.rng
+    done = 0
+    while done < times:
+        burst = rng.randint(1, min(3, times - done))
+        seconds = rig.now_ms() / 1000
+        wrong = seconds + rng.uniform(20.0, 120.0)
+        result = {"resultType": "scalar", "result": [seconds, str(wrong)]}
+        body = json.dumps({"status": "success", "data": result})
+        rig.proxies.rule(
+            "prometheus", Rule("answer", burst, f"{API}?query={TIME}", status=200, body=body)
+        )
+        rig.until(lambda: not rig.proxies.left("prometheus"), "questions for the time")
+        done += burst
+        context.apart(longest_seconds=0.5)
+    return done
+
+
 KINDS = (
     Kind(
         "prometheus_away",
@@ -131,5 +150,12 @@ KINDS = (
         too_large,
         batch=10,
         expected_events=(("extractor", "window_split"),),
+    ),
+    Kind(
+        "prometheus_clock",
+        "a clock that is 20 to 120 s ahead, for some questions",
+        clock_ahead,
+        batch=10,
+        expected_events=(("extractor", "source_clock_jumped"),),
     ),
 )

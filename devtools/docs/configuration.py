@@ -67,6 +67,9 @@ Beside each key's own bounds:
   nor aggregates; warm and cold need both, and cold is the coarser.
 - `extract.auth` is either a user with a password, or a bearer token.
 - URLs carry no credentials, and a scheme that fits: `http`, `https`; `redis`, `rediss`, `unix`.
+  Their hosts, and `pipeline.http_host`, are IP addresses or can be names of hosts.
+- A `ca_file` holds a certificate; a `cert_file` fits its key, which has no passphrase; the token
+  of InfluxDB is ASCII. A log file or mirror is no directory and lies in one.
 - A relabel rule has exactly the fields that its action takes in Prometheus 3, and its regex is
   RE2. Its labels, regex, separator and replacement are text as written, quoted or not (`regex:
   1`, `replacement: true`); without a value they are empty.
@@ -149,7 +152,7 @@ def _type(item: FieldInfo) -> str:
     inner = _strip(item.annotation)
     names = [data.name for data in _metadata(item) if isinstance(data, Unit)]
     if "duration" in names:
-        text = "duration"
+        text = "list of durations" if get_origin(inner) is tuple else "duration"
     elif "size" in names:
         text = "size"
     else:
@@ -200,14 +203,18 @@ def _default(item: FieldInfo) -> str:
     if item.default is None or isinstance(item.default, SecretStr):
         return "none"
     if isinstance(item.default, tuple):
-        return "none" if not item.default else str(item.default)
+        return ", ".join(_shown(one, item) for one in item.default) or "none"
     if isinstance(item.default, bool):
         return f"`{str(item.default).lower()}`"
-    if isinstance(item.default, int | float):
+    return _shown(item.default, item)
+
+
+def _shown(default: Any, item: FieldInfo) -> str:
+    if isinstance(default, int | float):
         if _unit(item) == "seconds":
-            return f"`{format_duration(round(item.default * 1000))}`"
-        return f"`{_number(item.default)}`"
-    return f"`{item.default}`"
+            return f"`{format_duration(round(default * 1000))}`"
+        return f"`{_number(default)}`"
+    return f"`{default}`"
 
 
 def _number(value: float) -> str:

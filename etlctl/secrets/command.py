@@ -52,7 +52,8 @@ def show(name: Name, folder: Dir = DEFAULT_DIR) -> None:
     """Print a secret on stdout."""
     check_known(name, ALL_FILES)
     with open_folder(folder) as opened:
-        typer.echo(opened.read(name).decode().rstrip("\n"))
+        # As bytes: no encoding of the terminal's changes a secret.
+        typer.echo(opened.read(name).rstrip(b"\n"))
 
 
 @secrets_app.command("check")

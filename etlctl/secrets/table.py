@@ -25,7 +25,8 @@ class Password:
 _PIPELINE = ("extractor", "transformer", "loader", "etl-metrics")
 
 PASSWORDS = (
-    Password("redis_password", restart=("redis", *_PIPELINE)),
+    *(Password(f"redis_{user}_password", restart=("redis", user)) for user in _PIPELINE),
+    Password("redis_etlctl_password", restart=("redis",)),
     Password(
         "influxdb_admin_password",
         server_command="docker compose exec influxdb sh -c 'influx user password --name admin"

@@ -126,7 +126,7 @@ def ensure_token(
     say(f"{token_file}: made ({why})")
     _delete(admin, ours, say)
     if ours:
-        say("restart the loader: the token that it has read is not valid any more")
+        say("the loader reads it by itself; restart the loader if it cannot see this file")
 
 
 def read_token(path: Path) -> str | None:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import requests
 
+from common.config.load import database_of
 from common.errors import SinkError
 from etlctl.verify.points import Column, Points, SeriesKey, join, known_shape
-from services.loader.readable import STATEMENT, hidden, hides
 
 # Measurements named in one statement; a few hundred keep the statement far below any limit.
 _MEASUREMENTS_PER_STATEMENT = 200
@@ -56,24 +56,7 @@ class Sink:
         for index in range(0, len(names), _MEASUREMENTS_PER_STATEMENT):
             part = names[index : index + _MEASUREMENTS_PER_STATEMENT]
             self._select(part, start_ms, end_ms, rows)
-        points = rows.points()
-        if names and not points:
-            self._ensure_readable()
-        return points
-
-    def _ensure_readable(self) -> None:
-        """An empty response is no proof where the token may not read. Raises :class:`SinkError`."""
-        try:
-            response = self._session.get(
-                f"{self._url}/query",
-                params={"db": self._database, "q": STATEMENT},
-                headers=self._headers,
-                timeout=self._timeout_seconds,
-            )
-        except requests.RequestException as error:
-            raise SinkError(f"InfluxDB at {self._url} cannot be reached: {error}") from None
-        if hides(response.status_code, response.content, self._database):
-            raise SinkError(hidden(self._database, f"InfluxDB at {self._url}"))
+        return rows.points()
 
     def _select(self, names: Sequence[str], start_ms: int, end_ms: int, rows: Rows) -> None:
         sources = ",".join(quote(name) for name in names)
@@ -82,7 +65,7 @@ class Sink:
             f'SELECT "value"::field FROM {sources}'
             f" WHERE time > {start_ms * 1_000_000} AND time <= {end_ms * 1_000_000} GROUP BY *"
         )
-        form = {"db": self._database, "q": statement, "epoch": "ms", "chunked": "true"}
+        form = {**database_of(self._database), "q": statement, "epoch": "ms", "chunked": "true"}
         where = f"InfluxDB at {self._url}"
         try:
             with self._session.post(

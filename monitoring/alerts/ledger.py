@@ -157,6 +157,23 @@ def redis_alerts(t: Thresholds) -> tuple[Alert, ...]:
             panel=PanelRef(PIPELINE_DASHBOARD, "Redis"),
         ),
         Alert(
+            name="EtlRedisFileFailing",
+            severity="critical",
+            summary="Redis cannot write its append-only file.",
+            description=(
+                "The last {{ .Labels.operation }} of Redis' append-only file failed (disk full?)."
+                " Without the file, what is in flight is gone with the next restart."
+            ),
+            query=(
+                "min by (operation) (\n  "
+                + latest(f"etl_redis_aof_ok{{{REDIS}}}", t.bridge_seconds)
+                + "\n)"
+            ),
+            limit=Limit("<", 1),
+            for_seconds=t.redis_file_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Redis"),
+        ),
+        Alert(
             name="EtlRedisMemoryHigh",
             severity="warning",
             summary="Redis is close to its memory limit.",

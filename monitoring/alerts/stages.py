@@ -43,7 +43,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             summary="A query cannot be extracted.",
             description=(
                 "{{ .Labels.query }} ({{ .Labels.tier }}) failed {{ .Value | humanize }} times in a"
-                " row; its windows stay open and are tried again."
+                " row, or what is deferred of it did; it is tried again."
             ),
             query=(
                 "max by (query, tier) (\n  "
@@ -53,6 +53,26 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             limit=Limit(">", t.window_failures),
             for_seconds=t.window_failing_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Failed attempts in a row"),
+        ),
+        Alert(
+            name="EtlRecheckAbandoned",
+            severity="warning",
+            summary="Late samples of what is extracted can no longer be found.",
+            description=(
+                "{{ .Value | humanize }} committed ranges of {{ .Labels.query }}"
+                " ({{ .Labels.tier }}) could not be compared with Prometheus again, or differ each"
+                " time: late samples of them may be missing."
+            ),
+            query=or_zero(
+                "sum by (query, tier) (\n  "
+                + burst(
+                    f"etl_rechecks_abandoned_total{{{STAGE_JOBS}}}", t.recheck_window_seconds
+                ).replace("\n", "\n  ")
+                + "\n)"
+            ),
+            limit=Limit(">", 0),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Recounts given up"),
         ),
         Alert(
             name="EtlPendingEntriesDeleted",

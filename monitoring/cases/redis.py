@@ -27,6 +27,27 @@ CASES = (
     ),
     absent("EtlRedisUnreachable", "is quiet where etl-metrics has no Redis"),
     fires(
+        "EtlRedisFileFailing",
+        "fires a minute after the disk was full",
+        {
+            f"etl_redis_aof_ok{{{_REDIS}, operation='write'}}": "1x8 0x20",
+            f"etl_redis_aof_ok{{{_REDIS}, operation='rewrite'}}": "1x40",
+        },
+        of(
+            "The last write of Redis' append-only file failed (disk full?). Without the file, what"
+            " is in flight is gone with the next restart.",
+            operation="write",
+        ),
+        at=240,
+    ),
+    quiet(
+        "EtlRedisFileFailing",
+        "is quiet about a moment",
+        {f"etl_redis_aof_ok{{{_REDIS}, operation='write'}}": "1x8 0 1x20"},
+        at=240,
+    ),
+    absent("EtlRedisFileFailing", "is quiet where there is no such file"),
+    fires(
         "EtlRedisMemoryHigh",
         "fires when four fifths are used for two minutes",
         {_USED: "100x8 450x20", _MAX: "500x40"},

@@ -14,6 +14,7 @@ _DOWN = (
     " history, and is worked off once it is back."
 )
 _REDIS = "job='etl-metrics', instance='m:1'"
+_ABANDONED = "etl_rechecks_abandoned_total{job='extractor', instance='e:1', query='q', tier='hot'}"
 _DELETED = "etl_deleted_pending_entries_total{job='loader', instance='l:1', stage='loader'}"
 _DELETED_WORDS = (
     "loader found {} entries deleted that were pending. Somebody else changes the pipeline's keys"
@@ -117,7 +118,7 @@ CASES = (
             f"etl_query_failures_in_a_row{{{_REDIS}, query='other', tier='hot'}}": "0x40",
         },
         of(
-            "q (hot) failed 16 times in a row; its windows stay open and are tried again.",
+            "q (hot) failed 16 times in a row, or what is deferred of it did; it is tried again.",
             query="q",
             tier="hot",
         ),
@@ -130,6 +131,30 @@ CASES = (
         at=240,
     ),
     absent("EtlWindowFailing", "is quiet where there is no query"),
+    fires(
+        "EtlRecheckAbandoned",
+        "fires at the first range, with which the series begins",
+        _UP | {_ABANDONED: "_x240 1x20"},
+        of(
+            "1 committed ranges of q (hot) could not be compared with Prometheus again, or differ"
+            " each time: late samples of them may be missing.",
+            query="q",
+            tier="hot",
+        ),
+        at=3660,
+        every=15,
+    ),
+    quiet(
+        "EtlRecheckAbandoned",
+        "is quiet an hour after the last one",
+        _UP
+        | {
+            "etl_uptime_seconds{job='extractor', instance='e:1'}": "9000+15x600",
+            _ABANDONED: "0x10 3x600",
+        },
+        at=4500,
+    ),
+    absent("EtlRecheckAbandoned", "is quiet where none was ever given up"),
     fires(
         "EtlPendingEntriesDeleted",
         "fires at the first entry, with which the series begins",

@@ -76,8 +76,11 @@ def now_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Redis",
             "stat",
-            "Whether etl-metrics can read the ledger in Redis.",
-            (Query(f"max(etl_redis_up{{{REDIS}}})", "Redis"),),
+            "Whether etl-metrics can read the ledger in Redis, and Redis can write its file.",
+            (
+                Query(f"max(etl_redis_up{{{REDIS}}})", "Redis"),
+                Query(f"min by (operation) (etl_redis_aof_ok{{{REDIS}}})", "{{operation}}"),
+            ),
             NONE,
             width=6,
             values=UP_OR_DOWN,

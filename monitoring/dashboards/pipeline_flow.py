@@ -14,7 +14,7 @@ from monitoring.dashboards.spec import (
     PanelSpec,
     Query,
 )
-from monitoring.thresholds import REDIS
+from monitoring.thresholds import EXTRACTOR, REDIS
 
 
 def flow_panels() -> tuple[PanelSpec, ...]:
@@ -99,8 +99,12 @@ def backlog_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Backlog",
             "lines",
-            "Time that is planned and not yet cut into windows.",
-            (Query(f"etl_backlog_seconds{{{REDIS}}}", "{{query}} {{tier}}"),),
+            "Time that is planned and not yet cut into windows, and what of it is deferred: no step"
+            " of it could be extracted.",
+            (
+                Query(f"etl_backlog_seconds{{{REDIS}}}", "{{query}} {{tier}}"),
+                Query(f"etl_deferred_seconds{{{REDIS}}}", "{{query}} {{tier}} deferred"),
+            ),
             SECONDS,
         ),
         PanelSpec(
@@ -218,7 +222,7 @@ def window_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Failed attempts in a row",
             "lines",
-            "Since a query last succeeded.",
+            "Since a query last succeeded, or since what is deferred of it did.",
             (Query(f"max by (query, tier) (etl_query_failures_in_a_row{{{REDIS}}})", feed),),
             COUNT,
             limit_of="EtlWindowFailing",
@@ -235,6 +239,41 @@ def window_panels() -> tuple[PanelSpec, ...]:
                 ),
             ),
             PER_SECOND,
+        ),
+        PanelSpec(
+            "Clock differences",
+            "lines",
+            "Seconds that Prometheus' clock is ahead of others: the most of the last minute.",
+            (
+                Query(
+                    f"max by (clock) (etl_source_clock_difference_seconds{{{EXTRACTOR}}})",
+                    "{{clock}}",
+                ),
+            ),
+            SECONDS,
+            limit_of="EtlClocksDiffer",
+        ),
+        PanelSpec(
+            "Servers at Prometheus' address",
+            "lines",
+            "With different history, answering in turn; more than 1 is a balancer.",
+            (Query(f"max(etl_source_servers{{{EXTRACTOR}}})", "servers"),),
+            COUNT,
+        ),
+        PanelSpec(
+            "Recounts given up",
+            "stat",
+            "Committed ranges that could not be compared with Prometheus, in the chosen time.",
+            (
+                Query(
+                    f"sum by (query, tier) (increase(etl_rechecks_abandoned_total{{{CHOSEN}}}"
+                    "[$__range]))",
+                    feed,
+                    instant=True,
+                ),
+            ),
+            COUNT,
+            limit_of="EtlRecheckAbandoned",
         ),
         PanelSpec(
             "Gaps",

@@ -30,6 +30,7 @@ from services.exporter.series import Page, PublishedPage
 
 # Of Redis' time, the share that the audit may take.
 MAX_AUDIT_SHARE = 0.02
+_AOF_STATUS = {"write": "aof_last_write_status", "rewrite": "aof_last_bgrewrite_status"}
 _READERS = {RAW: TRANSFORMER, POINTS: LOADER}
 _DETAIL_CHARS = 300
 
@@ -104,7 +105,7 @@ class RedisSource:
 
     def _read(self, page: Page, keep_on: KeepOn) -> str:
         """Fill the page; what is remarkable about Redis."""
-        detail = self._read_memory(page)
+        detail = self._read_info(page)
         missing: dict[str, str] = {}
         for part, read in self._parts().items():
             # A part of its own, so that half of one is never shown.
@@ -125,8 +126,14 @@ class RedisSource:
         remarks += [f"{part} cannot be read: {why}" for part, why in missing.items()]
         return "; ".join(remarks)
 
-    def _read_memory(self, telemetry: Page) -> str:
-        info: Any = self._redis.info("memory")
+    def _read_info(self, telemetry: Page) -> str:
+        info: Any = self._redis.info("memory", "persistence", "stats")
+        if "acl_access_denied_auth" in info:
+            refused = int(info["acl_access_denied_auth"])
+            telemetry.inc("etl_redis_logins_refused_total", refused)
+        if info.get("aof_enabled"):
+            for operation, key in _AOF_STATUS.items():
+                telemetry.set("etl_redis_aof_ok", float(info[key] == "ok"), operation=operation)
         used, most = int(info["used_memory"]), int(info.get("maxmemory", 0))
         telemetry.set("etl_redis_memory_used_bytes", used)
         if not most:

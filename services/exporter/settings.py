@@ -9,6 +9,7 @@ from pathlib import Path
 from common import options
 from common.errors import ConfigError
 from common.options import LOG_LEVELS, Options, setting
+from common.redis_url import is_tls
 
 PREFIX = "ETL_METRICS_"
 
@@ -93,7 +94,7 @@ def load_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Expor
         problems.append(
             f"etl-metrics: {one} or {other}: set at least one, or there is nothing to export"
         )
-    if settings.redis_ca_file and not (settings.redis_url or "").startswith("rediss://"):
+    if settings.redis_ca_file and not is_tls(settings.redis_url or ""):
         problems.append(
             OPTIONS.problem(
                 "redis_ca_file", "would never be used: redis_url does not begin with rediss://"

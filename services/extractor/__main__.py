@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -12,6 +13,7 @@ from redis.exceptions import RedisError
 from common.config import Settings
 from common.exit_codes import ExitCode
 from common.runtime.backoff import Backoff
+from common.runtime.identity_guard import IdentityGuard
 from common.runtime.service import Service, run
 from common.runtime.wiring import consumer_name
 from common.samples.series import SeriesEncoder
@@ -32,13 +34,15 @@ from services.extractor.scheduler import Scheduler
 from services.extractor.source_clock import SourceClock
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
-from services.extractor.worker import Worker
+from services.extractor.worker import JobTable, Worker
 
 # A feed that nobody planned for so long belongs to no configuration that still runs.
 CLOSE_AFTER_INTERVALS = 10
 CLOSE_AFTER_AT_LEAST_SECONDS = 120.0
 PLAN_AT_MOST_EVERY_SECONDS = 5.0
 PLAN_AT_LEAST_EVERY_SECONDS = 0.25
+# Of `pipeline.drain_seconds`: how long a request in hand is waited for.
+DRAIN_SHARE = 0.5
 REDIS_BACKOFF = Backoff(base_seconds=0.2, max_seconds=5.0, shortest_seconds=0.1)
 
 
@@ -71,23 +75,44 @@ def main(service: Service) -> ExitCode:
     jobs = _jobs(service, redis, scheduler, source, history, clock)
     service.set_ready("prometheus", False, "not checked yet")
     service.set_ready("redis", False, "not checked yet")
+    service.set_ready("scheduler", False, "nothing was queued yet")
     every_seconds = min(
         PLAN_AT_MOST_EVERY_SECONDS, max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4)
     )
     planning = threading.Thread(
         target=scheduler.plan_at_each_tick,
-        args=(every_seconds, service.stop, telemetry),
+        args=(every_seconds, service.stop, telemetry, service.set_ready),
         name="planning-tick",
         daemon=True,
     )
     planning.start()
+    stopping = threading.Thread(target=_stop_reading, args=(service, source), daemon=True)
+    stopping.start()
+    healing = threading.Thread(
+        target=AofHealer(redis, telemetry).run,
+        args=(service.stop,),
+        name="append-only-file",
+        daemon=True,
+    )
+    healing.start()
     try:
         _work(service, redis, scheduler, jobs)
     finally:
         planning.join(timeout=REDIS_BACKOFF.max_seconds)
+        healing.join(timeout=REDIS_BACKOFF.max_seconds)
         source.close()
         redis.close()
     return ExitCode.OK
+
+
+def _stop_reading(service: Service, source: PrometheusClient) -> None:
+    """Once the service stops, give the request in hand some time, and end it then.
+
+    What it has read is extracted again; waiting longer would only miss the drain deadline.
+    """
+    service.stop.wait()
+    time.sleep(service.settings.pipeline.drain_seconds * DRAIN_SHARE)
+    source.stop()
 
 
 def packer(settings: Settings) -> EntryBuilder:
@@ -132,11 +157,10 @@ def _jobs(
     close_after_seconds = max(
         CLOSE_AFTER_AT_LEAST_SECONDS, CLOSE_AFTER_INTERVALS * pipeline.interval_seconds
     )
+    planner = Planner(plans, windows, history, telemetry, close_after_seconds=close_after_seconds)
     return Jobs(
         plans=plans,
-        planner=Planner(
-            plans, windows, history, telemetry, close_after_seconds=close_after_seconds
-        ),
+        planner=planner,
         extractor=Extractor(
             windows,
             source.read,
@@ -148,8 +172,15 @@ def _jobs(
             tick=service.tick,
             believed_ms=clock.believed_ms,
         ),
-        rechecker=Rechecker(windows, source.count_in, history, telemetry),
-        aof_healer=AofHealer(redis, telemetry),
+        rechecker=Rechecker(
+            windows,
+            source.count_in,
+            source.read,
+            history,
+            telemetry,
+            extract.recheck_after_seconds,
+            planner.origin_ms,
+        ),
         windows=windows,
         scheduler=scheduler,
         pressure=BackPressure(windows, pipeline, telemetry, service.set_ready),
@@ -163,12 +194,18 @@ def _jobs(
 def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> None:
     """Run RQ workers, one after the other, until the service stops."""
     rng, failures = random.Random(), 0
+    guard = IdentityGuard(redis, service.settings, service.telemetry)
     while not service.stop.is_set():
         try:
+            reason = guard.reason()
+            service.set_ready("pipeline", reason is None, reason or "")
+            if reason is not None:
+                _wait(service, REDIS_BACKOFF.max_seconds)
+                continue
             worker = Worker(
                 list(scheduler.queues.values()),
                 redis,
-                jobs.table(),
+                _guarded(service, jobs.table(), guard),
                 service.stop,
                 service.tick,
                 consumer_name("extractor"),
@@ -182,6 +219,28 @@ def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> N
             service.set_ready("redis", False, str(error))
             service.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
         _wait(service, REDIS_BACKOFF.seconds(failures, rng))
+
+
+def _guarded(service: Service, table: JobTable, guard: IdentityGuard) -> JobTable:
+    """The same functions, which do nothing while the namespace is another pipeline's."""
+
+    def is_ours() -> bool:
+        try:
+            reason = guard.reason()
+        except RedisError as error:
+            service.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
+            return False
+        service.set_ready("pipeline", reason is None, reason or "")
+        return reason is None
+
+    def guarded(function: Callable[..., None]) -> Callable[..., None]:
+        def run(*args: str) -> None:
+            if is_ours():
+                function(*args)
+
+        return run
+
+    return {name: guarded(function) for name, function in table.items()}
 
 
 def _wait(service: Service, seconds: float) -> None:

@@ -30,6 +30,7 @@ from common.runtime.telemetry import Telemetry
 from common.samples.batch import Origin
 from common.samples.columns import Samples
 from common.state.windows import Staged, Window, WindowSet
+from services.extractor.digest import Digest
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan
@@ -63,11 +64,15 @@ class SourceState:
 
 @dataclass(slots=True)
 class _Read:
-    """What was read of a window so far; histogram samples are counted, but not carried."""
+    """What was read of a window so far; histogram samples are counted, but not carried.
+
+    ``digest`` is that of an ``expr``: raw samples are compared by their number alone.
+    """
 
     staged: list[Staged] = field(default_factory=list)
     samples: int = 0
     histograms: int = 0
+    digest: Digest = field(default_factory=Digest)
     first_ms: int | None = None  # of its samples
 
     def saw(self, block: Samples) -> None:
@@ -130,6 +135,8 @@ class Extractor:
             return self._open_again(plan, window, "Redis is out of memory")
         except QueryTooLarge as error:
             return self._split(plan, window, error)
+        except QueryRejected as error:
+            return self._rejected(plan, window, error)
         except SourceError as error:
             return self._source_failed(plan, window, error)
         finally:
@@ -145,7 +152,7 @@ class Extractor:
         except CollisionAcrossEntries:
             # Two series became one by relabelling and sat in different entries.
             self.windows.discard(read.staged)
-            read.staged, read.samples, read.histograms = [], 0, 0
+            read.staged, read.samples, read.histograms, read.digest = [], 0, 0, Digest()
             self._stage_once(plan, window, read, lease, grouped=True)
 
     def _stage_once(
@@ -170,6 +177,8 @@ class Extractor:
             if block.histograms:
                 read.histograms += block.histograms
                 self.telemetry.emit("histograms_skipped", block.histograms, query=plan.feed.query)
+            if plan.query.kind == "expr":
+                read.digest.add(block)
             yield block
 
     def _expired_until_ms(
@@ -214,14 +223,14 @@ class Extractor:
     # -- outcomes -----------------------------------------------------------------------------
 
     def _commit(self, plan: Plan, window: Window, read: _Read) -> str:
-        # Late samples change no rule that was evaluated before they came.
         raw = plan.query.kind == "select"
         return self.windows.commit(
             plan.feed,
             window,
             read.staged,
-            recheck_after_seconds=self.settings.recheck_after_seconds if raw else 0.0,
-            source_samples=read.samples + read.histograms,
+            recheck_after_seconds=self.settings.recheck_after_seconds,
+            source_samples=read.samples + read.histograms if raw else read.digest.samples,
+            digest=read.digest.sums,
         )
 
     def _committed(
@@ -277,10 +286,7 @@ class Extractor:
     def _split(self, plan: Plan, window: Window, error: QueryTooLarge) -> Outcome:
         middle_ms = plan.middle_ms(window)
         if middle_ms is None:
-            # One step and still too large: it fails alone and stays open, visibly.
-            self._delay(plan, window)
-            self._failed(plan, error)
-            return Outcome.OPEN
+            return self._defer(plan, window, error)
         if not self.windows.split(plan.feed, window, middle_ms):
             return Outcome.LOST
         self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=str(error))
@@ -298,17 +304,39 @@ class Extractor:
         self.telemetry.emit("window_retried", **plan.feed.labels, window=window.id, reason=early)
         return Outcome.OPEN
 
+    def _defer(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
+        """One step that cannot be read: it fails alone, visibly, and what else there is goes on."""
+        shortest, longest = 2 * self._shortest_seconds(), self.settings.backoff_max_seconds
+        kept = self.windows.defer(plan.feed, window, shortest, longest)
+        self._failed(plan, error)
+        return Outcome.OPEN if kept else Outcome.LOST
+
+    def _rejected(self, plan: Plan, window: Window, error: QueryRejected) -> Outcome:
+        """What is rejected may be a part of the window: each half is tried by itself.
+
+        The feed waits as it does after any failure: perhaps the whole query is wrong.
+        """
+        middle_ms = plan.middle_ms(window)
+        if middle_ms is None:
+            return self._defer(plan, window, error)
+        hold_seconds = self._shortest_seconds(), self.settings.backoff_max_seconds
+        kept = self.windows.split(plan.feed, window, middle_ms, hold_seconds)
+        self._failed(plan, error)
+        return Outcome.SPLIT if kept else Outcome.LOST
+
     def _source_failed(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
         longest = self.settings.backoff_max_seconds
-        # It doubles with each failure in a row, which Redis counts for all workers.
-        shortest = self.rng.uniform(0.5, 1.0) * self.settings.backoff_base_seconds
+        shortest = self._shortest_seconds()
         if isinstance(error, SourceUnavailable) and error.retry_after_seconds is not None:
             shortest = max(shortest, min(error.retry_after_seconds, longest))
-        if not isinstance(error, QueryRejected):
-            self.on_source(SourceState(False, str(error)))
+        self.on_source(SourceState(False, str(error)))
         kept = self.windows.fail(plan.feed, window, shortest, longest)
         self._failed(plan, error)
         return Outcome.OPEN if kept else Outcome.LOST
+
+    def _shortest_seconds(self) -> float:
+        """It doubles with each failure in a row, which Redis counts for all workers."""
+        return self.rng.uniform(0.5, 1.0) * self.settings.backoff_base_seconds
 
     def _failed(self, plan: Plan, error: SourceError) -> None:
         name = type(error).__name__

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import requests
 import urllib3
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
+from urllib3 import ProxyManager
 
 from common.config import AuthSettings
 from common.config.secrets import read_secret
+from common.runtime.exchange import watched
 
 
 def source_session(auth: AuthSettings) -> requests.Session:
@@ -26,10 +30,26 @@ def source_session(auth: AuthSettings) -> requests.Session:
     if auth.cert_file:
         session.cert = (auth.cert_file, auth.key_file) if auth.key_file else auth.cert_file
     session.headers["Accept-Encoding"] = "identity"
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=4, max_retries=0)
+    adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=4, max_retries=0)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
+
+
+class _WatchedAdapter(HTTPAdapter):
+    """Its connections, through proxies too, end in time (:mod:`common.runtime.exchange`)."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Make the pools."""
+        super().init_poolmanager(*args, **options)
+        watched(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> ProxyManager:
+        """Make the pools of a proxy, or find those that were made."""
+        manager: ProxyManager = super().proxy_manager_for(*args, **options)
+        if not manager.pools.keys():
+            watched(manager)
+        return manager
 
 
 class _Credentials(AuthBase):

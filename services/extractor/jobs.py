@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 from common.errors import SourceError
 from common.runtime.telemetry import Telemetry
 from common.state.windows import WindowClass, WindowSet
-from services.extractor.aof import AofHealer
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.planner import Planner
 from services.extractor.pressure import BackPressure
@@ -35,7 +34,6 @@ class Jobs:
     planner: Planner
     extractor: Extractor
     rechecker: Rechecker
-    aof_healer: AofHealer
     windows: WindowSet
     scheduler: Scheduler
     pressure: BackPressure
@@ -52,7 +50,6 @@ class Jobs:
     def plan(self) -> None:
         """Plan every feed and schedule what is due."""
         try:
-            self.aof_healer.check()
             due = self.planner.plan()
             self.on_source(SourceState(True))
             if not self.pressure.paused():
@@ -73,13 +70,7 @@ class Jobs:
             self.tick()
             return not self.stop.is_set() and self.clock() - began < RECHECK_SLICE_SECONDS
 
-        for plan in self.plans:
-            if plan.query.kind != "select":
-                continue
-            try:
-                self.rechecker.run(plan, goes_on)
-            except (SourceError, RedisError) as error:
-                self.telemetry.emit("recheck_failed", **plan.feed.labels, error=str(error))
+        self.rechecker.turn(self.plans, goes_on)
 
     def extract(self, window_class: WindowClass) -> None:
         """Extract windows of a class until none is left, or something fresher waits."""

@@ -12,6 +12,7 @@ from common.runtime.telemetry import Telemetry
 from common.state.keys import split_feed
 from common.state.windows import Feed, FeedStatus, WindowSet
 from services.extractor.history import SourceCheck, SourceHistory
+from services.extractor.ownership import Ownership
 from services.extractor.windows import Plan, floor_to
 
 
@@ -35,10 +36,12 @@ class Planner:
     history: SourceHistory
     telemetry: Telemetry
     close_after_seconds: float
-    _adopted: set[str] = field(default_factory=set, init=False)
     # Feeds that this process had planned before Redis lost them.
     _lost_feeds: set[str] = field(default_factory=set, init=False)
     _origins_ms: dict[str, int] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._ownership = Ownership(self.close_after_seconds)
 
     def plan(self) -> Due:
         """Plan every feed, and close those that no configuration has.
@@ -74,12 +77,11 @@ class Planner:
         if known is None and lowest_ms is not None and lowest_ms > head_ms:
             # A feed begins where its source does: not before a sample of it has settled.
             return False
-        # Whoever started last has the newest configuration; it takes the feed over once, so that
-        # an older worker which is still draining cannot take it back.
-        adopt = feed.name not in self._adopted
+        # Whoever started last has the newest configuration; an older worker which is still draining
+        # cannot take the feed back.
+        adopt = self._ownership.takes(feed, known)
         origin_ms = plan.origin_ms(source.now_ms, lowest_ms)
         ours = self.windows.plan(feed, origin_ms, head_ms, adopt=adopt)
-        self._adopted.add(feed.name)
         if known is None and not adopt:
             self._lost_feeds.add(feed.name)
         if known is None and ours:
@@ -165,5 +167,6 @@ def _due(plans: Sequence[Plan], status: Mapping[str, FeedStatus], now_ms: int) -
         if head_ms > feed.head_ms:
             to_do.append((feed.head_ms, head_ms))
         live += any(end > border_ms for _, end in to_do)
-        catchup += any(start < border_ms for start, _ in to_do)
+        # What is deferred is tried again as catch-up, however fresh it is.
+        catchup += bool(feed.deferred) or any(start < border_ms for start, _ in to_do)
     return Due(live, catchup)

@@ -23,12 +23,18 @@ from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, S
 from services.extractor.http_session import source_session
 from services.extractor.source_clock import ClockReading
 from services.extractor.source_errors import snippet
-from services.extractor.transport import ResponseTooSlow, Transport, read_all
+from services.extractor.transport import (
+    BodyBounds,
+    BodyTooLong,
+    ResponseTooSlow,
+    Transport,
+)
 
 PROBE_SECONDS = 2.0
 INFO_BYTES = 64 << 10
 METRICS_BYTES = 16 << 20
-NAMES_BYTES = 16 << 20
+# Of a window: more than the 50 million samples that a query of Prometheus may load by default.
+WINDOW_BYTES = 2 << 30
 # Metrics that are counted by one query: together they stay well below what a URL may have.
 NAMES_A_QUERY = 10
 
@@ -56,6 +62,7 @@ class PrometheusClient:
         self._timeout_seconds = settings.timeout_seconds
         self._max_points = settings.max_points_per_series
         self._on_remark = on_remark
+        self._bounds = BodyBounds(settings.staged_ttl_seconds, WINDOW_BYTES)
         self._transport = Transport(
             _without_credentials(settings.prometheus_url), session_factory(settings.auth), monotonic
         )
@@ -141,7 +148,7 @@ class PrometheusClient:
             selector = parse_selector(query.text)
             if any(matcher.operator == "=" for matcher in selector.on(NAME_LABEL)):
                 raise
-        names = self._names(query.text, start_ms, end_ms)
+        names = self._names(_ranged(query.text, range_ms), end_ms)
         of_each = [
             f"(sum(count_over_time({selector.named(name)}[{range_ms}ms])) or vector(0))"
             for name in names
@@ -164,18 +171,21 @@ class PrometheusClient:
         except QueryRejected:
             return False
 
-    def _names(self, selector: str, start_ms: int, end_ms: int) -> list[str]:
-        """Every metric name that the selector may find in a range."""
-        params = {"match[]": selector, "start": _seconds(start_ms), "end": _seconds(end_ms)}
-        path = f"api/v1/label/{NAME_LABEL}/values"
-        with self._transport.stream(path, params, self._timeout_seconds) as chunks:
-            body = read_all(chunks, NAMES_BYTES)
-            try:
-                return [str(name) for name in json.loads(body)["data"]]
-            except (ValueError, KeyError, TypeError, RecursionError):
-                raise SourceUnavailable(
-                    f"answered with something else than names: {snippet(body)}"
-                ) from None
+    def _names(self, ranged: str, end_ms: int) -> list[str]:
+        """The name of every metric that a range selector finds.
+
+        By a query, because the list of a label's values is not served by POST, and a long selector
+        does not fit into a URL.
+        """
+        query = f"group by ({NAME_LABEL}) (last_over_time({ranged}))"
+        at = _seconds(end_ms)
+        # Evaluated once, as a range of one point: that is what the decoder reads.
+        params = {"query": query, "start": at, "end": at, "step": "1"}
+        return [
+            str(json.loads(series)[NAME_LABEL])
+            for block in self._blocks("query_range", params, end_ms - 1)
+            for series in block.series
+        ]
 
     def ranges_are_left_open(self) -> bool:
         """Whether a range leaves out a sample exactly at its beginning, as from Prometheus 3 on.
@@ -189,8 +199,12 @@ class PrometheusClient:
         """Close all connections; the next request opens one anew."""
         self._transport.close()
 
+    def stop(self) -> None:
+        """End the request that is under way, and every later one; from any thread."""
+        self._transport.stop()
+
     def _blocks(self, endpoint: str, params: Mapping[str, str], start_ms: int) -> Iterator[Samples]:
-        with self._stream(endpoint, params) as chunks:
+        with self._stream(endpoint, params, self._bounds) as chunks:
             for block in decode(chunks, self._remarks(params)):
                 # A range that is closed on the left holds what the window before already had.
                 wanted = block.after(start_ms)
@@ -222,13 +236,19 @@ class PrometheusClient:
         return self._transport.document(path, self._timeout_seconds, limit_bytes) or b""
 
     @contextmanager
-    def _stream(self, endpoint: str, params: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+    def _stream(
+        self, endpoint: str, params: Mapping[str, str], bounds: BodyBounds | None = None
+    ) -> Iterator[Iterator[bytes]]:
         timed = {**params, "timeout": _timeout(self._timeout_seconds)}
         try:
             with self._transport.stream(
-                f"api/v1/{endpoint}", timed, self._timeout_seconds
+                f"api/v1/{endpoint}", timed, self._timeout_seconds, bounds
             ) as chunks:
                 yield chunks
+        except BodyTooLong as long:
+            if bounds is None:
+                raise
+            raise QueryTooLarge(str(long)) from None
         except ResponseTooSlow as slow:
             # If it answers a trivial query meanwhile, this one was too large.
             if self._is_there():

@@ -1,119 +1,215 @@
-"""Late samples: what is counted again some time after it was committed, and opened if it changed.
+"""Late samples: committed windows are compared with the source again, and opened if they changed.
 
 Samples can arrive behind the window that they belong to (timestamps of their own, out-of-order
-ingestion, remote write). The raw samples of each committed window of a ``select`` are therefore
-counted once more by Prometheus; one that differs is extracted again. What was loaded the
-first time is overwritten by the same points.
+ingestion, remote write). Some time after its commit, and again later, the raw samples of a
+``select`` are counted by Prometheus, and an ``expr`` is evaluated; what differs is extracted again.
+What was loaded the first time is overwritten by the same points.
+
+This comes to an end: each stretch of time has as many recounts as the configuration says, however
+often it is opened, and one that fails again and again is given up, as a metric with an alert.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from redis.exceptions import RedisError
+
 from common.config import Query
-from common.errors import QueryRejected, QueryTooLarge
+from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
+from common.promql.expression import reach_ms
 from common.runtime.telemetry import Telemetry
-from common.state.windows import Recheck, WindowSet
-from services.extractor.history import SourceHistory
+from common.samples.columns import Samples
+from common.state.windows import Feed, Recheck, WindowSet
+from services.extractor.digest import digests_of
+from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.windows import Plan
 
-# Windows that are recounted in one turn; the rest waits for the next.
+# Windows that are compared in one turn; the rest waits for the next.
 TURN_WINDOWS = 240
+# So often a recount is tried, waiting twice as long each time: for some three hours.
+MOST_FAILURES = 8
+FIRST_WAIT_SECONDS = 60.0
+LONGEST_WAIT_SECONDS = 3600.0
 
 
 @dataclass
 class Rechecker:
-    """Counts committed windows again when they are due.
+    """Compares committed windows with the source when they are due.
 
-    ``count_in`` counts the raw samples of a ``select`` in ``(start_ms, end_ms]``. ``goes_on`` is
-    called before every request to Prometheus; what was not counted stays due.
+    ``count_in`` counts the raw samples of a ``select`` in ``(start_ms, end_ms]``, ``read``
+    evaluates an ``expr`` there. ``after_seconds``: when, since the commit. ``origin_ms``: where a
+    feed began.
     """
 
     windows: WindowSet
     count_in: Callable[[Query, int, int], int]
+    read: Callable[[Query, int, int], Iterable[Samples]]
     history: SourceHistory
     telemetry: Telemetry
+    after_seconds: Sequence[float]
+    origin_ms: Callable[[Feed], int]
     # Windows that one request may cover: fewer once that was too much, then more again.
     _most_windows: int = field(default=TURN_WINDOWS, init=False)
-    # What could not be counted by itself comes last, so that it keeps nothing else waiting.
-    _failed: set[tuple[str, str]] = field(default_factory=set, init=False)
+    # The feed that the next turn begins with, so that none keeps the others waiting.
+    _first: int = field(default=0, init=False)
+
+    def turn(self, plans: Sequence[Plan], goes_on: Callable[[], bool]) -> None:
+        """Compare what is due of each feed, while ``goes_on``; failures are reported.
+
+        ``goes_on`` is called before every request; what was not compared stays due.
+        """
+        for _ in plans:
+            if not goes_on():
+                return
+            plan = plans[self._first % len(plans)]
+            self._first = (self._first + 1) % len(plans)
+            try:
+                self.run(plan, goes_on)
+            except SourceError:
+                return  # reported, and due again later
+            except RedisError as error:
+                self._report(plan, error)
+                return
 
     def run(self, plan: Plan, goes_on: Callable[[], bool] = lambda: True) -> int:
-        """Recount what is due of a feed; how many windows were opened again.
+        """Compare what is due of a feed; how many ranges were opened again.
 
-        Raises :class:`common.errors.SourceError` when Prometheus does not respond; a window that it
-        refuses to count is reported and left.
+        Raises :class:`common.errors.SourceError` when Prometheus does not respond, or refuses us.
         """
         due = self.windows.due_rechecks(plan.feed, TURN_WINDOWS)
-        feed = plan.feed.name
-        still_due = {(feed, recheck.member) for recheck in due}
-        self._failed = {one for one in self._failed if one[0] != feed or one in still_due}
+        # What failed before comes last, so that it keeps nothing else waiting.
         runs = sorted(
-            _adjoining(due, self._most_windows),
-            key=lambda run: (feed, run[0].member) in self._failed,
+            _adjoining(due, self._most_windows, plan), key=lambda run: max(r.failures for r in run)
         )
-        opened = 0
-        for run in runs:
-            try:
-                opened += self._recount(plan, run, goes_on)
-            except (QueryRejected, QueryTooLarge) as error:
-                self._failed.add((feed, run[0].member))
-                self.telemetry.emit("recheck_failed", **plan.feed.labels, error=str(error))
-        return opened
+        return sum(self._compare(plan, run, goes_on) for run in runs)
 
-    def _recount(self, plan: Plan, run: Sequence[Recheck], goes_on: Callable[[], bool]) -> int:
-        """Recount adjoining windows by one query; only where it differs, each half by itself."""
+    def _compare(self, plan: Plan, run: Sequence[Recheck], goes_on: Callable[[], bool]) -> int:
+        """Compare adjoining ranges by one request; each half by itself where that cannot be."""
         if not goes_on():
             return 0
-        expected = sum(recheck.samples for recheck in run)
         try:
-            found = self.count_in(plan.query, run[0].start_ms, run[-1].end_ms)
-        except QueryTooLarge:
+            if plan.query.kind == "expr":
+                run = self._still_there(plan, run)
+            changed = self._changed(plan, run) if run else []
+        except (QueryRejected, QueryTooLarge) as error:
             if len(run) == 1:
-                raise
-            self._most_windows = len(run) // 2
-            found = -1
-        if found == expected:
-            if len(run) == self._most_windows < TURN_WINDOWS:
-                self._most_windows += 1
-            self.windows.forget_rechecks(plan.feed, run)
-            return 0
-        if len(run) > 1:
+                self._failed(plan, run, error)
+                return 0
+            if isinstance(error, QueryTooLarge):
+                self._most_windows = len(run) // 2
+            changed = None
+        except SourceError as error:
+            self._failed(plan, run, error)
+            raise
+        if changed is None:
             middle = len(run) // 2
-            first, second = run[:middle], run[middle:]
-            return self._recount(plan, first, goes_on) + self._recount(plan, second, goes_on)
-        (changed,) = run
-        if found < expected and self._expired(changed):
-            # They are loaded; reading the window again would only declare it a gap.
-            self.windows.forget_rechecks(plan.feed, run)
+            halves = run[:middle], run[middle:]
+            return sum(self._compare(plan, half, goes_on) for half in halves)
+        if len(run) == self._most_windows < TURN_WINDOWS:
+            self._most_windows += 1
+        # Not what has been deleted since: it is forgotten by then, and passing it does nothing.
+        self._pass(plan, [recheck for recheck in run if recheck not in changed])
+        return sum(self._open(plan, recheck) for recheck in changed)
+
+    def _changed(self, plan: Plan, run: Sequence[Recheck]) -> Sequence[Recheck] | None:
+        """Those that differ from what was committed; None where only their sum is known to."""
+        start_ms, end_ms = run[0].start_ms, run[-1].end_ms
+        if plan.query.kind == "select":
+            found = self.count_in(plan.query, start_ms, end_ms)
+            expected = sum(recheck.samples for recheck in run)
+            if found == expected:
+                return []
+            if len(run) > 1:
+                return None
+            return self._still_there(plan, run) if found < expected else run
+        blocks = self.read(plan.query, start_ms, end_ms)
+        digests = digests_of(blocks, [recheck.end_ms for recheck in run])
+        return [
+            recheck
+            for recheck, now in zip(run, digests, strict=True)
+            if (recheck.samples, recheck.digest) != (now.samples, now.sums)
+        ]
+
+    def _still_there(self, plan: Plan, run: Sequence[Recheck]) -> Sequence[Recheck]:
+        """Those of which the source has deleted nothing yet; the others are loaded, and left.
+
+        An expression looks back: what is evaluated where a part of that was deleted is not what it
+        was. Extracting such a window again would declare it a gap (:meth:`Plan.expired_until_ms`).
+        """
+        back_ms = reach_ms(plan.query.text) if plan.query.kind == "expr" else 0
+        lowest_ms = self.history.lowest_ms(run[0].start_ms - back_ms)
+        if lowest_ms is None or lowest_ms <= self.origin_ms(plan.feed) + plan.step_ms:
+            return run
+        if lowest_ms >= NO_SAMPLES_MS:
+            raise SourceUnavailable("reports that it holds nothing")
+        kept = [recheck for recheck in run if lowest_ms <= recheck.start_ms - back_ms + 1]
+        self.windows.forget_rechecks(plan.feed, [one for one in run if one not in kept])
+        return kept
+
+    def _open(self, plan: Plan, changed: Recheck) -> int:
+        """Have what changed extracted again; whether that was possible."""
+        feed = plan.feed
+        done = [changed]
+        if self.windows.reopen(feed, changed.start_ms, changed.end_ms, done=done) is None:
             return 0
-        opened = self.windows.reopen(plan.feed, changed.start_ms, changed.end_ms, done=run)
-        if opened is None:
-            return 0
-        self.telemetry.inc("etl_repeated_samples_total", changed.samples, **plan.feed.labels)
+        last = changed.round + 1 >= len(self.after_seconds)
+        if last and changed.since:
+            # It was extracted again after the recount before, and nothing will look at it any more.
+            self._abandon(plan, changed, "differs at each recount")
+        self.telemetry.inc("etl_repeated_samples_total", changed.samples, **feed.labels)
         self.telemetry.emit(
             "window_reopened",
-            **plan.feed.labels,
+            **feed.labels,
             start_ms=changed.start_ms,
             end_ms=changed.end_ms,
-            samples_before=expected,
-            samples_now=found,
+            samples_before=changed.samples,
         )
         return 1
 
-    def _expired(self, window: Recheck) -> bool:
-        lowest_ms = self.history.lowest_ms(window.start_ms)
-        return lowest_ms is not None and lowest_ms > window.start_ms + 1
+    def _pass(self, plan: Plan, done: Sequence[Recheck]) -> None:
+        longest_seconds = plan.catchup_ms / 1000
+        self.windows.pass_rechecks(plan.feed, done, self.after_seconds, longest_seconds)
+
+    def _failed(self, plan: Plan, run: Sequence[Recheck], error: SourceError) -> None:
+        """Try again later; what failed too often goes on with its next recount, if any."""
+        self._report(plan, error)
+        given_up = [recheck for recheck in run if recheck.failures + 1 >= MOST_FAILURES]
+        for recheck in given_up:
+            self._abandon(plan, recheck, str(error))
+        self._pass(plan, given_up)
+        for failures in {recheck.failures for recheck in run if recheck not in given_up}:
+            failed = [recheck for recheck in run if recheck.failures == failures]
+            wait_seconds = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**failures)
+            self.windows.postpone_rechecks(plan.feed, failed, wait_seconds)
+
+    def _report(self, plan: Plan, error: Exception) -> None:
+        self.telemetry.emit("recheck_failed", **plan.feed.labels, error=str(error))
+
+    def _abandon(self, plan: Plan, recheck: Recheck, why: str) -> None:
+        self.telemetry.emit(
+            "recheck_abandoned",
+            **plan.feed.labels,
+            start_ms=recheck.start_ms,
+            end_ms=recheck.end_ms,
+            reason=why,
+        )
 
 
-def _adjoining(due: Sequence[Recheck], most: int) -> list[list[Recheck]]:
-    """Runs of up to ``most`` windows each of which begins where the one before ends."""
+def _adjoining(due: Sequence[Recheck], most: int, plan: Plan) -> list[list[Recheck]]:
+    """Runs of up to ``most`` ranges each of which begins where the one before ends.
+
+    Those of an ``expr`` are no longer than a long window, unless a single one is.
+    """
+    longest_ms = plan.catchup_ms if plan.query.kind == "expr" else float("inf")
     runs: list[list[Recheck]] = [[due[0]]] if due else []
     for before, after in pairwise(due):
-        if after.start_ms == before.end_ms and len(runs[-1]) < most:
-            runs[-1].append(after)
+        run = runs[-1]
+        fits = len(run) < most and after.end_ms - run[0].start_ms <= longest_ms
+        if after.start_ms == before.end_ms and fits:
+            run.append(after)
         else:
             runs.append([after])
     return runs

@@ -10,26 +10,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
 
 from redis import Redis
 from redis.exceptions import RedisError
-from rq import Queue
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
 from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
-from services.extractor.worker import TableJob
-
-QueueName = Literal["plan", "recheck", "live", "catchup"]
-# In the order of their priority; for each, the function's name and its arguments.
-QUEUES: dict[QueueName, tuple[str, tuple[str, ...]]] = {
-    "plan": ("plan", ()),
-    "recheck": ("recheck", ()),
-    "live": ("extract", ("live",)),
-    "catchup": ("extract", ("catchup",)),
-}
+from services.extractor.job_table import QUEUES, QueueName, TableJob, TableQueue
 
 # Jobs of one queue that wait at a time; more would only find nothing to do.
 MOST_WAITING = 4
@@ -43,7 +32,7 @@ class Scheduler:
         self._redis = redis
         self._keys = keys
         self.queues = {
-            name: Queue(
+            name: TableQueue(
                 f"{keys.namespace}-{name}",
                 connection=redis,
                 job_class=TableJob,
@@ -66,14 +55,20 @@ class Scheduler:
         every_seconds: float,
         stop: threading.Event,
         telemetry: Telemetry,
+        set_ready: Callable[[str, bool, str], None],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Schedule planning whenever the wall clock passes a multiple of ``every_seconds``."""
+        """Schedule planning whenever the wall clock passes a multiple of ``every_seconds``.
+
+        ``set_ready`` gets the check ``scheduler``: where nothing can be queued nothing is planned.
+        """
         while not stop.is_set():
             try:
                 self.schedule_plan(int(wall_clock() // every_seconds))
+                set_ready("scheduler", True, "")
             except RedisError as error:
                 telemetry.emit("scheduling_failed", error=str(error))
+                set_ready("scheduler", False, str(error))
             stop.wait(every_seconds - wall_clock() % every_seconds)
 
     def waiting(self, *names: QueueName) -> bool:

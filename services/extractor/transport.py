@@ -8,12 +8,14 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 import requests
 import urllib3
 
 from common.errors import SourceError, SourceRefused, SourceUnavailable
+from common.runtime.exchange import Exchange, at_most
 from common.runtime.retry_after import http_date_seconds
 from services.extractor.failure_text import plain_text, root_of
 from services.extractor.source_errors import (
@@ -31,6 +33,8 @@ READ_BYTES = 256 << 10
 # drips would keep its window for ever.
 LEAST_PACE_BYTES = 64 << 10
 ERROR_BODY_BYTES = 64 << 10
+# Of a body that is not a window's: names and /metrics are the largest.
+SMALL_BODY_BYTES = 32 << 20
 REFUSED_STATUSES = (401, 403, 407)
 # Not now, perhaps later; every other status than 200 is a refusal.
 BUSY_STATUSES = (429, 503, 504)
@@ -40,6 +44,18 @@ RESPONSE_MARGIN_SECONDS = 2.0
 
 class ResponseTooSlow(SourceUnavailable):
     """The request was taken, but no response began in time: the server hangs, or works too long."""
+
+
+class BodyTooLong(SourceUnavailable):
+    """The response began in time, and did not end within its bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyBounds:
+    """How long a body may take, and how large it may be."""
+
+    seconds: float
+    bytes: int
 
 
 class Transport:
@@ -59,19 +75,28 @@ class Transport:
         self._monotonic = monotonic
         # The ``Date`` of the response opened last, in seconds since the epoch.
         self.last_date_seconds: float | None = None
+        self._exchange: Exchange | None = None
+        self._stopped = False
 
     @contextmanager
     def stream(
-        self, path: str, params: Mapping[str, str], timeout_seconds: float
+        self,
+        path: str,
+        params: Mapping[str, str],
+        timeout_seconds: float,
+        bounds: BodyBounds | None = None,
     ) -> Iterator[Iterator[bytes]]:
         """The body of a successful response, in chunks; only inside the context.
+
+        ``bounds`` are those of a large body; others end with the time-out, too.
 
         Source errors raised inside the context, by a decoder for instance, name the URL and the
         query too.
 
-        Raises :class:`ResponseTooSlow` when no response began in time.
+        Raises :class:`ResponseTooSlow` when no response began in time, :class:`BodyTooLong` when
+        it does not end within its bounds.
         """
-        with self._opened(path, params, timeout_seconds) as (response, chunks):
+        with self._opened(path, params, timeout_seconds, bounds) as (response, chunks):
             if response.status_code != 200:
                 raise _error_of(response, chunks)
             yield chunks
@@ -88,17 +113,27 @@ class Transport:
 
     @contextmanager
     def _opened(
-        self, path: str, params: Mapping[str, str], timeout_seconds: float
+        self,
+        path: str,
+        params: Mapping[str, str],
+        timeout_seconds: float,
+        bounds: BodyBounds | None = None,
     ) -> Iterator[tuple[requests.Response, Iterator[bytes]]]:
         url = f"{self._base_url}/{path}"
+        if bounds is None:
+            bounds = BodyBounds(timeout_seconds, SMALL_BODY_BYTES)
         try:
-            response = self._send(url, params, timeout_seconds)
-            self.last_date_seconds = http_date_seconds(response.headers.get("Date", ""))
-            try:
-                yield response, self._chunks(response, timeout_seconds)
-            finally:
-                # Keeps the connection if the body was read to its end, else closes it.
-                response.close()
+            with at_most(timeout_seconds + RESPONSE_MARGIN_SECONDS) as exchange:
+                self._exchange = exchange
+                if self._stopped:
+                    exchange.expire()
+                response = self._send(url, params, timeout_seconds, exchange)
+                self.last_date_seconds = http_date_seconds(response.headers.get("Date", ""))
+                try:
+                    yield response, self._chunks(response, timeout_seconds, bounds, exchange)
+                finally:
+                    # Keeps the connection if the body was read to its end, else closes it.
+                    response.close()
         except SourceError as error:
             query = f", query {snippet(params['query'], 400)}" if "query" in params else ""
             # It may quote the server, at any length and with line breaks.
@@ -110,14 +145,25 @@ class Transport:
         """Close all connections."""
         self._session.close()
 
+    def stop(self) -> None:
+        """End the request that is under way, and every later one; from any thread."""
+        self._stopped = True
+        if self._exchange is not None:
+            self._exchange.expire()
+
     def _send(
-        self, url: str, params: Mapping[str, str], timeout_seconds: float
+        self, url: str, params: Mapping[str, str], timeout_seconds: float, exchange: Exchange
     ) -> requests.Response:
         attempts = 0
         while True:
             attempts += 1
             try:
-                return self._request(url, params, timeout_seconds)
+                response = self._request(url, params, timeout_seconds)
+                if exchange.expired:
+                    # A head that was cut off looks whole.
+                    response.close()
+                    raise self._expired(timeout_seconds)
+                return response
             except requests.ConnectTimeout:
                 raise SourceUnavailable(
                     f"cannot be reached: no connection within {timeout_seconds:g} s"
@@ -127,6 +173,8 @@ class Transport:
                     f"did not answer within {timeout_seconds + RESPONSE_MARGIN_SECONDS:g} s"
                 ) from None
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                if exchange.expired:
+                    raise self._expired(timeout_seconds) from None
                 # The server may have closed a kept connection just when we took it up.
                 if attempts > 1 or not isinstance(root_of(error), _STALE):
                     raise _unreachable(error) from None
@@ -146,20 +194,42 @@ class Transport:
             stream=True,
         )
 
-    def _chunks(self, response: requests.Response, timeout_seconds: float) -> Iterator[bytes]:
+    def _expired(self, timeout_seconds: float) -> SourceError:
+        if self._stopped:
+            return SourceUnavailable("was not waited for, as this process stops")
+        seconds = timeout_seconds + RESPONSE_MARGIN_SECONDS
+        return ResponseTooSlow(f"did not answer within {seconds:g} s")
+
+    def _chunks(
+        self,
+        response: requests.Response,
+        timeout_seconds: float,
+        bounds: BodyBounds,
+        exchange: Exchange,
+    ) -> Iterator[bytes]:
         """The body, checked to be as long as its Content-Length or chunked encoding says."""
         encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-        received_bytes, waited_seconds = 0, 0.0
+        received_bytes, waited_seconds, all_bytes = 0, 0.0, 0
+        ends_at = time.monotonic() + bounds.seconds
         while True:
             before = self._monotonic()
+            left_seconds = ends_at - time.monotonic()
+            # One piece may drip, too. What is done with a piece takes its own time.
+            exchange.allow(min(timeout_seconds, left_seconds))
             try:
                 piece = response.raw.read1(READ_BYTES, decode_content=encoded)
             except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+                self._check_ended(exchange, bounds, ends_at)
                 raise SourceUnavailable(
                     f"broke off in the middle of its response: {plain_text(error)}"
                 ) from None
             if not piece:
+                self._check_ended(exchange, bounds, ends_at)
                 return
+            exchange.allow(ends_at - time.monotonic())
+            all_bytes += len(piece)
+            if all_bytes > bounds.bytes:
+                raise BodyTooLong(f"sent more than {bounds.bytes >> 20} MiB")
             received_bytes += len(piece)
             waited_seconds += self._monotonic() - before
             if received_bytes >= LEAST_PACE_BYTES:
@@ -170,6 +240,16 @@ class Transport:
                     f"{timeout_seconds:g} s"
                 )
             yield piece
+
+    def _check_ended(self, exchange: Exchange, bounds: BodyBounds, ends_at: float) -> None:
+        """Raise if it was not the server that ended the response."""
+        if not exchange.expired:
+            return
+        if self._stopped:
+            raise SourceUnavailable("was not waited for, as this process stops")
+        if time.monotonic() < ends_at:
+            raise SourceUnavailable("sent nothing more of its response in time")
+        raise BodyTooLong(f"did not send its whole response within {bounds.seconds:g} s")
 
 
 def _settled(session: requests.Session, base_url: str) -> requests.Session:

@@ -1,9 +1,10 @@
 """RQ's SimpleWorker, made to live in one of our services.
 
 It runs jobs in the main thread of this process, so that metrics stay in one place. A job names a
-function of the worker's own table; nothing else in this process can be run through Redis. Signals
-are the service's business; RQ's heartbeat, which it gives at least once a second, is where this
-process shows that it lives and notices that it should stop.
+function of the worker's own table; nothing else in this process can be run through Redis. Of what
+RQ would do for a job beside that nothing is left: no registries, results, callbacks, dependents.
+Signals are the service's business; RQ's heartbeat, which it gives at least once a second, is where
+this process shows that it lives and notices that it should stop.
 """
 
 from __future__ import annotations
@@ -14,36 +15,23 @@ from typing import Any
 
 from redis import Redis
 from rq import Queue, SimpleWorker
-from rq.exceptions import DeserializationError, StopRequested
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.suspension import WORKERS_SUSPENDED
 from rq.timeouts import TimerDeathPenalty
+from rq.utils import now
+from rq.worker_registration import clean_worker_registry
 
 from common.runtime.telemetry import Telemetry
+from services.extractor.foreign_jobs import remove_foreign_jobs
+from services.extractor.job_table import TableJob, TableQueue
 
 # RQ waits for a job for its time-to-live less 15 seconds.
 WORKER_TTL_SECONDS = 16
 MAINTENANCE_INTERVAL_SECONDS = 60
 
 JobTable = Mapping[str, Callable[..., None]]
-
-
-class TableJob(Job):
-    """A job whose function its worker has looked up.
-
-    RQ would import whatever a job in Redis names, as its function or to call back.
-    """
-
-    function: Callable[..., None] | None = None
-    success_callback = failure_callback = stopped_callback = None
-
-    @property
-    def func(self) -> Callable[..., None] | None:
-        """The function that the worker found in its table."""
-        return self.function
-
-    def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
-        """A job in Redis makes nobody send a request anywhere."""
 
 
 class Worker(SimpleWorker):
@@ -72,6 +60,7 @@ class Worker(SimpleWorker):
             worker_ttl=WORKER_TTL_SECONDS,
             maintenance_interval=MAINTENANCE_INTERVAL_SECONDS,
             job_class=TableJob,
+            queue_class=TableQueue,
             serializer=JSONSerializer,
             log_job_description=False,
         )
@@ -79,16 +68,27 @@ class Worker(SimpleWorker):
         self._stop_event = stop
         self._tick = tick
         self._telemetry = telemetry
+        self._suspended = False
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run the job's function, if it is in the table."""
-        named = _function_name(job)
-        if isinstance(job, TableJob) and named in self._table:
-            job.function = self._table[named]
-            super().execute_job(job, queue)
-            return
-        self._telemetry.emit("scheduling_failed", error=f"a job names {named}, which is not ours")
-        job.delete()
+        """Run what the job calls, if it is in the table, and delete the job.
+
+        One whose worker dies with it expires; what it was to do is found by the next.
+        """
+        if not isinstance(job, TableJob) or job.call is None or job.call[0] not in self._table:
+            reason = getattr(job, "refused", None) or "its function is not in the table"
+            self._telemetry.emit("job_refused", queue=queue.name, job=job.id, reason=reason)
+        else:
+            name, arguments = job.call
+            try:
+                self._table[name](*arguments)
+            except Exception as error:
+                # A defect; the next job must run all the same.
+                self._telemetry.emit(
+                    "job_failed", job=name, error_type=type(error).__name__, error=str(error)
+                )
+        if isinstance(job, TableJob):
+            job.remove()
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
         """Tick, and leave the loop when the service stops."""
@@ -96,6 +96,32 @@ class Worker(SimpleWorker):
         if self._stop_event.is_set():
             raise StopRequested
         super().heartbeat(*args, **kwargs)
+
+    def run_maintenance_tasks(self) -> None:
+        """Forget workers that died, remove what is not ours, and look for a suspension.
+
+        RQ's own would retry, call back and enqueue whatever its registries name.
+        """
+        self._report_suspension()
+        for queue in self.queues:
+            clean_worker_registry(queue)
+            for state, count in remove_foreign_jobs(self.connection, queue.name).items():
+                reason = f"{count} in the registry {state}, which no job of ours enters"
+                self._telemetry.emit("job_refused", queue=queue.name, job="", reason=reason)
+        self.last_cleaned_at = now()  # type: ignore[assignment]
+
+    def _report_suspension(self) -> None:
+        suspended = bool(self.connection.exists(WORKERS_SUSPENDED))
+        if suspended and not self._suspended:
+            self._telemetry.emit("suspension_ignored", key=WORKERS_SUSPENDED)
+        self._suspended = suspended
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Whoever shares this Redis may suspend workers of their own; ours go on."""
+
+    def get_redis_server_version(self) -> tuple[int, int, int]:
+        """Not asked for: a user of Redis may lack the right, and nothing here depends on it."""
+        return 7, 0, 0
 
     def _install_signal_handlers(self) -> None:
         """The service has installed its own."""
@@ -108,11 +134,3 @@ class Worker(SimpleWorker):
 
     def procline(self, message: str) -> None:
         """The process keeps its own name."""
-
-
-def _function_name(job: Job) -> str:
-    """What the job names, in a form fit for a log; an object's method is never ours."""
-    try:
-        return f"{job.func_name!s:.200}" if job.instance is None else f"{job.instance!r:.200}"
-    except (DeserializationError, ValueError, TypeError):
-        return "something that is not readable"

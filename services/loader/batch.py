@@ -75,6 +75,7 @@ class Batch:
     """Entries, their verdicts by id as they come in, and the count of lines found bad.
 
     ``probing``: the loader is paused because too much was rejected, and this batch is the probe.
+    ``interrupted``: a search in it is to go on later, so lines without a verdict say nothing.
     """
 
     def __init__(self, entries: Sequence[Entry], *, probing: bool) -> None:
@@ -82,6 +83,7 @@ class Batch:
         self.verdicts: dict[str, Verdict] = {}
         self.probing = probing
         self.samples = sum(entry.samples for entry in entries)
+        self.interrupted = False
         self.bad = 0
         self._lock = threading.Lock()
 

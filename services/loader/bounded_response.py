@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
+import urllib3
 from urllib3.response import HTTPResponse
 
 RESPONSE_BYTES_MAX = 1 << 20
@@ -18,6 +20,25 @@ RESPONSE_BYTES_MAX = 1 << 20
 # How the sinks' own errors begin: their message may be longer than what is read of it.
 _OWN_WORDS = re.compile(rb'\s*\{\s*(?:"code"\s*:\s*"[^"\\]*"\s*,\s*)?"(?:message|error)"\s*:\s*"')
 _STRING_END = re.compile(rb'(?<!\\)(?:\\\\)*"')
+
+
+def sized(pools: urllib3.PoolManager) -> None:
+    """Bound the responses of ``pools``, which has no connections yet."""
+    classes = pools.pool_classes_by_scheme.items()
+    pools.pool_classes_by_scheme = {scheme: _sized(pool_class) for scheme, pool_class in classes}
+
+
+def _sized(pool_class: Any) -> Any:
+    class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
+        def getresponse(self) -> HTTPResponse:
+            response: HTTPResponse = super().getresponse()
+            response.__class__ = BoundedResponse
+            return response
+
+    class Pool(pool_class):  # type: ignore[misc]
+        ConnectionCls = Connection
+
+    return Pool
 
 
 class BoundedResponse(HTTPResponse):

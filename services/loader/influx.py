@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlencode
 
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
@@ -21,8 +22,9 @@ from influxdb_client.service.write_service import WriteService
 
 from common.config.load import InfluxSettings
 from common.errors import SinkError
+from common.runtime.exchange import at_most
 from services.loader import influx3
-from services.loader.deadline import at_most, bounded
+from services.loader.http_session import SinkSession
 from services.loader.responses import Kind, Outcome, classify
 from services.loader.retention_cache import RetentionCache
 
@@ -48,30 +50,21 @@ class InfluxSink:
         connections: int,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        token = settings.token.get_secret_value()
-        # http.client would refuse it too, with the token in the text of its error.
-        if not all("!" <= char <= "~" for char in token.replace(" ", "!")):
-            raise SinkError("load.influxdb.token has characters that no HTTP header can carry")
         try:
-            self._client = InfluxDBClient(
-                url=settings.url,
-                token=token,
-                org=settings.org,
-                retries=False,
-                ssl_ca_cert=settings.ca_file,
-                connection_pool_maxsize=connections + 2,  # for the probe and the watermark
-            )
+            self._session = SinkSession(settings, connections=connections)
+            # How the sink is reached is the session's business.
+            self._client = InfluxDBClient(url=settings.url, token="", org=settings.org)
         except (ValueError, OSError) as error:
             raise SinkError(f"no client for load.influxdb can be built: {error}") from None
         for name in _LOGGERS:  # building a client sets them to WARNING
             logging.getLogger(name).setLevel(logging.ERROR)
-        bounded(self._client.api_client.rest_client.pool_manager)
         self._service = WriteService(self._client.api_client)
         self._org = settings.org
         connect_seconds = min(CONNECT_SECONDS, settings.timeout_seconds)
         self._timeout_ms = 1000 * connect_seconds, 1000 * settings.timeout_seconds
         self._at_most_seconds = connect_seconds + settings.timeout_seconds
         self._wall_clock = wall_clock
+        self._url = settings.url.rstrip("/")
         self._is_3: bool | None = None  # None: not known yet
         self._retention = RetentionCache(self._ask_retention)
 
@@ -85,6 +78,7 @@ class InfluxSink:
         2.7 and 1.x respond with 204 to an empty body. 2.0 with 400 "writing requires points" and 3
         with 400 "incoming write was empty" are as good. Each is :attr:`Kind.WRITTEN`.
         """
+        self._session.refresh(again=True)
         self._is_3 = None  # another server may be there by now
         outcome = self._post(bucket, b"")
         if outcome.kind is Kind.POINTS:
@@ -98,56 +92,75 @@ class InfluxSink:
         what is too old.
         """
         if self._is_3 is None:
-            with at_most(self._at_most_seconds):
-                try:
-                    self._recognise()
-                except _NO_RESPONSE:
-                    return None  # a post will tell
+            self._recognise()  # if nobody answers, a post will tell
         return self._retention.seconds(bucket) if self._is_3 else None
 
     def close(self) -> None:
         """Close the client and its connections; harmless when repeated."""
         self._client.close()
+        self._session.close()
 
     def _post(self, bucket: str, body: bytes, **headers: Any) -> Outcome:
+        is_3 = self._is_3
+        if is_3 is None:
+            recognised = self._recognise()
+            if isinstance(recognised, Outcome):
+                return recognised
+            is_3 = recognised
         with at_most(self._at_most_seconds) as exchange:
-            outcome = self._exchange(bucket, body, **headers)
-        if exchange.expired:
-            message = f"no whole response within {self._at_most_seconds:g} s"
-            return Outcome(Kind.FAILED, message, "timeout")
-        return outcome
+            exchange_ = self._exchange_3 if is_3 else self._exchange
+            outcome = exchange_(bucket, body, **headers)
+        return self._too_slow() if exchange.expired else outcome
+
+    def _too_slow(self) -> Outcome:
+        message = f"no whole response within {self._at_most_seconds:g} s"
+        return Outcome(Kind.FAILED, message, "timeout")
 
     def _exchange(self, bucket: str, body: bytes, **headers: Any) -> Outcome:
-        is_3: bool | None = None
+        self._session.refresh()
+        api_client: Any = self._client.api_client
+        api_client.rest_client.pool_manager = self._session.pool
+        api_client.default_headers.update(self._session.headers)
         try:
-            is_3 = self._recognise() if self._is_3 is None else self._is_3
-            response = self._send(bucket, body, is_3=bool(is_3), **headers)
+            response = self._service.post_write(
+                org=self._org,
+                bucket=bucket,
+                body=body,
+                precision="ms",
+                # The body is read here: the client would decode it, and fail on what is not UTF-8.
+                _preload_content=False,
+                _request_timeout=self._timeout_ms,
+                **headers,
+            )
             try:
-                return self._understand(response.status, response.headers, response.data, is_3)
+                return self._understand(response.status, response.headers, response.data)
             finally:
                 response.release_conn()
         except ApiException as error:
             if not error.status:  # TLS: there was no response
                 return _unreachable(error, str(error.reason), "tls")
-            return self._understand(error.status, error.headers, error.body, is_3)
-        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+            return self._understand(error.status, error.headers, error.body)
+        except _NO_RESPONSE as error:
             return _unreachable(error, str(error))
 
-    def _send(self, bucket: str, body: bytes, *, is_3: bool, **headers: Any) -> Any:
-        if is_3:
-            sent = {"Content-Encoding": "gzip"} if headers else {}
-            return self._request(
-                "POST", influx3.WRITE_PATH, influx3.write_query(bucket), body, sent
+    def _understand(self, status: int, headers: Any, body: bytes | None) -> Outcome:
+        return classify(status, headers, body or b"", now_seconds=self._wall_clock())
+
+    # -- InfluxDB 3 -----------------------------------------------------------------------
+
+    def _exchange_3(
+        self, bucket: str, body: bytes, *, content_encoding: str = "identity"
+    ) -> Outcome:
+        query = influx3.write_query(bucket)
+        try:
+            response = self._request(
+                "POST", influx3.WRITE_PATH, query, body, {"Content-Encoding": content_encoding}
             )
-        return self._service.post_write(
-            org=self._org,
-            bucket=bucket,
-            body=body,
-            precision="ms",
-            # The body is read by us: the client would decode it, and fail on what is not UTF-8.
-            _preload_content=False,
-            _request_timeout=self._timeout_ms,
-            **headers,
+        except _NO_RESPONSE as error:
+            return _unreached(error)
+        now_seconds = self._wall_clock()
+        return influx3.classify_3(
+            response.status, response.headers, response.data, now_seconds=now_seconds
         )
 
     def _request(
@@ -157,61 +170,55 @@ class InfluxSink:
         query: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
-    ) -> Any:
-        """A request beside the client's services, with its token, over its connections."""
-        return self._client.api_client.call_api(
-            path,
+    ) -> urllib3.BaseHTTPResponse:
+        """A request that influxdb-client does not know; its response is read, up to a bound."""
+        self._session.refresh()
+        connect_ms, read_ms = self._timeout_ms
+        return self._session.pool.request(
             method,
-            query_params=list(query),
-            header_params={"Content-Type": "text/plain; charset=utf-8", **headers},
+            f"{self._url}{path}?{urlencode(query)}",
             body=body,
-            _return_http_data_only=True,  # the response itself, as below
-            _preload_content=False,
-            _request_timeout=self._timeout_ms,
+            headers={
+                **self._session.headers,
+                "Content-Type": "text/plain; charset=utf-8",
+                **headers,
+            },
+            timeout=urllib3.Timeout(connect=connect_ms / 1000, read=read_ms / 1000),
+            retries=False,
+            redirect=False,
         )
 
-    def _recognise(self) -> bool | None:
-        """Whether InfluxDB 3 is there; raises as a request does where no answer says so.
+    def _recognise(self) -> bool | Outcome | None:
+        """Whether InfluxDB 3 is there; an outcome where no answer says so.
 
-        It wants a token for a ping, and a proxy may let no ping through: then it is written to as
-        InfluxDB 2 is, and 3 refuses that for the same token.
+        It wants a token for a ping, and a proxy may let no ping through: then (None) it is written
+        to as InfluxDB 2 is, and 3 refuses that for the same token.
         """
-        try:
-            response = self._request("GET", influx3.PING_PATH)
+        with at_most(self._at_most_seconds) as exchange:
             try:
-                body = response.read(_PING_BYTES_MAX, decode_content=True)
-                self._is_3 = influx3.is_3(body)
-            finally:
-                response.close()  # once a probe: not worth finding out whether more would come
-        except ApiException as error:
-            if error.status in _NOT_FOR_US:
-                return None
-            if error.status is None or not 400 <= error.status < 500 or error.status in _LATER:
-                raise
-            self._is_3 = False
-        return self._is_3
+                response = self._request("GET", influx3.PING_PATH)
+            except _NO_RESPONSE as error:
+                if not exchange.expired:
+                    return _unreached(error)
+        if exchange.expired:
+            return self._too_slow()
+        if response.status in _NOT_FOR_US:
+            return None
+        if response.status in _LATER or response.status >= 500:
+            return self._understand(response.status, response.headers, response.data)
+        self._is_3 = found = influx3.is_3(response.data)
+        return found
 
     def _ask_retention(self) -> dict[str, float] | None:
         with at_most(self._at_most_seconds):
             try:
-                query = influx3.RETENTION_QUERY
-                response = self._request("GET", influx3.QUERY_PATH, query)
-                try:
-                    return influx3.retention_seconds(response.data)
-                finally:
-                    response.release_conn()
+                response = self._request("GET", influx3.QUERY_PATH, influx3.RETENTION_QUERY)
             except _NO_RESPONSE:
                 return None
-
-    def _understand(
-        self, status: int, headers: Any, body: bytes | None, is_3: bool | None
-    ) -> Outcome:
-        understand = influx3.classify_3 if is_3 else classify
-        return understand(status, headers, body or b"", now_seconds=self._wall_clock())
+        return influx3.retention_seconds(response.data)
 
 
-_NO_RESPONSE = (ApiException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
-_PING_BYTES_MAX = 4096
+_NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 _NOT_FOR_US = (401, 403)
 _LATER = (408, 429)
 _NO_CONNECTION = (urllib3.exceptions.NewConnectionError, ConnectionRefusedError, socket.gaierror)
@@ -234,6 +241,11 @@ def _unreachable(error: BaseException, message: str, otherwise: str = "reset") -
         if any(isinstance(one, kinds) for one in causes):
             return Outcome(Kind.FAILED, message, cause)
     return Outcome(Kind.FAILED, message, otherwise)
+
+
+def _unreached(error: BaseException) -> Outcome:
+    tls = isinstance(error, urllib3.exceptions.SSLError)
+    return _unreachable(error, str(error), "tls" if tls else "reset")
 
 
 def _causes(error: BaseException) -> list[BaseException]:

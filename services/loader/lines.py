@@ -146,7 +146,7 @@ def dead_letters(lines: Lines) -> tuple[DeadLetter, ...]:
     found: dict[tuple[str, str], list[int]] = {}
     for index in sorted(lines.messages):
         reason = REASONS[LineStatus(lines.status[index])]
-        key = (reason, _cause(lines.messages[index]))
+        key = (reason, cause_of(lines.messages[index]))
         if key not in found and sum(1 for known, _ in found if known == reason) >= MAX_CAUSES - 1:
             key = (reason, "various causes")
         found.setdefault(key, []).append(index)
@@ -173,5 +173,6 @@ def _common_measurement(lines: Iterable[bytes]) -> str:
     return names.pop() if len(names) == 1 else ""
 
 
-def _cause(message: str) -> str:
+def cause_of(message: str) -> str:
+    """A message without what differs from line to line: the line quoted, the number dropped."""
     return _COUNTS.sub("", _LINE.sub("unable to parse '…", message))

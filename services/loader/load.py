@@ -29,6 +29,7 @@ from services.loader.isolate import Isolation
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
 from services.loader.one_line import OneLine
 from services.loader.poster import Poster
+from services.loader.refused_before import RefusedBefore
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
 from services.loader.responses import Kind, Outcome, describe
 from services.loader.search_budget import SearchBudget
@@ -78,6 +79,7 @@ class LoadHandler:
         self.isolation_cache = IsolationCache(self.clock)
         self.suspects = Suspects()
         self._admission = Admission(settings, telemetry, self.clock, self.rng)
+        self._refused_before = RefusedBefore(telemetry, self.clock)
         self._share = RejectedShare(settings, self._admission, telemetry)
         self._total_refusal = TotalRefusal(settings, self._admission)
         self._search_budget = SearchBudget(settings, self.clock)
@@ -149,6 +151,8 @@ class LoadHandler:
                     or self._too_old(entry, tier)
                     or _lines_of_foreign(entry)
                 )
+                if not batch.probing:
+                    lines = self._refused_before.mark(entry, lines)
             except WireError as error:
                 batch.verdicts[entry.id] = _corrupt(entry, error)
                 continue
@@ -194,6 +198,7 @@ class LoadHandler:
             match self._poster.post(group, join(one.payload for one in group.entries)):
                 case Outcome(kind=Kind.WRITTEN):
                     for entry in group.entries:
+                        self._refused_before.all_taken(entry)
                         self._settle(batch, entry, Settle(loaded=entry.samples))
                     return
                 case Outcome() as outcome:
@@ -233,7 +238,9 @@ class LoadHandler:
         batch.add_bad(lines.bad)
 
         def post(some: Sequence[bytes]) -> Outcome | NotNow:
-            if (wait := self._search_budget.take(search.posts, len(sound))) is not None:
+            wait = self._search_budget.take(search.posts, len(sound), probing=batch.probing)
+            if wait is not None:
+                batch.interrupted = True
                 return wait
             result = self._poster.post(group, payload.encode(some))
             if isinstance(result, Outcome) and result.kind is Kind.UNREADABLE:
@@ -294,6 +301,7 @@ class LoadHandler:
             drops={BEYOND_RETENTION: expired} if expired else {},
             dead=dead_letters(lines),
         )
+        self._refused_before.learn(entry, lines)
         self._settle(batch, entry, verdict)
 
     def _limited(self, batch: Batch, entry: Entry, lines: Lines) -> bool:

@@ -42,9 +42,14 @@ class RejectedShare:
         """
         if not batch.bad or self.admission.paused_by == REFUSES_ALL:
             return None
-        with self._lock:
-            samples = batch.samples + (0 if batch.probing else self._samples)
-            rejected = batch.bad + (0 if batch.probing else self._rejected)
+        samples, rejected = batch.samples, batch.bad
+        if batch.interrupted:
+            settled = _settled(batch)
+            samples = sum(verdict.samples for verdict in settled)
+            rejected = sum(rejected_samples(verdict) for verdict in settled)
+        if not batch.probing:
+            with self._lock:
+                samples, rejected = samples + self._samples, rejected + self._rejected
         if rejected <= self.settings.max_rejected_share * samples:
             return None
         if samples < self.settings.rejected_share_min_samples and not batch.probing:
@@ -57,13 +62,13 @@ class RejectedShare:
 
     def add(self, batch: Batch) -> None:
         """Count what is being settled; a probe of which enough was taken ends the pause."""
-        verdicts = batch.verdicts.values()
-        settled = [verdict for verdict in verdicts if isinstance(verdict, Settle)]
+        settled = _settled(batch)
         if not settled:
             return
-        paused = any(isinstance(verdict, Pause) for verdict in verdicts)
+        paused = any(isinstance(verdict, Pause) for verdict in batch.verdicts.values())
         with self._lock:
-            if batch.probing and not paused and any(verdict.loaded for verdict in settled):
+            judged = batch.probing and not (paused or batch.interrupted)
+            if judged and any(verdict.loaded for verdict in settled):
                 self._latest.clear()
                 self._samples = self._rejected = 0
                 self.admission.resume(Proof.BATCH)
@@ -79,6 +84,10 @@ class RejectedShare:
                 self._rejected -= old_rejected
             share = self._rejected / self._samples if self._samples else 0.0
         self.telemetry.set("etl_sink_rejected_share", share)
+
+
+def _settled(batch: Batch) -> list[Settle]:
+    return [verdict for verdict in batch.verdicts.values() if isinstance(verdict, Settle)]
 
 
 def rejected_samples(verdict: Settle) -> int:

@@ -15,9 +15,13 @@ from common.state.verdict import Retry
 # A search that waits gets so much of a minute's posts before it may have to wait again.
 _TURN_SECONDS = 6.0
 
+# A search that only probes a paused sink costs so much more.
+_PROBE_COST = 10
+
 
 class SearchBudget:
-    """Posts of searches, of all threads: so many a minute, so many for each delivery of an entry.
+    """Posts of searches, of all threads: so many a minute (a tenth while it probes), so many for
+    each delivery of an entry.
 
     The minute's are a bucket that is full at first and fills evenly.
     """
@@ -31,7 +35,7 @@ class SearchBudget:
         self._at = clock()
         self._lock = threading.Lock()
 
-    def take(self, posts: int, entries: int) -> Retry | None:
+    def take(self, posts: int, entries: int, *, probing: bool = False) -> Retry | None:
         """None if a search of so many entries that made so many posts may make another.
 
         The first is free: it may find that nothing is refused any more.
@@ -44,8 +48,9 @@ class SearchBudget:
             now = self._clock()
             filled = self._left + (now - self._at) * self._per_minute / 60
             self._left, self._at = min(filled, float(self._per_minute)), now
-            if self._left < 1:
+            cost = _PROBE_COST if probing else 1
+            if self._left < cost:
                 reason = f"searches for refused lines make {self._per_minute} posts a minute"
                 return Retry(_TURN_SECONDS, reason)
-            self._left -= 1
+            self._left -= cost
             return None

@@ -24,13 +24,13 @@ import urllib3
 from redis.exceptions import RedisError
 
 from common.config import InfluxSettings
+from common.config.load import database_of
 from common.errors import SinkError
+from common.runtime.exchange import at_most
 from common.runtime.telemetry import Telemetry
 from common.state.windows import FeedStatus, WindowSet
-from services.loader.deadline import at_most, bounded
+from services.loader.http_session import SinkSession
 from services.loader.influx import InfluxSink
-from services.loader.influx3 import PING_PATH, is_3
-from services.loader.readable import STATEMENT, hidden, hides
 from services.loader.responses import Kind
 
 MEASUREMENT = "etl_loaded_watermark"
@@ -40,17 +40,11 @@ _TEXT_MAX_CHARS = 4096
 class WatermarkReader:
     """Reads the last watermark of a feed by InfluxQL on ``/query``, as 1.x, 2.x and 3 serve it."""
 
-    def __init__(
-        self, settings: InfluxSettings, pipeline: str, pool: urllib3.PoolManager | None = None
-    ) -> None:
+    def __init__(self, settings: InfluxSettings, pipeline: str) -> None:
         self.pipeline = pipeline
-        token = settings.token.get_secret_value()
         self._url = f"{settings.url.rstrip('/')}/query"
-        self._headers = {"Authorization": f"Token {token}"} if token else {}
         self._timeout_seconds = settings.timeout_seconds
-        tls: dict[str, Any] = {"ca_certs": settings.ca_file} if settings.ca_file else {}
-        self._pool = pool or urllib3.PoolManager(retries=False, **tls)
-        bounded(self._pool)
+        self._session = SinkSession(settings, connections=1)
 
     def read(self, bucket: str, query: str, tier: str) -> int | None:
         """The feed's watermark in ms, or ``None`` when the sink holds none of this pipeline.
@@ -62,53 +56,31 @@ class WatermarkReader:
             f'SELECT last("value") FROM "{MEASUREMENT}" '
             f'WHERE "query" = \'{query}\' AND "tier" = \'{tier}\' GROUP BY "pipeline"',
         )
-        watermark_ms = parse_watermark(body, self._url, self.pipeline)
-        if (
-            watermark_ms is None
-            and not self._is_3()
-            and hides(*self._respond(bucket, STATEMENT), bucket)
-        ):
-            raise SinkError(hidden(bucket, self._url))
-        return watermark_ms
+        return parse_watermark(body, self._url, self.pipeline)
 
     def query(self, bucket: str, statement: str) -> bytes:
         """The response to an InfluxQL statement, times in ms; raises :class:`SinkError`."""
-        status, body = self._respond(bucket, statement)
-        if status == 404 and b"query error: database not found" in body:
-            return b'{"results": [{}]}'  # 3 makes a database with the first write to it
-        if status != 200:
-            raise SinkError(f"cannot read the watermark from {self._url}: status {status}")
-        return body
-
-    def _respond(self, bucket: str, statement: str) -> tuple[int, bytes]:
         try:
             with at_most(self._timeout_seconds):
-                response = self._pool.request(
+                self._session.refresh()
+                response = self._session.pool.request(
                     "GET",
                     self._url,
-                    fields={"db": bucket, "q": statement, "epoch": "ms"},
-                    headers=self._headers,
+                    fields={**database_of(bucket), "q": statement, "epoch": "ms"},
+                    headers=self._session.headers,
                     timeout=self._timeout_seconds,
                 )
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
-        return response.status, response.data
-
-    def _is_3(self) -> bool:
-        """Whether InfluxDB 3 is there, which never hides a database behind an empty result."""
-        url = self._url.removesuffix("/query") + PING_PATH
-        try:
-            with at_most(self._timeout_seconds):
-                response = self._pool.request(
-                    "GET", url, headers=self._headers, timeout=self._timeout_seconds
-                )
-        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-            raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
-        return is_3(response.data)
+        if response.status == 404 and b"query error: database not found" in response.data:
+            return b'{"results": [{}]}'  # InfluxDB 3 makes a database with the first write to it
+        if response.status != 200:
+            raise SinkError(f"cannot read the watermark from {self._url}: status {response.status}")
+        return response.data
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.clear()
+        self._session.close()
 
 
 def parse_watermark(body: bytes, where: str, pipeline: str) -> int | None:

@@ -22,7 +22,7 @@ PUBLISHED = ("PROMETHEUS_PORT", "SIMULATOR_PORT")
 PING = """
 import json, sys, redis
 url, options = sys.argv[1], json.loads(sys.argv[2])
-password = open("/run/secrets/redis_password").read().strip()
+password = open("/run/secrets/redis_loader_password").read().strip()
 try:
     print(redis.Redis.from_url(url, password=password, socket_timeout=5, **options).ping())
 except redis.exceptions.ConnectionError as error:

@@ -61,10 +61,10 @@ class Influx:
         series = answer.json()["results"][0].get("series", [{}])
         return [database] in series[0].get("values", [])
 
-    def query(self, token: str, database: str) -> tuple[int, Any]:
-        """Status and document of a query of the database, where nothing stands in for its data."""
-        answer = self._data("/query", token, db=database, q='SELECT * FROM "m"')
-        return answer.status_code, answer.json()
+    def query(self, token: str, database: str, statement: str) -> tuple[int, Any]:
+        """Status and result of a query of a database that the token may not read."""
+        answer = self._data("/query", token, db=database, q=statement)
+        return answer.status_code, answer.json()["results"][0]
 
     def _data(self, path: str, token: str, **query: str) -> requests.Response:
         headers = {"Authorization": f"Token {token}"}

@@ -7,12 +7,17 @@ from dataclasses import dataclass, field
 
 from common.state.windows import Gap, Range, WindowClass
 
+# Start and end in ms, and how many recounts that time had.
+Piece = tuple[int, int, int]
+
 
 @dataclass
 class OpenWindow:
     start_ms: int
     end_ms: int
+    round: int
     window_class: WindowClass
+    probe: bool = False
     token: str = ""
     deadline_ms: int = 0
     not_before_ms: int = 0
@@ -22,6 +27,36 @@ class OpenWindow:
     def bounds(self) -> Range:
         return self.start_ms, self.end_ms
 
+    @property
+    def piece(self) -> Piece:
+        return self.start_ms, self.end_ms, self.round
+
+
+@dataclass
+class Deferred:
+    """What of a feed could not be extracted by itself, and when a piece of it is tried again."""
+
+    ranges: list[Piece] = field(default_factory=list)
+    attempts: int = 0
+    not_before_ms: int = 0
+    step_ms: int = 0
+    cursor_ms: float = float("inf")
+
+    def cut(self) -> Piece | None:
+        """One piece after the other, the newest first, and then from the newest again."""
+        for border_ms in (self.cursor_ms, float("inf")):
+            for index in range(len(self.ranges) - 1, -1, -1):
+                first, last, round_ = self.ranges[index]
+                if first >= border_ms:
+                    continue
+                upper = int(min(last, border_ms))
+                lower = max(first, upper - self.step_ms)
+                rest = [(first, lower, round_), (upper, last, round_)]
+                self.ranges[index : index + 1] = [one for one in rest if one[0] < one[1]]
+                self.cursor_ms = lower
+                return lower, upper, round_
+        return None
+
 
 @dataclass
 class FeedState:
@@ -29,11 +64,19 @@ class FeedState:
     origin_ms: int
     head_ms: int
     planned_ms: int = 0
-    ranges: list[Range] = field(default_factory=list)
+    ranges: list[Piece] = field(default_factory=list)
+    deferred: Deferred = field(default_factory=Deferred)
     windows: dict[str, OpenWindow] = field(default_factory=dict)
     attempts: int = 0
     not_before_ms: int = 0
     reconciled: bool = False
+    # The recheck that was scheduled last for each recount.
+    tails: dict[int, str] = field(default_factory=dict)
+
+    def release_deferred(self) -> None:
+        """What was deferred is backlog again."""
+        self.ranges = merged_pieces([*self.ranges, *self.deferred.ranges])
+        self.deferred = Deferred()
 
 
 class MemoryFeeds:
@@ -61,12 +104,12 @@ class MemoryFeeds:
             gaps.append(Gap(start_ms, end_ms, reason))
 
 
-def cut_newest(
+def newest_piece(
     state: FeedState, window_class: WindowClass, border_ms: int, longest_ms: int
-) -> Range | None:
-    """Take the newest piece of a class out of the backlog: live lies after the border."""
+) -> tuple[Piece, list[Piece]] | None:
+    """The newest piece of a class, and the backlog without it: live lies after the border."""
     for index in range(len(state.ranges) - 1, -1, -1):
-        first, last = state.ranges[index]
+        first, last, round_ = state.ranges[index]
         lower, upper = first, last
         if window_class == "live":
             lower = max(first, border_ms)
@@ -74,21 +117,26 @@ def cut_newest(
             upper = min(last, border_ms)
         if lower < upper:
             cut = max(lower, upper - longest_ms)
-            rest = [piece for piece in ((first, cut), (upper, last)) if piece[0] < piece[1]]
-            state.ranges[index : index + 1] = rest
-            return cut, upper
+            rest = [(*two, round_) for two in ((first, cut), (upper, last)) if two[0] < two[1]]
+            left = [*state.ranges[:index], *rest, *state.ranges[index + 1 :]]
+            return (cut, upper, round_), left
     return None
 
 
-def merged_ranges(ranges: Iterable[Range]) -> list[Range]:
-    """Ranges in order, those that touch made one."""
-    merged: list[Range] = []
-    for first, last in sorted(ranges):
-        if merged and first <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(merged[-1][1], last)
+def merged_pieces(pieces: Iterable[Piece]) -> list[Piece]:
+    """Pieces in order, those of a round that touch made one."""
+    merged: list[Piece] = []
+    for first, last, round_ in sorted(pieces):
+        if merged and first <= merged[-1][1] and merged[-1][2] == round_:
+            merged[-1] = merged[-1][0], max(merged[-1][1], last), round_
         else:
-            merged.append((first, last))
+            merged.append((first, last, round_))
     return merged
+
+
+def ranges_in(pieces: Iterable[Piece]) -> list[Range]:
+    """The ranges of pieces, whatever their round."""
+    return [(first, last) for first, last, _ in merged_pieces((s, e, 0) for s, e, _ in pieces)]
 
 
 def missing_in(whole: Range, taken: Iterable[Range]) -> list[Range]:

@@ -16,7 +16,6 @@ from common.state.windows import (
     Feed,
     FeedStatus,
     Gap,
-    Range,
     Recheck,
     Staged,
     Window,
@@ -27,14 +26,15 @@ from tests.doubles.memory_feeds import (
     FeedState,
     MemoryFeeds,
     OpenWindow,
-    cut_newest,
-    merged_ranges,
-    missing_in,
+    merged_pieces,
+    newest_piece,
+    ranges_in,
 )
+from tests.doubles.memory_past import MemoryPast
 from tests.doubles.size_classes import allocated_bytes
 
 
-class MemoryWindowSet:
+class MemoryWindowSet(MemoryPast):
     """One worker's view of the feeds; :class:`WindowSet` explains the methods."""
 
     def __init__(
@@ -46,8 +46,7 @@ class MemoryWindowSet:
         max_open: int = 16,
         key_token: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        self._broker = broker
-        self._shared = feeds
+        super().__init__(broker, feeds)
         self._lease_ms = int(lease_seconds * 1000)
         self._max_open = max_open
         self._key_token = key_token
@@ -62,15 +61,17 @@ class MemoryWindowSet:
         if state.fingerprint != feed.fingerprint:
             if not adopt:
                 return False
-            if state.windows:
-                state.ranges += [window.bounds for window in state.windows.values()]
-                state.windows.clear()
-                state.attempts = state.not_before_ms = 0
+            state.ranges += [window.piece for window in state.windows.values()]
+            state.windows.clear()
+            state.attempts = state.not_before_ms = 0
+            state.release_deferred()
+            state.tails.clear()
+            self._shared.rechecks.pop(feed.name, None)
             state.fingerprint = feed.fingerprint
         if head_ms > state.head_ms:
-            state.ranges.append((state.head_ms, head_ms))
+            state.ranges.append((state.head_ms, head_ms, 0))
             state.head_ms = head_ms
-        state.ranges = merged_ranges(state.ranges)
+        state.ranges = merged_pieces(state.ranges)
         state.planned_ms = self._now
         return True
 
@@ -83,24 +84,44 @@ class MemoryWindowSet:
         if state.not_before_ms > self._now:
             return None
         id_ = self._free(state, window_class)
-        cut = None
-        if id_ is None:
-            if len(state.windows) >= self._max_open:
-                return None
-            cut = cut_newest(state, window_class, state.head_ms - live_horizon_ms, longest_ms)
-            if cut is None:
-                return None
+        cut = self._cut(state, id_, window_class, state.head_ms - live_horizon_ms, longest_ms)
+        if cut is None and id_ is None:
+            return None
         self._shared.tokens += 1
         token = f"{self._shared.tokens}-{self._key_token()}"
         if cut is not None:
             id_ = f"w{token}"
-            state.windows[id_] = OpenWindow(*cut, window_class)
+            state.windows[id_] = cut
         assert id_ is not None
         window = state.windows[id_]
         window.token, window.deadline_ms = token, self._now + self._lease_ms
         return Window(
             id_, window.start_ms, window.end_ms, token, window.attempts, window.window_class
         )
+
+    def _cut(
+        self,
+        state: FeedState,
+        free: str | None,
+        window_class: WindowClass,
+        border_ms: int,
+        longest_ms: int,
+    ) -> OpenWindow | None:
+        """A new window, if it comes before the one that is free."""
+        of_class = [one for one in state.windows.values() if one.window_class == window_class]
+        if len(of_class) >= self._max_open or (free is not None and window_class == "catchup"):
+            return None
+        deferred = state.deferred
+        if window_class == "catchup" and deferred.not_before_ms <= self._now:
+            piece = deferred.cut()
+            if piece is not None:
+                deferred.not_before_ms = self._now + self._lease_ms
+                return OpenWindow(*piece, window_class, probe=True)
+        found = newest_piece(state, window_class, border_ms, longest_ms)
+        if found is None or (free is not None and found[0][1] < state.windows[free].end_ms):
+            return None
+        piece, state.ranges = found
+        return OpenWindow(*piece, window_class)
 
     def _free(self, state: FeedState, window_class: str) -> str | None:
         """The newest open window of the class that nobody holds and that need not wait."""
@@ -122,7 +143,13 @@ class MemoryWindowSet:
         found.deadline_ms = self._now + self._lease_ms
         return True
 
-    def split(self, feed: Feed, window: Window, middle_ms: int) -> bool:
+    def split(
+        self,
+        feed: Feed,
+        window: Window,
+        middle_ms: int,
+        hold_seconds: tuple[float, float] | None = None,
+    ) -> bool:
         found = self._leased(feed, window)
         if found is None or not found.start_ms < middle_ms < found.end_ms:
             return False
@@ -130,7 +157,27 @@ class MemoryWindowSet:
         del state.windows[window.id]
         halves = (found.start_ms, middle_ms), (middle_ms, found.end_ms)
         for half, (start_ms, end_ms) in enumerate(halves, start=1):
-            state.windows[f"{window.id}.{half}"] = OpenWindow(start_ms, end_ms, found.window_class)
+            state.windows[f"{window.id}.{half}"] = OpenWindow(
+                start_ms, end_ms, found.round, found.window_class
+            )
+        if hold_seconds is not None:
+            self._hold(state, *hold_seconds)
+        return True
+
+    def defer(
+        self, feed: Feed, window: Window, shortest_seconds: float, longest_seconds: float
+    ) -> bool:
+        found = self._leased(feed, window)
+        if found is None:
+            return False
+        state = self._shared.feeds[feed.name]
+        deferred = state.deferred
+        del state.windows[window.id]
+        deferred.ranges = merged_pieces([*deferred.ranges, found.piece])
+        wait_ms = _wait_ms(shortest_seconds, longest_seconds, deferred.attempts)
+        deferred.not_before_ms = self._now + wait_ms
+        deferred.step_ms = found.end_ms - found.start_ms
+        deferred.attempts += 1
         return True
 
     def retry(self, feed: Feed, window: Window, after_seconds: float) -> bool:
@@ -149,13 +196,18 @@ class MemoryWindowSet:
         if found is None:
             return False
         state = self._shared.feeds[feed.name]
-        shortest_ms, longest_ms = int(shortest_seconds * 1000), int(longest_seconds * 1000)
-        wait_ms = min(longest_ms, shortest_ms * 2 ** min(state.attempts, 30))
         del state.windows[window.id]
-        state.ranges = merged_ranges([*state.ranges, found.bounds])
+        if found.probe:
+            state.deferred.ranges = merged_pieces([*state.deferred.ranges, found.piece])
+        else:
+            state.ranges = merged_pieces([*state.ranges, found.piece])
+        self._hold(state, shortest_seconds, longest_seconds)
+        return True
+
+    def _hold(self, state: FeedState, shortest_seconds: float, longest_seconds: float) -> None:
+        wait_ms = _wait_ms(shortest_seconds, longest_seconds, state.attempts)
         state.not_before_ms = self._now + wait_ms
         state.attempts += 1
-        return True
 
     def declare_gap(self, feed: Feed, window: Window, until_ms: int, reason: str) -> bool:
         found = self._leased(feed, window)
@@ -168,7 +220,10 @@ class MemoryWindowSet:
         if upto_ms < found.end_ms:
             found.start_ms = upto_ms
         else:
-            del self._shared.feeds[feed.name].windows[window.id]
+            state = self._shared.feeds[feed.name]
+            del state.windows[window.id]
+            if found.probe:
+                state.release_deferred()
         return True
 
     def commit(
@@ -177,8 +232,9 @@ class MemoryWindowSet:
         window: Window,
         staged: Sequence[Staged],
         *,
-        recheck_after_seconds: float = 0.0,
+        recheck_after_seconds: Sequence[float] = (),
         source_samples: int = 0,
+        digest: tuple[int, int] = (0, 0),
     ) -> str:
         broker = self._broker
         broker.drop_expired()
@@ -196,11 +252,14 @@ class MemoryWindowSet:
             broker.count(f"{feed.name}|extracted", sum(item.samples for item in staged))
         state = self._shared.feeds[feed.name]
         del state.windows[window.id]
-        if recheck_after_seconds > 0:
-            recheck = Recheck(*found.bounds, source_samples)
-            due_ms = self._now + int(recheck_after_seconds * 1000)
+        times, round_ = (0.0, *recheck_after_seconds), found.round
+        if round_ + 1 < len(times):
+            recheck = Recheck(*found.bounds, source_samples, digest, round_, round_)
+            due_ms = self._now + int((times[round_ + 1] - times[round_]) * 1000)
             self._shared.rechecks.setdefault(feed.name, {})[recheck.member] = due_ms
         state.attempts = state.not_before_ms = 0
+        if found.probe:
+            state.release_deferred()
         return "committed"
 
     def stage(self, payload: bytes, samples: int, keep_seconds: float) -> Staged:
@@ -217,66 +276,6 @@ class MemoryWindowSet:
             self._broker.staged.pop(key, None)
             self._broker.payloads.pop(key, None)
         return len(mine)
-
-    # -- a feed's past and end -------------------------------------------------------------------
-
-    def reopen(
-        self,
-        feed: Feed,
-        start_ms: int,
-        end_ms: int,
-        *,
-        extend: bool = False,
-        done: Sequence[Recheck] = (),
-    ) -> int | None:
-        state = self._shared.feeds.get(feed.name)
-        if state is None or state.fingerprint != feed.fingerprint:
-            return None
-        if extend:
-            state.origin_ms = min(state.origin_ms, start_ms)
-        start_ms, end_ms = max(start_ms, state.origin_ms), min(end_ms, state.head_ms)
-        taken = [*state.ranges, *(window.bounds for window in state.windows.values())]
-        missing = missing_in((start_ms, end_ms), taken)
-        state.ranges = merged_ranges([*state.ranges, *missing])
-        for recheck in done:
-            self._shared.rechecks.get(feed.name, {}).pop(recheck.member, None)
-        return sum(last - first for first, last in missing)
-
-    def close(
-        self, feed_name: str, unplanned_seconds: float, reason: str
-    ) -> Sequence[Range] | None:
-        state = self._shared.feeds.get(feed_name)
-        planned_ms = state.planned_ms if state is not None else 0
-        if self._now - planned_ms < int(unplanned_seconds * 1000):
-            return None
-        backlog: list[Range] = []
-        if state is not None:
-            backlog = sorted([*state.ranges, *(window.bounds for window in state.windows.values())])
-        for start_ms, end_ms in backlog:
-            self._shared.add_gap(feed_name, start_ms, end_ms, reason)
-        self._shared.feeds.pop(feed_name, None)
-        self._shared.rechecks.pop(feed_name, None)
-        self._shared.sink_watermarks.pop(feed_name, None)
-        return backlog
-
-    def due_rechecks(self, feed: Feed, limit: int) -> list[Recheck]:
-        known = self._shared.rechecks.get(feed.name, {})
-        due = sorted((due_ms, member) for member, due_ms in known.items() if due_ms <= self._now)
-        found = [Recheck(*map(int, member.split(" "))) for _, member in due[:limit]]
-        return sorted(found)
-
-    def forget_rechecks(self, feed: Feed, done: Sequence[Recheck]) -> None:
-        for recheck in done:
-            self._shared.rechecks.get(feed.name, {}).pop(recheck.member, None)
-
-    def sink_watermarks(self) -> dict[str, int | None]:
-        return dict(self._shared.sink_watermarks)
-
-    def set_sink_watermark(self, feed_name: str, watermark_ms: int | None) -> None:
-        self._shared.sink_watermarks.setdefault(feed_name, watermark_ms)
-
-    def set_reconciled(self, feed: Feed) -> None:
-        self._shared.feeds[feed.name].reconciled = True
 
     # -- what there is -----------------------------------------------------------------------------
 
@@ -314,14 +313,15 @@ class MemoryWindowSet:
                 fingerprint=state.fingerprint,
                 origin_ms=state.origin_ms,
                 head_ms=state.head_ms,
-                backlog=list(state.ranges),
+                backlog=ranges_in([*state.ranges, *state.deferred.ranges]),
+                deferred=ranges_in(state.deferred.ranges),
                 open=sorted(window.bounds for window in state.windows.values()),
                 unsettled=sorted(
                     (start_ms, end_ms)
                     for feed, start_ms, end_ms in self._broker.committed.values()
                     if feed == name
                 ),
-                attempts=state.attempts,
+                attempts=max(state.attempts, state.deferred.attempts),
                 planned_ms=state.planned_ms,
                 gaps=len(self._shared.gaps.get(name, [])),
                 reconciled=state.reconciled,
@@ -330,10 +330,6 @@ class MemoryWindowSet:
 
     def gaps(self, feed: str) -> list[Gap]:
         return list(self._shared.gaps.get(feed, []))
-
-    @property
-    def _now(self) -> int:
-        return self._broker.now_ms()
 
     def _leased(self, feed: Feed, window: Window) -> OpenWindow | None:
         """The open window that the caller's token and configuration are right for."""
@@ -344,3 +340,8 @@ class MemoryWindowSet:
         if found.token != window.token or state.fingerprint != feed.fingerprint:
             return None
         return found
+
+
+def _wait_ms(shortest_seconds: float, longest_seconds: float, attempts: int) -> int:
+    doubled_ms: int = int(shortest_seconds * 1000) * 2 ** min(attempts, 30)
+    return min(int(longest_seconds * 1000), doubled_ms)

@@ -30,6 +30,7 @@ from devtools.servers.stack import LocalStack
 from devtools.servers.stack_config import Pace
 from devtools.servers.waiting import wait_until
 from monitoring.thresholds import Thresholds
+from tests.e2e.source_front import SourceFront
 from tests.integration.monitoring.test_rules import write_rules
 
 KEYS = Keys("etl")
@@ -126,9 +127,10 @@ def among(alerts: Sequence[Labels], name: str, labels: Labels) -> bool:
 class AlertWorld:
     """The running stack, what Prometheus says of its alerts, and the hands for faults."""
 
-    def __init__(self, stack: LocalStack, proxies: Proxies) -> None:
+    def __init__(self, stack: LocalStack, proxies: Proxies, source: SourceFront) -> None:
         self.stack = stack
         self.proxies = proxies
+        self.source = source
         self.redis: Redis = connect(stack.redis.url)
         # Every alert that was found firing since somebody emptied it.
         self.seen: list[Labels] = []
@@ -249,6 +251,8 @@ def alert_world(
         proxies = Proxies(run_dir / "proxies", "alerts", log_dir=log_dir)
         cleanup.callback(proxies.close)
         proxies.start()
+        source = cleanup.enter_context(SourceFront())
+        extract = {**config.get("extract", {}), "prometheus_url": source.url}
         influxdb = {
             **config["load"]["influxdb"],
             "url": f"http://{HOST}:{proxies.ports['influxdb']}",
@@ -258,15 +262,20 @@ def alert_world(
                 run_dir,
                 toolbox=toolbox,
                 pace=PACE,
-                config_overrides={**config, "load": {**config["load"], "influxdb": influxdb}},
+                config_overrides={
+                    **config,
+                    "extract": extract,
+                    "load": {**config["load"], "influxdb": influxdb},
+                },
                 prometheus_settings={"rule_files": [write_rules(run_dir / "rules", QUICK)]},
                 simulator_environ=_SIMULATOR,
                 etl_metrics=_ETL_METRICS,
             )
         )
         proxies.send("influxdb", "point", port=stack.influx.front.port, delay_seconds=(0.0, 0.0))
+        source.target = stack.prometheus.url
         stack.start_services({"extractor": 1, "transformer": 1, "loader": 1})
-        world = AlertWorld(stack, proxies)
+        world = AlertWorld(stack, proxies, source)
         cleanup.callback(world.redis.close)
         world.until(lambda: world.value("sum(etl_loaded_samples_total)"), "samples are loaded")
         yield world

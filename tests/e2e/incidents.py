@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.config import ExtractSettings
 from common.state.keys import GROUP, POINTS
+from common.state.windows import Recheck, WindowSet
 from devtools.chaos.rules import Rule
 from monitoring.thresholds import ETL_METRICS
 from tests.e2e.alert_world import KEYS, WRITE, AlertWorld, Labels, among
@@ -151,6 +154,25 @@ GAP = Incident(
     lambda world: None,
 )
 
+
+def _spoil_source(world: AlertWorld) -> None:
+    world.source.ahead_seconds, world.source.alternates = 60.0, True
+
+
+def _mend_source(world: AlertWorld) -> None:
+    """What was seen of several servers is remembered for minutes: by a process that goes on."""
+    world.source.ahead_seconds, world.source.alternates = 0.0, False
+    world.service("extractor").stop()
+    world.service("extractor").start()
+
+
+SOURCE = Incident(
+    "a balancer before two Prometheus, whose clock is wrong",
+    {"EtlClocksDiffer": {"clock": "own"}, "EtlSourceAlternates": {}},
+    _spoil_source,
+    _mend_source,
+)
+
 # --- the sink -----------------------------------------------------------------------------------
 
 
@@ -231,11 +253,11 @@ def _lift_retention(world: AlertWorld) -> None:
 
 def _reach_a_limit(world: AlertWorld) -> None:
     """The sink takes no new column, and says of which measurement."""
-    body = (
-        '{"code":"invalid","message":"dml handler error: service limit reached: couldn\'t create '
-        f"columns in table `{SPOILT}`; table contains 200 existing columns, applying this write "
-        'would result in 201 columns, limit is 200"}'
+    message = (
+        f"dml handler error: service limit reached: couldn't create columns in table `{SPOILT}`; "
+        "table contains 200 existing columns, applying this write would result in 201 columns"
     )
+    body = json.dumps({"code": "invalid", "message": message})
     world.proxies.rule("influxdb", Rule("answer", None, WRITE, status=422, body=body))
 
 
@@ -251,6 +273,27 @@ TOO_LATE = Incident(
     {"EtlSamplesBeyondRetention": {}},
     _shorten_retention,
     _lift_retention,
+)
+
+
+def _change_what_was_committed(world: AlertWorld) -> None:
+    """The last recount of a range finds what no recount before it found."""
+    feed = next(
+        name
+        for name, found in WindowSet(world.redis, KEYS).status().items()
+        if found.watermark_ms > found.origin_ms
+    )
+    found = WindowSet(world.redis, KEYS).status()[feed]
+    last = len(ExtractSettings.model_fields["recheck_after_seconds"].default) - 1
+    bounds = found.origin_ms, found.watermark_ms
+    world.redis.zadd(KEYS.rechecks(feed), {Recheck(*bounds, 1, round=last, since=last).member: 0})
+
+
+RECOUNT = Incident(
+    "a range that differs at each recount",
+    {"EtlRecheckAbandoned": {}},
+    _change_what_was_committed,
+    lambda world: None,
 )
 
 # --- Redis and the ledger -----------------------------------------------------------------------
@@ -337,8 +380,9 @@ EPISODES: tuple[tuple[Incident, ...], ...] = (
     (STALL, FLAPPING),
     (OUTAGE, BAD_POINTS),
     (NO_LOG, MEMORY),
-    (TOO_LATE,),
+    (TOO_LATE, RECOUNT),
     (LIMITED,),
+    (SOURCE,),
     (FROZEN, NO_METRICS),
     (LOST,),
     (GAP,),

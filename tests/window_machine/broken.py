@@ -41,7 +41,10 @@ WINDOWS = (
     Broken("a feed taken over is cut anew", "plan", "state.windows.clear()", seed=4),
     Broken("what was open is extracted again", "plan", "state.ranges += [", "_ = [", seed=4),
     Broken(
-        "planning goes on at the head", "plan", "(state.head_ms, head_ms)", "(head_ms, head_ms)"
+        "planning goes on at the head",
+        "plan",
+        "(state.head_ms, head_ms, 0)",
+        "(head_ms, head_ms, 0)",
     ),
     Broken("planning moves the head", "plan", "state.head_ms = head_ms"),
     Broken(
@@ -50,8 +53,8 @@ WINDOWS = (
     Broken("tokens never repeat", "lease", "-{self._key_token()}", "", seed=1),
     Broken(
         "open windows are bounded",
-        "lease",
-        "len(state.windows) >= self._max_open",
+        "_cut",
+        "len(of_class) >= self._max_open",
         "False",
         seed=252,
     ),
@@ -61,17 +64,17 @@ WINDOWS = (
     ),
     Broken(
         "a cut leaves the older part",
-        "cut_newest",
+        "newest_piece",
         "((first, cut), (upper, last))",
         "((upper, last),)",
     ),
     Broken(
         "a cut leaves the newer part",
-        "cut_newest",
+        "newest_piece",
         "((first, cut), (upper, last))",
         "((first, cut),)",
     ),
-    Broken("a cut takes its piece away", "cut_newest", "state.ranges[index : index + 1] = rest"),
+    Broken("a cut takes its piece away", "_cut", "piece, state.ranges = found", "piece, _ = found"),
     Broken("a renewal lasts", "renew", "found.deadline_ms = self._now + self._lease_ms", seed=237),
     Broken(
         "a split lies within",
@@ -90,7 +93,7 @@ WINDOWS = (
     Broken(
         "a failed range is extracted again",
         "fail",
-        "[*state.ranges, found.bounds]",
+        "[*state.ranges, found.piece]",
         "state.ranges",
         seed=26,
     ),
@@ -104,14 +107,12 @@ WINDOWS = (
     ),
     Broken("a gap is declared", "declare_gap", "self._shared.add_gap(", _NOTHING, seed=19),
     Broken("a gap leaves the rest", "declare_gap", "found.start_ms = upto_ms", seed=6),
-    Broken(
-        "a gap's window is closed", "declare_gap", "del self._shared", "_ = self._shared", seed=14
-    ),
+    Broken("a gap's window is closed", "declare_gap", "del state.windows[window.id]", seed=14),
     Broken("gaps that do not touch are two", "add_gap", "and start_ms <= last.end_ms", "", seed=30),
     Broken(
-        "ranges that touch are one", "merged_ranges", "first <= merged", "first < merged", seed=1
+        "ranges that touch are one", "merged_pieces", "first <= merged", "first < merged", seed=1
     ),
-    Broken("ranges are kept in order", "merged_ranges", "sorted(ranges)", "ranges", seed=26),
+    Broken("ranges are kept in order", "merged_pieces", "sorted(pieces)", "pieces", seed=26),
     Broken(
         "a commit needs its payloads", "commit", "item.key not in broker.payloads", "False", seed=17
     ),
@@ -126,7 +127,7 @@ WINDOWS = (
     ),
     Broken("a commit is remembered", "commit", "broker.committed[window.id]", "_", seed=1),
     Broken("a committed window is closed", "commit", "del state.windows[window.id]"),
-    Broken("a commit is rechecked", "commit", "recheck_after_seconds > 0", "False"),
+    Broken("a commit is rechecked", "commit", "round_ + 1 < len(times)", "False"),
     Broken(
         "only what is staged is discarded",
         "discard",
@@ -148,16 +149,48 @@ WINDOWS = (
     Broken(
         "what is open is not reopened",
         "reopen",
-        "*(window.bounds for window in state.windows.values())",
-        "",
+        "[window.bounds for window in state.windows.values()]",
+        "[]",
         seed=3,
     ),
     Broken(
         "what is in the backlog is not reopened",
         "reopen",
-        "taken = [*state.ranges, ",
-        "taken = [",
+        "ranges_in([*state.ranges, ",
+        "ranges_in([",
         seed=6,
+    ),
+    Broken(
+        "what is deferred is not reopened",
+        "reopen",
+        "*state.deferred.ranges",
+        "",
+        seed=6,
+    ),
+    Broken(
+        "what is deferred is extracted again",
+        "defer",
+        "[*deferred.ranges, found.piece]",
+        "deferred.ranges",
+    ),
+    Broken("a deferred window is closed", "defer", "del state.windows[window.id]"),
+    Broken(
+        "what is deferred is cut once",
+        "cut",
+        "self.ranges[index : index + 1] = [one for one in rest if one[0] < one[1]]",
+        "pass",
+    ),
+    Broken(
+        "a piece of what is deferred is tried again",
+        "release_deferred",
+        "*self.deferred.ranges",
+        "",
+    ),
+    Broken(
+        "what is deferred in a closed feed is a gap",
+        "close",
+        ", *state.deferred.ranges",
+        "",
     ),
     Broken(
         "an extended feed begins earlier",
@@ -169,18 +202,31 @@ WINDOWS = (
     Broken(
         "what was rechecked is not rechecked again",
         "reopen",
-        "for recheck in done",
-        "for recheck in ()",
+        "for recheck in done:",
+        "for recheck in ():",
         seed=8,
     ),
     Broken("a recheck waits for its time", "due_rechecks", "if due_ms <= self._now", "", seed=7),
+    Broken(
+        "what was opened again has one recount less", "reopen", "(*range_, round_)", "(*range_, 0)"
+    ),
+    Broken(
+        "a recheck has its time",
+        "pass_rechecks",
+        "[one.round + 1] - after_seconds[one.round]",
+        "[0] * 0",
+    ),
+    Broken("failures of a recheck are counted", "postpone_rechecks", "one.failures + 1", "0"),
+    Broken(
+        "a query that changed has no rechecks", "plan", "self._shared.rechecks.pop(feed.name, None)"
+    ),
     Broken("a feed that is planned stays", "close", "int(unplanned_seconds * 1000)", "0"),
     Broken("a closed feed's backlog is a gap", "close", "self._shared.add_gap(", _NOTHING, seed=33),
     Broken(
         "what is open in a closed feed is a gap",
         "close",
-        "*(window.bounds for window in state.windows.values())",
-        "",
+        "[window.piece for window in state.windows.values()]",
+        "[]",
         seed=29,
     ),
     Broken(
@@ -289,73 +335,5 @@ STREAMS = (
         '|dropped|purged", letter["samples"]',
         '|dropped|purged", 0',
         seed=12,
-    ),
-)
-
-SCRIPTS = (
-    Broken("a commit needs the token", "commit", "window.t ~= a.token or ", "", seed=10),
-    Broken("a committed window is closed", "commit", "redis.call('HDEL', windows, id)", ""),
-    Broken(
-        "a commit needs its payloads",
-        "commit",
-        "redis.call('EXISTS', KEYS[i]) == 0",
-        "false",
-        seed=5,
-    ),
-    Broken(
-        "a commit counts its entries",
-        "commit",
-        "unsettled, id, entries",
-        "unsettled, id, 1",
-        seed=3,
-    ),
-    Broken("only what is staged is discarded", "discard", "== 1 then", ">= 0 then", seed=2),
-    Broken("a token never repeats", "lease", " .. '-' .. a.random", " .. '-'", seed=5),
-    Broken("a lease is exclusive", "lease", "(window.t == '' or window.d <= now)", "true", seed=9),
-    Broken("a cut leaves the rest", "lease", "if first < lower then", "if false then"),
-    Broken("only the owner plans", "plan", "and not a.adopt", "and false", seed=3),
-    Broken("a feed taken over is cut anew", "plan", "if #open > 0 then", "if false then", seed=4),
-    Broken("a window belongs to its token", "window", "window.t ~= a.token or ", "", seed=11),
-    Broken(
-        "a failed range is to be extracted",
-        "window",
-        "{window.s, window.e}\n  replace",
-        "nil\n  replace",
-        seed=5,
-    ),
-    Broken(
-        "a split lies within", "window", "middle <= window.s or middle >= window.e", "false", seed=2
-    ),
-    Broken(
-        "a gap is declared", "window", "declare_gap(gaps, first, upto, a.reason, now)", "", seed=6
-    ),
-    Broken("what is open is not doubled", "reopen", "open_ranges(windows)", "{}"),
-    Broken(
-        "a closed feed leaves what is open as a gap",
-        "close",
-        "backlog[#backlog + 1] = range",
-        "",
-        seed=6,
-    ),
-    Broken("only the holder settles", "settle", " or pending[1][2] ~= a.consumer", "", seed=8),
-    Broken("a verdict adds up", "settle", "if sum + dead_samples ~= samples then", "if false then"),
-    Broken("a settled entry is deleted", "settle", "redis.call('XDEL', inbound, id)", "", seed=5),
-    Broken("what is loaded is counted", "settle", "if a.loaded > 0 then", "if false then", seed=2),
-    Broken(
-        "outputs keep their window waiting", "settle", "window, outputs - 1)", "window, -1)", seed=6
-    ),
-    Broken("only the holder renews", "renew", "1, a.consumer)", "1)"),
-    Broken("only the holder releases", "release", "id, id, 1, a.consumer)", "id, id, 1)", seed=10),
-    Broken("a live worker keeps its entries", "claim", "'IDLE', a.lease_ms", "'IDLE', 0", seed=1),
-    Broken(
-        "a replayed dead letter is deleted", "replay", "redis.call('XDEL', dead, a.id)", "", seed=5
-    ),
-    Broken("a replayed dead letter's window waits", "replay", "== 1 then", "== 2 then", seed=6),
-    Broken(
-        "a purged dead letter is counted",
-        "purge",
-        "'|dropped|purged', whole(samples))",
-        "'|dropped|purged', 0)",
-        seed=6,
     ),
 )

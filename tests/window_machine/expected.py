@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 from common.state.stream import RedisStream
 from common.state.verdict import Entry
-from common.state.windows import Feed, Staged, Window
+from common.state.windows import Feed, Recheck, Staged, Window
 
 STEP_MS = 1_000
+# When committed windows are counted again.
+RECHECK_SECONDS = (150, 400)
 FIRST_STEP = 100
 
 NAMES = ("a", "b")
@@ -31,6 +33,7 @@ class OpenWindow:
     name: str
     first: int  # steps; the window holds those after `first`, up to `last`
     last: int
+    window_class: str
     token: str = ""
     deadline_ms: int = 0
 
@@ -46,7 +49,9 @@ class ExpectedFeed:
     planned: Counter[int] = field(default_factory=Counter)
     committed: Counter[int] = field(default_factory=Counter)
     gaps: Counter[int] = field(default_factory=Counter)
-    rechecks: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    rechecks: dict[Recheck, int] = field(default_factory=dict)  # by when
+    # Steps that a recount opened again → how many recounts they had.
+    rounds: Counter[int] = field(default_factory=Counter)
 
     def present(self, step: int) -> int:
         """How often a step should be in the backlog or open: once or not at all."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import get_args
 
-from common.state.windows import WindowClass
+from common.state.windows import Recheck, WindowClass
 from tests.window_machine.actions import BOTH, CLASSES, LATE, STRANGERS, chosen, happens
 from tests.window_machine.expected import (
     FEEDS,
     NAMES,
+    RECHECK_SECONDS,
     STEP_MS,
     HeldWindow,
     OpenWindow,
@@ -51,10 +52,22 @@ class ExtractorActions(FeedActions):
         first, last = window.start_ms // STEP_MS, window.end_ms // STEP_MS
         known = self.expected.open.get(window.id)
         if known is None:
-            assert len(before.open) < MAX_OPEN
-            assert 0 < last - first <= longest
-            assert not steps_of([(window.start_ms, window.end_ms)]) - steps_of(before.backlog)
-            known = self.expected.open[window.id] = OpenWindow(name, first, last)
+            # What is open in one class takes no place of the other.
+            of_class = [
+                one
+                for one in self.expected.open.values()
+                if (one.name, one.window_class) == (name, window_class)
+            ]
+            assert len(of_class) < MAX_OPEN
+            steps = steps_of([(window.start_ms, window.end_ms)])
+            deferred = steps_of(before.deferred)
+            assert not steps - steps_of(before.backlog)
+            if steps & deferred:
+                assert not steps - deferred, "what is deferred is tried by itself"
+                assert window_class == "catchup"
+            else:
+                assert 0 < last - first <= longest
+            known = self.expected.open[window.id] = OpenWindow(name, first, last, window_class)
         assert (known.name, known.first, known.last) == (name, first, last)
         assert not known.token or known.deadline_ms <= self.world.now_ms(), "leased to two"
         known.token = window.token
@@ -118,7 +131,18 @@ class ExtractorActions(FeedActions):
         weight=3,
         late=LATE,
         which=range(10),
-        what=("commit", "commit", "expire", "renew", "split", "retry", "fail", "gap", "give up"),
+        what=(
+            "commit",
+            "commit",
+            "expire",
+            "renew",
+            "split",
+            "retry",
+            "fail",
+            "defer",
+            "gap",
+            "give up",
+        ),
         number=range(7),
     )
     def go_on(self, late: bool, which: int, what: str, number: int) -> None:
@@ -134,11 +158,13 @@ class ExtractorActions(FeedActions):
             case "renew":
                 self.renew_window(held)
             case "split":
-                self.split(held, number % (len(held.steps) + 1))
+                self.split(held, number % (len(held.steps) + 1), held_back=number > 4)
             case "retry":
                 self.retry(held, 50 * (number % 2))
             case "fail":
                 self.fail(held)
+            case "defer":
+                self.defer(held)
             case "gap":
                 self.declare_gap(held, number % (len(held.steps) + 2))
             case _:
@@ -170,17 +196,23 @@ class ExtractorActions(FeedActions):
             held.feed,
             held.window,
             held.staged,
-            recheck_after_seconds=150 if recheck else 0,
+            recheck_after_seconds=RECHECK_SECONDS if recheck else (),
             source_samples=samples,
+            digest=(samples, 7),
         )
         assert status == (expected if self.is_ours(held) else "refused")
         if status != "committed":
             return
         feed = self.expected.feeds[held.feed.query]
         feed.committed.update(held.steps)
-        if recheck:
+        found = {feed.rounds[step] for step in held.steps}
+        assert len(found) == 1, "recounted and fresh time in one window"
+        (rounds,) = found
+        if recheck and rounds < len(RECHECK_SECONDS):
             bounds = held.window.start_ms, held.window.end_ms
-            feed.rechecks[*bounds, samples] = self.world.now_ms() + 150_000
+            one = Recheck(*bounds, samples, (samples, 7), rounds, rounds)
+            wait_seconds = RECHECK_SECONDS[rounds] - (0, *RECHECK_SECONDS)[rounds]
+            feed.rechecks[one] = self.world.now_ms() + wait_seconds * 1000
         del self.expected.open[held.window.id]
         self.expected.staged -= keys
         self.expected.extracted.update(unit for part in held.units for unit in part)
@@ -195,14 +227,17 @@ class ExtractorActions(FeedActions):
             deadline_ms = self.world.now_ms() + WINDOW_LEASE_SECONDS * 1000
             self.expected.open[held.window.id].deadline_ms = deadline_ms
 
-    def split(self, held: HeldWindow, steps: int) -> None:
+    def split(self, held: HeldWindow, steps: int, *, held_back: bool) -> None:
         middle = held.steps.start - 1 + steps
         possible = self.is_ours(held) and held.steps.start <= middle < held.steps.stop - 1
-        assert self.world.windows.split(held.feed, held.window, middle * STEP_MS) == possible
+        hold = (5, 40) if held_back else None
+        assert self.world.windows.split(held.feed, held.window, middle * STEP_MS, hold) == possible
         if possible:
             window = self.expected.open.pop(held.window.id)
             for half, bounds in enumerate(((window.first, middle), (middle, window.last)), 1):
-                self.expected.open[f"{held.window.id}.{half}"] = OpenWindow(window.name, *bounds)
+                self.expected.open[f"{held.window.id}.{half}"] = OpenWindow(
+                    window.name, *bounds, window.window_class
+                )
 
     def retry(self, held: HeldWindow, after_seconds: int) -> None:
         ours = self.is_ours(held)
@@ -213,6 +248,12 @@ class ExtractorActions(FeedActions):
     def fail(self, held: HeldWindow) -> None:
         ours = self.is_ours(held)
         assert self.world.windows.fail(held.feed, held.window, 5, 40) == ours
+        if ours:
+            del self.expected.open[held.window.id]
+
+    def defer(self, held: HeldWindow) -> None:
+        ours = self.is_ours(held)
+        assert self.world.windows.defer(held.feed, held.window, 5, 40) == ours
         if ours:
             del self.expected.open[held.window.id]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from tests.window_machine.expected import (
     FEEDS,
     FIRST_STEP,
     NAMES,
+    RECHECK_SECONDS,
     STEP_MS,
     Expected,
     ExpectedFeed,
@@ -67,6 +69,7 @@ class FeedActions(RuleBasedStateMachine):
             return
         if feed.config not in (None, config):
             self.remove_open(name)
+            feed.rechecks.clear()
         feed.config, feed.planned_ms = config, self.world.now_ms()
         feed.planned.update(range(feed.head + 1, head + 1))
         feed.head = head
@@ -74,7 +77,7 @@ class FeedActions(RuleBasedStateMachine):
     @happens(
         name=NAMES,
         stranger=STRANGERS,
-        what=("reopen", "extend", "recheck", "late samples", "close"),
+        what=("reopen", "extend", "recheck", "late samples", "postpone", "close"),
         first=range(-6, 20),
         steps=range(12),
     )
@@ -87,7 +90,7 @@ class FeedActions(RuleBasedStateMachine):
                 if self.closings < 2:
                     self.close(name, 100 * steps)
             case _:
-                self.recheck(name, self.config(name, stranger), late=what == "late samples")
+                self.recheck(name, self.config(name, stranger), what)
 
     def reopen(self, name: str, config: int, first: int, steps: int, extend: bool) -> None:
         """A repair, or time before the origin that is to be extracted after all."""
@@ -105,18 +108,26 @@ class FeedActions(RuleBasedStateMachine):
             feed.origin = min(feed.origin, start)
         assert added == STEP_MS * self.plan_again(name, start, end)
 
-    def recheck(self, name: str, config: int, late: bool) -> None:
+    def recheck(self, name: str, config: int, what: str) -> None:
         """Count again what is due; where samples came late, open it again."""
-        feed, now_ms = self.expected.feeds[name], self.world.now_ms()
-        due = self.world.windows.due_rechecks(FEEDS[name][config], 100)
-        expected = {key for key, due_ms in feed.rechecks.items() if due_ms <= now_ms}
-        assert {(one.start_ms, one.end_ms, one.samples) for one in due} == expected
-        if not late:
-            self.world.windows.forget_rechecks(FEEDS[name][config], due)
+        feed, now_ms, windows = self.expected.feeds[name], self.world.now_ms(), self.world.windows
+        due = windows.due_rechecks(FEEDS[name][config], 100)
+        assert set(due) == {one for one, due_ms in feed.rechecks.items() if due_ms <= now_ms}
+        if what == "recheck":
+            # Nothing is counted together, so that each can be told from the others.
+            windows.pass_rechecks(FEEDS[name][config], due, RECHECK_SECONDS, 0)
+        elif what == "postpone":
+            windows.postpone_rechecks(FEEDS[name][config], due, 50)
         for one in due:
-            if late and not self.open_again(name, config, one):
+            if what == "late samples" and not self.open_again(name, config, one):
                 continue
-            del feed.rechecks[one.start_ms, one.end_ms, one.samples]
+            due_ms = feed.rechecks.pop(one)
+            if what == "postpone":
+                feed.rechecks[replace(one, failures=one.failures + 1)] = now_ms + 50_000
+            elif what == "recheck" and one.round == 0:
+                first_seconds, second_seconds = RECHECK_SECONDS
+                later = replace(one, round=1, failures=0)
+                feed.rechecks[later] = due_ms + (second_seconds - first_seconds) * 1000
 
     def open_again(self, name: str, config: int, one: Recheck) -> bool:
         added = self.world.windows.reopen(FEEDS[name][config], one.start_ms, one.end_ms, done=[one])
@@ -124,10 +135,10 @@ class FeedActions(RuleBasedStateMachine):
             assert added is None
             return False
         first, last = one.start_ms // STEP_MS, one.end_ms // STEP_MS
-        assert added == STEP_MS * self.plan_again(name, first, last)
+        assert added == STEP_MS * self.plan_again(name, first, last, one.round + 1)
         return True
 
-    def plan_again(self, name: str, first: int, last: int) -> int:
+    def plan_again(self, name: str, first: int, last: int, rounds: int = 0) -> int:
         """Count the steps that a reopening puts back: all that are not to be extracted already."""
         feed = self.expected.feeds[name]
         again = [
@@ -136,6 +147,7 @@ class FeedActions(RuleBasedStateMachine):
             if not feed.present(step)
         ]
         feed.planned.update(again)
+        feed.rounds.update({step: rounds - feed.rounds[step] for step in again})
         return len(again)
 
     def close(self, name: str, unplanned_seconds: int) -> None:

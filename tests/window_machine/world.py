@@ -17,7 +17,7 @@ from tests.doubles.memory_feeds import MemoryFeeds
 from tests.doubles.memory_stream import MemoryStream
 from tests.doubles.memory_windows import MemoryWindowSet
 
-MAX_OPEN = 4
+MAX_OPEN = 2
 WINDOW_LEASE_SECONDS = 60
 # Real entries age by the server's clock too; far from any sum of the times that pass below.
 ENTRY_LEASE_SECONDS = 100

@@ -9,7 +9,8 @@ local planned = tonumber(redis.call('HGET', feed, 'planned_ms')) or 0
 -- Redis' clock went back: the time is counted from now.
 if planned > now then redis.pcall('HSET', KEYS[1], 'planned_ms', whole(now)) end
 if now - planned < a.unplanned_ms then return false end
-local backlog = backlog_of(feed)
+local backlog = ranges_of(feed, 'ranges')
+for _, range in ipairs(ranges_of(feed, 'deferred')) do backlog[#backlog + 1] = range end
 for _, range in ipairs(open_ranges(windows)) do backlog[#backlog + 1] = range end
 table.sort(backlog, function(left, right) return left[1] < right[1] end)
 for _, range in ipairs(backlog) do declare_gap(gaps, range[1], range[2], a.reason, now) end

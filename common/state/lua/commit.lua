@@ -4,7 +4,8 @@
 -- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 raw stream, 6 in-flight records,
 --      7 ledger, 8 unsettled, 9 committed, 10 staged, 11.. staged payloads
 -- a    window, token, fingerprint, feed, query, tier, kind, staged ({samples, bytes} of each payload),
---      recheck_after_ms (0 = never), source_samples (that the source counts in the window)
+--      recheck_after_ms (of each recount, since the first commit), source_samples (that the source has in the window),
+--      digest (of them, its halves low and high)
 -- Returns committed, refused (lease or configuration is not the caller's any more), unstaged (a staged
 -- payload expired) or wrong_type (a key holds something else).
 --
@@ -37,9 +38,13 @@ if entries > 0 then
   redis.call('HINCRBY', ledger, a.feed .. '|extracted', whole(total))
 end
 redis.call('HDEL', windows, id)
-if a.recheck_after_ms > 0 then
-  redis.call('ZADD', rechecks, whole(clock_ms() + a.recheck_after_ms),
-    string.format('%.0f %.0f %.0f', window.s, window.e, a.source_samples))
+-- What was opened again by a recount goes on with the next one: so it comes to an end.
+local round = window.r or 0
+local after, before = a.recheck_after_ms[round + 1], a.recheck_after_ms[round] or 0
+if after then
+  redis.call('ZADD', rechecks, whole(clock_ms() + after - before), pack_recheck({s = window.s, e = window.e,
+    samples = a.source_samples, low = a.digest[1], high = a.digest[2], round = round, since = round, failures = 0}))
 end
 redis.call('HDEL', feed, 'attempts', 'not_before_ms')
+if window.p then release_deferred(feed) end
 return 'committed'

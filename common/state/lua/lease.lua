@@ -1,9 +1,10 @@
--- Lease the next window of a feed: an open one whose lease is free or ran out, else one newly cut
--- from the backlog, newest first.
+-- Lease the next window of a feed: an open one whose lease is free or ran out, or one newly cut from the backlog, newest
+-- first. For catch-up, a piece of what is deferred comes before the backlog as often as its waits allow: once it can be
+-- extracted, all that is deferred is backlog again.
 --
 -- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 token counter
 -- a    fingerprint, window_class (live or catchup), live_horizon_ms (back from the head), longest_ms, lease_ms,
---      max_open (windows), random (a word)
+--      max_open (windows of the class), random (a word)
 -- Returns {window id, start, end, token, attempts}, or nil when there is none.
 local feed, windows = KEYS[1], KEYS[2]
 local now = clock_ms()
@@ -19,8 +20,9 @@ end
 
 local chosen, chosen_id, open = nil, nil, 0
 for id, json in pairs(pairs_of(redis.call('HGETALL', windows))) do
-  open = open + 1
   local window = cjson.decode(json)
+  -- What waits in one class takes no place of the other.
+  if window.c == a.window_class then open = open + 1 end
   local lease_ends, wait_ends = ends_at(window.d, a.lease_ms, now), ends_at(window.nb, window.w, now)
   if lease_ends < window.d or wait_ends < window.nb then
     window.d, window.nb = lease_ends, wait_ends
@@ -35,26 +37,55 @@ end
 -- Cuts the newest piece of the class out of `ranges`: what is live lies after the border.
 local function cut(ranges, border)
   for i = #ranges, 1, -1 do
-    local first, last = ranges[i][1], ranges[i][2]
+    local first, last, round = unpack(ranges[i])
     local lower, upper = first, last
     if a.window_class == 'live' then lower = math.max(first, border) else upper = math.min(last, border) end
     if lower < upper then
       lower = math.max(lower, upper - a.longest_ms)
       table.remove(ranges, i)
-      if first < lower then ranges[#ranges + 1] = {first, lower} end
-      if upper < last then ranges[#ranges + 1] = {upper, last} end
-      return {s = lower, e = upper, c = a.window_class, t = '', d = 0, nb = 0, a = 0}
+      if first < lower then ranges[#ranges + 1] = {first, lower, round} end
+      if upper < last then ranges[#ranges + 1] = {upper, last, round} end
+      return {s = lower, e = upper, c = a.window_class, t = '', d = 0, nb = 0, a = 0, r = round}
     end
   end
 end
 
-local ranges = nil
-if not chosen then
-  if open >= a.max_open then return false end
-  ranges = parse_backlog(backlog)
-  chosen = cut(ranges, tonumber(head) - a.live_horizon_ms)
-  if not chosen then return false end
+-- Cuts a piece out of what is deferred: one after the other, so that none keeps the others from being tried.
+local function cut_deferred()
+  local json, deferred_until, deferred_wait, step, cursor = unpack(redis.call('HMGET', feed, 'deferred',
+    'deferred_not_before_ms', 'deferred_wait_ms', 'deferred_step_ms', 'deferred_cursor_ms'))
+  if not json or ends_at(tonumber(deferred_until) or 0, tonumber(deferred_wait), now) > now then return end
+  local deferred = parse_ranges(json)
+  local function cut_before(upper_bound)
+    for i = #deferred, 1, -1 do
+      local first, last, round = unpack(deferred[i])
+      if first < upper_bound then
+        local upper = math.min(last, upper_bound)
+        local lower = math.max(first, upper - tonumber(step))
+        table.remove(deferred, i)
+        if first < lower then deferred[#deferred + 1] = {first, lower, round} end
+        if upper < last then deferred[#deferred + 1] = {upper, last, round} end
+        return {s = lower, e = upper, c = a.window_class, t = '', d = 0, nb = 0, a = 0, r = round, p = 1}
+      end
+    end
+  end
+  local piece = cut_before(tonumber(cursor) or math.huge) or cut_before(math.huge)
+  return piece, deferred
 end
+
+local ranges, deferred = nil, nil
+if open < a.max_open then
+  if not chosen and a.window_class == 'catchup' then chosen, deferred = cut_deferred() end
+  -- What is freshest does not wait for what could not be read at once.
+  if not chosen or (a.window_class == 'live' and chosen.e < tonumber(head)) then
+    local left = parse_ranges(backlog)
+    local newest = cut(left, tonumber(head) - a.live_horizon_ms)
+    if newest and (not chosen or newest.e > chosen.e) then
+      chosen, chosen_id, ranges = newest, nil, left
+    end
+  end
+end
+if not chosen then return false end
 
 -- A counter alone would repeat itself after Redis lost its last second, or everything, and a worker
 -- from before would then hold the token of a window that is not its own.
@@ -62,5 +93,9 @@ local token = redis.call('INCR', KEYS[5]) .. '-' .. a.random
 chosen_id = chosen_id or ('w' .. token)
 chosen.t, chosen.d = token, now + a.lease_ms
 redis.call('HSET', windows, chosen_id, cjson.encode(chosen))
-if ranges then redis.call('HSET', feed, 'ranges', backlog_json(ranges)) end
+if ranges then redis.call('HSET', feed, 'ranges', ranges_json(ranges)) end
+if deferred then
+  redis.call('HSET', feed, 'deferred', ranges_json(deferred), 'deferred_cursor_ms', whole(chosen.s),
+    'deferred_not_before_ms', whole(now + a.lease_ms), 'deferred_wait_ms', whole(a.lease_ms))
+end
 return {chosen_id, chosen.s, chosen.e, token, chosen.a}

@@ -10,7 +10,7 @@ if taken_over and not a.adopt then return 0 end
 
 local now = clock_ms()
 head = tonumber(head) or a.origin_ms
-local ranges = parse_backlog(backlog)
+local ranges = parse_ranges(backlog)
 -- Where the query changed, what is open was cut for the old one.
 local open = taken_over and open_ranges(windows) or {}
 for _, range in ipairs(open) do ranges[#ranges + 1] = range end
@@ -20,11 +20,13 @@ if a.head_ms > head then
 end
 
 redis.call('HSET', feed, 'fingerprint', a.fingerprint, 'head_ms', whole(head),
-  'ranges', backlog_json(ranges), 'planned_ms', whole(now))
+  'ranges', ranges_json(ranges), 'planned_ms', whole(now))
 redis.call('HSETNX', feed, 'origin_ms', whole(a.origin_ms))
 redis.call('SADD', KEYS[5], a.feed)
-if #open > 0 then
-  redis.call('DEL', windows)
+if taken_over then
+  -- What was committed for the old one cannot be compared with the new one.
+  redis.call('DEL', windows, KEYS[4])
   redis.call('HDEL', feed, 'attempts', 'not_before_ms')
+  release_deferred(feed)
 end
 return 1

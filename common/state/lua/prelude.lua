@@ -96,8 +96,10 @@ end
 -- Append an entry whose payload lies under `key` already, and record it as in flight.
 -- `origin` tells its query, tier, kind and window, and the feed whose ledger counts its samples.
 local function append_entry(stream, in_flight, origin, samples, payload_bytes, key)
-  local id = redis.call('XADD', stream, '*', 'schema', '1', 'query', origin.query, 'tier', origin.tier,
-    'kind', origin.kind, 'window', origin.window, 'samples', whole(samples), 'payload', key)
+  local fields = {'schema', '1', 'query', origin.query, 'tier', origin.tier,
+    'kind', origin.kind, 'window', origin.window, 'samples', whole(samples), 'payload', key}
+  if origin.replayed then fields[#fields + 1], fields[#fields + 2] = 'replayed', '1' end
+  local id = redis.call('XADD', stream, '*', unpack(fields))
   redis.call('HSET', in_flight, id,
     pack_record(samples, payload_bytes + ENTRY_OVERHEAD_BYTES, origin.feed, origin.window, key))
 end
@@ -129,24 +131,65 @@ local function open_ranges(windows)
   return ranges
 end
 
--- The backlog of a feed as it is kept in its field `ranges`: ranges {start, end} in order.
-local function parse_backlog(json) return cjson.decode(json or '[]') end
-local function backlog_of(feed) return parse_backlog(redis.call('HGET', feed, 'ranges')) end
+-- Time of a feed that is to be extracted, as its fields `ranges` (the backlog) and `deferred` keep it: ranges
+-- {start, end, round} in order. The round says how many recounts that time had (none where it is left out).
+local function parse_ranges(json) return cjson.decode(json or '[]') end
+local function ranges_of(feed, field) return parse_ranges(redis.call('HGET', feed, field)) end
 
--- A backlog as it is kept: in order, ranges that touch made one, so that any length costs a few bytes.
-local function backlog_json(ranges)
+-- In order, ranges that touch made one, so that any length costs a few bytes.
+local function merged(ranges, same_round)
   table.sort(ranges, function(left, right) return left[1] < right[1] end)
-  local merged = {}
+  local found = {}
   for _, range in ipairs(ranges) do
-    local last = merged[#merged]
-    if last and range[1] <= last[2] then
+    local last = found[#found]
+    if last and range[1] <= last[2] and (not same_round or (last[3] or 0) == (range[3] or 0)) then
       last[2] = math.max(last[2], range[2])
     else
-      merged[#merged + 1] = range
+      found[#found + 1] = {range[1], range[2], same_round and range[3] or nil}
     end
   end
-  -- cjson writes an empty table as an object.
-  return #merged == 0 and '[]' or cjson.encode(merged)
+  return found
+end
+
+-- Ranges as they are kept; cjson writes an empty table as an object.
+local function ranges_json(ranges)
+  local found = merged(ranges, true)
+  return #found == 0 and '[]' or cjson.encode(found)
+end
+
+-- The time of a window as a range of it.
+local function range_of(window) return {window.s, window.e, window.r} end
+
+-- A recheck as it is kept: a committed range {s, e}; what the source had of it then, as a number of samples and the
+-- halves of a digest; how many recounts it had, how many it had when it was committed, how often the next one failed.
+local function pack_recheck(it)
+  return string.format('%.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f', it.s, it.e, it.samples, it.low, it.high, it.round,
+    it.since, it.failures)
+end
+local function parse_recheck(member)
+  local numbers = {}
+  for number in string.gmatch(member, '%d+') do numbers[#numbers + 1] = tonumber(number) end
+  local s, e, samples, low, high, round, since, failures = unpack(numbers)
+  return {s = s, e = e, samples = samples, low = low, high = high, round = round, since = since, failures = failures}
+end
+
+-- How long to wait after so many attempts that failed in a row: twice as long each time.
+local function wait_ms(attempts) return math.min(a.longest_ms, a.shortest_ms * 2 ^ math.min(attempts, 30)) end
+
+-- Nothing of the feed is leased for a while, until a window of it is committed.
+local function hold_feed(feed, now)
+  local attempts = tonumber(redis.call('HGET', feed, 'attempts')) or 0
+  local wait = wait_ms(attempts)
+  redis.call('HSET', feed, 'not_before_ms', whole(now + wait), 'wait_ms', whole(wait), 'attempts', attempts + 1)
+end
+
+-- What was deferred is backlog again.
+local function release_deferred(feed)
+  local ranges = ranges_of(feed, 'ranges')
+  for _, range in ipairs(ranges_of(feed, 'deferred')) do ranges[#ranges + 1] = range end
+  redis.call('HSET', feed, 'ranges', ranges_json(ranges))
+  redis.call('HDEL', feed, 'deferred', 'deferred_attempts', 'deferred_not_before_ms', 'deferred_wait_ms',
+    'deferred_step_ms', 'deferred_cursor_ms')
 end
 
 -- Append a gap, or lengthen the last one where they touch: a source that stays empty for long must not

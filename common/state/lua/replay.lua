@@ -20,6 +20,7 @@ if not have_types({[dead_records] = 'hash', [stream] = 'stream', [in_flight] = '
   return 'wrong_type'
 end
 redis.call('SET', KEYS[8], ARGV[2])
+letter.replayed = true
 append_entry(stream, in_flight, letter, samples, #ARGV[2], KEYS[8])
 redis.call('XDEL', dead, a.id)
 redis.call('HDEL', dead_records, a.id)

@@ -3,10 +3,13 @@
 -- KEYS 1..4 feed, its open windows, its gaps, its rechecks
 -- a    window, token, fingerprint, verb, and for the verb
 --      renew  lease_ms
---      split  middle_ms: two windows take its place
+--      split  middle_ms, hold: two windows take its place
+--      defer  its range is deferred: it takes no place of an open window, and now and then a piece of what is
+--             deferred is tried again (lease.lua), each time after twice the wait
 --      retry  after_ms: it stays open and waits
---      fail   shortest_ms, longest_ms: its range returns to the backlog and the whole feed waits,
---             twice as long each time until a window of it is committed
+--      fail   its range returns to where it was cut from, and the feed is held
+--             Where a feed is held, nothing of it is leased for a while, twice as long each time until a window of
+--             it is committed. Waits are between shortest_ms and longest_ms.
 --      gap    until_ms, reason: what lies before is declared a gap; the rest, if any, stays leased
 -- Returns 1, or 0 when it changed nothing: lease or configuration is not the caller's, or the bounds are not the window's.
 local feed, windows, gaps = KEYS[1], KEYS[2], KEYS[3]
@@ -27,21 +30,30 @@ if a.verb == 'renew' then
 elseif a.verb == 'split' then
   local middle = a.middle_ms
   if middle <= window.s or middle >= window.e then return 0 end
-  local function half(first, last) return {s = first, e = last, c = window.c, t = '', d = 0, nb = 0, a = 0} end
+  local function half(first, last)
+    return {s = first, e = last, c = window.c, t = '', d = 0, nb = 0, a = 0, r = window.r}
+  end
   replace({[a.window .. '.1'] = half(window.s, middle), [a.window .. '.2'] = half(middle, window.e)})
+  if a.hold then hold_feed(feed, now) end
+elseif a.verb == 'defer' then
+  local ranges = ranges_of(feed, 'deferred')
+  local attempts = tonumber(redis.call('HGET', feed, 'deferred_attempts')) or 0
+  ranges[#ranges + 1] = range_of(window)
+  replace({})
+  redis.call('HSET', feed, 'deferred', ranges_json(ranges), 'deferred_attempts', attempts + 1,
+    'deferred_not_before_ms', whole(now + wait_ms(attempts)), 'deferred_wait_ms', whole(wait_ms(attempts)),
+    'deferred_step_ms', whole(window.e - window.s))
 elseif a.verb == 'retry' then
   window.t, window.d, window.a = '', 0, window.a + 1
   window.nb, window.w = now + a.after_ms, a.after_ms
   replace({[a.window] = window})
 elseif a.verb == 'fail' then
-  local attempts = tonumber(redis.call('HGET', feed, 'attempts')) or 0
-  local wait = math.min(a.longest_ms, a.shortest_ms * 2 ^ math.min(attempts, 30))
-  local ranges = backlog_of(feed)
-  ranges[#ranges + 1] = {window.s, window.e}
+  local field = window.p and 'deferred' or 'ranges'
+  local ranges = ranges_of(feed, field)
+  ranges[#ranges + 1] = range_of(window)
   replace({})
-  redis.call('HSET', feed, 'ranges', backlog_json(ranges), 'not_before_ms', whole(now + wait),
-    'wait_ms', whole(wait))
-  redis.call('HINCRBY', feed, 'attempts', 1)
+  redis.call('HSET', feed, field, ranges_json(ranges))
+  hold_feed(feed, now)
 elseif a.verb == 'gap' then
   local upto = math.min(a.until_ms, window.e)
   if upto <= window.s then return 0 end
@@ -49,6 +61,7 @@ elseif a.verb == 'gap' then
   window.s = upto
   replace(upto < window.e and {[a.window] = window} or {})
   declare_gap(gaps, first, upto, a.reason, now)
+  if upto == window.e and window.p then release_deferred(feed) end
 else
   return redis.error_reply('unknown verb ' .. a.verb)
 end

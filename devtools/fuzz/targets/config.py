@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from common.config import Settings, advice, effective, load_settings
 from common.errors import ConfigError
 from common.promql.expression import reach_ms
@@ -153,10 +155,9 @@ class Config(Target):
         return content, environ
 
     def check(self, case: Any) -> bool:
-        """Loaded, printed, and put to its first use."""
+        """Loaded, printed, read back, and put to its first use."""
         content, environ = case
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, content, 0)
+        self._write(content)
         try:
             settings = load_settings(self._file, environ)
         except ConfigError as error:
@@ -168,7 +169,13 @@ class Config(Target):
                 require(len(problem.splitlines()) == 1, "told on several lines", problem)
             return False
         _use(settings)
+        self._write(yaml.safe_dump(effective(settings, mask=False), allow_unicode=True).encode())
+        require(load_settings(self._file, {}) == settings, "reads back as something else")
         return True
+
+    def _write(self, content: bytes) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, content, 0)
 
 
 def _use(settings: Settings) -> None:
@@ -186,8 +193,6 @@ def _use(settings: Settings) -> None:
 
 
 def _as_json() -> dict[str, str]:
-    import yaml
-
     return {text: json.dumps(yaml.safe_load(text)) for text in _BASES}
 
 

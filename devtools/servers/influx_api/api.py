@@ -8,6 +8,7 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from devtools.servers.influx_api import authorizations, buckets, organizations
 from devtools.servers.influx_api.databases import Databases
@@ -32,6 +33,13 @@ _HANDLERS: dict[tuple[str, str, bool], Callable[[Store, Call], Response]] = {
     ("PATCH", "authorizations", True): authorizations.patch_authorization,
     ("DELETE", "authorizations", True): authorizations.delete_authorization,
 }
+
+
+def _nothing_found(statement: str, database: str | None) -> dict[str, Any]:
+    """The result of a statement on a database that is not there for the token."""
+    if statement.upper().startswith("SHOW MEASUREMENTS"):
+        return {"statement_id": 0}
+    return {"statement_id": 0, "error": f"database not found: {database or ''}"}
 
 
 class Api:
@@ -159,5 +167,5 @@ class Api:
             database = query.get("db")
             if database in readable or (database is None and readable):
                 return Response(204)
-            return Response(200, {"results": [{"statement_id": 0}]})
+            return Response(200, {"results": [_nothing_found(query.get("q", ""), database)]})
         raise Refused("not found", "path not found")

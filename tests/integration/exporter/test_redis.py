@@ -123,6 +123,7 @@ def test_failures_in_a_row_and_gaps(populated: Rig, redis_client: redis.Redis, k
     windows.fail(FEED, window, 60, 600)
     populated.step()
     assert populated.value("etl_query_failures_in_a_row", *HOT) == 1
+    assert populated.value("etl_deferred_seconds", *HOT) == 0
     assert populated.value("etl_gaps_declared", *HOT) == 1
 
 

@@ -32,7 +32,8 @@ from services.exporter.rq_keys import (
     queue_lengths,
     workers_alive,
 )
-from services.extractor.scheduler import QUEUES, Scheduler
+from services.extractor.job_table import QUEUES
+from services.extractor.scheduler import Scheduler
 from services.extractor.worker import Worker
 from tests.integration.exporter.exporter_world import Rig
 

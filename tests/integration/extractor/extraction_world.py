@@ -44,6 +44,8 @@ class Source:
         self.reads: list[tuple[int, int]] = []
         self.failure: SourceError | None = None
         self.fail_above_ms = 0
+        # Only what holds a time of these fails, if there are any.
+        self.bad_ms: range | None = None
         self.meanwhile: Callable[[], None] = lambda: None
         self.histograms = 0
         # Up to when it has samples by now.
@@ -73,7 +75,8 @@ class Source:
             self.meanwhile()
         if self.histograms:
             yield Samples.empty(self.histograms)
-        if self.failure is not None and end_ms - start_ms > self.fail_above_ms:
+        bad = self.bad_ms is None or any(time in self.bad_ms for time in times.tolist())
+        if self.failure is not None and bad and end_ms - start_ms > self.fail_above_ms:
             raise self.failure
 
 
@@ -83,7 +86,10 @@ class Rig:
         redis: Redis,
         source: Source,
         builder: EntryBuilder | None = None,
+        *,
         logger: EventLog | None = None,
+        max_open: int = 16,
+        now_ms: Callable[[], int] | None = None,
     ) -> None:
         query = Query(name="q", expr="m", step=STEP_MS / 1000)
         self.plan = Plan(
@@ -91,7 +97,7 @@ class Rig:
         )
         self.source = source
         self.redis = redis
-        self.windows = WindowSet(redis, KEYS, lease_seconds=60)
+        self.windows = WindowSet(redis, KEYS, lease_seconds=60, max_open=max_open, now_ms=now_ms)
         self.registry = CollectorRegistry()
         self.telemetry = Telemetry("extractor", self.registry, logger=logger)
         self.history = SourceHistory(cast(PrometheusClient, source))

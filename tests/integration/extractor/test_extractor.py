@@ -94,12 +94,13 @@ def test_a_window_that_outlasts_what_it_staged_is_split(rig: Rig) -> None:
     assert rig.extracted() == 3_500
 
 
-def test_one_step_that_is_too_large_stays_open_and_is_reported(rig: Rig) -> None:
+def test_one_step_that_is_too_large_is_deferred_and_reported(rig: Rig) -> None:
     rig.source.failure = QueryTooLarge("too many samples")
 
     assert rig.run(rig.lease(head_ms=STEP_MS)) is Outcome.OPEN
 
-    assert rig.status == ([], [(0, STEP_MS)])
+    assert rig.status == ([(0, STEP_MS)], [])
+    assert rig.windows.status()["q@hot"].deferred == [(0, STEP_MS)]
     labels = {"query": "q", "tier": "hot", "error_type": "QueryTooLarge"}
     assert rig.value("etl_query_failures_total", **labels) == 1
 
@@ -119,9 +120,11 @@ def test_a_failed_window_goes_back_and_only_its_feed_waits(
     rig.source.series = 300
     rig.source.failure = failure
 
-    assert rig.run(rig.lease()) is Outcome.OPEN
+    rejected = isinstance(failure, QueryRejected)
+    assert rig.run(rig.lease()) is (Outcome.SPLIT if rejected else Outcome.OPEN)
 
-    assert rig.status == ([(0, 10 * STEP_MS)], [])
+    halves = [(0, 5 * STEP_MS), (5 * STEP_MS, 10 * STEP_MS)]
+    assert rig.status == (([], halves) if rejected else ([(0, 10 * STEP_MS)], []))
     assert rig.windows.lease(rig.plan.feed, "live", 10**9, 10**9) is None
     assert rig.extracted() == 0
     assert rig.entries() == []

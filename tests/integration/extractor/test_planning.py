@@ -63,6 +63,30 @@ def test_the_last_to_start_owns_the_feed(rig: Rig) -> None:
     assert rig.windows.lease(rig.plan.feed, "live", 10**9, 10**9) is None
 
 
+def test_a_redis_that_was_rolled_back_over_a_change_is_taken_over_again(rig: Rig) -> None:
+    """What it knows then is the configuration before; no process has that any more."""
+    planner(rig).plan()
+    before = rig.redis.dump(rig.windows.keys.feed("q@hot"))
+    assert before is not None
+    changed = Plan(
+        Feed("q", "hot", "expr", "f2"), rig.plan.query, STEP_MS, 0, 50_000, 1_000_000, 240_000
+    )
+    planning = planner(rig, changed)
+    planning.plan()
+    rig.redis.restore(rig.windows.keys.feed("q@hot"), 0, before, replace=True)
+
+    rig.source.now += 10 * STEP_MS
+    planning.plan()
+    assert rig.windows.status()["q@hot"].fingerprint == "f"
+    planning.plan()
+
+    status = rig.windows.status()["q@hot"]
+    assert (status.fingerprint, status.head_ms) == ("f2", 110 * STEP_MS)
+    window = rig.windows.lease(changed.feed, "live", 10**9, 10**9)
+    assert window is not None
+    assert (window.start_ms, window.end_ms) == (50 * STEP_MS, 110 * STEP_MS)
+
+
 def test_a_removed_query_is_closed_and_its_backlog_is_declared_a_gap(rig: Rig) -> None:
     planner(rig).plan()
     other = Plan(

@@ -16,7 +16,8 @@ from rq.serializers import JSONSerializer
 
 from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
-from services.extractor.scheduler import MOST_WAITING, QUEUES, Scheduler
+from services.extractor.job_table import QUEUES
+from services.extractor.scheduler import MOST_WAITING, Scheduler
 from services.extractor.worker import JobTable, Worker
 
 
@@ -57,7 +58,7 @@ class Rig:
         return Queue(name, connection=self.redis, serializer=options.get("serializer"))
 
     def refused(self) -> float | None:
-        return self.registry.get_sample_value("etl_scheduler_errors_total")
+        return self.registry.get_sample_value("etl_jobs_refused_total")
 
     def left(self) -> list[bytes]:
         """Keys of jobs and of what became of them."""
@@ -111,8 +112,8 @@ def test_a_job_that_names_anything_else_is_refused_reported_and_deleted(
 
 def test_a_method_of_an_object_is_not_ours_whatever_its_name(rig: Rig) -> None:
     rig.scheduler.schedule("live", 1)
-    (job,) = rig.scheduler.queues["live"].jobs
-    rig.redis.hset(job.key, "data", json.dumps(["plan", {"an": "object"}, [], {}]))
+    (id_,) = rig.scheduler.queues["live"].get_job_ids()
+    rig.redis.hset(f"rq:job:{id_}", "data", json.dumps(["plan", {"an": "object"}, [], {}]))
 
     rig.work()
 
@@ -127,18 +128,17 @@ def call_back(*_: object) -> None:
     _called_back.append(_)
 
 
-def test_a_callback_that_a_job_names_is_not_called(rig: Rig) -> None:
+def test_a_job_with_a_callback_is_refused(rig: Rig) -> None:
     callback = Callback(f"{__name__}.call_back")
     assert callback.name == f"{__name__}.call_back"
     strangers = rig.stranger(serializer=JSONSerializer)
-    for function in ("plan", "extract"):  # the second fails: it lacks its argument
-        strangers.enqueue_call(
-            function, on_success=callback, on_failure=callback, result_ttl=0, failure_ttl=0
-        )
+    strangers.enqueue_call("plan", on_success=callback, on_failure=callback)
+    strangers.enqueue_call("extract", on_failure=callback)
+    strangers.enqueue_call("plan", on_stopped=callback)
 
     rig.work()
 
-    assert rig.calls == [("plan",)]
+    assert (rig.calls, rig.refused(), rig.left()) == ([], 3, [])
     assert _called_back == []
 
 
@@ -150,8 +150,10 @@ def test_nothing_pickled_is_read(rig: Rig, tmp_path: Path) -> None:
             return touched.touch, ()
 
     rig.scheduler.schedule("live", 1)
-    (job,) = rig.scheduler.queues["live"].jobs
-    rig.redis.hset(job.key, mapping={"data": pickle.dumps(Trap()), "meta": pickle.dumps(Trap())})
+    (id_,) = rig.scheduler.queues["live"].get_job_ids()
+    rig.redis.hset(
+        f"rq:job:{id_}", mapping={"data": pickle.dumps(Trap()), "meta": pickle.dumps(Trap())}
+    )
 
     rig.work()
 
@@ -188,6 +190,10 @@ def test_planning_is_scheduled_at_each_tick_until_the_service_stops(rig: Rig) ->
             stop.set()
         return 102.0 if time is None else time
 
-    rig.scheduler.plan_at_each_tick(0.01, stop, rig.telemetry, wall_clock)
+    ready: list[tuple[str, bool, str]] = []
+    rig.scheduler.plan_at_each_tick(
+        0.01, stop, rig.telemetry, lambda *check: ready.append(check), wall_clock
+    )
 
+    assert set(ready) == {("scheduler", True, "")}
     assert rig.scheduler.queues["plan"].count == 3

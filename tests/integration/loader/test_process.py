@@ -12,6 +12,7 @@ import requests
 import yaml
 from redis import Redis
 
+from common.state.identity import Identity, IdentityRecord
 from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Account, Ledger
 from common.state.stream import RedisStream, SettleResult
@@ -223,6 +224,25 @@ def test_a_sink_that_refuses_everything_costs_a_bounded_number_of_posts_and_no_p
         sink.fault_for = lambda _: None
         assert world.until_empty().loaded == 10_000
         assert process.stop() == 0
+
+
+def test_it_takes_nothing_of_a_pipeline_with_another_sink(
+    world: World, start: Start, redis_client: Redis
+) -> None:
+    world.send(series(50))
+    theirs = Identity("http://127.0.0.1:1", "http://elsewhere org o bucket b")
+    IdentityRecord(redis_client, world.keys).accept(theirs)
+    process = start(wait=False)
+    wait_until(
+        lambda: "belongs to another pipeline" in (process.probe() or ""),
+        deadline_seconds=20,
+        what="the reason",
+    )
+    assert world.account.in_flight == 50
+    sink = f"{world.influx.url} org o bucket {BUCKET}"
+    IdentityRecord(redis_client, world.keys).accept(Identity("http://127.0.0.1:1", sink))
+    assert world.until_empty().loaded == 50
+    assert process.stop() == 0
 
 
 def test_a_token_that_cannot_be_sent_is_one_line_and_exit_code_2(

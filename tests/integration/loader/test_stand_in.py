@@ -150,7 +150,7 @@ def test_the_loaders_token_writes_and_reads_its_bucket_only(world: World, capsys
     reader = WatermarkReader(load_settings(world.config, {}).load.influxdb, "etl")
     try:
         assert reader.read("metrics", "q", "hot") == now_ms
-        with pytest.raises(SinkError, match="does not list first among"):
+        with pytest.raises(SinkError, match="database not found: first"):
             reader.read("first", "q", "hot")
     finally:
         reader.close()

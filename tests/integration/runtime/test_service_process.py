@@ -345,7 +345,8 @@ def test_what_cannot_be_used_is_told_before_anything_starts(start: Start, tmp_pa
             f"{port}: Address already in use"
         ),
         start("loop", ETL__PIPELINE__LOG_FILE=str(tmp_path)): (
-            f"pipeline.log_file: names {tmp_path}, which cannot be written: Is a directory"
+            "environment variable ETL__PIPELINE__LOG_FILE: pipeline.log_file: "
+            f"names {tmp_path}, which is a directory"
         ),
         start("loop", ETL__NOPE="1"): "environment variable ETL__NOPE: nope: is an unknown key",
         start("loop", "--config", f"{tmp_path}/none.yaml"): (

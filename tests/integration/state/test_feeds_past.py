@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.state.windows import Feed
+from common.state.windows import Feed, Recheck
 from tests.integration.state.worlds import (
     FEED,
     STEP_MS,
@@ -114,7 +114,9 @@ def test_rechecks_fall_due_and_are_removed(windows: Windows, clock: FakeClock) -
     for samples in (7, 3):
         window = must(live(windows))
         staged = [windows.stage(b"p", samples, 60)]
-        windows.commit(FEED, window, staged, recheck_after_seconds=100, source_samples=samples + 1)
+        windows.commit(
+            FEED, window, staged, recheck_after_seconds=(100,), source_samples=samples + 1
+        )
     assert windows.due_rechecks(FEED, 10) == []
     clock.ms += 100_000
 
@@ -125,6 +127,90 @@ def test_rechecks_fall_due_and_are_removed(windows: Windows, clock: FakeClock) -
     windows.forget_rechecks(FEED, [older])
     assert windows.reopen(FEED, newer.start_ms, newer.end_ms, done=[newer]) == 10 * STEP_MS
     assert windows.due_rechecks(FEED, 10) == []
+
+
+def test_each_recount_has_its_time_and_what_adjoins_becomes_one(
+    windows: Windows, clock: FakeClock
+) -> None:
+    after_seconds = (100, 300)
+    for step in (1, 2, 3, 4):
+        windows.plan(FEED, 0, step * STEP_MS)
+        window = must(live(windows))
+        windows.commit(
+            FEED,
+            window,
+            [],
+            recheck_after_seconds=after_seconds,
+            source_samples=step,
+            digest=(2**32 - 1, step),
+        )
+    clock.ms += 100_000
+    for first in windows.due_rechecks(FEED, 10):
+        assert (first.round, first.since, first.failures) == (0, 0, 0)
+        # As many at a time as are due together; three steps are the most that become one.
+        windows.pass_rechecks(FEED, [first], after_seconds, 3)
+    assert windows.due_rechecks(FEED, 10) == []
+    clock.ms += 199_000
+    assert windows.due_rechecks(FEED, 10) == []
+    clock.ms += 1_000
+
+    joined, single = windows.due_rechecks(FEED, 10)
+
+    assert joined == Recheck(0, 3 * STEP_MS, 6, (2**32 - 3, 6), round=1)
+    assert single == Recheck(3 * STEP_MS, 4 * STEP_MS, 4, (2**32 - 1, 4), round=1)
+    windows.pass_rechecks(FEED, [joined, single], after_seconds, 3)
+    clock.ms += 10**9
+    assert windows.due_rechecks(FEED, 10) == []
+
+
+def test_a_recheck_that_failed_is_due_later_and_says_how_often(
+    windows: Windows, clock: FakeClock
+) -> None:
+    windows.plan(FEED, 0, STEP_MS)
+    windows.commit(FEED, must(live(windows)), [], recheck_after_seconds=(100,))
+    clock.ms += 100_000
+    for failures in (0, 1, 2):
+        (one,) = windows.due_rechecks(FEED, 10)
+        assert one.failures == failures
+        windows.postpone_rechecks(FEED, [one, one], 50)
+        assert windows.due_rechecks(FEED, 10) == []
+        clock.ms += 50_000
+
+
+def test_what_a_recount_opened_again_goes_on_with_the_recounts_that_are_left(
+    windows: Windows, clock: FakeClock
+) -> None:
+    after_seconds = (100, 300)
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    windows.commit(FEED, must(live(windows)), [], recheck_after_seconds=after_seconds)
+    for rounds, wait_seconds in enumerate((100, 200)):
+        clock.ms += wait_seconds * 1000
+        (one,) = windows.due_rechecks(FEED, 10)
+        assert (one.round, one.since) == (rounds, rounds)
+        assert windows.reopen(FEED, one.start_ms, one.end_ms, done=[one]) == 10 * STEP_MS
+        # What was never extracted adjoins it, and is not taken for it.
+        windows.plan(FEED, 0, (11 + rounds) * STEP_MS)
+        fresh = must(live(windows))
+        assert bounds(fresh) == ((10 + rounds) * STEP_MS, (11 + rounds) * STEP_MS)
+        commit(windows, fresh)
+        again = must(live(windows))
+        assert bounds(again) == (0, 10 * STEP_MS)
+        windows.commit(FEED, again, [], recheck_after_seconds=after_seconds)
+    clock.ms += 10**9
+
+    assert windows.due_rechecks(FEED, 10) == []
+
+
+def test_a_query_that_changed_is_not_compared_with_what_it_was(
+    windows: Windows, clock: FakeClock
+) -> None:
+    windows.plan(FEED, 0, STEP_MS)
+    windows.commit(FEED, must(live(windows)), [], recheck_after_seconds=(100,))
+
+    windows.plan(CHANGED, 0, STEP_MS, adopt=True)
+
+    clock.ms += 100_000
+    assert windows.due_rechecks(CHANGED, 10) == []
 
 
 def test_what_the_sink_reported_first_counts(windows: Windows) -> None:

@@ -19,7 +19,8 @@ from common.state.keys import GROUP, POINTS, RAW, STREAMS, Keys
 from common.state.ledger import Audit, Ledger
 from common.state.stream import RELEASED, RedisStream
 from common.state.windows import Staged, WindowSet
-from tests.window_machine.broken import SCRIPTS, Broken
+from tests.window_machine.broken import Broken
+from tests.window_machine.broken_scripts import SCRIPTS
 from tests.window_machine.machine import WindowMachine, notices, walk
 from tests.window_machine.world import (
     ENTRY_LEASE_SECONDS,

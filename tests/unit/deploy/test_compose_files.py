@@ -224,5 +224,7 @@ def test_everybody_speaks_tls_to_redis() -> None:
     assert users == {*SCALED, "etl-metrics", "etlctl"}
     for name in users:
         environment = document(TLS)["services"][name]["environment"]
-        assert redis_url(TLS, name) == "rediss://redis:6379/0"
+        assert redis_url(TLS, name) == f"rediss://{name}@redis:6379/0"
+        plain = {redis_url(file, name) for file in (*MAIN, WITH_PIPELINE)} - {""}
+        assert plain == {f"redis://{name}@redis:6379/0"}
         assert environment["ETL__PIPELINE__REDIS_CA_FILE"] == "/run/secrets/tls_ca.crt"

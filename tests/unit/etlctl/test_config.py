@@ -11,6 +11,7 @@ import yaml
 
 from common.config import Settings, load_settings
 from common.errors import ConfigError
+from tests.support.certificates import certificates
 from tests.support.secret_folders import Capture, run
 from tests.support.settings_files import secret_file
 
@@ -29,7 +30,7 @@ load:
   influxdb: {url: http://influxdb:8086, token_file: private/secret, org: o, bucket: b}
   tiers:
     warm: {bucket: w, resolution: 1m, aggregates: [avg], retention: 90d}
-pipeline: {redis_url: rediss://redis/0, redis_ca_file: private/secret}
+pipeline: {redis_url: rediss://redis/0, redis_ca_file: certificates/tls_ca.crt}
 """
 
 
@@ -44,6 +45,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     secret_file(private, b"open sesame\n")
+    certificates(private.parent)
     file = private.parent / "etl.yaml"
     file.write_text(CONFIG, encoding="utf-8")
     return file
@@ -57,10 +59,13 @@ def test_secret_files_lie_beside_the_configuration_for_all_who_read_it(
         settings = load_settings(file, {}, secrets=("load", "pipeline"))
         assert settings.load.influxdb.token.get_secret_value() == "open sesame"
         # Some are opened later, by whoever has the settings.
-        for path in (settings.pipeline.redis_ca_file, settings.load.influxdb.token_file):
+        for path, name in (
+            (settings.pipeline.redis_ca_file, "certificates/tls_ca.crt"),
+            (settings.load.influxdb.token_file, "private/secret"),
+        ):
             assert path is not None
             assert os.path.isabs(path)
-            assert Path(path).samefile(config.parent / "private" / "secret")
+            assert Path(path).samefile(config.parent / name)
 
     assert_found(config)
     assert_found(Path("../etc/etl.yaml"))

@@ -11,7 +11,8 @@ import typer.main
 
 from common.exit_codes import ExitCode
 from devtools import PROJECT_ROOT
-from etlctl.__main__ import app
+from etlctl.commands import COMMANDS as NAMES
+from etlctl.commands import app_with
 from etlctl.verify.present import REASONS
 
 PAGE = (PROJECT_ROOT / "docs" / "etlctl.md").read_text(encoding="utf-8")
@@ -26,7 +27,7 @@ def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, command
 
 
-COMMANDS = dict(leaves(typer.main.get_command(app), "etlctl"))
+COMMANDS = dict(leaves(typer.main.get_command(app_with(NAMES)), "etlctl"))
 
 
 def section(name: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,7 @@ from common.errors import (
     SourceUnavailable,
     StackError,
 )
-from devtools import PROJECT_ROOT
-from etlctl.__main__ import exit_code_of
+from etlctl.failures import exit_code_of
 from etlctl.times import BadTime
 from tests.support.secret_folders import Capture, run
 
@@ -155,23 +152,3 @@ def test_help_of_every_command(capsys: Capture) -> None:
         code, out, _ = run(capsys, *arguments, "--help")
         assert code == 0
         assert "Usage" in out
-
-
-def test_it_runs_as_a_module_and_dies_quietly_when_nobody_reads(config: Path) -> None:
-    command = [sys.executable, "-m", "etlctl", "config", "check", "--config", str(config)]
-    root = PROJECT_ROOT
-    environ = {**os.environ, "PYTHONPATH": str(root)}
-    whole = subprocess.run(
-        command, env=environ, cwd=config.parent, capture_output=True, timeout=60, check=False
-    )
-    assert whole.returncode == 0, whole.stderr
-    with subprocess.Popen(
-        command, env=environ, cwd=config.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        assert process.stderr is not None
-        err = process.stderr.read()
-        assert process.wait(timeout=60) == 1
-    assert b"Traceback" not in err
-    assert b"BrokenPipe" not in err

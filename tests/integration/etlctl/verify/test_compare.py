@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
+from devtools import PROJECT_ROOT
 from devtools.servers.influx_server import InfluxServer
 from tests.integration.etlctl.verify.world import EXPR, SELECT, World, bits
 
@@ -259,3 +263,26 @@ def test_long_series_arrive_in_chunks(
     for column in points.values():
         assert column.timestamps_ms.tolist() == list(range(2, count))
         assert column.values.tolist() == [t / 7 for t in range(2, count)]
+
+
+@pytest.mark.parametrize("equal", [True, False])
+@pytest.mark.parametrize("read", [True, False])
+def test_the_exit_code_is_the_comparison_s_whatever_becomes_of_the_output(
+    world: World, equal: bool, read: bool
+) -> None:
+    world.write(world.expected() if equal else world.expected()[1:])
+    command = [sys.executable, "-m", "etlctl", "verify", "--config", str(world.config())]
+    command += ["--from", str(world.start_ms // 1_000), "--to", str(world.end_ms // 1_000)]
+    # A terminal that has neither dashes nor ellipses, or a reader that has gone.
+    environ = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONIOENCODING": "iso8859-5"}
+    reader, writer = os.pipe()
+    if not read:
+        os.close(reader)
+    ran = subprocess.run(
+        command, env=environ, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    os.close(writer)
+    if read:
+        with os.fdopen(reader, "rb") as printed:
+            assert (b"are equal" if equal else b"They differ") in printed.read()
+    assert (ran.returncode, ran.stderr) == (0 if equal else 1, b"")

@@ -90,10 +90,8 @@ def test_the_process_environment_is_read_only_when_none_is_given(
 )
 def test_a_secret_is_read_from_its_file(tmp_path: Path, content: bytes, secret: str) -> None:
     path = secret_file(tmp_path, content)
-    text = (
-        EXTRACT + f"load: {{influxdb: {{url: 'http://i', org: o, bucket: b, token_file: {path}}}}}"
-    )
-    assert load(tmp_path, text).load.influxdb.token == SecretStr(secret)
+    text = f"{MINIMAL}pipeline: {{redis_password_file: {path}}}"
+    assert load(tmp_path, text).pipeline.redis_password == SecretStr(secret)
 
 
 def test_every_secret_can_be_a_file(tmp_path: Path) -> None:

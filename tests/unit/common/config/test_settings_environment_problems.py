@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import certificates
 from tests.support.settings_files import EXTRACT, LOAD, MINIMAL, problems, secret_file
 
 # --- environment and secrets -----------------------------------------------------------------
@@ -111,23 +112,26 @@ def test_a_secret_file_that_everybody_can_reach_is_refused(
         f"etl.yaml:3: pipeline.metrics_password_file: {why}",
     ]
     secret.chmod(0o640)  # its group may: that is how containers are handed secrets
-    assert problems(tmp_path, text) == []
+    (other,) = problems(tmp_path, text)
+    assert "cert_file" in other
+    assert "every user" not in other
     secret.chmod(mode)
     assert problems(tmp_path, text, secrets=()) == []  # who reads none need not mind
 
 
 def test_an_authority_for_a_redis_without_tls_is_refused(tmp_path: Path) -> None:
+    authority = certificates(tmp_path) / "tls_ca.crt"
 
     def found(url: str, ca_file: str) -> list[str]:
         given = f"pipeline: {{redis_url: '{url}', redis_ca_file: {ca_file}}}\n"
         return problems(tmp_path, MINIMAL + given)
 
     for url in ("redis://redis:6379/0", "unix:///run/redis"):
-        assert found(url, "/dev/null") == [
+        assert found(url, str(authority)) == [
             "etl.yaml:3: pipeline.redis_ca_file: would never be used: redis_url does not begin "
             "with rediss://"
         ]
-    assert found("rediss://redis:6379/0", "/dev/null") == []
+    assert found("rediss://redis:6379/0", str(authority)) == []
     assert found("rediss://redis:6379/0", "/none/ca.pem") == [
         "etl.yaml:3: pipeline.redis_ca_file: names /none/ca.pem, which cannot be read: "
         "No such file or directory"

@@ -41,6 +41,7 @@ def test_dead_letters_are_appended_as_lines(tmp_path: Path) -> None:
         "entry_id": "1-0",
         "samples": 1,
         "at_ms": 1_700_000_000_250,
+        "measurement": "",
         "payload": "m value=1 1\n",
     }
     assert base64.b64decode(binary["payload_base64"]) == b"\xff\x00"

@@ -8,6 +8,7 @@ import http.client
 import json
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -214,13 +215,74 @@ def test_a_client_that_goes_away_is_nobodys_error(
     assert capfd.readouterr().err == ""
 
 
-def test_silent_clients_take_only_so_many_places(server: HttpServer) -> None:
-    silent = [
-        socket.create_connection(("127.0.0.1", server.port), timeout=20)
-        for _ in range(MAX_CONNECTIONS)
-    ]
-    extra = socket.create_connection(("127.0.0.1", server.port), timeout=20)
-    with extra:
+def connect(server: HttpServer, client: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), 20, source_address=(client, 0))
+
+
+@pytest.fixture
+def server_with_neighbours(telemetry: Telemetry, health: Health) -> Iterator[HttpServer]:
+    """To whom 127.0.0.1 is another machine, and 127.0.0.9 its own."""
+    pages = service_routes(telemetry.registry, health, dict)
+    server = HttpServer("127.0.0.1", 0, pages, is_reserved_for=lambda host: host == "127.0.0.9")
+    yield server
+    server.close()
+
+
+def test_the_health_check_passes_while_others_take_every_place(
+    server_with_neighbours: HttpServer,
+) -> None:
+    server = server_with_neighbours
+    with contextlib.ExitStack() as silent:
+        for _ in range(MAX_CONNECTIONS):
+            silent.enter_context(connect(server))
+        with connect(server) as extra:
+            assert extra.recv(1) == b""  # turned away at once
+        for _ in range(3):
+            with connect(server, "127.0.0.9") as own:
+                own.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+                assert own.makefile("rb").readline().startswith(b"HTTP/1.0 200")
+
+
+def test_by_default_places_are_reserved_for_this_machine(server: HttpServer) -> None:
+    with contextlib.ExitStack() as silent:
+        for _ in range(MAX_CONNECTIONS):
+            silent.enter_context(connect(server))
+        assert ask(server, "/livez")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /livez HTTP/1.0\r\n" + b"X: " + b"y" * 16_000 + b"\r\n\r\n", b"200"),
+        (b"GET /livez HTTP/1.0\r\n" + b"X: " + b"y" * 17_000, b"431"),
+        (b"GET /livez HTTP/1.0\r\n" + b"X: yyyy\r\n" * 90 + b"X: " + b"y" * 16_000, b"431"),
+        (b"GET /" + b"a" * 16_384, b"414"),
+    ],
+)
+def test_a_head_may_have_so_many_bytes(server: HttpServer, request_: bytes, status: bytes) -> None:
+    with connect(server) as connection:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.makefile("rb").readline().split()[1] == status
+
+
+def test_a_large_head_costs_no_memory(server: HttpServer) -> None:
+    """95 headers of 65 KB each: 45 MiB where all of them are kept."""
+    head = b"GET /livez HTTP/1.0\r\n" + (b"X: " + b"y" * 65_000 + b"\r\n") * 95 + b"\r\n"
+    tracemalloc.start()  # what is sent is there already
+    try:
+        raw(server, head)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1 << 20
+    assert ask(server, "/livez")[0] == 200
+
+
+def test_silent_clients_take_only_so_many_places(server_with_neighbours: HttpServer) -> None:
+    server = server_with_neighbours
+    silent = [connect(server) for _ in range(MAX_CONNECTIONS)]
+    with connect(server) as extra:
         assert extra.recv(1) == b""  # turned away at once
     for connection in silent:
         connection.close()

@@ -61,7 +61,7 @@ def _is_noticed(make: Callable[[], MemoryWorld], seed: int) -> bool:
 
 @pytest.mark.parametrize("broken", WINDOWS, ids=lambda broken: broken.what)
 def test_a_broken_window_set_is_noticed(broken: Broken) -> None:
-    made = _copies(broken, "memory_feeds", "memory_windows")
+    made = _copies(broken, "memory_feeds", "memory_past", "memory_windows")
 
     assert _is_noticed(
         lambda: MemoryWorld(make_feeds=made["MemoryFeeds"], make_windows=made["MemoryWindowSet"]),

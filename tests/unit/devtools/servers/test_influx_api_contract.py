@@ -259,7 +259,9 @@ def test_who_may_only_write_cannot_read(influx: Influx, place: Place) -> None:
     token = place.authorize(("write", bucket))["token"]
     assert influx.write_status(token, place.org, "b") == 204
     assert not influx.may_query(token, "b")
-    assert influx.query(token, "b") == (200, {"results": [{"statement_id": 0}]})
+    found = influx.query(token, "b", 'SELECT "value" FROM "m"')
+    assert found == (200, {"statement_id": 0, "error": "database not found: b"})
+    assert influx.query(token, "b", "SHOW MEASUREMENTS") == (200, {"statement_id": 0})
 
 
 def test_a_deleted_token_is_unknown_at_once(influx: Influx, place: Place) -> None:

@@ -14,7 +14,7 @@ from tests.support.secret_folders import Capture, run
 
 
 def test_check_has_one_line_for_everything_that_is_wrong(capsys: Capture, folder: Path) -> None:
-    (folder / "redis_password").unlink()
+    (folder / "redis_loader_password").unlink()
     (folder / "metrics_password").write_text("", encoding="utf-8")
     (folder / "simulator_password").chmod(0o604)
     (folder / "grafana_admin_password").write_text("two\nlines", encoding="utf-8")
@@ -28,7 +28,7 @@ def test_check_has_one_line_for_everything_that_is_wrong(capsys: Capture, folder
     lines = [line.removeprefix(f"etlctl: {folder}") for line in err.splitlines()]
     expected = [
         ": is open to others",
-        "/redis_password: is missing",
+        "/redis_loader_password: is missing",
         "/influxdb_admin_token: is a symbolic link",
         "/simulator_password: is open to others (mode 0604)",
         "/grafana_admin_password: holds line breaks",

@@ -49,12 +49,12 @@ def test_init_again_touches_nothing(capsys: Capture, folder: Path) -> None:
 
 def test_init_makes_only_what_is_missing(capsys: Capture, folder: Path) -> None:
     before = contents(folder)
-    (folder / "redis_password").unlink()
+    (folder / "redis_loader_password").unlink()
     code, out, _ = run(capsys, "secrets", "init", "--dir", str(folder))
     assert code == 0
-    assert f"{folder}/redis_password: made\n" in out
+    assert f"{folder}/redis_loader_password: made\n" in out
     after = contents(folder)
-    assert after.pop("redis_password") != before.pop("redis_password")
+    assert after.pop("redis_loader_password") != before.pop("redis_loader_password")
     assert after == before
 
 
@@ -78,14 +78,16 @@ def test_the_directory_is_closed_to_others(capsys: Capture, folder: Path) -> Non
 
 
 def test_a_secret_that_others_can_read_is_an_error(capsys: Capture, folder: Path) -> None:
-    (folder / "redis_password").chmod(0o644)
+    (folder / "redis_loader_password").chmod(0o644)
     (folder / "metrics_password").chmod(0o640)
     code, _, err = run(capsys, "secrets", "init", "--dir", str(folder))
     assert code == 2
     first, second = err.splitlines()
-    assert f"{folder}/redis_password: is open to others (mode 0644)" in first
+    assert f"{folder}/redis_loader_password: is open to others (mode 0644)" in first
     assert f"{folder}/metrics_password: is open to others (mode 0640)" in second
-    assert mode(folder / "redis_password") == 0o644  # whoever read it knows it: a person decides
+    assert (
+        mode(folder / "redis_loader_password") == 0o644
+    )  # whoever read it knows it: a person decides
 
 
 def test_the_default_directory_is_secrets_here_or_what_the_environment_names(
@@ -127,7 +129,7 @@ def test_two_at_once_agree(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_swept(capsys: Capture, folder: Path) -> None:
-    (folder / ".redis_password.0123456789abcdef.part").write_text("half", encoding="utf-8")
+    (folder / ".redis_loader_password.0123456789abcdef.part").write_text("half", encoding="utf-8")
     assert run(capsys, "secrets", "init", "--dir", str(folder))[0] == 0
     assert contents(folder).keys() == set(ALL_FILES)
 
@@ -157,7 +159,7 @@ def test_an_unsafe_directory_is_refused_in_one_sentence(
 ) -> None:
     assert callable(spoil)
     spoil(folder)
-    name = ["redis_password"] if command == "show" else []
+    name = ["redis_loader_password"] if command == "show" else []
     code, out, err = run(capsys, "secrets", command, *name, "--dir", str(folder))
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1

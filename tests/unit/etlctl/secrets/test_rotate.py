@@ -42,7 +42,7 @@ def test_rotate_renews_the_secret_and_what_follows_and_nothing_else(
     [
         ("influxdb_admin_token", "only the server makes a new one"),
         ("prometheus_web.yml", "follows from prometheus_admin_password and"),
-        ("redis_pasword", "there is no such secret: do you mean redis_password?"),
+        ("redis_loader_pasword", "there is no such secret: do you mean redis_loader_password?"),
         ("../etc/passwd", "there is no such secret"),
     ],
 )
@@ -56,21 +56,21 @@ def test_what_cannot_be_rotated(capsys: Capture, folder: Path, name: str, why: s
 
 
 def test_an_exposed_secret_is_closed_by_rotating_it(capsys: Capture, folder: Path) -> None:
-    (folder / "redis_password").chmod(0o644)
-    assert run(capsys, "secrets", "rotate", "redis_password", "--dir", str(folder))[0] == 0
-    assert mode(folder / "redis_password") == 0o600
+    (folder / "redis_loader_password").chmod(0o644)
+    assert run(capsys, "secrets", "rotate", "redis_loader_password", "--dir", str(folder))[0] == 0
+    assert mode(folder / "redis_loader_password") == 0o600
 
 
 def test_a_missing_secret_is_not_rotated(capsys: Capture, folder: Path) -> None:
-    (folder / "redis_password").unlink()
-    code, _, err = run(capsys, "secrets", "rotate", "redis_password", "--dir", str(folder))
+    (folder / "redis_loader_password").unlink()
+    code, _, err = run(capsys, "secrets", "rotate", "redis_loader_password", "--dir", str(folder))
     assert code == 2
     assert "is missing: make it with `etlctl secrets init`" in err
 
 
 def test_show_prints_the_value_and_only_that(capsys: Capture, folder: Path) -> None:
-    value = (folder / "redis_password").read_text(encoding="utf-8")
-    assert run(capsys, "secrets", "show", "redis_password", "--dir", str(folder)) == (
+    value = (folder / "redis_loader_password").read_text(encoding="utf-8")
+    assert run(capsys, "secrets", "show", "redis_loader_password", "--dir", str(folder)) == (
         0,
         f"{value}\n",
         "",
@@ -78,9 +78,9 @@ def test_show_prints_the_value_and_only_that(capsys: Capture, folder: Path) -> N
 
 
 def test_show_follows_no_link_and_no_path(capsys: Capture, folder: Path) -> None:
-    (folder / "redis_password").unlink()
-    (folder / "redis_password").symlink_to("/etc/hostname")
-    code, out, err = run(capsys, "secrets", "show", "redis_password", "--dir", str(folder))
+    (folder / "redis_loader_password").unlink()
+    (folder / "redis_loader_password").symlink_to("/etc/hostname")
+    code, out, err = run(capsys, "secrets", "show", "redis_loader_password", "--dir", str(folder))
     assert (code, out) == (2, "")
     assert "is a symbolic link" in err
     assert run(capsys, "secrets", "show", "../x", "--dir", str(folder))[0] == 2

@@ -60,7 +60,7 @@ def test_secrets_have_one_directory(stack: Stack) -> None:
         "name": "etl",
         "services": {},
         "secrets": {
-            "redis_password": {"file": "/a/redis_password"},
+            "redis_loader_password": {"file": "/a/redis_loader_password"},
             "metrics_password": {"file": "/b/metrics_password"},
             "pip_conf": {"file": "/c/empty"},
         },

@@ -36,7 +36,7 @@ services:
     restart: unless-stopped
     healthcheck: {{test: [CMD, "true"], interval: 1s}}
     depends_on: {{once: {{condition: service_completed_successfully}}}}
-    secrets: [redis_password]
+    secrets: [redis_loader_password]
     deploy:
       resources: {{limits: {{memory: 64M}}, reservations: {{memory: 16M}}}}
   etl-metrics:
@@ -46,7 +46,7 @@ services:
     ports: ["127.0.0.1:{port}:8083"]
   etlctl: {{<<: *common, profiles: [tools]}}
 secrets:
-  redis_password: {{file: ./secrets/redis_password}}
+  redis_loader_password: {{file: ./secrets/redis_loader_password}}
   unused: {{file: ./elsewhere/unused}}
 """
 
@@ -60,7 +60,7 @@ class World(ABC):
         self.folder = folder
         self.compose = Compose(Docker(folder), folder, [])
         # The engine needs the file to start a container; compose does not, to read its files.
-        self.secret = folder / "secrets" / "redis_password"
+        self.secret = folder / "secrets" / "redis_loader_password"
         text = FILES.format(name=self.name, port=self.port, image=self.image)
         (folder / "docker-compose.yml").write_text(text, encoding="utf-8")
 
@@ -118,7 +118,7 @@ class FakeWorld(World):
                             "reservations": {{"memory": "16777216"}}}}, "placement": {{}}}},
                 "healthcheck": {{"test": ["CMD", "true"], "interval": "1s"}},
                 "restart": "unless-stopped"}}}},
-             "secrets": {{"redis_password": {{"name": "x", "file": "{self.secret}"}}}}}}""",
+             "secrets": {{"redis_loader_password": {{"name": "x", "file": "{self.secret}"}}}}}}""",
         )
 
     @property
@@ -172,7 +172,7 @@ def test_the_engine_says_what_it_is(world: World) -> None:
 def test_the_files_are_resolved_without_what_only_tools_need(world: World) -> None:
     project = world.compose.project()
     assert project.name == world.name
-    assert project.secret_files == {"redis_password": world.secret}
+    assert project.secret_files == {"redis_loader_password": world.secret}
     assert project.services.keys() == {"etl-metrics", "loader", "once", "redis"}
     assert project.find_port("etl-metrics") == Port(HOST, world.port)
     assert project.services["redis"] == Service(

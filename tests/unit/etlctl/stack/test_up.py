@@ -20,7 +20,7 @@ def test_up_makes_secrets_starts_and_prints_the_addresses(stack: Stack) -> None:
         ["--detach", "--wait", "--wait-timeout", "600", "--build"]
     ]
     secrets = stack.folder / "secrets"
-    assert "secrets/redis_password: made\n" in stack.out
+    assert "secrets/redis_loader_password: made\n" in stack.out
     assert not (secrets / "tls_ca.key").exists()
     lines = [line.split() for line in stack.out.splitlines() if "://" in line]
     assert [line[:2] for line in lines] == [
@@ -45,7 +45,7 @@ def test_compose_is_run_in_the_folder_of_its_files(stack: Stack, tmp_path: Path)
     assert stack.run("up", "--project-dir", "checkout") == 0
     leading = ["compose", "--project-directory", str(stack.folder), "up"]
     assert [call[:4] for call in stack.docker.calls if "up" in call] == [leading]
-    assert "checkout/secrets/redis_password: made" in stack.out
+    assert "checkout/secrets/redis_loader_password: made" in stack.out
     assert "etlctl secrets show --dir checkout/secrets grafana_admin_password" in stack.out
 
 
@@ -68,9 +68,9 @@ def test_certificates_are_made_when_the_files_want_them(stack: Stack) -> None:
 
 def test_a_secret_that_is_open_stops_it(stack: Stack) -> None:
     assert stack.run("up") == 0
-    (stack.folder / "secrets" / "redis_password").chmod(0o644)
+    (stack.folder / "secrets" / "redis_loader_password").chmod(0o644)
     assert stack.run("up") == 2
-    assert "secrets/redis_password: is open to others" in stack.err
+    assert "secrets/redis_loader_password: is open to others" in stack.err
     assert len(stack.docker.called("compose", "up")) == 1
 
 

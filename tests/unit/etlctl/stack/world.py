@@ -41,7 +41,7 @@ class Stack:
         self.folder = folder
         self.docker = docker
         self.services = json.loads(json.dumps(SERVICES))
-        self.secrets = ["redis_password", "prometheus_web.yml"]
+        self.secrets = ["redis_loader_password", "prometheus_web.yml"]
         self.out = self.err = ""
         self.capfd = capfd
 

@@ -33,7 +33,7 @@ def test_only_the_bad_point_suffers_and_only_its_entry_says_so() -> None:
     message = f"unable to parse '{BAD.decode()}': invalid boolean"
     assert verdicts == [
         Settle(loaded=500),
-        Settle(loaded=499, dead=(DeadLetter("rejected", message, BAD + b"\n", 1),)),
+        Settle(loaded=499, dead=(DeadLetter("rejected", message, BAD + b"\n", 1, "m"),)),
         Settle(loaded=5),
     ]
     assert bench.points == 1004
@@ -134,7 +134,7 @@ def test_an_entry_that_fails_while_others_pass_is_searched() -> None:
             break
     assert verdict == Settle(
         loaded=60,
-        dead=(DeadLetter("sink_failure", "boom", b"poison value=1 1700000000000\n", 1),),
+        dead=(DeadLetter("sink_failure", "boom", b"poison value=1 1700000000000\n", 1, "poison"),),
     )
     assert bench.metric("etl_circuit_state") == 0
     assert bench.metric("etl_sink_suspects_total") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -150,3 +151,23 @@ def test_a_search_is_bounded_by_the_minute_and_by_the_entry_and_ends_right_all_t
     verdict = stream.settled["1"]
     assert verdict.loaded == 2970
     assert {line for one in verdict.dead for line in one.payload.splitlines()} == bad
+
+
+def test_a_sink_that_refuses_most_is_probed_by_few_posts() -> None:
+    """Tried before: 7,070 posts in 15 s while the loader was paused."""
+    bench = Bench(backoff_max_seconds=1)
+    text = lines(6000)
+    bad = set(random.Random(3).sample(text, 4000))
+    bench.sink.judge = lambda some: OPAQUE if bad.intersection(some) else None
+    stream = Stream(bench, *(entry(str(i), text[i : i + 750]) for i in range(0, 6000, 750)))
+    while not bench.metric("etl_sink_pauses_total", cause="rejected_share"):
+        stream.step()
+    for _ in range(120):
+        stream.step()
+    bench.sink.bodies.clear()
+    for _ in range(60):
+        stream.step()
+    assert len(bench.sink.bodies) < 1200
+    rejected = sum(one.samples for verdict in stream.settled.values() for one in verdict.dead)
+    assert rejected <= 1000, "what could be judged before there were enough to judge by"
+    assert bench.metric("etl_sink_paused") == 1

@@ -1,9 +1,9 @@
 """One bound for a whole HTTP exchange.
 
 A socket's time-out bounds each wait, not their sum: a server, or a proxy, that sends a byte now and
-then would keep a post for ever, and with it the entries, whose next workers it would keep as well.
-Here a timer shuts the connection down when the exchange as a whole takes too long; whoever waits on
-it then finds it closed.
+then would keep a request for ever, and with it whatever waits for its response. Here a watcher
+shuts the connection down when the exchange as a whole takes too long; whoever waits on it then
+finds it closed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,9 +19,6 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.response import HTTPResponse
-
-from services.loader.bounded_response import BoundedResponse
 
 
 class Exchange:
@@ -29,13 +27,30 @@ class Exchange:
     def __init__(self) -> None:
         self.expired = False
         self._over = False
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         # A descriptor of our own: the connection's may be closed, or wrapped in TLS, meanwhile.
         self._socket: socket.socket | None = None
+        self._deadline = self._wakes_at = float("inf")
+        self._watcher: threading.Thread | None = None
+
+    def allow(self, seconds: float) -> None:
+        """It may take so long from now on, whatever it was allowed before.
+
+        Cheap enough for each piece of a body: the watcher is woken only to be earlier.
+        """
+        self._deadline = time.monotonic() + seconds
+        if self._deadline < self._wakes_at:
+            with self._changed:
+                if self._watcher is None:
+                    self._watcher = threading.Thread(
+                        target=self._watch, name="exchange", daemon=True
+                    )
+                    self._watcher.start()
+                self._changed.notify()
 
     def watch(self, connected: socket.socket) -> None:
         """The exchange goes over this socket from now on."""
-        with self._lock:
+        with self._changed:
             self._let_go()
             self._socket = socket.socket(fileno=os.dup(connected.fileno()))
             if self.expired:
@@ -43,16 +58,28 @@ class Exchange:
 
     def expire(self) -> None:
         """Time is up; nothing happens if the exchange is over."""
-        with self._lock:
+        with self._changed:
             if not self._over:
                 self.expired = True
                 self._shut_down()
 
     def end(self) -> None:
         """The exchange is over: its connection may serve another."""
-        with self._lock:
+        with self._changed:
             self._over = True
+            self._changed.notify()
             self._let_go()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while not self._over:
+                deadline = self._wakes_at = self._deadline
+                if (left_seconds := deadline - time.monotonic()) <= 0:
+                    break
+                # Whoever brings it forward from here on sees when we wake up, and notifies.
+                if self._deadline == deadline:
+                    self._changed.wait(left_seconds)
+        self.expire()
 
     def _shut_down(self) -> None:
         if self._socket is not None:
@@ -72,57 +99,50 @@ _running = threading.local()
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[Exchange]:
-    """What is exchanged inside, by this thread over pools of :func:`bounded`, ends by then."""
+    """What is exchanged inside, by this thread over watched connections, ends by then."""
     exchange = Exchange()
-    timer = threading.Timer(seconds, exchange.expire)
-    timer.daemon = True
-    timer.start()
-    _running.exchange = exchange
+    exchange.allow(seconds)
+    outer, _running.exchange = getattr(_running, "exchange", None), exchange
     try:
         yield exchange
     finally:
-        _running.exchange = None
-        timer.cancel()
+        _running.exchange = outer
         exchange.end()
 
 
-def bounded(pools: urllib3.PoolManager) -> None:
-    """Make the connections of ``pools``, which has none yet, known to :func:`at_most`.
-
-    Their responses are of a bounded size, too.
-    """
+def watched(pools: urllib3.PoolManager) -> None:
+    """Make the connections of ``pools``, which has none yet, known to :func:`at_most`."""
     pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 
-def _watch(connected: socket.socket | None) -> None:
+def watch(connected: socket.socket | None) -> None:
+    """What this thread exchanges now goes over this socket, if it is connected."""
     exchange: Exchange | None = getattr(_running, "exchange", None)
     if exchange is not None and connected is not None:
         exchange.watch(connected)
 
 
-class _Connection(HTTPConnection):
+class WatchedConnection(HTTPConnection):
+    """A connection that :func:`at_most` can shut down from its first byte on."""
+
     def _new_conn(self) -> socket.socket:
         connected = super()._new_conn()
-        _watch(connected)
+        watch(connected)
         return connected
 
     def request(self, *args: Any, **options: Any) -> None:
-        _watch(self.sock)  # of an exchange before; None if there was none
+        """Send a request, over the socket of an exchange before if there was one."""
+        watch(self.sock)
         super().request(*args, **options)
 
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3
-        response = super().getresponse()
-        response.__class__ = BoundedResponse
-        return response
 
-
-class _TlsConnection(_Connection, HTTPSConnection):
+class WatchedTlsConnection(WatchedConnection, HTTPSConnection):
     """Both of its bases: a connection over TLS that is watched."""
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = WatchedConnection
 
 
 class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+    ConnectionCls = WatchedTlsConnection

@@ -1,0 +1,157 @@
+"""A feed, its windows, and what is known of it at one instant.
+
+A feed (query and tier) owns the time from its origin to its head. All times are milliseconds since
+the epoch on Prometheus' clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from common.state.keys import feed_of, split_feed
+
+WindowClass = Literal["live", "catchup"]
+Range = tuple[int, int]  # start and end in ms
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A query in a tier, under one configuration."""
+
+    query: str
+    tier: str
+    kind: str
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """``query@tier``."""
+        return feed_of(self.query, self.tier)
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Of its metrics and events."""
+        return {"query": self.query, "tier": self.tier}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A leased window ``(start_ms, end_ms]``; ``token`` proves that the lease is ours."""
+
+    id: str
+    start_ms: int
+    end_ms: int
+    token: str
+    attempts: int
+    window_class: WindowClass
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A payload that waits under its own key for the window's commit."""
+
+    key: str
+    samples: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """A feed at one instant; its ranges are ``(start_ms, end_ms)``.
+
+    ``deferred``: what of the backlog could not be extracted by itself, and is tried again now and
+    then. ``attempts``: how often extracting failed since it last succeeded, of the feed or of what
+    is deferred.
+    """
+
+    query: str
+    tier: str
+    fingerprint: str
+    origin_ms: int
+    head_ms: int
+    backlog: Sequence[Range]
+    open: Sequence[Range]
+    unsettled: Sequence[Range]
+    attempts: int
+    planned_ms: int
+    gaps: int
+    reconciled: bool = False
+    deferred: Sequence[Range] = ()
+
+    @property
+    def watermark_ms(self) -> int:
+        """Everything up to here is committed (or a declared gap)."""
+        return min([self.head_ms, *(start for start, _ in (*self.backlog, *self.open))])
+
+    @property
+    def loaded_watermark_ms(self) -> int:
+        """Everything up to here is settled: loaded, or accounted for otherwise."""
+        return min([self.watermark_ms, *(start for start, _ in self.unsettled)])
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Recheck:
+    """A committed range that is to be counted again, and what the source had of it then.
+
+    ``digest``: of its samples, two sums modulo 2^32; zeros where they are only counted.
+    ``round``: how many recounts it had; ``since``: how many of them before it was committed, more
+    than 0 if one of them opened it again. ``failures``: how often the next one failed so far.
+    """
+
+    start_ms: int
+    end_ms: int
+    samples: int
+    digest: tuple[int, int] = (0, 0)
+    round: int = 0
+    since: int = 0
+    failures: int = 0
+
+    @property
+    def member(self) -> str:
+        """How it is written in Redis."""
+        numbers = (self.start_ms, self.end_ms, self.samples, *self.digest, self.round, self.since)
+        return " ".join(map(str, (*numbers, self.failures)))
+
+    @classmethod
+    def parse(cls, member: str) -> Recheck:
+        """The reverse; raises :class:`ValueError` for what is no recheck."""
+        start_ms, end_ms, samples, low, high, *counts = map(int, member.split(" "))
+        return cls(start_ms, end_ms, samples, (low, high), *counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Time ``(start_ms, end_ms]`` that can never be extracted, and why."""
+
+    start_ms: int
+    end_ms: int
+    reason: str
+
+
+def feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
+    """The status of ``feed`` as ``feeds.lua`` reports it."""
+    fields: dict[str, str] = found["fields"]
+    query, tier = split_feed(feed)
+    head_ms = int(fields.get("head_ms", 0))
+    return FeedStatus(
+        query=query,
+        tier=tier,
+        fingerprint=fields.get("fingerprint", ""),
+        origin_ms=int(fields.get("origin_ms", head_ms)),
+        head_ms=head_ms,
+        backlog=ranges_of(found["backlog"]),
+        open=ranges_of(found["open"]),
+        unsettled=ranges_of(found["unsettled"]),
+        attempts=max(int(fields.get(name, 0)) for name in ("attempts", "deferred_attempts")),
+        planned_ms=int(fields.get("planned_ms", 0)),
+        gaps=int(found["gaps"]),
+        reconciled=fields.get("reconciled") == "1",
+        deferred=ranges_of(found["deferred"]),
+    )
+
+
+def ranges_of(found: Any) -> list[Range]:
+    """Ranges as a script replies them, in order."""
+    return sorted((int(start_ms), int(end_ms)) for start_ms, end_ms in found)

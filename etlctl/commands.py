@@ -1,0 +1,96 @@
+"""Which commands there are. Only the module of the one that is run is imported.
+
+So each starts without what only others need: numpy, requests, rich, the clients of the servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+# name → (module, its member: a function or a group of commands, what `etlctl --help` says of it)
+COMMANDS = {
+    "verify": ("verify.command", "verify", "Compare source and sink point by point."),
+    "status": (
+        "status",
+        "status",
+        "Show the ledger, the streams and the windows of every query.",
+    ),
+    "simulate": (
+        "simulate",
+        "simulate",
+        "Switch the scenario of the simulated ETL process, or print which one is in force.",
+    ),
+    "identity": (
+        "identity",
+        "identity",
+        "Show which source and sink the Redis namespace belongs to.",
+    ),
+    "config": ("config", "config_app", "Validate and show the configuration."),
+    "dead-letters": (
+        "dead_letters.command",
+        "dead_letters_app",
+        "Look at dead letters, replay, export or purge them.",
+    ),
+    "secrets": (
+        "secrets.command",
+        "secrets_app",
+        "Make, check, rotate and show the stack's secrets.",
+    ),
+    "sink": ("sink.command", "sink_app", "Prepare the InfluxDB that the pipeline writes to."),
+    "stack": (
+        "stack.command",
+        "stack_app",
+        "Run the stack in containers, through docker compose.",
+    ),
+}
+
+
+def app_with(wanted: Collection[str]) -> typer.Typer:
+    """``etlctl`` with the ``wanted`` commands; of the others it knows no more than their names."""
+    app = typer.Typer(
+        name="etlctl",
+        help="Operate the pipeline: Prometheus → Redis Streams → InfluxDB.",
+        no_args_is_help=True,
+        add_completion=False,
+        # An operator gets one sentence, never a traceback.
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    for name, (module, member, purpose) in COMMANDS.items():
+        if name not in wanted:
+            app.command(name, help=purpose)(_only_named)
+            continue
+        found = getattr(import_module(f"etlctl.{module}"), member)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
+def _only_named() -> None:
+    raise AssertionError("the command was not imported")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from common.version import project_version
+
+        typer.echo(f"etlctl {project_version()}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,42 @@
+"""What an operator reads of an error, and what the process ends with."""
+
+from __future__ import annotations
+
+import sys
+
+from common.errors import ConfigError, EtlError, SinkError, SourceError
+from common.exit_codes import ExitCode
+from etlctl.times import BadTime
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether the error is told in a sentence; any other is a defect, and keeps its traceback."""
+    return isinstance(error, EtlError) or _is_of(error, "redis.exceptions", "RedisError")
+
+
+def exit_code_of(error: Exception) -> ExitCode:
+    """What the process ends with when a command raises ``error``."""
+    if isinstance(error, ConfigError | BadTime):
+        return ExitCode.CONFIG
+    if isinstance(error, SourceError | SinkError) or (
+        _is_of(error, "redis.exceptions", "RedisError")
+        or _is_of(error, "etlctl.stack.docker", "EngineError")
+    ):
+        return ExitCode.DEPENDENCY
+    return ExitCode.ERROR
+
+
+def message_of(error: Exception) -> str:
+    """What an operator reads of ``error``, one line for each problem."""
+    for name in ("ConnectionError", "TimeoutError"):
+        if _is_of(error, "redis.exceptions", name):
+            return f"Redis cannot be reached: {error}"
+    if _is_of(error, "redis.exceptions", "RedisError"):
+        return f"Redis refuses a command: {error}"
+    return str(error)
+
+
+def _is_of(error: Exception, module: str, name: str) -> bool:
+    """Whether ``error`` is of a class of a module that a command may not have imported."""
+    found = sys.modules.get(module)
+    return found is not None and isinstance(error, getattr(found, name))

@@ -1,0 +1,44 @@
+"""Alerts on what the extractor learns of Prometheus: its clock, and whether it is one server."""
+
+from __future__ import annotations
+
+from monitoring.model import Alert, Limit, PanelRef
+from monitoring.promql import highest, latest
+from monitoring.render.panel_names import PIPELINE_DASHBOARD
+from monitoring.thresholds import EXTRACTOR, Thresholds
+
+
+def alerts(t: Thresholds) -> tuple[Alert, ...]:
+    """Source alerts with the thresholds ``t``."""
+    clock = f"etl_source_clock_difference_seconds{{{EXTRACTOR}}}"
+    return (
+        Alert(
+            name="EtlClocksDiffer",
+            severity="warning",
+            summary="Prometheus' clock and another differ.",
+            description=(
+                "Prometheus' clock differs by {{ .Value | humanizeDuration }} from another"
+                " ({{ .Labels.clock }}): what has settled is told by it."
+            ),
+            query=(
+                # Shown for a minute after it was seen.
+                f"max by (clock) (\n  abs({latest(clock, t.bridge_seconds)})\n)"
+            ),
+            limit=Limit(">", t.clock_difference),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Clock differences"),
+        ),
+        Alert(
+            name="EtlSourceAlternates",
+            severity="critical",
+            summary="Several Prometheus with different history answer at one address.",
+            description=(
+                "{{ .Value | humanize }} servers answer in turn at Prometheus' address: samples"
+                " that only one of them holds may be missed."
+            ),
+            query=(f"max({highest(f'etl_source_servers{{{EXTRACTOR}}}', t.bridge_seconds)})"),
+            limit=Limit(">", 1),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Servers at Prometheus' address"),
+        ),
+    )

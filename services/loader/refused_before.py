@@ -1,0 +1,138 @@
+"""What is refused again and again is set aside without trying each time.
+
+A measurement whose field has another type in the bucket is refused line by line in every entry,
+for days. To search for its lines each time would cost many posts for what is known, and slow down
+all others. After a few entries in a row of which the sink took no line of a measurement, its lines
+become dead letters at once. Now and then an entry is tried all the same, and whatever an operator
+replays: one line that is taken ends it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from common.errors import WireError
+from common.runtime.telemetry import Telemetry
+from common.state.verdict import Entry
+from services.loader import payload
+from services.loader.lines import Lines, LineStatus, cause_of, measurement_of
+
+REFUSED_ENTRIES = 3
+TRY_EVERY_SECONDS = 30.0
+# Of other measurements nothing is remembered: they are tried.
+MOST_MEASUREMENTS = 10_000
+
+NOT_TRIED = " (not tried: of this measurement nothing was taken lately)"
+
+# The other reasons lie in single lines, and say nothing of the next ones.
+_REMEMBERED = frozenset({LineStatus.REJECTED, LineStatus.LIMITED})
+_Key = tuple[str, str, str]  # query, tier, measurement
+
+
+@dataclass(slots=True)
+class _Refused:
+    status: LineStatus
+    message: str
+    entries: int = 0
+    try_at_seconds: float = 0.0
+
+
+@dataclass
+class RefusedBefore:
+    """Remembered by query, tier and measurement; safe to use from any thread."""
+
+    telemetry: Telemetry
+    clock: Callable[[], float] = time.monotonic
+    _known: dict[_Key, _Refused] = field(default_factory=dict, init=False)
+    _feeds: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def mark(self, entry: Entry, lines: Lines | None) -> Lines | None:
+        """The entry's lines with those set aside that need no try; ``lines`` if there are none.
+
+        Raises :class:`common.errors.WireError` if the payload cannot be inflated.
+        """
+        if not self._feeds.get((entry.query, entry.tier)) or b"replayed" in entry.fields:
+            return lines
+        found = lines or Lines(payload.decode(entry.payload, entry.samples))
+        names = [measurement_of(line) for line in found.text]
+        with self._lock:
+            refused = {
+                name: known
+                for name in set(names)
+                if (known := self._to_set_aside(entry, name)) is not None
+            }
+        marked = 0
+        for index in found.open:
+            if (known := refused.get(names[index])) is not None:
+                found.status[index] = known.status
+                found.messages[index] = known.message + NOT_TRIED
+                marked += 1
+        if not marked:
+            return lines
+        self.telemetry.inc("etl_sink_untried_samples_total", marked)
+        return found
+
+    def learn(self, entry: Entry, lines: Lines) -> None:
+        """Every line of the entry is decided: remember of which measurements none was taken."""
+        if not lines.bad and not self._feeds.get((entry.query, entry.tier)):
+            return
+        taken: set[str] = set()
+        refused: dict[str, int] = {}
+        for index, line in enumerate(lines.text):
+            status = lines.status[index]
+            if status == LineStatus.WRITTEN:
+                taken.add(measurement_of(line))
+            elif status in _REMEMBERED and not lines.messages[index].endswith(NOT_TRIED):
+                refused.setdefault(measurement_of(line), index)
+        with self._lock:
+            for name in taken:
+                self._forget((entry.query, entry.tier, name))
+            for name in refused.keys() - taken:
+                index = refused[name]
+                status = LineStatus(lines.status[index])
+                self._add(entry, name, status, cause_of(lines.messages[index]))
+
+    def all_taken(self, entry: Entry) -> None:
+        """The sink took every line of the entry, at once."""
+        if self._feeds.get((entry.query, entry.tier)):
+            try:
+                lines = payload.decode(entry.payload, entry.samples)
+            except WireError:
+                return  # whatever the sink made of it
+            with self._lock:
+                for name in set(map(measurement_of, lines)):
+                    self._forget((entry.query, entry.tier, name))
+
+    # -- by who has the lock ---------------------------------------------------------------
+
+    def _to_set_aside(self, entry: Entry, measurement: str) -> _Refused | None:
+        known = self._known.get((entry.query, entry.tier, measurement))
+        if known is None or known.entries < REFUSED_ENTRIES:
+            return None
+        now = self.clock()
+        if now >= known.try_at_seconds:
+            known.try_at_seconds = now + TRY_EVERY_SECONDS
+            return None
+        return known
+
+    def _add(self, entry: Entry, name: str, status: LineStatus, message: str) -> None:
+        key, feed = (entry.query, entry.tier, name), (entry.query, entry.tier)
+        known = self._known.get(key)
+        if known is None or known.status != status:
+            if known is None and len(self._known) >= MOST_MEASUREMENTS:
+                return
+            if known is None:
+                self._feeds[feed] = self._feeds.get(feed, 0) + 1
+            known = self._known[key] = _Refused(status, message)
+        known.entries += 1
+        known.message = message
+        if known.entries == REFUSED_ENTRIES:
+            known.try_at_seconds = self.clock() + TRY_EVERY_SECONDS
+
+    def _forget(self, key: _Key) -> None:
+        if self._known.pop(key, None) is not None:
+            self._feeds[key[:2]] -= 1

@@ -1,0 +1,1 @@
+"""What the deployment's scripts do with real servers."""
