@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from common.config import PipelineSettings, Settings
 from common.exit_codes import ExitCode
 from common.runtime.mirror import DeadLetterMirror
+from common.runtime.redis_check import check_redis
 from common.runtime.service import Service
 from common.runtime.stage import Lifecycle, Stage, StageLimits
 from common.state.keys import Keys
@@ -87,6 +88,8 @@ def run_stage(service: Service, stream: RedisStream, handler: Handler) -> ExitCo
     )
     service.on_deadline(stage.release_in_hand)
     try:
+        with connect_as_set(service.settings.pipeline) as redis:
+            check_redis(service, redis)
         return stage.run()
     finally:
         stream.close()

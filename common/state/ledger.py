@@ -121,7 +121,7 @@ class Ledger:
         names = [keys.ledger, keys.staged, keys.back_pressure, keys.dead, keys.dead_records]
         for stream in STREAMS:
             names += [keys.stream(stream), keys.in_flight(stream)]
-        reply: bytes = self._scripts.call("audit", names, group=GROUP, streams=STREAMS)
+        reply: bytes = self._scripts.read("audit", names, group=GROUP, streams=STREAMS)
         # A field that somebody else wrote must not hide all the others.
         found = json.loads(text_of(reply))
         streams = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from common.runtime.metrics_table import EXTRACTOR, LOADER, TRANSFORMER
@@ -126,7 +126,10 @@ class RedisSource:
         return "; ".join(remarks)
 
     def _read_memory(self, telemetry: Page) -> str:
-        info: Any = self._redis.info("memory")
+        try:
+            info: Any = self._redis.info("memory")
+        except NoPermissionError as error:
+            return f"its memory cannot be read: {error}"
         used, most = int(info["used_memory"]), int(info.get("maxmemory", 0))
         telemetry.set("etl_redis_memory_used_bytes", used)
         if not most:

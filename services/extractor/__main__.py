@@ -12,13 +12,13 @@ from redis.exceptions import RedisError
 from common.config import Settings
 from common.exit_codes import ExitCode
 from common.runtime.backoff import Backoff
+from common.runtime.redis_check import check_redis
 from common.runtime.service import Service, run
 from common.runtime.wiring import consumer_name
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
 from common.state.redis_client import connect_as_set
 from common.state.windows import WindowSet
-from services.extractor.aof import AofHealer
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
 from services.extractor.jobs import Jobs
@@ -27,6 +27,7 @@ from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
+from services.extractor.server_watch import ServerWatch
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
 from services.extractor.worker import Worker
@@ -44,6 +45,7 @@ def main(service: Service) -> ExitCode:
     settings, telemetry = service.settings, service.telemetry
     pipeline = settings.pipeline
     redis = connect_as_set(pipeline)
+    check_redis(service, redis)
 
     def on_remark(query: str, remark: str) -> None:
         telemetry.emit("query_remark", promql=query, remark=remark)
@@ -119,7 +121,7 @@ def _jobs(
             tick=service.tick,
         ),
         rechecker=Rechecker(windows, source.count_in, history, telemetry),
-        aof_healer=AofHealer(redis, telemetry),
+        server=ServerWatch(redis, telemetry, service.set_ready),
         windows=windows,
         scheduler=scheduler,
         pressure=BackPressure(windows, pipeline, telemetry, service.set_ready),

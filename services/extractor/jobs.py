@@ -12,12 +12,12 @@ from redis.exceptions import RedisError
 from common.errors import SourceError
 from common.runtime.telemetry import Telemetry
 from common.state.windows import WindowClass, WindowSet
-from services.extractor.aof import AofHealer
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.planner import Planner
 from services.extractor.pressure import BackPressure
 from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
+from services.extractor.server_watch import ServerWatch
 from services.extractor.windows import Plan
 from services.extractor.worker import JobTable
 
@@ -35,7 +35,7 @@ class Jobs:
     planner: Planner
     extractor: Extractor
     rechecker: Rechecker
-    aof_healer: AofHealer
+    server: ServerWatch
     windows: WindowSet
     scheduler: Scheduler
     pressure: BackPressure
@@ -52,7 +52,7 @@ class Jobs:
     def plan(self) -> None:
         """Plan every feed and schedule what is due."""
         try:
-            self.aof_healer.check()
+            self.server.check()
             due = self.planner.plan()
             self.on_source(SourceState(True))
             if not self.pressure.paused():

@@ -1,0 +1,44 @@
+"""What planning looks after at Redis itself: its append-only file and its eviction policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from redis import Redis
+from redis.exceptions import NoPermissionError
+
+from common.runtime.telemetry import Telemetry
+from common.state.server import eviction
+from services.extractor.aof import AofHealer
+
+
+@dataclass
+class ServerWatch:
+    """Checks the server at each planning turn; ``set_ready`` gets the check ``redis_eviction``."""
+
+    redis: Redis
+    telemetry: Telemetry
+    set_ready: Callable[[str, bool, str], None]
+    _healer: AofHealer = field(init=False)
+    _forbidden: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._healer = AofHealer(self.redis, self.telemetry)
+
+    def check(self) -> None:
+        """Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
+
+        Where ``INFO`` is forbidden nothing is looked after, which is reported once; planning
+        goes on.
+        """
+        if self._forbidden:
+            return
+        try:
+            self._healer.check()
+            unsafe = eviction(self.redis)
+        except NoPermissionError as error:
+            self._forbidden = True
+            self.telemetry.emit("redis_unchecked", error=str(error))
+            return
+        self.set_ready("redis_eviction", unsafe is None, unsafe or "")
