@@ -97,6 +97,12 @@ EVENTS: dict[str, EventSpec] = {
     "release_failed": EventSpec(
         "warning", "Entries stay pending until their lease runs out, as Redis did not respond."
     ),
+    "redis_unsafe": EventSpec("error", "Redis may throw data away when its memory is full."),
+    "redis_unchecked": EventSpec(
+        "warning",
+        "Redis forbids `INFO` to our user: version, mode, eviction and append-only file are not"
+        " checked.",
+    ),
     # extraction
     "window_committed": EventSpec("info", "A window was extracted.", "etl_windows_committed_total"),
     "window_refused": EventSpec(
