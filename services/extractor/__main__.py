@@ -27,7 +27,6 @@ from services.extractor.clock_limit import ClockLimit
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
 from services.extractor.jobs import Jobs
-from services.extractor.older_history import OlderHistory
 from services.extractor.planner import Planner
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
@@ -35,7 +34,8 @@ from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
 from services.extractor.server_watch import ServerWatch
 from services.extractor.settling import SettleCheck
-from services.extractor.source_clock import SourceClock
+from services.extractor.source.clock import SourceClock
+from services.extractor.source.older_history import OlderHistory
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
 from services.extractor.worker import JobTable, Worker

@@ -22,7 +22,7 @@ from services.extractor.decode import decode, decode_value
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
 from services.extractor.http_session import source_session
 from services.extractor.scrape_settings import ScrapeSettings
-from services.extractor.source_clock import ClockReading
+from services.extractor.source.clock import ClockReading
 from services.extractor.source_errors import snippet
 from services.extractor.transport import (
     BodyBounds,
