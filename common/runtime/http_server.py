@@ -372,7 +372,7 @@ class _Handler(BaseHTTPRequestHandler):
         # The number of digits first: nobody should have to read a million of them.
         length_bytes = int(given) if len(given) < 10 else _SKIPPED_BYTES
         if length_bytes <= MAX_BODY_BYTES:
-            body = self.rfile.read(length_bytes)
+            body: bytes = self.rfile.read(length_bytes)
             if len(body) == length_bytes:
                 return body
             return error_response(HTTPStatus.BAD_REQUEST, "the body is cut off")
