@@ -46,6 +46,9 @@ EVENTS: dict[str, EventSpec] = {
     "readiness_changed": EventSpec("info", "A dependency became ready, or stopped being so."),
     "exit_action_failed": EventSpec("warning", "Releasing work at the drain deadline failed."),
     "thread_failed": EventSpec("error", "A thread ended by an error that nothing handled."),
+    "log_lines_dropped": EventSpec(
+        "warning", "Who reads stdout was too slow: so many `lines` are missing before this one."
+    ),
     "request_refused": EventSpec("warning", "A client gave no or wrong credentials."),
     "identity_conflict": EventSpec(
         "error",
