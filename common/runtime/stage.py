@@ -18,6 +18,7 @@ from common.exit_codes import ExitCode
 from common.runtime.backoff import Backoff
 from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
+from common.runtime.unreadable import lost_payload, whole_as_dead_letter
 from common.state.redis_client import BLOCK_SECONDS
 from common.state.stream import ENTRY_SCHEMA, Claimed, RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Entry, Handler, Pause, Retry, Settle, Verdict
@@ -266,7 +267,7 @@ class Stage:
                 verdicts |= {entry.id: _RELEASED for entry in rest}
         return [verdicts[entry.id] for entry in entries]
 
-    def _decide(self, entry: Entry) -> Settle | None:
+    def _decide(self, entry: Entry) -> Verdict | None:
         if entry.crashes >= self._limits.poison_crashes:
             return whole_as_dead_letter(
                 entry,
@@ -274,9 +275,15 @@ class Stage:
                 f"{entry.crashes} workers died or failed with it, the last time alone",
             )
         if entry.payload_missing:
-            return whole_as_dead_letter(
-                entry, "payload_missing", f"no payload under {entry.payload_key!r}"
+            verdict = lost_payload(entry, self._stream.reopen_window)
+            self._telemetry.emit(
+                "payload_lost",
+                stage=self._handler.stage,
+                entry=entry.id,
+                query=entry.query,
+                samples=entry.samples,
             )
+            return verdict
         if entry.schema != ENTRY_SCHEMA:
             return whole_as_dead_letter(
                 entry,
@@ -390,11 +397,3 @@ class Stage:
 
 
 _RELEASED = Retry(0.0, "released")
-
-
-def whole_as_dead_letter(entry: Entry, reason: str, detail: str) -> Settle:
-    """The whole entry as one dead letter, with its own bytes (or fields, if it has no payload)."""
-    payload = entry.payload
-    if not payload and entry.fields:
-        payload = b"\n".join(name + b"=" + value for name, value in sorted(entry.fields.items()))
-    return Settle(dead=(DeadLetter(reason, detail, payload, entry.samples),))

@@ -10,7 +10,7 @@ import numpy as np
 from redis import Redis
 
 from common.errors import WireError
-from common.runtime.stage import whole_as_dead_letter
+from common.runtime.unreadable import whole_as_dead_letter
 from common.samples.batch import SampleBatch
 from common.samples.series import SeriesEncoder
 from common.state.keys import POINTS, RAW, Keys
