@@ -100,6 +100,10 @@ EVENTS: dict[str, EventSpec] = {
     "release_failed": EventSpec(
         "warning", "Entries stay pending until their lease runs out, as Redis did not respond."
     ),
+    "payload_lost": EventSpec(
+        "error",
+        "Redis lost the payload of an entry; its window is extracted again, if it is still known.",
+    ),
     "redis_unsafe": EventSpec("error", "Redis may throw data away when its memory is full."),
     "redis_unchecked": EventSpec(
         "warning",

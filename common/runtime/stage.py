@@ -255,7 +255,11 @@ class Stage:
         """The handler's verdicts; entries that no handler should see are decided before it."""
         verdicts: dict[str, Verdict] = {}
         for entry in entries:
-            if (decided := decide(entry, self._limits.poison_crashes)) is not None:
+            decided = decide(entry, self._limits.poison_crashes, self._stream.reopen_window)
+            if decided is not None:
+                if entry.payload_missing:
+                    what = {"entry": entry.id, "query": entry.query, "samples": entry.samples}
+                    self._telemetry.emit("payload_lost", stage=self._handler.stage, **what)
                 verdicts[entry.id] = decided
         rest = [entry for entry in entries if entry.id not in verdicts]
         if rest:
