@@ -19,7 +19,6 @@ from common.state.keys import Keys
 from common.state.redis_client import connect_as_set
 from common.state.windows import WindowSet
 from services.extractor.aof import AofHealer
-from services.extractor.clock_limit import ClockLimit
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
 from services.extractor.jobs import Jobs
@@ -28,7 +27,8 @@ from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
-from services.extractor.settling import SettleCheck
+from services.extractor.source_checks.clock_limit import ClockLimit
+from services.extractor.source_checks.settling import SettleCheck
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
 from services.extractor.worker import Worker

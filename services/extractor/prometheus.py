@@ -21,7 +21,7 @@ from common.samples.columns import Samples
 from services.extractor.decode import decode, decode_value
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
 from services.extractor.http_session import source_session
-from services.extractor.scrape_settings import ScrapeSettings
+from services.extractor.source_checks.scrape_settings import ScrapeSettings
 from services.extractor.source_errors import snippet
 from services.extractor.transport import ResponseTooSlow, Transport
 

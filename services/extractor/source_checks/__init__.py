@@ -1,0 +1,1 @@
+"""What is checked of the source beside its samples: its clock, and how it scrapes."""
