@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -33,6 +34,11 @@ def decide(
             f"entry has schema {entry.schema}, this worker reads schema {ENTRY_SCHEMA}",
         )
     return None
+
+
+def about(entry: Entry) -> dict[str, Any]:
+    """What a log line says of an entry."""
+    return {"entry": entry.id, "query": entry.query, "samples": entry.samples}
 
 
 def whole_as_dead_letter(entry: Entry, reason: str, detail: str) -> Settle:

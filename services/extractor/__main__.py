@@ -23,7 +23,6 @@ from common.state.redis_client import connect_as_set
 from common.state.scripts import Scripts
 from common.state.windows import WindowSet
 from services.extractor.aof import AofHealer
-from services.extractor.clock_limit import ClockLimit
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
 from services.extractor.jobs import Jobs
@@ -33,9 +32,10 @@ from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
 from services.extractor.server_watch import ServerWatch
-from services.extractor.settling import SettleCheck
 from services.extractor.source.clock import SourceClock
+from services.extractor.source.clock_limit import ClockLimit
 from services.extractor.source.older_history import OlderHistory
+from services.extractor.source.settling import SettleCheck
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
 from services.extractor.worker import JobTable, Worker
