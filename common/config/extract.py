@@ -96,11 +96,22 @@ class ExtractSettings(CheckedSection):
         30,
         ge=0,
         description="Age that samples must have before they are extracted. At least 1.1 × scrape "
-        "interval + scrape time-out + rule evaluation delay: Prometheus back-dates staleness "
-        "markers.",
+        "interval + scrape time-out, since Prometheus back-dates staleness markers, and at least "
+        "its evaluation interval where it has rules. What the server reports is compared with it "
+        "(`settle_too_short`, `etl_settle_missing_seconds`): Prometheus' defaults, 60 s and 10 s, "
+        "need 76 s.",
+    )
+    clock_tolerance_seconds: Seconds = Field(
+        5,
+        ge=0,
+        description="How far Prometheus' clock may be ahead of ours; time beyond that is not "
+        "extracted yet.",
     )
     initial_lookback_seconds: Seconds = Field(
-        3600, ge=0, description="How far before its first start the pipeline begins to extract."
+        3600,
+        ge=0,
+        description="How far before its first start the pipeline begins to extract: also "
+        "before Prometheus' own data, where it answers for that time (`remote_read`).",
     )
     live_window_max_seconds: Seconds = Field(
         300,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr
 
-from common.config.fields import CheckedSection, Problem, Seconds
+from common.config.fields import CheckedSection, Problem, Seconds, Unit
 from common.errors import ConfigError
+from common.promql.expression import ahead_ms, depends_on_window
 from common.promql.selector import check_expression, parse_selector
 
 Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
@@ -48,6 +49,12 @@ class Query(CheckedSection):
         gt=0,
         description="Distance of the points of an `expr`, required there; raw samples have none.",
     )
+    settle_seconds: Annotated[Seconds | None, Unit("duration")] = Field(
+        None,
+        ge=0,
+        description="Age that samples of this query must have before they are extracted; "
+        "none = `extract.settle_seconds`. A negative offset of an `expr` is added.",
+    )
     aggregates: tuple[Aggregate, ...] = Field(
         (),
         description="Which aggregates of this query the warm and cold tiers hold; "
@@ -75,6 +82,14 @@ class Query(CheckedSection):
         The distance of its points for ``expr``, the pipeline's interval for ``select``.
         """
         return round((self.step or self._alignment_seconds) * 1000)
+
+    def settle_ms(self, default_seconds: float) -> int:
+        """Age in milliseconds at which an instant of this query can be extracted.
+
+        An expression that looks ahead of its evaluation time waits for that time as well.
+        """
+        seconds = default_seconds if self.settle_seconds is None else self.settle_seconds
+        return round(seconds * 1000) + (0 if self.expr is None else ahead_ms(self.expr))
 
     def fingerprint(self, tier: str) -> str:
         """16 hex digits that change with everything that changes what is extracted for ``tier``.
@@ -106,6 +121,12 @@ class Query(CheckedSection):
         elif self.expr is not None:
             try:
                 check_expression(self.expr)
+                if depends_on_window(self.expr):
+                    yield Problem(
+                        ("expr",),
+                        "has @ start() or @ end(): its values would depend on the windows that it "
+                        "is extracted in",
+                    )
             except ConfigError as error:
                 yield Problem(("expr",), str(error))
         if self.expr is not None and self.step is None:

@@ -11,6 +11,7 @@ from common.config.extract import LEASE_MARGIN_SECONDS
 from common.config.fields import Problem
 from common.errors import ConfigError
 from common.promql.relabel import compile_rules
+from common.promql.result_names import may_return_several_metrics
 
 if TYPE_CHECKING:
     from common.config.model import Settings
@@ -77,6 +78,13 @@ def _advice(settings: Settings) -> Iterator[str]:
                     f"query {query.name}: its measurement is not in transform.valid_metrics, "
                     "so everything it extracts is dropped"
                 )
+    for query in extract.queries:
+        if query.expr is not None and may_return_several_metrics(query.expr):
+            yield (
+                f"query {query.name}: its expr may return several metrics, which are all written "
+                f"to the measurement {query.name}: series that differ in nothing but the metric "
+                "overwrite each other; aggregate them, or use a select"
+            )
     for name in settings.load.tiers:
         if name != "hot":
             yield f"load.tiers.{name}: only the hot tier is filled by this version"

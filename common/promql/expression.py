@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import promql_parser
-from promql_parser import Expr, Function, ValueType, VectorSelector
+from promql_parser import AtModifierType, Expr, Function, ValueType, VectorSelector
 
 from common.errors import ConfigError
 
@@ -126,6 +126,33 @@ def reach_ms(source: str) -> int:
     on top. A time that ``@`` pins is taken for the evaluation time. Raises :class:`ConfigError`.
     """
     return LOOKBACK_MS + max(before_ms for _, before_ms in parse_expression(source).nodes())
+
+
+def ahead_ms(source: str) -> int:
+    """How far after its evaluation time an expression looks, in ms, by negative offsets.
+
+    Where a subquery holds a selector, their offsets add up. Raises :class:`ConfigError`.
+    """
+    farthest_ms = 0
+    waiting: list[tuple[Expr, int]] = [(parse_expression(source).tree, 0)]
+    while waiting:
+        node, ahead = waiting.pop()
+        ahead -= _duration_ms(node, "offset")
+        if isinstance(node, VectorSelector):
+            farthest_ms = max(farthest_ms, ahead)
+        waiting.extend((child, ahead) for child in _children(node))
+    return farthest_ms
+
+
+def depends_on_window(source: str) -> bool:
+    """Whether ``@ start()`` or ``@ end()`` makes a value depend on which window it is read in.
+
+    Raises :class:`ConfigError`.
+    """
+    return any(
+        at is not None and at.type != AtModifierType.At
+        for at in (getattr(node, "at", None) for node, _ in parse_expression(source).nodes())
+    )
 
 
 def _children(node: Expr) -> Iterator[Expr]:

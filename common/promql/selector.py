@@ -112,14 +112,18 @@ def parse_selector(source: str) -> Selector:
             f"{source!r:.80} has a modifier (offset or @): leave it out, "
             "the windows choose the time"
         )
-    return _selector(source, expression, tree)
+    return selector_of(source, expression, tree)
 
 
 def check_expression(source: str) -> None:
     """Raises :class:`ConfigError` for an expression that Prometheus would refuse to parse."""
+    selectors_of(source)
+
+
+def selectors_of(source: str) -> list[Selector]:
+    """Every selector of an expression; raises :class:`ConfigError`."""
     expression = parse_expression(source)
-    for tree in expression.selectors():
-        _selector(source, expression, tree)
+    return [selector_of(source, expression, tree) for tree in expression.selectors()]
 
 
 def metric_names(source: str) -> frozenset[str]:
@@ -154,7 +158,9 @@ _OPERATORS: dict[str, Operator] = {
 }
 
 
-def _selector(source: str, expression: Expression, tree: promql_parser.VectorSelector) -> Selector:
+def selector_of(
+    source: str, expression: Expression, tree: promql_parser.VectorSelector
+) -> Selector:
     """The selector of one node, after the checks that Prometheus makes and the library does not."""
     if tree.matchers.or_matchers:
         raise ConfigError(f"{source!r:.80} has `or` between matchers, which Prometheus refuses")

@@ -167,6 +167,16 @@ EVENTS: dict[str, EventSpec] = {
         "A query left the configuration; `backlog_ms` is its remaining backlog.",
         "etl_queries_closed_total",
     ),
+    "settle_too_short": EventSpec(
+        "warning",
+        "Samples of a query are extracted before the source has them all: raise `settle_seconds`.",
+    ),
+    "settle_unchecked": EventSpec(
+        "debug", "The source does not report the intervals that `settle_seconds` depends on."
+    ),
+    "source_clock_ahead": EventSpec(
+        "warning", "The source's clock is ahead of ours: what is beyond is planned later."
+    ),
     "back_pressure_on": EventSpec("warning", "Extraction pauses: too many bytes are in flight."),
     "back_pressure_off": EventSpec("info", "Extraction resumes."),
     "plan_failed": EventSpec("warning", "Windows could not be planned; tried again."),

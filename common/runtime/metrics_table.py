@@ -186,6 +186,18 @@ _EXTRACTION = (
         "Committed ranges that could not be compared with the source again, or differ each time",
         *_FEED,
     ),
+    _gauge(
+        "etl_settle_missing_seconds",
+        "By how much `settle_seconds` is shorter than the source's scrape and evaluation intervals"
+        " need",
+        *_FEED,
+        services=(EXTRACTOR,),
+    ),
+    _gauge(
+        "etl_planning_held_back_seconds",
+        "Time that is not planned yet, because the source's clock is ahead of ours",
+        services=(EXTRACTOR,),
+    ),
     _extraction("etl_queries_closed_total", "Queries that left the configuration", *_FEED),
     _extraction("etl_scheduler_errors_total", "Jobs that could not be queued"),
     _gauge(

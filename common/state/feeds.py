@@ -116,9 +116,13 @@ class Recheck:
 
     @classmethod
     def parse(cls, member: str) -> Recheck:
-        """The reverse; raises :class:`ValueError` for what is no recheck."""
-        start_ms, end_ms, samples, low, high, *counts = map(int, member.split(" "))
-        return cls(start_ms, end_ms, samples, (low, high), *counts)
+        """The reverse; raises :class:`ValueError` for what is no recheck.
+
+        An older version wrote the first three numbers alone.
+        """
+        start_ms, end_ms, samples, *more = map(int, member.split(" "))
+        low, high, round_, since, failures = more or (0,) * 5
+        return cls(start_ms, end_ms, samples, (low, high), round_, since, failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,5 +157,5 @@ def feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
 
 
 def ranges_of(found: Any) -> list[Range]:
-    """Ranges as a script replies them, in order."""
-    return sorted((int(start_ms), int(end_ms)) for start_ms, end_ms in found)
+    """Ranges as a script replies them, in order; how many recounts they had is left out."""
+    return sorted((int(range_[0]), int(range_[1])) for range_ in found)

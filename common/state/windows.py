@@ -263,7 +263,18 @@ class WindowSet:
         found: Any = self.redis.zrangebyscore(
             key, "-inf", self._scripts.now_ms(), start=0, num=limit
         )
-        return sorted(Recheck.parse(text_of(member)) for member in found)
+        due = []
+        for member in found:
+            try:
+                recheck = Recheck.parse(text_of(member))
+            except ValueError:  # somebody else's
+                self.redis.zrem(key, member)
+                continue
+            due.append(recheck)
+            if recheck.member.encode() != member:
+                self.redis.zadd(key, {recheck.member: 0})
+                self.redis.zrem(key, member)
+        return sorted(due)
 
     def pass_rechecks(
         self,

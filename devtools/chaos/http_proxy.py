@@ -14,6 +14,7 @@ from devtools.servers.ports import HOST
 
 # A body that is reset in its middle must have one.
 _PIECE_BYTES = 16_384
+_DRIP_SECONDS = 0.05
 
 
 class HttpProxy:
@@ -133,10 +134,26 @@ async def _send(writer: asyncio.StreamWriter, response: Message, rule: Rule | No
             await writer.drain()
             writer.close()
             return
+        case "drip" if rule:
+            whole = response.encode()
+            at_once = int(len(whole) * rule.share)
+            writer.write(whole[:at_once])
+            await _drip(writer, whole[at_once:])
+            return
         case _:
             pass
     writer.write(response.encode())
     await writer.drain()
+
+
+async def _drip(writer: asyncio.StreamWriter, rest: bytes) -> None:
+    """Send ``rest`` byte by byte, for as long as the client stays."""
+    for byte in rest:
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(_DRIP_SECONDS)
+        if writer.transport.is_closing():
+            return
 
 
 async def _read_some(reader: asyncio.StreamReader, wanted_bytes: int) -> None:

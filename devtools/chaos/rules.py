@@ -12,6 +12,7 @@ Action = Literal[
     "lose_answer",  # the server gets the request and answers; its client sees a reset
     "slow",  # the server gets the request after `seconds`, even if its client has closed by then
     "truncate",  # only `share` of the answer's body arrives, framed as if that were all of it
+    "drip",  # `share` of the answer, head and all, arrives at once, then a byte now and then
     "cut_answer",  # only `share` of the answer's body arrives, then the connection ends
 ]
 

@@ -69,6 +69,11 @@ def _unavailable(context: FaultContext, burst: int) -> Rule:
     return Rule("answer", burst, API, TIME, status=503, body=body)
 
 
+def _dripping(context: FaultContext, burst: int) -> Rule:
+    # Of a small response that is somewhere in its head, of a large one in its body.
+    return Rule("drip", burst, API, TIME, share=context.rng.choice((0.0, 0.02, 0.2, 0.5)))
+
+
 def too_large(context: FaultContext, times: int) -> int:
     """Windows that grew while Prometheus was away are too large for it; it says so in two ways."""
     rig, rng = context.rig, context.rng
@@ -150,6 +155,13 @@ KINDS = (
         too_large,
         batch=10,
         expected_events=(("extractor", "window_split"),),
+    ),
+    Kind(
+        "prometheus_drip",
+        "responses that come byte by byte, from their head or from their body on",
+        hurt_responses(_dripping),
+        batch=10,
+        expected_events=(("extractor", "query_failed:SourceUnavailable"),),
     ),
     Kind(
         "prometheus_clock",

@@ -73,6 +73,8 @@ Beside each key's own bounds:
 - A relabel rule has exactly the fields that its action takes in Prometheus 3, and its regex is
   RE2. Its labels, regex, separator and replacement are text as written, quoted or not (`regex:
   1`, `replacement: true`); without a value they are empty.
+- An `expr` has neither `@ start()` nor `@ end()`: its values would depend on the windows that
+  it is extracted in.
 - An `expr` and a `select` are PromQL, as the library promql-parser reads it. It knows the
   functions and the quoted names of Prometheus 3. It does not know what Prometheus itself
   keeps behind a feature flag, such as arithmetic between durations (`offset (5m + 1m)`) or
@@ -86,8 +88,9 @@ metrics it wants, those are the metrics that Prometheus makes itself (`up`,
 `scrape_duration_seconds`, …) and all that appear in the configured expressions.
 
 What is valid but probably not meant (an `expr` that `transform.valid_metrics` drops whole, a
-tier that is not filled yet, selectors that differ only by a label that relabelling may change)
-is said in the log and by `etlctl config check`.
+tier that is not filled yet, selectors that differ only by a label that relabelling may change, an
+`expr` that may return several metrics, which would overwrite each other) is said in the log and
+by `etlctl config check`.
 """
 
 _SECTIONS = ("extract", "transform", "load", "pipeline")

@@ -22,6 +22,7 @@ from common.state.redis_client import connect_as_set
 from common.state.scripts import Scripts
 from common.state.windows import WindowSet
 from services.extractor.aof import AofHealer
+from services.extractor.clock_limit import ClockLimit
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
 from services.extractor.jobs import Jobs
@@ -31,6 +32,7 @@ from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
+from services.extractor.settling import SettleCheck
 from services.extractor.source_clock import SourceClock
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
@@ -157,7 +159,15 @@ def _jobs(
     close_after_seconds = max(
         CLOSE_AFTER_AT_LEAST_SECONDS, CLOSE_AFTER_INTERVALS * pipeline.interval_seconds
     )
-    planner = Planner(plans, windows, history, telemetry, close_after_seconds=close_after_seconds)
+    planner = Planner(
+        plans,
+        windows,
+        history,
+        telemetry,
+        close_after_seconds=close_after_seconds,
+        limited_ms=ClockLimit(extract.clock_tolerance_seconds, telemetry).limited_ms,
+        on_check=SettleCheck(plans, source.scrape_settings, telemetry),
+    )
     return Jobs(
         plans=plans,
         planner=planner,

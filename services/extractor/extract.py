@@ -33,7 +33,7 @@ from common.state.windows import Staged, Window, WindowSet
 from services.extractor.digest import Digest
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
-from services.extractor.windows import Plan
+from services.extractor.windows import Plan, floor_to
 
 # A window that only some of the servers at the source's address hold is read so often in vain
 # before it is taken for empty.
@@ -116,9 +116,10 @@ class Extractor:
             with LeaseRenewal(
                 lambda: self.windows.renew(plan.feed, window), self.settings.window_lease_seconds
             ) as lease:
-                head_ms = plan.head_ms(self.believed_ms(window.end_ms + plan.settle_ms))
-                if window.end_ms > head_ms:
-                    return self._too_early(plan, window, head_ms)
+                settled_at_ms = window.end_ms + plan.settle_ms
+                early_ms = settled_at_ms - self.believed_ms(settled_at_ms)
+                if early_ms > 0:
+                    return self._too_early(plan, window, early_ms)
                 self._stage(plan, window, read, lease)
                 expired_until_ms = self._expired_until_ms(plan, window, origin_ms, read)
                 if expired_until_ms is not None:
@@ -292,16 +293,17 @@ class Extractor:
         self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=str(error))
         return Outcome.SPLIT
 
-    def _too_early(self, plan: Plan, window: Window, head_ms: int) -> Outcome:
+    def _too_early(self, plan: Plan, window: Window, early_ms: int) -> Outcome:
         """It was planned by a clock that was wrong: what has not settled yet is not read."""
-        if window.start_ms < head_ms and self.windows.split(plan.feed, window, head_ms):
-            early = "a part of it has not settled by the source's clock as it can be believed"
-            self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=early)
+        early = f"ends {early_ms} ms after what has settled by the source's clock"
+        event = {**plan.feed.labels, "window": window.id, "reason": early}
+        settled_ms = floor_to(window.end_ms - early_ms, plan.step_ms)
+        if window.start_ms < settled_ms and self.windows.split(plan.feed, window, settled_ms):
+            self.telemetry.emit("window_split", **event)
             return Outcome.SPLIT
-        early_seconds = (window.end_ms - head_ms) / 1000
-        self.windows.retry(plan.feed, window, min(early_seconds, self.settings.backoff_max_seconds))
-        early = f"ends {early_seconds:g} s after what has settled by the source's clock"
-        self.telemetry.emit("window_retried", **plan.feed.labels, window=window.id, reason=early)
+        after_seconds = min(early_ms / 1000, self.settings.backoff_max_seconds)
+        self.windows.retry(plan.feed, window, after_seconds)
+        self.telemetry.emit("window_retried", **event)
         return Outcome.OPEN
 
     def _defer(self, plan: Plan, window: Window, error: SourceError) -> Outcome:

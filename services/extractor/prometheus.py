@@ -21,6 +21,7 @@ from common.samples.columns import Samples
 from services.extractor.decode import decode, decode_value
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
 from services.extractor.http_session import source_session
+from services.extractor.scrape_settings import ScrapeSettings
 from services.extractor.source_clock import ClockReading
 from services.extractor.source_errors import snippet
 from services.extractor.transport import (
@@ -117,6 +118,11 @@ class PrometheusClient:
             )
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
+
+    def scrape_settings(self) -> ScrapeSettings:
+        """How the server scrapes and evaluates, as far as it reports it."""
+        targets = self._document("api/v1/targets?state=active", METRICS_BYTES)
+        return ScrapeSettings.parse(targets, self._document("api/v1/status/config", METRICS_BYTES))
 
     def lowest_timestamp_ms(self) -> int | None:
         """The oldest time that the server has data of, in whole seconds.

@@ -88,7 +88,7 @@ def plans_of(settings: Settings) -> list[Plan]:
             feed=Feed(query.name, HOT, query.kind, query.fingerprint(HOT)),
             query=query,
             step_ms=query.step_ms,
-            settle_ms=round(extract.settle_seconds * 1000),
+            settle_ms=query.settle_ms(extract.settle_seconds),
             lookback_ms=round(extract.initial_lookback_seconds * 1000),
             live_ms=max(
                 query.step_ms,

@@ -10,8 +10,10 @@ import http.client
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlencode
 
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
@@ -21,8 +23,10 @@ from influxdb_client.service.write_service import WriteService
 from common.config.load import InfluxSettings
 from common.errors import SinkError
 from common.runtime.exchange import at_most
+from services.loader import influx3
 from services.loader.http_session import SinkSession
 from services.loader.responses import Kind, Outcome, classify
+from services.loader.retention_cache import RetentionCache
 
 # A server that is there accepts a connection at once; only its response may take the full time-out.
 # Together they bound a post as a whole, and a lease outlives their sum.
@@ -33,7 +37,7 @@ _LOGGERS = ("influxdb_client", "urllib3")
 
 
 class InfluxSink:
-    """InfluxDB 2, or 1.x behind the same write path.
+    """InfluxDB 2, or 1.x behind the same write path; InfluxDB 3 on its own.
 
     Safe to use from ``connections`` threads at a time; each has a connection of its own, kept open.
     Raises :class:`SinkError` when no client can be built from the settings.
@@ -60,6 +64,9 @@ class InfluxSink:
         self._timeout_ms = 1000 * connect_seconds, 1000 * settings.timeout_seconds
         self._at_most_seconds = connect_seconds + settings.timeout_seconds
         self._wall_clock = wall_clock
+        self._url = settings.url.rstrip("/")
+        self._is_3: bool | None = None  # None: not known yet
+        self._retention = RetentionCache(self._ask_retention)
 
     def write(self, bucket: str, body: bytes) -> Outcome:
         """Post ``body``, one gzip member of lines (ms), as it is; never raises for a response."""
@@ -68,14 +75,25 @@ class InfluxSink:
     def probe(self, bucket: str) -> Outcome:
         """Post nothing: token, organisation and bucket are checked before the body is.
 
-        2.7 and 1.x respond with 204 to an empty body; 2.0 with 400 "writing requires points", which
-        is as good. Either is :attr:`Kind.WRITTEN`.
+        2.7 and 1.x respond with 204 to an empty body. 2.0 with 400 "writing requires points" and 3
+        with 400 "incoming write was empty" are as good. Each is :attr:`Kind.WRITTEN`.
         """
         self._session.refresh(again=True)
+        self._is_3 = None  # another server may be there by now
         outcome = self._post(bucket, b"")
         if outcome.kind is Kind.POINTS:
             return Outcome(Kind.WRITTEN, outcome.message, Kind.WRITTEN.value, outcome.status)
         return outcome
+
+    def silent_retention_seconds(self, bucket: str) -> float | None:
+        """How long points are kept, where the sink takes older ones and forgets them: InfluxDB 3.
+
+        Infinity if it keeps them for ever, or nothing is known of it; None for a sink that refuses
+        what is too old.
+        """
+        if self._is_3 is None:
+            self._recognise()  # if nobody answers, a post will tell
+        return self._retention.seconds(bucket) if self._is_3 else None
 
     def close(self) -> None:
         """Close the client and its connections; harmless when repeated."""
@@ -83,12 +101,20 @@ class InfluxSink:
         self._session.close()
 
     def _post(self, bucket: str, body: bytes, **headers: Any) -> Outcome:
+        is_3 = self._is_3
+        if is_3 is None:
+            recognised = self._recognise()
+            if isinstance(recognised, Outcome):
+                return recognised
+            is_3 = recognised
         with at_most(self._at_most_seconds) as exchange:
-            outcome = self._exchange(bucket, body, **headers)
-        if exchange.expired:
-            message = f"no whole response within {self._at_most_seconds:g} s"
-            return Outcome(Kind.FAILED, message, "timeout")
-        return outcome
+            exchange_ = self._exchange_3 if is_3 else self._exchange
+            outcome = exchange_(bucket, body, **headers)
+        return self._too_slow() if exchange.expired else outcome
+
+    def _too_slow(self) -> Outcome:
+        message = f"no whole response within {self._at_most_seconds:g} s"
+        return Outcome(Kind.FAILED, message, "timeout")
 
     def _exchange(self, bucket: str, body: bytes, **headers: Any) -> Outcome:
         self._session.refresh()
@@ -114,13 +140,87 @@ class InfluxSink:
             if not error.status:  # TLS: there was no response
                 return _unreachable(error, str(error.reason), "tls")
             return self._understand(error.status, error.headers, error.body)
-        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+        except _NO_RESPONSE as error:
             return _unreachable(error, str(error))
 
     def _understand(self, status: int, headers: Any, body: bytes | None) -> Outcome:
         return classify(status, headers, body or b"", now_seconds=self._wall_clock())
 
+    # -- InfluxDB 3 -----------------------------------------------------------------------
 
+    def _exchange_3(
+        self, bucket: str, body: bytes, *, content_encoding: str = "identity"
+    ) -> Outcome:
+        query = influx3.write_query(bucket)
+        try:
+            response = self._request(
+                "POST", influx3.WRITE_PATH, query, body, {"Content-Encoding": content_encoding}
+            )
+        except _NO_RESPONSE as error:
+            return _unreached(error)
+        now_seconds = self._wall_clock()
+        return influx3.classify_3(
+            response.status, response.headers, response.data, now_seconds=now_seconds
+        )
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> urllib3.BaseHTTPResponse:
+        """A request that influxdb-client does not know; its response is read, up to a bound."""
+        self._session.refresh()
+        connect_ms, read_ms = self._timeout_ms
+        return self._session.pool.request(
+            method,
+            f"{self._url}{path}?{urlencode(query)}",
+            body=body,
+            headers={
+                **self._session.headers,
+                "Content-Type": "text/plain; charset=utf-8",
+                **headers,
+            },
+            timeout=urllib3.Timeout(connect=connect_ms / 1000, read=read_ms / 1000),
+            retries=False,
+            redirect=False,
+        )
+
+    def _recognise(self) -> bool | Outcome | None:
+        """Whether InfluxDB 3 is there; an outcome where no answer says so.
+
+        It wants a token for a ping, and a proxy may let no ping through: then (None) it is written
+        to as InfluxDB 2 is, and 3 refuses that for the same token.
+        """
+        with at_most(self._at_most_seconds) as exchange:
+            try:
+                response = self._request("GET", influx3.PING_PATH)
+            except _NO_RESPONSE as error:
+                if not exchange.expired:
+                    return _unreached(error)
+        if exchange.expired:
+            return self._too_slow()
+        if response.status in _NOT_FOR_US:
+            return None
+        if response.status in _LATER or response.status >= 500:
+            return self._understand(response.status, response.headers, response.data)
+        self._is_3 = found = influx3.is_3(response.data)
+        return found
+
+    def _ask_retention(self) -> dict[str, float] | None:
+        with at_most(self._at_most_seconds):
+            try:
+                response = self._request("GET", influx3.QUERY_PATH, influx3.RETENTION_QUERY)
+            except _NO_RESPONSE:
+                return None
+        return influx3.retention_seconds(response.data)
+
+
+_NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+_NOT_FOR_US = (401, 403)
+_LATER = (408, 429)
 _NO_CONNECTION = (urllib3.exceptions.NewConnectionError, ConnectionRefusedError, socket.gaierror)
 _TIMEOUT = (urllib3.exceptions.TimeoutError, TimeoutError)
 
@@ -141,6 +241,11 @@ def _unreachable(error: BaseException, message: str, otherwise: str = "reset") -
         if any(isinstance(one, kinds) for one in causes):
             return Outcome(Kind.FAILED, message, cause)
     return Outcome(Kind.FAILED, message, otherwise)
+
+
+def _unreached(error: BaseException) -> Outcome:
+    tls = isinstance(error, urllib3.exceptions.SSLError)
+    return _unreachable(error, str(error), "tls" if tls else "reset")
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -17,7 +17,7 @@ from services.loader.admission import NotNow
 from services.loader.lines import BAD, Lines, LineStatus
 from services.loader.messages import named, quoted_lines
 from services.loader.payload import timestamp_ms
-from services.loader.responses import Kind, Outcome
+from services.loader.responses import Kind, Outcome, RefusedLine
 
 # How often a part may be cut where the sink's count says before it is simply halved.
 _COUNTS_BELIEVED = 3
@@ -140,6 +140,8 @@ class Isolation:
     # -- refused points -------------------------------------------------------------------
 
     def _refused(self, part: _Part, outcome: Outcome) -> _Search:
+        if outcome.refused_lines and self._listed(part, outcome.refused_lines):
+            return
         status = _REFUSALS[outcome.kind]
         if len(part.lines) == 1:
             self._decide(part.lines, status, outcome.message)
@@ -164,6 +166,24 @@ class Isolation:
             self._parts.append(_Part(guilty, named=True))
         else:
             self._halve(lines)
+
+    def _listed(self, part: _Part, refused: Sequence[RefusedLine]) -> bool:
+        """Set aside what the sink lists by number; False if its numbers cannot be ours.
+
+        The rest is posted again: that it is written, only an accepted post says.
+        """
+        lines = part.lines
+        numbers = {one.number for one in refused}
+        if min(numbers) < 1 or max(numbers) > len(lines):
+            return False
+        if not all(map(_counts_as_one, (self.lines.text[index] for index in lines))):
+            return False
+        for one in refused:
+            self._decide([lines[one.number - 1]], _REFUSALS[one.kind], one.message)
+        rest = [i for number, i in enumerate(lines, 1) if number not in numbers]
+        if rest:
+            self._parts.append(_Part(rest))
+        return True
 
     def _in_order(self, lines: list[int], kind: Kind) -> list[int]:
         """The lines so that those lie together that are refused together."""
@@ -251,6 +271,12 @@ class Isolation:
             self._parts.clear()
             self._suspects.clear()
             self._decide(self.lines.open, LineStatus.FAILED, outcome.message)
+
+
+def _counts_as_one(line: bytes) -> bool:
+    """Whether the sink sees one line in it: neither none, as in a comment, nor the next one too."""
+    begins = line.lstrip()
+    return bool(begins) and not begins.startswith(b"#") and b'"' not in line and line[-1:] != b"\\"
 
 
 def _as_quoted(line: bytes) -> str:

@@ -117,6 +117,11 @@ class Lines:
         """No dead letters are to be made of the lines with this status."""
         self.messages = {i: m for i, m in self.messages.items() if self.status[i] != status}
 
+    def unexplained(self, status: LineStatus) -> int:
+        """How many lines have this status and no message: no dead letter is made of them."""
+        without = (i not in self.messages for i, found in enumerate(self.status) if found == status)
+        return sum(without)
+
     def expire_before(self, keep_from_ms: int) -> None:
         """Mark the lines that are older."""
         for index, line in enumerate(self.text):

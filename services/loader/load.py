@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import inf
 
-from common.config.load import LoadSettings
+from common.config.load import LoadSettings, Tier
 from common.errors import WireError
 from common.runtime.telemetry import Telemetry
 from common.samples.gzip_join import is_joinable, join
@@ -44,6 +45,10 @@ YOUNG_SECONDS = 3000.0
 BUDGET_SECONDS = 240.0
 
 _MESSAGE_MAX_CHARS = 500  # in the log
+
+# Longer than windows of raw samples are, so than what may lie between an entry's first line and its
+# oldest.
+_WINDOW_MAX_MS = 2 * 86_400_000
 
 
 @dataclass
@@ -143,7 +148,7 @@ class LoadHandler:
                 payload.check_shape(entry.payload, entry.samples)
                 lines = (
                     self.isolation_cache.get(entry)
-                    or self._too_old(entry, tier.retention_seconds)
+                    or self._too_old(entry, tier)
                     or _lines_of_foreign(entry)
                 )
                 if not batch.probing:
@@ -162,21 +167,28 @@ class LoadHandler:
         """Whether the entry is in doubt: others must not be refused, or fail, with it."""
         return bool(self.suspects.failures(entry.id)) or self._total_refusal.is_excused(entry.id)
 
-    def _too_old(self, entry: Entry, retention_seconds: float | None) -> Lines | None:
+    def _too_old(self, entry: Entry, tier: Tier) -> Lines | None:
         """The entry's lines, those marked that the tier does not keep; None if it looks young.
 
         Every series of a window spans the same time, so an entry whose first line is young enough
-        holds at most a few old ones; those the sink will name.
+        holds at most a few old ones; those the sink will name. One that forgets them without a word
+        gets none: there every line is looked at, unless the first is younger by a whole window.
         """
-        if retention_seconds is None:
+        silent_seconds = self.sink.silent_retention_seconds(tier.bucket)
+        kept_seconds = min(tier.retention_seconds or inf, silent_seconds or inf)
+        if kept_seconds == inf:
             return None
-        keep_from_ms = int((self.wall_clock() - retention_seconds) * 1000)
+        keep_from_ms = int((self.wall_clock() - kept_seconds) * 1000)
         first_ms = payload.first_timestamp_ms(entry.payload)
-        if first_ms is None or first_ms >= keep_from_ms:
+        if silent_seconds is None:
+            margin_ms: float = 0
+        else:  # windows of rollups and expressions may be of any length; they are few samples
+            margin_ms = _WINDOW_MAX_MS if (entry.kind, entry.tier) == ("select", "hot") else inf
+        if first_ms is None or first_ms >= keep_from_ms + margin_ms:
             return None
         lines = Lines(payload.decode(entry.payload, entry.samples))
         lines.expire_before(keep_from_ms)
-        return lines
+        return lines if LineStatus.EXPIRED in lines.status else None
 
     def _load(self, batch: Batch, group: Group) -> None:
         """Verdicts for the entries of a group."""
@@ -283,7 +295,7 @@ class LoadHandler:
             return
         if LineStatus.LIMITED in lines.status and self._limited(batch, entry, lines):
             return
-        expired = lines.status.count(LineStatus.EXPIRED) if kept_seconds is not None else 0
+        expired = lines.unexplained(LineStatus.EXPIRED)
         verdict = Settle(
             loaded=lines.status.count(LineStatus.WRITTEN),
             drops={BEYOND_RETENTION: expired} if expired else {},

@@ -44,12 +44,22 @@ FAILURES = frozenset({Kind.BUSY, Kind.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedLine:
+    """A line that the sink lists as refused, by its number in the body, from 1 on."""
+
+    number: int
+    message: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """A response, understood.
 
     ``message`` is the sink's own (or the transport's, if there was no response). ``cause`` is a
     short stable word for metrics. ``dropped`` is the number of points the sink says it did not
-    write, ``retry_after_seconds`` the wait it asked for.
+    write, ``retry_after_seconds`` the wait it asked for. ``refused_lines`` are all lines that it
+    refused, if it lists them.
     """
 
     kind: Kind
@@ -58,6 +68,7 @@ class Outcome:
     status: int | None = None
     dropped: int | None = None
     retry_after_seconds: float | None = None
+    refused_lines: tuple[RefusedLine, ...] = ()
 
     @property
     def strains(self) -> bool:

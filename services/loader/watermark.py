@@ -72,6 +72,8 @@ class WatermarkReader:
                 )
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
+        if response.status == 404 and b"query error: database not found" in response.data:
+            return b'{"results": [{}]}'  # InfluxDB 3 makes a database with the first write to it
         if response.status != 200:
             raise SinkError(f"cannot read the watermark from {self._url}: status {response.status}")
         return response.data

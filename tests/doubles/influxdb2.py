@@ -67,6 +67,8 @@ class InfluxDB2:
     when there are none. ``requests`` are all writes with a body.
     """
 
+    write_paths: tuple[str, ...] = ("/api/v2/write",)
+
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.faults: deque[Fault] = deque()
@@ -77,7 +79,7 @@ class InfluxDB2:
         self._released = threading.Event()
         owner = self
 
-        class Handler(_Handler):
+        class Handler(self.handler_class):  # type: ignore[misc, name-defined]
             server_owner = owner
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -85,6 +87,10 @@ class InfluxDB2:
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
+
+    @property
+    def handler_class(self) -> type[Handler]:
+        return Handler
 
     @property
     def url(self) -> str:
@@ -114,7 +120,7 @@ class InfluxDB2:
         self._thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     server_owner: InfluxDB2
     protocol_version = "HTTP/1.1"
     timeout = 30
@@ -123,20 +129,20 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
         if path == "/health":
-            self._reply((200, {}, json.dumps({"name": "influxdb", "status": "pass"}).encode()))
+            self.reply((200, {}, json.dumps({"name": "influxdb", "status": "pass"}).encode()))
         elif path == "/ping":
-            self._reply((204, {}, b""))
+            self.reply((204, {}, b""))
         else:
-            self._reply(error_response(404, "not found", "path not found"))
+            self.reply(error_response(404, "not found", "path not found"))
 
     def do_POST(self) -> None:
         owner = self.server_owner
         url = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         length = int(self.headers.get("Content-Length", 0))
-        if url.path != "/api/v2/write":
+        if url.path not in owner.write_paths:
             self.rfile.read(length)
-            self._reply(error_response(404, "not found", "path not found"))
+            self.reply(error_response(404, "not found", "path not found"))
             return
         with owner.lock:
             fault = owner.faults.popleft() if owner.faults and length else None
@@ -166,11 +172,11 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.lose_response:
             self._reset()
             return
-        self._reply(response, cut=fault is not None and fault.cut_response)
+        self.reply(response, cut=fault is not None and fault.cut_response)
 
     def _note(self, query: Mapping[str, str], body: bytes, status: int) -> None:
         request = Request(
-            query.get("bucket", ""),
+            query.get("bucket", query.get("db", "")),
             body,
             dict(self.headers.items()),
             query,
@@ -180,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server_owner.lock:
             self.server_owner.requests.append(request)
 
-    def _reply(self, response: Response, *, cut: bool = False) -> None:
+    def reply(self, response: Response, *, cut: bool = False) -> None:
         status, headers, body = response
         self.send_response(status)
         for name, value in headers.items():

@@ -114,6 +114,7 @@ class EngineSink:
         self.bodies: list[bytes] = []
         self.probes = 0
         self.closed = 0
+        self.silent_retention: float | None = None
         self.lock = threading.Lock()
         self.on_write: Callable[[], None] = lambda: None
 
@@ -132,6 +133,9 @@ class EngineSink:
             if self.probe_script:
                 return self.probe_script.popleft()
             return self._respond(bucket, b"", {})
+
+    def silent_retention_seconds(self, bucket: str) -> float | None:
+        return self.silent_retention
 
     def close(self) -> None:
         self.closed += 1

@@ -15,6 +15,7 @@ from common.state.windows import WindowClass
 
 # What actions are drawn from.
 BOTH = (False, True)
+MOSTLY = (False, True, True, True)
 STREAMS = (RAW, POINTS)
 CLASSES = get_args(WindowClass)
 # Mostly whoever plans the feed, now and then a worker with another configuration.

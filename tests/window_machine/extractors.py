@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from common.state.windows import Recheck, WindowClass
-from tests.window_machine.actions import BOTH, CLASSES, LATE, STRANGERS, chosen, happens
+from tests.window_machine.actions import CLASSES, LATE, MOSTLY, STRANGERS, chosen, happens
 from tests.window_machine.expected import (
     FEEDS,
     NAMES,
@@ -81,7 +81,7 @@ class ExtractorActions(FeedActions):
         window_class=CLASSES,
         longest=range(1, 6),
         entries=range(1, 4),
-        recheck=BOTH,
+        recheck=MOSTLY,
     )
     def extract(
         self, name: str, window_class: WindowClass, longest: int, entries: int, recheck: bool

@@ -77,7 +77,7 @@ class FeedActions(RuleBasedStateMachine):
     @happens(
         name=NAMES,
         stranger=STRANGERS,
-        what=("reopen", "extend", "recheck", "late samples", "postpone", "close"),
+        what=("reopen", "extend", "recheck", *["late samples"] * 3, "postpone", "close"),
         first=range(-6, 20),
         steps=range(12),
     )

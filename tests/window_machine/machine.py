@@ -134,8 +134,14 @@ class WindowMachine(StageActions):
             assert status.watermark_ms == watermark * STEP_MS, feed
             assert status.loaded_watermark_ms == min([watermark, *unsettled]) * STEP_MS
 
+    @invariant()
+    def every_recount_that_is_to_come_has_its_time(self) -> None:
+        for name, feed in self.expected.feeds.items():
+            assert self.world.rechecks(f"{name}@hot") == feed.rechecks, name
+
     def check(self) -> None:
         """All of it."""
+        self.every_recount_that_is_to_come_has_its_time()
         self.the_ledger_balances_and_says_what_happened()
         self.every_sample_is_in_one_place()
         self.every_step_is_covered_once()

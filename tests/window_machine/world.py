@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 from common.state.keys import POINTS, RAW
 from common.state.ledger import Audit
 from common.state.stream import RedisStream
-from common.state.windows import Staged, WindowSet
+from common.state.windows import Recheck, Staged, WindowSet
 from tests.doubles.memory_broker import MemoryBroker
 from tests.doubles.memory_feeds import MemoryFeeds
 from tests.doubles.memory_stream import MemoryStream
@@ -50,6 +50,7 @@ class World(Protocol):
     def replay(self, letter: StoredDeadLetter) -> bool: ...
     def purge(self, letter: StoredDeadLetter) -> bool: ...
     def expire(self, staged: Staged) -> None: ...
+    def rechecks(self, feed: str) -> dict[Recheck, int]: ...
     def remember(self) -> object: ...
     def roll_back(self, remembered: Any) -> None: ...
     def lose_everything(self) -> None: ...
@@ -125,6 +126,10 @@ class MemoryWorld:
 
     def purge(self, letter: StoredDeadLetter) -> bool:
         return self.broker.purge(letter.handle)
+
+    def rechecks(self, feed: str) -> dict[Recheck, int]:
+        known = self.feeds.rechecks.get(feed, {})
+        return {Recheck.parse(member): due_ms for member, due_ms in known.items()}
 
     def expire(self, staged: Staged) -> None:
         self.broker.staged[staged.key].expires_ms = 0

@@ -72,7 +72,7 @@ class _Raw:
 class _Response:
     def __init__(self, status: int, headers: dict[str, str], raw: _Raw) -> None:
         self.status_code, self.headers, self.raw = status, CaseInsensitiveDict(headers), raw
-        self.request = requests.Request("GET", "http://127.0.0.1").prepare()
+        self.request = requests.Request(headers={"Authorization": "Bearer of-ours"})
 
     def close(self) -> None:
         """There is no connection."""
@@ -96,6 +96,8 @@ _CALLS: tuple[Callable[[PrometheusClient], Any], ...] = (
     lambda client: client.lowest_timestamp_ms(),
     lambda client: client.count_in(_SELECT, 0, 60_000),
     lambda client: client.ranges_are_left_open(),
+    lambda client: client.clock_reading(),
+    lambda client: client.answers_at(_SELECT, 60_000),
 )
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from redis import Redis
 
+from common.config import Query
 from common.errors import QueryRejected, QueryTooLarge, SourceError
 from common.state.windows import Feed, WindowClass
+from devtools.servers.prometheus_server import PrometheusServer
 from services.extractor.extract import Outcome
+from tests.integration.extractor import pushed_world
 from tests.integration.extractor.extraction_world import SETTINGS, STEP_MS, Rig, Source
+from tests.integration.extractor.pushed_world import STEPS
+from tests.integration.extractor.test_prometheus_pushed import push, sample, series
 
 BAD = range(40 * STEP_MS, 61 * STEP_MS, STEP_MS)
 LIVE_MS = 20 * STEP_MS
@@ -144,3 +151,39 @@ def test_a_feed_that_is_taken_over_cuts_it_anew(redis_client: Redis) -> None:
     status = world.windows.status()["q@hot"]
     assert (status.deferred, status.attempts) == ([], 0)
     assert (39 * STEP_MS, 60 * STEP_MS) in status.backlog
+
+
+def test_a_stretch_that_a_real_server_refuses_stops_nothing_else(
+    redis_client: Redis, make_prometheus: Callable[..., PrometheusServer]
+) -> None:
+    """Twenty steps of it are more than the server's own limit on samples."""
+    server = make_prometheus(flags=("--web.enable-remote-write-receiver", "--query.max-samples=50"))
+    rig = pushed_world.Rig(redis_client, server, Query(name="raw", select="x").bound(1, {}))
+    rig.windows.max_open = 2
+    origin_ms = rig.now_ms - STEPS * STEP_MS
+    times = [origin_ms + step * STEP_MS for step in range(1, STEPS + 1)]
+    push(
+        server,
+        series({"__name__": "x", "n": "all"}, [sample(ms, 1) for ms in times]),
+        *(
+            series({"__name__": "x", "n": str(n)}, [sample(ms, 1) for ms in times[10:30]])
+            for n in range(60)
+        ),
+    )
+    rig.windows.plan(rig.plan.feed, origin_ms, rig.now_ms)
+    classes: tuple[WindowClass, ...] = ("live", "catchup")
+    for window_class in classes:
+        for _ in range(500):
+            window = rig.windows.lease(rig.plan.feed, window_class, 10 * STEP_MS, 10 * STEP_MS)
+            if window is None:
+                break
+            rig.extractor.run(rig.plan, window, origin_ms)
+
+    status = rig.windows.status()[rig.plan.feed.name]
+    ((start_ms, end_ms),) = status.deferred
+    # Prometheus 2 reads the last of them with the step behind it, too.
+    assert (start_ms, end_ms) in ((times[9], times[29]), (times[9], times[30]))
+    assert status.backlog == status.deferred
+    behind = (end_ms - origin_ms) // STEP_MS + 1
+    assert rig.entries().keys() == {*range(1, 11), *range(behind, STEPS + 1)}
+    assert status.attempts >= 20

@@ -233,6 +233,15 @@ def test_version_decides_whether_ranges_are_open(
     assert client.ranges_are_left_open() == (int(version.split(".")[0]) >= 3)
 
 
+def test_the_server_says_how_it_scrapes(client: PrometheusClient, server: PrometheusServer) -> None:
+    found = client.scrape_settings()
+    active = server.api("targets", state="active")["activeTargets"]
+    assert len(found.targets) == len({target["labels"]["job"] for target in active})
+    assert all(
+        0 < target.timeout_seconds <= target.interval_seconds <= 60 for target in found.targets
+    )
+
+
 def test_the_server_knows_its_oldest_sample(client: PrometheusClient, known: Samples) -> None:
     oldest_ms = min(samples[0][0] for samples in known.values())
     assert client.lowest_timestamp_ms() == oldest_ms // 1000 * 1000

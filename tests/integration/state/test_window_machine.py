@@ -18,7 +18,7 @@ from common.state.dead_letters import DeadLetters
 from common.state.keys import GROUP, POINTS, RAW, STREAMS, Keys
 from common.state.ledger import Audit, Ledger
 from common.state.stream import RELEASED, RedisStream
-from common.state.windows import Staged, WindowSet
+from common.state.windows import Recheck, Staged, WindowSet
 from tests.window_machine.broken import Broken
 from tests.window_machine.broken_scripts import SCRIPTS
 from tests.window_machine.machine import WindowMachine, notices, walk
@@ -92,6 +92,10 @@ class RedisWorld:
 
     def purge(self, letter: StoredDeadLetter) -> bool:
         return self._dead_letters.purge(letter.handle)
+
+    def rechecks(self, feed: str) -> dict[Recheck, int]:
+        found: Any = self._redis.zrange(KEYS.rechecks(feed), 0, -1, withscores=True)
+        return {Recheck.parse(member.decode()): int(due_ms) for member, due_ms in found}
 
     def expire(self, staged: Staged) -> None:
         assert self._redis.delete(staged.key) == 1

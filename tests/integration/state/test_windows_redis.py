@@ -12,7 +12,7 @@ from redis.exceptions import OutOfMemoryError
 
 from common.state.keys import RAW, Keys
 from common.state.ledger import Ledger
-from common.state.windows import Window, WindowSet
+from common.state.windows import Recheck, Window, WindowSet
 from tests.integration.state.worlds import (
     FEED,
     STEP_MS,
@@ -23,6 +23,45 @@ from tests.integration.state.worlds import (
     live,
     must,
 )
+
+
+def test_at_maxmemory_windows_are_deferred_and_rechecks_go_on(redis_world: RedisWorld) -> None:
+    windows, redis_client, clock = redis_world.windows(), redis_world.redis, redis_world.clock
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    windows.commit(FEED, must(live(windows)), [], recheck_after_seconds=(10, 20))
+    windows.plan(FEED, 0, 11 * STEP_MS)
+    window = must(live(windows))
+    clock.ms += 10_000
+    (due,) = windows.due_rechecks(FEED, 10)
+    redis_client.config_set("maxmemory", 1)
+    try:
+        assert windows.defer(FEED, window, 1, 10)
+        windows.postpone_rechecks(FEED, [due], 5)
+        clock.ms += 5_000
+        (again,) = windows.due_rechecks(FEED, 10)
+        windows.pass_rechecks(FEED, [again], (10, 20), 60)
+    finally:
+        redis_client.config_set("maxmemory", 0)
+
+    clock.ms += 10_000
+    (later,) = windows.due_rechecks(FEED, 10)
+    assert (again.failures, later.round, later.failures) == (1, 1, 0)
+    assert windows.status()["q@hot"].deferred == [(10 * STEP_MS, 11 * STEP_MS)]
+
+
+def test_rechecks_of_an_older_version_are_made_and_foreign_ones_removed(
+    redis_world: RedisWorld,
+) -> None:
+    windows, key = redis_world.windows(), redis_world.keys.rechecks(FEED.name)
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    redis_world.redis.zadd(key, {"0 5000 7": 1, "hello": 1, "1 2": 1})
+
+    (due,) = windows.due_rechecks(FEED, 10)
+
+    assert due == Recheck(0, 5000, 7)
+    assert redis_world.redis.zrange(key, 0, -1) == [due.member.encode()]
+    windows.forget_rechecks(FEED, [due])
+    assert windows.due_rechecks(FEED, 10) == []
 
 
 def test_at_maxmemory_nothing_is_staged_or_committed_by_halves(

@@ -252,6 +252,14 @@ QUERIES = [
         "{name: q, expr: 'rate(up)', step: 5}",
         ".expr: 'rate(up)' is not PromQL: expected type matrix",
     ),
+    (
+        "{name: q, expr: 'rate(up[5m] @ end())', step: 5}",
+        ".expr: has @ start() or @ end(): its values would depend on the windows that it is",
+    ),
+    (
+        "{name: q, select: up, settle_seconds: -1}",
+        ".settle_seconds: must be greater than or equal to 0, not -1",
+    ),
     ("{name: q, select: 'up offset 5m'}", ".select: 'up offset 5m' has a modifier (offset or @)"),
     ("{name: q, expr: up, step: 1h, aggregates: [p95]}", ".aggregates[0]: must be 'avg', 'min', "),
     ("{name: up, expr: up, step: 1, selekt: up}", ".selekt: is an unknown key: did you mean"),

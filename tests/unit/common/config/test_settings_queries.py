@@ -109,6 +109,16 @@ def test_selectors_that_relabelling_may_make_one_are_remarked_on(
         assert found[0].startswith("queries a and b differ only in the label job")
 
 
+def test_an_expr_of_several_metrics_is_remarked_on(tmp_path: Path) -> None:
+    def remarks(expr: str) -> tuple[str, ...]:
+        query = json.dumps({"name": "q", "expr": expr, "step": 15})
+        return advice(load(tmp_path, config(query)))
+
+    (found,) = remarks('{__name__=~"a|b"}')
+    assert found.startswith("query q: its expr may return several metrics, which are all written")
+    assert remarks('sum by (job) ({__name__=~"a|b"})') == ()
+
+
 # --- relabel rules ---------------------------------------------------------------------------
 
 

@@ -209,6 +209,18 @@ def test_a_truncated_answer_looks_whole_and_a_cut_one_does_not() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_dripping_answer_comes_a_byte_at_a_time_and_whole(share: float) -> None:
+    async def test() -> None:
+        async with http_proxy(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n0") as (proxy, _):
+            proxy.rules.add(Rule("drip", share=share))
+            response = await post(proxy.listener.port)
+            assert response is not None
+            assert response.body == b"0"
+
+    run(test)
+
+
 def test_a_server_that_is_away_is_a_reset() -> None:
     async def test() -> None:
         async with http_proxy() as (proxy, _):

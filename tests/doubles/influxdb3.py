@@ -1,0 +1,205 @@
+"""A stand-in for InfluxDB 3 Core, held to what a real 3.5 answered and to its source.
+
+``influxdb3_server/src/http.rs`` and ``influxdb3_write/src/write_buffer/validator.rs``: a line is
+refused for itself and listed by its number, the others are written; a database is made by the first
+write to it; what is older than its retention is taken and not there; only the first gzip member is
+read; nothing is answered without a token.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from services.loader.watermark import MEASUREMENT
+from tests.doubles.influx_engine import Bucket, Engine, Point, Response, lines_of, parse
+from tests.doubles.influxdb2 import Handler, InfluxDB2
+
+EMPTY = "incoming write was empty"
+_NS = 1_000_000_000
+_COLUMN_TYPES = {float: "float", int: "integer", bool: "boolean", str: "string"}
+
+
+class Engine3(Engine):
+    """What InfluxDB 3 does with a write, at ``/api/v3/write_lp`` or at the path of 2."""
+
+    max_tables = 2000
+    max_databases = 5
+
+    def __init__(self, *databases: str, **options: Any) -> None:
+        super().__init__(*databases, **options)
+        self.max_inflated_bytes = 10_485_760
+
+    def knows(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request has the token; both schemes are taken."""
+        sent = headers.get("Authorization", "")
+        return sent in (f"Token {self.token}", f"Bearer {self.token}")
+
+    def write(self, query: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Response:
+        """The response to a write; without ``db`` it is one at the path of InfluxDB 2."""
+        if not self.knows(headers):
+            return 401, {}, b""
+        if headers.get("Content-Encoding") == "gzip":
+            inflater = zlib.decompressobj(wbits=31)
+            try:
+                body = inflater.decompress(body)  # the first member
+            except zlib.error as error:
+                return text(400, f"error decoding gzip stream: {error}")
+            if not inflater.eof:
+                return text(400, "error decoding gzip stream: unexpected end of file")
+        limit = self.max_inflated_bytes
+        if limit is not None and len(body) > limit:
+            return text(413, f"max request size ({limit} bytes) exceeded")
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            return text(400, f"body content is not valid utf8: {error}")
+        name = query.get("db", query.get("bucket", ""))
+        if name not in self.buckets and len(self.buckets) >= self.max_databases:
+            message = f"Adding a new database would exceed limit of {self.max_databases} databases"
+            return error_3(422, message)
+        listed = "db" in query
+        precision = {"millisecond": "ms", "ms": "ms"}.get(query.get("precision", ""), "ns")
+        return self._take_3(name, body, precision, listed=listed)
+
+    def _take_3(self, name: str, body: bytes, precision: str, *, listed: bool) -> Response:
+        database = self.buckets.get(name, Bucket())
+        points, refused = [], []
+        written = [line for line in lines_of(body) if line.strip() and not _is_comment(line)]
+        for number, line in enumerate(written, 1):
+            try:
+                point = parse(line, int(self.clock() * 1000), precision)
+                self._check(database, point)
+            except ValueError as error:
+                refused.append(
+                    {
+                        "original_line": line.decode(),
+                        "line_number": number,
+                        "error_message": str(error),
+                    }
+                )
+            else:
+                self._add(database, point)
+                points.append(point)
+        if not points and not refused:
+            return text(400, EMPTY)
+        if refused and not listed:
+            message = "write buffer error: parsing for line protocol failed"
+            return 400, {}, json.dumps({"code": "invalid", "message": message}).encode()
+        self.buckets[name] = database
+        self._keep_3(database, points)
+        if not refused:
+            return 204, {}, b""
+        full = any("would exceed" in str(one["error_message"]) for one in refused)
+        return error_3(422 if full else 400, "partial write of line protocol occurred", refused)
+
+    def _check(self, database: Bucket, point: Point) -> None:
+        tables = {measurement for measurement, _ in database.types}
+        if point.measurement not in tables and len(tables) >= self.max_tables:
+            raise ValueError(
+                f"Update to schema would exceed number of tables limit of {self.max_tables} tables"
+            )
+        columns = [(key, "tag") for key, _ in point.tags]
+        columns += [(key, _COLUMN_TYPES[type(value)]) for key, value in point.fields]
+        types = dict(database.types)
+        for column, type_ in columns:
+            known = types.setdefault((point.measurement, column), type_)
+            if known != type_:
+                raise ValueError(
+                    f"invalid column type for column '{column}', expected {known}, got {type_}"
+                )
+
+    def _add(self, database: Bucket, point: Point) -> None:
+        for key, _ in point.tags:
+            database.types[point.measurement, key] = "tag"
+        for key, value in point.fields:
+            database.types[point.measurement, key] = _COLUMN_TYPES[type(value)]
+
+    def _keep_3(self, database: Bucket, points: list[Point]) -> None:
+        for point in self._young(database, points):
+            for name, value in point.fields:
+                database.points[point.measurement, point.tags, name, point.time_ms] = value
+
+
+class InfluxDB3(InfluxDB2):
+    """The server, on a free port of loopback."""
+
+    write_paths: tuple[str, ...] = ("/api/v3/write_lp", "/api/v2/write")
+
+    @property
+    def handler_class(self) -> type[Handler]:
+        return Handler3
+
+
+class Handler3(Handler):
+    """What it answers beside writes."""
+
+    def do_GET(self) -> None:
+        engine = self.server_owner.engine
+        assert isinstance(engine, Engine3)
+        url = urlsplit(self.path)
+        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        if not engine.knows(dict(self.headers.items())):
+            self.reply((401, {}, b""))
+        elif url.path == "/ping":
+            document = {"version": "3.5.0", "revision": "0", "process_id": "0"}
+            self.reply((200, {}, json.dumps(document).encode()))
+        elif url.path == "/health":
+            self.reply(text(200, "OK"))
+        elif url.path == "/api/v3/query_sql":
+            assert query["db"] == "_internal"
+            rows = [_row(name, bucket) for name, bucket in engine.buckets.items()]
+            self.reply((200, {}, json.dumps(rows).encode()))
+        elif url.path == "/query":
+            self.reply(_influxql(engine, query))
+        else:
+            self.reply(text(404, "not found"))
+
+
+def _row(name: str, database: Bucket) -> dict[str, Any]:
+    if database.retention_seconds is None:
+        return {"database_name": name}
+    return {
+        "database_name": name,
+        "retention_period_ns": int(database.retention_seconds * _NS),
+    }
+
+
+def _influxql(engine: Engine3, query: Mapping[str, str]) -> Response:
+    """The newest watermark, whatever the statement."""
+    database = engine.buckets.get(query["db"])
+    if database is None:
+        return error_3(404, f"query error: database not found: {query['db']}")
+    result: dict[str, Any] = {"statement_id": 0}
+    found = [
+        (at_ms, value, dict(tags))
+        for (measurement, tags, name, at_ms), value in database.points.items()
+        if (measurement, name) == (MEASUREMENT, "value")
+    ]
+    if found:
+        at_ms, value, tags = max(found, key=lambda one: one[0])
+        result["series"] = [
+            {
+                "name": MEASUREMENT,
+                "tags": {"pipeline": tags.get("pipeline", "")},
+                "columns": ["time", "last"],
+                "values": [[at_ms, value]],
+            }
+        ]
+    return 200, {}, json.dumps({"results": [result]}).encode()
+
+
+def _is_comment(line: bytes) -> bool:
+    return line.lstrip().startswith(b"#")
+
+
+def text(status: int, said: str) -> Response:
+    return status, {"Content-Type": "text/plain"}, said.encode()
+
+
+def error_3(status: int, message: str, data: Any = None) -> Response:
+    document = {"error": message} if data is None else {"error": message, "data": data}
+    return status, {}, json.dumps(document).encode()

@@ -1,0 +1,174 @@
+"""What InfluxDB 3's responses mean, and what is made of the lines that it lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+import pytest
+
+from services.loader.influx3 import classify_3, is_3, retention_seconds
+from services.loader.isolate import Isolation
+from services.loader.lines import Lines, LineStatus
+from services.loader.responses import Kind, Outcome
+from services.loader.retention_cache import ASK_SECONDS, RetentionCache
+from tests.doubles.loading import DAY_SECONDS, NOW_MS, WRITTEN, Bench, Clock, entry, lines, old
+
+PARTIAL = "partial write of line protocol occurred"
+TABLES = "Update to schema would exceed number of tables limit of 2000 tables"
+
+
+def respond(status: int, body: Any) -> Outcome:
+    content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    return classify_3(status, {}, content, now_seconds=0.0)
+
+
+def partial(**messages: str) -> dict[str, Any]:
+    """``_3="why"``: line 3 is refused."""
+    data = [
+        {"original_line": "not as it was", "line_number": int(name[1:]), "error_message": message}
+        for name, message in messages.items()
+    ]
+    return {"error": PARTIAL, "data": data}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (204, "", Kind.WRITTEN),
+        (401, "", Kind.REFUSED),
+        (403, "", Kind.REFUSED),
+        (400, "incoming write was empty", Kind.POINTS),
+        (400, partial(_1="invalid column type"), Kind.POINTS),
+        (422, partial(_1=TABLES), Kind.LIMIT),
+        (422, partial(_1=TABLES, _2="invalid number"), Kind.POINTS),
+        (400, "body content is not valid utf8: invalid utf-8 sequence", Kind.POINTS),
+        (500, "body content is not valid utf8: invalid utf-8 sequence", Kind.POINTS),
+        (413, "max request size (10485760 bytes) exceeded", Kind.TOO_LARGE),
+        (500, "max request size (10485760 bytes) exceeded", Kind.TOO_LARGE),
+        (400, "error decoding gzip stream: corrupt deflate stream", Kind.UNREADABLE),
+        (500, "error decoding gzip stream: corrupt deflate stream", Kind.UNREADABLE),
+        (422, {"error": "Adding a new database would exceed limit of 5 databases"}, Kind.CAPACITY),
+        (
+            400,
+            {"error": "invalid character in database name: must be ASCII, containing only …"},
+            Kind.UNEXPECTED,
+        ),
+        (
+            400,
+            {"error": "cannot write to soft-deleted database 'x' - it is marked for deletion"},
+            Kind.MISSING,
+        ),
+        (500, "catalog update error: object store", Kind.FAILED),
+        (503, "", Kind.BUSY),
+        (404, "not found", Kind.MISSING),
+        (200, "a captive portal", Kind.UNEXPECTED),
+    ],
+)
+def test_responses_to_a_write(status: int, body: Any, kind: Kind) -> None:
+    assert respond(status, body).kind is kind
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], "no", [1], [{"line_number": "1", "error_message": "x"}], [{}]]
+)
+def test_a_list_of_another_form_is_no_list(data: Any) -> None:
+    outcome = respond(400, {"error": PARTIAL, "data": data})
+    assert (outcome.kind, outcome.refused_lines) == (Kind.POINTS, ())
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"version": "3.5.0", "revision": "1"}', True),
+        (b'{"version": "2.7.12"}', False),
+        (b'{"version": 3}', False),
+        (b"", False),
+        (b"[]", False),
+        (b"OK", False),
+    ],
+)
+def test_a_ping_tells_the_version(body: bytes, expected: bool) -> None:
+    assert is_3(body) is expected
+
+
+def test_retention_of_databases() -> None:
+    rows = [{"database_name": "a", "retention_period_ns": 86_400 * 10**9}, {"database_name": "b"}]
+    assert retention_seconds(json.dumps(rows).encode()) == {"a": 86_400.0, "b": inf}
+    for other in (b"", b"{}", b"[1]", b'[{"database_name": 1}]', b'{"error": "no"}'):
+        assert retention_seconds(other) is None
+
+
+def test_the_retention_said_last_holds_while_the_sink_does_not_say() -> None:
+    said: list[dict[str, float] | None] = [{"a": 1.0}, None, {"a": 2.0}]
+    clock = Clock()
+    cache = RetentionCache(lambda: said.pop(0), clock)
+    assert [cache.seconds("a"), cache.seconds("b"), len(said)] == [1.0, inf, 2]
+    clock.pass_(ASK_SECONDS)
+    assert cache.seconds("a") == 1.0
+    clock.pass_(ASK_SECONDS)
+    assert cache.seconds("a") == 2.0
+
+
+def isolated(text: list[bytes], *outcomes: Outcome) -> tuple[Lines, list[list[bytes]]]:
+    found, posts, answers = Lines(text), [], list(outcomes)
+
+    def post(some: Sequence[bytes]) -> Outcome:
+        posts.append(list(some))
+        return answers.pop(0)
+
+    assert Isolation(found, post).run() is None
+    assert not answers
+    return found, posts
+
+
+def test_listed_lines_are_set_aside_and_the_rest_is_posted_again() -> None:
+    text = lines(6)
+    found, posts = isolated(text, respond(422, partial(_2="no number", _5=TABLES)), WRITTEN)
+    assert posts == [text, [text[i] for i in (0, 2, 3, 5)]]
+    assert list(found.status) == [
+        LineStatus.WRITTEN,
+        LineStatus.REJECTED,
+        LineStatus.WRITTEN,
+        LineStatus.WRITTEN,
+        LineStatus.LIMITED,
+        LineStatus.WRITTEN,
+    ]
+    assert found.messages == {1: "no number", 4: TABLES}
+
+
+@pytest.mark.parametrize("number", ["_0", "_7"])
+def test_numbers_that_cannot_be_ours_are_not_believed(number: str) -> None:
+    text = lines(2)
+    refused = respond(400, partial(**{number: "no"}))
+    found, posts = isolated(text, refused, WRITTEN, WRITTEN)
+    assert posts == [text, [text[0]], [text[1]]]
+    assert list(found.status) == [LineStatus.WRITTEN] * 2
+
+
+@pytest.mark.parametrize("odd", [b"", b"# m", b'm v="a', b"m v=1 1\\"])
+def test_numbers_are_not_believed_where_lines_may_be_counted_otherwise(odd: bytes) -> None:
+    text = [*lines(1), odd]
+    refused = respond(400, partial(_1="it is the second"))
+    found, _ = isolated(text, refused, WRITTEN, refused)
+    assert list(found.status) == [LineStatus.WRITTEN, LineStatus.REJECTED]
+
+
+def test_old_lines_behind_young_ones_are_dropped_where_the_sink_would_forget_them() -> None:
+    bench = Bench()
+    bench.sink.silent_retention = float(DAY_SECONDS)
+    text = [*lines(20), *lines(5, "late", at_ms=old(1.5)), *lines(5, "x", at_ms=NOW_MS)]
+    (verdict,) = bench.handle(entry("1", text))
+    assert (verdict.loaded, verdict.drops) == (25, {"beyond_retention": 5})  # type: ignore[union-attr]
+    assert bench.points == 25
+
+
+def test_a_sink_that_keeps_for_ever_gets_payloads_as_they_are() -> None:
+    bench = Bench()
+    bench.sink.silent_retention = inf
+    one = entry("1", [*lines(20), *lines(5, at_ms=old(900))])
+    bench.handle(one)
+    assert bench.points == 25
+    assert len(bench.sink.bodies) == 1
