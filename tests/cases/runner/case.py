@@ -60,14 +60,15 @@ class Behaviour(_Strict):
     """How the sink behaves during a step.
 
     ``settings`` are sections of influxdb.conf. The other keys are the stand-in's: ``answers``,
-    whether our token is ``inactive``, how long the bucket keeps points though nobody told us, and
-    the status that it gives instead of a 422.
+    whether our token is ``inactive``, how long the bucket keeps points though nobody told us, how
+    large an inflated body may be, and the status that it gives instead of a 422.
     """
 
     settings: dict[str, dict[str, str | int | bool]] = {}
     answers: tuple[Answer, ...] = Field((), strict=False)
     token: Literal["active", "inactive"] = "active"
     retention_seconds: PositiveInt | None = None
+    max_inflated_bytes: PositiveInt | None = None
     instead_of_422: PositiveInt | None = None
 
 
@@ -102,7 +103,7 @@ class Description(_Strict):
 
     what: str = Field(min_length=20)
     report: str = Field(pattern=r"^[\w.-]+/[\w.-]+#[0-9]+$")
-    sink: Literal["influxd", "influxdb2"]
+    sink: Literal["influxd", "influxdb2", "influxdb3"]
     before: tuple[str, ...] = Field((), strict=False)
     steps: tuple[Step, ...] = Field(min_length=1, strict=False)
 

@@ -1,4 +1,4 @@
-"""The sinks of the cases: a real influxd 1.6, and the stand-in for InfluxDB 2."""
+"""The sinks of the cases: a real influxd 1.6, and the stand-ins for InfluxDB 2 and 3."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from etlctl.connect import sink_of
 from etlctl.verify.points import Column, Points, SeriesKey
 from etlctl.verify.sink import Sink
 from tests.cases.runner.case import Behaviour, Case
-from tests.doubles.influx_engine import ORG, Bucket, Engine, Response, error_response
+from tests.doubles.influx_engine import ORG, TOKEN, Bucket, Engine, Response, error_response
 from tests.doubles.influxdb2 import Fault, InfluxDB2
+from tests.doubles.influxdb3 import Engine3, InfluxDB3
 
 FIELD = "value"
 
@@ -55,9 +56,9 @@ class RealInfluxd(CaseSink):
 
 
 class StandIn(CaseSink):
-    """The stand-in for InfluxDB 2, which misbehaves by request."""
+    """A stand-in, which misbehaves by request."""
 
-    def __init__(self, server: InfluxDB2, engine: JudgingEngine, bucket: str) -> None:
+    def __init__(self, server: InfluxDB2, engine: Judging, bucket: str) -> None:
         self._server, self._engine, self._bucket = server, engine, bucket
         self._how = Behaviour()
         self.url = server.url
@@ -65,7 +66,8 @@ class StandIn(CaseSink):
 
     def behave(self, how: Behaviour) -> None:
         self._how = how
-        self._engine.active = how.token == "active"
+        self._engine.let_in(how.token == "active")
+        self._engine.max_inflated_bytes = how.max_inflated_bytes
         self._engine.instead_of_422 = how.instead_of_422
         self._engine.buckets[self._bucket].retention_seconds = how.retention_seconds
 
@@ -82,8 +84,8 @@ class StandIn(CaseSink):
         return None
 
 
-class JudgingEngine(Engine):
-    """The stand-in's engine, which may give another status to a partial write."""
+class Judging(Engine):
+    """A stand-in's engine, which may give another status to a partial write."""
 
     instead_of_422: int | None = None
 
@@ -93,11 +95,22 @@ class JudgingEngine(Engine):
             status = self.instead_of_422
         return status, sent, text
 
+    def let_in(self, active: bool) -> None:
+        """Take our token, or not."""
+        self.active = active
+
     def keep(self, bucket: str, lines: bytes) -> None:
         """Take lines (ms) of whoever may write."""
         query = {"org": ORG, "bucket": bucket, "precision": "ms"}
         status, _, text = super().write(query, {"Authorization": f"Token {self.token}"}, lines)
         assert status == 204, text
+
+
+class Judging3(Judging, Engine3):
+    """The same of the stand-in for InfluxDB 3, which knows no token that is not active."""
+
+    def let_in(self, active: bool) -> None:
+        self.token = TOKEN if active else "another"
 
 
 class _Reader:
@@ -128,6 +141,12 @@ def _column(rows: list[tuple[int, float]]) -> Column:
     )
 
 
+STAND_INS: dict[str, tuple[type[InfluxDB2], type[Judging]]] = {
+    "influxdb2": (InfluxDB2, Judging),
+    "influxdb3": (InfluxDB3, Judging3),
+}
+
+
 @contextmanager
 def sink_for(
     case: Case,
@@ -137,11 +156,12 @@ def sink_for(
 ) -> Iterator[CaseSink]:
     """The case's sink, holding what it held before; its bucket is named as the case."""
     lines = "\n".join(case.description.before).encode()
-    if case.description.sink == "influxdb2":
-        engine = JudgingEngine(case.slug, clock=clock)
+    if case.description.sink in STAND_INS:
+        server_class, engine_class = STAND_INS[case.description.sink]
+        engine = engine_class(case.slug, clock=clock)
         if lines:
             engine.keep(case.slug, lines)
-        with InfluxDB2(engine) as stand_in:
+        with server_class(engine) as stand_in:
             yield StandIn(stand_in, engine, case.slug)
         return
     settings = case.description.steps[0].sink.settings
