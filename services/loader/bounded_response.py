@@ -31,7 +31,7 @@ def sized(pools: urllib3.PoolManager) -> None:
 def _sized(pool_class: Any) -> Any:
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
         def getresponse(self) -> HTTPResponse:
-            options = self._response_options
+            options: Any = self._response_options  # type: ignore[has-type]
             # Else the body would be read before its bound is known.
             self._response_options = options._replace(preload_content=False)
             response: HTTPResponse = super().getresponse()
