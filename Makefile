@@ -27,7 +27,7 @@ coverage := for part in common services etlctl; do \
   echo "coverage of $$part by the unit tests: $$($(python) -m coverage report --include "$$part/*" --format total) %"; done
 etlctl := $(python) -m etlctl
 shell_scripts := .ci/run $(addprefix devtools/scripts/,engine lock setup stand-ins) \
-  deploy/image/install-packages deploy/image/strip-installers deploy/redis/healthy.sh deploy/redis/start.sh \
+  deploy/image/install-packages deploy/image/strip-installers $(addprefix deploy/redis/,healthy.sh repair.sh start.sh users.sh) \
   deploy/stand_ins/influx deploy/stand_ins/influxdb-entrypoint
 
 .PHONY: help
