@@ -98,8 +98,8 @@ test-unit: setup ## Run the tests that need no server
 	@$(pytest) tests/unit $(PYTEST_ARGS)
 
 .PHONY: test-integration
-test-integration: setup ## Run the tests on real servers: integration and end to end
-	@$(pytest) -m "not chaos" tests/integration tests/e2e $(PYTEST_ARGS)
+test-integration: setup ## Run the tests on real servers: integration, public cases and end to end
+	@$(pytest) -m "not chaos" tests/integration tests/cases tests/e2e $(PYTEST_ARGS)
 
 .PHONY: compose-test
 compose-test: setup ## Try the deployment on a real Docker engine, with TLS too: up, scale, kill, repair, prove
