@@ -356,15 +356,8 @@ _SINK = (
         services=(LOADER,),
     ),
     _sink("etl_sink_failures_total", "Posts that failed and are tried again, by cause", "cause"),
-    _sink(
-        "etl_sink_pauses_total",
-        "Times the loader paused because the sink refused, by cause",
-        "cause",
-    ),
-    _sink(
-        "etl_sink_limited_lines_total",
-        "Lines that a limit of the sink kept out, each time that it did",
-    ),
+    _sink("etl_sink_pauses_total", "Pauses because the sink refused, by cause", "cause"),
+    _sink("etl_sink_limited_lines_total", "Lines that a limit of the sink kept out, each time"),
     _sink(
         "etl_sink_untried_samples_total",
         "Samples set aside without a post, as of their measurement nothing was taken lately",
