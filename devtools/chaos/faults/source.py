@@ -101,6 +101,17 @@ def too_large(context: FaultContext, times: int) -> int:
     return times
 
 
+def _endless(context: FaultContext, burst: int) -> Rule:
+    status, body = context.rng.choice(
+        (
+            (200, '{"status":"success","data":{"resultType":"matrix","result":['),
+            (503, '{"status":"error","errorType":"unavailable","error":"'),
+            (500, "<html><body>"),
+        )
+    )
+    return Rule("endless", burst, API, TIME, status=status, body=body)
+
+
 def clock_ahead(context: FaultContext, times: int) -> int:
     """A querier whose clock is ahead answers some of the questions for the time."""
     rig, rng = context.rig, context.rng
@@ -160,6 +171,13 @@ KINDS = (
         "prometheus_drip",
         "responses that come byte by byte, from their head or from their body on",
         hurt_responses(_dripping),
+        batch=10,
+        expected_events=(("extractor", "query_failed:SourceUnavailable"),),
+    ),
+    Kind(
+        "prometheus_endless",
+        "answers without end, as good ones or as errors",
+        hurt_responses(_endless),
         batch=10,
         expected_events=(("extractor", "query_failed:SourceUnavailable"),),
     ),
