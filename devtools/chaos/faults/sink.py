@@ -15,7 +15,6 @@ from devtools.chaos.rig import PACE, Rig
 from devtools.chaos.rules import Action, Rule
 
 WRITE = "/api/v2/write"
-REFUSES_ALL = "sink_paused:refuses_all"
 AWAY_INTERVALS = 20
 # Compressed; a post of one window of a load feed has several times as many.
 LARGEST_BODY_BYTES = 20_000
@@ -114,32 +113,6 @@ def _endless(context: FaultContext, burst: int) -> Rule:
     body = '{"code":"internal error","message":"'
     status = context.rng.choice((500, 502))
     return Rule("endless", burst, WRITE, min_body_bytes=1, status=status, body=body)
-
-
-def refuses_all(context: FaultContext, times: int) -> int:
-    """Every write is answered 400 with words that say nothing, until all loaders have paused.
-
-    Until then a loader searches for lines to blame, and what it has refused while nothing passed it
-    may keep as dead letters if the sink takes the rest: that is why this waits for all of them.
-    """
-    rig = context.rig
-    body = '{"code":"invalid","message":"the request was not accepted"}'
-    loaders = rig.stack.services["loader"]
-    for _ in range(times):
-        paused = rig.journal.counts()["loader", REFUSES_ALL]
-        rig.proxies.rule(
-            "influxdb", Rule("answer", None, WRITE, min_body_bytes=1, status=400, body=body)
-        )
-        rig.until(
-            lambda paused=paused: (  # type: ignore[misc]
-                rig.journal.counts()["loader", REFUSES_ALL] >= paused + len(loaders)
-                and all(loader.probe() is not None for loader in loaders)
-            ),
-            "all loaders pause because everything is refused",
-        )
-        context.apart(0.5, 3.0)
-        rig.proxies.send("influxdb", "clear")
-    return times
 
 
 def token_refused(context: FaultContext, times: int) -> int:
@@ -297,14 +270,6 @@ KINDS = (
         posts_hurt(_endless, "endless", largest_burst=3),
         batch=10,
         expected_events=(("loader", "sink_failed:server_error"),),
-    ),
-    Kind(
-        "sink_refuses_all",
-        "every write answered 400 with words that say nothing, then repaired",
-        refuses_all,
-        batch=1,
-        expected_events=(("loader", REFUSES_ALL), ("loader", "sink_resumed")),
-        slow="each waits until all loaders have paused",
     ),
     Kind(
         "series_limit",
