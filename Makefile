@@ -27,7 +27,7 @@ coverage := for part in common services etlctl; do \
   echo "coverage of $$part by the unit tests: $$($(python) -m coverage report --include "$$part/*" --format total) %"; done
 etlctl := $(python) -m etlctl
 shell_scripts := .ci/run $(addprefix devtools/scripts/,engine lock setup stand-ins) \
-  deploy/image/install-packages deploy/image/strip-installers deploy/redis/healthy.sh deploy/redis/start.sh \
+  deploy/image/install-packages deploy/image/strip-installers $(addprefix deploy/redis/,healthy.sh repair.sh start.sh users.sh) \
   deploy/stand_ins/influx deploy/stand_ins/influxdb-entrypoint
 
 .PHONY: help
@@ -98,8 +98,8 @@ test-unit: setup ## Run the tests that need no server
 	@$(pytest) tests/unit $(PYTEST_ARGS)
 
 .PHONY: test-integration
-test-integration: setup ## Run the tests on real servers: integration and end to end
-	@$(pytest) -m "not chaos" tests/integration tests/e2e $(PYTEST_ARGS)
+test-integration: setup ## Run the tests on real servers: integration, public cases and end to end
+	@$(pytest) -m "not chaos" tests/integration tests/cases tests/e2e $(PYTEST_ARGS)
 
 .PHONY: compose-test
 compose-test: setup ## Try the deployment on a real Docker engine, with TLS too: up, scale, kill, repair, prove

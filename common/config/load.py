@@ -28,6 +28,7 @@ from common.config.tls_files import authorities, key_of_certificate
 TierName = Literal["hot", "warm", "cold"]
 
 _secret = BeforeValidator(from_file("load", "etlctl sink init", not_for_headers))
+_password = BeforeValidator(from_file("load"))  # goes into the header as base64
 _authorities = AfterValidator(authorities("load"))
 _file = AfterValidator(readable("load"))
 _key = AfterValidator(key_of_certificate("load"))
@@ -77,7 +78,9 @@ class InfluxSettings(CheckedSection):
         description="User of InfluxDB 1.x, instead of a token.",
     )
     password_file: SecretFile = Field(None, description="File that holds `password`.")
-    password: Annotated[SecretStr, _secret] = Field(NO_SECRET, description="Password of that user.")
+    password: Annotated[SecretStr, _password] = Field(
+        NO_SECRET, description="Password of that user."
+    )
     org: str = Field(min_length=1, description="Organisation that owns the buckets.")
     bucket: Bucket = Field(
         min_length=1,

@@ -46,6 +46,9 @@ EVENTS: dict[str, EventSpec] = {
     "readiness_changed": EventSpec("info", "A dependency became ready, or stopped being so."),
     "exit_action_failed": EventSpec("warning", "Releasing work at the drain deadline failed."),
     "thread_failed": EventSpec("error", "A thread ended by an error that nothing handled."),
+    "log_lines_dropped": EventSpec(
+        "warning", "Who reads stdout was too slow: so many `lines` are missing before this one."
+    ),
     "request_refused": EventSpec("warning", "A client gave no or wrong credentials."),
     "identity_conflict": EventSpec(
         "error",
@@ -96,6 +99,16 @@ EVENTS: dict[str, EventSpec] = {
     ),
     "release_failed": EventSpec(
         "warning", "Entries stay pending until their lease runs out, as Redis did not respond."
+    ),
+    "payload_lost": EventSpec(
+        "error",
+        "Redis lost the payload of an entry; its window is extracted again, if it is still known.",
+    ),
+    "redis_unsafe": EventSpec("error", "Redis may throw data away when its memory is full."),
+    "redis_unchecked": EventSpec(
+        "warning",
+        "Redis forbids `INFO` to our user: version, mode, eviction and append-only file are not"
+        " checked.",
     ),
     # extraction
     "window_committed": EventSpec("info", "A window was extracted.", "etl_windows_committed_total"),

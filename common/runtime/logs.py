@@ -16,12 +16,14 @@ import traceback
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import partialmethod
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
 from common.errors import ConfigError
 from common.runtime.events_table import EVENTS
+from common.runtime.log_writer import stdout_handler
 from common.secret_files import MASK
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -60,10 +62,15 @@ def configure_logging(
     stream: TextIO | None = None,
     file: logging.Handler | None = None,
 ) -> None:
-    """Send every log line of this process to ``stream`` (stdout) and to ``file``."""
+    """Send every log line of this process to ``stream`` (stdout) and to ``file``.
+
+    Nobody waits for who reads stdout.
+    """
     number = getattr(logging, level)
     debug = number <= logging.DEBUG
-    handlers: list[logging.Handler] = [logging.StreamHandler(stream or sys.stdout)]
+    handlers: list[logging.Handler] = [
+        stdout_handler(sys.stdout) if stream is None else logging.StreamHandler(stream)
+    ]
     if file is not None:
         handlers.append(file)
     root = logging.getLogger()
@@ -90,12 +97,22 @@ def rotating_file(service: str, path: str, max_bytes: int, backups: int) -> Rota
     file = Path(path.replace("{service}", service).replace("{pid}", str(os.getpid())))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return RotatingFileHandler(file, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
+        return _PrivateRotatingFile(file, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             f"pipeline.log_file: names {file}, which cannot be written: {why}"
         ) from None
+
+
+class _PrivateRotatingFile(RotatingFileHandler):
+    """Its files are 0640 at most: a log names queries, hosts and what others answered."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        return TextIOWrapper(
+            open(descriptor, "ab"), encoding=self.encoding, errors=self.errors, newline=None
+        )
 
 
 class JsonFormatter(logging.Formatter):

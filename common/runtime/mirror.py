@@ -62,7 +62,9 @@ class DeadLetterMirror:
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
         try:
             # One write to a file opened for appending: lines of several processes do not mix.
-            descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+            # No link: where others may write to the folder, it would lead where they like.
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            descriptor = os.open(self._path, flags, 0o640)
             try:
                 if _is_torn(descriptor):
                     line = b"\n" + line

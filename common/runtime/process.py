@@ -18,6 +18,7 @@ from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from common.runtime.health import Health
 from common.runtime.http_server import HttpServer, Route
+from common.runtime.log_writer import flush_log
 from common.runtime.signals import Shutdown
 from common.version import project_version
 
@@ -126,6 +127,10 @@ class Process:
         self.events.emit("service_stopping", reason=reason, drain_seconds=self._drain_seconds)
 
     def _on_forced_exit(self, code: ExitCode) -> None:
+        self._report_forced_exit(code)
+        flush_log()
+
+    def _report_forced_exit(self, code: ExitCode) -> None:
         if code is ExitCode.FORCED:
             self.events.emit("service_forced", exit_code=int(code))
             return

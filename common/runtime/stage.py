@@ -19,7 +19,7 @@ from common.runtime.backoff import Backoff
 from common.runtime.lasting import Lasting
 from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
-from common.runtime.undeliverable import decide
+from common.runtime.undeliverable import about, decide
 from common.state.redis_client import BLOCK_SECONDS
 from common.state.stream import Claimed, RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Entry, Handler, Pause, Retry, Settle, Verdict
@@ -255,7 +255,11 @@ class Stage:
         """The handler's verdicts; entries that no handler should see are decided before it."""
         verdicts: dict[str, Verdict] = {}
         for entry in entries:
-            if (decided := decide(entry, self._limits.poison_crashes)) is not None:
+            decided = decide(entry, self._limits.poison_crashes, self._stream.reopen_window)
+            if decided is not None:
+                if entry.payload_missing:
+                    stage = self._handler.stage
+                    self._telemetry.emit("payload_lost", stage=stage, **about(entry))
                 verdicts[entry.id] = decided
         rest = [entry for entry in entries if entry.id not in verdicts]
         if rest:

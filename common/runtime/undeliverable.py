@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import RedisError
+
 from common.state.stream import ENTRY_SCHEMA
-from common.state.verdict import DeadLetter, Entry, Settle
+from common.state.verdict import DeadLetter, Entry, Retry, Settle, Verdict
+
+# Why samples are dropped whose payload Redis lost, and whose window is extracted again.
+PAYLOAD_LOST = "payload_lost"
+_RETRY_SECONDS = 1.0
 
 
-def decide(entry: Entry, poison_crashes: int) -> Settle | None:
-    """The dead letter that an entry is to become before anybody works on it; None = hand it on."""
+def decide(
+    entry: Entry, poison_crashes: int, reopen_window: Callable[[Entry], bool]
+) -> Verdict | None:
+    """What becomes of an entry before anybody works on it; None = hand it on."""
     if entry.crashes >= poison_crashes:
         return whole_as_dead_letter(
             entry,
@@ -15,9 +26,7 @@ def decide(entry: Entry, poison_crashes: int) -> Settle | None:
             f"{entry.crashes} workers died or failed with it, the last time alone",
         )
     if entry.payload_missing:
-        return whole_as_dead_letter(
-            entry, "payload_missing", f"no payload under {entry.payload_key!r}"
-        )
+        return lost_payload(entry, reopen_window)
     if entry.schema != ENTRY_SCHEMA:
         return whole_as_dead_letter(
             entry,
@@ -27,9 +36,29 @@ def decide(entry: Entry, poison_crashes: int) -> Settle | None:
     return None
 
 
+def about(entry: Entry) -> dict[str, Any]:
+    """What a log line says of an entry."""
+    return {"entry": entry.id, "query": entry.query, "samples": entry.samples}
+
+
 def whole_as_dead_letter(entry: Entry, reason: str, detail: str) -> Settle:
     """The whole entry as one dead letter, with its own bytes (or fields, if it has no payload)."""
     payload = entry.payload
     if not payload and entry.fields:
         payload = b"\n".join(name + b"=" + value for name, value in sorted(entry.fields.items()))
     return Settle(dead=(DeadLetter(reason, detail, payload, entry.samples),))
+
+
+def lost_payload(entry: Entry, reopen_window: Callable[[Entry], bool]) -> Verdict:
+    """An entry whose payload is gone: its window is extracted again, if Redis knows it.
+
+    The window is opened before the entry is settled, so that a death in between costs no more than
+    to do it twice. Only where the window is unknown a dead letter tells of the samples.
+    """
+    try:
+        reopened = reopen_window(entry)
+    except RedisError as error:
+        return Retry(_RETRY_SECONDS, f"its payload is lost, and Redis does not respond: {error}")
+    if reopened:
+        return Settle(drops={PAYLOAD_LOST: entry.samples})
+    return whole_as_dead_letter(entry, "payload_missing", f"no payload under {entry.payload_key!r}")

@@ -14,6 +14,7 @@ from common.config import PipelineSettings, Settings
 from common.exit_codes import ExitCode
 from common.runtime.identity_guard import GuardedHandler, IdentityGuard
 from common.runtime.mirror import DeadLetterMirror
+from common.runtime.redis_check import check_redis
 from common.runtime.service import Service
 from common.runtime.stage import Lifecycle, Stage, StageLimits
 from common.state.keys import Keys
@@ -93,6 +94,8 @@ def run_stage(service: Service, stream: RedisStream, handler: Handler) -> ExitCo
     )
     service.on_deadline(stage.release_in_hand)
     try:
+        with connect_as_set(service.settings.pipeline) as redis:
+            check_redis(service, redis)
         return stage.run()
     finally:
         stream.close()

@@ -122,7 +122,7 @@ class Ledger:
         for stream in STREAMS:
             names += [keys.stream(stream), keys.in_flight(stream)]
         names.append(keys.dead_counted)
-        reply: bytes = self._scripts.call("audit", names, group=GROUP, streams=STREAMS)
+        reply: bytes = self._scripts.read("audit", names, group=GROUP, streams=STREAMS)
         # A field that somebody else wrote must not hide all the others.
         found = json.loads(text_of(reply))
         streams = {

@@ -176,6 +176,29 @@ class RedisStream:
         )
         return SettleResult(reply.decode())
 
+    def reopen_window(self, entry: Entry) -> bool:
+        """Put the window that an entry came from back into its feed's backlog.
+
+        False where the window is not known any more, or its feed has gone.
+        """
+        keys = self._keys
+        found: Any = self._redis.hget(keys.committed, entry.window_id)
+        feed, _, bounds = text_of(found).partition(" ")
+        fingerprint: Any = self._redis.hget(keys.feed(feed), "fingerprint") if bounds else None
+        if fingerprint is None:
+            return False
+        start_ms, end_ms = map(int, bounds.split(" "))
+        added = self._scripts.call(
+            "reopen",
+            keys.of_feed(feed),
+            fingerprint=text_of(fingerprint),
+            start_ms=start_ms,
+            end_ms=end_ms,
+            extend=False,
+            done=[],
+        )
+        return added is not None
+
     def forget_consumers(self, idle_seconds: float, only_self: bool = False) -> int:
         """Remove consumers that hold nothing; how many."""
         idle_ms = int(idle_seconds * 1000)

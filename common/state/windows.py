@@ -344,7 +344,7 @@ class WindowSet:
     def status(self) -> dict[str, FeedStatus]:
         """Every feed at one instant, by feed name."""
         keys = self.keys
-        reply: bytes = self._scripts.call(
+        reply: bytes = self._scripts.read(
             "feeds", [keys.feeds, keys.committed], prefixes=keys.of_feed("")
         )
         return {

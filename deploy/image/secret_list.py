@@ -62,7 +62,7 @@ ROWS = (
         "grafana",
         uid=472,
         gid=ROOT_GROUP,
-        monitoring="grafana_admin_password prometheus_readonly_password",
+        monitoring="grafana_admin_password grafana_secret_key prometheus_readonly_password",
         tls="tls_ca.crt tls_grafana.crt tls_grafana.key",
         optional=_ALERT_RECEIVERS,
     ),

@@ -17,8 +17,8 @@ from devtools.bench.data import SELECTOR, Dataset
 from devtools.bench.rig import QUERY, Rig
 from devtools.bench.statistics import Spread
 from devtools.servers.binaries import Toolbox
-from services.extractor.decode import decode
 from services.extractor.http_session import source_session
+from services.extractor.source.decode import decode
 from services.extractor.staging import EntryBuilder
 from services.extractor.transport import READ_BYTES, Transport
 from services.loader.admission import Admission

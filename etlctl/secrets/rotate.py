@@ -32,9 +32,7 @@ def rotate(folder: Folder, name: str, report: Report) -> list[str]:
 def _password(folder: Folder, name: str, report: Report) -> list[str]:
     password = PASSWORD_OF[name]
     if password.made_by_server:
-        raise ConfigError(
-            f"{name}: only the server makes a new one: {password.made_by_server} (docs/security.md)"
-        )
+        raise ConfigError(f"{name}: {password.made_by_server} (docs/security.md)")
     if not folder.has(name):
         raise ConfigError(f"{folder.where(name)}: is missing: make it with `etlctl secrets init`")
     folder.replace(name, new_password().encode())

@@ -12,8 +12,8 @@ class Password:
     """A random secret.
 
     ``restart`` names the services that read it only when they start. ``server_command`` gives it to
-    a server that keeps a copy of its own. ``made_by_server`` is how to get a new one where only
-    the server can make it.
+    a server that keeps a copy of its own. ``made_by_server`` is how to get a new one where that
+    takes more than another file.
     """
 
     name: str
@@ -35,8 +35,9 @@ PASSWORDS = (
     ),
     Password(
         "influxdb_admin_token",
-        made_by_server="make one with `influx auth create --operator` in its container, put it in "
-        "the file, hand it out, and delete the old one with `influx auth delete`",
+        made_by_server="only the server makes a new one: make one with "
+        "`influx auth create --operator` in its container, put it in the file, hand it out, "
+        "and delete the old one with `influx auth delete`",
     ),
     # Prometheus reads its web configuration and its password files anew for every request.
     Password("prometheus_admin_password"),
@@ -46,6 +47,12 @@ PASSWORDS = (
         "grafana_admin_password",
         server_command="docker compose exec grafana sh -c 'grafana cli admin reset-admin-password"
         f" --password-from-stdin < {CONTAINER_FOLDER}/grafana_admin_password'",
+    ),
+    # Grafana encrypts with it what its database holds of data sources and receivers.
+    Password(
+        "grafana_secret_key",
+        made_by_server="with another one Grafana cannot read its database any more: remove the "
+        "volume grafana-data with it; what comes from files is there again",
     ),
     Password("metrics_password", restart=_PIPELINE),
 )

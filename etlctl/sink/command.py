@@ -43,11 +43,14 @@ def init(
 ) -> None:
     """Make organisation, buckets and the loader's own token, as far as they are missing.
 
+    In InfluxDB 3: databases and a token.
+
     Can be run again at any time: what is as it should be is left alone, and nothing is deleted but
     tokens of the loader that are not used any more.
     """
     # The client takes a quarter of a second to import.
     from etlctl.sink import init as steps
+    from etlctl.sink.influx3 import Influx3, prepare
     from etlctl.sink.management import Management, Unauthorized
 
     settings = load_settings(config, secrets=())
@@ -61,8 +64,16 @@ def init(
     def connect(token: str) -> Management:
         return Management(influxdb.url, token, influxdb.ca_file)
 
-    with closing(connect(admin_token)) as admin:
-        steps.wait_until_healthy(admin, wait_seconds, typer.echo)
+    three = Influx3(influxdb.url, admin_token, influxdb.ca_file)
+    with closing(connect(admin_token)) as admin, closing(three):
+
+        def why_not_healthy() -> str | None:
+            return None if three.is_there() else admin.why_not_healthy()
+
+        steps.wait_until_healthy(why_not_healthy, wait_seconds, typer.echo)
+        if three.is_there():
+            prepare(three, wanted, kept_in, typer.echo)
+            return
         try:
             org_id = steps.ensure_org(admin, influxdb.org, typer.echo)
         except Unauthorized as error:

@@ -23,7 +23,7 @@ DESCRIPTION = "ETL loader: its buckets only (kept by etlctl sink init)"
 
 MIN_RETENTION_SECONDS = 3600  # InfluxDB answers 500 to any less
 
-_TOKEN_FILE_MODE = 0o400
+TOKEN_FILE_MODE = 0o400
 _OTHERS = 0o077
 _POLL_SECONDS = 1.0
 
@@ -61,12 +61,15 @@ def wanted_buckets(load: LoadSettings) -> tuple[WantedBucket, ...]:
 
 
 def wait_until_healthy(
-    admin: Management, wait_seconds: float, say: Say, clock: Clock = Clock()
+    why_not_healthy: Callable[[], str | None],
+    wait_seconds: float,
+    say: Say,
+    clock: Clock = Clock(),
 ) -> None:
     """Check every second until InfluxDB is healthy. Raises :class:`SinkError` when it was not."""
     deadline = clock.monotonic() + wait_seconds
     reported = False
-    while (why := admin.why_not_healthy()) is not None:
+    while (why := why_not_healthy()) is not None:
         if clock.monotonic() >= deadline:
             raise SinkError(f"not healthy after {wait_seconds:g} s: {why}")
         if not reported:
@@ -114,7 +117,7 @@ def ensure_token(
     try:
         # The file comes first, so that no token is made that cannot be kept.
         with ExitStack() as undo:
-            with whole_file(token_file, replace=True, mode=_TOKEN_FILE_MODE) as file:
+            with whole_file(token_file, replace=True, mode=TOKEN_FILE_MODE) as file:
                 made = admin.create_authorization(org_id, DESCRIPTION, wanted)
                 undo.callback(admin.delete_authorization, made.id)
                 file.write(made.token.encode())

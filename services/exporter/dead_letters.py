@@ -62,7 +62,7 @@ class DeadLetterCounts:
             if not keep_on():
                 break
             page = json.loads(
-                self._scripts.call(
+                self._scripts.read(
                     "dead_letters", [self._keys.dead], after=self._after, most=self._page_entries
                 ).decode("utf-8", "replace")
             )

@@ -13,7 +13,7 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from common.runtime.metrics_table import EXTRACTOR, LOADER, TRANSFORMER
@@ -127,7 +127,10 @@ class RedisSource:
         return "; ".join(remarks)
 
     def _read_info(self, telemetry: Page) -> str:
-        info: Any = self._redis.info("memory", "persistence", "stats")
+        try:
+            info: Any = self._redis.info("memory", "persistence", "stats")
+        except NoPermissionError as error:
+            return f"its memory cannot be read: {error}"
         if "acl_access_denied_auth" in info:
             refused = int(info["acl_access_denied_auth"])
             telemetry.inc("etl_redis_logins_refused_total", refused)

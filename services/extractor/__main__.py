@@ -14,6 +14,7 @@ from common.config import Settings
 from common.exit_codes import ExitCode
 from common.runtime.backoff import Backoff
 from common.runtime.identity_guard import IdentityGuard
+from common.runtime.redis_check import check_redis
 from common.runtime.service import Service, run
 from common.runtime.wiring import consumer_name
 from common.samples.series import SeriesEncoder
@@ -22,18 +23,19 @@ from common.state.redis_client import connect_as_set
 from common.state.scripts import Scripts
 from common.state.windows import WindowSet
 from services.extractor.aof import AofHealer
-from services.extractor.clock_limit import ClockLimit
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
 from services.extractor.jobs import Jobs
-from services.extractor.older_history import OlderHistory
 from services.extractor.planner import Planner
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
-from services.extractor.settling import SettleCheck
-from services.extractor.source_clock import SourceClock
+from services.extractor.server_watch import ServerWatch
+from services.extractor.source.clock import SourceClock
+from services.extractor.source.clock_limit import ClockLimit
+from services.extractor.source.older_history import OlderHistory
+from services.extractor.source.settling import SettleCheck
 from services.extractor.staging import EntryBuilder
 from services.extractor.windows import plans_of
 from services.extractor.worker import JobTable, Worker
@@ -53,6 +55,7 @@ def main(service: Service) -> ExitCode:
     settings, telemetry = service.settings, service.telemetry
     pipeline = settings.pipeline
     redis = connect_as_set(pipeline)
+    check_redis(service, redis)
 
     def on_remark(query: str, remark: str) -> None:
         telemetry.emit("query_remark", promql=query, remark=remark)
@@ -191,6 +194,7 @@ def _jobs(
             extract.recheck_after_seconds,
             planner.origin_ms,
         ),
+        server=ServerWatch(redis, telemetry, service.set_ready),
         windows=windows,
         scheduler=scheduler,
         pressure=BackPressure(windows, pipeline, telemetry, service.set_ready),

@@ -88,7 +88,7 @@ class Extractor:
 
     ``read`` gives a query's samples of ``(start_ms, end_ms]`` in blocks, as they arrive.
     ``believed_ms`` gives the source's time as far as it can be believed, given the time that it
-    should have reached (:class:`services.extractor.source_clock.SourceClock`).
+    should have reached (:class:`services.extractor.source.clock.SourceClock`).
     """
 
     windows: WindowSet

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from common.config import Query
 from common.durations import parse_duration_ms
 from common.errors import SourceUnavailable
-from services.extractor.older_history import OlderHistory
-from services.extractor.servers_seen import ServersSeen
+from services.extractor.source.older_history import OlderHistory
+from services.extractor.source.servers_seen import ServersSeen
 
 if TYPE_CHECKING:
     from services.extractor.prometheus import PrometheusClient

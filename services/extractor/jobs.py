@@ -17,6 +17,7 @@ from services.extractor.planner import Planner
 from services.extractor.pressure import BackPressure
 from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
+from services.extractor.server_watch import ServerWatch
 from services.extractor.windows import Plan
 from services.extractor.worker import JobTable
 
@@ -34,6 +35,7 @@ class Jobs:
     planner: Planner
     extractor: Extractor
     rechecker: Rechecker
+    server: ServerWatch
     windows: WindowSet
     scheduler: Scheduler
     pressure: BackPressure
@@ -50,6 +52,7 @@ class Jobs:
     def plan(self) -> None:
         """Plan every feed and schedule what is due."""
         try:
+            self.server.check()
             due = self.planner.plan()
             self.on_source(SourceState(True))
             if not self.pressure.paused():

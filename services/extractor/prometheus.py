@@ -18,11 +18,11 @@ from common.config import AuthSettings, ExtractSettings, Query
 from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
 from common.promql.selector import NAME_LABEL, parse_selector
 from common.samples.columns import Samples
-from services.extractor.decode import decode, decode_value
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
 from services.extractor.http_session import source_session
-from services.extractor.scrape_settings import ScrapeSettings
-from services.extractor.source_clock import ClockReading
+from services.extractor.source.clock import ClockReading
+from services.extractor.source.decode import decode, decode_value
+from services.extractor.source.scrape_settings import ScrapeSettings
 from services.extractor.source_errors import snippet
 from services.extractor.transport import (
     BodyBounds,

@@ -85,8 +85,13 @@ class Scheduler:
                 result_ttl=0,
                 failure_ttl=0,
                 ttl=JOB_TTL_SECONDS,
-                job_id=f"{self._keys.namespace}-{name}-{token}",
+                job_id=f"{_id_of(self._keys.namespace)}-{name}-{token}",
                 unique=True,
             )
         except DuplicateJobError:
             return
+
+
+def _id_of(namespace: str) -> str:
+    """A namespace as a part of job ids, which hold no dot; two namespaces never become one."""
+    return namespace.replace("_", "__").replace(".", "_-")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -75,19 +75,26 @@ class Batch:
     """Entries, their verdicts by id as they come in, and the count of lines found bad.
 
     ``probing``: the loader is paused because too much was rejected, and this batch is the probe.
+    ``repeated``: ids of entries that were settled before, and are here again because that could
+    not be carried out (the dead letters are at their cap). They were counted then.
     ``interrupted``: a search in it is to go on later, so lines without a verdict say nothing.
     """
 
-    def __init__(self, entries: Sequence[Entry], *, probing: bool) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], *, probing: bool, repeated: Collection[str] = ()
+    ) -> None:
         self.entries = entries
         self.verdicts: dict[str, Verdict] = {}
         self.probing = probing
-        self.samples = sum(entry.samples for entry in entries)
+        self.repeated = frozenset(repeated)
+        self.samples = sum(entry.samples for entry in entries if entry.id not in self.repeated)
         self.interrupted = False
         self.bad = 0
         self._lock = threading.Lock()
 
-    def add_bad(self, lines: int) -> None:
-        """More bad lines; from any thread."""
+    def add_bad(self, lines: int, ids: Collection[str] = ()) -> None:
+        """More bad lines, of the entries with these ids if they are known; from any thread."""
+        if ids and self.repeated.issuperset(ids):
+            return
         with self._lock:
             self.bad += lines

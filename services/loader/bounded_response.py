@@ -31,8 +31,15 @@ def sized(pools: urllib3.PoolManager) -> None:
 def _sized(pool_class: Any) -> Any:
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
         def getresponse(self) -> HTTPResponse:
+            options: Any = self._response_options  # type: ignore[has-type]
+            # Else the body would be read before its bound is known.
+            self._response_options = options._replace(preload_content=False)
             response: HTTPResponse = super().getresponse()
             response.__class__ = BoundedResponse
+            if options.preload_content:
+                response.read(cache_content=True)
+                if getattr(response, "truncated", False):
+                    self.close()
             return response
 
     class Pool(pool_class):  # type: ignore[misc]

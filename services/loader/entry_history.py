@@ -69,6 +69,23 @@ class Suspects:
         return self.failures(id_) >= HOPELESS_FAILURES
 
 
+class Judged:
+    """Entries that were settled with dead letters: those that come again are counted no more."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, id_: str) -> None:
+        """The entry is settled; whether that can be carried out shows later."""
+        self._ids[id_] = None
+        while len(self._ids) > _MOST_ENTRIES:
+            self._ids.popitem(last=False)
+
+    def among(self, ids: Iterable[str]) -> list[str]:
+        """Which of these were settled before."""
+        return [id_ for id_ in ids if id_ in self._ids]
+
+
 class IsolationCache:
     """What interrupted searches found out about lines, for a while.
 

@@ -174,7 +174,7 @@ class InfluxSink:
         """A request that influxdb-client does not know; its response is read, up to a bound."""
         self._session.refresh()
         connect_ms, read_ms = self._timeout_ms
-        return self._session.pool.request(
+        response = self._session.pool.request(
             method,
             f"{self._url}{path}?{urlencode(query)}",
             body=body,
@@ -186,7 +186,13 @@ class InfluxSink:
             timeout=urllib3.Timeout(connect=connect_ms / 1000, read=read_ms / 1000),
             retries=False,
             redirect=False,
+            preload_content=False,  # it would read all before the bound is there
         )
+        try:
+            response.data  # noqa: B018 (read once, and kept)
+        finally:
+            response.release_conn()
+        return response
 
     def _recognise(self) -> bool | Outcome | None:
         """Whether InfluxDB 3 is there; an outcome where no answer says so.

@@ -23,7 +23,7 @@ from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdic
 from services.loader import payload
 from services.loader.admission import Admission, NotNow, Proof
 from services.loader.batch import Batch, Group, Groups
-from services.loader.entry_history import IsolationCache, Suspects
+from services.loader.entry_history import IsolationCache, Judged, Suspects
 from services.loader.influx import InfluxSink
 from services.loader.isolate import Isolation
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
@@ -78,6 +78,7 @@ class LoadHandler:
         self._group_samples = settings.group_samples
         self.isolation_cache = IsolationCache(self.clock)
         self.suspects = Suspects()
+        self._judged = Judged()
         self._admission = Admission(settings, telemetry, self.clock, self.rng)
         self._refused_before = RefusedBefore(telemetry, self.clock)
         self._share = RejectedShare(settings, self._admission, telemetry)
@@ -110,7 +111,9 @@ class LoadHandler:
 
     def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         """One verdict for each entry, in order; see docs/sink-responses.md."""
-        batch = Batch(entries, probing=self._admission.paused_by == REJECTED_SHARE)
+        probing = self._admission.paused_by == REJECTED_SHARE
+        repeated = () if probing else self._judged.among(entry.id for entry in entries)
+        batch = Batch(entries, probing=probing, repeated=repeated)
         deadline_seconds = self.clock() + BUDGET_SECONDS
         if self._total_refusal.paused and not self._one_line.passes(batch, deadline_seconds):
             return [batch.verdicts[entry.id] for entry in entries]
@@ -129,6 +132,8 @@ class LoadHandler:
         for id_, verdict in batch.verdicts.items():
             if isinstance(verdict, Settle):
                 self._total_refusal.forget(id_)
+                if verdict.dead:
+                    self._judged.add(id_)
         return [batch.verdicts[entry.id] for entry in entries]
 
     def _plan(self, batch: Batch) -> list[Group]:
@@ -156,7 +161,7 @@ class LoadHandler:
             except WireError as error:
                 batch.verdicts[entry.id] = _corrupt(entry, error)
                 continue
-            if lines is None and not self._goes_alone(entry):
+            if lines is None and not self._goes_alone(entry) and entry.id not in batch.repeated:
                 groups.add(tier.bucket, entry)
             else:
                 suspect = self.suspects.is_suspect(entry.id)
@@ -235,7 +240,7 @@ class LoadHandler:
         elif outcome is not None and outcome.kind is Kind.UNREADABLE:
             return self._unreadable(outcome, group.bucket, "though it inflates here")
         lines = Lines.joined(group.known[entry.id] for entry in sound)
-        batch.add_bad(lines.bad)
+        batch.add_bad(lines.bad, group.ids)
 
         def post(some: Sequence[bytes]) -> Outcome | NotNow:
             wait = self._search_budget.take(search.posts, len(sound), probing=batch.probing)
@@ -252,7 +257,7 @@ class LoadHandler:
             return None if hopeless else self._admission.back_off()
 
         def add_bad(count: int) -> NotNow | None:
-            batch.add_bad(count)
+            batch.add_bad(count, group.ids)
             return self._share.pause_for(batch)
 
         search = Isolation(lines, post, bad=add_bad, give_up=give_up if group.suspect else None)

@@ -87,7 +87,11 @@ class RejectedShare:
 
 
 def _settled(batch: Batch) -> list[Settle]:
-    return [verdict for verdict in batch.verdicts.values() if isinstance(verdict, Settle)]
+    return [
+        verdict
+        for id_, verdict in batch.verdicts.items()
+        if isinstance(verdict, Settle) and id_ not in batch.repeated
+    ]
 
 
 def rejected_samples(verdict: Settle) -> int:

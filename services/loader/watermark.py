@@ -69,14 +69,17 @@ class WatermarkReader:
                     fields={**database_of(bucket), "q": statement, "epoch": "ms"},
                     headers=self._session.headers,
                     timeout=self._timeout_seconds,
+                    preload_content=False,  # it would read all before the bound is there
                 )
+                body = response.data
+                response.release_conn()
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
-        if response.status == 404 and b"query error: database not found" in response.data:
+        if response.status == 404 and b"query error: database not found" in body:
             return b'{"results": [{}]}'  # InfluxDB 3 makes a database with the first write to it
         if response.status != 200:
             raise SinkError(f"cannot read the watermark from {self._url}: status {response.status}")
-        return response.data
+        return body
 
     def close(self) -> None:
         """Close the connections."""

@@ -32,11 +32,13 @@ class Engine3(Engine):
     def __init__(self, *databases: str, **options: Any) -> None:
         super().__init__(*databases, **options)
         self.max_inflated_bytes = 10_485_760
+        self.made_tokens: dict[str, str] = {}
 
     def knows(self, headers: Mapping[str, str]) -> bool:
         """Whether a request has the token; both schemes are taken."""
         sent = headers.get("Authorization", "")
-        return sent in (f"Token {self.token}", f"Bearer {self.token}")
+        scheme, _, token = sent.partition(" ")
+        return scheme in ("Token", "Bearer") and token in (self.token, *self.made_tokens.values())
 
     def write(self, query: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Response:
         """The response to a write; without ``db`` it is one at the path of InfluxDB 2."""
@@ -157,6 +159,36 @@ class Handler3(Handler):
             self.reply(_influxql(engine, query))
         else:
             self.reply(text(404, "not found"))
+
+    def do_POST(self) -> None:
+        path = urlsplit(self.path).path
+        if path.startswith("/api/v3/configure/"):
+            self.reply(self._configure(path))
+        else:
+            super().do_POST()
+
+    def do_PUT(self) -> None:
+        self.reply(self._configure(urlsplit(self.path).path))
+
+    def _configure(self, path: str) -> Response:
+        engine = self.server_owner.engine
+        document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert isinstance(engine, Engine3)
+        if not engine.knows(dict(self.headers.items())):
+            return 401, {}, b""
+        if path == "/api/v3/configure/token/named_admin":
+            engine.made_tokens[document["token_name"]] = token = f"apiv3_{len(engine.made_tokens)}"
+            return 201, {}, json.dumps({"name": document["token_name"], "token": token}).encode()
+        assert path == "/api/v3/configure/database"
+        name, period = document["db"], document.get("retention_period")
+        if (name in engine.buckets) == (self.command == "POST"):
+            found = self.command == "POST"
+            return text(409, "attempted to create a resource that already exists") if found else (
+                text(404, "catalog entry not found")
+            )  # fmt: skip
+        seconds = None if period is None else float(period.removesuffix("s"))
+        engine.buckets.setdefault(name, Bucket()).retention_seconds = seconds
+        return 200, {}, b""
 
 
 def _row(name: str, database: Bucket) -> dict[str, Any]:

@@ -152,6 +152,10 @@ class MemoryStream(RedisStream):
                 broker.committed.pop(window_id, None)
         return SettleResult.OK
 
+    def reopen_window(self, entry: Entry) -> bool:
+        """Windows are not kept here."""
+        return False
+
     def forget_consumers(self, idle_seconds: float, only_self: bool = False) -> int:
         """Idleness is not kept here."""
         state = self._state

@@ -102,7 +102,7 @@ def too_large(context: FaultContext, times: int) -> int:
 
 
 def _endless(context: FaultContext, burst: int) -> Rule:
-    # A good answer may take as long as staged payloads are kept, which is longer than a proof waits.
+    # A good one may take as long as staged payloads are kept, which is longer than a proof waits.
     status, body = context.rng.choice(
         (
             (503, '{"status":"error","errorType":"unavailable","error":"'),

@@ -167,6 +167,9 @@ class _Sink:
     def probe(self, bucket: str) -> Outcome:
         return self._said(204, b"")
 
+    def silent_retention_seconds(self, bucket: str) -> float | None:
+        """It says what is too old."""
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -15,7 +15,7 @@ from common.errors import SourceError
 from common.samples.columns import Samples
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
-from services.extractor.decode import decode, decode_value
+from services.extractor.source.decode import decode, decode_value
 
 # Label set, seconds in ms, bits of the value.
 Sample = tuple[bytes, int, bytes]

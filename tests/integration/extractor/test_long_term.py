@@ -14,9 +14,9 @@ from common.state.windows import Feed
 from devtools.servers.prometheus_server import PrometheusServer
 from services.extractor.extract import Outcome
 from services.extractor.history import SourceHistory
-from services.extractor.older_history import OlderHistory
 from services.extractor.planner import Planner
 from services.extractor.prometheus import PrometheusClient
+from services.extractor.source.older_history import OlderHistory
 from services.extractor.windows import Plan
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
 from tests.integration.extractor.test_prometheus_pushed import push, sample, series

@@ -6,8 +6,8 @@ import pytest
 from redis import Redis
 
 from common.state.windows import Feed, FeedStatus, WindowSet
-from services.extractor.clock_limit import ClockLimit
 from services.extractor.planner import Planner
+from services.extractor.source.clock_limit import ClockLimit
 from services.extractor.windows import Plan
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
 

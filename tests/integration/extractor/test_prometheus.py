@@ -15,8 +15,8 @@ import trustme
 from common.config import ExtractSettings, Query
 from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
 from devtools.servers.prometheus_server import PrometheusServer, ServerTls
-from services.extractor import decode
 from services.extractor.prometheus import PrometheusClient
+from services.extractor.source import decode
 
 MakePrometheus = Callable[..., PrometheusServer]
 Samples = dict[str, list[tuple[int, bytes]]]

@@ -7,7 +7,7 @@ from redis import Redis
 
 from services.extractor.extract import Outcome
 from services.extractor.planner import Planner
-from services.extractor.source_clock import ClockReading, SourceClock
+from services.extractor.source.clock import ClockReading, SourceClock
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
 
 TURN_SECONDS = 2

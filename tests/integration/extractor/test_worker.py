@@ -197,3 +197,12 @@ def test_planning_is_scheduled_at_each_tick_until_the_service_stops(rig: Rig) ->
 
     assert set(ready) == {("scheduler", True, "")}
     assert rig.scheduler.queues["plan"].count == 3
+
+
+def test_a_namespace_with_a_dot_can_be_scheduled(redis_client: Redis, redis_namespace: str) -> None:
+    rig = Rig(redis_client, f"{redis_namespace}.a_b")
+    rig.scheduler.schedule_plan(7)
+    rig.scheduler.schedule_plan(7)
+    assert rig.scheduler.queues["plan"].count == 1
+    rig.work()
+    assert rig.calls == [("plan",)]

@@ -90,7 +90,9 @@ def start(
     """``start(wait=True, **influxdb)`` → a loader process with such settings."""
     made: list[ServiceProcess] = []
 
-    def make(*, wait: bool = True, **influxdb: Any) -> ServiceProcess:
+    def make(
+        *, wait: bool = True, dead_letters: dict[str, int] | None = None, **influxdb: Any
+    ) -> ServiceProcess:
         sink = {"url": world.influx.url, "token": "right-token", "org": "o", "bucket": BUCKET}
         config = {
             "extract": {"prometheus_url": "http://127.0.0.1:1"},
@@ -103,6 +105,7 @@ def start(
             "pipeline": {
                 "redis_url": redis_server.plain_url,
                 "redis_namespace": redis_namespace,
+                "dead_letters": dead_letters or {},
             },
         }
         path = tmp_path / f"etl{len(made)}.yaml"
@@ -226,6 +229,57 @@ def test_a_sink_that_refuses_everything_costs_a_bounded_number_of_posts_and_no_p
         assert process.stop() == 0
 
 
+def one_of_20_in_conflict(world: World, rounds: int) -> None:
+    """Entries of 20 measurements of 10 points each, of which one is refused."""
+    for number in range(rounds):
+        for measurement in range(19):
+            at_ms = NOW_MS - 1000 * number
+            world.send([b"m,n=%d value=%d.5 %d" % (measurement, i, at_ms - i) for i in range(10)])
+        world.send([b"typed,n=%d value=1.5 %d" % (i, NOW_MS - number) for i in range(10)])
+
+
+def test_at_the_cap_of_the_dead_letters_all_others_go_on(world: World, start: Start) -> None:
+    """Tried before: the other 19 stopped, and the log had two lines a second."""
+    world.send([b"typed,n=1 value=1i %d" % NOW_MS])
+    process = start(dead_letters={"max_entries": 2, "sample_entries": 0})
+    world.until_empty()
+
+    one_of_20_in_conflict(world, rounds=6)
+    wait_until(lambda: world.account.loaded == 1 + 6 * 190, deadline_seconds=30, what="the others")
+
+    wait_until(
+        lambda: metric(process, "etl_dead_letters_held_total") >= 4,
+        deadline_seconds=10,
+        what="entries that wait",
+    )
+    account = world.account
+    assert (account.dead_lettered, account.in_flight) == (20, 40)
+    assert process.probe() is None
+    log = process.log_path.read_text()
+    assert log.count("dead_letters_full") == 1
+    assert metric(process, "etl_pauses_total") == 0
+    assert process.stop() == 0
+
+
+def test_what_is_refused_again_and_again_reaches_no_cap_and_costs_few_posts(
+    world: World, start: Start
+) -> None:
+    world.send([b"typed,n=1 value=1i %d" % NOW_MS])
+    process = start(dead_letters={"max_entries": 3, "sample_entries": 2})
+    world.until_empty()
+
+    one_of_20_in_conflict(world, rounds=10)
+
+    account = world.until_empty()
+    assert (account.loaded, account.dead_lettered) == (1 + 10 * 190, 100)
+    wait_until(
+        lambda: metric(process, "etl_sink_untried_samples_total") >= 50,
+        deadline_seconds=5,
+        what="lines that were not tried",
+    )
+    assert process.stop() == 0
+
+
 def test_it_takes_nothing_of_a_pipeline_with_another_sink(
     world: World, start: Start, redis_client: Redis
 ) -> None:
@@ -251,6 +305,6 @@ def test_a_token_that_cannot_be_sent_is_one_line_and_exit_code_2(
     process = start(wait=False, token="snow-☃")
     assert process.wait(20) == 2
     log = process.log_path.read_text(encoding="utf-8")
-    assert "load.influxdb.token has characters that no HTTP header can carry" in log
+    assert "load.influxdb.token: has characters that no HTTP header can carry" in log
     assert "☃" not in log
     assert "Traceback" not in log

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from common.errors import ConfigError, SinkError
+from common.runtime.log_writer import flush_log
 from common.runtime.service import ExitCode, Service, run
 
 CLOCK_STEP_SECONDS = 0.02
@@ -96,6 +97,7 @@ def from_within(service: Service) -> ExitCode:
 
 def say_working() -> None:
     """Tell the test that the loop runs, on the log's own stream."""
+    flush_log()
     sys.stdout.write("working\n")
     sys.stdout.flush()
 

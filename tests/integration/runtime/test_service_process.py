@@ -223,7 +223,7 @@ def test_a_thread_left_behind_does_not_keep_the_process(start: Start) -> None:
 
 
 def test_a_log_that_nobody_reads_does_not_keep_the_process(tmp_path: Path) -> None:
-    """The main thread is stuck in a write to a full pipe, and holds the log's lock."""
+    """Nor the work: it goes on, and ends as it should, while the pipe is full."""
     (tmp_path / "etl.yaml").write_text(ETL_YAML)
     reader, writer = os.pipe()
     capacity_bytes = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
@@ -245,7 +245,7 @@ def test_a_log_that_nobody_reads_does_not_keep_the_process(tmp_path: Path) -> No
             assert child.poll() is None
             assert time.monotonic() < deadline
         child.terminate()
-        assert child.wait(WAIT_SECONDS) == ExitCode.DRAIN_DEADLINE
+        assert child.wait(WAIT_SECONDS) == ExitCode.OK
     finally:
         child.kill()
         child.wait(WAIT_SECONDS)

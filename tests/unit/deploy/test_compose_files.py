@@ -65,6 +65,7 @@ def test_service_is_confined(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
+    assert service["ulimits"] == {"core": 0}
     assert service["logging"]["options"].keys() == {"max-size", "max-file"}
     assert service["deploy"]["resources"]["limits"].keys() == {"memory", "cpus", "pids"}
     assert "container_name" not in service
@@ -75,6 +76,7 @@ def test_service_is_confined(name: str) -> None:
             "healthcheck"
         ].keys()
         assert "stop_grace_period" in service
+        assert service["init"] is True, "SIGTERM must end it before it has handlers"
 
 
 def test_only_what_a_person_needs_is_published_and_only_on_this_machine() -> None:
@@ -84,11 +86,23 @@ def test_only_what_a_person_needs_is_published_and_only_on_this_machine() -> Non
         assert all(port.startswith("127.0.0.1:${") for port in ports)
 
 
+def test_grafana_tells_nobody_anything() -> None:
+    environment = services()["grafana"]["environment"]
+    assert environment["GF_SECURITY_SECRET_KEY__FILE"] == "/run/secrets/grafana_secret_key"
+    assert environment["GF_SECURITY_DISABLE_GRAVATAR"] == "true"
+    assert environment["GF_SNAPSHOTS_EXTERNAL_ENABLED"] == "false"
+    tls = document(TLS)["services"]["grafana"]["environment"]
+    assert tls["GF_SECURITY_COOKIE_SECURE"] == "true"
+
+
 def test_redis_and_influxdb_have_no_way_out() -> None:
     override = document("deploy/compose/monitoring-with-pipeline.yml")
     assert override["networks"]["backend"]["internal"] is True
+    assert override["networks"]["scrape"]["internal"] is True
     for name in ("redis", "influxdb"):
         assert services()[name]["networks"] == ["backend"]
+    assert services()["transformer"]["networks"] == ["scrape", "backend"]
+    assert override["services"]["prometheus"]["networks"] == ["scrape"]
 
 
 def test_official_images_are_pinned_and_can_be_replaced() -> None:

@@ -67,6 +67,18 @@ def test_a_file_that_cannot_be_written_is_reported_and_nothing_more(tmp_path: Pa
     assert log.events == ["mirror_failed"]
 
 
+def test_a_link_in_the_files_place_is_not_followed(tmp_path: Path) -> None:
+    log = CapturedLog()
+    (tmp_path / "else").write_text("as it was")
+    (tmp_path / "dead.jsonl").symlink_to(tmp_path / "else")
+    mirror = DeadLetterMirror(tmp_path / "dead.jsonl", "loader", telemetry(log))
+
+    mirror.append(ENTRY, DeadLetter("rejected", "x", b"", 1))
+
+    assert log.events == ["mirror_failed"]
+    assert (tmp_path / "else").read_text() == "as it was"
+
+
 def telemetry(log: CapturedLog | None = None) -> Telemetry:
     return Telemetry("loader", CollectorRegistry(), logger=log)
 

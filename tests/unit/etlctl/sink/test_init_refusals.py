@@ -86,12 +86,12 @@ def test_waiting_ends_when_it_is_healthy_or_after_the_given_time(tmp_path: Path)
         now += seconds
 
     admin = Slow("http://127.0.0.1:1", "t")
-    wait_until_healthy(admin, 5, said.append, Clock(lambda: now, sleep))
+    wait_until_healthy(admin.why_not_healthy, 5, said.append, Clock(lambda: now, sleep))
     assert now == 2
     assert said == ["waiting: not yet"]
     health[:] = ["down"] * 10
     with pytest.raises(SinkError, match="not healthy after 3 s: down"):
-        wait_until_healthy(admin, 3, said.append, Clock(lambda: now, sleep))
+        wait_until_healthy(admin.why_not_healthy, 3, said.append, Clock(lambda: now, sleep))
     admin.close()
 
 

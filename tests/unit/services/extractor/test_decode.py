@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from common.errors import SourceError, SourceUnavailable
 from common.samples.columns import Samples
-from services.extractor import decode as decode_module
-from services.extractor.decode import decode
+from services.extractor.source import decode as decode_module
+from services.extractor.source.decode import decode
 
 HEAD = b'{"status":"success","data":{"resultType":"matrix","result":['
 TAIL = b"]}}"

@@ -8,8 +8,8 @@ from math import inf
 import pytest
 
 from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
-from services.extractor import body_text
-from services.extractor.decode import decode, decode_value
+from services.extractor.source import body_text
+from services.extractor.source.decode import decode, decode_value
 
 GOOD = b'{"metric":{"a":"b"},"values":[[1.5,"1"]]}'
 

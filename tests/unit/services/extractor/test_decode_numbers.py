@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.extractor.decode_columns import NotColumns, read_numbers
+from services.extractor.source.decode_columns import NotColumns, read_numbers
 
 Sample = tuple[float, str]
 

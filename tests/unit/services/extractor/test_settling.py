@@ -13,10 +13,10 @@ from common.config import ExtractSettings, Query
 from common.errors import SourceUnavailable
 from common.runtime.telemetry import Telemetry
 from common.state.windows import Feed
-from services.extractor.clock_limit import ClockLimit
 from services.extractor.history import ServerRun, SourceCheck
-from services.extractor.scrape_settings import ScrapeSettings, Target
-from services.extractor.settling import SettleCheck
+from services.extractor.source.clock_limit import ClockLimit
+from services.extractor.source.scrape_settings import ScrapeSettings, Target
+from services.extractor.source.settling import SettleCheck
 from services.extractor.windows import Plan
 
 FAST, SLOW = Target("fast", 15, 10), Target("slow", 60, 20)

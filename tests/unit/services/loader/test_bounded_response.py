@@ -55,6 +55,9 @@ class Server:
             if not (piece := connection.recv(1 << 16)):
                 return False
             read += piece
+            if read.startswith(b"GET ") and read.endswith(b"\r\n\r\n"):  # a ping
+                connection.sendall(WRITTEN)
+                read = b""
         return True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.extractor.servers_seen import SEEN_SECONDS, ServersSeen
+from services.extractor.source.servers_seen import SEEN_SECONDS, ServersSeen
 
 
 class Rig:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from common.errors import SourceError
 from common.runtime.telemetry import Telemetry
 from services.extractor.history import ServerRun, SourceCheck
-from services.extractor.scrape_settings import ScrapeSettings
+from services.extractor.source.scrape_settings import ScrapeSettings
 from services.extractor.windows import Plan
 
 # Turns in which a server that does not respond is asked, for each of its runs.

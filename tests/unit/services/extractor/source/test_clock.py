@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.extractor.source_clock import (
+from services.extractor.source.clock import (
     AGREE_AFTER_SECONDS,
     KEPT_SECONDS,
     SHOWN_SECONDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.config import Query
 from services.extractor.history import NO_SAMPLES_MS
-from services.extractor.older_history import KEPT_SECONDS, PROBES, OlderHistory
+from services.extractor.source.older_history import KEPT_SECONDS, PROBES, OlderHistory
 
 QUERY = Query(name="q", select="m")
 NOW_MS = 1_700_000_000_000

@@ -14,8 +14,8 @@ from typing import Any
 
 from common.errors import QueryRejected, SourceUnavailable
 from common.samples.columns import Samples
-from services.extractor.body_text import BodyText
-from services.extractor.decode_columns import (
+from services.extractor.source.body_text import BodyText
+from services.extractor.source.decode_columns import (
     BETWEEN_SAMPLES,
     SAMPLES_END,
     VALUES_START,
@@ -23,7 +23,7 @@ from services.extractor.decode_columns import (
     last_whole_series,
     read_columns,
 )
-from services.extractor.decode_plain import read_series
+from services.extractor.source.decode_plain import read_series
 from services.extractor.source_errors import reported_error, snippet
 
 # Enough to spread what a call costs, little enough to stay in the cache.

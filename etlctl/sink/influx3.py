@@ -1,0 +1,148 @@
+"""InfluxDB 3's management API, as far as ``etlctl sink init`` needs it.
+
+Read from the source of 3.5 (``influxdb3_server/src/http.rs``): every request wants a token, that
+for its health too. Core has no tokens with fewer rights than an administrator's.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from math import inf
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+
+from common.durations import format_duration
+from common.errors import ConfigError, SinkError
+from etlctl.sink.init import TOKEN_FILE_MODE, Say, WantedBucket, read_token
+from etlctl.whole_file import whole_file
+from services.loader.influx3 import (
+    PING_PATH,
+    QUERY_PATH,
+    RETENTION_QUERY,
+    is_3,
+    retention_seconds,
+)
+
+_DATABASE_PATH = "/api/v3/configure/database"
+_TOKEN_PATH = "/api/v3/configure/token/named_admin"  # noqa: S105
+_REQUEST_SECONDS = 20.0
+_MESSAGE_MAX_CHARS = 300
+
+
+class Influx3:
+    """One token's view of one InfluxDB. Methods raise :class:`SinkError` in one sentence."""
+
+    def __init__(self, url: str, token: str, ca_file: str | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+        tls: dict[str, Any] = {"ca_certs": ca_file} if ca_file else {}
+        self._pool = urllib3.PoolManager(retries=False, timeout=_REQUEST_SECONDS, **tls)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+    def is_there(self, token: str | None = None) -> bool:
+        """Whether InfluxDB 3 answers, and takes the token; false for another server, and none."""
+        try:
+            status, body = self._ask("GET", PING_PATH, token=token)
+        except SinkError:
+            return False
+        return status == 200 and is_3(body)
+
+    def databases(self) -> dict[str, float]:
+        """Seconds that each database keeps points; infinity for ever."""
+        query = f"{QUERY_PATH}?{urlencode(RETENTION_QUERY)}"
+        found = retention_seconds(self._expect(200, "GET", query))
+        if found is None:
+            raise SinkError(f"InfluxDB at {self._url} does not say what databases it has")
+        return found
+
+    def create_database(self, name: str, seconds: int | None) -> None:
+        """Make a database that keeps points for so long; None for ever."""
+        self._expect(200, "POST", _DATABASE_PATH, _database(name, seconds))
+
+    def set_retention(self, name: str, seconds: int) -> None:
+        """Change how long a database keeps points."""
+        self._expect(200, "PUT", _DATABASE_PATH, _database(name, seconds))
+
+    def create_token(self, name: str) -> str:
+        """Make an administrator's token; the only response that shows it."""
+        body = self._expect(201, "POST", _TOKEN_PATH, {"token_name": name})
+        try:
+            return str(json.loads(body)["token"])
+        except (ValueError, LookupError, TypeError):
+            raise SinkError(f"InfluxDB at {self._url} made a token and does not show it") from None
+
+    def _expect(self, wanted: int, method: str, path: str, document: Any = None) -> bytes:
+        status, body = self._ask(method, path, document)
+        if status != wanted:
+            said = body.decode("utf-8", "replace")[:_MESSAGE_MAX_CHARS]
+            raise SinkError(
+                f"InfluxDB at {self._url} answers {method} {path.partition('?')[0]} "
+                f"with {status} {said}"
+            )
+        return body
+
+    def _ask(
+        self, method: str, path: str, document: Any = None, *, token: str | None = None
+    ) -> tuple[int, bytes]:
+        try:
+            response = self._pool.request(
+                method,
+                self._url + path,
+                body=None if document is None else json.dumps(document),
+                headers={
+                    "Authorization": f"Bearer {token or self._token}",
+                    "Content-Type": "application/json",
+                },
+            )
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise SinkError(f"InfluxDB at {self._url} cannot be reached: {error}") from None
+        return response.status, response.data
+
+
+def prepare(three: Influx3, wanted: Sequence[WantedBucket], token_file: Path, say: Say) -> None:
+    """Databases with their retention, and a token in the file; what is right is left alone."""
+    known = three.databases()
+    for one in wanted:
+        _ensure_database(three, known.get(one.name), one, say)
+    kept = read_token(token_file)
+    if kept is not None and three.is_there(kept):
+        say(f"{token_file}: kept")
+        return
+    try:
+        # The file comes first, so that no token is made that cannot be kept.
+        with whole_file(token_file, replace=True, mode=TOKEN_FILE_MODE) as file:
+            file.write(three.create_token(f"etl-loader-{uuid.uuid4().hex[:8]}").encode())
+    except OSError as error:
+        raise ConfigError(
+            f"{token_file}: the loader's token cannot be written there: {error.strerror}"
+        ) from None
+    say(f"{token_file}: made (an administrator's: InfluxDB 3 Core has no others)")
+
+
+def _ensure_database(three: Influx3, kept: float | None, wanted: WantedBucket, say: Say) -> None:
+    name, seconds = wanted.name, wanted.retention_seconds
+    if kept is None:
+        three.create_database(name, seconds)
+        say(f"database {name}: made, keeps points for {_span(seconds or inf)}")
+    elif seconds in (None, kept):
+        say(f"database {name}: kept, keeps points for {_span(kept)}")
+    else:
+        assert seconds is not None
+        three.set_retention(name, seconds)
+        say(f"database {name}: keeps points for {_span(seconds)} now, for {_span(kept)} before")
+
+
+def _database(name: str, seconds: int | None) -> dict[str, str]:
+    return {"db": name} if seconds is None else {"db": name, "retention_period": f"{seconds}s"}
+
+
+def _span(seconds: float) -> str:
+    return "ever" if seconds == inf else format_duration(round(seconds * 1000))
