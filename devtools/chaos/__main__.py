@@ -15,7 +15,7 @@ from rich.console import Console
 from common.errors import EtlError
 from common.exit_codes import ExitCode
 from devtools import PROJECT_ROOT
-from devtools.chaos import process_faults, redis_faults, sink_faults, source_faults
+from devtools.chaos.faults import letters, process, redis, rq, sink, source
 from devtools.chaos.kinds import QUICK_TIMES, SLOW_TIMES, Kind
 from devtools.chaos.report import as_json, fault_table, figures
 from devtools.chaos.rig import Rig
@@ -23,10 +23,12 @@ from devtools.chaos.suite import REQUIRED_EVENTS, Suite, schedule
 from devtools.servers.main import run_main
 
 KINDS: tuple[Kind, ...] = (
-    *process_faults.KINDS,
-    *redis_faults.KINDS,
-    *sink_faults.KINDS,
-    *source_faults.KINDS,
+    *process.KINDS,
+    *redis.KINDS,
+    *rq.KINDS,
+    *sink.KINDS,
+    *letters.KINDS,
+    *source.KINDS,
 )
 SERIES = 5_600
 
@@ -38,6 +40,9 @@ SHORT_TIMES: Mapping[str, int] = {
     "sigstop": 3,
     "redis_kill": 1,
     "redis_cut": 4,
+    "redis_replica": 2,
+    "rq_foreign_jobs": 2,
+    "sink_endless": 2,
     "sink_500": 6,
     "sink_answer_lost": 3,
     "bad_point": 2,

@@ -13,7 +13,7 @@ import requests
 
 from common.errors import StackError
 from devtools import PROJECT_ROOT
-from devtools.chaos.load import FRESH, ODD
+from devtools.chaos.load import FRESH, LIMITED, ODD
 from devtools.chaos.rules import Rule
 from devtools.servers.http import missing_status, session
 from devtools.servers.ports import HOST, free_port
@@ -49,7 +49,7 @@ class LoadExporter(_Helper):
     def __init__(self, work_dir: Path, series: int, *, log_dir: Path) -> None:
         super().__init__("exporter", work_dir, log_dir=log_dir)
         self.series = series
-        self._next = {ODD: 1, FRESH: 1}
+        self._next = {ODD: 1, FRESH: 1, LIMITED: 1}
 
     @property
     def address(self) -> str:

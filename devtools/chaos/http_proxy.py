@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import random
+import zlib
 from typing import Any
 
 from devtools.chaos.http1 import HEAD_MAX_BYTES, BrokenMessage, Message, read_body, read_head
@@ -14,6 +16,9 @@ from devtools.servers.ports import HOST
 
 # A body that is reset in its middle must have one.
 _PIECE_BYTES = 16_384
+# A body without end comes so fast that a reader without a bound is found out, and no machine hangs.
+_ENDLESS_PIECE = b" " * 65_536
+_ENDLESS_PAUSE_SECONDS = 0.005
 _DRIP_SECONDS = 0.05
 
 
@@ -75,12 +80,13 @@ class HttpProxy:
         if request.header("expect"):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         await read_body(reader, request)
+        if rule is None and self.rules.read_bodies:
+            rule = self.rules.take(request.target, length, _inflated(request.body))
+        if rule is not None and rule.action == "endless":
+            await _pour(reader, writer, _made(rule))
+            return
         if rule is not None and rule.action == "answer":
-            response = Message(
-                f"HTTP/1.1 {rule.status} Fault",
-                [(name.lower(), value) for name, value in rule.headers.items()],
-                rule.body.encode(),
-            )
+            response = _made(rule)
         elif rule is not None and rule.action == "slow":
             # Shielded: the client may give up, a slow server works on.
             late = asyncio.create_task(self._answer_late(request, rule.seconds, writer))
@@ -119,6 +125,40 @@ class HttpProxy:
             return response
         finally:
             writer.close()
+
+
+def _made(rule: Rule) -> Message:
+    return Message(
+        f"HTTP/1.1 {rule.status} Fault",
+        [(name.lower(), value) for name, value in rule.headers.items()],
+        rule.body.encode(),
+    )
+
+
+def _inflated(body: bytes) -> bytes:
+    """A request's body without its compression, if it has any."""
+    try:
+        return gzip.decompress(body)
+    except (OSError, EOFError, zlib.error):
+        return body
+
+
+async def _pour(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, response: Message
+) -> None:
+    """Send a body without end, until the client has gone or has asked for something else."""
+    response.headers.append(("connection", "close"))
+    gone = asyncio.create_task(reader.read(1))
+    try:
+        writer.write(response.bodiless() + response.body)
+        while not gone.done():
+            writer.write(_ENDLESS_PIECE)
+            await writer.drain()
+            await asyncio.wait((gone,), timeout=_ENDLESS_PAUSE_SECONDS)
+    finally:
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        reset(writer)
 
 
 async def _send(writer: asyncio.StreamWriter, response: Message, rule: Rule | None) -> None:

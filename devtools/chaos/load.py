@@ -13,8 +13,9 @@ from dataclasses import dataclass
 JOB = "load"
 # Metrics that the series are spread over; each is a query of its own.
 METRICS = ("load_a", "load_b", "load_c", "load_d")
-# Series that appear on demand: such that the sink refuses, and such that it has no room for.
-ODD, FRESH = "odd", "fresh"
+# Series that appear on demand: such that the sink refuses, such that it has no room for, and such
+# whose measurements are too many for a while.
+ODD, FRESH, LIMITED = "odd", "fresh", "limited"
 _SCRAPE_DIGITS = 6
 
 

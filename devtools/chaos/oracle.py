@@ -15,10 +15,11 @@ from typing import Any
 
 from common.errors import EtlError
 from common.samples.series import SeriesEncoder
+from common.state.dead_letters import DeadLetters
 from devtools.chaos.comparing import Compared, Comparer, Point
 from devtools.chaos.epochs import Epochs
 from devtools.chaos.load import JOB, ODD
-from devtools.chaos.rig import KEYS, Rig
+from devtools.chaos.rig import DEAD_LETTERS_MAX, KEYS, Rig
 from etlctl.connect import source_of
 from etlctl.verify.expect import expect, identify_of
 from etlctl.verify.knowledge import points_of_lines
@@ -50,6 +51,7 @@ class Oracle:
         self._comparer = comparer
         self._epochs = epochs
         self._archived: list[list[Point]] = []
+        self._strange: list[str] = []
         query = next(query for query in rig.settings.extract.queries if ODD in query.text)
         self._identify = identify_of(query, SeriesEncoder.from_settings(rig.settings))
         self.start_ms = max(feed.origin_ms for feed in rig.feeds().values())
@@ -110,8 +112,25 @@ class Oracle:
         )
 
     def archive_letters(self) -> None:
-        """Redis is about to lose everything: remember which dead letters it had."""
-        self._archived.append(self._dead_letters()[0])
+        """The dead letters are about to go: remember which there were."""
+        points, strange = self._dead_letters()
+        self._archived.append(points)
+        self._strange += strange
+
+    def purge_letters(self) -> int:
+        """Purge all dead letters, as an operator does who has seen them; how many there were.
+
+        One that comes meanwhile stays: it is remembered, and there, which is no contradiction.
+        """
+        letters = DeadLetters(self._rig.redis, KEYS)
+        kept = list(letters)
+        self.archive_letters()
+        return sum(letters.purge(letter) for letter in kept)
+
+    def make_room_for_letters(self) -> None:
+        """Purge them if so many were left behind that a fault which is not about it may fill up."""
+        if int(self._rig.redis.xlen(KEYS.dead)) > DEAD_LETTERS_MAX // 2:
+            self.purge_letters()
 
     def _books(self) -> list[str]:
         audit = self._rig.ledger.audit()
@@ -127,7 +146,8 @@ class Oracle:
 
     def _letters(self, bad: Sequence[Point], until_ms: int) -> list[str]:
         points, strange = self._dead_letters()
-        problems = list(strange)
+        problems = [*self._strange, *strange]
+        self._strange.clear()
         # Later ones may be there already; the next proof is about them. What a Redis that lost
         # everything had not yet reported to the sink is extracted again, and refused again.
         epochs = [

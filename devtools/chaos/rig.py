@@ -20,7 +20,7 @@ from common.state.windows import FeedStatus, WindowSet
 from devtools import PROJECT_ROOT
 from devtools.chaos.helpers import LoadExporter, Proxies
 from devtools.chaos.journal import Journal
-from devtools.chaos.load import FRESH, JOB, METRICS, ODD
+from devtools.chaos.load import FRESH, JOB, LIMITED, METRICS, ODD
 from devtools.servers.binaries import Toolbox
 from devtools.servers.lifetime import StartStop
 from devtools.servers.ports import HOST
@@ -42,6 +42,9 @@ DELAY_SECONDS = {"influxdb": (0.0, 0.15), "prometheus": (0.0, 0.1)}
 # Few enough that catching up after a few seconds of outage needs windows split.
 MAX_SAMPLES_OF_A_QUERY = 100_000
 
+# More than the faults leave behind between two that make room, and few enough to be reached.
+DEAD_LETTERS_MAX = 32
+
 
 def config_overrides(proxies: Proxies) -> dict[str, Any]:
     """Short leases and waits, so that recoveries are quick; everything else is the default."""
@@ -50,7 +53,7 @@ def config_overrides(proxies: Proxies) -> dict[str, Any]:
     for query in queries:
         if "step" in query:
             query["step"] = PACE.step_seconds
-    guests = f"{METRICS[0]}|{ODD}_.+|{FRESH}_.+"
+    guests = "|".join((METRICS[0], *(f"{prefix}_.+" for prefix in (ODD, FRESH, LIMITED))))
     queries.append({"name": METRICS[0], "select": f'{{__name__=~"{guests}",job="{JOB}"}}'})
     queries += [{"name": name, "select": f'{name}{{job="{JOB}"}}'} for name in METRICS[1:]]
     ports = proxies.ports
@@ -79,7 +82,7 @@ def config_overrides(proxies: Proxies) -> dict[str, Any]:
             "watermark_seconds": 1,
             "high_water_bytes": "5MiB",
             # The oracle reads the points of every dead letter.
-            "dead_letters": {"sample_entries": 0},
+            "dead_letters": {"sample_entries": 0, "max_entries": DEAD_LETTERS_MAX},
             # Here workers are killed on purpose while they hold entries: none of them is poison.
             "poison_crashes": 1_000_000,
         },
@@ -252,6 +255,7 @@ class Rig(StartStop):
             server.resume()
             server.start()
         self.redis.config_set("maxmemory", 0)
+        self.redis.replicaof("NO", "ONE")
         self.start_missing()
 
     def direct_environ(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ Action = Literal[
     "truncate",  # only `share` of the answer's body arrives, framed as if that were all of it
     "drip",  # `share` of the answer, head and all, arrives at once, then a byte now and then
     "cut_answer",  # only `share` of the answer's body arrives, then the connection ends
+    "endless",  # an answer that begins with `body` and goes on; the server never hears of it
 ]
 
 
@@ -22,7 +23,7 @@ class Rule:
     """One fault, for the first ``times`` requests that fit (``None``: until it is cleared).
 
     A request fits when its target begins with ``path``, does not contain ``unless`` (if that is
-    given), and its body has at least ``min_body_bytes``.
+    given), its body has at least ``min_body_bytes``, and holds ``holding`` once it is inflated.
     """
 
     action: Action
@@ -35,6 +36,7 @@ class Rule:
     body: str = ""
     seconds: float = 0.0
     share: float = 0.5
+    holding: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The rule as a JSON object."""
@@ -45,12 +47,13 @@ class Rule:
         """The reverse; raises :class:`TypeError` for a field that no rule has."""
         return cls(**document)
 
-    def fits(self, target: str, body_bytes: int) -> bool:
-        """Whether the rule is about a request."""
+    def fits(self, target: str, body_bytes: int, body: bytes | None = None) -> bool:
+        """Whether the rule is about a request; ``body`` is None until all of it was read."""
         return (
             target.startswith(self.path)
             and not (self.unless and self.unless in target)
             and body_bytes >= self.min_body_bytes
+            and (not self.holding or (body is not None and self.holding.encode() in body))
         )
 
 
@@ -74,10 +77,15 @@ class Rules:
         """Requests that the counted rules still wait for."""
         return sum(rule.times - done for rule, done in self.waiting if rule.times is not None)
 
-    def take(self, target: str, body_bytes: int) -> Rule | None:
+    @property
+    def read_bodies(self) -> bool:
+        """Whether a rule waits for what is in a body."""
+        return any(rule.holding for rule, _ in self.waiting)
+
+    def take(self, target: str, body_bytes: int, body: bytes | None = None) -> Rule | None:
         """The rule for a request, counted as done."""
         for index, (rule, done) in enumerate(self.waiting):
-            if not rule.fits(target, body_bytes):
+            if not rule.fits(target, body_bytes, body):
                 continue
             self.hits[rule.action] = self.hits.get(rule.action, 0) + 1
             if rule.times is not None and done + 1 >= rule.times:

@@ -1,7 +1,12 @@
-"""A real redis-server."""
+"""A real redis-server.
+
+``ETL_TEST_REDIS_SERVER`` names another program than the one found, for instance a Redis 8 or a
+Valkey; its ``…-check-aof`` is expected beside it.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +17,22 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from common.errors import StackError
-from devtools.servers.binaries import Toolbox
+from devtools.servers.binaries import Program, Toolbox
 from devtools.servers.ports import HOST
 from devtools.servers.processes import Server
+
+PROGRAM_VARIABLE = "ETL_TEST_REDIS_SERVER"
+
+
+def server_program(toolbox: Toolbox, environ: Mapping[str, str] = os.environ) -> Program:
+    """The program to run; raises :class:`StackError` when what the environment names is none."""
+    named = environ.get(PROGRAM_VARIABLE)
+    if not named:
+        return toolbox.program("redis-server")
+    path = Path(named)
+    if not (path.is_absolute() and path.is_file() and os.access(path, os.X_OK)):
+        raise StackError(f"{PROGRAM_VARIABLE}: {named} is no absolute path of a program")
+    return Program(path.name, path)
 
 
 class RedisServer(Server):
@@ -74,9 +92,20 @@ class RedisServer(Server):
             retry=Retry(NoBackoff(), 0),  # by default it hides an outage for seconds
         )
 
+    @property
+    def program(self) -> Program:
+        """What is run."""
+        return server_program(self._toolbox)
+
+    @property
+    def check_aof(self) -> Path:
+        """The server's own repair of append-only files."""
+        path = self.program.path
+        return path.with_name(path.name.replace("-server", "-check-aof"))
+
     def environment(self) -> dict[str, str]:
         """Own libraries first, if it was unpacked."""
-        return self._toolbox.program("redis-server").environment()
+        return self.program.environment()
 
     def prepare(self) -> None:
         """Writes redis.conf: the password is not for the process list."""
@@ -99,7 +128,7 @@ class RedisServer(Server):
 
     def command(self) -> Sequence[str]:
         """redis-server with its file."""
-        return [str(self._toolbox.program("redis-server").path), str(self._config)]
+        return [str(self.program.path), str(self._config)]
 
     def probe(self) -> str | None:
         """PING; while the append-only file is loaded the answer is an error."""

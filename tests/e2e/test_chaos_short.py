@@ -18,12 +18,12 @@ from devtools import PROJECT_ROOT
 from devtools.chaos.__main__ import SHORT_TIMES
 from devtools.chaos.comparing import Compared, Comparer
 from devtools.chaos.epochs import Epochs, counts
+from devtools.chaos.faults.sink import KINDS as SINK_KINDS
 from devtools.chaos.kinds import FaultContext
 from devtools.chaos.ledger import LedgerWatch
 from devtools.chaos.load import ODD
 from devtools.chaos.oracle import Oracle
 from devtools.chaos.rig import KEYS, Rig
-from devtools.chaos.sink_faults import KINDS as SINK_KINDS
 from devtools.servers.binaries import Toolbox
 
 RUN_SECONDS = 360

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -186,6 +187,50 @@ def test_a_slow_server_takes_the_request_even_if_the_client_has_gone() -> None:
 
             await upstream.asked.wait()
             assert upstream.requests[0].body == BODY
+
+    run(test)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_only_posts_that_hold_what_the_rule_names_meet_it(packed: bool) -> None:
+    def body(text: bytes) -> bytes:
+        # The loader joins the gzip members of several entries.
+        return b"".join(map(gzip.compress, (b"load_a v=1\n", text))) if packed else text
+
+    async def test() -> None:
+        async with http_proxy() as (proxy, upstream):
+            proxy.rules.add(Rule("answer", None, status=400, body="no room", holding="odd_1,"))
+            answers = [
+                await post(proxy.listener.port, body(text))
+                for text in (b"load_b,x=1 v=1\n", b"odd_1,x=1 v=1\n", b"odd_11,x=1 v=1\n")
+            ]
+
+            assert [answer and answer.status for answer in answers] == [200, 400, 200]
+            assert len(upstream.requests) == 2
+            assert proxy.rules.hits == {"answer": 1}
+
+    run(test)
+
+
+def test_an_endless_answer_goes_on_until_its_client_has_gone() -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, upstream):
+            proxy.rules.add(Rule("endless", status=500, body='{"message":"'))
+            reader, writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            writer.write(Message("POST /w HTTP/1.1", [], BODY).encode())
+            response = await read_head(reader)
+            assert response is not None
+            assert (response.status, response.header("content-length")) == (500, None)
+            assert await reader.readexactly(12) == b'{"message":"'
+            for _ in range(40):
+                assert not (await reader.readexactly(65_536)).strip()
+            assert proxy.under_way == 1
+            writer.close()
+            while proxy.under_way:
+                await asyncio.sleep(0.01)
+
+            assert upstream.requests == []
+            assert await post(proxy.listener.port) is not None
 
     run(test)
 

@@ -60,8 +60,21 @@ def test_what_does_not_fit_leaves_the_rule_to_the_next_request() -> None:
     assert rules.left == 0
 
 
+def test_a_rule_about_a_body_waits_until_it_was_read() -> None:
+    rules = Rules()
+    rules.add(Rule("answer", times=2, holding="limited_1,"))
+
+    assert rules.read_bodies
+    assert rules.take("/x", 9) is None
+    assert rules.take("/x", 9, b"load_a,x=1 v=1") is None
+    assert rules.take("/x", 9, b"load_a v=1\nlimited_1,x=1 v=1") is not None
+    assert (rules.left, rules.hits) == (1, {"answer": 1})
+    rules.clear()
+    assert not rules.read_bodies
+
+
 def test_a_rule_survives_its_wire_form() -> None:
-    rule = Rule("answer", 3, "/a", "b", 7, 429, {"Retry-After": "1"}, "body", 1.5, 0.25)
+    rule = Rule("answer", 3, "/a", "b", 7, 429, {"Retry-After": "1"}, "body", 1.5, 0.25, "m,")
 
     assert Rule.from_json(rule.as_json()) == rule
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from common.errors import StackError
 from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.rig import Rig
+from devtools.servers.ports import HOST, free_port
 from devtools.servers.redis_server import RedisServer
 
 
@@ -47,14 +49,14 @@ def roll_back(context: FaultContext, times: int) -> int:
 
 def repair_append_only_file(rig: Rig) -> None:
     """``redis-check-aof --fix``: takes a torn end away, back to before the script it is of."""
-    program = rig.toolbox.program("redis-server")
-    manifest = append_only_file(rig.stack.redis).with_name("appendonly.aof.manifest")
+    redis = rig.stack.redis
+    manifest = append_only_file(redis).with_name("appendonly.aof.manifest")
     done = subprocess.run(
-        [str(program.path.with_name("redis-check-aof")), "--fix", str(manifest)],
+        [str(redis.check_aof), "--fix", str(manifest)],
         input=b"y\n",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=program.environment(),
+        env=redis.environment(),
         timeout=60,
         check=False,
     )
@@ -91,6 +93,29 @@ def out_of_memory(context: FaultContext, times: int) -> int:
         context.apart(0.3, 1.5)
         rig.redis.config_set("maxmemory", 0)
     return times
+
+
+def replica(context: FaultContext, times: int) -> int:
+    """A failover that comes back: a replica of nobody for a while, all connections stay open.
+
+    It lasts until a write of the pipeline has been refused.
+    """
+    rig = context.rig
+    for _ in range(times):
+        context.apart(longest_seconds=1.0)
+        before = _refused_as_replica(rig)
+        rig.redis.replicaof(HOST, str(free_port()))
+        try:
+            rig.until(lambda before=before: _refused_as_replica(rig) > before, "a write is refused")  # type: ignore[misc]
+            context.apart(0.1, 1.5)
+        finally:
+            rig.redis.replicaof("NO", "ONE")
+    return times
+
+
+def _refused_as_replica(rig: Rig) -> int:
+    errors: Any = rig.redis.info("errorstats")
+    return int(errors.get("errorstat_READONLY", {}).get("count", 0))
 
 
 def cut(context: FaultContext, times: int) -> int:
@@ -175,6 +200,13 @@ KINDS = (
         "redis_cut",
         "a connection to Redis cut in the middle of a command or of its reply",
         cut,
+        batch=10,
+        expected_events=(("transformer", "redis_unavailable"), ("loader", "redis_unavailable")),
+    ),
+    Kind(
+        "redis_replica",
+        "Redis turned into a replica while its connections stay open, then master again",
+        replica,
         batch=10,
         expected_events=(("transformer", "redis_unavailable"), ("loader", "redis_unavailable")),
     ),

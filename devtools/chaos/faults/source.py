@@ -101,6 +101,17 @@ def too_large(context: FaultContext, times: int) -> int:
     return times
 
 
+def _endless(context: FaultContext, burst: int) -> Rule:
+    # A good one may take as long as staged payloads are kept, which is longer than a proof waits.
+    status, body = context.rng.choice(
+        (
+            (503, '{"status":"error","errorType":"unavailable","error":"'),
+            (500, "<html><body>"),
+        )
+    )
+    return Rule("endless", burst, API, TIME, status=status, body=body)
+
+
 def clock_ahead(context: FaultContext, times: int) -> int:
     """A querier whose clock is ahead answers some of the questions for the time."""
     rig, rng = context.rig, context.rng
@@ -160,6 +171,13 @@ KINDS = (
         "prometheus_drip",
         "responses that come byte by byte, from their head or from their body on",
         hurt_responses(_dripping),
+        batch=10,
+        expected_events=(("extractor", "query_failed:SourceUnavailable"),),
+    ),
+    Kind(
+        "prometheus_endless",
+        "errors whose text has no end",
+        hurt_responses(_endless),
         batch=10,
         expected_events=(("extractor", "query_failed:SourceUnavailable"),),
     ),

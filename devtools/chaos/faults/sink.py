@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 
 import requests
@@ -104,6 +104,17 @@ def _too_large(context: FaultContext, burst: int) -> Rule:
     return Rule("answer", burst, WRITE, min_body_bytes=LARGEST_BODY_BYTES, status=413, body=body)
 
 
+def _dripping(context: FaultContext, burst: int) -> Rule:
+    share = context.rng.choice((0.0, 0.1, 0.3))
+    return Rule("drip", burst, WRITE, min_body_bytes=1, share=share)
+
+
+def _endless(context: FaultContext, burst: int) -> Rule:
+    body = '{"code":"internal error","message":"'
+    status = context.rng.choice((500, 502))
+    return Rule("endless", burst, WRITE, min_body_bytes=1, status=status, body=body)
+
+
 def token_refused(context: FaultContext, times: int) -> int:
     """Every write is answered 401, until somebody repairs the token."""
     rig, rng = context.rig, context.rng
@@ -124,21 +135,22 @@ def token_refused(context: FaultContext, times: int) -> int:
 def bad_point(context: FaultContext, times: int) -> int:
     """A sample of a measurement whose field is an integer already, among thousands of good ones."""
     rig = context.rig
+    context.oracle.make_room_for_letters()
     for _ in range(times):
-        (name,) = rig.exporter.upcoming(ODD, 1)
-        _write_integer(rig, name)
+        write_integers(rig, rig.exporter.upcoming(ODD, 1))
         rig.exporter.invite(ODD, 1, scrapes=1)
         # Seldom two in one window.
         context.apart(0.5, 2.5)
     return times
 
 
-def _write_integer(rig: Rig, measurement: str) -> None:
+def write_integers(rig: Rig, measurements: Sequence[str]) -> None:
+    """Give measurements a field of a type that none of our points has: those will be refused."""
     bucket = rig.settings.load.influxdb.bucket
     response = requests.post(
         f"{rig.stack.influx.direct_url}/write",
         params={"db": bucket, "precision": "ms"},
-        data=f"{measurement} value=1i {int(time.time() * 1000)}",
+        data="\n".join(f"{name} value=1i {int(time.time() * 1000)}" for name in measurements),
         timeout=10,
     )
     if response.status_code != 204:
@@ -244,6 +256,20 @@ KINDS = (
         token_refused,
         batch=7,
         expected_events=(("loader", "sink_paused:refused"), ("loader", "sink_resumed")),
+    ),
+    Kind(
+        "sink_drip",
+        "a post is written, and its answer arrives byte by byte",
+        posts_hurt(_dripping, "drip", largest_burst=3),
+        batch=10,
+        expected_events=(("loader", "sink_failed:timeout"),),
+    ),
+    Kind(
+        "sink_endless",
+        "posts answered by an error whose text has no end",
+        posts_hurt(_endless, "endless", largest_burst=3),
+        batch=10,
+        expected_events=(("loader", "sink_failed:server_error"),),
     ),
     Kind(
         "series_limit",
