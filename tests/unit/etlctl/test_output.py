@@ -79,8 +79,8 @@ def test_an_error_is_shown_in_every_encoding(config: Path) -> None:
 def test_a_secret_is_shown_byte_by_byte(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     assert etlctl("secrets", "init", "--dir", str(folder)).returncode == 0
-    (folder / "redis_password").write_bytes("pässword\n".encode())
-    ran = etlctl("secrets", "show", "redis_password", "--dir", str(folder))
+    (folder / "redis_loader_password").write_bytes("pässword\n".encode())
+    ran = etlctl("secrets", "show", "redis_loader_password", "--dir", str(folder))
     assert (ran.returncode, ran.stdout) == (0, "pässword\n".encode())
 
 

@@ -81,7 +81,7 @@ def test_an_owner_who_is_somebody_else_is_reported(
 def test_what_other_programs_would_read_otherwise_is_told(capsys: Capture, folder: Path) -> None:
     expected = {}
     for name, before, after, said in (
-        ("redis_password", b"", b"\r\n", "ends with a carriage return (CRLF)"),
+        ("redis_loader_password", b"", b"\r\n", "ends with a carriage return (CRLF)"),
         ("grafana_admin_password", b"\xef\xbb\xbf", b"", "begins with a byte order mark"),
         ("metrics_password", b"'", b"'", "begins and ends with quotes: write the secret without"),
         ("simulator_password", b" ", b"", "begins or ends with blanks"),
