@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from etlctl.output import remark, stdout
 from etlctl.stack.compose import MAIN_FILE, MONITORING_FILE, Compose, compose_files, suited
 from etlctl.stack.docker import Docker
 from etlctl.stack.engine import find_engine
+from etlctl.stack.pin import find_pins
 from etlctl.stack.report import report
 from etlctl.stack.rolling import restart_each
 from etlctl.stack.scale import SCALABLE, parse_scales, replicas, scale_all
@@ -67,6 +69,9 @@ Follow = Annotated[bool, typer.Option("--follow", help="Go on showing what comes
 Tail = Annotated[
     int | None,
     typer.Option("--tail", metavar="N", min=0, help="Only the last N lines of each."),
+]
+Output = Annotated[
+    Path, typer.Option("--output", metavar="FILE", help="The compose file to write.")
 ]
 Scales = Annotated[
     list[str], typer.Argument(metavar="SERVICE=NUMBER...", help="Replicas, 0 to 100.")
@@ -159,6 +164,22 @@ def build(services: Services = None, *, stack: Stack) -> None:
     # at a time can fail over its name.
     with _ctrl_c():
         stack.compose.run("build", *(services or ()))
+
+
+@stack_app.command("pin")
+@shared_options("stack", reachable)
+def pin(output: Output = Path("docker-compose.pinned.yml"), *, stack: Stack) -> None:
+    """Write a compose file with the digests of the images that the engine has pulled."""
+    pins = find_pins(stack.compose.docker, json.loads(stack.compose.config()))
+    for sentence in pins.left_out:
+        remark(f"Left out: {sentence}")
+    if not pins.images:
+        raise ConfigError("no image has a digest: pull them first (docker compose pull)")
+    try:
+        output.write_text(pins.override(), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written: {error.strerror}") from None
+    typer.echo(f"{output}: {len(pins.images)} services pinned; use it with --file {output}")
 
 
 @stack_app.command("scale")
