@@ -196,6 +196,7 @@ class RedisStream:
             end_ms=end_ms,
             extend=False,
             done=[],
+            round=0,
         )
         return added is not None
 
