@@ -97,9 +97,17 @@ def stories(world: AlertWorld) -> Stories:
     return Stories(world)
 
 
+# Shown by rule cases (monitoring/cases) alone: a full disk and a thousand dead letters would take
+# this stack longer than all the others together. Their causes have tests of their own.
+SHOWN_BY_RULE_CASES = {"EtlRedisFileFailing", "EtlDeadLettersNearCap"}
+
+
 def test_every_alert_has_a_cause() -> None:
     covered = {name for incident in INCIDENTS for name in incident.alerts}
-    assert covered | {WATCHDOG} == {alert.name for alert in all_alerts(Thresholds())}
+    assert not covered & SHOWN_BY_RULE_CASES
+    assert covered | {WATCHDOG} | SHOWN_BY_RULE_CASES == {
+        alert.name for alert in all_alerts(Thresholds())
+    }
 
 
 def test_nothing_but_the_watchdog_fires_while_all_is_well(world: AlertWorld) -> None:
