@@ -29,6 +29,9 @@ from tests.window_machine.world import (
     StoredDeadLetter,
 )
 
+# Long walks, each step of which waits for a server.
+pytestmark = pytest.mark.timeout(240)
+
 KEYS = Keys("machine")
 MOST_WALKS = 100
 
