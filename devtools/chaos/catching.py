@@ -9,7 +9,7 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
-from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
+from rq import Worker
 
 from common.state.keys import GROUP, POINTS, RAW
 from devtools.chaos.rig import KEYS, Rig
@@ -19,7 +19,6 @@ from devtools.servers.waiting import wait_until
 CATCH_SECONDS = 40.0
 # Workers are named with their process: stage-host-PID-random.
 _PID = re.compile(r"-(\d+)-[0-9a-f]{8}$")
-_RQ_PID = re.compile(r"-(\d+)-[0-9a-f]{8}:executions$")
 _INBOUND = {"transformer": RAW, "loader": POINTS}
 
 
@@ -70,10 +69,12 @@ def _busy_extractors(redis: Redis) -> set[int]:
         return set()
     found = set()
     # RQ's own list of workers is among the state that gets deleted.
-    for key in redis.scan_iter(WORKER_EXECUTIONS_KEY_TEMPLATE.format("*"), count=5000):
-        jobs: Any = redis.smembers(key)
-        match = _RQ_PID.search(key.decode())
-        if match and any(b"-plan-" not in job for job in jobs):
+    for key in redis.scan_iter(
+        f"{Worker.redis_worker_namespace_prefix}*", _type="hash", count=5000
+    ):
+        state, job = (text or b"" for text in redis.hmget(key, "state", "current_job"))
+        match = _PID.search(key.decode())
+        if match and state == b"busy" and b"-plan-" not in job:
             found.add(int(match[1]))
     return found
 

@@ -80,6 +80,8 @@ class Worker(SimpleWorker):
             self._telemetry.emit("job_refused", queue=queue.name, job=job.id, reason=reason)
         else:
             name, arguments = job.call
+            # For whoever looks at RQ's workers: RQ itself says when they are idle again.
+            self.connection.hset(self.key, mapping={"state": "busy", "current_job": job.id})
             try:
                 self._table[name](*arguments)
             except Exception as error:
