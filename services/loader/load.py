@@ -221,6 +221,7 @@ class LoadHandler:
 
     def _take_back(self, batch: Batch, pause: Pause, entries: Sequence[Entry]) -> None:
         """Pause what would become dead letters; the probe judges it anew."""
+        self._refused_before.clear()
         for entry in entries:
             verdict = batch.verdicts[entry.id]
             if isinstance(verdict, Settle) and rejected_samples(verdict):

@@ -96,6 +96,12 @@ class RefusedBefore:
                 status = LineStatus(lines.status[index])
                 self._add(entry, name, status, cause_of(lines.messages[index]))
 
+    def clear(self) -> None:
+        """What a sick sink refused says nothing of the one that heals."""
+        with self._lock:
+            self._known.clear()
+            self._feeds.clear()
+
     def all_taken(self, entry: Entry) -> None:
         """The sink took every line of the entry, at once."""
         if self._feeds.get((entry.query, entry.tier)):

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from math import inf
 
 ASK_SECONDS = 60.0
+# Points that are too old vanish while nothing is known, so an answer that failed is soon asked for.
+ASK_AGAIN_SECONDS = 1.0
 
 
 class RetentionCache:
@@ -24,15 +26,16 @@ class RetentionCache:
         self._ask = ask
         self._clock = clock
         self._known: Mapping[str, float] = {}
-        self._asked_at = -inf
+        self._ask_at = -inf
         self._lock = threading.Lock()
 
     def seconds(self, database: str) -> float:
         """How long a database keeps points; infinity for ever, or where nothing is known of it."""
         with self._lock:
-            if self._clock() - self._asked_at >= ASK_SECONDS:
+            if self._clock() >= self._ask_at:
                 known = self._ask()
                 if known is not None:
                     self._known = known
-                self._asked_at = self._clock()
+                wait_seconds = ASK_AGAIN_SECONDS if known is None else ASK_SECONDS
+                self._ask_at = self._clock() + wait_seconds
             return self._known.get(database, inf)

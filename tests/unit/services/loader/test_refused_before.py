@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 
-from common.state.verdict import Settle
+from common.state.verdict import Pause, Settle
 from services.loader.refused_before import (
     NOT_TRIED,
     REFUSED_ENTRIES,
     TRY_EVERY_SECONDS,
 )
+from services.loader.responses import Kind, Outcome
 from tests.doubles.influx_engine import Engine
 from tests.doubles.loading import BUCKET, NOW_MS, Bench, dead, entry, lines
 
 CONFLICT = [b"typed,n=%d value=1.5 %d" % (n, NOW_MS) for n in range(10)]
+
+REFUSED = Outcome(Kind.POINTS, "no", "points", 400)
 
 
 class World(Bench):
@@ -114,3 +117,19 @@ def test_measurements_of_which_some_lines_are_taken_are_always_tried() -> None:
         verdict, posts = world.load(text)
         assert (verdict.loaded, posts > 1) == (5, True)
         assert NOT_TRIED not in dead(verdict)[0].detail
+
+
+def test_after_a_pause_nothing_is_set_aside_for_what_the_sick_sink_said() -> None:
+    bench = Bench(max_rejected_share=0.5, rejected_share_min_samples=100)
+    bench.handle(entry("0", [b"typed value=1i %d" % NOW_MS]))
+    for number in range(REFUSED_ENTRIES):
+        bench.handle(entry(f"a{number}", [*lines(90), *CONFLICT]))
+    bench.engine.buckets[BUCKET] = Engine(BUCKET).buckets[BUCKET]
+    bench.sink.judge = lambda _: REFUSED
+    (sick,) = bench.handle(entry("sick", lines(500)))
+    assert isinstance(sick, Pause)
+    bench.sink.judge = None
+    bench.clock.pass_(10)
+    assert bench.handle(entry("sick", lines(500))) == [Settle(loaded=500)]
+
+    assert bench.handle(entry("b", [*lines(90), *CONFLICT])) == [Settle(loaded=100)]
