@@ -261,12 +261,12 @@ class _Server(ThreadingHTTPServer):
         self._open[request] = time.monotonic() + self.connection_seconds
         super().process_request(request, client_address)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._open.pop(request, None)
-            self._taken.pop(request).release()
+    def shutdown_request(self, request: Any) -> None:
+        """Give the place back before the client can see the end: it may connect again at once."""
+        self._open.pop(request, None)
+        if (slots := self._taken.pop(request, None)) is not None:
+            slots.release()
+        super().shutdown_request(request)
 
     def service_actions(self) -> None:
         now = time.monotonic()
