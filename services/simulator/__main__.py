@@ -6,6 +6,11 @@ application and its image holds little.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take long
+    from common.runtime.early_signals import end_at_once
+
+    end_at_once()
+
 import logging
 import os
 import ssl

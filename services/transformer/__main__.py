@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take long
+    from common.runtime.early_signals import end_at_once
+
+    end_at_once()
+
 from common.exit_codes import ExitCode
 from common.runtime.service import Service, run
 from common.runtime.wiring import open_stream, run_stage
