@@ -1,4 +1,4 @@
-"""``etlctl status``: where the pipeline stands, from one atomic read of its ledger."""
+"""``etlctl status``: where the pipeline stands, from its ledger as of one instant."""
 
 from __future__ import annotations
 

@@ -324,7 +324,7 @@ _LEDGER = (
     ),
     _ledger("etl_redis_up", "1 if the latest attempt to read Redis succeeded, else 0"),
     _ledger("etl_redis_read_seconds", "Duration of the latest reading of Redis"),
-    _ledger("etl_redis_audit_seconds", "Duration of its atomic audit, which Redis serves alone"),
+    _ledger("etl_redis_audit_seconds", "Duration of its audit, all steps"),
     _read(
         "etl_redis_read_failures_total",
         "counter",

@@ -11,6 +11,8 @@ GROUP = "etl"
 RAW = "raw"
 POINTS = "points"
 STREAMS = (RAW, POINTS)
+# How many settled entries of each stream are noted, for an audit that was under way meanwhile.
+SETTLED_NOTED = 10_000
 
 
 def feed_of(query: str, tier: str) -> str:
@@ -73,6 +75,10 @@ class Keys:
     def released(self, stream: str) -> str:
         """Hash: id of a released entry → ``until_ms wait_ms``: until when nobody takes it."""
         return f"{self.namespace}:released:{stream}"
+
+    def settled(self, stream: str) -> str:
+        """Stream: entries that were settled of late (``entry``), and their in-flight ``record``."""
+        return f"{self.namespace}:settled:{stream}"
 
     def clock(self, stream: str) -> str:
         """String: a late time in ms that Redis' clock has shown; one before it went back."""

@@ -1,4 +1,4 @@
-"""The conservation ledger, read in one atomic step.
+"""The conservation ledger, read as of one instant.
 
 ``extracted = loaded + dropped + dead-lettered + in flight``, in samples, for each feed (query and
 tier). The scripts that move the data count the left side and what is settled. What is in flight is
@@ -9,19 +9,19 @@ disappears therefore shows as imbalance.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from redis import Redis
 
-from common.state.fields import text_of
-from common.state.keys import GROUP, STREAMS, Keys
+from common.state.audit import MOST_ENTRIES, AuditMovedError, AuditReader, Reading
+from common.state.keys import Keys
 from common.state.scripts import Scripts
 
+# What several steps found missing is read again: Redis may have failed over between two of them.
+_MOST_READINGS = 4
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
@@ -107,38 +107,58 @@ class Ledger:
     """Reads the ledger; writing is done only by the scripts that move data."""
 
     def __init__(
-        self, redis: Redis, keys: Keys, *, now_ms: Callable[[], int] | None = None
+        self,
+        redis: Redis,
+        keys: Keys,
+        *,
+        now_ms: Callable[[], int] | None = None,
+        most_entries: int = MOST_ENTRIES,
     ) -> None:
-        self._scripts = Scripts(redis, now_ms)
-        self._keys = keys
+        self._reader = AuditReader(redis, keys, Scripts(redis, now_ms), most_entries)
 
     def audit(self) -> Audit:
-        """Read everything at one instant.
+        """Read everything as of one instant, in steps that hold Redis up for milliseconds.
 
-        Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
+        Raises :class:`AuditMovedError` when so much is settled that none of several readings was
+        exact, :class:`redis.exceptions.RedisError` when the server cannot be reached.
         """
-        keys = self._keys
-        names = [keys.ledger, keys.staged, keys.back_pressure, keys.dead, keys.dead_records]
-        for stream in STREAMS:
-            names += [keys.stream(stream), keys.in_flight(stream)]
-        names.append(keys.dead_counted)
-        reply: bytes = self._scripts.read("audit", names, group=GROUP, streams=STREAMS)
-        # A field that somebody else wrote must not hide all the others.
-        found = json.loads(text_of(reply))
-        streams = {
-            name: Depth(**{part: _whole(value) for part, value in depth.items()})
-            for name, depth in found["streams"].items()
-        }
-        deleted = _whole(found["deleted_dead_samples"])
-        return Audit(
-            now_ms=int(found["now_ms"]),
-            accounts=accounts_of(dict(found["ledger"]), streams, deleted),
-            streams=streams,
-            staged_bytes=int(found["staged_bytes"]),
-            dead_letter_entries=int(found["dead_letter_entries"]),
-            deleted_dead_samples=deleted,
-            back_pressure=bool(found["back_pressure"]),
+        suspected = False
+        for _ in range(_MOST_READINGS):
+            reading = self._reader.read()
+            if reading is None:
+                continue
+            audit = _audit_of(reading)
+            is_whole = not audit.imbalance_samples and not audit.lost_samples
+            if is_whole or reading.at_once or suspected:
+                return audit
+            suspected = True
+        raise AuditMovedError("the ledger moves faster than it can be audited")
+
+
+def _audit_of(reading: Reading) -> Audit:
+    head, deleted = reading.head, reading.deleted_dead_samples
+    streams = {
+        name: Depth(
+            entries=walk.entries,
+            samples=walk.samples,
+            bytes=walk.size_bytes,
+            oldest_ms=walk.oldest_ms,
+            feeds=dict(walk.feeds),
+            lost_samples=dict(walk.lost_samples),
+            unaccounted_entries=walk.unaccounted_entries,
+            unaccounted_samples=walk.unaccounted_samples,
         )
+        for name, walk in reading.walks.items()
+    }
+    return Audit(
+        now_ms=int(head["now_ms"]),
+        accounts=accounts_of(dict(head["ledger"]), streams, deleted),
+        streams=streams,
+        staged_bytes=int(head["staged_bytes"]),
+        dead_letter_entries=int(head["dead_letter_entries"]),
+        deleted_dead_samples=deleted,
+        back_pressure=bool(head["back_pressure"]),
+    )
 
 
 def accounts_of(
@@ -170,16 +190,6 @@ def accounts_of(
         )
         for feed, samples in sorted(counted.items())
     }
-
-
-def _whole(value: Any) -> Any:
-    """A number, or numbers by name, as whole ones: Lua writes large ones like ``1e+15``.
-
-    An empty table may arrive as a list.
-    """
-    if isinstance(value, dict | list):
-        return {name: int(number) for name, number in dict(value).items()}
-    return int(value)
 
 
 def _number(value: str | int) -> int:

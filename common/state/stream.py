@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from common.state.fields import count_of, text_of
-from common.state.keys import GROUP, Keys
+from common.state.keys import GROUP, SETTLED_NOTED, Keys
 from common.state.scripts import Scripts
 from common.state.verdict import Entry, Settle
 
@@ -156,6 +156,7 @@ class RedisStream:
                 keys.dead_counted,
                 entry.payload_key,
                 *(keys.payload(uuid.uuid4().hex) for _ in payloads),
+                keys.settled(self.inbound),
             ],
             payloads,
             group=GROUP,
@@ -173,6 +174,7 @@ class RedisStream:
             dead=[(d.reason, d.detail, d.samples, d.measurement) for d in verdict.dead],
             max_dead=self._max_dead,
             sample=self._sample,
+            most_noted=SETTLED_NOTED,
         )
         return SettleResult(reply.decode())
 

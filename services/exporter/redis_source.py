@@ -1,7 +1,7 @@
 """Redis as a source of series: read on a timer, each part by itself, nothing kept that is not so.
 
-What could not be read is absent rather than as it was. Redis serves nobody else during the atomic
-audit, so the longer that takes, the more rarely it is run.
+What could not be read is absent rather than as it was. The longer the audit takes, the more rarely
+it is run.
 """
 
 from __future__ import annotations

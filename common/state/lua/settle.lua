@@ -4,10 +4,11 @@
 --      7 dead letters, 8 their records, 9 ledger, 10 unsettled, 11 committed,
 --      12 how many dead letters of each group are kept, 13 those that are only counted,
 --      14 the entry's payload ('' if it names none of ours),
---      15.. new payloads: one for each output, then one for each dead letter
+--      15.. new payloads: one for each output, then one for each dead letter; last what was settled of late
 -- a    group, consumer, entry (id), samples (that the entry itself claims), query, tier, kind, window, stage,
 --      loaded, drops ({reason = samples}), outputs ({samples, …}), dead ({{reason, detail, samples, measurement}, …}), max_dead,
---      sample (dead letters of a group that are kept; further ones are only counted, by window; 0 = all are kept)
+--      sample (dead letters of a group that are kept; further ones are only counted, by window; 0 = all are kept),
+--      most_noted (of what was settled of late)
 -- ARGV 2.. the new payloads, in the order of their keys
 -- Returns ok, refused (not pending with the caller), mismatch (the verdict does not account for every sample),
 -- dead_full or wrong_type (a key holds something else).
@@ -17,13 +18,13 @@
 -- script; where there is not, it is XACK, so that the loader can always free memory.
 local inbound, in_flight, crashes, outbound, out_flight, dead, dead_records, ledger, unsettled, committed =
   KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local dead_kept, dead_counted = KEYS[12], KEYS[13]
+local dead_kept, dead_counted, settled = KEYS[12], KEYS[13], KEYS[#KEYS]
 local id, outputs = a.entry, #a.outputs
 local MOST_WINDOWS = 200
 
 if not have_types({[outbound] = 'stream', [out_flight] = 'hash', [crashes] = 'hash', [dead] = 'stream',
     [dead_records] = 'hash', [ledger] = 'hash', [unsettled] = 'hash', [committed] = 'hash',
-    [dead_kept] = 'hash', [dead_counted] = 'hash'}) then
+    [dead_kept] = 'hash', [dead_counted] = 'hash', [settled] = 'stream'}) then
   return 'wrong_type'
 end
 
@@ -32,7 +33,9 @@ if pending.err or #pending == 0 or pending[1][2] ~= a.consumer then return 'refu
 
 -- What is recorded of the entry counts (the feed that its samples were extracted for, too), not what the worker
 -- believes. An entry without a record (somebody removed it) is counted by its own claim: the audit has reported it.
-local samples, _, feed, window, payload_key = unpack_record(redis.call('HGET', in_flight, id) or '')
+local record = redis.call('HGET', in_flight, id) or ''
+local samples, _, feed, window, payload_key = unpack_record(record)
+local is_recorded = samples ~= nil
 samples = samples or a.samples
 local origin = {query = a.query, tier = a.tier, kind = a.kind, window = window or a.window,
   feed = feed or a.query .. '@' .. a.tier}
@@ -109,6 +112,10 @@ redis.call('XACK', inbound, a.group, id)
 redis.call('XDEL', inbound, id)
 if payload_key ~= '' then redis.call('UNLINK', payload_key) end
 redis.call('HDEL', in_flight, id)
+-- For an audit that is under way and has not come to this entry yet.
+if is_recorded then
+  redis.call('XADD', settled, 'MAXLEN', '~', a.most_noted, '*', 'entry', id, 'record', record)
+end
 redis.call('HDEL', crashes, id)
 local function count(what, n) redis.call('HINCRBY', ledger, origin.feed .. '|' .. what, whole(n)) end
 if a.loaded > 0 then count('loaded', a.loaded) end
