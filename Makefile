@@ -159,6 +159,10 @@ docs: setup ## Render what is generated: docs/configuration.md, docs/metrics.md,
 lock: setup ## Write deploy/image/locks/*.lock anew from pyproject.toml; UPGRADE=1 takes the newest
 	@devtools/scripts/lock
 
+.PHONY: sbom
+sbom: setup ## Write build/sbom: a bill of materials (CycloneDX) for each image, and the licences of all packages
+	@$(python) -m devtools.sbom
+
 .PHONY: clean
 clean: ## Remove what the targets made, except the unpacked servers in .tools
 	rm -rf .venv build *.egg-info .ruff_cache .hypothesis

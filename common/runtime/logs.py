@@ -97,7 +97,7 @@ def rotating_file(service: str, path: str, max_bytes: int, backups: int) -> Rota
     file = Path(path.replace("{service}", service).replace("{pid}", str(os.getpid())))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return _PrivateRotatingFile(file, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
+        return PrivateRotatingFile(file, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
@@ -105,7 +105,7 @@ def rotating_file(service: str, path: str, max_bytes: int, backups: int) -> Rota
         ) from None
 
 
-class _PrivateRotatingFile(RotatingFileHandler):
+class PrivateRotatingFile(RotatingFileHandler):
     """Its files are 0640 at most: a log names queries, hosts and what others answered."""
 
     def _open(self) -> TextIOWrapper:

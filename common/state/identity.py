@@ -68,7 +68,7 @@ def conflict(ours: Identity, recorded: Identity, namespace: str) -> str | None:
     differences = [
         f"the one that it belongs to {verb} {theirs}, this one {mine}"
         for verb, mine, theirs in ends
-        if mine != theirs
+        if _place(mine) != _place(theirs)
     ]
     if not differences:
         return None
@@ -77,3 +77,8 @@ def conflict(ours: Identity, recorded: Identity, namespace: str) -> str | None:
         "Set pipeline.redis_namespace, or, if the same pipeline has moved, run "
         "`etlctl identity --accept`"
     )
+
+
+def _place(end: str) -> str:
+    """An end without its scheme: who begins to speak TLS has not moved."""
+    return end.removeprefix("https://").removeprefix("http://")

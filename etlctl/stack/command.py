@@ -174,7 +174,7 @@ def pin(output: Output = Path("docker-compose.pinned.yml"), *, stack: Stack) -> 
     for sentence in pins.left_out:
         remark(f"Left out: {sentence}")
     if not pins.images:
-        raise ConfigError("no image has a digest: pull them first (docker compose pull)")
+        raise ConfigError("no image has a digest: pull them first (docker compose pull SERVICE...)")
     try:
         output.write_text(pins.override(), encoding="utf-8")
     except OSError as error:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TextIO
 
 from common.errors import ConfigError
 from common.runtime.etl_log import EtlLine
+from common.runtime.logs import PrivateRotatingFile
 
 
 class LogWriter:
@@ -82,7 +82,7 @@ class LogWriter:
         return _Handler(path, maxBytes=self._max_bytes, backupCount=self._backups, encoding="utf-8")
 
 
-class _Handler(RotatingFileHandler):
+class _Handler(PrivateRotatingFile):
     def handleError(self, record: logging.LogRecord) -> None:
         """Called while an exception is handled: the default would print it and go on."""
         raise  # noqa: PLE0704
@@ -90,7 +90,8 @@ class _Handler(RotatingFileHandler):
 
 def _end_last_line(path: Path) -> None:
     """A process that was killed while it wrote has left half a line, which must not grow."""
-    with path.open("ab+") as file:
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+    with open(descriptor, "ab+") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from functools import partial
 
 import pytest
 
+from devtools import PROJECT_ROOT
+from devtools.sbom.documents import read_lock
 from tests.compose import hardening
 from tests.compose.exposition import metric_value
 from tests.compose.pace import LEASE_SECONDS, etl_config
@@ -23,8 +26,13 @@ pytestmark = pytest.mark.timeout(300)
 
 SERVED = ("redis", "influxdb", "prometheus", "etl-simulator", "etl-metrics", *STAGES)
 ONE_SHOTS = ("secrets", "influxdb-init")
-ETL_IMAGES = ("etl-simulator", "etl-metrics", *STAGES)
-
+IMAGES = {"etl-simulator": "simulator", "etl-metrics": "exporter"} | {name: name for name in STAGES}
+LOCKS = {
+    service: PROJECT_ROOT / "deploy" / "image" / "locks" / f"{image}.lock"
+    for service, image in IMAGES.items()
+}
+# Who may talk to servers elsewhere.
+OUTWARD = ("prometheus", "extractor", "loader")
 
 # Requests a page of a stage from inside its container, with the password of metrics if there is
 # an argument.
@@ -153,6 +161,33 @@ def test_containers_can_do_nothing_that_they_need_not(project: Project) -> None:
         assert "0" not in fields["Uid"].split(), service
         assert {int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == {0}, service
         assert fields["NoNewPrivs"].strip() == "1", service
+        limits = project.docker("exec", container, "cat", "/proc/1/limits")
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), service
+    files = project.docker("exec", project.container("etl-simulator"), "ls", "-l", "/var/log/etl")
+    assert [line.split()[0] for line in files.splitlines()[1:]] == ["-rw-r-----"], files
+
+
+def test_only_who_talks_to_servers_elsewhere_has_a_way_out(project: Project) -> None:
+    for service in SERVED:
+        network = hardening.default_route(project, project.container(service))
+        assert (network == "frontend") is (service in OUTWARD), (service, network)
+    names = [f"{project.name}_{name}" for name in ("backend", "scrape", "published")]
+    *internal, published = json.loads(project.docker("network", "inspect", *names))
+    assert [network["Internal"] for network in internal] == [True, True]
+    assert published["Options"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+
+
+def test_redis_obeys_its_users_only_and_etl_metrics_cannot_write(project: Project) -> None:
+    def say(*commands: tuple[str, ...], user: str = "etl-metrics") -> list[str]:
+        container = project.container("etl-metrics")
+        return hardening.redis_responses(project, container, user, *commands)
+
+    refused = "NoPermissionError"
+    script = "return redis.call('set', 'etl:x', '1')"
+    assert say(("get", "etl:x"), ("info",)) == ["OK", "OK"]
+    assert say(("set", "etl:x", "1"), ("del", "etl:x"), ("flushall",)) == [refused] * 3
+    assert say(("eval", script, "1", "etl:x"), ("config", "get", "dir"))[0] != "OK"
+    assert say(("get", "etl:x"), user="") == ["AuthenticationError"]
 
 
 def test_ports_are_published_as_documented(project: Project) -> None:
@@ -164,8 +199,6 @@ def test_ports_are_published_as_documented(project: Project) -> None:
     for service in SERVED:
         found = hardening.published(project.inspect(project.container(service)))
         assert found == documented.get(service, set()), service
-    backend = json.loads(project.docker("network", "inspect", f"{project.name}_backend"))
-    assert backend[0]["Internal"]
 
 
 def test_no_secret_can_be_read_off_a_container(project: Project) -> None:
@@ -179,14 +212,16 @@ def test_no_secret_can_be_read_off_a_container(project: Project) -> None:
         assert hardening.leaks(project, project.container(service), secrets) == [], service
 
 
-def test_images_hold_nothing_to_install_or_compile_with(project: Project) -> None:
-    for service in ETL_IMAGES:
+def test_images_hold_their_locks_and_nothing_to_install_or_compile_with(project: Project) -> None:
+    for service in IMAGES:
         container = project.container(service)
         programs = "for p in pip pip3 gcc cc c++ ld make; do command -v $p; done; true"
         assert project.docker("exec", container, "sh", "-c", programs) == "", service
         code = (
             "import importlib.util as u; print([m for m in ('pip', 'ensurepip') if u.find_spec(m)])"
         )
+        locked = {(one.name, one.version) for one in read_lock(LOCKS[service].read_text())}
+        assert hardening.installed(project, container) == locked, service
         for python in ("python", "/usr/bin/env -i PATH=/usr/local/bin:/usr/bin python3"):
             found = project.docker("exec", container, *python.split(), "-c", code)
             assert found.strip() == "[]", (service, python)

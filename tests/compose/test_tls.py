@@ -22,7 +22,7 @@ PUBLISHED = ("PROMETHEUS_PORT", "SIMULATOR_PORT")
 PING = """
 import json, sys, redis
 url, options = sys.argv[1], json.loads(sys.argv[2])
-password = open("/run/secrets/redis_loader_password").read().strip()
+password = open("/run/secrets/redis_etlctl_password").read().strip()
 try:
     print(redis.Redis.from_url(url, password=password, socket_timeout=5, **options).ping())
 except redis.exceptions.ConnectionError as error:
@@ -81,9 +81,9 @@ def test_plain_http_is_refused_and_so_is_who_knows_no_password(
 @pytest.mark.parametrize(
     ("url", "options", "wanted"),
     [
-        ("rediss://redis:6379/0", {"ssl_ca_certs": "/run/secrets/tls_ca.crt"}, "True"),
-        ("rediss://redis:6379/0", {}, "ConnectionError"),
-        ("redis://redis:6379/0", {}, "ConnectionError"),
+        ("rediss://etlctl@redis:6379/0", {"ssl_ca_certs": "/run/secrets/tls_ca.crt"}, "True"),
+        ("rediss://etlctl@redis:6379/0", {}, "ConnectionError"),
+        ("redis://etlctl@redis:6379/0", {}, "ConnectionError"),
     ],
     ids=["with the authority", "without", "plain"],
 )

@@ -88,6 +88,12 @@ def test_another_token_is_the_same_pipeline(world: World) -> None:
     assert world.guard(token="rotated").reason() is None
 
 
+def test_who_begins_to_speak_tls_has_not_moved(world: World) -> None:
+    world.guard().reason()
+    assert world.guard(source="https://p:9090", url="https://i:8086").reason() is None
+    assert world.guard(source="https://p:9091", url="https://i:8086").reason() is not None
+
+
 def test_a_move_that_was_accepted_pauses_who_has_not_moved(world: World) -> None:
     old, new = world.guard(), world.guard(bucket="c")
     assert old.reason() is None

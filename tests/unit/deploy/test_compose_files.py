@@ -95,14 +95,49 @@ def test_grafana_tells_nobody_anything() -> None:
     assert tls["GF_SECURITY_COOKIE_SECURE"] == "true"
 
 
-def test_redis_and_influxdb_have_no_way_out() -> None:
-    override = document("deploy/compose/monitoring-with-pipeline.yml")
-    assert override["networks"]["backend"]["internal"] is True
-    assert override["networks"]["scrape"]["internal"] is True
+def test_only_who_talks_to_servers_elsewhere_has_a_way_out() -> None:
+    networks: dict[str, dict[str, Any]] = {}
+    member_of: dict[str, set[str]] = {}
+    for file in (*MAIN, WITH_PIPELINE):
+        networks |= {
+            name: found or {} for name, found in document(file).get("networks", {}).items()
+        }
+        for name, service in document(file)["services"].items():
+            member_of.setdefault(name, set()).update(service.get("networks", ()))
+    untranslated = {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+    outward = {
+        name
+        for name, found in networks.items()
+        if not found.get("internal") and found.get("driver_opts") != untranslated
+    }
+    assert outward == {"frontend"}
+    assert {name for name, found in networks.items() if found.get("internal")} == {
+        *("backend", "scrape")
+    }
+    # A container of several networks goes out by the one whose name comes first.
+    assert min(networks.keys() & {"frontend", "published"}) == "frontend"
+    assert {name for name, its in member_of.items() if its & outward} == {
+        *("prometheus", "grafana", "extractor", "loader", "influxdb-init", "etlctl")
+    }
     for name in ("redis", "influxdb"):
-        assert services()[name]["networks"] == ["backend"]
-    assert services()["transformer"]["networks"] == ["scrape", "backend"]
-    assert override["services"]["prometheus"]["networks"] == ["scrape"]
+        assert member_of[name] == {"backend"}
+    assert member_of["transformer"] == {"scrape", "backend"}
+
+
+@pytest.mark.parametrize("files", [MAIN, (*MAIN, TLS)], ids=["plain", "with TLS"])
+def test_every_process_of_the_pipeline_names_the_same_source_and_sink(
+    files: tuple[str, ...],
+) -> None:
+    """Who names others pauses (``etlctl identity``)."""
+    ends = set()
+    for name in (*SCALED, "etlctl"):
+        environment: dict[str, str] = {}
+        for file in files:
+            environment |= document(file)["services"].get(name, {}).get("environment", {})
+        ends.add(
+            (environment["ETL__EXTRACT__PROMETHEUS_URL"], environment["ETL__LOAD__INFLUXDB__URL"])
+        )
+    assert len(ends) == 1, ends
 
 
 def test_official_images_are_pinned_and_can_be_replaced() -> None:

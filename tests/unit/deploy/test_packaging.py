@@ -39,17 +39,28 @@ def test_every_image_and_development_has_a_lock() -> None:
     )
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize(
+    "lock",
+    [*(f"deploy/image/locks/{name}.lock" for name in LOCKS), "devtools/scripts/uv.requirements"],
+)
 def test_lock_holds_nothing_but_pins_and_their_hashes(lock: str) -> None:
     """No index, host, folder or option: whoever installs brings those."""
-    lines = (ROOT / "deploy" / "image" / "locks" / f"{lock}.lock").read_text().splitlines()
+    lines = (ROOT / lock).read_text().splitlines()
     expected: re.Pattern[str] = PIN
     for number, line in enumerate(lines, start=1):
         found = expected.fullmatch(line)
-        assert found, f"{lock}.lock:{number}: {line!r} is not {expected.pattern}"
+        assert found, f"{lock}:{number}: {line!r} is not {expected.pattern}"
         more = expected is PIN or found["more"]
         expected = HASH if more else PIN
-    assert expected is PIN, f"{lock}.lock ends in the middle of a pin"
+    assert expected is PIN, f"{lock} ends in the middle of a pin"
+
+
+def test_the_locks_are_made_by_a_tool_that_is_pinned() -> None:
+    """Every package that the script installs is one whose hash is known."""
+    script = (ROOT / "devtools/scripts/lock").read_text().replace("\\\n", " ")
+    installs = [line for line in script.splitlines() if "pip install" in line]
+    assert installs
+    assert all("--require-hashes" in line and '"$pin"' in line for line in installs), installs
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,19 @@ def test_writes_each_line_as_json(tmp_path: Path, lines: list[EtlLine]) -> None:
     assert lines_of(path) == lines
     assert path.read_bytes().endswith(b"}\n")
     assert log.problem is None
+
+
+def test_its_files_are_nobody_elses_to_read(tmp_path: Path, lines: list[EtlLine]) -> None:
+    mask = os.umask(0)
+    try:
+        log = writer(tmp_path / "etl.jsonl")
+        for line in lines:
+            log.write(line)
+        log.close()
+    finally:
+        os.umask(mask)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("etl.jsonl", "etl.jsonl.1", "etl.jsonl.2"), 0o640)
 
 
 def test_rotates_by_size_and_keeps_so_many(tmp_path: Path, lines: list[EtlLine]) -> None:

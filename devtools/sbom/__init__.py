@@ -1,0 +1,1 @@
+"""Bills of materials: which packages an image holds, with hashes and licences."""
