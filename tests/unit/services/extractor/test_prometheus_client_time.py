@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from common.errors import QueryTooLarge, SourceError, SourceUnavailable
-from services.extractor import prometheus, transport
+from common.errors import SourceError, SourceUnavailable
+from services.extractor import transport
 from services.extractor.prometheus import PrometheusClient
 from tests.support.answering_server import AnsweringServer, Handler
 from tests.support.dripping_server import Server, serving
@@ -79,41 +79,6 @@ def test_through_a_proxy_too(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
         monkeypatch.setenv("no_proxy", "")
         assert "did not answer within" in str(failure(client_of("http://192.0.2.1", timeout=0.3)))
-
-
-@pytest.mark.parametrize("piece", [b" " * 100_000, b"\n" * 100_000])
-def test_a_window_without_end_is_too_large(
-    server: AnsweringServer, monkeypatch: pytest.MonkeyPatch, piece: bytes
-) -> None:
-    monkeypatch.setattr(prometheus, "WINDOW_BYTES", 1 << 20)
-    monkeypatch.setattr(transport, "SMALL_BODY_BYTES", 1 << 20)
-
-    def answer(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Connection", "close")
-        handler.end_headers()
-        handler.close_connection = True
-        while not handler.server.closing.is_set():
-            handler.wfile.write(piece)
-
-    server.answer = answer
-    client = client_of(server.url)
-    found = failure(client)
-    assert type(found) is QueryTooLarge
-    assert "sent more than 1 MiB" in str(found)
-    with pytest.raises(SourceUnavailable, match="sent more than 1 MiB"):
-        client.now_ms()
-
-
-def test_a_window_that_comes_for_too_long_is_too_large() -> None:
-    """At a pace that would do otherwise."""
-    settings = {"timeout": 0.3, "window_lease_seconds": 6, "staged_ttl_seconds": 7}
-    with serving(CHUNKED, b"10000\r\n" + b" " * 0x10000 + b"\r\n") as server:
-        client = client_of(f"http://127.0.0.1:{server.port}", **settings)
-        client._bounds = transport.BodyBounds(0.5, 1 << 40)
-        found = failure(client)
-    assert type(found) is QueryTooLarge
-    assert "did not send its whole response within 0.5 s" in str(found)
 
 
 def test_what_is_under_way_ends_when_the_process_stops(server: AnsweringServer) -> None:
