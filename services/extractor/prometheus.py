@@ -279,7 +279,7 @@ class PrometheusClient:
 
     def _is_there(self) -> bool:
         try:
-            self._clock_reading(min(PROBE_SECONDS, self._timeout_seconds))
+            self._clock_reading(PROBE_SECONDS)
         except SourceError:
             return False
         return True

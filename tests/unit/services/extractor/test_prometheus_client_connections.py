@@ -162,8 +162,10 @@ def test_tls_where_there_is_none(server: AnsweringServer) -> None:
 
 
 def test_a_server_that_does_not_answer_but_is_there_has_too_large_a_query(
-    server: AnsweringServer,
+    server: AnsweringServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("services.extractor.prometheus.PROBE_SECONDS", 30.0)
+
     def answer(handler: Handler) -> None:
         if handler.request_seen.params["query"] == "time()":
             reply(NOW)(handler)
@@ -193,6 +195,7 @@ def test_a_server_that_answers_nothing_is_away(
     server: AnsweringServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.extractor.transport.RESPONSE_MARGIN_SECONDS", 0.1)
+    monkeypatch.setattr("services.extractor.prometheus.PROBE_SECONDS", 0.1)
 
     def answer(handler: Handler) -> None:
         handler.server.closing.wait(30)
@@ -208,6 +211,7 @@ def test_a_server_that_answers_nothing_is_away(
 
 def test_a_body_that_stops_coming(server: AnsweringServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.extractor.transport.RESPONSE_MARGIN_SECONDS", 0.1)
+    monkeypatch.setattr("services.extractor.prometheus.PROBE_SECONDS", 0.1)
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)

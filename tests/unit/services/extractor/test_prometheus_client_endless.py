@@ -87,6 +87,12 @@ def streaming(pieces: Callable[[], Iterator[bytes]]) -> Callable[[Handler], None
     return answer
 
 
+@pytest.fixture(autouse=True)
+def patient_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server answers `time()`, however busy this machine is."""
+    monkeypatch.setattr(prometheus, "PROBE_SECONDS", 30.0)
+
+
 def cut(client: PrometheusClient) -> QueryTooLarge:
     found = failure(client)
     assert type(found) is QueryTooLarge, found
@@ -149,7 +155,6 @@ def test_it_is_waited_for_no_longer_than_the_time_out(
     server: AnsweringServer, monkeypatch: pytest.MonkeyPatch, pace_bytes: int
 ) -> None:
     """However steadily it comes. Whether its server answers anything else is the difference."""
-    monkeypatch.setattr(prometheus, "PROBE_SECONDS", 20.0)
     all_drip = False
 
     def answer(handler: Handler) -> None:
@@ -162,6 +167,7 @@ def test_it_is_waited_for_no_longer_than_the_time_out(
     client = client_of(server.url, timeout=0.5)
     assert "within 0.5 s of waiting" in str(cut(client))
     all_drip = True
+    monkeypatch.setattr(prometheus, "PROBE_SECONDS", 0.3)
     found = failure(client)
     assert type(found) is BodyTooLong
     assert isinstance(found, SourceUnavailable)
