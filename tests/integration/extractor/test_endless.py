@@ -166,7 +166,7 @@ def test_the_other_queries_go_on_and_nothing_is_lost(world: World) -> None:
     assert f"Prometheus at {world.server.url}/api/v1/query_range sent " in cut
     assert f"query '{BAD}', window (" in cut
     assert "Traceback" not in world.log
-    assert world.most_memory_bytes < 400 * MIB
+    assert world.most_memory_bytes < 160 * MIB
 
     world.source.endless = False
     world.passes(BAD, int(time.time() * 1000))
