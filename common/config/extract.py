@@ -89,7 +89,11 @@ class ExtractSettings(CheckedSection):
         description="Prometheus' base URL, with its path prefix if it has one."
     )
     timeout: Seconds = Field(
-        30, gt=0, le=3600, description="How long Prometheus may take to respond to one request."
+        30,
+        gt=0,
+        le=3600,
+        description="How long Prometheus may take to respond to one request, and how long its "
+        "response may be waited for in all once it has begun.",
     )
     auth: AuthSettings = Field(default_factory=AuthSettings, description="")
     settle_seconds: Seconds = Field(
@@ -126,6 +130,12 @@ class ExtractSettings(CheckedSection):
         ge=1,
         le=11_000,
         description="Points of one series that one request may return.",
+    )
+    max_window_samples: Annotated[Count, Unit("samples")] = Field(
+        20_000_000,
+        ge=1,
+        description="Samples that one response may return; a window that has more is split. One "
+        "step of a query must have fewer.",
     )
     entry_samples: Annotated[Count, Unit("samples")] = Field(
         60_000, ge=1, le=100_000, description="Samples that one stream entry is filled with."

@@ -17,7 +17,7 @@ from devtools.servers.ports import HOST
 # A body that is reset in its middle must have one.
 _PIECE_BYTES = 16_384
 # A body without end comes so fast that a reader without a bound is found out, and no machine hangs.
-_ENDLESS_PIECE = b" " * 65_536
+_ENDLESS_PIECE_BYTES = 65_536
 _ENDLESS_PAUSE_SECONDS = 0.005
 _DRIP_SECONDS = 0.05
 
@@ -83,7 +83,7 @@ class HttpProxy:
         if rule is None and self.rules.read_bodies:
             rule = self.rules.take(request.target, length, _inflated(request.body))
         if rule is not None and rule.action == "endless":
-            await _pour(reader, writer, _made(rule))
+            await _pour(reader, writer, _made(rule), rule.more.encode())
             return
         if rule is not None and rule.action == "answer":
             response = _made(rule)
@@ -144,15 +144,16 @@ def _inflated(body: bytes) -> bytes:
 
 
 async def _pour(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, response: Message
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, response: Message, more: bytes
 ) -> None:
     """Send a body without end, until the client has gone or has asked for something else."""
     response.headers.append(("connection", "close"))
     gone = asyncio.create_task(reader.read(1))
     try:
         writer.write(response.bodiless() + response.body)
+        piece = more * max(1, _ENDLESS_PIECE_BYTES // len(more))
         while not gone.done():
-            writer.write(_ENDLESS_PIECE)
+            writer.write(piece)
             await writer.drain()
             await asyncio.wait((gone,), timeout=_ENDLESS_PAUSE_SECONDS)
     finally:

@@ -14,7 +14,7 @@ Action = Literal[
     "truncate",  # only `share` of the answer's body arrives, framed as if that were all of it
     "drip",  # `share` of the answer, head and all, arrives at once, then a byte now and then
     "cut_answer",  # only `share` of the answer's body arrives, then the connection ends
-    "endless",  # an answer that begins with `body` and goes on; the server never hears of it
+    "endless",  # an answer of `body`, and then `more` for ever; the server never hears of it
 ]
 
 
@@ -37,6 +37,7 @@ class Rule:
     seconds: float = 0.0
     share: float = 0.5
     holding: str = ""
+    more: str = " "
 
     def as_json(self) -> dict[str, Any]:
         """The rule as a JSON object."""

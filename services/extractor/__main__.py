@@ -38,7 +38,6 @@ from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
 from services.extractor.server_watch import ServerWatch
 from services.extractor.source.clock import SourceClock
-from services.extractor.source.clock_limit import ClockLimit
 from services.extractor.source.older_history import OlderHistory
 from services.extractor.source.settling import SettleCheck
 from services.extractor.staging import EntryBuilder
@@ -140,6 +139,11 @@ def _source_clock(service: Service, redis: Redis, source: PrometheusClient) -> S
             "etl_source_clock_difference_seconds", ahead_seconds, clock=clock
         ),
         on_jump=lambda seconds: telemetry.emit("source_clock_jumped", seconds=round(seconds, 3)),
+        tolerance_seconds=service.settings.extract.clock_tolerance_seconds,
+        show_held_back=lambda seconds: telemetry.set("etl_planning_held_back_seconds", seconds),
+        on_ahead=lambda source_ms, ahead_seconds: telemetry.emit(
+            "source_clock_ahead", source_ms=source_ms, ahead_seconds=round(ahead_seconds, 3)
+        ),
     )
 
 
@@ -173,7 +177,6 @@ def _jobs(
         history,
         telemetry,
         close_after_seconds=close_after_seconds,
-        limited_ms=ClockLimit(extract.clock_tolerance_seconds, telemetry).limited_ms,
         on_check=SettleCheck(plans, source.scrape_settings, telemetry),
     )
     return Jobs(

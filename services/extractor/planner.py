@@ -6,7 +6,7 @@ Any extractor may plan at any time; the scripts behind it make that idempotent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from common.runtime.telemetry import Telemetry
 from common.state.keys import split_feed
@@ -36,8 +36,7 @@ class Planner:
     history: SourceHistory
     telemetry: Telemetry
     close_after_seconds: float
-    # The source's time as far as it is believed, and who else wants to know what was checked.
-    limited_ms: Callable[[int], int] = lambda source_ms: source_ms
+    # Who else wants to know what was checked.
     on_check: Callable[[SourceCheck], None] = lambda _: None
     # Feeds that this process had planned before Redis lost them.
     _lost_feeds: set[str] = field(default_factory=set, init=False)
@@ -51,9 +50,8 @@ class Planner:
 
         Raises :class:`common.errors.SourceError` or :class:`redis.exceptions.RedisError`.
         """
-        checked = self.history.check()
-        self.on_check(checked)
-        source = replace(checked, now_ms=self.limited_ms(checked.now_ms))
+        source = self.history.check()
+        self.on_check(source)
         known = self.windows.status()
         ours = [
             plan for plan in self.plans if self._plan_feed(plan, known.get(plan.feed.name), source)

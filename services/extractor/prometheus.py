@@ -34,8 +34,10 @@ from services.extractor.transport import (
 PROBE_SECONDS = 2.0
 INFO_BYTES = 64 << 10
 METRICS_BYTES = 16 << 20
-# Of a window: more than the 50 million samples that a query of Prometheus may load by default.
+# Of a window, whatever is in it: some 60 million samples of long series.
 WINDOW_BYTES = 2 << 30
+# How long a window may be read for, in time-outs: decoding and staging it is not its server's time.
+WINDOW_TIMEOUTS = 3
 # Metrics that are counted by one query: together they stay well below what a URL may have.
 NAMES_A_QUERY = 10
 
@@ -63,7 +65,10 @@ class PrometheusClient:
         self._timeout_seconds = settings.timeout_seconds
         self._max_points = settings.max_points_per_series
         self._on_remark = on_remark
-        self._bounds = BodyBounds(settings.staged_ttl_seconds, WINDOW_BYTES)
+        self._max_samples = settings.max_window_samples
+        self._bounds = BodyBounds(
+            self._timeout_seconds, WINDOW_TIMEOUTS * self._timeout_seconds, WINDOW_BYTES
+        )
         self._transport = Transport(
             _without_credentials(settings.prometheus_url), session_factory(settings.auth), monotonic
         )
@@ -75,14 +80,16 @@ class PrometheusClient:
         only once the iterator has ended normally: it raises when the response turns out to be
         broken or incomplete.
 
-        Raises :class:`QueryTooLarge` when the window must be split, among others, before anything
-        is requested, when it holds more than ``max_points_per_series`` points.
+        Raises :class:`QueryTooLarge` when the window must be split: before anything is requested
+        when it holds more than ``max_points_per_series`` points, and once the response holds more
+        than ``max_window_samples`` samples, or has no end in time.
         """
         if not 0 <= start_ms < end_ms:
             raise ValueError(f"({start_ms}, {end_ms}] is no range of time")
         if query.kind == "select":
             ranged = _ranged(query.text, end_ms - start_ms)
-            return self._blocks("query", {"query": ranged, "time": _seconds(end_ms)}, start_ms)
+            params = {"query": ranged, "time": _seconds(end_ms)}
+            return self._blocks("query", params, start_ms, end_ms)
         step_ms = query.step_ms
         first_ms = start_ms // step_ms * step_ms + step_ms
         last_ms = end_ms // step_ms * step_ms
@@ -95,7 +102,7 @@ class PrometheusClient:
         if points < 1:
             return iter(())
         grid = {"start": _seconds(first_ms), "end": _seconds(last_ms), "step": f"{step_ms}ms"}
-        return self._blocks("query_range", {"query": query.text, **grid}, start_ms)
+        return self._blocks("query_range", {"query": query.text, **grid}, start_ms, end_ms)
 
     def now_ms(self) -> int:
         """Prometheus' own time, milliseconds since the epoch."""
@@ -189,7 +196,7 @@ class PrometheusClient:
         params = {"query": query, "start": at, "end": at, "step": "1"}
         return [
             str(json.loads(series)[NAME_LABEL])
-            for block in self._blocks("query_range", params, end_ms - 1)
+            for block in self._blocks("query_range", params, end_ms - 1, end_ms)
             for series in block.series
         ]
 
@@ -209,13 +216,26 @@ class PrometheusClient:
         """End the request that is under way, and every later one; from any thread."""
         self._transport.stop()
 
-    def _blocks(self, endpoint: str, params: Mapping[str, str], start_ms: int) -> Iterator[Samples]:
-        with self._stream(endpoint, params, self._bounds) as chunks:
-            for block in decode(chunks, self._remarks(params)):
-                # A range that is closed on the left holds what the window before already had.
-                wanted = block.after(start_ms)
-                if wanted.series or wanted.histograms:
-                    yield wanted
+    def _blocks(
+        self, endpoint: str, params: Mapping[str, str], start_ms: int, end_ms: int
+    ) -> Iterator[Samples]:
+        samples = 0
+        try:
+            with self._stream(endpoint, params, self._bounds) as chunks:
+                for block in decode(chunks, self._remarks(params)):
+                    samples += len(block) + block.histograms
+                    if samples > self._max_samples:
+                        raise QueryTooLarge(
+                            f"sent {self._transport.received_bytes} bytes with more than "
+                            f"{self._max_samples} samples (extract.max_window_samples)"
+                        )
+                    # A range that is closed on the left holds what the window before already had.
+                    wanted = block.after(start_ms)
+                    if wanted.series or wanted.histograms:
+                        yield wanted
+        except SourceError as error:
+            error.args = (f"{error}, window ({start_ms}, {end_ms}] ms",)
+            raise
 
     def _count(self, query: str, time_ms: int) -> int:
         """What a query counts; 0 where it finds nothing to count."""
@@ -251,11 +271,7 @@ class PrometheusClient:
                 f"api/v1/{endpoint}", timed, self._timeout_seconds, bounds
             ) as chunks:
                 yield chunks
-        except BodyTooLong as long:
-            if bounds is None:
-                raise
-            raise QueryTooLarge(str(long)) from None
-        except ResponseTooSlow as slow:
+        except (BodyTooLong, ResponseTooSlow) as slow:
             # If it answers a trivial query meanwhile, this one was too large.
             if self._is_there():
                 raise QueryTooLarge(str(slow)) from None
@@ -263,7 +279,7 @@ class PrometheusClient:
 
     def _is_there(self) -> bool:
         try:
-            self._clock_reading(min(PROBE_SECONDS, self._timeout_seconds))
+            self._clock_reading(PROBE_SECONDS)
         except SourceError:
             return False
         return True

@@ -29,9 +29,6 @@ from services.extractor.source_errors import (
 # Some servers and proxies refuse longer request lines; shorter queries stay readable in their logs.
 LONGEST_URL_BYTES = 2_000
 READ_BYTES = 256 << 10
-# What must arrive within the time-out, again and again, or the response is abandoned: one that
-# drips would keep its window for ever.
-LEAST_PACE_BYTES = 64 << 10
 ERROR_BODY_BYTES = 64 << 10
 # Of a body that is not a window's: names and /metrics are the largest.
 SMALL_BODY_BYTES = 32 << 20
@@ -47,13 +44,18 @@ class ResponseTooSlow(SourceUnavailable):
 
 
 class BodyTooLong(SourceUnavailable):
-    """The response began in time, and did not end within its bounds."""
+    """The response began in time, and did not end within its bounds: it drips, or has no end."""
 
 
 @dataclass(frozen=True, slots=True)
 class BodyBounds:
-    """How long a body may take, and how large it may be."""
+    """How long a body may take, and how large it may be.
 
+    ``waited_seconds`` bounds how long it is waited for in all, ``seconds`` that and what is done
+    with it meanwhile.
+    """
+
+    waited_seconds: float
     seconds: float
     bytes: int
 
@@ -75,6 +77,8 @@ class Transport:
         self._monotonic = monotonic
         # The ``Date`` of the response opened last, in seconds since the epoch.
         self.last_date_seconds: float | None = None
+        # How much of its body has arrived.
+        self.received_bytes = 0
         self._exchange: Exchange | None = None
         self._stopped = False
 
@@ -121,7 +125,7 @@ class Transport:
     ) -> Iterator[tuple[requests.Response, Iterator[bytes]]]:
         url = f"{self._base_url}/{path}"
         if bounds is None:
-            bounds = BodyBounds(timeout_seconds, SMALL_BODY_BYTES)
+            bounds = BodyBounds(timeout_seconds, timeout_seconds, SMALL_BODY_BYTES)
         try:
             with at_most(timeout_seconds + RESPONSE_MARGIN_SECONDS) as exchange:
                 self._exchange = exchange
@@ -130,7 +134,7 @@ class Transport:
                 response = self._send(url, params, timeout_seconds, exchange)
                 self.last_date_seconds = http_date_seconds(response.headers.get("Date", ""))
                 try:
-                    yield response, self._chunks(response, timeout_seconds, bounds, exchange)
+                    yield response, self._chunks(response, bounds, exchange)
                 finally:
                     # Keeps the connection if the body was read to its end, else closes it.
                     response.close()
@@ -201,55 +205,48 @@ class Transport:
         return ResponseTooSlow(f"did not answer within {seconds:g} s")
 
     def _chunks(
-        self,
-        response: requests.Response,
-        timeout_seconds: float,
-        bounds: BodyBounds,
-        exchange: Exchange,
+        self, response: requests.Response, bounds: BodyBounds, exchange: Exchange
     ) -> Iterator[bytes]:
         """The body, checked to be as long as its Content-Length or chunked encoding says."""
         encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-        received_bytes, waited_seconds, all_bytes = 0, 0.0, 0
+        self.received_bytes, waited_seconds = 0, 0.0
         ends_at = time.monotonic() + bounds.seconds
         while True:
             before = self._monotonic()
             left_seconds = ends_at - time.monotonic()
-            # One piece may drip, too. What is done with a piece takes its own time.
-            exchange.allow(min(timeout_seconds, left_seconds))
+            # One piece may drip, too.
+            exchange.allow(min(bounds.waited_seconds - waited_seconds, left_seconds))
             try:
                 piece = response.raw.read1(READ_BYTES, decode_content=encoded)
             except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-                self._check_ended(exchange, bounds, ends_at)
+                self._check_ended(exchange, bounds)
                 raise SourceUnavailable(
                     f"broke off in the middle of its response: {plain_text(error)}"
                 ) from None
+            self._check_ended(exchange, bounds)
             if not piece:
-                self._check_ended(exchange, bounds, ends_at)
                 return
+            # What is done with a piece takes its own time.
             exchange.allow(ends_at - time.monotonic())
-            all_bytes += len(piece)
-            if all_bytes > bounds.bytes:
-                raise BodyTooLong(f"sent more than {bounds.bytes >> 20} MiB")
-            received_bytes += len(piece)
             waited_seconds += self._monotonic() - before
-            if received_bytes >= LEAST_PACE_BYTES:
-                received_bytes, waited_seconds = 0, 0.0
-            elif waited_seconds > timeout_seconds:
-                raise SourceUnavailable(
-                    f"sent no more than {received_bytes} bytes of its response within "
-                    f"{timeout_seconds:g} s"
+            self.received_bytes += len(piece)
+            if self.received_bytes > bounds.bytes:
+                raise BodyTooLong(
+                    f"sent {self.received_bytes} bytes and not the end of its response, "
+                    f"more than {bounds.bytes >> 20} MiB"
                 )
             yield piece
 
-    def _check_ended(self, exchange: Exchange, bounds: BodyBounds, ends_at: float) -> None:
+    def _check_ended(self, exchange: Exchange, bounds: BodyBounds) -> None:
         """Raise if it was not the server that ended the response."""
         if not exchange.expired:
             return
         if self._stopped:
             raise SourceUnavailable("was not waited for, as this process stops")
-        if time.monotonic() < ends_at:
-            raise SourceUnavailable("sent nothing more of its response in time")
-        raise BodyTooLong(f"did not send its whole response within {bounds.seconds:g} s")
+        raise BodyTooLong(
+            f"sent {self.received_bytes} bytes and not the end of its response "
+            f"within {bounds.waited_seconds:g} s of waiting, or {bounds.seconds:g} s in all"
+        )
 
 
 def _settled(session: requests.Session, base_url: str) -> requests.Session:
@@ -279,7 +276,10 @@ def _error_of(response: requests.Response, chunks: Iterator[bytes]) -> SourceErr
     status, headers = response.status_code, response.headers
     if error := status_error(status, headers):
         return error
-    body = read_all(chunks, ERROR_BODY_BYTES)
+    try:
+        body = read_all(chunks, ERROR_BODY_BYTES)
+    except BodyTooLong as long:
+        return SourceUnavailable(f"answered {status}, and {long}", retry_after(headers))
     try:
         reply = json.loads(body)
         reported = reply["status"] == "error"

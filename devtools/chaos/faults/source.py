@@ -102,14 +102,17 @@ def too_large(context: FaultContext, times: int) -> int:
 
 
 def _endless(context: FaultContext, burst: int) -> Rule:
-    # A good one may take as long as staged payloads are kept, which is longer than a proof waits.
-    status, body = context.rng.choice(
+    good = '{"status":"success","data":{"resultType":"matrix","result":['
+    series = '{"metric":{"__name__":"endless"},"values":[[1700000000.5,"1"],[1700000015.5,"2.5"]]}'
+    status, body, more = context.rng.choice(
         (
-            (503, '{"status":"error","errorType":"unavailable","error":"'),
-            (500, "<html><body>"),
+            (503, '{"status":"error","errorType":"unavailable","error":"', " "),
+            (500, "<html><body>", " "),
+            (200, good + series, f",{series}"),
+            (200, good, " "),
         )
     )
-    return Rule("endless", burst, API, TIME, status=status, body=body)
+    return Rule("endless", burst, API, TIME, status=status, body=body, more=more)
 
 
 def clock_ahead(context: FaultContext, times: int) -> int:
@@ -172,14 +175,17 @@ KINDS = (
         "responses that come byte by byte, from their head or from their body on",
         hurt_responses(_dripping),
         batch=10,
-        expected_events=(("extractor", "query_failed:SourceUnavailable"),),
+        expected_events=(("extractor", "window_split"),),
     ),
     Kind(
         "prometheus_endless",
-        "errors whose text has no end",
+        "errors whose text, and good responses whose series, have no end",
         hurt_responses(_endless),
         batch=10,
-        expected_events=(("extractor", "query_failed:SourceUnavailable"),),
+        expected_events=(
+            ("extractor", "query_failed:SourceUnavailable"),
+            ("extractor", "window_split"),
+        ),
     ),
     Kind(
         "prometheus_clock",

@@ -1,23 +1,28 @@
 """A JSON document read as it arrives: a cursor over the chunks of a body.
 
-Only what the cursor has not passed is kept, so that a document of any size needs the memory of its
-largest value.
+Only what the cursor has not passed is kept, so that a document of any size, or without an end,
+needs the memory of its largest value.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from common.errors import QueryTooLarge, SourceUnavailable
 from services.extractor.source_errors import snippet
 
-# No single value of an honest response comes near this; a broken one must not fill the memory.
-MAX_VALUE_BYTES = 64 << 20
+# No series of an honest response comes near this; a broken one must not fill the memory. What it
+# is decoded to takes some twenty times as much.
+MAX_VALUE_BYTES = 16 << 20
+# What a response says beside its series, keys and all; it is kept until the end.
+MAX_REST_BYTES = 1 << 20
 
 _SPACE = b" \t\n\r"
-_FIRST_TRY_BYTES = 64 << 10
+_NO_SPACE = re.compile(rb"[^ \t\n\r]")
+_FIRST_TRY_BYTES = 4 << 10
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -41,6 +46,7 @@ class BodyText:
         self.position = 0
         self.base = 0
         self.ended = False
+        self._rest_bytes = 0
 
     @property
     def unread_bytes(self) -> int:
@@ -78,11 +84,10 @@ class BodyText:
     def peek(self) -> bytes:
         """The next byte that is not white space, left in place."""
         while True:
-            while self.position < len(self.buffer):
-                byte = self.buffer[self.position : self.position + 1]
-                if byte not in _SPACE:
-                    return byte
-                self.position += 1
+            if found := _NO_SPACE.search(self.buffer, self.position):
+                self.position = found.start()
+                return found[0]
+            self.position = len(self.buffer)
             if not self.fill(1):
                 self.fail_truncated()
 
@@ -94,12 +99,13 @@ class BodyText:
         self.position += 1
         return byte
 
-    def value_bytes(self) -> bytes:
+    def value_bytes(self, limit_bytes: int | None = None) -> bytes:
         """Pass one JSON value of any kind and return its bytes.
 
         Raises :class:`SourceUnavailable` where there is none, :class:`QueryTooLarge` for one that
-        is larger than ``MAX_VALUE_BYTES``.
+        is larger than ``limit_bytes`` (``MAX_VALUE_BYTES``).
         """
+        limit_bytes = MAX_VALUE_BYTES if limit_bytes is None else limit_bytes
         self.peek()
         tried_bytes = _FIRST_TRY_BYTES
         while True:
@@ -119,15 +125,22 @@ class BodyText:
                 return self.buffer[start : start + size]
             if whole and tried_bytes >= self.unread_bytes:
                 self.fail_truncated()
-            if tried_bytes > MAX_VALUE_BYTES:
+            if tried_bytes >= limit_bytes:
                 raise QueryTooLarge(
-                    f"answered with a single value of more than {MAX_VALUE_BYTES >> 20} MiB"
+                    f"answered with a single value of more than {limit_bytes} bytes"
                 )
-            tried_bytes *= 4
+            tried_bytes = min(4 * tried_bytes, limit_bytes)
 
     def value(self) -> Any:
-        """Pass one JSON value of any kind and return it."""
-        return _DECODER.decode(self.value_bytes().decode())
+        """Pass one JSON value of any kind and return it.
+
+        Raises :class:`QueryTooLarge` once all of them together exceed ``MAX_REST_BYTES``.
+        """
+        text = self.value_bytes(MAX_REST_BYTES)
+        self._rest_bytes += len(text)
+        if self._rest_bytes > MAX_REST_BYTES:
+            raise QueryTooLarge(f"answered with more than {MAX_REST_BYTES} bytes beside its series")
+        return _DECODER.decode(text.decode())
 
     def members(self) -> Iterator[str]:
         """Pass an object, yielding each key while the cursor stands before its value.

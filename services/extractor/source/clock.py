@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-# Clocks that differ by less are the same: NTP and slow responses.
+# Clocks that differ by less are the same, NTP and slow responses considered: other readings and
+# dates, and our own clock where nothing else is configured.
 TOLERANCE_SECONDS = 5.0
 # A clock that jumped ahead is believed once readings so far apart agree.
 AGREE_AFTER_SECONDS = 30.0
@@ -50,9 +51,13 @@ class SourceClock:
     """Reads the source's clock, compares it with others, and tells what of it to believe.
 
     ``others`` give the time in ms by their own clocks, by name; ``own_ms`` is the one that the
-    source is never believed to be far ahead of. ``show`` is called with the name of a clock and how
-    many seconds the source is ahead of it, the greatest difference of the last minute. ``on_jump``
-    is called with seconds when the source's clock has jumped, once for each jump.
+    source is never believed to be ahead of by more than ``tolerance_seconds``: what it has beyond
+    that is not there yet, or is only extracted later where our own clock is wrong. ``show`` is
+    called with the name of a clock and how many seconds the source is ahead of it, the greatest
+    difference of the last minute. ``on_jump`` is called with seconds when the source's clock has
+    jumped, once for each jump. ``show_held_back`` is called with the seconds that are not believed
+    because of our own clock, ``on_ahead`` with the source's time in ms and how many seconds it is
+    ahead, once until it is believed again.
     """
 
     read: Callable[[], ClockReading]
@@ -61,9 +66,13 @@ class SourceClock:
     on_jump: Callable[[float], None] = lambda ahead_seconds: None
     monotonic: Callable[[], float] = time.monotonic
     own_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    tolerance_seconds: float = TOLERANCE_SECONDS
+    show_held_back: Callable[[float], None] = lambda seconds: None
+    on_ahead: Callable[[int, float], None] = lambda source_ms, ahead_seconds: None
     _readings: deque[_Kept] = field(default_factory=deque, init=False)
     _shown: dict[str, deque[tuple[float, float]]] = field(default_factory=dict, init=False)
     _jumped: bool = field(default=False, init=False)
+    _held_back: bool = field(default=False, init=False)
 
     def check(self) -> int:
         """Read it anew; the source's time in ms, as it is believed.
@@ -81,6 +90,7 @@ class SourceClock:
             self._compare("date", reading.now_ms - reading.date_ms - DATE_STEP_MS / 2, DATE_STEP_MS)
         for name, clock_ms in self.others.items():
             self._compare(name, reading.now_ms - clock_ms(), self._monotonic_ms() - before_ms)
+        self._hold_back(reading.now_ms, (reading.now_ms - own_ms) / 1000)
         self._notice_jump(reading.now_ms - after_ms, reading.now_ms - before_ms)
         bound_ms = reading.now_ms
         if reading.date_ms is not None:
@@ -102,7 +112,9 @@ class SourceClock:
     def _believed_ms(self) -> int:
         """What all readings that are kept agree to have been reached, and our own clock too."""
         ahead_ms = min(kept.believed_ahead_ms for kept in self._readings)
-        return int(min(self._monotonic_ms() + ahead_ms, self.own_ms() + _TOLERANCE_MS))
+        return int(
+            min(self._monotonic_ms() + ahead_ms, self.own_ms() + self.tolerance_seconds * 1000)
+        )
 
     def _keep(self, reading: _Kept) -> None:
         """One that is old enough to confirm this one is kept however old it is."""
@@ -112,6 +124,14 @@ class SourceClock:
             and reading.at_ms - self._readings[1].at_ms >= AGREE_AFTER_SECONDS * 1000
         ):
             self._readings.popleft()
+
+    def _hold_back(self, source_ms: int, ahead_seconds: float) -> None:
+        """Tell how much of a reading our own clock keeps from being believed."""
+        held_back_seconds = max(0.0, ahead_seconds - self.tolerance_seconds)
+        self.show_held_back(held_back_seconds)
+        if held_back_seconds and not self._held_back:
+            self.on_ahead(source_ms, ahead_seconds)
+        self._held_back = held_back_seconds > 0
 
     def _notice_jump(self, least_ahead_ms: float, most_ahead_ms: float) -> None:
         """Compare a reading, so far ahead of our monotonic clock, with those before."""

@@ -7,7 +7,6 @@ from redis import Redis
 
 from common.state.windows import Feed, FeedStatus, WindowSet
 from services.extractor.planner import Planner
-from services.extractor.source.clock_limit import ClockLimit
 from services.extractor.windows import Plan
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
 
@@ -38,27 +37,6 @@ def test_planning_follows_the_sources_clock(rig: Rig) -> None:
 
     assert rig.status == ([(50 * STEP_MS, 107 * STEP_MS)], [])
     assert rig.windows.status()["q@hot"].watermark_ms == 50 * STEP_MS
-
-
-def test_a_source_whose_clock_jumps_ahead_is_not_followed(rig: Rig) -> None:
-    """What it evaluates then is empty, or not whole: committed, it would be lost."""
-    limit = ClockLimit(5, rig.telemetry, lambda: 100.0)
-    planning = Planner(
-        (rig.plan,),
-        rig.windows,
-        rig.history,
-        rig.telemetry,
-        close_after_seconds=0.0,
-        limited_ms=limit.limited_ms,
-    )
-    planning.plan()
-
-    rig.source.now += 40 * STEP_MS
-    due = planning.plan()
-
-    assert rig.status == ([(50 * STEP_MS, 105 * STEP_MS)], [])
-    assert (due.live, due.catchup) == (1, 0)
-    assert rig.value("etl_planning_held_back_seconds") == 35
 
 
 def test_a_source_without_a_settled_sample_is_not_planned(rig: Rig) -> None:

@@ -7,7 +7,7 @@ from redis import Redis
 
 from services.extractor.extract import Outcome
 from services.extractor.planner import Planner
-from services.extractor.source.clock import ClockReading, SourceClock
+from services.extractor.source.clock import TOLERANCE_SECONDS, ClockReading, SourceClock
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
 
 TURN_SECONDS = 2
@@ -19,12 +19,15 @@ class World:
     def __init__(self, redis: Redis) -> None:
         self.true_ms = 100 * STEP_MS
         self.ahead_ms = 0
+        # Of no help, unless a test says so.
+        self.own_ahead_ms = 3_600_000
         self.source = Source()
         self.source.until_ms = lambda: self.true_ms
         self.rig = Rig(redis, self.source)
         clock = SourceClock(
             lambda: ClockReading(self.true_ms + self.ahead_ms),
             monotonic=lambda: self.true_ms / 1000,
+            own_ms=lambda: self.true_ms + self.own_ahead_ms,
         )
         self.rig.history.now_ms = clock.check
         self.rig.extractor.believed_ms = clock.believed_ms
@@ -60,6 +63,18 @@ def test_a_clock_that_is_ahead_for_seconds_costs_no_sample(world: World) -> None
     assert world.rig.extracted() == 50 + 29 * TURN_SECONDS
     assert world.rig.status == ([], [])
     assert world.rig.value("etl_windows_retried_total", query="q", tier="hot") == 0
+
+
+def test_a_clock_that_stays_ahead_is_followed_up_to_the_tolerance(world: World) -> None:
+    """What the source evaluates then is empty, or not whole: committed, it would be lost."""
+    world.own_ahead_ms = 0
+    world.turn()
+    world.ahead_ms = 40_000
+    for _ in range(30):
+        world.turn()
+        head_ms = world.rig.windows.status()["q@hot"].head_ms
+        assert head_ms <= world.true_ms + TOLERANCE_SECONDS * 1000
+    assert head_ms == world.true_ms + TOLERANCE_SECONDS * 1000
 
 
 def test_what_another_extractor_planned_too_far_is_not_read_before_its_time(world: World) -> None:

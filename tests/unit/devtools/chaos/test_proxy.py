@@ -211,6 +211,19 @@ def test_only_posts_that_hold_what_the_rule_names_meet_it(packed: bool) -> None:
     run(test)
 
 
+def test_an_endless_answer_may_be_a_good_one() -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, _):
+            proxy.rules.add(Rule("endless", status=200, body="[1", more=",2"))
+            reader, writer = await asyncio.open_connection(HOST, proxy.listener.port)
+            writer.write(Message("GET /w HTTP/1.1", [], b"").encode())
+            assert await read_head(reader) is not None
+            assert await reader.readexactly(200_002) == b"[1" + b",2" * 100_000
+            writer.close()
+
+    run(test)
+
+
 def test_an_endless_answer_goes_on_until_its_client_has_gone() -> None:
     async def test() -> None:
         async with http_proxy() as (proxy, upstream):

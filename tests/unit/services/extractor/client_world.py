@@ -24,8 +24,12 @@ MATRIX = b'{"status":"success","data":{"resultType":"matrix","result":[%s]}}' % 
 NOW = b'{"status":"success","data":{"resultType":"scalar","result":[1,"1700000000.123"]}}'
 
 
+def client_settings(url: str, **more: object) -> ExtractSettings:
+    return ExtractSettings.model_validate({"prometheus_url": url, **more})
+
+
 def client_of(url: str, **more: object) -> PrometheusClient:
-    return PrometheusClient(ExtractSettings.model_validate({"prometheus_url": url, **more}))
+    return PrometheusClient(client_settings(url, **more))
 
 
 def failure(client: PrometheusClient) -> SourceError:

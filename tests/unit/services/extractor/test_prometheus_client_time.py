@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from common.errors import QueryTooLarge, SourceError, SourceUnavailable
+from common.errors import SourceError, SourceUnavailable
 from services.extractor import prometheus, transport
 from services.extractor.prometheus import PrometheusClient
 from tests.support.answering_server import AnsweringServer, Handler
@@ -38,10 +38,21 @@ WELL = OK + b"Content-Length: %d\r\n\r\n%s" % (len(NOW), NOW)
 @pytest.fixture(autouse=True)
 def short_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "RESPONSE_MARGIN_SECONDS", 0.1)
+    monkeypatch.setattr(prometheus, "PROBE_SECONDS", 0.3)
 
 
 def _client(server: Server, scheme: str, **auth: object) -> PrometheusClient:
     return client_of(f"{scheme}://127.0.0.1:{server.port}", timeout=0.3, auth=auth)
+
+
+def _now_ms(client: PrometheusClient) -> int:
+    """The time-out is short for a busy machine: that it passes proves nothing."""
+    while True:
+        try:
+            return client.now_ms()
+        except SourceUnavailable as error:
+            if " within " not in str(error):
+                raise
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -66,7 +77,7 @@ def test_a_response_that_drips_is_abandoned(scheme: str, tmp_path: Path) -> None
             server.first, server.drip = WELL, b""
             client.close()
             for _ in range(3):
-                assert client.now_ms() > 0, what
+                assert _now_ms(client) > 0, what
             client.close()
 
     # All at once: each of them mostly waits.
@@ -79,41 +90,6 @@ def test_through_a_proxy_too(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
         monkeypatch.setenv("no_proxy", "")
         assert "did not answer within" in str(failure(client_of("http://192.0.2.1", timeout=0.3)))
-
-
-@pytest.mark.parametrize("piece", [b" " * 100_000, b"\n" * 100_000])
-def test_a_window_without_end_is_too_large(
-    server: AnsweringServer, monkeypatch: pytest.MonkeyPatch, piece: bytes
-) -> None:
-    monkeypatch.setattr(prometheus, "WINDOW_BYTES", 1 << 20)
-    monkeypatch.setattr(transport, "SMALL_BODY_BYTES", 1 << 20)
-
-    def answer(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Connection", "close")
-        handler.end_headers()
-        handler.close_connection = True
-        while not handler.server.closing.is_set():
-            handler.wfile.write(piece)
-
-    server.answer = answer
-    client = client_of(server.url)
-    found = failure(client)
-    assert type(found) is QueryTooLarge
-    assert "sent more than 1 MiB" in str(found)
-    with pytest.raises(SourceUnavailable, match="sent more than 1 MiB"):
-        client.now_ms()
-
-
-def test_a_window_that_comes_for_too_long_is_too_large() -> None:
-    """At a pace that would do otherwise."""
-    settings = {"timeout": 0.3, "window_lease_seconds": 6, "staged_ttl_seconds": 7}
-    with serving(CHUNKED, b"10000\r\n" + b" " * 0x10000 + b"\r\n") as server:
-        client = client_of(f"http://127.0.0.1:{server.port}", **settings)
-        client._bounds = transport.BodyBounds(0.5, 1 << 40)
-        found = failure(client)
-    assert type(found) is QueryTooLarge
-    assert "did not send its whole response within 0.5 s" in str(found)
 
 
 def test_what_is_under_way_ends_when_the_process_stops(server: AnsweringServer) -> None:

@@ -14,7 +14,6 @@ from common.errors import SourceUnavailable
 from common.runtime.telemetry import Telemetry
 from common.state.windows import Feed
 from services.extractor.history import ServerRun, SourceCheck
-from services.extractor.source.clock_limit import ClockLimit
 from services.extractor.source.scrape_settings import ScrapeSettings, Target
 from services.extractor.source.settling import SettleCheck
 from services.extractor.windows import Plan
@@ -168,23 +167,3 @@ def test_a_query_may_have_a_settle_time_of_its_own_and_looking_ahead_is_added() 
         }
     )
     assert settings.queries[0].settle_ms(settings.settle_seconds) == 90_000
-
-
-# -- the source's clock ----------------------------------------------------------------------------
-
-
-def test_a_clock_that_is_ahead_is_believed_up_to_the_tolerance(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    registry = CollectorRegistry()
-    limit = ClockLimit(5, Telemetry("extractor", registry), lambda: 1000.0)
-
-    found = [limit.limited_ms(ms) for ms in (999_000, 1_005_000, 1_040_000, 1_041_000)]
-
-    assert found == [999_000, 1_005_000, 1_005_000, 1_005_000]
-    assert registry.get_sample_value("etl_planning_held_back_seconds") == 36.0
-    assert events_in(caplog).count("source_clock_ahead") == 1
-    limit.limited_ms(1_004_000)
-    assert registry.get_sample_value("etl_planning_held_back_seconds") == 0.0
-    limit.limited_ms(1_040_000)
-    assert events_in(caplog).count("source_clock_ahead") == 2

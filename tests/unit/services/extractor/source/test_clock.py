@@ -27,6 +27,8 @@ class World:
         self.readings = 0
         self.shown: dict[str, float] = {}
         self.jumps: list[float] = []
+        self.held_back: list[float] = []
+        self.ahead: list[tuple[int, float]] = []
         self.clock = SourceClock(
             self._read,
             others={"redis": lambda: self.at(self.redis_ahead)},
@@ -34,6 +36,8 @@ class World:
             on_jump=self.jumps.append,
             monotonic=lambda: self.seconds,
             own_ms=lambda: self.at(self.own_ahead),
+            show_held_back=self.held_back.append,
+            on_ahead=lambda *ahead: self.ahead.append(ahead),
         )
 
     def at(self, ahead_seconds: float) -> int:
@@ -110,6 +114,25 @@ def test_it_is_never_believed_to_be_ahead_of_our_own_by_more_than_a_tolerance(
     world.source_ahead = 40
     assert [world.believed_after(5) for _ in range(20)] == [TOLERANCE_SECONDS] * 20
     assert world.shown["own"] == 40.0
+
+
+@pytest.mark.parametrize("tolerance_seconds", [0.0, 5.0, 120.0])
+def test_how_far_ahead_of_our_own_it_may_be_is_configured_and_told(
+    world: World, tolerance_seconds: float
+) -> None:
+    world.clock.tolerance_seconds = tolerance_seconds
+    world.source_ahead = 40
+    believed = min(40.0, tolerance_seconds)
+    assert [world.believed_after(5) for _ in range(3)] == [believed] * 3
+    assert world.held_back == [40.0 - believed] * 3
+    first = [(START_MS + 45_000, 40.0)] if believed < 40 else []
+    assert world.ahead == first
+    world.source_ahead = 0
+    world.believed_after(5)
+    assert world.held_back[-1] == 0.0
+    world.source_ahead = 40
+    world.believed_after(5)
+    assert len(world.ahead) == 2 * len(first)
 
 
 def test_it_is_never_believed_to_be_far_ahead_of_its_responses_date(world: World) -> None:
