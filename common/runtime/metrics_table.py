@@ -222,6 +222,14 @@ _SINK = (
         services=(LOADER,),
     ),
     gauge(
+        "etl_sink_retention_unknown",
+        "1 while InfluxDB 3 does not say how long it keeps the points of a tier, else 0;"
+        " `configured`: whether `load.tiers.*.retention` does",
+        "tier",
+        "configured",
+        services=(LOADER,),
+    ),
+    gauge(
         "etl_sink_rejected_share",
         "Share of the latest samples that the sink rejected",
         services=(LOADER,),

@@ -99,7 +99,16 @@ def stories(world: AlertWorld) -> Stories:
 
 # Shown by rule cases (monitoring/cases) alone: a full disk and a thousand dead letters would take
 # this stack longer than all the others together. Their causes have tests of their own.
-SHOWN_BY_RULE_CASES = {"EtlRedisFileFailing", "EtlDeadLettersNearCap"}
+SHOWN_BY_RULE_CASES = {
+    "EtlRedisFileFailing",
+    "EtlDeadLettersNearCap",
+    "EtlRedisMayEvict",
+    "EtlRedisEvicted",
+    "EtlForeignJobs",
+    "EtlPayloadsLost",
+    "EtlSettleTooShort",
+    "EtlSinkRetentionUnknown",
+}
 
 
 def test_every_alert_has_a_cause() -> None:

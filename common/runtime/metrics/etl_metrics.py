@@ -117,6 +117,15 @@ LEDGER = (
         " absent without such a file",
         "operation",
     ),
+    _ledger(
+        "etl_redis_may_evict",
+        "1 if Redis throws keys away at its memory limit (`maxmemory-policy`), else 0",
+    ),
+    _read(
+        "etl_redis_evicted_keys_total",
+        "counter",
+        "Keys that Redis has thrown away since its start because its memory was full",
+    ),
     _read(
         "etl_redis_logins_refused_total",
         "counter",
