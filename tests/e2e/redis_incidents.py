@@ -131,8 +131,8 @@ def _foreign_job(world: AlertWorld) -> None:
     """One that would run a function of the standard library."""
     queue, job = f"{KEYS.namespace}-plan", "somebody-elses"
     data = zlib.compress(b'["os.getcwd", null, [], {}]')
-    fields = {"created_at": "2026-01-01T00:00:00Z", "status": "queued", "origin": queue}
-    world.redis.hset(f"rq:job:{job}", mapping={**fields, "data": data})
+    fields: dict[Any, Any] = {"created_at": "2026-01-01T00:00:00Z", "data": data}
+    world.redis.hset(f"rq:job:{job}", mapping=fields | {"status": "queued", "origin": queue})
     world.redis.rpush(f"rq:queue:{queue}", job)
 
 
