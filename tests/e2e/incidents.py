@@ -286,6 +286,8 @@ def _hide_retention(world: AlertWorld) -> None:
     ):
         world.proxies.rule("influxdb", Rule("answer", None, path, status=status, body=body))
     world.restart("loader")
+    # It asks when it has something to write; a source whose clock is wrong gives it nothing.
+    world.until(lambda: world.value("max(etl_sink_retention_unknown)"), "the loader has asked")
 
 
 def _show_retention(world: AlertWorld) -> None:
@@ -343,7 +345,7 @@ EPISODES: tuple[tuple[Incident, ...], ...] = (
     (NO_LOG, MEMORY, DISK),
     (TOO_LATE, RECOUNT, FOREIGN_JOB),
     (LIMITED,),
-    (SOURCE, NO_RETENTION),
+    (NO_RETENTION, SOURCE),
     (FROZEN, NO_METRICS),
     (LOST,),
     (GAP,),
