@@ -98,10 +98,15 @@ class Thresholds:
     dead_letters_share: float = 0.5
     deleted_window_seconds: float = 3600
     gap_window_seconds: float = 3600
+    payloads_window_seconds: float = 3600
+    foreign_jobs_window_seconds: float = 3600
+    evicted_window_seconds: float = 3600
 
     # --- the source ---
     # In seconds; as far apart as clocks may be to count as the same (services/extractor).
     clock_difference: float = 5
+    # It is told at the start and after each reload of Prometheus.
+    settle_for_seconds: float = 60
 
     # --- the sink ---
     # The loader pauses by itself at load.max_rejected_share (0.5).
@@ -119,10 +124,13 @@ class Thresholds:
     # Each is a point that waits for somebody to raise a limit.
     limited_window_seconds: float = 900
     limited_lines: float = 0
+    # At the start a sink may not answer at once.
+    retention_unknown_for_seconds: float = 60
 
     # --- Redis ---
     redis_down_for_seconds: float = 60
     redis_file_for_seconds: float = 60
+    redis_eviction_for_seconds: float = 60
     # Back-pressure should act before that; what is left must suffice for the AOF rewrite's buffers.
     redis_memory_share: float = 0.8
     redis_memory_for_seconds: float = 120

@@ -239,6 +239,11 @@ EVENTS: dict[str, EventSpec] = {
         "A limit of the sink keeps lines out, and names their measurement or tag.",
         "etl_sink_limited_lines_total",
     ),
+    "sink_retention_unknown": EventSpec(
+        "warning",
+        "InfluxDB 3 does not say how long it keeps points; those of tiers that are `not_configured`"
+        " either vanish there when they are too old, and count as loaded.",
+    ),
     "sink_failed": EventSpec(
         "warning", "A post failed and is tried again.", "etl_sink_failures_total"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from redis import Redis
@@ -34,6 +35,11 @@ def eviction(redis: Redis) -> str | None:
     Raises :class:`redis.exceptions.RedisError` as :func:`refusal` does.
     """
     info: Any = redis.info("memory")
+    return eviction_by(info)
+
+
+def eviction_by(info: Mapping[str, Any]) -> str | None:
+    """The same from what ``INFO memory`` said."""
     policy = info.get("maxmemory_policy", SAFE_POLICY)
     if policy == SAFE_POLICY or not int(info.get("maxmemory", 0)):
         return None

@@ -121,6 +121,7 @@ class PrometheusServer(Server):
             "global": {
                 "scrape_interval": _duration(self.scrape_interval_seconds),
                 "scrape_timeout": _duration(self._scrape_timeout_seconds),
+                "evaluation_interval": _duration(self.scrape_interval_seconds),
             },
             **self._settings,
             "scrape_configs": [self._scrape_config(job) for job in self.jobs],

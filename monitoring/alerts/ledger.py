@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from monitoring.model import Alert, Limit, PanelRef
-from monitoring.promql import duration, highest, latest
+from monitoring.promql import burst, duration, highest, latest, or_zero
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
-from monitoring.thresholds import REDIS, Thresholds
+from monitoring.thresholds import EXTRACTOR, REDIS, STAGE_JOBS, Thresholds
 
 
 def backlog_alerts(t: Thresholds) -> tuple[Alert, ...]:
@@ -67,6 +67,7 @@ def loss_alerts(t: Thresholds) -> tuple[Alert, ...]:
     """Alerts on samples that did not arrive."""
     dead_letters = f"etl_dead_letters_kept{{{REDIS}}}"
     gaps = f"etl_gaps_declared{{{REDIS}}}"
+    lost = f'etl_dropped_samples_total{{{STAGE_JOBS}, reason="payload_lost"}}'
     return (
         Alert(
             name="EtlDeadLettersAppearing",
@@ -115,6 +116,22 @@ def loss_alerts(t: Thresholds) -> tuple[Alert, ...]:
             # The audit is atomic: there is no instant at which another value is normal.
             for_seconds=0,
             panel=PanelRef(PIPELINE_DASHBOARD, "Ledger imbalance"),
+        ),
+        Alert(
+            name="EtlPayloadsLost",
+            severity="warning",
+            summary="Redis lost payloads of entries; their windows are extracted again.",
+            description=(
+                "{{ .Value | humanize }} samples of the last"
+                f" {duration(t.payloads_window_seconds)} were in entries whose payload Redis no"
+                " longer had. Prometheus is asked for them again."
+            ),
+            query=or_zero(
+                "sum(\n  " + burst(lost, t.payloads_window_seconds).replace("\n", "\n  ") + "\n)"
+            ),
+            limit=Limit(">", 0),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Dropped samples"),
         ),
         Alert(
             name="EtlExtractionGap",
@@ -172,6 +189,55 @@ def redis_alerts(t: Thresholds) -> tuple[Alert, ...]:
             limit=Limit("<", 1),
             for_seconds=t.redis_file_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Redis"),
+        ),
+        Alert(
+            name="EtlRedisMayEvict",
+            severity="critical",
+            summary="Redis may throw the pipeline's data away.",
+            description=(
+                "Redis' maxmemory-policy is not noeviction: when its memory is full, it throws keys"
+                " away instead of refusing to write."
+            ),
+            query=f"max({latest(f'etl_redis_may_evict{{{REDIS}}}', t.bridge_seconds)})",
+            limit=Limit(">", 0),
+            for_seconds=t.redis_eviction_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Keys evicted"),
+        ),
+        Alert(
+            name="EtlRedisEvicted",
+            severity="critical",
+            summary="Redis threw keys away because its memory was full.",
+            description=(
+                "Redis threw {{ .Value | humanize }} keys away in the last"
+                f" {duration(t.evicted_window_seconds)}: data of the pipeline may be among them."
+            ),
+            query=(
+                f"max(increase(etl_redis_evicted_keys_total{{{REDIS}}}"
+                f"[{duration(t.evicted_window_seconds)}]))"
+            ),
+            limit=Limit(">", 0),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Keys evicted"),
+        ),
+        Alert(
+            name="EtlForeignJobs",
+            severity="critical",
+            summary="Somebody else writes to the pipeline's queues in Redis.",
+            description=(
+                "{{ .Value | humanize }} jobs in the extractor's queues in the last"
+                f" {duration(t.foreign_jobs_window_seconds)} were not its own. They were refused"
+                " and removed; none ran."
+            ),
+            query=or_zero(
+                "sum(\n  "
+                + burst(
+                    f"etl_jobs_refused_total{{{EXTRACTOR}}}", t.foreign_jobs_window_seconds
+                ).replace("\n", "\n  ")
+                + "\n)"
+            ),
+            limit=Limit(">", 0),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Foreign jobs refused"),
         ),
         Alert(
             name="EtlRedisMemoryHigh",

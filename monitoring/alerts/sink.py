@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.model import Alert, Limit, PanelRef
-from monitoring.promql import burst, duration, highest, or_zero
+from monitoring.promql import burst, duration, highest, latest, or_zero
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
 from monitoring.thresholds import Thresholds
 
@@ -14,6 +14,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
     """Sink alerts with the thresholds ``t``."""
     expired = f'etl_dropped_samples_total{{{_LOADER}, reason="beyond_retention"}}'
     closings = f'etl_circuit_changes_total{{{_LOADER}, state="closed"}}'
+    unknown = f'etl_sink_retention_unknown{{{_LOADER}, configured="false"}}'
     limited = f"etl_sink_limited_lines_total{{{_LOADER}}}"
     return (
         Alert(
@@ -106,5 +107,20 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             limit=Limit(">", t.limited_lines),
             for_seconds=0,
             panel=PanelRef(PIPELINE_DASHBOARD, "Sink failures and pauses"),
+        ),
+        Alert(
+            name="EtlSinkRetentionUnknown",
+            severity="warning",
+            summary="Points that are too old for the sink vanish, and nobody knows which.",
+            description=(
+                "InfluxDB 3 does not say how long it keeps the points of the tier"
+                " {{ .Labels.tier }}, and load.tiers gives no retention: it takes points that are"
+                " too old and forgets them, and they count as loaded."
+            ),
+            # Absent where the sink is another InfluxDB.
+            query=or_zero(f"max by (tier) (\n  {latest(unknown, t.bridge_seconds)}\n)"),
+            limit=Limit(">", 0),
+            for_seconds=t.retention_unknown_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Retention unknown"),
         ),
     )

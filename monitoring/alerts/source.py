@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.model import Alert, Limit, PanelRef
-from monitoring.promql import highest, latest
+from monitoring.promql import highest, latest, or_zero
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
 from monitoring.thresholds import EXTRACTOR, Thresholds
 
@@ -40,5 +40,24 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             limit=Limit(">", 1),
             for_seconds=0,
             panel=PanelRef(PIPELINE_DASHBOARD, "Servers at Prometheus' address"),
+        ),
+        Alert(
+            name="EtlSettleTooShort",
+            severity="warning",
+            summary="Samples are extracted before Prometheus has them all.",
+            description=(
+                "The settle_seconds of {{ .Labels.query }} ({{ .Labels.tier }}) is"
+                " {{ .Value | humanizeDuration }} shorter than Prometheus' scrape interval and"
+                " time-out, or its evaluation interval, need."
+            ),
+            # Absent where the source reports no interval.
+            query=or_zero(
+                "max by (query, tier) (\n  "
+                + latest(f"etl_settle_missing_seconds{{{EXTRACTOR}}}", t.bridge_seconds)
+                + "\n)"
+            ),
+            limit=Limit(">", 0),
+            for_seconds=t.settle_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Settling time missing"),
         ),
     )

@@ -8,6 +8,7 @@ _REDIS = "job='etl-metrics', instance='m:1'"
 _DEAD_LETTERS = f"etl_dead_letters_kept{{{_REDIS}}}"
 _DEAD_LETTERS_MAX = "etl_dead_letters_max{job='loader', instance='l:1'}"
 _IMBALANCE = f"etl_ledger_imbalance_samples{{{_REDIS}}}"
+_LOST = "etl_dropped_samples_total{job='loader', instance='l:1', reason='payload_lost'}"
 _GAPS = f"etl_gaps_declared{{{_REDIS}, query='q', tier='hot'}}"
 
 CASES = (
@@ -85,6 +86,26 @@ CASES = (
         "EtlLedgerOutOfBalance", "is quiet while the ledger balances", {_IMBALANCE: "0x40"}, at=300
     ),
     absent("EtlLedgerOutOfBalance", "is quiet where there is no pipeline"),
+    fires(
+        "EtlPayloadsLost",
+        "fires at the first entry, with which the series begins",
+        {_LOST: "_x240 80x20", "up{job='loader', instance='l:1'}": "1x300"},
+        of(
+            "80 samples of the last 1h were in entries whose payload Redis no longer had."
+            " Prometheus is asked for them again."
+        ),
+        at=3660,
+    ),
+    quiet(
+        "EtlPayloadsLost",
+        "is quiet about samples that are dropped for another reason",
+        {
+            "etl_dropped_samples_total{job='transformer', instance='t:1', reason='nan'}": "0+9x300",
+            "up{job='transformer', instance='t:1'}": "1x300",
+        },
+        at=3660,
+    ),
+    absent("EtlPayloadsLost", "is quiet where there is no pipeline"),
     fires(
         "EtlExtractionGap",
         "fires when a gap is declared",

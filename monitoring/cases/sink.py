@@ -12,6 +12,7 @@ _OPENED = f"etl_circuit_changes_total{{{_LOADER}, state='open'}}"
 _EXPIRED = f"etl_dropped_samples_total{{{_LOADER}, reason='beyond_retention'}}"
 _NAN = "etl_dropped_samples_total{job='transformer', instance='t:1', reason='nan'}"
 _LIMITED = f"etl_sink_limited_lines_total{{{_LOADER}}}"
+_UNKNOWN = "etl_sink_retention_unknown{job='loader', instance='l:1', tier='%s', configured='%s'}"
 _SHARE = f"etl_sink_rejected_share{{{_LOADER}}}"
 
 CASES = (
@@ -132,4 +133,29 @@ CASES = (
         at=1800,
     ),
     absent("EtlSinkLimitReached", "is quiet where there is no loader"),
+    fires(
+        "EtlSinkRetentionUnknown",
+        "fires where neither the sink nor the configuration says it",
+        {_UNKNOWN % ("hot", "false"): "1x40", _UNKNOWN % ("warm", "true"): "1x40"},
+        of(
+            "InfluxDB 3 does not say how long it keeps the points of the tier hot, and load.tiers"
+            " gives no retention: it takes points that are too old and forgets them, and they count"
+            " as loaded.",
+            tier="hot",
+        ),
+        at=240,
+    ),
+    quiet(
+        "EtlSinkRetentionUnknown",
+        "is quiet where the configuration says it",
+        {_UNKNOWN % ("hot", "true"): "1x40"},
+        at=240,
+    ),
+    quiet(
+        "EtlSinkRetentionUnknown",
+        "is quiet where the sink says it",
+        {_UNKNOWN % ("hot", "false"): "1 0x40"},
+        at=240,
+    ),
+    absent("EtlSinkRetentionUnknown", "is quiet where the sink is no InfluxDB 3"),
 )

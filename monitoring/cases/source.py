@@ -6,6 +6,7 @@ from monitoring.cases.tables import absent, fires, of, quiet
 
 _CLOCK = "etl_source_clock_difference_seconds{job='extractor', instance='e:%d', clock='%s'}"
 _SERVERS = "etl_source_servers{job='extractor', instance='e:%d'}"
+_MISSING = "etl_settle_missing_seconds{job='extractor', instance='e:1', query='%s', tier='hot'}"
 _WORDS = "Prometheus' clock differs by {} from another ({}): what has settled is told by it."
 
 CASES = (
@@ -48,4 +49,20 @@ CASES = (
     ),
     quiet("EtlSourceAlternates", "is quiet about one server", {_SERVERS % 1: "1x40"}, at=150),
     absent("EtlSourceAlternates", "is quiet where there is no extractor"),
+    fires(
+        "EtlSettleTooShort",
+        "fires for the query whose samples need longer",
+        {_MISSING % "q": "46x40", _MISSING % "other": "0x40"},
+        of(
+            "The settle_seconds of q (hot) is 46s shorter than Prometheus' scrape interval and"
+            " time-out, or its evaluation interval, need.",
+            query="q",
+            tier="hot",
+        ),
+        at=240,
+    ),
+    quiet(
+        "EtlSettleTooShort", "is quiet where nothing is missing", {_MISSING % "q": "0x40"}, at=240
+    ),
+    absent("EtlSettleTooShort", "is quiet where the source reports no interval"),
 )

@@ -137,6 +137,31 @@ def process_panels() -> tuple[PanelSpec, ...]:
             BYTES,
         ),
         PanelSpec(
+            "Keys evicted",
+            "lines",
+            "Keys that Redis threw away since its start, and whether it may (1).",
+            (
+                Query(f"max(etl_redis_evicted_keys_total{{{REDIS}}})", "evicted"),
+                Query(f"max(etl_redis_may_evict{{{REDIS}}})", "may evict"),
+            ),
+            COUNT,
+            limit_of="EtlRedisEvicted",
+        ),
+        PanelSpec(
+            "Foreign jobs refused",
+            "stat",
+            "Jobs in the extractor's queues that were not its own, in the chosen time.",
+            (
+                Query(
+                    f"sum(increase(etl_jobs_refused_total{{{CHOSEN}}}[$__range]))",
+                    "jobs",
+                    instant=True,
+                ),
+            ),
+            COUNT,
+            limit_of="EtlForeignJobs",
+        ),
+        PanelSpec(
             "Memory of the processes",
             "lines",
             "Resident memory.",

@@ -261,6 +261,14 @@ def window_panels() -> tuple[PanelSpec, ...]:
             COUNT,
         ),
         PanelSpec(
+            "Settling time missing",
+            "lines",
+            "By how much `settle_seconds` is shorter than Prometheus' intervals need.",
+            (Query(f"max by (query, tier) (etl_settle_missing_seconds{{{EXTRACTOR}}})", feed),),
+            SECONDS,
+            limit_of="EtlSettleTooShort",
+        ),
+        PanelSpec(
             "Recounts given up",
             "stat",
             "Committed ranges that could not be compared with Prometheus, in the chosen time.",

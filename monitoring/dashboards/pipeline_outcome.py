@@ -171,6 +171,20 @@ def sink_panels() -> tuple[PanelSpec, ...]:
             PER_SECOND,
         ),
         PanelSpec(
+            "Retention unknown",
+            "lines",
+            "Tiers of which InfluxDB 3 does not say how long it keeps points (1), and whether"
+            " load.tiers does.",
+            (
+                Query(
+                    f"max by (tier, configured) (etl_sink_retention_unknown{{{CHOSEN}}})",
+                    "{{tier}}, configured: {{configured}}",
+                ),
+            ),
+            COUNT,
+            limit_of="EtlSinkRetentionUnknown",
+        ),
+        PanelSpec(
             "Rejected share",
             "lines",
             "Share of the latest points that the sink rejected; the loader pauses at"

@@ -20,6 +20,7 @@ from common.runtime.metrics_table import EXTRACTOR, LOADER, TRANSFORMER
 from common.runtime.process import Events
 from common.state.keys import GROUP, POINTS, RAW, Keys
 from common.state.ledger import Ledger
+from common.state.server import eviction_by
 from common.state.stream import RELEASED
 from common.state.windows import WindowSet
 from services.exporter.dead_letters import DeadLetterCounts
@@ -137,12 +138,16 @@ class RedisSource:
         if info.get("aof_enabled"):
             for operation, key in _AOF_STATUS.items():
                 telemetry.set("etl_redis_aof_ok", float(info[key] == "ok"), operation=operation)
+        telemetry.inc("etl_redis_evicted_keys_total", int(info["evicted_keys"]))
+        unsafe = eviction_by(info)
+        telemetry.set("etl_redis_may_evict", float(unsafe is not None))
         used, most = int(info["used_memory"]), int(info.get("maxmemory", 0))
         telemetry.set("etl_redis_memory_used_bytes", used)
         if not most:
             return ""
         telemetry.set("etl_redis_memory_max_bytes", most)
-        return f"its memory is full: {used} of {most} bytes" if used >= most else ""
+        full = f"its memory is full: {used} of {most} bytes" if used >= most else None
+        return "; ".join(filter(None, (full, unsafe)))
 
     def _read_ledger(self, telemetry: Page, keep_on: KeepOn) -> None:
         began = self._clock()

@@ -38,6 +38,7 @@ def main(service: Service) -> ExitCode:
         stopping=service.stop.is_set,
         tick=service.tick,
         still_ours=lease_check(stream),
+        set_ready=service.set_ready,
     )
     redis, keys = connect_as_set(pipeline), Keys(pipeline.redis_namespace)
     reader = WatermarkReader(load.influxdb, pipeline.redis_namespace)

@@ -95,6 +95,11 @@ class InfluxSink:
             self._recognise()  # if nobody answers, a post will tell
         return self._retention.seconds(bucket) if self._is_3 else None
 
+    @property
+    def retention_unknown(self) -> str | None:
+        """Why nothing is known of the retention of a sink that forgets without a word, if so."""
+        return self._retention.unknown if self._is_3 else None
+
     def close(self) -> None:
         """Close the client and its connections; harmless when repeated."""
         self._client.close()
@@ -215,17 +220,22 @@ class InfluxSink:
         self._is_3 = found = influx3.is_3(response.data)
         return found
 
-    def _ask_retention(self) -> dict[str, float] | None:
+    def _ask_retention(self) -> dict[str, float] | str:
         with at_most(self._at_most_seconds):
             try:
                 response = self._request("GET", influx3.QUERY_PATH, influx3.RETENTION_QUERY)
-            except _NO_RESPONSE:
-                return None
-        return influx3.retention_seconds(response.data)
+            except _NO_RESPONSE as error:
+                return _unreached(error).message
+        known = influx3.retention_seconds(response.data)
+        if known is not None:
+            return known
+        said = response.data[:_MESSAGE_MAX_BYTES].decode("utf-8", "replace").strip()
+        return f"status {response.status}: {said}"
 
 
 _NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 _NOT_FOR_US = (401, 403)
+_MESSAGE_MAX_BYTES = 300  # of a response about the retention
 _LATER = (408, 429)
 _NO_CONNECTION = (urllib3.exceptions.NewConnectionError, ConnectionRefusedError, socket.gaierror)
 _TIMEOUT = (urllib3.exceptions.TimeoutError, TimeoutError)

@@ -32,6 +32,7 @@ from services.loader.poster import Poster
 from services.loader.refused_before import RefusedBefore
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
 from services.loader.responses import Kind, Outcome, describe
+from services.loader.retention_cache import UnknownRetention
 from services.loader.search_budget import SearchBudget
 from services.loader.total_refusal import TotalRefusal
 
@@ -58,6 +59,7 @@ class LoadHandler:
     ``stopping`` says that the service is to stop: nothing more is posted. ``tick`` is called after
     each post, so that a long search is seen to be alive. ``still_ours`` is asked before each post
     whether the entries with these ids are still leased to us; if not, nothing is posted for them.
+    ``set_ready`` gets remarks on the sink.
     """
 
     stage = "loader"
@@ -68,6 +70,7 @@ class LoadHandler:
     stopping: Callable[[], bool] = lambda: False
     tick: Callable[[], None] = lambda: None
     still_ours: Callable[[Sequence[str]], bool] = lambda _: True
+    set_ready: Callable[[str, bool, str], None] = lambda _name, _ok, _detail: None
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.Random)
@@ -98,6 +101,7 @@ class LoadHandler:
         self._one_line = OneLine(
             self._tiers, self._poster, self._admission, self._total_refusal, self.rng
         )
+        self._unknown_retention = UnknownRetention(self._tiers, telemetry, self.set_ready)
         self._pool = ThreadPoolExecutor(settings.connections, thread_name_prefix="post")
 
     def check(self) -> str | None:
@@ -180,6 +184,7 @@ class LoadHandler:
         gets none: there every line is looked at, unless the first is younger by a whole window.
         """
         silent_seconds = self.sink.silent_retention_seconds(tier.bucket)
+        self._unknown_retention.report(self.sink.retention_unknown)
         kept_seconds = min(tier.retention_seconds or inf, silent_seconds or inf)
         if kept_seconds == inf:
             return None

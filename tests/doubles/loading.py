@@ -115,6 +115,7 @@ class EngineSink:
         self.probes = 0
         self.closed = 0
         self.silent_retention: float | None = None
+        self.retention_unknown: str | None = None
         self.lock = threading.Lock()
         self.on_write: Callable[[], None] = lambda: None
 
@@ -158,7 +159,7 @@ class Bench:
     def __init__(self, engine: Engine | None = None, **settings: Any) -> None:
         handler_options = {
             name: settings.pop(name)
-            for name in ("stopping", "tick", "still_ours")
+            for name in ("stopping", "tick", "still_ours", "set_ready")
             if name in settings
         }
         self.clock = Clock()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from devtools.servers.waiting import wait_until
 from monitoring.thresholds import Thresholds
 from tests.e2e.source_front import SourceFront
 from tests.integration.monitoring.test_rules import write_rules
+from tests.support.full_disk import FullDiskRedis
 
 KEYS = Keys("etl")
 PATIENCE_SECONDS = 120.0
@@ -58,6 +59,9 @@ QUICK = replace(
     oldest_entry_seconds=6,
     deleted_window_seconds=5,
     gap_window_seconds=5,
+    payloads_window_seconds=5,
+    foreign_jobs_window_seconds=5,
+    evicted_window_seconds=5,
     flapping_window_seconds=8,
     freshness_seconds=10,
     fast_long_seconds=20,
@@ -109,6 +113,7 @@ IMPATIENT: dict[str, Any] = {
         # Seldom, because it is a write too, and would take the answer meant for a post of points.
         "watermark_seconds": 5,
         "high_water_bytes": "12KiB",
+        "dead_letters": {"max_entries": 10},
     },
 }
 # All defaults, so that nothing fails while all is well, however slow the machine.
@@ -179,6 +184,11 @@ class AlertWorld:
         """The one process of a stage."""
         return self.stack.services[module][0]
 
+    def restart(self, module: str) -> None:
+        """Stop the one process of a stage and start it again."""
+        self.service(module).stop()
+        self.service(module).start()
+
     def scenario(self, name: str) -> None:
         """Put the simulated process through a scenario, as an operator does."""
         with session() as opened:
@@ -241,6 +251,23 @@ class AlertWorld:
         path.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
+@dataclass(frozen=True)
+class Incident:
+    """What goes wrong, how it is repaired, and which alerts report it: name → some labels.
+
+    ``cause`` may wait for what it needs, ``repair`` leaves nothing of it behind.
+    """
+
+    name: str
+    alerts: Mapping[str, Labels]
+    cause: Callable[[AlertWorld], None]
+    repair: Callable[[AlertWorld], None]
+
+    def found_in(self, alerts: Sequence[Labels]) -> set[str]:
+        """Which of its alerts are among these."""
+        return {name for name, labels in self.alerts.items() if among(alerts, name, labels)}
+
+
 @contextlib.contextmanager
 def alert_world(
     run_dir: Path, toolbox: Toolbox, config: Mapping[str, Any] = IMPATIENT
@@ -257,21 +284,23 @@ def alert_world(
             **config["load"]["influxdb"],
             "url": f"http://{HOST}:{proxies.ports['influxdb']}",
         }
-        stack = cleanup.enter_context(
-            LocalStack(
-                run_dir,
-                toolbox=toolbox,
-                pace=PACE,
-                config_overrides={
-                    **config,
-                    "extract": extract,
-                    "load": {**config["load"], "influxdb": influxdb},
-                },
-                prometheus_settings={"rule_files": [write_rules(run_dir / "rules", QUICK)]},
-                simulator_environ=_SIMULATOR,
-                etl_metrics=_ETL_METRICS,
-            )
+        stack = LocalStack(
+            run_dir,
+            toolbox=toolbox,
+            pace=PACE,
+            config_overrides={
+                **config,
+                "extract": extract,
+                "load": {**config["load"], "influxdb": influxdb},
+            },
+            prometheus_settings={"rule_files": [write_rules(run_dir / "rules", QUICK)]},
+            simulator_environ=_SIMULATOR,
+            etl_metrics=_ETL_METRICS,
         )
+        stack.redis = FullDiskRedis(
+            toolbox, run_dir / "data" / "redis", log_dir=log_dir, password=stack.redis.password
+        )
+        cleanup.enter_context(stack)
         proxies.send("influxdb", "point", port=stack.influx.front.port, delay_seconds=(0.0, 0.0))
         source.target = stack.prometheus.url
         stack.start_services({"extractor": 1, "transformer": 1, "loader": 1})

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from common.config import ExtractSettings
-from common.state.keys import GROUP, POINTS
+from common.state.dead_letters import DeadLetters
+from common.state.keys import POINTS
 from common.state.windows import Recheck, WindowSet
 from devtools.chaos.rules import Rule
 from monitoring.thresholds import ETL_METRICS
-from tests.e2e.alert_world import KEYS, WRITE, AlertWorld, Labels, among
+from tests.e2e.alert_world import KEYS, WRITE, AlertWorld, Incident
+from tests.e2e.redis_incidents import DISK, FOREIGN_JOB, LOST, MEMORY, PAYLOADS
 
 # A metric with a fifth of all samples: enough for an alert, not enough for the loader to pause.
 SPOILT = "http_requests_total"
 # Two targets on either side, and nothing to say which goes with which.
-AMBIGUOUS: dict[str, Any] = {"name": "ambiguous", "expr": "up / on () up", "step": "1s"}
-CORRECTED = {**AMBIGUOUS, "expr": "up / on (job, instance) up"}
-
-
-@dataclass(frozen=True)
-class Incident:
-    """What goes wrong, how it is repaired, and which alerts report it: name → some labels.
-
-    ``cause`` may wait for what it needs, ``repair`` leaves nothing of it behind.
-    """
-
-    name: str
-    alerts: Mapping[str, Labels]
-    cause: Callable[[AlertWorld], None]
-    repair: Callable[[AlertWorld], None]
-
-    def found_in(self, alerts: Sequence[Labels]) -> set[str]:
-        """Which of its alerts are among these."""
-        return {name for name, labels in self.alerts.items() if among(alerts, name, labels)}
+AMBIGUOUS: dict[str, Any] = {
+    "name": "ambiguous",
+    "expr": "up / on () up",
+    "step": "1s",
+    "settle_seconds": 0.1,
+}
+CORRECTED = {"name": "ambiguous", "expr": "up / on (job, instance) up", "step": "1s"}
 
 
 # --- the simulated process, by its scenarios ----------------------------------------------------
@@ -118,8 +107,9 @@ def _corrected_query(world: AlertWorld) -> None:
 
 
 EXTRACTOR = Incident(
-    "an extractor that is stopped, and comes back with a query that cannot be evaluated",
+    "an extractor that is stopped, and comes back with a query that cannot be evaluated or wait",
     {
+        "EtlSettleTooShort": {"query": "ambiguous", "tier": "hot"},
         "EtlStageDown": {"job": "extractor"},
         "EtlWindowFailing": {"query": "ambiguous", "tier": "hot"},
     },
@@ -162,8 +152,7 @@ def _spoil_source(world: AlertWorld) -> None:
 def _mend_source(world: AlertWorld) -> None:
     """What was seen of several servers is remembered for minutes: by a process that goes on."""
     world.source.ahead_seconds, world.source.alternates = 0.0, False
-    world.service("extractor").stop()
-    world.service("extractor").start()
+    world.restart("extractor")
 
 
 SOURCE = Incident(
@@ -228,11 +217,23 @@ def _conflict(world: AlertWorld) -> None:
     world.until(taken, "an integer is first")
 
 
+def _end_conflict(world: AlertWorld) -> None:
+    """And replay what was set aside: the first line that is taken ends that for all others."""
+    world.drop_measurement(SPOILT)
+    letters = DeadLetters(world.redis, KEYS)
+
+    def none_left() -> bool:
+        replayed = [letters.replay(letter) for letter in letters]
+        return not replayed
+
+    world.until(none_left, "no dead letters are left")
+
+
 BAD_POINTS = Incident(
     "a measurement whose field has another type",
-    {"EtlDeadLettersAppearing": {}, "EtlRejectedShareHigh": {}},
+    {"EtlDeadLettersAppearing": {}, "EtlDeadLettersNearCap": {}, "EtlRejectedShareHigh": {}},
     _conflict,
-    lambda world: world.drop_measurement(SPOILT),
+    _end_conflict,
 )
 
 
@@ -276,6 +277,32 @@ TOO_LATE = Incident(
 )
 
 
+def _hide_retention(world: AlertWorld) -> None:
+    """An InfluxDB 3 takes the sink's place, and the token may not read how long it keeps points."""
+    for path, status, body in (
+        ("/ping", 200, '{"version": "3.5.0"}'),
+        ("/api/v3/query_sql", 403, '{"error": "no permission"}'),
+        ("/api/v3/write_lp", 204, ""),
+    ):
+        world.proxies.rule("influxdb", Rule("answer", None, path, status=status, body=body))
+    world.restart("loader")
+    # It asks when it has something to write; a source whose clock is wrong gives it nothing.
+    world.until(lambda: world.value("max(etl_sink_retention_unknown)"), "the loader has asked")
+
+
+def _show_retention(world: AlertWorld) -> None:
+    world.sink_heals()
+    world.restart("loader")
+
+
+NO_RETENTION = Incident(
+    "a sink that does not say how long it keeps points",
+    {"EtlSinkRetentionUnknown": {"tier": "hot"}},
+    _hide_retention,
+    _show_retention,
+)
+
+
 def _change_what_was_committed(world: AlertWorld) -> None:
     """The last recount of a range finds what no recount before it found."""
     feed = next(
@@ -296,70 +323,6 @@ RECOUNT = Incident(
     lambda world: None,
 )
 
-# --- Redis and the ledger -----------------------------------------------------------------------
-
-
-def _fill_redis(world: AlertWorld) -> None:
-    used = int(world.redis.info("memory")["used_memory"])
-    world.redis.config_set("maxmemory", int(used / 0.9))
-
-
-def _lift_limit(world: AlertWorld) -> None:
-    world.redis.config_set("maxmemory", 0)
-
-
-MEMORY = Incident(
-    "a Redis that is nearly full",
-    {"EtlRedisMemoryHigh": {}},
-    _fill_redis,
-    _lift_limit,
-)
-
-
-def _delete_pending(world: AlertWorld) -> None:
-    """Somebody deletes entries by hand while the loader, which is refused, has released them.
-
-    What was in them cannot be brought back, so the ledger stays wrong: until Redis is new.
-    """
-    stream = KEYS.stream(POINTS)
-
-    def pending() -> list[bytes]:
-        found: Any = world.redis.xpending_range(stream, GROUP, "-", "+", 100)
-        return [entry["message_id"] for entry in found]
-
-    world.sink_answers(401)
-    # What is pending before may have been posted already, and be settled yet.
-    world.until(lambda: world.service("loader").probe() is not None, "the loader is paused")
-    world.until(pending, "entries are pending")
-    for id_ in pending():
-        world.redis.xdel(stream, id_)
-    world.sink_heals()
-    for alert in ("EtlLedgerOutOfBalance", "EtlPendingEntriesDeleted"):
-        world.until(lambda alert=alert: world.fires(alert, {}), f"{alert} fires")  # type: ignore[misc]
-    world.stack.redis.kill()
-
-
-def _new_redis(world: AlertWorld) -> None:
-    world.stack.redis.forget_data()
-    world.stack.redis.start()
-    world.until(
-        lambda: world.value("max(etl_ledger_imbalance_samples)") == 0, "the new ledger balances"
-    )
-    # Not before: whoever is stopped until then has no feed, and no backlog.
-    world.until(lambda: world.value("min(etl_gaps_declared)") == 0, "the feeds are planned anew")
-
-
-LOST = Incident(
-    "entries deleted by hand, and a Redis that is away",
-    {
-        "EtlLedgerOutOfBalance": {},
-        "EtlPendingEntriesDeleted": {"stage": "loader"},
-        "EtlRedisUnreachable": {},
-    },
-    _delete_pending,
-    _new_redis,
-)
-
 
 def _start_etl_metrics(world: AlertWorld) -> None:
     world.etl_metrics.start()
@@ -376,13 +339,13 @@ NO_METRICS = Incident(
 EPISODES: tuple[tuple[Incident, ...], ...] = (
     (LOW_THROUGHPUT, REFUSED),
     (SLOW, EXTRACTOR),
-    (FAILURES, FAILING),
+    (FAILURES, PAYLOADS, FAILING),
     (STALL, FLAPPING),
     (OUTAGE, BAD_POINTS),
-    (NO_LOG, MEMORY),
-    (TOO_LATE, RECOUNT),
+    (NO_LOG, MEMORY, DISK),
+    (TOO_LATE, RECOUNT, FOREIGN_JOB),
     (LIMITED,),
-    (SOURCE,),
+    (NO_RETENTION, SOURCE),
     (FROZEN, NO_METRICS),
     (LOST,),
     (GAP,),

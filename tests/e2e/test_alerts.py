@@ -14,8 +14,8 @@ from common.errors import StackError
 from devtools.servers.binaries import Toolbox
 from monitoring.catalogue import all_alerts
 from monitoring.thresholds import Thresholds
-from tests.e2e.alert_world import QUICK, AlertWorld, alert_world
-from tests.e2e.incidents import EPISODES, INCIDENTS, Incident
+from tests.e2e.alert_world import QUICK, AlertWorld, Incident, alert_world
+from tests.e2e.incidents import EPISODES, INCIDENTS
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -97,17 +97,9 @@ def stories(world: AlertWorld) -> Stories:
     return Stories(world)
 
 
-# Shown by rule cases (monitoring/cases) alone: a full disk and a thousand dead letters would take
-# this stack longer than all the others together. Their causes have tests of their own.
-SHOWN_BY_RULE_CASES = {"EtlRedisFileFailing", "EtlDeadLettersNearCap"}
-
-
 def test_every_alert_has_a_cause() -> None:
     covered = {name for incident in INCIDENTS for name in incident.alerts}
-    assert not covered & SHOWN_BY_RULE_CASES
-    assert covered | {WATCHDOG} | SHOWN_BY_RULE_CASES == {
-        alert.name for alert in all_alerts(Thresholds())
-    }
+    assert covered | {WATCHDOG} == {alert.name for alert in all_alerts(Thresholds())}
 
 
 def test_nothing_but_the_watchdog_fires_while_all_is_well(world: AlertWorld) -> None:

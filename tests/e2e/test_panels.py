@@ -32,6 +32,7 @@ RIGHTLY_EMPTY: dict[str, str] = {
     "etl-pipeline Windows 4": "no commit was refused",
     "etl-pipeline Failed attempts by type 0": "no attempt has failed",
     "etl-pipeline Dead letters 2": "there are none, by stage or reason",
+    "etl-pipeline Retention unknown 0": "the sink is no InfluxDB 3",
     "etl-pipeline Recounts given up 0": "no recount was given up",
     "etl-pipeline Dead letters written 0": "none was written",
     "etl-pipeline Deleted pending entries 0": "nobody deletes entries",

@@ -23,6 +23,8 @@ _DEADLINE_SECONDS = 20.0
 class FullDiskRedis(RedisServer):
     """redis-server that gets an error, instead of the signal SIGXFSZ, at the limit."""
 
+    FILLING = "filling"  # the key that fills it
+
     def command(self) -> Sequence[str]:
         """As the shell's child: what it ignores stays ignored."""
         return ["/bin/sh", "-c", 'trap "" XFSZ; exec "$@"', "sh", *super().command()]
@@ -49,7 +51,7 @@ class FullDiskRedis(RedisServer):
 
             def is_noticed() -> bool:
                 with contextlib.suppress(ResponseError):
-                    client.set("filling", "x" * (room_bytes + 100))
+                    client.set(self.FILLING, "x" * (room_bytes + 100))
                 return self._write_status(client) == "err"
 
             wait_until(is_noticed, deadline_seconds=_DEADLINE_SECONDS, what="the disk is full")

@@ -113,6 +113,8 @@ def _check_settled(entry: Entry, verdict: Settle, sink: _Sink) -> None:
 class _Sink:
     """Refuses the bad lines in the words of an InfluxDB; before that it says what it was told."""
 
+    retention_unknown: str | None = None
+
     def __init__(
         self,
         given: Sequence[tuple[list[bytes], int]],

@@ -239,6 +239,35 @@ def test_a_full_redis_is_read_all_the_same_and_said_to_be_full(
     rig.close()
 
 
+def test_a_redis_that_may_evict_and_does_is_told(
+    make_redis: Callable[..., RedisServer], keys: Keys
+) -> None:
+    server = make_redis()
+    with server.client() as client:
+        rig = Rig(server.plain_url, keys)
+        seen = []
+        for maxmemory in (0, 64 << 20):
+            client.config_set("maxmemory", maxmemory)
+            for policy in ("noeviction", "volatile-ttl"):
+                client.config_set("maxmemory-policy", policy)
+                rig.step()
+                seen.append((rig.value("etl_redis_may_evict"), rig.ready["redis"]))
+        remark = (
+            "maxmemory-policy is volatile-ttl: Redis may throw data away; it must be noeviction"
+        )
+        assert seen == [(0, (True, ""))] * 3 + [(1, (True, remark))]
+        assert rig.value("etl_redis_evicted_keys_total") == 0
+
+        for number in range(20):
+            client.set(f"passing:{number}", b"x" * 10_000, ex=600)
+        client.config_set("maxmemory", client.info("memory")["used_memory"] - 30_000)
+        client.get("x")
+        rig.step()
+        evicted = rig.value("etl_redis_evicted_keys_total")
+        assert evicted == client.info("stats")["evicted_keys"] > 0
+    rig.close()
+
+
 def test_a_damaged_value_of_the_ledger_shows_as_imbalance(
     populated: Rig, redis_client: redis.Redis, keys: Keys
 ) -> None:

@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from common.state.verdict import Pause, Settle
+from devtools.servers.waiting import wait_until
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
 from services.loader.watermark import MEASUREMENT, WatermarkReader
@@ -189,6 +190,43 @@ def test_what_would_vanish_is_not_posted(world: World, load: Load, configured: b
         Settle(loaded=10),
     ]
     assert world.points() == meant(series(100) + series(100, "new") + series(10, "young"))
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_retention_that_the_token_may_not_read_is_told(configured: bool) -> None:
+    """Once, with what the configuration knows; a point too old for both is dropped, else lost."""
+    engine = Engine3()
+    with InfluxDB3(engine) as server, ExitStack() as stack:
+        world = StandIn(server)
+        world.create(24 * 3600)
+        engine.tells_retention = False
+        tiers = {"tiers": {"hot": tier(world.bucket, 24 * 3600)}} if configured else {}
+        loading = Loading(world, **tiers)
+        stack.callback(loading.handler.close)
+        said = "InfluxDB does not say how long it keeps points: status 403: "
+        text = [*series(10), *series(5, "old", NOW_MS - 30 * HOUR_MS)]
+        dropped = Settle(loaded=10, drops={"beyond_retention": 5})
+        for number in range(2):
+            assert loading.handle(entry(str(number), text)) == [
+                dropped if configured else Settle(loaded=15)
+            ]
+        assert world.points() == meant(series(10)), "what is too old vanishes"
+        ok, remark = loading.remarks["sink_retention"]
+        assert ok
+        assert remark.startswith(said)
+        assert remark.endswith("load.tiers for hot: what is too old vanishes") is not configured
+        labels = {"tier": "hot", "configured": str(configured).lower()}
+        assert loading.registry.get_sample_value("etl_sink_retention_unknown", labels) == 1
+
+        engine.tells_retention = True
+
+        def asked_again() -> bool:
+            loading.handle(entry("2", text))
+            return loading.remarks["sink_retention"] == (True, "")
+
+        wait_until(asked_again, deadline_seconds=20, what="the loader asks again")
+        assert loading.handle(entry("3", text)) == [dropped]
+        assert loading.registry.get_sample_value("etl_sink_retention_unknown", labels) == 0
 
 
 def test_a_wrong_token_pauses_and_is_known_beforehand(world: World, load: Load) -> None:

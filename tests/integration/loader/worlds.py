@@ -191,6 +191,7 @@ class Loading:
         settings.setdefault("token", world.token)
         self.settings = load_settings(world.url, org=world.org, bucket=world.bucket, **settings)
         self.registry = CollectorRegistry()
+        self.remarks: dict[str, tuple[bool, str]] = {}
         self.sink = InfluxSink(self.settings.influxdb, connections=self.settings.connections)
         self.now = 1000.0
         self.handler = LoadHandler(
@@ -199,6 +200,7 @@ class Loading:
             Telemetry("loader", self.registry),
             clock=lambda: self.now,
             rng=random.Random(1),
+            set_ready=lambda name, ok, detail: self.remarks.update({name: (ok, detail)}),
         )
 
     def handle(self, *entries: Entry) -> list[Verdict]:

@@ -102,7 +102,7 @@ def test_retention_of_databases() -> None:
 
 
 def test_the_retention_said_last_holds_while_the_sink_does_not_say() -> None:
-    said: list[dict[str, float] | None] = [{"a": 1.0}, None, {"a": 2.0}]
+    said: list[dict[str, float] | str] = [{"a": 1.0}, "no", {"a": 2.0}]
     clock = Clock()
     cache = RetentionCache(lambda: said.pop(0), clock)
     assert [cache.seconds("a"), cache.seconds("b"), len(said)] == [1.0, inf, 2]
@@ -110,6 +110,18 @@ def test_the_retention_said_last_holds_while_the_sink_does_not_say() -> None:
     assert (cache.seconds("a"), cache.seconds("a"), len(said)) == (1.0, 1.0, 1)
     clock.pass_(ASK_AGAIN_SECONDS)
     assert cache.seconds("a") == 2.0, "too old points vanish meanwhile: it is asked again soon"
+
+
+def test_a_retention_is_unknown_until_the_sink_says_it() -> None:
+    said: list[dict[str, float] | str] = ["not yours", {"a": 1.0}, "no"]
+    clock = Clock()
+    cache = RetentionCache(lambda: said.pop(0), clock)
+    assert cache.unknown is None, "nobody has asked yet"
+    seen = []
+    for wait_seconds in (0, ASK_AGAIN_SECONDS, ASK_SECONDS):
+        clock.pass_(wait_seconds)
+        seen.append((cache.seconds("a"), cache.unknown))
+    assert seen == [(inf, "not yours"), (1.0, None), (1.0, None)]
 
 
 def isolated(text: list[bytes], *outcomes: Outcome) -> tuple[Lines, list[list[bytes]]]:

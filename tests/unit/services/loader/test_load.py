@@ -6,6 +6,7 @@ import gzip
 import threading
 from collections.abc import Sequence
 
+from common.config.load import Tier
 from common.samples.gzip_join import join
 from common.state.verdict import Pause, Retry, Settle, Verdict
 from tests.doubles.influx_engine import Engine
@@ -286,3 +287,25 @@ def test_it_closes_the_sink_last_and_once() -> None:
     bench.handler.close()
     assert bench.sink.closed == 1
     assert bench.handler.stage == "loader"
+
+
+def test_an_unknown_retention_is_reported_once_for_each_time_it_begins() -> None:
+    remarks: list[tuple[str, bool, str]] = []
+    warm = Tier(bucket="warm", retention=60, resolution=60, aggregates=["avg"])
+    tiers = {"hot": tier(), "warm": warm}
+    bench = Bench(tiers=tiers, set_ready=lambda *remark: remarks.append(remark))
+    for why in (None, "status 403: no", "status 403: no", None, "no answer"):
+        bench.sink.retention_unknown = why
+        bench.handle(entry("1", lines(2)))
+    told = {"configured_seconds": {"warm": 60.0}, "not_configured": ["hot"]}
+    assert bench.events("sink_retention_unknown") == [
+        {"error": "status 403: no", **told},
+        {"error": "no answer", **told},
+    ]
+    assert [(name, ok, bool(detail)) for name, ok, detail in remarks] == [
+        ("sink_retention", True, True),
+        ("sink_retention", True, False),
+        ("sink_retention", True, True),
+    ]
+    for name, configured in (("hot", "false"), ("warm", "true")):
+        assert bench.metric("etl_sink_retention_unknown", tier=name, configured=configured) == 1
