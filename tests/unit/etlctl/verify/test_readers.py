@@ -13,7 +13,9 @@ from urllib.parse import parse_qs
 
 import pytest
 import requests
+from pydantic import SecretStr
 
+from common.config import InfluxSettings
 from common.errors import (
     QueryRejected,
     QueryTooLarge,
@@ -21,6 +23,7 @@ from common.errors import (
     SourceRefused,
     SourceUnavailable,
 )
+from common.sink.http_session import SinkSession
 from etlctl.verify.points import SeriesKey
 from etlctl.verify.sink import Sink, quote
 from etlctl.verify.source import Source
@@ -80,7 +83,10 @@ def source(stub: Stub) -> Iterator[Source]:
 
 @pytest.fixture
 def sink(stub: Stub) -> Iterator[Sink]:
-    with closing(Sink(stub.url + "/", "db", requests.Session(), "s3cret", 5.0)) as opened:
+    settings = InfluxSettings(
+        url=stub.url + "/", org="o", bucket="db", token=SecretStr("s3cret"), timeout_seconds=5
+    )
+    with closing(Sink(SinkSession(settings, connections=1), "db")) as opened:
         yield opened
 
 
