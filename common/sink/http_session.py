@@ -69,7 +69,8 @@ class SinkSession:
             key = "password" if self._user else "token"
             token = getattr(settings, key).get_secret_value()
             file = self._secret_file = getattr(settings, f"{key}_file")
-            self.credentials_from = f"load.influxdb.{key}" + (f"_file: {file}" if file else "")
+            named = f"_file: {file}" if file else "" if token else " is not set"
+            self.credentials_from = f"load.influxdb.{key}{named}"
         self._secret_stamp = _stamp(self._secret_file)
         self._tls_stamps = self._stamps()
         self.headers = self._headers(token)

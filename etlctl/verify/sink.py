@@ -34,6 +34,7 @@ _HEADERS = {
     # Compressing costs the server more than the network gains.
     "Accept-Encoding": "identity",
 }
+_LATER = (408, 429)
 _NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
@@ -56,7 +57,10 @@ class Sink:
         :class:`~common.errors.SinkError`.
         """
         try:
-            if not is_3(self._session.request("GET", PING_PATH).data):
+            ping = self._session.request("GET", PING_PATH)
+            if ping.status in _LATER or ping.status >= 500:
+                raise self._refused(ping, "ping")
+            if not is_3(ping.data):
                 return inf
             known = ask_retention_seconds(self._session)
         except _NO_RESPONSE as error:
@@ -89,9 +93,7 @@ class Sink:
             response = self._session.open("POST", "/query", body=body, headers=_HEADERS)
             try:
                 if response.status != 200:
-                    why = _reason(response.data.decode("utf-8", "replace"))
-                    why += after_status(self._session, response.status)
-                    raise SinkError(f"{where} answers {response.status} to a query: {why}")
+                    raise self._refused(response, "query")
                 more = False
                 for line in _lines(response.stream(_READ_BYTES)):
                     if line:
@@ -102,6 +104,11 @@ class Sink:
                 response.close()  # keeps the connection if the body was read to its end
         except _NO_RESPONSE as error:
             raise self._unreachable(error) from None
+
+    def _refused(self, response: urllib3.BaseHTTPResponse, what: str) -> SinkError:
+        why = _reason(response.data.decode("utf-8", "replace"))
+        why += after_status(self._session, response.status)
+        return SinkError(f"{self._where} answers {response.status} to a {what}: {why}")
 
     def _unreachable(self, error: BaseException) -> SinkError:
         return SinkError(f"{self._where} cannot be reached: {no_response(self._session, error)}")
