@@ -14,6 +14,8 @@ from common.sink.http_session import SinkSession
 PING_PATH = "/ping"
 QUERY_PATH = "/api/v3/query_sql"
 
+_MESSAGE_MAX_BYTES = 300
+
 # Only the database of that name has the table. A database without retention has null there.
 RETENTION_QUERY = (
     ("db", "_internal"),
@@ -29,12 +31,17 @@ def is_3(body: bytes) -> bool:
     return isinstance(version, str) and version.startswith("3.")
 
 
-def ask_retention_seconds(session: SinkSession) -> dict[str, float] | None:
-    """How long each database keeps points; None where the server does not say.
+def ask_retention_seconds(session: SinkSession) -> dict[str, float] | str:
+    """How long each database keeps points; what the server says instead where it does not tell.
 
     Raises as :meth:`SinkSession.request` does.
     """
-    return retention_seconds(session.request("GET", QUERY_PATH, RETENTION_QUERY).data)
+    response = session.request("GET", QUERY_PATH, RETENTION_QUERY)
+    known = retention_seconds(response.data)
+    if known is not None:
+        return known
+    said = response.data[:_MESSAGE_MAX_BYTES].decode("utf-8", "replace")
+    return f"status {response.status}: {' '.join(said.split())}"
 
 
 def retention_seconds(body: bytes) -> dict[str, float] | None:

@@ -50,11 +50,11 @@ class Sink:
         """Close the connection."""
         self._session.close()
 
-    def silent_retention_seconds(self) -> float | None:
+    def silent_retention_seconds(self) -> float | str:
         """How long points are kept, where the sink takes older ones and forgets them: InfluxDB 3.
 
-        Infinity for ever, and for any other server; None if it does not say. Raises
-        :class:`~common.errors.SinkError`.
+        Infinity for ever, and for any other server; what it says instead if it does not tell.
+        Raises :class:`~common.errors.SinkError`.
         """
         try:
             ping = self._session.request("GET", PING_PATH)
@@ -65,7 +65,7 @@ class Sink:
             known = ask_retention_seconds(self._session)
         except _NO_RESPONSE as error:
             raise self._unreachable(error) from None
-        return None if known is None else known.get(self._database, inf)
+        return known if isinstance(known, str) else known.get(self._database, inf)
 
     def read(self, measurements: Iterable[str], start_ms: int, end_ms: int) -> Points:
         """Field ``value`` of every point of ``measurements`` in ``(start_ms, end_ms]``.

@@ -27,8 +27,8 @@ from etlctl.verify.source import Source
 TIER: TierName = "hot"
 
 _UNKNOWN_RETENTION = (
-    "InfluxDB does not say how long it keeps points, so that explains no difference but for "
-    f"load.tiers.{TIER}.retention"
+    "InfluxDB does not say how long it keeps points ({}), so that explains no difference; "
+    f"load.tiers.{TIER}.retention does, where it is given"
 )
 
 
@@ -78,10 +78,12 @@ def connected(
     source, sink = source_of(settings), sink_of(settings, TIER)
     with closing(source), closing(sink), closing(redis):
         now_ms = source.now_ms()
-        silent_seconds = sink.silent_retention_seconds()
-        notes = () if silent_seconds is not None else (_UNKNOWN_RETENTION,)
-        configured_seconds = settings.load.tiers[TIER].retention_seconds
-        kept_seconds = min(configured_seconds or inf, silent_seconds or inf)
+        kept_seconds = settings.load.tiers[TIER].retention_seconds or inf
+        notes: tuple[str, ...] = ()
+        if isinstance(silent := sink.silent_retention_seconds(), str):
+            notes = (_UNKNOWN_RETENTION.format(silent),)
+        else:
+            kept_seconds = min(kept_seconds, silent or inf)
         forgotten_up_to_ms = partial(_forgotten_up_to_ms, now_ms, time.monotonic(), kept_seconds)
         knowledge = Knowledge(forgotten_up_to_ms)
         try:

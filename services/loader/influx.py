@@ -181,9 +181,10 @@ class InfluxSink:
     def _ask_retention(self) -> dict[str, float] | None:
         with at_most(self._at_most_seconds):
             try:
-                return ask_retention_seconds(self._session)
+                known = ask_retention_seconds(self._session)
             except _NO_RESPONSE:
                 return None
+        return known if isinstance(known, dict) else None
 
 
 _NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)

