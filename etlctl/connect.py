@@ -5,7 +5,6 @@ What only one of them needs is imported when it is connected to.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from common.config import PipelineSettings, Settings, TierName
@@ -34,30 +33,9 @@ def source_of(settings: Settings) -> Source:
 
 
 def sink_of(settings: Settings, tier: TierName) -> Sink:
-    """InfluxDB, with the loader's token; the database of a tier is named as its bucket."""
-    import requests
-
+    """InfluxDB, reached as the loader reaches it; a tier's database is named as its bucket."""
+    from common.sink.http_session import SinkSession
     from etlctl.verify.sink import Sink
-    from services.loader.http_session import SinkSession, proxy_of
 
-    influxdb = settings.load.influxdb
-    session = requests.Session()
-    # Without any requests would look for credentials in a .netrc file.
-    session.auth = lambda request: request
-    if influxdb.ca_file:
-        session.verify = influxdb.ca_file
-    if influxdb.cert_file:
-        key = influxdb.key_file
-        session.cert = (influxdb.cert_file, key) if key else influxdb.cert_file
-    if influxdb.ca_file or influxdb.proxy_url:
-        # Else requests would let REQUESTS_CA_BUNDLE and https_proxy take their place.
-        session.trust_env = False
-    if proxy := proxy_of(influxdb, os.environ):
-        session.proxies = dict.fromkeys(("http", "https"), proxy.with_credentials)
-    session.headers.update(SinkSession(influxdb, connections=1).headers)
-    return Sink(
-        influxdb.url,
-        settings.load.tiers[tier].bucket,
-        session,
-        timeout_seconds=influxdb.timeout_seconds,
-    )
+    session = SinkSession(settings.load.influxdb, connections=1)
+    return Sink(session, settings.load.tiers[tier].bucket)

@@ -52,10 +52,10 @@ def load_settings(
     """Read and check the settings.
 
     ``path`` defaults to ``$ETL_CONFIG``, then to config/etl.yaml. ``secrets`` names the sections
-    (``extract``, ``load``, ``pipeline``) whose secret files are read; None reads all of them, and
-    what is not read stays empty. A secret file that is not there, but is made by a command, is no
-    problem where there is a list ``pending``: it is added a sentence. Raises :class:`ConfigError`
-    with one line for each problem.
+    (``extract``, ``load``, ``pipeline``) whose secret files are read, and ``load.tls`` only those
+    of TLS; None reads all of them, and what is not read stays empty. A secret file that is not
+    there, but is made by a command, is no problem where there is a list ``pending``: it is added a
+    sentence. Raises :class:`ConfigError` with one line for each problem.
     """
     environ = os.environ if environ is None else environ
     file = path or FilePath(environ.get(PATH_VARIABLE) or DEFAULT_PATH)

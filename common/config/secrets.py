@@ -1,7 +1,8 @@
 """Secrets that may be given as a file: ``token`` or ``token_file``, never both.
 
 A service reads only the secrets of the sections it uses, so that a container needs no more secrets
-than its work does: the validation context's ``"secrets"`` names those sections (all without one).
+than its work does: the validation context's ``"secrets"`` names those sections (all without one),
+or of a section only the files of TLS (``"load.tls"``).
 Its ``"folder"`` is the configuration's.
 """
 
@@ -101,7 +102,7 @@ def readable(section: str) -> Validator:
 
     def check(path: Any, info: ValidationInfo) -> Any:
         path = beside_configuration(path, info)
-        if path is not None and is_read(section, info):
+        if path is not None and is_read(f"{section}.tls", info):
             try:
                 if _KEY in read_secret_bytes(path):
                     check_secret_mode(path)
@@ -125,6 +126,6 @@ def _is_missing(path: str) -> bool:
 
 
 def is_read(section: str, info: ValidationInfo) -> bool:
-    """Whether the secrets of a section are wanted."""
+    """Whether the secrets of a section, or of a part of one, are wanted."""
     wanted = (info.context or {}).get("secrets")
-    return wanted is None or section in wanted
+    return wanted is None or section in wanted or section.partition(".")[0] in wanted

@@ -19,7 +19,7 @@ def authorities(section: str) -> Validator:
 
     def check(path: Any, info: ValidationInfo) -> Any:
         path = read(path, info)
-        if path is not None and is_read(section, info):
+        if path is not None and is_read(f"{section}.tls", info):
             import ssl  # most configurations name no such file
 
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -36,7 +36,7 @@ def key_of_certificate(section: str) -> Validator:
 
     def check(path: Any, info: ValidationInfo) -> Any:
         path, certificate = read(path, info), info.data.get("cert_file")
-        if certificate is not None and is_read(section, info):
+        if certificate is not None and is_read(f"{section}.tls", info):
             import ssl
 
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

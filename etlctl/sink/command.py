@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 
 from common.config import load_settings
-from common.errors import ConfigError, SinkError
+from common.errors import ConfigError
 from etlctl.options import ConfigFile, group, read_secret_option
+
+# Every authorization of an organisation is in one response.
+_RESPONSE_BYTES_MAX = 64 << 20
 
 sink_app = group("Prepare the InfluxDB that the pipeline writes to.")
 
@@ -49,23 +52,38 @@ def init(
     tokens of the loader that are not used any more.
     """
     # The client takes a quarter of a second to import.
+    from common.sink.http_session import SinkSession
     from etlctl.sink import init as steps
     from etlctl.sink.influx3 import Influx3, prepare
-    from etlctl.sink.management import Management, Unauthorized
+    from etlctl.sink.management import Management
 
-    settings = load_settings(config, secrets=())
+    settings = load_settings(config, secrets=("load.tls",))
     load, influxdb = settings.load, settings.load.influxdb
+    if influxdb.username is not None:
+        raise ConfigError(
+            "load.influxdb.username: is a user of InfluxDB 1.x, which sink init does not prepare: "
+            "make its databases and users with CREATE DATABASE and CREATE USER"
+        )
     wanted = steps.wanted_buckets(load)
     admin_token = read_secret_option("--admin-token-file", admin_token_file)
     kept_in = token_file or (Path(influxdb.token_file) if influxdb.token_file else None)
     if kept_in is None:
         raise ConfigError("load.influxdb.token_file: is not set: name the file with --token-file")
 
-    def connect(token: str) -> Management:
-        return Management(influxdb.url, token, influxdb.ca_file)
+    def session(token: str, file: Path, option: str = "") -> SinkSession:
+        return SinkSession(
+            influxdb,
+            connections=1,
+            token=token,
+            token_from=f"{option}{file}",
+            response_bytes_max=_RESPONSE_BYTES_MAX,
+        )
 
-    three = Influx3(influxdb.url, admin_token, influxdb.ca_file)
-    with closing(connect(admin_token)) as admin, closing(three):
+    def connect(token: str) -> Management:
+        return Management(session(token, kept_in))
+
+    as_admin = session(admin_token, admin_token_file, "--admin-token-file: ")
+    with closing(Management(as_admin)) as admin, closing(Influx3(as_admin)) as three:
 
         def why_not_healthy() -> str | None:
             return None if three.is_there() else admin.why_not_healthy()
@@ -74,11 +92,6 @@ def init(
         if three.is_there():
             prepare(three, wanted, kept_in, typer.echo)
             return
-        try:
-            org_id = steps.ensure_org(admin, influxdb.org, typer.echo)
-        except Unauthorized as error:
-            raise SinkError(
-                f"{error}: is the token in {admin_token_file} the one that it was set up with?"
-            ) from None
+        org_id = steps.ensure_org(admin, influxdb.org, typer.echo)
         buckets = [steps.ensure_bucket(admin, org_id, one, typer.echo) for one in wanted]
         steps.ensure_token(admin, connect, org_id, buckets, kept_in, typer.echo)

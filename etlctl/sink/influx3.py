@@ -6,59 +6,59 @@ for its health too. Core has no tokens with fewer rights than an administrator's
 
 from __future__ import annotations
 
+import http.client
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlencode
 
 import urllib3
 
 from common.durations import format_duration
 from common.errors import ConfigError, SinkError
-from etlctl.sink.init import TOKEN_FILE_MODE, Say, WantedBucket, read_token
-from etlctl.whole_file import whole_file
-from services.loader.influx3 import (
+from common.sink.http_session import SinkSession
+from common.sink.influx3 import (
     PING_PATH,
     QUERY_PATH,
     RETENTION_QUERY,
     is_3,
     retention_seconds,
 )
+from etlctl.sink.init import TOKEN_FILE_MODE, Say, WantedBucket, read_token
+from etlctl.sink_errors import after_status, no_response
+from etlctl.whole_file import whole_file
 
 _DATABASE_PATH = "/api/v3/configure/database"
 _TOKEN_PATH = "/api/v3/configure/token/named_admin"  # noqa: S105
-_REQUEST_SECONDS = 20.0
 _MESSAGE_MAX_CHARS = 300
 
 
 class Influx3:
     """One token's view of one InfluxDB. Methods raise :class:`SinkError` in one sentence."""
 
-    def __init__(self, url: str, token: str, ca_file: str | None = None) -> None:
-        self._url = url.rstrip("/")
-        self._token = token
-        tls: dict[str, Any] = {"ca_certs": ca_file} if ca_file else {}
-        self._pool = urllib3.PoolManager(retries=False, timeout=_REQUEST_SECONDS, **tls)
+    def __init__(self, session: SinkSession) -> None:
+        self._session = session
+        self._url = session.url
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.clear()
+        self._session.close()
 
     def is_there(self, token: str | None = None) -> bool:
         """Whether InfluxDB 3 answers, and takes the token; false for another server, and none."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
-            status, body = self._ask("GET", PING_PATH, token=token)
+            status, body = self._ask("GET", PING_PATH, headers=headers)
         except SinkError:
             return False
         return status == 200 and is_3(body)
 
     def databases(self) -> dict[str, float]:
         """Seconds that each database keeps points; infinity for ever."""
-        query = f"{QUERY_PATH}?{urlencode(RETENTION_QUERY)}"
-        found = retention_seconds(self._expect(200, "GET", query))
+        found = retention_seconds(self._expect(200, "GET", QUERY_PATH, query=RETENTION_QUERY))
         if found is None:
             raise SinkError(f"InfluxDB at {self._url} does not say what databases it has")
         return found
@@ -79,31 +79,33 @@ class Influx3:
         except (ValueError, LookupError, TypeError):
             raise SinkError(f"InfluxDB at {self._url} made a token and does not show it") from None
 
-    def _expect(self, wanted: int, method: str, path: str, document: Any = None) -> bytes:
-        status, body = self._ask(method, path, document)
+    def _expect(
+        self, wanted: int, method: str, path: str, document: Any = None, **more: Any
+    ) -> bytes:
+        status, body = self._ask(method, path, document, **more)
         if status != wanted:
             said = body.decode("utf-8", "replace")[:_MESSAGE_MAX_CHARS]
             raise SinkError(
-                f"InfluxDB at {self._url} answers {method} {path.partition('?')[0]} "
-                f"with {status} {said}"
+                f"InfluxDB at {self._url} answers {method} {path} with {status} {said}"
+                f"{after_status(self._session, status)}"
             )
         return body
 
     def _ask(
-        self, method: str, path: str, document: Any = None, *, token: str | None = None
+        self,
+        method: str,
+        path: str,
+        document: Any = None,
+        query: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[int, bytes]:
+        body = None if document is None else json.dumps(document).encode()
+        headers = {"Content-Type": "application/json", **headers}
         try:
-            response = self._pool.request(
-                method,
-                self._url + path,
-                body=None if document is None else json.dumps(document),
-                headers={
-                    "Authorization": f"Bearer {token or self._token}",
-                    "Content-Type": "application/json",
-                },
-            )
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise SinkError(f"InfluxDB at {self._url} cannot be reached: {error}") from None
+            response = self._session.request(method, path, query, body, headers)
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+            why = no_response(self._session, error)
+            raise SinkError(f"InfluxDB at {self._url} cannot be reached: {why}") from None
         return response.status, response.data
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.config import LoadSettings
+from common.config.secrets import not_for_headers
 from common.durations import format_duration
 from common.errors import ConfigError, SinkError
 from common.secret_files import read_secret
@@ -133,14 +134,15 @@ def ensure_token(
 
 
 def read_token(path: Path) -> str | None:
-    """The token, or None if there is none that can be used: missing, empty, open to others."""
+    """The token, or None if there is none that can be used: missing, unfit, open to others."""
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & _OTHERS:
             return None
-        return read_secret(path)
+        token = read_secret(path)
     except (OSError, ValueError):
         return None
+    return None if not_for_headers(token) else token
 
 
 def ensure_bucket(admin: Management, org_id: str, wanted: WantedBucket, say: Say) -> Bucket:

@@ -6,6 +6,7 @@ management API".
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -22,12 +23,13 @@ from influxdb_client.service.health_service import HealthService
 from influxdb_client.service.organizations_service import OrganizationsService
 
 from common.errors import SinkError
+from common.sink.http_session import SinkSession
+from etlctl.sink_errors import after_status, no_response
 
 T = TypeVar("T")
 
 _DAY_SECONDS = 86_400
 _PAGE = 100  # the most that a response holds
-_REQUEST_SECONDS = 20.0
 _MESSAGE_MAX_CHARS = 300
 
 
@@ -69,21 +71,17 @@ class Authorization:
 class Management:
     """One token's view of one InfluxDB. Every method raises :class:`SinkError` in one sentence."""
 
-    def __init__(self, url: str, token: str, ca_file: str | None = None) -> None:
-        self._url = url
-        try:
-            self._client = InfluxDBClient(
-                url=url,
-                token=token,
-                retries=False,
-                ssl_ca_cert=ca_file,
-                timeout=int(_REQUEST_SECONDS * 1000),
-            )
-        except (ValueError, OSError) as error:
-            raise SinkError(f"no client for InfluxDB at {url} can be built: {error}") from None
+    def __init__(self, session: SinkSession) -> None:
+        self._url, self._session = session.url, session
+        self._client = InfluxDBClient(
+            url=session.url, token="", timeout=int(1000 * sum(session.timeout_seconds))
+        )
+        # How the sink is reached is the session's business.
+        api: Any = self._client.api_client
+        api.rest_client.pool_manager = session.pool
+        api.default_headers.update(session.headers)
         for name in ("influxdb_client", "urllib3"):  # building a client sets them to WARNING
             logging.getLogger(name).setLevel(logging.ERROR)
-        api = self._client.api_client
         self._health = HealthService(api)
         self._orgs = OrganizationsService(api)
         self._buckets = BucketsService(api)
@@ -203,15 +201,23 @@ class Management:
         try:
             yield
         except ApiException as error:
-            message = _message(error)
+            if not error.status:  # TLS: there was no response
+                raise self._failed(what, error.__context__ or error) from None
             kind = Unauthorized if error.status == 401 else SinkError
             raise kind(
-                f"InfluxDB at {self._url} answers a request {what} with "
-                f"{error.status or 'nothing'} {message}"
+                f"InfluxDB at {self._url} answers a request {what} with {error.status} "
+                f"{_message(error)}{after_status(self._session, error.status)}"
             ) from None
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            why = getattr(error, "reason", None) or error
-            raise SinkError(f"InfluxDB at {self._url}: a request {what} failed: {why}") from None
+        except _NO_RESPONSE as error:
+            raise self._failed(what, error) from None
+
+    def _failed(self, what: str, error: BaseException) -> SinkError:
+        why = no_response(self._session, error)
+        return SinkError(f"InfluxDB at {self._url}: a request {what} failed: {why}")
+
+
+# A body that is no document is a ValueError of the client.
+_NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
 
 
 def shard_seconds_for(retention_seconds: int) -> int:

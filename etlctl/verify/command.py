@@ -60,6 +60,8 @@ def verify(
         remark(f"note: Redis cannot be read, so it explains no difference: {error}")
 
     with connected(settings, query or (), no_redis) as parts:
+        for note in parts.notes:
+            remark(f"note: {note}")
         start_ms, end_ms = time_range(start, end, parts)
         outcome = verify_range(parts, start_ms, end_ms, quiet=as_json)
     if as_json:

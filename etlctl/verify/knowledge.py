@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,13 @@ _Dead = tuple[dict[SeriesKey, NDArray[np.int64]], int]
 
 
 class Knowledge:
-    """What the pipeline knows about its own work; here nothing: only the source explains."""
+    """What the pipeline knows about its own work; here only how long the sink keeps points.
+
+    ``forgotten_up_to_ms`` gives the time up to which the sink has deleted them; 0 if it does not.
+    """
+
+    def __init__(self, forgotten_up_to_ms: Callable[[], int] = lambda: 0) -> None:
+        self._forgotten_up_to_ms = forgotten_up_to_ms
 
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
         """By reason, where points of the query may rightly not have arrived yet."""
@@ -39,14 +45,13 @@ class Knowledge:
 
     def facts(self, query: str) -> Facts:
         """Everything else that explains missing points of the query."""
-        return Facts()
+        return Facts({"beyond_retention": [Range(0, self._forgotten_up_to_ms())]})
 
 
 class RedisKnowledge(Knowledge):
     """Reads the window set and the dead letters of one tier.
 
     ``identify`` gives, by query, the transform of dead letters that were never transformed.
-    ``retention_start_ms`` is the time up to which the sink has deleted points, if it does.
     Every method raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
     """
 
@@ -56,14 +61,14 @@ class RedisKnowledge(Knowledge):
         keys: Keys,
         tier: str,
         identify: Mapping[str, Identify],
-        retention_start_ms: int = 0,
+        forgotten_up_to_ms: Callable[[], int] = lambda: 0,
     ) -> None:
+        super().__init__(forgotten_up_to_ms)
         self._redis = redis
         self._keys = keys
         self._windows = WindowSet(redis, keys)
         self._tier = tier
         self._identify = identify
-        self._retention_start_ms = retention_start_ms
         self._dead_known: dict[str, tuple[tuple[int, bytes], _Dead]] = {}
 
     def feed(self, query: str) -> FeedStatus | None:
@@ -90,7 +95,7 @@ class RedisKnowledge(Knowledge):
         ranges = {
             "gap": [Range(gap.start_ms, gap.end_ms) for gap in gaps],
             "before_origin": [Range(0, feed.origin_ms)] if feed else [],
-            "beyond_retention": [Range(0, self._retention_start_ms)],
+            **super().facts(query).ranges,
         }
         return Facts(ranges, *self._dead(query))
 

@@ -7,44 +7,65 @@ not chunk answers with a single document of the same shape.
 
 from __future__ import annotations
 
+import http.client
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from math import inf
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
-import requests
+import urllib3
 
 from common.config.load import database_of
 from common.errors import SinkError
+from common.sink.http_session import SinkSession
+from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
+from etlctl.sink_errors import after_status, no_response
 from etlctl.verify.points import Column, Points, SeriesKey, join, known_shape
 
 # Measurements named in one statement; a few hundred keep the statement far below any limit.
 _MEASUREMENTS_PER_STATEMENT = 200
 
+_READ_BYTES = 256 << 10
+_HEADERS = {
+    "Content-Type": "application/x-www-form-urlencoded",
+    "Accept": "application/json",
+    # Compressing costs the server more than the network gains.
+    "Accept-Encoding": "identity",
+}
+_LATER = (408, 429)
+_NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+
 
 class Sink:
     """One InfluxDB and one database of it (for 2.x: the bucket of that name)."""
 
-    def __init__(
-        self,
-        url: str,
-        database: str,
-        session: requests.Session,
-        token: str | None = None,
-        timeout_seconds: float = 60.0,
-    ) -> None:
-        self._url = url.rstrip("/")
-        self._database = database
+    def __init__(self, session: SinkSession, database: str) -> None:
         self._session = session
-        # Compressing costs the server more than the network gains.
-        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        if token:
-            self._headers["Authorization"] = f"Token {token}"
-        self._timeout_seconds = timeout_seconds
+        self._where = f"InfluxDB at {session.url}"
+        self._database = database
 
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
+
+    def silent_retention_seconds(self) -> float | str:
+        """How long points are kept, where the sink takes older ones and forgets them: InfluxDB 3.
+
+        Infinity for ever, and for any other server; what it says instead if it does not tell.
+        Raises :class:`~common.errors.SinkError`.
+        """
+        try:
+            ping = self._session.request("GET", PING_PATH)
+            if ping.status in _LATER or ping.status >= 500:
+                raise self._refused(ping, "ping")
+            if not is_3(ping.data):
+                return inf
+            known = ask_retention_seconds(self._session)
+        except _NO_RESPONSE as error:
+            raise self._unreachable(error) from None
+        return known if isinstance(known, str) else known.get(self._database, inf)
 
     def read(self, measurements: Iterable[str], start_ms: int, end_ms: int) -> Points:
         """Field ``value`` of every point of ``measurements`` in ``(start_ms, end_ms]``.
@@ -66,26 +87,43 @@ class Sink:
             f" WHERE time > {start_ms * 1_000_000} AND time <= {end_ms * 1_000_000} GROUP BY *"
         )
         form = {**database_of(self._database), "q": statement, "epoch": "ms", "chunked": "true"}
-        where = f"InfluxDB at {self._url}"
+        where = self._where
         try:
-            with self._session.post(
-                f"{self._url}/query",
-                data=form,
-                headers=self._headers,
-                timeout=self._timeout_seconds,
-                stream=True,
-            ) as response:
-                if response.status_code != 200:
-                    why = _reason(response.text)
-                    raise SinkError(f"{where} answers {response.status_code} to a query: {why}")
+            body = urlencode(form).encode()
+            response = self._session.open("POST", "/query", body=body, headers=_HEADERS)
+            try:
+                if response.status != 200:
+                    raise self._refused(response, "query")
                 more = False
-                for line in response.iter_lines(chunk_size=1 << 18):
+                for line in _lines(response.stream(_READ_BYTES)):
                     if line:
                         more = rows.add(document_of(line, where), where)
                 if more:
                     raise SinkError(f"{where} cut its response short")
-        except requests.RequestException as error:
-            raise SinkError(f"{where} cannot be reached: {error}") from None
+            finally:
+                response.close()  # keeps the connection if the body was read to its end
+        except _NO_RESPONSE as error:
+            raise self._unreachable(error) from None
+
+    def _refused(self, response: urllib3.BaseHTTPResponse, what: str) -> SinkError:
+        why = _reason(response.data.decode("utf-8", "replace"))
+        why += after_status(self._session, response.status)
+        return SinkError(f"{self._where} answers {response.status} to a {what}: {why}")
+
+    def _unreachable(self, error: BaseException) -> SinkError:
+        return SinkError(f"{self._where} cannot be reached: {no_response(self._session, error)}")
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a body that arrives in chunks."""
+    begun: list[bytes] = []
+    for chunk in chunks:
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            yield b"".join((*begun, end))
+            begun.clear()
+        begun.append(rest)
+    yield b"".join(begun)
 
 
 class Rows:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -23,17 +26,26 @@ from etlctl.verify.source import Source
 
 TIER: TierName = "hot"
 
+_UNKNOWN_RETENTION = (
+    "InfluxDB does not say how long it keeps points ({}), so that explains no difference; "
+    f"load.tiers.{TIER}.retention does, where it is given"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything a verification needs; ``knowledge`` is None where Redis cannot be read."""
+    """Everything a verification needs; ``knowledge`` is that of Redis where it can be read.
+
+    ``notes`` are for the operator, each the end of a line.
+    """
 
     settings: Settings
     queries: tuple[Query, ...]
     source: Source
     sink: Sink
     now_ms: int
-    knowledge: RedisKnowledge | None
+    knowledge: Knowledge
+    notes: tuple[str, ...] = ()
 
 
 def choose(settings: Settings, names: Collection[str]) -> tuple[Query, ...]:
@@ -54,10 +66,11 @@ def choose(settings: Settings, names: Collection[str]) -> tuple[Query, ...]:
 def connected(
     settings: Settings, names: Collection[str], on_redis_error: Callable[[RedisError], None]
 ) -> Iterator[Parts]:
-    """Connections for the time of the block. Reads the source's clock and checks that Redis
-    responds.
+    """Connections for the time of the block. Reads the source's clock and the sink's retention, and
+    checks that Redis responds.
 
-    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached. The error of a
+    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached, and a
+    :class:`~common.errors.SinkError` when InfluxDB cannot. The error of a
     Redis that cannot goes to ``on_redis_error``: a comparison is possible without it.
     """
     queries = choose(settings, names)
@@ -65,18 +78,25 @@ def connected(
     source, sink = source_of(settings), sink_of(settings, TIER)
     with closing(source), closing(sink), closing(redis):
         now_ms = source.now_ms()
-        knowledge = None
+        kept_seconds = settings.load.tiers[TIER].retention_seconds or inf
+        notes: tuple[str, ...] = ()
+        if isinstance(silent := sink.silent_retention_seconds(), str):
+            notes = (_UNKNOWN_RETENTION.format(silent),)
+        else:
+            kept_seconds = min(kept_seconds, silent or inf)
+        forgotten_up_to_ms = partial(_forgotten_up_to_ms, now_ms, time.monotonic(), kept_seconds)
+        knowledge = Knowledge(forgotten_up_to_ms)
         try:
             redis.ping()
-            knowledge = _knowledge(settings, redis, keys, now_ms)
+            knowledge = _knowledge(settings, redis, keys, forgotten_up_to_ms)
         except RedisError as error:
             on_redis_error(error)
-        yield Parts(settings, queries, source, sink, now_ms, knowledge)
+        yield Parts(settings, queries, source, sink, now_ms, knowledge, notes)
 
 
 def covered_range(parts: Parts) -> tuple[int | None, int | None]:
     """``(start_ms, end_ms]`` that is extracted and settled for the queries, as far as known."""
-    if parts.knowledge is None:
+    if not isinstance(parts.knowledge, RedisKnowledge):
         return None, None
     feeds = [parts.knowledge.feed(query.name) for query in parts.queries]
     starts = [feed.origin_ms for feed in feeds if feed]
@@ -115,16 +135,24 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
         bystanders=[
             subject(query).owns for query in settings.extract.queries if query.name not in chosen
         ],
-        knowledge=parts.knowledge or Knowledge(),
+        knowledge=parts.knowledge,
         latest_ms=parts.now_ms + round(settings.transform.max_future_seconds * 1_000),
         oldest_source_ms=source.oldest_ms(),
         progress=progress,
     )
 
 
-def _knowledge(settings: Settings, redis: Redis, keys: Keys, now_ms: int) -> RedisKnowledge:
+def _knowledge(
+    settings: Settings, redis: Redis, keys: Keys, forgotten_up_to_ms: Callable[[], int]
+) -> RedisKnowledge:
     encoder = SeriesEncoder.from_settings(settings)
     identify = {query.name: identify_of(query, encoder) for query in settings.extract.queries}
-    retention_seconds = settings.load.tiers[TIER].retention_seconds
-    deleted_up_to_ms = 0 if retention_seconds is None else now_ms - round(retention_seconds * 1_000)
-    return RedisKnowledge(redis, keys, TIER, identify, deleted_up_to_ms)
+    return RedisKnowledge(redis, keys, TIER, identify, forgotten_up_to_ms)
+
+
+def _forgotten_up_to_ms(now_ms: int, now_monotonic: float, kept_seconds: float) -> int:
+    """The time that a sink has forgotten by the time of the call: it goes on while we compare."""
+    if kept_seconds == inf:
+        return 0
+    passed_seconds = time.monotonic() - now_monotonic
+    return now_ms + round((passed_seconds - kept_seconds) * 1_000)

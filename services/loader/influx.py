@@ -10,10 +10,8 @@ import http.client
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
@@ -23,14 +21,11 @@ from influxdb_client.service.write_service import WriteService
 from common.config.load import InfluxSettings
 from common.errors import SinkError
 from common.runtime.exchange import at_most
+from common.sink.http_session import SinkSession
+from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
 from services.loader import influx3
-from services.loader.http_session import SinkSession
 from services.loader.responses import Kind, Outcome, classify
 from services.loader.retention_cache import RetentionCache
-
-# A server that is there accepts a connection at once; only its response may take the full time-out.
-# Together they bound a post as a whole, and a lease outlives their sum.
-CONNECT_SECONDS = 5.0
 
 # They speak of connections and, at debug, of headers and bodies; what matters of it is in Outcome.
 _LOGGERS = ("influxdb_client", "urllib3")
@@ -60,11 +55,10 @@ class InfluxSink:
             logging.getLogger(name).setLevel(logging.ERROR)
         self._service = WriteService(self._client.api_client)
         self._org = settings.org
-        connect_seconds = min(CONNECT_SECONDS, settings.timeout_seconds)
-        self._timeout_ms = 1000 * connect_seconds, 1000 * settings.timeout_seconds
-        self._at_most_seconds = connect_seconds + settings.timeout_seconds
+        connect_seconds, read_seconds = self._session.timeout_seconds
+        self._timeout_ms = 1000 * connect_seconds, 1000 * read_seconds
+        self._at_most_seconds = connect_seconds + read_seconds  # a lease outlives it
         self._wall_clock = wall_clock
-        self._url = settings.url.rstrip("/")
         self._is_3: bool | None = None  # None: not known yet
         self._retention = RetentionCache(self._ask_retention)
 
@@ -158,7 +152,7 @@ class InfluxSink:
     ) -> Outcome:
         query = influx3.write_query(bucket)
         try:
-            response = self._request(
+            response = self._session.request(
                 "POST", influx3.WRITE_PATH, query, body, {"Content-Encoding": content_encoding}
             )
         except _NO_RESPONSE as error:
@@ -168,37 +162,6 @@ class InfluxSink:
             response.status, response.headers, response.data, now_seconds=now_seconds
         )
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        query: Sequence[tuple[str, str]] = (),
-        body: bytes | None = None,
-        headers: Mapping[str, str] = MappingProxyType({}),
-    ) -> urllib3.BaseHTTPResponse:
-        """A request that influxdb-client does not know; its response is read, up to a bound."""
-        self._session.refresh()
-        connect_ms, read_ms = self._timeout_ms
-        response = self._session.pool.request(
-            method,
-            f"{self._url}{path}?{urlencode(query)}",
-            body=body,
-            headers={
-                **self._session.headers,
-                "Content-Type": "text/plain; charset=utf-8",
-                **headers,
-            },
-            timeout=urllib3.Timeout(connect=connect_ms / 1000, read=read_ms / 1000),
-            retries=False,
-            redirect=False,
-            preload_content=False,  # it would read all before the bound is there
-        )
-        try:
-            response.data  # noqa: B018 (read once, and kept)
-        finally:
-            response.release_conn()
-        return response
-
     def _recognise(self) -> bool | Outcome | None:
         """Whether InfluxDB 3 is there; an outcome where no answer says so.
 
@@ -207,7 +170,7 @@ class InfluxSink:
         """
         with at_most(self._at_most_seconds) as exchange:
             try:
-                response = self._request("GET", influx3.PING_PATH)
+                response = self._session.request("GET", PING_PATH)
             except _NO_RESPONSE as error:
                 if not exchange.expired:
                     return _unreached(error)
@@ -217,25 +180,19 @@ class InfluxSink:
             return None
         if response.status in _LATER or response.status >= 500:
             return self._understand(response.status, response.headers, response.data)
-        self._is_3 = found = influx3.is_3(response.data)
+        self._is_3 = found = is_3(response.data)
         return found
 
     def _ask_retention(self) -> dict[str, float] | str:
         with at_most(self._at_most_seconds):
             try:
-                response = self._request("GET", influx3.QUERY_PATH, influx3.RETENTION_QUERY)
+                return ask_retention_seconds(self._session)
             except _NO_RESPONSE as error:
                 return _unreached(error).message
-        known = influx3.retention_seconds(response.data)
-        if known is not None:
-            return known
-        said = response.data[:_MESSAGE_MAX_BYTES].decode("utf-8", "replace").strip()
-        return f"status {response.status}: {said}"
 
 
 _NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 _NOT_FOR_US = (401, 403)
-_MESSAGE_MAX_BYTES = 300  # of a response about the retention
 _LATER = (408, 429)
 _NO_CONNECTION = (urllib3.exceptions.NewConnectionError, ConnectionRefusedError, socket.gaierror)
 _TIMEOUT = (urllib3.exceptions.TimeoutError, TimeoutError)

@@ -1,4 +1,4 @@
-"""InfluxDB 3: how it is recognised, written to, and understood.
+"""InfluxDB 3: how it is written to, and what it answers.
 
 Its own write path takes the good lines of a body and lists every line that it refuses, which the
 path of InfluxDB 2 on the same server does not: there one bad line refuses the whole body, in words
@@ -7,23 +7,13 @@ that name nothing. What it answers was read from the source of 3.5; see docs/sin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from math import inf
 from typing import Any
 
+from common.sink.influx3 import document_of
 from services.loader.responses import Kind, Outcome, RefusedLine, classify, kind_of_reason
 
-PING_PATH = "/ping"
 WRITE_PATH = "/api/v3/write_lp"
-QUERY_PATH = "/api/v3/query_sql"
-
-# Only the database of that name has the table. A database without retention has null there.
-RETENTION_QUERY = (
-    ("db", "_internal"),
-    ("format", "json"),
-    ("q", "SELECT database_name, retention_period_ns FROM system.databases WHERE NOT deleted"),
-)
 
 _PARTIAL = "partial write of line protocol occurred"
 EMPTY = "incoming write was empty"
@@ -46,13 +36,6 @@ def write_query(database: str) -> list[tuple[str, str]]:
     return [("db", database), ("precision", "millisecond"), ("accept_partial", "true")]
 
 
-def is_3(body: bytes) -> bool:
-    """Whether the response to a ping is InfluxDB 3's: JSON, where 1.x and 2.x send no body."""
-    document = _document(body)
-    version = document.get("version") if isinstance(document, dict) else None
-    return isinstance(version, str) and version.startswith("3.")
-
-
 def classify_3(
     status: int, headers: Mapping[str, str], body: bytes, *, now_seconds: float
 ) -> Outcome:
@@ -60,7 +43,7 @@ def classify_3(
     outcome = classify(status, headers, body, now_seconds=now_seconds)
     if status < 400 or outcome.kind in (Kind.REFUSED, Kind.BUSY):
         return outcome
-    document = _document(body)
+    document = document_of(body)
     said = document.get("error") if isinstance(document, dict) else None
     text = said if isinstance(said, str) else body.decode("utf-8", "replace").strip()
     if text == _PARTIAL and isinstance(document, dict):
@@ -69,25 +52,6 @@ def classify_3(
         if text.startswith(begin):
             return Outcome(kind, text[:500], kind.value, status)
     return outcome
-
-
-def retention_seconds(body: bytes) -> dict[str, float] | None:
-    """How long each database keeps points, from the response to :data:`RETENTION_QUERY`.
-
-    Infinity where it keeps them for ever; None for a response of another form.
-    """
-    rows = _document(body)
-    if not isinstance(rows, list):
-        return None
-    found = {}
-    for row in rows:
-        if not isinstance(row, dict) or not isinstance(row.get("database_name"), str):
-            return None
-        nanoseconds = row.get("retention_period_ns")  # left out where it is null
-        if nanoseconds is not None and not isinstance(nanoseconds, int):
-            return None
-        found[row["database_name"]] = inf if nanoseconds is None else nanoseconds / 1e9
-    return found
 
 
 def _partial(status: int, refused: tuple[RefusedLine, ...]) -> Outcome | None:
@@ -119,10 +83,3 @@ def _kind_of_line(message: str) -> Kind:
     if kind is Kind.CAPACITY:
         return Kind.LIMIT
     return kind if kind in (Kind.LIMIT, Kind.OUTSIDE_WINDOW) else Kind.POINTS
-
-
-def _document(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None

@@ -28,8 +28,8 @@ from common.config.load import database_of
 from common.errors import SinkError
 from common.runtime.exchange import at_most
 from common.runtime.telemetry import Telemetry
+from common.sink.http_session import SinkSession
 from common.state.windows import FeedStatus, WindowSet
-from services.loader.http_session import SinkSession
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
 
@@ -62,19 +62,11 @@ class WatermarkReader:
         """The response to an InfluxQL statement, times in ms; raises :class:`SinkError`."""
         try:
             with at_most(self._timeout_seconds):
-                self._session.refresh()
-                response = self._session.pool.request(
-                    "GET",
-                    self._url,
-                    fields={**database_of(bucket), "q": statement, "epoch": "ms"},
-                    headers=self._session.headers,
-                    timeout=self._timeout_seconds,
-                    preload_content=False,  # it would read all before the bound is there
-                )
-                body = response.data
-                response.release_conn()
+                form = {**database_of(bucket), "q": statement, "epoch": "ms"}
+                response = self._session.request("GET", "/query", list(form.items()))
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
+        body = response.data
         if response.status == 404 and b"query error: database not found" in body:
             return b'{"results": [{}]}'  # InfluxDB 3 makes a database with the first write to it
         if response.status != 200:

@@ -9,6 +9,7 @@ read; nothing is answered without a token.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -167,11 +168,36 @@ class Handler3(Handler):
         path = urlsplit(self.path).path
         if path.startswith("/api/v3/configure/"):
             self.reply(self._configure(path))
+        elif path == "/query":
+            self.reply(self._select())
         else:
             super().do_POST()
 
     def do_PUT(self) -> None:
         self.reply(self._configure(urlsplit(self.path).path))
+
+    def _select(self) -> Response:
+        """Field ``value`` of the named measurements between two times, as ``verify`` reads it."""
+        engine = self.server_owner.engine
+        assert isinstance(engine, Engine3)
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        if not engine.knows(dict(self.headers.items())):
+            return 401, {}, b""
+        if (database := engine.buckets.get(form["db"][0])) is None:
+            return error_3(404, f"query error: database not found: {form['db'][0]}")
+        statement = form["q"][0]
+        sources, _, where = statement.partition(" WHERE ")
+        names = set(re.findall(r'"([^"]+)"', sources.partition(" FROM ")[2]))
+        start, end = (int(one) // 1_000_000 for one in re.findall(r"time <?>?=? ?(\d+)", where))
+        rows: dict[Any, list[list[Any]]] = {}
+        for (name, tags, field, at_ms), value in sorted(database.points.items()):
+            if name in names and field == "value" and start < at_ms <= end:
+                rows.setdefault((name, tags), []).append([at_ms, value])
+        series = [
+            {"name": name, "tags": dict(tags), "columns": ["time", "value"], "values": values}
+            for (name, tags), values in rows.items()
+        ]
+        return 200, {}, json.dumps({"results": [{"statement_id": 0, "series": series}]}).encode()
 
     def _configure(self, path: str) -> Response:
         engine = self.server_owner.engine

@@ -15,8 +15,8 @@ import trustme
 from pydantic import SecretStr, ValidationError
 
 from common.config import InfluxSettings
+from common.sink.http_session import Proxy, proxy_of
 from devtools.servers.influx_server import InfluxServer
-from services.loader.http_session import Proxy, proxy_of
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
 from services.loader.watermark import MEASUREMENT, WatermarkReader
@@ -68,7 +68,7 @@ def test_a_rotated_token_needs_no_restart(server: InfluxDB2, tmp_path: Path) -> 
 def test_a_probe_reads_the_token_again_though_the_file_seems_unchanged(
     server: InfluxDB2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.loader.http_session._stamp", lambda file: (0, 0, 0, 0))
+    monkeypatch.setattr("common.sink.http_session._stamp", lambda file: (0, 0, 0, 0))
     file = tmp_path / "token"
     sink = InfluxSink(
         settings(server.url, token_file=secret(file, "b" * len(TOKEN))), connections=1

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from common.config import load_settings
 from devtools import PROJECT_ROOT
-from devtools.servers.influx_server import InfluxServer
+from etlctl.connect import sink_of
+from etlctl.verify.points import SeriesKey
 from tests.integration.etlctl.verify.world import EXPR, SELECT, World, bits
 
 Capture = pytest.CaptureFixture[str]
@@ -245,19 +248,10 @@ def test_series_that_relabelling_makes_one_count_as_collisions(
     assert result.query()["unexplained"] == 1
 
 
-def test_long_series_arrive_in_chunks(
-    world: World, influx_server: InfluxServer, capsys: Capture
-) -> None:
-    from contextlib import closing
-
-    import requests
-
-    from etlctl.verify.points import SeriesKey
-    from etlctl.verify.sink import Sink
-
+def test_long_series_arrive_in_chunks(world: World) -> None:
     count = 25_000  # influxd answers 10,000 at a time
     world.write((("long", (("s", str(n)),)), t, t / 7) for n in range(2) for t in range(1, count))
-    with closing(Sink(influx_server.url, world.database, requests.Session())) as sink:
+    with closing(sink_of(load_settings(world.config()), "hot")) as sink:
         points = sink.read(["long", "none"], 1, count)
     assert set(points) == {SeriesKey.of("long", {"s": "0"}), SeriesKey.of("long", {"s": "1"})}
     for column in points.values():

@@ -41,7 +41,7 @@ def windows(redis_client: redis.Redis, keys: Keys) -> WindowSet:
 @pytest.fixture
 def knowledge(redis_client: redis.Redis, keys: Keys) -> RedisKnowledge:
     identify: dict[str, Identify] = {"raw": by_name}  # type: ignore[dict-item]
-    return RedisKnowledge(redis_client, keys, "hot", identify, retention_start_ms=5)
+    return RedisKnowledge(redis_client, keys, "hot", identify, lambda: 5)
 
 
 def lease(windows: WindowSet) -> Window:

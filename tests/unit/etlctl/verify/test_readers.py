@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 import requests
+from pydantic import SecretStr
 
+from common.config import InfluxSettings
 from common.errors import (
     QueryRejected,
     QueryTooLarge,
@@ -21,6 +24,7 @@ from common.errors import (
     SourceRefused,
     SourceUnavailable,
 )
+from common.sink.http_session import SinkSession
 from etlctl.verify.points import SeriesKey
 from etlctl.verify.sink import Sink, quote
 from etlctl.verify.source import Source
@@ -58,6 +62,10 @@ def stub() -> Iterator[Stub]:
             self.end_headers()
             self.wfile.write(body)
 
+        def do_GET(self) -> None:
+            self.headers["Content-Length"] = "0"
+            self.do_POST()
+
         def log_message(self, *args: Any) -> None:
             pass
 
@@ -80,7 +88,10 @@ def source(stub: Stub) -> Iterator[Source]:
 
 @pytest.fixture
 def sink(stub: Stub) -> Iterator[Sink]:
-    with closing(Sink(stub.url + "/", "db", requests.Session(), "s3cret", 5.0)) as opened:
+    settings = InfluxSettings(
+        url=stub.url + "/", org="o", bucket="db", token=SecretStr("s3cret"), timeout_seconds=5
+    )
+    with closing(Sink(SinkSession(settings, connections=1), "db")) as opened:
         yield opened
 
 
@@ -296,6 +307,23 @@ def test_odd_responses_of_influxdb_are_named(
     stub.responds(body, status)
     with pytest.raises(SinkError, match=message):
         sink.read(["m"], 0, 10)
+
+
+def test_a_server_that_is_not_influxdb_3_is_not_asked_how_long_it_keeps_points(
+    stub: Stub, sink: Sink
+) -> None:
+    for body, status in ((b"", 204), ({"version": "2.7.12"}, 200), (b"not found", 404)):
+        stub.responds(body, status)
+        assert sink.silent_retention_seconds() == inf
+
+
+def test_what_is_not_known_of_the_server_yet_is_no_retention(stub: Stub, sink: Sink) -> None:
+    stub.responds({"version": "3.5.0"})  # and to the question, too
+    assert sink.silent_retention_seconds() == 'status 200: {"version": "3.5.0"}'
+    for status in (429, 503):
+        stub.responds(b"later", status)
+        with pytest.raises(SinkError, match=f"answers {status} to a ping: later"):
+            sink.silent_retention_seconds()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from services.loader.bounded_response import RESPONSE_BYTES_MAX
+from common.sink.bounded_response import RESPONSE_BYTES_MAX
 from services.loader.influx import InfluxSink
 from services.loader.messages import quoted_lines
 from services.loader.responses import Kind

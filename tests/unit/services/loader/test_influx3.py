@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.loader.influx3 import classify_3, is_3, retention_seconds
+from services.loader.influx3 import classify_3
 from services.loader.isolate import Isolation
 from services.loader.lines import Lines, LineStatus
 from services.loader.responses import Kind, Outcome
@@ -77,28 +77,6 @@ def test_responses_to_a_write(status: int, body: Any, kind: Kind) -> None:
 def test_a_list_of_another_form_is_no_list(data: Any) -> None:
     outcome = respond(400, {"error": PARTIAL, "data": data})
     assert (outcome.kind, outcome.refused_lines) == (Kind.POINTS, ())
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b'{"version": "3.5.0", "revision": "1"}', True),
-        (b'{"version": "2.7.12"}', False),
-        (b'{"version": 3}', False),
-        (b"", False),
-        (b"[]", False),
-        (b"OK", False),
-    ],
-)
-def test_a_ping_tells_the_version(body: bytes, expected: bool) -> None:
-    assert is_3(body) is expected
-
-
-def test_retention_of_databases() -> None:
-    rows = [{"database_name": "a", "retention_period_ns": 86_400 * 10**9}, {"database_name": "b"}]
-    assert retention_seconds(json.dumps(rows).encode()) == {"a": 86_400.0, "b": inf}
-    for other in (b"", b"{}", b"[1]", b'[{"database_name": 1}]', b'{"error": "no"}'):
-        assert retention_seconds(other) is None
 
 
 def test_the_retention_said_last_holds_while_the_sink_does_not_say() -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import base64
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import urllib3
 
@@ -22,7 +23,11 @@ from common.config.load import InfluxSettings
 from common.errors import SinkError
 from common.runtime.exchange import watched
 from common.secret_files import check_secret_mode, read_secret
-from services.loader.bounded_response import sized
+from common.sink.bounded_response import RESPONSE_BYTES_MAX, sized
+
+# A server that is there accepts a connection at once; only its response may take the full time-out.
+# Together they bound an exchange as a whole.
+CONNECT_SECONDS = 5.0
 
 _Stamp = tuple[int, int, int, int] | None
 
@@ -30,8 +35,9 @@ _Stamp = tuple[int, int, int, int] | None
 class SinkSession:
     """Connections to the sink and the headers of its requests; safe to use from any thread.
 
-    ``environ`` is where proxies are looked for. Raises :class:`SinkError` for credentials that no
-    header can carry.
+    ``environ`` is where proxies are looked for. ``token``, which ``token_from`` names, takes the
+    place of the credentials of the settings. ``response_bytes_max`` is what is read of a response
+    that is asked for whole. Raises :class:`SinkError` for credentials that no header can carry.
     """
 
     def __init__(
@@ -40,17 +46,79 @@ class SinkSession:
         *,
         connections: int,
         environ: Mapping[str, str] = os.environ,
+        token: str | None = None,
+        token_from: str = "",
+        response_bytes_max: int = RESPONSE_BYTES_MAX,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
+        self.url = settings.url.rstrip("/")
+        self.proxy = proxy_of(settings, environ)
+        # To connect, and to respond.
+        self.timeout_seconds = (
+            min(CONNECT_SECONDS, settings.timeout_seconds),
+            settings.timeout_seconds,
+        )
         self._connections = connections
-        self._proxy = proxy_of(settings, environ)
+        self._response_bytes_max = response_bytes_max
         self._lock = threading.Lock()
-        secret = settings.password if settings.username else settings.token
-        self._secret_file = settings.password_file if settings.username else settings.token_file
+        self._user = settings.username if token is None else None
+        self._secret_file: str | None = None
+        # The setting, and the file that it names: what an error has to tell.
+        self.credentials_from = token_from
+        if token is None:
+            key = "password" if self._user else "token"
+            token = getattr(settings, key).get_secret_value()
+            file = self._secret_file = getattr(settings, f"{key}_file")
+            named = f"_file: {file}" if file else "" if token else " is not set"
+            self.credentials_from = f"load.influxdb.{key}{named}"
         self._secret_stamp = _stamp(self._secret_file)
         self._tls_stamps = self._stamps()
-        self.headers = self._headers(secret.get_secret_value())
+        self.headers = self._headers(token)
         self.pool = self._pool()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> urllib3.BaseHTTPResponse:
+        """A response whose body was read, up to the bound.
+
+        Raises errors of urllib3 and http.client, and :class:`OSError`.
+        """
+        response = self.open(method, path, query, body, headers)
+        try:
+            response.data  # noqa: B018 (read once, and kept)
+        finally:
+            response.release_conn()
+        return response
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> urllib3.BaseHTTPResponse:
+        """A response of which only the head was read; it is closed by whoever reads the rest.
+
+        Raises as :meth:`request` does.
+        """
+        self.refresh()
+        connect_seconds, read_seconds = self.timeout_seconds
+        return self.pool.request(
+            method,
+            f"{self.url}{path}" + (f"?{urlencode(query)}" if query else ""),
+            body=body,
+            headers={**self.headers, "Content-Type": "text/plain; charset=utf-8", **headers},
+            timeout=urllib3.Timeout(connect=connect_seconds, read=read_seconds),
+            retries=False,
+            redirect=False,  # it could take the credentials to another host
+            preload_content=False,  # it would read all before the bound is there
+        )
 
     def refresh(self, *, again: bool = False) -> None:
         """Read again what has changed; the secret also if it seems not to, with ``again``."""
@@ -77,21 +145,21 @@ class SinkSession:
 
     def _headers(self, secret: str) -> dict[str, str]:
         # http.client would refuse it too, with the token in the text of its error.
-        user = self._settings.username
-        if user is not None:
-            packed = base64.b64encode(f"{user}:{secret}".encode()).decode()
+        if self._user is not None:
+            packed = base64.b64encode(f"{self._user}:{secret}".encode()).decode()
             return {"Authorization": f"Basic {packed}"}
         if not all("!" <= char <= "~" for char in secret.replace(" ", "!")):
-            raise SinkError("load.influxdb.token has characters that no HTTP header can carry")
+            where = self.credentials_from
+            raise SinkError(f"{where}: has characters that no HTTP header can carry")
         return {"Authorization": f"Token {secret}"} if secret else {}
 
     def _stamps(self) -> tuple[_Stamp, ...]:
-        settings = self._settings
+        settings = self.settings
         files = (settings.ca_file, settings.cert_file, settings.key_file)
         return tuple(_stamp(file) for file in files if file is not None)
 
     def _pool(self) -> urllib3.PoolManager:
-        settings = self._settings
+        settings = self.settings
         options: dict[str, Any] = {
             "maxsize": self._connections + 2,  # for the probe and the watermark
             "retries": False,
@@ -100,22 +168,26 @@ class SinkSession:
             "cert_file": settings.cert_file,
             "key_file": settings.key_file,
         }
-        if self._proxy is None:
+        if self.proxy is None:
             pool: urllib3.PoolManager = urllib3.PoolManager(**options)
         else:
-            proxy = self._proxy
+            proxy = self.proxy
             pool = urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers, **options)
         watched(pool)
-        sized(pool)
+        sized(pool, self._response_bytes_max)
         return pool
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy; ``credentials`` (``user:password``) may be empty."""
+    """A proxy; ``credentials`` (``user:password``) may be empty.
+
+    ``named_by`` is the setting, or the variable, that names it.
+    """
 
     url: str
     credentials: str
+    named_by: str = field(default="", compare=False)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -124,14 +196,6 @@ class Proxy:
             return {}
         return dict(urllib3.make_headers(proxy_basic_auth=unquote(self.credentials)))
 
-    @property
-    def with_credentials(self) -> str:
-        """Its URL with the credentials in it."""
-        if not self.credentials:
-            return self.url
-        scheme, _, address = self.url.partition("://")
-        return f"{scheme}://{self.credentials}@{address}"
-
 
 def proxy_of(settings: InfluxSettings, environ: Mapping[str, str]) -> Proxy | None:
     """The proxy on the way to the sink.
@@ -139,17 +203,20 @@ def proxy_of(settings: InfluxSettings, environ: Mapping[str, str]) -> Proxy | No
     That of the settings, else the one that the environment names for the sink's scheme (as for
     Prometheus: ``http_proxy``, ``https_proxy``, ``all_proxy``, but for what ``no_proxy`` names).
     """
-    url = settings.proxy_url
+    url, named_by = settings.proxy_url, "load.influxdb.proxy_url"
     if url is None:
         sink = urlsplit(settings.url)
-        if _goes_directly(sink.hostname or "", _variable(environ, "no_proxy")):
+        if _goes_directly(sink.hostname or "", _variable(environ, "no_proxy")[0]):
             return None
-        url = _variable(environ, f"{sink.scheme}_proxy") or _variable(environ, "all_proxy")
+        for name in (f"{sink.scheme}_proxy", "all_proxy"):
+            url, named_by = _variable(environ, name)
+            if url:
+                break
     if not url:
         return None
     parts = urlsplit(url if "://" in url else f"http://{url}")
     credentials, _, address = parts.netloc.rpartition("@")
-    return Proxy(f"{parts.scheme}://{address}", credentials)
+    return Proxy(f"{parts.scheme}://{address}", credentials, named_by)
 
 
 def _goes_directly(host: str, no_proxy: str) -> bool:
@@ -165,8 +232,10 @@ def _goes_directly(host: str, no_proxy: str) -> bool:
     return False
 
 
-def _variable(environ: Mapping[str, str], name: str) -> str:
-    return environ.get(name) or environ.get(name.upper()) or ""
+def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str]:
+    """Its value, empty if there is none, and its name as it is written."""
+    written = name if environ.get(name) else name.upper()
+    return environ.get(written, ""), written
 
 
 def _stamp(file: str | None) -> _Stamp:

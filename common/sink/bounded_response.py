@@ -22,13 +22,15 @@ _OWN_WORDS = re.compile(rb'\s*\{\s*(?:"code"\s*:\s*"[^"\\]*"\s*,\s*)?"(?:message
 _STRING_END = re.compile(rb'(?<!\\)(?:\\\\)*"')
 
 
-def sized(pools: urllib3.PoolManager) -> None:
+def sized(pools: urllib3.PoolManager, bytes_max: int = RESPONSE_BYTES_MAX) -> None:
     """Bound the responses of ``pools``, which has no connections yet."""
-    classes = pools.pool_classes_by_scheme.items()
-    pools.pool_classes_by_scheme = {scheme: _sized(pool_class) for scheme, pool_class in classes}
+    pools.pool_classes_by_scheme = {
+        scheme: _sized(pool_class, bytes_max)
+        for scheme, pool_class in pools.pool_classes_by_scheme.items()
+    }
 
 
-def _sized(pool_class: Any) -> Any:
+def _sized(pool_class: Any, bytes_max: int) -> Any:
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
         def getresponse(self) -> HTTPResponse:
             options: Any = self._response_options  # type: ignore[has-type]
@@ -36,6 +38,7 @@ def _sized(pool_class: Any) -> Any:
             self._response_options = options._replace(preload_content=False)
             response: HTTPResponse = super().getresponse()
             response.__class__ = BoundedResponse
+            response.bytes_max = bytes_max  # type: ignore[attr-defined]
             if options.preload_content:
                 response.read(cache_content=True)
                 if getattr(response, "truncated", False):
@@ -49,8 +52,9 @@ def _sized(pool_class: Any) -> Any:
 
 
 class BoundedResponse(HTTPResponse):
-    """Reads no more than :data:`RESPONSE_BYTES_MAX` where all is asked for."""
+    """Reads no more than ``bytes_max`` where all is asked for."""
 
+    bytes_max = RESPONSE_BYTES_MAX
     truncated = False
 
     def read(
@@ -62,11 +66,11 @@ class BoundedResponse(HTTPResponse):
         """The body, inflated, up to the bound; or ``amt`` bytes of it."""
         if amt is not None:
             return super().read(amt, decode_content, cache_content)
-        body = super().read(RESPONSE_BYTES_MAX + 1, decode_content)
-        if len(body) > RESPONSE_BYTES_MAX:
+        body = super().read(self.bytes_max + 1, decode_content)
+        if len(body) > self.bytes_max:
             self.truncated = True
             self.close()
-            body = _whole(body[:RESPONSE_BYTES_MAX])
+            body = _whole(body[: self.bytes_max])
         if cache_content:
             self._body = body
         return body
