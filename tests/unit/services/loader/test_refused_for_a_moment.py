@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
+from dataclasses import replace
 
 import pytest
 
 from common.state.verdict import Pause, Settle
-from services.loader.responses import Kind, Outcome
+from services.loader.responses import Kind, Outcome, RefusedLine, classify
 from services.loader.total_refusal import CONTROL_SECONDS
 from tests.doubles.loading import Bench, dead, entry, lines
 from tests.unit.services.loader.test_total_refusal import Stream
@@ -185,3 +187,31 @@ def test_a_sink_that_names_the_cause_is_not_asked_for_more() -> None:
     world.sink.bodies.clear()
     assert dead(world.handle(entry("2", text))[0])
     assert [lines(3)[0]] not in world.sink.posted
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "opaque"),
+    [
+        (400, "request refused by policy", True),
+        (422, "no", True),
+        (400, "write buffer error: parsing for line protocol failed", True),
+        (413, "points batch is too large", True),
+        (400, "unable to parse 'm value=x 1': invalid boolean", False),
+        (400, "partial write: whatever dropped=1", False),
+        (400, 'field type conflict: input field "v" on measurement "m" is float', False),
+        (422, "partial write: dropped 1 points outside retention policy of duration 1h", False),
+        (400, "partial write: max-values-per-tag limit exceeded", False),
+        (400, "unable to read data: gzip: invalid checksum", False),
+        (500, "boom", False),
+        (204, "", False),
+    ],
+)
+def test_a_refusal_is_opaque_if_it_names_no_cause(status: int, message: str, opaque: bool) -> None:
+    body = json.dumps({"code": "c", "message": message}).encode() if message else b""
+    assert classify(status, {}, body, now_seconds=0.0).is_opaque is opaque
+
+
+def test_a_refusal_that_lists_its_lines_is_not_opaque() -> None:
+    listed = RefusedLine(1, "no", Kind.POINTS)
+    assert OPAQUE.is_opaque
+    assert not replace(OPAQUE, refused_lines=(listed,)).is_opaque
