@@ -4,6 +4,9 @@ Halving over the lines of a post, down to the single line: k bad lines of n cost
 The sink's own message makes it cheaper (it names lines, counts the dropped, speaks of age) but is
 never believed alone: what it says is posted again and must be borne out.
 
+A line that is refused without a cause is doubted until the sink takes something again. Was the time
+since it took something before short enough, the line is to blame; else it is judged anew.
+
 Sending again what was written is harmless: the same series and timestamp overwrite.
 """
 
@@ -13,14 +16,21 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from math import ceil, inf, log2
 
+from common.state.verdict import Retry
 from services.loader.admission import NotNow
 from services.loader.lines import BAD, Lines, LineStatus
 from services.loader.messages import named, quoted_lines
 from services.loader.payload import timestamp_ms
 from services.loader.responses import Kind, Outcome, RefusedLine
+from services.loader.total_refusal import JUDGES, TotalRefusal
 
 # How often a part may be cut where the sink's count says before it is simply halved.
 _COUNTS_BELIEVED = 3
+
+# A sink that refuses everything for longer makes no line look bad. Where posts take long, it is so
+# many times as long as the longest of a search.
+MOMENT_SECONDS = 1.0
+_MOMENT_POSTS = 4
 
 # What becomes of lines that are refused alone, by what the sink says of them.
 _REFUSALS = {
@@ -48,6 +58,9 @@ class Isolation:
     ``post`` posts lines and returns the outcome, or why nothing can be posted now. ``bad`` takes
     the number of lines just found bad, and may return a verdict that ends the search.
 
+    With ``evidence``, ``post`` is also asked for no lines: then it posts the control, and returns
+    an outcome only if the sink judged that.
+
     With ``give_up``, a post that fails at the server is halved like one that is refused. If nothing
     at all is taken, it may be the sink that is down after all: ``give_up`` returns the verdict that
     ends the search, or None if the lines are to blame all the same.
@@ -57,6 +70,7 @@ class Isolation:
     post: Callable[[Sequence[bytes]], Outcome | NotNow]
     bad: Callable[[int], NotNow | None] = lambda _: None
     give_up: Callable[[], NotNow | None] | None = None
+    evidence: TotalRefusal | None = None
     posts: int = field(default=0, init=False)
     _ended: NotNow | None = field(default=None, init=False)
     _parts: list[_Part] = field(default_factory=list, init=False)
@@ -65,6 +79,12 @@ class Isolation:
     _failures: int = field(default=0, init=False)
     _failures_max: int = field(default=0, init=False)
     _suspects: list[int] = field(default_factory=list, init=False)
+    # Refused without a cause since the sink judged something last; that began at `_since_seconds`.
+    _doubted: list[int] = field(default_factory=list, init=False)
+    _since_seconds: float = field(default=-inf, init=False)
+    _opaque: bool = field(default=False, init=False)
+    _judged_at_seconds: float = field(default=-inf, init=False)  # before the post in hand
+    _longest_seconds: float = field(default=0.0, init=False)
 
     def run(self, outcome: Outcome | None = None) -> NotNow | None:
         """Find out what becomes of every open line; a verdict if the search ended before.
@@ -76,17 +96,30 @@ class Isolation:
         try:
             lines = next(search)
             while self._ended is None:
-                result = self.post([self.lines.text[index] for index in lines])
-                self.posts += 1
+                result = self._post(lines)
                 if isinstance(result, Outcome):
                     lines = search.send(result)
                 else:
                     self._ended = result
         except StopIteration:
             pass
+        if self._doubted and isinstance(self._ended, Retry) and isinstance(self._post([]), Outcome):
+            self._judged()
+        self._reopen()
         # What is open and in none of them is the part in hand: the next run's first.
         self.lines.parts = [part.lines for part in self._parts]
         return self._ended
+
+    def _post(self, lines: Sequence[int]) -> Outcome | NotNow:
+        evidence = self.evidence
+        if evidence is not None:
+            self._judged_at_seconds = evidence.judged_at_seconds
+            began_seconds = evidence.now_seconds
+        result = self.post([self.lines.text[index] for index in lines])
+        self.posts += 1
+        if evidence is not None:
+            self._longest_seconds = max(self._longest_seconds, evidence.now_seconds - began_seconds)
+        return result
 
     def _search(self, outcome: Outcome | None) -> _Search:
         open_ = self.lines.open
@@ -95,14 +128,24 @@ class Isolation:
         rest = [index for index in open_ if index not in known]
         self._parts = [_Part(part) for part in self.lines.parts]
         self._parts += [_Part(rest, outcome)] if rest else []
-        while self._parts and self._ended is None:
-            part = self._parts.pop()
-            yield from self._judge(part, part.outcome or (yield part.lines))
-        yield from self._judge_suspects()
+        while self._ended is None:
+            if self._is_control_due():
+                yield []
+                self._judged()
+            elif self._parts:
+                part = self._parts.pop()
+                yield from self._judge(part, part.outcome or (yield part.lines))
+            elif self._suspects:
+                yield from self._judge_suspects()
+            else:
+                return
 
     def _judge(self, part: _Part, outcome: Outcome) -> _Search:
         if outcome.kind is not Kind.FAILED:
             self._failures = 0
+        if outcome.kind in JUDGES:
+            self._judged()
+        self._opaque |= outcome.is_opaque
         match outcome.kind:
             case Kind.WRITTEN:
                 self._taken = True
@@ -113,7 +156,7 @@ class Isolation:
             case Kind.RETENTION:
                 yield from self._expired(part, outcome)
             case Kind.TOO_LARGE if len(part.lines) == 1:
-                self._decide(part.lines, LineStatus.TOO_LARGE, outcome.message)
+                self._decide(part.lines, LineStatus.TOO_LARGE, outcome.message, opaque=True)
             case Kind.TOO_LARGE:
                 self._halve(part.lines)
             case Kind.FAILED:
@@ -121,12 +164,18 @@ class Isolation:
             case _:
                 raise AssertionError(f"{outcome.kind} says nothing about lines")
 
-    def _decide(self, lines: Sequence[int], status: LineStatus, message: str = "") -> None:
+    def _decide(
+        self, lines: Sequence[int], status: LineStatus, message: str = "", *, opaque: bool = False
+    ) -> None:
         for index in lines:
             self.lines.status[index] = status
         if status is not LineStatus.WRITTEN:
             self.lines.messages |= dict.fromkeys(lines, message)
-        if status in BAD:
+        if opaque and self.evidence is not None:
+            if not self._doubted:
+                self._since_seconds = self._judged_at_seconds
+            self._doubted += lines
+        elif status in BAD:
             self._ended = self.bad(len(lines)) or self._ended
 
     def _halve(self, lines: Sequence[int], cuts: int = 0) -> None:
@@ -137,6 +186,47 @@ class Isolation:
             if half:
                 self._parts.append(_Part(half, cuts=cuts))
 
+    # -- refused without a cause ----------------------------------------------------------
+
+    @property
+    def _moment_seconds(self) -> float:
+        return max(MOMENT_SECONDS, _MOMENT_POSTS * self._longest_seconds)
+
+    def _is_control_due(self) -> bool:
+        """Whether to find out now if the sink takes anything.
+
+        Half a moment is left for the posts until then: a doubted line meets the rest of it.
+        """
+        if self.evidence is None or not (self._opaque or self.evidence.is_suspected):
+            return False
+        if self._doubted and not (self._parts or self._suspects):
+            return True
+        if self.evidence.control() is None:
+            return False
+        since_seconds = self._since_seconds if self._doubted else self.evidence.judged_at_seconds
+        too_long = self.evidence.now_seconds - since_seconds > self._moment_seconds / 2
+        return too_long or self.evidence.is_suspected
+
+    def _judged(self) -> None:
+        """The sink judged points: what it refused since it did so before is judged by that."""
+        if not self._doubted or self.evidence is None:
+            return
+        if self.evidence.now_seconds - self._since_seconds > self._moment_seconds:
+            self._reopen()
+        else:
+            bad = len(self._doubted)
+            self._doubted = []
+            self._ended = self.bad(bad) or self._ended
+
+    def _reopen(self) -> None:
+        """The sink may have refused everything meanwhile."""
+        for index in self._doubted:
+            self.lines.status[index] = LineStatus.OPEN
+            del self.lines.messages[index]
+        if self._doubted:
+            self._parts.append(_Part(self._doubted))
+            self._doubted = []
+
     # -- refused points -------------------------------------------------------------------
 
     def _refused(self, part: _Part, outcome: Outcome) -> _Search:
@@ -144,7 +234,7 @@ class Isolation:
             return
         status = _REFUSALS[outcome.kind]
         if len(part.lines) == 1:
-            self._decide(part.lines, status, outcome.message)
+            self._decide(part.lines, status, outcome.message, opaque=outcome.is_opaque)
             return
         lines = self._in_order(part.lines, outcome.kind)
         quoted = quoted_lines(outcome.message)
@@ -201,7 +291,7 @@ class Isolation:
     def _refuse_all(self, lines: Sequence[int], outcome: Outcome, quoted: dict[str, str]) -> None:
         if not lines:
             return
-        self._decide(lines, _REFUSALS[outcome.kind], outcome.message)
+        self._decide(lines, _REFUSALS[outcome.kind], outcome.message, opaque=outcome.is_opaque)
         for index in lines:
             if own := quoted.get(_as_quoted(self.lines.text[index])):
                 self.lines.messages[index] = own

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from common.config.load import LoadSettings, Tier
@@ -34,7 +34,7 @@ from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, reject
 from services.loader.responses import Kind, Outcome, describe
 from services.loader.retention_cache import UnknownRetention
 from services.loader.search_budget import SearchBudget
-from services.loader.total_refusal import TotalRefusal
+from services.loader.total_refusal import REFUSALS, TotalRefusal
 
 SINK_CLOCK = "sink_clock"
 
@@ -98,9 +98,7 @@ class LoadHandler:
             self.still_ours,
             self.clock,
         )
-        self._one_line = OneLine(
-            self._tiers, self._poster, self._admission, self._total_refusal, self.rng
-        )
+        self._one_line = OneLine(self._tiers, self._poster, self._admission, self.rng)
         self._unknown_retention = UnknownRetention(self._tiers, telemetry, self.set_ready)
         self._pool = ThreadPoolExecutor(settings.connections, thread_name_prefix="post")
 
@@ -128,16 +126,13 @@ class LoadHandler:
         for _ in self._pool.map(lambda group: self._load(batch, group), groups):
             pass
         if (pause := self._share.pause_for(batch)) is not None:
-            self._take_back(batch, pause, batch.entries)
-        if self._total_refusal.paused:
-            accused = [e for e in batch.entries if not self._total_refusal.is_excused(e.id)]
-            self._take_back(batch, self._admission.paused_because, accused)
+            self._take_back(batch, pause)
+        elif self._total_refusal.paused:
+            self._take_back(batch, self._admission.paused_because)
         self._share.add(batch)
         for id_, verdict in batch.verdicts.items():
-            if isinstance(verdict, Settle):
-                self._total_refusal.forget(id_)
-                if verdict.dead:
-                    self._judged.add(id_)
+            if isinstance(verdict, Settle) and verdict.dead:
+                self._judged.add(id_)
         return [batch.verdicts[entry.id] for entry in entries]
 
     def _plan(self, batch: Batch) -> list[Group]:
@@ -165,16 +160,14 @@ class LoadHandler:
             except WireError as error:
                 batch.verdicts[entry.id] = _corrupt(entry, error)
                 continue
-            if lines is None and not self._goes_alone(entry) and entry.id not in batch.repeated:
+            # What failed goes alone: others must not fail with it.
+            failed = bool(self.suspects.failures(entry.id))
+            if lines is None and not failed and entry.id not in batch.repeated:
                 groups.add(tier.bucket, entry)
             else:
                 suspect = self.suspects.is_suspect(entry.id)
                 groups.alone(tier.bucket, entry, lines, suspect=suspect)
         return groups.all
-
-    def _goes_alone(self, entry: Entry) -> bool:
-        """Whether the entry is in doubt: others must not be refused, or fail, with it."""
-        return bool(self.suspects.failures(entry.id)) or self._total_refusal.is_excused(entry.id)
 
     def _too_old(self, entry: Entry, tier: Tier) -> Lines | None:
         """The entry's lines, those marked that the tier does not keep; None if it looks young.
@@ -224,10 +217,10 @@ class LoadHandler:
         self.suspects.forget(entry.id)
         self.isolation_cache.forget(entry)
 
-    def _take_back(self, batch: Batch, pause: Pause, entries: Sequence[Entry]) -> None:
+    def _take_back(self, batch: Batch, pause: Pause) -> None:
         """Pause what would become dead letters; the probe judges it anew."""
         self._refused_before.clear()
-        for entry in entries:
+        for entry in batch.entries:
             verdict = batch.verdicts[entry.id]
             if isinstance(verdict, Settle) and rejected_samples(verdict):
                 batch.verdicts[entry.id] = pause
@@ -250,6 +243,8 @@ class LoadHandler:
 
         def post(some: Sequence[bytes]) -> Outcome | NotNow:
             wait = self._search_budget.take(search.posts, len(sound), probing=batch.probing)
+            if not some:  # at the bound too: without it what was posted says nothing
+                return self._post_control(group)
             if wait is not None:
                 batch.interrupted = True
                 return wait
@@ -266,7 +261,13 @@ class LoadHandler:
             batch.add_bad(count, group.ids)
             return self._share.pause_for(batch)
 
-        search = Isolation(lines, post, bad=add_bad, give_up=give_up if group.suspect else None)
+        search = Isolation(
+            lines,
+            post,
+            bad=add_bad,
+            give_up=give_up if group.suspect else None,
+            evidence=self._total_refusal if self._total_refusal.may_pause else None,
+        )
         not_now = search.run(outcome)
         parts = lines.split(len(group.known[entry.id].text) for entry in sound)
         for entry, found in zip(sound, parts, strict=True):
@@ -274,6 +275,16 @@ class LoadHandler:
         if outcome is not None or group.suspect or search.posts > 1:
             self._report_end(group, lines, search.posts)
         return not_now
+
+    def _post_control(self, group: Group) -> Outcome | NotNow:
+        """Post what the sink takes unless it refuses everything."""
+        control = self._total_refusal.control()
+        if control is None:
+            return self._total_refusal.pause()
+        bucket, body = control
+        result = self._poster.post(replace(group, bucket=bucket, suspect=False), body)
+        refused = isinstance(result, Outcome) and result.kind in REFUSALS
+        return self._total_refusal.pause() if refused else result
 
     def _unreadable(self, outcome: Outcome, bucket: str, remark: str) -> Pause:
         reason = f"{describe(outcome, bucket)} ({remark})"

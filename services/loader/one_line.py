@@ -17,7 +17,6 @@ from services.loader.admission import Admission, Proof
 from services.loader.batch import Batch, Group
 from services.loader.poster import Poster
 from services.loader.responses import Outcome
-from services.loader.total_refusal import TotalRefusal
 
 # However long the sink has refused everything, entries that it would take now wait no longer.
 _LONGEST_WAIT_SECONDS = 300.0
@@ -25,12 +24,11 @@ _LONGEST_WAIT_SECONDS = 300.0
 
 @dataclass
 class OneLine:
-    """Posts one line of a batch while :class:`TotalRefusal` pauses the loader."""
+    """Posts one line of a batch while a sink that refuses everything pauses the loader."""
 
     tiers: Mapping[str, Tier]
     poster: Poster
     admission: Admission
-    total_refusal: TotalRefusal
     rng: random.Random
     _held_ids: set[str] = field(default_factory=set, init=False)
 
@@ -49,7 +47,6 @@ class OneLine:
             if isinstance(outcome, Outcome):
                 # Written, or refused for a cause that the sink names: it judges points.
                 self.admission.resume(Proof.POINTS)
-                self.total_refusal.disproved()
                 return True
             self._hold(batch, outcome)
             return False

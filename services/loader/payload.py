@@ -72,11 +72,19 @@ def timestamp_ms(line: bytes) -> int | None:
     return int(digits)
 
 
-def first_timestamp_ms(payload: bytes) -> int | None:
-    """The first line's timestamp, inflating no more than the payload's beginning."""
+def first_line(payload: bytes) -> bytes | None:
+    """The first line, inflating no more than the payload's beginning; None if it is not whole."""
     try:
         inflater = zlib.decompressobj(wbits=31)  # 31: with gzip's header
-        line = inflater.decompress(payload[:_PEEK_BYTES], _PEEK_BYTES).split(b"\n", 1)[0]
+        line, line_break, _ = inflater.decompress(payload[:_PEEK_BYTES], _PEEK_BYTES).partition(
+            b"\n"
+        )
     except zlib.error:
         return None
-    return timestamp_ms(line)
+    return line if line_break else None
+
+
+def first_timestamp_ms(payload: bytes) -> int | None:
+    """The first line's timestamp, inflating no more than the payload's beginning."""
+    line = first_line(payload)
+    return None if line is None else timestamp_ms(line)

@@ -37,6 +37,7 @@ class Poster:
         """
         if (not_now := self._before(group)) is not None:
             return not_now
+        began_seconds = self.clock()
         outcome = self._write(group.bucket, body)
         if outcome.kind is Kind.WRITTEN:
             self.suspects.passed()
@@ -44,7 +45,7 @@ class Poster:
             self.suspects.failed(group.ids)
         not_now = self.admission.report(outcome, group.bucket, suspect=group.suspect)
         if not_now is None:
-            not_now = self.total_refusal.seen(outcome, group.ids)
+            not_now = self.total_refusal.seen(outcome, group.bucket, body, began_seconds)
         return outcome if not_now is None else not_now
 
     def _before(self, group: Group) -> NotNow | None:

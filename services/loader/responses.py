@@ -75,6 +75,13 @@ class Outcome:
         """Whether it counts against the circuit; a wait the sink itself named does not."""
         return self.kind in FAILURES and self.retry_after_seconds is None
 
+    @property
+    def is_opaque(self) -> bool:
+        """Whether it refuses points and names no cause in them: it may say the same of any."""
+        if self.kind is Kind.POINTS and not self.refused_lines:
+            return _NAMELESS in self.message or kind_of_reason(self.message) is None
+        return self.kind is Kind.TOO_LARGE
+
 
 _KINDS: dict[int, Kind] = {
     HTTPStatus.NO_CONTENT: Kind.WRITTEN,
@@ -172,6 +179,8 @@ _STATUS_IS_BELIEVED = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
+# What InfluxDB 3 says of any body that it does not take, for its limits too.
+_NAMELESS = "parsing for line protocol failed"
 # What InfluxDB 3 sends as plain text.
 _PLAIN = re.compile(
     r"(write buffer error|dml handler error|error decoding gzip stream|incoming write was empty)\b"

@@ -1,44 +1,51 @@
-"""Notices a sink that refuses everything, whatever its words.
+"""Tells a sink that refuses everything from one that refuses a line, whatever its words.
 
-A refused post is searched for the lines that are to blame. If nothing passes, the search would cost
-two posts for every line and end with everything among the dead letters. So refused posts are
-counted until one is written; too many in a row pause the loader. A single line then goes now and
-then, of another entry each time, until the sink takes one.
+A refusal that names no cause may be the fault of a line, or of a sink that takes nothing at the
+moment. Only what the sink takes tells them apart: a line is to blame if the sink took something
+shortly before and after it refused that line. A search for refused lines therefore posts a control
+now and then: a line that the sink took lately, which changes nothing there.
 
-If it does, others passed, and the entries that were refused have been refused for what is in them:
-they are searched like any other, and no longer count.
+A sink that refuses the control too pauses the loader. So do too many refused posts in a row where
+nothing was taken lately. A single line then goes now and then, of another entry each time, until
+the sink takes one.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from common.config.load import LoadSettings
 from common.state.verdict import Pause
+from services.loader import payload
 from services.loader.admission import Admission, Proof
 from services.loader.responses import Kind, Outcome
 
 REFUSES_ALL = "refuses_all"
 
-# What a sink that understands nothing may say of a point. Where it names age or a limit, it judges.
-_OPAQUE = frozenset({Kind.POINTS, Kind.TOO_LARGE, Kind.UNREADABLE})
+CONTROL_SECONDS = 300.0
+"""How long a line serves as a control: nobody has written another value in its place so soon."""
 
-_MOST_ENTRIES = 10_000  # that are remembered; the oldest give way and count again
+# A sink that names age or a limit judges points; one that understands nothing may say the others.
+JUDGES = frozenset({Kind.WRITTEN, Kind.RETENTION, Kind.OUTSIDE_WINDOW, Kind.LIMIT})
+REFUSALS = frozenset({Kind.POINTS, Kind.TOO_LARGE, Kind.UNREADABLE})
 
 
 @dataclass
 class TotalRefusal:
-    """Shared by all threads that post."""
+    """Shared by all threads that post. Instants are seconds of the admission's clock.
+
+    ``judged_at_seconds`` is when the last post began of which the sink judged the points.
+    """
 
     settings: LoadSettings
     admission: Admission
+    judged_at_seconds: float = field(default=-inf, init=False)
+    _taken: tuple[str, bytes] = field(default=("", b""), init=False)  # bucket and body
+    _taken_at_seconds: float = field(default=-inf, init=False)
     _in_a_row: int = field(default=0, init=False)
-    _passes: int = field(default=0, init=False)
-    # Refused entries, each with the passes when it was refused last.
-    _refused: OrderedDict[str, int] = field(default_factory=OrderedDict, init=False)
+    _last: Outcome | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @property
@@ -46,47 +53,57 @@ class TotalRefusal:
         """Whether the loader is paused because nothing passes."""
         return self.admission.paused_by == REFUSES_ALL
 
-    def seen(self, outcome: Outcome, ids: Sequence[str]) -> Pause | None:
-        """Take in what came of a post with these entries; a pause if nothing passes any more."""
-        if outcome.kind is Kind.WRITTEN:
-            self.disproved()
-            return None
-        if outcome.kind not in _OPAQUE:
-            return None
+    @property
+    def may_pause(self) -> bool:
+        """Whether the operator wants a pause for what is refused."""
+        return self.settings.max_rejected_share < 1
+
+    @property
+    def is_suspected(self) -> bool:
+        """Whether so many posts in a row were refused that the sink is in doubt."""
+        return self._in_a_row >= self.settings.refused_posts_in_a_row
+
+    @property
+    def now_seconds(self) -> float:
+        """The present instant."""
+        return self.admission.clock()
+
+    def seen(
+        self, outcome: Outcome, bucket: str, body: bytes, began_seconds: float
+    ) -> Pause | None:
+        """Take in what came of a post; a pause if nothing passes any more."""
         with self._lock:
-            if not self.paused and any(self._is_excused(id_) for id_ in ids):
+            if outcome.kind in JUDGES:
+                self._in_a_row = 0
+                self.judged_at_seconds = max(self.judged_at_seconds, began_seconds)
+                # The control itself, taken once more, gets no younger.
+                if outcome.kind is Kind.WRITTEN and (bucket, body) != self._taken:
+                    self._taken, self._taken_at_seconds = (bucket, body), began_seconds
+                return None
+            if outcome.kind not in REFUSALS:
                 return None
             self._in_a_row += 1
-            for id_ in ids:
-                self._refused.pop(id_, None)
-                self._refused[id_] = self._passes
-            while len(self._refused) > _MOST_ENTRIES:
-                self._refused.popitem(last=False)
-            if self._in_a_row < self.settings.refused_posts_in_a_row:
-                return None
-        if self.settings.max_rejected_share >= 1:
-            return None  # the operator wants no pause for what is refused
+            self._last = outcome
+        in_doubt = self.paused or (self.is_suspected and self.control() is None)
+        return self.pause() if in_doubt and self.may_pause else None
+
+    def pause(self) -> Pause:
+        """The sink refuses everything: post nothing until it takes a line."""
+        status, said = (self._last.status, self._last.message) if self._last else (None, "")
         reason = (
             f"the sink refused {self._in_a_row} posts in a row and took nothing "
-            f"(status {outcome.status}); it says: {outcome.message}"
+            f"(status {status}); it says: {said}"
         )
         return self.admission.pause(REFUSES_ALL, reason, Proof.POINTS)
 
-    def disproved(self) -> None:
-        """The sink takes points, or says why it does not."""
+    def control(self) -> tuple[str, bytes] | None:
+        """A bucket and a body that it takes unless the sink refuses everything, if one is known."""
         with self._lock:
-            self._in_a_row = 0
-            self._passes += 1
-
-    def is_excused(self, id_: str) -> bool:
-        """Whether others passed after this entry was refused: it is to be posted alone."""
-        with self._lock:
-            return self._is_excused(id_)
-
-    def forget(self, id_: str) -> None:
-        """The entry is settled."""
-        with self._lock:
-            self._refused.pop(id_, None)
-
-    def _is_excused(self, id_: str) -> bool:
-        return self._passes > self._refused.get(id_, self._passes)
+            bucket, body = self._taken
+            if self.now_seconds - self._taken_at_seconds > CONTROL_SECONDS:
+                return None
+            line = payload.first_line(body)
+            if line is None:
+                return None
+            self._taken = bucket, payload.encode([line])
+            return self._taken

@@ -19,6 +19,7 @@ AWAY_INTERVALS = 20
 # Compressed; a post of one window of a load feed has several times as many.
 LARGEST_BODY_BYTES = 20_000
 SLOW_SECONDS = 5.0
+REFUSES_ALL_SECONDS = (2.0, 10.0)
 FRESH_SERIES = 200
 FRESH_SCRAPES = 8
 
@@ -132,16 +133,47 @@ def token_refused(context: FaultContext, times: int) -> int:
     return times
 
 
+def refuses_all(context: FaultContext, times: int) -> int:
+    """Every write is answered 400 in words that name nothing, for some seconds.
+
+    Sometimes a bad point comes with it: that one is a dead letter, and no good one.
+    """
+    rig, rng = context.rig, context.rng
+    context.oracle.make_room_for_letters()
+    body = '{"code":"invalid","message":"the request was not accepted"}'
+    for _ in range(times):
+        if rng.random() < 0.5:
+            _send_bad_point(rig)
+            context.apart(longest_seconds=2.0)
+        before = rig.proxies.hits("influxdb", "answer")
+        rig.proxies.rule(
+            "influxdb",
+            Rule("answer", None, WRITE, min_body_bytes=rng.randint(0, 1), status=400, body=body),
+        )
+        rig.until(
+            lambda before=before: rig.proxies.hits("influxdb", "answer") > before,  # type: ignore[misc]
+            "the sink refuses a post",
+        )
+        context.apart(*REFUSES_ALL_SECONDS)
+        rig.proxies.send("influxdb", "clear")
+        context.apart(longest_seconds=1.0)
+    return times
+
+
 def bad_point(context: FaultContext, times: int) -> int:
     """A sample of a measurement whose field is an integer already, among thousands of good ones."""
     rig = context.rig
     context.oracle.make_room_for_letters()
     for _ in range(times):
-        write_integers(rig, rig.exporter.upcoming(ODD, 1))
-        rig.exporter.invite(ODD, 1, scrapes=1)
+        _send_bad_point(rig)
         # Seldom two in one window.
         context.apart(0.5, 2.5)
     return times
+
+
+def _send_bad_point(rig: Rig) -> None:
+    write_integers(rig, rig.exporter.upcoming(ODD, 1))
+    rig.exporter.invite(ODD, 1, scrapes=1)
 
 
 def write_integers(rig: Rig, measurements: Sequence[str]) -> None:
@@ -256,6 +288,15 @@ KINDS = (
         token_refused,
         batch=7,
         expected_events=(("loader", "sink_paused:refused"), ("loader", "sink_resumed")),
+    ),
+    Kind(
+        "sink_refuses_all",
+        "every write answered 400 with words that name nothing, for {:g} to {:g} s".format(
+            *REFUSES_ALL_SECONDS
+        ),
+        refuses_all,
+        batch=5,
+        expected_events=(("loader", "sink_paused:refuses_all"), ("loader", "sink_resumed")),
     ),
     Kind(
         "sink_drip",

@@ -81,3 +81,10 @@ def test_no_payload_does_worse_than_a_wire_error(body: bytes, samples: int) -> N
 def test_the_timestamp_of_a_line(line: bytes, stamp: int | None) -> None:
     assert wire.timestamp_ms(line) == stamp
     assert wire.first_timestamp_ms(payload([line, b"m value=1 2"])) == stamp
+
+
+def test_a_first_line_that_is_longer_than_what_is_inflated_of_it_is_none() -> None:
+    """Cut short it could be a line too, of another time."""
+    long = b"m,n=" + b"x" * 65_500 + b" value=1 1700000000000000000000000"
+    assert wire.first_line(payload([long, b"m value=1 2"])) is None
+    assert wire.first_line(payload([b"m value=1 2", long])) == b"m value=1 2"
