@@ -1,6 +1,6 @@
 """InfluxDB 3: how it is recognised, and asked how long it keeps points.
 
-What it answers was read from the source of 3.5; see docs/sink-responses.md.
+What it answers was measured on 3.5.0; see docs/sink-responses.md.
 """
 
 from __future__ import annotations

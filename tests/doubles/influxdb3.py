@@ -1,9 +1,9 @@
-"""A stand-in for InfluxDB 3 Core, held to what a real 3.5 answered and to its source.
+"""A stand-in for InfluxDB 3 Core, held to what a real 3.5.0 answers.
 
-``influxdb3_server/src/http.rs`` and ``influxdb3_write/src/write_buffer/validator.rs``: a line is
-refused for itself and listed by its number, the others are written; a database is made by the first
-write to it; what is older than its retention is taken and not there; only the first gzip member is
-read; nothing is answered without a token.
+A line is refused for itself and listed by its number, the others are written; a database is made by
+the first write to it, an empty one too; what is older than its retention is taken and not there;
+only the first gzip member is read; a body that cannot be read is a 500 on its own path and a 400 on
+that of InfluxDB 2; nothing is answered without a token.
 """
 
 from __future__ import annotations
@@ -46,21 +46,22 @@ class Engine3(Engine):
         """The response to a write; without ``db`` it is one at the path of InfluxDB 2."""
         if not self.knows(headers):
             return 401, {}, b""
+        unreadable, too_large = (500, 500) if "db" in query else (400, 413)
         if headers.get("Content-Encoding") == "gzip":
             inflater = zlib.decompressobj(wbits=31)
             try:
                 body = inflater.decompress(body)  # the first member
             except zlib.error as error:
-                return text(400, f"error decoding gzip stream: {error}")
+                return text(unreadable, f"error decoding gzip stream: {error}")
             if not inflater.eof:
-                return text(400, "error decoding gzip stream: unexpected end of file")
+                return text(unreadable, "error decoding gzip stream: unexpected end of file")
         limit = self.max_inflated_bytes
         if limit is not None and len(body) > limit:
-            return text(413, f"max request size ({limit} bytes) exceeded")
+            return text(too_large, f"max request size ({limit} bytes) exceeded")
         try:
             body.decode()
         except UnicodeDecodeError as error:
-            return text(400, f"body content is not valid utf8: {error}")
+            return text(unreadable, f"body content is not valid utf8: {error}")
         name = query.get("db", query.get("bucket", ""))
         if name not in self.buckets and len(self.buckets) >= self.max_databases:
             message = f"Adding a new database would exceed limit of {self.max_databases} databases"
@@ -70,7 +71,7 @@ class Engine3(Engine):
         return self._take_3(name, body, precision, listed=listed)
 
     def _take_3(self, name: str, body: bytes, precision: str, *, listed: bool) -> Response:
-        database = self.buckets.get(name, Bucket())
+        database = self.buckets.setdefault(name, Bucket())
         points, refused = [], []
         written = [line for line in lines_of(body) if line.strip() and not _is_comment(line)]
         for number, line in enumerate(written, 1):
@@ -93,7 +94,6 @@ class Engine3(Engine):
         if refused and not listed:
             message = "write buffer error: parsing for line protocol failed"
             return 400, {}, json.dumps({"code": "invalid", "message": message}).encode()
-        self.buckets[name] = database
         self._keep_3(database, points)
         if not refused:
             return 204, {}, b""
