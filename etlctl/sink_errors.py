@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
-from services.extractor.source.failure_text import plain_text, root_of
+from common.failure_text import plain_text, root_of
 
 if TYPE_CHECKING:
     from common.sink.http_session import SinkSession

@@ -21,7 +21,7 @@ from common.state.fields import count_of, text_of
 from common.state.keys import GROUP, SETTLED_NOTED, STREAMS, Keys
 from common.state.scripts import Scripts
 
-# How many entries one step looks at: some 5 ms of Redis' time.
+# How many entries one step looks at: some 4 ms of Redis' time on an idle core (Redis 7.0).
 MOST_ENTRIES = 500
 
 _Id = tuple[int, int]

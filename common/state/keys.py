@@ -93,15 +93,16 @@ class Keys:
         return f"{self.namespace}:payload:{token}"
 
     def own_payload(self, name: bytes) -> str:
-        """``name`` if it can only be a payload's key of ours, else an empty string.
+        """``name`` if it can only be a payload's key of ours, else a key that no payload has.
 
         Entries and dead letters are whatever somebody put into a stream; what they name is read
-        and later removed, so it must not be just any key.
+        and later removed, so it must not be just any key. It must be one of ours in any case: Redis
+        refuses all others to a user with the least rights.
         """
         prefix, text = self.payload(""), text_of(name)
         token = text[len(prefix) :]
         ours = text.startswith(prefix) and token.isascii() and token.isalnum()
-        return text if ours else ""
+        return text if ours else prefix
 
     def feed(self, feed: str) -> str:
         """Hash: fingerprint, head_ms, origin_ms, backlog ranges, back-off of one feed."""

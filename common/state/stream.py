@@ -229,8 +229,7 @@ class RedisStream:
         if not rows:
             return []
         names = [self._keys.own_payload(fields.get(b"payload", b"")) for _, _, fields in rows]
-        # A name that is not ours is replaced by one that no payload has.
-        payloads: Any = self._redis.mget([name or self._keys.payload("") for name in names])
+        payloads: Any = self._redis.mget(names)
         records: Any = self._redis.hmget(
             self._keys.in_flight(self.inbound), [id_ for id_, _, _ in rows]
         )

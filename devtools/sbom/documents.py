@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +120,13 @@ def licences_csv(images: dict[str, list[Package]]) -> str:
     for image, packages in images.items():
         for package in packages:
             used.setdefault(package, []).append(image)
-    lines = ["name,version,licence,images"]
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("name", "version", "licence", "images"))
     for package in sorted(used, key=lambda package: package.name):
-        licence = licence_of(package).text.replace('"', "'")
-        lines.append(f'{package.name},{package.version},"{licence}",{" ".join(used[package])}')
-    return "\n".join(lines) + "\n"
+        licence = licence_of(package).text
+        table.writerow((package.name, package.version, licence, " ".join(used[package])))
+    return text.getvalue()
 
 
 def locked_images(folder: Path) -> dict[str, list[Package]]:

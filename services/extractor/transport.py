@@ -15,9 +15,9 @@ import requests
 import urllib3
 
 from common.errors import SourceError, SourceRefused, SourceUnavailable
+from common.failure_text import plain_text, root_of
 from common.runtime.exchange import Exchange, at_most
 from common.runtime.retry_after import http_date_seconds
-from services.extractor.source.failure_text import plain_text, root_of
 from services.extractor.source_errors import (
     refusal,
     reported_error,

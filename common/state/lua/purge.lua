@@ -1,6 +1,6 @@
 -- Give a dead letter up for good: its samples become a counted drop.
 --
--- KEYS 1 dead letters, 2 their records, 3 the dead letter's payload ('' if it names none of ours), 4 ledger,
+-- KEYS 1 dead letters, 2 their records, 3 the dead letter's payload (where it names none of ours, a key that does not exist), 4 ledger,
 --      5 how many of each group are kept
 -- a    id (of the dead letter)
 -- Returns ok, deleted (there is no such dead letter any more) or wrong_type (a key holds something else).
@@ -15,7 +15,7 @@ local samples = count_of(letter.samples)
 redis.call('XDEL', dead, a.id)
 redis.call('HDEL', dead_records, a.id)
 forget_kept(KEYS[5], letter)
-if KEYS[3] ~= '' then redis.call('UNLINK', KEYS[3]) end
+redis.call('UNLINK', KEYS[3])
 -- A foreign entry of the stream is in no ledger: it is only removed.
 if samples and is_feed(letter.feed) then
   redis.call('HINCRBY', ledger, letter.feed .. '|dead_lettered', whole(0 - samples))

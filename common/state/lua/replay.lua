@@ -1,6 +1,6 @@
 -- Take a dead letter up again: it becomes an entry of the stream of the stage that refused it.
 --
--- KEYS 1 dead letters, 2 their records, 3 the dead letter's payload ('' if it names none of ours), 4 stream,
+-- KEYS 1 dead letters, 2 their records, 3 the dead letter's payload (where it names none of ours, a key that does not exist), 4 stream,
 --      5 in flight, 6 ledger, 7 unsettled, 8 payload of the new entry, 9 how many of each group are kept
 -- a    id (of the dead letter)
 -- ARGV 2 payload of the new entry
@@ -25,7 +25,7 @@ append_entry(stream, in_flight, letter, samples, #ARGV[2], KEYS[8])
 redis.call('XDEL', dead, a.id)
 redis.call('HDEL', dead_records, a.id)
 forget_kept(KEYS[9], letter)
-if KEYS[3] ~= '' then redis.call('UNLINK', KEYS[3]) end
+redis.call('UNLINK', KEYS[3])
 redis.call('HINCRBY', ledger, letter.feed .. '|dead_lettered', whole(0 - samples))
 -- Its window, if others of its entries are still under way, now waits for this one too.
 if redis.call('HEXISTS', unsettled, letter.window) == 1 then redis.call('HINCRBY', unsettled, letter.window, 1) end

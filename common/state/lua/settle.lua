@@ -3,7 +3,7 @@
 -- KEYS 1..4 stream, its in-flight records, crashes, released, 5 outbound stream, 6 its in-flight records,
 --      7 dead letters, 8 their records, 9 ledger, 10 unsettled, 11 committed,
 --      12 how many dead letters of each group are kept, 13 those that are only counted,
---      14 the entry's payload ('' if it names none of ours),
+--      14 the entry's payload (where it names none of ours, a key that does not exist),
 --      15.. new payloads: one for each output, then one for each dead letter; last what was settled of late
 -- a    group, consumer, entry (id), samples (that the entry itself claims), query, tier, kind, window, stage,
 --      loaded, drops ({reason = samples}), outputs ({samples, …}), dead ({{reason, detail, samples, measurement}, …}), max_dead,
@@ -49,7 +49,7 @@ end
 if not payload_key then
   payload_key = KEYS[14]
   -- Where somebody copied an entry, the payload is the other one's.
-  if payload_key ~= '' and (is_named_in(in_flight, payload_key) or is_named_in(out_flight, payload_key)) then
+  if is_named_in(in_flight, payload_key) or is_named_in(out_flight, payload_key) then
     payload_key = ''
   end
 end

@@ -146,6 +146,7 @@ def refuses_all(context: FaultContext, times: int) -> int:
             _send_bad_point(rig)
             context.apart(longest_seconds=2.0)
         before = rig.proxies.hits("influxdb", "answer")
+        # With a bound of one byte the empty body of a readiness check is taken.
         rig.proxies.rule(
             "influxdb",
             Rule("answer", None, WRITE, min_body_bytes=rng.randint(0, 1), status=400, body=body),

@@ -10,8 +10,10 @@ import pytest
 from redis.exceptions import NoPermissionError
 
 from common.state.dead_letters import DeadLetters
-from common.state.keys import Keys
+from common.state.keys import POINTS, RAW, Keys
 from common.state.redis_client import connect
+from common.state.stream import RedisStream, SettleResult
+from common.state.verdict import DeadLetter, Settle
 from devtools.servers.ports import HOST
 from devtools.servers.redis_server import RedisServer
 from tests.integration.exporter.exporter_world import Rig as MetricsRig
@@ -57,6 +59,20 @@ def test_stages(make_redis: Callable[..., RedisServer]) -> None:
         for forbidden in (("CONFIG", "GET", "*"), ("FLUSHALL",), ("GET", "other"), ("KEYS", "*")):
             with pytest.raises(NoPermissionError):
                 client.execute_command(*forbidden)
+
+
+def test_a_stage_settles_what_names_no_payload(make_redis: Callable[..., RedisServer]) -> None:
+    server, url = server_with(make_redis, "stages")
+    with connect(url, "word") as client:
+        keys = Keys("etl")
+        stream = RedisStream(client, keys, RAW, "t", outbound=POINTS)
+        stream.ensure()
+        client.xadd(keys.stream(RAW), {"odd": "entry"})
+        (entry,) = stream.read(10, 0.01)
+        letter = DeadLetter("corrupt", "no payload", b"", entry.samples)
+        assert stream.settle(entry, Settle(dead=[letter]), "transformer") is SettleResult.OK
+        assert client.xlen(keys.stream(RAW)) == 0
+    assert denied(server) == set()
 
 
 def test_metrics(make_redis: Callable[..., RedisServer]) -> None:
