@@ -23,12 +23,17 @@ def start_ms() -> int:
 
 @pytest.fixture(scope="package")
 def prometheus(
-    toolbox: Toolbox, server_dir: Path, log_dir: Path, start_ms: int
+    toolbox: Toolbox,
+    tmp_path_factory: pytest.TempPathFactory,
+    log_dir: Path,
+    start_ms: int,
 ) -> Iterator[PrometheusServer]:
-    """A Prometheus that scrapes nothing and holds the history."""
-    server = PrometheusServer(
-        toolbox, server_dir / "prometheus-history", name="prometheus-history", log_dir=log_dir
-    )
+    """A Prometheus that scrapes nothing and holds the history, and no older one.
+
+    A worker that leaves the package and returns to it sets it up anew, maybe in another hour.
+    """
+    folder = tmp_path_factory.mktemp("prometheus-history")
+    server = PrometheusServer(toolbox, folder, name="prometheus-history", log_dir=log_dir)
     server.backfill(open_metrics(start_ms))
     with server:
         yield server
