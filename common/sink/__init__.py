@@ -1,1 +1,1 @@
-"""How the sink is reached and asked, by whoever talks to it: the loader and etlctl."""
+"""How the sink is reached and asked, by whoever talks to it: loader, verifier and etlctl."""

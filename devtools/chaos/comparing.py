@@ -19,12 +19,12 @@ from redis.exceptions import RedisError
 
 from common.config import load_settings
 from common.errors import SinkError, SourceError
-from etlctl.verify.explain import DEAD_LETTERED, Facts, Range
-from etlctl.verify.knowledge import Knowledge
-from etlctl.verify.points import SeriesKey
 from etlctl.verify.present import example_lines
-from etlctl.verify.run import Outcome
-from etlctl.verify.wiring import connected, verifier
+from services.verifier.explain import DEAD_LETTERED, Facts, Range
+from services.verifier.knowledge import Knowledge
+from services.verifier.points import SeriesKey
+from services.verifier.run import Outcome
+from services.verifier.wiring import connected, verifier
 
 # Fits into one query of each feed.
 PIECE_SAMPLES = 350_000

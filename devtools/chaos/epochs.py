@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from common.config import Query
 from common.state.windows import FeedStatus
 from devtools.chaos.rig import Rig
-from etlctl.connect import source_of
-from etlctl.verify.source import Source
+from services.verifier.connect import source_of
+from services.verifier.source import Source
 
 Span = tuple[int, int]
 """``(start_ms, end_ms]``."""

@@ -20,9 +20,9 @@ from devtools.chaos.comparing import Compared, Comparer, Point
 from devtools.chaos.epochs import Epochs
 from devtools.chaos.load import JOB, ODD
 from devtools.chaos.rig import DEAD_LETTERS_MAX, KEYS, Rig
-from etlctl.connect import source_of
-from etlctl.verify.expect import expect, identify_of
-from etlctl.verify.knowledge import points_of_lines
+from services.verifier.connect import source_of
+from services.verifier.expect import expect, identify_of
+from services.verifier.knowledge import points_of_lines
 
 RECOVERY_SECONDS = 150.0
 

@@ -10,7 +10,7 @@ from typing import Any
 from common.state.ledger import Audit
 from etlctl.output import counts, thousands
 from etlctl.times import rfc3339
-from etlctl.verify.run import Outcome
+from services.verifier.run import Outcome
 
 
 @dataclass(frozen=True, slots=True)

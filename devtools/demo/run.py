@@ -24,8 +24,8 @@ from devtools.servers.stack import PIPELINE, LocalStack, new_run_dir
 from devtools.servers.stack_config import Pace, read_config
 from devtools.servers.waiting import wait_until
 from etlctl.connect import redis_of
-from etlctl.verify.run import Outcome
-from etlctl.verify.wiring import connected, verifier
+from services.verifier.run import Outcome
+from services.verifier.wiring import connected, verifier
 
 # Two transformers, to show that they share the work.
 PROCESSES = {"extractor": 1, "transformer": 2, "loader": 1}

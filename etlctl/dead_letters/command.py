@@ -18,6 +18,7 @@ from common.exit_codes import ExitCode
 from common.state.counted_dead_letters import CountedDeadLetters
 from common.state.dead_letters import AnyDeadLetters, DeadLetters, KeptDeadLetter
 from common.state.keys import Keys
+from common.state.payloads import with_payloads
 from etlctl.connect import redis_of
 from etlctl.dead_letters.carry_out import Filters, Outcome, carry_out, chosen
 from etlctl.dead_letters.counted import (
@@ -28,7 +29,7 @@ from etlctl.dead_letters.counted import (
 )
 from etlctl.dead_letters.export import document, metadata, refuse_existing
 from etlctl.dead_letters.export import export as write_file
-from etlctl.dead_letters.payloads import batch_of, batch_summary, with_payloads
+from etlctl.dead_letters.payloads import batch_of, batch_summary
 from etlctl.dead_letters.present import how_many, metadata_lines, payload_lines, table
 from etlctl.options import AsJson, ConfigFile, Yes, group, shared_options
 from etlctl.output import print_json, progress_bar, remark, stdout

@@ -14,7 +14,8 @@ from redis import Redis
 from common.errors import EtlError
 from common.state.dead_letters import DeadLetters, KeptDeadLetter
 from common.state.keys import Keys
-from etlctl.dead_letters.payloads import as_members, with_payloads
+from common.state.payloads import with_payloads
+from etlctl.dead_letters.payloads import as_members
 from etlctl.whole_file import whole_file
 
 

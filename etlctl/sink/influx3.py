@@ -19,6 +19,7 @@ import urllib3
 
 from common.durations import format_duration
 from common.errors import ConfigError, SinkError
+from common.sink.errors import after_status, no_response
 from common.sink.http_session import SinkSession
 from common.sink.influx3 import (
     PING_PATH,
@@ -28,7 +29,6 @@ from common.sink.influx3 import (
     retention_seconds,
 )
 from etlctl.sink.init import TOKEN_FILE_MODE, Say, WantedBucket, read_token
-from etlctl.sink_errors import after_status, no_response
 from etlctl.whole_file import whole_file
 
 _DATABASE_PATH = "/api/v3/configure/database"

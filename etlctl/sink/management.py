@@ -23,8 +23,8 @@ from influxdb_client.service.health_service import HealthService
 from influxdb_client.service.organizations_service import OrganizationsService
 
 from common.errors import SinkError
+from common.sink.errors import after_status, no_response
 from common.sink.http_session import SinkSession
-from etlctl.sink_errors import after_status, no_response
 
 T = TypeVar("T")
 

@@ -1,1 +1,1 @@
-"""Is the sink equal to the source? Read both again, apply the transform, compare point by point."""
+"""The operator's side of verifying: what to compare, and how the outcome is shown."""

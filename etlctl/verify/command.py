@@ -15,8 +15,8 @@ from etlctl.output import print_json, progress_bar, remark, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.present import as_json as outcome_json
 from etlctl.verify.present import example_lines, table
-from etlctl.verify.run import Outcome
-from etlctl.verify.wiring import Parts, connected, covered_range, verifier
+from services.verifier.run import Outcome
+from services.verifier.wiring import Parts, connected, covered_range, verifier
 
 Start = Annotated[
     str | None,

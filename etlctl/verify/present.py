@@ -12,7 +12,7 @@ from rich.table import Table
 from etlctl.output import counts, thousands
 from etlctl.output import table as new_table
 from etlctl.times import rfc3339
-from etlctl.verify.run import Outcome, QueryResult
+from services.verifier.run import Outcome, QueryResult
 
 # Reasons of an explained difference as they are shown.
 REASONS = {

@@ -18,8 +18,8 @@ from common.config import AuthSettings, ExtractSettings, Query
 from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
 from common.promql.selector import NAME_LABEL, parse_selector
 from common.samples.columns import Samples
+from common.source.http_session import source_session
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
-from services.extractor.http_session import source_session
 from services.extractor.source.clock import ClockReading
 from services.extractor.source.decode import decode, decode_value
 from services.extractor.source.scrape_settings import ScrapeSettings

@@ -12,10 +12,10 @@ from common.errors import SinkError
 from common.runtime.retry_after import retry_after_seconds
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
-from etlctl.verify.sink import Rows, document_of
 from services.loader.messages import named, quoted_lines
 from services.loader.responses import ABOUT_POINTS, PAUSES, Kind, classify
 from services.loader.watermark import parse_watermark
+from services.verifier.sink import Rows, document_of
 
 _STATUSES = (204, 200, 400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504, 301, 100, 0, 999)
 WORDS = (

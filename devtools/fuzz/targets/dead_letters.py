@@ -13,15 +13,16 @@ from redis import Redis
 from common.errors import EtlError
 from common.state.dead_letters import DeadLetters
 from common.state.keys import Keys
+from common.state.payloads import with_payloads
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from devtools.fuzz.targets import samples
 from devtools.fuzz.targets.points import payload_of
 from etlctl.dead_letters.carry_out import Filters
 from etlctl.dead_letters.export import document
-from etlctl.dead_letters.payloads import batch_of, batch_summary, inflated, with_payloads
+from etlctl.dead_letters.payloads import batch_of, batch_summary, inflated
 from etlctl.dead_letters.present import metadata_lines, payload_lines, table
-from etlctl.verify.knowledge import points_of_lines
+from services.verifier.knowledge import points_of_lines
 
 _IDS = ("1700000000000-0", "1-1", "7", "18446744073709551615-18446744073709551615")
 _ID_TOKENS = ("-", "0", "9" * 20, "²", "٣", "+", "(", "*", "$", "\n", " ", "18446744073709551616")

@@ -17,9 +17,9 @@ from common.state.verdict import Entry, Settle
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from devtools.fuzz.targets.samples import NOW_MS, batch_of, series_list
-from etlctl.verify.knowledge import points_of_lines
-from etlctl.verify.points import SeriesKey
 from services.transformer.transform import TransformHandler
+from services.verifier.knowledge import points_of_lines
+from services.verifier.points import SeriesKey
 
 _RULES: tuple[tuple[dict[str, Any], ...], ...] = (
     (),

@@ -18,8 +18,8 @@ from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from devtools.fuzz.targets.client import SOME_BODIES, STATUSES
 from devtools.fuzz.targets.prometheus import TOKENS, Sample, body_of, is_label_set, parsed
-from etlctl.verify.source import Source, SourceSeries
 from services.extractor.source.decode import decode
+from services.verifier.source import Source, SourceSeries
 
 _START_MS, _END_MS = 1_700_000_000_000, 1_700_000_060_000
 _BODIES = (

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import pytest
 
 from common.config import Settings
-from etlctl.verify.points import Points, SeriesKey
 from etlctl.verify.present import example_lines
-from etlctl.verify.run import Outcome
-from etlctl.verify.source import Source
-from etlctl.verify.wiring import connected, verifier
+from services.verifier.points import Points, SeriesKey
+from services.verifier.run import Outcome
+from services.verifier.source import Source
+from services.verifier.wiring import connected, verifier
 from tests.cases.runner.case import Ledger, Step
 from tests.cases.runner.pipeline import Pipeline
 from tests.cases.runner.sinks import CaseSink

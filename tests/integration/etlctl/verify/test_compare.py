@@ -12,8 +12,8 @@ import pytest
 
 from common.config import load_settings
 from devtools import PROJECT_ROOT
-from etlctl.connect import sink_of
-from etlctl.verify.points import SeriesKey
+from services.verifier.connect import sink_of
+from services.verifier.points import SeriesKey
 from tests.integration.etlctl.verify.world import EXPR, SELECT, World, bits
 
 Capture = pytest.CaptureFixture[str]

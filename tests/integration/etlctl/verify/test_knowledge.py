@@ -14,10 +14,10 @@ from common.state.keys import POINTS, RAW, Keys
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Settle
 from common.state.windows import Feed, Window, WindowSet
-from etlctl.verify.expect import Identify
-from etlctl.verify.explain import Range
-from etlctl.verify.knowledge import RedisKnowledge, points_of_lines
-from etlctl.verify.points import SeriesKey
+from services.verifier.expect import Identify
+from services.verifier.explain import Range
+from services.verifier.knowledge import RedisKnowledge, points_of_lines
+from services.verifier.points import SeriesKey
 
 FEED = Feed("raw", "hot", "select", "f1")
 FOREVER_MS = 2**62

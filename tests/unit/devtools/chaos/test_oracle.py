@@ -11,9 +11,9 @@ import pytest
 from common.state.windows import FeedStatus
 from devtools.chaos.comparing import Known, Point, summary
 from devtools.chaos.epochs import committed
-from etlctl.verify.explain import DEAD_LETTERED, Explained
-from etlctl.verify.points import SeriesKey
-from etlctl.verify.run import Outcome, QueryResult
+from services.verifier.explain import DEAD_LETTERED, Explained
+from services.verifier.points import SeriesKey
+from services.verifier.run import Outcome, QueryResult
 
 ODD = SeriesKey.of("odd_000001", {"job": "load"})
 

@@ -8,9 +8,9 @@ import pytest
 
 from common.config import Query, RelabelRule
 from common.samples.series import SeriesEncoder
-from etlctl.verify.expect import identify_of
-from etlctl.verify.ownership import measurements_of, memory_ms, owner
-from etlctl.verify.points import SeriesKey
+from services.verifier.expect import identify_of
+from services.verifier.ownership import measurements_of, memory_ms, owner
+from services.verifier.points import SeriesKey
 
 SELECT = Query(name="raw", select='{job="app",__name__=~"m.*",code!~"5.."}')
 EXPR = Query(name="rate", expr="sum(rate(m[5m]))", step=15)

@@ -19,10 +19,10 @@ import urllib3
 
 from common.config.load import database_of
 from common.errors import SinkError
+from common.sink.errors import after_status, no_response
 from common.sink.http_session import SinkSession
 from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
-from etlctl.sink_errors import after_status, no_response
-from etlctl.verify.points import Column, Points, SeriesKey, join, known_shape
+from services.verifier.points import Column, Points, SeriesKey, join, known_shape
 
 # Measurements named in one statement; a few hundred keep the statement far below any limit.
 _MEASUREMENTS_PER_STATEMENT = 200

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from etlctl.verify.expect import expect
-from etlctl.verify.points import SeriesKey
-from etlctl.verify.source import SourceSeries
+from services.verifier.expect import expect
+from services.verifier.points import SeriesKey
+from services.verifier.source import SourceSeries
 
 
 def series(name: str, points: list[tuple[int, float]]) -> SourceSeries:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etlctl.verify.explain import Facts, Range
-from etlctl.verify.points import Column, Points, SeriesKey
-from etlctl.verify.run import Outcome, QueryResult, Subject, Verifier
-from etlctl.verify.source import SourceSeries
+from services.verifier.explain import Facts, Range
+from services.verifier.points import Column, Points, SeriesKey
+from services.verifier.run import Outcome, QueryResult, Subject, Verifier
+from services.verifier.source import SourceSeries
 
 END_MS = 3_600_000
 

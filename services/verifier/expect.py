@@ -12,8 +12,8 @@ import numpy as np
 from common.config import Query
 from common.errors import WireError
 from common.samples.series import SeriesDrop, SeriesEncoder
-from etlctl.verify.points import Column, Points, SeriesKey, join
-from etlctl.verify.source import SourceSeries
+from services.verifier.points import Column, Points, SeriesKey, join
+from services.verifier.source import SourceSeries
 
 # Labels of one series in, its identity in the sink out; or the reason why it has none.
 Identify = Callable[[Mapping[str, str]], SeriesKey | str]

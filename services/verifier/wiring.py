@@ -16,13 +16,14 @@ from common.config import Query, Settings, TierName
 from common.errors import ConfigError
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
-from etlctl.connect import redis_of, sink_of, source_of
-from etlctl.verify.expect import identify_of
-from etlctl.verify.knowledge import Knowledge, RedisKnowledge
-from etlctl.verify.ownership import measurements_of, memory_ms, owner
-from etlctl.verify.run import Subject, Verifier
-from etlctl.verify.sink import Sink
-from etlctl.verify.source import Source
+from common.state.redis_client import connect_as_set
+from services.verifier.connect import sink_of, source_of
+from services.verifier.expect import identify_of
+from services.verifier.knowledge import Knowledge, RedisKnowledge
+from services.verifier.ownership import measurements_of, memory_ms, owner
+from services.verifier.run import Subject, Verifier
+from services.verifier.sink import Sink
+from services.verifier.source import Source
 
 TIER: TierName = "hot"
 
@@ -74,7 +75,8 @@ def connected(
     Redis that cannot goes to ``on_redis_error``: a comparison is possible without it.
     """
     queries = choose(settings, names)
-    redis, keys = redis_of(settings.pipeline)
+    redis = connect_as_set(settings.pipeline)
+    keys = Keys(settings.pipeline.redis_namespace)
     source, sink = source_of(settings), sink_of(settings, TIER)
     with closing(source), closing(sink), closing(redis):
         now_ms = source.now_ms()

@@ -19,8 +19,8 @@ from common.promql.expression import reach_ms
 from common.promql.selector import NAME_LABEL, Selector, parse_selector
 from common.samples.line_names import map_key, map_measurement
 from common.samples.series import SeriesDrop
-from etlctl.verify.expect import Identify
-from etlctl.verify.points import SeriesKey
+from services.verifier.expect import Identify
+from services.verifier.points import SeriesKey
 
 Owns = Callable[[SeriesKey], bool]
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from etlctl.verify.compare import Difference
-from etlctl.verify.points import NOTHING, Column, Points, SeriesKey, bits
+from services.verifier.compare import Difference
+from services.verifier.points import NOTHING, Column, Points, SeriesKey, bits
 
 COLLISION = "collision"
 CHANGED = "source_changed"

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from etlctl.verify.compare import compare
-from etlctl.verify.expect import Expected, Identify, expect
-from etlctl.verify.explain import UNREADABLE, Explained, Facts, explain
-from etlctl.verify.knowledge import Knowledge
-from etlctl.verify.points import Column, Points, SeriesKey
-from etlctl.verify.sink import Sink
-from etlctl.verify.source import Source
+from services.verifier.compare import compare
+from services.verifier.expect import Expected, Identify, expect
+from services.verifier.explain import UNREADABLE, Explained, Facts, explain
+from services.verifier.knowledge import Knowledge
+from services.verifier.points import Column, Points, SeriesKey
+from services.verifier.sink import Sink
+from services.verifier.source import Source
 
 EXAMPLES_MAX = 10
 

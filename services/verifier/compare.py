@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from etlctl.verify.points import NOTHING, Column, Points, SeriesKey, bits
+from services.verifier.points import NOTHING, Column, Points, SeriesKey, bits
 
 
 @dataclass(frozen=True, slots=True)

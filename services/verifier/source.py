@@ -17,7 +17,7 @@ import requests
 from numpy.typing import NDArray
 
 from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
-from etlctl.verify.points import known_shape
+from services.verifier.points import known_shape
 
 # Prometheus refuses a range query of more points per series than 11,000.
 MAX_STEPS = 10_000

@@ -25,9 +25,9 @@ from common.errors import (
     SourceUnavailable,
 )
 from common.sink.http_session import SinkSession
-from etlctl.verify.points import SeriesKey
-from etlctl.verify.sink import Sink, quote
-from etlctl.verify.source import Source
+from services.verifier.points import SeriesKey
+from services.verifier.sink import Sink, quote
+from services.verifier.source import Source
 
 Response = tuple[int, bytes]
 

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etlctl.verify.compare import compare
-from etlctl.verify.points import Column, Points, SeriesKey, join
+from services.verifier.compare import compare
+from services.verifier.points import Column, Points, SeriesKey, join
 
 A = SeriesKey.of("m", {"host": "a"})
 B = SeriesKey.of("m", {"host": "b"})

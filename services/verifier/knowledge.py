@@ -17,12 +17,12 @@ from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
 from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
 from common.state.keys import Keys, feed_of
+from common.state.payloads import with_payloads
 from common.state.windows import FeedStatus, WindowSet
-from etlctl.dead_letters.payloads import with_payloads
-from etlctl.verify.expect import Identify, expect
-from etlctl.verify.explain import Facts, Range
-from etlctl.verify.points import SeriesKey
-from etlctl.verify.source import SourceSeries
+from services.verifier.expect import Identify, expect
+from services.verifier.explain import Facts, Range
+from services.verifier.points import SeriesKey
+from services.verifier.source import SourceSeries
 
 _FOREVER_MS = 2**62
 

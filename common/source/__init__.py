@@ -1,0 +1,1 @@
+"""How the source is reached, by whoever asks it: the extractor, the verifier and etlctl."""

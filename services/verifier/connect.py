@@ -1,0 +1,21 @@
+"""Connections to source and sink, as extractor and loader reach them."""
+
+from __future__ import annotations
+
+from common.config import Settings, TierName
+from common.sink.http_session import SinkSession
+from common.source.http_session import source_session
+from services.verifier.sink import Sink
+from services.verifier.source import Source
+
+
+def source_of(settings: Settings) -> Source:
+    """Prometheus, with the credentials that the extractor uses."""
+    extract = settings.extract
+    return Source(extract.prometheus_url, source_session(extract.auth), extract.timeout_seconds)
+
+
+def sink_of(settings: Settings, tier: TierName) -> Sink:
+    """InfluxDB, reached as the loader reaches it; a tier's database is named as its bucket."""
+    session = SinkSession(settings.load.influxdb, connections=1)
+    return Sink(session, settings.load.tiers[tier].bucket)
