@@ -139,7 +139,11 @@ def streams(audit: Audit, max_dead_letters: int) -> Table:
         spare=("bytes", "samples"),
     )
     for name, depth in audit.streams.items():
-        age = f"{max(0, audit.now_ms - depth.oldest_ms) // 1_000} s" if depth.oldest_ms else "–"
+        age = (
+            f"{thousands(max(0, audit.now_ms - depth.oldest_ms) // 1_000)} s"
+            if depth.oldest_ms
+            else "–"
+        )
         cells = (thousands(n) for n in (depth.entries, depth.samples, depth.bytes))
         table.add_row(name, *cells, age)
     share = f"{thousands(audit.dead_letter_entries)} of {thousands(max_dead_letters)}"
