@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from common.promql.reach import Reach
 from etlctl.verify.compare import compare
 from etlctl.verify.expect import Expected, Identify, expect
 from etlctl.verify.explain import UNREADABLE, Explained, Facts, explain
@@ -22,7 +23,7 @@ EXAMPLES_MAX = 10
 class Subject:
     """One query as ``verify`` needs it.
 
-    A sample may depend on what the source had up to ``memory_ms`` before it. ``identify`` is the
+    ``reach``: what the source must hold for a sample to be what it was. ``identify`` is the
     configured transform at series level; ``owns``: whether a series of the sink could be this
     query's; ``measurements`` are read back even where nothing is expected.
     """
@@ -31,7 +32,7 @@ class Subject:
     kind: Literal["expr", "select"]
     text: str
     step_ms: int
-    memory_ms: int
+    reach: Reach
     identify: Identify
     owns: Callable[[SeriesKey], bool]
     measurements: frozenset[str]
@@ -82,8 +83,8 @@ class Verifier:
     """Compares what the source has with what the sink has.
 
     ``bystanders`` decide, for configured queries that are not verified now, which series could be
-    theirs. ``latest_ms`` and ``oldest_source_ms`` bound what the transform accepts and what the
-    source keeps.
+    theirs. ``latest_ms`` bounds what the transform accepts. ``oldest_source_ms`` asks for the
+    oldest time that the source keeps; 0 where that is not known.
     """
 
     source: Source
@@ -92,7 +93,7 @@ class Verifier:
     bystanders: Sequence[Callable[[SeriesKey], bool]] = ()
     knowledge: Knowledge = field(default_factory=Knowledge)
     latest_ms: int | None = None
-    oldest_source_ms: int = 0
+    oldest_source_ms: Callable[[], int] = lambda: 0
     piece_samples: int = 200_000
     progress: Callable[[int], None] = lambda position_ms: None
 
@@ -139,6 +140,9 @@ class Verifier:
             if comparison.differences:
                 facts = self.knowledge.facts(subject.name)
                 ranges = {**pending[subject.name], **facts.ranges}
+                second_read = self._expected(subject, start_ms, end_ms).points
+                # Asked last: what the second read does not give may have been deleted until then.
+                whole_from_ms = subject.reach.whole_from_ms(self.oldest_source_ms())
                 reasons = explain(
                     comparison.differences,
                     Facts(
@@ -146,9 +150,9 @@ class Verifier:
                         facts.dead,
                         facts.unreadable_dead_samples - result.explained.missing[UNREADABLE],
                     ),
-                    self._expected(subject, start_ms, end_ms).points,
+                    second_read,
                     wanted.rivals,
-                    self.oldest_source_ms + subject.memory_ms,
+                    whole_from_ms,
                     EXAMPLES_MAX - len(result.explained.examples),
                 )
                 result.explained.missing += reasons.missing

@@ -14,12 +14,13 @@ from redis.exceptions import RedisError
 
 from common.config import Query, Settings, TierName
 from common.errors import ConfigError
+from common.promql.reach import RAW, reach_of
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
 from etlctl.connect import redis_of, sink_of, source_of
 from etlctl.verify.expect import identify_of
 from etlctl.verify.knowledge import Knowledge, RedisKnowledge
-from etlctl.verify.ownership import measurements_of, memory_ms, owner
+from etlctl.verify.ownership import measurements_of, owner
 from etlctl.verify.run import Subject, Verifier
 from etlctl.verify.sink import Sink
 from etlctl.verify.source import Source
@@ -121,7 +122,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
             kind=query.kind,
             text=query.text,
             step_ms=query.step_ms,
-            memory_ms=memory_ms(query),
+            reach=RAW if query.kind == "select" else reach_of(query.text),
             identify=identify,
             owns=owner(query, measurements, rules),
             measurements=measurements,
@@ -137,7 +138,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
         ],
         knowledge=parts.knowledge,
         latest_ms=parts.now_ms + round(settings.transform.max_future_seconds * 1_000),
-        oldest_source_ms=source.oldest_ms(),
+        oldest_source_ms=source.oldest_ms,
         progress=progress,
     )
 

@@ -1,4 +1,4 @@
-"""Which series of the sink a query can have written, and how far back it depends on the source."""
+"""Which series of the sink a query can have written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from common.config import Query, RelabelRule
 from common.samples.series import SeriesEncoder
 from etlctl.verify.expect import identify_of
-from etlctl.verify.ownership import measurements_of, memory_ms, owner
+from etlctl.verify.ownership import measurements_of, owner
 from etlctl.verify.points import SeriesKey
 
 SELECT = Query(name="raw", select='{job="app",__name__=~"m.*",code!~"5.."}')
@@ -93,20 +93,6 @@ def test_rules_on_other_labels_change_nothing() -> None:
     other = rule(target_label="zone", replacement="x")
     assert measurements(SELECT, other) == measurements(SELECT)
     assert owner(SELECT, frozenset({"m1"}), (other,))(SeriesKey.of("m1", {"job": "app"}))
-
-
-@pytest.mark.parametrize(
-    ("query", "expected_ms"),
-    [
-        (SELECT, 0),
-        (Query(name="a", expr="up", step=1), 300_000),
-        (EXPR, 600_000),
-        (Query(name="b", expr="avg_over_time(rate(x[1h30m])[1d:5m] offset 1w)", step=1),
-         300_000 + 5_400_000 + 86_400_000 + 604_800_000),
-    ],
-)  # fmt: skip
-def test_memory_is_the_reach_of_the_expression(query: Query, expected_ms: int) -> None:
-    assert memory_ms(query) == expected_ms
 
 
 def test_labels_that_cannot_be_read_are_a_reason() -> None:
