@@ -25,8 +25,8 @@ def redis_of(pipeline: PipelineSettings) -> tuple[Redis, Keys]:
 
 def source_of(settings: Settings) -> Source:
     """Prometheus, with the credentials that the extractor uses."""
+    from common.source.http_session import source_session
     from etlctl.verify.source import Source
-    from services.extractor.http_session import source_session
 
     extract = settings.extract
     return Source(extract.prometheus_url, source_session(extract.auth), extract.timeout_seconds)

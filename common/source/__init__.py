@@ -1,0 +1,1 @@
+"""How a source is asked, and what its responses mean: the extractor and etlctl use the same."""
