@@ -62,18 +62,17 @@ class Expression:
         """What the source has where the tree has ``numbered``."""
         return _NUMBERED.sub(lambda match: self.texts[int(match[1])], numbered)
 
-    def nodes(self) -> Iterator[tuple[Expr, int]]:
-        """Each node, and how far before the evaluation time it is evaluated at most, in ms."""
-        waiting: list[tuple[Expr, int]] = [(self.tree, 0)]
+    def nodes(self) -> Iterator[Expr]:
+        """Each node."""
+        waiting: list[Expr] = [self.tree]
         while waiting:
-            node, before_ms = waiting.pop()
-            before_ms += _duration_ms(node, "range") + max(0, _duration_ms(node, "offset"))
-            yield node, before_ms
-            waiting.extend((child, before_ms) for child in _children(node))
+            node = waiting.pop()
+            yield node
+            waiting.extend(children(node))
 
     def selectors(self) -> Iterator[VectorSelector]:
         """Each vector selector, those within ranges too."""
-        return (node for node, _ in self.nodes() if isinstance(node, VectorSelector))
+        return (node for node in self.nodes() if isinstance(node, VectorSelector))
 
 
 def parse_expression(source: str) -> Expression:
@@ -119,15 +118,6 @@ def parse_expression(source: str) -> Expression:
     raise ConfigError(f"{source!r:.80} is not PromQL: {' '.join(reason.split()):.200}")
 
 
-def reach_ms(source: str) -> int:
-    """How far before its evaluation time an expression can look, in ms (an upper bound).
-
-    Ranges, subqueries and offsets add up where one holds the other; Prometheus' own look-back comes
-    on top. A time that ``@`` pins is taken for the evaluation time. Raises :class:`ConfigError`.
-    """
-    return LOOKBACK_MS + max(before_ms for _, before_ms in parse_expression(source).nodes())
-
-
 def ahead_ms(source: str) -> int:
     """How far after its evaluation time an expression looks, in ms, by negative offsets.
 
@@ -137,10 +127,10 @@ def ahead_ms(source: str) -> int:
     waiting: list[tuple[Expr, int]] = [(parse_expression(source).tree, 0)]
     while waiting:
         node, ahead = waiting.pop()
-        ahead -= _duration_ms(node, "offset")
+        ahead -= duration_ms(node, "offset")
         if isinstance(node, VectorSelector):
             farthest_ms = max(farthest_ms, ahead)
-        waiting.extend((child, ahead) for child in _children(node))
+        waiting.extend((child, ahead) for child in children(node))
     return farthest_ms
 
 
@@ -151,17 +141,19 @@ def depends_on_window(source: str) -> bool:
     """
     return any(
         at is not None and at.type != AtModifierType.At
-        for at in (getattr(node, "at", None) for node, _ in parse_expression(source).nodes())
+        for at in (getattr(node, "at", None) for node in parse_expression(source).nodes())
     )
 
 
-def _children(node: Expr) -> Iterator[Expr]:
+def children(node: Expr) -> Iterator[Expr]:
+    """The nodes right below."""
     parts = [getattr(node, name, None) for name in ("expr", "param", "lhs", "rhs")]
     parts += [getattr(node, "vector_selector", None), *getattr(node, "args", ())]
     return (part for part in parts if isinstance(part, Expr))
 
 
-def _duration_ms(node: Expr, attribute: str) -> int:
+def duration_ms(node: Expr, attribute: str) -> int:
+    """The duration in an attribute of a node; 0 where it has none."""
     duration = getattr(node, attribute, None)
     return 0 if duration is None else round(duration.total_seconds() * 1000)
 

@@ -1,1 +1,1 @@
-"""How the source is reached, by whoever asks it: the extractor, the verifier and etlctl."""
+"""How a source is asked: the extractor, the verifier and etlctl use the same."""

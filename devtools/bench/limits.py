@@ -10,13 +10,13 @@ from common.errors import StackError
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import SCHEMA_VERSION, Origin, SampleBatch
 from common.source.http_session import source_session
+from common.source.transport import Transport
 from common.state.verdict import Entry, Output, Settle
 from devtools.bench.data import SELECTOR, STEP_MS
 from devtools.bench.machine import Meter, cores
 from devtools.bench.rig import QUERY, Rig
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.staging import EntryBuilder
-from services.extractor.transport import Transport
 from services.loader.admission import Admission
 from services.loader.batch import Group
 from services.loader.entry_history import Suspects

@@ -14,13 +14,13 @@ from common.runtime.telemetry import Telemetry
 from common.samples.batch import Origin, SampleBatch
 from common.samples.series import SeriesDrop, SeriesEncoder
 from common.source.http_session import source_session
+from common.source.transport import READ_BYTES, Transport
 from devtools.bench.data import SELECTOR, Dataset
 from devtools.bench.rig import QUERY, Rig
 from devtools.bench.statistics import Spread
 from devtools.servers.binaries import Toolbox
 from services.extractor.source.decode import decode
 from services.extractor.staging import EntryBuilder
-from services.extractor.transport import READ_BYTES, Transport
 from services.loader.admission import Admission
 from services.loader.batch import Group
 from services.loader.entry_history import Suspects

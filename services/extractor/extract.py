@@ -190,7 +190,7 @@ class Extractor:
         A Prometheus that lost its volume has samples again since its next scrape. The lowest
         timestamp is checked after the read: what was deleted in between shows too.
         """
-        lowest_ms = self.history.lowest_ms(window.start_ms - plan.reach_ms(window))
+        lowest_ms = self.history.lowest_ms(plan.reach(window).earliest_ms(window.start_ms))
         if read.samples and lowest_ms is not None and lowest_ms >= NO_SAMPLES_MS:
             # It returned some a moment ago: it was started anew and has not read its own log yet.
             raise SourceUnavailable(

@@ -9,8 +9,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
@@ -18,20 +16,15 @@ from common.config import AuthSettings, ExtractSettings, Query
 from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
 from common.promql.selector import NAME_LABEL, parse_selector
 from common.samples.columns import Samples
+from common.source.errors import snippet
 from common.source.http_session import source_session
+from common.source.query_api import QueryApi
+from common.source.transport import BodyBounds, Transport
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
 from services.extractor.source.clock import ClockReading
 from services.extractor.source.decode import decode, decode_value
 from services.extractor.source.scrape_settings import ScrapeSettings
-from services.extractor.source_errors import snippet
-from services.extractor.transport import (
-    BodyBounds,
-    BodyTooLong,
-    ResponseTooSlow,
-    Transport,
-)
 
-PROBE_SECONDS = 2.0
 INFO_BYTES = 64 << 10
 METRICS_BYTES = 16 << 20
 # Of a window, whatever is in it: some 60 million samples of long series.
@@ -70,8 +63,9 @@ class PrometheusClient:
             self._timeout_seconds, WINDOW_TIMEOUTS * self._timeout_seconds, WINDOW_BYTES
         )
         self._transport = Transport(
-            _without_credentials(settings.prometheus_url), session_factory(settings.auth), monotonic
+            settings.prometheus_url, session_factory(settings.auth), monotonic
         )
+        self._api = QueryApi(self._transport, self._timeout_seconds)
 
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
         """The samples of ``query`` with ``start_ms < t <= end_ms``, in blocks as they arrive.
@@ -110,7 +104,15 @@ class PrometheusClient:
 
     def clock_reading(self) -> ClockReading:
         """Prometheus' own time, with the ``Date`` of the response."""
-        return self._clock_reading(self._timeout_seconds)
+        params, seconds = {"query": "time()"}, self._timeout_seconds
+        with self._api.stream("query", params, timeout_seconds=seconds) as chunks:
+            now_seconds = decode_value(chunks)
+            if now_seconds is None or not 0 < now_seconds < LATEST_SECONDS:
+                raise SourceUnavailable(f"answered {now_seconds} where its own time belongs")
+            dated = self._transport.last_date_seconds
+            return ClockReading(
+                round(now_seconds * 1000), None if dated is None else round(dated * 1000)
+            )
 
     def run(self) -> ServerRun | None:
         """Since when the server runs, and under which configuration; None if it does not report it.
@@ -221,7 +223,7 @@ class PrometheusClient:
     ) -> Iterator[Samples]:
         samples = 0
         try:
-            with self._stream(endpoint, params, self._bounds) as chunks:
+            with self._api.stream(endpoint, params, self._bounds) as chunks:
                 for block in decode(chunks, self._remarks(params)):
                     samples += len(block) + block.histograms
                     if samples > self._max_samples:
@@ -240,49 +242,15 @@ class PrometheusClient:
     def _count(self, query: str, time_ms: int) -> int:
         """What a query counts; 0 where it finds nothing to count."""
         params = {"query": query, "time": _seconds(time_ms)}
-        with self._stream("query", params) as chunks:
+        with self._api.stream("query", params) as chunks:
             count = decode_value(chunks, self._remarks(params)) or 0.0
             if not 0 <= count < MOST_SAMPLES:
                 raise SourceUnavailable(f"answered {count} where a number of samples belongs")
             return round(count)
 
-    def _clock_reading(self, timeout_seconds: float) -> ClockReading:
-        params = {"query": "time()", "timeout": _timeout(timeout_seconds)}
-        with self._transport.stream("api/v1/query", params, timeout_seconds) as chunks:
-            seconds = decode_value(chunks)
-            if seconds is None or not 0 < seconds < LATEST_SECONDS:
-                raise SourceUnavailable(f"answered {seconds} where its own time belongs")
-            dated = self._transport.last_date_seconds
-            return ClockReading(
-                round(seconds * 1000), None if dated is None else round(dated * 1000)
-            )
-
     def _document(self, path: str, limit_bytes: int) -> bytes:
         """What the server reports of itself at ``path``; empty if it refuses that."""
         return self._transport.document(path, self._timeout_seconds, limit_bytes) or b""
-
-    @contextmanager
-    def _stream(
-        self, endpoint: str, params: Mapping[str, str], bounds: BodyBounds | None = None
-    ) -> Iterator[Iterator[bytes]]:
-        timed = {**params, "timeout": _timeout(self._timeout_seconds)}
-        try:
-            with self._transport.stream(
-                f"api/v1/{endpoint}", timed, self._timeout_seconds, bounds
-            ) as chunks:
-                yield chunks
-        except (BodyTooLong, ResponseTooSlow) as slow:
-            # If it answers a trivial query meanwhile, this one was too large.
-            if self._is_there():
-                raise QueryTooLarge(str(slow)) from None
-            raise
-
-    def _is_there(self) -> bool:
-        try:
-            self._clock_reading(PROBE_SECONDS)
-        except SourceError:
-            return False
-        return True
 
     def _remarks(self, params: Mapping[str, str]) -> Callable[[str], None]:
         return lambda remark: self._on_remark(params["query"], remark)
@@ -299,10 +267,6 @@ def _lowest_ms(text: bytes) -> int | None:
     return round(seconds * 1000) if abs(seconds) < LATEST_SECONDS else NO_SAMPLES_MS
 
 
-def _timeout(seconds: float) -> str:
-    return f"{max(1, round(seconds * 1000))}ms"
-
-
 def _ranged(selector: str, range_ms: int) -> str:
     # A comment would swallow the range.
     gap = "\n" if "#" in selector else ""
@@ -312,9 +276,3 @@ def _ranged(selector: str, range_ms: int) -> str:
 def _seconds(time_ms: int) -> str:
     """Seconds with all their milliseconds: Prometheus reads three decimals exactly."""
     return f"{time_ms // 1000}.{time_ms % 1000:03d}"
-
-
-def _without_credentials(url: str) -> str:
-    """The URL as it may be shown; credentials come from ``extract.auth`` alone."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")

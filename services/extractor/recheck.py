@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from common.config import Query
 from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
-from common.promql.expression import reach_ms
+from common.promql.reach import RAW, reach_of
 from common.runtime.telemetry import Telemetry
 from common.samples.columns import Samples
 from common.state.windows import Feed, Recheck, WindowSet
@@ -139,13 +139,14 @@ class Rechecker:
         An expression looks back: what is evaluated where a part of that was deleted is not what it
         was. Extracting such a window again would declare it a gap (:meth:`Plan.expired_until_ms`).
         """
-        back_ms = reach_ms(plan.query.text) if plan.query.kind == "expr" else 0
-        lowest_ms = self.history.lowest_ms(run[0].start_ms - back_ms)
+        reach = reach_of(plan.query.text) if plan.query.kind == "expr" else RAW
+        lowest_ms = self.history.lowest_ms(reach.earliest_ms(run[0].start_ms))
         if lowest_ms is None or lowest_ms <= self.origin_ms(plan.feed) + plan.step_ms:
             return run
         if lowest_ms >= NO_SAMPLES_MS:
             raise SourceUnavailable("reports that it holds nothing")
-        kept = [recheck for recheck in run if lowest_ms <= recheck.start_ms - back_ms + 1]
+        whole_from_ms = reach.whole_from_ms(lowest_ms)
+        kept = [recheck for recheck in run if whole_from_ms <= recheck.start_ms + 1]
         self.windows.forget_rechecks(plan.feed, [one for one in run if one not in kept])
         return kept
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.config import Query, Settings
-from common.promql.expression import reach_ms as reach_of
+from common.promql.reach import RAW, Reach, reach_of
 from common.state.windows import Feed, Window
 
 HOT = "hot"
@@ -53,15 +53,15 @@ class Plan:
         steps = (window.end_ms - window.start_ms) // self.step_ms
         return window.start_ms + steps // 2 * self.step_ms if steps > 1 else None
 
-    def reach_ms(self, window: Window) -> int:
-        """How far before this window its samples must still be there for it to be whole.
+    def reach(self, window: Window) -> Reach:
+        """What must still be there for this window to be whole.
 
         A rule needs the samples of its whole range: what is evaluated where a part of them has
         been deleted is not what it was. A live one is taken as it is, because Prometheus itself
         evaluates it so.
         """
         as_it_is = self.query.kind == "select" or window.window_class == "live"
-        return 0 if as_it_is else reach_of(self.query.text)
+        return RAW if as_it_is else reach_of(self.query.text)
 
     def expired_until_ms(self, window: Window, origin_ms: int, lowest_ms: int | None) -> int | None:
         """Up to where the source no longer holds this window, given its lowest timestamp.
@@ -71,7 +71,7 @@ class Plan:
         if lowest_ms is None or lowest_ms <= origin_ms + self.step_ms:
             return None
         # Samples at the lowest timestamp itself are there: the bound is exclusive for them.
-        bound = floor_to(lowest_ms - 1 + self.reach_ms(window), self.step_ms)
+        bound = floor_to(self.reach(window).whole_from_ms(lowest_ms) - 1, self.step_ms)
         return min(bound, window.end_ms) if bound > window.start_ms else None
 
 

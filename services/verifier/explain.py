@@ -60,7 +60,7 @@ def explain(
     facts: Facts,
     second_read: Points,
     rivals: Points,
-    oldest_source_ms: int,
+    whole_from_ms: int,
 ) -> Explained:
     """Give each differing point at most one reason.
 
@@ -68,8 +68,9 @@ def explain(
     the order of Prometheus' response, and may have been otherwise when the window was extracted.
 
     ``second_read`` is what the source, read once more, makes expected: where it departs from the
-    first read, the source is changing. Before ``oldest_source_ms`` the source may no longer
-    keep what points were made from.
+    first read, the source is changing. Before ``whole_from_ms`` it may no longer keep what points
+    were made from: that is a reason only for a point of a time at which it now gives none. What it
+    still gives must be in the sink with that value, however much has been deleted around it.
     """
     result = Explained()
 
@@ -94,12 +95,15 @@ def explain(
     for item in differences:
         again = second_read.get(item.series, NOTHING)
 
+        def expired(times: NDArray[np.int64], again: Column = again) -> NDArray[np.bool_]:
+            return (times < whole_from_ms) & ~np.isin(times, again.timestamps_ms)
+
         times, values = item.missing
         dead = facts.dead.get(item.series, NOTHING.timestamps_ms)
         reasons = {DEAD_LETTERED: np.isin(times, dead)}
         for reason, ranges in facts.ranges.items():
             reasons[reason] = _inside(times, ranges)
-        reasons[EXPIRED] = times < oldest_source_ms
+        reasons[EXPIRED] = expired(times)
         reasons[CHANGED] = ~_holds(again, times, values)
         rest = _count(result.missing, reasons, len(times))
         unreadable = min(unreadable_left, int(np.count_nonzero(rest)))
@@ -112,14 +116,14 @@ def explain(
         times, values = item.different
         reasons = {
             COLLISION: _among(rivals.get(item.series, NOTHING), times, values),
-            EXPIRED: times < oldest_source_ms,
+            EXPIRED: expired(times),
             CHANGED: ~_holds(again, times, item.wanted_values),
         }
         rest = _count(result.different, reasons, len(times))
         example("different", item.series, times, rest, expected=item.wanted_values, found=values)
 
         times, values = item.extra
-        reasons = {EXPIRED: times < oldest_source_ms, CHANGED: _holds(again, times, values)}
+        reasons = {EXPIRED: expired(times), CHANGED: _holds(again, times, values)}
         rest = _count(result.extra, reasons, len(times))
         example("extra", item.series, times, rest, found=values)
     return result

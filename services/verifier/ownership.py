@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from common.config import Query, RelabelRule
 from common.promql.constant_labels import constant_labels
-from common.promql.expression import reach_ms
 from common.promql.selector import NAME_LABEL, Selector, parse_selector
 from common.samples.line_names import map_key, map_measurement, map_value
 from common.samples.series import SeriesDrop
@@ -85,11 +84,6 @@ def measurements_of(
     return frozenset(
         map_measurement(name) for name in names if identify({NAME_LABEL: name}) not in _BY_NAME
     )
-
-
-def memory_ms(query: Query) -> int:
-    """How far before its time a sample of this query may depend on the source, at most."""
-    return 0 if query.kind == "select" else reach_ms(query.text)
 
 
 def _rewritten(selector: Selector, rules: Sequence[RelabelRule]) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from common.promql.reach import Reach
 from services.verifier.compare import compare
 from services.verifier.examples import Examples
 from services.verifier.expect import Expected, Identify, expect
@@ -29,7 +30,7 @@ from services.verifier.verdict import EXIT_CODES, Verdict, worst
 class Subject:
     """One query as ``verify`` needs it.
 
-    A sample may depend on what the source had up to ``memory_ms`` before it. ``identify`` is the
+    ``reach``: what the source must hold for a sample to be what it was. ``identify`` is the
     configured transform at series level; ``owns``: whether a series of the sink could be this
     query's; ``measurements`` are read back even where nothing is expected.
     """
@@ -38,7 +39,7 @@ class Subject:
     kind: Literal["expr", "select"]
     text: str
     step_ms: int
-    memory_ms: int
+    reach: Reach
     identify: Identify
     owns: Callable[[SeriesKey], bool]
     measurements: frozenset[str]
@@ -135,8 +136,8 @@ class Verifier:
     """Compares what the source has with what the sink has.
 
     ``bystanders`` decide, for configured queries that are not verified now, which series could be
-    theirs. ``latest_ms`` and ``oldest_source_ms`` bound what the transform accepts and what the
-    source keeps.
+    theirs. ``latest_ms`` bounds what the transform accepts. ``oldest_source_ms`` asks for the
+    oldest time that the source keeps; 0 where that is not known.
     """
 
     source: Source
@@ -145,7 +146,7 @@ class Verifier:
     bystanders: Sequence[Callable[[SeriesKey], bool]] = ()
     knowledge: Knowledge = field(default_factory=Knowledge)
     latest_ms: int | None = None
-    oldest_source_ms: int = 0
+    oldest_source_ms: Callable[[], int] = lambda: 0
     piece_samples: int = 200_000
     progress: Callable[[int], None] = lambda position_ms: None
 
@@ -197,6 +198,9 @@ class Verifier:
             if comparison.differences:
                 facts = self.knowledge.facts(subject.name)
                 ranges = {**pending[subject.name], **facts.ranges}
+                second_read = self._expected(subject, start_ms, end_ms).points
+                # Asked last: what the second read does not give may have been deleted until then.
+                whole_from_ms = subject.reach.whole_from_ms(self.oldest_source_ms())
                 reasons = explain(
                     comparison.differences,
                     Facts(
@@ -204,9 +208,9 @@ class Verifier:
                         facts.dead,
                         facts.unreadable_dead_samples - result.explained.missing[UNREADABLE],
                     ),
-                    self._expected(subject, start_ms, end_ms).points,
+                    second_read,
                     wanted.rivals,
-                    self.oldest_source_ms + subject.memory_ms,
+                    whole_from_ms,
                 )
                 result.explained.missing += reasons.missing
                 result.explained.extra += reasons.extra

@@ -3,6 +3,9 @@
 This reader shares no code with the extractor on purpose: an error in the fast decoder must show up
 as a difference, not be made twice. Bodies go through :mod:`json`, numbers through :class:`float`.
 
+What is shared is how the server is asked, and what its errors mean (:mod:`common.source`): where
+the extractor can read, this can.
+
 Source of the format: Prometheus' HTTP API (``/api/v1/query``, ``/api/v1/query_range``).
 """
 
@@ -17,10 +20,20 @@ import requests
 from numpy.typing import NDArray
 
 from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
+from common.source.errors import remarks_of, reported_error, snippet
+from common.source.query_api import QueryApi
+from common.source.transport import BodyBounds, Transport, read_all
 from services.verifier.points import known_shape
 
 # Prometheus refuses a range query of more points per series than 11,000.
 MAX_STEPS = 10_000
+# Of one response: as objects it takes some ten times as much. A range with more is halved.
+BODY_BYTES = 256 << 20
+# How long one may be read for, in time-outs.
+BODY_TIMEOUTS = 3
+METRICS_BYTES = 16 << 20
+# A database without samples reports the largest time there is, 9e15 seconds.
+LATEST_SECONDS = 1e12
 
 
 class SourceSeries(NamedTuple):
@@ -32,42 +45,63 @@ class SourceSeries(NamedTuple):
 
 
 class Source:
-    """One Prometheus. Not safe for use by several threads."""
+    """One Prometheus, or whatever speaks its query API. Not safe for use by several threads."""
 
     def __init__(self, url: str, session: requests.Session, timeout_seconds: float = 60.0) -> None:
-        self._url = url.rstrip("/")
-        self._where = f"Prometheus at {self._url}"
-        self._session = session
         self._timeout_seconds = timeout_seconds
+        self._bounds = BodyBounds(timeout_seconds, BODY_TIMEOUTS * timeout_seconds, BODY_BYTES)
+        self._transport = Transport(url, session)
+        self._api = QueryApi(self._transport, timeout_seconds)
+        self._where = f"Prometheus at {self._transport.base_url}"
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self._transport.close()
 
     def now_ms(self) -> int:
         """Prometheus' clock, in milliseconds since the epoch."""
-        data = self._query("/api/v1/query", {"query": "time()"})
+        data = self._data("query", {"query": "time()"})
         with known_shape(self._where, SourceUnavailable):
-            return round(float(data["result"][1]) * 1_000)
+            result = data["result"]
+            # VictoriaMetrics has no scalars: it answers a vector of one.
+            if data["resultType"] == "vector":
+                (series,) = result
+                result = series["value"]
+            return round(float(result[1]) * 1_000)
 
     def metric_names(self, selector: str) -> list[str]:
-        """Names of all metrics that ever matched ``selector``, as far as Prometheus keeps them."""
-        names = self._query("/api/v1/label/__name__/values", {"match[]": selector}, method="GET")
+        """Names of all metrics that ever matched ``selector``, as far as Prometheus keeps them.
+
+        Where the labels' values are not served, those that match it now.
+        """
+        try:
+            # Without a start VictoriaMetrics lists those of the last day.
+            names = self._data(
+                "label/__name__/values", {"match[]": selector, "start": "0"}, is_whole=False
+            )
+        except (QueryRejected, SourceRefused):
+            now = self._data("query", {"query": f"group by (__name__) ({selector}\n)"})
+            with known_shape(self._where, SourceUnavailable):
+                names = [series["metric"]["__name__"] for series in now["result"]]
         with known_shape(self._where, SourceUnavailable):
             return [str(name) for name in names]
 
     def oldest_ms(self) -> int:
-        """The oldest time that Prometheus keeps, 0 where its own metrics do not report it."""
+        """The oldest time that Prometheus keeps, 0 where its own metrics do not report it.
+
+        One that holds nothing keeps no time, so that is not known either.
+        """
         name = "prometheus_tsdb_lowest_timestamp_seconds "
-        try:
-            response = self._session.get(f"{self._url}/metrics", timeout=self._timeout_seconds)
-            lines = response.text.splitlines() if response.status_code == 200 else []
-            return max(
-                (round(float(x[len(name) :]) * 1_000) for x in lines if x.startswith(name)),
-                default=0,
-            )
-        except (requests.RequestException, ValueError, OverflowError):
-            return 0
+        body = self._transport.document("metrics", self._timeout_seconds, METRICS_BYTES) or b""
+        for line in body.decode("utf-8", "replace").splitlines():
+            if line.startswith(name):
+                try:
+                    seconds = float(line[len(name) :].split()[0])
+                except (ValueError, IndexError):
+                    continue
+                if 0 < seconds < LATEST_SECONDS:
+                    return round(seconds * 1_000)
+        return 0
 
     def read_select(self, selector: str, start_ms: int, end_ms: int) -> list[SourceSeries]:
         """Raw samples with their own timestamps, in ``(start_ms, end_ms]``.
@@ -78,8 +112,8 @@ class Source:
         if end_ms <= start_ms:
             return []
         try:
-            data = self._query(
-                "/api/v1/query",
+            data = self._data(
+                "query",
                 # On a line of its own: the selector may end in a comment.
                 {"query": f"{selector}\n[{end_ms - start_ms}ms]", "time": _seconds(end_ms)},
             )
@@ -108,8 +142,8 @@ class Source:
         try:
             if last - first >= MAX_STEPS:
                 raise QueryTooLarge(f"{last - first + 1} steps")
-            data = self._query(
-                "/api/v1/query_range",
+            data = self._data(
+                "query_range",
                 {
                     "query": expr,
                     "start": _seconds(first * step_ms),
@@ -127,60 +161,26 @@ class Source:
         with known_shape(self._where, SourceUnavailable):
             return list(_matrix(data, start_ms, end_ms))
 
-    def _query(self, path: str, form: dict[str, str], method: str = "POST") -> Any:
-        """The ``data`` member of the response."""
-        where = self._where
-        try:
-            response = self._session.request(
-                method,
-                self._url + path,
-                headers={"Accept-Encoding": "identity"},
-                timeout=self._timeout_seconds,
-                params=form if method == "GET" else None,
-                data=form if method == "POST" else None,
-            )
-        except requests.RequestException as error:
-            raise SourceUnavailable(f"{where} cannot be reached: {error}") from None
-        if response.status_code in (401, 403):
-            raise SourceRefused(f"{where} refuses the credentials ({response.status_code})")
-        try:
-            body = json.loads(response.content)
-            status = body["status"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise SourceUnavailable(
-                f"{where} answered {response.status_code} with something that is not its JSON:"
-                f" {response.text[:80]!r}"
-            ) from None
-        if status == "success":
-            with known_shape(self._where, SourceUnavailable):
-                if why := _why_incomplete(body):
-                    raise SourceUnavailable(f"{where} answered incompletely: {why:.400}")
-                return body["data"]
-        message = f"{form.get('query', path)}: {body.get('error', 'no reason given')!s:.400}"
-        if _too_large(str(body.get("errorType")), message):
-            raise QueryTooLarge(f"{where} finds the range too large: {message}")
-        if response.status_code >= 500 or response.status_code == 429:
-            raise SourceUnavailable(
-                f"{where} cannot execute the query ({response.status_code}): {message}"
-            )
-        raise QueryRejected(f"{where} rejects the query: {message}")
+    def _data(self, endpoint: str, form: dict[str, str], is_whole: bool = True) -> Any:
+        """The ``data`` member of the response.
 
-
-def _why_incomplete(body: dict[str, Any]) -> str | None:
-    warnings = body.get("warnings") or []
-    for warning in map(str, warnings if isinstance(warnings, list) else [warnings]):
-        if not warning.startswith(("PromQL warning", "PromQL info")):
-            return warning
-    # VictoriaMetrics marks a response so when some of its storage did not take part.
-    return "isPartial" if body.get("isPartial") else None
-
-
-def _too_large(error_type: str, message: str) -> bool:
-    return (
-        error_type == "timeout"
-        or "too many samples" in message
-        or "maximum resolution of 11,000 points" in message
-    )
+        ``is_whole``: whether a response that says that a part is missing is an error.
+        """
+        with self._api.stream(endpoint, form, self._bounds) as chunks:
+            raw = read_all(chunks, BODY_BYTES)
+            try:
+                body = json.loads(raw)
+                status = body["status"]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise SourceUnavailable(
+                    f"answered with something that is not its JSON: {snippet(raw[:200], 80)}"
+                ) from None
+            if status != "success":
+                raise reported_error(str(body.get("errorType", "")), str(body.get("error", "")))
+            if is_whole:
+                remarks_of(body)
+        with known_shape(self._where, SourceUnavailable):
+            return body["data"]
 
 
 def _seconds(ms: int) -> str:

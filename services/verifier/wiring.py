@@ -14,13 +14,14 @@ from redis.exceptions import RedisError
 
 from common.config import Query, Settings, TierName
 from common.errors import ConfigError
+from common.promql.reach import RAW, reach_of
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
 from common.state.redis_client import connect_as_set
 from services.verifier.connect import sink_of, source_of
 from services.verifier.expect import identify_of
 from services.verifier.knowledge import Knowledge, RedisKnowledge
-from services.verifier.ownership import measurements_of, memory_ms, owner
+from services.verifier.ownership import measurements_of, owner
 from services.verifier.run import Subject, Verifier
 from services.verifier.sink import Sink
 from services.verifier.source import Source
@@ -123,7 +124,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
             kind=query.kind,
             text=query.text,
             step_ms=query.step_ms,
-            memory_ms=memory_ms(query),
+            reach=RAW if query.kind == "select" else reach_of(query.text),
             identify=identify,
             owns=owner(query, measurements, rules),
             measurements=measurements,
@@ -139,7 +140,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
         ],
         knowledge=parts.knowledge,
         latest_ms=parts.now_ms + round(settings.transform.max_future_seconds * 1_000),
-        oldest_source_ms=source.oldest_ms(),
+        oldest_source_ms=source.oldest_ms,
         progress=progress,
     )
 

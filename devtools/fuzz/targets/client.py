@@ -12,12 +12,12 @@ from requests.structures import CaseInsensitiveDict
 
 from common.config import ExtractSettings, Query
 from common.errors import SourceError, SourceUnavailable
+from common.source.errors import retry_after
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from devtools.fuzz.targets.answers import date_or_seconds
 from devtools.fuzz.targets.prometheus import body_of
 from services.extractor.prometheus import PrometheusClient
-from services.extractor.source_errors import retry_after
 
 STATUSES = (200, 200, 200, 200, 400, 401, 403, 404, 422, 429, 500, 502, 503, 504, 301, 204, 0)
 SOME_BODIES = (
@@ -78,12 +78,15 @@ class _Response:
         """There is no connection."""
 
 
-class _Session(requests.Session):
+class FixedSession(requests.Session):
+    """Answers whatever is asked with status, headers and pieces of a body, which may break off."""
+
     def __init__(self, case: Any) -> None:
         super().__init__()
         self._case = case
 
     def request(self, *_: Any, **__: Any) -> requests.Response:
+        """The one answer."""
         status, headers, pieces, breaks, _ = self._case
         return cast(requests.Response, _Response(status, headers, _Raw(pieces, breaks)))
 
@@ -128,7 +131,7 @@ class PrometheusAnswers(Target):
 
     def check(self, case: Any) -> bool:
         """The message is one line, and the wait can be kept."""
-        client = PrometheusClient(_SETTINGS, lambda auth: _Session(case))
+        client = PrometheusClient(_SETTINGS, lambda auth: FixedSession(case))
         wait = retry_after(CaseInsensitiveDict(case[1]))
         require(wait is None or (math.isfinite(wait) and wait >= 0), "an impossible wait", wait)
         try:

@@ -11,7 +11,7 @@ import yaml
 
 from common.config import Settings, advice, effective, load_settings
 from common.errors import ConfigError
-from common.promql.expression import reach_ms
+from common.promql.reach import reach_of
 from common.runtime.wiring import stage_limits
 from common.samples.series import SeriesEncoder
 from devtools.fuzz.mutate import Mutator
@@ -184,7 +184,7 @@ def _use(settings: Settings) -> None:
     for plan in plans_of(settings):
         require(plan.step_ms > 0 and plan.live_ms >= plan.step_ms, "an impossible plan", plan)
         require(plan.head_ms(1_700_000_000_000) % plan.step_ms == 0, "a head off the grid", plan)
-        reach_ms(plan.query.text)
+        reach_of(plan.query.text)
         plan.query.fingerprint("hot")
     stage_limits(settings.pipeline)
     SeriesEncoder.from_settings(settings).key(

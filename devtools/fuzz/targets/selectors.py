@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from common.errors import ConfigError
-from common.promql.expression import LOOKBACK_MS, reach_ms
+from common.promql.reach import reach_of
 from common.promql.selector import (
     Selector,
     check_expression,
@@ -105,12 +105,12 @@ class Expressions(Target):
         return m.text(m.pick(_EXPRESSIONS), _TOKENS, rounds=m.below(5))
 
     def check(self, case: Any) -> bool:
-        """Names are names, and the reach includes the lookback."""
+        """Names are names, and nothing reaches ahead only."""
         try:
             check_expression(case)
         except ConfigError as error:
             require(len(error.problems) == 1, "several problems")
             return False
         require(all(isinstance(name, str) for name in metric_names(case)), "a name is no text")
-        require(reach_ms(case) >= LOOKBACK_MS, "reaches less than the lookback")
+        require(reach_of(case).back_ms >= 0, "reaches ahead only")
         return True

@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-import requests
 
 from common.errors import SourceError
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
-from devtools.fuzz.targets.client import SOME_BODIES, STATUSES
+from devtools.fuzz.targets.client import SOME_BODIES, STATUSES, FixedSession
 from devtools.fuzz.targets.prometheus import TOKENS, Sample, body_of, is_label_set, parsed
 from services.extractor.source.decode import decode
 from services.verifier.source import Source, SourceSeries
@@ -27,30 +26,6 @@ _BODIES = (
     b'{"status":"success","data":["up","a:b"]}',
     b"prometheus_tsdb_lowest_timestamp_seconds 1.7e+09\nprometheus_tsdb_lowest_timestamp 1\n",
 )
-
-
-class _Response:
-    def __init__(self, status: int, body: bytes) -> None:
-        self.status_code, self.content = status, body
-
-    @property
-    def text(self) -> str:
-        return self.content.decode("utf-8", "replace")
-
-
-class _Session:
-    """Gives one answer, whatever it is asked."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        self._response = _Response(status, body)
-
-    def request(self, *_: Any, **__: Any) -> _Response:
-        return self._response
-
-    get = request
-
-    def close(self) -> None:
-        """There is no connection."""
 
 
 Series = list[SourceSeries]
@@ -85,7 +60,7 @@ class VerifySource(Target):
     def check(self, case: Any) -> bool:
         """Whether it was taken; if so, as the extractor takes it."""
         status, body, call = case
-        source = Source("http://prometheus:9090", cast(requests.Session, _Session(status, body)))
+        source = Source("http://prometheus:9090", FixedSession((status, {}, [body], False, call)))
         try:
             if call >= len(_READERS):
                 _OTHERS[call - len(_READERS)](source)

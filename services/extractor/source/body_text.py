@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from common.errors import QueryTooLarge, SourceUnavailable
-from services.extractor.source_errors import snippet
+from common.source.errors import snippet
 
 # No series of an honest response comes near this; a broken one must not fill the memory. What it
 # is decoded to takes some twenty times as much.

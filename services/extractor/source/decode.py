@@ -14,6 +14,7 @@ from typing import Any
 
 from common.errors import QueryRejected, SourceUnavailable
 from common.samples.columns import Samples
+from common.source.errors import remarks_of, reported_error, snippet
 from services.extractor.source.body_text import BodyText
 from services.extractor.source.decode_columns import (
     BETWEEN_SAMPLES,
@@ -24,16 +25,11 @@ from services.extractor.source.decode_columns import (
     read_columns,
 )
 from services.extractor.source.decode_plain import read_series
-from services.extractor.source_errors import reported_error, snippet
 
 # Enough to spread what a call costs, little enough to stay in the cache.
 BLOCK_BYTES = 256 << 10
 # A series of which more than this has arrived is handed on in parts.
 LONG_SERIES_BYTES = 2 << 20
-
-# Remarks of the query engine about the expression: certain to come again, and not about
-# completeness (util/annotations/annotations.go of Prometheus 3).
-_REMARKS = ("PromQL warning", "PromQL info")
 
 Notice = Callable[[str], None]
 
@@ -51,7 +47,7 @@ def decode(
 
     Raises :class:`SourceUnavailable` for what is truncated, no JSON, or carries ``warnings`` (it is
     incomplete), :class:`QueryRejected` for results that are no series, and what
-    :func:`~services.extractor.source_errors.reported_error` makes of a reported error.
+    :func:`~common.source.errors.reported_error` makes of a reported error.
     """
     body = BodyText(chunks)
     envelope = _Envelope()
@@ -140,18 +136,9 @@ class _Envelope:
             )
 
     def check_complete(self, notice: Notice) -> None:
-        """Raise :class:`SourceUnavailable` if some of the data is said to be missing."""
-        remarks = self.top.get("warnings") or []
-        if not isinstance(remarks, list):
-            remarks = [remarks]
-        warnings = [str(text) for text in remarks if not str(text).startswith(_REMARKS)]
-        if warnings:
-            raise SourceUnavailable(f"answered incompletely, with warnings: {'; '.join(warnings)}")
-        # VictoriaMetrics' way to say that some of its storage did not answer.
-        if self.top.get("isPartial"):
-            raise SourceUnavailable("answered incompletely (isPartial)")
-        for text in remarks:
-            notice(f"{text!s:.400}")
+        """Raise what :func:`remarks_of` raises if some of the data is said to be missing."""
+        for remark in remarks_of(self.top):
+            notice(f"{remark:.400}")
 
 
 def _series(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterator[Samples]:

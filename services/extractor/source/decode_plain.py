@@ -13,8 +13,8 @@ import numpy as np
 
 from common.errors import QueryRejected, SourceUnavailable
 from common.samples.columns import Samples
+from common.source.errors import snippet
 from services.extractor.source.decode_columns import EXACT_SECONDS
-from services.extractor.source_errors import snippet
 
 # What Prometheus writes (Go's strconv.FormatFloat) and other servers may write; not "1_000" or "
 # 1".

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
-from common.promql.expression import LOOKBACK_MS, reach_ms
 from common.promql.selector import (
     Matcher,
     Operator,
@@ -214,28 +213,3 @@ def test_an_expression_that_cannot_be_read_is_refused_with_its_reason(
 )
 def test_an_expression_that_prometheus_accepts_is_accepted(expr: str) -> None:
     check_expression(expr)
-
-
-@pytest.mark.parametrize(
-    ("expr", "expected_ms"),
-    [
-        ("1", 0),
-        ("up", 0),
-        ("rate(http_requests_total[5m])", 300_000),
-        ("max_over_time(rate(x[1m])[1h:15s])", 3_660_000),
-        ("rate(x[ 90s ]) / rate(y[1h30m])", 5_400_000),  # not one within the other
-        ('up{a="[5m]"} # [5m]', 0),
-        ("x - x offset 1w", 604_800_000),
-        ("rate(x[5m] OFFSET 1h)", 300_000 + 3_600_000),
-        ("max_over_time(x[10m:1m] offset 1h)", 600_000 + 3_600_000),
-        ("topk(scalar(a offset 1h), b)", 3_600_000),
-        ("x offset -1h", 0),
-        ("x @ 1600000000 + rate(x[5m:] @ end())", 300_000),
-        # Plain seconds, as Prometheus 3 has them.
-        ("rate(x[300]) - x offset 60", 300_000),
-        # Averages of what was averaged, offset.
-        ("avg_over_time(rate(x[1h30m])[1d:5m] offset 1w)", 5_400_000 + 86_400_000 + 604_800_000),
-    ],
-)
-def test_how_far_an_expression_looks_back(expr: str, expected_ms: int) -> None:
-    assert reach_ms(expr) == LOOKBACK_MS + expected_ms

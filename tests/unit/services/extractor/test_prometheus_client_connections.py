@@ -10,7 +10,7 @@ from common.errors import (
     QueryTooLarge,
     SourceUnavailable,
 )
-from services.extractor.transport import ResponseTooSlow
+from common.source.transport import ResponseTooSlow
 from tests.support.answering_server import Answer, AnsweringServer, Handler, chunked, reply
 from tests.unit.services.extractor.client_world import (
     EXPR,
@@ -164,7 +164,7 @@ def test_tls_where_there_is_none(server: AnsweringServer) -> None:
 def test_a_server_that_does_not_answer_but_is_there_has_too_large_a_query(
     server: AnsweringServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.extractor.prometheus.PROBE_SECONDS", 30.0)
+    monkeypatch.setattr("common.source.query_api.PROBE_SECONDS", 30.0)
 
     def answer(handler: Handler) -> None:
         if handler.request_seen.params["query"] == "time()":
@@ -194,8 +194,8 @@ def test_a_proxy_that_gives_up_is_distinguished_in_the_same_way(server: Answerin
 def test_a_server_that_answers_nothing_is_away(
     server: AnsweringServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.extractor.transport.RESPONSE_MARGIN_SECONDS", 0.1)
-    monkeypatch.setattr("services.extractor.prometheus.PROBE_SECONDS", 0.1)
+    monkeypatch.setattr("common.source.transport.RESPONSE_MARGIN_SECONDS", 0.1)
+    monkeypatch.setattr("common.source.query_api.PROBE_SECONDS", 0.1)
 
     def answer(handler: Handler) -> None:
         handler.server.closing.wait(30)
@@ -210,8 +210,8 @@ def test_a_server_that_answers_nothing_is_away(
 
 
 def test_a_body_that_stops_coming(server: AnsweringServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.extractor.transport.RESPONSE_MARGIN_SECONDS", 0.1)
-    monkeypatch.setattr("services.extractor.prometheus.PROBE_SECONDS", 0.1)
+    monkeypatch.setattr("common.source.transport.RESPONSE_MARGIN_SECONDS", 0.1)
+    monkeypatch.setattr("common.source.query_api.PROBE_SECONDS", 0.1)
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from common.errors import QueryTooLarge, SourceUnavailable
+from common.source import query_api
+from common.source.transport import BodyTooLong
 from services.extractor import prometheus
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.source import body_text
-from services.extractor.transport import BodyTooLong
 from tests.support.answering_server import AnsweringServer, Handler, reply
 from tests.unit.services.extractor.client_world import (
     EXPR,
@@ -90,7 +91,7 @@ def streaming(pieces: Callable[[], Iterator[bytes]]) -> Callable[[Handler], None
 @pytest.fixture(autouse=True)
 def patient_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server answers `time()`, however busy this machine is."""
-    monkeypatch.setattr(prometheus, "PROBE_SECONDS", 30.0)
+    monkeypatch.setattr(query_api, "PROBE_SECONDS", 30.0)
 
 
 def cut(client: PrometheusClient) -> QueryTooLarge:
@@ -167,7 +168,7 @@ def test_it_is_waited_for_no_longer_than_the_time_out(
     client = client_of(server.url, timeout=0.5)
     assert "within 0.5 s of waiting" in str(cut(client))
     all_drip = True
-    monkeypatch.setattr(prometheus, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(query_api, "PROBE_SECONDS", 0.3)
     found = failure(client)
     assert type(found) is BodyTooLong
     assert isinstance(found, SourceUnavailable)

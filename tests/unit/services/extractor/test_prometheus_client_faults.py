@@ -14,8 +14,8 @@ from common.errors import (
     SourceRefused,
     SourceUnavailable,
 )
+from common.source.errors import reported_error
 from services.extractor.prometheus import PrometheusClient
-from services.extractor.source_errors import reported_error
 from tests.support.answering_server import AnsweringServer, Handler, reply
 from tests.unit.services.extractor.client_world import (
     EXPR,

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from common.errors import SourceError, SourceUnavailable
-from services.extractor import prometheus, transport
+from common.source import query_api, transport
 from services.extractor.prometheus import PrometheusClient
 from tests.support.answering_server import AnsweringServer, Handler
 from tests.support.dripping_server import Server, serving
@@ -38,7 +38,7 @@ WELL = OK + b"Content-Length: %d\r\n\r\n%s" % (len(NOW), NOW)
 @pytest.fixture(autouse=True)
 def short_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "RESPONSE_MARGIN_SECONDS", 0.1)
-    monkeypatch.setattr(prometheus, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(query_api, "PROBE_SECONDS", 0.3)
 
 
 def _client(server: Server, scheme: str, **auth: object) -> PrometheusClient:

@@ -98,6 +98,17 @@ def test_what_the_source_no_longer_holds(
     assert planned.expired_until_ms(window(3 * HOUR, 4 * HOUR), HOUR, lowest_ms) == expired_ms
 
 
+@pytest.mark.parametrize(
+    ("lowest_ms", "expired_ms"),
+    [(2 * HOUR - LOOKBACK_MS, None), (2 * HOUR - LOOKBACK_MS + 1, 4 * HOUR)],
+)
+def test_a_pinned_time_that_is_gone_is_missing_everywhere(
+    lowest_ms: int, expired_ms: int | None
+) -> None:
+    pinned = plan("up @ 7200")
+    assert pinned.expired_until_ms(window(3 * HOUR, 4 * HOUR), HOUR, lowest_ms) == expired_ms
+
+
 def test_a_live_rule_is_taken_as_prometheus_evaluates_it_now() -> None:
     """Nothing of its range was deleted since: what came before the first scrape never was there."""
     began_ms = 3 * HOUR + 40_000

@@ -1,4 +1,4 @@
-"""Which series of the sink a query can have written, and how far back it depends on the source."""
+"""Which series of the sink a query can have written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from common.config import Query, RelabelRule
 from common.samples.series import SeriesEncoder
 from services.verifier.expect import identify_of
-from services.verifier.ownership import measurements_of, memory_ms, owner
+from services.verifier.ownership import measurements_of, owner
 from services.verifier.points import SeriesKey
 
 SELECT = Query(name="raw", select='{job="app",__name__=~"m.*",code!~"5.."}')
@@ -109,20 +109,6 @@ def test_a_label_that_relabelling_sets_tells_pipelines_apart(query: Query) -> No
     assert not owns(SeriesKey.of(measurement, ours | {"label_time": "us"}))
     assert not owns(SeriesKey.of(measurement, {"job": "app"}))
     assert not owns(SeriesKey.of(measurement, ours | {"zone": "x"}))
-
-
-@pytest.mark.parametrize(
-    ("query", "expected_ms"),
-    [
-        (SELECT, 0),
-        (Query(name="a", expr="up", step=1), 300_000),
-        (EXPR, 600_000),
-        (Query(name="b", expr="avg_over_time(rate(x[1h30m])[1d:5m] offset 1w)", step=1),
-         300_000 + 5_400_000 + 86_400_000 + 604_800_000),
-    ],
-)  # fmt: skip
-def test_memory_is_the_reach_of_the_expression(query: Query, expected_ms: int) -> None:
-    assert memory_ms(query) == expected_ms
 
 
 def test_labels_that_cannot_be_read_are_a_reason() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import inf
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -53,7 +53,13 @@ def stub() -> Iterator[Stub]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
-            form = {k: v[0] for k, v in parse_qs(self.rfile.read(length).decode()).items()}
+            self.respond(self.rfile.read(length).decode())
+
+        def do_GET(self) -> None:
+            self.respond(urlsplit(self.path).query)
+
+        def respond(self, encoded: str) -> None:
+            form = {k: v[0] for k, v in parse_qs(encoded).items()}
             stub.forms.append(form)
             stub.headers.append(dict(self.headers.items()))
             status, body = stub.response(form)
@@ -61,10 +67,6 @@ def stub() -> Iterator[Stub]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-
-        def do_GET(self) -> None:
-            self.headers["Content-Length"] = "0"
-            self.do_POST()
 
         def log_message(self, *args: Any) -> None:
             pass
@@ -106,13 +108,14 @@ def test_samples_on_the_left_edge_belong_to_the_range_before(stub: Stub, source:
     assert series.labels == {"a": "b"}
     assert series.timestamps_ms.tolist() == [1_001, 2_000]
     assert [repr(value) for value in series.values.tolist()] == ["2.0", "nan"]
-    assert stub.forms == [{"query": "m\n[1000ms]", "time": "2.000"}]
+    assert stub.forms == [{"query": "m\n[1000ms]", "time": "2.000", "timeout": "5000ms"}]
 
 
 def test_an_expression_is_evaluated_at_multiples_of_its_step(stub: Stub, source: Source) -> None:
     stub.responds(matrix())
     assert source.read_expr("e", 15_000, 15_000, 59_999) == []
-    assert stub.forms == [{"query": "e", "start": "30.000", "end": "45.000", "step": "15.000"}]
+    grid = {"start": "30.000", "end": "45.000", "step": "15.000"}
+    assert stub.forms == [{"query": "e", **grid, "timeout": "5000ms"}]
 
 
 def test_a_range_without_a_step_sends_nothing(stub: Stub, source: Source) -> None:

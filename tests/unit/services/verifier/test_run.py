@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.promql.reach import RAW
 from services.verifier.explain import Facts, Range
 from services.verifier.points import Column, Points, SeriesKey
 from services.verifier.run import Outcome, QueryResult, Subject, Verifier
@@ -100,7 +101,7 @@ def subject(name: str = "q", **changes: object) -> Subject:
         "kind": "select",
         "text": "m",
         "step_ms": 15_000,
-        "memory_ms": 0,
+        "reach": RAW,
         "identify": identify,
         "owns": lambda key: key.measurement == "m",
         "measurements": frozenset({"m"}),
@@ -245,15 +246,6 @@ def test_a_source_that_changes_between_two_reads_explains() -> None:
     assert result.explained.missing == {"source_changed": 1}
     assert result.explained.different == {"source_changed": 1}
     assert result.explained.extra == {"source_changed": 1}
-
-
-def test_what_the_source_no_longer_keeps_is_not_extra() -> None:
-    late = {t: v for t, v in SAMPLES.items() if t > 60_000}
-    outcome = verify(
-        MemorySource({"a": late}), MemorySink({host("a"): SAMPLES}), oldest_source_ms=75_000
-    )
-    assert outcome.verdict is Verdict.EXPLAINED
-    assert only(outcome).explained.extra == {"source_expired": 4}
 
 
 def test_a_series_nobody_expects_is_extra_if_it_can_only_be_ours() -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import requests
 import urllib3
@@ -18,7 +18,7 @@ from common.errors import SourceError, SourceRefused, SourceUnavailable
 from common.failure_text import plain_text, root_of
 from common.runtime.exchange import Exchange, at_most
 from common.runtime.retry_after import http_date_seconds
-from services.extractor.source_errors import (
+from common.source.errors import (
     refusal,
     reported_error,
     retry_after,
@@ -33,6 +33,8 @@ ERROR_BODY_BYTES = 64 << 10
 # Of a body that is not a window's: names and /metrics are the largest.
 SMALL_BODY_BYTES = 32 << 20
 REFUSED_STATUSES = (401, 403, 407)
+# What a front that lets only reading pass says to a POST.
+FORM_REFUSED_STATUSES = (403, 405)
 # Not now, perhaps later; every other status than 200 is a refusal.
 BUSY_STATUSES = (429, 503, 504)
 # The server's own time-out comes first, so that the server itself reports why.
@@ -63,6 +65,8 @@ class BodyBounds:
 class Transport:
     """Sends requests through a session. Not safe for several threads.
 
+    Credentials in ``base_url`` are left out: they come from the session alone.
+
     Raises source errors whose messages name the URL, the query and the response.
     """
 
@@ -72,8 +76,10 @@ class Transport:
         session: requests.Session,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._base_url = base_url
-        self._session = _settled(session, base_url)
+        self.base_url = _without_credentials(base_url)
+        self._session = _settled(session, self.base_url)
+        # Whether what stands before the source has refused a form and answered an address instead.
+        self._addresses_only = False
         self._monotonic = monotonic
         # The ``Date`` of the response opened last, in seconds since the epoch.
         self.last_date_seconds: float | None = None
@@ -123,7 +129,7 @@ class Transport:
         timeout_seconds: float,
         bounds: BodyBounds | None = None,
     ) -> Iterator[tuple[requests.Response, Iterator[bytes]]]:
-        url = f"{self._base_url}/{path}"
+        url = f"{self.base_url}/{path}"
         if bounds is None:
             bounds = BodyBounds(timeout_seconds, timeout_seconds, SMALL_BODY_BYTES)
         try:
@@ -187,11 +193,24 @@ class Transport:
         self, url: str, params: Mapping[str, str], timeout_seconds: float
     ) -> requests.Response:
         long = len(url) + len(urlencode(params)) > LONGEST_URL_BYTES
+        if not long or self._addresses_only:
+            return self._ask("GET", url, params, timeout_seconds)
+        response = self._ask("POST", url, params, timeout_seconds)
+        if response.status_code not in FORM_REFUSED_STATUSES:
+            return response
+        response.close()
+        response = self._ask("GET", url, params, timeout_seconds)
+        self._addresses_only = response.status_code == 200
+        return response
+
+    def _ask(
+        self, method: str, url: str, params: Mapping[str, str], timeout_seconds: float
+    ) -> requests.Response:
         return self._session.request(
-            "POST" if long else "GET",
+            method,
             url,
-            params=None if long else params,
-            data=params if long else None,
+            params=params if method == "GET" else None,
+            data=params if method == "POST" else None,
             timeout=(timeout_seconds, timeout_seconds + RESPONSE_MARGIN_SECONDS),
             # A redirect could take our credentials to another host.
             allow_redirects=False,
@@ -258,6 +277,12 @@ def _settled(session: requests.Session, base_url: str) -> requests.Session:
     session.proxies, session.verify = found["proxies"], found["verify"]
     session.trust_env = False
     return session
+
+
+def _without_credentials(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
 
 def read_all(chunks: Iterator[bytes], limit_bytes: int) -> bytes:
