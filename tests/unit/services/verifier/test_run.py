@@ -209,6 +209,32 @@ def test_what_is_in_flight_may_be_missing_but_not_different() -> None:
     assert result.examples.by_series[host("a")].points == {"different": 1}
 
 
+@pytest.mark.parametrize(
+    ("flying", "verdict"),
+    [
+        (Range(END_MS, END_MS + 1), Verdict.EQUAL),
+        (Range(END_MS - 1, END_MS + 1), Verdict.INCOMPLETE),
+        (Range(30_000, 45_000), Verdict.INCOMPLETE),
+    ],
+)
+def test_a_range_that_is_not_loaded_yet_is_not_equal_though_nothing_is_missing(
+    flying: Range, verdict: Verdict
+) -> None:
+    outcome = verify(
+        MemorySource({"a": SAMPLES}),
+        MemorySink({host("a"): SAMPLES}),
+        knowledge=Known([flying]),
+        piece_samples=10,
+    )
+    assert only(outcome).equal == len(SAMPLES)
+    assert outcome.verdict is verdict
+
+
+def test_a_query_without_points_is_not_equal() -> None:
+    outcome = verify(MemorySource({}), MemorySink({}))
+    assert outcome.verdict is Verdict.NOTHING_TO_COMPARE
+
+
 def test_dead_letters_explain_their_own_points() -> None:
     have = {t: v for t, v in SAMPLES.items() if t not in (15_000, 30_000)}
     facts = Facts(dead={host("a"): np.array([30_000]), host("b"): np.array([15_000])})
