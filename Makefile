@@ -9,6 +9,8 @@ export DEMO_SECONDS ?= 60
 # Test processes at once, and anything more for pytest: make test PYTEST_ARGS="-k relabel -x".
 TEST_PROCESSES ?= 2
 PYTEST_ARGS ?=
+# Sources of test-matrix: found (the Prometheus that other tests use), trixie, sid (its Prometheus), victoria-metrics.
+MATRIX ?= found trixie sid victoria-metrics
 # The configuration that config-check reads.
 ETL_CONFIG ?= config/etl.yaml
 # make scale transformer=4 loader=2; make logs SERVICE=loader; make up STACK_ARGS=--monitoring-only
@@ -20,7 +22,10 @@ STACK_ARGS ?=
 
 python := .venv/bin/python
 pytest := $(python) -m pytest -n $(TEST_PROCESSES) --dist loadfile
-in_test := not chaos and not tls
+in_test := not chaos and not tls and not victoria_metrics
+# What reads a source: extraction, late samples, verify, readiness.
+matrix_tests := tests/integration/sources tests/integration/etlctl/verify \
+  $(addprefix tests/integration/extractor/test_,prometheus.py prometheus_pushed.py late_samples.py) tests/e2e/test_pipeline.py
 # The unit tests of what is installed; only they are run with coverage.
 covered := $(addprefix tests/unit/,common etlctl services)
 coverage := for part in common services etlctl; do \
@@ -35,7 +40,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: DEMO_SECONDS, PYTEST_ARGS, TEST_PROCESSES, ETL_CONFIG, PYTHON, UPGRADE,"
-	@echo "             extractor, transformer, loader (of scale), SERVICE (of logs), STACK_ARGS"
+	@echo "             extractor, transformer, loader (of scale), SERVICE (of logs), STACK_ARGS, MATRIX"
 
 .PHONY: setup
 setup: ## Make .venv from deploy/image/locks/dev.lock; instant when it is up to date
@@ -99,7 +104,18 @@ test-unit: setup ## Run the tests that need no server
 
 .PHONY: test-integration
 test-integration: setup ## Run the tests on real servers: integration, public cases and end to end
-	@$(pytest) -m "not chaos" tests/integration tests/cases tests/e2e $(PYTEST_ARGS)
+	@$(pytest) -m "$(in_test)" tests/integration tests/cases tests/e2e $(PYTEST_ARGS)
+
+.PHONY: test-matrix
+test-matrix: setup ## Run extraction, verify and readiness on each source of MATRIX, out of other suites of Debian
+	@status=0; for source in $(MATRIX); do \
+	  echo "test-matrix: $$source"; \
+	  case $$source in \
+	    victoria-metrics) $(pytest) -m victoria_metrics tests/integration/sources $(PYTEST_ARGS) ;; \
+	    found) $(pytest) -m "$(in_test)" $(matrix_tests) $(PYTEST_ARGS) ;; \
+	    *) ETL_TEST_PROMETHEUS=$$source $(pytest) -m "$(in_test)" $(matrix_tests) $(PYTEST_ARGS) ;; \
+	  esac || status=$$?; \
+	done; exit $$status
 
 .PHONY: compose-test
 compose-test: setup ## Try the deployment on a real Docker engine, with TLS too: up, scale, kill, repair, prove

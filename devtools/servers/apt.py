@@ -9,6 +9,7 @@ the machine lacks are taken from the package's dependencies and unpacked beside 
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from common.errors import StackError
 _UPDATE_SECONDS = 120
 _DOWNLOAD_SECONDS = 300
 _SHORT_SECONDS = 60
+_DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _LIBRARY_FOLDERS = ("usr/lib", "lib")
 
 
@@ -32,22 +34,28 @@ def _complaint(output: str) -> str:
 
 
 class Apt:
-    """apt-get with its state in ``cache_dir``; one instance may be used by several threads."""
+    """apt-get with its state in ``cache_dir``; one instance may be used by several threads.
+
+    ``suite`` names another suite of Debian than the machine's own, at the archive that the machine
+    takes its packages from. Only its lists are read then.
+    """
 
     def __init__(
         self,
         cache_dir: Path,
         environ: Mapping[str, str] = os.environ,
         system_path: str = "/usr/sbin:/usr/bin:/sbin:/bin",
+        suite: str = "",
     ) -> None:
-        self._cache_dir = cache_dir
+        self._cache_dir = cache_dir.absolute()
+        self._suite = suite
         self._environment = {
             **environ,
             "PATH": f"{environ.get('PATH', '')}:{system_path}",
             "LC_ALL": "C",
             "DEBIAN_FRONTEND": "noninteractive",
         }
-        self._private_lists = (cache_dir / "lists").is_dir()
+        self._private_lists = bool(suite) or (cache_dir / "lists").is_dir()
         self._updating = threading.Lock()
         self._update_problem: str | None = None
 
@@ -74,6 +82,14 @@ class Apt:
         }
         if self._private_lists:
             values["Dir::State::lists"] = str(self._cache_dir / "lists")
+        if self._suite:
+            values |= {
+                "Dir::Etc::sourcelist": str(self._cache_dir / "sources.list"),
+                "Dir::Etc::sourceparts": "-",
+                "Dir::Etc::preferences": "/dev/null",
+                "Dir::Etc::preferencesparts": "-",
+                "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
+            }
         options: list[str] = ["-q"]
         for key, value in values.items():
             options += ["-o", f"{key}={value}"]
@@ -117,11 +133,40 @@ class Apt:
         """
         with self._updating:
             if self._update_problem is None:  # once is enough, whoever asks
+                if self._suite:
+                    self._write_sources()
                 self._private_lists = True
                 done = self._run(["apt-get", *self._options(), "update"], _UPDATE_SECONDS)
                 failed = done.returncode or "Err:" in done.stdout
                 self._update_problem = _complaint(done.stdout) if failed else ""
             return self._update_problem
+
+    def _write_sources(self) -> None:
+        """The suite at the archives that the machine's own release comes from."""
+        try:
+            release = platform.freedesktop_os_release()
+        except OSError:
+            release = {}
+        if release.get("ID") != "debian":
+            raise StackError(
+                f"{self._suite} is a suite of Debian, and this machine is"
+                f" {release.get('PRETTY_NAME', 'another system')}"
+            )
+        listed = self._run(
+            ["apt-get", "indextargets", "--format", "$(CREATED_BY) $(REPO_URI) $(RELEASE)"],
+            _SHORT_SECONDS,
+        )
+        codename = release.get("VERSION_CODENAME", "")
+        archives = {
+            archive
+            for kind, archive, suite in map(str.split, listed.stdout.splitlines())
+            if (kind, suite) == ("Packages", codename)
+        }
+        if not archives:
+            raise StackError(f"apt-get names no archive of {codename}")
+        signed = f"[signed-by={_DEBIAN_KEYS}] " if _DEBIAN_KEYS.is_file() else ""
+        lines = [f"deb {signed}{archive} {self._suite} main\n" for archive in sorted(archives)]
+        (self._cache_dir / "sources.list").write_text("".join(lines), encoding="utf-8")
 
     def fetch(self, packages: Sequence[str], folder: Path) -> list[Path]:
         """Downloads the packages into ``folder`` and returns the files."""

@@ -42,12 +42,17 @@ def _is_influxd_1(program: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The programs of one server and the packages that hold them."""
+    """The programs of one server and the packages that hold them.
+
+    ``suite``: of which suite of Debian, where that is not the machine's own. PATH is not searched
+    for them then.
+    """
 
     name: str
     packages: tuple[str, ...]
     programs: tuple[str, ...]
     fits: Callable[[Path], bool] | None = None
+    suite: str = ""
 
 
 # Names of Debian and its derivatives.
@@ -57,6 +62,24 @@ SOURCES = (
     Source("influxdb", ("influxdb",), ("influxd",), _is_influxd_1),
     Source("nginx", ("nginx",), ("nginx",)),
 )
+# Other servers that speak Prometheus' API: `make test-matrix`. sid's package has no promtool, and
+# blocks that an older one writes are read by all of them.
+SUITES = ("trixie", "sid")
+VICTORIA_METRICS = Source(
+    "victoria-metrics", ("victoria-metrics",), ("victoria-metrics",), suite="sid"
+)
+
+
+def sources_with_prometheus_of(suite: str) -> tuple[Source, ...]:
+    """All servers, with the Prometheus of another suite of Debian; with the usual one for ""."""
+    if not suite:
+        return SOURCES
+    if suite not in SUITES:
+        raise StackError(f"no Prometheus of {suite!r} is known, only of {', '.join(SUITES)}")
+    other = Source(f"prometheus-{suite}", ("prometheus",), ("prometheus",), suite=suite)
+    promtool = Source("prometheus", ("prometheus",), ("promtool",))
+    kept = tuple(source for source in SOURCES if source.name != "prometheus")
+    return (*kept, promtool, other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +144,9 @@ class Toolbox:
         self._progress = progress
         self._clock = clock
         self._sources = tuple(sources)
-        self._apt = apt or Apt(tools_dir / "apt")
+        self._apts = {"": apt or Apt(tools_dir / "apt")}
+        for suite in {source.suite for source in sources if source.suite}:
+            self._apts[suite] = Apt(tools_dir / f"apt-{suite}", suite=suite)
         self._found: dict[str, Program] = {}
 
     def program(self, name: str) -> Program:
@@ -156,6 +181,8 @@ class Toolbox:
         return self._look_in_path(source) or self._look_in_tools(source)
 
     def _look_in_path(self, source: Source) -> bool:
+        if source.suite:
+            return False
         programs = {}
         for name in source.programs:
             path = shutil.which(name, path=self._search_path)
@@ -174,10 +201,13 @@ class Toolbox:
         if stamp.get("version") != _STAMP_VERSION or stamp.get("machine") != _machine():
             return False
         folders = tuple(root / folder for folder in stamp["library_folders"])
+        # Not all that was unpacked: another source may have a program of the same name.
         programs = {
-            name: Program(name, root / path, folders) for name, path in stamp["programs"].items()
+            name: Program(name, root / path, folders)
+            for name, path in stamp["programs"].items()
+            if name in source.programs
         }
-        if not all(program.path.is_file() for program in programs.values()):
+        if not all(name in programs and programs[name].path.is_file() for name in source.programs):
             return False
         self._found.update(programs)
         return True
@@ -202,13 +232,16 @@ class Toolbox:
 
     def _unpack_all(self, sources: Sequence[Source]) -> None:
         programs = ", ".join(program for source in sources for program in source.programs)
-        if lacking := self._apt.missing_tools():
+        if lacking := self._apts[""].missing_tools():
             raise StackError(
                 f"{programs} not found in PATH, and this machine has no {', '.join(lacking)}"
                 f" to unpack packages with. {_advice(sources)}"
             )
         try:
-            self._refresh([package for source in sources for package in source.packages])
+            for suite, apt in self._apts.items():
+                packages = [p for one in sources if one.suite == suite for p in one.packages]
+                if packages:
+                    self._refresh(apt, packages)
             with ThreadPoolExecutor(max_workers=len(sources)) as pool:
                 jobs = [pool.submit(self._unpack, source) for source in sources]
             for job in jobs:
@@ -219,17 +252,17 @@ class Toolbox:
                 f" {_advice(sources)}"
             ) from error
 
-    def _refresh(self, packages: Sequence[str]) -> None:
-        if self._apt.knows(packages):
+    def _refresh(self, apt: Apt, packages: Sequence[str]) -> None:
+        if apt.knows(packages):
             return
         with self._step("package lists"):
-            problem = self._apt.update()
-        if unknown := [package for package in packages if not self._apt.knows([package])]:
+            problem = apt.update()
+        if unknown := [package for package in packages if not apt.knows([package])]:
             because = f" ({problem})" if problem else ""
             raise StackError(f"apt-get knows no package {', '.join(unknown)}{because}")
 
     def _unpack(self, source: Source) -> None:
-        apt = self._apt
+        apt = self._apts[source.suite]
         scratch = self._tools_dir / f"{source.name}.new"
         shutil.rmtree(scratch, ignore_errors=True)
         root, debs = scratch / "root", scratch / "debs"

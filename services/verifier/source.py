@@ -75,9 +75,10 @@ class Source:
         Where the labels' values are not served, those that match it now.
         """
         try:
-            # Without a start VictoriaMetrics lists those of the last day.
+            # From the first second on: without a start, or with 0, VictoriaMetrics lists those of
+            # the last five minutes (app/vmselect/prometheus/prometheus.go).
             names = self._data(
-                "label/__name__/values", {"match[]": selector, "start": "0"}, is_whole=False
+                "label/__name__/values", {"match[]": selector, "start": "1"}, is_whole=False
             )
         except (QueryRejected, SourceRefused):
             now = self._data("query", {"query": f"group by (__name__) ({selector}\n)"})

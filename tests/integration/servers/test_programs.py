@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +14,12 @@ import pytest
 from common.errors import StackError
 from devtools import PROJECT_ROOT
 from devtools.servers.apt import Apt, library_folders, unresolved_libraries
-from devtools.servers.binaries import Source, Toolbox
+from devtools.servers.binaries import SOURCES, Source, Toolbox, sources_with_prometheus_of
 from devtools.servers.redis_server import RedisServer
 from tests.integration.servers.helpers import hidden
+
+_OS_RELEASE = Path("/etc/os-release")
+RELEASE = _OS_RELEASE.read_text(encoding="utf-8") if _OS_RELEASE.is_file() else ""
 
 # Some 20 kB with a library of its own that hardly any machine has installed.
 TINY = Source("tinycdb", ("tinycdb",), ("cdb",))
@@ -110,3 +115,64 @@ class TestPrograms:
         again = hidden(tmp_path, [TINY], progress=lambda step, _: steps.append(step))
         assert again.program("cdb").path == first.path
         assert "tinycdb: unpack" in steps
+
+    def test_a_program_of_the_same_name_from_another_source_is_not_taken(
+        self, tmp_path: Path
+    ) -> None:
+        hidden(tmp_path, [TINY]).prepare()
+        for name in ("cdb", "other"):
+            copy = tmp_path / "second" / name
+            copy.parent.mkdir(exist_ok=True)
+            copy.touch()
+        stamp = json.loads((tmp_path / "tinycdb" / "stamp.json").read_text(encoding="utf-8"))
+        stamp |= {"programs": {"cdb": "cdb", "other": "other"}, "library_folders": []}
+        (tmp_path / "second" / "stamp.json").write_text(json.dumps(stamp), encoding="utf-8")
+        toolbox = hidden(tmp_path, [TINY, Source("second", ("second",), ("other",))])
+        toolbox.prepare()
+        assert toolbox.program("other").path == tmp_path / "second" / "other"
+        assert toolbox.program("cdb").path.is_relative_to(tmp_path / "tinycdb")
+
+
+class TestSuites:
+    @pytest.mark.skipif("ID=debian" not in RELEASE.split(), reason="only Debian has its suites")
+    def test_another_suite_is_read_from_the_archive_of_the_machine(self, tmp_path: Path) -> None:
+        apt = Apt(tmp_path / "apt", suite="sid")
+        assert not apt.knows(["prometheus"])
+        assert apt.update() == ""
+        assert apt.knows(["prometheus", "victoria-metrics"])
+        lines = (tmp_path / "apt" / "sources.list").read_text(encoding="utf-8").splitlines()
+        assert lines
+        assert all(line.startswith("deb ") and line.endswith(" sid main") for line in lines)
+
+    def test_another_system_has_no_suite_of_debian(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            platform,
+            "freedesktop_os_release",
+            lambda: {"ID": "ubuntu", "PRETTY_NAME": "Ubuntu 24.04"},
+        )
+        source = Source("tiny-sid", ("tinycdb",), ("cdb",), suite="sid")
+        with pytest.raises(StackError) as caught:
+            hidden(tmp_path, [source]).prepare()
+        assert "sid is a suite of Debian, and this machine is Ubuntu 24.04" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_path_is_not_searched_for_another_suite(self, tmp_path: Path) -> None:
+        (tmp_path / "prometheus").write_text("#!/bin/sh\n", encoding="utf-8")
+        (tmp_path / "prometheus").chmod(0o755)
+        apt = Apt(tmp_path / "apt", {"PATH": ""}, system_path="")
+        toolbox = Toolbox(
+            tmp_path / "tools",
+            search_path=str(tmp_path),
+            system_folders=False,
+            sources=sources_with_prometheus_of("sid"),
+            apt=apt,
+        )
+        with pytest.raises(StackError, match="prometheus not found in PATH"):
+            toolbox.program("prometheus")
+
+    def test_a_suite_that_is_not_known_is_named(self) -> None:
+        assert sources_with_prometheus_of("") == SOURCES
+        with pytest.raises(StackError, match=r"no Prometheus of 'woody'.*trixie, sid"):
+            sources_with_prometheus_of("woody")

@@ -20,6 +20,7 @@ import yaml
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.prometheus_server import PrometheusServer
 from devtools.servers.redis_server import RedisServer
+from devtools.servers.victoria_metrics_server import VictoriaMetricsServer
 from etlctl.__main__ import main
 
 # Six hours after an aligned instant, so that history may be backfilled at it.
@@ -83,7 +84,7 @@ def _escape(text: str) -> str:
 class World:
     """Servers, a database, a configuration file; and the command."""
 
-    prometheus: PrometheusServer
+    prometheus: PrometheusServer | VictoriaMetricsServer
     influx: InfluxServer
     redis: RedisServer
     database: str

@@ -215,7 +215,7 @@ def test_warnings_about_names_do_not_fail_them(server: AnsweringServer) -> None:
         assert source.metric_names('{job="a"}') == ["up", "x"]
     (seen,) = server.requests
     assert seen.path == "/api/v1/label/__name__/values"
-    assert seen.params == {"match[]": '{job="a"}', "start": "0", "timeout": "5000ms"}
+    assert seen.params == {"match[]": '{job="a"}', "start": "1", "timeout": "5000ms"}
 
 
 @pytest.mark.parametrize("status", [403, 404, 405])
