@@ -96,7 +96,7 @@ def read(
     found: dict[str, list[tuple[int, str]]] = {}
     histograms = 0
     for block in client.read(query, start_ms, end_ms):
-        histograms += block.histograms
+        histograms += len(block.histograms_ms)
         begin = 0
         for labels, count in zip(block.series, block.counts.tolist(), strict=True):
             times = block.timestamps_ms[begin : begin + count].tolist()
@@ -146,9 +146,15 @@ def test_native_histograms_are_counted_and_hide_nothing(server: PrometheusServer
     assert client.count_in(query, now_ms - 1, now_ms + 10_000) == 9
     only, histograms = read(client, 'x{n="histogram"}', now_ms - 1, now_ms + 10_000)
     assert (only, histograms) == ({}, 3)
+    # A window is open on the left, whatever Prometheus' ranges are.
+    histograms_before = read(client, 'x{n="histogram"}', now_ms - 1, times[1])[1]
+    histograms_after = read(client, 'x{n="histogram"}', times[1], now_ms + 10_000)[1]
+    assert (histograms_before, histograms_after) == (2, 1)
     expr = Query(name="q", expr='x{n="histogram"}', step=1)
     blocks = list(client.read(expr, now_ms, now_ms + 2_000))
-    assert sum(block.histograms for block in blocks) >= 1
+    assert [ms for block in blocks for ms in block.histograms_ms.tolist()] == [
+        now_ms // 1000 * 1000 + 1_000 * step for step in (1, 2)
+    ]
     assert sum(map(len, blocks)) == 0
 
 
