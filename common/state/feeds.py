@@ -174,8 +174,8 @@ def feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
 
 
 def empty_queries(feeds: Mapping[str, FeedStatus]) -> list[str]:
-    """Names of the feeds whose query has matched no series for ``EMPTY_SECONDS`` or longer."""
-    return [name for name, feed in feeds.items() if feed.empty_ms >= EMPTY_SECONDS * 1000]
+    """Names of the feeds whose query has matched no series for longer than ``EMPTY_SECONDS``."""
+    return [name for name, feed in feeds.items() if feed.empty_ms > EMPTY_SECONDS * 1000]
 
 
 def ranges_of(found: Any) -> list[Range]:

@@ -41,13 +41,13 @@ def test_what_no_entry_holds_is_extracted_and_dropped_at_once(world: World, samp
 
 
 def test_a_query_that_never_matches_is_empty_since_its_origin(windows: Windows) -> None:
-    windows.plan(FEED, 5 * STEP_MS, (4 + EMPTY_STEPS) * STEP_MS)
+    windows.plan(FEED, 5 * STEP_MS, (5 + EMPTY_STEPS) * STEP_MS)
     assert empty_steps(windows) == 0, "nothing is extracted yet"
     commit_empty(windows)
 
-    assert empty_steps(windows) == EMPTY_STEPS - 1
+    assert empty_steps(windows) == EMPTY_STEPS
     assert empty_queries(windows.status()) == []
-    windows.plan(FEED, 5 * STEP_MS, (5 + EMPTY_STEPS) * STEP_MS)
+    windows.plan(FEED, 5 * STEP_MS, (6 + EMPTY_STEPS) * STEP_MS)
     commit_empty(windows)
     assert empty_queries(windows.status()) == [FEED.name]
 

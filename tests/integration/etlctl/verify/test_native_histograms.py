@@ -13,7 +13,7 @@ from etlctl.verify.points import SeriesKey
 from etlctl.verify.source import Source
 from services.extractor.http_session import source_session
 from services.extractor.prometheus import PrometheusClient
-from tests.integration.extractor.test_prometheus_pushed import histogram, push, sample, series
+from tests.support.remote_write import histogram, push, sample, series
 
 FLAGS = ("--web.enable-remote-write-receiver", "--enable-feature=native-histograms")
 QUERIES = (
