@@ -70,6 +70,19 @@ def test_each_query_that_gives_nothing_is_said_by_name(
     assert len(said) == 3
 
 
+def test_the_default_queries_match_nothing_without_the_test_application(
+    make_prometheus: Callable[..., PrometheusServer], tmp_path: Path, capsys: Capture
+) -> None:
+    config = Path(config_of(tmp_path, make_prometheus().url))
+    head, _, rest = config.read_text().partition("  queries:")
+    config.write_text(head + rest[rest.index("load:") :])
+
+    _, out, _ = run(capsys, "config", "check", "--online", "--json", "--config", str(config))
+
+    names = {"service_availability", "request_rate", "latency_p95_seconds", "error_ratio"}
+    assert json.loads(out)["query_warnings"].keys() == {*names, "test_app"}
+
+
 @pytest.mark.parametrize(
     ("online", "expected"), [(True, ExitCode.DEPENDENCY), (False, ExitCode.OK)]
 )
