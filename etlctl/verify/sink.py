@@ -21,6 +21,7 @@ from common.config.load import database_of
 from common.errors import SinkError
 from common.sink.http_session import SinkSession
 from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
+from common.sink.query_error import query_error
 from etlctl.sink_errors import after_status, no_response
 from etlctl.verify.points import Column, Points, SeriesKey, join, known_shape
 
@@ -145,7 +146,8 @@ class Rows:
                 raise SinkError(f"{where} cannot execute the query: {error!r:.300}")
             for result in results:
                 if "error" in result:
-                    raise SinkError(f"{where} cannot execute the query: {result['error']}")
+                    why = query_error(result["error"])
+                    raise SinkError(f"{where} cannot execute the query: {why}")
                 more = bool(result.get("partial"))
                 for series in result.get("series", ()):
                     key = SeriesKey.of(series["name"], series.get("tags") or {})

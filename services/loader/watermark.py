@@ -29,6 +29,7 @@ from common.errors import SinkError
 from common.runtime.exchange import at_most
 from common.runtime.telemetry import Telemetry
 from common.sink.http_session import SinkSession
+from common.sink.query_error import query_error
 from common.state.windows import FeedStatus, WindowSet
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
@@ -104,7 +105,7 @@ def series_of(body: bytes, where: str) -> list[dict[str, Any]]:
     try:
         result = json.loads(body)["results"][0]
         if "error" in result:
-            raise SinkError(f"{where} says: {result['error']}")
+            raise SinkError(f"{where} says: {query_error(result['error'])}")
         return list(result.get("series") or ())
     except RecursionError:
         raise SinkError(f"{where} gave no InfluxQL response: too deeply nested") from None
