@@ -69,6 +69,11 @@ class ReadCheck:
         """What a check takes at most, or little less."""
         return 4 * TIMEOUT_SECONDS * len(set(self.buckets))
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.reader.close()
+        self.sink.close()
+
     def __call__(self) -> None:
         """Raises :class:`SinkError` for the first bucket that cannot be read."""
         for bucket in dict.fromkeys(self.buckets):
