@@ -14,6 +14,7 @@ from etlctl.verify.explain import Facts, Range
 from etlctl.verify.points import Column, Points, SeriesKey
 from etlctl.verify.run import Outcome, QueryResult, Subject, Verifier
 from etlctl.verify.source import SourceSeries
+from etlctl.verify.verdict import Verdict
 
 END_MS = 3_600_000
 
@@ -127,7 +128,7 @@ SAMPLES = {t: float(t) for t in range(15_000, END_MS + 1, 15_000)}
 def test_equal_sides_are_equal() -> None:
     source = MemorySource({"a": SAMPLES, "b": SAMPLES})
     outcome = verify(source, MemorySink({host("a"): SAMPLES, host("b"): SAMPLES}))
-    assert outcome.equal
+    assert outcome.verdict is Verdict.EQUAL
     result = only(outcome)
     assert (result.source, result.expected, result.found, result.equal) == (480,) * 4
 
@@ -156,19 +157,23 @@ def test_each_kind_of_difference_is_counted_and_shown() -> None:
     have[30_001] = 5.0
     outcome = verify(MemorySource({"a": SAMPLES}), MemorySink({host("a"): have}))
     result = only(outcome)
-    assert not outcome.equal
+    assert outcome.verdict is Verdict.DIFFERENT
     assert (result.missing, result.different, result.extra, result.unexplained) == (1, 1, 1, 3)
-    assert result.explained.examples == [
-        ("missing", host("a"), 15_000, 15_000.0, None),
-        ("different", host("a"), 30_000, 30_000.0, -1.0),
-        ("extra", host("a"), 30_001, None, 5.0),
-    ]
+    (example,) = result.examples.by_series.values()
+    assert example.points == {"missing": 1, "different": 1, "extra": 1}
+    assert example.first == ("missing", host("a"), 15_000, 15_000.0, None, 1, 15_000)
+    assert example.last_ms == 30_001
 
 
-def test_examples_are_few() -> None:
-    result = only(verify(MemorySource({"a": SAMPLES}), MemorySink({})))
-    assert result.missing == len(SAMPLES)
-    assert len(result.explained.examples) == 10
+@pytest.mark.parametrize("piece_samples", [1, 1_000_000])
+def test_examples_are_three_series_each_with_its_count_and_time_span(piece_samples: int) -> None:
+    source = MemorySource(dict.fromkeys("abcde", SAMPLES))
+    result = only(verify(source, MemorySink({}), piece_samples=piece_samples))
+    assert result.missing == 5 * len(SAMPLES)
+    assert list(result.examples.by_series) == [host("a"), host("b"), host("c")]
+    for example in result.examples.by_series.values():
+        assert example.points == {"missing": len(SAMPLES)}
+        assert (example.first.timestamp_ms, example.last_ms) == (15_000, END_MS)
 
 
 @pytest.mark.parametrize("reason", ["gap", "before_origin"])
@@ -181,7 +186,12 @@ def test_a_known_range_explains_what_is_missing_in_it_only(reason: str) -> None:
         )
     )
     assert result.explained.missing == {reason: 1}
-    assert [example.timestamp_ms for example in result.explained.examples] == [15_000, 45_000]
+    (example,) = result.examples.by_series.values()
+    assert (example.points, example.first.timestamp_ms, example.last_ms) == (
+        {"missing": 2},
+        15_000,
+        45_000,
+    )
 
 
 def test_what_is_in_flight_may_be_missing_but_not_different() -> None:
@@ -195,7 +205,7 @@ def test_what_is_in_flight_may_be_missing_but_not_different() -> None:
     )
     assert result.explained.missing == {"in_flight": 1}
     assert result.unexplained == 1
-    assert result.explained.examples[0].kind == "different"
+    assert result.examples.by_series[host("a")].points == {"different": 1}
 
 
 def test_dead_letters_explain_their_own_points() -> None:
@@ -231,7 +241,7 @@ def test_a_source_that_changes_between_two_reads_explains() -> None:
     second = {t: v for t, v in SAMPLES.items() if t != 15_000} | {30_000: 7.0}
     outcome = verify(MemorySource({"a": first}, {"a": second}), MemorySink({host("a"): second}))
     result = only(outcome)
-    assert outcome.equal
+    assert outcome.verdict is Verdict.EXPLAINED
     assert result.explained.missing == {"source_changed": 1}
     assert result.explained.different == {"source_changed": 1}
     assert result.explained.extra == {"source_changed": 1}
@@ -242,7 +252,7 @@ def test_what_the_source_no_longer_keeps_is_not_extra() -> None:
     outcome = verify(
         MemorySource({"a": late}), MemorySink({host("a"): SAMPLES}), oldest_source_ms=75_000
     )
-    assert outcome.equal
+    assert outcome.verdict is Verdict.EXPLAINED
     assert only(outcome).explained.extra == {"source_expired": 4}
 
 
@@ -259,7 +269,7 @@ def test_a_series_of_somebody_else_is_left_alone() -> None:
         {"bystanders": [lambda key: True]},
     ):
         outcome = verify(MemorySource({"a": SAMPLES}), sink, **changes)
-        assert outcome.equal
+        assert outcome.verdict is Verdict.EQUAL
         assert outcome.foreign == 1
         assert only(outcome).found == len(SAMPLES)
 
@@ -278,7 +288,7 @@ def test_queries_that_share_a_measurement_do_not_accuse_each_other() -> None:
         MemorySink({host("a"): SAMPLES, host("b"): SAMPLES}),
         subjects=[only_host("a"), only_host("b")],
     )
-    assert outcome.equal
+    assert outcome.verdict is Verdict.EQUAL
     assert [result.found for result in outcome.results] == [len(SAMPLES)] * 2
     assert [result.dropped for result in outcome.results] == [{"relabel": len(SAMPLES)}] * 2
 
@@ -290,5 +300,5 @@ def test_an_expression_is_read_on_its_grid() -> None:
         MemorySink({SeriesKey.of("q", {"host": "a"}): SAMPLES}),
         subjects=[one],
     )
-    assert outcome.equal
+    assert outcome.verdict is Verdict.EQUAL
     assert only(outcome).equal == len(SAMPLES)
