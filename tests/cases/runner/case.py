@@ -61,7 +61,7 @@ class Behaviour(_Strict):
 
     ``settings`` are sections of influxdb.conf. The other keys are the stand-in's: ``answers``,
     whether our token is ``inactive`` or ``write-only``, how long the bucket keeps points though
-    nobody told us, how large an inflated body may be, and the status that it gives instead of a 422.
+    nobody told us, how large an inflated body may be, and the status it gives instead of a 422.
     """
 
     settings: dict[str, dict[str, str | int | bool]] = {}
