@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 import yaml
 
-from common.config import DEFAULT_PATH, advice, effective, load_settings
+from common.config import DEFAULT_PATH, Settings, advice, effective, load_settings
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from etlctl.options import AsJson, ConfigFile, group
 from etlctl.output import is_printable, print_json, remark
 
+Online = Annotated[
+    bool, typer.Option("--online", help="Also ask Prometheus whether each query matches a series.")
+]
+
 config_app = group("Validate and show the configuration.")
 
 
 @config_app.command("check")
-def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
+def check(config: ConfigFile = None, online: Online = False, as_json: AsJson = False) -> None:
     """Validate the configuration and all its secrets, and print what is in force.
 
-    Secrets are masked. Ends with 2 and one line for each problem if there are any.
+    Secrets are masked. Ends with 2 and one line for each problem if there are any; with --online
+    also with 3 when Prometheus cannot be reached.
     """
     file = config or Path(DEFAULT_PATH)
     pending: list[str] = []
@@ -32,13 +38,23 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
         print_json({"file": str(file), "valid": False, "problems": list(error.problems)})
         raise typer.Exit(ExitCode.CONFIG) from None
     notes, in_force = [*advice(settings), *pending], effective(settings)
+    warnings = _query_warnings(settings) if online else {}
     if as_json:
-        print_json({"file": str(file), "valid": True, "advice": notes, "settings": in_force})
+        document = {"file": str(file), "valid": True, "advice": notes, "settings": in_force}
+        print_json(document | ({"query_warnings": warnings} if online else {}))
         return
     text = yaml.safe_dump(in_force, sort_keys=False, allow_unicode=True)
     # Escaped as YAML has it, so that it can be read back whatever the encoding.
     typer.echo(text if is_printable(text) else yaml.safe_dump(in_force, sort_keys=False), nl=False)
     for note in notes:
         remark(f"note: {note}")
+    for name, warning in warnings.items():
+        remark(f"warning: query {name}: {warning}")
     count = len(settings.extract.queries)
     remark(f"{file} is valid: {count} {'query' if count == 1 else 'queries'}")
+
+
+def _query_warnings(settings: Settings) -> dict[str, str]:
+    from etlctl.config_online import query_warnings
+
+    return query_warnings(settings)

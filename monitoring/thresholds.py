@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
+from common.state.feeds import EMPTY_SECONDS
+
 # --- who is meant: label matchers, as they stand inside a selector ----------------------------
 
 # The jobs of prometheus.yml.
@@ -107,6 +109,11 @@ class Thresholds:
     clock_difference: float = 5
     # It is told at the start and after each reload of Prometheus.
     settle_for_seconds: float = 60
+    # The same in `etlctl status`. A query of which that is normal says so (`may_be_empty`).
+    query_empty_seconds: float = EMPTY_SECONDS
+    # A changed query is extracted afresh from where it was.
+    query_empty_for_seconds: float = 300
+    histograms_window_seconds: float = 3600
 
     # --- the sink ---
     # The loader pauses by itself at load.max_rejected_share (0.5).

@@ -57,6 +57,11 @@ class Query(CheckedSection):
         description="Age that samples of this query must have before they are extracted; "
         "none = `extract.settle_seconds`. A negative offset of an `expr` is added.",
     )
+    may_be_empty: bool = Field(
+        False,
+        description="It is normal that this query matches no series, such as an `expr` that keeps "
+        "only what exceeds a limit; otherwise an alert says so after an hour.",
+    )
     aggregates: tuple[Aggregate, ...] = Field(
         (),
         description="Which aggregates of this query the warm and cold tiers hold; "

@@ -168,8 +168,10 @@ EVENTS: dict[str, EventSpec] = {
     "gap_declared": EventSpec(
         "error", "Prometheus no longer has the data of a range.", "etl_gaps_total"
     ),
-    "histograms_skipped": EventSpec(
-        "warning", "Native histograms were left out.", "etl_histogram_samples_skipped_total"
+    "histograms_dropped": EventSpec(
+        "warning",
+        "A query gives native histograms, which are dropped: `samples` in this window. Said once"
+        " for each query; all are counted.",
     ),
     "query_adopted": EventSpec("info", "A query is planned for the first time, or changed."),
     "query_stale_config": EventSpec(

@@ -73,7 +73,6 @@ _STAGE = (
         "etl_dropped_samples_total",
         "Samples that are not loaded on purpose, by reason",
         "reason",
-        services=CONSUMERS,
     ),
     counter("etl_dead_letters_total", "Dead letters written", "stage", "reason"),
     gauge(
@@ -141,11 +140,6 @@ _EXTRACTION = (
     ),
     _extraction("etl_gaps_total", "Ranges that Prometheus no longer has", *FEED),
     _extraction("etl_gap_seconds_total", "Seconds of data that Prometheus no longer has", *FEED),
-    _extraction(
-        "etl_histogram_samples_skipped_total",
-        "Native histogram samples, which line protocol cannot hold, left out",
-        "query",
-    ),
     _extraction(
         "etl_recheck_failures_total", "Failed attempts to compare a committed window again", *FEED
     ),

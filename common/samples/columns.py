@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain, compress
 
 import numpy as np
@@ -22,9 +22,10 @@ class Samples:
 
     ``keys``: the series key that each series has in the sink, or nothing while none is known.
 
-    ``histograms``: native histogram samples that a response held at this point and that cannot be
-    carried, because a point has one float value. They are counted here so that nobody loses them in
-    silence; samples of no series can carry such a count.
+    ``histograms_ms``: int64[H], the timestamps of native histogram samples that a response held at
+    this point and that cannot be carried, because a point has one float value. They stand here to
+    be counted; what selects among the samples leaves them out, and samples of no series may have
+    some.
     """
 
     series: tuple[bytes, ...]
@@ -32,12 +33,12 @@ class Samples:
     timestamps_ms: NDArray[np.int64]
     values: NDArray[np.float64]
     keys: tuple[bytes, ...] = ()
-    histograms: int = 0
+    histograms_ms: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @classmethod
-    def empty(cls, histograms: int = 0) -> Samples:
+    def empty(cls) -> Samples:
         """No samples of no series."""
-        return cls((), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), (), histograms)
+        return cls((), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
     @classmethod
     def join(cls, parts: Iterable[Samples]) -> Samples:
@@ -51,7 +52,7 @@ class Samples:
             np.concatenate([part.timestamps_ms for part in joined]),
             np.concatenate([part.values for part in joined]),
             tuple(chain.from_iterable(part.keys for part in joined)),
-            sum(part.histograms for part in joined),
+            np.concatenate([part.histograms_ms for part in joined]),
         )
 
     def __len__(self) -> int:
@@ -91,10 +92,14 @@ class Samples:
         )
 
     def after(self, start_ms: int) -> Samples:
-        """The samples later than ``start_ms``; series left without any are left out."""
-        if not len(self) or int(self.timestamps_ms.min()) > start_ms:
-            return self
-        return self.where(self.timestamps_ms > start_ms)
+        """What is later than ``start_ms``, histograms too; series left without any are left out."""
+        later = self
+        if len(self) and int(self.timestamps_ms.min()) <= start_ms:
+            later = self.where(self.timestamps_ms > start_ms)
+        if len(self.histograms_ms):
+            histograms_ms = self.histograms_ms[self.histograms_ms > start_ms]
+            later = replace(later, histograms_ms=histograms_ms)
+        return later
 
     def _selected(
         self, series: NDArray[np.bool_], counts: NDArray[np.int64], samples: NDArray[np.bool_]
@@ -106,5 +111,4 @@ class Samples:
             self.timestamps_ms[samples],
             self.values[samples],
             tuple(compress(self.keys, chosen)),
-            self.histograms,
         )

@@ -12,6 +12,10 @@ from typing import Any, Literal
 
 from common.state.keys import feed_of, split_feed
 
+# A query that has matched no series for so long is worth a word: a target that went away, a rule
+# that cannot match, a selector for another Prometheus.
+EMPTY_SECONDS = 3600.0
+
 WindowClass = Literal["live", "catchup"]
 Range = tuple[int, int]  # start and end in ms
 
@@ -63,7 +67,8 @@ class FeedStatus:
 
     ``deferred``: what of the backlog could not be extracted by itself, and is tried again now and
     then. ``attempts``: how often extracting failed since it last succeeded, of the feed or of what
-    is deferred.
+    is deferred. ``empty_since_ms``: up to where the query has matched series, or where its present
+    configuration began.
     """
 
     query: str
@@ -79,6 +84,7 @@ class FeedStatus:
     gaps: int
     reconciled: bool = False
     deferred: Sequence[Range] = ()
+    empty_since_ms: int = 0
 
     @property
     def watermark_ms(self) -> int:
@@ -89,6 +95,16 @@ class FeedStatus:
     def loaded_watermark_ms(self) -> int:
         """Everything up to here is settled: loaded, or accounted for otherwise."""
         return min([self.watermark_ms, *(start for start, _ in self.unsettled)])
+
+    @property
+    def empty_ms(self) -> int:
+        """How long the query has matched no series, up to the newest time that is extracted."""
+        extracted_ms = self.head_ms
+        for start_ms, end_ms in sorted((*self.backlog, *self.open), reverse=True):
+            if end_ms < extracted_ms:
+                break
+            extracted_ms = start_ms
+        return max(0, extracted_ms - self.empty_since_ms)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -153,7 +169,13 @@ def feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
         gaps=int(found["gaps"]),
         reconciled=fields.get("reconciled") == "1",
         deferred=ranges_of(found["deferred"]),
+        empty_since_ms=int(fields.get("empty_since_ms", head_ms)),
     )
+
+
+def empty_queries(feeds: Mapping[str, FeedStatus]) -> list[str]:
+    """Names of the feeds whose query has matched no series for longer than ``EMPTY_SECONDS``."""
+    return [name for name, feed in feeds.items() if feed.empty_ms > EMPTY_SECONDS * 1000]
 
 
 def ranges_of(found: Any) -> list[Range]:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from redis import Redis
@@ -195,12 +196,16 @@ class WindowSet:
         recheck_after_seconds: Sequence[float] = (),
         source_samples: int = 0,
         digest: tuple[int, int] = (0, 0),
+        dropped: Mapping[str, int] = MappingProxyType({}),
+        matched: bool = True,
     ) -> str:
         """Close the window and hand its entries to the raw stream, all or nothing.
 
         At each of ``recheck_after_seconds`` the window is to be counted again, to be opened again
         if the source does not have ``source_samples`` of this ``digest`` in it any more. A window
-        that was opened again goes on with the recounts that are left.
+        that was opened again goes on with the recounts that are left. ``dropped``: samples by
+        reason that the window had beside those staged; they are counted with it. ``matched``:
+        whether the query gave anything (:attr:`FeedStatus.empty_ms`).
 
         ``committed``; ``refused`` when the lease or configuration is not ours any more;
         ``unstaged`` when a staged payload expired; ``wrong_type`` when a key holds something else.
@@ -227,6 +232,8 @@ class WindowSet:
             recheck_after_ms=_ms(recheck_after_seconds),
             source_samples=source_samples,
             digest=digest,
+            dropped=dict(dropped),
+            matched=matched,
         )
         return reply.decode()
 

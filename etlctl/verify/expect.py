@@ -52,16 +52,18 @@ def expect(
 ) -> Expected:
     """Apply the transform's rules to samples as Prometheus has them.
 
-    A series is dropped whole or named by ``identify``. NaN, the infinities, times that are not
-    positive and those after ``latest_ms`` are dropped sample by sample. Where several source series
-    get one identity, the last in order keeps its sample at a shared timestamp.
+    Native histograms are dropped. A series is dropped whole or named by ``identify``. NaN, the
+    infinities, times that are not positive and those after ``latest_ms`` are dropped sample by
+    sample. Where several source series get one identity, the last in order keeps its sample at a
+    shared timestamp.
     """
     points: dict[SeriesKey, Column] = {}
     rivals: dict[SeriesKey, Column] = {}
     result = Expected(points, rivals)
     pieces: dict[SeriesKey, list[Column]] = {}
     for one in series:
-        result.source += len(one.values)
+        result.source += len(one.values) + one.histograms
+        result.dropped["native_histogram"] += one.histograms
         identity = identify(one.labels)
         if isinstance(identity, str):
             result.dropped[identity] += len(one.values)

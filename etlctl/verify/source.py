@@ -24,11 +24,15 @@ MAX_STEPS = 10_000
 
 
 class SourceSeries(NamedTuple):
-    """Samples of one series: its labels as Prometheus wrote them, times in ms, values."""
+    """Samples of one series: its labels as Prometheus wrote them, times in ms, values.
+
+    ``histograms``: how many native histogram samples it has beside them.
+    """
 
     labels: dict[str, str]
     timestamps_ms: NDArray[np.int64]
     values: NDArray[np.float64]
+    histograms: int = 0
 
 
 class Source:
@@ -198,4 +202,7 @@ def _matrix(data: Any, start_ms: int, end_ms: int) -> Iterator[SourceSeries]:
         values = np.array([float(row[1]) for row in rows], dtype=np.float64)
         # Prometheus 2 closes ranges on the left, Prometheus 3 opens them: windows are (start, end].
         inside = (times > start_ms) & (times <= end_ms)
-        yield SourceSeries(entry["metric"], times[inside], values[inside])
+        histograms = sum(
+            start_ms < round(row[0] * 1_000) <= end_ms for row in entry.get("histograms", [])
+        )
+        yield SourceSeries(entry["metric"], times[inside], values[inside], histograms)

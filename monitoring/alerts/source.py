@@ -1,15 +1,16 @@
-"""Alerts on what the extractor learns of Prometheus: its clock, and whether it is one server."""
+"""Alerts on Prometheus as the extractor finds it: clock, servers, and what queries give."""
 
 from __future__ import annotations
 
 from monitoring.model import Alert, Limit, PanelRef
-from monitoring.promql import highest, latest, or_zero
+from monitoring.promql import burst, duration, highest, latest, or_zero
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
-from monitoring.thresholds import EXTRACTOR, Thresholds
+from monitoring.thresholds import EXTRACTOR, REDIS, Thresholds
 
 
 def alerts(t: Thresholds) -> tuple[Alert, ...]:
     """Source alerts with the thresholds ``t``."""
+    histograms = f'etl_dropped_samples_total{{{EXTRACTOR}, reason="native_histogram"}}'
     clock = f"etl_source_clock_difference_seconds{{{EXTRACTOR}}}"
     return (
         Alert(
@@ -59,5 +60,40 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             limit=Limit(">", 0),
             for_seconds=t.settle_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Settling time missing"),
+        ),
+        Alert(
+            name="EtlQueryEmpty",
+            severity="warning",
+            summary="A query matches no series.",
+            description=(
+                "{{ .Labels.query }} ({{ .Labels.tier }}) has matched no series for"
+                " {{ .Value | humanizeDuration }}: nothing of it is extracted."
+            ),
+            query=(
+                "max by (query, tier) (\n  "
+                + latest(f"etl_query_empty_seconds{{{REDIS}}}", t.bridge_seconds)
+                + "\n)"
+            ),
+            limit=Limit(">", t.query_empty_seconds),
+            for_seconds=t.query_empty_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Queries without series"),
+        ),
+        Alert(
+            name="EtlNativeHistogramsDropped",
+            severity="warning",
+            summary="Native histograms are not loaded.",
+            description=(
+                "{{ .Value | humanize }} native histogram samples of the last"
+                f" {duration(t.histograms_window_seconds)} were dropped, as a point has one float:"
+                " `etlctl status` shows of which queries."
+            ),
+            query=or_zero(
+                "sum(\n  "
+                + burst(histograms, t.histograms_window_seconds).replace("\n", "\n  ")
+                + "\n)"
+            ),
+            limit=Limit(">", 0),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Dropped samples"),
         ),
     )

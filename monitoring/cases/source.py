@@ -1,4 +1,4 @@
-"""Cases of the alerts on Prometheus' clock and address."""
+"""Cases of the alerts on Prometheus as the extractor finds it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from monitoring.cases.tables import absent, fires, of, quiet
 _CLOCK = "etl_source_clock_difference_seconds{job='extractor', instance='e:%d', clock='%s'}"
 _SERVERS = "etl_source_servers{job='extractor', instance='e:%d'}"
 _MISSING = "etl_settle_missing_seconds{job='extractor', instance='e:1', query='%s', tier='hot'}"
+_EMPTY = "etl_query_empty_seconds{job='etl-metrics', instance='m:1', query='%s', tier='hot'}"
+_HISTOGRAMS = (
+    "etl_dropped_samples_total{job='extractor', instance='e:1', reason='native_histogram'}"
+)
+_UP = "up{job='extractor', instance='e:1'}"
 _WORDS = "Prometheus' clock differs by {} from another ({}): what has settled is told by it."
 
 CASES = (
@@ -65,4 +70,45 @@ CASES = (
         "EtlSettleTooShort", "is quiet where nothing is missing", {_MISSING % "q": "0x40"}, at=240
     ),
     absent("EtlSettleTooShort", "is quiet where the source reports no interval"),
+    fires(
+        "EtlQueryEmpty",
+        "fires for the query that matches nothing",
+        {_EMPTY % "q": "3590+10x40", _EMPTY % "other": "0x40"},
+        of(
+            "q (hot) has matched no series for 1h 5m 20s: nothing of it is extracted.",
+            query="q",
+            tier="hot",
+        ),
+        at=495,
+    ),
+    quiet(
+        "EtlQueryEmpty",
+        "is quiet about a query that was changed and matches again",
+        {_EMPTY % "q": "7200x10 0x30"},
+        at=495,
+    ),
+    absent("EtlQueryEmpty", "is quiet where there is no query"),
+    fires(
+        "EtlNativeHistogramsDropped",
+        "fires at the first of them, with which the series begins",
+        {_HISTOGRAMS: "_x240 80x20", _UP: "1x300"},
+        of(
+            "80 native histogram samples of the last 1h were dropped, as a point has one float:"
+            " `etlctl status` shows of which queries."
+        ),
+        at=3660,
+    ),
+    quiet(
+        "EtlNativeHistogramsDropped",
+        "is quiet about those of the past",
+        {_HISTOGRAMS: "80x300", _UP: "1x300"},
+        at=4500,
+    ),
+    quiet(
+        "EtlNativeHistogramsDropped",
+        "is quiet about samples that are dropped for another reason",
+        {_HISTOGRAMS.replace("native_histogram", "nan"): "0+9x300", _UP: "1x300"},
+        at=3660,
+    ),
+    absent("EtlNativeHistogramsDropped", "is quiet where there is no extractor"),
 )

@@ -269,6 +269,14 @@ def window_panels() -> tuple[PanelSpec, ...]:
             limit_of="EtlSettleTooShort",
         ),
         PanelSpec(
+            "Queries without series",
+            "lines",
+            "How long a query has matched no series, up to the newest time that is extracted.",
+            (Query(f"max by (query, tier) (etl_query_empty_seconds{{{REDIS}}})", feed),),
+            SECONDS,
+            limit_of="EtlQueryEmpty",
+        ),
+        PanelSpec(
             "Recounts given up",
             "stat",
             "Committed ranges that could not be compared with Prometheus, in the chosen time.",

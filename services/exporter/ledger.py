@@ -81,6 +81,7 @@ def publish_feeds(telemetry: Page, feeds: Mapping[str, FeedStatus]) -> None:
                 "etl_loaded_watermark_timestamp_seconds", feed.loaded_watermark_ms / 1000, **labels
             )
         telemetry.set("etl_query_failures_in_a_row", feed.attempts, **labels)
+        telemetry.set("etl_query_empty_seconds", feed.empty_ms / 1000, **labels)
         deferred_ms = sum(end - start for start, end in feed.deferred)
         telemetry.set("etl_deferred_seconds", deferred_ms / 1000, **labels)
         telemetry.set("etl_gaps_declared", feed.gaps, **labels)

@@ -31,10 +31,10 @@ class Digest:
     sums: tuple[int, int] = (0, 0)
 
     def add(self, block: Samples) -> None:
-        """Add the samples of a block."""
+        """Add the samples of a block, native histograms by their number alone."""
         mixed = _hashes(block)
         low, high = int((mixed & _LOW).sum()), int((mixed >> _SHIFT).sum())
-        self.samples += len(block)
+        self.samples += len(block) + len(block.histograms_ms)
         self.sums = (self.sums[0] + low) % HALF, (self.sums[1] + high) % HALF
 
 
@@ -48,6 +48,8 @@ def digests_of(blocks: Iterable[Samples], ends_ms: Sequence[int]) -> list[Digest
         places = np.searchsorted(ends_ms, block.timestamps_ms)
         for place in np.unique(places):
             digests[place].add(block.where(places == place))
+        for place, count in enumerate(np.bincount(np.searchsorted(ends_ms, block.histograms_ms))):
+            digests[place].samples += int(count)
     return digests
 
 

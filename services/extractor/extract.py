@@ -35,6 +35,8 @@ from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan, floor_to
 
+# Why samples are dropped before they become an entry: a point has one float value.
+NATIVE_HISTOGRAM = "native_histogram"
 # A window that only some of the servers at the source's address hold is read so often in vain
 # before it is taken for empty.
 MIXED_ATTEMPTS = 6
@@ -64,22 +66,25 @@ class SourceState:
 
 @dataclass(slots=True)
 class _Read:
-    """What was read of a window so far; histogram samples are counted, but not carried.
+    """What was read of a window so far; of its ``samples``, ``histograms`` are not carried.
 
     ``digest`` is that of an ``expr``: raw samples are compared by their number alone.
     """
 
     staged: list[Staged] = field(default_factory=list)
     samples: int = 0
-    histograms: int = 0
+    histograms: int = 0  # native ones
     digest: Digest = field(default_factory=Digest)
     first_ms: int | None = None  # of its samples
 
     def saw(self, block: Samples) -> None:
-        """Note the first sample of all."""
-        if len(block.timestamps_ms):
-            first_ms = int(block.timestamps_ms.min())
-            self.first_ms = first_ms if self.first_ms is None else min(self.first_ms, first_ms)
+        """Note the first sample of all, and count the histograms, which no entry will hold."""
+        for times_ms in (block.timestamps_ms, block.histograms_ms):
+            if len(times_ms):
+                first_ms = int(times_ms.min())
+                self.first_ms = first_ms if self.first_ms is None else min(self.first_ms, first_ms)
+        self.histograms += len(block.histograms_ms)
+        self.samples += len(block.histograms_ms)
 
 
 @dataclass
@@ -102,6 +107,7 @@ class Extractor:
     clock: Callable[[], float] = time.monotonic
     rng: random.Random = field(default_factory=random.Random)
     believed_ms: Callable[[int], int] = lambda wanted_ms: wanted_ms
+    _told_of_histograms: set[str] = field(default_factory=set, init=False)
 
     def run(self, plan: Plan, window: Window, origin_ms: int) -> Outcome:
         """Extract ``window``.
@@ -175,9 +181,6 @@ class Extractor:
             if lease.lost:
                 raise LeaseLost(f"{plan.feed.name}: the window was leased to another worker")
             read.saw(block)
-            if block.histograms:
-                read.histograms += block.histograms
-                self.telemetry.emit("histograms_skipped", block.histograms, query=plan.feed.query)
             if plan.query.kind == "expr":
                 read.digest.add(block)
             yield block
@@ -230,8 +233,10 @@ class Extractor:
             window,
             read.staged,
             recheck_after_seconds=self.settings.recheck_after_seconds,
-            source_samples=read.samples + read.histograms if raw else read.digest.samples,
+            source_samples=read.samples if raw else read.digest.samples,
             digest=read.digest.sums,
+            dropped={NATIVE_HISTOGRAM: read.histograms} if read.histograms else {},
+            matched=read.samples > 0 or plan.query.may_be_empty,
         )
 
     def _committed(
@@ -245,6 +250,8 @@ class Extractor:
             return self._open_again(plan, window, status)
         self.on_source(SourceState(True))
         self.telemetry.inc("etl_extracted_samples_total", read.samples, **plan.feed.labels)
+        if read.histograms:
+            self._histograms_dropped(plan, read.histograms)
         self.telemetry.batch_succeeded(read.samples, seconds)
         self.telemetry.emit(
             "window_committed",
@@ -256,6 +263,13 @@ class Extractor:
             seconds=round(seconds, 6),
         )
         return Outcome.COMMITTED
+
+    def _histograms_dropped(self, plan: Plan, count: int) -> None:
+        self.telemetry.inc("etl_dropped_samples_total", count, reason=NATIVE_HISTOGRAM)
+        if plan.feed.name not in self._told_of_histograms:
+            # Once: it is a property of the metric, and every window has some.
+            self._told_of_histograms.add(plan.feed.name)
+            self.telemetry.emit("histograms_dropped", **plan.feed.labels, samples=count)
 
     def _lost(self, plan: Plan, window: Window) -> Outcome:
         self.telemetry.emit("window_refused", **plan.feed.labels, window=window.id)

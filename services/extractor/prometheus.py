@@ -223,7 +223,7 @@ class PrometheusClient:
         try:
             with self._stream(endpoint, params, self._bounds) as chunks:
                 for block in decode(chunks, self._remarks(params)):
-                    samples += len(block) + block.histograms
+                    samples += len(block) + len(block.histograms_ms)
                     if samples > self._max_samples:
                         raise QueryTooLarge(
                             f"sent {self._transport.received_bytes} bytes with more than "
@@ -231,7 +231,7 @@ class PrometheusClient:
                         )
                     # A range that is closed on the left holds what the window before already had.
                     wanted = block.after(start_ms)
-                    if wanted.series or wanted.histograms:
+                    if wanted.series or len(wanted.histograms_ms):
                         yield wanted
         except SourceError as error:
             error.args = (f"{error}, window ({start_ms}, {end_ms}] ms",)

@@ -72,6 +72,7 @@ class FeedState:
     reconciled: bool = False
     # The recheck that was scheduled last for each recount.
     tails: dict[int, str] = field(default_factory=dict)
+    empty_since_ms: int = 0
 
     def release_deferred(self) -> None:
         """What was deferred is backlog again."""

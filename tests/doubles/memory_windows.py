@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from common.state.keys import POINTS, RAW, split_feed
 from common.state.windows import (
@@ -56,7 +57,7 @@ class MemoryWindowSet(MemoryPast):
     def plan(self, feed: Feed, origin_ms: int, head_ms: int, *, adopt: bool = False) -> bool:
         state = self._shared.feeds.get(feed.name)
         if state is None:
-            state = FeedState(feed.fingerprint, origin_ms, origin_ms)
+            state = FeedState(feed.fingerprint, origin_ms, origin_ms, empty_since_ms=origin_ms)
             self._shared.feeds[feed.name] = state
         if state.fingerprint != feed.fingerprint:
             if not adopt:
@@ -68,6 +69,7 @@ class MemoryWindowSet(MemoryPast):
             state.tails.clear()
             self._shared.rechecks.pop(feed.name, None)
             state.fingerprint = feed.fingerprint
+            state.empty_since_ms = state.head_ms
         if head_ms > state.head_ms:
             state.ranges.append((state.head_ms, head_ms, 0))
             state.head_ms = head_ms
@@ -235,6 +237,8 @@ class MemoryWindowSet(MemoryPast):
         recheck_after_seconds: Sequence[float] = (),
         source_samples: int = 0,
         digest: tuple[int, int] = (0, 0),
+        dropped: Mapping[str, int] = MappingProxyType({}),
+        matched: bool = True,
     ) -> str:
         broker = self._broker
         broker.drop_expired()
@@ -249,8 +253,14 @@ class MemoryWindowSet(MemoryPast):
         if staged:
             broker.unsettled[window.id] = len(staged)
             broker.committed[window.id] = (feed.name, *found.bounds)
-            broker.count(f"{feed.name}|extracted", sum(item.samples for item in staged))
+        for reason, samples in dropped.items():
+            broker.count(f"{feed.name}|dropped|{reason}", samples)
+        extracted = sum(item.samples for item in staged) + sum(dropped.values())
+        if extracted:
+            broker.count(f"{feed.name}|extracted", extracted)
         state = self._shared.feeds[feed.name]
+        if matched:
+            state.empty_since_ms = max(state.empty_since_ms, found.bounds[1])
         del state.windows[window.id]
         times, round_ = (0.0, *recheck_after_seconds), found.round
         if round_ + 1 < len(times):
@@ -325,6 +335,7 @@ class MemoryWindowSet(MemoryPast):
                 planned_ms=state.planned_ms,
                 gaps=len(self._shared.gaps.get(name, [])),
                 reconciled=state.reconciled,
+                empty_since_ms=state.empty_since_ms,
             )
         return found
 

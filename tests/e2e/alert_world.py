@@ -64,6 +64,7 @@ QUICK = replace(
     evicted_window_seconds=5,
     flapping_window_seconds=8,
     freshness_seconds=10,
+    query_empty_seconds=8,
     fast_long_seconds=20,
     fast_short_seconds=2,
     fast_slower_long_seconds=30,
@@ -89,6 +90,9 @@ _ETL_METRICS = {
     "ETL_METRICS_REDIS_POLL_SECONDS": "0.5",
     "ETL_METRICS_SILENT_SECONDS": "5",
 }
+
+# So that native histograms can be pushed.
+FLAGS = ("--web.enable-remote-write-receiver", "--enable-feature=native-histograms")
 
 WRITE = "/api/v2/write"
 
@@ -293,6 +297,7 @@ def alert_world(
                 "extract": extract,
                 "load": {**config["load"], "influxdb": influxdb},
             },
+            prometheus_flags=FLAGS,
             prometheus_settings={"rule_files": [write_rules(run_dir / "rules", QUICK)]},
             simulator_environ=_SIMULATOR,
             etl_metrics=_ETL_METRICS,

@@ -13,6 +13,7 @@ from common.state.windows import Recheck, WindowSet
 from devtools.chaos.rules import Rule
 from monitoring.thresholds import ETL_METRICS
 from tests.e2e.alert_world import KEYS, WRITE, AlertWorld, Incident
+from tests.e2e.query_incidents import ODD_QUERIES
 from tests.e2e.redis_incidents import DISK, FOREIGN_JOB, LOST, MEMORY, PAYLOADS
 
 # A metric with a fifth of all samples: enough for an alert, not enough for the loader to pause.
@@ -338,7 +339,7 @@ NO_METRICS = Incident(
 # What happens at once, in this order: the last ones leave a pipeline without its past.
 EPISODES: tuple[tuple[Incident, ...], ...] = (
     (LOW_THROUGHPUT, REFUSED),
-    (SLOW, EXTRACTOR),
+    (SLOW, EXTRACTOR, ODD_QUERIES),
     (FAILURES, PAYLOADS, FAILING),
     (STALL, FLAPPING),
     (OUTAGE, BAD_POINTS),

@@ -88,6 +88,11 @@ LEDGER = (
         *FEED,
     ),
     _ledger(
+        "etl_query_empty_seconds",
+        "How long a query has matched no series, up to the newest time that is extracted",
+        *FEED,
+    ),
+    _ledger(
         "etl_deferred_seconds",
         "Time of the backlog no step of which could be extracted: it is tried again now and then",
         *FEED,

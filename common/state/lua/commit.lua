@@ -5,7 +5,8 @@
 --      7 ledger, 8 unsettled, 9 committed, 10 staged, 11.. staged payloads
 -- a    window, token, fingerprint, feed, query, tier, kind, staged ({samples, bytes} of each payload),
 --      recheck_after_ms (of each recount, since the first commit), source_samples (that the source has in the window),
---      digest (of them, its halves low and high)
+--      digest (of them, its halves low and high), dropped ({reason = samples} that no payload holds),
+--      matched (the query gave something)
 -- Returns committed, refused (lease or configuration is not the caller's any more), unstaged (a staged
 -- payload expired) or wrong_type (a key holds something else).
 --
@@ -35,9 +36,17 @@ end
 if entries > 0 then
   redis.call('HSET', unsettled, id, entries)
   redis.call('HSET', committed, id, a.feed .. ' ' .. whole(window.s) .. ' ' .. whole(window.e))
-  redis.call('HINCRBY', ledger, a.feed .. '|extracted', whole(total))
 end
+for reason, samples in pairs(a.dropped) do
+  redis.call('HINCRBY', ledger, a.feed .. '|dropped|' .. reason, whole(samples))
+  total = total + samples
+end
+if total > 0 then redis.call('HINCRBY', ledger, a.feed .. '|extracted', whole(total)) end
 redis.call('HDEL', windows, id)
+if a.matched then
+  local since = tonumber(redis.call('HGET', feed, 'empty_since_ms')) or 0
+  redis.call('HSET', feed, 'empty_since_ms', whole(math.max(since, window.e)))
+end
 -- What was opened again by a recount goes on with the next one: so it comes to an end.
 local round = window.r or 0
 local after, before = a.recheck_after_ms[round + 1], a.recheck_after_ms[round] or 0

@@ -10,6 +10,7 @@ if taken_over and not a.adopt then return 0 end
 
 local now = clock_ms()
 head = tonumber(head) or a.origin_ms
+local planned_before = head
 local ranges = parse_ranges(backlog)
 -- Where the query changed, what is open was cut for the old one.
 local open = taken_over and open_ranges(windows) or {}
@@ -22,6 +23,7 @@ end
 redis.call('HSET', feed, 'fingerprint', a.fingerprint, 'head_ms', whole(head),
   'ranges', ranges_json(ranges), 'planned_ms', whole(now))
 redis.call('HSETNX', feed, 'origin_ms', whole(a.origin_ms))
+redis.call(taken_over and 'HSET' or 'HSETNX', feed, 'empty_since_ms', whole(planned_before))
 redis.call('SADD', KEYS[5], a.feed)
 if taken_over then
   -- What was committed for the old one cannot be compared with the new one.

@@ -144,8 +144,8 @@ def _chunked(body: bytes, sizes: list[int]) -> Iterator[bytes]:
 
 def _outcome(
     chunks: Any, block_bytes: int, long_series_bytes: int
-) -> tuple[list[Sample], int, list[str]] | str:
-    """Samples, histograms and notices; or the kind of error."""
+) -> tuple[list[Sample], list[int], list[str]] | str:
+    """Samples, times of histograms in ms, and notices; or the kind of error."""
     notices: list[str] = []
     try:
         blocks = list(decode(chunks, notices.append, block_bytes, long_series_bytes))
@@ -154,7 +154,7 @@ def _outcome(
     samples: list[Sample] = []
     for block in blocks:
         samples += _samples(block)
-    return samples, sum(block.histograms for block in blocks), notices
+    return samples, [ms for block in blocks for ms in block.histograms_ms.tolist()], notices
 
 
 def _samples(block: Samples) -> Iterator[Sample]:

@@ -28,7 +28,7 @@ _NUMBER = re.compile(
 class _Series(msgspec.Struct):
     metric: msgspec.Raw
     values: list[tuple[msgspec.Raw, str]] | None = None
-    histograms: list[msgspec.Raw] | None = None
+    histograms: list[tuple[msgspec.Raw, msgspec.Raw]] | None = None
     # What an element of a vector has instead.
     value: msgspec.Raw = msgspec.Raw()
     histogram: msgspec.Raw = msgspec.Raw()
@@ -56,16 +56,15 @@ def read_series(text: bytes) -> Samples:
         raise QueryRejected("answered with a vector (one sample a series), not with series")
     if series.values is None and series.histograms is None:
         raise SourceUnavailable(f"answered with a series that has no samples: {snippet(text)}")
-    histograms = len(series.histograms or ())
     samples = series.values or ()
-    if not samples:
-        return Samples.empty(histograms)
     return Samples(
-        (labels,),
-        np.array([len(samples)], np.int64),
+        (labels,) if samples else (),
+        np.array([len(samples)] if samples else [], np.int64),
         np.array([_milliseconds(bytes(seconds)) for seconds, _ in samples], np.int64),
         np.array([_value(value) for _, value in samples], np.float64),
-        histograms=histograms,
+        histograms_ms=np.array(
+            [_milliseconds(bytes(seconds)) for seconds, _ in series.histograms or ()], np.int64
+        ),
     )
 
 

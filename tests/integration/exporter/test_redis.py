@@ -127,6 +127,19 @@ def test_failures_in_a_row_and_gaps(populated: Rig, redis_client: redis.Redis, k
     assert populated.value("etl_gaps_declared", *HOT) == 1
 
 
+def test_how_long_a_query_has_matched_nothing(
+    populated: Rig, redis_client: redis.Redis, keys: Keys
+) -> None:
+    assert populated.series("etl_query_empty_seconds") == {HOT: 0, WARM: 0}
+    windows = WindowSet(redis_client, keys)
+    windows.plan(FEED, 0, 200_000)
+    window = windows.lease(FEED, "live", 10**9, 60_000)
+    assert window is not None
+    assert windows.commit(FEED, window, [], matched=False) == "committed"
+    populated.step()
+    assert populated.series("etl_query_empty_seconds") == {HOT: 20, WARM: 0}
+
+
 def test_released_entries_are_delayed_and_belong_to_no_worker(
     populated: Rig, redis_client: redis.Redis, keys: Keys
 ) -> None:

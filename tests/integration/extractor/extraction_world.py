@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -47,6 +48,7 @@ class Source:
         # Only what holds a time of these fails, if there are any.
         self.bad_ms: range | None = None
         self.meanwhile: Callable[[], None] = lambda: None
+        # Native ones: each step has one of each of so many series.
         self.histograms = 0
         # Up to when it has samples by now.
         self.until_ms: Callable[[], int] = lambda: 1 << 62
@@ -73,8 +75,8 @@ class Source:
                 (LABELS % number,), np.array([len(times)]), times, times.astype(np.float64)
             )
             self.meanwhile()
-        if self.histograms:
-            yield Samples.empty(self.histograms)
+        for _ in range(self.histograms):
+            yield replace(Samples.empty(), histograms_ms=times)
         bad = self.bad_ms is None or any(time in self.bad_ms for time in times.tolist())
         if self.failure is not None and bad and end_ms - start_ms > self.fail_above_ms:
             raise self.failure

@@ -20,8 +20,8 @@ from services.extractor.planner import Planner
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.windows import Plan
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
-from tests.integration.extractor.test_prometheus_pushed import push, sample, series
 from tests.support.answering_server import AnsweringServer, Handler, reply
+from tests.support.remote_write import push, sample, series
 
 FLAGS = ("--web.enable-remote-write-receiver",)
 SAMPLES = 60

@@ -15,7 +15,7 @@ from services.extractor.extract import Outcome
 from tests.integration.extractor import pushed_world
 from tests.integration.extractor.extraction_world import SETTINGS, STEP_MS, Rig, Source
 from tests.integration.extractor.pushed_world import STEPS
-from tests.integration.extractor.test_prometheus_pushed import push, sample, series
+from tests.support.remote_write import push, sample, series
 
 BAD = range(40 * STEP_MS, 61 * STEP_MS, STEP_MS)
 LIVE_MS = 20 * STEP_MS

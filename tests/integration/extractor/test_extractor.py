@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from common.errors import (
     SourceRefused,
     SourceUnavailable,
 )
+from common.state.ledger import Ledger
 from common.state.windows import WindowSet
 from services.extractor.extract import Outcome
 from services.extractor.staging import EntryBuilder
 from tests.integration.extractor.extraction_world import KEYS, SETTINGS, STEP_MS, Rig, Source
+from tests.support.captured_log import CapturedLog
 
 
 @pytest.fixture
@@ -196,12 +199,48 @@ def test_a_commit_whose_response_is_lost_keeps_its_payloads(
     assert [len(batch) for batch in rig.entries()] == [10]
 
 
-def test_histogram_samples_are_counted_not_hidden(rig: Rig) -> None:
+@pytest.mark.parametrize("floats", [1, 0])
+def test_native_histograms_are_extracted_and_dropped(redis_client: Redis, floats: int) -> None:
+    log = CapturedLog()
+    rig = Rig(redis_client, Source(series=floats), logger=log)
     rig.source.histograms = 7
 
-    assert rig.run(rig.lease()) is Outcome.COMMITTED
+    for head in (10, 20):
+        assert rig.run(rig.lease(head_ms=head * STEP_MS)) is Outcome.COMMITTED
 
-    assert rig.value("etl_histogram_samples_skipped_total", query="q") == 7
+    assert rig.extracted() == 20 * (7 + floats)
+    account = Ledger(redis_client, KEYS).audit().accounts["q@hot"]
+    assert account.dropped == {"native_histogram": 140}
+    assert account.in_flight == 20 * floats
+    assert rig.value("etl_dropped_samples_total", reason="native_histogram") == 140
+    extracted = rig.value("etl_extracted_samples_total", query="q", tier="hot")
+    assert extracted == 20 * (7 + floats)
+    assert log.events.count("histograms_dropped") == 1, "once, not for each window or series"
+    (said,) = (line for line in log.lines if line["event"] == "histograms_dropped")
+    assert (said["query"], said["samples"]) == ("q", 70)
+
+
+def test_histograms_of_a_window_that_is_not_committed_are_not_counted(rig: Rig) -> None:
+    rig.source.histograms, rig.source.failure = 7, SourceUnavailable("closed the connection")
+
+    assert rig.run(rig.lease()) is Outcome.OPEN
+
+    assert rig.extracted() == 0
+    assert rig.value("etl_dropped_samples_total", reason="native_histogram") == 0
+
+
+def test_a_query_that_matches_nothing_is_told_from_one_that_does(rig: Rig) -> None:
+    def run(head: int, series: int = 0, histograms: int = 0) -> int:
+        rig.source.series, rig.source.histograms = series, histograms
+        assert rig.run(rig.lease(head_ms=head * STEP_MS)) is Outcome.COMMITTED
+        return rig.windows.status()["q@hot"].empty_ms
+
+    assert run(10) == 10 * STEP_MS
+    assert run(20, series=1) == 0
+    assert run(30) == 10 * STEP_MS
+    assert run(40, histograms=1) == 0
+    rig.plan = replace(rig.plan, query=rig.plan.query.model_copy(update={"may_be_empty": True}))
+    assert run(50) == 0
 
 
 def test_what_the_source_has_deleted_is_declared_with_its_bounds(rig: Rig) -> None:

@@ -11,7 +11,7 @@ from common.config import Query
 from common.state.ledger import Ledger
 from devtools.servers.prometheus_server import PrometheusServer
 from tests.integration.extractor.pushed_world import KEYS, STEP_MS, STEPS, Rig
-from tests.integration.extractor.test_prometheus_pushed import push, sample, series
+from tests.support.remote_write import push, sample, series
 
 QUERIES = (
     pytest.param(Query(name="sum", expr="sum(x)", step=1), [(30, 30, 5.0)], id="expr"),

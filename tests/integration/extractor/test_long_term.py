@@ -19,8 +19,8 @@ from services.extractor.prometheus import PrometheusClient
 from services.extractor.source.older_history import OlderHistory
 from services.extractor.windows import Plan
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
-from tests.integration.extractor.test_prometheus_pushed import push, sample, series
 from tests.support.captured_log import CapturedLog
+from tests.support.remote_write import push, sample, series
 
 FLAGS = ("--web.enable-remote-write-receiver",)
 SAMPLES = 600

@@ -127,7 +127,7 @@ def read(client: PrometheusClient, query: Query, start_ms: int, end_ms: int) -> 
     """Samples by the label ``n``, values as bits."""
     found: Samples = {}
     for block in client.read(query, start_ms, end_ms):
-        assert block.histograms == 0
+        assert len(block.histograms_ms) == 0
         begin = 0
         for labels, count in zip(block.series, block.counts.tolist(), strict=True):
             name = decode_label(labels)

@@ -52,6 +52,8 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlClocksDiffer",
         "EtlSourceAlternates",
         "EtlSettleTooShort",
+        "EtlQueryEmpty",
+        "EtlNativeHistogramsDropped",
         "EtlSinkRefusesUs",
         "EtlSamplesBeyondRetention",
         "EtlSinkLimitReached",

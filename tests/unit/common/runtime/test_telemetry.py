@@ -59,9 +59,9 @@ def test_an_event_is_one_line_and_one_count(telemetry: Telemetry, log: Log) -> N
 
 
 def test_an_event_can_count_many(telemetry: Telemetry, log: Log) -> None:
-    telemetry.emit("histograms_skipped", 40, query="q")
-    assert log.lines == [("warning", "histograms_skipped", {"query": "q", "amount": 40})]
-    assert value(telemetry, "etl_histogram_samples_skipped_total", query="q") == 40
+    telemetry.emit("sink_limit_reached", 40, query="q")
+    assert log.lines == [("error", "sink_limit_reached", {"query": "q", "amount": 40})]
+    assert value(telemetry, "etl_sink_limited_lines_total") == 40
 
 
 def test_an_event_without_a_metric_is_only_logged(telemetry: Telemetry, log: Log) -> None:

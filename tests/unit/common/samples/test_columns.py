@@ -21,7 +21,7 @@ def any_samples(draw: st.DrawFn) -> Samples:
         np.array(draw(st.lists(st.integers(0, 9), min_size=total, max_size=total)), np.int64),
         np.arange(total, dtype=np.float64),
         tuple(b"k%d" % index for index in range(len(counts))),
-        histograms=2,
+        histograms_ms=np.array([5, 3], np.int64),
     )
 
 
@@ -51,7 +51,6 @@ def test_where_keeps_what_is_marked_and_no_empty_series(
     assert rows(left) == [row for row, mark in zip(rows(samples), marks, strict=True) if mark]
     assert (left.counts > 0).all()
     assert left.counts.dtype == np.int64
-    assert left.histograms == 2
 
 
 @given(samples=any_samples(), data=st.data())
@@ -68,6 +67,7 @@ def test_of_series_keeps_exactly_the_marked_series(samples: Samples, data: st.Da
 def test_after_is_exclusive(samples: Samples, start_ms: int) -> None:
     left = samples.after(start_ms)
     assert rows(left) == [row for row in rows(samples) if row[2] > start_ms]
+    assert left.histograms_ms.tolist() == [ms for ms in (5, 3) if ms > start_ms]
 
 
 @given(samples=any_samples(), data=st.data())
@@ -78,6 +78,6 @@ def test_parts_joined_are_the_whole(samples: Samples, data: st.DataObject) -> No
     parts = [
         samples.part(first, last, ends) for first, last in ((0, cut), (cut, size)) if last > first
     ]
-    joined = Samples.join([*parts, Samples.empty(3)])
+    joined = Samples.join([*parts, samples.of_series(np.zeros(size, np.bool_))])
     assert rows(joined) == rows(samples)
-    assert joined.histograms == 3
+    assert Samples.join([samples, samples]).histograms_ms.tolist() == [5, 3, 5, 3]

@@ -48,6 +48,18 @@ def test_drops_are_counted_once_each_by_reason() -> None:
     assert math.copysign(1.0, column.values[0]) == -1.0
 
 
+def test_native_histograms_are_dropped_whatever_their_series() -> None:
+    result = expect(
+        [
+            series("m", [(1, 1.0)])._replace(histograms=2),
+            series("unwanted", [])._replace(histograms=3),
+        ],
+        by_name,
+    )
+    assert (result.source, result.dropped) == (6, {"native_histogram": 5})
+    assert len(result.points) == 1
+
+
 def test_of_two_series_with_one_identity_the_last_wins() -> None:
     result = expect([series("m", [(1, 1.0), (2, 2.0)]), series("m2", [(2, 9.0)])], by_name)
     (column,) = result.points.values()

@@ -101,11 +101,13 @@ def matrix(*series: dict[str, Any]) -> dict[str, Any]:
 
 def test_samples_on_the_left_edge_belong_to_the_range_before(stub: Stub, source: Source) -> None:
     rows = [[1.0, "1"], [1.001, "2"], [2, "NaN"], [2.001, "4"]]
-    stub.responds(matrix({"metric": {"a": "b"}, "values": rows}))
+    histograms = [[when, {"count": "1"}] for when, _ in rows]
+    stub.responds(matrix({"metric": {"a": "b"}, "values": rows, "histograms": histograms}))
     (series,) = source.read_select("m", 1_000, 2_000)
     assert series.labels == {"a": "b"}
     assert series.timestamps_ms.tolist() == [1_001, 2_000]
     assert [repr(value) for value in series.values.tolist()] == ["2.0", "nan"]
+    assert series.histograms == 2
     assert stub.forms == [{"query": "m\n[1000ms]", "time": "2.000"}]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -212,7 +213,7 @@ def test_more_series_than_can_be_remembered_are_to_be_split() -> None:
 
 
 def test_a_window_without_samples_has_no_entries() -> None:
-    blocks = [Samples.empty(3), Samples.empty()]
+    blocks = [replace(Samples.empty(), histograms_ms=np.array([5])), Samples.empty()]
     for identities in (None, last_digit):
         for grouped in (False, True):
             assert not list(EntryBuilder(10, identities)(blocks, ORIGIN, grouped=grouped))

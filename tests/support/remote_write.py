@@ -1,0 +1,77 @@
+"""Remote write by hand: samples that no text can express, as Prometheus takes them.
+
+Native histograms also need ``--enable-feature=native-histograms``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+import requests
+
+from devtools.servers.prometheus_server import PrometheusServer
+
+
+# The little of Protocol Buffers that remote write needs
+# (https://prometheus.io/docs/specs/prw/remote_write_spec/, prompb/types.proto).
+def varint(number: int) -> bytes:
+    number &= (1 << 64) - 1
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def zigzag(number: int) -> bytes:
+    return varint(number << 1 ^ number >> 63)
+
+
+def of_bytes(field: int, content: bytes) -> bytes:
+    return varint(field << 3 | 2) + varint(len(content)) + content
+
+
+def of_int(field: int, number: int) -> bytes:
+    return varint(field << 3) + varint(number)
+
+
+def of_double(field: int, number: float) -> bytes:
+    return varint(field << 3 | 1) + struct.pack("<d", number)
+
+
+def sample(ms: int, value: float) -> bytes:
+    return of_bytes(2, of_double(1, value) + of_int(2, ms))
+
+
+def histogram(ms: int, count: int) -> bytes:
+    """Native, with two buckets."""
+    spans = of_bytes(11, varint(1 << 3) + zigzag(0) + of_int(2, 2))
+    deltas = of_bytes(12, zigzag(count - 1) + zigzag(2 - count))
+    content = of_int(1, count) + of_double(3, 1.5) + spans + deltas + of_int(15, ms)
+    return of_bytes(4, content)
+
+
+def series(labels: dict[str, str], samples: Iterable[bytes]) -> bytes:
+    pairs = sorted(labels.items())
+    named = [
+        of_bytes(1, of_bytes(1, name.encode()) + of_bytes(2, value.encode()))
+        for name, value in pairs
+    ]
+    return of_bytes(1, b"".join([*named, *samples]))
+
+
+def push(server: PrometheusServer, *all_series: bytes) -> None:
+    """Write them; the server needs ``--web.enable-remote-write-receiver``."""
+    body = b"".join(all_series)
+    # Snappy may also be literal: the length, then runs of up to 60 bytes as they are.
+    runs = [body[begin : begin + 60] for begin in range(0, len(body), 60)]
+    packed = varint(len(body)) + b"".join(bytes([len(run) - 1 << 2]) + run for run in runs)
+    answer = requests.post(
+        f"{server.url}/api/v1/write",
+        data=packed,
+        headers={"Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"},
+        auth=server.basic_auth,
+        timeout=10,
+    )
+    assert answer.status_code == 204, answer.text
