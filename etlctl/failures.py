@@ -9,6 +9,10 @@ from common.exit_codes import ExitCode
 from etlctl.times import BadTime
 
 
+class CannotTell(EtlError):
+    """Whether all is well cannot be told."""
+
+
 def is_expected(error: Exception) -> bool:
     """Whether the error is told in a sentence; any other is a defect, and keeps its traceback."""
     return isinstance(error, EtlError) or _is_of(error, "redis.exceptions", "RedisError")
@@ -16,7 +20,8 @@ def is_expected(error: Exception) -> bool:
 
 def exit_code_of(error: Exception) -> ExitCode:
     """What the process ends with when a command raises ``error``."""
-    if isinstance(error, ConfigError | BadTime):
+    # For `status` 2 is also right where the configuration cannot be used: then nothing is known.
+    if isinstance(error, ConfigError | BadTime | CannotTell):
         return ExitCode.CONFIG
     if isinstance(error, SourceError | SinkError) or (
         _is_of(error, "redis.exceptions", "RedisError")

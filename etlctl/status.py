@@ -6,10 +6,17 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
+import typer
+from redis.exceptions import RedisError
+
 from common.config import load_settings
+from common.exit_codes import ExitCode
 from common.state.ledger import Account, Audit, Ledger
 from common.state.windows import FeedStatus, Gap, WindowSet
+from common.state.workers import Workers
 from etlctl.connect import redis_of
+from etlctl.failures import CannotTell, message_of
+from etlctl.findings import findings, first_line
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import counts, escape, print_json, stdout, thousands
 from etlctl.tables import Table
@@ -21,22 +28,37 @@ WARNED_SHARE = 0.5
 def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show the ledger, the streams and the windows of every query.
 
-    Everything is read from Redis; ends with 3 when that cannot be reached.
+    Everything is read from Redis. Ends with 0 if all is well, 1 if something needs a person, and 2
+    if that cannot be told.
     """
     settings = load_settings(config, secrets=("pipeline",))
     max_dead_letters = settings.pipeline.dead_letters.max_entries
     redis, keys = redis_of(settings.pipeline)
-    with closing(redis):
-        audit = Ledger(redis, keys).audit()
-        window_set = WindowSet(redis, keys)
-        feeds = window_set.status()
-        # A feed that was closed has left its gaps behind.
-        names = sorted(feeds.keys() | audit.accounts.keys())
-        found = {name: gaps for name in names if (gaps := window_set.gaps(name))}
+    try:
+        with closing(redis):
+            audit = Ledger(redis, keys).audit()
+            window_set = WindowSet(redis, keys)
+            feeds = window_set.status()
+            # A feed that was closed has left its gaps behind.
+            names = sorted(feeds.keys() | audit.accounts.keys())
+            found = {name: gaps for name in names if (gaps := window_set.gaps(name))}
+            workers = Workers(redis, keys).alive()
+    except RedisError as error:
+        raise CannotTell(message_of(error)) from None
+    needs = findings(audit, feeds, workers, max_dead_letters)
+    code = ExitCode.ERROR if needs else ExitCode.OK
     if as_json:
-        print_json(as_document(audit, feeds, found, max_dead_letters))
-        return
+        state = {
+            "well": not needs,
+            "findings": [asdict(one) for one in needs],
+            "workers": [asdict(one) for one in workers],
+        }
+        print_json(state | as_document(audit, feeds, found, max_dead_letters))
+        raise typer.Exit(code)
     console = stdout()
+    console.print(f"[bold]{escape(first_line(needs))}[/]", soft_wrap=True)
+    for one in needs:
+        console.print(f"* {escape(one.detail)}", soft_wrap=True)
     for table in (accounts(audit), windows(feeds, audit.now_ms), streams(audit, max_dead_letters)):
         console.print(table)
     for feed, account in audit.accounts.items():
@@ -47,6 +69,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     console.print(balance(audit))
     if warning := dead_letters_warning(audit, max_dead_letters):
         console.print(warning)
+    raise typer.Exit(code)
 
 
 def as_document(
@@ -163,13 +186,8 @@ def balance(audit: Audit) -> str:
 
 
 def dead_letters_warning(audit: Audit, max_dead_letters: int) -> str:
-    """A sentence where dead letters are near their cap, else nothing."""
-    if audit.dead_letter_entries >= max_dead_letters:
-        return (
-            "[bold red]The dead letters are at their cap:[/] entries with samples that would join"
-            " them wait. Replay or purge some (etlctl dead-letters)."
-        )
-    if audit.dead_letter_entries > WARNED_SHARE * max_dead_letters:
+    """A sentence where dead letters are near their cap, else nothing; at it they are a finding."""
+    if WARNED_SHARE * max_dead_letters < audit.dead_letter_entries < max_dead_letters:
         return (
             "[yellow]More than half of the dead letters that may be kept are there:[/] replay or"
             " purge some (etlctl dead-letters)."

@@ -20,6 +20,8 @@ Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
 NAME_PATTERN = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
 # The loader keeps its watermarks in the sink under this measurement.
 RESERVED_NAME = "etl_loaded_watermark"
+# And a point that shows whether it may read what it writes.
+READ_CHECK = "etl_read_check"
 DEFAULT_ALIGNMENT_SECONDS = 15.0
 
 
@@ -114,8 +116,8 @@ class Query(CheckedSection):
         return copy
 
     def _problems(self) -> Iterator[Problem]:
-        if self.name == RESERVED_NAME:
-            yield Problem(("name",), f"{RESERVED_NAME} is reserved for the loader's own points")
+        if self.name in (RESERVED_NAME, READ_CHECK):
+            yield Problem(("name",), f"{self.name} is reserved for the loader's own points")
         if (self.expr is None) == (self.select is None):
             both = self.expr is not None
             text = "has both expr and select" if both else "has neither expr nor select"

@@ -6,15 +6,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One condition of readiness."""
+    """One condition of readiness; ``valid_until`` is an instant of the health's clock."""
 
     ok: bool
     detail: str
+    valid_until: float = inf
 
 
 class Health:
@@ -22,7 +24,7 @@ class Health:
 
     ``clock`` gives seconds and never runs backwards. The service lives while its latest tick (at
     first, its start) is at most ``live_seconds`` old. It is ready while it has said something about
-    its dependencies, all of it good, and is not stopping.
+    its dependencies, all of it good and none of it out of date, and is not stopping.
     """
 
     def __init__(self, live_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,11 +39,14 @@ class Health:
         """The loop goes round."""
         self._ticked = self._clock()
 
-    def set_ready(self, name: str, ok: bool, detail: str = "") -> bool:
-        """Note what ``name`` says about readiness; True when that differs in ``ok`` from before."""
+    def set_ready(self, name: str, ok: bool, detail: str = "", valid_seconds: float = inf) -> bool:
+        """Note what ``name`` says about readiness; True when that differs in ``ok`` from before.
+
+        After ``valid_seconds`` without another word the check fails: who makes it may have died.
+        """
         with self._lock:
             before = self._checks.get(name)
-            self._checks[name] = Check(ok, detail)
+            self._checks[name] = Check(ok, detail, self._clock() + valid_seconds)
         return before is None or before.ok != ok
 
     def stopping(self) -> None:
@@ -58,9 +63,20 @@ class Health:
 
     def ready(self) -> bool:
         """Whether all checks are good, there is one, and the service is not stopping."""
-        with self._lock:
-            checks = tuple(self._checks.values())
+        checks = self.checks().values()
         return bool(checks) and all(check.ok for check in checks) and not self._stopping
+
+    def checks(self) -> dict[str, Check]:
+        """Every check by its name; one that is out of date has failed."""
+        with self._lock:
+            checks = dict(self._checks)
+        now = self._clock()
+        return {
+            name: check
+            if now <= check.valid_until
+            else Check(False, f"not checked for {now - check.valid_until:.0f} s longer than usual")
+            for name, check in checks.items()
+        }
 
     def healthy(self) -> bool:
         """Live and ready."""
@@ -76,12 +92,11 @@ class Health:
 
     def ready_report(self) -> dict[str, Any]:
         """What /readyz shows."""
-        with self._lock:
-            checks = dict(self._checks)
         return {
             "ready": self.ready(),
             "stopping": self._stopping,
             "checks": {
-                name: {"ok": check.ok, "detail": check.detail} for name, check in checks.items()
+                name: {"ok": check.ok, "detail": check.detail}
+                for name, check in self.checks().items()
             },
         }

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, Protocol
 
 from common.errors import ConfigError
@@ -85,9 +86,12 @@ class Process:
         """Show that the loop goes round; /livez fails when it has not for ``live_seconds``."""
         self.health.tick()
 
-    def set_ready(self, name: str, ok: bool, detail: str = "") -> None:
-        """Set whether a dependency serves us; /readyz fails unless all that were named do."""
-        if self.health.set_ready(name, ok, detail):
+    def set_ready(self, name: str, ok: bool, detail: str = "", valid_seconds: float = inf) -> None:
+        """Set whether a dependency serves us; /readyz fails unless all that were named do.
+
+        It fails too when ``valid_seconds`` pass without another word about one.
+        """
+        if self.health.set_ready(name, ok, detail, valid_seconds):
             self.events.emit("readiness_changed", check=name, ok=ok, detail=detail)
 
     def on_deadline(self, action: Callable[[], None]) -> None:

@@ -202,12 +202,12 @@ class Stage:
         self._wait(self._failures)
 
     def _redis_unavailable(self, error: RedisError) -> None:
-        self._life.set_ready("redis", False, str(error))
+        self._life.set_ready("stream", False, str(error))
         self._telemetry.emit("redis_unavailable", stage=self._handler.stage, error=str(error))
 
     def _redis_answered(self) -> None:
         self._failures = 0
-        self._life.set_ready("redis", True, "")
+        self._life.set_ready("stream", True, "")
 
     def _wait(self, failures: int) -> bool:
         """Wait after so many failures in a row; True when a shutdown cut it short."""

@@ -15,6 +15,7 @@ from common.exit_codes import ExitCode
 from common.runtime.identity_guard import GuardedHandler, IdentityGuard
 from common.runtime.mirror import DeadLetterMirror
 from common.runtime.redis_check import check_redis
+from common.runtime.redis_watch import RedisWatch
 from common.runtime.service import Service
 from common.runtime.stage import Lifecycle, Stage, StageLimits
 from common.state.keys import Keys
@@ -96,7 +97,8 @@ def run_stage(service: Service, stream: RedisStream, handler: Handler) -> ExitCo
     try:
         with connect_as_set(service.settings.pipeline) as redis:
             check_redis(service, redis)
-        return stage.run()
+        with RedisWatch(service, stream.consumer):
+            return stage.run()
     finally:
         stream.close()
         redis.close()

@@ -55,6 +55,8 @@ class Keys:
         self.run_id = f"{namespace}:run_id"
         # Counter that lease tokens and window ids come from.
         self.token = f"{namespace}:token"
+        # Hash: worker → JSON of its readiness (``workers.WorkerReport``).
+        self.workers = f"{namespace}:workers"
         # Hash: source and sink of the pipeline that the namespace belongs to.
         self.identity = f"{namespace}:identity"
         # Present while extraction pauses.

@@ -128,6 +128,11 @@ def ensure_token(
             f"{token_file}: the loader's token cannot be written there: {error.strerror}"
         ) from None
     say(f"{token_file}: made ({why})")
+    if not _works(connect, made.token, org_id, wanted):
+        raise SinkError(
+            f"{token_file}: InfluxDB does not let the new token read its buckets, which the loaded "
+            "watermark and etlctl verify need"
+        )
     _delete(admin, ours, say)
     if ours:
         say("the loader reads it by itself; restart the loader if it cannot see this file")

@@ -10,6 +10,7 @@ if __name__ == "__main__":  # before the imports that take long
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
@@ -74,9 +75,9 @@ class Exporter(Process):
             source.close()
         return ExitCode.OK
 
-    def set_ready(self, name: str, ok: bool, detail: str = "") -> None:
+    def set_ready(self, name: str, ok: bool, detail: str = "", valid_seconds: float = inf) -> None:
         """Set whether a source can be read."""
-        changed = self.health.set_ready(name, ok, detail)
+        changed = self.health.set_ready(name, ok, detail, valid_seconds)
         if changed or name not in self._reported:
             self._reported.add(name)
             self.events.emit("readiness_changed", check=name, ok=ok, detail=detail)

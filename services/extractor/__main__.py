@@ -18,13 +18,15 @@ from redis.exceptions import RedisError
 from common.config import Settings
 from common.exit_codes import ExitCode
 from common.runtime.backoff import Backoff
+from common.runtime.dependency_watch import Dependency, probe_every_seconds, watch
 from common.runtime.identity_guard import IdentityGuard
 from common.runtime.redis_check import check_redis
+from common.runtime.redis_watch import RedisWatch
 from common.runtime.service import Service, run
 from common.runtime.wiring import consumer_name
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
-from common.state.redis_client import connect_as_set
+from common.state.redis_client import SOCKET_TIMEOUT_SECONDS, connect_as_set
 from common.state.scripts import Scripts
 from common.state.windows import WindowSet
 from services.extractor.aof import AofHealer
@@ -49,6 +51,8 @@ CLOSE_AFTER_INTERVALS = 10
 CLOSE_AFTER_AT_LEAST_SECONDS = 120.0
 PLAN_AT_MOST_EVERY_SECONDS = 5.0
 PLAN_AT_LEAST_EVERY_SECONDS = 0.25
+# How long Prometheus may take to tell its clock until it counts as away.
+WATCH_TIMEOUT_SECONDS = 5.0
 # Of `pipeline.drain_seconds`: how long a request in hand is waited for.
 DRAIN_SHARE = 0.5
 REDIS_BACKOFF = Backoff(base_seconds=0.2, max_seconds=5.0, shortest_seconds=0.1)
@@ -82,15 +86,20 @@ def main(service: Service) -> ExitCode:
     )
     scheduler = Scheduler(redis, Keys(pipeline.redis_namespace))
     jobs = _jobs(service, redis, scheduler, source, history, clock)
-    service.set_ready("prometheus", False, "not checked yet")
-    service.set_ready("redis", False, "not checked yet")
     service.set_ready("scheduler", False, "nothing was queued yet")
+    service.set_ready("pipeline", False, "not checked yet")
+    watched = _watched_source(settings)
+    watch(watched, probe_every_seconds(pipeline), service.stop, service.set_ready)
     every_seconds = min(
         PLAN_AT_MOST_EVERY_SECONDS, max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4)
     )
+
+    def on_scheduled(name: str, ok: bool, detail: str) -> None:
+        service.set_ready(name, ok, detail, 3 * (every_seconds + SOCKET_TIMEOUT_SECONDS))
+
     planning = threading.Thread(
         target=scheduler.plan_at_each_tick,
-        args=(every_seconds, service.stop, telemetry, service.set_ready),
+        args=(every_seconds, service.stop, telemetry, on_scheduled),
         name="planning-tick",
         daemon=True,
     )
@@ -105,13 +114,21 @@ def main(service: Service) -> ExitCode:
     )
     healing.start()
     try:
-        _work(service, redis, scheduler, jobs)
+        with RedisWatch(service, consumer_name("extractor")):
+            _work(service, redis, scheduler, jobs)
     finally:
         planning.join(timeout=REDIS_BACKOFF.max_seconds)
         healing.join(timeout=REDIS_BACKOFF.max_seconds)
         source.close()
         redis.close()
     return ExitCode.OK
+
+
+def _watched_source(settings: Settings) -> Dependency:
+    """Prometheus, over a connection that no query keeps busy."""
+    timeout_seconds = min(settings.extract.timeout_seconds, WATCH_TIMEOUT_SECONDS)
+    source = PrometheusClient(settings.extract.model_copy(update={"timeout": timeout_seconds}))
+    return Dependency("prometheus", source.clock_reading, 2 * timeout_seconds)
 
 
 def _stop_reading(service: Service, source: PrometheusClient) -> None:
@@ -166,7 +183,7 @@ def _jobs(
     )
 
     def on_source(state: SourceState) -> None:
-        service.set_ready("prometheus", state.ok, state.reason)
+        service.set_ready("extraction", state.ok, state.reason)
 
     close_after_seconds = max(
         CLOSE_AFTER_AT_LEAST_SECONDS, CLOSE_AFTER_INTERVALS * pipeline.interval_seconds
@@ -233,12 +250,11 @@ def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> N
                 consumer_name("extractor"),
                 service.telemetry,
             )
-            service.set_ready("redis", True)
             # It ends by itself when Redis fails it.
             failures = 0 if worker.work(logging_level=None) else failures + 1
         except RedisError as error:
             failures += 1
-            service.set_ready("redis", False, str(error))
+            service.set_ready("pipeline", False, str(error))
             service.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
         _wait(service, REDIS_BACKOFF.seconds(failures, rng))
 
@@ -250,6 +266,7 @@ def _guarded(service: Service, table: JobTable, guard: IdentityGuard) -> JobTabl
         try:
             reason = guard.reason()
         except RedisError as error:
+            service.set_ready("pipeline", False, str(error))
             service.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
             return False
         service.set_ready("pipeline", reason is None, reason or "")

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 
 from redis import Redis
-from redis.exceptions import RedisError
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
@@ -66,7 +65,8 @@ class Scheduler:
             try:
                 self.schedule_plan(int(wall_clock() // every_seconds))
                 set_ready("scheduler", True, "")
-            except RedisError as error:
+            # Whatever it is: nothing would be planned any more if this thread died of it.
+            except Exception as error:
                 telemetry.emit("scheduling_failed", error=str(error))
                 set_ready("scheduler", False, str(error))
             stop.wait(every_seconds - wall_clock() % every_seconds)

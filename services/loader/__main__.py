@@ -12,6 +12,7 @@ from functools import partial
 
 from common.errors import ConfigError, SinkError
 from common.exit_codes import ExitCode
+from common.runtime.dependency_watch import Dependency, probe_every_seconds, watch
 from common.runtime.service import Service, run
 from common.runtime.wiring import lease_check, open_stream, run_stage
 from common.state.keys import POINTS, Keys
@@ -19,6 +20,7 @@ from common.state.redis_client import connect_as_set
 from common.state.windows import WindowSet
 from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
+from services.loader.read_check import ReadCheck
 from services.loader.shared_buckets import SharedBuckets, run_id
 from services.loader.watermark import WatermarkKeeper, WatermarkReader
 
@@ -26,8 +28,12 @@ from services.loader.watermark import WatermarkKeeper, WatermarkReader
 def main(service: Service) -> ExitCode:
     """Load points until the service stops."""
     pipeline, load = service.settings.pipeline, service.settings.load
+    buckets: dict[str, str] = {name: tier.bucket for name, tier in load.tiers.items()}
     try:
         sink = InfluxSink(load.influxdb, connections=load.connections)
+        reading = ReadCheck.over_own_connections(
+            load.influxdb, pipeline.redis_namespace, buckets.values(), service.stop
+        )
     except SinkError as error:
         raise ConfigError(str(error)) from None
     stream = open_stream(service.settings, "loader", POINTS)
@@ -42,7 +48,6 @@ def main(service: Service) -> ExitCode:
     )
     redis, keys = connect_as_set(pipeline), Keys(pipeline.redis_namespace)
     reader = WatermarkReader(load.influxdb, pipeline.redis_namespace)
-    buckets: dict[str, str] = {name: tier.bucket for name, tier in load.tiers.items()}
     reads = {query.name: query.select or "" for query in service.settings.extract.queries}
     this_run = partial(run_id, redis, keys)
     shared = SharedBuckets(reader, buckets.values(), reads, service.telemetry, this_run)
@@ -57,8 +62,11 @@ def main(service: Service) -> ExitCode:
         reads=reads,
         run_id=this_run,
         after_turn=shared.check,
+        prove_readable=reading.prove,
     )
     threading.Thread(target=keeper.run, name="watermark", daemon=True).start()
+    watched = Dependency("sink_read", reading, reading.timeout_seconds)
+    watch(watched, probe_every_seconds(pipeline), service.stop, service.set_ready)
     return run_stage(service, stream, handler)
 
 

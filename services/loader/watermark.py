@@ -29,6 +29,7 @@ from common.errors import SinkError
 from common.runtime.exchange import at_most
 from common.runtime.telemetry import Telemetry
 from common.sink.http_session import SinkSession
+from common.sink.query_error import query_error
 from common.state.windows import FeedStatus, WindowSet
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
@@ -42,7 +43,7 @@ class WatermarkReader:
 
     def __init__(self, settings: InfluxSettings, pipeline: str) -> None:
         self.pipeline = pipeline
-        self._url = f"{settings.url.rstrip('/')}/query"
+        self.url = f"{settings.url.rstrip('/')}/query"
         self._timeout_seconds = settings.timeout_seconds
         self._session = SinkSession(settings, connections=1)
 
@@ -56,7 +57,7 @@ class WatermarkReader:
             f'SELECT last("value") FROM "{MEASUREMENT}" '
             f'WHERE "query" = \'{query}\' AND "tier" = \'{tier}\' GROUP BY "pipeline"',
         )
-        return parse_watermark(body, self._url, self.pipeline)
+        return parse_watermark(body, self.url, self.pipeline)
 
     def query(self, bucket: str, statement: str) -> bytes:
         """The response to an InfluxQL statement, times in ms; raises :class:`SinkError`."""
@@ -65,12 +66,12 @@ class WatermarkReader:
                 form = {**database_of(bucket), "q": statement, "epoch": "ms"}
                 response = self._session.request("GET", "/query", list(form.items()))
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-            raise SinkError(f"cannot read the watermark from {self._url}: {error}") from None
+            raise SinkError(f"cannot read the watermark from {self.url}: {error}") from None
         body = response.data
         if response.status == 404 and b"query error: database not found" in body:
             return b'{"results": [{}]}'  # InfluxDB 3 makes a database with the first write to it
         if response.status != 200:
-            raise SinkError(f"cannot read the watermark from {self._url}: status {response.status}")
+            raise SinkError(f"cannot read the watermark from {self.url}: status {response.status}")
         return body
 
     def close(self) -> None:
@@ -104,7 +105,7 @@ def series_of(body: bytes, where: str) -> list[dict[str, Any]]:
     try:
         result = json.loads(body)["results"][0]
         if "error" in result:
-            raise SinkError(f"{where} says: {result['error']}")
+            raise SinkError(f"{where} says: {query_error(result['error'])}")
         return list(result.get("series") or ())
     except RecursionError:
         raise SinkError(f"{where} gave no InfluxQL response: too deeply nested") from None
@@ -119,6 +120,7 @@ class WatermarkKeeper:
     ``reads`` is the selector of each query by its name, empty for an ``expr``; ``run_id`` names the
     Redis that the pipeline's state lies in. Both are written along, for :class:`SharedBuckets`.
     ``after_turn`` is called after each turn that succeeded; it raises what :meth:`turn` does.
+    ``prove_readable`` raises :class:`SinkError` where a bucket only looks empty to us.
     """
 
     windows: WindowSet
@@ -131,6 +133,7 @@ class WatermarkKeeper:
     reads: Mapping[str, str] = field(default_factory=dict)
     run_id: Callable[[], str] = lambda: ""
     after_turn: Callable[[], None] = lambda: None
+    prove_readable: Callable[[str], None] = lambda _bucket: None
     wall_clock: Callable[[], float] = time.time
     _written_ms: dict[str, int] = field(default_factory=dict, init=False)
 
@@ -155,6 +158,9 @@ class WatermarkKeeper:
             bucket = self.buckets.get(feed.tier)
             if bucket is not None and name not in known:
                 watermark_ms = self.reader.read(bucket, feed.query, feed.tier)
+                if watermark_ms is None:
+                    # Taken for none, one that we may not read would be lost with the next write.
+                    self.prove_readable(bucket)
                 self.windows.set_sink_watermark(name, watermark_ms)
         # Read again: a watermark from before a feed was extended back must never be written.
         changed = {

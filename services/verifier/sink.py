@@ -22,6 +22,7 @@ from common.errors import SinkError
 from common.sink.errors import after_status, no_response
 from common.sink.http_session import SinkSession
 from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
+from common.sink.query_error import query_error
 from services.verifier.points import Column, Points, SeriesKey, join, known_shape
 
 # Measurements named in one statement; a few hundred keep the statement far below any limit.
@@ -145,7 +146,8 @@ class Rows:
                 raise SinkError(f"{where} cannot execute the query: {error!r:.300}")
             for result in results:
                 if "error" in result:
-                    raise SinkError(f"{where} cannot execute the query: {result['error']}")
+                    why = query_error(result["error"])
+                    raise SinkError(f"{where} cannot execute the query: {why}")
                 more = bool(result.get("partial"))
                 for series in result.get("series", ()):
                     key = SeriesKey.of(series["name"], series.get("tags") or {})

@@ -14,6 +14,7 @@ from devtools.servers.prometheus_server import PrometheusServer
 from devtools.servers.redis_server import RedisServer
 from tests.cases.runner.case import Case, openmetrics_of, read_cases
 from tests.cases.runner.pipeline import clock_of, pipeline_for
+from tests.cases.runner.reading import is_readable
 from tests.cases.runner.settings import settings_of
 from tests.cases.runner.sinks import sink_for
 from tests.cases.runner.verdict import differences, look
@@ -70,6 +71,8 @@ def run_case(
                     ledger = pipeline.run()
                     seen = look(ledger, pipeline, sink, settings, clock, step)
                     found += [f"step {number}: {one}" for one in differences(step, seen)]
+                    if step.readable is not None and is_readable(settings, clock) != step.readable:
+                        found.append(f"step {number}: readable is not {step.readable}")
         return found
 
     return run

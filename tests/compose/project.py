@@ -315,7 +315,7 @@ class Project:
 
     def status(self) -> dict[str, Any]:
         """etlctl status, as data."""
-        document: dict[str, Any] = json.loads(self.etlctl("status", "--json"))
+        document: dict[str, Any] = json.loads(self.etlctl("status", "--json", codes=(0, 1)))
         return document
 
     def pipeline_metrics(self) -> str:

@@ -60,6 +60,7 @@ class Engine:
         self.token = TOKEN
         self.active = True
         self.may_write = True
+        self.may_read = True
         self.max_inflated_bytes: int | None = None
         self.max_series: int | None = None
         # The message of a refusal as it would be, to the message as it is: for a sink whose message

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from services.loader.watermark import MEASUREMENT
+from tests.doubles import influxql
 from tests.doubles.influx_engine import Bucket, Engine, Point, Response, lines_of, parse
 from tests.doubles.influxdb2 import Handler, InfluxDB2
 
@@ -230,27 +230,10 @@ def _row(name: str, database: Bucket) -> dict[str, Any]:
 
 
 def _influxql(engine: Engine3, query: Mapping[str, str]) -> Response:
-    """The newest watermark, whatever the statement."""
     database = engine.buckets.get(query["db"])
     if database is None:
         return error_3(404, f"query error: database not found: {query['db']}")
-    result: dict[str, Any] = {"statement_id": 0}
-    found = [
-        (at_ms, value, dict(tags))
-        for (measurement, tags, name, at_ms), value in database.points.items()
-        if (measurement, name) == (MEASUREMENT, "value")
-    ]
-    if found:
-        at_ms, value, tags = max(found, key=lambda one: one[0])
-        result["series"] = [
-            {
-                "name": MEASUREMENT,
-                "tags": {"pipeline": tags.get("pipeline", "")},
-                "columns": ["time", "last"],
-                "values": [[at_ms, value]],
-            }
-        ]
-    return 200, {}, json.dumps({"results": [result]}).encode()
+    return influxql.select(database, query["q"])
 
 
 def _is_comment(line: bytes) -> bool:

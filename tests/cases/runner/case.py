@@ -60,13 +60,13 @@ class Behaviour(_Strict):
     """How the sink behaves during a step.
 
     ``settings`` are sections of influxdb.conf. The other keys are the stand-in's: ``answers``,
-    whether our token is ``inactive``, how long the bucket keeps points though nobody told us, how
-    large an inflated body may be, and the status that it gives instead of a 422.
+    whether our token is ``inactive`` or ``write-only``, how long the bucket keeps points though
+    nobody told us, how large an inflated body may be, and the status it gives instead of a 422.
     """
 
     settings: dict[str, dict[str, str | int | bool]] = {}
     answers: tuple[Answer, ...] = Field((), strict=False)
-    token: Literal["active", "inactive"] = "active"
+    token: Literal["active", "inactive", "write-only"] = "active"
     retention_seconds: PositiveInt | None = None
     max_inflated_bytes: PositiveInt | None = None
     instead_of_422: PositiveInt | None = None
@@ -81,12 +81,16 @@ class Series(_Strict):
 
 
 class Step(_Strict):
-    """What is seen once nothing moves any more, with the sink behaving so."""
+    """What is seen once nothing moves any more, with the sink behaving so.
+
+    ``readable``: whether the loader can read what it writes, where that is the point.
+    """
 
     sink: Behaviour = Behaviour()
     expect: Ledger
     verdict: Literal["equal", "nothing_to_compare", "explained", "incomplete", "different"]
     paused_by: str | None = Field(None, min_length=1)
+    readable: bool | None = None
     holds: tuple[Series, ...] = Field((), strict=False)
 
     @model_validator(mode="after")

@@ -66,7 +66,8 @@ class StandIn(CaseSink):
 
     def behave(self, how: Behaviour) -> None:
         self._how = how
-        self._engine.let_in(how.token == "active")
+        self._engine.let_in(how.token != "inactive")
+        self._engine.may_read = how.token != "write-only"
         self._engine.max_inflated_bytes = how.max_inflated_bytes
         self._engine.instead_of_422 = how.instead_of_422
         self._engine.buckets[self._bucket].retention_seconds = how.retention_seconds

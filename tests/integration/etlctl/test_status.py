@@ -15,8 +15,10 @@ from common.state.keys import POINTS, RAW, Keys
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Output, Settle
 from common.state.windows import Feed, WindowSet
+from common.state.workers import Workers
 from devtools.servers.redis_server import RedisServer
 from etlctl.__main__ import main
+from etlctl.findings import SERVICES
 
 Capture = pytest.CaptureFixture[str]
 
@@ -44,8 +46,13 @@ def run(
 def pipeline(
     redis_client: redis.Redis, redis_server: RedisServer, redis_namespace: str
 ) -> dict[str, Any]:
-    """A feed with 100 samples: 60 waiting as points, 10 dropped, 30 waiting as raw samples."""
+    """A feed with 100 samples: 60 waiting as points, 10 dropped, 30 waiting as raw samples.
+
+    Every service runs and is ready.
+    """
     keys = Keys(redis_namespace)
+    for service in SERVICES:
+        Workers(redis_client, keys).report(f"{service}-1", service, True, {})
     windows = WindowSet(redis_client, keys)
     windows.plan(FEED, 0, 120_000)
     for samples in (70, 30):
@@ -77,6 +84,7 @@ def test_the_ledger_as_json(pipeline: dict[str, Any], tmp_path: Path, capsys: Ca
 def test_the_ledger_as_tables(pipeline: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
     code, out, _ = run(capsys, tmp_path, pipeline)
     assert code == 0
+    assert out.startswith("All is well: every extracted sample is accounted for")
     assert "raw@hot" in out
     assert "nan 10" in out
     assert "Every extracted sample is accounted for." in out
@@ -90,7 +98,8 @@ def test_a_loss_is_said(
     ((id_, _),) = entries
     redis_client.xdel(stream, id_)
     code, out, _ = run(capsys, tmp_path, pipeline)
-    assert code == 0
+    assert code == 1
+    assert out.startswith("Not all is well: samples are not accounted for.\n")
     assert "60 samples are not accounted for" in out
 
 
@@ -113,26 +122,87 @@ def test_the_cap_of_the_dead_letters_is_told_before_it_is_reached(
 
     code, out, _ = run(capsys, tmp_path, pipeline | {"dead_letters": {"max_entries": cap}})
 
-    assert code == 0
+    assert code == (cap == 2)
     assert f"2 of {cap}" in out
+    assert out.startswith("Not all is well: dead letters are at their cap.") == (cap == 2)
     assert said in " ".join(out.split())
     assert ("etlctl dead-letters" in " ".join(out.split())) == bool(said)
 
 
-def test_an_empty_redis_is_no_error(
+def test_an_empty_redis_is_a_pipeline_that_does_not_run(
     redis_server: RedisServer, redis_client: redis.Redis, tmp_path: Path, capsys: Capture
 ) -> None:
     code, out, _ = run(capsys, tmp_path, {"redis_url": redis_server.plain_url})
-    assert code == 0
+    assert code == 1
+    assert out.startswith("Not all is well: no extractor runs, no transformer runs, no loader runs")
     assert "Ledger" in out
 
 
-def test_redis_away_ends_with_3(tmp_path: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize(
+    ("failing", "said"),
+    [
+        ({"dependency": "the sink refuses us: 401"}, "dependency: the sink refuses us: 401"),
+        ({"sink_read": "the token may not [read]"}, "sink_read: the token may not [read]"),
+    ],
+)
+def test_a_worker_that_is_not_ready_is_in_the_first_line(
+    pipeline: dict[str, Any],
+    redis_client: redis.Redis,
+    tmp_path: Path,
+    capsys: Capture,
+    failing: dict[str, str],
+    said: str,
+) -> None:
+    workers = Workers(redis_client, Keys(pipeline["redis_namespace"]))
+    workers.report("loader-1", "loader", False, failing)
+    code, out, _ = run(capsys, tmp_path, pipeline)
+    assert code == 1
+    assert out.startswith(
+        f"Not all is well: loader not ready.\n* loader (loader-1) is not ready: {said}"
+    )
+    code, out, _ = run(capsys, tmp_path, pipeline, "--json")
+    document = json.loads(out)
+    assert code == 1
+    assert not document["well"]
+    assert [one["kind"] for one in document["findings"]] == ["not_ready"]
+    assert document["workers"][1]["failing"] == failing
+
+
+def test_a_worker_that_has_gone_is_missed(
+    pipeline: dict[str, Any], redis_client: redis.Redis, tmp_path: Path, capsys: Capture
+) -> None:
+    workers = Workers(redis_client, Keys(pipeline["redis_namespace"]))
+    workers.forget("transformer-1")
+    redis_client.hset(Keys(pipeline["redis_namespace"]).workers, "transformer-2", "no report")
+    code, out, _ = run(capsys, tmp_path, pipeline)
+    assert code == 1
+    assert out.startswith("Not all is well: no transformer runs.")
+
+
+def test_windows_that_wait_are_said(
+    pipeline: dict[str, Any],
+    redis_client: redis.Redis,
+    redis_namespace: str,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    windows = WindowSet(redis_client, Keys(redis_namespace))
+    windows.plan(FEED, 0, 180_000)
+    window = windows.lease(FEED, "live", 10**9, 60_000)
+    assert window is not None
+    assert windows.defer(FEED, window, 1, 60)
+    code, out, _ = run(capsys, tmp_path, pipeline)
+    assert code == 1
+    assert out.startswith("Not all is well: windows wait.")
+    assert "raw@hot cannot be extracted: 60 s of it wait. Failures in a row: 1." in out
+
+
+def test_redis_away_cannot_tell(tmp_path: Path, capsys: Capture) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code, out, err = run(capsys, tmp_path, {"redis_url": f"redis://127.0.0.1:{port}/0"})
-    assert code == 3
+    assert code == 2
     assert out == ""
     assert err.startswith("etlctl: Redis cannot be reached")
     assert len(err.splitlines()) == 1

@@ -38,7 +38,8 @@ def test_it_stops_in_time_while_the_head_of_a_response_drips(
         process = ServiceProcess("extractor", tmp_path / "run", config=path, log_dir=log_dir)
         try:
             process.start(wait=False)
-            wait_until(lambda: source.connections, deadline_seconds=20, what="a request")
+            # Beside the connection that tells whether the source is there.
+            wait_until(lambda: source.connections > 1, deadline_seconds=20, what="a request")
             assert process.stop() == 0
             log = process.log_path.read_text(encoding="utf-8")
         finally:

@@ -195,8 +195,8 @@ def test_it_pauses_with_a_wrong_token_and_leaves_everything_to_one_with_the_righ
     wait_until(
         lambda: "status 401" in (wrong.probe() or ""), deadline_seconds=20, what="the refusal"
     )
+    wait_until(lambda: metric(wrong, "etl_sink_paused") == 1, deadline_seconds=20, what="the pause")
     assert world.account.in_flight == 50
-    assert metric(wrong, "etl_sink_paused") == 1
     start()
     assert world.until_empty().loaded == 50
     assert wrong.stop() == 0
@@ -216,6 +216,9 @@ def test_a_sink_that_refuses_everything_costs_a_bounded_number_of_posts_and_no_p
             lambda: "parsing for line protocol failed" in (process.probe() or ""),
             deadline_seconds=20,
             what="a loader that is not ready, with the sink's words",
+        )
+        wait_until(
+            lambda: metric(process, "etl_sink_paused") == 1, deadline_seconds=20, what="the pause"
         )
         noticed = len(sink.requests)
         assert noticed < 100

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import pytest
-from services.extractor.http_session import source_session
 
 from common.config import ExtractSettings, Query
+from common.source.http_session import source_session
 from devtools.servers.prometheus_server import PrometheusServer
 from services.extractor.prometheus import PrometheusClient
 from services.verifier.expect import expect

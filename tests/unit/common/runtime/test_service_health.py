@@ -55,6 +55,23 @@ def server(telemetry: Telemetry, health: Health) -> Iterator[HttpServer]:
     server.close()
 
 
+def test_what_was_said_too_long_ago_does_not_count(health: Health, clock: Clock) -> None:
+    """Who makes a check may have died, or hang where no time-out reaches."""
+    health.set_ready("redis", True, valid_seconds=10)
+    health.set_ready("identity", True)
+    clock.now += 10
+    assert health.ready()
+
+    clock.now += 5
+
+    assert not health.ready()
+    report = health.ready_report()["checks"]
+    assert report["redis"] == {"ok": False, "detail": "not checked for 5 s longer than usual"}
+    assert report["identity"]["ok"]
+    health.set_ready("redis", True, valid_seconds=10)
+    assert health.ready()
+
+
 def ask(
     server: HttpServer, path: str, method: str = "GET", **headers: str
 ) -> tuple[int, str, bytes]:

@@ -41,7 +41,7 @@ def test_redis_lost_around_a_settlement_settles_exactly_once(when: str) -> None:
 
     assert bench.broker.ledger["q@hot|loaded"] == 3
     assert bench.balanced()
-    assert bench.ready["redis"] == (True, "")
+    assert bench.ready["stream"] == (True, "")
 
 
 @pytest.mark.parametrize("when", ["fail_before", "fail_after"])
@@ -75,10 +75,10 @@ def test_redis_away_is_waited_out() -> None:
     bench.stage = bench.make_stage(stream)
     bench.commit((b"a", 3))
     bench.stage.step()
-    assert bench.ready["redis"] == (False, "Connection refused")
+    assert bench.ready["stream"] == (False, "Connection refused")
 
     stream.away = False
     bench.stage.step()
 
-    assert bench.ready["redis"] == (True, "")
+    assert bench.ready["stream"] == (True, "")
     assert bench.broker.ledger["q@hot|loaded"] == 3

@@ -57,6 +57,16 @@ def test_a_bucket_name_that_influxdb_does_not_take(job: Job) -> None:
     assert "answers a request to make bucket _mine with 400 bucket name _mine is invalid" in job.err
 
 
+def test_a_token_that_may_not_read_its_buckets_is_told(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No server here can be made to grant less than it says.
+    monkeypatch.setattr(Management, "readable_buckets", lambda _management, _org_id: set())
+    assert job.run() == 3
+    assert "does not let the new token read its buckets" in job.err
+    assert len(job.err.splitlines()) == 1
+
+
 def test_the_token_is_kept_where_the_option_says(job: Job) -> None:
     other = job.token_file.with_name("other")
     assert job.run("--token-file", str(other)) == 0

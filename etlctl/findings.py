@@ -1,0 +1,122 @@
+"""What of a pipeline needs a person: the first lines of ``etlctl status``, and its exit code.
+
+It says no less than ``/readyz`` of each worker, which tells its readiness through Redis, and than
+the ledger and the window set.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from common.state.feeds import FeedStatus
+from common.state.ledger import Audit
+from common.state.workers import SILENT_SECONDS, WorkerReport
+
+SERVICES = ("extractor", "transformer", "loader")
+# One failure may pass by itself.
+FAILED_ATTEMPTS = 3
+# Every feed is planned every few seconds.
+UNPLANNED_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``kind`` is for programs, ``what`` a few words for the first line, ``detail`` a sentence."""
+
+    kind: str
+    what: str
+    detail: str
+
+
+def findings(
+    audit: Audit,
+    feeds: Mapping[str, FeedStatus],
+    workers: Sequence[WorkerReport],
+    max_dead_letters: int,
+    empty: Collection[str] = (),
+) -> list[Finding]:
+    """All of them, the worst first; ``empty`` are the feeds whose query matches no series."""
+    return [
+        *_of_the_ledger(audit, max_dead_letters),
+        *_of_the_workers(workers),
+        *_of_the_windows(feeds, audit.now_ms, empty),
+    ]
+
+
+def first_line(found: Sequence[Finding]) -> str:
+    """Whether all is well, or what is not."""
+    if not found:
+        return "All is well: every extracted sample is accounted for, and nothing is held up."
+    what = ", ".join(dict.fromkeys(one.what for one in found))
+    return f"Not all is well: {what}."
+
+
+def _of_the_ledger(audit: Audit, max_dead_letters: int) -> Iterator[Finding]:
+    if audit.imbalance_samples:
+        yield Finding(
+            "not_accounted",
+            "samples are not accounted for",
+            f"{audit.imbalance_samples:,} samples are not accounted for;"
+            f" lost from the streams: {audit.lost_samples:,}.",
+        )
+    if audit.dead_letter_entries >= max_dead_letters:
+        yield Finding(
+            "dead_letters_full",
+            "dead letters are at their cap",
+            f"The dead letters are at their cap ({max_dead_letters:,}): entries with samples that"
+            " would join them wait. Replay or purge some (etlctl dead-letters).",
+        )
+    if audit.back_pressure:
+        yield Finding(
+            "back_pressure",
+            "extraction is paused",
+            "Extraction is paused: too much is in flight.",
+        )
+
+
+def _of_the_workers(workers: Sequence[WorkerReport]) -> Iterator[Finding]:
+    running = {one.service for one in workers}
+    for service in SERVICES:
+        if service not in running:
+            yield Finding(
+                "not_running",
+                f"no {service} runs",
+                f"No {service} has said for {SILENT_SECONDS:.0f} s that it runs.",
+            )
+    failing: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for one in workers:
+        checks = one.failing or ({} if one.ready else {"readiness": "not ready"})
+        for check, why in checks.items():
+            failing[(one.service, check, why)].append(one.worker)
+    for (service, check, why), names in failing.items():
+        who = names[0] if len(names) == 1 else f"{len(names)} of them"
+        yield Finding(
+            "not_ready", f"{service} not ready", f"{service} ({who}) is not ready: {check}: {why}"
+        )
+
+
+def _of_the_windows(
+    feeds: Mapping[str, FeedStatus], now_ms: int, empty: Collection[str]
+) -> Iterator[Finding]:
+    for name, feed in feeds.items():
+        deferred_seconds = sum(end - start for start, end in feed.deferred) // 1000
+        if deferred_seconds or feed.attempts >= FAILED_ATTEMPTS:
+            what = f"{deferred_seconds:,} s of it wait" if deferred_seconds else "it waits"
+            yield Finding(
+                "windows_wait",
+                "windows wait",
+                f"{name} cannot be extracted: {what}. Failures in a row: {feed.attempts}.",
+            )
+        unplanned_seconds = (now_ms - feed.planned_ms) // 1000
+        if unplanned_seconds > UNPLANNED_SECONDS:
+            yield Finding(
+                "not_planned",
+                "queries are not planned",
+                f"{name} was not planned for {unplanned_seconds:,} s.",
+            )
+    for name in empty:
+        yield Finding(
+            "matches_nothing", "queries match nothing", f"{name}: the query matches no series."
+        )
