@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from devtools import PROJECT_ROOT
-from devtools.servers.binaries import VICTORIA_METRICS, Toolbox, sources_with_prometheus_of
+from devtools.servers.binaries import Toolbox, sources_with_prometheus_of
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.prometheus_server import PrometheusServer, ScrapeJob
 from devtools.servers.redis_server import RedisServer
@@ -35,7 +35,7 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 def toolbox() -> Toolbox:
     """The servers' programs; what is missing is unpacked when first asked for."""
     suite = os.environ.get("ETL_TEST_PROMETHEUS", "")
-    return Toolbox(sources=(*sources_with_prometheus_of(suite), VICTORIA_METRICS))
+    return Toolbox(sources=sources_with_prometheus_of(suite))
 
 
 @pytest.fixture(scope="session")

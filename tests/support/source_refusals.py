@@ -1,6 +1,7 @@
-"""What servers that speak Prometheus' API say, word for word, and what it means for us.
+"""What servers that speak Prometheus' API say, and what it means for us.
 
-Each text is that of the file named before it, with numbers filled in.
+Each text is that of the file named before it, with numbers filled in and some left out at its ends.
+Of Mimir's only the id in parentheses is never reworded, so what stands before it may be older.
 """
 
 from __future__ import annotations

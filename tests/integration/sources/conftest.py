@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from devtools.servers.binaries import Toolbox
+from devtools.servers.binaries import VICTORIA_METRICS, Toolbox
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.prometheus_server import PrometheusServer, ScrapeJob
 from devtools.servers.redis_server import RedisServer
@@ -21,12 +20,17 @@ SAMPLES = 240
 HOSTS = ("a", "b")
 
 AnySource = PrometheusServer | VictoriaMetricsServer
-MakeSource = Callable[..., AnySource]
 
 KINDS = [
     "prometheus",
     pytest.param("victoria-metrics", marks=pytest.mark.victoria_metrics),
 ]
+
+
+def victoria_metrics_of(folder: Path, log_dir: Path, *flags: str) -> VictoriaMetricsServer:
+    """Out of a toolbox of its own: other tests unpack all that theirs has."""
+    toolbox = Toolbox(sources=(VICTORIA_METRICS,))
+    return VictoriaMetricsServer(toolbox, folder, log_dir=log_dir, flags=flags)
 
 
 @pytest.fixture(scope="package")
@@ -61,10 +65,9 @@ def source(
         with prometheus:
             yield prometheus
         return
-    flags = ("-search.maxPointsPerTimeseries=40",)
-    with VictoriaMetricsServer(toolbox, folder, log_dir=log_dir, flags=flags) as victoria_metrics:
-        victoria_metrics.backfill(text)
-        yield victoria_metrics
+    with victoria_metrics_of(folder, log_dir, "-search.maxPointsPerTimeseries=40") as server:
+        server.backfill(text)
+        yield server
 
 
 @pytest.fixture(params=KINDS)
@@ -72,15 +75,15 @@ def live_source(
     request: pytest.FixtureRequest, toolbox: Toolbox, tmp_path: Path, log_dir: Path
 ) -> Iterator[AnySource]:
     """One of the test's own, which scrapes itself each second as job ``app``."""
-    options: dict[str, Any] = {"log_dir": log_dir}
-    server: AnySource
+    folder = tmp_path / "live"
     if request.param == "prometheus":
         jobs = (ScrapeJob("app"),)
-        server = PrometheusServer(toolbox, tmp_path / "live", jobs=jobs, **options)
-        server.set_targets("app", [f"127.0.0.1:{server.port}"])
-    else:
-        server = VictoriaMetricsServer(toolbox, tmp_path / "live", **options)
-        server.set_targets([f"127.0.0.1:{server.port}"])
+        with PrometheusServer(toolbox, folder, log_dir=log_dir, jobs=jobs) as prometheus:
+            prometheus.set_targets("app", [f"127.0.0.1:{prometheus.port}"])
+            yield prometheus
+        return
+    server = victoria_metrics_of(folder, log_dir)
+    server.set_targets([f"127.0.0.1:{server.port}"])
     with server:
         yield server
 
