@@ -12,7 +12,7 @@ from common.errors import SinkError
 from common.runtime.retry_after import retry_after_seconds
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
-from etlctl.verify.sink import Rows, document_of
+from etlctl.verify.sink_rows import Rows, json_columns, json_document
 from services.loader.messages import named, quoted_lines
 from services.loader.responses import ABOUT_POINTS, PAUSES, Kind, classify
 from services.loader.watermark import parse_watermark
@@ -161,7 +161,7 @@ class SinkQueries(Target):
             taken = False
         try:
             rows = Rows()
-            rows.add(document_of(case, "InfluxDB"), "InfluxDB")
+            rows.add(json_document(case, "InfluxDB"), "InfluxDB", json_columns)
             for column in rows.points().values():
                 require(len(column.timestamps_ms) == len(column.values), "columns differ")
         except SinkError:

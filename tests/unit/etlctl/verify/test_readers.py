@@ -283,7 +283,7 @@ def test_many_measurements_are_read_in_several_statements(stub: Stub, sink: Sink
         (200, b'{"error":"parse"}', "parse"),
         (200, b"<html>", "something that is not JSON"),
         (200, b"[1]", "unknown document"),
-        (200, b"[" * 30_000, "something that is not JSON"),
+        (200, b"[" * 30_000, "unknown document"),
         (500, b"[" * 30_000, "answers 500"),
         (200, b'{"results":[1]}', "unknown shape"),
         (200, b'{"results":["x"]}', "unknown shape"),
