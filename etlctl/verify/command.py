@@ -16,6 +16,7 @@ from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.present import as_json as outcome_json
 from etlctl.verify.present import example_lines, table
 from etlctl.verify.run import Outcome
+from etlctl.verify.sealed.command import verify_sealed
 from etlctl.verify.wiring import Parts, connected, covered_range, verifier
 
 Start = Annotated[
@@ -40,12 +41,20 @@ Names = Annotated[
         "--query", metavar="NAME", help="Compare only this query; can be given several times."
     ),
 ]
+Sealed = Annotated[
+    bool,
+    typer.Option(
+        "--sealed",
+        help="Compare the sink with what was loaded, by its seals; needs InfluxDB alone.",
+    ),
+]
 
 
 def verify(
     start: Start = None,
     end: End = None,
     query: Names = None,
+    sealed: Sealed = False,
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
@@ -55,6 +64,9 @@ def verify(
     now (-1h). Ends with 1 if any difference stays unexplained, 3 if a server cannot be reached.
     """
     settings = load_settings(config)
+    if sealed:
+        of_seals = verify_sealed(settings, start, end, query or (), json_wanted=as_json)
+        raise typer.Exit(of_seals.exit_code())
 
     def no_redis(error: RedisError) -> None:
         remark(f"note: Redis cannot be read, so it explains no difference: {error}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
@@ -46,6 +47,8 @@ _HEADERS = {
     "Accept-Encoding": "identity",
 }
 _LATER = (408, 429)
+# As 1.x and 2.x write how long a retention policy keeps points.
+_DURATION = re.compile(r"(\d+)h(\d+)m(\d+)s|0s", re.ASCII)
 _NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
@@ -79,6 +82,31 @@ class Sink:
             raise self._unreachable(error) from None
         return known if isinstance(known, str) else known.get(self._database, inf)
 
+    def kept_seconds(self) -> float:
+        """How long the sink says that it keeps points; infinity for ever, or where it does not say.
+
+        Raises :class:`~common.errors.SinkError`.
+        """
+        silent = self.silent_retention_seconds()
+        if silent != inf:
+            return inf if isinstance(silent, str) else silent
+        policy = database_of(self._database).get("rp")
+        database = database_of(self._database)["db"]
+        try:
+            rows = [row for _, row in self.table(f"SHOW RETENTION POLICIES ON {quote(database)}")]
+        except SinkError:  # 2.x may not know the statement, or not allow it
+            return inf
+        for row in rows:
+            if row.get("name") == policy if policy else row.get("default"):
+                found = _DURATION.fullmatch(str(row.get("duration")))
+                hours, minutes, seconds = map(int, found.groups("0")) if found else (0, 0, 0)
+                return hours * 3_600 + minutes * 60 + seconds or inf
+        return inf
+
+    def measurements(self) -> list[str]:
+        """The names of all measurements. Raises :class:`~common.errors.SinkError`."""
+        return [str(row.get("name")) for _, row in self.table("SHOW MEASUREMENTS")]
+
     def read(
         self,
         measurements: Iterable[str],
@@ -108,8 +136,7 @@ class Sink:
     def table(self, statement: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """The rows of a statement's response, each with the tags of its series, columns by name.
 
-        Whole numbers are floats where the server does not tell them apart; times are in ms.
-        Raises :class:`~common.errors.SinkError`.
+        Times are in ms. Raises :class:`~common.errors.SinkError`.
         """
         with self._response(statement, "application/json") as response:
             for line in filter(None, _lines(response.stream(_READ_BYTES))):
