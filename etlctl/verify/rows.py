@@ -7,6 +7,7 @@ parser is msgspec's, which the extractor does not use for numbers: it must not s
 from __future__ import annotations
 
 import json
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -14,6 +15,27 @@ from numpy.typing import NDArray
 
 _NUMBERS = msgspec.json.Decoder(list[float])
 _IN_NUMBERS = b'0123456789.+-eE"'
+
+
+class _Series(msgspec.Struct, forbid_unknown_fields=True):
+    metric: dict[str, str]
+    values: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _Matrix(msgspec.Struct, forbid_unknown_fields=True):
+    resultType: Literal["matrix"]
+    result: list[_Series]
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    status: Literal["success"]
+    data: _Matrix
+    warnings: list[str] = []
+    isPartial: bool = False
+    stats: Any = None
+
+
+_BODY = msgspec.json.Decoder(_Body)
 
 
 def number_rows(text: bytes) -> NDArray[np.float64] | None:
@@ -39,15 +61,38 @@ def number_rows(text: bytes) -> NDArray[np.float64] | None:
     return np.array(numbers, np.float64).reshape(rows, 2) if len(numbers) == 2 * rows else None
 
 
-def source_columns(text: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Times in ms and values of the ``values`` of a series, as Prometheus writes them.
+def source_body(content: bytes) -> Any:
+    """A response of Prometheus, as JSON; the ``values`` of a series may be left as text.
+
+    Raises :class:`ValueError` or :class:`RecursionError` for anything but JSON.
+    """
+    try:
+        body = _BODY.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json.loads(content)  # no matrix, or one with more than numbers
+    series = [{"metric": one.metric, "values": bytes(one.values)} for one in body.data.result]
+    data = {"resultType": body.data.resultType, "result": series}
+    return {
+        "status": body.status,
+        "data": data,
+        "warnings": body.warnings,
+        "isPartial": body.isPartial,
+    }
+
+
+def source_columns(
+    values: bytes | list[tuple[float, str]],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Times in ms and values of a series, from its ``values`` in :func:`source_body`.
 
     Raises what taking JSON apart raises where they have another shape.
     """
-    numbers = number_rows(text)
-    if numbers is not None:
-        return np.rint(numbers[:, 0] * 1_000).astype(np.int64), numbers[:, 1].copy()
-    rows = json.loads(text)
+    rows: Any = values
+    if isinstance(values, bytes):
+        numbers = number_rows(values)
+        if numbers is not None:
+            return np.rint(numbers[:, 0] * 1_000).astype(np.int64), numbers[:, 1].copy()
+        rows = json.loads(values)
     return (
         np.array([round(row[0] * 1_000) for row in rows], dtype=np.int64),
         np.array([float(row[1]) for row in rows], dtype=np.float64),

@@ -162,17 +162,14 @@ class Sink:
             documents = packed_documents(b"".join(response.stream(_READ_BYTES)))
         if documents is None:
             return False
-        more = False
-        for document in documents:
-            more = rows.add(document, self._where, packed_columns)
-        if more:
+        if rows.add(documents, self._where, packed_columns):
             raise SinkError(f"{self._where} cut its response short")
         return True
 
     def _read_json(self, response: urllib3.BaseHTTPResponse, rows: Rows) -> None:
         more = False
         for line in filter(None, _lines(response.stream(_READ_BYTES))):
-            more = rows.add(json_document(line, self._where), self._where, json_columns)
+            more = rows.add([json_document(line, self._where)], self._where, json_columns)
         if more:
             raise SinkError(f"{self._where} cut its response short")
 

@@ -84,20 +84,20 @@ class Rows:
 
     def add(
         self,
-        document: Document,
+        documents: Sequence[Document],
         where: str,
         columns: Callable[[Sequence[bytes]], list[Column]],
     ) -> bool:
-        """Take in one document; whether it promises another one. ``columns`` reads its rows.
+        """Take in documents; whether the last promises another one. ``columns`` reads the rows.
 
         Raises :class:`SinkError` for an error that it reports, and for rows of any other shape.
         """
-        series = series_of(document, where)
+        series = [one for document in documents for one in series_of(document, where)]
         with known_shape(where, SinkError):
             read = columns([bytes(one.values) for one in series])
         for one, column in zip(series, read, strict=True):
             self._pieces.setdefault(SeriesKey.of(one.name, one.tags or {}), []).append(column)
-        return any(result.partial for result in document.results or ())
+        return any(result.partial for one in documents[-1:] for result in one.results or ())
 
     def points(self) -> Points:
         """Everything that arrived, a column for each series."""

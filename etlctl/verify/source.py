@@ -1,14 +1,13 @@
 """Read Prometheus again, the plain way.
 
 This reader shares no code with the extractor on purpose: an error in the fast decoder must show up
-as a difference, not be made twice. Bodies go through :mod:`json`, numbers through :class:`float`.
+as a difference, not be made twice.
 
 Source of the format: Prometheus' HTTP API (``/api/v1/query``, ``/api/v1/query_range``).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
 from etlctl.verify.points import known_shape
+from etlctl.verify.rows import source_body, source_columns
 
 # Prometheus refuses a range query of more points per series than 11,000.
 MAX_STEPS = 10_000
@@ -144,7 +144,7 @@ class Source:
         if response.status_code in (401, 403):
             raise SourceRefused(f"{where} refuses the credentials ({response.status_code})")
         try:
-            body = json.loads(response.content)
+            body = source_body(response.content)
             status = body["status"]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise SourceUnavailable(
@@ -193,9 +193,7 @@ def _matrix(data: Any, start_ms: int, end_ms: int) -> Iterator[SourceSeries]:
             f"the query gives a {data.get('resultType')}, only range vectors can be compared"
         )
     for entry in data["result"]:
-        rows = entry.get("values", [])
-        times = np.array([round(row[0] * 1_000) for row in rows], dtype=np.int64)
-        values = np.array([float(row[1]) for row in rows], dtype=np.float64)
+        times, values = source_columns(entry.get("values", []))
         # Prometheus 2 closes ranges on the left, Prometheus 3 opens them: windows are (start, end].
         inside = (times > start_ms) & (times <= end_ms)
         yield SourceSeries(entry["metric"], times[inside], values[inside])

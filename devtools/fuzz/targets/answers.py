@@ -161,7 +161,7 @@ class SinkQueries(Target):
             taken = False
         try:
             rows = Rows()
-            rows.add(json_document(case, "InfluxDB"), "InfluxDB", json_columns)
+            rows.add([json_document(case, "InfluxDB")], "InfluxDB", json_columns)
             for column in rows.points().values():
                 require(len(column.timestamps_ms) == len(column.values), "columns differ")
         except SinkError:
