@@ -51,7 +51,9 @@ class Candidates:
             and all(
                 matcher.matches(tags.get(map_key(matcher.label), ""))
                 for matcher in (self.selector.matchers if self.selector else ())
-                if matcher.label != NAME_LABEL and matcher.label not in self.rewritten
+                if matcher.label != NAME_LABEL
+                and matcher.label not in self.rewritten
+                and not (matcher.operator == "=" and matcher.value)  # it is one of the tags
             )
         )
 

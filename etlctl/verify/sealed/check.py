@@ -31,9 +31,9 @@ class Checker:
     pipeline: str
     tier: str
     candidates: Mapping[str, Candidates]
+    piece_points: int
     forgotten_up_to_ms: Callable[[], int] = lambda: 0
     progress: Callable[[str, int, int], None] = lambda query, done, of: None
-    piece_points: int = PIECE_POINTS
 
     def run(self, query: str, start_ms: int | None, end_ms: int | None) -> QueryOutcome:
         """Check every window that has a part in ``(start_ms, end_ms]``, as a whole.

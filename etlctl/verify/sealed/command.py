@@ -16,7 +16,7 @@ from etlctl.output import print_json, progress_bar, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.expect import identify_of
 from etlctl.verify.sealed.candidates import candidates
-from etlctl.verify.sealed.check import Checker
+from etlctl.verify.sealed.check import PIECE_POINTS, Checker
 from etlctl.verify.sealed.outcome import SealedOutcome
 from etlctl.verify.sealed.present import as_json as outcome_json
 from etlctl.verify.sealed.present import details, last_sentence, table
@@ -90,6 +90,7 @@ def _checker(
         candidates=candidates(queries, sink.measurements(), settings.transform.relabel),
         forgotten_up_to_ms=forgotten_up_to_ms,
         progress=progress,
+        piece_points=PIECE_POINTS,
     )
 
 
