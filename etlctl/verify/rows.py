@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _NUMBERS = msgspec.json.Decoder(list[float])
+# Of more, no milliseconds are exact.
+_SECONDS_MAX = 2**53 / 1_000
 _IN_NUMBERS = b'0123456789.+-eE"'
 
 
@@ -31,6 +33,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     status: Literal["success"]
     data: _Matrix
     warnings: list[str] = []
+    infos: list[str] = []
     isPartial: bool = False
     stats: Any = None
 
@@ -76,6 +79,7 @@ def source_body(content: bytes) -> Any:
         "status": body.status,
         "data": data,
         "warnings": body.warnings,
+        "infos": body.infos,
         "isPartial": body.isPartial,
     }
 
@@ -90,7 +94,7 @@ def source_columns(
     rows: Any = values
     if isinstance(values, bytes):
         numbers = number_rows(values)
-        if numbers is not None:
+        if numbers is not None and (np.abs(numbers[:, 0]) < _SECONDS_MAX).all():
             return np.rint(numbers[:, 0] * 1_000).astype(np.int64), numbers[:, 1].copy()
         rows = json.loads(values)
     return (

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etlctl.verify.rows import number_rows, source_body, source_columns
-from etlctl.verify.sink_rows import json_columns, packed_columns
+from etlctl.verify.sink_rows import json_columns, packed_columns, packed_documents
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 TIMES = st.integers(min_value=-(2**52), max_value=2**52)
@@ -77,6 +77,12 @@ def test_samples_that_are_no_numbers_are_read_plainly() -> None:
     assert [repr(value) for value in values.tolist()] == ["nan", "inf", "-inf", "-0.0"]
 
 
+@pytest.mark.parametrize("seconds", ["1e300", "9e18", "-1e19"])
+def test_times_that_no_point_can_have_are_refused(seconds: str) -> None:
+    with pytest.raises(OverflowError):
+        source_columns(f'[[1,"1"],[{seconds},"1"]]'.encode())
+
+
 @given(st.integers(min_value=0, max_value=2**42))
 def test_milliseconds_are_those_of_the_plain_way(time_ms: int) -> None:
     text = f'[[{time_ms // 1000}.{time_ms % 1000:03d},"1"]]'
@@ -115,3 +121,17 @@ def test_long_and_short_lists_are_told_apart() -> None:
     ]
     columns = packed_columns([msgspec.msgpack.encode(rows) for rows in lists])
     assert [column.values.tolist() for column in columns] == [[v for _, v in r] for r in lists]
+
+
+def test_packed_documents_are_divided_or_left() -> None:
+    series = {"name": "m", "tags": {"a": "x"}, "columns": ["time", "value"], "values": [[1, 1.0]]}
+    one = msgspec.msgpack.encode({"results": [{"statement_id": 0, "series": [series]}]})
+    found = packed_documents(one + one)
+    assert found is not None
+    assert [document.results[0].series[0].tags for document in found if document.results] == [
+        {"a": "x"}
+    ] * 2
+    assert packed_documents(one + one[:-1]) is None
+    assert packed_documents(one + b"\x81\xa7results\x91") is None
+    # What looks like the beginning of a document within one.
+    assert packed_documents(one.replace(b"\xa1x", b"\xaa\x81\xa7results\x91")) is None
