@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from common.durations import parse_duration_ms
 from common.errors import EtlError
 
-_RELATIVE = re.compile(r"(?:now)?-(\w+)", re.ASCII)
+# Without a sign, too, where all numbers have units.
+_RELATIVE = re.compile(r"(?:now)?-(\w+)|((?:[0-9]+(?:ms|[ywdhms]))+)", re.ASCII)
 _UNIX = re.compile(r"\d{1,12}(?:\.\d+)?", re.ASCII)
 
 # Below year 10000: what datetime, RFC 3339 and both servers can say.
@@ -35,7 +36,7 @@ def parse_time(text: str, now_ms: Callable[[], int]) -> int:
 
     Accepted: RFC 3339 with a zone (``2024-05-01T12:00:00Z``, ``…+02:00``), seconds since the
     epoch (``1714564800`` or with a fraction), ``now``, and a duration before now (``-1h``,
-    ``-1h30m``, ``now-90s``). ``now_ms`` is called only for the relative forms.
+    ``-1h30m``, ``now-90s``, ``2y``). ``now_ms`` is called only for the relative forms.
 
     Raises :class:`BadTime`.
     """
@@ -44,7 +45,7 @@ def parse_time(text: str, now_ms: Callable[[], int]) -> int:
         return now_ms()
     if match := _RELATIVE.fullmatch(word):
         try:
-            return _checked(now_ms() - parse_duration_ms(match[1]), text)
+            return _checked(now_ms() - parse_duration_ms(match[1] or match[2]), text)
         except ValueError as error:
             raise BadTime(str(error)) from None
     if _UNIX.fullmatch(word):

@@ -14,6 +14,7 @@ from etlctl.output import print_json, progress_bar, remark, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.present import as_json as outcome_json
 from etlctl.verify.present import coloured, details, last_sentence, table
+from etlctl.verify.sealed.command import verify_sealed
 from services.verifier.run import Outcome
 from services.verifier.verdict import parse_accepted
 from services.verifier.wiring import Parts, connected, covered_range, verifier
@@ -48,6 +49,13 @@ Accept = Annotated[
         help="End with 0 for these verdicts too: explained, incomplete, nothing_to_compare.",
     ),
 ]
+Sealed = Annotated[
+    bool,
+    typer.Option(
+        "--sealed",
+        help="Compare the sink with what was loaded, by its seals; needs InfluxDB alone.",
+    ),
+]
 
 
 def verify(
@@ -55,6 +63,7 @@ def verify(
     end: End = None,
     query: Names = None,
     accept: Accept = None,
+    sealed: Sealed = False,
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
@@ -67,6 +76,9 @@ def verify(
     """
     accepted = frozenset() if accept is None else parse_accepted(accept)
     settings = load_settings(config)
+    if sealed:
+        of_seals = verify_sealed(settings, start, end, query or (), json_wanted=as_json)
+        raise typer.Exit(of_seals.exit_code(accepted))
 
     def no_redis(error: RedisError) -> None:
         remark(f"note: Redis cannot be read, so it explains no difference: {error}")

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,16 +23,18 @@ Identify = Callable[[Mapping[str, str]], SeriesKey | str]
 def identify_of(query: Query, encoder: SeriesEncoder) -> Identify:
     """Identities of the series that ``query`` reads: relabelled, filtered, mapped."""
 
-    def identify(labels: Mapping[str, str]) -> SeriesKey | str:
+    @lru_cache(maxsize=100_000)
+    def identity_of(label_json: str) -> SeriesKey | str:
         try:
-            identity = encoder.identity(query.kind, query.name, json.dumps(labels).encode())
+            identity = encoder.identity(query.kind, query.name, label_json.encode())
         except WireError:
             return "unreadable_labels"
         if isinstance(identity, SeriesDrop):
             return identity.value
         return SeriesKey.of(identity.measurement, identity.tags)
 
-    return identify
+    # The same series come in every piece.
+    return lambda labels: identity_of(json.dumps(labels))
 
 
 @dataclass(slots=True)

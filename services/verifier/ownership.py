@@ -26,7 +26,7 @@ from services.verifier.points import SeriesKey
 
 Owns = Callable[[SeriesKey], bool]
 
-_BY_NAME = frozenset({SeriesDrop.NOT_WHITELISTED.value, SeriesDrop.NAME_CONFLICT.value})
+NAME_DROPS = frozenset({SeriesDrop.NOT_WHITELISTED.value, SeriesDrop.NAME_CONFLICT.value})
 _ANY_LABEL_ACTIONS = frozenset({"labelmap", "labeldrop", "labelkeep"})
 
 
@@ -82,7 +82,7 @@ def measurements_of(
         names = metric_names(query.text)
     # Only what the name alone decides counts: a rule may refuse the probe for its lack of labels.
     return frozenset(
-        map_measurement(name) for name in names if identify({NAME_LABEL: name}) not in _BY_NAME
+        map_measurement(name) for name in names if identify({NAME_LABEL: name}) not in NAME_DROPS
     )
 
 

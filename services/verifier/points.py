@@ -60,6 +60,10 @@ def join(parts: Iterable[Column]) -> tuple[Column, Column]:
     others are the second (sorted by time, timestamps may repeat).
     """
     columns = list(parts)
+    if len(columns) == 1 and bool(
+        (columns[0].timestamps_ms[1:] > columns[0].timestamps_ms[:-1]).all()
+    ):
+        return columns[0], NOTHING
     times = np.concatenate([column.timestamps_ms for column in columns])
     values = np.concatenate([column.values for column in columns])
     if bool((np.diff(times) > 0).all()):

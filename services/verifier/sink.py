@@ -1,20 +1,23 @@
 """Read InfluxDB back with InfluxQL on ``/query``, which 1.x, 2.x and 3 all speak.
 
-Format: the 1.x query API. With ``chunked=true`` the response is one JSON document a line; a series
-may go on in the next document, and ``"partial": true`` on a result promises one. A server that does
-not chunk answers with a single document of the same shape.
+Format: the 1.x query API. With ``chunked=true`` the response is one document a line; a series may
+go on in the next document, and ``"partial": true`` on a result promises one. A server that does not
+chunk answers with a single document of the same shape. Points are asked for in MessagePack, which
+costs both sides less, and in JSON once a server has answered with anything else.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from math import inf
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
-import numpy as np
 import urllib3
 
 from common.config.load import database_of
@@ -22,13 +25,21 @@ from common.errors import SinkError
 from common.sink.errors import after_status, no_response
 from common.sink.http_session import SinkSession
 from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
-from common.sink.query_error import query_error
-from services.verifier.points import Column, Points, SeriesKey, join, known_shape
+from services.verifier.points import Points, known_shape
+from services.verifier.sink_rows import (
+    Rows,
+    json_columns,
+    json_document,
+    packed_columns,
+    packed_documents,
+    series_of,
+)
 
 # Measurements named in one statement; a few hundred keep the statement far below any limit.
 _MEASUREMENTS_PER_STATEMENT = 200
 
 _READ_BYTES = 256 << 10
+_PACKED = "application/x-msgpack"
 _HEADERS = {
     "Content-Type": "application/x-www-form-urlencoded",
     "Accept": "application/json",
@@ -36,6 +47,8 @@ _HEADERS = {
     "Accept-Encoding": "identity",
 }
 _LATER = (408, 429)
+# As 1.x and 2.x write how long a retention policy keeps points.
+_DURATION = re.compile(r"(\d+)h(\d+)m(\d+)s|0s", re.ASCII)
 _NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
@@ -46,6 +59,7 @@ class Sink:
         self._session = session
         self._where = f"InfluxDB at {session.url}"
         self._database = database
+        self._packs = True
 
     def close(self) -> None:
         """Close the connection."""
@@ -68,39 +82,111 @@ class Sink:
             raise self._unreachable(error) from None
         return known if isinstance(known, str) else known.get(self._database, inf)
 
-    def read(self, measurements: Iterable[str], start_ms: int, end_ms: int) -> Points:
-        """Field ``value`` of every point of ``measurements`` in ``(start_ms, end_ms]``.
+    def kept_seconds(self) -> float:
+        """How long the sink says that it keeps points; infinity for ever, or where it does not say.
 
         Raises :class:`~common.errors.SinkError`.
         """
+        silent = self.silent_retention_seconds()
+        if silent != inf:
+            return inf if isinstance(silent, str) else silent
+        policy = database_of(self._database).get("rp")
+        database = database_of(self._database)["db"]
+        try:
+            rows = [row for _, row in self.table(f"SHOW RETENTION POLICIES ON {quote(database)}")]
+        except SinkError:  # 2.x may not know the statement, or not allow it
+            return inf
+        for row in rows:
+            if row.get("name") == policy if policy else row.get("default"):
+                found = _DURATION.fullmatch(str(row.get("duration")))
+                hours, minutes, seconds = map(int, found.groups("0")) if found else (0, 0, 0)
+                return hours * 3_600 + minutes * 60 + seconds or inf
+        return inf
+
+    def measurements(self) -> list[str]:
+        """The names of all measurements. Raises :class:`~common.errors.SinkError`."""
+        return [str(row.get("name")) for _, row in self.table("SHOW MEASUREMENTS")]
+
+    def read(
+        self,
+        measurements: Iterable[str],
+        start_ms: int,
+        end_ms: int,
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> Points:
+        """Field ``value`` of every point of ``measurements`` in ``(start_ms, end_ms]``.
+
+        Only of series with all of ``tags``, none of which is empty. Raises
+        :class:`~common.errors.SinkError`.
+        """
         names = sorted(set(measurements))
+        conditions = [f"{quote(tag)} = {quote_text(value)}" for tag, value in tags.items()]
+        # Nanoseconds: the one time literal that every version takes.
+        conditions += [f"time > {start_ms * 1_000_000}", f"time <= {end_ms * 1_000_000}"]
         rows = Rows()
         for index in range(0, len(names), _MEASUREMENTS_PER_STATEMENT):
             part = names[index : index + _MEASUREMENTS_PER_STATEMENT]
-            self._select(part, start_ms, end_ms, rows)
+            statement = (
+                f'SELECT "value"::field FROM {",".join(map(quote, part))}'
+                f" WHERE {' AND '.join(conditions)} GROUP BY *"
+            )
+            self._select(statement, rows)
         return rows.points()
 
-    def _select(self, names: Sequence[str], start_ms: int, end_ms: int, rows: Rows) -> None:
-        sources = ",".join(quote(name) for name in names)
-        # Nanoseconds: the one time literal that every version takes.
-        statement = (
-            f'SELECT "value"::field FROM {sources}'
-            f" WHERE time > {start_ms * 1_000_000} AND time <= {end_ms * 1_000_000} GROUP BY *"
-        )
+    def table(self, statement: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+        """The rows of a statement's response, each with the tags of its series, columns by name.
+
+        Times are in ms. Raises :class:`~common.errors.SinkError`.
+        """
+        with self._response(statement, "application/json") as response:
+            for line in filter(None, _lines(response.stream(_READ_BYTES))):
+                for series in series_of(json_document(line, self._where), self._where):
+                    with known_shape(self._where, SinkError):
+                        for row in json.loads(bytes(series.values) or b"[]"):
+                            yield series.tags or {}, dict(zip(series.columns, row, strict=True))
+
+    def _select(self, statement: str, rows: Rows) -> None:
+        if not (self._packs and self._read_packed(statement, rows)):
+            with self._response(statement, "application/json") as response:
+                self._read_json(response, rows)
+
+    def _read_packed(self, statement: str, rows: Rows) -> bool:
+        """Ask for MessagePack and read what comes; False if it must be asked for in JSON."""
+        with self._response(statement, _PACKED, refused=False) as response:
+            self._packs = response.headers.get("Content-Type") == _PACKED
+            if response.status != 200:
+                return False
+            if not self._packs:
+                self._read_json(response, rows)
+                return True
+            documents = packed_documents(b"".join(response.stream(_READ_BYTES)))
+        if documents is None:
+            return False
+        if rows.add(documents, self._where, packed_columns):
+            raise SinkError(f"{self._where} cut its response short")
+        return True
+
+    def _read_json(self, response: urllib3.BaseHTTPResponse, rows: Rows) -> None:
+        more = False
+        for line in filter(None, _lines(response.stream(_READ_BYTES))):
+            more = rows.add([json_document(line, self._where)], self._where, json_columns)
+        if more:
+            raise SinkError(f"{self._where} cut its response short")
+
+    @contextmanager
+    def _response(
+        self, statement: str, accept: str, *, refused: bool = True
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """The response to a statement, open; with ``refused`` any status but 200 is an error."""
         form = {**database_of(self._database), "q": statement, "epoch": "ms", "chunked": "true"}
-        where = self._where
+        headers = {**_HEADERS, "Accept": accept}
         try:
             body = urlencode(form).encode()
-            response = self._session.open("POST", "/query", body=body, headers=_HEADERS)
+            response = self._session.open("POST", "/query", body=body, headers=headers)
             try:
-                if response.status != 200:
+                if refused and response.status != 200:
                     raise self._refused(response, "query")
-                more = False
-                for line in _lines(response.stream(_READ_BYTES)):
-                    if line:
-                        more = rows.add(document_of(line, where), where)
-                if more:
-                    raise SinkError(f"{where} cut its response short")
+                yield response
             finally:
                 response.close()  # keeps the connection if the body was read to its end
         except _NO_RESPONSE as error:
@@ -127,62 +213,6 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield b"".join(begun)
 
 
-class Rows:
-    """Rows as they arrive, a series possibly in several pieces."""
-
-    def __init__(self) -> None:
-        self._pieces: dict[SeriesKey, list[Column]] = {}
-
-    def add(self, document: dict[str, Any], where: str) -> bool:
-        """Take in one document; whether it promises another one.
-
-        Raises :class:`SinkError` for an error that it reports, and for any other shape.
-        """
-        more = False
-        with known_shape(where, SinkError):
-            results = document.get("results")
-            if "error" in document or not isinstance(results, list):
-                error = document.get("error", document)
-                raise SinkError(f"{where} cannot execute the query: {error!r:.300}")
-            for result in results:
-                if "error" in result:
-                    why = query_error(result["error"])
-                    raise SinkError(f"{where} cannot execute the query: {why}")
-                more = bool(result.get("partial"))
-                for series in result.get("series", ()):
-                    key = SeriesKey.of(series["name"], series.get("tags") or {})
-                    self._pieces.setdefault(key, []).append(_column(series["values"]))
-        return more
-
-    def points(self) -> Points:
-        """Everything that arrived, a column for each series."""
-        return {key: join(pieces)[0] for key, pieces in self._pieces.items()}
-
-
-def _column(rows: list[list[Any]]) -> Column:
-    """Rows ``[time, value]``. A value that is no number becomes NaN, which no point can equal."""
-    return Column(
-        np.array([row[0] for row in rows], dtype=np.int64),
-        np.array(
-            [row[1] if isinstance(row[1], float) else np.nan for row in rows], dtype=np.float64
-        ),
-    )
-
-
-def document_of(line: bytes, where: str) -> dict[str, Any]:
-    """One line of a response. Raises :class:`SinkError` for anything but a JSON object."""
-    try:
-        # Integers as floats too: influxd prints whole numbers without a point and -0.0 as "-0".
-        document = json.loads(line, parse_int=float)
-    except (ValueError, RecursionError):
-        raise SinkError(
-            f"{where} answers a query with something that is not JSON: {line[:80]!r}"
-        ) from None
-    if not isinstance(document, dict):
-        raise SinkError(f"{where} answers a query with an unknown document: {line[:80]!r}")
-    return document
-
-
 def _reason(text: str) -> str:
     try:
         body = json.loads(text)
@@ -197,3 +227,9 @@ def quote(identifier: str) -> str:
     """An InfluxQL identifier in double quotes."""
     escaped = identifier.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
+
+
+def quote_text(text: str) -> str:
+    """An InfluxQL string in single quotes."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"'{escaped}'"

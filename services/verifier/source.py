@@ -1,7 +1,7 @@
 """Read Prometheus again, the plain way.
 
 This reader shares no code with the extractor on purpose: an error in the fast decoder must show up
-as a difference, not be made twice. Bodies go through :mod:`json`, numbers through :class:`float`.
+as a difference, not be made twice.
 
 What is shared is how the server is asked, and what its errors mean (:mod:`common.source`): where
 the extractor can read, this can.
@@ -11,7 +11,6 @@ Source of the format: Prometheus' HTTP API (``/api/v1/query``, ``/api/v1/query_r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from common.source.errors import remarks_of, reported_error, snippet
 from common.source.query_api import QueryApi
 from common.source.transport import BodyBounds, Transport, read_all
 from services.verifier.points import known_shape
+from services.verifier.rows import source_body, source_columns
 
 # Prometheus refuses a range query of more points per series than 11,000.
 MAX_STEPS = 10_000
@@ -174,7 +174,7 @@ class Source:
         with self._api.stream(endpoint, form, self._bounds) as chunks:
             raw = read_all(chunks, BODY_BYTES)
             try:
-                body = json.loads(raw)
+                body = source_body(raw)
                 status = body["status"]
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise SourceUnavailable(
@@ -198,9 +198,7 @@ def _matrix(data: Any, start_ms: int, end_ms: int) -> Iterator[SourceSeries]:
             f"the query gives a {data.get('resultType')}, only range vectors can be compared"
         )
     for entry in data["result"]:
-        rows = entry.get("values", [])
-        times = np.array([round(row[0] * 1_000) for row in rows], dtype=np.int64)
-        values = np.array([float(row[1]) for row in rows], dtype=np.float64)
+        times, values = source_columns(entry.get("values", []))
         # Prometheus 2 closes ranges on the left, Prometheus 3 opens them: windows are (start, end].
         inside = (times > start_ms) & (times <= end_ms)
         histograms = sum(

@@ -15,7 +15,7 @@ from devtools.fuzz.target import Target, require
 from services.loader.messages import named, quoted_lines
 from services.loader.responses import ABOUT_POINTS, PAUSES, Kind, classify
 from services.loader.watermark import parse_watermark
-from services.verifier.sink import Rows, document_of
+from services.verifier.sink_rows import Rows, json_columns, json_document
 
 _STATUSES = (204, 200, 400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504, 301, 100, 0, 999)
 WORDS = (
@@ -161,7 +161,7 @@ class SinkQueries(Target):
             taken = False
         try:
             rows = Rows()
-            rows.add(document_of(case, "InfluxDB"), "InfluxDB")
+            rows.add([json_document(case, "InfluxDB")], "InfluxDB", json_columns)
             for column in rows.points().values():
                 require(len(column.timestamps_ms) == len(column.values), "columns differ")
         except SinkError:

@@ -260,6 +260,18 @@ def test_chunks_of_one_series_are_put_together(stub: Stub, sink: Sink) -> None:
     assert stub.headers[0]["Authorization"] == "Token s3cret"
 
 
+def test_a_server_that_refuses_messagepack_is_asked_in_json(stub: Stub, sink: Sink) -> None:
+    whole = chunk([[1, 1]], False)
+    stub.response = lambda form: (
+        (200, whole) if stub.headers[-1]["Accept"] == "application/json" else (406, b"no")
+    )
+    for _ in range(2):
+        (column,) = sink.read(["m"], 0, 10).values()
+        assert column.values.tolist() == [1.0]
+    packed, plain = "application/x-msgpack", "application/json"
+    assert [headers["Accept"] for headers in stub.headers] == [packed, plain, plain]
+
+
 def test_whole_numbers_keep_the_sign_of_zero_and_all_bits(stub: Stub, sink: Sink) -> None:
     stub.responds(
         b'{"results":[{"series":[{"name":"m","columns":["time","value"],'
@@ -292,7 +304,7 @@ def test_many_measurements_are_read_in_several_statements(stub: Stub, sink: Sink
         (200, b'{"error":"parse"}', "parse"),
         (200, b"<html>", "something that is not JSON"),
         (200, b"[1]", "unknown document"),
-        (200, b"[" * 30_000, "something that is not JSON"),
+        (200, b"[" * 30_000, "unknown document"),
         (500, b"[" * 30_000, "answers 500"),
         (200, b'{"results":[1]}', "unknown shape"),
         (200, b'{"results":["x"]}', "unknown shape"),

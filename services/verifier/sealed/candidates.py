@@ -1,0 +1,145 @@
+"""Which series of the sink a query wrote, told from the configuration and the tags alone.
+
+A series is a query's if a label set that the query selects can have become it. Where relabelling
+writes a label that the query matches, the series' tags do not tell what that label was. Such a
+query is given every series that it can have written; that is the right set if no other query can
+have written any of their measurements, and otherwise it may be too large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import re2
+
+from common.config import Query, RelabelRule
+from common.config.query import RESERVED_NAME
+from common.promql.selector import NAME_LABEL, Selector, parse_selector
+from common.samples.line_names import map_key, map_measurement, map_value
+from services.verifier.expect import Identify
+from services.verifier.ownership import NAME_DROPS
+from services.verifier.points import SeriesKey
+from services.verifier.sealed.seals import MEASUREMENT
+
+_FILTERS = frozenset({"keep", "drop", "keepequal", "dropequal"})
+_RESERVED = frozenset({RESERVED_NAME, MEASUREMENT})
+# What the measurements of names begin with that InfluxDB keeps for itself.
+_MAPPED_PREFIX = "metric_"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The series that a query can have written.
+
+    ``tags``: what all of them have. ``certain``: no other query can have written one of the
+    ``measurements`` where the tags do not tell.
+    """
+
+    measurements: frozenset[str]
+    selector: Selector | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    rewritten: frozenset[str] = frozenset()
+    certain: bool = True
+
+    def owns(self, series: SeriesKey) -> bool:
+        """Whether the series is one of them."""
+        tags = dict(series.tags)
+        return (
+            series.measurement in self.measurements
+            and all(tags.get(tag, "") == value for tag, value in self.tags.items())
+            and all(
+                matcher.matches(tags.get(map_key(matcher.label), ""))
+                for matcher in (self.selector.matchers if self.selector else ())
+                if matcher.label != NAME_LABEL
+                and matcher.label not in self.rewritten
+                and not (matcher.operator == "=" and matcher.value)  # it is one of the tags
+            )
+        )
+
+
+def candidates(
+    queries: Sequence[tuple[Query, Identify]], present: Iterable[str], rules: Sequence[RelabelRule]
+) -> dict[str, Candidates]:
+    """By name of the query, for all that are configured; ``present`` are the sink's measurements.
+
+    ``queries`` come with the transform of each.
+    """
+    known = frozenset(present) - _RESERVED
+    expressions = frozenset(map_measurement(q.name) for q, _ in queries if q.kind == "expr")
+    loose = {
+        query.name: (
+            Candidates(known & {map_measurement(query.name)})
+            if query.kind == "expr"
+            else _selected(parse_selector(query.text), identify, known - expressions, rules)
+        )
+        for query, identify in queries
+    }
+    return {
+        name: Candidates(
+            one.measurements,
+            one.selector,
+            one.tags,
+            one.rewritten,
+            certain=not one.rewritten
+            or not any(
+                one.measurements & other.measurements
+                for other_name, other in loose.items()
+                if other_name != name
+            ),
+        )
+        for name, one in loose.items()
+    }
+
+
+def _selected(
+    selector: Selector, identify: Identify, known: frozenset[str], rules: Sequence[RelabelRule]
+) -> Candidates:
+    matched = {matcher.label for matcher in selector.matchers} | {NAME_LABEL}
+    rewritten = frozenset(label for label in matched if _writes(rules, label))
+    measurements = known
+    if NAME_LABEL not in rewritten:
+        # A rule may refuse the probe for its lack of labels; only what the name decides counts.
+        measurements = frozenset(
+            map_measurement(name)
+            for name in {*known, *(name.removeprefix(_MAPPED_PREFIX) for name in known)}
+            if selector.names_can_be(name) and identify({NAME_LABEL: name}) not in NAME_DROPS
+        )
+    constant = _constants(rules)
+    equal = {
+        matcher.label: matcher.value
+        for matcher in selector.matchers
+        if matcher.operator == "=" and matcher.label not in rewritten | {NAME_LABEL}
+    }
+    tags = {map_key(k): map_value(v) for k, v in {**equal, **constant}.items() if v}
+    return Candidates(measurements & known, selector, tags, rewritten)
+
+
+def _writes(rules: Sequence[RelabelRule], label: str) -> bool:
+    """Whether a rule can change the label of a series that it does not drop."""
+    return any(
+        bool(re2.fullmatch(rule.regex, label)) == (rule.action == "labeldrop")
+        if rule.action in ("labeldrop", "labelkeep")
+        else rule.action == "labelmap"
+        or rule.target_label == label
+        or "$" in (rule.target_label or "")
+        for rule in rules
+        if rule.action not in _FILTERS
+    )
+
+
+def _constants(rules: Sequence[RelabelRule]) -> dict[str, str]:
+    """Labels that relabelling gives every series, with their value: such as the pipeline's."""
+    found: dict[str, str] = {}
+    for index, rule in enumerate(rules):
+        label = rule.target_label or ""
+        if (
+            rule.action == "replace"
+            and not rule.source_labels
+            and re2.fullmatch(rule.regex, "")
+            and "$" not in rule.replacement + label
+            and not label.startswith("__")
+            and not _writes(rules[index + 1 :], label)
+        ):
+            found[label] = rule.replacement
+    return found

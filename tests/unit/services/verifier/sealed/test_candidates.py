@@ -1,0 +1,99 @@
+"""Which series a query can have written, told without its source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.config import Query, RelabelRule
+from common.samples.series import SeriesEncoder
+from services.verifier.expect import identify_of
+from services.verifier.points import SeriesKey
+from services.verifier.sealed.candidates import Candidates, candidates
+
+PRESENT = ["load", "up", "total", "metric__meta", "etl_seal", "etl_loaded_watermark"]
+RAW = Query(name="raw", select='{job="app",host=~"a.*"}')
+UP = Query(name="ups", select='up{job="other"}')
+TOTAL = Query(name="total", expr="sum(load)", step=15)
+
+
+def of(*queries: Query, rules: list[dict[str, Any]] | None = None, **options: Any) -> Any:
+    parsed = [RelabelRule.model_validate(rule) for rule in rules or []]
+    names = [query.name for query in queries if query.kind == "expr"]
+    encoder = SeriesEncoder(parsed, expr_names=names, **options)
+    return candidates([(one, identify_of(one, encoder)) for one in queries], PRESENT, parsed)
+
+
+def owned(one: Candidates, measurement: str = "load", **tags: str) -> bool:
+    return one.owns(SeriesKey.of(measurement, tags))
+
+
+def test_a_selector_owns_what_it_matches() -> None:
+    found = of(RAW, TOTAL)
+    raw, total = found["raw"], found["total"]
+    assert raw.measurements == {"load", "up", "metric__meta"}
+    assert raw.tags == {"job": "app"}
+    assert owned(raw, job="app", host="a1", zone="x")
+    assert not owned(raw, job="app", host="b")
+    assert not owned(raw, job="other", host="a1")
+    assert not owned(raw, "total", job="app", host="a1")
+    assert total.measurements == {"total"}
+    assert owned(total, "total", any="thing")
+    assert raw.certain and total.certain
+
+
+def test_values_are_compared_as_the_sink_holds_them() -> None:
+    hostile = of(Query(name="hostile", select='load{path="C:\\\\=",zone=""}'))["hostile"]
+    assert hostile.tags == {"path": "C:\uff3c="}
+    assert owned(hostile, path="C:\uff3c=")
+    assert not owned(hostile, path="C:\uff3c=", zone="x")
+
+
+def test_a_name_that_was_mapped_is_known_again() -> None:
+    named = of(Query(name="meta", select='{__name__="_meta"}'))["meta"]
+    assert named.measurements == {"metric__meta"}
+
+
+def test_only_listed_metrics_are_written() -> None:
+    assert of(RAW, valid_metrics=["up"])["raw"].measurements == {"up"}
+
+
+def test_what_relabelling_gives_every_series_tells_ours_from_another_pipeline_s() -> None:
+    raw = of(RAW, rules=[{"target_label": "cluster", "replacement": "eu"}])["raw"]
+    assert owned(raw, job="app", host="a", cluster="eu")
+    assert not owned(raw, job="app", host="a", cluster="us")
+    assert raw.certain
+
+
+@pytest.mark.parametrize(
+    ("rule", "certain"),
+    [
+        ({"action": "labeldrop", "regex": "zone|cluster"}, True),
+        ({"action": "labeldrop", "regex": "job"}, False),
+        ({"action": "labelkeep", "regex": "__name__|job|host"}, True),
+        ({"action": "labelkeep", "regex": "__name__|job"}, False),
+        ({"action": "labelmap", "regex": "k8s_(.+)"}, False),
+        ({"source_labels": ["zone"], "target_label": "job"}, False),
+        ({"source_labels": ["zone"], "target_label": "region"}, True),
+        ({"source_labels": ["zone"], "target_label": "__name__"}, False),
+        ({"source_labels": ["zone"], "regex": "(.*)", "target_label": "$1"}, False),
+        ({"action": "drop", "source_labels": ["job"], "regex": "x"}, True),
+    ],
+)
+def test_a_label_that_is_written_proves_nothing(rule: dict[str, Any], certain: bool) -> None:
+    raw = of(RAW, UP, rules=[rule])["raw"]
+    assert raw.certain is certain
+    kept = {"job": "app", "host": "a"}
+    for label in raw.rewritten & set(kept):
+        del kept[label]
+    assert owned(raw, **kept)
+
+
+def test_the_only_query_that_can_write_a_measurement_owns_it() -> None:
+    rules = [{"action": "labeldrop", "regex": "job"}]
+    loads = Query(name="loads", select='load{job="app"}')
+    found = of(loads, UP, rules=rules)
+    assert found["loads"].certain
+    assert owned(found["loads"], host="a")
+    assert not of(loads, RAW, rules=rules)["loads"].certain

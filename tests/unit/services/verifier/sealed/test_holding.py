@@ -1,0 +1,54 @@
+"""Which seals hold where windows were loaded more than once."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.samples.seal import Digest
+from services.verifier.sealed.holding import holding
+from services.verifier.sealed.seals import Seal
+
+
+def seal(start_ms: int, end_ms: int, sealed_ms: int = 0, points: int = 1) -> Seal:
+    return Seal(start_ms, end_ms, Digest(points, (points, 0)), sealed_ms)
+
+
+WINDOWS = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(1, 10)).map(lambda w: (w[0], w[0] + w[1])),
+    max_size=12,
+).map(lambda bounds: [seal(*window, sealed_ms=age) for age, window in enumerate(bounds)])
+
+
+@given(WINDOWS)
+def test_what_holds_is_what_nothing_newer_touches(windows: list[Seal]) -> None:
+    held = holding(windows, [])
+    for one in windows:
+        newer: set[int] = set()
+        for other in windows:
+            if other.sealed_ms > one.sealed_ms:
+                newer.update(range(other.start_ms, other.end_ms))
+        time = set(range(one.start_ms, one.end_ms))
+        assert (one in held.windows) == (not time & newer)
+        assert (one in held.partial) == (bool(time & newer) and bool(time - newer))
+
+
+@given(WINDOWS)
+def test_the_gaps_are_the_time_of_no_seal(windows: list[Seal]) -> None:
+    covered = {ms for one in windows for ms in range(one.start_ms, one.end_ms)}
+    gaps = list(holding(windows, []).covered.gaps(5, 35))
+    assert [ms for start, end in gaps for ms in range(start, end)] == [
+        ms for ms in range(5, 35) if ms not in covered
+    ]
+
+
+def test_what_was_replayed_adds_to_exactly_its_window() -> None:
+    windows = [seal(0, 10, 5, points=4), seal(10, 20, 5, points=4)]
+    replays = [seal(0, 10, 6, points=2), seal(10, 20, 4, points=2), seal(20, 30, 9, points=2)]
+    held = holding(windows, replays)
+    assert [one.digest for one in held.windows] == [Digest(6, (6, 0)), Digest(4, (4, 0))]
+
+
+def test_a_replay_that_cannot_be_read_makes_its_window_unreadable() -> None:
+    held = holding([seal(0, 10, 5)], [Seal(0, 10, None, 5)])
+    assert held.windows == [Seal(0, 10, None, 5)]
