@@ -18,8 +18,8 @@ Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
 
 # A colon as in the names of recording rules.
 NAME_PATTERN = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
-# The loader keeps its watermarks in the sink under this measurement.
-RESERVED_NAME = "etl_loaded_watermark"
+# The loader keeps its watermarks and the seals of windows in the sink under these measurements.
+RESERVED_NAMES = frozenset({"etl_loaded_watermark", "etl_seal"})
 DEFAULT_ALIGNMENT_SECONDS = 15.0
 
 
@@ -109,8 +109,8 @@ class Query(CheckedSection):
         return copy
 
     def _problems(self) -> Iterator[Problem]:
-        if self.name == RESERVED_NAME:
-            yield Problem(("name",), f"{RESERVED_NAME} is reserved for the loader's own points")
+        if self.name in RESERVED_NAMES:
+            yield Problem(("name",), f"{self.name} is reserved for the loader's own points")
         if (self.expr is None) == (self.select is None):
             both = self.expr is not None
             text = "has both expr and select" if both else "has neither expr nor select"

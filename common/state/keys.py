@@ -54,6 +54,8 @@ class Keys:
         self.seals_due = f"{namespace}:seals:due"
         # Hash: ``feed end_ms`` of a settled window → the sum of what was replayed of it since.
         self.seals_replayed = f"{namespace}:seals:replayed"
+        # The loader that writes seals to the sink at present.
+        self.seals_writer = f"{namespace}:seals:writer"
         # Set of feeds.
         self.feeds = f"{namespace}:feeds"
         # Hash: feed → its loaded watermark in ms as the sink has it; empty if it has none.

@@ -58,6 +58,16 @@ class Seals:
         self._scripts = Scripts(redis)
         self._cursor = 0
 
+    def lead(self, holder: str, lease_seconds: float) -> bool:
+        """Whether ``holder`` is the one that writes them: nobody else is, for ``lease_seconds``.
+
+        One alone, because a seal that was read before another took its place must not be written
+        after that.
+        """
+        lease_ms = int(lease_seconds * 1000)
+        key = self._keys.seals_writer
+        return bool(self._scripts.call("lead", [key], holder=holder, lease_ms=lease_ms))
+
     def pages(self) -> Iterator[list[DueSeal]]:
         """All that are due, some thousand at a time; what is no seal of ours is removed."""
         cursor = 0
