@@ -131,6 +131,8 @@ class Thresholds:
     # Each is a point that waits for somebody to raise a limit.
     limited_window_seconds: float = 900
     limited_lines: float = 0
+    # Seals are written every pipeline.watermark_seconds, many at a time.
+    seals_window_seconds: float = 900
     # At the start a sink may not answer at once.
     retention_unknown_for_seconds: float = 60
 

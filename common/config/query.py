@@ -18,10 +18,10 @@ Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
 
 # A colon as in the names of recording rules.
 NAME_PATTERN = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
-# The loader keeps its watermarks in the sink under this measurement.
-RESERVED_NAME = "etl_loaded_watermark"
-# And a point that shows whether it may read what it writes.
+# A point of the loader shows whether it may read what it writes.
 READ_CHECK = "etl_read_check"
+# The loader keeps its watermarks and the seals of windows in the sink, too.
+RESERVED_NAMES = frozenset({"etl_loaded_watermark", "etl_seal", READ_CHECK})
 DEFAULT_ALIGNMENT_SECONDS = 15.0
 
 
@@ -116,7 +116,7 @@ class Query(CheckedSection):
         return copy
 
     def _problems(self) -> Iterator[Problem]:
-        if self.name in (RESERVED_NAME, READ_CHECK):
+        if self.name in RESERVED_NAMES:
             yield Problem(("name",), f"{self.name} is reserved for the loader's own points")
         if (self.expr is None) == (self.select is None):
             both = self.expr is not None

@@ -154,6 +154,18 @@ EVENTS: dict[str, EventSpec] = {
     "watermark_failed": EventSpec(
         "warning", "The loaded watermark could not be read from or written to the sink."
     ),
+    "seals_failed": EventSpec(
+        "warning", "Seals of windows could not be written to the sink; they wait in Redis."
+    ),
+    "seals_unknown": EventSpec(
+        "warning",
+        "What was loaded of windows is not known whole, as an older version loaded a part of it, or"
+        " their sum in Redis is damaged: the sink is told that they have no seal.",
+        "etl_seals_unknown_total",
+    ),
+    "seals_expired": EventSpec(
+        "debug", "Seals are older than the sink keeps points.", "etl_seals_expired_total"
+    ),
     "bucket_shared": EventSpec(
         "warning",
         "A bucket also holds another pipeline that can write the same series.",

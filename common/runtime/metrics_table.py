@@ -215,6 +215,12 @@ _SINK = (
         "Buckets that also hold another pipeline whose series can be the same",
         services=(LOADER,),
     ),
+    _sink("etl_seals_written_total", "Seals of windows written to the sink"),
+    _sink(
+        "etl_seals_unknown_total",
+        "Windows of which the sink was told that they have no seal: an older version loaded a part",
+    ),
+    _sink("etl_seals_expired_total", "Seals that the sink refused as older than it keeps points"),
     gauge(
         "etl_sink_retention_unknown",
         "1 while InfluxDB 3 does not say how long it keeps the points of a tier, else 0;"

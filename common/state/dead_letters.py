@@ -146,6 +146,7 @@ class DeadLetters:
             keys.unsettled,
             keys.payload(uuid.uuid4().hex),
             keys.dead_kept,
+            keys.seals,
         ]
         return self._decide("replay", letter, more_keys, [payload])
 

@@ -47,6 +47,15 @@ class Keys:
         self.unsettled = f"{namespace}:unsettled"
         # Hash: committed window with unsettled entries → ``feed start_ms end_ms``.
         self.committed = f"{namespace}:committed"
+        # Hash: ``feed end_ms`` of a committed window with unsettled entries → its seal so far.
+        self.seals = f"{namespace}:seals"
+        # Hash: ``feed end_ms`` or ``feed end_ms replay`` → a seal to be written to the sink
+        # (:class:`common.state.seals.DueSeal`).
+        self.seals_due = f"{namespace}:seals:due"
+        # Hash: ``feed end_ms`` of a settled window → the sum of what was replayed of it since.
+        self.seals_replayed = f"{namespace}:seals:replayed"
+        # The loader that writes seals to the sink at present.
+        self.seals_writer = f"{namespace}:seals:writer"
         # Set of feeds.
         self.feeds = f"{namespace}:feeds"
         # Hash: feed → its loaded watermark in ms as the sink has it; empty if it has none.
@@ -61,6 +70,10 @@ class Keys:
         self.identity = f"{namespace}:identity"
         # Present while extraction pauses.
         self.back_pressure = f"{namespace}:backpressure"
+
+    def of_seals(self) -> list[str]:
+        """The keys of the seals, in the order that scripts are given them."""
+        return [self.seals, self.seals_due, self.seals_replayed]
 
     def stream(self, stream: str) -> str:
         """Stream of entries; each is metadata and the name of its payload's key."""

@@ -157,6 +157,7 @@ class RedisStream:
                 entry.payload_key,
                 *(keys.payload(uuid.uuid4().hex) for _ in payloads),
                 keys.settled(self.inbound),
+                *keys.of_seals(),
             ],
             payloads,
             group=GROUP,
@@ -175,6 +176,8 @@ class RedisStream:
             max_dead=self._max_dead,
             sample=self._sample,
             most_noted=SETTLED_NOTED,
+            digests=[output.digest.text if output.digest else "" for output in verdict.outputs],
+            **_seal_of(entry, verdict),
         )
         return SettleResult(reply.decode())
 
@@ -241,6 +244,19 @@ class RedisStream:
         ]
 
 
+def _seal_of(entry: Entry, verdict: Settle) -> dict[str, Any]:
+    """What the script needs for the seal of the entry's window."""
+    found: dict[str, Any] = {}
+    if verdict.digest is not None:
+        found["digest"] = verdict.digest.text
+    start_ms, end_ms = (count_of(entry.fields.get(name)) for name in (b"start_ms", b"end_ms"))
+    if end_ms:
+        found |= {"start_ms": start_ms, "end_ms": end_ms}
+    if b"replayed" in entry.fields:
+        found["replayed"] = True
+    return found
+
+
 def _entry(
     id_: str,
     crashes: int,
@@ -265,5 +281,6 @@ def _entry(
         crashes=crashes,
         payload_key=payload_key,
         payload_missing=payload is None,
+        digest=text_of(fields.get(b"digest")),
         fields=dict(fields),
     )

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # etl-metrics has no memory to spare for what digests are made with
+    from common.samples.seal import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +19,9 @@ class Entry:
     """One stream entry in the hands of a worker.
 
     ``samples`` is what its in-flight record counts; ``crashes`` is how many workers died with it.
-    ``payload_missing``: the entry names a payload that is not there. ``fields`` are the entry's
-    own fields as found, for a dead letter of an entry that cannot be understood.
+    ``digest`` is that of its points as the entry says it, 32 hexadecimal digits; empty: it says
+    none. ``payload_missing``: the entry names a payload that is not there. ``fields`` are the
+    entry's own fields as found, for a dead letter of an entry that cannot be understood.
     """
 
     id: str
@@ -31,15 +35,20 @@ class Entry:
     crashes: int = 0
     payload_key: str = ""
     payload_missing: bool = False
+    digest: str = ""
     fields: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One entry for the next stream; query, tier, kind and window are the inbound entry's."""
+    """One entry for the next stream; query, tier, kind and window are the inbound entry's.
+
+    ``digest`` is that of its points, if they are known.
+    """
 
     payload: bytes
     samples: int
+    digest: Digest | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +69,16 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The entry is finished: every one of its samples is accounted for here."""
+    """The entry is finished: every one of its samples is accounted for here.
+
+    ``digest`` is that of what was loaded; without it the seal of the entry's window is unknown.
+    """
 
     outputs: Sequence[Output] = ()
     loaded: int = 0
     drops: Mapping[str, int] = field(default_factory=dict)
     dead: Sequence[DeadLetter] = ()
+    digest: Digest | None = field(default=None, compare=False)
 
     @property
     def samples(self) -> int:

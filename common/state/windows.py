@@ -222,6 +222,7 @@ class WindowSet:
                 keys.committed,
                 keys.staged,
                 *(item.key for item in staged),
+                *keys.of_seals(),
             ],
             **_leased(feed, window),
             feed=feed.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitoring.model import Alert, Limit, PanelRef
 from monitoring.promql import burst, duration, highest, latest, or_zero
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
-from monitoring.thresholds import Thresholds
+from monitoring.thresholds import REDIS, Thresholds
 
 _LOADER = 'job="loader"'
 
@@ -15,6 +15,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
     expired = f'etl_dropped_samples_total{{{_LOADER}, reason="beyond_retention"}}'
     closings = f'etl_circuit_changes_total{{{_LOADER}, state="closed"}}'
     unknown = f'etl_sink_retention_unknown{{{_LOADER}, configured="false"}}'
+    seals_window = duration(t.seals_window_seconds)
     limited = f"etl_sink_limited_lines_total{{{_LOADER}}}"
     return (
         Alert(
@@ -122,5 +123,25 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             limit=Limit(">", 0),
             for_seconds=t.retention_unknown_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Retention unknown"),
+        ),
+        Alert(
+            name="EtlSealsNotWritten",
+            severity="warning",
+            summary="What is loaded is not sealed.",
+            description=(
+                "{{ .Value | humanize }} seals of loaded windows wait in Redis, and none was"
+                f" written to the sink in {seals_window}: what was loaded cannot be proven without"
+                " the source. No point is concerned."
+            ),
+            query=or_zero(
+                f"max(min_over_time(etl_seals_due{{{REDIS}}}[{seals_window}]))\n"
+                "* (\n"
+                f"  (sum(increase(etl_seals_written_total{{{_LOADER}}}[{seals_window}]))"
+                " or on () vector(0)) == bool 0\n"
+                ")"
+            ),
+            limit=Limit(">", 0),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Seals"),
         ),
     )

@@ -13,6 +13,8 @@ _EXPIRED = f"etl_dropped_samples_total{{{_LOADER}, reason='beyond_retention'}}"
 _NAN = "etl_dropped_samples_total{job='transformer', instance='t:1', reason='nan'}"
 _LIMITED = f"etl_sink_limited_lines_total{{{_LOADER}}}"
 _UNKNOWN = "etl_sink_retention_unknown{job='loader', instance='l:1', tier='%s', configured='%s'}"
+_DUE = "etl_seals_due{job='etl-metrics', instance='m:1'}"
+_SEALED = f"etl_seals_written_total{{{_LOADER}}}"
 _SHARE = f"etl_sink_rejected_share{{{_LOADER}}}"
 
 CASES = (
@@ -158,4 +160,37 @@ CASES = (
         at=240,
     ),
     absent("EtlSinkRetentionUnknown", "is quiet where the sink is no InfluxDB 3"),
+    fires(
+        "EtlSealsNotWritten",
+        "fires when seals wait and none is written",
+        {_DUE: "0x4 7x100", _SEALED: "40x104"},
+        of(
+            "7 seals of loaded windows wait in Redis, and none was written to the sink in 15m: what"
+            " was loaded cannot be proven without the source. No point is concerned."
+        ),
+        at=1080,
+    ),
+    fires(
+        "EtlSealsNotWritten",
+        "fires where there is no loader to write them",
+        {_DUE: "7x100"},
+        of(
+            "7 seals of loaded windows wait in Redis, and none was written to the sink in 15m: what"
+            " was loaded cannot be proven without the source. No point is concerned."
+        ),
+        at=1080,
+    ),
+    quiet(
+        "EtlSealsNotWritten",
+        "is quiet while new ones come as they are written",
+        {_DUE: "7x100", _SEALED: "0+1x104"},
+        at=1080,
+    ),
+    quiet(
+        "EtlSealsNotWritten",
+        "is quiet while none wait",
+        {_DUE: "0x100", _SEALED: "40x104"},
+        at=1080,
+    ),
+    absent("EtlSealsNotWritten", "is quiet where nothing is known of them"),
 )

@@ -185,6 +185,17 @@ def sink_panels() -> tuple[PanelSpec, ...]:
             limit_of="EtlSinkRetentionUnknown",
         ),
         PanelSpec(
+            "Seals",
+            "lines",
+            "Seals of windows that wait to be written beside the data, and how many were written.",
+            (
+                Query(f"max(etl_seals_due{{{REDIS}}})", "wait"),
+                Query(f"sum(increase(etl_seals_written_total{{{CHOSEN}}}{RATE}))", "written"),
+                Query(f"sum(increase(etl_seals_unknown_total{{{CHOSEN}}}{RATE}))", "unknown"),
+            ),
+            COUNT,
+        ),
+        PanelSpec(
             "Rejected share",
             "lines",
             "Share of the latest points that the sink rejected; the loader pauses at"

@@ -158,6 +158,8 @@ class RedisSource:
 
     def _read_windows(self, telemetry: Page, keep_on: KeepOn) -> None:
         publish_feeds(telemetry, self._windows.status())
+        due: Any = self._redis.hlen(self._keys.seals_due)
+        telemetry.set("etl_seals_due", due)
 
     def _read_consumers(self, telemetry: Page, keep_on: KeepOn) -> None:
         for stream, stage in _READERS.items():

@@ -17,10 +17,12 @@ from common.runtime.service import Service, run
 from common.runtime.wiring import lease_check, open_stream, run_stage
 from common.state.keys import POINTS, Keys
 from common.state.redis_client import connect_as_set
+from common.state.seals import Seals
 from common.state.windows import WindowSet
 from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
 from services.loader.read_check import ReadCheck
+from services.loader.seals import SealKeeper
 from services.loader.shared_buckets import SharedBuckets, run_id
 from services.loader.watermark import WatermarkKeeper, WatermarkReader
 
@@ -64,9 +66,19 @@ def main(service: Service) -> ExitCode:
         after_turn=shared.check,
         prove_readable=reading.prove,
     )
-    threading.Thread(target=keeper.run, name="watermark", daemon=True).start()
     watched = Dependency("sink_read", reading, reading.timeout_seconds)
     watch(watched, probe_every_seconds(pipeline), service.stop, service.set_ready)
+    seals = SealKeeper(
+        Seals(redis, keys),
+        sink,
+        pipeline.redis_namespace,
+        buckets,
+        service.telemetry,
+        service.stop,
+        every_seconds=pipeline.watermark_seconds,
+    )
+    for name, turns in (("watermark", keeper.run), ("seals", seals.run)):
+        threading.Thread(target=turns, name=name, daemon=True).start()
     return run_stage(service, stream, handler)
 
 

@@ -27,6 +27,7 @@ from services.loader.entry_history import IsolationCache, Judged, Suspects
 from services.loader.influx import InfluxSink
 from services.loader.isolate import Isolation
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
+from services.loader.loaded import digest_of_entry, digest_of_written
 from services.loader.one_line import OneLine
 from services.loader.poster import Poster
 from services.loader.refused_before import RefusedBefore
@@ -202,7 +203,8 @@ class LoadHandler:
                 case Outcome(kind=Kind.WRITTEN):
                     for entry in group.entries:
                         self._refused_before.all_taken(entry)
-                        self._settle(batch, entry, Settle(loaded=entry.samples))
+                        loaded = Settle(loaded=entry.samples, digest=digest_of_entry(entry))
+                        self._settle(batch, entry, loaded)
                     return
                 case Outcome() as outcome:
                     not_now = self._isolate(batch, group, outcome)
@@ -322,6 +324,7 @@ class LoadHandler:
             loaded=lines.status.count(LineStatus.WRITTEN),
             drops={BEYOND_RETENTION: expired} if expired else {},
             dead=dead_letters(lines),
+            digest=digest_of_written(entry, lines),
         )
         self._refused_before.learn(entry, lines)
         self._settle(batch, entry, verdict)

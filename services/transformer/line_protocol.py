@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from common.samples.columns import Samples
 from common.samples.gzip_join import joinable_member
+from common.samples.seal import digest
 from common.samples.series import FIELD
 from common.state.verdict import Output
 
@@ -40,9 +41,10 @@ _NARROWEST, _WIDEST_NARROW, _FULL, _GZIP = 9, 11, 15, 16
 
 
 def encode(kept: Samples) -> Iterator[Output]:
-    """Gzip members of newline-terminated lines, each within the limits of one entry."""
+    """Gzip members of newline-terminated lines, each within the limits of one entry, digested."""
     for part in _split(kept):
-        yield Output(gzip_member(lines_of(part), part.keys), len(part))
+        of_part = digest(part.keys, part.counts, part.timestamps_ms, part.values)
+        yield Output(gzip_member(lines_of(part), part.keys), len(part), of_part)
 
 
 def _split(kept: Samples) -> Iterator[Samples]:

@@ -14,7 +14,12 @@ from typing import Any
 from common.state.keys import feed_of
 from common.state.ledger import Audit, Depth, accounts_of
 from common.state.stream import ENTRY_SCHEMA
+from tests.doubles.memory_seals import MemorySeals
 from tests.doubles.size_classes import ENTRY_OVERHEAD_BYTES
+
+NOTHING: Mapping[bytes, bytes] = {}
+# The fields of an entry that its outputs and dead letters have, too.
+BOUNDS = (b"start_ms", b"end_ms")
 
 
 @dataclass
@@ -72,6 +77,7 @@ class MemoryBroker:
         self.paused = False
         self.dead: list[Mapping[str, Any]] = []
         self.ids = itertools.count(1)
+        self.seals = MemorySeals()
 
     def state(self, stream: str) -> StreamState:
         """The named stream, empty at first."""
@@ -86,11 +92,12 @@ class MemoryBroker:
         window_id: str,
         payload: bytes,
         samples: int,
+        more: Mapping[bytes, bytes] = NOTHING,
     ) -> str:
         """Add an entry and record it as in flight (not as extracted); its id."""
         key = f"payload:{next(self.ids)}"
         self.payloads[key] = payload
-        return self.enqueue(stream, query, tier, kind, window_id, key, samples)
+        return self.enqueue(stream, query, tier, kind, window_id, key, samples, more)
 
     def enqueue(
         self,
@@ -101,8 +108,9 @@ class MemoryBroker:
         window_id: str,
         payload_key: str,
         samples: int,
+        more: Mapping[bytes, bytes] = NOTHING,
     ) -> str:
-        """The same for a payload that is there already."""
+        """The same for a payload that is there already; ``more`` are fields of the entry."""
         state = self.state(stream)
         id_ = f"{self.now_ms()}-{next(self.ids)}"
         state.entries[id_] = Stored(
@@ -114,6 +122,7 @@ class MemoryBroker:
                 b"window": window_id.encode(),
                 b"samples": str(samples).encode(),
                 b"payload": payload_key.encode(),
+                **more,
             },
             payload_key,
         )
@@ -160,10 +169,10 @@ class MemoryBroker:
         if letter not in self.dead:
             return False
         self.dead.remove(letter)
-        self.append(
-            stream,
-            *(letter[name] for name in ("query", "tier", "kind", "window", "payload", "samples")),
-        )
+        names = ("query", "tier", "kind", "window", "payload", "samples")
+        query, tier, kind, window, payload, samples = (letter[name] for name in names)
+        more = {**letter["bounds"], b"replayed": b"1"}
+        self.append(stream, query, tier, kind, window, payload, samples, more)
         self.count(f"{letter['feed']}|dead_lettered", -letter["samples"])
         if letter["window"] in self.unsettled:
             self.unsettled[letter["window"]] += 1

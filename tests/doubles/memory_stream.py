@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from common.state.keys import feed_of
 from common.state.stream import RELEASED, Claimed, RedisStream, SettleResult
 from common.state.verdict import Entry, Settle
-from tests.doubles.memory_broker import MemoryBroker, Pending, StreamState
+from tests.doubles.memory_broker import BOUNDS, MemoryBroker, Pending, StreamState
 
 
 class MemoryStream(RedisStream):
@@ -112,7 +112,10 @@ class MemoryStream(RedisStream):
             return SettleResult.DEAD_FULL
         feed = record.feed if record else feed_of(entry.query, entry.tier)
         window_id = record.window_id if record else entry.window_id
+        bounds = {name: entry.fields[name] for name in BOUNDS if name in entry.fields}
+        replayed = {name: b"1" for name in entry.fields if name == b"replayed"}
         for output in verdict.outputs:
+            digest = {b"digest": output.digest.text.encode()} if output.digest else {}
             broker.append(
                 self._outbound,
                 entry.query,
@@ -121,6 +124,7 @@ class MemoryStream(RedisStream):
                 window_id,
                 output.payload,
                 output.samples,
+                {**bounds, **replayed, **digest},
             )
         for letter in verdict.dead:
             broker.dead.append(
@@ -137,6 +141,7 @@ class MemoryStream(RedisStream):
                     "entry": entry.id,
                     "samples": letter.samples,
                     "payload": letter.payload,
+                    "bounds": bounds,
                 }
             )
             broker.count(f"{feed}|dead_lettered", letter.samples)
@@ -147,9 +152,15 @@ class MemoryStream(RedisStream):
             broker.count(f"{feed}|dropped|{reason}", samples)
         if window_id in broker.unsettled:
             broker.unsettled[window_id] += len(verdict.outputs) - 1
-            if broker.unsettled[window_id] <= 0:
+            last = broker.unsettled[window_id] <= 0
+            if committed := broker.committed.get(window_id):
+                place = committed[0], committed[2]
+                broker.seals.loaded(window_id, place, verdict.loaded, verdict.digest, last=last)
+            if last:
                 del broker.unsettled[window_id]
                 broker.committed.pop(window_id, None)
+        elif replayed and bounds and verdict.loaded:
+            broker.seals.loaded_again(window_id, bounds, feed, verdict.digest)
         return SettleResult.OK
 
     def reopen_window(self, entry: Entry) -> bool:
@@ -202,5 +213,6 @@ class MemoryStream(RedisStream):
             crashes=state.crashes.get(id_, 0),
             payload_key=stored.payload_key,
             payload_missing=payload is None,
+            digest=stored.fields.get(b"digest", b"").decode(),
             fields=dict(stored.fields),
         )

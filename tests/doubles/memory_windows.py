@@ -247,8 +247,11 @@ class MemoryWindowSet(MemoryPast):
             return "refused"
         if any(item.key not in broker.payloads for item in staged):
             return "unstaged"
+        times = {b"start_ms": found.start_ms, b"end_ms": found.end_ms}
+        bounds = {name: str(ms).encode() for name, ms in times.items()}
+        origin = feed.query, feed.tier, feed.kind, window.id
         for item in staged:
-            broker.enqueue(RAW, feed.query, feed.tier, feed.kind, window.id, item.key, item.samples)
+            broker.enqueue(RAW, *origin, item.key, item.samples, bounds)
             broker.staged.pop(item.key, None)
         if staged:
             broker.unsettled[window.id] = len(staged)
@@ -262,10 +265,11 @@ class MemoryWindowSet(MemoryPast):
         if matched:
             state.empty_since_ms = max(state.empty_since_ms, found.bounds[1])
         del state.windows[window.id]
-        times, round_ = (0.0, *recheck_after_seconds), found.round
-        if round_ + 1 < len(times):
+        broker.seals.committed(window.id, (feed.name, found.end_ms), len(staged))
+        waits, round_ = (0.0, *recheck_after_seconds), found.round
+        if round_ + 1 < len(waits):
             recheck = Recheck(*found.bounds, source_samples, digest, round_, round_)
-            due_ms = self._now + int((times[round_ + 1] - times[round_]) * 1000)
+            due_ms = self._now + int((waits[round_ + 1] - waits[round_]) * 1000)
             self._shared.rechecks.setdefault(feed.name, {})[recheck.member] = due_ms
         state.attempts = state.not_before_ms = 0
         if found.probe:

@@ -62,6 +62,7 @@ QUICK = replace(
     payloads_window_seconds=5,
     foreign_jobs_window_seconds=5,
     evicted_window_seconds=5,
+    seals_window_seconds=20,
     flapping_window_seconds=8,
     freshness_seconds=10,
     query_empty_seconds=8,
@@ -222,12 +223,12 @@ class AlertWorld:
         )
         assert response.ok, response.text
 
-    def write_integer(self, measurement: str) -> bool:
-        """Write an integer into the hot bucket; false where the field holds floats already."""
+    def write_line(self, line: str) -> bool:
+        """Write a point of now into the hot bucket; false where its field has another type."""
         response = requests.post(
             f"{self.stack.influx.direct_url}/write",
             params={"db": self.bucket, "precision": "ms"},
-            data=f"{measurement} value=1i {int(time.time() * 1000)}",
+            data=f"{line} {int(time.time() * 1000)}",
             timeout=10,
         )
         return response.status_code == 204

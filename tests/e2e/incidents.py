@@ -12,6 +12,7 @@ from common.state.keys import POINTS
 from common.state.windows import Recheck, WindowSet
 from devtools.chaos.rules import Rule
 from monitoring.thresholds import ETL_METRICS
+from services.loader.seals import MEASUREMENT as SEALS
 from tests.e2e.alert_world import KEYS, WRITE, AlertWorld, Incident
 from tests.e2e.query_incidents import ODD_QUERIES
 from tests.e2e.redis_incidents import DISK, FOREIGN_JOB, LOST, MEMORY, PAYLOADS
@@ -213,7 +214,7 @@ def _conflict(world: AlertWorld) -> None:
     def taken() -> bool:
         world.drop_measurement(SPOILT)
         # Between the two a float of ours may have come first.
-        return world.write_integer(SPOILT)
+        return world.write_line(f"{SPOILT} value=1i")
 
     world.until(taken, "an integer is first")
 
@@ -235,6 +236,24 @@ BAD_POINTS = Incident(
     {"EtlDeadLettersAppearing": {}, "EtlDeadLettersNearCap": {}, "EtlRejectedShareHigh": {}},
     _conflict,
     _end_conflict,
+)
+
+
+def _spoil_seals(world: AlertWorld) -> None:
+    """Somebody else's measurement has the name of ours, and its fields other types."""
+
+    def taken() -> bool:
+        world.drop_measurement(SEALS)
+        return world.write_line(f'{SEALS} points="many"')
+
+    world.until(taken, "a text is first")
+
+
+UNSEALED = Incident(
+    "a foreign measurement of the seals' name",
+    {"EtlSealsNotWritten": {}},
+    _spoil_seals,
+    lambda world: world.drop_measurement(SEALS),
 )
 
 
@@ -342,7 +361,7 @@ EPISODES: tuple[tuple[Incident, ...], ...] = (
     (SLOW, EXTRACTOR, ODD_QUERIES),
     (FAILURES, PAYLOADS, FAILING),
     (STALL, FLAPPING),
-    (OUTAGE, BAD_POINTS),
+    (OUTAGE, BAD_POINTS, UNSEALED),
     (NO_LOG, MEMORY, DISK),
     (TOO_LATE, RECOUNT, FOREIGN_JOB),
     (LIMITED,),

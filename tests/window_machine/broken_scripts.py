@@ -87,6 +87,21 @@ SCRIPTS = (
     Broken(
         "outputs keep their window waiting", "settle", "window, outputs - 1)", "window, -1)", seed=6
     ),
+    Broken("what is loaded is sealed", "settle", "added(digest, a.digest)", "digest"),
+    Broken(
+        "the later extraction seals",
+        "settle",
+        "if window and window ~= origin.window or not record and a.start_ms then return end",
+        "",
+    ),
+    Broken("what is replayed later is sealed", "settle", "  add_replayed()\n", ""),
+    Broken("a replay keeps its seal waiting", "replay", "entries + 1", "entries"),
+    Broken(
+        "an empty window is sealed",
+        "commit",
+        "seals_due, seal, due_seal(",
+        "seals, seal, due_seal(",
+    ),
     Broken("only the holder renews", "renew", "1, a.consumer)", "1)"),
     Broken("only the holder releases", "release", "id, id, 1, a.consumer)", "id, id, 1)", seed=10),
     Broken("a live worker keeps its entries", "claim", "'IDLE', a.lease_ms", "'IDLE', 0", seed=1),

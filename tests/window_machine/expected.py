@@ -9,7 +9,9 @@ import gzip
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
+from common.samples.seal import Digest
 from common.state.stream import RedisStream
 from common.state.verdict import Entry
 from common.state.windows import Feed, Recheck, Staged, Window
@@ -72,9 +74,38 @@ class Expected:
     # Committed windows → how many of their entries are not settled; their feed and first step.
     waiting: dict[str, int] = field(default_factory=dict)
     bounds: dict[str, tuple[str, int]] = field(default_factory=dict)
+    # Committed windows → the place of their seal, what was loaded of them; the latest of a place.
+    places: dict[str, tuple[str, int]] = field(default_factory=dict)
+    loaded: dict[str, Digest] = field(default_factory=dict)
+    latest: dict[tuple[str, int], str] = field(default_factory=dict)
+    # The same of what was replayed of a settled window.
+    replayed: dict[tuple[str, int], tuple[str, Digest | None]] = field(default_factory=dict)
+    seals: dict[tuple[str, int, bool], Digest | None] = field(default_factory=dict)
     # (stream, entry) → who holds it, since when; "" = released, until when.
     holders: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     crashes: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def commit(self, window_id: str, feed: str, end_ms: int, entries: int) -> None:
+        """A window is committed: it seals its place, and no other that has the same one does."""
+        place = self.places[window_id] = feed, end_ms
+        self.latest[place] = window_id
+        self.loaded[window_id] = Digest()
+        self.replayed.pop(place, None)
+        if not entries:
+            self.seals[*place, False] = Digest()
+
+    def settle(self, window_id: str, units: Iterable[str], *, replay: bool) -> None:
+        """Units of a window were loaded, after all of it had been settled if it is a replay."""
+        place, units = self.places[window_id], list(units)
+        if replay and units:
+            known, found = self.replayed.get(place, (window_id, Digest()))
+            both = found + digest_of(units) if found and known == window_id else None
+            self.replayed[place] = window_id, both
+            self.seals[*place, True] = both
+        elif not replay:
+            self.loaded[window_id] += digest_of(units)
+            if window_id not in self.waiting and self.latest[place] == window_id:
+                self.seals[*place, False] = self.loaded[window_id]
 
 
 @dataclass
@@ -100,6 +131,15 @@ def units_in(payload: bytes) -> list[str]:
     if payload.startswith(b"\x1f\x8b"):
         payload = gzip.decompress(payload)
     return payload.decode().splitlines()
+
+
+def digest_of(units: Iterable[str]) -> Digest:
+    """A digest of units as good as any."""
+    found = Digest()
+    for unit in units:
+        hashed = blake2b(unit.encode(), digest_size=16).digest()
+        found += Digest(1, (int.from_bytes(hashed[:8]), int.from_bytes(hashed[8:])))
+    return found
 
 
 def payload_of(units: Iterable[str]) -> bytes:

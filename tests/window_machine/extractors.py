@@ -216,6 +216,8 @@ class ExtractorActions(FeedActions):
         del self.expected.open[held.window.id]
         self.expected.staged -= keys
         self.expected.extracted.update(unit for part in held.units for unit in part)
+        end_ms = held.window.end_ms
+        self.expected.commit(held.window.id, f"{held.feed.query}@hot", end_ms, len(keys))
         if keys:
             self.expected.waiting[held.window.id] = len(keys)
             self.expected.bounds[held.window.id] = held.feed.query, held.steps.start - 1

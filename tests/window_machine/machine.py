@@ -135,12 +135,17 @@ class WindowMachine(StageActions):
             assert status.loaded_watermark_ms == min([watermark, *unsettled]) * STEP_MS
 
     @invariant()
+    def every_window_is_sealed_as_it_was_loaded(self) -> None:
+        assert self.world.seals() == self.expected.seals
+
+    @invariant()
     def every_recount_that_is_to_come_has_its_time(self) -> None:
         for name, feed in self.expected.feeds.items():
             assert self.world.rechecks(f"{name}@hot") == feed.rechecks, name
 
     def check(self) -> None:
         """All of it."""
+        self.every_window_is_sealed_as_it_was_loaded()
         self.every_recount_that_is_to_come_has_its_time()
         self.the_ledger_balances_and_says_what_happened()
         self.every_sample_is_in_one_place()

@@ -9,7 +9,7 @@ from common.state.keys import RAW
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Output, Settle
 from tests.window_machine.actions import LATE, OUTCOME, OUTCOMES, STREAMS, chosen, happens
-from tests.window_machine.expected import HeldEntry, payload_of, units_in
+from tests.window_machine.expected import HeldEntry, digest_of, payload_of, units_in
 from tests.window_machine.extractors import ExtractorActions
 from tests.window_machine.world import ENTRY_LEASE_SECONDS, STAGES
 
@@ -107,11 +107,14 @@ class StageActions(ExtractorActions):
         loaded = [] if raw else dealt["good"] + dealt["too"]
         bad = dealt["bad"]
         verdict = Settle(
-            outputs=[Output(payload_of(part), len(part)) for part in outputs],
+            outputs=[Output(payload_of(part), len(part), digest_of(part)) for part in outputs],
             loaded=len(loaded),
             drops={"nan": len(dealt["nan"])},
             dead=[DeadLetter("rejected", "", payload_of(bad), len(bad))] if bad else [],
+            digest=digest_of(loaded),
         )
+        if entry.digest:
+            assert entry.digest == digest_of(units_in(entry.payload)).text
         result = stream.settle(entry, verdict, STAGES[inbound])
         assert result is (SettleResult.OK if self.holds(item) else SettleResult.REFUSED)
         if result is not SettleResult.OK:
@@ -120,7 +123,9 @@ class StageActions(ExtractorActions):
         for outcome, units in (("loaded", loaded), ("nan", dealt["nan"])):
             assert not set(units) & self.expected.outcomes.keys(), "settled twice"
             self.expected.outcomes.update(dict.fromkeys(units, outcome))
+        replay = entry.window_id not in self.expected.waiting
         self.settled_of(entry.window_id, len(outputs) - 1)
+        self.expected.settle(entry.window_id, loaded, replay=replay)
 
     def settled_of(self, window_id: str, change: int) -> None:
         """So many entries more of a window wait, if it still waits for any."""

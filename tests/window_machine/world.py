@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from common.samples.seal import Digest
 from common.state.keys import POINTS, RAW
 from common.state.ledger import Audit
 from common.state.stream import RedisStream
@@ -23,6 +24,10 @@ WINDOW_LEASE_SECONDS = 60
 ENTRY_LEASE_SECONDS = 100
 PASSING_SECONDS = (20, 130, 1_000)
 STAGES = {RAW: "transformer", POINTS: "loader"}
+
+
+# Feed, end in ms, and whether it is what was replayed → what was loaded of the window.
+Seals = dict[tuple[str, int, bool], Digest | None]
 
 
 @dataclass
@@ -50,6 +55,7 @@ class World(Protocol):
     def replay(self, letter: StoredDeadLetter) -> bool: ...
     def purge(self, letter: StoredDeadLetter) -> bool: ...
     def expire(self, staged: Staged) -> None: ...
+    def seals(self) -> Seals: ...
     def rechecks(self, feed: str) -> dict[Recheck, int]: ...
     def remember(self) -> object: ...
     def roll_back(self, remembered: Any) -> None: ...
@@ -126,6 +132,9 @@ class MemoryWorld:
 
     def purge(self, letter: StoredDeadLetter) -> bool:
         return self.broker.purge(letter.handle)
+
+    def seals(self) -> Seals:
+        return dict(self.broker.seals.due)
 
     def rechecks(self, feed: str) -> dict[Recheck, int]:
         known = self.feeds.rechecks.get(feed, {})

@@ -82,6 +82,7 @@ LEDGER = (
     _ledger(
         "etl_windows_unsettled", "Committed windows that still have entries in a stream", *FEED
     ),
+    _ledger("etl_seals_due", "Seals of windows that wait to be written to the sink"),
     _ledger(
         "etl_query_failures_in_a_row",
         "Failed attempts since a query last succeeded, or since what is deferred of it did",

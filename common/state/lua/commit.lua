@@ -2,7 +2,8 @@
 -- extracted, and the window is closed; all of it, or nothing.
 --
 -- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 raw stream, 6 in-flight records,
---      7 ledger, 8 unsettled, 9 committed, 10 staged, 11.. staged payloads
+--      7 ledger, 8 unsettled, 9 committed, 10 staged, 11.. staged payloads; the last three are the seals that are not
+--      settled, those that are due, sums of what was replayed
 -- a    window, token, fingerprint, feed, query, tier, kind, staged ({samples, bytes} of each payload),
 --      recheck_after_ms (of each recount, since the first commit), source_samples (that the source has in the window),
 --      digest (of them, its halves low and high), dropped ({reason = samples} that no payload holds),
@@ -14,18 +15,21 @@
 -- before anything has changed. The payloads themselves do not move.
 local feed, windows, rechecks, raw, in_flight, ledger, unsettled, committed, staged =
   KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local seals, seals_due, seals_replayed = KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS]
 local id, entries = a.window, #a.staged
 local window = leased_window(feed, windows)
 if not window then return 'refused' end
-for i = 11, #KEYS do
-  if redis.call('EXISTS', KEYS[i]) == 0 then return 'unstaged' end
+for i = 1, entries do
+  if redis.call('EXISTS', KEYS[10 + i]) == 0 then return 'unstaged' end
 end
 if not have_types({[raw] = 'stream', [in_flight] = 'hash', [ledger] = 'hash', [unsettled] = 'hash',
-    [committed] = 'hash', [staged] = 'zset', [rechecks] = 'zset'}) then
+    [committed] = 'hash', [staged] = 'zset', [rechecks] = 'zset', [seals] = 'hash', [seals_due] = 'hash',
+    [seals_replayed] = 'hash'}) then
   return 'wrong_type'
 end
 
 local total = 0
+a.start_ms, a.end_ms = window.s, window.e
 for i, payload in ipairs(a.staged) do
   local key, samples, bytes = KEYS[10 + i], payload[1], payload[2]
   append_entry(raw, in_flight, a, samples, bytes, key)
@@ -47,11 +51,20 @@ if a.matched then
   local since = tonumber(redis.call('HGET', feed, 'empty_since_ms')) or 0
   redis.call('HSET', feed, 'empty_since_ms', whole(math.max(since, window.e)))
 end
+-- It takes the place of an older window of the same end; that a window is empty is sealed at once.
+local seal, now = seal_field(a.feed, window.e), clock_ms()
+redis.call('HDEL', seals_replayed, seal)
+if entries > 0 then
+  redis.call('HSET', seals, seal, pack_seal(id, entries, now, 0, NO_DIGEST))
+else
+  redis.call('HDEL', seals, seal)
+  redis.call('HSET', seals_due, seal, due_seal(window.s, 0, NO_DIGEST, now, id))
+end
 -- What was opened again by a recount goes on with the next one: so it comes to an end.
 local round = window.r or 0
 local after, before = a.recheck_after_ms[round + 1], a.recheck_after_ms[round] or 0
 if after then
-  redis.call('ZADD', rechecks, whole(clock_ms() + after - before), pack_recheck({s = window.s, e = window.e,
+  redis.call('ZADD', rechecks, whole(now + after - before), pack_recheck({s = window.s, e = window.e,
     samples = a.source_samples, low = a.digest[1], high = a.digest[2], round = round, since = round, failures = 0}))
 end
 redis.call('HDEL', feed, 'attempts', 'not_before_ms')

@@ -94,14 +94,38 @@ local function sizes_of_record(text)
 end
 
 -- Append an entry whose payload lies under `key` already, and record it as in flight.
--- `origin` tells its query, tier, kind and window, and the feed whose ledger counts its samples.
-local function append_entry(stream, in_flight, origin, samples, payload_bytes, key)
+-- `origin` tells its query, tier, kind and window, the bounds of that, and the feed whose ledger counts its samples.
+local function append_entry(stream, in_flight, origin, samples, payload_bytes, key, digest)
   local fields = {'schema', '1', 'query', origin.query, 'tier', origin.tier,
     'kind', origin.kind, 'window', origin.window, 'samples', whole(samples), 'payload', key}
-  if origin.replayed then fields[#fields + 1], fields[#fields + 2] = 'replayed', '1' end
+  local function add(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
+  if origin.replayed then add('replayed', '1') end
+  if origin.start_ms then
+    add('start_ms', whole(origin.start_ms))
+    add('end_ms', whole(origin.end_ms))
+  end
+  if digest and digest ~= '' then add('digest', digest) end
   local id = redis.call('XADD', stream, '*', unpack(fields))
   redis.call('HSET', in_flight, id,
     pack_record(samples, payload_bytes + ENTRY_OVERHEAD_BYTES, origin.feed, origin.window, key))
+end
+
+-- What the seals of windows need. A seal that is not settled yet lies under `feed end_ms`, as the sink will have it, of
+-- the window that was committed last: {window, how many of its entries are not settled, when it was committed, points
+-- and digest of what was loaded of it so far}. An unknown digest is UNKNOWN, and remains so.
+local UNKNOWN, NO_DIGEST = '-', string.rep('0', 32)
+local function seal_field(feed, end_ms) return feed .. ' ' .. whole(end_ms) end
+local function pack_seal(window, entries, committed_ms, points, digest)
+  return string.format('%s %.0f %.0f %.0f %s', window, entries, committed_ms, points, digest)
+end
+local function unpack_seal(text)
+  local window, entries, committed_ms, points, digest = string.match(text or '', '^(%S+) (%d+) (%d+) (%d+) ([-%x]+)$')
+  if digest ~= UNKNOWN and not (digest and string.find(digest, '^%x+$') and #digest == 32) then return end
+  return window, tonumber(entries), tonumber(committed_ms), tonumber(points), digest
+end
+-- A seal that is to be written to the sink.
+local function due_seal(start_ms, points, digest, sealed_ms, window)
+  return string.format('%.0f %.0f %s %.0f %s', start_ms, points, digest, sealed_ms, window)
 end
 
 -- The sizes in bytes of all payloads that are staged now.

@@ -4,11 +4,13 @@
 --      7 dead letters, 8 their records, 9 ledger, 10 unsettled, 11 committed,
 --      12 how many dead letters of each group are kept, 13 those that are only counted,
 --      14 the entry's payload (where it names none of ours, a key that does not exist),
---      15.. new payloads: one for each output, then one for each dead letter; last what was settled of late
+--      15.. new payloads: one for each output, then one for each dead letter; the last four are what was settled of
+--      late, the seals that are not settled, those that are due, sums of what was replayed
 -- a    group, consumer, entry (id), samples (that the entry itself claims), query, tier, kind, window, stage,
 --      loaded, drops ({reason = samples}), outputs ({samples, …}), dead ({{reason, detail, samples, measurement}, …}), max_dead,
 --      sample (dead letters of a group that are kept; further ones are only counted, by window; 0 = all are kept),
---      most_noted (of what was settled of late)
+--      most_noted (of what was settled of late), digest (of what was loaded; none: not known), digests (of each output;
+--      '' = not known), start_ms and end_ms (of its window, as the entry says them; an older version's does not), replayed
 -- ARGV 2.. the new payloads, in the order of their keys
 -- Returns ok, refused (not pending with the caller), mismatch (the verdict does not account for every sample),
 -- dead_full or wrong_type (a key holds something else).
@@ -18,13 +20,15 @@
 -- script; where there is not, it is XACK, so that the loader can always free memory.
 local inbound, in_flight, crashes, outbound, out_flight, dead, dead_records, ledger, unsettled, committed =
   KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local dead_kept, dead_counted, settled = KEYS[12], KEYS[13], KEYS[#KEYS]
+local dead_kept, dead_counted, settled = KEYS[12], KEYS[13], KEYS[#KEYS - 3]
+local seals, seals_due, seals_replayed = KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS]
 local id, outputs = a.entry, #a.outputs
 local MOST_WINDOWS = 200
 
 if not have_types({[outbound] = 'stream', [out_flight] = 'hash', [crashes] = 'hash', [dead] = 'stream',
     [dead_records] = 'hash', [ledger] = 'hash', [unsettled] = 'hash', [committed] = 'hash',
-    [dead_kept] = 'hash', [dead_counted] = 'hash', [settled] = 'stream'}) then
+    [dead_kept] = 'hash', [dead_counted] = 'hash', [settled] = 'stream', [seals] = 'hash', [seals_due] = 'hash',
+    [seals_replayed] = 'hash'}) then
   return 'wrong_type'
 end
 
@@ -38,7 +42,7 @@ local samples, _, feed, window, payload_key = unpack_record(record)
 local is_recorded = samples ~= nil
 samples = samples or a.samples
 local origin = {query = a.query, tier = a.tier, kind = a.kind, window = window or a.window,
-  feed = feed or a.query .. '@' .. a.tier}
+  feed = feed or a.query .. '@' .. a.tier, start_ms = a.start_ms, end_ms = a.end_ms, replayed = a.replayed}
 
 local function is_named_in(hash, key)
   for _, record in ipairs(redis.call('HVALS', hash)) do
@@ -83,14 +87,18 @@ local counts_window = redis.call('HEXISTS', unsettled, origin.window) == 1
 for i, n in ipairs(a.outputs) do
   local key, payload = KEYS[14 + i], ARGV[1 + i]
   redis.call('SET', key, payload)
-  append_entry(outbound, out_flight, origin, n, #payload, key)
+  append_entry(outbound, out_flight, origin, n, #payload, key, a.digests[i])
 end
 local function keep(i, letter)
   local key = KEYS[14 + outputs + i]
   redis.call('SET', key, ARGV[1 + outputs + i])
-  local letter_id = redis.call('XADD', dead, '*', 'schema', '1', 'stage', a.stage, 'reason', letter[1],
+  local fields = {'schema', '1', 'stage', a.stage, 'reason', letter[1],
     'detail', letter[2], 'query', a.query, 'tier', a.tier, 'kind', a.kind, 'window', origin.window, 'feed', origin.feed,
-    'entry', id, 'samples', whole(letter[3]), 'at_ms', whole(clock_ms()), 'measurement', letter[4], 'payload', key)
+    'entry', id, 'samples', whole(letter[3]), 'at_ms', whole(clock_ms()), 'measurement', letter[4], 'payload', key}
+  if a.start_ms then
+    for _, value in ipairs({'start_ms', whole(a.start_ms), 'end_ms', whole(a.end_ms)}) do fields[#fields + 1] = value end
+  end
+  local letter_id = redis.call('XADD', dead, '*', unpack(fields))
   redis.call('HSET', dead_records, letter_id, whole(letter[3]) .. ' ' .. origin.feed)
   redis.call('HINCRBY', dead_kept, groups[i], 1)
 end
@@ -121,8 +129,62 @@ local function count(what, n) redis.call('HINCRBY', ledger, origin.feed .. '|' .
 if a.loaded > 0 then count('loaded', a.loaded) end
 if #a.dead > 0 then count('dead_lettered', dead_samples) end
 for reason, n in pairs(a.drops) do count('dropped|' .. reason, n) end
-if counts_window and redis.call('HINCRBY', unsettled, origin.window, outputs - 1) <= 0 then
-  redis.call('HDEL', unsettled, origin.window)
-  redis.call('HDEL', committed, origin.window)
+
+-- Digests, each of two sums modulo 2^64; Lua can add 32 bits of them at a time.
+local function added(left, right)
+  local sum, carry = {}, 0
+  for i = 4, 1, -1 do
+    if i % 2 == 0 then carry = 0 end
+    local first, last = 8 * i - 7, 8 * i
+    local n = tonumber(string.sub(left, first, last), 16) + tonumber(string.sub(right, first, last), 16) + carry
+    carry = math.floor(n / 4294967296)
+    sum[i] = string.format('%08x', n % 4294967296)
+  end
+  return table.concat(sum)
+end
+local function with_loaded(points, digest)
+  if a.loaded > 0 then digest = a.digest and digest ~= UNKNOWN and added(digest, a.digest) or UNKNOWN end
+  if digest == UNKNOWN then return 0, UNKNOWN end
+  return points + a.loaded, digest
+end
+-- What an older version settles, or hands on, is in no seal. It shows: by entries that do not say the bounds of their
+-- window, or by other entries being left than the seal has counted.
+local function settle_seal(left)
+  local field = seal_field(origin.feed, last_ms)
+  local record = redis.call('HGET', seals, field)
+  local window, entries, committed_ms, points, digest = unpack_seal(record)
+  if window and window ~= origin.window or not record and a.start_ms then return end -- extracted again meanwhile
+  if not a.start_ms or entries ~= left - (outputs - 1) then
+    points, digest = 0, UNKNOWN
+  end
+  points, digest = with_loaded(points, digest)
+  if left > 0 then
+    redis.call('HSET', seals, field, pack_seal(origin.window, left, committed_ms or clock_ms(), points, digest))
+  else
+    redis.call('HDEL', seals, field)
+    local due = due_seal(first_ms, points, digest, committed_ms or clock_ms(), origin.window)
+    redis.call('HSET', seals_due, field, due)
+  end
+end
+-- Of a window that is settled: what is replayed of it has a seal of its own, the sum of all of it.
+local function add_replayed()
+  local field = seal_field(origin.feed, a.end_ms)
+  local window, _, _, points, digest = unpack_seal(redis.call('HGET', seals_replayed, field))
+  if window and window ~= origin.window then
+    points, digest = 0, UNKNOWN
+  end
+  points, digest = with_loaded(points or 0, digest or NO_DIGEST)
+  redis.call('HSET', seals_replayed, field, pack_seal(origin.window, 0, clock_ms(), points, digest))
+  redis.call('HSET', seals_due, field .. ' replay', due_seal(a.start_ms, points, digest, clock_ms(), origin.window))
+end
+if counts_window then
+  local left = redis.call('HINCRBY', unsettled, origin.window, outputs - 1)
+  if left <= 0 then
+    redis.call('HDEL', unsettled, origin.window)
+    redis.call('HDEL', committed, origin.window)
+  end
+  if first_ms then settle_seal(left) end
+elseif a.replayed and a.start_ms and a.loaded > 0 then
+  add_replayed()
 end
 return 'ok'

@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 import re2
 
 from common.config import Query, RelabelRule
-from common.config.query import RESERVED_NAME
+from common.config.query import RESERVED_NAMES
 from common.promql.selector import NAME_LABEL, Selector, parse_selector
 from common.samples.line_names import map_key, map_measurement, map_value
 from services.verifier.expect import Identify
 from services.verifier.ownership import NAME_DROPS
 from services.verifier.points import SeriesKey
-from services.verifier.sealed.seals import MEASUREMENT
 
 _FILTERS = frozenset({"keep", "drop", "keepequal", "dropequal"})
-_RESERVED = frozenset({RESERVED_NAME, MEASUREMENT})
+_RESERVED = RESERVED_NAMES
 # What the measurements of names begin with that InfluxDB keeps for itself.
 _MAPPED_PREFIX = "metric_"
 

@@ -79,6 +79,7 @@ def test_windows_and_watermarks(populated: Rig) -> None:
     assert populated.series("etl_loaded_watermark_timestamp_seconds") == {HOT: 0}
     assert populated.series("etl_query_failures_in_a_row") == {HOT: 0, WARM: 0}
     assert populated.series("etl_gaps_declared") == {HOT: 0, WARM: 0}
+    assert populated.value("etl_seals_due") == 1
 
 
 def test_dead_letters_workers_memory(populated: Rig) -> None:

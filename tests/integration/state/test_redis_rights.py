@@ -12,6 +12,7 @@ from redis.exceptions import NoPermissionError
 from common.state.dead_letters import DeadLetters
 from common.state.keys import POINTS, RAW, Keys
 from common.state.redis_client import connect
+from common.state.seals import Seals
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Settle
 from devtools.servers.ports import HOST
@@ -53,6 +54,10 @@ def test_stages(make_redis: Callable[..., RedisServer]) -> None:
         worker.scheduler.schedule("live", 1)
         worker.work()
         assert worker.calls == [("plan",), ("extract", "live")]
+        seals = Seals(client, Keys("etl"))
+        assert seals.lead("one", 60)
+        assert [seals.forget(page) for page in seals.pages()] == [1]
+        seals.sweep()
         client.info("server")
         client.bgrewriteaof()
         assert denied(server) == set()

@@ -13,10 +13,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
+from common.samples.seal import Digest
 from common.state import scripts
 from common.state.dead_letters import DeadLetters
 from common.state.keys import GROUP, POINTS, RAW, STREAMS, Keys
 from common.state.ledger import Audit, Ledger
+from common.state.seals import Seals
 from common.state.stream import RELEASED, RedisStream
 from common.state.windows import Recheck, Staged, WindowSet
 from tests.window_machine.broken import Broken
@@ -27,6 +29,9 @@ from tests.window_machine.world import (
     MAX_OPEN,
     WINDOW_LEASE_SECONDS,
     StoredDeadLetter,
+)
+from tests.window_machine.world import (
+    Seals as Sealed,
 )
 
 # Long walks, each step of which waits for a server.
@@ -95,6 +100,15 @@ class RedisWorld:
 
     def purge(self, letter: StoredDeadLetter) -> bool:
         return self._dead_letters.purge(letter.handle)
+
+    def seals(self) -> Sealed:
+        return {
+            (f"{seal.query}@{seal.tier}", seal.end_ms, seal.replayed): (
+                None if seal.digest is None else Digest.parse(seal.points, seal.digest)
+            )
+            for page in Seals(self._redis, KEYS).pages()
+            for seal in page
+        }
 
     def rechecks(self, feed: str) -> dict[Recheck, int]:
         found: Any = self._redis.zrange(KEYS.rechecks(feed), 0, -1, withscores=True)

@@ -58,6 +58,7 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlSamplesBeyondRetention",
         "EtlSinkLimitReached",
         "EtlSinkRetentionUnknown",
+        "EtlSealsNotWritten",
         "EtlRedisFileFailing",
         "EtlRedisMayEvict",
         "EtlRedisEvicted",

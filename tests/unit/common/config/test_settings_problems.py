@@ -246,6 +246,10 @@ QUERIES = [
         "{name: etl_loaded_watermark, select: up}",
         ".name: etl_loaded_watermark is reserved for the loader's own points",
     ),
+    (
+        "{name: etl_seal, expr: up, step: 5}",
+        ".name: etl_seal is reserved for the loader's own points",
+    ),
     ("{name: q, select: 'up[5m]'}", ".select: 'up[5m]' has a range: leave it out, the windows"),
     ("{name: q, select: 'sum(up)'}", ".select: 'sum(up)' is an expression, not a plain selector"),
     (

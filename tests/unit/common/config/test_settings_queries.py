@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from common.config import advice
-from common.config.query import RESERVED_NAME
+from common.config.query import READ_CHECK, RESERVED_NAMES
 from devtools import PROJECT_ROOT
-from services.loader.watermark import MEASUREMENT
+from services.loader import seals, watermark
 from tests.support.relabel_rule_cases import ACCEPTED, ACCEPTED_SINCE_3, REFUSED
 from tests.support.settings_files import LOAD, MINIMAL, load, problems
 
@@ -208,5 +208,6 @@ def test_settings_can_be_read_where_no_sample_is_read(tmp_path: Path) -> None:
     assert (ran.stdout, ran.stderr) == ("2\n", "")
 
 
-def test_the_reserved_name_is_the_one_that_the_loader_writes() -> None:
-    assert RESERVED_NAME == MEASUREMENT
+def test_the_reserved_names_are_those_that_the_loader_writes() -> None:
+    ours = {watermark.MEASUREMENT, seals.MEASUREMENT, READ_CHECK}
+    assert ours == RESERVED_NAMES

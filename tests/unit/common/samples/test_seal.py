@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from common.samples import seal
 from common.samples.seal import Digest, digest, digests_by_part, series_key
 from common.samples.series import Identity, SeriesEncoder
 
@@ -97,3 +98,13 @@ def test_the_sink_gives_back_what_makes_the_series_key(labels: dict[str, str]) -
     identity = SeriesEncoder().identity("select", "q", encoded)
     assert isinstance(identity, Identity)
     assert series_key(identity.measurement, reversed(identity.tags.items())) == identity.key
+
+
+def test_series_that_were_forgotten_have_the_same_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [b"m,n=%d" % number for number in range(7)]
+    before = seal.series_factors(keys).tolist()
+    monkeypatch.setattr(seal, "_MOST_KEYS", 2)
+    monkeypatch.setattr(seal, "_KEY_HASHES", seal._KeyHashes())
+
+    assert seal.series_factors([*keys, *keys]).tolist() == [[*lane, *lane] for lane in before]
+    assert len(seal._KEY_HASHES) <= 2

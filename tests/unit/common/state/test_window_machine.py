@@ -71,7 +71,7 @@ def test_a_broken_window_set_is_noticed(broken: Broken) -> None:
 
 @pytest.mark.parametrize("broken", STREAMS, ids=lambda broken: broken.what)
 def test_a_broken_stream_is_noticed(broken: Broken) -> None:
-    made = _copies(broken, "memory_broker", "memory_stream")
+    made = _copies(broken, "memory_seals", "memory_broker", "memory_stream")
 
     assert _is_noticed(
         lambda: MemoryWorld(make_broker=made["MemoryBroker"], make_stream=made["MemoryStream"]),
