@@ -276,6 +276,11 @@ class WindowSet:
                 self.redis.zrem(key, member)
         return sorted(due)
 
+    def rechecks(self, feed: str) -> list[Recheck]:
+        """All that are to be counted again some time, in order; what is none is passed over."""
+        found: Any = self.redis.zrange(self.keys.rechecks(feed), 0, -1)
+        return sorted(filter(None, map(_recheck_or_none, map(text_of, found))))
+
     def pass_rechecks(
         self,
         feed: Feed,
@@ -362,6 +367,13 @@ class WindowSet:
     def _change(self, feed: Feed, window: Window, verb: str, **args: Any) -> bool:
         keys = self.keys.of_feed(feed.name)
         return bool(self._scripts.call("window", keys, **_leased(feed, window), verb=verb, **args))
+
+
+def _recheck_or_none(member: str) -> Recheck | None:
+    try:
+        return Recheck.parse(member)
+    except ValueError:
+        return None
 
 
 def _ms(times_seconds: Sequence[float]) -> list[int]:

@@ -18,6 +18,11 @@ CHANGED = "source_changed"
 DEAD_LETTERED = "dead_lettered"
 EXPIRED = "source_expired"
 UNREADABLE = "dead_lettered_unreadable"
+RECHECK_DUE = "recheck_due"
+PURGED = "purged"
+# Ranges that are on their way, and all reasons of missing points that may still come.
+ON_THE_WAY = frozenset(("in_flight", "not_extracted"))
+NOT_LOADED_YET = ON_THE_WAY | {RECHECK_DUE}
 
 
 class Range(NamedTuple):
@@ -27,18 +32,37 @@ class Range(NamedTuple):
     end_ms: int
 
 
+EVERYWHERE = Range(0, 2**62)
+
+
+class Allowance(NamedTuple):
+    """At most so many ``points`` may be missing in the range for the reason; which is unknown."""
+
+    reason: str
+    range: Range
+    points: int
+
+
+# How many points allowances have explained so far, by reason and range.
+Spent = Counter[tuple[str, Range]]
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the pipeline knows about one query.
 
     ``ranges``: reason → where points may be missing for it (``gap``, ``in_flight``, …).
+    ``overwritten``: reason → where they may also differ, as they are to be written again.
     ``dead``: timestamps of the points that lie in the dead letters. ``unreadable_dead_samples``:
     how many samples lie in dead letters whose payload nobody can read: their points are unknown.
+    ``allowances``: what explains a number of missing points only.
     """
 
     ranges: Mapping[str, Sequence[Range]] = field(default_factory=dict)
     dead: Mapping[SeriesKey, NDArray[np.int64]] = field(default_factory=dict)
     unreadable_dead_samples: int = 0
+    overwritten: Mapping[str, Sequence[Range]] = field(default_factory=dict)
+    allowances: Sequence[Allowance] = ()
 
 
 class Example(NamedTuple):
@@ -68,6 +92,7 @@ def explain(
     rivals: Points,
     whole_from_ms: int,
     examples_max: int,
+    spent: Spent,
 ) -> Explained:
     """Give each differing point at most one reason.
 
@@ -78,6 +103,8 @@ def explain(
     first read, the source is changing. Before ``whole_from_ms`` it may no longer keep what points
     were made from: that is a reason only for a point of a time at which it now gives none. What it
     still gives must be in the sink with that value, however much has been deleted around it.
+
+    ``spent`` is added to: what allowances explained here, they cannot explain elsewhere.
     """
     result = Explained()
 
@@ -93,7 +120,7 @@ def explain(
             want, have = (None if side is None else float(side[at]) for side in (expected, found))
             result.examples.append(Example(kind, series, int(times[at]), want, have))
 
-    unreadable_left = facts.unreadable_dead_samples
+    unreadable = Allowance(UNREADABLE, EVERYWHERE, facts.unreadable_dead_samples)
     for item in differences:
         again = second_read.get(item.series, NOTHING)
 
@@ -108,11 +135,8 @@ def explain(
         reasons[EXPIRED] = expired(times)
         reasons[CHANGED] = ~_holds(again, times, values)
         rest = _count(result.missing, reasons, len(times))
-        unreadable = min(unreadable_left, int(np.count_nonzero(rest)))
-        if unreadable:
-            unreadable_left -= unreadable
-            result.missing[UNREADABLE] += unreadable
-            rest[np.flatnonzero(rest)[:unreadable]] = False
+        for allowance in (*facts.allowances, unreadable):
+            _spend(result.missing, allowance, times, rest, spent)
         example("missing", item.series, times, rest, expected=values)
 
         times, values = item.different
@@ -120,6 +144,7 @@ def explain(
             COLLISION: _among(rivals.get(item.series, NOTHING), times, values),
             EXPIRED: expired(times),
             CHANGED: ~_holds(again, times, item.wanted_values),
+            **{reason: _inside(times, where) for reason, where in facts.overwritten.items()},
         }
         rest = _count(result.different, reasons, len(times))
         example("different", item.series, times, rest, expected=item.wanted_values, found=values)
@@ -142,6 +167,23 @@ def _count(
             counter[reason] += hits
         rest &= ~mask
     return rest
+
+
+def _spend(
+    counter: Counter[str],
+    allowance: Allowance,
+    times: NDArray[np.int64],
+    rest: NDArray[np.bool_],
+    spent: Spent,
+) -> None:
+    """Count points of ``rest`` under an allowance, as far as it goes; they leave ``rest``."""
+    reason, where, points = allowance
+    left = max(points - spent[reason, where], 0)
+    hits = np.flatnonzero(rest & _inside(times, [where]))[:left]
+    if len(hits):
+        counter[reason] += len(hits)
+        spent[reason, where] += len(hits)
+        rest[hits] = False
 
 
 def _inside(times: NDArray[np.int64], ranges: Sequence[Range]) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
 from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
 from common.state.keys import Keys, feed_of
-from common.state.windows import FeedStatus, WindowSet
+from common.state.windows import FeedStatus, Recheck, WindowSet
 from etlctl.dead_letters.payloads import with_payloads
 from etlctl.verify.expect import Identify, expect
 from etlctl.verify.explain import Facts, Range
@@ -42,6 +42,10 @@ class Knowledge:
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
         """By reason, where points of the query may rightly not have arrived yet."""
         return {}
+
+    def recounts(self, query: str) -> Sequence[Recheck]:
+        """Committed ranges that are to be compared with the source again."""
+        return ()
 
     def facts(self, query: str) -> Facts:
         """Everything else that explains missing points of the query."""
@@ -87,6 +91,10 @@ class RedisKnowledge(Knowledge):
             "in_flight": [Range(*bounds) for bounds in (*feed.open, *feed.unsettled)],
             "not_extracted": [*(Range(*b) for b in feed.backlog), Range(feed.head_ms, _FOREVER_MS)],
         }
+
+    def recounts(self, query: str) -> Sequence[Recheck]:
+        """Committed ranges that are to be compared with the source again, in order."""
+        return self._windows.rechecks(feed_of(query, self._tier))
 
     def facts(self, query: str) -> Facts:
         """Gaps, the time before the first window, what the sink has deleted, dead letters."""

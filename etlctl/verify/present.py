@@ -18,6 +18,7 @@ from etlctl.verify.run import Outcome, QueryResult
 REASONS = {
     "in_flight": "in flight",
     "not_extracted": "not extracted yet",
+    "recheck_due": "recount due",
     "before_origin": "before the first window",
     "gap": "declared gap",
     "beyond_retention": "beyond the sink's retention",

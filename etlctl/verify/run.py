@@ -10,8 +10,9 @@ from typing import Literal
 from common.promql.reach import Reach
 from etlctl.verify.compare import compare
 from etlctl.verify.expect import Expected, Identify, expect
-from etlctl.verify.explain import UNREADABLE, Explained, Facts, explain
+from etlctl.verify.explain import RECHECK_DUE, Explained, Facts, Spent, explain
 from etlctl.verify.knowledge import Knowledge
+from etlctl.verify.late import late_in
 from etlctl.verify.points import Column, Points, SeriesKey
 from etlctl.verify.sink import Sink
 from etlctl.verify.source import Source
@@ -40,7 +41,10 @@ class Subject:
 
 @dataclass(slots=True)
 class QueryResult:
-    """The outcome for one query, in points. ``explained`` counts parts of the three kinds."""
+    """The outcome for one query, in points. ``explained`` counts parts of the three kinds.
+
+    ``spent``: what of it was explained by number only.
+    """
 
     query: str
     source: int = 0
@@ -52,6 +56,7 @@ class QueryResult:
     extra: int = 0
     different: int = 0
     explained: Explained = field(default_factory=Explained)
+    spent: Spent = field(default_factory=Counter)
 
     @property
     def unexplained(self) -> int:
@@ -119,6 +124,7 @@ class Verifier:
     def _piece(self, start_ms: int, end_ms: int, outcome: Outcome) -> int:
         # Read before the sink is: what has settled by now must be found there.
         pending = {one.name: self.knowledge.pending(one.name) for one in self.subjects}
+        recounts = {one.name: self.knowledge.recounts(one.name) for one in self.subjects}
         expected = {one.name: self._expected(one, start_ms, end_ms) for one in self.subjects}
         measurements = {name for one in self.subjects for name in one.measurements}
         measurements.update(key.measurement for each in expected.values() for key in each.points)
@@ -139,21 +145,26 @@ class Verifier:
             result.different += comparison.different
             if comparison.differences:
                 facts = self.knowledge.facts(subject.name)
-                ranges = {**pending[subject.name], **facts.ranges}
                 second_read = self._expected(subject, start_ms, end_ms).points
                 # Asked last: what the second read does not give may have been deleted until then.
                 whole_from_ms = subject.reach.whole_from_ms(self.oldest_source_ms())
+                late = late_in(self.source, subject, recounts[subject.name], comparison.differences)
+                coming = {**pending[subject.name], RECHECK_DUE: late.ranges}
                 reasons = explain(
                     comparison.differences,
                     Facts(
-                        ranges,
+                        {**coming, **facts.ranges},
                         facts.dead,
-                        facts.unreadable_dead_samples - result.explained.missing[UNREADABLE],
+                        facts.unreadable_dead_samples,
+                        # Raw samples do not change; what an expression gives can.
+                        overwritten=coming if subject.kind == "expr" else {},
+                        allowances=(*late.allowances, *facts.allowances),
                     ),
                     second_read,
                     wanted.rivals,
                     whole_from_ms,
                     EXAMPLES_MAX - len(result.explained.examples),
+                    result.spent,
                 )
                 result.explained.missing += reasons.missing
                 result.explained.extra += reasons.extra

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.promql.reach import RAW
+from common.state.windows import Recheck
 from etlctl.verify.explain import Facts, Range
 from etlctl.verify.points import Column, Points, SeriesKey
 from etlctl.verify.run import Outcome, QueryResult, Subject, Verifier
@@ -81,9 +82,13 @@ class Known:
 
     flying: Sequence[Range] = ()
     known: Facts = field(default_factory=Facts)
+    due: Sequence[Recheck] = ()
 
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
         return {"in_flight": self.flying}
+
+    def recounts(self, query: str) -> Sequence[Recheck]:
+        return self.due
 
     def facts(self, query: str) -> Facts:
         return self.known
@@ -197,6 +202,20 @@ def test_what_is_in_flight_may_be_missing_but_not_different() -> None:
     assert result.explained.missing == {"in_flight": 1}
     assert result.unexplained == 1
     assert result.explained.examples[0].kind == "different"
+
+
+def test_an_expression_may_differ_where_it_is_to_be_written_again() -> None:
+    have = SAMPLES | {30_000: 1.0, 75_000: 1.0}
+    result = only(
+        verify(
+            MemorySource({"a": SAMPLES}),
+            MemorySink({SeriesKey.of("q", {"host": "a"}): have}),
+            subjects=[subject(kind="expr", measurements=frozenset({"q"}))],
+            knowledge=Known([Range(0, 60_000)]),
+        )
+    )
+    assert result.explained.different == {"in_flight": 1}
+    assert result.unexplained == 1
 
 
 def test_dead_letters_explain_their_own_points() -> None:
