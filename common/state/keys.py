@@ -39,6 +39,8 @@ class Keys:
         self.dead_kept = f"{namespace}:dead:kept"
         # Hash: group → JSON of what was only counted: samples by window, the newest detail.
         self.dead_counted = f"{namespace}:dead:counted"
+        # Hash: feed → JSON list of what was purged: start_ms, end_ms, samples.
+        self.dead_purged = f"{namespace}:dead:purged"
         # Hash: ``feed|what[|reason]`` → samples.
         self.ledger = f"{namespace}:ledger"
         # Sorted set: ``payload-key bytes`` scored by the ms at which the staged key expires.

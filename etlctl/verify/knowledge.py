@@ -17,10 +17,11 @@ from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
 from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
 from common.state.keys import Keys, feed_of
+from common.state.purged import LATEST_MS, purged
 from common.state.windows import FeedStatus, Recheck, WindowSet
 from etlctl.dead_letters.payloads import with_payloads
 from etlctl.verify.expect import Identify, expect
-from etlctl.verify.explain import Facts, Range
+from etlctl.verify.explain import EVERYWHERE, PURGED, Allowance, Facts, Range
 from etlctl.verify.points import SeriesKey
 from etlctl.verify.source import SourceSeries
 
@@ -97,7 +98,9 @@ class RedisKnowledge(Knowledge):
         return self._windows.rechecks(feed_of(query, self._tier))
 
     def facts(self, query: str) -> Facts:
-        """Gaps, the time before the first window, what the sink has deleted, dead letters."""
+        """Gaps, the time before the first window, what the sink has deleted, dead letters, kept
+        or purged.
+        """
         feed = self.feed(query)
         gaps = self._windows.gaps(feed_of(query, self._tier))
         ranges = {
@@ -105,7 +108,14 @@ class RedisKnowledge(Knowledge):
             "before_origin": [Range(0, feed.origin_ms)] if feed else [],
             **super().facts(query).ranges,
         }
-        return Facts(ranges, *self._dead(query))
+        feed_name = feed_of(query, self._tier)
+        allowances = [
+            Allowance(
+                PURGED, EVERYWHERE if end_ms == LATEST_MS else Range(start_ms, end_ms), samples
+            )
+            for start_ms, end_ms, samples in purged(self._redis, self._keys, feed_name)
+        ]
+        return Facts(ranges, *self._dead(query), allowances=allowances)
 
     def _dead(self, query: str) -> _Dead:
         """Points in the dead letters of a query; read again only when there are others."""

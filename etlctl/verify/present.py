@@ -24,6 +24,7 @@ REASONS = {
     "beyond_retention": "beyond the sink's retention",
     "dead_lettered": "dead-lettered",
     "dead_lettered_unreadable": "dead-lettered, unreadable",
+    "purged": "dead-lettered and purged",
     "collision": "another colliding series",
     "source_changed": "changed at the source",
     "source_expired": "no longer kept by the source",
