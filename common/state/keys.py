@@ -122,6 +122,10 @@ class Keys:
         """Sorted set of committed ranges (``feeds.Recheck``), by when to count them again."""
         return f"{self.namespace}:rechecks:{feed}"
 
+    def history(self, feed: str) -> str:
+        """Hash: id → a configuration that was in force, ``changes`` → JSON of when."""
+        return f"{self.namespace}:history:{feed}"
+
     def of_feed(self, feed: str) -> list[str]:
         """The keys of one feed, in the order that scripts are given them."""
         return [kind(feed) for kind in (self.feed, self.windows, self.gaps, self.rechecks)]

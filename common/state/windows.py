@@ -31,6 +31,7 @@ from common.state.feeds import (
     ranges_of,
 )
 from common.state.fields import text_of
+from common.state.history import id_of
 from common.state.keys import RAW, STREAMS, Keys
 from common.state.scripts import Scripts
 
@@ -70,20 +71,36 @@ class WindowSet:
         self._scripts = Scripts(self.redis, self.now_ms)
         self._lease_ms = int(self.lease_seconds * 1000)
 
-    def plan(self, feed: Feed, origin_ms: int, head_ms: int, *, adopt: bool = False) -> bool:
+    def plan(
+        self,
+        feed: Feed,
+        origin_ms: int,
+        head_ms: int,
+        *,
+        adopt: bool = False,
+        configuration: str = "",
+    ) -> bool:
         """Extend the feed's time to ``head_ms``; a new feed begins at ``origin_ms``.
 
         False when the feed belongs to another configuration and ``adopt`` is not set; with it, the
-        feed becomes ours and its open windows are cut anew.
+        feed becomes ours and its open windows are cut anew. A ``configuration`` that is not the
+        last one that was in force is noted (:mod:`common.state.history`).
         """
         planned = self._scripts.call(
             "plan",
-            [*self.keys.of_feed(feed.name), self.keys.feeds],
+            [
+                *self.keys.of_feed(feed.name),
+                self.keys.feeds,
+                self.keys.history(feed.name),
+                self.keys.committed,
+            ],
             feed=feed.name,
             fingerprint=feed.fingerprint,
             adopt=adopt,
             origin_ms=origin_ms,
             head_ms=head_ms,
+            configuration=configuration,
+            configuration_id=id_of(configuration),
         )
         return bool(planned)
 
@@ -276,11 +293,6 @@ class WindowSet:
                 self.redis.zrem(key, member)
         return sorted(due)
 
-    def rechecks(self, feed: str) -> list[Recheck]:
-        """All that are to be counted again some time, in order; what is none is passed over."""
-        found: Any = self.redis.zrange(self.keys.rechecks(feed), 0, -1)
-        return sorted(filter(None, map(_recheck_or_none, map(text_of, found))))
-
     def pass_rechecks(
         self,
         feed: Feed,
@@ -367,13 +379,6 @@ class WindowSet:
     def _change(self, feed: Feed, window: Window, verb: str, **args: Any) -> bool:
         keys = self.keys.of_feed(feed.name)
         return bool(self._scripts.call("window", keys, **_leased(feed, window), verb=verb, **args))
-
-
-def _recheck_or_none(member: str) -> Recheck | None:
-    try:
-        return Recheck.parse(member)
-    except ValueError:
-        return None
 
 
 def _ms(times_seconds: Sequence[float]) -> list[int]:

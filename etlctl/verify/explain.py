@@ -20,6 +20,7 @@ EXPIRED = "source_expired"
 UNREADABLE = "dead_lettered_unreadable"
 RECHECK_DUE = "recheck_due"
 PURGED = "purged"
+EARLIER = "earlier_configuration"
 # Ranges that are on their way, and all reasons of missing points that may still come.
 ON_THE_WAY = frozenset(("in_flight", "not_extracted"))
 NOT_LOADED_YET = ON_THE_WAY | {RECHECK_DUE}
@@ -55,7 +56,9 @@ class Facts:
     ``overwritten``: reason → where they may also differ, as they are to be written again.
     ``dead``: timestamps of the points that lie in the dead letters. ``unreadable_dead_samples``:
     how many samples lie in dead letters whose payload nobody can read: their points are unknown.
-    ``allowances``: what explains a number of missing points only.
+    ``allowances``: what explains a number of missing points only. ``instead``: what may have been
+    expected in place of this, under a configuration that may have been in force; ``ever``: under
+    any that was, and what was written under it stays.
     """
 
     ranges: Mapping[str, Sequence[Range]] = field(default_factory=dict)
@@ -63,6 +66,8 @@ class Facts:
     unreadable_dead_samples: int = 0
     overwritten: Mapping[str, Sequence[Range]] = field(default_factory=dict)
     allowances: Sequence[Allowance] = ()
+    instead: Sequence[Points] = ()
+    ever: Sequence[Points] = ()
 
 
 class Example(NamedTuple):
@@ -134,6 +139,7 @@ def explain(
             reasons[reason] = _inside(times, ranges)
         reasons[EXPIRED] = expired(times)
         reasons[CHANGED] = ~_holds(again, times, values)
+        reasons[EARLIER] = ~_in_all(facts.instead, item.series, times, values)
         rest = _count(result.missing, reasons, len(times))
         for allowance in (*facts.allowances, unreadable):
             _spend(result.missing, allowance, times, rest, spent)
@@ -144,13 +150,18 @@ def explain(
             COLLISION: _among(rivals.get(item.series, NOTHING), times, values),
             EXPIRED: expired(times),
             CHANGED: ~_holds(again, times, item.wanted_values),
+            EARLIER: _in_any(facts.ever, item.series, times, values),
             **{reason: _inside(times, where) for reason, where in facts.overwritten.items()},
         }
         rest = _count(result.different, reasons, len(times))
         example("different", item.series, times, rest, expected=item.wanted_values, found=values)
 
         times, values = item.extra
-        reasons = {EXPIRED: expired(times), CHANGED: _holds(again, times, values)}
+        reasons = {
+            EXPIRED: expired(times),
+            CHANGED: _holds(again, times, values),
+            EARLIER: _in_any(facts.ever, item.series, times, values),
+        }
         rest = _count(result.extra, reasons, len(times))
         example("extra", item.series, times, rest, found=values)
     return result
@@ -203,6 +214,30 @@ def _holds(
     there = column.timestamps_ms[at] == times
     found: NDArray[np.bool_] = there & (bits(column.values[at]) == bits(values))
     return found
+
+
+def _in_all(
+    sides: Sequence[Points],
+    series: SeriesKey,
+    times: NDArray[np.int64],
+    values: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    mask = np.ones(len(times), dtype=np.bool_)
+    for points in sides:
+        mask &= _holds(points.get(series, NOTHING), times, values)
+    return mask
+
+
+def _in_any(
+    sides: Sequence[Points],
+    series: SeriesKey,
+    times: NDArray[np.int64],
+    values: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    mask = np.zeros(len(times), dtype=np.bool_)
+    for points in sides:
+        mask |= _holds(points.get(series, NOTHING), times, values)
+    return mask
 
 
 def _among(

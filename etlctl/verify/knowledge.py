@@ -16,6 +16,8 @@ from common.samples.batch import SampleBatch
 from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
 from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
+from common.state.fields import text_of
+from common.state.history import Change, changes_of
 from common.state.keys import Keys, feed_of
 from common.state.purged import LATEST_MS, purged
 from common.state.windows import FeedStatus, Recheck, WindowSet
@@ -46,6 +48,10 @@ class Knowledge:
 
     def recounts(self, query: str) -> Sequence[Recheck]:
         """Committed ranges that are to be compared with the source again."""
+        return ()
+
+    def changes(self, query: str) -> Sequence[Change]:
+        """Which configurations of the query were in force, oldest first."""
         return ()
 
     def facts(self, query: str) -> Facts:
@@ -95,7 +101,13 @@ class RedisKnowledge(Knowledge):
 
     def recounts(self, query: str) -> Sequence[Recheck]:
         """Committed ranges that are to be compared with the source again, in order."""
-        return self._windows.rechecks(feed_of(query, self._tier))
+        key = self._keys.rechecks(feed_of(query, self._tier))
+        found: Any = self._redis.zrange(key, 0, -1)
+        return sorted(filter(None, map(_recheck, map(text_of, found))))
+
+    def changes(self, query: str) -> Sequence[Change]:
+        """Which configurations of the query were in force, oldest first."""
+        return changes_of(self._redis, self._keys, feed_of(query, self._tier))
 
     def facts(self, query: str) -> Facts:
         """Gaps, the time before the first window, what the sink has deleted, dead letters, kept
@@ -165,6 +177,13 @@ class RedisKnowledge(Knowledge):
             for key, column in expect([series], identify).points.items():
                 for timestamp_ms in column.timestamps_ms.tolist():
                     yield key, timestamp_ms
+
+
+def _recheck(member: str) -> Recheck | None:
+    try:
+        return Recheck.parse(member)
+    except ValueError:  # somebody else's
+        return None
 
 
 # Parts of a line (InfluxDB line protocol): a measurement goes up to an unescaped comma or space, a

@@ -25,6 +25,7 @@ REASONS = {
     "dead_lettered": "dead-lettered",
     "dead_lettered_unreadable": "dead-lettered, unreadable",
     "purged": "dead-lettered and purged",
+    "earlier_configuration": "written under an earlier configuration",
     "collision": "another colliding series",
     "source_changed": "changed at the source",
     "source_expired": "no longer kept by the source",

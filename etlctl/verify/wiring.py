@@ -12,7 +12,7 @@ from math import inf
 from redis import Redis
 from redis.exceptions import RedisError
 
-from common.config import Query, Settings, TierName
+from common.config import InForce, Query, Settings, TierName
 from common.errors import ConfigError
 from common.promql.reach import RAW, reach_of
 from common.samples.series import SeriesEncoder
@@ -21,6 +21,7 @@ from etlctl.connect import redis_of, sink_of, source_of
 from etlctl.verify.expect import identify_of
 from etlctl.verify.knowledge import Knowledge, RedisKnowledge
 from etlctl.verify.ownership import measurements_of, owner
+from etlctl.verify.phases import Phases
 from etlctl.verify.run import Subject, Verifier
 from etlctl.verify.sink import Sink
 from etlctl.verify.source import Source
@@ -108,13 +109,20 @@ def covered_range(parts: Parts) -> tuple[int | None, int | None]:
 def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms: None) -> Verifier:
     """Put the parts together.
 
-    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached.
+    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached, a
+    :class:`redis.exceptions.RedisError` when Redis cannot be any more, and a
+    :class:`~common.errors.WireError` for an earlier configuration that this version cannot read.
     """
     settings, source = parts.settings, parts.source
-    rules = settings.transform.relabel
-    encoder = SeriesEncoder.from_settings(settings)
 
-    def subject(query: Query) -> Subject:
+    def subject(in_force: InForce) -> Subject:
+        query, rules = in_force.query, in_force.relabel
+        encoder = SeriesEncoder(
+            rules,
+            valid_metrics=in_force.valid_metrics,
+            expr_names=in_force.expr_names,
+            cache_series=settings.transform.cache_series,
+        )
         identify = identify_of(query, encoder)
         measurements = measurements_of(query, identify, source.metric_names, rules)
         return Subject(
@@ -128,14 +136,24 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
             measurements=measurements,
         )
 
+    def current(query: Query) -> Subject:
+        return subject(InForce.of(query, settings))
+
+    phases = {}
+    for query in parts.queries:
+        changes = parts.knowledge.changes(query.name)
+        if len(changes) > 1:
+            applied = [(one, InForce.parse(query.name, one.configuration)) for one in changes]
+            phases[query.name] = Phases(applied, subject)
     chosen = {query.name for query in parts.queries}
     return Verifier(
         source=source,
         sink=parts.sink,
-        subjects=[subject(query) for query in parts.queries],
+        subjects=[current(query) for query in parts.queries],
         bystanders=[
-            subject(query).owns for query in settings.extract.queries if query.name not in chosen
+            current(query).owns for query in settings.extract.queries if query.name not in chosen
         ],
+        phases=phases,
         knowledge=parts.knowledge,
         latest_ms=parts.now_ms + round(settings.transform.max_future_seconds * 1_000),
         oldest_source_ms=source.oldest_ms,
