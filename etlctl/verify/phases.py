@@ -17,18 +17,21 @@ from common.state.history import Change
 if TYPE_CHECKING:
     from etlctl.verify.run import Subject
 
+# Each change with what it brought into force, oldest first.
+History = Sequence[tuple[Change, InForce]]
+
 # How long after the extractor, or before, a transformer may be restarted.
 RESTART_MS = 600_000
 
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """``changes`` and what each brought into force, oldest first; at least one.
+    """The ``changes`` of a query, at least one.
 
     ``subject_of`` gives the query as it was under a configuration; it is asked once for each.
     """
 
-    changes: Sequence[tuple[Change, InForce]]
+    changes: History
     subject_of: Callable[[InForce], Subject]
     _known: dict[str, Subject] = field(default_factory=dict, init=False)
 

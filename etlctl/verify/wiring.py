@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 
@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from common.config import InForce, Query, Settings, TierName
-from common.errors import ConfigError
+from common.errors import ConfigError, WireError
 from common.promql.reach import RAW, reach_of
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
@@ -21,7 +21,7 @@ from etlctl.connect import redis_of, sink_of, source_of
 from etlctl.verify.expect import identify_of
 from etlctl.verify.knowledge import Knowledge, RedisKnowledge
 from etlctl.verify.ownership import measurements_of, owner
-from etlctl.verify.phases import Phases
+from etlctl.verify.phases import History, Phases
 from etlctl.verify.run import Subject, Verifier
 from etlctl.verify.sink import Sink
 from etlctl.verify.source import Source
@@ -38,7 +38,8 @@ _UNKNOWN_RETENTION = (
 class Parts:
     """Everything a verification needs; ``knowledge`` is that of Redis where it can be read.
 
-    ``notes`` are for the operator, each the end of a line.
+    ``history``: what was in force of each query that was changed, oldest first. ``notes`` are for
+    the operator, each the end of a line.
     """
 
     settings: Settings
@@ -48,6 +49,7 @@ class Parts:
     now_ms: int
     knowledge: Knowledge
     notes: tuple[str, ...] = ()
+    history: Mapping[str, History] = field(default_factory=dict)
 
 
 def choose(settings: Settings, names: Collection[str]) -> tuple[Query, ...]:
@@ -93,7 +95,9 @@ def connected(
             knowledge = _knowledge(settings, redis, keys, forgotten_up_to_ms)
         except RedisError as error:
             on_redis_error(error)
-        yield Parts(settings, queries, source, sink, now_ms, knowledge, notes)
+        history, unreadable = _history(knowledge, queries)
+        notes += unreadable
+        yield Parts(settings, queries, source, sink, now_ms, knowledge, notes, history)
 
 
 def covered_range(parts: Parts) -> tuple[int | None, int | None]:
@@ -109,9 +113,7 @@ def covered_range(parts: Parts) -> tuple[int | None, int | None]:
 def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms: None) -> Verifier:
     """Put the parts together.
 
-    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached, a
-    :class:`redis.exceptions.RedisError` when Redis cannot be any more, and a
-    :class:`~common.errors.WireError` for an earlier configuration that this version cannot read.
+    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached.
     """
     settings, source = parts.settings, parts.source
 
@@ -139,12 +141,6 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
     def current(query: Query) -> Subject:
         return subject(InForce.of(query, settings))
 
-    phases = {}
-    for query in parts.queries:
-        changes = parts.knowledge.changes(query.name)
-        if len(changes) > 1:
-            applied = [(one, InForce.parse(query.name, one.configuration)) for one in changes]
-            phases[query.name] = Phases(applied, subject)
     chosen = {query.name for query in parts.queries}
     return Verifier(
         source=source,
@@ -153,7 +149,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
         bystanders=[
             current(query).owns for query in settings.extract.queries if query.name not in chosen
         ],
-        phases=phases,
+        phases={name: Phases(applied, subject) for name, applied in parts.history.items()},
         knowledge=parts.knowledge,
         latest_ms=parts.now_ms + round(settings.transform.max_future_seconds * 1_000),
         oldest_source_ms=source.oldest_ms,
@@ -167,6 +163,24 @@ def _knowledge(
     encoder = SeriesEncoder.from_settings(settings)
     identify = {query.name: identify_of(query, encoder) for query in settings.extract.queries}
     return RedisKnowledge(redis, keys, TIER, identify, forgotten_up_to_ms)
+
+
+def _history(
+    knowledge: Knowledge, queries: Collection[Query]
+) -> tuple[dict[str, History], tuple[str, ...]]:
+    """What was in force of each query that was changed; notes about what cannot be read of it."""
+    history: dict[str, History] = {}
+    notes = []
+    for query in queries:
+        applied = []
+        for change in knowledge.changes(query.name):
+            try:
+                applied.append((change, InForce.parse(query.name, change.configuration)))
+            except WireError as error:
+                notes.append(f"{error}; what was written under it is compared under another")
+        if len(applied) > 1:
+            history[query.name] = applied
+    return history, tuple(notes)
 
 
 def _forgotten_up_to_ms(now_ms: int, now_monotonic: float, kept_seconds: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import pytest
@@ -104,6 +105,18 @@ def test_what_is_lost_near_the_change_is_not_excused(
     kept = [p for p in loads(changed) if p[1] != middle_ms - 20 * MINUTE_MS]
     changed.write(p if p[1] <= middle_ms else renamed(p) for p in kept)
     assert changed.verify(capsys, "--json").query()["unexplained"] == 2
+
+
+def test_a_configuration_that_cannot_be_read_is_named_and_passed_over(
+    changed: World, redis_client: redis.Redis, capsys: Capture
+) -> None:
+    key = Keys(changed.namespace).history("raw@hot")
+    first = json.loads(redis_client.hget(key, "changes") or b"[]")[0]["id"]
+    redis_client.hset(key, first, '{"kind":"select","text":"{"}')
+    changed.write(map(renamed, loads(changed)))
+    result = changed.verify(capsys, "--json")
+    assert "note: query raw: an earlier configuration cannot be read" in result.err
+    assert result.query()["unexplained"] == 0
 
 
 def test_each_part_is_evaluated_as_the_expression_was(
