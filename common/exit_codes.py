@@ -6,7 +6,10 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Named exit codes; a restart helps after any but OK and CONFIG."""
+    """Named exit codes; a restart helps after any but OK and CONFIG.
+
+    6 to 8 are verdicts of ``etlctl verify``.
+    """
 
     OK = 0
     ERROR = 1

@@ -21,7 +21,6 @@ from common.errors import EtlError
 if TYPE_CHECKING:  # imported where it is used: most of what is printed as JSON needs no rich
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn
-    from rich.table import Table
 
 FILE_COLUMNS = 140
 _ESCAPED = "backslashreplace"
@@ -122,18 +121,6 @@ def progress_bar(*columns: ProgressColumn, quiet: bool) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=disable)
 
 
-def table(title: str, first: str, *numbers: str) -> Table:
-    """An empty table: the column ``first``, and columns of ``numbers``, which are never cut."""
-    from rich import box
-    from rich.table import Table
-
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    made.add_column(first, overflow="fold")
-    for heading in numbers:
-        made.add_column(heading, justify="right", no_wrap=True)
-    return made
-
-
 def escape(text: str) -> str:
     """``text`` as rich shows it as it is, brackets and all."""
     from rich.markup import escape as escaped
@@ -146,6 +133,6 @@ def thousands(number: int) -> str:
     return f"{number:,}"
 
 
-def counts(by_reason: Mapping[str, int], separator: str = ", ") -> str:
+def counts(by_reason: Mapping[str, int]) -> str:
     """``nan 3, infinite 1``, or a dash for none."""
-    return separator.join(f"{why} {thousands(n)}" for why, n in sorted(by_reason.items())) or "–"
+    return ", ".join(f"{why} {thousands(n)}" for why, n in sorted(by_reason.items())) or "–"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.config import load_settings
 from common.state.ledger import Account, Audit, Ledger
@@ -12,11 +12,8 @@ from common.state.windows import FeedStatus, Gap, WindowSet
 from etlctl.connect import redis_of
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import counts, escape, print_json, stdout, thousands
-from etlctl.output import table as new_table
+from etlctl.tables import Table
 from etlctl.times import rfc3339
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 WARNED_SHARE = 0.5
 
@@ -42,6 +39,9 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     console = stdout()
     for table in (accounts(audit), windows(feeds, audit.now_ms), streams(audit, max_dead_letters)):
         console.print(table)
+    for feed, account in audit.accounts.items():
+        if account.dropped:
+            console.print(f"Dropped of {escape(feed)}: {counts(account.dropped)}.", soft_wrap=True)
     if found:
         console.print(gap_table(found))
     console.print(balance(audit))
@@ -82,10 +82,11 @@ def as_document(
 
 def accounts(audit: Audit) -> Table:
     """The ledger, one row for each feed and one for all."""
-    table = new_table(
+    table = Table(
         "Ledger, in samples",
         "feed",
         *("extracted", "loaded", "dropped", "dead-lettered", "in flight", "imbalance"),
+        spare=("extracted", "loaded", "in flight", "dropped", "dead-lettered"),
     )
     for feed, account in audit.accounts.items():
         _account_row(table, feed, account)
@@ -96,8 +97,11 @@ def accounts(audit: Audit) -> Table:
 
 def windows(feeds: dict[str, FeedStatus], now_ms: int) -> Table:
     """How far each feed is extracted and loaded."""
-    table = new_table(
-        "Windows", "feed", *("loaded up to", "lag", "backlog", "open", "unsettled", "gaps")
+    table = Table(
+        "Windows",
+        "feed",
+        *("loaded up to", "lag", "backlog", "open", "unsettled", "gaps"),
+        spare=("gaps", "open", "unsettled", "backlog"),
     )
     for name, feed in feeds.items():
         lag_seconds = max(0, now_ms - feed.loaded_watermark_ms) // 1_000
@@ -117,7 +121,7 @@ def windows(feeds: dict[str, FeedStatus], now_ms: int) -> Table:
 
 def gap_table(gaps: dict[str, list[Gap]]) -> Table:
     """What can never be extracted, newest last."""
-    table = new_table("Gaps", "feed", *("after", "up to", "reason"))
+    table = Table("Gaps", "feed", "after", "up to", texts=("reason",), spare=("reason",))
     for name, found in gaps.items():
         for gap in found:
             table.add_row(
@@ -128,9 +132,18 @@ def gap_table(gaps: dict[str, list[Gap]]) -> Table:
 
 def streams(audit: Audit, max_dead_letters: int) -> Table:
     """What is in flight."""
-    table = new_table("Streams", "stream", *("entries", "samples", "bytes", "oldest"))
+    table = Table(
+        "Streams",
+        "stream",
+        *("entries", "samples", "bytes", "oldest"),
+        spare=("bytes", "samples"),
+    )
     for name, depth in audit.streams.items():
-        age = f"{max(0, audit.now_ms - depth.oldest_ms) // 1_000} s" if depth.oldest_ms else "–"
+        age = (
+            f"{thousands(max(0, audit.now_ms - depth.oldest_ms) // 1_000)} s"
+            if depth.oldest_ms
+            else "–"
+        )
         cells = (thousands(n) for n in (depth.entries, depth.samples, depth.bytes))
         table.add_row(name, *cells, age)
     share = f"{thousands(audit.dead_letter_entries)} of {thousands(max_dead_letters)}"
@@ -169,7 +182,7 @@ def _account_row(table: Table, name: str, account: Account) -> None:
         escape(name),
         thousands(account.extracted),
         thousands(account.loaded),
-        counts(account.dropped, "\n"),
+        thousands(sum(account.dropped.values())),
         thousands(account.dead_lettered),
         thousands(account.in_flight),
         thousands(account.imbalance_samples),

@@ -24,10 +24,13 @@ from etlctl.verify.knowledge import Knowledge
 from etlctl.verify.points import SeriesKey
 from etlctl.verify.present import example_lines
 from etlctl.verify.run import Outcome
+from etlctl.verify.verdict import Verdict
 from etlctl.verify.wiring import connected, verifier
 
 # Fits into one query of each feed.
 PIECE_SAMPLES = 350_000
+# Differences that are made on purpose: the sink refuses the bad points.
+ACCEPTED_REASONS = frozenset((DEAD_LETTERED,))
 # Servers are killed while a comparison runs; it is then begun anew.
 RETRY_SECONDS = 180.0
 
@@ -43,7 +46,8 @@ class Point(NamedTuple):
 class Compared:
     """The comparison of ``(start_ms, end_ms]``, in points.
 
-    ``refused`` are missing because the sink refused them, as it should.
+    ``refused`` are missing because the sink refused them, as it should. ``not_compared`` names the
+    queries of which neither side has anything.
     """
 
     start_ms: int
@@ -54,18 +58,20 @@ class Compared:
     missing: int = 0
     extra: int = 0
     different: int = 0
+    not_compared: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
     def problem(self) -> str | None:
-        """None if source and sink are equal, else what differs."""
-        if not (self.missing or self.extra or self.different):
-            return None
-        return (
-            f"({self.start_ms}, {self.end_ms}]: {self.missing} points missing, {self.extra} too"
-            f" many, {self.different} different, e.g. {'; '.join(self.examples[:5])}"
-        )
+        """None if points were compared and source and sink are equal, else what is wrong."""
+        span = f"({self.start_ms}, {self.end_ms}]"
+        if self.missing or self.extra or self.different:
+            return (
+                f"{span}: {self.missing} points missing, {self.extra} too many,"
+                f" {self.different} different, e.g. {'; '.join(self.examples[:5])}"
+            )
+        return None if self.equal else f"{span}: no point was found, so nothing is proven"
 
 
 @dataclass(slots=True)
@@ -112,9 +118,11 @@ def compare_range(
 
 
 def summary(outcome: Outcome, seconds: float) -> Compared:
-    """The strict reading of an outcome: only bad points may be missing."""
+    """The strict reading of an outcome: points may only be missing, for an accepted reason."""
     results = outcome.results
-    refused = sum(result.explained.missing[DEAD_LETTERED] for result in results)
+    refused = sum(
+        result.explained.missing[reason] for result in results for reason in ACCEPTED_REASONS
+    )
     excuses = [
         f"{result.query}: {counts.total()} {kind} {dict(counts)}"
         for result in results
@@ -123,7 +131,7 @@ def summary(outcome: Outcome, seconds: float) -> Compared:
             ("extra", result.explained.extra),
             ("different", result.explained.different),
         )
-        if counts.total() - counts[DEAD_LETTERED]
+        if kind != "missing" or counts.keys() - ACCEPTED_REASONS
     ]
     return Compared(
         outcome.start_ms,
@@ -134,6 +142,9 @@ def summary(outcome: Outcome, seconds: float) -> Compared:
         missing=sum(result.missing for result in results) - refused,
         extra=sum(result.extra for result in results),
         different=sum(result.different for result in results),
+        not_compared=tuple(
+            result.query for result in results if Verdict.NOTHING_TO_COMPARE in result.verdicts
+        ),
         examples=(*example_lines(outcome), *excuses),
         seconds=seconds,
     )

@@ -205,6 +205,9 @@ class Suite:
         for part in result.whole:
             if part.problem:
                 self._problem(f"the whole run: {part.problem}")
+            if part.not_compared:
+                names = ", ".join(part.not_compared)
+                self._problem(f"the whole run: there was nothing to compare of {names}")
         result.extracted = epochs.extracted
         result.feeds = counts(rig, epochs)
         for feed in result.feeds:

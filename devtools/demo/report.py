@@ -10,7 +10,9 @@ from typing import Any
 from common.state.ledger import Audit
 from etlctl.output import counts, thousands
 from etlctl.times import rfc3339
+from etlctl.verify.present import last_sentence
 from etlctl.verify.run import Outcome
+from etlctl.verify.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +42,14 @@ class DemoReport:
     @property
     def mismatches(self) -> int:
         """Points that differ, whether or not something explains them."""
-        return sum(
-            result.missing + result.extra + result.different for result in self.outcome.results
-        )
+        return sum(result.differing for result in self.outcome.results)
 
     @property
     def problems(self) -> list[str]:
         """What keeps the demo from having succeeded, a sentence each."""
         found = []
-        if not self.source_samples:
-            found.append("Prometheus had no samples to move.")
-        if self.mismatches:
-            found.append(f"{thousands(self.mismatches)} points differ between source and sink.")
+        if self.outcome.verdict is not Verdict.EQUAL:
+            found.append(last_sentence(self.outcome))
         if self.audit.imbalance_samples:
             found.append(f"{thousands(self.audit.imbalance_samples)} samples are unaccounted for.")
         if self.audit.total.in_flight:

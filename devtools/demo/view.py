@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.live import Live
 from rich.status import Status
-from rich.table import Table
 
 from common.state.ledger import Audit
 from common.state.windows import FeedStatus
 from etlctl.output import counts, thousands
-from etlctl.output import table as new_table
+from etlctl.tables import Table
 
 PLAIN_EVERY_SECONDS = 5.0
 
@@ -112,10 +111,11 @@ class View:
 
 def numbers_table(now: Snapshot) -> Table:
     """The live table."""
-    table = new_table(
+    table = Table(
         "",
         "time",
         *("extracted", "transformed", "loaded", "in flight", "dropped", "dead letters", "lag"),
+        spare=("transformed", "dropped", "dead letters"),
     )
     table.add_row(
         f"{now.elapsed_seconds:.0f} s",
@@ -123,7 +123,7 @@ def numbers_table(now: Snapshot) -> Table:
         thousands(now.transformed),
         thousands(now.loaded),
         thousands(now.in_flight),
-        counts(now.dropped, "\n"),
+        counts(now.dropped),
         thousands(now.dead_lettered),
         _lag(now),
     )

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.markup import escape
-from rich.table import Table
 
-from etlctl.output import table as new_table
 from etlctl.secrets.command import DEFAULT_DIR
 from etlctl.stack.project import Container, Project
+from etlctl.tables import Table
 
 # Service, path, what is there, user, secret of the password.
 _PLACES = (
@@ -23,8 +22,7 @@ _PLACES = (
 
 def report(project: Project, containers: Iterable[Container]) -> tuple[Table, bool]:
     """A row for each service, and whether all of them are as they should be."""
-    table = new_table("Containers", "service", "running", "healthy")
-    table.add_column("problems", overflow="fold")
+    table = Table("Containers", "service", "running", "healthy", texts=("problems",))
     by_service: dict[str, list[Container]] = {name: [] for name in project.services}
     for one in containers:
         by_service.setdefault(one.service, []).append(one)

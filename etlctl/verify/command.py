@@ -9,13 +9,13 @@ from redis.exceptions import RedisError
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from common.config import load_settings
-from common.exit_codes import ExitCode
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import print_json, progress_bar, remark, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.present import as_json as outcome_json
-from etlctl.verify.present import example_lines, table
+from etlctl.verify.present import coloured, details, last_sentence, table
 from etlctl.verify.run import Outcome
+from etlctl.verify.verdict import parse_accepted
 from etlctl.verify.wiring import Parts, connected, covered_range, verifier
 
 Start = Annotated[
@@ -40,20 +40,32 @@ Names = Annotated[
         "--query", metavar="NAME", help="Compare only this query; can be given several times."
     ),
 ]
+Accept = Annotated[
+    str | None,
+    typer.Option(
+        "--accept",
+        metavar="VERDICTS",
+        help="End with 0 for these verdicts too: explained, incomplete, nothing_to_compare.",
+    ),
+]
 
 
 def verify(
     start: Start = None,
     end: End = None,
     query: Names = None,
+    accept: Accept = None,
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
     """Compare source and sink point by point.
 
     TIME is RFC 3339 (2024-05-01T12:00:00Z), seconds since the epoch, now, or a duration before
-    now (-1h). Ends with 1 if any difference stays unexplained, 3 if a server cannot be reached.
+    now (-1h). Ends with 0 only if source and sink are equal, 1 if a difference has no reason, 3 if
+    a server cannot be reached, 6 if every difference has a reason, 7 if part of the range is not
+    loaded yet, 8 if a query has nothing to compare.
     """
+    accepted = frozenset() if accept is None else parse_accepted(accept)
     settings = load_settings(config)
 
     def no_redis(error: RedisError) -> None:
@@ -68,7 +80,7 @@ def verify(
         print_json(outcome_json(outcome))
     else:
         show(outcome)
-    raise typer.Exit(ExitCode.OK if outcome.equal else ExitCode.ERROR)
+    raise typer.Exit(outcome.exit_code(accepted))
 
 
 def time_range(start: str | None, end: str | None, parts: Parts) -> tuple[int, int]:
@@ -100,22 +112,12 @@ def verify_range(parts: Parts, start_ms: int, end_ms: int, *, quiet: bool) -> Ou
 
 
 def show(outcome: Outcome) -> None:
-    """The table, a few of the points that differ, and one sentence."""
+    """The table, what is to be said of its numbers, and one sentence."""
     console = stdout()
     console.print(table(outcome))
-    lines = example_lines(outcome)
-    if lines:
-        console.print("Unexplained, for example:")
-    for line in lines:
-        console.print(f"  {line}", markup=False, soft_wrap=True)
-    if outcome.foreign:
-        console.print(
-            f"{outcome.foreign} points of the same measurements belong to none of these queries"
-            " and were left out."
-        )
-    console.print(
-        "[green]Source and sink are equal.[/]" if outcome.equal else "[bold red]They differ.[/]"
-    )
+    for line in details(outcome):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(coloured(outcome.verdict, last_sentence(outcome)))
 
 
 def _time(option: str, text: str, parts: Parts) -> int:

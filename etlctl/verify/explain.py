@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etlctl.verify.compare import Difference
+from etlctl.verify.examples import Example
 from etlctl.verify.points import NOTHING, Column, Points, SeriesKey, bits
 
 COLLISION = "collision"
@@ -70,19 +71,9 @@ class Facts:
     ever: Sequence[Points] = ()
 
 
-class Example(NamedTuple):
-    """One unexplained point. ``expected`` or ``found`` is None where there is none."""
-
-    kind: str
-    series: SeriesKey
-    timestamp_ms: int
-    expected: float | None
-    found: float | None
-
-
 @dataclass(slots=True)
 class Explained:
-    """Points explained, by kind of difference and reason; and examples of the others."""
+    """Points explained, by kind of difference and reason; and the others, by series and kind."""
 
     missing: Counter[str] = field(default_factory=Counter)
     extra: Counter[str] = field(default_factory=Counter)
@@ -96,7 +87,6 @@ def explain(
     second_read: Points,
     rivals: Points,
     whole_from_ms: int,
-    examples_max: int,
     spent: Spent,
 ) -> Explained:
     """Give each differing point at most one reason.
@@ -121,9 +111,14 @@ def explain(
         expected: NDArray[np.float64] | None = None,
         found: NDArray[np.float64] | None = None,
     ) -> None:
-        for at in np.flatnonzero(rest)[: max(examples_max - len(result.examples), 0)]:
-            want, have = (None if side is None else float(side[at]) for side in (expected, found))
-            result.examples.append(Example(kind, series, int(times[at]), want, have))
+        at = np.flatnonzero(rest)
+        if not len(at):
+            return
+        first, last = at[0], at[-1]
+        want, have = (None if side is None else float(side[first]) for side in (expected, found))
+        result.examples.append(
+            Example(kind, series, int(times[first]), want, have, len(at), int(times[last]))
+        )
 
     unreadable = Allowance(UNREADABLE, EVERYWHERE, facts.unreadable_dead_samples)
     for item in differences:

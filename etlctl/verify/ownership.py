@@ -3,6 +3,8 @@
 A point in the sink that no query expects is an error only if the pipeline must have put it there:
 other writers may share the bucket. The rule errs on the side of leaving a series alone:
 
+* a series must have the labels that relabelling sets to constants: several pipelines tell their
+  series apart so;
 * an ``expr`` owns its measurement;
 * a ``select`` owns a series if Prometheus knows (or knew) a metric of that name that matches the
   selector, and the series' tags satisfy the selector's other matchers;
@@ -15,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from common.config import Query, RelabelRule
+from common.promql.constant_labels import constant_labels
 from common.promql.selector import NAME_LABEL, Selector, parse_selector
-from common.samples.line_names import map_key, map_measurement
+from common.samples.line_names import map_key, map_measurement, map_value
 from common.samples.series import SeriesDrop
 from etlctl.verify.expect import Identify
 from etlctl.verify.points import SeriesKey
@@ -32,15 +35,28 @@ def owner(query: Query, measurements: frozenset[str], rules: Sequence[RelabelRul
 
     ``measurements`` are those the query can write: see :func:`measurements_of`.
     """
+    # Labels that begin with "__" are none of the series any more.
+    constants = {
+        map_key(label): map_value(value)
+        for label, value in constant_labels(rules).items()
+        if label[:2] != "__"
+    }
+
+    def may_write(series: SeriesKey) -> bool:
+        tags = dict(series.tags)
+        return series.measurement in measurements and all(
+            tags.get(key, "") == value for key, value in constants.items()
+        )
+
     if query.kind == "expr":
-        return lambda series: series.measurement in measurements
+        return may_write
     selector = parse_selector(query.text)
     if _rewritten(selector, rules):
         return lambda series: False
 
     def owns(series: SeriesKey) -> bool:
         tags = dict(series.tags)
-        return series.measurement in measurements and all(
+        return may_write(series) and all(
             matcher.matches(tags.get(map_key(matcher.label), ""))
             for matcher in selector.matchers
             if matcher.label != NAME_LABEL

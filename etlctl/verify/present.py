@@ -1,18 +1,20 @@
-"""The outcome of a verification as a table and as JSON."""
+"""The outcome of a verification as a table, sentences, and JSON."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
 from etlctl.output import counts, thousands
-from etlctl.output import table as new_table
+from etlctl.tables import Table
 from etlctl.times import rfc3339
+from etlctl.verify.examples import SeriesExample
 from etlctl.verify.run import Outcome, QueryResult
+from etlctl.verify.verdict import Verdict
 
 # Reasons of an explained difference as they are shown.
 REASONS = {
@@ -31,43 +33,101 @@ REASONS = {
     "source_expired": "no longer kept by the source",
 }
 
+_COLOURS = {Verdict.EQUAL: "green", Verdict.DIFFERENT: "bold red"}
+
 
 def table(outcome: Outcome) -> Table:
     """One row for each query."""
-    title = f"{rfc3339(outcome.start_ms)} to {rfc3339(outcome.end_ms)}"
-    view = new_table(
-        title,
+    view = Table(
+        f"{rfc3339(outcome.start_ms)} to {rfc3339(outcome.end_ms)}",
         "query",
         *("source", "dropped", "expected", "found", "missing", "extra", "different"),
+        texts=("verdict",),
+        spare=("source", "dropped", "found", "expected", "extra", "different", "missing"),
     )
-    view.add_column("verdict", no_wrap=True)
     for result in outcome.results:
+        numbers = (result.source, result.dropped.total(), result.expected, result.found)
         view.add_row(
             escape(result.query),
-            thousands(result.source),
-            counts(result.dropped, "\n"),
-            thousands(result.expected),
-            thousands(result.found),
-            _cell(result.missing, result.explained.missing),
-            _cell(result.extra, result.explained.extra),
-            _cell(result.different, result.explained.different),
-            _verdict(result),
+            *map(thousands, (*numbers, result.missing, result.extra, result.different)),
+            coloured(result.verdict, result.verdict.words),
         )
     return view
 
 
+def coloured(verdict: Verdict, text: str) -> str:
+    """Markup of ``text`` in the colour of ``verdict``."""
+    return f"[{_COLOURS.get(verdict, 'yellow')}]{escape(text)}[/]"
+
+
+def details(outcome: Outcome) -> Iterator[str]:
+    """Lines below the table: what was dropped, what explains differences, what nothing does."""
+    results = outcome.results
+    yield from _block(
+        "Dropped by the transform:",
+        (f"{one.query}: {counts(one.dropped)}" for one in results if one.dropped),
+    )
+    yield from _block("Explained:", (line for one in results for line in _explained(one)))
+    yield from _block("Without a reason, for example:", example_lines(outcome))
+    yield from _block(
+        "Nothing to compare:",
+        (
+            f"{one.query}: "
+            + (
+                f"all {thousands(one.source)} samples of it are dropped"
+                if one.source
+                else "it matches no sample of the source in this range"
+            )
+            for one in results
+            if Verdict.NOTHING_TO_COMPARE in one.verdicts
+        ),
+    )
+    if outcome.foreign:
+        yield (
+            f"{thousands(outcome.foreign)} points of the same measurements belong to none of these"
+            " queries and were left out."
+        )
+
+
 def example_lines(outcome: Outcome) -> list[str]:
-    """A few of the unexplained points, one a line."""
-    lines = []
-    for result in outcome.results:
-        for kind, series, time_ms, expected, found in result.explained.examples:
-            what = {
-                "missing": f"expected {expected!r}, found nothing",
-                "extra": f"expected nothing, found {found!r}",
-                "different": f"expected {expected!r}, found {found!r}",
-            }[kind]
-            lines.append(f"{result.query}: {series} at {rfc3339(time_ms)}: {what}")
-    return lines
+    """A few of the series with unexplained points, one a line."""
+    return [
+        f"{result.query}: {_example(example)}"
+        for result in outcome.results
+        for example in result.examples.by_series.values()
+    ]
+
+
+def last_sentence(outcome: Outcome) -> str:
+    """What was found out."""
+    results = outcome.results
+    reasons = sum((result.reasons for result in results), Counter[str]())
+    differing = sum(result.differing for result in results)
+    match outcome.verdict:
+        case Verdict.EQUAL:
+            points = thousands(sum(result.equal for result in results))
+            return f"Source and sink are equal: {points} points, each with the same 64 bits."
+        case Verdict.NOTHING_TO_COMPARE:
+            names = [one.query for one in results if one.verdict is Verdict.NOTHING_TO_COMPARE]
+            if len(names) == len(results):
+                return "There was nothing to compare."
+            return f"There was nothing to compare of {', '.join(names)}; the rest is equal."
+        case Verdict.EXPLAINED:
+            return (
+                f"Source and sink differ, and for all of it there are reasons: of"
+                f" {_points(differing)}, {_by_reason(reasons)}."
+            )
+        case Verdict.INCOMPLETE:
+            to_come = sum(result.to_come for result in results)
+            names = [one.query for one in results if Verdict.INCOMPLETE in one.verdicts]
+            sentence = f"The range is not loaded whole yet of {', '.join(names)}"
+            sentence += f": {_points(to_come)} may still come" if to_come else ""
+            others = f"; {_points(differing - to_come)} differ for other reasons"
+            return sentence + (others if differing > to_come else "") + "."
+        case Verdict.DIFFERENT:
+            unexplained = sum(result.unexplained for result in results)
+            others = f"; there are reasons for {_points(reasons.total())}" if reasons else ""
+            return f"Source and sink differ: {_points(unexplained)} without a reason{others}."
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
@@ -77,7 +137,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "to_ms": outcome.end_ms,
         "from": rfc3339(outcome.start_ms),
         "to": rfc3339(outcome.end_ms),
-        "equal": outcome.equal,
+        "verdict": outcome.verdict,
         "foreign": outcome.foreign,
         "queries": [_query_json(result) for result in outcome.results],
     }
@@ -86,6 +146,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 def _query_json(result: QueryResult) -> dict[str, Any]:
     return {
         "query": result.query,
+        "verdict": result.verdict,
         "source": result.source,
         "dropped": dict(result.dropped),
         "expected": result.expected,
@@ -102,14 +163,16 @@ def _query_json(result: QueryResult) -> dict[str, Any]:
         "unexplained": result.unexplained,
         "examples": [
             {
-                "kind": example.kind,
-                "measurement": example.series.measurement,
-                "tags": dict(example.series.tags),
-                "timestamp_ms": example.timestamp_ms,
-                "expected": _number(example.expected),
-                "found": _number(example.found),
+                "measurement": series.measurement,
+                "tags": dict(series.tags),
+                "points": dict(example.points),
+                "last_ms": example.last_ms,
+                "kind": example.first.kind,
+                "timestamp_ms": example.first.timestamp_ms,
+                "expected": _number(example.first.expected),
+                "found": _number(example.first.found),
             }
-            for example in result.explained.examples
+            for series, example in result.examples.by_series.items()
         ],
     }
 
@@ -119,15 +182,44 @@ def _number(value: float | None) -> float | str | None:
     return "not a number" if value is not None and math.isnan(value) else value
 
 
-def _cell(number: int, explained: Counter[str]) -> str:
-    parts = [thousands(number)]
-    parts += [f"{thousands(n)} {REASONS.get(reason, reason)}" for reason, n in explained.items()]
-    return "\n".join(parts)
+def _block(heading: str, lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        if number == 0:
+            yield heading
+        yield f"  {line}"
 
 
-def _verdict(result: QueryResult) -> str:
-    if result.unexplained:
-        return f"[bold red]{thousands(result.unexplained)} unexplained[/]"
-    if result.missing or result.extra or result.different:
-        return "[yellow]explained[/]"
-    return "[green]equal[/]" if result.expected or result.found else "[yellow]nothing to compare[/]"
+def _explained(result: QueryResult) -> Iterator[str]:
+    for kind, by_reason in (
+        ("missing", result.explained.missing),
+        ("extra", result.explained.extra),
+        ("different", result.explained.different),
+    ):
+        if by_reason:
+            yield f"{result.query}: {thousands(by_reason.total())} {kind}: {_by_reason(by_reason)}"
+
+
+def _example(example: SeriesExample) -> str:
+    first, last_ms = example.first, example.last_ms
+    expected, found = (
+        "nothing" if value is None else repr(value) for value in (first.expected, first.found)
+    )
+    values = f"expected {expected}, found {found}"
+    if example.points.total() == 1:
+        return f"{first.series} at {rfc3339(first.timestamp_ms)}: {values}"
+    points = ", ".join(f"{thousands(number)} {kind}" for kind, number in example.points.items())
+    return (
+        f"{first.series}: {points}, {rfc3339(first.timestamp_ms)} to {rfc3339(last_ms)},"
+        f" the first: {values}"
+    )
+
+
+def _by_reason(reasons: Counter[str]) -> str:
+    return ", ".join(
+        f"{thousands(number)} {REASONS.get(reason, reason)}"
+        for reason, number in reasons.most_common()
+    )
+
+
+def _points(number: int) -> str:
+    return f"{thousands(number)} {'point' if number == 1 else 'points'}"

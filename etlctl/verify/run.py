@@ -9,16 +9,24 @@ from typing import Literal
 
 from common.promql.reach import Reach
 from etlctl.verify.compare import compare
+from etlctl.verify.examples import Examples
 from etlctl.verify.expect import Expected, Identify, expect
-from etlctl.verify.explain import RECHECK_DUE, Explained, Facts, Spent, explain
+from etlctl.verify.explain import (
+    NOT_LOADED_YET,
+    ON_THE_WAY,
+    RECHECK_DUE,
+    Explained,
+    Facts,
+    Spent,
+    explain,
+)
 from etlctl.verify.knowledge import Knowledge
 from etlctl.verify.late import late_in
 from etlctl.verify.phases import Phases
 from etlctl.verify.points import Column, Points, SeriesKey
 from etlctl.verify.sink import Sink
 from etlctl.verify.source import Source
-
-EXAMPLES_MAX = 10
+from etlctl.verify.verdict import EXIT_CODES, Verdict, worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,8 @@ class Subject:
 class QueryResult:
     """The outcome for one query, in points. ``explained`` counts parts of the three kinds.
 
-    ``spent``: what of it was explained by number only.
+    ``spent``: what of it was explained by number only. ``reaches_beyond``: the range goes beyond
+    what is loaded, so that points may come yet.
     """
 
     query: str
@@ -58,12 +67,44 @@ class QueryResult:
     different: int = 0
     explained: Explained = field(default_factory=Explained)
     spent: Spent = field(default_factory=Counter)
+    examples: Examples = field(default_factory=Examples)
+    reaches_beyond: bool = False
+
+    @property
+    def differing(self) -> int:
+        """Points missing, extra or different, explained or not."""
+        return self.missing + self.extra + self.different
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Points explained, by reason."""
+        return self.explained.missing + self.explained.extra + self.explained.different
 
     @property
     def unexplained(self) -> int:
         """Differences that nothing explains: what makes the verification fail."""
-        reasons = (self.explained.missing, self.explained.extra, self.explained.different)
-        return self.missing + self.extra + self.different - sum(r.total() for r in reasons)
+        return self.differing - self.reasons.total()
+
+    @property
+    def to_come(self) -> int:
+        """Points missing or different that may still come."""
+        return sum(self.reasons[reason] for reason in NOT_LOADED_YET)
+
+    @property
+    def verdicts(self) -> frozenset[Verdict]:
+        """Everything that must be said: differences of one query may be of several kinds."""
+        said = {
+            Verdict.DIFFERENT: self.unexplained > 0,
+            Verdict.INCOMPLETE: self.reaches_beyond or self.to_come > 0,
+            Verdict.EXPLAINED: self.reasons.total() > self.to_come,
+            Verdict.NOTHING_TO_COMPARE: not (self.expected or self.found),
+        }
+        return frozenset(one for one, holds in said.items() if holds) or frozenset({Verdict.EQUAL})
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest of them."""
+        return worst(self.verdicts)
 
 
 @dataclass(slots=True)
@@ -79,9 +120,20 @@ class Outcome:
     foreign: int = 0
 
     @property
-    def equal(self) -> bool:
-        """Whether no difference is left unexplained."""
-        return not any(result.unexplained for result in self.results)
+    def verdicts(self) -> frozenset[Verdict]:
+        """What must be said of any of the queries."""
+        if not self.results:
+            return frozenset({Verdict.NOTHING_TO_COMPARE})
+        return frozenset().union(*(result.verdicts for result in self.results))
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest: equal only if every query was compared, and nothing differs."""
+        return worst(self.verdicts)
+
+    def exit_code(self, accepted: frozenset[Verdict]) -> int:
+        """That of the gravest verdict of a query that is not ``accepted``."""
+        return EXIT_CODES[worst(self.verdicts - accepted)]
 
 
 @dataclass(slots=True)
@@ -143,6 +195,11 @@ class Verifier:
             mine = {key: column for key, column in found.items() if key in wanted.points}
             mine.update(strays.get(subject.name, {}))
             comparison = compare(wanted.points, mine)
+            result.reaches_beyond |= any(
+                first_ms < end_ms and last_ms > start_ms
+                for reason in ON_THE_WAY & pending[subject.name].keys()
+                for first_ms, last_ms in pending[subject.name][reason]
+            )
             result.source += wanted.source
             result.dropped += wanted.dropped
             result.expected += comparison.expected
@@ -177,13 +234,12 @@ class Verifier:
                     second_read,
                     wanted.rivals,
                     whole_from_ms,
-                    EXAMPLES_MAX - len(result.explained.examples),
                     result.spent,
                 )
                 result.explained.missing += reasons.missing
                 result.explained.extra += reasons.extra
                 result.explained.different += reasons.different
-                result.explained.examples += reasons.examples
+                result.examples.add(reasons.examples)
         return sum(each.source for each in expected.values())
 
     def _expected(self, subject: Subject, start_ms: int, end_ms: int) -> Expected:

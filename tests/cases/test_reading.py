@@ -51,9 +51,9 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "no verdict": (lambda said: step(said).pop("verdict"), "verdict"),
     "unknown verdict": (lambda said: step(said).update(verdict="fine"), "verdict"),
-    "waits for nothing": (
-        lambda said: step(said).update(verdict="waits", paused_by="refused"),
-        "it waits exactly if something is in flight",
+    "incomplete without cause": (
+        lambda said: step(said).update(verdict="incomplete", paused_by="refused"),
+        "it is incomplete exactly if something is in flight",
     ),
     "pause of one that does not wait": (
         lambda said: step(said).update(paused_by="refused"),
@@ -130,7 +130,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"expect": Ledger(extracted=12, loaded=9, dropped={"inf": 2, "nan": 1})},
         "step 1: ledger: ",
     ),
-    "differ": ({"verdict": "differ"}, "step 1: verdict: "),
+    "different": ({"verdict": "different"}, "step 1: verdict: "),
     "a pause": ({"paused_by": "refused"}, "step 1: paused_by: "),
 }
 

@@ -66,7 +66,7 @@ def test_a_redis_that_lost_everything_resumes_where_the_sink_ends(pipeline: Pipe
 
     pipeline.until(resumed, "every feed is reconciled with the sink")
     report = pipeline.prove(since_ms=min(origins.values()))
-    assert report["equal"] is True
+    assert report["verdict"] == "equal"
 
 
 def test_rqs_state_can_be_deleted(pipeline: Pipeline) -> None:

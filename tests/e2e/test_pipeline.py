@@ -24,7 +24,7 @@ def test_every_sample_arrives_equal_and_both_transformers_take_part(pipeline: Pi
 
     outcome = pipeline.prove()
 
-    assert outcome["equal"] is True
+    assert outcome["verdict"] == "equal"
     rates = [
         pipeline.stack.prometheus.query(f'etl_records_total{{job="transformer",instance="{it}"}}')
         for it in (service.address for service in pipeline.stack.services["transformer"])

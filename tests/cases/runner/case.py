@@ -85,16 +85,16 @@ class Step(_Strict):
 
     sink: Behaviour = Behaviour()
     expect: Ledger
-    verdict: Literal["equal", "differ", "waits"]
+    verdict: Literal["equal", "nothing_to_compare", "explained", "incomplete", "different"]
     paused_by: str | None = Field(None, min_length=1)
     holds: tuple[Series, ...] = Field((), strict=False)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.verdict == "waits") != (self.expect.in_flight > 0):
-            raise ValueError("it waits exactly if something is in flight")
-        if (self.verdict == "waits") != (self.paused_by is not None):
-            raise ValueError("paused_by is given exactly if it waits")
+        if (self.verdict == "incomplete") != (self.expect.in_flight > 0):
+            raise ValueError("it is incomplete exactly if something is in flight")
+        if (self.verdict == "incomplete") != (self.paused_by is not None):
+            raise ValueError("paused_by is given exactly if it is incomplete")
         return self
 
 

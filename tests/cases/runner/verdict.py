@@ -27,13 +27,6 @@ class Seen:
     outcome: Outcome
     held: Points
 
-    @property
-    def verdict(self) -> str:
-        """One word: whether it differs, still waits, or is equal."""
-        if not self.outcome.equal:
-            return "differ"
-        return "waits" if self.ledger.in_flight else "equal"
-
 
 def look(
     ledger: Ledger, pipeline: Pipeline, sink: CaseSink, settings: Settings, clock: Clock, step: Step
@@ -63,14 +56,14 @@ def differences(step: Step, seen: Seen) -> list[str]:
         f"{name}: expected {expected!r}, got {got!r}"
         for name, expected, got in (
             ("ledger", step.expect, seen.ledger),
-            ("verdict", step.verdict, seen.verdict),
+            ("verdict", step.verdict, seen.outcome.verdict),
             ("paused_by", step.paused_by or "", seen.paused_by),
         )
         if expected != got
     ]
-    if seen.verdict != step.verdict:
+    if seen.outcome.verdict != step.verdict:
         found += example_lines(seen.outcome)
-    if seen.verdict == "equal":
+    if seen.outcome.verdict in ("equal", "explained"):
         found += _not_accounted(seen)
     for series in step.holds:
         key = SeriesKey.of(series.measurement, series.tags)

@@ -87,10 +87,15 @@ def test_success_names_what_was_compared() -> None:
 @pytest.mark.parametrize(
     ("account", "result", "problem"),
     [
-        (BALANCED, QueryResult("q"), "no samples"),
-        (BALANCED, QueryResult("q", source=9, expected=9, found=8, missing=1), "1 points differ"),
-        (BALANCED, QueryResult("q", source=9, expected=9, found=9, different=2), "2 points differ"),
-        (BALANCED, QueryResult("q", source=9, expected=9, found=10, extra=1), "1 points differ"),
+        (BALANCED, QueryResult("q"), "nothing to compare"),
+        (BALANCED, QueryResult("q", expected=9, found=9, reaches_beyond=True), "not loaded whole"),
+        (BALANCED, QueryResult("q", source=9, expected=9, found=8, missing=1), "differ: 1 point"),
+        (
+            BALANCED,
+            QueryResult("q", source=9, expected=9, found=9, different=2),
+            "differ: 2 points",
+        ),
+        (BALANCED, QueryResult("q", source=9, expected=9, found=10, extra=1), "differ: 1 point"),
         (Account(extracted=11, loaded=10), EQUAL, "1 samples are unaccounted for"),
         (Account(extracted=9, loaded=10), EQUAL, "1 samples are unaccounted for"),
         (Account(extracted=11, loaded=10, in_flight=1), EQUAL, "still in flight"),

@@ -14,6 +14,7 @@ from devtools import PROJECT_ROOT
 from etlctl.commands import COMMANDS as NAMES
 from etlctl.commands import app_with
 from etlctl.verify.present import REASONS
+from etlctl.verify.verdict import EXIT_CODES, Verdict
 
 PAGE = (PROJECT_ROOT / "docs" / "etlctl.md").read_text(encoding="utf-8")
 
@@ -58,6 +59,13 @@ def test_every_argument_is_shown_with_its_command(name: str) -> None:
 
 def test_every_command_is_documented_and_no_other() -> None:
     assert set(re.findall(r"^## `(etlctl [^`]+)`$", PAGE, re.MULTILINE)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_every_verdict_is_documented(verdict: Verdict) -> None:
+    row = f"\n| {verdict.words} | `{verdict}` | {EXIT_CODES[verdict]} | "
+    assert row in section("etlctl verify")
+    assert f"\n| {EXIT_CODES[verdict]} | " in PAGE
 
 
 @pytest.mark.parametrize("reason", REASONS.values())

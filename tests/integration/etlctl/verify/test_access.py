@@ -160,7 +160,7 @@ def test_what_influxdb_3_forgets_without_a_word_is_beyond_its_retention(
 
     result = world.verify(capsys, "--json")
 
-    assert result.code == 0, result.out
+    assert (result.code, result.document["verdict"]) == (6, "explained"), result.out
     assert result.query()["explained"]["missing"] == {"beyond_retention": forgotten}
     assert "beyond the sink's retention" in world.verify(capsys).out
 
@@ -175,7 +175,8 @@ def test_the_shorter_of_both_retentions_counts(
     world: World, capsys: Capture, influxdb3: InfluxDB3
 ) -> None:
     world.changes["load.tiers"] = {"hot": {"bucket": DATABASE, "retention": "30d"}}
-    assert world.verify(capsys).code == 0
+    assert world.verify(capsys).code == 6
+    assert world.verify(capsys, "--accept", "explained").code == 0
 
 
 def test_an_influxdb_3_that_does_not_tell_its_retention_is_a_note(

@@ -13,6 +13,7 @@ from common.state.keys import Keys
 from common.state.windows import Feed, WindowSet
 from etlctl.connect import source_of
 from etlctl.verify.late import digests_of as spelled
+from etlctl.verify.verdict import EXIT_CODES, Verdict
 from services.extractor.digest import digests_of
 from services.extractor.prometheus import PrometheusClient
 from tests.integration.etlctl.verify.test_compare import SOURCE
@@ -95,8 +96,10 @@ def test_an_expression_that_gives_something_else_now_is_evaluated_again(
     series, time_ms, _ = points[1]
     world.write([*points[1:], (series, time_ms, 0.5)])
 
-    result = world.verify(capsys, "--json").query("by_host")
+    outcome = world.verify(capsys, "--json")
 
+    result = outcome.query("by_host")
+    assert outcome.code == EXIT_CODES[Verdict.INCOMPLETE if changed else Verdict.DIFFERENT]
     assert (result["missing"], result["different"]) == (1, 1)
     assert result["unexplained"] == (0 if changed else 2)
     if changed:

@@ -69,6 +69,7 @@ def test_a_query_that_prometheus_rejects_is_reported(world: World, capsys: Captu
         (["--to", "2024-05-01"], "--to: '2024-05-01' names no time zone"),
         (["--from", "now", "--to", "-1h"], "nothing lies between"),
         (["--query", "nope"], "no such query"),
+        (["--accept", "explained,equal"], "--accept: 'equal' cannot be accepted; possible are"),
         ([], "--from must be given"),
         (["--from", "-1h"], "--to must be given"),
     ],
@@ -115,7 +116,8 @@ def test_what_redis_knows_to_be_pending_may_be_missing(
     loaded = [point for point in points if point[1] <= half_ms]
     world.write(loaded)
     result = world.verify(capsys, "--json")
-    assert result.code == 0
+    assert (result.code, result.document["verdict"]) == (7, "incomplete")
+    assert world.verify(capsys, "--accept", "incomplete").code == 0
     late = len(points) - len(loaded)
     assert result.query()["missing"] == late > 0
     assert result.query()["explained"]["missing"] == {"not_extracted": late}

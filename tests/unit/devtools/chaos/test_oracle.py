@@ -96,6 +96,29 @@ def test_a_bad_point_that_is_missing_is_no_problem_but_counted() -> None:
     assert (compared.refused, compared.missing) == (2, 0)
 
 
+def test_a_comparison_of_nothing_is_a_problem() -> None:
+    compared = summary(Outcome(3, 9, [QueryResult("q")]), 1.0)
+
+    assert compared.problem is not None
+    assert "nothing is proven" in compared.problem
+    assert compared.not_compared == ("q",)
+
+
+def test_a_query_without_points_is_named() -> None:
+    compared = summary(Outcome(3, 9, [result(), QueryResult("other")]), 1.0)
+
+    assert compared.problem is None
+    assert compared.not_compared == ("other",)
+
+
+@pytest.mark.parametrize("kind", ["extra", "different"])
+def test_a_bad_point_excuses_no_other_kind_of_difference(kind: str) -> None:
+    odd = result(**{kind: 1})
+    getattr(odd.explained, kind)[DEAD_LETTERED] = 1
+
+    assert summary(Outcome(0, 1, [odd]), 1.0).problem is not None
+
+
 @pytest.mark.parametrize("kind", ["missing", "extra", "different"])
 def test_any_difference_is_a_problem_that_names_it(kind: str) -> None:
     problem = summary(Outcome(3, 9, [result(**{kind: 4})]), 1.0).problem

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from common.promql.reach import RAW, Reach, reach_of
+from etlctl.verify.verdict import Verdict
 from tests.unit.etlctl.verify.test_run import (
     SAMPLES,
     MemorySink,
@@ -131,4 +132,4 @@ def test_the_oldest_time_is_not_asked_for_where_nothing_differs() -> None:
         raise AssertionError("nobody needs it")
 
     sides = MemorySource({"a": SAMPLES}), MemorySink({host("a"): SAMPLES})
-    assert verify(*sides, oldest_source_ms=oldest_ms).equal
+    assert verify(*sides, oldest_source_ms=oldest_ms).verdict is Verdict.EQUAL

@@ -90,9 +90,25 @@ def test_where_labels_may_be_rewritten_nothing_is_claimed(rewriting: RelabelRule
 
 
 def test_rules_on_other_labels_change_nothing() -> None:
-    other = rule(target_label="zone", replacement="x")
+    other = rule(source_labels=["a"], target_label="zone", replacement="x$1")
     assert measurements(SELECT, other) == measurements(SELECT)
     assert owner(SELECT, frozenset({"m1"}), (other,))(SeriesKey.of("m1", {"job": "app"}))
+
+
+@pytest.mark.parametrize("query", [SELECT, EXPR])
+def test_a_label_that_relabelling_sets_tells_pipelines_apart(query: Query) -> None:
+    rules = (
+        rule(target_label="time", replacement="e\n"),
+        rule(target_label="zone", replacement=""),
+        rule(target_label="__tmp", replacement="x"),
+    )
+    measurement = {"select": "m1", "expr": "rate"}[query.kind]
+    owns = owner(query, measurements(query, *rules), rules)
+    ours = {"job": "app", "label_time": "e␊"}
+    assert owns(SeriesKey.of(measurement, ours))
+    assert not owns(SeriesKey.of(measurement, ours | {"label_time": "us"}))
+    assert not owns(SeriesKey.of(measurement, {"job": "app"}))
+    assert not owns(SeriesKey.of(measurement, ours | {"zone": "x"}))
 
 
 def test_labels_that_cannot_be_read_are_a_reason() -> None:

@@ -16,6 +16,7 @@ from etlctl.verify.explain import Facts, Range
 from etlctl.verify.points import Column, Points, SeriesKey
 from etlctl.verify.run import Outcome, QueryResult, Subject, Verifier
 from etlctl.verify.source import SourceSeries
+from etlctl.verify.verdict import Verdict
 
 END_MS = 3_600_000
 
@@ -133,7 +134,7 @@ SAMPLES = {t: float(t) for t in range(15_000, END_MS + 1, 15_000)}
 def test_equal_sides_are_equal() -> None:
     source = MemorySource({"a": SAMPLES, "b": SAMPLES})
     outcome = verify(source, MemorySink({host("a"): SAMPLES, host("b"): SAMPLES}))
-    assert outcome.equal
+    assert outcome.verdict is Verdict.EQUAL
     result = only(outcome)
     assert (result.source, result.expected, result.found, result.equal) == (480,) * 4
 
@@ -162,19 +163,23 @@ def test_each_kind_of_difference_is_counted_and_shown() -> None:
     have[30_001] = 5.0
     outcome = verify(MemorySource({"a": SAMPLES}), MemorySink({host("a"): have}))
     result = only(outcome)
-    assert not outcome.equal
+    assert outcome.verdict is Verdict.DIFFERENT
     assert (result.missing, result.different, result.extra, result.unexplained) == (1, 1, 1, 3)
-    assert result.explained.examples == [
-        ("missing", host("a"), 15_000, 15_000.0, None),
-        ("different", host("a"), 30_000, 30_000.0, -1.0),
-        ("extra", host("a"), 30_001, None, 5.0),
-    ]
+    (example,) = result.examples.by_series.values()
+    assert example.points == {"missing": 1, "different": 1, "extra": 1}
+    assert example.first == ("missing", host("a"), 15_000, 15_000.0, None, 1, 15_000)
+    assert example.last_ms == 30_001
 
 
-def test_examples_are_few() -> None:
-    result = only(verify(MemorySource({"a": SAMPLES}), MemorySink({})))
-    assert result.missing == len(SAMPLES)
-    assert len(result.explained.examples) == 10
+@pytest.mark.parametrize("piece_samples", [1, 1_000_000])
+def test_examples_are_three_series_each_with_its_count_and_time_span(piece_samples: int) -> None:
+    source = MemorySource(dict.fromkeys("abcde", SAMPLES))
+    result = only(verify(source, MemorySink({}), piece_samples=piece_samples))
+    assert result.missing == 5 * len(SAMPLES)
+    assert list(result.examples.by_series) == [host("a"), host("b"), host("c")]
+    for example in result.examples.by_series.values():
+        assert example.points == {"missing": len(SAMPLES)}
+        assert (example.first.timestamp_ms, example.last_ms) == (15_000, END_MS)
 
 
 @pytest.mark.parametrize("reason", ["gap", "before_origin"])
@@ -187,7 +192,12 @@ def test_a_known_range_explains_what_is_missing_in_it_only(reason: str) -> None:
         )
     )
     assert result.explained.missing == {reason: 1}
-    assert [example.timestamp_ms for example in result.explained.examples] == [15_000, 45_000]
+    (example,) = result.examples.by_series.values()
+    assert (example.points, example.first.timestamp_ms, example.last_ms) == (
+        {"missing": 2},
+        15_000,
+        45_000,
+    )
 
 
 def test_what_is_in_flight_may_be_missing_but_not_different() -> None:
@@ -201,7 +211,33 @@ def test_what_is_in_flight_may_be_missing_but_not_different() -> None:
     )
     assert result.explained.missing == {"in_flight": 1}
     assert result.unexplained == 1
-    assert result.explained.examples[0].kind == "different"
+    assert result.examples.by_series[host("a")].points == {"different": 1}
+
+
+@pytest.mark.parametrize(
+    ("flying", "verdict"),
+    [
+        (Range(END_MS, END_MS + 1), Verdict.EQUAL),
+        (Range(END_MS - 1, END_MS + 1), Verdict.INCOMPLETE),
+        (Range(30_000, 45_000), Verdict.INCOMPLETE),
+    ],
+)
+def test_a_range_that_is_not_loaded_yet_is_not_equal_though_nothing_is_missing(
+    flying: Range, verdict: Verdict
+) -> None:
+    outcome = verify(
+        MemorySource({"a": SAMPLES}),
+        MemorySink({host("a"): SAMPLES}),
+        knowledge=Known([flying]),
+        piece_samples=10,
+    )
+    assert only(outcome).equal == len(SAMPLES)
+    assert outcome.verdict is verdict
+
+
+def test_a_query_without_points_is_not_equal() -> None:
+    outcome = verify(MemorySource({}), MemorySink({}))
+    assert outcome.verdict is Verdict.NOTHING_TO_COMPARE
 
 
 def test_an_expression_may_differ_where_it_is_to_be_written_again() -> None:
@@ -216,6 +252,7 @@ def test_an_expression_may_differ_where_it_is_to_be_written_again() -> None:
     )
     assert result.explained.different == {"in_flight": 1}
     assert result.unexplained == 1
+    assert result.verdicts == {Verdict.DIFFERENT, Verdict.INCOMPLETE}
 
 
 def test_dead_letters_explain_their_own_points() -> None:
@@ -251,7 +288,7 @@ def test_a_source_that_changes_between_two_reads_explains() -> None:
     second = {t: v for t, v in SAMPLES.items() if t != 15_000} | {30_000: 7.0}
     outcome = verify(MemorySource({"a": first}, {"a": second}), MemorySink({host("a"): second}))
     result = only(outcome)
-    assert outcome.equal
+    assert outcome.verdict is Verdict.EXPLAINED
     assert result.explained.missing == {"source_changed": 1}
     assert result.explained.different == {"source_changed": 1}
     assert result.explained.extra == {"source_changed": 1}
@@ -270,7 +307,7 @@ def test_a_series_of_somebody_else_is_left_alone() -> None:
         {"bystanders": [lambda key: True]},
     ):
         outcome = verify(MemorySource({"a": SAMPLES}), sink, **changes)
-        assert outcome.equal
+        assert outcome.verdict is Verdict.EQUAL
         assert outcome.foreign == 1
         assert only(outcome).found == len(SAMPLES)
 
@@ -289,7 +326,7 @@ def test_queries_that_share_a_measurement_do_not_accuse_each_other() -> None:
         MemorySink({host("a"): SAMPLES, host("b"): SAMPLES}),
         subjects=[only_host("a"), only_host("b")],
     )
-    assert outcome.equal
+    assert outcome.verdict is Verdict.EQUAL
     assert [result.found for result in outcome.results] == [len(SAMPLES)] * 2
     assert [result.dropped for result in outcome.results] == [{"relabel": len(SAMPLES)}] * 2
 
@@ -301,5 +338,5 @@ def test_an_expression_is_read_on_its_grid() -> None:
         MemorySink({SeriesKey.of("q", {"host": "a"}): SAMPLES}),
         subjects=[one],
     )
-    assert outcome.equal
+    assert outcome.verdict is Verdict.EQUAL
     assert only(outcome).equal == len(SAMPLES)
