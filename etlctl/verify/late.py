@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.samples.columns import Samples
+from common.samples.digest import Digest
 from common.state.windows import Recheck
 from etlctl.verify.compare import Difference
 from etlctl.verify.explain import RECHECK_DUE, Allowance, Range
 from etlctl.verify.source import Source, SourceSeries
-from services.extractor.digest import Digest
 
 if TYPE_CHECKING:
     from etlctl.verify.run import Subject

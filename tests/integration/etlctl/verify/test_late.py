@@ -9,12 +9,12 @@ import pytest
 import redis
 
 from common.config import load_settings
+from common.samples.digest import digests_of
 from common.state.keys import Keys
 from common.state.windows import Feed, WindowSet
 from etlctl.connect import source_of
 from etlctl.verify.late import digests_of as spelled
 from etlctl.verify.verdict import EXIT_CODES, Verdict
-from services.extractor.digest import digests_of
 from services.extractor.prometheus import PrometheusClient
 from tests.integration.etlctl.verify.test_compare import SOURCE
 from tests.integration.etlctl.verify.world import EXPR, World
