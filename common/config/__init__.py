@@ -1,6 +1,7 @@
 """etl.yaml, environment and secret files as frozen models; docs/configuration.md lists the keys."""
 
 from common.config.extract import AuthSettings, ExtractSettings
+from common.config.in_force import InForce
 from common.config.load import InfluxSettings, LoadSettings, Tier, TierName
 from common.config.loading import DEFAULT_PATH, load_settings
 from common.config.model import Settings, effective
@@ -14,6 +15,7 @@ __all__ = [
     "AuthSettings",
     "DeadLetterSettings",
     "ExtractSettings",
+    "InForce",
     "InfluxSettings",
     "LoadSettings",
     "PipelineSettings",

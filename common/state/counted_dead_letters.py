@@ -67,7 +67,7 @@ def give_up(redis: Redis, keys: Keys, letters: CountedDeadLetters, reason: str) 
     """
     reply = Scripts(redis).call(
         "give_up_counted",
-        [keys.dead_counted, keys.dead_records, keys.ledger],
+        [keys.dead_counted, keys.dead_records, keys.ledger, keys.dead_purged],
         group=letters.group,
         samples=letters.samples,
         reason=reason,

@@ -29,6 +29,7 @@ from common.state.counted_dead_letters import (
 )
 from common.state.fields import count_of, text_of
 from common.state.keys import POINTS, RAW, Keys
+from common.state.purged import range_of
 from common.state.scripts import Scripts
 
 _PAGE_ENTRIES = 500
@@ -151,10 +152,16 @@ class DeadLetters:
         return self._decide("replay", letter, more_keys, [payload])
 
     def purge(self, letter: AnyDeadLetters) -> bool:
-        """Give the samples up, counted as dropped; False when it was deleted meanwhile."""
+        """Give the samples up, counted as dropped; False when it was deleted meanwhile.
+
+        In what time they lay is noted, for who looks for them in the sink.
+        """
         if isinstance(letter, CountedDeadLetters):
             return give_up(self._redis, self._keys, letter, PURGED)
-        return self._decide("purge", letter, [self._keys.ledger, self._keys.dead_kept])
+        payload: Any = self._redis.get(letter.payload_key)
+        start_ms, end_ms = range_of(payload or b"", letter.samples)
+        keys = [self._keys.ledger, self._keys.dead_kept, self._keys.dead_purged]
+        return self._decide("purge", letter, keys, start_ms=start_ms, end_ms=end_ms)
 
     def _page(self, start: str, end: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         page: Any = self._redis.xrange(self._keys.dead, start, end, count=count)
@@ -184,10 +191,11 @@ class DeadLetters:
         letter: KeptDeadLetter,
         more_keys: list[str],
         payloads: Sequence[bytes] = (),
+        **args: int,
     ) -> bool:
         """Replay or purge by one script; False when the dead letter was deleted meanwhile."""
         keys = [self._keys.dead, self._keys.dead_records, letter.payload_key, *more_keys]
-        reply = self._scripts.call(script, keys, payloads, id=letter.id)
+        reply = self._scripts.call(script, keys, payloads, id=letter.id, **args)
         if reply == b"wrong_type":
             raise EtlError(f"dead letter {letter.id}: a key of the pipeline holds something else")
         if reply == b"malformed":

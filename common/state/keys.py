@@ -39,6 +39,8 @@ class Keys:
         self.dead_kept = f"{namespace}:dead:kept"
         # Hash: group → JSON of what was only counted: samples by window, the newest detail.
         self.dead_counted = f"{namespace}:dead:counted"
+        # Hash: feed → JSON list of what was purged: start_ms, end_ms, samples.
+        self.dead_purged = f"{namespace}:dead:purged"
         # Hash: ``feed|what[|reason]`` → samples.
         self.ledger = f"{namespace}:ledger"
         # Sorted set: ``payload-key bytes`` scored by the ms at which the staged key expires.
@@ -134,6 +136,10 @@ class Keys:
     def rechecks(self, feed: str) -> str:
         """Sorted set of committed ranges (``feeds.Recheck``), by when to count them again."""
         return f"{self.namespace}:rechecks:{feed}"
+
+    def history(self, feed: str) -> str:
+        """Hash: id → a configuration that was in force, ``changes`` → JSON of when."""
+        return f"{self.namespace}:history:{feed}"
 
     def of_feed(self, feed: str) -> list[str]:
         """The keys of one feed, in the order that scripts are given them."""

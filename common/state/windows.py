@@ -32,6 +32,7 @@ from common.state.feeds import (
     ranges_of,
 )
 from common.state.fields import text_of
+from common.state.history import id_of
 from common.state.keys import RAW, STREAMS, Keys
 from common.state.scripts import Scripts
 
@@ -71,20 +72,36 @@ class WindowSet:
         self._scripts = Scripts(self.redis, self.now_ms)
         self._lease_ms = int(self.lease_seconds * 1000)
 
-    def plan(self, feed: Feed, origin_ms: int, head_ms: int, *, adopt: bool = False) -> bool:
+    def plan(
+        self,
+        feed: Feed,
+        origin_ms: int,
+        head_ms: int,
+        *,
+        adopt: bool = False,
+        configuration: str = "",
+    ) -> bool:
         """Extend the feed's time to ``head_ms``; a new feed begins at ``origin_ms``.
 
         False when the feed belongs to another configuration and ``adopt`` is not set; with it, the
-        feed becomes ours and its open windows are cut anew.
+        feed becomes ours and its open windows are cut anew. A ``configuration`` that is not the
+        last one that was in force is noted (:mod:`common.state.history`).
         """
         planned = self._scripts.call(
             "plan",
-            [*self.keys.of_feed(feed.name), self.keys.feeds],
+            [
+                *self.keys.of_feed(feed.name),
+                self.keys.feeds,
+                self.keys.history(feed.name),
+                self.keys.committed,
+            ],
             feed=feed.name,
             fingerprint=feed.fingerprint,
             adopt=adopt,
             origin_ms=origin_ms,
             head_ms=head_ms,
+            configuration=configuration,
+            configuration_id=id_of(configuration),
         )
         return bool(planned)
 

@@ -29,8 +29,8 @@ from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import Origin
 from common.samples.columns import Samples
+from common.samples.digest import Digest
 from common.state.windows import Staged, Window, WindowSet
-from services.extractor.digest import Digest
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan, floor_to

@@ -84,7 +84,8 @@ class Planner:
         # cannot take the feed back.
         adopt = self._ownership.takes(feed, known)
         origin_ms = plan.origin_ms(source.now_ms, lowest_ms)
-        ours = self.windows.plan(feed, origin_ms, head_ms, adopt=adopt)
+        changed = plan.configuration if adopt or known is None else ""
+        ours = self.windows.plan(feed, origin_ms, head_ms, adopt=adopt, configuration=changed)
         if known is None and not adopt:
             self._lost_feeds.add(feed.name)
         if known is None and ours:

@@ -22,8 +22,8 @@ from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnava
 from common.promql.reach import RAW, reach_of
 from common.runtime.telemetry import Telemetry
 from common.samples.columns import Samples
+from common.samples.digest import digests_of
 from common.state.windows import Feed, Recheck, WindowSet
-from services.extractor.digest import digests_of
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.windows import Plan
 

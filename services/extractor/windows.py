@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import Query, Settings
+from common.config import InForce, Query, Settings
 from common.promql.reach import RAW, Reach, reach_of
 from common.state.windows import Feed, Window
 
@@ -19,7 +19,8 @@ class Plan:
     """How one feed is planned.
 
     ``step_ms``: every bound is a multiple of it. ``live_ms``: how far back from its head a feed is
-    live. ``longest_ms``: the longest window of a class.
+    live. ``longest_ms``: the longest window of a class. ``configuration``: what its points depend
+    on, as text.
     """
 
     feed: Feed
@@ -29,6 +30,7 @@ class Plan:
     lookback_ms: int
     live_ms: int
     catchup_ms: int
+    configuration: str = ""
 
     def head_ms(self, now_ms: int) -> int:
         """The last aligned instant whose samples have settled at Prometheus' time ``now_ms``."""
@@ -95,6 +97,7 @@ def plans_of(settings: Settings) -> list[Plan]:
                 floor_to(round(extract.live_window_max_seconds * 1000), query.step_ms),
             ),
             catchup_ms=extract.catchup_window_samples * query.step_ms,
+            configuration=InForce.of(query, settings).to_json(),
         )
         for query in extract.queries
     ]

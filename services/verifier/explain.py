@@ -19,9 +19,12 @@ CHANGED = "source_changed"
 DEAD_LETTERED = "dead_lettered"
 EXPIRED = "source_expired"
 UNREADABLE = "dead_lettered_unreadable"
+RECHECK_DUE = "recheck_due"
+PURGED = "purged"
+EARLIER = "earlier_configuration"
 # Ranges that are on their way, and all reasons of missing points that may still come.
 ON_THE_WAY = frozenset(("in_flight", "not_extracted"))
-NOT_LOADED_YET = ON_THE_WAY | {"recheck_due"}
+NOT_LOADED_YET = ON_THE_WAY | {RECHECK_DUE}
 
 
 class Range(NamedTuple):
@@ -31,18 +34,41 @@ class Range(NamedTuple):
     end_ms: int
 
 
+EVERYWHERE = Range(0, 2**62)
+
+
+class Allowance(NamedTuple):
+    """At most so many ``points`` may be missing in the range for the reason; which is unknown."""
+
+    reason: str
+    range: Range
+    points: int
+
+
+# How many points allowances have explained so far, by reason and range.
+Spent = Counter[tuple[str, Range]]
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the pipeline knows about one query.
 
     ``ranges``: reason → where points may be missing for it (``gap``, ``in_flight``, …).
+    ``overwritten``: reason → where they may also differ, as they are to be written again.
     ``dead``: timestamps of the points that lie in the dead letters. ``unreadable_dead_samples``:
     how many samples lie in dead letters whose payload nobody can read: their points are unknown.
+    ``allowances``: what explains a number of missing points only. ``instead``: what may have been
+    expected in place of this, under a configuration that may have been in force; ``ever``: under
+    any that was, and what was written under it stays.
     """
 
     ranges: Mapping[str, Sequence[Range]] = field(default_factory=dict)
     dead: Mapping[SeriesKey, NDArray[np.int64]] = field(default_factory=dict)
     unreadable_dead_samples: int = 0
+    overwritten: Mapping[str, Sequence[Range]] = field(default_factory=dict)
+    allowances: Sequence[Allowance] = ()
+    instead: Sequence[Points] = ()
+    ever: Sequence[Points] = ()
 
 
 @dataclass(slots=True)
@@ -61,6 +87,7 @@ def explain(
     second_read: Points,
     rivals: Points,
     whole_from_ms: int,
+    spent: Spent,
 ) -> Explained:
     """Give each differing point at most one reason.
 
@@ -71,6 +98,8 @@ def explain(
     first read, the source is changing. Before ``whole_from_ms`` it may no longer keep what points
     were made from: that is a reason only for a point of a time at which it now gives none. What it
     still gives must be in the sink with that value, however much has been deleted around it.
+
+    ``spent`` is added to: what allowances explained here, they cannot explain elsewhere.
     """
     result = Explained()
 
@@ -91,7 +120,7 @@ def explain(
             Example(kind, series, int(times[first]), want, have, len(at), int(times[last]))
         )
 
-    unreadable_left = facts.unreadable_dead_samples
+    unreadable = Allowance(UNREADABLE, EVERYWHERE, facts.unreadable_dead_samples)
     for item in differences:
         again = second_read.get(item.series, NOTHING)
 
@@ -105,12 +134,10 @@ def explain(
             reasons[reason] = _inside(times, ranges)
         reasons[EXPIRED] = expired(times)
         reasons[CHANGED] = ~_holds(again, times, values)
+        reasons[EARLIER] = ~_in_all(facts.instead, item.series, times, values)
         rest = _count(result.missing, reasons, len(times))
-        unreadable = min(unreadable_left, int(np.count_nonzero(rest)))
-        if unreadable:
-            unreadable_left -= unreadable
-            result.missing[UNREADABLE] += unreadable
-            rest[np.flatnonzero(rest)[:unreadable]] = False
+        for allowance in (*facts.allowances, unreadable):
+            _spend(result.missing, allowance, times, rest, spent)
         example("missing", item.series, times, rest, expected=values)
 
         times, values = item.different
@@ -118,12 +145,18 @@ def explain(
             COLLISION: _among(rivals.get(item.series, NOTHING), times, values),
             EXPIRED: expired(times),
             CHANGED: ~_holds(again, times, item.wanted_values),
+            EARLIER: _in_any(facts.ever, item.series, times, values),
+            **{reason: _inside(times, where) for reason, where in facts.overwritten.items()},
         }
         rest = _count(result.different, reasons, len(times))
         example("different", item.series, times, rest, expected=item.wanted_values, found=values)
 
         times, values = item.extra
-        reasons = {EXPIRED: expired(times), CHANGED: _holds(again, times, values)}
+        reasons = {
+            EXPIRED: expired(times),
+            CHANGED: _holds(again, times, values),
+            EARLIER: _in_any(facts.ever, item.series, times, values),
+        }
         rest = _count(result.extra, reasons, len(times))
         example("extra", item.series, times, rest, found=values)
     return result
@@ -140,6 +173,23 @@ def _count(
             counter[reason] += hits
         rest &= ~mask
     return rest
+
+
+def _spend(
+    counter: Counter[str],
+    allowance: Allowance,
+    times: NDArray[np.int64],
+    rest: NDArray[np.bool_],
+    spent: Spent,
+) -> None:
+    """Count points of ``rest`` under an allowance, as far as it goes; they leave ``rest``."""
+    reason, where, points = allowance
+    left = max(points - spent[reason, where], 0)
+    hits = np.flatnonzero(rest & _inside(times, [where]))[:left]
+    if len(hits):
+        counter[reason] += len(hits)
+        spent[reason, where] += len(hits)
+        rest[hits] = False
 
 
 def _inside(times: NDArray[np.int64], ranges: Sequence[Range]) -> NDArray[np.bool_]:
@@ -159,6 +209,30 @@ def _holds(
     there = column.timestamps_ms[at] == times
     found: NDArray[np.bool_] = there & (bits(column.values[at]) == bits(values))
     return found
+
+
+def _in_all(
+    sides: Sequence[Points],
+    series: SeriesKey,
+    times: NDArray[np.int64],
+    values: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    mask = np.ones(len(times), dtype=np.bool_)
+    for points in sides:
+        mask &= _holds(points.get(series, NOTHING), times, values)
+    return mask
+
+
+def _in_any(
+    sides: Sequence[Points],
+    series: SeriesKey,
+    times: NDArray[np.int64],
+    values: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    mask = np.zeros(len(times), dtype=np.bool_)
+    for points in sides:
+        mask |= _holds(points.get(series, NOTHING), times, values)
+    return mask
 
 
 def _among(

@@ -16,11 +16,14 @@ from common.samples.batch import SampleBatch
 from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
 from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
+from common.state.fields import text_of
+from common.state.history import Change, changes_of
 from common.state.keys import Keys, feed_of
 from common.state.payloads import with_payloads
-from common.state.windows import FeedStatus, WindowSet
+from common.state.purged import LATEST_MS, purged
+from common.state.windows import FeedStatus, Recheck, WindowSet
 from services.verifier.expect import Identify, expect
-from services.verifier.explain import Facts, Range
+from services.verifier.explain import EVERYWHERE, PURGED, Allowance, Facts, Range
 from services.verifier.points import SeriesKey
 from services.verifier.source import SourceSeries
 
@@ -42,6 +45,14 @@ class Knowledge:
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
         """By reason, where points of the query may rightly not have arrived yet."""
         return {}
+
+    def recounts(self, query: str) -> Sequence[Recheck]:
+        """Committed ranges that are to be compared with the source again."""
+        return ()
+
+    def changes(self, query: str) -> Sequence[Change]:
+        """Which configurations of the query were in force, oldest first."""
+        return ()
 
     def facts(self, query: str) -> Facts:
         """Everything else that explains missing points of the query."""
@@ -88,8 +99,20 @@ class RedisKnowledge(Knowledge):
             "not_extracted": [*(Range(*b) for b in feed.backlog), Range(feed.head_ms, _FOREVER_MS)],
         }
 
+    def recounts(self, query: str) -> Sequence[Recheck]:
+        """Committed ranges that are to be compared with the source again, in order."""
+        key = self._keys.rechecks(feed_of(query, self._tier))
+        found: Any = self._redis.zrange(key, 0, -1)
+        return sorted(filter(None, map(_recheck, map(text_of, found))))
+
+    def changes(self, query: str) -> Sequence[Change]:
+        """Which configurations of the query were in force, oldest first."""
+        return changes_of(self._redis, self._keys, feed_of(query, self._tier))
+
     def facts(self, query: str) -> Facts:
-        """Gaps, the time before the first window, what the sink has deleted, dead letters."""
+        """Gaps, the time before the first window, what the sink has deleted, dead letters, kept
+        or purged.
+        """
         feed = self.feed(query)
         gaps = self._windows.gaps(feed_of(query, self._tier))
         ranges = {
@@ -97,7 +120,14 @@ class RedisKnowledge(Knowledge):
             "before_origin": [Range(0, feed.origin_ms)] if feed else [],
             **super().facts(query).ranges,
         }
-        return Facts(ranges, *self._dead(query))
+        feed_name = feed_of(query, self._tier)
+        allowances = [
+            Allowance(
+                PURGED, EVERYWHERE if end_ms == LATEST_MS else Range(start_ms, end_ms), samples
+            )
+            for start_ms, end_ms, samples in purged(self._redis, self._keys, feed_name)
+        ]
+        return Facts(ranges, *self._dead(query), allowances=allowances)
 
     def _dead(self, query: str) -> _Dead:
         """Points in the dead letters of a query; read again only when there are others."""
@@ -147,6 +177,13 @@ class RedisKnowledge(Knowledge):
             for key, column in expect([series], identify).points.items():
                 for timestamp_ms in column.timestamps_ms.tolist():
                     yield key, timestamp_ms
+
+
+def _recheck(member: str) -> Recheck | None:
+    try:
+        return Recheck.parse(member)
+    except ValueError:  # somebody else's
+        return None
 
 
 # Parts of a line (InfluxDB line protocol): a measurement goes up to an unescaped comma or space, a

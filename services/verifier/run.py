@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,12 +14,15 @@ from services.verifier.expect import Expected, Identify, expect
 from services.verifier.explain import (
     NOT_LOADED_YET,
     ON_THE_WAY,
-    UNREADABLE,
+    RECHECK_DUE,
     Explained,
     Facts,
+    Spent,
     explain,
 )
 from services.verifier.knowledge import Knowledge
+from services.verifier.late import late_in
+from services.verifier.phases import Phases
 from services.verifier.points import Column, Points, SeriesKey
 from services.verifier.sink import Sink
 from services.verifier.source import Source
@@ -49,7 +52,8 @@ class Subject:
 class QueryResult:
     """The outcome for one query, in points. ``explained`` counts parts of the three kinds.
 
-    ``reaches_beyond``: the range goes beyond what is loaded, so that points may come yet.
+    ``spent``: what of it was explained by number only. ``reaches_beyond``: the range goes beyond
+    what is loaded, so that points may come yet.
     """
 
     query: str
@@ -62,6 +66,7 @@ class QueryResult:
     extra: int = 0
     different: int = 0
     explained: Explained = field(default_factory=Explained)
+    spent: Spent = field(default_factory=Counter)
     examples: Examples = field(default_factory=Examples)
     reaches_beyond: bool = False
 
@@ -82,8 +87,8 @@ class QueryResult:
 
     @property
     def to_come(self) -> int:
-        """Points missing that may still come."""
-        return sum(self.explained.missing[reason] for reason in NOT_LOADED_YET)
+        """Points missing or different that may still come."""
+        return sum(self.reasons[reason] for reason in NOT_LOADED_YET)
 
     @property
     def verdicts(self) -> frozenset[Verdict]:
@@ -135,14 +140,16 @@ class Outcome:
 class Verifier:
     """Compares what the source has with what the sink has.
 
-    ``bystanders`` decide, for configured queries that are not verified now, which series could be
-    theirs. ``latest_ms`` bounds what the transform accepts. ``oldest_source_ms`` asks for the
-    oldest time that the source keeps; 0 where that is not known.
+    ``phases``: what was in force before, of queries that were changed. ``bystanders`` decide, for
+    configured queries that are not verified now, which series could be theirs. ``latest_ms`` bounds
+    what the transform accepts. ``oldest_source_ms`` asks for the oldest time that the source keeps;
+    0 where that is not known.
     """
 
     source: Source
     sink: Sink
     subjects: Sequence[Subject]
+    phases: Mapping[str, Phases] = field(default_factory=dict)
     bystanders: Sequence[Callable[[SeriesKey], bool]] = ()
     knowledge: Knowledge = field(default_factory=Knowledge)
     latest_ms: int | None = None
@@ -159,8 +166,10 @@ class Verifier:
         shortest_ms = max((one.step_ms for one in self.subjects), default=1)
         piece_ms = max(60_000, shortest_ms)
         position_ms = start_ms
+        bounds_ms = sorted({at for one in self.phases.values() for at in one.bounds_ms()})
         while position_ms < end_ms:
-            stop_ms = min(end_ms, position_ms + piece_ms)
+            change_ms = next((at for at in bounds_ms if at > position_ms), end_ms)
+            stop_ms = min(end_ms, position_ms + piece_ms, change_ms)
             samples = self._piece(position_ms, stop_ms, outcome)
             # Aim at pieces of a steady size whatever the density of the data, changing gently.
             factor = min(4.0, max(0.25, self.piece_samples / max(samples, 1)))
@@ -170,14 +179,18 @@ class Verifier:
         return outcome
 
     def _piece(self, start_ms: int, end_ms: int, outcome: Outcome) -> int:
+        # The last of each is in force, the others may be.
+        possible = {one.name: self._at(one, end_ms) for one in self.subjects}
+        subjects = [of_query[-1] for of_query in possible.values()]
         # Read before the sink is: what has settled by now must be found there.
-        pending = {one.name: self.knowledge.pending(one.name) for one in self.subjects}
-        expected = {one.name: self._expected(one, start_ms, end_ms) for one in self.subjects}
-        measurements = {name for one in self.subjects for name in one.measurements}
+        pending = {one.name: self.knowledge.pending(one.name) for one in subjects}
+        recounts = {one.name: self.knowledge.recounts(one.name) for one in subjects}
+        expected = {one.name: self._expected(one, start_ms, end_ms) for one in subjects}
+        measurements = {name for one in subjects for name in one.measurements}
         measurements.update(key.measurement for each in expected.values() for key in each.points)
         found = self.sink.read(measurements, start_ms, end_ms)
-        strays = self._strays(found, expected, outcome)
-        for subject, result in zip(self.subjects, outcome.results, strict=True):
+        strays = self._strays(subjects, found, expected, outcome)
+        for subject, result in zip(subjects, outcome.results, strict=True):
             wanted = expected[subject.name]
             mine = {key: column for key, column in found.items() if key in wanted.points}
             mine.update(strays.get(subject.name, {}))
@@ -197,20 +210,31 @@ class Verifier:
             result.different += comparison.different
             if comparison.differences:
                 facts = self.knowledge.facts(subject.name)
-                ranges = {**pending[subject.name], **facts.ranges}
                 second_read = self._expected(subject, start_ms, end_ms).points
                 # Asked last: what the second read does not give may have been deleted until then.
                 whole_from_ms = subject.reach.whole_from_ms(self.oldest_source_ms())
+                late = late_in(self.source, subject, recounts[subject.name], comparison.differences)
+                instead, ever = (
+                    [self._expected(one, start_ms, end_ms).points for one in others]
+                    for others in self._others(subject, possible[subject.name])
+                )
+                coming = {**pending[subject.name], RECHECK_DUE: late.ranges}
                 reasons = explain(
                     comparison.differences,
                     Facts(
-                        ranges,
+                        {**coming, **facts.ranges},
                         facts.dead,
-                        facts.unreadable_dead_samples - result.explained.missing[UNREADABLE],
+                        facts.unreadable_dead_samples,
+                        # Raw samples do not change; what an expression gives can.
+                        overwritten=coming if subject.kind == "expr" else {},
+                        allowances=(*late.allowances, *facts.allowances),
+                        instead=instead,
+                        ever=ever,
                     ),
                     second_read,
                     wanted.rivals,
                     whole_from_ms,
+                    result.spent,
                 )
                 result.explained.missing += reasons.missing
                 result.explained.extra += reasons.extra
@@ -225,8 +249,24 @@ class Verifier:
             series = self.source.read_expr(subject.text, subject.step_ms, start_ms, end_ms)
         return expect(series, subject.identify, self.latest_ms)
 
+    def _at(self, subject: Subject, time_ms: int) -> Sequence[Subject]:
+        phases = self.phases.get(subject.name)
+        return phases.subjects_at(time_ms) if phases else [subject]
+
+    def _others(
+        self, subject: Subject, possible: Sequence[Subject]
+    ) -> tuple[Sequence[Subject], Sequence[Subject]]:
+        """What may have been in force in its place, and what ever was."""
+        phases = self.phases.get(subject.name)
+        ever = phases.subjects() if phases else []
+        return possible[:-1], [one for one in ever if one is not subject]
+
     def _strays(
-        self, found: Points, expected: dict[str, Expected], outcome: Outcome
+        self,
+        subjects: Sequence[Subject],
+        found: Points,
+        expected: dict[str, Expected],
+        outcome: Outcome,
     ) -> dict[str, dict[SeriesKey, Column]]:
         """Series that nobody expects, by the query that alone can have made them."""
         claimed = {key for each in expected.values() for key in each.points}
@@ -236,7 +276,7 @@ class Verifier:
                 continue
             owner = None
             if not any(owns(key) for owns in self.bystanders):
-                owner = next((one.name for one in self.subjects if one.owns(key)), None)
+                owner = next((one.name for one in subjects if one.owns(key)), None)
             if owner is None:
                 outcome.foreign += len(column.values)
             else:

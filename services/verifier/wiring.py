@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from common.config import Query, Settings, TierName
-from common.errors import ConfigError
+from common.config import InForce, Query, Settings, TierName
+from common.errors import ConfigError, WireError
 from common.promql.reach import RAW, reach_of
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
@@ -22,6 +22,7 @@ from services.verifier.connect import sink_of, source_of
 from services.verifier.expect import identify_of
 from services.verifier.knowledge import Knowledge, RedisKnowledge
 from services.verifier.ownership import measurements_of, owner
+from services.verifier.phases import History, Phases
 from services.verifier.run import Subject, Verifier
 from services.verifier.sink import Sink
 from services.verifier.source import Source
@@ -38,7 +39,8 @@ _UNKNOWN_RETENTION = (
 class Parts:
     """Everything a verification needs; ``knowledge`` is that of Redis where it can be read.
 
-    ``notes`` are for the operator, each the end of a line.
+    ``history``: what was in force of each query that was changed, oldest first. ``notes`` are for
+    the operator, each the end of a line.
     """
 
     settings: Settings
@@ -48,6 +50,7 @@ class Parts:
     now_ms: int
     knowledge: Knowledge
     notes: tuple[str, ...] = ()
+    history: Mapping[str, History] = field(default_factory=dict)
 
 
 def choose(settings: Settings, names: Collection[str]) -> tuple[Query, ...]:
@@ -94,7 +97,9 @@ def connected(
             knowledge = _knowledge(settings, redis, keys, forgotten_up_to_ms)
         except RedisError as error:
             on_redis_error(error)
-        yield Parts(settings, queries, source, sink, now_ms, knowledge, notes)
+        history, unreadable = _history(knowledge, queries)
+        notes += unreadable
+        yield Parts(settings, queries, source, sink, now_ms, knowledge, notes, history)
 
 
 def covered_range(parts: Parts) -> tuple[int | None, int | None]:
@@ -113,10 +118,15 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
     Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached.
     """
     settings, source = parts.settings, parts.source
-    rules = settings.transform.relabel
-    encoder = SeriesEncoder.from_settings(settings)
 
-    def subject(query: Query) -> Subject:
+    def subject(in_force: InForce) -> Subject:
+        query, rules = in_force.query, in_force.relabel
+        encoder = SeriesEncoder(
+            rules,
+            valid_metrics=in_force.valid_metrics,
+            expr_names=in_force.expr_names,
+            cache_series=settings.transform.cache_series,
+        )
         identify = identify_of(query, encoder)
         measurements = measurements_of(query, identify, source.metric_names, rules)
         return Subject(
@@ -130,14 +140,18 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
             measurements=measurements,
         )
 
+    def current(query: Query) -> Subject:
+        return subject(InForce.of(query, settings))
+
     chosen = {query.name for query in parts.queries}
     return Verifier(
         source=source,
         sink=parts.sink,
-        subjects=[subject(query) for query in parts.queries],
+        subjects=[current(query) for query in parts.queries],
         bystanders=[
-            subject(query).owns for query in settings.extract.queries if query.name not in chosen
+            current(query).owns for query in settings.extract.queries if query.name not in chosen
         ],
+        phases={name: Phases(applied, subject) for name, applied in parts.history.items()},
         knowledge=parts.knowledge,
         latest_ms=parts.now_ms + round(settings.transform.max_future_seconds * 1_000),
         oldest_source_ms=source.oldest_ms,
@@ -151,6 +165,24 @@ def _knowledge(
     encoder = SeriesEncoder.from_settings(settings)
     identify = {query.name: identify_of(query, encoder) for query in settings.extract.queries}
     return RedisKnowledge(redis, keys, TIER, identify, forgotten_up_to_ms)
+
+
+def _history(
+    knowledge: Knowledge, queries: Collection[Query]
+) -> tuple[dict[str, History], tuple[str, ...]]:
+    """What was in force of each query that was changed; notes about what cannot be read of it."""
+    history: dict[str, History] = {}
+    notes = []
+    for query in queries:
+        applied = []
+        for change in knowledge.changes(query.name):
+            try:
+                applied.append((change, InForce.parse(query.name, change.configuration)))
+            except WireError as error:
+                notes.append(f"{error}; what was written under it is compared under another")
+        if len(applied) > 1:
+            history[query.name] = applied
+    return history, tuple(notes)
 
 
 def _forgotten_up_to_ms(now_ms: int, now_monotonic: float, kept_seconds: float) -> int:

@@ -1,12 +1,40 @@
 -- Extend what is planned for a feed up to a new head; create the feed at its origin if it is new.
 --
--- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 feeds
--- a    feed, fingerprint, adopt (take the feed over for this fingerprint), origin_ms, head_ms
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 feeds, 6 configurations that were in force, 7 committed
+-- a    feed, fingerprint, adopt (take the feed over for this fingerprint), origin_ms, head_ms,
+--      configuration (that is in force from now on), configuration_id; both '' where nothing may have changed
 -- Returns 1, or 0 when another configuration owns the feed.
 local feed, windows = KEYS[1], KEYS[2]
 local owner, head, backlog = unpack(redis.call('HMGET', feed, 'fingerprint', 'head_ms', 'ranges'))
 local taken_over = owner and owner ~= a.fingerprint
 if taken_over and not a.adopt then return 0 end
+
+-- When another configuration came into force: up to where the feed was planned, what of that was still to be
+-- extracted, and what was committed and not settled. Of very many changes the oldest are forgotten.
+local MOST_CHANGES = 50
+local function note_change(planned_ms, to_do)
+  local is_ours, changes = pcall(function()
+    local list = cjson.decode(redis.call('HGET', KEYS[6], 'changes') or '[]')
+    for i in pairs(list) do assert(list[i].id and i <= #list) end
+    return list
+  end)
+  if not is_ours then changes = {} end  -- somebody else wrote there
+  local last = changes[#changes]
+  if last and last.id == a.configuration_id then return end
+  local unsettled = {}
+  for _, record in ipairs(last and redis.call('HVALS', KEYS[7]) or {}) do
+    local name, first, to = string.match(record, '^(%S+) (%S+) (%S+)$')
+    if name == a.feed then unsettled[#unsettled + 1] = {tonumber(first), tonumber(to)} end
+  end
+  changes[#changes + 1] = {id = a.configuration_id, head = planned_ms, to_do = merged(to_do),
+    unsettled = merged(unsettled)}
+  if #changes > MOST_CHANGES then
+    local gone, used = table.remove(changes, 1).id, false
+    for _, change in ipairs(changes) do used = used or change.id == gone end
+    if not used then redis.call('HDEL', KEYS[6], gone) end
+  end
+  redis.call('HSET', KEYS[6], a.configuration_id, a.configuration, 'changes', cjson.encode(changes))
+end
 
 local now = clock_ms()
 head = tonumber(head) or a.origin_ms
@@ -15,6 +43,13 @@ local ranges = parse_ranges(backlog)
 -- Where the query changed, what is open was cut for the old one.
 local open = taken_over and open_ranges(windows) or {}
 for _, range in ipairs(open) do ranges[#ranges + 1] = range end
+
+if a.configuration ~= '' then
+  local to_do = ranges_of(feed, 'deferred')
+  for _, range in ipairs(parse_ranges(backlog)) do to_do[#to_do + 1] = range end
+  for _, range in ipairs(open_ranges(windows)) do to_do[#to_do + 1] = range end
+  note_change(head, to_do)
+end
 if a.head_ms > head then
   ranges[#ranges + 1] = {head, a.head_ms}
   head = a.head_ms

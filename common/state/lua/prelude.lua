@@ -66,6 +66,16 @@ local function add_to_window(windows, first, last, samples, most)
   end
 end
 
+-- Note what was purged of a feed, as windows {start, end, samples}. What somebody else wrote there is replaced.
+local function note_purged(purged, feed, windows)
+  local is_ours, noted = pcall(function()
+    local list = cjson.decode(redis.call('HGET', purged, feed) or '[]')
+    for _, window in ipairs(windows) do add_to_window(list, window[1], window[2], window[3], 200) end
+    return list
+  end)
+  redis.call('HSET', purged, feed, cjson.encode(is_ours and noted or windows))
+end
+
 -- One dead letter of its group less is kept.
 local function forget_kept(dead_kept, letter)
   local group = dead_group(letter.stage, letter.reason, letter.feed, letter.measurement)

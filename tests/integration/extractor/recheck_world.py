@@ -13,9 +13,9 @@ from common.config import Query
 from common.errors import QueryRejected, QueryTooLarge, SourceUnavailable
 from common.runtime.telemetry import Telemetry
 from common.samples.columns import Samples
+from common.samples.digest import Digest
 from common.state.keys import Keys
 from common.state.windows import Feed, WindowSet
-from services.extractor.digest import Digest
 from services.extractor.history import ServerRun, SourceHistory
 from services.extractor.planner import Planner
 from services.extractor.prometheus import PrometheusClient

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from redis import Redis
 
+from common.state.history import changes_of
 from common.state.windows import Feed, FeedStatus, WindowSet
 from services.extractor.planner import Planner
 from services.extractor.windows import Plan
@@ -61,6 +64,15 @@ def test_the_last_to_start_owns_the_feed(rig: Rig) -> None:
     status = rig.windows.status()["q@hot"]
     assert (status.fingerprint, status.head_ms) == ("f2", 100 * STEP_MS)
     assert rig.windows.lease(rig.plan.feed, "live", 10**9, 10**9) is None
+
+
+def test_who_takes_a_feed_over_notes_what_is_in_force(rig: Rig) -> None:
+    first, second = (replace(rig.plan, configuration=text) for text in ("first", "second"))
+    old, new = planner(rig, first), planner(rig, second)
+    for planning in (old, old, new, old, new):
+        planning.plan()
+    noted = changes_of(rig.windows.redis, rig.windows.keys, "q@hot")
+    assert [change.configuration for change in noted] == ["first", "second"]
 
 
 def test_a_redis_that_was_rolled_back_over_a_change_is_taken_over_again(rig: Rig) -> None:

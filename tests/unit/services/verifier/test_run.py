@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.promql.reach import RAW
+from common.state.windows import Recheck
 from services.verifier.explain import Facts, Range
 from services.verifier.points import Column, Points, SeriesKey
 from services.verifier.run import Outcome, QueryResult, Subject, Verifier
@@ -82,9 +83,13 @@ class Known:
 
     flying: Sequence[Range] = ()
     known: Facts = field(default_factory=Facts)
+    due: Sequence[Recheck] = ()
 
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
         return {"in_flight": self.flying}
+
+    def recounts(self, query: str) -> Sequence[Recheck]:
+        return self.due
 
     def facts(self, query: str) -> Facts:
         return self.known
@@ -233,6 +238,21 @@ def test_a_range_that_is_not_loaded_yet_is_not_equal_though_nothing_is_missing(
 def test_a_query_without_points_is_not_equal() -> None:
     outcome = verify(MemorySource({}), MemorySink({}))
     assert outcome.verdict is Verdict.NOTHING_TO_COMPARE
+
+
+def test_an_expression_may_differ_where_it_is_to_be_written_again() -> None:
+    have = SAMPLES | {30_000: 1.0, 75_000: 1.0}
+    result = only(
+        verify(
+            MemorySource({"a": SAMPLES}),
+            MemorySink({SeriesKey.of("q", {"host": "a"}): have}),
+            subjects=[subject(kind="expr", measurements=frozenset({"q"}))],
+            knowledge=Known([Range(0, 60_000)]),
+        )
+    )
+    assert result.explained.different == {"in_flight": 1}
+    assert result.unexplained == 1
+    assert result.verdicts == {Verdict.DIFFERENT, Verdict.INCOMPLETE}
 
 
 def test_dead_letters_explain_their_own_points() -> None:

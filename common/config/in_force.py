@@ -1,0 +1,72 @@
+"""What the points of a query depend on, as text, so that an earlier one can be applied again.
+
+JSON: kind, text and step_ms of the query; relabel, valid_metrics and expr_names of the transform.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from common.config.model import Settings
+from common.config.query import Query
+from common.config.transform import RelabelRule
+from common.errors import WireError
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A query and the transform of its series under one configuration."""
+
+    query: Query
+    relabel: tuple[RelabelRule, ...]
+    valid_metrics: tuple[str, ...]
+    expr_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, query: Query, settings: Settings) -> InForce:
+        """What ``settings`` say of one of their queries."""
+        transform, queries = settings.transform, settings.extract.queries
+        names = sorted(one.name for one in queries if one.kind == "expr")
+        return cls(query, tuple(transform.relabel), tuple(transform.valid_metrics), tuple(names))
+
+    def transforms_like(self, other: InForce) -> bool:
+        """Whether the same series become the same points under both."""
+        mine = (self.relabel, self.valid_metrics, self.expr_names)
+        return mine == (other.relabel, other.valid_metrics, other.expr_names)
+
+    def to_json(self) -> str:
+        """The same text for everything that gives the same points."""
+        query = self.query
+        parts = {
+            "kind": query.kind,
+            "text": query.text,
+            "step_ms": query.step_ms,
+            "relabel": [
+                rule.model_dump(mode="json", exclude_defaults=True) for rule in self.relabel
+            ],
+            "valid_metrics": self.valid_metrics,
+            "expr_names": self.expr_names,
+        }
+        return json.dumps(parts, separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> InForce:
+        """The reverse, for the query ``name``; raises :class:`WireError` for anything else."""
+        try:
+            parts = json.loads(text)
+            step = parts["step_ms"] / 1000
+            given = {"step": step} if parts["kind"] == "expr" else {}
+            query = Query.model_validate({"name": name, parts["kind"]: parts["text"], **given})
+            return cls(
+                query.bound(step, {}),
+                tuple(map(RelabelRule.model_validate, parts["relabel"])),
+                tuple(map(str, parts["valid_metrics"])),
+                tuple(map(str, parts["expr_names"])),
+            )
+        except (ValueError, LookupError, TypeError, ValidationError, RecursionError) as error:
+            raise WireError(
+                f"query {name}: an earlier configuration cannot be read: {error!r:.200}"
+            ) from None

@@ -1,0 +1,82 @@
+"""What came late to the source, in windows that the pipeline is to compare with it again.
+
+A window's recheck says what the source had of it when it was committed: how many samples and, for
+an expression, a digest of them. What is missing in the sink is excused by a recount to come only
+where the source has something else now. Where it still has the same, a missing point is a loss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from common.samples.columns import Samples
+from common.samples.digest import Digest
+from common.state.windows import Recheck
+from services.verifier.compare import Difference
+from services.verifier.explain import RECHECK_DUE, Allowance, Range
+from services.verifier.source import Source, SourceSeries
+
+if TYPE_CHECKING:
+    from services.verifier.run import Subject
+
+_SAFE_IN_HTML = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+
+
+@dataclass(slots=True)
+class Late:
+    """Raw samples that came late, by number; ``ranges`` where an expression gives other points."""
+
+    allowances: list[Allowance] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
+
+
+def late_in(
+    source: Source,
+    subject: Subject,
+    recounts: Sequence[Recheck],
+    differences: Sequence[Difference],
+) -> Late:
+    """What came late to those windows in which points are missing or differ.
+
+    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached.
+    """
+    times_ms = np.unique(
+        np.concatenate(
+            [c.timestamps_ms for one in differences for c in (one.missing, one.different)]
+        )
+    )
+    late = Late()
+    for recount in recounts:
+        first, last = np.searchsorted(times_ms, (recount.start_ms, recount.end_ms), side="right")
+        if first == last:
+            continue
+        where = Range(recount.start_ms, recount.end_ms)
+        if subject.kind == "select":
+            series = source.read_select(subject.text, *where)
+            number = sum(len(one.values) for one in series) - recount.samples
+            late.allowances.append(Allowance(RECHECK_DUE, where, max(number, 0)))
+        else:
+            series = source.read_expr(subject.text, subject.step_ms, *where)
+            if Digest(recount.samples, recount.digest) not in digests_of(series):
+                late.ranges.append(where)
+    return late
+
+
+def digests_of(series: Sequence[SourceSeries]) -> list[Digest]:
+    """The extractor's digest of samples that were read by the other decoder.
+
+    It is over label sets as the source wrote them, in one of two spellings: Go's, that is safe
+    within HTML, or the plain one.
+    """
+    digests = [Digest(), Digest()]
+    for one in series:
+        text = json.dumps(dict(one.labels), ensure_ascii=False, separators=(",", ":"))
+        counts = np.array([len(one.values)])
+        for digest, labels in zip(digests, (text, text.translate(_SAFE_IN_HTML)), strict=True):
+            digest.add(Samples((labels.encode(),), counts, one.timestamps_ms, one.values))
+    return digests

@@ -1,0 +1,70 @@
+"""What was in force survives as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.config import InForce, Query, Settings, load_settings
+from common.errors import WireError
+from services.extractor.windows import plans_of
+
+QUERIES = [
+    {"name": "raw", "select": 'load{job="a\\\\b",zone!=""}'},
+    {"name": "rate", "expr": "sum by (host) (rate(load[5m]))", "step": "1m30s"},
+]
+RULES = [
+    {"source_labels": ["a", "b"], "separator": "-", "regex": "(.*)x", "target_label": "c"},
+    {"action": "labeldrop", "regex": "tmp_.*"},
+]
+
+
+def settings(folder: Path, **transform: object) -> Settings:
+    file = folder / "etl.yaml"
+    document = {
+        "extract": {"prometheus_url": "http://p", "queries": QUERIES},
+        "load": {"influxdb": {"url": "http://i", "org": "o", "bucket": "b"}},
+        "transform": transform,
+    }
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return load_settings(file, {})
+
+
+def points_of(query: Query) -> tuple[str, str, str, int]:
+    return query.name, query.kind, query.text, query.step_ms
+
+
+def test_text_and_back(tmp_path: Path) -> None:
+    now = settings(tmp_path, relabel=RULES, valid_metrics=["load*", "r?te"])
+    for query, plan in zip(now.extract.queries, plans_of(now), strict=True):
+        before = InForce.of(query, now)
+        after = InForce.parse(query.name, plan.configuration)
+        assert points_of(after.query) == points_of(query)
+        assert after.transforms_like(before)
+        assert after.expr_names == ("rate",)
+        assert after.to_json() == before.to_json() == plan.configuration
+
+
+def test_the_text_changes_with_the_transform_and_with_nothing_else(tmp_path: Path) -> None:
+    plain = settings(tmp_path)
+    texts = {
+        InForce.of(plain.extract.queries[0], one).to_json()
+        for one in (
+            plain,
+            settings(tmp_path, max_future_seconds=7),
+            settings(tmp_path, relabel=RULES),
+            settings(tmp_path, relabel=RULES[::-1]),
+            settings(tmp_path, valid_metrics=["load"]),
+        )
+    }
+    assert len(texts) == 4
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"kind":"expr","text":"up","step_ms":null}', "[" * 100_000]
+)
+def test_what_is_no_configuration_is_one_error(text: str) -> None:
+    with pytest.raises(WireError, match="query q: an earlier configuration cannot be read"):
+        InForce.parse("q", text)
