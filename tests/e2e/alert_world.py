@@ -61,6 +61,8 @@ QUICK = replace(
     gap_window_seconds=5,
     payloads_window_seconds=5,
     foreign_jobs_window_seconds=5,
+    verify_behind_seconds=6,
+    verify_behind_window_seconds=4,
     evicted_window_seconds=5,
     flapping_window_seconds=8,
     freshness_seconds=10,
@@ -119,6 +121,10 @@ IMPATIENT: dict[str, Any] = {
 # All defaults, so that nothing fails while all is well, however slow the machine.
 PATIENT: dict[str, Any] = {"load": {"influxdb": {}}}
 
+
+# One recount soon after the commit, so that what is loaded can be proven within seconds.
+RECHECK_AFTER_SECONDS = [2]
+VERIFY: dict[str, Any] = {"cpu_share": 1, "every_seconds": 1, "again_seconds": 2}
 
 Labels = dict[str, str]
 
@@ -279,7 +285,11 @@ def alert_world(
         cleanup.callback(proxies.close)
         proxies.start()
         source = cleanup.enter_context(SourceFront())
-        extract = {**config.get("extract", {}), "prometheus_url": source.url}
+        extract = {
+            **config.get("extract", {}),
+            "prometheus_url": source.url,
+            "recheck_after_seconds": RECHECK_AFTER_SECONDS,
+        }
         influxdb = {
             **config["load"]["influxdb"],
             "url": f"http://{HOST}:{proxies.ports['influxdb']}",
@@ -292,6 +302,7 @@ def alert_world(
                 **config,
                 "extract": extract,
                 "load": {**config["load"], "influxdb": influxdb},
+                "verify": VERIFY,
             },
             prometheus_settings={"rule_files": [write_rules(run_dir / "rules", QUICK)]},
             simulator_environ=_SIMULATOR,
@@ -303,7 +314,7 @@ def alert_world(
         cleanup.enter_context(stack)
         proxies.send("influxdb", "point", port=stack.influx.front.port, delay_seconds=(0.0, 0.0))
         source.target = stack.prometheus.url
-        stack.start_services({"extractor": 1, "transformer": 1, "loader": 1})
+        stack.start_services({"extractor": 1, "transformer": 1, "loader": 1, "verifier": 1})
         world = AlertWorld(stack, proxies, source)
         cleanup.callback(world.redis.close)
         world.until(lambda: world.value("sum(etl_loaded_samples_total)"), "samples are loaded")

@@ -56,6 +56,8 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlSamplesBeyondRetention",
         "EtlSinkLimitReached",
         "EtlSinkRetentionUnknown",
+        "EtlVerifyDiffers",
+        "EtlVerifyBehind",
         "EtlRedisFileFailing",
         "EtlRedisMayEvict",
         "EtlRedisEvicted",
