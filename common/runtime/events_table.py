@@ -275,7 +275,7 @@ EVENTS: dict[str, EventSpec] = {
         "etl_verify_unproven_seconds_total",
     ),
     "verify_failed": EventSpec(
-        "warning", "A range could not be compared, because of its query; tried again later."
+        "warning", "A range of a query could not be read from the source; tried again later."
     ),
     # etl-metrics
     "process_log_read": EventSpec("info", "The ETL process' log was read up to its end."),

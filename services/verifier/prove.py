@@ -16,7 +16,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from common.config import Settings
-from common.errors import QueryRejected, QueryTooLarge, SinkError, SourceError
+from common.errors import SinkError, SourceError, SourceRefused
 from common.runtime.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
@@ -134,7 +134,10 @@ class Prover:
             try:
                 if self._step(one, subject):
                     queue.append(subject)
-            except (QueryRejected, QueryTooLarge) as error:
+            except SourceRefused:
+                raise
+            except SourceError as error:
+                # This query's, perhaps: the others go on, and it is tried again in the next turn.
                 self.telemetry.batch_failed(type(error).__name__)
                 self.telemetry.emit(
                     "verify_failed", query=subject.name, tier=TIER, error=str(error)
@@ -235,11 +238,14 @@ class Prover:
     def _keep_budget(self) -> None:
         """Do nothing for as long as the budget wants it, but look around."""
         every_seconds = self.settings.pipeline.interval_seconds
-        while (owed_seconds := self.budget.owed_seconds()) > 0:
+        while True:
+            self.life.tick()
             if self.life.stop.is_set():
                 raise _Ended
             if self.clock() >= self._looked_at + every_seconds and self._look():
                 raise _Ended
+            if (owed_seconds := self.budget.owed_seconds()) <= 0:
+                break
             began = self.clock()
             self._wait(min(owed_seconds, every_seconds))
             self._rested_seconds += self.clock() - began

@@ -20,7 +20,7 @@ from devtools.servers.ports import free_port
 from services.verifier.budget import CpuBudget
 from services.verifier.prove import LEASE_SECONDS, Prover
 from services.verifier.proven import ProofRecord
-from tests.integration.etlctl.verify.world import STEP_MS, World
+from tests.integration.etlctl.verify.world import SELECT, STEP_MS, World
 from tests.support.captured_log import CapturedLog
 
 FEED = Feed("raw", "hot", "select", "f")
@@ -278,6 +278,33 @@ def test_a_server_that_is_away_makes_it_wait(rig: Rig, away: str) -> None:
     assert "cannot be reached" in why
     assert rig.registry.get_sample_value("etl_failures_total") == 1
     assert rig.verified_ms == rig.world.start_ms
+
+
+def test_a_query_that_cannot_be_read_keeps_no_other_from_being_proven(rig: Rig) -> None:
+    bad = {"name": "bad", "expr": "load / on () load", "step": "30s"}
+    rig.world.queries = [bad, SELECT]
+    rig.prover = rig.new_prover()
+    rig.world.write(rig.world.expected())
+    rig.load_up_to(rig.world.end_ms)
+    other = Feed("bad", "hot", "expr", "f")
+    rig.windows.plan(other, rig.world.start_ms, rig.world.end_ms)
+    window = rig.windows.lease(other, "live", 10**12, 10**9)
+    assert window is not None
+    assert rig.windows.commit(other, window, []) == "committed"
+
+    rig.turn()
+    rig.turn()
+
+    assert rig.verified_ms == rig.world.end_ms
+    # Where the source begins to have anything.
+    oldest_ms = rig.world.start_ms + STEP_MS
+    assert rig.value("etl_verified_timestamp_seconds", query="bad", tier="hot") == oldest_ms / 1000
+    waiting = rig.value("etl_verify_waiting_seconds", query="bad", tier="hot")
+    assert waiting == (rig.world.end_ms - oldest_ms) / 1000
+    told = rig.events("verify_failed")
+    assert {line["query"] for line in told} == {"bad"}
+    assert "rejects the query" in told[0]["error"]
+    assert rig.ready["source"] == (True, "")
 
 
 class Waits(threading.Event):
