@@ -171,10 +171,11 @@ class LocalStack(StartStop):
 
     @property
     def process_counts(self) -> dict[str, int]:
-        """Module → how many of its processes run now."""
+        """Module → how many of its processes run now, of those that were started."""
         return {
             module: sum(service.running for service in services)
             for module, services in self.services.items()
+            if services
         }
 
     def all_services(self) -> list[ServiceProcess]:

@@ -201,10 +201,10 @@ class Prover:
     def _report(
         self, proof: FeedProof, start_ms: int, end_ms: int, result: QueryResult, differed: int
     ) -> None:
-        points, emit = result.unexplained, self.telemetry.emit
+        points = result.unexplained
         bounds = {**_labels(proof), "start_ms": start_ms, "end_ms": end_ms}
         if points and points != differed:
-            emit(
+            self.telemetry.emit(
                 "verify_differs",
                 **bounds,
                 points=points,
@@ -217,7 +217,7 @@ class Prover:
                 ],
             )
         elif differed and not points:
-            emit("verify_equal_again", **bounds)
+            self.telemetry.emit("verify_equal_again", **bounds)
 
     def _unproven(self, proof: FeedProof, start_ms: int, end_ms: int) -> None:
         self.telemetry.emit(

@@ -26,9 +26,8 @@ pytestmark = pytest.mark.timeout(300)
 
 SERVED = ("redis", "influxdb", "prometheus", "etl-simulator", "etl-metrics", *STAGES, "verifier")
 ONE_SHOTS = ("secrets", "influxdb-init")
-IMAGES = {"etl-simulator": "simulator", "etl-metrics": "exporter", "verifier": "verifier"} | {
-    name: name for name in STAGES
-}
+OURS = (*STAGES, "verifier")
+IMAGES = {"etl-simulator": "simulator", "etl-metrics": "exporter"} | {name: name for name in OURS}
 LOCKS = {
     service: PROJECT_ROOT / "deploy" / "image" / "locks" / f"{image}.lock"
     for service, image in IMAGES.items()
