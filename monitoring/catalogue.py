@@ -8,6 +8,7 @@ from monitoring.alerts import sink as alerts_sink
 from monitoring.alerts import slo as alerts_slo
 from monitoring.alerts import source as alerts_source
 from monitoring.alerts import stages as alerts_stages
+from monitoring.alerts import verification as alerts_verification
 from monitoring.model import Alert, Group, Recording
 from monitoring.recording import freshness_recordings, slo_recordings
 from monitoring.thresholds import Thresholds
@@ -26,6 +27,7 @@ def groups(t: Thresholds) -> dict[str, tuple[Group, ...]]:
             Group("etl-loss", every, alerts=alerts_ledger.loss_alerts(t)),
             Group("etl-sink", every, alerts=alerts_sink.alerts(t)),
             Group("etl-source", every, alerts=alerts_source.alerts(t)),
+            Group("etl-verification", every, alerts=alerts_verification.alerts(t)),
             Group("etl-redis", every, alerts=alerts_ledger.redis_alerts(t)),
         ),
         "etl-freshness": (

@@ -15,6 +15,7 @@ from common.state.feeds import EMPTY_SECONDS
 
 # The jobs of prometheus.yml.
 STAGES = ("extractor", "transformer", "loader")
+VERIFIER = "verifier"
 ETL_METRICS = "etl-metrics"
 TEST_APP = "test-app"
 PROMETHEUS = "prometheus"
@@ -23,7 +24,7 @@ PROMETHEUS = "prometheus"
 PROCESS = f'job="{ETL_METRICS}"'
 STAGE_JOBS = f'job=~"{"|".join(STAGES)}"'
 # All that speak the nine metrics which a process and a stage have in common.
-SPEAKERS = f'job=~"{"|".join((ETL_METRICS, *STAGES))}"'
+SPEAKERS = f'job=~"{"|".join((ETL_METRICS, *STAGES, VERIFIER))}"'
 # What is read from Redis has one reader, so that no two replicas can disagree.
 REDIS = f'job="{ETL_METRICS}"'
 EXTRACTOR = f'job="{STAGES[0]}"'
@@ -135,6 +136,13 @@ class Thresholds:
     seals_window_seconds: float = 900
     # At the start a sink may not answer at once.
     retention_unknown_for_seconds: float = 60
+
+    # --- verification ---
+    # What had its last recount is compared within minutes; a backlog of it is no failure while it
+    # shrinks.
+    verify_behind_seconds: float = 6 * 3600
+    verify_behind_window_seconds: float = 2 * 3600
+    verify_behind_for_seconds: float = 300
 
     # --- Redis ---
     redis_down_for_seconds: float = 60

@@ -15,6 +15,7 @@ from common.config.pipeline import PipelineSettings
 from common.config.query import Query
 from common.config.rules import problems
 from common.config.transform import TransformSettings
+from common.config.verify import VerifySettings
 from common.secret_files import MASK
 
 
@@ -28,6 +29,11 @@ class Settings(Section):
     load: LoadSettings = Field(description="Where samples go.")
     pipeline: PipelineSettings = Field(
         default_factory=PipelineSettings, description="What all services share."
+    )
+
+    verify: VerifySettings = Field(
+        default_factory=VerifySettings,
+        description="How the sink is proven to hold what the source holds.",
     )
 
     @model_validator(mode="after")

@@ -278,6 +278,19 @@ EVENTS: dict[str, EventSpec] = {
         "An entry fails while others pass, so it is tried by itself.",
         "etl_sink_suspects_total",
     ),
+    # verifying
+    "verify_differs": EventSpec(
+        "error", "A range of the sink differs from the source, and nothing explains it."
+    ),
+    "verify_equal_again": EventSpec("info", "A range that differed is equal now."),
+    "verify_unproven": EventSpec(
+        "warning",
+        "The source had deleted a range before it was compared, or while it differed.",
+        "etl_verify_unproven_seconds_total",
+    ),
+    "verify_failed": EventSpec(
+        "warning", "A range of a query could not be read from the source; tried again later."
+    ),
     # etl-metrics
     "process_log_read": EventSpec("info", "The ETL process' log was read up to its end."),
     "process_log_lines_skipped": EventSpec(

@@ -18,6 +18,7 @@ from common.runtime.metrics.spec import (
     STAGES,
     TEST_APP,
     TRANSFORMER,
+    VERIFIER,
     Kind,
     MetricSpec,
     counter,
@@ -33,12 +34,13 @@ __all__ = [
     "METRICS",
     "STANDARD_METRICS",
     "TRANSFORMER",
+    "VERIFIER",
     "MetricSpec",
 ]
 
 
 def _nine(kind: Kind, name: str, help_: str, *labels: str) -> MetricSpec:
-    return MetricSpec(name, kind, help_, labels, (*STAGES, ETL_METRICS, TEST_APP))
+    return MetricSpec(name, kind, help_, labels, (*STAGES, VERIFIER, ETL_METRICS, TEST_APP))
 
 
 _extraction = partial(counter, services=(EXTRACTOR,))
@@ -236,6 +238,44 @@ _SINK = (
     ),
 )
 
+_VERIFICATION = (
+    gauge(
+        "etl_verified_timestamp_seconds",
+        "Time up to which everything that the source still had was compared with the sink",
+        *FEED,
+        services=(VERIFIER,),
+    ),
+    gauge(
+        "etl_verify_waiting_seconds",
+        "Time that is loaded, had its last recount and is not compared yet",
+        *FEED,
+        services=(VERIFIER,),
+    ),
+    gauge(
+        "etl_verify_differing_points",
+        "Points that nothing explains the difference of, in the ranges that still differ",
+        *FEED,
+        services=(VERIFIER,),
+    ),
+    counter(
+        "etl_verify_pieces_total",
+        "Ranges compared with the source, by result: equal or differs",
+        "result",
+        services=(VERIFIER,),
+    ),
+    counter(
+        "etl_verify_unproven_seconds_total",
+        "Time that the source had deleted before it could be compared",
+        *FEED,
+        services=(VERIFIER,),
+    ),
+    counter(
+        "etl_verify_cpu_seconds_total",
+        "Processor time that comparing took, of which `verify.cpu_share` is a bound",
+        services=(VERIFIER,),
+    ),
+)
+
 GROUPS: tuple[tuple[str, tuple[MetricSpec, ...]], ...] = (
     ("What every stage and the simulated ETL process export", STANDARD_METRICS),
     ("Stages", _STAGE),
@@ -243,6 +283,7 @@ GROUPS: tuple[tuple[str, tuple[MetricSpec, ...]], ...] = (
     ("Ledger", LEDGER),
     ("The log of the simulated ETL process", PROCESS_LOG),
     ("The sink", _SINK),
+    ("Verification", _VERIFICATION),
 )
 
 METRICS: tuple[MetricSpec, ...] = tuple(spec for _, specs in GROUPS for spec in specs)

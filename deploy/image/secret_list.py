@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Users of Redis, each with a password of its own: deploy/redis/users.sh.
-REDIS_USERS = ("extractor", "transformer", "loader", "etl-metrics", "etlctl")
+REDIS_USERS = ("extractor", "transformer", "loader", "verifier", "etl-metrics", "etlctl")
 ROOT_GROUP = 0
 # The user of the project's own images.
 ETL_USER = 10001
@@ -98,6 +98,11 @@ ROWS = (
     ),
     Row("transformer", pipeline="redis_transformer_password metrics_password", tls="tls_ca.crt"),
     Row("loader", pipeline="redis_loader_password metrics_password", tls="tls_ca.crt"),
+    Row(
+        "verifier",
+        pipeline="redis_verifier_password prometheus_readonly_password metrics_password",
+        tls="tls_ca.crt",
+    ),
     Row(
         "etlctl",
         pipeline="redis_etlctl_password prometheus_readonly_password simulator_password",

@@ -46,8 +46,8 @@ a byte order mark at its beginning are no part of the secret; one in quotes is r
 can tell whether they belong to it. A file with a secret or a private key that every user of the
 machine can read or change is refused. A secret from the environment, in
 either form, replaces the file's. A service reads only the secrets that it needs: the extractor
-those of `extract`, the loader those of `load`, all of them those of `pipeline`. They are never
-logged.
+those of `extract`, the loader those of `load`, the verifier both, all of them those of
+`pipeline`. They are never logged.
 """
 
 _RULES = """\
@@ -93,7 +93,7 @@ tier that is not filled yet, selectors that differ only by a label that relabell
 by `etlctl config check`.
 """
 
-_SECTIONS = ("extract", "transform", "load", "pipeline")
+_SECTIONS = ("extract", "transform", "load", "pipeline", "verify")
 
 
 def render() -> str:

@@ -30,6 +30,7 @@ from devtools.servers.stack_config import Endpoints, Pace, buckets_of, read_conf
 
 # Stopped in this order, what was extracted still reaches the sink.
 PIPELINE = ("extractor", "transformer", "loader")
+MODULES = (*PIPELINE, "verifier")
 SIMULATOR_JOB = "test-app"
 ETL_METRICS_JOB = "etl-metrics"
 PROMETHEUS_JOB = "prometheus"
@@ -79,7 +80,7 @@ class LocalStack(StartStop):
         self.pace = pace or Pace()
         self.steps: dict[str, float] = {}
         self.setup_seconds = 0.0
-        self.services: dict[str, list[ServiceProcess]] = {module: [] for module in PIPELINE}
+        self.services: dict[str, list[ServiceProcess]] = {module: [] for module in MODULES}
         self._data_dir = self.run_dir / "data"
         self._secrets_dir = self.run_dir / "secrets"
         self._report = progress
@@ -118,7 +119,7 @@ class LocalStack(StartStop):
                     username=_SIMULATOR_USER,
                     password_file=self._secret_file("simulator"),
                 ),
-                *(ScrapeJob(module) for module in PIPELINE),
+                *(ScrapeJob(module) for module in MODULES),
                 *(
                     ScrapeJob(job)
                     for job in (ETL_METRICS_JOB, PROMETHEUS_JOB)
@@ -170,15 +171,16 @@ class LocalStack(StartStop):
 
     @property
     def process_counts(self) -> dict[str, int]:
-        """Module → how many of its processes run now."""
+        """Module → how many of its processes run now, of those that were started."""
         return {
             module: sum(service.running for service in services)
             for module, services in self.services.items()
+            if services
         }
 
     def all_services(self) -> list[ServiceProcess]:
         """Every service started so far, extractors first."""
-        return [service for module in PIPELINE for service in self.services[module]]
+        return [service for module in MODULES for service in self.services[module]]
 
     def start(self) -> Self:
         """See the class; ``stop()`` must follow."""
@@ -222,7 +224,7 @@ class LocalStack(StartStop):
 
     def stop_services(self, deadline_seconds: float | None = None) -> dict[str, int | None]:
         """SIGTERM to the services, stage after stage; name → exit code (-9: had to be killed)."""
-        for module in PIPELINE:
+        for module in MODULES:
             stop_together(self.services[module], deadline_seconds)
         return {service.name: service.exit_code for service in self.all_services()}
 
@@ -276,7 +278,7 @@ class LocalStack(StartStop):
 
     def _new_service(self, module: str, environ: Mapping[str, str] | None = None) -> ServiceProcess:
         if module not in self.services:
-            raise StackError(f"no service {module}: one of {', '.join(PIPELINE)}")
+            raise StackError(f"no service {module}: one of {', '.join(MODULES)}")
         number = len(self.services[module]) + 1
         service = ServiceProcess(
             module,

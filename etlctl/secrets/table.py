@@ -22,7 +22,7 @@ class Password:
     made_by_server: str | None = None
 
 
-_PIPELINE = ("extractor", "transformer", "loader", "etl-metrics")
+_PIPELINE = ("extractor", "transformer", "loader", "verifier", "etl-metrics")
 
 PASSWORDS = (
     *(Password(f"redis_{user}_password", restart=("redis", user)) for user in _PIPELINE),
@@ -41,7 +41,7 @@ PASSWORDS = (
     ),
     # Prometheus reads its web configuration and its password files anew for every request.
     Password("prometheus_admin_password"),
-    Password("prometheus_readonly_password", restart=("extractor", "grafana")),
+    Password("prometheus_readonly_password", restart=("extractor", "verifier", "grafana")),
     Password("simulator_password", restart=("etl-simulator",)),
     Password(
         "grafana_admin_password",

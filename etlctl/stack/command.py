@@ -29,7 +29,7 @@ from etlctl.stack.up import up as start
 stack_app = group("Run the stack in containers, through docker compose.")
 
 # In this order: samples are taken, changed, delivered, and then what only watches.
-RESTARTED = (*SCALABLE, "etl-simulator", "etl-metrics")
+RESTARTED = (*SCALABLE, "verifier", "etl-simulator", "etl-metrics")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INTERRUPTED = 128 + signal.SIGINT

@@ -11,6 +11,7 @@ from monitoring.thresholds import (
     PROMETHEUS,
     SPEAKERS,
     TEST_APP,
+    VERIFIER,
     Thresholds,
 )
 
@@ -41,7 +42,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             ),
             # A job whose target was never configured has no `up` at all.
             query=(
-                f'1 - up{{job=~"{ETL_METRICS}|{TEST_APP}|{PROMETHEUS}"}}\n'
+                f'1 - up{{job=~"{ETL_METRICS}|{TEST_APP}|{PROMETHEUS}|{VERIFIER}"}}\n'
                 f'or absent(up{{job="{ETL_METRICS}"}})'
             ),
             limit=Limit(">", 0),

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from monitoring.cases import backlog, freshness, loss, process, redis, sink, source, stages
+from monitoring.cases import (
+    backlog,
+    freshness,
+    loss,
+    process,
+    redis,
+    sink,
+    source,
+    stages,
+    verification,
+)
 from monitoring.model import Case
 
 # Test file → the rule file that it is about, and its cases.
@@ -13,6 +23,7 @@ CASES: dict[str, tuple[str, tuple[Case, ...]]] = {
     "loss": ("etl-pipeline", loss.CASES),
     "sink": ("etl-pipeline", sink.CASES),
     "source": ("etl-pipeline", source.CASES),
+    "verification": ("etl-pipeline", verification.CASES),
     "redis": ("etl-pipeline", redis.CASES),
     "freshness": ("etl-freshness", freshness.CASES),
     "watchdog": ("etl-watchdog", freshness.WATCHDOG_CASES),

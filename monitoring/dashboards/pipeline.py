@@ -18,6 +18,7 @@ from monitoring.dashboards.spec import (
     Query,
     RowSpec,
 )
+from monitoring.dashboards.verification import verification_panels
 from monitoring.recording import FAST_BURN, FEED_FRESHNESS, FRESHNESS, SLOW_BURN
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
 from monitoring.thresholds import REDIS, STAGE_JOBS
@@ -41,6 +42,7 @@ def pipeline_dashboard() -> DashboardSpec:
             RowSpec("Windows, lag and watermarks", window_panels()),
             RowSpec("Dead letters and ledger", ledger_panels()),
             RowSpec("Sink", sink_panels()),
+            RowSpec("Verification", verification_panels()),
             RowSpec("Workers, Redis and memory", process_panels()),
         ),
     )

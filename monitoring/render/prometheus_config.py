@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitoring.promql import duration
-from monitoring.thresholds import ETL_METRICS, PROMETHEUS, STAGES, TEST_APP, Thresholds
+from monitoring.thresholds import ETL_METRICS, PROMETHEUS, STAGES, TEST_APP, VERIFIER, Thresholds
 
 SECRETS = "/run/secrets"
 
@@ -61,7 +61,7 @@ def prometheus_config(t: Thresholds, where: Scraping) -> dict[str, Any]:
                         }
                     ]
                 }
-                for stage in STAGES
+                for stage in (*STAGES, VERIFIER)
             ),
         ],
     }

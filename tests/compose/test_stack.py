@@ -24,15 +24,16 @@ from tests.compose.project import STAGES, Project
 
 pytestmark = pytest.mark.timeout(300)
 
-SERVED = ("redis", "influxdb", "prometheus", "etl-simulator", "etl-metrics", *STAGES)
+SERVED = ("redis", "influxdb", "prometheus", "etl-simulator", "etl-metrics", *STAGES, "verifier")
 ONE_SHOTS = ("secrets", "influxdb-init")
-IMAGES = {"etl-simulator": "simulator", "etl-metrics": "exporter"} | {name: name for name in STAGES}
+OURS = (*STAGES, "verifier")
+IMAGES = {"etl-simulator": "simulator", "etl-metrics": "exporter"} | {name: name for name in OURS}
 LOCKS = {
     service: PROJECT_ROOT / "deploy" / "image" / "locks" / f"{image}.lock"
     for service, image in IMAGES.items()
 }
 # Who may talk to servers elsewhere.
-OUTWARD = ("prometheus", "extractor", "loader")
+OUTWARD = ("prometheus", "extractor", "loader", "verifier")
 
 # Requests a page of a stage from inside its container, with the password of metrics if there is
 # an argument.
@@ -97,7 +98,7 @@ def test_samples_flow_and_are_proven(project: Project) -> None:
 
 
 def test_every_target_is_up_and_nothing_is_served_without_a_password(project: Project) -> None:
-    jobs = ("prometheus", "test-app", "etl-metrics", *STAGES)
+    jobs = ("prometheus", "test-app", "etl-metrics", "verifier", *STAGES)
     project.wait(
         lambda: {row["metric"]["job"] for row in project.query("up == 1")} >= set(jobs),
         f"Prometheus scrapes {', '.join(jobs)}",

@@ -16,7 +16,7 @@ from tests.compose.project import STAGES, Project
 
 pytestmark = [pytest.mark.tls, pytest.mark.timeout(300)]
 
-OTHERS = ("etl-metrics", *STAGES)
+OTHERS = ("etl-metrics", "verifier", *STAGES)
 PUBLISHED = ("PROMETHEUS_PORT", "SIMULATOR_PORT")
 # Prints how Redis responds to a client that is set up as the arguments say.
 PING = """

@@ -19,7 +19,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from common.runtime.metrics_table import ETL_METRICS, METRICS, MetricSpec
+from common.runtime.metrics_table import ETL_METRICS, METRICS, VERIFIER, MetricSpec
 
 # Label → a value it may have, or several that then stand side by side.
 _VALUES = {
@@ -139,4 +139,4 @@ def _combinations(labels: tuple[str, ...]) -> list[list[str]]:
 
 
 # The stages as they are scaled, and the two that are single.
-REPLICAS = {"extractor": 2, "transformer": 2, "loader": 2, ETL_METRICS: 1}
+REPLICAS = {"extractor": 2, "transformer": 2, "loader": 2, VERIFIER: 1, ETL_METRICS: 1}

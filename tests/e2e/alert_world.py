@@ -61,6 +61,8 @@ QUICK = replace(
     gap_window_seconds=5,
     payloads_window_seconds=5,
     foreign_jobs_window_seconds=5,
+    verify_behind_seconds=6,
+    verify_behind_window_seconds=4,
     evicted_window_seconds=5,
     seals_window_seconds=20,
     flapping_window_seconds=8,
@@ -124,6 +126,10 @@ IMPATIENT: dict[str, Any] = {
 # All defaults, so that nothing fails while all is well, however slow the machine.
 PATIENT: dict[str, Any] = {"load": {"influxdb": {}}}
 
+
+# Two recounts soon after the commit, so that what is loaded can be proven within seconds.
+RECHECK_AFTER_SECONDS = [1, 2]
+VERIFY: dict[str, Any] = {"cpu_share": 1, "every_seconds": 1, "again_seconds": 2}
 
 Labels = dict[str, str]
 
@@ -284,7 +290,11 @@ def alert_world(
         cleanup.callback(proxies.close)
         proxies.start()
         source = cleanup.enter_context(SourceFront())
-        extract = {**config.get("extract", {}), "prometheus_url": source.url}
+        extract = {
+            **config.get("extract", {}),
+            "prometheus_url": source.url,
+            "recheck_after_seconds": RECHECK_AFTER_SECONDS,
+        }
         influxdb = {
             **config["load"]["influxdb"],
             "url": f"http://{HOST}:{proxies.ports['influxdb']}",
@@ -297,6 +307,7 @@ def alert_world(
                 **config,
                 "extract": extract,
                 "load": {**config["load"], "influxdb": influxdb},
+                "verify": VERIFY,
             },
             prometheus_flags=FLAGS,
             prometheus_settings={"rule_files": [write_rules(run_dir / "rules", QUICK)]},
@@ -309,7 +320,7 @@ def alert_world(
         cleanup.enter_context(stack)
         proxies.send("influxdb", "point", port=stack.influx.front.port, delay_seconds=(0.0, 0.0))
         source.target = stack.prometheus.url
-        stack.start_services({"extractor": 1, "transformer": 1, "loader": 1})
+        stack.start_services({"extractor": 1, "transformer": 1, "loader": 1, "verifier": 1})
         world = AlertWorld(stack, proxies, source)
         cleanup.callback(world.redis.close)
         world.until(lambda: world.value("sum(etl_loaded_samples_total)"), "samples are loaded")

@@ -6,16 +6,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from common.config import ExtractSettings
 from common.state.dead_letters import DeadLetters
 from common.state.keys import POINTS
 from common.state.windows import Recheck, WindowSet
 from devtools.chaos.rules import Rule
 from monitoring.thresholds import ETL_METRICS
 from services.loader.seals import MEASUREMENT as SEALS
-from tests.e2e.alert_world import KEYS, WRITE, AlertWorld, Incident
+from tests.e2e.alert_world import KEYS, RECHECK_AFTER_SECONDS, WRITE, AlertWorld, Incident
 from tests.e2e.query_incidents import ODD_QUERIES
 from tests.e2e.redis_incidents import DISK, FOREIGN_JOB, LOST, MEMORY, PAYLOADS
+from tests.e2e.verify_incidents import DELETED, UNREADABLE, VERIFIER_AWAY
 
 # A metric with a fifth of all samples: enough for an alert, not enough for the loader to pause.
 SPOILT = "http_requests_total"
@@ -331,7 +331,7 @@ def _change_what_was_committed(world: AlertWorld) -> None:
         if found.watermark_ms > found.origin_ms
     )
     found = WindowSet(world.redis, KEYS).status()[feed]
-    last = len(ExtractSettings.model_fields["recheck_after_seconds"].default) - 1
+    last = len(RECHECK_AFTER_SECONDS) - 1
     bounds = found.origin_ms, found.watermark_ms
     world.redis.zadd(KEYS.rechecks(feed), {Recheck(*bounds, 1, round=last, since=last).member: 0})
 
@@ -357,6 +357,8 @@ NO_METRICS = Incident(
 
 # What happens at once, in this order: the last ones leave a pipeline without its past.
 EPISODES: tuple[tuple[Incident, ...], ...] = (
+    (DELETED,),
+    (UNREADABLE,),
     (LOW_THROUGHPUT, REFUSED),
     (SLOW, EXTRACTOR, ODD_QUERIES),
     (FAILURES, PAYLOADS, FAILING),
@@ -366,7 +368,7 @@ EPISODES: tuple[tuple[Incident, ...], ...] = (
     (TOO_LATE, RECOUNT, FOREIGN_JOB),
     (LIMITED,),
     (NO_RETENTION, SOURCE),
-    (FROZEN, NO_METRICS),
+    (FROZEN, NO_METRICS, VERIFIER_AWAY),
     (LOST,),
     (GAP,),
 )

@@ -8,6 +8,7 @@ from typing import Literal
 Kind = Literal["counter", "gauge", "histogram"]
 
 EXTRACTOR, TRANSFORMER, LOADER = "extractor", "transformer", "loader"
+VERIFIER = "verifier"
 STAGES = (EXTRACTOR, TRANSFORMER, LOADER)
 CONSUMERS = (TRANSFORMER, LOADER)
 # Exports what no single process knows: the ledger in Redis, and the simulated ETL process.

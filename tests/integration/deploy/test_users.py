@@ -10,13 +10,17 @@ import pytest
 import redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from common.state.keys import Keys
+from common.state.identity import Identity, IdentityRecord
+from common.state.keys import Keys, feed_of
 from common.state.redis_client import connect
+from common.state.server import refusal
 from deploy.image.secret_list import REDIS_USERS
 from devtools import PROJECT_ROOT
 from devtools.servers.binaries import Toolbox
 from devtools.servers.redis_server import RedisServer
 from services.extractor.aof import AofHealer
+from services.verifier.knowledge import RedisKnowledge
+from services.verifier.proven import ProofRecord
 from tests.integration.exporter.exporter_world import Rig, populate
 from tests.integration.extractor.test_worker import Rig as WorkerRig
 from tests.support.captured_log import CapturedLog
@@ -119,6 +123,36 @@ def test_etl_metrics_reads_everything_and_writes_nothing(server: Server) -> None
                 refused()
         with pytest.raises(redis.ResponseError, match=r"(?i)can't run this command|permissions"):
             client.eval("return redis.call('DEL', KEYS[1])", 1, "etl:ledger")
+        assert client.exists("etl:ledger")
+
+
+def test_the_verifier_reads_everything_and_writes_what_it_has_proven(server: Server) -> None:
+    with as_user(server, "loader") as loader:
+        populate(loader, Keys("etl"))
+    keys = Keys("etl")
+    with as_user(server, "verifier") as client:
+        assert refusal(client) is None
+        ours = Identity("http://prometheus:9090", "http://influxdb:8086")
+        assert IdentityRecord(client, keys).claim(ours) == ours
+        record = ProofRecord(client, keys, "hot", "one", 60)
+        for query, proof in record.read().items():
+            assert record.save({feed_of(query, "hot"): proof.proven})
+        assert client.hlen(keys.verified) > 0
+        knowledge = RedisKnowledge(client, keys, "hot", {})
+        for query in record.read():
+            knowledge.pending(query)
+            knowledge.facts(query)
+        record.release()
+        for refused in (
+            lambda: client.set("etl:ledger", "x"),
+            lambda: client.delete("etl:ledger"),
+            client.flushall,
+            client.bgrewriteaof,
+        ):
+            with pytest.raises(NoPermissionError):
+                refused()
+        with pytest.raises(redis.ResponseError, match=r"(?i)can't (run this command|access)"):
+            client.eval("return redis.call('DEL', 'etl:ledger')", 0)
         assert client.exists("etl:ledger")
 
 

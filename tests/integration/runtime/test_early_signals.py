@@ -15,7 +15,7 @@ import pytest
 from common.exit_codes import ExitCode
 from devtools import PROJECT_ROOT
 
-SERVICES = ("exporter", "extractor", "loader", "simulator", "transformer")
+SERVICES = ("exporter", "extractor", "loader", "simulator", "transformer", "verifier")
 WAIT_SECONDS = 60
 # A module of that name is found first, says so and goes on for ever.
 _STUCK = """\

@@ -99,7 +99,7 @@ class TestStack:
             assert config["extract"]["auth"]["username"] == "admin"
             assert write(stack.influx, "b_cold", "m value=1").status_code == 204
             assert set(stack.urls) == {"redis", "prometheus", "influxdb", "simulator"}
-            assert stack.process_counts == {"extractor": 0, "transformer": 0, "loader": 0}
+            assert stack.process_counts == {}
             assert {"start redis", "start prometheus", "start influxdb", "start simulator"} <= set(
                 stack.steps
             )

@@ -117,7 +117,7 @@ def test_only_who_talks_to_servers_elsewhere_has_a_way_out() -> None:
     # A container of several networks goes out by the one whose name comes first.
     assert min(networks.keys() & {"frontend", "published"}) == "frontend"
     assert {name for name, its in member_of.items() if its & outward} == {
-        *("prometheus", "grafana", "extractor", "loader", "influxdb-init", "etlctl")
+        *("prometheus", "grafana", "extractor", "loader", "verifier", "influxdb-init", "etlctl")
     }
     for name in ("redis", "influxdb"):
         assert member_of[name] == {"backend"}
@@ -270,7 +270,7 @@ def test_everybody_speaks_tls_to_redis() -> None:
         for name in document(file)["services"]
         if redis_url(file, name)
     }
-    assert users == {*SCALED, "etl-metrics", "etlctl"}
+    assert users == {*SCALED, "verifier", "etl-metrics", "etlctl"}
     for name in users:
         environment = document(TLS)["services"][name]["environment"]
         assert redis_url(TLS, name) == f"rediss://{name}@redis:6379/0"

@@ -23,7 +23,7 @@ from packaging.version import Version
 from devtools import PROJECT_ROOT
 
 ROOT = PROJECT_ROOT
-SERVICES = ("extractor", "transformer", "loader", "simulator", "exporter")
+SERVICES = ("extractor", "transformer", "loader", "verifier", "simulator", "exporter")
 IMAGES = (*SERVICES, "etlctl")
 LOCKS = (*IMAGES, "dev")
 INSTALLED = ("common", "etlctl", "services")
@@ -85,6 +85,7 @@ def test_image_runs_the_versions_that_were_tested(image: str) -> None:
         ("simulator", {"numpy", "polars", "polars-runtime-32", "redis", "rq"}),
         ("exporter", {"numpy", "polars", "polars-runtime-32"}),
         ("loader", {"polars", "polars-runtime-32"}),
+        ("verifier", {"polars", "polars-runtime-32", "rq"}),
     ],
 )
 def test_light_image_installs_no_heavy_package(image: str, heavy: set[str]) -> None:

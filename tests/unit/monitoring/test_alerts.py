@@ -59,6 +59,8 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlSinkLimitReached",
         "EtlSinkRetentionUnknown",
         "EtlSealsNotWritten",
+        "EtlVerifyDiffers",
+        "EtlVerifyBehind",
         "EtlRedisFileFailing",
         "EtlRedisMayEvict",
         "EtlRedisEvicted",

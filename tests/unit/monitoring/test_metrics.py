@@ -10,7 +10,7 @@ from common.runtime.metrics_table import ETL_METRICS, METRICS
 from common.state.keys import STREAMS
 from monitoring.catalogue import all_alerts, all_recordings
 from monitoring.dashboards import DASHBOARDS
-from monitoring.thresholds import PROMETHEUS, STAGES, TEST_APP, Thresholds
+from monitoring.thresholds import PROMETHEUS, STAGES, TEST_APP, VERIFIER, Thresholds
 from tests.support.promql_names import Selector, label_lists, selectors
 
 T = Thresholds()
@@ -20,7 +20,7 @@ RECORDED = {recording.record for recording in all_recordings(T)}
 PROMETHEUS_OWN = {"up": set[str](), "ALERTS": {"alertname", "alertstate", "severity"}}
 CLIENT_OWN = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
 TARGET_LABELS = {"job", "instance"}
-JOBS = {*STAGES, ETL_METRICS, TEST_APP, PROMETHEUS}
+JOBS = {*STAGES, VERIFIER, ETL_METRICS, TEST_APP, PROMETHEUS}
 _VARIABLES = {"$__rate_interval": "1m", "$__range": "1h", "$job": ".+", "$instance": ".+"}
 
 

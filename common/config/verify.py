@@ -1,0 +1,31 @@
+"""Settings of the verifier: how often, and for how much of the processor."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from common.config.fields import Seconds, Section
+
+
+class VerifySettings(Section):
+    """How the sink is proven to hold what the source holds, without being asked."""
+
+    enabled: bool = Field(True, description="Whether the verifier compares anything.")
+    cpu_share: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="Share of one core that the verifier takes on average while it compares.",
+    )
+    every_seconds: Seconds = Field(
+        300,
+        gt=0,
+        description="How often it begins to compare what had its last recount meanwhile; what it "
+        "has not caught up with goes on at once.",
+    )
+    again_seconds: Seconds = Field(
+        3600,
+        gt=0,
+        description="After how long a range that differs is compared again, until it is equal or "
+        "the source has deleted it.",
+    )

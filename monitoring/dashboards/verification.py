@@ -1,0 +1,72 @@
+"""Panels of ``etl-pipeline`` about the proof that the sink holds what the source holds."""
+
+from __future__ import annotations
+
+from monitoring.dashboards.spec import CORES, COUNT, RATE, SECONDS, PanelSpec, Query
+from monitoring.thresholds import VERIFIER
+
+_JOB = f'job="{VERIFIER}"'
+_FEED = "{{query}} {{tier}}"
+
+
+def verification_panels() -> tuple[PanelSpec, ...]:
+    """How far the sink is proven, what differs, and what it costs."""
+    return (
+        PanelSpec(
+            "Age of the proof",
+            "lines",
+            "Age of the time up to which everything was compared with the source: that of the last"
+            " recount, and a little.",
+            (
+                Query(
+                    f"time() - max by (query, tier) (etl_verified_timestamp_seconds{{{_JOB}}})",
+                    _FEED,
+                ),
+            ),
+            SECONDS,
+        ),
+        PanelSpec(
+            "Points that differ",
+            "lines",
+            "Points whose difference nothing explains, in the ranges that still differ.",
+            (Query(f"max by (query, tier) (etl_verify_differing_points{{{_JOB}}})", _FEED),),
+            COUNT,
+            limit_of="EtlVerifyDiffers",
+        ),
+        PanelSpec(
+            "Not compared yet",
+            "lines",
+            "Time that is loaded, had its last recount and is not compared yet.",
+            (Query(f"max by (query, tier) (etl_verify_waiting_seconds{{{_JOB}}})", _FEED),),
+            SECONDS,
+            limit_of="EtlVerifyBehind",
+        ),
+        PanelSpec(
+            "Unproven time",
+            "stat",
+            "Time that the source had deleted before it could be compared, in the chosen time.",
+            (
+                Query(
+                    "sum by (query, tier)"
+                    f" (increase(etl_verify_unproven_seconds_total{{{_JOB}}}[$__range]))",
+                    _FEED,
+                    instant=True,
+                ),
+            ),
+            SECONDS,
+        ),
+        PanelSpec(
+            "Comparing",
+            "lines",
+            "Cores that comparing takes (verify.cpu_share is the bound), and pieces a second by"
+            " result.",
+            (
+                Query(f"sum(rate(etl_verify_cpu_seconds_total{{{_JOB}}}{RATE}))", "cores"),
+                Query(
+                    f"sum by (result) (rate(etl_verify_pieces_total{{{_JOB}}}{RATE}))",
+                    "{{result}}",
+                ),
+            ),
+            CORES,
+        ),
+    )

@@ -1,0 +1,169 @@
+"""What is proven of each feed, kept in Redis, and which verifier works on it.
+
+A feed is proven from its origin up to a cursor. The cursor never passes what is not extracted or
+not settled, nor what is to be counted again, and goes back to where time was opened again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from redis import Redis
+
+from common.state.feeds import FeedStatus, Recheck
+from common.state.fields import text_of
+from common.state.keys import Keys
+from common.state.scripts import Scripts
+from common.state.windows import WindowSet
+
+# Ranges that are kept because they differ, for each feed.
+DIFFERING_MAX = 100
+
+
+class Differing(NamedTuple):
+    """``(start_ms, end_ms]`` where ``points`` differed when it was compared last, at ``at_ms``."""
+
+    start_ms: int
+    end_ms: int
+    points: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """Compared up to ``up_to_ms``, and what of it differs, in order of time."""
+
+    up_to_ms: int
+    differing: tuple[Differing, ...] = ()
+
+    @property
+    def points(self) -> int:
+        """Points that differ."""
+        return sum(one.points for one in self.differing)
+
+    def back_to(self, bound_ms: int) -> Proven:
+        """With nothing known after ``bound_ms``, or within a range that goes on after it."""
+        kept = tuple(one for one in self.differing if one.end_ms <= bound_ms)
+        cut = (one.start_ms for one in self.differing if one.end_ms > bound_ms)
+        return Proven(min([self.up_to_ms, bound_ms, *cut]), kept)
+
+    def with_range(self, start_ms: int, end_ms: int, points: int, at_ms: int) -> Proven:
+        """With the result for ``(start_ms, end_ms]``: that replaces what was known of it.
+
+        Ranges that adjoin, or are more than :data:`DIFFERING_MAX`, are kept as one.
+        """
+        rest = [one for one in self.differing if one[:2] != (start_ms, end_ms)]
+        if points:
+            rest.append(Differing(start_ms, end_ms, points, at_ms))
+        kept: list[Differing] = []
+        too_many = len(rest) - DIFFERING_MAX
+        for one in sorted(rest):
+            if kept and (too_many > 0 or kept[-1].end_ms == one.start_ms):
+                too_many -= 1
+                last = kept.pop()
+                one = Differing(
+                    last.start_ms,
+                    max(last.end_ms, one.end_ms),
+                    last.points + one.points,
+                    min(last.at_ms, one.at_ms),
+                )
+            kept.append(one)
+        return Proven(max(self.up_to_ms, end_ms), tuple(kept))
+
+    def encode(self) -> str:
+        """As it is kept."""
+        return json.dumps({"up_to_ms": self.up_to_ms, "differing": self.differing})
+
+    @classmethod
+    def parse(cls, text: str) -> Proven:
+        """The reverse; raises :class:`ValueError` for anything else."""
+        try:
+            found = json.loads(text)
+            ranges = [Differing(*map(int, one)) for one in found["differing"]]
+            return cls(int(found["up_to_ms"]), tuple(sorted(ranges)))
+        except (LookupError, TypeError, RecursionError, ArithmeticError) as error:
+            raise ValueError(f"is no record of what is proven: {error!r:.200}") from None
+
+
+class FeedProof(NamedTuple):
+    """What is proven of a feed, and ``due_ms``: up to where it could be."""
+
+    feed: FeedStatus
+    proven: Proven
+    due_ms: int
+
+    @property
+    def waiting_ms(self) -> int:
+        """Time that could be proven and is not."""
+        return max(0, self.due_ms - self.proven.up_to_ms)
+
+
+class ProofRecord:
+    """The record of one tier, and the lease of whoever works on it.
+
+    ``token`` is a word that no other process has. Every method raises
+    :class:`redis.exceptions.RedisError` when the server cannot be reached.
+    """
+
+    def __init__(
+        self, redis: Redis, keys: Keys, tier: str, token: str, lease_seconds: float
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._windows = WindowSet(redis, keys)
+        self._scripts = Scripts(redis)
+        self._tier = tier
+        self._token = token
+        self._lease_ms = int(lease_seconds * 1000)
+
+    def read(self) -> dict[str, FeedProof]:
+        """Every feed of the tier by its query. What was opened again is not proven any more."""
+        stored: Any = self._redis.hgetall(self._keys.verified)
+        # Before and after: what leaves the one for the other meanwhile is seen in one of them.
+        names: Any = self._redis.smembers(self._keys.feeds)
+        before = {name: self._recheck_ms(name) for name in map(text_of, names)}
+        found = {}
+        for name, feed in self._windows.status().items():
+            if feed.tier != self._tier:
+                continue
+            bounds = (before.get(name), self._recheck_ms(name))
+            due_ms = min([feed.loaded_watermark_ms, *(ms for ms in bounds if ms is not None)])
+            try:
+                proven = Proven.parse(text_of(stored.get(name.encode())))
+            except ValueError:  # nothing yet, or somebody else's
+                proven = Proven(feed.origin_ms)
+            found[feed.query] = FeedProof(feed, proven.back_to(due_ms), due_ms)
+        return found
+
+    def save(self, proven: Mapping[str, Proven]) -> bool:
+        """Keep what is proven, by feed name, and the lease; False if another one has that."""
+        return self._lease(self._lease_ms, proven)
+
+    def release(self) -> None:
+        """End the lease, if it is ours."""
+        self._lease(0, {})
+
+    def _lease(self, lease_ms: int, proven: Mapping[str, Proven]) -> bool:
+        return bool(
+            self._scripts.call(
+                "verified",
+                [self._keys.verify_lease, self._keys.verified],
+                token=self._token,
+                lease_ms=lease_ms,
+                proven={feed: one.encode() for feed, one in proven.items()},
+            )
+        )
+
+    def _recheck_ms(self, feed: str) -> int | None:
+        """The start of the oldest range that is to be counted again."""
+        starts = []
+        members: Any = self._redis.zrange(self._keys.rechecks(feed), 0, -1)
+        for member in members:
+            try:
+                starts.append(Recheck.parse(text_of(member)).start_ms)
+            except ValueError:  # somebody else's: the extractor removes it
+                continue
+        return min(starts, default=None)

@@ -1,0 +1,60 @@
+"""What can go wrong with the proof that the sink holds what the source holds."""
+
+from __future__ import annotations
+
+from common.state.windows import Feed, WindowSet
+from devtools.chaos.rules import Rule
+from tests.e2e.alert_world import KEYS, AlertWorld, Incident
+
+# One that nothing else is about.
+DAMAGED = "up"
+
+
+def _proven(world: AlertWorld) -> bool:
+    """Whether something was proven, and nothing differs."""
+    young = world.value("min(time() - etl_verified_timestamp_seconds)")
+    return young is not None and young < 30 and not world.value("max(etl_verify_differing_points)")
+
+
+def _damage(world: AlertWorld) -> None:
+    """Somebody deletes points that were loaded, and that are compared later."""
+    world.until(lambda: _proven(world), "the sink is proven up to now")
+
+    def found() -> bool:
+        world.drop_measurement(DAMAGED)
+        return world.fires("EtlVerifyDiffers", {})
+
+    world.until(found, "an alert reports what is missing")
+
+
+def _extract_again(world: AlertWorld) -> None:
+    windows = WindowSet(world.redis, KEYS)
+    for feed in windows.status().values():
+        ours = Feed(feed.query, feed.tier, "", feed.fingerprint)
+        windows.reopen(ours, feed.origin_ms, feed.watermark_ms)
+
+
+DELETED = Incident(
+    "points that somebody deleted", {"EtlVerifyDiffers": {"tier": "hot"}}, _damage, _extract_again
+)
+
+
+def _hide_sink(world: AlertWorld) -> None:
+    """The sink takes points and cannot be asked for them."""
+    world.proxies.rule("influxdb", Rule("answer", None, "/query", status=500, body="{}"))
+
+
+UNREADABLE = Incident(
+    "a sink that cannot be read",
+    {"EtlVerifyBehind": {"tier": "hot"}, "EtlHealthCheckFailed": {"job": "verifier"}},
+    _hide_sink,
+    lambda world: world.sink_heals(),
+)
+
+
+VERIFIER_AWAY = Incident(
+    "a verifier that is frozen",
+    {"EtlMetricsEndpointUnavailable": {"job": "verifier"}},
+    lambda world: world.service("verifier").pause(),
+    lambda world: world.service("verifier").resume(),
+)

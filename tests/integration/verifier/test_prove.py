@@ -1,0 +1,358 @@
+"""The verifier on a real Prometheus, a real influxd and a real Redis: what it proves, and when."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from redis import Redis
+
+from common.config import load_settings
+from common.runtime.identity_guard import IdentityGuard
+from common.runtime.stage import Lifecycle
+from common.runtime.telemetry import Telemetry
+from common.state.keys import Keys
+from common.state.windows import Feed, Window, WindowSet
+from devtools.servers.ports import free_port
+from services.verifier.budget import CpuBudget
+from services.verifier.prove import LEASE_SECONDS, Prover
+from services.verifier.proven import ProofRecord
+from tests.integration.etlctl.verify.world import SELECT, STEP_MS, World
+from tests.support.captured_log import CapturedLog
+
+FEED = Feed("raw", "hot", "select", "f")
+RECHECKS = (3600.0,)
+
+
+@dataclass
+class Rig:
+    """A verifier whose turns the test makes, and an extractor that commits what the test says."""
+
+    world: World
+    redis: Redis
+    token: str = "one"
+    ready: dict[str, tuple[bool, str]] = field(default_factory=dict)
+    now_seconds: float = 1e9
+
+    def __post_init__(self) -> None:
+        self.keys = Keys(self.world.namespace)
+        self.windows = WindowSet(self.redis, self.keys)
+        self.registry = CollectorRegistry()
+        self.log = CapturedLog()
+        self.telemetry = Telemetry("verifier", self.registry, logger=self.log)
+        self.stop = threading.Event()
+        self.prover = self.new_prover()
+
+    def new_prover(self) -> Prover:
+        """Another process: what it knows is in Redis."""
+        settings = load_settings(self.world.config())
+
+        def set_ready(name: str, ok: bool, detail: str) -> None:
+            self.ready[name] = ok, detail
+
+        return Prover(
+            settings,
+            Lifecycle(self.stop, lambda: None, set_ready),
+            self.telemetry,
+            ProofRecord(self.redis, self.keys, "hot", self.token, LEASE_SECONDS),
+            IdentityGuard(self.redis, settings, self.telemetry),
+            # A core of its own: these tests are about what is compared.
+            budget=CpuBudget(1.0, cpu=lambda: 0.0),
+            wall_clock=lambda: self.now_seconds,
+        )
+
+    def lease(self, longest_ms: int = 10**9) -> Window:
+        window = self.windows.lease(FEED, "live", 10**12, longest_ms)
+        assert window is not None
+        return window
+
+    def load_up_to(self, end_ms: int, rechecks: tuple[float, ...] = ()) -> None:
+        """The feed's time up to there is extracted and settled."""
+        self.windows.plan(FEED, self.world.start_ms, end_ms, adopt=True)
+        window = self.lease()
+        done = self.windows.commit(FEED, window, [], recheck_after_seconds=rechecks)
+        assert done == "committed"
+
+    def turn(self) -> None:
+        """One turn, due or not."""
+        self.prover._begin_at = 0
+        self.prover.turn()
+
+    def value(self, name: str, **labels: str) -> float | None:
+        if not labels:
+            labels = {"query": "raw", "tier": "hot"}
+        return self.registry.get_sample_value(name, labels)
+
+    @property
+    def verified_ms(self) -> int:
+        return round((self.value("etl_verified_timestamp_seconds") or 0) * 1000)
+
+    @property
+    def differing(self) -> float | None:
+        return self.value("etl_verify_differing_points")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self.log.lines if line["event"] == name]
+
+
+@pytest.fixture
+def rig(world: World, redis_client: Redis) -> Rig:
+    return Rig(world, redis_client)
+
+
+def test_what_is_loaded_is_proven_once(rig: Rig) -> None:
+    rig.world.write(rig.world.expected())
+    rig.load_up_to(rig.world.end_ms)
+
+    rig.turn()
+    rig.turn()  # publishes, and has nothing to do
+
+    assert rig.verified_ms == rig.world.end_ms
+    assert rig.value("etl_verify_waiting_seconds") == 0
+    assert rig.differing == 0
+    assert rig.value("etl_verify_pieces_total", result="differs") is None
+    proven = rig.registry.get_sample_value("etl_records_total")
+    assert proven is not None
+    assert proven >= len(rig.world.expected())
+    assert rig.ready == dict.fromkeys(("redis", "source", "sink"), (True, ""))
+
+
+def test_an_hour_that_was_deleted_is_found_and_its_return_too(rig: Rig) -> None:
+    points = rig.world.expected()
+    middle_ms = rig.world.start_ms + 100 * STEP_MS
+    rig.world.write(point for point in points if point[1] <= middle_ms)
+    rig.load_up_to(rig.world.end_ms)
+    missing = [point for point in points if point[1] > middle_ms]
+
+    rig.turn()
+    rig.turn()
+
+    assert rig.verified_ms == rig.world.end_ms
+    assert rig.differing == len(missing)
+    told = rig.events("verify_differs")
+    assert sum(line["points"] for line in told) == len(missing)
+    assert all(line["missing"] == line["points"] for line in told)
+    assert all(len(line["examples"]) <= 3 for line in told)
+
+    rig.world.write(missing)
+    rig.turn()
+    assert rig.differing == len(missing)  # looked at again only after a while
+    rig.now_seconds += 3600
+    rig.turn()
+    rig.turn()
+    assert rig.differing == 0
+    assert rig.events("verify_equal_again")
+    assert len(rig.events("verify_differs")) == len(told)
+
+
+def test_nothing_is_proven_before_its_last_recount(rig: Rig) -> None:
+    rig.world.write(rig.world.expected())
+    first_ms = rig.world.start_ms + 40 * STEP_MS
+    rig.load_up_to(first_ms)
+    rig.load_up_to(rig.world.end_ms, RECHECKS)
+
+    rig.turn()
+    rig.turn()
+
+    assert rig.verified_ms == first_ms
+    members = rig.redis.zrange(rig.keys.rechecks(FEED.name), 0, -1)
+    assert isinstance(members, list)
+    rig.redis.zrem(rig.keys.rechecks(FEED.name), *members)
+    rig.turn()
+    rig.turn()
+    assert rig.verified_ms == rig.world.end_ms
+
+
+def test_what_is_opened_again_is_proven_again(rig: Rig) -> None:
+    points = rig.world.expected()
+    rig.world.write(points)
+    rig.load_up_to(rig.world.end_ms)
+    rig.turn()
+
+    reopened_ms = rig.world.start_ms + 60 * STEP_MS
+    rig.windows.reopen(FEED, reopened_ms, rig.world.end_ms)
+    rig.turn()
+    rig.turn()
+    assert rig.verified_ms == reopened_ms
+
+    (_, time_ms, _) = lost = next(point for point in points if point[1] > reopened_ms)
+    rig.world.delete(lost[0][0], dict(lost[0][1]), time_ms)
+    window = rig.lease()
+    assert rig.windows.commit(FEED, window, []) == "committed"
+    rig.turn()
+    rig.turn()
+    assert rig.verified_ms == rig.world.end_ms
+    assert rig.differing == 1
+
+
+def test_what_is_opened_again_while_it_is_compared_does_not_count(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.load_up_to(rig.world.end_ms)  # and nothing of it is in the sink
+    progress = Prover._progress
+
+    def reopened(self: Prover, position_ms: int) -> None:
+        rig.windows.reopen(FEED, rig.world.start_ms, rig.world.end_ms)
+        progress(self, position_ms)
+
+    monkeypatch.setattr(Prover, "_progress", reopened)
+    rig.turn()
+    rig.turn()
+    assert rig.verified_ms == rig.world.start_ms
+    assert rig.differing == 0
+    assert rig.events("verify_differs") == []
+
+
+def test_time_that_the_source_has_deleted_is_unproven_and_passed(rig: Rig) -> None:
+    rig.world.write(rig.world.expected())
+    early_ms = rig.world.start_ms - 7_200_000
+    rig.windows.plan(FEED, early_ms, rig.world.end_ms)
+    while (window := rig.windows.lease(FEED, "live", 10**12, 10**9)) is not None:
+        assert rig.windows.commit(FEED, window, []) == "committed"
+
+    rig.turn()
+    rig.turn()
+
+    assert rig.verified_ms == rig.world.end_ms
+    assert rig.differing == 0
+    (told,) = rig.events("verify_unproven")
+    assert told["start_ms"] == early_ms
+    assert rig.value("etl_verify_unproven_seconds_total") == pytest.approx(
+        (told["end_ms"] - early_ms) / 1000
+    )
+
+
+def test_a_second_verifier_shows_what_the_first_proves_and_does_nothing(rig: Rig) -> None:
+    rig.world.write(rig.world.expected())
+    rig.load_up_to(rig.world.end_ms)
+    rig.prover.record.save({})  # the first has the lease
+    second = Rig(rig.world, rig.redis, token="two")
+
+    second.turn()
+    assert second.ready["redis"] == (True, "another verifier works")
+    assert second.verified_ms == rig.world.start_ms
+    rig.turn()
+    second.turn()
+    assert second.verified_ms == rig.world.end_ms
+
+    rig.prover.record.release()
+    second.turn()
+    assert second.ready["redis"] == (True, "")
+
+
+def test_a_new_process_goes_on_where_the_last_one_was(rig: Rig) -> None:
+    rig.world.write(rig.world.expected())
+    rig.load_up_to(rig.world.end_ms)
+    rig.turn()
+    compared = rig.registry.get_sample_value("etl_files_total")
+    rig.prover = rig.new_prover()
+    rig.turn()
+    assert rig.registry.get_sample_value("etl_files_total") == compared
+    assert rig.verified_ms == rig.world.end_ms
+
+
+def test_switched_off_it_compares_nothing(rig: Rig) -> None:
+    rig.world.changes["verify.enabled"] = False
+    rig.prover = rig.new_prover()
+    rig.load_up_to(rig.world.end_ms)
+    rig.turn()
+    rig.turn()
+    assert rig.verified_ms == rig.world.start_ms
+    assert rig.ready["redis"] == (True, "verify.enabled is false")
+
+
+@pytest.mark.parametrize("away", ["source", "sink"])
+def test_a_server_that_is_away_makes_it_wait(rig: Rig, away: str) -> None:
+    rig.world.write(rig.world.expected())
+    rig.load_up_to(rig.world.end_ms)
+    key = {"source": "extract.prometheus_url", "sink": "load.influxdb.url"}[away]
+    rig.world.changes[key] = f"http://127.0.0.1:{free_port()}"
+    rig.redis.delete(rig.keys.identity)
+    rig.prover = rig.new_prover()
+    rig.turn()
+    ok, why = rig.ready[away]
+    assert not ok
+    assert "cannot be reached" in why
+    assert rig.registry.get_sample_value("etl_failures_total") == 1
+    assert rig.verified_ms == rig.world.start_ms
+
+
+def test_a_query_that_cannot_be_read_keeps_no_other_from_being_proven(rig: Rig) -> None:
+    bad = {"name": "bad", "expr": "load / on () load", "step": "30s"}
+    rig.world.queries = [bad, SELECT]
+    rig.prover = rig.new_prover()
+    rig.world.write(rig.world.expected())
+    rig.load_up_to(rig.world.end_ms)
+    other = Feed("bad", "hot", "expr", "f")
+    rig.windows.plan(other, rig.world.start_ms, rig.world.end_ms)
+    window = rig.windows.lease(other, "live", 10**12, 10**9)
+    assert window is not None
+    assert rig.windows.commit(other, window, []) == "committed"
+
+    rig.turn()
+    rig.turn()
+
+    assert rig.verified_ms == rig.world.end_ms
+    # Where the source begins to have anything.
+    oldest_ms = rig.world.start_ms + STEP_MS
+    assert rig.value("etl_verified_timestamp_seconds", query="bad", tier="hot") == oldest_ms / 1000
+    waiting = rig.value("etl_verify_waiting_seconds", query="bad", tier="hot")
+    assert waiting == (rig.world.end_ms - oldest_ms) / 1000
+    told = rig.events("verify_failed")
+    assert {line["query"] for line in told} == {"bad"}
+    assert "rejects the query" in told[0]["error"]
+    assert rig.ready["source"] == (True, "")
+
+
+class Waits(threading.Event):
+    """A stop event on which waiting takes no time, but that of a clock of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = self.waited_seconds = 0.0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds += timeout or 0.0
+        self.waited_seconds += timeout or 0.0
+        return self.is_set()
+
+
+def test_it_rests_for_what_its_share_of_the_processor_takes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.world.write(rig.world.expected())
+    rig.load_up_to(rig.world.end_ms)
+    waits = Waits()
+    cpu_seconds = 0.0
+    progress = Prover._progress
+
+    def worked(self: Prover, position_ms: int) -> None:
+        """Each piece took a second of the processor."""
+        nonlocal cpu_seconds
+        cpu_seconds += 1.0
+        waits.seconds += 1.0
+        progress(self, position_ms)
+
+    monkeypatch.setattr(Prover, "_progress", worked)
+    rig.prover.life.stop = waits
+    rig.prover.clock = lambda: waits.seconds
+    rig.prover.budget = CpuBudget(0.05, cpu=lambda: cpu_seconds, clock=lambda: waits.seconds)
+    rig.turn()
+
+    assert cpu_seconds > 1
+    assert waits.seconds == pytest.approx(cpu_seconds / 0.05)
+    assert rig.registry.get_sample_value("etl_verify_cpu_seconds_total") == cpu_seconds
+    rig.turn()
+    assert rig.verified_ms == rig.world.end_ms
+
+
+def test_another_pipelines_namespace_is_left_alone(rig: Rig) -> None:
+    rig.redis.hset(rig.keys.identity, items=["source", "http://else:9090", "sink", "x"])
+    rig.load_up_to(rig.world.end_ms)
+    rig.turn()
+    ok, why = rig.ready["redis"]
+    assert not ok
+    assert "belongs to another pipeline" in why

@@ -1,0 +1,66 @@
+"""The record of what is proven: its cursor, and the ranges that differ."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.verifier.proven import DIFFERING_MAX, Differing, Proven
+
+RESULTS = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 3)), max_size=250)
+
+
+def test_results_move_the_cursor() -> None:
+    proven = Proven(100).with_range(100, 200, 0, 1).with_range(200, 300, 4, 2)
+    assert proven == Proven(300, (Differing(200, 300, 4, 2),))
+    assert proven.points == 4
+
+
+def test_a_range_that_is_equal_again_is_forgotten() -> None:
+    proven = Proven(300, (Differing(100, 200, 4, 1), Differing(250, 300, 1, 1)))
+    assert proven.with_range(100, 200, 0, 9) == Proven(300, (Differing(250, 300, 1, 1),))
+
+
+def test_a_range_that_still_differs_has_its_latest_count() -> None:
+    proven = Proven(300, (Differing(100, 200, 4, 1),))
+    assert proven.with_range(100, 200, 2, 9) == Proven(300, (Differing(100, 200, 2, 9),))
+
+
+def test_ranges_that_adjoin_are_one() -> None:
+    proven = Proven(100).with_range(100, 200, 4, 1).with_range(200, 300, 2, 5)
+    assert proven.differing == (Differing(100, 300, 6, 1),)
+
+
+def test_time_that_was_opened_again_is_not_proven() -> None:
+    proven = Proven(400, (Differing(100, 200, 4, 1), Differing(250, 300, 1, 1)))
+    assert proven.back_to(500) == proven
+    assert proven.back_to(320) == Proven(320, proven.differing)
+    # A range is compared whole, or not at all.
+    assert proven.back_to(270) == Proven(250, proven.differing[:1])
+
+
+@given(RESULTS)
+def test_however_many_differ_few_ranges_are_kept_and_no_point_is_forgotten(
+    results: list[tuple[int, int]],
+) -> None:
+    proven, position, points = Proven(0), 0, 0
+    for number, (length, found) in enumerate(results):
+        proven = proven.with_range(position, position + length, found, number)
+        position += length
+        points += found
+    assert proven.up_to_ms == position
+    assert proven.points == points
+    assert len(proven.differing) <= DIFFERING_MAX
+    assert all(one.end_ms < two.start_ms for one, two in pairwise(proven.differing))
+    assert Proven.parse(proven.encode()) == proven
+
+
+@pytest.mark.parametrize(
+    "text", ["null", "[]", "{}", '{"up_to_ms": 1}', '{"up_to_ms": 1, "differing": [[1]]}']
+)
+def test_what_somebody_else_wrote_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no record of what is proven"):
+        Proven.parse(text)
