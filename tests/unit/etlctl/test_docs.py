@@ -14,6 +14,7 @@ from devtools import PROJECT_ROOT
 from etlctl.commands import COMMANDS as NAMES
 from etlctl.commands import app_with
 from etlctl.verify.present import REASONS
+from etlctl.verify.sealed.present import WORDS
 
 PAGE = (PROJECT_ROOT / "docs" / "etlctl.md").read_text(encoding="utf-8")
 
@@ -60,7 +61,7 @@ def test_every_command_is_documented_and_no_other() -> None:
     assert set(re.findall(r"^## `(etlctl [^`]+)`$", PAGE, re.MULTILINE)) == set(COMMANDS)
 
 
-@pytest.mark.parametrize("reason", REASONS.values())
+@pytest.mark.parametrize("reason", [*REASONS.values(), *WORDS.values()])
 def test_every_reason_is_documented(reason: str) -> None:
     assert f"\n| {reason} | " in PAGE
 
