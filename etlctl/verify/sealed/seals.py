@@ -1,8 +1,8 @@
 """The seals of a feed in the sink: what was loaded of each window ``(start_ms, end_ms]``.
 
 A point of ``etl_seal`` at the window's end, with the tags ``pipeline``, ``query``, ``tier`` and the
-fields ``start_ms``, ``points``, ``digest`` (see :mod:`common.samples.seal`; ``unknown`` where nobody
-knows it), ``sealed_ms`` and ``window``. One with the tag ``part=replay`` says what was loaded later
+fields ``start_ms``, ``points``, ``digest`` (see :mod:`common.samples.seal`; ``unknown`` where none
+is known), ``sealed_ms`` and ``window``. One with the tag ``part=replay`` says what was loaded later
 of the same window.
 """
 
