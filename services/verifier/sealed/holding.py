@@ -79,6 +79,7 @@ def holding(windows: Iterable[Seal], replays: Iterable[Seal]) -> Holding:
 def _with(seal: Seal, replayed: Seal | None) -> Seal:
     if replayed is None or replayed.sealed_ms < seal.sealed_ms:
         return seal
-    if seal.digest is None or replayed.digest is None:
+    # Of another extraction: nobody knows what of it is among the seal's own points.
+    if seal.digest is None or replayed.digest is None or replayed.window != seal.window:
         return replace(seal, digest=None)
     return replace(seal, digest=seal.digest + replayed.digest)

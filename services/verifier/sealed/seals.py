@@ -1,8 +1,9 @@
 """The seals of a feed in the sink: what was loaded of each window ``(start_ms, end_ms]``.
 
 A point of ``etl_seal`` at the window's end, with the tags ``pipeline``, ``query``, ``tier`` and the
-fields ``start_ms``, ``points``, ``digest`` (see :mod:`common.samples.seal`) and ``sealed_ms``. One
-with the tag ``part=replay`` says what was loaded later of the same window.
+fields ``start_ms``, ``points``, ``digest`` (see :mod:`common.samples.seal`; ``unknown`` where none
+is known), ``sealed_ms`` and ``window``. One with the tag ``part=replay`` says what was loaded later
+of the same window.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ _PAGE_SEALS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """``digest`` is that of what was loaded; None where the seal cannot be read."""
+    """``digest`` is that of what was loaded; None where it is not known, or cannot be read.
+
+    ``window`` is the id of the extraction.
+    """
 
     start_ms: int
     end_ms: int
     digest: Digest | None
     sealed_ms: int
+    window: str = ""
 
 
 def read_seals(
@@ -41,7 +46,7 @@ def read_seals(
     conditions = "".join(f' AND "{tag}" = {quote_text(value)}' for tag, value in feed.items())
     while True:
         statement = (
-            'SELECT "start_ms", "points", "digest", "sealed_ms", "part"'
+            'SELECT "start_ms", "points", "digest", "sealed_ms", "window", "part"'
             f' FROM "{MEASUREMENT}" WHERE time > {after_ms * 1_000_000}{conditions}'
             f" ORDER BY time LIMIT {_PAGE_SEALS}"
         )
@@ -67,9 +72,12 @@ def _seal(row: Mapping[str, Any]) -> Seal:
     end_ms = int(row["time"])
     try:
         start_ms, sealed_ms = int(row["start_ms"]), int(row["sealed_ms"])
-        digest = Digest.parse(int(row["points"]), str(row["digest"]))
     except (TypeError, ValueError):
         return Seal(end_ms - 1, end_ms, None, 0)
     if start_ms >= end_ms:
         return Seal(end_ms - 1, end_ms, None, 0)
-    return Seal(start_ms, end_ms, digest, sealed_ms)
+    try:
+        digest = Digest.parse(int(row["points"]), str(row["digest"]))
+    except (TypeError, ValueError):
+        digest = None  # it still stands in the place of earlier ones
+    return Seal(start_ms, end_ms, digest, sealed_ms, str(row.get("window") or ""))

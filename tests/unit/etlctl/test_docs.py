@@ -14,6 +14,7 @@ from devtools import PROJECT_ROOT
 from etlctl.commands import COMMANDS as NAMES
 from etlctl.commands import app_with
 from etlctl.verify.present import REASONS
+from etlctl.verify.sealed.present import WORDS
 from services.verifier.verdict import EXIT_CODES, Verdict
 
 PAGE = (PROJECT_ROOT / "docs" / "etlctl.md").read_text(encoding="utf-8")
@@ -68,7 +69,7 @@ def test_every_verdict_is_documented(verdict: Verdict) -> None:
     assert f"\n| {EXIT_CODES[verdict]} | " in PAGE
 
 
-@pytest.mark.parametrize("reason", REASONS.values())
+@pytest.mark.parametrize("reason", [*REASONS.values(), *WORDS.values()])
 def test_every_reason_is_documented(reason: str) -> None:
     assert f"\n| {reason} | " in PAGE
 

@@ -147,11 +147,13 @@ def test_a_seal_that_cannot_be_read_is_not_called_intact(alone: World, capsys: C
     sealer.seal_all(points)
     alone.write_raw(
         f"etl_seal,pipeline={alone.namespace},query=raw,tier=hot"
-        f' digest="no digest",sealed_ms={2**50}i {sealer.bounds[0][1]}'
+        f" start_ms={sealer.bounds[0][0] - WINDOW_MS}i,points=1i"
+        f',digest="unknown",sealed_ms={2**50}i {sealer.bounds[0][1]}'
     )
     result = alone.run(capsys, "verify", "--sealed", "--json")
     assert result.code == INCOMPLETE
-    assert result.query()["windows"]["unreadable"] == 1
+    assert windows(result.query()) == {"intact": 6, "unreadable": 1}
+    assert result.query()["found"][0]["from_ms"] == sealer.bounds[0][0] - WINDOW_MS
 
 
 def test_what_retention_deletes_is_expired_and_not_deleted(alone: World, capsys: Capture) -> None:

@@ -52,3 +52,11 @@ def test_what_was_replayed_adds_to_exactly_its_window() -> None:
 def test_a_replay_that_cannot_be_read_makes_its_window_unreadable() -> None:
     held = holding([seal(0, 10, 5)], [Seal(0, 10, None, 5)])
     assert held.windows == [Seal(0, 10, None, 5)]
+
+
+def test_a_replay_of_another_extraction_makes_its_window_unreadable() -> None:
+    first = Seal(0, 10, Digest(4, (4, 0)), 5, "w1")
+    held = holding([first], [Seal(0, 10, Digest(1, (1, 0)), 6, "w0")])
+    assert [one.digest for one in held.windows] == [None]
+    held = holding([first], [Seal(0, 10, Digest(1, (1, 0)), 4, "w0")])
+    assert held.windows == [first]
