@@ -10,7 +10,7 @@ SCRIPTS = (
     Broken(
         "a commit needs its payloads",
         "commit",
-        "redis.call('EXISTS', KEYS[i]) == 0",
+        "redis.call('EXISTS', KEYS[10 + i]) == 0",
         "false",
         seed=5,
     ),
