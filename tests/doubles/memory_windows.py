@@ -247,8 +247,10 @@ class MemoryWindowSet(MemoryPast):
             return "refused"
         if any(item.key not in broker.payloads for item in staged):
             return "unstaged"
-        times = {b"start_ms": found.start_ms, b"end_ms": found.end_ms}
-        bounds = {name: str(ms).encode() for name, ms in times.items()}
+        bounds = {
+            b"start_ms": str(found.start_ms).encode(),
+            b"end_ms": str(found.end_ms).encode(),
+        }
         origin = feed.query, feed.tier, feed.kind, window.id
         for item in staged:
             broker.enqueue(RAW, *origin, item.key, item.samples, bounds)
@@ -266,10 +268,10 @@ class MemoryWindowSet(MemoryPast):
             state.empty_since_ms = max(state.empty_since_ms, found.bounds[1])
         del state.windows[window.id]
         broker.seals.committed(window.id, (feed.name, found.end_ms), len(staged))
-        waits, round_ = (0.0, *recheck_after_seconds), found.round
-        if round_ + 1 < len(waits):
+        times, round_ = (0.0, *recheck_after_seconds), found.round
+        if round_ + 1 < len(times):
             recheck = Recheck(*found.bounds, source_samples, digest, round_, round_)
-            due_ms = self._now + int((waits[round_ + 1] - waits[round_]) * 1000)
+            due_ms = self._now + int((times[round_ + 1] - times[round_]) * 1000)
             self._shared.rechecks.setdefault(feed.name, {})[recheck.member] = due_ms
         state.attempts = state.not_before_ms = 0
         if found.probe:

@@ -286,8 +286,8 @@ STREAMS = (
     Broken(
         "a settled window is removed", "settle", "broker.committed.pop(window_id, None)", seed=32
     ),
-    Broken("what is loaded is sealed", "_with", "found + digest", "found"),
-    Broken("the later extraction seals", "loaded", "known != window_id", "False"),
+    Broken("what is loaded is sealed", "_with", "found + digest", "found", seed=6),
+    Broken("the later extraction seals", "loaded", "known != window_id", "False", seed=104),
     Broken("outputs go to the next stream", "settle", "self._outbound", "self.inbound"),
     Broken(
         "what was delivered is not read again", "read", "if id_ not in state.delivered", "", seed=24

@@ -10,7 +10,7 @@ SCRIPTS = (
     Broken(
         "a commit needs its payloads",
         "commit",
-        "redis.call('EXISTS', KEYS[i]) == 0",
+        "redis.call('EXISTS', KEYS[10 + i]) == 0",
         "false",
         seed=5,
     ),
@@ -87,14 +87,15 @@ SCRIPTS = (
     Broken(
         "outputs keep their window waiting", "settle", "window, outputs - 1)", "window, -1)", seed=6
     ),
-    Broken("what is loaded is sealed", "settle", "added(digest, a.digest)", "digest"),
+    Broken("what is loaded is sealed", "settle", "added(digest, a.digest)", "digest", seed=6),
     Broken(
         "the later extraction seals",
         "settle",
         "if window and window ~= origin.window or not record and a.start_ms then return end",
         "",
+        seed=104,
     ),
-    Broken("what is replayed later is sealed", "settle", "  add_replayed()\n", ""),
+    Broken("what is replayed later is sealed", "settle", "  add_replayed()\n", "", seed=69),
     Broken("a replay keeps its seal waiting", "replay", "entries + 1", "entries"),
     Broken(
         "an empty window is sealed",

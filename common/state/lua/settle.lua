@@ -143,7 +143,7 @@ local function added(left, right)
   return table.concat(sum)
 end
 local function with_loaded(points, digest)
-  if a.loaded > 0 then digest = a.digest and digest ~= UNKNOWN and added(digest, a.digest) or UNKNOWN end
+  if a.loaded ~= 0 then digest = a.digest and digest ~= UNKNOWN and added(digest, a.digest) or UNKNOWN end
   if digest == UNKNOWN then return 0, UNKNOWN end
   return points + a.loaded, digest
 end
