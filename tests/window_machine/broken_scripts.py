@@ -49,7 +49,6 @@ SCRIPTS = (
         "ranges_json(deferred)",
         "redis.call('HGET', feed, 'deferred')",
     ),
-    Broken("what is deferred is not doubled", "reopen", "ranges_of(feed, 'deferred')", "{}"),
     Broken(
         "what is deferred in a closed feed is a gap",
         "close",
@@ -64,13 +63,6 @@ SCRIPTS = (
         "a gap is declared", "window", "declare_gap(gaps, first, upto, a.reason, now)", "", seed=6
     ),
     Broken("what is open is not doubled", "reopen", "open_ranges(windows)", "{}"),
-    Broken(
-        "a closed feed leaves what is open as a gap",
-        "close",
-        "open_ranges(windows)",
-        "{}",
-        seed=6,
-    ),
     Broken("a recount comes after the other", "commit", "window.r or 0", "0", seed=68),
     Broken(
         "what was opened again has one recount less",

@@ -303,7 +303,7 @@ def test_a_query_that_cannot_be_read_keeps_no_other_from_being_proven(rig: Rig) 
     assert waiting == (rig.world.end_ms - oldest_ms) / 1000
     told = rig.events("verify_failed")
     assert {line["query"] for line in told} == {"bad"}
-    assert "rejects the query" in told[0]["error"]
+    assert "answered execution: found duplicate series" in told[0]["error"]
     assert rig.ready["source"] == (True, "")
 
 
