@@ -28,7 +28,7 @@ from prometheus_client.exposition import choose_encoder
 
 from common.errors import ConfigError
 from common.runtime.basic_auth import CHALLENGE, BasicAuth
-from common.runtime.health import Health
+from common.runtime.readiness.health import Health
 from common.secret_files import check_secret_mode
 
 READ_SECONDS = 5.0

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
-from common.runtime.health import Health
 from common.runtime.http_server import HttpServer, Route
 from common.runtime.log_writer import flush_log
+from common.runtime.readiness.health import Health
 from common.runtime.signals import Shutdown
 from common.version import project_version
 

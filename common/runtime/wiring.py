@@ -12,10 +12,10 @@ from redis.exceptions import RedisError
 
 from common.config import PipelineSettings, Settings
 from common.exit_codes import ExitCode
-from common.runtime.identity_guard import GuardedHandler, IdentityGuard
 from common.runtime.mirror import DeadLetterMirror
-from common.runtime.redis_check import check_redis
-from common.runtime.redis_watch import RedisWatch
+from common.runtime.readiness.identity_guard import GuardedHandler, IdentityGuard
+from common.runtime.readiness.redis_check import check_redis
+from common.runtime.readiness.redis_watch import RedisWatch
 from common.runtime.service import Service
 from common.runtime.stage import Lifecycle, Stage, StageLimits
 from common.state.keys import Keys

@@ -36,17 +36,8 @@ from common.state.history import id_of
 from common.state.keys import RAW, STREAMS, Keys
 from common.state.scripts import Scripts
 
-__all__ = [
-    "Feed",
-    "FeedStatus",
-    "Gap",
-    "Range",
-    "Recheck",
-    "Staged",
-    "Window",
-    "WindowClass",
-    "WindowSet",
-]
+__all__ = ["Feed", "FeedStatus", "Gap", "Range", "Recheck", "Staged", "Window"]
+__all__ += ["WindowClass", "WindowSet"]
 
 # What is raw is expected to take at most so many times more once it is transformed.
 MOST_GROWTH = 4.0

@@ -18,10 +18,10 @@ from redis.exceptions import RedisError
 from common.config import Settings
 from common.exit_codes import ExitCode
 from common.runtime.backoff import Backoff
-from common.runtime.dependency_watch import Dependency, probe_every_seconds, watch
-from common.runtime.identity_guard import IdentityGuard
-from common.runtime.redis_check import check_redis
-from common.runtime.redis_watch import RedisWatch
+from common.runtime.readiness.dependency_watch import Dependency, probe_every_seconds, watch
+from common.runtime.readiness.identity_guard import IdentityGuard
+from common.runtime.readiness.redis_check import check_redis
+from common.runtime.readiness.redis_watch import RedisWatch
 from common.runtime.service import Service, run
 from common.runtime.wiring import consumer_name
 from common.samples.series import SeriesEncoder

@@ -12,7 +12,7 @@ from functools import partial
 
 from common.errors import ConfigError, SinkError
 from common.exit_codes import ExitCode
-from common.runtime.dependency_watch import Dependency, probe_every_seconds, watch
+from common.runtime.readiness.dependency_watch import Dependency, probe_every_seconds, watch
 from common.runtime.service import Service, run
 from common.runtime.wiring import lease_check, open_stream, run_stage
 from common.state.keys import POINTS, Keys

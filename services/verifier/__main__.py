@@ -11,8 +11,8 @@ import uuid
 from contextlib import closing
 
 from common.exit_codes import ExitCode
-from common.runtime.identity_guard import IdentityGuard
-from common.runtime.redis_check import check_redis
+from common.runtime.readiness.identity_guard import IdentityGuard
+from common.runtime.readiness.redis_check import check_redis
 from common.runtime.service import Service, run
 from common.runtime.stage import Lifecycle
 from common.state.keys import Keys

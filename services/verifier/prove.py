@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from common.config import Settings
 from common.errors import SinkError, SourceError, SourceRefused
-from common.runtime.identity_guard import IdentityGuard
+from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
 from common.state.keys import feed_of

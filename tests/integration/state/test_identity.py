@@ -13,7 +13,11 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.config import Settings
-from common.runtime.identity_guard import CHECK_EVERY_SECONDS, GuardedHandler, IdentityGuard
+from common.runtime.readiness.identity_guard import (
+    CHECK_EVERY_SECONDS,
+    GuardedHandler,
+    IdentityGuard,
+)
 from common.runtime.telemetry import Telemetry
 from common.state.identity import Identity, IdentityRecord, identity_of
 from common.state.keys import Keys

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from common.errors import ConfigError
-from common.runtime.redis_check import check_redis
+from common.runtime.readiness.redis_check import check_redis
 from common.runtime.telemetry import Telemetry
 from common.state.redis_client import connect
 from common.state.server import eviction, refusal

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from redis import Redis
 
 from common.config import load_settings
-from common.runtime.identity_guard import IdentityGuard
+from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys

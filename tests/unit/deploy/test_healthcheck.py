@@ -13,8 +13,8 @@ import pytest
 import trustme
 from prometheus_client import CollectorRegistry
 
-from common.runtime.health import Health
 from common.runtime.http_server import HttpServer, service_routes
+from common.runtime.readiness.health import Health
 from deploy.image.healthcheck import check, main
 
 

@@ -37,7 +37,7 @@ def points_of(query: Query) -> tuple[str, str, str, int]:
 
 
 def test_text_and_back(tmp_path: Path) -> None:
-    now = settings(tmp_path, relabel=RULES, valid_metrics=["load*", "r?te"])
+    now = settings(tmp_path, relabel=RULES, valid_metrics=["load*", "ra?e"])
     for query, plan in zip(now.extract.queries, plans_of(now), strict=True):
         before = InForce.of(query, now)
         after = InForce.parse(query.name, plan.configuration)

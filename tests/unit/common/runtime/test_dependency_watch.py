@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from common.runtime.dependency_watch import Dependency, watch
-from common.runtime.health import Health
+from common.runtime.readiness.dependency_watch import Dependency, watch
+from common.runtime.readiness.health import Health
 from devtools.servers.waiting import wait_until
 
 

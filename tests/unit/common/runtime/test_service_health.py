@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.errors import ConfigError
-from common.runtime.health import Health
 from common.runtime.http_server import MAX_CONNECTIONS, HttpServer, service_routes
+from common.runtime.readiness.health import Health
 from common.runtime.telemetry import Telemetry
 
 

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from common.errors import ConfigError
 from common.runtime.basic_auth import BasicAuth
-from common.runtime.health import Health
 from common.runtime.http_server import HttpServer, service_routes
+from common.runtime.readiness.health import Health
 from devtools.servers.waiting import wait_until
 from services.exporter.log_source import LogSource
 from services.exporter.poller import GRACE_SECONDS, KeepOn, Poller

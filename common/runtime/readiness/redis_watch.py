@@ -8,7 +8,7 @@ import threading
 from redis.exceptions import RedisError
 
 from common.config import PipelineSettings
-from common.runtime.dependency_watch import Dependency, probe_every_seconds, watch
+from common.runtime.readiness.dependency_watch import Dependency, probe_every_seconds, watch
 from common.runtime.service import Service
 from common.state.keys import Keys
 from common.state.redis_client import SOCKET_TIMEOUT_SECONDS, connect_as_set
