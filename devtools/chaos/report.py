@@ -28,6 +28,8 @@ def as_json(result: Result) -> dict[str, Any]:
             for found in sorted(result.kinds.values(), key=lambda found: found.kind.name)
         ],
         "samples_extracted": result.extracted,
+        "sealed_windows_intact": result.seals.windows,
+        "sealed_points_intact": result.seals.points,
         "samples_lost": result.lost,
         "samples_duplicated": result.duplicated,
         "ledger_max_imbalance": result.worst_imbalance_samples,
@@ -66,6 +68,8 @@ def figures(result: Result) -> list[str]:
         f" {result.proofs} proofs; seed {result.seed}",
         f"{result.extracted:,} samples extracted, {compared:,} points equal ({rate:,.0f} a second),"
         f" {refused} refused by the sink on purpose",
+        f"{result.seals.windows:,} sealed windows with {result.seals.points:,} points intact by the"
+        " seals alone",
         f"{result.lost:,} lost, {result.duplicated:,} duplicated; ledger out of balance by at most"
         f" {result.worst_imbalance_samples} in {result.audits:,} audits",
         "; ".join(

@@ -18,6 +18,7 @@ from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.ledger import LedgerWatch
 from devtools.chaos.oracle import Oracle, Proof
 from devtools.chaos.rig import KEYS, Rig
+from devtools.chaos.sealed import SealsFound, check_seals
 
 # Events that must all have been seen, for a run that never met them proves little.
 REQUIRED_EVENTS: Mapping[str, str] = {
@@ -54,6 +55,7 @@ class Result:
     problems: list[str] = field(default_factory=list)
     events: dict[str, int] = field(default_factory=dict)
     whole: list[Compared] = field(default_factory=list)
+    seals: SealsFound = field(default_factory=SealsFound)
     feeds: list[Count] = field(default_factory=list)
     extracted: int = 0
     worst_imbalance_samples: int = 0
@@ -208,6 +210,9 @@ class Suite:
             if part.not_compared:
                 names = ", ".join(part.not_compared)
                 self._problem(f"the whole run: there was nothing to compare of {names}")
+        result.seals = check_seals(rig.settings, oracle.start_ms, oracle.proved_ms)
+        for problem in result.seals.problems:
+            self._problem(f"by the seals alone: {problem}")
         result.extracted = epochs.extracted
         result.feeds = counts(rig, epochs)
         for feed in result.feeds:

@@ -5,23 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from contextlib import closing
-from math import inf
 
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from common.config import Settings
-from common.samples.series import SeriesEncoder
 from etlctl.output import print_json, progress_bar, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.sealed.present import as_json as outcome_json
 from etlctl.verify.sealed.present import details, last_sentence, table
 from services.verifier.connect import sink_of
-from services.verifier.expect import identify_of
-from services.verifier.sealed.candidates import candidates
-from services.verifier.sealed.check import PIECE_POINTS, Checker
 from services.verifier.sealed.outcome import SealedOutcome
 from services.verifier.sealed.seals import sealed_queries
-from services.verifier.sink import Sink
+from services.verifier.sealed.wiring import checker_of
 from services.verifier.wiring import TIER, choose
 
 
@@ -51,7 +46,7 @@ def verify_sealed(
             def progress(query: str, done: int, of: int) -> None:
                 bar.update(task, completed=chosen.index(query) + done / of)
 
-            checker = _checker(settings, sink, now_ms, progress)
+            checker = checker_of(settings, sink, now_ms, progress)
             outcome = SealedOutcome(
                 [checker.run(name, start_ms, end_ms) for name in chosen],
                 sorted(
@@ -68,30 +63,6 @@ def verify_sealed(
         console.print(line, markup=False, soft_wrap=True)
     console.print(last_sentence(outcome))
     return outcome
-
-
-def _checker(
-    settings: Settings,
-    sink: Sink,
-    now_ms: Callable[[], int],
-    progress: Callable[[str, int, int], None],
-) -> Checker:
-    encoder = SeriesEncoder.from_settings(settings)
-    queries = [(query, identify_of(query, encoder)) for query in settings.extract.queries]
-    kept_seconds = min(settings.load.tiers[TIER].retention_seconds or inf, sink.kept_seconds())
-
-    def forgotten_up_to_ms() -> int:
-        return 0 if kept_seconds == inf else now_ms() - round(kept_seconds * 1_000)
-
-    return Checker(
-        sink=sink,
-        pipeline=settings.pipeline.redis_namespace,
-        tier=TIER,
-        candidates=candidates(queries, sink.measurements(), settings.transform.relabel),
-        forgotten_up_to_ms=forgotten_up_to_ms,
-        progress=progress,
-        piece_points=PIECE_POINTS,
-    )
 
 
 def _time(option: str, text: str | None, now_ms: Callable[[], int]) -> int | None:
