@@ -210,7 +210,7 @@ def test_windows_larger_than_a_piece(alone: World, capsys: Capture, monkeypatch:
     points = alone.expected()
     alone.write(points)
     Sealer(alone).seal_all(points)
-    monkeypatch.setattr("etlctl.verify.sealed.command.PIECE_POINTS", 50)
+    monkeypatch.setattr("services.verifier.sealed.wiring.PIECE_POINTS", 50)
     monkeypatch.setattr("services.verifier.sealed.seals._PAGE_SEALS", 2)
     result = alone.run(capsys, "verify", "--sealed", "--json")
     assert result.code == INTACT, result.out

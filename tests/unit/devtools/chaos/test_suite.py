@@ -14,6 +14,7 @@ from devtools.chaos.comparing import Compared
 from devtools.chaos.epochs import Count
 from devtools.chaos.journal import DETAIL_FIELDS
 from devtools.chaos.report import as_json
+from devtools.chaos.sealed import SealsFound
 from devtools.chaos.suite import REQUIRED_EVENTS, KindResult, Result, schedule
 
 PAGE = PROJECT_ROOT / "docs" / "reliability.md"
@@ -124,6 +125,7 @@ def test_the_document_has_the_agreed_keys_and_no_others() -> None:
     result = ended(
         kinds={kind.name: KindResult(kind, 20, 4.26)},
         extracted=100,
+        seals=SealsFound(3, 90),
         worst_imbalance_samples=0,
         events={"entry_claimed": 8, "settlement_refused": 2},
     )
@@ -132,6 +134,8 @@ def test_the_document_has_the_agreed_keys_and_no_others() -> None:
         "seed": "7",
         "faults": [{"kind": kind.name, "count": 20, "max_recovery_seconds": 4.3}],
         "samples_extracted": 100,
+        "sealed_windows_intact": 3,
+        "sealed_points_intact": 90,
         "samples_lost": 0,
         "samples_duplicated": 0,
         "ledger_max_imbalance": 0,
