@@ -32,6 +32,7 @@ _VERDICTS = {
     Verdict.INCOMPLETE: "[yellow]incomplete[/]",
     Verdict.DIFFERENT: "[bold red]damaged[/]",
 }
+_NOTHING_CHECKED = "[yellow]Nothing could be checked.[/]"
 _SENTENCES = {
     Verdict.EQUAL: "[green]Every sealed window is intact.[/]",
     Verdict.NOTHING_TO_COMPARE: "[yellow]A query has no sealed points: nothing is proven of it.[/]",
@@ -77,6 +78,8 @@ def details(outcome: SealedOutcome) -> Iterator[str]:
 
 def last_sentence(outcome: SealedOutcome) -> str:
     """The verdict, as rich prints it."""
+    if outcome.verdict is Verdict.INCOMPLETE and not any(one.points for one in outcome.queries):
+        return _NOTHING_CHECKED
     return _SENTENCES[outcome.verdict]
 
 
