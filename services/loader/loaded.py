@@ -10,10 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-import numpy as np
-
 from common.errors import WireError
-from common.samples.seal import Digest, digest
+from common.samples.seal import Digest, digest_of_series
 from common.samples.series import FIELD
 from common.state.verdict import Entry
 from services.loader import payload
@@ -59,10 +57,4 @@ def digest_of_lines(lines: Iterable[bytes]) -> Digest:
         if found is None or not _FEWEST_MS <= int(found[2]) <= _MOST_MS:
             raise ValueError(f"no line of ours: {line[:200]!r}")
         series.setdefault(line[:key_bytes], []).append((int(found[2]), float(found[1])))
-    points = [point for of_series in series.values() for point in of_series]
-    return digest(
-        list(series),
-        np.fromiter(map(len, series.values()), np.int64, len(series)),
-        np.fromiter((stamp_ms for stamp_ms, _ in points), np.int64, len(points)),
-        np.fromiter((value for _, value in points), np.float64, len(points)),
-    )
+    return sum((digest_of_series(*of_series) for of_series in series.items()), Digest())

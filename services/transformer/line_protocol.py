@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from common.samples.columns import Samples
 from common.samples.gzip_join import joinable_member
-from common.samples.seal import digest
+from common.samples.seal_columns import digest
 from common.samples.series import FIELD
 from common.state.verdict import Output
 

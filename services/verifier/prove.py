@@ -149,7 +149,7 @@ class Prover:
         proof = self.record.read().get(subject.name)
         if proof is None:
             return False
-        proven, oldest_ms = proof.proven, one.oldest_source_ms()
+        proven, oldest_ms = proof.proven, _oldest_ms(one, proof)
         for range_ in proven.differing:
             if range_.start_ms < oldest_ms:
                 self._unproven(proof, range_.start_ms, range_.end_ms)
@@ -181,7 +181,7 @@ class Prover:
         began, rested_seconds = self.clock(), self._rested_seconds
         (result,) = one.run(start_ms, end_ms).results
         points = result.unexplained
-        if points and start_ms < one.source.oldest_ms():
+        if points and start_ms < _oldest_ms(one, proof):
             # Deleted while we compared: the next turn knows.
             self._begin_at = float("-inf")
             raise _Ended
@@ -263,6 +263,16 @@ class Prover:
 
     def _now_ms(self) -> int:
         return int(self.wall_clock() * 1000)
+
+
+def _oldest_ms(one: Verifier, proof: FeedProof) -> int:
+    """The oldest time that the source keeps; 0 where it never kept more of the feed's.
+
+    A feed begins where the source did, or at the multiple of its step before that.
+    """
+    oldest_ms = one.oldest_source_ms()
+    step_ms = max(subject.step_ms for subject in one.subjects)
+    return oldest_ms if oldest_ms > proof.feed.origin_ms + step_ms else 0
 
 
 def _name(proof: FeedProof) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from common.samples.columns import Samples
-from common.samples.seal import Digest, digest, series_key
+from common.samples.seal import Digest, series_key
+from common.samples.seal_columns import digest
 from services.loader.seals import MEASUREMENT
 from tests.e2e.pipeline import Pipeline
 

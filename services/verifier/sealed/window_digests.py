@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from common.samples.seal import Digest, point_hashes, series_factors, series_key
+from common.samples.seal import Digest, series_key
+from common.samples.seal_columns import point_hashes, series_factors
 from services.verifier.points import Column, SeriesKey
 
 # Sums of 32-bit halves of so many hashes are exact in a float64.

@@ -33,7 +33,14 @@ def test_committed_files_pass_every_check(promtool: Promtool) -> None:
         "promtool check web-config prometheus_web_tls.yml",
         *(
             f"promtool check metrics of {service}"
-            for service in ("etl-metrics", "extractor", "loader", "test-app", "transformer")
+            for service in (
+                "etl-metrics",
+                "extractor",
+                "loader",
+                "test-app",
+                "transformer",
+                "verifier",
+            )
         ),
     ]
     assert [outcome for outcome in outcomes if outcome.problem] == []

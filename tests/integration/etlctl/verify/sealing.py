@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from common.samples.seal import Digest, digest, series_key
+from common.samples.seal import Digest, series_key
+from common.samples.seal_columns import digest
 from tests.integration.etlctl.verify.world import Point, World
 
 WINDOW_MS = 600_000

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.samples import seal
-from common.samples.seal import Digest, digest, digests_by_part, series_key
+from common.samples import seal_columns
+from common.samples.seal import Digest, digest_of_series, series_key
+from common.samples.seal_columns import digest, digests_by_part
 from common.samples.series import Identity, SeriesEncoder
 
 KEYS = (b"m,host=a", b"m,host=b", b"n,host=a")
@@ -102,9 +103,21 @@ def test_the_sink_gives_back_what_makes_the_series_key(labels: dict[str, str]) -
 
 def test_series_that_were_forgotten_have_the_same_factors(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [b"m,n=%d" % number for number in range(7)]
-    before = seal.series_factors(keys).tolist()
-    monkeypatch.setattr(seal, "_MOST_KEYS", 2)
-    monkeypatch.setattr(seal, "_KEY_HASHES", seal._KeyHashes())
+    before = seal_columns.series_factors(keys).tolist()
+    monkeypatch.setattr(seal_columns, "_MOST_KEYS", 2)
+    monkeypatch.setattr(seal_columns, "_KEY_HASHES", seal_columns._KeyHashes())
 
-    assert seal.series_factors([*keys, *keys]).tolist() == [[*lane, *lane] for lane in before]
-    assert len(seal._KEY_HASHES) <= 2
+    twice = [[*lane, *lane] for lane in before]
+    assert seal_columns.series_factors([*keys, *keys]).tolist() == twice
+    assert len(seal_columns._KEY_HASHES) <= 2
+
+
+@given(
+    st.binary(max_size=20),
+    st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.floats()), max_size=20),
+)
+def test_the_plain_form_is_that_of_columns(key: bytes, points: list[tuple[int, float]]) -> None:
+    times = np.array([time_ms for time_ms, _ in points], np.int64)
+    values = np.array([value for _, value in points], np.float64)
+    columns = digest([key], np.array([len(points)], np.int64), times, values)
+    assert digest_of_series(key, points) == columns

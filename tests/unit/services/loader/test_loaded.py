@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.samples.columns import Samples
-from common.samples.seal import Digest, digest
+from common.samples.seal import Digest
+from common.samples.seal_columns import digest
 from common.state.verdict import Entry, Settle
 from services.loader.loaded import digest_of_lines
 from services.transformer.line_protocol import encode

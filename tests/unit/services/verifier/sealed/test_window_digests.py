@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.samples.seal import Digest, digest
+from common.samples.seal import Digest
+from common.samples.seal_columns import digest
 from services.verifier.points import Column, SeriesKey
 from services.verifier.sealed import window_digests as module
 from services.verifier.sealed.window_digests import key_of, window_digests
