@@ -115,8 +115,10 @@ class TestProcesses:
     @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
     def test_nothing_outlives_its_parent(self, tmp_path: Path, end: signal.Signals) -> None:
         # Started by a thread that ends long before the parent does.
+        # A shell has what it starts in the background ignore SIGINT, and that is inherited.
         code = f"""
-import pathlib, threading, time
+import pathlib, signal, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from devtools.servers.binaries import Toolbox
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.redis_server import RedisServer
