@@ -52,8 +52,8 @@ def digests_by_part(
         filled = np.flatnonzero(flat)
         starts = np.cumsum(flat[filled]) - flat[filled]
         of_cells = np.zeros((2, flat.size), np.uint64)
-        for of_lane, hashes in zip(of_cells, point_hashes(timestamps_ms, values), strict=True):
-            of_lane[filled] = np.add.reduceat(hashes, starts)
+        for sums_of, hashes in zip(of_cells, point_hashes(timestamps_ms, values), strict=True):
+            sums_of[filled] = np.add.reduceat(hashes, starts)
         factors = series_factors(keys)
         sums = (of_cells.reshape(2, *counts.shape) * factors[:, :, np.newaxis]).sum(axis=1)
     return [

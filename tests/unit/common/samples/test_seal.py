@@ -107,7 +107,7 @@ def test_series_that_were_forgotten_have_the_same_factors(monkeypatch: pytest.Mo
     monkeypatch.setattr(seal_columns, "_MOST_KEYS", 2)
     monkeypatch.setattr(seal_columns, "_KEY_HASHES", seal_columns._KeyHashes())
 
-    twice = [[*lane, *lane] for lane in before]
+    twice = [[*one, *one] for one in before]
     assert seal_columns.series_factors([*keys, *keys]).tolist() == twice
     assert len(seal_columns._KEY_HASHES) <= 2
 
