@@ -58,7 +58,7 @@ def late_in(
         where = Range(recount.start_ms, recount.end_ms)
         if subject.kind == "select":
             series = source.read_select(subject.text, *where)
-            number = sum(len(one.values) for one in series) - recount.samples
+            number = sum(len(one.values) + one.histograms for one in series) - recount.samples
             late.allowances.append(Allowance(RECHECK_DUE, where, max(number, 0)))
         else:
             series = source.read_expr(subject.text, subject.step_ms, *where)
@@ -79,4 +79,5 @@ def digests_of(series: Sequence[SourceSeries]) -> list[Digest]:
         counts = np.array([len(one.values)])
         for digest, labels in zip(digests, (text, text.translate(_SAFE_IN_HTML)), strict=True):
             digest.add(Samples((labels.encode(),), counts, one.timestamps_ms, one.values))
+            digest.samples += one.histograms
     return digests

@@ -35,12 +35,7 @@ def owner(query: Query, measurements: frozenset[str], rules: Sequence[RelabelRul
 
     ``measurements`` are those the query can write: see :func:`measurements_of`.
     """
-    # Labels that begin with "__" are none of the series any more.
-    constants = {
-        map_key(label): map_value(value)
-        for label, value in constant_labels(rules).items()
-        if label[:2] != "__"
-    }
+    constants = constant_tags(rules)
 
     def may_write(series: SeriesKey) -> bool:
         tags = dict(series.tags)
@@ -84,6 +79,16 @@ def measurements_of(
     return frozenset(
         map_measurement(name) for name in names if identify({NAME_LABEL: name}) not in NAME_DROPS
     )
+
+
+def constant_tags(rules: Sequence[RelabelRule]) -> dict[str, str]:
+    """What relabelling makes of every series' tags; empty: none of them has that tag."""
+    # Labels that begin with "__" are none of the series any more.
+    return {
+        map_key(label): map_value(value)
+        for label, value in constant_labels(rules).items()
+        if label[:2] != "__"
+    }
 
 
 def _rewritten(selector: Selector, rules: Sequence[RelabelRule]) -> bool:

@@ -18,11 +18,10 @@ from common.config.query import RESERVED_NAMES
 from common.promql.selector import NAME_LABEL, Selector, parse_selector
 from common.samples.line_names import map_key, map_measurement, map_value
 from services.verifier.expect import Identify
-from services.verifier.ownership import NAME_DROPS
+from services.verifier.ownership import NAME_DROPS, constant_tags
 from services.verifier.points import SeriesKey
 
 _FILTERS = frozenset({"keep", "drop", "keepequal", "dropequal"})
-_RESERVED = RESERVED_NAMES
 # What the measurements of names begin with that InfluxDB keeps for itself.
 _MAPPED_PREFIX = "metric_"
 
@@ -31,8 +30,8 @@ _MAPPED_PREFIX = "metric_"
 class Candidates:
     """The series that a query can have written.
 
-    ``tags``: what all of them have. ``certain``: no other query can have written one of the
-    ``measurements`` where the tags do not tell.
+    ``tags``: what all of them have; empty: what none has. ``certain``: no other query can have
+    written one of the ``measurements`` where the tags do not tell.
     """
 
     measurements: frozenset[str]
@@ -64,11 +63,11 @@ def candidates(
 
     ``queries`` come with the transform of each.
     """
-    known = frozenset(present) - _RESERVED
+    known = frozenset(present) - RESERVED_NAMES
     expressions = frozenset(map_measurement(q.name) for q, _ in queries if q.kind == "expr")
     loose = {
         query.name: (
-            Candidates(known & {map_measurement(query.name)})
+            Candidates(known & {map_measurement(query.name)}, tags=constant_tags(rules))
             if query.kind == "expr"
             else _selected(parse_selector(query.text), identify, known - expressions, rules)
         )
@@ -104,13 +103,13 @@ def _selected(
             for name in {*known, *(name.removeprefix(_MAPPED_PREFIX) for name in known)}
             if selector.names_can_be(name) and identify({NAME_LABEL: name}) not in NAME_DROPS
         )
-    constant = _constants(rules)
     equal = {
-        matcher.label: matcher.value
+        map_key(matcher.label): map_value(matcher.value)
         for matcher in selector.matchers
-        if matcher.operator == "=" and matcher.label not in rewritten | {NAME_LABEL}
+        if matcher.operator == "=" and matcher.value
+        if matcher.label not in rewritten | {NAME_LABEL}
     }
-    tags = {map_key(k): map_value(v) for k, v in {**equal, **constant}.items() if v}
+    tags = {**equal, **constant_tags(rules)}
     return Candidates(measurements & known, selector, tags, rewritten)
 
 
@@ -125,20 +124,3 @@ def _writes(rules: Sequence[RelabelRule], label: str) -> bool:
         for rule in rules
         if rule.action not in _FILTERS
     )
-
-
-def _constants(rules: Sequence[RelabelRule]) -> dict[str, str]:
-    """Labels that relabelling gives every series, with their value: such as the pipeline's."""
-    found: dict[str, str] = {}
-    for index, rule in enumerate(rules):
-        label = rule.target_label or ""
-        if (
-            rule.action == "replace"
-            and not rule.source_labels
-            and re2.fullmatch(rule.regex, "")
-            and "$" not in rule.replacement + label
-            and not label.startswith("__")
-            and not _writes(rules[index + 1 :], label)
-        ):
-            found[label] = rule.replacement
-    return found

@@ -89,7 +89,8 @@ class Checker:
         totals, narrow = [Digest()] * len(piece), [Digest()] * len(piece)
         parts = -(-sum(digest.points for digest in sealed) // self.piece_points) or 1
         for start_ms, end_ms in _split(piece[0].start_ms, piece[-1].end_ms, parts):
-            points = self.sink.read(mine.measurements, start_ms, end_ms, mine.tags)
+            tags = {tag: value for tag, value in mine.tags.items() if value}
+            points = self.sink.read(mine.measurements, start_ms, end_ms, tags)
             series = [(key, column) for key, column in points.items() if mine.owns(key)]
             totals = _added(totals, series, ends_ms)
             if not mine.certain:

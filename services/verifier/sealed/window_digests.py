@@ -31,8 +31,8 @@ def window_digests(series: Iterable[tuple[SeriesKey, Column]], ends_ms: list[int
     lengths = [len(column.values) for _, column in found]
     factors = series_factors(key_of(key) for key, _ in found)
     hashes = point_hashes(times, values)
-    for lane, factor in zip(hashes, factors, strict=True):
-        lane *= np.repeat(factor, lengths)
+    for of_sum, factor in zip(hashes, factors, strict=True):
+        of_sum *= np.repeat(factor, lengths)
     windows = np.searchsorted(np.array(ends_ms), times, "left")
     totals = empty
     for start in range(0, len(times), _EXACT_POINTS):
@@ -50,8 +50,8 @@ def _sums(windows: np.ndarray, hashes: np.ndarray, count: int) -> list[Digest]:
     points = np.bincount(windows, minlength=count).tolist()
     halves = [
         np.bincount(windows, half.astype(np.float64), count)
-        for lane in hashes
-        for half in (lane & _LOW_BITS, lane >> _HALF)
+        for of_sum in hashes
+        for half in (of_sum & _LOW_BITS, of_sum >> _HALF)
     ]
     return [
         Digest(number) + Digest(0, (int(low) + (int(high) << 32), int(low2) + (int(high2) << 32)))

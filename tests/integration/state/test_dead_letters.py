@@ -278,3 +278,27 @@ def test_a_dead_letter_without_samples_can_be_replayed_and_purged(
 
     assert list(letters) == []
     assert Ledger(redis_client, KEYS).audit().imbalance_samples == 0
+
+
+def test_a_query_named_as_a_recording_rule_is_in_the_ledger_too(
+    redis_client: Redis, letters: DeadLetters
+) -> None:
+    feed = Feed("job:errors:rate", "hot", "expr", "f")
+    windows = WindowSet(redis_client, KEYS)
+    windows.plan(feed, 0, 1000)
+    window = windows.lease(feed, "live", 10**9, 10**9)
+    assert window is not None
+    windows.commit(feed, window, [windows.stage(b"raw", 2, 60)])
+    raw = stream(redis_client, RAW)
+    (entry,) = raw.read(1, 0.01)
+    dead = [DeadLetter("undecodable", "", b"a", 1), DeadLetter("undecodable", "", b"b", 1)]
+    assert raw.settle(entry, Settle(dead=dead), "transformer") is SettleResult.OK
+
+    first, second = letters
+    assert letters.purge(first)
+    letters.replay(second)
+
+    audit = Ledger(redis_client, KEYS).audit()
+    found = audit.accounts["job:errors:rate@hot"]
+    assert (audit.imbalance_samples, found.dropped, found.dead_lettered) == (0, {"purged": 1}, 0)
+    assert found.in_flight == 1

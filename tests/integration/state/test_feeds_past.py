@@ -76,6 +76,18 @@ def test_a_reopened_range_is_extracted_again_and_what_is_open_is_not_doubled(
     assert windows.reopen(FEED, 0, 99 * STEP_MS) == 0
 
 
+def test_what_is_deferred_is_not_doubled_when_it_is_reopened(windows: Windows) -> None:
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    deferred = must(live(windows))
+    assert windows.defer(FEED, deferred, 60, 60)
+
+    assert windows.reopen(FEED, 0, 10 * STEP_MS) == 0
+
+    status = windows.status()["q@hot"]
+    assert status.deferred == [bounds(deferred)]
+    assert status.backlog == [bounds(deferred)]  # what is deferred is part of it
+
+
 @pytest.mark.parametrize(
     ("span", "expected"),
     [((2, 8), [(2, 8)]), ((-5, 3), [(0, 3)]), ((7, 99), [(7, 10)]), ((20, 30), []), ((5, 5), [])],

@@ -60,9 +60,18 @@ def test_only_listed_metrics_are_written() -> None:
 
 
 def test_what_relabelling_gives_every_series_tells_ours_from_another_pipeline_s() -> None:
-    raw = of(RAW, rules=[{"target_label": "cluster", "replacement": "eu"}])["raw"]
+    rules = [
+        {"target_label": "cluster", "replacement": "eu"},
+        {"target_label": "zone", "replacement": ""},
+    ]
+    found = of(RAW, TOTAL, rules=rules)
+    raw, total = found["raw"], found["total"]
     assert owned(raw, job="app", host="a", cluster="eu")
     assert not owned(raw, job="app", host="a", cluster="us")
+    assert not owned(raw, job="app", host="a", cluster="eu", zone="x")
+    assert owned(total, "total", cluster="eu")
+    assert not owned(total, "total", cluster="us")
+    assert not owned(total, "total")
     assert raw.certain
 
 
