@@ -2,11 +2,11 @@
 
 from common.config.extract import AuthSettings, ExtractSettings
 from common.config.in_force import InForce
-from common.config.load import InfluxSettings, LoadSettings, Tier, TierName
+from common.config.load import InfluxSettings, LoadSettings, Tier
 from common.config.loading import DEFAULT_PATH, load_settings
 from common.config.model import Settings, effective
 from common.config.pipeline import DeadLetterSettings, PipelineSettings
-from common.config.query import Query
+from common.config.query import Query, TierName
 from common.config.rules import advice
 from common.config.transform import RelabelRule, TransformSettings
 

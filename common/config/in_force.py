@@ -1,6 +1,7 @@
 """What the points of a query depend on, as text, so that an earlier one can be applied again.
 
-JSON: kind, text and step_ms of the query; relabel, valid_metrics and expr_names of the transform.
+JSON: kind, text and step_ms of the query; relabel, valid_metrics and expr_names of the transform;
+of a tier that holds rollups their resolution and aggregates.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from common.config.model import Settings
 from common.config.query import Query
 from common.config.transform import RelabelRule
 from common.errors import WireError
+from common.samples.rollup import Rollup
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +26,25 @@ class InForce:
     relabel: tuple[RelabelRule, ...]
     valid_metrics: tuple[str, ...]
     expr_names: tuple[str, ...]
+    rollup: Rollup | None = None
 
     @classmethod
-    def of(cls, query: Query, settings: Settings) -> InForce:
-        """What ``settings`` say of one of their queries."""
+    def of(cls, query: Query, settings: Settings, tier: str = "hot") -> InForce:
+        """What ``settings`` say of one of their queries in a tier."""
         transform, queries = settings.transform, settings.extract.queries
         names = sorted(one.name for one in queries if one.kind == "expr")
-        return cls(query, tuple(transform.relabel), tuple(transform.valid_metrics), tuple(names))
+        return cls(
+            query,
+            tuple(transform.relabel),
+            tuple(transform.valid_metrics),
+            tuple(names),
+            query.rollup(tier),
+        )
 
     def transforms_like(self, other: InForce) -> bool:
         """Whether the same series become the same points under both."""
-        mine = (self.relabel, self.valid_metrics, self.expr_names)
-        return mine == (other.relabel, other.valid_metrics, other.expr_names)
+        mine = (self.relabel, self.valid_metrics, self.expr_names, self.rollup)
+        return mine == (other.relabel, other.valid_metrics, other.expr_names, other.rollup)
 
     def to_json(self) -> str:
         """The same text for everything that gives the same points."""
@@ -50,6 +59,8 @@ class InForce:
             "valid_metrics": self.valid_metrics,
             "expr_names": self.expr_names,
         }
+        if self.rollup is not None:
+            parts["rollup"] = [self.rollup.resolution_ms, *self.rollup.aggregates]
         return json.dumps(parts, separators=(",", ":"))
 
     @classmethod
@@ -57,7 +68,7 @@ class InForce:
         """The reverse, for the query ``name``; raises :class:`WireError` for anything else."""
         try:
             parts = json.loads(text)
-            step = parts["step_ms"] / 1000
+            step, rolled = parts["step_ms"] / 1000, parts.get("rollup")
             given = {"step": step} if parts["kind"] == "expr" else {}
             query = Query.model_validate({"name": name, parts["kind"]: parts["text"], **given})
             return cls(
@@ -65,6 +76,7 @@ class InForce:
                 tuple(map(RelabelRule.model_validate, parts["relabel"])),
                 tuple(map(str, parts["valid_metrics"])),
                 tuple(map(str, parts["expr_names"])),
+                Rollup.of(int(rolled[0]), map(str, rolled[1:])) if rolled else None,
             )
         except (ValueError, LookupError, TypeError, ValidationError, RecursionError) as error:
             raise WireError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
@@ -12,6 +12,7 @@ from common.config.fields import (
     Bytes,
     CheckedSection,
     Count,
+    Path,
     Problem,
     Seconds,
     Section,
@@ -21,11 +22,10 @@ from common.config.fields import (
     invalid,
     url_checker,
 )
-from common.config.query import Aggregate
+from common.config.query import Aggregate, TierName
 from common.config.secrets import NO_SECRET, SecretFile, from_file, not_for_headers, readable
 from common.config.tls_files import authorities, key_of_certificate
-
-TierName = Literal["hot", "warm", "cold"]
+from common.samples.rollup import Rollup
 
 _secret = BeforeValidator(from_file("load", "etlctl sink init", not_for_headers))
 _password = BeforeValidator(from_file("load"))  # goes into the header as base64
@@ -39,6 +39,8 @@ _proxy_url = url_checker(
     ("http", "https"), "name a proxy with a password in the variable https_proxy"
 )
 _proxy = AfterValidator(lambda url: url if url is None else _proxy_url(url))
+DAY_MS = 86_400_000
+DEFAULT_WINDOW_MS = 3_600_000
 _BUCKET_ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -133,7 +135,15 @@ class Tier(Section):
         None, gt=0, description="Distance of the points of a rollup; the hot tier has none."
     )
     aggregates: tuple[Aggregate, ...] = Field(
-        (), description="Aggregates that a rollup holds; the hot tier has none."
+        (),
+        description="Aggregates that a rollup holds, each a field of its points; the hot tier has "
+        "none.",
+    )
+    window: Seconds | None = Field(
+        None,
+        gt=0,
+        description="How much time a rollup is read for at once, a multiple of its resolution: the "
+        "tier is behind by up to that. None = an hour, or the resolution where that is longer.",
     )
 
     @property
@@ -145,6 +155,20 @@ class Tier(Section):
     def resolution_seconds(self) -> float | None:
         """Distance of the points of a rollup; None = samples as they are."""
         return self.resolution
+
+    @property
+    def rollup(self) -> Rollup | None:
+        """What the tier keeps of samples; None = they are kept as they are."""
+        if self.resolution is None:
+            return None
+        return Rollup.of(round(self.resolution * 1000), self.aggregates)
+
+    @property
+    def window_ms(self) -> int:
+        """How much time a rollup is read for at once."""
+        resolution_ms = round((self.resolution or 1) * 1000)
+        shortest_ms = DEFAULT_WINDOW_MS if self.window is None else round(self.window * 1000)
+        return -(-shortest_ms // resolution_ms) * resolution_ms
 
 
 class LoadSettings(CheckedSection):
@@ -211,7 +235,9 @@ class LoadSettings(CheckedSection):
     def _complete(self) -> Self:
         # Whoever asks for a tier's bucket finds hot there, configured or not.
         hot: dict[TierName, Tier] = {"hot": Tier(bucket=self.influxdb.bucket)}
-        object.__setattr__(self, "tiers", hot | self.tiers)
+        found = hot | self.tiers
+        in_order = {name: found[name] for name in get_args(TierName) if name in found}
+        object.__setattr__(self, "tiers", in_order)
         return self
 
     def _problems(self) -> Iterator[Problem]:
@@ -223,6 +249,9 @@ class LoadSettings(CheckedSection):
                 yield Problem(
                     (*place, "resolution"), "has no meaning: hot holds samples as they are"
                 )
+            if name == "hot" and tier.window is not None:
+                yield Problem((*place, "window"), "has no meaning: hot is no rollup")
+            yield from _resolution_problems(place, tier)
             if name == "hot" and tier.aggregates:
                 yield Problem(
                     (*place, "aggregates"), "has no meaning: hot holds samples as they are"
@@ -244,3 +273,21 @@ class LoadSettings(CheckedSection):
                 ("tiers", "cold", "resolution"),
                 f"is {coarse:g} s: it must be coarser than warm's ({fine:g} s)",
             )
+
+
+def _resolution_problems(place: Path, tier: Tier) -> Iterator[Problem]:
+    resolution = tier.resolution
+    if resolution is None:
+        return
+    resolution_ms = round(resolution * 1000)
+    if resolution_ms != resolution * 1000 or not resolution_ms:
+        yield Problem((*place, "resolution"), "must be a whole number of milliseconds")
+    elif DAY_MS % resolution_ms:
+        yield Problem(
+            (*place, "resolution"), f"is {resolution:g} s: it must divide a day (1m, 5m, 1h)"
+        )
+    elif tier.window is not None and round(tier.window * 1000) % resolution_ms:
+        yield Problem(
+            (*place, "window"),
+            f"is {tier.window:g} s: it must be a multiple of the resolution ({resolution:g} s)",
+        )

@@ -16,6 +16,7 @@ from common.config.query import Query
 from common.config.rules import problems
 from common.config.transform import TransformSettings
 from common.config.verify import VerifySettings
+from common.samples.rollup import Rollup
 from common.secret_files import MASK
 
 
@@ -40,13 +41,11 @@ class Settings(Section):
     def _complete(self) -> Self:
         interval_seconds = self.pipeline.interval_seconds
         queries = self.extract.queries or default_queries(interval_seconds)
-        marks: dict[str, str] = {
-            name: f"{tier.resolution}|{sorted(tier.aggregates)}"
-            for name, tier in self.load.tiers.items()
-            if tier.resolution is not None
+        rollups: dict[str, Rollup] = {
+            name: tier.rollup for name, tier in self.load.tiers.items() if tier.rollup is not None
         }
         update = {
-            "queries": tuple(query.bound(interval_seconds, marks) for query in queries),
+            "queries": tuple(query.bound(interval_seconds, rollups) for query in queries),
             "live_window_max_seconds": self._live_window_max_seconds(queries),
         }
         object.__setattr__(self, "extract", self.extract.model_copy(update=update))

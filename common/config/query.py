@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr
@@ -13,8 +13,13 @@ from common.config.fields import CheckedSection, Problem, Seconds, Unit
 from common.errors import ConfigError
 from common.promql.expression import ahead_ms, depends_on_window
 from common.promql.selector import check_expression, parse_selector
+from common.samples.rollup import Rollup
 
-Aggregate = Literal["avg", "min", "max", "sum", "count", "last"]
+# Those of common.samples.rollup, which says what they are.
+Aggregate = Literal["avg", "min", "max", "sum", "count", "first", "last", "stddev", "increase"]
+TierName = Literal["hot", "warm", "cold"]
+# Of counters alone: what an `expr` gives is none.
+INCREASE = "increase"
 
 # A colon as in the names of recording rules.
 NAME_PATTERN = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
@@ -65,12 +70,15 @@ class Query(CheckedSection):
     aggregates: tuple[Aggregate, ...] = Field(
         (),
         description="Which aggregates of this query the warm and cold tiers hold; "
-        "empty = what the tier says.",
+        "empty = what the tier says, of an `expr` without `increase`.",
+    )
+    tiers: tuple[TierName, ...] = Field(
+        (), description="Which tiers hold this query; empty = all of `load.tiers`."
     )
 
     # Set by Settings, which alone knows the interval and the tiers.
     _alignment_seconds: float = PrivateAttr(DEFAULT_ALIGNMENT_SECONDS)
-    _tier_marks: dict[str, str] = PrivateAttr(default_factory=dict)
+    _rollups: dict[str, Rollup] = PrivateAttr(default_factory=dict)
 
     @property
     def kind(self) -> Literal["expr", "select"]:
@@ -104,15 +112,30 @@ class Query(CheckedSection):
         The transform and the sink are no part of it: they see samples after extraction.
         """
         parts = [self.name, self.kind, self.text, self.step_ms, tier]
-        parts += [sorted(self.aggregates), self._tier_marks.get(tier, "")]
+        rollup = self.rollup(tier)
+        parts += [[], "" if rollup is None else [rollup.resolution_ms, *rollup.aggregates]]
         packed = json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()
         return hashlib.blake2s(packed, digest_size=8).hexdigest()
 
-    def bound(self, alignment_seconds: float, tier_marks: Mapping[str, str]) -> Self:
+    def rollup(self, tier: str) -> Rollup | None:
+        """What ``tier`` keeps of this query; None = the samples as they are."""
+        of_tier = self._rollups.get(tier)
+        if of_tier is None:
+            return None
+        wanted: Sequence[str] = self.aggregates or tuple(
+            name for name in of_tier.aggregates if self.kind == "select" or name != INCREASE
+        )
+        return Rollup.of(of_tier.resolution_ms, wanted)
+
+    def is_in(self, tier: str) -> bool:
+        """Whether the tier holds this query, where the tier is configured."""
+        return not self.tiers or tier in self.tiers
+
+    def bound(self, alignment_seconds: float, rollups: Mapping[str, Rollup]) -> Self:
         """This query with the pipeline's interval and what each tier does to samples."""
         copy = self.model_copy()
         copy._alignment_seconds = alignment_seconds
-        copy._tier_marks = dict(tier_marks)
+        copy._rollups = dict(rollups)
         return copy
 
     def _problems(self) -> Iterator[Problem]:
@@ -145,5 +168,10 @@ class Query(CheckedSection):
                 parse_selector(self.select)
             except ConfigError as error:
                 yield Problem(("select",), str(error))
+        if self.expr is not None and INCREASE in self.aggregates:
+            yield Problem(
+                ("aggregates",),
+                "has increase, which is of raw samples of a counter: use a select",
+            )
         if self.step is not None and self.step * 1000 != round(self.step * 1000):
             yield Problem(("step",), "must be a whole number of milliseconds")

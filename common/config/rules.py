@@ -44,9 +44,31 @@ def problems(settings: Settings) -> Iterator[Problem]:
                 f"is {extract.live_window_max_seconds:g} s: it must hold at least one step of "
                 f"queries[{index}] {query.name} ({query.step_ms / 1000:g} s)",
             )
+    yield from _tier_problems(settings)
     for index, text in collisions(extract.queries):
         yield Problem(("extract", "queries", index), text)
     yield from _relabel_problems(settings)
+
+
+def _tier_problems(settings: Settings) -> Iterator[Problem]:
+    tiers = settings.load.tiers
+    for index, query in enumerate(settings.extract.queries):
+        place = ("extract", "queries", index)
+        if unknown := [name for name in query.tiers if name not in tiers]:
+            yield Problem(
+                (*place, "tiers"),
+                f"{', '.join(unknown)} is not in load.tiers, which has {', '.join(tiers)}",
+            )
+        if query.kind != "expr":
+            continue
+        for name, tier in tiers.items():
+            rollup = tier.rollup
+            if rollup is not None and query.is_in(name) and rollup.resolution_ms % query.step_ms:
+                yield Problem(
+                    (*place, "step"),
+                    f"is {query.step_ms / 1000:g} s: the resolution of load.tiers.{name} "
+                    f"({rollup.resolution_ms / 1000:g} s) must be a multiple of it",
+                )
 
 
 def _relabel_problems(settings: Settings) -> Iterator[Problem]:
@@ -85,10 +107,6 @@ def _advice(settings: Settings) -> Iterator[str]:
                 f"to the measurement {query.name}: series that differ in nothing but the metric "
                 "overwrite each other; aggregate them, or use a select"
             )
-    for name in settings.load.tiers:
-        if name != "hot":
-            yield f"load.tiers.{name}: only the hot tier is filled by this version"
-    # Accepted, so that a file can be written for the version that uses them.
-    if any(query.aggregates for query in extract.queries):
-        yield "extract.queries[].aggregates: no tier is rolled up by this version"
+    if len(settings.load.tiers) == 1 and any(query.aggregates for query in extract.queries):
+        yield "extract.queries[].aggregates: load.tiers has no rollup that would hold them"
     yield from relabelled_collisions(extract.queries, transform.relabel)

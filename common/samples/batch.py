@@ -8,6 +8,10 @@ msgpack array of byte strings (each the JSON object of one label set, as Prometh
 little-endian. Scrapes are regular, so deltas repeat and lz4 folds them away. A CRC-32 (uint32,
 little-endian) of the array follows it: lz4 blocks carry none, and a flipped bit must not become a
 wrong value in somebody's only copy.
+
+Schema 2 is that of samples to be rolled up: behind ``end_ms`` stands ``rollup``, an array of the
+resolution in ms and the names of the aggregates (:mod:`common.samples.rollup`). Among the samples
+are some at or before ``start_ms``: what the first bucket of a series increases from.
 """
 
 from __future__ import annotations
@@ -22,8 +26,11 @@ import numpy as np
 
 from common.errors import WireError
 from common.samples.columns import Samples
+from common.samples.rollup import AGGREGATES, Rollup
 
 SCHEMA_VERSION = 1
+ROLLUP_SCHEMA_VERSION = 2
+SCHEMA_VERSIONS = frozenset({SCHEMA_VERSION, ROLLUP_SCHEMA_VERSION})
 CRC_BYTES = 4
 
 _DECODER = msgspec.msgpack.Decoder(list[Any])
@@ -47,7 +54,10 @@ class CountMismatch(WireError):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where samples come from: one window ``(start_ms, end_ms]`` of one query and tier."""
+    """Where samples come from: one window ``(start_ms, end_ms]`` of one query and tier.
+
+    ``rollup``: what is to become of them.
+    """
 
     query: str
     kind: str
@@ -55,6 +65,7 @@ class Origin:
     window_id: str
     start_ms: int
     end_ms: int
+    rollup: Rollup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +83,17 @@ class SampleBatch:
         samples = self.samples
         deltas = np.diff(samples.timestamps_ms, prepend=np.int64(0)).astype("<i8", copy=False)
         origin = self.origin
+        rolled = origin.rollup
         body = _ENCODER.encode(
             [
-                SCHEMA_VERSION,
+                SCHEMA_VERSION if rolled is None else ROLLUP_SCHEMA_VERSION,
                 origin.query,
                 origin.kind,
                 origin.tier,
                 origin.window_id,
                 origin.start_ms,
                 origin.end_ms,
+                *([] if rolled is None else [[rolled.resolution_ms, *rolled.aggregates]]),
                 lz4.block.compress(_ENCODER.encode(samples.series), store_size=True),
                 lz4.block.compress(samples.counts.astype("<i8", copy=False).tobytes()),
                 lz4.block.compress(deltas.tobytes()),
@@ -104,13 +117,14 @@ class SampleBatch:
             fields = _DECODER.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise WireError(f"raw payload is not msgpack: {error}") from None
-        if not fields or fields[0] != SCHEMA_VERSION:
-            version = fields[0] if fields else None
-            raise WireError(
-                f"raw payload has schema {version!r:.40}, this reads schema {SCHEMA_VERSION}"
-            )
-        if len(fields) != 11:
-            raise WireError(f"raw payload has {len(fields)} fields, schema 1 has 11")
+        version = fields[0] if fields else None
+        if not isinstance(version, int) or version not in SCHEMA_VERSIONS:
+            known = " and ".join(map(str, sorted(SCHEMA_VERSIONS)))
+            raise WireError(f"raw payload has schema {version!r:.40}, this reads {known}")
+        wanted = 10 + version
+        if len(fields) != wanted:
+            raise WireError(f"raw payload has {len(fields)} fields, schema {version} has {wanted}")
+        rollup = _rollup_of(fields.pop(7)) if version == ROLLUP_SCHEMA_VERSION else None
         _, query, kind, tier, window_id, start_ms, end_ms, *columns = fields
         if not all(isinstance(text, str) for text in (query, kind, tier, window_id)):
             raise WireError("raw payload: query, kind, tier and window must be text")
@@ -144,8 +158,17 @@ class SampleBatch:
             raise WireError("raw payload: counts do not add up to its samples")
         timestamps_ms = np.cumsum(np.frombuffer(deltas_bytes, dtype="<i8"), dtype=np.int64)
         values = np.frombuffer(values_bytes, dtype="<f8").astype(np.float64, copy=False)
-        origin = Origin(query, kind, tier, window_id, start_ms, end_ms)
+        origin = Origin(query, kind, tier, window_id, start_ms, end_ms, rollup)
         return cls(origin, Samples(series, counts, timestamps_ms, values))
+
+
+def _rollup_of(found: object) -> Rollup:
+    match found:
+        case [int(resolution_ms), *names] if resolution_ms > 0 and names:
+            known = [str(name) for name in names if name in AGGREGATES]
+            if len(known) == len(names):
+                return Rollup.of(resolution_ms, known)
+    raise WireError(f"raw payload: {found!r:.100} is no rollup")
 
 
 def _claimed_bytes(column: object, name: str) -> int:

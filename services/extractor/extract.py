@@ -32,6 +32,7 @@ from common.samples.columns import Samples
 from common.samples.digest import Digest
 from common.state.windows import Staged, Window, WindowSet
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
+from services.extractor.rollup_blocks import for_rollup
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan, floor_to
 
@@ -68,12 +69,14 @@ class SourceState:
 class _Read:
     """What was read of a window so far; of its ``samples``, ``histograms`` are not carried.
 
-    ``digest`` is that of an ``expr``: raw samples are compared by their number alone.
+    ``lead_ins`` of them lie before the window. ``digest`` is that of an ``expr``: raw samples are
+    compared by their number alone.
     """
 
     staged: list[Staged] = field(default_factory=list)
     samples: int = 0
     histograms: int = 0  # native ones
+    lead_ins: int = 0
     digest: Digest = field(default_factory=Digest)
     first_ms: int | None = None  # of its samples
 
@@ -160,29 +163,42 @@ class Extractor:
             # Two series became one by relabelling and sat in different entries.
             self.windows.discard(read.staged)
             read.staged, read.samples, read.histograms, read.digest = [], 0, 0, Digest()
+            read.lead_ins = 0
             self._stage_once(plan, window, read, lease, grouped=True)
 
     def _stage_once(
         self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal, *, grouped: bool
     ) -> None:
         feed, keep_seconds = plan.feed, self.settings.staged_ttl_seconds
-        origin = Origin(feed.query, feed.kind, feed.tier, window.id, window.start_ms, window.end_ms)
-        blocks = self.read(plan.query, window.start_ms, window.end_ms)
-        watched = self._watched(blocks, plan, read, lease)
+        start_ms, end_ms, rollup = window.start_ms, window.end_ms, plan.rollup
+        origin = Origin(feed.query, feed.kind, feed.tier, window.id, start_ms, end_ms, rollup)
+        if rollup is None:
+            blocks: Iterable[Samples] = self.read(plan.query, start_ms, end_ms)
+        else:
+            from_ms = max(0, start_ms - rollup.lead_in_ms)
+            blocks = for_rollup(self.read(plan.query, from_ms, end_ms), start_ms)
+        watched = self._watched(blocks, plan, window, read, lease)
         for batch in self.pack(watched, origin, grouped=grouped):
             read.staged.append(self.windows.stage(batch.encode(), len(batch), keep_seconds))
             read.samples += len(batch)
 
     def _watched(
-        self, blocks: Iterable[Samples], plan: Plan, read: _Read, lease: LeaseRenewal
+        self,
+        blocks: Iterable[Samples],
+        plan: Plan,
+        window: Window,
+        read: _Read,
+        lease: LeaseRenewal,
     ) -> Iterator[Samples]:
         for block in blocks:
             self.tick()  # a long window is work, not a standstill
             if lease.lost:
                 raise LeaseLost(f"{plan.feed.name}: the window was leased to another worker")
             read.saw(block)
+            own = block if plan.rollup is None else block.after(window.start_ms)
+            read.lead_ins += len(block) - len(own)
             if plan.query.kind == "expr":
-                read.digest.add(block)
+                read.digest.add(own)
             yield block
 
     def _expired_until_ms(
@@ -233,7 +249,7 @@ class Extractor:
             window,
             read.staged,
             recheck_after_seconds=self.settings.recheck_after_seconds,
-            source_samples=read.samples if raw else read.digest.samples,
+            source_samples=read.samples - read.lead_ins if raw else read.digest.samples,
             digest=read.digest.sums,
             dropped={NATIVE_HISTOGRAM: read.histograms} if read.histograms else {},
             matched=read.samples > 0 or plan.query.may_be_empty,

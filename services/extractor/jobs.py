@@ -112,6 +112,8 @@ class Jobs:
             feed, began = plan.feed, self.clock()
             if began < self._waits_until.get(feed.name, began):
                 continue
+            if window_class == "live" and not plan.live_ms:
+                continue
             window = self.windows.lease(
                 feed, window_class, plan.live_ms, plan.longest_ms(window_class)
             )

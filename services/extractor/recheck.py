@@ -19,7 +19,6 @@ from redis.exceptions import RedisError
 
 from common.config import Query
 from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
-from common.promql.reach import RAW, reach_of
 from common.runtime.telemetry import Telemetry
 from common.samples.columns import Samples
 from common.samples.digest import digests_of
@@ -139,7 +138,7 @@ class Rechecker:
         An expression looks back: what is evaluated where a part of that was deleted is not what it
         was. Extracting such a window again would declare it a gap (:meth:`Plan.expired_until_ms`).
         """
-        reach = reach_of(plan.query.text) if plan.query.kind == "expr" else RAW
+        reach = plan.needs()
         lowest_ms = self.history.lowest_ms(reach.earliest_ms(run[0].start_ms))
         if lowest_ms is None or lowest_ms <= self.origin_ms(plan.feed) + plan.step_ms:
             return run
@@ -154,7 +153,10 @@ class Rechecker:
         """Have what changed extracted again; whether that was possible."""
         feed = plan.feed
         done = [changed]
-        if self.windows.reopen(feed, changed.start_ms, changed.end_ms, done=done) is None:
+        # What is increased from a late sample lies in the buckets after it.
+        lead_in_ms = plan.rollup.lead_in_ms if plan.rollup else 0
+        end_ms = changed.end_ms + -(-lead_in_ms // plan.step_ms) * plan.step_ms
+        if self.windows.reopen(feed, changed.start_ms, end_ms, done=done) is None:
             return 0
         last = changed.round + 1 >= len(self.after_seconds)
         if last and changed.since:
@@ -165,7 +167,7 @@ class Rechecker:
             "window_reopened",
             **feed.labels,
             start_ms=changed.start_ms,
-            end_ms=changed.end_ms,
+            end_ms=end_ms,
             samples_before=changed.samples,
         )
         return 1

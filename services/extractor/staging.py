@@ -46,7 +46,8 @@ class EntryBuilder:
 
     Series stay whole where they fit; one that is longer is cut in time. With ``identities``, series
     of equal identity share an entry; together they are cut in time, all at the same times, if they
-    are longer than an entry (samples of one timestamp stay together even if they exceed it).
+    are longer than an entry (samples of one timestamp stay together even if they exceed it). For a
+    rollup nothing is cut, whatever its length.
     """
 
     entry_samples: int
@@ -229,7 +230,8 @@ class _Entries:
         )
 
     def _take(self, block: Samples, prints: NDArray[np.int64]) -> Iterator[SampleBatch]:
-        if len(block) <= self._entry_samples:
+        # What a rollup joins must not be parted.
+        if len(block) <= self._entry_samples or self._origin.rollup is not None:
             self._put(block, prints)
             return
         for piece in _cut_in_time(block, self._entry_samples):

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import InForce, Query, Settings
+from common.config import InForce, Query, Settings, TierName
 from common.promql.reach import RAW, Reach, reach_of
+from common.samples.rollup import Rollup
 from common.state.windows import Feed, Window
-
-HOT = "hot"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How one feed is planned.
 
-    ``step_ms``: every bound is a multiple of it. ``live_ms``: how far back from its head a feed is
-    live. ``longest_ms``: the longest window of a class. ``configuration``: what its points depend
-    on, as text.
+    ``step_ms``: every bound is a multiple of it. ``head_step_ms``: the head is. ``live_ms``: how
+    far back from its head a feed is live; nothing of a rollup is. ``catchup_ms``: the longest
+    window of what is not live. ``configuration``: what its points depend on, as text.
+    ``rollup``: what becomes of the samples; None = they stay as they are.
     """
 
     feed: Feed
@@ -31,19 +31,22 @@ class Plan:
     live_ms: int
     catchup_ms: int
     configuration: str = ""
+    rollup: Rollup | None = None
+    head_step_ms: int = 1
 
     def head_ms(self, now_ms: int) -> int:
         """The last aligned instant whose samples have settled at Prometheus' time ``now_ms``."""
-        return floor_to(now_ms - self.settle_ms, self.step_ms)
+        return floor_to(now_ms - self.settle_ms, max(self.step_ms, self.head_step_ms))
 
     def origin_ms(self, now_ms: int, lowest_ms: int | None) -> int:
         """Where a feed that was never planned begins.
 
-        Not before Prometheus' lowest timestamp: there is nothing to miss there.
+        Not before Prometheus' lowest timestamp: there is nothing to miss there, and a bucket of a
+        rollup would not be whole.
         """
         origin = floor_to(now_ms - self.lookback_ms, self.step_ms)
         if lowest_ms is not None:
-            origin = max(origin, floor_to(min(lowest_ms, now_ms) - 1, self.step_ms))
+            origin = max(origin, self._bound_ms(min(lowest_ms, now_ms)))
         return min(origin, self.head_ms(now_ms))
 
     def longest_ms(self, window_class: str) -> int:
@@ -62,8 +65,13 @@ class Plan:
         been deleted is not what it was. A live one is taken as it is, because Prometheus itself
         evaluates it so.
         """
-        as_it_is = self.query.kind == "select" or window.window_class == "live"
-        return RAW if as_it_is else reach_of(self.query.text)
+        return RAW if window.window_class == "live" else self.needs()
+
+    def needs(self) -> Reach:
+        """What a point of this plan is made of."""
+        reach = RAW if self.query.kind == "select" else reach_of(self.query.text)
+        lead_in_ms = self.rollup.lead_in_ms if self.rollup else 0
+        return reach._replace(back_ms=reach.back_ms + lead_in_ms)
 
     def expired_until_ms(self, window: Window, origin_ms: int, lowest_ms: int | None) -> int | None:
         """Up to where the source no longer holds this window, given its lowest timestamp.
@@ -72,9 +80,16 @@ class Plan:
         """
         if lowest_ms is None or lowest_ms <= origin_ms + self.step_ms:
             return None
-        # Samples at the lowest timestamp itself are there: the bound is exclusive for them.
-        bound = floor_to(self.reach(window).whole_from_ms(lowest_ms) - 1, self.step_ms)
+        bound = self._bound_ms(self.reach(window).whole_from_ms(lowest_ms))
         return min(bound, window.end_ms) if bound > window.start_ms else None
+
+    def _bound_ms(self, whole_from_ms: int) -> int:
+        """The bound of the first step that is there, where the source is whole from a time on."""
+        # Samples at that time itself are there: the bound is exclusive for them.
+        bound_ms = floor_to(whole_from_ms - 1, self.step_ms)
+        # Of a single sample nothing can be missing, of a bucket of samples it can.
+        partial = self.rollup is not None and bound_ms < whole_from_ms - 1
+        return bound_ms + self.step_ms if partial else bound_ms
 
 
 def floor_to(time_ms: int, step_ms: int) -> int:
@@ -83,21 +98,32 @@ def floor_to(time_ms: int, step_ms: int) -> int:
 
 
 def plans_of(settings: Settings) -> list[Plan]:
-    """One plan for each query, in the order of the configuration."""
-    extract = settings.extract
+    """One plan for each query in each tier that holds it: hot first, in the order of the file."""
     return [
-        Plan(
-            feed=Feed(query.name, HOT, query.kind, query.fingerprint(HOT)),
-            query=query,
-            step_ms=query.step_ms,
-            settle_ms=query.settle_ms(extract.settle_seconds),
-            lookback_ms=round(extract.initial_lookback_seconds * 1000),
-            live_ms=max(
-                query.step_ms,
-                floor_to(round(extract.live_window_max_seconds * 1000), query.step_ms),
-            ),
-            catchup_ms=extract.catchup_window_samples * query.step_ms,
-            configuration=InForce.of(query, settings).to_json(),
-        )
-        for query in extract.queries
+        _plan(query, tier, settings)
+        for tier in settings.load.tiers
+        for query in settings.extract.queries
+        if query.is_in(tier)
     ]
+
+
+def _plan(query: Query, tier: TierName, settings: Settings) -> Plan:
+    extract, rollup = settings.extract, query.rollup(tier)
+    step_ms = head_step_ms = query.step_ms
+    live_ms = max(step_ms, floor_to(round(extract.live_window_max_seconds * 1000), step_ms))
+    catchup_ms = extract.catchup_window_samples * step_ms
+    if rollup is not None:
+        step_ms, live_ms = rollup.resolution_ms, 0
+        head_step_ms = catchup_ms = settings.load.tiers[tier].window_ms
+    return Plan(
+        feed=Feed(query.name, tier, query.kind, query.fingerprint(tier)),
+        query=query,
+        step_ms=step_ms,
+        settle_ms=query.settle_ms(extract.settle_seconds),
+        lookback_ms=round(extract.initial_lookback_seconds * 1000),
+        live_ms=live_ms,
+        catchup_ms=catchup_ms,
+        configuration=InForce.of(query, settings, tier).to_json(),
+        rollup=rollup,
+        head_step_ms=head_step_ms,
+    )

@@ -8,9 +8,10 @@ digested here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from common.errors import WireError
+from common.samples.rollup import AGGREGATES, field_key
 from common.samples.seal import Digest, digest_of_series
 from common.samples.series import FIELD
 from common.state.verdict import Entry
@@ -18,9 +19,8 @@ from services.loader import payload
 from services.loader.lines import Lines, LineStatus
 
 # What follows the series key, as the transformer writes it; nothing else is digested.
-_POINT = re.compile(
-    rb" %s=(-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?) (-?[0-9]{1,19})" % FIELD.encode()
-)
+_POINT = re.compile(rb" ([^ ]+) (-?[0-9]{1,19})")
+_FIELD = re.compile(rb"([a-z]+)=(-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)")
 _FEWEST_MS, _MOST_MS = -(2**63), 2**63 - 1
 
 
@@ -50,11 +50,26 @@ def digest_of_written(entry: Entry, lines: Lines) -> Digest | None:
 
 def digest_of_lines(lines: Iterable[bytes]) -> Digest:
     """Of lines as the transformer writes them; raises :class:`ValueError` for others."""
-    series: dict[bytes, list[tuple[int, float]]] = {}
+    points, series = 0, dict[bytes, list[tuple[int, float]]]()
     for line in lines:
         key_bytes = line.rfind(b" ", 0, max(0, line.rfind(b" ")))
         found = _POINT.fullmatch(line, key_bytes) if key_bytes > 0 else None
         if found is None or not _FEWEST_MS <= int(found[2]) <= _MOST_MS:
             raise ValueError(f"no line of ours: {line[:200]!r}")
-        series.setdefault(line[:key_bytes], []).append((int(found[2]), float(found[1])))
-    return sum((digest_of_series(*of_series) for of_series in series.items()), Digest())
+        for name, value in _fields_of(found[1]):
+            key = line[:key_bytes] if name == FIELD else field_key(line[:key_bytes], name)
+            series.setdefault(key, []).append((int(found[2]), value))
+        points += 1
+    whole = sum((digest_of_series(*of_series) for of_series in series.items()), Digest())
+    return Digest(points, whole.sums)
+
+
+def _fields_of(text: bytes) -> Iterator[tuple[str, float]]:
+    """The value alone, or the aggregates of a rollup."""
+    parts = text.split(b",")
+    for part in parts:
+        found = _FIELD.fullmatch(part)
+        name = found[1].decode() if found else ""
+        if found is None or (name not in AGGREGATES and (name, len(parts)) != (FIELD, 1)):
+            raise ValueError(f"no fields of ours: {text[:200]!r}")
+        yield name, float(found[2])

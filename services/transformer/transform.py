@@ -11,11 +11,13 @@ import msgspec
 import numpy as np
 
 from common.errors import WireError
-from common.samples.batch import CRC_BYTES, SCHEMA_VERSION, CountMismatch, SampleBatch
+from common.samples.batch import CRC_BYTES, SCHEMA_VERSIONS, CountMismatch, SampleBatch
 from common.samples.series import Resolved, SeriesEncoder
 from common.state.verdict import DeadLetter, Entry, Settle, Verdict
 from services.transformer.clean import clean
 from services.transformer.line_protocol import encode
+from services.transformer.rollup import roll_up
+from services.transformer.rollup_lines import encode_rollup
 
 if TYPE_CHECKING:
     from common.config import Settings
@@ -54,7 +56,7 @@ class TransformHandler:
         except CountMismatch as error:
             return _dead(entry, "count_mismatch", str(error))
         except WireError as error:
-            other = _schema_of(entry.payload) not in (None, SCHEMA_VERSION)
+            other = _schema_of(entry.payload) not in {None, *SCHEMA_VERSIONS}
             return _dead(entry, "unknown_schema" if other else "undecodable", str(error))
         origin = batch.origin
         if (origin.query, origin.kind) != (entry.query, entry.kind):
@@ -82,7 +84,12 @@ class TransformHandler:
         now_ms = round(self.clock() * 1000)
         max_future_ms = round(self.max_future_seconds * 1000)
         kept, drops = clean(batch.samples, readable, now_ms, max_future_ms)
-        return Settle(outputs=tuple(encode(kept)), drops=drops, dead=dead)
+        if origin.rollup is None:
+            return Settle(outputs=tuple(encode(kept)), drops=drops, dead=dead)
+        points, of_rollup = roll_up(kept, origin.start_ms, origin.rollup)
+        for reason, samples in of_rollup.items():
+            drops[reason] = drops.get(reason, 0) + samples
+        return Settle(outputs=tuple(encode_rollup(points)), drops=drops, dead=dead)
 
 
 def _without_unreadable(

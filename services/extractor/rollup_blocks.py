@@ -1,0 +1,68 @@
+"""The blocks of a window as a rollup needs them: each series whole, with the sample before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from common.errors import QueryTooLarge
+from common.samples.columns import Samples
+
+# Of one series in one window, held at a time: 16 bytes each.
+MAX_SERIES_SAMPLES = 2_000_000
+
+
+def for_rollup(blocks: Iterable[Samples], start_ms: int) -> Iterator[Samples]:
+    """Blocks in which each series of a window is whole.
+
+    Of the samples at or before ``start_ms``, each series keeps its last one that is a number; its
+    histograms of that time are left out. Raises :class:`QueryTooLarge` for a series that does not
+    fit.
+    """
+    for block in _whole_series(blocks):
+        yield _with_last_before(block, start_ms)
+
+
+def _whole_series(blocks: Iterable[Samples]) -> Iterator[Samples]:
+    """A response may be cut within a series: what belongs together is joined again."""
+    held: list[Samples] = []  # the parts of the last series so far
+    for block in blocks:
+        if len(block.histograms_ms):
+            yield replace(Samples.empty(), histograms_ms=block.histograms_ms)
+        if not block.series:
+            continue
+        ends, last, first = block.ends, len(block.series) - 1, 0
+        if held and block.series[0] == held[-1].series[0]:
+            held.append(block.part(0, 1, ends))
+            first = 1
+        if first <= last:
+            if held:
+                yield _joined(held)
+            if first < last:
+                yield block.part(first, last, ends)
+            held = [block.part(last, last + 1, ends)]
+        if sum(map(len, held)) > MAX_SERIES_SAMPLES:
+            raise QueryTooLarge(f"more than {MAX_SERIES_SAMPLES} samples of one series")
+    if held:
+        yield _joined(held)
+
+
+def _joined(parts: list[Samples]) -> Samples:
+    whole = Samples.join(parts)
+    return replace(
+        whole, series=whole.series[:1], counts=np.array([len(whole)], np.int64), keys=whole.keys[:1]
+    )
+
+
+def _with_last_before(block: Samples, start_ms: int) -> Samples:
+    before = block.timestamps_ms <= start_ms
+    histograms_ms = block.histograms_ms[block.histograms_ms > start_ms]
+    if before.any():
+        numbers = np.flatnonzero(before & np.isfinite(block.values))
+        series = np.repeat(np.arange(len(block.counts)), block.counts)[numbers]
+        wanted = ~before
+        wanted[numbers[np.append(series[1:] != series[:-1], True)[: len(numbers)]]] = True
+        block = block.where(wanted)
+    return replace(block, histograms_ms=histograms_ms)

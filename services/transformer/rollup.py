@@ -1,0 +1,150 @@
+"""Cleaned samples rolled up: one point of several aggregates for each series and bucket of time.
+
+What the aggregates are is said in :mod:`common.samples.rollup`. Sums are those of
+:func:`numpy.bincount`, which adds one weight after the other; ``reduceat`` would add in pairs, in
+an order that is numpy's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.samples.columns import Samples
+from common.samples.rollup import LEAD_IN_MS, Rollup, rollup_key
+from services.transformer.clean import Drops, SampleDrop
+
+# Why samples are no points of their own: a bucket of n samples is one point, n - 1 are dropped.
+ROLLED_UP = "rolled_up"
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class RolledUp:
+    """Points of S series, series-major.
+
+    ``keys``: series keys, length S. ``counts``: int64[S], points of each. ``timestamps_ms``:
+    int64[M], the ends of the buckets. ``fields``: float64[M] of each aggregate, by name, in order.
+    """
+
+    keys: tuple[bytes, ...]
+    counts: NDArray[np.int64]
+    timestamps_ms: NDArray[np.int64]
+    fields: dict[str, Floats]
+
+    def __len__(self) -> int:
+        return len(self.timestamps_ms)
+
+
+def roll_up(kept: Samples, start_ms: int, rollup: Rollup) -> tuple[RolledUp, Drops]:
+    """The points of the buckets after ``start_ms``, and how many samples are none of them.
+
+    ``kept`` has no two samples of one key and time, and none that is no number. Those at or before
+    ``start_ms`` are what the first buckets increase from. A point with an aggregate that no float64
+    can hold is dropped as ``inf``.
+    """
+    samples, series = _sorted(kept)
+    ends_ms = -(-samples.timestamps_ms // rollup.resolution_ms) * rollup.resolution_ms
+    is_first = np.ones(len(samples), np.bool_)
+    is_first[1:] = (ends_ms[1:] != ends_ms[:-1]) | (series[1:] != series[:-1])
+    firsts = np.flatnonzero(is_first)
+    columns = _aggregates(samples, series, ends_ms, firsts, rollup)
+    wanted = ends_ms[firsts] > start_ms
+    points = int(np.count_nonzero(wanted))
+    drops: Drops = {}
+    finite = np.logical_and.reduce([np.isfinite(column) for column in columns.values()])
+    if not finite[wanted].all():
+        drops[str(SampleDrop.INF)] = points - int(np.count_nonzero(wanted & finite))
+        wanted &= finite
+    if len(samples) > points:
+        drops[ROLLED_UP] = len(samples) - points
+    of_points = series[firsts[wanted]]
+    counts = np.bincount(of_points, minlength=len(samples.keys)).astype(np.int64)
+    found = counts > 0
+    return (
+        RolledUp(
+            tuple(
+                rollup_key(key)
+                for key, has in zip(samples.keys, found.tolist(), strict=True)
+                if has
+            ),
+            counts[found],
+            ends_ms[firsts[wanted]],
+            # A zero has no sign: which of two zeros is the smaller one, nobody can tell.
+            {name: columns[name][wanted] + 0.0 for name in rollup.aggregates},
+        ),
+        drops,
+    )
+
+
+def _sorted(kept: Samples) -> tuple[Samples, NDArray[np.int64]]:
+    """Samples by key and time, with each key once; and the number of each sample's key."""
+    numbers: dict[bytes, int] = {}
+    of_series = np.fromiter(
+        (numbers.setdefault(key, len(numbers)) for key in kept.keys), np.int64, len(kept.keys)
+    )
+    series = np.repeat(of_series, kept.counts)
+    times_ms = kept.timestamps_ms
+    rising = (times_ms[1:] > times_ms[:-1]) | (series[1:] != series[:-1])
+    if len(numbers) == len(kept.keys) and rising.all():
+        return kept, series
+    order = np.lexsort((times_ms, series))
+    keys = tuple(numbers)
+    counts = np.bincount(series, minlength=len(keys)).astype(np.int64)
+    return Samples(keys, counts, times_ms[order], kept.values[order], keys), series[order]
+
+
+def _aggregates(
+    samples: Samples,
+    series: NDArray[np.int64],
+    ends_ms: NDArray[np.int64],
+    firsts: NDArray[np.intp],
+    rollup: Rollup,
+) -> dict[str, Floats]:
+    """Of each bucket, which begins with the sample at one of ``firsts``."""
+    values, wanted = samples.values, frozenset(rollup.aggregates)
+    sizes = np.diff(np.append(firsts, len(values)))
+    bucket = np.repeat(np.arange(len(firsts)), sizes)
+
+    def summed(weights: Floats) -> Floats:
+        return np.bincount(bucket, weights, len(firsts)).astype(np.float64, copy=False)
+
+    found: dict[str, Floats] = {"count": sizes.astype(np.float64)}
+    with np.errstate(over="ignore", invalid="ignore"):
+        if wanted & {"sum", "avg", "stddev"}:
+            found["sum"] = summed(values)
+            found["avg"] = found["sum"] / found["count"]
+        if "stddev" in wanted:
+            distances = values - found["avg"][bucket]
+            found["stddev"] = np.sqrt(summed(distances * distances) / found["count"])
+        if "increase" in wanted:
+            found["increase"] = summed(_increases(samples, series, ends_ms, firsts, rollup))
+    if len(firsts):
+        found["min"] = np.minimum.reduceat(values, firsts)
+        found["max"] = np.maximum.reduceat(values, firsts)
+    found["first"] = values[firsts]
+    found["last"] = values[firsts + sizes - 1]
+    return {name: found.get(name, np.empty(0)) for name in rollup.aggregates}
+
+
+def _increases(
+    samples: Samples,
+    series: NDArray[np.int64],
+    ends_ms: NDArray[np.int64],
+    firsts: NDArray[np.intp],
+    rollup: Rollup,
+) -> Floats:
+    """How much each sample is more than the one before it."""
+    values, times_ms = samples.values, samples.timestamps_ms
+    increases = np.zeros(len(values))
+    # Where a counter began again, it has increased from 0.
+    restarted = values[1:] < values[:-1]
+    increases[1:] = np.where(restarted, values[1:], values[1:] - values[:-1])
+    increases[1:][series[1:] != series[:-1]] = 0.0
+    later = firsts[firsts > 0]
+    too_early = times_ms[later - 1] <= ends_ms[later] - rollup.resolution_ms - LEAD_IN_MS
+    increases[later[too_early]] = 0.0
+    return increases

@@ -1,0 +1,87 @@
+"""Points of rollups as line protocol: ``measurement,tag=value avg=<float>,count=<float> <ms>``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from itertools import chain
+
+import numpy as np
+import polars as pl
+
+from common.samples.rollup import field_key
+from common.samples.seal import Digest
+from common.samples.seal_columns import digest
+from common.state.verdict import Output
+from services.transformer.line_protocol import MAX_OUTPUT_BYTES, MAX_OUTPUT_LINES, gzip_member
+from services.transformer.rollup import RolledUp
+
+# A float64, its field's name, separators; the timestamp.
+_FIELD_BYTES, _TIME_BYTES = 40, 24
+# Stands between the columns, and is taken out again: no text of ours has it.
+_SEPARATOR = "\x01"
+_LINE_BREAK = ord("\n")
+
+
+def encode_rollup(points: RolledUp) -> Iterator[Output]:
+    """Gzip members of newline-terminated lines, each within the limits of one entry, digested."""
+    for part in _split(points):
+        yield Output(gzip_member(_lines(part), part.keys), len(part), digest_of(part))
+
+
+def digest_of(points: RolledUp) -> Digest:
+    """The digest of all fields of the points; each point counts once."""
+    whole = Digest()
+    for name, values in points.fields.items():
+        keys = [field_key(key, name) for key in points.keys]
+        whole += digest(keys, points.counts, points.timestamps_ms, values)
+    return Digest(len(points), whole.sums)
+
+
+def _split(points: RolledUp) -> Iterator[RolledUp]:
+    """Parts of whole series, each of about so many lines and bytes at most."""
+    line_bytes = _TIME_BYTES + _FIELD_BYTES * len(points.fields)
+    starts = np.cumsum(points.counts) - points.counts
+    first = lines = size_bytes = 0
+    for index, (key, count) in enumerate(zip(points.keys, points.counts.tolist(), strict=True)):
+        more_bytes = count * (len(key) + line_bytes)
+        if index > first and (
+            lines + count > MAX_OUTPUT_LINES or size_bytes + more_bytes > MAX_OUTPUT_BYTES
+        ):
+            yield _part(points, first, index, int(starts[first]), int(starts[index]))
+            first, lines, size_bytes = index, 0, 0
+        lines, size_bytes = lines + count, size_bytes + more_bytes
+    if points.keys:
+        yield _part(points, first, len(points.keys), int(starts[first]), len(points))
+
+
+def _part(points: RolledUp, first: int, last: int, start: int, end: int) -> RolledUp:
+    return RolledUp(
+        points.keys[first:last],
+        points.counts[first:last],
+        points.timestamps_ms[start:end],
+        {name: values[start:end] for name, values in points.fields.items()},
+    )
+
+
+def _lines(points: RolledUp) -> Iterator[bytes]:
+    """The lines of one series after the other, each line with its break in *front*."""
+    names = list(points.fields)
+    literals = [f",{name}=" for name in names[1:]] + [" "]
+    columns = chain.from_iterable(
+        (
+            pl.Series(name, points.fields[name]),
+            pl.repeat(text, len(points), eager=True).alias(f"{name}="),
+        )
+        for name, text in zip(names, literals, strict=True)
+    )
+    frame = pl.DataFrame([*columns, pl.Series("time", points.timestamps_ms)])
+    buffer = io.BytesIO()
+    buffer.write(b"\n")
+    frame.write_csv(buffer, include_header=False, separator=_SEPARATOR, quote_style="never")
+    text = buffer.getvalue().translate(None, _SEPARATOR.encode())
+    line_breaks = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_BREAK)
+    start, opening = 0, f" {names[0]}=".encode()
+    for key, end in zip(points.keys, line_breaks[np.cumsum(points.counts)].tolist(), strict=True):
+        yield text[start:end].replace(b"\n", b"\n" + key + opening)
+        start = end

@@ -1,0 +1,182 @@
+"""Rollups of columns are those of the plain definition, bit for bit, however time is cut."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.samples.columns import Samples
+from common.samples.rollup import AGGREGATES, Rollup, rollup_key
+from services.loader.loaded import digest_of_lines
+from services.transformer.rollup import RolledUp, roll_up
+from services.transformer.rollup_lines import digest_of, encode_rollup
+from services.verifier.points import Column
+from services.verifier.rollup import rolled_up
+
+EVERY = Rollup.of(60_000, AGGREGATES)
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.one_of(FLOATS, st.sampled_from([0.0, -0.0, 1.0, 2.0, 3.0, 1e308, 5e-324]))
+TIMES_MS = st.integers(min_value=1, max_value=900_000)
+SERIES = st.dictionaries(TIMES_MS, VALUES, min_size=1, max_size=40)
+
+
+def samples_of(series: dict[bytes, dict[int, float]]) -> Samples:
+    columns = {key: sorted(of_series.items()) for key, of_series in series.items()}
+    return Samples(
+        tuple(columns),
+        np.array([len(rows) for rows in columns.values()], np.int64),
+        np.array([time for rows in columns.values() for time, _ in rows], np.int64),
+        np.array([value for rows in columns.values() for _, value in rows], np.float64),
+        tuple(columns),
+    )
+
+
+def table_of(points: RolledUp) -> dict[tuple[bytes, str, int], bytes]:
+    keys = np.repeat(np.array(points.keys, object), points.counts)
+    return {
+        (key, name, int(time)): np.float64(value).tobytes()
+        for name, values in points.fields.items()
+        for key, time, value in zip(keys, points.timestamps_ms, values, strict=True)
+    }
+
+
+def plain(
+    series: dict[bytes, dict[int, float]], start_ms: int, rollup: Rollup
+) -> dict[tuple[bytes, str, int], bytes]:
+    found = {}
+    for key, of_series in series.items():
+        rows = sorted(of_series.items())
+        column = Column(
+            np.array([time for time, _ in rows], np.int64),
+            np.array([value for _, value in rows], np.float64),
+        )
+        for name, points in rolled_up(column, start_ms, 2**60, rollup).items():
+            for time, value in zip(points.timestamps_ms, points.values, strict=True):
+                found[key, name, int(time)] = np.float64(value).tobytes()
+    return found
+
+
+@given(
+    series=st.dictionaries(st.sampled_from([b"a", b"b", b"c,x=1"]), SERIES, max_size=3),
+    resolution_ms=st.sampled_from([1_000, 60_000, 300_000, 600_000]),
+    wanted=st.sets(st.sampled_from(AGGREGATES), min_size=1),
+    skipped=st.integers(0, 3),
+)
+@settings(max_examples=300)
+def test_columns_give_what_the_definition_says(
+    series: dict[bytes, dict[int, float]], resolution_ms: int, wanted: set[str], skipped: int
+) -> None:
+    rollup, start_ms = Rollup.of(resolution_ms, wanted), skipped * resolution_ms
+    points, drops = roll_up(samples_of(series), start_ms, rollup)
+    assert table_of(points) == plain(series, start_ms, rollup)
+    assert len(points) + sum(drops.values()) == sum(map(len, series.values()))
+
+
+@given(series=st.dictionaries(st.sampled_from([b"a", b"b"]), SERIES, max_size=2))
+def test_windows_of_any_length_give_the_same_points(
+    series: dict[bytes, dict[int, float]],
+) -> None:
+    whole, _ = roll_up(samples_of(series), 0, EVERY)
+    apart: dict[tuple[bytes, str, int], bytes] = {}
+    for start_ms in range(0, 960_000, 120_000):
+        of_window = {
+            key: {
+                time: value
+                for time, value in of_series.items()
+                if start_ms - EVERY.lead_in_ms < time <= start_ms + 120_000
+            }
+            for key, of_series in series.items()
+        }
+        points, _ = roll_up(samples_of(of_window), start_ms, EVERY)
+        apart |= table_of(points)
+    assert apart == table_of(whole)
+
+
+def test_series_that_became_one_are_rolled_up_together() -> None:
+    samples = Samples(
+        (b"1", b"2"),
+        np.array([2, 2], np.int64),
+        np.array([10_000, 40_000, 20_000, 70_000], np.int64),
+        np.array([1.0, 3.0, 2.0, 4.0]),
+        (b"m", b"m"),
+    )
+    points, drops = roll_up(samples, 0, EVERY)
+    assert points.keys == (b"m",)
+    assert points.timestamps_ms.tolist() == [60_000, 120_000]
+    assert points.fields["count"].tolist() == [3.0, 1.0]
+    assert points.fields["last"].tolist() == [3.0, 4.0]
+    assert points.fields["increase"].tolist() == [2.0, 1.0]
+    assert drops == {"rolled_up": 2}
+
+
+def test_a_counter_that_began_again_increased_from_nothing() -> None:
+    samples = samples_of({b"m": {50_000: 10.0, 70_000: 12.0, 90_000: 3.0, 110_000: 4.0}})
+    points, _ = roll_up(samples, 60_000, Rollup.of(60_000, ["increase"]))
+    assert points.fields["increase"].tolist() == [2.0 + 3.0 + 1.0]
+
+
+def test_a_sample_long_before_a_bucket_is_not_what_it_increased_from() -> None:
+    rollup = Rollup.of(60_000, ["increase"])
+    near, _ = roll_up(samples_of({b"m": {60_001: 1.0, 361_000: 5.0}}), 60_000, rollup)
+    far, _ = roll_up(samples_of({b"m": {60_000: 1.0, 361_000: 5.0}}), 60_000, rollup)
+    assert near.fields["increase"].tolist() == [0.0, 4.0]
+    assert far.fields["increase"].tolist() == [0.0]
+
+
+def test_what_no_float_can_hold_is_dropped() -> None:
+    points, drops = roll_up(samples_of({b"m": {1: 1e308, 2: 1e308, 70_000: 1.0}}), 0, EVERY)
+    assert points.timestamps_ms.tolist() == [120_000]
+    assert drops == {"inf": 1, "rolled_up": 1}
+
+
+@pytest.mark.parametrize(
+    ("key", "mapped"),
+    [
+        (b"m,a=1,b=2", b"m,a=1,b=2"),
+        (b"m,a=1,count=2", b"m,a=1,label_count=2"),
+        (b"m,label_min=1,min=2", b"m,label_label_min=1,label_min=2"),
+        (b"m,account=1", b"m,account=1"),
+        (b"m,a=x\\,count\\=1,b=2", b"m,a=x\\,count\\=1,b=2"),
+        (b"m\\,avg=1,z=\\,max\\=1", b"m\\,avg=1,z=\\,max\\=1"),
+        (b"m,avg=1,last=2,zone=3", b"m,label_avg=1,label_last=2,zone=3"),
+    ],
+)
+def test_a_tag_has_no_name_of_a_field(key: bytes, mapped: bytes) -> None:
+    assert rollup_key(key) == mapped
+
+
+@given(
+    series=st.dictionaries(
+        st.sampled_from([b"a", b"b,x=1", b"c,sum=2"]), SERIES, min_size=1, max_size=3
+    )
+)
+def test_lines_read_back_to_the_same_points(series: dict[bytes, dict[int, float]]) -> None:
+    points, _ = roll_up(samples_of(series), 0, EVERY)
+    lines = []
+    for output in encode_rollup(points):
+        text = gzip.decompress(output.payload).decode().splitlines()
+        assert len(text) == output.samples
+        assert output.digest == digest_of_lines(line.encode() for line in text)
+        lines += text
+    found = {}
+    for line in lines:
+        key, fields, time = line.split(" ")
+        for name, value in (pair.split("=") for pair in fields.split(",")):
+            found[key.encode(), name, int(time)] = np.float64(value).tobytes()
+    assert found == table_of(points)
+
+
+def test_a_digest_tells_fields_apart() -> None:
+    points, _ = roll_up(samples_of({b"m": {1: 1.0, 2: 3.0}}), 0, Rollup.of(1_000, ["min", "max"]))
+    swapped = RolledUp(
+        points.keys,
+        points.counts,
+        points.timestamps_ms,
+        {"min": points.fields["max"], "max": points.fields["min"]},
+    )
+    assert digest_of(points) != digest_of(swapped)
