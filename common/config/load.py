@@ -243,6 +243,8 @@ class LoadSettings(CheckedSection):
     def _problems(self) -> Iterator[Problem]:
         yield from backoff_problems(self.backoff_base_seconds, self.backoff_max_seconds)
         bucket_of: dict[str, str] = {}
+        if "hot" not in self.tiers:
+            bucket_of[self.influxdb.bucket] = "hot"
         for name, tier in self.tiers.items():
             place = ("tiers", name)
             if name == "hot" and tier.resolution is not None:

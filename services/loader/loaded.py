@@ -71,5 +71,5 @@ def _fields_of(text: bytes) -> Iterator[tuple[str, float]]:
         found = _FIELD.fullmatch(part)
         name = found[1].decode() if found else ""
         if found is None or (name not in AGGREGATES and (name, len(parts)) != (FIELD, 1)):
-            raise ValueError(f"no fields of ours: {text[:200]!r}")
+            raise ValueError(f"no line of ours: it has {text[:200]!r}")
         yield name, float(found[2])

@@ -21,6 +21,7 @@ from common.config import (
 )
 from common.config.default_queries import default_queries
 from common.errors import ConfigError
+from common.samples.rollup import Rollup
 from devtools import PROJECT_ROOT
 from devtools.docs.configuration import render
 from tests.support.settings_files import (
@@ -146,7 +147,12 @@ def test_a_tier_keeps_what_is_said_and_hot_is_always_there(tmp_path: Path) -> No
     assert tiers["warm"].retention_seconds == 90 * 86_400
     assert tiers["warm"].resolution_seconds == 60
     assert tiers["warm"].aggregates == ("avg", "max")
-    assert advice(settings) == ("load.tiers.warm: only the hot tier is filled by this version",)
+    assert advice(settings) == ()
+    assert list(tiers) == ["hot", "warm"]
+    assert tiers["warm"].window_ms == 3_600_000
+    (query, *_) = settings.extract.queries
+    assert query.rollup("hot") is None
+    assert query.rollup("warm") == Rollup(60_000, ("avg", "max"))
 
 
 # --- fingerprints ----------------------------------------------------------------------------
@@ -164,7 +170,6 @@ def test_a_fingerprint_is_the_same_in_every_process() -> None:
         Query(name="q", expr="down", step=15),
         Query(name="q", expr="up", step=30),
         Query(name="q", select="up"),
-        Query(name="q", expr="up", step=15, aggregates=("max",)),
     ],
 )
 def test_a_fingerprint_changes_with_what_is_extracted(other: Query) -> None:
@@ -236,12 +241,7 @@ def test_every_key_is_documented() -> None:
 
 
 # Keys that nothing uses yet, each with what is said when it is given.
-UNUSED = {
-    "aggregates": "extract.queries[].aggregates: no tier is rolled up by this version",
-}
-
-
-def test_every_key_is_used_or_said_not_to_be(tmp_path: Path) -> None:
+def test_every_key_is_used() -> None:
     used = {
         node.attr
         for folder in ("common", "services", "etlctl")
@@ -254,16 +254,21 @@ def test_every_key_is_used_or_said_not_to_be(tmp_path: Path) -> None:
     used |= {"password_file", "bearer_token_file", "token_file"}
     used |= {"redis_password_file", "metrics_password_file"}
     used |= {"expr", "select", "step", "timeout", "retention", "resolution"}
+    used |= {"aggregates", "tiers", "window"}
     lines = [line for line in render().splitlines() if line.startswith("| `") and "." in line]
     keys = {line.split("`")[1].split(".")[-1] for line in lines}
-    assert keys - used == UNUSED.keys()
+    assert keys <= used
+
+
+def test_aggregates_without_a_rollup_are_remarked_on(tmp_path: Path) -> None:
     text = LOAD + (
         "extract:\n"
         "  prometheus_url: http://p\n"
         "  queries: [{name: q, expr: up, step: 15s, aggregates: [max]}]\n"
-        "pipeline: {dead_letters: {mirror_path: /tmp/mirror}}\n"
     )
-    assert list(advice(load(tmp_path, text))) == list(UNUSED.values())
+    assert advice(load(tmp_path, text)) == (
+        "extract.queries[].aggregates: load.tiers has no rollup that would hold them",
+    )
 
 
 def test_valid_metrics_that_drop_a_whole_query_are_remarked_on(tmp_path: Path) -> None:

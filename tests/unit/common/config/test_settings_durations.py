@@ -27,8 +27,8 @@ KEYS = (
 
 def written(key: str, value: object) -> str:
     """A file with ``value`` under ``key``."""
-    query = {"name": "up_ratio", "expr": "avg(up)", "step": 15}
-    warm = {"bucket": "w", "resolution": 60, "aggregates": ["avg"]}
+    query = {"name": "up_ratio", "expr": "avg(up)", "step": 4}
+    warm = {"bucket": "w", "resolution": 7200, "aggregates": ["avg"]}
     tree: Any = {
         "extract": PLAIN["extract"] | {"queries": [query]},
         "transform": {},
@@ -52,7 +52,7 @@ def found(settings: Settings, key: str) -> object:
 
 
 @pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize(("value", "seconds"), [(20, 20), ("20", 20), ("20s", 20), ("0m22s", 22)])
+@pytest.mark.parametrize(("value", "seconds"), [(20, 20), ("20", 20), ("20s", 20), ("0m24s", 24)])
 def test_both_ways_to_write_a_duration(
     tmp_path: Path, key: str, value: object, seconds: float
 ) -> None:

@@ -71,6 +71,8 @@ def test_an_outputs_part_has_its_own_digest(monkeypatch: pytest.MonkeyPatch) -> 
         b"m value=1,other=2 1",
         b"m other=1 1",
         b"m value=1",
+        b"m avg=1,value=2 1",
+        b"m avg=1,other=2 1",
         b"m value=1_0 1",
         b"m value=nan 1",
         b"m value=1 99999999999999999999",

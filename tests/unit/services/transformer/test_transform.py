@@ -160,10 +160,10 @@ def test_a_payload_that_is_no_batch(payload: bytes) -> None:
 
 def test_a_payload_of_another_schema() -> None:
     entry = entry_of(batch_of([(UP, [(NOW_MS, 1.0)])]))
-    newer = repacked(entry.payload, lambda fields: [2, *fields[1:], "something new"])
+    newer = repacked(entry.payload, lambda fields: [3, *fields[1:], "something new"])
     (dead,) = settled(entry_of(batch_of([]), payload=newer, samples=1)).dead
     assert (dead.reason, dead.payload, dead.samples) == ("unknown_schema", newer, 1)
-    assert "schema 2" in dead.detail
+    assert "schema 3" in dead.detail
 
 
 @pytest.mark.parametrize("samples", [0, 1, 3, 10**12])

@@ -1,0 +1,98 @@
+"""What a tier may hold, and what of a query it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.config import Settings
+from common.samples.rollup import Rollup
+from tests.support.settings_files import load, problems
+
+FILE = """
+extract:
+  prometheus_url: http://p
+  queries:
+    - {{name: e, expr: up, step: 30s{expr}}}
+    - {{name: s, select: up{select}}}
+load:
+  influxdb: {{url: 'http://i', org: o, bucket: main}}
+  tiers:
+    warm: {{bucket: w, resolution: 5m, aggregates: [count, avg, increase]{warm}}}
+    cold: {{bucket: c, resolution: 1h, aggregates: [max, min]}}
+"""
+
+
+def text(expr: str = "", select: str = "", warm: str = "") -> str:
+    return FILE.format(expr=expr, select=select, warm=warm)
+
+
+def settings(folder: Path, **parts: str) -> Settings:
+    return load(folder, text(**parts))
+
+
+def test_a_tier_says_what_its_queries_keep_in_one_order(tmp_path: Path) -> None:
+    of_expr, of_select = settings(tmp_path).extract.queries
+    assert of_select.rollup("hot") is None
+    assert of_select.rollup("warm") == Rollup(300_000, ("avg", "count", "increase"))
+    assert of_select.rollup("cold") == Rollup(3_600_000, ("min", "max"))
+    # What an expression gives is no counter.
+    assert of_expr.rollup("warm") == Rollup(300_000, ("avg", "count"))
+
+
+def test_a_query_may_have_its_own_tiers_and_aggregates(tmp_path: Path) -> None:
+    found = settings(tmp_path, select=", tiers: [hot, cold], aggregates: [last]")
+    query = found.extract.queries[1]
+    assert [tier for tier in found.load.tiers if query.is_in(tier)] == ["hot", "cold"]
+    assert query.rollup("cold") == Rollup(3_600_000, ("last",))
+
+
+def test_a_window_is_an_hour_or_the_resolution(tmp_path: Path) -> None:
+    tiers = settings(tmp_path, warm=", window: 10m").load.tiers
+    assert (tiers["warm"].window_ms, tiers["cold"].window_ms) == (600_000, 3_600_000)
+    assert settings(tmp_path).load.tiers["warm"].window_ms == 3_600_000
+
+
+def test_a_rollup_changes_the_fingerprint_of_its_own_tier_alone(tmp_path: Path) -> None:
+    before = settings(tmp_path).extract.queries[1]
+    after = settings(tmp_path, select=", aggregates: [last]").extract.queries[1]
+    assert before.fingerprint("hot") == after.fingerprint("hot")
+    assert before.fingerprint("warm") != after.fingerprint("warm")
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"warm": ", window: 7m"}, "window: is 420 s: it must be a multiple of the resolution"),
+        ({"select": ", tiers: [warm, frozen]"}, "tiers"),
+        ({"expr": ", aggregates: [increase]"}, "aggregates: has increase, which is of raw samples"),
+        ({"select": ", aggregates: [median]"}, "aggregates"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(
+    tmp_path: Path, parts: dict[str, str], said: str
+) -> None:
+    assert any(said in line for line in problems(tmp_path, text(**parts)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("5m", "7m", "warm.resolution: is 420 s: it must divide a day"),
+        ("5m", "45s", "step: is 30 s: the resolution of load.tiers.warm (45 s) must be a multiple"),
+        ("5m", "0.0005", "resolution: must be a whole number of milliseconds"),
+        ("5m", "2h", "cold.resolution: is 3600 s: it must be coarser than warm's"),
+        ("bucket: w,", "bucket: main,", "main is already the bucket of hot"),
+    ],
+)
+def test_a_resolution_that_cannot_be_is_refused(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    assert any(said in line for line in problems(tmp_path, text().replace(before, after)))
+
+
+def test_a_tier_that_a_query_names_must_be_there(tmp_path: Path) -> None:
+    without_cold = "\n".join(line for line in text(select=", tiers: [cold]").splitlines()[:-1])
+    (line,) = problems(tmp_path, without_cold)
+    assert "queries[1].tiers: cold is not in load.tiers, which has hot, warm" in line
