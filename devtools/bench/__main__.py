@@ -16,7 +16,7 @@ from common.errors import EtlError
 from common.exit_codes import ExitCode
 from common.runtime.allocator import keep_freed_memory
 from devtools import PROJECT_ROOT
-from devtools.bench import flat, live, main_case, outage, report, scale, shape, steps, week
+from devtools.bench import flat, live, main_case, outage, report, scale, shape, steps, tiers, week
 from devtools.bench.machine import describe, load_average
 from devtools.bench.servers import toolbox
 from devtools.servers.binaries import Toolbox
@@ -28,6 +28,7 @@ Part = Literal[
     "steps",
     "victoria-metrics",
     "shape",
+    "tiers",
     "scale",
     "live",
     "outage",
@@ -122,6 +123,8 @@ def measured(
     if part == "shape":
         cases = [case for case in shape.CASES if case.series * case.samples <= options.most_points]
         return {"cases": shape.measure(tools, now_ms, runs=runs, say=say, cases=cases)}
+    if part == "tiers":
+        return tiers.measure(tools, now_ms, samples=samples, runs=runs, say=say)
     if part == "scale":
         return {"cases": scale.measure(tools, now_ms, samples=samples, runs=runs, say=say)}
     if part == "outage":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,8 +60,13 @@ def drain(
     *,
     counts: Mapping[str, int] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    feeds: Sequence[str] = (FEED,),
+    loaded_points: int | None = None,
 ) -> dict[str, float]:
     """One run: from the first planned window to everything loaded.
+
+    ``feeds`` are those that must be loaded, ``loaded_points`` what they hold then, where that is
+    not the dataset's points.
 
     ``counts`` is how many processes of each stage run; one, unless it says otherwise. Names of the
     figures: ``points_per_second``, ``cpu.NAME`` (CPU-seconds per million points), ``memory.NAME``
@@ -80,12 +85,19 @@ def drain(
     }
     with rig.client() as client:
         try:
-            return _drained(rig, client, services)
+            wanted_points = rig.dataset.points if loaded_points is None else loaded_points
+            return _drained(rig, client, services, feeds, wanted_points)
         finally:
             rig.stop_services()
 
 
-def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) -> dict[str, float]:
+def _drained(
+    rig: Rig,
+    client: Redis,
+    services: Mapping[str, ServiceProcess],
+    feeds: Sequence[str],
+    loaded_points: int,
+) -> dict[str, float]:
     extractors = [service for service in services.values() if service.module == STAGES[0]]
     others = [service for service in services.values() if service.module != STAGES[0]]
     for service in others:
@@ -94,7 +106,7 @@ def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) ->
         service.wait_ready()
     for service in extractors:
         service.start(wait=False)
-    wait_planned(client)
+    wait_planned(client, feeds[0])
     pids = {name: service.pid for name, service in services.items()}
     pids |= {"redis": rig.redis.pid, "prometheus": rig.prometheus.pid, **rig.sink_pids}
     meter = Meter(pids)
@@ -103,8 +115,11 @@ def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) ->
 
     def loaded() -> bool:
         watch.read(client, processes)
-        feed = windows.status().get(FEED)
-        return feed is not None and feed.loaded_watermark_ms >= rig.dataset.end_ms
+        status = windows.status()
+        return all(
+            name in status and status[name].loaded_watermark_ms >= rig.dataset.end_ms
+            for name in feeds
+        )
 
     points = rig.dataset.points
     wait_until(
@@ -115,7 +130,7 @@ def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) ->
     )
     seconds, cpu = meter.taken()
     others_cores = meter.others_cores()
-    prove(Ledger(client, KEYS).audit(), points)
+    prove(Ledger(client, KEYS).audit(), loaded_points)
     figures = {"points_per_second": points / seconds, "seconds": seconds}
     figures |= {"others_cores": others_cores, "load_average": load_average()}
     for name, taken in cpu.items():
@@ -131,10 +146,10 @@ def _drained(rig: Rig, client: Redis, services: Mapping[str, ServiceProcess]) ->
     return figures
 
 
-def wait_planned(client: Redis) -> None:
+def wait_planned(client: Redis, feed: str = FEED) -> None:
     """Importing is no part of a run: it begins when the first extractor has planned the feed."""
     wait_until(
-        lambda: client.exists(KEYS.feed(FEED)),
+        lambda: client.exists(KEYS.feed(feed)),
         deadline_seconds=_FIRST_WINDOW_SECONDS,
         what="the first window",
         poll_seconds=0.002,

@@ -79,6 +79,8 @@ def tables(document: Document) -> Iterator[Table]:
         yield _steps(section)
     if section := sections.get("shape"):
         yield _shape(section)
+    if section := sections.get("tiers"):
+        yield _tiers(section)
     if section := sections.get("scale"):
         yield _scale(section)
     if section := sections.get("live"):
@@ -190,6 +192,22 @@ def _shape(section: Document) -> Table:
             text_of(figures["cpu.etl"]),
             text_of(figures["points_per_second"], "{:.2f}", 1e-6),
         )
+    return table
+
+
+def _tiers(section: Document) -> Table:
+    table = _table(
+        f"tiers: {section['points']:,} samples, {section['rollup_points']:,} points of rollups",
+        section,
+        "CPU-s per million samples",
+        "hot",
+        "warm and cold",
+    )
+    figures = section["figures"]
+    for part in ("cpu.etl", "cpu.extractor", "cpu.transformer", "cpu.loader", "cpu.redis"):
+        cells = [text_of(figures[f"{kind}.{part}"]) for kind in ("hot", "rollups")]
+        table.add_row(part.removeprefix("cpu.").replace("etl", "stages + Redis"), *cells)
+    table.add_row("warm and cold, of hot", "", text_of(figures["ratio"], "{:.0%}"))
     return table
 
 

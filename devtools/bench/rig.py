@@ -117,6 +117,13 @@ class Rig(StartStop):
             self._bucket_number += 1
         return f"bench{self._bucket_number}"
 
+    def extra_bucket(self, name: str) -> str:
+        """One more bucket beside that of the next run, which holds nothing."""
+        assert self.influx is not None
+        extra = f"{name}{self._bucket_number + 1}"
+        self.influx.create_database(extra)
+        return extra
+
     def settle(self) -> None:
         """Wait until the servers have nothing left to do."""
         pids = [self.redis.pid, self.prometheus.pid, *self.sink_pids.values()]

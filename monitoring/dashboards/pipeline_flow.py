@@ -38,10 +38,11 @@ def flow_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Dropped samples",
             "lines",
-            "Samples that are not loaded on purpose, by reason.",
+            "Samples that are not loaded on purpose, by reason; without what rollups stand for.",
             (
                 Query(
-                    f"sum by (reason) (rate(etl_dropped_samples_total{{{CHOSEN}}}{RATE}))",
+                    "sum by (reason)"
+                    f' (rate(etl_dropped_samples_total{{{CHOSEN}, reason!="rolled_up"}}{RATE}))',
                     "{{reason}}",
                 ),
             ),
