@@ -35,6 +35,11 @@ WaitSeconds = Annotated[
         "--wait-seconds", metavar="SECONDS", min=0, help="How long InfluxDB may take to be healthy."
     ),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be made and changed.")]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", help="Let a retention become shorter, which deletes what is older."),
+]
 
 
 @sink_app.command("init")
@@ -43,19 +48,22 @@ def init(
     admin_token_file: AdminTokenFile = Path("/run/secrets/influxdb_admin_token"),
     token_file: TokenFile = None,
     wait_seconds: WaitSeconds = 120.0,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> None:
     """Make organisation, buckets and the loader's own token, as far as they are missing.
 
     In InfluxDB 3: databases and a token.
 
     Can be run again at any time: what is as it should be is left alone, and nothing is deleted but
-    tokens of the loader that are not used any more.
+    tokens of the loader that are not used any more. No retention becomes shorter without --yes.
     """
     # The client takes a quarter of a second to import.
     from common.sink.http_session import SinkSession
     from etlctl.sink import init as steps
     from etlctl.sink.influx3 import Influx3, prepare
     from etlctl.sink.management import Management
+    from etlctl.sink.retention import Consent
 
     settings = load_settings(config, secrets=("load.tls",))
     load, influxdb = settings.load, settings.load.influxdb
@@ -64,7 +72,7 @@ def init(
             "load.influxdb.username: is a user of InfluxDB 1.x, which sink init does not prepare: "
             "make its databases and users with CREATE DATABASE and CREATE USER"
         )
-    wanted = steps.wanted_buckets(load)
+    wanted, consent = steps.wanted_buckets(load), Consent(dry_run, yes)
     admin_token = read_secret_option("--admin-token-file", admin_token_file)
     kept_in = token_file or (Path(influxdb.token_file) if influxdb.token_file else None)
     if kept_in is None:
@@ -90,8 +98,12 @@ def init(
 
         steps.wait_until_healthy(why_not_healthy, wait_seconds, typer.echo)
         if three.is_there():
-            prepare(three, wanted, kept_in, typer.echo)
+            prepare(three, wanted, kept_in, consent, typer.echo)
             return
-        org_id = steps.ensure_org(admin, influxdb.org, typer.echo)
-        buckets = [steps.ensure_bucket(admin, org_id, one, typer.echo) for one in wanted]
-        steps.ensure_token(admin, connect, org_id, buckets, kept_in, typer.echo)
+        org_id = steps.ensure_org(admin, influxdb.org, consent, typer.echo)
+        found = [steps.ensure_bucket(admin, org_id, one, consent, typer.echo) for one in wanted]
+        buckets = [bucket for bucket in found if bucket is not None]
+        if org_id is None or len(buckets) < len(wanted):
+            typer.echo(f"{kept_in}: would be made (its buckets are not there yet)")
+            return
+        steps.ensure_token(admin, connect, org_id, buckets, kept_in, consent, typer.echo)

@@ -17,7 +17,6 @@ from typing import Any
 
 import urllib3
 
-from common.durations import format_duration
 from common.errors import ConfigError, SinkError
 from common.sink.errors import after_status, no_response
 from common.sink.http_session import SinkSession
@@ -28,7 +27,8 @@ from common.sink.influx3 import (
     is_3,
     retention_seconds,
 )
-from etlctl.sink.init import TOKEN_FILE_MODE, Say, WantedBucket, read_token
+from etlctl.sink.init import TOKEN_FILE_MODE, WantedBucket, read_token
+from etlctl.sink.retention import Consent, Say, made, may_set
 from etlctl.whole_file import whole_file
 
 _DATABASE_PATH = "/api/v3/configure/database"
@@ -109,14 +109,23 @@ class Influx3:
         return response.status, response.data
 
 
-def prepare(three: Influx3, wanted: Sequence[WantedBucket], token_file: Path, say: Say) -> None:
+def prepare(
+    three: Influx3,
+    wanted: Sequence[WantedBucket],
+    token_file: Path,
+    consent: Consent,
+    say: Say,
+) -> None:
     """Databases with their retention, and a token in the file; what is right is left alone."""
     known = three.databases()
     for one in wanted:
-        _ensure_database(three, known.get(one.name), one, say)
+        _ensure_database(three, known.get(one.name), one, consent, say)
     kept = read_token(token_file)
     if kept is not None and three.is_there(kept):
         say(f"{token_file}: kept")
+        return
+    if consent.dry_run:
+        say(f"{token_file}: would be made")
         return
     try:
         # The file comes first, so that no token is made that cannot be kept.
@@ -129,22 +138,17 @@ def prepare(three: Influx3, wanted: Sequence[WantedBucket], token_file: Path, sa
     say(f"{token_file}: made (an administrator's: InfluxDB 3 Core has no others)")
 
 
-def _ensure_database(three: Influx3, kept: float | None, wanted: WantedBucket, say: Say) -> None:
-    name, seconds = wanted.name, wanted.retention_seconds
+def _ensure_database(
+    three: Influx3, kept: float | None, wanted: WantedBucket, consent: Consent, say: Say
+) -> None:
+    what, seconds = f"database {wanted.name}", wanted.retention_seconds
     if kept is None:
-        three.create_database(name, seconds)
-        say(f"database {name}: made, keeps points for {_span(seconds or inf)}")
-    elif seconds in (None, kept):
-        say(f"database {name}: kept, keeps points for {_span(kept)}")
-    else:
+        if made(what, seconds or inf, consent, say):
+            three.create_database(wanted.name, seconds)
+    elif may_set(what, kept, kept if seconds is None else seconds, consent, say):
         assert seconds is not None
-        three.set_retention(name, seconds)
-        say(f"database {name}: keeps points for {_span(seconds)} now, for {_span(kept)} before")
+        three.set_retention(wanted.name, seconds)
 
 
 def _database(name: str, seconds: int | None) -> dict[str, str]:
     return {"db": name} if seconds is None else {"db": name, "retention_period": f"{seconds}s"}
-
-
-def _span(seconds: float) -> str:
-    return "ever" if seconds == inf else format_duration(round(seconds * 1000))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import ceil, inf
 from pathlib import Path
 
 from common.config import LoadSettings
 from common.config.secrets import not_for_headers
-from common.durations import format_duration
 from common.errors import ConfigError, SinkError
 from common.secret_files import read_secret
 from etlctl.sink.management import Authorization, Bucket, Management, Permission, Unauthorized
+from etlctl.sink.retention import Consent, Say, made, may_set
 from etlctl.times import Clock
 from etlctl.whole_file import whole_file
 
@@ -27,8 +27,6 @@ MIN_RETENTION_SECONDS = 3600  # InfluxDB answers 500 to any less
 TOKEN_FILE_MODE = 0o400
 _OTHERS = 0o077
 _POLL_SECONDS = 1.0
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def wanted_buckets(load: LoadSettings) -> tuple[WantedBucket, ...]:
     return tuple(
         WantedBucket(
             tier.bucket,
-            None if tier.retention_seconds is None else math.ceil(tier.retention_seconds),
+            None if tier.retention_seconds is None else ceil(tier.retention_seconds),
         )
         for tier in load.tiers.values()
     )
@@ -79,10 +77,12 @@ def wait_until_healthy(
         clock.sleep(_POLL_SECONDS)
 
 
-def ensure_org(admin: Management, name: str, say: Say) -> str:
-    """The organisation's id; made if it is missing."""
+def ensure_org(admin: Management, name: str, consent: Consent, say: Say) -> str | None:
+    """The organisation's id; made if it is missing. None where it is not to be made."""
     org_id = admin.find_org(name)
-    if org_id is None:
+    if org_id is None and consent.dry_run:
+        say(f"organization {name}: would be made")
+    elif org_id is None:
         org_id = admin.create_org(name)
         say(f"organization {name}: made")
     else:
@@ -96,6 +96,7 @@ def ensure_token(
     org_id: str,
     buckets: Sequence[Bucket],
     token_file: Path,
+    consent: Consent,
     say: Say,
 ) -> None:
     """Make sure that the file holds a token that may read and write exactly these buckets.
@@ -112,9 +113,13 @@ def ensure_token(
     current = None if token is None else _current(ours, token, wanted)
     if token and current and _works(connect, token, org_id, wanted):
         say(f"{token_file}: kept")
-        _delete(admin, [one for one in ours if one != current], say)
+        if not consent.dry_run:
+            _delete(admin, [one for one in ours if one != current], say)
         return
     why = _why_new(token_file, token, ours, current)
+    if consent.dry_run:
+        say(f"{token_file}: would be made ({why})")
+        return
     try:
         # The file comes first, so that no token is made that cannot be kept.
         with ExitStack() as undo:
@@ -150,21 +155,23 @@ def read_token(path: Path) -> str | None:
     return None if not_for_headers(token) else token
 
 
-def ensure_bucket(admin: Management, org_id: str, wanted: WantedBucket, say: Say) -> Bucket:
-    """Make it if it is missing, change a retention that differs; nothing is ever deleted."""
-    bucket = admin.find_bucket(org_id, wanted.name)
+def ensure_bucket(
+    admin: Management, org_id: str | None, wanted: WantedBucket, consent: Consent, say: Say
+) -> Bucket | None:
+    """Make it if it is missing, change a retention that differs; no bucket is ever deleted.
+
+    None where it is not there and not to be made.
+    """
+    what, seconds = f"bucket {wanted.name}", wanted.retention_seconds
+    bucket = None if org_id is None else admin.find_bucket(org_id, wanted.name)
     if bucket is None:
-        bucket = admin.create_bucket(org_id, wanted.name, wanted.retention_seconds or 0)
-        say(f"bucket {wanted.name}: made, keeps points for {_span(bucket.retention_seconds)}")
-    elif wanted.retention_seconds in (None, bucket.retention_seconds):
-        say(f"bucket {wanted.name}: kept, keeps points for {_span(bucket.retention_seconds)}")
-    else:
-        assert wanted.retention_seconds is not None
-        admin.set_retention(bucket, wanted.retention_seconds)
-        say(
-            f"bucket {wanted.name}: keeps points for {_span(wanted.retention_seconds)} now, "
-            f"for {_span(bucket.retention_seconds)} before"
-        )
+        if made(what, seconds or inf, consent, say) and org_id is not None:
+            return admin.create_bucket(org_id, wanted.name, seconds or 0)
+        return None
+    kept = bucket.retention_seconds or inf
+    if may_set(what, kept, kept if seconds is None else seconds, consent, say):
+        assert seconds is not None
+        admin.set_retention(bucket, seconds)
     return bucket
 
 
@@ -213,7 +220,3 @@ def _delete(admin: Management, those: Sequence[Authorization], say: Say) -> None
     for one in those:
         admin.delete_authorization(one.id)
         say(f"authorization {one.id}: deleted, it is not used any more")
-
-
-def _span(seconds: int) -> str:
-    return format_duration(seconds * 1_000) if seconds else "ever"

@@ -84,12 +84,52 @@ def test_another_retention_is_set_and_the_shard_with_it(
     assert job.run() == 0
     token = job.token()
     job.load["tiers"]["hot"]["retention"] = after
-    assert job.run() == 0
+    assert job.run("--yes") == 0
     seconds = int(after[:-1]) * {"h": 3600, "d": DAY}[after[-1]]
     assert job.place.rules() == {"metrics": (seconds, shard_seconds_for(seconds))}
     assert "now, " in job.out
     assert " before" in job.out
     assert job.token() == token
+
+
+def test_no_retention_becomes_shorter_by_itself(job: Job) -> None:
+    job.load = {"tiers": {"hot": {"bucket": "metrics", "retention": "14d"}}}
+    assert job.run() == 0
+    job.load["tiers"]["hot"]["retention"] = "7d"
+    assert job.run() == 0
+    assert job.place.rules() == {"metrics": (14 * DAY, DAY)}
+    assert (
+        "bucket metrics: kept, keeps points for 14d: 7d as configured would delete what is older;"
+        " --yes lets it" in job.out
+    )
+    job.load["tiers"]["hot"]["retention"] = "30d"
+    assert job.run() == 0
+    assert "bucket metrics: keeps points for 30d now, for 14d before" in job.out
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(job: Job) -> None:
+    job.load = {"tiers": {"hot": {"bucket": "metrics", "retention": "14d"}}}
+    forget(job.place)
+    assert job.run("--dry-run") == 0
+    assert job.out.splitlines() == [
+        f"organization {job.place.org}: would be made",
+        "bucket metrics: would be made and keep points for 14d",
+        f"{job.token_file}: would be made (its buckets are not there yet)",
+    ]
+    assert not job.token_file.exists()
+
+
+def test_a_dry_run_changes_nothing_of_what_is_there(job: Job) -> None:
+    job.load = {"tiers": {"hot": {"bucket": "metrics", "retention": "14d"}}}
+    assert job.run() == 0
+    before = (job.place.rules(), job.place.authorizations())
+    job.token_file.unlink()
+    job.load["tiers"]["hot"]["retention"] = "7d"
+    assert job.run("--dry-run", "--yes") == 0
+    assert "bucket metrics: would keep points for 7d now, for 14d before" in job.out
+    assert f"{job.token_file}: would be made (there was none)" in job.out
+    assert (job.place.rules(), job.place.authorizations()) == before
+    assert not job.token_file.exists()
 
 
 def test_a_retention_that_is_not_configured_is_left_alone(job: Job) -> None:

@@ -27,7 +27,7 @@ class Job3:
         self.out = self.err = ""
         self._folder, self._capsys, self._server = folder, capsys, server
 
-    def run(self, retention: str, admin_token: str = "") -> int:
+    def run(self, retention: str, *more: str, admin_token: str = "") -> int:
         admin_file = self._folder / "admin"
         admin_file.write_text(admin_token or self._server.engine.token, encoding="utf-8")
         admin_file.chmod(0o600)
@@ -49,7 +49,7 @@ class Job3:
         code, self.out, self.err = run(
             self._capsys,
             *("sink", "init", "--config", str(config)),
-            *("--admin-token-file", str(admin_file), "--wait-seconds", "0"),
+            *("--admin-token-file", str(admin_file), "--wait-seconds", "0", *more),
         )
         return code
 
@@ -78,6 +78,9 @@ def test_databases_and_a_token_are_made_once(job: Job3, server: InfluxDB3) -> No
 def test_a_retention_that_differs_is_changed(job: Job3, server: InfluxDB3) -> None:
     job.run("14d")
     assert (job.run("7d"), job.err) == (0, "")
+    assert server.engine.buckets["hot"].retention_seconds == 14 * 86_400
+    assert "--yes lets it" in job.out
+    assert (job.run("7d", "--yes"), job.err) == (0, "")
     assert server.engine.buckets["hot"].retention_seconds == 7 * 86_400
     assert "database hot: keeps points for 7d now, for 14d before" in job.out
 
@@ -93,6 +96,6 @@ def test_a_token_that_is_not_known_any_more_is_made_anew(job: Job3, server: Infl
 
 
 def test_an_operators_token_that_is_wrong_is_one_clear_error(job: Job3) -> None:
-    assert job.run("14d", "apiv3_wrong") == ExitCode.DEPENDENCY
+    assert job.run("14d", admin_token="apiv3_wrong") == ExitCode.DEPENDENCY
     assert "401" in job.err
     assert not job.token_file.exists()
