@@ -114,7 +114,7 @@ EVENTS: dict[str, EventSpec] = {
     "window_committed": EventSpec("info", "A window was extracted.", "etl_windows_committed_total"),
     "window_refused": EventSpec(
         "warning",
-        "A window belonged to another worker when it was to be committed.",
+        "A window belonged to another worker when it was to be committed or put back.",
         "etl_window_commits_refused_total",
     ),
     "window_split": EventSpec(

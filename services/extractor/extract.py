@@ -299,7 +299,7 @@ class Extractor:
     def _declare_gap(self, plan: Plan, window: Window, until_ms: int) -> Outcome:
         reason = "older than what Prometheus keeps"
         if not self.windows.declare_gap(plan.feed, window, until_ms, reason):
-            return Outcome.LOST
+            return self._lost(plan, window)
         gap_seconds = (until_ms - window.start_ms) / 1000
         self.telemetry.inc("etl_gap_seconds_total", gap_seconds, **plan.feed.labels)
         self.telemetry.emit(
@@ -319,7 +319,7 @@ class Extractor:
         if middle_ms is None:
             return self._defer(plan, window, error)
         if not self.windows.split(plan.feed, window, middle_ms):
-            return Outcome.LOST
+            return self._lost(plan, window)
         self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=str(error))
         return Outcome.SPLIT
 
@@ -341,7 +341,7 @@ class Extractor:
         shortest, longest = 2 * self._shortest_seconds(), self.settings.backoff_max_seconds
         kept = self.windows.defer(plan.feed, window, shortest, longest)
         self._failed(plan, error)
-        return Outcome.OPEN if kept else Outcome.LOST
+        return Outcome.OPEN if kept else self._lost(plan, window)
 
     def _rejected(self, plan: Plan, window: Window, error: QueryRejected) -> Outcome:
         """What is rejected may be a part of the window: each half is tried by itself.
@@ -354,7 +354,7 @@ class Extractor:
         hold_seconds = self._shortest_seconds(), self.settings.backoff_max_seconds
         kept = self.windows.split(plan.feed, window, middle_ms, hold_seconds)
         self._failed(plan, error)
-        return Outcome.SPLIT if kept else Outcome.LOST
+        return Outcome.SPLIT if kept else self._lost(plan, window)
 
     def _source_failed(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
         longest = self.settings.backoff_max_seconds
@@ -364,7 +364,7 @@ class Extractor:
         self.on_source(SourceState(False, str(error)))
         kept = self.windows.fail(plan.feed, window, shortest, longest)
         self._failed(plan, error)
-        return Outcome.OPEN if kept else Outcome.LOST
+        return Outcome.OPEN if kept else self._lost(plan, window)
 
     def _shortest_seconds(self) -> float:
         """It doubles with each failure in a row, which Redis counts for all workers."""

@@ -151,6 +151,29 @@ def test_a_window_lost_meanwhile_commits_nothing(rig: Rig) -> None:
     assert rig.value("etl_window_commits_refused_total", query="q", tier="hot") == 1
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [
+        SourceUnavailable("timed out"),
+        QueryTooLarge("too many samples"),
+        QueryRejected("400 parse error"),
+    ],
+)
+@pytest.mark.parametrize("steps", [1, 10])
+def test_a_window_lost_meanwhile_is_told_whatever_was_to_become_of_it(
+    rig: Rig, failure: SourceError, steps: int
+) -> None:
+    late = rig.lease(head_ms=steps * STEP_MS)
+    rig.windows.retry(rig.plan.feed, late, 0)
+    assert rig.run(rig.lease(head_ms=steps * STEP_MS)) is Outcome.COMMITTED
+
+    rig.source.failure = failure
+
+    assert rig.run(late) is Outcome.LOST
+    assert rig.value("etl_window_commits_refused_total", query="q", tier="hot") == 1
+    assert rig.status == ([], [])
+
+
 def test_a_worker_that_wakes_up_after_its_window_was_extracted_changes_nothing(rig: Rig) -> None:
     late = rig.lease()
     rig.windows.retry(rig.plan.feed, late, 0)
