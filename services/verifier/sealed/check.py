@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from common.samples.seal import Digest
 from services.verifier.points import Column, SeriesKey
 from services.verifier.sealed.candidates import Candidates
-from services.verifier.sealed.holding import holding
+from services.verifier.sealed.holding import stretches
 from services.verifier.sealed.outcome import Kind, QueryOutcome
-from services.verifier.sealed.seals import Seal, read_seals
+from services.verifier.sealed.seals import Seal, SealReader, Span
 from services.verifier.sealed.window_digests import window_digests
 from services.verifier.sink import Sink
 
@@ -42,45 +42,67 @@ class Checker:
         :class:`~common.errors.SinkError`.
         """
         outcome = QueryOutcome(query, start_ms, end_ms)
-        windows, replays = read_seals(self.sink, self.pipeline, query, self.tier, start_ms or 0)
-        if windows:
-            first_ms = min(seal.start_ms for seal in windows) if start_ms is None else start_ms
-            last_ms = max(seal.end_ms for seal in windows) if end_ms is None else end_ms
-            outcome.start_ms, outcome.end_ms = start_ms, end_ms = first_ms, last_ms
-        held = holding(windows, replays)
-        if start_ms is not None and end_ms is not None:
-            known_ms = max(start_ms, self.forgotten_up_to_ms())
-            outcome.unsealed += held.covered.gaps(known_ms, end_ms)
-            self._check(held.windows, start_ms, end_ms, outcome)
-            for seal in held.partial:
-                if start_ms < seal.end_ms and seal.start_ms < end_ms:
-                    outcome.add(Kind.REPLACED, seal.start_ms, seal.end_ms)
-        return outcome
-
-    def _check(
-        self, windows: Sequence[Seal], start_ms: int, end_ms: int, outcome: QueryOutcome
-    ) -> None:
-        forgotten_ms = self.forgotten_up_to_ms()
-        kept: list[Seal] = []
-        for seal in windows:
-            if seal.end_ms <= start_ms or seal.start_ms >= end_ms:
-                continue
-            if seal.start_ms < forgotten_ms:
-                outcome.add(Kind.EXPIRED, seal.start_ms, seal.end_ms)
-            elif seal.digest is None:
-                outcome.add(Kind.UNREADABLE, seal.start_ms, seal.end_ms)
-            else:
-                kept.append(seal)
-        done = 0
-        for piece in _pieces(kept, self.piece_points):
-            for seal, (kind, found) in zip(piece, self._piece(outcome.query, piece), strict=True):
+        reader = SealReader(self.sink, self.pipeline, query, self.tier)
+        span = reader.span()
+        if span is None:
+            if start_ms is not None and end_ms is not None:
+                outcome.add_unsealed(max(start_ms, self.forgotten_up_to_ms()), end_ms)
+            return outcome
+        begin_ms = span.first_ms if start_ms is None else start_ms
+        of_ms = (span.last_ms if end_ms is None else end_ms) - begin_ms
+        for piece in _pieces(self._kept(reader, span, outcome), self.piece_points):
+            for seal, (kind, found) in zip(piece, self._piece(query, piece), strict=True):
                 assert seal.digest is not None
                 if seal.start_ms < self.forgotten_up_to_ms():  # it went on while we read
                     kind = Kind.EXPIRED
-                sealed = seal.digest.points
-                outcome.add(kind, seal.start_ms, seal.end_ms, sealed, found)
-            done += len(piece)
-            self.progress(outcome.query, done, len(kept))
+                outcome.add(kind, seal.start_ms, seal.end_ms, seal.digest.points, found)
+            done_ms = piece[-1].end_ms - begin_ms
+            self.progress(query, done_ms, max(done_ms, of_ms))
+        return outcome
+
+    def _kept(self, reader: SealReader, span: Span, outcome: QueryOutcome) -> Iterator[Seal]:
+        """The seals to compare, in order; whatever else there is to say goes to ``outcome``."""
+        start_ms, end_ms = outcome.start_ms, outcome.end_ms
+        forgotten_ms = self.forgotten_up_to_ms()
+        # A window that begins or ends in the range may be overlapped by one that does not.
+        after_ms = span.first_ms - 1 if start_ms is None else start_ms - span.longest_ms
+        to_ms = span.last_ms if end_ms is None else min(end_ms + span.longest_ms, span.last_ms)
+        done_ms, last_ms = start_ms, None
+        for held, stretch_end_ms in stretches(reader.pages(after_ms, to_ms), span.longest_ms):
+            partial, windows = (
+                [
+                    seal
+                    for seal in seals
+                    if (start_ms is None or start_ms < seal.end_ms)
+                    and (end_ms is None or seal.start_ms < end_ms)
+                ]
+                for seals in (held.partial, held.windows)
+            )
+            for seal in partial:
+                outcome.add(Kind.REPLACED, seal.start_ms, seal.end_ms)
+            for seal in windows:
+                if seal.start_ms < forgotten_ms:
+                    outcome.add(Kind.EXPIRED, seal.start_ms, seal.end_ms)
+                elif seal.digest is None:
+                    outcome.add(Kind.UNREADABLE, seal.start_ms, seal.end_ms)
+                else:
+                    yield seal
+            if found := partial + windows:
+                last_ms = max(last_ms or 0, *(seal.end_ms for seal in found))
+                if done_ms is None:
+                    outcome.start_ms = done_ms = held.covered.starts_ms[0]
+            if done_ms is not None:
+                until_ms = stretch_end_ms if end_ms is None else min(stretch_end_ms, end_ms)
+                for gap in held.covered.gaps(max(done_ms, forgotten_ms), until_ms):
+                    outcome.add_unsealed(*gap)
+                done_ms = max(done_ms, until_ms)
+        if end_ms is not None:
+            if done_ms is not None:
+                outcome.add_unsealed(max(done_ms, forgotten_ms), end_ms)
+        else:
+            # Replays may go on after the last window: that it was sealed is not known.
+            outcome.end_ms = last_ms
+            outcome.unsealed = [gap for gap in outcome.unsealed if gap[0] < (last_ms or 0)]
 
     def _piece(self, query: str, piece: Sequence[Seal]) -> list[tuple[Kind, int]]:
         mine = self.candidates[query]
@@ -128,7 +150,7 @@ def _added(
     return [total + one for total, one in zip(totals, found, strict=True)]
 
 
-def _pieces(windows: Sequence[Seal], piece_points: int) -> Iterator[list[Seal]]:
+def _pieces(windows: Iterable[Seal], piece_points: int) -> Iterator[list[Seal]]:
     """Runs of windows without a gap between them, each of about so many points at most."""
     piece: list[Seal] = []
     points = 0

@@ -68,6 +68,13 @@ class QueryOutcome:
         last.sealed += sealed
         last.found += found
 
+    def add_unsealed(self, start_ms: int, end_ms: int) -> None:
+        """Note time that no seal speaks of, in order; none where it is empty."""
+        if start_ms < end_ms:
+            if self.unsealed and self.unsealed[-1][1] == start_ms:
+                start_ms, _ = self.unsealed.pop()
+            self.unsealed.append((start_ms, end_ms))
+
     @property
     def damaged(self) -> int:
         """Windows that are not what was loaded."""
