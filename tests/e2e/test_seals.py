@@ -12,7 +12,7 @@ import pytest
 from common.samples.columns import Samples
 from common.samples.seal import Digest, series_key
 from common.samples.seal_columns import digest
-from services.loader.seals import MEASUREMENT
+from services.loader.sealing.seals import MEASUREMENT
 from tests.e2e.pipeline import Pipeline
 
 pytestmark = pytest.mark.timeout(180)
