@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 from common.samples.seal import Digest
 from services.verifier.points import Column, SeriesKey
-from services.verifier.sealed.candidates import Candidates
 from services.verifier.sealed.holding import stretches
 from services.verifier.sealed.outcome import Kind, QueryOutcome
+from services.verifier.sealed.owners import Owner
 from services.verifier.sealed.seals import Seal, SealReader, Span
 from services.verifier.sealed.window_digests import window_digests
 from services.verifier.sink import Sink
@@ -24,14 +25,17 @@ PIECE_WINDOWS = 2_000
 class Checker:
     """Compares what the sink has with its seals of one tier and pipeline.
 
-    ``forgotten_up_to_ms`` gives the time up to which the sink may have deleted points.
+    ``owners``: see :meth:`services.verifier.sealed.owners.Owners.of`. ``forgotten_up_to_ms`` gives
+    the time up to which the sink may have deleted points. ``notes`` are for the operator, each the
+    end of a line.
     """
 
     sink: Sink
     pipeline: str
     tier: str
-    candidates: Mapping[str, Candidates]
+    owners: Callable[[str, Seal], tuple[Owner, ...]]
     piece_points: int
+    notes: Sequence[str] = ()
     forgotten_up_to_ms: Callable[[], int] = lambda: 0
     progress: Callable[[str, int, int], None] = lambda query, done, of: None
 
@@ -50,14 +54,16 @@ class Checker:
             return outcome
         begin_ms = span.first_ms if start_ms is None else start_ms
         of_ms = (span.last_ms if end_ms is None else end_ms) - begin_ms
-        for piece in _pieces(self._kept(reader, span, outcome), self.piece_points):
-            for seal, (kind, found) in zip(piece, self._piece(query, piece), strict=True):
+        owners_of = partial(self.owners, query)
+        kept = self._kept(reader, span, outcome)
+        for owners, piece in _pieces(kept, self.piece_points, owners_of):
+            for seal, (kind, found) in zip(piece, self._piece(owners, piece), strict=True):
                 assert seal.digest is not None
                 if seal.start_ms < self.forgotten_up_to_ms():  # it went on while we read
                     kind = Kind.EXPIRED
                 outcome.add(kind, seal.start_ms, seal.end_ms, seal.digest.points, found)
             done_ms = piece[-1].end_ms - begin_ms
-            self.progress(query, done_ms, max(done_ms, of_ms))
+            self.progress(query, done_ms, max(done_ms, of_ms, 1))
         return outcome
 
     def _kept(self, reader: SealReader, span: Span, outcome: QueryOutcome) -> Iterator[Seal]:
@@ -104,33 +110,32 @@ class Checker:
             outcome.end_ms = last_ms
             outcome.unsealed = [gap for gap in outcome.unsealed if gap[0] < (last_ms or 0)]
 
-    def _piece(self, query: str, piece: Sequence[Seal]) -> list[tuple[Kind, int]]:
-        mine = self.candidates[query]
+    def _piece(self, owners: Sequence[Owner], piece: Sequence[Seal]) -> Iterable[tuple[Kind, int]]:
+        """Of each window what became of it, and how many points were found."""
+        of_owners = [self._judged(owner, piece) for owner in owners]
+        for judged in zip(*of_owners, strict=True):
+            kinds = [kind for kind, _ in judged]
+            best = next((kind for kind in (Kind.INTACT, Kind.UNTOLD) if kind in kinds), kinds[-1])
+            yield judged[len(kinds) - 1 - kinds[::-1].index(best)]
+
+    def _judged(self, owner: Owner, piece: Sequence[Seal]) -> list[tuple[Kind, int]]:
         sealed = [seal.digest or Digest() for seal in piece]
         ends_ms = [seal.end_ms for seal in piece]
         totals, narrow = [Digest()] * len(piece), [Digest()] * len(piece)
         parts = -(-sum(digest.points for digest in sealed) // self.piece_points) or 1
         for start_ms, end_ms in _split(piece[0].start_ms, piece[-1].end_ms, parts):
-            tags = {tag: value for tag, value in mine.tags.items() if value}
-            points = self.sink.read(mine.measurements, start_ms, end_ms, tags)
-            series = [(key, column) for key, column in points.items() if mine.owns(key)]
+            points = self.sink.read(owner.measurements, start_ms, end_ms, owner.tags)
+            series = [(key, column) for key, column in points.items() if owner.owns(key)]
             totals = _added(totals, series, ends_ms)
-            if not mine.certain:
-                own = [(key, column) for key, column in series if not self._others(query, key)]
+            if not owner.certain:
+                own = [(key, column) for key, column in series if not owner.is_another_s(key)]
                 narrow = _added(narrow, own, ends_ms)
         return [
             (_kind(wanted, total), total.points)
-            if mine.certain or wanted == total
+            if owner.certain or wanted == total
             else (Kind.INTACT if wanted == rest else Kind.UNTOLD, rest.points)
             for wanted, total, rest in zip(sealed, totals, narrow, strict=True)
         ]
-
-    def _others(self, query: str, series: SeriesKey) -> bool:
-        return any(
-            other.certain and other.owns(series)
-            for name, other in self.candidates.items()
-            if name != query
-        )
 
 
 def _kind(sealed: Digest, found: Digest) -> Kind:
@@ -150,23 +155,32 @@ def _added(
     return [total + one for total, one in zip(totals, found, strict=True)]
 
 
-def _pieces(windows: Iterable[Seal], piece_points: int) -> Iterator[list[Seal]]:
-    """Runs of windows without a gap between them, each of about so many points at most."""
+def _pieces(
+    windows: Iterable[Seal], piece_points: int, owners_of: Callable[[Seal], tuple[Owner, ...]]
+) -> Iterator[tuple[tuple[Owner, ...], list[Seal]]]:
+    """Runs of windows without a gap between them, each of about so many points at most.
+
+    With what all of a run are compared with.
+    """
     piece: list[Seal] = []
+    owners: tuple[Owner, ...] = ()
     points = 0
     for seal in windows:
         more = seal.digest.points if seal.digest else 0
+        its_owners = owners_of(seal)
         if piece and (
             seal.start_ms != piece[-1].end_ms
+            or its_owners is not owners
             or points + more > piece_points
             or len(piece) >= PIECE_WINDOWS
         ):
-            yield piece
+            yield owners, piece
             piece, points = [], 0
+        owners = its_owners
         piece.append(seal)
         points += more
     if piece:
-        yield piece
+        yield owners, piece
 
 
 def _split(start_ms: int, end_ms: int, parts: int) -> Iterator[tuple[int, int]]:

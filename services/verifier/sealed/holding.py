@@ -111,4 +111,5 @@ def _with(seal: Seal, replayed: Seal | None) -> Seal:
     # Of another extraction: nobody knows what of it is among the seal's own points.
     if seal.digest is None or replayed.digest is None or replayed.window != seal.window:
         return replace(seal, digest=None)
-    return replace(seal, digest=seal.digest + replayed.digest)
+    digest = seal.digest + replayed.digest
+    return replace(seal, digest=digest, replayed_ms=replayed.sealed_ms)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -97,10 +97,14 @@ class QueryOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SealedOutcome:
-    """``retired`` are queries that have seals and are not configured (any more)."""
+    """``retired`` are queries that have seals and are not configured (any more).
+
+    ``notes`` are for the operator, each the end of a line.
+    """
 
     queries: list[QueryOutcome]
     retired: list[str] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
     @property
     def verdict(self) -> Verdict:

@@ -25,7 +25,8 @@ _DAY_MS = 86_400_000
 class Seal:
     """``digest`` is that of what was loaded; None where it is not known, or cannot be read.
 
-    ``window`` is the id of the extraction.
+    ``window`` is the id of the extraction. ``replayed_ms``: when the last of what was replayed of
+    it, and is in the digest, was loaded.
     """
 
     start_ms: int
@@ -33,6 +34,7 @@ class Seal:
     digest: Digest | None
     sealed_ms: int
     window: str = ""
+    replayed_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
