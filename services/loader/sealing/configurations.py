@@ -67,10 +67,10 @@ class Configurations:
 
 def _records(feed: str, changes: Sequence[Change]) -> list[Record]:
     query, tier = split_feed(feed)
-    befores = ["", *(change.configuration for change in changes)]
+    earlier = ["", *(change.configuration for change in changes)]
     return [
         Record(query, tier, one.at_ms, before, one.configuration, one.unsettled)
-        for before, one in zip(befores, changes, strict=False)
+        for before, one in zip(earlier, changes, strict=False)
         if one.at_ms
     ]
 

@@ -32,6 +32,7 @@ LEAD_SECONDS = 120.0
 # Refusals that one of the lines may be to blame for, or their number.
 _CUT = frozenset({Kind.RETENTION, Kind.OUTSIDE_WINDOW, Kind.TOO_LARGE})
 
+_TAKEN = "the configurations that came into force"
 _One = TypeVar("_One")
 
 
@@ -74,7 +75,7 @@ class SealKeeper:
                     return
         for records in self.configurations.due():
             bucket = self.buckets.get(records[0].tier, "") if records else ""
-            if bucket and not self._write(bucket, records[::-1], self._record_line):
+            if bucket and not self._write(bucket, records[::-1], self._record_line, what=_TAKEN):
                 return
 
     def _leads(self) -> bool:
@@ -87,6 +88,7 @@ class SealKeeper:
         line: Callable[[_One], str],
         written: Callable[[Sequence[_One]], None] = lambda _: None,
         expired: Callable[[Sequence[_One]], None] = lambda _: None,
+        what: str = "the seals",
     ) -> bool:
         """Write what is ``left``, the newest first; what the sink no longer keeps is ``expired``.
 
@@ -113,7 +115,7 @@ class SealKeeper:
                 left = left[1:]
                 size = len(left)
             else:
-                raise SinkError(f"the seals were not written: {outcome.message}")
+                raise SinkError(f"{what} were not written: {outcome.message}")
         return True
 
     # Counted is only what is not due any more: a newer one may have taken its place meanwhile.

@@ -75,7 +75,7 @@ class Checker:
         to_ms = span.last_ms if end_ms is None else min(end_ms + span.longest_ms, span.last_ms)
         done_ms, last_ms = start_ms, None
         for held, stretch_end_ms in stretches(reader.pages(after_ms, to_ms), span.longest_ms):
-            partial, windows = (
+            replaced, windows = (
                 [
                     seal
                     for seal in seals
@@ -84,7 +84,7 @@ class Checker:
                 ]
                 for seals in (held.partial, held.windows)
             )
-            for seal in partial:
+            for seal in replaced:
                 outcome.add(Kind.REPLACED, seal.start_ms, seal.end_ms)
             for seal in windows:
                 if seal.start_ms < forgotten_ms:
@@ -93,7 +93,7 @@ class Checker:
                     outcome.add(Kind.UNREADABLE, seal.start_ms, seal.end_ms)
                 else:
                     yield seal
-            if found := partial + windows:
+            if found := replaced + windows:
                 last_ms = max(last_ms or 0, *(seal.end_ms for seal in found))
                 if done_ms is None:
                     outcome.start_ms = done_ms = held.covered.starts_ms[0]
