@@ -156,7 +156,8 @@ EVENTS: dict[str, EventSpec] = {
     ),
     "seals_failed": EventSpec(
         "warning",
-        "Seals of windows, or what was in force, could not be written to the sink; they wait in Redis.",
+        "Seals of windows, or configurations that came into force, could not be written to the "
+        "sink; they wait in Redis.",
     ),
     "seals_unknown": EventSpec(
         "warning",

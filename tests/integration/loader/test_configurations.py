@@ -82,7 +82,7 @@ def test_what_was_not_written_is_tried_again_and_holds_no_seal(world: World) -> 
     foreign = f"{MEASUREMENT} before=1 {FIRST_MS}\n"
     outcome = world.keeper.sink.write(world.database, gzip.compress(foreign.encode()))
     assert outcome.kind is Kind.WRITTEN
-    with pytest.raises(SinkError, match="came into force were not written: .*field type conflict"):
+    with pytest.raises(SinkError, match=r"came into force were not written: .*field type conflict"):
         world.keeper.turn()
     assert world.due() == 0
     world.influx.query(f'DROP MEASUREMENT "{MEASUREMENT}"', database=world.database)
