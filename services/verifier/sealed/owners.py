@@ -24,10 +24,9 @@ from services.verifier.sealed.seals import Seal
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A query under one configuration or, as one, under several; and the ``others`` beside it."""
+    """A query under one configuration or, as one, under several."""
 
     mine: Sequence[Candidates]
-    others: Sequence[Candidates]
 
     @property
     def measurements(self) -> frozenset[str]:
@@ -48,10 +47,6 @@ class Owner:
     def owns(self, series: SeriesKey) -> bool:
         """Whether the query can have written the series."""
         return any(one.owns(series) for one in self.mine)
-
-    def is_another_s(self, series: SeriesKey) -> bool:
-        """Whether another query must have written it."""
-        return any(one.certain and one.owns(series) for one in self.others)
 
 
 @dataclass(slots=True)
@@ -101,15 +96,10 @@ class Owners:
             for one in (record.before, record.after) if near or is_late else ():
                 if one and not any(one.transforms_like(other) for other in transforms):
                     transforms.append(one)
-        found = [self._candidates(at_ms, transform) for transform in transforms]
-        owners = [
-            Owner([one[query]], [other for name, other in one.items() if name != query])
-            for one in found
-        ]
+        mine = [self._candidates(at_ms, transform)[query] for transform in transforms]
+        owners = [Owner([one]) for one in mine]
         if len(owners) > 1:
-            mine = [one for owner in owners for one in owner.mine]
-            others = [one for owner in owners for one in owner.others]
-            owners.append(Owner(mine, others))
+            owners.append(Owner(mine))
         return tuple(owners)
 
     def _candidates(self, at_ms: int, transform: InForce) -> dict[str, Candidates]:
