@@ -19,6 +19,11 @@ COMMANDS = {
         "status",
         "Show the ledger, the streams and the windows of every query.",
     ),
+    "coverage": (
+        "coverage.command",
+        "coverage",
+        "Show what of each query's time is loaded, proven and sealed, and what is missing.",
+    ),
     "simulate": (
         "simulate",
         "simulate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitoring.dashboards.coverage import coverage_panels
 from monitoring.dashboards.pipeline_flow import backlog_panels, flow_panels, window_panels
 from monitoring.dashboards.pipeline_outcome import ledger_panels, sink_panels
 from monitoring.dashboards.process import UP_OR_DOWN
@@ -43,6 +44,7 @@ def pipeline_dashboard() -> DashboardSpec:
             RowSpec("Dead letters and ledger", ledger_panels()),
             RowSpec("Sink", sink_panels()),
             RowSpec("Verification", verification_panels()),
+            RowSpec("Coverage", coverage_panels()),
             RowSpec("Workers, Redis and memory", process_panels()),
         ),
     )

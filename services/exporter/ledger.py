@@ -73,6 +73,7 @@ def publish_feeds(telemetry: Page, feeds: Mapping[str, FeedStatus]) -> None:
         telemetry.set("etl_windows_open", len(feed.open), **labels)
         telemetry.set("etl_windows_unsettled", len(feed.unsettled), **labels)
         telemetry.set("etl_backlog_seconds", backlog_ms / 1000, **labels)
+        telemetry.set("etl_origin_timestamp_seconds", feed.origin_ms / 1000, **labels)
         telemetry.set("etl_planned_watermark_timestamp_seconds", feed.head_ms / 1000, **labels)
         telemetry.set("etl_watermark_timestamp_seconds", feed.watermark_ms / 1000, **labels)
         if feed.reconciled:

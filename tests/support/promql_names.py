@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     |(?P<braces>\{[^}]*\})
     |(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)
     |(?P<number>[0-9.]+(e-?[0-9]+)?([smhdwy]|ms)?)
-    |(?P<other>==|!=|<=|>=|[-+*/%^(),<>])
+    |(?P<other>==|!=|<=|>=|[-+*/%^(),<>@])
     """,
     re.VERBOSE,
 )

@@ -79,6 +79,7 @@ LEDGER = (
     _ledger(
         "etl_planned_watermark_timestamp_seconds", "Time up to which windows are planned", *FEED
     ),
+    _ledger("etl_origin_timestamp_seconds", "Time from which windows are planned", *FEED),
     _ledger(
         "etl_windows_unsettled", "Committed windows that still have entries in a stream", *FEED
     ),

@@ -73,6 +73,7 @@ def test_windows_and_watermarks(populated: Rig) -> None:
     assert populated.series("etl_windows_open") == {HOT: 0, WARM: 1}
     assert populated.series("etl_windows_unsettled") == {HOT: 2, WARM: 1}
     assert populated.series("etl_backlog_seconds") == {HOT: 0, WARM: 120}
+    assert populated.series("etl_origin_timestamp_seconds") == {HOT: 0, WARM: 0}
     assert populated.series("etl_planned_watermark_timestamp_seconds") == {HOT: 180, WARM: 240}
     assert populated.series("etl_watermark_timestamp_seconds") == {HOT: 180, WARM: 0}
     # The newest window was extracted and settled first; and nobody has asked the sink of the other.

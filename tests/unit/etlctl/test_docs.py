@@ -13,6 +13,7 @@ from common.exit_codes import ExitCode
 from devtools import PROJECT_ROOT
 from etlctl.commands import COMMANDS as NAMES
 from etlctl.commands import app_with
+from etlctl.coverage.cells import State
 from etlctl.verify.present import REASONS
 from etlctl.verify.sealed.present import WORDS
 from services.verifier.verdict import EXIT_CODES, Verdict
@@ -72,6 +73,11 @@ def test_every_verdict_is_documented(verdict: Verdict) -> None:
 @pytest.mark.parametrize("reason", [*REASONS.values(), *WORDS.values()])
 def test_every_reason_is_documented(reason: str) -> None:
     assert f"\n| {reason} | " in PAGE
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_sign_of_the_calendar_is_documented(state: State) -> None:
+    assert f"\n| `{state.sign}` | {state.words} |\n" in section("etlctl coverage")
 
 
 @pytest.mark.parametrize(

@@ -126,8 +126,9 @@ def test_reader_finds_matchers_and_labels() -> None:
     expr = 'sum by (job, le) (a{b="c", d=~"e|f"})'
     assert selectors(expr) == [Selector("a", (("b", "=", "c"), ("d", "=~", "e|f")))]
     assert label_lists(expr) == {"job", "le"}
+    assert selectors("a @ end() + b") == [Selector("a", ()), Selector("b", ())]
 
 
 def test_reader_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(ValueError, match="'@ end"):
-        selectors("a @ end()")
+    with pytest.raises(ValueError, match="'~ b'"):
+        selectors("a ~ b")

@@ -1,0 +1,1 @@
+"""What of each feed's time is loaded, proven and sealed, and what is missing of it."""

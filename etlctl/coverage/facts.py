@@ -1,0 +1,85 @@
+"""What Redis knows of feeds' time: the window set, gaps, dead letters, and what is proven."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from redis import Redis
+
+from common.state.counted_dead_letters import counted
+from common.state.dead_letters import DeadLetters
+from common.state.feeds import FeedStatus
+from common.state.keys import Keys, feed_of, split_feed
+from common.state.payloads import with_payloads
+from common.state.purged import LATEST_MS, purged, range_of
+from common.state.windows import WindowSet
+from etlctl.coverage.feed import Facts, Samples
+from etlctl.coverage.ranges import without
+from services.verifier.proven import FeedProof, ProofRecord
+
+
+def facts_of(redis: Redis, keys: Keys, feeds: Collection[str]) -> dict[str, Facts]:
+    """What is known of each of ``feeds``, by name.
+
+    Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
+    """
+    window_set = WindowSet(redis, keys)
+    status = window_set.status()
+    dead, timeless = _dead_letters(redis, keys, feeds)
+    proofs = _proofs(redis, keys, {split_feed(name)[1] for name in feeds})
+    found = {}
+    for name in feeds:
+        given_up = [Samples(*one) for one in purged(redis, keys, name)]
+        facts = Facts(
+            gaps=window_set.gaps(name),
+            dead=dead[name],
+            timeless_dead=timeless[name],
+            purged=[one for one in given_up if one.end_ms != LATEST_MS],
+            timeless_purged=sum(one.number for one in given_up if one.end_ms == LATEST_MS),
+        )
+        feed, proof = status.get(name), proofs.get(name)
+        found[name] = _with_windows(facts, feed, proof) if feed else facts
+    return found
+
+
+def _with_windows(facts: Facts, feed: FeedStatus, proof: FeedProof | None) -> Facts:
+    proven = proof and proof.proven
+    return replace(
+        facts,
+        planned=(feed.origin_ms, feed.head_ms),
+        open=[*feed.open, *feed.unsettled],
+        backlog=without(feed.backlog, feed.deferred),
+        deferred=feed.deferred,
+        proven=[(feed.origin_ms, proven.up_to_ms)] if proven else [],
+        differing=[Samples(*one[:3]) for one in proven.differing] if proven else [],
+    )
+
+
+def _proofs(redis: Redis, keys: Keys, tiers: Iterable[str]) -> Mapping[str, FeedProof]:
+    """What is proven, by name of the feed. Nobody's lease: it is only read."""
+    found = {}
+    for tier in tiers:
+        record = ProofRecord(redis, keys, tier, token="", lease_seconds=0)
+        found.update({feed_of(proof.feed.query, tier): proof for proof in record.read().values()})
+    return found
+
+
+def _dead_letters(
+    redis: Redis, keys: Keys, feeds: Collection[str]
+) -> tuple[Mapping[str, list[Samples]], Mapping[str, int]]:
+    """By feed: where the samples in its dead letters lie, and how many lie nobody knows where."""
+    placed: dict[str, list[Samples]] = defaultdict(list)
+    timeless: dict[str, int] = defaultdict(int)
+    ours = (letter for letter in DeadLetters(redis, keys) if letter.feed in feeds)
+    for letter, payload in with_payloads(redis, keys, ours):
+        start_ms, end_ms = range_of(payload or b"", letter.samples)
+        if end_ms == LATEST_MS:
+            timeless[letter.feed] += letter.samples
+        else:
+            placed[letter.feed].append(Samples(start_ms, end_ms, letter.samples))
+    for letters in counted(redis, keys):
+        if letters.feed in feeds:
+            placed[letters.feed] += [Samples(*window) for window in letters.windows]
+    return placed, timeless
