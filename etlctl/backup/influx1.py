@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.errors import SinkError
+from common.failure_text import plain_text
 from common.sink.http_session import SinkSession
 from etlctl.backup.folder import size_bytes
 from etlctl.backup.parts import Moved, Saved, count_of
@@ -23,6 +25,7 @@ from etlctl.backup.parts import Moved, Saved, count_of
 RPC_PORT = 8088
 
 _LOOK_SECONDS = 0.5
+_CONNECT_SECONDS = 5.0
 
 
 class Influx1:
@@ -40,6 +43,7 @@ class Influx1:
 
     def save(self, folder: Path, moved: Moved) -> Saved:
         """Raises :class:`SinkError` with influxd's own words."""
+        self._refuse_away()
         for number, database in enumerate(self._databases):
             into = folder / str(number)
             into.mkdir()
@@ -51,6 +55,7 @@ class Influx1:
         """Raises :class:`SinkError` where one of the databases exists, or influxd is missing."""
         del folder
         self._found_program()
+        self._refuse_away()
         existing = self._existing()
         for database in known["databases"]:
             if database in existing:
@@ -93,6 +98,17 @@ class Influx1:
             last = next((line for line in reversed(said.splitlines()) if line.strip()), "")
             raise SinkError(f"influxd {command} of database {database!r} failed: {last.strip()}")
         moved(size_bytes(folder) - seen)
+
+    def _refuse_away(self) -> None:
+        """The program itself tries again for half an hour."""
+        host, _, port = self._address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+        except (OSError, ValueError) as error:
+            raise SinkError(
+                f"InfluxDB takes no backups at {self._address}: {plain_text(error)} (bind-address "
+                "of influxdb.conf; --influxd-address names another)"
+            ) from None
 
     def _existing(self) -> set[str]:
         response = self._session.request("GET", "/query", [("q", "SHOW DATABASES")])

@@ -16,7 +16,7 @@ from common.errors import EtlError, SourceError
 from common.failure_text import plain_text
 from common.source.http_session import source_session
 from etlctl.backup.files import copy_tree, give_like, remove
-from etlctl.backup.parts import Moved, Saved, Skipped
+from etlctl.backup.parts import Moved, Saved, Skipped, count_of
 
 _CONNECT_SECONDS = 5.0
 _SNAPSHOT_SECONDS = 600.0
@@ -52,7 +52,7 @@ class PrometheusHistory:
         copy_tree(made, folder, moved)
         blocks = [one.name for one in sorted(folder.iterdir())]
         remove(made)
-        return Saved(f"{len(blocks)} blocks", {"blocks": blocks})
+        return Saved(count_of(len(blocks), "block"), {"blocks": blocks})
 
     def check(self, folder: Path, known: Mapping[str, Any]) -> None:
         """Raises :class:`EtlError` where the directory is missing or holds data."""
@@ -88,7 +88,7 @@ class PrometheusHistory:
             for block in blocks:
                 remove(self._data_dir / block)
             raise
-        return f"{len(blocks)} blocks"
+        return count_of(len(blocks), "block")
 
     def _snapshot(self) -> str:
         url = f"{self._settings.prometheus_url.rstrip('/')}/api/v1/admin/tsdb/snapshot"
