@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,7 @@ class InfluxDb:
 
 
 def _major_version(session: SinkSession) -> int:
-    try:
-        response = session.request("GET", PING_PATH)
-    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-        why = no_response(session, error)
-        raise SinkError(f"InfluxDB at {session.url} does not respond: {why}") from None
+    response = asked(session, PING_PATH)
     if is_3(response.data):
         return 3
     version = response.headers.get("X-Influxdb-Version", "").removeprefix("v")
@@ -80,3 +76,14 @@ def _major_version(session: SinkSession) -> int:
             "is an InfluxDB that can be saved cannot be told"
         )
     return int(major)
+
+
+def asked(
+    session: SinkSession, path: str, query: Sequence[tuple[str, str]] = ()
+) -> urllib3.BaseHTTPResponse:
+    """The response to a GET. Raises :class:`SinkError` where there is none."""
+    try:
+        return session.request("GET", path, query)
+    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+        why = no_response(session, error)
+        raise SinkError(f"InfluxDB at {session.url} does not respond: {why}") from None

@@ -20,6 +20,7 @@ from common.errors import SinkError
 from common.failure_text import plain_text
 from common.sink.http_session import SinkSession
 from etlctl.backup.folder import size_bytes
+from etlctl.backup.influx import asked
 from etlctl.backup.parts import Moved, Saved, count_of
 
 RPC_PORT = 8088
@@ -111,7 +112,7 @@ class Influx1:
             ) from None
 
     def _existing(self) -> set[str]:
-        response = self._session.request("GET", "/query", [("q", "SHOW DATABASES")])
+        response = asked(self._session, "/query", [("q", "SHOW DATABASES")])
         try:
             (result,) = json.loads(response.data)["results"]
             return {name for one in result["series"] for (name,) in one.get("values", ())}

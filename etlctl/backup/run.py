@@ -97,7 +97,13 @@ def restore(
         said(f"{name}: skipped: {why}")
     for part, folder, known in reversed(wanted):
         with _task(bar, f"restoring {part.name}", size_bytes(folder)) as moved:
-            outcome.done[part.name] = part.restore(folder, known, moved)
+            try:
+                outcome.done[part.name] = part.restore(folder, known, moved)
+            except OSError as error:
+                where = f": {error.filename}" if error.filename else ""
+                raise EtlError(
+                    f"{part.name}: cannot be restored: {error.strerror or error}{where}"
+                ) from None
         said(f"{part.name}: restored: {outcome.done[part.name]}")
     if not outcome.done:
         raise EtlError("nothing was restored: every part was skipped")
