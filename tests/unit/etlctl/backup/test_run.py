@@ -126,7 +126,7 @@ def test_a_part_that_there_is_not_is_refused(tmp_path: Path, capsys: Capture) ->
     config = tmp_path / "etl.yaml"
     config.write_text(MINIMAL, encoding="utf-8")
     code, _, err = run(
-        capsys, "backup", str(tmp_path / "b"), "--without", "grafanna", "--config", config
+        capsys, "backup", str(tmp_path / "b"), "--without", "grafanna", "--config", str(config)
     )
     assert code == ExitCode.CONFIG
     assert "--without grafanna: is not one of redis, influxdb, prometheus, grafana" in err
