@@ -40,6 +40,12 @@ COMMANDS = {
         "dead_letters_app",
         "Look at dead letters, replay, export or purge them.",
     ),
+    "backup": (
+        "backup.command",
+        "backup",
+        "Save what the pipeline, InfluxDB, Prometheus and Grafana keep in a folder.",
+    ),
+    "restore": ("backup.command", "restore", "Bring back what `etlctl backup` saved."),
     "secrets": (
         "secrets.command",
         "secrets_app",

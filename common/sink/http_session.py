@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
@@ -100,7 +100,7 @@ class SinkSession:
         method: str,
         path: str,
         query: Sequence[tuple[str, str]] = (),
-        body: bytes | None = None,
+        body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> urllib3.BaseHTTPResponse:
         """A response of which only the head was read; it is closed by whoever reads the rest.

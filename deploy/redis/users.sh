@@ -40,4 +40,4 @@ user verifier "%R~* ~*:verified ~*:verify_lease ~*:identity resetchannels nocomm
   "+info +eval_ro +evalsha_ro +eval +evalsha +script|load +time +set +hset +hsetnx +del"
 # Its port is published: it can read and nothing else, in scripts too.
 user etl-metrics "~* resetchannels nocommands +@read +@connection +info +eval_ro +evalsha_ro +eval +evalsha +script|load +time -@write"
-user etlctl "$stage +bgrewriteaof +acl|log"
+user etlctl "$stage +bgrewriteaof +acl|log +restore"

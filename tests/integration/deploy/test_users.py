@@ -18,12 +18,14 @@ from deploy.image.secret_list import REDIS_USERS
 from devtools import PROJECT_ROOT
 from devtools.servers.binaries import Toolbox
 from devtools.servers.redis_server import RedisServer
+from etlctl.backup.redis_state import RedisState
 from services.extractor.aof import AofHealer
 from services.verifier.knowledge import RedisKnowledge
 from services.verifier.proven import ProofRecord
 from tests.integration.exporter.exporter_world import Rig, populate
 from tests.integration.extractor.test_worker import Rig as WorkerRig
 from tests.support.captured_log import CapturedLog
+from tests.support.redis_content import content_of
 
 STAGES = ("extractor", "transformer", "loader")
 # What redis-server would print in its log if it stood in its configuration.
@@ -154,6 +156,19 @@ def test_the_verifier_reads_everything_and_writes_what_it_has_proven(server: Ser
         with pytest.raises(redis.ResponseError, match=r"(?i)can't (run this command|access)"):
             client.eval("return redis.call('DEL', 'etl:ledger')", 0)
         assert client.exists("etl:ledger")
+
+
+def test_etlctl_saves_and_restores_the_state(server: Server, tmp_path: Path) -> None:
+    keys = Keys("etl")
+    with as_user(server, "loader") as loader:
+        populate(loader, keys)
+    with as_user(server, "etlctl") as client:
+        before, state = content_of(client, "etl:*"), RedisState(client, keys)
+        known = state.save(tmp_path, lambda _: None).known
+        client.delete(*client.scan_iter(match="etl:*"))
+        state.check(tmp_path, known)
+        state.restore(tmp_path, known, lambda _: None)
+        assert content_of(client, "etl:*") == before
 
 
 def test_nobody_else_gets_in(server: Server) -> None:

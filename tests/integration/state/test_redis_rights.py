@@ -17,6 +17,7 @@ from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Settle
 from devtools.servers.ports import HOST
 from devtools.servers.redis_server import RedisServer
+from etlctl.backup.redis_state import RedisState
 from services.loader.sealing.configurations import Configurations
 from tests.integration.exporter.exporter_world import Rig as MetricsRig
 from tests.integration.exporter.exporter_world import populate
@@ -93,7 +94,7 @@ def test_metrics(make_redis: Callable[..., RedisServer]) -> None:
     assert denied(server) == set()
 
 
-def test_etlctl(make_redis: Callable[..., RedisServer]) -> None:
+def test_etlctl(make_redis: Callable[..., RedisServer], tmp_path: Path) -> None:
     server, url = server_with(make_redis, "etlctl")
     with server.client() as admin:
         populate(admin, Keys("etl"))
@@ -102,6 +103,11 @@ def test_etlctl(make_redis: Callable[..., RedisServer]) -> None:
         found = list(letters)
         assert found
         assert letters.purge(found[0])
+        state = RedisState(client, Keys("etl"))
+        known = state.save(tmp_path, lambda _: None).known
+        client.unlink(*client.scan_iter(match="etl:*"))
+        state.restore(tmp_path, known, lambda _: None)
+        assert denied(server) == set()
         with pytest.raises(NoPermissionError):
             client.rpush("rq:queue:etl-live", "x")
     assert denied(server) <= {b"rpush", "rpush", "rq:queue:etl-live", b"rq:queue:etl-live"}

@@ -1,0 +1,1 @@
+"""``etlctl backup`` and ``etlctl restore``: docs/backup.md."""
