@@ -52,6 +52,9 @@ class SealKeeper:
                 self.turn()
             except (SinkError, RedisError) as error:
                 self.telemetry.emit("seals_failed", error=str(error))
+            # A thread that ends of it would leave all later seals unwritten.
+            except Exception as error:
+                self.telemetry.emit("seals_failed", error=repr(error), exc_info=error)
 
     def turn(self) -> None:
         """Write all that is due, unless another loader does.

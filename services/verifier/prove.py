@@ -24,6 +24,7 @@ from common.state.keys import feed_of
 from services.verifier.budget import CpuBudget
 from services.verifier.proven import Differing, FeedProof, ProofRecord, Proven
 from services.verifier.run import QueryResult, Subject, Verifier
+from services.verifier.whole import whole_from_ms
 from services.verifier.wiring import TIER, connected, verifier
 
 # A verifier that went silent for so long is none any more.
@@ -266,13 +267,10 @@ class Prover:
 
 
 def _oldest_ms(one: Verifier, proof: FeedProof) -> int:
-    """The oldest time that the source keeps; 0 where it never kept more of the feed's.
-
-    A feed begins where the source did, or at the multiple of its step before that.
-    """
-    oldest_ms = one.oldest_source_ms()
-    step_ms = max(subject.step_ms for subject in one.subjects)
-    return oldest_ms if oldest_ms > proof.feed.origin_ms + step_ms else 0
+    """After when the source has all that the query looks at; 0 where it never had more."""
+    (subject,) = one.subjects
+    origin_ms = proof.feed.origin_ms
+    return whole_from_ms(subject.reach, one.oldest_source_ms(), origin_ms, subject.step_ms)
 
 
 def _name(proof: FeedProof) -> str:
