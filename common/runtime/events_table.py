@@ -155,7 +155,9 @@ EVENTS: dict[str, EventSpec] = {
         "warning", "The loaded watermark could not be read from or written to the sink."
     ),
     "seals_failed": EventSpec(
-        "warning", "Seals of windows could not be written to the sink; they wait in Redis."
+        "warning",
+        "Seals of windows, or configurations that came into force, could not be written to the "
+        "sink; they wait in Redis.",
     ),
     "seals_unknown": EventSpec(
         "warning",

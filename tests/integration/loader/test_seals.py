@@ -24,7 +24,8 @@ from common.state.windows import Feed, WindowSet
 from devtools.servers.influx_server import InfluxServer
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind, Outcome
-from services.loader.seals import MEASUREMENT, SealKeeper
+from services.loader.sealing.configurations import Configurations
+from services.loader.sealing.seals import MEASUREMENT, SealKeeper
 
 KEYS = Keys("sealing")
 FEED = Feed("raw", "hot", "select", "f")
@@ -48,6 +49,7 @@ class World:
         values |= {"bucket": self.database, "timeout_seconds": 5} | settings
         return SealKeeper(
             self.seals,
+            Configurations(self.redis, KEYS),
             InfluxSink(InfluxSettings(**values), connections=1),
             KEYS.namespace,
             {"hot": self.database},
