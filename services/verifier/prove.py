@@ -29,7 +29,7 @@ from services.verifier.run import QueryResult, Subject, Verifier
 from services.verifier.sealed.check import Checker
 from services.verifier.sealed.wiring import checker_of
 from services.verifier.whole import whole_from_ms
-from services.verifier.wiring import TIER, connected, verifier
+from services.verifier.wiring import HOT, connected, verifier
 
 # A verifier that went silent for so long is none any more.
 LEASE_SECONDS = 120.0
@@ -150,9 +150,7 @@ class Prover:
             except SourceError as error:
                 # This query's, perhaps: the others go on, and it is tried again in the next turn.
                 self.telemetry.batch_failed(type(error).__name__)
-                self.telemetry.emit(
-                    "verify_failed", query=subject.name, tier=TIER, error=str(error)
-                )
+                self.telemetry.emit("verify_failed", query=subject.name, tier=HOT, error=str(error))
             self._keep_budget()
 
     def _step(self, one: Verifier, subject: Subject, checker: Callable[[], Checker]) -> bool:
@@ -363,7 +361,7 @@ class Prover:
 def _whole_from_ms(one: Verifier, subject: Subject, proof: FeedProof) -> int:
     """From when on the source still has all that the feed's samples are made of; 0 = always."""
     origin_ms = proof.feed.origin_ms
-    return whole_from_ms(subject.reach, one.oldest_source_ms(), origin_ms, subject.step_ms)
+    return whole_from_ms(subject.reach, one.oldest_source_ms(), origin_ms, subject.window_step_ms)
 
 
 def _name(proof: FeedProof) -> str:
