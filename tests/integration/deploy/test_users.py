@@ -134,7 +134,7 @@ def test_the_verifier_reads_everything_and_writes_what_it_has_proven(server: Ser
         assert refusal(client) is None
         ours = Identity("http://prometheus:9090", "http://influxdb:8086")
         assert IdentityRecord(client, keys).claim(ours) == ours
-        record = ProofRecord(client, keys, "hot", "one", 60)
+        record = ProofRecord(client, keys, "one", 60)
         for query, proof in record.read().items():
             assert record.save({feed_of(query, "hot"): proof.proven})
         assert client.hlen(keys.verified) > 0

@@ -7,7 +7,7 @@ from redis import Redis
 
 from tests.integration.etlctl.verify.test_deleted_beginning import COUNT, WINDOW_MS, load, written
 from tests.integration.etlctl.verify.world import STEP_MS, World
-from tests.integration.verifier.test_prove import Rig
+from tests.integration.verifier.prover_rig import Rig
 
 
 def test_it_is_unproven_up_to_where_the_source_is_whole(world: World, redis_client: Redis) -> None:
