@@ -8,7 +8,6 @@ from functools import partial
 from itertools import pairwise
 
 from common.samples.seal import Digest
-from services.verifier.points import Column, SeriesKey
 from services.verifier.sealed.holding import stretches
 from services.verifier.sealed.outcome import Kind, QueryOutcome
 from services.verifier.sealed.owners import Owner
@@ -114,48 +113,39 @@ class Checker:
         """Of each window what became of it, and how many points were found."""
         of_owners = [self._judged(owner, piece) for owner in owners]
         for judged in zip(*of_owners, strict=True):
-            kinds = [kind for kind, _ in judged]
-            best = next((kind for kind in (Kind.INTACT, Kind.UNTOLD) if kind in kinds), kinds[-1])
-            yield judged[len(kinds) - 1 - kinds[::-1].index(best)]
+            intact = (one for one in judged if one[0] is Kind.INTACT)
+            yield next(intact, judged[-1])
 
     def _judged(self, owner: Owner, piece: Sequence[Seal]) -> list[tuple[Kind, int]]:
         sealed = [seal.digest or Digest() for seal in piece]
         ends_ms = [seal.end_ms for seal in piece]
-        totals, narrow = [Digest()] * len(piece), [Digest()] * len(piece)
+        totals = [Digest()] * len(piece)
         parts = -(-sum(digest.points for digest in sealed) // self.piece_points) or 1
         for start_ms, end_ms in _split(piece[0].start_ms, piece[-1].end_ms, parts):
             points = self.sink.read(owner.measurements, start_ms, end_ms, owner.tags, owner.fields)
             series = [(key, column) for key, column in points.items() if owner.owns(key)]
-            totals = _added(totals, series, ends_ms, owner.fields)
-            if not owner.certain:
-                own = [(key, column) for key, column in series if not owner.is_another_s(key)]
-                narrow = _added(narrow, own, ends_ms, owner.fields)
+            found = (
+                rollup_digests(series, ends_ms, owner.fields)
+                if owner.fields
+                else window_digests(series, ends_ms)
+            )
+            totals = [total + one for total, one in zip(totals, found, strict=True)]
         return [
-            (_kind(wanted, total), total.points)
-            if owner.certain or wanted == total
-            else (Kind.INTACT if wanted == rest else Kind.UNTOLD, rest.points)
-            for wanted, total, rest in zip(sealed, totals, narrow, strict=True)
+            (_kind(wanted, total, certain=owner.certain), total.points)
+            for wanted, total in zip(sealed, totals, strict=True)
         ]
 
 
-def _kind(sealed: Digest, found: Digest) -> Kind:
+def _kind(sealed: Digest, found: Digest, *, certain: bool) -> Kind:
     if found == sealed:
         return Kind.INTACT
+    if not certain:
+        return Kind.UNTOLD
     if found.points == sealed.points:
         return Kind.ALTERED
     if found.points > sealed.points:
         return Kind.EXTRA
     return Kind.THINNED if found.points else Kind.DELETED
-
-
-def _added(
-    totals: list[Digest],
-    series: list[tuple[SeriesKey, Column]],
-    ends_ms: list[int],
-    fields: Sequence[str],
-) -> list[Digest]:
-    found = rollup_digests(series, ends_ms, fields) if fields else window_digests(series, ends_ms)
-    return [total + one for total, one in zip(totals, found, strict=True)]
 
 
 def _pieces(

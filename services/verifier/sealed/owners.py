@@ -26,13 +26,12 @@ from services.verifier.sealed.seals import Seal
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A query under one configuration or, as one, under several; and the ``others`` beside it.
+    """A query under one configuration or, as one, under several.
 
     ``fields``: those of its points in a tier of rollups; none where a point is a sample.
     """
 
     mine: Sequence[Candidates]
-    others: Sequence[Candidates]
     fields: tuple[str, ...] = ()
 
     @property
@@ -56,11 +55,6 @@ class Owner:
         """Whether the query can have written the series."""
         of_samples = unmapped(series) if self.fields else series
         return any(one.owns(of_samples) for one in self.mine)
-
-    def is_another_s(self, series: SeriesKey) -> bool:
-        """Whether another query must have written it."""
-        of_samples = unmapped(series) if self.fields else series
-        return any(one.certain and one.owns(of_samples) for one in self.others)
 
 
 @dataclass(slots=True)
@@ -110,21 +104,17 @@ class Owners:
             for one in (record.before, record.after) if near or is_late else ():
                 if one and not any(one.transforms_like(other) for other in transforms):
                     transforms.append(one)
-        found = [self._candidates(at_ms, transform) for transform in transforms]
         owners = [
             Owner(
-                [one[query]],
-                [other for name, other in one.items() if name != query],
+                [self._candidates(at_ms, transform)[query]],
                 transform.rollup.aggregates if transform.rollup else (),
             )
-            for transform, one in zip(transforms, found, strict=True)
+            for transform in transforms
         ]
         if len(owners) > 1:
-            mine = [one for owner in owners for one in owner.mine]
-            others = [one for owner in owners for one in owner.others]
             held = {name for owner in owners for name in owner.fields}
             fields = tuple(name for name in AGGREGATES if name in held)
-            owners.append(Owner(mine, others, fields))
+            owners.append(Owner([one for owner in owners for one in owner.mine], fields))
         return tuple(owners)
 
     def _candidates(self, at_ms: int, transform: InForce) -> dict[str, Candidates]:

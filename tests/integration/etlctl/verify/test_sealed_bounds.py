@@ -71,6 +71,16 @@ def test_the_range_may_reach_beyond_the_seals(sealed: World) -> None:
     assert (outcome.unsealed, found(outcome)) == ([], {})
 
 
+def test_what_is_not_sealed_outside_of_the_range_is_not_said(world: World) -> None:
+    world.write(world.expected())
+    sealer = Sealer(world)
+    for bounds in sealer.bounds[1:2] + sealer.bounds[3:]:
+        sealer.seal(bounds, world.expected())
+    assert check(world, (None, sealer.bounds[1][1])).unsealed == []
+    assert check(world, (sealer.bounds[3][0], None)).unsealed == []
+    assert check(world).unsealed == [sealer.bounds[2]]
+
+
 def test_what_was_replayed_of_no_known_window_seals_nothing(sealed: World) -> None:
     Sealer(sealed).seal((sealed.end_ms, sealed.end_ms + 60_000), [], ",part=replay")
     outcome = check(sealed)

@@ -174,6 +174,20 @@ def test_what_had_not_settled_may_be_transformed_later(relabelled: World, capsys
     seal(relabelled, eu, first, AT_MS - HOUR_MS)
     seal(relabelled, eu, second, AT_MS - HOUR_MS)
     assert windows(relabelled, capsys) == {"intact": 1, "deleted": 1}
+    # What is extracted again after the change has only the new one.
+    seal(relabelled, us, first, AT_MS + HOUR_MS)
+    relabelled.influx.query("DELETE WHERE cluster = 'eu'", database=relabelled.database)
+    assert windows(relabelled, capsys) == {"deleted": 2}
+
+
+def test_changes_of_others_are_not_ours(relabelled: World, capsys: Capture) -> None:
+    before, after = relabelled_by(relabelled, US), relabelled_by(relabelled, EU)
+    for tier, pipeline in (("warm", relabelled.namespace), ("hot", "another")):
+        theirs = Record("raw", tier, AT_MS - HOUR_MS, after, before, ())
+        relabelled.write_raw(theirs.line(pipeline))
+    first, *_ = Sealer(relabelled).bounds
+    seal(relabelled, us, first, AT_MS - 3 * HOUR_MS)
+    assert windows(relabelled, capsys) == {"intact": 1}
 
 
 def test_a_dead_letter_is_replayed_under_what_is_in_force_then(

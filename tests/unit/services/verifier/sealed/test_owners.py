@@ -1,0 +1,27 @@
+"""A query that may have been one of several is, as one, whatever each of them is."""
+
+from __future__ import annotations
+
+from services.verifier.points import SeriesKey
+from services.verifier.sealed.candidates import Candidates
+from services.verifier.sealed.owners import Owner
+
+EU = Candidates(frozenset({"load"}), tags={"cluster": "eu", "job": "app", "zone": ""})
+US = Candidates(frozenset({"up"}), tags={"cluster": "us", "job": "app"}, certain=False)
+
+
+def test_one_alone() -> None:
+    one = Owner([EU])
+    assert (one.measurements, one.certain) == (frozenset({"load"}), True)
+    assert one.tags == {"cluster": "eu", "job": "app"}, "a tag that none has is no condition"
+    assert one.owns(SeriesKey.of("load", {"cluster": "eu", "job": "app"}))
+    assert not one.owns(SeriesKey.of("load", {"cluster": "us", "job": "app"}))
+
+
+def test_both_as_one() -> None:
+    both = Owner([EU, US])
+    assert (both.measurements, both.certain) == (frozenset({"load", "up"}), False)
+    assert both.tags == {"job": "app"}
+    assert both.owns(SeriesKey.of("load", {"cluster": "eu", "job": "app"}))
+    assert both.owns(SeriesKey.of("up", {"cluster": "us", "job": "app"}))
+    assert not both.owns(SeriesKey.of("up", {"cluster": "eu", "job": "app"}))
