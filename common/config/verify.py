@@ -15,7 +15,8 @@ class VerifySettings(Section):
         0.05,
         gt=0,
         le=1,
-        description="Share of one core that the verifier takes on average while it compares.",
+        description="Share of one core that the verifier takes on average while it compares; 5 % "
+        "compare some 20,000 to 50,000 samples a second.",
     )
     every_seconds: Seconds = Field(
         300,

@@ -38,6 +38,7 @@ SHORT_TIMES: Mapping[str, int] = {
     "kill_transformer": 2,
     "kill_loader": 2,
     "sigstop": 3,
+    "hurt_verifier": 2,
     "redis_kill": 1,
     "redis_cut": 4,
     "redis_replica": 2,

@@ -30,6 +30,8 @@ def as_json(result: Result) -> dict[str, Any]:
         "samples_extracted": result.extracted,
         "sealed_windows_intact": result.seals.windows,
         "sealed_points_intact": result.seals.points,
+        "verifier_differing_points": sum(result.verifier.differing.values()),
+        "verifier_alarms": result.verifier_alarms,
         "samples_lost": result.lost,
         "samples_duplicated": result.duplicated,
         "ledger_max_imbalance": result.worst_imbalance_samples,
@@ -70,6 +72,8 @@ def figures(result: Result) -> list[str]:
         f" {refused} refused by the sink on purpose",
         f"{result.seals.windows:,} sealed windows with {result.seals.points:,} points intact by the"
         " seals alone",
+        f"by the verifier {sum(result.verifier.differing.values()):,} points differ;"
+        f" under way it said so {result.verifier_alarms} times",
         f"{result.lost:,} lost, {result.duplicated:,} duplicated; ledger out of balance by at most"
         f" {result.worst_imbalance_samples} in {result.audits:,} audits",
         "; ".join(

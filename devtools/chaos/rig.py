@@ -32,11 +32,13 @@ from devtools.servers.waiting import wait_until
 
 KEYS = Keys("etl")
 PACE = Pace(scrape_interval_seconds=0.25, interval_seconds=2.0, settle_seconds=1.5)
-SERVICES = {"extractor": 2, "transformer": 2, "loader": 2}
+SERVICES = {"extractor": 2, "transformer": 2, "loader": 2, "verifier": 1}
 
 # Five seconds more than a request may take: the least that the settings allow.
 REQUEST_SECONDS = 3.0
 LEASE_SECONDS = 8.0
+# Soon enough that the verifier compares all of a run while it goes on.
+RECHECK_AFTER_SECONDS = 5.0
 # Each request waits so long in its proxy, so that faults meet work under way.
 DELAY_SECONDS = {"influxdb": (0.0, 0.15), "prometheus": (0.0, 0.1)}
 # Few enough that catching up after a few seconds of outage needs windows split.
@@ -63,6 +65,7 @@ def config_overrides(proxies: Proxies) -> dict[str, Any]:
             "timeout": REQUEST_SECONDS,
             "window_lease_seconds": LEASE_SECONDS,
             "live_window_max_seconds": 20,
+            "recheck_after_seconds": RECHECK_AFTER_SECONDS,
             "backoff_base_seconds": 0.2,
             "backoff_max_seconds": 1,
             "queries": queries,
@@ -76,6 +79,7 @@ def config_overrides(proxies: Proxies) -> dict[str, Any]:
             "backoff_max_seconds": 1,
             "circuit_open_seconds": 1,
         },
+        "verify": {"cpu_share": 0.5, "every_seconds": 2, "again_seconds": 5},
         "pipeline": {
             "redis_url": f"redis://{HOST}:{ports['redis']}/0",
             "entry_lease_seconds": LEASE_SECONDS,

@@ -17,6 +17,7 @@ from devtools.chaos.journal import Key
 from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.ledger import LedgerWatch
 from devtools.chaos.oracle import Oracle, Proof
+from devtools.chaos.proving import VerifierSaid, ask_verifier, contradictions
 from devtools.chaos.rig import KEYS, Rig
 from devtools.chaos.sealed import SealsFound, check_seals
 
@@ -56,6 +57,8 @@ class Result:
     events: dict[str, int] = field(default_factory=dict)
     whole: list[Compared] = field(default_factory=list)
     seals: SealsFound = field(default_factory=SealsFound)
+    verifier: VerifierSaid = field(default_factory=VerifierSaid)
+    verifier_alarms: int = 0
     feeds: list[Count] = field(default_factory=list)
     extracted: int = 0
     worst_imbalance_samples: int = 0
@@ -118,6 +121,7 @@ class Suite:
             result.faults_seconds = monotonic() - began
             result.proofs = len(oracle.proofs)
             result.load_seconds = (oracle.proved_ms - oracle.start_ms) / 1000
+            result.verifier = ask_verifier(rig, oracle.proved_ms)
             self._stop_services()
             epochs.close(rig)
             for proof in oracle.proofs:
@@ -210,6 +214,10 @@ class Suite:
             if part.not_compared:
                 names = ", ".join(part.not_compared)
                 self._problem(f"the whole run: there was nothing to compare of {names}")
+        queries = [query.name for query in rig.settings.extract.queries]
+        for problem in contradictions(result.verifier, queries, oracle.proved_ms, result.whole):
+            self._problem(problem)
+        result.verifier_alarms = rig.journal.total("verify_differs")
         result.seals = check_seals(rig.settings, oracle.start_ms, oracle.proved_ms)
         for problem in result.seals.problems:
             self._problem(f"by the seals alone: {problem}")

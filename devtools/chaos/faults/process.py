@@ -8,7 +8,8 @@ from common.errors import StackError
 from common.state.windows import Feed
 from devtools.chaos.catching import catch_busy, leased_windows
 from devtools.chaos.kinds import FaultContext, Kind
-from devtools.chaos.rig import LEASE_SECONDS
+from devtools.chaos.rig import KEYS, LEASE_SECONDS
+from devtools.servers.service_process import ServiceProcess
 from devtools.servers.stack import PIPELINE
 
 # A service drains in less; one that does not has not stopped cleanly.
@@ -38,12 +39,16 @@ def sigterm(context: FaultContext, times: int) -> int:
         victim.start(wait=False)
         victim.wait_ready(60.0)
         context.apart(longest_seconds=0.5)
-        victim.terminate()
-        code = victim.wait(STOP_SECONDS)
-        if code != 0:
-            raise StackError(f"{victim.name} ended with {code} after SIGTERM: {victim.log_tail()}")
+        _terminate(victim)
         victim.start(wait=False)
     return times
+
+
+def _terminate(victim: ServiceProcess) -> None:
+    victim.terminate()
+    code = victim.wait(STOP_SECONDS)
+    if code != 0:
+        raise StackError(f"{victim.name} ended with {code} after SIGTERM: {victim.log_tail()}")
 
 
 def freeze_past_lease(context: FaultContext, times: int) -> int:
@@ -63,6 +68,29 @@ def freeze_past_lease(context: FaultContext, times: int) -> int:
         done += len(frozen)
         context.apart(longest_seconds=0.5)
     return done
+
+
+def hurt_verifier(context: FaultContext, times: int) -> int:
+    """kill -9, SIGTERM, or SIGSTOP for a moment, at any time of its turn."""
+    rig, rng = context.rig, context.rng
+    for _ in range(times):
+        victim = rig.pick("verifier", rng)
+        victim.start(wait=False)
+        victim.wait_ready(60.0)
+        context.apart(longest_seconds=2.5)
+        how = rng.choice(("kill", "terminate", "freeze"))
+        if how == "kill":
+            victim.kill()
+            # As if it had run out: the next one would wait for that for two minutes.
+            rig.redis.delete(KEYS.verify_lease)
+        elif how == "terminate":
+            _terminate(victim)
+        else:
+            victim.pause()
+            context.apart(longest_seconds=2.0)
+            victim.resume()
+    rig.start_missing()
+    return times
 
 
 def zombie_extractor(context: FaultContext, times: int) -> int:
@@ -144,6 +172,13 @@ KINDS = (
             # A loader that wakes up may notice before it settles; its entries were taken over.
             ("loader", "entry_claimed"),
         ),
+    ),
+    Kind(
+        "hurt_verifier",
+        "kill -9, SIGTERM or SIGSTOP of the verifier, at any time of its turn",
+        hurt_verifier,
+        batch=7,
+        expected_events=(("verifier", "service_stopped"),),
     ),
     Kind(
         "zombie_extractor",

@@ -13,6 +13,7 @@ from devtools.chaos.__main__ import KINDS, SHORT_REQUIRED_EVENTS, SHORT_TIMES, p
 from devtools.chaos.comparing import Compared
 from devtools.chaos.epochs import Count
 from devtools.chaos.journal import DETAIL_FIELDS
+from devtools.chaos.proving import VerifierSaid, contradictions
 from devtools.chaos.report import as_json
 from devtools.chaos.sealed import SealsFound
 from devtools.chaos.suite import REQUIRED_EVENTS, KindResult, Result, schedule
@@ -126,6 +127,8 @@ def test_the_document_has_the_agreed_keys_and_no_others() -> None:
         kinds={kind.name: KindResult(kind, 20, 4.26)},
         extracted=100,
         seals=SealsFound(3, 90),
+        verifier=VerifierSaid({"up": 50}, {"up": 4}),
+        verifier_alarms=1,
         worst_imbalance_samples=0,
         events={"entry_claimed": 8, "settlement_refused": 2},
     )
@@ -136,12 +139,40 @@ def test_the_document_has_the_agreed_keys_and_no_others() -> None:
         "samples_extracted": 100,
         "sealed_windows_intact": 3,
         "sealed_points_intact": 90,
+        "verifier_differing_points": 4,
+        "verifier_alarms": 1,
         "samples_lost": 0,
         "samples_duplicated": 0,
         "ledger_max_imbalance": 0,
         "redeliveries": 8,
         "double_settlements_refused": 2,
     }
+
+
+def test_a_verifier_that_says_what_the_oracle_found_contradicts_nothing() -> None:
+    content = VerifierSaid({"up": 50, "b": 60}, {"up": 0, "b": 0})
+    assert contradictions(content, ["up", "b"], 50, [Compared(0, 50, equal=3, refused=1)]) == []
+    assert content.is_content(["up", "b"], 50)
+    alarmed = VerifierSaid({"up": 50}, {"up": 2})
+    assert contradictions(alarmed, ["up"], 50, [Compared(0, 50, missing=2)]) == []
+    assert not alarmed.is_content(["up"], 50)
+
+
+@pytest.mark.parametrize(
+    ("said", "whole", "words"),
+    [
+        (VerifierSaid({"up": 49}, {"up": 0}), Compared(0, 50), "only up to 49, not 50"),
+        (VerifierSaid(), Compared(0, 50), "only up to None"),
+        (VerifierSaid({"up": 50}, {"up": 2}), Compared(0, 50), r"\{'up': 2\}; .* found 0"),
+        (VerifierSaid({"up": 50}, {"up": 0}), Compared(0, 50, extra=1), r"\{\}; .* found 1"),
+    ],
+)
+def test_a_verifier_that_says_something_else_is_a_problem(
+    said: VerifierSaid, whole: Compared, words: str
+) -> None:
+    (problem,) = contradictions(said, ["up"], 50, [whole])
+    assert re.search(words, problem)
+    assert not (said.is_content(["up"], 50) and not whole.extra)
 
 
 def test_a_kind_that_did_not_recover_has_no_recovery_time() -> None:
