@@ -182,7 +182,9 @@ def _use(settings: Settings) -> None:
     json.dumps(effective(settings)).encode()
     require(all(isinstance(sentence, str) for sentence in advice(settings)), "advice is no text")
     for plan in plans_of(settings):
-        require(plan.step_ms > 0 and plan.live_ms >= plan.step_ms, "an impossible plan", plan)
+        is_live = plan.live_ms >= plan.step_ms or plan.rollup is not None
+        is_whole = plan.catchup_ms % plan.step_ms == 0 == plan.head_step_ms % plan.step_ms
+        require(plan.step_ms > 0 and is_live and is_whole, "an impossible plan", plan)
         require(plan.head_ms(1_700_000_000_000) % plan.step_ms == 0, "a head off the grid", plan)
         reach_of(plan.query.text)
         plan.query.fingerprint("hot")

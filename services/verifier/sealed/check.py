@@ -12,7 +12,7 @@ from services.verifier.sealed.holding import stretches
 from services.verifier.sealed.outcome import Kind, QueryOutcome
 from services.verifier.sealed.owners import Owner
 from services.verifier.sealed.seals import Seal, SealReader, Span
-from services.verifier.sealed.window_digests import window_digests
+from services.verifier.sealed.window_digests import rollup_digests, window_digests
 from services.verifier.sink import Sink
 
 # Points read at a time, and windows.
@@ -122,9 +122,13 @@ class Checker:
         totals = [Digest()] * len(piece)
         parts = -(-sum(digest.points for digest in sealed) // self.piece_points) or 1
         for start_ms, end_ms in _split(piece[0].start_ms, piece[-1].end_ms, parts):
-            points = self.sink.read(owner.measurements, start_ms, end_ms, owner.tags)
+            points = self.sink.read(owner.measurements, start_ms, end_ms, owner.tags, owner.fields)
             series = [(key, column) for key, column in points.items() if owner.owns(key)]
-            found = window_digests(series, ends_ms)
+            found = (
+                rollup_digests(series, ends_ms, owner.fields)
+                if owner.fields
+                else window_digests(series, ends_ms)
+            )
             totals = [total + one for total, one in zip(totals, found, strict=True)]
         return [
             (_kind(wanted, total, certain=owner.certain), total.points)

@@ -13,10 +13,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common.config import InForce
+from common.samples.rollup import AGGREGATES
 from common.samples.series import SeriesEncoder
 from services.verifier.expect import identify_of
 from services.verifier.phases import RESTART_MS
 from services.verifier.points import SeriesKey
+from services.verifier.rollup import tag_of, unmapped
 from services.verifier.sealed.candidates import Candidates, candidates
 from services.verifier.sealed.configurations import Record
 from services.verifier.sealed.seals import Seal
@@ -24,9 +26,13 @@ from services.verifier.sealed.seals import Seal
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A query under one configuration or, as one, under several."""
+    """A query under one configuration or, as one, under several.
+
+    ``fields``: those of its points in a tier of rollups; none where a point is a sample.
+    """
 
     mine: Sequence[Candidates]
+    fields: tuple[str, ...] = ()
 
     @property
     def measurements(self) -> frozenset[str]:
@@ -37,7 +43,8 @@ class Owner:
     def tags(self) -> dict[str, str]:
         """What all of its series have."""
         first, *more = ({(k, v) for k, v in one.tags.items() if v} for one in self.mine)
-        return dict(first.intersection(*more))
+        found = dict(first.intersection(*more))
+        return {tag_of(k): v for k, v in found.items()} if self.fields else found
 
     @property
     def certain(self) -> bool:
@@ -46,7 +53,8 @@ class Owner:
 
     def owns(self, series: SeriesKey) -> bool:
         """Whether the query can have written the series."""
-        return any(one.owns(series) for one in self.mine)
+        of_samples = unmapped(series) if self.fields else series
+        return any(one.owns(of_samples) for one in self.mine)
 
 
 @dataclass(slots=True)
@@ -96,10 +104,17 @@ class Owners:
             for one in (record.before, record.after) if near or is_late else ():
                 if one and not any(one.transforms_like(other) for other in transforms):
                     transforms.append(one)
-        mine = [self._candidates(at_ms, transform)[query] for transform in transforms]
-        owners = [Owner([one]) for one in mine]
+        owners = [
+            Owner(
+                [self._candidates(at_ms, transform)[query]],
+                transform.rollup.aggregates if transform.rollup else (),
+            )
+            for transform in transforms
+        ]
         if len(owners) > 1:
-            owners.append(Owner(mine))
+            held = {name for owner in owners for name in owner.fields}
+            fields = tuple(name for name in AGGREGATES if name in held)
+            owners.append(Owner([one for owner in owners for one in owner.mine], fields))
         return tuple(owners)
 
     def _candidates(self, at_ms: int, transform: InForce) -> dict[str, Candidates]:
