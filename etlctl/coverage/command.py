@@ -109,7 +109,12 @@ def chosen(settings: Settings, names: Collection[str], tiers: Collection[str]) -
         raise ConfigError(
             f"--tier {', '.join(unknown)}: no such tier; there are {', '.join(sorted(known))}"
         )
-    return [(query.name, tier) for query in queries for tier in known if not tiers or tier in tiers]
+    return [
+        (query.name, tier)
+        for query in queries
+        for tier in known
+        if query.is_in(tier) and (not tiers or tier in tiers)
+    ]
 
 
 def asked_range(start: str | None, end: str | None, now_ms: int) -> tuple[int | None, int | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from redis import Redis
@@ -11,7 +11,7 @@ from redis import Redis
 from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
 from common.state.feeds import FeedStatus
-from common.state.keys import Keys, feed_of, split_feed
+from common.state.keys import Keys
 from common.state.payloads import with_payloads
 from common.state.purged import LATEST_MS, purged, range_of
 from common.state.windows import WindowSet
@@ -28,7 +28,7 @@ def facts_of(redis: Redis, keys: Keys, feeds: Collection[str]) -> dict[str, Fact
     window_set = WindowSet(redis, keys)
     status = window_set.status()
     dead, timeless = _dead_letters(redis, keys, feeds)
-    proofs = _proofs(redis, keys, {split_feed(name)[1] for name in feeds})
+    proofs = _proofs(redis, keys)
     found = {}
     for name in feeds:
         given_up = [Samples(*one) for one in purged(redis, keys, name)]
@@ -57,13 +57,9 @@ def _with_windows(facts: Facts, feed: FeedStatus, proof: FeedProof | None) -> Fa
     )
 
 
-def _proofs(redis: Redis, keys: Keys, tiers: Iterable[str]) -> Mapping[str, FeedProof]:
+def _proofs(redis: Redis, keys: Keys) -> Mapping[str, FeedProof]:
     """What is proven, by name of the feed. Nobody's lease: it is only read."""
-    found = {}
-    for tier in tiers:
-        record = ProofRecord(redis, keys, tier, token="", lease_seconds=0)
-        found.update({feed_of(proof.feed.query, tier): proof for proof in record.read().values()})
-    return found
+    return ProofRecord(redis, keys, token="", lease_seconds=0).read()
 
 
 def _dead_letters(
