@@ -25,8 +25,8 @@ INCREASE = "increase"
 NAME_PATTERN = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
 # A point of the loader shows whether it may read what it writes.
 READ_CHECK = "etl_read_check"
-# The loader keeps its watermarks and the seals of windows in the sink, too.
-RESERVED_NAMES = frozenset({"etl_loaded_watermark", "etl_seal", READ_CHECK})
+# The loader keeps its watermarks, the seals of windows and what was in force in the sink, too.
+RESERVED_NAMES = frozenset({"etl_loaded_watermark", "etl_seal", "etl_configuration", READ_CHECK})
 DEFAULT_ALIGNMENT_SECONDS = 15.0
 
 

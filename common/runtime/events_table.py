@@ -155,7 +155,9 @@ EVENTS: dict[str, EventSpec] = {
         "warning", "The loaded watermark could not be read from or written to the sink."
     ),
     "seals_failed": EventSpec(
-        "warning", "Seals of windows could not be written to the sink; they wait in Redis."
+        "warning",
+        "Seals of windows, or configurations that came into force, could not be written to the "
+        "sink; they wait in Redis.",
     ),
     "seals_unknown": EventSpec(
         "warning",
@@ -285,8 +287,17 @@ EVENTS: dict[str, EventSpec] = {
     "verify_equal_again": EventSpec("info", "A range that differed is equal now."),
     "verify_unproven": EventSpec(
         "warning",
-        "The source had deleted a range before it was compared, or while it differed.",
+        "The source had deleted a range before it was compared, or while it differed, and no seal"
+        " proves it.",
         "etl_verify_unproven_seconds_total",
+    ),
+    "verify_sealed": EventSpec(
+        "info",
+        "The source had deleted a range before it was compared; its seals are intact.",
+        "etl_verify_proven_by_seal_seconds_total",
+    ),
+    "verify_damaged": EventSpec(
+        "error", "A range that the source has deleted is not what was loaded, by its seals."
     ),
     "verify_failed": EventSpec(
         "warning", "A range of a query could not be read from the source; tried again later."

@@ -241,7 +241,8 @@ _SINK = (
 _VERIFICATION = (
     gauge(
         "etl_verified_timestamp_seconds",
-        "Time up to which everything that the source still had was compared with the sink",
+        "Time up to which the sink was compared with the source, or with its seals where that had"
+        " deleted it",
         *FEED,
         services=(VERIFIER,),
     ),
@@ -253,19 +254,26 @@ _VERIFICATION = (
     ),
     gauge(
         "etl_verify_differing_points",
-        "Points that nothing explains the difference of, in the ranges that still differ",
+        "Points that differ from the source for no known reason, or from their seals, where that"
+        " has deleted them: in the ranges that still differ",
         *FEED,
         services=(VERIFIER,),
     ),
     counter(
         "etl_verify_pieces_total",
-        "Ranges compared with the source, by result: equal or differs",
+        "Ranges compared: with the source, equal or differs; with their seals, intact or damaged",
         "result",
         services=(VERIFIER,),
     ),
     counter(
         "etl_verify_unproven_seconds_total",
-        "Time that the source had deleted before it could be compared",
+        "Time that the source had deleted before it could be compared, and that no seal proves",
+        *FEED,
+        services=(VERIFIER,),
+    ),
+    counter(
+        "etl_verify_proven_by_seal_seconds_total",
+        "Time that the source had deleted before it could be compared, and whose seals are intact",
         *FEED,
         services=(VERIFIER,),
     ),

@@ -1,7 +1,8 @@
 """Which points will never come, because their dead letters were purged.
 
 Of each feed a few hundred ranges are kept, with the number of samples purged in each: enough for
-``etlctl verify`` to tell a purged point from a lost one. The purging scripts write them.
+``etlctl verify`` to tell a purged point from a lost one. The purging scripts write them; the commit
+of a window takes its time out of them, for what is extracted again must arrive.
 """
 
 from __future__ import annotations

@@ -230,6 +230,7 @@ class WindowSet:
                 keys.committed,
                 keys.staged,
                 *(item.key for item in staged),
+                keys.dead_purged,
                 *keys.of_seals(),
             ],
             **_leased(feed, window),

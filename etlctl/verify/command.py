@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -17,14 +19,15 @@ from etlctl.verify.present import coloured, details, last_sentence, table
 from etlctl.verify.sealed.command import verify_sealed
 from services.verifier.run import Outcome
 from services.verifier.verdict import parse_accepted
-from services.verifier.wiring import Parts, connected, covered_range, verifier
+from services.verifier.wiring import Parts, connected, covered_range, verifier, whole_from
 
 Start = Annotated[
     str | None,
     typer.Option(
         "--from",
         metavar="TIME",
-        help="Compare after this time; the beginning of what was extracted if not given.",
+        help="Compare after this time; the beginning of what was extracted, as far as the source "
+        "still has all that the query looks at, if not given.",
     ),
 ]
 End = Annotated[
@@ -86,8 +89,13 @@ def verify(
     with connected(settings, query or (), no_redis) as parts:
         for note in parts.notes:
             remark(f"note: {note}")
-        start_ms, end_ms = time_range(start, end, parts)
-        outcome = verify_range(parts, start_ms, end_ms, quiet=as_json)
+        begins_ms = whole_from(parts)
+        start_ms, end_ms = time_range(start, end, parts, begins_ms)
+        if start is not None:
+            for note in not_whole(parts, begins_ms, start_ms, end_ms):
+                remark(f"note: {note}")
+            begins_ms = {}
+        outcome = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
     if as_json:
         print_json(outcome_json(outcome))
     else:
@@ -95,10 +103,13 @@ def verify(
     raise typer.Exit(outcome.exit_code(accepted))
 
 
-def time_range(start: str | None, end: str | None, parts: Parts) -> tuple[int, int]:
-    """The range to compare, in milliseconds since the epoch; by default what was covered.
+def time_range(
+    start: str | None, end: str | None, parts: Parts, begins_ms: Mapping[str, int]
+) -> tuple[int, int]:
+    """The range to compare, in milliseconds since the epoch.
 
-    Raises :class:`~etlctl.times.BadTime`.
+    By default what was covered, without what lies before all of ``begins_ms``, which has the times
+    from which on the source has all that a query looks at. Raises :class:`~etlctl.times.BadTime`.
     """
     known_start_ms, known_end_ms = (None, None) if start and end else covered_range(parts)
     start_ms = known_start_ms if start is None else _time("--from", start, parts)
@@ -106,13 +117,34 @@ def time_range(start: str | None, end: str | None, parts: Parts) -> tuple[int, i
     if start_ms is None or end_ms is None:
         option = "--from" if start_ms is None else "--to"
         raise BadTime(f"{option} must be given: Redis knows of nothing extracted")
+    if start is None and (begin_ms := min(begins_ms.values(), default=0)) < end_ms:
+        start_ms = max(start_ms, begin_ms)
     if start_ms >= end_ms:
         raise BadTime(f"nothing lies between {rfc3339(start_ms)} and {rfc3339(end_ms)}")
     return start_ms, end_ms
 
 
-def verify_range(parts: Parts, start_ms: int, end_ms: int, *, quiet: bool) -> Outcome:
-    """Compare ``(start_ms, end_ms]``, with a progress bar on a terminal unless ``quiet``."""
+def not_whole(
+    parts: Parts, begins_ms: Mapping[str, int], start_ms: int, end_ms: int
+) -> Iterator[str]:
+    """What to say of expressions that look at what the source no longer has."""
+    for query in parts.queries:
+        begin_ms = begins_ms[query.name]
+        if query.kind == "expr" and begin_ms > start_ms:
+            until = f"before {rfc3339(begin_ms)}" if begin_ms < end_ms else "in this range"
+            yield (
+                f"{query.name} looks at time that the source no longer keeps: the values that it"
+                f" gives {until} may be others than were loaded; they are told as different"
+            )
+
+
+def verify_range(
+    parts: Parts, start_ms: int, end_ms: int, begins_ms: Mapping[str, int], *, quiet: bool
+) -> Outcome:
+    """Compare ``(start_ms, end_ms]``, of some queries only what lies after their ``begins_ms``.
+
+    With a progress bar on a terminal unless ``quiet``.
+    """
     columns = (TextColumn("comparing"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with progress_bar(*columns, quiet=quiet) as bar:
         task = bar.add_task("comparing", total=end_ms - start_ms)
@@ -120,7 +152,8 @@ def verify_range(parts: Parts, start_ms: int, end_ms: int, *, quiet: bool) -> Ou
         def progress(position_ms: int) -> None:
             bar.update(task, completed=position_ms - start_ms)
 
-        return verifier(parts, progress).run(start_ms, end_ms)
+        whole = replace(verifier(parts, progress), begins_ms=begins_ms)
+        return whole.run(start_ms, end_ms)
 
 
 def show(outcome: Outcome) -> None:

@@ -67,17 +67,20 @@ def details(outcome: Outcome) -> Iterator[str]:
         "Dropped by the transform:",
         (f"{one.query}: {counts(one.dropped)}" for one in results if one.dropped),
     )
+    yield from _block(
+        "Compared only from where the source still has all that they look at:",
+        (
+            f"{one.query}: after {rfc3339(one.start_ms)}"
+            for one in results
+            if outcome.start_ms < one.start_ms < outcome.end_ms
+        ),
+    )
     yield from _block("Explained:", (line for one in results for line in _explained(one)))
     yield from _block("Without a reason, for example:", example_lines(outcome))
     yield from _block(
         "Nothing to compare:",
         (
-            f"{one.query}: "
-            + (
-                f"all {thousands(one.source)} samples of it are dropped"
-                if one.source
-                else "it matches no sample of the source in this range"
-            )
+            f"{one.query}: {_why_nothing(one, outcome.end_ms)}"
             for one in results
             if Verdict.NOTHING_TO_COMPARE in one.verdicts
         ),
@@ -146,6 +149,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 def _query_json(result: QueryResult) -> dict[str, Any]:
     return {
         "query": result.query,
+        "from_ms": result.start_ms,
         "verdict": result.verdict,
         "source": result.source,
         "dropped": dict(result.dropped),
@@ -197,6 +201,14 @@ def _explained(result: QueryResult) -> Iterator[str]:
     ):
         if by_reason:
             yield f"{result.query}: {thousands(by_reason.total())} {kind}: {_by_reason(by_reason)}"
+
+
+def _why_nothing(result: QueryResult, end_ms: int) -> str:
+    if result.source:
+        return f"all {thousands(result.source)} samples of it are dropped"
+    if result.start_ms >= end_ms:
+        return "the source no longer has all that it looks at in this range"
+    return "it matches no sample of the source in this range"
 
 
 def _example(example: SeriesExample) -> str:

@@ -28,7 +28,8 @@ def verification_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Points that differ",
             "lines",
-            "Points whose difference nothing explains, in the ranges that still differ.",
+            "Points whose difference from the source nothing explains, or which are not what was"
+            " loaded by the seals, in the ranges that still differ.",
             (Query(f"max by (query, tier) (etl_verify_differing_points{{{_JOB}}})", _FEED),),
             COUNT,
             limit_of="EtlVerifyDiffers",
@@ -44,11 +45,27 @@ def verification_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Unproven time",
             "stat",
-            "Time that the source had deleted before it could be compared, in the chosen time.",
+            "Time that the source had deleted before it could be compared, and that no seal proves,"
+            " in the chosen time.",
             (
                 Query(
                     "sum by (query, tier)"
                     f" (increase(etl_verify_unproven_seconds_total{{{_JOB}}}[$__range]))",
+                    _FEED,
+                    instant=True,
+                ),
+            ),
+            SECONDS,
+        ),
+        PanelSpec(
+            "Time proven by seals",
+            "stat",
+            "Time that the source had deleted before it could be compared, and whose seals show it"
+            " intact, in the chosen time.",
+            (
+                Query(
+                    "sum by (query, tier)"
+                    f" (increase(etl_verify_proven_by_seal_seconds_total{{{_JOB}}}[$__range]))",
                     _FEED,
                     instant=True,
                 ),

@@ -22,7 +22,8 @@ from common.state.windows import WindowSet
 from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
 from services.loader.read_check import ReadCheck
-from services.loader.seals import SealKeeper
+from services.loader.sealing.configurations import Configurations
+from services.loader.sealing.seals import SealKeeper
 from services.loader.shared_buckets import SharedBuckets, run_id
 from services.loader.watermark import WatermarkKeeper, WatermarkReader
 
@@ -70,6 +71,7 @@ def main(service: Service) -> ExitCode:
     watch(watched, probe_every_seconds(pipeline), service.stop, service.set_ready)
     seals = SealKeeper(
         Seals(redis, keys),
+        Configurations(redis, keys),
         sink,
         pipeline.redis_namespace,
         buckets,

@@ -146,6 +146,9 @@ class WatermarkKeeper:
             except (SinkError, RedisError) as error:
                 # Nothing depends on one turn: the next one does what this one could not.
                 self.telemetry.emit("watermark_failed", error=str(error))
+            # A thread that ends of it would leave the watermark in the sink where it is.
+            except Exception as error:
+                self.telemetry.emit("watermark_failed", error=repr(error), exc_info=error)
 
     def turn(self) -> None:
         """Copy to Redis what it does not know, then to the sink what has changed.

@@ -2,7 +2,7 @@
 
 Every few seconds Redis, source and sink are asked whether they serve us, and Redis what became due.
 Every ``verify.every_seconds`` a turn compares that, query by query in pieces of some memory, at a
-rate that the CPU budget allows.
+rate that the CPU budget allows. What the source has deleted by then is compared with its seals.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -22,8 +23,12 @@ from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
 from common.state.keys import feed_of
 from services.verifier.budget import CpuBudget
+from services.verifier.forgotten import Judgement, judge
 from services.verifier.proven import Differing, FeedProof, ProofRecord, Proven
 from services.verifier.run import QueryResult, Subject, Verifier
+from services.verifier.sealed.check import Checker
+from services.verifier.sealed.wiring import checker_of
+from services.verifier.whole import whole_from_ms
 from services.verifier.wiring import TIER, connected, verifier
 
 # A verifier that went silent for so long is none any more.
@@ -124,6 +129,12 @@ class Prover:
         """Compare a piece of each feed in turn, until nothing is due or the turn is over."""
         until = self.clock() + TURN_SECONDS
         queue = list(whole.subjects)
+
+        @cache
+        def checker() -> Checker:
+            """Asks the sink for its measurements, so only once, and only where it is needed."""
+            return checker_of(self.settings, whole.sink, self._now_ms, self._checked)
+
         while queue:
             if self.clock() >= until:
                 self._begin_at = float("-inf")
@@ -132,7 +143,7 @@ class Prover:
             others = [one.owns for one in whole.subjects if one is not subject]
             one = replace(whole, subjects=[subject], bystanders=others, progress=self._progress)
             try:
-                if self._step(one, subject):
+                if self._step(one, subject, checker):
                     queue.append(subject)
             except SourceRefused:
                 raise
@@ -144,30 +155,26 @@ class Prover:
                 )
             self._keep_budget()
 
-    def _step(self, one: Verifier, subject: Subject) -> bool:
+    def _step(self, one: Verifier, subject: Subject, checker: Callable[[], Checker]) -> bool:
         """Do the next thing that is due of a feed, if any; whether there was."""
         proof = self.record.read().get(subject.name)
         if proof is None:
             return False
-        proven, oldest_ms = proof.proven, _oldest_ms(one, proof)
+        proven, whole_from_ms = proof.proven, _whole_from_ms(one, subject, proof)
         for range_ in proven.differing:
-            if range_.start_ms < oldest_ms:
-                self._unproven(proof, range_.start_ms, range_.end_ms)
-                self._save(proof, proven.with_range(*range_[:2], 0, 0))
-                return True
             if self._is_due(range_):
-                self._compare(one, proof, range_.start_ms, range_.end_ms)
+                self._again(one, proof, range_, whole_from_ms, checker)
                 return True
-        if proven.up_to_ms >= proof.due_ms:
+        start_ms = proven.up_to_ms
+        if start_ms >= proof.due_ms:
             return False
-        if proven.up_to_ms < oldest_ms:
-            end_ms = min(oldest_ms, proof.due_ms)
-            self._unproven(proof, proven.up_to_ms, end_ms)
-            self._save(proof, proven.with_range(proven.up_to_ms, end_ms, 0, 0))
-            return True
         piece_ms = self._piece_ms.get(subject.name, FIRST_PIECE_MS)
-        end_ms = min(proof.due_ms, proven.up_to_ms + piece_ms)
-        samples = self._compare(one, proof, proven.up_to_ms, end_ms)
+        end_ms = min(proof.due_ms, start_ms + piece_ms)
+        if start_ms < whole_from_ms:
+            limit_ms = min(whole_from_ms, proof.due_ms)
+            samples = self._check(checker(), proof, start_ms, min(end_ms, limit_ms), limit_ms)
+        else:
+            samples = self._compare(one, proof, start_ms, end_ms)
         factor = min(4.0, max(0.25, one.piece_samples / max(samples, 1)))
         self._piece_ms[subject.name] = min(LONGEST_PIECE_MS, max(1, int(piece_ms * factor)))
         return True
@@ -176,27 +183,92 @@ class Prover:
         passed_ms = self._now_ms() - range_.at_ms
         return passed_ms < 0 or passed_ms >= self.settings.verify.again_seconds * 1000
 
+    def _again(
+        self,
+        one: Verifier,
+        proof: FeedProof,
+        range_: Differing,
+        whole_from_ms: int,
+        checker: Callable[[], Checker],
+    ) -> None:
+        """Compare a range that differed once more: with the source what that still has."""
+        middle_ms = min(range_.end_ms, whole_from_ms)
+        if range_.start_ms < middle_ms:
+            self._check(checker(), proof, range_.start_ms, middle_ms, middle_ms, range_)
+            if middle_ms < range_.end_ms:
+                self._compare(one, proof, middle_ms, range_.end_ms)
+        else:
+            self._compare(one, proof, *range_[:2])
+
     def _compare(self, one: Verifier, proof: FeedProof, start_ms: int, end_ms: int) -> int:
         """Compare a range and keep the result; the samples that the source has there."""
         began, rested_seconds = self.clock(), self._rested_seconds
         (result,) = one.run(start_ms, end_ms).results
         points = result.unexplained
-        if points and start_ms < _oldest_ms(one, proof):
+        if points and start_ms < _whole_from_ms(one, one.subjects[0], proof):
             # Deleted while we compared: the next turn knows.
             self._begin_at = float("-inf")
             raise _Ended
-        now = self.record.read().get(proof.feed.query)
-        if now is None or now.due_ms < end_ms or now.proven.up_to_ms < start_ms:
-            # Opened again meanwhile: what was read of it means nothing.
+        now = self._still(proof, start_ms, end_ms)
+        if now is None:
             return result.source
         differed = sum(r.points for r in now.proven.differing if r[:2] == (start_ms, end_ms))
         self._report(proof, start_ms, end_ms, result, differed)
         self._save(now, now.proven.with_range(start_ms, end_ms, points, self._now_ms()))
-        telemetry = self.telemetry
-        telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
-        rested_seconds = self._rested_seconds - rested_seconds
-        telemetry.batch_succeeded(result.source, self.clock() - began - rested_seconds)
+        self.telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
+        self._count(result.source, began, rested_seconds)
         return result.source
+
+    def _check(
+        self,
+        checker: Checker,
+        proof: FeedProof,
+        start_ms: int,
+        end_ms: int,
+        limit_ms: int,
+        before: Differing | None = None,
+    ) -> int:
+        """Compare a range with its seals and keep the result; the points that were checked.
+
+        ``before``: the range that it begins, where that differed when it was compared last.
+        """
+        began, rested_seconds = self.clock(), self._rested_seconds
+        outcome = checker.run(proof.feed.query, start_ms, end_ms)
+        points = outcome.points + sum(windows.sealed for windows in outcome.found)
+        found = judge(outcome, start_ms, end_ms, limit_ms, checker.forgotten_up_to_ms())
+        now = self._still(proof, start_ms, found.end_ms)
+        if now is None:
+            return points
+        self._report_seals(proof, start_ms, found, before)
+        proven = now.proven
+        if before is not None:
+            rest = before._replace(start_ms=found.end_ms)
+            proven = proven.with_range(*before[:2], 0, 0)
+            if rest.start_ms < rest.end_ms:  # it is compared with the source next
+                proven = proven.with_range(*rest[:4], by_seals=rest.by_seals)
+        proven = proven.with_range(start_ms, found.end_ms, 0, 0)
+        for damaged in found.damaged:
+            proven = proven.with_range(*damaged, self._now_ms(), by_seals=True)
+        self._save(now, proven)
+        if found.damaged or found.intact_ms:
+            result = "damaged" if found.damaged else "intact"
+            self.telemetry.inc("etl_verify_pieces_total", result=result)
+        self._count(points, began, rested_seconds)
+        return points
+
+    def _still(self, proof: FeedProof, start_ms: int, end_ms: int) -> FeedProof | None:
+        """What is proven now; None where the range was opened again while it was read.
+
+        What was read of it means nothing then, nor where Redis lost what it knew of it.
+        """
+        now = self.record.read().get(proof.feed.query)
+        if now is None or now.due_ms < end_ms or now.proven.up_to_ms < start_ms:
+            return None
+        return now if now.feed.origin_ms <= start_ms else None
+
+    def _count(self, samples: int, began: float, rested_seconds: float) -> None:
+        rested_seconds = self._rested_seconds - rested_seconds
+        self.telemetry.batch_succeeded(samples, self.clock() - began - rested_seconds)
 
     def _report(
         self, proof: FeedProof, start_ms: int, end_ms: int, result: QueryResult, differed: int
@@ -219,20 +291,43 @@ class Prover:
         elif differed and not points:
             self.telemetry.emit("verify_equal_again", **bounds)
 
-    def _unproven(self, proof: FeedProof, start_ms: int, end_ms: int) -> None:
-        self.telemetry.emit(
-            "verify_unproven",
-            amount=(end_ms - start_ms) / 1000,
-            **_labels(proof),
-            start_ms=start_ms,
-            end_ms=end_ms,
-        )
+    def _report_seals(
+        self, proof: FeedProof, start_ms: int, found: Judgement, before: Differing | None
+    ) -> None:
+        telemetry = self.telemetry
+        bounds = {**_labels(proof), "start_ms": start_ms, "end_ms": found.end_ms}
+        intact_ms, unproven_ms = found.intact_ms, found.unproven_ms
+        if before is not None and not before.by_seals:
+            # It holds what was loaded, but that was not what the source had.
+            intact_ms, unproven_ms = 0, unproven_ms + intact_ms
+        if intact_ms:
+            telemetry.emit("verify_sealed", amount=intact_ms / 1000, **bounds)
+        if unproven_ms:
+            telemetry.emit("verify_unproven", amount=unproven_ms / 1000, **bounds)
+        differed = before.points if before is not None and before.by_seals else 0
+        if found.points and found.points != differed:
+            telemetry.emit(
+                "verify_damaged",
+                **bounds,
+                points=found.points,
+                windows=sum(each.windows for each in found.damage),
+                examples=[
+                    f"{each.kind} in ({each.start_ms}, {each.end_ms}]:"
+                    f" {each.sealed} points sealed, {each.found} found"
+                    for each in found.damage[:EXAMPLES_SHOWN]
+                ],
+            )
+        elif differed and not found.points and intact_ms:
+            telemetry.emit("verify_equal_again", **bounds)
 
     def _save(self, proof: FeedProof, proven: Proven) -> None:
         if not self.record.save({_name(proof): proven}):
             raise _Ended
 
     def _progress(self, position_ms: int) -> None:
+        self._keep_budget()
+
+    def _checked(self, query: str, done: int, of: int) -> None:
         self._keep_budget()
 
     def _keep_budget(self) -> None:
@@ -265,14 +360,10 @@ class Prover:
         return int(self.wall_clock() * 1000)
 
 
-def _oldest_ms(one: Verifier, proof: FeedProof) -> int:
-    """The oldest time that the source keeps; 0 where it never kept more of the feed's.
-
-    A feed begins where the source did, or at the multiple of its step before that.
-    """
-    oldest_ms = one.oldest_source_ms()
-    step_ms = max(subject.step_ms for subject in one.subjects)
-    return oldest_ms if oldest_ms > proof.feed.origin_ms + step_ms else 0
+def _whole_from_ms(one: Verifier, subject: Subject, proof: FeedProof) -> int:
+    """From when on the source still has all that the feed's samples are made of; 0 = always."""
+    origin_ms = proof.feed.origin_ms
+    return whole_from_ms(subject.reach, one.oldest_source_ms(), origin_ms, subject.step_ms)
 
 
 def _name(proof: FeedProof) -> str:

@@ -24,12 +24,16 @@ DIFFERING_MAX = 100
 
 
 class Differing(NamedTuple):
-    """``(start_ms, end_ms]`` where ``points`` differed when it was compared last, at ``at_ms``."""
+    """``(start_ms, end_ms]`` where ``points`` differed when it was compared last, at ``at_ms``.
+
+    ``by_seals``: from what was loaded, by the seals; else from the source.
+    """
 
     start_ms: int
     end_ms: int
     points: int
     at_ms: int
+    by_seals: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +54,21 @@ class Proven:
         cut = (one.start_ms for one in self.differing if one.end_ms > bound_ms)
         return Proven(min([self.up_to_ms, bound_ms, *cut]), kept)
 
-    def with_range(self, start_ms: int, end_ms: int, points: int, at_ms: int) -> Proven:
+    def with_range(
+        self, start_ms: int, end_ms: int, points: int, at_ms: int, *, by_seals: bool = False
+    ) -> Proven:
         """With the result for ``(start_ms, end_ms]``: that replaces what was known of it.
 
-        Ranges that adjoin, or are more than :data:`DIFFERING_MAX`, are kept as one.
+        Ranges that adjoin and were found alike, or are more than :data:`DIFFERING_MAX`, are kept
+        as one.
         """
         rest = [one for one in self.differing if one[:2] != (start_ms, end_ms)]
         if points:
-            rest.append(Differing(start_ms, end_ms, points, at_ms))
+            rest.append(Differing(start_ms, end_ms, points, at_ms, by_seals))
         kept: list[Differing] = []
         too_many = len(rest) - DIFFERING_MAX
         for one in sorted(rest):
-            if kept and (too_many > 0 or kept[-1].end_ms == one.start_ms):
+            if kept and (too_many > 0 or _go_together(kept[-1], one)):
                 too_many -= 1
                 last = kept.pop()
                 one = Differing(
@@ -69,6 +76,7 @@ class Proven:
                     max(last.end_ms, one.end_ms),
                     last.points + one.points,
                     min(last.at_ms, one.at_ms),
+                    last.by_seals and one.by_seals,
                 )
             kept.append(one)
         return Proven(max(self.up_to_ms, end_ms), tuple(kept))
@@ -82,10 +90,16 @@ class Proven:
         """The reverse; raises :class:`ValueError` for anything else."""
         try:
             found = json.loads(text)
-            ranges = [Differing(*map(int, one)) for one in found["differing"]]
+            ranges = [
+                Differing._make((*map(int, one[:4]), any(one[4:]))) for one in found["differing"]
+            ]
             return cls(int(found["up_to_ms"]), tuple(sorted(ranges)))
         except (LookupError, TypeError, RecursionError, ArithmeticError) as error:
             raise ValueError(f"is no record of what is proven: {error!r:.200}") from None
+
+
+def _go_together(one: Differing, next_: Differing) -> bool:
+    return one.end_ms == next_.start_ms and one.by_seals == next_.by_seals
 
 
 class FeedProof(NamedTuple):

@@ -53,10 +53,12 @@ class QueryResult:
     """The outcome for one query, in points. ``explained`` counts parts of the three kinds.
 
     ``spent``: what of it was explained by number only. ``reaches_beyond``: the range goes beyond
-    what is loaded, so that points may come yet.
+    what is loaded, so that points may come yet. ``start_ms``: after when it was compared; not
+    before the end of the range where none of it was.
     """
 
     query: str
+    start_ms: int = 0
     source: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     expected: int = 0
@@ -143,7 +145,8 @@ class Verifier:
     ``phases``: what was in force before, of queries that were changed. ``bystanders`` decide, for
     configured queries that are not verified now, which series could be theirs. ``latest_ms`` bounds
     what the transform accepts. ``oldest_source_ms`` asks for the oldest time that the source keeps;
-    0 where that is not known.
+    0 where that is not known. ``begins_ms``: after when a query is compared, by its name; others
+    are from the start.
     """
 
     source: Source
@@ -154,6 +157,7 @@ class Verifier:
     knowledge: Knowledge = field(default_factory=Knowledge)
     latest_ms: int | None = None
     oldest_source_ms: Callable[[], int] = lambda: 0
+    begins_ms: Mapping[str, int] = field(default_factory=dict)
     piece_samples: int = 200_000
     progress: Callable[[int], None] = lambda position_ms: None
 
@@ -162,11 +166,16 @@ class Verifier:
 
         Raises :class:`~common.errors.SourceError` or :class:`~common.errors.SinkError`.
         """
-        outcome = Outcome(start_ms, end_ms, [QueryResult(one.name) for one in self.subjects])
+        begins_ms = {
+            one.name: max(start_ms, self.begins_ms.get(one.name, 0)) for one in self.subjects
+        }
+        results = [QueryResult(name, begin_ms) for name, begin_ms in begins_ms.items()]
+        outcome = Outcome(start_ms, end_ms, results)
         shortest_ms = max((one.step_ms for one in self.subjects), default=1)
         piece_ms = max(60_000, shortest_ms)
-        position_ms = start_ms
-        bounds_ms = sorted({at for one in self.phases.values() for at in one.bounds_ms()})
+        position_ms = min(begins_ms.values(), default=start_ms)
+        changes_ms = {at for one in self.phases.values() for at in one.bounds_ms()}
+        bounds_ms = sorted(changes_ms.union(begins_ms.values()))
         while position_ms < end_ms:
             change_ms = next((at for at in bounds_ms if at > position_ms), end_ms)
             stop_ms = min(end_ms, position_ms + piece_ms, change_ms)
@@ -180,7 +189,13 @@ class Verifier:
 
     def _piece(self, start_ms: int, end_ms: int, outcome: Outcome) -> int:
         # The last of each is in force, the others may be.
-        possible = {one.name: self._at(one, end_ms) for one in self.subjects}
+        possible: dict[str, Sequence[Subject]] = {}
+        not_yet: list[Subject] = []
+        for one, result in zip(self.subjects, outcome.results, strict=True):
+            if result.start_ms <= start_ms:
+                possible[one.name] = self._at(one, end_ms)
+            else:
+                not_yet += self._at(one, end_ms)
         subjects = [of_query[-1] for of_query in possible.values()]
         # Read before the sink is: what has settled by now must be found there.
         pending = {one.name: self.knowledge.pending(one.name) for one in subjects}
@@ -189,8 +204,10 @@ class Verifier:
         measurements = {name for one in subjects for name in one.measurements}
         measurements.update(key.measurement for each in expected.values() for key in each.points)
         found = self.sink.read(measurements, start_ms, end_ms)
-        strays = self._strays(subjects, found, expected, outcome)
-        for subject, result in zip(subjects, outcome.results, strict=True):
+        bystanders = [*self.bystanders, *(one.owns for one in not_yet)]
+        strays = self._strays(subjects, bystanders, found, expected, outcome)
+        results = [result for result in outcome.results if result.query in possible]
+        for subject, result in zip(subjects, results, strict=True):
             wanted = expected[subject.name]
             mine = {key: column for key, column in found.items() if key in wanted.points}
             mine.update(strays.get(subject.name, {}))
@@ -264,6 +281,7 @@ class Verifier:
     def _strays(
         self,
         subjects: Sequence[Subject],
+        bystanders: Sequence[Callable[[SeriesKey], bool]],
         found: Points,
         expected: dict[str, Expected],
         outcome: Outcome,
@@ -275,7 +293,7 @@ class Verifier:
             if key in claimed:
                 continue
             owner = None
-            if not any(owns(key) for owns in self.bystanders):
+            if not any(owns(key) for owns in bystanders):
                 owner = next((one.name for one in subjects if one.owns(key)), None)
             if owner is None:
                 outcome.foreign += len(column.values)

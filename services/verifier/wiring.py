@@ -14,10 +14,11 @@ from redis.exceptions import RedisError
 
 from common.config import InForce, Query, Settings, TierName
 from common.errors import ConfigError, WireError
-from common.promql.reach import RAW, reach_of
+from common.promql.reach import RAW, Reach, reach_of
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
 from common.state.redis_client import connect_as_set
+from common.state.windows import FeedStatus
 from services.verifier.connect import sink_of, source_of
 from services.verifier.expect import identify_of
 from services.verifier.knowledge import Knowledge, RedisKnowledge
@@ -26,6 +27,7 @@ from services.verifier.phases import History, Phases
 from services.verifier.run import Subject, Verifier
 from services.verifier.sink import Sink
 from services.verifier.source import Source
+from services.verifier.whole import whole_from_ms
 
 TIER: TierName = "hot"
 
@@ -104,12 +106,33 @@ def connected(
 
 def covered_range(parts: Parts) -> tuple[int | None, int | None]:
     """``(start_ms, end_ms]`` that is extracted and settled for the queries, as far as known."""
-    if not isinstance(parts.knowledge, RedisKnowledge):
-        return None, None
-    feeds = [parts.knowledge.feed(query.name) for query in parts.queries]
+    feeds = [_feed(parts, query) for query in parts.queries]
     starts = [feed.origin_ms for feed in feeds if feed]
     ends = [feed.loaded_watermark_ms for feed in feeds if feed]
     return min(starts, default=None), min(ends, default=None)
+
+
+def whole_from(parts: Parts) -> dict[str, int]:
+    """After when the source still has all that a query looks at, by its name; 0 = always.
+
+    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached.
+    """
+    lowest_ms = parts.source.oldest_ms()
+    found = {}
+    for query in parts.queries:
+        feed = _feed(parts, query)
+        origin_ms = feed.origin_ms if feed else 0
+        found[query.name] = whole_from_ms(_reach(query), lowest_ms, origin_ms, query.step_ms)
+    return found
+
+
+def _feed(parts: Parts, query: Query) -> FeedStatus | None:
+    knowledge = parts.knowledge
+    return knowledge.feed(query.name) if isinstance(knowledge, RedisKnowledge) else None
+
+
+def _reach(query: Query) -> Reach:
+    return RAW if query.kind == "select" else reach_of(query.text)
 
 
 def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms: None) -> Verifier:
@@ -134,7 +157,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
             kind=query.kind,
             text=query.text,
             step_ms=query.step_ms,
-            reach=RAW if query.kind == "select" else reach_of(query.text),
+            reach=_reach(query),
             identify=identify,
             owns=owner(query, measurements, rules),
             measurements=measurements,

@@ -11,7 +11,7 @@ from common.state.keys import POINTS
 from common.state.windows import Recheck, WindowSet
 from devtools.chaos.rules import Rule
 from monitoring.thresholds import ETL_METRICS
-from services.loader.seals import MEASUREMENT as SEALS
+from services.loader.sealing.seals import MEASUREMENT as SEALS
 from tests.e2e.alert_world import KEYS, RECHECK_AFTER_SECONDS, WRITE, AlertWorld, Incident
 from tests.e2e.query_incidents import ODD_QUERIES
 from tests.e2e.redis_incidents import DISK, FOREIGN_JOB, LOST, MEMORY, PAYLOADS

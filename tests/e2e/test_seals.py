@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.config.query import RESERVED_NAMES
 from common.samples.columns import Samples
 from common.samples.seal import Digest, series_key
 from common.samples.seal_columns import digest
-from services.loader.seals import MEASUREMENT
+from services.loader.sealing import configurations
+from services.loader.sealing.seals import MEASUREMENT
 from tests.e2e.pipeline import Pipeline
 
 pytestmark = pytest.mark.timeout(180)
@@ -58,7 +60,7 @@ def test_the_sink_holds_what_its_seals_say(pipeline: Pipeline) -> None:
 
     expressions = {q["name"] for q in pipeline.config()["extract"]["queries"] if "expr" in q}
     names = next(series["values"] for series in select(pipeline, "SHOW MEASUREMENTS"))
-    measurements = {name for (name,) in names} - {MEASUREMENT, "etl_loaded_watermark"}
+    measurements = {name for (name,) in names} - RESERVED_NAMES
     selected = measurements - expressions
     assert len(feeds.keys() - expressions) == 1, "whose points are all that no expr has"
     points = 0
@@ -73,3 +75,6 @@ def test_the_sink_holds_what_its_seals_say(pipeline: Pipeline) -> None:
             assert (found.points, found.text) == (seal["points"], seal["digest"]), seal
             points += found.points
     assert points > 500
+
+    noted = select(pipeline, f'SELECT "after" FROM "{configurations.MEASUREMENT}" GROUP BY "query"')
+    assert {series["tags"]["query"] for series in noted} == set(feeds)

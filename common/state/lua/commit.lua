@@ -2,8 +2,8 @@
 -- extracted, and the window is closed; all of it, or nothing.
 --
 -- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 raw stream, 6 in-flight records,
---      7 ledger, 8 unsettled, 9 committed, 10 staged, 11.. staged payloads; the last three are the seals that are not
---      settled, those that are due, sums of what was replayed
+--      7 ledger, 8 unsettled, 9 committed, 10 staged, 11.. staged payloads; the last four are what was purged, the seals
+--      that are not settled, those that are due, sums of what was replayed
 -- a    window, token, fingerprint, feed, query, tier, kind, staged ({samples, bytes} of each payload),
 --      recheck_after_ms (of each recount, since the first commit), source_samples (that the source has in the window),
 --      digest (of them, its halves low and high), dropped ({reason = samples} that no payload holds),
@@ -15,7 +15,7 @@
 -- before anything has changed. The payloads themselves do not move.
 local feed, windows, rechecks, raw, in_flight, ledger, unsettled, committed, staged =
   KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local seals, seals_due, seals_replayed = KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS]
+local purged, seals, seals_due, seals_replayed = KEYS[#KEYS - 3], KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS]
 local id, entries = a.window, #a.staged
 local window = leased_window(feed, windows)
 if not window then return 'refused' end
@@ -24,7 +24,7 @@ for i = 1, entries do
 end
 if not have_types({[raw] = 'stream', [in_flight] = 'hash', [ledger] = 'hash', [unsettled] = 'hash',
     [committed] = 'hash', [staged] = 'zset', [rechecks] = 'zset', [seals] = 'hash', [seals_due] = 'hash',
-    [seals_replayed] = 'hash'}) then
+    [seals_replayed] = 'hash', [purged] = 'hash'}) then
   return 'wrong_type'
 end
 
@@ -60,6 +60,7 @@ else
   redis.call('HDEL', seals, seal)
   redis.call('HSET', seals_due, seal, due_seal(window.s, 0, NO_DIGEST, now, id))
 end
+if redis.call('HEXISTS', purged, a.feed) == 1 then forget_purged(purged, a.feed, window.s, window.e) end
 -- What was opened again by a recount goes on with the next one: so it comes to an end.
 local round = window.r or 0
 local after, before = a.recheck_after_ms[round + 1], a.recheck_after_ms[round] or 0

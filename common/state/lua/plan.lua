@@ -26,7 +26,7 @@ local function note_change(planned_ms, to_do)
     local name, first, to = string.match(record, '^(%S+) (%S+) (%S+)$')
     if name == a.feed then unsettled[#unsettled + 1] = {tonumber(first), tonumber(to)} end
   end
-  changes[#changes + 1] = {id = a.configuration_id, head = planned_ms, to_do = merged(to_do),
+  changes[#changes + 1] = {id = a.configuration_id, at = clock_ms(), head = planned_ms, to_do = merged(to_do),
     unsettled = merged(unsettled)}
   if #changes > MOST_CHANGES then
     local gone, used = table.remove(changes, 1).id, false

@@ -76,6 +76,24 @@ local function note_purged(purged, feed, windows)
   redis.call('HSET', purged, feed, cjson.encode(is_ours and noted or windows))
 end
 
+-- What is extracted anew is no purged sample any more: (first, last] is taken out of the ranges of a feed. Of one that goes
+-- beyond it on both sides the longer side stays; one of any time (common/state/purged.py) stays whole.
+local function forget_purged(purged, feed, first, last)
+  local is_ours, kept = pcall(function()
+    local kept = {}
+    for _, range in ipairs(cjson.decode(redis.call('HGET', purged, feed) or '[]')) do
+      local start, stop = range[1], range[2]
+      if start < last and stop > first and stop < 99999999999999 then
+        if first - start >= stop - last then stop = first else start = last end
+      end
+      if start < stop then kept[#kept + 1] = {start, stop, range[3]} end
+    end
+    return kept
+  end)
+  if not is_ours then return end
+  if #kept > 0 then redis.call('HSET', purged, feed, cjson.encode(kept)) else redis.call('HDEL', purged, feed) end
+end
+
 -- One dead letter of its group less is kept.
 local function forget_kept(dead_kept, letter)
   local group = dead_group(letter.stage, letter.reason, letter.feed, letter.measurement)

@@ -53,6 +53,7 @@ def verify_sealed(
                     set(sealed_queries(sink, checker.pipeline))
                     - {query.name for query in settings.extract.queries}
                 ),
+                checker.notes,
             )
     if json_wanted:
         print_json(outcome_json(outcome))

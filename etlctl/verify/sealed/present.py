@@ -74,6 +74,7 @@ def details(outcome: SealedOutcome) -> Iterator[str]:
             yield f"{one.query}: not sealed: {len(one.unsealed) - EXAMPLES_MAX} more ranges"
     for query in outcome.retired:
         yield f"{query}: has seals and is not configured, so that nobody can tell its series"
+    yield from outcome.notes
 
 
 def last_sentence(outcome: SealedOutcome) -> str:
@@ -89,6 +90,7 @@ def as_json(outcome: SealedOutcome) -> dict[str, Any]:
         "verdict": outcome.verdict,
         "queries": [_query_json(one) for one in outcome.queries],
         "not_configured": outcome.retired,
+        "notes": list(outcome.notes),
     }
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 from common.samples.seal import Digest
 from services.verifier.points import Column, SeriesKey
-from services.verifier.sealed.candidates import Candidates
-from services.verifier.sealed.holding import holding
+from services.verifier.sealed.holding import stretches
 from services.verifier.sealed.outcome import Kind, QueryOutcome
-from services.verifier.sealed.seals import Seal, read_seals
+from services.verifier.sealed.owners import Owner
+from services.verifier.sealed.seals import Seal, SealReader, Span
 from services.verifier.sealed.window_digests import window_digests
 from services.verifier.sink import Sink
 
@@ -24,14 +25,17 @@ PIECE_WINDOWS = 2_000
 class Checker:
     """Compares what the sink has with its seals of one tier and pipeline.
 
-    ``forgotten_up_to_ms`` gives the time up to which the sink may have deleted points.
+    ``owners``: see :meth:`services.verifier.sealed.owners.Owners.of`. ``forgotten_up_to_ms`` gives
+    the time up to which the sink may have deleted points. ``notes`` are for the operator, each the
+    end of a line.
     """
 
     sink: Sink
     pipeline: str
     tier: str
-    candidates: Mapping[str, Candidates]
+    owners: Callable[[str, Seal], tuple[Owner, ...]]
     piece_points: int
+    notes: Sequence[str] = ()
     forgotten_up_to_ms: Callable[[], int] = lambda: 0
     progress: Callable[[str, int, int], None] = lambda query, done, of: None
 
@@ -42,73 +46,96 @@ class Checker:
         :class:`~common.errors.SinkError`.
         """
         outcome = QueryOutcome(query, start_ms, end_ms)
-        windows, replays = read_seals(self.sink, self.pipeline, query, self.tier, start_ms or 0)
-        if windows:
-            first_ms = min(seal.start_ms for seal in windows) if start_ms is None else start_ms
-            last_ms = max(seal.end_ms for seal in windows) if end_ms is None else end_ms
-            outcome.start_ms, outcome.end_ms = start_ms, end_ms = first_ms, last_ms
-        held = holding(windows, replays)
-        if start_ms is not None and end_ms is not None:
-            known_ms = max(start_ms, self.forgotten_up_to_ms())
-            outcome.unsealed += held.covered.gaps(known_ms, end_ms)
-            self._check(held.windows, start_ms, end_ms, outcome)
-            for seal in held.partial:
-                if start_ms < seal.end_ms and seal.start_ms < end_ms:
-                    outcome.add(Kind.REPLACED, seal.start_ms, seal.end_ms)
-        return outcome
-
-    def _check(
-        self, windows: Sequence[Seal], start_ms: int, end_ms: int, outcome: QueryOutcome
-    ) -> None:
-        forgotten_ms = self.forgotten_up_to_ms()
-        kept: list[Seal] = []
-        for seal in windows:
-            if seal.end_ms <= start_ms or seal.start_ms >= end_ms:
-                continue
-            if seal.start_ms < forgotten_ms:
-                outcome.add(Kind.EXPIRED, seal.start_ms, seal.end_ms)
-            elif seal.digest is None:
-                outcome.add(Kind.UNREADABLE, seal.start_ms, seal.end_ms)
-            else:
-                kept.append(seal)
-        done = 0
-        for piece in _pieces(kept, self.piece_points):
-            for seal, (kind, found) in zip(piece, self._piece(outcome.query, piece), strict=True):
+        reader = SealReader(self.sink, self.pipeline, query, self.tier)
+        span = reader.span()
+        if span is None:
+            if start_ms is not None and end_ms is not None:
+                outcome.add_unsealed(max(start_ms, self.forgotten_up_to_ms()), end_ms)
+            return outcome
+        begin_ms = span.first_ms if start_ms is None else start_ms
+        of_ms = (span.last_ms if end_ms is None else end_ms) - begin_ms
+        owners_of = partial(self.owners, query)
+        kept = self._kept(reader, span, outcome)
+        for owners, piece in _pieces(kept, self.piece_points, owners_of):
+            for seal, (kind, found) in zip(piece, self._piece(owners, piece), strict=True):
                 assert seal.digest is not None
                 if seal.start_ms < self.forgotten_up_to_ms():  # it went on while we read
                     kind = Kind.EXPIRED
-                sealed = seal.digest.points
-                outcome.add(kind, seal.start_ms, seal.end_ms, sealed, found)
-            done += len(piece)
-            self.progress(outcome.query, done, len(kept))
+                outcome.add(kind, seal.start_ms, seal.end_ms, seal.digest.points, found)
+            done_ms = piece[-1].end_ms - begin_ms
+            self.progress(query, done_ms, max(done_ms, of_ms, 1))
+        return outcome
 
-    def _piece(self, query: str, piece: Sequence[Seal]) -> list[tuple[Kind, int]]:
-        mine = self.candidates[query]
+    def _kept(self, reader: SealReader, span: Span, outcome: QueryOutcome) -> Iterator[Seal]:
+        """The seals to compare, in order; whatever else there is to say goes to ``outcome``."""
+        start_ms, end_ms = outcome.start_ms, outcome.end_ms
+        forgotten_ms = self.forgotten_up_to_ms()
+        # A window that begins or ends in the range may be overlapped by one that does not.
+        after_ms = span.first_ms - 1 if start_ms is None else start_ms - span.longest_ms
+        to_ms = span.last_ms if end_ms is None else min(end_ms + span.longest_ms, span.last_ms)
+        done_ms, last_ms = start_ms, None
+        for held, stretch_end_ms in stretches(reader.pages(after_ms, to_ms), span.longest_ms):
+            replaced, windows = (
+                [
+                    seal
+                    for seal in seals
+                    if (start_ms is None or start_ms < seal.end_ms)
+                    and (end_ms is None or seal.start_ms < end_ms)
+                ]
+                for seals in (held.partial, held.windows)
+            )
+            for seal in replaced:
+                outcome.add(Kind.REPLACED, seal.start_ms, seal.end_ms)
+            for seal in windows:
+                if seal.start_ms < forgotten_ms:
+                    outcome.add(Kind.EXPIRED, seal.start_ms, seal.end_ms)
+                elif seal.digest is None:
+                    outcome.add(Kind.UNREADABLE, seal.start_ms, seal.end_ms)
+                else:
+                    yield seal
+            if found := replaced + windows:
+                last_ms = max(last_ms or 0, *(seal.end_ms for seal in found))
+                if done_ms is None:
+                    outcome.start_ms = done_ms = held.covered.starts_ms[0]
+            if done_ms is not None:
+                until_ms = stretch_end_ms if end_ms is None else min(stretch_end_ms, end_ms)
+                for gap in held.covered.gaps(max(done_ms, forgotten_ms), until_ms):
+                    outcome.add_unsealed(*gap)
+                done_ms = max(done_ms, until_ms)
+        if end_ms is not None:
+            if done_ms is not None:
+                outcome.add_unsealed(max(done_ms, forgotten_ms), end_ms)
+        else:
+            # Replays may go on after the last window: that it was sealed is not known.
+            outcome.end_ms = last_ms
+            outcome.unsealed = [gap for gap in outcome.unsealed if gap[0] < (last_ms or 0)]
+
+    def _piece(self, owners: Sequence[Owner], piece: Sequence[Seal]) -> Iterable[tuple[Kind, int]]:
+        """Of each window what became of it, and how many points were found."""
+        of_owners = [self._judged(owner, piece) for owner in owners]
+        for judged in zip(*of_owners, strict=True):
+            kinds = [kind for kind, _ in judged]
+            best = next((kind for kind in (Kind.INTACT, Kind.UNTOLD) if kind in kinds), kinds[-1])
+            yield judged[len(kinds) - 1 - kinds[::-1].index(best)]
+
+    def _judged(self, owner: Owner, piece: Sequence[Seal]) -> list[tuple[Kind, int]]:
         sealed = [seal.digest or Digest() for seal in piece]
         ends_ms = [seal.end_ms for seal in piece]
         totals, narrow = [Digest()] * len(piece), [Digest()] * len(piece)
         parts = -(-sum(digest.points for digest in sealed) // self.piece_points) or 1
         for start_ms, end_ms in _split(piece[0].start_ms, piece[-1].end_ms, parts):
-            tags = {tag: value for tag, value in mine.tags.items() if value}
-            points = self.sink.read(mine.measurements, start_ms, end_ms, tags)
-            series = [(key, column) for key, column in points.items() if mine.owns(key)]
+            points = self.sink.read(owner.measurements, start_ms, end_ms, owner.tags)
+            series = [(key, column) for key, column in points.items() if owner.owns(key)]
             totals = _added(totals, series, ends_ms)
-            if not mine.certain:
-                own = [(key, column) for key, column in series if not self._others(query, key)]
+            if not owner.certain:
+                own = [(key, column) for key, column in series if not owner.is_another_s(key)]
                 narrow = _added(narrow, own, ends_ms)
         return [
             (_kind(wanted, total), total.points)
-            if mine.certain or wanted == total
+            if owner.certain or wanted == total
             else (Kind.INTACT if wanted == rest else Kind.UNTOLD, rest.points)
             for wanted, total, rest in zip(sealed, totals, narrow, strict=True)
         ]
-
-    def _others(self, query: str, series: SeriesKey) -> bool:
-        return any(
-            other.certain and other.owns(series)
-            for name, other in self.candidates.items()
-            if name != query
-        )
 
 
 def _kind(sealed: Digest, found: Digest) -> Kind:
@@ -128,23 +155,32 @@ def _added(
     return [total + one for total, one in zip(totals, found, strict=True)]
 
 
-def _pieces(windows: Sequence[Seal], piece_points: int) -> Iterator[list[Seal]]:
-    """Runs of windows without a gap between them, each of about so many points at most."""
+def _pieces(
+    windows: Iterable[Seal], piece_points: int, owners_of: Callable[[Seal], tuple[Owner, ...]]
+) -> Iterator[tuple[tuple[Owner, ...], list[Seal]]]:
+    """Runs of windows without a gap between them, each of about so many points at most.
+
+    With what all of a run are compared with.
+    """
     piece: list[Seal] = []
+    owners: tuple[Owner, ...] = ()
     points = 0
     for seal in windows:
         more = seal.digest.points if seal.digest else 0
+        its_owners = owners_of(seal)
         if piece and (
             seal.start_ms != piece[-1].end_ms
+            or its_owners is not owners
             or points + more > piece_points
             or len(piece) >= PIECE_WINDOWS
         ):
-            yield piece
+            yield owners, piece
             piece, points = [], 0
+        owners = its_owners
         piece.append(seal)
         points += more
     if piece:
-        yield piece
+        yield owners, piece
 
 
 def _split(start_ms: int, end_ms: int, parts: int) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from services.verifier.sealed.seals import Seal
+from services.verifier.sealed.seals import Page, Seal
 
 Span = tuple[int, int]
 
@@ -58,6 +58,35 @@ class Holding:
     covered: Covered
 
 
+def stretches(pages: Iterable[Page], longest_ms: int) -> Iterator[tuple[Holding, int]]:
+    """What holds of windows that end in one stretch of time, and where that ends; all in order.
+
+    No window is longer than ``longest_ms``, so one is judged once everything that ends so long
+    after it has been read, and kept until nothing is left that may overlap it. ``covered`` is right
+    from the end of the stretch before to the end of this one.
+    """
+    windows: list[Seal] = []
+    replays: list[Seal] = []
+    judged_ms = 0
+    for page in pages:
+        windows += page.windows
+        replays += page.replays
+        to_ms = page.read_to_ms - (0 if page.last else longest_ms)
+        # To judge often what is kept for long would cost the square of it.
+        if not page.last and to_ms < judged_ms + longest_ms:
+            continue
+        held = holding(windows, replays)
+        inside, partial = (
+            [one for one in found if judged_ms < one.end_ms <= to_ms]
+            for found in (held.windows, held.partial)
+        )
+        yield Holding(inside, partial, held.covered), to_ms
+        judged_ms = to_ms
+        kept_ms = min((one.start_ms for one in windows if one.end_ms > to_ms), default=to_ms)
+        windows = [one for one in windows if one.end_ms > min(kept_ms, to_ms)]
+        replays = [one for one in replays if one.end_ms > to_ms]
+
+
 def holding(windows: Iterable[Seal], replays: Iterable[Seal]) -> Holding:
     """The newest seal of any time holds.
 
@@ -82,4 +111,5 @@ def _with(seal: Seal, replayed: Seal | None) -> Seal:
     # Of another extraction: nobody knows what of it is among the seal's own points.
     if seal.digest is None or replayed.digest is None or replayed.window != seal.window:
         return replace(seal, digest=None)
-    return replace(seal, digest=seal.digest + replayed.digest)
+    digest = seal.digest + replayed.digest
+    return replace(seal, digest=digest, replayed_ms=replayed.sealed_ms)

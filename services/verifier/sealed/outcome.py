@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -68,6 +68,13 @@ class QueryOutcome:
         last.sealed += sealed
         last.found += found
 
+    def add_unsealed(self, start_ms: int, end_ms: int) -> None:
+        """Note time that no seal speaks of, in order; none where it is empty."""
+        if start_ms < end_ms:
+            if self.unsealed and self.unsealed[-1][1] == start_ms:
+                start_ms, _ = self.unsealed.pop()
+            self.unsealed.append((start_ms, end_ms))
+
     @property
     def damaged(self) -> int:
         """Windows that are not what was loaded."""
@@ -90,10 +97,14 @@ class QueryOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SealedOutcome:
-    """``retired`` are queries that have seals and are not configured (any more)."""
+    """``retired`` are queries that have seals and are not configured (any more).
+
+    ``notes`` are for the operator, each the end of a line.
+    """
 
     queries: list[QueryOutcome]
     retired: list[str] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
     @property
     def verdict(self) -> Verdict:

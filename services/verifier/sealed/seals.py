@@ -8,7 +8,8 @@ of the same window.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +17,16 @@ from common.samples.seal import Digest
 from services.verifier.sink import Sink, quote_text
 
 MEASUREMENT = "etl_seal"
-_PAGE_SEALS = 50_000
+_PAGE_SEALS = 20_000
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
 class Seal:
     """``digest`` is that of what was loaded; None where it is not known, or cannot be read.
 
-    ``window`` is the id of the extraction.
+    ``window`` is the id of the extraction. ``replayed_ms``: when the last of what was replayed of
+    it, and is in the digest, was loaded.
     """
 
     start_ms: int
@@ -31,32 +34,83 @@ class Seal:
     digest: Digest | None
     sealed_ms: int
     window: str = ""
+    replayed_ms: int = 0
 
 
-def read_seals(
-    sink: Sink, pipeline: str, query: str, tier: str, after_ms: int
-) -> tuple[list[Seal], list[Seal]]:
-    """The seals of windows that end after ``after_ms``, and of what was replayed of them.
-
-    Raises :class:`~common.errors.SinkError`.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Seals in order of their ends: all of ``windows``, and of what was ``replayed`` of them, that
+    end by ``read_to_ms`` and were in no page before. After the ``last`` none is to come.
     """
-    windows: dict[int, Seal] = {}
-    replays: dict[int, Seal] = {}
-    feed = {"pipeline": pipeline, "query": query, "tier": tier}
-    conditions = "".join(f' AND "{tag}" = {quote_text(value)}' for tag, value in feed.items())
-    while True:
-        statement = (
-            'SELECT "start_ms", "points", "digest", "sealed_ms", "window", "part"'
-            f' FROM "{MEASUREMENT}" WHERE time > {after_ms * 1_000_000}{conditions}'
-            f" ORDER BY time LIMIT {_PAGE_SEALS}"
-        )
-        rows = [row for _, row in sink.table(statement)]
-        for row in rows:
-            (replays if row.get("part") == "replay" else windows)[int(row["time"])] = _seal(row)
-        if len(rows) < _PAGE_SEALS:
-            return list(windows.values()), list(replays.values())
-        # Once more what has the last one's time: the page may have ended within it.
-        after_ms = int(rows[-1]["time"]) - 1
+
+    windows: list[Seal]
+    replays: list[Seal]
+    read_to_ms: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """No seal ends before ``first_ms`` or after ``last_ms``, or is longer than ``longest_ms``."""
+
+    first_ms: int
+    last_ms: int
+    longest_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealReader:
+    """Reads the seals of one feed. Every method raises :class:`~common.errors.SinkError`."""
+
+    sink: Sink
+    pipeline: str
+    query: str
+    tier: str
+
+    def span(self) -> Span | None:
+        """Where the seals lie; None where there are none."""
+        ends = [
+            int(row["time"])
+            for order in ("", " DESC")
+            for row in self._rows('"start_ms", "digest"', "", f"ORDER BY time{order} LIMIT 1")
+        ]
+        if not ends:
+            return None
+        first_ms, last_ms = ends[0], ends[-1]
+        between = f" AND time >= {_ns(first_ms)} AND time <= {_ns(last_ms)}"
+        columns, by_day = 'min("start_ms") AS "start_ms"', "GROUP BY time(1d) fill(none)"
+        longest_ms = _DAY_MS
+        for row in self._rows(columns, between, by_day):
+            with suppress(TypeError, ValueError):  # what is no number makes no window
+                longest_ms = max(longest_ms, int(row["time"]) + _DAY_MS - int(row["start_ms"]))
+        return Span(first_ms, last_ms, longest_ms)
+
+    def pages(self, after_ms: int, to_ms: int) -> Iterator[Page]:
+        """The seals that end in ``(after_ms, to_ms]``, so many at a time; at least one page."""
+        columns = '"start_ms", "points", "digest", "sealed_ms", "window", "part"'
+        last = False
+        while not last:
+            between = f" AND time > {_ns(after_ms)} AND time <= {_ns(to_ms)}"
+            rows = list(self._rows(columns, between, f"ORDER BY time LIMIT {_PAGE_SEALS}"))
+            last, after_ms = len(rows) < _PAGE_SEALS, to_ms
+            if not last:
+                # There may be more with the time of the last one: they are read again.
+                after_ms = int(rows[-1]["time"])
+                if int(rows[0]["time"]) < after_ms:
+                    after_ms -= 1
+            windows: dict[int, Seal] = {}
+            replays: dict[int, Seal] = {}
+            for row in rows:
+                if (end_ms := int(row["time"])) <= after_ms:
+                    (replays if row.get("part") == "replay" else windows)[end_ms] = _seal(row)
+            yield Page(list(windows.values()), list(replays.values()), after_ms, last)
+
+    def _rows(self, columns: str, between: str, rest: str) -> Iterator[dict[str, Any]]:
+        feed = {"pipeline": self.pipeline, "query": self.query, "tier": self.tier}
+        where = " AND ".join(f'"{tag}" = {quote_text(value)}' for tag, value in feed.items())
+        statement = f'SELECT {columns} FROM "{MEASUREMENT}" WHERE {where}{between} {rest}'
+        for _, row in self.sink.table(statement):
+            yield row
 
 
 def sealed_queries(sink: Sink, pipeline: str) -> list[str]:
@@ -81,3 +135,7 @@ def _seal(row: Mapping[str, Any]) -> Seal:
     except (TypeError, ValueError):
         digest = None  # it still stands in the place of earlier ones
     return Seal(start_ms, end_ms, digest, sealed_ms, str(row.get("window") or ""))
+
+
+def _ns(time_ms: int) -> int:
+    return time_ms * 1_000_000

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from common.config import Settings
-from common.samples.series import SeriesEncoder
-from services.verifier.expect import identify_of
-from services.verifier.sealed.candidates import candidates
+from common.config import InForce, Settings
 from services.verifier.sealed.check import PIECE_POINTS, Checker
+from services.verifier.sealed.configurations import read_records
+from services.verifier.sealed.owners import Owners
 from services.verifier.sink import Sink
 from services.verifier.wiring import TIER
 
@@ -24,8 +23,9 @@ def checker_of(
 
     Raises :class:`~common.errors.SinkError`.
     """
-    encoder = SeriesEncoder.from_settings(settings)
-    queries = [(query, identify_of(query, encoder)) for query in settings.extract.queries]
+    pipeline = settings.pipeline.redis_namespace
+    present = {query.name: InForce.of(query, settings) for query in settings.extract.queries}
+    records, notes = read_records(sink, pipeline, TIER)
     kept_seconds = min(settings.load.tiers[TIER].retention_seconds or inf, sink.kept_seconds())
 
     def forgotten_up_to_ms() -> int:
@@ -33,9 +33,10 @@ def checker_of(
 
     return Checker(
         sink=sink,
-        pipeline=settings.pipeline.redis_namespace,
+        pipeline=pipeline,
         tier=TIER,
-        candidates=candidates(queries, sink.measurements(), settings.transform.relabel),
+        owners=Owners(present, records, sink.measurements()).of,
+        notes=notes,
         forgotten_up_to_ms=forgotten_up_to_ms,
         progress=progress,
         piece_points=PIECE_POINTS,

@@ -24,7 +24,8 @@ from common.state.windows import Feed, WindowSet
 from devtools.servers.influx_server import InfluxServer
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind, Outcome
-from services.loader.seals import MEASUREMENT, SealKeeper
+from services.loader.sealing.configurations import Configurations
+from services.loader.sealing.seals import MEASUREMENT, SealKeeper
 
 KEYS = Keys("sealing")
 FEED = Feed("raw", "hot", "select", "f")
@@ -48,6 +49,7 @@ class World:
         values |= {"bucket": self.database, "timeout_seconds": 5} | settings
         return SealKeeper(
             self.seals,
+            Configurations(self.redis, KEYS),
             InfluxSink(InfluxSettings(**values), connections=1),
             KEYS.namespace,
             {"hot": self.database},
@@ -215,26 +217,31 @@ def test_a_sink_that_refuses_or_is_away_loses_none(world: World) -> None:
     assert (len(world.stored()), world.due()) == (1, 0)
 
 
+@pytest.mark.parametrize("error", [SinkError("away"), ValueError("odd")])
 def test_a_failure_is_told_and_the_next_turn_writes(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     world.commit(FIRST_MS)
     write = world.keeper.sink.write
-    told: list[str] = []
+    told: list[tuple[str, str]] = []
     monkeypatch.setattr(
-        world.keeper.telemetry, "emit", lambda event, *_, **fields: told.append(event)
+        world.keeper.telemetry,
+        "emit",
+        lambda event, *_, **fields: told.append((event, fields["error"])),
     )
 
     def failing(bucket: str, body: bytes) -> Outcome:
         if not told:
-            raise SinkError("away")
+            raise error
         world.keeper.stop.set()
         return write(bucket, body)
 
     monkeypatch.setattr(world.keeper.sink, "write", failing)
     world.keeper.run()
 
-    assert told == ["seals_failed"]
+    (event, said) = told[0]
+    assert (len(told), event) == (1, "seals_failed")
+    assert str(error) in said
     assert (len(world.stored()), world.due()) == (1, 0)
 
 

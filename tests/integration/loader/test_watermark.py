@@ -130,6 +130,25 @@ def test_a_sink_that_is_away_or_knows_no_bucket_says_nothing(
     assert world.windows.sink_watermarks() == {}
 
 
+@pytest.mark.parametrize("error", [SinkError("away"), ValueError("odd")])
+def test_a_turn_that_fails_is_told_and_the_next_one_made(world: World, error: Exception) -> None:
+    log = CapturedLog()
+    world.keeper.telemetry = Telemetry("loader", CollectorRegistry(), logger=log)
+    world.load_up_to(60_000)
+
+    def after_turn() -> None:
+        if not log.lines:
+            raise error
+        world.keeper.stop.set()
+
+    world.keeper.after_turn = after_turn
+    world.keeper.run()
+
+    (line,) = log.lines
+    assert line["event"] == "watermark_failed"
+    assert str(error) in line["error"]
+
+
 def test_a_redis_keeps_its_name_until_it_loses_everything(world: World) -> None:
     first = run_id(world.redis, KEYS)
     assert first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from redis import Redis
 
@@ -35,7 +37,10 @@ def test_a_change_knows_what_was_extracted_and_what_had_settled(
 
     windows.plan(NEW, 0, 360_000, adopt=True, configuration="second")
 
-    assert changes_of(redis_client, keys, "q@hot") == [
+    changes = changes_of(redis_client, keys, "q@hot")
+    seconds, _ = redis_client.time()
+    assert 0 < changes[0].at_ms <= changes[1].at_ms <= (seconds + 1) * 1000
+    assert [replace(change, at_ms=0) for change in changes] == [
         Change("first", 0, [], []),
         Change("second", 300_000, [(0, 180_000)], [(180_000, 240_000)]),
     ]

@@ -17,6 +17,7 @@ from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Settle
 from devtools.servers.ports import HOST
 from devtools.servers.redis_server import RedisServer
+from services.loader.sealing.configurations import Configurations
 from tests.integration.exporter.exporter_world import Rig as MetricsRig
 from tests.integration.exporter.exporter_world import populate
 from tests.integration.extractor.test_worker import Rig as WorkerRig
@@ -58,6 +59,7 @@ def test_stages(make_redis: Callable[..., RedisServer]) -> None:
         assert seals.lead("one", 60)
         assert [seals.forget(page) for page in seals.pages()] == [1]
         seals.sweep()
+        assert not list(Configurations(client, Keys("etl")).due())
         client.info("server")
         client.bgrewriteaof()
         assert denied(server) == set()

@@ -3,104 +3,18 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
 
 import pytest
-from prometheus_client import CollectorRegistry
-from redis import Redis
 
-from common.config import load_settings
-from common.runtime.readiness.identity_guard import IdentityGuard
-from common.runtime.stage import Lifecycle
-from common.runtime.telemetry import Telemetry
-from common.state.keys import Keys
-from common.state.windows import Feed, Window, WindowSet
+from common.state.windows import Feed
 from devtools.servers.ports import free_port
 from services.verifier.budget import CpuBudget
-from services.verifier.prove import LEASE_SECONDS, Prover
-from services.verifier.proven import ProofRecord
-from tests.integration.etlctl.verify.world import SELECT, STEP_MS, World
-from tests.support.captured_log import CapturedLog
+from services.verifier.prove import Prover
+from tests.integration.etlctl.verify.world import SELECT, STEP_MS
+from tests.integration.verifier.prover_rig import FEED, Rig
 
-FEED = Feed("raw", "hot", "select", "f")
 RECHECKS = (3600.0,)
-
-
-@dataclass
-class Rig:
-    """A verifier whose turns the test makes, and an extractor that commits what the test says."""
-
-    world: World
-    redis: Redis
-    token: str = "one"
-    ready: dict[str, tuple[bool, str]] = field(default_factory=dict)
-    now_seconds: float = 1e9
-
-    def __post_init__(self) -> None:
-        self.keys = Keys(self.world.namespace)
-        self.windows = WindowSet(self.redis, self.keys)
-        self.registry = CollectorRegistry()
-        self.log = CapturedLog()
-        self.telemetry = Telemetry("verifier", self.registry, logger=self.log)
-        self.stop = threading.Event()
-        self.prover = self.new_prover()
-
-    def new_prover(self) -> Prover:
-        """Another process: what it knows is in Redis."""
-        settings = load_settings(self.world.config())
-
-        def set_ready(name: str, ok: bool, detail: str) -> None:
-            self.ready[name] = ok, detail
-
-        return Prover(
-            settings,
-            Lifecycle(self.stop, lambda: None, set_ready),
-            self.telemetry,
-            ProofRecord(self.redis, self.keys, "hot", self.token, LEASE_SECONDS),
-            IdentityGuard(self.redis, settings, self.telemetry),
-            # A core of its own: these tests are about what is compared.
-            budget=CpuBudget(1.0, cpu=lambda: 0.0),
-            wall_clock=lambda: self.now_seconds,
-        )
-
-    def lease(self, longest_ms: int = 10**9) -> Window:
-        window = self.windows.lease(FEED, "live", 10**12, longest_ms)
-        assert window is not None
-        return window
-
-    def load_up_to(self, end_ms: int, rechecks: tuple[float, ...] = ()) -> None:
-        """The feed's time up to there is extracted and settled."""
-        self.windows.plan(FEED, self.world.start_ms, end_ms, adopt=True)
-        window = self.lease()
-        done = self.windows.commit(FEED, window, [], recheck_after_seconds=rechecks)
-        assert done == "committed"
-
-    def turn(self) -> None:
-        """One turn, due or not."""
-        self.prover._begin_at = 0
-        self.prover.turn()
-
-    def value(self, name: str, **labels: str) -> float | None:
-        if not labels:
-            labels = {"query": "raw", "tier": "hot"}
-        return self.registry.get_sample_value(name, labels)
-
-    @property
-    def verified_ms(self) -> int:
-        return round((self.value("etl_verified_timestamp_seconds") or 0) * 1000)
-
-    @property
-    def differing(self) -> float | None:
-        return self.value("etl_verify_differing_points")
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        return [line for line in self.log.lines if line["event"] == name]
-
-
-@pytest.fixture
-def rig(world: World, redis_client: Redis) -> Rig:
-    return Rig(world, redis_client)
 
 
 def test_what_is_loaded_is_proven_once(rig: Rig) -> None:
@@ -206,6 +120,30 @@ def test_what_is_opened_again_while_it_is_compared_does_not_count(
     assert rig.events("verify_differs") == []
 
 
+def test_what_redis_loses_while_it_is_compared_does_not_count(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_ms = rig.world.start_ms + 60 * STEP_MS
+    rig.world.write(point for point in rig.world.expected() if point[1] > begin_ms)
+    rig.load_up_to(rig.world.end_ms)  # and the rest of it is not in the sink
+    progress = Prover._progress
+
+    def lost(self: Prover, position_ms: int) -> None:
+        """Redis comes back empty, and the feed begins anew at a later time."""
+        rig.redis.delete(*rig.redis.scan_iter(f"{rig.world.namespace}:*"))
+        rig.windows.plan(FEED, begin_ms, rig.world.end_ms, adopt=True)
+        assert rig.windows.commit(FEED, rig.lease(), []) == "committed"
+        monkeypatch.setattr(Prover, "_progress", progress)
+
+    monkeypatch.setattr(Prover, "_progress", lost)
+    rig.turn()
+    assert rig.events("verify_differs") == []
+    rig.turn()
+    rig.turn()
+    assert rig.verified_ms == rig.world.end_ms
+    assert rig.differing == 0
+
+
 def test_time_that_the_source_has_deleted_is_unproven_and_passed(rig: Rig) -> None:
     rig.world.write(rig.world.expected())
     early_ms = rig.world.start_ms - 7_200_000
@@ -218,11 +156,13 @@ def test_time_that_the_source_has_deleted_is_unproven_and_passed(rig: Rig) -> No
 
     assert rig.verified_ms == rig.world.end_ms
     assert rig.differing == 0
-    (told,) = rig.events("verify_unproven")
-    assert told["start_ms"] == early_ms
+    told = rig.events("verify_unproven")
+    assert told[0]["start_ms"] == early_ms
+    assert all(one["end_ms"] == two["start_ms"] for one, two in pairwise(told))
     assert rig.value("etl_verify_unproven_seconds_total") == pytest.approx(
-        (told["end_ms"] - early_ms) / 1000
+        (told[-1]["end_ms"] - early_ms) / 1000
     )
+    assert rig.value("etl_verify_proven_by_seal_seconds_total") is None
 
 
 def test_a_second_verifier_shows_what_the_first_proves_and_does_nothing(rig: Rig) -> None:

@@ -148,6 +148,74 @@ def test_those_that_are_extracted_again_are_not_noted(
     assert allowances(redis_client, keys) == []
 
 
+def extract_again(client: redis.Redis, keys: Keys, start_ms: int, end_ms: int) -> None:
+    """The time is opened again and committed without a sample, as one window."""
+    feed = Feed("raw", "hot", "select", "any")
+    windows = WindowSet(client, keys)
+    assert windows.reopen(feed, start_ms, end_ms) == end_ms - start_ms
+    window = windows.lease(feed, "live", 10**12, 10**12)
+    assert window is not None
+    assert (window.start_ms, window.end_ms) == (start_ms, end_ms)
+    assert windows.commit(feed, window, []) == "committed"
+
+
+def test_purged_points_that_were_extracted_again_must_be_there(
+    world: World,
+    redis_client: redis.Redis,
+    keys: Keys,
+    letters: DeadLetters,
+    capsys: Capture,
+) -> None:
+    points = [point for point in world.expected() if point[0][0] == "load"]
+    world.queries = [{"name": "raw", "select": 'load{job="app"}'}]
+    world.write(points[1:])
+    refuse(redis_client, keys, (world.start_ms, world.end_ms), line(points[0]).encode(), 1)
+    assert all(letters.purge(letter) for letter in letters)
+    assert world.verify(capsys, "--json").query()["unexplained"] == 0
+
+    extract_again(redis_client, keys, world.start_ms, world.end_ms)
+
+    query = world.verify(capsys, "--json").query()
+    assert (query["missing"], query["unexplained"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("again", "left"),
+    [
+        ((0, 60_000), []),
+        ((20_000, 40_000), []),
+        ((20_000, 30_000), [Range(30_000, 40_000)]),
+        ((25_000, 60_000), [Range(20_000, 25_000)]),
+        ((23_000, 30_000), [Range(30_000, 40_000)]),
+        ((30_000, 39_000), [Range(20_000, 30_000)]),
+        ((0, 20_000), [Range(20_000, 40_000)]),
+        ((40_000, 60_000), [Range(20_000, 40_000)]),
+    ],
+)
+def test_time_that_is_extracted_again_is_taken_out_of_what_was_purged(
+    redis_client: redis.Redis,
+    keys: Keys,
+    letters: DeadLetters,
+    again: tuple[int, int],
+    left: list[Range],
+) -> None:
+    refuse(redis_client, keys, (0, 60_000), b"m value=1 20001\nm value=1 40000\n", 2)
+    assert all(letters.purge(letter) for letter in letters)
+    extract_again(redis_client, keys, *again)
+    assert allowances(redis_client, keys) == [Allowance("purged", one, 2) for one in left]
+
+
+def test_of_other_feeds_and_of_any_time_what_was_purged_stays(
+    redis_client: redis.Redis, keys: Keys, letters: DeadLetters
+) -> None:
+    refuse(redis_client, keys, (0, 60_000), b"garbage", 5)
+    assert all(letters.purge(letter) for letter in letters)
+    redis_client.hset(keys.dead_purged, "other@hot", "[[0,60000,1]]")
+    extract_again(redis_client, keys, 0, 60_000)
+    assert allowances(redis_client, keys) == [Allowance("purged", EVERYWHERE, 5)]
+    assert redis_client.hget(keys.dead_purged, "other@hot") == b"[[0,60000,1]]"
+
+
 def test_of_very_many_the_oldest_become_one_range(
     redis_client: redis.Redis, keys: Keys, letters: DeadLetters
 ) -> None:

@@ -110,6 +110,23 @@ def test_the_newest_seal_holds(alone: World, capsys: Capture) -> None:
     assert "loaded again in part: 1 window" in alone.run(capsys, "verify", "--sealed").out
 
 
+def test_a_window_at_the_edge_of_the_range_is_judged_by_all_that_overlap_it(
+    alone: World, capsys: Capture
+) -> None:
+    points = alone.expected()
+    alone.write(points)
+    sealer = Sealer(alone)
+    sealer.seal_all(points[:100])
+    _, second, third, fourth, *_ = sealer.bounds
+    sealer.seal((second[0], second[1] - 60_000), points)
+    sealer.seal((third[0] + 60_000, fourth[1]), points)
+    only = ["--from", str(second[1] / 1000 - 1), "--to", str(third[0] / 1000 + 1)]
+    result = alone.run(capsys, "verify", "--sealed", *only, "--json")
+    assert result.code == INCOMPLETE
+    assert windows(result.query()) == {"replaced": 2}
+    assert result.query()["not_sealed"] == []
+
+
 def test_what_was_replayed_adds_to_its_window(alone: World, capsys: Capture) -> None:
     points = alone.expected()
     alone.write(points)

@@ -13,7 +13,8 @@ import pytest
 from common.config import advice
 from common.config.query import READ_CHECK, RESERVED_NAMES
 from devtools import PROJECT_ROOT
-from services.loader import seals, watermark
+from services.loader import watermark
+from services.loader.sealing import configurations, seals
 from tests.support.relabel_rule_cases import ACCEPTED, ACCEPTED_SINCE_3, REFUSED
 from tests.support.settings_files import LOAD, MINIMAL, load, problems
 
@@ -209,5 +210,5 @@ def test_settings_can_be_read_where_no_sample_is_read(tmp_path: Path) -> None:
 
 
 def test_the_reserved_names_are_those_that_the_loader_writes() -> None:
-    ours = {watermark.MEASUREMENT, seals.MEASUREMENT, READ_CHECK}
+    ours = {one.MEASUREMENT for one in (watermark, seals, configurations)} | {READ_CHECK}
     assert ours == RESERVED_NAMES

@@ -34,6 +34,17 @@ def test_ranges_that_adjoin_are_one() -> None:
     assert proven.differing == (Differing(100, 300, 6, 1),)
 
 
+def test_what_the_seals_found_is_not_joined_with_what_the_source_found() -> None:
+    proven = Proven(100).with_range(100, 200, 4, 1, by_seals=True).with_range(200, 300, 2, 5)
+    assert proven.differing == (Differing(100, 200, 4, 1, True), Differing(200, 300, 2, 5))
+    assert Proven.parse(proven.encode()) == proven
+
+
+def test_what_an_older_version_kept_was_found_by_the_source() -> None:
+    proven = Proven.parse('{"up_to_ms": 300, "differing": [[100, 200, 4, 1]]}')
+    assert proven == Proven(300, (Differing(100, 200, 4, 1),))
+
+
 def test_time_that_was_opened_again_is_not_proven() -> None:
     proven = Proven(400, (Differing(100, 200, 4, 1), Differing(250, 300, 1, 1)))
     assert proven.back_to(500) == proven

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.samples.seal import Digest
-from services.verifier.sealed.holding import holding
-from services.verifier.sealed.seals import Seal
+from services.verifier.sealed.holding import holding, stretches
+from services.verifier.sealed.seals import Page, Seal
 
 
 def seal(start_ms: int, end_ms: int, sealed_ms: int = 0, points: int = 1) -> Seal:
@@ -40,6 +43,39 @@ def test_the_gaps_are_the_time_of_no_seal(windows: list[Seal]) -> None:
     assert [ms for start, end in gaps for ms in range(start, end)] == [
         ms for ms in range(5, 35) if ms not in covered
     ]
+
+
+@given(WINDOWS, st.lists(st.integers(1, 39), unique=True).map(sorted), st.integers(0, 3))
+def test_what_holds_is_the_same_in_stretches(
+    drawn: list[Seal], cuts_ms: list[int], more_ms: int
+) -> None:
+    windows = list({one.end_ms: one for one in drawn}.values())
+    replays = [replace(one, sealed_ms=100) for one in windows[::2]]
+    whole = holding(windows, replays)
+    bounds = [-1, *cuts_ms, 45]
+    pages = [
+        Page(
+            [one for one in windows if start_ms < one.end_ms <= end_ms],
+            [one for one in replays if start_ms < one.end_ms <= end_ms],
+            end_ms,
+            end_ms == 45,
+        )
+        for start_ms, end_ms in pairwise(bounds)
+    ]
+    longest_ms = max((one.end_ms - one.start_ms for one in windows), default=0) + more_ms
+    held, partial, gaps, done_ms = [], [], [], 0
+    for found, end_ms in stretches(pages, longest_ms):
+        held += found.windows
+        partial += found.partial
+        gaps += [ms for span in found.covered.gaps(done_ms, end_ms) for ms in range(*span)]
+        done_ms = max(done_ms, end_ms)
+    assert (held, partial) == (whole.windows, whole.partial)
+    assert gaps == [ms for span in whole.covered.gaps(0, 45) for ms in range(*span)]
+
+
+def test_what_cannot_be_overlapped_any_more_is_forgotten() -> None:
+    pages = (Page([seal(2 * n, 2 * n + 1)], [], 2 * n + 1, last=False) for n in range(1000))
+    assert max(len(found.covered.starts_ms) for found, _ in stretches(pages, 10)) < 20
 
 
 def test_what_was_replayed_adds_to_exactly_its_window() -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import gzip
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -21,6 +21,7 @@ from common.runtime.telemetry import Telemetry
 from common.state.seals import DueSeal, Seals
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
+from services.loader.sealing.configurations import Configurations, Record
 
 MEASUREMENT = "etl_seal"
 UNKNOWN = "unknown"
@@ -31,12 +32,16 @@ LEAD_SECONDS = 120.0
 # Refusals that one of the lines may be to blame for, or their number.
 _CUT = frozenset({Kind.RETENTION, Kind.OUTSIDE_WINDOW, Kind.TOO_LARGE})
 
+_TAKEN = "the configurations that came into force"
+_One = TypeVar("_One")
+
 
 @dataclass
 class SealKeeper:
     """Writes what is due: ``buckets`` by tier (others wait), ``pipeline`` as the tag says it."""
 
     seals: Seals
+    configurations: Configurations
     sink: InfluxSink
     pipeline: str
     buckets: Mapping[str, str]
@@ -52,6 +57,9 @@ class SealKeeper:
                 self.turn()
             except (SinkError, RedisError) as error:
                 self.telemetry.emit("seals_failed", error=str(error))
+            # A thread that ends of it would leave all later seals unwritten.
+            except Exception as error:
+                self.telemetry.emit("seals_failed", error=repr(error), exc_info=error)
 
     def turn(self) -> None:
         """Write all that is due, unless another loader does.
@@ -65,37 +73,52 @@ class SealKeeper:
         for page in self.seals.pages():
             for tier, bucket in self.buckets.items():
                 of_tier = [seal for seal in page if seal.tier == tier]
-                if of_tier and not self._write(bucket, of_tier):
+                of_tier.sort(key=lambda seal: seal.end_ms, reverse=True)
+                if not self._write(bucket, of_tier, self._line, self._written, self._expired):
                     return
+        for records in self.configurations.due():
+            bucket = self.buckets.get(records[0].tier, "") if records else ""
+            if bucket and not self._write(bucket, records[::-1], self._record_line, what=_TAKEN):
+                return
 
     def _leads(self) -> bool:
         return self.seals.lead(self.holder, LEAD_SECONDS)
 
-    def _write(self, bucket: str, seals: Sequence[DueSeal]) -> bool:
-        """Write seals; what the sink no longer keeps is forgotten. False: another loader writes."""
-        left = sorted(seals, key=lambda seal: seal.end_ms, reverse=True)
+    def _write(
+        self,
+        bucket: str,
+        left: Sequence[_One],
+        line: Callable[[_One], str],
+        written: Callable[[Sequence[_One]], None] = lambda _: None,
+        expired: Callable[[Sequence[_One]], None] = lambda _: None,
+        what: str = "the seals",
+    ) -> bool:
+        """Write what is ``left``, the newest first; what the sink no longer keeps is ``expired``.
+
+        False: another loader writes.
+        """
         size = len(left)
         while left:
             if not self._leads():
                 return False
             part = left[:size]
-            lines = "".join(map(self._line, part))
+            lines = "".join(map(line, part))
             outcome = self.sink.write(bucket, gzip.compress(lines.encode(), 1, mtime=0))
             if outcome.kind is Kind.WRITTEN:
-                self._written(part)
+                written(part)
                 left = left[size:]
             elif outcome.kind in _CUT and len(part) > 1:
                 size = len(part) // 2
             elif outcome.kind is Kind.RETENTION:
                 # Whatever is older is too old as well.
-                self._expired(left)
+                expired(left)
                 left = []
             elif outcome.kind is Kind.OUTSIDE_WINDOW:
-                self._expired(part)
+                expired(part)
                 left = left[1:]
                 size = len(left)
             else:
-                raise SinkError(f"the seals were not written: {outcome.message}")
+                raise SinkError(f"{what} were not written: {outcome.message}")
         return True
 
     # Counted is only what is not due any more: a newer one may have taken its place meanwhile.
@@ -111,6 +134,9 @@ class SealKeeper:
     def _expired(self, seals: Sequence[DueSeal]) -> None:
         if forgotten := self.seals.forget(seals):
             self.telemetry.emit("seals_expired", forgotten, **_example(seals))
+
+    def _record_line(self, record: Record) -> str:
+        return record.line(self.pipeline)
 
     def _line(self, seal: DueSeal) -> str:
         part = ",part=replay" if seal.replayed else ""

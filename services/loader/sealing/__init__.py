@@ -1,0 +1,1 @@
+"""What the loader writes to the sink for a proof without the source: seals, and configurations."""

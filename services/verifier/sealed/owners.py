@@ -1,0 +1,135 @@
+"""Whose series a window is compared with: what was in force when it was loaded.
+
+The extractor takes a change over at one instant, and commits nothing under an earlier query after
+that. The transformer is restarted by itself: what was committed some minutes before or after a
+change of the transform, or was not settled then, may have been transformed under either, or in part
+under each.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from common.config import InForce
+from common.samples.series import SeriesEncoder
+from services.verifier.expect import identify_of
+from services.verifier.phases import RESTART_MS
+from services.verifier.points import SeriesKey
+from services.verifier.sealed.candidates import Candidates, candidates
+from services.verifier.sealed.configurations import Record
+from services.verifier.sealed.seals import Seal
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A query under one configuration or, as one, under several; and the ``others`` beside it."""
+
+    mine: Sequence[Candidates]
+    others: Sequence[Candidates]
+
+    @property
+    def measurements(self) -> frozenset[str]:
+        """All that it can have written."""
+        return frozenset().union(*(one.measurements for one in self.mine))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What all of its series have."""
+        first, *more = ({(k, v) for k, v in one.tags.items() if v} for one in self.mine)
+        return dict(first.intersection(*more))
+
+    @property
+    def certain(self) -> bool:
+        """Whether the tags tell its series from those of all others."""
+        return all(one.certain for one in self.mine)
+
+    def owns(self, series: SeriesKey) -> bool:
+        """Whether the query can have written the series."""
+        return any(one.owns(series) for one in self.mine)
+
+    def is_another_s(self, series: SeriesKey) -> bool:
+        """Whether another query must have written it."""
+        return any(one.certain and one.owns(series) for one in self.others)
+
+
+@dataclass(slots=True)
+class Owners:
+    """``present``: by name, the queries that are configured; ``records`` say what was before.
+
+    ``measurements`` are those that the sink has.
+    """
+
+    present: Mapping[str, InForce]
+    records: Mapping[str, Sequence[Record]]
+    measurements: Collection[str]
+    _bounds_ms: list[int] = field(default_factory=list, init=False)
+    _known: dict[object, tuple[Owner, ...]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._bounds_ms = sorted(
+            bound_ms
+            for records in self.records.values()
+            for record in records
+            for bound_ms in (record.at_ms - RESTART_MS, record.at_ms, record.at_ms + RESTART_MS)
+        )
+
+    def of(self, query: str, seal: Seal) -> tuple[Owner, ...]:
+        """The query as it may have been when a window was loaded; the same object while it can be.
+
+        If there are several, the last is all of them as one.
+        """
+        at_ms, last_ms = seal.sealed_ms, max(seal.sealed_ms, seal.replayed_ms)
+        late = tuple(
+            record.at_ms > at_ms
+            and any(start < seal.end_ms and seal.start_ms < end for start, end in record.unsettled)
+            for record in self.records.get(query, ())
+        )
+        bounds_ms = self._bounds_ms
+        key = query, late, bisect_right(bounds_ms, at_ms), bisect_right(bounds_ms, last_ms)
+        if key not in self._known:
+            self._known[key] = self._owners(query, at_ms, last_ms, late)
+        return self._known[key]
+
+    def _owners(
+        self, query: str, at_ms: int, last_ms: int, late: Sequence[bool]
+    ) -> tuple[Owner, ...]:
+        transforms = [self._in_force(query, at_ms)]
+        for record, is_late in zip(self.records.get(query, ()), late, strict=True):
+            near = at_ms - RESTART_MS < record.at_ms <= last_ms + RESTART_MS
+            for one in (record.before, record.after) if near or is_late else ():
+                if one and not any(one.transforms_like(other) for other in transforms):
+                    transforms.append(one)
+        found = [self._candidates(at_ms, transform) for transform in transforms]
+        owners = [
+            Owner([one[query]], [other for name, other in one.items() if name != query])
+            for one in found
+        ]
+        if len(owners) > 1:
+            mine = [one for owner in owners for one in owner.mine]
+            others = [one for owner in owners for one in owner.others]
+            owners.append(Owner(mine, others))
+        return tuple(owners)
+
+    def _candidates(self, at_ms: int, transform: InForce) -> dict[str, Candidates]:
+        encoder = SeriesEncoder(
+            transform.relabel,
+            valid_metrics=transform.valid_metrics,
+            expr_names=transform.expr_names,
+        )
+        queries = [self._in_force(name, at_ms).query for name in self.present]
+        return candidates(
+            [(query, identify_of(query, encoder)) for query in queries],
+            self.measurements,
+            transform.relabel,
+        )
+
+    def _in_force(self, query: str, at_ms: int) -> InForce:
+        before = None
+        for record in self.records.get(query, ()):
+            if record.at_ms > at_ms:
+                # Before the first that is known: most likely what it was then.
+                return before or record.before or record.after or self.present[query]
+            before = record.after
+        return before or self.present[query]
