@@ -14,6 +14,7 @@ import typer
 # name → (module, its member: a function or a group of commands, what `etlctl --help` says of it)
 COMMANDS = {
     "verify": ("verify.command", "verify", "Compare source and sink point by point."),
+    "extract": ("history.extract", "extract_app", "Have time extracted by hand."),
     "status": (
         "status",
         "status",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -11,11 +11,14 @@ from redis.exceptions import RedisError
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from common.config import load_settings
+from common.errors import ConfigError
+from etlctl.history.again import Opened
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import print_json, progress_bar, remark, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.present import as_json as outcome_json
 from etlctl.verify.present import coloured, details, last_sentence, table
+from etlctl.verify.repair import repair as repaired
 from etlctl.verify.sealed.command import verify_sealed
 from services.verifier.run import Outcome
 from services.verifier.verdict import parse_accepted
@@ -59,6 +62,22 @@ Sealed = Annotated[
         help="Compare the sink with what was loaded, by its seals; needs InfluxDB alone.",
     ),
 ]
+Repair = Annotated[
+    bool,
+    typer.Option(
+        "--repair",
+        help="Extract again what is missing or different without a reason, and compare once more.",
+    ),
+]
+WaitSeconds = Annotated[
+    float,
+    typer.Option(
+        "--wait-seconds",
+        metavar="SECONDS",
+        min=0,
+        help="With --repair: how long to wait until it is loaded.",
+    ),
+]
 
 
 def verify(
@@ -67,6 +86,8 @@ def verify(
     query: Names = None,
     accept: Accept = None,
     sealed: Sealed = False,
+    repair: Repair = False,
+    wait_seconds: WaitSeconds = 600.0,
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
@@ -75,10 +96,12 @@ def verify(
     TIME is RFC 3339 (2024-05-01T12:00:00Z), seconds since the epoch, now, or a duration before
     now (-1h). Ends with 0 only if source and sink are equal, 1 if a difference has no reason, 3 if
     a server cannot be reached, 6 if every difference has a reason, 7 if part of the range is not
-    loaded yet, 8 if a query has nothing to compare.
+    loaded yet, 8 if a query has nothing to compare. With --repair it is the second comparison.
     """
     accepted = frozenset() if accept is None else parse_accepted(accept)
     settings = load_settings(config)
+    if sealed and repair:
+        raise ConfigError("--repair: needs the source, which --sealed does without")
     if sealed:
         of_seals = verify_sealed(settings, start, end, query or (), json_wanted=as_json)
         raise typer.Exit(of_seals.exit_code(accepted))
@@ -96,8 +119,14 @@ def verify(
                 remark(f"note: {note}")
             begins_ms = {}
         outcome = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
+        opened: list[Opened] = []
+        if repair:
+            opened = repaired(settings, parts.source, outcome, wait_seconds, remark, quiet=as_json)
+        if any(one.ranges for one in opened):
+            outcome = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
     if as_json:
-        print_json(outcome_json(outcome))
+        repairs = {"repaired": [asdict(one) for one in opened]} if repair else {}
+        print_json(outcome_json(outcome) | repairs)
     else:
         show(outcome)
     raise typer.Exit(outcome.exit_code(accepted))

@@ -1,0 +1,48 @@
+"""``etlctl verify --repair``: extract again what is missing or different, and prove it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+from common.config import Settings
+from common.state.windows import WindowSet
+from etlctl.connect import redis_of
+from etlctl.history.again import Opened, chosen, lines, open_again
+from etlctl.history.extract import wait
+from services.verifier.run import Outcome
+from services.verifier.source import Source
+from services.verifier.wiring import TIER
+
+
+def repair(
+    settings: Settings,
+    source: Source,
+    outcome: Outcome,
+    most_seconds: float,
+    say: Callable[[str], None],
+    *,
+    quiet: bool,
+) -> list[Opened]:
+    """Put the ranges that differ back into the backlog, and wait until they are loaded.
+
+    Points that are extra are left as they are. Raises :class:`redis.exceptions.RedisError`,
+    :class:`~common.errors.SourceError`, and :class:`~common.errors.EtlError` where a feed cannot be
+    changed with this configuration.
+    """
+    differing = {one.query: one.unloaded.ranges for one in outcome.results if one.unloaded.ranges}
+    if not differing:
+        return []
+    lowest_ms = source.oldest_ms()
+    redis, keys = redis_of(settings.pipeline)
+    with closing(redis):
+        windows = WindowSet(redis, keys)
+        opened = [
+            open_again(windows, plan, differing[plan.feed.query], lowest_ms)
+            for plan in chosen(settings, differing, (TIER,))
+        ]
+        for line in lines(opened):
+            say(line)
+        if any(one.ranges for one in opened):
+            wait(windows, opened, most_seconds, quiet=quiet)
+    return opened
