@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from common.config import Settings
 from common.errors import ConfigError, EtlError
 from common.state.feeds import FeedStatus, Range
-from common.state.windows import WindowSet
+from common.state.windows import Window, WindowSet
 from etlctl.times import Clock, rfc3339
 from services.extractor.windows import Plan, floor_to, plans_of
 
@@ -78,12 +78,11 @@ def open_again(windows: WindowSet, plan: Plan, ranges: Iterable[Range], lowest_m
     status = windows.status().get(feed.name)
     if status is None:
         raise EtlError(f"{feed.name}: was never planned; is its extractor running?")
-    whole_from_ms = plan.needs().whole_from_ms(lowest_ms) if lowest_ms > 0 else 0
     opened: list[Range] = []
     left_out: list[LeftOut] = []
     added_ms = 0
     for wanted in ranges:
-        range_, left = _within(plan, status, wanted, whole_from_ms)
+        range_, left = _within(plan, status, wanted, lowest_ms)
         left_out += left
         if range_ is None:
             continue
@@ -98,15 +97,16 @@ def open_again(windows: WindowSet, plan: Plan, ranges: Iterable[Range], lowest_m
 
 
 def _within(
-    plan: Plan, status: FeedStatus, wanted: Range, whole_from_ms: int
+    plan: Plan, status: FeedStatus, wanted: Range, lowest_ms: int
 ) -> tuple[Range | None, list[LeftOut]]:
     """What of a range can be extracted again, and what not."""
     step_ms = plan.step_ms
     start_ms, end_ms = floor_to(wanted[0], step_ms), _ceil_to(wanted[1], step_ms)
-    # The bound is exclusive: a sample at the lowest time itself is there.
-    whole_ms = _ceil_to(max(0, whole_from_ms - 1), step_ms)
+    # What the extractor would declare a gap of it.
+    window = Window("", start_ms, end_ms, "", 0, "catchup")
+    gap_ms = plan.expired_until_ms(window, status.origin_ms, lowest_ms or None) or 0
     left = []
-    for limit_ms, why in ((whole_ms, NOT_KEPT), (status.origin_ms, BEFORE_ORIGIN)):
+    for limit_ms, why in ((gap_ms, NOT_KEPT), (status.origin_ms, BEFORE_ORIGIN)):
         if start_ms < limit_ms:
             left.append(LeftOut(start_ms, min(limit_ms, end_ms), why))
             start_ms = limit_ms

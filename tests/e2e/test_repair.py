@@ -20,15 +20,25 @@ def bucket(pipeline: Pipeline) -> str:
     return found
 
 
-def points(pipeline: Pipeline, until_ms: int) -> dict[int, float]:
-    """The points of one series up to a time, by time."""
+def longest(pipeline: Pipeline, until_ms: int) -> dict[str, Any]:
+    """The series of the metric with the most points up to a time; the first of several."""
     found = pipeline.stack.influx.query(
         f"SELECT value FROM {METRIC} WHERE time <= {until_ms}ms GROUP BY *",
         database=bucket(pipeline),
         epoch="ms",
     )
-    longest = max(found, key=lambda series: len(series["values"]))
-    return dict(longest["values"])
+    return max(found, key=lambda series: len(series["values"]))
+
+
+def points(pipeline: Pipeline, until_ms: int) -> dict[int, float]:
+    """Its points by time."""
+    return dict(longest(pipeline, until_ms)["values"])
+
+
+def series_key(pipeline: Pipeline, until_ms: int) -> str:
+    """Its key in line protocol."""
+    tags = longest(pipeline, until_ms)["tags"]
+    return ",".join([METRIC, *(f"{k}={v}" for k, v in sorted(tags.items()) if v)])
 
 
 def write(pipeline: Pipeline, line: str) -> None:
@@ -72,15 +82,8 @@ def test_verify_repairs_what_is_missing_and_what_was_altered(pipeline: Pipeline)
     times_ms = sorted(points(pipeline, range_ms[1]))
     hole_ms, altered_ms = times_ms[0], times_ms[-1]
     before = points(pipeline, range_ms[1])
+    write(pipeline, f"{series_key(pipeline, range_ms[1])} value=-12345 {altered_ms}")
     delete(pipeline, hole_ms)
-    tags = max(
-        pipeline.stack.influx.query(
-            f"SELECT value FROM {METRIC} GROUP BY *", database=bucket(pipeline)
-        ),
-        key=lambda series: len(series["values"]),
-    )["tags"]
-    key = ",".join([METRIC, *(f"{k}={v}" for k, v in sorted(tags.items()) if v)])
-    write(pipeline, f"{key} value=-12345 {altered_ms}")
 
     code, found = verify(pipeline, range_ms)
     assert code == 1
@@ -104,16 +107,14 @@ def test_verify_repairs_what_is_missing_and_what_was_altered(pipeline: Pipeline)
 def test_a_point_that_nobody_expects_is_left_for_a_person(pipeline: Pipeline) -> None:
     range_ms = loaded_range(pipeline)
     time_ms = max(points(pipeline, range_ms[1])) - 1
-    write(pipeline, f"{METRIC},job=intruder value=1 {time_ms}")
+    write(pipeline, f"{series_key(pipeline, range_ms[1])} value=1 {time_ms}")
     try:
         code, found = verify(pipeline, range_ms, "--repair")
         assert code == 1
         assert found["repaired"] == []
         assert sum(query["extra"] for query in found["queries"]) == 1
     finally:
-        pipeline.stack.influx.query(
-            f"DROP SERIES FROM {METRIC} WHERE job = 'intruder'", database=bucket(pipeline)
-        )
+        delete(pipeline, time_ms)
 
 
 def test_a_range_is_extracted_again_by_hand(pipeline: Pipeline) -> None:
