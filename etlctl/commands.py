@@ -14,6 +14,11 @@ import typer
 # name → (module, its member: a function or a group of commands, what `etlctl --help` says of it)
 COMMANDS = {
     "verify": ("verify.command", "verify", "Compare source and sink point by point."),
+    "repair": (
+        "verify.report",
+        "repair",
+        "Extract again what a report of verify found missing or different.",
+    ),
     "extract": ("history.extract", "extract_app", "Have time extracted by hand."),
     "status": (
         "status",

@@ -75,7 +75,7 @@ WaitSeconds = Annotated[
         "--wait-seconds",
         metavar="SECONDS",
         min=0,
-        help="With --repair: how long to wait until it is loaded.",
+        help="How long a repair waits until all is loaded.",
     ),
 ]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 from common.config import Settings
+from common.state.feeds import Range
 from common.state.windows import WindowSet
 from etlctl.connect import redis_of
 from etlctl.history.again import Opened, chosen, lines, open_again
@@ -24,13 +25,28 @@ def repair(
     *,
     quiet: bool,
 ) -> list[Opened]:
-    """Put the ranges that differ back into the backlog, and wait until they are loaded.
+    """Have what is missing or different without a reason extracted again.
 
-    Points that are extra are left as they are. Raises :class:`redis.exceptions.RedisError`,
-    :class:`~common.errors.SourceError`, and :class:`~common.errors.EtlError` where a feed cannot be
-    changed with this configuration.
+    Points that are extra are left as they are. Raises what :func:`open_and_wait` raises.
     """
     differing = {one.query: one.unloaded.ranges for one in outcome.results if one.unloaded.ranges}
+    return open_and_wait(settings, source, differing, most_seconds, say, quiet=quiet)
+
+
+def open_and_wait(
+    settings: Settings,
+    source: Source,
+    differing: Mapping[str, Sequence[Range]],
+    most_seconds: float,
+    say: Callable[[str], None],
+    *,
+    quiet: bool,
+) -> list[Opened]:
+    """Put ranges, by query, back into the backlog, and wait until they are loaded.
+
+    Raises :class:`redis.exceptions.RedisError`, :class:`~common.errors.SourceError`, and
+    :class:`~common.errors.EtlError` where a feed cannot be changed with this configuration.
+    """
     if not differing:
         return []
     lowest_ms = source.oldest_ms()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +103,28 @@ def test_verify_repairs_what_is_missing_and_what_was_altered(pipeline: Pipeline)
     audit = pipeline.audit()
     assert (audit.imbalance_samples, audit.lost_samples) == (0, 0)
     assert [gap for feed in pipeline.feeds() for gap in pipeline.windows.gaps(feed)] == []
+
+
+def test_what_a_report_says_is_repaired(pipeline: Pipeline, tmp_path: Path) -> None:
+    range_ms = loaded_range(pipeline)
+    before = points(pipeline, range_ms[1])
+    delete(pipeline, sorted(before)[len(before) // 2])
+    code, found = verify(pipeline, range_ms)
+    assert code == 1
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps(found))
+    done = pipeline.etlctl("repair", str(report), "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["verdict"] == "equal"
+    assert points(pipeline, range_ms[1]) == before
+    for text, said in (
+        ("{", "is no report of"),
+        (json.dumps(found | {"to_ms": "soon"}), "is no report of"),
+        (json.dumps({"problems": [], "exit_code": 3}), "is no report of"),
+    ):
+        report.write_text(text)
+        refused = pipeline.etlctl("repair", str(report))
+        assert (refused.returncode, said in refused.stderr) == (2, True)
 
 
 def test_a_point_that_nobody_expects_is_left_for_a_person(pipeline: Pipeline) -> None:
