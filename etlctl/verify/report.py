@@ -69,9 +69,9 @@ def repair(
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
-    """Extract again what a report of verify found missing or different, and compare once more.
+    """Extract again what a report of verify found missing or different.
 
-    Ends as verify does, by what that comparison finds.
+    Then compares the range of the report once more, and ends as verify does.
     """
     found = read_report(report)
     settings = load_settings(config)
