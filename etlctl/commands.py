@@ -13,7 +13,11 @@ import typer
 
 # name → (module, its member: a function or a group of commands, what `etlctl --help` says of it)
 COMMANDS = {
-    "verify": ("verify.command", "verify", "Compare source and sink point by point."),
+    "verify": (
+        "verify.command",
+        "verify",
+        "Compare source and sink point by point, in every tier.",
+    ),
     "repair": (
         "verify.report",
         "repair",

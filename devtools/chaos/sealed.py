@@ -14,7 +14,7 @@ from common.config import Settings
 from services.verifier.connect import sink_of
 from services.verifier.sealed.outcome import DAMAGE, Kind
 from services.verifier.sealed.wiring import checker_of
-from services.verifier.wiring import TIER
+from services.verifier.wiring import HOT
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class SealsFound:
 def check_seals(settings: Settings, start_ms: int, end_ms: int) -> SealsFound:
     """Check every window in ``(start_ms, end_ms]``. Raises :class:`~common.errors.SinkError`."""
     result = SealsFound()
-    with closing(sink_of(settings, TIER)) as sink:
+    with closing(sink_of(settings, HOT)) as sink:
         checker = checker_of(settings, sink, lambda: time.time_ns() // 1_000_000)
         for query in settings.extract.queries:
             outcome = checker.run(query.name, start_ms, end_ms)

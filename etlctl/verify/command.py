@@ -21,8 +21,15 @@ from etlctl.verify.present import coloured, details, last_sentence, table
 from etlctl.verify.repair import repair as repaired
 from etlctl.verify.sealed.command import verify_sealed
 from services.verifier.run import Outcome
-from services.verifier.verdict import parse_accepted
-from services.verifier.wiring import Parts, connected, covered_range, verifier, whole_from
+from services.verifier.verdict import EXIT_CODES, parse_accepted, worst
+from services.verifier.wiring import (
+    Parts,
+    choose_tiers,
+    connected,
+    covered_range,
+    verifier,
+    whole_from,
+)
 
 Start = Annotated[
     str | None,
@@ -45,6 +52,14 @@ Names = Annotated[
     list[str] | None,
     typer.Option(
         "--query", metavar="NAME", help="Compare only this query; can be given several times."
+    ),
+]
+Tiers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tier",
+        metavar="NAME",
+        help="Compare only this tier; can be given several times. All if not given.",
     ),
 ]
 Accept = Annotated[
@@ -84,6 +99,7 @@ def verify(
     start: Start = None,
     end: End = None,
     query: Names = None,
+    tier: Tiers = None,
     accept: Accept = None,
     sealed: Sealed = False,
     repair: Repair = False,
@@ -91,7 +107,7 @@ def verify(
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
-    """Compare source and sink point by point.
+    """Compare source and sink point by point, in every tier.
 
     TIME is RFC 3339 (2024-05-01T12:00:00Z), seconds since the epoch, now, or a duration before
     now (-1h). Ends with 0 only if source and sink are equal, 1 if a difference has no reason, 3 if
@@ -102,34 +118,47 @@ def verify(
     settings = load_settings(config)
     if sealed and repair:
         raise ConfigError("--repair: needs the source, which --sealed does without")
+    tiers = choose_tiers(settings, tier or (), query or ())
     if sealed:
-        of_seals = verify_sealed(settings, start, end, query or (), json_wanted=as_json)
+        of_seals = verify_sealed(settings, start, end, query or (), tiers, json_wanted=as_json)
         raise typer.Exit(of_seals.exit_code(accepted))
+    said = set[str]()
+
+    def say(note: str) -> None:
+        if note not in said:
+            remark(f"note: {note}")
+        said.add(note)
 
     def no_redis(error: RedisError) -> None:
-        remark(f"note: Redis cannot be read, so it explains no difference: {error}")
+        say(f"Redis cannot be read, so it explains no difference: {error}")
 
-    with connected(settings, query or (), no_redis) as parts:
-        for note in parts.notes:
-            remark(f"note: {note}")
-        begins_ms = whole_from(parts)
-        start_ms, end_ms = time_range(start, end, parts, begins_ms)
-        if start is not None:
-            for note in not_whole(parts, begins_ms, start_ms, end_ms):
-                remark(f"note: {note}")
-            begins_ms = {}
-        outcome = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
-        opened: list[Opened] = []
-        if repair:
-            opened = repaired(settings, parts.source, outcome, wait_seconds, remark, quiet=as_json)
-        if any(one.ranges for one in opened):
+    outcomes: dict[str, Outcome] = {}
+    opened: list[Opened] = []
+    for name in tiers:
+        with connected(settings, query or (), no_redis, name) as parts:
+            for note in parts.notes:
+                say(note)
+            begins_ms = whole_from(parts)
+            start_ms, end_ms = time_range(start, end, parts, begins_ms)
+            if start is not None:
+                for note in not_whole(parts, begins_ms, start_ms, end_ms):
+                    say(note)
+                begins_ms = {}
             outcome = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
+            of_tier = (
+                repaired(parts, outcome, wait_seconds, remark, quiet=as_json) if repair else []
+            )
+            if any(one.ranges for one in of_tier):
+                outcome = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
+            outcomes[name], opened = outcome, [*opened, *of_tier]
     if as_json:
         repairs = {"repaired": [asdict(one) for one in opened]} if repair else {}
-        print_json(outcome_json(outcome) | repairs)
+        print_json(outcome_json(outcomes) | repairs)
     else:
-        show(outcome)
-    raise typer.Exit(outcome.exit_code(accepted))
+        for shown, outcome in outcomes.items():
+            show(outcome, shown if len(outcomes) > 1 else "")
+    verdicts = frozenset().union(*(outcome.verdicts for outcome in outcomes.values()))
+    raise typer.Exit(EXIT_CODES[worst(verdicts - accepted)])
 
 
 def time_range(
@@ -185,13 +214,13 @@ def verify_range(
         return whole.run(start_ms, end_ms)
 
 
-def show(outcome: Outcome) -> None:
+def show(outcome: Outcome, tier: str = "") -> None:
     """The table, what is to be said of its numbers, and one sentence."""
     console = stdout()
-    console.print(table(outcome))
+    console.print(table(outcome, tier))
     for line in details(outcome):
         console.print(line, markup=False, soft_wrap=True)
-    console.print(coloured(outcome.verdict, last_sentence(outcome)))
+    console.print(coloured(outcome.verdict, last_sentence(outcome, tier)))
 
 
 def _time(option: str, text: str, parts: Parts) -> int:

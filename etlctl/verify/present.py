@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.markup import escape
@@ -12,9 +12,9 @@ from rich.markup import escape
 from etlctl.output import counts, thousands
 from etlctl.tables import Table
 from etlctl.times import rfc3339
-from services.verifier.examples import SeriesExample
+from services.verifier.examples import SeriesExample, Value
 from services.verifier.run import Outcome, QueryResult
-from services.verifier.verdict import Verdict
+from services.verifier.verdict import Verdict, worst
 
 # Reasons of an explained difference as they are shown.
 REASONS = {
@@ -36,10 +36,10 @@ REASONS = {
 _COLOURS = {Verdict.EQUAL: "green", Verdict.DIFFERENT: "bold red"}
 
 
-def table(outcome: Outcome) -> Table:
-    """One row for each query."""
+def table(outcome: Outcome, tier: str = "") -> Table:
+    """One row for each query; ``tier``: which one it is of, where there are several."""
     view = Table(
-        f"{rfc3339(outcome.start_ms)} to {rfc3339(outcome.end_ms)}",
+        f"{_of(tier)}{rfc3339(outcome.start_ms)} to {rfc3339(outcome.end_ms)}",
         "query",
         *("source", "dropped", "expected", "found", "missing", "extra", "different"),
         texts=("verdict",),
@@ -101,8 +101,16 @@ def example_lines(outcome: Outcome) -> list[str]:
     ]
 
 
-def last_sentence(outcome: Outcome) -> str:
-    """What was found out."""
+def last_sentence(outcome: Outcome, tier: str = "") -> str:
+    """What was found out; ``tier``: of which one, where there are several."""
+    return _of(tier) + _sentence(outcome)
+
+
+def _of(tier: str) -> str:
+    return f"{tier}: " if tier else ""
+
+
+def _sentence(outcome: Outcome) -> str:
     results = outcome.results
     reasons = sum((result.reasons for result in results), Counter[str]())
     differing = sum(result.differing for result in results)
@@ -133,22 +141,47 @@ def last_sentence(outcome: Outcome) -> str:
             return f"Source and sink differ: {_points(unexplained)} without a reason{others}."
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
-    """The whole outcome; times in milliseconds since the epoch, counts in points."""
+def as_json(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """The outcomes by tier; times in milliseconds since the epoch, counts in points.
+
+    What stands beside ``tiers`` is of all of them together.
+    """
+    values = outcomes.values()
     return {
-        "from_ms": outcome.start_ms,
-        "to_ms": outcome.end_ms,
-        "from": rfc3339(outcome.start_ms),
-        "to": rfc3339(outcome.end_ms),
-        "verdict": outcome.verdict,
-        "foreign": outcome.foreign,
-        "queries": [_query_json(result) for result in outcome.results],
+        **_range_json(
+            min(outcome.start_ms for outcome in values), max(outcome.end_ms for outcome in values)
+        ),
+        "verdict": worst(outcome.verdict for outcome in values),
+        "foreign": sum(outcome.foreign for outcome in values),
+        "queries": [
+            _query_json(tier, result)
+            for tier, outcome in outcomes.items()
+            for result in outcome.results
+        ],
+        "tiers": {
+            tier: {
+                **_range_json(outcome.start_ms, outcome.end_ms),
+                "verdict": outcome.verdict,
+                "foreign": outcome.foreign,
+            }
+            for tier, outcome in outcomes.items()
+        },
     }
 
 
-def _query_json(result: QueryResult) -> dict[str, Any]:
+def _range_json(start_ms: int, end_ms: int) -> dict[str, Any]:
+    return {
+        "from_ms": start_ms,
+        "to_ms": end_ms,
+        "from": rfc3339(start_ms),
+        "to": rfc3339(end_ms),
+    }
+
+
+def _query_json(tier: str, result: QueryResult) -> dict[str, Any]:
     return {
         "query": result.query,
+        "tier": tier,
         "from_ms": result.start_ms,
         "verdict": result.verdict,
         "source": result.source,
@@ -182,7 +215,9 @@ def _query_json(result: QueryResult) -> dict[str, Any]:
     }
 
 
-def _number(value: float | None) -> float | str | None:
+def _number(value: Value | None) -> Any:
+    if isinstance(value, tuple):
+        return [_number(one) for one in value]
     # JSON has no NaN; it stands for a value in the sink that is no number.
     return "not a number" if value is not None and math.isnan(value) else value
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
-from common.config import Settings
 from common.state.feeds import Range
 from common.state.windows import WindowSet
 from etlctl.connect import redis_of
 from etlctl.history.again import Opened, chosen, lines, open_again
 from etlctl.history.extract import wait
 from services.verifier.run import Outcome
-from services.verifier.source import Source
-from services.verifier.wiring import TIER
+from services.verifier.wiring import Parts
 
 
 def repair(
-    settings: Settings,
-    source: Source,
+    parts: Parts,
     outcome: Outcome,
     most_seconds: float,
     say: Callable[[str], None],
@@ -30,12 +27,11 @@ def repair(
     Points that are extra are left as they are. Raises what :func:`open_and_wait` raises.
     """
     differing = {one.query: one.unloaded.ranges for one in outcome.results if one.unloaded.ranges}
-    return open_and_wait(settings, source, differing, most_seconds, say, quiet=quiet)
+    return open_and_wait(parts, differing, most_seconds, say, quiet=quiet)
 
 
 def open_and_wait(
-    settings: Settings,
-    source: Source,
+    parts: Parts,
     differing: Mapping[str, Sequence[Range]],
     most_seconds: float,
     say: Callable[[str], None],
@@ -49,13 +45,13 @@ def open_and_wait(
     """
     if not differing:
         return []
-    lowest_ms = source.oldest_ms()
+    lowest_ms, settings = parts.source.oldest_ms(), parts.settings
     redis, keys = redis_of(settings.pipeline)
     with closing(redis):
         windows = WindowSet(redis, keys)
         opened = [
             open_again(windows, plan, differing[plan.feed.query], lowest_ms)
-            for plan in chosen(settings, differing, (TIER,))
+            for plan in chosen(settings, differing, (parts.tier,))
         ]
         for line in lines(opened):
             say(line)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,44 +14,50 @@ from redis.exceptions import RedisError
 from common.config import load_settings
 from common.errors import ConfigError
 from common.state.feeds import Range
+from etlctl.history.again import Opened
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import print_json, remark
 from etlctl.verify.command import WaitSeconds, show, verify_range
 from etlctl.verify.present import as_json as outcome_json
 from etlctl.verify.repair import open_and_wait
-from services.verifier.wiring import connected
+from services.verifier.run import Outcome
+from services.verifier.verdict import EXIT_CODES, worst
+from services.verifier.wiring import choose_tiers, connected
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What of the range ``(start_ms, end_ms]`` is to be extracted again, by query.
+@dataclass(slots=True)
+class TierReport:
+    """What of the range ``(start_ms, end_ms]`` of a tier is to be extracted again, by query.
 
     ``queries``: all that were compared.
     """
 
     start_ms: int
     end_ms: int
-    queries: Sequence[str]
-    unloaded: Mapping[str, Sequence[Range]]
+    queries: list[str] = field(default_factory=list)
+    unloaded: dict[str, Sequence[Range]] = field(default_factory=dict)
 
 
-def read_report(file: Path) -> Report:
-    """A report of ``etlctl verify --json``. Raises :class:`~common.errors.ConfigError`."""
+def read_report(file: Path) -> dict[str, TierReport]:
+    """A report of ``etlctl verify --json``, by tier. Raises :class:`ConfigError`."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}") from None
     try:
         found: Any = json.loads(text)
-        unloaded = {
-            str(one["query"]): [_range(bounds) for bounds in one["unloaded_ms"]]
-            for one in found["queries"]
+        tiers = {
+            str(name): TierReport(*_range((of_tier["from_ms"], of_tier["to_ms"])))
+            for name, of_tier in found["tiers"].items()
         }
-        start_ms, end_ms = _range((found["from_ms"], found["to_ms"]))
+        for one in found["queries"]:
+            of_tier, query = tiers[one["tier"]], str(one["query"])
+            of_tier.queries.append(query)
+            if ranges := [_range(bounds) for bounds in one["unloaded_ms"]]:
+                of_tier.unloaded[query] = ranges
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{file}: is no report of `etlctl verify --json`") from None
-    ranges = {query: ranges for query, ranges in unloaded.items() if ranges}
-    return Report(start_ms, end_ms, list(unloaded), ranges)
+    return tiers
 
 
 def _range(bounds: Sequence[Any]) -> Range:
@@ -79,15 +85,19 @@ def repair(
     def no_redis(error: RedisError) -> None:
         raise error
 
-    with connected(settings, found.queries, no_redis) as parts:
-        for note in parts.notes:
-            remark(f"note: {note}")
-        opened = open_and_wait(
-            settings, parts.source, found.unloaded, wait_seconds, remark, quiet=as_json
-        )
-        outcome = verify_range(parts, found.start_ms, found.end_ms, {}, quiet=as_json)
+    outcomes: dict[str, Outcome] = {}
+    opened: list[Opened] = []
+    for name in choose_tiers(settings, found, ()):
+        of_tier = found[name]
+        with connected(settings, of_tier.queries, no_redis, name) as parts:
+            for note in parts.notes:
+                remark(f"note: {note}")
+            opened += open_and_wait(parts, of_tier.unloaded, wait_seconds, remark, quiet=as_json)
+            bounds = of_tier.start_ms, of_tier.end_ms
+            outcomes[name] = verify_range(parts, *bounds, {}, quiet=as_json)
     if as_json:
-        print_json(outcome_json(outcome) | {"repaired": [asdict(one) for one in opened]})
+        print_json(outcome_json(outcomes) | {"repaired": [asdict(one) for one in opened]})
     else:
-        show(outcome)
-    raise typer.Exit(outcome.exit_code(frozenset()))
+        for shown, outcome in outcomes.items():
+            show(outcome, shown if len(outcomes) > 1 else "")
+    raise typer.Exit(EXIT_CODES[worst(outcome.verdict for outcome in outcomes.values())])

@@ -20,7 +20,6 @@ from common.state.redis_client import connect_as_set
 from services.verifier.budget import CpuBudget
 from services.verifier.prove import LEASE_SECONDS, Prover
 from services.verifier.proven import ProofRecord
-from services.verifier.wiring import TIER
 
 
 def main(service: Service) -> ExitCode:
@@ -29,7 +28,7 @@ def main(service: Service) -> ExitCode:
     with closing(connect_as_set(settings.pipeline)) as redis:
         check_redis(service, redis)
         keys = Keys(settings.pipeline.redis_namespace)
-        record = ProofRecord(redis, keys, TIER, uuid.uuid4().hex, LEASE_SECONDS)
+        record = ProofRecord(redis, keys, uuid.uuid4().hex, LEASE_SECONDS)
         guard = IdentityGuard(redis, settings, service.telemetry)
         budget = CpuBudget(settings.verify.cpu_share)
         life = Lifecycle(service.stop, service.tick, service.set_ready)

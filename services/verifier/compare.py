@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from services.verifier.points import NOTHING, Column, Points, SeriesKey, bits
+from services.verifier.points import NOTHING, Column, Points, SeriesKey, equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def compare(expected: Points, found: Points) -> Comparison:
         result.expected += len(want.values)
         result.found += len(have.values)
         aligned = np.array_equal(want.timestamps_ms, have.timestamps_ms)
-        if aligned and np.array_equal(bits(want.values), bits(have.values)):
+        if aligned and equal(want.values, have.values).all():
             result.equal += len(want.values)
             continue
         if aligned:
@@ -70,7 +70,7 @@ def compare(expected: Points, found: Points) -> Comparison:
             _, in_want, in_have = np.intersect1d(
                 want.timestamps_ms, have.timestamps_ms, assume_unique=True, return_indices=True
             )
-        odd = bits(want.values[in_want]) != bits(have.values[in_have])
+        odd = ~equal(want.values[in_want], have.values[in_have])
         result.equal += int(np.count_nonzero(~odd))
         result.differences.append(
             Difference(

@@ -11,6 +11,9 @@ from services.verifier.points import SeriesKey
 
 SERIES_MAX = 3
 
+# Of a rollup one of each aggregate.
+Value = float | tuple[float, ...]
+
 
 class Example(NamedTuple):
     """Points of one series that are unexplained in one way, and the first of them.
@@ -22,8 +25,8 @@ class Example(NamedTuple):
     kind: str
     series: SeriesKey
     timestamp_ms: int
-    expected: float | None
-    found: float | None
+    expected: Value | None
+    found: Value | None
     points: int
     last_ms: int
 

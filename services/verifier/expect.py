@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.config import Query
 from common.errors import WireError
+from common.samples.rollup import Rollup
 from common.samples.series import SeriesDrop, SeriesEncoder
 from services.verifier.points import Column, Points, SeriesKey, join
+from services.verifier.rollup import rollup_of
 from services.verifier.source import SourceSeries
 
 # Labels of one series in, its identity in the sink out; or the reason why it has none.
@@ -41,17 +44,23 @@ def identify_of(query: Query, encoder: SeriesEncoder) -> Identify:
 class Expected:
     """The ``points`` of ``source`` samples, less those ``dropped`` by reason.
 
-    ``rivals`` are points that gave way to another source series with the same identity.
+    ``rivals`` are points that gave way to another source series with the same identity; of a
+    rollup those that would be, if the series had come in the reverse order. ``whole``: of a rollup,
+    at which times a point has all samples that it can have; None: every point is a sample.
     """
 
     points: Points
     rivals: Points
     source: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    whole: Mapping[SeriesKey, NDArray[np.int64]] | None = None
 
 
 def expect(
-    series: Iterable[SourceSeries], identify: Identify, latest_ms: int | None = None
+    series: Iterable[SourceSeries],
+    identify: Identify,
+    latest_ms: int | None = None,
+    after_ms: int | None = None,
 ) -> Expected:
     """Apply the transform's rules to samples as Prometheus has them.
 
@@ -59,17 +68,22 @@ def expect(
     infinities, times that are not positive and those after ``latest_ms`` are dropped sample by
     sample. Where several source series get one identity, the last in order keeps its sample at a
     shared timestamp.
+
+    What is not after ``after_ms`` is not counted: something is computed from it.
     """
     points: dict[SeriesKey, Column] = {}
     rivals: dict[SeriesKey, Column] = {}
     result = Expected(points, rivals)
     pieces: dict[SeriesKey, list[Column]] = {}
     for one in series:
-        result.source += len(one.values) + one.histograms
+        counts = np.ones(len(one.values), np.bool_)
+        if after_ms is not None:
+            counts = one.timestamps_ms > after_ms
+        result.source += int(np.count_nonzero(counts)) + one.histograms
         result.dropped["native_histogram"] += one.histograms
         identity = identify(one.labels)
         if isinstance(identity, str):
-            result.dropped[identity] += len(one.values)
+            result.dropped[identity] += int(np.count_nonzero(counts))
             continue
         faults = {
             "nan": np.isnan(one.values),
@@ -80,7 +94,7 @@ def expect(
             faults["timestamp_in_future"] = one.timestamps_ms > latest_ms
         keep = np.ones(len(one.values), dtype=np.bool_)
         for reason, mask in faults.items():
-            result.dropped[reason] += int(np.count_nonzero(mask & keep))
+            result.dropped[reason] += int(np.count_nonzero(mask & keep & counts))
             keep &= ~mask
         if keep.any():
             piece = Column(one.timestamps_ms, one.values).take(keep)
@@ -89,6 +103,36 @@ def expect(
         points[identity], rest = join(columns)
         if len(rest.values):
             rivals[identity] = rest
-            result.dropped["collision"] += len(rest.values)
+            late = slice(None) if after_ms is None else rest.timestamps_ms > after_ms
+            result.dropped["collision"] += len(rest.values[late])
     result.dropped = +result.dropped
     return result
+
+
+def expect_rollup(
+    of_samples: Expected,
+    start_ms: int,
+    end_ms: int,
+    rollup: Rollup,
+    fields: Sequence[str],
+    step_ms: int | None,
+) -> Expected:
+    """What becomes of samples in a tier that holds ``rollup`` of them.
+
+    The points in ``(start_ms, end_ms]`` have the ``fields``. ``step_ms``: how far apart samples
+    are, where an expression gives them.
+    """
+    rolled = rollup_of(of_samples.points, start_ms, end_ms, rollup, fields)
+    others = {
+        key: join([of_samples.points[key], rest])[0] for key, rest in of_samples.rivals.items()
+    }
+    rivals = rollup_of(others, start_ms, end_ms, rollup, fields)
+    dropped = of_samples.dropped.copy()
+    points = sum(len(column.values) for column in rolled.points.values())
+    dropped["rolled_up"] = of_samples.source - dropped.total() - points
+    whole = {}
+    if step_ms:
+        most = rollup.resolution_ms // step_ms
+        for key, column in rolled.counts.items():
+            whole[key] = column.timestamps_ms[column.values >= most]
+    return Expected(rolled.points, rivals.points, of_samples.source, +dropped, whole)

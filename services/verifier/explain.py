@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.verifier.compare import Difference
-from services.verifier.examples import Example
-from services.verifier.points import NOTHING, Column, Points, SeriesKey, bits
+from services.verifier.examples import Example, Value
+from services.verifier.points import NOTHING, Column, Points, SeriesKey, equal
 
 COLLISION = "collision"
 CHANGED = "source_changed"
@@ -92,6 +92,7 @@ def explain(
     rivals: Points,
     whole_from_ms: int,
     spent: Spent,
+    whole: Mapping[SeriesKey, NDArray[np.int64]] | None = None,
 ) -> Explained:
     """Give each differing point at most one reason.
 
@@ -101,7 +102,8 @@ def explain(
     ``second_read`` is what the source, read once more, makes expected: where it departs from the
     first read, the source is changing. Before ``whole_from_ms`` it may no longer keep what points
     were made from: that is a reason only for a point of a time at which it now gives none. What it
-    still gives must be in the sink with that value, however much has been deleted around it.
+    still gives must be in the sink with that value, however much has been deleted around it. Of a
+    rollup a point that it gives may lack deleted samples: it gives those at the times in ``whole``.
 
     ``spent`` is added to: what allowances explained here, they cannot explain elsewhere.
     """
@@ -121,7 +123,7 @@ def explain(
         if kind != "extra":
             result.unloaded_ms.append(times[at])
         first, last = at[0], at[-1]
-        want, have = (None if side is None else float(side[first]) for side in (expected, found))
+        want, have = (None if side is None else _value(side[first]) for side in (expected, found))
         result.examples.append(
             Example(kind, series, int(times[first]), want, have, len(at), int(times[last]))
         )
@@ -130,8 +132,14 @@ def explain(
     for item in differences:
         again = second_read.get(item.series, NOTHING)
 
-        def expired(times: NDArray[np.int64], again: Column = again) -> NDArray[np.bool_]:
-            return (times < whole_from_ms) & ~np.isin(times, again.timestamps_ms)
+        given = again.timestamps_ms
+        if whole is not None:
+            given = whole.get(item.series, NOTHING.timestamps_ms)
+
+        def expired(
+            times: NDArray[np.int64], given: NDArray[np.int64] = given
+        ) -> NDArray[np.bool_]:
+            return (times < whole_from_ms) & ~np.isin(times, given)
 
         times, values = item.missing
         dead = facts.dead.get(item.series, NOTHING.timestamps_ms)
@@ -166,6 +174,10 @@ def explain(
         rest = _count(result.extra, reasons, len(times))
         example("extra", item.series, times, rest, found=values)
     return result
+
+
+def _value(point: Any) -> Value:
+    return float(point) if np.ndim(point) == 0 else tuple(map(float, point))
 
 
 def _count(
@@ -213,7 +225,7 @@ def _holds(
         return np.zeros(len(times), dtype=np.bool_)
     at = np.searchsorted(column.timestamps_ms, times).clip(max=len(column.values) - 1)
     there = column.timestamps_ms[at] == times
-    found: NDArray[np.bool_] = there & (bits(column.values[at]) == bits(values))
+    found: NDArray[np.bool_] = there & equal(column.values[at], values)
     return found
 
 
@@ -247,6 +259,10 @@ def _among(
     """Where one of ``rivals`` is the point; few points differ, so plain sets will do."""
     if not len(rivals.values):
         return np.zeros(len(times), dtype=np.bool_)
-    known = set(zip(rivals.timestamps_ms.tolist(), bits(rivals.values).tolist(), strict=True))
-    points = zip(times.tolist(), bits(values).tolist(), strict=True)
-    return np.array([point in known for point in points], dtype=np.bool_)
+    known = set(_hashable(rivals.timestamps_ms, rivals.values))
+    return np.array([point in known for point in _hashable(times, values)], dtype=np.bool_)
+
+
+def _hashable(times: NDArray[np.int64], values: NDArray[np.float64]) -> Iterator[tuple[int, bytes]]:
+    for time_ms, point in zip(times.tolist(), values, strict=True):
+        yield time_ms, np.atleast_1d(point).tobytes()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from common.errors import WireError
-from common.samples.batch import SampleBatch
+from common.samples.batch import Origin, SampleBatch
 from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
 from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
@@ -25,6 +25,7 @@ from common.state.windows import FeedStatus, Recheck, WindowSet
 from services.verifier.expect import Identify, expect
 from services.verifier.explain import EVERYWHERE, PURGED, Allowance, Facts, Range
 from services.verifier.points import SeriesKey
+from services.verifier.rollup import mapped
 from services.verifier.source import SourceSeries
 
 _FOREVER_MS = 2**62
@@ -45,6 +46,10 @@ class Knowledge:
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
         """By reason, where points of the query may rightly not have arrived yet."""
         return {}
+
+    def origin_ms(self, query: str) -> int:
+        """The beginning of what was extracted of the query; 0 where that is not known."""
+        return 0
 
     def recounts(self, query: str) -> Sequence[Recheck]:
         """Committed ranges that are to be compared with the source again."""
@@ -85,6 +90,11 @@ class RedisKnowledge(Knowledge):
     def feed(self, query: str) -> FeedStatus | None:
         """The feed of a query, None where nothing was ever planned."""
         return self._windows.status().get(feed_of(query, self._tier))
+
+    def origin_ms(self, query: str) -> int:
+        """The beginning of what was extracted of the query; 0 where that is not known."""
+        feed = self.feed(query)
+        return feed.origin_ms if feed else 0
 
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
         """Where points may still be on their way (``in_flight``) or were not extracted yet.
@@ -175,8 +185,19 @@ class RedisKnowledge(Knowledge):
             except (ValueError, RecursionError):
                 continue
             for key, column in expect([series], identify).points.items():
-                for timestamp_ms in column.timestamps_ms.tolist():
-                    yield key, timestamp_ms
+                yield from _points_of(key, column.timestamps_ms, batch.origin)
+
+
+def _points_of(
+    key: SeriesKey, times_ms: NDArray[np.int64], origin: Origin
+) -> Iterator[tuple[SeriesKey, int]]:
+    """The points that samples of a series were to become."""
+    if origin.rollup is not None:
+        resolution_ms = origin.rollup.resolution_ms
+        ends_ms = np.unique(-(-times_ms // resolution_ms) * resolution_ms)
+        key, times_ms = mapped(key), ends_ms[ends_ms > origin.start_ms]
+    for time_ms in times_ms.tolist():
+        yield key, time_ms
 
 
 def _recheck(member: str) -> Recheck | None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from common.samples.columns import Samples
 from common.samples.digest import Digest
+from common.samples.rollup import Rollup
 from common.state.windows import Recheck
 from services.verifier.compare import Difference
 from services.verifier.explain import RECHECK_DUE, Allowance, Range
@@ -29,7 +30,7 @@ _SAFE_IN_HTML = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 @dataclass(slots=True)
 class Late:
-    """Raw samples that came late, by number; ``ranges`` where an expression gives other points."""
+    """Raw samples that came late, by number; ``ranges`` where other points are computed."""
 
     allowances: list[Allowance] = field(default_factory=list)
     ranges: list[Range] = field(default_factory=list)
@@ -52,19 +53,30 @@ def late_in(
     )
     late = Late()
     for recount in recounts:
-        first, last = np.searchsorted(times_ms, (recount.start_ms, recount.end_ms), side="right")
+        where = affected = Range(recount.start_ms, recount.end_ms)
+        if subject.rollup:
+            # The bucket after a late sample increases from it.
+            affected = Range(where.start_ms, where.end_ms + _lead_in_ms(subject.rollup))
+        first, last = np.searchsorted(times_ms, affected, side="right")
         if first == last:
             continue
-        where = Range(recount.start_ms, recount.end_ms)
         if subject.kind == "select":
             series = source.read_select(subject.text, *where)
             number = sum(len(one.values) + one.histograms for one in series) - recount.samples
-            late.allowances.append(Allowance(RECHECK_DUE, where, max(number, 0)))
+            if subject.rollup is None:
+                late.allowances.append(Allowance(RECHECK_DUE, where, max(number, 0)))
+            elif number:
+                late.ranges.append(affected)
         else:
             series = source.read_expr(subject.text, subject.step_ms, *where)
             if Digest(recount.samples, recount.digest) not in digests_of(series):
-                late.ranges.append(where)
+                late.ranges.append(affected)
     return late
+
+
+def _lead_in_ms(rollup: Rollup) -> int:
+    """How far after a sample a bucket may end that it is the first one before."""
+    return -(-rollup.lead_in_ms // rollup.resolution_ms) * rollup.resolution_ms
 
 
 def digests_of(series: Sequence[SourceSeries]) -> list[Digest]:

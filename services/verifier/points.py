@@ -32,7 +32,11 @@ class SeriesKey(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Points of one series: strictly rising ``timestamps_ms`` and their ``values``."""
+    """Points of one series: strictly rising ``timestamps_ms`` (int64[N]) and their ``values``.
+
+    float64[N]; of rollups float64[N, F], with the aggregates side by side. One that a point does
+    not have is NaN: no point can hold that.
+    """
 
     timestamps_ms: NDArray[np.int64]
     values: NDArray[np.float64]
@@ -48,6 +52,14 @@ Points = Mapping[SeriesKey, Column]
 def bits(values: NDArray[np.float64]) -> NDArray[np.uint64]:
     """The 64 bits of each value: distinguishes -0.0 from 0.0, and makes a NaN equal to itself."""
     return np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
+
+
+def equal(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points have the same bits, of a rollup in all of their fields."""
+    if not len(one) or not len(other):
+        return np.zeros(0, np.bool_)
+    same: NDArray[np.bool_] = (bits(one) == bits(other)).reshape(len(one), -1).all(axis=1)
+    return same
 
 
 NOTHING = Column(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))

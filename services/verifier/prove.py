@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from common.config import Settings
+from common.config import Settings, TierName
 from common.errors import SinkError, SourceError, SourceRefused
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
@@ -29,7 +29,7 @@ from services.verifier.run import QueryResult, Subject, Verifier
 from services.verifier.sealed.check import Checker
 from services.verifier.sealed.wiring import checker_of
 from services.verifier.whole import whole_from_ms
-from services.verifier.wiring import TIER, connected, verifier
+from services.verifier.wiring import choose_tiers, connected, verifier
 
 # A verifier that went silent for so long is none any more.
 LEASE_SECONDS = 120.0
@@ -83,12 +83,15 @@ class Prover:
         try:
             idle = self._look()
             ready("redis", True, idle)
-            with connected(self.settings, (), _raise) as parts:
-                ready("source", True, "")
-                ready("sink", True, "")
-                if not idle and self.clock() >= self._begin_at:
-                    self._begin_at = self.clock() + self.settings.verify.every_seconds
-                    self._compare_all(verifier(parts))
+            begins = not idle and self.clock() >= self._begin_at
+            if begins:
+                self._begin_at = self.clock() + self.settings.verify.every_seconds
+            for tier in choose_tiers(self.settings, ()):
+                with connected(self.settings, (), _raise, tier) as parts:
+                    ready("source", True, "")
+                    ready("sink", True, "")
+                    if begins:
+                        self._compare_all(verifier(parts), tier)
         except _Ended:
             pass
         except RedisError as error:
@@ -125,15 +128,15 @@ class Prover:
         ours = self.record.save({_name(proof): proof.proven for proof in proofs.values()})
         return "" if ours else "another verifier works"
 
-    def _compare_all(self, whole: Verifier) -> None:
-        """Compare a piece of each feed in turn, until nothing is due or the turn is over."""
+    def _compare_all(self, whole: Verifier, tier: TierName) -> None:
+        """Compare pieces of a tier's feeds in turn, until nothing is due or the turn is over."""
         until = self.clock() + TURN_SECONDS
         queue = list(whole.subjects)
 
         @cache
         def checker() -> Checker:
             """Asks the sink for its measurements, so only once, and only where it is needed."""
-            return checker_of(self.settings, whole.sink, self._now_ms, self._checked)
+            return checker_of(self.settings, whole.sink, self._now_ms, self._checked, tier)
 
         while queue:
             if self.clock() >= until:
@@ -143,7 +146,7 @@ class Prover:
             others = [one.owns for one in whole.subjects if one is not subject]
             one = replace(whole, subjects=[subject], bystanders=others, progress=self._progress)
             try:
-                if self._step(one, subject, checker):
+                if self._step(one, subject, tier, checker):
                     queue.append(subject)
             except SourceRefused:
                 raise
@@ -151,13 +154,15 @@ class Prover:
                 # This query's, perhaps: the others go on, and it is tried again in the next turn.
                 self.telemetry.batch_failed(type(error).__name__)
                 self.telemetry.emit(
-                    "verify_failed", query=subject.name, tier=TIER, error=str(error)
+                    "verify_failed", query=subject.name, tier=tier, error=str(error)
                 )
             self._keep_budget()
 
-    def _step(self, one: Verifier, subject: Subject, checker: Callable[[], Checker]) -> bool:
+    def _step(
+        self, one: Verifier, subject: Subject, tier: TierName, checker: Callable[[], Checker]
+    ) -> bool:
         """Do the next thing that is due of a feed, if any; whether there was."""
-        proof = self.record.read().get(subject.name)
+        proof = self.record.read().get(feed_of(subject.name, tier))
         if proof is None:
             return False
         proven, whole_from_ms = proof.proven, _whole_from_ms(one, subject, proof)
@@ -168,7 +173,7 @@ class Prover:
         start_ms = proven.up_to_ms
         if start_ms >= proof.due_ms:
             return False
-        piece_ms = self._piece_ms.get(subject.name, FIRST_PIECE_MS)
+        piece_ms = self._piece_ms.get(_name(proof), FIRST_PIECE_MS)
         end_ms = min(proof.due_ms, start_ms + piece_ms)
         if start_ms < whole_from_ms:
             limit_ms = min(whole_from_ms, proof.due_ms)
@@ -176,7 +181,7 @@ class Prover:
         else:
             samples = self._compare(one, proof, start_ms, end_ms)
         factor = min(4.0, max(0.25, one.piece_samples / max(samples, 1)))
-        self._piece_ms[subject.name] = min(LONGEST_PIECE_MS, max(1, int(piece_ms * factor)))
+        self._piece_ms[_name(proof)] = min(LONGEST_PIECE_MS, max(1, int(piece_ms * factor)))
         return True
 
     def _is_due(self, range_: Differing) -> bool:
@@ -261,7 +266,7 @@ class Prover:
 
         What was read of it means nothing then, nor where Redis lost what it knew of it.
         """
-        now = self.record.read().get(proof.feed.query)
+        now = self.record.read().get(_name(proof))
         if now is None or now.due_ms < end_ms or now.proven.up_to_ms < start_ms:
             return None
         return now if now.feed.origin_ms <= start_ms else None
@@ -363,7 +368,7 @@ class Prover:
 def _whole_from_ms(one: Verifier, subject: Subject, proof: FeedProof) -> int:
     """From when on the source still has all that the feed's samples are made of; 0 = always."""
     origin_ms = proof.feed.origin_ms
-    return whole_from_ms(subject.reach, one.oldest_source_ms(), origin_ms, subject.step_ms)
+    return whole_from_ms(subject.reach, one.oldest_source_ms(), origin_ms, subject.window_step_ms)
 
 
 def _name(proof: FeedProof) -> str:

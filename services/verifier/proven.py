@@ -116,40 +116,35 @@ class FeedProof(NamedTuple):
 
 
 class ProofRecord:
-    """The record of one tier, and the lease of whoever works on it.
+    """The record of every feed, and the lease of whoever works on it.
 
     ``token`` is a word that no other process has. Every method raises
     :class:`redis.exceptions.RedisError` when the server cannot be reached.
     """
 
-    def __init__(
-        self, redis: Redis, keys: Keys, tier: str, token: str, lease_seconds: float
-    ) -> None:
+    def __init__(self, redis: Redis, keys: Keys, token: str, lease_seconds: float) -> None:
         self._redis = redis
         self._keys = keys
         self._windows = WindowSet(redis, keys)
         self._scripts = Scripts(redis)
-        self._tier = tier
         self._token = token
         self._lease_ms = int(lease_seconds * 1000)
 
     def read(self) -> dict[str, FeedProof]:
-        """Every feed of the tier by its query. What was opened again is not proven any more."""
+        """Every feed by its name. What was opened again is not proven any more."""
         stored: Any = self._redis.hgetall(self._keys.verified)
         # Before and after: what leaves the one for the other meanwhile is seen in one of them.
         names: Any = self._redis.smembers(self._keys.feeds)
         before = {name: self._recheck_ms(name) for name in map(text_of, names)}
         found = {}
         for name, feed in self._windows.status().items():
-            if feed.tier != self._tier:
-                continue
             bounds = (before.get(name), self._recheck_ms(name))
             due_ms = min([feed.loaded_watermark_ms, *(ms for ms in bounds if ms is not None)])
             try:
                 proven = Proven.parse(text_of(stored.get(name.encode())))
             except ValueError:  # nothing yet, or somebody else's
                 proven = Proven(feed.origin_ms)
-            found[feed.query] = FeedProof(feed, proven.back_to(due_ms), due_ms)
+            found[name] = FeedProof(feed, proven.back_to(due_ms), due_ms)
         return found
 
     def save(self, proven: Mapping[str, Proven]) -> bool:

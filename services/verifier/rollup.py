@@ -7,12 +7,87 @@ shares nothing with this.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from common.samples.rollup import LEAD_IN_MS, Rollup
-from services.verifier.points import Column
+from common.samples.rollup import AGGREGATES, LEAD_IN_MS, Rollup
+from services.verifier.points import Column, Points, SeriesKey
+
+_PREFIX = "label_"
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """Points of rollups; ``counts``: float64[N] for each series, of how many samples each is."""
+
+    points: Points
+    counts: Mapping[SeriesKey, Column]
+
+
+def rollup_of(
+    samples: Points, start_ms: int, end_ms: int, rollup: Rollup, fields: Sequence[str]
+) -> Rolled:
+    """The points in ``(start_ms, end_ms]``, with their aggregates in the order of ``fields``.
+
+    Those that the rollup does not have are NaN, and a point that has none of them is left out.
+    """
+    points: dict[SeriesKey, Column] = {}
+    counts: dict[SeriesKey, Column] = {}
+    with_count = Rollup.of(rollup.resolution_ms, (*rollup.aggregates, "count"))
+    for key, column in samples.items():
+        found = rolled_up(column, start_ms, end_ms, with_count)
+        times_ms = found["count"].timestamps_ms
+        mine = [name for name in fields if name in rollup.aggregates]
+        if not len(times_ms) or not mine:
+            continue
+        absent = np.full(len(times_ms), np.nan)
+        by_field = [found[name].values if name in mine else absent for name in fields]
+        points[mapped(key)] = Column(times_ms, np.stack(by_field, axis=1))
+        counts[mapped(key)] = found["count"]
+    return Rolled(points, counts)
+
+
+def with_fields(
+    points: Points, names: Sequence[str], wanted: Sequence[str]
+) -> dict[SeriesKey, Column]:
+    """Of points with the fields ``names`` those that are ``wanted``, where a point has any."""
+    at = [names.index(name) for name in wanted]
+    found = {}
+    for key, column in points.items():
+        values = column.values[:, at]
+        has = ~np.isnan(values).all(axis=1)
+        if has.any():
+            found[key] = Column(column.timestamps_ms[has], values[has])
+    return found
+
+
+def mapped(key: SeriesKey) -> SeriesKey:
+    """The series of a rollup, given that of the samples: no tag is named as an aggregate."""
+    return SeriesKey.of(
+        key.measurement,
+        {tag_of(tag): value for tag, value in key.tags},
+    )
+
+
+def unmapped(key: SeriesKey) -> SeriesKey:
+    """The reverse."""
+    return SeriesKey.of(
+        key.measurement,
+        {tag.removeprefix(_PREFIX) if _is_reserved(tag) else tag: value for tag, value in key.tags},
+    )
+
+
+def tag_of(tag: str) -> str:
+    """The tag of a rollup, given that of the samples."""
+    return _PREFIX + tag if _is_reserved(tag) else tag
+
+
+def _is_reserved(tag: str) -> bool:
+    while tag.startswith(_PREFIX):
+        tag = tag.removeprefix(_PREFIX)
+    return tag in AGGREGATES
 
 
 def rolled_up(samples: Column, start_ms: int, end_ms: int, rollup: Rollup) -> dict[str, Column]:

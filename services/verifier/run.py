@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from common.promql.reach import Reach
+from common.samples.rollup import AGGREGATES, Rollup
 from services.verifier.compare import compare
 from services.verifier.examples import Examples
-from services.verifier.expect import Expected, Identify, expect
+from services.verifier.expect import Expected, Identify, expect, expect_rollup
 from services.verifier.explain import (
     NOT_LOADED_YET,
     ON_THE_WAY,
@@ -24,19 +25,22 @@ from services.verifier.knowledge import Knowledge
 from services.verifier.late import late_in
 from services.verifier.phases import Phases
 from services.verifier.points import Column, Points, SeriesKey
+from services.verifier.rollup import with_fields
 from services.verifier.sink import Sink
-from services.verifier.source import Source
+from services.verifier.source import Source, SourceSeries
 from services.verifier.unloaded import Unloaded
 from services.verifier.verdict import EXIT_CODES, Verdict, worst
+from services.verifier.whole import whole_from_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """One query as ``verify`` needs it.
 
-    ``reach``: what the source must hold for a sample to be what it was. ``identify`` is the
-    configured transform at series level; ``owns``: whether a series of the sink could be this
-    query's; ``measurements`` are read back even where nothing is expected.
+    ``reach``: what the source must hold for a point to be what it was. ``step_ms``: how far
+    apart an ``expr`` is evaluated. ``rollup``: what a tier holds of the samples; None = themselves.
+    ``identify`` is the configured transform at series level; ``owns``: whether a series of the sink
+    could be this query's; ``measurements`` are read back even where nothing is expected.
     """
 
     name: str
@@ -47,6 +51,17 @@ class Subject:
     identify: Identify
     owns: Callable[[SeriesKey], bool]
     measurements: frozenset[str]
+    rollup: Rollup | None = None
+
+    @property
+    def window_step_ms(self) -> int:
+        """What the bounds of its windows are multiples of."""
+        return self.rollup.resolution_ms if self.rollup else self.step_ms
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of its points; none where a point is a sample."""
+        return self.rollup.aggregates if self.rollup else ()
 
 
 @dataclass(slots=True)
@@ -173,18 +188,21 @@ class Verifier:
             one.name: max(start_ms, self.begins_ms.get(one.name, 0)) for one in self.subjects
         }
         results = [
-            QueryResult(one.name, begins_ms[one.name], unloaded=Unloaded(one.step_ms))
+            QueryResult(one.name, begins_ms[one.name], unloaded=Unloaded(one.window_step_ms))
             for one in self.subjects
         ]
         outcome = Outcome(start_ms, end_ms, results)
-        shortest_ms = max((one.step_ms for one in self.subjects), default=1)
+        shortest_ms = max((one.window_step_ms for one in self.subjects), default=1)
         piece_ms = max(60_000, shortest_ms)
         position_ms = min(begins_ms.values(), default=start_ms)
         changes_ms = {at for one in self.phases.values() for at in one.bounds_ms()}
         bounds_ms = sorted(changes_ms.union(begins_ms.values()))
         while position_ms < end_ms:
             change_ms = next((at for at in bounds_ms if at > position_ms), end_ms)
-            stop_ms = min(end_ms, position_ms + piece_ms, change_ms)
+            piece_end_ms = position_ms + piece_ms
+            if (whole_ms := piece_end_ms // shortest_ms * shortest_ms) > position_ms:
+                piece_end_ms = whole_ms
+            stop_ms = min(end_ms, piece_end_ms, change_ms)
             samples = self._piece(position_ms, stop_ms, outcome)
             # Aim at pieces of a steady size whatever the density of the data, changing gently.
             factor = min(4.0, max(0.25, self.piece_samples / max(samples, 1)))
@@ -209,7 +227,9 @@ class Verifier:
         expected = {one.name: self._expected(one, start_ms, end_ms) for one in subjects}
         measurements = {name for one in subjects for name in one.measurements}
         measurements.update(key.measurement for each in expected.values() for key in each.points)
-        found = self.sink.read(measurements, start_ms, end_ms)
+        held = {name for one in subjects for name in one.fields}
+        fields = tuple(name for name in AGGREGATES if name in held)
+        found = self.sink.read(measurements, start_ms, end_ms, fields=fields)
         bystanders = [*self.bystanders, *(one.owns for one in not_yet)]
         strays = self._strays(subjects, bystanders, found, expected, outcome)
         results = [result for result in outcome.results if result.query in possible]
@@ -217,6 +237,8 @@ class Verifier:
             wanted = expected[subject.name]
             mine = {key: column for key, column in found.items() if key in wanted.points}
             mine.update(strays.get(subject.name, {}))
+            if subject.rollup:
+                mine = with_fields(mine, fields, subject.fields)
             comparison = compare(wanted.points, mine)
             result.reaches_beyond |= any(
                 first_ms < end_ms and last_ms > start_ms
@@ -233,12 +255,18 @@ class Verifier:
             result.different += comparison.different
             if comparison.differences:
                 facts = self.knowledge.facts(subject.name)
-                second_read = self._expected(subject, start_ms, end_ms).points
+                second_read = self._expected(subject, start_ms, end_ms)
                 # Asked last: what the second read does not give may have been deleted until then.
-                whole_from_ms = subject.reach.whole_from_ms(self.oldest_source_ms())
+                oldest_ms = self.oldest_source_ms()
+                expired_ms = subject.reach.whole_from_ms(oldest_ms)
+                if subject.rollup:
+                    origin_ms = self.knowledge.origin_ms(subject.name)
+                    expired_ms = whole_from_ms(
+                        subject.reach, oldest_ms, origin_ms, subject.window_step_ms
+                    )
                 late = late_in(self.source, subject, recounts[subject.name], comparison.differences)
                 instead, ever = (
-                    [self._expected(one, start_ms, end_ms).points for one in others]
+                    [self._expected(one, start_ms, end_ms, subject.fields).points for one in others]
                     for others in self._others(subject, possible[subject.name])
                 )
                 coming = {**pending[subject.name], RECHECK_DUE: late.ranges}
@@ -248,16 +276,17 @@ class Verifier:
                         {**coming, **facts.ranges},
                         facts.dead,
                         facts.unreadable_dead_samples,
-                        # Raw samples do not change; what an expression gives can.
-                        overwritten=coming if subject.kind == "expr" else {},
+                        # Raw samples do not change; what is computed from them can.
+                        overwritten=coming if subject.kind == "expr" or subject.rollup else {},
                         allowances=(*late.allowances, *facts.allowances),
                         instead=instead,
                         ever=ever,
                     ),
-                    second_read,
+                    second_read.points,
                     wanted.rivals,
-                    whole_from_ms,
+                    expired_ms,
                     result.spent,
+                    second_read.whole,
                 )
                 result.explained.missing += reasons.missing
                 result.explained.extra += reasons.extra
@@ -266,12 +295,34 @@ class Verifier:
                 result.unloaded.add(reasons.unloaded_ms)
         return sum(each.source for each in expected.values())
 
-    def _expected(self, subject: Subject, start_ms: int, end_ms: int) -> Expected:
+    def _expected(
+        self, subject: Subject, start_ms: int, end_ms: int, fields: Sequence[str] | None = None
+    ) -> Expected:
+        """What should be there, of a rollup with these ``fields`` or else its own."""
+        rollup = subject.rollup
+        if rollup is None:
+            return expect(self._read(subject, start_ms, end_ms), subject.identify, self.latest_ms)
+        # Of the buckets that end in the range.
+        first_ms, last_ms = (
+            bound_ms // rollup.resolution_ms * rollup.resolution_ms
+            for bound_ms in (start_ms, end_ms)
+        )
+        series = []
+        if first_ms < last_ms:
+            series = self._read(subject, first_ms - rollup.lead_in_ms, last_ms)
+        return expect_rollup(
+            expect(series, subject.identify, self.latest_ms, first_ms),
+            start_ms,
+            end_ms,
+            rollup,
+            subject.fields if fields is None else fields,
+            subject.step_ms if subject.kind == "expr" else None,
+        )
+
+    def _read(self, subject: Subject, start_ms: int, end_ms: int) -> list[SourceSeries]:
         if subject.kind == "select":
-            series = self.source.read_select(subject.text, start_ms, end_ms)
-        else:
-            series = self.source.read_expr(subject.text, subject.step_ms, start_ms, end_ms)
-        return expect(series, subject.identify, self.latest_ms)
+            return self.source.read_select(subject.text, start_ms, end_ms)
+        return self.source.read_expr(subject.text, subject.step_ms, start_ms, end_ms)
 
     def _at(self, subject: Subject, time_ms: int) -> Sequence[Subject]:
         phases = self.phases.get(subject.name)

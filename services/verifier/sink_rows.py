@@ -2,7 +2,7 @@
 
 Format: that of the 1.x query API. In MessagePack, which 1.x and 2.x also speak, a row of a time and
 a float is always 19 bytes long: a list of two (``92``), an int64 (``d3``), a float64 (``cb``). So
-many rows are read as one array, with all their bits.
+many rows are read as one array, with all their bits. Another float adds 9 bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from services.verifier.rows import number_rows
 
 # Where a document begins in MessagePack: {"results": [one result]}.
 _DOCUMENT_BEGINS = b"\x81\xa7results\x91"
-_ROW = np.dtype([("list", "u1"), ("int", "u1"), ("time", ">i8"), ("float", "u1"), ("value", ">f8")])
 _SHORT_LIST, _LIST_16, _LIST_32 = 0x90, 0xDC, 0xDD
 # Float64 tells whole numbers apart up to here.
 _EXACT_MAX = 2.0**53
@@ -78,16 +77,20 @@ def packed_documents(body: bytes) -> list[Document] | None:
 
 
 class Rows:
-    """Rows as they arrive, a series possibly in several pieces."""
+    """Rows as they arrive, a series possibly in several pieces.
 
-    def __init__(self) -> None:
+    ``fields``: how many stand side by side in each point; 0 = a point is one value.
+    """
+
+    def __init__(self, fields: int = 0) -> None:
+        self._fields = fields
         self._pieces: dict[SeriesKey, list[Column]] = {}
 
     def add(
         self,
         documents: Sequence[Document],
         where: str,
-        columns: Callable[[Sequence[bytes]], list[Column]],
+        columns: Callable[[Sequence[bytes], int], list[Column]],
     ) -> bool:
         """Take in documents; whether the last promises another one. ``columns`` reads the rows.
 
@@ -95,7 +98,7 @@ class Rows:
         """
         series = [one for document in documents for one in series_of(document, where)]
         with known_shape(where, SinkError):
-            read = columns([bytes(one.values) for one in series])
+            read = columns([bytes(one.values) for one in series], self._fields)
         for one, column in zip(series, read, strict=True):
             self._pieces.setdefault(SeriesKey.of(one.name, one.tags or {}), []).append(column)
         return any(result.partial for one in documents[-1:] for result in one.results or ())
@@ -116,33 +119,42 @@ def series_of(document: Document, where: str) -> list[_Series]:
     return [series for result in document.results for series in result.series]
 
 
-def json_columns(texts: Sequence[bytes]) -> list[Column]:
+def json_columns(texts: Sequence[bytes], fields: int = 0) -> list[Column]:
     """Rows ``[time, value]``. A value that is no number becomes NaN, which no point can equal."""
-    return [_json_column(text) for text in texts]
+    return [_json_column(text, fields) for text in texts]
 
 
-def packed_columns(packed: Sequence[bytes]) -> list[Column]:
+def packed_columns(packed: Sequence[bytes], fields: int = 0) -> list[Column]:
     """The same of rows in MessagePack."""
     bodies, counts = [], []
+    row = _row(max(1, fields))
     for one in packed:
         head, count = _list_head(one)
-        if len(one) != head + count * _ROW.itemsize:
+        if len(one) != head + count * row.itemsize:
             break
         bodies.append(one[head:])
         counts.append(count)
-    rows = np.frombuffer(b"".join(bodies), _ROW)
+    rows = np.frombuffer(b"".join(bodies), row)
     if len(bodies) < len(packed) or not (
-        (rows["list"] == 0x92).all()
+        (rows["list"] == _SHORT_LIST + 1 + max(1, fields)).all()
         and (rows["int"] == 0xD3).all()
-        and (rows["float"] == 0xCB).all()
+        and (rows["fields"]["float"] == 0xCB).all()
     ):
-        return [_column(msgspec.msgpack.decode(one)) for one in packed]
-    times, values = rows["time"].astype(np.int64), rows["value"].astype(np.float64)
+        return [_column(msgspec.msgpack.decode(one), fields) for one in packed]
+    times = rows["time"].astype(np.int64)
+    values = rows["fields"]["value"].astype(np.float64)
+    values = values if fields else values[:, 0].copy()
     columns, end = [], 0
     for count in counts:
         start, end = end, end + count
         columns.append(Column(times[start:end], values[start:end]))
     return columns
+
+
+def _row(fields: int) -> np.dtype[Any]:
+    of_field = [("float", "u1"), ("value", ">f8")]
+    head = [("list", "u1"), ("int", "u1"), ("time", ">i8")]
+    return np.dtype([*head, ("fields", of_field, (fields,))])
 
 
 def _list_head(packed: bytes) -> tuple[int, int]:
@@ -154,15 +166,21 @@ def _list_head(packed: bytes) -> tuple[int, int]:
     return 1, packed[0] - _SHORT_LIST
 
 
-def _json_column(text: bytes) -> Column:
-    numbers = number_rows(text)
+def _json_column(text: bytes, fields: int) -> Column:
+    numbers = None if fields else number_rows(text)
     if numbers is None or not (np.abs(numbers[:, 0]) < _EXACT_MAX).all():
         # Integers as floats too: influxd prints whole numbers without a point and -0.0 as "-0".
-        return _column(json.loads(text, parse_int=float))
+        return _column(json.loads(text, parse_int=float), fields)
     return Column(numbers[:, 0].astype(np.int64), numbers[:, 1].copy())
 
 
-def _column(rows: list[list[Any]]) -> Column:
+def _column(rows: list[list[Any]], fields: int) -> Column:
     times: NDArray[np.int64] = np.array([row[0] for row in rows], dtype=np.int64)
-    values = [float(row[1]) if type(row[1]) in (float, int) else np.nan for row in rows]
-    return Column(times, np.array(values, dtype=np.float64))
+    values = np.array(
+        [
+            [float(value) if type(value) in (float, int) else np.nan for value in row[1:]]
+            for row in rows
+        ],
+        dtype=np.float64,
+    ).reshape(len(rows), max(1, fields))
+    return Column(times, values if fields else values[:, 0].copy())

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from common.config import InForce, Query, Settings, TierName
 from common.errors import ConfigError, WireError
 from common.promql.reach import RAW, Reach, reach_of
+from common.samples.rollup import Rollup
 from common.samples.series import SeriesEncoder
 from common.state.keys import Keys
 from common.state.redis_client import connect_as_set
@@ -24,16 +25,17 @@ from services.verifier.expect import identify_of
 from services.verifier.knowledge import Knowledge, RedisKnowledge
 from services.verifier.ownership import measurements_of, owner
 from services.verifier.phases import History, Phases
+from services.verifier.rollup import unmapped
 from services.verifier.run import Subject, Verifier
 from services.verifier.sink import Sink
 from services.verifier.source import Source
 from services.verifier.whole import whole_from_ms
 
-TIER: TierName = "hot"
+HOT: TierName = "hot"
 
 _UNKNOWN_RETENTION = (
     "InfluxDB does not say how long it keeps points ({}), so that explains no difference; "
-    f"load.tiers.{TIER}.retention does, where it is given"
+    "load.tiers.{}.retention does, where it is given"
 )
 
 
@@ -52,6 +54,7 @@ class Parts:
     now_ms: int
     knowledge: Knowledge
     notes: tuple[str, ...] = ()
+    tier: TierName = HOT
     history: Mapping[str, History] = field(default_factory=dict)
 
 
@@ -69,39 +72,62 @@ def choose(settings: Settings, names: Collection[str]) -> tuple[Query, ...]:
     return tuple(query for query in queries if not names or query.name in names)
 
 
+def choose_tiers(
+    settings: Settings, names: Collection[str], queries: Collection[str] = ()
+) -> tuple[TierName, ...]:
+    """The configured tiers with these names, or all for no names, that hold one of the queries.
+
+    Raises :class:`~common.errors.ConfigError` for one that is not configured or holds none.
+    """
+    tiers = settings.load.tiers
+    if unknown := sorted(set(names) - tiers.keys()):
+        raise ConfigError(
+            f"--tier {', '.join(unknown)}: no such tier; there are {', '.join(tiers)}"
+        )
+    chosen = choose(settings, queries)
+    holding = [tier for tier in tiers if any(query.is_in(tier) for query in chosen)]
+    if empty := sorted(set(names) - set(holding)):
+        raise ConfigError(f"--tier {', '.join(empty)}: holds none of these queries")
+    return tuple(tier for tier in holding if not names or tier in names)
+
+
 @contextmanager
 def connected(
-    settings: Settings, names: Collection[str], on_redis_error: Callable[[RedisError], None]
+    settings: Settings,
+    names: Collection[str],
+    on_redis_error: Callable[[RedisError], None],
+    tier: TierName = HOT,
 ) -> Iterator[Parts]:
-    """Connections for the time of the block. Reads the source's clock and the sink's retention, and
-    checks that Redis responds.
+    """Connections for the time of the block, and what of ``tier`` is to be compared.
+
+    Reads the source's clock and the sink's retention, and checks that Redis responds.
 
     Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached, and a
     :class:`~common.errors.SinkError` when InfluxDB cannot. The error of a
     Redis that cannot goes to ``on_redis_error``: a comparison is possible without it.
     """
-    queries = choose(settings, names)
+    queries = tuple(query for query in choose(settings, names) if query.is_in(tier))
     redis = connect_as_set(settings.pipeline)
     keys = Keys(settings.pipeline.redis_namespace)
-    source, sink = source_of(settings), sink_of(settings, TIER)
+    source, sink = source_of(settings), sink_of(settings, tier)
     with closing(source), closing(sink), closing(redis):
         now_ms = source.now_ms()
-        kept_seconds = settings.load.tiers[TIER].retention_seconds or inf
+        kept_seconds = settings.load.tiers[tier].retention_seconds or inf
         notes: tuple[str, ...] = ()
         if isinstance(silent := sink.silent_retention_seconds(), str):
-            notes = (_UNKNOWN_RETENTION.format(silent),)
+            notes = (_UNKNOWN_RETENTION.format(silent, tier),)
         else:
             kept_seconds = min(kept_seconds, silent or inf)
         forgotten_up_to_ms = partial(_forgotten_up_to_ms, now_ms, time.monotonic(), kept_seconds)
         knowledge = Knowledge(forgotten_up_to_ms)
         try:
             redis.ping()
-            knowledge = _knowledge(settings, redis, keys, forgotten_up_to_ms)
+            knowledge = _knowledge(settings, redis, keys, tier, forgotten_up_to_ms)
         except RedisError as error:
             on_redis_error(error)
         history, unreadable = _history(knowledge, queries)
         notes += unreadable
-        yield Parts(settings, queries, source, sink, now_ms, knowledge, notes, history)
+        yield Parts(settings, queries, source, sink, now_ms, knowledge, notes, tier, history)
 
 
 def covered_range(parts: Parts) -> tuple[int | None, int | None]:
@@ -122,7 +148,10 @@ def whole_from(parts: Parts) -> dict[str, int]:
     for query in parts.queries:
         feed = _feed(parts, query)
         origin_ms = feed.origin_ms if feed else 0
-        found[query.name] = whole_from_ms(_reach(query), lowest_ms, origin_ms, query.step_ms)
+        rollup = query.rollup(parts.tier)
+        step_ms = rollup.resolution_ms if rollup else query.step_ms
+        reach = _reach(query, rollup)
+        found[query.name] = whole_from_ms(reach, lowest_ms, origin_ms, step_ms)
     return found
 
 
@@ -131,8 +160,12 @@ def _feed(parts: Parts, query: Query) -> FeedStatus | None:
     return knowledge.feed(query.name) if isinstance(knowledge, RedisKnowledge) else None
 
 
-def _reach(query: Query) -> Reach:
-    return RAW if query.kind == "select" else reach_of(query.text)
+def _reach(query: Query, rollup: Rollup | None) -> Reach:
+    """What a point is made of: of a rollup all samples of its bucket, and the one before."""
+    reach = RAW if query.kind == "select" else reach_of(query.text)
+    if rollup is None:
+        return reach
+    return reach._replace(back_ms=reach.back_ms + rollup.resolution_ms + rollup.lead_in_ms)
 
 
 def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms: None) -> Verifier:
@@ -152,19 +185,21 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
         )
         identify = identify_of(query, encoder)
         measurements = measurements_of(query, identify, source.metric_names, rules)
+        rollup, owns = in_force.rollup, owner(query, measurements, rules)
         return Subject(
             name=query.name,
             kind=query.kind,
             text=query.text,
             step_ms=query.step_ms,
-            reach=_reach(query),
+            rollup=rollup,
+            reach=_reach(query, rollup),
             identify=identify,
-            owns=owner(query, measurements, rules),
+            owns=(lambda series: owns(unmapped(series))) if rollup else owns,
             measurements=measurements,
         )
 
     def current(query: Query) -> Subject:
-        return subject(InForce.of(query, settings))
+        return subject(InForce.of(query, settings, parts.tier))
 
     chosen = {query.name for query in parts.queries}
     return Verifier(
@@ -172,7 +207,9 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
         sink=parts.sink,
         subjects=[current(query) for query in parts.queries],
         bystanders=[
-            current(query).owns for query in settings.extract.queries if query.name not in chosen
+            current(query).owns
+            for query in settings.extract.queries
+            if query.name not in chosen and query.is_in(parts.tier)
         ],
         phases={name: Phases(applied, subject) for name, applied in parts.history.items()},
         knowledge=parts.knowledge,
@@ -183,11 +220,15 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
 
 
 def _knowledge(
-    settings: Settings, redis: Redis, keys: Keys, forgotten_up_to_ms: Callable[[], int]
+    settings: Settings,
+    redis: Redis,
+    keys: Keys,
+    tier: TierName,
+    forgotten_up_to_ms: Callable[[], int],
 ) -> RedisKnowledge:
     encoder = SeriesEncoder.from_settings(settings)
     identify = {query.name: identify_of(query, encoder) for query in settings.extract.queries}
-    return RedisKnowledge(redis, keys, TIER, identify, forgotten_up_to_ms)
+    return RedisKnowledge(redis, keys, tier, identify, forgotten_up_to_ms)
 
 
 def _history(

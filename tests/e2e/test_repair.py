@@ -119,7 +119,10 @@ def test_what_a_report_says_is_repaired(pipeline: Pipeline, tmp_path: Path) -> N
     assert points(pipeline, range_ms[1]) == before
     for text, said in (
         ("{", "is no report of"),
-        (json.dumps(found | {"to_ms": "soon"}), "is no report of"),
+        (
+            json.dumps(found | {"tiers": {"hot": {"from_ms": 1, "to_ms": "soon"}}}),
+            "is no report of",
+        ),
         (json.dumps({"problems": [], "exit_code": 3}), "is no report of"),
     ):
         report.write_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,6 +110,14 @@ def test_each_tier_holds_what_the_samples_say(pipeline: Pipeline) -> None:
     assert (audit.imbalance_samples, audit.lost_samples) == (0, 0)
     for name, account in audit.accounts.items():
         assert name.endswith("@hot") or account.dropped.get("rolled_up", 0) > 0, name
+
+
+def test_every_tier_is_proven_against_the_source(pipeline: Pipeline) -> None:
+    found = pipeline.etlctl("verify", "--json")
+    document = json.loads(found.stdout)
+    said = {name: tier["verdict"] for name, tier in document["tiers"].items()}
+    assert said == dict.fromkeys(("hot", "warm", "cold"), "equal"), found.stdout[-3000:]
+    assert found.returncode == 0
 
 
 def test_the_increase_of_a_counter_adds_up_over_its_buckets(pipeline: Pipeline) -> None:

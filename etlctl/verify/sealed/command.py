@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from common.config import Settings
+from common.config import Settings, TierName
 from etlctl.output import print_json, progress_bar, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.sealed.present import as_json as outcome_json
 from etlctl.verify.sealed.present import details, last_sentence, table
 from services.verifier.connect import sink_of
-from services.verifier.sealed.outcome import SealedOutcome
+from services.verifier.sealed.outcome import SealedOutcome, SealedOutcomes
 from services.verifier.sealed.seals import sealed_queries
 from services.verifier.sealed.wiring import checker_of
-from services.verifier.wiring import TIER, choose
+from services.verifier.wiring import choose
 
 
 def verify_sealed(
@@ -25,10 +25,11 @@ def verify_sealed(
     start: str | None,
     end: str | None,
     names: Collection[str],
+    tiers: Sequence[TierName],
     *,
     json_wanted: bool,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-) -> SealedOutcome:
+) -> SealedOutcomes:
     """Check the seals of a range, and print what was found.
 
     Raises :class:`~etlctl.times.BadTime`, :class:`~common.errors.ConfigError` for an unknown name,
@@ -38,32 +39,51 @@ def verify_sealed(
     start_ms, end_ms = _time("--from", start, now_ms), _time("--to", end, now_ms)
     if start_ms is not None and end_ms is not None and start_ms >= end_ms:
         raise BadTime(f"nothing lies between {rfc3339(start_ms)} and {rfc3339(end_ms)}")
-    with closing(sink_of(settings, TIER)) as sink:
+    outcomes = SealedOutcomes(
+        {
+            tier: _of_tier(settings, tier, chosen, start_ms, end_ms, now_ms, quiet=json_wanted)
+            for tier in tiers
+        }
+    )
+    if json_wanted:
+        print_json(outcome_json(outcomes))
+        return outcomes
+    console = stdout()
+    for tier, outcome in outcomes.by_tier.items():
+        name = tier if len(tiers) > 1 else ""
+        console.print(table(outcome, name))
+        for line in details(outcome):
+            console.print(line, markup=False, soft_wrap=True)
+        console.print(last_sentence(outcome, name))
+    return outcomes
+
+
+def _of_tier(
+    settings: Settings,
+    tier: TierName,
+    names: Sequence[str],
+    start_ms: int | None,
+    end_ms: int | None,
+    now_ms: Callable[[], int],
+    *,
+    quiet: bool,
+) -> SealedOutcome:
+    queries = {query.name: query for query in settings.extract.queries}
+    chosen = [name for name in names if queries[name].is_in(tier)]
+    with closing(sink_of(settings, tier)) as sink:
         columns = (TextColumn("checking"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-        with progress_bar(*columns, quiet=json_wanted) as bar:
+        with progress_bar(*columns, quiet=quiet) as bar:
             task = bar.add_task("checking", total=len(chosen))
 
             def progress(query: str, done: int, of: int) -> None:
                 bar.update(task, completed=chosen.index(query) + done / of)
 
-            checker = checker_of(settings, sink, now_ms, progress)
-            outcome = SealedOutcome(
+            checker = checker_of(settings, sink, now_ms, progress, tier)
+            return SealedOutcome(
                 [checker.run(name, start_ms, end_ms) for name in chosen],
-                sorted(
-                    set(sealed_queries(sink, checker.pipeline))
-                    - {query.name for query in settings.extract.queries}
-                ),
+                sorted(set(sealed_queries(sink, checker.pipeline)) - queries.keys()),
                 checker.notes,
             )
-    if json_wanted:
-        print_json(outcome_json(outcome))
-        return outcome
-    console = stdout()
-    console.print(table(outcome))
-    for line in details(outcome):
-        console.print(line, markup=False, soft_wrap=True)
-    console.print(last_sentence(outcome))
-    return outcome
 
 
 def _time(option: str, text: str | None, now_ms: Callable[[], int]) -> int | None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from etlctl.output import escape, thousands
 from etlctl.times import rfc3339
-from services.verifier.sealed.outcome import DAMAGE, Kind, QueryOutcome, SealedOutcome, Windows
+from services.verifier.sealed.outcome import (
+    DAMAGE,
+    Kind,
+    QueryOutcome,
+    SealedOutcome,
+    SealedOutcomes,
+    Windows,
+)
 from services.verifier.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -41,12 +48,12 @@ _SENTENCES = {
 }
 
 
-def table(outcome: SealedOutcome) -> Table:
+def table(outcome: SealedOutcome, tier: str = "") -> Table:
     """One row for each query; at most 80 columns where names and numbers are of common length."""
     from rich import box
     from rich.table import Table
 
-    view = Table(title="Sealed windows", title_justify="left", box=box.SIMPLE_HEAD)
+    view = Table(title=f"{_of(tier)}Sealed windows", title_justify="left", box=box.SIMPLE_HEAD)
     view.add_column("query", overflow="fold")
     for heading in ("windows", "intact", *(WORDS[kind] for kind in DAMAGE)):
         view.add_column(heading, justify="right", no_wrap=True)
@@ -77,26 +84,39 @@ def details(outcome: SealedOutcome) -> Iterator[str]:
     yield from outcome.notes
 
 
-def last_sentence(outcome: SealedOutcome) -> str:
+def last_sentence(outcome: SealedOutcome, tier: str = "") -> str:
     """The verdict, as rich prints it."""
+    return _of(tier) + _sentence(outcome)
+
+
+def _of(tier: str) -> str:
+    return f"{tier}: " if tier else ""
+
+
+def _sentence(outcome: SealedOutcome) -> str:
     if outcome.verdict is Verdict.INCOMPLETE and not any(one.points for one in outcome.queries):
         return _NOTHING_CHECKED
     return _SENTENCES[outcome.verdict]
 
 
-def as_json(outcome: SealedOutcome) -> dict[str, Any]:
-    """The whole outcome; times in milliseconds since the epoch, ranges ``(start, end]``."""
+def as_json(outcomes: SealedOutcomes) -> dict[str, Any]:
+    """The outcome of all tiers; times in ms since the epoch, ranges ``(start, end]``."""
+    by_tier = outcomes.by_tier
     return {
-        "verdict": outcome.verdict,
-        "queries": [_query_json(one) for one in outcome.queries],
-        "not_configured": outcome.retired,
-        "notes": list(outcome.notes),
+        "verdict": outcomes.verdict,
+        "queries": [
+            _query_json(tier, one) for tier, outcome in by_tier.items() for one in outcome.queries
+        ],
+        "not_configured": sorted({name for one in by_tier.values() for name in one.retired}),
+        "notes": [note for one in by_tier.values() for note in one.notes],
+        "tiers": {tier: {"verdict": outcome.verdict} for tier, outcome in by_tier.items()},
     }
 
 
-def _query_json(one: QueryOutcome) -> dict[str, Any]:
+def _query_json(tier: str, one: QueryOutcome) -> dict[str, Any]:
     return {
         "query": one.query,
+        "tier": tier,
         "verdict": one.verdict,
         "from_ms": one.start_ms,
         "to_ms": one.end_ms,

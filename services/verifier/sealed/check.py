@@ -13,7 +13,7 @@ from services.verifier.sealed.holding import stretches
 from services.verifier.sealed.outcome import Kind, QueryOutcome
 from services.verifier.sealed.owners import Owner
 from services.verifier.sealed.seals import Seal, SealReader, Span
-from services.verifier.sealed.window_digests import window_digests
+from services.verifier.sealed.window_digests import rollup_digests, window_digests
 from services.verifier.sink import Sink
 
 # Points read at a time, and windows.
@@ -124,12 +124,12 @@ class Checker:
         totals, narrow = [Digest()] * len(piece), [Digest()] * len(piece)
         parts = -(-sum(digest.points for digest in sealed) // self.piece_points) or 1
         for start_ms, end_ms in _split(piece[0].start_ms, piece[-1].end_ms, parts):
-            points = self.sink.read(owner.measurements, start_ms, end_ms, owner.tags)
+            points = self.sink.read(owner.measurements, start_ms, end_ms, owner.tags, owner.fields)
             series = [(key, column) for key, column in points.items() if owner.owns(key)]
-            totals = _added(totals, series, ends_ms)
+            totals = _added(totals, series, ends_ms, owner.fields)
             if not owner.certain:
                 own = [(key, column) for key, column in series if not owner.is_another_s(key)]
-                narrow = _added(narrow, own, ends_ms)
+                narrow = _added(narrow, own, ends_ms, owner.fields)
         return [
             (_kind(wanted, total), total.points)
             if owner.certain or wanted == total
@@ -149,9 +149,12 @@ def _kind(sealed: Digest, found: Digest) -> Kind:
 
 
 def _added(
-    totals: list[Digest], series: list[tuple[SeriesKey, Column]], ends_ms: list[int]
+    totals: list[Digest],
+    series: list[tuple[SeriesKey, Column]],
+    ends_ms: list[int],
+    fields: Sequence[str],
 ) -> list[Digest]:
-    found = window_digests(series, ends_ms)
+    found = rollup_digests(series, ends_ms, fields) if fields else window_digests(series, ends_ms)
     return [total + one for total, one in zip(totals, found, strict=True)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -113,9 +113,26 @@ class SealedOutcome:
             return Verdict.NOTHING_TO_COMPARE
         return worst(one.verdict for one in self.queries)
 
+    @property
+    def verdicts(self) -> frozenset[Verdict]:
+        """Everything that must be said."""
+        if not self.queries:
+            return frozenset({Verdict.NOTHING_TO_COMPARE})
+        return frozenset(said for one in self.queries for said in one.verdicts())
+
+
+@dataclass(frozen=True, slots=True)
+class SealedOutcomes:
+    """What was found in each tier."""
+
+    by_tier: Mapping[str, SealedOutcome]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest of them."""
+        return worst(one.verdict for one in self.by_tier.values())
+
     def exit_code(self, accepted: frozenset[Verdict] = frozenset()) -> int:
         """That of the gravest verdict that is not ``accepted``."""
-        verdicts = {said for one in self.queries for said in one.verdicts()}
-        if not self.queries:
-            verdicts = {Verdict.NOTHING_TO_COMPARE}
-        return EXIT_CODES[worst(verdicts - accepted)]
+        said = frozenset[Verdict]().union(*(one.verdicts for one in self.by_tier.values()))
+        return EXIT_CODES[worst(said - accepted)]

@@ -13,10 +13,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common.config import InForce
+from common.samples.rollup import AGGREGATES
 from common.samples.series import SeriesEncoder
 from services.verifier.expect import identify_of
 from services.verifier.phases import RESTART_MS
 from services.verifier.points import SeriesKey
+from services.verifier.rollup import tag_of, unmapped
 from services.verifier.sealed.candidates import Candidates, candidates
 from services.verifier.sealed.configurations import Record
 from services.verifier.sealed.seals import Seal
@@ -24,10 +26,14 @@ from services.verifier.sealed.seals import Seal
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A query under one configuration or, as one, under several; and the ``others`` beside it."""
+    """A query under one configuration or, as one, under several; and the ``others`` beside it.
+
+    ``fields``: those of its points in a tier of rollups; none where a point is a sample.
+    """
 
     mine: Sequence[Candidates]
     others: Sequence[Candidates]
+    fields: tuple[str, ...] = ()
 
     @property
     def measurements(self) -> frozenset[str]:
@@ -38,7 +44,8 @@ class Owner:
     def tags(self) -> dict[str, str]:
         """What all of its series have."""
         first, *more = ({(k, v) for k, v in one.tags.items() if v} for one in self.mine)
-        return dict(first.intersection(*more))
+        found = dict(first.intersection(*more))
+        return {tag_of(k): v for k, v in found.items()} if self.fields else found
 
     @property
     def certain(self) -> bool:
@@ -47,11 +54,13 @@ class Owner:
 
     def owns(self, series: SeriesKey) -> bool:
         """Whether the query can have written the series."""
-        return any(one.owns(series) for one in self.mine)
+        of_samples = unmapped(series) if self.fields else series
+        return any(one.owns(of_samples) for one in self.mine)
 
     def is_another_s(self, series: SeriesKey) -> bool:
         """Whether another query must have written it."""
-        return any(one.certain and one.owns(series) for one in self.others)
+        of_samples = unmapped(series) if self.fields else series
+        return any(one.certain and one.owns(of_samples) for one in self.others)
 
 
 @dataclass(slots=True)
@@ -103,13 +112,19 @@ class Owners:
                     transforms.append(one)
         found = [self._candidates(at_ms, transform) for transform in transforms]
         owners = [
-            Owner([one[query]], [other for name, other in one.items() if name != query])
-            for one in found
+            Owner(
+                [one[query]],
+                [other for name, other in one.items() if name != query],
+                transform.rollup.aggregates if transform.rollup else (),
+            )
+            for transform, one in zip(transforms, found, strict=True)
         ]
         if len(owners) > 1:
             mine = [one for owner in owners for one in owner.mine]
             others = [one for owner in owners for one in owner.others]
-            owners.append(Owner(mine, others))
+            held = {name for owner in owners for name in owner.fields}
+            fields = tuple(name for name in AGGREGATES if name in held)
+            owners.append(Owner(mine, others, fields))
         return tuple(owners)
 
     def _candidates(self, at_ms: int, transform: InForce) -> dict[str, Candidates]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
 
+from common.samples.rollup import field_key
 from common.samples.seal import Digest, series_key
 from common.samples.seal_columns import point_hashes, series_factors
 from services.verifier.points import Column, SeriesKey
@@ -17,19 +18,44 @@ _LOW_BITS = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
 
+def rollup_digests(
+    series: Iterable[tuple[SeriesKey, Column]], ends_ms: list[int], fields: Sequence[str]
+) -> list[Digest]:
+    """The same of rollups with these ``fields``: the sum over all that their points have.
+
+    Each point counts once.
+    """
+    found = list(series)
+    totals = [Digest()] * len(ends_ms)
+    for at, name in enumerate(fields):
+        of_field = []
+        for key, (times_ms, values) in found:
+            has = ~np.isnan(values[:, at])
+            of_field.append((field_key(key_of(key), name), Column(times_ms[has], values[has, at])))
+        of_windows = _digests(of_field, ends_ms)
+        totals = [total + one for total, one in zip(totals, of_windows, strict=True)]
+    times = np.concatenate([np.empty(0, np.int64), *(column.timestamps_ms for _, column in found)])
+    windows = np.searchsorted(np.array(ends_ms), times, "left")
+    points = np.bincount(windows, minlength=len(ends_ms)).tolist()
+    return [Digest(number, total.sums) for number, total in zip(points, totals, strict=True)]
+
+
 def window_digests(series: Iterable[tuple[SeriesKey, Column]], ends_ms: list[int]) -> list[Digest]:
     """One for each window, which ends at one of ``ends_ms`` (rising) where the next begins.
 
     No point may lie after the last of them. What is before the first belongs to that one.
     """
-    found = list(series)
+    return _digests([(key_of(key), column) for key, column in series], ends_ms)
+
+
+def _digests(found: Sequence[tuple[bytes, Column]], ends_ms: list[int]) -> list[Digest]:
     empty = [Digest()] * len(ends_ms)
     if not found:
         return empty
     times = np.concatenate([column.timestamps_ms for _, column in found])
     values = np.concatenate([column.values for _, column in found])
     lengths = [len(column.values) for _, column in found]
-    factors = series_factors(key_of(key) for key, _ in found)
+    factors = series_factors(key for key, _ in found)
     hashes = point_hashes(times, values)
     for of_sum, factor in zip(hashes, factors, strict=True):
         of_sum *= np.repeat(factor, lengths)

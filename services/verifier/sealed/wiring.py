@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from common.config import InForce, Settings
+from common.config import InForce, Settings, TierName
 from services.verifier.sealed.check import PIECE_POINTS, Checker
 from services.verifier.sealed.configurations import read_records
 from services.verifier.sealed.owners import Owners
 from services.verifier.sink import Sink
-from services.verifier.wiring import TIER
+from services.verifier.wiring import HOT
 
 
 def checker_of(
@@ -18,15 +18,20 @@ def checker_of(
     sink: Sink,
     now_ms: Callable[[], int],
     progress: Callable[[str, int, int], None] = lambda query, done, of: None,
+    tier: TierName = HOT,
 ) -> Checker:
-    """The checker of what ``settings`` configure; ``now_ms``: the time that retention goes by.
+    """The checker of what ``settings`` configure of a tier; ``now_ms``: what retention goes by.
 
     Raises :class:`~common.errors.SinkError`.
     """
     pipeline = settings.pipeline.redis_namespace
-    present = {query.name: InForce.of(query, settings) for query in settings.extract.queries}
-    records, notes = read_records(sink, pipeline, TIER)
-    kept_seconds = min(settings.load.tiers[TIER].retention_seconds or inf, sink.kept_seconds())
+    present = {
+        query.name: InForce.of(query, settings, tier)
+        for query in settings.extract.queries
+        if query.is_in(tier)
+    }
+    records, notes = read_records(sink, pipeline, tier)
+    kept_seconds = min(settings.load.tiers[tier].retention_seconds or inf, sink.kept_seconds())
 
     def forgotten_up_to_ms() -> int:
         return 0 if kept_seconds == inf else now_ms() - round(kept_seconds * 1_000)
@@ -34,7 +39,7 @@ def checker_of(
     return Checker(
         sink=sink,
         pipeline=pipeline,
-        tier=TIER,
+        tier=tier,
         owners=Owners(present, records, sink.measurements()).of,
         notes=notes,
         forgotten_up_to_ms=forgotten_up_to_ms,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -123,7 +123,9 @@ class _Reader:
     def close(self) -> None:
         """There is no connection."""
 
-    def read(self, measurements: Iterable[str], start_ms: int, end_ms: int) -> Points:
+    def read(
+        self, measurements: Iterable[str], start_ms: int, end_ms: int, fields: Sequence[str] = ()
+    ) -> Points:
         wanted = set(measurements)
         rows: dict[SeriesKey, list[tuple[int, float]]] = {}
         for (measurement, tags, field, time_ms), value in self._bucket.points.items():

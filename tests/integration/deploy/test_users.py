@@ -11,7 +11,7 @@ import redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from common.state.identity import Identity, IdentityRecord
-from common.state.keys import Keys, feed_of
+from common.state.keys import Keys
 from common.state.redis_client import connect
 from common.state.server import refusal
 from deploy.image.secret_list import REDIS_USERS
@@ -134,14 +134,14 @@ def test_the_verifier_reads_everything_and_writes_what_it_has_proven(server: Ser
         assert refusal(client) is None
         ours = Identity("http://prometheus:9090", "http://influxdb:8086")
         assert IdentityRecord(client, keys).claim(ours) == ours
-        record = ProofRecord(client, keys, "hot", "one", 60)
-        for query, proof in record.read().items():
-            assert record.save({feed_of(query, "hot"): proof.proven})
+        record = ProofRecord(client, keys, "one", 60)
+        for feed, proof in record.read().items():
+            assert record.save({feed: proof.proven})
         assert client.hlen(keys.verified) > 0
         knowledge = RedisKnowledge(client, keys, "hot", {})
-        for query in record.read():
-            knowledge.pending(query)
-            knowledge.facts(query)
+        for proof in record.read().values():
+            knowledge.pending(proof.feed.query)
+            knowledge.facts(proof.feed.query)
         record.release()
         for refused in (
             lambda: client.set("etl:ledger", "x"),

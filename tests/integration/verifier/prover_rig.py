@@ -54,7 +54,7 @@ class Rig:
             settings,
             Lifecycle(self.stop, lambda: None, set_ready),
             self.telemetry,
-            ProofRecord(self.redis, self.keys, "hot", self.token, LEASE_SECONDS),
+            ProofRecord(self.redis, self.keys, self.token, LEASE_SECONDS),
             IdentityGuard(self.redis, settings, self.telemetry),
             # A core of its own: these tests are about what is compared.
             budget=CpuBudget(1.0, cpu=lambda: 0.0),

@@ -67,7 +67,9 @@ class MemorySink:
 
     points: dict[SeriesKey, dict[int, float]]
 
-    def read(self, measurements: Iterable[str], start_ms: int, end_ms: int) -> Points:
+    def read(
+        self, measurements: Iterable[str], start_ms: int, end_ms: int, fields: Sequence[str] = ()
+    ) -> Points:
         wanted = set(measurements)
         answer: dict[SeriesKey, Column] = {}
         for key, points in self.points.items():

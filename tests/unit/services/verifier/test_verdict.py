@@ -85,7 +85,7 @@ def test_the_gravest_verdict_is_that_of_all(
     assert outcome.verdict == verdict
     assert outcome.exit_code(STRICT) == code
     assert last_sentence(outcome) == sentence
-    document = as_json(outcome)
+    document = as_json({"hot": outcome})
     assert document["verdict"] == verdict
     assert [one["verdict"] for one in document["queries"]] == [one.verdict for one in results]
 

@@ -58,7 +58,7 @@ def test_a_query_is_compared_from_its_beginning_and_others_from_the_start() -> N
     said = list(details(outcome))
     assert "  a: after 1970-01-01T00:30:00Z" in said
     assert "  b: the source no longer has all that it looks at in this range" in said
-    assert [one["from_ms"] for one in as_json(outcome)["queries"]] == [BEGIN_MS, END_MS]
+    assert [one["from_ms"] for one in as_json({"hot": outcome})["queries"]] == [BEGIN_MS, END_MS]
 
 
 def test_what_lies_before_the_beginning_is_not_held_against_another_query() -> None:
