@@ -13,7 +13,17 @@ import typer
 
 # name → (module, its member: a function or a group of commands, what `etlctl --help` says of it)
 COMMANDS = {
-    "verify": ("verify.command", "verify", "Compare source and sink point by point."),
+    "verify": (
+        "verify.command",
+        "verify",
+        "Compare source and sink point by point, in every tier.",
+    ),
+    "repair": (
+        "verify.report",
+        "repair",
+        "Extract again what a report of verify found missing or different.",
+    ),
+    "extract": ("history.extract", "extract_app", "Have time extracted by hand."),
     "status": (
         "status",
         "status",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -11,11 +11,14 @@ from redis.exceptions import RedisError
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from common.config import load_settings
+from common.errors import ConfigError
+from etlctl.history.again import Opened
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import print_json, progress_bar, remark, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.present import as_json as outcome_json
 from etlctl.verify.present import coloured, details, last_sentence, table
+from etlctl.verify.repair import repair as repaired
 from etlctl.verify.sealed.command import verify_sealed
 from services.verifier.run import Outcome
 from services.verifier.verdict import EXIT_CODES, parse_accepted, worst
@@ -74,6 +77,22 @@ Sealed = Annotated[
         help="Compare the sink with what was loaded, by its seals; needs InfluxDB alone.",
     ),
 ]
+Repair = Annotated[
+    bool,
+    typer.Option(
+        "--repair",
+        help="Extract again what is missing or different without a reason, and compare once more.",
+    ),
+]
+WaitSeconds = Annotated[
+    float,
+    typer.Option(
+        "--wait-seconds",
+        metavar="SECONDS",
+        min=0,
+        help="How long a repair waits until all is loaded.",
+    ),
+]
 
 
 def verify(
@@ -83,6 +102,8 @@ def verify(
     tier: Tiers = None,
     accept: Accept = None,
     sealed: Sealed = False,
+    repair: Repair = False,
+    wait_seconds: WaitSeconds = 600.0,
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
@@ -91,10 +112,12 @@ def verify(
     TIME is RFC 3339 (2024-05-01T12:00:00Z), seconds since the epoch, now, or a duration before
     now (-1h). Ends with 0 only if source and sink are equal, 1 if a difference has no reason, 3 if
     a server cannot be reached, 6 if every difference has a reason, 7 if part of the range is not
-    loaded yet, 8 if a query has nothing to compare.
+    loaded yet, 8 if a query has nothing to compare. With --repair it is the second comparison.
     """
     accepted = frozenset() if accept is None else parse_accepted(accept)
     settings = load_settings(config)
+    if sealed and repair:
+        raise ConfigError("--repair: needs the source, which --sealed does without")
     tiers = choose_tiers(settings, tier or (), query or ())
     if sealed:
         of_seals = verify_sealed(settings, start, end, query or (), tiers, json_wanted=as_json)
@@ -110,6 +133,7 @@ def verify(
         say(f"Redis cannot be read, so it explains no difference: {error}")
 
     outcomes: dict[str, Outcome] = {}
+    opened: list[Opened] = []
     for name in tiers:
         with connected(settings, query or (), no_redis, name) as parts:
             for note in parts.notes:
@@ -120,12 +144,19 @@ def verify(
                 for note in not_whole(parts, begins_ms, start_ms, end_ms):
                     say(note)
                 begins_ms = {}
-            outcomes[name] = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
+            outcome = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
+            of_tier = (
+                repaired(parts, outcome, wait_seconds, remark, quiet=as_json) if repair else []
+            )
+            if any(one.ranges for one in of_tier):
+                outcome = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
+            outcomes[name], opened = outcome, [*opened, *of_tier]
     if as_json:
-        print_json(outcome_json(outcomes))
+        repairs = {"repaired": [asdict(one) for one in opened]} if repair else {}
+        print_json(outcome_json(outcomes) | repairs)
     else:
-        for of_tier, outcome in outcomes.items():
-            show(outcome, of_tier if len(outcomes) > 1 else "")
+        for shown, outcome in outcomes.items():
+            show(outcome, shown if len(outcomes) > 1 else "")
     verdicts = frozenset().union(*(outcome.verdicts for outcome in outcomes.values()))
     raise typer.Exit(EXIT_CODES[worst(verdicts - accepted)])
 

@@ -198,6 +198,7 @@ def _query_json(tier: str, result: QueryResult) -> dict[str, Any]:
             "different": dict(result.explained.different),
         },
         "unexplained": result.unexplained,
+        "unloaded_ms": [list(range_ms) for range_ms in result.unloaded.ranges],
         "examples": [
             {
                 "measurement": series.measurement,

@@ -73,12 +73,16 @@ class Facts:
 
 @dataclass(slots=True)
 class Explained:
-    """Points explained, by kind of difference and reason; and the others, by series and kind."""
+    """Points explained, by kind of difference and reason; and the others, by series and kind.
+
+    ``unloaded_ms``: the times of the others that are missing or different.
+    """
 
     missing: Counter[str] = field(default_factory=Counter)
     extra: Counter[str] = field(default_factory=Counter)
     different: Counter[str] = field(default_factory=Counter)
     examples: list[Example] = field(default_factory=list)
+    unloaded_ms: list[NDArray[np.int64]] = field(default_factory=list)
 
 
 def explain(
@@ -116,6 +120,8 @@ def explain(
         at = np.flatnonzero(rest)
         if not len(at):
             return
+        if kind != "extra":
+            result.unloaded_ms.append(times[at])
         first, last = at[0], at[-1]
         want, have = (None if side is None else _value(side[first]) for side in (expected, found))
         result.examples.append(

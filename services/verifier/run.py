@@ -28,6 +28,7 @@ from services.verifier.points import Column, Points, SeriesKey
 from services.verifier.rollup import with_fields
 from services.verifier.sink import Sink
 from services.verifier.source import Source, SourceSeries
+from services.verifier.unloaded import Unloaded
 from services.verifier.verdict import EXIT_CODES, Verdict, worst
 from services.verifier.whole import whole_from_ms
 
@@ -69,7 +70,8 @@ class QueryResult:
 
     ``spent``: what of it was explained by number only. ``reaches_beyond``: the range goes beyond
     what is loaded, so that points may come yet. ``start_ms``: after when it was compared; not
-    before the end of the range where none of it was.
+    before the end of the range where none of it was. ``unloaded``: where points are missing or
+    different without a reason.
     """
 
     query: str
@@ -86,6 +88,7 @@ class QueryResult:
     spent: Spent = field(default_factory=Counter)
     examples: Examples = field(default_factory=Examples)
     reaches_beyond: bool = False
+    unloaded: Unloaded = field(default_factory=Unloaded)
 
     @property
     def differing(self) -> int:
@@ -184,7 +187,10 @@ class Verifier:
         begins_ms = {
             one.name: max(start_ms, self.begins_ms.get(one.name, 0)) for one in self.subjects
         }
-        results = [QueryResult(name, begin_ms) for name, begin_ms in begins_ms.items()]
+        results = [
+            QueryResult(one.name, begins_ms[one.name], unloaded=Unloaded(one.window_step_ms))
+            for one in self.subjects
+        ]
         outcome = Outcome(start_ms, end_ms, results)
         shortest_ms = max((one.window_step_ms for one in self.subjects), default=1)
         piece_ms = max(60_000, shortest_ms)
@@ -286,6 +292,7 @@ class Verifier:
                 result.explained.extra += reasons.extra
                 result.explained.different += reasons.different
                 result.examples.add(reasons.examples)
+                result.unloaded.add(reasons.unloaded_ms)
         return sum(each.source for each in expected.values())
 
     def _expected(

@@ -1,0 +1,172 @@
+"""Have ranges of time extracted again, and wait until they are loaded.
+
+The extractor takes a range that is put back into its feed's backlog. Only what the source still has
+all of is put back: of the rest a gap would be declared, although it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from common.config import Settings
+from common.errors import ConfigError, EtlError
+from common.state.feeds import FeedStatus, Range
+from common.state.windows import Window, WindowSet
+from etlctl.times import Clock, rfc3339
+from services.extractor.windows import Plan, floor_to, plans_of
+
+POLL_SECONDS = 0.5
+
+BEFORE_ORIGIN = "before the first window of the feed"
+AFTER_HEAD = "not planned yet: it will be extracted by itself"
+NOT_KEPT = "the source no longer has all that the query looks at"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Time ``(start_ms, end_ms]`` that cannot be extracted again, and why."""
+
+    start_ms: int
+    end_ms: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was put back of a feed. ``added_ms``: how much of it was not waiting already."""
+
+    query: str
+    tier: str
+    ranges: Sequence[Range]
+    left_out: Sequence[LeftOut]
+    added_ms: int
+
+
+def chosen(settings: Settings, names: Collection[str], tiers: Collection[str]) -> list[Plan]:
+    """The plans of these queries in these tiers; of all of them where none is named.
+
+    Raises :class:`~common.errors.ConfigError` for a name that is not configured.
+    """
+    plans = plans_of(settings)
+    for option, wanted, known in (
+        ("--query", names, {plan.feed.query for plan in plans}),
+        ("--tier", tiers, {plan.feed.tier for plan in plans}),
+    ):
+        if unknown := sorted(set(wanted) - known):
+            raise ConfigError(
+                f"{option} {', '.join(unknown)}: is not configured; there are"
+                f" {', '.join(sorted(known))}"
+            )
+    found = [
+        plan
+        for plan in plans
+        if (not names or plan.feed.query in names) and (not tiers or plan.feed.tier in tiers)
+    ]
+    if not found:
+        raise ConfigError(f"--tier {', '.join(tiers)}: holds none of {', '.join(names)}")
+    return found
+
+
+def open_again(windows: WindowSet, plan: Plan, ranges: Iterable[Range], lowest_ms: int) -> Opened:
+    """Put ranges back into the backlog of a feed, each widened to whole steps.
+
+    ``lowest_ms``: the oldest time that the source keeps; 0 where that is not known. Raises
+    :class:`~common.errors.EtlError` where the feed is not there, or is another configuration's.
+    """
+    feed = plan.feed
+    status = windows.status().get(feed.name)
+    if status is None:
+        raise EtlError(f"{feed.name}: was never planned; is its extractor running?")
+    opened: list[Range] = []
+    left_out: list[LeftOut] = []
+    added_ms = 0
+    for wanted in ranges:
+        range_, left = _within(plan, status, wanted, lowest_ms)
+        left_out += left
+        if range_ is None:
+            continue
+        added = windows.reopen(feed, *range_)
+        if added is None:
+            raise EtlError(
+                f"{feed.name}: another configuration is in force; use that of the extractor"
+            )
+        opened.append(range_)
+        added_ms += added
+    return Opened(feed.query, feed.tier, opened, left_out, added_ms)
+
+
+def _within(
+    plan: Plan, status: FeedStatus, wanted: Range, lowest_ms: int
+) -> tuple[Range | None, list[LeftOut]]:
+    """What of a range can be extracted again, and what not."""
+    step_ms = plan.step_ms
+    start_ms, end_ms = floor_to(wanted[0], step_ms), _ceil_to(wanted[1], step_ms)
+    # What the extractor would declare a gap of it.
+    window = Window("", start_ms, end_ms, "", 0, "catchup")
+    gap_ms = plan.expired_until_ms(window, status.origin_ms, lowest_ms or None) or 0
+    left = []
+    for limit_ms, why in ((gap_ms, NOT_KEPT), (status.origin_ms, BEFORE_ORIGIN)):
+        if start_ms < limit_ms:
+            left.append(LeftOut(start_ms, min(limit_ms, end_ms), why))
+            start_ms = limit_ms
+        if start_ms >= end_ms:
+            return None, left
+    if end_ms > status.head_ms:
+        left.append(LeftOut(max(start_ms, status.head_ms), end_ms, AFTER_HEAD))
+        end_ms = status.head_ms
+    return ((start_ms, end_ms) if start_ms < end_ms else None), left
+
+
+def _ceil_to(time_ms: int, step_ms: int) -> int:
+    return -(-time_ms // step_ms) * step_ms
+
+
+def waiting_ms(windows: WindowSet, opened: Iterable[Opened]) -> int:
+    """How much of what was put back is not loaded yet, in ms."""
+    status = windows.status()
+    total = 0
+    for one in opened:
+        feed = status.get(f"{one.query}@{one.tier}")
+        if feed is None:
+            continue
+        coming = (*feed.backlog, *feed.deferred, *feed.open, *feed.unsettled)
+        for start_ms, end_ms in one.ranges:
+            total += sum(max(0, min(end_ms, e) - max(start_ms, s)) for s, e in coming)
+    return total
+
+
+def wait_until_loaded(
+    windows: WindowSet,
+    opened: Sequence[Opened],
+    most_seconds: float,
+    progress: Callable[[int], None] = lambda left_ms: None,
+    clock: Clock | None = None,
+) -> bool:
+    """Whether all that was put back was loaded (or accounted for otherwise) in time.
+
+    ``progress`` gets how much is still to come, in ms.
+    """
+    clock = clock or Clock()
+    until = clock.monotonic() + most_seconds
+    while left_ms := waiting_ms(windows, opened):
+        progress(left_ms)
+        if clock.monotonic() >= until:
+            return False
+        clock.sleep(POLL_SECONDS)
+    progress(0)
+    return True
+
+
+def lines(opened: Iterable[Opened]) -> list[str]:
+    """What was put back and what was not, a line each."""
+    said = []
+    for one in opened:
+        name = f"{one.query}@{one.tier}"
+        said += [f"{name}: {rfc3339(s)} to {rfc3339(e)} is extracted again" for s, e in one.ranges]
+        said += [
+            f"{name}: {rfc3339(left.start_ms)} to {rfc3339(left.end_ms)} is not extracted again:"
+            f" {left.why}"
+            for left in one.left_out
+        ]
+    return said

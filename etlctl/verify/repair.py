@@ -1,0 +1,60 @@
+"""``etlctl verify --repair``: extract again what is missing or different, and prove it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+
+from common.state.feeds import Range
+from common.state.windows import WindowSet
+from etlctl.connect import redis_of
+from etlctl.history.again import Opened, chosen, lines, open_again
+from etlctl.history.extract import wait
+from services.verifier.run import Outcome
+from services.verifier.wiring import Parts
+
+
+def repair(
+    parts: Parts,
+    outcome: Outcome,
+    most_seconds: float,
+    say: Callable[[str], None],
+    *,
+    quiet: bool,
+) -> list[Opened]:
+    """Have what is missing or different without a reason extracted again.
+
+    Points that are extra are left as they are. Raises what :func:`open_and_wait` raises.
+    """
+    differing = {one.query: one.unloaded.ranges for one in outcome.results if one.unloaded.ranges}
+    return open_and_wait(parts, differing, most_seconds, say, quiet=quiet)
+
+
+def open_and_wait(
+    parts: Parts,
+    differing: Mapping[str, Sequence[Range]],
+    most_seconds: float,
+    say: Callable[[str], None],
+    *,
+    quiet: bool,
+) -> list[Opened]:
+    """Put ranges, by query, back into the backlog, and wait until they are loaded.
+
+    Raises :class:`redis.exceptions.RedisError`, :class:`~common.errors.SourceError`, and
+    :class:`~common.errors.EtlError` where a feed cannot be changed with this configuration.
+    """
+    if not differing:
+        return []
+    lowest_ms, settings = parts.source.oldest_ms(), parts.settings
+    redis, keys = redis_of(settings.pipeline)
+    with closing(redis):
+        windows = WindowSet(redis, keys)
+        opened = [
+            open_again(windows, plan, differing[plan.feed.query], lowest_ms)
+            for plan in chosen(settings, differing, (parts.tier,))
+        ]
+        for line in lines(opened):
+            say(line)
+        if any(one.ranges for one in opened):
+            wait(windows, opened, most_seconds, quiet=quiet)
+    return opened

@@ -1,0 +1,103 @@
+"""``etlctl repair``: what a report of ``etlctl verify --json`` found is extracted again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from redis.exceptions import RedisError
+
+from common.config import load_settings
+from common.errors import ConfigError
+from common.state.feeds import Range
+from etlctl.history.again import Opened
+from etlctl.options import AsJson, ConfigFile
+from etlctl.output import print_json, remark
+from etlctl.verify.command import WaitSeconds, show, verify_range
+from etlctl.verify.present import as_json as outcome_json
+from etlctl.verify.repair import open_and_wait
+from services.verifier.run import Outcome
+from services.verifier.verdict import EXIT_CODES, worst
+from services.verifier.wiring import choose_tiers, connected
+
+
+@dataclass(slots=True)
+class TierReport:
+    """What of the range ``(start_ms, end_ms]`` of a tier is to be extracted again, by query.
+
+    ``queries``: all that were compared.
+    """
+
+    start_ms: int
+    end_ms: int
+    queries: list[str] = field(default_factory=list)
+    unloaded: dict[str, Sequence[Range]] = field(default_factory=dict)
+
+
+def read_report(file: Path) -> dict[str, TierReport]:
+    """A report of ``etlctl verify --json``, by tier. Raises :class:`ConfigError`."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from None
+    try:
+        found: Any = json.loads(text)
+        tiers = {
+            str(name): TierReport(*_range((of_tier["from_ms"], of_tier["to_ms"])))
+            for name, of_tier in found["tiers"].items()
+        }
+        for one in found["queries"]:
+            of_tier, query = tiers[one["tier"]], str(one["query"])
+            of_tier.queries.append(query)
+            if ranges := [_range(bounds) for bounds in one["unloaded_ms"]]:
+                of_tier.unloaded[query] = ranges
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ConfigError(f"{file}: is no report of `etlctl verify --json`") from None
+    return tiers
+
+
+def _range(bounds: Sequence[Any]) -> Range:
+    start_ms, end_ms = bounds
+    if type(start_ms) is not int or type(end_ms) is not int or not 0 <= start_ms < end_ms:
+        raise ValueError
+    return start_ms, end_ms
+
+
+def repair(
+    report: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="What `etlctl verify --json` printed.")
+    ],
+    wait_seconds: WaitSeconds = 600.0,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Extract again what a report of verify found missing or different.
+
+    Then compares the range of the report once more, and ends as verify does.
+    """
+    found = read_report(report)
+    settings = load_settings(config)
+
+    def no_redis(error: RedisError) -> None:
+        raise error
+
+    outcomes: dict[str, Outcome] = {}
+    opened: list[Opened] = []
+    for name in choose_tiers(settings, found, ()):
+        of_tier = found[name]
+        with connected(settings, of_tier.queries, no_redis, name) as parts:
+            for note in parts.notes:
+                remark(f"note: {note}")
+            opened += open_and_wait(parts, of_tier.unloaded, wait_seconds, remark, quiet=as_json)
+            bounds = of_tier.start_ms, of_tier.end_ms
+            outcomes[name] = verify_range(parts, *bounds, {}, quiet=as_json)
+    if as_json:
+        print_json(outcome_json(outcomes) | {"repaired": [asdict(one) for one in opened]})
+    else:
+        for shown, outcome in outcomes.items():
+            show(outcome, shown if len(outcomes) > 1 else "")
+    raise typer.Exit(EXIT_CODES[worst(outcome.verdict for outcome in outcomes.values())])
