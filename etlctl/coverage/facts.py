@@ -17,7 +17,7 @@ from common.state.purged import LATEST_MS, purged, range_of
 from common.state.windows import WindowSet
 from etlctl.coverage.feed import Facts, Samples
 from etlctl.coverage.ranges import without
-from services.verifier.proven import FeedProof, ProofRecord
+from services.verifier.proving.proven import FeedProof, ProofRecord
 
 
 def facts_of(redis: Redis, keys: Keys, feeds: Collection[str]) -> dict[str, Facts]:

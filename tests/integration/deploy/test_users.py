@@ -21,7 +21,7 @@ from devtools.servers.redis_server import RedisServer
 from etlctl.backup.redis_state import RedisState
 from services.extractor.aof import AofHealer
 from services.verifier.knowledge import RedisKnowledge
-from services.verifier.proven import ProofRecord
+from services.verifier.proving.proven import ProofRecord
 from tests.integration.exporter.exporter_world import Rig, populate
 from tests.integration.extractor.test_worker import Rig as WorkerRig
 from tests.support.captured_log import CapturedLog

@@ -15,9 +15,9 @@ from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
 from common.state.windows import Feed, Window, WindowSet
-from services.verifier.budget import CpuBudget
-from services.verifier.prove import LEASE_SECONDS, Prover
-from services.verifier.proven import ProofRecord
+from services.verifier.proving.budget import CpuBudget
+from services.verifier.proving.prove import LEASE_SECONDS, Prover
+from services.verifier.proving.proven import ProofRecord
 from tests.integration.etlctl.verify.world import World
 from tests.support.captured_log import CapturedLog
 

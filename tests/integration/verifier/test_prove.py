@@ -9,8 +9,8 @@ import pytest
 
 from common.state.windows import Feed
 from devtools.servers.ports import free_port
-from services.verifier.budget import CpuBudget
-from services.verifier.prove import Prover
+from services.verifier.proving.budget import CpuBudget
+from services.verifier.proving.prove import Prover
 from tests.integration.etlctl.verify.world import SELECT, STEP_MS
 from tests.integration.verifier.prover_rig import FEED, Rig
 

@@ -20,7 +20,7 @@ from common.state.stream import RedisStream
 from common.state.verdict import DeadLetter, Output, Settle
 from common.state.windows import Feed, Window, WindowSet
 from etlctl.__main__ import main
-from services.verifier.proven import Proven
+from services.verifier.proving.proven import Proven
 
 Capture = pytest.CaptureFixture[str]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.verifier.budget import CpuBudget
+from services.verifier.proving.budget import CpuBudget
 
 
 class Times:

@@ -22,9 +22,9 @@ from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
 from common.state.keys import feed_of
-from services.verifier.budget import CpuBudget
-from services.verifier.forgotten import Judgement, judge
-from services.verifier.proven import Differing, FeedProof, ProofRecord, Proven
+from services.verifier.proving.budget import CpuBudget
+from services.verifier.proving.forgotten import Judgement, judge
+from services.verifier.proving.proven import Differing, FeedProof, ProofRecord, Proven
 from services.verifier.run import QueryResult, Subject, Verifier
 from services.verifier.sealed.check import Checker
 from services.verifier.sealed.wiring import checker_of

@@ -1,0 +1,1 @@
+"""The service that proves each range once, after its last recount."""
