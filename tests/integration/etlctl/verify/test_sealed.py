@@ -205,6 +205,18 @@ def test_an_expression_owns_its_measurement(alone: World, capsys: Capture) -> No
     assert windows(result.query("by_host")) == {"intact": 6, "thinned": 1}
 
 
+def test_a_series_that_only_a_matcher_tells_apart_is_not_ours(
+    alone: World, capsys: Capture
+) -> None:
+    alone.queries = [{"name": "raw", "select": '{job="app", zone!="far"}'}]
+    points = alone.expected()
+    Sealer(alone).seal_all(points)
+    (name, tags), time_ms, value = points[0]
+    alone.write([*points, ((name, (*tags, ("zone", "far"))), time_ms, value)])
+    result = alone.run(capsys, "verify", "--sealed", "--json")
+    assert (result.code, windows(result.query())) == (INTACT, {"intact": 7})
+
+
 def test_relabelling_that_hides_what_was_selected(alone: World, capsys: Capture) -> None:
     rules = [{"action": "labeldrop", "regex": "job"}]
     alone.changes["transform.relabel"] = rules
