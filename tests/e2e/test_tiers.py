@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import json
 from collections.abc import Iterator
@@ -125,7 +126,10 @@ def test_the_increase_of_a_counter_adds_up_over_its_buckets(pipeline: Pipeline) 
     statement = "SELECT value FROM http_requests_total GROUP BY *"
     raw = rows(pipeline, hot, statement)
     warm = rows(pipeline, "warm", 'SELECT "increase", "last" FROM http_requests_total GROUP BY *')
-    tags = max({key[1] for key in warm}, key=lambda one: sum(key[1] == one for key in warm))
+    increased = collections.Counter[tuple[tuple[str, str], ...]]()
+    for (_, tags_of, _), point in warm.items():
+        increased[tags_of] += point["increase"]
+    ((tags, _),) = increased.most_common(1)
     points = sorted((key[2], point) for key, point in warm.items() if key[1] == tags)
     assert len(points) > 3
     for (_, before), (_, after) in itertools.pairwise(points):
