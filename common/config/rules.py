@@ -61,9 +61,25 @@ def _tier_problems(settings: Settings) -> Iterator[Problem]:
             )
         if query.kind != "expr":
             continue
-        for name, tier in tiers.items():
-            rollup = tier.rollup
-            if rollup is not None and query.is_in(name) and rollup.resolution_ms % query.step_ms:
+        for name in tiers:
+            rollup = query.rollup(name)
+            if rollup is None or not query.is_in(name):
+                continue
+            if not rollup.aggregates:
+                yield Problem(
+                    place,
+                    f"is an expr, which has no increase, and load.tiers.{name} has no other "
+                    "aggregate: give the query aggregates, or tiers without it",
+                )
+            points = (rollup.resolution_ms + rollup.lead_in_ms) // query.step_ms
+            if points > settings.extract.max_points_per_series:
+                yield Problem(
+                    (*place, "step"),
+                    f"is {query.step_ms / 1000:g} s: a point of load.tiers.{name} is made of "
+                    f"{points}, and extract.max_points_per_series allows "
+                    f"{settings.extract.max_points_per_series}",
+                )
+            if rollup.resolution_ms % query.step_ms:
                 yield Problem(
                     (*place, "step"),
                     f"is {query.step_ms / 1000:g} s: the resolution of load.tiers.{name} "

@@ -14,7 +14,7 @@ from common.errors import ConfigError, EtlError
 from common.state.feeds import FeedStatus, Range
 from common.state.windows import Window, WindowSet
 from etlctl.times import Clock, rfc3339
-from services.extractor.windows import Plan, floor_to, plans_of
+from services.extractor.windows import Plan, ceil_to, floor_to, plans_of
 
 POLL_SECONDS = 0.5
 
@@ -101,7 +101,7 @@ def _within(
 ) -> tuple[Range | None, list[LeftOut]]:
     """What of a range can be extracted again, and what not."""
     step_ms = plan.step_ms
-    start_ms, end_ms = floor_to(wanted[0], step_ms), _ceil_to(wanted[1], step_ms)
+    start_ms, end_ms = floor_to(wanted[0], step_ms), ceil_to(wanted[1], step_ms)
     # What the extractor would declare a gap of it.
     window = Window("", start_ms, end_ms, "", 0, "catchup")
     gap_ms = plan.expired_until_ms(window, status.origin_ms, lowest_ms or None) or 0
@@ -116,10 +116,6 @@ def _within(
         left.append(LeftOut(max(start_ms, status.head_ms), end_ms, AFTER_HEAD))
         end_ms = status.head_ms
     return ((start_ms, end_ms) if start_ms < end_ms else None), left
-
-
-def _ceil_to(time_ms: int, step_ms: int) -> int:
-    return -(-time_ms // step_ms) * step_ms
 
 
 def waiting_ms(windows: WindowSet, opened: Iterable[Opened]) -> int:

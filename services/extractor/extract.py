@@ -252,7 +252,7 @@ class Extractor:
             source_samples=read.samples - read.lead_ins if raw else read.digest.samples,
             digest=read.digest.sums,
             dropped={NATIVE_HISTOGRAM: read.histograms} if read.histograms else {},
-            matched=read.samples > 0 or plan.query.may_be_empty,
+            matched=read.samples > read.lead_ins or plan.query.may_be_empty,
         )
 
     def _committed(

@@ -24,7 +24,7 @@ from common.samples.columns import Samples
 from common.samples.digest import digests_of
 from common.state.windows import Feed, Recheck, WindowSet
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
-from services.extractor.windows import Plan
+from services.extractor.windows import Plan, ceil_to
 
 # Windows that are compared in one turn; the rest waits for the next.
 TURN_WINDOWS = 240
@@ -140,7 +140,7 @@ class Rechecker:
         """
         reach = plan.needs()
         lowest_ms = self.history.lowest_ms(reach.earliest_ms(run[0].start_ms))
-        if lowest_ms is None or lowest_ms <= self.origin_ms(plan.feed) + plan.step_ms:
+        if lowest_ms is None or not plan.has_deleted(self.origin_ms(plan.feed), lowest_ms):
             return run
         if lowest_ms >= NO_SAMPLES_MS:
             raise SourceUnavailable("reports that it holds nothing")
@@ -153,9 +153,11 @@ class Rechecker:
         """Have what changed extracted again; whether that was possible."""
         feed = plan.feed
         done = [changed]
-        # What is increased from a late sample lies in the buckets after it.
-        lead_in_ms = plan.rollup.lead_in_ms if plan.rollup else 0
-        end_ms = changed.end_ms + -(-lead_in_ms // plan.step_ms) * plan.step_ms
+        end_ms = changed.end_ms
+        if plan.rollup and plan.rollup.lead_in_ms:
+            # What is increased from a late sample lies in the buckets after it. They are opened
+            # with the rest of their window, so that its seal is replaced whole.
+            end_ms = ceil_to(end_ms + plan.rollup.lead_in_ms, plan.head_step_ms)
         if self.windows.reopen(feed, changed.start_ms, end_ms, done=done) is None:
             return 0
         last = changed.round + 1 >= len(self.after_seconds)

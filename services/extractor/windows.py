@@ -78,10 +78,18 @@ class Plan:
 
         Before the feed's origin nothing was promised.
         """
-        if lowest_ms is None or lowest_ms <= origin_ms + self.step_ms:
+        if lowest_ms is None or not self.has_deleted(origin_ms, lowest_ms):
             return None
         bound = self._bound_ms(self.reach(window).whole_from_ms(lowest_ms))
         return min(bound, window.end_ms) if bound > window.start_ms else None
+
+    def has_deleted(self, origin_ms: int, lowest_ms: int) -> bool:
+        """Whether the source has deleted anything of a feed since that began.
+
+        A feed begins at a step before the source's first sample, a rollup with its first whole
+        bucket.
+        """
+        return lowest_ms > origin_ms + (1 if self.rollup else self.step_ms)
 
     def _bound_ms(self, whole_from_ms: int) -> int:
         """The bound of the first step that is there, where the source is whole from a time on."""
@@ -95,6 +103,11 @@ class Plan:
 def floor_to(time_ms: int, step_ms: int) -> int:
     """The last multiple of ``step_ms`` at or before ``time_ms``."""
     return time_ms // step_ms * step_ms
+
+
+def ceil_to(time_ms: int, step_ms: int) -> int:
+    """The first multiple of ``step_ms`` at or after ``time_ms``."""
+    return -(-time_ms // step_ms) * step_ms
 
 
 def plans_of(settings: Settings) -> list[Plan]:

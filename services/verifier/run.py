@@ -59,6 +59,14 @@ class Subject:
         return self.rollup.resolution_ms if self.rollup else self.step_ms
 
     @property
+    def origin_slack_ms(self) -> int:
+        """How far after the origin the source may begin although it has deleted nothing.
+
+        A rollup begins with its first whole bucket, other feeds at a step before the source does.
+        """
+        return 1 if self.rollup else self.step_ms
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """The fields of its points; none where a point is a sample."""
         return self.rollup.aggregates if self.rollup else ()
@@ -262,7 +270,7 @@ class Verifier:
                 if subject.rollup:
                     origin_ms = self.knowledge.origin_ms(subject.name)
                     expired_ms = whole_from_ms(
-                        subject.reach, oldest_ms, origin_ms, subject.window_step_ms
+                        subject.reach, oldest_ms, origin_ms, subject.origin_slack_ms
                     )
                 late = late_in(self.source, subject, recounts[subject.name], comparison.differences)
                 instead, ever = (

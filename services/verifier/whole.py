@@ -9,11 +9,11 @@ from __future__ import annotations
 from common.promql.reach import Reach
 
 
-def whole_from_ms(reach: Reach, lowest_ms: int, origin_ms: int, step_ms: int) -> int:
+def whole_from_ms(reach: Reach, lowest_ms: int, origin_ms: int, slack_ms: int) -> int:
     """After when the values that a query has now are those that it had; 0 = always.
 
     ``lowest_ms`` is the oldest time that the source keeps, 0 where that is not known;
-    ``origin_ms`` the beginning of what was extracted, which is where the source began then, or at
-    the multiple of the step before that. A source that keeps that has deleted nothing of it.
+    ``origin_ms`` the beginning of what was extracted. The source may begin ``slack_ms`` after that
+    although it has deleted nothing.
     """
-    return reach.whole_from_ms(lowest_ms) if lowest_ms > origin_ms + step_ms else 0
+    return reach.whole_from_ms(lowest_ms) if lowest_ms > origin_ms + slack_ms else 0

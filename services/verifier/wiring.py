@@ -149,9 +149,9 @@ def whole_from(parts: Parts) -> dict[str, int]:
         feed = _feed(parts, query)
         origin_ms = feed.origin_ms if feed else 0
         rollup = query.rollup(parts.tier)
-        step_ms = rollup.resolution_ms if rollup else query.step_ms
+        slack_ms = 1 if rollup else query.step_ms
         reach = _reach(query, rollup)
-        found[query.name] = whole_from_ms(reach, lowest_ms, origin_ms, step_ms)
+        found[query.name] = whole_from_ms(reach, lowest_ms, origin_ms, slack_ms)
     return found
 
 

@@ -368,7 +368,7 @@ class Prover:
 def _whole_from_ms(one: Verifier, subject: Subject, proof: FeedProof) -> int:
     """From when on the source still has all that the feed's samples are made of; 0 = always."""
     origin_ms = proof.feed.origin_ms
-    return whole_from_ms(subject.reach, one.oldest_source_ms(), origin_ms, subject.window_step_ms)
+    return whole_from_ms(subject.reach, one.oldest_source_ms(), origin_ms, subject.origin_slack_ms)
 
 
 def _name(proof: FeedProof) -> str:

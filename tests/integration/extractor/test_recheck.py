@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from redis import Redis
 
 from common.errors import QueryRejected, SourceError, SourceUnavailable
+from common.samples.rollup import Rollup
 from common.state.ledger import Ledger
 from services.extractor.recheck import MOST_FAILURES
 from tests.integration.extractor.recheck_world import (
@@ -60,6 +63,24 @@ def test_late_samples_open_exactly_their_windows(rig: Rig) -> None:
     rig.clock.ms += 61_000
     assert rig.rechecker.run(PLAN) == 0, "counted again once more, and now they agree"
     assert Ledger(rig.redis, KEYS).audit().imbalance_samples == 0
+
+
+@pytest.mark.parametrize(("aggregate", "opened_until"), [("max", 40), ("increase", 350)])
+def test_what_increases_from_a_late_sample_is_opened_too(
+    rig: Rig, aggregate: str, opened_until: int
+) -> None:
+    """With whole windows, of 70 steps here: their seals are replaced whole."""
+    rollup = Rollup.of(STEP_MS, [aggregate])
+    assert rollup.lead_in_ms in (0, 300 * STEP_MS)
+    plan = replace(PLAN, rollup=rollup, head_step_ms=70 * STEP_MS)
+    rig.source.now = 400 * STEP_MS
+    rig.commit_all(400 * STEP_MS)
+    rig.clock.ms += 61_000
+    rig.source.times = [34 * STEP_MS]
+
+    assert rig.rechecker.run(plan) == 1
+
+    assert rig.backlog() == [(30 * STEP_MS, opened_until * STEP_MS)]
 
 
 def test_samples_that_vanished_open_their_window_too(rig: Rig) -> None:

@@ -81,6 +81,8 @@ def test_what_makes_no_sense_is_refused_by_name(
     [
         ("5m", "7m", "warm.resolution: is 420 s: it must divide a day"),
         ("5m", "45s", "step: is 30 s: the resolution of load.tiers.warm (45 s) must be a multiple"),
+        ("[count, avg, increase]", "[increase]", "queries[0]: is an expr, which has no increase"),
+        ("30s", "300ms", "step: is 0.3 s: a point of load.tiers.cold is made of 12000"),
         ("5m", "0.0005", "resolution: must be a whole number of milliseconds"),
         ("5m", "2h", "cold.resolution: is 3600 s: it must be coarser than warm's"),
         ("bucket: w,", "bucket: main,", "main is already the bucket of hot"),

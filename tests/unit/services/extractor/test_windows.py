@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.config import Query
 from common.promql.expression import LOOKBACK_MS
+from common.samples.rollup import Rollup
 from common.state.windows import Feed, Window, WindowClass
 from services.extractor.windows import Plan, floor_to
 
@@ -115,3 +118,59 @@ def test_a_live_rule_is_taken_as_prometheus_evaluates_it_now() -> None:
     live = window(3 * HOUR, 3 * HOUR + 60_000, "live")
 
     assert plan("up").expired_until_ms(live, HOUR, began_ms) == 3 * HOUR + 30_000
+
+
+# --- rollups ---------------------------------------------------------------------------------
+
+MINUTE_MS, ORIGIN_MS = 60_000, 1_700_000_040_000
+
+
+def rollup_plan(*aggregates: str) -> Plan:
+    return replace(
+        plan(select="x"),
+        step_ms=MINUTE_MS,
+        head_step_ms=10 * MINUTE_MS,
+        rollup=Rollup.of(MINUTE_MS, aggregates),
+    )
+
+
+@pytest.mark.parametrize(
+    ("lowest_ms", "origin_ms"),
+    [
+        (ORIGIN_MS, ORIGIN_MS),
+        (ORIGIN_MS + 1, ORIGIN_MS),  # the first sample of a bucket may be its earliest
+        (ORIGIN_MS + 2, ORIGIN_MS + MINUTE_MS),
+        (ORIGIN_MS + MINUTE_MS, ORIGIN_MS + MINUTE_MS),
+    ],
+)
+def test_a_rollup_begins_with_its_first_whole_bucket(lowest_ms: int, origin_ms: int) -> None:
+    assert rollup_plan("max").origin_ms(lowest_ms + 30 * MINUTE_MS, lowest_ms) == origin_ms
+
+
+@pytest.mark.parametrize("aggregates", [("max",), ("increase",)])
+@pytest.mark.parametrize("before_ms", [0, 1, MINUTE_MS - 1])
+def test_a_source_as_young_as_a_rollup_has_deleted_nothing(
+    aggregates: tuple[str, ...], before_ms: int
+) -> None:
+    first = window(ORIGIN_MS, ORIGIN_MS + 10 * MINUTE_MS)
+    lowest_ms = ORIGIN_MS + 1 - before_ms
+    assert rollup_plan(*aggregates).expired_until_ms(first, ORIGIN_MS, lowest_ms) is None
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "deleted_ms", "buckets"),
+    [
+        ("max", 1, 1),
+        ("max", MINUTE_MS, 1),
+        ("max", MINUTE_MS + 1, 2),
+        ("increase", 1, 6),
+        ("increase", 5 * MINUTE_MS + 1, 10),
+    ],
+)
+def test_a_bucket_that_is_not_whole_any_more_is_a_gap(
+    aggregate: str, deleted_ms: int, buckets: int
+) -> None:
+    first = window(ORIGIN_MS, ORIGIN_MS + 10 * MINUTE_MS)
+    lowest_ms = ORIGIN_MS + 1 + deleted_ms
+    expired_ms = rollup_plan(aggregate).expired_until_ms(first, ORIGIN_MS, lowest_ms)
+    assert expired_ms == ORIGIN_MS + buckets * MINUTE_MS

@@ -35,7 +35,7 @@ BEGIN_MS = 1_800_000
     ],
 )
 def test_where_a_source_is_whole(reach: Reach, lowest_ms: int, whole_ms: int) -> None:
-    assert whole_from_ms(reach, lowest_ms, origin_ms=400_000, step_ms=15_000) == whole_ms
+    assert whole_from_ms(reach, lowest_ms, origin_ms=400_000, slack_ms=15_000) == whole_ms
 
 
 def test_a_query_is_compared_from_its_beginning_and_others_from_the_start() -> None:
