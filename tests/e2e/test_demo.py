@@ -110,7 +110,8 @@ def start(tmp_path: Path) -> Iterator[Callable[[float], DemoProcess]]:
 
 
 def test_a_demo_moves_samples_and_proves_it(start: Callable[[float], DemoProcess]) -> None:
-    demo = start(8)
+    # Long enough that a window of every query is loaded, beside other tests too.
+    demo = start(15)
     assert demo.end() == 0, demo.said
     figures = demo.document
     assert list(figures) == [
