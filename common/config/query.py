@@ -67,6 +67,11 @@ class Query(CheckedSection):
         description="It is normal that this query matches no series, such as an `expr` that keeps "
         "only what exceeds a limit; otherwise an alert says so after an hour.",
     )
+    backfill: bool = Field(
+        False,
+        description="Extract what the source has from before the first window, behind all that is "
+        "live; begun once for each tier.",
+    )
     aggregates: tuple[Aggregate, ...] = Field(
         (),
         description="Which aggregates of this query the warm and cold tiers hold; "

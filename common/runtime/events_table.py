@@ -140,6 +140,15 @@ EVENTS: dict[str, EventSpec] = {
     "query_extended": EventSpec(
         "warning", "Redis had lost the feed: it resumes at the watermark that the sink holds."
     ),
+    "backfill_begun": EventSpec(
+        "info", "The backfill that the configuration asks for a query begins."
+    ),
+    "backfill_joined": EventSpec(
+        "info", "What a backfill has loaded belongs to its query, which begins at `origin_ms` now."
+    ),
+    "backfill_expired": EventSpec(
+        "warning", "Prometheus no longer has the data of a range that a backfill was to extract."
+    ),
     "recheck_failed": EventSpec(
         "warning",
         "Committed windows could not be compared with the source again; tried again later.",

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from common.state.keys import feed_of, split_feed
+from common.state.keys import feed_of, part_of, split_feed
 
 # A query that has matched no series for so long is worth a word: a target that went away, a rule
 # that cannot match, a selector for another Prometheus.
@@ -22,17 +22,23 @@ Range = tuple[int, int]  # start and end in ms
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A query in a tier, under one configuration."""
+    """A query in a tier, under one configuration; or its part of the backfill of that id."""
 
     query: str
     tier: str
     kind: str
     fingerprint: str
+    backfill: str = ""
 
     @property
     def name(self) -> str:
         """``query@tier``."""
         return feed_of(self.query, self.tier)
+
+    @property
+    def state_name(self) -> str:
+        """What its windows are kept under."""
+        return part_of(self.name, self.backfill) if self.backfill else self.name
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -66,9 +72,10 @@ class FeedStatus:
     """A feed at one instant; its ranges are ``(start_ms, end_ms)``.
 
     ``deferred``: what of the backlog could not be extracted by itself, and is tried again now and
-    then. ``attempts``: how often extracting failed since it last succeeded, of the feed or of what
-    is deferred. ``empty_since_ms``: up to where the query has matched series, or where its present
-    configuration began.
+    then. ``unsettled``: committed since the origin, and not settled; ``below``: the same of before
+    the origin, by a backfill. ``attempts``: how often extracting failed since it last succeeded, of
+    the feed or of what is deferred. ``empty_since_ms``: up to where the query has matched series,
+    or where its present configuration began. ``backfilled``: its configured backfill was begun.
     """
 
     query: str
@@ -85,6 +92,8 @@ class FeedStatus:
     reconciled: bool = False
     deferred: Sequence[Range] = ()
     empty_since_ms: int = 0
+    below: Sequence[Range] = ()
+    backfilled: bool = False
 
     @property
     def watermark_ms(self) -> int:
@@ -155,21 +164,24 @@ def feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
     fields: dict[str, str] = found["fields"]
     query, tier = split_feed(feed)
     head_ms = int(fields.get("head_ms", 0))
+    origin_ms, committed = int(fields.get("origin_ms", head_ms)), ranges_of(found["unsettled"])
     return FeedStatus(
         query=query,
         tier=tier,
         fingerprint=fields.get("fingerprint", ""),
-        origin_ms=int(fields.get("origin_ms", head_ms)),
+        origin_ms=origin_ms,
         head_ms=head_ms,
         backlog=ranges_of(found["backlog"]),
         open=ranges_of(found["open"]),
-        unsettled=ranges_of(found["unsettled"]),
+        unsettled=[range_ for range_ in committed if range_[1] > origin_ms],
         attempts=max(int(fields.get(name, 0)) for name in ("attempts", "deferred_attempts")),
         planned_ms=int(fields.get("planned_ms", 0)),
         gaps=int(found["gaps"]),
         reconciled=fields.get("reconciled") == "1",
         deferred=ranges_of(found["deferred"]),
         empty_since_ms=int(fields.get("empty_since_ms", head_ms)),
+        below=[range_ for range_ in committed if range_[1] <= origin_ms],
+        backfilled="backfilled" in fields,
     )
 
 

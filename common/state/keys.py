@@ -5,6 +5,8 @@ All keys share one prefix, so several pipelines can share a server and one can b
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from common.state.fields import text_of
 
 GROUP = "etl"
@@ -24,6 +26,11 @@ def split_feed(feed: str) -> tuple[str, str]:
     """``(query, tier)`` of a feed."""
     query, _, tier = feed.rpartition("@")
     return query, tier
+
+
+def part_of(feed: str, backfill: str) -> str:
+    """A feed's part of a backfill: what the windows of both are kept under."""
+    return f"{feed}+{backfill}"
 
 
 class Keys:
@@ -75,6 +82,10 @@ class Keys:
         self.verified = f"{namespace}:verified"
         # String: a random word of the verifier that works; expires unless it is renewed.
         self.verify_lease = f"{namespace}:verify_lease"
+        # Set of the ids of backfills.
+        self.backfill_ids = f"{namespace}:backfills"
+        # Set: ``feed+id`` of each feed's part of a backfill (:mod:`common.state.backfills`).
+        self.backfill_parts = f"{namespace}:backfill_parts"
         # Present while extraction pauses.
         self.back_pressure = f"{namespace}:backpressure"
 
@@ -145,6 +156,14 @@ class Keys:
     def history(self, feed: str) -> str:
         """Hash: id → a configuration that was in force, ``changes`` → JSON of when."""
         return f"{self.namespace}:history:{feed}"
+
+    def backfill(self, id_: str) -> str:
+        """Hash: state, order, rate and counts of a backfill."""
+        return f"{self.namespace}:backfill:{id_}"
+
+    def of_parts(self, parts: Iterable[str]) -> list[str]:
+        """The keys of parts of backfills, in the order that scripts are given them."""
+        return [kind(part) for part in parts for kind in (self.feed, self.windows)]
 
     def of_feed(self, feed: str) -> list[str]:
         """The keys of one feed, in the order that scripts are given them."""

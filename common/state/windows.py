@@ -33,7 +33,7 @@ from common.state.feeds import (
 )
 from common.state.fields import text_of
 from common.state.history import id_of
-from common.state.keys import RAW, STREAMS, Keys
+from common.state.keys import RAW, STREAMS, Keys, part_of
 from common.state.scripts import Scripts
 
 __all__ = ["Feed", "FeedStatus", "Gap", "Range", "Recheck", "Staged", "Window"]
@@ -71,20 +71,23 @@ class WindowSet:
         *,
         adopt: bool = False,
         configuration: str = "",
+        backfills: Sequence[str] = (),
     ) -> bool:
         """Extend the feed's time to ``head_ms``; a new feed begins at ``origin_ms``.
 
         False when the feed belongs to another configuration and ``adopt`` is not set; with it, the
-        feed becomes ours and its open windows are cut anew. A ``configuration`` that is not the
-        last one that was in force is noted (:mod:`common.state.history`).
+        feed becomes ours and its open windows are cut anew, as are those of its parts of
+        ``backfills``. A ``configuration`` that is not the last one that was in force is noted
+        (:mod:`common.state.history`).
         """
         planned = self._scripts.call(
             "plan",
             [
-                *self.keys.of_feed(feed.name),
+                *self.keys.of_feed(feed.state_name),
                 self.keys.feeds,
                 self.keys.history(feed.name),
                 self.keys.committed,
+                *self.keys.of_parts(part_of(feed.name, id_) for id_ in backfills),
             ],
             feed=feed.name,
             fingerprint=feed.fingerprint,
@@ -102,7 +105,7 @@ class WindowSet:
         """Lease the newest free window of the class, cutting it from the backlog if need be."""
         leased = self._scripts.call(
             "lease",
-            [*self.keys.of_feed(feed.name), self.keys.token],
+            [*self.keys.of_feed(feed.state_name), self.keys.token, *self._backfill(feed)],
             window_class=window_class,
             fingerprint=feed.fingerprint,
             live_horizon_ms=live_horizon_ms,
@@ -222,7 +225,7 @@ class WindowSet:
         reply: bytes = self._scripts.call(
             "commit",
             [
-                *keys.of_feed(feed.name),
+                *keys.of_feed(feed.state_name),
                 keys.stream(RAW),
                 keys.in_flight(RAW),
                 keys.ledger,
@@ -230,6 +233,7 @@ class WindowSet:
                 keys.committed,
                 keys.staged,
                 *(item.key for item in staged),
+                *self._backfill(feed),
                 keys.dead_purged,
                 *keys.of_seals(),
             ],
@@ -244,6 +248,7 @@ class WindowSet:
             digest=digest,
             dropped=dict(dropped),
             matched=matched,
+            backfill=bool(feed.backfill),
         )
         return reply.decode()
 
@@ -264,7 +269,7 @@ class WindowSet:
         """
         added: int | None = self._scripts.call(
             "reopen",
-            self.keys.of_feed(feed.name),
+            [*self.keys.of_feed(feed.state_name), self.keys.history(feed.name)],
             fingerprint=feed.fingerprint,
             start_ms=start_ms,
             end_ms=end_ms,
@@ -317,15 +322,13 @@ class WindowSet:
 
     def _recheck(self, feed: Feed, rechecks: Sequence[Recheck], verb: str, **args: Any) -> None:
         if rechecks:
-            members = [recheck.member for recheck in rechecks]
-            keys = self.keys.of_feed(feed.name)
+            keys, members = self.keys.of_feed(feed.name), [one.member for one in rechecks]
             self._scripts.call("recheck", keys, rechecks=members, verb=verb, **args)
 
     def forget_rechecks(self, feed: Feed, done: Sequence[Recheck]) -> None:
         """These are not counted any more."""
         if done:
-            members = [recheck.member for recheck in done]
-            self.redis.zrem(self.keys.rechecks(feed.name), *members)
+            self.redis.zrem(self.keys.rechecks(feed.name), *(one.member for one in done))
 
     def sink_watermarks(self) -> dict[str, int | None]:
         """What the sink reported of feeds' loaded watermarks, in ms; ``None``: it knows none."""
@@ -376,8 +379,11 @@ class WindowSet:
             for gap in map(json.loads, self.redis.lrange(self.keys.gaps(feed), 0, -1))
         ]
 
+    def _backfill(self, feed: Feed) -> list[str]:
+        return [self.keys.backfill(feed.backfill)] if feed.backfill else []
+
     def _change(self, feed: Feed, window: Window, verb: str, **args: Any) -> bool:
-        keys = self.keys.of_feed(feed.name)
+        keys = [*self.keys.of_feed(feed.state_name), *self._backfill(feed)]
         return bool(self._scripts.call("window", keys, **_leased(feed, window), verb=verb, **args))
 
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from common.state.feeds import Range
+from common.state.ranges import merged, overlaps, without
 from etlctl.coverage.feed import FeedCoverage
-from etlctl.coverage.ranges import merged, overlaps, without
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -14,9 +14,9 @@ from common.state.feeds import FeedStatus
 from common.state.keys import Keys
 from common.state.payloads import with_payloads
 from common.state.purged import LATEST_MS, purged, range_of
+from common.state.ranges import without
 from common.state.windows import WindowSet
 from etlctl.coverage.feed import Facts, Samples
-from etlctl.coverage.ranges import without
 from services.verifier.proving.proven import FeedProof, ProofRecord
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from common.state.feeds import Gap, Range
 from common.state.keys import feed_of
-from etlctl.coverage.ranges import clipped, merged, without
+from common.state.ranges import clipped, merged, without
 
 
 class Samples(NamedTuple):

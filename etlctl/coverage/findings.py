@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from common.state.ranges import length_ms
 from etlctl.coverage.feed import FeedCoverage, Samples
-from etlctl.coverage.ranges import length_ms
 from etlctl.findings import Finding
 from etlctl.output import thousands
 

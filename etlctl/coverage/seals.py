@@ -12,7 +12,7 @@ from typing import Any
 
 from common.samples.seal import Digest
 from common.state.feeds import Range
-from etlctl.coverage.ranges import merged, overlaps
+from common.state.ranges import merged, overlaps
 from services.verifier.sealed.holding import holding
 from services.verifier.sealed.seals import MEASUREMENT, Seal
 from services.verifier.sink import Sink, quote_text

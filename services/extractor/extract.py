@@ -248,7 +248,7 @@ class Extractor:
             plan.feed,
             window,
             read.staged,
-            recheck_after_seconds=self.settings.recheck_after_seconds,
+            recheck_after_seconds=() if plan.feed.backfill else self.settings.recheck_after_seconds,
             source_samples=read.samples - read.lead_ins if raw else read.digest.samples,
             digest=read.digest.sums,
             dropped={NATIVE_HISTOGRAM: read.histograms} if read.histograms else {},
@@ -301,9 +301,10 @@ class Extractor:
         if not self.windows.declare_gap(plan.feed, window, until_ms, reason):
             return self._lost(plan, window)
         gap_seconds = (until_ms - window.start_ms) / 1000
-        self.telemetry.inc("etl_gap_seconds_total", gap_seconds, **plan.feed.labels)
+        if not plan.feed.backfill:
+            self.telemetry.inc("etl_gap_seconds_total", gap_seconds, **plan.feed.labels)
         self.telemetry.emit(
-            "gap_declared",
+            "backfill_expired" if plan.feed.backfill else "gap_declared",
             **plan.feed.labels,
             start_ms=window.start_ms,
             end_ms=until_ms,

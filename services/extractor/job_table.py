@@ -20,13 +20,14 @@ from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, parse_job_id
 
-QueueName = Literal["plan", "recheck", "live", "catchup"]
+QueueName = Literal["plan", "recheck", "live", "catchup", "backfill"]
 # In the order of their priority; for each, the function's name and its arguments.
 QUEUES: dict[QueueName, tuple[str, tuple[str, ...]]] = {
     "plan": ("plan", ()),
     "recheck": ("recheck", ()),
     "live": ("extract", ("live",)),
     "catchup": ("extract", ("catchup",)),
+    "backfill": ("backfill", ()),
 }
 # The longest call that is looked at, inflated.
 MAX_CALL_BYTES = 1024

@@ -11,8 +11,10 @@ from redis.exceptions import RedisError
 
 from common.errors import SourceError
 from common.runtime.telemetry import Telemetry
+from common.state.backfills import Backfills, by_feed
 from common.state.windows import WindowClass, WindowSet
 from services.extractor.extract import Extractor, Outcome, SourceState
+from services.extractor.job_table import QueueName
 from services.extractor.planner import Planner
 from services.extractor.pressure import BackPressure
 from services.extractor.recheck import Rechecker
@@ -25,6 +27,8 @@ CATCHUP_SLICE_SECONDS = 5.0
 # Live windows wait meanwhile; a request that was sent is waited for.
 RECHECK_SLICE_SECONDS = 2.0
 FRESHER_EVERY_SECONDS = 0.25
+# How long a backfill waits while much is in flight.
+GIVE_WAY_SECONDS = 0.05
 # A read that failed after longer is not tried again for as long as it took: a query that fails so
 # slowly takes no more than half of the time of all the others.
 SLOW_SECONDS = 0.5
@@ -52,7 +56,12 @@ class Jobs:
 
     def table(self) -> JobTable:
         """By the names that :data:`services.extractor.scheduler.QUEUES` schedules."""
-        return {"plan": self.plan, "recheck": self.recheck, "extract": self.extract}
+        return {
+            "plan": self.plan,
+            "recheck": self.recheck,
+            "extract": self.extract,
+            "backfill": self.backfill,
+        }
 
     def plan(self) -> None:
         """Plan every feed and schedule what is due."""
@@ -63,6 +72,7 @@ class Jobs:
             if not self.pressure.paused():
                 self.scheduler.schedule("live", due.live)
                 self.scheduler.schedule("catchup", due.catchup)
+                self.scheduler.schedule("backfill", due.backfill)
             self.scheduler.schedule("recheck", 1)
         except SourceError as error:
             self.on_source(SourceState(False, str(error)))
@@ -83,36 +93,62 @@ class Jobs:
     def extract(self, window_class: WindowClass) -> None:
         """Extract windows of a class until none is left, or something fresher waits."""
         try:
-            self._extract_all(window_class)
+            fresher: tuple[QueueName, ...] = () if window_class == "live" else ("plan", "live")
+            self._go_on(window_class, fresher, lambda: self._extract_one(window_class))
         except RedisError as error:
             # What was leased runs out and is leased again; the next plan schedules it again.
             self._redis_failed(error)
 
-    def _extract_all(self, window_class: WindowClass) -> None:
+    def backfill(self) -> None:
+        """Extract windows of backfills until none is left, or anything else waits."""
+        backfills = Backfills(self.windows.redis, self.windows.keys)
+        try:
+            parts = by_feed(backfills.parts())
+            origins_ms = {part.name: part.start_ms for of in parts.values() for part in of}
+            plans = [plan.of(part) for plan in self.plans for part in parts.get(plan.feed.name, ())]
+
+            def extract() -> bool:
+                if backfills.gives_way():
+                    self.stop.wait(GIVE_WAY_SECONDS)
+                    return True
+                return self._extract_each(plans, "catchup", origins_ms.__getitem__)
+
+            self._go_on("backfill", ("plan", "live", "catchup"), extract)
+        except RedisError as error:
+            self._redis_failed(error)
+
+    def _go_on(
+        self, queue: QueueName, fresher: Sequence[QueueName], extract: Callable[[], bool]
+    ) -> None:
+        """Call ``extract`` while it finds something and nothing waits in a ``fresher`` queue."""
         began = checked_at = self.clock()
         while not self.stop.is_set():
             self.tick()
-            if self.pressure.paused() or not self._extract_one(window_class):
+            if self.pressure.paused() or not extract():
                 return
             now = self.clock()
-            if window_class == "live" or now - checked_at < FRESHER_EVERY_SECONDS:
+            if not fresher or now - checked_at < FRESHER_EVERY_SECONDS:
                 continue
             checked_at = now
-            if now - began > CATCHUP_SLICE_SECONDS or self.scheduler.waiting("plan", "live"):
-                # Live data and planning come first; the backlog goes on with the next job.
-                self.scheduler.schedule("catchup", 1)
+            if now - began > CATCHUP_SLICE_SECONDS or self.scheduler.waiting(*fresher):
+                # Live data and planning come first; the rest goes on with the next job.
+                self.scheduler.schedule(queue, 1)
                 return
 
     def _extract_one(self, window_class: WindowClass) -> bool:
+        plans = [plan for plan in self.plans if window_class != "live" or plan.live_ms]
+        return self._extract_each(plans, window_class, self.planner.origin_ms)
+
+    def _extract_each(
+        self, plans: Sequence[Plan], window_class: WindowClass, origin_ms: Callable[[str], int]
+    ) -> bool:
         """Extract one window of each feed that has one and does not wait; whether there was any."""
         found = False
-        for plan in self.plans:
+        for plan in plans:
             if self.stop.is_set():
                 break
             feed, began = plan.feed, self.clock()
-            if began < self._waits_until.get(feed.name, began):
-                continue
-            if window_class == "live" and not plan.live_ms:
+            if began < self._waits_until.get(feed.state_name, began):
                 continue
             window = self.windows.lease(
                 feed, window_class, plan.live_ms, plan.longest_ms(window_class)
@@ -121,10 +157,10 @@ class Jobs:
                 continue
             found = True
             self.tick()
-            outcome = self.extractor.run(plan, window, self.planner.origin_ms(feed))
+            outcome = self.extractor.run(plan, window, origin_ms(feed.state_name))
             now = self.clock()
             if outcome is not Outcome.COMMITTED and now - began > SLOW_SECONDS:
-                self._waits_until[feed.name] = 2 * now - began
+                self._waits_until[feed.state_name] = 2 * now - began
             if self.pressure.paused():
                 break
         return found

@@ -6,11 +6,12 @@ Any extractor may plan at any time; the scripts behind it make that idempotent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.runtime.telemetry import Telemetry
+from common.state.backfills import Backfills, Part, by_feed
 from common.state.keys import split_feed
-from common.state.windows import Feed, FeedStatus, WindowSet
+from common.state.windows import FeedStatus, WindowSet
 from services.extractor.history import SourceCheck, SourceHistory
 from services.extractor.ownership import Ownership
 from services.extractor.windows import Plan, floor_to
@@ -22,6 +23,7 @@ class Due:
 
     live: int
     catchup: int
+    backfill: int = 0
 
 
 @dataclass
@@ -43,6 +45,8 @@ class Planner:
     _origins_ms: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        windows = self.windows
+        self._backfills = Backfills(windows.redis, windows.keys, now_ms=windows.now_ms)
         self._ownership = Ownership(self.close_after_seconds)
 
     def plan(self) -> Due:
@@ -52,9 +56,12 @@ class Planner:
         """
         source = self.history.check()
         self.on_check(source)
+        parts = by_feed(self._backfills.parts(), [plan.feed.name for plan in self.plans])
         known = self.windows.status()
         ours = [
-            plan for plan in self.plans if self._plan_feed(plan, known.get(plan.feed.name), source)
+            plan
+            for plan in self.plans
+            if self._plan_feed(plan, known.get(plan.feed.name), source, parts[plan.feed.name])
         ]
         status = known
         begun = [plan for plan in ours if not _reconciled(known.get(plan.feed.name))]
@@ -63,17 +70,20 @@ class Planner:
             status = self.windows.status()
         for feed in known.keys() - {plan.feed.name for plan in self.plans}:
             self._close(feed)
+        to_do = self._backfill(ours, status, parts, source)
         self._origins_ms = {feed: found.origin_ms for feed, found in status.items()}
-        return _due(ours, status, source.now_ms)
+        return replace(_due(ours, status, source.now_ms), backfill=to_do)
 
-    def origin_ms(self, feed: Feed) -> int:
+    def origin_ms(self, feed: str) -> int:
         """Where the feed began; looked up when this process has not planned it yet."""
-        if feed.name not in self._origins_ms:
+        if feed not in self._origins_ms:
             status = self.windows.status()
             self._origins_ms = {name: found.origin_ms for name, found in status.items()}
-        return self._origins_ms.get(feed.name, 0)
+        return self._origins_ms.get(feed, 0)
 
-    def _plan_feed(self, plan: Plan, known: FeedStatus | None, source: SourceCheck) -> bool:
+    def _plan_feed(
+        self, plan: Plan, known: FeedStatus | None, source: SourceCheck, parts: Sequence[Part]
+    ) -> bool:
         """Whether the feed is planned up to its head, and ours."""
         feed, head_ms = plan.feed, plan.head_ms(source.now_ms)
         lowest_ms = source.lowest_ms if known else self._beginning_ms(plan, source)
@@ -85,7 +95,14 @@ class Planner:
         adopt = self._ownership.takes(feed, known)
         origin_ms = plan.origin_ms(source.now_ms, lowest_ms)
         changed = plan.configuration if adopt or known is None else ""
-        ours = self.windows.plan(feed, origin_ms, head_ms, adopt=adopt, configuration=changed)
+        ours = self.windows.plan(
+            feed,
+            origin_ms,
+            head_ms,
+            adopt=adopt,
+            configuration=changed,
+            backfills=[part.backfill for part in parts],
+        )
         if known is None and not adopt:
             self._lost_feeds.add(feed.name)
         if known is None and ours:
@@ -145,6 +162,48 @@ class Planner:
                 )
             self.windows.set_reconciled(feed)
             self._lost_feeds.discard(feed.name)
+
+    def _backfill(
+        self,
+        plans: Sequence[Plan],
+        status: Mapping[str, FeedStatus],
+        parts: Mapping[str, Sequence[Part]],
+        source: SourceCheck,
+    ) -> int:
+        """Begin what is configured, and join what is loaded; how many parts have something to do.
+
+        A part of a feed that no configuration has is forgotten with it.
+        """
+        for plan in plans:
+            feed = plan.feed
+            if parts[feed.name]:
+                origin_ms = self._backfills.join(feed.name, parts[feed.name])
+                if origin_ms is not None:
+                    self.telemetry.emit("backfill_joined", **feed.labels, origin_ms=origin_ms)
+            found = status.get(feed.name)
+            if plan.query.backfill and found and found.reconciled and not found.backfilled:
+                self._begin_backfill(plan, found, source)
+        planned = {plan.feed.name for plan in self.plans}
+        for part in (part for feed in parts.keys() - planned for part in parts[feed]):
+            self._backfills.close(part, self.close_after_seconds)
+        return sum(bool(part.coming) for plan in plans for part in parts[plan.feed.name])
+
+    def _begin_backfill(self, plan: Plan, found: FeedStatus, source: SourceCheck) -> None:
+        """The configured one: all that the source has before the feed's origin."""
+        feed, lowest_ms = plan.feed, source.lowest_ms
+        if lowest_ms is None or lowest_ms > source.now_ms:
+            return  # nothing, or nobody knows; a server that starts does not know yet
+        start_ms = plan.first_ms(plan.needs().whole_from_ms(lowest_ms))
+        wanted = [(min(start_ms, found.origin_ms), found.origin_ms)]
+        id_, taken = self._backfills.create({feed: wanted}, *wanted[0], configured=True)
+        if taken.get(feed.name):
+            self.telemetry.emit(
+                "backfill_begun",
+                **feed.labels,
+                backfill=id_,
+                start_ms=start_ms,
+                end_ms=found.origin_ms,
+            )
 
     def _close(self, feed: str) -> None:
         backlog = self.windows.close(feed, self.close_after_seconds, "query removed")

@@ -22,7 +22,7 @@ from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnava
 from common.runtime.telemetry import Telemetry
 from common.samples.columns import Samples
 from common.samples.digest import digests_of
-from common.state.windows import Feed, Recheck, WindowSet
+from common.state.windows import Recheck, WindowSet
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.windows import Plan, ceil_to
 
@@ -49,7 +49,7 @@ class Rechecker:
     history: SourceHistory
     telemetry: Telemetry
     after_seconds: Sequence[float]
-    origin_ms: Callable[[Feed], int]
+    origin_ms: Callable[[str], int]
     # Windows that one request may cover: fewer once that was too much, then more again.
     _most_windows: int = field(default=TURN_WINDOWS, init=False)
     # The feed that the next turn begins with, so that none keeps the others waiting.
@@ -140,7 +140,7 @@ class Rechecker:
         """
         reach = plan.needs()
         lowest_ms = self.history.lowest_ms(reach.earliest_ms(run[0].start_ms))
-        if lowest_ms is None or not plan.has_deleted(self.origin_ms(plan.feed), lowest_ms):
+        if lowest_ms is None or not plan.has_deleted(self.origin_ms(plan.feed.name), lowest_ms):
             return run
         if lowest_ms >= NO_SAMPLES_MS:
             raise SourceUnavailable("reports that it holds nothing")

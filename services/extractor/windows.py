@@ -5,11 +5,12 @@ Pure arithmetic on milliseconds; :mod:`common.state.windows` keeps the result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.config import InForce, Query, Settings, TierName
 from common.promql.reach import RAW, Reach, reach_of
 from common.samples.rollup import Rollup
+from common.state.backfills import Part
 from common.state.windows import Feed, Window
 
 
@@ -34,6 +35,10 @@ class Plan:
     rollup: Rollup | None = None
     head_step_ms: int = 1
 
+    def of(self, part: Part) -> Plan:
+        """The same for a part of a backfill: nothing of it is live."""
+        return replace(self, feed=part.of(self.feed), live_ms=0)
+
     def head_ms(self, now_ms: int) -> int:
         """The last aligned instant whose samples have settled at Prometheus' time ``now_ms``."""
         return floor_to(now_ms - self.settle_ms, max(self.step_ms, self.head_step_ms))
@@ -46,7 +51,7 @@ class Plan:
         """
         origin = floor_to(now_ms - self.lookback_ms, self.step_ms)
         if lowest_ms is not None:
-            origin = max(origin, self._bound_ms(min(lowest_ms, now_ms)))
+            origin = max(origin, self.first_ms(min(lowest_ms, now_ms)))
         return min(origin, self.head_ms(now_ms))
 
     def longest_ms(self, window_class: str) -> int:
@@ -80,7 +85,7 @@ class Plan:
         """
         if lowest_ms is None or not self.has_deleted(origin_ms, lowest_ms):
             return None
-        bound = self._bound_ms(self.reach(window).whole_from_ms(lowest_ms))
+        bound = self.first_ms(self.reach(window).whole_from_ms(lowest_ms))
         return min(bound, window.end_ms) if bound > window.start_ms else None
 
     def has_deleted(self, origin_ms: int, lowest_ms: int) -> bool:
@@ -91,7 +96,7 @@ class Plan:
         """
         return lowest_ms > origin_ms + (1 if self.rollup else self.step_ms)
 
-    def _bound_ms(self, whole_from_ms: int) -> int:
+    def first_ms(self, whole_from_ms: int) -> int:
         """The bound of the first step that is there, where the source is whole from a time on."""
         # Samples at that time itself are there: the bound is exclusive for them.
         bound_ms = floor_to(whole_from_ms - 1, self.step_ms)

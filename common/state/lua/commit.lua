@@ -2,12 +2,12 @@
 -- extracted, and the window is closed; all of it, or nothing.
 --
 -- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 raw stream, 6 in-flight records,
---      7 ledger, 8 unsettled, 9 committed, 10 staged, 11.. staged payloads; the last four are what was purged, the seals
---      that are not settled, those that are due, sums of what was replayed
+--      7 ledger, 8 unsettled, 9 committed, 10 staged, 11.. staged payloads; then, of a part of a backfill, that; the last
+--      four are what was purged, the seals that are not settled, those that are due, sums of what was replayed
 -- a    window, token, fingerprint, feed, query, tier, kind, staged ({samples, bytes} of each payload),
 --      recheck_after_ms (of each recount, since the first commit), source_samples (that the source has in the window),
 --      digest (of them, its halves low and high), dropped ({reason = samples} that no payload holds),
---      matched (the query gave something)
+--      matched (the query gave something), backfill (whether it is a part of one)
 -- Returns committed, refused (lease or configuration is not the caller's any more), unstaged (a staged
 -- payload expired) or wrong_type (a key holds something else).
 --
@@ -46,6 +46,17 @@ for reason, samples in pairs(a.dropped) do
   total = total + samples
 end
 if total > 0 then redis.call('HINCRBY', ledger, a.feed .. '|extracted', whole(total)) end
+if a.backfill then
+  local backfill = KEYS[11 + entries]
+  local rate, paced_until = unpack(redis.call('HMGET', backfill, 'rate', 'not_before_ms'))
+  redis.call('HINCRBY', backfill, 'samples', whole(total))
+  if (tonumber(rate) or 0) > 0 then
+    -- Time that was not used counts, some of it: windows are leased when planning looks for them.
+    local now = clock_ms()
+    local until_ms = math.max(now - 10000, tonumber(paced_until) or now) + total * 1000 / tonumber(rate)
+    redis.call('HSET', backfill, 'not_before_ms', whole(until_ms), 'wait_ms', whole(math.max(0, until_ms - now)))
+  end
+end
 redis.call('HDEL', windows, id)
 if a.matched then
   local since = tonumber(redis.call('HGET', feed, 'empty_since_ms')) or 0

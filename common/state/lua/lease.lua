@@ -1,8 +1,8 @@
 -- Lease the next window of a feed: an open one whose lease is free or ran out, or one newly cut from the backlog, newest
--- first. For catch-up, a piece of what is deferred comes before the backlog as often as its waits allow: once it can be
--- extracted, all that is deferred is backlog again.
+-- first, or oldest first where a backfill says so. For catch-up, a piece of what is deferred comes before the backlog as
+-- often as its waits allow: once it can be extracted, all that is deferred is backlog again.
 --
--- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 token counter
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 token counter, of a part of a backfill 6 that
 -- a    fingerprint, window_class (live or catchup), live_horizon_ms (back from the head), longest_ms, lease_ms,
 --      max_open (windows of the class), random (a word)
 -- Returns {window id, start, end, token, attempts}, or nil when there is none.
@@ -11,6 +11,15 @@ local now = clock_ms()
 local owner, not_before, head, backlog, wait =
   unpack(redis.call('HMGET', feed, 'fingerprint', 'not_before_ms', 'head_ms', 'ranges', 'wait_ms'))
 if owner ~= a.fingerprint then return false end
+local oldest_first = false
+if KEYS[6] then
+  local state, order, paced_until, pace =
+    unpack(redis.call('HMGET', KEYS[6], 'state', 'order', 'not_before_ms', 'wait_ms'))
+  if state ~= 'running' or ends_at(tonumber(paced_until) or 0, tonumber(pace), now) > now then return false end
+  oldest_first = order == 'oldest'
+end
+-- Whether the window that ends at `one` is to be extracted before that which ends at `other`.
+local function comes_first(one, other) return one ~= other and (one < other) == oldest_first end
 not_before = tonumber(not_before) or 0
 if not_before > now then
   local sooner = ends_at(not_before, tonumber(wait), now)
@@ -29,19 +38,24 @@ for id, json in pairs(pairs_of(redis.call('HGETALL', windows))) do
     redis.pcall('HSET', windows, id, cjson.encode(window))
   end
   local free = (window.t == '' or window.d <= now) and window.nb <= now
-  if free and window.c == a.window_class and (not chosen or window.e > chosen.e) then
+  if free and window.c == a.window_class and (not chosen or comes_first(window.e, chosen.e)) then
     chosen, chosen_id = window, id
   end
 end
 
--- Cuts the newest piece of the class out of `ranges`: what is live lies after the border.
+-- Cuts the first piece of the class out of `ranges`: what is live lies after the border.
 local function cut(ranges, border)
-  for i = #ranges, 1, -1 do
+  for n = 1, #ranges do
+    local i = oldest_first and n or #ranges + 1 - n
     local first, last, round = unpack(ranges[i])
     local lower, upper = first, last
     if a.window_class == 'live' then lower = math.max(first, border) else upper = math.min(last, border) end
     if lower < upper then
-      lower = math.max(lower, upper - a.longest_ms)
+      if oldest_first then
+        upper = math.min(upper, lower + a.longest_ms)
+      else
+        lower = math.max(lower, upper - a.longest_ms)
+      end
       table.remove(ranges, i)
       if first < lower then ranges[#ranges + 1] = {first, lower, round} end
       if upper < last then ranges[#ranges + 1] = {upper, last, round} end

@@ -1,6 +1,7 @@
 -- Extend what is planned for a feed up to a new head; create the feed at its origin if it is new.
 --
--- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 feeds, 6 configurations that were in force, 7 committed
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 feeds, 6 configurations that were in force, 7 committed,
+--      8.. two for each of its parts of backfills: part, its open windows
 -- a    feed, fingerprint, adopt (take the feed over for this fingerprint), origin_ms, head_ms,
 --      configuration (that is in force from now on), configuration_id; both '' where nothing may have changed
 -- Returns 1, or 0 when another configuration owns the feed.
@@ -13,12 +14,7 @@ if taken_over and not a.adopt then return 0 end
 -- extracted, and what was committed and not settled. Of very many changes the oldest are forgotten.
 local MOST_CHANGES = 50
 local function note_change(planned_ms, to_do)
-  local is_ours, changes = pcall(function()
-    local list = cjson.decode(redis.call('HGET', KEYS[6], 'changes') or '[]')
-    for i in pairs(list) do assert(list[i].id and i <= #list) end
-    return list
-  end)
-  if not is_ours then changes = {} end  -- somebody else wrote there
+  local changes = changes_in(KEYS[6])
   local last = changes[#changes]
   if last and last.id == a.configuration_id then return end
   local unsettled = {}
@@ -47,9 +43,10 @@ local open = taken_over and open_ranges(windows) or {}
 for _, range in ipairs(open) do ranges[#ranges + 1] = range end
 
 if a.configuration ~= '' then
-  local to_do = ranges_of(feed, 'deferred')
-  for _, range in ipairs(parse_ranges(backlog)) do to_do[#to_do + 1] = range end
-  for _, range in ipairs(open_ranges(windows)) do to_do[#to_do + 1] = range end
+  local to_do = to_extract(feed, windows)
+  for i = 8, #KEYS, 2 do
+    for _, range in ipairs(to_extract(KEYS[i], KEYS[i + 1])) do to_do[#to_do + 1] = range end
+  end
   note_change(head, to_do)
 end
 if a.head_ms > head then
@@ -67,5 +64,16 @@ if taken_over then
   redis.call('DEL', windows, KEYS[4])
   redis.call('HDEL', feed, 'attempts', 'not_before_ms')
   release_deferred(feed)
+end
+for i = 8, #KEYS, 2 do
+  local part, part_windows = KEYS[i], KEYS[i + 1]
+  if redis.call('EXISTS', part) == 1 then
+    if redis.call('HGET', part, 'fingerprint') ~= a.fingerprint then
+      redis.call('HSET', part, 'ranges', ranges_json(to_extract(part, part_windows)), 'fingerprint', a.fingerprint)
+      redis.call('HDEL', part, 'deferred', 'attempts', 'not_before_ms')
+      redis.call('DEL', part_windows)
+    end
+    redis.call('HSET', part, 'planned_ms', whole(now))
+  end
 end
 return 1

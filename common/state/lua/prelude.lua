@@ -203,6 +203,22 @@ local function merged(ranges, same_round)
   return found
 end
 
+-- What of some ranges lies in none of others, in order.
+local function without(ranges, others)
+  others = merged(others)
+  local left = {}
+  for _, range in ipairs(merged(ranges)) do
+    local cursor, last = range[1], range[2]
+    for _, other in ipairs(others) do
+      if other[1] >= last then break end
+      if cursor < other[1] then left[#left + 1] = {cursor, other[1]} end
+      cursor = math.max(cursor, other[2])
+    end
+    if cursor < last then left[#left + 1] = {cursor, last} end
+  end
+  return left
+end
+
 -- Ranges as they are kept; cjson writes an empty table as an object.
 local function ranges_json(ranges)
   local found = merged(ranges, true)
@@ -225,6 +241,15 @@ local function parse_recheck(member)
   return {s = s, e = e, samples = samples, low = low, high = high, round = round, since = since, failures = failures}
 end
 
+-- What of the time of a feed, or of its part of a backfill, is still to be extracted.
+local function to_extract(feed, windows)
+  local ranges = open_ranges(windows)
+  for _, field in ipairs({'ranges', 'deferred'}) do
+    for _, range in ipairs(ranges_of(feed, field)) do ranges[#ranges + 1] = {range[1], range[2]} end
+  end
+  return ranges
+end
+
 -- How long to wait after so many attempts that failed in a row: twice as long each time.
 local function wait_ms(attempts) return math.min(a.longest_ms, a.shortest_ms * 2 ^ math.min(attempts, 30)) end
 
@@ -242,6 +267,27 @@ local function release_deferred(feed)
   redis.call('HSET', feed, 'ranges', ranges_json(ranges))
   redis.call('HDEL', feed, 'deferred', 'deferred_attempts', 'deferred_not_before_ms', 'deferred_wait_ms',
     'deferred_step_ms', 'deferred_cursor_ms')
+end
+
+-- When configurations of a feed came into force, as plan.lua notes it; empty where somebody else wrote there.
+local function changes_in(history)
+  local is_ours, changes = pcall(function()
+    local list = cjson.decode(redis.call('HGET', history, 'changes') or '[]')
+    for i in pairs(list) do assert(list[i].id and i <= #list) end
+    return list
+  end)
+  return is_ours and changes or {}
+end
+
+-- These ranges are extracted (again) under the configuration that is in force now.
+local function note_to_do(history, ranges)
+  local changes = changes_in(history)
+  local last = changes[#changes]
+  if #changes < 2 or #ranges == 0 then return end
+  local to_do = last.to_do or {}
+  for _, range in ipairs(ranges) do to_do[#to_do + 1] = range end
+  last.to_do = merged(to_do)
+  redis.call('HSET', history, 'changes', cjson.encode(changes))
 end
 
 -- Append a gap, or lengthen the last one where they touch: a source that stays empty for long must not

@@ -1,7 +1,7 @@
 -- Put a range of a feed back into its backlog, to be extracted (again): late samples, a repair, or
 -- time before the feed's origin. What is open or in the backlog already is left as it is.
 --
--- KEYS 1..4 feed, its open windows, its gaps, its rechecks
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 configurations that were in force
 -- a    fingerprint, start_ms, end_ms, extend (the feed may be extended back to the start),
 --      done (rechecks that are done with it), round (recounts that the range had)
 -- Returns how many ms were put back, or nil when another configuration owns the feed.
@@ -12,25 +12,13 @@ local head = tonumber(redis.call('HGET', feed, 'head_ms'))
 if a.extend then origin = math.min(origin, a.start_ms) end
 local from, to = math.max(a.start_ms, origin), math.min(a.end_ms, head)
 
-local ranges, taken = ranges_of(feed, 'ranges'), open_ranges(windows)
-for _, range in ipairs(ranges) do taken[#taken + 1] = range end
-for _, range in ipairs(ranges_of(feed, 'deferred')) do taken[#taken + 1] = range end
-table.sort(taken, function(left, right) return left[1] < right[1] end)
-
-local added, cursor = 0, from
-local function add(first, last)
-  if first < last then
-    ranges[#ranges + 1] = {first, last, a.round > 0 and a.round or nil}
-    added = added + last - first
-  end
+local ranges, added = ranges_of(feed, 'ranges'), 0
+local opened = without({{from, math.max(from, to)}}, to_extract(feed, windows))
+for _, range in ipairs(opened) do
+  ranges[#ranges + 1] = {range[1], range[2], a.round > 0 and a.round or nil}
+  added = added + range[2] - range[1]
 end
-for _, range in ipairs(taken) do
-  add(cursor, math.min(range[1], to))
-  cursor = math.max(cursor, range[2])
-  if cursor >= to then break end
-end
-add(cursor, to)
-
+note_to_do(KEYS[5], opened)
 redis.call('HSET', feed, 'ranges', ranges_json(ranges), 'origin_ms', whole(origin))
 for _, recheck in ipairs(a.done) do redis.call('ZREM', rechecks, recheck) end
 return added

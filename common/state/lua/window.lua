@@ -1,6 +1,6 @@
 -- Change an open window that the caller has leased.
 --
--- KEYS 1..4 feed, its open windows, its gaps, its rechecks
+-- KEYS 1..4 feed, its open windows, its gaps, its rechecks, of a part of a backfill 5 that
 -- a    window, token, fingerprint, verb, and for the verb
 --      renew  lease_ms
 --      split  middle_ms, hold: two windows take its place
@@ -10,7 +10,8 @@
 --      fail   its range returns to where it was cut from, and the feed is held
 --             Where a feed is held, nothing of it is leased for a while, twice as long each time until a window of
 --             it is committed. Waits are between shortest_ms and longest_ms.
---      gap    until_ms, reason: what lies before is declared a gap; the rest, if any, stays leased
+--      gap    until_ms, reason: what lies before is declared a gap, or left out of a backfill, before which nothing
+--             was promised; the rest, if any, stays leased
 -- Returns 1, or 0 when it changed nothing: lease or configuration is not the caller's, or the bounds are not the window's.
 local feed, windows, gaps = KEYS[1], KEYS[2], KEYS[3]
 local now = clock_ms()
@@ -60,7 +61,14 @@ elseif a.verb == 'gap' then
   local first = window.s
   window.s = upto
   replace(upto < window.e and {[a.window] = window} or {})
-  declare_gap(gaps, first, upto, a.reason, now)
+  if KEYS[5] then
+    local left_out = ranges_of(feed, 'left_out')
+    left_out[#left_out + 1] = {first, upto}
+    redis.call('HSET', feed, 'left_out', ranges_json(left_out))
+    redis.call('HINCRBY', KEYS[5], 'gap_ms', whole(upto - first))
+  else
+    declare_gap(gaps, first, upto, a.reason, now)
+  end
   if upto == window.e and window.p then release_deferred(feed) end
 else
   return redis.error_reply('unknown verb ' .. a.verb)

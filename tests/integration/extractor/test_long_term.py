@@ -60,7 +60,7 @@ class World:
     def extract(self, planner: Planner) -> list[Outcome]:
         rig, outcomes = self.rig, []
         planner.plan()
-        origin_ms = planner.origin_ms(rig.plan.feed)
+        origin_ms = planner.origin_ms(rig.plan.feed.name)
         while window := rig.windows.lease(rig.plan.feed, "catchup", 0, 60 * STEP_MS):
             outcomes.append(rig.extractor.run(rig.plan, window, origin_ms))
         return outcomes

@@ -137,5 +137,5 @@ def test_a_turn_reads_the_feeds_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) 
 
     assert reads == 1
     assert (due.live, due.catchup) == (1, 1), "what this turn has just planned is due"
-    assert planning.origin_ms(rig.plan.feed) == 50 * STEP_MS
+    assert planning.origin_ms(rig.plan.feed.name) == 50 * STEP_MS
     assert reads == 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.state.feeds import Range
-from etlctl.coverage.ranges import clipped, length_ms, merged, overlaps, without
+from common.state.ranges import clipped, length_ms, merged, overlaps, without
 
 BOUNDS = st.tuples(st.integers(0, 30), st.integers(0, 30))
 RANGES = st.lists(BOUNDS, max_size=8)

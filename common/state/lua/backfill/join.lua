@@ -1,0 +1,40 @@
+-- Let a feed begin with what backfills have loaded right before its origin, and forget the parts that are in it then.
+--
+-- What is not extracted, or not settled, is never joined: it would take the feed's watermark back.
+--
+-- KEYS 1 feed, 2 committed, 3 parts of backfills, 4.. two for each of its parts: part, its open windows
+-- a    feed, parts (their names, in order)
+-- Returns the feed's new origin, or nil where it stays.
+local feed, committed, names = KEYS[1], KEYS[2], KEYS[3]
+local origin = tonumber(redis.call('HGET', feed, 'origin_ms'))
+if not origin then return false end
+local coming, loaded, ends = {}, {}, {}
+for i in ipairs(a.parts) do
+  local part, windows = KEYS[2 * i + 2], KEYS[2 * i + 3]
+  local first, last = unpack(redis.call('HMGET', part, 'origin_ms', 'head_ms'))
+  if first then
+    local left = to_extract(part, windows)
+    ends[i] = #left == 0 and tonumber(first) or nil
+    for _, range in ipairs(left) do coming[#coming + 1] = range end
+    local not_ours = ranges_of(part, 'left_out')
+    for _, range in ipairs(left) do not_ours[#not_ours + 1] = range end
+    for _, range in ipairs(without({{tonumber(first), tonumber(last)}}, not_ours)) do loaded[#loaded + 1] = range end
+  end
+end
+for _, record in ipairs(redis.call('HVALS', committed)) do
+  local name, first, last = string.match(record, '^(%S+) (%S+) (%S+)$')
+  if name == a.feed then coming[#coming + 1] = {tonumber(first), tonumber(last)} end
+end
+local joined = origin
+for _, range in ipairs(without(loaded, coming)) do
+  if range[1] < origin and range[2] >= origin then joined = range[1] end
+end
+for i, name in ipairs(a.parts) do
+  if ends[i] and ends[i] >= joined then
+    redis.call('DEL', KEYS[2 * i + 2], KEYS[2 * i + 3])
+    redis.call('SREM', names, name)
+  end
+end
+if joined == origin then return false end
+redis.call('HSET', feed, 'origin_ms', whole(joined))
+return joined
