@@ -8,13 +8,13 @@
 local feed, committed, names = KEYS[1], KEYS[2], KEYS[3]
 local origin = tonumber(redis.call('HGET', feed, 'origin_ms'))
 if not origin then return false end
-local coming, loaded, ends = {}, {}, {}
+local coming, loaded, starts = {}, {}, {}
 for i in ipairs(a.parts) do
   local part, windows = KEYS[2 * i + 2], KEYS[2 * i + 3]
   local first, last = unpack(redis.call('HMGET', part, 'origin_ms', 'head_ms'))
   if first then
     local left = to_extract(part, windows)
-    ends[i] = #left == 0 and tonumber(first) or nil
+    starts[i] = tonumber(first)
     for _, range in ipairs(left) do coming[#coming + 1] = range end
     local not_ours = ranges_of(part, 'left_out')
     for _, range in ipairs(left) do not_ours[#not_ours + 1] = range end
@@ -30,7 +30,7 @@ for _, range in ipairs(without(loaded, coming)) do
   if range[1] < origin and range[2] >= origin then joined = range[1] end
 end
 for i, name in ipairs(a.parts) do
-  if ends[i] and ends[i] >= joined then
+  if starts[i] and starts[i] >= joined then
     redis.call('DEL', KEYS[2 * i + 2], KEYS[2 * i + 3])
     redis.call('SREM', names, name)
   end
