@@ -170,13 +170,15 @@ class Prover:
             if self._is_due(range_):
                 self._again(one, proof, range_, whole_from_ms, checker)
                 return True
-        start_ms = proven.up_to_ms
-        if start_ms >= proof.due_ms:
-            return False
+        start_ms, due_ms = proven.up_to_ms, proof.due_ms
+        if start_ms >= due_ms:
+            if not proven.older:
+                return False
+            start_ms, due_ms = proven.older[0]
         piece_ms = self._piece_ms.get(_name(proof), FIRST_PIECE_MS)
-        end_ms = min(proof.due_ms, start_ms + piece_ms)
+        end_ms = min(due_ms, start_ms + piece_ms)
         if start_ms < whole_from_ms:
-            limit_ms = min(whole_from_ms, proof.due_ms)
+            limit_ms = min(whole_from_ms, due_ms)
             samples = self._check(checker(), proof, start_ms, min(end_ms, limit_ms), limit_ms)
         else:
             samples = self._compare(one, proof, start_ms, end_ms)
