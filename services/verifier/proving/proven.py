@@ -151,7 +151,7 @@ class ProofRecord:
     def __init__(self, redis: Redis, keys: Keys, token: str, lease_seconds: float) -> None:
         self._redis = redis
         self._keys = keys
-        self._windows = WindowSet(redis, keys)
+        self.windows = WindowSet(redis, keys)
         self._scripts = Scripts(redis)
         self._token = token
         self._lease_ms = int(lease_seconds * 1000)
@@ -163,7 +163,7 @@ class ProofRecord:
         names: Any = self._redis.smembers(self._keys.feeds)
         before = {name: self._recheck_ms(name) for name in map(text_of, names)}
         found = {}
-        for name, feed in self._windows.status().items():
+        for name, feed in self.windows.status().items():
             bounds = (before.get(name), self._recheck_ms(name))
             due_ms = min([feed.loaded_watermark_ms, *(ms for ms in bounds if ms is not None)])
             try:
