@@ -105,9 +105,7 @@ def backlog_panels() -> tuple[PanelSpec, ...]:
             (
                 Query(f"etl_backlog_seconds{{{REDIS}}}", "{{query}} {{tier}}"),
                 Query(f"etl_deferred_seconds{{{REDIS}}}", "{{query}} {{tier}} deferred"),
-                Query(
-                    f"etl_backfill_remaining_seconds{{{REDIS}}} > 0", "{{query}} {{tier}} backfill"
-                ),
+                Query(f"etl_backfill_remaining_seconds{{{REDIS}}}", "{{query}} {{tier}} backfill"),
             ),
             SECONDS,
         ),

@@ -112,6 +112,16 @@ def progress(pipeline: Pipeline, id_: str) -> Backfill:
     return found
 
 
+def verify(pipeline: Pipeline, end_seconds: int) -> tuple[int, dict[str, str]]:
+    """The day in every tier: the exit code, and the verdict of each."""
+    done = pipeline.etlctl(
+        *("verify", "--from", str(end_seconds - DAY_SECONDS), "--to", str(end_seconds), "--json"),
+        *("--query", "past", "--query", "past_rate"),
+    )
+    document = json.loads(done.stdout)
+    return done.returncode, {name: tier["verdict"] for name, tier in document["tiers"].items()}
+
+
 def test_a_day_is_loaded_into_every_tier_whatever_dies(
     pipeline: Pipeline, end_seconds: int
 ) -> None:
@@ -158,10 +168,39 @@ def test_a_day_is_loaded_into_every_tier_whatever_dies(
     assert Backfills(pipeline.redis, KEYS).parts() == []
     audit = pipeline.audit()
     assert (audit.imbalance_samples, audit.lost_samples) == (0, 0)
-    done = pipeline.etlctl(
-        *("verify", "--from", str(end_seconds - DAY_SECONDS), "--to", str(end_seconds), "--json"),
-        *("--query", "past", "--query", "past_rate"),
+    code, verdicts = verify(pipeline, end_seconds)
+    assert (code, verdicts) == (0, dict.fromkeys(("hot", "warm", "cold"), "equal"))
+
+
+def points(pipeline: Pipeline, statement: str) -> int:
+    """How many points a count finds, over all fields and series."""
+    found = pipeline.stack.influx.query(statement, database=pipeline.bucket())
+    return sum(row[1] for series in found for row in series["values"])
+
+
+def test_what_is_damaged_is_repaired_by_itself(pipeline: Pipeline, end_seconds: int) -> None:
+    """An hour is deleted and a value altered, before anybody has compared them."""
+    bucket, influx = pipeline.bucket(), pipeline.stack.influx
+    hour_ends = end_seconds - 6 * 3600
+    count = f"SELECT count(value) FROM past_total WHERE time > {hour_ends - 3600}s AND"
+    count += f" time <= {hour_ends}s"
+    whole = points(pipeline, count)
+    assert whole == SERIES * 360
+    influx.query(
+        f"DELETE FROM past_total WHERE time > {hour_ends - 3600}s AND time <= {hour_ends}s",
+        database=bucket,
     )
-    document = json.loads(done.stdout)
-    verdicts = {name: tier["verdict"] for name, tier in document["tiers"].items()}
-    assert verdicts == dict.fromkeys(("hot", "warm", "cold"), "equal"), done.stdout[-3000:]
+    assert points(pipeline, count) == 0
+    altered = f"past_total,job=past,number=3,part=3 value=-1 {(end_seconds - 3600) * 1000}"
+    pipeline.write(altered)
+
+    pipeline.stack.start_services({"verifier": 1})
+
+    pipeline.until(lambda: points(pipeline, count) == whole, "the hour is back", 300)
+    negative = "SELECT count(value) FROM past_total WHERE value < 0"
+    pipeline.until(lambda: points(pipeline, negative) == 0, "the value is what it was", 300)
+    repaired = [one for one in pipeline.events("verifier") if one["event"] == "verify_repairs"]
+    assert {one["query"] for one in repaired} == {"past"}
+    assert {one["tier"] for one in repaired} == {"hot"}
+    code, verdicts = verify(pipeline, end_seconds)
+    assert (code, verdicts) == (0, dict.fromkeys(("hot", "warm", "cold"), "equal"))
