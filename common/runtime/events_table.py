@@ -298,6 +298,9 @@ EVENTS: dict[str, EventSpec] = {
         "A range that differs is extracted again.",
         "etl_verify_repairs_total",
     ),
+    "verify_repair_denied": EventSpec(
+        "error", "Redis does not let the verifier's user put a range back to be extracted again."
+    ),
     "verify_equal_again": EventSpec("info", "A range that differed is equal now."),
     "verify_unproven": EventSpec(
         "warning",

@@ -71,7 +71,7 @@ class Prover:
     _piece_ms: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.repair = Repair(self.record.windows, self.settings, self.clock)
+        self.repair = Repair(self.record.windows, self.settings, self.telemetry, self.clock)
 
     def run(self) -> None:
         """One turn after the other, until the service stops."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from redis.exceptions import NoPermissionError
+
 from common.config import Settings, TierName
+from common.runtime.telemetry import Telemetry
 from common.state.feeds import Feed, Range
 from common.state.windows import WindowSet
 
@@ -20,6 +23,7 @@ class Repair:
 
     windows: WindowSet
     settings: Settings
+    telemetry: Telemetry
     clock: Callable[[], float]
     _tried: dict[tuple[str, Range], float] = field(default_factory=dict, init=False)
 
@@ -38,8 +42,12 @@ class Repair:
         for range_ in ranges:
             if (feed.name, range_) in self._tried:
                 continue
-            # None: another configuration is in force than ours.
-            if self.windows.reopen(feed, *range_) is not None:
+            try:
+                added_ms = self.windows.reopen(feed, *range_)
+            except NoPermissionError as error:
+                self.telemetry.emit("verify_repair_denied", error=str(error))
+                break
+            if added_ms is not None:  # else another configuration is in force than ours
                 self._tried[feed.name, range_] = now
                 opened.append(range_)
         return opened
