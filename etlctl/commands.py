@@ -23,6 +23,17 @@ COMMANDS = {
         "repair",
         "Extract again what a report of verify found missing or different.",
     ),
+    "recount": (
+        "verify.recount",
+        "recount",
+        "Find what came late to the source, such as imported history, by counts.",
+    ),
+    "backfill": (
+        "history.backfill",
+        "backfill_app",
+        "Extract time before the feeds' origins, behind all that is live, and wait until it is"
+        " loaded.",
+    ),
     "extract": ("history.extract", "extract_app", "Have time extracted by hand."),
     "status": (
         "status",
