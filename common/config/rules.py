@@ -123,6 +123,9 @@ def _advice(settings: Settings) -> Iterator[str]:
                 f"to the measurement {query.name}: series that differ in nothing but the metric "
                 "overwrite each other; aggregate them, or use a select"
             )
+    hot, bucket = settings.load.tiers["hot"].bucket, settings.load.influxdb.bucket
+    if hot != bucket:
+        yield f"load.influxdb.bucket: {bucket} is not used, load.tiers.hot.bucket names {hot}"
     if len(settings.load.tiers) == 1 and any(query.aggregates for query in extract.queries):
         yield "extract.queries[].aggregates: load.tiers has no rollup that would hold them"
     yield from relabelled_collisions(extract.queries, transform.relabel)

@@ -77,7 +77,8 @@ def demo(seconds: Seconds = 60.0, report: Report = None, install_seconds: Instal
     file = report or PROJECT_ROOT / "build" / "demo.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
-    console.print(table(result.outcome))
+    for tier, outcome in result.outcomes.items():
+        console.print(table(outcome, tier))
     view.say(result.summary())
     view.say(f"The figures are in {file}.")
     raise typer.Exit(ExitCode.ERROR if result.problems else ExitCode.OK)

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.state.keys import split_feed
 from common.state.ledger import Audit
 from etlctl.output import counts, thousands
 from etlctl.times import rfc3339
 from etlctl.verify.present import last_sentence
 from services.verifier.run import Outcome
-from services.verifier.verdict import Verdict
+from services.verifier.verdict import Verdict, worst
+from services.verifier.wiring import HOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +22,26 @@ class DemoReport:
     """The end of a demo.
 
     ``seconds`` is how long the pipeline ran, ``setup_seconds`` how long it took until it did.
-    ``audit`` was read after everything had drained; ``processes`` counts what ran, by service.
+    ``outcomes`` of the hot tier and of rollups, by tier. ``audit`` was read after everything had
+    drained; ``processes`` counts what ran, by service.
     """
 
     seconds: float
     setup_seconds: float
-    outcome: Outcome
+    outcomes: Mapping[str, Outcome]
     audit: Audit
     processes: Mapping[str, int]
+
+    @property
+    def outcome(self) -> Outcome:
+        """That of the hot tier, which holds the samples."""
+        return self.outcomes[HOT]
+
+    @property
+    def rollup_points(self) -> int:
+        """Points that InfluxDB has in the other tiers."""
+        rollups = (one for tier, one in self.outcomes.items() if tier != HOT)
+        return sum(result.found for one in rollups for result in one.results)
 
     @property
     def source_samples(self) -> int:
@@ -41,15 +55,20 @@ class DemoReport:
 
     @property
     def mismatches(self) -> int:
-        """Points that differ, whether or not something explains them."""
-        return sum(result.differing for result in self.outcome.results)
+        """Points that differ in any tier, whether or not something explains them."""
+        return sum(
+            result.differing for outcome in self.outcomes.values() for result in outcome.results
+        )
 
     @property
     def problems(self) -> list[str]:
         """What keeps the demo from having succeeded, a sentence each."""
         found = []
-        if self.outcome.verdict is not Verdict.EQUAL:
-            found.append(last_sentence(self.outcome))
+        for tier, outcome in self.outcomes.items():
+            # Rollups end earlier: what begins late may have no point there yet.
+            said = outcome.verdicts - (set() if tier == HOT else {Verdict.NOTHING_TO_COMPARE})
+            if worst(said) is not Verdict.EQUAL:
+                found.append(last_sentence(outcome, "" if tier == HOT else tier))
         if self.audit.imbalance_samples:
             found.append(f"{thousands(self.audit.imbalance_samples)} samples are unaccounted for.")
         if self.audit.total.in_flight:
@@ -57,8 +76,11 @@ class DemoReport:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """The content of build/demo.json; counts in samples."""
-        dropped: Counter[str] = Counter(self.audit.total.dropped)
+        """The content of build/demo.json; counts in samples, of the hot tier alone."""
+        dropped: Counter[str] = Counter()
+        for feed, account in self.audit.accounts.items():
+            if split_feed(feed)[1] == HOT:
+                dropped.update(account.dropped)
         return {
             "seconds": round(self.seconds, 1),
             "setup_seconds": round(self.setup_seconds, 1),
@@ -91,6 +113,7 @@ class DemoReport:
                 f" {thousands(self.source_samples)} samples.",
                 f"  {self._found()} in InfluxDB with the same tags, the same millisecond and the"
                 " same 64 bits, and nothing else was found there.",
+                *self._rollups(),
                 f"  {self._ledger()}",
                 f"  They went through {processes}: each a process of its own, all up in"
                 f" {self.setup_seconds:.0f} s.",
@@ -108,6 +131,15 @@ class DemoReport:
             f"{thousands(refused.total())} of them must not be written ({counts(refused)});"
             f" each of the other {thousands(rest)} was found"
         )
+
+    def _rollups(self) -> list[str]:
+        if not self.rollup_points:
+            return []
+        tiers = " and ".join(tier for tier in self.outcomes if tier != HOT)
+        return [
+            f"  The tier {tiers} holds what a plain computation makes of those samples:"
+            f" {thousands(self.rollup_points)} points, each field with the same 64 bits."
+        ]
 
     def _ledger(self) -> str:
         total = self.audit.total

@@ -11,8 +11,9 @@ from typing import Any, Self
 
 from redis.exceptions import RedisError
 
-from common.config import load_settings
+from common.config import Query, Settings, TierName, load_settings
 from common.errors import StackError
+from common.state.keys import feed_of
 from common.state.ledger import Audit, Ledger
 from common.state.windows import FeedStatus, WindowSet
 from devtools import PROJECT_ROOT
@@ -30,6 +31,14 @@ from services.verifier.wiring import connected, verifier
 # Two transformers, to show that they share the work.
 PROCESSES = {"extractor": 1, "transformer": 2, "loader": 1}
 PACE = Pace(scrape_interval_seconds=0.25)
+# A minute is too short for the project's own tiers, whose windows are an hour long. An increase
+# would read five minutes again for every five seconds.
+WARM = {
+    "bucket": "health_metrics_5s",
+    "resolution": 5,
+    "window": 5,
+    "aggregates": ["avg", "min", "max", "count", "last"],
+}
 DRAIN_SECONDS = 60.0
 REFRESH_SECONDS = 0.5
 
@@ -95,7 +104,10 @@ class Demo:
                 self._run_dir or new_run_dir("demo"),
                 progress=progress,
                 pace=PACE,
-                config_overrides={"extract": {"queries": demo_queries()}},
+                config_overrides={
+                    "extract": {"queries": demo_queries()},
+                    "load": {"tiers": {"warm": WARM}},
+                },
             )
             try:
                 stack.start()
@@ -118,8 +130,8 @@ class Demo:
             ranges = self._drain(stack, state, began)
             audit = state.audit()
         self._view.say("Reading Prometheus and InfluxDB back, comparing point by point …")
-        outcome = self._compare(stack.config_path, ranges)
-        return DemoReport(seconds, setup_seconds, outcome, audit, processes)
+        outcomes = self._compare(stack.config_path, ranges)
+        return DemoReport(seconds, setup_seconds, outcomes, audit, processes)
 
     def _watch(self, stack: LocalStack, state: RedisView, began: float) -> None:
         """Show the numbers until the time is over or somebody wants to stop."""
@@ -138,9 +150,11 @@ class Demo:
     ) -> dict[str, tuple[int, int]]:
         """Let what is planned arrive, then stop planning and let the rest arrive.
 
-        Returns by query the time ``(start_ms, end_ms]`` that is loaded to the last sample.
+        Returns by feed the time ``(start_ms, end_ms]`` that is loaded to the last sample.
         """
-        planned_ms = min((feed.head_ms for feed in state.feeds().values()), default=0)
+        planned_ms = {name: feed.head_ms for name, feed in state.feeds().items()}
+        settings = load_settings(stack.config_path, environ={})
+        names = [feed_of(query.name, tier) for tier, query in _queries(settings)]
         with self._view.numbers("Stopping: letting what is planned arrive") as show:
 
             def shown() -> tuple[Audit, dict[str, FeedStatus]]:
@@ -151,10 +165,10 @@ class Demo:
 
             def arrived() -> bool:
                 # A very short demo may end before anything was planned: then wait for some of it.
-                feeds = shown()[1].values()
-                return bool(feeds) and all(
-                    feed.loaded_watermark_ms >= max(planned_ms, feed.origin_ms + 1)
-                    for feed in feeds
+                feeds = shown()[1]
+                return feeds.keys() >= set(names) and all(
+                    feed.loaded_watermark_ms >= max(planned_ms.get(name, 0), feed.origin_ms + 1)
+                    for name, feed in feeds.items()
                 )
 
             def drained() -> bool:
@@ -172,26 +186,38 @@ class Demo:
                 poll_seconds=REFRESH_SECONDS,
             )  # fmt: skip
         return {
-            feed.query: (feed.origin_ms, feed.loaded_watermark_ms)
-            for feed in state.feeds().values()
+            name: (feed.origin_ms, feed.loaded_watermark_ms) for name, feed in state.feeds().items()
         }
 
-    def _compare(self, config_path: Path, ranges: Mapping[str, tuple[int, int]]) -> Outcome:
-        """Each query over its own range: their windows do not end at the same time."""
+    def _compare(
+        self, config_path: Path, ranges: Mapping[str, tuple[int, int]]
+    ) -> dict[str, Outcome]:
+        """Each query over its own range, by tier: their windows do not end at the same time."""
 
         def no_redis(error: RedisError) -> None:
             raise StackError(f"Redis cannot be read: {error}")
 
         settings = load_settings(config_path, environ={})
-        start_ms = min(start for start, _ in ranges.values())
-        end_ms = max(end for _, end in ranges.values())
-        whole = Outcome(start_ms, end_ms, [])
-        for query in settings.extract.queries:
-            # A query that was never planned is compared over everything, and found missing.
-            bounds = ranges.get(query.name, (start_ms, end_ms))
-            with connected(settings, (query.name,), no_redis) as parts:
-                whole.results += verifier(parts).run(*bounds).results
-        return whole
+        found: dict[str, Outcome] = {}
+        for tier, query in _queries(settings):
+            with connected(settings, (query.name,), no_redis, tier) as parts:
+                of_query = verifier(parts).run(*ranges[feed_of(query.name, tier)])
+            whole = found.setdefault(tier, of_query)
+            if whole is not of_query:
+                whole.start_ms = min(whole.start_ms, of_query.start_ms)
+                whole.end_ms = max(whole.end_ms, of_query.end_ms)
+                whole.results += of_query.results
+        return found
+
+
+def _queries(settings: Settings) -> list[tuple[TierName, Query]]:
+    """Every query of every tier that holds it."""
+    return [
+        (tier, query)
+        for tier in settings.load.tiers
+        for query in settings.extract.queries
+        if query.is_in(tier)
+    ]
 
 
 def _must_run(*services: ServiceProcess) -> None:

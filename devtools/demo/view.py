@@ -15,13 +15,18 @@ from common.state.ledger import Audit
 from common.state.windows import FeedStatus
 from etlctl.output import counts, thousands
 from etlctl.tables import Table
+from services.verifier.wiring import HOT
 
 PLAIN_EVERY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The pipeline at one instant; ``lag_seconds`` is how old the newest fully loaded time is."""
+    """The pipeline at one instant.
+
+    ``lag_seconds`` is how old the newest time is that is fully loaded in the hot tier: rollups are
+    late by nature.
+    """
 
     elapsed_seconds: float
     extracted: int
@@ -41,7 +46,11 @@ def snapshot(audit: Audit, feeds: Mapping[str, FeedStatus], elapsed_seconds: flo
     """
     total = audit.total
     raw = audit.streams["raw"].samples if "raw" in audit.streams else 0
-    lags = [audit.now_ms - feed.loaded_watermark_ms for feed in feeds.values() if feed.head_ms]
+    lags = [
+        audit.now_ms - feed.loaded_watermark_ms
+        for feed in feeds.values()
+        if feed.head_ms and feed.tier == HOT
+    ]
     return Snapshot(
         elapsed_seconds=elapsed_seconds,
         extracted=total.extracted,

@@ -72,7 +72,9 @@ def stack_config(
 ) -> dict[str, Any]:
     """``base`` (an etl.yaml) with the stack's addresses and pace, then ``overrides``.
 
-    Queries, filters, buckets and limits are the base's own. In ``overrides`` None removes a key.
+    Queries, filters and limits are the base's own. Its tiers are left out, because a window of
+    theirs is an hour long, which nobody waits for here: ``overrides`` may bring others. In
+    ``overrides`` None removes a key.
     """
     config: dict[str, Any] = copy.deepcopy(dict(base))
     auth: dict[str, str] | None = None
@@ -98,7 +100,8 @@ def stack_config(
                     "url": endpoints.influxdb_url,
                     "token": None,
                     "token_file": str(endpoints.influxdb_token_file),
-                }
+                },
+                "tiers": None,
             },
             "pipeline": {
                 "interval_seconds": pace.interval_seconds,

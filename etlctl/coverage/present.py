@@ -78,7 +78,7 @@ def summary(feed: FeedCoverage) -> str:
     gaps = [(gap.start_ms, gap.end_ms) for gap in feed.gaps]
     kept = without([*feed.planned, *feed.loaded, *gaps], feed.expired)
     if not kept:
-        return f"{feed.name}: {'all of it has expired' if feed.expired else 'nothing is planned'}"
+        return f"{feed.name}: {'all of it has expired' if feed.expired else 'no window yet'}"
     said = f"{feed.name}: loaded {_duration(feed.loaded)} of {_duration(kept)}"
     sealed = "unknown" if feed.sealed is None else _duration(feed.sealed)
     said += f", proven {_duration(feed.proven)}, sealed {sealed}"

@@ -12,16 +12,18 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 
 from common.config import load_settings
 from common.errors import ConfigError
+from common.state.keys import feed_of
 from etlctl.history.again import Opened
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import print_json, progress_bar, remark, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.present import as_json as outcome_json
-from etlctl.verify.present import coloured, details, last_sentence, table
+from etlctl.verify.present import coloured, details, last_sentence, no_window_yet, table
 from etlctl.verify.repair import repair as repaired
 from etlctl.verify.sealed.command import verify_sealed
+from etlctl.verify.windows import planned_part, with_windows
 from services.verifier.run import Outcome
-from services.verifier.verdict import EXIT_CODES, parse_accepted, worst
+from services.verifier.verdict import EXIT_CODES, Verdict, parse_accepted, worst
 from services.verifier.wiring import (
     Parts,
     choose_tiers,
@@ -112,7 +114,8 @@ def verify(
     TIME is RFC 3339 (2024-05-01T12:00:00Z), seconds since the epoch, now, or a duration before
     now (-1h). Ends with 0 only if source and sink are equal, 1 if a difference has no reason, 3 if
     a server cannot be reached, 6 if every difference has a reason, 7 if part of the range is not
-    loaded yet, 8 if a query has nothing to compare. With --repair it is the second comparison.
+    loaded yet, 8 if a query has nothing to compare. With --repair it is the second comparison. A
+    tier of rollups that is not named is compared as far as it has windows.
     """
     accepted = frozenset() if accept is None else parse_accepted(accept)
     settings = load_settings(config)
@@ -120,7 +123,9 @@ def verify(
         raise ConfigError("--repair: needs the source, which --sealed does without")
     tiers = choose_tiers(settings, tier or (), query or ())
     if sealed:
-        of_seals = verify_sealed(settings, start, end, query or (), tiers, json_wanted=as_json)
+        of_seals = verify_sealed(
+            settings, start, end, query or (), tiers, json_wanted=as_json, all_tiers=not tier
+        )
         raise typer.Exit(of_seals.exit_code(accepted))
     said = set[str]()
 
@@ -133,17 +138,33 @@ def verify(
         say(f"Redis cannot be read, so it explains no difference: {error}")
 
     outcomes: dict[str, Outcome] = {}
+    windowless: list[str] = []
     opened: list[Opened] = []
     for name in tiers:
-        with connected(settings, query or (), no_redis, name) as parts:
-            for note in parts.notes:
+        with connected(settings, query or (), no_redis, name) as connected_parts:
+            for note in connected_parts.notes:
                 say(note)
+            parts, without = with_windows(connected_parts)
+            windowless += [feed_of(one, name) for one in without]
+            if not parts.queries:
+                continue
             begins_ms = whole_from(parts)
             start_ms, end_ms = time_range(start, end, parts, begins_ms)
             if start is not None:
                 for note in not_whole(parts, begins_ms, start_ms, end_ms):
                     say(note)
                 begins_ms = {}
+            if not tier and (start is None or end is None or start_ms < end_ms):
+                (start_ms, end_ms), first_ms = planned_part(parts, start_ms, end_ms)
+                begins_ms = {
+                    one: max(begins_ms.get(one, 0), first_ms.get(one, 0))
+                    for one in begins_ms.keys() | first_ms.keys()
+                }
+                if first_ms and start_ms >= end_ms:
+                    windowless += [feed_of(one.name, name) for one in parts.queries]
+                    continue
+            if start_ms >= end_ms:
+                raise BadTime(f"nothing lies between {rfc3339(start_ms)} and {rfc3339(end_ms)}")
             outcome = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
             of_tier = (
                 repaired(parts, outcome, wait_seconds, remark, quiet=as_json) if repair else []
@@ -153,18 +174,22 @@ def verify(
             outcomes[name], opened = outcome, [*opened, *of_tier]
     if as_json:
         repairs = {"repaired": [asdict(one) for one in opened]} if repair else {}
-        print_json(outcome_json(outcomes) | repairs)
+        print_json(outcome_json(outcomes) | {"no_window_yet": windowless} | repairs)
     else:
         for shown, outcome in outcomes.items():
-            show(outcome, shown if len(outcomes) > 1 else "")
+            show(outcome, shown if len(tiers) > 1 else "")
+        for line in no_window_yet(windowless, outcomes):
+            stdout().print(line, markup=False, soft_wrap=True)
     verdicts = frozenset().union(*(outcome.verdicts for outcome in outcomes.values()))
+    if not outcomes:
+        verdicts = frozenset({Verdict.NOTHING_TO_COMPARE})
     raise typer.Exit(EXIT_CODES[worst(verdicts - accepted)])
 
 
 def time_range(
     start: str | None, end: str | None, parts: Parts, begins_ms: Mapping[str, int]
 ) -> tuple[int, int]:
-    """The range to compare, in milliseconds since the epoch.
+    """The range to compare, in milliseconds since the epoch; it may be empty.
 
     By default what was covered, without what lies before all of ``begins_ms``, which has the times
     from which on the source has all that a query looks at. Raises :class:`~etlctl.times.BadTime`.
@@ -177,8 +202,6 @@ def time_range(
         raise BadTime(f"{option} must be given: Redis knows of nothing extracted")
     if start is None and (begin_ms := min(begins_ms.values(), default=0)) < end_ms:
         start_ms = max(start_ms, begin_ms)
-    if start_ms >= end_ms:
-        raise BadTime(f"nothing lies between {rfc3339(start_ms)} and {rfc3339(end_ms)}")
     return start_ms, end_ms
 
 

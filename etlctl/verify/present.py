@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.markup import escape
 
+from common.state.keys import split_feed
 from etlctl.output import counts, thousands
 from etlctl.tables import Table
 from etlctl.times import rfc3339
@@ -68,7 +69,7 @@ def details(outcome: Outcome) -> Iterator[str]:
         (f"{one.query}: {counts(one.dropped)}" for one in results if one.dropped),
     )
     yield from _block(
-        "Compared only from where the source still has all that they look at:",
+        "Compared only from their first window, or where the source still has all they look at:",
         (
             f"{one.query}: after {rfc3339(one.start_ms)}"
             for one in results
@@ -141,17 +142,30 @@ def _sentence(outcome: Outcome) -> str:
             return f"Source and sink differ: {_points(unexplained)} without a reason{others}."
 
 
+def no_window_yet(feeds: Iterable[str], compared: Collection[str]) -> Iterator[str]:
+    """A line for each tier with ``feeds`` (query@tier) that have no window yet in the range.
+
+    ``compared``: tiers with others.
+    """
+    by_tier: dict[str, list[str]] = {}
+    for feed in feeds:
+        query, tier = split_feed(feed)
+        by_tier.setdefault(tier, []).append(query)
+    for tier, queries in by_tier.items():
+        names = f" of {', '.join(queries)}" if tier in compared else ""
+        yield f"{tier}: no window yet{names} in this range."
+
+
 def as_json(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     """The outcomes by tier; times in milliseconds since the epoch, counts in points.
 
-    What stands beside ``tiers`` is of all of them together.
+    What stands beside ``tiers`` is of all of them together. Without any there is no range.
     """
     values = outcomes.values()
+    starts_ms, ends_ms = ([one.start_ms for one in values], [one.end_ms for one in values])
     return {
-        **_range_json(
-            min(outcome.start_ms for outcome in values), max(outcome.end_ms for outcome in values)
-        ),
-        "verdict": worst(outcome.verdict for outcome in values),
+        **(_range_json(min(starts_ms), max(ends_ms)) if values else {}),
+        "verdict": worst(one.verdict for one in values) if values else Verdict.NOTHING_TO_COMPARE,
         "foreign": sum(outcome.foreign for outcome in values),
         "queries": [
             _query_json(tier, result)

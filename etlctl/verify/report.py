@@ -57,6 +57,8 @@ def read_report(file: Path) -> dict[str, TierReport]:
                 of_tier.unloaded[query] = ranges
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{file}: is no report of `etlctl verify --json`") from None
+    if not tiers:
+        raise ConfigError(f"{file}: is of no tier: nothing was compared")
     return tiers
 
 

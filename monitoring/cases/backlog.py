@@ -36,6 +36,12 @@ CASES = (
         {_BACKLOG: "0+4x120"},
         at=1800,
     ),
+    quiet(
+        "EtlBacklogGrowing",
+        "is quiet about the window of an hour that a rollup is given at once",
+        {_BACKLOG.replace("hot", "cold"): "0x117 3600x3 0x237 3600x3"},
+        at=1830,
+    ),
     absent("EtlBacklogGrowing", "is quiet where there is no query"),
     fires(
         "EtlOldestEntryTooOld",

@@ -92,10 +92,11 @@ def now_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Freshness",
             "lines",
-            "Age of the newest time up to which everything is loaded, by query and tier. Rollups"
-            " are as old as their resolution.",
+            "Age of the newest time up to which everything is loaded in the hot tier, by query."
+            " Rollups are behind by up to the length of their windows: panel Lag of extraction and"
+            " loading.",
             (
-                Query(FEED_FRESHNESS, "{{query}} {{tier}}"),
+                Query(f'{FEED_FRESHNESS}{{tier="hot"}}', "{{query}}"),
                 Query(FRESHNESS, "hot, furthest behind"),
             ),
             SECONDS,

@@ -176,7 +176,8 @@ def window_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Lag of extraction and loading",
             "lines",
-            "How far the watermarks are behind: planned, extracted, loaded.",
+            "How far the watermarks are behind: planned, extracted, loaded. Rollups are planned"
+            " when a whole window has settled, an hour or more at once.",
             tuple(
                 Query(
                     f"max by (query, tier) (time() - etl_{name}_timestamp_seconds{{{REDIS}}})",

@@ -35,7 +35,8 @@ DEADLINE_SECONDS = 120.0
 _BUILD_SECONDS = 900.0
 # Of etl-metrics.
 LOADED = 'etl_ledger_samples{account="loaded"}'
-WATERMARK = "etl_loaded_watermark_timestamp_seconds"
+# Rollups have a window every hour.
+WATERMARK = 'etl_loaded_watermark_timestamp_seconds{tier="hot"}'
 DEAD_LETTERS = "etl_dead_letters_kept"
 # What speaks TLS where the overlay is laid over.
 _WITH_TLS = ("PROMETHEUS_PORT", "GRAFANA_PORT", "SIMULATOR_PORT")
@@ -337,7 +338,7 @@ class Project:
         self.wait(lambda: self.loaded() >= before + more_than, f"{more_than} more samples loaded")
 
     def watermark_ms(self) -> int:
-        """The time up to which every query is loaded; 0 while nobody knows."""
+        """The time up to which every query is loaded in the hot tier; 0 while nobody knows."""
         return int(min(metric_values(self.pipeline_metrics(), WATERMARK), default=0.0) * 1000)
 
     def dead_letters(self) -> int:

@@ -13,11 +13,12 @@ from etlctl.output import print_json, progress_bar, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.sealed.present import as_json as outcome_json
 from etlctl.verify.sealed.present import details, last_sentence, table
+from etlctl.verify.windows import newest_end_ms
 from services.verifier.connect import sink_of
 from services.verifier.sealed.outcome import SealedOutcome, SealedOutcomes
-from services.verifier.sealed.seals import sealed_queries
+from services.verifier.sealed.seals import SealReader, sealed_queries
 from services.verifier.sealed.wiring import checker_of
-from services.verifier.wiring import choose
+from services.verifier.wiring import HOT, choose
 
 
 def verify_sealed(
@@ -28,9 +29,12 @@ def verify_sealed(
     tiers: Sequence[TierName],
     *,
     json_wanted: bool,
+    all_tiers: bool = False,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> SealedOutcomes:
     """Check the seals of a range, and print what was found.
+
+    ``all_tiers``: a tier of rollups that can have no window yet is left out, and is said.
 
     Raises :class:`~etlctl.times.BadTime`, :class:`~common.errors.ConfigError` for an unknown name,
     and :class:`~common.errors.SinkError`.
@@ -39,10 +43,12 @@ def verify_sealed(
     start_ms, end_ms = _time("--from", start, now_ms), _time("--to", end, now_ms)
     if start_ms is not None and end_ms is not None and start_ms >= end_ms:
         raise BadTime(f"nothing lies between {rfc3339(start_ms)} and {rfc3339(end_ms)}")
+    young = _windowless(settings, tiers, chosen, now_ms()) if all_tiers else ()
     outcomes = SealedOutcomes(
         {
             tier: _of_tier(settings, tier, chosen, start_ms, end_ms, now_ms, quiet=json_wanted)
             for tier in tiers
+            if tier not in young
         }
     )
     if json_wanted:
@@ -55,7 +61,35 @@ def verify_sealed(
         for line in details(outcome):
             console.print(line, markup=False, soft_wrap=True)
         console.print(last_sentence(outcome, name))
+    for tier in young:
+        console.print(f"{tier}: no window yet.", markup=False)
     return outcomes
+
+
+def _windowless(
+    settings: Settings, tiers: Collection[TierName], names: Sequence[str], now_ms: int
+) -> list[TierName]:
+    """The tiers without a seal, where the hot one is too young for a window of theirs."""
+    pipeline = settings.pipeline.redis_namespace
+    queries = {query.name: query for query in settings.extract.queries}
+    if HOT not in tiers:
+        return []
+    with closing(sink_of(settings, HOT)) as sink:
+        spans = [SealReader(sink, pipeline, name, HOT).span() for name in names]
+    first_ms = min((span.first_ms for span in spans if span), default=None)
+    found: list[TierName] = []
+    for tier in tiers:
+        held = [queries[name] for name in names if queries[name].is_in(tier)]
+        if (
+            tier == HOT
+            or first_ms is None
+            or any(first_ms <= newest_end_ms(settings, query, tier, now_ms) for query in held)
+        ):
+            continue
+        with closing(sink_of(settings, tier)) as sink:
+            if not sealed_queries(sink, pipeline):
+                found.append(tier)
+    return found
 
 
 def _of_tier(

@@ -46,7 +46,11 @@ class TestConfig:
                 influxdb_token_file=Path("/s/influxdb"),
             ),
             Pace(),
-            {"pipeline": {"log_level": "DEBUG"}, "transform": None},
+            {
+                "pipeline": {"log_level": "DEBUG"},
+                "transform": None,
+                "load": {"tiers": {"warm": {"bucket": "b_4s"}}},
+            },
         )
         assert config["extract"]["queries"] == [
             {"name": "up", "expr": 'up{job="test-app"}', "step": 1.0},
@@ -63,7 +67,7 @@ class TestConfig:
             "log_level": "DEBUG",
         }
         assert "transform" not in config
-        assert buckets_of(config) == ["b", "b_cold"]
+        assert buckets_of(config) == ["b", "b_4s"]
         assert BASE["transform"] == {"valid_metrics": ["up"]}
 
 
@@ -79,6 +83,7 @@ class TestStack:
             tmp_path / "run",
             toolbox=toolbox,
             base_config=base,
+            config_overrides={"load": {"tiers": {"cold": {"bucket": "b_cold"}}}},
             prometheus_auth=("admin", "s3cret"),
         ) as stack:
             servers = [stack.redis, stack.prometheus, *stack.influx.servers]
@@ -113,6 +118,7 @@ class TestStack:
         settings = load_settings(local_stack.config_path, {})
         assert settings.extract.prometheus_url.rstrip("/") == local_stack.prometheus.url
         assert settings.load.influxdb.url.rstrip("/") == local_stack.influx.url
+        assert set(settings.load.tiers) == {"hot"}
         assert {query.step_ms for query in settings.extract.queries} == {1000, 2000}
         bucket = settings.load.influxdb.bucket
         assert write(local_stack.influx, bucket, "m value=1").status_code == 204

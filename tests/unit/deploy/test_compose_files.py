@@ -140,6 +140,14 @@ def test_every_process_of_the_pipeline_names_the_same_source_and_sink(
     assert len(ends) == 1, ends
 
 
+def test_buckets_are_made_with_the_retention_that_the_configuration_gives_them() -> None:
+    """The bucket of the first start keeps points for ever, and no retention becomes shorter."""
+    load = yaml.safe_load((ROOT / "config" / "etl.yaml").read_text())["load"]
+    used = {load["influxdb"]["bucket"], *(tier["bucket"] for tier in load["tiers"].values())}
+    assert len(used) == 3
+    assert services()["influxdb"]["environment"]["DOCKER_INFLUXDB_INIT_BUCKET"] not in used
+
+
 def test_official_images_are_pinned_and_can_be_replaced() -> None:
     for name, service in services().items():
         image = service["image"]

@@ -7,6 +7,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def report(account: Account = BALANCED, result: QueryResult = EQUAL, **changes: 
     fields: dict[str, Any] = {
         "seconds": 60.04,
         "setup_seconds": 7.25,
-        "outcome": Outcome(1_000, 61_000, [result]),
+        "outcomes": {"hot": Outcome(1_000, 61_000, [result])},
         "audit": audit(account),
         "processes": {"extractor": 1, "transformer": 2},
     }
@@ -111,6 +112,27 @@ def test_every_way_of_not_being_proven_is_a_problem(
     assert sentence in made.summary()
 
 
+def test_rollups_are_proven_beside_the_samples() -> None:
+    rollup = QueryResult("q", source=9, expected=3, found=3, equal=3)
+    nothing = QueryResult("late")
+    hot = Outcome(1_000, 61_000, [EQUAL])
+    accounts = {"q@hot": BALANCED, "q@warm": Account(extracted=9, loaded=3, dropped={"nan": 6})}
+
+    def made(*results: QueryResult) -> DemoReport:
+        outcomes = {"hot": hot, "warm": Outcome(1_000, 61_000, list(results))}
+        return report(outcomes=outcomes, audit=replace(audit(BALANCED), accounts=accounts))
+
+    # One that begins late has no window of it yet.
+    assert made(rollup, nothing).problems == []
+    assert "The tier warm holds" in made(rollup, nothing).summary()
+    assert made(rollup).as_json()["sink_points"] == 7
+    assert made(rollup).as_json()["dropped"] == {"nan": 2}
+
+    differs = made(QueryResult("q", source=9, expected=3, found=2, missing=1))
+    assert differs.problems == ["warm: Source and sink differ: 1 point without a reason."]
+    assert differs.as_json()["mismatches"] == 1
+
+
 def test_an_explained_difference_is_still_a_mismatch() -> None:
     result = QueryResult("q", source=9, expected=9, found=8, missing=1)
     result.explained.missing["gap"] = 1
@@ -128,6 +150,11 @@ def test_a_snapshot_follows_the_slowest_feed() -> None:
     now = snapshot(audit(account, raw_samples=30), feeds(feed(), feed(open=[(4_000, 6_000)])), 3.0)
     assert (now.extracted, now.transformed, now.loaded, now.in_flight) == (100, 70, 50, 45)
     assert now.lag_seconds == 6.0
+
+
+def test_a_rollup_is_late_by_nature() -> None:
+    late = feed(tier="warm", open=[(1_000, 6_000)])
+    assert snapshot(audit(Account()), feeds(feed(), late), 3.0).lag_seconds == 1.0
 
 
 def test_a_pipeline_that_planned_nothing_has_no_lag() -> None:

@@ -194,7 +194,7 @@ def test_each_tier_is_a_feed_of_its_own(world: World) -> None:
         ("raw", "hot"),
         ("raw", "warm"),
     ]
-    assert "raw@warm: nothing is planned\n" in world.run("--tier", "warm", "--from", "1d").out
+    assert "raw@warm: no window yet\n" in world.run("--tier", "warm", "--from", "1d").out
     only = world.run("--json", "--tier", "hot", "--query", "raw").document
     assert [one["tier"] for one in only["feeds"]] == ["hot"]
 

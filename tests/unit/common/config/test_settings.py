@@ -67,8 +67,18 @@ def test_the_default_windows_hold_a_step_of_any_interval(tmp_path: Path, interva
 def test_the_shipped_file_is_valid_and_says_what_the_defaults_say() -> None:
     shipped = load_settings(ROOT / DEFAULT_PATH, {}, secrets=())
     assert advice(shipped) == ()
-    assert [(query, query.fingerprint("hot")) for query in shipped.extract.queries] == [
-        (query, query.fingerprint("hot")) for query in default_queries(15)
+    assert [(one.model_dump(), one.fingerprint("hot")) for one in shipped.extract.queries] == [
+        (one.model_dump(), one.fingerprint("hot")) for one in default_queries(15)
+    ]
+    day = 86_400
+    assert [
+        (name, tier.retention_seconds, tier.resolution_seconds, tier.window_ms)
+        for name, tier in shipped.load.tiers.items()
+        if name == "hot" or tier.aggregates
+    ] == [
+        ("hot", 14 * day, None, 3_600_000),
+        ("warm", 90 * day, 300, 3_600_000),
+        ("cold", None, 3600, 3_600_000),
     ]
     defaults = Settings.model_validate(PLAIN)
     assert shipped.transform == defaults.transform

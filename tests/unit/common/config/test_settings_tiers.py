@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import Settings
+from common.config import Settings, advice
 from common.samples.rollup import Rollup
 from tests.support.settings_files import load, problems
 
@@ -52,6 +52,16 @@ def test_a_window_is_an_hour_or_the_resolution(tmp_path: Path) -> None:
     tiers = settings(tmp_path, warm=", window: 10m").load.tiers
     assert (tiers["warm"].window_ms, tiers["cold"].window_ms) == (600_000, 3_600_000)
     assert settings(tmp_path).load.tiers["warm"].window_ms == 3_600_000
+
+
+def test_a_bucket_that_the_hot_tier_does_not_use_is_remarked_on(tmp_path: Path) -> None:
+    for hot, said in (
+        ("main", ()),
+        ("h", ("load.influxdb.bucket: main is not used, load.tiers.hot.bucket names h",)),
+    ):
+        file = text().replace("tiers:\n    warm", f"tiers:\n    hot: {{bucket: {hot}}}\n    warm")
+        assert advice(load(tmp_path, file)) == said
+    assert advice(settings(tmp_path)) == ()
 
 
 def test_a_rollup_changes_the_fingerprint_of_its_own_tier_alone(tmp_path: Path) -> None:

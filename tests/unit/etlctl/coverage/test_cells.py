@@ -175,4 +175,4 @@ def test_the_summary_leaves_out_what_has_expired() -> None:
     assert summary(coverage(facts, None, kept_from_ms=hours(0, 4)[1])) == (
         "q@cold: loaded 19h of 20h, proven 0s, sealed unknown"
     )
-    assert summary(coverage(Facts())) == "q@cold: nothing is planned"
+    assert summary(coverage(Facts())) == "q@cold: no window yet"
