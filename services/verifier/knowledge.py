@@ -20,7 +20,7 @@ from common.state.fields import text_of
 from common.state.history import Change, changes_of
 from common.state.keys import Keys, feed_of
 from common.state.payloads import with_payloads
-from common.state.purged import LATEST_MS, purged
+from common.state.purged import LATEST_MS, extent_of, purged
 from common.state.windows import FeedStatus, Recheck, WindowSet
 from services.verifier.expect import Identify, expect
 from services.verifier.explain import EVERYWHERE, PURGED, Allowance, Facts, Range
@@ -133,9 +133,9 @@ class RedisKnowledge(Knowledge):
         feed_name = feed_of(query, self._tier)
         allowances = [
             Allowance(
-                PURGED, EVERYWHERE if end_ms == LATEST_MS else Range(start_ms, end_ms), samples
+                PURGED, EVERYWHERE if end_ms == LATEST_MS else Range(start_ms, end_ms), points
             )
-            for start_ms, end_ms, samples in purged(self._redis, self._keys, feed_name)
+            for start_ms, end_ms, points in purged(self._redis, self._keys, feed_name)
         ]
         return Facts(ranges, *self._dead(query), allowances=allowances)
 
@@ -161,7 +161,7 @@ class RedisKnowledge(Knowledge):
             for series, timestamp_ms in points:
                 times.setdefault(series, []).append(timestamp_ms)
             if not points:
-                unreadable += letter.samples
+                unreadable += extent_of(payload or b"", letter.samples).points
         dead = {series: np.array(found, dtype=np.int64) for series, found in times.items()}
         self._dead_known[query] = state, (dead, unreadable)
         return dead, unreadable
