@@ -91,7 +91,8 @@ def _buckets_ms(batch: SampleBatch, rollup: Rollup) -> list[int]:
     of_series = np.repeat(np.arange(len(samples.counts)), samples.counts)
     times_ms = samples.timestamps_ms.clip(0, LATEST_MS)
     ends_ms = -(-times_ms // rollup.resolution_ms) * rollup.resolution_ms
-    wanted = np.isfinite(samples.values) & (ends_ms > batch.origin.start_ms)
+    inside = (ends_ms > batch.origin.start_ms) & (ends_ms <= batch.origin.end_ms)
+    wanted = np.isfinite(samples.values) & inside
     points = np.unique(np.stack([of_series[wanted], ends_ms[wanted]]), axis=1)
     ends: list[int] = points[1].tolist()
     return ends

@@ -195,7 +195,8 @@ def _points_of(
     if origin.rollup is not None:
         resolution_ms = origin.rollup.resolution_ms
         ends_ms = np.unique(-(-times_ms // resolution_ms) * resolution_ms)
-        key, times_ms = mapped(key), ends_ms[ends_ms > origin.start_ms]
+        key = mapped(key)
+        times_ms = ends_ms[(ends_ms > origin.start_ms) & (ends_ms <= origin.end_ms)]
     for time_ms in times_ms.tolist():
         yield key, time_ms
 

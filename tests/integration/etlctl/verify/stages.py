@@ -135,9 +135,9 @@ class Stages:
         ).turn()
         sink.close()
 
-    def run(self) -> None:
+    def run(self, head_ms: int | None = None) -> None:
         """One stage after the other, and the seals."""
-        self.extract()
+        self.extract(head_ms)
         self.transform()
         self.load()
         self.seal()

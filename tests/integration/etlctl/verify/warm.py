@@ -60,7 +60,7 @@ class Warm:
             np.array([value for _, _, value in flat], np.float64),
             keys,
         )
-        return roll_up(samples, start_ms, ROLLUP)[0]
+        return roll_up(samples, start_ms, end_ms, ROLLUP)[0]
 
     def fill(self) -> None:
         """Everything, with a seal of each window."""

@@ -57,7 +57,8 @@ def test_what_becomes_no_point_excuses_none(series: list[tuple[int, float]]) -> 
 
 def test_samples_of_impossible_times_have_a_place_that_scripts_can_spell() -> None:
     series = [(-(2**62), 1.0), (620_000, 1.0), (2**62, 1.0)]
-    assert extent_of(*payload(series, rollup=ROLLUP)) == Purged(659_999, LATEST_MS, 2)
+    assert extent_of(*payload(series, rollup=ROLLUP)) == Purged(659_999, 660_000, 1)
+    assert extent_of(*payload(series, rollup=None)) == Purged(0, LATEST_MS, 3)
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\x00garbage", b"m value=1 x"])
