@@ -42,9 +42,13 @@ class InForce:
         )
 
     def transforms_like(self, other: InForce) -> bool:
-        """Whether the same series become the same points under both."""
-        mine = (self.relabel, self.valid_metrics, self.expr_names, self.rollup)
-        return mine == (other.relabel, other.valid_metrics, other.expr_names, other.rollup)
+        """Whether the same samples become the same points under both."""
+        return self.names_like(other) and self.rollup == other.rollup
+
+    def names_like(self, other: InForce) -> bool:
+        """Whether the same series have the same names under both."""
+        mine = (self.relabel, self.valid_metrics, self.expr_names)
+        return mine == (other.relabel, other.valid_metrics, other.expr_names)
 
     def to_json(self) -> str:
         """The same text for everything that gives the same points."""

@@ -11,7 +11,8 @@ wrong value in somebody's only copy.
 
 Schema 2 is that of samples to be rolled up: behind ``end_ms`` stands ``rollup``, an array of the
 resolution in ms and the names of the aggregates (:mod:`common.samples.rollup`). Among the samples
-are some at or before ``start_ms``: what the first bucket of a series increases from.
+are some at or before ``start_ms``: what the first bucket of a series increases from, and the
+beginning of that bucket. A bucket that ends after ``end_ms`` becomes no point.
 """
 
 from __future__ import annotations

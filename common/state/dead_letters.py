@@ -29,7 +29,7 @@ from common.state.counted_dead_letters import (
 )
 from common.state.fields import count_of, text_of
 from common.state.keys import POINTS, RAW, Keys
-from common.state.purged import range_of
+from common.state.purged import extent_of
 from common.state.scripts import Scripts
 
 _PAGE_ENTRIES = 500
@@ -159,9 +159,9 @@ class DeadLetters:
         if isinstance(letter, CountedDeadLetters):
             return give_up(self._redis, self._keys, letter, PURGED)
         payload: Any = self._redis.get(letter.payload_key)
-        start_ms, end_ms = range_of(payload or b"", letter.samples)
+        noted = extent_of(payload or b"", letter.samples)
         keys = [self._keys.ledger, self._keys.dead_kept, self._keys.dead_purged]
-        return self._decide("purge", letter, keys, start_ms=start_ms, end_ms=end_ms)
+        return self._decide("purge", letter, keys, **noted._asdict())
 
     def _page(self, start: str, end: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         page: Any = self._redis.xrange(self._keys.dead, start, end, count=count)

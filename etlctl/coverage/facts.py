@@ -14,7 +14,7 @@ from common.state.dead_letters import DeadLetters
 from common.state.feeds import FeedStatus
 from common.state.keys import Keys
 from common.state.payloads import with_payloads
-from common.state.purged import LATEST_MS, purged, range_of
+from common.state.purged import LATEST_MS, extent_of, purged
 from common.state.ranges import merged, without
 from common.state.windows import WindowSet
 from etlctl.coverage.feed import Facts, Samples
@@ -78,7 +78,7 @@ def _dead_letters(
     timeless: dict[str, int] = defaultdict(int)
     ours = (letter for letter in DeadLetters(redis, keys) if letter.feed in feeds)
     for letter, payload in with_payloads(redis, keys, ours):
-        start_ms, end_ms = range_of(payload or b"", letter.samples)
+        start_ms, end_ms, _ = extent_of(payload or b"", letter.samples)
         if end_ms == LATEST_MS:
             timeless[letter.feed] += letter.samples
         else:

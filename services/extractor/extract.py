@@ -175,8 +175,10 @@ class Extractor:
         if rollup is None:
             blocks: Iterable[Samples] = self.read(plan.query, start_ms, end_ms)
         else:
-            from_ms = max(0, start_ms - rollup.lead_in_ms)
-            blocks = for_rollup(self.read(plan.query, from_ms, end_ms), start_ms)
+            # A window that was cut for another resolution may begin within a bucket.
+            whole_ms = floor_to(start_ms, rollup.resolution_ms)
+            from_ms = max(0, whole_ms - rollup.lead_in_ms)
+            blocks = for_rollup(self.read(plan.query, from_ms, end_ms), whole_ms)
         watched = self._watched(blocks, plan, window, read, lease)
         for batch in self.pack(watched, origin, grouped=grouped):
             read.staged.append(self.windows.stage(batch.encode(), len(batch), keep_seconds))

@@ -39,12 +39,12 @@ class RolledUp:
         return len(self.timestamps_ms)
 
 
-def roll_up(kept: Samples, start_ms: int, rollup: Rollup) -> tuple[RolledUp, Drops]:
-    """The points of the buckets after ``start_ms``, and how many samples are none of them.
+def roll_up(kept: Samples, start_ms: int, end_ms: int, rollup: Rollup) -> tuple[RolledUp, Drops]:
+    """The points in ``(start_ms, end_ms]``, and how many samples are none of them.
 
-    ``kept`` has no two samples of one key and time, and none that is no number. Those at or before
-    ``start_ms`` are what the first buckets increase from. A point with an aggregate that no float64
-    can hold is dropped as ``inf``.
+    ``kept`` has no two samples of one key and time, and none that is no number. Those before the
+    first bucket are what it increases from, those of a bucket that ends later belong to the window
+    that it ends in. A point with an aggregate that no float64 can hold is dropped as ``inf``.
     """
     samples, series = _sorted(kept)
     ends_ms = -(-samples.timestamps_ms // rollup.resolution_ms) * rollup.resolution_ms
@@ -52,7 +52,7 @@ def roll_up(kept: Samples, start_ms: int, rollup: Rollup) -> tuple[RolledUp, Dro
     is_first[1:] = (ends_ms[1:] != ends_ms[:-1]) | (series[1:] != series[:-1])
     firsts = np.flatnonzero(is_first)
     columns = _aggregates(samples, series, ends_ms, firsts, rollup)
-    wanted = ends_ms[firsts] > start_ms
+    wanted = (ends_ms[firsts] > start_ms) & (ends_ms[firsts] <= end_ms)
     points = int(np.count_nonzero(wanted))
     drops: Drops = {}
     finite = np.logical_and.reduce([np.isfinite(column) for column in columns.values()])

@@ -86,7 +86,7 @@ class TransformHandler:
         kept, drops = clean(batch.samples, readable, now_ms, max_future_ms)
         if origin.rollup is None:
             return Settle(outputs=tuple(encode(kept)), drops=drops, dead=dead)
-        points, of_rollup = roll_up(kept, origin.start_ms, origin.rollup)
+        points, of_rollup = roll_up(kept, origin.start_ms, origin.end_ms, origin.rollup)
         for reason, samples in of_rollup.items():
             drops[reason] = drops.get(reason, 0) + samples
         return Settle(outputs=tuple(encode_rollup(points)), drops=drops, dead=dead)

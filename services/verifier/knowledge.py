@@ -21,7 +21,7 @@ from common.state.fields import text_of
 from common.state.history import Change, changes_of
 from common.state.keys import Keys, feed_of
 from common.state.payloads import with_payloads
-from common.state.purged import LATEST_MS, purged
+from common.state.purged import LATEST_MS, extent_of, purged
 from common.state.ranges import without
 from common.state.windows import FeedStatus, Recheck, WindowSet
 from services.verifier.expect import Identify, expect
@@ -152,9 +152,9 @@ class RedisKnowledge(Knowledge):
         feed_name = feed_of(query, self._tier)
         allowances = [
             Allowance(
-                PURGED, EVERYWHERE if end_ms == LATEST_MS else Range(start_ms, end_ms), samples
+                PURGED, EVERYWHERE if end_ms == LATEST_MS else Range(start_ms, end_ms), points
             )
-            for start_ms, end_ms, samples in purged(self._redis, self._keys, feed_name)
+            for start_ms, end_ms, points in purged(self._redis, self._keys, feed_name)
         ]
         return Facts(ranges, *self._dead(query), allowances=allowances)
 
@@ -180,7 +180,7 @@ class RedisKnowledge(Knowledge):
             for series, timestamp_ms in points:
                 times.setdefault(series, []).append(timestamp_ms)
             if not points:
-                unreadable += letter.samples
+                unreadable += extent_of(payload or b"", letter.samples).points
         dead = {series: np.array(found, dtype=np.int64) for series, found in times.items()}
         self._dead_known[query] = state, (dead, unreadable)
         return dead, unreadable
@@ -214,7 +214,8 @@ def _points_of(
     if origin.rollup is not None:
         resolution_ms = origin.rollup.resolution_ms
         ends_ms = np.unique(-(-times_ms // resolution_ms) * resolution_ms)
-        key, times_ms = mapped(key), ends_ms[ends_ms > origin.start_ms]
+        key = mapped(key)
+        times_ms = ends_ms[(ends_ms > origin.start_ms) & (ends_ms <= origin.end_ms)]
     for time_ms in times_ms.tolist():
         yield key, time_ms
 

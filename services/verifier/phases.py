@@ -1,7 +1,8 @@
 """Which configuration of a query was in force at a time.
 
-The extractor takes a change over at one instant. The transformer is restarted by itself, so where
-the transform changed, points of some minutes around that may have been written under either.
+The extractor takes a change over at one instant, and says with the samples what is to be rolled up
+of them. The transformer is restarted by itself, so where the names of series changed, points of
+some minutes around that may have been written under either.
 """
 
 from __future__ import annotations
@@ -64,10 +65,10 @@ class Phases:
         _, first = self.changes[0]
         found, before = [first], first
         for change, after in self.changes[1:]:
-            transforms = not after.transforms_like(before)
-            margin_ms = RESTART_MS if transforms else 0
+            renames = not after.names_like(before)
+            margin_ms = RESTART_MS if renames else 0
             to_do = _inside(time_ms, change.to_do)
-            if time_ms > change.head_ms + margin_ms or (to_do and not transforms):
+            if time_ms > change.head_ms + margin_ms or (to_do and not renames):
                 found = [after]
             elif (
                 to_do or time_ms > change.head_ms - margin_ms or _inside(time_ms, change.unsettled)

@@ -2,7 +2,7 @@
 --
 -- KEYS 1 dead letters, 2 their records, 3 the dead letter's payload (where it names none of ours, a key that does not exist), 4 ledger,
 --      5 how many of each group are kept, 6 what was purged
--- a    id (of the dead letter), start_ms, end_ms (in which its samples lie)
+-- a    id (of the dead letter), start_ms, end_ms (in which its points lie), points (that it holds, or that its samples were to become)
 -- Returns ok, deleted (there is no such dead letter any more) or wrong_type (a key holds something else).
 --
 -- XDEL first: purging must work at maxmemory, and what follows it in a script passes too.
@@ -20,6 +20,6 @@ redis.call('UNLINK', KEYS[3])
 if samples and is_feed(letter.feed) then
   redis.call('HINCRBY', ledger, letter.feed .. '|dead_lettered', whole(0 - samples))
   redis.call('HINCRBY', ledger, letter.feed .. '|dropped|purged', whole(samples))
-  if samples > 0 then note_purged(KEYS[6], letter.feed, {{a.start_ms, a.end_ms, samples}}) end
+  if a.points > 0 then note_purged(KEYS[6], letter.feed, {{a.start_ms, a.end_ms, a.points}}) end
 end
 return 'ok'

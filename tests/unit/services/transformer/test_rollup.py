@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from services.transformer.rollup_lines import digest_of, encode_rollup
 from services.verifier.points import Column
 from services.verifier.rollup import rolled_up
 
+END_MS = 2**60
 EVERY = Rollup.of(60_000, AGGREGATES)
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -72,27 +74,28 @@ def test_columns_give_what_the_definition_says(
     series: dict[bytes, dict[int, float]], resolution_ms: int, wanted: set[str], skipped: int
 ) -> None:
     rollup, start_ms = Rollup.of(resolution_ms, wanted), skipped * resolution_ms
-    points, drops = roll_up(samples_of(series), start_ms, rollup)
+    points, drops = roll_up(samples_of(series), start_ms, END_MS, rollup)
     assert table_of(points) == plain(series, start_ms, rollup)
     assert len(points) + sum(drops.values()) == sum(map(len, series.values()))
 
 
-@given(series=st.dictionaries(st.sampled_from([b"a", b"b"]), SERIES, max_size=2))
-def test_windows_of_any_length_give_the_same_points(
-    series: dict[bytes, dict[int, float]],
+@given(
+    series=st.dictionaries(st.sampled_from([b"a", b"b"]), SERIES, max_size=2),
+    cuts_ms=st.sets(st.integers(1, 959_999), max_size=8),
+)
+def test_windows_that_are_cut_anywhere_give_the_same_points(
+    series: dict[bytes, dict[int, float]], cuts_ms: set[int]
 ) -> None:
-    whole, _ = roll_up(samples_of(series), 0, EVERY)
+    whole, _ = roll_up(samples_of(series), 0, 960_000, EVERY)
     apart: dict[tuple[bytes, str, int], bytes] = {}
-    for start_ms in range(0, 960_000, 120_000):
+    for start_ms, end_ms in itertools.pairwise([0, *sorted(cuts_ms), 960_000]):
+        from_ms = start_ms // EVERY.resolution_ms * EVERY.resolution_ms - EVERY.lead_in_ms
         of_window = {
-            key: {
-                time: value
-                for time, value in of_series.items()
-                if start_ms - EVERY.lead_in_ms < time <= start_ms + 120_000
-            }
+            key: {time: value for time, value in of_series.items() if from_ms < time <= end_ms}
             for key, of_series in series.items()
         }
-        points, _ = roll_up(samples_of(of_window), start_ms, EVERY)
+        points, _ = roll_up(samples_of(of_window), start_ms, end_ms, EVERY)
+        assert not table_of(points).keys() & apart.keys()
         apart |= table_of(points)
     assert apart == table_of(whole)
 
@@ -105,7 +108,7 @@ def test_series_that_became_one_are_rolled_up_together() -> None:
         np.array([1.0, 3.0, 2.0, 4.0]),
         (b"m", b"m"),
     )
-    points, drops = roll_up(samples, 0, EVERY)
+    points, drops = roll_up(samples, 0, END_MS, EVERY)
     assert points.keys == (b"m",)
     assert points.timestamps_ms.tolist() == [60_000, 120_000]
     assert points.fields["count"].tolist() == [3.0, 1.0]
@@ -116,20 +119,20 @@ def test_series_that_became_one_are_rolled_up_together() -> None:
 
 def test_a_counter_that_began_again_increased_from_nothing() -> None:
     samples = samples_of({b"m": {50_000: 10.0, 70_000: 12.0, 90_000: 3.0, 110_000: 4.0}})
-    points, _ = roll_up(samples, 60_000, Rollup.of(60_000, ["increase"]))
+    points, _ = roll_up(samples, 60_000, END_MS, Rollup.of(60_000, ["increase"]))
     assert points.fields["increase"].tolist() == [2.0 + 3.0 + 1.0]
 
 
 def test_a_sample_long_before_a_bucket_is_not_what_it_increased_from() -> None:
     rollup = Rollup.of(60_000, ["increase"])
-    near, _ = roll_up(samples_of({b"m": {60_001: 1.0, 361_000: 5.0}}), 60_000, rollup)
-    far, _ = roll_up(samples_of({b"m": {60_000: 1.0, 361_000: 5.0}}), 60_000, rollup)
+    near, _ = roll_up(samples_of({b"m": {60_001: 1.0, 361_000: 5.0}}), 60_000, END_MS, rollup)
+    far, _ = roll_up(samples_of({b"m": {60_000: 1.0, 361_000: 5.0}}), 60_000, END_MS, rollup)
     assert near.fields["increase"].tolist() == [0.0, 4.0]
     assert far.fields["increase"].tolist() == [0.0]
 
 
 def test_what_no_float_can_hold_is_dropped() -> None:
-    points, drops = roll_up(samples_of({b"m": {1: 1e308, 2: 1e308, 70_000: 1.0}}), 0, EVERY)
+    points, drops = roll_up(samples_of({b"m": {1: 1e308, 2: 1e308, 70_000: 1.0}}), 0, END_MS, EVERY)
     assert points.timestamps_ms.tolist() == [120_000]
     assert drops == {"inf": 1, "rolled_up": 1}
 
@@ -156,7 +159,7 @@ def test_a_tag_has_no_name_of_a_field(key: bytes, mapped: bytes) -> None:
     )
 )
 def test_lines_read_back_to_the_same_points(series: dict[bytes, dict[int, float]]) -> None:
-    points, _ = roll_up(samples_of(series), 0, EVERY)
+    points, _ = roll_up(samples_of(series), 0, END_MS, EVERY)
     lines = []
     for output in encode_rollup(points):
         text = gzip.decompress(output.payload).decode().splitlines()
@@ -172,7 +175,9 @@ def test_lines_read_back_to_the_same_points(series: dict[bytes, dict[int, float]
 
 
 def test_a_digest_tells_fields_apart() -> None:
-    points, _ = roll_up(samples_of({b"m": {1: 1.0, 2: 3.0}}), 0, Rollup.of(1_000, ["min", "max"]))
+    points, _ = roll_up(
+        samples_of({b"m": {1: 1.0, 2: 3.0}}), 0, END_MS, Rollup.of(1_000, ["min", "max"])
+    )
     swapped = RolledUp(
         points.keys,
         points.counts,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from common.config import InForce, Query, RelabelRule
+from common.samples.rollup import Rollup
 from common.state.history import Change
 from services.verifier.phases import RESTART_MS, Phases
 
@@ -19,6 +21,8 @@ def in_force(select: str, *rules: RelabelRule) -> InForce:
 
 OLD, NEW, NEWEST = map(in_force, ("a", "b", "c"))
 DROPS = in_force("a", RelabelRule(action="labeldrop", regex="x"))
+
+FINE, COARSE = (replace(OLD, rollup=Rollup.of(minutes * 60_000, ["avg"])) for minutes in (5, 10))
 
 
 def phases(*changes: tuple[Change, InForce]) -> Phases:
@@ -44,6 +48,15 @@ def test_another_query_is_in_force_for_what_was_extracted_by_it(
 ) -> None:
     change = Change("", HEAD_MS, [(1_000, 2_000)], [(3_000, 4_000)])
     assert phases((change, NEW)).at(time_ms) == expected
+
+
+@pytest.mark.parametrize(("time_ms", "expected"), [(HEAD_MS, [FINE]), (HEAD_MS + 1, [COARSE])])
+def test_another_resolution_counts_from_the_instant_that_it_is_extracted_for(
+    time_ms: int, expected: list[InForce]
+) -> None:
+    subject_of: Any = None
+    changes = (Change("", 0), FINE), (Change("", HEAD_MS), COARSE)
+    assert Phases(changes, subject_of).at(time_ms) == expected
 
 
 @pytest.mark.parametrize(
