@@ -109,13 +109,15 @@ def backfill(
     with closing(redis):
         windows, backfills = WindowSet(redis, keys), Backfills(redis, keys)
         parts = by_feed(backfills.parts())
-        wanted = wanted_of(plans, windows.status(), parts, bounds, source.lowest_ms, again=again)
+        wanted = wanted_of(
+            plans, windows.status(), parts, bounds, source.lowest_ms, source.now_ms, again=again
+        )
         for line in _lines(wanted):
             typer.echo(line)
         if all(one.is_too_old for one in wanted):
             raise EtlError(
-                "Prometheus has nothing of the range: what it keeps begins at"
-                f" {rfc3339(source.lowest_ms)}"
+                "nothing of the range can be had: what Prometheus keeps begins at"
+                f" {rfc3339(source.lowest_ms)}, and no tier keeps what is older than it says"
             )
         if not any(one.ranges for one in wanted):
             typer.echo("There is nothing to do.")

@@ -13,6 +13,7 @@ from services.extractor.windows import Plan, ceil_to, floor_to
 
 OWN = "at or after the feed's origin, so that it is extracted anyway (`etlctl extract again`)"
 LOADED = "loaded already (--again extracts it anew)"
+EXPIRED = "older than the tier keeps"
 COMING = "another backfill extracts it"
 
 
@@ -26,8 +27,9 @@ class Wanted:
 
     @property
     def is_too_old(self) -> bool:
-        """Whether the source has nothing of it."""
-        return not self.ranges and {left.why for left in self.left_out} == {NOT_KEPT}
+        """Whether nobody has, or keeps, anything of it."""
+        whys = {left.why for left in self.left_out}
+        return not self.ranges and bool(whys) and whys <= {NOT_KEPT, EXPIRED}
 
 
 def wanted_of(
@@ -36,6 +38,7 @@ def wanted_of(
     parts: Mapping[str, Sequence[Part]],
     bounds: tuple[int, int | None],
     lowest_ms: int,
+    now_ms: int,
     *,
     again: bool = False,
 ) -> list[Wanted]:
@@ -43,7 +46,8 @@ def wanted_of(
 
     ``parts`` are those of running, paused and finished backfills, by feed. ``bounds`` in ms, the
     end not before the origin if it is None. ``lowest_ms``: the oldest time that the source keeps; 0
-    where that is not known. What is loaded is left out, unless ``again``.
+    where that is not known. ``now_ms``: the source's time. What is loaded is left out, unless
+    ``again``.
 
     Raises :class:`~common.errors.EtlError`, with a line for each feed that cannot have a backfill.
     """
@@ -60,7 +64,9 @@ def wanted_of(
                 f"{name}: its watermark was not read from the sink yet; is a loader up?"
             )
             continue
-        found.append(_wanted(plan, feed, parts.get(name, ()), bounds, lowest_ms, again=again))
+        found.append(
+            _wanted(plan, feed, parts.get(name, ()), bounds, lowest_ms, now_ms, again=again)
+        )
     if problems:
         raise EtlError("\n".join(problems))
     return found
@@ -72,6 +78,7 @@ def _wanted(
     parts: Sequence[Part],
     bounds: tuple[int, int | None],
     lowest_ms: int,
+    now_ms: int,
     *,
     again: bool,
 ) -> Wanted:
@@ -80,6 +87,7 @@ def _wanted(
     taken = [
         ([(feed.origin_ms, max(end_ms, feed.origin_ms))], OWN),
         ([(0, first_whole_ms(plan, lowest_ms))], NOT_KEPT),
+        ([(0, plan.kept_from_ms(now_ms))], EXPIRED),
         ([range_ for part in parts for range_ in part.coming], COMING),
         ([] if again else [*history(feed, parts), *feed.below], LOADED),
     ]

@@ -189,11 +189,13 @@ class Planner:
         return sum(bool(part.coming) for plan in plans for part in parts[plan.feed.name])
 
     def _begin_backfill(self, plan: Plan, found: FeedStatus, source: SourceCheck) -> None:
-        """The configured one: all that the source has before the feed's origin."""
+        """The configured one: all that the source has before the origin, and the sink keeps."""
         feed, lowest_ms = plan.feed, source.lowest_ms
         if lowest_ms is None or lowest_ms > source.now_ms:
             return  # nothing, or nobody knows; a server that starts does not know yet
-        start_ms = plan.first_ms(plan.needs().whole_from_ms(lowest_ms))
+        start_ms = max(
+            plan.first_ms(plan.needs().whole_from_ms(lowest_ms)), plan.kept_from_ms(source.now_ms)
+        )
         wanted = [(min(start_ms, found.origin_ms), found.origin_ms)]
         id_, taken = self._backfills.create({feed: wanted}, *wanted[0], configured=True)
         if taken.get(feed.name):

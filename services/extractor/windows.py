@@ -21,7 +21,8 @@ class Plan:
     ``step_ms``: every bound is a multiple of it. ``head_step_ms``: the head is. ``live_ms``: how
     far back from its head a feed is live; nothing of a rollup is. ``catchup_ms``: the longest
     window of what is not live. ``configuration``: what its points depend on, as text.
-    ``rollup``: what becomes of the samples; None = they stay as they are.
+    ``rollup``: what becomes of the samples; None = they stay as they are. ``retention_ms``: how
+    long the sink keeps the points; None = for ever, or not known.
     """
 
     feed: Feed
@@ -34,6 +35,7 @@ class Plan:
     configuration: str = ""
     rollup: Rollup | None = None
     head_step_ms: int = 1
+    retention_ms: int | None = None
 
     def of(self, part: Part) -> Plan:
         """The same for a part of a backfill: nothing of it is live."""
@@ -42,6 +44,12 @@ class Plan:
     def head_ms(self, now_ms: int) -> int:
         """The last aligned instant whose samples have settled at Prometheus' time ``now_ms``."""
         return floor_to(now_ms - self.settle_ms, max(self.step_ms, self.head_step_ms))
+
+    def kept_from_ms(self, now_ms: int) -> int:
+        """The first bound after which the sink keeps all points at ``now_ms``; 0 = always."""
+        if self.retention_ms is None:
+            return 0
+        return ceil_to(max(0, now_ms - self.retention_ms), self.step_ms)
 
     def origin_ms(self, now_ms: int, lowest_ms: int | None) -> int:
         """Where a feed that was never planned begins.
@@ -130,6 +138,7 @@ def _plan(query: Query, tier: TierName, settings: Settings) -> Plan:
     step_ms = head_step_ms = query.step_ms
     live_ms = max(step_ms, floor_to(round(extract.live_window_max_seconds * 1000), step_ms))
     catchup_ms = extract.catchup_window_samples * step_ms
+    retention_seconds = settings.load.tiers[tier].retention_seconds
     if rollup is not None:
         step_ms, live_ms = rollup.resolution_ms, 0
         head_step_ms = catchup_ms = settings.load.tiers[tier].window_ms
@@ -144,4 +153,5 @@ def _plan(query: Query, tier: TierName, settings: Settings) -> Plan:
         configuration=InForce.of(query, settings, tier).to_json(),
         rollup=rollup,
         head_step_ms=head_step_ms,
+        retention_ms=None if retention_seconds is None else round(retention_seconds * 1000),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from etlctl.times import rfc3339
@@ -63,7 +65,22 @@ def test_what_the_source_does_not_have_is_said_before_it_starts(begun: World) ->
 
 def test_what_the_source_has_nothing_of_is_refused(begun: World) -> None:
     said = begun.refused("--from=-30d", "--to=-20d")
-    assert "Prometheus has nothing of the range: what it keeps begins at" in said
+    assert "nothing of the range can be had: what Prometheus keeps begins at" in said
+
+
+def test_what_the_tier_does_not_keep_is_left_out(world: World) -> None:
+    kept_seconds = int(time.time() - world.origin_ms / 1000) + 2 * 3600
+    world.tiers = {"hot": {"bucket": "b", "retention": kept_seconds}}
+    world.plan_feeds()
+    result = world.backfill(*from_hours_before(world, 3), "--query", "raw", "--detach")
+    assert result.code == 0
+    assert "is left out: older than the tier keeps" in result.out
+    ((start_ms, end_ms),) = world.coming("raw@hot")
+    assert end_ms == world.origin_ms
+    assert world.origin_ms - 2 * HOUR_MS <= start_ms < world.origin_ms - HOUR_MS
+    hours = from_hours_before(world, 3), ("--to", seconds(world.origin_ms - 2 * HOUR_MS))
+    said = world.refused(*hours[0], *hours[1], "--query", "raw")
+    assert "nothing of the range can be had" in said
 
 
 def test_the_feeds_own_time_is_said_and_no_error(begun: World) -> None:
