@@ -23,6 +23,12 @@ COMMANDS = {
         "repair",
         "Extract again what a report of verify found missing or different.",
     ),
+    "backfill": (
+        "history.backfill",
+        "backfill_app",
+        "Extract time before the feeds' origins, behind all that is live, and wait until it is"
+        " loaded.",
+    ),
     "extract": ("history.extract", "extract_app", "Have time extracted by hand."),
     "status": (
         "status",

@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from redis.exceptions import RedisError
+
 from common.config import Settings
 from common.errors import ConfigError, EtlError
+from common.state.backfills import Backfills, by_feed
 from common.state.feeds import FeedStatus, Range
+from common.state.keys import feed_of
+from common.state.ranges import clipped, length_ms, merged
 from common.state.windows import Window, WindowSet
 from etlctl.times import Clock, rfc3339
 from services.extractor.windows import Plan, ceil_to, floor_to, plans_of
@@ -20,6 +25,7 @@ POLL_SECONDS = 0.5
 
 BEFORE_ORIGIN = "before the first window of the feed"
 AFTER_HEAD = "not planned yet: it will be extracted by itself"
+FOREIGN = "another configuration is in force; use that of the extractor"
 NOT_KEPT = "the source no longer has all that the query looks at"
 
 
@@ -68,16 +74,26 @@ def chosen(settings: Settings, names: Collection[str], tiers: Collection[str]) -
     return found
 
 
+def known_feed(plan: Plan, status: FeedStatus | None) -> FeedStatus:
+    """The status of the plan's feed.
+
+    Raises :class:`~common.errors.EtlError` where it is not there, or is another configuration's.
+    """
+    if status is None:
+        raise EtlError(f"{plan.feed.name}: was never planned; is its extractor running?")
+    if status.fingerprint != plan.feed.fingerprint:
+        raise EtlError(f"{plan.feed.name}: {FOREIGN}")
+    return status
+
+
 def open_again(windows: WindowSet, plan: Plan, ranges: Iterable[Range], lowest_ms: int) -> Opened:
     """Put ranges back into the backlog of a feed, each widened to whole steps.
 
-    ``lowest_ms``: the oldest time that the source keeps; 0 where that is not known. Raises
-    :class:`~common.errors.EtlError` where the feed is not there, or is another configuration's.
+    ``lowest_ms``: the oldest time that the source keeps; 0 where that is not known. Raises what
+    :func:`known_feed` raises.
     """
     feed = plan.feed
-    status = windows.status().get(feed.name)
-    if status is None:
-        raise EtlError(f"{feed.name}: was never planned; is its extractor running?")
+    status = known_feed(plan, windows.status().get(feed.name))
     opened: list[Range] = []
     left_out: list[LeftOut] = []
     added_ms = 0
@@ -88,9 +104,7 @@ def open_again(windows: WindowSet, plan: Plan, ranges: Iterable[Range], lowest_m
             continue
         added = windows.reopen(feed, *range_)
         if added is None:
-            raise EtlError(
-                f"{feed.name}: another configuration is in force; use that of the extractor"
-            )
+            raise EtlError(f"{feed.name}: {FOREIGN}")
         opened.append(range_)
         added_ms += added
     return Opened(feed.query, feed.tier, opened, left_out, added_ms)
@@ -120,16 +134,17 @@ def _within(
 
 def waiting_ms(windows: WindowSet, opened: Iterable[Opened]) -> int:
     """How much of what was put back is not loaded yet, in ms."""
+    # Before the feeds: what is committed meanwhile is seen twice, and not never.
+    parts = by_feed(Backfills(windows.redis, windows.keys).parts())
     status = windows.status()
-    total = 0
+    total_ms = 0
     for one in opened:
-        feed = status.get(f"{one.query}@{one.tier}")
-        if feed is None:
-            continue
-        coming = (*feed.backlog, *feed.deferred, *feed.open, *feed.unsettled)
-        for start_ms, end_ms in one.ranges:
-            total += sum(max(0, min(end_ms, e) - max(start_ms, s)) for s, e in coming)
-    return total
+        name = feed_of(one.query, one.tier)
+        coming = [range_ for part in parts.get(name, ()) for range_ in part.coming]
+        if feed := status.get(name):
+            coming += [*feed.backlog, *feed.deferred, *feed.open, *feed.unsettled, *feed.below]
+        total_ms += sum(length_ms(clipped(coming, *range_)) for range_ in merged(one.ranges))
+    return total_ms
 
 
 def wait_until_loaded(
@@ -138,20 +153,28 @@ def wait_until_loaded(
     most_seconds: float,
     progress: Callable[[int], None] = lambda left_ms: None,
     clock: Clock | None = None,
+    on_trouble: Callable[[RedisError], None] | None = None,
 ) -> bool:
     """Whether all that was put back was loaded (or accounted for otherwise) in time.
 
-    ``progress`` gets how much is still to come, in ms.
+    ``progress`` gets how much is still to come, in ms. A Redis that is away is waited for where
+    there is ``on_trouble`` to say so; else its error is raised.
     """
     clock = clock or Clock()
     until = clock.monotonic() + most_seconds
-    while left_ms := waiting_ms(windows, opened):
-        progress(left_ms)
+    while True:
+        try:
+            left_ms = waiting_ms(windows, opened)
+            progress(left_ms)
+            if not left_ms:
+                return True
+        except RedisError as error:
+            if on_trouble is None:
+                raise
+            on_trouble(error)
         if clock.monotonic() >= until:
             return False
         clock.sleep(POLL_SECONDS)
-    progress(0)
-    return True
 
 
 def lines(opened: Iterable[Opened]) -> list[str]:

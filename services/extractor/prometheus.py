@@ -173,6 +173,10 @@ class PrometheusClient:
             for first in range(0, len(of_each), NAMES_A_QUERY)
         )
 
+    def series_at(self, query: Query, time_ms: int) -> int:
+        """How many series it has at that time."""
+        return self._count(f"count({query.text}\n)", time_ms)
+
     def answers_at(self, query: Query, time_ms: int) -> bool:
         """Whether it has any samples at that time: of a ``select``, or ``up`` in an expr's place.
 

@@ -23,10 +23,10 @@ PAGE = (PROJECT_ROOT / "docs" / "etlctl.md").read_text(encoding="utf-8")
 
 def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Typer comes with a click of its own, or uses the installed one: both look like this."""
-    if hasattr(command, "commands"):
-        for part, inner in command.commands.items():
-            yield from leaves(inner, f"{name} {part}")
-    else:
+    commands = getattr(command, "commands", {})
+    for part, inner in commands.items():
+        yield from leaves(inner, f"{name} {part}")
+    if not commands or command.invoke_without_command:
         yield name, command
 
 

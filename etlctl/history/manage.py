@@ -1,0 +1,92 @@
+"""``etlctl backfill list | pause | resume | cancel``."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from common.config import load_settings
+from common.errors import ConfigError, EtlError
+from common.state.backfills import Backfills, State
+from common.state.workers import Workers
+from etlctl.connect import redis_of
+from etlctl.history.state import document, share_percent, state_of
+from etlctl.options import AsJson, ConfigFile
+from etlctl.output import escape, print_json, stdout, thousands
+from etlctl.tables import Table
+from etlctl.times import rfc3339
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]
+
+_SAID = {
+    "paused": "is paused; `etlctl backfill resume {}` goes on with it.",
+    "running": "is running.",
+    "cancelled": "is cancelled; what was extracted of it stays loaded.",
+}
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give the group its commands."""
+    for name, command in (("list", show), ("pause", pause), ("resume", resume), ("cancel", cancel)):
+        app.command(name)(command)
+
+
+def show(as_json: AsJson = False, config: ConfigFile = None) -> None:
+    """Show every backfill: those that run, and the last ones that are over."""
+    redis, keys = redis_of(load_settings(config, secrets=("pipeline",)).pipeline)
+    with closing(redis):
+        found = Backfills(redis, keys).all()
+        workers = Workers(redis, keys).alive()
+    if as_json:
+        print_json({"backfills": [document(one) for one in found]})
+        return
+    if not found:
+        typer.echo("There is no backfill.")
+        return
+    table = Table(
+        "Backfills",
+        "id",
+        *("done", "samples", "after", "up to"),
+        texts=("state", "feeds"),
+        spare=("feeds", "samples"),
+    )
+    for one in found:
+        table.add_row(
+            one.id,
+            f"{share_percent(one)} %",
+            thousands(one.samples),
+            rfc3339(one.from_ms),
+            rfc3339(one.to_ms),
+            escape(state_of(one, workers)),
+            escape(", ".join(one.feeds)),
+        )
+    stdout().print(table)
+
+
+def pause(id_: Id, config: ConfigFile = None) -> None:
+    """Extract no more of a backfill until it is resumed."""
+    _change(id_, "paused", config)
+
+
+def resume(id_: Id, config: ConfigFile = None) -> None:
+    """Go on with a backfill that was paused."""
+    _change(id_, "running", config)
+
+
+def cancel(id_: Id, config: ConfigFile = None) -> None:
+    """Extract no more of a backfill; what was extracted of it stays loaded."""
+    _change(id_, "cancelled", config)
+
+
+def _change(id_: str, state: State, config: ConfigFile) -> None:
+    redis, keys = redis_of(load_settings(config, secrets=("pipeline",)).pipeline)
+    with closing(redis):
+        backfills = Backfills(redis, keys)
+        found = {one.id: one for one in backfills.all()}
+        if id_ not in found:
+            raise ConfigError(f"{id_}: there is no such backfill; see `etlctl backfill list`")
+        if found[id_].state in ("done", "cancelled") or not backfills.change(id_, state):
+            raise EtlError(f"{id_}: is over already; see `etlctl backfill list`")
+    typer.echo(f"{id_} {_SAID[state].format(id_)}")
