@@ -13,10 +13,10 @@ from redis.exceptions import RedisError
 
 from common.config import Settings
 from common.errors import ConfigError, EtlError
-from common.state.backfills import Backfills, by_feed
+from common.state.backfills import Backfills, by_feed, history
 from common.state.feeds import FeedStatus, Range
 from common.state.keys import feed_of
-from common.state.ranges import clipped, length_ms, merged
+from common.state.ranges import clipped, length_ms, merged, without
 from common.state.windows import Window, WindowSet
 from etlctl.times import Clock, rfc3339
 from services.extractor.windows import Plan, ceil_to, floor_to, plans_of
@@ -89,47 +89,69 @@ def known_feed(plan: Plan, status: FeedStatus | None) -> FeedStatus:
 def open_again(windows: WindowSet, plan: Plan, ranges: Iterable[Range], lowest_ms: int) -> Opened:
     """Put ranges back into the backlog of a feed, each widened to whole steps.
 
+    What backfills have loaded before the feed's origin is extracted again by another backfill.
     ``lowest_ms``: the oldest time that the source keeps; 0 where that is not known. Raises what
     :func:`known_feed` raises.
     """
     feed = plan.feed
+    backfills = Backfills(windows.redis, windows.keys)
+    # Read before the feed, which may join them meanwhile.
+    parts = [part for part in backfills.parts() if part.feed == feed.name]
     status = known_feed(plan, windows.status().get(feed.name))
+    coming = [range_ for part in parts for range_ in part.coming]
+    older = [*history(status, parts), *status.below, *coming]
     opened: list[Range] = []
     left_out: list[LeftOut] = []
-    added_ms = 0
     for wanted in ranges:
-        range_, left = _within(plan, status, wanted, lowest_ms)
+        found, left = _within(plan, status, older, wanted, lowest_ms)
+        opened += found
         left_out += left
-        if range_ is None:
-            continue
-        added = windows.reopen(feed, *range_)
-        if added is None:
-            raise EtlError(f"{feed.name}: {FOREIGN}")
-        opened.append(range_)
-        added_ms += added
-    return Opened(feed.query, feed.tier, opened, left_out, added_ms)
+    opened = merged(opened)
+    own = without(opened, [(0, status.origin_ms)])
+    added = [windows.reopen(feed, *range_) for range_ in own]
+    if older := without(opened, [*own, *coming]):
+        _, taken = backfills.create({feed: older}, older[0][0], older[-1][1])
+        added.append(taken.get(feed.name))
+    if None in added:
+        raise EtlError(f"{feed.name}: {FOREIGN}")
+    return Opened(feed.query, feed.tier, opened, left_out, sum(filter(None, added)))
 
 
 def _within(
-    plan: Plan, status: FeedStatus, wanted: Range, lowest_ms: int
-) -> tuple[Range | None, list[LeftOut]]:
-    """What of a range can be extracted again, and what not."""
-    step_ms = plan.step_ms
-    start_ms, end_ms = floor_to(wanted[0], step_ms), ceil_to(wanted[1], step_ms)
+    plan: Plan, status: FeedStatus, older: Sequence[Range], wanted: Range, lowest_ms: int
+) -> tuple[list[Range], list[LeftOut]]:
+    """What of a range can be extracted again, and what not; ``older``: what backfills have."""
+    start_ms, end_ms = floor_to(wanted[0], plan.step_ms), ceil_to(wanted[1], plan.step_ms)
     # What the extractor would declare a gap of it.
     window = Window("", start_ms, end_ms, "", 0, "catchup")
     gap_ms = plan.expired_until_ms(window, status.origin_ms, lowest_ms or None) or 0
-    left = []
-    for limit_ms, why in ((gap_ms, NOT_KEPT), (status.origin_ms, BEFORE_ORIGIN)):
-        if start_ms < limit_ms:
-            left.append(LeftOut(start_ms, min(limit_ms, end_ms), why))
-            start_ms = limit_ms
-        if start_ms >= end_ms:
-            return None, left
-    if end_ms > status.head_ms:
-        left.append(LeftOut(max(start_ms, status.head_ms), end_ms, AFTER_HEAD))
-        end_ms = status.head_ms
-    return ((start_ms, end_ms) if start_ms < end_ms else None), left
+    first_ms = first_whole_ms(plan, lowest_ms)
+    origin = (0, status.origin_ms)
+    return take_out(
+        (start_ms, end_ms),
+        [
+            ([*without([(0, gap_ms)], [origin]), *clipped([(0, first_ms)], *origin)], NOT_KEPT),
+            (without([origin], older), BEFORE_ORIGIN),
+            ([(status.head_ms, max(status.head_ms, end_ms))], AFTER_HEAD),
+        ],
+    )
+
+
+def first_whole_ms(plan: Plan, lowest_ms: int) -> int:
+    """From where on the source has all that the plan's query looks at; 0 = always."""
+    return max(0, plan.first_ms(plan.needs().whole_from_ms(lowest_ms))) if lowest_ms else 0
+
+
+def take_out(
+    range_: Range, taken: Iterable[tuple[Iterable[Range], str]]
+) -> tuple[list[Range], list[LeftOut]]:
+    """What is left of a range; and what is not, for the first reason that it lies in."""
+    ranges, left_out = merged([range_]), []
+    for what, why in taken:
+        rest = without(ranges, what)
+        left_out += [LeftOut(*one, why) for one in without(ranges, rest)]
+        ranges = rest
+    return ranges, left_out
 
 
 def waiting_ms(windows: WindowSet, opened: Iterable[Opened]) -> int:

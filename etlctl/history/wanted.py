@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from common.errors import EtlError
 from common.state.backfills import Part, history
 from common.state.feeds import FeedStatus, Range
-from common.state.ranges import clipped, without
-from etlctl.history.again import NOT_KEPT, LeftOut, known_feed
+from etlctl.history.again import NOT_KEPT, LeftOut, first_whole_ms, known_feed, take_out
 from services.extractor.windows import Plan, ceil_to, floor_to
 
 OWN = "at or after the feed's origin, so that it is extracted anyway (`etlctl extract again`)"
@@ -78,16 +77,10 @@ def _wanted(
 ) -> Wanted:
     start_ms = floor_to(bounds[0], plan.step_ms)
     end_ms = feed.origin_ms if bounds[1] is None else ceil_to(bounds[1], plan.step_ms)
-    first_ms = plan.first_ms(plan.needs().whole_from_ms(lowest_ms)) if lowest_ms else 0
     taken = [
         ([(feed.origin_ms, max(end_ms, feed.origin_ms))], OWN),
-        ([(0, max(0, first_ms))], NOT_KEPT),
+        ([(0, first_whole_ms(plan, lowest_ms))], NOT_KEPT),
         ([range_ for part in parts for range_ in part.coming], COMING),
-        ([] if again else history(feed, parts), LOADED),
+        ([] if again else [*history(feed, parts), *feed.below], LOADED),
     ]
-    ranges, left_out = [(start_ms, max(start_ms, end_ms))], []
-    for what, why in taken:
-        rest = without(ranges, what)
-        left_out += [LeftOut(*one, why) for one in without(ranges, rest)]
-        ranges = rest
-    return Wanted(plan, clipped(ranges, start_ms, end_ms), left_out)
+    return Wanted(plan, *take_out((start_ms, max(start_ms, end_ms)), taken))

@@ -7,6 +7,7 @@ from redis import Redis
 
 from common.config import Settings
 from common.errors import ConfigError, EtlError
+from common.state.backfills import Backfills
 from common.state.keys import Keys
 from common.state.windows import WindowSet
 from etlctl.history.again import (
@@ -93,6 +94,51 @@ def test_what_the_source_deleted_would_become_a_gap(windows: WindowSet, plan: Pl
 def test_a_source_as_young_as_the_feed_has_deleted_nothing(windows: WindowSet, plan: Plan) -> None:
     opened = open_again(windows, plan, [(ORIGIN_MS, HEAD_MS)], ORIGIN_MS + STEP_MS)
     assert opened.ranges == [(ORIGIN_MS, HEAD_MS)]
+
+
+def load_before(windows: WindowSet, plan: Plan, *ranges: tuple[int, int]) -> Backfills:
+    """Have a backfill load ranges before the feed's origin."""
+    windows.set_reconciled(plan.feed)
+    backfills = Backfills(windows.redis, windows.keys)
+    backfills.create({plan.feed: ranges}, 0, ORIGIN_MS)
+    extract_all(windows, plan)
+    return backfills
+
+
+def extract_all(windows: WindowSet, plan: Plan) -> None:
+    """Extract all of the feed and its backfills, without samples."""
+    parts = Backfills(windows.redis, windows.keys).parts()
+    for feed in (plan.feed, *(part.of(plan.feed) for part in parts)):
+        while window := windows.lease(feed, "catchup", 0, HEAD_MS):
+            assert windows.commit(feed, window, []) == "committed"
+
+
+def test_what_a_backfill_has_loaded_is_extracted_again_by_another(
+    windows: WindowSet, plan: Plan
+) -> None:
+    backfills = load_before(windows, plan, (20 * STEP_MS, 40 * STEP_MS))
+    opened = open_again(windows, plan, [(30 * STEP_MS, ORIGIN_MS + STEP_MS)], 0)
+    assert opened.ranges == [(30 * STEP_MS, 40 * STEP_MS), (ORIGIN_MS, ORIGIN_MS + STEP_MS)]
+    assert left_out(opened) == [(40 * STEP_MS, ORIGIN_MS, BEFORE_ORIGIN)]
+    assert opened.added_ms == waiting_ms(windows, [opened]) == 11 * STEP_MS
+    (again,) = [part for part in backfills.parts() if part.coming]
+    assert again.coming == [(30 * STEP_MS, 40 * STEP_MS)]
+    assert windows.status()["raw@hot"].backlog == [(ORIGIN_MS, ORIGIN_MS + STEP_MS)]
+
+    twice = open_again(windows, plan, [(30 * STEP_MS, ORIGIN_MS + STEP_MS)], 0)
+    assert (twice.ranges, twice.added_ms) == (opened.ranges, 0)
+    extract_all(windows, plan)
+    assert waiting_ms(windows, [opened]) == 0
+
+
+def test_of_what_a_backfill_has_loaded_only_what_the_source_has_is_extracted_again(
+    windows: WindowSet, plan: Plan
+) -> None:
+    load_before(windows, plan, (20 * STEP_MS, 40 * STEP_MS))
+    lowest_ms = 30 * STEP_MS + 1 - LOOKBACK_MS
+    opened = open_again(windows, plan, [(20 * STEP_MS, 40 * STEP_MS)], lowest_ms)
+    assert opened.ranges == [(30 * STEP_MS, 40 * STEP_MS)]
+    assert left_out(opened) == [(20 * STEP_MS, 30 * STEP_MS, NOT_KEPT)]
 
 
 def test_a_feed_of_another_configuration_is_left_alone(windows: WindowSet, plan: Plan) -> None:
