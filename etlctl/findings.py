@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from common.state.backfills import Backfill
 from common.state.feeds import FeedStatus
 from common.state.ledger import Audit
 from common.state.workers import SILENT_SECONDS, WorkerReport
@@ -36,12 +37,14 @@ def findings(
     workers: Sequence[WorkerReport],
     max_dead_letters: int,
     empty: Collection[str] = (),
+    backfills: Sequence[Backfill] = (),
 ) -> list[Finding]:
     """All of them, the worst first; ``empty`` are the feeds whose query matches no series."""
     return [
         *_of_the_ledger(audit, max_dead_letters),
         *_of_the_workers(workers),
         *_of_the_windows(feeds, audit.now_ms, empty),
+        *_of_the_backfills(backfills),
     ]
 
 
@@ -120,3 +123,16 @@ def _of_the_windows(
         yield Finding(
             "matches_nothing", "queries match nothing", f"{name}: the query matches no series."
         )
+
+
+def _of_the_backfills(backfills: Sequence[Backfill]) -> Iterator[Finding]:
+    """One that is paused waits because somebody said so."""
+    for one in backfills:
+        for part in one.parts if one.state == "running" else ():
+            if part.attempts >= FAILED_ATTEMPTS and part.coming:
+                yield Finding(
+                    "backfill_fails",
+                    "backfills fail",
+                    f"Backfill {one.id} cannot extract {part.feed}. Failures in a row:"
+                    f" {part.attempts}.",
+                )

@@ -11,12 +11,14 @@ from redis.exceptions import RedisError
 
 from common.config import load_settings
 from common.exit_codes import ExitCode
+from common.state.backfills import Backfills
 from common.state.ledger import Account, Audit, Ledger
 from common.state.windows import FeedStatus, Gap, WindowSet
 from common.state.workers import Workers
 from etlctl.connect import redis_of
 from etlctl.failures import CannotTell, message_of
 from etlctl.findings import findings, first_line
+from etlctl.history.state import document, is_over, line
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import counts, escape, print_json, stdout, thousands
 from etlctl.tables import Table
@@ -43,15 +45,17 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
             names = sorted(feeds.keys() | audit.accounts.keys())
             found = {name: gaps for name in names if (gaps := window_set.gaps(name))}
             workers = Workers(redis, keys).alive()
+            backfills = [one for one in Backfills(redis, keys).all() if not is_over(one)]
     except RedisError as error:
         raise CannotTell(message_of(error)) from None
-    needs = findings(audit, feeds, workers, max_dead_letters)
+    needs = findings(audit, feeds, workers, max_dead_letters, backfills=backfills)
     code = ExitCode.ERROR if needs else ExitCode.OK
     if as_json:
         state = {
             "well": not needs,
             "findings": [asdict(one) for one in needs],
             "workers": [asdict(one) for one in workers],
+            "backfills": [document(one) for one in backfills],
         }
         print_json(state | as_document(audit, feeds, found, max_dead_letters))
         raise typer.Exit(code)
@@ -64,6 +68,8 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     for feed, account in audit.accounts.items():
         if account.dropped:
             console.print(f"Dropped of {escape(feed)}: {counts(account.dropped)}.", soft_wrap=True)
+    for backfill in backfills:
+        console.print(escape(line(backfill, workers)), soft_wrap=True)
     if found:
         console.print(gap_table(found))
     console.print(balance(audit))

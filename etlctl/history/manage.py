@@ -12,7 +12,7 @@ from common.errors import ConfigError, EtlError
 from common.state.backfills import Backfills, State
 from common.state.workers import Workers
 from etlctl.connect import redis_of
-from etlctl.history.state import document, share_percent, state_of
+from etlctl.history.state import document, is_over, share_percent, state_of
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import escape, print_json, stdout, thousands
 from etlctl.tables import Table
@@ -87,6 +87,6 @@ def _change(id_: str, state: State, config: ConfigFile) -> None:
         found = {one.id: one for one in backfills.all()}
         if id_ not in found:
             raise ConfigError(f"{id_}: there is no such backfill; see `etlctl backfill list`")
-        if found[id_].state in ("done", "cancelled") or not backfills.change(id_, state):
+        if is_over(found[id_]) or not backfills.change(id_, state):
             raise EtlError(f"{id_}: is over already; see `etlctl backfill list`")
     typer.echo(f"{id_} {_SAID[state].format(id_)}")

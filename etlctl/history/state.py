@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from common.durations import format_duration
 from common.state.backfills import Backfill
 from common.state.workers import WorkerReport
 from etlctl.findings import FAILED_ATTEMPTS
+from etlctl.output import thousands
 
 RUNS = "running"
 
@@ -26,6 +28,20 @@ def state_of(backfill: Backfill, workers: Sequence[WorkerReport]) -> str:
     if all(one.failing for one in extractors):
         return f"waits: extractor not ready: {next(iter(extractors[0].failing.values()))}"
     return RUNS
+
+
+def line(backfill: Backfill, workers: Sequence[WorkerReport]) -> str:
+    """A sentence about one that is not over."""
+    total = format_duration(backfill.total_ms)
+    return (
+        f"Backfill {backfill.id}: {share_percent(backfill)} % of {total},"
+        f" {thousands(backfill.samples)} samples, {state_of(backfill, workers)}."
+    )
+
+
+def is_over(backfill: Backfill) -> bool:
+    """Whether nothing of it will be extracted any more."""
+    return backfill.state in ("done", "cancelled")
 
 
 def share_percent(backfill: Backfill) -> int:

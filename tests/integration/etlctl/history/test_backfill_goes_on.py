@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from common.state.backfills import Backfill
 from common.state.windows import WindowSet
 from common.state.workers import Workers
 from devtools import PROJECT_ROOT
+from etlctl.findings import SERVICES
 from etlctl.history.again import Opened
 from etlctl.history.state import state_of
 from etlctl.history.watch import Watch
@@ -125,6 +127,28 @@ def test_one_that_fails_again_and_again_is_said(begun: World) -> None:
         assert window is not None
         assert begun.windows.fail(part.of(plan.feed), window, 0, 0)
     assert state_of(begun.begun(), []) == "fails: 3 attempts in a row"
+    id_ = begun.begun().id
+    result = begun.run("status", "--json")
+    assert result.code == 1
+    document = json.loads(result.out)
+    (found,) = [one for one in document["findings"] if one["kind"] == "backfill_fails"]
+    assert found["detail"] == f"Backfill {id_} cannot extract raw@hot. Failures in a row: 3."
+    assert [one["id"] for one in document["backfills"]] == [id_]
+
+
+def test_those_that_are_not_over_are_in_the_status(begun: World) -> None:
+    for service in SERVICES:
+        Workers(begun.redis, begun.keys).report(f"{service}-1", service, True, {})
+    id_ = begun.begun().id
+    result = begun.run("status")
+    assert result.code == 0, result.out
+    said = f"Backfill {id_}: 0 % of 11h55m, 0 samples, "
+    assert f"\n{said}running.\n" in result.out
+    begun.run("backfill", "pause", id_)
+    result = begun.run("status")
+    assert (result.code, f"\n{said}paused.\n" in result.out) == (0, True)
+    begun.run("backfill", "cancel", id_)
+    assert id_ not in begun.run("status").out
 
 
 def test_what_could_not_be_had_is_said_at_the_end(world: World) -> None:
