@@ -23,6 +23,11 @@ COMMANDS = {
         "repair",
         "Extract again what a report of verify found missing or different.",
     ),
+    "recount": (
+        "verify.recount",
+        "recount",
+        "Find what came late to the source, such as imported history, by counts.",
+    ),
     "backfill": (
         "history.backfill",
         "backfill_app",

@@ -1,6 +1,7 @@
 """``etlctl backfill`` with real processes: history behind what is live, in two tiers, and repaired.
 
 The source has six hours of it, of which a first backfill loads one that is apart from the feeds.
+More of it is imported when all is loaded.
 """
 
 from __future__ import annotations
@@ -155,3 +156,20 @@ def test_the_rest_is_loaded_behind_live_data_and_the_feeds_begin_with_it(
     end_seconds = start_seconds + 6 * HOUR_SECONDS
     document = verify(pipeline, start_seconds + HOUR_SECONDS // 2, end_seconds)
     assert verdicts(document) == BOTH_EQUAL, json.dumps(document)[-3000:]
+
+
+def test_history_that_is_imported_later_is_found_by_counts_and_loaded(
+    pipeline: Pipeline, start_seconds: int
+) -> None:
+    imported = openmetrics(start_seconds).replace('part="', 'part="late-')
+    pipeline.stack.prometheus.backfill(imported)
+    from_seconds, to_seconds = start_seconds + 2 * HOUR_SECONDS, start_seconds + 3 * HOUR_SECONDS
+    bounds = ("--from", str(from_seconds), "--to", str(to_seconds), *OF_THE_PAST)
+    found = pipeline.etlctl("recount", *bounds)
+    assert found.returncode == 1, found.stdout + found.stderr
+    for feed in ("past@hot", "past@warm", "past_rate@hot", "past_rate@warm"):
+        assert f"{feed}: " in found.stdout
+    repaired = pipeline.etlctl("recount", *bounds, "--repair", "--wait-seconds", "40")
+    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+    assert repaired.stdout.endswith("Repaired: nothing differs now.\n")
+    assert verdicts(verify(pipeline, from_seconds, to_seconds)) == BOTH_EQUAL

@@ -1,0 +1,178 @@
+"""``etlctl recount``: find history that came late, by counts, and have it extracted.
+
+What was loaded of a ``select`` is known from its seals, and the source counts its samples without
+handing them out. Only windows that differ in that are compared point by point, and so is what has
+no counts of the same kind: an ``expr``, rollups, and time without a seal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated
+
+import typer
+from redis.exceptions import RedisError
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from common.config import Query, load_settings
+from common.errors import QueryRejected, QueryTooLarge
+from common.exit_codes import ExitCode
+from common.state.feeds import Range
+from common.state.ranges import clipped, merged, without
+from etlctl.history.again import Opened
+from etlctl.options import AsJson, ConfigFile
+from etlctl.output import print_json, progress_bar, remark
+from etlctl.times import BadTime, rfc3339
+from etlctl.verify.command import Repair, WaitSeconds, time_range
+from etlctl.verify.repair import open_and_wait
+from services.extractor.prometheus import PrometheusClient
+from services.verifier.sealed.holding import stretches
+from services.verifier.sealed.seals import SealReader
+from services.verifier.wiring import Parts, choose_tiers, connected, verifier
+
+Count = Callable[[Query, int, int], int]
+
+Names = Annotated[
+    list[str] | None,
+    typer.Option("--query", metavar="NAME", help="Only this query; can be given several times."),
+]
+Tiers = Annotated[
+    list[str] | None,
+    typer.Option("--tier", metavar="NAME", help="Only this tier; can be given several times."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Recounted:
+    """What of a feed differs. ``compared_ms``: how much of it was compared point by point."""
+
+    query: str
+    tier: str
+    compared_ms: int
+    differing_ms: Sequence[Range]
+
+
+def recount(
+    start: Annotated[str, typer.Option("--from", metavar="TIME", help="Count after this time.")],
+    end: Annotated[str, typer.Option("--to", metavar="TIME", help="Count up to this time.")],
+    query: Names = None,
+    tier: Tiers = None,
+    repair: Repair = False,
+    wait_seconds: WaitSeconds = 600.0,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Find what came late to the source, such as imported history, by counts.
+
+    TIME is as for verify. Ends with 1 if something differs without a reason (after a repair: if it
+    still does).
+    """
+    settings = load_settings(config)
+    found: list[Recounted] = []
+    opened: list[Opened] = []
+
+    def no_redis(error: RedisError) -> None:
+        raise error
+
+    with closing(PrometheusClient(settings.extract)) as client:
+        for name in choose_tiers(settings, tier or (), query or ()):
+            with connected(settings, query or (), no_redis, name) as parts:
+                bounds = time_range(start, end, parts, {})
+                if bounds[1] > parts.now_ms:
+                    raise BadTime(f"--to: {rfc3339(bounds[1])} has not come yet")
+                of_tier = _differing(parts, client.count_in, bounds, quiet=as_json)
+                if not as_json:
+                    for line in _lines(of_tier):
+                        typer.echo(line)
+                if repair:
+                    wanted = {one.query: one.differing_ms for one in of_tier if one.differing_ms}
+                    again = open_and_wait(parts, wanted, wait_seconds, remark, quiet=as_json)
+                    of_tier = [_compared(parts, one, one.differing_ms) for one in of_tier]
+                    opened += again
+                found += of_tier
+    differs = any(one.differing_ms for one in found)
+    if as_json:
+        repairs = {"repaired": [asdict(one) for one in opened]} if repair else {}
+        print_json({"feeds": [asdict(one) for one in found]} | repairs)
+    else:
+        typer.echo(_last_sentence(differs=differs, repaired=any(one.ranges for one in opened)))
+    raise typer.Exit(ExitCode.ERROR if differs else ExitCode.OK)
+
+
+def _differing(parts: Parts, count: Count, bounds: Range, *, quiet: bool) -> list[Recounted]:
+    """What of each query differs. Raises source and sink errors."""
+    columns = (TextColumn("counting"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    # What the source has deleted is not there to be compared. A sample of that time itself is.
+    whole_ms = max(bounds[0], parts.source.oldest_ms() - 1)
+    found = []
+    with progress_bar(*columns, quiet=quiet) as bar:
+        task = bar.add_task("counting", total=len(parts.queries))
+        for query in parts.queries:
+            suspect = [bounds]
+            if query.kind == "select" and query.rollup(parts.tier) is None:
+                suspect = _miscounted(parts, query, count, bounds)
+            empty = Recounted(query.name, parts.tier, 0, ())
+            found.append(_compared(parts, empty, clipped(suspect, whole_ms, bounds[1])))
+            bar.advance(task)
+    return found
+
+
+def _miscounted(parts: Parts, query: Query, count: Count, bounds: Range) -> list[Range]:
+    """Sealed windows of which the source has another number of samples, and what has no seal."""
+    suspect, counted = list[Range](), list[Range]()
+    for start_ms, end_ms, points in _sealed(parts, query, bounds):
+        counted.append((start_ms, end_ms))
+        try:
+            equal = count(query, start_ms, end_ms) == points
+        except (QueryRejected, QueryTooLarge):
+            equal = False
+        if not equal:
+            suspect.append((start_ms, end_ms))
+    return merged([*suspect, *without([bounds], counted)])
+
+
+def _sealed(parts: Parts, query: Query, bounds: Range) -> Iterator[tuple[int, int, int]]:
+    """Windows with a seal that lie within the bounds whole, in order, and their points."""
+    pipeline = parts.settings.pipeline.redis_namespace
+    reader = SealReader(parts.sink, pipeline, query.name, parts.tier)
+    if (span := reader.span()) is None:
+        return
+    pages = reader.pages(bounds[0] - span.longest_ms, bounds[1] + span.longest_ms)
+    for held, _ in stretches(pages, span.longest_ms):
+        for seal in held.windows:
+            if (
+                seal.digest is not None
+                and bounds[0] <= seal.start_ms
+                and seal.end_ms <= bounds[1]
+                and seal.end_ms - seal.start_ms > 1
+            ):
+                yield seal.start_ms, seal.end_ms, seal.digest.points
+
+
+def _compared(parts: Parts, one: Recounted, ranges: Sequence[Range]) -> Recounted:
+    """What of these ranges is missing or different without a reason, compared point by point."""
+    alone = [query for query in parts.queries if query.name == one.query]
+    differing: list[Range] = []
+    for start_ms, end_ms in ranges:
+        outcome = verifier(replace(parts, queries=tuple(alone))).run(start_ms, end_ms)
+        differing += [range_ for result in outcome.results for range_ in result.unloaded.ranges]
+    compared_ms = one.compared_ms + sum(end - start for start, end in ranges)
+    return replace(one, compared_ms=compared_ms, differing_ms=merged(differing))
+
+
+def _lines(found: Sequence[Recounted]) -> Iterator[str]:
+    for one in found:
+        for start_ms, end_ms in one.differing_ms:
+            yield f"{one.query}@{one.tier}: {rfc3339(start_ms)} to {rfc3339(end_ms)} differs"
+
+
+def _last_sentence(*, differs: bool, repaired: bool) -> str:
+    if differs:
+        return (
+            "Not all of it could be repaired; `etlctl verify` says what differs."
+            if repaired
+            else "The source has points that the sink does not have: --repair extracts them."
+        )
+    return "Repaired: nothing differs now." if repaired else "Nothing differs."

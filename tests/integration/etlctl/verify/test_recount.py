@@ -1,0 +1,112 @@
+"""``etlctl recount`` on a real Prometheus, InfluxDB and Redis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.integration.etlctl.verify.sealing import WINDOW_MS, Sealer
+from tests.integration.etlctl.verify.world import EXPR, STEP_MS, Point, Result, World
+
+Capture = pytest.CaptureFixture[str]
+
+# Of the history only what has no samples that are no points, such as NaN.
+SELECT = {"name": "raw", "select": 'load{job="app"}'}
+
+
+@pytest.fixture
+def points(world: World) -> list[Point]:
+    world.queries = [SELECT]
+    return [point for point in world.expected() if point[0][0] == "load"]
+
+
+def recount(world: World, capsys: Capture, *options: str) -> Result:
+    bounds = ("--from", str(world.start_ms / 1_000), "--to", str(world.end_ms / 1_000))
+    return world.run(capsys, "recount", *bounds, *options)
+
+
+def feeds(world: World, capsys: Capture, code: int) -> list[dict[str, Any]]:
+    result = recount(world, capsys, "--json")
+    assert result.code == code, result.err
+    found: list[dict[str, Any]] = json.loads(result.out)["feeds"]
+    return found
+
+
+def load(world: World, points: Sequence[Point]) -> None:
+    """Have the sink hold these points, and seals of just these."""
+    Sealer(world).seal_all(points)
+    world.write(points)
+
+
+def test_nothing_that_is_sealed_as_it_is_counted_is_read(
+    world: World, points: list[Point], capsys: Capture
+) -> None:
+    load(world, points)
+    (found,) = feeds(world, capsys, 0)
+    assert (found["compared_ms"], found["differing_ms"]) == (0, [])
+    assert recount(world, capsys).out == "Nothing differs.\n"
+
+
+def test_what_came_late_is_found_and_only_its_window_is_read(
+    world: World, points: list[Point], capsys: Capture
+) -> None:
+    late_ms = world.start_ms + 100 * STEP_MS
+    load(world, [point for point in points if point[1] != late_ms])
+    (found,) = feeds(world, capsys, 1)
+    assert found["compared_ms"] == WINDOW_MS
+    ((start_ms, end_ms),) = found["differing_ms"]
+    assert start_ms < late_ms <= end_ms
+    said = recount(world, capsys)
+    assert said.out.startswith("raw@hot: ")
+    assert said.out.endswith("--repair extracts them.\n")
+
+
+def test_without_seals_all_is_compared(world: World, points: list[Point], capsys: Capture) -> None:
+    world.write(points[1:])
+    (found,) = feeds(world, capsys, 1)
+    # All but what lies before the source's first sample.
+    assert found["compared_ms"] == world.end_ms - world.start_ms - STEP_MS + 1
+    assert len(found["differing_ms"]) == 1
+
+
+def test_an_expression_is_compared(world: World, capsys: Capture) -> None:
+    world.queries = [EXPR]
+    world.write(world.expected_by_host())
+    (found,) = feeds(world, capsys, 0)
+    assert found["compared_ms"] > 0
+
+
+def test_what_cannot_be_repaired_is_said(
+    world: World, points: list[Point], capsys: Capture
+) -> None:
+    load(world, points[1:])
+    result = recount(world, capsys, "--repair")
+    assert result.code == 1
+    assert "raw@hot: was never planned" in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--from=-1h", "--to=-2h"), 2, "nothing lies between"),
+        (("--from=soon", "--to=now"), 2, "--from: 'soon' is not a time"),
+        (("--from=-1h", "--to=2100-01-01T00:00:00Z"), 2, "--to: 2100-01-01T00:00:00Z has not come"),
+        (("--from=-1h", "--to=now", "--query", "nope"), 2, "nope"),
+        (("--from=-1h", "--to=now", "--tier", "icy"), 2, "icy"),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    world: World, capsys: Capture, options: tuple[str, ...], code: int, said: str
+) -> None:
+    result = world.run(capsys, "recount", *options)
+    assert result.code == code
+    assert said in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_source_that_is_away_is_said(world: World, capsys: Capture) -> None:
+    world.changes = {"extract.prometheus_url": "http://127.0.0.1:9"}
+    assert recount(world, capsys).code == 3
