@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from common.config import load_settings
 from common.exit_codes import ExitCode
 from common.state.backfills import Backfills
+from common.state.feeds import empty_queries
 from common.state.ledger import Account, Audit, Ledger
 from common.state.windows import FeedStatus, Gap, WindowSet
 from common.state.workers import Workers
@@ -48,7 +49,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
             backfills = [one for one in Backfills(redis, keys).all() if not is_over(one)]
     except RedisError as error:
         raise CannotTell(message_of(error)) from None
-    needs = findings(audit, feeds, workers, max_dead_letters, backfills=backfills)
+    needs = findings(audit, feeds, workers, max_dead_letters, empty_queries(feeds), backfills)
     code = ExitCode.ERROR if needs else ExitCode.OK
     if as_json:
         state = {

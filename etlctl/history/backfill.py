@@ -253,7 +253,7 @@ def wait(windows: WindowSet, id_: str, opened: Sequence[Opened]) -> Backfill | N
     total_ms = sum(length_ms(one.ranges) for one in opened)
     columns = (
         TextColumn(f"backfill {id_}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TaskProgressColumn(),
         TextColumn("{task.fields[text]}", markup=False),
         TimeElapsedColumn(),

@@ -27,10 +27,11 @@ from etlctl.output import print_json, progress_bar, remark
 from etlctl.times import BadTime, rfc3339
 from etlctl.verify.command import Repair, WaitSeconds, time_range
 from etlctl.verify.repair import open_and_wait
+from etlctl.verify.windows import sealed_windows
 from services.extractor.prometheus import PrometheusClient
-from services.verifier.sealed.holding import stretches
-from services.verifier.sealed.seals import SealReader
 from services.verifier.wiring import Parts, choose_tiers, connected, verifier
+
+SHORTEST_COUNTED_MS = 2
 
 Count = Callable[[Query, int, int], int]
 
@@ -122,33 +123,18 @@ def _differing(parts: Parts, count: Count, bounds: Range, *, quiet: bool) -> lis
 def _miscounted(parts: Parts, query: Query, count: Count, bounds: Range) -> list[Range]:
     """Sealed windows of which the source has another number of samples, and what has no seal."""
     suspect, counted = list[Range](), list[Range]()
-    for start_ms, end_ms, points in _sealed(parts, query, bounds):
-        counted.append((start_ms, end_ms))
+    for seal in sealed_windows(parts, query.name, bounds):
+        window = seal.start_ms, seal.end_ms
+        if seal.digest is None or window[1] - window[0] < SHORTEST_COUNTED_MS:
+            continue
+        counted.append(window)
         try:
-            equal = count(query, start_ms, end_ms) == points
+            equal = count(query, *window) == seal.digest.points
         except (QueryRejected, QueryTooLarge):
             equal = False
         if not equal:
-            suspect.append((start_ms, end_ms))
+            suspect.append(window)
     return merged([*suspect, *without([bounds], counted)])
-
-
-def _sealed(parts: Parts, query: Query, bounds: Range) -> Iterator[tuple[int, int, int]]:
-    """Windows with a seal that lie within the bounds whole, in order, and their points."""
-    pipeline = parts.settings.pipeline.redis_namespace
-    reader = SealReader(parts.sink, pipeline, query.name, parts.tier)
-    if (span := reader.span()) is None:
-        return
-    pages = reader.pages(bounds[0] - span.longest_ms, bounds[1] + span.longest_ms)
-    for held, _ in stretches(pages, span.longest_ms):
-        for seal in held.windows:
-            if (
-                seal.digest is not None
-                and bounds[0] <= seal.start_ms
-                and seal.end_ms <= bounds[1]
-                and seal.end_ms - seal.start_ms > 1
-            ):
-                yield seal.start_ms, seal.end_ms, seal.digest.points
 
 
 def _compared(parts: Parts, one: Recounted, ranges: Sequence[Range]) -> Recounted:

@@ -8,8 +8,9 @@ from contextlib import closing
 from common.state.feeds import Range
 from common.state.windows import WindowSet
 from etlctl.connect import redis_of
-from etlctl.history.again import Opened, chosen, lines, open_again
+from etlctl.history.again import Opened, chosen, first_whole_ms, lines, open_again
 from etlctl.history.extract import wait
+from etlctl.verify.windows import whole_windows
 from services.verifier.run import Outcome
 from services.verifier.wiring import Parts
 
@@ -40,7 +41,8 @@ def open_and_wait(
 ) -> list[Opened]:
     """Put ranges, by query, back into the backlog, and wait until they are loaded.
 
-    Raises :class:`redis.exceptions.RedisError`, :class:`~common.errors.SourceError`, and
+    They are widened to whole windows. Raises :class:`redis.exceptions.RedisError`,
+    :class:`~common.errors.SourceError`, :class:`~common.errors.SinkError`, and
     :class:`~common.errors.EtlError` where a feed cannot be changed with this configuration.
     """
     if not differing:
@@ -49,10 +51,11 @@ def open_and_wait(
     redis, keys = redis_of(settings.pipeline)
     with closing(redis):
         windows = WindowSet(redis, keys)
-        opened = [
-            open_again(windows, plan, differing[plan.feed.query], lowest_ms)
-            for plan in chosen(settings, differing, (parts.tier,))
-        ]
+        opened = []
+        for plan in chosen(settings, differing, (parts.tier,)):
+            name, first_ms = plan.feed.query, first_whole_ms(plan, lowest_ms)
+            wanted = whole_windows(parts, name, differing[name], first_ms)
+            opened.append(open_again(windows, plan, wanted, lowest_ms))
         for line in lines(opened):
             say(line)
         if any(one.ranges for one in opened):

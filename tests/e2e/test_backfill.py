@@ -124,6 +124,9 @@ def test_history_apart_from_the_feeds_is_loaded_and_repaired(
         ("past", "warm"),
     }
 
+    sealed = verify(pipeline, from_seconds, to_seconds, "--sealed")
+    assert verdicts(sealed) == BOTH_EQUAL, json.dumps(sealed)[-3000:]
+
     again = pipeline.etlctl("extract", "again", *OF_THE_PAST, *bounds, "--wait-seconds", "45")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "is not extracted again" not in again.stdout

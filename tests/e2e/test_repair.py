@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from common.state.ranges import without
 from tests.e2e.pipeline import Pipeline
 
 pytestmark = pytest.mark.timeout(180)
@@ -80,7 +81,8 @@ def test_verify_repairs_what_is_missing_and_what_was_altered(pipeline: Pipeline)
     assert code == 0, json.dumps(proven)
     assert proven["verdict"] == "equal"
     (repaired,) = proven["repaired"]
-    assert (repaired["query"], repaired["ranges"]) == (query["query"], ranges)
+    assert repaired["query"] == query["query"]
+    assert without(map(tuple, ranges), map(tuple, repaired["ranges"])) == []
     assert points(pipeline, range_ms[1]) == before
     audit = pipeline.audit()
     assert (audit.imbalance_samples, audit.lost_samples) == (0, 0)

@@ -197,6 +197,24 @@ def test_windows_that_wait_are_said(
     assert "raw@hot cannot be extracted: 60 s of it wait. Failures in a row: 1." in out
 
 
+def test_a_query_that_matches_nothing_for_long_is_said(
+    pipeline: dict[str, Any],
+    redis_client: redis.Redis,
+    redis_namespace: str,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    windows = WindowSet(redis_client, Keys(redis_namespace))
+    windows.plan(FEED, 0, 120_000 + 2 * 3_600_000)
+    while window := windows.lease(FEED, "live", 10**9, 3_600_000):
+        assert windows.commit(FEED, window, [], matched=False) == "committed"
+    code, out, _ = run(capsys, tmp_path, pipeline)
+    assert code == 1
+    assert out.startswith(
+        "Not all is well: queries match nothing.\n* raw@hot: the query matches no series.\n"
+    )
+
+
 def test_redis_away_cannot_tell(tmp_path: Path, capsys: Capture) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
