@@ -7,8 +7,8 @@ import redis
 
 from common.state.keys import Keys
 from common.state.windows import Feed, WindowSet
-from tests.integration.etlctl.verify.sealing import Sealer
-from tests.integration.etlctl.verify.test_tiers import WINDOW_MS, Warm
+from tests.integration.etlctl.verify.sealing import WINDOW_MS, Sealer
+from tests.integration.etlctl.verify.test_tiers import Warm
 from tests.integration.etlctl.verify.world import World
 
 Capture = pytest.CaptureFixture[str]
