@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from devtools import PROJECT_ROOT
 from etlctl.sink.init import DESCRIPTION
 from etlctl.sink.management import Management, shard_seconds_for
 from tests.doubles.influx_management import Influx, forget
@@ -49,6 +51,17 @@ def test_the_first_run_makes_everything(influx: Influx, job: Job) -> None:
         "bucket warm: made, keeps points for 1h30m",
         f"{job.token_file}: made (there was none)",
     ]
+
+
+def test_the_projects_own_tiers_get_a_bucket_each(job: Job) -> None:
+    shipped = yaml.safe_load((PROJECT_ROOT / "config" / "etl.yaml").read_text(encoding="utf-8"))
+    job.load = {"tiers": shipped["load"]["tiers"]}
+    assert job.run() == 0
+    assert job.place.rules() == {
+        "health_metrics": (14 * DAY, DAY),
+        "health_metrics_5m": (90 * DAY, DAY),
+        "health_metrics_1h": (0, 7 * DAY),
+    }
 
 
 def test_an_organisation_that_is_missing_is_made(job: Job) -> None:
