@@ -15,7 +15,11 @@ from etlctl.options import AsJson, ConfigFile, group
 from etlctl.output import is_printable, print_json, remark
 
 Online = Annotated[
-    bool, typer.Option("--online", help="Also ask Prometheus whether each query matches a series.")
+    bool,
+    typer.Option(
+        "--online",
+        help="Also ask Prometheus whether each query matches a series, and fits its tiers.",
+    ),
 ]
 
 config_app = group("Validate and show the configuration.")
@@ -26,19 +30,20 @@ def check(config: ConfigFile = None, online: Online = False, as_json: AsJson = F
     """Validate the configuration and all its secrets, and print what is in force.
 
     Secrets are masked. Ends with 2 and one line for each problem if there are any; with --online
-    also with 3 when Prometheus cannot be reached.
+    also for a tier that is finer than its samples are scraped, and with 3 when Prometheus cannot be
+    reached.
     """
     file = config or Path(DEFAULT_PATH)
     pending: list[str] = []
     try:
         settings = load_settings(file, pending=pending)
+        warnings = _query_warnings(settings) if online else {}
     except ConfigError as error:
         if not as_json:
             raise
         print_json({"file": str(file), "valid": False, "problems": list(error.problems)})
         raise typer.Exit(ExitCode.CONFIG) from None
     notes, in_force = [*advice(settings), *pending], effective(settings)
-    warnings = _query_warnings(settings) if online else {}
     if as_json:
         document = {"file": str(file), "valid": True, "advice": notes, "settings": in_force}
         print_json(document | ({"query_warnings": warnings} if online else {}))

@@ -23,6 +23,7 @@ from common.source.transport import BodyBounds, Transport
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
 from services.extractor.source.clock import ClockReading
 from services.extractor.source.decode import decode, decode_value
+from services.extractor.source.metric_types import MetricTypes
 from services.extractor.source.scrape_settings import ScrapeSettings
 
 INFO_BYTES = 64 << 10
@@ -133,6 +134,10 @@ class PrometheusClient:
         targets = self._document("api/v1/targets?state=active", METRICS_BYTES)
         return ScrapeSettings.parse(targets, self._document("api/v1/status/config", METRICS_BYTES))
 
+    def metric_types(self) -> MetricTypes:
+        """The types of metrics, as far as the server knows them."""
+        return MetricTypes.parse(self._document("api/v1/metadata", METRICS_BYTES))
+
     def lowest_timestamp_ms(self) -> int | None:
         """The oldest time that the server has data of, in whole seconds.
 
@@ -163,7 +168,7 @@ class PrometheusClient:
             selector = parse_selector(query.text)
             if any(matcher.operator == "=" for matcher in selector.on(NAME_LABEL)):
                 raise
-        names = self._names(_ranged(query.text, range_ms), end_ms)
+        names = self._values(NAME_LABEL, _ranged(query.text, range_ms), end_ms)
         of_each = [
             f"(sum(count_over_time({selector.named(name)}[{range_ms}ms])) or vector(0))"
             for name in names
@@ -190,21 +195,26 @@ class PrometheusClient:
         except QueryRejected:
             return False
 
-    def _names(self, ranged: str, end_ms: int) -> list[str]:
-        """The name of every metric that a range selector finds.
+    def values_of(self, label: str, query: Query, start_ms: int, end_ms: int) -> list[str]:
+        """What values a label has in the series of a ``select`` in ``(start_ms, end_ms]``."""
+        return self._values(label, _ranged(query.text, end_ms - start_ms), end_ms)
+
+    def _values(self, label: str, ranged: str, end_ms: int) -> list[str]:
+        """The values of a label in all series that a range selector finds and that have it.
 
         By a query, because the list of a label's values is not served by POST, and a long selector
         does not fit into a URL.
         """
-        query = f"group by ({NAME_LABEL}) (last_over_time({ranged}))"
+        query = f"group by ({label}) (last_over_time({ranged}))"
         at = _seconds(end_ms)
         # Evaluated once, as a range of one point: that is what the decoder reads.
         params = {"query": query, "start": at, "end": at, "step": "1"}
-        return [
-            str(json.loads(series)[NAME_LABEL])
+        found = (
+            json.loads(series).get(label)
             for block in self._blocks("query_range", params, end_ms - 1, end_ms)
             for series in block.series
-        ]
+        )
+        return [value for value in found if value is not None]
 
     def ranges_are_left_open(self) -> bool:
         """Whether a range leaves out a sample exactly at its beginning, as from Prometheus 3 on.

@@ -55,11 +55,14 @@ class ScrapeSettings:
             _seconds(evaluation[1].decode()) if evaluation else None,
         )
 
+    def targets_of(self, query: Query) -> list[Target]:
+        """Those that a query may read, by what it says of their job."""
+        selectors = selectors_of(query.text)
+        return [one for one in self.targets if any(_may_be(one, each) for each in selectors)]
+
     def needed_seconds(self, query: Query) -> float | None:
         """How long samples of a query need to settle; None where nothing is known of it."""
-        selectors = selectors_of(query.text)
-        targets = [one for one in self.targets if any(_may_be(one, each) for each in selectors)]
-        needed = [one.settled_seconds for one in targets or self.targets]
+        needed = [one.settled_seconds for one in self.targets_of(query) or self.targets]
         if self.evaluation_seconds is not None:
             needed.append(self.evaluation_seconds)
         return max(needed, default=None)
