@@ -10,8 +10,8 @@ from common.state.windows import WindowSet
 from etlctl.connect import redis_of
 from etlctl.history.again import Opened, chosen, first_whole_ms, lines, open_again
 from etlctl.history.extract import wait
-from etlctl.verify.windows import whole_windows
 from services.verifier.run import Outcome
+from services.verifier.sealed.windows import whole_windows
 from services.verifier.wiring import Parts
 
 
@@ -54,7 +54,7 @@ def open_and_wait(
         opened = []
         for plan in chosen(settings, differing, (parts.tier,)):
             name, first_ms = plan.feed.query, first_whole_ms(plan, lowest_ms)
-            wanted = whole_windows(parts, name, differing[name], first_ms)
+            wanted = whole_windows(parts.seals_of(name), differing[name], first_ms)
             opened.append(open_again(windows, plan, wanted, lowest_ms))
         for line in lines(opened):
             say(line)

@@ -1,47 +1,81 @@
-"""Windows as they were loaded, by their seals in the sink."""
+"""What of a tier of rollups can be compared: only what a window of it was planned for.
+
+A window of theirs is an hour long or more, and none is planned before all of it has settled: most
+ranges reach beyond the newest one, and a young pipeline has none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
+from dataclasses import replace
 
-from common.state.feeds import Range
-from common.state.ranges import merged, overlaps
-from services.verifier.sealed.holding import stretches
-from services.verifier.sealed.seals import Seal, SealReader
-from services.verifier.wiring import Parts
+from common.config import Query, Settings, TierName
+from common.state.feeds import FeedStatus
+from services.verifier.knowledge import RedisKnowledge
+from services.verifier.wiring import HOT, Parts
+
+# Within so long after it has settled a window is planned.
+PLANNED_WITHIN_MS = 60_000
 
 
-def sealed_windows(parts: Parts, query: str, bounds: Range) -> Iterator[Seal]:
-    """The seals that hold of windows with a part in ``bounds``, in order.
+def with_windows(parts: Parts) -> tuple[Parts, tuple[str, ...]]:
+    """The same for the queries that have a window, and the names of the others.
 
-    Raises :class:`~common.errors.SinkError`.
+    That is all of them in the hot tier, and where Redis cannot be read. A query that Redis does not
+    know, although its source is old enough for a window, is not excused.
+
+    Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached.
     """
-    pipeline = parts.settings.pipeline.redis_namespace
-    reader = SealReader(parts.sink, pipeline, query, parts.tier)
-    if (span := reader.span()) is None:
-        return
-    pages = reader.pages(bounds[0] - span.longest_ms, bounds[1] + span.longest_ms)
-    for held, _ in stretches(pages, span.longest_ms):
-        for seal in held.windows:
-            if seal.start_ms < bounds[1] and bounds[0] < seal.end_ms:
-                yield seal
-
-
-def whole_windows(
-    parts: Parts, query: str, ranges: Iterable[Range], whole_from_ms: int
-) -> list[Range]:
-    """Ranges, widened to all of each window that they have a part of.
-
-    The seal of a window that is loaded again in part says nothing any more. One of which the source
-    has deleted a part, before ``whole_from_ms``, is left as it is. Raises
-    :class:`~common.errors.SinkError`.
-    """
-    ranges = merged(ranges)
-    if not ranges:
-        return []
-    windows = [
-        (seal.start_ms, seal.end_ms)
-        for seal in sealed_windows(parts, query, (ranges[0][0], ranges[-1][1]))
-        if seal.start_ms >= whole_from_ms and overlaps(ranges, seal.start_ms, seal.end_ms)
+    feeds = _feeds(parts)
+    if feeds is None:
+        return parts, ()
+    oldest_ms = parts.source.oldest_ms()
+    without = [
+        query.name
+        for query in parts.queries
+        if not _has_window(parts, query, feeds.get(query.name), oldest_ms)
     ]
-    return merged([*ranges, *windows])
+    queries = tuple(query for query in parts.queries if query.name not in without)
+    return replace(parts, queries=queries), tuple(without)
+
+
+def planned_part(
+    parts: Parts, start_ms: int, end_ms: int
+) -> tuple[tuple[int, int], Mapping[str, int]]:
+    """What of ``(start_ms, end_ms]`` its windows can hold, and after when each query begins.
+
+    The range is empty where they hold none; it is the same in the hot tier, and where Redis cannot
+    be read or does not know a query.
+    """
+    feeds = _feeds(parts)
+    rollup = parts.settings.load.tiers[parts.tier].rollup
+    if feeds is None or rollup is None or len(feeds) < len(parts.queries):
+        return (start_ms, end_ms), {}
+    end_ms = min([end_ms, *(feed.head_ms for feed in feeds.values())])
+    begins_ms = {name: feed.origin_ms for name, feed in feeds.items()}
+    # A point stands at the end of its bucket: none lies behind the last one.
+    end_ms = end_ms // rollup.resolution_ms * rollup.resolution_ms
+    return (max(start_ms, min(begins_ms.values(), default=start_ms)), end_ms), begins_ms
+
+
+def _feeds(parts: Parts) -> dict[str, FeedStatus] | None:
+    """What Redis knows of the queries, by name; None where that is not to be asked."""
+    knowledge = parts.knowledge
+    if parts.tier == HOT or not isinstance(knowledge, RedisKnowledge):
+        return None
+    found = {query.name: knowledge.feed(query.name) for query in parts.queries}
+    return {name: feed for name, feed in found.items() if feed is not None}
+
+
+def _has_window(parts: Parts, query: Query, feed: FeedStatus | None, oldest_ms: int) -> bool:
+    if feed is not None:
+        # Before it is reconciled, older time may be missing that a Redis has lost.
+        return feed.head_ms > feed.origin_ms or not feed.reconciled
+    return oldest_ms <= newest_end_ms(parts.settings, query, parts.tier, parts.now_ms)
+
+
+def newest_end_ms(settings: Settings, query: Query, tier: TierName, now_ms: int) -> int:
+    """Up to where windows of a query in a tier of rollups must be planned at ``now_ms``."""
+    window_ms = settings.load.tiers[tier].window_ms
+    settled_ms = now_ms - query.settle_ms(settings.extract.settle_seconds)
+    return (settled_ms - PLANNED_WITHIN_MS) // window_ms * window_ms

@@ -27,6 +27,7 @@ from services.verifier.ownership import measurements_of, owner
 from services.verifier.phases import History, Phases
 from services.verifier.rollup import unmapped
 from services.verifier.run import Subject, Verifier
+from services.verifier.sealed.seals import SealReader
 from services.verifier.sink import Sink
 from services.verifier.source import Source
 from services.verifier.whole import whole_from_ms
@@ -56,6 +57,10 @@ class Parts:
     notes: tuple[str, ...] = ()
     tier: TierName = HOT
     history: Mapping[str, History] = field(default_factory=dict)
+
+    def seals_of(self, query: str) -> SealReader:
+        """The seals of a query's windows."""
+        return SealReader(self.sink, self.settings.pipeline.redis_namespace, query, self.tier)
 
 
 def choose(settings: Settings, names: Collection[str]) -> tuple[Query, ...]:

@@ -8,7 +8,7 @@ rate that the CPU budget allows. What the source has deleted by then is compared
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
@@ -21,7 +21,6 @@ from common.errors import SinkError, SourceError, SourceRefused
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
-from common.state.feeds import Range
 from common.state.keys import feed_of
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.forgotten import Judgement, judge
@@ -229,15 +228,10 @@ class Prover:
         self._report(proof, start_ms, end_ms, result, differed)
         self._save(now, now.proven.with_range(start_ms, end_ms, points, self._now_ms()))
         self.telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
-        self._repair(proof, result.unloaded.ranges)
+        whole_from_ms = _whole_from_ms(one, one.subjects[0], proof)
+        self.repair.open(one.sink, proof.feed, result.unloaded.ranges, whole_from_ms)
         self._count(result.source, began, rested_seconds)
         return result.source
-
-    def _repair(self, proof: FeedProof, ranges: Sequence[Range]) -> None:
-        """Have extracted again what is missing or different; what is extra stays."""
-        labels = _labels(proof)
-        for start_ms, end_ms in self.repair.open(labels["query"], labels["tier"], ranges):
-            self.telemetry.emit("verify_repairs", **labels, start_ms=start_ms, end_ms=end_ms)
 
     def _check(
         self,

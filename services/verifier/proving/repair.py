@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from redis.exceptions import NoPermissionError
 
-from common.config import Settings, TierName
+from common.config import Settings
 from common.runtime.telemetry import Telemetry
-from common.state.feeds import Feed, Range
+from common.state.feeds import Feed, FeedStatus, Range
+from common.state.ranges import merged, overlaps
 from common.state.windows import WindowSet
+from services.verifier.sealed.seals import SealReader
+from services.verifier.sealed.windows import whole_windows
+from services.verifier.sink import Sink
 
 
 @dataclass
@@ -27,27 +31,36 @@ class Repair:
     clock: Callable[[], float]
     _tried: dict[tuple[str, Range], float] = field(default_factory=dict, init=False)
 
-    def open(self, query_name: str, tier: TierName, ranges: Iterable[Range]) -> list[Range]:
-        """What of ``ranges`` is extracted again.
+    def open(
+        self, sink: Sink, status: FeedStatus, ranges: Sequence[Range], whole_from_ms: int
+    ) -> None:
+        """Have ``ranges`` of a feed extracted again, in whole windows.
 
-        Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
+        The source has all that the feed is made of after ``whole_from_ms``. Raises
+        :class:`redis.exceptions.RedisError` when the server cannot be reached, and
+        :class:`~common.errors.SinkError` when the seals cannot be read.
         """
         if self.settings.verify.repair == "off":
-            return []
-        now, again_seconds = self.clock(), self.settings.verify.again_seconds
-        self._tried = {one: at for one, at in self._tried.items() if now < at + again_seconds}
-        query = next(one for one in self.settings.extract.queries if one.name == query_name)
+            return
+        query = next(one for one in self.settings.extract.queries if one.name == status.query)
+        tier = status.tier
         feed = Feed(query.name, tier, query.kind, query.fingerprint(tier))
-        opened = []
-        for range_ in ranges:
-            if (feed.name, range_) in self._tried:
-                continue
+        fresh = self._not_tried(feed, ranges)
+        if not fresh or feed.fingerprint != status.fingerprint:
+            return  # nothing to do, or another configuration is in force
+        reader = SealReader(sink, self.settings.pipeline.redis_namespace, query.name, tier)
+        for start_ms, end_ms in whole_windows(reader, fresh, whole_from_ms):
             try:
-                added_ms = self.windows.reopen(feed, *range_)
+                if self.windows.reopen(feed, start_ms, end_ms) is None:
+                    return
             except NoPermissionError as error:
                 self.telemetry.emit("verify_repair_denied", error=str(error))
-                break
-            if added_ms is not None:  # else another configuration is in force than ours
-                self._tried[feed.name, range_] = now
-                opened.append(range_)
-        return opened
+                return
+            self.telemetry.emit("verify_repairs", **feed.labels, start_ms=start_ms, end_ms=end_ms)
+        self._tried |= {(feed.name, range_): self.clock() for range_ in fresh}
+
+    def _not_tried(self, feed: Feed, ranges: Sequence[Range]) -> list[Range]:
+        since = self.clock() - self.settings.verify.again_seconds
+        self._tried = {one: at for one, at in self._tried.items() if at > since}
+        tried = merged(range_ for name, range_ in self._tried if name == feed.name)
+        return [range_ for range_ in ranges if not overlaps(tried, *range_)]

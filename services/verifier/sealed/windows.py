@@ -1,0 +1,42 @@
+"""Windows as they were loaded, by their seals in the sink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from common.state.feeds import Range
+from common.state.ranges import merged, overlaps
+from services.verifier.sealed.holding import stretches
+from services.verifier.sealed.seals import Seal, SealReader
+
+
+def sealed_windows(reader: SealReader, bounds: Range) -> Iterator[Seal]:
+    """The seals that hold of windows with a part in ``bounds``, in order.
+
+    Raises :class:`~common.errors.SinkError`.
+    """
+    if (span := reader.span()) is None:
+        return
+    pages = reader.pages(bounds[0] - span.longest_ms, bounds[1] + span.longest_ms)
+    for held, _ in stretches(pages, span.longest_ms):
+        for seal in held.windows:
+            if seal.start_ms < bounds[1] and bounds[0] < seal.end_ms:
+                yield seal
+
+
+def whole_windows(reader: SealReader, ranges: Iterable[Range], whole_from_ms: int) -> list[Range]:
+    """Ranges, widened to all of each window that they have a part of.
+
+    The seal of a window that is loaded again in part says nothing any more. One of which the source
+    has deleted a part, before ``whole_from_ms``, is left as it is. Raises
+    :class:`~common.errors.SinkError`.
+    """
+    ranges = merged(ranges)
+    if not ranges:
+        return []
+    windows = [
+        (seal.start_ms, seal.end_ms)
+        for seal in sealed_windows(reader, (ranges[0][0], ranges[-1][1]))
+        if seal.start_ms >= whole_from_ms and overlaps(ranges, seal.start_ms, seal.end_ms)
+    ]
+    return merged([*ranges, *windows])
