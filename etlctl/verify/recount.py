@@ -81,6 +81,10 @@ def recount(
         for name in choose_tiers(settings, tier or (), query or ()):
             with connected(settings, query or (), no_redis, name) as parts:
                 bounds = time_range(start, end, parts, {})
+                if bounds[0] >= bounds[1]:
+                    raise BadTime(
+                        f"nothing lies between {rfc3339(bounds[0])} and {rfc3339(bounds[1])}"
+                    )
                 if bounds[1] > parts.now_ms:
                     raise BadTime(f"--to: {rfc3339(bounds[1])} has not come yet")
                 of_tier = _differing(parts, client.count_in, bounds, quiet=as_json)
