@@ -19,7 +19,11 @@ sink_app = group("Prepare the InfluxDB that the pipeline writes to.")
 
 AdminTokenFile = Annotated[
     Path,
-    typer.Option("--admin-token-file", metavar="FILE", help="Operator token of InfluxDB."),
+    typer.Option(
+        "--admin-token-file",
+        metavar="FILE",
+        help="Operator token of InfluxDB; of 1.x USER:PASSWORD of an administrator.",
+    ),
 ]
 TokenFile = Annotated[
     Path | None,
@@ -53,26 +57,28 @@ def init(
 ) -> None:
     """Make organisation, buckets and the loader's own token, as far as they are missing.
 
-    In InfluxDB 3: databases and a token.
+    In InfluxDB 3: databases and a token. In 1.x: databases and retention policies.
 
     Can be run again at any time: what is as it should be is left alone, and nothing is deleted but
     tokens of the loader that are not used any more. No retention becomes shorter without --yes.
     """
     # The client takes a quarter of a second to import.
     from common.sink.http_session import SinkSession
+    from etlctl.sink import influx1, influx3
     from etlctl.sink import init as steps
-    from etlctl.sink.influx3 import Influx3, prepare
     from etlctl.sink.management import Management
     from etlctl.sink.retention import Consent
 
     settings = load_settings(config, secrets=("load.tls",))
     load, influxdb = settings.load, settings.load.influxdb
-    if influxdb.username is not None:
-        raise ConfigError(
-            "load.influxdb.username: is a user of InfluxDB 1.x, which sink init does not prepare: "
-            "make its databases and users with CREATE DATABASE and CREATE USER"
-        )
     wanted, consent = steps.wanted_buckets(load), Consent(dry_run, yes)
+    if influxdb.username is not None:
+        if not admin_token_file.exists():
+            influxdb = load_settings(config, secrets=("load",)).load.influxdb
+        with closing(influx1.connect(influxdb, admin_token_file, "--admin-token-file")) as one:
+            steps.wait_until_healthy(one.why_not_there, wait_seconds, typer.echo)
+            influx1.prepare(one, wanted, consent, typer.echo)
+        return
     admin_token = read_secret_option("--admin-token-file", admin_token_file)
     kept_in = token_file or (Path(influxdb.token_file) if influxdb.token_file else None)
     if kept_in is None:
@@ -91,14 +97,19 @@ def init(
         return Management(session(token, kept_in))
 
     as_admin = session(admin_token, admin_token_file, "--admin-token-file: ")
-    with closing(Management(as_admin)) as admin, closing(Influx3(as_admin)) as three:
+    one, three = influx1.Influx1(as_admin), influx3.Influx3(as_admin)
+    with closing(Management(as_admin)) as admin, closing(as_admin):
 
         def why_not_healthy() -> str | None:
-            return None if three.is_there() else admin.why_not_healthy()
+            is_other = one.why_not_there() is None or three.is_there()
+            return None if is_other else admin.why_not_healthy()
 
         steps.wait_until_healthy(why_not_healthy, wait_seconds, typer.echo)
+        if one.why_not_there() is None:
+            influx1.prepare(one, wanted, consent, typer.echo)
+            return
         if three.is_there():
-            prepare(three, wanted, kept_in, consent, typer.echo)
+            influx3.prepare(three, wanted, kept_in, consent, typer.echo)
             return
         org_id = steps.ensure_org(admin, influxdb.org, consent, typer.echo)
         found = [steps.ensure_bucket(admin, org_id, one, consent, typer.echo) for one in wanted]

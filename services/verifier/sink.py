@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
@@ -24,6 +23,7 @@ from common.config.load import database_of
 from common.errors import SinkError
 from common.sink.errors import after_status, no_response
 from common.sink.http_session import SinkSession
+from common.sink.influx1 import kept_seconds
 from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
 from services.verifier.points import Points, known_shape
 from services.verifier.sink_rows import (
@@ -47,8 +47,6 @@ _HEADERS = {
     "Accept-Encoding": "identity",
 }
 _LATER = (408, 429)
-# As 1.x and 2.x write how long a retention policy keeps points.
-_DURATION = re.compile(r"(\d+)h(\d+)m(\d+)s|0s", re.ASCII)
 _NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
@@ -98,9 +96,7 @@ class Sink:
             return inf
         for row in rows:
             if row.get("name") == policy if policy else row.get("default"):
-                found = _DURATION.fullmatch(str(row.get("duration")))
-                hours, minutes, seconds = map(int, found.groups("0")) if found else (0, 0, 0)
-                return hours * 3_600 + minutes * 60 + seconds or inf
+                return kept_seconds(row.get("duration"))
         return inf
 
     def measurements(self) -> list[str]:

@@ -170,11 +170,3 @@ def test_an_operators_token_that_is_not_known_is_named(job: Job, tmp_path: Path)
     assert "401" in job.err
     assert f"(--admin-token-file: {tmp_path / 'admin'})" in job.err
     assert len(job.err.splitlines()) == 1
-
-
-def test_a_user_of_1x_is_not_for_this_command(job: Job, tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("p", encoding="utf-8")
-    known = {"username": "jo", "password_file": "password", "token_file": None}
-    assert job.run(f"http://127.0.0.1:{job.port}", **known) == 2
-    assert job.err.startswith("etlctl: load.influxdb.username: ")
-    assert "CREATE DATABASE" in job.err
