@@ -13,6 +13,7 @@ from etlctl.findings import FAILED_ATTEMPTS
 from etlctl.output import thousands
 
 RUNS = "running"
+OVER = ("done", "cancelled")
 
 
 def state_of(backfill: Backfill, workers: Sequence[WorkerReport]) -> str:
@@ -41,7 +42,7 @@ def line(backfill: Backfill, workers: Sequence[WorkerReport]) -> str:
 
 def is_over(backfill: Backfill) -> bool:
     """Whether nothing of it will be extracted any more."""
-    return backfill.state in ("done", "cancelled")
+    return backfill.state in OVER
 
 
 def share_percent(backfill: Backfill) -> int:

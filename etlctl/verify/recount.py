@@ -27,8 +27,9 @@ from etlctl.output import print_json, progress_bar, remark
 from etlctl.times import BadTime, rfc3339
 from etlctl.verify.command import Repair, WaitSeconds, time_range
 from etlctl.verify.repair import open_and_wait
-from etlctl.verify.windows import sealed_windows
 from services.extractor.prometheus import PrometheusClient
+from services.verifier.sealed.seals import SealReader
+from services.verifier.sealed.windows import sealed_windows
 from services.verifier.wiring import Parts, choose_tiers, connected, verifier
 
 SHORTEST_COUNTED_MS = 2
@@ -123,7 +124,9 @@ def _differing(parts: Parts, count: Count, bounds: Range, *, quiet: bool) -> lis
 def _miscounted(parts: Parts, query: Query, count: Count, bounds: Range) -> list[Range]:
     """Sealed windows of which the source has another number of samples, and what has no seal."""
     suspect, counted = list[Range](), list[Range]()
-    for seal in sealed_windows(parts, query.name, bounds):
+    pipeline = parts.settings.pipeline.redis_namespace
+    reader = SealReader(parts.sink, pipeline, query.name, parts.tier)
+    for seal in sealed_windows(reader, bounds):
         window = seal.start_ms, seal.end_ms
         if seal.digest is None or window[1] - window[0] < SHORTEST_COUNTED_MS:
             continue

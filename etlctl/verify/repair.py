@@ -10,8 +10,9 @@ from common.state.windows import WindowSet
 from etlctl.connect import redis_of
 from etlctl.history.again import Opened, chosen, first_whole_ms, lines, open_again
 from etlctl.history.extract import wait
-from etlctl.verify.windows import whole_windows
 from services.verifier.run import Outcome
+from services.verifier.sealed.seals import SealReader
+from services.verifier.sealed.windows import whole_windows
 from services.verifier.wiring import Parts
 
 
@@ -54,7 +55,8 @@ def open_and_wait(
         opened = []
         for plan in chosen(settings, differing, (parts.tier,)):
             name, first_ms = plan.feed.query, first_whole_ms(plan, lowest_ms)
-            wanted = whole_windows(parts, name, differing[name], first_ms)
+            seals = SealReader(parts.sink, settings.pipeline.redis_namespace, name, parts.tier)
+            wanted = whole_windows(seals, differing[name], first_ms)
             opened.append(open_again(windows, plan, wanted, lowest_ms))
         for line in lines(opened):
             say(line)

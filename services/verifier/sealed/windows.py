@@ -1,4 +1,4 @@
-"""Windows as they were loaded, by their seals in the sink."""
+"""Windows as they were loaded, by the seals that hold."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from common.state.feeds import Range
 from common.state.ranges import merged, overlaps
 from services.verifier.sealed.holding import stretches
 from services.verifier.sealed.seals import Seal, SealReader
-from services.verifier.wiring import Parts
 
 
-def sealed_windows(parts: Parts, query: str, bounds: Range) -> Iterator[Seal]:
+def sealed_windows(reader: SealReader, bounds: Range) -> Iterator[Seal]:
     """The seals that hold of windows with a part in ``bounds``, in order.
 
     Raises :class:`~common.errors.SinkError`.
     """
-    pipeline = parts.settings.pipeline.redis_namespace
-    reader = SealReader(parts.sink, pipeline, query, parts.tier)
     if (span := reader.span()) is None:
         return
     pages = reader.pages(bounds[0] - span.longest_ms, bounds[1] + span.longest_ms)
@@ -27,9 +24,7 @@ def sealed_windows(parts: Parts, query: str, bounds: Range) -> Iterator[Seal]:
                 yield seal
 
 
-def whole_windows(
-    parts: Parts, query: str, ranges: Iterable[Range], whole_from_ms: int
-) -> list[Range]:
+def whole_windows(reader: SealReader, ranges: Iterable[Range], whole_from_ms: int) -> list[Range]:
     """Ranges, widened to all of each window that they have a part of.
 
     The seal of a window that is loaded again in part says nothing any more. One of which the source
@@ -41,7 +36,7 @@ def whole_windows(
         return []
     windows = [
         (seal.start_ms, seal.end_ms)
-        for seal in sealed_windows(parts, query, (ranges[0][0], ranges[-1][1]))
+        for seal in sealed_windows(reader, (ranges[0][0], ranges[-1][1]))
         if seal.start_ms >= whole_from_ms and overlaps(ranges, seal.start_ms, seal.end_ms)
     ]
     return merged([*ranges, *windows])
