@@ -20,14 +20,14 @@ def state_of(backfill: Backfill, workers: Sequence[WorkerReport]) -> str:
     """Its state, and what holds it up."""
     if backfill.state != RUNS:
         return backfill.state
-    attempts = max((part.attempts for part in backfill.parts), default=0)
-    if attempts >= FAILED_ATTEMPTS:
-        return f"fails: {attempts} attempts in a row"
     extractors = [one for one in workers if one.service == "extractor"]
     if not extractors:
         return "waits: no extractor runs"
     if all(one.failing for one in extractors):
         return f"waits: extractor not ready: {next(iter(extractors[0].failing.values()))}"
+    attempts = max((part.attempts for part in backfill.parts), default=0)
+    if attempts >= FAILED_ATTEMPTS:
+        return f"fails: {attempts} attempts in a row"
     return RUNS
 
 
