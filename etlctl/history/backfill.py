@@ -24,7 +24,7 @@ from etlctl.history.again import Opened, chosen
 from etlctl.history.estimate import SAMPLES_PER_SECOND, Estimate, counter, estimate
 from etlctl.history.extract import time_of
 from etlctl.history.manage import add_commands
-from etlctl.history.state import RUNS
+from etlctl.history.state import OVER, RUNS
 from etlctl.history.wanted import Wanted, wanted_of
 from etlctl.history.watch import Watch
 from etlctl.options import ConfigFile
@@ -266,7 +266,8 @@ def wait(windows: WindowSet, id_: str, opened: Sequence[Opened]) -> Backfill | N
             nonlocal said
             done_ms = max(0, total_ms - left_ms)
             bar.update(task, completed=done_ms, text=", ".join(filter(None, (text, state))))
-            if bar.disable and state != said:
+            # What it ends as is said when it has ended.
+            if bar.disable and state not in (said, *OVER):
                 remark(f"backfill {id_}: {state}")
             said = state
 

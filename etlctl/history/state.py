@@ -13,20 +13,21 @@ from etlctl.findings import FAILED_ATTEMPTS
 from etlctl.output import thousands
 
 RUNS = "running"
+OVER = ("done", "cancelled")
 
 
 def state_of(backfill: Backfill, workers: Sequence[WorkerReport]) -> str:
     """Its state, and what holds it up."""
     if backfill.state != RUNS:
         return backfill.state
-    attempts = max((part.attempts for part in backfill.parts), default=0)
-    if attempts >= FAILED_ATTEMPTS:
-        return f"fails: {attempts} attempts in a row"
     extractors = [one for one in workers if one.service == "extractor"]
     if not extractors:
         return "waits: no extractor runs"
     if all(one.failing for one in extractors):
         return f"waits: extractor not ready: {next(iter(extractors[0].failing.values()))}"
+    attempts = max((part.attempts for part in backfill.parts), default=0)
+    if attempts >= FAILED_ATTEMPTS:
+        return f"fails: {attempts} attempts in a row"
     return RUNS
 
 
@@ -41,7 +42,7 @@ def line(backfill: Backfill, workers: Sequence[WorkerReport]) -> str:
 
 def is_over(backfill: Backfill) -> bool:
     """Whether nothing of it will be extracted any more."""
-    return backfill.state in ("done", "cancelled")
+    return backfill.state in OVER
 
 
 def share_percent(backfill: Backfill) -> int:

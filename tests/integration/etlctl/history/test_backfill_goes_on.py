@@ -126,7 +126,8 @@ def test_one_that_fails_again_and_again_is_said(begun: World) -> None:
         window = begun.windows.lease(part.of(plan.feed), "catchup", 0, STEP_MS)
         assert window is not None
         assert begun.windows.fail(part.of(plan.feed), window, 0, 0)
-    assert state_of(begun.begun(), []) == "fails: 3 attempts in a row"
+    workers = Workers(begun.redis, begun.keys).alive()
+    assert state_of(begun.begun(), workers) == "fails: 3 attempts in a row"
     id_ = begun.begun().id
     result = begun.run("status", "--json")
     assert result.code == 1
