@@ -141,6 +141,8 @@ class Thresholds:
     # What had its last recount is compared within minutes; a backlog of it is no failure while it
     # shrinks. At 5 % of a core 20,000 samples a second and more are compared: six hours of 5,000 a
     # second take an hour and a half, less than the window.
+    verify_repairs_window_seconds: float = 6 * 3600
+    verify_repairs: float = 1
     verify_behind_seconds: float = 6 * 3600
     verify_behind_window_seconds: float = 2 * 3600
     verify_behind_for_seconds: float = 300

@@ -293,6 +293,14 @@ EVENTS: dict[str, EventSpec] = {
     "verify_differs": EventSpec(
         "error", "A range of the sink differs from the source, and nothing explains it."
     ),
+    "verify_repairs": EventSpec(
+        "warning",
+        "A range that differs is extracted again.",
+        "etl_verify_repairs_total",
+    ),
+    "verify_repair_denied": EventSpec(
+        "error", "Redis does not let the verifier's user put a range back to be extracted again."
+    ),
     "verify_equal_again": EventSpec("info", "A range that differed is equal now."),
     "verify_unproven": EventSpec(
         "warning",

@@ -266,6 +266,12 @@ _VERIFICATION = (
         services=(VERIFIER,),
     ),
     counter(
+        "etl_verify_repairs_total",
+        "Ranges that differed and were put back to be extracted again",
+        *FEED,
+        services=(VERIFIER,),
+    ),
+    counter(
         "etl_verify_unproven_seconds_total",
         "Time that the source had deleted before it could be compared, and that no seal proves",
         *FEED,

@@ -35,8 +35,9 @@ echo "user health on nopass nocommands +ping"
 user extractor "$stage +bgrewriteaof"
 user transformer "$stage"
 user loader "$stage"
-# It reads the state of the pipeline, and writes what it has proven, in scripts too.
-user verifier "%R~* ~*:verified ~*:verify_lease ~*:identity resetchannels nocommands +@read +@connection +@transaction" \
+# It reads the state of the pipeline, and writes what it has proven and what of a feed is to be extracted again, in
+# scripts too.
+user verifier "%R~* ~*:verified ~*:verify_lease ~*:identity ~*:feed:* ~*:windows:* ~*:gaps:* ~*:rechecks:* ~*:history:* resetchannels nocommands +@read +@connection +@transaction" \
   "+info +eval_ro +evalsha_ro +eval +evalsha +script|load +time +set +hset +hsetnx +del"
 # Its port is published: it can read and nothing else, in scripts too.
 user etl-metrics "~* resetchannels nocommands +@read +@connection +info +eval_ro +evalsha_ro +eval +evalsha +script|load +time -@write"

@@ -133,7 +133,7 @@ def whole_range(
 ) -> Range:
     """The range to show: what was not given is that of what is known. Raises :class:`BadTime`."""
     start_ms, end_ms = asked
-    planned = [one.planned for one in facts if one.planned]
+    planned = [range_ for one in facts for range_ in one.planned]
     if start_ms is None:
         starts = [start for start, _ in planned]
         start_ms = min([*starts, *(ms for ms in first_seals_ms if ms is not None)], default=None)

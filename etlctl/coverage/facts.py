@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from redis import Redis
 
+from common.state.backfills import Backfills, Part, by_feed, history
 from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
 from common.state.feeds import FeedStatus
 from common.state.keys import Keys
 from common.state.payloads import with_payloads
 from common.state.purged import LATEST_MS, extent_of, purged
-from common.state.ranges import without
+from common.state.ranges import merged, without
 from common.state.windows import WindowSet
 from etlctl.coverage.feed import Facts, Samples
 from services.verifier.proving.proven import FeedProof, ProofRecord
@@ -26,6 +27,8 @@ def facts_of(redis: Redis, keys: Keys, feeds: Collection[str]) -> dict[str, Fact
     Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
     """
     window_set = WindowSet(redis, keys)
+    # Read before the feeds, which may join them meanwhile.
+    parts = by_feed(Backfills(redis, keys).parts(), feeds)
     status = window_set.status()
     dead, timeless = _dead_letters(redis, keys, feeds)
     proofs = _proofs(redis, keys)
@@ -40,19 +43,24 @@ def facts_of(redis: Redis, keys: Keys, feeds: Collection[str]) -> dict[str, Fact
             timeless_purged=sum(one.number for one in given_up if one.end_ms == LATEST_MS),
         )
         feed, proof = status.get(name), proofs.get(name)
-        found[name] = _with_windows(facts, feed, proof) if feed else facts
+        found[name] = _with_windows(facts, feed, parts[name], proof) if feed else facts
     return found
 
 
-def _with_windows(facts: Facts, feed: FeedStatus, proof: FeedProof | None) -> Facts:
+def _with_windows(
+    facts: Facts, feed: FeedStatus, parts: Sequence[Part], proof: FeedProof | None
+) -> Facts:
     proven = proof and proof.proven
+    open_ = [range_ for part in parts for range_ in part.open]
+    waiting = [range_ for part in parts for range_ in part.waiting]
+    coming = [*feed.below, *open_, *waiting]
     return replace(
         facts,
-        planned=(feed.origin_ms, feed.head_ms),
-        open=[*feed.open, *feed.unsettled],
-        backlog=without(feed.backlog, feed.deferred),
+        planned=merged([*history(feed, parts), *coming, (feed.origin_ms, feed.head_ms)]),
+        open=[*feed.open, *feed.unsettled, *feed.below, *open_],
+        backlog=without([*feed.backlog, *waiting], feed.deferred),
         deferred=feed.deferred,
-        proven=[(feed.origin_ms, proven.up_to_ms)] if proven else [],
+        proven=without([(feed.origin_ms, proven.up_to_ms)], proven.older) if proven else [],
         differing=[Samples(*one[:3]) for one in proven.differing] if proven else [],
     )
 

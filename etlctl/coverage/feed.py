@@ -23,12 +23,13 @@ class Samples(NamedTuple):
 class Facts:
     """What Redis knows of a feed, of all time.
 
-    ``planned`` is the time that it owns; None where nobody has planned it. ``deferred`` is no part
-    of ``backlog`` here. Of the samples in dead letters, and of those that were purged from them,
-    ``timeless`` are those of which nobody knows when they lie.
+    ``planned`` is the time that it owns, with what backfills have loaded or will; empty where
+    nobody has planned it. ``deferred`` is no part of ``backlog`` here. Of the samples in dead
+    letters, and of those that were purged from them, ``timeless`` are those of which nobody knows
+    when they lie.
     """
 
-    planned: Range | None = None
+    planned: Sequence[Range] = ()
     open: Sequence[Range] = ()
     backlog: Sequence[Range] = ()
     deferred: Sequence[Range] = ()
@@ -97,7 +98,7 @@ class FeedCoverage:
             return clipped(ranges, max(start_ms, kept_from_ms), end_ms)
 
         seals = sealed or ()
-        planned = [facts.planned] if facts.planned else []
+        planned = list(facts.planned)
         waiting = [*facts.open, *facts.backlog, *facts.deferred]
         declared = [(gap.start_ms, gap.end_ms) for gap in facts.gaps]
         gaps = without(declared, [*seals, *waiting])

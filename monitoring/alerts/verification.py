@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.model import Alert, Limit, PanelRef
-from monitoring.promql import duration, latest
+from monitoring.promql import burst, duration, latest
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
 from monitoring.thresholds import VERIFIER, Thresholds
 
@@ -26,6 +26,26 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             limit=Limit(">", 0),
             for_seconds=0,
             panel=PanelRef(PIPELINE_DASHBOARD, "Points that differ"),
+        ),
+        Alert(
+            name="EtlVerifyRepairs",
+            severity="warning",
+            summary="The sink loses or changes points again and again.",
+            description=(
+                "{{ .Value | humanize }} ranges of {{ .Labels.query }} ({{ .Labels.tier }}) were"
+                f" extracted again in the last {duration(t.verify_repairs_window_seconds)}, because"
+                " points of them were missing in the sink or differed there."
+            ),
+            query=(
+                "sum by (query, tier) (\n  "
+                + burst(
+                    f'etl_verify_repairs_total{{job="{VERIFIER}"}}', t.verify_repairs_window_seconds
+                ).replace("\n", "\n  ")
+                + "\n)"
+            ),
+            limit=Limit(">", t.verify_repairs),
+            for_seconds=0,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Ranges repaired"),
         ),
         Alert(
             name="EtlVerifyBehind",

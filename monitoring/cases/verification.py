@@ -8,7 +8,30 @@ _FEED = "job='verifier', instance='v:%d', query='up', tier='hot'"
 _DIFFERING = f"etl_verify_differing_points{{{_FEED}}}"
 _WAITING = f"etl_verify_waiting_seconds{{{_FEED}}}"
 
+_REPAIRS = f"etl_verify_repairs_total{{{_FEED % 1}}}"
+
 CASES = (
+    fires(
+        "EtlVerifyRepairs",
+        "fires at the second range",
+        {_REPAIRS: "0x10 1x20 2x20", "up{job='verifier', instance='v:1'}": "1x60"},
+        of(
+            "2 ranges of up (hot) were extracted again in the last 6h, because points of them were"
+            " missing in the sink or differed there.",
+            query="up",
+            tier="hot",
+        ),
+        at=2400,
+        every=60,
+    ),
+    quiet(
+        "EtlVerifyRepairs",
+        "is quiet about a single one",
+        {_REPAIRS: "0x10 1x30", "up{job='verifier', instance='v:1'}": "1x60"},
+        at=2400,
+        every=60,
+    ),
+    absent("EtlVerifyRepairs", "is quiet where there is no verifier"),
     fires(
         "EtlVerifyDiffers",
         "fires at once when points differ, although two replicas report it",

@@ -101,10 +101,11 @@ def backlog_panels() -> tuple[PanelSpec, ...]:
             "Backlog",
             "lines",
             "Time that is planned and not yet cut into windows, and what of it is deferred: no step"
-            " of it could be extracted.",
+            " of it could be extracted. Beside it what backfills are still to extract.",
             (
                 Query(f"etl_backlog_seconds{{{REDIS}}}", "{{query}} {{tier}}"),
                 Query(f"etl_deferred_seconds{{{REDIS}}}", "{{query}} {{tier}} deferred"),
+                Query(f"etl_backfill_remaining_seconds{{{REDIS}}}", "{{query}} {{tier}} backfill"),
             ),
             SECONDS,
         ),

@@ -35,6 +35,18 @@ def verification_panels() -> tuple[PanelSpec, ...]:
             limit_of="EtlVerifyDiffers",
         ),
         PanelSpec(
+            "Ranges repaired",
+            "lines",
+            "Ranges that differed and were put back to be extracted again.",
+            (
+                Query(
+                    f"sum by (query, tier) (increase(etl_verify_repairs_total{{{_JOB}}}{RATE}))",
+                    _FEED,
+                ),
+            ),
+            COUNT,
+        ),
+        PanelSpec(
             "Not compared yet",
             "lines",
             "Time that is loaded, had its last recount and is not compared yet.",

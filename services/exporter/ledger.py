@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from common.state.backfills import Part
 from common.state.keys import split_feed
 from common.state.ledger import Audit
+from common.state.ranges import length_ms
 from common.state.windows import FeedStatus
 from services.exporter.series import Page
 
@@ -64,10 +66,12 @@ def publish_audit(telemetry: Page, audit: Audit) -> None:
             )
 
 
-def publish_feeds(telemetry: Page, feeds: Mapping[str, FeedStatus]) -> None:
-    """How far each query has come in each tier."""
+def publish_feeds(
+    telemetry: Page, feeds: Mapping[str, FeedStatus], parts: Mapping[str, Sequence[Part]]
+) -> None:
+    """How far each query has come in each tier; ``parts`` are its backfills' by feed."""
     for name in sorted(feeds)[:MAX_FEEDS]:
-        feed = feeds[name]
+        feed, backfills = feeds[name], parts.get(name, ())
         labels = {"query": feed.query, "tier": feed.tier}
         backlog_ms = sum(end - start for start, end in feed.backlog)
         telemetry.set("etl_windows_open", len(feed.open), **labels)
@@ -81,7 +85,10 @@ def publish_feeds(telemetry: Page, feeds: Mapping[str, FeedStatus]) -> None:
             telemetry.set(
                 "etl_loaded_watermark_timestamp_seconds", feed.loaded_watermark_ms / 1000, **labels
             )
-        telemetry.set("etl_query_failures_in_a_row", feed.attempts, **labels)
+        attempts = max([feed.attempts, *(part.attempts for part in backfills)])
+        telemetry.set("etl_query_failures_in_a_row", attempts, **labels)
+        remaining_ms = sum(length_ms(part.coming) for part in backfills)
+        telemetry.set("etl_backfill_remaining_seconds", remaining_ms / 1000, **labels)
         telemetry.set("etl_query_empty_seconds", feed.empty_ms / 1000, **labels)
         deferred_ms = sum(end - start for start, end in feed.deferred)
         telemetry.set("etl_deferred_seconds", deferred_ms / 1000, **labels)

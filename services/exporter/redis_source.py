@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from common.runtime.metrics_table import EXTRACTOR, LOADER, TRANSFORMER
 from common.runtime.process import Events
+from common.state.backfills import Backfills, by_feed
 from common.state.keys import GROUP, POINTS, RAW, Keys
 from common.state.ledger import Ledger
 from common.state.server import eviction_by
@@ -62,6 +63,7 @@ class RedisSource:
         self._clock = clock
         self._ledger = Ledger(redis, keys)
         self._windows = WindowSet(redis, keys)
+        self._backfills = Backfills(redis, keys)
         self._dead_letters = DeadLetterCounts(redis, keys)
         self._failures: Counter[str] = Counter(dict.fromkeys(self._parts(), 0))
         self._missing: dict[str, str] = {}
@@ -157,7 +159,9 @@ class RedisSource:
         publish_audit(telemetry, audit)
 
     def _read_windows(self, telemetry: Page, keep_on: KeepOn) -> None:
-        publish_feeds(telemetry, self._windows.status())
+        # Read before the feeds, which may join them meanwhile.
+        parts = by_feed(self._backfills.parts())
+        publish_feeds(telemetry, self._windows.status(), parts)
         due: Any = self._redis.hlen(self._keys.seals_due)
         telemetry.set("etl_seals_due", due)
 

@@ -14,6 +14,7 @@ from redis import Redis
 from common.errors import WireError
 from common.samples.batch import Origin, SampleBatch
 from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
+from common.state.backfills import Backfills, Part, history
 from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
 from common.state.fields import text_of
@@ -21,6 +22,7 @@ from common.state.history import Change, changes_of
 from common.state.keys import Keys, feed_of
 from common.state.payloads import with_payloads
 from common.state.purged import LATEST_MS, extent_of, purged
+from common.state.ranges import without
 from common.state.windows import FeedStatus, Recheck, WindowSet
 from services.verifier.expect import Identify, expect
 from services.verifier.explain import EVERYWHERE, PURGED, Allowance, Facts, Range
@@ -83,6 +85,7 @@ class RedisKnowledge(Knowledge):
         self._redis = redis
         self._keys = keys
         self._windows = WindowSet(redis, keys)
+        self._backfills = Backfills(redis, keys)
         self._tier = tier
         self._identify = identify
         self._dead_known: dict[str, tuple[tuple[int, bytes], _Dead]] = {}
@@ -101,13 +104,24 @@ class RedisKnowledge(Knowledge):
 
         A query that Redis does not know excuses nothing: Redis may have lost everything.
         """
+        parts = self._parts(query)
         feed = self.feed(query)
         if feed is None:
             return {}
+        in_flight = [*feed.open, *feed.unsettled, *feed.below]
+        coming = [*feed.backlog, (feed.head_ms, _FOREVER_MS)]
+        for part in parts:
+            in_flight += part.open
+            coming += part.waiting
         return {
-            "in_flight": [Range(*bounds) for bounds in (*feed.open, *feed.unsettled)],
-            "not_extracted": [*(Range(*b) for b in feed.backlog), Range(feed.head_ms, _FOREVER_MS)],
+            "in_flight": [Range(*bounds) for bounds in in_flight],
+            "not_extracted": [Range(*bounds) for bounds in coming],
         }
+
+    def _parts(self, query: str) -> list[Part]:
+        """Its parts of backfills. Read before the feed, which may join them meanwhile."""
+        name = feed_of(query, self._tier)
+        return [part for part in self._backfills.parts() if part.feed == name]
 
     def recounts(self, query: str) -> Sequence[Recheck]:
         """Committed ranges that are to be compared with the source again, in order."""
@@ -123,11 +137,16 @@ class RedisKnowledge(Knowledge):
         """Gaps, the time before the first window, what the sink has deleted, dead letters, kept
         or purged.
         """
+        parts = self._parts(query)
         feed = self.feed(query)
         gaps = self._windows.gaps(feed_of(query, self._tier))
         ranges = {
             "gap": [Range(gap.start_ms, gap.end_ms) for gap in gaps],
-            "before_origin": [Range(0, feed.origin_ms)] if feed else [],
+            "before_origin": [
+                Range(*bounds) for bounds in without([(0, feed.origin_ms)], history(feed, parts))
+            ]
+            if feed
+            else [],
             **super().facts(query).ranges,
         }
         feed_name = feed_of(query, self._tier)

@@ -61,6 +61,7 @@ QUICK = replace(
     gap_window_seconds=5,
     payloads_window_seconds=5,
     foreign_jobs_window_seconds=5,
+    verify_repairs_window_seconds=20,
     verify_behind_seconds=6,
     verify_behind_window_seconds=4,
     evicted_window_seconds=5,
@@ -222,12 +223,18 @@ class AlertWorld:
 
     def drop_measurement(self, name: str) -> None:
         """Remove a measurement of the hot bucket, and with it the type of its fields."""
+        self.sink(f'DROP MEASUREMENT "{name}"')
+
+    def sink(self, statement: str) -> list[dict[str, Any]]:
+        """What the hot bucket answers to a statement of InfluxQL: series."""
         response = requests.post(
             f"{self.stack.influx.direct_url}/query",
-            params={"db": self.bucket, "q": f'DROP MEASUREMENT "{name}"'},
+            params={"db": self.bucket, "q": statement},
             timeout=10,
         )
         assert response.ok, response.text
+        series: list[dict[str, Any]] = response.json()["results"][0].get("series", [])
+        return series
 
     def write_line(self, line: str) -> bool:
         """Write a point of now into the hot bucket; false where its field has another type."""

@@ -15,7 +15,7 @@ from services.loader.sealing.seals import MEASUREMENT as SEALS
 from tests.e2e.alert_world import KEYS, RECHECK_AFTER_SECONDS, WRITE, AlertWorld, Incident
 from tests.e2e.query_incidents import ODD_QUERIES
 from tests.e2e.redis_incidents import DISK, FOREIGN_JOB, LOST, MEMORY, PAYLOADS
-from tests.e2e.verify_incidents import DELETED, UNREADABLE, VERIFIER_AWAY
+from tests.e2e.verify_incidents import ADDED, DELETED, UNREADABLE, VERIFIER_AWAY
 
 # A metric with a fifth of all samples: enough for an alert, not enough for the loader to pause.
 SPOILT = "http_requests_total"
@@ -357,6 +357,7 @@ NO_METRICS = Incident(
 
 # What happens at once, in this order: the last ones leave a pipeline without its past.
 EPISODES: tuple[tuple[Incident, ...], ...] = (
+    (ADDED,),
     (DELETED,),
     (UNREADABLE,),
     (LOW_THROUGHPUT, REFUSED),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import requests
 import yaml
 from redis import Redis
 from redis.exceptions import RedisError
@@ -44,7 +45,12 @@ class Pipeline:
     def loaded(self) -> int:
         return self.audit().total.loaded
 
-    def until(self, condition: Callable[[], object], what: str) -> None:
+    def until(
+        self,
+        condition: Callable[[], object],
+        what: str,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         """Wait for a condition; a Redis that is away meanwhile does not fulfil it."""
 
         def holds_now() -> object:
@@ -53,7 +59,7 @@ class Pipeline:
             except RedisError:
                 return None
 
-        wait_until(holds_now, deadline_seconds=PATIENCE_SECONDS, what=what, poll_seconds=0.1)
+        wait_until(holds_now, deadline_seconds=patience_seconds, what=what, poll_seconds=0.1)
 
     def until_flowing(self, more_samples: int = 200) -> None:
         """Wait until that many more samples are loaded."""
@@ -114,6 +120,23 @@ class Pipeline:
             for line in Path(process.log_path).read_text().splitlines()
             if line.startswith("{")
         ]
+
+    def bucket(self) -> str:
+        """What holds the samples as they are."""
+        found: str = self.config()["load"]["influxdb"]["bucket"]
+        return found
+
+    def write(self, line: str) -> None:
+        """Write a point into the sink, past the pipeline; its time is in ms."""
+        influx = self.stack.influx
+        response = requests.post(
+            f"{influx.url}/api/v2/write",
+            params={"org": "o", "bucket": self.bucket(), "precision": "ms"},
+            data=line,
+            headers=influx.headers,
+            timeout=20,
+        )
+        assert response.status_code == 204, response.text
 
     def config(self) -> dict[str, Any]:
         found: dict[str, Any] = yaml.safe_load(self.stack.config_path.read_text())

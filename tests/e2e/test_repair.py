@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from tests.e2e.pipeline import Pipeline
 
@@ -16,16 +15,11 @@ pytestmark = pytest.mark.timeout(180)
 METRIC = "http_requests_total"
 
 
-def bucket(pipeline: Pipeline) -> str:
-    found: str = pipeline.config()["load"]["influxdb"]["bucket"]
-    return found
-
-
 def longest(pipeline: Pipeline, until_ms: int) -> dict[str, Any]:
     """The series of the metric with the most points up to a time; the first of several."""
     found = pipeline.stack.influx.query(
         f"SELECT value FROM {METRIC} WHERE time <= {until_ms}ms GROUP BY *",
-        database=bucket(pipeline),
+        database=pipeline.bucket(),
         epoch="ms",
     )
     return max(found, key=lambda series: len(series["values"]))
@@ -42,22 +36,10 @@ def series_key(pipeline: Pipeline, until_ms: int) -> str:
     return ",".join([METRIC, *(f"{k}={v}" for k, v in sorted(tags.items()) if v)])
 
 
-def write(pipeline: Pipeline, line: str) -> None:
-    influx = pipeline.stack.influx
-    response = requests.post(
-        f"{influx.url}/api/v2/write",
-        params={"org": "o", "bucket": bucket(pipeline), "precision": "ms"},
-        data=line,
-        headers=influx.headers,
-        timeout=20,
-    )
-    assert response.status_code == 204, response.text
-
-
 def delete(pipeline: Pipeline, time_ms: int) -> None:
     """Take the points of the metric at one time out of the sink."""
     pipeline.stack.influx.query(
-        f"DELETE FROM {METRIC} WHERE time = {time_ms}ms", database=bucket(pipeline)
+        f"DELETE FROM {METRIC} WHERE time = {time_ms}ms", database=pipeline.bucket()
     )
 
 
@@ -83,7 +65,7 @@ def test_verify_repairs_what_is_missing_and_what_was_altered(pipeline: Pipeline)
     times_ms = sorted(points(pipeline, range_ms[1]))
     hole_ms, altered_ms = times_ms[0], times_ms[-1]
     before = points(pipeline, range_ms[1])
-    write(pipeline, f"{series_key(pipeline, range_ms[1])} value=-12345 {altered_ms}")
+    pipeline.write(f"{series_key(pipeline, range_ms[1])} value=-12345 {altered_ms}")
     delete(pipeline, hole_ms)
 
     code, found = verify(pipeline, range_ms)
@@ -133,7 +115,7 @@ def test_what_a_report_says_is_repaired(pipeline: Pipeline, tmp_path: Path) -> N
 def test_a_point_that_nobody_expects_is_left_for_a_person(pipeline: Pipeline) -> None:
     range_ms = loaded_range(pipeline)
     time_ms = max(points(pipeline, range_ms[1])) - 1
-    write(pipeline, f"{series_key(pipeline, range_ms[1])} value=1 {time_ms}")
+    pipeline.write(f"{series_key(pipeline, range_ms[1])} value=1 {time_ms}")
     try:
         code, found = verify(pipeline, range_ms, "--repair")
         assert code == 1

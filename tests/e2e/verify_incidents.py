@@ -8,6 +8,8 @@ from tests.e2e.alert_world import KEYS, AlertWorld, Incident
 
 # One that nothing else is about.
 DAMAGED = "up"
+# A value that it never has.
+FOREIGN = -12345
 
 
 def _proven(world: AlertWorld) -> bool:
@@ -22,9 +24,9 @@ def _damage(world: AlertWorld) -> None:
 
     def found() -> bool:
         world.drop_measurement(DAMAGED)
-        return world.fires("EtlVerifyDiffers", {})
+        return world.fires("EtlVerifyRepairs", {})
 
-    world.until(found, "an alert reports what is missing")
+    world.until(found, "an alert reports what is missing again and again")
 
 
 def _extract_again(world: AlertWorld) -> None:
@@ -35,7 +37,34 @@ def _extract_again(world: AlertWorld) -> None:
 
 
 DELETED = Incident(
-    "points that somebody deleted", {"EtlVerifyDiffers": {"tier": "hot"}}, _damage, _extract_again
+    "points that somebody deletes again and again",
+    {"EtlVerifyRepairs": {"tier": "hot"}},
+    _damage,
+    _extract_again,
+)
+
+
+def _add(world: AlertWorld) -> None:
+    """Somebody writes points into a series that is loaded."""
+    world.until(lambda: _proven(world), "the sink is proven up to now")
+    tags = world.sink(f'SELECT * FROM "{DAMAGED}" GROUP BY * LIMIT 1')[0]["tags"]
+    key = ",".join([DAMAGED, *(f"{name}={tag}" for name, tag in tags.items() if tag)])
+
+    def found() -> bool:
+        assert world.write_line(f"{key} value={FOREIGN}")
+        return world.fires("EtlVerifyDiffers", {})
+
+    world.until(found, "an alert reports what should not be there")
+
+
+def _take_away(world: AlertWorld) -> None:
+    for series in world.sink(f'SELECT value FROM "{DAMAGED}" WHERE value = {FOREIGN}'):
+        for time, _ in series["values"]:
+            world.sink(f"DELETE FROM \"{DAMAGED}\" WHERE time = '{time}'")
+
+
+ADDED = Incident(
+    "points that somebody added", {"EtlVerifyDiffers": {"tier": "hot"}}, _add, _take_away
 )
 
 

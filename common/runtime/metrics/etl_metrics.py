@@ -99,6 +99,11 @@ LEDGER = (
         "Time of the backlog no step of which could be extracted: it is tried again now and then",
         *FEED,
     ),
+    _ledger(
+        "etl_backfill_remaining_seconds",
+        "Time before the first window that backfills are still to extract",
+        *FEED,
+    ),
     _ledger("etl_gaps_declared", "Declared gaps that are kept", *FEED),
     _ledger("etl_dead_letters_kept", "Dead letters that wait for an operator"),
     _ledger(

@@ -8,7 +8,7 @@ rate that the CPU budget allows. What the source has deleted by then is compared
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
@@ -21,10 +21,12 @@ from common.errors import SinkError, SourceError, SourceRefused
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
+from common.state.feeds import Range
 from common.state.keys import feed_of
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.forgotten import Judgement, judge
 from services.verifier.proving.proven import Differing, FeedProof, ProofRecord, Proven
+from services.verifier.proving.repair import Repair
 from services.verifier.run import QueryResult, Subject, Verifier
 from services.verifier.sealed.check import Checker
 from services.verifier.sealed.wiring import checker_of
@@ -62,10 +64,14 @@ class Prover:
     budget: CpuBudget
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
+    repair: Repair = field(init=False)
     _begin_at: float = field(default=float("-inf"), init=False)
     _looked_at: float = field(default=float("-inf"), init=False)
     _rested_seconds: float = field(default=0.0, init=False)
     _piece_ms: dict[str, int] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.repair = Repair(self.record.windows, self.settings, self.telemetry, self.clock)
 
     def run(self) -> None:
         """One turn after the other, until the service stops."""
@@ -170,13 +176,15 @@ class Prover:
             if self._is_due(range_):
                 self._again(one, proof, range_, whole_from_ms, checker)
                 return True
-        start_ms = proven.up_to_ms
-        if start_ms >= proof.due_ms:
-            return False
+        start_ms, due_ms = proven.up_to_ms, proof.due_ms
+        if start_ms >= due_ms:
+            if not proven.older:
+                return False
+            start_ms, due_ms = proven.older[0]
         piece_ms = self._piece_ms.get(_name(proof), FIRST_PIECE_MS)
-        end_ms = min(proof.due_ms, start_ms + piece_ms)
+        end_ms = min(due_ms, start_ms + piece_ms)
         if start_ms < whole_from_ms:
-            limit_ms = min(whole_from_ms, proof.due_ms)
+            limit_ms = min(whole_from_ms, due_ms)
             samples = self._check(checker(), proof, start_ms, min(end_ms, limit_ms), limit_ms)
         else:
             samples = self._compare(one, proof, start_ms, end_ms)
@@ -221,8 +229,15 @@ class Prover:
         self._report(proof, start_ms, end_ms, result, differed)
         self._save(now, now.proven.with_range(start_ms, end_ms, points, self._now_ms()))
         self.telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
+        self._repair(proof, result.unloaded.ranges)
         self._count(result.source, began, rested_seconds)
         return result.source
+
+    def _repair(self, proof: FeedProof, ranges: Sequence[Range]) -> None:
+        """Have extracted again what is missing or different; what is extra stays."""
+        labels = _labels(proof)
+        for start_ms, end_ms in self.repair.open(labels["query"], labels["tier"], ranges):
+            self.telemetry.emit("verify_repairs", **labels, start_ms=start_ms, end_ms=end_ms)
 
     def _check(
         self,

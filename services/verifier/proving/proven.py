@@ -1,21 +1,23 @@
 """What is proven of each feed, kept in Redis, and which verifier works on it.
 
 A feed is proven from its origin up to a cursor. The cursor never passes what is not extracted or
-not settled, nor what is to be counted again, and goes back to where time was opened again.
+not settled, nor what is to be counted again, and goes back to where time was opened again. What a
+backfill has loaded before the origin is proven after that.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from redis import Redis
 
-from common.state.feeds import FeedStatus, Recheck
+from common.state.feeds import FeedStatus, Range, Recheck, ranges_of
 from common.state.fields import text_of
 from common.state.keys import Keys
+from common.state.ranges import clipped, length_ms, without
 from common.state.scripts import Scripts
 from common.state.windows import WindowSet
 
@@ -38,21 +40,34 @@ class Differing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """Compared up to ``up_to_ms``, and what of it differs, in order of time."""
+    """Compared from ``from_ms`` up to ``up_to_ms``, and what of it differs, in order of time.
+
+    ``older`` was not compared yet: a backfill has loaded it. None: it begins where the feed does.
+    """
 
     up_to_ms: int
     differing: tuple[Differing, ...] = ()
+    from_ms: int | None = None
+    older: tuple[Range, ...] = ()
 
     @property
     def points(self) -> int:
         """Points that differ."""
         return sum(one.points for one in self.differing)
 
+    def since(self, origin_ms: int) -> Proven:
+        """With the feed's beginning, which a backfill moves back."""
+        from_ms = origin_ms if self.from_ms is None else self.from_ms
+        older = clipped([*self.older, (origin_ms, from_ms)], origin_ms, self.up_to_ms)
+        return replace(self, from_ms=origin_ms, older=tuple(older))
+
     def back_to(self, bound_ms: int) -> Proven:
         """With nothing known after ``bound_ms``, or within a range that goes on after it."""
         kept = tuple(one for one in self.differing if one.end_ms <= bound_ms)
         cut = (one.start_ms for one in self.differing if one.end_ms > bound_ms)
-        return Proven(min([self.up_to_ms, bound_ms, *cut]), kept)
+        up_to_ms = min([self.up_to_ms, bound_ms, *cut])
+        older = clipped(self.older, 0, up_to_ms)
+        return replace(self, up_to_ms=up_to_ms, differing=kept, older=tuple(older))
 
     def with_range(
         self, start_ms: int, end_ms: int, points: int, at_ms: int, *, by_seals: bool = False
@@ -79,11 +94,16 @@ class Proven:
                     last.by_seals and one.by_seals,
                 )
             kept.append(one)
-        return Proven(max(self.up_to_ms, end_ms), tuple(kept))
+        return replace(
+            self,
+            up_to_ms=max(self.up_to_ms, end_ms),
+            differing=tuple(kept),
+            older=tuple(without(self.older, [(start_ms, end_ms)])),
+        )
 
     def encode(self) -> str:
         """As it is kept."""
-        return json.dumps({"up_to_ms": self.up_to_ms, "differing": self.differing})
+        return json.dumps(asdict(self))
 
     @classmethod
     def parse(cls, text: str) -> Proven:
@@ -93,7 +113,13 @@ class Proven:
             ranges = [
                 Differing._make((*map(int, one[:4]), any(one[4:]))) for one in found["differing"]
             ]
-            return cls(int(found["up_to_ms"]), tuple(sorted(ranges)))
+            from_ms = found.get("from_ms")  # an older version does not say it
+            return cls(
+                int(found["up_to_ms"]),
+                tuple(sorted(ranges)),
+                None if from_ms is None else int(from_ms),
+                tuple(ranges_of(found.get("older", ()))),
+            )
         except (LookupError, TypeError, RecursionError, ArithmeticError) as error:
             raise ValueError(f"is no record of what is proven: {error!r:.200}") from None
 
@@ -112,7 +138,7 @@ class FeedProof(NamedTuple):
     @property
     def waiting_ms(self) -> int:
         """Time that could be proven and is not."""
-        return max(0, self.due_ms - self.proven.up_to_ms)
+        return max(0, self.due_ms - self.proven.up_to_ms) + length_ms(self.proven.older)
 
 
 class ProofRecord:
@@ -125,7 +151,7 @@ class ProofRecord:
     def __init__(self, redis: Redis, keys: Keys, token: str, lease_seconds: float) -> None:
         self._redis = redis
         self._keys = keys
-        self._windows = WindowSet(redis, keys)
+        self.windows = WindowSet(redis, keys)
         self._scripts = Scripts(redis)
         self._token = token
         self._lease_ms = int(lease_seconds * 1000)
@@ -137,14 +163,15 @@ class ProofRecord:
         names: Any = self._redis.smembers(self._keys.feeds)
         before = {name: self._recheck_ms(name) for name in map(text_of, names)}
         found = {}
-        for name, feed in self._windows.status().items():
+        for name, feed in self.windows.status().items():
             bounds = (before.get(name), self._recheck_ms(name))
             due_ms = min([feed.loaded_watermark_ms, *(ms for ms in bounds if ms is not None)])
             try:
                 proven = Proven.parse(text_of(stored.get(name.encode())))
             except ValueError:  # nothing yet, or somebody else's
                 proven = Proven(feed.origin_ms)
-            found[name] = FeedProof(feed, proven.back_to(due_ms), due_ms)
+            proven = proven.back_to(due_ms).since(feed.origin_ms)
+            found[name] = FeedProof(feed, proven, due_ms)
         return found
 
     def save(self, proven: Mapping[str, Proven]) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from common.state.feeds import Feed
 from common.state.identity import Identity, IdentityRecord
 from common.state.keys import Keys
 from common.state.redis_client import connect
@@ -144,6 +145,9 @@ def test_the_verifier_reads_everything_and_writes_what_it_has_proven(server: Ser
         for proof in record.read().values():
             knowledge.pending(proof.feed.query)
             knowledge.facts(proof.feed.query)
+            status = proof.feed
+            again = Feed(status.query, status.tier, "select", status.fingerprint)
+            assert record.windows.reopen(again, status.origin_ms, status.head_ms) is not None
         record.release()
         for refused in (
             lambda: client.set("etl:ledger", "x"),

@@ -60,6 +60,7 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlSinkRetentionUnknown",
         "EtlSealsNotWritten",
         "EtlVerifyDiffers",
+        "EtlVerifyRepairs",
         "EtlVerifyBehind",
         "EtlRedisFileFailing",
         "EtlRedisMayEvict",

@@ -58,33 +58,33 @@ WHOLE_DAY = hours(0, 24)
     ("facts", "sealed", "shown"),
     [
         ({}, [], "."),
-        ({"planned": WHOLE_DAY}, None, "L"),
-        ({"planned": WHOLE_DAY}, [WHOLE_DAY], "S"),
-        ({"planned": WHOLE_DAY, "proven": [WHOLE_DAY]}, None, "P"),
-        ({"planned": WHOLE_DAY, "proven": [WHOLE_DAY]}, [WHOLE_DAY], "#"),
+        ({"planned": [WHOLE_DAY]}, None, "L"),
+        ({"planned": [WHOLE_DAY]}, [WHOLE_DAY], "S"),
+        ({"planned": [WHOLE_DAY], "proven": [WHOLE_DAY]}, None, "P"),
+        ({"planned": [WHOLE_DAY], "proven": [WHOLE_DAY]}, [WHOLE_DAY], "#"),
         # Not all of it.
-        ({"planned": WHOLE_DAY, "proven": [WHOLE_DAY]}, [hours(0, 1.999)], "P"),
-        ({"planned": WHOLE_DAY, "proven": [hours(0, 1.999)]}, [WHOLE_DAY], "S"),
-        ({"planned": WHOLE_DAY, "open": [hours(1.9, 3)]}, [], "O"),
-        ({"planned": WHOLE_DAY, "backlog": [hours(1.9, 3)], "open": [hours(1, 2)]}, [], "B"),
-        ({"planned": WHOLE_DAY, "deferred": [hours(1.9, 3)]}, [], "W"),
-        ({"planned": WHOLE_DAY, "purged": [Samples(*hours(0, 1.1), 2)]}, [], "-"),
-        ({"planned": WHOLE_DAY, "dead": [Samples(*hours(1.1, 1.2), 2)]}, [WHOLE_DAY], "D"),
-        ({"planned": WHOLE_DAY, "gaps": [Gap(*hours(1.1, 1.2), "x")]}, [], "G"),
-        ({"planned": WHOLE_DAY, "gaps": [Gap(*hours(1.1, 1.2), "x")]}, [WHOLE_DAY], "S"),
+        ({"planned": [WHOLE_DAY], "proven": [WHOLE_DAY]}, [hours(0, 1.999)], "P"),
+        ({"planned": [WHOLE_DAY], "proven": [hours(0, 1.999)]}, [WHOLE_DAY], "S"),
+        ({"planned": [WHOLE_DAY], "open": [hours(1.9, 3)]}, [], "O"),
+        ({"planned": [WHOLE_DAY], "backlog": [hours(1.9, 3)], "open": [hours(1, 2)]}, [], "B"),
+        ({"planned": [WHOLE_DAY], "deferred": [hours(1.9, 3)]}, [], "W"),
+        ({"planned": [WHOLE_DAY], "purged": [Samples(*hours(0, 1.1), 2)]}, [], "-"),
+        ({"planned": [WHOLE_DAY], "dead": [Samples(*hours(1.1, 1.2), 2)]}, [WHOLE_DAY], "D"),
+        ({"planned": [WHOLE_DAY], "gaps": [Gap(*hours(1.1, 1.2), "x")]}, [], "G"),
+        ({"planned": [WHOLE_DAY], "gaps": [Gap(*hours(1.1, 1.2), "x")]}, [WHOLE_DAY], "S"),
         # It is to be extracted again.
         (
             {
-                "planned": WHOLE_DAY,
+                "planned": [WHOLE_DAY],
                 "gaps": [Gap(*hours(1.1, 1.2), "x")],
                 "backlog": [hours(1, 1.5)],
             },
             [],
             "B",
         ),
-        ({"planned": WHOLE_DAY, "differing": [Samples(*hours(1.1, 1.2), 2)]}, [WHOLE_DAY], "!"),
+        ({"planned": [WHOLE_DAY], "differing": [Samples(*hours(1.1, 1.2), 2)]}, [WHOLE_DAY], "!"),
         # A range is without its start and with its end.
-        ({"planned": WHOLE_DAY, "backlog": [hours(0, 1), hours(2, 3)]}, [], "L"),
+        ({"planned": [WHOLE_DAY], "backlog": [hours(0, 1), hours(2, 3)]}, [], "L"),
     ],
 )
 def test_the_second_hour_shows_what_matters_most_of_it(
@@ -94,18 +94,20 @@ def test_the_second_hour_shows_what_matters_most_of_it(
 
 
 def test_a_cell_of_which_a_part_is_known_shows_that() -> None:
-    feed = coverage(Facts(planned=hours(1.5, 2.5)))
+    feed = coverage(Facts(planned=[hours(1.5, 2.5)]))
     assert signs(feed)["2026-03-01"] == ".LL" + "." * 21
 
 
 def test_cells_outside_of_the_range_are_empty() -> None:
-    feed = coverage(Facts(planned=WHOLE_DAY), start_ms=DAY + 5 * HOUR_MS + 1, hours=20)
+    feed = coverage(Facts(planned=[WHOLE_DAY]), start_ms=DAY + 5 * HOUR_MS + 1, hours=20)
     assert signs(feed) == {"2026-03-01": " " * 5 + "L" * 19, "2026-03-02": ".." + " " * 22}
 
 
 def test_what_the_sink_has_deleted_has_no_other_state_but_a_part_that_it_has() -> None:
     facts = Facts(
-        planned=WHOLE_DAY, proven=[WHOLE_DAY], gaps=[Gap(*hours(0, 1), "x"), Gap(*hours(5, 6), "x")]
+        planned=[WHOLE_DAY],
+        proven=[WHOLE_DAY],
+        gaps=[Gap(*hours(0, 1), "x"), Gap(*hours(5, 6), "x")],
     )
     feed = coverage(facts, [hours(1, 24)], kept_from_ms=hours(0, 2.5)[1])
     assert signs(feed)["2026-03-01"][:4] == "XX##"
@@ -140,7 +142,7 @@ def drawn(feed: FeedCoverage, *, colour: bool = False) -> list[str]:
 def test_years_of_one_state_take_few_lines() -> None:
     end_ms = DAY + 3650 * DAY_MS
     gap = DAY + 900 * DAY_MS, DAY + 901 * DAY_MS
-    facts = Facts(planned=(DAY, end_ms), gaps=[Gap(*gap, "x")])
+    facts = Facts(planned=[(DAY, end_ms)], gaps=[Gap(*gap, "x")])
     found = drawn(coverage(facts, [(DAY, gap[0]), (gap[1], end_ms - 1)], hours=3650 * 24))
     assert len(found) < 20
     assert all(len(line) <= 80 for line in found)
@@ -151,7 +153,7 @@ def test_years_of_one_state_take_few_lines() -> None:
 
 
 def test_a_calendar_is_read_without_colour_and_has_some_on_a_terminal() -> None:
-    feed = coverage(Facts(planned=hours(0, 20), proven=[hours(0, 9)]), None)
+    feed = coverage(Facts(planned=[hours(0, 20)], proven=[hours(0, 9)]), None)
     assert drawn(feed) == [
         "              00     06     12     18",
         "  2026-03-01  PPPPPP PPPLLL LLLLLL LL....",
@@ -169,7 +171,7 @@ def test_the_signs_are_one_ascii_character_each_and_differ() -> None:
 
 
 def test_the_summary_leaves_out_what_has_expired() -> None:
-    facts = Facts(planned=WHOLE_DAY, backlog=[hours(23, 24)])
+    facts = Facts(planned=[WHOLE_DAY], backlog=[hours(23, 24)])
     assert summary(coverage(facts, None, kept_from_ms=hours(0, 4)[1])) == (
         "q@cold: loaded 19h of 20h, proven 0s, sealed unknown"
     )

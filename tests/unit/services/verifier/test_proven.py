@@ -75,3 +75,25 @@ def test_however_many_differ_few_ranges_are_kept_and_no_point_is_forgotten(
 def test_what_somebody_else_wrote_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no record of what is proven"):
         Proven.parse(text)
+
+
+def test_what_a_backfill_loaded_before_the_origin_is_to_be_proven_too() -> None:
+    proven = Proven(300).since(100)
+    assert (proven.from_ms, proven.older) == (100, ())
+
+    earlier = proven.since(50).with_range(300, 400, 0, 1)
+    assert earlier.older == ((50, 100),)
+    assert earlier.with_range(50, 70, 0, 1).since(20).older == ((20, 50), (70, 100))
+    assert earlier.with_range(50, 100, 0, 1).older == ()
+    assert Proven.parse(earlier.encode()) == earlier
+
+
+def test_what_is_older_goes_back_with_the_rest() -> None:
+    proven = Proven(300, from_ms=100).since(50)
+    assert proven.back_to(80).since(50) == Proven(80, from_ms=50, older=((50, 80),))
+    assert proven.since(200) == Proven(300, from_ms=200)
+
+
+def test_an_older_version_does_not_say_where_it_began() -> None:
+    proven = Proven.parse('{"up_to_ms": 300, "differing": []}')
+    assert proven.since(100) == Proven(300, from_ms=100)
