@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from common.state.purged import LATEST_MS, extent_of, purged
 from common.state.ranges import without
 from common.state.windows import FeedStatus, Recheck, WindowSet
 from services.verifier.expect import Identify, expect
-from services.verifier.explain import EVERYWHERE, PURGED, Allowance, Facts, Range
+from services.verifier.explain import EVERYWHERE, PURGED, UNREADABLE, Allowance, Facts, Range
 from services.verifier.points import SeriesKey
 from services.verifier.rollup import mapped
 from services.verifier.source import SourceSeries
@@ -156,23 +157,25 @@ class RedisKnowledge(Knowledge):
             )
             for start_ms, end_ms, points in purged(self._redis, self._keys, feed_name)
         ]
+        # Of those that were only counted the windows are known.
+        only_counted = Counter[Range]()
+        for letters in counted(self._redis, self._keys):
+            if letters.feed == feed_name:
+                for start_ms, end_ms, samples in letters.windows:
+                    only_counted[Range(start_ms, end_ms)] += samples
+        allowances += [Allowance(UNREADABLE, *one) for one in only_counted.items()]
         return Facts(ranges, *self._dead(query), allowances=allowances)
 
     def _dead(self, query: str) -> _Dead:
         """Points in the dead letters of a query; read again only when there are others."""
         newest: Any = self._redis.xrevrange(self._keys.dead, count=1)
-        only_counted = sum(
-            letters.samples
-            for letters in counted(self._redis, self._keys)
-            if letters.feed == feed_of(query, self._tier)
-        )
-        length = int(self._redis.xlen(self._keys.dead)) + only_counted
+        length = int(self._redis.xlen(self._keys.dead))
         state = (length, newest[0][0] if newest else b"")
         known = self._dead_known.get(query)
         if known and known[0] == state:
             return known[1]
         times: dict[SeriesKey, list[int]] = {}
-        unreadable = only_counted
+        unreadable = 0
         feed = feed_of(query, self._tier)
         ours = (one for one in DeadLetters(self._redis, self._keys) if one.feed == feed)
         for letter, payload in with_payloads(self._redis, self._keys, ours):

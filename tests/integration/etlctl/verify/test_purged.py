@@ -130,6 +130,10 @@ def test_those_that_were_only_counted_are_noted_by_window(
 ) -> None:
     for end_ms in (60_000, 120_000, 180_000):
         refuse(redis_client, keys, (0, end_ms), b"m value=1 5\n", 1, sample=1)
+    assert allowances(redis_client, keys) == [
+        Allowance("dead_lettered_unreadable", Range(60_000, 120_000), 1),
+        Allowance("dead_lettered_unreadable", Range(120_000, 180_000), 1),
+    ]
     (counted,) = letters.counted()
     assert letters.purge(counted)
     assert allowances(redis_client, keys) == [
