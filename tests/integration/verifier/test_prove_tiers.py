@@ -5,8 +5,8 @@ from __future__ import annotations
 from redis import Redis
 
 from common.state.feeds import Feed
-from tests.integration.etlctl.verify.test_tiers import altered_field
-from tests.integration.etlctl.verify.warm import Warm
+from tests.integration.etlctl.verify.tiers.test_damage import altered_field
+from tests.integration.etlctl.verify.tiers.warm import Warm
 from tests.integration.etlctl.verify.world import World
 from tests.integration.verifier.prover_rig import Rig
 

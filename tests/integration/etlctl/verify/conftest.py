@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from devtools.servers.binaries import Toolbox
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.prometheus_server import PrometheusServer
 from devtools.servers.redis_server import RedisServer
-from tests.integration.etlctl.verify.stages import Stages, warm_tier
-from tests.integration.etlctl.verify.warm import Warm
 from tests.integration.etlctl.verify.world import World, open_metrics
 
 
@@ -61,20 +58,3 @@ def world(
         tmp_path,
         start_ms,
     )
-
-
-@pytest.fixture
-def warm(world: World) -> Warm:
-    """The world with a warm tier that holds what it should, and its seals."""
-    database = f"{world.database}_warm"
-    world.influx.query(f'CREATE DATABASE "{database}"')
-    made = Warm(world, database)
-    made.fill()
-    return made
-
-
-@pytest.fixture
-def stages(world: World, redis_client: redis.Redis) -> Stages:
-    """The stages of a warm tier, with nothing extracted yet."""
-    world.influx.query(f'CREATE DATABASE "{warm_tier(world)}"')
-    return Stages(world, redis_client)

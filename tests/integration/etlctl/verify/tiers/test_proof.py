@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from tests.integration.etlctl.verify.stages import Stages, windows_of
+from tests.integration.etlctl.verify.tiers.stages import Stages, windows_of
 from tests.integration.etlctl.verify.world import Result
 
 Capture = pytest.CaptureFixture[str]

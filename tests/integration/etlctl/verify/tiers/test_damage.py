@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from common.config import load_settings
-from tests.integration.etlctl.verify.warm import WINDOW_MS, Warm
+from tests.integration.etlctl.verify.tiers.warm import WINDOW_MS, Warm
 from tests.integration.etlctl.verify.world import SELECT, STEP_MS
 
 Capture = pytest.CaptureFixture[str]

@@ -12,7 +12,7 @@ from common.samples.batch import SampleBatch
 from common.state.stream import SettleResult
 from common.state.verdict import DeadLetter, Entry, Settle
 from services.transformer.transform import TransformHandler
-from tests.integration.etlctl.verify.stages import Stages, windows_of
+from tests.integration.etlctl.verify.tiers.stages import Stages, windows_of
 
 Capture = pytest.CaptureFixture[str]
 

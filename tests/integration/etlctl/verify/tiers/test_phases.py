@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.etlctl.verify.stages import Stages, windows_of
+from tests.integration.etlctl.verify.tiers.stages import Stages, windows_of
 
 Capture = pytest.CaptureFixture[str]
 
