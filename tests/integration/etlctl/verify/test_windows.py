@@ -8,7 +8,7 @@ import redis
 from common.state.keys import Keys
 from common.state.windows import Feed, WindowSet
 from tests.integration.etlctl.verify.sealing import Sealer
-from tests.integration.etlctl.verify.warm import WINDOW_MS, Warm
+from tests.integration.etlctl.verify.tiers.warm import WINDOW_MS, Warm
 from tests.integration.etlctl.verify.world import World
 
 Capture = pytest.CaptureFixture[str]
