@@ -71,11 +71,18 @@ def _has_window(parts: Parts, query: Query, feed: FeedStatus | None, oldest_ms: 
     if feed is not None:
         # Before it is reconciled, older time may be missing that a Redis has lost.
         return feed.head_ms > feed.origin_ms or not feed.reconciled
-    return oldest_ms <= newest_end_ms(parts.settings, query, parts.tier, parts.now_ms)
+    return window_due(parts.settings, query, parts.tier, oldest_ms, parts.now_ms)
 
 
-def newest_end_ms(settings: Settings, query: Query, tier: TierName, now_ms: int) -> int:
-    """Up to where windows of a query in a tier of rollups must be planned at ``now_ms``."""
-    window_ms = settings.load.tiers[tier].window_ms
-    settled_ms = now_ms - query.settle_ms(settings.extract.settle_seconds)
-    return (settled_ms - PLANNED_WITHIN_MS) // window_ms * window_ms
+def window_due(
+    settings: Settings, query: Query, tier: TierName, oldest_ms: int, now_ms: int
+) -> bool:
+    """Whether a query must have a window in a tier of rollups at ``now_ms``.
+
+    Its source holds everything after ``oldest_ms``: the first window begins with a whole bucket.
+    """
+    of_tier = settings.load.tiers[tier]
+    resolution_ms = of_tier.rollup.resolution_ms if of_tier.rollup else 1
+    settled_ms = now_ms - query.settle_ms(settings.extract.settle_seconds) - PLANNED_WITHIN_MS
+    newest_end_ms = settled_ms // of_tier.window_ms * of_tier.window_ms
+    return -(-oldest_ms // resolution_ms) * resolution_ms < newest_end_ms

@@ -13,7 +13,7 @@ from etlctl.output import print_json, progress_bar, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.sealed.present import as_json as outcome_json
 from etlctl.verify.sealed.present import details, last_sentence, table
-from etlctl.verify.windows import newest_end_ms
+from etlctl.verify.windows import window_due
 from services.verifier.connect import sink_of
 from services.verifier.sealed.outcome import SealedOutcome, SealedOutcomes
 from services.verifier.sealed.seals import SealReader, sealed_queries
@@ -83,7 +83,7 @@ def _windowless(
         if (
             tier == HOT
             or first_ms is None
-            or any(first_ms <= newest_end_ms(settings, query, tier, now_ms) for query in held)
+            or any(window_due(settings, query, tier, first_ms, now_ms) for query in held)
         ):
             continue
         with closing(sink_of(settings, tier)) as sink:
