@@ -76,9 +76,8 @@ class WindowSet:
         """Extend the feed's time to ``head_ms``; a new feed begins at ``origin_ms``.
 
         False when the feed belongs to another configuration and ``adopt`` is not set; with it, the
-        feed becomes ours and its open windows are cut anew, as are those of its parts of
-        ``backfills``. A ``configuration`` that is not the last one that was in force is noted
-        (:mod:`common.state.history`).
+        feed and its parts of ``backfills`` become ours, and open windows are cut anew. A
+        ``configuration`` that was not in force last is noted (:mod:`common.state.history`).
         """
         planned = self._scripts.call(
             "plan",
@@ -260,12 +259,13 @@ class WindowSet:
         *,
         extend: bool = False,
         done: Sequence[Recheck] = (),
+        recounts: int = 0,
     ) -> int | None:
         """Put ``(start_ms, end_ms]`` back into the backlog; how many ms were not in it or open.
 
         Only time within the feed, unless ``extend`` moves its origin back to ``start_ms``. The
-        same step removes the rechecks in ``done``, whose recounts are not made once more. ``None``
-        when the feed is not ours.
+        same step removes the rechecks in ``done``, whose recounts are not made once more, nor are
+        the first ``recounts``. ``None`` when the feed is not ours.
         """
         added: int | None = self._scripts.call(
             "reopen",
@@ -275,7 +275,7 @@ class WindowSet:
             end_ms=end_ms,
             extend=extend,
             done=[recheck.member for recheck in done],
-            round=max((recheck.round + 1 for recheck in done), default=0),
+            round=max((recheck.round + 1 for recheck in done), default=recounts),
         )
         return added
 

@@ -29,6 +29,7 @@ class MemoryPast:
         *,
         extend: bool = False,
         done: Sequence[Recheck] = (),
+        recounts: int = 0,
     ) -> int | None:
         state = self._shared.feeds.get(feed.name)
         if state is None or state.fingerprint != feed.fingerprint:
@@ -39,7 +40,7 @@ class MemoryPast:
         taken = ranges_in([*state.ranges, *state.deferred.ranges])
         taken += [window.bounds for window in state.windows.values()]
         missing = missing_in((start_ms, end_ms), taken)
-        round_ = max((recheck.round + 1 for recheck in done), default=0)
+        round_ = max((recheck.round + 1 for recheck in done), default=recounts)
         state.ranges = merged_pieces([*state.ranges, *((*range_, round_) for range_ in missing)])
         for recheck in done:
             self._shared.rechecks.get(feed.name, {}).pop(recheck.member, None)

@@ -48,10 +48,12 @@ class Repair:
         fresh = self._not_tried(feed, ranges)
         if not fresh or feed.fingerprint != status.fingerprint:
             return  # nothing to do, or another configuration is in force
+        # It had them all: it is not proven before its last recount.
+        recounts = len(self.settings.extract.recheck_after_seconds)
         reader = SealReader(sink, self.settings.pipeline.redis_namespace, query.name, tier)
         for start_ms, end_ms in whole_windows(reader, fresh, whole_from_ms):
             try:
-                if self.windows.reopen(feed, start_ms, end_ms) is None:
+                if self.windows.reopen(feed, start_ms, end_ms, recounts=recounts) is None:
                     return
             except NoPermissionError as error:
                 self.telemetry.emit("verify_repair_denied", error=str(error))

@@ -9,6 +9,9 @@ from common.state.ranges import merged, overlaps
 from services.verifier.sealed.holding import stretches
 from services.verifier.sealed.seals import Seal, SealReader
 
+# Ranges less apart are loaded again as one.
+NEAR_MS = 60_000
+
 
 def sealed_windows(reader: SealReader, bounds: Range) -> Iterator[Seal]:
     """The seals that hold of windows with a part in ``bounds``, in order.
@@ -25,13 +28,13 @@ def sealed_windows(reader: SealReader, bounds: Range) -> Iterator[Seal]:
 
 
 def whole_windows(reader: SealReader, ranges: Iterable[Range], whole_from_ms: int) -> list[Range]:
-    """Ranges, widened to all of each window that they have a part of.
+    """Ranges, widened to all of each window that they have a part of; near ones are one.
 
     The seal of a window that is loaded again in part says nothing any more. One of which the source
     has deleted a part, before ``whole_from_ms``, is left as it is. Raises
     :class:`~common.errors.SinkError`.
     """
-    ranges = merged(ranges)
+    ranges = _joined(ranges)
     if not ranges:
         return []
     windows = [
@@ -40,3 +43,14 @@ def whole_windows(reader: SealReader, ranges: Iterable[Range], whole_from_ms: in
         if seal.start_ms >= whole_from_ms and overlaps(ranges, seal.start_ms, seal.end_ms)
     ]
     return merged([*ranges, *windows])
+
+
+def _joined(ranges: Iterable[Range]) -> list[Range]:
+    """What of a series is missing lies a sample apart; many short windows cost more than one."""
+    found: list[Range] = []
+    for start_ms, end_ms in merged(ranges):
+        if found and start_ms - found[-1][1] <= NEAR_MS:
+            found[-1] = found[-1][0], end_ms
+        else:
+            found.append((start_ms, end_ms))
+    return found

@@ -87,6 +87,20 @@ def test_what_should_not_be_there_is_left(rig: Rig, feed: Feed) -> None:
     assert backlog(rig) == []
 
 
+def test_it_is_compared_without_another_recount(rig: Rig, feed: Feed) -> None:
+    load_but_some(rig)
+    rig.turn()
+    rig.world.write(rig.world.expected())
+    recounts = rig.prover.settings.extract.recheck_after_seconds
+    assert recounts
+    rig.load_up_to(rig.world.end_ms, tuple(recounts))
+    assert rig.redis.zcard(rig.keys.rechecks(prover_rig.FEED.name)) == 0
+
+    rig.turn()
+    rig.turn()
+    assert (rig.verified_ms, rig.differing) == (rig.world.end_ms, 0)
+
+
 def test_it_can_be_turned_off(rig: Rig, feed: Feed) -> None:
     verify = rig.prover.settings.verify.model_copy(update={"repair": "off"})
     rig.prover.repair.settings = rig.prover.settings.model_copy(update={"verify": verify})
@@ -103,7 +117,7 @@ def test_another_configuration_is_in_force(rig: Rig) -> None:
 
 
 def test_a_user_that_may_not_is_told(rig: Rig, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
-    def reopen(*_: object) -> None:
+    def reopen(*_: object, **__: object) -> None:
         raise NoPermissionError("this user has no permissions")
 
     load_but_some(rig)

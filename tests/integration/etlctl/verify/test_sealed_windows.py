@@ -53,5 +53,9 @@ def test_only_what_holds_counts(sealer: Sealer, reader: SealReader) -> None:
 
 
 def test_without_seals_ranges_are_as_they_were(reader: SealReader) -> None:
-    assert whole_windows(reader, [(5, 9), (1, 2)], 0) == [(1, 2), (5, 9)]
+    assert whole_windows(reader, [(70_000, 70_001), (1, 2)], 0) == [(1, 2), (70_000, 70_001)]
+
+
+def test_near_ranges_are_one(reader: SealReader) -> None:
+    assert whole_windows(reader, [(5, 9), (1, 2)], 0) == [(1, 9)]
     assert whole_windows(reader, [], 0) == []
