@@ -13,7 +13,7 @@ from common.state.feeds import Feed, Range
 from common.state.keys import RAW
 from common.state.ranges import length_ms, merged, without
 from common.state.windows import Window
-from tests.integration.state.backfill_rig import HEAD_MS, ORIGIN_MS, Rig
+from tests.integration.backfills.rig import HEAD_MS, ORIGIN_MS, Rig
 from tests.integration.state.worlds import FEED, STEP_MS, bounds, commit
 
 VERBS = (

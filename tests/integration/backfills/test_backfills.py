@@ -10,7 +10,7 @@ from redis import Redis
 
 from common.state.backfills import history
 from common.state.history import changes_of
-from tests.integration.state.backfill_rig import ALL, HEAD_MS, ORIGIN_MS, Rig
+from tests.integration.backfills.rig import ALL, HEAD_MS, ORIGIN_MS, Rig
 from tests.integration.state.worlds import FEED, STEP_MS, bounds, commit, live, must
 
 
