@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -122,6 +123,11 @@ def verify(pipeline: Pipeline, end_seconds: int) -> tuple[int, dict[str, str]]:
     return done.returncode, {name: tier["verdict"] for name, tier in document["tiers"].items()}
 
 
+def live_lag_ms(pipeline: Pipeline) -> int:
+    """How far what is live is behind Prometheus' time."""
+    return pipeline.now_ms() - pipeline.feeds()["live@hot"].loaded_watermark_ms
+
+
 def test_a_day_is_loaded_into_every_tier_whatever_dies(
     pipeline: Pipeline, end_seconds: int
 ) -> None:
@@ -130,18 +136,22 @@ def test_a_day_is_loaded_into_every_tier_whatever_dies(
         lambda: len(pipeline.feeds()) == 9 and all(f.reconciled for f in pipeline.feeds().values()),
         "every feed is planned",
     )
+    before_ms, lags_ms, peaks = list[int](), list[int](), dict[str, int]()
+
+    def know_lag() -> bool:
+        before_ms.append(live_lag_ms(pipeline))
+        return len(before_ms) >= 50
+
+    pipeline.until(know_lag, "the lag is known")
     began = time.monotonic()
     id_ = begin(pipeline, end_seconds)
     total_ms = progress(pipeline, id_).total_ms
-    lags = []
 
     def past(share: float) -> bool:
-        (live_lag_ms,) = (
-            pipeline.now_ms() - feed.loaded_watermark_ms
-            for name, feed in pipeline.feeds().items()
-            if name == "live@hot"
-        )
-        lags.append(live_lag_ms)
+        lags_ms.append(live_lag_ms(pipeline))
+        for service in stack.all_services():
+            if service.running:
+                peaks[service.name] = max(peaks.get(service.name, 0), service.rss_bytes())
         return progress(pipeline, id_).coming_ms <= (1 - share) * total_ms
 
     for share, module in ((0.2, "extractor"), (0.4, "transformer"), (0.6, "loader")):
@@ -162,7 +172,9 @@ def test_a_day_is_loaded_into_every_tier_whatever_dies(
     )
     print(
         f"{samples} samples read in {seconds:.1f} s, {samples / seconds:.0f} a second;"
-        f" lag of live samples: median {sorted(lags)[len(lags) // 2]} ms, most {max(lags)} ms"
+        f" lag of live samples: median {median(lags_ms):.0f} ms, most {max(lags_ms)} ms;"
+        f" before: {median(before_ms):.0f} and {max(before_ms)} ms; most memory in MB: "
+        + ", ".join(f"{name} {size / 1e6:.0f}" for name, size in peaks.items())
     )
     assert progress(pipeline, id_).state == "done"
     assert Backfills(pipeline.redis, KEYS).parts() == []
