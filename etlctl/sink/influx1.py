@@ -10,6 +10,7 @@ import http.client
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from etlctl.sink.management import shard_seconds_for
 from etlctl.sink.retention import Consent, Say, made, may_set
 from services.verifier.sink import quote
 
+# Of 2.x alone.
+ORGANIZATIONS_PATH = "/api/v2/orgs"
 # The retention policy that CREATE DATABASE makes, where none is named.
 _DEFAULT_POLICY = "autogen"
 _MESSAGE_MAX_CHARS = 300
@@ -60,9 +63,11 @@ class Influx1:
         """None when InfluxDB 1.x answers, else what does, or why nothing does."""
         try:
             response = self._session.request("GET", PING_PATH)
+            # An InfluxDB 1.x behind what manages it as 2.x is prepared as that.
+            organizations = self._session.request("GET", ORGANIZATIONS_PATH)
         except _NO_RESPONSE as error:
             return f"{self._where} cannot be reached: {no_response(self._session, error)}"
-        if is_1(response.headers):
+        if is_1(response.headers) and organizations.status == HTTPStatus.NOT_FOUND:
             return None
         return f"{self._where} does not answer a ping as 1.x does: {response.status}"
 

@@ -47,12 +47,12 @@ def planned_part(
     The range is empty where they hold none; it is the same in the hot tier, and where Redis cannot
     be read or does not know a query.
     """
-    feeds = _feeds(parts)
+    feeds, knowledge = _feeds(parts), parts.knowledge
     rollup = parts.settings.load.tiers[parts.tier].rollup
     if feeds is None or rollup is None or len(feeds) < len(parts.queries):
         return (start_ms, end_ms), {}
     end_ms = min([end_ms, *(feed.head_ms for feed in feeds.values())])
-    begins_ms = {name: feed.origin_ms for name, feed in feeds.items()}
+    begins_ms = {name: knowledge.begin_ms(name) for name in feeds}
     # A point stands at the end of its bucket: none lies behind the last one.
     end_ms = end_ms // rollup.resolution_ms * rollup.resolution_ms
     return (max(start_ms, min(begins_ms.values(), default=start_ms)), end_ms), begins_ms

@@ -41,7 +41,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
                 + burst(
                     f'etl_verify_repairs_total{{job="{VERIFIER}"}}', t.verify_repairs_window_seconds
                 ).replace("\n", "\n  ")
-                + "\n)"
+                + f"\n)\nor\n0 * max by (query, tier) ({latest(waiting, t.bridge_seconds)})"
             ),
             limit=Limit(">", t.verify_repairs),
             for_seconds=0,

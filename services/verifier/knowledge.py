@@ -54,6 +54,10 @@ class Knowledge:
         """The beginning of what was extracted of the query; 0 where that is not known."""
         return 0
 
+    def begin_ms(self, query: str) -> int:
+        """The same, with what backfills have before it."""
+        return self.origin_ms(query)
+
     def recounts(self, query: str) -> Sequence[Recheck]:
         """Committed ranges that are to be compared with the source again."""
         return ()
@@ -99,6 +103,11 @@ class RedisKnowledge(Knowledge):
         """The beginning of what was extracted of the query; 0 where that is not known."""
         feed = self.feed(query)
         return feed.origin_ms if feed else 0
+
+    def begin_ms(self, query: str) -> int:
+        """The same, with what backfills have before it."""
+        starts_ms = [part.start_ms for part in self._parts(query)]
+        return min([self.origin_ms(query), *starts_ms])
 
     def pending(self, query: str) -> Mapping[str, Sequence[Range]]:
         """Where points may still be on their way (``in_flight``) or were not extracted yet.

@@ -62,7 +62,7 @@ SCRIPTS = (
     Broken(
         "a gap is declared", "window", "declare_gap(gaps, first, upto, a.reason, now)", "", seed=6
     ),
-    Broken("what is open is not doubled", "reopen", "open_ranges(windows)", "{}"),
+    Broken("what is open is not doubled", "reopen", "to_extract(feed, windows)", "{}"),
     Broken("a recount comes after the other", "commit", "window.r or 0", "0", seed=68),
     Broken(
         "what was opened again has one recount less",

@@ -37,6 +37,7 @@ class Rig:
             "plan": lambda: self.record("plan"),
             "recheck": lambda: self.record("recheck"),
             "extract": lambda window_class: self.record("extract", window_class),
+            "backfill": lambda: self.record("backfill"),
         }
 
     def work(self, table: JobTable | None = None) -> None:
@@ -77,7 +78,8 @@ def test_jobs_run_by_priority_with_their_arguments_and_leave_nothing(rig: Rig) -
 
     rig.work()
 
-    assert rig.calls == [("plan",), ("recheck",), ("extract", "live"), ("extract", "catchup")]
+    extracted = [("extract", "live"), ("extract", "catchup"), ("backfill",)]
+    assert rig.calls == [("plan",), ("recheck",), *extracted]
     assert rig.left() == []
     assert not rig.refused()
 
