@@ -70,7 +70,7 @@ def _feeds(parts: Parts) -> dict[str, FeedStatus] | None:
 def _has_window(parts: Parts, query: Query, feed: FeedStatus | None, oldest_ms: int) -> bool:
     if feed is not None:
         # Before it is reconciled, older time may be missing that a Redis has lost.
-        return feed.head_ms > feed.origin_ms or not feed.reconciled
+        return feed.head_ms > parts.knowledge.begin_ms(query.name) or not feed.reconciled
     return window_due(parts.settings, query, parts.tier, oldest_ms, parts.now_ms)
 
 

@@ -77,6 +77,16 @@ class Pipeline:
 
         self.until(reached, f"every feed is loaded up to {time_ms}")
 
+    def until_sealed(self) -> None:
+        """Wait until the sink has the seals of all windows that were loaded by now."""
+        due = set(self.redis.hkeys(KEYS.seals_due)) | set(self.redis.hkeys(KEYS.seals))
+
+        def sealed() -> bool:
+            left = set(self.redis.hkeys(KEYS.seals_due)) | set(self.redis.hkeys(KEYS.seals))
+            return not due & left
+
+        self.until(sealed, "seals are written")
+
     def now_ms(self) -> int:
         found: Any = self.stack.prometheus.query("time()")  # a scalar: [time, value]
         return int(float(found[0]) * 1000)

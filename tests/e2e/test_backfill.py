@@ -117,6 +117,8 @@ def test_history_apart_from_the_feeds_is_loaded_and_repaired(
     assert all(feed.origin_ms > to_seconds * 1000 for feed in pipeline.feeds().values())
     assert verdicts(verify(pipeline, from_seconds, to_seconds)) == BOTH_EQUAL
 
+    # What has a seal is repaired in whole windows.
+    pipeline.until_sealed()
     at_seconds = from_seconds + 600
     for bucket in (pipeline.config()["load"]["influxdb"]["bucket"], "warm"):
         pipeline.stack.influx.query(
@@ -130,6 +132,7 @@ def test_history_apart_from_the_feeds_is_loaded_and_repaired(
         ("past", "warm"),
     }
 
+    pipeline.until_sealed()
     sealed = verify(pipeline, from_seconds, to_seconds, "--sealed")
     assert verdicts(sealed) == BOTH_EQUAL, json.dumps(sealed)[-3000:]
 
