@@ -202,7 +202,7 @@ def _show_estimates(settings: Settings, wanted: Sequence[Wanted], rate: float | 
 def _total(found: Sequence[Estimate], rate: float | None) -> str:
     samples = sum(one.samples for one in found)
     seconds = math.ceil(samples / (rate or SAMPLES_PER_SECOND))
-    how = "samples per second" if rate else "samples per second, as measured without a limit"
+    how = "samples per second" if rate else "samples per second, which two cores do"
     return (
         f"In all {thousands(samples)} samples, {format_duration(seconds * 1000)} at"
         f" {rate or SAMPLES_PER_SECOND:,.10g} {how}."

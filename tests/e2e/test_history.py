@@ -170,8 +170,10 @@ def test_a_day_is_loaded_into_every_tier_whatever_dies(
         ),
         "what was loaded is joined",
     )
+    loaded_seconds = time.monotonic() - began
     print(
-        f"{samples} samples read in {seconds:.1f} s, {samples / seconds:.0f} a second;"
+        f"{samples} samples read in {seconds:.1f} s, {samples / seconds:.0f} a second, and loaded"
+        f" in {loaded_seconds:.1f} s;"
         f" lag of live samples: median {median(lags_ms):.0f} ms, most {max(lags_ms)} ms;"
         f" before: {median(before_ms):.0f} and {max(before_ms)} ms; most memory in MB: "
         + ", ".join(f"{name} {size / 1e6:.0f}" for name, size in peaks.items())

@@ -169,7 +169,7 @@ def test_a_dry_run_of_a_tier_counts_what_is_read_and_what_is_written(world: Worl
     ]
     # Two aggregates of 24 buckets of three series, of three bytes each.
     assert row[-2:] == ["1,440", "432"]
-    assert "at 200,000 samples per second, as measured without a limit." in result.out
+    assert "at 200,000 samples per second, which two cores do." in result.out
 
 
 def test_a_source_that_is_away_ends_a_dry_run(begun: World) -> None:
