@@ -14,8 +14,8 @@ from services.extractor.windows import Plan
 
 # So many windows of a feed are counted, evenly over its ranges; the others are taken to be alike.
 COUNTED_WINDOWS = 24
-# What two cores extract, transform and load without a limit, and some: 300,000 of a tier with samples
-# as they are, 600,000 of three tiers together were measured (docs/history.md).
+# What two cores extract, transform and load without a limit. Measured were 300,000 of a tier of
+# samples as they are, and 600,000 of three tiers together (docs/history.md).
 SAMPLES_PER_SECOND = 200_000
 # InfluxDB's documentation on sizing says: "Non-string values require approximately three bytes."
 SINK_BYTES_PER_VALUE = 3
