@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory --warn-undefined-variables --no-builtin-rules
 export DEMO_SECONDS ?= 60
 # Test processes at once, and anything more for pytest: make test PYTEST_ARGS="-k relabel -x".
 TEST_PROCESSES ?= 2
+# The same for tests on servers, which wait for them more than they work.
+SERVER_TEST_PROCESSES ?= 3
 PYTEST_ARGS ?=
 # Sources of test-matrix: found (the Prometheus that other tests use), trixie, sid (its Prometheus), victoria-metrics.
 MATRIX ?= found trixie sid victoria-metrics
@@ -93,7 +95,7 @@ else
 	@status=0; \
 	  $(pytest) $(covered) --timeout 120 --cov --cov-report= || status=$$?; \
 	  $(coverage); \
-	  $(pytest) $(addprefix --ignore ,$(covered)) -m "$(in_test)" || status=$$?; \
+	  $(pytest) -n $(SERVER_TEST_PROCESSES) $(addprefix --ignore ,$(covered)) -m "$(in_test)" || status=$$?; \
 	  exit $$status
 	@$(MAKE) chaos-short PYTEST_ARGS="-m chaos"
 endif

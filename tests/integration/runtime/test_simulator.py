@@ -220,6 +220,11 @@ def test_ends_in_order_and_logs_json(make: Make) -> None:
     server = make()
     for end in (signal.SIGTERM, signal.SIGINT):
         server.start()
+        wait_until(
+            lambda: "service_started" in server.log_tail(10_000),
+            deadline_seconds=20,
+            what="it says that it has started",
+        )
         server.signal(end)
         assert server.wait(20) == 0
         told = [json.loads(line) for line in server.log_tail(10_000).splitlines()]

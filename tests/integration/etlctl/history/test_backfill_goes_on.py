@@ -165,6 +165,7 @@ def test_what_could_not_be_had_is_said_at_the_end(world: World) -> None:
                 window = world.windows.lease(feed, "catchup", 0, 240 * STEP_MS)
                 assert window is not None
                 world.windows.declare_gap(feed, window, start_ms + 600_000, "deleted")
+                world.windows.retry(feed, window, 0.0)
         world.extract(plans=[plan])
 
     with world.meanwhile(lose):
