@@ -54,7 +54,6 @@ class Part:
     open: Sequence[Range]
     left_out: Sequence[Range]
     attempts: int
-    planned_ms: int
 
     @property
     def name(self) -> str:
@@ -288,7 +287,6 @@ def _part(name: str, found: Mapping[str, Any]) -> Part | None:
         open=status.open,
         left_out=ranges_of(left_out),
         attempts=status.attempts,
-        planned_ms=status.planned_ms,
     )
 
 
