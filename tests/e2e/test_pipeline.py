@@ -98,13 +98,19 @@ def test_a_rejected_query_fails_alone(pipeline: Pipeline, tmp_path: Path) -> Non
             others = [feed for feed in feeds.values() if feed.query != "broken"]
             return len(others) == 5 and all(feed.watermark_ms > feed.origin_ms for feed in others)
 
+        def failures() -> list[str]:
+            page = requests.get(f"{process.url}/metrics", timeout=5).text
+            return [
+                line for line in page.splitlines() if line.startswith("etl_query_failures_total{")
+            ]
+
         pipeline.until(others_go_on, "the other queries are extracted")
-        page = requests.get(f"{process.url}/metrics", timeout=5).text
+        # The others may come first: whose turn it is has no order.
+        pipeline.until(lambda: bool(failures()), "the broken query fails")
+        failed = failures()
 
     broken = windows.status()["broken@hot"]
     assert broken.watermark_ms == broken.origin_ms
     assert broken.attempts >= 1
-    failures = [line for line in page.splitlines() if line.startswith("etl_query_failures_total{")]
-    assert failures
-    assert all('query="broken"' in line for line in failures)
-    assert all('error_type="QueryRejected"' in line for line in failures)
+    assert all('query="broken"' in line for line in failed)
+    assert all('error_type="QueryRejected"' in line for line in failed)
