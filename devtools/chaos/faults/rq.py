@@ -15,6 +15,7 @@ from common.errors import StackError
 from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.rig import KEYS, Rig
 from services.extractor.job_table import QUEUES
+from services.verifier.wiring import HOT
 
 SUSPENDED = "rq:suspended"
 
@@ -60,7 +61,7 @@ def suspended(context: FaultContext, times: int) -> int:
 
 
 def _heads(rig: Rig) -> dict[str, int]:
-    return {name: feed.head_ms for name, feed in rig.feeds().items()}
+    return {name: feed.head_ms for name, feed in rig.feeds().items() if feed.tier == HOT}
 
 
 def _check(marker: Path) -> None:
