@@ -187,16 +187,19 @@ class PastBackfill:
         """What ``etlctl backfill`` says. Raises :class:`StackError` unless it ends with 0."""
         rig = self._rig
         config = ("--config", str(rig.stack.config_path))
-        done = subprocess.run(
-            [sys.executable, "-m", "etlctl", "backfill", *arguments, *config],
-            cwd=PROJECT_ROOT,
-            env={**os.environ, **rig.direct_environ()},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "etlctl", "backfill", *arguments, *config],
+                cwd=PROJECT_ROOT,
+                env={**os.environ, **rig.direct_environ()},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=COMMAND_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StackError(str(error)) from error
         if done.returncode:
             raise StackError(f"etlctl backfill {' '.join(arguments)}: {done.stdout.strip()}")
         return done.stdout
