@@ -133,6 +133,38 @@ def test_the_oracle_is_content_with_a_pipeline_that_works(world: World) -> None:
     assert 1000 < compared.equal <= compared.source
 
 
+def test_warm_and_the_past_are_whole_and_a_loss_in_them_is_noticed(world: World) -> None:
+    rig = world.rig
+    assert rig.backfill.finish() == []
+    problems, _ = world.prove()
+    assert problems == []
+    whole = world.last_comparisons()
+    hot_past, warm_past = (f"{tier} of {COUNTER}" for tier in (HOT, WARM_TIER))
+    assert {part.problem for part in whole.values()} == {None}
+    assert whole[hot_past].equal == COUNTERS * (rig.past.end_ms - rig.past.start_ms) // 1000
+
+    middle_ms = (rig.past.start_ms + rig.past.end_ms) // 2
+    for bucket, measurement, time_ms in (
+        (world.bucket, COUNTER, middle_ms),
+        (WARM["bucket"], COUNTER, middle_ms),
+        (WARM["bucket"], "load_d", world.oracle.warm_proved_ms),
+    ):
+        rig.stack.influx.query(
+            f"DELETE FROM {measurement} WHERE time = {time_ms}ms", database=bucket
+        )
+
+    damaged = world.last_comparisons()
+    missing = {what: part.missing for what, part in damaged.items() if part.problem}
+    assert missing == {WARM_TIER: 100, hot_past: COUNTERS, warm_past: COUNTERS}
+
+    def seals_tell() -> bool:
+        """Of each of the three; the last of them are written a moment later."""
+        found = [seals.problems for seals in world.oracle.last_seals()[1:]]
+        return all(any("sealed windows of" in one for one in problems) for problems in found)
+
+    rig.until(seals_tell, "the seals tell of it too")
+
+
 def test_a_point_that_is_missing_in_the_sink_is_noticed(world: World) -> None:
     _, time_ms, _ = world.loaded_point()
     world.rig.stack.influx.query(
@@ -201,37 +233,6 @@ def test_samples_that_vanish_from_redis_are_noticed_in_the_books(world: World) -
     assert watch.worst_samples == watch.worst_lost_samples == int(fields[b"samples"])
 
 
-def test_the_past_is_whole_and_a_loss_in_it_or_in_warm_is_noticed(world: World) -> None:
-    rig = world.rig
-    assert rig.backfill.finish() == []
-    problems, _ = world.prove()
-    assert problems == []
-    whole = world.last_comparisons()
-    past_points = COUNTERS * (rig.past.end_ms - rig.past.start_ms) // 1000
-    for what in (WARM_TIER, f"{HOT} of {COUNTER}", f"{WARM_TIER} of {COUNTER}"):
-        assert whole[what].problem is None, what
-    assert whole[f"{HOT} of {COUNTER}"].equal == past_points
-
-    middle_ms = (rig.past.start_ms + rig.past.end_ms) // 2
-    for bucket, measurement, time_ms in (
-        (world.bucket, COUNTER, middle_ms),
-        (WARM["bucket"], COUNTER, middle_ms),
-        (WARM["bucket"], "load_d", world.oracle.warm_proved_ms),
-    ):
-        rig.stack.influx.query(
-            f"DELETE FROM {measurement} WHERE time = {time_ms}ms", database=bucket
-        )
-
-    damaged = world.last_comparisons()
-    missing = {what: part.missing for what, part in damaged.items() if part.problem}
-    assert missing.pop(WARM_TIER) > 0
-    assert missing.pop(f"{HOT} of {COUNTER}") == COUNTERS
-    assert missing.pop(f"{WARM_TIER} of {COUNTER}") == COUNTERS
-    assert not missing.keys() - {HOT}  # the tests before have damaged that
-    seals = [found.problems for found in world.oracle.last_seals()]
-    assert all(seals[1:])
-
-
 def test_every_ledger_is_counted_against_the_source(world: World) -> None:
     rig = world.rig
     rig.stack.stop_services()
@@ -243,9 +244,10 @@ def test_every_ledger_is_counted_against_the_source(world: World) -> None:
 
     counter = feed_of(COUNTER, WARM_TIER)
     epoch.extracted = {**epoch.extracted, "load_c@hot": epoch.extracted["load_c@hot"] + 3}
-    epoch.loaded = {**epoch.loaded, counter: epoch.loaded[counter] - 2}
+    epoch.loaded = {**epoch.loaded, counter: epoch.loaded[counter] - 1000}
     wrong = [count for count in counts(rig, world.epochs) if count.recorded != count.wanted]
-    assert {count.feed: count.recorded - count.wanted for count in wrong} == {
-        "load_c@hot": 3,
-        counter: -2,
-    }
+    assert {count.feed for count in wrong} == {"load_c@hot", counter}
+    differences = {count.feed: count.recorded - count.wanted for count in wrong}
+    assert differences["load_c@hot"] == 3
+    # What vanished before may have been of this one, and is in flight for ever.
+    assert -1000 <= differences[counter] < 0
