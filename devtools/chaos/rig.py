@@ -257,6 +257,7 @@ class Rig(StartStop):
                 and self.ledger.audit().total.loaded > 1000
             ),
             "samples are loaded",
+            deadline_seconds=120.0,
         )
 
     def until_loaded(
