@@ -9,6 +9,7 @@ from redis.exceptions import NoPermissionError
 
 from common.config import Settings
 from common.runtime.telemetry import Telemetry
+from common.state.backfills import extract_again
 from common.state.feeds import Feed, FeedStatus, Range
 from common.state.ranges import merged, overlaps
 from common.state.windows import WindowSet
@@ -19,7 +20,7 @@ from services.verifier.sink import Sink
 
 @dataclass
 class Repair:
-    """Puts ranges back into the backlog of their feed.
+    """Puts ranges back into the backlog of their feed, or of another backfill.
 
     One that was put back and differs again is left as it is for ``again_seconds``: extracting it
     did not help. ``clock`` gives seconds and never runs backwards.
@@ -48,12 +49,10 @@ class Repair:
         fresh = self._not_tried(feed, ranges)
         if not fresh or feed.fingerprint != status.fingerprint:
             return  # nothing to do, or another configuration is in force
-        # It had them all: it is not proven before its last recount.
-        recounts = len(self.settings.extract.recheck_after_seconds)
         reader = SealReader(sink, self.settings.pipeline.redis_namespace, query.name, tier)
         for start_ms, end_ms in whole_windows(reader, fresh, whole_from_ms):
             try:
-                if self.windows.reopen(feed, start_ms, end_ms, recounts=recounts) is None:
+                if extract_again(self.windows, feed, [(start_ms, end_ms)]) is None:
                     return
             except NoPermissionError as error:
                 self.telemetry.emit("verify_repair_denied", error=str(error))
