@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 from common.state.feeds import Range
+from common.state.seals import windows_without_seal
 from common.state.windows import WindowSet
 from etlctl.connect import redis_of
 from etlctl.history.again import Opened, chosen, first_whole_ms, lines, open_again
@@ -54,7 +55,8 @@ def open_and_wait(
         opened = []
         for plan in chosen(settings, differing, (parts.tier,)):
             name, first_ms = plan.feed.query, first_whole_ms(plan, lowest_ms)
-            wanted = whole_windows(parts.seals_of(name), differing[name], first_ms)
+            unsealed = windows_without_seal(redis, keys, plan.feed.name)
+            wanted = whole_windows(parts.seals_of(name), differing[name], first_ms, unsealed)
             opened.append(open_again(windows, plan, wanted, lowest_ms))
         for line in lines(opened):
             say(line)

@@ -12,6 +12,7 @@ from common.runtime.telemetry import Telemetry
 from common.state.backfills import extract_again
 from common.state.feeds import Feed, FeedStatus, Range
 from common.state.ranges import merged, overlaps
+from common.state.seals import windows_without_seal
 from common.state.windows import WindowSet
 from services.verifier.sealed.seals import SealReader
 from services.verifier.sealed.windows import whole_windows
@@ -50,7 +51,8 @@ class Repair:
         if not fresh or feed.fingerprint != status.fingerprint:
             return  # nothing to do, or another configuration is in force
         reader = SealReader(sink, self.settings.pipeline.redis_namespace, query.name, tier)
-        for start_ms, end_ms in whole_windows(reader, fresh, whole_from_ms):
+        unsealed = windows_without_seal(self.windows.redis, self.windows.keys, feed.name)
+        for start_ms, end_ms in whole_windows(reader, fresh, whole_from_ms, unsealed):
             try:
                 if extract_again(self.windows, feed, [(start_ms, end_ms)]) is None:
                     return
