@@ -17,9 +17,13 @@ from common.state.backfills import Backfills, by_feed, extract_again, history
 from common.state.feeds import FeedStatus, Range
 from common.state.keys import feed_of
 from common.state.ranges import clipped, length_ms, merged, without
+from common.state.seals import windows_without_seal
 from common.state.windows import Window, WindowSet
 from etlctl.times import Clock, rfc3339
 from services.extractor.windows import Plan, ceil_to, floor_to, plans_of
+from services.verifier.sealed.seals import SealReader
+from services.verifier.sealed.windows import whole_windows
+from services.verifier.sink import Sink
 
 POLL_SECONDS = 0.5
 
@@ -110,6 +114,20 @@ def open_again(windows: WindowSet, plan: Plan, ranges: Iterable[Range], lowest_m
     if added_ms is None:
         raise EtlError(f"{feed.name}: {FOREIGN}")
     return Opened(feed.query, feed.tier, opened, left_out, added_ms)
+
+
+def whole(
+    windows: WindowSet, plan: Plan, sink: Sink, ranges: Iterable[Range], lowest_ms: int
+) -> list[Range]:
+    """Ranges of the plan's feed, widened to whole windows, as far as these are known.
+
+    Raises :class:`~common.errors.SinkError` and :class:`redis.exceptions.RedisError`.
+    """
+    feed, keys = plan.feed, windows.keys
+    # First: what is written meanwhile is in the sink then.
+    unsealed = windows_without_seal(windows.redis, keys, feed.name)
+    reader = SealReader(sink, keys.namespace, feed.query, feed.tier)
+    return whole_windows(reader, ranges, first_whole_ms(plan, lowest_ms), unsealed)
 
 
 def _within(

@@ -14,11 +14,19 @@ from common.errors import EtlError
 from common.exit_codes import ExitCode
 from common.state.windows import WindowSet
 from etlctl.connect import redis_of
-from etlctl.history.again import Opened, chosen, lines, open_again, wait_until_loaded, waiting_ms
+from etlctl.history.again import (
+    Opened,
+    chosen,
+    lines,
+    open_again,
+    wait_until_loaded,
+    waiting_ms,
+    whole,
+)
 from etlctl.options import AsJson, ConfigFile, group
 from etlctl.output import print_json, progress_bar, remark
 from etlctl.times import BadTime, parse_time, rfc3339
-from services.verifier.connect import source_of
+from services.verifier.connect import sink_of, source_of
 
 extract_app = group("Have time extracted by hand.")
 
@@ -71,7 +79,15 @@ def again(
     redis, keys = redis_of(settings.pipeline)
     with closing(redis):
         windows = WindowSet(redis, keys)
-        opened = [open_again(windows, plan, [(start_ms, end_ms)], lowest_ms) for plan in plans]
+        wanted, ranges = [], [(start_ms, end_ms)]
+        for name in settings.load.tiers:
+            with closing(sink_of(settings, name)) as sink:
+                wanted += [
+                    (plan, whole(windows, plan, sink, ranges, lowest_ms))
+                    for plan in plans
+                    if plan.feed.tier == name
+                ]
+        opened = [open_again(windows, plan, found, lowest_ms) for plan, found in wanted]
         if not as_json:
             for line in lines(opened):
                 typer.echo(line)

@@ -21,8 +21,9 @@ from common.errors import SinkError, SourceError, SourceRefused
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
+from common.state.feeds import Range
 from common.state.keys import feed_of
-from common.state.ranges import without
+from common.state.ranges import clipped, without
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.forgotten import Judgement, judge
 from services.verifier.proving.proven import Differing, FeedProof, ProofRecord, Proven
@@ -68,6 +69,9 @@ class Prover:
     _begin_at: float = field(default=float("-inf"), init=False)
     _looked_at: float = field(default=float("-inf"), init=False)
     _rested_seconds: float = field(default=0.0, init=False)
+    # What is being compared, and what was opened again of it meanwhile.
+    _at: str = field(default="", init=False)
+    _reopened: list[Range] = field(default_factory=list, init=False)
     _piece_ms: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -126,6 +130,7 @@ class Prover:
         for proof in proofs.values():
             labels = _labels(proof)
             proven = proof.proven
+            self._reopened += proof.reopened if _name(proof) == self._at else []
             telemetry.set("etl_verified_timestamp_seconds", proven.up_to_ms / 1000, **labels)
             telemetry.set("etl_verify_waiting_seconds", proof.waiting_ms / 1000, **labels)
             history_seconds = proof.history_waiting_ms / 1000
@@ -169,7 +174,8 @@ class Prover:
         self, one: Verifier, subject: Subject, tier: TierName, checker: Callable[[], Checker]
     ) -> bool:
         """Do the next thing that is due of a feed, if any; whether there was."""
-        proof = self.record.read().get(feed_of(subject.name, tier))
+        self._at, self._reopened = feed_of(subject.name, tier), []
+        proof = self.record.read().get(self._at)
         if proof is None:
             return False
         proven, whole_from_ms = proof.proven, _whole_from_ms(one, subject, proof)
@@ -276,9 +282,9 @@ class Prover:
         What was read of it means nothing then, nor where Redis lost what it knew of it.
         """
         now = self.record.read().get(_name(proof))
-        if now is None or now.feed.reopened != proof.feed.reopened:
+        if now is None or without([(start_ms, end_ms)], now.settled):
             return None
-        return None if without([(start_ms, end_ms)], now.settled) else now
+        return None if clipped([*self._reopened, *now.reopened], start_ms, end_ms) else now
 
     def _count(self, samples: int, began: float, rested_seconds: float) -> None:
         rested_seconds = self._rested_seconds - rested_seconds

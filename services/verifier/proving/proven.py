@@ -140,6 +140,14 @@ class FeedProof(NamedTuple):
     begin_ms: int
 
     @property
+    def reopened(self) -> list[Range]:
+        """What was opened again since it was kept last."""
+        try:
+            return ranges_of(json.loads(self.feed.reopened or "[]"))
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return []  # somebody else's
+
+    @property
     def to_do(self) -> list[Range]:
         """What could be proven and is not: what is live before the rest."""
         live_from_ms = self.proven.live_from_ms
@@ -199,9 +207,10 @@ class ProofRecord:
                 proven = Proven(feed.origin_ms)
             # A feed that was removed and is planned anew begins later.
             proven = replace(proven, live_from_ms=max(proven.live_from_ms, feed.origin_ms))
-            proven = proven.within(without(settled, _ranges_in(feed.reopened)))
             begin_ms = min([feed.origin_ms, *(start for start, _ in settled[:1])])
-            found[name] = FeedProof(feed, proven, settled, begin_ms)
+            proof = FeedProof(feed, proven, settled, begin_ms)
+            proven = proven.within(without(settled, proof.reopened))
+            found[name] = proof._replace(proven=proven)
         return found
 
     def save(self, proofs: Mapping[str, FeedProof]) -> bool:
@@ -236,10 +245,3 @@ class ProofRecord:
                 continue
             ranges.append((recheck.start_ms, recheck.end_ms))
         return ranges
-
-
-def _ranges_in(reopened: str) -> list[Range]:
-    try:
-        return ranges_of(json.loads(reopened or "[]"))
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return []  # somebody else's

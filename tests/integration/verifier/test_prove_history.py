@@ -9,6 +9,7 @@ import pytest
 from common.config import load_settings
 from common.state.backfills import Backfills, Part
 from common.state.feeds import Feed
+from services.verifier.proving.prove import Prover
 from tests.integration.etlctl.verify.world import STEP_MS
 from tests.integration.verifier import prover_rig
 from tests.integration.verifier.prover_rig import Rig
@@ -146,3 +147,27 @@ def test_what_was_opened_and_is_settled_again_is_compared_again(rig: Rig) -> Non
     assert (rig.verified_ms, rig.differing) == (rig.world.end_ms, 1)
     again = (rig.registry.get_sample_value("etl_records_total") or 0.0) - compared
     assert 0 < again < compared / 4
+
+
+def test_what_was_opened_and_settled_while_it_was_compared_does_not_count(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = rig.world.start_ms, rig.world.start_ms + 10 * STEP_MS
+    rig.world.write(one for one in rig.world.expected() if one[1] > opened[1])
+    rig.load_up_to(rig.world.end_ms)
+    progress = Prover._progress
+
+    def extracted_again(self: Prover, position_ms: int) -> None:
+        """What was missing when it was read is there, and whoever looks has seen that."""
+        monkeypatch.setattr(Prover, "_progress", progress)
+        rig.windows.reopen(prover_rig.FEED, *opened)
+        rig.world.write(rig.world.expected())
+        assert rig.windows.commit(prover_rig.FEED, rig.lease(), []) == "committed"
+        assert rig.prover._look() == ""
+
+    monkeypatch.setattr(Prover, "_progress", extracted_again)
+    rig.turn()
+    rig.turn()
+
+    assert rig.events("verify_differs") == []
+    assert (rig.verified_ms, rig.differing) == (rig.world.end_ms, 0)
