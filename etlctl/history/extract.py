@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from redis.exceptions import RedisError
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from common.config import load_settings
@@ -14,6 +15,7 @@ from common.errors import EtlError
 from common.exit_codes import ExitCode
 from common.state.windows import WindowSet
 from etlctl.connect import redis_of
+from etlctl.failures import message_of
 from etlctl.history.again import (
     Opened,
     chosen,
@@ -111,9 +113,19 @@ def time_of(option: str, text: str, now_ms: int) -> int:
 
 
 def wait(windows: WindowSet, opened: list[Opened], most_seconds: float, *, quiet: bool) -> bool:
-    """Wait until it is loaded, with a bar; Ctrl-C ends the wait alone."""
+    """Wait until it is loaded, with a bar; Ctrl-C ends the wait alone.
+
+    A Redis that is away meanwhile is waited for.
+    """
     total_ms = sum(end - start for one in opened for start, end in one.ranges)
     columns = (TextColumn("loading"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    said = set[str]()
+
+    def trouble(error: RedisError) -> None:
+        if (line := f"waits: {message_of(error)}") not in said:
+            remark(line)
+        said.add(line)
+
     try:
         with progress_bar(*columns, quiet=quiet) as bar:
             task = bar.add_task("loading", total=total_ms)
@@ -122,6 +134,7 @@ def wait(windows: WindowSet, opened: list[Opened], most_seconds: float, *, quiet
                 opened,
                 most_seconds,
                 lambda left_ms: bar.update(task, completed=max(0, total_ms - left_ms)),
+                on_trouble=trouble,
             )
     except KeyboardInterrupt:
         remark("The pipeline goes on with it; `etlctl status` shows the backlog.")
