@@ -148,6 +148,11 @@ class FeedProof(NamedTuple):
             return []  # somebody else's
 
     @property
+    def kept(self) -> Proven:
+        """What is proven, as it is kept: where the feed begins may not be known yet."""
+        return self.proven if self.feed.reconciled else replace(self.proven, live_from_ms=0)
+
+    @property
     def to_do(self) -> list[Range]:
         """What could be proven and is not: what is live before the rest."""
         live_from_ms = self.proven.live_from_ms
@@ -205,8 +210,10 @@ class ProofRecord:
                 proven = Proven.parse(text_of(stored.get(name.encode())))
             except ValueError:  # nothing yet, or somebody else's
                 proven = Proven(feed.origin_ms)
-            # A feed that was removed and is planned anew begins later.
-            proven = replace(proven, live_from_ms=max(proven.live_from_ms, feed.origin_ms))
+            # It may have been removed, and planned anew. Before it is reconciled it may be one that
+            # a Redis has lost, which is extended back.
+            live_from_ms = max(proven.live_from_ms if feed.reconciled else 0, feed.origin_ms)
+            proven = replace(proven, live_from_ms=live_from_ms)
             begin_ms = min([feed.origin_ms, *(start for start, _ in settled[:1])])
             proof = FeedProof(feed, proven, settled, begin_ms)
             proven = proven.within(without(settled, proof.reopened))
@@ -229,7 +236,7 @@ class ProofRecord:
                 [self._keys.verify_lease, self._keys.verified, *map(self._keys.feed, reopened)],
                 token=self._token,
                 lease_ms=lease_ms,
-                proven={feed: one.proven.encode() for feed, one in proofs.items()},
+                proven={feed: one.kept.encode() for feed, one in proofs.items()},
                 reopened=list(reopened.values()),
             )
         )

@@ -171,3 +171,26 @@ def test_what_was_opened_and_settled_while_it_was_compared_does_not_count(
 
     assert rig.events("verify_differs") == []
     assert (rig.verified_ms, rig.differing) == (rig.world.end_ms, 0)
+
+
+def test_what_a_redis_lost_and_is_extended_back_is_live(rig: Rig) -> None:
+    """The feed begins like a new one, until the sink's watermark is known."""
+    rig.world.write(rig.world.expected())
+    late_ms = rig.world.start_ms + 60 * STEP_MS
+    rig.windows.plan(prover_rig.FEED, late_ms, rig.world.end_ms, adopt=True)
+    assert rig.windows.commit(prover_rig.FEED, rig.lease(), []) == "committed"
+    rig.turn()
+    rig.prover._look()
+    assert rig.verified_ms == rig.world.end_ms
+
+    rig.windows.reopen(prover_rig.FEED, rig.world.start_ms, late_ms, extend=True)
+    rig.windows.set_reconciled(prover_rig.FEED)
+    assert rig.windows.commit(prover_rig.FEED, rig.lease(), []) == "committed"
+    rig.prover._look()
+    assert rig.verified_ms == rig.world.start_ms
+    assert rig.value("etl_verify_waiting_seconds") == (late_ms - rig.world.start_ms) / 1000
+    assert rig.value("etl_verify_history_waiting_seconds") == 0
+
+    rig.turn()
+    rig.prover._look()
+    assert rig.verified_ms == rig.world.end_ms
