@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from common.config import Settings
 from common.runtime.telemetry import Telemetry
@@ -56,7 +56,9 @@ class Repair:
             try:
                 if extract_again(self.windows, feed, [(start_ms, end_ms)]) is None:
                     return
-            except NoPermissionError as error:
+            except ResponseError as error:
+                if not _is_denied(error):
+                    raise
                 self.telemetry.emit("verify_repair_denied", error=str(error))
                 return
             self.telemetry.emit("verify_repairs", **feed.labels, start_ms=start_ms, end_ms=end_ms)
@@ -67,3 +69,9 @@ class Repair:
         self._tried = {one: at for one, at in self._tried.items() if at > since}
         tried = merged(range_ for name, range_ in self._tried if name == feed.name)
         return [range_ for range_ in ranges if not overlaps(tried, *range_)]
+
+
+def _is_denied(error: ResponseError) -> bool:
+    """Whether this user may not, itself or in a script (7.0 and newer servers say it otherwise)."""
+    in_script = ("The user executing the script can't", "ACL failure in script")
+    return isinstance(error, NoPermissionError) or any(one in str(error) for one in in_script)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from common.config import load_settings
 from common.state.windows import Feed
@@ -131,9 +131,18 @@ def test_another_configuration_is_in_force(rig: Rig) -> None:
     assert rig.events("verify_repairs") == []
 
 
-def test_a_user_that_may_not_is_told(rig: Rig, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "denied",
+    [
+        NoPermissionError("this user has no permissions"),
+        ResponseError("The user executing the script can't run this command or subcommand script"),
+    ],
+)
+def test_a_user_that_may_not_is_told(
+    rig: Rig, feed: Feed, monkeypatch: pytest.MonkeyPatch, denied: ResponseError
+) -> None:
     def reopen(*_: object, **__: object) -> None:
-        raise NoPermissionError("this user has no permissions")
+        raise denied
 
     load_but_some(rig)
     monkeypatch.setattr(rig.prover.repair.windows, "reopen", reopen)
