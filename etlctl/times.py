@@ -16,7 +16,7 @@ _RELATIVE = re.compile(r"(?:now)?-(\w+)|((?:[0-9]+(?:ms|[ywdhms]))+)", re.ASCII)
 _UNIX = re.compile(r"\d{1,12}(?:\.\d+)?", re.ASCII)
 
 # Below year 10000: what datetime, RFC 3339 and both servers can say.
-_MAX_MS = 253_402_300_799_999
+LATEST_MS = 253_402_300_799_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def parse_time(text: str, now_ms: Callable[[], int]) -> int:
 
 
 def _checked(ms: int, text: str) -> int:
-    if not 0 <= ms <= _MAX_MS:
+    if not 0 <= ms <= LATEST_MS:
         raise BadTime(f"{text!r} is out of range: before 1970 or after the year 9999")
     return ms
 

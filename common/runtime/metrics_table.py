@@ -248,7 +248,14 @@ _VERIFICATION = (
     ),
     gauge(
         "etl_verify_waiting_seconds",
-        "Time that is loaded, had its last recount and is not compared yet",
+        "Time that is loaded, had its last recount and is not compared yet, without what backfills"
+        " have loaded",
+        *FEED,
+        services=(VERIFIER,),
+    ),
+    gauge(
+        "etl_verify_history_waiting_seconds",
+        "Time that backfills have loaded and that is not compared yet: after what is live",
         *FEED,
         services=(VERIFIER,),
     ),

@@ -22,6 +22,7 @@ from common.state.fields import text_of
 from common.state.keys import STREAMS, Keys, part_of
 from common.state.ranges import length_ms, merged, without
 from common.state.scripts import Scripts
+from common.state.windows import WindowSet
 
 Order = Literal["newest", "oldest"]
 State = Literal["running", "paused", "cancelled", "done"]
@@ -261,6 +262,27 @@ def history(feed: FeedStatus, parts: Iterable[Part]) -> list[Range]:
     coming = [range_ for part in parts for range_ in part.coming]
     extracted = [range_ for part in parts for range_ in part.extracted]
     return without(extracted, [*coming, *feed.below, (feed.origin_ms, 2**62)])
+
+
+def extract_again(windows: WindowSet, feed: Feed, ranges: Iterable[Range]) -> int | None:
+    """Put time that is loaded back, to be extracted again; how many ms were not waiting already.
+
+    What lies before the feed's origin becomes another backfill. Late samples are looked for in
+    live windows as before, but not again in what is extracted again: that is compared with the
+    source. ``None`` when the feed is not ours.
+    """
+    backfills = Backfills(windows.redis, windows.keys, now_ms=windows.now_ms)
+    # Read before the feed, which may join them meanwhile.
+    coming = [one for part in backfills.parts() if part.feed == feed.name for one in part.coming]
+    if (status := windows.status().get(feed.name)) is None:
+        return None
+    ranges = merged(ranges)
+    own = without(ranges, [(0, status.origin_ms)])
+    added = [windows.reopen(feed, *range_, recounted=True) for range_ in own]
+    if older := without(ranges, [*own, *coming]):
+        _, taken = backfills.create({feed: older}, older[0][0], older[-1][1])
+        added.append(taken.get(feed.name))
+    return None if None in added else sum(filter(None, added))
 
 
 def by_feed(parts: Iterable[Part], feeds: Collection[str] = ()) -> dict[str, list[Part]]:

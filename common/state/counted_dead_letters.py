@@ -90,7 +90,7 @@ def extract_again(redis: Redis, keys: Keys, letters: CountedDeadLetters) -> bool
         raise EtlError(f"dead letters {letters.id}: the query {letters.query} is planned no more")
     feed = Feed(found.query, found.tier, letters.kind, found.fingerprint)
     for start_ms, end_ms, _ in letters.windows:
-        if windows.reopen(feed, start_ms, end_ms) is None:
+        if windows.reopen(feed, start_ms, end_ms, recounted=True) is None:
             raise EtlError(f"dead letters {letters.id}: the query {letters.query} has changed")
     return give_up(redis, keys, letters, EXTRACTED_AGAIN)
 

@@ -73,9 +73,11 @@ class FeedStatus:
 
     ``deferred``: what of the backlog could not be extracted by itself, and is tried again now and
     then. ``unsettled``: committed since the origin, and not settled; ``below``: the same of before
-    the origin, by a backfill. ``attempts``: how often extracting failed since it last succeeded, of
-    the feed or of what is deferred. ``empty_since_ms``: up to where the query has matched series,
-    or where its present configuration began. ``backfilled``: its configured backfill was begun.
+    the origin, by a backfill. ``reopened``: what was put back into the backlog since the verifier
+    saw it last, as Redis keeps it. ``attempts``: how often extracting failed since it last
+    succeeded, of the feed or of what is deferred. ``empty_since_ms``: up to where the query has
+    matched series, or where its present configuration began. ``backfilled``: its configured
+    backfill was begun.
     """
 
     query: str
@@ -94,6 +96,7 @@ class FeedStatus:
     empty_since_ms: int = 0
     below: Sequence[Range] = ()
     backfilled: bool = False
+    reopened: str = ""
 
     @property
     def watermark_ms(self) -> int:
@@ -182,6 +185,7 @@ def feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
         empty_since_ms=int(fields.get("empty_since_ms", head_ms)),
         below=[range_ for range_ in committed if range_[1] <= origin_ms],
         backfilled="backfilled" in fields,
+        reopened=fields.get("reopened", ""),
     )
 
 

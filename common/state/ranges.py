@@ -29,6 +29,12 @@ def without(ranges: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
     return list(_without(merged(ranges), merged(taken)))
 
 
+def within(ranges: Iterable[Range], bounds: Iterable[Range]) -> list[Range]:
+    """What is in ``ranges`` and in ``bounds``."""
+    ranges = merged(ranges)
+    return without(ranges, without(ranges, bounds))
+
+
 def overlaps(ranges: Sequence[Range], start_ms: int, end_ms: int) -> bool:
     """Whether any of ``(start_ms, end_ms]`` is in ``ranges``."""
     first = bisect_right(ranges, start_ms, key=lambda one: one[1])

@@ -14,6 +14,7 @@ from typing import Any
 
 from redis import Redis
 
+from common.state.feeds import Range
 from common.state.fields import text_of
 from common.state.keys import Keys, split_feed
 from common.state.scripts import Scripts
@@ -24,6 +25,7 @@ PAGE_SEALS = 2000
 _SWEEP_SUMS = 200
 
 _FIELD = re.compile(r"([\w:]+@\w+) (\d{1,15})( replay)?", re.ASCII)
+_COMMITTED = re.compile(r"(\S+) (\d{1,15}) (\d{1,15})", re.ASCII)
 _VALUE = re.compile(r"(\d{1,15}) (\d{1,15}) ([0-9a-f]{32}|-) (\d{1,15}) ([\w.-]+)", re.ASCII)
 
 
@@ -101,6 +103,20 @@ class Seals:
             return 0
         flat = [part for one in fields for part in one]
         return int(self._scripts.call("remove_unchanged", [key], flat))
+
+
+def windows_without_seal(redis: Redis, keys: Keys, feed: str) -> list[Range]:
+    """Windows of a feed that were committed, and whose seals the sink does not have yet.
+
+    Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
+    """
+    # First: what is settled meanwhile is due then, and seen twice, not never.
+    committed: Any = redis.hvals(keys.committed)
+    named = filter(None, map(_COMMITTED.fullmatch, map(text_of, committed)))
+    unsettled = {(int(one[2]), int(one[3])) for one in named if one[1] == feed}
+    stored = redis.hscan_iter(keys.seals_due, match=f"{feed} *", count=PAGE_SEALS)
+    due = filter(None, (_seal(*one) for one in stored))
+    return sorted(unsettled | {(seal.start_ms, seal.end_ms) for seal in due})
 
 
 def _seal(field: bytes, value: bytes) -> DueSeal | None:

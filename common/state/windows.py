@@ -39,6 +39,8 @@ from common.state.scripts import Scripts
 __all__ = ["Feed", "FeedStatus", "Gap", "Range", "Recheck", "Staged", "Window"]
 __all__ += ["WindowClass", "WindowSet"]
 
+# More than any configuration has.
+MOST_RECOUNTS = 1000
 # What is raw is expected to take at most so many times more once it is transformed.
 MOST_GROWTH = 4.0
 
@@ -188,10 +190,7 @@ class WindowSet:
         return Staged(key, samples, len(payload))
 
     def discard(self, staged: Sequence[Staged]) -> int:
-        """Remove payloads that will not be committed; how many were still staged.
-
-        Harmless for those that were committed after all: a reply may have been lost.
-        """
+        """Remove payloads that are not committed, as far as is known; how many were staged."""
         if not staged:
             return 0
         keys = [self.keys.staged, *(item.key for item in staged)]
@@ -259,13 +258,13 @@ class WindowSet:
         *,
         extend: bool = False,
         done: Sequence[Recheck] = (),
-        recounts: int = 0,
+        recounted: bool = False,
     ) -> int | None:
         """Put ``(start_ms, end_ms]`` back into the backlog; how many ms were not in it or open.
 
         Only time within the feed, unless ``extend`` moves its origin back to ``start_ms``. The
-        same step removes the rechecks in ``done``, whose recounts are not made once more, nor are
-        the first ``recounts``. ``None`` when the feed is not ours.
+        same step removes the rechecks in ``done``, whose recounts are not made once more. What was
+        ``recounted`` is not counted again. ``None`` when the feed is not ours.
         """
         added: int | None = self._scripts.call(
             "reopen",
@@ -275,7 +274,7 @@ class WindowSet:
             end_ms=end_ms,
             extend=extend,
             done=[recheck.member for recheck in done],
-            round=max((recheck.round + 1 for recheck in done), default=recounts),
+            round=max((one.round + 1 for one in done), default=MOST_RECOUNTS * recounted),
         )
         return added
 

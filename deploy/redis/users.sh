@@ -37,8 +37,8 @@ user transformer "$stage"
 user loader "$stage"
 # It reads the state of the pipeline, and writes what it has proven and what of a feed is to be extracted again, in
 # scripts too.
-user verifier "%R~* ~*:verified ~*:verify_lease ~*:identity ~*:feed:* ~*:windows:* ~*:gaps:* ~*:rechecks:* ~*:history:* resetchannels nocommands +@read +@connection +@transaction" \
-  "+info +eval_ro +evalsha_ro +eval +evalsha +script|load +time +set +hset +hsetnx +del"
+user verifier "%R~* ~*:verified ~*:verify_lease ~*:identity ~*:feed:* ~*:windows:* ~*:gaps:* ~*:rechecks:* ~*:history:* ~*:backfill:* ~*:backfills ~*:backfill_parts resetchannels nocommands +@read +@connection +@transaction" \
+  "+info +eval_ro +evalsha_ro +eval +evalsha +script|load +time +set +hset +hsetnx +hincrby +sadd +srem +del"
 # Its port is published: it can read and nothing else, in scripts too.
 user etl-metrics "~* resetchannels nocommands +@read +@connection +info +eval_ro +evalsha_ro +eval +evalsha +script|load +time -@write"
 user etlctl "$stage +bgrewriteaof +acl|log +restore"

@@ -60,7 +60,7 @@ def _with_windows(
         open=[*feed.open, *feed.unsettled, *feed.below, *open_],
         backlog=without([*feed.backlog, *waiting], feed.deferred),
         deferred=feed.deferred,
-        proven=without([(feed.origin_ms, proven.up_to_ms)], proven.older) if proven else [],
+        proven=proven.compared if proven else (),
         differing=[Samples(*one[:3]) for one in proven.differing] if proven else [],
     )
 

@@ -13,13 +13,17 @@ from redis.exceptions import RedisError
 
 from common.config import Settings
 from common.errors import ConfigError, EtlError
-from common.state.backfills import Backfills, by_feed, history
+from common.state.backfills import Backfills, by_feed, extract_again, history
 from common.state.feeds import FeedStatus, Range
 from common.state.keys import feed_of
 from common.state.ranges import clipped, length_ms, merged, without
+from common.state.seals import windows_without_seal
 from common.state.windows import Window, WindowSet
 from etlctl.times import Clock, rfc3339
 from services.extractor.windows import Plan, ceil_to, floor_to, plans_of
+from services.verifier.sealed.seals import SealReader
+from services.verifier.sealed.windows import whole_windows
+from services.verifier.sink import Sink
 
 POLL_SECONDS = 0.5
 
@@ -94,9 +98,8 @@ def open_again(windows: WindowSet, plan: Plan, ranges: Iterable[Range], lowest_m
     :func:`known_feed` raises.
     """
     feed = plan.feed
-    backfills = Backfills(windows.redis, windows.keys)
     # Read before the feed, which may join them meanwhile.
-    parts = [part for part in backfills.parts() if part.feed == feed.name]
+    parts = by_feed(Backfills(windows.redis, windows.keys).parts(), [feed.name])[feed.name]
     status = known_feed(plan, windows.status().get(feed.name))
     coming = [range_ for part in parts for range_ in part.coming]
     older = [*history(status, parts), *status.below, *coming]
@@ -107,14 +110,24 @@ def open_again(windows: WindowSet, plan: Plan, ranges: Iterable[Range], lowest_m
         opened += found
         left_out += left
     opened = merged(opened)
-    own = without(opened, [(0, status.origin_ms)])
-    added = [windows.reopen(feed, *range_) for range_ in own]
-    if older := without(opened, [*own, *coming]):
-        _, taken = backfills.create({feed: older}, older[0][0], older[-1][1])
-        added.append(taken.get(feed.name))
-    if None in added:
+    added_ms = extract_again(windows, feed, opened)
+    if added_ms is None:
         raise EtlError(f"{feed.name}: {FOREIGN}")
-    return Opened(feed.query, feed.tier, opened, left_out, sum(filter(None, added)))
+    return Opened(feed.query, feed.tier, opened, left_out, added_ms)
+
+
+def whole(
+    windows: WindowSet, plan: Plan, sink: Sink, ranges: Iterable[Range], lowest_ms: int
+) -> list[Range]:
+    """Ranges of the plan's feed, widened to whole windows, as far as these are known.
+
+    Raises :class:`~common.errors.SinkError` and :class:`redis.exceptions.RedisError`.
+    """
+    feed, keys = plan.feed, windows.keys
+    # First: what is written meanwhile is in the sink then.
+    unsealed = windows_without_seal(windows.redis, keys, feed.name)
+    reader = SealReader(sink, keys.namespace, feed.query, feed.tier)
+    return whole_windows(reader, ranges, first_whole_ms(plan, lowest_ms), unsealed)
 
 
 def _within(

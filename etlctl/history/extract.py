@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from redis.exceptions import RedisError
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from common.config import load_settings
@@ -14,11 +15,20 @@ from common.errors import EtlError
 from common.exit_codes import ExitCode
 from common.state.windows import WindowSet
 from etlctl.connect import redis_of
-from etlctl.history.again import Opened, chosen, lines, open_again, wait_until_loaded, waiting_ms
+from etlctl.failures import message_of
+from etlctl.history.again import (
+    Opened,
+    chosen,
+    lines,
+    open_again,
+    wait_until_loaded,
+    waiting_ms,
+    whole,
+)
 from etlctl.options import AsJson, ConfigFile, group
 from etlctl.output import print_json, progress_bar, remark
 from etlctl.times import BadTime, parse_time, rfc3339
-from services.verifier.connect import source_of
+from services.verifier.connect import sink_of, source_of
 
 extract_app = group("Have time extracted by hand.")
 
@@ -71,7 +81,15 @@ def again(
     redis, keys = redis_of(settings.pipeline)
     with closing(redis):
         windows = WindowSet(redis, keys)
-        opened = [open_again(windows, plan, [(start_ms, end_ms)], lowest_ms) for plan in plans]
+        wanted, ranges = [], [(start_ms, end_ms)]
+        for name in settings.load.tiers:
+            with closing(sink_of(settings, name)) as sink:
+                wanted += [
+                    (plan, whole(windows, plan, sink, ranges, lowest_ms))
+                    for plan in plans
+                    if plan.feed.tier == name
+                ]
+        opened = [open_again(windows, plan, found, lowest_ms) for plan, found in wanted]
         if not as_json:
             for line in lines(opened):
                 typer.echo(line)
@@ -95,9 +113,19 @@ def time_of(option: str, text: str, now_ms: int) -> int:
 
 
 def wait(windows: WindowSet, opened: list[Opened], most_seconds: float, *, quiet: bool) -> bool:
-    """Wait until it is loaded, with a bar; Ctrl-C ends the wait alone."""
+    """Wait until it is loaded, with a bar; Ctrl-C ends the wait alone.
+
+    A Redis that is away meanwhile is waited for.
+    """
     total_ms = sum(end - start for one in opened for start, end in one.ranges)
     columns = (TextColumn("loading"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    said = set[str]()
+
+    def trouble(error: RedisError) -> None:
+        if (line := f"waits: {message_of(error)}") not in said:
+            remark(line)
+        said.add(line)
+
     try:
         with progress_bar(*columns, quiet=quiet) as bar:
             task = bar.add_task("loading", total=total_ms)
@@ -106,6 +134,7 @@ def wait(windows: WindowSet, opened: list[Opened], most_seconds: float, *, quiet
                 opened,
                 most_seconds,
                 lambda left_ms: bar.update(task, completed=max(0, total_ms - left_ms)),
+                on_trouble=trouble,
             )
     except KeyboardInterrupt:
         remark("The pipeline goes on with it; `etlctl status` shows the backlog.")

@@ -8,10 +8,9 @@ from contextlib import closing
 from common.state.feeds import Range
 from common.state.windows import WindowSet
 from etlctl.connect import redis_of
-from etlctl.history.again import Opened, chosen, first_whole_ms, lines, open_again
+from etlctl.history.again import Opened, chosen, lines, open_again, whole
 from etlctl.history.extract import wait
 from services.verifier.run import Outcome
-from services.verifier.sealed.windows import whole_windows
 from services.verifier.wiring import Parts
 
 
@@ -51,11 +50,11 @@ def open_and_wait(
     redis, keys = redis_of(settings.pipeline)
     with closing(redis):
         windows = WindowSet(redis, keys)
-        opened = []
-        for plan in chosen(settings, differing, (parts.tier,)):
-            name, first_ms = plan.feed.query, first_whole_ms(plan, lowest_ms)
-            wanted = whole_windows(parts.seals_of(name), differing[name], first_ms)
-            opened.append(open_again(windows, plan, wanted, lowest_ms))
+        wanted = [
+            (plan, whole(windows, plan, parts.sink, differing[plan.feed.query], lowest_ms))
+            for plan in chosen(settings, differing, (parts.tier,))
+        ]
+        opened = [open_again(windows, plan, ranges, lowest_ms) for plan, ranges in wanted]
         for line in lines(opened):
             say(line)
         if any(one.ranges for one in opened):

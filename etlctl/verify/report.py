@@ -17,6 +17,7 @@ from common.state.feeds import Range
 from etlctl.history.again import Opened
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import print_json, remark
+from etlctl.times import LATEST_MS
 from etlctl.verify.command import WaitSeconds, show, verify_range
 from etlctl.verify.present import as_json as outcome_json
 from etlctl.verify.repair import open_and_wait
@@ -57,14 +58,16 @@ def read_report(file: Path) -> dict[str, TierReport]:
                 of_tier.unloaded[query] = ranges
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{file}: is no report of `etlctl verify --json`") from None
-    if not tiers:
-        raise ConfigError(f"{file}: is of no tier: nothing was compared")
+    if not tiers or not all(of_tier.queries for of_tier in tiers.values()):
+        raise ConfigError(f"{file}: nothing was compared")
     return tiers
 
 
 def _range(bounds: Sequence[Any]) -> Range:
     start_ms, end_ms = bounds
-    if type(start_ms) is not int or type(end_ms) is not int or not 0 <= start_ms < end_ms:
+    if type(start_ms) is not int or type(end_ms) is not int:
+        raise ValueError
+    if not 0 <= start_ms < end_ms <= LATEST_MS:
         raise ValueError
     return start_ms, end_ms
 

@@ -49,8 +49,15 @@ def verification_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Not compared yet",
             "lines",
-            "Time that is loaded, had its last recount and is not compared yet.",
-            (Query(f"max by (query, tier) (etl_verify_waiting_seconds{{{_JOB}}})", _FEED),),
+            "Time that is loaded, had its last recount and is not compared yet; what backfills have"
+            " loaded is compared after the rest.",
+            (
+                Query(f"max by (query, tier) (etl_verify_waiting_seconds{{{_JOB}}})", _FEED),
+                Query(
+                    f"max by (query, tier) (etl_verify_history_waiting_seconds{{{_JOB}}})",
+                    f"{_FEED} backfilled",
+                ),
+            ),
             SECONDS,
             limit_of="EtlVerifyBehind",
         ),

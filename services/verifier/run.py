@@ -268,9 +268,9 @@ class Verifier:
                 oldest_ms = self.oldest_source_ms()
                 expired_ms = subject.reach.whole_from_ms(oldest_ms)
                 if subject.rollup:
-                    origin_ms = self.knowledge.origin_ms(subject.name)
+                    begin_ms = self.knowledge.begin_ms(subject.name)
                     expired_ms = whole_from_ms(
-                        subject.reach, oldest_ms, origin_ms, subject.origin_slack_ms
+                        subject.reach, oldest_ms, begin_ms, subject.origin_slack_ms
                     )
                 late = late_in(self.source, subject, recounts[subject.name], comparison.differences)
                 instead, ever = (

@@ -151,12 +151,11 @@ def whole_from(parts: Parts) -> dict[str, int]:
     lowest_ms = parts.source.oldest_ms()
     found = {}
     for query in parts.queries:
-        feed = _feed(parts, query)
-        origin_ms = feed.origin_ms if feed else 0
+        begin_ms = parts.knowledge.begin_ms(query.name)
         rollup = query.rollup(parts.tier)
         slack_ms = 1 if rollup else query.step_ms
         reach = _reach(query, rollup)
-        found[query.name] = whole_from_ms(reach, lowest_ms, origin_ms, slack_ms)
+        found[query.name] = whole_from_ms(reach, lowest_ms, begin_ms, slack_ms)
     return found
 
 

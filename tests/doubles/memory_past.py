@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from common.state.windows import Feed, Range, Recheck
+from common.state.windows import MOST_RECOUNTS, Feed, Range, Recheck
 from tests.doubles.memory_broker import MemoryBroker
 from tests.doubles.memory_feeds import MemoryFeeds, merged_pieces, missing_in, ranges_in
 
@@ -29,7 +29,7 @@ class MemoryPast:
         *,
         extend: bool = False,
         done: Sequence[Recheck] = (),
-        recounts: int = 0,
+        recounted: bool = False,
     ) -> int | None:
         state = self._shared.feeds.get(feed.name)
         if state is None or state.fingerprint != feed.fingerprint:
@@ -40,7 +40,7 @@ class MemoryPast:
         taken = ranges_in([*state.ranges, *state.deferred.ranges])
         taken += [window.bounds for window in state.windows.values()]
         missing = missing_in((start_ms, end_ms), taken)
-        round_ = max((recheck.round + 1 for recheck in done), default=recounts)
+        round_ = max((recheck.round + 1 for recheck in done), default=MOST_RECOUNTS * recounted)
         state.ranges = merged_pieces([*state.ranges, *((*range_, round_) for range_ in missing)])
         for recheck in done:
             self._shared.rechecks.get(feed.name, {}).pop(recheck.member, None)

@@ -142,6 +142,10 @@ def test_a_range_is_extracted_again_by_hand(pipeline: Pipeline) -> None:
     assert points(pipeline, range_ms[1]) == before
     assert verify(pipeline, range_ms)[0] == 0
 
+    pipeline.until_sealed()
+    sealed = pipeline.etlctl("verify", "--sealed", "--query", name)
+    assert "loaded again in part" not in sealed.stdout, "whole windows were extracted again"
+
 
 def test_what_cannot_be_extracted_again_is_said(pipeline: Pipeline) -> None:
     loaded_range(pipeline)

@@ -71,7 +71,9 @@ SCRIPTS = (
         "nil",
     ),
     Broken("a recheck has its time", "recheck", "due + after - before", "due", seed=18),
-    Broken("a query that changed has no rechecks", "plan", "windows, KEYS[4])", "windows)", seed=4),
+    Broken(
+        "a query that changed has no rechecks", "plan", "if not keeps_rechecks", "if false", seed=4
+    ),
     Broken("only the holder settles", "settle", " or pending[1][2] ~= a.consumer", "", seed=8),
     Broken("a verdict adds up", "settle", "if sum + dead_samples ~= samples then", "if false then"),
     Broken("a settled entry is deleted", "settle", "redis.call('XDEL', inbound, id)", "", seed=5),

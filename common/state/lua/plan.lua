@@ -34,7 +34,21 @@ local function note_change(planned_ms, to_do)
   redis.call('HSET', KEYS[6], a.configuration_id, a.configuration, 'changes', cjson.encode(changes))
 end
 
+-- Whether the configuration that was in force reads what this one reads, in windows that this one may extract again: then
+-- what was counted of a window is compared as before. Raw samples are the same whatever the step.
+local function reads_alike()
+  local changes = changes_in(KEYS[6])
+  local is_known, alike = pcall(function()
+    local one = cjson.decode(redis.call('HGET', KEYS[6], changes[#changes].id))
+    local other = cjson.decode(a.configuration)
+    return one.kind == other.kind and one.text == other.text and (one.kind == 'select' or one.step_ms == other.step_ms)
+      and (one.rollup or {})[1] == (other.rollup or {})[1]
+  end)
+  return is_known and alike
+end
+
 local now = clock_ms()
+local keeps_rechecks = taken_over and reads_alike()
 head = tonumber(head) or a.origin_ms
 local planned_before = head
 local ranges = parse_ranges(backlog)
@@ -60,8 +74,9 @@ redis.call('HSETNX', feed, 'origin_ms', whole(a.origin_ms))
 redis.call(taken_over and 'HSET' or 'HSETNX', feed, 'empty_since_ms', whole(planned_before))
 redis.call('SADD', KEYS[5], a.feed)
 if taken_over then
-  -- What was committed for the old one cannot be compared with the new one.
-  redis.call('DEL', windows, KEYS[4])
+  redis.call('DEL', windows)
+  -- What was counted of another query cannot be compared with what this one has.
+  if not keeps_rechecks then redis.call('DEL', KEYS[4]) end
   redis.call('HDEL', feed, 'attempts', 'not_before_ms')
   release_deferred(feed)
 end

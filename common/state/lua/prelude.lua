@@ -290,6 +290,25 @@ local function note_to_do(history, ranges)
   redis.call('HSET', history, 'changes', cjson.encode(changes))
 end
 
+-- These ranges of a feed are to be compared with the source again, however soon they are extracted and settled
+-- (services/verifier/proving/proven.py). Of very many the oldest become one.
+local MOST_REOPENED = 200
+local function note_reopened(feed, ranges)
+  if #ranges == 0 then return end
+  local is_ours, noted = pcall(function()
+    local kept = redis.call('HGET', feed, 'reopened')
+    local list = parse_ranges(kept ~= '' and kept)
+    for _, range in ipairs(ranges) do list[#list + 1] = {range[1], range[2]} end
+    return merged(list)
+  end)
+  if not is_ours then noted = merged(ranges) end
+  while #noted > MOST_REOPENED do
+    noted[2][1] = noted[1][1]
+    table.remove(noted, 1)
+  end
+  redis.call('HSET', feed, 'reopened', cjson.encode(noted))
+end
+
 -- Append a gap, or lengthen the last one where they touch: a source that stays empty for long must not
 -- fill the list window by window.
 local function declare_gap(list, first, last, reason, now)

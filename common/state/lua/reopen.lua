@@ -19,6 +19,7 @@ for _, range in ipairs(opened) do
   added = added + range[2] - range[1]
 end
 note_to_do(KEYS[5], opened)
+note_reopened(feed, opened)
 redis.call('HSET', feed, 'ranges', ranges_json(ranges), 'origin_ms', whole(origin))
 for _, recheck in ipairs(a.done) do redis.call('ZREM', rechecks, recheck) end
 return added

@@ -21,7 +21,9 @@ from common.errors import SinkError, SourceError, SourceRefused
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
+from common.state.feeds import Range
 from common.state.keys import feed_of
+from common.state.ranges import clipped, without
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.forgotten import Judgement, judge
 from services.verifier.proving.proven import Differing, FeedProof, ProofRecord, Proven
@@ -67,6 +69,9 @@ class Prover:
     _begin_at: float = field(default=float("-inf"), init=False)
     _looked_at: float = field(default=float("-inf"), init=False)
     _rested_seconds: float = field(default=0.0, init=False)
+    # What is being compared, and what was opened again of it meanwhile.
+    _at: str = field(default="", init=False)
+    _reopened: list[Range] = field(default_factory=list, init=False)
     _piece_ms: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -125,13 +130,15 @@ class Prover:
         for proof in proofs.values():
             labels = _labels(proof)
             proven = proof.proven
+            self._reopened += proof.reopened if _name(proof) == self._at else []
             telemetry.set("etl_verified_timestamp_seconds", proven.up_to_ms / 1000, **labels)
             telemetry.set("etl_verify_waiting_seconds", proof.waiting_ms / 1000, **labels)
+            history_seconds = proof.history_waiting_ms / 1000
+            telemetry.set("etl_verify_history_waiting_seconds", history_seconds, **labels)
             telemetry.set("etl_verify_differing_points", proven.points, **labels)
         if not self.settings.verify.enabled:
             return "verify.enabled is false"
-        ours = self.record.save({_name(proof): proof.proven for proof in proofs.values()})
-        return "" if ours else "another verifier works"
+        return "" if self.record.save(proofs) else "another verifier works"
 
     def _compare_all(self, whole: Verifier, tier: TierName) -> None:
         """Compare pieces of a tier's feeds in turn, until nothing is due or the turn is over."""
@@ -167,7 +174,8 @@ class Prover:
         self, one: Verifier, subject: Subject, tier: TierName, checker: Callable[[], Checker]
     ) -> bool:
         """Do the next thing that is due of a feed, if any; whether there was."""
-        proof = self.record.read().get(feed_of(subject.name, tier))
+        self._at, self._reopened = feed_of(subject.name, tier), []
+        proof = self.record.read().get(self._at)
         if proof is None:
             return False
         proven, whole_from_ms = proof.proven, _whole_from_ms(one, subject, proof)
@@ -175,11 +183,9 @@ class Prover:
             if self._is_due(range_):
                 self._again(one, proof, range_, whole_from_ms, checker)
                 return True
-        start_ms, due_ms = proven.up_to_ms, proof.due_ms
-        if start_ms >= due_ms:
-            if not proven.older:
-                return False
-            start_ms, due_ms = proven.older[0]
+        if not (to_do := proof.to_do):
+            return False
+        start_ms, due_ms = to_do[0]
         piece_ms = self._piece_ms.get(_name(proof), FIRST_PIECE_MS)
         end_ms = min(due_ms, start_ms + piece_ms)
         if start_ms < whole_from_ms:
@@ -276,9 +282,9 @@ class Prover:
         What was read of it means nothing then, nor where Redis lost what it knew of it.
         """
         now = self.record.read().get(_name(proof))
-        if now is None or now.due_ms < end_ms or now.proven.up_to_ms < start_ms:
+        if now is None or without([(start_ms, end_ms)], now.settled):
             return None
-        return now if now.feed.origin_ms <= start_ms else None
+        return None if clipped([*self._reopened, *now.reopened], start_ms, end_ms) else now
 
     def _count(self, samples: int, began: float, rested_seconds: float) -> None:
         rested_seconds = self._rested_seconds - rested_seconds
@@ -335,7 +341,7 @@ class Prover:
             telemetry.emit("verify_equal_again", **bounds)
 
     def _save(self, proof: FeedProof, proven: Proven) -> None:
-        if not self.record.save({_name(proof): proven}):
+        if not self.record.save({_name(proof): proof._replace(proven=proven)}):
             raise _Ended
 
     def _progress(self, position_ms: int) -> None:
@@ -376,8 +382,8 @@ class Prover:
 
 def _whole_from_ms(one: Verifier, subject: Subject, proof: FeedProof) -> int:
     """From when on the source still has all that the feed's samples are made of; 0 = always."""
-    origin_ms = proof.feed.origin_ms
-    return whole_from_ms(subject.reach, one.oldest_source_ms(), origin_ms, subject.origin_slack_ms)
+    begin_ms, slack_ms = proof.begin_ms, subject.origin_slack_ms
+    return whole_from_ms(subject.reach, one.oldest_source_ms(), begin_ms, slack_ms)
 
 
 def _name(proof: FeedProof) -> str:

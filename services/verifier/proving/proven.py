@@ -1,23 +1,24 @@
 """What is proven of each feed, kept in Redis, and which verifier works on it.
 
-A feed is proven from its origin up to a cursor. The cursor never passes what is not extracted or
-not settled, nor what is to be counted again, and goes back to where time was opened again. What a
-backfill has loaded before the origin is proven after that.
+What is settled can be proven, wherever it lies: between the feed's origin and its head, or before
+the origin where a backfill has loaded it. What is to be counted again cannot yet. Time that was
+opened again since it was compared is not proven any more: the feed notes it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from redis import Redis
 
+from common.state.backfills import Backfills, by_feed, history
 from common.state.feeds import FeedStatus, Range, Recheck, ranges_of
 from common.state.fields import text_of
 from common.state.keys import Keys
-from common.state.ranges import clipped, length_ms, without
+from common.state.ranges import clipped, length_ms, merged, within, without
 from common.state.scripts import Scripts
 from common.state.windows import WindowSet
 
@@ -40,34 +41,33 @@ class Differing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """Compared from ``from_ms`` up to ``up_to_ms``, and what of it differs, in order of time.
+    """What was ``compared``, and what of it differs, both in order of time.
 
-    ``older`` was not compared yet: a backfill has loaded it. None: it begins where the feed does.
+    ``live_from_ms``: where the feed began when it was seen first. What lies before that is history,
+    that a backfill has loaded.
     """
 
-    up_to_ms: int
+    live_from_ms: int
+    compared: tuple[Range, ...] = ()
     differing: tuple[Differing, ...] = ()
-    from_ms: int | None = None
-    older: tuple[Range, ...] = ()
 
     @property
     def points(self) -> int:
         """Points that differ."""
         return sum(one.points for one in self.differing)
 
-    def since(self, origin_ms: int) -> Proven:
-        """With the feed's beginning, which a backfill moves back."""
-        from_ms = origin_ms if self.from_ms is None else self.from_ms
-        older = clipped([*self.older, (origin_ms, from_ms)], origin_ms, self.up_to_ms)
-        return replace(self, from_ms=origin_ms, older=tuple(older))
+    @property
+    def up_to_ms(self) -> int:
+        """All of what is live was compared up to here."""
+        live = clipped(self.compared, self.live_from_ms, 2**62)
+        return live[0][1] if live and live[0][0] == self.live_from_ms else self.live_from_ms
 
-    def back_to(self, bound_ms: int) -> Proven:
-        """With nothing known after ``bound_ms``, or within a range that goes on after it."""
-        kept = tuple(one for one in self.differing if one.end_ms <= bound_ms)
-        cut = (one.start_ms for one in self.differing if one.end_ms > bound_ms)
-        up_to_ms = min([self.up_to_ms, bound_ms, *cut])
-        older = clipped(self.older, 0, up_to_ms)
-        return replace(self, up_to_ms=up_to_ms, differing=kept, older=tuple(older))
+    def within(self, settled: Sequence[Range]) -> Proven:
+        """With nothing known of what is not ``settled``, nor of a range that has a part there."""
+        kept = tuple(one for one in self.differing if not without([one[:2]], settled))
+        lost = [one[:2] for one in self.differing if one not in kept]
+        compared = tuple(without(within(self.compared, settled), lost))
+        return replace(self, compared=compared, differing=kept)
 
     def with_range(
         self, start_ms: int, end_ms: int, points: int, at_ms: int, *, by_seals: bool = False
@@ -94,12 +94,8 @@ class Proven:
                     last.by_seals and one.by_seals,
                 )
             kept.append(one)
-        return replace(
-            self,
-            up_to_ms=max(self.up_to_ms, end_ms),
-            differing=tuple(kept),
-            older=tuple(without(self.older, [(start_ms, end_ms)])),
-        )
+        compared = tuple(merged([*self.compared, (start_ms, end_ms)]))
+        return replace(self, compared=compared, differing=tuple(kept))
 
     def encode(self) -> str:
         """As it is kept."""
@@ -107,19 +103,23 @@ class Proven:
 
     @classmethod
     def parse(cls, text: str) -> Proven:
-        """The reverse; raises :class:`ValueError` for anything else."""
+        """The reverse; raises :class:`ValueError` for anything else.
+
+        An older version wrote ``from_ms``, ``up_to_ms``, and the ranges between that were not
+        compared yet, as ``older``.
+        """
         try:
             found = json.loads(text)
             ranges = [
                 Differing._make((*map(int, one[:4]), any(one[4:]))) for one in found["differing"]
             ]
-            from_ms = found.get("from_ms")  # an older version does not say it
-            return cls(
-                int(found["up_to_ms"]),
-                tuple(sorted(ranges)),
-                None if from_ms is None else int(from_ms),
-                tuple(ranges_of(found.get("older", ()))),
-            )
+            if "compared" in found:
+                live_from_ms, compared = int(found["live_from_ms"]), ranges_of(found["compared"])
+            else:
+                live_from_ms = int(found["from_ms"])
+                whole = [(live_from_ms, int(found["up_to_ms"]))]
+                compared = without(whole, ranges_of(found["older"]))
+            return cls(live_from_ms, tuple(merged(compared)), tuple(sorted(ranges)))
         except (LookupError, TypeError, RecursionError, ArithmeticError) as error:
             raise ValueError(f"is no record of what is proven: {error!r:.200}") from None
 
@@ -129,16 +129,48 @@ def _go_together(one: Differing, next_: Differing) -> bool:
 
 
 class FeedProof(NamedTuple):
-    """What is proven of a feed, and ``due_ms``: up to where it could be."""
+    """What is proven of a feed, and what could be: ``settled``, in order of time.
+
+    ``begin_ms``: where that begins, with what backfills have loaded.
+    """
 
     feed: FeedStatus
     proven: Proven
-    due_ms: int
+    settled: Sequence[Range]
+    begin_ms: int
+
+    @property
+    def reopened(self) -> list[Range]:
+        """What was opened again since it was kept last."""
+        try:
+            return ranges_of(json.loads(self.feed.reopened or "[]"))
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return []  # somebody else's
+
+    @property
+    def kept(self) -> Proven:
+        """What is proven, as it is kept: where the feed begins may not be known yet."""
+        return self.proven if self.feed.reconciled else replace(self.proven, live_from_ms=0)
+
+    @property
+    def to_do(self) -> list[Range]:
+        """What could be proven and is not: what is live before the rest."""
+        live_from_ms = self.proven.live_from_ms
+        left = without(self.settled, self.proven.compared)
+        return [
+            *clipped(left, live_from_ms, 2**62),
+            *reversed(clipped(left, 0, live_from_ms)),
+        ]
 
     @property
     def waiting_ms(self) -> int:
-        """Time that could be proven and is not."""
-        return max(0, self.due_ms - self.proven.up_to_ms) + length_ms(self.proven.older)
+        """Live time that could be proven and is not."""
+        return length_ms(one for one in self.to_do if one[0] >= self.proven.live_from_ms)
+
+    @property
+    def history_waiting_ms(self) -> int:
+        """The same of what backfills have loaded."""
+        return length_ms(self.to_do) - self.waiting_ms
 
 
 class ProofRecord:
@@ -158,48 +190,65 @@ class ProofRecord:
 
     def read(self) -> dict[str, FeedProof]:
         """Every feed by its name. What was opened again is not proven any more."""
-        stored: Any = self._redis.hgetall(self._keys.verified)
-        # Before and after: what leaves the one for the other meanwhile is seen in one of them.
+        # Before the feeds: what leaves one of these for a feed meanwhile is seen in both.
+        parts = by_feed(Backfills(self._redis, self._keys).parts())
         names: Any = self._redis.smembers(self._keys.feeds)
-        before = {name: self._recheck_ms(name) for name in map(text_of, names)}
+        before = {name: self._rechecks(name) for name in map(text_of, names)}
         found = {}
-        for name, feed in self.windows.status().items():
-            bounds = (before.get(name), self._recheck_ms(name))
-            due_ms = min([feed.loaded_watermark_ms, *(ms for ms in bounds if ms is not None)])
+        status = self.windows.status()
+        stored: Any = self._redis.hgetall(self._keys.verified)
+        for name, feed in status.items():
+            again = [*before.get(name, ()), *self._rechecks(name)]
+            not_yet = [*feed.backlog, *feed.open, *feed.unsettled, *again]
+            settled = merged(
+                [
+                    *without([(feed.origin_ms, feed.head_ms)], not_yet),
+                    *history(feed, parts.get(name, ())),
+                ]
+            )
             try:
                 proven = Proven.parse(text_of(stored.get(name.encode())))
             except ValueError:  # nothing yet, or somebody else's
                 proven = Proven(feed.origin_ms)
-            proven = proven.back_to(due_ms).since(feed.origin_ms)
-            found[name] = FeedProof(feed, proven, due_ms)
+            # It may have been removed, and planned anew. Before it is reconciled it may be one that
+            # a Redis has lost, which is extended back.
+            live_from_ms = max(proven.live_from_ms if feed.reconciled else 0, feed.origin_ms)
+            proven = replace(proven, live_from_ms=live_from_ms)
+            begin_ms = min([feed.origin_ms, *(start for start, _ in settled[:1])])
+            proof = FeedProof(feed, proven, settled, begin_ms)
+            proven = proven.within(without(settled, proof.reopened))
+            found[name] = proof._replace(proven=proven)
         return found
 
-    def save(self, proven: Mapping[str, Proven]) -> bool:
+    def save(self, proofs: Mapping[str, FeedProof]) -> bool:
         """Keep what is proven, by feed name, and the lease; False if another one has that."""
-        return self._lease(self._lease_ms, proven)
+        return self._lease(self._lease_ms, proofs)
 
     def release(self) -> None:
         """End the lease, if it is ours."""
         self._lease(0, {})
 
-    def _lease(self, lease_ms: int, proven: Mapping[str, Proven]) -> bool:
+    def _lease(self, lease_ms: int, proofs: Mapping[str, FeedProof]) -> bool:
+        reopened = {name: text for name, one in proofs.items() if (text := one.feed.reopened)}
         return bool(
             self._scripts.call(
                 "verified",
-                [self._keys.verify_lease, self._keys.verified],
+                [self._keys.verify_lease, self._keys.verified, *map(self._keys.feed, reopened)],
                 token=self._token,
                 lease_ms=lease_ms,
-                proven={feed: one.encode() for feed, one in proven.items()},
+                proven={feed: one.kept.encode() for feed, one in proofs.items()},
+                reopened=list(reopened.values()),
             )
         )
 
-    def _recheck_ms(self, feed: str) -> int | None:
-        """The start of the oldest range that is to be counted again."""
-        starts = []
+    def _rechecks(self, feed: str) -> list[Range]:
+        """What is to be counted again."""
+        ranges = []
         members: Any = self._redis.zrange(self._keys.rechecks(feed), 0, -1)
         for member in members:
             try:
-                starts.append(Recheck.parse(text_of(member)).start_ms)
+                recheck = Recheck.parse(text_of(member))
             except ValueError:  # somebody else's: the extractor removes it
                 continue
-        return min(starts, default=None)
+            ranges.append((recheck.start_ms, recheck.end_ms))
+        return ranges

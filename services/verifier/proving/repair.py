@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from common.config import Settings
 from common.runtime.telemetry import Telemetry
+from common.state.backfills import extract_again
 from common.state.feeds import Feed, FeedStatus, Range
 from common.state.ranges import merged, overlaps
+from common.state.seals import windows_without_seal
 from common.state.windows import WindowSet
 from services.verifier.sealed.seals import SealReader
 from services.verifier.sealed.windows import whole_windows
@@ -19,7 +21,7 @@ from services.verifier.sink import Sink
 
 @dataclass
 class Repair:
-    """Puts ranges back into the backlog of their feed.
+    """Puts ranges back into the backlog of their feed, or of another backfill.
 
     One that was put back and differs again is left as it is for ``again_seconds``: extracting it
     did not help. ``clock`` gives seconds and never runs backwards.
@@ -48,14 +50,15 @@ class Repair:
         fresh = self._not_tried(feed, ranges)
         if not fresh or feed.fingerprint != status.fingerprint:
             return  # nothing to do, or another configuration is in force
-        # It had them all: it is not proven before its last recount.
-        recounts = len(self.settings.extract.recheck_after_seconds)
         reader = SealReader(sink, self.settings.pipeline.redis_namespace, query.name, tier)
-        for start_ms, end_ms in whole_windows(reader, fresh, whole_from_ms):
+        unsealed = windows_without_seal(self.windows.redis, self.windows.keys, feed.name)
+        for start_ms, end_ms in whole_windows(reader, fresh, whole_from_ms, unsealed):
             try:
-                if self.windows.reopen(feed, start_ms, end_ms, recounts=recounts) is None:
+                if extract_again(self.windows, feed, [(start_ms, end_ms)]) is None:
                     return
-            except NoPermissionError as error:
+            except ResponseError as error:
+                if not _is_denied(error):
+                    raise
                 self.telemetry.emit("verify_repair_denied", error=str(error))
                 return
             self.telemetry.emit("verify_repairs", **feed.labels, start_ms=start_ms, end_ms=end_ms)
@@ -66,3 +69,9 @@ class Repair:
         self._tried = {one: at for one, at in self._tried.items() if at > since}
         tried = merged(range_ for name, range_ in self._tried if name == feed.name)
         return [range_ for range_ in ranges if not overlaps(tried, *range_)]
+
+
+def _is_denied(error: ResponseError) -> bool:
+    """Whether this user may not, itself or in a script (7.0 and newer servers say it otherwise)."""
+    in_script = ("The user executing the script can't", "ACL failure in script")
+    return isinstance(error, NoPermissionError) or any(one in str(error) for one in in_script)

@@ -27,22 +27,22 @@ def sealed_windows(reader: SealReader, bounds: Range) -> Iterator[Seal]:
                 yield seal
 
 
-def whole_windows(reader: SealReader, ranges: Iterable[Range], whole_from_ms: int) -> list[Range]:
+def whole_windows(
+    reader: SealReader, ranges: Iterable[Range], whole_from_ms: int, without_seal: Iterable[Range]
+) -> list[Range]:
     """Ranges, widened to all of each window that they have a part of; near ones are one.
 
     The seal of a window that is loaded again in part says nothing any more. One of which the source
-    has deleted a part, before ``whole_from_ms``, is left as it is. Raises
-    :class:`~common.errors.SinkError`.
+    has deleted a part, before ``whole_from_ms``, is left as it is. ``without_seal``: windows whose
+    seals the sink did not have yet a moment ago. Raises :class:`~common.errors.SinkError`.
     """
     ranges = _joined(ranges)
     if not ranges:
         return []
-    windows = [
-        (seal.start_ms, seal.end_ms)
-        for seal in sealed_windows(reader, (ranges[0][0], ranges[-1][1]))
-        if seal.start_ms >= whole_from_ms and overlaps(ranges, seal.start_ms, seal.end_ms)
-    ]
-    return merged([*ranges, *windows])
+    sealed = sealed_windows(reader, (ranges[0][0], ranges[-1][1]))
+    windows = [*without_seal, *((seal.start_ms, seal.end_ms) for seal in sealed)]
+    whole = [one for one in windows if one[0] >= whole_from_ms and overlaps(ranges, *one)]
+    return merged([*ranges, *whole])
 
 
 def _joined(ranges: Iterable[Range]) -> list[Range]:

@@ -10,6 +10,7 @@ import pytest
 import redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from common.state.backfills import Backfills
 from common.state.feeds import Feed
 from common.state.identity import Identity, IdentityRecord
 from common.state.keys import Keys
@@ -139,7 +140,7 @@ def test_the_verifier_reads_everything_and_writes_what_it_has_proven(server: Ser
         assert IdentityRecord(client, keys).claim(ours) == ours
         record = ProofRecord(client, keys, "one", 60)
         for feed, proof in record.read().items():
-            assert record.save({feed: proof.proven})
+            assert record.save({feed: proof})
         assert client.hlen(keys.verified) > 0
         knowledge = RedisKnowledge(client, keys, "hot", {})
         for proof in record.read().values():
@@ -148,6 +149,10 @@ def test_the_verifier_reads_everything_and_writes_what_it_has_proven(server: Ser
             status = proof.feed
             again = Feed(status.query, status.tier, "select", status.fingerprint)
             assert record.windows.reopen(again, status.origin_ms, status.head_ms) is not None
+            record.windows.set_reconciled(again)
+            ranges = [(0, status.origin_ms)]
+            _, taken = Backfills(client, keys).create({again: ranges}, *ranges[0])
+            assert taken == {again.name: status.origin_ms}
         record.release()
         for refused in (
             lambda: client.set("etl:ledger", "x"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -86,3 +87,35 @@ def test_what_somebody_else_wrote_there_stops_nothing(
     assert windows.plan(OLD, 0, 2, adopt=True, configuration="b")
     noted = changes_of(redis_client, keys, "q@hot")
     assert [one.configuration for one in noted][-2:] == ["a", "b"]
+
+
+SELECT = {"kind": "select", "text": "up", "step_ms": 15_000}
+EXPR = {"kind": "expr", "text": "up", "step_ms": 15_000}
+ROLLED = {**SELECT, "rollup": [300_000, "avg"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        (ROLLED, {**ROLLED, "rollup": [300_000, "avg", "last"]}, True),
+        (SELECT, {**SELECT, "step_ms": 30_000}, True),
+        (SELECT, {**SELECT, "text": "down"}, False),
+        (EXPR, {**EXPR, "step_ms": 30_000}, False),
+        (EXPR, SELECT, False),
+        (ROLLED, {**ROLLED, "rollup": [600_000, "avg"]}, False),
+        (ROLLED, SELECT, False),
+        ("damaged", SELECT, False),
+    ],
+)
+def test_recounts_are_kept_where_the_same_is_read(
+    windows: WindowSet, before: object, after: object, kept: bool
+) -> None:
+    windows.plan(OLD, 0, 60_000, adopt=True, configuration=json.dumps(before))
+    window = windows.lease(OLD, "live", 10**9, 60_000)
+    assert window is not None
+    assert windows.commit(OLD, window, [], recheck_after_seconds=[0], source_samples=7)
+
+    windows.plan(NEW, 0, 60_000, adopt=True, configuration=json.dumps(after))
+
+    found = [(one.start_ms, one.end_ms, one.samples) for one in windows.due_rechecks(NEW, 10)]
+    assert found == ([(0, 60_000, 7)] if kept else [])

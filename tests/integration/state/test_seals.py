@@ -11,7 +11,7 @@ import pytest
 from common.samples.seal import Digest
 from common.state.dead_letters import DeadLetters
 from common.state.keys import POINTS, RAW
-from common.state.seals import DueSeal, Seals
+from common.state.seals import DueSeal, Seals, windows_without_seal
 from common.state.stream import SettleResult
 from common.state.verdict import DeadLetter, Entry, Output, Settle
 from tests.integration.state.worlds import FEED, STEP_MS, RedisWorld, extract, live, must
@@ -330,3 +330,22 @@ def test_entries_say_the_bounds_of_their_window(redis_world: RedisWorld) -> None
     for _, fields in (*raw, *points):
         assert (fields[b"start_ms"], fields[b"end_ms"]) == (b"0", str(STEP_MS).encode())
     assert points[0][1][b"digest"] == LARGE.text.encode()
+
+
+def test_windows_are_known_until_their_seals_are_written(redis_world: RedisWorld) -> None:
+    redis, keys = redis_world.redis, redis_world.keys
+
+    def known() -> list[tuple[int, int]]:
+        return windows_without_seal(redis, keys, FEED.name)
+
+    redis.hset(keys.committed, mapping={"x": "who knows", "y": "other@hot 0 1"})
+    redis.hset(keys.seals_due, mapping={f"{FEED.name} 1": "?", "other@hot 2": f"1 0 {ZERO} 3 w"})
+    assert known() == []
+    extract(redis_world, [(b"a", 3)])
+    assert known() == [(0, STEP_MS)]
+    transform(redis_world, LARGE)
+    (entry,) = loading(redis_world)
+    load(redis_world, entry, LARGE)
+    assert known() == [(0, STEP_MS)]
+    assert Seals(redis, keys).forget(list(due(redis_world).values())) == 2
+    assert known() == []

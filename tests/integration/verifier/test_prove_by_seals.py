@@ -50,7 +50,10 @@ class Past:
 
     def differs(self, *ranges: Differing) -> None:
         """All was compared before, and this differed."""
-        assert self.rig.prover.record.save({FEED.name: Proven(self.rig.world.end_ms, ranges)})
+        record = self.rig.prover.record
+        proof = record.read()[FEED.name]
+        proven = Proven(proof.feed.origin_ms, tuple(proof.settled), ranges)
+        assert record.save({FEED.name: proof._replace(proven=proven)})
 
     @property
     def by_seals_seconds(self) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from common.config import load_settings
 from common.state.windows import Feed
@@ -33,6 +33,7 @@ def load_but_some(rig: Rig) -> tuple[int, int]:
     last_ms = first_ms + 10 * STEP_MS
     rig.world.write(one for one in rig.world.expected() if not first_ms < one[1] <= last_ms)
     rig.load_up_to(rig.world.end_ms)
+    rig.redis.delete(rig.keys.seals_due)  # nobody knows its windows
     return first_ms, last_ms
 
 
@@ -57,6 +58,20 @@ def test_what_is_missing_is_extracted_again_and_nothing_else(rig: Rig, feed: Fee
     rig.turn()
     rig.turn()
     assert (rig.verified_ms, rig.differing) == (rig.world.end_ms, 0)
+
+
+def test_a_window_whose_seal_is_not_written_yet_is_extracted_again_whole(
+    rig: Rig, feed: Feed
+) -> None:
+    middle_ms, last_ms = (rig.world.start_ms + steps * STEP_MS for steps in (95, 115))
+    for end_ms in (middle_ms, last_ms, rig.world.end_ms):
+        rig.load_up_to(end_ms)
+    first_ms = rig.world.start_ms + 100 * STEP_MS
+    rig.world.write(one for one in rig.world.expected() if not first_ms < one[1] <= last_ms)
+
+    rig.turn()
+
+    assert backlog(rig) == [(middle_ms, last_ms)]
 
 
 def test_what_differs_again_is_not_tried_for_a_while(rig: Rig, feed: Feed) -> None:
@@ -116,9 +131,18 @@ def test_another_configuration_is_in_force(rig: Rig) -> None:
     assert rig.events("verify_repairs") == []
 
 
-def test_a_user_that_may_not_is_told(rig: Rig, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "denied",
+    [
+        NoPermissionError("this user has no permissions"),
+        ResponseError("The user executing the script can't run this command or subcommand script"),
+    ],
+)
+def test_a_user_that_may_not_is_told(
+    rig: Rig, feed: Feed, monkeypatch: pytest.MonkeyPatch, denied: ResponseError
+) -> None:
     def reopen(*_: object, **__: object) -> None:
-        raise NoPermissionError("this user has no permissions")
+        raise denied
 
     load_but_some(rig)
     monkeypatch.setattr(rig.prover.repair.windows, "reopen", reopen)

@@ -22,4 +22,5 @@ redis.call('HSETNX', backfill, 'created_ms', whole(clock_ms()))
 redis.call('HINCRBY', backfill, 'total_ms', whole(total))
 redis.call('SADD', ids, a.id)
 note_to_do(history, ranges)
+note_reopened(feed, ranges)
 return total

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from common.state.backfills import Backfills
+from services.verifier.proving.proven import ProofRecord, Proven
 from tests.integration.etlctl.coverage.world import DAY_MS, HOUR_MS, START_MS, World
 
 
@@ -88,6 +91,26 @@ def test_a_range_that_differs_is_not_proven(world: World) -> None:
     assert result.ranges("differing") == [(2, 3)]
     assert result.ranges("proven") == [(0, 2), (3, 6)]
     assert world.run().rows() == {"2026-01-30": "PP!PPP"}
+
+
+def test_what_a_backfill_has_loaded_is_proven_before_it_joins(world: World) -> None:
+    world.load(6)
+    world.windows.set_reconciled(world.feed)
+    early = START_MS - 6 * HOUR_MS, START_MS - 2 * HOUR_MS
+    id_, _ = Backfills(world.client, world.keys).create({world.feed: [early]}, *early)
+    part = replace(world.feed, backfill=id_)
+    window = world.windows.lease(part, "catchup", 0, 4 * HOUR_MS)
+    assert window is not None
+    assert world.windows.commit(part, window, []) == "committed"
+    compared = ((early[0], early[1] - HOUR_MS), (START_MS, START_MS + 6 * HOUR_MS))
+    record = ProofRecord(world.client, world.keys, "one", 60)
+    proof = record.read()[world.feed.name]
+    assert record.save({world.feed.name: proof._replace(proven=Proven(START_MS, compared))})
+
+    result = world.run("--json", "--from", str(early[0] / 1000))
+
+    assert result.ranges("loaded") == [(-6, -2), (0, 6)]
+    assert result.ranges("proven") == [(-6, -3), (0, 6)]
 
 
 def test_purged_dead_letters_are_shown_and_need_nobody(world: World) -> None:

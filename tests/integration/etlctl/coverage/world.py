@@ -129,7 +129,7 @@ class World:
             bounds = START_MS + first * HOUR_MS, START_MS + last * HOUR_MS
             proven = proven.with_range(*bounds, 1, START_MS)
         up_to_ms = START_MS + up_to_hours * HOUR_MS
-        proven = proven.with_range(up_to_ms - 1, up_to_ms, 0, 0)
+        proven = proven.with_range(START_MS, up_to_ms, 0, 0)
         self.client.hset(self.keys.verified, self.feed.name, proven.encode())
 
     def seal(

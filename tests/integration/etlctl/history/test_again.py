@@ -72,6 +72,15 @@ def test_a_range_is_widened_to_whole_steps(windows: WindowSet, plan: Plan) -> No
     assert open_again(windows, plan, [inside], 0).added_ms == 0
 
 
+def test_what_is_extracted_again_is_compared_at_once(windows: WindowSet, plan: Plan) -> None:
+    """No recount of it holds the verifier up."""
+    open_again(windows, plan, [(110 * STEP_MS, 112 * STEP_MS)], 0)
+    window = windows.lease(plan.feed, "catchup", 0, HEAD_MS)
+    assert window is not None
+    assert windows.commit(plan.feed, window, [], recheck_after_seconds=(60.0,)) == "committed"
+    assert windows.redis.zcard(windows.keys.rechecks(plan.feed.name)) == 0
+
+
 def test_only_time_of_the_feed_is_put_back(windows: WindowSet, plan: Plan) -> None:
     opened = open_again(windows, plan, [(0, HEAD_MS + STEP_MS)], 0)
     assert opened.ranges == [(ORIGIN_MS, HEAD_MS)]

@@ -1,4 +1,4 @@
-"""The record of what is proven: its cursor, and the ranges that differ."""
+"""The record of what is proven: what was compared, and the ranges of it that differ."""
 
 from __future__ import annotations
 
@@ -11,22 +11,31 @@ from hypothesis import strategies as st
 from services.verifier.proving.proven import DIFFERING_MAX, Differing, Proven
 
 RESULTS = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 3)), max_size=250)
+COMPARED = ((100, 300),)
 
 
-def test_results_move_the_cursor() -> None:
+def test_what_was_compared_is_kept() -> None:
     proven = Proven(100).with_range(100, 200, 0, 1).with_range(200, 300, 4, 2)
-    assert proven == Proven(300, (Differing(200, 300, 4, 2),))
-    assert proven.points == 4
+    assert proven == Proven(100, COMPARED, (Differing(200, 300, 4, 2),))
+    assert (proven.points, proven.up_to_ms) == (4, 300)
+
+
+def test_all_is_proven_up_to_the_first_range_that_was_not_compared() -> None:
+    proven = Proven(100).with_range(200, 300, 0, 1)
+    assert proven.up_to_ms == 100
+    assert proven.with_range(50, 80, 0, 1).with_range(100, 150, 0, 1).up_to_ms == 150
+    assert proven.with_range(100, 200, 0, 1).up_to_ms == 300
 
 
 def test_a_range_that_is_equal_again_is_forgotten() -> None:
-    proven = Proven(300, (Differing(100, 200, 4, 1), Differing(250, 300, 1, 1)))
-    assert proven.with_range(100, 200, 0, 9) == Proven(300, (Differing(250, 300, 1, 1),))
+    proven = Proven(100, COMPARED, (Differing(100, 200, 4, 1), Differing(250, 300, 1, 1)))
+    left = (Differing(250, 300, 1, 1),)
+    assert proven.with_range(100, 200, 0, 9) == Proven(100, COMPARED, left)
 
 
 def test_a_range_that_still_differs_has_its_latest_count() -> None:
-    proven = Proven(300, (Differing(100, 200, 4, 1),))
-    assert proven.with_range(100, 200, 2, 9) == Proven(300, (Differing(100, 200, 2, 9),))
+    proven = Proven(100, COMPARED, (Differing(100, 200, 4, 1),))
+    assert proven.with_range(100, 200, 2, 9).differing == (Differing(100, 200, 2, 9),)
 
 
 def test_ranges_that_adjoin_are_one() -> None:
@@ -40,17 +49,15 @@ def test_what_the_seals_found_is_not_joined_with_what_the_source_found() -> None
     assert Proven.parse(proven.encode()) == proven
 
 
-def test_what_an_older_version_kept_was_found_by_the_source() -> None:
-    proven = Proven.parse('{"up_to_ms": 300, "differing": [[100, 200, 4, 1]]}')
-    assert proven == Proven(300, (Differing(100, 200, 4, 1),))
-
-
 def test_time_that_was_opened_again_is_not_proven() -> None:
-    proven = Proven(400, (Differing(100, 200, 4, 1), Differing(250, 300, 1, 1)))
-    assert proven.back_to(500) == proven
-    assert proven.back_to(320) == Proven(320, proven.differing)
-    # A range is compared whole, or not at all.
-    assert proven.back_to(270) == Proven(250, proven.differing[:1])
+    proven = Proven(100, ((100, 400),), (Differing(100, 200, 4, 1), Differing(250, 300, 1, 1)))
+    assert proven.within([(0, 500)]) == proven
+    # The rest of what was compared remains so.
+    opened = proven.within([(0, 210), (240, 500)])
+    assert (opened.compared, opened.differing) == (((100, 210), (240, 400)), proven.differing)
+    # A range that differs is compared whole, or not at all.
+    opened = proven.within([(0, 270), (280, 500)])
+    assert (opened.compared, opened.differing) == (((100, 250), (300, 400)), proven.differing[:1])
 
 
 @given(RESULTS)
@@ -70,30 +77,17 @@ def test_however_many_differ_few_ranges_are_kept_and_no_point_is_forgotten(
 
 
 @pytest.mark.parametrize(
-    "text", ["null", "[]", "{}", '{"up_to_ms": 1}', '{"up_to_ms": 1, "differing": [[1]]}']
+    "text",
+    [
+        *("null", "[]", "{}", '{"up_to_ms": 1}', '{"up_to_ms": 1, "differing": [[1]]}'),
+        '{"live_from_ms": 1, "compared": [[1]], "differing": []}',
+    ],
 )
 def test_what_somebody_else_wrote_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no record of what is proven"):
         Proven.parse(text)
 
 
-def test_what_a_backfill_loaded_before_the_origin_is_to_be_proven_too() -> None:
-    proven = Proven(300).since(100)
-    assert (proven.from_ms, proven.older) == (100, ())
-
-    earlier = proven.since(50).with_range(300, 400, 0, 1)
-    assert earlier.older == ((50, 100),)
-    assert earlier.with_range(50, 70, 0, 1).since(20).older == ((20, 50), (70, 100))
-    assert earlier.with_range(50, 100, 0, 1).older == ()
-    assert Proven.parse(earlier.encode()) == earlier
-
-
-def test_what_is_older_goes_back_with_the_rest() -> None:
-    proven = Proven(300, from_ms=100).since(50)
-    assert proven.back_to(80).since(50) == Proven(80, from_ms=50, older=((50, 80),))
-    assert proven.since(200) == Proven(300, from_ms=200)
-
-
-def test_an_older_version_does_not_say_where_it_began() -> None:
-    proven = Proven.parse('{"up_to_ms": 300, "differing": []}')
-    assert proven.since(100) == Proven(300, from_ms=100)
+def test_what_an_older_version_kept_is_read() -> None:
+    text = '{"up_to_ms": 300, "differing": [[100, 200, 4, 1]], "from_ms": 50, "older": [[50, 100]]}'
+    assert Proven.parse(text) == Proven(50, COMPARED, (Differing(100, 200, 4, 1),))
