@@ -19,7 +19,7 @@ def lease_siblings(
     others: Iterable[Plan],
     origin_ms: Callable[[str], int],
 ) -> list[Taken]:
-    """Lease what ``others`` of the same query, and of the same backfill, have within ``window``.
+    """Lease what ``others`` of the same query have within ``window`` in other tiers.
 
     What is live is read by itself, at once. Raises :class:`redis.exceptions.RedisError`.
     """
@@ -28,12 +28,11 @@ def lease_siblings(
         return taken
     for other in others:
         feed = other.feed
-        if (feed.query, feed.backfill) != (plan.feed.query, plan.feed.backfill) or other is plan:
+        if feed.query != plan.feed.query or feed.tier == plan.feed.tier:
             continue
-        within = (
-            ceil_to(window.start_ms, other.step_ms),
-            floor_to(window.end_ms, other.step_ms),
-        )
+        # Whole windows: pieces of them would be read again with what lies beside them.
+        whole_ms = max(other.step_ms, other.head_step_ms)
+        within = ceil_to(window.start_ms, whole_ms), floor_to(window.end_ms, whole_ms)
         while within[0] < within[1] and len(taken) < MOST_SIBLINGS:
             leased = windows.lease(feed, "catchup", other.live_ms, other.catchup_ms, within)
             if leased is None:

@@ -75,7 +75,7 @@ class World(Rig):
             return self.seconds
 
         return Jobs(
-            plans=[self.plan],
+            plans=self.planner.plans,
             planner=self.planner,
             extractor=self.extractor,
             rechecker=anything,
