@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from common.config import Query
 from common.errors import LeaseLost, QueryTooLarge, SourceError
-from common.samples.batch import Origin, SampleBatch
+from common.samples.batch import Origin, SampleBatch, columns_of
 from common.samples.columns import Samples
 from common.samples.digest import Digest
 from common.state.windows import Staged, Window, WindowSet
@@ -77,6 +79,12 @@ class Taken:
         rollup = self.plan.rollup
         return max(0, self.whole_ms - rollup.lead_in_ms) if rollup else self.window.start_ms
 
+    @property
+    def needs(self) -> tuple[int, int, int, int, bool]:
+        """What it takes of a block depends on nothing else."""
+        window, is_rollup = self.window, self.plan.rollup is not None
+        return self.from_ms, self.whole_ms, window.start_ms, window.end_ms, is_rollup
+
     def part(self, block: Samples) -> Samples:
         """What of a block it would have been given alone."""
         window, plan = self.window, self.plan
@@ -89,6 +97,30 @@ class Taken:
             histograms_ms = block.histograms_ms[block.histograms_ms <= window.end_ms]
             block = replace(block, histograms_ms=histograms_ms)
         return block if plan.rollup is None else with_last_before(block, self.whole_ms)
+
+    def saw(self, part: Samples) -> None:
+        """Note what an entry of it will not tell."""
+        self.read.saw(part)
+        start_ms = self.window.start_ms
+        if self.plan.rollup is not None:
+            self.read.lead_ins += int(np.count_nonzero(part.timestamps_ms <= start_ms))
+        if self.plan.query.kind == "expr":
+            self.read.digest.add(part.after(start_ms))
+
+
+@dataclass
+class _Alike:
+    """Windows that are given the same samples, which are packed once."""
+
+    taken: list[Taken]
+    packing: Packing
+    collided: bool = False
+
+    def add(self, block: Samples) -> Iterator[SampleBatch]:
+        part = self.taken[0].part(block)
+        for one in self.taken:
+            one.saw(part)
+        yield from self.packing.add(part)
 
 
 @dataclass
@@ -130,42 +162,42 @@ class WindowReader:
         blocks = self.read(taken[0].plan.query, start_ms, end_ms)
         if any(one.plan.rollup for one in taken):
             blocks = whole_series(blocks)
-        packings = [(one, self.pack.begin(_origin(one), grouped=grouped)) for one in taken]
-        collided: list[Taken] = []
-
-        def put(one: Taken, entries: Iterator[SampleBatch]) -> None:
-            if one.lost or one.failure or one in collided:
-                return
-            try:
-                for batch in entries:
-                    staged = self.windows.stage(batch.encode(), len(batch), self.keep_seconds)
-                    one.read.staged.append(staged)
-                    one.read.samples += len(batch)
-            except CollisionAcrossEntries:
-                collided.append(one)
-            except QueryTooLarge as error:
-                one.failure = error
-
+        groups: dict[object, list[Taken]] = {}
+        for one in taken:
+            groups.setdefault(one.needs, []).append(one)
+        all_alike = [
+            _Alike(group, self.pack.begin(_origin(group[0]), grouped=grouped))
+            for group in groups.values()
+        ]
         for block in blocks:
             self.tick()
             if all(one.lost for one in taken):
                 feed = taken[0].plan.feed.name
                 raise LeaseLost(f"{feed}: the window was leased to another worker")
-            for one, packing in packings:
-                put(one, _added(one, packing, block))
-        for one, packing in packings:
-            put(one, packing.end())
-        return collided
+            for alike in all_alike:
+                self._put(alike, alike.add(block))
+        for alike in all_alike:
+            self._put(alike, alike.packing.end())
+        return [one for alike in all_alike if alike.collided for one in alike.taken]
 
-
-def _added(one: Taken, packing: Packing, block: Samples) -> Iterator[SampleBatch]:
-    part = one.part(block)
-    one.read.saw(part)
-    own = part if one.plan.rollup is None else part.after(one.window.start_ms)
-    one.read.lead_ins += len(part) - len(own)
-    if one.plan.query.kind == "expr":
-        one.read.digest.add(own)
-    yield from packing.add(part)
+    def _put(self, alike: _Alike, entries: Iterator[SampleBatch]) -> None:
+        """Stage entries for each window that is still to be committed."""
+        alike.taken = [one for one in alike.taken if not one.lost and one.failure is None]
+        if alike.collided or not alike.taken:
+            return
+        try:
+            for batch in entries:
+                columns = columns_of(batch.samples)
+                for one in alike.taken:
+                    payload = replace(batch, origin=_origin(one)).encode(columns)
+                    staged = self.windows.stage(payload, len(batch), self.keep_seconds)
+                    one.read.staged.append(staged)
+                    one.read.samples += len(batch)
+        except CollisionAcrossEntries:
+            alike.collided = True
+        except QueryTooLarge as error:
+            for one in alike.taken:
+                one.failure = error
 
 
 def _origin(one: Taken) -> Origin:
