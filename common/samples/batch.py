@@ -18,6 +18,7 @@ beginning of that bucket. A bucket that ends after ``end_ms`` becomes no point.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,10 +80,8 @@ class SampleBatch:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def encode(self) -> bytes:
-        """The wire form of this batch."""
-        samples = self.samples
-        deltas = np.diff(samples.timestamps_ms, prepend=np.int64(0)).astype("<i8", copy=False)
+    def encode(self, columns: Sequence[bytes] | None = None) -> bytes:
+        """The wire form of this batch; ``columns`` are those of its samples, if they are known."""
         origin = self.origin
         rolled = origin.rollup
         body = _ENCODER.encode(
@@ -95,10 +94,7 @@ class SampleBatch:
                 origin.start_ms,
                 origin.end_ms,
                 *([] if rolled is None else [[rolled.resolution_ms, *rolled.aggregates]]),
-                lz4.block.compress(_ENCODER.encode(samples.series), store_size=True),
-                lz4.block.compress(samples.counts.astype("<i8", copy=False).tobytes()),
-                lz4.block.compress(deltas.tobytes()),
-                lz4.block.compress(samples.values.astype("<f8", copy=False).tobytes()),
+                *(columns_of(self.samples) if columns is None else columns),
             ]
         )
         return body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")
@@ -161,6 +157,17 @@ class SampleBatch:
         values = np.frombuffer(values_bytes, dtype="<f8").astype(np.float64, copy=False)
         origin = Origin(query, kind, tier, window_id, start_ms, end_ms, rollup)
         return cls(origin, Samples(series, counts, timestamps_ms, values))
+
+
+def columns_of(samples: Samples) -> tuple[bytes, ...]:
+    """The columns of samples as a batch holds them, compressed; whatever it is that they are of."""
+    deltas = np.diff(samples.timestamps_ms, prepend=np.int64(0)).astype("<i8", copy=False)
+    return (
+        lz4.block.compress(_ENCODER.encode(samples.series), store_size=True),
+        lz4.block.compress(samples.counts.astype("<i8", copy=False).tobytes()),
+        lz4.block.compress(deltas.tobytes()),
+        lz4.block.compress(samples.values.astype("<f8", copy=False).tobytes()),
+    )
 
 
 def _rollup_of(found: object) -> Rollup:

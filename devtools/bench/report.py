@@ -11,7 +11,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from devtools.bench import rows
+from devtools.bench import rows, tiers
 from devtools.bench.main_case import MAIN_WINDOW, median_of
 from devtools.bench.statistics import digits, text_of
 
@@ -202,12 +202,19 @@ def _tiers(section: Document) -> Table:
         "CPU-s per million samples",
         "hot",
         "warm and cold",
+        "all three",
+        "hot, live",
     )
     figures = section["figures"]
-    for part in ("cpu.etl", "cpu.extractor", "cpu.transformer", "cpu.loader", "cpu.redis"):
-        cells = [text_of(figures[f"{kind}.{part}"]) for kind in ("hot", "rollups")]
-        table.add_row(part.removeprefix("cpu.").replace("etl", "stages + Redis"), *cells)
-    table.add_row("warm and cold, of hot", "", text_of(figures["ratio"], "{:.0%}"))
+    for part in ("etl", "extractor", "transformer", "loader", "redis", "prometheus"):
+        cells = [text_of(figures[f"{case}.cpu.{part}"]) for case in tiers.CASES]
+        table.add_row("stages + Redis" if part == "etl" else part, *cells)
+    for ratio, what in (
+        ("alone", "warm and cold, of hot"),
+        ("beside", "the same, read together with it"),
+        ("live", "the same, of hot as it is read live"),
+    ):
+        table.add_row(what, text_of(figures[f"ratio.{ratio}"], "{:.0%}"))
     return table
 
 

@@ -6,11 +6,13 @@ open for another attempt, or back in the backlog.
 
 from __future__ import annotations
 
+import functools
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeVar
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
@@ -27,13 +29,11 @@ from common.errors import (
 from common.runtime.backoff import Backoff
 from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
-from common.samples.batch import Origin
 from common.samples.columns import Samples
-from common.samples.digest import Digest
 from common.state.windows import Staged, Window, WindowSet
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
-from services.extractor.rollup_blocks import for_rollup
-from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
+from services.extractor.staging import EntryBuilder
+from services.extractor.window_reader import Read, Taken, WindowReader
 from services.extractor.windows import Plan, floor_to
 
 # Why samples are dropped before they become an entry: a point has one float value.
@@ -41,6 +41,9 @@ NATIVE_HISTOGRAM = "native_histogram"
 # A window that only some of the servers at the source's address hold is read so often in vain
 # before it is taken for empty.
 MIXED_ATTEMPTS = 6
+
+
+_Found = TypeVar("_Found")
 
 
 class _HeldByAnother(EtlError):
@@ -65,31 +68,6 @@ class SourceState:
     reason: str = ""
 
 
-@dataclass(slots=True)
-class _Read:
-    """What was read of a window so far; of its ``samples``, ``histograms`` are not carried.
-
-    ``lead_ins`` of them lie before the window. ``digest`` is that of an ``expr``: raw samples are
-    compared by their number alone.
-    """
-
-    staged: list[Staged] = field(default_factory=list)
-    samples: int = 0
-    histograms: int = 0  # native ones
-    lead_ins: int = 0
-    digest: Digest = field(default_factory=Digest)
-    first_ms: int | None = None  # of its samples
-
-    def saw(self, block: Samples) -> None:
-        """Note the first sample of all, and count the histograms, which no entry will hold."""
-        for times_ms in (block.timestamps_ms, block.histograms_ms):
-            if len(times_ms):
-                first_ms = int(times_ms.min())
-                self.first_ms = first_ms if self.first_ms is None else min(self.first_ms, first_ms)
-        self.histograms += len(block.histograms_ms)
-        self.samples += len(block.histograms_ms)
-
-
 @dataclass
 class Extractor:
     """Turns leased windows into entries of the raw stream.
@@ -112,30 +90,42 @@ class Extractor:
     believed_ms: Callable[[int], int] = lambda wanted_ms: wanted_ms
     _told_of_histograms: set[str] = field(default_factory=set, init=False)
 
-    def run(self, plan: Plan, window: Window, origin_ms: int) -> Outcome:
-        """Extract ``window``.
+    def run(
+        self, plan: Plan, window: Window, origin_ms: int, siblings: Sequence[Taken] = ()
+    ) -> Outcome:
+        """Extract ``window``, and by the same read ``siblings``, of feeds of the same query.
 
-        Raises :class:`redis.exceptions.RedisError` when Redis cannot be reached; the lease then
-        runs out and the window is leased again.
+        What becomes of one of them by itself concerns no other. Where nothing could be read,
+        ``window`` alone has failed, and the siblings are as they were before they were leased.
+
+        Raises :class:`redis.exceptions.RedisError` when Redis cannot be reached; the leases then
+        run out and the windows are leased again.
         """
         began = self.clock()
-        read = _Read()
-        outcome = Outcome.OPEN
+        first = Taken(plan, window, origin_ms)
+        taken = [first, *siblings]
+        reader = WindowReader(
+            self.windows, self.read, self.pack, self.settings.staged_ttl_seconds, self.tick
+        )
         try:
-            with LeaseRenewal(
-                lambda: self.windows.renew(plan.feed, window), self.settings.window_lease_seconds
-            ) as lease:
-                settled_at_ms = window.end_ms + plan.settle_ms
-                early_ms = settled_at_ms - self.believed_ms(settled_at_ms)
-                if early_ms > 0:
-                    return self._too_early(plan, window, early_ms)
-                self._stage(plan, window, read, lease)
-                expired_until_ms = self._expired_until_ms(plan, window, origin_ms, read)
-                if expired_until_ms is not None:
-                    return self._declare_gap(plan, window, expired_until_ms)
-                status = self._commit(plan, window, read)
-            outcome = self._committed(plan, window, read, status, self.clock() - began)
+            with LeaseRenewal(lambda: self._renew(taken), self.settings.window_lease_seconds):
+                outcome = self._outcome(first, lambda: self._stage(reader, taken))
+                if outcome is None:
+                    outcome, *_ = [
+                        self._outcome(one, functools.partial(self._end, one, began))
+                        for one in taken
+                    ]
+                else:
+                    self._release(taken)
             return outcome
+        finally:
+            self._discard([each for one in taken if not one.committed for each in one.read.staged])
+
+    def _outcome(self, one: Taken, attempt: Callable[[], _Found]) -> _Found | Outcome:
+        """What an attempt gives, or what becomes of the window that it fails."""
+        plan, window = one.plan, one.window
+        try:
+            return attempt()
         except LeaseLost:
             return self._lost(plan, window)
         except _HeldByAnother as error:
@@ -149,62 +139,60 @@ class Extractor:
             return self._rejected(plan, window, error)
         except SourceError as error:
             return self._source_failed(plan, window, error)
-        finally:
-            if outcome is not Outcome.COMMITTED:
-                self._discard(read.staged)
+
+    def _renew(self, taken: Sequence[Taken]) -> bool:
+        for one in taken:
+            # What is committed is nobody's any more.
+            if not one.lost and not one.committed:
+                one.lost = not self.windows.renew(one.plan.feed, one.window)
+        return not all(one.lost for one in taken)
+
+    def _release(self, taken: list[Taken]) -> None:
+        """Give all but the first back."""
+        for one in taken[1:]:
+            self.windows.release(one.plan.feed, one.window)
 
     # -- reading ------------------------------------------------------------------------------
 
-    def _stage(self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal) -> None:
-        """Stage the window's entries as they are decoded."""
+    def _stage(self, reader: WindowReader, taken: list[Taken]) -> Outcome | None:
+        first = taken[0]
+        settled_at_ms = first.window.end_ms + first.plan.settle_ms
+        early_ms = settled_at_ms - self.believed_ms(settled_at_ms)
+        if early_ms > 0:
+            return self._too_early(first.plan, first.window, early_ms)
         try:
-            self._stage_once(plan, window, read, lease, grouped=False)
-        except CollisionAcrossEntries:
-            # Two series became one by relabelling and sat in different entries.
-            self.windows.discard(read.staged)
-            read.staged, read.samples, read.histograms, read.digest = [], 0, 0, Digest()
-            read.lead_ins = 0
-            self._stage_once(plan, window, read, lease, grouped=True)
+            reader.stage(taken)
+        except (QueryTooLarge, QueryRejected):
+            if len(taken) == 1:
+                raise
+            # It may be too much only because of the others.
+            self._release(taken)
+            for one in taken:
+                self._discard(one.read.staged)
+            del taken[1:]
+            first.read, first.failure = Read(), None
+            reader.stage(taken)
+        return None
 
-    def _stage_once(
-        self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal, *, grouped: bool
-    ) -> None:
-        feed, keep_seconds = plan.feed, self.settings.staged_ttl_seconds
-        start_ms, end_ms, rollup = window.start_ms, window.end_ms, plan.rollup
-        origin = Origin(feed.query, feed.kind, feed.tier, window.id, start_ms, end_ms, rollup)
-        if rollup is None:
-            blocks: Iterable[Samples] = self.read(plan.query, start_ms, end_ms)
-        else:
-            # A window that was cut for another resolution may begin within a bucket.
-            whole_ms = floor_to(start_ms, rollup.resolution_ms)
-            from_ms = max(0, whole_ms - rollup.lead_in_ms)
-            blocks = for_rollup(self.read(plan.query, from_ms, end_ms), whole_ms)
-        watched = self._watched(blocks, plan, window, read, lease)
-        for batch in self.pack(watched, origin, grouped=grouped):
-            read.staged.append(self.windows.stage(batch.encode(), len(batch), keep_seconds))
-            read.samples += len(batch)
+    def _end(self, one: Taken, began: float) -> Outcome:
+        """Commit what was read of a window, or say why it is not all of it."""
+        plan, window, read = one.plan, one.window, one.read
+        if one.lost:
+            raise LeaseLost(f"{plan.feed.name}: the window was leased to another worker")
+        if one.failure is not None:
+            raise one.failure
+        expired_until_ms = self._expired_until_ms(plan, window, one.origin_ms, read)
+        if expired_until_ms is not None:
+            return self._declare_gap(plan, window, expired_until_ms)
+        status = self._commit(plan, window, read)
+        outcome = self._committed(plan, window, read, status, self.clock() - began)
+        one.committed = outcome is Outcome.COMMITTED
+        return outcome
 
-    def _watched(
-        self,
-        blocks: Iterable[Samples],
-        plan: Plan,
-        window: Window,
-        read: _Read,
-        lease: LeaseRenewal,
-    ) -> Iterator[Samples]:
-        for block in blocks:
-            self.tick()  # a long window is work, not a standstill
-            if lease.lost:
-                raise LeaseLost(f"{plan.feed.name}: the window was leased to another worker")
-            read.saw(block)
-            own = block if plan.rollup is None else block.after(window.start_ms)
-            read.lead_ins += len(block) - len(own)
-            if plan.query.kind == "expr":
-                read.digest.add(own)
-            yield block
+    # -- judging ------------------------------------------------------------------------------
 
     def _expired_until_ms(
-        self, plan: Plan, window: Window, origin_ms: int, read: _Read
+        self, plan: Plan, window: Window, origin_ms: int, read: Read
     ) -> int | None:
         """Up to where the source has deleted the window; neither an empty nor a full read shows it.
 
@@ -234,7 +222,7 @@ class Extractor:
             raise _HeldByAnother("was read from a server that does not hold it; another one does")
         return None
 
-    def _check_held_by_all(self, window: Window, read: _Read) -> None:
+    def _check_held_by_all(self, window: Window, read: Read) -> None:
         """Raise where several servers answer in turn and the read may be of one that lacks it."""
         from_ms = self.history.all_hold_from_ms()
         if from_ms is None or from_ms <= window.start_ms or window.attempts >= MIXED_ATTEMPTS:
@@ -244,7 +232,7 @@ class Extractor:
 
     # -- outcomes -----------------------------------------------------------------------------
 
-    def _commit(self, plan: Plan, window: Window, read: _Read) -> str:
+    def _commit(self, plan: Plan, window: Window, read: Read) -> str:
         raw = plan.query.kind == "select"
         return self.windows.commit(
             plan.feed,
@@ -258,7 +246,7 @@ class Extractor:
         )
 
     def _committed(
-        self, plan: Plan, window: Window, read: _Read, status: str, seconds: float
+        self, plan: Plan, window: Window, read: Read, status: str, seconds: float
     ) -> Outcome:
         if status == "refused":
             return self._lost(plan, window)

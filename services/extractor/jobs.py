@@ -20,6 +20,7 @@ from services.extractor.pressure import BackPressure
 from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
 from services.extractor.server_watch import ServerWatch
+from services.extractor.siblings import lease_siblings
 from services.extractor.windows import Plan
 from services.extractor.worker import JobTable
 
@@ -142,13 +143,16 @@ class Jobs:
     def _extract_each(
         self, plans: Sequence[Plan], window_class: WindowClass, origin_ms: Callable[[str], int]
     ) -> bool:
-        """Extract one window of each feed that has one and does not wait; whether there was any."""
+        """Extract one window of each feed that has one and does not wait; whether there was any.
+
+        With each window goes what the query's other feeds have within it.
+        """
         found = False
         for plan in plans:
             if self.stop.is_set():
                 break
             feed, began = plan.feed, self.clock()
-            if began < self._waits_until.get(feed.state_name, began):
+            if self._waits(plan, began):
                 continue
             window = self.windows.lease(
                 feed, window_class, plan.live_ms, plan.longest_ms(window_class)
@@ -157,13 +161,18 @@ class Jobs:
                 continue
             found = True
             self.tick()
-            outcome = self.extractor.run(plan, window, origin_ms(feed.state_name))
+            ready = (other for other in plans if not self._waits(other, began))
+            siblings = lease_siblings(self.windows, plan, window, ready, origin_ms)
+            outcome = self.extractor.run(plan, window, origin_ms(feed.state_name), siblings)
             now = self.clock()
             if outcome is not Outcome.COMMITTED and now - began > SLOW_SECONDS:
                 self._waits_until[feed.state_name] = 2 * now - began
             if self.pressure.paused():
                 break
         return found
+
+    def _waits(self, plan: Plan, now: float) -> bool:
+        return now < self._waits_until.get(plan.feed.state_name, now)
 
     def _redis_failed(self, error: RedisError) -> None:
         """Redis refused or did not respond; the next job finds what was left."""

@@ -14,19 +14,11 @@ from common.samples.columns import Samples
 MAX_SERIES_SAMPLES = 2_000_000
 
 
-def for_rollup(blocks: Iterable[Samples], start_ms: int) -> Iterator[Samples]:
-    """Blocks in which each series of a window is whole.
+def whole_series(blocks: Iterable[Samples]) -> Iterator[Samples]:
+    """Blocks in which each series is whole: a response may be cut within one.
 
-    Of the samples at or before ``start_ms``, each series keeps its last one that is a number; its
-    histograms of that time are left out. Raises :class:`QueryTooLarge` for a series that does not
-    fit.
+    Raises :class:`QueryTooLarge` for a series that does not fit.
     """
-    for block in _whole_series(blocks):
-        yield _with_last_before(block, start_ms)
-
-
-def _whole_series(blocks: Iterable[Samples]) -> Iterator[Samples]:
-    """A response may be cut within a series: what belongs together is joined again."""
     held: list[Samples] = []  # the parts of the last series so far
     for block in blocks:
         if len(block.histograms_ms):
@@ -56,7 +48,11 @@ def _joined(parts: list[Samples]) -> Samples:
     )
 
 
-def _with_last_before(block: Samples, start_ms: int) -> Samples:
+def with_last_before(block: Samples, start_ms: int) -> Samples:
+    """A block of whole series without what lies at or before ``start_ms``.
+
+    But each series keeps its last sample of that time that is a number.
+    """
     before = block.timestamps_ms <= start_ms
     histograms_ms = block.histograms_ms[block.histograms_ms > start_ms]
     if before.any():

@@ -67,41 +67,63 @@ class EntryBuilder:
         enough. With ``grouped`` it holds the whole window, and raises
         :class:`~common.errors.QueryTooLarge` when that does not fit.
         """
-        entries = _Entries(origin, self.entry_samples, self.entry_label_bytes)
-        if self.identities is None:
-            for block in blocks:
-                yield from entries.add_each(block)
-        elif grouped:
-            for group in self._groups(blocks, origin, self.identities):
-                yield from entries.add_whole(group)
-        else:
-            entries.seen = SeenIdentities(self.max_identities)
-            for block in blocks:
-                keys = self.identities(origin.kind, origin.query, block.series)
-                yield from entries.add_each(block, fingerprints(keys))
-        yield from entries.flush()
-
-    def _groups(
-        self, blocks: Iterable[Samples], origin: Origin, identities: Identities
-    ) -> Iterator[Samples]:
-        """The series of the window, those of one identity together."""
-        samples = label_bytes = 0
-        groups: dict[object, list[Samples]] = {}
+        packing = self.begin(origin, grouped=grouped)
         for block in blocks:
-            samples += len(block)
-            label_bytes += _label_bytes(block)
-            if samples > self.max_grouped_samples or label_bytes > self.max_grouped_label_bytes:
-                raise QueryTooLarge(
-                    f"series that relabelling joins lie far apart in more than "
-                    f"{self.max_grouped_samples} samples of {origin.query}"
-                )
-            ends = block.ends
-            for index, key in enumerate(identities(origin.kind, origin.query, block.series)):
-                # A series without identity stands for itself.
-                name = key if isinstance(key, bytes) else object()
-                groups.setdefault(name, []).append(block.part(index, index + 1, ends))
-        for parts in groups.values():
-            yield Samples.join(parts)
+            yield from packing.add(block)
+        yield from packing.end()
+
+    def begin(self, origin: Origin, *, grouped: bool = False) -> Packing:
+        """The same for blocks that are handed over one by one."""
+        return Packing(self, origin, grouped=grouped)
+
+
+class Packing:
+    """The entries of one window, while its blocks arrive; :class:`EntryBuilder` explains it."""
+
+    def __init__(self, build: EntryBuilder, origin: Origin, *, grouped: bool) -> None:
+        self._build, self._origin, self._identities = build, origin, build.identities
+        self._entries = _Entries(origin, build.entry_samples, build.entry_label_bytes)
+        self._grouped = grouped and self._identities is not None
+        self._groups: dict[object, list[Samples]] = {}
+        self._samples = self._label_bytes = 0
+        if self._identities is not None and not grouped:
+            self._entries.seen = SeenIdentities(build.max_identities)
+
+    def add(self, block: Samples) -> Iterator[SampleBatch]:
+        """Take a block; the entries that are full by now."""
+        if self._identities is None:
+            yield from self._entries.add_each(block)
+            return
+        keys = self._identities(self._origin.kind, self._origin.query, block.series)
+        if self._grouped:
+            self._group(block, keys)
+        else:
+            yield from self._entries.add_each(block, fingerprints(keys))
+
+    def end(self) -> Iterator[SampleBatch]:
+        """The entries that are left."""
+        for parts in self._groups.values():
+            yield from self._entries.add_whole(Samples.join(parts))
+        yield from self._entries.flush()
+
+    def _group(self, block: Samples, keys: Sequence[object]) -> None:
+        """Put the series of a block to those of the same identity."""
+        build = self._build
+        self._samples += len(block)
+        self._label_bytes += _label_bytes(block)
+        if (
+            self._samples > build.max_grouped_samples
+            or self._label_bytes > build.max_grouped_label_bytes
+        ):
+            raise QueryTooLarge(
+                f"series that relabelling joins lie far apart in more than "
+                f"{build.max_grouped_samples} samples of {self._origin.query}"
+            )
+        ends = block.ends
+        for index, key in enumerate(keys):
+            # A series without identity stands for itself.
+            name = key if isinstance(key, bytes) else object()
+            self._groups.setdefault(name, []).append(block.part(index, index + 1, ends))
 
 
 def fingerprints(identities: Iterable[object]) -> NDArray[np.int64]:

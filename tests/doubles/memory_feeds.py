@@ -106,7 +106,11 @@ class MemoryFeeds:
 
 
 def newest_piece(
-    state: FeedState, window_class: WindowClass, border_ms: int, longest_ms: int
+    state: FeedState,
+    window_class: WindowClass,
+    border_ms: int,
+    longest_ms: int,
+    within: Range | None = None,
 ) -> tuple[Piece, list[Piece]] | None:
     """The newest piece of a class, and the backlog without it: live lies after the border."""
     for index in range(len(state.ranges) - 1, -1, -1):
@@ -116,8 +120,12 @@ def newest_piece(
             lower = max(first, border_ms)
         else:
             upper = min(last, border_ms)
+        if within is not None:
+            lower, upper = max(lower, within[0]), min(upper, within[1])
         if lower < upper:
-            cut = max(lower, upper - longest_ms)
+            # What is not live is cut at multiples of the length.
+            before = upper if window_class == "live" else -(-upper // longest_ms) * longest_ms
+            cut = max(lower, before - longest_ms)
             rest = [(*two, round_) for two in ((first, cut), (upper, last)) if two[0] < two[1]]
             left = [*state.ranges[:index], *rest, *state.ranges[index + 1 :]]
             return (cut, upper, round_), left

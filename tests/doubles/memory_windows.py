@@ -17,6 +17,7 @@ from common.state.windows import (
     Feed,
     FeedStatus,
     Gap,
+    Range,
     Recheck,
     Staged,
     Window,
@@ -78,15 +79,21 @@ class MemoryWindowSet(MemoryPast):
         return True
 
     def lease(
-        self, feed: Feed, window_class: WindowClass, live_horizon_ms: int, longest_ms: int
+        self,
+        feed: Feed,
+        window_class: WindowClass,
+        live_horizon_ms: int,
+        longest_ms: int,
+        within: Range | None = None,
     ) -> Window | None:
         state = self._shared.feeds.get(feed.name)
         if state is None or state.fingerprint != feed.fingerprint:
             return None
         if state.not_before_ms > self._now:
             return None
-        id_ = self._free(state, window_class)
-        cut = self._cut(state, id_, window_class, state.head_ms - live_horizon_ms, longest_ms)
+        id_ = self._free(state, window_class, within)
+        border_ms = state.head_ms - live_horizon_ms
+        cut = self._cut(state, id_, window_class, border_ms, longest_ms, within)
         if cut is None and id_ is None:
             return None
         self._shared.tokens += 1
@@ -108,24 +115,26 @@ class MemoryWindowSet(MemoryPast):
         window_class: WindowClass,
         border_ms: int,
         longest_ms: int,
+        within: Range | None,
     ) -> OpenWindow | None:
         """A new window, if it comes before the one that is free."""
         of_class = [one for one in state.windows.values() if one.window_class == window_class]
         if len(of_class) >= self._max_open or (free is not None and window_class == "catchup"):
             return None
         deferred = state.deferred
-        if window_class == "catchup" and deferred.not_before_ms <= self._now:
+        tried = window_class == "catchup" and within is None
+        if tried and deferred.not_before_ms <= self._now:
             piece = deferred.cut()
             if piece is not None:
                 deferred.not_before_ms = self._now + self._lease_ms
                 return OpenWindow(*piece, window_class, probe=True)
-        found = newest_piece(state, window_class, border_ms, longest_ms)
+        found = newest_piece(state, window_class, border_ms, longest_ms, within)
         if found is None or (free is not None and found[0][1] < state.windows[free].end_ms):
             return None
         piece, state.ranges = found
         return OpenWindow(*piece, window_class)
 
-    def _free(self, state: FeedState, window_class: str) -> str | None:
+    def _free(self, state: FeedState, window_class: str, within: Range | None) -> str | None:
         """The newest open window of the class that nobody holds and that need not wait."""
         free = [
             (window.end_ms, id_)
@@ -133,6 +142,7 @@ class MemoryWindowSet(MemoryPast):
             if window.window_class == window_class
             and (not window.token or window.deadline_ms <= self._now)
             and window.not_before_ms <= self._now
+            and (within is None or (within[0] <= window.start_ms and window.end_ms <= within[1]))
         ]
         return max(free)[1] if free else None
 
@@ -143,6 +153,13 @@ class MemoryWindowSet(MemoryPast):
         if found is None:
             return False
         found.deadline_ms = self._now + self._lease_ms
+        return True
+
+    def release(self, feed: Feed, window: Window) -> bool:
+        found = self._leased(feed, window)
+        if found is None:
+            return False
+        found.token, found.deadline_ms = "", 0
         return True
 
     def split(

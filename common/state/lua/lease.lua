@@ -1,10 +1,11 @@
 -- Lease the next window of a feed: an open one whose lease is free or ran out, or one newly cut from the backlog, newest
--- first, or oldest first where a backfill says so. For catch-up, a piece of what is deferred comes before the backlog as
--- often as its waits allow: once it can be extracted, all that is deferred is backlog again.
+-- first, or oldest first where a backfill says so. What is not live is cut at multiples of longest_ms, so that feeds whose
+-- windows are of one length have the same. For catch-up, a piece of what is deferred comes before the backlog as often as
+-- its waits allow: once it can be extracted, all that is deferred is backlog again.
 --
 -- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 token counter, of a part of a backfill 6 that
 -- a    fingerprint, window_class (live or catchup), live_horizon_ms (back from the head), longest_ms, lease_ms,
---      max_open (windows of the class), random (a word)
+--      max_open (windows of the class), random (a word), within ({start, end} that the window must not exceed, or false)
 -- Returns {window id, start, end, token, attempts}, or nil when there is none.
 local feed, windows = KEYS[1], KEYS[2]
 local now = clock_ms()
@@ -38,6 +39,7 @@ for id, json in pairs(pairs_of(redis.call('HGETALL', windows))) do
     redis.pcall('HSET', windows, id, cjson.encode(window))
   end
   local free = (window.t == '' or window.d <= now) and window.nb <= now
+  if a.within then free = free and a.within[1] <= window.s and window.e <= a.within[2] end
   if free and window.c == a.window_class and (not chosen or comes_first(window.e, chosen.e)) then
     chosen, chosen_id = window, id
   end
@@ -50,11 +52,15 @@ local function cut(ranges, border)
     local first, last, round = unpack(ranges[i])
     local lower, upper = first, last
     if a.window_class == 'live' then lower = math.max(first, border) else upper = math.min(last, border) end
+    if a.within then lower, upper = math.max(lower, a.within[1]), math.min(upper, a.within[2]) end
     if lower < upper then
-      if oldest_first then
-        upper = math.min(upper, lower + a.longest_ms)
+      local longest = a.longest_ms
+      if a.window_class == 'live' then
+        lower = math.max(lower, upper - longest)
+      elseif oldest_first then
+        upper = math.min(upper, (math.floor(lower / longest) + 1) * longest)
       else
-        lower = math.max(lower, upper - a.longest_ms)
+        lower = math.max(lower, (math.ceil(upper / longest) - 1) * longest)
       end
       table.remove(ranges, i)
       if first < lower then ranges[#ranges + 1] = {first, lower, round} end
@@ -89,7 +95,7 @@ end
 
 local ranges, deferred = nil, nil
 if open < a.max_open then
-  if not chosen and a.window_class == 'catchup' then chosen, deferred = cut_deferred() end
+  if not chosen and a.window_class == 'catchup' and not a.within then chosen, deferred = cut_deferred() end
   -- What is freshest does not wait for what could not be read at once.
   if not chosen or (a.window_class == 'live' and chosen.e < tonumber(head)) then
     local left = parse_ranges(backlog)

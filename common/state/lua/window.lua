@@ -7,6 +7,7 @@
 --      defer  its range is deferred: it takes no place of an open window, and now and then a piece of what is
 --             deferred is tried again (lease.lua), each time after twice the wait
 --      retry  after_ms: it stays open and waits
+--      release  it stays open as it was before
 --      fail   its range returns to where it was cut from, and the feed is held
 --             Where a feed is held, nothing of it is leased for a while, twice as long each time until a window of
 --             it is committed. Waits are between shortest_ms and longest_ms.
@@ -47,6 +48,9 @@ elseif a.verb == 'defer' then
 elseif a.verb == 'retry' then
   window.t, window.d, window.a = '', 0, window.a + 1
   window.nb, window.w = now + a.after_ms, a.after_ms
+  replace({[a.window] = window})
+elseif a.verb == 'release' then
+  window.t, window.d = '', 0
   replace({[a.window] = window})
 elseif a.verb == 'fail' then
   local field = window.p and 'deferred' or 'ranges'

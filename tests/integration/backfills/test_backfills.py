@@ -74,7 +74,7 @@ def test_what_is_apart_from_the_feed_is_history_until_the_rest_is_there(rig: Rig
     assert history(rig.feed, rig.backfills.parts()) == [(0, 40 * STEP_MS)]
 
     rest = rig.begin((30 * STEP_MS, ORIGIN_MS))
-    rig.extract(rest, 70)
+    rig.extract(rest, 100)
     rig.settle()
 
     assert rig.join() == 0
@@ -131,7 +131,7 @@ def test_what_the_source_has_deleted_is_left_out_and_no_gap(rig: Rig) -> None:
 
     assert rig.windows.gaps(FEED.name) == []
     assert rig.one(id_).gap_ms == 5 * STEP_MS
-    rig.extract(id_, 90)
+    rig.extract(id_, 100)
     rig.settle()
     assert rig.join() == 5 * STEP_MS
     assert rig.one(id_).state == "done"

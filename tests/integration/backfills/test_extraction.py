@@ -75,7 +75,7 @@ class World(Rig):
             return self.seconds
 
         return Jobs(
-            plans=[self.plan],
+            plans=self.planner.plans,
             planner=self.planner,
             extractor=self.extractor,
             rechecker=anything,
@@ -157,9 +157,10 @@ def test_windows_are_long_and_what_they_give_belongs_to_the_query(world: World) 
     world.jobs().backfill()
 
     assert world.source.reads == [
-        (760 * STEP_MS, ORIGIN_MS),
-        (520 * STEP_MS, 760 * STEP_MS),
-        (FIRST_MS, 520 * STEP_MS),
+        (960 * STEP_MS, ORIGIN_MS),
+        (720 * STEP_MS, 960 * STEP_MS),
+        (480 * STEP_MS, 720 * STEP_MS),
+        (FIRST_MS, 480 * STEP_MS),
     ]
     assert world.extracted() == 701
     world.settle()

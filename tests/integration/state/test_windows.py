@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.state.windows import Feed
+from common.state.windows import Feed, Window
 from tests.integration.state.worlds import (
     FEED,
     STEP_MS,
@@ -36,10 +36,11 @@ def test_live_and_catch_up_divide_the_backlog_at_the_horizon(windows: Windows) -
     windows.plan(FEED, 0, 100 * STEP_MS)
 
     fresh = must(windows.lease(FEED, "live", 5 * STEP_MS, 10 * STEP_MS))
-    old = must(windows.lease(FEED, "catchup", 5 * STEP_MS, 40 * STEP_MS))
+    old = [must(windows.lease(FEED, "catchup", 5 * STEP_MS, 40 * STEP_MS)) for _ in range(2)]
 
     assert bounds(fresh) == (95 * STEP_MS, 100 * STEP_MS)
-    assert bounds(old) == (55 * STEP_MS, 95 * STEP_MS)
+    # At multiples of its length.
+    assert [*map(bounds, old)] == [(80 * STEP_MS, 95 * STEP_MS), (40 * STEP_MS, 80 * STEP_MS)]
     assert windows.lease(FEED, "live", 5 * STEP_MS, 10 * STEP_MS) is None
 
 
@@ -259,3 +260,54 @@ def test_a_worker_from_before_redis_lost_everything_holds_nothing(world: World) 
     assert not windows.retry(FEED, before, 0)
 
     assert commit(windows, after) == "committed"
+
+
+def test_what_is_leased_within_bounds_lies_within_and_the_rest_is_left(windows: Windows) -> None:
+    windows.plan(FEED, 0, 100 * STEP_MS)
+    within = 20 * STEP_MS, 45 * STEP_MS
+
+    cut = [bounds(must(windows.lease(FEED, "catchup", 0, 10 * STEP_MS, within))) for _ in range(3)]
+
+    assert cut == [
+        (40 * STEP_MS, 45 * STEP_MS),
+        (30 * STEP_MS, 40 * STEP_MS),
+        (20 * STEP_MS, 30 * STEP_MS),
+    ]
+    assert windows.lease(FEED, "catchup", 0, 10 * STEP_MS, within) is None
+    backlog = windows.status()["q@hot"].backlog
+    assert backlog == [(0, 20 * STEP_MS), (45 * STEP_MS, 100 * STEP_MS)]
+
+
+def test_a_window_that_is_open_is_leased_within_bounds_only_if_it_lies_there(
+    windows: Windows,
+) -> None:
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    window = must(windows.lease(FEED, "catchup", 0, 10 * STEP_MS))
+    assert windows.retry(FEED, window, 0)
+
+    def lease(start: int) -> Window | None:
+        bounds_ms = start * STEP_MS, 10 * STEP_MS
+        return windows.lease(FEED, "catchup", 0, 10 * STEP_MS, bounds_ms)
+
+    assert lease(1) is None
+    assert bounds(must(lease(0))) == (0, 10 * STEP_MS)
+
+
+def test_what_is_deferred_is_not_tried_beside_others(windows: Windows) -> None:
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    assert windows.defer(FEED, must(windows.lease(FEED, "catchup", 0, 10 * STEP_MS)), 0, 0)
+
+    assert windows.lease(FEED, "catchup", 0, 10 * STEP_MS, (0, 10 * STEP_MS)) is None
+    assert windows.lease(FEED, "catchup", 0, 10 * STEP_MS) is not None
+
+
+def test_a_window_that_is_released_is_as_it_was(windows: Windows) -> None:
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    assert windows.retry(FEED, must(windows.lease(FEED, "catchup", 0, 10 * STEP_MS)), 0)
+    leased = must(windows.lease(FEED, "catchup", 0, 10 * STEP_MS))
+
+    assert windows.release(FEED, leased)
+
+    again = must(windows.lease(FEED, "catchup", 0, 10 * STEP_MS))
+    assert (again.id, again.attempts) == (leased.id, 1)
+    assert not windows.release(FEED, leased), "it is somebody else's by now"
