@@ -32,6 +32,7 @@ from common.samples.columns import Samples
 from common.samples.digest import Digest
 from common.state.windows import Staged, Window, WindowSet
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
+from services.extractor.remote_read.doubt import Doubt
 from services.extractor.rollup_blocks import for_rollup
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder
 from services.extractor.windows import Plan, floor_to
@@ -157,20 +158,21 @@ class Extractor:
 
     def _stage(self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal) -> None:
         """Stage the window's entries as they are decoded."""
-        try:
-            self._stage_once(plan, window, read, lease, grouped=False)
-        except CollisionAcrossEntries:
-            # Two series became one by relabelling and sat in different entries.
+        grouped = False
+        while True:
+            try:
+                return self._stage_once(plan, window, read, lease, grouped)
+            except (CollisionAcrossEntries, Doubt) as error:
+                grouped |= isinstance(error, CollisionAcrossEntries)  # or it comes by JSON now
             self.windows.discard(read.staged)
             read.staged, read.samples, read.histograms, read.digest = [], 0, 0, Digest()
-            read.lead_ins = 0
-            self._stage_once(plan, window, read, lease, grouped=True)
+            read.lead_ins, read.first_ms = 0, None
 
     def _stage_once(
-        self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal, *, grouped: bool
+        self, plan: Plan, window: Window, read: _Read, lease: LeaseRenewal, grouped: bool
     ) -> None:
-        feed, keep_seconds = plan.feed, self.settings.staged_ttl_seconds
-        start_ms, end_ms, rollup = window.start_ms, window.end_ms, plan.rollup
+        feed, rollup, keep_seconds = plan.feed, plan.rollup, self.settings.staged_ttl_seconds
+        start_ms, end_ms = window.start_ms, window.end_ms
         origin = Origin(feed.query, feed.kind, feed.tier, window.id, start_ms, end_ms, rollup)
         if rollup is None:
             blocks: Iterable[Samples] = self.read(plan.query, start_ms, end_ms)
