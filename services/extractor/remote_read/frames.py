@@ -7,6 +7,7 @@ and chunks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -18,8 +19,9 @@ from services.extractor.remote_read.doubt import Doubt
 from services.extractor.remote_read.fields import LENGTH, VARINT, inside, uvarint
 
 # Of frames that are checked and decoded at once.
-BLOCK_BYTES = 1 << 20
-# Prometheus' own client takes no larger ones.
+BLOCK_BYTES = 3 << 19
+# A series with one label is longer. Prometheus' own client takes none above the other bound.
+SHORTEST_FRAME_BYTES = 4
 LONGEST_FRAME_BYTES = 50_000_000
 
 _CRC_BYTES = 4
@@ -31,6 +33,11 @@ _CHUNK = 2 << 3 | LENGTH
 _CHUNK_TYPE = 3 << 3 | VARINT
 _CHUNK_DATA = 4 << 3 | LENGTH
 _CHUNK_TIMES = (1 << 3 | VARINT, 2 << 3 | VARINT)
+
+# Both times, as varints, the type of float samples, and the tag of the data.
+_CHUNK_HEAD = re.compile(
+    b"\x08[\x80-\xff]*[\0-\x7f]\x10[\x80-\xff]*[\0-\x7f]\x18\x01\x22", re.DOTALL
+)
 
 
 @dataclass(slots=True)
@@ -87,7 +94,7 @@ def _whole_frames(content: bytes) -> tuple[list[tuple[int, int]], int]:
             length, begin = uvarint(content, position)
         except IndexError:
             return frames, position
-        if not 0 < length <= LONGEST_FRAME_BYTES:
+        if not SHORTEST_FRAME_BYTES <= length <= LONGEST_FRAME_BYTES:
             raise Doubt("frame", f"sent a frame of {length} bytes: {snippet(content[position:])}")
         end = begin + _CRC_BYTES + length
         if end > len(content):
@@ -124,20 +131,31 @@ def _add_message(found: SeriesChunks, position: int, end: int) -> None:
 
 
 def _add_series(found: SeriesChunks, position: int, end: int) -> None:
-    content = found.content
+    content, first = found.content, len(found.starts)
     labels_begin = position
     while position < end and content[position] == _LABEL:
-        length, position = uvarint(content, position + 1)
-        position += length
+        length = content[position + 1]
+        if length < 0x80:
+            position += 2 + length
+        else:
+            length, position = uvarint(content, position + 1)
+            position += length
     labels = content[labels_begin : inside(position, end)]
-    chunks = 0
     while position < end:
         if content[position] != _CHUNK:
             raise Doubt("frame", f"sent a series with an unknown field ({content[position]})")
         length, position = uvarint(content, position + 1)
-        _add_chunk(found, position, inside(position + length, end))
-        position += length
-        chunks += 1
+        chunk_end = inside(position + length, end)
+        # As Prometheus writes it, which takes a third of the time.
+        if head := _CHUNK_HEAD.match(content, position, chunk_end):
+            size, begin = uvarint(content, head.end())
+        if head and begin + size == chunk_end:
+            found.starts.append(begin)
+            found.ends.append(chunk_end)
+        else:
+            _add_chunk(found, position, chunk_end)
+        position = chunk_end
+    chunks = len(found.starts) - first
     if found.labels and found.labels[-1] == labels:
         found.chunks[-1] += chunks
     else:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from services.extractor.remote_read.doubt import Doubt
 
 # Enough chunks side by side to spread what a call costs; more do not fit into the cache.
-MOST_CHUNKS = 2048
+MOST_CHUNKS = 4096
 # Samples that there is place for meanwhile, 16 bytes each: as many a chunk as the longest has.
 MOST_PLACES = 1 << 19
 
@@ -146,7 +146,7 @@ class _Group:
                 at, distances = at[:lanes], distances[:lanes]
                 width, trailing = width[:lanes], trailing[:lanes]
             ahead = self._bits(at)
-            differs = np.flatnonzero(ahead >> _63)
+            differs = (ahead >> _63).nonzero()[0]
             if len(differs) == 0:
                 at += _1
                 ahead <<= _1
@@ -165,7 +165,7 @@ class _Group:
         number = (found << _PREFIX_BITS[kind]) >> _SIZE_SHIFT[kind]
         used = np.ones(len(at), np.uint64)
         used[differs] = _BITS[kind]
-        long = np.flatnonzero(kind == _WHOLE_WORD)
+        long = (kind == _WHOLE_WORD).nonzero()[0]
         if len(long):
             number[long] = self._bits(at[differs[long]] + np.uint64(4))
         number = (number + bias & _MASK[kind]) - bias
@@ -182,7 +182,7 @@ class _Group:
         """Pass a value, given the 15 bits and more that are ahead of it."""
         changed = ahead >> _63
         header = changed + _1
-        new = np.flatnonzero(ahead >= _NEW_RANGE)
+        new = (ahead >= _NEW_RANGE).nonzero()[0]
         if len(new):
             found = ahead[new]
             bits = found >> _WIDTH_SHIFT & _WIDTH_MASK
