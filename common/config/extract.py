@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from common.config.fields import (
+    AutoOrOff,
     CheckedSection,
     Count,
     Flag,
@@ -136,6 +137,12 @@ class ExtractSettings(CheckedSection):
         ge=1,
         description="Samples that one response may return; a window that has more is split. One "
         "step of a query must have fewer.",
+    )
+    remote_read: AutoOrOff = Field(
+        "auto",
+        description="Whether long windows of raw samples are read by remote read (`auto`), where "
+        "Prometheus' configuration has neither external labels nor `remote_read`; any doubt about "
+        "an answer, and the window is read by a query.",
     )
     entry_samples: Annotated[Count, Unit("samples")] = Field(
         60_000, ge=1, le=100_000, description="Samples that one stream entry is filled with."

@@ -8,7 +8,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -191,6 +191,11 @@ def _flag(value: Any) -> Any:
     return value
 
 
+def _off_word(value: Any) -> Any:
+    """YAML reads the word ``off`` as false."""
+    return "off" if value is False else value
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds), Unit("duration")]
 Bytes = Annotated[int, BeforeValidator(_bytes), Unit("size")]
 Count = Annotated[int, BeforeValidator(_not_bool)]
@@ -198,3 +203,4 @@ Share = Annotated[float, BeforeValidator(_not_bool), Unit("share, 0 to 1")]
 Host = Annotated[str, AfterValidator(_host)]
 OutputPath = Annotated[str | None, AfterValidator(_output_path)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
+AutoOrOff = Annotated[Literal["auto", "off"], BeforeValidator(_off_word)]

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from pydantic import Field
 
-from pydantic import BeforeValidator, Field
-
-from common.config.fields import Seconds, Section
-
-
-def _word(value: Any) -> Any:
-    """YAML reads the word ``off`` as false."""
-    return "off" if value is False else value
+from common.config.fields import AutoOrOff, Seconds, Section
 
 
 class VerifySettings(Section):
@@ -31,7 +24,7 @@ class VerifySettings(Section):
         description="How often it begins to compare what had its last recount meanwhile; what it "
         "has not caught up with goes on at once.",
     )
-    repair: Annotated[Literal["off", "auto"], BeforeValidator(_word)] = Field(
+    repair: AutoOrOff = Field(
         "auto",
         description="Whether what is missing or different in the sink is extracted again by "
         "itself, while the source still has it. Points that should not be there are left as they "

@@ -196,6 +196,11 @@ EVENTS: dict[str, EventSpec] = {
         "A query gives native histograms, which are dropped: `samples` in this window. Said once"
         " for each query; all are counted.",
     ),
+    "remote_read_fallback": EventSpec(
+        "warning",
+        "A window was read by JSON, as its answer by remote read could not be trusted. Said once"
+        " for each query and `reason`; all are counted.",
+    ),
     "query_adopted": EventSpec("info", "A query is planned for the first time, or changed."),
     "query_stale_config": EventSpec(
         "warning", "Another configuration of this query is in force: nothing is leased."

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import requests
@@ -62,6 +63,14 @@ class BodyBounds:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A request's body that is no form, with the headers that say what it is."""
+
+    content: bytes
+    headers: Mapping[str, str]
+
+
 class Transport:
     """Sends requests through a session. Not safe for several threads.
 
@@ -111,6 +120,16 @@ class Transport:
                 raise _error_of(response, chunks)
             yield chunks
 
+    @contextmanager
+    def post(
+        self, path: str, message: Message, timeout_seconds: float, bounds: BodyBounds
+    ) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
+        """The headers and the body of a successful response to a message, as :meth:`stream`."""
+        with self._opened(path, {}, timeout_seconds, bounds, message) as (response, chunks):
+            if response.status_code != 200:
+                raise _error_of(response, chunks)
+            yield response.headers, chunks
+
     def document(self, path: str, timeout_seconds: float, limit_bytes: int) -> bytes | None:
         """The body at ``path``; None if the server, or a proxy before it, refuses to show it."""
         with self._opened(path, {}, timeout_seconds) as (response, chunks):
@@ -128,6 +147,7 @@ class Transport:
         params: Mapping[str, str],
         timeout_seconds: float,
         bounds: BodyBounds | None = None,
+        message: Message | None = None,
     ) -> Iterator[tuple[requests.Response, Iterator[bytes]]]:
         url = f"{self.base_url}/{path}"
         if bounds is None:
@@ -137,10 +157,12 @@ class Transport:
                 self._exchange = exchange
                 if self._stopped:
                     exchange.expire()
-                response = self._send(url, params, timeout_seconds, exchange)
+                response = self._send(url, params, message, timeout_seconds, exchange)
                 self.last_date_seconds = http_date_seconds(response.headers.get("Date", ""))
                 try:
-                    yield response, self._chunks(response, bounds, exchange)
+                    # A message's answer comes in many small pieces, one for each series.
+                    read = response.raw.read if message else response.raw.read1
+                    yield response, self._chunks(response, read, bounds, exchange)
                 finally:
                     # Keeps the connection if the body was read to its end, else closes it.
                     response.close()
@@ -155,6 +177,11 @@ class Transport:
         """Close all connections."""
         self._session.close()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was, and answers to nothing any more."""
+        return self._stopped
+
     def stop(self) -> None:
         """End the request that is under way, and every later one; from any thread."""
         self._stopped = True
@@ -162,13 +189,22 @@ class Transport:
             self._exchange.expire()
 
     def _send(
-        self, url: str, params: Mapping[str, str], timeout_seconds: float, exchange: Exchange
+        self,
+        url: str,
+        params: Mapping[str, str],
+        message: Message | None,
+        timeout_seconds: float,
+        exchange: Exchange,
     ) -> requests.Response:
         attempts = 0
         while True:
             attempts += 1
             try:
-                response = self._request(url, params, timeout_seconds)
+                if message:
+                    content, headers = message.content, message.headers
+                    response = self._ask(url, timeout_seconds, data=content, headers=headers)
+                else:
+                    response = self._request(url, params, timeout_seconds)
                 if exchange.expired:
                     # A head that was cut off looks whole.
                     response.close()
@@ -194,23 +230,20 @@ class Transport:
     ) -> requests.Response:
         long = len(url) + len(urlencode(params)) > LONGEST_URL_BYTES
         if not long or self._addresses_only:
-            return self._ask("GET", url, params, timeout_seconds)
-        response = self._ask("POST", url, params, timeout_seconds)
+            return self._ask(url, timeout_seconds, params=params)
+        response = self._ask(url, timeout_seconds, data=params)
         if response.status_code not in FORM_REFUSED_STATUSES:
             return response
         response.close()
-        response = self._ask("GET", url, params, timeout_seconds)
+        response = self._ask(url, timeout_seconds, params=params)
         self._addresses_only = response.status_code == 200
         return response
 
-    def _ask(
-        self, method: str, url: str, params: Mapping[str, str], timeout_seconds: float
-    ) -> requests.Response:
+    def _ask(self, url: str, timeout_seconds: float, **content: Any) -> requests.Response:
         return self._session.request(
-            method,
+            "POST" if "data" in content else "GET",
             url,
-            params=params if method == "GET" else None,
-            data=params if method == "POST" else None,
+            **content,
             timeout=(timeout_seconds, timeout_seconds + RESPONSE_MARGIN_SECONDS),
             # A redirect could take our credentials to another host.
             allow_redirects=False,
@@ -224,7 +257,11 @@ class Transport:
         return ResponseTooSlow(f"did not answer within {seconds:g} s")
 
     def _chunks(
-        self, response: requests.Response, bounds: BodyBounds, exchange: Exchange
+        self,
+        response: requests.Response,
+        read: Callable[..., bytes],
+        bounds: BodyBounds,
+        exchange: Exchange,
     ) -> Iterator[bytes]:
         """The body, checked to be as long as its Content-Length or chunked encoding says."""
         encoded = response.headers.get("Content-Encoding", "identity") != "identity"
@@ -236,7 +273,7 @@ class Transport:
             # One piece may drip, too.
             exchange.allow(min(bounds.waited_seconds - waited_seconds, left_seconds))
             try:
-                piece = response.raw.read1(READ_BYTES, decode_content=encoded)
+                piece = read(READ_BYTES, decode_content=encoded)
             except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
                 self._check_ended(exchange, bounds)
                 raise SourceUnavailable(

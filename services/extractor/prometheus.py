@@ -21,6 +21,9 @@ from common.source.http_session import source_session
 from common.source.query_api import QueryApi
 from common.source.transport import BodyBounds, Transport
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
+from services.extractor.remote_read.doubt import Doubt
+from services.extractor.remote_read.read import RemoteReader
+from services.extractor.remote_read.two_ways import TwoWays
 from services.extractor.source.clock import ClockReading
 from services.extractor.source.decode import decode, decode_value
 from services.extractor.source.metric_types import MetricTypes
@@ -47,6 +50,9 @@ class PrometheusClient:
     Every method raises a :class:`~common.errors.SourceError` whose message names the URL, the query
     and the response. ``on_remark`` is called with the query and what the query engine remarks about
     it (annotations such as "PromQL warning: …", which do not mean that a response is incomplete).
+
+    Only with ``on_doubt`` are raw samples read by remote read, too: it is called with the query's
+    name and why one of its windows is read by JSON instead.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class PrometheusClient:
         session_factory: Callable[[AuthSettings], requests.Session] = source_session,
         on_remark: Callable[[str, str], None] = lambda query, remark: None,
         monotonic: Callable[[], float] = time.monotonic,
+        on_doubt: Callable[[str, Doubt], None] | None = None,
     ) -> None:
         self._timeout_seconds = settings.timeout_seconds
         self._max_points = settings.max_points_per_series
@@ -67,6 +74,10 @@ class PrometheusClient:
             settings.prometheus_url, session_factory(settings.auth), monotonic
         )
         self._api = QueryApi(self._transport, self._timeout_seconds)
+        self._reader = RemoteReader(self._transport, self._timeout_seconds, self._bounds)
+        self._two_ways = None
+        if on_doubt is not None and settings.remote_read == "auto":
+            self._two_ways = TwoWays(self._chunks, self.run, self._config, on_doubt)
 
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
         """The samples of ``query`` with ``start_ms < t <= end_ms``, in blocks as they arrive.
@@ -78,13 +89,22 @@ class PrometheusClient:
         Raises :class:`QueryTooLarge` when the window must be split: before anything is requested
         when it holds more than ``max_points_per_series`` points, and once the response holds more
         than ``max_window_samples`` samples, or has no end in time.
+
+        Raises :class:`Doubt` where blocks that were handed out must be discarded, and the window
+        read again.
         """
         if not 0 <= start_ms < end_ms:
             raise ValueError(f"({start_ms}, {end_ms}] is no range of time")
         if query.kind == "select":
             ranged = _ranged(query.text, end_ms - start_ms)
             params = {"query": ranged, "time": _seconds(end_ms)}
-            return self._blocks("query", params, start_ms, end_ms)
+
+            def by_json() -> Iterator[Samples]:
+                return self._blocks("query", params, start_ms, end_ms)
+
+            if self._two_ways is None:
+                return by_json()
+            return self._two_ways.read(query, start_ms, end_ms, by_json)
         step_ms = query.step_ms
         first_ms = start_ms // step_ms * step_ms + step_ms
         last_ms = end_ms // step_ms * step_ms
@@ -132,7 +152,7 @@ class PrometheusClient:
     def scrape_settings(self) -> ScrapeSettings:
         """How the server scrapes and evaluates, as far as it reports it."""
         targets = self._document("api/v1/targets?state=active", METRICS_BYTES)
-        return ScrapeSettings.parse(targets, self._document("api/v1/status/config", METRICS_BYTES))
+        return ScrapeSettings.parse(targets, self._config())
 
     def metric_types(self) -> MetricTypes:
         """The types of metrics, as far as the server knows them."""
@@ -235,16 +255,9 @@ class PrometheusClient:
     def _blocks(
         self, endpoint: str, params: Mapping[str, str], start_ms: int, end_ms: int
     ) -> Iterator[Samples]:
-        samples = 0
         try:
             with self._api.stream(endpoint, params, self._bounds) as chunks:
-                for block in decode(chunks, self._remarks(params)):
-                    samples += len(block) + len(block.histograms_ms)
-                    if samples > self._max_samples:
-                        raise QueryTooLarge(
-                            f"sent {self._transport.received_bytes} bytes with more than "
-                            f"{self._max_samples} samples (extract.max_window_samples)"
-                        )
+                for block in self._bounded(decode(chunks, self._remarks(params))):
                     # A range that is closed on the left holds what the window before already had.
                     wanted = block.after(start_ms)
                     if wanted.series or len(wanted.histograms_ms):
@@ -252,6 +265,28 @@ class PrometheusClient:
         except SourceError as error:
             error.args = (f"{error}, window ({start_ms}, {end_ms}] ms",)
             raise
+
+    def _chunks(self, selector: str, start_ms: int, end_ms: int) -> Iterator[Samples]:
+        try:
+            yield from self._bounded(self._reader.read(selector, start_ms, end_ms))
+        except QueryTooLarge as error:
+            error.args = (
+                f"Prometheus at {self._transport.base_url} {error}, query {snippet(selector, 400)}"
+                f", window ({start_ms}, {end_ms}] ms",
+            )
+            raise
+
+    def _bounded(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
+        """``blocks``, as long as they do not hold too many samples."""
+        samples = 0
+        for block in blocks:
+            samples += len(block) + len(block.histograms_ms)
+            if samples > self._max_samples:
+                raise QueryTooLarge(
+                    f"sent {self._transport.received_bytes} bytes with more than "
+                    f"{self._max_samples} samples (extract.max_window_samples)"
+                )
+            yield block
 
     def _count(self, query: str, time_ms: int) -> int:
         """What a query counts; 0 where it finds nothing to count."""
@@ -261,6 +296,9 @@ class PrometheusClient:
             if not 0 <= count < MOST_SAMPLES:
                 raise SourceUnavailable(f"answered {count} where a number of samples belongs")
             return round(count)
+
+    def _config(self) -> bytes:
+        return self._document("api/v1/status/config", METRICS_BYTES)
 
     def _document(self, path: str, limit_bytes: int) -> bytes:
         """What the server reports of itself at ``path``; empty if it refuses that."""

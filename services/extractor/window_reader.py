@@ -18,6 +18,7 @@ from common.samples.batch import Origin, SampleBatch, columns_of
 from common.samples.columns import Samples
 from common.samples.digest import Digest
 from common.state.windows import Staged, Window, WindowSet
+from services.extractor.remote_read.doubt import Doubt
 from services.extractor.rollup_blocks import whole_series, with_last_before
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder, Packing
 from services.extractor.windows import Plan, floor_to
@@ -144,16 +145,26 @@ class WindowReader:
         :class:`common.errors.LeaseLost` when none of them is ours any more, and
         :class:`redis.exceptions.RedisError`.
         """
-        for one in self._stage(taken, grouped=False):
+        for one in self._stage_trusted(taken, grouped=False):
             # Two series became one by relabelling and sat in different entries.
             self.windows.discard(one.read.staged)
             one.read = Read()
             try:
-                self._stage([one], grouped=True)
+                self._stage_trusted([one], grouped=True)
             except SourceError as error:
                 one.failure = error
             except LeaseLost:
                 one.lost = True
+
+    def _stage_trusted(self, taken: Sequence[Taken], *, grouped: bool) -> list[Taken]:
+        """As :meth:`_stage`; what was staged before a doubt is discarded, and read by JSON."""
+        while True:
+            try:
+                return self._stage(taken, grouped=grouped)
+            except Doubt:
+                for one in taken:
+                    self.windows.discard(one.read.staged)
+                    one.read, one.failure = Read(), None
 
     def _stage(self, taken: Sequence[Taken], *, grouped: bool) -> list[Taken]:
         """Those of which series of one identity have parted."""

@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         url = urlsplit(self.path)
         size = int(self.headers.get("Content-Length", "0"))
-        body = self.rfile.read(size).decode()
+        body = self.rfile.read(size).decode(errors="replace")
         self.request_seen = Request(
             self.command,
             url.path,

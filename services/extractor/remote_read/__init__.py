@@ -1,0 +1,1 @@
+"""Raw samples by remote read: streamed XOR chunks instead of JSON, for long windows."""
