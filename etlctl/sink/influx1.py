@@ -10,6 +10,7 @@ import http.client
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from math import inf
 from pathlib import Path
@@ -28,7 +29,7 @@ from common.sink.influx3 import PING_PATH
 from etlctl.options import read_secret_option
 from etlctl.sink.init import WantedBucket
 from etlctl.sink.management import shard_seconds_for
-from etlctl.sink.retention import Consent, Say, made, may_set
+from etlctl.sink.retention import Consent, Say, ensure_made, reconcile
 from services.verifier.sink import quote
 
 # Of 2.x alone.
@@ -161,21 +162,21 @@ def _ensure(one: Influx1, wanted: WantedBucket, consent: Consent, say: Say) -> N
     what = f"database {database}" + (f", retention policy {policy}" if policy else "")
     policies = one.policies(database)
     if policies is None:
-        if made(what, seconds or inf, consent, say):
-            one.create_database(database, policy or _DEFAULT_POLICY, seconds)
+        make = partial(one.create_database, database, policy or _DEFAULT_POLICY, seconds)
+        ensure_made(what, seconds or inf, consent, say, make)
         return
     if policy and policy not in policies:
-        if made(what, seconds or inf, consent, say):
-            one.create_policy(database, policy, seconds)
+        make = partial(one.create_policy, database, policy, seconds)
+        ensure_made(what, seconds or inf, consent, say, make)
         return
     found = policies[policy] if policy else next((p for p in policies.values() if p.default), None)
     if found is None:
         raise SinkError(
             f"{what} has no default retention policy: name one, as bucket {database}/POLICY"
         )
-    if may_set(what, found.seconds, found.seconds if seconds is None else seconds, consent, say):
-        assert seconds is not None
-        one.set_retention(database, found.name, seconds)
+    change = partial(one.set_retention, database, found.name)
+    wanted_seconds = found.seconds if seconds is None else seconds
+    reconcile(what, found.seconds, wanted_seconds, consent, say, change)
 
 
 def _duration(seconds: int | None) -> str:

@@ -10,6 +10,7 @@ import http.client
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +29,7 @@ from common.sink.influx3 import (
     retention_seconds,
 )
 from etlctl.sink.init import TOKEN_FILE_MODE, WantedBucket, read_token
-from etlctl.sink.retention import Consent, Say, made, may_set
+from etlctl.sink.retention import Consent, Say, ensure_made, reconcile
 from etlctl.whole_file import whole_file
 
 _DATABASE_PATH = "/api/v3/configure/database"
@@ -143,11 +144,11 @@ def _ensure_database(
 ) -> None:
     what, seconds = f"database {wanted.name}", wanted.retention_seconds
     if kept is None:
-        if made(what, seconds or inf, consent, say):
-            three.create_database(wanted.name, seconds)
-    elif may_set(what, kept, kept if seconds is None else seconds, consent, say):
-        assert seconds is not None
-        three.set_retention(wanted.name, seconds)
+        make = partial(three.create_database, wanted.name, seconds)
+        ensure_made(what, seconds or inf, consent, say, make)
+        return
+    change = partial(three.set_retention, wanted.name)
+    reconcile(what, kept, kept if seconds is None else seconds, consent, say, change)
 
 
 def _database(name: str, seconds: int | None) -> dict[str, str]:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, inf
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from common.config.secrets import not_for_headers
 from common.errors import ConfigError, SinkError
 from common.secret_files import read_secret
 from etlctl.sink.management import Authorization, Bucket, Management, Permission, Unauthorized
-from etlctl.sink.retention import Consent, Say, made, may_set
+from etlctl.sink.retention import Consent, Say, ensure_made, reconcile
 from etlctl.times import Clock
 from etlctl.whole_file import whole_file
 
@@ -165,13 +166,11 @@ def ensure_bucket(
     what, seconds = f"bucket {wanted.name}", wanted.retention_seconds
     bucket = None if org_id is None else admin.find_bucket(org_id, wanted.name)
     if bucket is None:
-        if made(what, seconds or inf, consent, say) and org_id is not None:
-            return admin.create_bucket(org_id, wanted.name, seconds or 0)
-        return None
-    kept = bucket.retention_seconds or inf
-    if may_set(what, kept, kept if seconds is None else seconds, consent, say):
-        assert seconds is not None
-        admin.set_retention(bucket, seconds)
+        # The organisation is only missing in a dry run.
+        make = partial(admin.create_bucket, org_id or "", wanted.name, seconds or 0)
+        return ensure_made(what, seconds or inf, consent, say, make)
+    kept, change = bucket.retention_seconds or inf, partial(admin.set_retention, bucket)
+    reconcile(what, kept, kept if seconds is None else seconds, consent, say, change)
     return bucket
 
 

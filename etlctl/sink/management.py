@@ -9,9 +9,10 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import urllib3
@@ -104,8 +105,9 @@ class Management:
 
     def find_org(self, name: str) -> str | None:
         """The organisation's id, or None."""
-        found = self._or_none(f"for organization {name}", lambda: self._orgs.get_orgs(org=name))
-        return next((org.id for org in found.orgs if org.name == name), None) if found else None
+        what = f"organization {name}"
+        found = self._or_none(f"for {what}", lambda: self._orgs.get_orgs(org=name))
+        return None if found is None else str(self._shown(found.orgs, what, name).id)
 
     def create_org(self, name: str) -> str:
         """Make it; its id."""
@@ -115,12 +117,11 @@ class Management:
 
     def find_bucket(self, org_id: str, name: str) -> Bucket | None:
         """The bucket of that name, or None."""
+        what = f"bucket {name}"
         found = self._or_none(
-            f"for bucket {name}", lambda: self._buckets.get_buckets(org_id=org_id, name=name)
+            f"for {what}", lambda: self._buckets.get_buckets(org_id=org_id, name=name)
         )
-        if not found:
-            return None
-        return next((_bucket(one) for one in found.buckets if one.name == name), None)
+        return None if found is None else _bucket(self._shown(found.buckets, what, name))
 
     def create_bucket(self, org_id: str, name: str, retention_seconds: int) -> Bucket:
         """Make a bucket; retention 0 = for ever. The server chooses how long a shard lasts."""
@@ -185,6 +186,19 @@ class Management:
         self._or_none(
             "to delete an authorization",
             lambda: self._authorizations.delete_authorizations_id(which),
+        )
+
+    def _shown(self, found: Iterable[Any] | None, what: str, name: str) -> Any:
+        """The one of that name. What is not there is a 404; what a token may not read is left out
+        of the list.
+        """
+        for one in found or ():
+            if one.name == name:
+                return one
+        refused = after_status(self._session, HTTPStatus.UNAUTHORIZED)
+        raise SinkError(
+            f"InfluxDB at {self._url} does not let the token see {what}: "
+            f"an operator token is needed{refused}"
         )
 
     def _or_none(self, what: str, call: Callable[[], T]) -> T | None:

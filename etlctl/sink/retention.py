@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import TypeVar
 
 from common.durations import format_duration
+
+T = TypeVar("T")
 
 Say = Callable[[str], None]
 
@@ -21,32 +24,45 @@ class Consent:
     shorten: bool = False
 
 
-def may_set(
-    what: str, kept_seconds: float, wanted_seconds: float, consent: Consent, say: Say
-) -> bool:
-    """Whether the retention is to be set, and says what becomes of it.
+def reconcile(
+    what: str,
+    kept_seconds: float,
+    wanted_seconds: float,
+    consent: Consent,
+    say: Say,
+    change: Callable[[int], object],
+) -> None:
+    """``change`` the retention where it differs and may, and say what became of it.
 
-    ``what``: ``bucket NAME`` or ``database NAME``. Infinity = for ever.
+    ``what``: ``bucket NAME`` or ``database NAME``. Infinity = for ever; nobody wants that of what
+    exists but who leaves it as it is, so ``change`` is told seconds.
     """
     if kept_seconds == wanted_seconds:
         say(f"{what}: kept, keeps points for {span(kept_seconds)}")
-        return False
+        return
     if wanted_seconds < kept_seconds and not consent.shorten:
         say(
             f"{what}: kept, keeps points for {span(kept_seconds)}: {span(wanted_seconds)} as "
             "configured would delete what is older; --yes lets it"
         )
-        return False
-    verb = "would keep" if consent.dry_run else "keeps"
+        return
+    verb = "would keep"
+    if not consent.dry_run:
+        change(int(wanted_seconds))
+        verb = "keeps"
     say(f"{what}: {verb} points for {span(wanted_seconds)} now, for {span(kept_seconds)} before")
-    return not consent.dry_run
 
 
-def made(what: str, seconds: float, consent: Consent, say: Say) -> bool:
-    """Whether to make it, and says so."""
-    verb = "would be made and keep" if consent.dry_run else "made, keeps"
-    say(f"{what}: {verb} points for {span(seconds)}")
-    return not consent.dry_run
+def ensure_made(
+    what: str, seconds: float, consent: Consent, say: Say, make: Callable[[], T]
+) -> T | None:
+    """``make`` it and say so; None where it is only said."""
+    if consent.dry_run:
+        say(f"{what}: would be made and keep points for {span(seconds)}")
+        return None
+    found = make()
+    say(f"{what}: made, keeps points for {span(seconds)}")
+    return found
 
 
 def span(seconds: float) -> str:

@@ -26,6 +26,37 @@ def test_an_operators_token_that_is_not_known(job: Job) -> None:
     assert f"401 unauthorized access (--admin-token-file: {job.admin_file})" in job.err
 
 
+def test_an_operators_token_with_too_few_rights_is_told_before_anything_is_said_of_buckets(
+    job: Job,
+) -> None:
+    assert job.run() == 0
+    of_loader = job.token()
+    reader = job.place.authorize_for(
+        {"action": "read", "resource": {"type": "orgs", "id": job.place.org_id}}
+    )
+    for token, unseen in ((of_loader, f"organization {job.place.org}"), (reader, "bucket metrics")):
+        job.admin_file.chmod(0o600)
+        job.admin_file.write_text(token, encoding="utf-8")
+        for options in ((), ("--dry-run",)):
+            assert job.run(*options) == 3
+            assert job.err == (
+                f"etlctl: InfluxDB at {job.url} does not let the token see {unseen}: "
+                f"an operator token is needed (--admin-token-file: {job.admin_file})\n"
+            )
+            assert "made" not in job.out
+
+
+def test_what_could_not_be_made_is_not_said_to_be(job: Job) -> None:
+    reader = job.place.authorize_for(
+        {"action": "read", "resource": {"type": "orgs", "id": job.place.org_id}}
+    )
+    job.admin_file.chmod(0o600)
+    job.admin_file.write_text(reader, encoding="utf-8")
+    assert job.run() == 3
+    assert "answers a request to make bucket metrics with 401 write:orgs/" in job.err
+    assert job.out == f"organization {job.place.org}: kept\n"
+
+
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
