@@ -24,7 +24,8 @@ PROMETHEUS = "prometheus"
 PROCESS = f'job="{ETL_METRICS}"'
 STAGE_JOBS = f'job=~"{"|".join(STAGES)}"'
 # All that speak the nine metrics which a process and a stage have in common.
-SPEAKERS = f'job=~"{"|".join((ETL_METRICS, *STAGES, VERIFIER))}"'
+SPEAKING_JOBS = (ETL_METRICS, *STAGES, VERIFIER)
+SPEAKERS = f'job=~"{"|".join(SPEAKING_JOBS)}"'
 # What is read from Redis has one reader, so that no two replicas can disagree.
 REDIS = f'job="{ETL_METRICS}"'
 EXTRACTOR = f'job="{STAGES[0]}"'

@@ -53,6 +53,12 @@ class Service(Process):
             )
         configure_logging(name, pipeline.log_level, tuple(_secrets(settings)), file=file)
         self.telemetry = Telemetry(name)
+        self.telemetry.expect_feeds(
+            (query.name, tier)
+            for tier in settings.load.tiers
+            for query in settings.extract.queries
+            if query.is_in(tier)
+        )
         super().__init__(
             name,
             self.telemetry,

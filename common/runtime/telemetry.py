@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from prometheus_client import (
@@ -18,6 +18,8 @@ from prometheus_client import (
 
 from common.runtime.events_table import EVENTS
 from common.runtime.logs import EventLog
+from common.runtime.metrics.spec import FEED
+from common.runtime.metrics.zeros import known_labels
 from common.runtime.metrics_table import METRICS, MetricSpec
 
 _SPECS = {spec.name: spec for spec in METRICS}
@@ -49,7 +51,9 @@ class Telemetry:
         self._metrics: dict[str, _Metric] = {}
         for spec in METRICS:
             if service in spec.services and spec.eager:
-                self._metrics[spec.name] = self._make(spec)
+                metric = self._metrics[spec.name] = self._make(spec)
+                for labels in known_labels(spec, service):
+                    metric.labels(**labels)
         self._throughput = ThroughputWindow(clock)
         self._healthy: Callable[[], bool] = lambda: True
         for name, read in {
@@ -104,6 +108,13 @@ class Telemetry:
         """Count a failed batch; ``error_type`` is a class name or another short, stable word."""
         self.inc("etl_failures_total")
         self.inc("etl_errors_by_type_total", error_type=error_type)
+
+    def expect_feeds(self, feeds: Iterable[tuple[str, str]]) -> None:
+        """Begin what is counted for each of these feeds (query, tier) at 0."""
+        for query, tier in feeds:
+            for spec in METRICS:
+                if self.service in spec.services and spec.kind == "counter" and spec.labels == FEED:
+                    self._child(spec.name, {"query": query, "tier": tier})
 
     def uptime_seconds(self) -> float:
         """Seconds since this object was made."""

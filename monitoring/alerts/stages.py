@@ -19,7 +19,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
                 "No {{ .Labels.job }} responds: nothing passes that stage. Its backlog waits in"
                 " Redis or in Prometheus' history, and is worked off once it is back."
             ),
-            query=_replicas_up(t),
+            query=replicas_up(t),
             limit=Limit("<", 1),
             for_seconds=t.stage_down_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Replicas up"),
@@ -96,7 +96,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
     )
 
 
-def _replicas_up(t: Thresholds) -> str:
+def replicas_up(t: Thresholds) -> str:
     """Replicas by stage; 0 for a stage without targets, where a pipeline belongs.
 
     Replicas are found by DNS: a stage of which none is left has no ``up``, not one that is 0. The

@@ -5,5 +5,9 @@ from __future__ import annotations
 from monitoring.dashboards.pipeline import pipeline_dashboard
 from monitoring.dashboards.process import process_dashboard
 from monitoring.dashboards.spec import DashboardSpec
+from monitoring.thresholds import Thresholds
 
-DASHBOARDS: tuple[DashboardSpec, ...] = (process_dashboard(), pipeline_dashboard())
+DASHBOARDS: tuple[DashboardSpec, ...] = (
+    process_dashboard(Thresholds()),
+    pipeline_dashboard(Thresholds()),
+)

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from monitoring.dashboards.sdk import (
-    JSONEncoder,
-    TextMode,
-    build,
-    common,
-    common_builders,
-    dashboard,
-    piechart,
-    prometheus,
-    stat,
-    statetimeline,
-    text,
-    timeseries,
-)
-from monitoring.dashboards.spec import WIDTH, DashboardSpec, Kind, PanelSpec, Query
-from monitoring.model import Alert, Limit, PanelRef
+from monitoring.dashboards.panels import PROMETHEUS, AnyPanel, panel
+from monitoring.dashboards.sdk import JSONEncoder, TextMode, build, dashboard, text
+from monitoring.dashboards.spec import WIDTH, DashboardSpec, PanelSpec, RowSpec
+from monitoring.model import Alert, PanelRef
 from monitoring.render.panel_names import (
-    DATASOURCE,
     PIPELINE_DASHBOARD,
     PROCESS_DASHBOARD,
     RUNBOOK_DASHBOARD,
@@ -30,17 +18,15 @@ from monitoring.render.panel_names import (
 from monitoring.render.runbook import Section, in_grafana
 
 TAG = "etl"
-_PROMETHEUS = common.DataSourceRef(type_val="prometheus", uid=DATASOURCE)
 _TITLES = {
     PROCESS_DASHBOARD: "ETL process monitoring",
     PIPELINE_DASHBOARD: "ETL pipeline",
     RUNBOOK_DASHBOARD: "ETL runbook",
 }
-_AnyPanel = timeseries.Panel | stat.Panel | piechart.Panel | statetimeline.Panel
-_COLOURS = {"critical": "red", "warning": "orange", "none": "blue"}
 # Grafana 11's. A newer Grafana lifts an older schema; an older one need not take a newer.
 _SCHEMA_VERSION = 39
 _RUNBOOK_CHARS_A_ROW = 150
+FIRING = 'ALERTS{alertstate="firing", alertname=~"Etl.+", alertname!="EtlWatchdog"}'
 
 
 def dashboard_json(
@@ -48,19 +34,34 @@ def dashboard_json(
 ) -> str:
     """The JSON file of one dashboard; ``runbook_ids`` is alert name → panel of the runbook."""
     board = _board(spec.uid, spec.help)
-    for name, query in spec.variables.items():
-        board.with_variable(_variable(name, query))
+    jobs = "|".join(spec.jobs)
+    board.with_variable(
+        _variable("job", f'label_values(etl_health_status{{job=~"{jobs}"}}, job)', jobs)
+    )
+    board.with_variable(
+        _variable("instance", 'label_values(etl_health_status{job=~"$job"}, instance)', ".+")
+    )
+    board.annotation(_alerts_as_annotations())
     ids = spec.panel_ids()
-    number = 0
+    y = 0
     for row in spec.rows:
-        if row.title:
-            number += 1
-            board.with_row(build.Row(row.title).id(number))
-        for panel in row.panels:
-            ref = PanelRef(spec.uid, panel.title)
-            number = ids[ref]
+        drawn = []
+        places, below = _places(row, y)
+        for one, place in zip(row.panels, places, strict=True):
+            ref = PanelRef(spec.uid, one.title)
             shown = [alert for alert in alerts if alert.panel == ref]
-            board.with_panel(_panel(panel, number, alerts, shown, runbook_ids))
+            drawn.append(_panel(one, ids[ref], alerts, shown, runbook_ids).grid_pos(place))
+        if row.title:
+            heading = build.Row(row.title).id(ids[PanelRef(spec.uid, row.panels[0].title)] - 1)
+            heading.grid_pos(dashboard.GridPos(h=1, w=WIDTH, x=0, y=y))
+            for each in drawn if row.collapsed else ():
+                heading.with_panel(each)
+            board.with_row(heading)
+        if not row.collapsed:
+            for each in drawn:
+                board.with_panel(each)
+        # What is hidden takes no place.
+        y = y + 1 if row.collapsed else below
     return _json(board)
 
 
@@ -117,18 +118,46 @@ def _board(uid: str, help_: str) -> build.Dashboard:
     return board
 
 
-def _variable(name: str, query: str) -> build.QueryVariable:
+def _variable(name: str, query: str, every: str) -> build.QueryVariable:
+    """A variable whose "All" is ``every``, a pattern: no more than ``query`` finds."""
     return (
         build.QueryVariable(name)
         .label(name)
-        .datasource(_PROMETHEUS)
+        .datasource(PROMETHEUS)
         .query({"query": query, "refId": name, "qryType": 1})
         .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(dashboard.VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        .all_value(".+")
+        .all_value(every)
         .current(dashboard.VariableOption(selected=True, text=["All"], value=["$__all"]))
+    )
+
+
+def _places(row: RowSpec, y: int) -> tuple[list[dashboard.GridPos], int]:
+    """Where each panel of a row goes, from the left and then below; and where the next row may."""
+    places = []
+    x, y, below = 0, y + bool(row.title), y + bool(row.title)
+    for one in row.panels:
+        if x + one.width > WIDTH:
+            x, y = 0, below
+        places.append(dashboard.GridPos(h=one.height, w=one.width, x=x, y=y))
+        x, below = x + one.width, max(below, y + one.height)
+    return places, below
+
+
+def _alerts_as_annotations() -> build.AnnotationQuery:
+    return (
+        build.AnnotationQuery()
+        .name("Alerts")
+        .datasource(PROMETHEUS)
+        .enable(True)
+        .icon_color("red")
+        .expr(FIRING)
+        .step("60s")
+        .title_format("{{alertname}}")
+        .text_format("{{job}} {{instance}} {{query}} {{tier}}")
+        .tag_keys("severity")
     )
 
 
@@ -138,20 +167,12 @@ def _panel(
     alerts: Sequence[Alert],
     shown: Sequence[Alert],
     runbook_ids: Mapping[str, int],
-) -> _AnyPanel:
+) -> AnyPanel:
     by_name = {alert.name: alert for alert in alerts}
-    limit = by_name[spec.limit_of] if spec.limit_of else None
-    panel = _PANELS[spec.kind](spec, limit)
-    panel.id(number).title(spec.title).description(spec.help)
-    panel.datasource(_PROMETHEUS).span(spec.width).height(spec.height).unit(spec.unit)
-    if spec.minimum is not None:
-        panel.min(spec.minimum)
-    if spec.values:
-        panel.mappings([_mapping(spec)])
-    for index, query in enumerate(spec.queries):
-        panel.with_target(_target(chr(ord("A") + index), query))
+    drawn = panel(spec, by_name[spec.limit_of] if spec.limit_of else None)
+    drawn.id(number).title(spec.title).description(spec.help)
     if shown:
-        panel.links(
+        drawn.links(
             [
                 build.DashboardLink(f"Runbook: {alert.name}")
                 .type(dashboard.DashboardLinkType.LINK)
@@ -159,142 +180,22 @@ def _panel(
                 for alert in shown
             ]
         )
-    return panel
-
-
-def _lines(spec: PanelSpec, limit: Alert | None) -> timeseries.Panel:
-    panel = (
-        timeseries.Panel()
-        .fill_opacity(30 if spec.stacked else 5)
-        .show_points(common.VisibilityMode.NEVER)
-        .legend(_legend(["lastNotNull", "max"]))
-        .tooltip(
-            common_builders.VizTooltipOptions()
-            .mode(common.TooltipDisplayMode.MULTI)
-            .sort(common.SortOrder.DESCENDING)
-        )
-        .thresholds(_thresholds(limit))
-    )
-    if spec.stacked:
-        panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
-    if limit is not None:
-        panel.thresholds_style(
-            common_builders.GraphThresholdsStyleConfig().mode(
-                common.GraphThresholdsStyleMode.DASHED
-            )
-        )
-    return panel
-
-
-def _bars(spec: PanelSpec, limit: Alert | None) -> timeseries.Panel:
-    return (
-        _lines(spec, limit)
-        .draw_style(common.GraphDrawStyle.BARS)
-        .fill_opacity(60)
-        # A bar for each five minutes, as its queries count.
-        .interval("5m")
-    )
-
-
-def _stat(spec: PanelSpec, limit: Alert | None) -> stat.Panel:
-    return (
-        stat.Panel()
-        .thresholds(_thresholds(limit))
-        .color_mode(common.BigValueColorMode.BACKGROUND)
-        .graph_mode(common.BigValueGraphMode.NONE)
-        .text_mode(common.BigValueTextMode.VALUE_AND_NAME)
-        .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
-        .no_value("none")
-    )
-
-
-def _pie(spec: PanelSpec, limit: Alert | None) -> piechart.Panel:
-    return piechart.Panel().reduce_options(
-        common_builders.ReduceDataOptions().calcs(["lastNotNull"])
-    )
-
-
-def _timeline(spec: PanelSpec, limit: Alert | None) -> statetimeline.Panel:
-    return (
-        statetimeline.Panel()
-        .thresholds(_thresholds(limit))
-        .show_value(common.VisibilityMode.NEVER)
-        .merge_values(True)
-        .no_value("none")
-    )
-
-
-_PANELS: dict[Kind, Callable[[PanelSpec, Alert | None], _AnyPanel]] = {
-    "lines": _lines,
-    "bars": _bars,
-    "stat": _stat,
-    "pie": _pie,
-    "timeline": _timeline,
-}
-
-
-def _legend(calcs: list[str]) -> common_builders.VizLegendOptions:
-    return (
-        common_builders.VizLegendOptions()
-        .display_mode(common.LegendDisplayMode.TABLE)
-        .placement(common.LegendPlacement.BOTTOM)
-        .show_legend(True)
-        .calcs(calcs)
-    )
-
-
-def _thresholds(alert: Alert | None) -> build.ThresholdsConfig:
-    """Green where the alert is quiet, its severity's colour where it would fire."""
-    return (
-        build.ThresholdsConfig()
-        .mode(dashboard.ThresholdsMode.ABSOLUTE)
-        .steps(steps(alert.limit, _COLOURS[alert.severity]) if alert else steps(None, ""))
-    )
-
-
-def steps(limit: Limit | None, colour: str) -> list[dashboard.Threshold]:
-    """Colours from the lowest value up; a step's own value belongs to it.
-
-    An alert does not fire at its very limit, which for a count is a whole number: the colour
-    begins just above it.
-    """
-    if limit is None:
-        return [dashboard.Threshold(None, "green")]
-    if limit.operator == "<":
-        return [dashboard.Threshold(None, colour), dashboard.Threshold(limit.value, "green")]
-    above = limit.value or 1e-9
-    return [dashboard.Threshold(None, "green"), dashboard.Threshold(above, colour)]
-
-
-def _mapping(spec: PanelSpec) -> dashboard.ValueMap:
-    return dashboard.ValueMap(
-        options={
-            str(value): dashboard.ValueMappingResult(text=shown, color=colour, index=index)
-            for index, (value, (shown, colour)) in enumerate(spec.values.items())
-        }
-    )
-
-
-def _target(ref: str, query: Query) -> prometheus.Dataquery:
-    target = (
-        prometheus.Dataquery()
-        .ref_id(ref)
-        .datasource(_PROMETHEUS)
-        .expr(query.expr)
-        .legend_format(query.legend)
-    )
-    return target.instant() if query.instant else target.range()
+    return drawn
 
 
 def _json(board: build.Dashboard) -> str:
     """The file's text, made fit for older Grafanas than the newest that the SDK knows."""
     document = json.loads(json.dumps(board.build(), cls=JSONEncoder))
     document["schemaVersion"] = _SCHEMA_VERSION
-    document["annotations"] = {"list": []}
-    links = [*document["links"]]
-    for panel in document["panels"]:
-        links += panel.get("links", ())
+    links = [*document["links"], *document["annotations"].get("list", ())]
+    for one in flat(document):
+        links += one.get("links", ())
     for link in links:
         # Hides a link in a menu that newer Grafanas have.
         link.pop("placement", None)
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def flat(board: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every panel of a dashboard's JSON, headings and what these hide among them."""
+    return [one for top in board["panels"] for one in (top, *(top.get("panels") or ()))]

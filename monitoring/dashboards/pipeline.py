@@ -4,112 +4,53 @@ from __future__ import annotations
 
 from monitoring.dashboards.coverage import coverage_panels
 from monitoring.dashboards.pipeline_flow import backlog_panels, flow_panels, window_panels
-from monitoring.dashboards.pipeline_outcome import ledger_panels, sink_panels
-from monitoring.dashboards.process import UP_OR_DOWN
+from monitoring.dashboards.pipeline_outcome import ledger_panels, sink_detail_panels, sink_panels
+from monitoring.dashboards.pipeline_stages import stage_rows
 from monitoring.dashboards.spec import (
     BYTES,
     CHOSEN,
     CORES,
     COUNT,
-    NONE,
     RATE,
     SECONDS,
     DashboardSpec,
     PanelSpec,
     Query,
     RowSpec,
+    counted,
 )
+from monitoring.dashboards.strip import alert_panels, strip_panels
 from monitoring.dashboards.verification import verification_panels
-from monitoring.recording import FAST_BURN, FEED_FRESHNESS, FRESHNESS, SLOW_BURN
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
-from monitoring.thresholds import REDIS, STAGE_JOBS
+from monitoring.thresholds import EXTRACTOR, REDIS, STAGES, Thresholds
 
 
-def pipeline_dashboard() -> DashboardSpec:
+def pipeline_dashboard(t: Thresholds) -> DashboardSpec:
     """The dashboard of the pipeline."""
     return DashboardSpec(
         uid=PIPELINE_DASHBOARD,
         title="ETL pipeline",
         help="Samples on their way from Prometheus through Redis to InfluxDB. What comes from Redis"
         " is the whole pipeline's; job and instance choose among the stages' replicas.",
-        variables={
-            "job": f"label_values(etl_health_status{{{STAGE_JOBS}}}, job)",
-            "instance": 'label_values(etl_health_status{job=~"$job"}, instance)',
-        },
+        jobs=STAGES,
         rows=(
-            RowSpec("Now", now_panels()),
-            RowSpec("Flow through the stages", flow_panels()),
-            RowSpec("Backlog and back-pressure", backlog_panels()),
-            RowSpec("Windows, lag and watermarks", window_panels()),
-            RowSpec("Dead letters and ledger", ledger_panels()),
+            RowSpec("", strip_panels(t)),
+            RowSpec("", alert_panels(t)),
+            *stage_rows(t),
             RowSpec("Sink", sink_panels()),
-            RowSpec("Verification", verification_panels()),
-            RowSpec("Coverage", coverage_panels()),
-            RowSpec("Workers, Redis and memory", process_panels()),
-        ),
-    )
-
-
-def now_panels() -> tuple[PanelSpec, ...]:
-    """What an operator reads first."""
-    return (
-        PanelSpec(
-            "Firing alerts",
-            "timeline",
-            "Alerts that Prometheus sees firing; the one that always fires is left out.",
-            (
-                Query(
-                    'max by (alertname) (ALERTS{alertstate="firing", alertname=~"Etl.+",'
-                    ' alertname!="EtlWatchdog"})',
-                    "{{alertname}}",
-                ),
+            *(
+                RowSpec(title, panels, collapsed=True)
+                for title, panels in (
+                    ("Flow in detail", flow_panels()),
+                    ("Backlog and back-pressure", backlog_panels(t)),
+                    ("Windows, lag and watermarks", window_panels()),
+                    ("Dead letters and ledger", ledger_panels()),
+                    ("Sink in detail", sink_detail_panels()),
+                    ("Verification", verification_panels()),
+                    ("Coverage", coverage_panels()),
+                    ("Workers, Redis and memory", process_panels()),
+                )
             ),
-            NONE,
-            width=12,
-            values={1: ("firing", "red")},
-        ),
-        PanelSpec(
-            "Replicas up",
-            "stat",
-            "Processes of each stage that Prometheus can scrape.",
-            (Query(f"sum by (job) (up{{{STAGE_JOBS}}})", "{{job}}"),),
-            COUNT,
-            width=6,
-            limit_of="EtlStageDown",
-        ),
-        PanelSpec(
-            "Redis",
-            "stat",
-            "Whether etl-metrics can read the ledger in Redis, and Redis can write its file.",
-            (
-                Query(f"max(etl_redis_up{{{REDIS}}})", "Redis"),
-                Query(f"min by (operation) (etl_redis_aof_ok{{{REDIS}}})", "{{operation}}"),
-            ),
-            NONE,
-            width=6,
-            values=UP_OR_DOWN,
-        ),
-        PanelSpec(
-            "Freshness",
-            "lines",
-            "Age of the newest time up to which everything is loaded in the hot tier, by query."
-            " Rollups are behind by up to the length of their windows: panel Lag of extraction and"
-            " loading.",
-            (
-                Query(f'{FEED_FRESHNESS}{{tier="hot"}}', "{{query}}"),
-                Query(FRESHNESS, "hot, furthest behind"),
-            ),
-            SECONDS,
-            width=12,
-        ),
-        PanelSpec(
-            "Freshness budget",
-            "lines",
-            "How fast the month's stale minutes are used up; an alert fires above 1.",
-            (Query(FAST_BURN, "fast"), Query(SLOW_BURN, "slow")),
-            NONE,
-            width=12,
-            limit_of="EtlFreshnessBudgetBurningFast",
         ),
     )
 
@@ -156,13 +97,7 @@ def process_panels() -> tuple[PanelSpec, ...]:
             "Foreign jobs refused",
             "stat",
             "Jobs in the extractor's queues that were not its own, in the chosen time.",
-            (
-                Query(
-                    f"sum(increase(etl_jobs_refused_total{{{CHOSEN}}}[$__range]))",
-                    "jobs",
-                    instant=True,
-                ),
-            ),
+            (Query(counted("etl_jobs_refused_total", EXTRACTOR, "job"), "jobs"),),
             COUNT,
             limit_of="EtlForeignJobs",
         ),

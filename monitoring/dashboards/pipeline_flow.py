@@ -13,8 +13,11 @@ from monitoring.dashboards.spec import (
     SECONDS,
     PanelSpec,
     Query,
+    counted,
+    quiet,
 )
-from monitoring.thresholds import EXTRACTOR, REDIS
+from monitoring.model import Limit
+from monitoring.thresholds import EXTRACTOR, REDIS, Thresholds
 
 
 def flow_panels() -> tuple[PanelSpec, ...]:
@@ -58,20 +61,6 @@ def flow_panels() -> tuple[PanelSpec, ...]:
             PER_SECOND,
         ),
         PanelSpec(
-            "Batch duration",
-            "lines",
-            "Half and nineteen of twenty batches are quicker.",
-            tuple(
-                Query(
-                    f"histogram_quantile({quantile}, sum by (le, stage)"
-                    f" (rate(etl_batch_duration_seconds_bucket{{{CHOSEN}}}{RATE})))",
-                    f"{{{{stage}}}} p{round(quantile * 100)}",
-                )
-                for quantile in (0.5, 0.95)
-            ),
-            SECONDS,
-        ),
-        PanelSpec(
             "Entries retried and claimed",
             "lines",
             "Entries retried, or claimed from silent workers; lost leases, refused settlements,"
@@ -94,7 +83,7 @@ def flow_panels() -> tuple[PanelSpec, ...]:
     )
 
 
-def backlog_panels() -> tuple[PanelSpec, ...]:
+def backlog_panels(t: Thresholds) -> tuple[PanelSpec, ...]:
     """What waits, and whether extraction is paused for it."""
     return (
         PanelSpec(
@@ -108,6 +97,7 @@ def backlog_panels() -> tuple[PanelSpec, ...]:
                 Query(f"etl_backfill_remaining_seconds{{{REDIS}}}", "{{query}} {{tier}} backfill"),
             ),
             SECONDS,
+            limit=Limit(">", t.backlog_level_seconds),
         ),
         PanelSpec(
             "Oldest entry",
@@ -141,13 +131,6 @@ def backlog_panels() -> tuple[PanelSpec, ...]:
             (Query(f"max(etl_backpressure_active{{{REDIS}}})", "extraction"),),
             NONE,
             values={0: ("runs", "green"), 1: ("paused", "orange")},
-        ),
-        PanelSpec(
-            "Samples in the streams",
-            "lines",
-            "Samples that wait for transformer (raw) and loader (points).",
-            (Query(f"sum by (stream) (etl_stream_samples{{{REDIS}}})", "{{stream}}"),),
-            COUNT,
         ),
         PanelSpec(
             "Entries in the streams",
@@ -236,8 +219,12 @@ def window_panels() -> tuple[PanelSpec, ...]:
             "Why windows could not be extracted.",
             (
                 Query(
-                    f"sum by (query, error_type) (rate(etl_query_failures_total{{{CHOSEN}}}"
-                    f"{RATE}))",
+                    quiet(
+                        f"sum by (query, error_type) (rate(etl_query_failures_total{{{CHOSEN}}}"
+                        f"{RATE}))",
+                        EXTRACTOR,
+                        "error_type",
+                    ),
                     "{{query}} {{error_type}}",
                 ),
             ),
@@ -283,14 +270,7 @@ def window_panels() -> tuple[PanelSpec, ...]:
             "Recounts given up",
             "stat",
             "Committed ranges that could not be compared with Prometheus, in the chosen time.",
-            (
-                Query(
-                    f"sum by (query, tier) (increase(etl_rechecks_abandoned_total{{{CHOSEN}}}"
-                    "[$__range]))",
-                    feed,
-                    instant=True,
-                ),
-            ),
+            (Query(counted("etl_rechecks_abandoned_total", EXTRACTOR, "query", "tier"), feed),),
             COUNT,
             limit_of="EtlRecheckAbandoned",
         ),

@@ -13,8 +13,12 @@ from monitoring.dashboards.spec import (
     SHARE,
     PanelSpec,
     Query,
+    counted,
+    quiet,
 )
-from monitoring.thresholds import REDIS
+from monitoring.thresholds import REDIS, STAGE_JOBS
+
+LOADER_JOB = 'job="loader"'
 
 
 def ledger_panels() -> tuple[PanelSpec, ...]:
@@ -52,10 +56,7 @@ def ledger_panels() -> tuple[PanelSpec, ...]:
             "Entries that somebody deleted while a worker had them, in the chosen time.",
             (
                 Query(
-                    f"sum by (stage) (increase(etl_deleted_pending_entries_total{{{CHOSEN}}}"
-                    "[$__range]))",
-                    "{{stage}}",
-                    instant=True,
+                    counted("etl_deleted_pending_entries_total", STAGE_JOBS, "stage"), "{{stage}}"
                 ),
             ),
             COUNT,
@@ -67,14 +68,6 @@ def ledger_panels() -> tuple[PanelSpec, ...]:
             "extracted = loaded + dropped + dead_lettered + in_flight, in samples.",
             (Query(f"sum by (account) (etl_ledger_samples{{{REDIS}}})", "{{account}}"),),
             COUNT,
-        ),
-        PanelSpec(
-            "Ledger imbalance",
-            "stat",
-            "Samples that the ledger cannot account for: 0, always.",
-            (Query(f"max(etl_ledger_imbalance_samples{{{REDIS}}})", "samples"),),
-            COUNT,
-            limit_of="EtlLedgerOutOfBalance",
         ),
         PanelSpec(
             "Lost and unaccounted",
@@ -110,6 +103,7 @@ def sink_panels() -> tuple[PanelSpec, ...]:
                 ),
             ),
             PER_SECOND,
+            width=6,
         ),
         PanelSpec(
             "Post duration",
@@ -124,13 +118,7 @@ def sink_panels() -> tuple[PanelSpec, ...]:
                 for quantile in (0.5, 0.95)
             ),
             SECONDS,
-        ),
-        PanelSpec(
-            "Posted bytes",
-            "lines",
-            "Compressed bytes that were posted.",
-            (Query(f"sum(rate(etl_sink_posted_bytes_total{{{CHOSEN}}}{RATE}))", "posted"),),
-            BYTES_PER_SECOND,
+            width=6,
         ),
         PanelSpec(
             "Circuit and pause",
@@ -141,6 +129,7 @@ def sink_panels() -> tuple[PanelSpec, ...]:
                 Query(f"max by (instance) (etl_sink_paused{{{CHOSEN}}}) * 3", "pause {{instance}}"),
             ),
             NONE,
+            width=6,
             values={
                 0: ("works", "green"),
                 1: ("tries", "yellow"),
@@ -169,6 +158,20 @@ def sink_panels() -> tuple[PanelSpec, ...]:
                 ),
             ),
             PER_SECOND,
+            width=6,
+        ),
+    )
+
+
+def sink_detail_panels() -> tuple[PanelSpec, ...]:
+    """What is seldom asked of the sink."""
+    return (
+        PanelSpec(
+            "Posted bytes",
+            "lines",
+            "Compressed bytes that were posted.",
+            (Query(f"sum(rate(etl_sink_posted_bytes_total{{{CHOSEN}}}{RATE}))", "posted"),),
+            BYTES_PER_SECOND,
         ),
         PanelSpec(
             "Retention unknown",
@@ -177,7 +180,11 @@ def sink_panels() -> tuple[PanelSpec, ...]:
             " load.tiers does.",
             (
                 Query(
-                    f"max by (tier, configured) (etl_sink_retention_unknown{{{CHOSEN}}})",
+                    quiet(
+                        f"max by (tier, configured) (etl_sink_retention_unknown{{{CHOSEN}}})",
+                        LOADER_JOB,
+                        "tier",
+                    ),
                     "{{tier}}, configured: {{configured}}",
                 ),
             ),

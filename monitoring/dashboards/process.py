@@ -12,30 +12,30 @@ from monitoring.dashboards.spec import (
     PanelSpec,
     Query,
     RowSpec,
+    counted,
 )
+from monitoring.promql import duration
 from monitoring.render.panel_names import PROCESS_DASHBOARD
-from monitoring.thresholds import SPEAKERS
+from monitoring.thresholds import PROMETHEUS, SPEAKING_JOBS, TEST_APP, Thresholds
 
 UP_OR_DOWN = {1: ("UP", "green"), 0: ("DOWN", "red")}
 
 
-def process_dashboard() -> DashboardSpec:
+def process_dashboard(t: Thresholds) -> DashboardSpec:
     """The dashboard of processes."""
     return DashboardSpec(
         uid=PROCESS_DASHBOARD,
         title="ETL process monitoring",
         help="What every process and stage reports of itself: the simulated ETL process (job"
         " etl-metrics) and the stages of the pipeline alike.",
-        variables={
-            # The simulator reports the same of itself as etl-metrics does from its log.
-            "job": f"label_values(etl_health_status{{{SPEAKERS}}}, job)",
-            "instance": 'label_values(etl_health_status{job=~"$job"}, instance)',
-        },
-        rows=(RowSpec("", _panels()),),
+        # Without the simulator, which reports the same of itself as etl-metrics does from its log.
+        jobs=SPEAKING_JOBS,
+        rows=(RowSpec("", _panels(t)),),
     )
 
 
-def _panels() -> tuple[PanelSpec, ...]:
+def _panels(t: Thresholds) -> tuple[PanelSpec, ...]:
+    window = duration(t.failure_window_seconds)
     return (
         PanelSpec(
             "Processing rate",
@@ -49,8 +49,17 @@ def _panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Health status",
             "stat",
-            "Whether the process reports that it is live and ready.",
-            (Query(f"etl_health_status{{{CHOSEN}}}", "{{job}} {{instance}}"),),
+            "Whether the process reports that it is live and ready. DOWN, too: one that cannot be"
+            " scraped, and a job of which nothing is left that was there in the chosen time.",
+            (
+                Query(
+                    f"etl_health_status{{{CHOSEN}}}\nor up{{{CHOSEN}}} == 0\n"
+                    f"or 0 * (\n  max by (job) (last_over_time(up{{{CHOSEN}}}[$__range]))\n"
+                    f"  unless on (job) up{{{CHOSEN}}}\n)",
+                    "{{job}} {{instance}}",
+                ),
+                Query(f'up{{job=~"{TEST_APP}|{PROMETHEUS}"}} == 0', "{{job}} {{instance}}"),
+            ),
             NONE,
             width=8,
             values=UP_OR_DOWN,
@@ -66,9 +75,17 @@ def _panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Total failures",
             "stat",
-            "Failed files or batches since the process began to count.",
-            (Query(f"sum by (job) (etl_failures_total{{{CHOSEN}}})", "{{job}}"),),
+            "Failed files or batches since the process began to count; judged are the latest.",
+            (
+                Query(f"sum by (job) (etl_failures_total{{{CHOSEN}}})", "{{job}}", neutral=True),
+                Query(
+                    f"sum by (job) (increase(etl_failures_total{{{CHOSEN}}}[{window}]))"
+                    f" and on (job) up{{{CHOSEN}}} == 1",
+                    f"{{{{job}}}}, {window}",
+                ),
+            ),
             COUNT,
+            limit_of="EtlHighFailureRate",
         ),
         PanelSpec(
             "Average processing time",
@@ -92,14 +109,7 @@ def _panels() -> tuple[PanelSpec, ...]:
             "Error types distribution",
             "pie",
             "Failures in the chosen time, by type.",
-            (
-                Query(
-                    f"sum by (error_type) (increase(etl_errors_by_type_total{{{CHOSEN}}}"
-                    "[$__range]))",
-                    "{{error_type}}",
-                    instant=True,
-                ),
-            ),
+            (Query(counted("etl_errors_by_type_total", CHOSEN, "error_type"), "{{error_type}}"),),
             COUNT,
         ),
         PanelSpec(

@@ -22,10 +22,12 @@ with warnings.catch_warnings():
     )
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
     from grafana_foundation_sdk.models import common, dashboard
+    from grafana_foundation_sdk.models.piechart import PieChartLegendValues
     from grafana_foundation_sdk.models.text import TextMode
 
 __all__ = [
     "JSONEncoder",
+    "PieChartLegendValues",
     "TextMode",
     "build",
     "common",

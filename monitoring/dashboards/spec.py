@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from monitoring.model import PanelRef
+from monitoring.model import Limit, PanelRef
 
-Kind = Literal["lines", "bars", "stat", "pie", "timeline"]
+# "alerts" is Grafana's own list of alerts, without queries of ours.
+Kind = Literal["lines", "bars", "stat", "pie", "timeline", "alerts"]
+# They show one moment, so they ask for it: what no longer answers has no value then.
+INSTANT: tuple[Kind, ...] = ("stat", "pie")
 
 # Grafana's names of units.
 SECONDS = "s"
@@ -23,6 +26,10 @@ CORES = "suffix: cores"
 NONE = "none"
 
 WIDTH = 24
+# Of a row's panels; two such rows, the strip and the alerts fit a screen.
+HEIGHT = 7
+# Of a number on its own.
+STRIP_HEIGHT = 4
 
 # Inside a selector: the processes that the dashboard's variables choose.
 CHOSEN = 'job=~"$job", instance=~"$instance"'
@@ -30,16 +37,31 @@ CHOSEN = 'job=~"$job", instance=~"$instance"'
 RATE = "[$__rate_interval]"
 
 
+def quiet(query: str, matchers: str, label: str) -> str:
+    """``query``, or 0 with ``label="none"`` where it is empty although who exports it answers.
+
+    ``matchers`` select the targets. Where none answers there is no value: 0 would look like health.
+    """
+    zero = f'label_replace(0 * max(up{{{matchers}}} == 1), "{label}", "none", "", "")'
+    return f"({query})\nor on () {zero}"
+
+
+def counted(counter: str, matchers: str, *by: str) -> str:
+    """How often something that should never happen did so in the chosen time."""
+    happened = f"sum by ({', '.join(by)}) (increase({counter}{{{matchers}}}[$__range])) > 0"
+    return quiet(happened, matchers, by[-1])
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """One PromQL query; ``legend`` names its series, ``{{label}}`` stands for a label's value.
 
-    ``instant`` queries the end of the time range only.
+    ``neutral``: its value is neither good nor bad, whatever the panel's limit.
     """
 
     expr: str
     legend: str
-    instant: bool = False
+    neutral: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +69,8 @@ class PanelSpec:
     """One panel.
 
     ``limit_of`` names the alert whose limit is drawn: one that compares the very same value.
-    ``values`` gives numbers a text and a colour.
+    ``limit`` is one that no alert compares with just so. ``values`` gives numbers a text and a
+    colour.
     """
 
     title: str
@@ -56,8 +79,9 @@ class PanelSpec:
     queries: tuple[Query, ...]
     unit: str
     width: int = 8
-    height: int = 8
+    height: int = HEIGHT
     limit_of: str | None = None
+    limit: Limit | None = None
     values: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     stacked: bool = False
     minimum: float | None = 0
@@ -65,24 +89,25 @@ class PanelSpec:
 
 @dataclass(frozen=True, slots=True)
 class RowSpec:
-    """Panels under a common heading."""
+    """Panels under a common heading, which are shown when it is clicked if ``collapsed``."""
 
     title: str
     panels: tuple[PanelSpec, ...]
+    collapsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DashboardSpec:
     """One dashboard. Rows without a title are panels without a heading above them.
 
-    ``variables`` are name → query of a template variable, in order.
+    ``jobs`` are those that the variable ``job`` offers; ``instance`` offers theirs.
     """
 
     uid: str
     title: str
     help: str
     rows: tuple[RowSpec, ...]
-    variables: Mapping[str, str]
+    jobs: tuple[str, ...]
 
     def panel_ids(self) -> dict[PanelRef, int]:
         """The id of each panel; headings have ids too."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.dashboards.spec import CORES, COUNT, RATE, SECONDS, PanelSpec, Query
+from monitoring.dashboards.spec import CORES, COUNT, RATE, SECONDS, PanelSpec, Query, counted
 from monitoring.thresholds import VERIFIER
 
 _JOB = f'job="{VERIFIER}"'
@@ -66,14 +66,7 @@ def verification_panels() -> tuple[PanelSpec, ...]:
             "stat",
             "Time that the source had deleted before it could be compared, and that no seal proves,"
             " in the chosen time.",
-            (
-                Query(
-                    "sum by (query, tier)"
-                    f" (increase(etl_verify_unproven_seconds_total{{{_JOB}}}[$__range]))",
-                    _FEED,
-                    instant=True,
-                ),
-            ),
+            (Query(counted("etl_verify_unproven_seconds_total", _JOB, "query", "tier"), _FEED),),
             SECONDS,
         ),
         PanelSpec(
@@ -83,10 +76,7 @@ def verification_panels() -> tuple[PanelSpec, ...]:
             " intact, in the chosen time.",
             (
                 Query(
-                    "sum by (query, tier)"
-                    f" (increase(etl_verify_proven_by_seal_seconds_total{{{_JOB}}}[$__range]))",
-                    _FEED,
-                    instant=True,
+                    counted("etl_verify_proven_by_seal_seconds_total", _JOB, "query", "tier"), _FEED
                 ),
             ),
             SECONDS,

@@ -11,8 +11,10 @@ import pytest
 
 from monitoring.catalogue import all_alerts
 from monitoring.dashboards import DASHBOARDS
-from monitoring.dashboards.grafana import steps
+from monitoring.dashboards.grafana import flat
+from monitoring.dashboards.panels import GREY, UNKNOWN, steps
 from monitoring.dashboards.sdk import dashboard as models
+from monitoring.dashboards.spec import WIDTH
 from monitoring.model import Limit, PanelRef
 from monitoring.render.files import render
 from monitoring.render.panel_names import DATASOURCE, RUNBOOK_DASHBOARD
@@ -25,7 +27,7 @@ FILES = {
     if name.endswith(".json")
 }
 SHOWN = {spec.uid: spec for spec in DASHBOARDS}
-PANELS = [(uid, panel) for uid, board in FILES.items() for panel in board["panels"]]
+PANELS = [(uid, panel) for uid, board in FILES.items() for panel in flat(board)]
 ALERTS = all_alerts(Thresholds())
 KNOWN_UNITS = {"none", "short", "s", "bytes", "percentunit", "binBps"}
 
@@ -33,7 +35,12 @@ each_board = pytest.mark.parametrize("uid", FILES)
 
 
 def panels(uid: str) -> list[dict[str, Any]]:
-    return [panel for panel in FILES[uid]["panels"] if panel["type"] != "row"]
+    return [panel for panel in flat(FILES[uid]) if panel["type"] != "row"]
+
+
+def asking(uid: str) -> list[dict[str, Any]]:
+    """Panels with queries of ours."""
+    return [panel for panel in panels(uid) if panel["type"] != "alertlist"]
 
 
 def test_dashboards_have_the_uids_that_links_name() -> None:
@@ -73,7 +80,7 @@ def test_pipeline_dashboard_shows_what_was_promised() -> None:
 
 @each_board
 def test_ids_and_titles_of_panels_are_unique(uid: str) -> None:
-    ids = Counter(panel["id"] for panel in FILES[uid]["panels"])
+    ids = Counter(panel["id"] for panel in flat(FILES[uid]))
     titles = Counter(panel["title"] for panel in panels(uid))
     assert not [number for number, n in ids.items() if n > 1]
     assert not [title for title, n in titles.items() if n > 1]
@@ -88,23 +95,105 @@ def test_ids_are_those_that_alerts_are_given(uid: str) -> None:
 
 @each_board
 def test_panels_lie_on_the_grid_and_not_on_each_other(uid: str) -> None:
-    taken: set[tuple[int, int]] = set()
-    for panel in FILES[uid]["panels"]:
-        at = panel["gridPos"]
-        assert at["x"] >= 0 and at["x"] + at["w"] <= 24 and at["h"] > 0
-        cells = {
-            (x, y)
-            for x in range(at["x"], at["x"] + at["w"])
-            for y in range(at["y"], at["y"] + at["h"])
-        }
-        assert not cells & taken, panel["title"]
-        taken |= cells
+    board = FILES[uid]["panels"]
+    for shown in (board, *(row["panels"] for row in board if row.get("collapsed"))):
+        taken: set[tuple[int, int]] = set()
+        for panel in shown:
+            at = panel["gridPos"]
+            assert at["x"] >= 0 and at["x"] + at["w"] <= WIDTH and at["h"] > 0
+            cells = {
+                (x, y)
+                for x in range(at["x"], at["x"] + at["w"])
+                for y in range(at["y"], at["y"] + at["h"])
+            }
+            assert not cells & taken, panel["title"]
+            taken |= cells
+
+
+def test_first_view_fits_a_screen_of_1600_by_1000() -> None:
+    """A line of the grid takes 38 pixels, and what stands above it 130."""
+    lines = (1000 - 130) // 38
+    ends = {p["title"]: p["gridPos"]["y"] + p["gridPos"]["h"] for _, p in PANELS}
+    assert max(ends[panel["title"]] for panel in panels("etl-monitoring")) <= lines
+    assert ends["Freshness budget"] <= lines
+    strip = [p for p in panels("etl-pipeline") if p["gridPos"]["y"] == 0]
+    assert len(strip) >= 9 and {p["type"] for p in strip} == {"stat"}
+    assert sum(p["gridPos"]["w"] for p in strip) == WIDTH
+
+
+def test_stages_come_in_the_order_of_flow_and_details_are_collapsed() -> None:
+    rows = [p for p in FILES["etl-pipeline"]["panels"] if p["type"] == "row"]
+    assert [row["title"] for row in rows[:4]] == ["Extractor", "Transformer", "Loader", "Sink"]
+    assert [row["collapsed"] for row in rows] == [False] * 4 + [True] * (len(rows) - 4)
+
+
+# --- nothing looks well that does not answer ----------------------------------------------------
+
+
+@pytest.mark.parametrize("uid", SHOWN)
+def test_numbers_ask_for_this_moment_and_are_grey_without_a_value(uid: str) -> None:
+    """A range's last value would be shown for as long as the range, whatever has died since."""
+    for panel in asking(uid):
+        if panel["type"] not in ("stat", "gauge", "bargauge", "table", "piechart"):
+            continue
+        assert all(target["instant"] for target in panel["targets"]), panel["title"]
+        assert panel["options"]["reduceOptions"]["calcs"] == ["last"]
+        colour = panel["fieldConfig"]["defaults"]["thresholds"]["steps"][0]
+        assert colour == {"value": None, "color": GREY}, panel["title"]
+
+
+@each_board
+def test_no_panel_reduces_to_the_last_value_that_was_not_missing(uid: str) -> None:
+    assert "lastNotNull" not in json.dumps(FILES[uid])
+
+
+@pytest.mark.parametrize("uid", SHOWN)
+def test_what_is_not_known_is_called_so(uid: str) -> None:
+    for panel in asking(uid):
+        assert panel["fieldConfig"]["defaults"]["noValue"] == UNKNOWN, panel["title"]
+
+
+@pytest.mark.parametrize("uid", SHOWN)
+def test_a_zero_that_a_query_makes_up_stands_for_somebody_who_answers(uid: str) -> None:
+    """But for the list of what fires: that Prometheus answers is all that it needs."""
+    for panel in asking(uid):
+        if panel["title"] != "Firing alerts":
+            assert "vector(" not in json.dumps(panel["targets"]), panel["title"]
+
+
+@pytest.mark.parametrize("uid", SHOWN)
+def test_lines_have_an_axis_that_suits_zeros_and_a_legend_with_room(uid: str) -> None:
+    for panel in asking(uid):
+        if panel["type"] != "timeseries":
+            continue
+        assert panel["fieldConfig"]["defaults"]["custom"]["axisSoftMax"] > 0
+        legend = panel["options"]["legend"]
+        assert (legend["displayMode"], legend["placement"]) == ("table", "right")
+
+
+def test_pie_says_what_its_pieces_are() -> None:
+    (pie,) = (panel for panel in panels("etl-monitoring") if panel["type"] == "piechart")
+    assert pie["options"]["legend"]["values"] == ["value", "percent"]
+    assert pie["options"]["legend"]["showLegend"] is True
+
+
+@pytest.mark.parametrize("uid", SHOWN)
+def test_alerts_are_drawn_into_every_panel(uid: str) -> None:
+    (annotation,) = FILES[uid]["annotations"]["list"]
+    assert annotation["enable"] and annotation["expr"].startswith("ALERTS{")
+    assert annotation["titleFormat"] == "{{alertname}}"
+
+
+def test_alerts_are_listed() -> None:
+    (listed,) = (panel for panel in panels("etl-pipeline") if panel["type"] == "alertlist")
+    assert listed["options"]["stateFilter"]["firing"] is True
+    assert "critical|warning" in listed["options"]["alertInstanceLabelFilter"]
 
 
 @pytest.mark.parametrize("uid", SHOWN)
 def test_every_panel_and_variable_queries_the_provisioned_data_source(uid: str) -> None:
     source = {"type": "prometheus", "uid": DATASOURCE}
-    for panel in panels(uid):
+    for panel in asking(uid):
         assert panel["datasource"] == source
         for target in panel["targets"]:
             assert target["datasource"] == source
@@ -120,8 +209,13 @@ def test_variables_choose_job_and_instance_and_are_all_used(uid: str) -> None:
     variables = FILES[uid]["templating"]["list"]
     assert [variable["name"] for variable in variables] == ["job", "instance"]
     for variable in variables:
-        assert variable["includeAll"] and variable["multi"] and variable["allValue"] == ".+"
+        assert variable["includeAll"] and variable["multi"]
         assert variable["query"]["query"].startswith("label_values(")
+    # "All" stands in a query as it is: it must not select more than the list offers.
+    jobs, instances = variables
+    assert f'job=~"{jobs["allValue"]}"' in jobs["query"]["query"]
+    assert "test-app" not in jobs["allValue"]
+    assert 'job=~"$job"' in instances["query"]["query"] and instances["allValue"] == ".+"
     text = json.dumps(FILES[uid]["panels"])
     assert {"$job", "$instance", "$__rate_interval", "$__range"} >= set(re.findall(r"\$\w+", text))
     assert "$job" in text and "$instance" in text
@@ -134,13 +228,13 @@ def test_rates_are_taken_over_grafanas_interval() -> None:
             ranges = set(re.findall(r"\[([^\]]+)\]", target["expr"]))
             if panel["title"] == "Processing activity":
                 assert ranges == {"5m"} and panel["interval"] == "5m"
-            else:
+            elif not target["instant"]:
                 assert ranges <= {"$__rate_interval", "$__range"}, (uid, panel["title"])
 
 
 @pytest.mark.parametrize("uid", SHOWN)
 def test_every_panel_has_a_unit_a_legend_and_a_description(uid: str) -> None:
-    for panel in panels(uid):
+    for panel in asking(uid):
         unit = panel["fieldConfig"]["defaults"]["unit"]
         assert unit in KNOWN_UNITS or unit.startswith("suffix:"), panel["title"]
         assert panel["description"].endswith(".")
@@ -162,7 +256,8 @@ def test_thresholds_are_the_alerts_own() -> None:
                     step["value"]
                     for step in rendered["fieldConfig"]["defaults"]["thresholds"]["steps"]
                 ]
-                assert values == [None, alert.limit.value or 1e-9]
+                zero = [] if rendered["type"] == "timeseries" else [0]
+                assert values == [None, *zero, alert.limit.value or 1e-9]
                 drawn += 1
     assert drawn >= 10
 
@@ -171,10 +266,11 @@ def test_colours_begin_where_an_alert_would_fire() -> None:
     def plain(found: list[models.Threshold]) -> list[tuple[float | None, str]]:
         return [(step.value, step.color) for step in found]
 
-    assert plain(steps(Limit(">", 5), "red")) == [(None, "green"), (5, "red")]
-    assert plain(steps(Limit("<", 5), "red")) == [(None, "red"), (5, "green")]
-    assert plain(steps(Limit(">", 0), "red")) == [(None, "green"), (1e-9, "red")]
-    assert plain(steps(None, "red")) == [(None, "green")]
+    unknown = (None, GREY)
+    assert plain(steps(Limit(">", 5), "red")) == [unknown, (0, "green"), (5, "red")]
+    assert plain(steps(Limit("<", 5), "red")) == [unknown, (0, "red"), (5, "green")]
+    assert plain(steps(Limit(">", 0), "red")) == [unknown, (0, "green"), (1e-9, "red")]
+    assert plain(steps(None, "red")) == [unknown, (0, "blue")]
 
 
 def test_every_alert_has_its_panel() -> None:
@@ -188,7 +284,7 @@ def test_every_alert_has_its_panel() -> None:
 
 def links(board: dict[str, Any]) -> list[str]:
     found = [link["url"] for link in board["links"]]
-    for panel in board["panels"]:
+    for panel in flat(board):
         found += [link["url"] for link in panel.get("links", ())]
         found += re.findall(r"\]\((/[^)]+)\)", panel.get("options", {}).get("content", ""))
     return found
@@ -201,7 +297,7 @@ def test_every_link_leads_to_a_dashboard_and_a_panel_that_exist(uid: str) -> Non
         assert match, url
         assert match[1] in FILES
         if match[3]:
-            assert int(match[3]) in {panel["id"] for panel in FILES[match[1]]["panels"]}
+            assert int(match[3]) in {panel["id"] for panel in flat(FILES[match[1]])}
 
 
 @each_board

@@ -1,0 +1,63 @@
+"""Label values that are known before anything happens: their counters begin at 0.
+
+A series that first appears with its first events already counted shows no increase: a rate would
+never see these. What is not closed (types of errors, say) is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from common.runtime.metrics.spec import EXTRACTOR, LOADER, TRANSFORMER, MetricSpec
+
+_DROPPED = "etl_dropped_samples_total"
+_DEAD = "etl_dead_letters_total"
+
+# Metric → label → values, whichever service exports it.
+_VALUES: dict[str, dict[str, tuple[str, ...]]] = {
+    "etl_circuit_changes_total": {"state": ("closed", "half_open", "open")},
+    "etl_sink_failures_total": {"cause": ("busy", "failed", "server_error", "timeout")},
+    "etl_sink_pauses_total": {"cause": ("capacity", "refused", "missing", "unexpected")},
+    "etl_verify_pieces_total": {"result": ("equal", "differs", "intact", "damaged")},
+}
+# (metric, service) → reasons.
+_REASONS: dict[tuple[str, str], tuple[str, ...]] = {
+    (_DROPPED, EXTRACTOR): ("native_histogram",),
+    (_DROPPED, TRANSFORMER): (
+        "relabel_dropped",
+        "not_whitelisted",
+        "name_conflict",
+        "name_missing",
+        "series_key_too_long",
+        "nan",
+        "inf",
+        "timestamp_not_positive",
+        "timestamp_in_future",
+        "duplicate",
+        "collision",
+        "rolled_up",
+        "payload_lost",
+    ),
+    (_DROPPED, LOADER): ("beyond_retention", "payload_lost"),
+    (_DEAD, LOADER): (
+        "rejected",
+        "too_large",
+        "sink_failure",
+        "outside_write_window",
+        "limit",
+        "poison",
+    ),
+    (_DEAD, TRANSFORMER): ("poison",),
+}
+
+
+def known_labels(spec: MetricSpec, service: str) -> Iterator[dict[str, str]]:
+    """Label sets of a service's counter that are known at its start; none if any label is open."""
+    if spec.kind != "counter" or not spec.labels:
+        return
+    known = dict(_VALUES.get(spec.name, {}))
+    known["stage"] = (service,)
+    known["reason"] = _REASONS.get((spec.name, service), ())
+    for values in product(*(known.get(label, ()) for label in spec.labels)):
+        yield dict(zip(spec.labels, values, strict=True))
