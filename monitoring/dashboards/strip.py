@@ -44,7 +44,7 @@ def strip_panels(t: Thresholds) -> tuple[PanelSpec, ...]:
             f" {_BUDGET_DAYS} days, as far as Prometheus keeps them.",
             (
                 Query(
-                    f"1 - sum_over_time({STALE}[{_BUDGET_DAYS}d]) / {budget_minutes:g}"
+                    f"clamp_min(1 - sum_over_time({STALE}[{_BUDGET_DAYS}d]) / {budget_minutes:g}, 0)"
                     f" and on () {STALE}",
                     "left",
                 ),
