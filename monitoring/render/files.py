@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from monitoring import DEPLOY_FOLDER
+from monitoring.alerts.unreachable import UNREACHABLE
 from monitoring.cases import CASES
 from monitoring.catalogue import all_alerts, groups
 from monitoring.dashboards import DASHBOARDS
 from monitoring.dashboards.grafana import dashboard_json, runbook_json
-from monitoring.model import PanelRef
-from monitoring.render.grafana_alerts import alert_file
+from monitoring.model import Group, PanelRef
+from monitoring.render.grafana_alerts import Places, alert_file
 from monitoring.render.grafana_receivers import receivers_file
 from monitoring.render.grafana_sources import dashboards_file, datasource_file
 from monitoring.render.panel_names import RUNBOOK_DASHBOARD
@@ -18,7 +19,7 @@ from monitoring.render.prometheus_config import SECRETS, Scraping, prometheus_co
 from monitoring.render.prometheus_rules import rule_file
 from monitoring.render.promtool_tests import test_document
 from monitoring.render.receivers import Receivers
-from monitoring.render.runbook import panel_ids, sections
+from monitoring.render.runbook import first_step, panel_ids, sections
 from monitoring.render.yaml_text import dump
 from monitoring.thresholds import Thresholds
 
@@ -39,12 +40,13 @@ _RECEIVERS = (
 def render(t: Thresholds | None = None) -> dict[str, str]:
     """Path below ``deploy/`` → text."""
     t = t or Thresholds()
-    alerts = all_alerts(t)
+    alerts = (*all_alerts(t), UNREACHABLE)
     panels: dict[PanelRef, int] = {}
     for spec in DASHBOARDS:
         panels |= spec.panel_ids()
     runbook = sections()
     runbook_ids = panel_ids(runbook)
+    places = Places(panels, runbook_ids, {one.alert: first_step(one) for one in runbook})
     files = {
         "prometheus/prometheus.yml": dump(
             prometheus_config(t, Scraping()),
@@ -70,12 +72,16 @@ def render(t: Thresholds | None = None) -> dict[str, str]:
             {alert.name: (alert.panel, panels[alert.panel]) for alert in alerts},
         ),
     }
+    own = (Group("etl-grafana", t.evaluation_seconds, alerts=(UNREACHABLE,)),)
+    files[f"{_PROVISIONING}/alerting/etl-grafana.yaml"] = dump(
+        alert_file(own, places, t), "The alert rule that only Grafana can have."
+    )
     for spec in DASHBOARDS:
         files[f"grafana/dashboards/{spec.uid}.json"] = dashboard_json(spec, alerts, runbook_ids)
     for name, its_groups in groups(t).items():
         files[f"prometheus/rules/{name}.yml"] = dump(rule_file(its_groups), "Rules of Prometheus.")
         files[f"{_PROVISIONING}/alerting/{name}.yaml"] = dump(
-            alert_file(its_groups, panels, t), "Alert rules of Grafana."
+            alert_file(its_groups, places, t), "Alert rules of Grafana."
         )
     for name, (rules, cases) in CASES.items():
         files[f"prometheus/tests/{name}.yml"] = dump(

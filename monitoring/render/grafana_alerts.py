@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
+from monitoring.alerts.unreachable import UNREACHABLE
 from monitoring.model import Alert, Group, PanelRef
 from monitoring.promql import duration
-from monitoring.render.panel_names import ALERT_FOLDER, DATASOURCE
-from monitoring.thresholds import ETL_METRICS, Thresholds
+from monitoring.render.panel_names import ALERT_FOLDER, DATASOURCE, RUNBOOK_DASHBOARD
+from monitoring.thresholds import Thresholds
 
 ORG = 1
 _EXPRESSIONS = "__expr__"
@@ -26,10 +29,17 @@ _RANGE_SECONDS = 600
 RETIRED: tuple[str, ...] = ()
 
 
-def alert_file(
-    groups: tuple[Group, ...], panels: Mapping[PanelRef, int], t: Thresholds
-) -> dict[str, Any]:
-    """The content of one provisioning file; ``panels`` are the ids of the dashboards' panels."""
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where alerts lead: ids of the dashboards' panels, and the runbook's panel of each alert."""
+
+    panels: Mapping[PanelRef, int]
+    runbook_ids: Mapping[str, int]
+    first_steps: Mapping[str, str]
+
+
+def alert_file(groups: tuple[Group, ...], places: Places, t: Thresholds) -> dict[str, Any]:
+    """The content of one provisioning file."""
     document: dict[str, Any] = {"apiVersion": 1}
     if RETIRED:
         document["deleteRules"] = [{"orgId": ORG, "uid": uid} for uid in RETIRED]
@@ -39,7 +49,7 @@ def alert_file(
             "name": group.name,
             "folder": ALERT_FOLDER,
             "interval": duration(max(group.interval_seconds, t.grafana_evaluation_seconds)),
-            "rules": [_rule(alert, panels[alert.panel]) for alert in group.alerts],
+            "rules": [_rule(alert, places) for alert in group.alerts],
         }
         for group in groups
         if group.alerts
@@ -47,7 +57,7 @@ def alert_file(
     return document
 
 
-def _rule(alert: Alert, panel_id: int) -> dict[str, Any]:
+def _rule(alert: Alert, places: Places) -> dict[str, Any]:
     return {
         "uid": alert.slug,
         "title": alert.name,
@@ -62,28 +72,56 @@ def _rule(alert: Alert, panel_id: int) -> dict[str, Any]:
         # Nothing is compared inside the query, so no data means that its metrics do not exist: a
         # stack without a pipeline, say. What must exist is checked with absent().
         "noDataState": "OK",
-        # While Prometheus does not respond nothing is known, so nothing changes; the one alert
-        # about missing metrics reports it.
-        "execErrState": "Alerting" if f'absent(up{{job="{ETL_METRICS}"}})' in alert.query
-        else "KeepLast",
+        # While Prometheus does not respond nothing is known, so nothing changes; one alert of its
+        # own reports it.
+        "execErrState": "Alerting" if alert is UNREACHABLE else "KeepLast",
         "for": duration(alert.for_seconds) if alert.for_seconds else "0s",
-        "dashboardUid": alert.panel.dashboard,
-        "panelId": panel_id,
-        "annotations": {
-            "summary": alert.summary,
-            "description": description(alert),
-            "runbook_url": alert.runbook_url,
-            "__dashboardUid__": alert.panel.dashboard,
-            "__panelId__": str(panel_id),
-        },
+        **_tied_to(alert, places.panels[alert.panel]),
+        "annotations": _annotations(alert, places),
         "labels": alert.labels,
         "isPaused": False,
     }  # fmt: skip
 
 
+def _tied_to(alert: Alert, panel_id: int) -> dict[str, Any]:
+    """The panel whose state a rule is; not of the one that fires always, for it has none."""
+    if alert.severity == "none":
+        return {}
+    return {"dashboardUid": alert.panel.dashboard, "panelId": panel_id}
+
+
+def _annotations(alert: Alert, places: Places) -> dict[str, str]:
+    # Below the address that Grafana is reached at, which the message puts before it.
+    runbook = f"d/{RUNBOOK_DASHBOARD}?viewPanel={places.runbook_ids[alert.name]}"
+    public = urlsplit(alert.runbook_url).scheme
+    found = {
+        "summary": alert.summary,
+        "description": description(alert),
+        "first_step": places.first_steps[alert.name],
+        "runbook": runbook,
+        "runbook_url": alert.runbook_url if public else f"/{runbook}",
+    }
+    if alert.for_seconds:
+        found["waited"] = duration(alert.for_seconds)
+    tied = _tied_to(alert, places.panels[alert.panel])
+    return found | {f"__{key}__": str(value) for key, value in tied.items()}
+
+
 def description(alert: Alert) -> str:
-    """The description in Grafana's form: ``.Value`` is a text there, the number is B's."""
-    return re.sub(r"{{ \.Value\b", "{{ .Values.B.Value", alert.description)
+    """The description in Grafana's form, whole in every state.
+
+    ``.Value`` is a text there; the number is B's, which a rule without data has not, nor labels.
+    """
+    text = re.sub(
+        r"{{ \.Value( \| \w+)? }}",
+        r"{{ with .Values.B }}{{ .Value\1 }}{{ else }}an unknown number of{{ end }}",
+        alert.description,
+    )
+    return re.sub(
+        r"{{ \.Labels\.(\w+) }}",
+        r"{{ with .Labels.\1 }}{{ . }}{{ else }}an unknown \1{{ end }}",
+        text,
+    )
 
 
 def _step(ref: str, datasource: str, seconds: int, model: dict[str, Any]) -> dict[str, Any]:

@@ -27,30 +27,40 @@ MESSAGE = '{{ template "etl.message" . }}'
 _TEMPLATE = """\
 {{ define "etl.title" -}}
 {{ if gt (len .Alerts.Firing) 0 }}FIRING {{ len .Alerts.Firing }}{{ else }}RESOLVED{{ end }}
-{{- if .CommonLabels.severity }} ({{ .CommonLabels.severity }}){{ end }}
-{{- if .GroupLabels.alertname }} {{ .GroupLabels.alertname }}{{ end }}
-{{- if .CommonAnnotations.summary }}: {{ .CommonAnnotations.summary }}{{ end }}
+{{- with .CommonLabels.severity }} ({{ . }}){{ end }}
+{{- with .GroupLabels.alertname }} {{ . }}{{ end }}
+{{- with .CommonLabels.job }} {{ . }}{{ end }}
+{{- with .CommonLabels.stage }} {{ . }}{{ end }}
+{{- with .CommonLabels.stream }} {{ . }}{{ end }}
+{{- with .CommonLabels.query }} {{ . }}{{ end }}
+{{- with .CommonLabels.tier }} ({{ . }}){{ end }}
+{{- with .CommonLabels.instance }} {{ . }}{{ end }}
+{{- with .CommonAnnotations.summary }}: {{ . }}{{ end }}
 {{- end }}
-
-{{ define "etl.alert" -}}
-{{ .Labels.alertname }} since {{ .StartsAt.Format "2006-01-02 15:04:05 MST" }}
-{{ .Annotations.description }}
-{{- if .PanelURL }}
-Panel: {{ .PanelURL }}
-{{- end }}
-{{- if .Annotations.runbook_url }}
-Runbook: {{ .Annotations.runbook_url }}
-{{- end }}
-{{- if .SilenceURL }}
-Silence: {{ .SilenceURL }}
-{{- end }}
-{{ end }}
 
 {{ define "etl.message" -}}
-{{ range .Alerts.Firing }}{{ template "etl.alert" . }}
+{{ range .Alerts.Firing -}}
+{{ .Labels.alertname }} fires since {{ .StartsAt.Format "2006-01-02 15:04:05 MST" }}
+{{- with .Annotations.waited }}; the fault began {{ . }} before, or earlier{{ end }}
+{{- with .Annotations.description }}
+{{ . }}
+{{- end }}
+{{- with .Annotations.first_step }}
+First: {{ . }}
+{{- end }}
+{{- with .PanelURL }}
+Panel: {{ . }}
+{{- end }}
+{{- with .SilenceURL }}
+Silence: {{ . }}
+{{- end }}
+
 {{ end -}}
 {{ range .Alerts.Resolved -}}
 {{ .Labels.alertname }} is over since {{ .EndsAt.Format "2006-01-02 15:04:05 MST" }}
+{{ end -}}
+{{ if .CommonAnnotations.runbook -}}
+Runbook: {{ .ExternalURL }}{{ .CommonAnnotations.runbook }}
 {{ end -}}
 {{- end }}
 """

@@ -48,3 +48,13 @@ def in_grafana(section: Section, ids: Mapping[str, int]) -> str:
 def panel_ids(found: tuple[Section, ...]) -> dict[str, int]:
     """Alert → id of its panel in the runbook's dashboard."""
     return {section.alert: number for number, section in enumerate(found, start=1)}
+
+
+def first_step(section: Section) -> str:
+    """The first sentence of what to check, as plain text."""
+    (check,) = re.findall(r"\*\*Check:\*\* (.*?)(?=\n\n|\Z)", section.text, re.DOTALL)
+    plain = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(check.split()))
+    plain = plain.replace("**", "").replace("*", "")
+    sentence = re.split(r"(?<=[.?]) (?=[A-Z`])", plain)[0]
+    whole = sentence if sentence[-1] in ".?" else f"{sentence}."
+    return f"{whole[0].upper()}{whole[1:]}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from monitoring.alerts.unreachable import UNREACHABLE
 from monitoring.catalogue import all_alerts
 from monitoring.dashboards import DASHBOARDS
 from monitoring.dashboards.grafana import flat
@@ -28,7 +29,7 @@ FILES = {
 }
 SHOWN = {spec.uid: spec for spec in DASHBOARDS}
 PANELS = [(uid, panel) for uid, board in FILES.items() for panel in flat(board)]
-ALERTS = all_alerts(Thresholds())
+ALERTS = (*all_alerts(Thresholds()), UNREACHABLE)
 KNOWN_UNITS = {"none", "short", "s", "bytes", "percentunit", "binBps"}
 
 each_board = pytest.mark.parametrize("uid", FILES)

@@ -12,6 +12,7 @@ import yaml
 from common.durations import format_duration
 from monitoring import DEPLOY_FOLDER
 from monitoring.__main__ import app
+from monitoring.alerts.unreachable import UNREACHABLE
 from monitoring.catalogue import all_alerts, all_recordings
 from monitoring.render.files import render
 from monitoring.render.panel_names import DASHBOARD_FOLDER
@@ -21,7 +22,7 @@ from monitoring.thresholds import Thresholds
 DOCS = DEPLOY_FOLDER.parent / "docs"
 PAGE = (DOCS / "monitoring.md").read_text(encoding="utf-8")
 T = Thresholds()
-ALERTS = {alert.name: alert for alert in all_alerts(T)}
+ALERTS = {alert.name: alert for alert in (*all_alerts(T), UNREACHABLE)}
 
 
 def rows(heading: str) -> list[list[str]]:
