@@ -55,7 +55,8 @@ def receivers(
         Path | None, typer.Option(metavar="FILE", help="file to write; stdout if not given")
     ] = None,
     secrets: Annotated[
-        Path, typer.Option(metavar="RENDERED", help="where the secret files lie")
+        Path,
+        typer.Option(metavar="FOLDER", envvar="SECRETS_DIR", help="where the secret files lie"),
     ] = Path("secrets"),
 ) -> None:
     """Render Grafana's contact points and policies for the receivers that are configured."""

@@ -32,7 +32,6 @@ _CA = f"{SECRETS}/tls_ca.crt"
 _TLS = "where Prometheus and the simulator speak HTTPS."
 _RECEIVERS = (
     "Contact points, notification policies and message template.\n"
-    "In force while no receiver is configured: alerts are shown, and sent to nobody.\n"
     "`python -m monitoring receivers` renders yours: docs/monitoring.md."
 )
 
@@ -93,7 +92,7 @@ def render(t: Thresholds | None = None) -> dict[str, str]:
 
 def render_receivers(receivers: Receivers) -> str:
     """The provisioning file of contact points and policies."""
-    return dump(receivers_file(receivers), _RECEIVERS)
+    return dump(receivers_file(receivers), f"{_RECEIVERS}\n{receivers.summary}")
 
 
 def differences(folder: Path = DEPLOY_FOLDER) -> list[str]:

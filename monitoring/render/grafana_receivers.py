@@ -56,12 +56,11 @@ Silence: {{ . }}
 {{- end }}
 
 {{ end -}}
-{{ if and .Alerts.Firing .CommonAnnotations.runbook -}}
-Runbook: {{ .ExternalURL }}{{ .CommonAnnotations.runbook }}
-
-{{ end -}}
 {{ range .Alerts.Resolved -}}
 {{ .Labels.alertname }} is over since {{ .EndsAt.Format "2006-01-02 15:04:05 MST" }}
+{{ end -}}
+{{ if .CommonAnnotations.runbook -}}
+Runbook: {{ .ExternalURL }}{{ .CommonAnnotations.runbook }}
 {{ end -}}
 {{- end }}
 """

@@ -64,6 +64,15 @@ class Receivers:
             if exists and severity in self.severities.get(kind, SEVERITIES)
         )
 
+    @property
+    def summary(self) -> str:
+        """Who is notified of what, in a sentence."""
+        told = [f"{severity}: {', '.join(kinds)}" for severity in SEVERITIES
+                if (kinds := self.kinds(severity))]  # fmt: skip
+        if not told:
+            return "No receiver is configured: alerts are shown, and sent to nobody."
+        return f"Sent are {'; '.join(told)}."
+
 
 def receivers_from(environ: Mapping[str, str], secrets: Path) -> Receivers:
     """What the variables ``ALERT_…`` and the files in ``secrets`` configure.

@@ -12,6 +12,7 @@ import yaml
 
 from common.errors import ConfigError
 from monitoring import PROJECT_ROOT
+from monitoring.render.files import render_receivers
 from monitoring.render.receivers import Receivers, receivers_from
 
 URL = "https://hooks.example.com/services/T0/B0/x"
@@ -61,6 +62,13 @@ def test_pager_is_for_the_critical_unless_asked(tmp_path: Path) -> None:
     assert receivers_from({}, tmp_path).kinds("warning") == ()
     environ = {"ALERT_PAGERDUTY_SEVERITIES": "critical,warning"}
     assert receivers_from(environ, tmp_path).kinds("warning") == ("pagerduty",)
+
+
+def test_rendered_file_says_who_is_notified() -> None:
+    assert "# No receiver is configured" in render_receivers(Receivers())
+    text = render_receivers(Receivers(files=frozenset({"slack"})))
+    assert "# Sent are critical: slack; warning: slack." in text
+    assert "No receiver" not in text
 
 
 def test_receivers_made_by_hand_tell_all_severities() -> None:
@@ -164,6 +172,13 @@ def test_command_writes_what_grafana_reads(tmp_path: Path) -> None:
         "etl-nobody",
     ]
     assert URL not in output.read_text()
+
+
+def test_command_reads_the_folder_that_the_deployment_does(tmp_path: Path) -> None:
+    secret(tmp_path, "alert_slack_url", URL)
+    done = run("receivers", environ={"SECRETS_DIR": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "$__file{/run/secrets/alert_slack_url}" in done.stdout
 
 
 def test_command_refuses_in_one_line_and_writes_nothing(tmp_path: Path) -> None:
