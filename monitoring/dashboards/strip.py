@@ -44,8 +44,9 @@ def strip_panels(t: Thresholds) -> tuple[PanelSpec, ...]:
             f" {_BUDGET_DAYS} days, as far as Prometheus keeps them.",
             (
                 Query(
-                    f"clamp_min(1 - sum_over_time({STALE}[{_BUDGET_DAYS}d]) / {budget_minutes:g}, 0)"
-                    f" and on () {STALE}",
+                    # Overspent is 0, which is red: below it is the grey of what is unknown.
+                    f"clamp_min(1 - sum_over_time({STALE}[{_BUDGET_DAYS}d])"
+                    f" / {budget_minutes:g}, 0) and on () {STALE}",
                     "left",
                 ),
             ),
