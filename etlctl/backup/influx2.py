@@ -28,6 +28,8 @@ BUCKETS_FILE = "buckets.json"
 
 _CHUNK_BYTES = 1 << 20
 _MESSAGE_MAX_BYTES = 300
+_TAR_BLOCK_BYTES = 512
+_TAR_END = bytes(2 * _TAR_BLOCK_BYTES)
 
 Bucket = dict[str, Any]
 
@@ -102,17 +104,28 @@ class Influx2:
         )
 
     def _save_shard(self, shard: Mapping[str, Any], folder: Path, moved: Moved) -> bool:
-        """Whether the shard was still there: retention may have taken it meanwhile."""
+        """Whether the shard was still there: retention may have taken it meanwhile.
+
+        influxd appends an error to an archive that it has begun with status 200.
+        """
         which = int(shard["id"])
         with self._response(
             "GET", f"/api/v2/backup/shards/{which}", f"for shard {which}", or_404=True
         ) as response:
             if response.status == 404:
                 return False
+            size, end = 0, b""
             with _file(folder, shard).open("wb") as out:
                 for chunk in response.stream(_CHUNK_BYTES):
                     out.write(chunk)
+                    size, end = size + len(chunk), (end + chunk)[-len(_TAR_END) :]
                     moved(len(chunk))
+        if size % _TAR_BLOCK_BYTES or end != _TAR_END:
+            said = end[-_MESSAGE_MAX_BYTES:].replace(b"\0", b"").decode("utf-8", "replace")
+            raise SinkError(
+                f"InfluxDB at {self._session.url} sends shard {which} as an archive "
+                f"of {size} bytes without its end: {' '.join(said.split())}"
+            )
         return True
 
     def _restore_shard(self, file: Path, which: int, moved: Moved) -> None:

@@ -20,6 +20,11 @@ def nothing(_: int) -> None:
     pass
 
 
+def archive(content: bytes = b"") -> bytes:
+    """Whole blocks of a tar, of which two of zeros are the end."""
+    return content + bytes(-len(content) % 512) + bytes(1024)
+
+
 @contextmanager
 def session(store: Store, token: str = TOKEN) -> Iterator[SinkSession]:
     with serving(store) as url:
@@ -41,8 +46,8 @@ def influx(
 @pytest.fixture
 def full() -> Store:
     store = Store()
-    store.add_bucket("hot", {1: b"tsm" * 700_000, 2: b""})
-    store.add_bucket("cold", {3: b"cold"})
+    store.add_bucket("hot", {1: archive(b"tsm" * 700_000), 2: archive()})
+    store.add_bucket("cold", {3: archive(b"cold")})
     store.add_bucket("foreign", {4: b"foreign"})
     return store
 
@@ -52,7 +57,7 @@ def saved(full: Store, tmp_path: Path) -> Path:
     moved: list[int] = []
     with influx(full) as part:
         assert part.save(tmp_path, moved.append).said == "2 buckets, 3 shards"
-    assert sum(moved) == 2_100_004
+    assert sum(moved) == sum(len(full.shards[shard]) for shard in (1, 2, 3))
     return tmp_path
 
 
@@ -105,6 +110,27 @@ def test_a_shard_that_retention_took_meanwhile_is_left_out(full: Store, tmp_path
     with influx(new) as part:
         part.restore(tmp_path, {}, nothing)
     assert new.data("hot") == [full.shards[1]]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        archive(b"tsm") + b'{"code":"internal error","message":"it failed"}',
+        b"x" * 700 + b'{"code":"internal error","message":"it failed"}',
+        b"x" * 512,
+        b"",
+    ],
+)
+def test_a_shard_that_influxd_could_not_read_whole_is_no_backup(
+    full: Store, tmp_path: Path, sent: bytes
+) -> None:
+    full.shards[1] = sent
+    reason = "it failed" if b"failed" in sent else ""
+    with (
+        influx(full) as part,
+        pytest.raises(SinkError, match=rf"shard 1 as an archive .* without its end: .*{reason}"),
+    ):
+        part.save(tmp_path, nothing)
 
 
 def test_what_is_missing_or_refused_is_one_sentence(full: Store, tmp_path: Path) -> None:
