@@ -13,6 +13,7 @@ from redis import Redis
 
 from common.errors import StackError
 from devtools.chaos.kinds import FaultContext, Kind
+from devtools.chaos.oracle import RECOVERY_SECONDS
 from devtools.chaos.rig import KEYS, Rig
 from services.extractor.job_table import QUEUES
 from services.verifier.wiring import HOT
@@ -35,6 +36,8 @@ def foreign_jobs(context: FaultContext, times: int) -> int:
         rig.until(
             lambda refused=refused: rig.journal.total("job_refused") >= refused + len(QUEUES),  # type: ignore[misc]
             "the extractors refuse foreign jobs",
+            # Those in the lowest queue wait for all that is live.
+            deadline_seconds=RECOVERY_SECONDS,
         )
         _check(marker)
         context.apart(longest_seconds=0.5)
