@@ -64,9 +64,10 @@ WARM_AGGREGATES: dict[str, list[str]] = {
     METRICS[3]: ["avg", "min", "max", "count", "last"],
     COUNTER: [],
 }
-PAST_SECONDS = 7200
-# Samples per second: so few that it lasts the greatest part of a run.
-BACKFILL_RATE = 400.0
+PAST_SECONDS = 1800
+# Samples per second: so few that it lasts the greatest part of a run. Most of them are the five
+# minutes before each window of the rollups, read again.
+BACKFILL_RATE = 1500.0
 
 
 def config_overrides(proxies: Proxies) -> dict[str, Any]:
