@@ -275,7 +275,7 @@ def test_a_redis_that_may_evict_and_does_is_told(
 
         for number in range(20):
             client.set(f"passing:{number}", b"x" * 10_000, ex=600)
-        client.config_set("maxmemory", client.info("memory")["used_memory"] - 30_000)
+        client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
         client.get("x")
         rig.step()
         evicted = rig.value("etl_redis_evicted_keys_total")

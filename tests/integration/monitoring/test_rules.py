@@ -135,8 +135,8 @@ def test_nothing_but_the_watchdog_fires_while_all_is_well(prometheus: Prometheus
     assert firing(prometheus) == {"EtlWatchdog"}
 
 
-# Rightly empty here: nothing has failed, so there is no alert to list.
-_EMPTY = {"etl-pipeline Firing alerts 0"}
+# Rightly empty here: nothing is down.
+_EMPTY = {"etl-monitoring Health status 1"}
 
 
 @pytest.mark.parametrize("where", [where for where in EXPRESSIONS if where.startswith("etl-")])

@@ -35,9 +35,10 @@ class History:
 
     def extract(self, steps: int) -> None:
         (part,) = (part for part in self.backfills.parts() if part.coming)
-        window = self.rig.windows.lease(part.of(self.feed), "catchup", 0, steps * STEP_MS)
-        assert window is not None
-        assert self.rig.windows.commit(part.of(self.feed), window, []) == "committed"
+        feed, left_ms = part.of(self.feed), steps * STEP_MS
+        while left_ms and (window := self.rig.windows.lease(feed, "catchup", 0, left_ms)):
+            assert self.rig.windows.commit(feed, window, []) == "committed"
+            left_ms -= window.end_ms - window.start_ms
 
     def turns(self) -> None:
         self.rig.turn()
