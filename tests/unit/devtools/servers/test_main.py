@@ -11,6 +11,9 @@ PROGRAM = """
 import os, signal, sys
 from devtools.servers.main import run_main
 
+# A shell has its background jobs ignore it, and so would what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def main(arguments):
     try:
         for name in arguments:
