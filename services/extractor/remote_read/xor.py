@@ -99,7 +99,7 @@ def _last_of_group(counts: Ints, first: int) -> int:
 class _Group:
     """Chunks that are decoded side by side: ``times_ms`` and ``values``, chunk after chunk.
 
-    Lanes are chunks, those with the most samples first, so that those which go on come first.
+    The chunks with the most samples come first, so that those which go on do.
     """
 
     def __init__(
@@ -107,44 +107,44 @@ class _Group:
     ) -> None:
         self._text, self._words, self._next_words = text, words, words[1:]
         order = np.argsort(-counts, kind="stable")
-        lane_counts = counts[order]
+        sorted_counts = counts[order]
         # How many chunks have an nth sample.
-        self._active = np.searchsorted(-lane_counts, -np.arange(lane_counts[0] + 1), "left")
-        self._times = np.empty((int(lane_counts[0]), len(counts)), np.int64)
+        self._active = np.searchsorted(-sorted_counts, -np.arange(sorted_counts[0] + 1), "left")
+        self._times = np.empty((int(sorted_counts[0]), len(counts)), np.int64)
         self._values = np.empty(self._times.shape, np.uint64)
         at = self._first(starts[order] + 2)
         if (at.view(np.int64) > ends[order] * 8).any():
             raise Doubt("chunk", "sent a chunk that ends before its samples")
-        self.times_ms = _chunk_after_chunk(self._times, order, lane_counts)
-        self.values = _chunk_after_chunk(self._values, order, lane_counts).view(np.float64)
+        self.times_ms = _chunk_after_chunk(self._times, order, sorted_counts)
+        self.values = _chunk_after_chunk(self._values, order, sorted_counts).view(np.float64)
 
     def _first(self, position: Ints) -> Words:
-        """Decode all, given where each lane's first time is; the bit behind each lane's last."""
+        """Decode all, given where each chunk's first time is; the bit behind its last."""
         folded = self._varint(position)
         self._times[0] = (folded >> _1).view(np.int64) ^ -(folded & _1).view(np.int64)
         at = position.view(np.uint64) << np.uint64(3)
         self._values[0] = self._bits(at)
         at += _64
         if len(self._active) > 2:
-            lanes = int(self._active[1])
-            second = position[:lanes] + 8
+            active = int(self._active[1])
+            second = position[:active] + 8
             distances = self._varint(second).view(np.int64)
-            at[:lanes] = second.view(np.uint64) << np.uint64(3)
-            np.add(self._times[0, :lanes], distances, out=self._times[1, :lanes])
+            at[:active] = second.view(np.uint64) << np.uint64(3)
+            np.add(self._times[0, :active], distances, out=self._times[1, :active])
             self._rest(at, distances)
         return at
 
     def _rest(self, at: Words, distances: Ints) -> None:
         """Decode from the second value on; ``at`` is moved behind what was read."""
-        lanes = int(self._active[1])
-        width, trailing = np.zeros(lanes, np.uint64), np.zeros(lanes, np.uint64)
-        at = at[:lanes]
+        active = int(self._active[1])
+        width, trailing = np.zeros(active, np.uint64), np.zeros(active, np.uint64)
+        at = at[:active]
         self._add_value(1, at, self._bits(at), width, trailing)
         for number in range(2, len(self._active) - 1):
-            if (going := int(self._active[number])) < lanes:
-                lanes = going
-                at, distances = at[:lanes], distances[:lanes]
-                width, trailing = width[:lanes], trailing[:lanes]
+            if (going := int(self._active[number])) < active:
+                active = going
+                at, distances = at[:active], distances[:active]
+                width, trailing = width[:active], trailing[:active]
             ahead = self._bits(at)
             differs = (ahead >> _63).nonzero()[0]
             if len(differs) == 0:
@@ -152,13 +152,13 @@ class _Group:
                 ahead <<= _1
             else:
                 ahead = self._changed_distance(at, ahead, differs, distances)
-            np.add(self._times[number - 1, :lanes], distances, out=self._times[number, :lanes])
+            np.add(self._times[number - 1, :active], distances, out=self._times[number, :active])
             self._add_value(number, at, ahead, width, trailing)
 
     def _changed_distance(
         self, at: Words, ahead: Words, differs: NDArray[np.intp], distances: Ints
     ) -> Words:
-        """Pass the differences of distances, given the lanes with any; what is ahead of each."""
+        """Pass the differences of distances, given the chunks with any; what is ahead of each."""
         found = ahead[differs]
         kind = (found >> _60).view(np.int64)
         bias = _BIAS[kind]
@@ -194,9 +194,9 @@ class _Group:
         bits = width * changed
         # A shift by 64 bits or more leaves nothing, in numpy as in Go.
         difference = (self._bits(at) >> (_64 - bits)) << trailing
-        lanes = len(at)
+        active = len(at)
         np.bitwise_xor(
-            self._values[number - 1, :lanes], difference, out=self._values[number, :lanes]
+            self._values[number - 1, :active], difference, out=self._values[number, :active]
         )
         at += bits
 
@@ -223,9 +223,9 @@ class _Group:
 
 
 def _chunk_after_chunk(places: NDArray[np.generic], order: Ints, counts: Ints) -> Ints:
-    """The samples of each lane, in the chunks' order, from one row for each number of a sample."""
-    lanes = np.ascontiguousarray(places.T)
+    """The samples of one chunk after the other, from one row for each number of a sample."""
+    active = np.ascontiguousarray(places.T)
     if counts[0] == counts[-1]:
-        return lanes.ravel()
+        return active.ravel()
     back = np.argsort(order)
-    return lanes[back][np.arange(len(places)) < counts[back, None]]
+    return active[back][np.arange(len(places)) < counts[back, None]]
