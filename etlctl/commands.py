@@ -56,6 +56,11 @@ COMMANDS = {
         "Show which source and sink the Redis namespace belongs to.",
     ),
     "config": ("config", "config_app", "Validate and show the configuration."),
+    "import": (
+        "imports.command",
+        "import_",
+        "Write an etl.yaml from telegraf.conf or from Prometheus' remote_write.",
+    ),
     "dead-letters": (
         "dead_letters.command",
         "dead_letters_app",

@@ -1,0 +1,1 @@
+"""``etlctl import``: an etl.yaml from what people ran before."""

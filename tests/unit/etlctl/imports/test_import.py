@@ -1,0 +1,240 @@
+"""``etlctl import``: what it writes is valid, and what it leaves out is said."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.config import load_settings
+from common.promql.relabel import Labels, compile_rules
+from tests.support.secret_folders import Capture, run
+
+TELEGRAF = """\
+[global_tags]
+  dc = "eu$1"
+[agent]
+  interval = "1m30s"
+  omit_hostname = true
+[[inputs.promql]]
+  url = "http://prometheus:9090/"
+  username = "me"
+  password = "${PROM_PASSWORD}"
+  [[inputs.promql.instant]]
+    query = 'up{job="node"}'
+  [[inputs.promql.instant]]
+    name = "load"
+    query = 'avg(node_load1)'
+    limit = 10
+  [[inputs.promql.range]]
+    query = 'go_goroutines{job="a"}'
+    start = "5m"
+    step = "60s"
+[[inputs.cpu]]
+[[processors.regex]]
+  [[processors.regex.tags]]
+    key = "code"
+    pattern = "^(\\\\d)\\\\d\\\\d$"
+    replacement = "${1}xx"
+[[outputs.influxdb_v2]]
+  urls = ["http://influxdb:8086"]
+  token = "open sesame"
+  organization = "monitoring"
+  bucket = "metrics"
+"""
+
+TAGS = "[[processors.regex]]\n[[processors.regex.tags]]\n"
+
+PROMETHEUS = """\
+global: {scrape_interval: 20s, evaluation_interval: 15s, external_labels: {cluster: eu}}
+remote_write:
+- url: https://elsewhere/api/v1/write
+- url: http://influxdb:8086/x/api/v1/prom/write?db=prom&rp=years&u=writer&p=pa%26ss
+  send_exemplars: true
+  write_relabel_configs:
+  - {source_labels: [__name__], regex: go_.*, action: drop}
+"""
+
+
+def imported(
+    capsys: Capture, folder: Path, text: str, *more: str, name: str = "telegraf.conf"
+) -> tuple[int, dict[str, Any]]:
+    """Exit code and document of the command over a file with ``text``."""
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    output = str(folder / "etl.yaml")
+    code, out, _ = run(capsys, "import", str(file), "--output", output, "--json", *more)
+    return code, json.loads(out)
+
+
+def test_telegraf_becomes_a_valid_configuration(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROM_PASSWORD", "of the environment")
+    code, said = imported(capsys, tmp_path, TELEGRAF)
+    assert code == 0
+    assert said["notes"] == [
+        'inputs.promql.instant[0]: up{job="node"} is read as raw samples with their own timestamps'
+        " instead of one value an interval",
+        "inputs.promql.instant[1]: not carried: limit",
+        "inputs.cpu: not carried: it does not read Prometheus",
+    ]
+    settings = load_settings(tmp_path / "etl.yaml", {})
+    assert settings.extract.prometheus_url == "http://prometheus:9090"
+    assert settings.extract.auth.password.get_secret_value() == "of the environment"
+    assert settings.load.influxdb.token.get_secret_value() == "open sesame"
+    assert [(q.name, q.select, q.expr, q.step) for q in settings.extract.queries] == [
+        ("up", 'up{job="node"}', None, None),
+        ("load", None, "avg(node_load1)", 90.0),
+        ("go_goroutines", None, 'go_goroutines{job="a"}', 60.0),
+    ]
+    relabel = compile_rules(settings.transform.relabel)
+    for code_label, kept in (("204", "2xx"), ("2040", "2040")):
+        labels = Labels({"code": code_label})
+        assert relabel(labels)
+        assert dict(labels) == {"code": kept, "dc": "eu$1"}
+    labels = Labels({"dc": "mine"})
+    assert relabel(labels)
+    assert dict(labels) == {"dc": "mine"}
+
+
+def test_a_remote_write_to_influxdb_becomes_a_valid_configuration(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    code, said = imported(capsys, tmp_path, PROMETHEUS, name="prometheus.yml")
+    assert code == 0
+    assert said["notes"] == [
+        "remote_write[0] (https://elsewhere/api/v1/write): not carried",
+        "remote_write[1]: not carried: send_exemplars",
+        "no Prometheus is named: http://localhost:9090 is assumed (--prometheus URL)",
+    ]
+    settings = load_settings(tmp_path / "etl.yaml", {})
+    sink = settings.load.influxdb
+    assert (sink.url, sink.bucket, sink.username) == (
+        "http://influxdb:8086/x", "prom/years", "writer",
+    )  # fmt: skip
+    assert sink.password.get_secret_value() == "pa&ss"
+    assert settings.extract.settle_seconds == 32.0  # 1.1 × 20 s + 10 s
+    assert [rule.action for rule in settings.transform.relabel] == ["replace", "drop"]
+
+
+def test_secrets_are_files_that_only_the_owner_reads(tmp_path: Path, capsys: Capture) -> None:
+    _, said = imported(capsys, tmp_path, TELEGRAF)
+    token = tmp_path / "secrets" / "influxdb_token"
+    assert said["secrets"] == [str(token)]
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    text = (tmp_path / "etl.yaml").read_text(encoding="utf-8")
+    assert "open sesame" not in text
+    assert "# inputs.promql.password refers to ${PROM_PASSWORD}" in text
+
+
+def test_nothing_is_replaced_unless_forced(tmp_path: Path, capsys: Capture) -> None:
+    file, there = tmp_path / "telegraf.conf", tmp_path / "etl.yaml"
+    file.write_text(TELEGRAF, encoding="utf-8")
+    there.write_text("mine", encoding="utf-8")
+    code, _, err = run(capsys, "import", str(file), "--output", str(there))
+    assert (code, there.read_text(encoding="utf-8")) == (2, "mine")
+    assert f"{there} is there already: --force replaces it" in err
+    assert not (tmp_path / "secrets").exists()
+    assert imported(capsys, tmp_path, TELEGRAF, "--force")[0] == 0
+    assert there.read_text(encoding="utf-8") != "mine"
+
+
+def test_what_is_not_valid_yet_is_written_and_said(tmp_path: Path, capsys: Capture) -> None:
+    both = TELEGRAF + '[[inputs.prometheus]]\n  urls = ["http://a-b:9100/metrics"]\n'
+    code, said = imported(capsys, tmp_path, both)
+    assert code == 2
+    assert any("prometheus may select the same series as up" in each for each in said["problems"])
+    written = yaml.safe_load((tmp_path / "etl.yaml").read_text(encoding="utf-8"))
+    assert written == said["settings"]
+    assert written["extract"]["queries"][-1]["select"] == '{instance=~"a-b:9100"}'
+
+
+def test_options_fill_what_the_file_does_not_name(tmp_path: Path, capsys: Capture) -> None:
+    text = '[[inputs.promql]]\n[[inputs.promql.instant]]\nquery = "up"\n'
+    options = ["--prometheus", "http://p:9090", "--influxdb", "http://i:8086", "--org", "o"]
+    code, said = imported(capsys, tmp_path, text, *options, "--bucket", "b")
+    assert code == 0
+    assert said["settings"]["extract"]["prometheus_url"] == "http://p:9090"
+    assert said["settings"]["load"]["influxdb"] == {
+        "url": "http://i:8086",
+        "org": "o",
+        "bucket": "b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("processor", "reason"),
+    [
+        (TAGS + 'key="a"\npattern="b"\nreplacement="c"', "b may match a part"),
+        (TAGS + 'key="a"\npattern="^b|c$"', "may match a part"),
+        (TAGS + 'key="a"\npattern="^b\\\\$"', "may match a part"),
+        (TAGS + 'key="a"\npattern="^.*$"', "also matches series without"),
+        (TAGS + 'key="*"\npattern="^b$"', "changes every tag"),
+        ('[[processors.regex]]\n[[processors.regex.fields]]\nkey="a"', "it has fields"),
+        ('[[processors.rename.replace]]\nfield="a"\ndest="b"', "a field is renamed, a"),
+        ('[[processors.strings.trim]]\ntag="a"', "it has trim"),
+        ('[[processors.strings.lowercase]]\nfield="a"', "lowercase of something else"),
+        ("[[processors.dedup]]", "relabelling has no counterpart"),
+        ('[[processors.override]]\nnamepass=["a"]', "it has namepass"),
+    ],
+)
+def test_a_processor_is_carried_whole_or_not_at_all(
+    tmp_path: Path, capsys: Capture, processor: str, reason: str
+) -> None:
+    _, said = imported(capsys, tmp_path, TELEGRAF + processor + "\n")
+    rules = said["settings"]["transform"]["relabel"]
+    carried = ["dc", "code"]
+    assert [rule["target_label"] for rule in rules] == carried
+    assert any("not carried" in note and reason in note for note in said["notes"])
+
+
+def test_names_and_tags_are_changed_as_telegraf_does(tmp_path: Path, capsys: Capture) -> None:
+    text = TELEGRAF + (
+        '[[processors.rename]]\n[[processors.rename.replace]]\ntag="instance"\ndest="host"\n'
+        '[[processors.rename.replace]]\nmeasurement="a.b"\ndest="c"\n'
+        '[[processors.override]]\nname_prefix="x_"\n[processors.override.tags]\nteam="ops"\n'
+        '[[processors.strings]]\n[[processors.strings.uppercase]]\ntag="host"\n'
+    )
+    assert imported(capsys, tmp_path, text)[0] == 0
+    relabel = compile_rules(load_settings(tmp_path / "etl.yaml", {}, ()).transform.relabel)
+    labels = Labels({"__name__": "a.b", "instance": "web", "dc": "d"})
+    assert relabel(labels)
+    assert dict(labels) == {"__name__": "x_c", "host": "WEB", "dc": "d", "team": "ops"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("a.conf", "[[inputs", "is no TOML"),
+        ("a.conf", "[agent]\n", "has neither inputs.promql with queries nor inputs.prometheus"),
+        ("a.conf", "inputs = 3\n", "inputs must be a table of keys"),
+        ("a.conf", TELEGRAF.replace("1m30s", "soon"), "'soon' is not a duration"),
+        ("a.conf", TELEGRAF.replace('"http://influxdb:8086"', '"udp://x:1"'), "is no http or"),
+        ("a.conf", TELEGRAF.replace("'avg(node_load1)'", "3"), "instant[1].query must be text"),
+        ("a.yml", "remote_write: [p: {", "a.yml:1 is no YAML"),
+        ("a.yml", "global: {}", "has no remote_write"),
+        ("a.yml", "7", "the file must be a table of keys"),
+        ("a.yml", "global: {scrape_interval: x}\nremote_write: [{}]", "global.scrape_interval"),
+    ],
+)
+def test_a_file_that_is_wrong_gets_one_sentence(
+    tmp_path: Path, capsys: Capture, name: str, text: str, problem: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    output = str(tmp_path / "etl.yaml")
+    code, _, err = run(capsys, "import", str(tmp_path / name), "--output", output)
+    assert code == 2
+    assert problem in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "etl.yaml").exists()
+
+
+def test_a_file_that_is_not_there_gets_one_sentence(tmp_path: Path, capsys: Capture) -> None:
+    code, _, err = run(capsys, "import", str(tmp_path / "no.conf"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no.conf cannot be read: No such file or directory" in err
