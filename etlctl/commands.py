@@ -13,6 +13,7 @@ import typer
 
 # name → (module, its member: a function or a group of commands, what `etlctl --help` says of it)
 COMMANDS = {
+    "run": ("run.command", "run", "Run all stages as processes of this one, until Ctrl-C."),
     "verify": (
         "verify.command",
         "verify",
