@@ -14,6 +14,11 @@ import typer
 # name → (module, its member: a function or a group of commands, what `etlctl --help` says of it)
 COMMANDS = {
     "run": ("run.command", "run", "Run all stages as processes of this one, until Ctrl-C."),
+    "once": (
+        "once.command",
+        "once",
+        "Read a short range of one query, show its points and what is dropped, or write it.",
+    ),
     "verify": (
         "verify.command",
         "verify",
