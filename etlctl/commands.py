@@ -62,6 +62,11 @@ COMMANDS = {
         "Show which source and sink the Redis namespace belongs to.",
     ),
     "config": ("config", "config_app", "Validate and show the configuration."),
+    "transform": (
+        "transform.command",
+        "transform_app",
+        "Try the rules of the transform, on cases in files and on real samples.",
+    ),
     "dead-letters": (
         "dead_letters.command",
         "dead_letters_app",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Protocol
 
 from common.config import Query, RelabelRule, Settings, TierName
 from common.errors import ConfigError, QueryTooLarge
@@ -14,7 +16,6 @@ from common.samples.batch import SCHEMA_VERSION, Origin, SampleBatch
 from common.samples.columns import Samples
 from common.samples.series import SeriesDrop, SeriesEncoder
 from common.state.verdict import DeadLetter, Entry, Output, Settle
-from services.extractor.prometheus import PrometheusClient
 from services.extractor.staging import EntryBuilder
 from services.loader import payload
 from services.transformer.transform import TransformHandler
@@ -27,6 +28,14 @@ _RULES = {
     SeriesDrop.NOT_WHITELISTED: "transform.valid_metrics",
     SeriesDrop.NAME_CONFLICT: "the name of a query with expr",
 }
+
+
+class Reader(Protocol):
+    """Where the samples of a query come from."""
+
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
+        """The samples in ``(start_ms, end_ms]``, in blocks."""
+        ...
 
 
 @dataclass
@@ -70,7 +79,12 @@ class Transformed:
 
 
 def transformed(
-    settings: Settings, source: PrometheusClient, query: Query, start_ms: int, end_ms: int
+    settings: Settings,
+    source: Reader,
+    query: Query,
+    start_ms: int,
+    end_ms: int,
+    clock: Callable[[], float] = time.time,
 ) -> Transformed:
     """Read ``(start_ms, end_ms]`` of a query and transform it; nothing is written anywhere.
 
@@ -80,6 +94,7 @@ def transformed(
     found = Transformed()
     encoder = SeriesEncoder.from_settings(settings)
     handler = TransformHandler.from_settings(settings)
+    handler.clock = clock
     build = EntryBuilder(settings.extract.entry_samples, encoder.keys)
     origin = Origin(query.name, query.kind, TIER, "once", start_ms, end_ms)
     dropped = _Dropped(settings, encoder, query)
