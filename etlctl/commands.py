@@ -13,6 +13,12 @@ import typer
 
 # name → (module, its member: a function or a group of commands, what `etlctl --help` says of it)
 COMMANDS = {
+    "run": ("run.command", "run", "Run all stages as processes of this one, until Ctrl-C."),
+    "once": (
+        "once.command",
+        "once",
+        "Read a short range of one query, show its points and what is dropped, or write it.",
+    ),
     "verify": (
         "verify.command",
         "verify",
@@ -60,6 +66,10 @@ COMMANDS = {
         "imports.command",
         "import_",
         "Write an etl.yaml from telegraf.conf or from Prometheus' remote_write.",
+    "transform": (
+        "transform.command",
+        "transform_app",
+        "Try the rules of the transform, on cases in files and on real samples.",
     ),
     "dead-letters": (
         "dead_letters.command",

@@ -15,15 +15,26 @@ from common.secret_files import check_secret_mode, read_secret
 
 T = TypeVar("T")
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
+
+def _with_redis_of_run(value: Path | None) -> Path | None:
+    from etlctl.run.folder import use_redis_of_run
+
+    return use_redis_of_run(value)
+
+
+def _config_option(callback: Callable[..., Any] | None) -> Any:
+    return typer.Option(
         "--config",
         metavar="FILE",
         envvar="ETL_CONFIG",
         help="Configuration file; config/etl.yaml if not given.",
-    ),
-]
+        callback=callback,
+    )
+
+
+ConfigFile = Annotated[Path | None, _config_option(_with_redis_of_run)]
+# For what needs no Redis, or brings its own.
+PlainConfigFile = Annotated[Path | None, _config_option(None)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 

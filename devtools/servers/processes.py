@@ -29,8 +29,8 @@ import psutil
 from common.errors import StackError
 from devtools.servers.lifetime import StartStop
 from devtools.servers.ports import HOST, free_port
+from etlctl.run import GUARD
 
-_GUARD = Path(__file__).with_name("guard.py")
 _PORT_ATTEMPTS = 5
 _POLL_SECONDS = 0.02
 
@@ -293,7 +293,7 @@ class Server(StartStop):
         _ = self.port
         self.prepare()
         arguments = [
-            sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), *self.command()
+            sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), *self.command()
         ]  # fmt: skip
         environment = self.environment()
         self._terminating = False

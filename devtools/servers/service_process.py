@@ -12,6 +12,7 @@ from devtools import PROJECT_ROOT
 from devtools.servers.http import missing_status
 from devtools.servers.ports import HOST
 from devtools.servers.processes import Server
+from etlctl.run import STAGE_ENVIRON
 
 _OURS = ("ETL_", "SIMULATOR_")
 
@@ -66,9 +67,7 @@ class ServiceProcess(Server):
             "PYTHONPATH": os.pathsep.join(
                 filter(None, (str(PROJECT_ROOT), os.environ.get("PYTHONPATH")))
             ),
-            "PYTHONUNBUFFERED": "1",
-            # A service scales by processes; polars' pool of threads would only cost memory.
-            "POLARS_MAX_THREADS": "1",
+            **STAGE_ENVIRON,
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             f"{self._environ_prefix}HTTP_HOST": HOST,

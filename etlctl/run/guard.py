@@ -4,7 +4,7 @@
 not a ``preexec_fn``: Python code between fork and exec can deadlock when the parent has threads.
 After the exec nothing of this is left: the command has this process' id, and its signals and exit
 status are its own. See prctl(2), PR_SET_PDEATHSIG: the signal comes when the *thread* that started
-us ends, which is why :mod:`devtools.servers.processes` starts everything from one
+us ends, which is why whoever starts it does so from one
 thread that never ends.
 """
 

@@ -1,0 +1,1 @@
+"""``etlctl once``: a short range of one query, as the stages would make it, without Redis."""

@@ -1,0 +1,1 @@
+"""``etlctl once`` on a real Prometheus and InfluxDB."""

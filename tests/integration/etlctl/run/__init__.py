@@ -1,0 +1,1 @@
+"""``etlctl run`` as a process, on a real Prometheus and InfluxDB."""

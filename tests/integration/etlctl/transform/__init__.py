@@ -1,0 +1,1 @@
+"""Real samples before and after the transform."""

@@ -1,0 +1,84 @@
+"""The data folder of ``etlctl run``, and how its Redis is found there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.errors import ConfigError
+from etlctl.run.folder import (
+    DATA_VARIABLE,
+    PASSWORD_FILE_VARIABLE,
+    URL_VARIABLE,
+    data_folder,
+    forget_address,
+    locked,
+    use_redis_of_run,
+    write_address,
+)
+from tests.support.settings_files import MINIMAL
+
+URL = "redis://127.0.0.1:7777/0"
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration that names no Redis, beside the folder of a run."""
+    monkeypatch.delenv(DATA_VARIABLE, raising=False)
+    file = tmp_path / "etl.yaml"
+    file.write_text(MINIMAL, encoding="utf-8")
+    with locked(data_folder(file)):
+        write_address(data_folder(file), URL, tmp_path / "password")
+    return file
+
+
+def test_a_command_finds_the_redis_of_a_run(config: Path, tmp_path: Path) -> None:
+    environ: dict[str, str] = {}
+    assert use_redis_of_run(config, environ) == config
+    assert environ == {URL_VARIABLE: URL, PASSWORD_FILE_VARIABLE: str(tmp_path / "password")}
+
+
+@pytest.mark.parametrize(
+    "text", [MINIMAL + "pipeline: {redis_url: 'redis://elsewhere:6379/0'}\n", "a: [", "[]"]
+)
+def test_a_configuration_that_names_a_redis_or_cannot_be_read_is_left_alone(
+    config: Path, text: str
+) -> None:
+    config.write_text(text, encoding="utf-8")
+    environ: dict[str, str] = {}
+    use_redis_of_run(config, environ)
+    assert (environ == {}) == (text != "[]")
+
+
+def test_a_variable_goes_before_it(config: Path) -> None:
+    environ = {URL_VARIABLE: "redis://elsewhere:6379/0"}
+    use_redis_of_run(config, environ)
+    assert environ == {URL_VARIABLE: "redis://elsewhere:6379/0"}
+
+
+def test_without_a_run_nothing_is_set(config: Path) -> None:
+    forget_address(data_folder(config))
+    (data_folder(config) / "redis.json").write_text("[]", encoding="utf-8")
+    environ: dict[str, str] = {}
+    use_redis_of_run(config, environ)
+    assert environ == {}
+
+
+def test_the_folder_is_that_of_the_configuration_unless_another_is_named(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert data_folder(config) == tmp_path / "etl-data"
+    monkeypatch.setenv(DATA_VARIABLE, "/srv/etl")
+    assert data_folder(config) == Path("/srv/etl")
+    assert data_folder(config, tmp_path / "given") == tmp_path / "given"
+
+
+def test_a_folder_is_for_one_run_and_nobody_else(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    with locked(folder):
+        assert folder.stat().st_mode & 0o777 == 0o700
+        with pytest.raises(ConfigError, match="another etlctl run"), locked(folder):
+            pass
+    with locked(folder):
+        pass
