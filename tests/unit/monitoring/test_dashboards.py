@@ -122,6 +122,25 @@ def test_first_view_fits_a_screen_of_1600_by_1000() -> None:
     assert sum(p["gridPos"]["w"] for p in strip) == WIDTH
 
 
+@pytest.mark.parametrize("uid", SHOWN)
+def test_headings_of_panels_are_not_cut_off_on_a_screen_of_1600(uid: str) -> None:
+    """A column has 66 pixels with its margin; a heading leaves 38 of its panel, or 54 with alerts.
+
+    Of the letters that stand in the titles, ten have at most 64 pixels in Grafana's font.
+    """
+    for panel in panels(uid):
+        room = panel["gridPos"]["w"] * 65.7 - 8 - (54 if panel.get("links") else 38)
+        assert len(panel["title"]) * 6.4 <= room, panel["title"]
+
+
+def test_numbers_of_the_strip_stand_alone_or_have_room_for_their_names() -> None:
+    """Names of several numbers side by side take half of the width that each of them has."""
+    for panel in panels("etl-pipeline"):
+        if panel["type"] == "stat" and panel["gridPos"]["y"] == 0 and panel["gridPos"]["w"] < 5:
+            assert len(panel["targets"]) == 1, panel["title"]
+            assert panel["options"]["textMode"] == "value", panel["title"]
+
+
 def test_stages_come_in_the_order_of_flow_and_details_are_collapsed() -> None:
     rows = [p for p in FILES["etl-pipeline"]["panels"] if p["type"] == "row"]
     assert [row["title"] for row in rows[:4]] == ["Extractor", "Transformer", "Loader", "Sink"]
