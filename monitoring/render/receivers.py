@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 from common.errors import ConfigError
 from common.secret_files import check_secret_mode, read_secret
+from monitoring.model import Severity
 
-SEVERITIES = ("critical", "warning")
+SEVERITIES: tuple[Severity, ...] = ("critical", "warning")
 
 EMAIL_TO = "ALERT_EMAIL_TO"
 WEBHOOK_URL = "ALERT_WEBHOOK_URL"
