@@ -19,7 +19,7 @@ from monitoring.dashboards.spec import WIDTH
 from monitoring.model import Limit, PanelRef
 from monitoring.render.files import render
 from monitoring.render.panel_names import DATASOURCE, RUNBOOK_DASHBOARD
-from monitoring.render.runbook import Section, in_grafana, sections
+from monitoring.render.runbook import Section, in_grafana, sections, text_height_px
 from monitoring.thresholds import Thresholds
 
 FILES = {
@@ -343,6 +343,23 @@ def test_runbook_shows_every_section_whole() -> None:
     for panel, section in zip(shown, sections(), strict=True):
         assert not re.search(r"\]\((?!/d/)", panel["options"]["content"])
         assert section.text.splitlines()[-1].split("](")[0] in panel["options"]["content"]
+
+
+def test_panels_of_the_runbook_are_as_high_as_their_text() -> None:
+    """A row of the grid is 38 pixels, 8 of them between panels; a line of text is 22."""
+    for panel in FILES[RUNBOOK_DASHBOARD]["panels"]:
+        height = panel["gridPos"]["h"] * 38 - 8
+        needed = text_height_px(panel["options"]["content"])
+        assert needed <= height < needed + 38, panel["title"]
+
+
+def test_height_of_a_text_is_that_of_its_lines_as_they_are_shown() -> None:
+    one = text_height_px("Some words.")
+    assert text_height_px("Some\nwords.") == one
+    assert text_height_px(f"[Some words.](/d/{'x' * 400})") == one
+    assert text_height_px("**Some** `words.`") == one
+    assert text_height_px("word " * 40) == one + 22
+    assert text_height_px("Some words.\n\nSome words.") > one + 22
 
 
 def test_links_of_the_page_become_links_inside_grafana() -> None:

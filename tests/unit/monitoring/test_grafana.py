@@ -380,5 +380,11 @@ def test_dashboards_are_found_and_cannot_be_changed_in_the_browser() -> None:
     assert provider["allowUiUpdates"] is False
 
 
+def test_every_folder_that_grafana_looks_into_is_there() -> None:
+    """It logs an error about one that is missing, at each start."""
+    folders = {name.partition("/")[0] for name in FILES}
+    assert folders == {"alerting", "dashboards", "datasources", "plugins"}
+
+
 def test_every_provisioning_file_says_its_version() -> None:
     assert all(document["apiVersion"] == 1 for document in FILES.values())
