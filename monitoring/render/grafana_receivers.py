@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from deploy.image.receiver_secrets import SECRET_FILES
 from monitoring.model import Severity
 from monitoring.promql import duration
 from monitoring.render.grafana_alerts import ORG
 from monitoring.render.prometheus_config import SECRETS
-from monitoring.render.receivers import SECRET_FILES, SEVERITIES, Receivers
+from monitoring.render.receivers import SEVERITIES, Receivers
 from monitoring.render.timing import NOTIFY
 
 WATCHDOG = "EtlWatchdog"

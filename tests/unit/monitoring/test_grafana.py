@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from common.durations import parse_duration_ms
+from deploy.image.receiver_secrets import SECRET_FILES
 from monitoring.alerts.unreachable import UNREACHABLE
 from monitoring.catalogue import all_alerts
 from monitoring.model import Alert
@@ -24,7 +25,7 @@ from monitoring.render.panel_names import (
     DATASOURCE,
     RUNBOOK_DASHBOARD,
 )
-from monitoring.render.receivers import SECRET_FILES, SEVERITIES, Receivers
+from monitoring.render.receivers import SEVERITIES, Receivers
 from monitoring.render.yaml_text import dump
 from monitoring.thresholds import Thresholds
 
