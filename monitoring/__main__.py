@@ -58,12 +58,27 @@ def receivers(
         Path,
         typer.Option(metavar="FOLDER", envvar="SECRETS_DIR", help="where the secret files lie"),
     ] = Path("secrets"),
+    check: Annotated[
+        bool, typer.Option("--check", help="write nothing, say whether Grafana can use all of it")
+    ] = False,
+    rendered: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", envvar="GRAFANA_RECEIVERS_FILE", help="what --check finds rendered"
+        ),
+    ] = None,
 ) -> None:
     """Render Grafana's contact points and policies for the receivers that are configured."""
     from monitoring.render.files import render_receivers
-    from monitoring.render.receivers import receivers_from
+    from monitoring.render.receivers import file_problems, receivers_from
 
-    text = render_receivers(receivers_from(os.environ, secrets))
+    configured = receivers_from(os.environ, secrets)
+    text = render_receivers(configured)
+    if check:
+        if rendered is not None and (found := [*file_problems(rendered, os.environ)]):
+            raise ConfigError(*found)
+        typer.echo(configured.summary)
+        return
     if output is None:
         sys.stdout.write(text)
         return

@@ -109,7 +109,8 @@ class Case:
     """One test of an alert: these series, at this time, lead to these instances.
 
     ``name`` is a sentence that goes on after "it". ``series`` are selectors with values in
-    promtool's notation, one for each ``interval_seconds``.
+    promtool's notation, one for each ``interval_seconds``. ``over``: quiet although its cause was
+    there until shortly before.
     """
 
     alert: str
@@ -118,7 +119,7 @@ class Case:
     at_seconds: float
     firing: tuple[Firing, ...] = ()
     interval_seconds: float = 15
-    kind: Literal["fires", "quiet", "absent"] = "fires"
+    kind: Literal["fires", "quiet", "absent", "over"] = "fires"
 
 
 def _indented(text: str) -> str:

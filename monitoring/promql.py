@@ -20,6 +20,16 @@ def highest(selector: str, bridge_seconds: float) -> str:
     return f"max_over_time({selector}[{duration(bridge_seconds)}])"
 
 
+def greater(first: str, second: str) -> str:
+    """The greater of two values of each series, which exist together; no comparison filters."""
+    return f"{first}\n+ clamp_min({second}\n- {first}, 0)"
+
+
+def lesser(first: str, second: str) -> str:
+    """The lesser of two values of each series, as :func:`greater`."""
+    return f"{first}\n- clamp_min({first}\n- {second}, 0)"
+
+
 def burst(selector: str, window_seconds: float) -> str:
     """By how much a counter rose, also when its series first appeared within the window.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.model import Recording
-from monitoring.promql import duration, latest
+from monitoring.promql import duration, highest, latest
 from monitoring.thresholds import FRESH_FEEDS, REDIS, Thresholds
 
 FEED_FRESHNESS = "query_tier:etl_freshness_seconds:max"
@@ -31,6 +31,8 @@ _BURN_HELP = "How fast the budget burns in both windows, as a share of what this
 
 def slo_recordings(t: Thresholds) -> tuple[Recording, ...]:
     """From freshness to the rate at which its budget burns."""
+    # A minute in which Redis could not be read at all: what is loaded is not known.
+    unread = f"1 - max({highest(f'etl_redis_up{{{REDIS}}}', t.bridge_seconds)})"
     loaded = latest(f"etl_loaded_watermark_timestamp_seconds{{{FRESH_FEEDS}}}", t.bridge_seconds)
     pairs = (
         (t.fast_burn, t.fast_long_seconds, t.fast_short_seconds),
@@ -47,15 +49,16 @@ def slo_recordings(t: Thresholds) -> tuple[Recording, ...]:
         ),
         Recording(
             STALE,
-            f"{FRESHNESS} > bool {t.freshness_seconds:g}",
-            "1 in a minute in which loaded data is older than it may be, else 0",
+            f"({FRESHNESS} > bool {t.freshness_seconds:g})\nor on () ({unread})",
+            "1 in a minute in which loaded data is older than it may be or Redis cannot be read,"
+            " else 0",
         ),
         *(
             Recording(
                 stale_ratio(window),
                 f"sum_over_time({STALE}[{duration(window)}])"
                 f" / {window / t.slo_evaluation_seconds:g}",
-                "Share of stale minutes; a minute without a measurement counts as fresh",
+                "Share of stale minutes; a minute without etl-metrics counts as fresh",
             )
             for window in sorted(windows)
         ),

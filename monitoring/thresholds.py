@@ -49,16 +49,25 @@ class Thresholds:
     # How often Prometheus scrapes, and evaluates the alerts.
     scrape_interval_seconds: float = 15
     evaluation_seconds: float = 15
-    # Grafana's scheduler takes multiples of ten seconds.
+    # Grafana's scheduler takes multiples of ten seconds. The second is of groups with alerts on
+    # what stands still at once: monitoring/render/timing.py adds up when their message is sent.
     grafana_evaluation_seconds: float = 30
+    grafana_prompt_evaluation_seconds: float = 10
 
     # --- a process or stage, by the nine metrics that all of them speak ---
     unhealthy_for_seconds: float = 120
     endpoint_down_for_seconds: float = 60
     no_success_seconds: float = 600
+    # Longer than an extractor waits at most before it tries again (extract.backoff_max_seconds):
+    # after an outage of Prometheus its last success is long ago, and the next is at hand.
+    no_success_for_seconds: float = 120
     # One failure a minute is normal for the simulated process: 5 in this time, 10 at the worst.
     failure_window_seconds: float = 300
     failures: float = 20
+    # They go on: what failed while nobody scraped is found all at once when it is over. So long a
+    # jump is seen, and so long is waited.
+    failure_recent_seconds: float = 120
+    failure_for_seconds: float = 120
     # Half of what the simulated process does (3 to 17 over a minute, 9 to 11 over five). Yours has
     # a pace of its own: change this.
     throughput_window_seconds: float = 300
@@ -79,7 +88,8 @@ class Thresholds:
     # Long enough for a sink's own time-outs (20 s) and an open circuit (10 s) to be over.
     stalled_window_seconds: float = 300
     stalled_for_seconds: float = 120
-    window_failing_for_seconds: float = 60
+    # Longer than the longest wait before the next attempt, after which all may be well again.
+    window_failing_for_seconds: float = 120
     # In a row. With waits of 0.5 s doubling to 60 s that is more than a minute without success.
     window_failures: float = 8
 
@@ -92,6 +102,8 @@ class Thresholds:
     backlog_for_seconds: float = 300
     backlog_level_seconds: float = 600
     backlog_growth_seconds_per_second: float = 0.1
+    # It grows still: the mean of the long window is up for minutes after the cause is over.
+    backlog_recent_seconds: float = 180
     oldest_entry_seconds: float = 300
     oldest_entry_for_seconds: float = 120
     back_pressure_for_seconds: float = 900
@@ -122,7 +134,7 @@ class Thresholds:
     rejected_share: float = 0.1
     rejected_for_seconds: float = 60
     sink_paused_for_seconds: float = 60
-    circuit_open_for_seconds: float = 120
+    circuit_open_for_seconds: float = 60
     # Times that the circuit closed: one that stays open does not flap.
     flapping_window_seconds: float = 900
     circuit_closings: float = 3
@@ -189,6 +201,6 @@ class Thresholds:
             if field.name in intervals
             else max(getattr(self, field.name) / factor, 4 * scrape_interval_seconds)
             for field in fields(self)
-            if field.name.endswith("_seconds") and field.name != "grafana_evaluation_seconds"
+            if field.name.endswith("_seconds") and not field.name.startswith("grafana_")
         }
         return replace(self, **times)

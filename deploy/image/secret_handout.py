@@ -3,9 +3,9 @@
 ``python -m deploy.image.secret_handout --pipeline`` copies ``/run/secrets/NAME`` to
 ``/handout/CONSUMER/NAME`` as :mod:`deploy.image.secret_list` says, mode 0400, and removes what is
 no longer listed. An optional secret is handed out where there is one: a file that is missing or of
-no length counts as none. The sources are the host's own files, mounted read-only, so they may stay
-private to their owner there. Runs as root with CHOWN, DAC_OVERRIDE and FOWNER and nothing else,
-in any of the images: the standard library is enough.
+no length counts as none, and one that is wrong stops nobody. The sources are the host's own files,
+mounted read-only, so they may stay private to their owner there. Runs as root with CHOWN,
+DAC_OVERRIDE and FOWNER and nothing else, in any of the images: the standard library is enough.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pathlib import Path
 
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
-from common.secret_files import MAX_SECRET_BYTES
+from common.secret_files import MAX_SECRET_BYTES, secret_text
+from deploy.image.receiver_secrets import RECEIVERS, WATCHDOG, named_in, stand_in, why_unfit
 from deploy.image.secret_list import Consumer, consumers
 
 FILE_MODE = 0o400
@@ -41,7 +42,7 @@ class HandedOut:
 
 
 def read_sources(listed: Sequence[Consumer], source: Path, host_folder: str) -> dict[str, bytes]:
-    """The content of every secret that somebody is to have.
+    """The content of every secret that somebody must have.
 
     ``host_folder`` is where a person finds the files that are mounted at ``source``. Raises
     :class:`ConfigError` with one line for each secret that is missing, empty or open to others.
@@ -49,7 +50,7 @@ def read_sources(listed: Sequence[Consumer], source: Path, host_folder: str) -> 
     wanted: dict[str, list[str]] = {}
     for consumer in listed:
         for name in consumer.secrets:
-            if name not in consumer.optional or _is_given(source / name):
+            if name not in consumer.optional:
                 wanted.setdefault(name, []).append(consumer.name)
     problems: list[str] = []
     contents: dict[str, bytes] = {}
@@ -68,6 +69,38 @@ def read_sources(listed: Sequence[Consumer], source: Path, host_folder: str) -> 
     if problems:
         raise ConfigError(*problems)
     return contents
+
+
+def read_receivers(
+    listed: Sequence[Consumer], source: Path, receivers: str
+) -> tuple[dict[str, bytes], list[str]]:
+    """The optional secrets, and a line for each that is wrong; these stop nobody.
+
+    ``receivers`` is the file by which Grafana reads them. What it names and what is not right is
+    replaced, and so is the watchdog's then: :mod:`deploy.image.receiver_secrets`.
+    """
+    named = named_in(receivers)
+    contents: dict[str, bytes] = {}
+    problems: list[str] = []
+    for name in sorted({name for consumer in listed for name in consumer.optional}):
+        if not _is_given(source / name):
+            if name in named:
+                problems.append(f"{name}: is missing or empty, and Grafana's receivers need it")
+            continue
+        try:
+            content = _read(source / name, name)
+            if why := why_unfit(name, secret_text(content)):
+                problems.append(f"{name}: {why}")
+            else:
+                contents[name] = content
+        except OSError as error:
+            problems.append(f"{name}: cannot be read: {error.strerror}")
+        except ValueError as error:
+            problems.append(f"{name}: {str(error).removeprefix(f'{name}: ')}")
+    wrong = named - contents.keys()
+    if wrong:
+        wrong |= named & {WATCHDOG}
+    return contents | {name: stand_in(name) for name in wrong}, problems
 
 
 def hand_out(consumer: Consumer, contents: dict[str, bytes], target: Path) -> HandedOut:
@@ -187,15 +220,23 @@ def _report(consumer: Consumer, done: HandedOut) -> Iterator[str]:
 
 
 def run(
-    listed: Sequence[Consumer], source: Path, target: Path, host_folder: str = "secrets"
+    listed: Sequence[Consumer],
+    source: Path,
+    target: Path,
+    host_folder: str = "secrets",
+    receivers: str = "",
 ) -> ExitCode:
     """Hand out everything, or say on stderr in one line each what is in the way.
 
-    Nobody gets anything unless every secret is right. ``host_folder`` is where a person finds the
-    files of ``source``.
+    Nobody gets anything unless every secret that somebody must have is right. ``host_folder`` is
+    where a person finds the files of ``source``; ``receivers`` as for :func:`read_receivers`.
     """
     try:
         contents = read_sources(listed, source, host_folder)
+        optional, wrong = read_receivers(listed, source, receivers)
+        for problem in wrong:
+            sys.stderr.write(f"secrets: {problem}: this receiver of alerts gets none\n")
+        contents |= optional
         for consumer in listed:
             there = tuple(name for name in consumer.secrets if name in contents)
             done = hand_out(replace(consumer, secrets=there), contents, target)
@@ -215,7 +256,11 @@ def main(arguments: Sequence[str] | None = None) -> ExitCode:
     parser.add_argument("--tls", action="store_true", help="with certificates")
     options = parser.parse_args(arguments)
     listed = consumers(pipeline=options.pipeline, tls=options.tls)
-    return run(listed, Path("/run/secrets"), Path("/handout"))
+    try:
+        receivers = Path(RECEIVERS).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        receivers = ""  # Grafana complains about it itself
+    return run(listed, Path("/run/secrets"), Path("/handout"), receivers=receivers)
 
 
 if __name__ == "__main__":

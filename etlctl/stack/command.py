@@ -21,6 +21,7 @@ from etlctl.stack.compose import MAIN_FILE, MONITORING_FILE, Compose, compose_fi
 from etlctl.stack.docker import Docker
 from etlctl.stack.engine import find_engine
 from etlctl.stack.pin import find_pins
+from etlctl.stack.receivers import receiver_problems
 from etlctl.stack.report import report
 from etlctl.stack.rolling import restart_each
 from etlctl.stack.scale import SCALABLE, parse_scales, replicas, scale_all
@@ -226,9 +227,13 @@ def status(*, stack: Stack) -> None:
     if not containers:
         typer.echo("Nothing runs: start it with `etlctl stack up`.")
         raise typer.Exit(ExitCode.ERROR)
-    table, all_well = report(stack.compose.project(), containers)
+    project = stack.compose.project()
+    table, all_well = report(project, containers)
     stdout().print(table)
-    code = ExitCode.OK if all_well else ExitCode.ERROR
+    unheard = receiver_problems(project)
+    for sentence in unheard:
+        typer.echo(sentence)
+    code = ExitCode.OK if all_well and not unheard else ExitCode.ERROR
     redis_runs = any(one.service == "redis" and one.running for one in containers)
     if redis_runs and not stack.monitoring_only:
         terminal = [] if sys.stdout.isatty() else ["--no-TTY"]

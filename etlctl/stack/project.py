@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from deploy.image.receiver_secrets import RECEIVERS
 from etlctl.stack.docker import EngineError
 
 T = TypeVar("T")
@@ -28,7 +29,8 @@ class Service:
 
     ``one_shot``: it does its work once and ends, as what is not to be restarted does.
     ``anonymous``: what users without a password may do, as it was configured. ``cpus`` of one
-    replica at most, 0 = not set; ``binds``: files and folders of the host that it sees.
+    replica at most, 0 = not set; ``binds``: files and folders of the host that it sees;
+    ``receivers``: the one of them that says whom Grafana notifies.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Service:
     anonymous: str = ""
     cpus: float = 0.0
     binds: tuple[Path, ...] = ()
+    receivers: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,11 @@ def _project(document: dict[str, Any]) -> Project:
 
 
 def _service(name: str, one: dict[str, Any]) -> Service:
+    binds = {
+        volume.get("target", ""): Path(volume["source"])
+        for volume in one.get("volumes") or ()
+        if volume["type"] == "bind"
+    }
     deploy = one.get("deploy") or {}
     resources = deploy.get("resources") or {}
     limits, reservations = (resources.get(key) or {} for key in ("limits", "reservations"))
@@ -145,11 +153,8 @@ def _service(name: str, one: dict[str, Any]) -> Service:
         scheme=labels.get(SCHEME_LABEL, "http"),
         anonymous=labels.get(ANONYMOUS_LABEL, ""),
         cpus=float(limits.get("cpus") or one.get("cpus") or 0),
-        binds=tuple(
-            Path(volume["source"])
-            for volume in one.get("volumes") or ()
-            if volume["type"] == "bind"
-        ),
+        binds=tuple(binds.values()),
+        receivers=binds.get(RECEIVERS),
     )
 
 

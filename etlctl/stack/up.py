@@ -14,6 +14,7 @@ from etlctl.stack.docker import ComposeFailed
 from etlctl.stack.engine import Engine, find_engine
 from etlctl.stack.preflight import check
 from etlctl.stack.project import Project
+from etlctl.stack.receivers import receiver_problems
 from etlctl.stack.report import addresses
 from etlctl.stack.scale import keep_scales, replicas
 
@@ -40,7 +41,7 @@ def _up(compose: Compose, engine: Engine, *, no_build: bool, wait_seconds: int) 
     project = compose.project()
     containers = compose.containers()
     found = check(engine, project, containers)
-    for sentence in found.remarks:
+    for sentence in (*found.remarks, *receiver_problems(project)):
         remark(f"note: {sentence}")
     if found.problems:
         raise ConfigError(*found.problems)

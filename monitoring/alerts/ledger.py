@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.model import Alert, Limit, PanelRef
-from monitoring.promql import burst, duration, highest, latest, or_zero
+from monitoring.promql import burst, duration, highest, latest, lesser, or_zero
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
 from monitoring.thresholds import EXTRACTOR, REDIS, STAGE_JOBS, Thresholds
 
@@ -11,6 +11,10 @@ from monitoring.thresholds import EXTRACTOR, REDIS, STAGE_JOBS, Thresholds
 def backlog_alerts(t: Thresholds) -> tuple[Alert, ...]:
     """Alerts on work that piles up."""
     backlog = f"etl_backlog_seconds{{{REDIS}}}"
+    growth = lesser(
+        f"deriv({backlog}[{duration(t.backlog_window_seconds)}])",
+        f"deriv({backlog}[{duration(t.backlog_recent_seconds)}])",
+    ).replace("\n", "\n    ")
     return (
         Alert(
             name="EtlBacklogGrowing",
@@ -23,7 +27,7 @@ def backlog_alerts(t: Thresholds) -> tuple[Alert, ...]:
             ),
             query=(
                 "max by (query, tier) (\n"
-                f"  deriv({backlog}[{duration(t.backlog_window_seconds)}])\n"
+                f"  (\n    {growth}\n  )\n"
                 f"  * ({latest(backlog, t.bridge_seconds)} > bool {t.backlog_level_seconds:g})\n)"
             ),
             limit=Limit(">", t.backlog_growth_seconds_per_second),

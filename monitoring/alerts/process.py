@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.model import Alert, Limit, PanelRef
-from monitoring.promql import duration, latest
+from monitoring.promql import duration, greater, latest, lesser
 from monitoring.render.panel_names import PROCESS_DASHBOARD
 from monitoring.thresholds import (
     ETL_METRICS,
@@ -18,6 +18,9 @@ from monitoring.thresholds import (
 
 def alerts(t: Thresholds) -> tuple[Alert, ...]:
     """Process alerts with the thresholds ``t``."""
+    rate = f"etl_current_rate_records_per_second{{{PROCESS}}}"
+    failures = f"etl_failures_total{{{SPEAKERS}}}"
+    processing = f"etl_avg_processing_time_seconds{{{SPEAKERS}}}"
     return (
         Alert(
             name="EtlHealthCheckFailed",
@@ -81,7 +84,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
                 + "\n)"
             ),
             limit=Limit(">", t.no_success_seconds),
-            for_seconds=0,
+            for_seconds=t.no_success_for_seconds,
             panel=PanelRef(PROCESS_DASHBOARD, "Time since last success"),
         ),
         Alert(
@@ -93,11 +96,13 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
                 f" {duration(t.failure_window_seconds)}."
             ),
             query=(
-                f"sum by (job) (increase(etl_failures_total{{{SPEAKERS}}}"
-                f"[{duration(t.failure_window_seconds)}]))"
+                f"sum by (job) (increase({failures}[{duration(t.failure_window_seconds)}]))\n"
+                f"* on (job) (\n"
+                f"  sum by (job) (increase({failures}[{duration(t.failure_recent_seconds)}]))"
+                " > bool 0\n)"
             ),
             limit=Limit(">", t.failures),
-            for_seconds=0,
+            for_seconds=t.failure_for_seconds,
             panel=PanelRef(PROCESS_DASHBOARD, "Total failures"),
         ),
         Alert(
@@ -105,13 +110,14 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             severity="warning",
             summary="The process handles fewer records than it should.",
             description=(
-                "{{ .Labels.job }} handled {{ .Value | humanize }} records a second in the mean of"
-                f" {duration(t.throughput_window_seconds)}."
+                "{{ .Labels.job }} handles no more than {{ .Value | humanize }} records a second,"
+                f" in the mean of {duration(t.throughput_window_seconds)} and now."
             ),
+            # Now, too: the mean is low for minutes after an outage is over.
             # A stage's throughput is what its source has; EtlBacklogGrowing fires if it is too low.
-            query=(
-                f"avg_over_time(etl_current_rate_records_per_second{{{PROCESS}}}"
-                f"[{duration(t.throughput_window_seconds)}])"
+            query=greater(
+                f"avg_over_time({rate}[{duration(t.throughput_window_seconds)}])",
+                latest(rate, t.bridge_seconds),
             ),
             limit=Limit("<", t.throughput_records_per_second),
             for_seconds=t.throughput_for_seconds,
@@ -125,9 +131,9 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
                 "{{ .Labels.job }} ({{ .Labels.instance }}) takes"
                 " {{ .Value | humanizeDuration }} for one in the mean."
             ),
-            query=(
-                f"avg_over_time(etl_avg_processing_time_seconds{{{SPEAKERS}}}"
-                f"[{duration(t.processing_window_seconds)}])"
+            query=lesser(
+                f"avg_over_time({processing}[{duration(t.processing_window_seconds)}])",
+                latest(processing, t.bridge_seconds),
             ),
             limit=Limit(">", t.processing_seconds),
             for_seconds=t.processing_for_seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.model import Alert, Limit, PanelRef
-from monitoring.promql import burst, duration, highest, latest, or_zero
+from monitoring.promql import burst, duration, latest, or_zero
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
 from monitoring.thresholds import REDIS, Thresholds
 
@@ -26,7 +26,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
                 "InfluxDB refuses the writes, and a retry cannot help: a token, a bucket, a"
                 " capacity limit, or most of the points. Nothing is dropped; everything waits."
             ),
-            query=f"max({highest(f'etl_sink_paused{{{_LOADER}}}', t.bridge_seconds)})",
+            query=f"max({latest(f'etl_sink_paused{{{_LOADER}}}', t.bridge_seconds)})",
             limit=Limit(">", 0),
             for_seconds=t.sink_paused_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and pause"),
@@ -40,8 +40,8 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
                 " and then; everything else waits."
             ),
             # It turns half open for every attempt, which may be what a scrape sees.
-            query=f"max({highest(f'etl_circuit_state{{{_LOADER}}}', t.bridge_seconds)})",
-            limit=Limit(">", 1),
+            query=f"max({latest(f'etl_circuit_state{{{_LOADER}}}', t.bridge_seconds)})",
+            limit=Limit(">", 0),
             for_seconds=t.circuit_open_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Circuit and pause"),
         ),
@@ -70,7 +70,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
                 "InfluxDB rejects {{ .Value | humanizePercentage }} of the latest points; they"
                 " become dead letters. The loader pauses at load.max_rejected_share."
             ),
-            query=f"max({highest(f'etl_sink_rejected_share{{{_LOADER}}}', t.bridge_seconds)})",
+            query=f"max({latest(f'etl_sink_rejected_share{{{_LOADER}}}', t.bridge_seconds)})",
             limit=Limit(">", t.rejected_share),
             for_seconds=t.rejected_for_seconds,
             panel=PanelRef(PIPELINE_DASHBOARD, "Rejected share"),

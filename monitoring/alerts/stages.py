@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.model import Alert, Limit, PanelRef
-from monitoring.promql import burst, duration, highest, or_zero
+from monitoring.promql import burst, duration, latest, or_zero
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
 from monitoring.thresholds import REDIS, STAGE_JOBS, STAGES, Thresholds
 
@@ -47,7 +47,7 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             ),
             query=(
                 "max by (query, tier) (\n  "
-                + highest(f"etl_query_failures_in_a_row{{{REDIS}}}", t.bridge_seconds)
+                + latest(f"etl_query_failures_in_a_row{{{REDIS}}}", t.bridge_seconds)
                 + "\n)"
             ),
             limit=Limit(">", t.window_failures),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.cases.tables import absent, fires, of, quiet
+from monitoring.cases.tables import absent, fires, of, over, quiet
 
 _REDIS = "job='etl-metrics', instance='m:1'"
 _BACKLOG = f"etl_backlog_seconds{{{_REDIS}, query='q', tier='hot'}}"
@@ -41,6 +41,12 @@ CASES = (
         "is quiet about the window of an hour that a rollup is given at once",
         {_BACKLOG.replace("hot", "cold"): "0x117 3600x3 0x237 3600x3"},
         at=1830,
+    ),
+    over(
+        "EtlBacklogGrowing",
+        "is quiet after an outage, while what has piled up is worked off",
+        {_BACKLOG: "0x4 0+15x52 780-2x40"},
+        at=1080,
     ),
     absent("EtlBacklogGrowing", "is quiet where there is no query"),
     fires(

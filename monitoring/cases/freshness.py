@@ -11,6 +11,7 @@ _COLD = (
     "etl_loaded_watermark_timestamp_seconds"
     "{job='etl-metrics', instance='m:1', tier='cold', query='q'}"
 )
+_REDIS_UP = "etl_redis_up{job='etl-metrics', instance='m:1'}"
 # A minute's sample of a watermark that follows the clock, which begins at 0 in these tests.
 _FRESH = "-60+60x10000"
 _FAST = (
@@ -53,6 +54,28 @@ CASES = (
         "EtlFreshnessBudgetBurningFast",
         "is quiet about rollups, which are late by nature",
         {_Q: _FRESH, _COLD: "0x10000"},
+        at=120 * 60,
+        every=60,
+    ),
+    fires(
+        "EtlFreshnessBudgetBurningFast",
+        "fires when Redis cannot be read for long, so that nobody knows what is loaded",
+        {_Q: "-60+60x60 _x40", _REDIS_UP: "1x60 0x40"},
+        of(_FAST.format("1.273")),
+        at=72 * 60,
+        every=60,
+    ),
+    quiet(
+        "EtlFreshnessBudgetBurningFast",
+        "is quiet about a read of Redis that failed now and then",
+        {_Q: "-60+60x30 _ 1860+60x20 _ 3120+60x60", _REDIS_UP: "1x30 0 1x20 0 1x60"},
+        at=80 * 60,
+        every=60,
+    ),
+    quiet(
+        "EtlFreshnessBudgetBurningFast",
+        "is quiet where Redis can be read and nothing was loaded yet",
+        {_REDIS_UP: "1x200"},
         at=120 * 60,
         every=60,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.cases.tables import absent, fires, of, quiet
+from monitoring.cases.tables import absent, fires, of, over, quiet
 
 _SIMULATED = "job='etl-metrics', instance='m:1'"
 _LOADER = "job='loader', instance='l:1'"
@@ -108,10 +108,16 @@ CASES = (
         "fires ten minutes after the last success",
         {f"etl_seconds_since_last_success{{{_SIMULATED}}}": "0+15x60"},
         of(
-            "etl-metrics last succeeded 10m 30s ago; none of its replicas has since.",
+            "etl-metrics last succeeded 12m 30s ago; none of its replicas has since.",
             job="etl-metrics",
         ),
-        at=630,
+        at=750,
+    ),
+    over(
+        "EtlNoSuccess",
+        "is quiet about an extractor whose source was away, and which has not tried again yet",
+        {"etl_seconds_since_last_success{job='extractor', instance='e:1'}": "5 _x47 720+15x4 5x40"},
+        at=750,
     ),
     quiet(
         "EtlNoSuccess",
@@ -152,13 +158,19 @@ CASES = (
         {f"etl_failures_total{{{_SIMULATED}}}": "0+0.25x40"},
         at=600,
     ),
+    over(
+        "EtlHighFailureRate",
+        "is quiet about failures that nobody scraped, and that are over when somebody does",
+        {"etl_failures_total{job='extractor', instance='e:1'}": "0x20 _x12 60x40"},
+        at=555,
+    ),
     absent("EtlHighFailureRate", "is quiet where no process has metrics"),
     fires(
         "EtlLowThroughput",
         "fires when five minutes were slow on average, and two more",
         {f"etl_current_rate_records_per_second{{{_SIMULATED}}}": "10x20 1x40"},
         of(
-            "etl-metrics handled 1 records a second in the mean of 5m.",
+            "etl-metrics handles no more than 1 records a second, in the mean of 5m and now.",
             job="etl-metrics",
             instance="m:1",
         ),
@@ -175,6 +187,12 @@ CASES = (
         "is quiet about a stage, whose throughput is what its source has",
         {f"etl_current_rate_records_per_second{{{_LOADER}}}": "0x60"},
         at=840,
+    ),
+    over(
+        "EtlLowThroughput",
+        "is quiet after an outage, although the mean of five minutes is low",
+        {f"etl_current_rate_records_per_second{{{_SIMULATED}}}": "10x20 0x16 10x40"},
+        at=660,
     ),
     absent("EtlLowThroughput", "is quiet where no process has metrics"),
     fires(
@@ -193,6 +211,12 @@ CASES = (
         "is quiet at one slow minute",
         {f"etl_avg_processing_time_seconds{{{_SIMULATED}}}": "3x8 16.5x4 3x40"},
         at=300,
+    ),
+    over(
+        "EtlExcessiveProcessingTime",
+        "is quiet after batches that took a minute each, although the mean of five minutes is high",
+        {f"etl_avg_processing_time_seconds{{{_LOADER}}}": "3x20 60x4 3x40"},
+        at=450,
     ),
     absent("EtlExcessiveProcessingTime", "is quiet where no process has metrics"),
 )

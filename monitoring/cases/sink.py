@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.cases.tables import absent, fires, of, quiet
+from monitoring.cases.tables import absent, fires, of, over, quiet
 
 _LOADER = "job='loader', instance='l:1'"
 _PAUSED = f"etl_sink_paused{{{_LOADER}}}"
@@ -29,6 +29,12 @@ CASES = (
         at=240,
     ),
     quiet("EtlSinkRefusesUs", "is quiet while the sink takes points", {_PAUSED: "0x40"}, at=240),
+    over(
+        "EtlSinkRefusesUs",
+        "is quiet about a pause of half a minute",
+        {_PAUSED: "0x4 1x2 0x40"},
+        at=135,
+    ),
     absent("EtlSinkRefusesUs", "is quiet where there is no loader"),
     fires(
         "EtlCircuitOpen",
@@ -42,9 +48,15 @@ CASES = (
     ),
     quiet(
         "EtlCircuitOpen",
-        "is quiet about a circuit that closes again within two minutes",
+        "is quiet about a circuit that closes again within a minute",
         {_STATE: "0x4 2 2 1 0x20"},
         at=240,
+    ),
+    over(
+        "EtlCircuitOpen",
+        "is quiet when the circuit has just closed",
+        {_STATE: "0x4 2 2 1 0x20"},
+        at=120,
     ),
     absent("EtlCircuitOpen", "is quiet where there is no loader"),
     fires(
@@ -83,6 +95,12 @@ CASES = (
         "is quiet about a single rejected point",
         {_SHARE: "0.001x40"},
         at=240,
+    ),
+    over(
+        "EtlRejectedShareHigh",
+        "is quiet after half a minute of it",
+        {_SHARE: "0x4 0.25x2 0x40"},
+        at=135,
     ),
     absent("EtlRejectedShareHigh", "is quiet where there is no loader"),
     fires(
@@ -191,6 +209,12 @@ CASES = (
         "is quiet while none wait",
         {_DUE: "0x100", _SEALED: "40x104"},
         at=1080,
+    ),
+    over(
+        "EtlSealsNotWritten",
+        "is quiet when they are written again",
+        {_DUE: "0x4 7x100", _SEALED: "40x60 41x60"},
+        at=960,
     ),
     absent("EtlSealsNotWritten", "is quiet where nothing is known of them"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.cases.tables import absent, fires, of, quiet
+from monitoring.cases.tables import absent, fires, of, over, quiet
 
 _UP = {
     "up{job='extractor', instance='e:1'}": "1x200",
@@ -109,6 +109,15 @@ CASES = (
         },
         at=600,
     ),
+    over(
+        "EtlStageStalled",
+        "is quiet when the first batch is finished, although entries wait still",
+        {
+            f"etl_stream_entries{{{_REDIS}, stream='points'}}": "4+1x60",
+            "etl_files_total{job='loader', instance='l:1'}": "7x26 8x40",
+        },
+        at=420,
+    ),
     absent("EtlStageStalled", "is quiet where there is no pipeline"),
     fires(
         "EtlWindowFailing",
@@ -118,17 +127,23 @@ CASES = (
             f"etl_query_failures_in_a_row{{{_REDIS}, query='other', tier='hot'}}": "0x40",
         },
         of(
-            "q (hot) failed 16 times in a row, or what is deferred of it did; it is tried again.",
+            "q (hot) failed 20 times in a row, or what is deferred of it did; it is tried again.",
             query="q",
             tier="hot",
         ),
-        at=240,
+        at=300,
     ),
     quiet(
         "EtlWindowFailing",
         "is quiet when a query fails now and then",
         {f"etl_query_failures_in_a_row{{{_REDIS}, query='q', tier='hot'}}": "0 1 2 0 0 1 0x40"},
         at=240,
+    ),
+    over(
+        "EtlWindowFailing",
+        "is quiet when the source was away and the next attempt succeeds",
+        {f"etl_query_failures_in_a_row{{{_REDIS}, query='q', tier='hot'}}": "0x4 _x20 25x5 0x40"},
+        at=450,
     ),
     absent("EtlWindowFailing", "is quiet where there is no query"),
     fires(

@@ -26,6 +26,11 @@ def quiet(
     return Case(alert, name, series, at, (), every, "quiet")
 
 
+def over(alert: str, name: str, series: Mapping[str, str], *, at: float, every: float = 15) -> Case:
+    """It does not fire at ``at`` seconds, when its cause is over, whatever a mean still says."""
+    return Case(alert, name, series, at, (), every, "over")
+
+
 def absent(alert: str, name: str, *firing: Firing, series: Mapping[str, str] | None = None) -> Case:
     """What becomes of the alert after ten minutes without any of its series."""
     return Case(alert, name, series or {"up{job='other', instance='o:1'}": "1x40"}, 600, firing,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.cases.tables import absent, fires, of, quiet
+from monitoring.cases.tables import absent, fires, of, over, quiet
 
 _FEED = "job='verifier', instance='v:%d', query='up', tier='hot'"
 _DIFFERING = f"etl_verify_differing_points{{{_FEED}}}"
@@ -83,6 +83,13 @@ CASES = (
         "is quiet about what waits for its turn",
         {_WAITING % 1: "0+15x20 0+15x20 0+15x300"},
         at=13_200,
+    ),
+    over(
+        "EtlVerifyBehind",
+        "is quiet when it catches up soon after six hours waited",
+        {_WAITING % 1: "14400+60x124 21600-900x20 0x60"},
+        at=7740,
+        every=60,
     ),
     absent("EtlVerifyBehind", "is quiet where there is no verifier"),
 )

@@ -15,7 +15,7 @@ from monitoring.render.panel_names import (
     PROCESS_DASHBOARD,
     RUNBOOK_DASHBOARD,
 )
-from monitoring.render.runbook import Section, in_grafana
+from monitoring.render.runbook import Section, in_grafana, panel_rows
 
 TAG = "etl"
 _TITLES = {
@@ -25,7 +25,6 @@ _TITLES = {
 }
 # Grafana 11's. A newer Grafana lifts an older schema; an older one need not take a newer.
 _SCHEMA_VERSION = 39
-_RUNBOOK_CHARS_A_ROW = 150
 FIRING = 'ALERTS{alertstate="firing", alertname=~"Etl.+", alertname!="EtlWatchdog"}'
 
 
@@ -81,7 +80,6 @@ def runbook_json(
             f"[Show the panel](/d/{ref.dashboard}?viewPanel={panel_id}) · "
             f"{in_grafana(section, runbook_ids)}"
         )
-        rows = sum(2 + len(line) // _RUNBOOK_CHARS_A_ROW for line in content.splitlines() if line)
         board.with_panel(
             text.Panel()
             .id(runbook_ids[section.alert])
@@ -89,7 +87,7 @@ def runbook_json(
             .mode(TextMode.MARKDOWN)
             .content(content)
             .span(WIDTH)
-            .height(3 + rows)
+            .height(panel_rows(content))
         )
     return _json(board)
 

@@ -249,6 +249,7 @@ def window_panels() -> tuple[PanelSpec, ...]:
             "With different history, answering in turn; more than 1 is a balancer.",
             (Query(f"max(etl_source_servers{{{EXTRACTOR}}})", "servers"),),
             COUNT,
+            limit_of="EtlSourceAlternates",
         ),
         PanelSpec(
             "Settling time missing",

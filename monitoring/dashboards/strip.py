@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from monitoring.alerts.stages import replicas_up
 from monitoring.dashboards.grafana import FIRING
-from monitoring.dashboards.process import UP_OR_DOWN
 from monitoring.dashboards.spec import (
     BYTES,
     COUNT,
@@ -51,7 +50,7 @@ def strip_panels(t: Thresholds) -> tuple[PanelSpec, ...]:
                 ),
             ),
             SHARE,
-            width=3,
+            width=2,
             height=STRIP_HEIGHT,
             limit=Limit("<", 0.25),
             minimum=None,
@@ -72,13 +71,17 @@ def strip_panels(t: Thresholds) -> tuple[PanelSpec, ...]:
             "stat",
             "Whether etl-metrics can read the ledger in Redis, and Redis can write its file.",
             (
-                Query(f"max(etl_redis_up{{{REDIS}}})", "Redis"),
-                Query(f"min by (operation) (etl_redis_aof_ok{{{REDIS}}})", "{{operation}}"),
+                Query(
+                    f"max(etl_redis_up{{{REDIS}}}) == 0\n"
+                    f"or 1 + min(etl_redis_aof_ok{{{REDIS}}})\n"
+                    f"or 2 * max(etl_redis_up{{{REDIS}}})",
+                    "Redis",
+                ),
             ),
             NONE,
-            width=3,
+            width=2,
             height=STRIP_HEIGHT,
-            values=UP_OR_DOWN,
+            values={0: ("DOWN", "red"), 1: ("no file", "red"), 2: ("UP", "green")},
         ),
         PanelSpec(
             "Sink",
@@ -115,7 +118,7 @@ def strip_panels(t: Thresholds) -> tuple[PanelSpec, ...]:
             "Dead letters that wait for somebody.",
             (Query(f"max(etl_dead_letters_kept{{{REDIS}}})", "kept"),),
             COUNT,
-            width=2,
+            width=3,
             height=STRIP_HEIGHT,
             limit=Limit(">", 0),
         ),
@@ -125,7 +128,7 @@ def strip_panels(t: Thresholds) -> tuple[PanelSpec, ...]:
             "Samples that the ledger cannot account for: 0, always.",
             (Query(f"max(etl_ledger_imbalance_samples{{{REDIS}}})", "samples"),),
             COUNT,
-            width=2,
+            width=3,
             height=STRIP_HEIGHT,
             limit_of="EtlLedgerOutOfBalance",
         ),

@@ -64,6 +64,10 @@ def render(t: Thresholds | None = None) -> dict[str, str]:
         f"{_PROVISIONING}/dashboards/etl.yaml": dump(
             dashboards_file(), "Where Grafana finds the dashboards."
         ),
+        # Grafana misses the folder at each start, and logs an error.
+        f"{_PROVISIONING}/plugins/etl.yaml": dump(
+            {"apiVersion": 1, "apps": []}, "Plugins that Grafana is to set up: none."
+        ),
         f"{_PROVISIONING}/alerting/receivers.yaml": render_receivers(Receivers()),
         f"grafana/dashboards/{RUNBOOK_DASHBOARD}.json": runbook_json(
             runbook,

@@ -16,6 +16,7 @@ from monitoring.alerts.unreachable import UNREACHABLE
 from monitoring.model import Alert, Group, PanelRef
 from monitoring.promql import duration
 from monitoring.render.panel_names import ALERT_FOLDER, DATASOURCE, RUNBOOK_DASHBOARD
+from monitoring.render.timing import evaluation_seconds
 from monitoring.thresholds import Thresholds
 
 ORG = 1
@@ -48,7 +49,7 @@ def alert_file(groups: tuple[Group, ...], places: Places, t: Thresholds) -> dict
             "orgId": ORG,
             "name": group.name,
             "folder": ALERT_FOLDER,
-            "interval": duration(max(group.interval_seconds, t.grafana_evaluation_seconds)),
+            "interval": duration(evaluation_seconds(group, t)),
             "rules": [_rule(alert, places) for alert in group.alerts],
         }
         for group in groups

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from deploy.image.receiver_secrets import SECRET_FILES
+from monitoring.model import Severity
+from monitoring.promql import duration
 from monitoring.render.grafana_alerts import ORG
 from monitoring.render.prometheus_config import SECRETS
-from monitoring.render.receivers import SECRET_FILES, SEVERITIES, Receivers
+from monitoring.render.receivers import SEVERITIES, Receivers
+from monitoring.render.timing import NOTIFY
 
 WATCHDOG = "EtlWatchdog"
 # A contact point must exist for the policy tree to name. Nothing is ever sent to this one.
@@ -14,13 +18,6 @@ NOBODY = "etl-nobody"
 ALWAYS = "etl-always"
 _WATCHDOG_POINT = "etl-watchdog"
 _KINDS = ("email", "webhook", "slack", "pagerduty")
-
-# How soon a severity is sent, and how often again while it lasts.
-_TIMING = {
-    "critical": {"group_wait": "10s", "group_interval": "1m", "repeat_interval": "1h"},
-    "warning": {"group_wait": "30s", "group_interval": "5m", "repeat_interval": "12h"},
-}
-_HEARTBEAT = {"group_wait": "0s", "group_interval": "1m", "repeat_interval": "5m"}
 
 TITLE = '{{ template "etl.title" . }}'
 MESSAGE = '{{ template "etl.message" . }}'
@@ -106,15 +103,15 @@ def receivers_file(receivers: Receivers) -> dict[str, Any]:
 
 
 def _policies(receivers: Receivers, watched: bool) -> dict[str, Any]:
-    routes = [_route("alertname", "=", WATCHDOG, _WATCHDOG_POINT if watched else None, _HEARTBEAT)]
+    routes = [_route("alertname", "=", WATCHDOG, _WATCHDOG_POINT if watched else None, "none")]
     sent = [severity for severity in SEVERITIES if receivers.kinds(severity)]
     for severity in SEVERITIES:
         point = _point(severity) if severity in sent else None
-        routes.append(_route("severity", "=", severity, point, _TIMING[severity]))
+        routes.append(_route("severity", "=", severity, point, severity))
     # The tree is the whole organisation's: alerts that others made are sent like the least
     # severe of ours.
     others = _point(sent[-1]) if sent else None
-    routes.append(_route("alertname", "=~", ".+", others, _TIMING["warning"]))
+    routes.append(_route("alertname", "=~", ".+", others, "warning"))
     return {
         "orgId": ORG,
         "receiver": NOBODY,
@@ -124,13 +121,16 @@ def _policies(receivers: Receivers, watched: bool) -> dict[str, Any]:
 
 
 def _route(
-    label: str, operator: str, value: str, point: str | None, timing: dict[str, str]
+    label: str, operator: str, value: str, point: str | None, severity: Severity
 ) -> dict[str, Any]:
     """A branch of the tree; without a contact point it is silent for good."""
+    timing = NOTIFY[severity]
     route: dict[str, Any] = {
         "receiver": point or NOBODY,
         "object_matchers": [[label, operator, value]],
-        **timing,
+        "group_wait": duration(timing.group_wait_seconds) if timing.group_wait_seconds else "0s",
+        "group_interval": duration(timing.group_interval_seconds),
+        "repeat_interval": duration(timing.repeat_interval_seconds),
     }
     if point is None:
         route["mute_time_intervals"] = [ALWAYS]

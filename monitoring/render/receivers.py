@@ -9,25 +9,18 @@ Grafana does not accept keeps it from loading anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from common.errors import ConfigError
-from common.secret_files import check_secret_mode, read_secret
+from deploy.image.receiver_secrets import SECRET_FILES, bad_url, named_in, problem_with
+from monitoring.model import Severity
 
-SEVERITIES = ("critical", "warning")
+SEVERITIES: tuple[Severity, ...] = ("critical", "warning")
 
 EMAIL_TO = "ALERT_EMAIL_TO"
 WEBHOOK_URL = "ALERT_WEBHOOK_URL"
-SECRET_FILES = {
-    "webhook": "alert_webhook_url",
-    "webhook_token": "alert_webhook_token",
-    "slack": "alert_slack_url",
-    "pagerduty": "alert_pagerduty_key",
-    "watchdog": "alert_watchdog_url",
-}
 SEVERITIES_OF = {
     "email": "ALERT_EMAIL_SEVERITIES",
     "webhook": "ALERT_WEBHOOK_SEVERITIES",
@@ -77,14 +70,17 @@ class Receivers:
 def receivers_from(environ: Mapping[str, str], secrets: Path) -> Receivers:
     """What the variables ``ALERT_…`` and the files in ``secrets`` configure.
 
+    Where compose is to find a secret (``ALERT_SLACK_URL_FILE``) is looked at by file_problems.
+
     Raises :class:`ConfigError` with one line for each problem.
     """
     problems: list[str] = []
     known = {EMAIL_TO, WEBHOOK_URL, *SEVERITIES_OF.values()}
+    mounted = {file_variable(name) for name in SECRET_FILES.values()}
     problems += [
         f"{name}: is no setting; there are {', '.join(sorted(known))}"
         for name in sorted(environ)
-        if name.startswith("ALERT_") and name not in known and environ[name]
+        if name.startswith("ALERT_") and name not in known | mounted and environ[name]
     ]
     email_to = tuple(part.strip() for part in environ.get(EMAIL_TO, "").split(",") if part.strip())
     problems += [
@@ -93,7 +89,7 @@ def receivers_from(environ: Mapping[str, str], secrets: Path) -> Receivers:
         if not _ADDRESS.fullmatch(address)
     ]
     url = environ.get(WEBHOOK_URL, "").strip() or None
-    if url is not None and (why := _bad_url(url)):
+    if url is not None and (why := bad_url(url)):
         problems.append(f"{WEBHOOK_URL}: {why}")
     files = frozenset(
         kind
@@ -117,6 +113,29 @@ def receivers_from(environ: Mapping[str, str], secrets: Path) -> Receivers:
     return Receivers(email_to, url, files, severities)
 
 
+def file_variable(name: str) -> str:
+    """The variable by which compose finds a receiver's secret."""
+    return f"{name.upper()}_FILE"
+
+
+def file_problems(file: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the secrets that a rendered file names, as compose mounts them.
+
+    A line for each; compose takes their paths from variables, and an empty file without one.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        yield f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        return
+    for name in sorted(named_in(text)):
+        variable = file_variable(name)
+        if not (path := environ.get(variable, "")):
+            yield f"{variable}: is not set, and {file} needs {name}"
+        elif why := problem_with(name, Path(path)):
+            yield f"{variable}: {path}: {why}"
+
+
 def _severities(name: str, text: str, kind: str, problems: list[str]) -> tuple[str, ...]:
     given = tuple(part.strip() for part in text.split(",") if part.strip())
     problems += [
@@ -128,33 +147,7 @@ def _severities(name: str, text: str, kind: str, problems: list[str]) -> tuple[s
 
 
 def _usable(kind: str, path: Path, problems: list[str]) -> bool:
-    checks: dict[str, Callable[[str], str]] = {"pagerduty": _bad_key, "webhook_token": _bad_token}
-    try:
-        check_secret_mode(path)
-        why = checks.get(kind, _bad_url)(read_secret(path))
-    except ValueError as error:
-        why = str(error).removeprefix(f"names {path}, which ")
+    why = problem_with(SECRET_FILES[kind], path)
     if why:
         problems.append(f"{path}: {why}")
     return not why
-
-
-def _bad_url(text: str) -> str:
-    """What is wrong with an address, without saying the address."""
-    if "$" in text:
-        # Grafana takes $ for a variable, even in what it has read from a file.
-        return "must not contain $"
-    try:
-        parts = urlsplit(text)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        whole = False
-    return "" if whole else "must be an address that begins with http:// or https://"
-
-
-def _bad_key(text: str) -> str:
-    return "" if re.fullmatch(r"[A-Za-z0-9]{20,64}", text) else "is no PagerDuty integration key"
-
-
-def _bad_token(text: str) -> str:
-    return "must not contain $" if "$" in text else ""

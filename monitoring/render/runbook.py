@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,16 @@ from pathlib import Path
 
 from monitoring import PROJECT_ROOT
 from monitoring.render.panel_names import RUNBOOK_DASHBOARD
+
+# Of a panel as wide as a page of 1,600 pixels with the menu beside it: a line of text and the space
+# below a paragraph, in pixels; the panel's title and padding.
+_CHARS_A_LINE = 180
+_LINE_PX = 22
+_PARAGRAPH_PX = 16
+_FRAME_PX = 48
+# A row of the grid, and what of it is between two panels.
+_ROW_PX = 38
+_BETWEEN_PX = 8
 
 PAGE = PROJECT_ROOT / "docs" / "runbook.md"
 
@@ -43,6 +54,22 @@ def in_grafana(section: Section, ids: Mapping[str, int]) -> str:
         return f"docs/{page}" if text == page else f"{text} (docs/{page})"
 
     return re.sub(r"\[([^\]]+)\]\(([^)]+)\)", link, section.text)
+
+
+def text_height_px(markdown: str) -> int:
+    """How high a panel must be that shows the whole text; lines of the source are no lines of it.
+
+    Of a link only its text is seen.
+    """
+    paragraphs = [one for one in re.split(r"\n\s*\n", markdown.strip()) if one]
+    shown = (re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(one.split())) for one in paragraphs)
+    lines = sum(math.ceil(len(re.sub(r"[*`]", "", text)) / _CHARS_A_LINE) for text in shown)
+    return lines * _LINE_PX + len(paragraphs) * _PARAGRAPH_PX + _FRAME_PX
+
+
+def panel_rows(markdown: str) -> int:
+    """Rows of the dashboard's grid that the text takes."""
+    return math.ceil((text_height_px(markdown) + _BETWEEN_PX) / _ROW_PX)
 
 
 def panel_ids(found: tuple[Section, ...]) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Redis as a source of series: read on a timer, each part by itself, nothing kept that is not so.
 
 What could not be read is absent rather than as it was. The longer the audit takes, the more rarely
-it is run.
+all is read; in between Redis is only asked whether it is there.
 """
 
 from __future__ import annotations
@@ -68,11 +68,18 @@ class RedisSource:
         self._failures: Counter[str] = Counter(dict.fromkeys(self._parts(), 0))
         self._missing: dict[str, str] = {}
         self._audit_seconds = 0.0
+        self._resting_until = 0.0
         self.page = PublishedPage(clock)
 
     def step(self, keep_on: KeepOn) -> float:
-        """Read everything and publish; in how many seconds to do it again."""
+        """Read everything and publish, unless the last audit was too long for that; in how many
+        seconds to do it again.
+
+        A Redis that goes away in between is read at once, so that it is not shown as it was.
+        """
         began = self._clock()
+        if began < self._resting_until and self._answers():
+            return min(self._poll_seconds, self._resting_until - began)
         page = Page()
         try:
             detail = self._read(page, keep_on)
@@ -88,13 +95,23 @@ class RedisSource:
         for part, count in self._failures.items():
             page.inc("etl_redis_read_failures_total", count, part=part)
         self._set_ready("redis", up, detail)
-        wait_seconds = max(self._poll_seconds, self._audit_seconds / MAX_AUDIT_SHARE)
-        self.page.publish(page, wait_seconds + GRACE_SECONDS)
-        return wait_seconds
+        # One that is away has no audit to be spared.
+        rest_seconds = self._audit_seconds / MAX_AUDIT_SHARE if up else 0.0
+        self.page.publish(page, max(self._poll_seconds, rest_seconds) + GRACE_SECONDS)
+        rests = rest_seconds > self._poll_seconds
+        self._resting_until = self._clock() + rest_seconds if rests else 0.0
+        return self._poll_seconds
 
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
+
+    def _answers(self) -> bool:
+        try:
+            self._redis.ping()
+        except (RedisError, OSError):
+            return False
+        return True
 
     def _parts(self) -> dict[str, Callable[[Page, KeepOn], None]]:
         """What is read one after the other; one that cannot be read does not hide the others."""

@@ -56,6 +56,7 @@ QUICK = replace(
     processing_seconds=1,
     stalled_window_seconds=6,
     backlog_level_seconds=4,
+    backlog_recent_seconds=4,
     oldest_entry_seconds=6,
     deleted_window_seconds=5,
     gap_window_seconds=5,

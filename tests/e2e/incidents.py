@@ -14,7 +14,7 @@ from monitoring.thresholds import ETL_METRICS
 from services.loader.sealing.seals import MEASUREMENT as SEALS
 from tests.e2e.alert_world import KEYS, RECHECK_AFTER_SECONDS, WRITE, AlertWorld, Incident
 from tests.e2e.query_incidents import ODD_QUERIES
-from tests.e2e.redis_incidents import DISK, FOREIGN_JOB, LOST, MEMORY, PAYLOADS
+from tests.e2e.redis_incidents import DISK, FOREIGN_JOB, HANGING, LOST, MEMORY, PAYLOADS
 from tests.e2e.verify_incidents import ADDED, DELETED, UNREADABLE, VERIFIER_AWAY
 
 # A metric with a fifth of all samples: enough for an alert, not enough for the loader to pause.
@@ -370,6 +370,7 @@ EPISODES: tuple[tuple[Incident, ...], ...] = (
     (LIMITED,),
     (NO_RETENTION, SOURCE),
     (FROZEN, NO_METRICS, VERIFIER_AWAY),
+    (HANGING,),
     (LOST,),
     (GAP,),
 )

@@ -88,6 +88,15 @@ LOST = Incident(
 )
 
 
+# Nobody knows then what is loaded: that burns the budget of freshness, too.
+HANGING = Incident(
+    "a Redis that hangs",
+    {"EtlRedisUnreachable": {}, "EtlFreshnessBudgetBurningFast": {}},
+    lambda world: world.stack.redis.pause(),
+    lambda world: world.stack.redis.resume(),
+)
+
+
 def _server(world: AlertWorld) -> FullDiskRedis:
     server = world.stack.redis
     assert isinstance(server, FullDiskRedis)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -63,6 +65,7 @@ class Rig:
         *,
         poll_seconds: float = 10.0,
         timeout_seconds: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.log = CapturedLog(secrets=[password or ""])
         self.ready: dict[str, tuple[bool, str]] = {}
@@ -73,6 +76,7 @@ class Rig:
             self.set_ready,
             poll_seconds=poll_seconds,
             worker_silent_seconds=60,
+            clock=clock,
         )
 
     def set_ready(self, name: str, ok: bool, detail: str) -> None:

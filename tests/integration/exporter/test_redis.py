@@ -12,7 +12,6 @@ from common.state.stream import RedisStream
 from common.state.windows import WindowSet
 from devtools.servers.ports import free_port
 from devtools.servers.redis_server import RedisServer
-from services.exporter.redis_source import MAX_AUDIT_SHARE
 from tests.integration.exporter.exporter_world import FEED, Rig, populate
 
 ABOUT_REDIS = {"etl_redis_up", "etl_redis_read_seconds", "etl_redis_read_failures_total"}
@@ -376,17 +375,6 @@ def test_a_redis_that_was_emptied_shows_no_dead_letters_of_before(
     populated.step()
     assert populated.series("etl_dead_letter_entries") == {}
     assert "etl_ledger_samples" not in populated.names
-
-
-def test_the_longer_the_audit_takes_the_more_rarely_it_is_run(
-    redis_server: RedisServer, redis_client: redis.Redis, keys: Keys
-) -> None:
-    rig = Rig(redis_server.plain_url, keys, poll_seconds=0.05)
-    wait_seconds = rig.step()
-    audit_seconds = rig.value("etl_redis_audit_seconds")
-    assert audit_seconds is not None
-    assert wait_seconds == pytest.approx(max(0.05, audit_seconds / MAX_AUDIT_SHARE))
-    rig.close()
 
 
 # -- dead letters -----------------------------------------------------------------------------

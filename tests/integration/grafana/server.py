@@ -50,10 +50,6 @@ class Grafana:
         """The JSON of a kind of alerting's resources: ``policies``, ``contact-points``, …"""
         return self.get(f"{_PROVISIONING}/{what}")
 
-    def rules(self) -> dict[str, dict[str, Any]]:
-        """Uid → rule, of those in any folder."""
-        return {rule["uid"]: rule for rule in self.provisioned("alert-rules")}
-
     def states(self, folder: str) -> dict[str, dict[str, Any]]:
         """Name → what the scheduler says of each rule in the folder of this title."""
         groups = self.get("/api/prometheus/grafana/api/v1/rules")["data"]["groups"]

@@ -14,7 +14,7 @@ import yaml
 from common.durations import parse_duration_ms
 from monitoring.render.files import render
 from monitoring.render.panel_names import ALERT_FOLDER, DASHBOARD_FOLDER, DATASOURCE
-from tests.integration.grafana.filling import panels_of
+from tests.integration.grafana.filling import has_value, panels_of
 from tests.integration.grafana.server import LOG, Grafana
 
 ALERTING = [
@@ -31,6 +31,10 @@ RULES: dict[str, dict[str, Any]] = {
 BOARDS = [json.loads(text) for name, text in render().items() if name.endswith(".json")]
 # What a template leaves where it found nothing.
 HOLES = re.compile(r"<no value>|<nil>|{{|}}|\bNaN\b|error expanding")
+# Until the policies are read, a minute after the very first start, Grafana's own contact point is
+# sent to; and this suite's own copies of rules are deleted while they are evaluated.
+NOT_OURS = re.compile(r"grafana-default-email|rule deleted")
+PROBE = {"refId": "A", "datasource": {"uid": DATASOURCE}, "expr": "vector(1)", "instant": True}
 (RECEIVERS,) = [document for document in ALERTING if "policies" in document]
 
 
@@ -42,7 +46,9 @@ def test_the_data_source_is_there_and_reaches_prometheus(grafana: Grafana) -> No
     source = grafana.get(f"/api/datasources/uid/{DATASOURCE}")
     assert (source["type"], source["isDefault"], source["readOnly"]) == ("prometheus", True, True)
     assert source["jsonData"]["timeInterval"] == "15s"
-    assert grafana.get(f"/api/datasources/uid/{DATASOURCE}/health")["status"] == "OK"
+    # Not its health: an older Grafana does not check that of a Prometheus.
+    (result,) = grafana.query([PROBE]).values()
+    assert has_value(result), result
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board["uid"])
@@ -62,10 +68,7 @@ def test_a_dashboard_is_there_whole(grafana: Grafana, board: dict[str, Any]) -> 
 
 
 def test_rules_are_those_of_the_files(grafana: Grafana) -> None:
-    there = grafana.rules()
-    assert RULES.keys() <= there.keys()
-    folder = {there[uid]["folderUID"] for uid in RULES}
-    assert {uid for uid, rule in there.items() if rule["folderUID"] in folder} == RULES.keys()
+    assert grafana.states(ALERT_FOLDER).keys() == {rule["title"] for rule in RULES.values()}
 
 
 @pytest.mark.parametrize("uid", RULES)
@@ -126,7 +129,8 @@ def test_template_and_mute_timing_are_there(grafana: Grafana) -> None:
 def test_the_log_has_no_error() -> None:
     text = Path(os.environ[LOG]).read_text(encoding="utf-8", errors="replace")
     errors = re.findall(r'^.*(?:level=error|"level":"error").*$', text, re.MULTILINE)
-    assert not errors, "\n".join(errors[:5])
+    own = [line for line in errors if not NOT_OURS.search(line)]
+    assert not own, "\n".join(own[:5])
 
 
 def _short(duration: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.image.receiver_secrets import RECEIVERS
 from deploy.image.secret_list import consumers
 from devtools import PROJECT_ROOT
 
@@ -217,6 +218,10 @@ def test_what_is_handed_out_is_mounted_and_nothing_else(files: tuple[str, ...]) 
     assert sorted(mounted) == sorted({name for one in handed for name in one.secrets})
     assert set(mounted) <= {name for file in files for name in document(file)["secrets"]}
     volumes = [volume for service in laid for volume in service.get("volumes", ())]
+    assert [v for v in volumes if "/handout/" not in v] == [
+        volume for volume in services()["grafana"]["volumes"] if RECEIVERS in volume
+    ]
+    volumes = [volume for volume in volumes if "/handout/" in volume]
     assert sorted(volumes) == sorted(f"secrets-{one.name}:/handout/{one.name}" for one in handed)
 
 

@@ -6,12 +6,12 @@ import re
 
 import pytest
 
+from deploy.image.receiver_secrets import SECRET_FILES
 from deploy.image.secret_list import consumers
 from devtools import PROJECT_ROOT
 from etlctl.secrets import tls
 from etlctl.secrets.check import ALL_FILES, DERIVED
 from etlctl.secrets.table import PASSWORD_OF
-from monitoring.render.receivers import SECRET_FILES
 
 ROOT = PROJECT_ROOT
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")

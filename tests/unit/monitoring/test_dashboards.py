@@ -19,7 +19,7 @@ from monitoring.dashboards.spec import WIDTH
 from monitoring.model import Limit, PanelRef
 from monitoring.render.files import render
 from monitoring.render.panel_names import DATASOURCE, RUNBOOK_DASHBOARD
-from monitoring.render.runbook import Section, in_grafana, sections
+from monitoring.render.runbook import Section, in_grafana, sections, text_height_px
 from monitoring.thresholds import Thresholds
 
 FILES = {
@@ -120,6 +120,25 @@ def test_first_view_fits_a_screen_of_1600_by_1000() -> None:
     strip = [p for p in panels("etl-pipeline") if p["gridPos"]["y"] == 0]
     assert len(strip) >= 9 and {p["type"] for p in strip} == {"stat"}
     assert sum(p["gridPos"]["w"] for p in strip) == WIDTH
+
+
+@pytest.mark.parametrize("uid", SHOWN)
+def test_headings_of_panels_are_not_cut_off_on_a_screen_of_1600(uid: str) -> None:
+    """A column has 66 pixels with its margin; a heading leaves 38 of its panel, or 54 with alerts.
+
+    Of the letters that stand in the titles, ten have at most 64 pixels in Grafana's font.
+    """
+    for panel in panels(uid):
+        room = panel["gridPos"]["w"] * 65.7 - 8 - (54 if panel.get("links") else 38)
+        assert len(panel["title"]) * 6.4 <= room, panel["title"]
+
+
+def test_numbers_of_the_strip_stand_alone_or_have_room_for_their_names() -> None:
+    """Names of several numbers side by side take half of the width that each of them has."""
+    for panel in panels("etl-pipeline"):
+        if panel["type"] == "stat" and panel["gridPos"]["y"] == 0 and panel["gridPos"]["w"] < 5:
+            assert len(panel["targets"]) == 1, panel["title"]
+            assert panel["options"]["textMode"] == "value", panel["title"]
 
 
 def test_stages_come_in_the_order_of_flow_and_details_are_collapsed() -> None:
@@ -324,6 +343,23 @@ def test_runbook_shows_every_section_whole() -> None:
     for panel, section in zip(shown, sections(), strict=True):
         assert not re.search(r"\]\((?!/d/)", panel["options"]["content"])
         assert section.text.splitlines()[-1].split("](")[0] in panel["options"]["content"]
+
+
+def test_panels_of_the_runbook_are_as_high_as_their_text() -> None:
+    """A row of the grid is 38 pixels, 8 of them between panels; a line of text is 22."""
+    for panel in FILES[RUNBOOK_DASHBOARD]["panels"]:
+        height = panel["gridPos"]["h"] * 38 - 8
+        needed = text_height_px(panel["options"]["content"])
+        assert needed <= height < needed + 38, panel["title"]
+
+
+def test_height_of_a_text_is_that_of_its_lines_as_they_are_shown() -> None:
+    one = text_height_px("Some words.")
+    assert text_height_px("Some\nwords.") == one
+    assert text_height_px(f"[Some words.](/d/{'x' * 400})") == one
+    assert text_height_px("**Some** `words.`") == one
+    assert text_height_px("word " * 40) == one + 22
+    assert text_height_px("Some words.\n\nSome words.") > one + 22
 
 
 def test_links_of_the_page_become_links_inside_grafana() -> None:

@@ -10,13 +10,14 @@ import typer.main
 import yaml
 
 from common.durations import format_duration
+from deploy.image.receiver_secrets import SECRET_FILES
 from monitoring import DEPLOY_FOLDER
 from monitoring.__main__ import app
 from monitoring.alerts.unreachable import UNREACHABLE
 from monitoring.catalogue import all_alerts, all_recordings
 from monitoring.render.files import render
 from monitoring.render.panel_names import DASHBOARD_FOLDER
-from monitoring.render.receivers import EMAIL_TO, SECRET_FILES, SEVERITIES_OF, WEBHOOK_URL
+from monitoring.render.receivers import EMAIL_TO, SEVERITIES_OF, WEBHOOK_URL
 from monitoring.thresholds import Thresholds
 
 DOCS = DEPLOY_FOLDER.parent / "docs"

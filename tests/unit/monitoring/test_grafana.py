@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from common.durations import parse_duration_ms
+from deploy.image.receiver_secrets import SECRET_FILES
 from monitoring.alerts.unreachable import UNREACHABLE
 from monitoring.catalogue import all_alerts
 from monitoring.model import Alert
@@ -24,7 +25,7 @@ from monitoring.render.panel_names import (
     DATASOURCE,
     RUNBOOK_DASHBOARD,
 )
-from monitoring.render.receivers import SECRET_FILES, SEVERITIES, Receivers
+from monitoring.render.receivers import SEVERITIES, Receivers
 from monitoring.render.yaml_text import dump
 from monitoring.thresholds import Thresholds
 
@@ -378,6 +379,12 @@ def test_dashboards_are_found_and_cannot_be_changed_in_the_browser() -> None:
     assert provider["options"]["path"] == "/etc/grafana/dashboards"
     assert provider["folder"] == DASHBOARD_FOLDER
     assert provider["allowUiUpdates"] is False
+
+
+def test_every_folder_that_grafana_looks_into_is_there() -> None:
+    """It logs an error about one that is missing, at each start."""
+    folders = {name.partition("/")[0] for name in FILES}
+    assert folders == {"alerting", "dashboards", "datasources", "plugins"}
 
 
 def test_every_provisioning_file_says_its_version() -> None:

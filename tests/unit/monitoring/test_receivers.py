@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import yaml
 from common.errors import ConfigError
 from monitoring import PROJECT_ROOT
 from monitoring.render.files import render_receivers
-from monitoring.render.receivers import Receivers, receivers_from
+from monitoring.render.receivers import Receivers, file_problems, receivers_from
 
+NO_FILE = os.strerror(errno.ENOENT)
 URL = "https://hooks.example.com/services/T0/B0/x"
 
 
@@ -141,7 +143,8 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 
 
 def run(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ALERT_")}
+    ours = ("ALERT_", "GRAFANA_", "SECRETS_DIR")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return subprocess.run(
         [sys.executable, "-m", "monitoring", *arguments],
         cwd=PROJECT_ROOT,
@@ -179,6 +182,28 @@ def test_command_reads_the_folder_that_the_deployment_does(tmp_path: Path) -> No
     done = run("receivers", environ={"SECRETS_DIR": str(tmp_path)})
     assert (done.returncode, done.stderr) == (0, "")
     assert "$__file{/run/secrets/alert_slack_url}" in done.stdout
+
+
+def test_check_says_who_is_notified_and_writes_nothing(tmp_path: Path) -> None:
+    path = secret(tmp_path, "alert_slack_url", URL)
+    rendered = tmp_path / "receivers.yaml"
+    rendered.write_text(render_receivers(Receivers(files=frozenset({"slack"}))))
+    environ = {"SECRETS_DIR": str(tmp_path), "GRAFANA_RECEIVERS_FILE": str(rendered)}
+    done = run("receivers", "--check", environ=environ | {"ALERT_SLACK_URL_FILE": str(path)})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Sent are critical: slack; warning: slack.\n"
+
+
+def test_check_finds_what_grafana_would_miss(tmp_path: Path) -> None:
+    rendered = tmp_path / "receivers.yaml"
+    assert [*file_problems(rendered, {})] == [f"{rendered}: cannot be read: {NO_FILE}"]
+    rendered.write_text(render_receivers(Receivers(files=frozenset({"slack", "watchdog"}))))
+    path = secret(tmp_path, "empty", "")
+    environ = {"ALERT_WATCHDOG_URL_FILE": str(path)}
+    assert [*file_problems(rendered, environ)] == [
+        f"ALERT_SLACK_URL_FILE: is not set, and {rendered} needs alert_slack_url",
+        f"ALERT_WATCHDOG_URL_FILE: {path}: is empty",
+    ]
 
 
 def test_command_refuses_in_one_line_and_writes_nothing(tmp_path: Path) -> None:
