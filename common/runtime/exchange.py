@@ -20,6 +20,10 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from common.runtime.timer import Timed, Timer
+
+_TIMER = Timer("exchange")
+
 
 class Exchange:
     """A request and its response; ``expired`` when they took too long."""
@@ -27,30 +31,25 @@ class Exchange:
     def __init__(self) -> None:
         self.expired = False
         self._over = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         # A descriptor of our own: the connection's may be closed, or wrapped in TLS, meanwhile.
         self._socket: socket.socket | None = None
-        self._deadline = self._wakes_at = float("inf")
-        self._watcher: threading.Thread | None = None
+        self._timed: Timed | None = None
 
     def allow(self, seconds: float) -> None:
         """It may take so long from now on, whatever it was allowed before.
 
-        Cheap enough for each piece of a body: the watcher is woken only to be earlier.
+        Cheap enough for each piece of a body.
         """
-        self._deadline = time.monotonic() + seconds
-        if self._deadline < self._wakes_at:
-            with self._changed:
-                if self._watcher is None:
-                    self._watcher = threading.Thread(
-                        target=self._watch, name="exchange", daemon=True
-                    )
-                    self._watcher.start()
-                self._changed.notify()
+        deadline = time.monotonic() + seconds
+        if self._timed is None:
+            self._timed = _TIMER.at(deadline, self.expire)
+        else:
+            self._timed.move(deadline)
 
     def watch(self, connected: socket.socket) -> None:
         """The exchange goes over this socket from now on."""
-        with self._changed:
+        with self._lock:
             self._let_go()
             self._socket = socket.socket(fileno=os.dup(connected.fileno()))
             if self.expired:
@@ -58,28 +57,18 @@ class Exchange:
 
     def expire(self) -> None:
         """Time is up; nothing happens if the exchange is over."""
-        with self._changed:
+        with self._lock:
             if not self._over:
                 self.expired = True
                 self._shut_down()
 
     def end(self) -> None:
         """The exchange is over: its connection may serve another."""
-        with self._changed:
+        with self._lock:
             self._over = True
-            self._changed.notify()
             self._let_go()
-
-    def _watch(self) -> None:
-        with self._changed:
-            while not self._over:
-                deadline = self._wakes_at = self._deadline
-                if (left_seconds := deadline - time.monotonic()) <= 0:
-                    break
-                # Whoever brings it forward from here on sees when we wake up, and notifies.
-                if self._deadline == deadline:
-                    self._changed.wait(left_seconds)
-        self.expire()
+        if self._timed is not None:
+            self._timed.cancel()
 
     def _shut_down(self) -> None:
         if self._socket is not None:

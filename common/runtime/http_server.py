@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from http import HTTPStatus
 from http.client import HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
@@ -28,6 +28,7 @@ from prometheus_client.exposition import choose_encoder
 
 from common.errors import ConfigError
 from common.runtime.basic_auth import CHALLENGE, BasicAuth
+from common.runtime.http_loop import ListeningServer
 from common.runtime.readiness.health import Health
 from common.secret_files import check_secret_mode
 
@@ -192,12 +193,7 @@ class HttpServer:
         self._server.on_refused = on_refused or self._server.on_refused
         self._server.connection_seconds = connection_seconds
         self._server.is_reserved_for = is_reserved_for or self._server.is_reserved_for
-        self._thread = threading.Thread(
-            target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.1},
-            daemon=True,
-            name="http",
-        )
+        self._thread = threading.Thread(target=self._server.serve, daemon=True, name="http")
         self._thread.start()
 
     @property
@@ -207,12 +203,12 @@ class HttpServer:
 
     def close(self) -> None:
         """Stop listening; responses under way are finished or cut off."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.end()
         self._thread.join()
+        self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(ListeningServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
@@ -234,6 +230,7 @@ class _Server(ThreadingHTTPServer):
         self.is_reserved_for: Callable[[str], bool] = _is_loopback
         self._reserved = threading.BoundedSemaphore(RESERVED_CONNECTIONS)
         self._taken: dict[Any, threading.BoundedSemaphore] = {}
+        # Until when each connection may be open.
         self._open: dict[socket.socket, float] = {}
         super().__init__(address, _Handler)
 
@@ -277,6 +274,10 @@ class _Server(ThreadingHTTPServer):
                     socket.socket.shutdown(request, socket.SHUT_RDWR)
                 except OSError:
                     self._open.pop(request, None)
+
+    def busy(self) -> bool:
+        """Whether a connection is open, which may have to be cut."""
+        return bool(self._open)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is nobody's error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -9,12 +10,20 @@ from types import TracebackType
 
 from redis.exceptions import RedisError
 
+from common.runtime.timer import Timer
+
 # A lease outlives two renewals that fail in a row.
 RENEWALS_PER_LEASE = 3
 
 
+_TIMER = Timer("lease-timer")
+
+
 class LeaseRenewal:
     """Renews a lease from a thread of its own; a context manager around the work.
+
+    The thread is started when the lease is to be renewed for the first time: most work is done by
+    then.
 
     ``renew`` is called three times in each ``lease_seconds``. It renews what is still ours and
     returns whether any of that is left; after the first False nothing is renewed and ``lost`` is
@@ -39,7 +48,8 @@ class LeaseRenewal:
         self._clock = clock
         self._done = threading.Event()
         self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
 
     @property
     def lost(self) -> bool:
@@ -47,7 +57,8 @@ class LeaseRenewal:
         return self._lost.is_set()
 
     def __enter__(self) -> LeaseRenewal:
-        self._thread.start()
+        self._until = self._clock() + self._max_seconds
+        self._first = _TIMER.at(time.monotonic() + self._every_seconds, self._start)
         return self
 
     def __exit__(
@@ -56,15 +67,23 @@ class LeaseRenewal:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._done.set()
-        self._thread.join()
+        self._first.cancel()
+        with self._starting:
+            self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _start(self) -> None:
+        with self._starting:
+            if not self._done.is_set():
+                self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
-        until = self._clock() + self._max_seconds
-        while not self._done.wait(self._every_seconds) and self._clock() <= until:
-            try:
+        while self._clock() <= self._until:
+            with contextlib.suppress(RedisError):
                 if not self._renew():
                     self._lost.set()
                     return
-            except RedisError:
-                continue
+            if self._done.wait(self._every_seconds):
+                return

@@ -24,7 +24,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LAST_WORDS_SECONDS = 3.0
 # How long reporting the stop may take.
 NOTICE_SECONDS = 1.0
+# How often the deadline is looked at once the process stops, and whether it stops before.
 _POLL_SECONDS = 0.2
+_IDLE_POLL_SECONDS = 2.0
 
 
 class Shutdown:
@@ -73,6 +75,7 @@ class Shutdown:
         """The work is done; only threads that refuse to end may still keep the process."""
         if self._deadline is None:
             self._deadline = self._clock() + self._drain_seconds
+            self._writer.send(b"\0")  # no signal's number: the deadline is looked at from now on
 
     def signalled(self, number: int) -> None:
         """A signal has come."""
@@ -93,7 +96,9 @@ class Shutdown:
 
     def _watch(self) -> None:
         while True:
-            readable, _, _ = select.select([self._reader], [], [], _POLL_SECONDS)
+            # A signal wakes it; what does not is a stop that came from within.
+            waits_seconds = _IDLE_POLL_SECONDS if self._deadline is None else _POLL_SECONDS
+            readable, _, _ = select.select([self._reader], [], [], waits_seconds)
             for number in self._reader.recv(64) if readable else b"":
                 if number in SIGNALS:
                     self.signalled(number)

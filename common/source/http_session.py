@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
 import urllib3
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
+from requests.cookies import extract_cookies_to_jar, get_cookie_header
+from requests.structures import CaseInsensitiveDict
 from urllib3 import ProxyManager
 
 from common.config import AuthSettings
@@ -34,6 +39,58 @@ def source_session(auth: AuthSettings) -> requests.Session:
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
+
+
+def send(
+    session: requests.Session,
+    method: str,
+    url: str,
+    *,
+    params: Mapping[str, str] = MappingProxyType({}),
+    content: Mapping[str, str] | bytes | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    timeout_seconds: tuple[float, float],
+) -> requests.Response:
+    """What ``session.request`` sends and raises, at two thirds of its cost; the body is not read.
+
+    ``url`` is one that ``requests`` has prepared, ``content`` a form or a body. There are no
+    redirects and hooks, and the environment is not looked through for each request.
+    ``timeout_seconds``: to connect, and to respond.
+    """
+    request = requests.PreparedRequest()
+    request.method = method
+    request.url = f"{url}?{urlencode(params)}" if params else url
+    request.headers = CaseInsensitiveDict(
+        {name: str(text) for name, text in session.headers.items()}
+    )
+    request.headers.update(headers)
+    request.hooks = {}
+    if content is not None:
+        if isinstance(content, Mapping):
+            content = urlencode(content).encode()
+            request.headers["Content-Type"] = "application/x-www-form-urlencoded"
+        request.body = content
+        request.headers["Content-Length"] = str(len(content))
+    if session.cookies:
+        cookies = get_cookie_header(session.cookies, request)  # type: ignore[no-untyped-call]
+        if cookies:
+            request.headers["Cookie"] = cookies
+    if callable(session.auth):
+        request = session.auth(request)
+    response = session.get_adapter(url).send(
+        request,
+        stream=True,
+        timeout=timeout_seconds,
+        verify=True if session.verify is None else session.verify,
+        cert=session.cert,
+        proxies=session.proxies,
+    )
+    if "Set-Cookie" in response.headers:
+        # A balancer may want to recognise us.
+        extract_cookies_to_jar(  # type: ignore[no-untyped-call]
+            session.cookies, request, response.raw
+        )
+    return response
 
 
 class _WatchedAdapter(HTTPAdapter):

@@ -26,6 +26,7 @@ from common.source.errors import (
     snippet,
     status_error,
 )
+from common.source.http_session import send
 
 # Some servers and proxies refuse longer request lines; shorter queries stay readable in their logs.
 LONGEST_URL_BYTES = 2_000
@@ -90,6 +91,8 @@ class Transport:
         # Whether what stands before the source has refused a form and answered an address instead.
         self._addresses_only = False
         self._monotonic = monotonic
+        # Each address that is asked, as requests writes it.
+        self._prepared: dict[str, str] = {}
         # The ``Date`` of the response opened last, in seconds since the epoch.
         self.last_date_seconds: float | None = None
         # How much of its body has arrived.
@@ -202,7 +205,7 @@ class Transport:
             try:
                 if message:
                     content, headers = message.content, message.headers
-                    response = self._ask(url, timeout_seconds, data=content, headers=headers)
+                    response = self._ask(url, timeout_seconds, content=content, headers=headers)
                 else:
                     response = self._request(url, params, timeout_seconds)
                 if exchange.expired:
@@ -231,7 +234,7 @@ class Transport:
         long = len(url) + len(urlencode(params)) > LONGEST_URL_BYTES
         if not long or self._addresses_only:
             return self._ask(url, timeout_seconds, params=params)
-        response = self._ask(url, timeout_seconds, data=params)
+        response = self._ask(url, timeout_seconds, content=params)
         if response.status_code not in FORM_REFUSED_STATUSES:
             return response
         response.close()
@@ -240,14 +243,15 @@ class Transport:
         return response
 
     def _ask(self, url: str, timeout_seconds: float, **content: Any) -> requests.Response:
-        return self._session.request(
-            "POST" if "data" in content else "GET",
-            url,
+        if url not in self._prepared:
+            self._prepared[url] = str(requests.Request("GET", url).prepare().url)
+        return send(
+            self._session,
+            "POST" if "content" in content else "GET",
+            # A redirect, which could take our credentials to another host, is not followed.
+            self._prepared[url],
             **content,
-            timeout=(timeout_seconds, timeout_seconds + RESPONSE_MARGIN_SECONDS),
-            # A redirect could take our credentials to another host.
-            allow_redirects=False,
-            stream=True,
+            timeout_seconds=(timeout_seconds, timeout_seconds + RESPONSE_MARGIN_SECONDS),
         )
 
     def _expired(self, timeout_seconds: float) -> SourceError:

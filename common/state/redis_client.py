@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # etl-metrics has no memory to spare for what the settings ar
 
 # XREADGROUP must block for less than this, or a quiet stream looks like a lost server.
 SOCKET_TIMEOUT_SECONDS = 5.0
-BLOCK_SECONDS = 1.0
+# As long as that an idle stage takes to notice that it should stop.
+BLOCK_SECONDS = 2.0
 
 
 def connect(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,6 @@ import yaml
 from redis import Redis
 
 from common.config import Settings, load_settings
-from devtools import PROJECT_ROOT
 from devtools.bench.data import SELECTOR, STEP_MS, Dataset
 from devtools.bench.machine import cpu_seconds
 from devtools.bench.servers import NullSink, VictoriaServer
@@ -182,26 +180,15 @@ class Rig(StartStop):
     def service(self, module: str, number: int, config: Path) -> ServiceProcess:
         """A service, not yet started."""
         name = f"{module}-{number}"
-        # The loader's image has no numpy, which its client of InfluxDB would load for nothing.
-        path = [PROJECT_ROOT, *([self._without_numpy()] if module == "loader" else [])]
         service = ServiceProcess(
             module,
             self.dir / name,
             config=config,
-            environ={"PYTHONPATH": os.pathsep.join(map(str, path))},
             name=name,
             log_dir=self.log_dir,
         )
         self._services.append(service)
         return service
-
-    def _without_numpy(self) -> Path:
-        folder = self.dir / "without_numpy"
-        folder.mkdir(exist_ok=True)
-        (folder / "numpy.py").write_text(
-            "raise ModuleNotFoundError('there is none')\n", encoding="utf-8"
-        )
-        return folder
 
     def stop_services(self) -> None:
         """Stop the services, whatever they have in hand."""

@@ -10,7 +10,7 @@ if __name__ == "__main__":  # before the imports that take long
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -35,6 +35,7 @@ from services.extractor.extract import Extractor, SourceState
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
 from services.extractor.jobs import Jobs
 from services.extractor.planner import Planner
+from services.extractor.planning_pace import PlanningPace
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
@@ -45,7 +46,7 @@ from services.extractor.source.clock import SourceClock
 from services.extractor.source.older_history import OlderHistory
 from services.extractor.source.settling import SettleCheck
 from services.extractor.staging import EntryBuilder
-from services.extractor.windows import plans_of
+from services.extractor.windows import Plan, plans_of
 from services.extractor.worker import JobTable, Worker
 
 # A feed that nobody planned for so long belongs to no configuration that still runs.
@@ -87,14 +88,18 @@ def main(service: Service) -> ExitCode:
         older=OlderHistory(source.answers_at),
     )
     scheduler = Scheduler(redis, Keys(pipeline.redis_namespace))
-    jobs = _jobs(service, redis, scheduler, source, history, clock)
+    every_seconds = min(
+        PLAN_AT_MOST_EVERY_SECONDS, max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4)
+    )
+    plans = plans_of(settings)
+    pace = PlanningPace(
+        plans, pipeline.interval_seconds, every_seconds, settings.extract.recheck_after_seconds
+    )
+    jobs = _jobs(service, redis, scheduler, source, history, clock, plans, pace)
     service.set_ready("scheduler", False, "nothing was queued yet")
     service.set_ready("pipeline", False, "not checked yet")
     watched = _watched_source(settings)
     watch(watched, probe_every_seconds(pipeline), service.stop, service.set_ready)
-    every_seconds = min(
-        PLAN_AT_MOST_EVERY_SECONDS, max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4)
-    )
 
     def on_scheduled(name: str, ok: bool, detail: str) -> None:
         service.set_ready(name, ok, detail, 3 * (every_seconds + SOCKET_TIMEOUT_SECONDS))
@@ -102,6 +107,7 @@ def main(service: Service) -> ExitCode:
     planning = threading.Thread(
         target=scheduler.plan_at_each_tick,
         args=(every_seconds, service.stop, telemetry, on_scheduled),
+        kwargs={"wanted": pace.wanted},
         name="planning-tick",
         daemon=True,
     )
@@ -187,10 +193,11 @@ def _jobs(
     source: PrometheusClient,
     history: SourceHistory,
     clock: SourceClock,
+    plans: Sequence[Plan],
+    pace: PlanningPace,
 ) -> Jobs:
     settings, telemetry = service.settings, service.telemetry
     pipeline, extract = settings.pipeline, settings.extract
-    plans = plans_of(settings)
     windows = WindowSet(
         redis,
         Keys(pipeline.redis_namespace),
@@ -238,6 +245,7 @@ def _jobs(
         server=ServerWatch(redis, telemetry, service.set_ready),
         windows=windows,
         scheduler=scheduler,
+        pace=pace,
         pressure=BackPressure(windows, pipeline, telemetry, service.set_ready),
         telemetry=telemetry,
         stop=service.stop,

@@ -16,6 +16,7 @@ from common.state.windows import WindowClass, WindowSet
 from services.extractor.extract import Extractor, Outcome, SourceState
 from services.extractor.job_table import QueueName
 from services.extractor.planner import Planner
+from services.extractor.planning_pace import PlanningPace
 from services.extractor.pressure import BackPressure
 from services.extractor.recheck import Rechecker
 from services.extractor.scheduler import Scheduler
@@ -46,6 +47,7 @@ class Jobs:
     server: ServerWatch
     windows: WindowSet
     scheduler: Scheduler
+    pace: PlanningPace
     pressure: BackPressure
     telemetry: Telemetry
     stop: threading.Event
@@ -70,12 +72,17 @@ class Jobs:
             self.server.check()
             due = self.planner.plan()
             self.on_source(SourceState(True))
-            if not self.pressure.paused():
+            self.pace.planned(due, self.planner.source_ms)
+            if self.pressure.paused():
+                self.pace.failed()
+            else:
                 self.scheduler.schedule("live", due.live)
                 self.scheduler.schedule("catchup", due.catchup)
                 self.scheduler.schedule("backfill", due.backfill)
-            self.scheduler.schedule("recheck", 1)
+            if self.pace.recheck_is_due():
+                self.scheduler.schedule("recheck", 1)
         except SourceError as error:
+            self.pace.failed()
             self.on_source(SourceState(False, str(error)))
             self.telemetry.emit("plan_failed", error_type=type(error).__name__, error=str(error))
         except RedisError as error:
@@ -95,6 +102,8 @@ class Jobs:
         """Extract windows of a class until none is left, or something fresher waits."""
         try:
             fresher: tuple[QueueName, ...] = () if window_class == "live" else ("plan", "live")
+            if window_class == "live":
+                self.pace.live_is_extracted()  # unless something is found that is not
             self._go_on(window_class, fresher, lambda: self._extract_one(window_class))
         except RedisError as error:
             # What was leased runs out and is leased again; the next plan schedules it again.
@@ -125,7 +134,10 @@ class Jobs:
         began = checked_at = self.clock()
         while not self.stop.is_set():
             self.tick()
-            if self.pressure.paused() or not extract():
+            if self.pressure.paused():
+                self.pace.failed()
+                return
+            if not extract():
                 return
             now = self.clock()
             if not fresher or now - checked_at < FRESHER_EVERY_SECONDS:
@@ -153,6 +165,7 @@ class Jobs:
                 break
             feed, began = plan.feed, self.clock()
             if self._waits(plan, began):
+                self.pace.failed()
                 continue
             window = self.windows.lease(
                 feed, window_class, plan.live_ms, plan.longest_ms(window_class)
@@ -165,9 +178,12 @@ class Jobs:
             siblings = lease_siblings(self.windows, plan, window, ready, origin_ms)
             outcome = self.extractor.run(plan, window, origin_ms(feed.state_name), siblings)
             now = self.clock()
-            if outcome is not Outcome.COMMITTED and now - began > SLOW_SECONDS:
-                self._waits_until[feed.state_name] = 2 * now - began
+            if outcome is not Outcome.COMMITTED:
+                self.pace.failed()
+                if now - began > SLOW_SECONDS:
+                    self._waits_until[feed.state_name] = 2 * now - began
             if self.pressure.paused():
+                self.pace.failed()
                 break
         return found
 
@@ -176,4 +192,5 @@ class Jobs:
 
     def _redis_failed(self, error: RedisError) -> None:
         """Redis refused or did not respond; the next job finds what was left."""
+        self.pace.failed()
         self.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))

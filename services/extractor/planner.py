@@ -19,11 +19,15 @@ from services.extractor.windows import Plan, floor_to
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Feeds that have something to extract, by class."""
+    """Feeds that have something to extract, by class.
+
+    ``waiting``: those that are not ours, or have not begun yet.
+    """
 
     live: int
     catchup: int
     backfill: int = 0
+    waiting: int = 0
 
 
 @dataclass
@@ -43,6 +47,8 @@ class Planner:
     # Feeds that this process had planned before Redis lost them.
     _lost_feeds: set[str] = field(default_factory=set, init=False)
     _origins_ms: dict[str, int] = field(default_factory=dict, init=False)
+    # The source's time at the last turn.
+    source_ms: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         windows = self.windows
@@ -72,7 +78,10 @@ class Planner:
             self._close(feed)
         to_do = self._backfill(ours, status, parts, source)
         self._origins_ms = {feed: found.origin_ms for feed, found in status.items()}
-        return replace(_due(ours, status, source.now_ms), backfill=to_do)
+        begun = [plan for plan in ours if _reconciled(status.get(plan.feed.name))]
+        waiting = len(self.plans) - len(begun)
+        self.source_ms = source.now_ms
+        return replace(_due(ours, status, source.now_ms), backfill=to_do, waiting=waiting)
 
     def origin_ms(self, feed: str) -> int:
         """Where the feed began; looked up when this process has not planned it yet."""

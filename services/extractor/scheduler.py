@@ -56,14 +56,18 @@ class Scheduler:
         telemetry: Telemetry,
         set_ready: Callable[[str, bool, str], None],
         wall_clock: Callable[[], float] = time.time,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         """Schedule planning whenever the wall clock passes a multiple of ``every_seconds``.
+
+        Unless it is not ``wanted`` then.
 
         ``set_ready`` gets the check ``scheduler``: where nothing can be queued nothing is planned.
         """
         while not stop.is_set():
             try:
-                self.schedule_plan(int(wall_clock() // every_seconds))
+                if wanted():
+                    self.schedule_plan(int(wall_clock() // every_seconds))
                 set_ready("scheduler", True, "")
             # Whatever it is: nothing would be planned any more if this thread died of it.
             except Exception as error:

@@ -45,6 +45,11 @@ class Plan:
         """The last aligned instant whose samples have settled at Prometheus' time ``now_ms``."""
         return floor_to(now_ms - self.settle_ms, max(self.step_ms, self.head_step_ms))
 
+    def next_head_at_ms(self, now_ms: int) -> int:
+        """Prometheus' time at which the head moves next."""
+        head_step_ms = max(self.step_ms, self.head_step_ms)
+        return self.head_ms(now_ms) + head_step_ms + self.settle_ms
+
     def kept_from_ms(self, now_ms: int) -> int:
         """The first bound after which the sink keeps all points at ``now_ms``; 0 = always."""
         if self.retention_ms is None:

@@ -3,13 +3,14 @@
 It runs jobs in the main thread of this process, so that metrics stay in one place. A job names a
 function of the worker's own table; nothing else in this process can be run through Redis. Of what
 RQ would do for a job beside that nothing is left: no registries, results, callbacks, dependents.
-Signals are the service's business; RQ's heartbeat, which it gives at least once a second, is where
-this process shows that it lives and notices that it should stop.
+Signals are the service's business; RQ's heartbeat, for which it comes here every two seconds, is
+where this process shows that it lives and notices that it should stop.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,8 +28,10 @@ from common.runtime.telemetry import Telemetry
 from services.extractor.foreign_jobs import remove_foreign_jobs
 from services.extractor.job_table import TableJob, TableQueue
 
-# RQ waits for a job for its time-to-live less 15 seconds.
-WORKER_TTL_SECONDS = 16
+# RQ waits for a job for its time-to-live less 15 seconds; as long as that a stop may wait.
+WORKER_TTL_SECONDS = 17
+# RQ gives several around each job, of three commands each; it lives for a minute without any.
+HEARTBEAT_EVERY_SECONDS = 5.0
 MAINTENANCE_INTERVAL_SECONDS = 60
 
 JobTable = Mapping[str, Callable[..., None]]
@@ -69,6 +72,7 @@ class Worker(SimpleWorker):
         self._tick = tick
         self._telemetry = telemetry
         self._suspended = False
+        self._beat_at = float("-inf")
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run what the job calls, if it is in the table, and delete the job.
@@ -92,12 +96,17 @@ class Worker(SimpleWorker):
         if isinstance(job, TableJob):
             job.remove()
 
-    def heartbeat(self, *args: Any, **kwargs: Any) -> None:
-        """Tick, and leave the loop when the service stops."""
+    def heartbeat(self, *_args: Any, **_options: Any) -> None:
+        """Tick, leave the loop when the service stops, and give RQ's own now and then."""
         self._tick()
         if self._stop_event.is_set():
             raise StopRequested
-        super().heartbeat(*args, **kwargs)
+        if time.monotonic() - self._beat_at < HEARTBEAT_EVERY_SECONDS:
+            return
+        with self.connection.pipeline(transaction=False) as pipe:
+            super().heartbeat(pipeline=pipe)
+            pipe.execute()
+        self._beat_at = time.monotonic()
 
     def run_maintenance_tasks(self) -> None:
         """Forget workers that died, remove what is not ours, and look for a suspension.

@@ -85,7 +85,11 @@ class FixedSession(requests.Session):
         super().__init__()
         self._case = case
 
-    def request(self, *_: Any, **__: Any) -> requests.Response:
+    def get_adapter(self, url: str) -> Any:
+        """Itself: it sends nothing."""
+        return self
+
+    def send(self, *_: Any, **__: Any) -> requests.Response:
         """The one answer."""
         status, headers, pieces, breaks, _ = self._case
         return cast(requests.Response, _Response(status, headers, _Raw(pieces, breaks)))

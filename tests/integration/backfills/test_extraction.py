@@ -19,6 +19,7 @@ from common.state.verdict import Settle
 from services.extractor.history import NO_SAMPLES_MS
 from services.extractor.jobs import Jobs
 from services.extractor.planner import Due, Planner
+from services.extractor.planning_pace import PlanningPace
 from services.extractor.windows import Plan
 from tests.integration.extractor.extraction_world import KEYS, STEP_MS, Rig, Source
 
@@ -82,6 +83,7 @@ class World(Rig):
             server=anything,
             windows=self.windows,
             scheduler=scheduler,
+            pace=PlanningPace(self.planner.plans, 1.0, 0.25),
             pressure=pressure,
             telemetry=self.telemetry,
             stop=threading.Event(),

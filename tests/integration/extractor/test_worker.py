@@ -84,6 +84,20 @@ def test_jobs_run_by_priority_with_their_arguments_and_leave_nothing(rig: Rig) -
     assert not rig.refused()
 
 
+def test_many_jobs_cost_one_heartbeat(rig: Rig) -> None:
+    """RQ by itself gives four around each, of three round trips."""
+    for name in QUEUES:
+        rig.scheduler.schedule(name, 1)
+    rig.redis.config_resetstat()
+
+    rig.work()
+
+    assert len(rig.calls) == len(QUEUES)
+    beats = rig.redis.info("commandstats")["cmdstat_expire"]["calls"]
+    # A heartbeat has two, and the worker enters its name.
+    assert beats < 2 * len(QUEUES)
+
+
 def test_two_workers_of_one_process_have_tables_of_their_own(rig: Rig) -> None:
     rig.scheduler.schedule("plan", 1)
     rig.work({"plan": lambda: rig.record("first")})

@@ -97,6 +97,7 @@ def test_light_image_installs_no_heavy_package(image: str, heavy: set[str]) -> N
     [
         ("simulator", {"numpy", "polars", "redis", "rq", "requests", "influxdb_client"}),
         ("exporter", {"numpy", "polars", "requests", "influxdb_client"}),
+        ("loader", {"numpy", "polars", "requests", "influxdb_client"}),
     ],
 )
 def test_light_service_imports_no_heavy_package(image: str, heavy: set[str]) -> None:

@@ -88,6 +88,6 @@ def test_short_work_renews_nothing() -> None:
     renew = Renew()
 
     with LeaseRenewal(renew, 3600):
-        pass
+        assert ended(), "nor does it start a thread"
 
     assert renew.calls == 0

@@ -16,6 +16,7 @@ from tests.unit.services.extractor.client_world import (
     EXPR,
     MATRIX,
     NOW,
+    Serve,
     client_of,
     failure,
 )
@@ -225,3 +226,11 @@ def test_a_body_that_stops_coming(server: AnsweringServer, monkeypatch: pytest.M
     found = failure(client_of(server.url, timeout=0.05))
     assert isinstance(found, SourceUnavailable)
     assert "sent 1000 bytes and not the end of its response within 0.05 s" in str(found)
+
+
+def test_a_cookie_of_a_balancer_is_sent_back(serve: Serve) -> None:
+    server = serve(reply(NOW, headers={"Set-Cookie": "server=second; Path=/"}))
+    client = client_of(server.url)
+    client.now_ms()
+    client.now_ms()
+    assert [request.headers.get("Cookie") for request in server.requests] == [None, "server=second"]

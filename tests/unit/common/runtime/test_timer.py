@@ -1,0 +1,44 @@
+"""Calls that are to come, from one thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from common.runtime.timer import Timer
+
+WAIT_SECONDS = 30.0
+LONG_SECONDS = 3600.0
+
+
+def test_calls_come_in_the_order_of_their_time() -> None:
+    timer, called, done = Timer("timer-under-test"), [], threading.Event()
+    now = time.monotonic()
+    timer.at(now + 0.03, done.set)
+    timer.at(now + 0.02, lambda: called.append("second"))
+    timer.at(now + 0.01, lambda: called.append("first"))
+    assert done.wait(WAIT_SECONDS)
+    assert called == ["first", "second"]
+
+
+def test_a_call_that_is_moved_comes_then() -> None:
+    timer, called = Timer("timer-under-test"), threading.Event()
+    timed = timer.at(time.monotonic() + LONG_SECONDS, called.set)
+    timed.move(time.monotonic())
+    assert called.wait(WAIT_SECONDS)
+
+
+def test_a_cancelled_call_does_not_come() -> None:
+    timer, called, done = Timer("timer-under-test"), threading.Event(), threading.Event()
+    now = time.monotonic()
+    timer.at(now + 0.01, called.set).cancel()
+    timer.at(now + 0.02, done.set)
+    assert done.wait(WAIT_SECONDS)
+    assert not called.is_set()
+
+
+def test_all_calls_share_one_thread() -> None:
+    timer = Timer("one-of-all")
+    for _ in range(100):
+        timer.at(time.monotonic() + LONG_SECONDS, lambda: None)
+    assert [thread.name for thread in threading.enumerate()].count("one-of-all") == 1
