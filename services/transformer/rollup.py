@@ -1,8 +1,8 @@
 """Cleaned samples rolled up: one point of several aggregates for each series and bucket of time.
 
-What the aggregates are is said in :mod:`common.samples.rollup`. Sums are those of
-:func:`numpy.bincount`, which adds one weight after the other; ``reduceat`` would add in pairs, in
-an order that is numpy's own.
+What the aggregates are is said in :mod:`common.samples.rollup`. Sums are made by subtraction, which
+goes through a bucket in the order of time; ``add.reduceat`` would add in pairs, in an order that is
+numpy's own.
 """
 
 from __future__ import annotations
@@ -107,44 +107,50 @@ def _aggregates(
     samples: Samples, ends_ms: NDArray[np.int64], firsts: NDArray[np.intp], rollup: Rollup
 ) -> dict[str, Floats]:
     """Of each bucket, which begins with the sample at one of ``firsts`` and ends at ``ends_ms``."""
+    if not len(firsts):
+        return {name: np.empty(0) for name in rollup.aggregates}
     values, wanted = samples.values, frozenset(rollup.aggregates)
     sizes = np.diff(firsts, append=len(values))
-    bucket = np.repeat(np.arange(len(firsts)), sizes)
-
-    def summed(weights: Floats) -> Floats:
-        return np.bincount(bucket, weights, len(firsts)).astype(np.float64, copy=False)
-
     found: dict[str, Floats] = {"count": sizes.astype(np.float64)}
     with np.errstate(over="ignore", invalid="ignore"):
         if wanted & {"sum", "avg", "stddev"}:
-            found["sum"] = summed(values)
+            found["sum"] = _sums(-values, firsts)
             found["avg"] = found["sum"] / found["count"]
         if "stddev" in wanted:
-            distances = values - found["avg"][bucket]
-            found["stddev"] = np.sqrt(summed(distances * distances) / found["count"])
+            distances = values - np.repeat(found["avg"], sizes)
+            found["stddev"] = np.sqrt(_sums(-distances * distances, firsts) / found["count"])
         if "increase" in wanted:
-            found["increase"] = summed(_increases(samples, ends_ms, firsts, rollup))
-    if len(firsts):
-        found["min"] = np.minimum.reduceat(values, firsts)
-        found["max"] = np.maximum.reduceat(values, firsts)
+            found["increase"] = _sums(_decreases(samples, ends_ms, firsts, rollup), firsts)
+    found["min"] = np.minimum.reduceat(values, firsts)
+    found["max"] = np.maximum.reduceat(values, firsts)
     found["first"] = values[firsts]
     found["last"] = values[firsts + sizes - 1]
-    return {name: found.get(name, np.empty(0)) for name in rollup.aggregates}
+    return {name: found[name] for name in rollup.aggregates}
 
 
-def _increases(
+def _sums(negated: Floats, firsts: NDArray[np.intp]) -> Floats:
+    """The sum of each bucket's values, given what they are times -1, which is overwritten.
+
+    The first value minus all others: of several ways to add, and they differ in the last bits, that
+    leaves one after the other.
+    """
+    negated[firsts] *= -1
+    return np.asarray(np.subtract.reduceat(negated, firsts), np.float64)
+
+
+def _decreases(
     samples: Samples, ends_ms: NDArray[np.int64], firsts: NDArray[np.intp], rollup: Rollup
 ) -> Floats:
-    """How much each sample is more than the one before it."""
+    """How much each sample is less than the one before it."""
     values, times_ms = samples.values, samples.timestamps_ms
-    increases = np.empty(len(values))
-    later = increases[1:]
-    np.subtract(values[1:], values[:-1], out=later)
+    decreases = np.empty(len(values))
+    later = decreases[1:]
+    np.subtract(values[:-1], values[1:], out=later)
     # Where a counter began again, it has increased from 0.
     restarted = np.flatnonzero(values[1:] < values[:-1])
-    later[restarted] = values[restarted + 1]
-    increases[samples.starts] = 0.0
+    later[restarted] = -values[restarted + 1]
+    decreases[samples.starts] = 0.0
     # Where the sample before a bucket is too old, the bucket's first one adds nothing.
     bounds_ms = ends_ms - (rollup.resolution_ms + LEAD_IN_MS)
-    increases[firsts[times_ms[firsts - 1] <= bounds_ms]] = 0.0
-    return increases
+    decreases[firsts[times_ms[firsts - 1] <= bounds_ms]] = 0.0
+    return decreases
