@@ -107,56 +107,93 @@ class SampleBatch:
         Raises :class:`WireError` for anything that is not a whole, consistent batch of a known
         schema version.
         """
-        body = memoryview(payload)[:-CRC_BYTES]
-        if zlib.crc32(body).to_bytes(CRC_BYTES, "little") != payload[-CRC_BYTES:]:
-            raise WireError("raw payload: its checksum does not fit: damaged, or not a batch")
-        try:
-            fields = _DECODER.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise WireError(f"raw payload is not msgpack: {error}") from None
-        version = fields[0] if fields else None
-        if not isinstance(version, int) or version not in SCHEMA_VERSIONS:
-            known = " and ".join(map(str, sorted(SCHEMA_VERSIONS)))
-            raise WireError(f"raw payload has schema {version!r:.40}, this reads {known}")
-        wanted = 10 + version
-        if len(fields) != wanted:
-            raise WireError(f"raw payload has {len(fields)} fields, schema {version} has {wanted}")
-        rollup = _rollup_of(fields.pop(7)) if version == ROLLUP_SCHEMA_VERSION else None
-        _, query, kind, tier, window_id, start_ms, end_ms, *columns = fields
-        if not all(isinstance(text, str) for text in (query, kind, tier, window_id)):
-            raise WireError("raw payload: query, kind, tier and window must be text")
-        if not (isinstance(start_ms, int) and isinstance(end_ms, int)):
-            raise WireError("raw payload: window bounds must be integers")
-        names = ("series", "counts", "timestamps", "values")
-        claimed_bytes = dict(zip(names, map(_claimed_bytes, columns, names), strict=True))
-        found = claimed_bytes["values"] // 8
-        if samples is not None and found != samples:
-            raise CountMismatch(f"payload holds {found} samples, the ledger {samples}")
-        # From here on every column's claim is bounded by the number of samples, or of series.
-        if claimed_bytes["timestamps"] != claimed_bytes["values"]:
-            raise WireError("raw payload: timestamps and values differ in length")
-        if claimed_bytes["counts"] > claimed_bytes["values"] + 8 * IDLE_SERIES_MAX:
-            raise WireError(f"raw payload: column counts claims {claimed_bytes['counts']} bytes")
-        table_bytes_max = TABLE_BYTES_MAX + claimed_bytes["counts"] // 8 * SERIES_BYTES_MAX
-        if claimed_bytes["series"] > min(table_bytes_max, TABLES_BYTES_MAX):
-            raise WireError(f"raw payload: column series claims {claimed_bytes['series']} bytes")
-        series_bytes, counts_bytes, deltas_bytes, values_bytes = map(_inflate, columns, names)
-        try:
-            series = tuple(msgspec.msgpack.decode(series_bytes, type=list[bytes]))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise WireError(f"raw payload: series table: {error}") from None
-        if len(counts_bytes) != 8 * len(series):
-            raise WireError("raw payload: counts do not fit the series table")
-        if len(deltas_bytes) != len(values_bytes) or len(values_bytes) % 8:
-            raise WireError("raw payload: timestamps and values differ in length")
-        counts = np.frombuffer(counts_bytes, dtype="<i8").astype(np.int64, copy=False)
-        total = len(values_bytes) // 8
-        if (counts < 0).any() or (counts > total).any() or int(counts.sum()) != total:
-            raise WireError("raw payload: counts do not add up to its samples")
-        timestamps_ms = np.cumsum(np.frombuffer(deltas_bytes, dtype="<i8"), dtype=np.int64)
-        values = np.frombuffer(values_bytes, dtype="<f8").astype(np.float64, copy=False)
-        origin = Origin(query, kind, tier, window_id, start_ms, end_ms, rollup)
-        return cls(origin, Samples(series, counts, timestamps_ms, values))
+        origin, columns = _fields_of(payload)
+        return cls(origin, _samples_of(columns, samples))
+
+
+class BatchDecoder:
+    """Decodes batches, and remembers the samples of the last one to be rolled up.
+
+    Those of a query's other tiers, which often follow it, are the same: they are inflated once, and
+    are the same object.
+    """
+
+    def __init__(self) -> None:
+        self._columns: list[Any] = []
+        self._samples = Samples.empty()
+
+    def decode(self, payload: bytes, samples: int | None = None) -> SampleBatch:
+        """As :meth:`SampleBatch.decode`."""
+        origin, columns = _fields_of(payload)
+        if origin.rollup is None:
+            return SampleBatch(origin, _samples_of(columns, samples))
+        if columns != self._columns:
+            self._samples, self._columns = _samples_of(columns, samples), columns
+        elif samples is not None:
+            _check_count(len(self._samples), samples)
+        return SampleBatch(origin, self._samples)
+
+
+def _fields_of(payload: bytes) -> tuple[Origin, list[Any]]:
+    """Where a batch is from, and its columns, of which nothing is known yet."""
+    body = memoryview(payload)[:-CRC_BYTES]
+    if zlib.crc32(body).to_bytes(CRC_BYTES, "little") != payload[-CRC_BYTES:]:
+        raise WireError("raw payload: its checksum does not fit: damaged, or not a batch")
+    try:
+        fields = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"raw payload is not msgpack: {error}") from None
+    version = fields[0] if fields else None
+    if not isinstance(version, int) or version not in SCHEMA_VERSIONS:
+        known = " and ".join(map(str, sorted(SCHEMA_VERSIONS)))
+        raise WireError(f"raw payload has schema {version!r:.40}, this reads {known}")
+    wanted = 10 + version
+    if len(fields) != wanted:
+        raise WireError(f"raw payload has {len(fields)} fields, schema {version} has {wanted}")
+    rollup = _rollup_of(fields.pop(7)) if version == ROLLUP_SCHEMA_VERSION else None
+    _, query, kind, tier, window_id, start_ms, end_ms, *columns = fields
+    if not all(isinstance(text, str) for text in (query, kind, tier, window_id)):
+        raise WireError("raw payload: query, kind, tier and window must be text")
+    if not (isinstance(start_ms, int) and isinstance(end_ms, int)):
+        raise WireError("raw payload: window bounds must be integers")
+    return Origin(query, kind, tier, window_id, start_ms, end_ms, rollup), columns
+
+
+def _samples_of(columns: Sequence[Any], samples: int | None) -> Samples:
+    names = ("series", "counts", "timestamps", "values")
+    claimed_bytes = dict(zip(names, map(_claimed_bytes, columns, names), strict=True))
+    found = claimed_bytes["values"] // 8
+    if samples is not None:
+        _check_count(found, samples)
+    # From here on every column's claim is bounded by the number of samples, or of series.
+    if claimed_bytes["timestamps"] != claimed_bytes["values"]:
+        raise WireError("raw payload: timestamps and values differ in length")
+    if claimed_bytes["counts"] > claimed_bytes["values"] + 8 * IDLE_SERIES_MAX:
+        raise WireError(f"raw payload: column counts claims {claimed_bytes['counts']} bytes")
+    table_bytes_max = TABLE_BYTES_MAX + claimed_bytes["counts"] // 8 * SERIES_BYTES_MAX
+    if claimed_bytes["series"] > min(table_bytes_max, TABLES_BYTES_MAX):
+        raise WireError(f"raw payload: column series claims {claimed_bytes['series']} bytes")
+    series_bytes, counts_bytes, deltas_bytes, values_bytes = map(_inflate, columns, names)
+    try:
+        series = tuple(msgspec.msgpack.decode(series_bytes, type=list[bytes]))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"raw payload: series table: {error}") from None
+    if len(counts_bytes) != 8 * len(series):
+        raise WireError("raw payload: counts do not fit the series table")
+    if len(deltas_bytes) != len(values_bytes) or len(values_bytes) % 8:
+        raise WireError("raw payload: timestamps and values differ in length")
+    counts = np.frombuffer(counts_bytes, dtype="<i8").astype(np.int64, copy=False)
+    total = len(values_bytes) // 8
+    if (counts < 0).any() or (counts > total).any() or int(counts.sum()) != total:
+        raise WireError("raw payload: counts do not add up to its samples")
+    timestamps_ms = np.cumsum(np.frombuffer(deltas_bytes, dtype="<i8"), dtype=np.int64)
+    values = np.frombuffer(values_bytes, dtype="<f8").astype(np.float64, copy=False)
+    return Samples(series, counts, timestamps_ms, values)
+
+
+def _check_count(found: int, samples: int) -> None:
+    if found != samples:
+        raise CountMismatch(f"payload holds {found} samples, the ledger {samples}")
 
 
 def columns_of(samples: Samples) -> tuple[bytes, ...]:

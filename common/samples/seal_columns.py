@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.samples import seal
+from common.samples.rollup import field_key
 from common.samples.seal import Digest, key_hash
 
 _TIME_FACTOR = np.uint64(seal.TIME_FACTOR)
@@ -62,6 +64,30 @@ def digests_by_part(
     ]
 
 
+def digest_of_fields(
+    keys: Sequence[bytes],
+    counts: NDArray[np.int64],
+    timestamps_ms: NDArray[np.int64],
+    fields: Mapping[str, NDArray[np.float64]],
+) -> Digest:
+    """The digest of all fields of series-major points, of which each counts once.
+
+    ``counts``: int64[S], none of them 0. ``fields``: float64[M] of each field, by name. For the
+    rest as :func:`digest`.
+    """
+    points, names = len(timestamps_ms), tuple(fields)
+    if not points:
+        return Digest()
+    times = np.tile(timestamps_ms, len(names))
+    hashes = point_hashes(times, np.concatenate([fields[name] for name in names]))
+    starts = (np.cumsum(counts) - counts + points * np.arange(len(names))[:, np.newaxis]).ravel()
+    sums = np.add.reduceat(hashes, starts, axis=1).reshape(2, len(names), len(keys))
+    found = _field_hashes(names)
+    factors = _factors(map(found.__getitem__, keys)).reshape(2, len(keys), len(names))
+    first, second = (sums.swapaxes(1, 2) * factors).sum(axis=(1, 2))
+    return Digest(points, (int(first), int(second)))
+
+
 def point_hashes(
     timestamps_ms: NDArray[np.int64], values: NDArray[np.float64]
 ) -> NDArray[np.uint64]:
@@ -86,24 +112,40 @@ def point_hashes(
 
 def series_factors(keys: Iterable[bytes]) -> NDArray[np.uint64]:
     """uint64[2, S]: two odd factors of each series key."""
-    joined = b"".join(map(_KEY_HASHES.__getitem__, keys))
+    return _factors(map(_KEY_HASHES.__getitem__, keys))
+
+
+def _factors(hashes: Iterable[bytes]) -> NDArray[np.uint64]:
+    joined = b"".join(hashes)
     return np.frombuffer(joined, "<u8").astype(np.uint64).reshape(-1, 2).T | np.uint64(1)
 
 
 class _KeyHashes(dict[bytes, bytes]):
     """The hashes of series keys, which come again and again; too many are forgotten at once.
 
-    A least-recently-used cache takes more than twice the time, most of it for its order.
+    With ``fields`` those of each series' fields, one after the other. A least-recently-used cache
+    takes more than twice the time, most of it for its order.
     """
 
+    def __init__(self, fields: Sequence[str] = ()) -> None:
+        self._fields = tuple(fields)
+        self._most_keys = _MOST_KEYS // max(1, len(self._fields))
+
     def __missing__(self, key: bytes) -> bytes:
-        if len(self) >= _MOST_KEYS:
+        if len(self) >= self._most_keys:
             self.clear()
-        found = self[key] = key_hash(key)
+        keys = [field_key(key, name) for name in self._fields] or [key]
+        found = self[key] = b"".join(map(key_hash, keys))
         return found
 
 
 _KEY_HASHES = _KeyHashes()
+
+
+@lru_cache(maxsize=8)
+def _field_hashes(fields: tuple[str, ...]) -> _KeyHashes:
+    """A tier has few combinations of aggregates."""
+    return _KeyHashes(fields)
 
 
 def _mix(hashes: NDArray[np.uint64], factor: np.uint64, scratch: NDArray[np.uint64]) -> None:

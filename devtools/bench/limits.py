@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 
 from common.config import Settings
 from common.errors import StackError
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import SCHEMA_VERSION, Origin, SampleBatch
 from common.source.http_session import source_session
-from common.source.transport import Transport
+from common.source.transport import BodyBounds, Message, Transport
 from common.state.verdict import Entry, Output, Settle
 from devtools.bench.data import SELECTOR, STEP_MS
-from devtools.bench.machine import Meter, cores
+from devtools.bench.machine import Meter, beyond_idle, cores
 from devtools.bench.rig import QUERY, Rig
 from services.extractor.prometheus import PrometheusClient
+from services.extractor.remote_read.request import HEADERS, read_request
+from services.extractor.remote_read.two_ways import LEAST_SAMPLES, LEAST_SAMPLES_A_SERIES
 from services.extractor.staging import EntryBuilder
 from services.loader.admission import Admission
 from services.loader.batch import Group
@@ -39,21 +42,37 @@ def windows_of(rig: Rig, window_samples: int) -> list[tuple[int, int]]:
     ]
 
 
-def source_alone(rig: Rig, settings: Settings, window_samples: int) -> dict[str, float]:
-    """Read every window with the extractor's own connection and throw the responses away."""
+def source_alone(
+    rig: Rig, settings: Settings, window_samples: int, idle_cores: Mapping[str, float]
+) -> dict[str, float]:
+    """Read every window with the extractor's own connection and throw the responses away.
+
+    By the way that the extractor reads: by remote read where windows are long, but for the first.
+    """
     windows = windows_of(rig, window_samples)
     extract = settings.extract
+    is_long = (
+        extract.remote_read == "auto"
+        and window_samples >= LEAST_SAMPLES_A_SERIES
+        and window_samples * rig.dataset.series >= LEAST_SAMPLES
+    )
+
+    def answer(
+        transport: Transport, start_ms: int, end_ms: int
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        if is_long and (start_ms, end_ms) != windows[0]:
+            message = Message(read_request(SELECTOR, start_ms, end_ms), HEADERS)
+            bounds = BodyBounds(extract.timeout_seconds, 10 * extract.timeout_seconds, 1 << 30)
+            return _pieces(transport.post("api/v1/read", message, extract.timeout_seconds, bounds))
+        params = {"query": f"{SELECTOR}[{end_ms - start_ms}ms]", "time": f"{end_ms / 1000:.3f}"}
+        return transport.stream("api/v1/query", params, extract.timeout_seconds)
 
     def read(some: Sequence[tuple[int, int]]) -> int:
         transport = Transport(extract.prometheus_url, source_session(extract.auth))
         answer_bytes = 0
         try:
             for start_ms, end_ms in some:
-                params = {
-                    "query": f"{SELECTOR}[{end_ms - start_ms}ms]",
-                    "time": f"{end_ms / 1000:.3f}",
-                }
-                with transport.stream("api/v1/query", params, extract.timeout_seconds) as chunks:
+                with answer(transport, start_ms, end_ms) as chunks:
                     answer_bytes += sum(map(len, chunks))
         finally:
             transport.close()
@@ -63,12 +82,21 @@ def source_alone(rig: Rig, settings: Settings, window_samples: int) -> dict[str,
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         answer_bytes = sum(pool.map(read, (windows[i::CONNECTIONS] for i in range(CONNECTIONS))))
     seconds, cpu = meter.taken()
+    cpu = beyond_idle(seconds, cpu, idle_cores)
     points = rig.dataset.points
     return {
         "points_per_second": points / seconds,
         "cpu_seconds_per_million_points": cpu["prometheus"] / points * 1e6,
         "answer_bytes_per_point": answer_bytes / points,
     }
+
+
+@contextmanager
+def _pieces(
+    response: AbstractContextManager[tuple[Mapping[str, str], Iterator[bytes]]],
+) -> Iterator[Iterator[bytes]]:
+    with response as (_, pieces):
+        yield pieces
 
 
 def batches(rig: Rig, settings: Settings, window_samples: int) -> Iterator[SampleBatch]:
@@ -112,7 +140,9 @@ def entry_of(batch: SampleBatch) -> Entry:
     )
 
 
-def sink_alone(rig: Rig, settings: Settings, outputs: Sequence[Output]) -> dict[str, float]:
+def sink_alone(
+    rig: Rig, settings: Settings, outputs: Sequence[Output], idle_cores: Mapping[str, float]
+) -> dict[str, float]:
     """Post bodies that are encoded already, with the loader's own poster."""
     load = settings.load
     sink = InfluxSink(load.influxdb, connections=load.connections)
@@ -134,6 +164,7 @@ def sink_alone(rig: Rig, settings: Settings, outputs: Sequence[Output]) -> dict[
     finally:
         seconds, cpu = meter.taken()
         sink.close()
+    cpu = beyond_idle(seconds, cpu, idle_cores)
     points = sum(output.samples for output in outputs)
     return {
         "points_per_second": points / seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,8 +44,20 @@ def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+# Of clock_getcpuclockid(3): the clock of what the scheduler gave to all threads of a process.
+_CPUCLOCK_SCHED = 2
+
+
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has taken so far, user and system; 10 ms is its grain."""
+    """Processor time that a process has taken so far, user and system.
+
+    Where it is not Linux, 10 ms is its grain.
+    """
+    if sys.platform == "linux":
+        try:
+            return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)
+        except OSError:
+            pass  # there is no such process: psutil says so
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 
@@ -54,6 +67,18 @@ def busy_seconds() -> float:
     times = psutil.cpu_times()
     # Time of guests is part of user time already; stolen time was somebody else's.
     return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
+def beyond_idle(
+    seconds: float, cpu: Mapping[str, float], idle_cores: Mapping[str, float]
+) -> dict[str, float]:
+    """CPU-seconds of each process without what it takes in so many seconds for doing nothing.
+
+    A run that takes longer, because the machine is busy, would else cost more.
+    """
+    return {
+        name: max(0.0, taken - idle_cores.get(name, 0.0) * seconds) for name, taken in cpu.items()
+    }
 
 
 class Meter:
@@ -78,12 +103,21 @@ class Meter:
         self._began, self._busy_before = self._clock(), self._busy()
         self._before = {name: self._cpu(pid) for name, pid in self._pids.items()}
 
+    @property
+    def seconds(self) -> float:
+        """How long it has counted."""
+        return self._clock() - self._began
+
     def taken(self) -> tuple[float, dict[str, float]]:
         """Seconds that have passed, and CPU-seconds of each process in them."""
-        seconds = self._clock() - self._began
-        return seconds, {
+        return self.seconds, {
             name: self._cpu(pid) - self._before[name] for name, pid in self._pids.items()
         }
+
+    def idle_cores(self) -> dict[str, float]:
+        """Cores that each process has had, on average, while nothing was asked of it."""
+        seconds, cpu = self.taken()
+        return {name: taken / seconds for name, taken in cpu.items()}
 
     def others_cores(self) -> float:
         """Cores that all other processes have had, on average; the meter's own process is one."""

@@ -65,11 +65,9 @@ def measure_naive(toolbox: Toolbox, now_ms: int, *, runs: int, say: Say) -> dict
 
 def _one(rig: Rig, window: int) -> dict[str, float]:
     settings = rig.settings(rig.config(rig.fresh_bucket(), window))
-    rig.settle()
-    source = source_alone(rig, settings, window)
+    source = source_alone(rig, settings, window, rig.settle())
     outputs = encoded(rig, settings, window)
-    rig.settle()
-    sink = sink_alone(rig, settings, outputs)
+    sink = sink_alone(rig, settings, outputs, rig.settle())
     del outputs
     figures = drain(rig, window)
     bound = zero_cost_bound(

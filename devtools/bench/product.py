@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +14,9 @@ from common.errors import StackError
 from common.state.keys import POINTS, RAW, STREAMS, Keys, feed_of
 from common.state.ledger import Audit, Ledger
 from common.state.windows import WindowSet
-from devtools.bench.machine import Meter, load_average
+from devtools.bench.machine import Meter, beyond_idle, load_average
 from devtools.bench.rig import QUERY, STAGES, Rig
+from devtools.bench.statistics import spreads
 from devtools.servers.service_process import ServiceProcess
 from devtools.servers.waiting import wait_until
 
@@ -22,6 +24,9 @@ KEYS = Keys("etl")
 FEED = feed_of(QUERY, "hot")
 _FIRST_WINDOW_SECONDS = 60.0
 _POLL_SECONDS = 0.1
+# What everything takes when all is loaded: the median of so many times so long, because once in a
+# while something is written that goes with what was loaded.
+_IDLE_TIMES, _IDLE_SECONDS = 5, 1.0
 # A pipeline that is slower than this has failed.
 _LEAST_POINTS_PER_SECOND = 20_000.0
 _LEAST_DRAIN_SECONDS = 90.0
@@ -69,10 +74,11 @@ def drain(
     not the dataset's points.
 
     ``counts`` is how many processes of each stage run; one, unless it says otherwise. Names of the
-    figures: ``points_per_second``, ``cpu.NAME`` (CPU-seconds per million points), ``memory.NAME``
-    (bytes at the most, of one process), ``bytes.STREAM`` (bytes per point), ``others_cores`` (what
-    everything else on the machine, this process too, had of it meanwhile), ``load_average``. Raises
-    :class:`StackError` if anything was lost, dropped or slower than reason.
+    figures: ``points_per_second``, ``cpu.NAME`` (CPU-seconds per million points, beyond what idle
+    processes take in that time), ``memory.NAME`` (bytes at the most, of one process),
+    ``bytes.STREAM`` (bytes per point), ``others_cores`` (what everything else on the machine, this
+    process too, had of it meanwhile), ``load_average``. Raises :class:`StackError` if anything was
+    lost, dropped or slower than reason.
     """
     bucket = rig.fresh_bucket()
     rig.settle()
@@ -129,10 +135,11 @@ def _drained(
         poll_seconds=_POLL_SECONDS,
     )
     seconds, cpu = meter.taken()
-    others_cores = meter.others_cores()
+    meanwhile = {"others_cores": meter.others_cores(), "load_average": load_average()}
     prove(Ledger(client, KEYS).audit(), loaded_points)
-    figures = {"points_per_second": points / seconds, "seconds": seconds}
-    figures |= {"others_cores": others_cores, "load_average": load_average()}
+    figures = {"points_per_second": points / seconds, "seconds": seconds, **meanwhile}
+    rig.settle()
+    cpu = beyond_idle(seconds, cpu, _idle_cores(pids, loaded))
     for name, taken in cpu.items():
         kind = _kind(name)
         key = f"cpu.{kind}"
@@ -144,6 +151,18 @@ def _drained(
     figures["cpu.etl"] = sum(figures[f"cpu.{part}"] for part in (*STAGES, "redis"))
     figures["cpu.sink"] = sum(figures[f"cpu.{name}"] for name in rig.sink_pids)
     return figures
+
+
+def _idle_cores(pids: Mapping[str, int], poll: Callable[[], object]) -> dict[str, float]:
+    """Cores that each process has while it is only asked by ``poll``, as in a run."""
+    found = []
+    for _ in range(_IDLE_TIMES):
+        meter = Meter(pids)
+        while meter.seconds < _IDLE_SECONDS:
+            poll()
+            time.sleep(_POLL_SECONDS)
+        found.append(meter.idle_cores())
+    return {name: spread.median for name, spread in spreads(found).items()}
 
 
 def wait_planned(client: Redis, feed: str = FEED) -> None:

@@ -105,6 +105,11 @@ def summary(document: Document) -> Iterator[str]:
     ):
         if key in document:
             yield text.format(document[key])
+    if document.get("ratio_to_zero_cost_bound", 0.0) > 1.0:
+        yield (
+            "Nothing can pass that bound: source and sink took more alone than beside the pipeline,"
+            " so the machine was not the same for both. More --runs, or less other work."
+        )
 
 
 def _table(title: str, section: Any, *columns: str) -> Table:

@@ -15,7 +15,7 @@ from redis import Redis
 
 from common.config import Settings, load_settings
 from devtools.bench.data import SELECTOR, STEP_MS, Dataset
-from devtools.bench.machine import cpu_seconds
+from devtools.bench.machine import Meter
 from devtools.bench.servers import NullSink, VictoriaServer
 from devtools.servers.binaries import Toolbox
 from devtools.servers.influx_server import InfluxServer
@@ -122,18 +122,21 @@ class Rig(StartStop):
         self.influx.create_database(extra)
         return extra
 
-    def settle(self) -> None:
-        """Wait until the servers have nothing left to do."""
-        pids = [self.redis.pid, self.prometheus.pid, *self.sink_pids.values()]
+    def settle(self) -> dict[str, float]:
+        """Wait until the servers have nothing left to do; the cores that each has at rest."""
+        pids = {"redis": self.redis.pid, "prometheus": self.prometheus.pid, **self.sink_pids}
+        at_rest: dict[str, float] = {}
 
         def idle() -> bool:
-            before = sum(map(cpu_seconds, pids))
+            meter = Meter(pids)
             psutil.cpu_percent(interval=_IDLE_WINDOW_SECONDS)
-            return sum(map(cpu_seconds, pids)) - before < _IDLE_SHARE * _IDLE_WINDOW_SECONDS
+            at_rest.update(meter.idle_cores())
+            return sum(at_rest.values()) < _IDLE_SHARE
 
         wait_until(
             idle, deadline_seconds=_IDLE_DEADLINE_SECONDS, what="the servers have come to rest"
         )
+        return at_rest
 
     def config(
         self, bucket: str, window_samples: int, overrides: Mapping[str, Any] | None = None

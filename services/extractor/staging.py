@@ -26,6 +26,9 @@ ENTRY_LABEL_BYTES = 16 << 20
 # What is held when a window has to be grouped as a whole: 16 bytes for each sample, and the labels.
 MAX_GROUPED_SAMPLES = 2_000_000
 MAX_GROUPED_LABEL_BYTES = 64 << 20
+# Of samples to be rolled up an entry holds so many times more: few points become of them, and most
+# of the cost would be what every entry costs, however little it holds.
+ROLLUP_ENTRIES = 5
 # Series that are remembered while a window streams by, 8 bytes each.
 MAX_IDENTITIES = 2_000_000
 
@@ -82,7 +85,8 @@ class Packing:
 
     def __init__(self, build: EntryBuilder, origin: Origin, *, grouped: bool) -> None:
         self._build, self._origin, self._identities = build, origin, build.identities
-        self._entries = _Entries(origin, build.entry_samples, build.entry_label_bytes)
+        entry_samples = build.entry_samples * (1 if origin.rollup is None else ROLLUP_ENTRIES)
+        self._entries = _Entries(origin, entry_samples, build.entry_label_bytes)
         self._grouped = grouped and self._identities is not None
         self._groups: dict[object, list[Samples]] = {}
         self._samples = self._label_bytes = 0

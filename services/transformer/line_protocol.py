@@ -29,7 +29,7 @@ MAX_OUTPUT_BYTES = 24_000_000
 # The longest line beside its key: separators, field name, float, timestamp, line break.
 _LINE_OVERHEAD_BYTES = len(f" {FIELD}=-2.2250738585072014e-308 {2**63}\n")
 # Every whole number up to here has a double of its own.
-_MAX_WHOLE = 2.0**53
+MAX_WHOLE = 2.0**53
 _NEGATIVE_ZERO_BITS = np.int64(-(2**63))
 # How much text is compressed at a time: small enough to stay in the processor's cache.
 _CHUNK_BYTES = 1 << 18
@@ -77,7 +77,7 @@ def lines_of(kept: Samples) -> Iterator[bytes]:
     values = kept.values
     whole = (
         (np.rint(values) == values)
-        & (np.abs(values) <= _MAX_WHOLE)
+        & (np.abs(values) <= MAX_WHOLE)
         & (values.view(np.int64) != _NEGATIVE_ZERO_BITS)
     )
     whole_series = np.logical_and.reduceat(whole, kept.starts)

@@ -8,12 +8,17 @@ from itertools import chain
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from common.samples.rollup import field_key
 from common.samples.seal import Digest
-from common.samples.seal_columns import digest
+from common.samples.seal_columns import digest_of_fields
 from common.state.verdict import Output
-from services.transformer.line_protocol import MAX_OUTPUT_BYTES, MAX_OUTPUT_LINES, gzip_member
+from services.transformer.line_protocol import (
+    MAX_OUTPUT_BYTES,
+    MAX_OUTPUT_LINES,
+    MAX_WHOLE,
+    gzip_member,
+)
 from services.transformer.rollup import RolledUp
 
 # A float64, its field's name, separators; the timestamp.
@@ -31,14 +36,7 @@ def encode_rollup(points: RolledUp) -> Iterator[Output]:
 
 def digest_of(points: RolledUp) -> Digest:
     """The digest of all fields of the points; each point counts once."""
-    fields = points.fields
-    whole = digest(
-        [field_key(key, name) for name in fields for key in points.keys],
-        np.tile(points.counts, len(fields)),
-        np.tile(points.timestamps_ms, len(fields)),
-        np.concatenate(list(fields.values())),
-    )
-    return Digest(len(points), whole.sums)
+    return digest_of_fields(points.keys, points.counts, points.timestamps_ms, points.fields)
 
 
 def _split(points: RolledUp) -> Iterator[RolledUp]:
@@ -73,8 +71,8 @@ def _lines(points: RolledUp) -> Iterator[bytes]:
     literals = [f",{name}=" for name in names[1:]] + [" "]
     columns = chain.from_iterable(
         (
-            pl.Series(name, points.fields[name]),
-            pl.repeat(text, len(points), eager=True).alias(f"{name}="),
+            pl.Series(name, _shortest(points.fields[name])),
+            pl.Series(f"{name}=", [text]).new_from_index(0, len(points)),
         )
         for name, text in zip(names, literals, strict=True)
     )
@@ -88,3 +86,9 @@ def _lines(points: RolledUp) -> Iterator[bytes]:
     for key, end in zip(points.keys, line_breaks[np.cumsum(points.counts)].tolist(), strict=True):
         yield text[start:end].replace(b"\n", b"\n" + key + opening)
         start = end
+
+
+def _shortest(values: NDArray[np.float64]) -> NDArray[np.float64] | NDArray[np.int64]:
+    """Whole numbers are written faster, and shorter, as such. A rollup has no negative zero."""
+    whole = (np.rint(values) == values) & (np.abs(values) <= MAX_WHOLE)
+    return values.astype(np.int64) if whole.all() else values

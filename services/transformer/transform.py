@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from common.errors import WireError
-from common.samples.batch import CRC_BYTES, SCHEMA_VERSIONS, CountMismatch, SampleBatch
+from common.samples.batch import (
+    CRC_BYTES,
+    SCHEMA_VERSIONS,
+    BatchDecoder,
+    CountMismatch,
+    SampleBatch,
+)
+from common.samples.columns import Samples
 from common.samples.series import Resolved, SeriesEncoder
 from common.state.verdict import DeadLetter, Entry, Settle, Verdict
-from services.transformer.clean import clean
+from services.transformer.clean import Drops, SampleDrop, clean
 from services.transformer.line_protocol import encode
 from services.transformer.rollup import roll_up
 from services.transformer.rollup_lines import encode_rollup
@@ -23,15 +30,32 @@ if TYPE_CHECKING:
     from common.config import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class _Cleaned:
+    """What became of the ``raw`` samples of a query."""
+
+    kind: str
+    query: str
+    raw: Samples
+    kept: Samples
+    drops: Drops
+
+
 @dataclass
 class TransformHandler:
-    """Cleans, relabels and encodes. A pure function but for the clock and the remembered series."""
+    """Cleans, relabels and encodes. A pure function but for the clock and what is remembered.
+
+    That are series, and the samples of the last entry to be rolled up: those of a query's other
+    tiers are the same.
+    """
 
     stage = "transformer"
 
     series: SeriesEncoder
     max_future_seconds: float = 600.0
     clock: Callable[[], float] = time.time
+    _decoder: BatchDecoder = field(default_factory=BatchDecoder, init=False)
+    _last: _Cleaned | None = field(default=None, init=False)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> TransformHandler:
@@ -52,7 +76,7 @@ class TransformHandler:
 
     def _settle(self, entry: Entry) -> Settle:
         try:
-            batch = SampleBatch.decode(entry.payload, entry.samples)
+            batch = self._decoder.decode(entry.payload, entry.samples)
         except CountMismatch as error:
             return _dead(entry, "count_mismatch", str(error))
         except WireError as error:
@@ -76,7 +100,20 @@ class TransformHandler:
 
     def _transform(self, batch: SampleBatch) -> Settle:
         origin = batch.origin
-        keys = self.series.keys(origin.kind, origin.query, batch.samples.series)
+        cleaned, dead = self._cleaned(batch)
+        kept, drops = cleaned.kept, dict(cleaned.drops)
+        if origin.rollup is None:
+            return Settle(outputs=tuple(encode(kept)), drops=drops, dead=dead)
+        points, of_rollup = roll_up(kept, origin.start_ms, origin.end_ms, origin.rollup)
+        for reason, samples in of_rollup.items():
+            drops[reason] = drops.get(reason, 0) + samples
+        return Settle(outputs=tuple(encode_rollup(points)), drops=drops, dead=dead)
+
+    def _cleaned(self, batch: SampleBatch) -> tuple[_Cleaned, tuple[DeadLetter, ...]]:
+        origin, raw, last = batch.origin, batch.samples, self._last
+        if last and last.raw is raw and (last.kind, last.query) == (origin.kind, origin.query):
+            return last, ()
+        keys = self.series.keys(origin.kind, origin.query, raw.series)
         dead: tuple[DeadLetter, ...] = ()
         readable = [key for key in keys if not isinstance(key, WireError)]
         if len(readable) < len(keys):
@@ -84,12 +121,11 @@ class TransformHandler:
         now_ms = round(self.clock() * 1000)
         max_future_ms = round(self.max_future_seconds * 1000)
         kept, drops = clean(batch.samples, readable, now_ms, max_future_ms)
-        if origin.rollup is None:
-            return Settle(outputs=tuple(encode(kept)), drops=drops, dead=dead)
-        points, of_rollup = roll_up(kept, origin.start_ms, origin.end_ms, origin.rollup)
-        for reason, samples in of_rollup.items():
-            drops[reason] = drops.get(reason, 0) + samples
-        return Settle(outputs=tuple(encode_rollup(points)), drops=drops, dead=dead)
+        cleaned = _Cleaned(origin.kind, origin.query, raw, kept, drops)
+        # Dead letters are of one entry, and what is in the future now is not so for ever.
+        if origin.rollup is not None and not dead and SampleDrop.TIMESTAMP_IN_FUTURE not in drops:
+            self._last = cleaned
+        return cleaned, dead
 
 
 def _without_unreadable(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from devtools.bench import __main__ as command
 from devtools.bench import report
 from devtools.bench.limits import zero_cost_bound
-from devtools.bench.machine import Meter, cores, describe
+from devtools.bench.machine import Meter, beyond_idle, cores, cpu_seconds, describe
 from devtools.bench.statistics import Spread, digits, spreads, text_of
 
 
@@ -50,6 +53,21 @@ def test_a_meter_counts_from_its_beginning() -> None:
     machine.update(clock=14.0, busy=103.5)
     assert meter.taken() == (4.0, {"a": 1.5, "b": 0.0})
     assert meter.others_cores() == 0.5
+
+
+def test_idle_use_is_subtracted() -> None:
+    cpu, idle = {"a": 1.5, "b": 0.1}, {"a": 0.25, "b": 0.25, "c": 1.0}
+    assert beyond_idle(2.0, cpu, idle) == {"a": 1.0, "b": 0.0}
+
+
+def test_processor_time_is_that_of_the_process() -> None:
+    before, own_before = cpu_seconds(os.getpid()), time.process_time()
+    while time.process_time() - own_before < 0.05:
+        pass
+    taken, own = cpu_seconds(os.getpid()) - before, time.process_time() - own_before
+    assert taken == pytest.approx(own, abs=0.03)
+    with pytest.raises(psutil.NoSuchProcess):
+        cpu_seconds(2**22 + 1)  # above the most that Linux may have
 
 
 def test_the_machine_is_described() -> None:
@@ -93,6 +111,14 @@ def test_the_conclusions_stand_at_the_top() -> None:
     assert found["ratio_to_zero_cost_bound"] == 0.9
     assert (found["ratio_to_naive"], found["ratio_to_naive_pipelined"]) == (300.0, 150.0)
     assert list(report.problems(found)) == []
+
+
+def test_a_run_that_passes_the_bound_says_so() -> None:
+    found = document(etl=0.25, naive=75.0)
+    report.conclude(found)
+    sound = list(report.summary(found))
+    found["ratio_to_zero_cost_bound"] = 1.11
+    assert len(list(report.summary(found))) == len(sound) + 1
 
 
 def test_a_gross_regression_is_a_problem() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from common.errors import QueryTooLarge
 from common.samples.batch import Origin, SampleBatch
 from common.samples.columns import Samples
+from common.samples.rollup import Rollup
 from services.extractor.staging import (
     CollisionAcrossEntries,
     EntryBuilder,
@@ -94,6 +95,12 @@ def test_without_relabelling_all_samples_stream_in_order(
     assert samples_of(entries) == samples_of(blocks)
     assert all(0 < len(entry) <= entry_samples for entry in entries)
     assert all(entry.origin is ORIGIN for entry in entries)
+
+
+def test_entries_to_be_rolled_up_are_larger() -> None:
+    blocks = [block_of([(labels_of(number), [1_000, 2_000])], number) for number in range(10)]
+    origin = replace(ORIGIN, rollup=Rollup.of(60_000, ["avg"]))
+    assert [len(entry) for entry in EntryBuilder(2)(blocks, origin)] == [10, 10]
 
 
 @settings(max_examples=100, deadline=None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import itertools
+import operator
 
 import numpy as np
 import pytest
@@ -77,6 +79,17 @@ def test_columns_give_what_the_definition_says(
     points, drops = roll_up(samples_of(series), start_ms, END_MS, rollup)
     assert table_of(points) == plain(series, start_ms, rollup)
     assert len(points) + sum(drops.values()) == sum(map(len, series.values()))
+
+
+def test_a_bucket_of_many_samples_is_added_in_the_order_of_time() -> None:
+    values = np.random.default_rng(1).normal(size=20_000) * 10.0 ** np.arange(
+        20_000 // 1_000
+    ).repeat(1_000)
+    series = {b"m": {1 + n: float(value) for n, value in enumerate(values)}}
+    points, _ = roll_up(samples_of(series), 0, END_MS, EVERY)
+    assert points.fields["sum"].tolist() == [functools.reduce(operator.add, values.tolist())]
+    assert points.fields["sum"].tolist() != [float(values.sum())]
+    assert table_of(points) == plain(series, 0, EVERY)
 
 
 @given(
