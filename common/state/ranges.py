@@ -46,6 +46,15 @@ def length_ms(ranges: Iterable[Range]) -> int:
     return sum(end_ms - start_ms for start_ms, end_ms in ranges)
 
 
+def cut(ranges: Iterable[Range], longest_ms: int) -> Iterator[Range]:
+    """Windows of what is not live, oldest first: at multiples of ``longest_ms``, as leases cut."""
+    for start_ms, end_ms in ranges:
+        while start_ms < end_ms:
+            bound_ms = (start_ms // longest_ms + 1) * longest_ms
+            yield start_ms, min(bound_ms, end_ms)
+            start_ms = bound_ms
+
+
 def _without(ranges: Sequence[Range], taken: Sequence[Range]) -> Iterator[Range]:
     first = 0
     for start_ms, end_ms in ranges:

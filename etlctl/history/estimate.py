@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.errors import QueryTooLarge
-from common.state.feeds import Range
-from common.state.ranges import length_ms
+from common.state.ranges import cut, length_ms
 from etlctl.history.wanted import Wanted
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.windows import Plan
@@ -50,7 +49,7 @@ Count = Callable[[Plan, int, int], Counted]
 def estimate(wanted: Wanted, count: Count) -> Estimate:
     """What one feed will take. Raises what ``count`` raises."""
     plan = wanted.plan
-    windows = list(_windows(wanted.ranges, plan.catchup_ms))
+    windows = list(cut(wanted.ranges, plan.catchup_ms))
     every = -(-len(windows) // COUNTED_WINDOWS)
     some = windows[:: max(1, every)]
     counted = [count(plan, *window) for window in some]
@@ -85,9 +84,3 @@ def counter(source: PrometheusClient) -> Count:
             return Counted(sum(half.samples for half in halves), series)
 
     return count
-
-
-def _windows(ranges: Sequence[Range], longest_ms: int) -> Iterator[Range]:
-    for start_ms, end_ms in ranges:
-        for first_ms in range(start_ms, end_ms, longest_ms):
-            yield first_ms, min(first_ms + longest_ms, end_ms)

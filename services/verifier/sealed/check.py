@@ -123,7 +123,11 @@ class Checker:
         parts = -(-sum(digest.points for digest in sealed) // self.piece_points) or 1
         for start_ms, end_ms in _split(piece[0].start_ms, piece[-1].end_ms, parts):
             points = self.sink.read(owner.measurements, start_ms, end_ms, owner.tags, owner.fields)
-            series = [(key, column) for key, column in points.items() if owner.owns(key)]
+            series = [
+                (key, owner.without_earlier(column))
+                for key, column in points.items()
+                if owner.owns(key)
+            ]
             found = (
                 rollup_digests(series, ends_ms, owner.fields)
                 if owner.fields

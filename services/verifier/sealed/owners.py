@@ -12,12 +12,14 @@ from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from common.config import InForce
 from common.samples.rollup import AGGREGATES
 from common.samples.series import SeriesEncoder
 from services.verifier.expect import identify_of
 from services.verifier.phases import RESTART_MS
-from services.verifier.points import SeriesKey
+from services.verifier.points import Column, SeriesKey
 from services.verifier.rollup import tag_of, unmapped
 from services.verifier.sealed.candidates import Candidates, candidates
 from services.verifier.sealed.configurations import Record
@@ -29,10 +31,14 @@ class Owner:
     """A query under one configuration or, as one, under several.
 
     ``fields``: those of its points in a tier of rollups; none where a point is a sample.
+    ``resolutions_ms``: what the times of rollups are multiples of; ``earlier_ms``: what those were
+    multiples of that the tier held before.
     """
 
     mine: Sequence[Candidates]
     fields: tuple[str, ...] = ()
+    resolutions_ms: tuple[int, ...] = ()
+    earlier_ms: tuple[int, ...] = ()
 
     @property
     def measurements(self) -> frozenset[str]:
@@ -55,6 +61,18 @@ class Owner:
         """Whether the query can have written the series."""
         of_samples = unmapped(series) if self.fields else series
         return any(one.owns(of_samples) for one in self.mine)
+
+    def without_earlier(self, column: Column) -> Column:
+        """Without the points of an earlier resolution between its own: nothing overwrites them."""
+        if not self.earlier_ms:
+            return column
+        times_ms = column.timestamps_ms
+        mine, earlier = (
+            np.any([times_ms % one == 0 for one in resolutions], axis=0)
+            for resolutions in (self.resolutions_ms, self.earlier_ms)
+        )
+        kept = mine | ~earlier
+        return Column(times_ms[kept], column.values[kept])
 
 
 @dataclass(slots=True)
@@ -104,18 +122,28 @@ class Owners:
             for one in (record.before, record.after) if near or is_late else ():
                 if one and not any(one.transforms_like(other) for other in transforms):
                     transforms.append(one)
+        earlier_ms = self._resolutions_before(query, at_ms)
         owners = [
             Owner(
                 [self._candidates(at_ms, transform)[query]],
                 transform.rollup.aggregates if transform.rollup else (),
+                (transform.rollup.resolution_ms,) if transform.rollup else (),
+                earlier_ms if transform.rollup else (),
             )
             for transform in transforms
         ]
         if len(owners) > 1:
             held = {name for owner in owners for name in owner.fields}
             fields = tuple(name for name in AGGREGATES if name in held)
-            owners.append(Owner([one for owner in owners for one in owner.mine], fields))
+            mine = [one for owner in owners for one in owner.mine]
+            resolutions_ms = tuple(one for owner in owners for one in owner.resolutions_ms)
+            owners.append(Owner(mine, fields, resolutions_ms, earlier_ms if fields else ()))
         return tuple(owners)
+
+    def _resolutions_before(self, query: str, at_ms: int) -> tuple[int, ...]:
+        """Those of the tier before the changes that were made by then."""
+        before = [one.before for one in self.records.get(query, ()) if one.at_ms <= at_ms]
+        return tuple({one.rollup.resolution_ms for one in before if one and one.rollup})
 
     def _candidates(self, at_ms: int, transform: InForce) -> dict[str, Candidates]:
         encoder = SeriesEncoder(

@@ -31,15 +31,16 @@ def two_a_second(plan: Plan, start_ms: int, end_ms: int) -> Counted:
 
 
 def test_few_windows_are_all_counted() -> None:
+    """They end at multiples of their length."""
     counted: list[Range] = []
 
     def count(plan: Plan, start_ms: int, end_ms: int) -> Counted:
         counted.append((start_ms, end_ms))
         return two_a_second(plan, start_ms, end_ms)
 
-    found = estimate(wanted((0, 90_000), (200_000, 210_000)), count)
-    assert counted == [(0, 60_000), (60_000, 90_000), (200_000, 210_000)]
-    assert (found.feed, found.windows, found.samples, found.values) == ("q@hot", 3, 200, 200)
+    found = estimate(wanted((0, 90_000), (235_000, 245_000)), count)
+    assert counted == [(0, 60_000), (60_000, 90_000), (235_000, 240_000), (240_000, 245_000)]
+    assert (found.feed, found.windows, found.samples, found.values) == ("q@hot", 4, 200, 200)
     assert found.sink_bytes == 600
 
 

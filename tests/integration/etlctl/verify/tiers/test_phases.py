@@ -61,3 +61,22 @@ def test_what_differs_in_a_part_is_found(changed: Stages, capsys: Capture, minut
     assert (query["missing"], query["unexplained"]) == (1, 1)
     by_seals = changed.world.run(capsys, "verify", "--sealed", "--tier", "warm", "--json")
     assert windows_of(by_seals.query())["thinned"] == 1
+
+
+def test_points_of_the_old_resolution_are_nothing_foreign(
+    changed: Stages, capsys: Capture, middle: int
+) -> None:
+    """All is extracted again: between the new points stay those that were written before."""
+    origin_ms = changed.windows.status()[changed.plan.feed.name].origin_ms
+    first_ms = -(-origin_ms // changed.plan.step_ms) * changed.plan.step_ms
+    changed.windows.reopen(changed.plan.feed, first_ms, changed.world.end_ms)
+    changed.run()
+    assert times(changed) == sorted({*range(2, middle + 1), *range(2, 61, 2)})
+
+    query = changed.world.run(capsys, "verify", "--tier", "warm", "--json").query()
+    assert query["verdict"] == "explained", query
+    assert query["explained"]["extra"].keys() == {"earlier_configuration"}
+    assert not query["explained"]["missing"] and not query["explained"]["different"]
+    by_seals = changed.world.run(capsys, "verify", "--sealed", "--tier", "warm", "--json")
+    assert windows_of(by_seals.query()).keys() == {"intact"}
+    assert by_seals.code == 0, by_seals.out
