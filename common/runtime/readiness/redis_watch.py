@@ -14,6 +14,18 @@ from common.state.keys import Keys
 from common.state.redis_client import SOCKET_TIMEOUT_SECONDS, connect_as_set
 from common.state.workers import Workers
 
+# Of a worker's metrics, those that the status page shows.
+REPORTED = (
+    "etl_records_total",
+    "etl_current_rate_records_per_second",
+    "etl_avg_processing_time_seconds",
+    "etl_uptime_seconds",
+    "etl_sink_post_duration_seconds_sum",
+    "etl_sink_post_duration_seconds_count",
+    "etl_dead_letters_max",
+    "etl_circuit_state",
+)
+
 
 class RedisWatch:
     """The check ``redis`` of a service, for as long as the ``with`` lasts."""
@@ -54,4 +66,5 @@ class RedisWatch:
             failing = {name: one.detail for name, one in checks.items() if not one.ok}
             failing.pop("redis", None)
             ready = not failing and len(checks) > 1
-            self._workers.report(self._worker, self._service.name, ready, failing)
+            figures = self._service.telemetry.values(REPORTED)
+            self._workers.report(self._worker, self._service.name, ready, failing, figures)
