@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -11,6 +12,7 @@ from common.state.redis_client import connect
 from common.state.stream import RedisStream
 from common.state.verdict import DeadLetter, Output, Settle
 from common.state.windows import Feed, WindowSet
+from services.exporter.reading import Reading
 from services.exporter.redis_source import RedisSource
 from tests.support.captured_log import CapturedLog
 
@@ -63,6 +65,7 @@ class Rig:
         *,
         poll_seconds: float = 10.0,
         timeout_seconds: float = 2.0,
+        show: Callable[[Reading, float], None] = lambda reading, valid_seconds: None,
     ) -> None:
         self.log = CapturedLog(secrets=[password or ""])
         self.ready: dict[str, tuple[bool, str]] = {}
@@ -73,6 +76,7 @@ class Rig:
             self.set_ready,
             poll_seconds=poll_seconds,
             worker_silent_seconds=60,
+            show=show,
         )
 
     def set_ready(self, name: str, ok: bool, detail: str) -> None:
