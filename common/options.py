@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Generic, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 from common.durations import parse_seconds, parse_size_bytes
 from common.errors import ConfigError
@@ -245,6 +246,16 @@ def namespace(value: str) -> str:
 def redis_url(value: str) -> str:
     """The address of a Redis, without its password."""
     check_redis_url(value)
+    return value
+
+
+def http_url(value: str) -> str:
+    """An address that a browser opens, without a user and password."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must begin with http:// or https:// and name a host")
+    if parts.username or not value.isprintable() or " " in value:
+        raise ValueError("must hold no user, no blanks and no control characters")
     return value
 
 

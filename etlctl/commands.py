@@ -66,6 +66,7 @@ COMMANDS = {
         "imports.command",
         "import_",
         "Write an etl.yaml from telegraf.conf or from Prometheus' remote_write.",
+    ),
     "transform": (
         "transform.command",
         "transform_app",

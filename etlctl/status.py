@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any
 
 import typer
 from redis.exceptions import RedisError
 
 from common.config import load_settings
 from common.exit_codes import ExitCode
-from common.state.backfills import Backfills
-from common.state.feeds import empty_queries
-from common.state.ledger import Account, Audit, Ledger
-from common.state.windows import FeedStatus, Gap, WindowSet
-from common.state.workers import Workers
+from common.state.ledger import Account, Audit
+from common.state.status.findings import first_line
+from common.state.status.reading import PipelineStatus, proven_up_to_ms, read_status
+from common.state.windows import Gap
 from etlctl.connect import redis_of
 from etlctl.failures import CannotTell, message_of
-from etlctl.findings import findings, first_line
-from etlctl.history.state import document, is_over, line
+from etlctl.history.state import document, line
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import counts, escape, print_json, stdout, thousands
 from etlctl.tables import Table
@@ -39,75 +37,38 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     redis, keys = redis_of(settings.pipeline)
     try:
         with closing(redis):
-            audit = Ledger(redis, keys).audit()
-            window_set = WindowSet(redis, keys)
-            feeds = window_set.status()
-            # A feed that was closed has left its gaps behind.
-            names = sorted(feeds.keys() | audit.accounts.keys())
-            found = {name: gaps for name in names if (gaps := window_set.gaps(name))}
-            workers = Workers(redis, keys).alive()
-            backfills = [one for one in Backfills(redis, keys).all() if not is_over(one)]
+            found = read_status(redis, keys, max_dead_letters)
     except RedisError as error:
         raise CannotTell(message_of(error)) from None
-    needs = findings(audit, feeds, workers, max_dead_letters, empty_queries(feeds), backfills)
+    audit = found.audit
+    needs = found.findings()
     code = ExitCode.ERROR if needs else ExitCode.OK
     if as_json:
         state = {
             "well": not needs,
             "findings": [asdict(one) for one in needs],
-            "workers": [asdict(one) for one in workers],
-            "backfills": [document(one) for one in backfills],
+            "workers": [asdict(one) for one in found.workers],
+            "backfills": [document(one) for one in found.backfills],
         }
-        print_json(state | as_document(audit, feeds, found, max_dead_letters))
+        print_json(state | found.document())
         raise typer.Exit(code)
     console = stdout()
     console.print(f"[bold]{escape(first_line(needs))}[/]", soft_wrap=True)
     for one in needs:
         console.print(f"* {escape(one.detail)}", soft_wrap=True)
-    for table in (accounts(audit), windows(feeds, audit.now_ms), streams(audit, max_dead_letters)):
+    for table in (accounts(audit), windows(found), streams(audit, max_dead_letters)):
         console.print(table)
     for feed, account in audit.accounts.items():
         if account.dropped:
             console.print(f"Dropped of {escape(feed)}: {counts(account.dropped)}.", soft_wrap=True)
-    for backfill in backfills:
-        console.print(escape(line(backfill, workers)), soft_wrap=True)
-    if found:
-        console.print(gap_table(found))
+    for backfill in found.backfills:
+        console.print(escape(line(backfill, found.workers)), soft_wrap=True)
+    if found.gaps:
+        console.print(gap_table(found.gaps))
     console.print(balance(audit))
     if warning := dead_letters_warning(audit, max_dead_letters):
         console.print(warning)
     raise typer.Exit(code)
-
-
-def as_document(
-    audit: Audit,
-    feeds: dict[str, FeedStatus],
-    gaps: dict[str, list[Gap]],
-    max_dead_letters: int,
-) -> dict[str, Any]:
-    """Everything as plain data: samples, bytes, milliseconds since the epoch."""
-    return {
-        "now_ms": audit.now_ms,
-        "imbalance_samples": audit.imbalance_samples,
-        "back_pressure": audit.back_pressure,
-        "staged_bytes": audit.staged_bytes,
-        "dead_letter_entries": audit.dead_letter_entries,
-        "dead_letter_entries_max": max_dead_letters,
-        "accounts": {
-            feed: {**asdict(account), "imbalance_samples": account.imbalance_samples}
-            for feed, account in audit.accounts.items()
-        },
-        "streams": {name: asdict(depth) for name, depth in audit.streams.items()},
-        "feeds": {
-            name: {
-                **asdict(feed),
-                "watermark_ms": feed.watermark_ms,
-                "loaded_watermark_ms": feed.loaded_watermark_ms,
-            }
-            for name, feed in feeds.items()
-        },
-        "gaps": {name: [asdict(gap) for gap in found] for name, found in gaps.items()},
-    }
 
 
 def accounts(audit: Audit) -> Table:
@@ -125,16 +86,17 @@ def accounts(audit: Audit) -> Table:
     return table
 
 
-def windows(feeds: dict[str, FeedStatus], now_ms: int) -> Table:
-    """How far each feed is extracted and loaded."""
+def windows(status: PipelineStatus) -> Table:
+    """How far each feed is extracted, loaded and proven."""
     table = Table(
         "Windows",
         "feed",
-        *("loaded up to", "lag", "backlog", "open", "unsettled", "gaps"),
-        spare=("gaps", "open", "unsettled", "backlog"),
+        *("loaded up to", "lag", "backlog", "open", "unsettled", "gaps", "proven up to"),
+        spare=("proven up to", "gaps", "open", "unsettled", "backlog"),
     )
-    for name, feed in feeds.items():
-        lag_seconds = max(0, now_ms - feed.loaded_watermark_ms) // 1_000
+    for name, feed in status.feeds.items():
+        lag_seconds = max(0, status.audit.now_ms - feed.loaded_watermark_ms) // 1_000
+        proven_ms = proven_up_to_ms(status.proofs.get(name))
         backlog_seconds = sum(end - start for start, end in feed.backlog) // 1_000
         table.add_row(
             escape(name),
@@ -145,11 +107,12 @@ def windows(feeds: dict[str, FeedStatus], now_ms: int) -> Table:
             thousands(len(feed.open)),
             thousands(len(feed.unsettled)),
             thousands(feed.gaps),
+            "–" if proven_ms is None else rfc3339(proven_ms),
         )
     return table
 
 
-def gap_table(gaps: dict[str, list[Gap]]) -> Table:
+def gap_table(gaps: Mapping[str, Sequence[Gap]]) -> Table:
     """What can never be extracted, newest last."""
     table = Table("Gaps", "feed", "after", "up to", texts=("reason",), spare=("reason",))
     for name, found in gaps.items():

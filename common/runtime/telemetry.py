@@ -116,6 +116,18 @@ class Telemetry:
                 if self.service in spec.services and spec.kind == "counter" and spec.labels == FEED:
                     self._child(spec.name, {"query": query, "tier": tier})
 
+    def values(self, names: Iterable[str]) -> dict[str, float]:
+        """The series without labels of these names, as a scrape has them; one that is not is left
+        out.
+        """
+        wanted = self.registry.restricted_registry(list(names))
+        return {
+            sample.name: sample.value
+            for family in wanted.collect()
+            for sample in family.samples
+            if not sample.labels
+        }
+
     def uptime_seconds(self) -> float:
         """Seconds since this object was made."""
         return self._throughput.uptime_seconds()

@@ -77,8 +77,7 @@ class Keys:
         self.workers = f"{namespace}:workers"
         # Hash: source and sink of the pipeline that the namespace belongs to.
         self.identity = f"{namespace}:identity"
-        # Hash: feed → JSON of what the verifier has proven of it:
-        # services/verifier/proving/proven.py
+        # Hash: feed → JSON of what the verifier has proven of it (:mod:`common.state.proven`).
         self.verified = f"{namespace}:verified"
         # String: a random word of the verifier that works; expires unless it is renewed.
         self.verify_lease = f"{namespace}:verify_lease"

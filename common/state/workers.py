@@ -1,4 +1,4 @@
-"""What each worker says of its own readiness, kept in Redis for ``etlctl status``.
+"""What each worker says of itself, kept in Redis for ``etlctl status`` and the status page.
 
 One field of a hash for each process. A worker that ends takes its field away; one that died leaves
 it behind, out of date, until another worker starts.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from redis import Redis
@@ -24,13 +25,17 @@ _DETAIL_CHARS = 300
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """A process of a service. ``failing``: the checks of ``/readyz`` that fail, and why."""
+    """A process of a service. ``failing``: the checks of ``/readyz`` that fail, and why.
+
+    ``figures``: some of its metrics without labels, by name, as a scrape had them.
+    """
 
     worker: str
     service: str
     at_ms: int
     ready: bool
     failing: Mapping[str, str]
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 class Workers:
@@ -40,13 +45,21 @@ class Workers:
         self._redis = redis
         self._key = keys.workers
 
-    def report(self, worker: str, service: str, ready: bool, failing: Mapping[str, str]) -> None:
+    def report(
+        self,
+        worker: str,
+        service: str,
+        ready: bool,
+        failing: Mapping[str, str],
+        figures: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         """Replace what the worker said before."""
         document = {
             "service": service,
             "at_ms": self._now_ms(),
             "ready": ready,
             "failing": {name: detail[:_DETAIL_CHARS] for name, detail in failing.items()},
+            "figures": dict(figures),
         }
         self._redis.hset(self._key, worker, json.dumps(document))
 
@@ -97,6 +110,8 @@ def _report_of(worker: str, text: bytes) -> WorkerReport | None:
             int(found["at_ms"]),
             bool(found["ready"]),
             {str(name): str(detail) for name, detail in found["failing"].items()},
+            # A worker of an older version reports none.
+            {str(name): float(value) for name, value in found.get("figures", {}).items()},
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None

@@ -9,7 +9,7 @@ from enum import Enum
 
 from common.state.feeds import Range
 from common.state.ranges import merged, overlaps, without
-from etlctl.coverage.feed import FeedCoverage
+from common.state.status.coverage import FeedCoverage
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

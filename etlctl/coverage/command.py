@@ -17,16 +17,16 @@ from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from common.state.feeds import Range
 from common.state.keys import feed_of
+from common.state.status.coverage import Facts, FeedCoverage
+from common.state.status.findings import Finding
 from etlctl.connect import redis_of
 from etlctl.coverage.cells import HOUR_MS, State, cell_ms
 from etlctl.coverage.facts import facts_of
-from etlctl.coverage.feed import Facts, FeedCoverage
 from etlctl.coverage.findings import findings, first_line
 from etlctl.coverage.present import as_json as coverage_json
 from etlctl.coverage.present import calendar, examples, legend, summary
 from etlctl.coverage.tiers import TierSeals
 from etlctl.failures import CannotTell, message_of
-from etlctl.findings import Finding
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import escape, print_json, progress_bar, stdout
 from etlctl.times import BadTime, parse_time, rfc3339

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 
 from redis import Redis
 
-from common.state.backfills import Backfills, Part, by_feed, history
+from common.state.backfills import Backfills, by_feed
 from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
-from common.state.feeds import FeedStatus
 from common.state.keys import Keys
 from common.state.payloads import with_payloads
+from common.state.proven import FeedProof, ProofRecord
 from common.state.purged import LATEST_MS, extent_of, purged
-from common.state.ranges import merged, without
+from common.state.status.coverage import Facts, Samples
 from common.state.windows import WindowSet
-from etlctl.coverage.feed import Facts, Samples
-from services.verifier.proving.proven import FeedProof, ProofRecord
 
 
 def facts_of(redis: Redis, keys: Keys, feeds: Collection[str]) -> dict[str, Facts]:
@@ -43,26 +40,8 @@ def facts_of(redis: Redis, keys: Keys, feeds: Collection[str]) -> dict[str, Fact
             timeless_purged=sum(one.number for one in given_up if one.end_ms == LATEST_MS),
         )
         feed, proof = status.get(name), proofs.get(name)
-        found[name] = _with_windows(facts, feed, parts[name], proof) if feed else facts
+        found[name] = facts.with_windows(feed, parts[name], proof) if feed else facts
     return found
-
-
-def _with_windows(
-    facts: Facts, feed: FeedStatus, parts: Sequence[Part], proof: FeedProof | None
-) -> Facts:
-    proven = proof and proof.proven
-    open_ = [range_ for part in parts for range_ in part.open]
-    waiting = [range_ for part in parts for range_ in part.waiting]
-    coming = [*feed.below, *open_, *waiting]
-    return replace(
-        facts,
-        planned=merged([*history(feed, parts), *coming, (feed.origin_ms, feed.head_ms)]),
-        open=[*feed.open, *feed.unsettled, *feed.below, *open_],
-        backlog=without([*feed.backlog, *waiting], feed.deferred),
-        deferred=feed.deferred,
-        proven=proven.compared if proven else (),
-        differing=[Samples(*one[:3]) for one in proven.differing] if proven else [],
-    )
 
 
 def _proofs(redis: Redis, keys: Keys) -> Mapping[str, FeedProof]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from common.state.ranges import length_ms
-from etlctl.coverage.feed import FeedCoverage, Samples
-from etlctl.findings import Finding
+from common.state.status.coverage import FeedCoverage, Samples
+from common.state.status.findings import Finding
 from etlctl.output import thousands
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from common.durations import format_duration
 from common.state.feeds import Range
 from common.state.ranges import length_ms, without
+from common.state.status.coverage import FeedCoverage, Samples
+from common.state.status.findings import Finding
 from etlctl.coverage.cells import HOUR_MS, Row, State, cell_ms, rows
-from etlctl.coverage.feed import FeedCoverage, Samples
 from etlctl.coverage.findings import count
-from etlctl.findings import Finding
 from etlctl.times import rfc3339
 
 if TYPE_CHECKING:

@@ -18,13 +18,14 @@ from common.errors import ConfigError, EtlError, SourceError
 from common.exit_codes import ExitCode
 from common.state.backfills import Backfill, Backfills, Order, by_feed
 from common.state.ranges import length_ms
+from common.state.status.reading import OVER
 from common.state.windows import WindowSet
 from etlctl.connect import redis_of
 from etlctl.history.again import Opened, chosen
 from etlctl.history.estimate import SAMPLES_PER_SECOND, Estimate, counter, estimate
 from etlctl.history.extract import time_of
 from etlctl.history.manage import add_commands
-from etlctl.history.state import OVER, RUNS
+from etlctl.history.state import RUNS
 from etlctl.history.wanted import Wanted, wanted_of
 from etlctl.history.watch import Watch
 from etlctl.options import ConfigFile

@@ -10,9 +10,10 @@ import typer
 from common.config import load_settings
 from common.errors import ConfigError, EtlError
 from common.state.backfills import Backfills, State
+from common.state.status.reading import is_over
 from common.state.workers import Workers
 from etlctl.connect import redis_of
-from etlctl.history.state import document, is_over, share_percent, state_of
+from etlctl.history.state import document, share_percent, state_of
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import escape, print_json, stdout, thousands
 from etlctl.tables import Table

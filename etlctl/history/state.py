@@ -8,12 +8,11 @@ from typing import Any
 
 from common.durations import format_duration
 from common.state.backfills import Backfill
+from common.state.status.findings import FAILED_ATTEMPTS
 from common.state.workers import WorkerReport
-from etlctl.findings import FAILED_ATTEMPTS
 from etlctl.output import thousands
 
 RUNS = "running"
-OVER = ("done", "cancelled")
 
 
 def state_of(backfill: Backfill, workers: Sequence[WorkerReport]) -> str:
@@ -38,11 +37,6 @@ def line(backfill: Backfill, workers: Sequence[WorkerReport]) -> str:
         f"Backfill {backfill.id}: {share_percent(backfill)} % of {total},"
         f" {thousands(backfill.samples)} samples, {state_of(backfill, workers)}."
     )
-
-
-def is_over(backfill: Backfill) -> bool:
-    """Whether nothing of it will be extracted any more."""
-    return backfill.state in OVER
 
 
 def share_percent(backfill: Backfill) -> int:

@@ -9,8 +9,9 @@ if __name__ == "__main__":  # before the imports that take long
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
+from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
@@ -22,6 +23,9 @@ from common.runtime.logs import EventLog, configure_logging
 from common.runtime.metrics_table import ETL_METRICS
 from common.runtime.process import Process
 from services.exporter.log_source import LogSource
+from services.exporter.page.links import Links
+from services.exporter.page.process import process_document
+from services.exporter.page.routes import page_routes
 from services.exporter.poller import Poller, Source
 from services.exporter.series import PageCollector
 from services.exporter.settings import ExporterSettings, load_settings
@@ -43,6 +47,8 @@ class Exporter(Process):
         # Checks that were reported: that one fails from the start is news too.
         self._reported: set[str] = set()
         self._settings = settings
+        # What the status page shows.
+        self._documents: dict[str, Callable[[float], dict[str, Any]]] = {}
         self._sources = self._make_sources()
 
     def start(self) -> None:
@@ -57,7 +63,8 @@ class Exporter(Process):
         self.listen(
             settings.http_host,
             settings.http_port,
-            service_routes(registry, self.health, self.about, auth),
+            service_routes(registry, self.health, self.about, auth)
+            | page_routes(self._documents, Links(settings.runbook_url, settings.grafana_url), auth),
             settings_names="etl-metrics: http_host and http_port",
         )
 
@@ -87,13 +94,14 @@ class Exporter(Process):
         sources: dict[str, Source] = {}
         if settings.log_path is not None:
             self.health.set_ready("log", False, "not read yet")
-            sources["log"] = LogSource(
+            log = sources["log"] = LogSource(
                 settings.log_path,
                 self.events,
                 self.set_ready,
                 poll_seconds=settings.log_poll_seconds,
                 silent_seconds=settings.silent_seconds,
             )
+            self._documents["process"] = lambda after_seconds: process_document(log.page())
         if settings.redis_url is not None:
             self.health.set_ready("redis", False, "not read yet")
             sources["redis"] = self._redis_source(settings.redis_url)
@@ -103,9 +111,11 @@ class Exporter(Process):
         """Imported only where there is a Redis to read: its client takes a third of the memory."""
         from common.state.keys import Keys
         from common.state.redis_client import connect
+        from services.exporter.page.pipeline import PipelineBoard
         from services.exporter.redis_source import RedisSource
 
-        settings = self._settings
+        settings, board = self._settings, PipelineBoard()
+        self._documents["pipeline"] = board.document
         try:
             redis = connect(url, settings.redis_password, ca_file=settings.redis_ca_file)
         except ValueError as error:
@@ -117,6 +127,7 @@ class Exporter(Process):
             self.set_ready,
             poll_seconds=settings.redis_poll_seconds,
             worker_silent_seconds=settings.worker_silent_seconds,
+            show=board.show,
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from redis import Redis
@@ -21,17 +21,23 @@ from common.runtime.process import Events
 from common.state.backfills import Backfills, by_feed
 from common.state.keys import GROUP, POINTS, RAW, Keys
 from common.state.ledger import Ledger
+from common.state.proven import FeedProof, ProofRecord
 from common.state.server import eviction_by
+from common.state.status.reading import gaps_of, running
 from common.state.stream import RELEASED
 from common.state.windows import WindowSet
+from common.state.workers import Workers
 from services.exporter.dead_letters import DeadLetterCounts
 from services.exporter.ledger import publish_audit, publish_feeds
 from services.exporter.poller import GRACE_SECONDS, KeepOn
+from services.exporter.reading import Reading
 from services.exporter.rq_keys import queue_lengths, workers_alive
 from services.exporter.series import Page, PublishedPage
 
 # Of Redis' time, the share that the audit may take.
 MAX_AUDIT_SHARE = 0.02
+# The verifier works in steps of minutes, and its record is long.
+PROOFS_EVERY_SECONDS = 60.0
 _AOF_STATUS = {"write": "aof_last_write_status", "rewrite": "aof_last_bgrewrite_status"}
 _READERS = {RAW: TRANSFORMER, POINTS: LOADER}
 _DETAIL_CHARS = 300
@@ -40,7 +46,8 @@ _DETAIL_CHARS = 300
 class RedisSource:
     """Reads Redis; after each reading ``page`` shows all that is known.
 
-    ``set_ready`` gets the name of the check, whether Redis can be read, and why not.
+    ``set_ready`` gets the name of the check, whether Redis can be read, and why not; ``show`` what
+    was read, and how many seconds it is true at most.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class RedisSource:
         poll_seconds: float,
         worker_silent_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        show: Callable[[Reading, float], None] = lambda reading, valid_seconds: None,
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -65,6 +73,12 @@ class RedisSource:
         self._windows = WindowSet(redis, keys)
         self._backfills = Backfills(redis, keys)
         self._dead_letters = DeadLetterCounts(redis, keys)
+        self._workers = Workers(redis, keys)
+        # Nobody's lease: it is only read.
+        self._proof_record = ProofRecord(redis, keys, token="", lease_seconds=0)
+        self._proofs: Mapping[str, FeedProof] = {}
+        self._proofs_due = clock()
+        self._show = show
         self._failures: Counter[str] = Counter(dict.fromkeys(self._parts(), 0))
         self._missing: dict[str, str] = {}
         self._audit_seconds = 0.0
@@ -80,16 +94,18 @@ class RedisSource:
         began = self._clock()
         if began < self._resting_until and self._answers():
             return min(self._poll_seconds, self._resting_until - began)
-        page = Page()
+        reading = self._reading = Reading(Page())
         try:
-            detail = self._read(page, keep_on)
+            detail = self._read(reading, keep_on)
             up = True
         except (RedisError, OSError) as error:
-            page, up = Page(), False
+            up = False
             detail = f"Redis cannot be read: {error}"[:_DETAIL_CHARS]
+            reading = Reading(Page(), detail)
             self._failures["connection"] += 1
         if not keep_on():
             return 0.0
+        page = reading.page
         page.set("etl_redis_up", float(up))
         page.set("etl_redis_read_seconds", self._clock() - began)
         for part, count in self._failures.items():
@@ -97,9 +113,12 @@ class RedisSource:
         self._set_ready("redis", up, detail)
         # One that is away has no audit to be spared.
         rest_seconds = self._audit_seconds / MAX_AUDIT_SHARE if up else 0.0
-        self.page.publish(page, max(self._poll_seconds, rest_seconds) + GRACE_SECONDS)
-        rests = rest_seconds > self._poll_seconds
-        self._resting_until = self._clock() + rest_seconds if rests else 0.0
+        valid_seconds = max(self._poll_seconds, rest_seconds) + GRACE_SECONDS
+        self.page.publish(page, valid_seconds)
+        self._show(reading, valid_seconds)
+        self._resting_until = (
+            self._clock() + rest_seconds if rest_seconds > self._poll_seconds else 0.0
+        )
         return self._poll_seconds
 
     def close(self) -> None:
@@ -118,14 +137,16 @@ class RedisSource:
         return {
             "ledger": self._read_ledger,
             "windows": self._read_windows,
+            "workers": self._read_workers,
+            "proofs": self._read_proofs,
             "consumers": self._read_consumers,
             "queues": self._read_queues,
             "dead_letters": self._read_dead_letters,
         }
 
-    def _read(self, page: Page, keep_on: KeepOn) -> str:
-        """Fill the page; what is remarkable about Redis."""
-        detail = self._read_info(page)
+    def _read(self, reading: Reading, keep_on: KeepOn) -> str:
+        """Fill the reading; what is remarkable about Redis and what could not be read of it."""
+        reading.remark = self._read_info(reading.page)
         missing: dict[str, str] = {}
         for part, read in self._parts().items():
             # A part of its own, so that half of one is never shown.
@@ -140,9 +161,9 @@ class RedisSource:
                 if part not in self._missing:
                     self._telemetry.emit("ledger_incomplete", part=part, error=missing[part])
             else:
-                page.add(piece)
-        self._missing = missing
-        remarks = [detail] if detail else []
+                reading.page.add(piece)
+        reading.missing = self._missing = missing
+        remarks = [reading.remark] if reading.remark else []
         remarks += [f"{part} cannot be read: {why}" for part, why in missing.items()]
         return "; ".join(remarks)
 
@@ -174,13 +195,29 @@ class RedisSource:
         self._audit_seconds = self._clock() - began
         telemetry.set("etl_redis_audit_seconds", self._audit_seconds)
         publish_audit(telemetry, audit)
+        self._reading.audit = audit
 
     def _read_windows(self, telemetry: Page, keep_on: KeepOn) -> None:
         # Read before the feeds, which may join them meanwhile.
         parts = by_feed(self._backfills.parts())
-        publish_feeds(telemetry, self._windows.status(), parts)
+        feeds = self._windows.status()
+        publish_feeds(telemetry, feeds, parts)
         due: Any = self._redis.hlen(self._keys.seals_due)
         telemetry.set("etl_seals_due", due)
+        backfills = running(self._backfills.all())
+        gaps = gaps_of(self._windows, (name for name, feed in feeds.items() if feed.gaps))
+        reading = self._reading
+        reading.feeds, reading.parts = feeds, parts
+        reading.backfills, reading.gaps = backfills, gaps
+
+    def _read_workers(self, telemetry: Page, keep_on: KeepOn) -> None:
+        self._reading.workers = self._workers.alive()
+
+    def _read_proofs(self, telemetry: Page, keep_on: KeepOn) -> None:
+        if self._clock() >= self._proofs_due:
+            self._proofs = self._proof_record.read()
+            self._proofs_due = self._clock() + PROOFS_EVERY_SECONDS
+        self._reading.proofs = self._proofs
 
     def _read_consumers(self, telemetry: Page, keep_on: KeepOn) -> None:
         for stream, stage in _READERS.items():

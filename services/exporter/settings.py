@@ -69,6 +69,15 @@ class ExporterSettings:
     worker_silent_seconds: float = setting(
         _interval, "60", "silence after which a worker is no longer counted as alive"
     )
+    runbook_url: str | None = setting(
+        options.http_url,
+        None,
+        "address of docs/runbook.md, for the links of the status page; none: Grafana's, if that is"
+        " known",
+    )
+    grafana_url: str | None = setting(
+        options.http_url, None, "address of Grafana, for the links of the status page"
+    )
     log_level: str = setting(
         options.log_level,
         "INFO",

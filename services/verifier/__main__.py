@@ -16,10 +16,10 @@ from common.runtime.readiness.redis_check import check_redis
 from common.runtime.service import Service, run
 from common.runtime.stage import Lifecycle
 from common.state.keys import Keys
+from common.state.proven import ProofRecord
 from common.state.redis_client import connect_as_set
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.prove import LEASE_SECONDS, Prover
-from services.verifier.proving.proven import ProofRecord
 
 
 def main(service: Service) -> ExitCode:

@@ -17,6 +17,17 @@ from common.state.workers import Workers
 
 # How often a process tells its readiness when that has not changed.
 REPORT_EVERY_SECONDS = 15.0
+# Of a worker's metrics, those that the status page shows.
+REPORTED = (
+    "etl_records_total",
+    "etl_current_rate_records_per_second",
+    "etl_avg_processing_time_seconds",
+    "etl_uptime_seconds",
+    "etl_sink_post_duration_seconds_sum",
+    "etl_sink_post_duration_seconds_count",
+    "etl_dead_letters_max",
+    "etl_circuit_state",
+)
 
 
 class RedisWatch:
@@ -63,5 +74,6 @@ class RedisWatch:
             said, now = (ready, failing), time.monotonic()
             if said != self._told or now - self._told_at >= REPORT_EVERY_SECONDS:
                 self._told = None  # until it is known to have arrived
-                self._workers.report(self._worker, self._service.name, ready, failing)
+                figures = self._service.telemetry.values(REPORTED)
+                self._workers.report(self._worker, self._service.name, ready, failing, figures)
                 self._told, self._told_at = said, now

@@ -291,7 +291,7 @@ local function note_to_do(history, ranges)
 end
 
 -- These ranges of a feed are to be compared with the source again, however soon they are extracted and settled
--- (services/verifier/proving/proven.py). Of very many the oldest become one.
+-- (common/state/proven.py). Of very many the oldest become one.
 local MOST_REOPENED = 200
 local function note_reopened(feed, ranges)
   if #ranges == 0 then return end

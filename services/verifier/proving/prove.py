@@ -23,10 +23,10 @@ from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
 from common.state.feeds import Range
 from common.state.keys import feed_of
+from common.state.proven import Differing, FeedProof, ProofRecord, Proven
 from common.state.ranges import clipped, without
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.forgotten import Judgement, judge
-from services.verifier.proving.proven import Differing, FeedProof, ProofRecord, Proven
 from services.verifier.proving.repair import Repair
 from services.verifier.run import QueryResult, Subject, Verifier
 from services.verifier.sealed.check import Checker

@@ -14,6 +14,7 @@ from common.state.backfills import Backfills
 from common.state.feeds import Feed
 from common.state.identity import Identity, IdentityRecord
 from common.state.keys import Keys
+from common.state.proven import ProofRecord
 from common.state.redis_client import connect
 from common.state.server import refusal
 from deploy.image.secret_list import REDIS_USERS
@@ -23,7 +24,6 @@ from devtools.servers.redis_server import RedisServer
 from etlctl.backup.redis_state import RedisState
 from services.extractor.aof import AofHealer
 from services.verifier.knowledge import RedisKnowledge
-from services.verifier.proving.proven import ProofRecord
 from tests.integration.exporter.exporter_world import Rig, populate
 from tests.integration.extractor.test_worker import Rig as WorkerRig
 from tests.support.captured_log import CapturedLog

@@ -12,13 +12,14 @@ import redis
 import yaml
 
 from common.state.keys import POINTS, RAW, Keys
+from common.state.proven import Proven
+from common.state.status.findings import SERVICES
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Output, Settle
 from common.state.windows import Feed, WindowSet
 from common.state.workers import Workers
 from devtools.servers.redis_server import RedisServer
 from etlctl.__main__ import main
-from etlctl.findings import SERVICES
 
 Capture = pytest.CaptureFixture[str]
 
@@ -213,6 +214,34 @@ def test_a_query_that_matches_nothing_for_long_is_said(
     assert out.startswith(
         "Not all is well: queries match nothing.\n* raw@hot: the query matches no series.\n"
     )
+
+
+def test_points_that_differ_are_said_and_up_to_where_all_was_compared(
+    pipeline: dict[str, Any],
+    redis_client: redis.Redis,
+    redis_namespace: str,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    """Before: `status` said that all is well while `EtlVerifyDiffers` fired."""
+    keys = Keys(redis_namespace)
+    windows = WindowSet(redis_client, keys)
+    windows.plan(FEED, 0, 180_000)
+    window = windows.lease(FEED, "live", 10**9, 60_000)
+    assert window is not None
+    assert windows.commit(FEED, window, []) == "committed"
+    windows.set_reconciled(FEED)
+    proven = Proven(120_000).with_range(120_000, 180_000, 3, at_ms=200_000)
+    redis_client.hset(keys.verified, "raw@hot", proven.encode())
+
+    code, out, _ = run(capsys, tmp_path, pipeline, "--json")
+
+    assert code == 1
+    document = json.loads(out)
+    (finding,) = document["findings"]
+    assert finding["kind"] == "differs"
+    assert finding["detail"].startswith("raw@hot: 3 points of the sink differed")
+    assert document["feeds"]["raw@hot"]["proven_up_to_ms"] is not None
 
 
 def test_redis_away_cannot_tell(tmp_path: Path, capsys: Capture) -> None:

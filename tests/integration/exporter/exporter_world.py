@@ -13,6 +13,7 @@ from common.state.redis_client import connect
 from common.state.stream import RedisStream
 from common.state.verdict import DeadLetter, Output, Settle
 from common.state.windows import Feed, WindowSet
+from services.exporter.reading import Reading
 from services.exporter.redis_source import RedisSource
 from tests.support.captured_log import CapturedLog
 
@@ -66,6 +67,7 @@ class Rig:
         poll_seconds: float = 10.0,
         timeout_seconds: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
+        show: Callable[[Reading, float], None] = lambda reading, valid_seconds: None,
     ) -> None:
         self.log = CapturedLog(secrets=[password or ""])
         self.ready: dict[str, tuple[bool, str]] = {}
@@ -77,6 +79,7 @@ class Rig:
             poll_seconds=poll_seconds,
             worker_silent_seconds=60,
             clock=clock,
+            show=show,
         )
 
     def set_ready(self, name: str, ok: bool, detail: str) -> None:

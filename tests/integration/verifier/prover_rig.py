@@ -14,10 +14,10 @@ from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
+from common.state.proven import ProofRecord
 from common.state.windows import Feed, Window, WindowSet
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.prove import LEASE_SECONDS, Prover
-from services.verifier.proving.proven import ProofRecord
 from tests.integration.etlctl.verify.world import World
 from tests.support.captured_log import CapturedLog
 

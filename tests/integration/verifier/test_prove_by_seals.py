@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.verifier.proving.proven import Differing, Proven
+from common.state.proven import Differing, Proven
 from tests.integration.etlctl.verify.sealing import WINDOW_MS, Sealer
 from tests.integration.etlctl.verify.world import STEP_MS, Point
 from tests.integration.verifier.prover_rig import FEED, Rig

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from common.state.backfills import Backfills
-from services.verifier.proving.proven import ProofRecord, Proven
+from common.state.proven import ProofRecord, Proven
 from tests.integration.etlctl.coverage.world import DAY_MS, HOUR_MS, START_MS, World
 
 

@@ -16,11 +16,11 @@ import yaml
 from common.samples.seal import Digest
 from common.state.dead_letters import DeadLetters
 from common.state.keys import POINTS, RAW, Keys
+from common.state.proven import Proven
 from common.state.stream import RedisStream
 from common.state.verdict import DeadLetter, Output, Settle
 from common.state.windows import Feed, Window, WindowSet
 from etlctl.__main__ import main
-from services.verifier.proving.proven import Proven
 
 Capture = pytest.CaptureFixture[str]
 

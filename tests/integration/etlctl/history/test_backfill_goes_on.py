@@ -12,10 +12,10 @@ from collections.abc import Callable
 import pytest
 
 from common.state.backfills import Backfill
+from common.state.status.findings import SERVICES
 from common.state.windows import WindowSet
 from common.state.workers import Workers
 from devtools import PROJECT_ROOT
-from etlctl.findings import SERVICES
 from etlctl.history.again import Opened
 from etlctl.history.state import state_of
 from etlctl.history.watch import Watch

@@ -188,3 +188,13 @@ def test_health_is_asked_at_each_scrape(telemetry: Telemetry) -> None:
     answers = iter((True, False, True))
     telemetry.watch_health(lambda: next(answers))
     assert [value(telemetry, "etl_health_status") for _ in range(3)] == [1, 0, 1]
+
+
+def test_values_are_those_of_a_scrape_without_labels() -> None:
+    telemetry = Telemetry("loader", CollectorRegistry())
+    telemetry.batch_succeeded(5, 0.5)
+    telemetry.observe("etl_sink_post_duration_seconds", 0.25)
+    names = ["etl_records_total", "etl_sink_post_duration_seconds_sum"]
+    # One has labels, the other is none of the loader's.
+    others = ["etl_errors_by_type_total", "etl_windows_open"]
+    assert telemetry.values([*names, *others]) == dict(zip(names, (5.0, 0.25), strict=True))

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from common.state.feeds import Gap, Range
+from common.state.status.coverage import Facts, FeedCoverage, Samples
 from etlctl.coverage.cells import DAY_MS, HOUR_MS, State, rows
-from etlctl.coverage.feed import Facts, FeedCoverage, Samples
 from etlctl.coverage.present import calendar, legend, summary
 from etlctl.times import parse_time
 

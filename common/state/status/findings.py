@@ -1,4 +1,4 @@
-"""What of a pipeline needs a person: the first lines of ``etlctl status``, and its exit code.
+"""What of a pipeline needs a person: what ``etlctl status`` and the status page say first.
 
 It says no less than ``/readyz`` of each worker, which tells its readiness through Redis, and than
 the ledger and the window set.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from common.state.backfills import Backfill
 from common.state.feeds import FeedStatus
@@ -35,13 +36,18 @@ def findings(
     audit: Audit,
     feeds: Mapping[str, FeedStatus],
     workers: Sequence[WorkerReport],
-    max_dead_letters: int,
+    dead_letters_max: int | None,
     empty: Collection[str] = (),
     backfills: Sequence[Backfill] = (),
+    differing: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Finding]:
-    """All of them, the worst first; ``empty`` are the feeds whose query matches no series."""
+    """All of them, the worst first.
+
+    ``empty`` are the feeds whose query matches no series; ``differing``: feed → points that differ.
+    """
     return [
-        *_of_the_ledger(audit, max_dead_letters),
+        *_of_the_ledger(audit, dead_letters_max),
+        *_of_the_proofs(differing),
         *_of_the_workers(workers),
         *_of_the_windows(feeds, audit.now_ms, empty),
         *_of_the_backfills(backfills),
@@ -56,7 +62,7 @@ def first_line(found: Sequence[Finding]) -> str:
     return f"Not all is well: {what}."
 
 
-def _of_the_ledger(audit: Audit, max_dead_letters: int) -> Iterator[Finding]:
+def _of_the_ledger(audit: Audit, dead_letters_max: int | None) -> Iterator[Finding]:
     if audit.imbalance_samples:
         yield Finding(
             "not_accounted",
@@ -64,11 +70,11 @@ def _of_the_ledger(audit: Audit, max_dead_letters: int) -> Iterator[Finding]:
             f"{audit.imbalance_samples:,} samples are not accounted for;"
             f" lost from the streams: {audit.lost_samples:,}.",
         )
-    if audit.dead_letter_entries >= max_dead_letters:
+    if dead_letters_max is not None and audit.dead_letter_entries >= dead_letters_max:
         yield Finding(
             "dead_letters_full",
             "dead letters are at their cap",
-            f"The dead letters are at their cap ({max_dead_letters:,}): entries with samples that"
+            f"The dead letters are at their cap ({dead_letters_max:,}): entries with samples that"
             " would join them wait. Replay or purge some (etlctl dead-letters).",
         )
     if audit.back_pressure:
@@ -77,6 +83,17 @@ def _of_the_ledger(audit: Audit, max_dead_letters: int) -> Iterator[Finding]:
             "extraction is paused",
             "Extraction is paused: too much is in flight.",
         )
+
+
+def _of_the_proofs(differing: Mapping[str, int]) -> Iterator[Finding]:
+    for name, points in differing.items():
+        if points:
+            yield Finding(
+                "differs",
+                "points differ",
+                f"{name}: {points:,} points of the sink differed when the verifier compared last"
+                " (etlctl verify).",
+            )
 
 
 def _of_the_workers(workers: Sequence[WorkerReport]) -> Iterator[Finding]:

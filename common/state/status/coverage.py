@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from common.state.feeds import Gap, Range
+from common.state.backfills import Part, history
+from common.state.feeds import FeedStatus, Gap, Range
 from common.state.keys import feed_of
+from common.state.proven import FeedProof
 from common.state.ranges import clipped, merged, without
 
 
@@ -40,6 +42,24 @@ class Facts:
     purged: Sequence[Samples] = ()
     timeless_dead: int = 0
     timeless_purged: int = 0
+
+    def with_windows(
+        self, feed: FeedStatus, parts: Sequence[Part], proof: FeedProof | None
+    ) -> Facts:
+        """With what the window set and the verifier know; ``parts`` are its backfills'."""
+        proven = proof and proof.proven
+        open_ = [range_ for part in parts for range_ in part.open]
+        waiting = [range_ for part in parts for range_ in part.waiting]
+        coming = [*feed.below, *open_, *waiting]
+        return replace(
+            self,
+            planned=merged([*history(feed, parts), *coming, (feed.origin_ms, feed.head_ms)]),
+            open=[*feed.open, *feed.unsettled, *feed.below, *open_],
+            backlog=without([*feed.backlog, *waiting], feed.deferred),
+            deferred=feed.deferred,
+            proven=proven.compared if proven else (),
+            differing=[Samples(*one[:3]) for one in proven.differing] if proven else [],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.verifier.proving.proven import DIFFERING_MAX, Differing, Proven
+from common.state.proven import DIFFERING_MAX, Differing, Proven
 
 RESULTS = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 3)), max_size=250)
 COMPARED = ((100, 300),)

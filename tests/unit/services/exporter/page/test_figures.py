@@ -1,0 +1,77 @@
+"""The figures of the plots, out of two readings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.state.feeds import FeedStatus
+from common.state.ledger import Account, Audit
+from common.state.workers import WorkerReport
+from services.exporter.page.figures import COLUMNS, Figures, lag_seconds
+from services.exporter.reading import Reading
+from services.exporter.series import Page
+
+NOW_MS = 1_000_000
+
+
+def reading(extracted: int, loaded: int, *posts: tuple[str, float, int]) -> Reading:
+    account = Account(extracted=extracted, loaded=loaded, in_flight=extracted - loaded)
+    workers = [
+        WorkerReport(
+            name,
+            "loader",
+            NOW_MS,
+            True,
+            {},
+            {
+                "etl_sink_post_duration_seconds_sum": seconds,
+                "etl_sink_post_duration_seconds_count": count,
+            },
+        )
+        for name, seconds, count in posts
+    ]
+    audit = Audit(NOW_MS, {"q@hot": account}, {}, 0, 0, {}, back_pressure=False)
+    return Reading(Page(), audit=audit, feeds={}, workers=workers)
+
+
+def feed(tier: str, loaded_ms: int, **options: Any) -> FeedStatus:
+    return FeedStatus(
+        "q", tier, "f", 0, loaded_ms, [], [], [], 0, NOW_MS, 0, **{"reconciled": True, **options}
+    )
+
+
+def told(figures: Figures, one: Reading, at: float) -> dict[str, float | None]:
+    return dict(zip(COLUMNS, figures.of(one, at), strict=True))
+
+
+def test_rates_and_latency_are_of_the_time_between_two_readings() -> None:
+    figures = Figures()
+    first = told(figures, reading(100, 40, ("l1", 1.0, 10)), 50.0)
+    assert first["in_flight_samples"] == 60
+    assert first["extracted_per_second"] is first["sink_seconds"] is None
+    then = told(figures, reading(300, 140, ("l1", 2.0, 14), ("l2", 0.6, 4)), 60.0)
+    assert (then["extracted_per_second"], then["loaded_per_second"]) == (20.0, 10.0)
+    assert then["sink_seconds"] == 1.6 / 8
+
+
+def test_what_cannot_be_known_is_none() -> None:
+    figures = Figures()
+    told(figures, reading(100, 40, ("l1", 1.0, 10)), 0.0)
+    # No post since; Redis away; so long ago that a mean would hide when it was; a new ledger.
+    assert told(figures, reading(100, 40, ("l1", 1.0, 10)), 10.0)["sink_seconds"] is None
+    assert set(told(figures, Reading(Page(), "away"), 20.0).values()) == {None}
+    assert told(figures, reading(200, 40), 30.0)["extracted_per_second"] is None
+    assert told(figures, reading(900, 40), 500.0)["extracted_per_second"] is None
+    assert told(figures, reading(5, 5), 510.0)["extracted_per_second"] == 0
+
+
+def test_the_lag_is_that_of_the_hot_feed_that_is_furthest_behind() -> None:
+    feeds = {
+        "a": feed("hot", NOW_MS - 4_000),
+        "b": feed("hot", NOW_MS - 9_000),
+        "c": feed("hot", 0, reconciled=False),
+        "d": feed("cold", NOW_MS - 500_000),
+    }
+    assert lag_seconds(feeds, NOW_MS) == 9.0
+    assert lag_seconds({"d": feeds["d"]}, NOW_MS) == 500.0
+    assert lag_seconds({"c": feeds["c"]}, NOW_MS) is None
