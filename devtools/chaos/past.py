@@ -29,9 +29,13 @@ if TYPE_CHECKING:
 _BEFORE_NOW_SECONDS = 4 * 3600
 _BLOCK_SECONDS = 7200
 # An increase is whole only where the source has the five minutes before it.
-_LEAD_IN_SECONDS = 600
+_LOOKBACK_SECONDS = 300
+_LEAD_IN_SECONDS = 2 * _LOOKBACK_SECONDS
 _RESETS_PER_SAMPLE = 0.002
-FINISH_SECONDS = 300.0
+# A window takes 0.1 to 0.3 s on an idle machine, and two extractors share them.
+_SECONDS_PER_WINDOW = 1.0
+# What is in hand when something is asked for, and whatever broke before.
+_SETTLING_SECONDS = 60.0
 COMMAND_SECONDS = 60.0
 _BEGUN = re.compile(r"^Backfill (\S+) is begun", re.MULTILINE)
 
@@ -79,11 +83,15 @@ class PastFound:
 
 
 class PastBackfill:
-    """The backfill of the past, by the operator's command; ``rate`` in samples per second."""
+    """The backfill of the past, by the operator's command.
 
-    def __init__(self, rig: Rig, rate: float) -> None:
+    ``rate`` in samples per second; ``window_seconds``: the length of a rollup's windows.
+    """
+
+    def __init__(self, rig: Rig, rate: float, window_seconds: int) -> None:
         self._rig = rig
         self._rate = rate
+        self._window_seconds = window_seconds
         self._id = ""
         self._began_at = 0.0
         self.found = PastFound()
@@ -132,7 +140,8 @@ class PastBackfill:
         self._rig.until(
             lambda: self._samples() > before or self._is_over(),
             "it goes on",
-            deadline_seconds=FINISH_SECONDS,
+            # The rate keeps a window waiting for as long as the samples of the last one take.
+            deadline_seconds=_SETTLING_SECONDS + self._window_samples / self._rate,
         )
         if not self._is_over():
             self._cancel()
@@ -154,7 +163,10 @@ class PastBackfill:
             coming = any(part.coming for part in self.parts())
             return not coming and not any(feed.below for feed in rig.feeds().values())
 
-        rig.until(loaded, "the past is loaded", deadline_seconds=FINISH_SECONDS)
+        coming_ms = sum(end - start for part in self.parts() for start, end in part.coming)
+        windows = coming_ms / 1000 / self._window_seconds
+        deadline_seconds = _SETTLING_SECONDS + windows * _SECONDS_PER_WINDOW
+        rig.until(loaded, "the past is loaded", deadline_seconds=deadline_seconds)
         found = self._backfills().all()
         self.found.samples = sum(one.samples for one in found)
         return [
@@ -162,6 +174,11 @@ class PastBackfill:
             for one in found
             if one.gap_ms
         ]
+
+    @property
+    def _window_samples(self) -> int:
+        """Of a rollup's window, with those before it; the past has a sample a second."""
+        return COUNTERS * (_LOOKBACK_SECONDS + self._window_seconds)
 
     def _is_over(self) -> bool:
         current = self.current()

@@ -42,7 +42,7 @@ LEASE_SECONDS = 8.0
 # Soon enough that the verifier compares all of a run while it goes on.
 RECHECK_AFTER_SECONDS = 5.0
 # Each request waits so long in its proxy, so that faults meet work under way.
-DELAY_SECONDS = {"influxdb": (0.0, 0.15), "prometheus": (0.0, 0.1)}
+DELAY_SECONDS = {"influxdb": (0.0, 0.15), "prometheus": (0.0, 0.03)}
 # Few enough that catching up after a few seconds of outage needs windows split.
 MAX_SAMPLES_OF_A_QUERY = 100_000
 
@@ -165,7 +165,7 @@ class Rig(StartStop):
         )
         self.journal = Journal(log_dir)
         self.past = PastSamples(time.time(), past_seconds)
-        self.backfill = PastBackfill(self, backfill_rate)
+        self.backfill = PastBackfill(self, backfill_rate, WARM["window"])
         self.plans: Sequence[Plan]
         self.settings: Settings
         self.redis: Redis
