@@ -41,7 +41,8 @@ REQUEST_SECONDS = 3.0
 LEASE_SECONDS = 8.0
 # Soon enough that the verifier compares all of a run while it goes on.
 RECHECK_AFTER_SECONDS = 5.0
-# Each request waits so long in its proxy, so that faults meet work under way.
+# Each request waits so long in its proxy, so that faults meet work under way. Each live window
+# needs three or four of Prometheus: waits much longer take the time of rollups and history.
 DELAY_SECONDS = {"influxdb": (0.0, 0.15), "prometheus": (0.0, 0.03)}
 # Few enough that catching up after a few seconds of outage needs windows split.
 MAX_SAMPLES_OF_A_QUERY = 100_000

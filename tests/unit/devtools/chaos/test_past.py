@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+from devtools.chaos.helpers import Proxies
 from devtools.chaos.load import COUNTER, COUNTERS
 from devtools.chaos.past import PastSamples
+from devtools.chaos.rig import DELAY_SECONDS, PACE, SERVICES, config_overrides
 
 NOW_SECONDS = 1_800_000_123.5
 
@@ -35,3 +37,14 @@ def test_its_series_are_those_of_a_scrape_and_its_counters_begin_anew(tmp_path: 
     assert len(values) > 3600
     falls = sum(after < before for before, after in pairwise(values))
     assert 0 < falls < 60
+
+
+def test_waits_in_the_proxy_leave_extractors_room_for_what_is_not_live(tmp_path: Path) -> None:
+    overrides = config_overrides(Proxies(tmp_path, "1", log_dir=tmp_path))
+    queries = overrides["extract"]["queries"]
+    # A window is read, and whether the server was started anew is asked; then it is recounted, of
+    # an expression again with that question.
+    requests = sum(4 if "expr" in query else 3 for query in queries)
+    waits_seconds = requests * sum(DELAY_SECONDS["prometheus"]) / 2
+
+    assert waits_seconds < SERVICES["extractor"] * PACE.interval_seconds / 4
