@@ -31,7 +31,7 @@ KINDS: tuple[Kind, ...] = (
     *source.KINDS,
     *backfill.KINDS,
 )
-SERIES = 5_600
+SERIES = 4_000
 
 # What `--short` does: a few of the kinds that break most, within three minutes.
 SHORT_TIMES: Mapping[str, int] = {

@@ -33,7 +33,9 @@ from devtools.servers.waiting import wait_until
 from services.extractor.windows import Plan, plans_of
 
 KEYS = Keys("etl")
-PACE = Pace(scrape_interval_seconds=0.25, interval_seconds=2.0, settle_seconds=1.5)
+# Each interval every live feed has a window and a recount, which cost much the same however short
+# they are: with two of them in that time extractors had no room for rollups and history.
+PACE = Pace(scrape_interval_seconds=0.25, interval_seconds=4.0, settle_seconds=1.5)
 SERVICES = {"extractor": 2, "transformer": 2, "loader": 2, "verifier": 1}
 
 # Five seconds more than a request may take: the least that the settings allow.
