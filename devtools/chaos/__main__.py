@@ -15,10 +15,10 @@ from rich.console import Console
 from common.errors import EtlError
 from common.exit_codes import ExitCode
 from devtools import PROJECT_ROOT
-from devtools.chaos.faults import letters, process, redis, rq, sink, source
+from devtools.chaos.faults import backfill, letters, process, redis, rq, sink, source
 from devtools.chaos.kinds import QUICK_TIMES, SLOW_TIMES, Kind
 from devtools.chaos.report import as_json, fault_table, figures
-from devtools.chaos.rig import Rig
+from devtools.chaos.rig import BACKFILL_RATE, PAST_SECONDS, Rig
 from devtools.chaos.suite import REQUIRED_EVENTS, Suite, schedule
 from devtools.servers.main import run_main
 
@@ -29,8 +29,9 @@ KINDS: tuple[Kind, ...] = (
     *sink.KINDS,
     *letters.KINDS,
     *source.KINDS,
+    *backfill.KINDS,
 )
-SERIES = 5_600
+SERIES = 4_000
 
 # What `--short` does: a few of the kinds that break most, within three minutes.
 SHORT_TIMES: Mapping[str, int] = {
@@ -49,7 +50,9 @@ SHORT_TIMES: Mapping[str, int] = {
     "bad_point": 2,
     "prometheus_truncated": 3,
     "rq_state_deleted": 3,
+    "backfill_paused": 1,
 }
+SHORT_PAST_SECONDS, SHORT_BACKFILL_RATE = 900, 3000.0
 # That a frozen worker's settlement is refused takes more tries than there is time for.
 SHORT_REQUIRED_EVENTS = ("entry_claimed", "sink_refused_points")
 
@@ -108,7 +111,14 @@ def main(arguments: Sequence[str]) -> ExitCode:
     whole = not options.kinds and not options.short
     wanted = REQUIRED_EVENTS if whole else SHORT_REQUIRED_EVENTS if not options.kinds else ()
     say(f"CHAOS_SEED={options.seed}")
-    rig = Rig(options.seed, series=options.series, keep_data=options.keep_data)
+    short = options.short
+    rig = Rig(
+        options.seed,
+        series=options.series,
+        past_seconds=SHORT_PAST_SECONDS if short else PAST_SECONDS,
+        backfill_rate=SHORT_BACKFILL_RATE if short else BACKFILL_RATE,
+        keep_data=options.keep_data,
+    )
     try:
         with rig:
             say(f"{sum(times.values())} faults of {len(times)} kinds")

@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from redis.exceptions import RedisError
 
-from common.config import load_settings
+from common.config import TierName, load_settings
 from common.errors import SinkError, SourceError
 from etlctl.verify.present import example_lines
 from services.verifier.explain import DEAD_LETTERED, Facts, Range
@@ -25,7 +25,7 @@ from services.verifier.knowledge import Knowledge
 from services.verifier.points import SeriesKey
 from services.verifier.run import Outcome
 from services.verifier.verdict import Verdict
-from services.verifier.wiring import connected, verifier
+from services.verifier.wiring import HOT, connected, verifier
 
 # Fits into one query of each feed.
 PIECE_SAMPLES = 350_000
@@ -44,10 +44,10 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The comparison of ``(start_ms, end_ms]``, in points.
+    """The comparison of ``(start_ms, end_ms]`` in a tier, in points.
 
-    ``refused`` are missing because the sink refused them, as it should. ``not_compared`` names the
-    queries of which neither side has anything.
+    ``queries``: none where it is of all. ``refused`` are missing because the sink refused them, as
+    it should. ``not_compared`` names the queries of which neither side has anything.
     """
 
     start_ms: int
@@ -61,11 +61,18 @@ class Compared:
     not_compared: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     seconds: float = 0.0
+    tier: TierName = HOT
+    queries: tuple[str, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """The tier, and of which queries where it is not all of them."""
+        return " of ".join((self.tier, *filter(None, [", ".join(self.queries)])))
 
     @property
     def problem(self) -> str | None:
         """None if points were compared and source and sink are equal, else what is wrong."""
-        span = f"({self.start_ms}, {self.end_ms}]"
+        span = f"{self.what} ({self.start_ms}, {self.end_ms}]"
         if self.missing or self.extra or self.different:
             return (
                 f"{span}: {self.missing} points missing, {self.extra} too many,"
@@ -94,9 +101,17 @@ class Known(Knowledge):
 
 
 def compare_range(
-    config: Path, environ: Mapping[str, str], start_ms: int, end_ms: int, bad: Sequence[Point]
+    config: Path,
+    environ: Mapping[str, str],
+    start_ms: int,
+    end_ms: int,
+    bad: Sequence[Point],
+    tier: TierName = HOT,
+    queries: Sequence[str] = (),
 ) -> Compared:
-    """Compare; a server that cannot be asked is tried again for some minutes.
+    """Compare these queries, or all, in a tier.
+
+    A server that cannot be asked is tried again for some minutes.
 
     Raises :class:`SourceError` or :class:`SinkError` when it still cannot be asked then.
     """
@@ -108,9 +123,10 @@ def compare_range(
 
     while True:
         try:
-            with connected(settings, (), ignore) as parts:
+            with connected(settings, queries, ignore, tier) as parts:
                 strict = replace(verifier(parts), knowledge=Known(bad), piece_samples=PIECE_SAMPLES)
-                return summary(strict.run(start_ms, end_ms), monotonic() - began)
+                found = summary(strict.run(start_ms, end_ms), monotonic() - began)
+                return replace(found, tier=tier, queries=tuple(queries))
         except (SourceError, SinkError):
             if monotonic() - began > RETRY_SECONDS:
                 raise
@@ -158,11 +174,17 @@ class Comparer:
         self._environ = dict(environ)
         self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
 
-    def submit(self, start_ms: int, end_ms: int, bad: Sequence[Point]) -> Future[Compared]:
+    def submit(
+        self,
+        start_ms: int,
+        end_ms: int,
+        bad: Sequence[Point] = (),
+        tier: TierName = HOT,
+        queries: Sequence[str] = (),
+    ) -> Future[Compared]:
         """Compare ``(start_ms, end_ms]`` as soon as there is a process for it."""
-        return self._pool.submit(
-            compare_range, self._config, self._environ, start_ms, end_ms, tuple(bad)
-        )
+        what = (start_ms, end_ms, tuple(bad), tier, tuple(queries))
+        return self._pool.submit(compare_range, self._config, self._environ, *what)
 
     def __enter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from devtools.chaos.load import LoadPage
+from devtools.chaos.load import COUNTERS, LoadPage
 from devtools.servers.ports import HOST
 
 
@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
 def main(arguments: list[str]) -> None:
     """Serve until killed."""
     port, series = map(int, arguments)
-    ExporterServer(port, LoadPage(series)).serve_forever()
+    ExporterServer(port, LoadPage(series, COUNTERS)).serve_forever()
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ class Journal:
         self._offsets: dict[Path, int] = {}
         self._counts: Counter[Key] = Counter()
         self._amounts: Counter[Key] = Counter()
+        self._reopened: list[tuple[str, tuple[int, int]]] = []
 
     def counts(self) -> Counter[Key]:
         """Events so far, by service and name; those with a detail are counted under both."""
@@ -50,12 +51,19 @@ class Journal:
                 if event == "window_reopened":
                     feed = f"{record.get('query')}@{record.get('tier')}"
                     self._amounts["reopened", feed] += int(record.get("samples_before", 0))
+                    span = (int(record.get("start_ms", 0)), int(record.get("end_ms", 0)))
+                    self._reopened.append((feed, span))
         return Counter(self._counts)
 
     def reopened_samples(self) -> dict[str, int]:
         """Samples of windows that services opened again of their own accord, by feed."""
         self.counts()
         return {feed: n for (what, feed), n in self._amounts.items() if what == "reopened"}
+
+    def reopened_spans(self) -> list[tuple[str, tuple[int, int]]]:
+        """The feed and ``(start_ms, end_ms]`` of each of them, in order."""
+        self.counts()
+        return list(self._reopened)
 
     def total(self, event: str) -> int:
         """Events of a name in all services so far."""

@@ -13,18 +13,22 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+from common.config import TierName
 from common.errors import EtlError
 from common.samples.series import SeriesEncoder
 from common.state.dead_letters import DeadLetters
 from devtools.chaos.comparing import Compared, Comparer, Point
 from devtools.chaos.epochs import Epochs
-from devtools.chaos.load import JOB, ODD
+from devtools.chaos.load import COUNTER, JOB, ODD
 from devtools.chaos.rig import DEAD_LETTERS_MAX, KEYS, Rig
+from devtools.chaos.sealed import SealsFound, check_seals
 from services.verifier.connect import source_of
 from services.verifier.expect import expect, identify_of
 from services.verifier.knowledge import points_of_lines
+from services.verifier.wiring import HOT
 
 RECOVERY_SECONDS = 150.0
+WARM_TIER: TierName = "warm"
 
 
 @dataclass(slots=True)
@@ -54,7 +58,9 @@ class Oracle:
         self._strange: list[str] = []
         query = next(query for query in rig.settings.extract.queries if ODD in query.text)
         self._identify = identify_of(query, SeriesEncoder.from_settings(rig.settings))
-        self.start_ms = max(feed.origin_ms for feed in rig.feeds().values())
+        feeds = rig.feeds().values()
+        self.start_ms = max(feed.origin_ms for feed in feeds if feed.tier == HOT)
+        self.warm_start_ms = max(feed.origin_ms for feed in feeds if feed.tier != HOT)
         self.proved_ms = self.start_ms
         self.proofs: list[Proof] = []
 
@@ -73,6 +79,7 @@ class Oracle:
             )
             proof.recovery_seconds = monotonic() - began
             rig.all_up()
+            rig.backfill.go_on()
             proof.problems += self._books()
             bad = self.bad_points(proof.end_ms)
             proof.problems += self._letters(bad, proof.end_ms)
@@ -83,6 +90,38 @@ class Oracle:
         proof.comparison = self._comparer.submit(proof.start_ms, proof.end_ms, bad)
         self.proved_ms = proof.end_ms
         return proof
+
+    @property
+    def warm_proved_ms(self) -> int:
+        """Up to where warm was loaded at the last proof."""
+        heads_ms = self._rig.heads_ms(self.proved_ms)
+        return min(head for feed, head in heads_ms.items() if not feed.endswith(f"@{HOT}"))
+
+    def last_comparisons(self, comparer: Comparer) -> list[Future[Compared]]:
+        """All of the run, in two pieces of hot and one of warm; then the past in both."""
+        middle_ms = (self.start_ms + self.proved_ms) // 2
+        bad, past = self.bad_points(self.proved_ms), self._rig.past
+        return [
+            comparer.submit(self.start_ms, middle_ms, bad),
+            comparer.submit(middle_ms, self.proved_ms, bad),
+            comparer.submit(self.warm_start_ms, self.warm_proved_ms, tier=WARM_TIER),
+            *(
+                comparer.submit(past.start_ms, past.end_ms, tier=tier, queries=[COUNTER])
+                for tier in (HOT, WARM_TIER)
+            ),
+        ]
+
+    def last_seals(self) -> list[SealsFound]:
+        """What the seals say of the same."""
+        settings, past = self._rig.settings, self._rig.past
+        return [
+            check_seals(settings, self.start_ms, self.proved_ms),
+            check_seals(settings, self.warm_start_ms, self.warm_proved_ms, WARM_TIER),
+            *(
+                check_seals(settings, past.start_ms, past.end_ms, tier, [COUNTER])
+                for tier in (HOT, WARM_TIER)
+            ),
+        ]
 
     def collect(self, proof: Proof) -> None:
         """Take a comparison's result in; waits for it."""

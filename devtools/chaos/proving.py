@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from common.errors import StackError
+from common.state.keys import feed_of
 from devtools.chaos.comparing import Compared
 from devtools.chaos.rig import Rig
 
@@ -16,25 +17,24 @@ CATCH_UP_SECONDS = 150.0
 
 @dataclass(frozen=True, slots=True)
 class VerifierSaid:
-    """By query: the time up to which it was compared, and points that differ for no reason."""
+    """By feed: the time up to which it was compared, and points that differ for no reason."""
 
     verified_ms: Mapping[str, int] = field(default_factory=dict)
     differing: Mapping[str, int] = field(default_factory=dict)
 
-    def is_content(self, queries: Sequence[str], until_ms: int) -> bool:
-        """Whether all is compared up to there, and nothing differs."""
+    def is_content(self, heads_ms: Mapping[str, int]) -> bool:
+        """Whether each feed is compared up to there, and nothing differs."""
         return all(
-            self.verified_ms.get(query, 0) >= until_ms and self.differing.get(query) == 0
-            for query in queries
+            self.verified_ms.get(feed, 0) >= head_ms and self.differing.get(feed) == 0
+            for feed, head_ms in heads_ms.items()
         )
 
 
-def ask_verifier(rig: Rig, until_ms: int) -> VerifierSaid:
+def ask_verifier(rig: Rig, heads_ms: Mapping[str, int]) -> VerifierSaid:
     """Its metrics, as soon as it is content with all up to there, or when it had time enough."""
-    queries = [query.name for query in rig.settings.extract.queries]
     with suppress(StackError):
         rig.until(
-            lambda: _said(rig).is_content(queries, until_ms),
+            lambda: _said(rig).is_content(heads_ms),
             "the verifier has compared everything",
             deadline_seconds=CATCH_UP_SECONDS,
             poll_seconds=0.25,
@@ -43,15 +43,15 @@ def ask_verifier(rig: Rig, until_ms: int) -> VerifierSaid:
 
 
 def contradictions(
-    said: VerifierSaid, queries: Sequence[str], until_ms: int, whole: Sequence[Compared]
+    said: VerifierSaid, heads_ms: Mapping[str, int], whole: Sequence[Compared]
 ) -> list[str]:
     """Where the verifier and the comparison of the whole run do not say the same."""
     found = [
-        f"the verifier compared {query} only up to {said.verified_ms.get(query)}, not {until_ms}"
-        for query in queries
-        if said.verified_ms.get(query, 0) < until_ms
+        f"the verifier compared {feed} only up to {said.verified_ms.get(feed)}, not {head_ms}"
+        for feed, head_ms in heads_ms.items()
+        if said.verified_ms.get(feed, 0) < head_ms
     ]
-    differing = {query: points for query, points in said.differing.items() if points}
+    differing = {feed: points for feed, points in said.differing.items() if points}
     different = sum(part.missing + part.extra + part.different for part in whole)
     if bool(differing) != bool(different):
         found.append(
@@ -62,13 +62,16 @@ def contradictions(
 
 
 def _said(rig: Rig) -> VerifierSaid:
-    verified = _by_query(rig, "etl_verified_timestamp_seconds")
+    verified = _by_feed(rig, "etl_verified_timestamp_seconds")
     return VerifierSaid(
-        {query: round(seconds * 1000) for query, seconds in verified.items()},
-        {q: int(points) for q, points in _by_query(rig, "etl_verify_differing_points").items()},
+        {feed: round(seconds * 1000) for feed, seconds in verified.items()},
+        {feed: int(n) for feed, n in _by_feed(rig, "etl_verify_differing_points").items()},
     )
 
 
-def _by_query(rig: Rig, metric: str) -> dict[str, float]:
+def _by_feed(rig: Rig, metric: str) -> dict[str, float]:
     found = rig.stack.prometheus.query(metric)
-    return {one["metric"]["query"]: float(one["value"][1]) for one in found}
+    return {
+        feed_of(one["metric"]["query"], one["metric"]["tier"]): float(one["value"][1])
+        for one in found
+    }

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from devtools.chaos.suite import REQUIRED_EVENTS, Result
+from services.verifier.wiring import HOT
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -30,6 +31,17 @@ def as_json(result: Result) -> dict[str, Any]:
         "samples_extracted": result.extracted,
         "sealed_windows_intact": result.seals.windows,
         "sealed_points_intact": result.seals.points,
+        "points_equal": {
+            what: sum(part.equal for part in result.whole if part.what == what)
+            for what in sorted({part.what for part in result.whole})
+        },
+        "backfill": {
+            "begun": result.past.begun,
+            "lost_with_redis": result.past.lost,
+            "cancelled": result.past.cancelled,
+            "samples": result.past.samples,
+            "seconds_beside_the_faults": round(result.past.seconds),
+        },
         "verifier_differing_points": sum(result.verifier.differing.values()),
         "verifier_alarms": result.verifier_alarms,
         "samples_lost": result.lost,
@@ -61,15 +73,17 @@ def fault_table(result: Result) -> Table:
 def figures(result: Result) -> list[str]:
     """Sentences with the numbers that are no kind's."""
     faults = sum(found.count for found in result.kinds.values())
-    source = sum(part.source for part in result.whole)
+    # The samples of the run once, as hot has them.
+    source = sum(part.source for part in result.whole if part.what == HOT)
     rate = source / result.load_seconds if result.load_seconds else 0.0
-    compared = sum(part.equal for part in result.whole)
+    compared = sum(part.equal for part in result.whole if part.what == HOT)
     refused = sum(part.refused for part in result.whole)
     return [
         f"{faults} faults of {len(result.kinds)} kinds in {result.faults_seconds:.0f} s,"
         f" {result.proofs} proofs; seed {result.seed}",
         f"{result.extracted:,} samples extracted, {compared:,} points equal ({rate:,.0f} a second),"
         f" {refused} refused by the sink on purpose",
+        *_tiers_and_past(result),
         f"{result.seals.windows:,} sealed windows with {result.seals.points:,} points intact by the"
         " seals alone",
         f"by the verifier {sum(result.verifier.differing.values()):,} points differ;"
@@ -79,4 +93,18 @@ def figures(result: Result) -> list[str]:
         "; ".join(
             f"{result.events.get(event, 0):,} {what}" for event, what in REQUIRED_EVENTS.items()
         ),
+    ]
+
+
+def _tiers_and_past(result: Result) -> list[str]:
+    """What was compared beside the samples of the run, and what became of the backfill."""
+    found = as_json(result)["points_equal"]
+    others = [f"{points:,} of {what}" for what, points in found.items() if what != HOT]
+    past = result.past
+    ended = "ended by itself" if past.over else "was finished without a rate"
+    return [
+        f"points equal beside them: {', '.join(others)}",
+        f"the backfill of the past lasted {past.seconds:.0f} s beside the faults and {ended};"
+        f" begun {past.begun} times, cancelled {past.cancelled} times,"
+        f" lost with Redis {past.lost} times",
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +20,8 @@ from common.state.windows import FeedStatus, WindowSet
 from devtools import PROJECT_ROOT
 from devtools.chaos.helpers import LoadExporter, Proxies
 from devtools.chaos.journal import Journal
-from devtools.chaos.load import FRESH, JOB, LIMITED, METRICS, ODD
+from devtools.chaos.load import COUNTER, FRESH, JOB, LIMITED, METRICS, ODD
+from devtools.chaos.past import PastBackfill, PastSamples
 from devtools.servers.binaries import Toolbox
 from devtools.servers.lifetime import StartStop
 from devtools.servers.ports import HOST
@@ -29,9 +30,12 @@ from devtools.servers.service_process import ServiceProcess
 from devtools.servers.stack import LocalStack, new_run_dir
 from devtools.servers.stack_config import Pace, read_config
 from devtools.servers.waiting import wait_until
+from services.extractor.windows import Plan, plans_of
 
 KEYS = Keys("etl")
-PACE = Pace(scrape_interval_seconds=0.25, interval_seconds=2.0, settle_seconds=1.5)
+# Each interval every live feed has a window and a recount, which cost much the same however short
+# they are: with two of them in that time extractors had no room for rollups and history.
+PACE = Pace(scrape_interval_seconds=0.25, interval_seconds=4.0, settle_seconds=1.5)
 SERVICES = {"extractor": 2, "transformer": 2, "loader": 2, "verifier": 1}
 
 # Five seconds more than a request may take: the least that the settings allow.
@@ -39,8 +43,9 @@ REQUEST_SECONDS = 3.0
 LEASE_SECONDS = 8.0
 # Soon enough that the verifier compares all of a run while it goes on.
 RECHECK_AFTER_SECONDS = 5.0
-# Each request waits so long in its proxy, so that faults meet work under way.
-DELAY_SECONDS = {"influxdb": (0.0, 0.15), "prometheus": (0.0, 0.1)}
+# Each request waits so long in its proxy, so that faults meet work under way. Each live window
+# needs three or four of Prometheus: waits much longer take the time of rollups and history.
+DELAY_SECONDS = {"influxdb": (0.0, 0.15), "prometheus": (0.0, 0.03)}
 # Few enough that catching up after a few seconds of outage needs windows split.
 MAX_SAMPLES_OF_A_QUERY = 100_000
 
@@ -48,16 +53,43 @@ MAX_SAMPLES_OF_A_QUERY = 100_000
 DEAD_LETTERS_MAX = 32
 
 
+CONFIG = PROJECT_ROOT / "config" / "etl.yaml"
+WARM: dict[str, Any] = {
+    "bucket": "warm",
+    "resolution": 5,
+    "window": 15,
+    "aggregates": ["avg", "min", "max", "sum", "count", "first", "last", "stddev", "increase"],
+}
+# The queries that warm holds, and their aggregates where they have their own. Prometheus returns no
+# five minutes of the busy one, which its increase would need.
+WARM_AGGREGATES: dict[str, list[str]] = {
+    "request_rate": [],
+    METRICS[3]: ["avg", "min", "max", "count", "last"],
+    COUNTER: [],
+}
+PAST_SECONDS = 1800
+# Samples per second: so few that it lasts the greatest part of a run. Most of them are the five
+# minutes before each window of the rollups, read again.
+BACKFILL_RATE = 1500.0
+
+
 def config_overrides(proxies: Proxies) -> dict[str, Any]:
     """Short leases and waits, so that recoveries are quick; everything else is the default."""
-    base = read_config(PROJECT_ROOT / "config" / "etl.yaml")["extract"]["queries"]
+    base = read_config(CONFIG)["extract"]["queries"]
     queries = [dict(query) for query in base]
     for query in queries:
         if "step" in query:
             query["step"] = PACE.step_seconds
     guests = "|".join((METRICS[0], *(f"{prefix}_.+" for prefix in (ODD, FRESH, LIMITED))))
     queries.append({"name": METRICS[0], "select": f'{{__name__=~"{guests}",job="{JOB}"}}'})
-    queries += [{"name": name, "select": f'{name}{{job="{JOB}"}}'} for name in METRICS[1:]]
+    others = (*METRICS[1:], COUNTER)
+    queries += [{"name": name, "select": f'{name}{{job="{JOB}"}}'} for name in others]
+    for query in queries:
+        if query["name"] not in WARM_AGGREGATES:
+            query["tiers"] = ["hot"]
+        elif aggregates := WARM_AGGREGATES[query["name"]]:
+            query["aggregates"] = aggregates
+    bucket = read_config(CONFIG)["load"]["influxdb"]["bucket"]
     ports = proxies.ports
     return {
         "extract": {
@@ -75,6 +107,7 @@ def config_overrides(proxies: Proxies) -> dict[str, Any]:
                 "url": f"http://{HOST}:{ports['influxdb']}",
                 "timeout_seconds": REQUEST_SECONDS,
             },
+            "tiers": {"hot": {"bucket": bucket}, "warm": WARM},
             "backoff_base_seconds": 0.2,
             "backoff_max_seconds": 1,
             "circuit_open_seconds": 1,
@@ -106,6 +139,8 @@ class Rig(StartStop):
         seed: str,
         *,
         series: int,
+        past_seconds: int = PAST_SECONDS,
+        backfill_rate: float = BACKFILL_RATE,
         run_dir: Path | None = None,
         toolbox: Toolbox | None = None,
         keep_data: bool = False,
@@ -132,6 +167,9 @@ class Rig(StartStop):
             ScrapeJob(JOB, targets=(self.exporter.address,)),
         )
         self.journal = Journal(log_dir)
+        self.past = PastSamples(time.time(), past_seconds)
+        self.backfill = PastBackfill(self, backfill_rate, WARM["window"])
+        self.plans: Sequence[Plan]
         self.settings: Settings
         self.redis: Redis
         self.ledger: Ledger
@@ -141,6 +179,8 @@ class Rig(StartStop):
         """See the class; ``stop()`` must follow."""
         stack = self.stack
         try:
+            self.toolbox.prepare()
+            self._write_past()
             self.exporter.start()
             self.proxies.start()
             stack.start()
@@ -155,6 +195,7 @@ class Rig(StartStop):
             ):
                 self.proxies.send(name, "point", port=port, delay_seconds=DELAY_SECONDS[name])
             self.settings = load_settings(stack.config_path, environ=self.direct_environ())
+            self.plans = plans_of(self.settings)
             self.redis = connect(stack.redis.url)
             self.ledger = Ledger(self.redis, KEYS)
             self.windows = WindowSet(self.redis, KEYS)
@@ -183,6 +224,16 @@ class Rig(StartStop):
         """Every feed, at one instant."""
         return self.windows.status()
 
+    def heads_ms(self, until_ms: int) -> dict[str, int]:
+        """Up to where each feed can be loaded of what was there at Prometheus' time ``until_ms``.
+
+        A rollup's window ends at a multiple of its length; the others must reach beyond that time.
+        """
+        return {
+            plan.feed.name: plan.head_ms(until_ms) if plan.rollup else until_ms
+            for plan in self.plans
+        }
+
     def until(
         self,
         condition: Callable[[], object],
@@ -201,6 +252,18 @@ class Rig(StartStop):
 
         wait_until(asked, deadline_seconds=deadline_seconds, what=what, poll_seconds=poll_seconds)
 
+    def until_flowing(self) -> None:
+        """Wait until every feed is planned, and its watermark known, and samples are loaded."""
+        self.until(
+            lambda: (
+                self.feeds().keys() == {plan.feed.name for plan in self.plans}
+                and all(feed.reconciled for feed in self.feeds().values())
+                and self.ledger.audit().total.loaded > 1000
+            ),
+            "samples are loaded",
+            deadline_seconds=120.0,
+        )
+
     def until_loaded(
         self, begin_by_ms: Mapping[str, int], until_ms: int, *, deadline_seconds: float
     ) -> None:
@@ -209,11 +272,13 @@ class Rig(StartStop):
         ``begin_by_ms``: where a feed that lost its ledger must begin at the latest.
         """
 
+        heads_ms = self.heads_ms(until_ms)
+
         def reached() -> bool:
             feeds = self.feeds()
-            return len(feeds) == len(self.settings.extract.queries) and all(
+            return feeds.keys() == heads_ms.keys() and all(
                 feed.reconciled
-                and feed.loaded_watermark_ms >= until_ms
+                and feed.loaded_watermark_ms >= heads_ms[name]
                 and feed.origin_ms <= begin_by_ms.get(name, feed.origin_ms)
                 for name, feed in feeds.items()
             )
@@ -277,6 +342,12 @@ class Rig(StartStop):
             "ETL__PIPELINE__LIVE_SECONDS": "600",
             "ETL__PIPELINE__REDIS_URL": stack.redis.plain_url,
         }
+
+    def _write_past(self) -> None:
+        file = self.stack.run_dir / "past.om"
+        self.past.write(file, self.exporter.address)
+        self.stack.prometheus.backfill(file)
+        file.unlink()
 
     def _kill_helpers(self) -> None:
         self.exporter.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -17,9 +16,10 @@ from devtools.chaos.journal import Key
 from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.ledger import LedgerWatch
 from devtools.chaos.oracle import Oracle, Proof
+from devtools.chaos.past import PastFound
 from devtools.chaos.proving import VerifierSaid, ask_verifier, contradictions
 from devtools.chaos.rig import KEYS, Rig
-from devtools.chaos.sealed import SealsFound, check_seals
+from devtools.chaos.sealed import SealsFound
 
 # Events that must all have been seen, for a run that never met them proves little.
 REQUIRED_EVENTS: Mapping[str, str] = {
@@ -57,6 +57,7 @@ class Result:
     events: dict[str, int] = field(default_factory=dict)
     whole: list[Compared] = field(default_factory=list)
     seals: SealsFound = field(default_factory=SealsFound)
+    past: PastFound = field(default_factory=PastFound)
     verifier: VerifierSaid = field(default_factory=VerifierSaid)
     verifier_alarms: int = 0
     feeds: list[Count] = field(default_factory=list)
@@ -108,7 +109,8 @@ class Suite:
     def run(self, batches: Sequence[tuple[Kind, int]]) -> Result:
         """Everything, from the first fault to the last comparison."""
         rig, result = self._rig, self.result
-        rig.until(lambda: rig.ledger.audit().total.loaded > 0, "samples are loaded")
+        rig.until_flowing()
+        rig.backfill.begin()
         epochs = Epochs()
         environ = rig.direct_environ()
         with (
@@ -121,7 +123,8 @@ class Suite:
             result.faults_seconds = monotonic() - began
             result.proofs = len(oracle.proofs)
             result.load_seconds = (oracle.proved_ms - oracle.start_ms) / 1000
-            result.verifier = ask_verifier(rig, oracle.proved_ms)
+            self._finish_backfill()
+            result.verifier = ask_verifier(rig, rig.heads_ms(oracle.proved_ms))
             self._stop_services()
             epochs.close(rig)
             for proof in oracle.proofs:
@@ -188,6 +191,14 @@ class Suite:
         self.result.problems.append(text)
         self._say(f"PROBLEM  {text}")
 
+    def _finish_backfill(self) -> None:
+        try:
+            for problem in self._rig.backfill.finish():
+                self._problem(problem)
+        except (EtlError, RedisError) as error:
+            self._problem(f"the backfill of the past: {error}")
+        self.result.past = self._rig.backfill.found
+
     def _stop_services(self) -> None:
         codes = self._rig.stack.stop_services()
         if wrong := {name: code for name, code in codes.items() if code != 0}:
@@ -197,37 +208,32 @@ class Suite:
         """All of the run's time once more, in one piece for each core; then every ledger."""
         rig, result = self._rig, self.result
         self._say(f"Comparing all {result.load_seconds:.0f} s once more.")
-        middle_ms = (oracle.start_ms + oracle.proved_ms) // 2
         with Comparer(rig.stack.config_path, environ, processes=2) as comparer:
-            bad = oracle.bad_points(oracle.proved_ms)
-            parts: list[Future[Compared]] = [
-                comparer.submit(start_ms, end_ms, bad)
-                for start_ms, end_ms in (
-                    (oracle.start_ms, middle_ms),
-                    (middle_ms, oracle.proved_ms),
-                )
-            ]
-            result.whole = [part.result() for part in parts]
+            result.whole = [part.result() for part in oracle.last_comparisons(comparer)]
         for part in result.whole:
             if part.problem:
                 self._problem(f"the whole run: {part.problem}")
             if part.not_compared:
                 names = ", ".join(part.not_compared)
-                self._problem(f"the whole run: there was nothing to compare of {names}")
-        queries = [query.name for query in rig.settings.extract.queries]
-        for problem in contradictions(result.verifier, queries, oracle.proved_ms, result.whole):
+                self._problem(
+                    f"the whole run: {part.what}: there was nothing to compare of {names}"
+                )
+        heads_ms = rig.heads_ms(oracle.proved_ms)
+        for problem in contradictions(result.verifier, heads_ms, result.whole):
             self._problem(problem)
         result.verifier_alarms = rig.journal.total("verify_differs")
-        result.seals = check_seals(rig.settings, oracle.start_ms, oracle.proved_ms)
-        for problem in result.seals.problems:
-            self._problem(f"by the seals alone: {problem}")
+        for seals in oracle.last_seals():
+            result.seals.windows += seals.windows
+            result.seals.points += seals.points
+            for problem in seals.problems:
+                self._problem(f"by the seals alone: {problem}")
         result.extracted = epochs.extracted
         result.feeds = counts(rig, epochs)
         for feed in result.feeds:
             if feed.recorded != feed.wanted:
                 self._problem(
-                    f"{feed.feed}: the ledger recorded {feed.recorded} samples as extracted,"
-                    f" the source has {feed.wanted} in the same time"
+                    f"{feed.feed}: the ledger recorded {feed.recorded}, the source has"
+                    f" {feed.wanted} in the same time"
                 )
 
     def _check_effects(self, batches: Sequence[tuple[Kind, int]]) -> None:

@@ -98,12 +98,12 @@ def full(context: FaultContext, times: int) -> int:
 
 def _others_flow(rig: Rig) -> None:
     """Wait until the feeds without bad points are loaded up to now."""
-    now_ms = rig.now_ms()
+    heads_ms = rig.heads_ms(rig.now_ms())
 
     def flow() -> bool:
         feeds = rig.feeds().items()
         return all(
-            feed.loaded_watermark_ms >= now_ms
+            feed.loaded_watermark_ms >= heads_ms[name]
             for name, feed in feeds
             if name != f"{METRICS[0]}@hot"
         )

@@ -8,6 +8,7 @@ from common.errors import StackError
 from common.state.windows import Feed
 from devtools.chaos.catching import catch_busy, leased_windows
 from devtools.chaos.kinds import FaultContext, Kind
+from devtools.chaos.oracle import RECOVERY_SECONDS
 from devtools.chaos.rig import KEYS, LEASE_SECONDS
 from devtools.servers.service_process import ServiceProcess
 from devtools.servers.stack import PIPELINE
@@ -115,7 +116,12 @@ def zombie_extractor(context: FaultContext, times: int) -> int:
                     for (feed, _), record in leased.items()
                 )
 
-            rig.until(taken_over, "another extractor takes the sleeper's windows over")
+            rig.until(
+                taken_over,
+                "another extractor takes the sleeper's windows over",
+                # Alone it takes what is live first, and a tier's window after that.
+                deadline_seconds=RECOVERY_SECONDS,
+            )
             for (feed, _), record in leased.items():
                 status = rig.feeds()[feed]
                 query = next(q for q in rig.settings.extract.queries if q.name == status.query)
@@ -126,7 +132,11 @@ def zombie_extractor(context: FaultContext, times: int) -> int:
                 )
                 context.epochs.repeat(feed, record["s"], record["e"])
             if rng.random() < 0.5:
-                rig.until(taken_over, "the repaired windows are extracted again")
+                rig.until(
+                    taken_over,
+                    "the repaired windows are extracted again",
+                    deadline_seconds=RECOVERY_SECONDS,
+                )
             context.apart(longest_seconds=0.5)
         finally:
             zombie.resume()

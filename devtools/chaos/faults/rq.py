@@ -13,8 +13,10 @@ from redis import Redis
 
 from common.errors import StackError
 from devtools.chaos.kinds import FaultContext, Kind
+from devtools.chaos.oracle import RECOVERY_SECONDS
 from devtools.chaos.rig import KEYS, Rig
 from services.extractor.job_table import QUEUES
+from services.verifier.wiring import HOT
 
 SUSPENDED = "rq:suspended"
 
@@ -34,6 +36,8 @@ def foreign_jobs(context: FaultContext, times: int) -> int:
         rig.until(
             lambda refused=refused: rig.journal.total("job_refused") >= refused + len(QUEUES),  # type: ignore[misc]
             "the extractors refuse foreign jobs",
+            # Those in the lowest queue wait for all that is live.
+            deadline_seconds=RECOVERY_SECONDS,
         )
         _check(marker)
         context.apart(longest_seconds=0.5)
@@ -60,7 +64,7 @@ def suspended(context: FaultContext, times: int) -> int:
 
 
 def _heads(rig: Rig) -> dict[str, int]:
-    return {name: feed.head_ms for name, feed in rig.feeds().items()}
+    return {name: feed.head_ms for name, feed in rig.feeds().items() if feed.tier == HOT}
 
 
 def _check(marker: Path) -> None:

@@ -167,7 +167,7 @@ def bad_point(context: FaultContext, times: int) -> int:
     context.oracle.make_room_for_letters()
     for _ in range(times):
         _send_bad_point(rig)
-        # Seldom two in one window.
+        # Not all of them in one window.
         context.apart(0.5, 2.5)
     return times
 

@@ -80,7 +80,7 @@ def too_large(context: FaultContext, times: int) -> int:
     done = 0
     while done < times:
         rig.proxies.send("prometheus", "refuse")
-        # Two planning intervals and more: a window of one step could not be split.
+        # More than a planning interval: a window of one step could not be split.
         context.apart(4.5, 6.5)
         burst = rng.randint(1, min(5, times - done))
         status, kind, text = rng.choice(

@@ -65,6 +65,8 @@ def test_what_is_no_record_is_passed_over(tmp_path: Path) -> None:
 def test_samples_of_windows_that_were_opened_again_are_added_up_by_feed(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     record = {"event": "window_reopened", "query": "up", "tier": "hot", "samples_before": 7}
+    record |= {"start_ms": 10, "end_ms": 20}
     write(tmp_path / "extractor-1.log", record, record)
 
     assert journal.reopened_samples() == {"up@hot": 14}
+    assert journal.reopened_spans() == [("up@hot", (10, 20))] * 2

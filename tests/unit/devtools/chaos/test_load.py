@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from devtools.chaos.load import FRESH, METRICS, ODD, LoadPage
+from devtools.chaos.load import COUNTER, FRESH, METRICS, ODD, LoadPage
 
 
 def samples(page: bytes) -> dict[tuple[str, str], float]:
@@ -68,3 +70,14 @@ def test_guests_of_several_invitations_come_together() -> None:
     assert len(samples(page.render())) == 9
     assert len(samples(page.render())) == 8
     assert len(samples(page.render())) == 5
+
+
+def test_counters_stand_beside_the_series_grow_and_begin_anew() -> None:
+    page = LoadPage(4, counters=3)
+
+    pages = [samples(page.render()) for _ in range(500)]
+
+    assert all(len(found) == 4 + 3 for found in pages)
+    values = [found[COUNTER, "00002"] for found in pages]
+    assert values[0] < values[1] < values[2]
+    assert sum(after < before for before, after in pairwise(values)) == 1

@@ -13,6 +13,7 @@ from devtools.chaos.__main__ import KINDS, SHORT_REQUIRED_EVENTS, SHORT_TIMES, p
 from devtools.chaos.comparing import Compared
 from devtools.chaos.epochs import Count
 from devtools.chaos.journal import DETAIL_FIELDS
+from devtools.chaos.past import PastFound
 from devtools.chaos.proving import VerifierSaid, contradictions
 from devtools.chaos.report import as_json
 from devtools.chaos.sealed import SealsFound
@@ -126,6 +127,13 @@ def test_the_document_has_the_agreed_keys_and_no_others() -> None:
     result = ended(
         kinds={kind.name: KindResult(kind, 20, 4.26)},
         extracted=100,
+        whole=[
+            Compared(0, 1, equal=3),
+            Compared(1, 2, equal=4),
+            Compared(0, 2, equal=20, tier="warm"),
+            Compared(0, 2, equal=6, tier="warm", queries=("past",)),
+        ],
+        past=PastFound(4, 1, 2, 60, 9.4),
         seals=SealsFound(3, 90),
         verifier=VerifierSaid({"up": 50}, {"up": 4}),
         verifier_alarms=1,
@@ -139,6 +147,14 @@ def test_the_document_has_the_agreed_keys_and_no_others() -> None:
         "samples_extracted": 100,
         "sealed_windows_intact": 3,
         "sealed_points_intact": 90,
+        "points_equal": {"hot": 7, "warm": 20, "warm of past": 6},
+        "backfill": {
+            "begun": 4,
+            "lost_with_redis": 1,
+            "cancelled": 2,
+            "samples": 60,
+            "seconds_beside_the_faults": 9,
+        },
         "verifier_differing_points": 4,
         "verifier_alarms": 1,
         "samples_lost": 0,
@@ -151,11 +167,13 @@ def test_the_document_has_the_agreed_keys_and_no_others() -> None:
 
 def test_a_verifier_that_says_what_the_oracle_found_contradicts_nothing() -> None:
     content = VerifierSaid({"up": 50, "b": 60}, {"up": 0, "b": 0})
-    assert contradictions(content, ["up", "b"], 50, [Compared(0, 50, equal=3, refused=1)]) == []
-    assert content.is_content(["up", "b"], 50)
+    whole = [Compared(0, 50, equal=3, refused=1)]
+    assert contradictions(content, {"up": 50, "b": 60}, whole) == []
+    assert content.is_content({"up": 50, "b": 60})
+    assert not content.is_content({"up": 51, "b": 50})
     alarmed = VerifierSaid({"up": 50}, {"up": 2})
-    assert contradictions(alarmed, ["up"], 50, [Compared(0, 50, missing=2)]) == []
-    assert not alarmed.is_content(["up"], 50)
+    assert contradictions(alarmed, {"up": 50}, [Compared(0, 50, missing=2)]) == []
+    assert not alarmed.is_content({"up": 50})
 
 
 @pytest.mark.parametrize(
@@ -170,9 +188,9 @@ def test_a_verifier_that_says_what_the_oracle_found_contradicts_nothing() -> Non
 def test_a_verifier_that_says_something_else_is_a_problem(
     said: VerifierSaid, whole: Compared, words: str
 ) -> None:
-    (problem,) = contradictions(said, ["up"], 50, [whole])
+    (problem,) = contradictions(said, {"up": 50}, [whole])
     assert re.search(words, problem)
-    assert not (said.is_content(["up"], 50) and not whole.extra)
+    assert not (said.is_content({"up": 50}) and not whole.extra)
 
 
 def test_a_kind_that_did_not_recover_has_no_recovery_time() -> None:

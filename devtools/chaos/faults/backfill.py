@@ -1,0 +1,24 @@
+"""What an operator does to a backfill while it runs."""
+
+from __future__ import annotations
+
+from devtools.chaos.kinds import FaultContext, Kind
+
+
+def interrupt(context: FaultContext, times: int) -> int:
+    """Pause, resume, cancel and begin again; nothing where it has ended by itself."""
+    for _ in range(times):
+        context.rig.backfill.interrupt(context.rng.uniform(1.0, 4.0))
+        context.apart(longest_seconds=0.5)
+    return times
+
+
+KINDS = (
+    Kind(
+        "backfill_paused",
+        "the backfill paused, at rest, resumed, cancelled and begun again",
+        interrupt,
+        batch=1,
+        slow="each waits for the next window of a backfill that is slow on purpose",
+    ),
+)
