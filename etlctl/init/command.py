@@ -174,5 +174,7 @@ def _tell(
     typer.echo(f"{file} is written")
     named = "" if str(file) == "config/etl.yaml" else f" --config {file}"
     if not sink.bucket_is_there:
-        remark("the bucket is not there yet: make it, or run etlctl sink init")
+        if sink.why_not_made:
+            remark(f"warning: {sink.why_not_made}")
+        remark(f"the bucket is not there yet: make it, or run etlctl sink init{named}")
     remark(f"next: etlctl run{named}, and in another terminal: etlctl verify{named}")

@@ -29,12 +29,16 @@ _NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError
 
 @dataclass(frozen=True, slots=True)
 class SinkFacts:
-    """What was found. ``bucket_is_there``: it can be written to with these credentials."""
+    """What was found. ``bucket_is_there``: it can be written to with these credentials.
+
+    ``made``: what was made; ``why_not_made``: why a bucket that is missing could not be.
+    """
 
     version: str
     is_1: bool
     bucket_is_there: bool
     made: str = ""
+    why_not_made: str = ""
 
 
 def look_at_sink(influx: InfluxSettings, may_make: Callable[[], bool]) -> SinkFacts:
@@ -54,13 +58,16 @@ def look_at_sink(influx: InfluxSettings, may_make: Callable[[], bool]) -> SinkFa
         if not version and not is_3(ping.data) and ping.status not in (200, 204, 401):
             raise SinkError(f"{where} answers a ping with {ping.status}: is it an InfluxDB?")
     outcome = _probe(influx)
-    made = ""
+    made = why_not = ""
     if outcome.kind is Kind.MISSING and may_make():
-        made = _make(influx, one=one)
-        outcome = _probe(influx)
+        try:
+            made = make_bucket(influx, one=one)
+            outcome = _probe(influx)
+        except SinkError as error:
+            why_not = str(error)
     if outcome.kind not in (Kind.WRITTEN, Kind.MISSING):
         raise SinkError(f"{where}: {describe(outcome, influx.bucket)}")
-    return SinkFacts(version.removeprefix("v"), one, outcome.kind is Kind.WRITTEN, made)
+    return SinkFacts(version.removeprefix("v"), one, outcome.kind is Kind.WRITTEN, made, why_not)
 
 
 def _version_of(body: bytes) -> str:
@@ -75,8 +82,11 @@ def _probe(influx: InfluxSettings) -> Outcome:
         return sink.probe(influx.bucket)
 
 
-def _make(influx: InfluxSettings, *, one: bool) -> str:
-    """Make the bucket, for ever; what was said of it."""
+def make_bucket(influx: InfluxSettings, *, one: bool) -> str:
+    """Make the bucket, to keep points for ever; what is to be said of it.
+
+    Raises :class:`SinkError` where the credentials do not allow it.
+    """
     said: list[str] = []
     wanted = WantedBucket(influx.bucket, None)
     if one:
@@ -90,11 +100,5 @@ def _make(influx: InfluxSettings, *, one: bool) -> str:
                 f"InfluxDB at {influx.url} shows this token no organization {influx.org!r}: name "
                 "yours with --org"
             )
-        try:
-            ensure_bucket(management, org_id, wanted, Consent(), said.append)
-        except SinkError as error:
-            raise SinkError(
-                f"bucket {influx.bucket} is not there, and this token may not make it: {error}; "
-                "make it, or run etlctl sink init with an operator token, once etl.yaml is written"
-            ) from None
+        ensure_bucket(management, org_id, wanted, Consent(), said.append)
     return "; ".join(said)
