@@ -126,8 +126,9 @@ def _lines(
 
 
 def _text(value: str) -> str:
-    """In double quotes, on one line, as YAML reads it back whatever is in it."""
-    return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=inf).rstrip("\n")
+    """In quotes, on one line, as YAML reads it back whatever is in it."""
+    style = "'" if value.isprintable() else '"'
+    return yaml.safe_dump(value, default_style=style, allow_unicode=True, width=inf).rstrip("\n")
 
 
 def _comment(text: str) -> str:

@@ -154,7 +154,7 @@ def test_it_asks_on_a_terminal_and_keeps_the_token_in_a_file_of_its_own(
     assert secret.parent.stat().st_mode & 0o777 == 0o700
     text = (tmp_path / "etl.yaml").read_text(encoding="utf-8")
     assert "a-secret-token" not in text + said
-    assert 'token_file: "secrets/influxdb_token"' in text and 'org: "our-org"' in text
+    assert "token_file: 'secrets/influxdb_token'" in text and "org: 'our-org'" in text
     settings = load_settings(tmp_path / "etl.yaml", environ={})
     assert settings.load.influxdb.token.get_secret_value() == "a-secret-token"
 
