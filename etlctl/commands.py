@@ -13,6 +13,11 @@ import typer
 
 # name → (module, its member: a function or a group of commands, what `etlctl --help` says of it)
 COMMANDS = {
+    "init": (
+        "init.command",
+        "init",
+        "Look at Prometheus and InfluxDB, propose queries, and write a commented etl.yaml.",
+    ),
     "run": ("run.command", "run", "Run all stages as processes of this one, until Ctrl-C."),
     "once": (
         "once.command",

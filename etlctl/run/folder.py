@@ -7,7 +7,6 @@ whose configuration names no Redis goes there.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, MutableMapping
@@ -36,6 +35,8 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises :class:`ConfigError` when another run has it, or it cannot be used.
     """
+    import fcntl  # not on every system that the other commands run on
+
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -61,10 +61,12 @@ class Bench:
     def said(self) -> str:
         return self.stream.getvalue()
 
-    def supervisor(self, *stages: Child, in_flight: Callable[[], int | None]) -> Supervisor:
+    def supervisor(
+        self, *stages: Child, in_flight: Callable[[], int | None], drain_seconds: float = 20.0
+    ) -> Supervisor:
         source = self.child("extractor", PATIENT.format(code=0))
         server = self.child("redis", PATIENT.format(code=0))
-        order = Order([source], stages, [server], in_flight, drain_seconds=20.0)
+        order = Order([source], stages, [server], in_flight, drain_seconds)
         return Supervisor(order, self.journal)
 
 
@@ -160,6 +162,15 @@ def test_a_stop_goes_with_the_stream_and_waits_for_what_is_in_flight(bench: Benc
     ends = [line.split()[1] for line in bench.said().splitlines() if line.endswith("ending")]
     assert ends == ["extractor", "transformer", "loader", "redis"]
     assert bench.said().rstrip().endswith("stopped")
+
+
+@pytest.mark.usefixtures("signals")
+def test_what_cannot_be_loaded_in_time_is_said(bench: Bench) -> None:
+    stage = bench.child("loader", PATIENT.format(code=0))
+    supervisor = bench.supervisor(stage, in_flight=lambda: 5, drain_seconds=0.3)
+    asked(supervisor, bench, "up", times=3)
+    assert supervisor.run() == ExitCode.OK
+    assert "5 entries are still in flight: they stay in Redis" in bench.said()
 
 
 @pytest.mark.usefixtures("signals")

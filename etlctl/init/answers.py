@@ -1,0 +1,81 @@
+"""What has to be known: from options, from the terminal, or by default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from common.errors import ConfigError
+from etlctl.init.source import Job
+from etlctl.options import read_secret_option
+
+DEFAULTS = {
+    "--prometheus-url": "http://localhost:9090",
+    "--influxdb-url": "http://localhost:8086",
+    "--org": "monitoring",
+    "--bucket": "health_metrics",
+}
+
+
+class Asking:
+    """Asks on the terminal, or takes defaults where nobody is to be asked."""
+
+    def __init__(self, *, interactive: bool) -> None:
+        self.interactive = interactive
+
+    def text(self, option: str, given: str | None, question: str) -> str:
+        """An option's value: as given, as answered, or its default."""
+        if given is not None:
+            return given
+        if not self.interactive:
+            return DEFAULTS[option]
+        answer: str = typer.prompt(question, default=DEFAULTS[option], err=True)
+        return answer.strip()
+
+    def secret(self, question: str) -> str:
+        """A secret that is not shown; empty = none, as where nobody is asked."""
+        if not self.interactive:
+            return ""
+        answer: str = typer.prompt(
+            question, default="", hide_input=True, show_default=False, err=True
+        )
+        return answer.strip()
+
+    def yes(self, question: str) -> bool:
+        """Whether it is wanted; yes where nobody is asked."""
+        return not self.interactive or typer.confirm(question, default=True, err=True)
+
+    def jobs(self, found: Sequence[Job], given: Sequence[str]) -> list[Job]:
+        """Which jobs are to be extracted. Raises :class:`ConfigError` for one that is not there."""
+        names = list(given)
+        if not names and self.interactive and len(found) > 1:
+            answer: str = typer.prompt(
+                "Jobs to extract, separated by commas", default="all", err=True
+            )
+            if answer.strip() != "all":
+                names = [name.strip() for name in answer.split(",") if name.strip()]
+        if not names:
+            return list(found)
+        by_name = {job.name: job for job in found}
+        if unknown := [name for name in names if name not in by_name]:
+            known = ", ".join(by_name) or "none"
+            raise ConfigError(
+                *(
+                    f"--job: Prometheus scrapes no job {name!r}: there are {known}"
+                    for name in unknown
+                )
+            )
+        return [by_name[name] for name in dict.fromkeys(names)]
+
+
+def secret_file(option: str, file: Path | None) -> str:
+    """The absolute path of a file with a secret, which was read once; empty for none.
+
+    Raises :class:`ConfigError` where it cannot be used.
+    """
+    if file is None:
+        return ""
+    read_secret_option(option, file)
+    return str(file.absolute())

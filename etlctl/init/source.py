@@ -1,0 +1,144 @@
+"""What a Prometheus holds, asked with a few cheap queries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.config import ExtractSettings, Query
+from common.errors import QueryRejected, QueryTooLarge
+from common.source.http_session import source_session
+from common.source.transport import Transport
+from services.extractor.history import NO_SAMPLES_MS
+from services.extractor.prometheus import PrometheusClient
+from services.extractor.source.scrape_settings import ScrapeSettings
+
+DAY_SECONDS = 86_400
+# Prometheus adds these to each scrape: up and four of scrape_….
+OWN_SERIES_OF_A_TARGET = 5
+# A label with more values than this makes series that nobody reads years later.
+MANY_VALUES = 1_000
+_COUNT_RANGE_SECONDS = 600
+_DEFAULT_INTERVAL_SECONDS = 60.0
+_INFO_BYTES = 4 << 20
+_STEP_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is scraped under one name."""
+
+    name: str
+    targets: int
+    series: int
+    interval_seconds: float
+
+    @property
+    def samples_a_day(self) -> int:
+        """How many samples its series have in a day."""
+        return round(self.series * DAY_SECONDS / self.interval_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What was found.
+
+    ``version`` and ``retention`` are empty, ``lowest_ms`` None where the server does not say.
+    ``many_values``: labels with very many values, and how many each has.
+    """
+
+    version: str
+    retention: str
+    now_ms: int
+    lowest_ms: int | None
+    metrics: int
+    settle_seconds: float
+    jobs: tuple[Job, ...]
+    many_values: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def history_seconds(self) -> float:
+        """How much time the server holds; 0 if it does not say."""
+        return 0.0 if self.lowest_ms is None else max(0.0, (self.now_ms - self.lowest_ms) / 1000)
+
+
+def look_at_source(extract: ExtractSettings) -> SourceFacts:
+    """Ask it. Raises a :class:`~common.errors.SourceError` where it cannot be reached."""
+    with closing(PrometheusClient(extract)) as client:
+        now_ms = client.now_ms()
+        scraped = client.scrape_settings()
+        run, lowest_ms = client.run(), client.lowest_timestamp_ms()
+        jobs = _jobs(client, scraped, now_ms)
+        metrics = len(client.metric_types().types)
+    with closing(Transport(extract.prometheus_url, source_session(extract.auth))) as transport:
+        build = _data(transport, "api/v1/status/buildinfo", extract.timeout_seconds)
+        tsdb = _data(transport, "api/v1/status/tsdb", extract.timeout_seconds)
+    needed = [one.settled_seconds for one in scraped.targets]
+    needed += [scraped.evaluation_seconds] if scraped.evaluation_seconds else []
+    needed += [1.1 * job.interval_seconds for job in jobs]
+    return SourceFacts(
+        version=str(build.get("version", "")),
+        retention=run.retention if run else "",
+        now_ms=now_ms,
+        lowest_ms=None if lowest_ms in (None, NO_SAMPLES_MS) else lowest_ms,
+        metrics=metrics,
+        settle_seconds=max(needed, default=1.1 * _DEFAULT_INTERVAL_SECONDS + 10),
+        jobs=jobs,
+        many_values=_many_values(tsdb),
+    )
+
+
+def _jobs(client: PrometheusClient, scraped: ScrapeSettings, now_ms: int) -> tuple[Job, ...]:
+    targets = _by_job(client, "count by (job) (up)", now_ms)
+    series = _by_job(client, "sum by (job) (scrape_samples_post_metric_relabeling)", now_ms)
+    counted = _by_job(
+        client, f"max by (job) (count_over_time(up[{_COUNT_RANGE_SECONDS}s]))", now_ms
+    )
+    intervals = {one.job: one.interval_seconds for one in scraped.targets}
+    found = []
+    for name, count in sorted(targets.items()):
+        # Whoever does not say how it scrapes shows it.
+        measured = _COUNT_RANGE_SECONDS / counted[name] if counted.get(name, 0) > 1 else 0.0
+        interval = intervals.get(name) or measured or _DEFAULT_INTERVAL_SECONDS
+        own = OWN_SERIES_OF_A_TARGET * count
+        found.append(Job(name, round(count), round(series.get(name, 0) + own), interval))
+    return tuple(found)
+
+
+def _by_job(client: PrometheusClient, expr: str, now_ms: int) -> dict[str, float]:
+    """The value of each job now; empty where the server cannot tell."""
+    query = Query(name="init", expr=expr, step=_STEP_SECONDS)
+    end_ms = now_ms // 1000 * 1000
+    found: dict[str, float] = {}
+    try:
+        for block in client.read(query, end_ms - 1000 * _STEP_SECONDS, end_ms):
+            for labels, value in zip(block.series, block.values.tolist(), strict=True):
+                if job := json.loads(labels).get("job"):
+                    found[job] = value
+    except (QueryTooLarge, QueryRejected):
+        return {}
+    return found
+
+
+def _many_values(tsdb: Mapping[str, Any]) -> dict[str, int]:
+    found = {}
+    for one in tsdb.get("labelValueCountByLabelName") or ():
+        try:
+            name, values = str(one["name"]), int(one["value"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        if values >= MANY_VALUES and name not in ("__name__", "job", "instance", "le"):
+            found[name] = values
+    return found
+
+
+def _data(transport: Transport, path: str, timeout_seconds: float) -> Mapping[str, Any]:
+    body = transport.document(path, timeout_seconds, _INFO_BYTES) or b""
+    try:
+        data = json.loads(body)["data"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,116 @@
+"""Writing etl.yaml and the secrets beside it: whole or not at all, and never over another."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from common.config import ExtractSettings, InfluxSettings, load_settings
+from common.errors import ConfigError
+from etlctl.init.proposal import Proposal
+from etlctl.init.sink import SinkFacts
+from etlctl.init.source import SourceFacts
+from etlctl.init.text import Connections, etl_yaml
+from etlctl.whole_file import whole_file
+
+# Where a token that was typed is kept, beside etl.yaml.
+TOKEN_FILE = "secrets/influxdb_token"  # noqa: S105 (a path)
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def refuse_if_there(file: Path, *, force: bool) -> None:
+    """Raise :class:`ConfigError` where a configuration would be written over."""
+    if os.path.lexists(file) and not force:
+        raise ConfigError(
+            f"{file}: is there already: --force writes over it, --config names another"
+        )
+
+
+def extract_settings(connections: Connections) -> ExtractSettings:
+    """What Prometheus is asked with. Raises :class:`ConfigError`."""
+    content = {"prometheus_url": connections.prometheus_url, "auth": connections.auth}
+    return _valid(ExtractSettings, content, "extract", {"prometheus_url": "--prometheus-url"})
+
+
+def influx_settings(connections: Connections) -> InfluxSettings:
+    """What InfluxDB is asked with. Raises :class:`ConfigError`."""
+    options = {"url": "--influxdb-url", "org": "--org", "bucket": "--bucket"}
+    content = dict(connections.influxdb)
+    if connections.influxdb_token:
+        content |= {"token": connections.influxdb_token}
+        del content["token_file"]
+    return _valid(InfluxSettings, content, "load", options)
+
+
+def written(
+    file: Path,
+    connections: Connections,
+    source: SourceFacts,
+    sink: SinkFacts,
+    proposal: Proposal,
+    *,
+    force: bool,
+) -> None:
+    """Write the configuration, after it was read as every command reads it.
+
+    Raises :class:`ConfigError` for a file that cannot be written, or would not be valid.
+    """
+    text = etl_yaml(connections, source, sink, proposal)
+    folder = file.absolute().parent
+    with ExitStack() as undo:
+        _make(folder, 0o755)
+        if connections.influxdb_token:
+            secret = folder / TOKEN_FILE
+            _make(secret.parent, 0o700)
+            _write(secret, f"{connections.influxdb_token}\n", replace=force, mode=0o600)
+            undo.callback(secret.unlink, missing_ok=True)
+        _check(folder, text)
+        _write(file, text, replace=force, mode=0o644)
+        undo.pop_all()
+
+
+def _make(folder: Path, mode: int) -> None:
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from None
+
+
+def _write(file: Path, text: str, *, replace: bool, mode: int) -> None:
+    try:
+        with whole_file(file, replace=replace, mode=mode) as opened:
+            opened.write(text.encode())
+    except FileExistsError:
+        refuse_if_there(file, force=False)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+def _check(folder: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=folder, prefix=".etl-", suffix=".yaml"
+    ) as draft:
+        draft.write(text)
+        draft.flush()
+        load_settings(Path(draft.name), environ={})
+
+
+def _valid(
+    model: type[Model], content: dict[str, Any], section: str, options: dict[str, str]
+) -> Model:
+    context = {"secrets": None, "folder": Path.cwd(), "pending": None}
+    try:
+        return model.model_validate(content, context=context)
+    except ValidationError as error:
+        problems = []
+        for details in error.errors(include_url=False, include_input=False):
+            keys = [str(part) for part in details["loc"]]
+            where = options.get(keys[0]) if keys else None
+            problems.append(f"{where or '.'.join([section, *keys])}: {details['msg']}")
+        raise ConfigError(*problems) from None

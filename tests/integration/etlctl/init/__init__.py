@@ -1,0 +1,1 @@
+"""``etlctl init`` on a real Prometheus and InfluxDB."""
