@@ -5,14 +5,21 @@ Causes that do not hinder each other happen at once; each alert is then a test o
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from common.errors import StackError
+from devtools import PROJECT_ROOT
 from devtools.servers.binaries import Toolbox
 from monitoring.catalogue import all_alerts
+from monitoring.render.runbook import first_step, sections
 from monitoring.thresholds import Thresholds
 from tests.e2e.alert_world import QUICK, AlertWorld, Incident, alert_world
 from tests.e2e.incidents import EPISODES, INCIDENTS
@@ -22,6 +29,14 @@ pytestmark = pytest.mark.timeout(300)
 WATCHDOG = "EtlWatchdog"
 # (incident, alert) in the order in which they are lived through.
 CASES = [(incident, alert) for incident in INCIDENTS for alert in incident.alerts]
+
+FIRST_STEPS = sorted(
+    {
+        found[1]
+        for section in sections()
+        if (found := re.match(r"`(etlctl [^`]+)`", first_step(section)))
+    }
+)
 
 
 @dataclass
@@ -115,6 +130,31 @@ def test_nothing_but_the_watchdog_fires_while_all_is_well(world: AlertWorld) -> 
         return quiet_at[-1] - quiet_at[0] > longest_seconds
 
     world.until(quiet, "quiet, for as long as any alert waits")
+
+
+@pytest.mark.parametrize("command", FIRST_STEPS)
+def test_first_step_of_a_message_can_be_taken(
+    world: AlertWorld, command: str, tmp_path: Path
+) -> None:
+    """The commands that docker is not needed for, as on-call gives them; 1: see what it says."""
+    simulator, password = world.stack.simulator, tmp_path / "password"
+    password.touch(mode=0o600)
+    password.write_text(world.stack.simulator_login[1])
+    environ = {
+        **os.environ,
+        "ETL_CONFIG": str(world.stack.config_path),
+        "SIMULATOR_URL": simulator.url,
+        "SIMULATOR_PASSWORD_FILE": str(password),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        cwd=PROJECT_ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.stdout and done.returncode in (0, 1), done.stderr
 
 
 @pytest.mark.parametrize(
