@@ -188,7 +188,13 @@ def test_lines_have_an_axis_that_suits_zeros_and_a_legend_with_room(uid: str) ->
             continue
         assert panel["fieldConfig"]["defaults"]["custom"]["axisSoftMax"] > 0
         legend = panel["options"]["legend"]
-        assert (legend["displayMode"], legend["placement"]) == ("table", "right")
+        wide = panel["gridPos"]["w"] >= 8
+        placed = ("table", "right") if wide else ("list", "bottom")
+        assert (legend["displayMode"], legend["placement"]) == placed
+        if any("{{instance}}" in target["legendFormat"] for target in panel["targets"]):
+            assert legend["calcs"] == ["last"], panel["title"]
+        # A longer one is cut off at the left of a narrow panel's axis.
+        assert wide or len(panel["fieldConfig"]["defaults"]["unit"]) <= len("suffix:/s")
 
 
 def test_pie_says_what_its_pieces_are() -> None:
