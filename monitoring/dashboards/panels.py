@@ -203,13 +203,13 @@ def _columns(spec: PanelSpec) -> list[str]:
 
 
 def _legend_below() -> common_builders.VizLegendOptions:
-    """Names one after the other, which leaves a narrow panel to what is drawn."""
+    """Names side by side, without numbers, which leave a narrow panel to what is drawn."""
     return (
         common_builders.VizLegendOptions()
         .display_mode(common.LegendDisplayMode.LIST)
         .placement(common.LegendPlacement.BOTTOM)
         .show_legend(True)
-        .calcs(["last"])
+        .calcs([])
     )
 
 
