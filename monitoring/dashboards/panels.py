@@ -40,7 +40,7 @@ _COLOURS = {"critical": "red", "warning": "orange", "none": _NEUTRAL}
 # How far an axis reaches at least, by unit; Grafana's own choice for zeros is 100, or 10,000 %.
 _SOFT_MAX = {BYTES: 1 << 20, SHARE: 0.1, CORES: 0.1}
 _BESIDE_A_LIMIT = 1.2
-# Wide enough for a legend with two columns of numbers at its right.
+# Wide enough for a legend with two columns of numbers at its right: that takes up to 60 %.
 _WIDE = WIDTH // 3
 
 
@@ -89,7 +89,7 @@ def _lines(spec: PanelSpec, limit: Limit | None, colour: str) -> timeseries.Pane
         .fill_opacity(30 if spec.stacked else 5)
         .show_points(common.VisibilityMode.NEVER)
         .axis_soft_max(limit.value * _BESIDE_A_LIMIT if limit and limit.value else least)
-        .legend(_legend(["last", "max"] if spec.width >= _WIDE else ["last"]))
+        .legend(_legend_beside(_columns(spec)) if spec.width >= _WIDE else _legend_below())
         .no_value(UNKNOWN)
         .tooltip(
             common_builders.VizTooltipOptions()
@@ -196,7 +196,24 @@ _KINDS: dict[Kind, Callable[[PanelSpec, Limit | None, str], AnyPanel]] = {
 }
 
 
-def _legend(calcs: list[str]) -> common_builders.VizLegendOptions:
+def _columns(spec: PanelSpec) -> list[str]:
+    """The numbers in a legend: one beside a name that ends in an address."""
+    long = any("{{instance}}" in query.legend for query in spec.queries)
+    return ["last"] if long and spec.width < WIDTH // 2 else ["last", "max"]
+
+
+def _legend_below() -> common_builders.VizLegendOptions:
+    """Names side by side, without numbers, which leave a narrow panel to what is drawn."""
+    return (
+        common_builders.VizLegendOptions()
+        .display_mode(common.LegendDisplayMode.LIST)
+        .placement(common.LegendPlacement.BOTTOM)
+        .show_legend(True)
+        .calcs([])
+    )
+
+
+def _legend_beside(calcs: list[str]) -> common_builders.VizLegendOptions:
     """A table at the right, which has room for all rows. ``last`` is empty for what has ended."""
     return (
         common_builders.VizLegendOptions()

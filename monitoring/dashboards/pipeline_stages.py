@@ -6,7 +6,6 @@ from monitoring.dashboards.spec import (
     COUNT,
     PER_SECOND,
     RATE,
-    SAMPLES_PER_SECOND,
     SECONDS,
     PanelSpec,
     Query,
@@ -59,7 +58,7 @@ def _flow(stage: str, t: Thresholds) -> tuple[PanelSpec, ...]:
             "lines",
             "What it takes in and what comes of it.",
             tuple(lines),
-            SAMPLES_PER_SECOND,
+            PER_SECOND,
             width=_WIDTH,
         ),
         PanelSpec(
