@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 
 from redis.exceptions import RedisError
 
@@ -14,9 +13,6 @@ from common.runtime.service import Service
 from common.state.keys import Keys
 from common.state.redis_client import SOCKET_TIMEOUT_SECONDS, connect_as_set
 from common.state.workers import Workers
-
-# How often a process tells its readiness when that has not changed.
-REPORT_EVERY_SECONDS = 15.0
 
 
 class RedisWatch:
@@ -31,8 +27,6 @@ class RedisWatch:
         self._every_seconds = probe_every_seconds(pipeline)
         self._ended = threading.Event()
         self._began = False
-        self._told: tuple[bool, dict[str, str]] | None = None
-        self._told_at = float("-inf")
 
     def __enter__(self) -> RedisWatch:
         dependency = Dependency("redis", self._probe, SOCKET_TIMEOUT_SECONDS)
@@ -60,8 +54,4 @@ class RedisWatch:
             failing = {name: one.detail for name, one in checks.items() if not one.ok}
             failing.pop("redis", None)
             ready = not failing and len(checks) > 1
-            said, now = (ready, failing), time.monotonic()
-            if said != self._told or now - self._told_at >= REPORT_EVERY_SECONDS:
-                self._told = None  # until it is known to have arrived
-                self._workers.report(self._worker, self._service.name, ready, failing)
-                self._told, self._told_at = said, now
+            self._workers.report(self._worker, self._service.name, ready, failing)
