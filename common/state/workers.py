@@ -17,7 +17,7 @@ from redis import Redis
 from common.state.fields import text_of
 from common.state.keys import Keys
 
-# A worker that said nothing for so long is taken for dead: it speaks several times in it.
+# A worker that said nothing for so long is taken for dead: it speaks every few seconds.
 SILENT_SECONDS = 60.0
 _KEPT_SECONDS = 3600.0
 _DETAIL_CHARS = 300

@@ -98,6 +98,26 @@ def test_many_jobs_cost_one_heartbeat(rig: Rig) -> None:
     assert beats < 2 * len(QUEUES)
 
 
+def test_no_planning_is_queued_at_a_tick_that_does_not_want_it(rig: Rig) -> None:
+    ticks, told, stop = [False, True, False], [], threading.Event()
+    queued: list[int] = []
+
+    def wanted() -> bool:
+        queued.append(rig.scheduler.queues["plan"].count)
+        if len(queued) == len(ticks):
+            stop.set()
+        return ticks[len(queued) - 1]
+
+    def set_ready(name: str, ok: bool, detail: str) -> None:
+        told.append((name, ok))
+
+    rig.scheduler.plan_at_each_tick(0.01, stop, rig.telemetry, set_ready, wanted=wanted)
+
+    assert queued == [0, 0, 1]
+    assert rig.scheduler.queues["plan"].count == 1
+    assert told == [("scheduler", True)] * len(ticks), "it is ready all the same"
+
+
 def test_two_workers_of_one_process_have_tables_of_their_own(rig: Rig) -> None:
     rig.scheduler.schedule("plan", 1)
     rig.work({"plan": lambda: rig.record("first")})
