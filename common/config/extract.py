@@ -145,7 +145,11 @@ class ExtractSettings(CheckedSection):
         "an answer, and the window is read by a query.",
     )
     entry_samples: Annotated[Count, Unit("samples")] = Field(
-        60_000, ge=1, le=100_000, description="Samples that one stream entry is filled with."
+        60_000,
+        ge=1,
+        le=100_000,
+        description="Samples that one stream entry is filled with; five times as many where they "
+        "are rolled up.",
     )
     max_open_windows: Annotated[Count, Unit("windows")] = Field(
         16,
