@@ -23,7 +23,7 @@ from common.state.feeds import Range
 from common.state.ranges import clipped, merged, without
 from etlctl.history.again import Opened
 from etlctl.options import AsJson, ConfigFile
-from etlctl.output import print_json, progress_bar, remark
+from etlctl.output import print_json, progress_bar, remark, thousands
 from etlctl.times import BadTime, rfc3339
 from etlctl.verify.command import Repair, WaitSeconds, time_range
 from etlctl.verify.repair import open_and_wait
@@ -32,6 +32,8 @@ from services.verifier.sealed.windows import sealed_windows
 from services.verifier.wiring import Parts, choose_tiers, connected, verifier
 
 SHORTEST_COUNTED_MS = 2
+# A series that came late differs at each of its samples.
+MOST_LINES = 10
 
 Count = Callable[[Query, int, int], int]
 
@@ -154,8 +156,13 @@ def _compared(parts: Parts, one: Recounted, ranges: Sequence[Range]) -> Recounte
 
 def _lines(found: Sequence[Recounted]) -> Iterator[str]:
     for one in found:
-        for start_ms, end_ms in one.differing_ms:
-            yield f"{one.query}@{one.tier}: {rfc3339(start_ms)} to {rfc3339(end_ms)} differs"
+        name, ranges = f"{one.query}@{one.tier}", one.differing_ms
+        if len(ranges) > MOST_LINES:
+            first, last = rfc3339(ranges[0][0]), rfc3339(ranges[-1][1])
+            yield f"{name}: {first} to {last} differs in {thousands(len(ranges))} places"
+            continue
+        for start_ms, end_ms in ranges:
+            yield f"{name}: {rfc3339(start_ms)} to {rfc3339(end_ms)} differs"
 
 
 def _last_sentence(*, differs: bool, repaired: bool) -> str:

@@ -64,6 +64,21 @@ def test_what_came_late_is_found_and_only_its_window_is_read(
     assert said.out.endswith("--repair extracts them.\n")
 
 
+def test_a_series_that_came_late_is_one_line(
+    world: World, points: list[Point], capsys: Capture
+) -> None:
+    """However many of its samples lie between those of others."""
+    every_other = [point for point in points if point[1] // STEP_MS % 2]
+    load(world, every_other)
+    (found,) = feeds(world, capsys, 1)
+    number = len(found["differing_ms"])
+    assert number > 100
+    line, last = recount(world, capsys).out.splitlines()
+    assert line.startswith("raw@hot: ")
+    assert line.endswith(f" differs in {number} places")
+    assert last.endswith("--repair extracts them.")
+
+
 def test_without_seals_all_is_compared(world: World, points: list[Point], capsys: Capture) -> None:
     world.write(points[1:])
     (found,) = feeds(world, capsys, 1)
