@@ -21,6 +21,7 @@ COLUMNS = (
 _HOT = "hot"
 # What lies further apart than this is not told as a rate: it would hide when it happened.
 _MOST_SECONDS = 120.0
+_POST_SECONDS = 2.0 * STEP_SECONDS
 _SUM, _COUNT = ("etl_sink_post_duration_seconds_sum", "etl_sink_post_duration_seconds_count")
 
 Values = list[float | None]
@@ -39,7 +40,8 @@ class _Counts:
 class Figures:
     """Makes the values of :data:`COLUMNS`; what cannot be known is None.
 
-    Rates and durations are means of a step of the history, where readings are closer together.
+    Where readings are closer together, rates are means of a step of the history, and durations of
+    two, because workers do not report more often than that.
     """
 
     def __init__(self) -> None:
@@ -53,20 +55,23 @@ class Figures:
             return [None] * len(COLUMNS)
         total = audit.total
         now = _Counts(at_seconds, total.extracted, total.loaded, _posts(reading.workers or ()))
-        while len(earlier) > 1 and earlier[1].at_seconds <= at_seconds - STEP_SECONDS:
+        while len(earlier) > 1 and earlier[1].at_seconds <= at_seconds - _POST_SECONDS:
             earlier.popleft()
         if earlier and at_seconds - earlier[-1].at_seconds > _MOST_SECONDS:
             earlier.clear()
         rates: Values = [None, None]
         sink_seconds = None
-        if earlier and (passed := at_seconds - earlier[0].at_seconds) > 0:
-            then = earlier[0]
+        then = next(
+            (one for one in reversed(earlier) if one.at_seconds <= at_seconds - STEP_SECONDS),
+            earlier[0] if earlier else None,
+        )
+        if then is not None and (passed := at_seconds - then.at_seconds) > 0:
             # Less than before: the ledger was reset.
             rates = [
                 max(0, now.extracted - then.extracted) / passed,
                 max(0, now.loaded - then.loaded) / passed,
             ]
-            sink_seconds = _sink_seconds(now.posts, then.posts)
+            sink_seconds = _sink_seconds(now.posts, earlier[0].posts)
         earlier.append(now)
         lag = lag_seconds(reading.feeds or {}, audit.now_ms)
         return [*rates, lag, sink_seconds, float(total.in_flight)]
