@@ -173,6 +173,10 @@ docs: setup ## Render what is generated: docs/configuration.md, docs/metrics.md,
 	@$(python) -m devtools.docs.metrics > docs/metrics.md
 	@$(python) -m monitoring render
 
+.PHONY: screenshots
+screenshots: setup ## Run the pipeline for SCREENSHOT_SECONDS (180) and draw docs/images/; needs Debian's package chromium
+	@$(python) -m devtools.screenshots
+
 .PHONY: lock
 lock: setup ## Write deploy/image/locks/*.lock anew from pyproject.toml; UPGRADE=1 takes the newest
 	@devtools/scripts/lock

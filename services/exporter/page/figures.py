@@ -1,11 +1,14 @@
-"""The figures of the plots, made of one reading of Redis and the one before."""
+"""The figures of the plots, made of one reading of Redis and some before."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from common.state.feeds import FeedStatus
 from common.state.workers import WorkerReport
+from services.exporter.page.history import STEP_SECONDS
 from services.exporter.reading import Reading
 
 COLUMNS = (
@@ -18,35 +21,60 @@ COLUMNS = (
 _HOT = "hot"
 # What lies further apart than this is not told as a rate: it would hide when it happened.
 _MOST_SECONDS = 120.0
+_POST_SECONDS = 2.0 * STEP_SECONDS
 _SUM, _COUNT = ("etl_sink_post_duration_seconds_sum", "etl_sink_post_duration_seconds_count")
 
 Values = list[float | None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What rates are made of, at a moment; ``posts``: worker → seconds and number."""
+
+    at_seconds: float
+    extracted: int
+    loaded: int
+    posts: Mapping[str, tuple[float, float]]
+
+
 class Figures:
-    """Makes the values of :data:`COLUMNS`; what cannot be known is None."""
+    """Makes the values of :data:`COLUMNS`; what cannot be known is None.
+
+    Where readings are closer together, rates are means of a step of the history, and durations of
+    two, because workers do not report more often than that.
+    """
 
     def __init__(self) -> None:
-        self._before: tuple[float, Reading] | None = None
+        self._earlier: deque[_Counts] = deque()
 
     def of(self, reading: Reading, at_seconds: float) -> Values:
         """The values at a moment of a clock that never runs backwards."""
-        before, self._before = self._before, (at_seconds, reading)
-        values: Values = [None, None, None, None, None]
-        if (audit := reading.audit) is not None:
-            values[2] = lag_seconds(reading.feeds or {}, audit.now_ms)
-            values[4] = float(audit.total.in_flight)
-        if before is None or not 0 < at_seconds - before[0] <= _MOST_SECONDS:
-            return values
-        passed, earlier = at_seconds - before[0], before[1]
-        if audit is not None and earlier.audit is not None:
-            now, then = audit.total, earlier.audit.total
-            # Less than before: the ledger was reset, or dead letters were replayed.
-            values[0] = max(0, now.extracted - then.extracted) / passed
-            values[1] = max(0, now.loaded - then.loaded) / passed
-        if reading.workers is not None and earlier.workers is not None:
-            values[3] = _sink_seconds(reading.workers, earlier.workers)
-        return values
+        audit, earlier = reading.audit, self._earlier
+        if audit is None:
+            earlier.clear()
+            return [None] * len(COLUMNS)
+        total = audit.total
+        now = _Counts(at_seconds, total.extracted, total.loaded, _posts(reading.workers or ()))
+        while len(earlier) > 1 and earlier[1].at_seconds <= at_seconds - _POST_SECONDS:
+            earlier.popleft()
+        if earlier and at_seconds - earlier[-1].at_seconds > _MOST_SECONDS:
+            earlier.clear()
+        rates: Values = [None, None]
+        sink_seconds = None
+        then = next(
+            (one for one in reversed(earlier) if one.at_seconds <= at_seconds - STEP_SECONDS),
+            earlier[0] if earlier else None,
+        )
+        if then is not None and (passed := at_seconds - then.at_seconds) > 0:
+            # Less than before: the ledger was reset.
+            rates = [
+                max(0, now.extracted - then.extracted) / passed,
+                max(0, now.loaded - then.loaded) / passed,
+            ]
+            sink_seconds = _sink_seconds(now.posts, earlier[0].posts)
+        earlier.append(now)
+        lag = lag_seconds(reading.feeds or {}, audit.now_ms)
+        return [*rates, lag, sink_seconds, float(total.in_flight)]
 
 
 def lag_seconds(feeds: Mapping[str, FeedStatus], now_ms: int) -> float | None:
@@ -57,12 +85,21 @@ def lag_seconds(feeds: Mapping[str, FeedStatus], now_ms: int) -> float | None:
     return max(0, *ages) / 1000 if ages else None
 
 
-def _sink_seconds(now: Iterable[WorkerReport], then: Iterable[WorkerReport]) -> float | None:
-    """Mean duration of the posts between two readings; None where there was none."""
-    known = {one.worker: one.figures for one in then}
+def _posts(workers: Iterable[WorkerReport]) -> dict[str, tuple[float, float]]:
+    return {
+        one.worker: (one.figures[_SUM], one.figures[_COUNT])
+        for one in workers
+        if _SUM in one.figures and _COUNT in one.figures
+    }
+
+
+def _sink_seconds(
+    now: Mapping[str, tuple[float, float]], then: Mapping[str, tuple[float, float]]
+) -> float | None:
+    """Mean duration of the posts between two moments; None where there was none."""
     seconds = posts = 0.0
-    for one in now:
-        before = known.get(one.worker, {})
-        seconds += one.figures.get(_SUM, 0.0) - before.get(_SUM, 0.0)
-        posts += one.figures.get(_COUNT, 0.0) - before.get(_COUNT, 0.0)
+    for worker, (total_seconds, total) in now.items():
+        before_seconds, before = then.get(worker, (0.0, 0.0))
+        seconds += total_seconds - before_seconds
+        posts += total - before
     return seconds / posts if posts > 0 else None

@@ -265,7 +265,7 @@ function draw(plot, step) {
   const drawn = [];
   for (const share of [0, 0.5, 1]) {
     drawn.push(svg("line", {class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(top * share), y2: y(top * share)}));
-    drawn.push(svg("text", {class: "axis", x: LEFT - 4, y: y(top * share) + 4, "text-anchor": "end"}, short(top * share)));
+    drawn.push(svg("text", {class: "axis", x: LEFT - 4, y: y(top * share) + 4, "text-anchor": "end"}, plot.unit ? duration(top * share) : short(top * share)));
   }
   drawn.push(svg("text", {class: "axis", x: LEFT, y: HEIGHT - 4}, `${clock(first)} UTC`));
   drawn.push(svg("text", {class: "axis", x: WIDTH - RIGHT, y: HEIGHT - 4, "text-anchor": "end"}, clock(last)));

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from common.state.ledger import Account, Audit, Depth
+from common.state.status.reading import PipelineStatus
 from common.state.windows import FeedStatus, Gap
 from devtools import PROJECT_ROOT
 from etlctl import status
@@ -66,7 +67,7 @@ def result(name: str) -> QueryResult:
 TABLES = {
     "verify": verify_table(Outcome(0, NOW_MS, [result("raw"), result(LONG), QueryResult("none")])),
     "accounts": status.accounts(AUDIT),
-    "windows": status.windows(FEEDS, NOW_MS),
+    "windows": status.windows(PipelineStatus(AUDIT, FEEDS, [], MANY)),
     "streams": status.streams(AUDIT, MANY),
     "gaps": status.gap_table(GAPS),
 }

@@ -54,6 +54,23 @@ def test_rates_and_latency_are_of_the_time_between_two_readings() -> None:
     assert then["sink_seconds"] == 1.6 / 8
 
 
+def test_what_comes_in_bursts_is_a_mean_of_the_whole_step() -> None:
+    """Before: of readings every 2 s the last two counted, and windows of 15 s looked like none."""
+    figures = Figures()
+    found = [told(figures, reading(300 * (at // 15 + 1), 0), float(at)) for at in range(0, 62, 2)]
+    assert {one["extracted_per_second"] for one in found[8:]} <= {300 / 16, 600 / 16}
+    assert len(figures._earlier) < 20
+
+
+def test_a_loader_that_reports_every_step_leaves_no_hole() -> None:
+    figures = Figures()
+    found = []
+    for at in range(0, 122, 2):
+        reports = at // 19
+        found.append(told(figures, reading(0, 0, ("l1", 0.5 * reports, 5 * reports)), float(at)))
+    assert {one["sink_seconds"] for one in found[10:]} == {0.1}
+
+
 def test_what_cannot_be_known_is_none() -> None:
     figures = Figures()
     told(figures, reading(100, 40, ("l1", 1.0, 10)), 0.0)
