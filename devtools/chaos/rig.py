@@ -47,7 +47,7 @@ RECHECK_AFTER_SECONDS = 5.0
 # needs three or four of Prometheus: waits much longer take the time of rollups and history.
 DELAY_SECONDS = {"influxdb": (0.0, 0.15), "prometheus": (0.0, 0.03)}
 # Few enough that catching up after a few seconds of outage needs windows split.
-MAX_SAMPLES_OF_A_QUERY = 100_000
+MAX_SAMPLES_OF_A_QUERY = 50_000
 
 # More than the faults leave behind between two that make room, and few enough to be reached.
 DEAD_LETTERS_MAX = 32
@@ -70,7 +70,7 @@ WARM_AGGREGATES: dict[str, list[str]] = {
 PAST_SECONDS = 1800
 # Samples per second: so few that it lasts the greatest part of a run. Most of them are the five
 # minutes before each window of the rollups, read again.
-BACKFILL_RATE = 1500.0
+BACKFILL_RATE = 750.0
 
 
 def config_overrides(proxies: Proxies) -> dict[str, Any]:
