@@ -31,7 +31,7 @@ KINDS: tuple[Kind, ...] = (
     *source.KINDS,
     *backfill.KINDS,
 )
-SERIES = 4_000
+SERIES = 2_800
 
 # What `--short` does: a few of the kinds that break most, within three minutes.
 SHORT_TIMES: Mapping[str, int] = {
@@ -52,7 +52,7 @@ SHORT_TIMES: Mapping[str, int] = {
     "rq_state_deleted": 3,
     "backfill_paused": 1,
 }
-SHORT_PAST_SECONDS, SHORT_BACKFILL_RATE = 900, 3000.0
+SHORT_PAST_SECONDS, SHORT_BACKFILL_RATE = 900, 1500.0
 # That a frozen worker's settlement is refused takes more tries than there is time for.
 SHORT_REQUIRED_EVENTS = ("entry_claimed", "sink_refused_points")
 

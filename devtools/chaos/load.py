@@ -16,7 +16,7 @@ JOB = "load"
 METRICS = ("load_a", "load_b", "load_c", "load_d")
 # Counters, which begin anew now and then; Prometheus has them from before the run too.
 COUNTER = "load_counter_total"
-COUNTERS = 60
+COUNTERS = 30
 _RESET_AFTER_SCRAPES = 499
 # Series that appear on demand: such that the sink refuses, such that it has no room for, and such
 # whose measurements are too many for a while.

@@ -32,7 +32,7 @@ _BLOCK_SECONDS = 7200
 _LOOKBACK_SECONDS = 300
 _LEAD_IN_SECONDS = 2 * _LOOKBACK_SECONDS
 _RESETS_PER_SAMPLE = 0.002
-# A window takes 0.1 to 0.3 s on an idle machine, and two extractors share them.
+# A window takes 0.1 to 0.3 s on an idle machine, and all extractors share them.
 _SECONDS_PER_WINDOW = 1.0
 # What is in hand when something is asked for, and whatever broke before.
 _SETTLING_SECONDS = 60.0

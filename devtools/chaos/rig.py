@@ -34,9 +34,9 @@ from services.extractor.windows import Plan, plans_of
 
 KEYS = Keys("etl")
 # Each interval every live feed has a window and a recount, which cost much the same however short
-# they are: with two of them in that time extractors had no room for rollups and history.
+# they are: with twice as many extractors had no room for rollups and history.
 PACE = Pace(scrape_interval_seconds=0.25, interval_seconds=4.0, settle_seconds=1.5)
-SERVICES = {"extractor": 2, "transformer": 2, "loader": 2, "verifier": 1}
+SERVICES = {"extractor": 3, "transformer": 2, "loader": 2, "verifier": 1}
 
 # Five seconds more than a request may take: the least that the settings allow.
 REQUEST_SECONDS = 3.0
@@ -47,7 +47,7 @@ RECHECK_AFTER_SECONDS = 5.0
 # needs three or four of Prometheus: waits much longer take the time of rollups and history.
 DELAY_SECONDS = {"influxdb": (0.0, 0.15), "prometheus": (0.0, 0.03)}
 # Few enough that catching up after a few seconds of outage needs windows split.
-MAX_SAMPLES_OF_A_QUERY = 100_000
+MAX_SAMPLES_OF_A_QUERY = 50_000
 
 # More than the faults leave behind between two that make room, and few enough to be reached.
 DEAD_LETTERS_MAX = 32
@@ -68,9 +68,8 @@ WARM_AGGREGATES: dict[str, list[str]] = {
     COUNTER: [],
 }
 PAST_SECONDS = 1800
-# Samples per second: so few that it lasts the greatest part of a run. Most of them are the five
-# minutes before each window of the rollups, read again.
-BACKFILL_RATE = 1500.0
+# Samples per second, so that it lasts for a while beside the faults.
+BACKFILL_RATE = 750.0
 
 
 def config_overrides(proxies: Proxies) -> dict[str, Any]:
