@@ -9,7 +9,7 @@ export DEMO_SECONDS ?= 60
 # Test processes at once, and anything more for pytest: make test PYTEST_ARGS="-k relabel -x".
 TEST_PROCESSES ?= 2
 # The same for tests on servers, which wait for them more than they work.
-SERVER_TEST_PROCESSES ?= 3
+SERVER_TEST_PROCESSES ?= 4
 PYTEST_ARGS ?=
 # Sources of test-matrix: found (the Prometheus that other tests use), trixie, sid (its Prometheus), victoria-metrics.
 MATRIX ?= found trixie sid victoria-metrics
