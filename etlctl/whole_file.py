@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ def whole_file(path: Path, *, replace: bool, mode: int = 0o600) -> Iterator[Bina
     """A file beside ``path`` that gets this name when the block ends without an error.
 
     Without ``replace`` a file that has appeared there meanwhile stays, and FileExistsError is
-    raised. Raises OSError, before the block too, where no file can be written.
+    raised. With it, only a file is replaced: a device such as /dev/null or a folder stays. Raises
+    OSError, before the block too, where no file can be written.
     """
+    if replace and path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is there, and no regular file", str(path))
     prefix = f".{path.name[:100]}."
     descriptor, temporary = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
     try:

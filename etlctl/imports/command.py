@@ -137,6 +137,7 @@ def _write(text: str, draft: Draft, output: Path, *, force: bool) -> list[str]:
     if there and not force:
         raise ConfigError(*(f"{path} is there already: --force replaces it" for path in there))
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         if draft.secrets:
             (output.parent / "secrets").mkdir(mode=0o700, exist_ok=True)
         for path, content in files.items():

@@ -28,8 +28,9 @@ def carry_processors(processors: Table, draft: Draft) -> None:
     reader is told.
     """
     kinds = processors.rest()
-    if len(kinds) > 1:
-        draft.note(f"processors: {', '.join(kinds)} are carried in this order: check it")
+    carried = [kind for kind in kinds if kind in _CARRIED]
+    if len(carried) > 1:
+        draft.note(f"processors: {', '.join(carried)} are carried in this order: check it")
     for kind in kinds:
         for table in processors.tables(kind):
             carry = _CARRIED.get(kind)

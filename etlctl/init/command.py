@@ -48,8 +48,9 @@ def init(
     connections, source, sink = _looked(asking, given)
     if not source.jobs:
         raise ConfigError(
-            f"{connections.prometheus_url}: has no metric up: it scrapes nothing, or this is no "
-            "Prometheus that scrapes; write etl.yaml by hand (docs/configuration.md)"
+            f"{connections.prometheus_url}: has no metric up: it has scraped nothing yet (try "
+            "again after its scrape interval), or this is no Prometheus that scrapes (write "
+            "etl.yaml by hand: docs/configuration.md)"
         )
     if asking.interactive:
         _show_source(source)

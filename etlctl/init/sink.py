@@ -24,6 +24,8 @@ from etlctl.sink.retention import Consent
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind, Outcome, describe
 
+# What Go's own router says, for a path that a server does not have.
+_NO_SUCH_PATH = "404 page not found"
 _NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
@@ -65,8 +67,14 @@ def look_at_sink(influx: InfluxSettings, may_make: Callable[[], bool]) -> SinkFa
             outcome = _probe(influx)
         except SinkError as error:
             why_not = str(error)
+    if one and outcome.message == _NO_SUCH_PATH:
+        raise SinkError(
+            f"{where} is {version} and has no /api/v2/write, which is written to: 1.8 or newer has"
+        )
     if outcome.kind not in (Kind.WRITTEN, Kind.MISSING):
-        raise SinkError(f"{where}: {describe(outcome, influx.bucket)}")
+        missing = outcome.kind is Kind.REFUSED and not (influx.username or influx.token)
+        hint = ": give --influxdb-token-file, or --influxdb-username for 1.x" if missing else ""
+        raise SinkError(f"{where}: {describe(outcome, influx.bucket)}{hint}")
     return SinkFacts(version.removeprefix("v"), one, outcome.kind is Kind.WRITTEN, made, why_not)
 
 

@@ -49,10 +49,9 @@ class Connections:
             "token_file": self.influxdb_token_file,
             "username": self.influxdb_username,
             "password_file": self.influxdb_password_file,
-            "org": self.org,
-            "bucket": self.bucket,
         }
-        return {key: value for key, value in found.items() if value}
+        needed = {"org": self.org, "bucket": self.bucket}
+        return {key: value for key, value in found.items() if value} | needed
 
 
 def etl_yaml(

@@ -25,7 +25,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def refuse_if_there(file: Path, *, force: bool) -> None:
-    """Raise :class:`ConfigError` where a configuration would be written over."""
+    """Raise :class:`ConfigError` where more than a configuration would be written over."""
+    if file.exists() and not file.is_file():
+        raise ConfigError(f"{file}: is there, and no regular file: --config names another")
     if os.path.lexists(file) and not force:
         raise ConfigError(
             f"{file}: is there already: --force writes over it, --config names another"
@@ -35,12 +37,19 @@ def refuse_if_there(file: Path, *, force: bool) -> None:
 def extract_settings(connections: Connections) -> ExtractSettings:
     """What Prometheus is asked with. Raises :class:`ConfigError`."""
     content = {"prometheus_url": connections.prometheus_url, "auth": connections.auth}
-    return _valid(ExtractSettings, content, "extract", {"prometheus_url": "--prometheus-url"})
+    options = {"prometheus_url": "--prometheus-url"} | {
+        key: f"--prometheus-{key.replace('_', '-')}"
+        for key in ("username", "password_file", "bearer_token_file")
+    }
+    return _valid(ExtractSettings, content, "extract", options)
 
 
 def influx_settings(connections: Connections) -> InfluxSettings:
     """What InfluxDB is asked with. Raises :class:`ConfigError`."""
-    options = {"url": "--influxdb-url", "org": "--org", "bucket": "--bucket"}
+    options = {"url": "--influxdb-url", "org": "--org", "bucket": "--bucket"} | {
+        key: f"--influxdb-{key.replace('_', '-')}"
+        for key in ("token", "token_file", "username", "password_file")
+    }
     content = dict(connections.influxdb)
     if connections.influxdb_token:
         content |= {"token": connections.influxdb_token}
@@ -93,12 +102,15 @@ def _write(file: Path, text: str, *, replace: bool, mode: int) -> None:
 
 
 def _check(folder: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=folder, prefix=".etl-", suffix=".yaml"
-    ) as draft:
-        draft.write(text)
-        draft.flush()
-        load_settings(Path(draft.name), environ={})
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=folder, prefix=".etl-", suffix=".yaml"
+        ) as draft:
+            draft.write(text)
+            draft.flush()
+            load_settings(Path(draft.name), environ={})
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written to: {error.strerror}") from None
 
 
 def _valid(
@@ -111,6 +123,10 @@ def _valid(
         problems = []
         for details in error.errors(include_url=False, include_input=False):
             keys = [str(part) for part in details["loc"]]
-            where = options.get(keys[0]) if keys else None
-            problems.append(f"{where or '.'.join([section, *keys])}: {details['msg']}")
+            # Of a secret that its file makes unusable, the file's key is told.
+            inner = details["ctx"]["problems"] if details["type"] == "problems" else ()
+            told = [(str(one.path[-1]), one.text) for one in inner if one.path]
+            for key, text in told or [(keys[0] if keys else "", details["msg"])]:
+                where = options.get(key) or ".".join([section, *keys])
+                problems.append(f"{where}: {text}")
         raise ConfigError(*problems) from None

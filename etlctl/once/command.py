@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 QueryName = Annotated[
     str, typer.Option("--query", metavar="NAME", help="The query, by its name.", show_default=False)
 ]
-From = Annotated[str, typer.Option("--from", metavar="TIME", help="Read after this time.")]
+From = Annotated[
+    str,
+    typer.Option(
+        "--from", metavar="TIME", help="Read after this time, such as -5m or 2024-05-01T12:00:00Z."
+    ),
+]
 To = Annotated[str, typer.Option("--to", metavar="TIME", help="Read up to this time.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only show what would be written, as without --write.")

@@ -39,7 +39,7 @@ def run_cases(files: Files = None, config: PlainConfigFile = None, as_json: AsJs
     settings = load_settings(file, secrets=())
     cases = [
         case
-        for path in _files(files or [file.parent / "transform"])
+        for path in _files(files, file.parent / "transform")
         for case in read_cases(path, settings)
     ]
     results = [(case.where, failures(case, settings)) for case in cases]
@@ -59,11 +59,17 @@ def run_cases(files: Files = None, config: PlainConfigFile = None, as_json: AsJs
         raise typer.Exit(1)
 
 
-def _files(given: list[Path]) -> list[Path]:
+def _files(files: list[Path] | None, folder: Path) -> list[Path]:
+    """Those that are named, or those in the folder; of a folder its YAML files."""
     from common.errors import ConfigError
 
+    if not files and not folder.exists():
+        raise ConfigError(
+            f"{folder}: is not there: name FILEs with cases, or make this folder for them "
+            "(docs/etlctl.md#etlctl-transform-test)"
+        )
     found: list[Path] = []
-    for path in given:
+    for path in files or [folder]:
         inside = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
         if not inside:
             raise ConfigError(f"{path} has no file that ends in .yaml or .yml")

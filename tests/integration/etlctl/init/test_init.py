@@ -197,6 +197,8 @@ def test_jobs_have_names_that_a_query_may_have(
         (("--prometheus-url", "soon"), 2, "--prometheus-url: "),
         (("--influxdb-url", "http://127.0.0.1:9"), 3, "InfluxDB at http://127.0.0.1:9 cannot be"),
         (("--influxdb-url", "PROMETHEUS"), 3, "InfluxDB"),
+        # What Debian has: the database can be made, and not be written to.
+        (("--influxdb-url", "INFLUXD"), 3, "has no /api/v2/write, which is written to: 1.8 or ne"),
         (("--job", "nothing"), 2, "--job: Prometheus scrapes no job 'nothing': there are prome"),
         (("--influxdb-token-file", "/none"), 2, "--influxdb-token-file: names /none, which cannot"),
         (("--bucket", "0123456789abcdef"), 2, "--bucket: is the id of a bucket"),
@@ -206,11 +208,13 @@ def test_what_is_refused(
     capsys: Capture,
     tmp_path: Path,
     options: list[str],
+    influx_server: InfluxServer,
     changed: tuple[str, str],
     code: int,
     said: str,
 ) -> None:
-    given = [options[1] if word == "PROMETHEUS" else word for word in (*options, *changed)]
+    urls = {"PROMETHEUS": options[1], "INFLUXD": influx_server.direct_url}
+    given = [urls.get(word, word) for word in (*options, *changed)]
     ended, out, err = run(capsys, "init", "--config", str(tmp_path / "etl.yaml"), *given)
     assert ended == code and said in err, err
     assert len(err.splitlines()) == 1 and "Traceback" not in out
@@ -229,6 +233,9 @@ def test_a_token_that_is_refused(
     assert code == ExitCode.DEPENDENCY
     assert "401" in err and len(err.splitlines()) == 1
     assert not (tmp_path / "etl.yaml").exists()
+    code, _, err = run(capsys, "init", "--config", str(tmp_path / "etl.yaml"), *given[:-2])
+    assert code == ExitCode.DEPENDENCY
+    assert "give --influxdb-token-file" in err, err
 
 
 def test_nobody_to_ask(tmp_path: Path) -> None:

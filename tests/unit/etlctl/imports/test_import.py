@@ -154,6 +154,17 @@ def test_what_is_not_valid_yet_is_written_and_said(tmp_path: Path, capsys: Captu
     assert written["extract"]["queries"][-1]["select"] == '{instance=~"a-b:9100"}'
 
 
+def test_the_folder_is_made_and_only_what_is_carried_has_an_order(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    conf, output = tmp_path / "telegraf.conf", tmp_path / "new" / "etl.yaml"
+    conf.write_text(TELEGRAF + "[[processors.starlark]]\n", encoding="utf-8")
+    code, _, err = run(capsys, "import", str(conf), "--output", str(output))
+    assert code == 0, err
+    assert output.exists() and "processors.starlark: not carried" in err
+    assert "in this order" not in err
+
+
 def test_options_fill_what_the_file_does_not_name(tmp_path: Path, capsys: Capture) -> None:
     text = '[[inputs.promql]]\n[[inputs.promql.instant]]\nquery = "up"\n'
     options = ["--prometheus", "http://p:9090", "--influxdb", "http://i:8086", "--org", "o"]

@@ -145,6 +145,12 @@ def test_a_folder_without_cases_and_a_file_that_is_not_there(
     code, _, err = run(capsys, "transform", "test", "--config", str(config))
     assert (code, len(err.splitlines())) == (2, 1)
     assert "transform has no file that ends in .yaml or .yml" in err
+    elsewhere = tmp_path / "elsewhere" / config.name
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(config.read_bytes())
+    code, _, err = run(capsys, "transform", "test", "--config", str(elsewhere))
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "elsewhere/transform: is not there: name FILEs with cases, or make this folder" in err
     code, _, err = run(capsys, "transform", "test", "no.yaml", "--config", str(config))
     assert (code, len(err.splitlines())) == (2, 1)
     assert "no.yaml cannot be read: No such file or directory" in err
