@@ -12,6 +12,7 @@ from common.state.stream import RedisStream
 from common.state.windows import WindowSet
 from devtools.servers.ports import free_port
 from devtools.servers.redis_server import RedisServer
+from devtools.servers.waiting import wait_until
 from tests.integration.exporter.exporter_world import FEED, Rig, populate
 
 ABOUT_REDIS = {"etl_redis_up", "etl_redis_read_seconds", "etl_redis_read_failures_total"}
@@ -274,8 +275,14 @@ def test_a_redis_that_may_evict_and_does_is_told(
 
         for number in range(20):
             client.set(f"passing:{number}", b"x" * 10_000, ex=600)
-        client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
-        client.get("x")
+
+        def evicted_some() -> bool:
+            # What Redis frees meanwhile, buffers of clients for one, may make room without it.
+            client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
+            client.get("x")
+            return client.info("stats")["evicted_keys"] > 0
+
+        wait_until(evicted_some, deadline_seconds=30, what="Redis has evicted a key")
         rig.step()
         evicted = rig.value("etl_redis_evicted_keys_total")
         assert evicted == client.info("stats")["evicted_keys"] > 0

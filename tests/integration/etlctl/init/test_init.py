@@ -26,9 +26,9 @@ from tests.support.secret_folders import Capture, run
 
 @pytest.fixture(scope="module")
 def source(prometheus_server: PrometheusServer) -> PrometheusServer:
-    """A Prometheus that has scraped itself, as job ``prometheus``."""
+    """A Prometheus that has scraped itself, as job ``prometheus``, for longer than it settles."""
     wait_until(
-        lambda: prometheus_server.query("count_over_time(up[1m]) > 2"),
+        lambda: prometheus_server.query("count_over_time(up[1m]) > 2 and up offset 15s"),
         deadline_seconds=60,
         what="Prometheus has scraped itself",
     )

@@ -16,7 +16,8 @@ from tests.support.secret_folders import Capture, run
 @pytest.fixture
 def config(tmp_path: Path, prometheus_server: PrometheusServer) -> Path:
     def scraped() -> object:
-        return prometheus_server.query("up")
+        # An expression is shown at whole steps, of which one must lie behind the first sample.
+        return prometheus_server.query("up offset 3s")
 
     wait_until(scraped, deadline_seconds=60, what="Prometheus has scraped itself")
     document = {
