@@ -52,7 +52,8 @@ SHORT_TIMES: Mapping[str, int] = {
     "rq_state_deleted": 3,
     "backfill_paused": 1,
 }
-SHORT_PAST_SECONDS, SHORT_BACKFILL_RATE = 900, 1500.0
+# It lasts until its fault comes.
+SHORT_PAST_SECONDS, SHORT_BACKFILL_RATE = 900, 500.0
 # That a frozen worker's settlement is refused takes more tries than there is time for.
 SHORT_REQUIRED_EVENTS = ("entry_claimed", "sink_refused_points")
 

@@ -6,6 +6,7 @@ it. There it is begun again, as an operator does.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -124,14 +125,14 @@ class PastBackfill:
         """The one that was begun last, where Redis has it."""
         return next((one for one in self._backfills().all() if one.id == self._id), None)
 
-    def interrupt(self, rest_seconds: float) -> None:
-        """Pause it, resume it, cancel it and begin it again."""
+    def interrupt(self, rest_seconds: float) -> bool:
+        """Pause it, resume it, cancel it and begin it again; false where it has ended by itself."""
         current = self.current()
         if current is None or current.state != "running":
-            return
+            return False
         self._etlctl("pause", self._id)
-        # A window that was being extracted is committed.
-        self._rig.until(lambda: not any(part.open for part in self.parts()), "it is at rest")
+        # A window that was being extracted is committed or given back, or its lease runs out.
+        self._rig.until(lambda: not self._is_worked_on(), "it is at rest")
         before = self._samples()
         self._rig.pause(rest_seconds)
         if (after := self._samples()) != before:
@@ -146,6 +147,7 @@ class PastBackfill:
         if not self._is_over():
             self._cancel()
             self.begin(order="oldest")
+        return True
 
     def finish(self) -> list[str]:
         """Have what is still to come extracted without a rate; what is wrong then.
@@ -184,6 +186,16 @@ class PastBackfill:
         current = self.current()
         return current is not None and current.state == "done"
 
+    def _is_worked_on(self) -> bool:
+        """Whether a worker has the lease of a window of it."""
+        seconds, microseconds = self._rig.redis.time()
+        now_ms = seconds * 1000 + microseconds // 1000
+        return any(
+            window["t"] and window["d"] > now_ms
+            for part in self.parts()
+            for window in map(json.loads, self._rig.redis.hvals(self._keys.windows(part.name)))
+        )
+
     def _cancel(self) -> None:
         self._etlctl("cancel", self._id)
         self.found.cancelled += 1
@@ -196,9 +208,12 @@ class PastBackfill:
         """The parts of all backfills that there are."""
         return self._backfills().parts()
 
+    @property
+    def _keys(self) -> Keys:
+        return Keys(self._rig.settings.pipeline.redis_namespace)
+
     def _backfills(self) -> Backfills:
-        namespace = self._rig.settings.pipeline.redis_namespace
-        return Backfills(self._rig.redis, Keys(namespace))
+        return Backfills(self._rig.redis, self._keys)
 
     def _etlctl(self, *arguments: str) -> str:
         """What ``etlctl backfill`` says. Raises :class:`StackError` unless it ends with 0."""

@@ -7,10 +7,11 @@ from devtools.chaos.kinds import FaultContext, Kind
 
 def interrupt(context: FaultContext, times: int) -> int:
     """Pause, resume, cancel and begin again; nothing where it has ended by itself."""
+    done = 0
     for _ in range(times):
-        context.rig.backfill.interrupt(context.rng.uniform(1.0, 4.0))
+        done += context.rig.backfill.interrupt(context.rng.uniform(1.0, 4.0))
         context.apart(longest_seconds=0.5)
-    return times
+    return done
 
 
 KINDS = (
