@@ -127,6 +127,7 @@ class PastBackfill:
 
     def interrupt(self, rest_seconds: float) -> bool:
         """Pause it, resume it, cancel it and begin it again; false where it has ended by itself."""
+        self.go_on()
         current = self.current()
         if current is None or current.state != "running":
             return False
