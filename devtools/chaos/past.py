@@ -142,8 +142,7 @@ class PastBackfill:
         self._rig.until(
             lambda: self._samples() > before or self._is_over(),
             "it goes on",
-            # The rate keeps a window waiting for as long as the samples of the last one take.
-            deadline_seconds=_SETTLING_SECONDS + self._window_samples / self._rate,
+            deadline_seconds=_SETTLING_SECONDS + self._paced_seconds(),
         )
         if not self._is_over():
             self._cancel()
@@ -178,10 +177,14 @@ class PastBackfill:
             if one.gap_ms
         ]
 
-    @property
-    def _window_samples(self) -> int:
-        """Of a rollup's window, with those before it; the past has a sample a second."""
-        return COUNTERS * (_LOOKBACK_SECONDS + self._window_seconds)
+    def _paced_seconds(self) -> float:
+        """How long its rate still keeps the next window waiting, after what was read at once."""
+        until_ms = self._rig.redis.hget(self._keys.backfill(self._id), "not_before_ms")
+        return max(0.0, (float(until_ms or 0) - self._now_ms()) / 1000)
+
+    def _now_ms(self) -> float:
+        seconds, microseconds = self._rig.redis.time()
+        return seconds * 1000 + microseconds / 1000
 
     def _is_over(self) -> bool:
         current = self.current()
@@ -189,8 +192,7 @@ class PastBackfill:
 
     def _is_worked_on(self) -> bool:
         """Whether a worker has the lease of a window of it."""
-        seconds, microseconds = self._rig.redis.time()
-        now_ms = seconds * 1000 + microseconds // 1000
+        now_ms = self._now_ms()
         return any(
             window["t"] and window["d"] > now_ms
             for part in self.parts()

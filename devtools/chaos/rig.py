@@ -69,7 +69,7 @@ WARM_AGGREGATES: dict[str, list[str]] = {
 }
 PAST_SECONDS = 1800
 # Samples per second, so that most faults meet it: at 750 it was over for most of a run.
-BACKFILL_RATE = 150.0
+BACKFILL_RATE = 300.0
 
 
 def config_overrides(proxies: Proxies) -> dict[str, Any]:
