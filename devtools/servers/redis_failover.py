@@ -21,6 +21,15 @@ MASTER_NAME = "etl"
 _PATIENCE_SECONDS = 30.0
 
 
+class ReplicatedServer(RedisServer):
+    """A data server whose redis.conf is written once: Sentinels keep there whom it follows."""
+
+    def prepare(self) -> None:
+        """Writes redis.conf before the first start."""
+        if not self._config.exists():
+            super().prepare()
+
+
 class SentinelServer(RedisServer):
     """One Sentinel; ``lines`` are further lines of its sentinel.conf, ``password`` is its own."""
 
@@ -192,7 +201,9 @@ class RedisFailover(StartStop):
     def _server(self, number: int, settings: Mapping[str, str]) -> RedisServer:
         name, settings = f"redis-{number}", {**self._settings, **settings}
         folder = self._work_dir / name
-        return RedisServer(self._toolbox, folder, name=name, settings=settings, **self._options)
+        return ReplicatedServer(
+            self._toolbox, folder, name=name, settings=settings, **self._options
+        )
 
     def _is_whole(self) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -27,8 +28,13 @@ from services.exporter.settings import load_settings
 pytestmark = pytest.mark.timeout(180)
 
 PASSWORD, ASKED = "open-sesame", "who-is-it"
-# What a client needs of a Sentinel, and no more (docs/security.md).
-WATCHER = f"user watcher on >{ASKED} -@all +auth +hello +ping +sentinel|masters"
+SECURITY = Path(__file__).parents[3] / "docs" / "security.md"
+
+
+def user(name: str, password: str) -> tuple[str, str]:
+    """A line of a configuration in two parts: the user with the rights that the document gives."""
+    (line,) = re.findall(rf"(?m)^user {name} on #HASH (.*)$", SECURITY.read_text("utf-8"))
+    return f"user {name}", f"on >{password} {line}"
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +46,16 @@ def failover(
         tmp_path_factory.mktemp("failover"),
         log_dir=log_dir / "failover",
         password=PASSWORD,
-        settings={"min-replicas-to-write": "1", "min-replicas-max-lag": "2"},
-        sentinel_lines=[WATCHER],
+        settings={
+            "min-replicas-to-write": "1",
+            "min-replicas-max-lag": "2",
+            "masteruser": "replica",
+            **dict((user("replica", PASSWORD), user("sentinel", PASSWORD))),
+        },
+        sentinel_lines=[
+            f"sentinel auth-user {MASTER_NAME} sentinel",
+            " ".join(user("watcher", ASKED)),
+        ],
     ) as started:
         yield started
 

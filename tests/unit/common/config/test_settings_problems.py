@@ -106,8 +106,8 @@ ADDED = [
     (
         "pipeline: {redis_url: 'redis+sentinel://a,b/'}",
         [
-            "etl.yaml:3: pipeline.redis_url: must name the master that the Sentinels are asked for, "
-            "as in redis+sentinel://HOST1,HOST2:PORT,HOST3/NAME/DB"
+            "etl.yaml:3: pipeline.redis_url: must name the master that the Sentinels are asked "
+            "for, as in redis+sentinel://HOST1,HOST2:PORT,HOST3/NAME/DB"
         ],
     ),
     (
