@@ -89,8 +89,8 @@ class PipelineSettings(CheckedSection):
     redis_url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
         "redis://localhost:6379/0",
         description="Redis; `rediss://` for TLS, `unix://` for a socket, `redis://USER@HOST` for a "
-        "user of its ACL; `redis+sentinel://HOST1,HOST2,HOST3/NAME/DB` (`rediss+sentinel://`) asks "
-        "Sentinels for the master.",
+        "user of its ACL; `redis+sentinel://USER@HOST1,HOST2:PORT,HOST3/NAME/DB` "
+        "(`rediss+sentinel://`) asks Sentinels, on port 26379 or PORT, for the master NAME.",
     )
     redis_password_file: SecretFile = Field(None, description="File that holds `redis_password`.")
     redis_password: Annotated[SecretStr, _secret] = Field(

@@ -39,21 +39,23 @@ class SentinelServer(RedisServer):
         work_dir: Path,
         *,
         name: str,
-        master: RedisServer,
-        quorum: int,
-        down_after_ms: int,
+        master_port: int,
+        master_password: str | None = None,
+        quorum: int = 1,
+        down_after_ms: int = 1000,
         log_dir: Path | None = None,
         password: str | None = None,
         lines: Sequence[str] = (),
     ) -> None:
         super().__init__(toolbox, work_dir, name=name, log_dir=log_dir, password=password)
-        self._master = master
-        self._quorum = quorum
         self._lines = [
+            f"sentinel monitor {MASTER_NAME} {HOST} {master_port} {quorum}",
             f"sentinel down-after-milliseconds {MASTER_NAME} {down_after_ms}",
             f"sentinel failover-timeout {MASTER_NAME} {5 * down_after_ms}",
             *lines,
         ]
+        if master_password is not None:
+            self._lines.append(f"sentinel auth-pass {MASTER_NAME} {master_password}")
 
     def prepare(self) -> None:
         """Writes sentinel.conf once: the Sentinel itself keeps there what it has learnt."""
@@ -64,11 +66,8 @@ class SentinelServer(RedisServer):
             f"bind {HOST}",
             f"port {self.port}",
             f'dir "{self._data_dir}"',
-            f"sentinel monitor {MASTER_NAME} {HOST} {self._master.port} {self._quorum}",
             *self._lines,
         ]
-        if self._master.password is not None:
-            lines.append(f"sentinel auth-pass {MASTER_NAME} {self._master.password}")
         if self.password is not None:
             lines.append(f'requirepass "{self.password}"')
         self._config.touch(mode=0o600)
@@ -107,23 +106,17 @@ class RedisFailover(StartStop):
 
         self._options: dict[str, Any] = {"log_dir": log_dir, "password": password}
         self._toolbox, self._work_dir, self._settings = toolbox, work_dir, common
-        first = self._server(1, {})
-        self._replicas = replicas
-        self.servers = [first]
-        self.sentinels = [
-            SentinelServer(
-                toolbox,
-                work_dir / f"sentinel-{number}",
-                name=f"sentinel-{number}",
-                master=first,
-                quorum=sentinels // 2 + 1,
-                down_after_ms=down_after_ms,
-                log_dir=log_dir,
-                password=sentinel_password,
-                lines=sentinel_lines,
-            )
-            for number in range(1, sentinels + 1)
-        ]
+        self._replicas, self._sentinels = replicas, sentinels
+        self.servers: list[RedisServer] = []
+        self.sentinels: list[SentinelServer] = []
+        self._sentinel: dict[str, Any] = {
+            "master_password": password,
+            "quorum": sentinels // 2 + 1,
+            "down_after_ms": down_after_ms,
+            "log_dir": log_dir,
+            "password": sentinel_password,
+            "lines": sentinel_lines,
+        }
 
     @property
     def url(self) -> str:
@@ -134,12 +127,21 @@ class RedisFailover(StartStop):
     def start(self) -> Self:
         """Returns when every Sentinel knows all replicas and all other Sentinels."""
         try:
-            self.servers[0].start()
+            first = self._begin(self._server(1, {}))
             # Its port is certain only now.
-            follow = {"replicaof": f"{HOST} {self.servers[0].port}"}
-            self.servers += [self._server(number + 2, follow) for number in range(self._replicas)]
-            for server in (*self.servers[1:], *self.sentinels):
-                server.start()
+            for number in range(2, self._replicas + 2):
+                self._begin(self._server(number, {"replicaof": f"{HOST} {first.port}"}))
+            for number in range(1, self._sentinels + 1):
+                name = f"sentinel-{number}"
+                sentinel = SentinelServer(
+                    self._toolbox,
+                    self._work_dir / name,
+                    name=name,
+                    master_port=first.port,
+                    **self._sentinel,
+                )
+                self.sentinels.append(sentinel)
+                sentinel.start()
             self.wait_whole()
         except BaseException:
             self.kill()
@@ -197,6 +199,10 @@ class RedisFailover(StartStop):
         return wait_until(
             is_chosen, deadline_seconds=_PATIENCE_SECONDS, what="another Redis is the master"
         )
+
+    def _begin(self, server: RedisServer) -> RedisServer:
+        self.servers.append(server)
+        return server.start()
 
     def _server(self, number: int, settings: Mapping[str, str]) -> RedisServer:
         name, settings = f"redis-{number}", {**self._settings, **settings}
