@@ -15,8 +15,8 @@ SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 SCHEMES = ("redis", "rediss", "unix", *SENTINEL_SCHEMES)
 SENTINEL_PORT = 26379
 
-_SENTINEL_FORM = "redis+sentinel://HOST1,HOST2:PORT,HOST3/NAME/DB"
-_HOST = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\[\]:@,/\s]+)(?::([0-9]{1,5}))?")
+_AS_IN = "as in redis+sentinel://HOST1,HOST2:PORT,HOST3/NAME/DB"
+_HOST = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\[\]:@,/?#\s]+)(?::(.*))?")
 _SECRET = ("pass", "secret", "token", "credential")
 
 
@@ -34,6 +34,11 @@ class SentinelAddress:
 def is_tls(url: str) -> bool:
     """Whether the connection is encrypted."""
     return url.startswith("rediss")
+
+
+def asks_sentinels(url: str) -> bool:
+    """Whether the URL names Sentinels, and not one server."""
+    return url.partition("://")[0] in SENTINEL_SCHEMES
 
 
 def check_redis_url(url: str) -> None:
@@ -81,19 +86,33 @@ def sentinels_of(url: str) -> SentinelAddress | None:
         return None
     credentials, _, address = rest.rpartition("@")
     hosts, *path = address.split("/")
-    found = [_HOST.fullmatch(host) for host in hosts.split(",")]
-    database = path[1] if len(path) > 1 and path[1] else "0"
-    if (
-        not all(found)
-        or not 1 <= len(path) <= 2
-        or not re.fullmatch(r"[A-Za-z0-9._-]+", path[0])
-        or not re.fullmatch(r"[0-9]{1,9}", database)
-    ):
-        raise ValueError(f"must be of the form {_SENTINEL_FORM}")
+    if len(path) > 2:
+        raise ValueError(f"must end with the number of a database, {_AS_IN}")
+    if any(char in address for char in "?#"):
+        raise ValueError(f"must not carry a query or a fragment where it names Sentinels, {_AS_IN}")
+    sentinels = tuple(_sentinel(host) for host in hosts.split(","))
+    name, database = [*path, "", ""][:2]
+    if not name:
+        raise ValueError(f"must name the master that the Sentinels are asked for, {_AS_IN}")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        raise ValueError(
+            "names a master that no Sentinel can know: letters, digits, dots, dashes and "
+            "underscores may stand there"
+        )
+    if not re.fullmatch(r"[0-9]{0,9}", database):
+        raise ValueError(f"must end with the number of a database, {_AS_IN}")
     return SentinelAddress(
-        tuple((one[1].strip("[]"), int(one[2] or SENTINEL_PORT)) for one in found if one),
-        path[0],
-        int(database),
-        unquote(credentials) or None,
-        is_tls(url),
+        sentinels, name, int(database or 0), unquote(credentials) or None, is_tls(url)
     )
+
+
+def _sentinel(text: str) -> tuple[str, int]:
+    if not text.partition(":")[0]:
+        raise ValueError(f"must name the hosts of the Sentinels, {_AS_IN}")
+    found = _HOST.fullmatch(text)
+    if found is None:
+        raise ValueError(f"names a Sentinel that is neither HOST nor HOST:PORT, {_AS_IN}")
+    port = found[2]
+    if port is not None and not (re.fullmatch(r"[0-9]{1,5}", port) and 1 <= int(port) <= 65_535):
+        raise ValueError("names a Sentinel whose port is no number from 1 to 65535")
+    return found[1].strip("[]"), int(port or SENTINEL_PORT)

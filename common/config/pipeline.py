@@ -21,7 +21,7 @@ from common.config.fields import (
 )
 from common.config.secrets import NO_SECRET, SecretFile, from_file
 from common.config.tls_files import authorities
-from common.redis_url import check_redis_url, is_tls
+from common.redis_url import asks_sentinels, check_redis_url, is_tls
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -89,8 +89,8 @@ class PipelineSettings(CheckedSection):
     redis_url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
         "redis://localhost:6379/0",
         description="Redis; `rediss://` for TLS, `unix://` for a socket, `redis://USER@HOST` for a "
-        "user of its ACL; `redis+sentinel://HOST1,HOST2,HOST3/NAME/DB` (`rediss+sentinel://`) asks "
-        "Sentinels for the master.",
+        "user of its ACL; `redis+sentinel://USER@HOST1,HOST2:PORT,HOST3/NAME/DB` "
+        "(`rediss+sentinel://`) asks Sentinels, on port 26379 or PORT, for the master NAME.",
     )
     redis_password_file: SecretFile = Field(None, description="File that holds `redis_password`.")
     redis_password: Annotated[SecretStr, _secret] = Field(
@@ -100,6 +100,18 @@ class PipelineSettings(CheckedSection):
         None,
         description="PEM file with the authorities, beside the system's, that may vouch for a "
         "Redis behind `rediss://`.",
+    )
+    redis_sentinel_username: str | None = Field(
+        None,
+        min_length=1,
+        description="User that Sentinels know this pipeline as; none = their user `default`.",
+    )
+    redis_sentinel_password_file: SecretFile = Field(
+        None, description="File that holds `redis_sentinel_password`."
+    )
+    redis_sentinel_password: Annotated[SecretStr, _secret] = Field(
+        NO_SECRET,
+        description="Password of the Sentinels in `redis_url`, not of the master; empty = none.",
     )
     redis_namespace: str = Field(
         "etl",
@@ -171,5 +183,20 @@ class PipelineSettings(CheckedSection):
             yield Problem(
                 ("redis_ca_file",), "would never be used: redis_url does not begin with rediss://"
             )
+        yield from self._sentinel_problems()
         if self.interval_seconds * 1000 != round(self.interval_seconds * 1000):
             yield Problem(("interval_seconds",), "must be a whole number of milliseconds")
+
+    def _sentinel_problems(self) -> Iterator[Problem]:
+        given = {
+            "redis_sentinel_username": self.redis_sentinel_username,
+            "redis_sentinel_password_file": self.redis_sentinel_password_file,
+            "redis_sentinel_password": self.redis_sentinel_password.get_secret_value(),
+        }
+        named = [name for name, value in given.items() if value]
+        if named and not asks_sentinels(self.redis_url):
+            yield Problem((named[0],), "would never be used: redis_url names no Sentinels")
+        elif named == ["redis_sentinel_username"]:
+            yield Problem(
+                ("redis_sentinel_username",), "needs redis_sentinel_password_file beside it"
+            )

@@ -13,11 +13,12 @@ from redis.connection import (
     UnixDomainSocketConnection,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError
+from redis.exceptions import ReadOnlyError, ResponseError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from common.redis_url import SentinelAddress, sentinels_of
+from common.state.sentinels import SentinelLogin, Sentinels
 
 if TYPE_CHECKING:  # etl-metrics has no memory to spare for what the settings are made with
     from common.config import PipelineSettings
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # etl-metrics has no memory to spare for what the settings ar
 SOCKET_TIMEOUT_SECONDS = 5.0
 # As long as that an idle stage takes to notice that it should stop.
 BLOCK_SECONDS = 2.0
+# What a server says that is a master no more, or whose replicas may have a new one by now.
+_LEFT_BEHIND = ("NOREPLICAS", "UNBLOCKED force unblock", "MASTERDOWN")
 
 
 def connect(
@@ -33,12 +36,14 @@ def connect(
     password: str | None = None,
     *,
     ca_file: str | None = None,
+    sentinel_login: SentinelLogin | None = None,
     socket_timeout_seconds: float = SOCKET_TIMEOUT_SECONDS,
 ) -> Redis:
     """A client that returns bytes and never repeats a command by itself; nothing is sent yet.
 
     ``ca_file`` holds, beside the system's, authorities that may vouch for a server behind
-    ``rediss://``, whose certificate must be for the host in ``url``.
+    ``rediss://``, whose certificate must be for the host in ``url``. ``password`` is the server's;
+    Sentinels in ``url`` get none but ``sentinel_login``.
 
     Whether a script that got no reply ran is for the caller to find out: a blind second attempt
     would report a settled entry as refused.
@@ -55,38 +60,35 @@ def connect(
         options |= {"ssl_ca_certs": ca_file, "ssl_check_hostname": True}
     address = sentinels_of(url)
     if address is not None:
-        return _master_of(address, password, options)
+        login = sentinel_login or SentinelLogin()
+        return _master_of(address, login, {"password": password, **options}, options)
     pool = ConnectionPool.from_url(url, password=password, **options)
     pool.connection_class = _LEAVING[pool.connection_class]
     return Redis.from_pool(pool)
 
 
-def _master_of(address: SentinelAddress, password: str | None, options: dict[str, Any]) -> Redis:
-    """A client of the master that Sentinels name; they are asked again when it is none any more.
-
-    The Sentinels themselves are asked without a user or a password.
-    """
+def _master_of(
+    address: SentinelAddress, login: SentinelLogin, master: dict[str, Any], asked: dict[str, Any]
+) -> Redis:
+    """A client of the master that Sentinels name; they are asked again for each connection."""
     if address.tls:
-        options["ssl"] = True
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        address.sentinels,
-        sentinel_kwargs={name: value for name, value in options.items() if name != "protocol"},
-    )
-    client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
+        asked = {**asked, "ssl": True}
+    client: Redis = Sentinels(address, login, asked).master_for(  # type: ignore[no-untyped-call]
         address.service,
         db=address.db,
         username=address.username,
-        password=password,
-        **options,
+        connection_class=_TlsMaster if address.tls else _PlainMaster,
+        **master,
     )
     return client
 
 
 class _LeavesReplicas:
-    """A connection that ends when its server has become a replica.
+    """A connection that ends when its server has become a replica, or has lost its replicas.
 
-    After a failover the old master may live on as a replica and keep its connections open; the
-    address in the URL may lead to the new master by now, so the next command must connect anew.
+    After a failover the old master may live on as a replica, or cut off, and keep its connections
+    open; the address in the URL may lead to the new master by now, and Sentinels know it, so the
+    next command must connect anew.
     """
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
@@ -95,6 +97,11 @@ class _LeavesReplicas:
         except ReadOnlyError as error:
             self.disconnect()  # type: ignore[attr-defined]
             raise RedisConnectionError(f"the server is a read-only replica: {error}") from None
+        except ResponseError as error:
+            if not str(error).startswith(_LEFT_BEHIND):
+                raise
+            self.disconnect()  # type: ignore[attr-defined]
+            raise RedisConnectionError(f"the server may be the master no more: {error}") from None
 
 
 class _Plain(_LeavesReplicas, Connection):
@@ -109,6 +116,14 @@ class _Socket(_LeavesReplicas, UnixDomainSocketConnection):
     pass
 
 
+class _PlainMaster(SentinelManagedConnection, _Plain):
+    pass
+
+
+class _TlsMaster(SentinelManagedSSLConnection, _Tls):
+    pass
+
+
 _LEAVING: dict[Any, Any] = {
     Connection: _Plain,
     SSLConnection: _Tls,
@@ -119,4 +134,10 @@ _LEAVING: dict[Any, Any] = {
 def connect_as_set(pipeline: PipelineSettings) -> Redis:
     """A client of the Redis that the settings name."""
     password = pipeline.redis_password.get_secret_value() or None
-    return connect(pipeline.redis_url, password, ca_file=pipeline.redis_ca_file)
+    login = SentinelLogin(
+        pipeline.redis_sentinel_username,
+        pipeline.redis_sentinel_password.get_secret_value() or None,
+    )
+    return connect(
+        pipeline.redis_url, password, ca_file=pipeline.redis_ca_file, sentinel_login=login
+    )

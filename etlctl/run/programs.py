@@ -105,20 +105,25 @@ def _of_etl_metrics(
     password_file = environ.get("ETL__PIPELINE__REDIS_PASSWORD_FILE") or (
         pipeline.redis_password_file
     )
-    if pipeline.redis_password.get_secret_value() and not password_file:
-        raise ConfigError(
-            "pipeline.redis_password: etl-metrics reads it from a file: use redis_password_file"
-        )
-    if pipeline.metrics_password.get_secret_value() and not pipeline.metrics_password_file:
-        raise ConfigError(
-            "pipeline.metrics_password: etl-metrics reads it from a file: use metrics_password_file"
-        )
+    for name, secret, file in (
+        ("redis_password", pipeline.redis_password, password_file),
+        (
+            "redis_sentinel_password",
+            pipeline.redis_sentinel_password,
+            pipeline.redis_sentinel_password_file,
+        ),
+        ("metrics_password", pipeline.metrics_password, pipeline.metrics_password_file),
+    ):
+        if secret.get_secret_value() and not file:
+            raise ConfigError(f"pipeline.{name}: etl-metrics reads it from a file: use {name}_file")
     variables = {
         "HTTP_HOST": host,
         "HTTP_PORT": str(port),
         "REDIS_URL": environ.get("ETL__PIPELINE__REDIS_URL") or pipeline.redis_url,
         "REDIS_PASSWORD_FILE": password_file,
         "REDIS_CA_FILE": pipeline.redis_ca_file,
+        "REDIS_SENTINEL_USERNAME": pipeline.redis_sentinel_username,
+        "REDIS_SENTINEL_PASSWORD_FILE": pipeline.redis_sentinel_password_file,
         "REDIS_NAMESPACE": pipeline.redis_namespace,
         "PASSWORD_FILE": pipeline.metrics_password_file,
         "LOG_LEVEL": pipeline.log_level,

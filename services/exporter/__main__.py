@@ -111,13 +111,21 @@ class Exporter(Process):
         """Imported only where there is a Redis to read: its client takes a third of the memory."""
         from common.state.keys import Keys
         from common.state.redis_client import connect
+        from common.state.sentinels import SentinelLogin
         from services.exporter.page.pipeline import PipelineBoard
         from services.exporter.redis_source import RedisSource
 
         settings, board = self._settings, PipelineBoard()
         self._documents["pipeline"] = board.document
         try:
-            redis = connect(url, settings.redis_password, ca_file=settings.redis_ca_file)
+            redis = connect(
+                url,
+                settings.redis_password,
+                ca_file=settings.redis_ca_file,
+                sentinel_login=SentinelLogin(
+                    settings.redis_sentinel_username, settings.redis_sentinel_password
+                ),
+            )
         except ValueError as error:
             raise ConfigError(f"etl-metrics: redis_url: {error}") from None
         return RedisSource(

@@ -9,7 +9,7 @@ from pathlib import Path
 from common import options
 from common.errors import ConfigError
 from common.options import LOG_LEVELS, Options, setting
-from common.redis_url import is_tls
+from common.redis_url import asks_sentinels, is_tls
 
 PREFIX = "ETL_METRICS_"
 
@@ -58,6 +58,18 @@ class ExporterSettings:
         "PEM file with the authorities, beside the system's, that may vouch for a Redis behind"
         " rediss://",
         aliases=_pipeline("REDIS_CA_FILE"),
+    )
+    redis_sentinel_username: str | None = setting(
+        options.text,
+        None,
+        "user that the Sentinels know; none: their user default",
+        aliases=_pipeline("REDIS_SENTINEL_USERNAME"),
+    )
+    redis_sentinel_password: str | None = setting(
+        options.secret,
+        None,
+        "file with the password of the Sentinels",
+        aliases=_pipeline("REDIS_SENTINEL_PASSWORD_FILE"),
     )
     redis_namespace: str = setting(
         options.namespace,
@@ -109,6 +121,14 @@ def load_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Expor
                 "redis_ca_file", "would never be used: redis_url does not begin with rediss://"
             )
         )
+    user, password = settings.redis_sentinel_username, settings.redis_sentinel_password
+    asked = asks_sentinels(settings.redis_url or "")
+    if (user or password) and not asked:
+        name = "redis_sentinel_username" if user else "redis_sentinel_password"
+        unused = "would never be used: redis_url names no Sentinels"
+        problems.append(OPTIONS.problem(name, unused))
+    elif user and not password:
+        problems.append(OPTIONS.problem("redis_sentinel_username", "needs a password beside it"))
     if problems:
         raise ConfigError(*problems)
     return settings

@@ -30,9 +30,9 @@ KEYS = Keys("etl")
 class Pipeline:
     """A started stack with its services, seen from outside: Redis, the ledger, ``etlctl``."""
 
-    def __init__(self, stack: LocalStack) -> None:
+    def __init__(self, stack: LocalStack, redis: Redis | None = None) -> None:
         self.stack = stack
-        self.redis: Redis = connect(stack.redis.url)
+        self.redis: Redis = redis or connect(stack.redis.url)
         self.ledger = Ledger(self.redis, KEYS)
         self.windows = WindowSet(self.redis, KEYS)
 

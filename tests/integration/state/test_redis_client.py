@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.config import Settings
 from common.state.redis_client import connect, connect_as_set
-from devtools.servers.ports import free_port
+from devtools.servers.binaries import Toolbox
+from devtools.servers.ports import HOST, free_port
+from devtools.servers.redis_failover import MASTER_NAME, SentinelServer
 from devtools.servers.redis_server import RedisServer
+from devtools.servers.waiting import wait_until
 
 PASSWORD = "open-sesame"
 
@@ -32,24 +37,27 @@ class Secured:
 
 @pytest.fixture
 def secured(make_redis: Callable[..., RedisServer], tmp_path: Path) -> Secured:
-    authority, port = trustme.CA(), free_port()
-    issued = authority.issue_cert("localhost")
-    ca_file, cert_file, key_file = (tmp_path / name for name in ("ca.pem", "cert.pem", "key.pem"))
+    settings = tls_settings(tmp_path, "localhost")
+    make_redis(password=PASSWORD, settings=settings)
+    return Secured(int(settings["tls-port"]), settings["tls-ca-cert-file"])
+
+
+def tls_settings(folder: Path, host: str) -> dict[str, str]:
+    """Lines of redis.conf for a port that speaks TLS, with a certificate for ``host``."""
+    authority = trustme.CA()
+    issued = authority.issue_cert(host)
+    ca_file, cert_file, key_file = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
     key_file.touch(0o600)
     authority.cert_pem.write_to_path(str(ca_file))
     issued.cert_chain_pems[0].write_to_path(str(cert_file))
     issued.private_key_pem.write_to_path(str(key_file))
-    make_redis(
-        password=PASSWORD,
-        settings={
-            "tls-port": str(port),
-            "tls-cert-file": str(cert_file),
-            "tls-key-file": str(key_file),
-            "tls-ca-cert-file": str(ca_file),
-            "tls-auth-clients": "no",
-        },
-    )
-    return Secured(port, str(ca_file))
+    return {
+        "tls-port": str(free_port()),
+        "tls-cert-file": str(cert_file),
+        "tls-key-file": str(key_file),
+        "tls-ca-cert-file": str(ca_file),
+        "tls-auth-clients": "no",
+    }
 
 
 def test_the_settings_authority_is_trusted(secured: Secured) -> None:
@@ -88,3 +96,43 @@ def test_plain_is_not_understood(secured: Secured) -> None:
         pytest.raises(RedisConnectionError),
     ):
         client.ping()
+
+
+def test_sentinels_and_the_master_behind_tls(
+    toolbox: Toolbox, make_redis: Callable[..., RedisServer], tmp_path: Path
+) -> None:
+    settings = tls_settings(tmp_path, HOST)
+    make_redis(password=PASSWORD, settings=settings)
+    asked_port = free_port()
+    lines = [f"{name} {value}" for name, value in settings.items() if name != "tls-port"]
+    with SentinelServer(
+        toolbox,
+        tmp_path / "sentinel",
+        name="sentinel",
+        master_port=int(settings["tls-port"]),
+        master_password=PASSWORD,
+        lines=[*lines, f"tls-port {asked_port}", "tls-replication yes"],
+    ) as sentinel:
+        url, ca_file = f"{HOST}:{asked_port}/{MASTER_NAME}/0", settings["tls-ca-cert-file"]
+        with connect(f"rediss+sentinel://{url}", PASSWORD, ca_file=ca_file) as client:
+            wait_until(lambda: pings(client), deadline_seconds=30, what="the master is reached")
+            info: Any = client.info("server")
+            assert info["tcp_port"] != sentinel.port
+        with (
+            connect(f"rediss+sentinel://{url}", PASSWORD) as client,
+            pytest.raises(RedisConnectionError, match="certificate verify failed"),
+        ):
+            client.ping()
+        with (
+            connect(f"redis+sentinel://{url}", PASSWORD) as client,
+            pytest.raises(RedisConnectionError, match="no Sentinel names a master"),
+        ):
+            client.ping()
+
+
+def pings(client: Redis) -> bool:
+    """The Sentinel may not have looked at the master yet."""
+    try:
+        return bool(client.ping())
+    except RedisConnectionError:
+        return False

@@ -17,7 +17,8 @@ ROOT = PROJECT_ROOT
 MAIN = ("docker-compose.yml", "docker-compose.monitoring.yml")
 TLS = "deploy/compose/tls.yml"
 WITH_PIPELINE = "deploy/compose/monitoring-with-pipeline.yml"
-ALL = (*MAIN, "deploy/compose/stand-ins.yml", TLS, WITH_PIPELINE)
+SENTINELS = "deploy/compose/redis-sentinel.yml"
+ALL = (*MAIN, "deploy/compose/stand-ins.yml", TLS, WITH_PIPELINE, SENTINELS)
 ONE_SHOTS = {"secrets", "influxdb-init", "etlctl"}
 SCALED = {"extractor", "transformer", "loader"}
 STACK_OF_FOUR = {"prometheus", "grafana", "etl-simulator", "etl-metrics"}
@@ -291,3 +292,19 @@ def test_everybody_speaks_tls_to_redis() -> None:
         plain = {redis_url(file, name) for file in (*MAIN, WITH_PIPELINE)} - {""}
         assert plain == {f"redis://{name}@redis:6379/0"}
         assert environment["ETL__PIPELINE__REDIS_CA_FILE"] == "/run/secrets/tls_ca.crt"
+
+
+def test_everybody_asks_sentinels_where_redis_is_elsewhere() -> None:
+    overlay = document(SENTINELS)["services"]
+    asking = {*SCALED, "verifier", "etl-metrics", "etlctl"}
+    assert overlay.keys() == asking | {"redis"}
+    assert overlay["redis"] == {"profiles": ["own-redis"]}
+    merged = services() | {"etl-metrics": document(WITH_PIPELINE)["services"]["etl-metrics"]}
+    for name in asking:
+        url = overlay[name]["environment"]["ETL__PIPELINE__REDIS_URL"]
+        assert url.startswith(f"redis+sentinel://{name}@${{ETL_REDIS_SENTINELS:?"), name
+        assert url.endswith("/${ETL_REDIS_MASTER:-etl}/0"), name
+        networks = [*merged[name]["networks"], *overlay[name].get("networks", ())]
+        assert "frontend" in networks, name
+        if "redis" in merged[name].get("depends_on", {}):
+            assert overlay[name]["depends_on"]["redis"]["required"] is False, name

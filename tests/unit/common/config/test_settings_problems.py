@@ -104,6 +104,27 @@ ADDED = [
         ],
     ),
     (
+        "pipeline: {redis_url: 'redis+sentinel://a,b/'}",
+        [
+            "etl.yaml:3: pipeline.redis_url: must name the master that the Sentinels are asked "
+            "for, as in redis+sentinel://HOST1,HOST2:PORT,HOST3/NAME/DB"
+        ],
+    ),
+    (
+        "pipeline: {redis_sentinel_password: word}",
+        [
+            "etl.yaml:3: pipeline.redis_sentinel_password: would never be used: redis_url names no "
+            "Sentinels"
+        ],
+    ),
+    (
+        "pipeline: {redis_url: 'redis+sentinel://a/m', redis_sentinel_username: me}",
+        [
+            "etl.yaml:3: pipeline.redis_sentinel_username: needs redis_sentinel_password_file "
+            "beside it"
+        ],
+    ),
+    (
         "pipeline: {redis_password: 12345}",
         ["etl.yaml:3: pipeline.redis_password: must be text: put it in quotes"],
     ),

@@ -60,3 +60,22 @@ def test_etl_metrics_reads_passwords_from_files_alone(tmp_path: Path, name: str)
     assert programs(settings, wanted(), {}, {})
     with pytest.raises(ConfigError, match=f"pipeline.{name}: .* use {name}_file"):
         programs(settings, wanted(with_metrics=True), {}, {})
+
+
+def test_etl_metrics_asks_the_same_sentinels(tmp_path: Path) -> None:
+    url = "redis+sentinel://a,b:1/main/0"
+    (tmp_path / "asked").touch(mode=0o600)
+    (tmp_path / "asked").write_text("word")
+    pipeline = (
+        f"redis_url: '{url}', redis_sentinel_username: me, "
+        f"redis_sentinel_password_file: {tmp_path}/asked"
+    )
+    settings = load(tmp_path, f"{MINIMAL}pipeline: {{{pipeline}}}\n")
+    environ = programs(settings, wanted(with_metrics=True), {}, {})[-1].environ
+    assert environ["ETL_METRICS_REDIS_URL"] == url
+    assert environ["ETL_METRICS_REDIS_SENTINEL_USERNAME"] == "me"
+    assert environ["ETL_METRICS_REDIS_SENTINEL_PASSWORD_FILE"] == f"{tmp_path}/asked"
+    unfiled = f"redis_url: '{url}', redis_sentinel_password: word"
+    settings = load(tmp_path, f"{MINIMAL}pipeline: {{{unfiled}}}\n")
+    with pytest.raises(ConfigError, match="use redis_sentinel_password_file"):
+        programs(settings, wanted(with_metrics=True), {}, {})

@@ -126,6 +126,8 @@ def test_there_must_be_something_to_export() -> None:
         ({"ETL_METRICS_PASSWORD_FILE": "/no/such/file"}, "cannot be read: No such file"),
         ({"ETL_METRICS_REDIS_CA_FILE": "/no/such/file"}, "cannot be read: No such file"),
         ({"ETL_METRICS_REDIS_CA_FILE": "/dev/null"}, "redis_url does not begin with rediss://"),
+        ({"ETL_METRICS_REDIS_SENTINEL_USERNAME": "me"}, "redis_url names no Sentinels"),
+        ({"ETL__PIPELINE__REDIS_URL": "redis+sentinel://a:x/m"}, "whose port is no number"),
         ({"ETL_METRICS_USERNAME": "a:b"}, "must hold no colon"),
         ({"ETL_METRICS_REDIS_URI": "x"}, "is no setting of etl-metrics"),
     ],
@@ -164,3 +166,19 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 0
     usage = capsys.readouterr().out
     assert all(option.flag in usage for option in OPTIONS.options)
+
+
+def test_sentinels_have_a_user_and_a_password_of_their_own(password_file: Path) -> None:
+    environ = {
+        "ETL__PIPELINE__REDIS_URL": "redis+sentinel://a,b/main",
+        "ETL__PIPELINE__REDIS_SENTINEL_USERNAME": "me",
+    }
+    (found,) = problems(**environ)
+    assert "needs a password beside it" in found
+    environ["ETL__PIPELINE__REDIS_SENTINEL_PASSWORD_FILE"] = str(password_file)
+    settings = load_settings([], environ)
+    assert settings.redis_sentinel_username == "me"
+    assert settings.redis_sentinel_password == "open sesame"
+    assert settings.redis_password is None
+    (found,) = problems(**environ | {"ETL__PIPELINE__REDIS_URL": "redis://a"})
+    assert "would never be used: redis_url names no Sentinels" in found
