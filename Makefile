@@ -35,7 +35,7 @@ coverage := for part in common services etlctl; do \
 etlctl := $(python) -m etlctl
 shell_scripts := .ci/run $(addprefix devtools/scripts/,engine lock setup stand-ins) \
   deploy/image/install-packages deploy/image/strip-installers $(addprefix deploy/redis/,healthy.sh repair.sh start.sh users.sh) \
-  deploy/stand_ins/influx deploy/stand_ins/influxdb-entrypoint
+  deploy/stand_ins/influx deploy/stand_ins/influxdb-entrypoint deploy/swarm/deploy
 
 .PHONY: help
 help: ## List the targets
@@ -159,9 +159,9 @@ monitoring-check: setup ## Check rules, dashboards and scrape configuration: ren
 	@$(python) -m monitoring check
 
 .PHONY: manifests-check
-manifests-check: setup ## Check the Helm chart and its manifests with helm and kubernetes-validate
+manifests-check: setup ## Check the Helm chart, its manifests and the Swarm stack with helm and kubernetes-validate
 	@$(python) -m devtools.kubernetes install
-	@$(pytest) tests/unit/deploy/kubernetes $(PYTEST_ARGS)
+	@$(pytest) tests/unit/deploy/kubernetes tests/unit/deploy/swarm $(PYTEST_ARGS)
 
 .PHONY: format
 format: setup ## Format the code and repair what ruff can repair

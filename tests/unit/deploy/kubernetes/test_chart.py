@@ -131,6 +131,7 @@ def test_bad_values_are_refused_by_name(values: str) -> None:
 
 
 @with_helm
+@pytest.mark.timeout(900)  # twenty processes, on a machine that does something else meanwhile
 def test_every_variant_is_whole(tmp_path: Path) -> None:
     all_variants = []
     for variant, values in VARIANTS.items():
