@@ -22,8 +22,8 @@ app.kubernetes.io/component: {{ index . 1 }}
 
 {{/*
 What runs. `values` is the component's key among the values, `job` the name that rules and dashboards
-know it by, `reads` what it is given addresses and secrets of; the grace is longer than
-pipeline.drain_seconds.
+know it by, `reads` what it is given addresses and secrets of, `live` and `ready` other paths for probes than
+/livez and /readyz; the grace is longer than pipeline.drain_seconds.
 */}}
 {{- define "etl.all" -}}
 extractor: {values: extractor, image: extractor, job: extractor, port: 8080, graceSeconds: 45, reads: [pipeline, redis, prometheus, metrics]}
@@ -32,7 +32,7 @@ loader: {values: loader, image: loader, job: loader, port: 8080, graceSeconds: 4
 verifier: {values: verifier, image: verifier, job: verifier, port: 8080, graceSeconds: 45, reads: [pipeline, redis, prometheus, influxdb, metrics]}
 etl-metrics: {values: etlMetrics, image: exporter, job: etl-metrics, port: 8083, graceSeconds: 15, reads: [redis, metrics]}
 etlctl: {values: etlctl, image: etlctl, graceSeconds: 1, reads: [pipeline, redis, prometheus, influxdb]}
-simulator: {values: simulator, image: simulator, job: test-app, port: 8000, graceSeconds: 15, reads: [simulator]}
+simulator: {values: simulator, image: simulator, job: test-app, port: 8000, live: /health, ready: /health, graceSeconds: 15, reads: [simulator]}
 {{- end -}}
 
 {{/* Those of them that are enabled. */}}

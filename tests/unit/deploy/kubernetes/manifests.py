@@ -48,6 +48,11 @@ def environment(deployment: Document) -> dict[str, str]:
     return {one["name"]: one["value"] for one in container(deployment).get("env", ())}
 
 
+def probes(deployment: Document) -> Document:
+    """Its probes by kind."""
+    return {kind: probe for kind, probe in container(deployment).items() if kind.endswith("Probe")}
+
+
 def secret_files(deployment: Document) -> dict[str, tuple[str, str]]:
     """Path in the container of each mounted secret → name of the Secret and key in it."""
     return {

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 import yaml
 
+from common.config.model import Settings
 from devtools import PROJECT_ROOT
 from devtools.kubernetes.rendered import MANIFESTS, render
 from devtools.kubernetes.tools import CHART, ToolError, installed, lint, template, validate
+from services.simulator.settings import OPTIONS as SIMULATOR
 from tests.unit.deploy.kubernetes.manifests import (
     container,
     documents,
     environment,
     named,
     pod,
+    probes,
     problems,
     secret_files,
 )
@@ -243,6 +246,43 @@ def test_variables_of_a_component_go_before_the_charts_own() -> None:
     deployments = named(documents(template("--set", setting)), "Deployment")
     assert environment(deployments["loader"])["ETL__PIPELINE__LOG_LEVEL"] == "DEBUG"
     assert environment(deployments["extractor"])["ETL__PIPELINE__LOG_LEVEL"] == "INFO"
+
+
+@with_helm
+def test_the_simulator_is_asked_for_the_one_page_that_is_open() -> None:
+    values = f"{PLAIN}simulator.enabled=true"
+    own = named(documents(template("--set", values)), "Deployment")["simulator"]
+    assert {probe["httpGet"]["path"] for probe in probes(own).values()} == {"/health"}
+    known = {SIMULATOR.variable(option.name) for option in SIMULATOR.options}
+    assert environment(own).keys() <= known
+
+
+@with_helm
+def test_with_tls_every_variable_is_known_to_the_settings() -> None:
+    for name, own in named(
+        documents(template("--set", f"{PLAIN}etlctl.enabled=true,{VARIANTS['TLS']}")), "Deployment"
+    ).items():
+        found = environment(own)
+        assert found["ETL__PIPELINE__REDIS_URL"] == f"rediss://{name}@redis:6379/0"
+        for variable in found:
+            assert variable.startswith("ETL_METRICS_") or _is_known(variable), variable
+        reads = {
+            "prometheus": "ETL__EXTRACT__AUTH__CA_FILE",
+            "influxdb": "ETL__LOAD__INFLUXDB__CA_FILE",
+        }
+        mounted = {Path(path).name for path in secret_files(own)}
+        for server, variable in reads.items():
+            assert (variable in found) is (f"{server}_ca.crt" in mounted)
+
+
+def _is_known(variable: str) -> bool:
+    model: Any = Settings
+    for key in variable.removeprefix("ETL__").lower().split("__"):
+        field = getattr(model, "model_fields", {}).get(key)
+        if field is None:
+            return False
+        model = field.annotation
+    return True
 
 
 @with_helm

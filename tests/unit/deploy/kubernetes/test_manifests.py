@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
 from common.config.loading import load_settings
 from common.config.pipeline import PipelineSettings
+from common.runtime.http_server import service_routes
+from common.runtime.readiness.health import Health
 from common.runtime.service import SECRETS_OF
 from deploy.image.secret_list import consumers
 from devtools import PROJECT_ROOT
@@ -27,6 +30,7 @@ from tests.unit.deploy.kubernetes.manifests import (
     environment,
     named,
     pod,
+    probes,
     problems,
     secret_files,
 )
@@ -138,6 +142,18 @@ def test_the_service_starts_with_its_environment_and_its_secrets(
     assert loaded.pipeline.redis_url == f"redis://{component}@redis:6379/0"
     assert loaded.pipeline.http_port == container(deployed)["ports"][0]["containerPort"]
     assert loaded.pipeline.metrics_password.get_secret_value() == "a-secret"
+
+
+def test_probes_ask_for_what_the_services_serve() -> None:
+    served = service_routes(CollectorRegistry(), Health(60), dict).keys()
+    for deployed in DEPLOYMENTS.values():
+        paths = {kind: probe["httpGet"]["path"] for kind, probe in probes(deployed).items()}
+        assert paths == {
+            "startupProbe": "/livez",
+            "livenessProbe": "/livez",
+            "readinessProbe": "/readyz",
+        }
+        assert set(paths.values()) <= served
 
 
 def test_the_configuration_is_the_projects_own() -> None:
