@@ -35,7 +35,7 @@ coverage := for part in common services etlctl; do \
 etlctl := $(python) -m etlctl
 shell_scripts := .ci/run $(addprefix devtools/scripts/,engine lock setup stand-ins) \
   deploy/image/install-packages deploy/image/strip-installers $(addprefix deploy/redis/,healthy.sh repair.sh start.sh users.sh) \
-  deploy/stand_ins/influx deploy/stand_ins/influxdb-entrypoint
+  deploy/stand_ins/influx deploy/stand_ins/influxdb-entrypoint deploy/swarm/deploy
 
 .PHONY: help
 help: ## List the targets
@@ -158,6 +158,11 @@ check: setup ## Check lint, format, types (mypy --strict), imports, spelling, sh
 monitoring-check: setup ## Check rules, dashboards and scrape configuration: rendered as committed, accepted by promtool
 	@$(python) -m monitoring check
 
+.PHONY: manifests-check
+manifests-check: setup ## Check the Helm chart, its manifests and the Swarm stack with helm and kubernetes-validate
+	@$(python) -m devtools.kubernetes install
+	@$(pytest) tests/unit/deploy/kubernetes tests/unit/deploy/swarm $(PYTEST_ARGS)
+
 .PHONY: format
 format: setup ## Format the code and repair what ruff can repair
 	@$(python) -m ruff check --fix-only --quiet .
@@ -172,6 +177,10 @@ docs: setup ## Render what is generated: docs/configuration.md, docs/metrics.md,
 	@$(python) -m devtools.docs.configuration > docs/configuration.md
 	@$(python) -m devtools.docs.metrics > docs/metrics.md
 	@$(python) -m monitoring render
+
+.PHONY: manifests
+manifests: setup ## Render deploy/kubernetes from the Helm chart
+	@$(python) -m devtools.kubernetes render
 
 .PHONY: screenshots
 screenshots: setup ## Run the pipeline for SCREENSHOT_SECONDS (180) and draw docs/images/; needs Debian's package chromium

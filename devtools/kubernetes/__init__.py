@@ -1,0 +1,1 @@
+"""The Helm chart: rendered to deploy/kubernetes, and checked; needs no cluster."""
