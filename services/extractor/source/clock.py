@@ -117,10 +117,8 @@ class SourceClock:
     def _believed_ms(self) -> int:
         """What all readings that are kept agree to have been reached, and our own clock too."""
         # Of readings that agree, the one that proves most; of others, what none of them denies.
-        ahead_ms = min(
-            max(kept.believed_ahead_ms - kept.trip_ms for kept in self._readings),
-            min(kept.believed_ahead_ms for kept in self._readings),
-        )
+        proven_ms = max(kept.believed_ahead_ms - kept.trip_ms for kept in self._readings)
+        ahead_ms = min(proven_ms, *(kept.believed_ahead_ms for kept in self._readings))
         return int(
             min(self._monotonic_ms() + ahead_ms, self.own_ms() + self.tolerance_seconds * 1000)
         )
