@@ -16,50 +16,33 @@ COMMANDS = {
     "init": (
         "init.command",
         "init",
-        "Look at Prometheus and InfluxDB, propose queries, and write a commented etl.yaml.",
+        "Look at Prometheus and InfluxDB, and write an etl.yaml.",
     ),
     "run": ("run.command", "run", "Run all stages as processes of this one, until Ctrl-C."),
-    "once": (
-        "once.command",
-        "once",
-        "Read a short range of one query, show its points and what is dropped, or write it.",
-    ),
+    "once": ("once.command", "once", "Show what a short range of a query becomes, or write it."),
     "verify": (
         "verify.command",
         "verify",
         "Compare source and sink point by point, in every tier.",
     ),
-    "repair": (
-        "verify.report",
-        "repair",
-        "Extract again what a report of verify found missing or different.",
-    ),
-    "recount": (
-        "verify.recount",
-        "recount",
-        "Find what came late to the source, such as imported history, by counts.",
-    ),
+    "repair": ("verify.report", "repair", "Extract again what verify found missing or different."),
+    "recount": ("verify.recount", "recount", "Find by counts what came late to the source."),
     "backfill": (
         "history.backfill",
         "backfill_app",
-        "Extract time before the feeds' origins, behind all that is live, and wait until it is"
-        " loaded.",
+        "Extract time before the feeds' origins, and wait for it.",
     ),
     "extract": ("history.extract", "extract_app", "Have time extracted by hand."),
-    "status": (
-        "status",
-        "status",
-        "Show the ledger, the streams and the windows of every query.",
-    ),
+    "status": ("status", "status", "Show the ledger, the streams and the windows of every query."),
     "coverage": (
         "coverage.command",
         "coverage",
-        "Show what of each query's time is loaded, proven and sealed, and what is missing.",
+        "Show what of each query is loaded, proven, sealed, missing.",
     ),
     "simulate": (
         "simulate",
         "simulate",
-        "Switch the scenario of the simulated ETL process, or print which one is in force.",
+        "Set the scenario of the simulated ETL process, or print it.",
     ),
     "identity": (
         "identity",
@@ -70,12 +53,12 @@ COMMANDS = {
     "import": (
         "imports.command",
         "import_",
-        "Write an etl.yaml from telegraf.conf or from Prometheus' remote_write.",
+        "Write an etl.yaml from a telegraf.conf or a remote_write.",
     ),
     "transform": (
         "transform.command",
         "transform_app",
-        "Try the rules of the transform, on cases in files and on real samples.",
+        "Try the transform's rules on cases in files, or on samples.",
     ),
     "dead-letters": (
         "dead_letters.command",
@@ -85,7 +68,7 @@ COMMANDS = {
     "backup": (
         "backup.command",
         "backup",
-        "Save what the pipeline, InfluxDB, Prometheus and Grafana keep in a folder.",
+        "Save in a folder what the pipeline and its servers keep.",
     ),
     "restore": ("backup.command", "restore", "Bring back what `etlctl backup` saved."),
     "secrets": (
@@ -94,11 +77,7 @@ COMMANDS = {
         "Make, check, rotate and show the stack's secrets.",
     ),
     "sink": ("sink.command", "sink_app", "Prepare the InfluxDB that the pipeline writes to."),
-    "stack": (
-        "stack.command",
-        "stack_app",
-        "Run the stack in containers, through docker compose.",
-    ),
+    "stack": ("stack.command", "stack_app", "Run the stack in containers, through docker compose."),
 }
 
 

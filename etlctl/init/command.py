@@ -29,9 +29,10 @@ def init(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask: take what is proposed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at Prometheus and InfluxDB, propose queries, and write a commented etl.yaml.
+    """Look at Prometheus and InfluxDB, and write an etl.yaml.
 
-    Shows what they come to: samples and bytes a day, and how long the history would take.
+    Proposes queries, and shows what they come to: samples and bytes a day, and how long the history
+    would take.
     """
     from common.config import DEFAULT_PATH
     from common.errors import ConfigError

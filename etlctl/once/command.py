@@ -43,9 +43,10 @@ def once(
     config: PlainConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a short range of one query, show its points and what is dropped, or write it.
+    """Show what a short range of a query becomes, or write it.
 
-    As the stages would, and without Redis: no ledger counts it, nothing is planned.
+    Its points and what is dropped are as the stages would have them, and without Redis: no ledger
+    counts it, nothing is planned.
     """
     from common.config import load_settings
     from common.errors import ConfigError

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -79,6 +81,23 @@ def test_the_list_of_commands_says_what_each_says_itself(name: str) -> None:
         return str(found.commands[name].get_short_help_str(1_000))  # type: ignore[attr-defined]
 
     assert listed([name]) == listed([])
+
+
+def test_no_list_of_commands_cuts_a_sentence_at_80_columns() -> None:
+    def groups(command: Any) -> Iterator[Any]:
+        if inner := getattr(command, "commands", None):
+            yield command
+            for one in inner.values():
+                yield from groups(one)
+
+    found = list(groups(typer.main.get_command(app_with(COMMANDS))))
+    assert len(found) > 5
+    for group in found:
+        # What click has of 80 columns: margins on both sides, the longest name, a gap.
+        room_chars = 80 - 2 - 6 - max(map(len, group.commands))
+        for command in group.commands.values():
+            sentence = command.get_short_help_str(1_000)
+            assert sentence and command.get_short_help_str(room_chars) == sentence, command.name
 
 
 def test_the_version(capsys: Capture) -> None:

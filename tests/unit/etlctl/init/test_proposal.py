@@ -48,7 +48,8 @@ def test_what_it_comes_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("history_seconds", "written"), [(0, "1h"), (7, "5m"), (1000, "16m"), (3599, "59m"), (9e9, "1h")]
+    ("history_seconds", "written"),
+    [(0, "1h"), (7, "5m"), (1000, "16m"), (3599, "59m"), (9e9, "1h")],
 )
 def test_the_first_start_reaches_back_as_far_as_there_is_something_yet_not_for_seconds(
     history_seconds: float, written: str
