@@ -82,7 +82,7 @@ def repair(
 ) -> None:
     """Extract again what verify found missing or different.
 
-    FILE is a report of verify. Its range is compared once more then, and this ends as verify does.
+    The range of REPORT is compared once more then, and this ends as verify does.
     """
     found = read_report(report)
     settings = load_settings(config)
