@@ -25,9 +25,11 @@ class Connections:
     prometheus_username: str = ""
     prometheus_password_file: str = ""
     prometheus_bearer_token_file: str = ""
+    prometheus_ca_file: str = ""
     influxdb_token_file: str = ""
     influxdb_username: str = ""
     influxdb_password_file: str = ""
+    influxdb_ca_file: str = ""
     # One that was typed: it is written to ``influxdb_token_file``, and nowhere else.
     influxdb_token: str = field(default="", repr=False)
 
@@ -38,6 +40,7 @@ class Connections:
             "username": self.prometheus_username,
             "password_file": self.prometheus_password_file,
             "bearer_token_file": self.prometheus_bearer_token_file,
+            "ca_file": self.prometheus_ca_file,
         }
         return {key: value for key, value in found.items() if value}
 
@@ -49,6 +52,7 @@ class Connections:
             "token_file": self.influxdb_token_file,
             "username": self.influxdb_username,
             "password_file": self.influxdb_password_file,
+            "ca_file": self.influxdb_ca_file,
         }
         needed = {"org": self.org, "bucket": self.bucket}
         return {key: value for key, value in found.items() if value} | needed
