@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,30 @@ def imported_by(folder: Path, *arguments: str) -> set[str]:
     last = ran.stderr.splitlines()[-1]
     assert last.startswith("imported:"), ran.stderr
     return HEAVY & set(last.split())
+
+
+_CTRL_C_AT_AN_IMPORT = """\
+import os, signal, sys
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, CtrlC())
+from etlctl.__main__ import main
+main()
+"""
+
+
+def test_a_ctrl_c_before_the_command_has_begun_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _CTRL_C_AT_AN_IMPORT, "status"],
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, b"", b"")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
