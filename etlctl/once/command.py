@@ -88,6 +88,9 @@ def _read(
         start_ms, end_ms = parse_time(from_, lambda: now_ms), parse_time(to, lambda: now_ms)
         if start_ms >= end_ms:
             raise ConfigError(f"--from: {from_} is not before --to {to}")
+        if start_ms >= now_ms:
+            now = rfc3339(now_ms)
+            raise ConfigError(f"--from: {from_} is yet to come: Prometheus' clock says {now}")
         found = transformed(settings, source, query, start_ms, end_ms)
     # Windows end where samples have settled.
     unsettled_ms = end_ms - (now_ms - query.settle_ms(extract.settle_seconds))

@@ -125,6 +125,7 @@ def test_a_query_that_matches_nothing(capsys: Capture, config: Path) -> None:
     [
         (("--query", "none", "--from", "-1h"), 2, "--query: no query is named 'none': there are "),
         (("--query", "raw", "--from", "-1h", "--to", "-2h"), 2, "--from: -1h is not before --to"),
+        (("--query", "raw", "--from", "4000000000", "--to", "4000000060"), 2, "is yet to come: "),
         (("--query", "raw", "--from", "soon"), 2, "'soon' is not a time"),
         (("--query", "raw", "--from", "-1h", "--write", "--dry-run"), 2, "--write: cannot be"),
         (("--query", "health", "--from", "-1d"), 2, "more than 11000"),
