@@ -19,21 +19,37 @@ COMMANDS = {
         "Look at Prometheus and InfluxDB, and write an etl.yaml.",
     ),
     "run": ("run.command", "run", "Run all stages as processes of this one, until Ctrl-C."),
-    "once": ("once.command", "once", "Show what a short range of a query becomes, or write it."),
+    "once": (
+        "once.command",
+        "once",
+        "Show what a short range of a query becomes, or write it.",
+    ),
     "verify": (
         "verify.command",
         "verify",
         "Compare source and sink point by point, in every tier.",
     ),
-    "repair": ("verify.report", "repair", "Extract again what verify found missing or different."),
-    "recount": ("verify.recount", "recount", "Find by counts what came late to the source."),
+    "repair": (
+        "verify.report",
+        "repair",
+        "Extract again what verify found missing or different.",
+    ),
+    "recount": (
+        "verify.recount",
+        "recount",
+        "Find by counts what came late to the source.",
+    ),
     "backfill": (
         "history.backfill",
         "backfill_app",
         "Extract time before the feeds' origins, and wait for it.",
     ),
     "extract": ("history.extract", "extract_app", "Have time extracted by hand."),
-    "status": ("status", "status", "Show the ledger, the streams and the windows of every query."),
+    "status": (
+        "status",
+        "status",
+        "Show the ledger, the streams and the windows of every query.",
+    ),
     "coverage": (
         "coverage.command",
         "coverage",
@@ -77,7 +93,11 @@ COMMANDS = {
         "Make, check, rotate and show the stack's secrets.",
     ),
     "sink": ("sink.command", "sink_app", "Prepare the InfluxDB that the pipeline writes to."),
-    "stack": ("stack.command", "stack_app", "Run the stack in containers, through docker compose."),
+    "stack": (
+        "stack.command",
+        "stack_app",
+        "Run the stack in containers, through docker compose.",
+    ),
 }
 
 

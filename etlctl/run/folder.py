@@ -61,10 +61,6 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _unusable(folder: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"--data: {folder}: cannot be used: {error.strerror}")
-
-
 def write_address(folder: Path, url: str, password_file: Path) -> None:
     """Note where the run's own Redis answers, and the file that holds its password."""
     temporary = folder / f".{_ADDRESS}"
@@ -116,3 +112,7 @@ def _names_redis(file: Path) -> bool:
         return True  # whoever reads it for good says what is wrong
     pipeline = found.get("pipeline") if isinstance(found, dict) else None
     return isinstance(pipeline, dict) and bool(pipeline.get("redis_url"))
+
+
+def _unusable(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"--data: {folder}: cannot be used: {error.strerror}")
