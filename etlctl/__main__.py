@@ -3,74 +3,31 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-import typer
-
-from common.exit_codes import ExitCode
-from etlctl.commands import app_with
-from etlctl.failures import exit_code_of, is_expected, message_of
-from etlctl.output import print_json, printed, remark, use_any_stdout
-
-_JSON = "--json"
-
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command of ``etlctl`` and exit."""
-    given = sys.argv[1:] if arguments is None else arguments
-    command = next((word for word in given if not word.startswith("-")), "")
-    if arguments is not None:
-        run(app_with((command,)), "etlctl", arguments)
-    # What is imported stays to the end of the process: looking for garbage in it, at the end above
-    # all, is a sixth of what a short command costs.
-    gc.disable()
-    app = app_with((command,))
-    gc.freeze()
-    gc.enable()
-    run(app, "etlctl")
-
-
-def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run ``app`` and exit; an error is one line for each problem on stderr.
-
-    With ``--json`` it is also a document on stdout. Without ``arguments`` it is the process' own
-    command line.
-    """
     if arguments is None:
-        arguments = sys.argv[1:]
-        use_any_stdout()
-    printed.json = False
-    try:
-        # Not standalone: then it would end the process by itself, and say nothing as JSON.
-        code = app(list(arguments), prog_name=name, standalone_mode=False)
-    except typer.Abort:
-        remark("Aborted!")
-        _end(ExitCode.ERROR, ["Aborted!"], arguments)
-    except Exception as error:
-        if is_expected(error):
-            problems = message_of(error).splitlines()
-            for problem in problems:
-                remark(f"{name}: {problem}")
-            _end(exit_code_of(error), problems, arguments)
-        if not _is_of_the_command_line(error):
-            raise
-        error.show()  # type: ignore[attr-defined]
-        _end(ExitCode.CONFIG, [error.format_message()], arguments)  # type: ignore[attr-defined]
-    sys.exit(code or ExitCode.OK)
+        # What is imported takes a moment, and has nothing to clean up: a Ctrl-C ends the process,
+        # without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # What is imported stays to the end of the process: looking for garbage in it, at the end
+        # above all, is a sixth of what a short command costs.
+        gc.disable()
+    from etlctl.command_line import run
+    from etlctl.commands import app_with
 
-
-def _is_of_the_command_line(error: Exception) -> bool:
-    # Typer comes with a click of its own, or uses the installed one: both look like this.
-    return hasattr(error, "show") and hasattr(error, "format_message")
-
-
-def _end(code: ExitCode, problems: Sequence[str], arguments: Sequence[str]) -> NoReturn:
-    # A command that fails halfway has printed its document already.
-    if _JSON in arguments and not printed.json:
-        print_json({"problems": list(problems), "exit_code": int(code)})
-    sys.exit(code)
+    given = sys.argv[1:] if arguments is None else arguments
+    app = app_with((next((word for word in given if not word.startswith("-")), ""),))
+    if arguments is None:
+        gc.freeze()
+        gc.enable()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run(app, "etlctl", arguments)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ COMMANDS = {
     "init": (
         "init.command",
         "init",
-        "Look at Prometheus and InfluxDB, propose queries, and write a commented etl.yaml.",
+        "Look at Prometheus and InfluxDB, and write an etl.yaml.",
     ),
     "run": ("run.command", "run", "Run all stages as processes of this one, until Ctrl-C."),
     "once": (
         "once.command",
         "once",
-        "Read a short range of one query, show its points and what is dropped, or write it.",
+        "Show what a short range of a query becomes, or write it.",
     ),
     "verify": (
         "verify.command",
@@ -32,18 +32,17 @@ COMMANDS = {
     "repair": (
         "verify.report",
         "repair",
-        "Extract again what a report of verify found missing or different.",
+        "Extract again what verify found missing or different.",
     ),
     "recount": (
         "verify.recount",
         "recount",
-        "Find what came late to the source, such as imported history, by counts.",
+        "Find by counts what came late to the source.",
     ),
     "backfill": (
         "history.backfill",
         "backfill_app",
-        "Extract time before the feeds' origins, behind all that is live, and wait until it is"
-        " loaded.",
+        "Extract time before the feeds' origins, and wait for it.",
     ),
     "extract": ("history.extract", "extract_app", "Have time extracted by hand."),
     "status": (
@@ -54,12 +53,12 @@ COMMANDS = {
     "coverage": (
         "coverage.command",
         "coverage",
-        "Show what of each query's time is loaded, proven and sealed, and what is missing.",
+        "Show what of each query is loaded, proven, sealed, missing.",
     ),
     "simulate": (
         "simulate",
         "simulate",
-        "Switch the scenario of the simulated ETL process, or print which one is in force.",
+        "Set the scenario of the simulated ETL process, or print it.",
     ),
     "identity": (
         "identity",
@@ -70,12 +69,12 @@ COMMANDS = {
     "import": (
         "imports.command",
         "import_",
-        "Write an etl.yaml from telegraf.conf or from Prometheus' remote_write.",
+        "Write an etl.yaml from a telegraf.conf or a remote_write.",
     ),
     "transform": (
         "transform.command",
         "transform_app",
-        "Try the rules of the transform, on cases in files and on real samples.",
+        "Try the transform's rules on cases in files, or on samples.",
     ),
     "dead-letters": (
         "dead_letters.command",
@@ -85,7 +84,7 @@ COMMANDS = {
     "backup": (
         "backup.command",
         "backup",
-        "Save what the pipeline, InfluxDB, Prometheus and Grafana keep in a folder.",
+        "Save in a folder what the pipeline and its servers keep.",
     ),
     "restore": ("backup.command", "restore", "Bring back what `etlctl backup` saved."),
     "secrets": (

@@ -27,7 +27,7 @@ config_app = group("Validate and show the configuration.")
 
 @config_app.command("check")
 def check(config: ConfigFile = None, online: Online = False, as_json: AsJson = False) -> None:
-    """Validate the configuration and all its secrets, and print what is in force.
+    """Validate configuration and secrets; print what is in force.
 
     Secrets are masked. Ends with 2 and one line for each problem if there are any; with --online
     also for a tier that is finer than its samples are scraped, and with 3 when Prometheus cannot be

@@ -35,10 +35,18 @@ def message_of(error: Exception) -> str:
     """What an operator reads of ``error``, one line for each problem."""
     for name in ("ConnectionError", "TimeoutError"):
         if _is_of(error, "redis.exceptions", name):
-            return f"Redis cannot be reached: {error}"
+            return f"Redis cannot be reached: {error}{_of_run()}"
     if _is_of(error, "redis.exceptions", "RedisError"):
         return f"Redis refuses a command: {error}"
     return str(error)
+
+
+def _of_run() -> str:
+    """Whose Redis it is, where ``etlctl run`` started it."""
+    from etlctl.run.folder import folder_of_redis
+
+    folder = folder_of_redis()
+    return f": it is that of etlctl run with its data in {folder}: does that run?" if folder else ""
 
 
 def _is_of(error: Exception, module: str, name: str) -> bool:

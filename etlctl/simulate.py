@@ -80,7 +80,7 @@ def simulate(
     ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Switch the scenario of the simulated ETL process, or print which one is in force.
+    """Set the scenario of the simulated ETL process, or print it.
 
     Ends with 3 when the simulator cannot be reached or refuses.
     """

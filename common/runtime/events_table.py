@@ -45,7 +45,9 @@ EVENTS: dict[str, EventSpec] = {
     "config_advice": EventSpec("warning", "The configuration is valid, but probably not meant so."),
     "readiness_changed": EventSpec("info", "A dependency became ready, or stopped being so."),
     "exit_action_failed": EventSpec("warning", "Releasing work at the drain deadline failed."),
-    "thread_failed": EventSpec("error", "A thread ended by an error that nothing handled."),
+    "thread_failed": EventSpec(
+        "error", "An error in a thread that nothing handled; the process goes on."
+    ),
     "log_lines_dropped": EventSpec(
         "warning", "Who reads stdout was too slow: so many `lines` are missing before this one."
     ),

@@ -58,7 +58,7 @@ class LeaseRenewal:
 
     def __enter__(self) -> LeaseRenewal:
         self._until = self._clock() + self._max_seconds
-        self._first = _TIMER.at(time.monotonic() + self._every_seconds, self._start)
+        self._start_later()
         return self
 
     def __exit__(
@@ -73,11 +73,20 @@ class LeaseRenewal:
         if self._thread is not None:
             self._thread.join()
 
+    def _start_later(self) -> None:
+        self._first = _TIMER.at(time.monotonic() + self._every_seconds, self._start)
+
     def _start(self) -> None:
         with self._starting:
-            if not self._done.is_set():
-                self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
-                self._thread.start()
+            if self._done.is_set():
+                return
+            thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads at the moment; the lease outlives two failures
+                self._start_later()
+                raise
+            self._thread = thread
 
     def _run(self) -> None:
         while self._clock() <= self._until:

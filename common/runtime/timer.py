@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from common.runtime.lasting import Lasting
+
 
 class Timed:
     """A call to come; made by :meth:`Timer.at`."""
@@ -31,11 +33,13 @@ class Timed:
 class Timer:
     """Calls actions at instants of ``time.monotonic``, in a thread that the first of them starts.
 
-    An action must be short and raise nothing.
+    An action must be short. An error of one is told as that of a thread is, though not each time
+    while it lasts, and keeps nothing from the others.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._failing = Lasting()
         self._changed = threading.Condition()
         self._waiting: set[Timed] = set()
         self._wakes_at = float("inf")
@@ -78,4 +82,12 @@ class Timer:
                     self._changed.wait(left_seconds)
                     continue
                 self._waiting.discard(first)
-            first.action()
+            try:
+                first.action()
+            except Exception as error:
+                self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if self._failing.again(repr(error)):
+            details = (type(error), error, error.__traceback__, threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(details))

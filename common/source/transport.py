@@ -367,7 +367,10 @@ _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
 
 def _unreachable(error: Exception) -> SourceError:
-    message = plain_text(error)
-    if isinstance(root_of(error), ssl.SSLError) and "certificate" in message.lower():
-        return SourceRefused(f"cannot be trusted, or does not trust us: {message} (extract.auth)")
+    message, root = plain_text(error), root_of(error)
+    if isinstance(root, ssl.SSLCertVerificationError):
+        key = "prometheus_url" if "mismatch" in root.verify_message else "auth.ca_file"
+        return SourceRefused(f"cannot be trusted: {message} (extract.{key})")
+    if isinstance(root, ssl.SSLError) and "certificate" in message.lower():
+        return SourceRefused(f"does not trust us: {message} (extract.auth.cert_file)")
     return SourceUnavailable(f"cannot be reached: {message}")

@@ -18,7 +18,7 @@ from common.exit_codes import ExitCode
 from devtools import PROJECT_ROOT
 from devtools.demo.run import Demo
 from devtools.demo.view import View
-from etlctl.__main__ import run
+from etlctl.command_line import run
 from etlctl.output import stdout
 from etlctl.verify.present import table
 

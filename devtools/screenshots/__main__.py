@@ -23,7 +23,7 @@ from devtools.screenshots.ask import Source
 from devtools.screenshots.chromium import Chromium, found
 from devtools.screenshots.draw import Row, dashboard
 from devtools.servers.stack import ETL_METRICS_JOB, LocalStack, new_run_dir
-from etlctl.__main__ import run
+from etlctl.command_line import run
 from monitoring.catalogue import all_alerts
 from monitoring.dashboards import DASHBOARDS
 from monitoring.dashboards.spec import DashboardSpec

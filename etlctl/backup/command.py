@@ -111,9 +111,10 @@ def plan_of(
 
 @shared_options("plan", plan_of)
 def backup(plan: Plan) -> None:
-    """Save what the pipeline, InfluxDB, Prometheus and Grafana keep in a folder.
+    """Save in a folder what the pipeline and its servers keep.
 
-    Extractor, transformer, loader and verifier must be stopped until Redis is saved.
+    The servers are InfluxDB, Prometheus and Grafana. Extractor, transformer, loader and verifier
+    must be stopped until Redis is saved.
     """
     _carry_out(plan, save_parts, "saved in")
 

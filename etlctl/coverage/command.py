@@ -70,7 +70,7 @@ def coverage(
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
-    """Show what of each query's time is loaded, proven and sealed, and what is missing.
+    """Show what of each query is loaded, proven, sealed, missing.
 
     TIME is RFC 3339 (2024-05-01T12:00:00Z), seconds since the epoch, now, or a duration before
     now (-30d). Ends with 0 if all is well, 1 if something needs a person, and 2 if that cannot be

@@ -175,9 +175,9 @@ def replay(selection: Selection) -> None:
 @dead_letters_app.command("purge")
 @shared_options("selection", selection_of)
 def purge(selection: Selection) -> None:
-    """Give dead letters up for good: their samples are counted as dropped ("purged").
+    """Give dead letters up for good.
 
-    Choose them by ID, by a filter, or with --all.
+    Their samples are counted as dropped ("purged"). Choose them by ID, by a filter, or with --all.
     """
     _carry_out(selection, "Purge", "purged", "They cannot be brought back", DeadLetters.purge)
 
@@ -192,9 +192,10 @@ def export(
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
-    """Write dead letters with their payloads to FILE, one JSON document a line.
+    """Write dead letters with their payloads to FILE.
 
-    The file is complete or it is not there. Nothing changes in Redis.
+    Each is a JSON document on a line. The file is complete or it is not there. Nothing changes in
+    Redis.
     """
     refuse_existing(file, force=force)
     with _opened(config) as (redis, keys):

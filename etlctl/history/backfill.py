@@ -90,10 +90,11 @@ def backfill(
     ] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Extract time before the feeds' origins, behind all that is live, and wait until it is loaded.
+    """Extract time before the feeds' origins, and wait for it.
 
-    TIME is RFC 3339 (2024-05-01T12:00:00Z), seconds since the epoch, or a duration before now
-    (-30d). Ctrl-C ends the wait alone. Ends with 1 where some of it could not be had.
+    It comes behind all that is live; the wait is until it is loaded. TIME is RFC 3339
+    (2024-05-01T12:00:00Z), seconds since the epoch, or a duration before now (-30d). Ctrl-C ends
+    the wait alone. Ends with 1 where some of it could not be had.
     """
     if context.invoked_subcommand is not None:
         _refuse_options(context)

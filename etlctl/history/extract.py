@@ -63,9 +63,10 @@ def again(
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
-    """Extract a range of a query again: its points are written anew, and what is late is added.
+    """Extract a range of a query again.
 
-    Ends with 1 if nothing of the range can be extracted, or it is not loaded in time.
+    Its points are written anew, and what is late is added. Ends with 1 if nothing of the range can
+    be extracted, or it is not loaded in time.
     """
     settings = load_settings(config)
     plans = chosen(settings, query, tier or ())

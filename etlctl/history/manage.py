@@ -35,7 +35,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def show(as_json: AsJson = False, config: ConfigFile = None) -> None:
-    """Show every backfill: those that run, and the last ones that are over."""
+    """Show the backfills that run, and the last ones that are over."""
     redis, keys = redis_of(load_settings(config, secrets=("pipeline",)).pipeline)
     with closing(redis):
         found = Backfills(redis, keys).all()
@@ -77,7 +77,7 @@ def resume(id_: Id, config: ConfigFile = None) -> None:
 
 
 def cancel(id_: Id, config: ConfigFile = None) -> None:
-    """Extract no more of a backfill; what was extracted of it stays loaded."""
+    """Extract no more of a backfill; what is loaded stays."""
     _change(id_, "cancelled", config)
 
 

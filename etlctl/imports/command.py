@@ -57,11 +57,11 @@ def import_(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write an etl.yaml from telegraf.conf or from Prometheus' remote_write.
+    """Write an etl.yaml from a telegraf.conf or a remote_write.
 
-    What could not be carried is said. Secrets of FILE become files in the folder secrets beside it.
-    Ends with 2 where FILE cannot be read, and where what was written is not valid yet: each problem
-    is said.
+    FILE is one of the two: a prometheus.yml has the latter. What could not be carried is said.
+    Secrets of FILE become files in the folder secrets beside it. Ends with 2 where FILE cannot be
+    read, and where what was written is not valid yet: each problem is said.
     """
     draft = _read(file)
     draft.extract = {"prometheus_url": prometheus} | draft.extract if prometheus else draft.extract

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 
-from common.errors import ConfigError
+from common.errors import ConfigError, SinkError, SourceError
 from etlctl.init.source import Job
 from etlctl.options import read_secret_option
 
@@ -17,6 +19,35 @@ DEFAULTS = {
     "--org": "monitoring",
     "--bucket": "health_metrics",
 }
+
+
+# Keys of etl.yaml that an option becomes, as errors name them.
+_KEYS = {
+    "extract.prometheus_url": "--prometheus-url",
+    "extract.auth": "--prometheus-username or --prometheus-bearer-token-file",
+    "extract.auth.ca_file": "--prometheus-ca-file",
+    "load.influxdb.url": "--influxdb-url",
+    "load.influxdb.token": "--influxdb-token-file",
+    "load.influxdb.token_file": "--influxdb-token-file",
+    "load.influxdb.password_file": "--influxdb-password-file",
+    "load.influxdb.ca_file": "--influxdb-ca-file",
+}
+_KEY = re.compile(r"\b(?:extract|load)(?:\.[a-z_]+)+")
+
+
+def with_options(text: str) -> str:
+    """``text`` with options in the place of keys: there is no etl.yaml yet."""
+    return _KEY.sub(lambda found: _KEYS.get(found[0], found[0]), text)
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Have errors of the servers name options."""
+    try:
+        yield
+    except (SourceError, SinkError) as error:
+        error.args = (with_options(str(error)), *error.args[1:])
+        raise
 
 
 class Asking:
@@ -70,12 +101,16 @@ class Asking:
         return [by_name[name] for name in dict.fromkeys(names)]
 
 
+def path_of(file: Path | None) -> str:
+    """The absolute path of a file that etl.yaml will name; empty for none."""
+    return "" if file is None else str(file.absolute())
+
+
 def secret_file(option: str, file: Path | None) -> str:
     """The absolute path of a file with a secret, which was read once; empty for none.
 
     Raises :class:`ConfigError` where it cannot be used.
     """
-    if file is None:
-        return ""
-    read_secret_option(option, file)
-    return str(file.absolute())
+    if file is not None:
+        read_secret_option(option, file)
+    return path_of(file)

@@ -29,13 +29,14 @@ def init(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask: take what is proposed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at Prometheus and InfluxDB, propose queries, and write a commented etl.yaml.
+    """Look at Prometheus and InfluxDB, and write an etl.yaml.
 
-    Shows what they come to: samples and bytes a day, and how long the history would take.
+    Proposes queries, and shows what they come to: samples and bytes a day, and how long the history
+    would take.
     """
     from common.config import DEFAULT_PATH
     from common.errors import ConfigError
-    from etlctl.init.answers import Asking
+    from etlctl.init.answers import Asking, naming_options
     from etlctl.init.proposal import propose
     from etlctl.init.write import refuse_if_there, written
 
@@ -45,7 +46,8 @@ def init(
     if interactive and not sys.stdin.isatty():
         raise ConfigError("--yes: stdin is no terminal to ask on: give --yes, and options")
     asking = Asking(interactive=interactive)
-    connections, source, sink = _looked(asking, given)
+    with naming_options():
+        connections, source, sink = _looked(asking, given)
     if not source.jobs:
         raise ConfigError(
             f"{connections.prometheus_url}: has no metric up: it has scraped nothing yet (try "
@@ -67,7 +69,7 @@ def _looked(asking: Asking, given: Given) -> tuple[Connections, SourceFacts, Sin
     """Both servers, asked as soon as enough is known of each."""
     from dataclasses import replace
 
-    from etlctl.init.answers import secret_file
+    from etlctl.init.answers import path_of, secret_file
     from etlctl.init.sink import look_at_sink
     from etlctl.init.source import look_at_source
     from etlctl.init.text import Connections
@@ -85,6 +87,7 @@ def _looked(asking: Asking, given: Given) -> tuple[Connections, SourceFacts, Sin
         prometheus_bearer_token_file=secret_file(
             "--prometheus-bearer-token-file", given.prometheus_bearer_token_file
         ),
+        prometheus_ca_file=path_of(given.prometheus_ca_file),
     )
     source = look_at_source(extract_settings(connections))
     connections = replace(
@@ -97,6 +100,7 @@ def _looked(asking: Asking, given: Given) -> tuple[Connections, SourceFacts, Sin
             "--influxdb-password-file", given.influxdb_password_file
         ),
         influxdb_token_file=secret_file("--influxdb-token-file", given.influxdb_token_file),
+        influxdb_ca_file=path_of(given.influxdb_ca_file),
     )
     if not connections.influxdb_token_file and not connections.influxdb_username:
         token = asking.secret("InfluxDB's token (nothing where it asks for none)")

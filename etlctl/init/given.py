@@ -18,13 +18,18 @@ class Given:
     prometheus_username: str | None
     prometheus_password_file: Path | None
     prometheus_bearer_token_file: Path | None
+    prometheus_ca_file: Path | None
     influxdb_url: str | None
     influxdb_token_file: Path | None
     influxdb_username: str | None
     influxdb_password_file: Path | None
+    influxdb_ca_file: Path | None
     org: str | None
     bucket: str | None
     jobs: Sequence[str]
+
+
+_AUTHORITIES = "the authorities that may vouch for it"
 
 
 def _url(option: str, of: str) -> Any:
@@ -47,6 +52,7 @@ def given_options(
     prometheus_bearer_token_file: Annotated[
         Path | None, _file("--prometheus-bearer-token-file", "a bearer token instead")
     ] = None,
+    prometheus_ca_file: Annotated[Path | None, _file("--prometheus-ca-file", _AUTHORITIES)] = None,
     influxdb_url: Annotated[str | None, _url("--influxdb-url", "InfluxDB")] = None,
     influxdb_token_file: Annotated[
         Path | None, _file("--influxdb-token-file", "a token that may read and write the bucket")
@@ -57,6 +63,7 @@ def given_options(
     influxdb_password_file: Annotated[
         Path | None, _file("--influxdb-password-file", "that user's password")
     ] = None,
+    influxdb_ca_file: Annotated[Path | None, _file("--influxdb-ca-file", _AUTHORITIES)] = None,
     org: Annotated[
         str | None, typer.Option("--org", metavar="NAME", help="Organisation in InfluxDB 2.")
     ] = None,
@@ -79,10 +86,12 @@ def given_options(
         prometheus_username,
         prometheus_password_file,
         prometheus_bearer_token_file,
+        prometheus_ca_file,
         influxdb_url,
         influxdb_token_file,
         influxdb_username,
         influxdb_password_file,
+        influxdb_ca_file,
         org,
         bucket,
         jobs or (),

@@ -20,6 +20,9 @@ HEALTH = "health"
 _LONGEST_INTERVAL_SECONDS = 60
 _SHORTEST_INTERVAL_SECONDS = 1
 _FIRST_LOOKBACK_SECONDS = 3_600
+# The file outlives a Prometheus that has just started: its age of now says nothing then. What it
+# does not hold at the first start is not asked for.
+_LEAST_LOOKBACK_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,14 @@ def propose(facts: SourceFacts, jobs: Sequence[Job]) -> Proposal:
         tuple(queries),
         interval,
         ceil(facts.settle_seconds),
-        round(min(_FIRST_LOOKBACK_SECONDS, facts.history_seconds or _FIRST_LOOKBACK_SECONDS)),
+        _lookback_seconds(facts.history_seconds),
         facts.history_seconds,
     )
+
+
+def _lookback_seconds(history_seconds: float) -> int:
+    whole_minutes = int((history_seconds or _FIRST_LOOKBACK_SECONDS) // 60) * 60
+    return min(max(whole_minutes, _LEAST_LOOKBACK_SECONDS), _FIRST_LOOKBACK_SECONDS)
 
 
 def _up(facts: SourceFacts, jobs: Sequence[Job]) -> str:

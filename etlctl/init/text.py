@@ -25,9 +25,11 @@ class Connections:
     prometheus_username: str = ""
     prometheus_password_file: str = ""
     prometheus_bearer_token_file: str = ""
+    prometheus_ca_file: str = ""
     influxdb_token_file: str = ""
     influxdb_username: str = ""
     influxdb_password_file: str = ""
+    influxdb_ca_file: str = ""
     # One that was typed: it is written to ``influxdb_token_file``, and nowhere else.
     influxdb_token: str = field(default="", repr=False)
 
@@ -38,6 +40,7 @@ class Connections:
             "username": self.prometheus_username,
             "password_file": self.prometheus_password_file,
             "bearer_token_file": self.prometheus_bearer_token_file,
+            "ca_file": self.prometheus_ca_file,
         }
         return {key: value for key, value in found.items() if value}
 
@@ -49,6 +52,7 @@ class Connections:
             "token_file": self.influxdb_token_file,
             "username": self.influxdb_username,
             "password_file": self.influxdb_password_file,
+            "ca_file": self.influxdb_ca_file,
         }
         needed = {"org": self.org, "bucket": self.bucket}
         return {key: value for key, value in found.items() if value} | needed
@@ -78,9 +82,9 @@ def _lines(
     yield ""
     yield "  # Samples are left to settle before they are extracted: 1.1 × scrape interval +"
     yield "  # scrape time-out, and the evaluation interval of rules."
-    yield f"  settle_seconds: {proposal.settle_seconds}s"
+    yield f"  settle_seconds: {_duration(proposal.settle_seconds)}"
     yield "  # How far back the very first start reaches."
-    yield f"  initial_lookback_seconds: {proposal.lookback_seconds}s"
+    yield f"  initial_lookback_seconds: {_duration(proposal.lookback_seconds)}"
     yield ""
     yield "  queries:"
     for query in proposal.queries:
@@ -117,7 +121,7 @@ def _lines(
     yield ""
     yield "pipeline:"
     yield "  # How often new windows are planned."
-    yield f"  interval_seconds: {proposal.interval_seconds}s"
+    yield f"  interval_seconds: {_duration(proposal.interval_seconds)}"
     yield "  log_level: INFO"
     yield "  # Without it, etlctl run starts a Redis of its own."
     yield "  # redis_url: redis://localhost:6379/0"

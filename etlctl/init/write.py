@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from common.config import ExtractSettings, InfluxSettings, load_settings
 from common.errors import ConfigError
+from etlctl.init.answers import with_options
 from etlctl.init.proposal import Proposal
 from etlctl.init.sink import SinkFacts
 from etlctl.init.source import SourceFacts
@@ -37,18 +38,18 @@ def refuse_if_there(file: Path, *, force: bool) -> None:
 def extract_settings(connections: Connections) -> ExtractSettings:
     """What Prometheus is asked with. Raises :class:`ConfigError`."""
     content = {"prometheus_url": connections.prometheus_url, "auth": connections.auth}
-    options = {"prometheus_url": "--prometheus-url"} | {
+    options = {"prometheus_url": "--prometheus-url", "auth": "--prometheus-username"} | {
         key: f"--prometheus-{key.replace('_', '-')}"
-        for key in ("username", "password_file", "bearer_token_file")
+        for key in ("username", "password_file", "bearer_token_file", "ca_file")
     }
     return _valid(ExtractSettings, content, "extract", options)
 
 
 def influx_settings(connections: Connections) -> InfluxSettings:
     """What InfluxDB is asked with. Raises :class:`ConfigError`."""
-    options = {"url": "--influxdb-url", "org": "--org", "bucket": "--bucket"} | {
+    options = {"": "--influxdb-username", "org": "--org", "bucket": "--bucket"} | {
         key: f"--influxdb-{key.replace('_', '-')}"
-        for key in ("token", "token_file", "username", "password_file")
+        for key in ("url", "token", "token_file", "username", "password_file", "ca_file")
     }
     content = dict(connections.influxdb)
     if connections.influxdb_token:
@@ -125,8 +126,9 @@ def _valid(
             keys = [str(part) for part in details["loc"]]
             # Of a secret that its file makes unusable, the file's key is told.
             inner = details["ctx"]["problems"] if details["type"] == "problems" else ()
-            told = [(str(one.path[-1]), one.text) for one in inner if one.path]
-            for key, text in told or [(keys[0] if keys else "", details["msg"])]:
+            last = keys[-1] if keys else ""
+            told = [(str(one.path[-1]) if one.path else last, one.text) for one in inner]
+            for key, text in told or [(last, details["msg"])]:
                 where = options.get(key) or ".".join([section, *keys])
-                problems.append(f"{where}: {text}")
+                problems.append(f"{where}: {with_options(text)}")
         raise ConfigError(*problems) from None

@@ -43,9 +43,10 @@ def once(
     config: PlainConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a short range of one query, show its points and what is dropped, or write it.
+    """Show what a short range of a query becomes, or write it.
 
-    As the stages would, and without Redis: no ledger counts it, nothing is planned.
+    Its points and what is dropped are as the stages would have them, and without Redis: no ledger
+    counts it, nothing is planned.
     """
     from common.config import load_settings
     from common.errors import ConfigError
@@ -87,6 +88,9 @@ def _read(
         start_ms, end_ms = parse_time(from_, lambda: now_ms), parse_time(to, lambda: now_ms)
         if start_ms >= end_ms:
             raise ConfigError(f"--from: {from_} is not before --to {to}")
+        if start_ms >= now_ms:
+            now = rfc3339(now_ms)
+            raise ConfigError(f"--from: {from_} is yet to come: Prometheus' clock says {now}")
         found = transformed(settings, source, query, start_ms, end_ms)
     # Windows end where samples have settled.
     unsettled_ms = end_ms - (now_ms - query.settle_ms(extract.settle_seconds))

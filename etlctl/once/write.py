@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from typing import Any
 
 from common.config import LoadSettings, Query
 from common.errors import SinkError
+from common.runtime.logs import EventLog
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import SCHEMA_VERSION
 from common.state.verdict import Entry, Settle
@@ -38,7 +40,10 @@ def written(
         for number, output in enumerate(found.outputs)
     ]
     sink = InfluxSink(load.influxdb, connections=load.connections)
-    with closing(LoadHandler(load, sink, Telemetry("loader"))) as handler:
+    silent = logging.getLogger("etlctl.once")
+    silent.disabled = True  # what the handler would log is in its verdicts
+    telemetry = Telemetry("loader", logger=EventLog(silent))
+    with closing(LoadHandler(load, sink, telemetry)) as handler:
         if (why := handler.check()) is not None:
             raise SinkError(why)
         verdicts = handler.handle(entries)

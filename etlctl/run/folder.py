@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"--data: {folder}: cannot be used: {error.strerror}") from None
+        raise _unusable(folder, error) from None
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,8 +51,11 @@ def locked(folder: Path) -> Iterator[None]:
                 f"--data: {folder}: another etlctl run (process {owner}) has this folder: stop it, "
                 "or name another folder"
             ) from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise _unusable(folder, error) from None
         yield
     finally:
         os.close(file)
@@ -93,6 +96,13 @@ def use_redis_of_run(
     return config
 
 
+def folder_of_redis(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder of the run whose Redis :func:`use_redis_of_run` took, if it took one."""
+    folder = Path(environ.get(PASSWORD_FILE_VARIABLE, "")).parent
+    known = address_of(folder) or {}
+    return folder if known.get("redis_url") == environ.get(URL_VARIABLE, "") else None
+
+
 def _names_redis(file: Path) -> bool:
     import yaml
 
@@ -102,3 +112,7 @@ def _names_redis(file: Path) -> bool:
         return True  # whoever reads it for good says what is wrong
     pipeline = found.get("pipeline") if isinstance(found, dict) else None
     return isinstance(pipeline, dict) and bool(pipeline.get("redis_url"))
+
+
+def _unusable(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"--data: {folder}: cannot be used: {error.strerror}")

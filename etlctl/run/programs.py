@@ -84,15 +84,21 @@ def _ports(names: list[str], host: str, first: int) -> dict[str, int]:
             drawn.add(free_port())
         return dict(zip(names, sorted(drawn), strict=True))
     ports = {name: first + index for index, name in enumerate(names)}
+    another = "name another first port with --port (0 = free ones) or pipeline.http_port"
     problems = [
-        f"port {port} on {host}, for the {name}, is in use or not ours to take: name another first "
-        "port with --port (0 = free ones) or pipeline.http_port"
+        f"port {port} on {host}, for the {name}, {why}: {another}"
         for name, port in ports.items()
-        if port > 65_535 or not can_bind(host, port)
+        if (why := _not_free(host, port))
     ]
     if problems:
         raise ConfigError(*problems)
     return ports
+
+
+def _not_free(host: str, port: int) -> str:
+    if port > 65_535:
+        return "is beyond the last, 65535"
+    return "" if can_bind(host, port) else "is in use or not ours to take"
 
 
 def _of_etl_metrics(

@@ -61,7 +61,10 @@ class OwnRedis:
             own = cls(program, folder, _port(data), password_file)
             _write(own.configuration, own.text(read_secret(password_file)))
             write_address(data, own.url, password_file)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            why = f"{error.filename or data}: {error.strerror}"
+            raise ConfigError(f"--data: {data}: cannot be used: {why}") from None
+        except ValueError as error:
             raise ConfigError(f"--data: {data}: cannot be used: {error}") from None
         return own
 
@@ -77,12 +80,11 @@ class OwnRedis:
 
     def text(self, password: str) -> str:
         """redis.conf, with what the pipeline asks of a Redis (docs/reliability.md)."""
-        folder = str(self.folder.absolute()).replace("\\", "\\\\").replace('"', '\\"')
         lines = (
             f"bind {HOST}",
             f"port {self.port}",
-            f'requirepass "{password}"',
-            f'dir "{folder}"',
+            f"requirepass {_quoted(password)}",
+            f"dir {_quoted(str(self.folder.absolute()))}",
             "daemonize no",
             'logfile ""',
             "loglevel warning",
@@ -120,7 +122,10 @@ class OwnRedis:
                     why = str(error)
                 if not child.running or time.monotonic() >= deadline:
                     child.exit_code()  # its last lines first
-                    raise EtlError(f"{self.program} with {self.configuration} is not ready: {why}")
+                    raise EtlError(
+                        f"{self.program} with {self.configuration} is not ready: {why}: see its "
+                        "lines above"
+                    )
                 time.sleep(_POLL_SECONDS)
 
 
@@ -128,6 +133,12 @@ def _port(data: Path) -> int:
     known = address_of(data)
     port = urlsplit(known["redis_url"]).port if known else None
     return port if port and can_bind(HOST, port) else free_port()
+
+
+def _quoted(text: str) -> str:
+    """As redis.conf has it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _write(file: Path, text: str) -> None:

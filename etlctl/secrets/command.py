@@ -33,13 +33,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the secret: i
 
 @secrets_app.command("init")
 def init(folder: Dir = DEFAULT_DIR, tls: Tls = False) -> None:
-    """Make every secret that is missing, and never touch one that exists."""
+    """Make every secret that is missing; those that exist stay."""
     make_secrets(folder, tls=tls)
 
 
 @secrets_app.command("rotate")
 def rotate_one(name: Name, folder: Dir = DEFAULT_DIR) -> None:
-    """Give a secret a new value, and print what has to be done for it to be used."""
+    """Give a secret a new value, and print what is to do then."""
     with open_folder(folder) as opened:
         steps = rotate.rotate(opened, name, _report(opened))
     typer.echo("Then, where the stack runs:")
@@ -58,7 +58,10 @@ def show(name: Name, folder: Dir = DEFAULT_DIR) -> None:
 
 @secrets_app.command("check")
 def check(folder: Dir = DEFAULT_DIR) -> None:
-    """Check that every secret is there, private, and up to date; ends with 2 if one is not."""
+    """Check that every secret is there, private, and up to date.
+
+    Ends with 2 if one is not.
+    """
     with open_folder(folder) as opened:
         found = problems(opened)
         files = sum(1 for _ in expected(opened))

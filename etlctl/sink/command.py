@@ -55,7 +55,7 @@ def init(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Make organisation, buckets and the loader's own token, as far as they are missing.
+    """Make organisation, buckets and the loader's token where missing.
 
     In InfluxDB 3: databases and a token. In 1.x: databases and retention policies.
 

@@ -108,10 +108,10 @@ def reachable(stack: Stack) -> Stack:
 @stack_app.command("up")
 @shared_options("stack", named)
 def up(no_build: NoBuild = False, wait_seconds: WaitSeconds = 600, *, stack: Stack) -> None:
-    """Start everything, wait until it is healthy, and print where to find what.
+    """Start everything, and wait until it is healthy.
 
-    Checks first whether it can work: engine, compose, ports, memory, disk. Makes missing secrets.
-    Replicas that were added stay.
+    Prints where to find what. Checks first whether it can work: engine, compose, ports, memory,
+    disk. Makes missing secrets. Replicas that were added stay.
     """
     with _ctrl_c():
         lines = start(stack.compose, os.environ, no_build=no_build, wait_seconds=wait_seconds)
@@ -130,7 +130,10 @@ def down(*, stack: Stack) -> None:
 @stack_app.command("destroy")
 @shared_options("stack", reachable)
 def destroy(yes: Yes = False, *, stack: Stack) -> None:
-    """Remove containers and all their data: streams, ledger, points, metrics. Asks first."""
+    """Remove containers and all their data. Asks first.
+
+    Streams, ledger, points and metrics are gone then.
+    """
     name = stack.compose.project().name
     if not yes:
         _confirm(name)
@@ -170,7 +173,7 @@ def build(services: Services = None, *, stack: Stack) -> None:
 @stack_app.command("pin")
 @shared_options("stack", reachable)
 def pin(output: Output = Path("docker-compose.pinned.yml"), *, stack: Stack) -> None:
-    """Write a compose file with the digests of the images that the engine has pulled."""
+    """Write a compose file with the digests of pulled images."""
     pins = find_pins(stack.compose.docker, json.loads(stack.compose.config()))
     for sentence in pins.left_out:
         remark(f"Left out: {sentence}")
@@ -185,7 +188,10 @@ def pin(output: Output = Path("docker-compose.pinned.yml"), *, stack: Stack) -> 
 
 @stack_app.command("scale")
 def scale(scales: Scales, files: Files = None, project_dir: ProjectDir = None) -> None:
-    """Set how many replicas of extractor, transformer, loader run; others keep theirs."""
+    """Set how many replicas of a service run; others keep theirs.
+
+    It is extractor, transformer or loader.
+    """
     wanted = parse_scales(scales)
     compose = _open(project_dir, files, monitoring_only=False)
     engine = find_engine(compose.docker)
@@ -206,7 +212,10 @@ def scale(scales: Scales, files: Files = None, project_dir: ProjectDir = None) -
 @stack_app.command("restart-etl")
 @shared_options("stack", reachable)
 def restart_etl(wait_seconds: WaitSeconds = 120, *, stack: Stack) -> None:
-    """Restart the ETL services, one container after the other, so that the others go on."""
+    """Restart the ETL services, one container after the other.
+
+    The others go on meanwhile.
+    """
     services = set(stack.compose.project().services)
     found = [one for one in stack.compose.containers() if one.running and one.service in services]
     chosen = sorted(
@@ -222,7 +231,10 @@ def restart_etl(wait_seconds: WaitSeconds = 120, *, stack: Stack) -> None:
 @stack_app.command("status")
 @shared_options("stack", reachable)
 def status(*, stack: Stack) -> None:
-    """Show whether everything runs and is healthy, and print `etlctl status` of the stack."""
+    """Show whether everything runs and is healthy.
+
+    Prints `etlctl status` of the stack, too.
+    """
     containers = stack.compose.containers()
     if not containers:
         typer.echo("Nothing runs: start it with `etlctl stack up`.")

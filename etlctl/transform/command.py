@@ -22,15 +22,15 @@ Files = Annotated[
     ),
 ]
 
-transform_app = group("Try the rules of the transform, on cases in files and on real samples.")
+transform_app = group("Try the transform's rules on cases in files, or on samples.")
 
 
 @transform_app.command("test")
 def run_cases(files: Files = None, config: PlainConfigFile = None, as_json: AsJson = False) -> None:
-    """Run cases: samples go in, and the lines and drops that they name must come out.
+    """Run cases: samples go in, the lines they name must come out.
 
-    Nothing but the configuration and the files is read. Ends with 1 when a case fails, with 2
-    when a file is no list of cases.
+    And so must the drops. Nothing but the configuration and the files is read. Ends with 1 when a
+    case fails, with 2 when a file is no list of cases.
     """
     from common.config import DEFAULT_PATH, load_settings
     from etlctl.transform.cases import failures, read_cases
@@ -92,9 +92,9 @@ def preview(
     config: PlainConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the newest sample of each series of a query, and what the rules make of it.
+    """Show a query's newest samples, and what becomes of them.
 
-    Nothing is written anywhere.
+    One of each series. Nothing is written anywhere.
     """
     from common.config import load_settings
     from common.errors import ConfigError

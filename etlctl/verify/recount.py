@@ -67,10 +67,10 @@ def recount(
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
-    """Find what came late to the source, such as imported history, by counts.
+    """Find by counts what came late to the source.
 
-    TIME is as for verify. Ends with 1 if something differs without a reason (after a repair: if it
-    still does).
+    Imported history, for example. TIME is as for verify. Ends with 1 if something differs without a
+    reason (after a repair: if it still does).
     """
     settings = load_settings(config)
     found: list[Recounted] = []

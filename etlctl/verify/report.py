@@ -80,9 +80,9 @@ def repair(
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
-    """Extract again what a report of verify found missing or different.
+    """Extract again what verify found missing or different.
 
-    Then compares the range of the report once more, and ends as verify does.
+    The range of REPORT is compared once more then, and this ends as verify does.
     """
     found = read_report(report)
     settings = load_settings(config)

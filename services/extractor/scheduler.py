@@ -15,6 +15,7 @@ from redis import Redis
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
+from common.runtime.lasting import Lasting
 from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
 from services.extractor.job_table import QUEUES, QueueName, TableJob, TableQueue
@@ -64,6 +65,7 @@ class Scheduler:
 
         ``set_ready`` gets the check ``scheduler``: where nothing can be queued nothing is planned.
         """
+        failing = Lasting()
         while not stop.is_set():
             try:
                 if wanted():
@@ -71,7 +73,10 @@ class Scheduler:
                 set_ready("scheduler", True, "")
             # Whatever it is: nothing would be planned any more if this thread died of it.
             except Exception as error:
-                telemetry.emit("scheduling_failed", error=str(error))
+                if failing.again(str(error)):
+                    telemetry.emit("scheduling_failed", error=str(error))
+                else:
+                    telemetry.inc("etl_scheduler_errors_total")
                 set_ready("scheduler", False, str(error))
             stop.wait(every_seconds - wall_clock() % every_seconds)
 

@@ -233,7 +233,7 @@ def describe(outcome: Outcome, bucket: str) -> str:
         return f"InfluxDB gave no response ({outcome.cause}): {outcome.message}"
     what = {
         Kind.CAPACITY: "is at one of its limits",
-        Kind.REFUSED: "refuses our token",
+        Kind.REFUSED: "refuses our credentials",
         Kind.MISSING: "does not know the bucket or organisation",
         Kind.UNEXPECTED: "sent what no InfluxDB sends to a write",
     }.get(outcome.kind, "failed")

@@ -38,10 +38,13 @@ class ClockReading:
 class _Kept:
     """A reading: when it was requested (monotonic, ms), and how far ahead of that it can be.
 
-    ``believed_ahead_ms`` goes by the response's ``Date`` where that is far behind.
+    The source read its clock at any moment of the ``trip_ms`` from request to response, so it can
+    be ahead by that much less. ``believed_ahead_ms`` goes by the response's ``Date`` where that is
+    far behind.
     """
 
     at_ms: float
+    trip_ms: float
     ahead_ms: float
     believed_ahead_ms: float
 
@@ -82,12 +85,14 @@ class SourceClock:
         """
         before_ms = self._monotonic_ms()
         reading = self.read()
-        after_ms = self._monotonic_ms()
         own_ms = self.own_ms()
+        after_ms = self._monotonic_ms()
         trip_ms = after_ms - before_ms
         self._compare("own", reading.now_ms - own_ms, trip_ms)
         if reading.date_ms is not None:
-            self._compare("date", reading.now_ms - reading.date_ms - DATE_STEP_MS / 2, DATE_STEP_MS)
+            # A server with much to do writes the Date long after it took the query.
+            date_ms = reading.date_ms + DATE_STEP_MS / 2
+            self._compare("date", reading.now_ms - date_ms, DATE_STEP_MS + trip_ms)
         for name, clock_ms in self.others.items():
             self._compare(name, reading.now_ms - clock_ms(), self._monotonic_ms() - before_ms)
         self._hold_back(reading.now_ms, (reading.now_ms - own_ms) / 1000)
@@ -95,7 +100,7 @@ class SourceClock:
         bound_ms = reading.now_ms
         if reading.date_ms is not None:
             bound_ms = min(bound_ms, reading.date_ms + DATE_STEP_MS + _TOLERANCE_MS)
-        self._keep(_Kept(before_ms, reading.now_ms - before_ms, bound_ms - before_ms))
+        self._keep(_Kept(before_ms, trip_ms, reading.now_ms - before_ms, bound_ms - before_ms))
         return min(bound_ms, self._believed_ms())
 
     def believed_ms(self, wanted_ms: int) -> int:
@@ -111,7 +116,9 @@ class SourceClock:
 
     def _believed_ms(self) -> int:
         """What all readings that are kept agree to have been reached, and our own clock too."""
-        ahead_ms = min(kept.believed_ahead_ms for kept in self._readings)
+        # Of readings that agree, the one that proves most; of others, what none of them denies.
+        proven_ms = max(kept.believed_ahead_ms - kept.trip_ms for kept in self._readings)
+        ahead_ms = min(proven_ms, *(kept.believed_ahead_ms for kept in self._readings))
         return int(
             min(self._monotonic_ms() + ahead_ms, self.own_ms() + self.tolerance_seconds * 1000)
         )
@@ -137,12 +144,14 @@ class SourceClock:
         """Compare a reading, so far ahead of our monotonic clock, with those before."""
         if not self._readings:
             return
-        known_ms = min(kept.ahead_ms for kept in self._readings)
+        # What slow responses leave open is no jump.
+        most_known_ms = min(kept.ahead_ms for kept in self._readings)
+        least_known_ms = min(kept.ahead_ms - kept.trip_ms for kept in self._readings)
         jump_ms = 0.0
-        if least_ahead_ms - known_ms > _TOLERANCE_MS:
-            jump_ms = least_ahead_ms - known_ms
-        elif known_ms - most_ahead_ms > _TOLERANCE_MS:
-            jump_ms = most_ahead_ms - known_ms
+        if least_ahead_ms - most_known_ms > _TOLERANCE_MS:
+            jump_ms = least_ahead_ms - most_known_ms
+        elif least_known_ms - most_ahead_ms > _TOLERANCE_MS:
+            jump_ms = most_ahead_ms - least_known_ms
         if jump_ms and not self._jumped:
             self.on_jump(jump_ms / 1000)
         self._jumped = bool(jump_ms)

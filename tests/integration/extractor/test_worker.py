@@ -19,6 +19,7 @@ from common.state.keys import Keys
 from services.extractor.job_table import QUEUES
 from services.extractor.scheduler import MOST_WAITING, Scheduler
 from services.extractor.worker import JobTable, Worker
+from tests.support.captured_log import CapturedLog
 
 
 class Rig:
@@ -233,6 +234,23 @@ def test_planning_is_scheduled_at_each_tick_until_the_service_stops(rig: Rig) ->
 
     assert set(ready) == {("scheduler", True, "")}
     assert rig.scheduler.queues["plan"].count == 3
+
+
+def test_a_redis_that_is_away_is_told_once_and_counted_each_time() -> None:
+    stop, registry, log = threading.Event(), CollectorRegistry(), CapturedLog()
+    told: list[tuple[str, bool]] = []
+
+    def set_ready(name: str, ok: bool, detail: str) -> None:
+        told.append((name, ok))
+        if len(told) == 5:
+            stop.set()
+
+    Scheduler(Redis(host="127.0.0.1", port=9), Keys("etl")).plan_at_each_tick(
+        0.01, stop, Telemetry("extractor", registry, logger=log), set_ready
+    )
+    assert told == [("scheduler", False)] * 5
+    assert log.events == ["scheduling_failed"]
+    assert registry.get_sample_value("etl_scheduler_errors_total") == 5
 
 
 def test_a_namespace_with_a_dot_can_be_scheduled(redis_client: Redis, redis_namespace: str) -> None:

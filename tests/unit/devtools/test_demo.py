@@ -21,7 +21,7 @@ from devtools import PROJECT_ROOT
 from devtools.demo.__main__ import app
 from devtools.demo.report import DemoReport
 from devtools.demo.view import Snapshot, View, numbers_table, plain_line, snapshot
-from etlctl.__main__ import run
+from etlctl.command_line import run
 from services.verifier.run import Outcome, QueryResult
 
 

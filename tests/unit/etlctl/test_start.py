@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -52,6 +55,30 @@ def imported_by(folder: Path, *arguments: str) -> set[str]:
     return HEAVY & set(last.split())
 
 
+_CTRL_C_AT_AN_IMPORT = """\
+import os, signal, sys
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, CtrlC())
+from etlctl.__main__ import main
+main()
+"""
+
+
+def test_a_ctrl_c_before_the_command_has_begun_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _CTRL_C_AT_AN_IMPORT, "status"],
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, b"", b"")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
 def test_without_a_command_nothing_heavy_is_imported(tmp_path: Path, arguments: list[str]) -> None:
     allowed = {"importlib.metadata"} if arguments == ["--version"] else set()
@@ -79,6 +106,23 @@ def test_the_list_of_commands_says_what_each_says_itself(name: str) -> None:
         return str(found.commands[name].get_short_help_str(1_000))  # type: ignore[attr-defined]
 
     assert listed([name]) == listed([])
+
+
+def test_no_list_of_commands_cuts_a_sentence_at_80_columns() -> None:
+    def groups(command: Any) -> Iterator[Any]:
+        if inner := getattr(command, "commands", None):
+            yield command
+            for one in inner.values():
+                yield from groups(one)
+
+    found = list(groups(typer.main.get_command(app_with(COMMANDS))))
+    assert len(found) > 5
+    for group in found:
+        # What click has of 80 columns: margins on both sides, the longest name, a gap.
+        room_chars = 80 - 2 - 6 - max(map(len, group.commands))
+        for command in group.commands.values():
+            sentence = command.get_short_help_str(1_000)
+            assert sentence and command.get_short_help_str(room_chars) == sentence, command.name
 
 
 def test_the_version(capsys: Capture) -> None:

@@ -125,6 +125,7 @@ def test_a_query_that_matches_nothing(capsys: Capture, config: Path) -> None:
     [
         (("--query", "none", "--from", "-1h"), 2, "--query: no query is named 'none': there are "),
         (("--query", "raw", "--from", "-1h", "--to", "-2h"), 2, "--from: -1h is not before --to"),
+        (("--query", "raw", "--from", "4000000000", "--to", "4000000060"), 2, "is yet to come: "),
         (("--query", "raw", "--from", "soon"), 2, "'soon' is not a time"),
         (("--query", "raw", "--from", "-1h", "--write", "--dry-run"), 2, "--write: cannot be"),
         (("--query", "health", "--from", "-1d"), 2, "more than 11000"),
@@ -145,4 +146,4 @@ def test_a_sink_that_is_not_there(
     arguments = ("--query", "raw", "--from", "-10s", "--write")
     code, out, err = run(capsys, "once", "--config", str(config), *arguments)
     assert (code, out) == (ExitCode.DEPENDENCY, "")
-    assert "InfluxDB gave no response" in err
+    assert "InfluxDB gave no response" in err and len(err.splitlines()) == 1

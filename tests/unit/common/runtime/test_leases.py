@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from itertools import chain, repeat
 
+import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.runtime.leases import LeaseRenewal
@@ -53,6 +54,24 @@ def test_renews_until_the_work_is_done() -> None:
         assert not lease.lost
 
     assert ended()
+
+
+def test_a_renewal_that_has_no_thread_at_first_gets_one_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    renew, start, refused = Renew(n=1), threading.Thread.start, threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def start_second(thread: threading.Thread) -> None:
+        if thread.name == "lease-renewal" and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_second)
+    with LeaseRenewal(renew, 0.003):
+        assert renew.enough.wait(WAIT_SECONDS)
+    assert refused.is_set() and ended()
 
 
 def test_a_lost_lease_is_reported_and_not_renewed_again() -> None:

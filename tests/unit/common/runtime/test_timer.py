@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from common.runtime.timer import Timer
 
 WAIT_SECONDS = 30.0
@@ -42,3 +44,19 @@ def test_all_calls_share_one_thread() -> None:
     for _ in range(100):
         timer.at(time.monotonic() + LONG_SECONDS, lambda: None)
     assert [thread.name for thread in threading.enumerate()].count("one-of-all") == 1
+
+
+def test_a_call_that_fails_is_told_once_and_keeps_no_other_from_coming(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    timer, done = Timer("failing-timer"), threading.Event()
+    now = time.monotonic()
+    timer.at(now + 0.03, done.set)
+    for wait_seconds in (0.01, 0.02):
+        timer.at(now + wait_seconds, [].pop)
+    assert done.wait(WAIT_SECONDS)
+    (failed,) = told
+    assert isinstance(failed.exc_value, IndexError) and failed.thread is not None
+    assert failed.thread.name == "failing-timer" and failed.thread.is_alive()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -44,6 +45,20 @@ def test_what_it_comes_to() -> None:
     assert proposal.history_samples == 10 * proposal.samples_a_day
     assert (proposal.interval_seconds, proposal.settle_seconds) == (15, 27)
     assert proposal.lookback_seconds == 3600
+
+
+@pytest.mark.parametrize(
+    ("history_seconds", "written"),
+    [(0, "1h"), (7, "5m"), (1000, "16m"), (3599, "59m"), (9e9, "1h")],
+)
+def test_the_first_start_reaches_back_as_far_as_there_is_something_yet_not_for_seconds(
+    history_seconds: float, written: str
+) -> None:
+    jobs = (Job("node", 1, 10, 15.0),)
+    lowest_ms = round(20 * DAY_MS - history_seconds * 1000) if history_seconds else None
+    found = facts(*jobs, lowest_ms=lowest_ms)
+    text = etl_yaml(WHERE, found, SINK, propose(found, jobs))
+    assert f"  initial_lookback_seconds: {written}\n" in text
 
 
 def test_intervals_that_the_configuration_does_not_take_are_rounded_up() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.errors import ConfigError
+from etlctl.failures import message_of
 from etlctl.run.folder import (
     DATA_VARIABLE,
     PASSWORD_FILE_VARIABLE,
@@ -37,6 +41,38 @@ def test_a_command_finds_the_redis_of_a_run(config: Path, tmp_path: Path) -> Non
     environ: dict[str, str] = {}
     assert use_redis_of_run(config, environ) == config
     assert environ == {URL_VARIABLE: URL, PASSWORD_FILE_VARIABLE: str(tmp_path / "password")}
+
+
+def test_whose_redis_a_command_cannot_reach_is_said(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = RedisConnectionError("refused.")
+    monkeypatch.delenv(URL_VARIABLE, raising=False)
+    assert message_of(away) == "Redis cannot be reached: refused."
+    environ: dict[str, str] = {}
+    write_address(data_folder(config), URL, data_folder(config) / "redis_password")
+    use_redis_of_run(config, environ)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert message_of(away).endswith(
+        f"it is that of etlctl run with its data in {data_folder(config)}: does that run?"
+    )
+    monkeypatch.setenv(URL_VARIABLE, "redis://elsewhere:6379/0")
+    assert message_of(away) == "Redis cannot be reached: refused."
+
+
+def test_a_disk_that_is_full_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(ConfigError, match="cannot be used: No space left"), locked(tmp_path):
+        pass
+    monkeypatch.undo()
+    with locked(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize(

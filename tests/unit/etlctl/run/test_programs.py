@@ -44,6 +44,16 @@ def test_a_first_port_is_counted_on(tmp_path: Path) -> None:
         programs(load(tmp_path, text), wanted(), {}, {})
 
 
+def test_ports_end_at_65535(tmp_path: Path) -> None:
+    settings = load(tmp_path, MINIMAL)
+    with pytest.raises(ConfigError) as caught:
+        programs(settings, wanted(port=65_533), {}, {})
+    assert caught.value.problems[-1] == (
+        f"port 65536 on {HOST}, for the verifier, is beyond the last, 65535: name another first "
+        "port with --port (0 = free ones) or pipeline.http_port"
+    )
+
+
 @pytest.mark.parametrize("file", ["etl.log", "{service}.log", "{pid}.log"])
 def test_the_stages_do_not_share_a_log_file(tmp_path: Path, file: str) -> None:
     settings = load(tmp_path, f"{MINIMAL}pipeline: {{log_file: '{tmp_path}/{file}'}}\n")

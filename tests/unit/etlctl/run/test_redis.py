@@ -38,3 +38,23 @@ def test_a_password_file_that_others_emptied_is_said(tmp_path: Path) -> None:
     (tmp_path / "redis_password").touch(mode=0o600)
     with pytest.raises(ConfigError, match=r"--data: .*redis_password, which is empty"):
         OwnRedis.prepare(tmp_path, {"PATH": str(tmp_path)})
+
+
+def test_a_file_where_the_folder_of_redis_belongs_is_said(tmp_path: Path) -> None:
+    (tmp_path / "redis-server").touch(mode=0o755)
+    (tmp_path / "redis").touch()
+    with pytest.raises(ConfigError) as caught:
+        OwnRedis.prepare(tmp_path, {"PATH": str(tmp_path)})
+    assert str(caught.value) == (
+        f"--data: {tmp_path}: cannot be used: {tmp_path}/redis: File exists"
+    )
+
+
+def test_a_password_of_ones_own_may_have_any_character(tmp_path: Path) -> None:
+    (tmp_path / "redis-server").touch(mode=0o755)
+    password_file = tmp_path / "redis_password"
+    password_file.touch(mode=0o600)
+    password_file.write_text('a "b" \\c\n', encoding="utf-8")
+    own = OwnRedis.prepare(tmp_path, {"PATH": str(tmp_path)})
+    text = own.configuration.read_text(encoding="utf-8")
+    assert 'requirepass "a \\"b\\" \\\\c"\n' in text

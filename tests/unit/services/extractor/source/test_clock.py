@@ -164,6 +164,43 @@ def test_a_slow_response_is_no_difference_and_no_jump(world: World) -> None:
     assert world.jumps == []
 
 
+@pytest.mark.parametrize("trips_seconds", [(20.0, 0.0), (0.0, 20.0, 20.0, 20.0, 0.0)])
+@pytest.mark.parametrize("own_ahead", [0.0, 3600.0])
+def test_a_source_that_was_slow_has_not_gone_back_and_was_not_believed_to_be_ahead(
+    world: World, trips_seconds: tuple[float, ...], own_ahead: float
+) -> None:
+    world.own_ahead, world.date_ahead = own_ahead, 0.0
+    for trip_seconds in trips_seconds:
+        world.trip_seconds = trip_seconds
+        world.believed_after(20)
+        world.seconds += 1
+        # Carried on, not read anew.
+        assert world.clock.believed_ms(0) <= world.at(0)
+    assert world.clock.believed_ms(0) == world.at(0)
+    assert world.jumps == []
+
+
+def test_a_clock_that_goes_back_is_noticed_after_slow_responses(world: World) -> None:
+    world.trip_seconds = 4
+    world.believed_after(0)
+    world.trip_seconds, world.source_ahead = 0, -20
+    assert world.believed_after(5) == -20.0
+    assert world.jumps == [-18.0]
+
+
+def test_the_date_of_a_slow_response_is_no_difference(world: World) -> None:
+    """The clock was read as the query came, the response was dated as it went out."""
+    reading = ClockReading(world.at(0), (world.at(0) + 20_000) // 1000 * 1000)
+
+    def slowly() -> ClockReading:
+        world.seconds += 20
+        return reading
+
+    world.clock.read = slowly
+    world.clock.check()
+    assert world.shown["date"] == 0.0
+
+
 def test_a_reading_is_carried_on_until_it_is_old_or_not_enough(world: World) -> None:
     assert world.clock.believed_ms(world.at(0)) == world.at(0)
     world.seconds += KEPT_SECONDS
