@@ -216,6 +216,26 @@ def test_a_query_that_matches_nothing_for_long_is_said(
     )
 
 
+def test_a_query_that_is_behind_is_said(
+    pipeline: dict[str, Any],
+    redis_client: redis.Redis,
+    redis_namespace: str,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    """Before: `status` said that all is well with a feed that was hours late."""
+    windows = WindowSet(redis_client, Keys(redis_namespace))
+    windows.plan(FEED, 0, 120_000, lag_limit_ms=180_000)
+    code, out, _ = run(capsys, tmp_path, pipeline)
+    assert code == 1
+    assert out.startswith("Not all is well: queries are behind.\n* raw@hot is behind: what is")
+    code, out, _ = run(capsys, tmp_path, pipeline, "--json")
+    assert [one["kind"] for one in json.loads(out)["findings"]] == ["behind"]
+    # As much as Redis' clock says, and more.
+    windows.plan(FEED, 0, 120_000, lag_limit_ms=10**13)
+    assert run(capsys, tmp_path, pipeline)[0] == 0
+
+
 def test_points_that_differ_are_said_and_up_to_where_all_was_compared(
     pipeline: dict[str, Any],
     redis_client: redis.Redis,
