@@ -47,9 +47,9 @@ COMMANDS = {
     ),
     "extract": ("history.extract", "extract_app", "Have time extracted by hand."),
     "status": (
+        "status.command",
         "status",
-        "status",
-        "Show the ledger, the streams and the windows of every query.",
+        "Show whether all is well, the stages, every query, the streams and the ledger.",
     ),
     "coverage": (
         "coverage.command",

@@ -67,9 +67,7 @@ def backlog(
 ) -> Backlog:
     """The backlog; its samples are taken to lie as close as those that were extracted before."""
     waiting_ms = {
-        name: length_ms([*feed.backlog, *feed.open])
-        for name, feed in feeds.items()
-        if feed.backlog
+        name: length_ms([*feed.backlog, *feed.open]) for name, feed in feeds.items() if feed.backlog
     }
     rate = stages(workers)[0].samples_per_second
     samples = coming_per_second = 0.0

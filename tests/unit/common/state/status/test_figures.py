@@ -6,8 +6,8 @@ from typing import Any
 
 from common.state.feeds import FeedStatus
 from common.state.ledger import Account, Audit
-from common.state.workers import WorkerReport
 from common.state.status.figures import COLUMNS, Figures, lag_seconds
+from common.state.workers import WorkerReport
 
 NOW_MS = 1_000_000
 MEAN_SECONDS = 15.0
