@@ -11,6 +11,7 @@ import typer
 
 from common.exit_codes import ExitCode
 from etlctl.commands import app_with
+from etlctl.completion import typed_words
 from etlctl.failures import exit_code_of, is_expected, message_of
 from etlctl.output import print_json, printed, remark, use_any_stdout
 
@@ -19,7 +20,7 @@ _JSON = "--json"
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command of ``etlctl`` and exit."""
-    given = sys.argv[1:] if arguments is None else arguments
+    given = (typed_words() or sys.argv[1:]) if arguments is None else arguments
     command = next((word for word in given if not word.startswith("-")), "")
     if arguments is not None:
         run(app_with((command,)), "etlctl", arguments)

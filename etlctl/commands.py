@@ -56,6 +56,11 @@ COMMANDS = {
         "coverage",
         "Show what of each query's time is loaded, proven and sealed, and what is missing.",
     ),
+    "tap": (
+        "tap.command",
+        "tap",
+        "Show the samples (raw) or points that flow from now on, without consuming them.",
+    ),
     "simulate": (
         "simulate",
         "simulate",
@@ -94,6 +99,11 @@ COMMANDS = {
         "Make, check, rotate and show the stack's secrets.",
     ),
     "sink": ("sink.command", "sink_app", "Prepare the InfluxDB that the pipeline writes to."),
+    "completion": (
+        "completion",
+        "completion",
+        "Print the script that lets a shell complete the command.",
+    ),
     "stack": (
         "stack.command",
         "stack_app",
