@@ -56,6 +56,11 @@ COMMANDS = {
         "coverage",
         "Show what of each query's time is loaded, proven and sealed, and what is missing.",
     ),
+    "top": (
+        "top.command",
+        "top",
+        "Show live what `etlctl status` shows, with what a few figures were like lately.",
+    ),
     "tap": (
         "tap.command",
         "tap",

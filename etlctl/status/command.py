@@ -32,22 +32,21 @@ def status(config: ConfigFile = None, watch: Watch = None, as_json: AsJson = Fal
     settings = load_settings(config, secrets=("pipeline",))
 
     def look() -> Seen:
-        found, alerts = read(settings)
+        found, alerts = read_pipeline(settings), read_alerts(settings.extract)
         code = ExitCode.ERROR if found.findings() else ExitCode.OK
         return code, lambda: show(found, alerts, as_json=as_json)
 
     raise typer.Exit(watched(watch, look, as_json=as_json))
 
 
-def read(settings: Settings) -> tuple[PipelineStatus, Alerts]:
-    """What there is to show. Raises :class:`CannotTell`."""
+def read_pipeline(settings: Settings) -> PipelineStatus:
+    """What Redis knows. Raises :class:`CannotTell`."""
     redis, keys = redis_of(settings.pipeline)
     try:
         with closing(redis):
-            found = read_status(redis, keys, settings.pipeline.dead_letters.max_entries)
+            return read_status(redis, keys, settings.pipeline.dead_letters.max_entries)
     except RedisError as error:
         raise CannotTell(message_of(error)) from None
-    return found, read_alerts(settings.extract)
 
 
 def show(found: PipelineStatus, alerts: Alerts, *, as_json: bool) -> None:
