@@ -20,8 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         gc.disable()
     from etlctl.command_line import run
     from etlctl.commands import app_with
+    from etlctl.completion import typed_words
 
-    given = sys.argv[1:] if arguments is None else arguments
+    given = (typed_words() or sys.argv[1:]) if arguments is None else arguments
     app = app_with((next((word for word in given if not word.startswith("-")), ""),))
     if arguments is None:
         gc.freeze()

@@ -24,7 +24,7 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
     if arguments is None:
         arguments = sys.argv[1:]
         use_any_stdout()
-    printed.json = False
+    printed.json = printed.reader_gone = False
     try:
         # Not standalone: then it would end the process by itself, and say nothing as JSON.
         code = app(list(arguments), prog_name=name, standalone_mode=False)

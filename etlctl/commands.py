@@ -46,14 +46,24 @@ COMMANDS = {
     ),
     "extract": ("history.extract", "extract_app", "Have time extracted by hand."),
     "status": (
+        "status.command",
         "status",
-        "status",
-        "Show the ledger, the streams and the windows of every query.",
+        "Show whether all is well, the stages, every query, the streams and the ledger.",
     ),
     "coverage": (
         "coverage.command",
         "coverage",
         "Show what of each query is loaded, proven, sealed, missing.",
+    ),
+    "top": (
+        "top.command",
+        "top",
+        "Show live what `etlctl status` shows, with what a few figures were like lately.",
+    ),
+    "tap": (
+        "tap.command",
+        "tap",
+        "Show the samples (raw) or points that flow from now on, without consuming them.",
     ),
     "simulate": (
         "simulate",
@@ -93,6 +103,11 @@ COMMANDS = {
         "Make, check, rotate and show the stack's secrets.",
     ),
     "sink": ("sink.command", "sink_app", "Prepare the InfluxDB that the pipeline writes to."),
+    "completion": (
+        "completion",
+        "completion",
+        "Print the script that lets a shell complete the command.",
+    ),
     "stack": (
         "stack.command",
         "stack_app",

@@ -41,6 +41,7 @@ class _Descriptor(io.FileIO):
             os.close(nothing)
             if not isinstance(error, BrokenPipeError):
                 raise EtlError(f"the output cannot be written: {error.strerror}") from None
+            printed.reader_gone = printed.reader_gone or self.fileno() == 1
             return super().write(data)
 
 
@@ -81,9 +82,10 @@ def stdout() -> Console:
 
 @dataclass
 class Printed:
-    """What a run of the command has printed."""
+    """What a run of the command has printed. ``reader_gone``: nobody reads what stdout says."""
 
     json: bool = False
+    reader_gone: bool = False
 
 
 printed = Printed()

@@ -77,7 +77,8 @@ class FeedStatus:
     saw it last, as Redis keeps it. ``attempts``: how often extracting failed since it last
     succeeded, of the feed or of what is deferred. ``empty_since_ms``: up to where the query has
     matched series, or where its present configuration began. ``backfilled``: its configured
-    backfill was begun.
+    backfill was begun. ``lag_limit_ms``: how far what is loaded lies behind now at most where all
+    goes as it should, as the extractor says; 0 = nobody has said.
     """
 
     query: str
@@ -97,6 +98,7 @@ class FeedStatus:
     below: Sequence[Range] = ()
     backfilled: bool = False
     reopened: str = ""
+    lag_limit_ms: int = 0
 
     @property
     def watermark_ms(self) -> int:
@@ -107,6 +109,14 @@ class FeedStatus:
     def loaded_watermark_ms(self) -> int:
         """Everything up to here is settled: loaded, or accounted for otherwise."""
         return min([self.watermark_ms, *(start for start, _ in self.unsettled)])
+
+    def lag_ms(self, now_ms: int) -> int:
+        """Age at ``now_ms`` of what is loaded."""
+        return max(0, now_ms - self.loaded_watermark_ms)
+
+    def is_behind(self, now_ms: int) -> bool:
+        """Whether that is older than it is where all goes as it should."""
+        return 0 < self.lag_limit_ms < self.lag_ms(now_ms)
 
     @property
     def empty_ms(self) -> int:
@@ -186,6 +196,7 @@ def feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
         below=[range_ for range_ in committed if range_[1] <= origin_ms],
         backfilled="backfilled" in fields,
         reopened=fields.get("reopened", ""),
+        lag_limit_ms=int(fields.get("lag_limit_ms", 0)),
     )
 
 

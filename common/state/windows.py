@@ -58,12 +58,14 @@ class WindowSet(WindowLeases):
         adopt: bool = False,
         configuration: str = "",
         backfills: Sequence[str] = (),
+        lag_limit_ms: int = 0,
     ) -> bool:
         """Extend the feed's time to ``head_ms``; a new feed begins at ``origin_ms``.
 
         False when the feed belongs to another configuration and ``adopt`` is not set; with it, the
         feed and its parts of ``backfills`` become ours, and open windows are cut anew. A
         ``configuration`` that was not in force last is noted (:mod:`common.state.history`).
+        ``lag_limit_ms``: :attr:`FeedStatus.lag_limit_ms`.
         """
         planned = self._scripts.call(
             "plan",
@@ -81,6 +83,7 @@ class WindowSet(WindowLeases):
             head_ms=head_ms,
             configuration=configuration,
             configuration_id=id_of(configuration),
+            lag_limit_ms=lag_limit_ms,
         )
         return bool(planned)
 

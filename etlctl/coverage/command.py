@@ -30,6 +30,7 @@ from etlctl.failures import CannotTell, message_of
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import escape, print_json, progress_bar, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
+from etlctl.watching import Seen, Watch, watched
 from services.verifier.wiring import choose
 
 Start = Annotated[
@@ -67,6 +68,7 @@ def coverage(
     end: End = None,
     query: Names = None,
     tier: Tiers = None,
+    watch: Watch = None,
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
@@ -77,9 +79,30 @@ def coverage(
     told.
     """
     settings = load_settings(config, secrets=("pipeline", "load"))
-    now_ms = time.time_ns() // 1_000_000
     feeds = chosen(settings, query or (), tier or ())
-    asked = asked_range(start, end, now_ms)
+    quiet = as_json or watch is not None
+
+    def look() -> Seen:
+        now_ms = time.time_ns() // 1_000_000
+        found, unread, bounds = read(settings, feeds, asked_range(start, end, now_ms), quiet=quiet)
+        needs = findings(found)
+        unknown = ExitCode.CONFIG if unread else ExitCode.OK
+        code = ExitCode.ERROR if needs else unknown
+        if as_json:
+            return code, lambda: print_json(coverage_json(found, needs, unread, bounds))
+        return code, lambda: show(found, needs, unread, bounds)
+
+    raise typer.Exit(watched(watch, look, as_json=as_json))
+
+
+def read(
+    settings: Settings, feeds: Feeds, asked: tuple[int | None, int | None], *, quiet: bool
+) -> tuple[list[FeedCoverage], Mapping[str, str], Range]:
+    """The coverage of each feed, by tier why its seals could not be read, and the range.
+
+    Raises :class:`CannotTell` and :class:`BadTime`.
+    """
+    now_ms = time.time_ns() // 1_000_000
     redis, keys = redis_of(settings.pipeline)
     try:
         with closing(redis):
@@ -88,14 +111,8 @@ def coverage(
         raise CannotTell(message_of(error)) from None
     with TierSeals(settings) as seals:
         bounds = whole_range(asked, now_ms, facts.values(), (seals.first_ms(*one) for one in feeds))
-        found = read_seals(seals, feeds, facts, bounds, now_ms, quiet=as_json)
-    needs = findings(found)
-    if as_json:
-        print_json(coverage_json(found, needs, seals.unread, bounds))
-    else:
-        show(found, needs, seals.unread, bounds)
-    unknown = ExitCode.CONFIG if seals.unread else ExitCode.OK
-    raise typer.Exit(ExitCode.ERROR if needs else unknown)
+        found = read_seals(seals, feeds, facts, bounds, now_ms, quiet=quiet)
+    return found, seals.unread, bounds
 
 
 def chosen(settings: Settings, names: Collection[str], tiers: Collection[str]) -> Feeds:

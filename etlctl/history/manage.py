@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Annotated
 
@@ -9,15 +10,17 @@ import typer
 
 from common.config import load_settings
 from common.errors import ConfigError, EtlError
-from common.state.backfills import Backfills, State
+from common.exit_codes import ExitCode
+from common.state.backfills import Backfill, Backfills, State
 from common.state.status.reading import is_over
-from common.state.workers import Workers
+from common.state.workers import WorkerReport, Workers
 from etlctl.connect import redis_of
 from etlctl.history.state import document, share_percent, state_of
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import escape, print_json, stdout, thousands
 from etlctl.tables import Table
 from etlctl.times import rfc3339
+from etlctl.watching import Seen, Watch, watched
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]
 
@@ -34,15 +37,23 @@ def add_commands(app: typer.Typer) -> None:
         app.command(name)(command)
 
 
-def show(as_json: AsJson = False, config: ConfigFile = None) -> None:
+def show(watch: Watch = None, as_json: AsJson = False, config: ConfigFile = None) -> None:
     """Show the backfills that run, and the last ones that are over."""
-    redis, keys = redis_of(load_settings(config, secrets=("pipeline",)).pipeline)
-    with closing(redis):
-        found = Backfills(redis, keys).all()
-        workers = Workers(redis, keys).alive()
-    if as_json:
-        print_json({"backfills": [document(one) for one in found]})
-        return
+    pipeline = load_settings(config, secrets=("pipeline",)).pipeline
+
+    def look() -> Seen:
+        redis, keys = redis_of(pipeline)
+        with closing(redis):
+            found = Backfills(redis, keys).all()
+            workers = Workers(redis, keys).alive()
+        if as_json:
+            return ExitCode.OK, lambda: print_json({"backfills": [document(one) for one in found]})
+        return ExitCode.OK, lambda: _print(found, workers)
+
+    watched(watch, look, as_json=as_json)
+
+
+def _print(found: Sequence[Backfill], workers: Sequence[WorkerReport]) -> None:
     if not found:
         typer.echo("There is no backfill.")
         return

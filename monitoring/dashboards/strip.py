@@ -182,6 +182,7 @@ def alert_panels(t: Thresholds) -> tuple[PanelSpec, ...]:
             (
                 Query(f'{FEED_FRESHNESS}{{tier="hot"}}', "{{query}}"),
                 Query(FRESHNESS, "hot, furthest behind"),
+                Query(f'etl_lag_limit_seconds{{{REDIS}, tier="hot"}}', "{{query}} limit"),
             ),
             SECONDS,
             width=12,

@@ -85,6 +85,8 @@ def publish_feeds(
             telemetry.set(
                 "etl_loaded_watermark_timestamp_seconds", feed.loaded_watermark_ms / 1000, **labels
             )
+        if feed.lag_limit_ms:
+            telemetry.set("etl_lag_limit_seconds", feed.lag_limit_ms / 1000, **labels)
         attempts = max([feed.attempts, *(part.attempts for part in backfills)])
         telemetry.set("etl_query_failures_in_a_row", attempts, **labels)
         remaining_ms = sum(length_ms(part.coming) for part in backfills)

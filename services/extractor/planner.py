@@ -111,6 +111,7 @@ class Planner:
             adopt=adopt,
             configuration=changed,
             backfills=[part.backfill for part in parts],
+            lag_limit_ms=plan.lag_limit_ms,
         )
         if known is None and not adopt:
             self._lost_feeds.add(feed.name)

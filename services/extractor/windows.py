@@ -13,6 +13,12 @@ from common.samples.rollup import Rollup
 from common.state.backfills import Part
 from common.state.windows import Feed, Window
 
+# The way through the stages, with time to spare: with a `settle_seconds` of 30 s and an interval of
+# 15 s a feed is behind from where the alerts' freshness objective is missed, 180 s.
+LAG_MARGIN_MS = 135_000
+# A window of a rollup may be a day: that takes longer.
+LAG_MARGIN_SHARE = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -49,6 +55,13 @@ class Plan:
         """Prometheus' time at which the head moves next."""
         head_step_ms = max(self.step_ms, self.head_step_ms)
         return self.head_ms(now_ms) + head_step_ms + self.settle_ms
+
+    @property
+    def lag_limit_ms(self) -> int:
+        """How far what is loaded lies behind now at most, where all goes as it should."""
+        head_step_ms = max(self.step_ms, self.head_step_ms)
+        margin_ms = max(LAG_MARGIN_MS, round(LAG_MARGIN_SHARE * head_step_ms))
+        return self.settle_ms + head_step_ms + margin_ms
 
     def kept_from_ms(self, now_ms: int) -> int:
         """The first bound after which the sink keeps all points at ``now_ms``; 0 = always."""

@@ -70,6 +70,7 @@ class FeedState:
     attempts: int = 0
     not_before_ms: int = 0
     reconciled: bool = False
+    lag_limit_ms: int = 0
     # The recheck that was scheduled last for each recount.
     tails: dict[int, str] = field(default_factory=dict)
     empty_since_ms: int = 0

@@ -55,7 +55,15 @@ class MemoryWindowSet(MemoryPast):
 
     # -- planning and leasing -----------------------------------------------------------------
 
-    def plan(self, feed: Feed, origin_ms: int, head_ms: int, *, adopt: bool = False) -> bool:
+    def plan(
+        self,
+        feed: Feed,
+        origin_ms: int,
+        head_ms: int,
+        *,
+        adopt: bool = False,
+        lag_limit_ms: int = 0,
+    ) -> bool:
         state = self._shared.feeds.get(feed.name)
         if state is None:
             state = FeedState(feed.fingerprint, origin_ms, origin_ms, empty_since_ms=origin_ms)
@@ -75,7 +83,7 @@ class MemoryWindowSet(MemoryPast):
             state.ranges.append((state.head_ms, head_ms, 0))
             state.head_ms = head_ms
         state.ranges = merged_pieces(state.ranges)
-        state.planned_ms = self._now
+        state.planned_ms, state.lag_limit_ms = self._now, lag_limit_ms
         return True
 
     def lease(
@@ -359,6 +367,7 @@ class MemoryWindowSet(MemoryPast):
                 gaps=len(self._shared.gaps.get(name, [])),
                 reconciled=state.reconciled,
                 empty_since_ms=state.empty_since_ms,
+                lag_limit_ms=state.lag_limit_ms,
             )
         return found
 

@@ -39,6 +39,11 @@ LEDGER = (
         *FEED,
     ),
     _ledger(
+        "etl_lag_limit_seconds",
+        "Age of what is loaded above which a query counts as behind",
+        *FEED,
+    ),
+    _ledger(
         "etl_ledger_imbalance_samples",
         "Samples that the ledger cannot account for: anything but 0 is loss or a defect",
     ),

@@ -3,7 +3,8 @@
 -- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 feeds, 6 configurations that were in force, 7 committed,
 --      8.. two for each of its parts of backfills: part, its open windows
 -- a    feed, fingerprint, adopt (take the feed over for this fingerprint), origin_ms, head_ms,
---      configuration (that is in force from now on), configuration_id; both '' where nothing may have changed
+--      configuration (that is in force from now on), configuration_id; both '' where nothing may have changed,
+--      lag_limit_ms (0: not known)
 -- Returns 1, or 0 when another configuration owns the feed.
 local feed, windows = KEYS[1], KEYS[2]
 local owner, head, backlog = unpack(redis.call('HMGET', feed, 'fingerprint', 'head_ms', 'ranges'))
@@ -69,7 +70,7 @@ if a.head_ms > head then
 end
 
 redis.call('HSET', feed, 'fingerprint', a.fingerprint, 'head_ms', whole(head),
-  'ranges', ranges_json(ranges), 'planned_ms', whole(now))
+  'ranges', ranges_json(ranges), 'planned_ms', whole(now), 'lag_limit_ms', whole(a.lag_limit_ms))
 redis.call('HSETNX', feed, 'origin_ms', whole(a.origin_ms))
 redis.call(taken_over and 'HSET' or 'HSETNX', feed, 'empty_since_ms', whole(planned_before))
 redis.call('SADD', KEYS[5], a.feed)

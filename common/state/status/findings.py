@@ -129,6 +129,13 @@ def _of_the_windows(
                 "windows wait",
                 f"{name} cannot be extracted: {what}. Failures in a row: {feed.attempts}.",
             )
+        if feed.is_behind(now_ms):
+            yield Finding(
+                "behind",
+                "queries are behind",
+                f"{name} is behind: what is loaded is {feed.lag_ms(now_ms) // 1000:,} s old, with"
+                f" a limit of {feed.lag_limit_ms // 1000:,} s.",
+            )
         unplanned_seconds = (now_ms - feed.planned_ms) // 1000
         if unplanned_seconds > UNPLANNED_SECONDS:
             yield Finding(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,7 +11,9 @@ from typing import Any
 from redis import Redis
 
 from common.state.backfills import Backfill, Backfills
+from common.state.counted_dead_letters import counted
 from common.state.feeds import FeedStatus, Gap, empty_queries
+from common.state.fields import text_of
 from common.state.keys import Keys
 from common.state.ledger import Audit, Ledger
 from common.state.proven import FeedProof, ProofRecord
@@ -25,7 +29,8 @@ class PipelineStatus:
     """The ledger is of one instant; the rest was read right after it.
 
     ``backfills``: those that are not over. ``gaps`` and ``proofs`` by feed; ``dead_letters_max``
-    is None where nobody has said how many may be kept.
+    is None where nobody has said how many may be kept. ``dead_letters``: how many are kept, or only
+    counted, by stage and reason in one word.
     """
 
     audit: Audit
@@ -35,6 +40,7 @@ class PipelineStatus:
     backfills: Sequence[Backfill] = ()
     gaps: Mapping[str, Sequence[Gap]] = field(default_factory=dict)
     proofs: Mapping[str, FeedProof] = field(default_factory=dict)
+    dead_letters: Mapping[str, int] = field(default_factory=dict)
 
     def findings(self) -> list[Finding]:
         """What needs a person, the worst first."""
@@ -58,6 +64,7 @@ class PipelineStatus:
             "staged_bytes": audit.staged_bytes,
             "dead_letter_entries": audit.dead_letter_entries,
             "dead_letter_entries_max": self.dead_letters_max,
+            "dead_letters_by_reason": dict(self.dead_letters),
             "accounts": {
                 feed: {**asdict(account), "imbalance_samples": account.imbalance_samples}
                 for feed, account in audit.accounts.items()
@@ -100,7 +107,23 @@ def read_status(redis: Redis, keys: Keys, dead_letters_max: int) -> PipelineStat
         gaps=gaps_of(window_set, feeds.keys() | audit.accounts.keys()),
         # Nobody's lease: it is only read.
         proofs=ProofRecord(redis, keys, token="", lease_seconds=0).read(),
+        dead_letters=dead_letters_by_reason(redis, keys),
     )
+
+
+def dead_letters_by_reason(redis: Redis, keys: Keys) -> dict[str, int]:
+    """Stage and reason, ``loader rejected``, and how many; what is not ours is passed over."""
+    kept: Any = redis.hgetall(keys.dead_kept)
+    found: Counter[str] = Counter()
+    for group, number in kept.items():
+        try:
+            stage, reason, *_ = json.loads(text_of(group))
+            found[f"{stage} {reason}"] += int(number)
+        except (ValueError, TypeError, RecursionError):
+            continue
+    for letters in counted(redis, keys):
+        found[f"{letters.stage} {letters.reason}"] += letters.letters
+    return dict(found)
 
 
 def gaps_of(window_set: WindowSet, names: Iterable[str]) -> dict[str, list[Gap]]:

@@ -12,6 +12,7 @@ ALERTS = {
     "back_pressure": "EtlBackPressureLasting",
     "not_running": "EtlStageDown",
     "not_ready": "EtlHealthCheckFailed",
+    "behind": "EtlFreshnessBudgetBurningFast",
     "windows_wait": "EtlWindowFailing",
     "not_planned": "EtlStageStalled",
     "matches_nothing": "EtlQueryEmpty",

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from common.state.backfills import Backfill
 from common.state.keys import split_feed
 from common.state.status.coverage import Facts, FeedCoverage
-from common.state.status.findings import SERVICES, Finding, first_line
+from common.state.status.figures import COLUMNS, Figures, lag_seconds
+from common.state.status.findings import Finding, first_line
 from common.state.status.reading import PipelineStatus, proven_up_to_ms
-from common.state.workers import WorkerReport
-from services.exporter.page.figures import COLUMNS, Figures, lag_seconds
+from common.state.status.stages import RATE, Stage, stages
 from services.exporter.page.history import KEPT_SECONDS, STEP_SECONDS, History
 from services.exporter.page.strips import lengths_seconds, strip
 from services.exporter.reading import Reading
@@ -42,7 +42,7 @@ class PipelineBoard:
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._history = History(COLUMNS)
-        self._figures = Figures()
+        self._figures = Figures(STEP_SECONDS)
         self._reading: Reading | None = None
         self._read = self._until = clock()
 
@@ -51,7 +51,10 @@ class PipelineBoard:
         with self._lock:
             now = self._clock()
             self._reading, self._read, self._until = reading, now, now + valid_seconds
-            self._history.add(self._wall_clock(), self._figures.of(reading, now))
+            figures = self._figures.of(
+                reading.audit, reading.feeds or {}, reading.workers or (), now
+            )
+            self._history.add(self._wall_clock(), figures)
 
     def document(self, after_seconds: float = 0.0) -> dict[str, Any]:
         """As plain data; of the history what lies after that time (seconds since the epoch)."""
@@ -108,7 +111,7 @@ def _status(reading: Reading, status: PipelineStatus) -> dict[str, Any]:
     return {
         "now_ms": audit.now_ms,
         "lag_seconds": lag_seconds(status.feeds, audit.now_ms),
-        "stages": [_stage(service, status.workers) for service in SERVICES],
+        "stages": [_stage(one) for one in stages(status.workers)],
         "ledger": {
             "extracted": total.extracted,
             "loaded": total.loaded,
@@ -149,28 +152,22 @@ def _status(reading: Reading, status: PipelineStatus) -> dict[str, Any]:
     }
 
 
-def _stage(service: str, workers: Sequence[WorkerReport]) -> dict[str, Any]:
-    own = [one for one in workers if one.service == service]
-
-    def figures(name: str) -> list[float]:
-        return [one.figures[name] for one in own if name in one.figures]
-
-    durations = figures("etl_avg_processing_time_seconds")
+def _stage(stage: Stage) -> dict[str, Any]:
     return {
-        "stage": service,
-        "replicas": len(own),
-        "ready": sum(one.ready for one in own),
-        "samples_per_second": sum(figures("etl_current_rate_records_per_second")),
-        "batch_seconds": sum(durations) / len(durations) if durations else None,
+        "stage": stage.service,
+        "replicas": len(stage.workers),
+        "ready": stage.ready,
+        "samples_per_second": stage.samples_per_second,
+        "batch_seconds": stage.batch_seconds,
         "workers": [
             {
                 "worker": one.worker,
                 "ready": one.ready,
                 "failing": dict(one.failing),
-                "samples_per_second": one.figures.get("etl_current_rate_records_per_second"),
+                "samples_per_second": one.figures.get(RATE),
                 "uptime_seconds": one.figures.get("etl_uptime_seconds"),
             }
-            for one in own[:MOST_WORKERS]
+            for one in stage.workers[:MOST_WORKERS]
         ],
     }
 

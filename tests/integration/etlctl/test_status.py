@@ -20,6 +20,7 @@ from common.state.windows import Feed, WindowSet
 from common.state.workers import Workers
 from devtools.servers.redis_server import RedisServer
 from etlctl.__main__ import main
+from etlctl.times import Clock
 
 Capture = pytest.CaptureFixture[str]
 
@@ -216,6 +217,26 @@ def test_a_query_that_matches_nothing_for_long_is_said(
     )
 
 
+def test_a_query_that_is_behind_is_said(
+    pipeline: dict[str, Any],
+    redis_client: redis.Redis,
+    redis_namespace: str,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    """Before: `status` said that all is well with a feed that was hours late."""
+    windows = WindowSet(redis_client, Keys(redis_namespace))
+    windows.plan(FEED, 0, 120_000, lag_limit_ms=180_000)
+    code, out, _ = run(capsys, tmp_path, pipeline)
+    assert code == 1
+    assert out.startswith("Not all is well: queries are behind.\n* raw@hot is behind: what is")
+    code, out, _ = run(capsys, tmp_path, pipeline, "--json")
+    assert [one["kind"] for one in json.loads(out)["findings"]] == ["behind"]
+    # As much as Redis' clock says, and more.
+    windows.plan(FEED, 0, 120_000, lag_limit_ms=10**13)
+    assert run(capsys, tmp_path, pipeline)[0] == 0
+
+
 def test_points_that_differ_are_said_and_up_to_where_all_was_compared(
     pipeline: dict[str, Any],
     redis_client: redis.Redis,
@@ -242,6 +263,41 @@ def test_points_that_differ_are_said_and_up_to_where_all_was_compared(
     assert finding["kind"] == "differs"
     assert finding["detail"].startswith("raw@hot: 3 points of the sink differed")
     assert document["feeds"]["raw@hot"]["proven_up_to_ms"] is not None
+
+
+def test_it_is_shown_again_until_ctrl_c(
+    pipeline: dict[str, Any],
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    workers = Workers(redis_client, Keys(pipeline["redis_namespace"]))
+    steps = iter([lambda: workers.report("loader-1", "loader", False, {"sink": "refused"})])
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 0.5
+        step = next(steps, None)
+        if step is None:
+            raise KeyboardInterrupt
+        step()
+
+    monkeypatch.setattr("etlctl.watching.Clock", lambda: Clock(sleep=sleep))
+    code, out, err = run(capsys, tmp_path, pipeline, "--watch", "0.5")
+    assert code == 1
+    assert out.startswith("All is well")
+    assert "\nNot all is well: loader not ready.\n" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+def test_a_pause_that_is_none_is_refused(
+    pipeline: dict[str, Any], tmp_path: Path, capsys: Capture, seconds: str
+) -> None:
+    code, out, err = run(capsys, tmp_path, pipeline, "--watch", seconds, "--json")
+    assert code == 2
+    assert "--watch" in err
+    assert json.loads(out)["exit_code"] == 2
 
 
 def test_redis_away_cannot_tell(tmp_path: Path, capsys: Capture) -> None:

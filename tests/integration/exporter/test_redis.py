@@ -83,6 +83,14 @@ def test_windows_and_watermarks(populated: Rig) -> None:
     assert populated.value("etl_seals_due") == 1
 
 
+def test_the_limit_of_a_lag_is_shown_where_it_is_known(
+    populated: Rig, redis_client: redis.Redis, keys: Keys
+) -> None:
+    WindowSet(redis_client, keys).plan(FEED, 0, 180_000, lag_limit_ms=180_000)
+    populated.step()
+    assert populated.series("etl_lag_limit_seconds") == {HOT: 180}
+
+
 def test_dead_letters_workers_memory(populated: Rig) -> None:
     assert populated.value("etl_dead_letters_kept") == 1
     letter = ("transformer", "rejected")

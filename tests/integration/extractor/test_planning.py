@@ -39,7 +39,10 @@ def test_planning_follows_the_sources_clock(rig: Rig) -> None:
     planning.plan()
 
     assert rig.status == ([(50 * STEP_MS, 107 * STEP_MS)], [])
-    assert rig.windows.status()["q@hot"].watermark_ms == 50 * STEP_MS
+    known = rig.windows.status()["q@hot"]
+    assert known.watermark_ms == 50 * STEP_MS
+    # Who does not know the configuration can tell all the same whether the feed is behind.
+    assert known.lag_limit_ms == rig.plan.lag_limit_ms > 0
 
 
 def test_a_source_without_a_settled_sample_is_not_planned(rig: Rig) -> None:

@@ -68,6 +68,19 @@ def test_planning_again_changes_nothing_and_heads_never_go_back(windows: Windows
     )
 
 
+def test_a_feed_is_behind_where_what_is_loaded_is_older_than_its_limit(windows: Windows) -> None:
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    unlimited = windows.status()[FEED.name]
+    windows.plan(FEED, 0, 10 * STEP_MS, lag_limit_ms=5_000)
+
+    limited = windows.status()[FEED.name]
+
+    assert (limited.lag_limit_ms, limited.lag_ms(5_000)) == (5_000, 5_000)
+    assert not limited.is_behind(5_000)
+    assert limited.is_behind(5_001)
+    assert not unlimited.is_behind(10**12)
+
+
 def test_a_backlog_of_any_length_is_one_range(windows: Windows) -> None:
     for head in range(1, 500):
         windows.plan(FEED, 0, head * STEP_MS)

@@ -18,7 +18,7 @@ from common.state.ledger import Account, Audit, Depth
 from common.state.status.reading import PipelineStatus
 from common.state.windows import FeedStatus, Gap
 from devtools import PROJECT_ROOT
-from etlctl import status
+from etlctl.status import present as status
 from etlctl.tables import TEXT_MIN_CHARS, Table
 from etlctl.verify.present import table as verify_table
 from services.verifier.run import Outcome, QueryResult
@@ -68,7 +68,7 @@ TABLES = {
     "verify": verify_table(Outcome(0, NOW_MS, [result("raw"), result(LONG), QueryResult("none")])),
     "accounts": status.accounts(AUDIT),
     "windows": status.windows(PipelineStatus(AUDIT, FEEDS, [], MANY)),
-    "streams": status.streams(AUDIT, MANY),
+    "streams": status.streams(AUDIT),
     "gaps": status.gap_table(GAPS),
 }
 

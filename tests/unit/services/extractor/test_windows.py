@@ -12,6 +12,7 @@ from common.config import Query
 from common.promql.expression import LOOKBACK_MS
 from common.samples.rollup import Rollup
 from common.state.windows import Feed, Window, WindowClass
+from monitoring.thresholds import Thresholds
 from services.extractor.windows import Plan, floor_to
 
 NOW = 1_700_000_007_123
@@ -44,6 +45,20 @@ def test_the_head_is_aligned_settled_and_as_late_as_can_be(now_ms: int, step_ms:
 
     assert head_ms % step_ms == 0
     assert head_ms <= now_ms - 20_000 < head_ms + step_ms
+
+
+def test_a_feed_is_behind_from_where_the_objective_of_the_alerts_is_missed() -> None:
+    shipped = replace(plan(), settle_ms=30_000)
+
+    assert shipped.lag_limit_ms == Thresholds().freshness_seconds * 1000
+
+
+def test_the_limit_of_a_rollup_leaves_room_for_its_window() -> None:
+    day_ms = 86_400_000
+
+    limit_ms = replace(plan(), head_step_ms=day_ms).lag_limit_ms
+
+    assert day_ms + 20_000 + day_ms // 20 < limit_ms < 2 * day_ms
 
 
 def test_a_feed_begins_a_lookback_ago() -> None:

@@ -1,15 +1,14 @@
-"""The figures of the plots, made of one reading of Redis and some before."""
+"""Rates, lag and latency, made of one reading of Redis and some before."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.state.feeds import FeedStatus
+from common.state.ledger import Audit
 from common.state.workers import WorkerReport
-from services.exporter.page.history import STEP_SECONDS
-from services.exporter.reading import Reading
 
 COLUMNS = (
     "extracted_per_second",
@@ -21,7 +20,8 @@ COLUMNS = (
 _HOT = "hot"
 # What lies further apart than this is not told as a rate: it would hide when it happened.
 _MOST_SECONDS = 120.0
-_POST_SECONDS = 2.0 * STEP_SECONDS
+# Workers do not report more often than that.
+_POST_SECONDS = 30.0
 _SUM, _COUNT = ("etl_sink_post_duration_seconds_sum", "etl_sink_post_duration_seconds_count")
 
 Values = list[float | None]
@@ -40,21 +40,28 @@ class _Counts:
 class Figures:
     """Makes the values of :data:`COLUMNS`; what cannot be known is None.
 
-    Where readings are closer together, rates are means of a step of the history, and durations of
-    two, because workers do not report more often than that.
+    Where readings are closer together, rates are means of ``mean_seconds``, and durations of half a
+    minute.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mean_seconds: float) -> None:
+        self._mean_seconds = mean_seconds
         self._earlier: deque[_Counts] = deque()
 
-    def of(self, reading: Reading, at_seconds: float) -> Values:
-        """The values at a moment of a clock that never runs backwards."""
-        audit, earlier = reading.audit, self._earlier
+    def of(
+        self,
+        audit: Audit | None,
+        feeds: Mapping[str, FeedStatus],
+        workers: Sequence[WorkerReport],
+        at_seconds: float,
+    ) -> Values:
+        """The values at a moment of a clock that never runs backwards; without an audit, none."""
+        earlier = self._earlier
         if audit is None:
             earlier.clear()
             return [None] * len(COLUMNS)
         total = audit.total
-        now = _Counts(at_seconds, total.extracted, total.loaded, _posts(reading.workers or ()))
+        now = _Counts(at_seconds, total.extracted, total.loaded, _posts(workers))
         while len(earlier) > 1 and earlier[1].at_seconds <= at_seconds - _POST_SECONDS:
             earlier.popleft()
         if earlier and at_seconds - earlier[-1].at_seconds > _MOST_SECONDS:
@@ -62,7 +69,7 @@ class Figures:
         rates: Values = [None, None]
         sink_seconds = None
         then = next(
-            (one for one in reversed(earlier) if one.at_seconds <= at_seconds - STEP_SECONDS),
+            (one for one in reversed(earlier) if one.at_seconds <= at_seconds - self._mean_seconds),
             earlier[0] if earlier else None,
         )
         if then is not None and (passed := at_seconds - then.at_seconds) > 0:
@@ -73,7 +80,7 @@ class Figures:
             ]
             sink_seconds = _sink_seconds(now.posts, earlier[0].posts)
         earlier.append(now)
-        lag = lag_seconds(reading.feeds or {}, audit.now_ms)
+        lag = lag_seconds(feeds, audit.now_ms)
         return [*rates, lag, sink_seconds, float(total.in_flight)]
 
 

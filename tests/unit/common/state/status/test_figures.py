@@ -6,12 +6,13 @@ from typing import Any
 
 from common.state.feeds import FeedStatus
 from common.state.ledger import Account, Audit
+from common.state.status.figures import COLUMNS, Figures, lag_seconds
 from common.state.workers import WorkerReport
-from services.exporter.page.figures import COLUMNS, Figures, lag_seconds
-from services.exporter.reading import Reading
-from services.exporter.series import Page
 
 NOW_MS = 1_000_000
+MEAN_SECONDS = 15.0
+
+Reading = tuple[Audit | None, list[WorkerReport]]
 
 
 def reading(extracted: int, loaded: int, *posts: tuple[str, float, int]) -> Reading:
@@ -31,7 +32,7 @@ def reading(extracted: int, loaded: int, *posts: tuple[str, float, int]) -> Read
         for name, seconds, count in posts
     ]
     audit = Audit(NOW_MS, {"q@hot": account}, {}, 0, 0, {}, back_pressure=False)
-    return Reading(Page(), audit=audit, feeds={}, workers=workers)
+    return audit, workers
 
 
 def feed(tier: str, loaded_ms: int, **options: Any) -> FeedStatus:
@@ -41,11 +42,11 @@ def feed(tier: str, loaded_ms: int, **options: Any) -> FeedStatus:
 
 
 def told(figures: Figures, one: Reading, at: float) -> dict[str, float | None]:
-    return dict(zip(COLUMNS, figures.of(one, at), strict=True))
+    return dict(zip(COLUMNS, figures.of(one[0], {}, one[1], at), strict=True))
 
 
 def test_rates_and_latency_are_of_the_time_between_two_readings() -> None:
-    figures = Figures()
+    figures = Figures(MEAN_SECONDS)
     first = told(figures, reading(100, 40, ("l1", 1.0, 10)), 50.0)
     assert first["in_flight_samples"] == 60
     assert first["extracted_per_second"] is first["sink_seconds"] is None
@@ -56,14 +57,14 @@ def test_rates_and_latency_are_of_the_time_between_two_readings() -> None:
 
 def test_what_comes_in_bursts_is_a_mean_of_the_whole_step() -> None:
     """Before: of readings every 2 s the last two counted, and windows of 15 s looked like none."""
-    figures = Figures()
+    figures = Figures(MEAN_SECONDS)
     found = [told(figures, reading(300 * (at // 15 + 1), 0), float(at)) for at in range(0, 62, 2)]
     assert {one["extracted_per_second"] for one in found[8:]} <= {300 / 16, 600 / 16}
     assert len(figures._earlier) < 20
 
 
 def test_a_loader_that_reports_every_step_leaves_no_hole() -> None:
-    figures = Figures()
+    figures = Figures(MEAN_SECONDS)
     found = []
     for at in range(0, 122, 2):
         reports = at // 19
@@ -72,11 +73,11 @@ def test_a_loader_that_reports_every_step_leaves_no_hole() -> None:
 
 
 def test_what_cannot_be_known_is_none() -> None:
-    figures = Figures()
+    figures = Figures(MEAN_SECONDS)
     told(figures, reading(100, 40, ("l1", 1.0, 10)), 0.0)
     # No post since; Redis away; so long ago that a mean would hide when it was; a new ledger.
     assert told(figures, reading(100, 40, ("l1", 1.0, 10)), 10.0)["sink_seconds"] is None
-    assert set(told(figures, Reading(Page(), "away"), 20.0).values()) == {None}
+    assert set(told(figures, (None, []), 20.0).values()) == {None}
     assert told(figures, reading(200, 40), 30.0)["extracted_per_second"] is None
     assert told(figures, reading(900, 40), 500.0)["extracted_per_second"] is None
     assert told(figures, reading(5, 5), 510.0)["extracted_per_second"] == 0

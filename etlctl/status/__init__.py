@@ -1,0 +1,1 @@
+"""``etlctl status``: where the pipeline stands, on one screen."""

@@ -1,0 +1,53 @@
+"""Which of the pipeline's alerts fire, as Prometheus says where it has the rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from common.config import ExtractSettings
+from common.errors import EtlError
+
+_PREFIX = "Etl"
+# It fires always: where it does, the rules are there.
+_WATCHDOG = "EtlWatchdog"
+_TIMEOUT_SECONDS = 2.0
+_MOST_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """The names of those that fire; None where that cannot be known, and ``why``."""
+
+    firing: Sequence[str] | None
+    why: str = ""
+
+
+def read_alerts(extract: ExtractSettings) -> Alerts:
+    """Ask Prometheus; an answer that does not come within two seconds is none."""
+    from common.source.http_session import source_session
+    from common.source.transport import Transport
+
+    with closing(Transport(extract.prometheus_url, source_session(extract.auth))) as source:
+        try:
+            body = source.document("api/v1/alerts", _TIMEOUT_SECONDS, _MOST_BYTES)
+        except EtlError as error:
+            return Alerts(None, str(error))
+    return Alerts(None, "Prometheus shows no alerts") if body is None else alerts_of(body)
+
+
+def alerts_of(body: bytes) -> Alerts:
+    """What the response of ``/api/v1/alerts`` says."""
+    try:
+        names = {
+            str(one["labels"]["alertname"])
+            for one in json.loads(body)["data"]["alerts"]
+            if one["state"] == "firing"
+        }
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return Alerts(None, "what Prometheus says of its alerts is no list of them")
+    if _WATCHDOG not in names:
+        return Alerts(None, "Prometheus does not have the pipeline's rules")
+    return Alerts(sorted(name for name in names - {_WATCHDOG} if name.startswith(_PREFIX)))

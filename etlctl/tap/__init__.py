@@ -1,0 +1,1 @@
+"""``etlctl tap``: what flows through a stream, without consuming it."""

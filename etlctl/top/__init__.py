@@ -1,0 +1,1 @@
+"""``etlctl top``: the pipeline live, with what a few figures were like lately."""

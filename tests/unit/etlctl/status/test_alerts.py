@@ -1,0 +1,65 @@
+"""Which alerts fire, and when that is not known."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from common.config import ExtractSettings
+from etlctl.status.alerts import Alerts, alerts_of, read_alerts
+from tests.support.answering_server import AnsweringServer, reply
+
+
+def body(**states: str) -> bytes:
+    alerts = [{"labels": {"alertname": name}, "state": state} for name, state in states.items()]
+    return json.dumps({"status": "success", "data": {"alerts": alerts}}).encode()
+
+
+def test_those_of_the_pipeline_that_fire() -> None:
+    found = alerts_of(
+        body(EtlWatchdog="firing", EtlStageDown="firing", EtlNoSuccess="pending", Other="firing")
+    )
+    assert found == Alerts(["EtlStageDown"])
+
+
+def test_none_fires_where_the_rules_are_there() -> None:
+    assert alerts_of(body(EtlWatchdog="firing")) == Alerts([])
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (body(Other="firing"), "does not have the pipeline's rules"),
+        (b"<html>", "no list"),
+        (b"[]", "no list"),
+        (b'{"data": {"alerts": [{"state": "firing"}]}}', "no list"),
+    ],
+)
+def test_what_cannot_be_known_is_said(said: bytes, why: str) -> None:
+    found = alerts_of(said)
+    assert found.firing is None
+    assert why in found.why
+
+
+def test_a_prometheus_that_is_away_is_no_error() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    found = read_alerts(ExtractSettings(prometheus_url=f"http://127.0.0.1:{port}"))
+    assert found.firing is None
+    assert "refused" in found.why
+
+
+def test_prometheus_is_asked_once_for_its_alerts() -> None:
+    with AnsweringServer(reply(body(EtlWatchdog="firing", EtlNoSuccess="firing"))) as server:
+        found = read_alerts(ExtractSettings(prometheus_url=server.url))
+    assert found == Alerts(["EtlNoSuccess"])
+    assert [one.path for one in server.requests] == ["/api/v1/alerts"]
+
+
+def test_a_source_without_such_a_page_is_no_error() -> None:
+    with AnsweringServer(reply(b"no such page", status=404)) as server:
+        found = read_alerts(ExtractSettings(prometheus_url=server.url))
+    assert found == Alerts(None, "Prometheus shows no alerts")
