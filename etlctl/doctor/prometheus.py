@@ -24,7 +24,7 @@ from services.extractor.source.scrape_settings import ScrapeSettings
 
 SECTION = "prometheus"
 # Of the interval, how much one query may take to be read before queries wait for each other.
-_MOST_OF_INTERVAL = 0.5
+MOST_OF_INTERVAL = 0.5
 _DAY_MS = 86_400_000
 
 
@@ -174,7 +174,7 @@ class _Source:
             f"{thousands(series)} series; a window of {format_duration(length_ms)}: "
             f"{thousands(samples)} samples, {seconds:.2f} s, {thousands(size)} bytes"
         )
-        if seconds * 1000 > _MOST_OF_INTERVAL * length_ms:
+        if seconds * 1000 > MOST_OF_INTERVAL * length_ms:
             do = "record it by a rule, divide it, or let pipeline.interval_seconds be longer"
             return warning(f"{cost}: it takes much of the time that it is of", do)
         return ok(cost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from devtools.servers.influx_server import InfluxServer
 from devtools.servers.prometheus_server import PrometheusServer
 from devtools.servers.redis_server import RedisServer
 from devtools.servers.waiting import wait_until
+from etlctl.doctor import prometheus, redis
 from tests.integration.etlctl.doctor.world import World
 from tests.support.secret_folders import Capture
 
@@ -27,6 +29,7 @@ def source(prometheus_server: PrometheusServer) -> PrometheusServer:
 
 @pytest.fixture
 def world(
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: Capture,
     source: PrometheusServer,
@@ -34,6 +37,9 @@ def world(
     influx_server: InfluxServer,
     influx_database: str,
 ) -> World:
+    # How fast servers answer here says nothing.
+    monkeypatch.setattr(redis, "SLOW_MS", inf)
+    monkeypatch.setattr(prometheus, "MOST_OF_INTERVAL", inf)
     return World(
         tmp_path, capsys, source.url, redis_server.plain_url, influx_server.url, influx_database
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from devtools.servers.prometheus_server import PrometheusServer
+from etlctl.doctor import prometheus
 from tests.e2e.source_front import SourceFront
 from tests.integration.etlctl.doctor.world import RAW, World
 
@@ -61,7 +62,7 @@ def test_a_retention_that_is_shorter_than_what_is_read_later(
     assert "keeps 2h, less than extract.recheck_after_seconds (1d)" in text
     world.changes["extract.recheck_after_seconds"] = []
     level, text = world.of("prometheus")["retention"]
-    assert "holds no samples yet" in text or level == "ok"
+    assert level == "warning" and "holds no samples yet" in text
 
 
 def test_a_window_that_is_too_large(world: World) -> None:
@@ -69,6 +70,12 @@ def test_a_window_that_is_too_large(world: World) -> None:
     world.changes["extract.max_window_samples"] = 10
     level, text = world.of("prometheus")["query all"]
     assert level == "warning" and "extract.max_window_samples" in text
+
+
+def test_a_query_that_takes_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "MOST_OF_INTERVAL", 0.0)
+    level, text = world.of("prometheus")["query raw"]
+    assert level == "warning" and "it takes much of the time that it is of" in text
 
 
 def test_tiers(world: World) -> None:

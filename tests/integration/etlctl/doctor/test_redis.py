@@ -11,6 +11,7 @@ from common.state.identity import Identity, IdentityRecord
 from common.state.keys import Keys
 from devtools.servers.ports import free_port
 from devtools.servers.redis_server import RedisServer
+from etlctl.doctor import redis
 from etlctl.run.folder import data_folder, write_address
 from tests.integration.etlctl.doctor.world import World
 
@@ -70,6 +71,12 @@ def test_rights(world: World, make_redis: Callable[..., RedisServer]) -> None:
     assert level == "failure" and "XADD" in text
     with server.client() as client:
         assert client.dbsize() == 0, "nothing of what was tried was run"
+
+
+def test_a_redis_that_is_far_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis, "SLOW_MS", -1.0)
+    level, text = world.of("redis")["latency"]
+    assert level == "warning" and "run the stages near Redis" in text
 
 
 def test_a_wrong_password(world: World, make_redis: Callable[..., RedisServer]) -> None:
