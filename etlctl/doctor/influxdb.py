@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from math import inf
 
 from common.config import Settings, TierName
 from common.errors import SinkError, SourceError
@@ -107,7 +108,9 @@ class _Bucket:
             yield warning(f"it does not say how long it keeps points ({unknown})", do)
             return
         kept_seconds = self._sink.kept_seconds()
-        kept = f"keeps points for {span(kept_seconds)}"
+        # A server that does not know the question counts as one that keeps them for ever.
+        told = ", as far as it says" if kept_seconds == inf else ""
+        kept = f"keeps points for {span(kept_seconds)}{told}"
         asked_seconds = self.settings.extract.initial_lookback_seconds
         key = f"load.tiers.{self.tier}.retention"
         if wanted_seconds is None and kept_seconds < asked_seconds:
@@ -135,9 +138,15 @@ class _Bucket:
         rollups = (query.rollup(self.tier) for query in self.settings.extract.queries)
         fields = {one for rollup in rollups if rollup for one in rollup.aggregates} or {"value"}
         measurements = _measurements(self.settings, self.tier)
+        try:
+            rows = list(self._sink.named_table("SHOW FIELD KEYS"))
+        except SinkError as error:
+            do = "see that no field of ours is there with another type than float"
+            yield warning(f"it does not say what fields it has: {error}", do)
+            return
         found = sorted(
             f"{name}.{row.get('fieldKey')} ({row.get('fieldType')})"
-            for name, _, row in self._sink.named_table("SHOW FIELD KEYS")
+            for name, _, row in rows
             if row.get("fieldKey") in fields
             and row.get("fieldType") != _FLOAT
             and (measurements is None or name in measurements)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import pytest
 import requests
 
+from common.errors import SinkError
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.ports import free_port
+from services.verifier.sink import Sink
 from tests.doubles.influx_engine import ORG, TOKEN, Engine
 from tests.doubles.influxdb2 import InfluxDB2
 from tests.integration.etlctl.doctor.world import World
@@ -97,6 +101,21 @@ def test_fields_of_another_type(world: World, influx_server: InfluxServer) -> No
     world.prometheus_url = f"http://127.0.0.1:{free_port()}"
     level, text = world.of("influxdb")[name]
     assert level == "warning" and "unlike_ours.value (integer)" in text
+
+
+def test_a_server_that_does_not_say_what_it_holds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(sink: Sink, statement: str) -> Iterator[tuple[str, dict[str, str], dict[str, Any]]]:
+        raise SinkError(f"cannot execute {statement}")
+
+    monkeypatch.setattr(Sink, "named_table", refused)
+    found = world.of("influxdb")
+    name = f"hot ({world.database})"
+    level, text = found[f"{name} field types"]
+    assert level == "warning" and "cannot execute SHOW FIELD KEYS" in text
+    assert found[f"{name} series"] == ("ok", "it does not say how many series it has → ")
+    assert found[f"{name} retention"] == ("ok", "keeps points for ever, as far as it says → ")
 
 
 def test_a_1_x_that_is_too_old(world: World, influx_server: InfluxServer) -> None:
