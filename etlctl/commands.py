@@ -18,6 +18,11 @@ COMMANDS = {
         "init",
         "Look at Prometheus and InfluxDB, and write an etl.yaml.",
     ),
+    "doctor": (
+        "doctor.command",
+        "doctor",
+        "Look at the configuration, Prometheus, Redis, InfluxDB and containers; say what to do.",
+    ),
     "run": ("run.command", "run", "Run all stages as processes of this one, until Ctrl-C."),
     "once": (
         "once.command",

@@ -1,4 +1,4 @@
-"""What Prometheus gives for each query now: ``etlctl config check --online``."""
+"""What Prometheus gives for each query now: ``etlctl config check --online`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -28,22 +28,13 @@ def query_warnings(settings: Settings) -> dict[str, str]:
     :class:`ConfigError` for tiers that are finer than what they hold is scraped, and a
     :class:`~common.errors.SourceError` where Prometheus cannot be reached or refuses us.
     """
-    extract = settings.extract
-    with closing(PrometheusClient(extract)) as client:
-        now_ms = client.now_ms()
-        settled_ms = {
-            query.name: now_ms - query.settle_ms(extract.settle_seconds)
-            for query in extract.queries
-        }
+    with closing(PrometheusClient(settings.extract)) as client:
+        settled_ms = settled(settings, client.now_ms())
         found = {
-            query.name: _warning(client, query, settled_ms[query.name]) for query in extract.queries
+            query.name: answer_to(client, query, settled_ms[query.name]).warning
+            for query in settings.extract.queries
         }
-        rolled_up = [
-            RolledUp(query, rollups, settled_ms[query.name])
-            for query in extract.queries
-            if query.kind == "select" and (rollups := _rollups(query, settings))
-        ]
-        if rolled_up:
+        if rolled_up := rolled_up_of(settings, settled_ms):
             scraped = client.scrape_settings()
             problems = [p for one in rolled_up for p in one.too_fine(client, scraped)]
             if problems:
@@ -51,6 +42,23 @@ def query_warnings(settings: Settings) -> dict[str, str]:
             for one in rolled_up:
                 found[one.query.name] = found[one.query.name] or one.of_gauges(client)
     return {name: warning for name, warning in found.items() if warning}
+
+
+def settled(settings: Settings, now_ms: int) -> dict[str, int]:
+    """Up to when each query has settled at Prometheus' time ``now_ms``, by its name."""
+    extract = settings.extract
+    return {
+        query.name: now_ms - query.settle_ms(extract.settle_seconds) for query in extract.queries
+    }
+
+
+def rolled_up_of(settings: Settings, settled_ms: Mapping[str, int]) -> list[RolledUp]:
+    """The queries of raw samples that tiers hold rollups of."""
+    return [
+        RolledUp(query, rollups, settled_ms[query.name])
+        for query in settings.extract.queries
+        if query.kind == "select" and (rollups := _rollups(query, settings))
+    ]
 
 
 def _rollups(query: Query, settings: Settings) -> dict[str, Rollup]:
@@ -113,13 +121,27 @@ class RolledUp:
             return set()
 
 
-def _warning(client: PrometheusClient, query: Query, settled_ms: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Why Prometheus rejects a query, empty if it does not; whether it matches no series now."""
+
+    rejected: str = ""
+    nothing: bool = False
+
+    @property
+    def warning(self) -> str:
+        """What is odd about it; empty for nothing."""
+        return self.rejected or ("matches no series now" if self.nothing else "")
+
+
+def answer_to(client: PrometheusClient, query: Query, settled_ms: int) -> Answer:
+    """What Prometheus answers to a query that has settled up to a time."""
     end_ms = settled_ms // query.step_ms * query.step_ms
     length_ms = query.step_ms if query.kind == "expr" else max(query.step_ms, LOOKBACK_MS)
     try:
         matches = next(client.read(query, end_ms - length_ms, end_ms), None) is not None
     except QueryTooLarge:
-        return ""
+        return Answer()
     except QueryRejected as error:
-        return str(error)
-    return "" if matches or query.may_be_empty else "matches no series now"
+        return Answer(rejected=str(error))
+    return Answer(nothing=not matches and not query.may_be_empty)

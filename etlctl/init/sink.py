@@ -48,17 +48,8 @@ def look_at_sink(influx: InfluxSettings, may_make: Callable[[], bool]) -> SinkFa
 
     Raises :class:`SinkError` where it cannot be reached, or refuses us.
     """
-    session = SinkSession(influx, connections=1)
-    with closing(session):
-        where = f"InfluxDB at {session.url}"
-        try:
-            ping = session.request("GET", PING_PATH)
-        except _NO_RESPONSE as error:
-            raise SinkError(f"{where} cannot be reached: {no_response(session, error)}") from None
-        one = is_1(ping.headers)
-        version = ping.headers.get(VERSION_HEADER) or _version_of(ping.data)
-        if not version and not is_3(ping.data) and ping.status not in (200, 204, 401):
-            raise SinkError(f"{where} answers a ping with {ping.status}: is it an InfluxDB?")
+    version, one = version_of(influx)
+    where = f"InfluxDB at {influx.url.rstrip('/')}"
     outcome = _probe(influx)
     made = why_not = ""
     if outcome.kind is Kind.MISSING and may_make():
@@ -75,7 +66,25 @@ def look_at_sink(influx: InfluxSettings, may_make: Callable[[], bool]) -> SinkFa
         missing = outcome.kind is Kind.REFUSED and not (influx.username or influx.token)
         hint = ": give --influxdb-token-file, or --influxdb-username for 1.x" if missing else ""
         raise SinkError(f"{where}: {describe(outcome, influx.bucket)}{hint}")
-    return SinkFacts(version.removeprefix("v"), one, outcome.kind is Kind.WRITTEN, made, why_not)
+    return SinkFacts(version, one, outcome.kind is Kind.WRITTEN, made, why_not)
+
+
+def version_of(influx: InfluxSettings) -> tuple[str, bool]:
+    """Its version, empty where it does not say, and whether it is InfluxDB 1.x.
+
+    Raises :class:`SinkError` where it cannot be reached.
+    """
+    session = SinkSession(influx, connections=1)
+    with closing(session):
+        where = f"InfluxDB at {session.url}"
+        try:
+            ping = session.request("GET", PING_PATH)
+        except _NO_RESPONSE as error:
+            raise SinkError(f"{where} cannot be reached: {no_response(session, error)}") from None
+    version = ping.headers.get(VERSION_HEADER) or _version_of(ping.data)
+    if not version and not is_3(ping.data) and ping.status not in (200, 204, 401):
+        raise SinkError(f"{where} answers a ping with {ping.status}: is it an InfluxDB?")
+    return version.removeprefix("v"), is_1(ping.headers)
 
 
 def _version_of(body: bytes) -> str:

@@ -74,13 +74,13 @@ def look_at_source(extract: ExtractSettings) -> SourceFacts:
         jobs = _jobs(client, scraped, now_ms)
         metrics = len(client.metric_types().types)
     with closing(Transport(extract.prometheus_url, source_session(extract.auth))) as transport:
-        build = _data(transport, "api/v1/status/buildinfo", extract.timeout_seconds)
+        version = version_of(transport, extract.timeout_seconds)
         tsdb = _data(transport, "api/v1/status/tsdb", extract.timeout_seconds)
     needed = [one.settled_seconds for one in scraped.targets]
     needed += [scraped.evaluation_seconds] if scraped.evaluation_seconds else []
     needed += [1.1 * job.interval_seconds for job in jobs]
     return SourceFacts(
-        version=str(build.get("version", "")),
+        version=version,
         retention=run.retention if run else "",
         now_ms=now_ms,
         lowest_ms=None if lowest_ms in (None, NO_SAMPLES_MS) else lowest_ms,
@@ -89,6 +89,12 @@ def look_at_source(extract: ExtractSettings) -> SourceFacts:
         jobs=jobs,
         many_values=_many_values(tsdb),
     )
+
+
+def version_of(transport: Transport, timeout_seconds: float) -> str:
+    """Its version; empty where it does not say."""
+    build = _data(transport, "api/v1/status/buildinfo", timeout_seconds)
+    return str(build.get("version", ""))
 
 
 def _jobs(client: PrometheusClient, scraped: ScrapeSettings, now_ms: int) -> tuple[Job, ...]:

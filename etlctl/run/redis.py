@@ -34,6 +34,15 @@ _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.05
 
 
+def server_program(environ: Mapping[str, str]) -> str:
+    """The path of a server. Raises :class:`ConfigError` where none is installed."""
+    found = (shutil.which(name, path=environ.get("PATH")) for name in _PROGRAMS)
+    program = next(filter(None, found), None)
+    if program is None:
+        raise ConfigError(_MISSING)
+    return program
+
+
 @dataclass(frozen=True, slots=True)
 class OwnRedis:
     """A Redis on a port of loopback, with a password, and its data in a folder of ours."""
@@ -49,10 +58,7 @@ class OwnRedis:
 
         Raises :class:`ConfigError` where no server is installed, or the folder cannot be used.
         """
-        found = (shutil.which(name, path=environ.get("PATH")) for name in _PROGRAMS)
-        program = next(filter(None, found), None)
-        if program is None:
-            raise ConfigError(_MISSING)
+        program = server_program(environ)
         password_file, folder = data / "redis_password", data / "redis"
         try:
             folder.mkdir(mode=0o700, exist_ok=True)

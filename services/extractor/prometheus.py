@@ -244,6 +244,11 @@ class PrometheusClient:
         """
         return self._count("count_over_time(vector(0)[10s:5s])", 1_000_000_000_000) == 2
 
+    @property
+    def received_bytes(self) -> int:
+        """How much of the last response has arrived."""
+        return self._transport.received_bytes
+
     def close(self) -> None:
         """Close all connections; the next request opens one anew."""
         self._transport.close()

@@ -136,12 +136,21 @@ class Sink:
 
         Times are in ms. Raises :class:`~common.errors.SinkError`.
         """
+        for _, tags, row in self.named_table(statement):
+            yield tags, row
+
+    def named_table(self, statement: str) -> Iterator[tuple[str, dict[str, str], dict[str, Any]]]:
+        """The same with the name of the series in front.
+
+        Raises :class:`~common.errors.SinkError`.
+        """
         with self._response(statement, "application/json") as response:
             for line in filter(None, _lines(response.stream(_READ_BYTES))):
                 for series in series_of(json_document(line, self._where), self._where):
                     with known_shape(self._where, SinkError):
                         for row in json.loads(bytes(series.values) or b"[]"):
-                            yield series.tags or {}, dict(zip(series.columns, row, strict=True))
+                            cells = dict(zip(series.columns, row, strict=True))
+                            yield series.name, series.tags or {}, cells
 
     def _select(self, statement: str, rows: Rows) -> None:
         if not (self._packs and self._read_packed(statement, rows)):

@@ -28,7 +28,7 @@ _EXACT_MAX = 2.0**53
 
 
 class _Series(msgspec.Struct):
-    name: str
+    name: str = ""  # that of SHOW RETENTION POLICIES has none in 1.x
     columns: list[str] = []
     values: msgspec.Raw = msgspec.Raw(b"")
     tags: dict[str, str] | None = None

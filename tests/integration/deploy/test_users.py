@@ -22,6 +22,7 @@ from devtools import PROJECT_ROOT
 from devtools.servers.binaries import Toolbox
 from devtools.servers.redis_server import RedisServer
 from etlctl.backup.redis_state import RedisState
+from etlctl.doctor.redis_rights import Refused, refused_calls
 from services.extractor.aof import AofHealer
 from services.verifier.knowledge import RedisKnowledge
 from tests.integration.exporter.exporter_world import Rig, populate
@@ -165,6 +166,18 @@ def test_the_verifier_reads_everything_and_writes_what_it_has_proven(server: Ser
         with pytest.raises(redis.ResponseError, match=r"(?i)can't (run this command|access)"):
             client.eval("return redis.call('DEL', 'etl:ledger')", 0)
         assert client.exists("etl:ledger")
+
+
+def test_the_doctor_finds_what_a_user_lacks(server: Server) -> None:
+    lacking = {"etlctl": (), "extractor": (), "loader": ("BGREWRITEAOF",)}
+    for user, of_some in lacking.items():
+        with as_user(server, user) as client:
+            assert refused_calls(client, Keys("etl")) == Refused((), of_some)
+    with as_user(server, "verifier") as client:
+        found = refused_calls(client, Keys("etl"))
+        assert "XADD" in found.needed and "HGETALL" not in found.needed
+    with as_user(server, "etl-metrics") as client, pytest.raises(NoPermissionError):
+        refused_calls(client, Keys("etl"))
 
 
 def test_etlctl_saves_and_restores_the_state(server: Server, tmp_path: Path) -> None:

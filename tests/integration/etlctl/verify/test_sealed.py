@@ -190,6 +190,28 @@ def test_what_retention_deletes_is_expired_and_not_deleted(alone: World, capsys:
     assert windows(result.query()) == {"expired": 4, "intact": 3}
 
 
+def test_the_retention_that_influxdb_reports_counts_where_none_is_configured(
+    alone: World, capsys: Capture
+) -> None:
+    points = alone.expected()
+    alone.write(points)
+    Sealer(alone).seal_all(points)
+    middle_ms = alone.start_ms + 3 * WINDOW_MS
+    kept_seconds = int(time.time() - middle_ms / 1000 - 60)
+    assert kept_seconds > 3600, "no InfluxDB keeps points for less"
+    alone.influx.query(
+        f'ALTER RETENTION POLICY autogen ON "{alone.database}" DURATION {kept_seconds}s '
+        "SHARD DURATION 1h"
+    )
+    alone.influx.query(
+        f"DELETE FROM /load|odd|late/ WHERE time <= {middle_ms * 1_000_000}",
+        database=alone.database,
+    )
+    result = alone.run(capsys, "verify", "--sealed", "--json")
+    assert result.code == INTACT, result.out
+    assert windows(result.query()) == {"expired": 4, "intact": 3}
+
+
 def test_an_expression_owns_its_measurement(alone: World, capsys: Capture) -> None:
     alone.queries = [SELECT, EXPR]
     points, by_host = alone.expected(), alone.expected_by_host()

@@ -1,0 +1,1 @@
+"""``etlctl doctor``: what a pipeline needs, looked at from the configuration to the sink."""

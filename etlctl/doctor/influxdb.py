@@ -1,0 +1,195 @@
+"""InfluxDB: whether each tier's bucket takes our points, shows them, and keeps them long enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from math import inf
+
+from common.config import Settings, TierName
+from common.errors import SinkError, SourceError
+from common.samples.series import SeriesEncoder
+from etlctl.doctor.report import Report, Said, failure, ok, warning
+from etlctl.init.sink import version_of
+from etlctl.output import thousands
+from etlctl.sink.retention import span
+from services.loader.influx import InfluxSink
+from services.loader.read_check import ReadCheck
+from services.loader.responses import Kind, describe
+from services.loader.watermark import WatermarkReader, series_of
+from services.verifier.connect import sink_of, source_of
+from services.verifier.expect import identify_of
+from services.verifier.ownership import measurements_of
+from services.verifier.sink import Sink
+
+SECTION = "influxdb"
+# With more, an InfluxDB 1.x or 2 needs memory for its index alone that few machines have.
+_MANY_SERIES = 1_000_000
+_SERIES_OF_DEFAULT_LIMIT_SHARE = 0.8
+_SHOWN = 3
+_FLOAT = "float"
+
+
+def look_at_influxdb(report: Report, settings: Settings) -> None:
+    """Everything that loader and verifier need of it."""
+    influxdb = settings.load.influxdb
+
+    def reachable() -> Iterator[Said]:
+        version, _ = version_of(influxdb)
+        yield ok(f"{influxdb.url}, version {version or 'unknown'}")
+
+    do = "check load.influxdb.url, and that it runs"
+    if not report.check(SECTION, "reachable", reachable, do):
+        return
+    for tier, its in settings.load.tiers.items():
+        with closing(_Bucket(settings, tier)) as bucket:
+            where = f"{tier} ({its.bucket})"
+            if not report.check(SECTION, f"{where} write", bucket.write) or not bucket.writable:
+                continue
+            do = "let the token read the bucket, too: etlctl sink init makes one that may"
+            if not report.check(SECTION, f"{where} read", bucket.read, do):
+                continue
+            report.check(SECTION, f"{where} retention", bucket.retention)
+            report.check(SECTION, f"{where} field types", bucket.types)
+            report.check(SECTION, f"{where} series", bucket.series)
+
+
+@dataclass
+class _Bucket:
+    settings: Settings
+    tier: TierName
+    writable: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._name = self.settings.load.tiers[self.tier].bucket
+        self._sink: Sink = sink_of(self.settings, self.tier)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._sink.close()
+
+    def write(self) -> Iterator[Said]:
+        """A request without points tells whether the token may write."""
+        with closing(InfluxSink(self.settings.load.influxdb, connections=1)) as sink:
+            outcome = sink.probe(self._name)
+        self.writable = outcome.kind is Kind.WRITTEN
+        if self.writable:
+            yield ok("would take points")
+            return
+        remedy = {
+            Kind.MISSING: "make it: etlctl sink init (1.x before 1.8 has no /api/v2/write)",
+            Kind.REFUSED: "check load.influxdb.token_file; etlctl sink init makes a token",
+        }
+        do = remedy.get(outcome.kind, "docs/sink-responses.md says what it means")
+        yield failure(describe(outcome, self._name), do)
+
+    def read(self) -> Iterator[Said]:
+        """What is there proves it; an empty bucket is written the loader's own point."""
+        influxdb, namespace = self.settings.load.influxdb, self.settings.pipeline.redis_namespace
+        reader, sink = WatermarkReader(influxdb, namespace), InfluxSink(influxdb, connections=1)
+        with closing(ReadCheck(reader, sink, (self._name,))) as check:
+            if not self._shows_anything(reader):
+                check()
+        yield ok("shows points")
+
+    def _shows_anything(self, reader: WatermarkReader) -> bool:
+        try:
+            shown = reader.query(self._name, "SHOW MEASUREMENTS LIMIT 1")
+            return bool(series_of(shown, reader.url))
+        except SinkError:
+            return False
+
+    def retention(self) -> Iterator[Said]:
+        """It must not forget before the configuration does."""
+        wanted_seconds = self.settings.load.tiers[self.tier].retention_seconds
+        if isinstance(unknown := self._sink.silent_retention_seconds(), str):
+            do = f"give load.tiers.{self.tier}.retention: what is older vanishes in silence"
+            yield warning(f"it does not say how long it keeps points ({unknown})", do)
+            return
+        kept_seconds = self._sink.kept_seconds()
+        # A server that does not know the question counts as one that keeps them for ever.
+        told = ", as far as it says" if kept_seconds == inf else ""
+        kept = f"keeps points for {span(kept_seconds)}{told}"
+        asked_seconds = self.settings.extract.initial_lookback_seconds
+        key = f"load.tiers.{self.tier}.retention"
+        if wanted_seconds is None and kept_seconds < asked_seconds:
+            yield warning(
+                f"{kept}, less than extract.initial_lookback_seconds ({span(asked_seconds)}): what "
+                "is older is dropped",
+                "let it keep points for longer, or begin later",
+            )
+        elif wanted_seconds is None or kept_seconds == wanted_seconds:
+            yield ok(kept)
+        elif kept_seconds < wanted_seconds:
+            yield failure(
+                f"{kept}, and {key} is {span(wanted_seconds)}: it forgets what should be there",
+                "let it keep points for longer (etlctl sink init), or correct the configuration",
+            )
+        else:
+            asked = span(wanted_seconds)
+            yield warning(
+                f"{kept}, and {key} is {asked}: what is older than {asked} is never written",
+                "etlctl sink init --yes shortens it, or correct the configuration",
+            )
+
+    def types(self) -> Iterator[Said]:
+        """A field that holds another type than ours refuses every point of ours."""
+        rollups = (query.rollup(self.tier) for query in self.settings.extract.queries)
+        fields = {one for rollup in rollups if rollup for one in rollup.aggregates} or {"value"}
+        measurements = _measurements(self.settings, self.tier)
+        try:
+            rows = list(self._sink.named_table("SHOW FIELD KEYS"))
+        except SinkError as error:
+            do = "see that no field of ours is there with another type than float"
+            yield warning(f"it does not say what fields it has: {error}", do)
+            return
+        found = sorted(
+            f"{name}.{row.get('fieldKey')} ({row.get('fieldType')})"
+            for name, _, row in rows
+            if row.get("fieldKey") in fields
+            and row.get("fieldType") != _FLOAT
+            and (measurements is None or name in measurements)
+        )
+        if not found:
+            yield ok("nothing there conflicts with floats")
+            return
+        shown = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+        if measurements is None:
+            do = "see that no query writes a measurement of that name"
+            yield warning(f"holds other types than floats: {shown}", do)
+        else:
+            do = "write to a bucket of our own, or rename ours by transform.relabel"
+            yield failure(f"refuses our floats, as it holds another type: {shown}", do)
+
+    def series(self) -> Iterator[Said]:
+        """How many series it has, as far as it says so."""
+        try:
+            rows = [row for _, row in self._sink.table("SHOW SERIES CARDINALITY")]
+            series = sum(int(next(iter(row.values()))) for row in rows)
+        except (SinkError, StopIteration, TypeError, ValueError):
+            yield ok("it does not say how many series it has")
+            return
+        said = f"{thousands(series)} series"
+        if series > _SERIES_OF_DEFAULT_LIMIT_SHARE * _MANY_SERIES:
+            yield warning(
+                f"{said}: a million is the default limit of 1.x, and much for any index",
+                "drop labels of many values by transform.relabel",
+            )
+        else:
+            yield ok(said)
+
+
+def _measurements(settings: Settings, tier: TierName) -> frozenset[str] | None:
+    """What is written to a tier; None where Prometheus does not tell its metrics."""
+    encoder, rules = SeriesEncoder.from_settings(settings), settings.transform.relabel
+    found: frozenset[str] = frozenset()
+    with closing(source_of(settings)) as source:
+        try:
+            for query in settings.extract.queries:
+                if query.is_in(tier):
+                    identify = identify_of(query, encoder)
+                    found |= measurements_of(query, identify, source.metric_names, rules)
+        except SourceError:
+            return None
+    return found

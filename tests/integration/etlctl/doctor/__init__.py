@@ -1,0 +1,1 @@
+"""``etlctl doctor`` on real servers."""

@@ -1,0 +1,125 @@
+"""What can be wrong with an InfluxDB: a real 1.6, and a stand-in for 2 where only that can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from common.errors import SinkError
+from devtools.servers.influx_server import InfluxServer
+from devtools.servers.ports import free_port
+from services.verifier.sink import Sink
+from tests.doubles.influx_engine import ORG, TOKEN, Engine
+from tests.doubles.influxdb2 import InfluxDB2
+from tests.integration.etlctl.doctor.world import World
+
+HOUR = 3600
+
+
+def put(influx: InfluxServer, database: str, *lines: str) -> None:
+    parameters = {"bucket": database, "org": "o", "precision": "ms"}
+    url = f"{influx.url}/api/v2/write"
+    response = requests.post(url, params=parameters, data="\n".join(lines), timeout=10)
+    assert response.status_code == 204, response.text
+
+
+def test_a_wrong_token(world: World, make_influx: Callable[..., InfluxServer]) -> None:
+    influx = make_influx(token="right", databases=[world.database])
+    world.influx_url = influx.url
+    world.changes["load.influxdb.token"] = "wrong"
+    found = world.of("influxdb")
+    name = f"hot ({world.database})"
+    assert found.keys() == {"reachable", f"{name} write"}
+    level, text = found[f"{name} write"]
+    assert level == "failure" and "refuses our token" in text and "token_file" in text
+    world.changes["load.influxdb.token"] = "right"
+    assert {level for level, _ in world.of("influxdb").values()} == {"ok"}
+
+
+def test_a_bucket_that_is_missing_leaves_the_others(
+    world: World, influx_server: InfluxServer
+) -> None:
+    warm = {"bucket": "not_there", "resolution": "10s", "aggregates": ["avg"]}
+    world.changes["load.tiers"] = {"warm": warm}
+    found = world.of("influxdb")
+    assert found[f"hot ({world.database}) series"][0] == "ok"
+    level, text = found["warm (not_there) write"]
+    assert level == "failure" and "make it: etlctl sink init" in text
+    assert "warm (not_there) read" not in found
+
+
+def test_a_token_that_may_not_read(world: World) -> None:
+    engine = Engine(world.database)
+    engine.may_read = False
+    with InfluxDB2(engine) as influx:
+        world.influx_url = influx.url
+        world.changes |= {"load.influxdb.token": TOKEN, "load.influxdb.org": ORG}
+        found = world.of("influxdb")
+    level, text = found[f"hot ({world.database}) read"]
+    assert level == "failure" and "takes points for" in text and "shows none" in text
+    assert f"hot ({world.database}) retention" not in found
+
+
+def test_retention_against_tiers(world: World, influx_server: InfluxServer) -> None:
+    def said(kept_hours: int, configured: str | None) -> tuple[str, str]:
+        influx_server.query(
+            f'ALTER RETENTION POLICY autogen ON "{world.database}" DURATION {kept_hours}h '
+            "SHARD DURATION 1h"
+        )
+        hot = {"bucket": world.database} | ({"retention": configured} if configured else {})
+        world.changes["load.tiers"] = {"hot": hot}
+        return world.of("influxdb")[f"hot ({world.database}) retention"]
+
+    level, text = said(24, "14d")
+    assert level == "failure" and "keeps points for 1d, and load.tiers.hot.retention is 14d" in text
+    assert world.code == 1
+    assert said(24, "1d") == ("ok", "keeps points for 1d → ")
+    level, text = said(48, "1d")
+    assert level == "warning" and "what is older than 1d is never written" in text
+    assert said(48, None) == ("ok", "keeps points for 2d → ")
+    world.changes["extract.initial_lookback_seconds"] = "3d"
+    level, text = said(48, None)
+    assert level == "warning" and "less than extract.initial_lookback_seconds (3d)" in text
+
+
+def test_fields_of_another_type(world: World, influx_server: InfluxServer) -> None:
+    put(
+        influx_server,
+        world.database,
+        'prometheus_build_info value="text",other=1i 1700000000000',
+        "health value=1i 1700000000000",
+        "unlike_ours value=1i 1700000000000",
+    )
+    name = f"hot ({world.database}) field types"
+    level, text = world.of("influxdb")[name]
+    assert level == "failure"
+    assert "health.value (integer), prometheus_build_info.value (string) →" in text
+    # Then nobody knows what a selector matches.
+    world.prometheus_url = f"http://127.0.0.1:{free_port()}"
+    level, text = world.of("influxdb")[name]
+    assert level == "warning" and "unlike_ours.value (integer)" in text
+
+
+def test_a_server_that_does_not_say_what_it_holds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(sink: Sink, statement: str) -> Iterator[tuple[str, dict[str, str], dict[str, Any]]]:
+        raise SinkError(f"cannot execute {statement}")
+
+    monkeypatch.setattr(Sink, "named_table", refused)
+    found = world.of("influxdb")
+    name = f"hot ({world.database})"
+    level, text = found[f"{name} field types"]
+    assert level == "warning" and "cannot execute SHOW FIELD KEYS" in text
+    assert found[f"{name} series"] == ("ok", "it does not say how many series it has → ")
+    assert found[f"{name} retention"] == ("ok", "keeps points for ever, as far as it says → ")
+
+
+def test_a_1_x_that_is_too_old(world: World, influx_server: InfluxServer) -> None:
+    """Straight to a 1.6: it has no path that we write to."""
+    world.influx_url = influx_server.direct_url
+    level, text = world.of("influxdb")[f"hot ({world.database}) write"]
+    assert level == "failure" and "1.x before 1.8 has no /api/v2/write" in text

@@ -1,0 +1,1 @@
+"""What ``etlctl doctor`` says without a server."""
