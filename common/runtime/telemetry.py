@@ -111,10 +111,11 @@ class Telemetry:
 
     def expect_feeds(self, feeds: Iterable[tuple[str, str]]) -> None:
         """Begin what is counted for each of these feeds (query, tier) at 0."""
+        counted = [s for s in METRICS if self.service in s.services and {*FEED} <= {*s.labels}]
         for query, tier in feeds:
-            for spec in METRICS:
-                if self.service in spec.services and spec.kind == "counter" and spec.labels == FEED:
-                    self._child(spec.name, {"query": query, "tier": tier})
+            for spec in counted:
+                for labels in known_labels(spec, self.service, {"query": query, "tier": tier}):
+                    self._child(spec.name, labels)
 
     def values(self, names: Iterable[str]) -> dict[str, float]:
         """The series without labels of these names, as a scrape has them; one that is not is left

@@ -205,7 +205,7 @@ def redis_alerts(t: Thresholds) -> tuple[Alert, ...]:
             query=f"max({latest(f'etl_redis_may_evict{{{REDIS}}}', t.bridge_seconds)})",
             limit=Limit(">", 0),
             for_seconds=t.redis_eviction_for_seconds,
-            panel=PanelRef(PIPELINE_DASHBOARD, "Keys evicted"),
+            panel=PanelRef(PIPELINE_DASHBOARD, "Eviction"),
         ),
         Alert(
             name="EtlRedisEvicted",

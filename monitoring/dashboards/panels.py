@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from monitoring.dashboards.sdk import (
@@ -40,8 +41,19 @@ _COLOURS = {"critical": "red", "warning": "orange", "none": _NEUTRAL}
 # How far an axis reaches at least, by unit; Grafana's own choice for zeros is 100, or 10,000 %.
 _SOFT_MAX = {BYTES: 1 << 20, SHARE: 0.1, CORES: 0.1}
 _BESIDE_A_LIMIT = 1.2
-# Wide enough for a legend with two columns of numbers at its right: that takes up to 60 %.
-_WIDE = WIDTH // 3
+# At a width of 1,600, as Grafana draws them: a column of the grid, a letter of a legend, what
+# surrounds a name in it, and a column of numbers.
+_COLUMN_PX = 65.7
+_LETTER_PX = 6.4
+_AROUND_NAME_PX = 38
+_NUMBERS_PX = 66
+# Of a panel, for a legend at its right; Grafana would give it 60 %, and cuts off what is longer.
+_LEGEND_SHARE = 0.45
+# Columns of the narrowest panel that has room for one; the axis takes a part of it, too.
+_LEGEND_BESIDE_FROM = WIDTH // 3
+# Letters of a label's value, where it is long.
+_VALUE_LETTERS = {"instance": 16, "query": 14, "error_type": 17, "response": 14, "reason": 20}
+_OTHER_VALUE_LETTERS = 11
 
 
 def panel(spec: PanelSpec, alert: Alert | None) -> AnyPanel:
@@ -89,7 +101,7 @@ def _lines(spec: PanelSpec, limit: Limit | None, colour: str) -> timeseries.Pane
         .fill_opacity(30 if spec.stacked else 5)
         .show_points(common.VisibilityMode.NEVER)
         .axis_soft_max(limit.value * _BESIDE_A_LIMIT if limit and limit.value else least)
-        .legend(_legend_beside(_columns(spec)) if spec.width >= _WIDE else _legend_below())
+        .legend(_legend(spec))
         .no_value(UNKNOWN)
         .tooltip(
             common_builders.VizTooltipOptions()
@@ -196,32 +208,36 @@ _KINDS: dict[Kind, Callable[[PanelSpec, Limit | None, str], AnyPanel]] = {
 }
 
 
-def _columns(spec: PanelSpec) -> list[str]:
-    """The numbers in a legend: one beside a name that ends in an address."""
-    long = any("{{instance}}" in query.legend for query in spec.queries)
-    return ["last"] if long and spec.width < WIDTH // 2 else ["last", "max"]
+def _legend(spec: PanelSpec) -> common_builders.VizLegendOptions:
+    """A table at the right where names and numbers fit there, which has room for all rows.
 
-
-def _legend_below() -> common_builders.VizLegendOptions:
-    """Names side by side, without numbers, which leave a narrow panel to what is drawn."""
+    Else names side by side below, without numbers: a narrow panel is left to what is drawn.
+    ``last`` is empty for what has ended.
+    """
+    legend = common_builders.VizLegendOptions().show_legend(True)
+    room_px = spec.width * _COLUMN_PX * _LEGEND_SHARE - _AROUND_NAME_PX
+    names_px = _LETTER_PX * max(_letters(query.legend) for query in spec.queries)
+    for numbers in (["last", "max"], ["last"]) if spec.width >= _LEGEND_BESIDE_FROM else ():
+        if names_px + _NUMBERS_PX * len(numbers) <= room_px:
+            return (
+                legend.display_mode(common.LegendDisplayMode.TABLE)
+                .placement(common.LegendPlacement.RIGHT)
+                .calcs(numbers)
+            )
     return (
-        common_builders.VizLegendOptions()
-        .display_mode(common.LegendDisplayMode.LIST)
+        legend.display_mode(common.LegendDisplayMode.LIST)
         .placement(common.LegendPlacement.BOTTOM)
-        .show_legend(True)
         .calcs([])
     )
 
 
-def _legend_beside(calcs: list[str]) -> common_builders.VizLegendOptions:
-    """A table at the right, which has room for all rows. ``last`` is empty for what has ended."""
-    return (
-        common_builders.VizLegendOptions()
-        .display_mode(common.LegendDisplayMode.TABLE)
-        .placement(common.LegendPlacement.RIGHT)
-        .show_legend(True)
-        .calcs(calcs)
-    )
+def _letters(legend: str) -> int:
+    """About how many letters a series' name has."""
+
+    def value(label: re.Match[str]) -> str:
+        return "x" * _VALUE_LETTERS.get(label[1], _OTHER_VALUE_LETTERS)
+
+    return len(re.sub(r"{{(\w+)}}", value, legend))
 
 
 def _thresholds(found: list[dashboard.Threshold]) -> build.ThresholdsConfig:

@@ -11,6 +11,7 @@ from monitoring.dashboards.spec import (
     CHOSEN,
     CORES,
     COUNT,
+    NONE,
     RATE,
     SECONDS,
     DashboardSpec,
@@ -85,13 +86,18 @@ def process_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Keys evicted",
             "lines",
-            "Keys that Redis threw away since its start, and whether it may (1).",
-            (
-                Query(f"max(etl_redis_evicted_keys_total{{{REDIS}}})", "evicted"),
-                Query(f"max(etl_redis_may_evict{{{REDIS}}})", "may evict"),
-            ),
+            "Keys that Redis threw away since its start.",
+            (Query(f"max(etl_redis_evicted_keys_total{{{REDIS}}})", "evicted"),),
             COUNT,
             limit_of="EtlRedisEvicted",
+        ),
+        PanelSpec(
+            "Eviction",
+            "timeline",
+            "Whether Redis may throw keys away at its memory limit.",
+            (Query(f"max(etl_redis_may_evict{{{REDIS}}})", "Redis"),),
+            NONE,
+            values={0: ("may not", "green"), 1: ("may", "red")},
         ),
         PanelSpec(
             "Foreign jobs refused",

@@ -13,7 +13,7 @@ from monitoring.dashboards.spec import (
     PanelSpec,
     Query,
     counted,
-    quiet,
+    rates,
 )
 from monitoring.model import Limit
 from monitoring.thresholds import EXTRACTOR, REDIS, Thresholds
@@ -43,8 +43,7 @@ def flow_panels() -> tuple[PanelSpec, ...]:
             "Samples that are not loaded on purpose, by reason; without what rollups stand for.",
             (
                 Query(
-                    "sum by (reason)"
-                    f' (rate(etl_dropped_samples_total{{{CHOSEN}, reason!="rolled_up"}}{RATE}))',
+                    rates("etl_dropped_samples_total", CHOSEN, "reason", but='reason!="rolled_up"'),
                     "{{reason}}",
                 ),
             ),
@@ -218,10 +217,10 @@ def window_panels() -> tuple[PanelSpec, ...]:
             "Why windows could not be extracted.",
             (
                 Query(
-                    quiet(
-                        f"sum by (query, error_type) (rate(etl_query_failures_total{{{CHOSEN}}}"
-                        f"{RATE}))",
-                        EXTRACTOR,
+                    rates(
+                        "etl_query_failures_total",
+                        f'{EXTRACTOR}, instance=~"$instance"',
+                        "query",
                         "error_type",
                     ),
                     "{{query}} {{error_type}}",

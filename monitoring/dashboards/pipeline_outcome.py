@@ -15,10 +15,12 @@ from monitoring.dashboards.spec import (
     Query,
     counted,
     quiet,
+    rates,
 )
 from monitoring.thresholds import REDIS, STAGE_JOBS
 
 LOADER_JOB = 'job="loader"'
+_LOADERS = f'{LOADER_JOB}, instance=~"$instance"'
 
 
 def ledger_panels() -> tuple[PanelSpec, ...]:
@@ -44,7 +46,7 @@ def ledger_panels() -> tuple[PanelSpec, ...]:
             "How fast dead letters are written, by stage and reason.",
             (
                 Query(
-                    f"sum by (stage, reason) (rate(etl_dead_letters_total{{{CHOSEN}}}{RATE}))",
+                    rates("etl_dead_letters_total", CHOSEN, "stage", "reason"),
                     "{{stage}} {{reason}}",
                 ),
             ),
@@ -96,12 +98,7 @@ def sink_panels() -> tuple[PanelSpec, ...]:
             "Sink responses",
             "lines",
             "Posts by InfluxDB's response.",
-            (
-                Query(
-                    f"sum by (response) (rate(etl_sink_posts_total{{{CHOSEN}}}{RATE}))",
-                    "{{response}}",
-                ),
-            ),
+            (Query(rates("etl_sink_posts_total", _LOADERS, "response"), "{{response}}"),),
             PER_SECOND,
             width=6,
         ),
@@ -143,14 +140,8 @@ def sink_panels() -> tuple[PanelSpec, ...]:
             "Posts that are retried and pauses, by cause; waits because of Retry-After; points that"
             " a limit of the sink keeps out.",
             (
-                Query(
-                    f"sum by (cause) (rate(etl_sink_failures_total{{{CHOSEN}}}{RATE}))",
-                    "failed: {{cause}}",
-                ),
-                Query(
-                    f"sum by (cause) (rate(etl_sink_pauses_total{{{CHOSEN}}}{RATE}))",
-                    "paused: {{cause}}",
-                ),
+                Query(rates("etl_sink_failures_total", _LOADERS, "cause"), "failed: {{cause}}"),
+                Query(rates("etl_sink_pauses_total", _LOADERS, "cause"), "paused: {{cause}}"),
                 Query(f"sum(rate(etl_sink_waits_total{{{CHOSEN}}}{RATE}))", "Retry-After"),
                 Query(
                     f"sum(rate(etl_sink_limited_lines_total{{{CHOSEN}}}{RATE}))",
@@ -194,20 +185,29 @@ def sink_detail_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Seals",
             "lines",
-            "Seals of windows that wait to be written beside the data, and how many were written.",
-            (
-                Query(f"max(etl_seals_due{{{REDIS}}})", "wait"),
-                Query(f"sum(increase(etl_seals_written_total{{{CHOSEN}}}{RATE}))", "written"),
-                Query(f"sum(increase(etl_seals_unknown_total{{{CHOSEN}}}{RATE}))", "unknown"),
-            ),
+            "Seals of windows that wait to be written beside the data.",
+            (Query(f"max(etl_seals_due{{{REDIS}}})", "wait"),),
             COUNT,
+        ),
+        PanelSpec(
+            "Seals written",
+            "lines",
+            "Seals that were written, and windows of which the sink was told that they have none.",
+            (
+                Query(f"sum(rate(etl_seals_written_total{{{CHOSEN}}}{RATE}))", "written"),
+                Query(f"sum(rate(etl_seals_unknown_total{{{CHOSEN}}}{RATE}))", "unknown"),
+            ),
+            PER_SECOND,
         ),
         PanelSpec(
             "Rejected share",
             "lines",
             "Share of the latest points that the sink rejected; the loader pauses at"
             " load.max_rejected_share.",
-            (Query(f"max by (instance) (etl_sink_rejected_share{{{CHOSEN}}})", "{{instance}}"),),
+            (
+                Query(f"max by (instance) (etl_sink_rejected_share{{{CHOSEN}}})", "{{instance}}"),
+                Query(f"max(etl_sink_rejected_share{{{CHOSEN}}})", "all, highest"),
+            ),
             SHARE,
             limit_of="EtlRejectedShareHigh",
         ),

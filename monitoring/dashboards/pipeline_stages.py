@@ -10,7 +10,7 @@ from monitoring.dashboards.spec import (
     PanelSpec,
     Query,
     RowSpec,
-    quiet,
+    rates,
 )
 from monitoring.model import Limit
 from monitoring.thresholds import REDIS, STAGES, Thresholds
@@ -51,7 +51,6 @@ def _flow(stage: str, t: Thresholds) -> tuple[PanelSpec, ...]:
                 "dropped",
             )
         )
-    failed = f"sum by (error_type) (rate(etl_errors_by_type_total{{{of}}}{RATE}))"
     return (
         PanelSpec(
             f"{title}: samples",
@@ -67,7 +66,7 @@ def _flow(stage: str, t: Thresholds) -> tuple[PanelSpec, ...]:
             "Windows, entries or groups that failed, by type; pauses because a server did not"
             " serve it.",
             (
-                Query(quiet(failed, of, "error_type"), "{{error_type}}"),
+                Query(rates("etl_errors_by_type_total", of, "error_type"), "{{error_type}}"),
                 Query(f"sum(rate(etl_pauses_total{{{of}}}{RATE}))", "pauses"),
             ),
             PER_SECOND,

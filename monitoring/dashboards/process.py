@@ -16,7 +16,7 @@ from monitoring.dashboards.spec import (
 )
 from monitoring.promql import duration
 from monitoring.render.panel_names import PROCESS_DASHBOARD
-from monitoring.thresholds import PROMETHEUS, SPEAKING_JOBS, TEST_APP, Thresholds
+from monitoring.thresholds import ETL_METRICS, PROMETHEUS, SPEAKING_JOBS, TEST_APP, Thresholds
 
 UP_OR_DOWN = {1: ("UP", "green"), 0: ("DOWN", "red")}
 
@@ -68,7 +68,15 @@ def _panels(t: Thresholds) -> tuple[PanelSpec, ...]:
             "Time since last success",
             "lines",
             "Seconds since a file or batch last succeeded in any replica.",
-            (Query(f"min by (job) (etl_seconds_since_last_success{{{CHOSEN}}})", "{{job}}"),),
+            (
+                Query(f"min by (job) (etl_seconds_since_last_success{{{CHOSEN}}})", "{{job}}"),
+                # Transformer and loader may have nothing to do.
+                Query(
+                    "max(\n  min by (job) (etl_seconds_since_last_success"
+                    f'{{{CHOSEN}, job=~"{ETL_METRICS}|extractor"}})\n)',
+                    "all, longest",
+                ),
+            ),
             SECONDS,
             limit_of="EtlNoSuccess",
         ),
@@ -91,7 +99,10 @@ def _panels(t: Thresholds) -> tuple[PanelSpec, ...]:
             "Average processing time",
             "lines",
             "Mean duration of the files or batches of a minute.",
-            (Query(f"etl_avg_processing_time_seconds{{{CHOSEN}}}", "{{job}} {{instance}}"),),
+            (
+                Query(f"etl_avg_processing_time_seconds{{{CHOSEN}}}", "{{job}} {{instance}}"),
+                Query(f"max(etl_avg_processing_time_seconds{{{CHOSEN}}})", "all, longest"),
+            ),
             SECONDS,
             limit_of="EtlExcessiveProcessingTime",
         ),

@@ -45,6 +45,22 @@ def quiet(query: str, matchers: str, label: str) -> str:
     return f"({query})\nor on () {zero}"
 
 
+def rates(counter: str, matchers: str, *by: str, but: str = "") -> str:
+    """How fast what ever happened does so; 0 where nothing did, as of :func:`quiet`.
+
+    Counters begin at 0 for all that can happen. A legend of it all would hide what does.
+    ``but``: a further matcher, of a label that targets do not have.
+    """
+    of = f"{counter}{{{matchers}{', ' if but else ''}{but}}}"
+    labels = ", ".join(by)
+    return quiet(
+        f"sum by ({labels}) (rate({of}{RATE}))\n"
+        f"and sum by ({labels}) (last_over_time({of}[$__range] @ end())) > 0",
+        matchers,
+        by[-1],
+    )
+
+
 def counted(counter: str, matchers: str, *by: str) -> str:
     """How often something that should never happen did so in the chosen time."""
     happened = f"sum by ({', '.join(by)}) (increase({counter}{{{matchers}}}[$__range])) > 0"

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from monitoring.dashboards.spec import CORES, COUNT, RATE, SECONDS, PanelSpec, Query, counted
+from monitoring.dashboards.spec import (
+    CORES,
+    COUNT,
+    PER_SECOND,
+    RATE,
+    SECONDS,
+    PanelSpec,
+    Query,
+    counted,
+)
 from monitoring.thresholds import VERIFIER
 
 _JOB = f'job="{VERIFIER}"'
@@ -84,15 +93,20 @@ def verification_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Comparing",
             "lines",
-            "Cores that comparing takes (verify.cpu_share is the bound), and pieces a second by"
-            " result.",
+            "Cores that comparing takes; verify.cpu_share is the bound.",
+            (Query(f"sum(rate(etl_verify_cpu_seconds_total{{{_JOB}}}{RATE}))", "cores"),),
+            CORES,
+        ),
+        PanelSpec(
+            "Pieces compared",
+            "lines",
+            "Pieces of loaded time that were compared, by result.",
             (
-                Query(f"sum(rate(etl_verify_cpu_seconds_total{{{_JOB}}}{RATE}))", "cores"),
                 Query(
                     f"sum by (result) (rate(etl_verify_pieces_total{{{_JOB}}}{RATE}))",
                     "{{result}}",
                 ),
             ),
-            CORES,
+            PER_SECOND,
         ),
     )

@@ -1,12 +1,12 @@
 """Label values that are known before anything happens: their counters begin at 0.
 
 A series that first appears with its first events already counted shows no increase: a rate would
-never see these. What is not closed (types of errors, say) is left out.
+never see these. What is not closed (types of errors of a handler, say) is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 
 from common.runtime.metrics.spec import EXTRACTOR, LOADER, TRANSFORMER, MetricSpec
@@ -19,7 +19,35 @@ _VALUES: dict[str, dict[str, tuple[str, ...]]] = {
     "etl_circuit_changes_total": {"state": ("closed", "half_open", "open")},
     "etl_sink_failures_total": {"cause": ("busy", "failed", "server_error", "timeout")},
     "etl_sink_pauses_total": {"cause": ("capacity", "refused", "missing", "unexpected")},
+    "etl_sink_posts_total": {
+        "response": (
+            "written",
+            "points",
+            "retention",
+            "outside_window",
+            "limit",
+            "too_large",
+            "unreadable",
+            "capacity",
+            "refused",
+            "missing",
+            "unexpected",
+            "busy",
+            "failed",
+        )
+    },
     "etl_verify_pieces_total": {"result": ("equal", "differs", "intact", "damaged")},
+}
+# Service → all types of errors that its batches end in.
+_ERROR_TYPES: dict[str, tuple[str, ...]] = {
+    EXTRACTOR: (
+        "BodyTooLong",
+        "QueryRejected",
+        "QueryTooLarge",
+        "ResponseTooSlow",
+        "SourceRefused",
+        "SourceUnavailable",
+    ),
 }
 # (metric, service) → reasons.
 _REASONS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -52,12 +80,19 @@ _REASONS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-def known_labels(spec: MetricSpec, service: str) -> Iterator[dict[str, str]]:
-    """Label sets of a service's counter that are known at its start; none if any label is open."""
+def known_labels(
+    spec: MetricSpec, service: str, feed: Mapping[str, str] | None = None
+) -> Iterator[dict[str, str]]:
+    """Label sets of a service's counter that are known at its start; none if any label is open.
+
+    ``feed``: query and tier, where they are among the labels.
+    """
     if spec.kind != "counter" or not spec.labels:
         return
     known = dict(_VALUES.get(spec.name, {}))
     known["stage"] = (service,)
     known["reason"] = _REASONS.get((spec.name, service), ())
+    known["error_type"] = _ERROR_TYPES.get(service, ())
+    known |= {label: (value,) for label, value in (feed or {}).items()}
     for values in product(*(known.get(label, ()) for label in spec.labels)):
         yield dict(zip(spec.labels, values, strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from devtools.servers.ports import HOST
 from devtools.servers.waiting import wait_until
+from monitoring.render.panel_names import DATASOURCE
 from tests.integration.grafana.filling import panels_of
 from tests.integration.grafana.server import RECEIVER, Grafana
 from tests.integration.grafana.test_loads import HOLES, RULES
@@ -28,6 +31,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 COPIED = [uid for uid, rule in RULES.items() if rule["title"] != "EtlWatchdog"]
 DELIVERED = "etl-stage-down"
+UNREACHABLE = "etl-prometheus-unreachable"
 
 
 class Copies:
@@ -58,6 +62,17 @@ class Copies:
 
         return wait_until(
             firing, deadline_seconds=PATIENCE_SECONDS, what="every copy fires", poll_seconds=2
+        )
+
+    def until(self, name: str, state: str) -> dict[str, Any]:
+        """What is said of the copy of this name, once it is in this state."""
+
+        def found() -> dict[str, Any] | None:
+            one = self.grafana.states(self.uid).get(name)
+            return one if one and one["state"] == state else None
+
+        return wait_until(
+            found, deadline_seconds=PATIENCE_SECONDS, what=f"{name} {state}", poll_seconds=2
         )
 
     def delete(self) -> None:
@@ -115,6 +130,38 @@ def test_no_annotation_has_a_hole_without_data(copies: Copies) -> None:
     for uid in COPIED:
         copies.add(uid, "vector(1) > 2", noDataState="Alerting")
     assert_whole(copies.all_fire())
+
+
+@pytest.fixture
+def nobody(grafana: Grafana) -> Iterator[str]:
+    """The uid of a data source at an address where nobody listens, deleted in the end."""
+    with socket.socket() as taken:
+        # Bound and not listening: it refuses, and nobody else gets the port.
+        taken.bind((HOST, 0))
+        uid = f"contract-{uuid.uuid4().hex[:12]}"
+        url = f"http://{HOST}:{taken.getsockname()[1]}"
+        source = {"uid": uid, "name": uid, "type": "prometheus", "access": "proxy", "url": url}
+        grafana.change("POST", "/api/datasources", source)
+        yield uid
+        grafana.ask("DELETE", f"/api/datasources/uid/{uid}")
+
+
+def test_a_prometheus_that_does_not_answer_is_told_and_so_is_its_return(
+    grafana: Grafana, copies: Copies, nobody: str
+) -> None:
+    rule = copies.add(UNREACHABLE, "vector(1)")
+    name = rule["title"]
+    copies.until(name, "inactive")
+
+    def ask(source: str) -> None:
+        rule["data"][0]["datasourceUid"] = source
+        rule["data"][0]["model"]["datasource"]["uid"] = source
+        grafana.change("PUT", f"/api/v1/provisioning/alert-rules/{rule['uid']}", rule)
+
+    ask(nobody)
+    assert_whole({name: copies.until(name, "firing")})
+    ask(DATASOURCE)
+    copies.until(name, "inactive")
 
 
 class Listener(ThreadingHTTPServer):

@@ -128,6 +128,19 @@ def test_every_consideration_of_the_reference_has_a_row() -> None:
         assert cells[1] == "done" and cells[2] and cells[3]
 
 
+def test_every_point_of_the_real_grafana_names_tests_that_exist() -> None:
+    table = rows("What a real Grafana showed")
+    assert [cells[0] for cells in table] == [str(number) for number in range(1, 12)]
+    for _, wrong, done, named in table:
+        assert wrong and done
+        # A file, and tests of it, as far as the next file.
+        for file, tests in re.findall(r"`([\w/]+\.py)`(?:: ((?:`test_\w+`(?:, )?)+))?", named):
+            path = DOCS.parent / (file if "/" in file else f"tests/unit/monitoring/{file}")
+            text = path.read_text(encoding="utf-8")
+            for test in re.findall(r"`(test_\w+)`", tests):
+                assert f"def {test}(" in text, (file, test)
+
+
 def test_assumptions_are_numbered_without_a_hole() -> None:
     text = PAGE[PAGE.index("## Assumptions about Grafana") :]
     numbers = [int(number) for number in re.findall(r"^(\d+)\. ", text, re.MULTILINE)]

@@ -84,3 +84,20 @@ def test_a_limit_is_that_of_an_alert_of_the_same_panel_or_a_number_of_its_own() 
         if panel.limit_of:
             (alert,) = [alert for alert in ALERTS if alert.name == panel.limit_of]
             assert alert.panel == ref
+
+
+def test_a_limit_beside_lines_of_what_is_chosen_has_one_line_of_all() -> None:
+    """Which of many jobs or replicas is nearest to it, nobody sees at a glance."""
+    exempt = {
+        "Processing rate": "the limit is that of the simulated process, which is one line",
+        "Retention unknown": "replicas say the same of a tier",
+    }
+    without = {
+        ref.title
+        for ref, panel in PANELS.items()
+        if panel.kind == "lines"
+        and (panel.limit or panel.limit_of)
+        and any("$instance" in query.expr and "{{" in query.legend for query in panel.queries)
+        and not any(query.legend.startswith("all, ") for query in panel.queries)
+    }
+    assert without == set(exempt)

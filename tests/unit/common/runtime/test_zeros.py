@@ -5,20 +5,29 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
+from common.errors import SourceError
 from common.runtime.metrics.spec import FEED
 from common.runtime.metrics.zeros import known_labels
 from common.runtime.metrics_table import METRICS
 from common.runtime.telemetry import Telemetry
 from common.runtime.undeliverable import PAYLOAD_LOST
 from common.samples.series import SeriesDrop
+from common.source import transport  # noqa: F401
 from services.extractor.extract import NATIVE_HISTOGRAM
 from services.loader.admission import CircuitState
 from services.loader.lines import REASONS
-from services.loader.responses import FAILURES, PAUSES
+from services.loader.responses import FAILURES, PAUSES, Kind
 from services.transformer.clean import SampleDrop
 from services.transformer.rollup import ROLLED_UP
 
 SPECS = {spec.name: spec for spec in METRICS}
+# Modules of the source's client add kinds of their own to those of common/errors.py.
+SOURCE_ERRORS = {
+    error.__name__
+    for kind in SourceError.__subclasses__()
+    for error in (kind, *kind.__subclasses__())
+    if error.__module__.startswith("common.")
+}
 
 
 def known(name: str, service: str, label: str) -> set[str]:
@@ -42,6 +51,8 @@ def test_the_values_are_those_that_the_services_count() -> None:
     }
     assert known("etl_sink_pauses_total", "loader", "cause") == {kind.value for kind in PAUSES}
     assert known("etl_sink_failures_total", "loader", "cause") > {kind.value for kind in FAILURES}
+    assert known("etl_sink_posts_total", "loader", "response") == {kind.value for kind in Kind}
+    assert known("etl_errors_by_type_total", "extractor", "error_type") == SOURCE_ERRORS
 
 
 @pytest.mark.parametrize("service", ["extractor", "transformer", "loader", "verifier"])
@@ -51,16 +62,18 @@ def test_every_counter_of_a_stage_or_a_feed_is_0_from_the_start(service: str) ->
     for spec in METRICS:
         if spec.kind != "counter" or service not in spec.services:
             continue
-        if spec.labels == FEED:
+        if set(FEED) <= set(spec.labels):
+            errors = [{"error_type": name} for name in SOURCE_ERRORS]
             for tier in ("hot", "warm"):
-                labels = {"query": "q", "tier": tier}
-                assert registry.get_sample_value(spec.name, labels) == 0, spec.name
+                for more in errors if "error_type" in spec.labels else [{}]:
+                    labels = {"query": "q", "tier": tier, **more}
+                    assert registry.get_sample_value(spec.name, labels) == 0, spec.name
         elif spec.labels == ("stage",):
             assert registry.get_sample_value(spec.name, {"stage": service}) == 0, spec.name
 
 
 def test_an_open_label_is_left_out() -> None:
     registry = CollectorRegistry()
-    Telemetry("extractor", registry)
+    Telemetry("transformer", registry)
     series = [s for family in registry.collect() for s in family.samples]
     assert not [s for s in series if s.name == "etl_errors_by_type_total"]
