@@ -9,13 +9,16 @@ from pathlib import Path
 
 from monitoring import PROJECT_ROOT
 
-# As they are laid over each other: the monitoring stack alone, the deployment, and both overlays.
+# As they are laid over each other: the monitoring stack alone, the deployment, and each overlay.
 COMBINATIONS = (
     ("docker-compose.monitoring.yml",),
     ("docker-compose.yml",),
     ("docker-compose.yml", "deploy/compose/tls.yml"),
     ("docker-compose.yml", "deploy/compose/stand-ins.yml"),
+    ("docker-compose.yml", "deploy/compose/redis-sentinel.yml"),
 )
+# What a file cannot do without.
+_ENVIRON = {"ETL_REDIS_SENTINELS": "sentinel.example.com"}
 _TIMEOUT_SECONDS = 60
 
 
@@ -46,7 +49,7 @@ def _ran(*arguments: str) -> subprocess.CompletedProcess[str] | None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={k: v for k, v in os.environ.items() if not k.startswith("COMPOSE_")},
+            env={k: v for k, v in os.environ.items() if not k.startswith("COMPOSE_")} | _ENVIRON,
             timeout=_TIMEOUT_SECONDS,
             check=False,
         )

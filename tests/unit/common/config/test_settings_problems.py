@@ -382,31 +382,3 @@ def test_a_step_that_no_live_window_holds(tmp_path: Path) -> None:
         "etl.yaml:4: extract.live_window_max_seconds: is 300 s: it must hold at least one step of "
         "queries[0] slow (3600 s)"
     ]
-
-
-@pytest.mark.parametrize(
-    ("tiers", "wanted"),
-    [
-        ("{lukewarm: {bucket: x}}", "load.tiers.lukewarm"),
-        ("{hot: {}}", "load.tiers.hot.bucket: is missing"),
-        ("{hot: {bucket: x, resolution: 1m}}", "load.tiers.hot.resolution: has no meaning"),
-        ("{hot: {bucket: x, aggregates: [avg]}}", "load.tiers.hot.aggregates: has no meaning"),
-        ("{warm: {bucket: x, aggregates: [avg]}}", "load.tiers.warm: has no resolution"),
-        ("{warm: {bucket: x, resolution: 1m}}", "load.tiers.warm: has no aggregates"),
-        (
-            "{hot: {bucket: x}, warm: {bucket: x, resolution: 1m, aggregates: [avg]}}",
-            "load.tiers.warm.bucket: x is already the bucket of hot",
-        ),
-        (
-            "{warm: {bucket: x, resolution: 1h, aggregates: [avg]}, "
-            "cold: {bucket: y, resolution: 1m, aggregates: [avg]}}",
-            "load.tiers.cold.resolution: is 60 s: it must be coarser than warm's (3600 s)",
-        ),
-        ("{hot: {bucket: x, retention: -5}}", "load.tiers.hot.retention: must be greater than 0"),
-    ],
-)
-def test_tiers_are_refused(tmp_path: Path, tiers: str, wanted: str) -> None:
-    influxdb = "influxdb: {url: 'http://i', org: o, bucket: b}"
-    found = problems(tmp_path, f"{EXTRACT}load:\n  {influxdb}\n  tiers: {tiers}\n")
-    assert len(found) == 1
-    assert found[0].startswith(f"etl.yaml:4: {wanted}"), found
