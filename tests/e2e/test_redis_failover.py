@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +27,16 @@ pytestmark = pytest.mark.timeout(300)
 
 PASSWORD = "of-the-data-servers"
 SENTINEL_PASSWORD = "of-the-sentinels"
+# Long enough that servers on a busy machine are not taken for dead, and replicas not for gone.
+DOWN_AFTER_MS = 3000
+MAX_LAG_SECONDS = 5
+PATIENCE_SECONDS = 90.0
+# With the servers there are a dozen processes, which start side by side.
+STARTED_WITHIN_SECONDS = 120.0
+pytestmark = pytest.mark.timeout(300)
+
+PASSWORD = "of-the-data-servers"
+SENTINEL_PASSWORD = "of-the-sentinels"
 # How much a failover may lose here: commands that no replica has acknowledged for so long.
 MAX_LAG_SECONDS = 2
 
@@ -38,6 +48,14 @@ class FailoverPipeline(Pipeline):
         login = SentinelLogin(None, SENTINEL_PASSWORD)
         super().__init__(stack, connect(failover.url, PASSWORD, sentinel_login=login))
         self.failover = failover
+
+    def until(
+        self,
+        condition: Callable[[], object],
+        what: str,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        super().until(condition, what, patience_seconds)
 
     def heal(self) -> None:
         """All servers up again, and the pipeline at work."""
@@ -76,7 +94,7 @@ class FailoverPipeline(Pipeline):
         written_seconds = time.monotonic() - began
         self.failover.wait_for_another_master_than(old)
         self.until_flowing()
-        self.until(lambda: not self.unready(), "everything is ready again", 60)
+        self.until(lambda: not self.unready(), "everything is ready again")
         print(f"writes after {written_seconds:.1f} s, ready after {time.monotonic() - began:.1f} s")
         return written_seconds
 
@@ -94,6 +112,7 @@ def failing_over(
         toolbox,
         folder / "redis",
         password=PASSWORD,
+        down_after_ms=DOWN_AFTER_MS,
         settings={
             "min-replicas-to-write": "1",
             "min-replicas-max-lag": str(MAX_LAG_SECONDS),
@@ -162,7 +181,7 @@ def test_without_replicas_it_waits_and_loses_nothing(failing_over: FailoverPipel
     assert any("NOREPLICAS" in text for text in said)
     for replica in replicas:
         replica.resume()
-    failing_over.until(lambda: not failing_over.unready(), "everything is ready again", 60)
+    failing_over.until(lambda: not failing_over.unready(), "everything is ready again")
 
     assert failing_over.prove_all()["verdict"] == "equal"
 
