@@ -278,6 +278,7 @@ def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> N
             failures = 0 if worker.work(logging_level=None) else failures + 1
         except RedisError as error:
             failures += 1
+            guard.doubt()
             service.set_ready("pipeline", False, str(error))
             service.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
         _wait(service, REDIS_BACKOFF.seconds(failures, rng))

@@ -51,6 +51,10 @@ class IdentityGuard:
         self._reason = reason
         return reason
 
+    def doubt(self) -> None:
+        """Redis failed what came after: it is asked the next time."""
+        self._checked_at = float("-inf")
+
 
 class GuardedHandler:
     """A stage's handler whose dependency is also that the namespace is its pipeline's."""

@@ -110,6 +110,16 @@ def test_a_move_that_was_accepted_pauses_who_has_not_moved(world: World) -> None
     assert old.reason() is not None
 
 
+def test_who_was_failed_by_redis_asks_at_once(world: World) -> None:
+    guard, other = world.guard(), world.guard(bucket="c")
+    assert guard.reason() is None and other.reason() is not None
+    ours = identity_of(Settings.model_validate(document(world.namespace, bucket="c")))
+    IdentityRecord(world.redis, Keys(world.namespace)).accept(ours)
+    assert guard.reason() is None
+    guard.doubt()
+    assert guard.reason() is not None
+
+
 class Handler:
     stage = "loader"
     checks = 0
