@@ -17,6 +17,7 @@ from common.config import Settings, load_settings
 from common.errors import ConfigError, WireError
 from common.state.keys import POINTS, RAW
 from etlctl.connect import redis_of
+from etlctl.dead_letters.payloads import printable
 from etlctl.failures import message_of
 from etlctl.options import ConfigFile
 from etlctl.output import is_printable, printed, remark, thousands
@@ -133,7 +134,8 @@ class Tap:
                 if self.left is not None:
                     self.left -= 1
         except WireError as error:
-            remark(f"entry {entry.id} of {entry.query}@{entry.tier} cannot be decoded: {error}")
+            feed = printable(f"{entry.query}@{entry.tier}")
+            remark(f"entry {entry.id} of {feed} cannot be decoded: {error}")
         sys.stdout.flush()
 
     def _say_missed(self) -> None:

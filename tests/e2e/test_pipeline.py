@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import requests
 import yaml
 
-from common.state.keys import RAW, Keys
+from common.state.keys import RAW, STREAMS, Keys
 from common.state.windows import WindowSet
 from devtools.servers.redis_server import RedisServer
 from devtools.servers.service_process import ServiceProcess
@@ -30,6 +31,20 @@ def test_every_sample_arrives_equal_and_both_transformers_take_part(pipeline: Pi
         for it in (service.address for service in pipeline.stack.services["transformer"])
     ]
     assert all(float(rate[0]["value"][1]) > 0 for rate in rates)
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_what_flows_can_be_seen_and_arrives_all_the_same(pipeline: Pipeline, stream: str) -> None:
+    pipeline.until_flowing(500)
+    since_ms = pipeline.now_ms()
+
+    found = pipeline.etlctl("tap", stream, "--count", "20", "--json")
+
+    assert found.returncode == 0, found.stderr
+    samples = [json.loads(line) for line in found.stdout.splitlines()]
+    assert len(samples) == 20
+    assert {one["tier"] for one in samples} == {"hot"}
+    assert pipeline.prove(since_ms)["verdict"] == "equal"
 
 
 FOREIGN: dict[str, dict[bytes, bytes]] = {
