@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from common.runtime.metrics_table import METRICS
 from monitoring.alerts.unreachable import UNREACHABLE
 from monitoring.catalogue import all_alerts
 from monitoring.dashboards import DASHBOARDS
@@ -23,7 +22,6 @@ from monitoring.render.panel_names import DATASOURCE, RUNBOOK_DASHBOARD
 from monitoring.render.runbook import Section, in_grafana, sections, text_height_px
 from monitoring.thresholds import Thresholds
 
-SPECS = {spec.name: spec for spec in METRICS}
 FILES = {
     json.loads(text)["uid"]: json.loads(text)
     for name, text in render().items()
