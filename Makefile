@@ -168,10 +168,11 @@ config-check: setup ## Check ETL_CONFIG (config/etl.yaml) and its secrets, print
 	@$(python) -m etlctl config check --config "$(ETL_CONFIG)"
 
 .PHONY: docs
-docs: setup ## Render what is generated: docs/configuration.md, docs/metrics.md, rules and dashboards
+docs: setup ## Render what is generated (reference pages, rules, dashboards), then the pages as a site in build/site
 	@$(python) -m devtools.docs.configuration > docs/configuration.md
 	@$(python) -m devtools.docs.metrics > docs/metrics.md
 	@$(python) -m monitoring render
+	@$(python) -m devtools.docs.site
 
 .PHONY: screenshots
 screenshots: setup ## Run the pipeline for SCREENSHOT_SECONDS (180) and draw docs/images/; needs Debian's package chromium

@@ -41,7 +41,11 @@ def test_every_image_and_development_has_a_lock() -> None:
 
 @pytest.mark.parametrize(
     "lock",
-    [*(f"deploy/image/locks/{name}.lock" for name in LOCKS), "devtools/scripts/uv.requirements"],
+    [
+        *(f"deploy/image/locks/{name}.lock" for name in LOCKS),
+        "devtools/docs/site.lock",
+        "devtools/scripts/uv.requirements",
+    ],
 )
 def test_lock_holds_nothing_but_pins_and_their_hashes(lock: str) -> None:
     """No index, host, folder or option: whoever installs brings those."""
@@ -194,6 +198,7 @@ def test_readme_opens_with_the_two_commands_and_ci_runs_them() -> None:
     assert re.findall(r"^step (.+)$", ci, flags=re.MULTILINE) == [
         "devtools/scripts/engine start",
         "make check",
+        "make docs",
         "make test",
         "make bench-quick",
     ]
