@@ -174,6 +174,10 @@ docs: setup ## Render what is generated (reference pages, rules, dashboards), th
 	@$(python) -m monitoring render
 	@$(python) -m devtools.docs.site
 
+.PHONY: wheel
+wheel: setup ## Build a wheel of etlctl alone, for pipx, into build/dist
+	@$(python) -m devtools.wheel
+
 .PHONY: screenshots
 screenshots: setup ## Run the pipeline for SCREENSHOT_SECONDS (180) and draw docs/images/; needs Debian's package chromium
 	@$(python) -m devtools.screenshots
