@@ -52,6 +52,10 @@ setup: ## Make .venv from deploy/image/locks/dev.lock; instant when it is up to 
 demo: setup ## Move real metrics through real servers for DEMO_SECONDS (60), prove every sample
 	@DEMO_INSTALL_SECONDS=$$(sed -E 's/.*"seconds": ([0-9.]+).*/\1/' build/setup.json) $(python) -m devtools.demo
 
+.PHONY: playground
+playground: setup ## Start Prometheus, InfluxDB, Redis and the simulator to learn with, until Ctrl-C
+	@$(python) -m devtools.playground
+
 .PHONY: up
 up: setup ## Start the deployment with docker compose: secrets, images, containers; wait until healthy
 	@$(etlctl) stack up $(STACK_ARGS)
