@@ -52,6 +52,10 @@ setup: ## Make .venv from deploy/image/locks/dev.lock; instant when it is up to 
 demo: setup ## Move real metrics through real servers for DEMO_SECONDS (60), prove every sample
 	@DEMO_INSTALL_SECONDS=$$(sed -E 's/.*"seconds": ([0-9.]+).*/\1/' build/setup.json) $(python) -m devtools.demo
 
+.PHONY: playground
+playground: setup ## Start Prometheus, InfluxDB, Redis and the simulator to learn with, until Ctrl-C
+	@$(python) -m devtools.playground
+
 .PHONY: up
 up: setup ## Start the deployment with docker compose: secrets, images, containers; wait until healthy
 	@$(etlctl) stack up $(STACK_ARGS)
@@ -173,10 +177,15 @@ config-check: setup ## Check ETL_CONFIG (config/etl.yaml) and its secrets, print
 	@$(python) -m etlctl config check --config "$(ETL_CONFIG)"
 
 .PHONY: docs
-docs: setup ## Render what is generated: docs/configuration.md, docs/metrics.md, rules and dashboards
+docs: setup ## Render what is generated (reference pages, rules, dashboards), then the pages as a site in build/site
 	@$(python) -m devtools.docs.configuration > docs/configuration.md
 	@$(python) -m devtools.docs.metrics > docs/metrics.md
 	@$(python) -m monitoring render
+	@$(python) -m devtools.docs.site
+
+.PHONY: wheel
+wheel: setup ## Build a wheel of etlctl alone, for pipx, into build/dist
+	@$(python) -m devtools.wheel
 
 .PHONY: manifests
 manifests: setup ## Render deploy/kubernetes from the Helm chart

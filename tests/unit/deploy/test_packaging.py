@@ -46,6 +46,7 @@ def test_every_image_and_development_has_a_lock() -> None:
         "devtools/scripts/uv.requirements",
         "devtools/kubernetes/helm.lock",
         "devtools/kubernetes/validate.lock",
+        "devtools/docs/site.lock",
     ],
 )
 def test_lock_holds_nothing_but_pins_and_their_hashes(lock: str) -> None:
@@ -200,6 +201,7 @@ def test_readme_opens_with_the_two_commands_and_ci_runs_them() -> None:
         "devtools/scripts/engine start",
         "make check",
         "make manifests-check",
+        "make docs",
         "make test",
         "make bench-quick",
     ]

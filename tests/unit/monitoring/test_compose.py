@@ -15,7 +15,7 @@ needs_compose = pytest.mark.skipif(not compose_is_here(), reason="there is no do
 
 def test_every_compose_file_is_checked() -> None:
     checked = {name for files in COMBINATIONS for name in files}
-    overlays = {f"deploy/compose/{name}.yml" for name in ("tls", "stand-ins")}
+    overlays = {f"deploy/compose/{name}.yml" for name in ("tls", "stand-ins", "redis-sentinel")}
     assert checked == overlays | {path.name for path in PROJECT_ROOT.glob("docker-compose*.yml")}
     included = {"deploy/compose/monitoring-with-pipeline.yml"}
     found = {str(p.relative_to(PROJECT_ROOT)) for p in PROJECT_ROOT.glob("deploy/compose/*.yml")}
