@@ -19,6 +19,11 @@ COMMANDS = {
         "Look at Prometheus and InfluxDB, propose queries, and write a commented etl.yaml.",
     ),
     "run": ("run.command", "run", "Run all stages as processes of this one, until Ctrl-C."),
+    "reload": (
+        "reload",
+        "reload",
+        "Have the services read the configuration again, and wait until all have it.",
+    ),
     "once": (
         "once.command",
         "once",

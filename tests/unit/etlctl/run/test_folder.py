@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from etlctl.run.folder import (
     data_folder,
     forget_address,
     locked,
+    owner_of,
     use_redis_of_run,
     write_address,
 )
@@ -81,4 +83,13 @@ def test_a_folder_is_for_one_run_and_nobody_else(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="another etlctl run"), locked(folder):
             pass
     with locked(folder):
+        pass
+
+
+def test_whose_a_folder_is_can_be_asked(tmp_path: Path) -> None:
+    assert owner_of(tmp_path / "nothing") is None
+    with locked(tmp_path):
+        assert owner_of(tmp_path) == os.getpid()
+    assert owner_of(tmp_path) is None
+    with locked(tmp_path):  # asking has not taken it
         pass
