@@ -11,30 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from common.config import config_path, file_digest, load_settings
 from common.errors import EtlError
+from common.state.status.findings import SERVICES
 from common.state.workers import WorkerReport, Workers
 from etlctl.connect import redis_of
 from etlctl.options import AsJson, ConfigFile
 from etlctl.output import print_json, stdout
+from etlctl.reload_options import DEFAULT_TIMEOUT_SECONDS, TimeoutSeconds
 from etlctl.run.folder import data_folder, owner_of
 
-DEFAULT_TIMEOUT_SECONDS = 90
 _POLL_SECONDS = 0.5
-
-TimeoutSeconds = Annotated[
-    int,
-    typer.Option(
-        "--timeout-seconds",
-        metavar="SECONDS",
-        min=0,
-        help="How long is waited for workers that do not have it yet.",
-    ),
-]
 
 
 class NotReloaded(EtlError):
@@ -45,7 +34,7 @@ class NotReloaded(EtlError):
 class Outcome:
     """Which workers have the file as it is, refuse it, or have another yet.
 
-    ``missing``: by service, how many that ran before have not come back.
+    ``missing``: by service, how many that should run have said nothing.
     """
 
     has_it: Sequence[WorkerReport]
@@ -55,7 +44,7 @@ class Outcome:
 
     @classmethod
     def of(cls, alive: Sequence[WorkerReport], wanted: str, before: Counter[str]) -> Outcome:
-        """What the workers say; ``before`` is how many of each service there were."""
+        """What the workers say; ``before`` is how many of each service should run."""
         has_it = [one for one in alive if one.config == wanted]
         refuses = [one for one in alive if one.refused and one.read == wanted != one.config]
         known = {one.worker for one in (*has_it, *refuses)}
@@ -81,7 +70,7 @@ class Outcome:
                 for one in self.waits
             ),
             *(
-                f"{service}: of those that ran before, {count} did not come back"
+                f"{service}: {count} that should run is not heard of (etlctl status)"
                 for service, count in self.missing.items()
             ),
         ]
@@ -121,9 +110,8 @@ def reload(
     redis, keys = redis_of(settings.pipeline)
     with closing(redis):
         workers = Workers(redis, keys)
-        before = Counter(one.service for one in workers.alive())
-        if not before:
-            raise NotReloaded("no worker has said for a minute that it runs: nobody to reload")
+        # Who has noticed the file already may be away for a moment: a pipeline has one of each.
+        before = Counter(SERVICES) | Counter(one.service for one in workers.alive())
         _ask(file)
         outcome = wait(workers.alive, wanted, before, timeout_seconds)
     if as_json:

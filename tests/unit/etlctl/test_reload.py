@@ -58,8 +58,8 @@ def test_it_waits_for_who_comes_back_under_another_name() -> None:
 def test_one_of_two_that_does_not_come_back_is_missed() -> None:
     outcome = Time([worker("loader-3")]).wait(5, loader=2, transformer=1)
     assert outcome.problems() == [
-        "loader: of those that ran before, 1 did not come back",
-        "transformer: of those that ran before, 1 did not come back",
+        "loader: 1 that should run is not heard of (etlctl status)",
+        "transformer: 1 that should run is not heard of (etlctl status)",
     ]
     assert outcome.document()["missing"] == {"loader": 1, "transformer": 1}
     assert not outcome.document()["reloaded"]
