@@ -96,9 +96,10 @@ class ConfigWatch:
         except ConfigError as error:
             self._refuse(str(error))
             return
-        self.digest, self.refused = content, ""
+        self.refused = ""
         self._show(ok=True)
         if settings == self._file.settings:
+            self.digest = content
             self._telemetry.emit("config_unchanged", file=str(self._file.path), digest=content)
             return
         self._telemetry.emit("config_changed", file=str(self._file.path), digest=content)
