@@ -24,6 +24,11 @@ COMMANDS = {
         "Look at the configuration, Prometheus, Redis, InfluxDB and containers; say what to do.",
     ),
     "run": ("run.command", "run", "Run all stages as processes of this one, until Ctrl-C."),
+    "reload": (
+        "reload",
+        "reload",
+        "Have the services read the configuration again, and wait until all have it.",
+    ),
     "once": (
         "once.command",
         "once",

@@ -23,6 +23,8 @@ PROMETHEUS = "prometheus"
 # The process that etl-metrics follows by its log: the simulated one, until yours logs the same.
 PROCESS = f'job="{ETL_METRICS}"'
 STAGE_JOBS = f'job=~"{"|".join(STAGES)}"'
+# All that read etl.yaml.
+CONFIGURED_JOBS = f'job=~"{"|".join((*STAGES, VERIFIER))}"'
 # All that speak the nine metrics which a process and a stage have in common.
 SPEAKING_JOBS = (ETL_METRICS, *STAGES, VERIFIER)
 SPEAKERS = f'job=~"{"|".join(SPEAKING_JOBS)}"'
@@ -149,6 +151,9 @@ class Thresholds:
     seals_window_seconds: float = 900
     # At the start a sink may not answer at once.
     retention_unknown_for_seconds: float = 60
+
+    # Whoever edits a file mends it at once.
+    config_refused_for_seconds: float = 60
 
     # --- verification ---
     # What had its last recount is compared within minutes; a backlog of it is no failure while it

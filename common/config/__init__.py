@@ -3,7 +3,7 @@
 from common.config.extract import AuthSettings, ExtractSettings
 from common.config.in_force import InForce
 from common.config.load import InfluxSettings, LoadSettings, Tier
-from common.config.loading import DEFAULT_PATH, load_settings
+from common.config.loading import DEFAULT_PATH, config_path, file_digest, load_settings
 from common.config.model import Settings, effective
 from common.config.pipeline import DeadLetterSettings, PipelineSettings
 from common.config.query import Query, TierName
@@ -26,6 +26,8 @@ __all__ = [
     "TierName",
     "TransformSettings",
     "advice",
+    "config_path",
     "effective",
+    "file_digest",
     "load_settings",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path as FilePath
@@ -43,6 +44,22 @@ _SECRET_WORDS = ("password", "token", "url", "secret")
 _SHOWN_CHARS = 60
 
 
+def config_path(path: FilePath | None = None, environ: Mapping[str, str] | None = None) -> FilePath:
+    """The file that :func:`load_settings` reads."""
+    environ = os.environ if environ is None else environ
+    return path or FilePath(environ.get(PATH_VARIABLE) or DEFAULT_PATH)
+
+
+def file_digest(file: FilePath) -> str:
+    """A short name of what the file holds; empty if it cannot be read."""
+    try:
+        with file.open("rb") as handle:
+            content = handle.read(MAX_BYTES + 1)
+    except (OSError, ValueError):
+        return ""
+    return hashlib.blake2s(content, digest_size=8).hexdigest()
+
+
 def load_settings(
     path: FilePath | None = None,
     environ: Mapping[str, str] | None = None,
@@ -58,7 +75,7 @@ def load_settings(
     sentence. Raises :class:`ConfigError` with one line for each problem.
     """
     environ = os.environ if environ is None else environ
-    file = path or FilePath(environ.get(PATH_VARIABLE) or DEFAULT_PATH)
+    file = config_path(path, environ)
     located = read_yaml(_read(file), str(file), _as_written)
     broken: list[tuple[Path, str]] = []
     try:

@@ -43,6 +43,15 @@ EVENTS: dict[str, EventSpec] = {
     ),
     "service_failed": EventSpec("critical", "Ended by an error that nothing handled."),
     "config_advice": EventSpec("warning", "The configuration is valid, but probably not meant so."),
+    "config_changed": EventSpec(
+        "info", "The file says something else: the service stops, and begins again with it."
+    ),
+    "config_unchanged": EventSpec(
+        "info", "The file was read again, and says what is in force already."
+    ),
+    "config_refused": EventSpec(
+        "error", "The file was changed and is refused: what was in force stays so."
+    ),
     "readiness_changed": EventSpec("info", "A dependency became ready, or stopped being so."),
     "exit_action_failed": EventSpec("warning", "Releasing work at the drain deadline failed."),
     "thread_failed": EventSpec(

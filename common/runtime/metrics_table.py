@@ -302,6 +302,19 @@ _VERIFICATION = (
     ),
 )
 
+_CONFIGURATION = (
+    gauge(
+        "etl_config_last_reload_successful",
+        "1 while the configuration file as it is now was accepted, 0 while it is refused",
+        services=(*STAGES, VERIFIER),
+    ),
+    gauge(
+        "etl_config_last_reload_success_timestamp_seconds",
+        "When the configuration file was last read and accepted",
+        services=(*STAGES, VERIFIER),
+    ),
+)
+
 GROUPS: tuple[tuple[str, tuple[MetricSpec, ...]], ...] = (
     ("What every stage and the simulated ETL process export", STANDARD_METRICS),
     ("Stages", _STAGE),
@@ -310,6 +323,7 @@ GROUPS: tuple[tuple[str, tuple[MetricSpec, ...]], ...] = (
     ("The log of the simulated ETL process", PROCESS_LOG),
     ("The sink", _SINK),
     ("Verification", _VERIFICATION),
+    ("Configuration", _CONFIGURATION),
 )
 
 METRICS: tuple[MetricSpec, ...] = tuple(spec for _, specs in GROUPS for spec in specs)

@@ -20,6 +20,7 @@ from common.exit_codes import ExitCode
 from common.runtime.http_server import HttpServer, Route
 from common.runtime.log_writer import flush_log
 from common.runtime.readiness.health import Health
+from common.runtime.reload.begin_again import begin_again
 from common.runtime.signals import Shutdown
 from common.version import project_version
 
@@ -34,11 +35,18 @@ class Events(Protocol):
 class Process:
     """What every process has.
 
-    ``stop`` is set when the process is to end; it then has ``drain_seconds``.
+    ``stop`` is set when the process is to end; it then has ``drain_seconds``. ``on_hang_up`` is
+    called at SIGHUP.
     """
 
     def __init__(
-        self, name: str, telemetry: Events, *, live_seconds: float, drain_seconds: float
+        self,
+        name: str,
+        telemetry: Events,
+        *,
+        live_seconds: float,
+        drain_seconds: float,
+        on_hang_up: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self.events = telemetry
@@ -48,7 +56,15 @@ class Process:
         self._started = time.monotonic()
         self._at_deadline: list[Callable[[], None]] = []
         self._http: HttpServer | None = None
-        self._shutdown = Shutdown(self.stop, drain_seconds, self._on_stop, self._on_forced_exit)
+        self._begins_again = False
+        self._shutdown = Shutdown(
+            self.stop,
+            drain_seconds,
+            self._on_stop,
+            self._on_forced_exit,
+            on_hang_up=on_hang_up,
+            end=self._end,
+        )
 
     @property
     def http_port(self) -> int:
@@ -98,13 +114,24 @@ class Process:
         """Have ``action`` done (in seconds) when the drain deadline ends the process."""
         self._at_deadline.append(action)
 
+    def begin_again(self, reason: str) -> None:
+        """Stop as at a signal; :meth:`finish` then starts the same command in this process."""
+        self._begins_again = True
+        self._shutdown.stop_for(reason)
+
     def finish(self, code: ExitCode) -> None:
-        """Report the end and stop listening; only stuck threads can hold the process after it."""
+        """Report the end and stop listening; only stuck threads can hold the process after it.
+
+        Does not return where the process begins again.
+        """
         self._shutdown.finished()
         self.events.emit("service_stopped", exit_code=int(code), exit_name=code.name)
         if self._http is not None:
             self._http.close()
             self._http = None
+        # Who has asked for its end meanwhile gets that.
+        if self._begins_again and not self._shutdown.was_signalled():
+            begin_again()
 
     def run(self, main: Callable[[], ExitCode]) -> ExitCode:
         """The exit code of ``main``; an error that nothing handled is one line, no traceback."""
@@ -133,6 +160,11 @@ class Process:
     def _on_forced_exit(self, code: ExitCode) -> None:
         self._report_forced_exit(code)
         flush_log()
+
+    def _end(self, code: int) -> None:
+        if self._begins_again and code == ExitCode.DRAIN_DEADLINE and not self._shutdown.signals:
+            begin_again()
+        os._exit(code)
 
     def _report_forced_exit(self, code: ExitCode) -> None:
         if code is ExitCode.FORCED:

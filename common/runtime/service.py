@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 from prometheus_client import ProcessCollector
 from pydantic import BaseModel, SecretStr
 
-from common.config import Settings, advice, load_settings
+from common.config import advice, config_path, load_settings
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from common.runtime.allocator import keep_freed_memory
@@ -23,6 +24,7 @@ from common.runtime.basic_auth import METRICS_USER, BasicAuth
 from common.runtime.http_server import service_routes
 from common.runtime.logs import configure_logging, rotating_file
 from common.runtime.process import Process
+from common.runtime.reload.config_watch import ConfigFile, ConfigWatch
 from common.runtime.telemetry import Telemetry
 from common.version import project_version
 
@@ -40,18 +42,19 @@ class Service(Process):
     """What every service of the pipeline has.
 
     ``stop`` is set when the process is to end; ``main`` returns soon after, or is ended by
-    the drain deadline. Raises :class:`ConfigError` when log file or port cannot be used.
+    the drain deadline. Raises :class:`ConfigError` when log file or port cannot be used. ``config``
+    knows which configuration is in force, and begins again with another.
     """
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, file: ConfigFile) -> None:
+        self.settings = settings = file.settings
         pipeline = settings.pipeline
-        self.settings = settings
-        file = None
+        log_file = None
         if pipeline.log_file is not None:
-            file = rotating_file(
+            log_file = rotating_file(
                 name, pipeline.log_file, pipeline.log_file_max_bytes, pipeline.log_file_backups
             )
-        configure_logging(name, pipeline.log_level, tuple(_secrets(settings)), file=file)
+        configure_logging(name, pipeline.log_level, tuple(_secrets(settings)), file=log_file)
         self.telemetry = Telemetry(name)
         self.telemetry.expect_feeds(
             (query.name, tier)
@@ -59,11 +62,13 @@ class Service(Process):
             for query in settings.extract.queries
             if query.is_in(tier)
         )
+        self.config = ConfigWatch(file, self.telemetry, lambda: self.begin_again("reload"))
         super().__init__(
             name,
             self.telemetry,
             live_seconds=pipeline.live_seconds,
             drain_seconds=pipeline.drain_seconds,
+            on_hang_up=self.config.ask,
         )
 
     def start(self) -> None:
@@ -77,6 +82,9 @@ class Service(Process):
         self.listen(pipeline.http_host, pipeline.http_port, routes)
         for sentence in advice(self.settings):
             telemetry.emit("config_advice", advice=sentence)
+        threading.Thread(
+            target=self.config.run, args=(self.stop,), name="configuration", daemon=True
+        ).start()
 
 
 def run(
@@ -100,8 +108,9 @@ def run(
     options = parser.parse_args(argv)
     keep_freed_memory()
     try:
-        settings = load_settings(options.config, environ, SECRETS_OF.get(name))
-        service = Service(name, settings)
+        path = config_path(options.config, environ)
+        file = ConfigFile(path, lambda: load_settings(path, environ, SECRETS_OF.get(name)))
+        service = Service(name, file)
         service.start()
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")

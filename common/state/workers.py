@@ -27,7 +27,9 @@ _DETAIL_CHARS = 300
 class WorkerReport:
     """A process of a service. ``failing``: the checks of ``/readyz`` that fail, and why.
 
-    ``figures``: some of its metrics without labels, by name, as a scrape had them.
+    ``figures``: some of its metrics without labels, by name, as a scrape had them. ``config``: the
+    content of the configuration file that is in force (``common.config.file_digest``), ``read``:
+    what was read last, ``refused``: why that is not in force.
     """
 
     worker: str
@@ -36,6 +38,9 @@ class WorkerReport:
     ready: bool
     failing: Mapping[str, str]
     figures: Mapping[str, float] = field(default_factory=dict)
+    config: str = ""
+    read: str = ""
+    refused: str = ""
 
 
 class Workers:
@@ -52,6 +57,10 @@ class Workers:
         ready: bool,
         failing: Mapping[str, str],
         figures: Mapping[str, float] = MappingProxyType({}),
+        *,
+        config: str = "",
+        read: str = "",
+        refused: str = "",
     ) -> None:
         """Replace what the worker said before."""
         document = {
@@ -60,6 +69,9 @@ class Workers:
             "ready": ready,
             "failing": {name: detail[:_DETAIL_CHARS] for name, detail in failing.items()},
             "figures": dict(figures),
+            "config": config,
+            "read": read,
+            "refused": refused[:_DETAIL_CHARS],
         }
         self._redis.hset(self._key, worker, json.dumps(document))
 
@@ -112,6 +124,9 @@ def _report_of(worker: str, text: bytes) -> WorkerReport | None:
             {str(name): str(detail) for name, detail in found["failing"].items()},
             # A worker of an older version reports none.
             {str(name): float(value) for name, value in found.get("figures", {}).items()},
+            str(found.get("config", "")),
+            str(found.get("read", "")),
+            str(found.get("refused", "")),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None

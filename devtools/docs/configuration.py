@@ -48,6 +48,31 @@ machine can read or change is refused. A secret from the environment, in
 either form, replaces the file's. A service reads only the secrets that it needs: the extractor
 those of `extract`, the loader those of `load`, the verifier both, all of them those of
 `pipeline`. They are never logged.
+
+## Reading it again
+
+Extractor, transformer, loader and verifier read the file again when it changes (they look every
+2.5 s, and wait until it was left alone between two looks), when they get SIGHUP, and on `etlctl
+reload`, which also says whether all have it. Nothing is lost by it and no container is restarted.
+
+- **What says something else comes into force whole**: the process finishes or gives back what it
+  holds, as on SIGTERM, and begins again with the same command and process id. That takes a few
+  seconds, in which `/metrics` does not answer. Queries, relabelling, tiers, whitelist, limits, log
+  level, addresses and secrets: all of it.
+- **What is not valid is refused**, and what was in force stays so:
+  `etl_config_last_reload_successful` is 0, `config_refused` is in the log once with each problem,
+  `etlctl status` names it, and `EtlConfigRefused` fires.
+- **What needs a restart is refused too**: `pipeline.redis_url`, `redis_namespace`, `http_host`,
+  `http_port` and `log_file`.
+- A changed secret is read with the file: send SIGHUP. Environment variables are those that the
+  process was started with, and override the file as before.
+- A mounted single file (Docker, as in `docker-compose.yml`) is the file that was there when the
+  container was made. An editor that writes a new file in its place is not noticed inside: `etlctl
+  reload` says so. Write into the file (`cat new.yaml > config/etl.yaml`), or make the container
+  anew.
+
+What was in force of each query from when on stays in Redis and in the sink, so `etlctl verify`
+proves each part of the time by its own configuration.
 """
 
 _RULES = """\

@@ -22,6 +22,8 @@ FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 # A process that lived so long was well: what ends it then is something new.
 STEADY_SECONDS = 60.0
+# So long a process may need until it has its own handlers of signals.
+YOUNG_SECONDS = 10.0
 # Deaths in a row, none of them after a steady life, after which nobody waits for the next.
 DEATHS_IN_A_ROW = 8
 _PROBE_SECONDS = 1.0
@@ -118,6 +120,15 @@ class Child:
     def ready(self) -> bool:
         """Whether a stage answers that all it depends on serves it."""
         return self.running and answers(self.program.host, self.program.port, "/readyz")
+
+    def reload(self) -> None:
+        """Have it read its configuration again; one that has just begun does so anyway.
+
+        Until it has its handlers, SIGHUP would end it.
+        """
+        young = self.clock() - self._started < YOUNG_SECONDS
+        if self._process is not None and self.running and not young:
+            self._process.send_signal(signal.SIGHUP)
 
     def terminate(self) -> None:
         """Ask it to finish what it holds and to end; a start that is due is called off."""

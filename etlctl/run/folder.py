@@ -61,6 +61,25 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(file)
 
 
+def owner_of(folder: Path) -> int | None:
+    """The process id of the run that has the folder; None where none has."""
+    try:
+        file = os.open(folder / _LOCK, os.O_RDWR)
+    except OSError:
+        return None
+    import fcntl  # see above; where there is none, there is no run
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(file, 20, 0).decode("ascii", "replace").strip()
+        return int(owner) if owner.isdecimal() else None
+    else:
+        return None
+    finally:
+        os.close(file)
+
+
 def write_address(folder: Path, url: str, password_file: Path) -> None:
     """Note where the run's own Redis answers, and the file that holds its password."""
     temporary = folder / f".{_ADDRESS}"

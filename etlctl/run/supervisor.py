@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from common.exit_codes import ExitCode
+from common.runtime.reload.terminal import Terminal
 from etlctl.run.child import Child, CrashLoop
 from etlctl.run.journal import Journal
 
@@ -56,13 +57,19 @@ class Supervisor:
     ) -> None:
         self._order, self._journal = order, journal
         self._clock, self._sleep = clock, sleep
+        self._terminal = Terminal()
         self._requests = 0
+        self._reload = False
         self._asked_by = ""
         self._ready = False
         self._probe_at = 0.0
 
     def take_signals(self) -> None:
-        """Have Ctrl-C, SIGTERM and SIGHUP ask for a stop, and the second of them end all."""
+        """Have Ctrl-C and SIGTERM ask for a stop, and the second of them end all.
+
+        SIGHUP is for the stages, which then read the configuration again, unless it says that the
+        terminal is gone.
+        """
         for number in SIGNALS:
             signal.signal(number, self._noticed)
 
@@ -76,6 +83,7 @@ class Supervisor:
             while not self._requests:
                 for child in self._order.all:
                     child.look_after()
+                self._pass_reload_on()
                 self._watch_readiness()
                 self._sleep(_POLL_SECONDS)
             self._journal.say(f"stopping ({self._asked_by}); Ctrl-C again ends everything at once")
@@ -97,8 +105,19 @@ class Supervisor:
             child.kill()
 
     def _noticed(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and not self._terminal.is_gone():
+            self._reload = True
+            return
         self._requests += 1
         self._asked_by = signal.Signals(number).name
+
+    def _pass_reload_on(self) -> None:
+        if not self._reload:
+            return
+        self._reload = False
+        self._journal.say("the stages read the configuration again (SIGHUP)")
+        for child in (*self._order.sources, *self._order.stages):
+            child.reload()
 
     def _watch_readiness(self) -> None:
         if self._clock() < self._probe_at:

@@ -17,8 +17,9 @@ from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from etlctl.options import Yes, group, shared_options
 from etlctl.output import remark, stdout
+from etlctl.reload_options import DEFAULT_TIMEOUT_SECONDS, TimeoutSeconds
 from etlctl.stack.compose import MAIN_FILE, MONITORING_FILE, Compose, compose_files, suited
-from etlctl.stack.docker import Docker
+from etlctl.stack.docker import ComposeFailed, Docker
 from etlctl.stack.engine import find_engine
 from etlctl.stack.pin import find_pins
 from etlctl.stack.receivers import receiver_problems
@@ -31,6 +32,8 @@ stack_app = group("Run the stack in containers, through docker compose.")
 
 # In this order: samples are taken, changed, delivered, and then what only watches.
 RESTARTED = (*SCALABLE, "verifier", "etl-simulator", "etl-metrics")
+# Who reads etl.yaml.
+READERS = (*SCALABLE, "verifier")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INTERRUPTED = 128 + signal.SIGINT
@@ -228,6 +231,20 @@ def restart_etl(wait_seconds: WaitSeconds = 120, *, stack: Stack) -> None:
         restart_each(stack.compose.docker, chosen, wait_seconds, typer.echo)
 
 
+@stack_app.command("reload")
+@shared_options("stack", reachable)
+def reload(timeout_seconds: TimeoutSeconds = DEFAULT_TIMEOUT_SECONDS, *, stack: Stack) -> None:
+    """Have the services read etl.yaml again, and wait in the stack until all workers have it."""
+    running = [one for one in stack.compose.containers() if one.running]
+    readers = [one for one in running if one.service in READERS]
+    if not readers:
+        raise ConfigError("nothing to reload runs: start it with `etlctl stack up`")
+    asked = stack.compose.docker.capture("kill", "--signal", "SIGHUP", *(one.id for one in readers))
+    if asked.code != 0:
+        raise ComposeFailed(f"SIGHUP cannot be sent: {asked.message}")
+    raise typer.Exit(_inside(stack, "reload", "--timeout-seconds", str(timeout_seconds)))
+
+
 @stack_app.command("status")
 @shared_options("stack", reachable)
 def status(*, stack: Stack) -> None:
@@ -248,11 +265,16 @@ def status(*, stack: Stack) -> None:
     code = ExitCode.OK if all_well and not unheard else ExitCode.ERROR
     redis_runs = any(one.service == "redis" and one.running for one in containers)
     if redis_runs and not stack.monitoring_only:
-        terminal = [] if sys.stdout.isatty() else ["--no-TTY"]
-        with _ctrl_c():
-            inside = stack.compose.show("run", "--rm", "--no-deps", *terminal, "etlctl", "status")
-        code = code or ExitCode(inside if inside in set(ExitCode) else ExitCode.ERROR)
+        code = code or _inside(stack, "status")
     raise typer.Exit(code)
+
+
+def _inside(stack: Stack, *command: str) -> ExitCode:
+    """Run etlctl in a container of the stack, where it reaches Redis."""
+    terminal = [] if sys.stdout.isatty() else ["--no-TTY"]
+    with _ctrl_c():
+        code = stack.compose.show("run", "--rm", "--no-deps", *terminal, "etlctl", *command)
+    return ExitCode(code) if code in set(ExitCode) else ExitCode.ERROR
 
 
 def _open(project_dir: Path | None, files: list[Path] | None, monitoring_only: bool) -> Compose:

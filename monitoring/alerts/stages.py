@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitoring.model import Alert, Limit, PanelRef
 from monitoring.promql import burst, duration, latest, or_zero
 from monitoring.render.panel_names import PIPELINE_DASHBOARD
-from monitoring.thresholds import REDIS, STAGE_JOBS, STAGES, Thresholds
+from monitoring.thresholds import CONFIGURED_JOBS, REDIS, STAGE_JOBS, STAGES, Thresholds
 
 
 def alerts(t: Thresholds) -> tuple[Alert, ...]:
@@ -92,6 +92,25 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             limit=Limit(">", 0),
             for_seconds=0,
             panel=PanelRef(PIPELINE_DASHBOARD, "Deleted pending entries"),
+        ),
+        Alert(
+            name="EtlConfigRefused",
+            severity="warning",
+            summary="The configuration was changed and is refused: what was in force stays so.",
+            description=(
+                "{{ .Labels.job }} refuses etl.yaml as it is now, and goes on with what it read"
+                " before. A start of it with this file may fail."
+            ),
+            query=(
+                "1 - min by (job) (\n  "
+                + latest(
+                    f"etl_config_last_reload_successful{{{CONFIGURED_JOBS}}}", t.bridge_seconds
+                )
+                + "\n)"
+            ),
+            limit=Limit(">", 0),
+            for_seconds=t.config_refused_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Configuration refused"),
         ),
     )
 

@@ -20,6 +20,11 @@ _DELETED_WORDS = (
     "loader found {} entries deleted that were pending. Somebody else changes the pipeline's keys"
     " in Redis."
 )
+_READ = "etl_config_last_reload_successful{{job='{}', instance='{}'}}"
+_REFUSED_WORDS = (
+    "loader refuses etl.yaml as it is now, and goes on with what it read before. A start of it with"
+    " this file may fail."
+)
 
 CASES = (
     fires(
@@ -211,4 +216,22 @@ CASES = (
         at=300,
     ),
     absent("EtlPendingEntriesDeleted", "is quiet where none was ever found"),
+    fires(
+        "EtlConfigRefused",
+        "fires while one of two replicas refuses the file",
+        {
+            _READ.format("loader", "l:1"): "1x200",
+            _READ.format("loader", "l:2"): "1x8 0x40",
+            _READ.format("verifier", "v:1"): "1x200",
+        },
+        of(_REFUSED_WORDS, job="loader"),
+        at=300,
+    ),
+    quiet(
+        "EtlConfigRefused",
+        "is quiet when the file was mended",
+        {_READ.format("loader", "l:1"): "1x4 0x2 1x40"},
+        at=300,
+    ),
+    absent("EtlConfigRefused", "is quiet where nothing reads a configuration"),
 )

@@ -67,6 +67,31 @@ def process_panels() -> tuple[PanelSpec, ...]:
             COUNT,
         ),
         PanelSpec(
+            "Configuration refused",
+            "lines",
+            "Whether a process refuses the configuration file as it is now (1).",
+            (
+                Query(
+                    f"1 - min by (job) (etl_config_last_reload_successful{{{CHOSEN}}})", "{{job}}"
+                ),
+            ),
+            COUNT,
+            limit_of="EtlConfigRefused",
+        ),
+        PanelSpec(
+            "Configuration read",
+            "lines",
+            "How long ago each process read the configuration that is in force.",
+            (
+                Query(
+                    "time() - min by (job)"
+                    f" (etl_config_last_reload_success_timestamp_seconds{{{CHOSEN}}})",
+                    "{{job}}",
+                ),
+            ),
+            SECONDS,
+        ),
+        PanelSpec(
             "Jobs",
             "lines",
             "RQ's queues and registries. A lost job delays its work by a moment.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # before the imports that take long
     from common.runtime.early_signals import end_at_once
 
-    end_at_once()
+    end_at_once(reads_again=True)
 
 import uuid
 from contextlib import closing

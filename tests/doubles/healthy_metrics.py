@@ -42,7 +42,14 @@ _GROWING = (
     "etl_sink_posted_bytes_total",
     "etl_log_lines_total",
 )
-_ONE = ("etl_health_status", "etl_redis_up", "etl_redis_aof_ok", "etl_log_up", "etl_workers")
+_ONE = (
+    "etl_health_status",
+    "etl_redis_up",
+    "etl_redis_aof_ok",
+    "etl_log_up",
+    "etl_workers",
+    "etl_config_last_reload_successful",
+)
 _RATE_PER_SECOND = 10.0
 
 

@@ -254,7 +254,7 @@ class AlertWorld:
         return str(config["load"]["influxdb"]["bucket"])
 
     def hot_retention(self, retention: str | None) -> None:
-        """Say how long the hot bucket keeps points, or nothing of it; read at the next start."""
+        """Say how long the hot bucket keeps points, or nothing of it; the services notice."""
         path, bucket = self.stack.config_path, self.bucket
         config = yaml.safe_load(path.read_text())
         config["load"].pop("tiers", None)
@@ -263,7 +263,7 @@ class AlertWorld:
         path.write_text(yaml.safe_dump(config, sort_keys=False))
 
     def queries(self, change: Callable[[list[dict[str, Any]]], None]) -> None:
-        """Change extract.queries in etl.yaml; read at the next start."""
+        """Change extract.queries in etl.yaml; the services notice."""
         path = self.stack.config_path
         config = yaml.safe_load(path.read_text())
         change(config["extract"]["queries"])

@@ -13,7 +13,7 @@ from devtools.chaos.rules import Rule
 from monitoring.thresholds import ETL_METRICS
 from services.loader.sealing.seals import MEASUREMENT as SEALS
 from tests.e2e.alert_world import KEYS, RECHECK_AFTER_SECONDS, WRITE, AlertWorld, Incident
-from tests.e2e.query_incidents import ODD_QUERIES
+from tests.e2e.query_incidents import MISSPELT, ODD_QUERIES
 from tests.e2e.redis_incidents import DISK, FOREIGN_JOB, HANGING, LOST, MEMORY, PAYLOADS
 from tests.e2e.verify_incidents import ADDED, DELETED, UNREADABLE, VERIFIER_AWAY
 
@@ -365,7 +365,7 @@ EPISODES: tuple[tuple[Incident, ...], ...] = (
     (FAILURES, PAYLOADS, FAILING),
     (STALL, FLAPPING),
     (OUTAGE, BAD_POINTS, UNSEALED),
-    (NO_LOG, MEMORY, DISK),
+    (NO_LOG, MEMORY, DISK, MISSPELT),
     (TOO_LATE, RECOUNT, FOREIGN_JOB),
     (LIMITED,),
     (NO_RETENTION, SOURCE),

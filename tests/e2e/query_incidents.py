@@ -30,6 +30,27 @@ def _no_surprise(world: AlertWorld) -> None:
     world.restart("extractor")
 
 
+UNKNOWN = "transfrom: {}\n"
+
+
+def _misspell(world: AlertWorld) -> None:
+    """In the file alone: nobody is restarted."""
+    path = world.stack.config_path
+    path.write_text(path.read_text() + UNKNOWN)
+
+
+def _spell(world: AlertWorld) -> None:
+    path = world.stack.config_path
+    path.write_text(path.read_text().replace(UNKNOWN, ""))
+
+
+MISSPELT = Incident(
+    "a configuration that is not valid",
+    {"EtlConfigRefused": {"job": "transformer"}},
+    _misspell,
+    _spell,
+)
+
 ODD_QUERIES = Incident(
     "a query that matches nothing, and one of native histograms",
     {

@@ -42,7 +42,7 @@ class RedisWatch:
         self._every_seconds = probe_every_seconds(pipeline)
         self._ended = threading.Event()
         self._began = False
-        self._told: tuple[bool, dict[str, str]] | None = None
+        self._told: tuple[object, ...] | None = None
         self._told_at = float("-inf")
 
     def __enter__(self) -> RedisWatch:
@@ -71,9 +71,20 @@ class RedisWatch:
             failing = {name: one.detail for name, one in checks.items() if not one.ok}
             failing.pop("redis", None)
             ready = not failing and len(checks) > 1
-            said, now = (ready, failing), time.monotonic()
+            config = self._service.config
+            said = (ready, failing, config.digest, config.content, config.refused)
+            now = time.monotonic()
             if said != self._told or now - self._told_at >= REPORT_EVERY_SECONDS:
                 self._told = None  # until it is known to have arrived
                 figures = self._service.telemetry.values(REPORTED)
-                self._workers.report(self._worker, self._service.name, ready, failing, figures)
+                self._workers.report(
+                    self._worker,
+                    self._service.name,
+                    ready,
+                    failing,
+                    figures,
+                    config=config.digest,
+                    read=config.content,
+                    refused=config.refused,
+                )
                 self._told, self._told_at = said, now

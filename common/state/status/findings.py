@@ -49,6 +49,7 @@ def findings(
         *_of_the_ledger(audit, dead_letters_max),
         *_of_the_proofs(differing),
         *_of_the_workers(workers),
+        *_of_the_configurations(workers),
         *_of_the_windows(feeds, audit.now_ms, empty),
         *_of_the_backfills(backfills),
     ]
@@ -111,10 +112,29 @@ def _of_the_workers(workers: Sequence[WorkerReport]) -> Iterator[Finding]:
         for check, why in checks.items():
             failing[(one.service, check, why)].append(one.worker)
     for (service, check, why), names in failing.items():
-        who = names[0] if len(names) == 1 else f"{len(names)} of them"
         yield Finding(
-            "not_ready", f"{service} not ready", f"{service} ({who}) is not ready: {check}: {why}"
+            "not_ready",
+            f"{service} not ready",
+            f"{service} ({_who(names)}) is not ready: {check}: {why}",
         )
+
+
+def _of_the_configurations(workers: Sequence[WorkerReport]) -> Iterator[Finding]:
+    refused: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in workers:
+        if one.refused:
+            refused[(one.service, one.refused)].append(one.worker)
+    for (service, why), names in refused.items():
+        yield Finding(
+            "config_refused",
+            "a configuration is refused",
+            f"{service} ({_who(names)}) refuses the configuration file as it is now, and goes on"
+            f" with what it had: {'; '.join(why.splitlines())}",
+        )
+
+
+def _who(workers: Sequence[str]) -> str:
+    return workers[0] if len(workers) == 1 else f"{len(workers)} of them"
 
 
 def _of_the_windows(

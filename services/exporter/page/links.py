@@ -11,6 +11,7 @@ ALERTS = {
     "dead_letters_full": "EtlDeadLettersNearCap",
     "back_pressure": "EtlBackPressureLasting",
     "not_running": "EtlStageDown",
+    "config_refused": "EtlConfigRefused",
     "not_ready": "EtlHealthCheckFailed",
     "behind": "EtlFreshnessBudgetBurningFast",
     "windows_wait": "EtlWindowFailing",

@@ -170,6 +170,27 @@ def test_a_worker_that_is_not_ready_is_in_the_first_line(
     assert document["workers"][1]["failing"] == failing
 
 
+def test_a_configuration_that_workers_refuse_is_said(
+    pipeline: dict[str, Any], redis_client: redis.Redis, tmp_path: Path, capsys: Capture
+) -> None:
+    workers = Workers(redis_client, Keys(pipeline["redis_namespace"]))
+    why = "etl.yaml:3: transfrom: is an unknown key\netl.yaml:4: load: is missing"
+    for name in ("loader-1", "loader-2"):
+        workers.report(name, "loader", True, {}, config="abc", refused=why)
+    code, out, _ = run(capsys, tmp_path, pipeline)
+    assert code == 1
+    assert out.startswith(
+        "Not all is well: a configuration is refused.\n* loader (2 of them) refuses the"
+        " configuration file as it is now, and goes on with what it had: etl.yaml:3: transfrom: is"
+        " an unknown key; etl.yaml:4: load: is missing\n"
+    )
+    _, out, _ = run(capsys, tmp_path, pipeline, "--json")
+    document = json.loads(out)
+    assert [one["kind"] for one in document["findings"]] == ["config_refused"]
+    told = [one for one in document["workers"] if one["service"] == "loader"]
+    assert [(one["config"], one["refused"]) for one in told] == [("abc", why)] * 2
+
+
 def test_a_worker_that_has_gone_is_missed(
     pipeline: dict[str, Any], redis_client: redis.Redis, tmp_path: Path, capsys: Capture
 ) -> None:

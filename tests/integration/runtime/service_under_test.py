@@ -7,6 +7,7 @@ It says ``working`` on stdout once its loop runs.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -44,6 +45,16 @@ def hang(service: Service) -> ExitCode:
     say_working()
     while True:
         time.sleep(3600)
+
+
+def slow(service: Service) -> ExitCode:
+    """Takes as long to stop as the file in ``UNTIL`` is not there."""
+    service.set_ready("redis", True)
+    say_working()
+    service.stop.wait()
+    while not os.path.exists(os.environ["UNTIL"]):
+        time.sleep(CLOCK_STEP_SECONDS)
+    return ExitCode.OK
 
 
 def busy(service: Service) -> ExitCode:
@@ -109,7 +120,7 @@ def _raise() -> None:
 MODES: dict[str, Callable[[Service], ExitCode]] = {
     mode.__name__: mode
     for mode in (
-        *(loop, stall, hang, busy, chatty, thread, failing_thread),
+        *(loop, stall, hang, slow, busy, chatty, thread, failing_thread),
         *(crash, unusable, dependency, from_within),
     )
 }

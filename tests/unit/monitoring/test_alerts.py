@@ -46,6 +46,7 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlBackPressureLasting",
         "EtlLedgerOutOfBalance",
         "EtlPendingEntriesDeleted",
+        "EtlConfigRefused",
         "EtlRecheckAbandoned",
         "EtlPayloadsLost",
         "EtlExtractionGap",

@@ -18,6 +18,7 @@ from etlctl.run.folder import (
     data_folder,
     forget_address,
     locked,
+    owner_of,
     use_redis_of_run,
     write_address,
 )
@@ -117,4 +118,13 @@ def test_a_folder_is_for_one_run_and_nobody_else(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="another etlctl run"), locked(folder):
             pass
     with locked(folder):
+        pass
+
+
+def test_whose_a_folder_is_can_be_asked(tmp_path: Path) -> None:
+    assert owner_of(tmp_path / "nothing") is None
+    with locked(tmp_path):
+        assert owner_of(tmp_path) == os.getpid()
+    assert owner_of(tmp_path) is None
+    with locked(tmp_path):  # asking has not taken it
         pass

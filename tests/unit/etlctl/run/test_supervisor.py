@@ -9,12 +9,20 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from common.exit_codes import ExitCode
 from devtools.servers.waiting import wait_until
-from etlctl.run.child import DEATHS_IN_A_ROW, STEADY_SECONDS, Child, CrashLoop, Program
+from etlctl.run.child import (
+    DEATHS_IN_A_ROW,
+    STEADY_SECONDS,
+    YOUNG_SECONDS,
+    Child,
+    CrashLoop,
+    Program,
+)
 from etlctl.run.journal import Journal
 from etlctl.run.ports import HOST
 from etlctl.run.supervisor import Order, Supervisor
@@ -32,6 +40,14 @@ while True: time.sleep(1)
 STUBBORN = """\
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+while True: time.sleep(1)
+"""
+# Says so on SIGHUP.
+LISTENING = """\
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.signal(signal.SIGHUP, lambda *_: print("reading again", flush=True))
 print("up", flush=True)
 while True: time.sleep(1)
 """
@@ -198,3 +214,28 @@ def test_a_stage_that_cannot_be_run_stops_the_others(bench: Bench) -> None:
     assert supervisor.run() == ExitCode.CONFIG
     assert not any(child.running for child in bench.children)
     assert "loader ended with exit code 2: see its lines above; stopping" in bench.said()
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_hang_up_is_for_the_stages(bench: Bench) -> None:
+    stage = bench.child("loader", LISTENING)
+    supervisor = bench.supervisor(stage, in_flight=lambda: 0)
+    # These would end by it.
+    source, server = bench.children[1:]
+    source.program = replace(source.program, command=(sys.executable, "-c", LISTENING))
+    supervisor.take_signals()
+
+    def ask() -> None:
+        bench.until_said("up", 3)
+        os.kill(os.getpid(), signal.SIGHUP)
+        bench.until_said("the stages read the configuration again (SIGHUP)", 1)
+        bench.now += YOUNG_SECONDS  # what has just begun was left alone
+        os.kill(os.getpid(), signal.SIGHUP)
+        bench.until_said("reading again", 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=ask, daemon=True).start()
+    assert supervisor.run() == ExitCode.OK
+    assert bench.said().count("reading again") == 2
+    assert "ended by SIGHUP" not in bench.said()
+    assert server.exit_code() == ExitCode.OK

@@ -163,6 +163,48 @@ def test_there_is_nothing_to_restart(stack: Stack) -> None:
     assert stack.problems == ["nothing to restart runs: start it with `etlctl stack up`"]
 
 
+def test_a_reload_asks_who_reads_the_configuration_and_waits_within_the_stack(
+    stack: Stack,
+) -> None:
+    stack.docker.containers(
+        container("etl-metrics"),
+        container("loader", 1),
+        container("loader", 2),
+        container("verifier"),
+        container("extractor", state="exited"),
+    )
+    stack.docker.respond("kill")
+    stack.docker.respond("compose", "run", out="/etc/etl/etl.yaml is in force (loader 2).\n")
+    assert stack.run("reload", "--timeout-seconds", "7") == 0
+    assert stack.docker.called("kill") == [
+        ["--signal", "SIGHUP", "loader1", "loader2", "verifier1"]
+    ]
+    assert stack.docker.called("compose", "run") == [
+        ["--rm", "--no-deps", "--no-TTY", "etlctl", "reload", "--timeout-seconds", "7"]
+    ]
+    assert "is in force (loader 2)." in stack.out
+
+
+def test_a_reload_that_the_stack_refuses_ends_as_it_does(stack: Stack) -> None:
+    stack.docker.containers(container("loader"))
+    stack.docker.respond("kill")
+    stack.docker.respond("compose", "run", code=2)
+    assert stack.run("reload") == 2
+
+
+def test_a_signal_that_cannot_be_sent_ends_the_reload(stack: Stack) -> None:
+    stack.docker.containers(container("loader"))
+    stack.docker.respond("kill", code=1, err="no such container\n")
+    assert stack.run("reload") == 1
+    assert stack.problems == ["SIGHUP cannot be sent: no such container"]
+
+
+def test_there_is_nothing_to_reload(stack: Stack) -> None:
+    stack.docker.containers(container("redis"), container("loader", state="exited"))
+    assert stack.run("reload") == 2
+    assert stack.problems == ["nothing to reload runs: start it with `etlctl stack up`"]
+
+
 def everything() -> list[dict[str, Any]]:
     return [
         container(
