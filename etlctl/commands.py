@@ -21,13 +21,13 @@ COMMANDS = {
     "doctor": (
         "doctor.command",
         "doctor",
-        "Look at the configuration, Prometheus, Redis, InfluxDB and containers; say what to do.",
+        "Check all that a pipeline needs, and say what to do.",
     ),
     "run": ("run.command", "run", "Run all stages as processes of this one, until Ctrl-C."),
     "reload": (
         "reload",
         "reload",
-        "Have the services read the configuration again, and wait until all have it.",
+        "Have the services read etl.yaml again; wait until they have.",
     ),
     "once": (
         "once.command",
@@ -58,7 +58,7 @@ COMMANDS = {
     "status": (
         "status.command",
         "status",
-        "Show whether all is well, the stages, every query, the streams and the ledger.",
+        "Show whether all is well, and what the stages do.",
     ),
     "coverage": (
         "coverage.command",
@@ -68,12 +68,12 @@ COMMANDS = {
     "top": (
         "top.command",
         "top",
-        "Show live what `etlctl status` shows, with what a few figures were like lately.",
+        "Show live what `etlctl status` shows, with sparklines.",
     ),
     "tap": (
         "tap.command",
         "tap",
-        "Show the samples (raw) or points that flow from now on, without consuming them.",
+        "Show samples or points as they flow; consume nothing.",
     ),
     "simulate": (
         "simulate",

@@ -99,7 +99,7 @@ def reload(
     timeout_seconds: TimeoutSeconds = DEFAULT_TIMEOUT_SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Have the services read the configuration again, and wait until all have it.
+    """Have the services read etl.yaml again; wait until they have.
 
     Ends with 1 when a worker refuses it or does not have it in time, and with 2 when it is not
     valid: then nobody is asked.

@@ -22,7 +22,7 @@ Only = Annotated[
 
 
 def doctor(config: ConfigFile = None, only: Only = None, as_json: AsJson = False) -> None:
-    """Look at the configuration, Prometheus, Redis, InfluxDB and containers; say what to do.
+    """Check all that a pipeline needs, and say what to do.
 
     Each line is ok, a warning or a failure. Ends with 0 without failures, 1 if there are any, and 2
     if the configuration cannot be used, so that no server could be asked.

@@ -234,7 +234,7 @@ def restart_etl(wait_seconds: WaitSeconds = 120, *, stack: Stack) -> None:
 @stack_app.command("reload")
 @shared_options("stack", reachable)
 def reload(timeout_seconds: TimeoutSeconds = DEFAULT_TIMEOUT_SECONDS, *, stack: Stack) -> None:
-    """Have the services read etl.yaml again, and wait in the stack until all workers have it."""
+    """Have the services read etl.yaml again; wait until they have."""
     running = [one for one in stack.compose.containers() if one.running]
     readers = [one for one in running if one.service in READERS]
     if not readers:

@@ -24,7 +24,7 @@ from etlctl.watching import Seen, Watch, watched
 
 
 def status(config: ConfigFile = None, watch: Watch = None, as_json: AsJson = False) -> None:
-    """Show whether all is well, the stages, every query, the streams and the ledger.
+    """Show whether all is well, and what the stages do.
 
     Everything is read from Redis, the alerts from Prometheus. Ends with 0 if all is well, 1 if
     something needs a person, and 2 if that cannot be told.

@@ -64,7 +64,7 @@ def tap(
     as_json: JsonLines = False,
     config: ConfigFile = None,
 ) -> None:
-    """Show the samples (raw) or points that flow from now on, without consuming them.
+    """Show samples or points as they flow; consume nothing.
 
     Nothing of the pipeline changes. What is settled before it could be read is missed, and said.
     Ends with 0 on Ctrl-C.

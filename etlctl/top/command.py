@@ -40,7 +40,7 @@ Interval = Annotated[
 
 
 def top(interval: Interval = 2.0, config: ConfigFile = None) -> None:
-    """Show live what `etlctl status` shows, with what a few figures were like lately.
+    """Show live what `etlctl status` shows, with sparklines.
 
     A Redis that goes away is said, and waited for. q or Ctrl-C ends it, with 0.
     """
