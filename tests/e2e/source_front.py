@@ -18,14 +18,14 @@ class SourceFront:
     """Listens while its context lasts; ``target`` is the URL of the Prometheus behind it.
 
     ``ahead_seconds``: its clock is ahead by so much. ``alternates``: another server seems to answer
-    every second time. ``fails``: so many further queries of a range are answered by 503.
+    every second time. ``fails``: it answers queries of a range by 503.
     """
 
     def __init__(self) -> None:
         self.target = ""
         self.ahead_seconds = 0.0
         self.alternates = False
-        self.fails = 0
+        self.fails = False
         self._turn = itertools.count()
         self._server = AnsweringServer(self._answer)
 
@@ -43,8 +43,7 @@ class SourceFront:
 
     def _answer(self, handler: Handler) -> None:
         seen = handler.request_seen
-        if self.fails > 0 and seen.path.endswith("/query_range"):
-            self.fails -= 1
+        if self.fails and seen.path.endswith("/query_range"):
             reply(b'{"status": "error", "errorType": "unavailable", "error": "x"}', 503)(handler)
             return
         headers = {name: value for name, value in seen.headers.items() if name in _PASSED_ON}
