@@ -8,7 +8,8 @@ MAKEFLAGS += --no-print-directory --warn-undefined-variables --no-builtin-rules
 export DEMO_SECONDS ?= 60
 # Test processes at once, and anything more for pytest: make test PYTEST_ARGS="-k relabel -x".
 TEST_PROCESSES ?= 2
-# The same for tests on servers, which wait for them more than they work.
+# The same for tests on servers, which wait for them more than they work. They keep their order: the files that take
+# long, of a deployment and of whole pipelines, come first.
 SERVER_TEST_PROCESSES ?= 4
 PYTEST_ARGS ?=
 # Sources of test-matrix: found (the Prometheus that other tests use), trixie, sid (its Prometheus), victoria-metrics.
@@ -28,6 +29,8 @@ in_test := not chaos and not tls and not victoria_metrics
 # What reads a source: extraction, late samples, verify, readiness.
 matrix_tests := tests/integration/sources tests/integration/etlctl/verify \
   $(addprefix tests/integration/extractor/test_,prometheus.py prometheus_pushed.py late_samples.py) tests/e2e/test_pipeline.py
+# What holds the Helm chart and the Swarm stack to compose and to schemas.
+manifest_tests := tests/unit/deploy/kubernetes tests/unit/deploy/swarm
 # The unit tests of what is installed; only they are run with coverage.
 covered := $(addprefix tests/unit/,common etlctl services)
 coverage := for part in common services etlctl; do \
@@ -95,11 +98,11 @@ ifneq ($(PYTEST_ARGS),)
 else
 # Coverage is measured in unit tests only: elsewhere the services are processes of their own, whose speed is
 # tested too. It doubles the processor time of Python, hence the time-out. Chaos runs by itself, because it
-# puts the machine under load.
+# puts the machine under load. The tests of manifests are a part of manifests-check.
 	@status=0; \
 	  $(pytest) $(covered) --timeout 120 --cov --cov-report= || status=$$?; \
 	  $(coverage); \
-	  $(pytest) -n $(SERVER_TEST_PROCESSES) $(addprefix --ignore ,$(covered)) -m "$(in_test)" || status=$$?; \
+	  $(pytest) -n $(SERVER_TEST_PROCESSES) --no-loadscope-reorder $(addprefix --ignore ,$(covered) $(manifest_tests)) -m "$(in_test)" || status=$$?; \
 	  exit $$status
 	@$(MAKE) chaos-short PYTEST_ARGS="-m chaos"
 endif
@@ -165,7 +168,7 @@ monitoring-check: setup ## Check rules, dashboards and scrape configuration: ren
 .PHONY: manifests-check
 manifests-check: setup ## Check the Helm chart, its manifests and the Swarm stack with helm and kubernetes-validate
 	@$(python) -m devtools.kubernetes install
-	@$(pytest) tests/unit/deploy/kubernetes tests/unit/deploy/swarm $(PYTEST_ARGS)
+	@$(pytest) $(manifest_tests) $(PYTEST_ARGS)
 
 .PHONY: format
 format: setup ## Format the code and repair what ruff can repair

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -16,7 +18,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 def run(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of one command."""
-    with pytest.raises(SystemExit) as caught:
+    # A command may set variables, as its process ends with it.
+    with patch.dict(os.environ), pytest.raises(SystemExit) as caught:
         main(arguments)
     printed = capsys.readouterr()
     code = caught.value.code

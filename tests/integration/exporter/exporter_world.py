@@ -29,7 +29,7 @@ def populate(client: redis.Redis, keys: Keys) -> None:
     open, and its 40 samples wait as raw ones.
     """
     windows = WindowSet(client, keys)
-    windows.plan(FEED, 0, 180_000)
+    windows.plan(FEED, 0, 180_000, lag_limit_ms=180_000)
     for samples in (30, 30, 40):
         window = windows.lease(FEED, "live", 10**9, 60_000)
         assert window is not None

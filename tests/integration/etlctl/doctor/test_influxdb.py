@@ -34,7 +34,7 @@ def test_a_wrong_token(world: World, make_influx: Callable[..., InfluxServer]) -
     name = f"hot ({world.database})"
     assert found.keys() == {"reachable", f"{name} write"}
     level, text = found[f"{name} write"]
-    assert level == "failure" and "refuses our token" in text and "token_file" in text
+    assert level == "failure" and "refuses our credentials" in text and "token_file" in text
     world.changes["load.influxdb.token"] = "right"
     assert {level for level, _ in world.of("influxdb").values()} == {"ok"}
 

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from common.exit_codes import ExitCode
+from devtools.servers.waiting import wait_until
 from tests.integration.etlctl.run.rig import Run
 
 Configs = Callable[..., Path]
@@ -35,10 +36,13 @@ def test_a_run_brings_its_redis_survives_what_dies_and_goes_on_where_it_stopped(
     run.until_more_is_loaded()
 
     address = run.output.split("etl-metrics answers on ")[1].split()[0]
-    assert (
-        "etl_ledger_imbalance_samples 0.0"
-        in requests.get(f"http://{address}/metrics", timeout=10).text
-    )
+
+    def balances() -> bool:
+        page = requests.get(f"http://{address}/metrics", timeout=10).text
+        return "etl_ledger_imbalance_samples 0.0" in page
+
+    # Where it met the Redis that was killed, it looks again at its own interval.
+    wait_until(balances, deadline_seconds=60, what="etl-metrics says that the ledger balances")
 
     run.signal(signal.SIGINT)
     assert run.ends() == ExitCode.OK, run.output
