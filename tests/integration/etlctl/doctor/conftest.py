@@ -20,7 +20,7 @@ from tests.support.secret_folders import Capture
 def source(prometheus_server: PrometheusServer) -> PrometheusServer:
     """A Prometheus that has scraped itself for longer than it settles."""
     wait_until(
-        lambda: prometheus_server.query("up offset 6s"),
+        lambda: prometheus_server.query("up offset 15s"),
         deadline_seconds=90,
         what="Prometheus has scraped itself",
     )
