@@ -25,13 +25,13 @@ STACK_ARGS ?=
 
 python := .venv/bin/python
 pytest := $(python) -m pytest -n $(TEST_PROCESSES) --dist loadfile
-in_test := not chaos and not tls and not victoria_metrics
+in_test := not chaos and not tls and not victoria_metrics and not hosts
 # What reads a source: extraction, late samples, verify, readiness.
 matrix_tests := tests/integration/sources tests/integration/etlctl/verify \
   $(addprefix tests/integration/extractor/test_,prometheus.py prometheus_pushed.py late_samples.py) tests/e2e/test_pipeline.py
 # What holds the Helm chart and the Swarm stack to compose and to schemas.
 manifest_tests := tests/unit/deploy/kubernetes tests/unit/deploy/swarm
-# The unit tests of what is installed; only they are run with coverage.
+# The unit tests of what is installed; `make coverage` measures them.
 covered := $(addprefix tests/unit/,common etlctl services)
 coverage := for part in common services etlctl; do \
   echo "coverage of $$part by the unit tests: $$($(python) -m coverage report --include "$$part/*" --format total) %"; done
@@ -96,16 +96,22 @@ test: setup ## Run all tests on real servers, and the deployment's where a Docke
 ifneq ($(PYTEST_ARGS),)
 	@$(pytest) -m "$(in_test)" $(PYTEST_ARGS)
 else
-# Coverage is measured in unit tests only: elsewhere the services are processes of their own, whose speed is
-# tested too. It doubles the processor time of Python, hence the time-out. Chaos runs by itself, because it
-# puts the machine under load. The tests of manifests are a part of manifests-check.
+# Chaos runs by itself, because it puts the machine under load. The tests of manifests are a part of manifests-check.
 	@status=0; \
-	  $(pytest) $(covered) --timeout 120 --cov --cov-report= || status=$$?; \
-	  $(coverage); \
+	  $(pytest) $(covered) || status=$$?; \
 	  $(pytest) -n $(SERVER_TEST_PROCESSES) --no-loadscope-reorder $(addprefix --ignore ,$(covered) $(manifest_tests)) -m "$(in_test)" || status=$$?; \
 	  exit $$status
 	@$(MAKE) chaos-short PYTEST_ARGS="-m chaos"
 endif
+
+.PHONY: coverage
+coverage: setup ## Run the unit tests of what is installed with coverage, which doubles their time
+	@$(pytest) $(covered) --cov --cov-report= $(PYTEST_ARGS)
+	@$(coverage)
+
+.PHONY: hosts-test
+hosts-test: setup ## Run the pipeline on a Redis that fails over in every way that one can
+	@$(pytest) tests/e2e/test_redis_failover.py $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server

@@ -154,6 +154,7 @@ def test_a_killed_master_loses_nothing(failing_over: FailoverPipeline) -> None:
     assert failing_over.prove_all()["verdict"] == "equal"
 
 
+@pytest.mark.hosts
 def test_a_master_that_hangs_and_comes_back_loses_nothing(failing_over: FailoverPipeline) -> None:
     """Its clients' connections stay open, and for a while it takes itself for the master."""
     old = failing_over.failover.master()
@@ -166,6 +167,7 @@ def test_a_master_that_hangs_and_comes_back_loses_nothing(failing_over: Failover
     assert failing_over.prove_all()["verdict"] == "equal"
 
 
+@pytest.mark.hosts
 def test_without_replicas_it_waits_and_loses_nothing(failing_over: FailoverPipeline) -> None:
     """The master refuses writes; the pipeline says so and goes on by itself."""
     replicas = failing_over.failover.replicas()
@@ -186,6 +188,7 @@ def test_without_replicas_it_waits_and_loses_nothing(failing_over: FailoverPipel
     assert failing_over.prove_all()["verdict"] == "equal"
 
 
+@pytest.mark.hosts
 def test_what_no_replica_has_is_extracted_again(failing_over: FailoverPipeline) -> None:
     """The replicas lack some seconds of acknowledged writes, as where nothing demands replicas.
 
