@@ -2,7 +2,7 @@
 
 The status page is a picture of the real page in a headless Chromium. The dashboards are no pictures
 of Grafana: their panels are drawn from the same definitions, with what a real Prometheus answers to
-their own queries.
+their own queries. ``etlctl top`` is drawn by its own code from what it read.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from typing import Annotated
 
 import typer
 
+from common.config import load_settings
 from common.errors import StackError
 from devtools import PROJECT_ROOT
 from devtools.screenshots.ask import Source
 from devtools.screenshots.chromium import Chromium, found
 from devtools.screenshots.draw import Row, dashboard
+from devtools.screenshots.terminal import picture, watch
 from devtools.servers.stack import ETL_METRICS_JOB, LocalStack, new_run_dir
 from etlctl.command_line import run
+from etlctl.top.board import Board
 from monitoring.catalogue import all_alerts
 from monitoring.dashboards import DASHBOARDS
 from monitoring.dashboards.spec import DashboardSpec
@@ -68,8 +71,9 @@ def screenshots(seconds: Seconds = 180.0) -> None:
         stack.start()
         stack.start_services(PROCESSES)
         url = f"{stack.urls[ETL_METRICS_JOB]}/"
-        began = time.time()
-        time.sleep(seconds)
+        began, board = time.time(), Board()
+        watch(board, load_settings(stack.config_path, secrets=("pipeline",)), seconds)
+        _write("top.svg", picture(board))
         with tempfile.TemporaryDirectory() as folder, Chromium(program, Path(folder)) as browser:
             page_when_well(browser, url)
             dashboards(Source(stack.prometheus.url, began, time.time()))

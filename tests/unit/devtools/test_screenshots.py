@@ -14,6 +14,9 @@ from devtools.screenshots import ask
 from devtools.screenshots.__main__ import IMAGES, MOST_BYTES
 from devtools.screenshots.ask import Line, Source
 from devtools.screenshots.draw import dashboard, number
+from devtools.screenshots.terminal import picture
+from etlctl.status.alerts import Alerts
+from etlctl.top.board import Board, Reading
 from monitoring.dashboards import DASHBOARDS
 from monitoring.dashboards.spec import DashboardSpec, PanelSpec
 from monitoring.model import Limit
@@ -77,6 +80,15 @@ def test_every_query_is_asked_whole(
 )
 def test_numbers_have_their_units(value: float, unit: str, said: str) -> None:
     assert number(value, unit) == said
+
+
+def test_the_picture_of_a_terminal_loads_nothing() -> None:
+    board = Board()
+    board.add(Reading(None, Alerts([]), "Redis cannot be reached"))
+    found = ET.fromstring(picture(board))
+    said = " ".join(one.text or "" for one in found.iter()).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Redis cannot be reached" in said and "etlctl top" in said
+    assert "http" not in said and "@font-face" not in said
 
 
 def test_every_picture_is_small_and_shown() -> None:
