@@ -35,7 +35,7 @@ from tests.integration.monitoring.test_rules import write_rules
 from tests.support.full_disk import FullDiskRedis
 
 KEYS = Keys("etl")
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 240.0
 SCRAPE_SECONDS = 0.5
 PACE = Pace(
     scrape_interval_seconds=SCRAPE_SECONDS,

@@ -24,7 +24,7 @@ from monitoring.thresholds import Thresholds
 from tests.e2e.alert_world import QUICK, AlertWorld, Incident, alert_world
 from tests.e2e.incidents import EPISODES, INCIDENTS
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 WATCHDOG = "EtlWatchdog"
 # (incident, alert) in the order in which they are lived through.
