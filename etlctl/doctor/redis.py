@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,6 +28,7 @@ from etlctl.run.redis import server_program
 
 SECTION = "redis"
 _PINGS = 15
+_START_SECONDS = 10.0
 # Each hand-off of an entry is a call, and so is each look for one.
 SLOW_MS = 20.0
 # What Redis needs beside what is in flight (docs/performance.md): its own, and for a rewrite.
@@ -64,7 +66,25 @@ def look_at_redis(report: Report, settings: Settings, file: Path) -> None:
 
 def _of_run(why: str) -> Iterator[Said]:
     program = server_program(os.environ)
+    if trouble := _does_not_run(program):
+        yield failure(f"{why}, and {program} does not run: {trouble}", "install it anew")
+        return
     yield ok(f"{why}: etlctl run starts {program}; for other processes name pipeline.redis_url")
+
+
+def _does_not_run(program: str) -> str:
+    try:
+        done = subprocess.run(
+            [program, "--version"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_START_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return (done.stdout.strip() or f"exit code {done.returncode}") if done.returncode else ""
 
 
 def _is_of_run(settings: Settings, file: Path) -> bool:

@@ -106,7 +106,11 @@ def test_where_none_is_named_etlctl_run_starts_one(
     level, text = world.of("redis")["server"]
     assert level == "failure" and "neither redis-server nor valkey-server is on PATH" in text
     program = tmp_path / "valkey-server"
-    program.touch(0o755)
+    program.write_text("#!/bin/sh\necho liblzf.so.1: cannot open shared object file\nexit 127\n")
+    program.chmod(0o755)
+    level, text = world.of("redis")["server"]
+    assert level == "failure" and f"{program} does not run: liblzf.so.1: cannot open" in text
+    program.write_text("#!/bin/sh\necho Valkey server v=8.0.0\n")
     level, text = world.of("redis")["server"]
     assert level == "ok" and f"etlctl run starts {program}" in text
 
