@@ -92,7 +92,7 @@ status: setup ## Show containers, ledger, queries and streams of the deployment
 	@$(etlctl) stack status $(STACK_ARGS)
 
 .PHONY: test
-test: setup ## Run all tests on real servers, and the deployment's where a Docker engine responds
+test: setup ## Run the tests on real servers, and the deployment's where a Docker engine responds
 ifneq ($(PYTEST_ARGS),)
 	@$(pytest) -m "$(in_test)" $(PYTEST_ARGS)
 else
@@ -190,6 +190,10 @@ docs: setup ## Render what is generated (reference pages, rules, dashboards), th
 	@$(python) -m devtools.docs.configuration > docs/configuration.md
 	@$(python) -m devtools.docs.metrics > docs/metrics.md
 	@$(python) -m monitoring render
+	@$(MAKE) site
+
+.PHONY: site
+site: setup ## Build the pages as they are as a site in build/site; broken links and anchors are errors
 	@$(python) -m devtools.docs.site
 
 .PHONY: wheel

@@ -199,7 +199,7 @@ def test_readme_opens_with_the_two_commands_and_ci_runs_them() -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     assert re.findall(r"^step (.+)$", ci, flags=re.MULTILINE) == [
         "devtools/scripts/engine start",
-        "make --jobs 3 --output-sync check manifests-check docs",
+        "make --jobs 3 --output-sync check manifests-check site",
         "make test",
         "make bench-quick",
     ]
