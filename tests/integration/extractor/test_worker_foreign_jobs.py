@@ -104,6 +104,23 @@ def test_ids_that_are_none_stop_nobody(rig: Rig) -> None:
     assert (rig.calls, rig.refused(), rig.left()) == ([("plan",)], 6, [])
 
 
+def test_a_job_of_ours_that_expires_while_it_is_read_is_nobody_elses(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expiring, read = our_job(rig).key, rig.redis.hget
+
+    def late(key: Any, field: Any) -> Any:
+        if key == expiring.encode() or key == expiring:
+            rig.redis.delete(expiring)
+        return read(key, field)
+
+    monkeypatch.setattr(rig.redis, "hget", late)
+    rig.scheduler.schedule_plan(1)
+    rig.work()
+    assert (rig.calls, rig.refused(), rig.left()) == ([("plan",)], 0, [])
+    assert not rig.redis.exists(expiring)
+
+
 def test_scheduled_deferred_and_started_jobs_of_others_are_removed(rig: Rig) -> None:
     strangers = rig.stranger(serializer=JSONSerializer)
     first = strangers.enqueue_call("plan", retry=Retry(max=3), job_id="first")
