@@ -182,4 +182,6 @@ def _tell(
         if sink.why_not_made:
             remark(f"warning: {sink.why_not_made}")
         remark(f"the bucket is not there yet: make it, or run etlctl sink init{named}")
-    remark(f"next: etlctl run{named}, and in another terminal: etlctl verify{named}")
+    remark(
+        f"next: etlctl doctor{named}, etlctl run{named}, and in another terminal: etlctl verify{named}"
+    )

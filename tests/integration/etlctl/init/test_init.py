@@ -94,7 +94,7 @@ def test_a_configuration_is_written_that_every_command_takes(
     assert code == 0, out + err
     assert "prometheus: " in out and " samples a day" in out and "MB a day in InfluxDB" in out
     assert f"database {bucket}: made, keeps points for ever" in err
-    assert f"next: etlctl run --config {file}" in err
+    assert f"next: etlctl doctor --config {file}, etlctl run --config {file}" in err
 
     settings = load_settings(file, environ={})
     by_name = {query.name: query for query in settings.extract.queries}
