@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import product
 
-from common.runtime.metrics.spec import EXTRACTOR, LOADER, TRANSFORMER, MetricSpec
+from common.runtime.metrics.spec import EXTRACTOR, LOADER, TRANSFORMER, VERIFIER, MetricSpec
 
 _DROPPED = "etl_dropped_samples_total"
 _DEAD = "etl_dead_letters_total"
@@ -38,16 +38,19 @@ _VALUES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "etl_verify_pieces_total": {"result": ("equal", "differs", "intact", "damaged")},
 }
-# Service → all types of errors that its batches end in.
+_SOURCE_ERRORS = (
+    "BodyTooLong",
+    "QueryRejected",
+    "QueryTooLarge",
+    "ResponseTooSlow",
+    "SourceRefused",
+    "SourceUnavailable",
+)
+# Service → all types of errors that its batches end in. Those of a transformer and a loader are
+# defects of their handlers, whose types nobody knows.
 _ERROR_TYPES: dict[str, tuple[str, ...]] = {
-    EXTRACTOR: (
-        "BodyTooLong",
-        "QueryRejected",
-        "QueryTooLarge",
-        "ResponseTooSlow",
-        "SourceRefused",
-        "SourceUnavailable",
-    ),
+    EXTRACTOR: _SOURCE_ERRORS,
+    VERIFIER: (*_SOURCE_ERRORS, "SinkError"),
 }
 # (metric, service) → reasons.
 _REASONS: dict[tuple[str, str], tuple[str, ...]] = {

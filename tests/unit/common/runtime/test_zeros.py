@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
-from common.errors import SourceError
+from common.errors import SinkError, SourceError
 from common.runtime.metrics.spec import FEED
 from common.runtime.metrics.zeros import known_labels
 from common.runtime.metrics_table import METRICS
@@ -53,6 +53,8 @@ def test_the_values_are_those_that_the_services_count() -> None:
     assert known("etl_sink_failures_total", "loader", "cause") > {kind.value for kind in FAILURES}
     assert known("etl_sink_posts_total", "loader", "response") == {kind.value for kind in Kind}
     assert known("etl_errors_by_type_total", "extractor", "error_type") == SOURCE_ERRORS
+    proving = {*SOURCE_ERRORS, SinkError.__name__}
+    assert known("etl_errors_by_type_total", "verifier", "error_type") == proving
 
 
 @pytest.mark.parametrize("service", ["extractor", "transformer", "loader", "verifier"])
