@@ -87,7 +87,7 @@ def _panels(t: Thresholds) -> tuple[PanelSpec, ...]:
             (
                 Query(f"sum by (job) (etl_failures_total{{{CHOSEN}}})", "{{job}}", neutral=True),
                 Query(
-                    f"sum by (job) (increase(etl_failures_total{{{CHOSEN}}}[{window}]))"
+                    f"round(sum by (job) (increase(etl_failures_total{{{CHOSEN}}}[{window}])))"
                     f" and on (job) up{{{CHOSEN}}} == 1",
                     f"{{{{job}}}}, {window}",
                 ),
