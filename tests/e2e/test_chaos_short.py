@@ -52,7 +52,7 @@ def test_a_short_run_loses_nothing(tmp_path: Path) -> None:
     assert done.stdout.startswith("CHAOS_SEED=")
     found: dict[str, Any] = json.loads(report.read_text())
     assert {fault["kind"]: fault["count"] for fault in found["faults"]} == SHORT_TIMES
-    assert found["samples_extracted"] > 500_000
+    assert found["samples_extracted"] > 200_000
     assert found["samples_lost"] == 0
     assert found["samples_duplicated"] == 0
     assert found["ledger_max_imbalance"] == 0
@@ -60,7 +60,7 @@ def test_a_short_run_loses_nothing(tmp_path: Path) -> None:
     points = found["points_equal"]
     assert points.keys() == {"hot", "warm", f"hot of {COUNTER}", f"warm of {COUNTER}"}
     assert points[f"hot of {COUNTER}"] == COUNTERS * SHORT_PAST_SECONDS
-    assert min(points.values()) > 5_000
+    assert min(points.values()) > 2_000
     assert found["backfill"]["begun"] >= 2
     assert found["backfill"]["samples"] > 2 * points[f"hot of {COUNTER}"]
 

@@ -42,25 +42,27 @@ SCRIPTS = (
         "window",
         "feed, 'deferred', ranges_json(ranges)",
         "feed, 'deferred', '[]'",
+        seed=6,
     ),
     Broken(
         "what is deferred is cut once",
         "lease",
         "ranges_json(deferred)",
         "redis.call('HGET', feed, 'deferred')",
+        seed=33,
     ),
     Broken(
         "what is deferred in a closed feed is a gap",
         "close",
         "ranges_of(feed, 'deferred')",
         "{}",
-        seed=6,
+        seed=19,
     ),
     Broken(
         "a split lies within", "window", "middle <= window.s or middle >= window.e", "false", seed=2
     ),
     Broken(
-        "a gap is declared", "window", "declare_gap(gaps, first, upto, a.reason, now)", "", seed=6
+        "a gap is declared", "window", "declare_gap(gaps, first, upto, a.reason, now)", "", seed=1
     ),
     Broken("what is open is not doubled", "reopen", "to_extract(feed, windows)", "{}"),
     Broken("a recount comes after the other", "commit", "window.r or 0", "0", seed=68),
@@ -81,7 +83,7 @@ SCRIPTS = (
     Broken(
         "outputs keep their window waiting", "settle", "window, outputs - 1)", "window, -1)", seed=6
     ),
-    Broken("what is loaded is sealed", "settle", "added(digest, a.digest)", "digest", seed=6),
+    Broken("what is loaded is sealed", "settle", "added(digest, a.digest)", "digest", seed=22),
     Broken(
         "the later extraction seals",
         "settle",
@@ -89,16 +91,17 @@ SCRIPTS = (
         "",
         seed=104,
     ),
-    Broken("what is replayed later is sealed", "settle", "  add_replayed()\n", "", seed=69),
+    Broken("what is replayed later is sealed", "settle", "  add_replayed()\n", "", seed=53),
     Broken("a replay keeps its seal waiting", "replay", "entries + 1", "entries", seed=91),
     Broken(
         "an empty window is sealed",
         "commit",
         "seals_due, seal, due_seal(",
         "seals, seal, due_seal(",
+        seed=3,
     ),
     Broken("only the holder renews", "renew", "1, a.consumer)", "1)"),
-    Broken("only the holder releases", "release", "id, id, 1, a.consumer)", "id, id, 1)", seed=10),
+    Broken("only the holder releases", "release", "id, id, 1, a.consumer)", "id, id, 1)", seed=6),
     Broken("a live worker keeps its entries", "claim", "'IDLE', a.lease_ms", "'IDLE', 0", seed=1),
     Broken(
         "a replayed dead letter is deleted", "replay", "redis.call('XDEL', dead, a.id)", "", seed=5
