@@ -172,11 +172,13 @@ def sink_detail_panels() -> tuple[PanelSpec, ...]:
             (
                 Query(
                     quiet(
-                        f"max by (tier, configured) (etl_sink_retention_unknown{{{CHOSEN}}})",
+                        "label_join(\n  max by (tier, configured)"
+                        f" (etl_sink_retention_unknown{{{CHOSEN}}}),\n"
+                        '  "tier", ", configured: ", "tier", "configured"\n)',
                         LOADER_JOB,
                         "tier",
                     ),
-                    "{{tier}}, configured: {{configured}}",
+                    "{{tier}}",
                 ),
             ),
             COUNT,

@@ -67,9 +67,13 @@ def _panels(t: Thresholds) -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Time since last success",
             "lines",
-            "Seconds since a file or batch last succeeded in any replica.",
+            "Seconds since a file or batch last succeeded in any replica. The verifier is left out:"
+            " it compares what is due, which can be an hour away.",
             (
-                Query(f"min by (job) (etl_seconds_since_last_success{{{CHOSEN}}})", "{{job}}"),
+                Query(
+                    f'min by (job) (etl_seconds_since_last_success{{{CHOSEN}, job!="verifier"}})',
+                    "{{job}}",
+                ),
                 # Transformer and loader may have nothing to do.
                 Query(
                     "max(\n  min by (job) (etl_seconds_since_last_success"
