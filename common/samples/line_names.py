@@ -88,16 +88,20 @@ def _map_character(character: str) -> str:
     return f"{_CODE_MARK}{ord(character):x};"
 
 
-# Blanks of measurement and tags are escaped, and no text of theirs ends in a lone backslash.
-_FIELD_BEGINS = re.compile(rb"(?<!\\)(?:\\\\)* ")
-
-
 def with_field(key: bytes, field: bytes) -> bytes:
     """A series key and the escaped name of a field other than :data:`FIELD`, as one."""
     return b"%s %s" % (key, field)
 
 
 def split_field(key: bytes) -> tuple[bytes, bytes]:
-    """The reverse; a series key alone has an empty field."""
-    found = _FIELD_BEGINS.search(key) if b" " in key else None
-    return (key[: found.end() - 1], key[found.end() :]) if found else (key, b"")
+    """The reverse; a series key alone has an empty field.
+
+    Blanks of measurement and tags are escaped, and no text of theirs ends in a lone backslash.
+    """
+    at = key.find(b" ")
+    while at >= 0:
+        series = key[:at]
+        if not series.endswith(b"\\") or (at - len(series.rstrip(b"\\"))) % 2 == 0:
+            return series, key[at + 1 :]
+        at = key.find(b" ", at + 1)
+    return key, b""

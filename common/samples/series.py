@@ -92,7 +92,7 @@ class SeriesEncoder:
         self._relabel = compile_rules(rules)
         self._is_valid = _globs(tuple(valid_metrics))
         self._expr_names = frozenset(expr_names)
-        self._layout = layout
+        self._layout = DEFAULT_LAYOUT if layout == DEFAULT_LAYOUT else layout
         self._is_integer = _globs(tuple(integer_metrics))
         # Two generations: when the young one is full it becomes the old one, which is dropped.
         # So half of cache_series are certainly remembered, and all of them at most.
@@ -206,7 +206,7 @@ def _key(name: str, labels: dict[str, str], layout: Layout) -> bytes | SeriesDro
 
     InfluxDB compares escaped keys, and need not sort these again. Behind them the field.
     """
-    measurement, field = layout.texts(name)
+    measurement, field = (name, FIELD) if layout is DEFAULT_LAYOUT else layout.texts(name)
     tags = sorted([(_tag_key(label), value) for label, value in labels.items()])
     text = ",".join([_measurement(measurement), *[f"{key}={value}" for key, value in tags]])
     # Nearly all label sets have nothing to map or escape, which is seen fastest from the whole.

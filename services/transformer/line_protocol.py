@@ -115,7 +115,7 @@ def _prefixed(kept: Samples, values: NDArray[np.float64] | NDArray[np.int64]) ->
 
 def _line_start(key: bytes) -> bytes:
     """What stands before the value: a key has its field, unless that is ``value``."""
-    return key + b"=" if b" " in key and split_field(key)[1] else key + _FIELD_START
+    return key + b"=" if split_field(key)[1] else key + _FIELD_START
 
 
 def gzip_member(lines: Iterator[bytes], keys: Sequence[bytes]) -> bytes:

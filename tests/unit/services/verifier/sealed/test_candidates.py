@@ -110,3 +110,22 @@ def test_the_only_query_that_can_write_a_measurement_owns_it() -> None:
     assert found["loads"].certain
     assert owned(found["loads"], host="a")
     assert not of(loads, RAW, rules=rules)["loads"].certain
+
+
+def test_under_a_layout_of_fields_a_query_owns_fields() -> None:
+    layout = Layout("prometheus", "${__name__}")
+    held = ["load", "up", "total", "metric__meta"]
+    present = [Place("prometheus", field) for field in held] + [Place("cpu", "load")]
+    meta = Query(name="meta", select='{__name__="_meta"}')
+    encoder = SeriesEncoder(expr_names=["total"], layout=layout)
+    queries = [(one, identify_of(one, encoder)) for one in (RAW, TOTAL, meta)]
+
+    found = candidates(queries, present, (), layout)
+
+    assert found["raw"].places == set(present[:2]) | {present[3]}
+    assert found["total"].places == {Place("prometheus", "total")}
+    assert found["meta"].places == {Place("prometheus", "metric__meta")}
+    assert found["total"].owns(SeriesKey.of("prometheus", {"a": "b"}, "total"))
+    assert not found["total"].owns(SeriesKey.of("prometheus", {"a": "b"}, "up"))
+    renamed = [RelabelRule(target_label="__name__", replacement="x")]
+    assert candidates(queries[:1], present, renamed, layout)["raw"].places == set(present[:4])
