@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common.config import Query, RelabelRule
-from common.samples.layout import Place
+from common.samples.layout import Layout, Place
 from common.samples.series import SeriesEncoder
 from services.verifier.expect import identify_of
 from services.verifier.points import SeriesKey
