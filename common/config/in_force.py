@@ -1,7 +1,8 @@
 """What the points of a query depend on, as text, so that an earlier one can be applied again.
 
 JSON: kind, text and step_ms of the query; relabel, valid_metrics and expr_names of the transform;
-of a tier that holds rollups their resolution and aggregates.
+of a tier that holds rollups their resolution and aggregates;
+of a layout other than the default its templates.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from common.config.model import Settings
 from common.config.query import Query
 from common.config.transform import RelabelRule
 from common.errors import WireError
+from common.samples.layout import DEFAULT_LAYOUT, Layout
 from common.samples.rollup import Rollup
 
 
@@ -27,6 +29,7 @@ class InForce:
     valid_metrics: tuple[str, ...]
     expr_names: tuple[str, ...]
     rollup: Rollup | None = None
+    layout: Layout = DEFAULT_LAYOUT
 
     @classmethod
     def of(cls, query: Query, settings: Settings, tier: str = "hot") -> InForce:
@@ -39,6 +42,7 @@ class InForce:
             tuple(transform.valid_metrics),
             tuple(names),
             query.rollup(tier),
+            settings.load.layout.layout,
         )
 
     def transforms_like(self, other: InForce) -> bool:
@@ -47,8 +51,8 @@ class InForce:
 
     def names_like(self, other: InForce) -> bool:
         """Whether the same series have the same names under both."""
-        mine = (self.relabel, self.valid_metrics, self.expr_names)
-        return mine == (other.relabel, other.valid_metrics, other.expr_names)
+        mine = (self.relabel, self.valid_metrics, self.expr_names, self.layout)
+        return mine == (other.relabel, other.valid_metrics, other.expr_names, other.layout)
 
     def to_json(self) -> str:
         """The same text for everything that gives the same points."""
@@ -65,6 +69,8 @@ class InForce:
         }
         if self.rollup is not None:
             parts["rollup"] = [self.rollup.resolution_ms, *self.rollup.aggregates]
+        if self.layout != DEFAULT_LAYOUT:
+            parts["layout"] = [self.layout.measurement, self.layout.field]
         return json.dumps(parts, separators=(",", ":"))
 
     @classmethod
@@ -81,6 +87,7 @@ class InForce:
                 tuple(map(str, parts["valid_metrics"])),
                 tuple(map(str, parts["expr_names"])),
                 Rollup.of(int(rolled[0]), map(str, rolled[1:])) if rolled else None,
+                Layout(*map(str, parts.get("layout", ()))),
             )
         except (ValueError, LookupError, TypeError, ValidationError, RecursionError) as error:
             raise WireError(

@@ -22,6 +22,7 @@ from common.config.fields import (
     invalid,
     url_checker,
 )
+from common.config.layout import LayoutSettings
 from common.config.query import Aggregate, TierName
 from common.config.secrets import NO_SECRET, SecretFile, from_file, not_for_headers, readable
 from common.config.tls_files import authorities, key_of_certificate
@@ -178,6 +179,10 @@ class LoadSettings(CheckedSection):
     tiers: dict[TierName, Tier] = Field(
         default_factory=dict,
         description="Buckets by tier; without this key, `hot` is `load.influxdb.bucket`.",
+    )
+    layout: LayoutSettings = Field(
+        default_factory=LayoutSettings,
+        description="Where a line holds the metric's name, and which values are integers.",
     )
     connections: Annotated[Count, Unit("connections")] = Field(
         2, ge=1, le=64, description="Posts that are under way at a time."

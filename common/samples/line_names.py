@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import re
 
+# The field of a point, unless the layout names another.
+FIELD = "value"
+
 # Unicode has a picture for each control character: a line feed becomes U+240A (␊). The picture of
 # escape marks a code point in hexadecimal instead, for everything else that is not printable.
 _CODE_MARK = "\u241b"
@@ -28,6 +31,8 @@ _UNSAFE_BACKSLASH = re.compile(r"\\(?=[\\,= ]|\Z)")
 _KEY_PREFIX = "label_"
 _MEASUREMENT_PREFIX = "metric_"
 _RESERVED_KEY = re.compile(f"(?:{_KEY_PREFIX})*(?:time|value|_.*|)", re.DOTALL)
+# "time" is no field that InfluxDB takes.
+_RESERVED_FIELD = re.compile(f"(?:{_MEASUREMENT_PREFIX})*(?:time|_.*|)", re.DOTALL)
 _RESERVED_MEASUREMENT = re.compile(f"(?:{_MEASUREMENT_PREFIX})*(?:[_#].*|)", re.DOTALL)
 
 _MEASUREMENT_SPECIAL = re.compile("[, ]")
@@ -38,6 +43,12 @@ def map_measurement(name: str) -> str:
     """The measurement that InfluxDB holds for the name of a metric or query."""
     name = _map_text(name).replace("\\", _BACKSLASH_PICTURE)
     return _MEASUREMENT_PREFIX + name if _RESERVED_MEASUREMENT.fullmatch(name) else name
+
+
+def map_field(name: str) -> str:
+    """The name that InfluxDB holds for a field that is named after a metric."""
+    name = _map_text(name).replace("\\", _BACKSLASH_PICTURE)
+    return _MEASUREMENT_PREFIX + name if _RESERVED_FIELD.fullmatch(name) else name
 
 
 def map_key(name: str) -> str:
@@ -75,3 +86,22 @@ def _map_character(character: str) -> str:
     if character.isprintable() and not _CODED.match(character):
         return character
     return f"{_CODE_MARK}{ord(character):x};"
+
+
+def with_field(key: bytes, field: bytes) -> bytes:
+    """A series key and the escaped name of a field other than :data:`FIELD`, as one."""
+    return b"%s %s" % (key, field)
+
+
+def split_field(key: bytes) -> tuple[bytes, bytes]:
+    """The reverse; a series key alone has an empty field.
+
+    Blanks of measurement and tags are escaped, and no text of theirs ends in a lone backslash.
+    """
+    at = key.find(b" ")
+    while at >= 0:
+        series = key[:at]
+        if not series.endswith(b"\\") or (at - len(series.rstrip(b"\\"))) % 2 == 0:
+            return series, key[at + 1 :]
+        at = key.find(b" ", at + 1)
+    return key, b""

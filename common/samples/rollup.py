@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from common.samples.line_names import FIELD, split_field, with_field
+
 AGGREGATES = ("avg", "min", "max", "sum", "count", "first", "last", "stddev", "increase")
 
 # How far before a bucket the sample may be that its increase begins with: Prometheus' look-back.
@@ -49,20 +51,22 @@ class Rollup:
 
 @lru_cache(maxsize=200_000)
 def rollup_key(key: bytes) -> bytes:
-    """The series key of a rollup, given that of the samples.
+    """The series key of a rollup, given that of the samples; both with the field, if it has one.
 
     A tag named as an aggregate gets a prefix, because a point cannot have a tag and a field of one
     name. Names that look like mapped ones are mapped too, so that the two stay apart.
     """
     if not any(b",%s=" % name in key or b"_%s=" % name in key for name in _NAMES):
         return key
-    measurement, *tags = _split_unescaped(key)
+    series, field = split_field(key)
+    measurement, *tags = _split_unescaped(series)
     pairs = (tag.partition(b"=") for tag in tags)  # a tag key with an escaped = is no aggregate
     mapped = sorted(
         (_KEY_PREFIX + name if _RESERVED_TAG.fullmatch(name) else name, value)
         for name, _, value in pairs
     )
-    return b",".join((measurement, *(b"=".join(pair) for pair in mapped)))
+    series = b",".join((measurement, *(b"=".join(pair) for pair in mapped)))
+    return with_field(series, field) if field else series
 
 
 _NAMES = tuple(name.encode() for name in AGGREGATES)
@@ -81,8 +85,22 @@ def _split_unescaped(key: bytes) -> list[bytes]:
 
 
 def field_key(key: bytes, aggregate: str) -> bytes:
-    """What stands for the series key in the digest of one field of a rollup.
+    """What stands for the series key in the digest of one field of a rollup: key and field.
 
     A series key has no blank that is not escaped, so it is no other series' key.
     """
-    return b"%s %s" % (key, aggregate.encode())
+    name = aggregate.encode()
+    return key + b"_" + name if split_field(key)[1] else with_field(key, name)
+
+
+def aggregate_field(field: str, aggregate: str) -> str:
+    """The field of an aggregate, given that of the samples; no aggregate has a ``_``."""
+    return aggregate if field == FIELD else f"{field}_{aggregate}"
+
+
+def sample_field(field: str) -> str | None:
+    """The reverse: the field of the samples; None for what is no aggregate's."""
+    if field in AGGREGATES:
+        return FIELD
+    of_samples, _, aggregate = field.rpartition("_")
+    return of_samples if of_samples and aggregate in AGGREGATES else None

@@ -7,9 +7,10 @@ each point's millisecond and value bits). The hashes are those of a finalizer as
 (Steele, Lea, Flood 2014), the factors odd halves of BLAKE2b of the series key. It finds damage; it
 is no signature.
 
-The series key is that of line protocol, escaped, with its tags in order: what
-:class:`common.samples.series.SeriesEncoder` gives. Digests are kept for years: what is computed
-here must never change. A new digest needs a new name of the field in the sink.
+The series key is that of line protocol, escaped, with its tags in order, and the field behind it
+where that is not ``value``: what :class:`common.samples.series.SeriesEncoder` gives. Digests are
+kept for years: what is computed here must never change. A new digest needs a new name of the field
+in the sink.
 
 Here is the plain form, for a few points; :mod:`common.samples.seal_columns` has that for columns.
 """
@@ -22,7 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from common.samples.line_names import escape_measurement, escape_tag
+from common.samples.line_names import FIELD, escape_measurement, escape_tag, with_field
 
 TIME_FACTOR = 0x9E3779B97F4A7C15
 VALUE_FACTOR = 0xC2B2AE3D27D4EB4F
@@ -81,10 +82,11 @@ def key_hash(key: bytes) -> bytes:
     return blake2b(key, digest_size=16).digest()
 
 
-def series_key(measurement: str, tags: Iterable[tuple[str, str]]) -> bytes:
-    """The series key of a measurement and its tags (in any order) as a sink gives them back."""
+def series_key(measurement: str, tags: Iterable[tuple[str, str]], field: str = FIELD) -> bytes:
+    """The key of a measurement, its tags (in any order) and a field as a sink gives them back."""
     pairs = sorted((escape_tag(key), escape_tag(value)) for key, value in tags)
-    return ",".join((escape_measurement(measurement), *map("=".join, pairs))).encode()
+    key = ",".join((escape_measurement(measurement), *map("=".join, pairs))).encode()
+    return key if field == FIELD else with_field(key, escape_tag(field).encode())
 
 
 def _mixed(number: int) -> int:

@@ -1,4 +1,6 @@
-"""The identity of a series in the sink: measurement and tag set, as the bytes of its series key.
+"""The identity of a series in the sink: measurement, tag set and field, as bytes.
+
+That is its series key, and behind a blank the name of its field, where that is not ``value``.
 
 One function decides it for everybody: the extractor groups series that become one, the transformer
 writes points under it, ``etlctl verify`` looks for them under it. It is computed once per series
@@ -19,22 +21,25 @@ import msgspec
 
 from common.errors import WireError
 from common.promql.relabel import Rule, compile_rules
+from common.samples.layout import DEFAULT_LAYOUT, Layout
 from common.samples.line_names import (
+    FIELD,
     escape_measurement,
     escape_tag,
+    map_field,
     map_key,
     map_measurement,
     map_value,
+    with_field,
 )
 
 if TYPE_CHECKING:
     from common.config import Settings
 
-# The only field of every point; its name is part of what InfluxDB limits.
-FIELD = "value"
 # MaxKeyLength in InfluxDB's models/points.go is 65,535 bytes for series key, a separator of 4, and
 # field name.
-MAX_KEY_BYTES = 65_535 - 4 - len(FIELD)
+_MAX_KEY_AND_FIELD_BYTES = 65_535 - 4
+MAX_KEY_BYTES = _MAX_KEY_AND_FIELD_BYTES - len(FIELD)
 
 _NAME_LABEL = "__name__"
 _DECODER = msgspec.json.Decoder(dict[str, str])
@@ -54,12 +59,19 @@ class SeriesDrop(StrEnum):
 Resolved = bytes | SeriesDrop | WireError
 
 
+class IntegerKey(bytes):
+    """The key of a series whose samples are written as integers."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A series as InfluxDB will hold it: mapped, not escaped; ``key`` is the escaped whole."""
 
     measurement: str
     tags: dict[str, str]
+    field: str
     key: bytes
 
 
@@ -72,12 +84,16 @@ class SeriesEncoder:
         *,
         valid_metrics: Iterable[str] = (),
         expr_names: Iterable[str] = (),
+        layout: Layout = DEFAULT_LAYOUT,
+        integer_metrics: Iterable[str] = (),
         cache_series: int = 100_000,
     ) -> None:
         """Raises :class:`common.errors.ConfigError` for a rule that does not compile."""
         self._relabel = compile_rules(rules)
-        self._is_valid = _whitelist(tuple(valid_metrics))
+        self._is_valid = _globs(tuple(valid_metrics))
         self._expr_names = frozenset(expr_names)
+        self._layout = DEFAULT_LAYOUT if layout == DEFAULT_LAYOUT else layout
+        self._is_integer = _globs(tuple(integer_metrics))
         # Two generations: when the young one is full it becomes the old one, which is dropped.
         # So half of cache_series are certainly remembered, and all of them at most.
         self._generation_series = max(1, cache_series // 2)
@@ -97,11 +113,15 @@ class SeriesEncoder:
             transform.relabel,
             valid_metrics=transform.valid_metrics,
             expr_names=(query.name for query in settings.extract.queries if query.kind == "expr"),
+            layout=settings.load.layout.layout,
+            integer_metrics=settings.load.layout.integer_metrics,
             cache_series=transform.cache_series,
         )
 
     def keys(self, kind: str, query: str, series: Iterable[bytes]) -> list[Resolved]:
         """The series key (``measurement,tag=value…``, escaped) of each label set, in order.
+
+        Behind it stands the name of the field, where that is not ``value``.
 
         ``series`` are JSON objects as Prometheus wrote them; ``kind`` and ``query`` those of the
         query that read them. A series without a key has the reason in its place; a
@@ -127,11 +147,12 @@ class SeriesEncoder:
         if isinstance(named, SeriesDrop):
             return named
         name, labels = named
-        key = _key(name, labels)
+        key = _key(name, labels, self._layout)
         if isinstance(key, SeriesDrop):
             return key
         tags = {map_key(label): map_value(value) for label, value in labels.items()}
-        return Identity(map_measurement(name), tags, key)
+        measurement, field = self._layout.place(name)
+        return Identity(measurement, tags, field, key)
 
     def relabelled(
         self, kind: str, query: str, label_json: bytes
@@ -167,20 +188,27 @@ class SeriesEncoder:
                 named = self.relabelled(kind, query, label_json)
             except WireError as error:
                 return error
-            key = named if isinstance(named, SeriesDrop) else _key(*named)
+            key = named if isinstance(named, SeriesDrop) else self._key(*named)
         if len(self._young) >= self._generation_series:
             self._old, self._young = self._young, {}
         self._young[known_as] = key
         return key
 
+    def _key(self, name: str, labels: dict[str, str]) -> bytes | SeriesDrop:
+        key = _key(name, labels, self._layout)
+        if self._is_integer and isinstance(key, bytes) and self._is_integer(name):
+            return IntegerKey(key)
+        return key
 
-def _key(name: str, labels: dict[str, str]) -> bytes | SeriesDrop:
+
+def _key(name: str, labels: dict[str, str], layout: Layout) -> bytes | SeriesDrop:
     """Measurement and tags, mapped and escaped, the tags in the order of their escaped keys.
 
-    InfluxDB compares escaped keys, and need not sort these again.
+    InfluxDB compares escaped keys, and need not sort these again. Behind them the field.
     """
+    measurement, field = (name, FIELD) if layout is DEFAULT_LAYOUT else layout.texts(name)
     tags = sorted([(_tag_key(label), value) for label, value in labels.items()])
-    text = ",".join([_measurement(name), *[f"{key}={value}" for key, value in tags]])
+    text = ",".join([_measurement(measurement), *[f"{key}={value}" for key, value in tags]])
     # Nearly all label sets have nothing to map or escape, which is seen fastest from the whole.
     if not (
         text.isascii()
@@ -190,9 +218,12 @@ def _key(name: str, labels: dict[str, str]) -> bytes | SeriesDrop:
         and text.count(",") == text.count("=") == len(tags)
     ):
         pairs = [f"{key}={escape_tag(map_value(value))}" for key, value in tags]
-        text = ",".join([_measurement(name), *pairs])
+        text = ",".join([_measurement(measurement), *pairs])
     key = text.encode()
-    return key if len(key) <= MAX_KEY_BYTES else SeriesDrop.SERIES_KEY_TOO_LONG
+    if field == FIELD:
+        return key if len(key) <= MAX_KEY_BYTES else SeriesDrop.SERIES_KEY_TOO_LONG
+    key = with_field(key, _field(field))
+    return key if len(key) - 1 <= _MAX_KEY_AND_FIELD_BYTES else SeriesDrop.SERIES_KEY_TOO_LONG
 
 
 # Few names are met again and again; values are not, and may be long.
@@ -202,12 +233,17 @@ def _measurement(name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+def _field(name: str) -> bytes:
+    return escape_tag(map_field(name)).encode()
+
+
+@lru_cache(maxsize=4096)
 def _tag_key(label: str) -> str:
     return escape_tag(map_key(label))
 
 
-def _whitelist(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
-    """Whether a metric's name is one of ``patterns``, exact names or globs; None when all are."""
+def _globs(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
+    """Whether a metric's name is one of ``patterns``, exact names or globs; None for none."""
     if not patterns:
         return None
     # fnmatch translates to atomic groups, which cannot backtrack for long.

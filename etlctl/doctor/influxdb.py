@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from math import inf
 
 from common.config import Settings, TierName
 from common.errors import SinkError, SourceError
+from common.samples.layout import Place
+from common.samples.rollup import sample_field
 from common.samples.series import SeriesEncoder
 from etlctl.doctor.report import Report, Said, failure, ok, warning
 from etlctl.init.sink import version_of
@@ -20,7 +23,7 @@ from services.loader.responses import Kind, describe
 from services.loader.watermark import WatermarkReader, series_of
 from services.verifier.connect import sink_of, source_of
 from services.verifier.expect import identify_of
-from services.verifier.ownership import measurements_of
+from services.verifier.ownership import places_of
 from services.verifier.sink import Sink
 
 SECTION = "influxdb"
@@ -135,32 +138,31 @@ class _Bucket:
 
     def types(self) -> Iterator[Said]:
         """A field that holds another type than ours refuses every point of ours."""
-        rollups = (query.rollup(self.tier) for query in self.settings.extract.queries)
-        fields = {one for rollup in rollups if rollup for one in rollup.aggregates} or {"value"}
-        measurements = _measurements(self.settings, self.tier)
+        type_of = _types_of(self.settings, self.tier)
+        places = _places(self.settings, self.tier)
         try:
             rows = list(self._sink.named_table("SHOW FIELD KEYS"))
         except SinkError as error:
-            do = "see that no field of ours is there with another type than float"
+            do = "see that no field of ours is there with another type"
             yield warning(f"it does not say what fields it has: {error}", do)
             return
         found = sorted(
             f"{name}.{row.get('fieldKey')} ({row.get('fieldType')})"
             for name, _, row in rows
-            if row.get("fieldKey") in fields
-            and row.get("fieldType") != _FLOAT
-            and (measurements is None or name in measurements)
+            if (known := type_of(name, str(row.get("fieldKey"))))
+            and row.get("fieldType") != known[1]
+            and (places is None or known[0] in places)
         )
         if not found:
-            yield ok("nothing there conflicts with floats")
+            yield ok("nothing there conflicts with ours")
             return
         shown = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
-        if measurements is None:
+        if places is None:
             do = "see that no query writes a measurement of that name"
-            yield warning(f"holds other types than floats: {shown}", do)
+            yield warning(f"holds other types than ours: {shown}", do)
         else:
             do = "write to a bucket of our own, or rename ours by transform.relabel"
-            yield failure(f"refuses our floats, as it holds another type: {shown}", do)
+            yield failure(f"refuses points of ours, as it holds another type: {shown}", do)
 
     def series(self) -> Iterator[Said]:
         """How many series it has, as far as it says so."""
@@ -180,16 +182,40 @@ class _Bucket:
             yield ok(said)
 
 
-def _measurements(settings: Settings, tier: TierName) -> frozenset[str] | None:
-    """What is written to a tier; None where Prometheus does not tell its metrics."""
+def _types_of(settings: Settings, tier: TierName) -> Callable[[str, str], tuple[Place, str] | None]:
+    """What ours has in a field of a measurement: where its samples are held, and its type."""
+    layout, rules = settings.load.layout.layout, settings.load.layout.integer_metrics
+    rollups = [query.rollup(tier) for query in settings.extract.queries]
+    aggregates = {one for rollup in rollups if rollup for one in rollup.aggregates}
+
+    def type_of(measurement: str, field: str) -> tuple[Place, str] | None:
+        of_samples: str | None = field
+        if aggregates:
+            is_ours = field.rpartition("_")[2] in aggregates
+            of_samples = sample_field(field) if is_ours else None
+        if of_samples is None:
+            return None
+        place = Place(measurement, of_samples)
+        name = next(layout.names(place), None)
+        if name is None:
+            return None
+        whole = not aggregates and any(fnmatchcase(name, one) for one in rules)
+        return place, "integer" if whole else _FLOAT
+
+    return type_of
+
+
+def _places(settings: Settings, tier: TierName) -> frozenset[Place] | None:
+    """Where is written to in a tier; None where Prometheus does not tell its metrics."""
     encoder, rules = SeriesEncoder.from_settings(settings), settings.transform.relabel
-    found: frozenset[str] = frozenset()
+    layout = settings.load.layout.layout
+    found: frozenset[Place] = frozenset()
     with closing(source_of(settings)) as source:
         try:
             for query in settings.extract.queries:
                 if query.is_in(tier):
                     identify = identify_of(query, encoder)
-                    found |= measurements_of(query, identify, source.metric_names, rules)
+                    found |= places_of(query, identify, source.metric_names, rules, layout)
         except SourceError:
             return None
     return found

@@ -21,6 +21,7 @@ class Draft:
     queries: list[dict[str, Any]] = field(default_factory=list)
     relabel: list[dict[str, Any]] = field(default_factory=list)
     influxdb: dict[str, Any] = field(default_factory=dict)
+    layout: dict[str, Any] = field(default_factory=dict)
     # File, relative to etl.yaml → its content.
     secrets: dict[str, str] = field(default_factory=dict)
     # One sentence each: what was left out, or means something else than before.
@@ -76,6 +77,8 @@ class Draft:
         if self.relabel:
             document["transform"] = {"relabel": self.relabel}
         document["load"] = {"influxdb": influxdb}
+        if self.layout:
+            document["load"]["layout"] = self.layout
         return document
 
 

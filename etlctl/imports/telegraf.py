@@ -113,8 +113,9 @@ def _metric_of_selector(query: str) -> str | None:
 
 def _prometheus(table: Table, draft: Draft) -> None:
     urls = table.texts("urls")
+    held = _layout(table, draft)
     table.drop(
-        "metric_version", "url_tag", "response_timeout", "ignore_timestamp", "interval", "username",
+        "url_tag", "response_timeout", "ignore_timestamp", "interval", "username",
         "password", "bearer_token", "bearer_token_string", "tls_ca", "tls_cert", "tls_key",
         "insecure_skip_verify",
     )  # fmt: skip
@@ -125,11 +126,26 @@ def _prometheus(table: Table, draft: Draft) -> None:
         draft.query("prometheus", table.where, select=selector)
         draft.note(
             f"{table.where}: Telegraf scraped {', '.join(instances)} itself; here Prometheus must"
-            " scrape what is extracted. Each metric is a measurement with the field value"
+            f" scrape what is extracted. {held}"
         )
     else:
         draft.note(f"{table.where}: has no urls; select what Prometheus scrapes instead")
     table.note_rest(draft)
+
+
+def _layout(table: Table, draft: Draft) -> str:
+    """Carry ``metric_version``; what becomes of each metric, as a sentence without its end."""
+    version = table.take("metric_version") if "metric_version" in table else 1
+    if version != 2:
+        return "Each metric is a measurement with the field value"
+    if any("expr" in query for query in draft.queries):
+        draft.note(
+            f"{table.where}.metric_version: not carried: load.layout would hold for the queries of"
+            " inputs.promql, too"
+        )
+        return "Each metric is a measurement with the field value"
+    draft.layout = {"preset": "telegraf_v2"}
+    return "Each metric is a field of the measurement prometheus (load.layout)"
 
 
 def _source(table: Table, draft: Draft) -> None:

@@ -6,6 +6,7 @@ A file holds a list of them in YAML; docs/etlctl.md shows one.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from etlctl.times import parse_time
 _KEYS = {"name", "query", "start", "interval", "now", "samples", "lines", "drops"}
 _START = "2026-01-01T00:00:00Z"
 _INTERVAL = "15s"
+# Up to the value, the value, and the timestamp, if there is one; blanks of names are escaped.
+_POINT = re.compile(r"(.*[^\\] (?:\\.|[^ \\])+=)([^ =]+)( -?\d+|)")
 
 
 @dataclass(frozen=True)
@@ -195,13 +198,11 @@ def _time_ms(text: str, where: str) -> int:
 
 def _normal(line: str) -> str:
     """The line with one text for each value: the transformer writes 1 as ``1`` or as ``1.0``."""
-    key, field, rest = line.strip().rpartition(" value=")
-    value, space, timestamp = rest.partition(" ")
+    found = _POINT.fullmatch(line.strip())
     try:
-        number = repr(float(value)).removesuffix(".0")
+        return f"{found[1]}{float(found[2])!r}".removesuffix(".0") + found[3] if found else line
     except ValueError:
         return line
-    return f"{key}{field}{number}{space}{timestamp}"
 
 
 def _untimed(line: str) -> str:

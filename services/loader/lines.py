@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from common.samples.line_names import split_field
 from common.state.verdict import DeadLetter
 from services.loader import payload
 
@@ -166,6 +167,12 @@ def measurement_of(line: bytes) -> str:
     """The measurement of a line, as the line spells it."""
     found = _MEASUREMENT.match(line)
     return found[0].decode("utf-8", "replace") if found else ""
+
+
+def place_of(line: bytes) -> str:
+    """The measurement of a line and its first field: what a layout tells metrics apart by."""
+    field = split_field(line)[1].partition(b"=")[0].decode("utf-8", "replace")
+    return f"{measurement_of(line)} {field}"
 
 
 def _common_measurement(lines: Iterable[bytes]) -> str:

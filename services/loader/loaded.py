@@ -8,19 +8,21 @@ digested here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from common.errors import WireError
-from common.samples.rollup import AGGREGATES, field_key
+from common.samples.line_names import FIELD, split_field, with_field
+from common.samples.rollup import sample_field
 from common.samples.seal import Digest, digest_of_series
-from common.samples.series import FIELD
 from common.state.verdict import Entry
 from services.loader import payload
 from services.loader.lines import Lines, LineStatus
 
-# What follows the series key, as the transformer writes it; nothing else is digested.
-_POINT = re.compile(rb" ([^ ]+) (-?[0-9]{1,19})")
-_FIELD = re.compile(rb"([a-z]+)=(-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)")
+# A field as the transformer writes it; nothing else is digested.
+_FIELD = re.compile(
+    rb"((?:\\.|[^,=\\])+)=(-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)(i?)(?:,|\Z)", re.DOTALL
+)
+_TIME = re.compile(rb"-?[0-9]{1,19}")
 _FEWEST_MS, _MOST_MS = -(2**63), 2**63 - 1
 
 
@@ -52,24 +54,27 @@ def digest_of_lines(lines: Iterable[bytes]) -> Digest:
     """Of lines as the transformer writes them; raises :class:`ValueError` for others."""
     points, series = 0, dict[bytes, list[tuple[int, float]]]()
     for line in lines:
-        key_bytes = line.rfind(b" ", 0, max(0, line.rfind(b" ")))
-        found = _POINT.fullmatch(line, key_bytes) if key_bytes > 0 else None
-        if found is None or not _FEWEST_MS <= int(found[2]) <= _MOST_MS:
+        head, _, time = line.rpartition(b" ")
+        key, text = split_field(head)
+        if not key or not _TIME.fullmatch(time) or not _FEWEST_MS <= int(time) <= _MOST_MS:
             raise ValueError(f"no line of ours: {line[:200]!r}")
-        for name, value in _fields_of(found[1]):
-            key = line[:key_bytes] if name == FIELD else field_key(line[:key_bytes], name)
-            series.setdefault(key, []).append((int(found[2]), value))
+        for name, value in _fields_of(text):
+            of_field = key if name == FIELD.encode() else with_field(key, name)
+            series.setdefault(of_field, []).append((int(time), value))
         points += 1
     whole = sum((digest_of_series(*of_series) for of_series in series.items()), Digest())
     return Digest(points, whole.sums)
 
 
-def _fields_of(text: bytes) -> Iterator[tuple[str, float]]:
-    """The value alone, or the aggregates of a rollup."""
-    parts = text.split(b",")
-    for part in parts:
-        found = _FIELD.fullmatch(part)
-        name = found[1].decode() if found else ""
-        if found is None or (name not in AGGREGATES and (name, len(parts)) != (FIELD, 1)):
-            raise ValueError(f"no line of ours: it has {text[:200]!r}")
-        yield name, float(found[2])
+def _fields_of(text: bytes) -> list[tuple[bytes, float]]:
+    """The one of a sample, or the aggregates of a rollup."""
+    found, end = [], 0
+    while match := _FIELD.match(text, end):
+        found.append((match[1], float(match[2])))
+        end = match.end()
+    of_samples = {sample_field(name.decode("utf-8", "replace")) for name, _ in found}
+    if not found or end < len(text) or text.endswith(b","):
+        raise ValueError(f"no line of ours: it has {text[:200]!r}")
+    if len(found) > 1 and (None in of_samples or len(of_samples) > 1):
+        raise ValueError(f"no line of ours: it has {text[:200]!r}")
+    return found

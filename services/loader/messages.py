@@ -12,7 +12,7 @@ from dataclasses import dataclass
 _QUOTE = "unable to parse '"
 _QUOTE_END = "': "
 
-_OF_CONFLICT = re.compile(r'input field ".*?" on measurement "(.*)" is ')
+_OF_CONFLICT = re.compile(r'input field "(.*?)" on measurement "(.*)" is ')
 # 1.x, with Go's quotes.
 _OF_VALUES = re.compile(r'\bmeasurement=("(?:[^"\\]|\\.)*") tag=("(?:[^"\\]|\\.)*")')
 # IOx and InfluxDB 3.
@@ -27,14 +27,19 @@ _QUOTED = re.compile(r"""".*"|`.*`|(?<!\w)'.*'(?!\w)""", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A measurement, and perhaps one of its tags, as lines spell them."""
+    """A measurement, and perhaps one of its tags or fields, as lines spell them."""
 
     measurement: bytes
     tag: bytes | None = None
+    field: bytes | None = None
 
     def holds(self, line: bytes) -> bool:
-        """Whether the line is of this measurement, and has the tag."""
+        """Whether the line is of this measurement, and has the tag and the field."""
         if not line.startswith((self.measurement + b",", self.measurement + b" ")):
+            return False
+        if self.field is not None and not (
+            b" " + self.field + b"=" in line or b"," + self.field + b"=" in line
+        ):
             return False
         return self.tag is None or b"," + self.tag + b"=" in line
 
@@ -59,8 +64,10 @@ def named(message: str) -> Named | None:
             measurement, tag = json.loads(found[1]), json.loads(found[2])
         except ValueError:  # an escape that only Go has
             return None
-        return Named(_spelled(measurement), _spelled(tag).replace(b"=", b"\\="))
-    found = _OF_CONFLICT.search(message) or _OF_COLUMNS.search(message)
+        return Named(_spelled(measurement), _spelled_key(tag))
+    if found := _OF_CONFLICT.search(message):
+        return Named(_spelled(found[2]), field=_spelled_key(found[1]))
+    found = _OF_COLUMNS.search(message)
     name = next(filter(None, found.groups()), None) if found else None
     return None if name is None else Named(_spelled(name))
 
@@ -68,6 +75,10 @@ def named(message: str) -> Named | None:
 def own_words(message: str) -> str:
     """The message without what it quotes."""
     return _QUOTED.sub("", message)
+
+
+def _spelled_key(name: str) -> bytes:
+    return _spelled(name).replace(b"=", b"\\=")
 
 
 def _spelled(name: str) -> bytes:

@@ -18,7 +18,7 @@ from common.errors import WireError
 from common.runtime.telemetry import Telemetry
 from common.state.verdict import Entry
 from services.loader import payload
-from services.loader.lines import Lines, LineStatus, cause_of, measurement_of
+from services.loader.lines import Lines, LineStatus, cause_of, place_of
 
 REFUSED_ENTRIES = 3
 TRY_EVERY_SECONDS = 30.0
@@ -29,7 +29,7 @@ NOT_TRIED = " (not tried: of this measurement nothing was taken lately)"
 
 # The other reasons lie in single lines, and say nothing of the next ones.
 _REMEMBERED = frozenset({LineStatus.REJECTED, LineStatus.LIMITED})
-_Key = tuple[str, str, str]  # query, tier, measurement
+_Key = tuple[str, str, str]  # query, tier, measurement and field
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class _Refused:
 
 @dataclass
 class RefusedBefore:
-    """Remembered by query, tier and measurement; safe to use from any thread."""
+    """Remembered by query, tier, measurement and field; safe to use from any thread."""
 
     telemetry: Telemetry
     clock: Callable[[], float] = time.monotonic
@@ -58,7 +58,7 @@ class RefusedBefore:
         if not self._feeds.get((entry.query, entry.tier)) or b"replayed" in entry.fields:
             return lines
         found = lines or Lines(payload.decode(entry.payload, entry.samples))
-        names = [measurement_of(line) for line in found.text]
+        names = [place_of(line) for line in found.text]
         with self._lock:
             refused = {
                 name: known
@@ -85,9 +85,9 @@ class RefusedBefore:
         for index, line in enumerate(lines.text):
             status = lines.status[index]
             if status == LineStatus.WRITTEN:
-                taken.add(measurement_of(line))
+                taken.add(place_of(line))
             elif status in _REMEMBERED and not lines.messages[index].endswith(NOT_TRIED):
-                refused.setdefault(measurement_of(line), index)
+                refused.setdefault(place_of(line), index)
         with self._lock:
             for name in taken:
                 self._forget((entry.query, entry.tier, name))
@@ -110,7 +110,7 @@ class RefusedBefore:
             except WireError:
                 return  # whatever the sink made of it
             with self._lock:
-                for name in set(map(measurement_of, lines)):
+                for name in set(map(place_of, lines)):
                     self._forget((entry.query, entry.tier, name))
 
     # -- by who has the lock ---------------------------------------------------------------

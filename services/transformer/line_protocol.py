@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from common.samples.columns import Samples
 from common.samples.gzip_join import joinable_member
+from common.samples.line_names import FIELD, split_field
 from common.samples.seal_columns import digest
-from common.samples.series import FIELD
+from common.samples.series import IntegerKey
 from common.state.verdict import Output
 
 MAX_OUTPUT_LINES = 100_000
@@ -74,22 +75,26 @@ def lines_of(kept: Samples) -> Iterator[bytes]:
 
     Series of whole numbers come first: those are written faster by themselves.
     """
-    values = kept.values
-    whole = (
-        (np.rint(values) == values)
-        & (np.abs(values) <= MAX_WHOLE)
-        & (values.view(np.int64) != _NEGATIVE_ZERO_BITS)
-    )
-    whole_series = np.logical_and.reduceat(whole, kept.starts)
+    whole_series = np.logical_and.reduceat(are_whole(kept.values), kept.starts)
     if whole_series.all():
-        yield from _prefixed(kept, values.astype(np.int64))
+        yield from _prefixed(kept, kept.values.astype(np.int64))
     elif not whole_series.any():
-        yield from _prefixed(kept, values)
+        yield from _prefixed(kept, kept.values)
     else:
         part = kept.of_series(whole_series)
         yield from _prefixed(part, part.values.astype(np.int64))
         part = kept.of_series(~whole_series)
         yield from _prefixed(part, part.values)
+
+
+def are_whole(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values are whole numbers that an integer says exactly; it has no negative zero."""
+    whole: NDArray[np.bool_] = (
+        (np.rint(values) == values)
+        & (np.abs(values) <= MAX_WHOLE)
+        & (values.view(np.int64) != _NEGATIVE_ZERO_BITS)
+    )
+    return whole
 
 
 def _prefixed(kept: Samples, values: NDArray[np.float64] | NDArray[np.int64]) -> Iterator[bytes]:
@@ -101,8 +106,16 @@ def _prefixed(kept: Samples, values: NDArray[np.float64] | NDArray[np.int64]) ->
     line_breaks = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_BREAK)
     start = 0
     for key, end in zip(kept.keys, line_breaks[kept.ends].tolist(), strict=True):
-        yield text[start:end].replace(b"\n", b"\n" + key + _FIELD_START)
+        lines = text[start:end]
+        if isinstance(key, IntegerKey):
+            lines = lines.replace(b" ", b"i ")
+        yield lines.replace(b"\n", b"\n" + _line_start(key))
         start = end
+
+
+def _line_start(key: bytes) -> bytes:
+    """What stands before the value: a key has its field, unless that is ``value``."""
+    return key + b"=" if split_field(key)[1] else key + _FIELD_START
 
 
 def gzip_member(lines: Iterator[bytes], keys: Sequence[bytes]) -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from common.samples.line_names import split_field
 from common.samples.seal import Digest
 from common.samples.seal_columns import digest_of_fields
 from common.state.verdict import Output
@@ -82,9 +83,12 @@ def _lines(points: RolledUp) -> Iterator[bytes]:
     frame.write_csv(buffer, include_header=False, separator=_SEPARATOR, quote_style="never")
     text = buffer.getvalue().translate(None, _SEPARATOR.encode())
     line_breaks = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_BREAK)
-    start, opening = 0, f" {names[0]}=".encode()
+    start, opening = 0, f"{names[0]}=".encode()
     for key, end in zip(points.keys, line_breaks[np.cumsum(points.counts)].tolist(), strict=True):
-        yield text[start:end].replace(b"\n", b"\n" + key + opening)
+        lines, field = text[start:end], split_field(key)[1]
+        if field:
+            lines = lines.replace(b",", b",%s_" % field)
+        yield lines.replace(b"\n", b"\n" + key + (b"_" if field else b" ") + opening)
         start = end
 
 

@@ -16,13 +16,14 @@ from common.samples.batch import (
     SCHEMA_VERSIONS,
     BatchDecoder,
     CountMismatch,
+    Origin,
     SampleBatch,
 )
 from common.samples.columns import Samples
-from common.samples.series import Resolved, SeriesEncoder
+from common.samples.series import IntegerKey, Resolved, SeriesEncoder
 from common.state.verdict import DeadLetter, Entry, Settle, Verdict
 from services.transformer.clean import Drops, SampleDrop, clean
-from services.transformer.line_protocol import encode
+from services.transformer.line_protocol import are_whole, encode
 from services.transformer.rollup import roll_up
 from services.transformer.rollup_lines import encode_rollup
 
@@ -103,7 +104,8 @@ class TransformHandler:
         cleaned, dead = self._cleaned(batch)
         kept, drops = cleaned.kept, dict(cleaned.drops)
         if origin.rollup is None:
-            return Settle(outputs=tuple(encode(kept)), drops=drops, dead=dead)
+            kept, refused = _integers(origin, kept)
+            return Settle(outputs=tuple(encode(kept)), drops=drops, dead=(*dead, *refused))
         points, of_rollup = roll_up(kept, origin.start_ms, origin.end_ms, origin.rollup)
         for reason, samples in of_rollup.items():
             drops[reason] = drops.get(reason, 0) + samples
@@ -141,6 +143,23 @@ def _without_unreadable(
         detail = f"{error} ({len(refused.samples.series)} such series)"
         dead = (DeadLetter("unreadable_labels", detail, refused.encode(), len(refused)),)
     return SampleBatch(batch.origin, samples.of_series(~unreadable)), dead
+
+
+def _integers(origin: Origin, kept: Samples) -> tuple[Samples, tuple[DeadLetter, ...]]:
+    """What can be written as its field's type, and a dead letter with the rest."""
+    integer = [isinstance(key, IntegerKey) for key in kept.keys]
+    if not any(integer):
+        return kept, ()
+    refused = np.repeat(np.array(integer), kept.counts) & ~are_whole(kept.values)
+    if not refused.any():
+        return kept, ()
+    batch = SampleBatch(origin, kept.where(refused))
+    detail = (
+        f"{len(batch)} samples are no whole numbers within 2^53, as load.layout.integer_metrics "
+        f"wants them: {batch.samples.values[0]!s} of {batch.samples.keys[0][:200]!r}"
+    )
+    letter = DeadLetter("not_an_integer", detail, batch.encode(), len(batch))
+    return kept.where(~refused), (letter,)
 
 
 def _schema_of(payload: bytes) -> int | None:

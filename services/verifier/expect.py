@@ -34,7 +34,7 @@ def identify_of(query: Query, encoder: SeriesEncoder) -> Identify:
             return "unreadable_labels"
         if isinstance(identity, SeriesDrop):
             return identity.value
-        return SeriesKey.of(identity.measurement, identity.tags)
+        return SeriesKey.of(identity.measurement, identity.tags, identity.field)
 
     # The same series come in every piece.
     return lambda labels: identity_of(json.dumps(labels))

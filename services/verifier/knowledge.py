@@ -15,6 +15,8 @@ from redis import Redis
 from common.errors import WireError
 from common.samples.batch import Origin, SampleBatch
 from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
+from common.samples.line_names import FIELD
+from common.samples.rollup import sample_field
 from common.state.backfills import Backfills, Part, history
 from common.state.counted_dead_letters import counted
 from common.state.dead_letters import DeadLetters
@@ -202,7 +204,7 @@ class RedisKnowledge(Knowledge):
         try:
             batch = SampleBatch.decode(payload, claimed)
         except WireError:
-            yield from points_of_lines(payload, claimed)
+            yield from points_of_lines(payload, claimed, rolled=self._tier != "hot")
             return
         identify = self._identify.get(query)
         if identify is None:
@@ -248,10 +250,12 @@ _ESCAPED = re.compile(r"\\([, =])")
 _TIMES_MS = range(-(2**63), 2**63)
 
 
-def points_of_lines(payload: bytes, samples: int) -> Iterator[tuple[SeriesKey, int]]:
+def points_of_lines(
+    payload: bytes, samples: int, *, rolled: bool = False
+) -> Iterator[tuple[SeriesKey, int]]:
     """Series and timestamp (ms) of every line that can be read; the payload may be gzip.
 
-    ``samples`` is how many it says that it holds.
+    ``samples`` is how many it says that it holds; ``rolled``: its fields are aggregates.
     """
     if payload.startswith(GZIP_MAGIC):
         try:
@@ -260,12 +264,12 @@ def points_of_lines(payload: bytes, samples: int) -> Iterator[tuple[SeriesKey, i
             return
     for line in payload.split(b"\n"):
         try:
-            yield _point_of_line(line.decode("utf-8"))
+            yield _point_of_line(line.decode("utf-8"), rolled)
         except ValueError:
             continue
 
 
-def _point_of_line(line: str) -> tuple[SeriesKey, int]:
+def _point_of_line(line: str, rolled: bool) -> tuple[SeriesKey, int]:
     head, _, timestamp = line.rpartition(" ")
     escaped, position = _part(_MEASUREMENT, head, 0)
     measurement = _ESCAPED_IN_MEASUREMENT.sub(r"\1", escaped)
@@ -278,10 +282,14 @@ def _point_of_line(line: str) -> tuple[SeriesKey, int]:
         tags[_ESCAPED.sub(r"\1", name)] = _ESCAPED.sub(r"\1", value)
     if not measurement or head[position : position + 1] != " ":
         raise ValueError("no line protocol")
+    name, _ = _part(_TAG_PART, head, position + 1)
+    field = _ESCAPED.sub(r"\1", name)
+    if rolled:
+        field = sample_field(field) or FIELD
     timestamp_ms = int(timestamp)
     if timestamp_ms not in _TIMES_MS:
         raise ValueError("no time that a point can have")
-    return SeriesKey.of(measurement, tags), timestamp_ms
+    return SeriesKey.of(measurement, tags, field), timestamp_ms
 
 
 def _part(pattern: re.Pattern[str], text: str, position: int) -> tuple[str, int]:

@@ -5,7 +5,7 @@ other writers may share the bucket. The rule errs on the side of leaving a serie
 
 * a series must have the labels that relabelling sets to constants: several pipelines tell their
   series apart so;
-* an ``expr`` owns its measurement;
+* an ``expr`` owns what is held at its place;
 * a ``select`` owns a series if Prometheus knows (or knew) a metric of that name that matches the
   selector, and the series' tags satisfy the selector's other matchers;
 * where relabelling may write a label that the selector matches, or the name, tags prove
@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterable, Sequence
 from common.config import Query, RelabelRule
 from common.promql.constant_labels import constant_labels
 from common.promql.selector import NAME_LABEL, Selector, parse_selector
-from common.samples.line_names import map_key, map_measurement, map_value
+from common.samples.layout import Layout, Place
+from common.samples.line_names import map_key, map_value
 from common.samples.series import SeriesDrop
 from services.verifier.expect import Identify
 from services.verifier.points import SeriesKey
@@ -30,16 +31,16 @@ NAME_DROPS = frozenset({SeriesDrop.NOT_WHITELISTED.value, SeriesDrop.NAME_CONFLI
 _ANY_LABEL_ACTIONS = frozenset({"labelmap", "labeldrop", "labelkeep"})
 
 
-def owner(query: Query, measurements: frozenset[str], rules: Sequence[RelabelRule]) -> Owns:
+def owner(query: Query, places: frozenset[Place], rules: Sequence[RelabelRule]) -> Owns:
     """Whether a series of the sink could be this query's.
 
-    ``measurements`` are those the query can write: see :func:`measurements_of`.
+    ``places`` are those that the query can write to: see :func:`places_of`.
     """
     constants = constant_tags(rules)
 
     def may_write(series: SeriesKey) -> bool:
         tags = dict(series.tags)
-        return series.measurement in measurements and all(
+        return series.place in places and all(
             tags.get(key, "") == value for key, value in constants.items()
         )
 
@@ -60,13 +61,14 @@ def owner(query: Query, measurements: frozenset[str], rules: Sequence[RelabelRul
     return owns
 
 
-def measurements_of(
+def places_of(
     query: Query,
     identify: Identify,
     metric_names: Callable[[str], Iterable[str]],
     rules: Sequence[RelabelRule],
-) -> frozenset[str]:
-    """Measurements that a query writes, whatever it finds in the range.
+    layout: Layout,
+) -> frozenset[Place]:
+    """Where a query writes to, whatever it finds in the range.
 
     ``metric_names`` lists the metrics that match a selector, as far as Prometheus keeps them.
     """
@@ -77,7 +79,7 @@ def measurements_of(
         names = metric_names(query.text)
     # Only what the name alone decides counts: a rule may refuse the probe for its lack of labels.
     return frozenset(
-        map_measurement(name) for name in names if identify({NAME_LABEL: name}) not in NAME_DROPS
+        layout.place(name) for name in names if identify({NAME_LABEL: name}) not in NAME_DROPS
     )
 
 

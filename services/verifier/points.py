@@ -10,25 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import EtlError
+from common.samples.layout import Place
+from common.samples.line_names import FIELD
 
 # What taking JSON apart can raise when it is not laid out as expected.
 _ODD = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 
 
 class SeriesKey(NamedTuple):
-    """What makes a series of the sink one: measurement and sorted tags, none of them empty."""
+    """What makes a series of the sink one: measurement, field and sorted tags, none of them empty.
+
+    ``field`` is that of the samples, also where a tier holds aggregates of them.
+    """
 
     measurement: str
     tags: tuple[tuple[str, str], ...]
+    field: str = FIELD
 
     @classmethod
-    def of(cls, measurement: str, tags: Mapping[str, str]) -> SeriesKey:
+    def of(cls, measurement: str, tags: Mapping[str, str], field: str = FIELD) -> SeriesKey:
         """The key of a measurement and its tags; a tag without a value is no tag."""
-        return cls(measurement, tuple(sorted((k, v) for k, v in tags.items() if v)))
+        return cls(measurement, tuple(sorted((k, v) for k, v in tags.items() if v)), field)
+
+    @property
+    def place(self) -> Place:
+        """Where it is held besides its tags."""
+        return Place(self.measurement, self.field)
 
     def __str__(self) -> str:
         inside = ",".join(f"{name}={value!r}" for name, value in self.tags)
-        return f"{self.measurement}{{{inside}}}"
+        field = "" if self.field == FIELD else f" {self.field}"
+        return f"{self.measurement}{{{inside}}}{field}"
 
 
 class Column(NamedTuple):

@@ -68,6 +68,7 @@ def mapped(key: SeriesKey) -> SeriesKey:
     return SeriesKey.of(
         key.measurement,
         {tag_of(tag): value for tag, value in key.tags},
+        key.field,
     )
 
 
@@ -76,6 +77,7 @@ def unmapped(key: SeriesKey) -> SeriesKey:
     return SeriesKey.of(
         key.measurement,
         {tag.removeprefix(_PREFIX) if _is_reserved(tag) else tag: value for tag, value in key.tags},
+        key.field,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from common.promql.reach import Reach
+from common.samples.layout import Place
 from common.samples.rollup import AGGREGATES, Rollup
 from services.verifier.compare import compare
 from services.verifier.examples import Examples
@@ -40,7 +41,7 @@ class Subject:
     ``reach``: what the source must hold for a point to be what it was. ``step_ms``: how far
     apart an ``expr`` is evaluated. ``rollup``: what a tier holds of the samples; None = themselves.
     ``identify`` is the configured transform at series level; ``owns``: whether a series of the sink
-    could be this query's; ``measurements`` are read back even where nothing is expected.
+    could be this query's; ``places`` are read back even where nothing is expected.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Subject:
     reach: Reach
     identify: Identify
     owns: Callable[[SeriesKey], bool]
-    measurements: frozenset[str]
+    places: frozenset[Place]
     rollup: Rollup | None = None
 
     @property
@@ -233,11 +234,11 @@ class Verifier:
         pending = {one.name: self.knowledge.pending(one.name) for one in subjects}
         recounts = {one.name: self.knowledge.recounts(one.name) for one in subjects}
         expected = {one.name: self._expected(one, start_ms, end_ms) for one in subjects}
-        measurements = {name for one in subjects for name in one.measurements}
-        measurements.update(key.measurement for each in expected.values() for key in each.points)
+        places = {place for one in subjects for place in one.places}
+        places.update(key.place for each in expected.values() for key in each.points)
         held = {name for one in subjects for name in one.fields}
         fields = tuple(name for name in AGGREGATES if name in held)
-        found = self.sink.read(measurements, start_ms, end_ms, fields=fields)
+        found = self.sink.read(places, start_ms, end_ms, fields=fields)
         bystanders = [*self.bystanders, *(one.owns for one in not_yet)]
         strays = self._strays(subjects, bystanders, found, expected, outcome)
         results = [result for result in outcome.results if result.query in possible]

@@ -21,6 +21,8 @@ import urllib3
 
 from common.config.load import database_of
 from common.errors import SinkError
+from common.samples.layout import NAME, Layout, Place
+from common.samples.rollup import aggregate_field, sample_field
 from common.sink.errors import after_status, no_response
 from common.sink.http_session import SinkSession
 from common.sink.influx1 import kept_seconds
@@ -103,32 +105,52 @@ class Sink:
         """The names of all measurements. Raises :class:`~common.errors.SinkError`."""
         return [str(row.get("name")) for _, row in self.table("SHOW MEASUREMENTS")]
 
+    def places(self, layouts: Iterable[Layout], *, rolled: bool) -> list[Place]:
+        """Where the sink can hold series under any of ``layouts``; ``rolled``: aggregates of them.
+
+        Raises :class:`~common.errors.SinkError`.
+        """
+        fields = {layout.field for layout in layouts}
+        if not any(NAME in field for field in fields):
+            return [Place(name, field) for name in self.measurements() for field in fields]
+        found = set[Place]()
+        for name, _, row in self.named_table("SHOW FIELD KEYS"):
+            field = str(row.get("fieldKey"))
+            of_samples = sample_field(field) if rolled else field
+            if of_samples is not None:
+                found.add(Place(name, of_samples))
+        return sorted(found)
+
     def read(
         self,
-        measurements: Iterable[str],
+        places: Iterable[Place],
         start_ms: int,
         end_ms: int,
         tags: Mapping[str, str] = MappingProxyType({}),
         fields: Sequence[str] = (),
     ) -> Points:
-        """Field ``value`` of every point of ``measurements`` in ``(start_ms, end_ms]``.
+        """Every point at one of ``places`` in ``(start_ms, end_ms]``.
 
-        Of rollups the ``fields``, side by side. Only of series with all of ``tags``, none of which
-        is empty. Raises :class:`~common.errors.SinkError`.
+        Of rollups the aggregates ``fields``, side by side. Only of series with all of ``tags``,
+        none of which is empty. Raises :class:`~common.errors.SinkError`.
         """
-        names = sorted(set(measurements))
+        by_field: dict[str, list[str]] = {}
+        for measurement, field in sorted(set(places)):
+            by_field.setdefault(field, []).append(measurement)
         conditions = [f"{quote(tag)} = {quote_text(value)}" for tag, value in tags.items()]
         # Nanoseconds: the one time literal that every version takes.
         conditions += [f"time > {start_ms * 1_000_000}", f"time <= {end_ms * 1_000_000}"]
         rows = Rows(len(fields))
-        columns = ",".join(f"{quote(name)}::field" for name in fields or ("value",))
-        for index in range(0, len(names), _MEASUREMENTS_PER_STATEMENT):
-            part = names[index : index + _MEASUREMENTS_PER_STATEMENT]
-            statement = (
-                f"SELECT {columns} FROM {','.join(map(quote, part))}"
-                f" WHERE {' AND '.join(conditions)} GROUP BY *"
-            )
-            self._select(statement, rows)
+        for rows.field, names in by_field.items():
+            wanted = [aggregate_field(rows.field, name) for name in fields] or [rows.field]
+            columns = ",".join(f"{quote(name)}::field" for name in wanted)
+            for index in range(0, len(names), _MEASUREMENTS_PER_STATEMENT):
+                part = names[index : index + _MEASUREMENTS_PER_STATEMENT]
+                statement = (
+                    f"SELECT {columns} FROM {','.join(map(quote, part))}"
+                    f" WHERE {' AND '.join(conditions)} GROUP BY *"
+                )
+                self._select(statement, rows)
         return rows.points()
 
     def table(self, statement: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:

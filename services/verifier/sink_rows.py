@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import SinkError
+from common.samples.line_names import FIELD
 from common.sink.query_error import query_error
 from services.verifier.points import Column, Points, SeriesKey, join, known_shape
 from services.verifier.rows import number_rows
@@ -79,11 +80,13 @@ def packed_documents(body: bytes) -> list[Document] | None:
 class Rows:
     """Rows as they arrive, a series possibly in several pieces.
 
-    ``fields``: how many stand side by side in each point; 0 = a point is one value.
+    ``fields``: how many stand side by side in each point; 0 = a point is one value. ``field``: that
+    of the samples, of what arrives now.
     """
 
     def __init__(self, fields: int = 0) -> None:
         self._fields = fields
+        self.field = FIELD
         self._pieces: dict[SeriesKey, list[Column]] = {}
 
     def add(
@@ -100,7 +103,8 @@ class Rows:
         with known_shape(where, SinkError):
             read = columns([bytes(one.values) for one in series], self._fields)
         for one, column in zip(series, read, strict=True):
-            self._pieces.setdefault(SeriesKey.of(one.name, one.tags or {}), []).append(column)
+            key = SeriesKey.of(one.name, one.tags or {}, self.field)
+            self._pieces.setdefault(key, []).append(column)
         return any(result.partial for one in documents[-1:] for result in one.results or ())
 
     def points(self) -> Points:

@@ -23,7 +23,7 @@ from common.state.windows import FeedStatus
 from services.verifier.connect import sink_of, source_of
 from services.verifier.expect import identify_of
 from services.verifier.knowledge import Knowledge, RedisKnowledge
-from services.verifier.ownership import measurements_of, owner
+from services.verifier.ownership import owner, places_of
 from services.verifier.phases import History, Phases
 from services.verifier.rollup import unmapped
 from services.verifier.run import Subject, Verifier
@@ -185,11 +185,12 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
             rules,
             valid_metrics=in_force.valid_metrics,
             expr_names=in_force.expr_names,
+            layout=in_force.layout,
             cache_series=settings.transform.cache_series,
         )
         identify = identify_of(query, encoder)
-        measurements = measurements_of(query, identify, source.metric_names, rules)
-        rollup, owns = in_force.rollup, owner(query, measurements, rules)
+        places = places_of(query, identify, source.metric_names, rules, in_force.layout)
+        rollup, owns = in_force.rollup, owner(query, places, rules)
         return Subject(
             name=query.name,
             kind=query.kind,
@@ -199,7 +200,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
             reach=_reach(query, rollup),
             identify=identify,
             owns=(lambda series: owns(unmapped(series))) if rollup else owns,
-            measurements=measurements,
+            places=places,
         )
 
     def current(query: Query) -> Subject:

@@ -16,14 +16,13 @@ import re2
 from common.config import Query, RelabelRule
 from common.config.query import RESERVED_NAMES
 from common.promql.selector import NAME_LABEL, Selector, parse_selector
-from common.samples.line_names import map_key, map_measurement, map_value
+from common.samples.layout import DEFAULT_LAYOUT, Layout, Place
+from common.samples.line_names import map_key, map_value
 from services.verifier.expect import Identify
 from services.verifier.ownership import NAME_DROPS, constant_tags
 from services.verifier.points import SeriesKey
 
 _FILTERS = frozenset({"keep", "drop", "keepequal", "dropequal"})
-# What the measurements of names begin with that InfluxDB keeps for itself.
-_MAPPED_PREFIX = "metric_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +30,10 @@ class Candidates:
     """The series that a query can have written.
 
     ``tags``: what all of them have; empty: what none has. ``certain``: no other query can have
-    written one of the ``measurements`` where the tags do not tell.
+    written one of the ``places`` where the tags do not tell.
     """
 
-    measurements: frozenset[str]
+    places: frozenset[Place]
     selector: Selector | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     rewritten: frozenset[str] = frozenset()
@@ -44,7 +43,7 @@ class Candidates:
         """Whether the series is one of them."""
         tags = dict(series.tags)
         return (
-            series.measurement in self.measurements
+            series.place in self.places
             and all(tags.get(tag, "") == value for tag, value in self.tags.items())
             and all(
                 matcher.matches(tags.get(map_key(matcher.label), ""))
@@ -57,31 +56,34 @@ class Candidates:
 
 
 def candidates(
-    queries: Sequence[tuple[Query, Identify]], present: Iterable[str], rules: Sequence[RelabelRule]
+    queries: Sequence[tuple[Query, Identify]],
+    present: Iterable[Place],
+    rules: Sequence[RelabelRule],
+    layout: Layout = DEFAULT_LAYOUT,
 ) -> dict[str, Candidates]:
-    """By name of the query, for all that are configured; ``present`` are the sink's measurements.
+    """By name of the query, for all that are configured; ``present``: where the sink holds series.
 
     ``queries`` come with the transform of each.
     """
-    known = frozenset(present) - RESERVED_NAMES
-    expressions = frozenset(map_measurement(q.name) for q, _ in queries if q.kind == "expr")
+    known = frozenset(place for place in present if place.measurement not in RESERVED_NAMES)
+    expressions = frozenset(layout.place(q.name) for q, _ in queries if q.kind == "expr")
     loose = {
         query.name: (
-            Candidates(known & {map_measurement(query.name)}, tags=constant_tags(rules))
+            Candidates(known & {layout.place(query.name)}, tags=constant_tags(rules))
             if query.kind == "expr"
-            else _selected(parse_selector(query.text), identify, known - expressions, rules)
+            else _selected(parse_selector(query.text), identify, known - expressions, rules, layout)
         )
         for query, identify in queries
     }
     return {
         name: Candidates(
-            one.measurements,
+            one.places,
             one.selector,
             one.tags,
             one.rewritten,
             certain=not one.rewritten
             or not any(
-                one.measurements & other.measurements
+                one.places & other.places
                 for other_name, other in loose.items()
                 if other_name != name
             ),
@@ -91,16 +93,21 @@ def candidates(
 
 
 def _selected(
-    selector: Selector, identify: Identify, known: frozenset[str], rules: Sequence[RelabelRule]
+    selector: Selector,
+    identify: Identify,
+    known: frozenset[Place],
+    rules: Sequence[RelabelRule],
+    layout: Layout,
 ) -> Candidates:
     matched = {matcher.label for matcher in selector.matchers} | {NAME_LABEL}
     rewritten = frozenset(label for label in matched if _writes(rules, label))
-    measurements = known
+    places = frozenset(filter(layout.may_hold, known))
     if NAME_LABEL not in rewritten:
         # A rule may refuse the probe for its lack of labels; only what the name decides counts.
-        measurements = frozenset(
-            map_measurement(name)
-            for name in {*known, *(name.removeprefix(_MAPPED_PREFIX) for name in known)}
+        places = frozenset(
+            place
+            for place in known
+            for name in layout.names(place)
             if selector.names_can_be(name) and identify({NAME_LABEL: name}) not in NAME_DROPS
         )
     equal = {
@@ -110,7 +117,7 @@ def _selected(
         if matcher.label not in rewritten | {NAME_LABEL}
     }
     tags = {**equal, **constant_tags(rules)}
-    return Candidates(measurements & known, selector, tags, rewritten)
+    return Candidates(places, selector, tags, rewritten)
 
 
 def _writes(rules: Sequence[RelabelRule], label: str) -> bool:

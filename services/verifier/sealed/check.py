@@ -122,7 +122,7 @@ class Checker:
         totals = [Digest()] * len(piece)
         parts = -(-sum(digest.points for digest in sealed) // self.piece_points) or 1
         for start_ms, end_ms in _split(piece[0].start_ms, piece[-1].end_ms, parts):
-            points = self.sink.read(owner.measurements, start_ms, end_ms, owner.tags, owner.fields)
+            points = self.sink.read(owner.places, start_ms, end_ms, owner.tags, owner.fields)
             series = [
                 (key, owner.without_earlier(column))
                 for key, column in points.items()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from common.config import InForce
+from common.samples.layout import Place
 from common.samples.rollup import AGGREGATES
 from common.samples.series import SeriesEncoder
 from services.verifier.expect import identify_of
@@ -41,9 +42,9 @@ class Owner:
     earlier_ms: tuple[int, ...] = ()
 
     @property
-    def measurements(self) -> frozenset[str]:
-        """All that it can have written."""
-        return frozenset().union(*(one.measurements for one in self.mine))
+    def places(self) -> frozenset[Place]:
+        """All that it can have written to."""
+        return frozenset().union(*(one.places for one in self.mine))
 
     @property
     def tags(self) -> dict[str, str]:
@@ -79,12 +80,12 @@ class Owner:
 class Owners:
     """``present``: by name, the queries that are configured; ``records`` say what was before.
 
-    ``measurements`` are those that the sink has.
+    ``places``: where the sink holds series.
     """
 
     present: Mapping[str, InForce]
     records: Mapping[str, Sequence[Record]]
-    measurements: Collection[str]
+    places: Collection[Place]
     _bounds_ms: list[int] = field(default_factory=list, init=False)
     _known: dict[object, tuple[Owner, ...]] = field(default_factory=dict, init=False)
 
@@ -150,12 +151,14 @@ class Owners:
             transform.relabel,
             valid_metrics=transform.valid_metrics,
             expr_names=transform.expr_names,
+            layout=transform.layout,
         )
         queries = [self._in_force(name, at_ms).query for name in self.present]
         return candidates(
             [(query, identify_of(query, encoder)) for query in queries],
-            self.measurements,
+            self.places,
             transform.relabel,
+            transform.layout,
         )
 
     def _in_force(self, query: str, at_ms: int) -> InForce:

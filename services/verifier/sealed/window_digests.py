@@ -87,5 +87,5 @@ def _sums(windows: np.ndarray, hashes: np.ndarray, count: int) -> list[Digest]:
 
 @lru_cache(maxsize=200_000)
 def key_of(series: SeriesKey) -> bytes:
-    """The series key as line protocol writes it."""
-    return series_key(series.measurement, series.tags)
+    """The series key as line protocol writes it, with the field."""
+    return series_key(series.measurement, series.tags, series.field)

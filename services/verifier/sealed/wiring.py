@@ -36,11 +36,14 @@ def checker_of(
     def forgotten_up_to_ms() -> int:
         return 0 if kept_seconds == inf else now_ms() - round(kept_seconds * 1_000)
 
+    known = [one for of in records.values() for each in of for one in (each.before, each.after)]
+    layouts = {one.layout for one in (*present.values(), *known) if one}
+    places = sink.places(layouts, rolled=settings.load.tiers[tier].rollup is not None)
     return Checker(
         sink=sink,
         pipeline=pipeline,
         tier=tier,
-        owners=Owners(present, records, sink.measurements()).of,
+        owners=Owners(present, records, places).of,
         notes=notes,
         forgotten_up_to_ms=forgotten_up_to_ms,
         progress=progress,

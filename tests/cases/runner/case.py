@@ -76,6 +76,7 @@ class Series(_Strict):
     """One series that the sink must hold: exactly these points, by time in ms."""
 
     measurement: str
+    field: str = "value"
     tags: dict[str, str] = {}
     points: dict[int, float] = Field(min_length=1)
 

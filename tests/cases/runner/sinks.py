@@ -11,6 +11,7 @@ import numpy as np
 import requests
 
 from common.config import Settings
+from common.samples.layout import Place
 from devtools.servers.influx_server import InfluxServer
 from services.verifier.connect import sink_of
 from services.verifier.points import Column, Points, SeriesKey
@@ -19,8 +20,6 @@ from tests.cases.runner.case import Behaviour, Case
 from tests.doubles.influx_engine import ORG, TOKEN, Bucket, Engine, Response, error_response
 from tests.doubles.influxdb2 import Fault, InfluxDB2
 from tests.doubles.influxdb3 import Engine3, InfluxDB3
-
-FIELD = "value"
 
 
 class CaseSink(ABC):
@@ -124,15 +123,15 @@ class _Reader:
         """There is no connection."""
 
     def read(
-        self, measurements: Iterable[str], start_ms: int, end_ms: int, fields: Sequence[str] = ()
+        self, places: Iterable[Place], start_ms: int, end_ms: int, fields: Sequence[str] = ()
     ) -> Points:
-        wanted = set(measurements)
+        wanted = set(places)
         rows: dict[SeriesKey, list[tuple[int, float]]] = {}
         for (measurement, tags, field, time_ms), value in self._bucket.points.items():
-            if measurement in wanted and field == FIELD and start_ms < time_ms <= end_ms:
+            if (measurement, field) in wanted and start_ms < time_ms <= end_ms:
                 # What is no float equals no point, as with a server.
                 number = value if isinstance(value, float) else float("nan")
-                key = SeriesKey.of(measurement, dict(tags))
+                key = SeriesKey.of(measurement, dict(tags), field)
                 rows.setdefault(key, []).append((time_ms, number))
         return {key: _column(sorted(found)) for key, found in rows.items()}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from common.config import Settings
+from common.samples.layout import Place
 from etlctl.verify.present import example_lines
 from services.verifier.points import Points, SeriesKey
 from services.verifier.run import Outcome
@@ -43,8 +44,8 @@ def look(
             parts = replace(parts, sink=sink.reader(settings))
             try:
                 outcome = verifier(parts).run(pipeline.start_ms, pipeline.end_ms)
-                names = {series.measurement for series in step.holds}
-                held = parts.sink.read(names, pipeline.start_ms, pipeline.end_ms) if names else {}
+                places = {Place(series.measurement, series.field) for series in step.holds}
+                held = parts.sink.read(places, pipeline.start_ms, pipeline.end_ms) if places else {}
             finally:
                 parts.sink.close()
     return Seen(ledger, pipeline.paused_by, outcome, held)
@@ -66,7 +67,7 @@ def differences(step: Step, seen: Seen) -> list[str]:
     if seen.outcome.verdict in ("equal", "explained"):
         found += _not_accounted(seen)
     for series in step.holds:
-        key = SeriesKey.of(series.measurement, series.tags)
+        key = SeriesKey.of(series.measurement, series.tags, series.field)
         column = seen.held.get(key)
         rows = {} if column is None else dict(zip(*map(list, column), strict=True))
         if {time: _exact(value) for time, value in rows.items()} != {

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from common.config import load_settings
+from common.samples.layout import Place
 from devtools import PROJECT_ROOT
 from services.verifier.connect import sink_of
 from services.verifier.points import SeriesKey
@@ -283,7 +284,7 @@ def test_long_series_arrive_in_chunks(world: World) -> None:
     count = 25_000  # influxd answers 10,000 at a time
     world.write((("long", (("s", str(n)),)), t, t / 7) for n in range(2) for t in range(1, count))
     with closing(sink_of(load_settings(world.config()), "hot")) as sink:
-        points = sink.read(["long", "none"], 1, count)
+        points = sink.read([Place("long"), Place("none")], 1, count)
     assert set(points) == {SeriesKey.of("long", {"s": "0"}), SeriesKey.of("long", {"s": "1"})}
     for column in points.values():
         assert column.timestamps_ms.tolist() == list(range(2, count))

@@ -9,6 +9,7 @@ import yaml
 
 from common.config import InForce, Query, Settings, load_settings
 from common.errors import WireError
+from common.samples.layout import Layout
 from services.extractor.windows import plans_of
 
 QUERIES = [
@@ -45,6 +46,21 @@ def test_text_and_back(tmp_path: Path) -> None:
         assert after.transforms_like(before)
         assert after.expr_names == ("rate",)
         assert after.to_json() == before.to_json() == plan.configuration
+
+
+def test_a_layout_is_part_of_it_unless_it_is_the_default(tmp_path: Path) -> None:
+    plain = settings(tmp_path)
+    raw = plain.extract.queries[0]
+    assert "layout" not in InForce.of(raw, plain).to_json()
+    document = yaml.safe_load((tmp_path / "etl.yaml").read_text(encoding="utf-8"))
+    document["load"]["layout"] = {"preset": "telegraf_v2", "integer_metrics": ["load"]}
+    (tmp_path / "etl.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    changed = load_settings(tmp_path / "etl.yaml", {})
+    after = InForce.of(raw, changed)
+    assert InForce.parse(raw.name, after.to_json()).layout == Layout("prometheus", "${__name__}")
+    assert not after.names_like(InForce.of(raw, plain))
+    with pytest.raises(WireError):
+        InForce.parse(raw.name, after.to_json().replace('"layout":[', '"layout":[1,2,'))
 
 
 def test_the_text_changes_with_the_transform_and_with_nothing_else(tmp_path: Path) -> None:

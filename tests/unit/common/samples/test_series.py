@@ -154,6 +154,7 @@ def test_identity_is_the_mapped_form_of_the_key() -> None:
     assert SeriesEncoder().identity("select", "q", labels) == Identity(
         "metric_#a",
         {"b": "c d", "label_time": "x␊y"},
+        "value",
         "metric_#a,b=c\\ d,label_time=x␊y".encode(),
     )
     assert SeriesEncoder().identity("select", "q", b"{}") is SeriesDrop.NAME_MISSING

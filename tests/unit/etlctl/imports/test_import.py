@@ -144,6 +144,31 @@ def test_nothing_is_replaced_unless_forced(tmp_path: Path, capsys: Capture) -> N
     assert there.read_text(encoding="utf-8") != "mine"
 
 
+PROMETHEUS_INPUT = """\
+[[inputs.prometheus]]
+  urls = ["http://a-b:9100/metrics"]
+  metric_version = 2
+"""
+
+
+def test_telegraf_s_metric_version_2_becomes_a_layout(tmp_path: Path, capsys: Capture) -> None:
+    code, said = imported(capsys, tmp_path, PROMETHEUS_INPUT)
+    assert code == 0
+    assert said["settings"]["load"]["layout"] == {"preset": "telegraf_v2"}
+    assert any("a field of the measurement prometheus" in each for each in said["notes"])
+    (tmp_path / "1").mkdir()
+    _, said = imported(capsys, tmp_path / "1", PROMETHEUS_INPUT.replace("= 2", "= 1"))
+    assert "layout" not in said["settings"]["load"]
+
+
+def test_a_layout_that_would_hold_for_other_inputs_too_is_said(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    _, said = imported(capsys, tmp_path, TELEGRAF + PROMETHEUS_INPUT)
+    assert "layout" not in said["settings"]["load"]
+    assert any("metric_version: not carried" in each for each in said["notes"])
+
+
 def test_what_is_not_valid_yet_is_written_and_said(tmp_path: Path, capsys: Capture) -> None:
     both = TELEGRAF + '[[inputs.prometheus]]\n  urls = ["http://a-b:9100/metrics"]\n'
     code, said = imported(capsys, tmp_path, both)

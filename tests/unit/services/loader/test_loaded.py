@@ -67,9 +67,11 @@ def test_an_outputs_part_has_its_own_digest(monkeypatch: pytest.MonkeyPatch) -> 
     "line",
     [
         b"",
-        b"m value=1i 1",
+        b"m value=1u 1",
         b"m value=1,other=2 1",
-        b"m other=1 1",
+        b"m other=1,more=2 1",
+        b"m other_avg=1,more_avg=2 1",
+        b"m value=1, 1",
         b"m value=1",
         b"m avg=1,value=2 1",
         b"m avg=1,other=2 1",

@@ -70,6 +70,15 @@ def test_an_entry_of_nothing_else_is_settled_without_a_post() -> None:
     assert (posts, sum(letter.samples for letter in verdict.dead)) == (0, 10)
 
 
+def test_other_fields_of_the_measurement_are_not_set_aside() -> None:
+    world = World()
+    world.refuse()
+
+    verdict, _ = world.load([b"typed,n=1 other=1 %d" % NOW_MS])
+
+    assert (verdict.loaded, list(verdict.dead)) == (1, [])
+
+
 def test_it_is_tried_now_and_then_so_a_sink_that_healed_is_noticed() -> None:
     world = World()
     world.refuse()

@@ -356,9 +356,14 @@ def test_lines_are_read_out_of_the_sinks_message() -> None:
     assert quoted_lines("unable to parse 'x") == {}
 
 
-def test_the_measurement_is_read_out_of_a_conflict_as_lines_spell_it() -> None:
+def test_measurement_and_field_are_read_out_of_a_conflict_as_lines_spell_them() -> None:
     conflict = 'input field "value" on measurement "a b,c" is type float'
-    assert named("field type conflict: " + conflict) == Named(b"a\\ b\\,c")
+    assert named("field type conflict: " + conflict) == Named(b"a\\ b\\,c", field=b"value")
+    odd = 'input field "a b=c" on measurement "prometheus" is type float'
+    of_a_field = named("field type conflict: " + odd)
+    assert of_a_field == Named(b"prometheus", field=b"a\\ b\\=c")
+    assert of_a_field.holds(b"prometheus,x=y a\\ b\\=c=1 0")
+    assert not of_a_field.holds(b"prometheus,x=y other=1 0")
     assert named("points of bad taste") is None
 
 

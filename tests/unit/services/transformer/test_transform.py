@@ -9,6 +9,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import lz4.block
@@ -21,8 +22,11 @@ from hypothesis import strategies as st
 from common.config import Settings
 from common.samples.batch import CRC_BYTES, SampleBatch
 from common.samples.columns import Samples
+from common.samples.layout import Layout
+from common.samples.rollup import Rollup
 from common.samples.series import SeriesEncoder
 from common.state.verdict import Entry, Settle
+from services.loader.loaded import digest_of_lines
 from services.transformer import transform
 from services.transformer.clean import LATEST_MS
 from services.transformer.transform import TransformHandler
@@ -354,3 +358,41 @@ def test_made_from_settings() -> None:
     verdict = settled(entry_of(batch), handler)
     assert points_of(verdict) == [Point("up", (), 1.0, 1)]
     assert verdict.drops == {"timestamp_in_future": 1, "name_conflict": 1, "not_whitelisted": 1}
+
+
+def test_what_is_no_integer_is_kept_aside_and_can_be_replayed() -> None:
+    values = [1.0, 2.0**53, 2.0**53 + 2, 2.5, -0.0, 0.0]
+    points = [(NOW_MS + n, value) for n, value in enumerate(values)]
+    labels = {"__name__": "a_total", "job": "x"}
+    batch = batch_of([(labels, points), ({"__name__": "load"}, points[3:5])])
+
+    settle = settled(entry_of(batch), handler_of(integer_metrics=["*_total"]))
+
+    (output,) = settle.outputs
+    assert sorted(gzip.decompress(output.payload).splitlines()) == [
+        b"a_total,job=x value=0i %d" % (NOW_MS + 5),
+        b"a_total,job=x value=1i %d" % NOW_MS,
+        b"a_total,job=x value=9007199254740992i %d" % (NOW_MS + 1),
+        b"load value=-0.0 %d" % (NOW_MS + 4),
+        b"load value=2.5 %d" % (NOW_MS + 3),
+    ]
+    (letter,) = settle.dead
+    assert (letter.reason, letter.samples) == ("not_an_integer", 3)
+    assert "9007199254740994.0 of b'a_total,job=x'" in letter.detail
+    # Once the metric is no integer any more, a replay writes what was kept.
+    replayed = settled(entry_of(SampleBatch.decode(letter.payload)))
+    assert [point.value for point in points_of(replayed)] == [2.0**53 + 2, 2.5, -0.0]
+
+
+def test_rollups_of_integers_are_floats_and_their_fields_follow_the_layout() -> None:
+    layout = Layout("prometheus", "${__name__}")
+    handler = handler_of(layout=layout, integer_metrics=["*"])
+    batch = batch_of([({"__name__": "up", "job": "x"}, [(1_000, 1.0), (2_000, 2.0)])])
+    origin = replace(batch.origin, rollup=Rollup.of(60_000, ("avg", "count")), end_ms=60_000)
+    batch = SampleBatch(origin, batch.samples)
+
+    (output,) = settled(entry_of(batch), handler).outputs
+
+    line = b"prometheus,job=x up_avg=1.5,up_count=2 60000"
+    assert gzip.decompress(output.payload) == line + b"\n"
+    assert digest_of_lines([line]) == output.digest

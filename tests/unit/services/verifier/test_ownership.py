@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from common.config import Query, RelabelRule
+from common.samples.layout import DEFAULT_LAYOUT, Layout, Place
 from common.samples.series import SeriesEncoder
 from services.verifier.expect import identify_of
-from services.verifier.ownership import measurements_of, owner
+from services.verifier.ownership import owner, places_of
 from services.verifier.points import SeriesKey
 
 SELECT = Query(name="raw", select='{job="app",__name__=~"m.*",code!~"5.."}')
@@ -17,9 +18,18 @@ EXPR = Query(name="rate", expr="sum(rate(m[5m]))", step=15)
 NAMES = ("m1", "m 2", "_m3")
 
 
-def measurements(query: Query, *rules: RelabelRule, valid: tuple[str, ...] = ()) -> frozenset[str]:
+def places(
+    query: Query,
+    *rules: RelabelRule,
+    valid: tuple[str, ...] = (),
+    layout: Layout = DEFAULT_LAYOUT,
+) -> frozenset[Place]:
     encoder = SeriesEncoder(rules, valid_metrics=valid, expr_names=("rate",))
-    return measurements_of(query, identify_of(query, encoder), lambda text: NAMES, rules)
+    return places_of(query, identify_of(query, encoder), lambda text: NAMES, rules, layout)
+
+
+def at(*measurements: str) -> frozenset[Place]:
+    return frozenset(map(Place, measurements))
 
 
 def rule(**fields: Any) -> RelabelRule:
@@ -27,25 +37,37 @@ def rule(**fields: Any) -> RelabelRule:
 
 
 def test_an_expression_has_its_own_measurement() -> None:
-    assert measurements(EXPR) == {"rate"}
-    owns = owner(EXPR, measurements(EXPR), ())
+    assert places(EXPR) == at("rate")
+    owns = owner(EXPR, places(EXPR), ())
     assert owns(SeriesKey.of("rate", {"any": "tag"}))
     assert not owns(SeriesKey.of("m1", {}))
 
 
 def test_a_select_has_the_measurements_of_the_metrics_that_prometheus_knows() -> None:
-    assert measurements(SELECT) == {"m1", "m 2", "metric__m3"}
+    assert places(SELECT) == at("m1", "m 2", "metric__m3")
+
+
+def test_under_a_layout_of_fields_a_query_owns_fields() -> None:
+    layout = Layout("prometheus", "${__name__}")
+    assert places(SELECT, layout=layout) == {
+        Place("prometheus", "m1"),
+        Place("prometheus", "m 2"),
+        Place("prometheus", "metric__m3"),
+    }
+    owns = owner(EXPR, places(EXPR, layout=layout), ())
+    assert owns(SeriesKey.of("prometheus", {}, "rate"))
+    assert not owns(SeriesKey.of("prometheus", {}, "m1"))
 
 
 def test_metrics_that_are_not_wanted_are_not_read() -> None:
-    assert measurements(SELECT, valid=("m1",)) == {"m1"}
-    assert measurements(EXPR, valid=("m1",)) == frozenset()
+    assert places(SELECT, valid=("m1",)) == at("m1")
+    assert places(EXPR, valid=("m1",)) == frozenset()
 
 
 def test_a_rule_that_drops_for_lack_of_a_label_hides_no_measurement() -> None:
     keep = rule(source_labels=["job"], regex="app", action="keep")
-    assert measurements(SELECT, keep) == measurements(SELECT)
-    assert measurements(EXPR, keep) == {"rate"}
+    assert places(SELECT, keep) == places(SELECT)
+    assert places(EXPR, keep) == at("rate")
 
 
 @pytest.mark.parametrize(
@@ -62,12 +84,12 @@ def test_a_rule_that_drops_for_lack_of_a_label_hides_no_measurement() -> None:
 def test_tags_must_satisfy_the_selector(
     measurement: str, tags: dict[str, str], owned: bool
 ) -> None:
-    assert owner(SELECT, measurements(SELECT), ())(SeriesKey.of(measurement, tags)) is owned
+    assert owner(SELECT, places(SELECT), ())(SeriesKey.of(measurement, tags)) is owned
 
 
 def test_a_label_is_compared_under_the_key_that_the_sink_has() -> None:
     query = Query(name="raw", select='m1{time="x"}')
-    assert owner(query, frozenset({"m1"}), ())(SeriesKey.of("m1", {"label_time": "x"}))
+    assert owner(query, at("m1"), ())(SeriesKey.of("m1", {"label_time": "x"}))
 
 
 @pytest.mark.parametrize(
@@ -84,15 +106,15 @@ def test_a_label_is_compared_under_the_key_that_the_sink_has() -> None:
     ids=lambda one: f"{one.action}-{one.target_label}",
 )
 def test_where_labels_may_be_rewritten_nothing_is_claimed(rewriting: RelabelRule) -> None:
-    assert measurements(SELECT, rewriting) == frozenset()
-    owns = owner(SELECT, frozenset({"m1"}), (rewriting,))
+    assert places(SELECT, rewriting) == frozenset()
+    owns = owner(SELECT, at("m1"), (rewriting,))
     assert not owns(SeriesKey.of("m1", {"job": "app"}))
 
 
 def test_rules_on_other_labels_change_nothing() -> None:
     other = rule(source_labels=["a"], target_label="zone", replacement="x$1")
-    assert measurements(SELECT, other) == measurements(SELECT)
-    assert owner(SELECT, frozenset({"m1"}), (other,))(SeriesKey.of("m1", {"job": "app"}))
+    assert places(SELECT, other) == places(SELECT)
+    assert owner(SELECT, at("m1"), (other,))(SeriesKey.of("m1", {"job": "app"}))
 
 
 @pytest.mark.parametrize("query", [SELECT, EXPR])
@@ -103,7 +125,7 @@ def test_a_label_that_relabelling_sets_tells_pipelines_apart(query: Query) -> No
         rule(target_label="__tmp", replacement="x"),
     )
     measurement = {"select": "m1", "expr": "rate"}[query.kind]
-    owns = owner(query, measurements(query, *rules), rules)
+    owns = owner(query, places(query, *rules), rules)
     ours = {"job": "app", "label_time": "e␊"}
     assert owns(SeriesKey.of(measurement, ours))
     assert not owns(SeriesKey.of(measurement, ours | {"label_time": "us"}))

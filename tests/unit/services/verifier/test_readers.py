@@ -24,6 +24,7 @@ from common.errors import (
     SourceRefused,
     SourceUnavailable,
 )
+from common.samples.layout import Place
 from common.sink.http_session import SinkSession
 from services.verifier.points import SeriesKey
 from services.verifier.sink import Sink, quote
@@ -246,7 +247,7 @@ def test_chunks_of_one_series_are_put_together(stub: Stub, sink: Sink) -> None:
         + chunk([[3, 3]], True, {"a": "x", "b": ""})
         + chunk([[1, 7]], False, {"a": "", "b": ""})
     )
-    points = sink.read(["m"], 0, 10)
+    points = sink.read([Place("m")], 0, 10)
     assert points[SeriesKey.of("m", {"a": "x"})].timestamps_ms.tolist() == [1, 2, 3]
     assert points[SeriesKey.of("m", {"a": "x"})].values.tolist() == [1.0, 2.5, 3.0]
     assert points[SeriesKey.of("m", {})].values.tolist() == [7.0]
@@ -266,7 +267,7 @@ def test_a_server_that_refuses_messagepack_is_asked_in_json(stub: Stub, sink: Si
         (200, whole) if stub.headers[-1]["Accept"] == "application/json" else (406, b"no")
     )
     for _ in range(2):
-        (column,) = sink.read(["m"], 0, 10).values()
+        (column,) = sink.read([Place("m")], 0, 10).values()
         assert column.values.tolist() == [1.0]
     packed, plain = "application/x-msgpack", "application/json"
     assert [headers["Accept"] for headers in stub.headers] == [packed, plain, plain]
@@ -277,7 +278,7 @@ def test_whole_numbers_keep_the_sign_of_zero_and_all_bits(stub: Stub, sink: Sink
         b'{"results":[{"series":[{"name":"m","columns":["time","value"],'
         b'"values":[[1,-0],[2,0],[3,9223372036854775807],[4,5e-324]]}]}]}'
     )
-    (column,) = sink.read(["m"], 0, 10).values()
+    (column,) = sink.read([Place("m")], 0, 10).values()
     assert [repr(value) for value in column.values.tolist()] == [
         "-0.0",
         "0.0",
@@ -288,7 +289,7 @@ def test_whole_numbers_keep_the_sign_of_zero_and_all_bits(stub: Stub, sink: Sink
 
 def test_many_measurements_are_read_in_several_statements(stub: Stub, sink: Sink) -> None:
     stub.responds({"results": [{"statement_id": 0}]})
-    assert sink.read((f"m{n}" for n in range(450)), 0, 1) == {}
+    assert sink.read((Place(f"m{n}") for n in range(450)), 0, 1) == {}
     assert [form["q"].count('"m') for form in stub.forms] == [200, 200, 50]
 
 
@@ -327,7 +328,7 @@ def test_odd_responses_of_influxdb_are_named(
 ) -> None:
     stub.responds(body, status)
     with pytest.raises(SinkError, match=message):
-        sink.read(["m"], 0, 10)
+        sink.read([Place("m")], 0, 10)
 
 
 def test_a_server_that_is_not_influxdb_3_is_not_asked_how_long_it_keeps_points(

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.promql.reach import RAW
+from common.samples.layout import Place
 from common.state.windows import Recheck
 from services.verifier.explain import Facts, Range
 from services.verifier.points import Column, Points, SeriesKey
@@ -68,13 +69,13 @@ class MemorySink:
     points: dict[SeriesKey, dict[int, float]]
 
     def read(
-        self, measurements: Iterable[str], start_ms: int, end_ms: int, fields: Sequence[str] = ()
+        self, places: Iterable[Place], start_ms: int, end_ms: int, fields: Sequence[str] = ()
     ) -> Points:
-        wanted = set(measurements)
+        wanted = set(places)
         answer: dict[SeriesKey, Column] = {}
         for key, points in self.points.items():
             column, times = rows(within(points, start_ms, end_ms))
-            if key.measurement in wanted and times:
+            if key.place in wanted and times:
                 answer[key] = column
         return answer
 
@@ -111,7 +112,7 @@ def subject(name: str = "q", **changes: object) -> Subject:
         "reach": RAW,
         "identify": identify,
         "owns": lambda key: key.measurement == "m",
-        "measurements": frozenset({"m"}),
+        "places": frozenset({Place("m")}),
     }
     return Subject(**(parts | changes))  # type: ignore[arg-type]
 
@@ -248,7 +249,7 @@ def test_an_expression_may_differ_where_it_is_to_be_written_again() -> None:
         verify(
             MemorySource({"a": SAMPLES}),
             MemorySink({SeriesKey.of("q", {"host": "a"}): have}),
-            subjects=[subject(kind="expr", measurements=frozenset({"q"}))],
+            subjects=[subject(kind="expr", places=frozenset({Place("q")}))],
             knowledge=Known([Range(0, 60_000)]),
         )
     )
@@ -334,7 +335,7 @@ def test_queries_that_share_a_measurement_do_not_accuse_each_other() -> None:
 
 
 def test_an_expression_is_read_on_its_grid() -> None:
-    one = subject(kind="expr", measurements=frozenset({"q"}), owns=lambda k: k.measurement == "q")
+    one = subject(kind="expr", places=frozenset({Place("q")}), owns=lambda k: k.measurement == "q")
     outcome = verify(
         MemorySource({"a": SAMPLES}),
         MemorySink({SeriesKey.of("q", {"host": "a"}): SAMPLES}),

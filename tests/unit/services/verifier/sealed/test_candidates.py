@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 
 from common.config import Query, RelabelRule
+from common.samples.layout import Layout, Place
 from common.samples.series import SeriesEncoder
 from services.verifier.expect import identify_of
 from services.verifier.points import SeriesKey
 from services.verifier.sealed.candidates import Candidates, candidates
 
-PRESENT = ["load", "up", "total", "metric__meta", "etl_seal", "etl_loaded_watermark"]
+PRESENT = [
+    Place(name)
+    for name in ("load", "up", "total", "metric__meta", "etl_seal", "etl_loaded_watermark")
+]
 RAW = Query(name="raw", select='{job="app",host=~"a.*"}')
 UP = Query(name="ups", select='up{job="other"}')
 TOTAL = Query(name="total", expr="sum(load)", step=15)
@@ -32,13 +36,13 @@ def owned(one: Candidates, measurement: str = "load", **tags: str) -> bool:
 def test_a_selector_owns_what_it_matches() -> None:
     found = of(RAW, TOTAL)
     raw, total = found["raw"], found["total"]
-    assert raw.measurements == {"load", "up", "metric__meta"}
+    assert raw.places == {Place("load"), Place("up"), Place("metric__meta")}
     assert raw.tags == {"job": "app"}
     assert owned(raw, job="app", host="a1", zone="x")
     assert not owned(raw, job="app", host="b")
     assert not owned(raw, job="other", host="a1")
     assert not owned(raw, "total", job="app", host="a1")
-    assert total.measurements == {"total"}
+    assert total.places == {Place("total")}
     assert owned(total, "total", any="thing")
     assert raw.certain and total.certain
 
@@ -52,11 +56,11 @@ def test_values_are_compared_as_the_sink_holds_them() -> None:
 
 def test_a_name_that_was_mapped_is_known_again() -> None:
     named = of(Query(name="meta", select='{__name__="_meta"}'))["meta"]
-    assert named.measurements == {"metric__meta"}
+    assert named.places == {Place("metric__meta")}
 
 
 def test_only_listed_metrics_are_written() -> None:
-    assert of(RAW, valid_metrics=["up"])["raw"].measurements == {"up"}
+    assert of(RAW, valid_metrics=["up"])["raw"].places == {Place("up")}
 
 
 def test_what_relabelling_gives_every_series_tells_ours_from_another_pipeline_s() -> None:
@@ -106,3 +110,22 @@ def test_the_only_query_that_can_write_a_measurement_owns_it() -> None:
     assert found["loads"].certain
     assert owned(found["loads"], host="a")
     assert not of(loads, RAW, rules=rules)["loads"].certain
+
+
+def test_under_a_layout_of_fields_a_query_owns_fields() -> None:
+    layout = Layout("prometheus", "${__name__}")
+    held = ["load", "up", "total", "metric__meta"]
+    present = [Place("prometheus", field) for field in held] + [Place("cpu", "load")]
+    meta = Query(name="meta", select='{__name__="_meta"}')
+    encoder = SeriesEncoder(expr_names=["total"], layout=layout)
+    queries = [(one, identify_of(one, encoder)) for one in (RAW, TOTAL, meta)]
+
+    found = candidates(queries, present, (), layout)
+
+    assert found["raw"].places == set(present[:2]) | {present[3]}
+    assert found["total"].places == {Place("prometheus", "total")}
+    assert found["meta"].places == {Place("prometheus", "metric__meta")}
+    assert found["total"].owns(SeriesKey.of("prometheus", {"a": "b"}, "total"))
+    assert not found["total"].owns(SeriesKey.of("prometheus", {"a": "b"}, "up"))
+    renamed = [RelabelRule(target_label="__name__", replacement="x")]
+    assert candidates(queries[:1], present, renamed, layout)["raw"].places == set(present[:4])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.samples.layout import Place
 from services.verifier.points import Column, SeriesKey
 from services.verifier.sealed.candidates import Candidates
 from services.verifier.sealed.owners import Owner
 
-EU = Candidates(frozenset({"load"}), tags={"cluster": "eu", "job": "app", "zone": ""})
-US = Candidates(frozenset({"up"}), tags={"cluster": "us", "job": "app"}, certain=False)
+EU = Candidates(frozenset({Place("load")}), tags={"cluster": "eu", "job": "app", "zone": ""})
+US = Candidates(frozenset({Place("up")}), tags={"cluster": "us", "job": "app"}, certain=False)
 
 
 def test_one_alone() -> None:
     one = Owner([EU])
-    assert (one.measurements, one.certain) == (frozenset({"load"}), True)
+    assert (one.places, one.certain) == (frozenset({Place("load")}), True)
     assert one.tags == {"cluster": "eu", "job": "app"}, "a tag that none has is no condition"
     assert one.owns(SeriesKey.of("load", {"cluster": "eu", "job": "app"}))
     assert not one.owns(SeriesKey.of("load", {"cluster": "us", "job": "app"}))
@@ -22,7 +23,7 @@ def test_one_alone() -> None:
 
 def test_both_as_one() -> None:
     both = Owner([EU, US])
-    assert (both.measurements, both.certain) == (frozenset({"load", "up"}), False)
+    assert (both.places, both.certain) == (frozenset({Place("load"), Place("up")}), False)
     assert both.tags == {"job": "app"}
     assert both.owns(SeriesKey.of("load", {"cluster": "eu", "job": "app"}))
     assert both.owns(SeriesKey.of("up", {"cluster": "us", "job": "app"}))

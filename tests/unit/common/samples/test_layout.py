@@ -1,0 +1,121 @@
+"""Where a series is held under a layout, and that different series stay different."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.samples.layout import DEFAULT_LAYOUT, Layout, Place
+from common.samples.line_names import split_field
+from common.samples.rollup import aggregate_field, field_key, rollup_key, sample_field
+from common.samples.seal import series_key
+from common.samples.series import MAX_KEY_BYTES, Identity, IntegerKey, SeriesDrop, SeriesEncoder
+
+TELEGRAF_V2 = Layout("prometheus", "${__name__}")
+LAYOUTS = (
+    DEFAULT_LAYOUT,
+    TELEGRAF_V2,
+    Layout("prom_${__name__}", "gauge"),
+    Layout("${__name__}", "${__name__}"),
+    Layout("all", "f_${__name__}_x"),
+)
+LABELS = {"job": "a b", "le": "0.5"}
+names = st.text(min_size=1) | st.sampled_from(
+    ["time", "metric_time", "value", "_x", "avg", "a_avg"]
+)
+
+
+def packed(name: str, labels: Mapping[str, str] = LABELS) -> bytes:
+    return json.dumps({"__name__": name, **labels}).encode()
+
+
+def key(name: str, layout: Layout) -> bytes:
+    found = SeriesEncoder(layout=layout).key("select", "q", packed(name))
+    assert isinstance(found, bytes)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "expected"),
+    [
+        (DEFAULT_LAYOUT, "up", rb"up,job=a\ b,le=0.5"),
+        (TELEGRAF_V2, "up", rb"prometheus,job=a\ b,le=0.5 up"),
+        (TELEGRAF_V2, "a b,c=d", rb"prometheus,job=a\ b,le=0.5 a\ b\,c\=d"),
+        (TELEGRAF_V2, "value", rb"prometheus,job=a\ b,le=0.5"),
+        (TELEGRAF_V2, "time", rb"prometheus,job=a\ b,le=0.5 metric_time"),
+        (TELEGRAF_V2, "_x", rb"prometheus,job=a\ b,le=0.5 metric__x"),
+        (Layout("prom_${__name__}", "gauge"), "up", rb"prom_up,job=a\ b,le=0.5 gauge"),
+    ],
+)
+def test_a_series_is_written_where_the_layout_says(
+    layout: Layout, name: str, expected: bytes
+) -> None:
+    assert key(name, layout) == expected
+
+
+@given(st.sampled_from(LAYOUTS), st.lists(names, min_size=2, max_size=2, unique=True))
+def test_two_metrics_with_the_same_labels_are_two_series(layout: Layout, pair: list[str]) -> None:
+    one, other = (key(name, layout) for name in pair)
+    assert one != other
+    assert layout.place(pair[0]) != layout.place(pair[1])
+    fields = {
+        (split_field(each)[0], aggregate_field(layout.place(name).field, aggregate))
+        for each, name in zip((one, other), pair, strict=True)
+        for aggregate in ("avg", "count")
+    }
+    assert len(fields) == 4, "nor do their rollups share a field"
+
+
+@given(st.sampled_from(LAYOUTS), names)
+def test_the_key_of_what_is_read_back_is_that_of_what_was_written(
+    layout: Layout, name: str
+) -> None:
+    identity = SeriesEncoder(layout=layout).identity("select", "q", packed(name))
+    assert isinstance(identity, Identity)
+    assert Place(identity.measurement, identity.field) == layout.place(name)
+    tags = identity.tags.items()
+    assert series_key(identity.measurement, tags, identity.field) == identity.key
+    assert layout.may_hold(layout.place(name))
+    field = aggregate_field(identity.field, "stddev")
+    assert sample_field(field) == identity.field
+    assert field_key(identity.key, "stddev") == series_key(identity.measurement, tags, field)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_metric_is_told_from_its_place(layout: Layout) -> None:
+    for name in ("up", "_meta", "metric_name", "http.server.duration"):
+        assert list(layout.names(layout.place(name))) == [name]
+    assert not any(layout.names(Place("cpu", "usage_idle"))) or layout.field == "${__name__}"
+
+
+def test_what_no_metric_can_be_held_at_is_somebody_elses() -> None:
+    assert not TELEGRAF_V2.may_hold(Place("cpu", "usage_idle"))
+    assert not any(TELEGRAF_V2.names(Place("cpu", "usage_idle")))
+    assert not Layout("prom_${__name__}").may_hold(Place("cpu", "value"))
+    assert not DEFAULT_LAYOUT.may_hold(Place("cpu", "usage_idle"))
+
+
+def test_a_rollup_s_key_keeps_the_field() -> None:
+    assert rollup_key(b"m,avg=1,z=2 up") == b"m,label_avg=1,z=2 up"
+    assert rollup_key(b"m,a=1 up_avg") == b"m,a=1 up_avg"
+    assert field_key(b"m,a=1 up", "avg") == b"m,a=1 up_avg"
+    assert field_key(b"m,a=1", "avg") == b"m,a=1 avg"
+
+
+def test_the_name_of_the_field_counts_as_part_of_what_influxdb_limits() -> None:
+    encoder = SeriesEncoder(layout=TELEGRAF_V2)
+    room = MAX_KEY_BYTES - len("prometheus,a=")
+    assert isinstance(encoder.key("select", "q", packed("five5", {"a": "x" * room})), bytes)
+    too_long = encoder.key("select", "q", packed("sixsix", {"a": "x" * room}))
+    assert too_long is SeriesDrop.SERIES_KEY_TOO_LONG
+
+
+def test_keys_of_integers_are_marked() -> None:
+    encoder = SeriesEncoder(integer_metrics=["*_total", "up"])
+    found = encoder.keys("select", "q", [packed(name) for name in ("up", "a_total", "load")] * 2)
+    assert [isinstance(each, IntegerKey) for each in found] == [True, True, False] * 2
+    assert found[0] == key("up", DEFAULT_LAYOUT)
