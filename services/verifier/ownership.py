@@ -8,8 +8,8 @@ other writers may share the bucket. The rule errs on the side of leaving a serie
 * an ``expr`` owns its measurement;
 * a ``select`` owns a series if Prometheus knows (or knew) a metric of that name that matches the
   selector, and the series' tags satisfy the selector's other matchers;
-* where relabelling may write a label that the selector matches, or the name, tags prove
-  nothing: such a ``select`` owns only what the source has.
+* where relabelling or ``extract.labels`` may write a label that the selector matches, or the name,
+  tags prove nothing: such a ``select`` owns only what the source has.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def owner(query: Query, measurements: frozenset[str], rules: Sequence[RelabelRul
     if query.kind == "expr":
         return may_write
     selector = parse_selector(query.text)
-    if _rewritten(selector, rules):
+    if _rewritten(selector, rules, query.labels):
         return lambda series: False
 
     def owns(series: SeriesKey) -> bool:
@@ -73,7 +73,7 @@ def measurements_of(
     names: Iterable[str] = ()
     if query.kind == "expr":
         names = (query.name,)
-    elif not _rewritten(parse_selector(query.text), rules):
+    elif not _rewritten(parse_selector(query.text), rules, query.labels):
         names = metric_names(query.text)
     # Only what the name alone decides counts: a rule may refuse the probe for its lack of labels.
     return frozenset(
@@ -91,9 +91,9 @@ def constant_tags(rules: Sequence[RelabelRule]) -> dict[str, str]:
     }
 
 
-def _rewritten(selector: Selector, rules: Sequence[RelabelRule]) -> bool:
+def _rewritten(selector: Selector, rules: Sequence[RelabelRule], added: Iterable[str] = ()) -> bool:
     matched = {matcher.label for matcher in selector.matchers} | {NAME_LABEL}
-    return any(
+    return not matched.isdisjoint(added) or any(
         rule.action in _ANY_LABEL_ACTIONS
         or (rule.target_label or "") in matched
         or "$" in (rule.target_label or "")

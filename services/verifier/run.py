@@ -41,6 +41,7 @@ class Subject:
     apart an ``expr`` is evaluated. ``rollup``: what a tier holds of the samples; None = themselves.
     ``identify`` is the configured transform at series level; ``owns``: whether a series of the sink
     could be this query's; ``measurements`` are read back even where nothing is expected.
+    ``labels``: what ``identify`` adds to each series that does not have it.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Subject:
     owns: Callable[[SeriesKey], bool]
     measurements: frozenset[str]
     rollup: Rollup | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def window_step_ms(self) -> int:

@@ -200,6 +200,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
             identify=identify,
             owns=(lambda series: owns(unmapped(series))) if rollup else owns,
             measurements=measurements,
+            labels=query.labels,
         )
 
     def current(query: Query) -> Subject:

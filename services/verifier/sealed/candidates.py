@@ -1,8 +1,9 @@
 """Which series of the sink a query wrote, told from the configuration and the tags alone.
 
 A series is a query's if a label set that the query selects can have become it. Where relabelling
-writes a label that the query matches, the series' tags do not tell what that label was. Such a
-query is given every series that it can have written; that is the right set if no other query can
+(or ``extract.labels``) writes a label that the query matches, the series' tags do not tell what
+that label was. Such a query is given every series that it can have written; that is the right set
+if no other query can
 have written any of their measurements, and otherwise it may be too large.
 """
 
@@ -69,7 +70,7 @@ def candidates(
         query.name: (
             Candidates(known & {map_measurement(query.name)}, tags=constant_tags(rules))
             if query.kind == "expr"
-            else _selected(parse_selector(query.text), identify, known - expressions, rules)
+            else _selected(query, identify, known - expressions, rules)
         )
         for query, identify in queries
     }
@@ -91,10 +92,13 @@ def candidates(
 
 
 def _selected(
-    selector: Selector, identify: Identify, known: frozenset[str], rules: Sequence[RelabelRule]
+    query: Query, identify: Identify, known: frozenset[str], rules: Sequence[RelabelRule]
 ) -> Candidates:
+    selector = parse_selector(query.text)
     matched = {matcher.label for matcher in selector.matchers} | {NAME_LABEL}
-    rewritten = frozenset(label for label in matched if _writes(rules, label))
+    rewritten = frozenset(
+        label for label in matched if label in query.labels or _writes(rules, label)
+    )
     measurements = known
     if NAME_LABEL not in rewritten:
         # A rule may refuse the probe for its lack of labels; only what the name decides counts.
