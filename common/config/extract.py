@@ -78,8 +78,8 @@ class ExtractSettings(CheckedSection):
     )
     labels: FixedLabels = Field(
         {},
-        description="Labels that each series gets which does not have them, before relabelling, as "
-        "Prometheus adds its external labels.",
+        description="Labels that each series gets before relabelling, in the place of its own of "
+        "these names.",
     )
     settle_seconds: Seconds = Field(
         30,

@@ -112,7 +112,7 @@ class Query(CheckedSection):
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """What each of its series gets that does not have them, in order of their names."""
+        """What each of its series gets in the place of its own, in order of their names."""
         return self._labels
 
     @property

@@ -26,7 +26,7 @@ Identify = Callable[[Mapping[str, str]], SeriesKey | str]
 def identify_of(query: Query, encoder: SeriesEncoder) -> Identify:
     """Identities of the series that ``query`` reads: relabelled, filtered, mapped.
 
-    Before that, they get what they lack of the query's labels.
+    Before that, they get the query's labels, in the place of their own.
     """
     added = query.labels
 
@@ -41,7 +41,7 @@ def identify_of(query: Query, encoder: SeriesEncoder) -> Identify:
         return SeriesKey.of(identity.measurement, identity.tags)
 
     # The same series come in every piece.
-    return lambda labels: identity_of(json.dumps({**added, **labels} if added else labels))
+    return lambda labels: identity_of(json.dumps({**labels, **added} if added else labels))
 
 
 @dataclass(slots=True)

@@ -86,17 +86,19 @@ def digests_of(
     """The extractor's digest of samples that were read by the other decoder.
 
     It is over label sets as the source wrote them, in one of two spellings: Go's, that is safe
-    within HTML, or the plain one. What the extractor has ``added`` stands before that, plain.
+    within HTML, or the plain one. Before them stands what the extractor has ``added``; sets that
+    had a label of that name are written anew, plain.
     """
     digests = [Digest(), Digest()]
     for one in series:
-        text = _packed(one.labels)
-        start = _packed({name: value for name, value in added.items() if name not in one.labels})
+        kept = {name: value for name, value in one.labels.items() if name not in added}
+        text = _packed(kept)
+        of_go = text.translate(_SAFE_IN_HTML) if len(kept) == len(one.labels) else text
         counts = np.array([len(one.values)])
-        for digest, own in zip(digests, (text, text.translate(_SAFE_IN_HTML)), strict=True):
+        for digest, own in zip(digests, (text, of_go), strict=True):
             labels = own
-            if start != "{}":
-                labels = start[:-1] + ("," if own != "{}" else "") + own[1:]
+            if added:
+                labels = _packed(added)[:-1] + ("}" if own == "{}" else "," + own[1:])
             digest.add(Samples((labels.encode(),), counts, one.timestamps_ms, one.values))
             digest.samples += one.histograms
     return digests

@@ -3,8 +3,8 @@
 A point in the sink that no query expects is an error only if the pipeline must have put it there:
 other writers may share the bucket. The rule errs on the side of leaving a series alone:
 
-* a series must have the labels that relabelling sets to constants: several pipelines tell their
-  series apart so;
+* a series must have ``extract.labels``, and the labels that relabelling sets to constants: several
+  pipelines tell their series apart so;
 * an ``expr`` owns its measurement;
 * a ``select`` owns a series if Prometheus knows (or knew) a metric of that name that matches the
   selector, and the series' tags satisfy the selector's other matchers;
@@ -14,7 +14,7 @@ other writers may share the bucket. The rule errs on the side of leaving a serie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from common.config import Query, RelabelRule
 from common.promql.constant_labels import constant_labels
@@ -35,7 +35,7 @@ def owner(query: Query, measurements: frozenset[str], rules: Sequence[RelabelRul
 
     ``measurements`` are those the query can write: see :func:`measurements_of`.
     """
-    constants = constant_tags(rules)
+    constants = constant_tags(rules, query.labels)
 
     def may_write(series: SeriesKey) -> bool:
         tags = dict(series.tags)
@@ -81,12 +81,12 @@ def measurements_of(
     )
 
 
-def constant_tags(rules: Sequence[RelabelRule]) -> dict[str, str]:
-    """What relabelling makes of every series' tags; empty: none of them has that tag."""
+def constant_tags(rules: Sequence[RelabelRule], added: Mapping[str, str]) -> dict[str, str]:
+    """What labels and relabelling make of every series' tags; empty: none has that tag."""
     # Labels that begin with "__" are none of the series any more.
     return {
         map_key(label): map_value(value)
-        for label, value in constant_labels(rules).items()
+        for label, value in constant_labels(rules, added).items()
         if label[:2] != "__"
     }
 

@@ -41,7 +41,7 @@ class Subject:
     apart an ``expr`` is evaluated. ``rollup``: what a tier holds of the samples; None = themselves.
     ``identify`` is the configured transform at series level; ``owns``: whether a series of the sink
     could be this query's; ``measurements`` are read back even where nothing is expected.
-    ``labels``: what ``identify`` adds to each series that does not have it.
+    ``labels``: what ``identify`` gives each series in the place of its own.
     """
 
     name: str

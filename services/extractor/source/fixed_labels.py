@@ -1,4 +1,4 @@
-"""Labels that each series of the source gets which does not have them: ``extract.labels``."""
+"""Labels that each series of the source gets, in the place of its own: ``extract.labels``."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from common.samples.columns import Samples
 
 
 def labelled(blocks: Iterator[Samples], labels: Mapping[str, str]) -> Iterator[Samples]:
-    """``blocks`` whose series have ``labels`` too, before their own, which win.
+    """``blocks`` whose series have ``labels``, before what they have beside them.
 
-    The rest of each label set stays byte for byte as the source wrote it.
+    A label set that has none of them stays byte for byte as the source wrote it.
     """
     if not labels:
         return blocks
-    # As the source would write the name, and the start of a set with all of the labels.
-    names = {name: f'"{name}":'.encode() for name in labels}
-    all_of_them = _start(labels)
+    start = _packed(labels)[:-1]
+    names = [f'"{name}":'.encode() for name in labels]
 
     def of_series(series: bytes) -> bytes:
-        start = all_of_them
-        if any(name in series for name in names.values()):  # or a value looks like it
-            own = json.loads(series)
-            start = _start({name: text for name, text in labels.items() if name not in own})
-        rest = series[1:]
-        return start + rest if rest == b"}" or len(start) == 1 else start + b"," + rest
+        own = series
+        if any(name in series for name in names):  # or a value looks like one
+            found = json.loads(series)
+            if not labels.keys().isdisjoint(found):
+                own = _packed({name: text for name, text in found.items() if name not in labels})
+        return start + (b"}" if own == b"{}" else b"," + own[1:])
 
     return (
         replace(block, series=tuple(map(of_series, block.series))) if block.series else block
@@ -34,6 +33,5 @@ def labelled(blocks: Iterator[Samples], labels: Mapping[str, str]) -> Iterator[S
     )
 
 
-def _start(labels: Mapping[str, str]) -> bytes:
-    """A JSON object without its end."""
-    return json.dumps(dict(labels), ensure_ascii=False, separators=(",", ":"))[:-1].encode()
+def _packed(labels: Mapping[str, str]) -> bytes:
+    return json.dumps(dict(labels), ensure_ascii=False, separators=(",", ":")).encode()

@@ -68,7 +68,9 @@ def candidates(
     expressions = frozenset(map_measurement(q.name) for q, _ in queries if q.kind == "expr")
     loose = {
         query.name: (
-            Candidates(known & {map_measurement(query.name)}, tags=constant_tags(rules))
+            Candidates(
+                known & {map_measurement(query.name)}, tags=constant_tags(rules, query.labels)
+            )
             if query.kind == "expr"
             else _selected(query, identify, known - expressions, rules)
         )
@@ -113,7 +115,7 @@ def _selected(
         if matcher.operator == "=" and matcher.value
         if matcher.label not in rewritten | {NAME_LABEL}
     }
-    tags = {**equal, **constant_tags(rules)}
+    tags = {**equal, **constant_tags(rules, query.labels)}
     return Candidates(measurements & known, selector, tags, rewritten)
 
 

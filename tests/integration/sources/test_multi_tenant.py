@@ -74,7 +74,7 @@ def tenant(
             "extract.auth": {"oauth2": oauth2},
             "extract.header_files": {"X-Scope-OrgID": str(file)},
             "extract.params": {"namespace": "shop"},
-            "extract.labels": {"site": "north", "host": "unknown"},
+            "extract.labels": {"site": "north", "job": "all"},
         }
         world.queries = [
             {"name": "raw", "select": 'load{job="app"}'},
@@ -104,9 +104,9 @@ def test_without_one_of_them_nothing_is_read(
 def test_verify_follows_the_labels(tenant: World, capsys: Capture) -> None:
     start_ms = tenant.start_ms
     have = [
-        (series(dict(s[1])["host"], job="app", site="north"), t, v) for s, t, v in points(start_ms)
+        (series(dict(s[1])["host"], job="all", site="north"), t, v) for s, t, v in points(start_ms)
     ]
-    total = ("total", (("host", "unknown"), ("site", "north")))
+    total = ("total", (("job", "all"), ("site", "north")))
     have += [(total, start_ms + n * STEP_MS, float(n * len(HOSTS))) for n in range(1, SAMPLES + 1)]
     end_ms = start_ms + SAMPLES * STEP_MS
     bounds = ["--from", str(start_ms / 1000), "--to", str(end_ms / 1000)]
@@ -115,17 +115,24 @@ def test_verify_follows_the_labels(tenant: World, capsys: Capture) -> None:
     assert result.code == 0, (result.out, result.err)
     assert result.query()["equal"] == 2 * SAMPLES
     assert result.query("total")["equal"] == SAMPLES
-    # What has another site is not ours, what lacks it is missing.
+    # What has another site is another pipeline's.
+    others = [
+        (series("a", job="all", site="south"), start_ms + STEP_MS, 1.0),
+        (("total", (("job", "all"), ("site", "south"))), start_ms + STEP_MS, 1.0),
+    ]
     tenant.delete("load", {"host": "a"}, start_ms + STEP_MS)
-    tenant.write([(series("a", job="app"), start_ms + STEP_MS, 1.0)])
-    assert tenant.run(capsys, "verify", "--json", *bounds).query()["missing"] == 1
+    tenant.write(others)
+    result = tenant.run(capsys, "verify", "--json", *bounds)
+    assert (result.query()["missing"], result.query()["extra"]) == (1, 0)
+    assert result.query("total")["extra"] == 0
 
 
 def test_the_extractor_and_the_doctor_get_in(
     tenant: World, capsys: Capture, tmp_path: Path, log_dir: Path
 ) -> None:
-    tenant.changes["extract.initial_lookback_seconds"] = "12h"
-    tenant.changes["pipeline.interval_seconds"] = 1
+    # Few and long windows.
+    tenant.changes["extract.initial_lookback_seconds"] = "8h"
+    tenant.queries = tenant.queries[:1]
     config = tenant.config()
     settings = load_settings(config, {})
     client = PrometheusClient(settings.extract, on_doubt=lambda query, doubt: pytest.fail(query))
@@ -134,7 +141,7 @@ def test_the_extractor_and_the_doctor_get_in(
     )
     client.close()
     labels: list[Any] = [json.loads(one) for block in blocks for one in block.series]
-    assert [one["site"] for one in labels] == ["north", "north"]
+    assert [(one["site"], one["job"]) for one in labels] == [("north", "all")] * 2
     assert sorted(one["host"] for one in labels) == list(HOSTS)
     report = tenant.run(capsys, "doctor").out
     (line,) = [one for one in report.splitlines() if "/prometheus, version" in one]
@@ -146,7 +153,7 @@ def test_the_extractor_and_the_doctor_get_in(
                 "raw@hot" in ledger.audit().accounts
                 and ledger.audit().accounts["raw@hot"].extracted == 2 * SAMPLES
             ),
-            deadline_seconds=90,
+            deadline_seconds=150,
             what="all samples of the tenant",
         )
         wait_until(lambda: process.probe() is None, deadline_seconds=60, what="it to be ready")

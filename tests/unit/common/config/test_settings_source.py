@@ -134,3 +134,10 @@ def test_a_query_has_its_own_interval(tmp_path: Path) -> None:
     assert (slow.step_ms, slow.head_step_ms) == (15_000, 45_000)
     assert (fast.step_ms, fast.head_step_ms) == (5_000, 5_000)
     assert (expr.step_ms, expr.head_step_ms) == (30_000, 120_000)
+
+
+def test_selectors_that_differ_only_in_a_fixed_label_are_refused(tmp_path: Path) -> None:
+    queries = "  queries: [{name: a, select: 'x{site=\"a\"}'}, {name: b, select: 'x{site=\"b\"}'}]"
+    assert len(load(tmp_path, queries).extract.queries) == 2
+    found = problem(tmp_path, f"  labels: {{site: north}}\n{queries}")
+    assert "b may select the same series as a" in found

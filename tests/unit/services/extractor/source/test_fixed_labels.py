@@ -1,4 +1,4 @@
-"""Labels that series get which do not have them."""
+"""Labels that series get in the place of their own."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ def block(*series: bytes) -> Samples:
     [
         (b"{}", '{"a":"x\\"y","site":"n\u00f6rth"}'),
         (b'{"b":"1"}', '{"a":"x\\"y","site":"n\u00f6rth","b":"1"}'),
-        (b'{"b":"\\u003c","site":"own"}', '{"a":"x\\"y","b":"\\u003c","site":"own"}'),
-        (b'{"a":"1","site":"own"}', '{"a":"1","site":"own"}'),
+        (b'{"b":"\\u003c"}', '{"a":"x\\"y","site":"n\u00f6rth","b":"\\u003c"}'),
+        (b'{"b":"\\u003c","site":"own"}', '{"a":"x\\"y","site":"n\u00f6rth","b":"<"}'),
+        (b'{"a":"1","site":"own"}', '{"a":"x\\"y","site":"n\u00f6rth"}'),
         # Not a name, but what a value says.
         (b'{"b":"\\"site\\":"}', '{"a":"x\\"y","site":"n\u00f6rth","b":"\\"site\\":"}'),
     ],
 )
-def test_own_labels_win_and_stay_as_they_are(series: bytes, expected: str) -> None:
+def test_a_set_without_them_stays_as_it_is(series: bytes, expected: str) -> None:
     (found,) = labelled(iter([block(series)]), ADDED)
     assert found.series == (expected.encode(),)
-    assert json.loads(found.series[0]) == {**ADDED, **json.loads(series)}
+    assert json.loads(found.series[0]) == {**json.loads(series), **ADDED}
 
 
 def test_nothing_is_touched_without_labels() -> None:
