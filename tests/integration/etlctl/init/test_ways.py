@@ -130,16 +130,16 @@ def test_one_tenant_of_many(
     where = ("--prometheus-url", f"{front.url}/tenant")
     option, param = "--prometheus-header-file", ("--prometheus-param", "namespace=shop")
     tenant = (option, f"X-Scope-OrgID={secret('a')}")
-    for given, says in (((), "no org id"), (tenant, "no namespace")):
-        code, said = refused(capsys, tmp_path, *where, *given)
+    for options, says in (([], "no org id"), ([*tenant], "no namespace")):
+        code, said = refused(capsys, tmp_path, *where, *options)
         assert code == ExitCode.DEPENDENCY and says in said, said
-    for given, says in (
-        ((option, "secret"), f"{option}: must be a name and a text with = between them"),
-        ((option, "X-A=/none"), f"{option}: names /none, which cannot be read"),
-        ((*tenant, *tenant), f"{option}: X-Scope-OrgID is given twice"),
-        (("--prometheus-param", "query=up"), "--prometheus-param: is set by each request itself"),
+    for wrong, says in (
+        ([option, "secret"], f"{option}: must be a name and a text with = between them"),
+        ([option, "X-A=/none"], f"{option}: names /none, which cannot be read"),
+        ([*tenant, *tenant], f"{option}: X-Scope-OrgID is given twice"),
+        (["--prometheus-param", "query=up"], "--prometheus-param: is set by each request itself"),
     ):
-        code, said = refused(capsys, tmp_path, *where, *given)
+        code, said = refused(capsys, tmp_path, *where, *wrong)
         assert code == ExitCode.CONFIG and says in said and "secret" not in said, said
     sink = ("--influxdb-url", influx_server.url, "--bucket", influx_database)
     text = until_it_flows(capsys, tmp_path, [*where, *tenant, *param, *sink])

@@ -8,6 +8,7 @@ import pytest
 
 from common.config import Settings, effective, load_settings
 from common.errors import ConfigError
+from services.extractor.windows import plans_of
 
 BASE = """
 extract:
@@ -141,3 +142,20 @@ def test_selectors_that_differ_only_in_a_fixed_label_are_refused(tmp_path: Path)
     assert len(load(tmp_path, queries).extract.queries) == 2
     found = problem(tmp_path, f"  labels: {{site: north}}\n{queries}")
     assert "b may select the same series as a" in found
+
+
+def test_a_query_has_its_own_beginning_and_pace(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        "  initial_lookback_seconds: 2h\n  queries: [{name: a, select: a}, {name: b, select: b,"
+        " initial_lookback_seconds: 1d, interval_seconds: 10m, settle_seconds: 5m}]",
+    )
+    usual, own = plans_of(settings)
+    assert (usual.lookback_ms, own.lookback_ms) == (7_200_000, 86_400_000)
+    assert (usual.head_step_ms, own.head_step_ms) == (15_000, 600_000)
+    now_ms = 1_700_000_000_000
+    assert own.head_ms(now_ms) == (now_ms - 300_000) // 600_000 * 600_000
+    assert own.next_head_at_ms(now_ms) == own.head_ms(now_ms) + 900_000
+    # What came at once is live together, and as long a window as it takes is allowed.
+    assert own.live_ms == 600_000
+    assert own.lag_limit_ms > usual.lag_limit_ms + 585_000

@@ -37,6 +37,23 @@ def test_a_select_has_the_measurements_of_the_metrics_that_prometheus_knows() ->
     assert measurements(SELECT) == {"m1", "m 2", "metric__m3"}
 
 
+def test_labels_of_the_source_tell_pipelines_apart() -> None:
+    ours = {"job": "app", "code": "200", "site": "north"}
+    labelled = SELECT.bound(15, {}, {"site": "north"})
+    owns = owner(labelled, measurements(labelled), ())
+    assert owns(SeriesKey.of("m1", ours))
+    assert not owns(SeriesKey.of("m1", {**ours, "site": "south"}))
+    identify = identify_of(labelled, SeriesEncoder())
+    assert identify({"__name__": "m1", "site": "own"}) == SeriesKey.of("m1", {"site": "north"})
+    # What a rule makes of them later counts, and tags prove nothing of a label that was replaced.
+    drop = rule(action="labeldrop", regex="site")
+    assert owner(EXPR.bound(15, {}, {"site": "north"}), frozenset({"rate"}), (drop,))(
+        SeriesKey.of("rate", {})
+    )
+    replaced = SELECT.bound(15, {}, {"job": "all"})
+    assert measurements(replaced) == frozenset()
+
+
 def test_metrics_that_are_not_wanted_are_not_read() -> None:
     assert measurements(SELECT, valid=("m1",)) == {"m1"}
     assert measurements(EXPR, valid=("m1",)) == frozenset()
