@@ -43,6 +43,17 @@ def read_secret(path: str | Path) -> str:
         raise ValueError(f"names {path}, which {error}") from None
 
 
+def current_secret(file: str | None, known_from_start: str) -> str:
+    """What a secret file holds now; without one, or where it cannot be read, what was known."""
+    if file is None:
+        return known_from_start
+    try:
+        return read_secret(file)
+    except ValueError:
+        # Half-way through being replaced, perhaps: the one we began with may still do.
+        return known_from_start
+
+
 def secret_text(content: bytes) -> str:
     """The secret in the content of a file: without a byte order mark, and line breaks at the end.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 
 from common.config.query import Query
@@ -32,13 +32,16 @@ SYNTHETIC_NAMES = frozenset(
 )
 
 
-def collisions(queries: Sequence[Query]) -> Iterator[tuple[int, str]]:
-    """``(index of the later query, sentence)`` for each pair that may write the same series."""
+def collisions(queries: Sequence[Query], labels: Collection[str] = ()) -> Iterator[tuple[int, str]]:
+    """``(index of the later query, sentence)`` for each pair that may write the same series.
+
+    ``labels``: names of those that each series gets in the place of its own.
+    """
     metrics = SYNTHETIC_NAMES.union(
         *(metric_names(query.expr) for query in queries if query.expr is not None)
     )
     selectors = {
-        index: parse_selector(query.select)
+        index: _without(parse_selector(query.select), labels)
         for index, query in enumerate(queries)
         if query.select is not None
     }
@@ -62,6 +65,11 @@ def collisions(queries: Sequence[Query]) -> Iterator[tuple[int, str]]:
                         "contain: rename the expr"
                     ),
                 )
+
+
+def _without(selector: Selector, labels: Collection[str]) -> Selector:
+    """The selector of all that is the same series where those labels are the same."""
+    return Selector(tuple(one for one in selector.matchers if one.label not in labels))
 
 
 def _may_contain(selector: Selector, name: str, metrics: frozenset[str]) -> bool:

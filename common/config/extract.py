@@ -6,31 +6,30 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from common.config.fields import (
     AutoOrOff,
     CheckedSection,
     Count,
-    Flag,
     Problem,
     Seconds,
     Unit,
     backoff_problems,
     url_checker,
 )
+from common.config.mappings import FixedLabels, FixedParams, HeaderFiles, Headers
 from common.config.query import Query
-from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
-from common.config.tls_files import authorities, key_of_certificate
+from common.config.source_auth import AuthSettings
 
 # The least that a lease must outlive the request that is made under it.
 LEASE_MARGIN_SECONDS = 5.0
 
-_secret = BeforeValidator(from_file("extract"))
-_authorities = AfterValidator(authorities("extract"))
-_file = AfterValidator(readable("extract"))
-_key = AfterValidator(key_of_certificate("extract"))
 _url = AfterValidator(url_checker(("http", "https"), "they belong in extract.auth"))
+_proxy_url = url_checker(
+    ("http", "https"), "name a proxy with a password in the variable https_proxy"
+)
+_proxy = AfterValidator(lambda url: url if url is None else _proxy_url(url))
 
 
 def _listed(value: Any) -> Any:
@@ -40,47 +39,6 @@ def _listed(value: Any) -> Any:
 
 def _none_if_zero(times: tuple[float, ...]) -> tuple[float, ...]:
     return () if times == (0.0,) else times
-
-
-class AuthSettings(CheckedSection):
-    """How we show Prometheus who we are, and how we check who it is."""
-
-    username: str | None = Field(
-        None, min_length=1, description="User of HTTP basic authentication."
-    )
-    password_file: SecretFile = Field(None, description="File that holds `password`.")
-    password: Annotated[SecretStr, _secret] = Field(
-        NO_SECRET, description="Password of HTTP basic authentication."
-    )
-    bearer_token_file: SecretFile = Field(None, description="File that holds `bearer_token`.")
-    bearer_token: Annotated[SecretStr, _secret] = Field(
-        NO_SECRET, description="Bearer token, instead of a user."
-    )
-    ca_file: Annotated[str | None, _authorities] = Field(
-        None, description="PEM file with the authorities that may vouch for the server."
-    )
-    cert_file: Annotated[str | None, _file] = Field(
-        None, description="PEM file with our client certificate (and its key, without `key_file`)."
-    )
-    key_file: Annotated[str | None, _key] = Field(
-        None, description="PEM file with the key of `cert_file`."
-    )
-    verify: Flag = Field(True, description="Whether the server's certificate is checked.")
-
-    def _problems(self) -> Iterator[Problem]:
-        basic = self.username is not None
-        password = self.password_file is not None or bool(self.password.get_secret_value())
-        bearer = self.bearer_token_file is not None or bool(self.bearer_token.get_secret_value())
-        if bearer and (basic or password):
-            yield Problem((), "has both a user and a bearer token: keep one of them")
-        elif password and not basic:
-            yield Problem((), "has a password but no username")
-        elif basic and not password:
-            yield Problem((), "has a username but neither password nor password_file")
-        if self.key_file is not None and self.cert_file is None:
-            yield Problem(("key_file",), "is given without cert_file")
-        if not self.verify and self.ca_file is not None:
-            yield Problem(("verify",), "is false, so ca_file would never be used: keep one of them")
 
 
 class ExtractSettings(CheckedSection):
@@ -97,6 +55,32 @@ class ExtractSettings(CheckedSection):
         "response may be waited for in all once it has begun.",
     )
     auth: AuthSettings = Field(default_factory=AuthSettings, description="")
+    headers: Headers = Field(
+        {},
+        description="Headers of every request, such as `X-Scope-OrgID` with the tenant of Mimir or "
+        "Cortex. Their values are shown nowhere. Those of authentication belong in `extract.auth`.",
+    )
+    header_files: HeaderFiles = Field(
+        {},
+        description="Headers of every request whose values are in files, which are read anew for "
+        "each.",
+    )
+    params: FixedParams = Field(
+        {},
+        description="Parameters in the URL of every request, such as `namespace`, `dedup` or "
+        "`partial_response`: text, or a list of it. With one of them nothing is read by remote "
+        "read, which knows no parameters.",
+    )
+    proxy_url: Annotated[str | None, _proxy] = Field(
+        None,
+        description="Proxy on the way to Prometheus; without it the variables `http_proxy`, "
+        "`https_proxy`, `all_proxy` and `no_proxy` count.",
+    )
+    labels: FixedLabels = Field(
+        {},
+        description="Labels that each series gets before relabelling, in the place of its own of "
+        "these names.",
+    )
     settle_seconds: Seconds = Field(
         30,
         ge=0,
@@ -199,6 +183,7 @@ class ExtractSettings(CheckedSection):
                 f"is {self.window_lease_seconds:g} s: a lease must outlive extract.timeout "
                 f"({self.timeout:g} s) by {LEASE_MARGIN_SECONDS:g} s or more",
             )
+        yield from self._connection_problems()
         if self.staged_ttl_seconds <= self.window_lease_seconds:
             yield Problem(
                 ("staged_ttl_seconds",),
@@ -230,3 +215,14 @@ class ExtractSettings(CheckedSection):
                     f"{query.name} is already the name of queries[{first[query.name]}]",
                 )
             first.setdefault(query.name, index)
+
+    def _connection_problems(self) -> Iterator[Problem]:
+        files = {name.lower() for name in self.header_files}
+        for name in self.headers:
+            if name.lower() in files:
+                yield Problem(("headers", name), "is also in header_files: keep one of them")
+        if self.auth.server_name is not None and not self.prometheus_url.startswith("https:"):
+            yield Problem(
+                ("auth", "server_name"),
+                "would never be used: prometheus_url does not begin with https://",
+            )

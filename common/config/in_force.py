@@ -1,8 +1,8 @@
 """What the points of a query depend on, as text, so that an earlier one can be applied again.
 
-JSON: kind, text and step_ms of the query; relabel, valid_metrics and expr_names of the transform;
-of a tier that holds rollups their resolution and aggregates;
-of a layout other than the default its templates.
+JSON: kind, text and step_ms of the query, and labels if its series get some, as pairs; relabel,
+valid_metrics and expr_names of the transform; of a tier that holds rollups their resolution and
+aggregates; of a layout other than the default its templates.
 """
 
 from __future__ import annotations
@@ -51,8 +51,16 @@ class InForce:
 
     def names_like(self, other: InForce) -> bool:
         """Whether the same series have the same names under both."""
-        mine = (self.relabel, self.valid_metrics, self.expr_names, self.layout)
-        return mine == (other.relabel, other.valid_metrics, other.expr_names, other.layout)
+        return self._naming() == other._naming()
+
+    def _naming(self) -> tuple[object, ...]:
+        return (
+            self.relabel,
+            self.valid_metrics,
+            self.expr_names,
+            self.query.labels,
+            self.layout,
+        )
 
     def to_json(self) -> str:
         """The same text for everything that gives the same points."""
@@ -67,6 +75,8 @@ class InForce:
             "valid_metrics": self.valid_metrics,
             "expr_names": self.expr_names,
         }
+        if query.labels:
+            parts["labels"] = sorted(query.labels.items())
         if self.rollup is not None:
             parts["rollup"] = [self.rollup.resolution_ms, *self.rollup.aggregates]
         if self.layout != DEFAULT_LAYOUT:
@@ -82,7 +92,7 @@ class InForce:
             given = {"step": step} if parts["kind"] == "expr" else {}
             query = Query.model_validate({"name": name, parts["kind"]: parts["text"], **given})
             return cls(
-                query.bound(step, {}),
+                query.bound(step, {}, {str(k): str(v) for k, v in parts.get("labels", ())}),
                 tuple(map(RelabelRule.model_validate, parts["relabel"])),
                 tuple(map(str, parts["valid_metrics"])),
                 tuple(map(str, parts["expr_names"])),

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from common.config.environment import PREFIX, Overrides, read_environment
 from common.config.fields import Path
+from common.config.mappings import TEXT_MAPPINGS
 from common.config.model import Settings
 from common.config.text import without_halves
 from common.config.transform import RULE_TEXTS
@@ -185,7 +186,14 @@ def _model_of(annotation: Any) -> Any:
 
 
 def _as_written(path: Path) -> bool:
-    """Whether a scalar is text whatever it looks like: in relabel rules, as Prometheus has it."""
+    """Whether a scalar is text whatever it looks like: in relabel rules, as Prometheus has it.
+
+    And in mappings to text: headers, parameters, labels.
+    """
+    if path[:1] == ("extract",) and len(path) > 2 and path[1] in TEXT_MAPPINGS:
+        return True
+    if path[:4] == ("extract", "auth", "oauth2", "endpoint_params"):
+        return len(path) > 4
     if path[:2] != ("transform", "relabel"):
         return False
     key = path[3:]

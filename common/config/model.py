@@ -44,8 +44,9 @@ class Settings(Section):
         rollups: dict[str, Rollup] = {
             name: tier.rollup for name, tier in self.load.tiers.items() if tier.rollup is not None
         }
+        labels = self.extract.labels
         update = {
-            "queries": tuple(query.bound(interval_seconds, rollups) for query in queries),
+            "queries": tuple(query.bound(interval_seconds, rollups, labels) for query in queries),
             "live_window_max_seconds": self._live_window_max_seconds(queries),
         }
         object.__setattr__(self, "extract", self.extract.model_copy(update=update))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr
@@ -62,6 +63,19 @@ class Query(CheckedSection):
         description="Age that samples of this query must have before they are extracted; "
         "none = `extract.settle_seconds`. A negative offset of an `expr` is added.",
     )
+    initial_lookback_seconds: Annotated[Seconds | None, Unit("duration")] = Field(
+        None,
+        ge=0,
+        description="How far before its first start this query begins; none = "
+        "`extract.initial_lookback_seconds`.",
+    )
+    interval_seconds: Annotated[Seconds | None, Unit("duration")] = Field(
+        None,
+        ge=1,
+        le=86_400,
+        description="How often new windows of this query are planned; none = "
+        "`pipeline.interval_seconds`, of an `expr` its step if that is longer.",
+    )
     may_be_empty: bool = Field(
         False,
         description="It is normal that this query matches no series, such as an `expr` that keeps "
@@ -84,6 +98,7 @@ class Query(CheckedSection):
     # Set by Settings, which alone knows the interval and the tiers.
     _alignment_seconds: float = PrivateAttr(DEFAULT_ALIGNMENT_SECONDS)
     _rollups: dict[str, Rollup] = PrivateAttr(default_factory=dict)
+    _labels: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def kind(self) -> Literal["expr", "select"]:
@@ -94,6 +109,11 @@ class Query(CheckedSection):
     def text(self) -> str:
         """The expression or the selector."""
         return self.expr or self.select or ""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What each of its series gets in the place of its own, in order of their names."""
+        return self._labels
 
     @property
     def step_ms(self) -> int:
@@ -111,6 +131,12 @@ class Query(CheckedSection):
         seconds = default_seconds if self.settle_seconds is None else self.settle_seconds
         return round(seconds * 1000) + (0 if self.expr is None else ahead_ms(self.expr))
 
+    @property
+    def head_step_ms(self) -> int:
+        """Milliseconds, a multiple of the step, that the newest window ends at multiples of."""
+        interval_ms = round((self.interval_seconds or 0) * 1000)
+        return max(1, -(-interval_ms // self.step_ms)) * self.step_ms
+
     def fingerprint(self, tier: str) -> str:
         """16 hex digits that change with everything that changes what is extracted for ``tier``.
 
@@ -119,6 +145,8 @@ class Query(CheckedSection):
         parts = [self.name, self.kind, self.text, self.step_ms, tier]
         rollup = self.rollup(tier)
         parts += [[], "" if rollup is None else [rollup.resolution_ms, *rollup.aggregates]]
+        if self._labels:
+            parts.append(dict(self._labels))
         packed = json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()
         return hashlib.blake2s(packed, digest_size=8).hexdigest()
 
@@ -136,11 +164,18 @@ class Query(CheckedSection):
         """Whether the tier holds this query, where the tier is configured."""
         return not self.tiers or tier in self.tiers
 
-    def bound(self, alignment_seconds: float, rollups: Mapping[str, Rollup]) -> Self:
-        """This query with the pipeline's interval and what each tier does to samples."""
+    def bound(
+        self,
+        alignment_seconds: float,
+        rollups: Mapping[str, Rollup],
+        labels: Mapping[str, str] = MappingProxyType({}),
+    ) -> Self:
+        """This query with the pipeline's interval, what each tier does to samples, and labels."""
         copy = self.model_copy()
-        copy._alignment_seconds = alignment_seconds
+        # Windows of raw samples lie on the pipeline's grid, or on a finer one of the query's own.
+        copy._alignment_seconds = min(alignment_seconds, self.interval_seconds or alignment_seconds)
         copy._rollups = dict(rollups)
+        copy._labels = dict(labels)
         return copy
 
     def _problems(self) -> Iterator[Problem]:
@@ -180,3 +215,6 @@ class Query(CheckedSection):
             )
         if self.step is not None and self.step * 1000 != round(self.step * 1000):
             yield Problem(("step",), "must be a whole number of milliseconds")
+        interval_ms = (self.interval_seconds or 0) * 1000
+        if interval_ms != round(interval_ms):
+            yield Problem(("interval_seconds",), "must be a whole number of milliseconds")

@@ -45,7 +45,7 @@ def problems(settings: Settings) -> Iterator[Problem]:
                 f"queries[{index}] {query.name} ({query.step_ms / 1000:g} s)",
             )
     yield from _tier_problems(settings)
-    for index, text in collisions(extract.queries):
+    for index, text in collisions(extract.queries, extract.labels):
         yield Problem(("extract", "queries", index), text)
     yield from _relabel_problems(settings)
 

@@ -1,8 +1,9 @@
-"""Labels that relabelling gives every series that passes it, whatever it had before."""
+"""Labels that every series has once it was relabelled, whatever it had before."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from common.promql.relabel import Rule, compile_rules
 
@@ -14,13 +15,15 @@ _ANY = frozenset(("(.*)", ".*"))
 _UNKNOWN = "\ud800"
 
 
-def constant_labels(rules: Iterable[Rule]) -> dict[str, str]:
+def constant_labels(
+    rules: Iterable[Rule], given: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
     """By name, the value that each series has after ``rules``; empty: no series has the label.
 
-    A label that is not named may have any value, or none. Raises
-    :class:`~common.errors.ConfigError` for a rule that cannot work.
+    ``given``: what all of them have before. A label that is not named may have any value, or none.
+    Raises :class:`~common.errors.ConfigError` for a rule that cannot work.
     """
-    known: dict[str, str] = {}
+    known = dict(given)
     for rule in rules:
         if rule.action in _FILTERS:
             continue

@@ -1,4 +1,7 @@
-"""The ``requests`` session for Prometheus: credentials, TLS, kept connections."""
+"""The ``requests`` session for Prometheus: credentials, TLS, proxy, kept connections.
+
+Whatever asks the source asks through one of these: the extractor, the verifier and etlctl.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,25 @@ from urllib.parse import urlencode
 
 import requests
 import urllib3
-from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase, HTTPBasicAuth
 from requests.cookies import extract_cookies_to_jar, get_cookie_header
 from requests.structures import CaseInsensitiveDict
 from urllib3 import ProxyManager
 
-from common.config import AuthSettings
-from common.config.secrets import read_secret
+from common.config import ExtractSettings, OAuth2Settings
 from common.runtime.exchange import watched
+from common.source.credentials import Credentials
+from common.source.oauth2 import AccessTokens
 
 
-def source_session(auth: AuthSettings) -> requests.Session:
-    """A session with ``auth`` that keeps its connections and requests uncompressed responses.
+def source_session(extract: ExtractSettings) -> requests.Session:
+    """A session that keeps its connections and requests uncompressed responses.
 
     Compressing a response costs Prometheus four times what the rest of it costs.
     """
-    session = requests.Session()
-    session.auth = _Credentials(auth)
+    auth, session = extract.auth, requests.Session()
+    session.auth = Credentials(extract, _tokens(auth.oauth2) if auth.oauth2 else None)
+    session.params = dict(extract.params)
     session.verify = auth.ca_file or auth.verify
     if not session.verify:
         # The operator chose it; a warning would come with every request.
@@ -35,9 +38,31 @@ def source_session(auth: AuthSettings) -> requests.Session:
     if auth.cert_file:
         session.cert = (auth.cert_file, auth.key_file) if auth.key_file else auth.cert_file
     session.headers["Accept-Encoding"] = "identity"
-    adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=4, max_retries=0)
+    adapter = _WatchedAdapter(auth.server_name, pool_connections=1, pool_maxsize=4, max_retries=0)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
+    return _settled(session, extract.prometheus_url, extract.proxy_url)
+
+
+def _tokens(settings: OAuth2Settings) -> AccessTokens:
+    session = requests.Session()
+    session.verify = settings.ca_file or True
+    adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return AccessTokens(settings, _settled(session, settings.token_url))
+
+
+def _settled(session: requests.Session, url: str, proxy_url: str | None = None) -> requests.Session:
+    """``session`` with the environment's proxies and authorities, looked up once.
+
+    It does not change while we run, and takes as long to look up as all else about a request.
+    """
+    found = session.merge_environment_settings(url, {}, None, session.verify, None)
+    session.proxies, session.verify = found["proxies"], found["verify"]
+    if proxy_url is not None:
+        session.proxies = {"http": proxy_url, "https": proxy_url}
+    session.trust_env = False
     return session
 
 
@@ -59,7 +84,10 @@ def send(
     """
     request = requests.PreparedRequest()
     request.method = method
-    request.url = f"{url}?{urlencode(params)}" if params else url
+    request.url = url
+    if params or session.params:
+        joint = "&" if "?" in url else "?"
+        request.url += joint + urlencode({**_fixed_params(session), **params}, doseq=True)
     request.headers = CaseInsensitiveDict(
         {name: str(text) for name, text in session.headers.items()}
     )
@@ -77,14 +105,11 @@ def send(
             request.headers["Cookie"] = cookies
     if callable(session.auth):
         request = session.auth(request)
-    response = session.get_adapter(url).send(
-        request,
-        stream=True,
-        timeout=timeout_seconds,
-        verify=True if session.verify is None else session.verify,
-        cert=session.cert,
-        proxies=session.proxies,
-    )
+    response = _sent(session, request, url, timeout_seconds)
+    auth = session.auth
+    if response.status_code == 401 and isinstance(auth, Credentials) and auth.renewed(request):
+        response.close()
+        response = _sent(session, auth(request), url, timeout_seconds)
     if "Set-Cookie" in response.headers:
         # A balancer may want to recognise us.
         extract_cookies_to_jar(  # type: ignore[no-untyped-call]
@@ -93,48 +118,44 @@ def send(
     return response
 
 
+def _fixed_params(session: requests.Session) -> Mapping[str, Any]:
+    return session.params if isinstance(session.params, Mapping) else {}
+
+
+def _sent(
+    session: requests.Session,
+    request: requests.PreparedRequest,
+    url: str,
+    timeout_seconds: tuple[float, float],
+) -> requests.Response:
+    return session.get_adapter(url).send(
+        request,
+        stream=True,
+        timeout=timeout_seconds,
+        verify=True if session.verify is None else session.verify,
+        cert=session.cert,
+        proxies=session.proxies,
+    )
+
+
 class _WatchedAdapter(HTTPAdapter):
-    """Its connections, through proxies too, end in time (:mod:`common.runtime.exchange`)."""
+    """Its connections, through proxies too, end in time (:mod:`common.runtime.exchange`).
+
+    ``server_name``: whose certificate is asked for and checked; None = the URL's host.
+    """
+
+    def __init__(self, server_name: str | None = None, **options: Any) -> None:
+        self._tls: dict[str, Any] = {"server_hostname": server_name} if server_name else {}
+        super().__init__(**options)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Make the pools."""
-        super().init_poolmanager(*args, **options)
+        super().init_poolmanager(*args, **(options | self._tls))
         watched(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> ProxyManager:
         """Make the pools of a proxy, or find those that were made."""
-        manager: ProxyManager = super().proxy_manager_for(*args, **options)
+        manager: ProxyManager = super().proxy_manager_for(*args, **(options | self._tls))
         if not manager.pools.keys():
             watched(manager)
         return manager
-
-
-class _Credentials(AuthBase):
-    """Adds the ``Authorization`` header.
-
-    Secret files are read for each request, because tokens are renewed while we run. Always set, so
-    that ``requests`` does not look for a password in ``~/.netrc``.
-    """
-
-    def __init__(self, auth: AuthSettings) -> None:
-        self._auth = auth
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        auth = self._auth
-        # Headers are sent as Latin-1, but Prometheus reads UTF-8.
-        if token := _current(auth.bearer_token_file, auth.bearer_token):
-            request.headers["Authorization"] = f"Bearer {token}".encode().decode("latin-1")
-        elif auth.username is not None:
-            password = _current(auth.password_file, auth.password)
-            request = HTTPBasicAuth(auth.username.encode(), password.encode())(request)
-        return request
-
-
-def _current(file: str | None, known_from_start: SecretStr) -> str:
-    if file is None:
-        return known_from_start.get_secret_value()
-    try:
-        return read_secret(file)
-    except ValueError:
-        # Half-way through being replaced, perhaps: the one we began with may still do.
-        return known_from_start.get_secret_value()

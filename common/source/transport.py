@@ -19,6 +19,7 @@ from common.errors import SourceError, SourceRefused, SourceUnavailable
 from common.failure_text import plain_text, root_of
 from common.runtime.exchange import Exchange, at_most
 from common.runtime.retry_after import http_date_seconds
+from common.source.credentials import Credentials
 from common.source.errors import (
     refusal,
     reported_error,
@@ -87,7 +88,7 @@ class Transport:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.base_url = _without_credentials(base_url)
-        self._session = _settled(session, self.base_url)
+        self._session = session
         # Whether what stands before the source has refused a form and answered an address instead.
         self._addresses_only = False
         self._monotonic = monotonic
@@ -120,7 +121,7 @@ class Transport:
         """
         with self._opened(path, params, timeout_seconds, bounds) as (response, chunks):
             if response.status_code != 200:
-                raise _error_of(response, chunks)
+                raise self._error_of(response, chunks)
             yield chunks
 
     @contextmanager
@@ -130,14 +131,14 @@ class Transport:
         """The headers and the body of a successful response to a message, as :meth:`stream`."""
         with self._opened(path, {}, timeout_seconds, bounds, message) as (response, chunks):
             if response.status_code != 200:
-                raise _error_of(response, chunks)
+                raise self._error_of(response, chunks)
             yield response.headers, chunks
 
     def document(self, path: str, timeout_seconds: float, limit_bytes: int) -> bytes | None:
         """The body at ``path``; None if the server, or a proxy before it, refuses to show it."""
         with self._opened(path, {}, timeout_seconds) as (response, chunks):
             if response.status_code in BUSY_STATUSES:
-                raise _error_of(response, chunks)
+                raise self._error_of(response, chunks)
             if response.status_code != 200:
                 read_all(chunks, ERROR_BODY_BYTES)  # so that the connection can be kept
                 return None
@@ -297,6 +298,33 @@ class Transport:
                 )
             yield piece
 
+    def _error_of(self, response: requests.Response, chunks: Iterator[bytes]) -> SourceError:
+        """What a response means that is no success."""
+        status, headers = response.status_code, response.headers
+        if error := status_error(status, headers):
+            return error
+        try:
+            body = read_all(chunks, ERROR_BODY_BYTES)
+            if isinstance(self._session.auth, Credentials):
+                body = self._session.auth.hidden(body)
+        except BodyTooLong as long:
+            return SourceUnavailable(f"answered {status}, and {long}", retry_after(headers))
+        try:
+            reply = json.loads(body)
+            reported = reply["status"] == "error"
+        except (ValueError, KeyError, TypeError, RecursionError):
+            reported = False
+        if status in REFUSED_STATUSES:
+            text = str(reply.get("error", "")).encode() if reported else body
+            return refusal(status, text, str(response.request.headers.get("Authorization", "")))
+        if reported:
+            return reported_error(
+                str(reply.get("errorType", "")), str(reply.get("error", "")), status, headers
+            )
+        if status == 504:
+            return ResponseTooSlow("did not answer the proxy before it in time (504)")
+        return SourceUnavailable(f"answered {status} with {snippet(body)}", retry_after(headers))
+
     def _check_ended(self, exchange: Exchange, bounds: BodyBounds) -> None:
         """Raise if it was not the server that ended the response."""
         if not exchange.expired:
@@ -307,17 +335,6 @@ class Transport:
             f"sent {self.received_bytes} bytes and not the end of its response "
             f"within {bounds.waited_seconds:g} s of waiting, or {bounds.seconds:g} s in all"
         )
-
-
-def _settled(session: requests.Session, base_url: str) -> requests.Session:
-    """``session`` with the environment's proxies and authorities, looked up once.
-
-    It does not change while we run, and takes as long to look up as all else about a request.
-    """
-    found = session.merge_environment_settings(base_url, {}, None, session.verify, None)
-    session.proxies, session.verify = found["proxies"], found["verify"]
-    session.trust_env = False
-    return session
 
 
 def _without_credentials(url: str) -> str:
@@ -335,32 +352,6 @@ def read_all(chunks: Iterator[bytes], limit_bytes: int) -> bytes:
         if size > limit_bytes:
             break
     return b"".join(pieces)
-
-
-def _error_of(response: requests.Response, chunks: Iterator[bytes]) -> SourceError:
-    """What a response means that is no success."""
-    status, headers = response.status_code, response.headers
-    if error := status_error(status, headers):
-        return error
-    try:
-        body = read_all(chunks, ERROR_BODY_BYTES)
-    except BodyTooLong as long:
-        return SourceUnavailable(f"answered {status}, and {long}", retry_after(headers))
-    try:
-        reply = json.loads(body)
-        reported = reply["status"] == "error"
-    except (ValueError, KeyError, TypeError, RecursionError):
-        reported = False
-    if status in REFUSED_STATUSES:
-        text = str(reply.get("error", "")).encode() if reported else body
-        return refusal(status, text, str(response.request.headers.get("Authorization", "")))
-    if reported:
-        return reported_error(
-            str(reply.get("errorType", "")), str(reply.get("error", "")), status, headers
-        )
-    if status == 504:
-        return ResponseTooSlow("did not answer the proxy before it in time (504)")
-    return SourceUnavailable(f"answered {status} with {snippet(body)}", retry_after(headers))
 
 
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)

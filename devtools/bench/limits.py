@@ -68,7 +68,7 @@ def source_alone(
         return transport.stream("api/v1/query", params, extract.timeout_seconds)
 
     def read(some: Sequence[tuple[int, int]]) -> int:
-        transport = Transport(extract.prometheus_url, source_session(extract.auth))
+        transport = Transport(extract.prometheus_url, source_session(extract))
         answer_bytes = 0
         try:
             for start_ms, end_ms in some:

@@ -124,7 +124,7 @@ def _keys(encoder: SeriesEncoder, batch: SampleBatch) -> list[bytes | SeriesDrop
 def _answer(rig: Rig, settings: Settings) -> list[bytes]:
     """Prometheus' answer to the query over the whole dataset, in pieces as they are read."""
     extract, dataset = settings.extract, rig.dataset
-    transport = Transport(extract.prometheus_url, source_session(extract.auth))
+    transport = Transport(extract.prometheus_url, source_session(extract))
     window_ms = dataset.end_ms - dataset.start_ms
     params = {"query": f"{SELECTOR}[{window_ms}ms]", "time": f"{dataset.end_ms / 1000:.3f}"}
     try:

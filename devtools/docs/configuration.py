@@ -90,7 +90,9 @@ Beside each key's own bounds:
   most `extract.max_points_per_series`.
 - Query names are unique, and so are the buckets of tiers. The hot tier has neither resolution
   nor aggregates; warm and cold need both, and cold is the coarser.
-- `extract.auth` is either a user with a password, or a bearer token.
+- `extract.auth` is either a user with a password, or a bearer token, or `oauth2`.
+- Names of `extract.headers`, `extract.params` and `extract.labels` that the requests or Prometheus
+  use themselves. Their values are text as written, quoted or not (`dedup: true`).
 - URLs carry no credentials, and a scheme that fits: `http`, `https`; `redis`, `rediss`, `unix`.
   Their hosts, and `pipeline.http_host`, are IP addresses or can be names of hosts.
 - A `ca_file` holds a certificate; a `cert_file` fits its key, which has no passphrase; the token
@@ -151,7 +153,7 @@ def _fields(prefix: str, annotation: Any) -> Iterator[tuple[str, FieldInfo]]:
         yield key, item
         if get_origin(inner) is tuple and _is_model(_strip(arguments[0])):
             yield from _fields(f"{key}[]", arguments[0])
-        elif get_origin(inner) is dict:
+        elif get_origin(inner) is dict and _is_model(_strip(arguments[1])):
             yield from _fields(f"{key}.*", arguments[1])
 
 
@@ -210,6 +212,8 @@ def _name(inner: Any) -> str:
         item = _strip(arguments[0])
         return "list of mappings" if _is_model(item) else f"list of {_name(item)}"
     if origin is dict:
+        if not _is_model(_strip(arguments[1])):
+            return f"mapping of text to {_name(arguments[1])}"
         return f"mapping; its keys are {_name(arguments[0])}"
     return {str: "text", bool: "true or false", int: "whole number", float: "number"}.get(
         inner, "secret" if inner is SecretStr else str(inner)
@@ -232,6 +236,8 @@ def _default(item: FieldInfo) -> str:
         return "none"
     if isinstance(item.default, tuple):
         return ", ".join(_shown(one, item) for one in item.default) or "none"
+    if item.default == {}:
+        return "none"
     if isinstance(item.default, bool):
         return f"`{str(item.default).lower()}`"
     return _shown(item.default, item)

@@ -93,7 +93,7 @@ class PrometheusHistory:
     def _snapshot(self) -> str:
         url = f"{self._settings.prometheus_url.rstrip('/')}/api/v1/admin/tsdb/snapshot"
         try:
-            with source_session(self._settings.auth) as session:
+            with source_session(self._settings) as session:
                 response = session.post(
                     url, timeout=(_CONNECT_SECONDS, _SNAPSHOT_SECONDS), allow_redirects=False
                 )

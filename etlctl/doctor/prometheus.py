@@ -32,7 +32,7 @@ def look_at_prometheus(report: Report, settings: Settings) -> None:
     """Everything that the extractor needs of it."""
     with closing(PrometheusClient(settings.extract)) as client:
         source = _Source(settings, client)
-        do = "check extract.prometheus_url and extract.auth, and that it runs"
+        do = "check extract.prometheus_url, extract.auth, headers and params, and that it runs"
         if not report.check(SECTION, "reachable", source.reachable, do):
             return
         report.check(SECTION, "clock", source.clock)
@@ -57,7 +57,7 @@ class _Source:
         extract = self.settings.extract
         self._now_ms = self.client.now_ms()
         self.settled_ms = settled(self.settings, self._now_ms)
-        with closing(Transport(extract.prometheus_url, source_session(extract.auth))) as transport:
+        with closing(Transport(extract.prometheus_url, source_session(extract))) as transport:
             version = version_of(transport, extract.timeout_seconds)
         yield ok(f"{extract.prometheus_url}, version {version or 'unknown'}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +26,8 @@ _KEYS = {
     "extract.prometheus_url": "--prometheus-url",
     "extract.auth": "--prometheus-username or --prometheus-bearer-token-file",
     "extract.auth.ca_file": "--prometheus-ca-file",
+    "extract.header_files": "--prometheus-header-file",
+    "extract.params": "--prometheus-param",
     "load.influxdb.url": "--influxdb-url",
     "load.influxdb.token": "--influxdb-token-file",
     "load.influxdb.token_file": "--influxdb-token-file",
@@ -99,6 +101,22 @@ class Asking:
                 )
             )
         return [by_name[name] for name in dict.fromkeys(names)]
+
+
+def pairs(option: str, given: Sequence[str]) -> Mapping[str, str]:
+    """``NAME=TEXT`` of an option that can be given several times.
+
+    Raises :class:`ConfigError` for anything else, without the text.
+    """
+    found: dict[str, str] = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not (name and equals and text):
+            raise ConfigError(f"{option}: must be a name and a text with = between them")
+        if name in found:
+            raise ConfigError(f"{option}: {name} is given twice")
+        found[name] = text
+    return found
 
 
 def path_of(file: Path | None) -> str:

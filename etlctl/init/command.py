@@ -69,7 +69,7 @@ def _looked(asking: Asking, given: Given) -> tuple[Connections, SourceFacts, Sin
     """Both servers, asked as soon as enough is known of each."""
     from dataclasses import replace
 
-    from etlctl.init.answers import path_of, secret_file
+    from etlctl.init.answers import pairs, path_of, secret_file
     from etlctl.init.sink import look_at_sink
     from etlctl.init.source import look_at_source
     from etlctl.init.text import Connections
@@ -88,6 +88,13 @@ def _looked(asking: Asking, given: Given) -> tuple[Connections, SourceFacts, Sin
             "--prometheus-bearer-token-file", given.prometheus_bearer_token_file
         ),
         prometheus_ca_file=path_of(given.prometheus_ca_file),
+        prometheus_header_files={
+            name: path_of(Path(file))
+            for name, file in pairs(
+                "--prometheus-header-file", given.prometheus_header_files
+            ).items()
+        },
+        prometheus_params=pairs("--prometheus-param", given.prometheus_params),
     )
     source = look_at_source(extract_settings(connections))
     connections = replace(
@@ -183,5 +190,6 @@ def _tell(
             remark(f"warning: {sink.why_not_made}")
         remark(f"the bucket is not there yet: make it, or run etlctl sink init{named}")
     remark(
-        f"next: etlctl doctor{named}, etlctl run{named}, and in another terminal: etlctl verify{named}"
+        f"next: etlctl doctor{named}, etlctl run{named},"
+        f" and in another terminal: etlctl verify{named}"
     )

@@ -19,6 +19,8 @@ class Given:
     prometheus_password_file: Path | None
     prometheus_bearer_token_file: Path | None
     prometheus_ca_file: Path | None
+    prometheus_header_files: Sequence[str]
+    prometheus_params: Sequence[str]
     influxdb_url: str | None
     influxdb_token_file: Path | None
     influxdb_username: str | None
@@ -53,6 +55,23 @@ def given_options(
         Path | None, _file("--prometheus-bearer-token-file", "a bearer token instead")
     ] = None,
     prometheus_ca_file: Annotated[Path | None, _file("--prometheus-ca-file", _AUTHORITIES)] = None,
+    prometheus_header_files: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prometheus-header-file",
+            metavar="NAME=FILE",
+            help="Header of every request, such as X-Scope-OrgID, and the file with its value; can "
+            "be given several times.",
+        ),
+    ] = None,
+    prometheus_params: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prometheus-param",
+            metavar="NAME=VALUE",
+            help="Parameter in the URL of every request; can be given several times.",
+        ),
+    ] = None,
     influxdb_url: Annotated[str | None, _url("--influxdb-url", "InfluxDB")] = None,
     influxdb_token_file: Annotated[
         Path | None, _file("--influxdb-token-file", "a token that may read and write the bucket")
@@ -87,6 +106,8 @@ def given_options(
         prometheus_password_file,
         prometheus_bearer_token_file,
         prometheus_ca_file,
+        prometheus_header_files or (),
+        prometheus_params or (),
         influxdb_url,
         influxdb_token_file,
         influxdb_username,

@@ -73,7 +73,7 @@ def look_at_source(extract: ExtractSettings) -> SourceFacts:
         run, lowest_ms = client.run(), client.lowest_timestamp_ms()
         jobs = _jobs(client, scraped, now_ms)
         metrics = len(client.metric_types().types)
-    with closing(Transport(extract.prometheus_url, source_session(extract.auth))) as transport:
+    with closing(Transport(extract.prometheus_url, source_session(extract))) as transport:
         version = version_of(transport, extract.timeout_seconds)
         tsdb = _data(transport, "api/v1/status/tsdb", extract.timeout_seconds)
     needed = [one.settled_seconds for one in scraped.targets]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
@@ -26,6 +26,8 @@ class Connections:
     prometheus_password_file: str = ""
     prometheus_bearer_token_file: str = ""
     prometheus_ca_file: str = ""
+    prometheus_header_files: Mapping[str, str] = field(default_factory=dict)
+    prometheus_params: Mapping[str, str] = field(default_factory=dict)
     influxdb_token_file: str = ""
     influxdb_username: str = ""
     influxdb_password_file: str = ""
@@ -42,6 +44,12 @@ class Connections:
             "bearer_token_file": self.prometheus_bearer_token_file,
             "ca_file": self.prometheus_ca_file,
         }
+        return {key: value for key, value in found.items() if value}
+
+    @property
+    def mappings(self) -> dict[str, Mapping[str, str]]:
+        """Those of ``extract``, of what is set."""
+        found = {"header_files": self.prometheus_header_files, "params": self.prometheus_params}
         return {key: value for key, value in found.items() if value}
 
     @property
@@ -79,6 +87,10 @@ def _lines(
         yield "  auth:"
         for key, value in connections.auth.items():
             yield f"    {key}: {_text(value)}"
+    for mapping, texts in connections.mappings.items():
+        yield f"  {mapping}:"
+        for name, text in texts.items():
+            yield f"    {_text(name)}: {_text(text)}"
     yield ""
     yield "  # Samples are left to settle before they are extracted: 1.1 × scrape interval +"
     yield "  # scrape time-out, and the evaluation interval of rules."

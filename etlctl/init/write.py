@@ -38,7 +38,13 @@ def refuse_if_there(file: Path, *, force: bool) -> None:
 def extract_settings(connections: Connections) -> ExtractSettings:
     """What Prometheus is asked with. Raises :class:`ConfigError`."""
     content = {"prometheus_url": connections.prometheus_url, "auth": connections.auth}
-    options = {"prometheus_url": "--prometheus-url", "auth": "--prometheus-username"} | {
+    content |= connections.mappings
+    options = {
+        "prometheus_url": "--prometheus-url",
+        "auth": "--prometheus-username",
+        **dict.fromkeys(connections.prometheus_header_files, "--prometheus-header-file"),
+        **dict.fromkeys(connections.prometheus_params, "--prometheus-param"),
+    } | {
         key: f"--prometheus-{key.replace('_', '-')}"
         for key in ("username", "password_file", "bearer_token_file", "ca_file")
     }

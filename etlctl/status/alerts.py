@@ -30,7 +30,7 @@ def read_alerts(extract: ExtractSettings) -> Alerts:
     from common.source.http_session import source_session
     from common.source.transport import Transport
 
-    with closing(Transport(extract.prometheus_url, source_session(extract.auth))) as source:
+    with closing(Transport(extract.prometheus_url, source_session(extract))) as source:
         try:
             body = source.document("api/v1/alerts", _TIMEOUT_SECONDS, _MOST_BYTES)
         except EtlError as error:

@@ -164,8 +164,9 @@ def _stop_reading(service: Service, source: PrometheusClient) -> None:
 
 
 def packer(settings: Settings) -> EntryBuilder:
-    """How blocks become entries: colliding series meet, where relabelling can make any collide."""
-    identities = SeriesEncoder.from_settings(settings).keys if settings.transform.relabel else None
+    """How blocks become entries: colliding series meet, where labels can make any collide."""
+    may_collide = settings.transform.relabel or settings.extract.labels
+    identities = SeriesEncoder.from_settings(settings).keys if may_collide else None
     return EntryBuilder(settings.extract.entry_samples, identities)
 
 

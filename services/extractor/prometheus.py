@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import requests
 
-from common.config import AuthSettings, ExtractSettings, Query
+from common.config import ExtractSettings, Query
 from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
 from common.promql.selector import NAME_LABEL, parse_selector
 from common.samples.columns import Samples
@@ -26,6 +26,7 @@ from services.extractor.remote_read.read import RemoteReader
 from services.extractor.remote_read.two_ways import TwoWays
 from services.extractor.source.clock import ClockReading
 from services.extractor.source.decode import decode, decode_value
+from services.extractor.source.fixed_labels import labelled
 from services.extractor.source.metric_types import MetricTypes
 from services.extractor.source.scrape_settings import ScrapeSettings
 
@@ -58,7 +59,7 @@ class PrometheusClient:
     def __init__(
         self,
         settings: ExtractSettings,
-        session_factory: Callable[[AuthSettings], requests.Session] = source_session,
+        session_factory: Callable[[ExtractSettings], requests.Session] = source_session,
         on_remark: Callable[[str, str], None] = lambda query, remark: None,
         monotonic: Callable[[], float] = time.monotonic,
         on_doubt: Callable[[str, Doubt], None] | None = None,
@@ -70,17 +71,18 @@ class PrometheusClient:
         self._bounds = BodyBounds(
             self._timeout_seconds, WINDOW_TIMEOUTS * self._timeout_seconds, WINDOW_BYTES
         )
-        self._transport = Transport(
-            settings.prometheus_url, session_factory(settings.auth), monotonic
-        )
+        self._transport = Transport(settings.prometheus_url, session_factory(settings), monotonic)
         self._api = QueryApi(self._transport, self._timeout_seconds)
         self._reader = RemoteReader(self._transport, self._timeout_seconds, self._bounds)
         self._two_ways = None
-        if on_doubt is not None and settings.remote_read == "auto":
+        # Remote read knows no parameters: it would answer as if there were none.
+        if on_doubt is not None and settings.remote_read == "auto" and not settings.params:
             self._two_ways = TwoWays(self._chunks, self.run, self._config, on_doubt)
 
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
         """The samples of ``query`` with ``start_ms < t <= end_ms``, in blocks as they arrive.
+
+        Its series have the labels that the settings add to them.
 
         An ``expr`` is evaluated at every multiple of its step in that range. The blocks count
         only once the iterator has ended normally: it raises when the response turns out to be
@@ -102,9 +104,10 @@ class PrometheusClient:
             def by_json() -> Iterator[Samples]:
                 return self._blocks("query", params, start_ms, end_ms)
 
-            if self._two_ways is None:
-                return by_json()
-            return self._two_ways.read(query, start_ms, end_ms, by_json)
+            blocks = by_json()
+            if self._two_ways is not None:
+                blocks = self._two_ways.read(query, start_ms, end_ms, by_json)
+            return labelled(blocks, query.labels)
         step_ms = query.step_ms
         first_ms = start_ms // step_ms * step_ms + step_ms
         last_ms = end_ms // step_ms * step_ms
@@ -117,7 +120,8 @@ class PrometheusClient:
         if points < 1:
             return iter(())
         grid = {"start": _seconds(first_ms), "end": _seconds(last_ms), "step": f"{step_ms}ms"}
-        return self._blocks("query_range", {"query": query.text, **grid}, start_ms, end_ms)
+        blocks = self._blocks("query_range", {"query": query.text, **grid}, start_ms, end_ms)
+        return labelled(blocks, query.labels)
 
     def now_ms(self) -> int:
         """Prometheus' own time, milliseconds since the epoch."""

@@ -153,8 +153,11 @@ def plans_of(settings: Settings) -> list[Plan]:
 
 def _plan(query: Query, tier: TierName, settings: Settings) -> Plan:
     extract, rollup = settings.extract, query.rollup(tier)
-    step_ms = head_step_ms = query.step_ms
-    live_ms = max(step_ms, floor_to(round(extract.live_window_max_seconds * 1000), step_ms))
+    step_ms, head_step_ms = query.step_ms, query.head_step_ms
+    live_ms = max(head_step_ms, floor_to(round(extract.live_window_max_seconds * 1000), step_ms))
+    lookback_seconds = query.initial_lookback_seconds
+    if lookback_seconds is None:
+        lookback_seconds = extract.initial_lookback_seconds
     catchup_ms = extract.catchup_window_samples * step_ms
     retention_seconds = settings.load.tiers[tier].retention_seconds
     if rollup is not None:
@@ -165,7 +168,7 @@ def _plan(query: Query, tier: TierName, settings: Settings) -> Plan:
         query=query,
         step_ms=step_ms,
         settle_ms=query.settle_ms(extract.settle_seconds),
-        lookback_ms=round(extract.initial_lookback_seconds * 1000),
+        lookback_ms=round(lookback_seconds * 1000),
         live_ms=live_ms,
         catchup_ms=catchup_ms,
         configuration=InForce.of(query, settings, tier).to_json(),

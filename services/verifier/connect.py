@@ -12,7 +12,7 @@ from services.verifier.source import Source
 def source_of(settings: Settings) -> Source:
     """Prometheus, with the credentials that the extractor uses."""
     extract = settings.extract
-    return Source(extract.prometheus_url, source_session(extract.auth), extract.timeout_seconds)
+    return Source(extract.prometheus_url, source_session(extract), extract.timeout_seconds)
 
 
 def sink_of(settings: Settings, tier: TierName) -> Sink:

@@ -24,7 +24,11 @@ Identify = Callable[[Mapping[str, str]], SeriesKey | str]
 
 
 def identify_of(query: Query, encoder: SeriesEncoder) -> Identify:
-    """Identities of the series that ``query`` reads: relabelled, filtered, mapped."""
+    """Identities of the series that ``query`` reads: relabelled, filtered, mapped.
+
+    Before that, they get the query's labels, in the place of their own.
+    """
+    added = query.labels
 
     @lru_cache(maxsize=100_000)
     def identity_of(label_json: str) -> SeriesKey | str:
@@ -37,7 +41,7 @@ def identify_of(query: Query, encoder: SeriesEncoder) -> Identify:
         return SeriesKey.of(identity.measurement, identity.tags, identity.field)
 
     # The same series come in every piece.
-    return lambda labels: identity_of(json.dumps(labels))
+    return lambda labels: identity_of(json.dumps({**labels, **added} if added else labels))
 
 
 @dataclass(slots=True)

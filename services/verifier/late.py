@@ -8,8 +8,9 @@ where the source has something else now. Where it still has the same, a missing 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,7 +70,7 @@ def late_in(
                 late.ranges.append(affected)
         else:
             series = source.read_expr(subject.text, subject.step_ms, *where)
-            if Digest(recount.samples, recount.digest) not in digests_of(series):
+            if Digest(recount.samples, recount.digest) not in digests_of(series, subject.labels):
                 late.ranges.append(affected)
     return late
 
@@ -79,17 +80,29 @@ def _lead_in_ms(rollup: Rollup) -> int:
     return -(-rollup.lead_in_ms // rollup.resolution_ms) * rollup.resolution_ms
 
 
-def digests_of(series: Sequence[SourceSeries]) -> list[Digest]:
+def digests_of(
+    series: Sequence[SourceSeries], added: Mapping[str, str] = MappingProxyType({})
+) -> list[Digest]:
     """The extractor's digest of samples that were read by the other decoder.
 
     It is over label sets as the source wrote them, in one of two spellings: Go's, that is safe
-    within HTML, or the plain one.
+    within HTML, or the plain one. Before them stands what the extractor has ``added``; sets that
+    had a label of that name are written anew, plain.
     """
     digests = [Digest(), Digest()]
     for one in series:
-        text = json.dumps(dict(one.labels), ensure_ascii=False, separators=(",", ":"))
+        kept = {name: value for name, value in one.labels.items() if name not in added}
+        text = _packed(kept)
+        of_go = text.translate(_SAFE_IN_HTML) if len(kept) == len(one.labels) else text
         counts = np.array([len(one.values)])
-        for digest, labels in zip(digests, (text, text.translate(_SAFE_IN_HTML)), strict=True):
+        for digest, own in zip(digests, (text, of_go), strict=True):
+            labels = own
+            if added:
+                labels = _packed(added)[:-1] + ("}" if own == "{}" else "," + own[1:])
             digest.add(Samples((labels.encode(),), counts, one.timestamps_ms, one.values))
             digest.samples += one.histograms
     return digests
+
+
+def _packed(labels: Mapping[str, str]) -> str:
+    return json.dumps(dict(labels), ensure_ascii=False, separators=(",", ":"))

@@ -3,18 +3,18 @@
 A point in the sink that no query expects is an error only if the pipeline must have put it there:
 other writers may share the bucket. The rule errs on the side of leaving a series alone:
 
-* a series must have the labels that relabelling sets to constants: several pipelines tell their
-  series apart so;
+* a series must have ``extract.labels``, and the labels that relabelling sets to constants: several
+  pipelines tell their series apart so;
 * an ``expr`` owns what is held at its place;
 * a ``select`` owns a series if Prometheus knows (or knew) a metric of that name that matches the
   selector, and the series' tags satisfy the selector's other matchers;
-* where relabelling may write a label that the selector matches, or the name, tags prove
-  nothing: such a ``select`` owns only what the source has.
+* where relabelling or ``extract.labels`` may write a label that the selector matches, or the name,
+  tags prove nothing: such a ``select`` owns only what the source has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from common.config import Query, RelabelRule
 from common.promql.constant_labels import constant_labels
@@ -36,7 +36,7 @@ def owner(query: Query, places: frozenset[Place], rules: Sequence[RelabelRule]) 
 
     ``places`` are those that the query can write to: see :func:`places_of`.
     """
-    constants = constant_tags(rules)
+    constants = constant_tags(rules, query.labels)
 
     def may_write(series: SeriesKey) -> bool:
         tags = dict(series.tags)
@@ -47,7 +47,7 @@ def owner(query: Query, places: frozenset[Place], rules: Sequence[RelabelRule]) 
     if query.kind == "expr":
         return may_write
     selector = parse_selector(query.text)
-    if _rewritten(selector, rules):
+    if _rewritten(selector, rules, query.labels):
         return lambda series: False
 
     def owns(series: SeriesKey) -> bool:
@@ -75,7 +75,7 @@ def places_of(
     names: Iterable[str] = ()
     if query.kind == "expr":
         names = (query.name,)
-    elif not _rewritten(parse_selector(query.text), rules):
+    elif not _rewritten(parse_selector(query.text), rules, query.labels):
         names = metric_names(query.text)
     # Only what the name alone decides counts: a rule may refuse the probe for its lack of labels.
     return frozenset(
@@ -83,19 +83,19 @@ def places_of(
     )
 
 
-def constant_tags(rules: Sequence[RelabelRule]) -> dict[str, str]:
-    """What relabelling makes of every series' tags; empty: none of them has that tag."""
+def constant_tags(rules: Sequence[RelabelRule], added: Mapping[str, str]) -> dict[str, str]:
+    """What labels and relabelling make of every series' tags; empty: none has that tag."""
     # Labels that begin with "__" are none of the series any more.
     return {
         map_key(label): map_value(value)
-        for label, value in constant_labels(rules).items()
+        for label, value in constant_labels(rules, added).items()
         if label[:2] != "__"
     }
 
 
-def _rewritten(selector: Selector, rules: Sequence[RelabelRule]) -> bool:
+def _rewritten(selector: Selector, rules: Sequence[RelabelRule], added: Iterable[str] = ()) -> bool:
     matched = {matcher.label for matcher in selector.matchers} | {NAME_LABEL}
-    return any(
+    return not matched.isdisjoint(added) or any(
         rule.action in _ANY_LABEL_ACTIONS
         or (rule.target_label or "") in matched
         or "$" in (rule.target_label or "")

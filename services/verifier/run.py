@@ -42,6 +42,7 @@ class Subject:
     apart an ``expr`` is evaluated. ``rollup``: what a tier holds of the samples; None = themselves.
     ``identify`` is the configured transform at series level; ``owns``: whether a series of the sink
     could be this query's; ``places`` are read back even where nothing is expected.
+    ``labels``: what ``identify`` gives each series in the place of its own.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Subject:
     owns: Callable[[SeriesKey], bool]
     places: frozenset[Place]
     rollup: Rollup | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def window_step_ms(self) -> int:

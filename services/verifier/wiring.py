@@ -201,6 +201,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
             identify=identify,
             owns=(lambda series: owns(unmapped(series))) if rollup else owns,
             places=places,
+            labels=query.labels,
         )
 
     def current(query: Query) -> Subject:

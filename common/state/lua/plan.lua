@@ -44,6 +44,7 @@ local function reads_alike()
     local other = cjson.decode(a.configuration)
     return one.kind == other.kind and one.text == other.text and (one.kind == 'select' or one.step_ms == other.step_ms)
       and (one.rollup or {})[1] == (other.rollup or {})[1]
+      and cjson.encode(one.labels or {}) == cjson.encode(other.labels or {})
   end)
   return is_known and alike
 end

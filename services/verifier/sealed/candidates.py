@@ -1,8 +1,9 @@
 """Which series of the sink a query wrote, told from the configuration and the tags alone.
 
 A series is a query's if a label set that the query selects can have become it. Where relabelling
-writes a label that the query matches, the series' tags do not tell what that label was. Such a
-query is given every series that it can have written; that is the right set if no other query can
+(or ``extract.labels``) writes a label that the query matches, the series' tags do not tell what
+that label was. Such a query is given every series that it can have written; that is the right set
+if no other query can
 have written any of their measurements, and otherwise it may be too large.
 """
 
@@ -69,9 +70,9 @@ def candidates(
     expressions = frozenset(layout.place(q.name) for q, _ in queries if q.kind == "expr")
     loose = {
         query.name: (
-            Candidates(known & {layout.place(query.name)}, tags=constant_tags(rules))
+            Candidates(known & {layout.place(query.name)}, tags=constant_tags(rules, query.labels))
             if query.kind == "expr"
-            else _selected(parse_selector(query.text), identify, known - expressions, rules, layout)
+            else _selected(query, identify, known - expressions, rules, layout)
         )
         for query, identify in queries
     }
@@ -93,14 +94,17 @@ def candidates(
 
 
 def _selected(
-    selector: Selector,
+    query: Query,
     identify: Identify,
     known: frozenset[Place],
     rules: Sequence[RelabelRule],
     layout: Layout,
 ) -> Candidates:
+    selector = parse_selector(query.text)
     matched = {matcher.label for matcher in selector.matchers} | {NAME_LABEL}
-    rewritten = frozenset(label for label in matched if _writes(rules, label))
+    rewritten = frozenset(
+        label for label in matched if label in query.labels or _writes(rules, label)
+    )
     places = frozenset(filter(layout.may_hold, known))
     if NAME_LABEL not in rewritten:
         # A rule may refuse the probe for its lack of labels; only what the name decides counts.
@@ -116,7 +120,7 @@ def _selected(
         if matcher.operator == "=" and matcher.value
         if matcher.label not in rewritten | {NAME_LABEL}
     }
-    tags = {**equal, **constant_tags(rules)}
+    tags = {**equal, **constant_tags(rules, query.labels)}
     return Candidates(places, selector, tags, rewritten)
 
 

@@ -91,6 +91,7 @@ def test_what_somebody_else_wrote_there_stops_nothing(
 
 SELECT = {"kind": "select", "text": "up", "step_ms": 15_000}
 EXPR = {"kind": "expr", "text": "up", "step_ms": 15_000}
+LABELLED = {**EXPR, "labels": [["site", "a"], ["zone", "b"]]}
 ROLLED = {**SELECT, "rollup": [300_000, "avg"]}
 
 
@@ -102,6 +103,9 @@ ROLLED = {**SELECT, "rollup": [300_000, "avg"]}
         (SELECT, {**SELECT, "text": "down"}, False),
         (EXPR, {**EXPR, "step_ms": 30_000}, False),
         (EXPR, SELECT, False),
+        (LABELLED, {**LABELLED, "relabel": []}, True),
+        (EXPR, LABELLED, False),
+        (LABELLED, {**EXPR, "labels": [["site", "b"], ["zone", "b"]]}, False),
         (ROLLED, {**ROLLED, "rollup": [600_000, "avg"]}, False),
         (ROLLED, SELECT, False),
         ("damaged", SELECT, False),

@@ -42,7 +42,7 @@ def section(name: str) -> str:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_documented_with_its_command(name: str) -> None:
-    rows = re.findall(r"^\| `(--[a-z-]+)(?: ([A-Z]+))?` \|", section(name), re.MULTILINE)
+    rows = re.findall(r"^\| `(--[a-z-]+)(?: ([A-Z=]+))?` \|", section(name), re.MULTILINE)
     options = {
         (option.opts[0], "" if option.is_flag else option.metavar)
         for option in COMMANDS[name].params

@@ -20,7 +20,7 @@ PASSWORD = "pa55:w@rd"
 
 
 class Front(NginxServer):
-    """Both servers on IPv6, below path prefixes."""
+    """Both servers on IPv6, below path prefixes; below ``/tenant`` for one tenant alone."""
 
     def __init__(
         self, toolbox: Toolbox, folder: Path, prometheus_url: str, influx_url: str
@@ -36,6 +36,9 @@ class Front(NginxServer):
         return self.within_folder(
             f"server {{ listen [::1]:{self.port};\n"
             f"location /prometheus/ {{ proxy_pass {self._prometheus_url}/; }}\n"
+            'location /tenant/ { if ($http_x_scope_orgid != "a") { return 401 "no org id"; }\n'
+            'if ($arg_namespace != "shop") { return 401 "no namespace"; }\n'
+            f"proxy_pass {self._prometheus_url}/; }}\n"
             f"location /influx/ {{ proxy_pass {self._influx_url}/; }}\n}}"
         )
 
@@ -114,6 +117,33 @@ def test_ipv6_and_path_prefixes(
     code, said = refused(capsys, tmp_path / "other", "--prometheus-url", front.url)
     assert code == ExitCode.DEPENDENCY
     assert "there is no Prometheus query API at this address (--prometheus-url)" in said
+
+
+def test_one_tenant_of_many(
+    capsys: Capture,
+    tmp_path: Path,
+    front: Front,
+    influx_server: InfluxServer,
+    influx_database: str,
+    secret: Callable[[str], str],
+) -> None:
+    where = ("--prometheus-url", f"{front.url}/tenant")
+    option, param = "--prometheus-header-file", ("--prometheus-param", "namespace=shop")
+    tenant = (option, f"X-Scope-OrgID={secret('a')}")
+    for options, says in (([], "no org id"), ([*tenant], "no namespace")):
+        code, said = refused(capsys, tmp_path, *where, *options)
+        assert code == ExitCode.DEPENDENCY and says in said, said
+    for wrong, says in (
+        ([option, "secret"], f"{option}: must be a name and a text with = between them"),
+        ([option, "X-A=/none"], f"{option}: names /none, which cannot be read"),
+        ([*tenant, *tenant], f"{option}: X-Scope-OrgID is given twice"),
+        (["--prometheus-param", "query=up"], "--prometheus-param: is set by each request itself"),
+    ):
+        code, said = refused(capsys, tmp_path, *where, *wrong)
+        assert code == ExitCode.CONFIG and says in said and "secret" not in said, said
+    sink = ("--influxdb-url", influx_server.url, "--bucket", influx_database)
+    text = until_it_flows(capsys, tmp_path, [*where, *tenant, *param, *sink])
+    assert "  params:\n    'namespace': 'shop'\n" in text
 
 
 def test_basic_authentication(

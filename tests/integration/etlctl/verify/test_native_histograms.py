@@ -33,7 +33,7 @@ def test_they_are_samples_of_the_source_that_are_dropped(
     server = make_prometheus(flags=FLAGS)
     settings = ExtractSettings(prometheus_url=server.url)
     client = PrometheusClient(settings)
-    source = Source(server.url, source_session(settings.auth))
+    source = Source(server.url, source_session(settings))
     end_ms = client.now_ms() // 1000 * 1000
     times = [end_ms - 1000 * second for second in range(60)][::-1]
     push(

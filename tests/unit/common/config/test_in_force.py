@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,12 @@ RULES = [
 ]
 
 
-def settings(folder: Path, **transform: object) -> Settings:
+def settings(
+    folder: Path, *, labels: Mapping[str, str] | None = None, **transform: object
+) -> Settings:
     file = folder / "etl.yaml"
     document = {
-        "extract": {"prometheus_url": "http://p", "queries": QUERIES},
+        "extract": {"prometheus_url": "http://p", "queries": QUERIES, "labels": dict(labels or {})},
         "load": {"influxdb": {"url": "http://i", "org": "o", "bucket": "b"}},
         "transform": transform,
     }
@@ -61,6 +64,19 @@ def test_a_layout_is_part_of_it_unless_it_is_the_default(tmp_path: Path) -> None
     assert not after.names_like(InForce.of(raw, plain))
     with pytest.raises(WireError):
         InForce.parse(raw.name, after.to_json().replace('"layout":[', '"layout":[1,2,'))
+
+
+def test_labels_are_a_part_of_it(tmp_path: Path) -> None:
+    plain = settings(tmp_path)
+    labelled = settings(tmp_path, labels={"zone": "b", "site": "a"})
+    for query, of_plain in zip(labelled.extract.queries, plain.extract.queries, strict=True):
+        before = InForce.of(query, labelled)
+        after = InForce.parse(query.name, before.to_json())
+        assert after.query.labels == {"site": "a", "zone": "b"}
+        assert after.to_json() == before.to_json()
+        assert after.transforms_like(before)
+        assert not after.transforms_like(InForce.of(of_plain, plain))
+    assert "labels" not in InForce.of(plain.extract.queries[0], plain).to_json()
 
 
 def test_the_text_changes_with_the_transform_and_with_nothing_else(tmp_path: Path) -> None:

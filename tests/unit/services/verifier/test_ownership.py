@@ -59,6 +59,23 @@ def test_under_a_layout_of_fields_a_query_owns_fields() -> None:
     assert not owns(SeriesKey.of("prometheus", {}, "m1"))
 
 
+def test_labels_of_the_source_tell_pipelines_apart() -> None:
+    ours = {"job": "app", "code": "200", "site": "north"}
+    labelled = SELECT.bound(15, {}, {"site": "north"})
+    owns = owner(labelled, places(labelled), ())
+    assert owns(SeriesKey.of("m1", ours))
+    assert not owns(SeriesKey.of("m1", {**ours, "site": "south"}))
+    identify = identify_of(labelled, SeriesEncoder())
+    assert identify({"__name__": "m1", "site": "own"}) == SeriesKey.of("m1", {"site": "north"})
+    # What a rule makes of them later counts, and tags prove nothing of a label that was replaced.
+    drop = rule(action="labeldrop", regex="site")
+    assert owner(EXPR.bound(15, {}, {"site": "north"}), at("rate"), (drop,))(
+        SeriesKey.of("rate", {})
+    )
+    replaced = SELECT.bound(15, {}, {"job": "all"})
+    assert places(replaced) == frozenset()
+
+
 def test_metrics_that_are_not_wanted_are_not_read() -> None:
     assert places(SELECT, valid=("m1",)) == at("m1")
     assert places(EXPR, valid=("m1",)) == frozenset()

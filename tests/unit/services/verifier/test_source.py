@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from common.config import AuthSettings, ExtractSettings, Query
+from common.config import ExtractSettings, Query
 from common.errors import (
     QueryRejected,
     QueryTooLarge,
@@ -34,6 +34,7 @@ def success(data: object, **more: object) -> bytes:
     return json.dumps({"status": "success", "data": data, **more}).encode()
 
 
+_SETTINGS = ExtractSettings(prometheus_url="http://prometheus:9090")
 NOW = success({"resultType": "scalar", "result": [1, "1700000000.123"]})
 
 
@@ -55,7 +56,7 @@ def by_extractor(url: str, start_ms: int, end_ms: int) -> list[tuple[int, float]
 
 
 def by_verify(url: str, start_ms: int, end_ms: int) -> list[tuple[int, float]]:
-    with closing(Source(url, source_session(AuthSettings()), 5.0)) as source:
+    with closing(Source(url, source_session(_SETTINGS), 5.0)) as source:
         series = source.read_expr("x", 15_000, start_ms, end_ms)
     return [
         (int(t), float(v)) for s in series for t, v in zip(s.timestamps_ms, s.values, strict=True)
@@ -75,7 +76,7 @@ def server() -> Iterator[AnsweringServer]:
 
 
 def source_of(server: AnsweringServer, timeout_seconds: float = 5.0) -> Source:
-    return Source(server.url, source_session(AuthSettings()), timeout_seconds)
+    return Source(server.url, source_session(_SETTINGS), timeout_seconds)
 
 
 def or_time(answer: Answer) -> Answer:
