@@ -19,7 +19,7 @@ from common.state.fields import text_of
 from common.state.keys import Keys
 from common.state.scripts import Scripts
 
-# What one step looks at: some 10 ms of Redis' time on an idle core (Redis 7.0).
+# What one step looks at: some milliseconds of Redis' time.
 MOST_FEEDS = 200
 MOST_WINDOWS = 2_000
 

@@ -28,7 +28,7 @@ from common.state.feeds import (
     feed_status,
     ranges_of,
 )
-from common.state.feeds_reading import read_feeds
+from common.state.feeds_reading import MOST_WINDOWS, read_feeds
 from common.state.fields import text_of
 from common.state.history import id_of
 from common.state.keys import RAW, STREAMS, part_of
@@ -41,8 +41,8 @@ __all__ += ["WindowClass", "WindowSet"]
 MOST_RECOUNTS = 1000
 # What is raw is expected to take at most so many times more once it is transformed.
 MOST_GROWTH = 4.0
-# Of each stream, for back-pressure: some 10 ms of Redis' time on an idle core (Redis 7.0).
-MOST_MEASURED_ENTRIES = 5_000
+# Of each stream, for back-pressure: some milliseconds of Redis' time.
+MOST_MEASURED_ENTRIES = 2_000
 
 
 @dataclass
@@ -62,13 +62,15 @@ class WindowSet(WindowLeases):
         configuration: str = "",
         backfills: Sequence[str] = (),
         lag_limit_ms: int = 0,
+        may_be_unsettled: Sequence[Range] = (),
     ) -> bool:
         """Extend the feed's time to ``head_ms``; a new feed begins at ``origin_ms``.
 
         False when the feed belongs to another configuration and ``adopt`` is not set; with it, the
         feed and its parts of ``backfills`` become ours, and open windows are cut anew. A
         ``configuration`` that was not in force last is noted (:mod:`common.state.history`).
-        ``lag_limit_ms``: :attr:`FeedStatus.lag_limit_ms`.
+        ``lag_limit_ms``: :attr:`FeedStatus.lag_limit_ms`. ``may_be_unsettled``: what is noted of
+        the feed where so many windows are not settled that looking for its own takes too long.
         """
         planned = self._scripts.call(
             "plan",
@@ -87,6 +89,8 @@ class WindowSet(WindowLeases):
             configuration=configuration,
             configuration_id=id_of(configuration),
             lag_limit_ms=lag_limit_ms,
+            most_windows=MOST_WINDOWS,
+            may_be_unsettled=may_be_unsettled,
         )
         return bool(planned)
 

@@ -35,7 +35,7 @@ def parsed(arguments: Sequence[str]) -> Size:
     for name, default, help_ in (
         ("feeds", FEEDS, "queries times tiers"),
         ("windows", WINDOWS, "windows that were committed"),
-        ("entries", ENTRIES, "of them in flight, one entry each"),
+        ("entries", ENTRIES, "of them in flight, one entry each; a tenth is transformed"),
     ):
         parser.add_argument(
             f"--{name}", type=int, default=default, metavar="N", help=f"{help_} ({default})"
@@ -54,7 +54,7 @@ def simulate(redis: Redis, size: Size) -> dict[str, Any]:
     filler = Filler(redis, keys, size)
     began = time.monotonic()
     filler.fill(print)
-    deliver(redis, keys, size.entries // 4)
+    deliver(redis, keys, size.entries // 20)
     filled_seconds = time.monotonic() - began
     used_bytes = _used_bytes(redis) - empty_bytes
     print(f"filled in {filled_seconds:.0f} s: {used_bytes >> 20} MiB")

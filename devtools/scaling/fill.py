@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -68,7 +69,7 @@ class Filler:
         self.feeds = [feed_of(number) for number in range(size.feeds)]
         self.windows = WindowSet(redis, keys)
         self._queued = QueuedScripts(redis)
-        self._windows = WindowSet(redis, keys)
+        self._windows = WindowSet(redis, keys, max_open=_AT_ONCE)
         self._windows._scripts = self._queued
         self.head_ms = ORIGIN_MS
 
@@ -83,8 +84,9 @@ class Filler:
         self.head_ms = border_ms + -(-in_flight // self.size.feeds) * INTERVAL_MS
         self.plan(self.head_ms)
         self._commit(in_flight)
-        say(f"{in_flight // 2} entries to the stream points")
-        self._transform(in_flight // 2)
+        transformed_entries = in_flight // 10
+        say(f"{transformed_entries} entries to the stream points")
+        self._transform(transformed_entries)
 
     def _settled(self, count: int) -> None:
         """What windows leave behind that were settled, and whose seals no sink has taken yet."""
@@ -113,7 +115,8 @@ class Filler:
         """Plan every feed up to ``head_ms``."""
         for some in _some(self.feeds):
             self._run(
-                lambda feed=feed: self._windows.plan(
+                partial(
+                    self._windows.plan,
                     feed,
                     ORIGIN_MS,
                     head_ms,
@@ -127,14 +130,14 @@ class Filler:
     def _commit(self, count: int) -> None:
         for some in _some(self.feeds[number % len(self.feeds)] for number in range(count)):
             leased = self._run(
-                lambda feed=feed: self._windows.lease(feed, "catchup", 0, INTERVAL_MS)
-                for feed in some
+                partial(self._windows.lease, feed, "catchup", 0, INTERVAL_MS) for feed in some
             )
             keys = [self.keys.payload(self.windows.key_token()) for _ in some]
             staged = [Staged(key, SAMPLES, len(PAYLOAD)) for key in keys]
-            self._run(lambda one=one: self._stage(one) for one in staged)
+            self._run(partial(self._stage, one) for one in staged)
             replies = self._run(
-                lambda feed=feed, window=window, one=one: self._windows.commit(
+                partial(
+                    self._windows.commit,
                     feed,
                     _window(window),
                     [one],
@@ -159,8 +162,7 @@ class Filler:
         while left > 0:
             entries = stream.read(min(_AT_ONCE, left), 0.001)
             replies = self._run(
-                lambda entry=entry: queued.settle(entry, transformed(), "transformer")
-                for entry in entries
+                partial(queued.settle, entry, transformed(), "transformer") for entry in entries
             )
             assert set(replies) == {b"ok"}, set(replies)
             left -= len(entries)

@@ -18,6 +18,10 @@ from devtools.bench.machine import cpu_seconds as _cpu_seconds
 ROUNDS = 5
 LEAST_MICROSECONDS = 200
 _MOST_COMMANDS = 100_000
+_SCRIPTS = (
+    *("plan", "lease", "stage", "commit", "renew", "settle", "claim", "release", "pressure"),
+    *("audit", "audit_records", "feeds", "dead_letters", "remove_unchanged"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +85,7 @@ def _name_of(command: str) -> str:
 
 
 def _names() -> dict[str, str]:
-    names = ("plan", "lease", "stage", "commit", "settle", "claim", "renew", "release", "pressure")
-    names += ("audit", "audit_records", "feeds", "recheck", "close", "forget", "remove_unchanged")
-    names += ("window", "reopen", "discard", "lead")
     return {
         hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest(): f"{name}.lua"
-        for name in names
+        for name in _SCRIPTS
     }

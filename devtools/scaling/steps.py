@@ -48,11 +48,12 @@ def steps(redis: Redis, keys: Keys, filler: Filler) -> Iterator[Step]:
     feeds = filler.feeds
 
     def plan() -> None:
-        assert windows.plan(feeds[next(numbers) % len(feeds)], ORIGIN_MS, filler.head_ms + 60_000)
+        assert windows.plan(feeds[next(numbers) % len(feeds)], ORIGIN_MS, filler.head_ms)
 
     def extract() -> None:
-        feed = feeds[next(heads) // INTERVAL_MS % len(feeds)]
-        windows.plan(feed, ORIGIN_MS, filler.head_ms + 120_000)
+        head_ms = next(heads)
+        feed = feeds[head_ms // INTERVAL_MS % len(feeds)]
+        windows.plan(feed, ORIGIN_MS, head_ms)
         window = windows.lease(feed, "live", _HORIZON_MS, INTERVAL_MS)
         assert window is not None
         staged = [windows.stage(PAYLOAD, SAMPLES, 60.0)]
@@ -98,7 +99,7 @@ def steps(redis: Redis, keys: Keys, filler: Filler) -> Iterator[Step]:
 
 
 def deliver(redis: Redis, keys: Keys, entries: int) -> None:
-    """Half of the entries of ``points`` are pending, and wait to be tried again."""
+    """Some entries of ``points`` are pending, and wait to be tried again."""
     stream = RedisStream(redis, keys, POINTS, "filler")
     while entries > 0:
         ids = [entry.id for entry in stream.read(min(500, entries), 0.001)]
