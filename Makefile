@@ -156,6 +156,10 @@ bench: setup ## Measure limits, product, steps, shapes, scale, live mode, an out
 bench-quick: setup ## Measure the main case in 90 seconds; writes build/bench.json
 	@$(python) -m devtools.bench --quick
 
+.PHONY: scaling-sim
+scaling-sim: setup ## Measure Redis' scripts with 10,000 feeds, 10^6 windows and 200,000 entries; writes build/scaling.json
+	@$(python) -m devtools.scaling
+
 .PHONY: check
 check: setup ## Check lint, format, types (mypy --strict), imports, spelling, shell scripts, rendered files
 	@$(python) -m ruff check --output-format concise .

@@ -55,8 +55,13 @@ def check(config: ConfigFile = None, online: Online = False, as_json: AsJson = F
         remark(f"note: {note}")
     for name, warning in warnings.items():
         remark(f"warning: query {name}: {warning}")
-    count = len(settings.extract.queries)
-    remark(f"{file} is valid: {count} {'query' if count == 1 else 'queries'}")
+    remark(f"{file} is valid: {_counted(settings)}")
+
+
+def _counted(settings: Settings) -> str:
+    count, shard = len(settings.extract.every_query), settings.pipeline.shard
+    counted = f"{count} {'query' if count == 1 else 'queries'}"
+    return f"{len(settings.extract.queries)} of {counted}, shard {shard}" if shard else counted
 
 
 def _query_warnings(settings: Settings) -> dict[str, str]:

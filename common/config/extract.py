@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from common.config.fields import (
     AutoOrOff,
@@ -170,6 +170,13 @@ class ExtractSettings(CheckedSection):
         (),
         description="What is extracted; without this key, five queries of the test application.",
     )
+    # Of all shards, where `queries` are those of one; set by Settings.
+    _every_query: tuple[Query, ...] = PrivateAttr(())
+
+    @property
+    def every_query(self) -> tuple[Query, ...]:
+        """The queries of all shards; where there are none, ``queries``."""
+        return self._every_query or self.queries
 
     @property
     def timeout_seconds(self) -> float:

@@ -34,7 +34,7 @@ class InForce:
     @classmethod
     def of(cls, query: Query, settings: Settings, tier: str = "hot") -> InForce:
         """What ``settings`` say of one of their queries in a tier."""
-        transform, queries = settings.transform, settings.extract.queries
+        transform, queries = settings.transform, settings.extract.every_query
         names = sorted(one.name for one in queries if one.kind == "expr")
         return cls(
             query,

@@ -9,11 +9,12 @@ from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from common.config.default_queries import default_queries
 from common.config.extract import ExtractSettings
-from common.config.fields import Section, problems_error
+from common.config.fields import Problem, Section, problems_error
 from common.config.load import LoadSettings
 from common.config.pipeline import PipelineSettings
 from common.config.query import Query
 from common.config.rules import problems
+from common.config.shard import queries_of
 from common.config.transform import TransformSettings
 from common.config.verify import VerifySettings
 from common.samples.rollup import Rollup
@@ -52,7 +53,22 @@ class Settings(Section):
         object.__setattr__(self, "extract", self.extract.model_copy(update=update))
         if error := problems_error(problems(self)):
             raise error
+        if self.pipeline.shard is not None:
+            self._keep_shard(self.pipeline.shard)
         return self
+
+    def _keep_shard(self, shard: str) -> None:
+        """Leave the other shards' queries to them: only what they write matters here."""
+        every = self.extract.queries
+        ours = queries_of(shard, every)
+        if not ours:
+            text = f"{shard} gets none of the {len(every)} queries: use fewer shards"
+            problem = problems_error([Problem(("pipeline", "shard"), text)])
+            assert problem is not None
+            raise problem
+        extract = self.extract.model_copy(update={"queries": ours})
+        extract._every_query = every
+        object.__setattr__(self, "extract", extract)
 
     def _live_window_max_seconds(self, queries: Sequence[Query]) -> float:
         given = self.extract.live_window_max_seconds

@@ -20,6 +20,7 @@ from common.config.fields import (
     invalid,
 )
 from common.config.secrets import NO_SECRET, SecretFile, from_file
+from common.config.shard import ShardName
 from common.config.tls_files import authorities
 from common.redis_url import asks_sentinels, check_redis_url, is_tls
 
@@ -118,6 +119,11 @@ class PipelineSettings(CheckedSection):
         pattern=r"^[a-zA-Z0-9_.-]+$",
         max_length=64,
         description="Prefix of all keys; pipelines that share a Redis need one each.",
+    )
+    shard: ShardName | None = Field(
+        None,
+        description="This pipeline's share of `extract.queries`, such as `2/8`: each of the eight "
+        "has the same file, a Redis of its own, and the queries that no other has; none = all.",
     )
     http_host: Host = Field(
         "0.0.0.0",

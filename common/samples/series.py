@@ -112,7 +112,9 @@ class SeriesEncoder:
         return cls(
             transform.relabel,
             valid_metrics=transform.valid_metrics,
-            expr_names=(query.name for query in settings.extract.queries if query.kind == "expr"),
+            expr_names=(
+                query.name for query in settings.extract.every_query if query.kind == "expr"
+            ),
             layout=settings.load.layout.layout,
             integer_metrics=settings.load.layout.integer_metrics,
             cache_series=transform.cache_series,

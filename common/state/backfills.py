@@ -18,6 +18,7 @@ from typing import Any, Literal
 from redis import Redis
 
 from common.state.feeds import Feed, FeedStatus, Range, feed_status, ranges_of
+from common.state.feeds_reading import read_feeds
 from common.state.fields import text_of
 from common.state.keys import STREAMS, Keys, part_of
 from common.state.ranges import length_ms, merged, without
@@ -187,10 +188,7 @@ class Backfills:
         keys = self.keys
         if not self.redis.scard(keys.backfill_parts):
             return []
-        reply: bytes = self._scripts.read(
-            "feeds", [keys.backfill_parts, keys.committed], prefixes=keys.of_feed("")
-        )
-        found = dict(json.loads(text_of(reply)))
+        found = read_feeds(self.redis, self._scripts, keys, keys.backfill_parts)
         return [part for name, one in sorted(found.items()) if (part := _part(name, one))]
 
     def all(self) -> list[Backfill]:

@@ -30,7 +30,8 @@ def identity_of(settings: Settings) -> Identity:
     """What the settings connect."""
     influxdb = settings.load.influxdb
     sink = f"{influxdb.url} org {influxdb.org} bucket {settings.load.tiers['hot'].bucket}"
-    return Identity(settings.extract.prometheus_url, sink)
+    source, shard = settings.extract.prometheus_url, settings.pipeline.shard
+    return Identity(f"{source} shard {shard}" if shard else source, sink)
 
 
 class IdentityRecord:

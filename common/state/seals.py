@@ -111,8 +111,8 @@ def windows_without_seal(redis: Redis, keys: Keys, feed: str) -> list[Range]:
     Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
     """
     # First: what is settled meanwhile is due then, and seen twice, not never.
-    committed: Any = redis.hvals(keys.committed)
-    named = filter(None, map(_COMMITTED.fullmatch, map(text_of, committed)))
+    committed: dict[bytes, bytes] = dict(redis.hscan_iter(keys.committed, count=PAGE_SEALS))
+    named = filter(None, map(_COMMITTED.fullmatch, map(text_of, committed.values())))
     unsettled = {(int(one[2]), int(one[3])) for one in named if one[1] == feed}
     stored = redis.hscan_iter(keys.seals_due, match=f"{feed} *", count=PAGE_SEALS)
     due = filter(None, (_seal(*one) for one in stored))

@@ -19,7 +19,10 @@ def refusal(redis: Redis) -> str | None:
     info: Any = redis.info("server")
     version, mode = str(info.get("redis_version", "")), info.get("redis_mode")
     if mode == "cluster":
-        return "is Redis in Cluster mode, which is not supported: use one master, or Sentinels"
+        return (
+            "is Redis in Cluster mode, which is not supported, as scripts move data between keys "
+            "that a Cluster keeps on several nodes: use one master, or Sentinels"
+        )
     if mode == "sentinel":
         return "is a Sentinel: name Sentinels as redis+sentinel://HOST1,HOST2/NAME/DB"
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

@@ -28,6 +28,7 @@ from common.state.feeds import (
     feed_status,
     ranges_of,
 )
+from common.state.feeds_reading import MOST_WINDOWS, read_feeds
 from common.state.fields import text_of
 from common.state.history import id_of
 from common.state.keys import RAW, STREAMS, part_of
@@ -40,6 +41,8 @@ __all__ += ["WindowClass", "WindowSet"]
 MOST_RECOUNTS = 1000
 # What is raw is expected to take at most so many times more once it is transformed.
 MOST_GROWTH = 4.0
+# Of each stream, for back-pressure: some milliseconds of Redis' time.
+MOST_MEASURED_ENTRIES = 2_000
 
 
 @dataclass
@@ -59,13 +62,15 @@ class WindowSet(WindowLeases):
         configuration: str = "",
         backfills: Sequence[str] = (),
         lag_limit_ms: int = 0,
+        may_be_unsettled: Sequence[Range] = (),
     ) -> bool:
         """Extend the feed's time to ``head_ms``; a new feed begins at ``origin_ms``.
 
         False when the feed belongs to another configuration and ``adopt`` is not set; with it, the
         feed and its parts of ``backfills`` become ours, and open windows are cut anew. A
         ``configuration`` that was not in force last is noted (:mod:`common.state.history`).
-        ``lag_limit_ms``: :attr:`FeedStatus.lag_limit_ms`.
+        ``lag_limit_ms``: :attr:`FeedStatus.lag_limit_ms`. ``may_be_unsettled``: what is noted of
+        the feed where so many windows are not settled that looking for its own takes too long.
         """
         planned = self._scripts.call(
             "plan",
@@ -84,6 +89,8 @@ class WindowSet(WindowLeases):
             configuration=configuration,
             configuration_id=id_of(configuration),
             lag_limit_ms=lag_limit_ms,
+            most_windows=MOST_WINDOWS,
+            may_be_unsettled=may_be_unsettled,
         )
         return bool(planned)
 
@@ -279,19 +286,14 @@ class WindowSet(WindowLeases):
             high_water_bytes=high_water_bytes,
             low_water_bytes=low_water_bytes,
             most_growth=MOST_GROWTH,
+            most_entries=MOST_MEASURED_ENTRIES,
         )
         return bool(paused), int(in_flight_bytes)
 
     def status(self) -> dict[str, FeedStatus]:
-        """Every feed at one instant, by feed name."""
-        keys = self.keys
-        reply: bytes = self._scripts.read(
-            "feeds", [keys.feeds, keys.committed], prefixes=keys.of_feed("")
-        )
-        return {
-            feed: feed_status(feed, found)
-            for feed, found in sorted(dict(json.loads(text_of(reply))).items())
-        }
+        """Every feed, by feed name: at one instant, unless they are very many."""
+        found = read_feeds(self.redis, self._scripts, self.keys, self.keys.feeds)
+        return {feed: feed_status(feed, one) for feed, one in sorted(found.items())}
 
     def gaps(self, feed: str) -> list[Gap]:
         """The declared gaps of a feed, oldest declaration first."""

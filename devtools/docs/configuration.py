@@ -62,8 +62,8 @@ reload`, which also says whether all have it. Nothing is lost by it and no conta
 - **What is not valid is refused**, and what was in force stays so:
   `etl_config_last_reload_successful` is 0, `config_refused` is in the log once with each problem,
   `etlctl status` names it, and `EtlConfigRefused` fires.
-- **What needs a restart is refused too**: `pipeline.redis_url`, `redis_namespace`, `http_host`,
-  `http_port` and `log_file`.
+- **What needs a restart is refused too**: `pipeline.redis_url`, `redis_namespace`, `shard`,
+  `http_host`, `http_port` and `log_file`.
 - A changed secret is read with the file: send SIGHUP. Environment variables are those that the
   process was started with, and override the file as before.
 - A mounted single file (Docker, as in `docker-compose.yml`) is the file that was there when the

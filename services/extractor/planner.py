@@ -11,10 +11,13 @@ from dataclasses import dataclass, field, replace
 from common.runtime.telemetry import Telemetry
 from common.state.backfills import Backfills, Part, by_feed
 from common.state.keys import split_feed
-from common.state.windows import FeedStatus, WindowSet
+from common.state.windows import FeedStatus, Range, WindowSet
 from services.extractor.history import SourceCheck, SourceHistory
 from services.extractor.ownership import Ownership
 from services.extractor.windows import Plan, floor_to
+
+# Behind all time that is ever planned.
+_END_OF_TIME_MS = 1 << 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class Planner:
             configuration=changed,
             backfills=[part.backfill for part in parts],
             lag_limit_ms=plan.lag_limit_ms,
+            may_be_unsettled=_may_be_unsettled(known, parts) if known and changed else (),
         )
         if known is None and not adopt:
             self._lost_feeds.add(feed.name)
@@ -223,6 +227,13 @@ class Planner:
             return
         query, tier = split_feed(feed)
         self.telemetry.emit("query_closed", query=query, tier=tier, backlog_ms=list(backlog))
+
+
+def _may_be_unsettled(known: FeedStatus, parts: Sequence[Part]) -> list[Range]:
+    """Where windows may lie that are committed, and not settled, some time after this was read."""
+    coming = [range_ for part in parts for range_ in part.coming]
+    extracted = [*known.below, *known.unsettled, *known.open, *known.backlog]
+    return [*coming, *extracted, (known.head_ms, _END_OF_TIME_MS)]
 
 
 def _reconciled(feed: FeedStatus | None) -> bool:

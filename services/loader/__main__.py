@@ -53,7 +53,8 @@ def main(service: Service) -> ExitCode:
     reader = WatermarkReader(load.influxdb, pipeline.redis_namespace)
     reads = {query.name: query.select or "" for query in service.settings.extract.queries}
     this_run = partial(run_id, redis, keys)
-    shared = SharedBuckets(reader, buckets.values(), reads, service.telemetry, this_run)
+    shard = pipeline.shard or ""
+    shared = SharedBuckets(reader, buckets.values(), reads, service.telemetry, this_run, shard)
     keeper = WatermarkKeeper(
         WindowSet(redis, keys),
         reader,
@@ -64,6 +65,7 @@ def main(service: Service) -> ExitCode:
         every_seconds=pipeline.watermark_seconds,
         reads=reads,
         run_id=this_run,
+        shard=shard,
         after_turn=shared.check,
         prove_readable=reading.prove,
     )

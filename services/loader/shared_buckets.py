@@ -32,7 +32,8 @@ CHECK_EVERY_SECONDS = 3600.0
 class SharedBuckets:
     """Looks now and then, and reports each pipeline once for each bucket.
 
-    ``reads`` is the selector of each of our queries by its name, empty for an ``expr``.
+    ``reads`` is the selector of each of our queries by its name, empty for an ``expr``. With a
+    ``shard``, those of our name with another shard write other queries.
     """
 
     reader: WatermarkReader
@@ -40,6 +41,7 @@ class SharedBuckets:
     reads: Mapping[str, str]
     telemetry: Telemetry
     run_id: Callable[[], str]
+    shard: str = ""
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     _check_at: float = field(default=float("-inf"), init=False)
@@ -110,10 +112,11 @@ class SharedBuckets:
         The points of a Redis that lost its data end where ours begin; those of another go on.
         """
         since_ms = int((self.wall_clock() - 2 * CHECK_EVERY_SECONDS) * 1000)
+        same = f" AND \"shard\" = '{self.shard}'" if self.shard else ""
         body = self.reader.query(
             bucket,
             f'SELECT "run" FROM "{MEASUREMENT}" WHERE "pipeline" = '
-            f"'{self.reader.pipeline}' AND time > {since_ms}ms ORDER BY time DESC LIMIT 2000",
+            f"'{self.reader.pipeline}'{same} AND time > {since_ms}ms ORDER BY time DESC LIMIT 2000",
         )
         ours = self.run_id()
         rows = [row for series in series_of(body, bucket) for row in _rows(series)]

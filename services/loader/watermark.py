@@ -118,7 +118,8 @@ class WatermarkKeeper:
     """Copies the watermarks to the sink, and back to a Redis that lost them.
 
     ``reads`` is the selector of each query by its name, empty for an ``expr``; ``run_id`` names the
-    Redis that the pipeline's state lies in. Both are written along, for :class:`SharedBuckets`.
+    Redis that the pipeline's state lies in, ``shard`` which one of several it is. They are written
+    along, for :class:`SharedBuckets`.
     ``after_turn`` is called after each turn that succeeded; it raises what :meth:`turn` does.
     ``prove_readable`` raises :class:`SinkError` where a bucket only looks empty to us.
     """
@@ -132,6 +133,7 @@ class WatermarkKeeper:
     every_seconds: float
     reads: Mapping[str, str] = field(default_factory=dict)
     run_id: Callable[[], str] = lambda: ""
+    shard: str = ""
     after_turn: Callable[[], None] = lambda: None
     prove_readable: Callable[[str], None] = lambda _bucket: None
     wall_clock: Callable[[], float] = time.time
@@ -179,10 +181,11 @@ class WatermarkKeeper:
     def _write(self, bucket: str, feeds: Mapping[str, FeedStatus]) -> None:
         now_ms = int(self.wall_clock() * 1000)
         run_id = self.run_id()
+        shard = f",shard={_text(self.shard)}" if self.shard else ""
         lines = "".join(
             f"{MEASUREMENT},pipeline={self.reader.pipeline},query={feed.query},tier={feed.tier} "
             f"value={feed.loaded_watermark_ms}.0,reads={_text(self.reads.get(feed.query, ''))}"
-            f",run={_text(run_id)} {now_ms}\n"
+            f",run={_text(run_id)}{shard} {now_ms}\n"
             for feed in feeds.values()
         )
         outcome = self.sink.write(bucket, gzip.compress(lines.encode(), 1, mtime=0))

@@ -142,7 +142,7 @@ class QueryResult:
 class Outcome:
     """Results by query over ``(start_ms, end_ms]``.
 
-    ``foreign`` counts points read back that belong to none of the queries that were verified.
+    ``foreign`` counts points read back that belong to none of the queries that are configured.
     """
 
     start_ms: int
@@ -172,10 +172,10 @@ class Verifier:
     """Compares what the source has with what the sink has.
 
     ``phases``: what was in force before, of queries that were changed. ``bystanders`` decide, for
-    configured queries that are not verified now, which series could be theirs. ``latest_ms`` bounds
-    what the transform accepts. ``oldest_source_ms`` asks for the oldest time that the source keeps;
-    0 where that is not known. ``begins_ms``: after when a query is compared, by its name; others
-    are from the start.
+    configured queries that are not verified now, or are another shard's, which series could be
+    theirs. ``latest_ms`` bounds what the transform accepts. ``oldest_source_ms`` asks for the
+    oldest time that the source keeps; 0 where that is not known. ``begins_ms``: after when a query
+    is compared, by its name; others are from the start.
     """
 
     source: Source
@@ -241,8 +241,8 @@ class Verifier:
         held = {name for one in subjects for name in one.fields}
         fields = tuple(name for name in AGGREGATES if name in held)
         found = self.sink.read(places, start_ms, end_ms, fields=fields)
-        bystanders = [*self.bystanders, *(one.owns for one in not_yet)]
-        strays = self._strays(subjects, bystanders, found, expected, outcome)
+        not_compared = [one.owns for one in not_yet]
+        strays = self._strays(subjects, not_compared, found, expected, outcome)
         results = [result for result in outcome.results if result.query in possible]
         for subject, result in zip(subjects, results, strict=True):
             wanted = expected[subject.name]
@@ -350,7 +350,7 @@ class Verifier:
     def _strays(
         self,
         subjects: Sequence[Subject],
-        bystanders: Sequence[Callable[[SeriesKey], bool]],
+        not_compared: Sequence[Callable[[SeriesKey], bool]],
         found: Points,
         expected: dict[str, Expected],
         outcome: Outcome,
@@ -359,10 +359,10 @@ class Verifier:
         claimed = {key for each in expected.values() for key in each.points}
         strays: dict[str, dict[SeriesKey, Column]] = {}
         for key, column in found.items():
-            if key in claimed:
+            if key in claimed or any(owns(key) for owns in self.bystanders):
                 continue
             owner = None
-            if not any(owns(key) for owns in bystanders):
+            if not any(owns(key) for owns in not_compared):
                 owner = next((one.name for one in subjects if one.owns(key)), None)
             if owner is None:
                 outcome.foreign += len(column.values)

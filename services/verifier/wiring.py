@@ -214,7 +214,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
         subjects=[current(query) for query in parts.queries],
         bystanders=[
             current(query).owns
-            for query in settings.extract.queries
+            for query in settings.extract.every_query
             if query.name not in chosen and query.is_in(parts.tier)
         ],
         phases={name: Phases(applied, subject) for name, applied in parts.history.items()},

@@ -20,7 +20,7 @@ from common.runtime.telemetry import Telemetry
 POLL_SECONDS = 2.5
 # Of `pipeline`: under another of these the process would be another one. Who watches it asks at its
 # port, its leases are in its Redis, and a log file that cannot be opened would end it.
-FIXED = ("redis_url", "redis_namespace", "http_host", "http_port", "log_file")
+FIXED = ("redis_url", "redis_namespace", "shard", "http_host", "http_port", "log_file")
 
 # Of a file: when it was written, which one it is, its size; None if there is none.
 _Stamp = tuple[int, int, int] | None

@@ -4,7 +4,8 @@
 --      8.. two for each of its parts of backfills: part, its open windows
 -- a    feed, fingerprint, adopt (take the feed over for this fingerprint), origin_ms, head_ms,
 --      configuration (that is in force from now on), configuration_id; both '' where nothing may have changed,
---      lag_limit_ms (0: not known)
+--      lag_limit_ms (0: not known), most_windows (committed ones of all feeds that are looked at), may_be_unsettled (where
+--      there are more: ranges of the feed in which all lies that is committed, and not settled, or still to be extracted)
 -- Returns 1, or 0 when another configuration owns the feed.
 local feed, windows = KEYS[1], KEYS[2]
 local owner, head, backlog = unpack(redis.call('HMGET', feed, 'fingerprint', 'head_ms', 'ranges'))
@@ -19,9 +20,16 @@ local function note_change(planned_ms, to_do)
   local last = changes[#changes]
   if last and last.id == a.configuration_id then return end
   local unsettled = {}
-  for _, record in ipairs(last and redis.call('HVALS', KEYS[7]) or {}) do
-    local name, first, to = string.match(record, '^(%S+) (%S+) (%S+)$')
-    if name == a.feed then unsettled[#unsettled + 1] = {tonumber(first), tonumber(to)} end
+  if last and redis.call('HLEN', KEYS[7]) > a.most_windows then
+    -- Redis would serve nobody else for too long, once for each feed: rather too much is taken for unsettled.
+    for _, range in ipairs(without(a.may_be_unsettled, to_do)) do
+      if range[1] < planned_ms then unsettled[#unsettled + 1] = {range[1], math.min(range[2], planned_ms)} end
+    end
+  elseif last then
+    for _, record in ipairs(redis.call('HVALS', KEYS[7])) do
+      local name, first, to = string.match(record, '^(%S+) (%S+) (%S+)$')
+      if name == a.feed then unsettled[#unsettled + 1] = {tonumber(first), tonumber(to)} end
+    end
   end
   -- The sink keeps one change for each millisecond.
   local at = math.max(clock_ms(), last and last.at and last.at + 1 or 0)

@@ -1,11 +1,13 @@
 -- Bytes in flight (both streams and what is staged), as Redis' memory has them, against the marks, with hysteresis.
 --
 -- KEYS 1 back-pressure, 2 staged, 3 raw in flight, 4 points in flight
--- a    high_water_bytes, low_water_bytes, most_growth
+-- a    high_water_bytes, low_water_bytes, most_growth, most_entries (that are looked at of each stream)
 -- Returns {1 while extraction must pause else 0, bytes}.
 --
 -- What is raw or staged takes more once it is transformed, and nothing stops that: it is counted as if a point of it
 -- took what the points in flight take. An odd entry among those says little of others, so the growth has a limit.
+-- Of very many entries some are drawn, others each time, as Redis serves nobody else meanwhile; the sum is then taken
+-- for as large as it may be.
 -- The flag is shared, so that every extractor pauses and resumes at the same marks.
 
 -- What Redis' memory grows by for so many bytes: jemalloc hands out blocks of certain sizes, four to each
@@ -18,13 +20,25 @@ local function allocated(bytes)
 end
 
 local function total_of(in_flight)
-  local samples, bytes = 0, 0
-  for _, record in ipairs(redis.call('HVALS', in_flight)) do
-    local of_entry, size = sizes_of_record(record)
-    samples = samples + of_entry
-    bytes = bytes + (size > 0 and allocated(size) or 0)
+  local entries, records = redis.call('HLEN', in_flight), nil
+  if entries > a.most_entries then
+    records = {}
+    local drawn = redis.call('HRANDFIELD', in_flight, a.most_entries, 'WITHVALUES')
+    for i = 2, #drawn, 2 do records[#records + 1] = drawn[i] end
+  else
+    records = redis.call('HVALS', in_flight)
   end
-  return samples, bytes
+  local samples, bytes, squares = 0, 0, 0
+  for _, record in ipairs(records) do
+    local of_entry, size = sizes_of_record(record)
+    size = size > 0 and allocated(size) or 0
+    samples, bytes, squares = samples + of_entry, bytes + size, squares + size * size
+  end
+  if entries <= #records then return samples, bytes end
+  -- Two standard errors of the mean above it.
+  local mean = bytes / #records
+  local error_of_mean = math.sqrt(math.max(0, squares / #records - mean * mean) / #records)
+  return samples / #records * entries, math.ceil((mean + 2 * error_of_mean) * entries)
 end
 
 local raw_samples, raw_bytes = total_of(KEYS[3])

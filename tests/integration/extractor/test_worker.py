@@ -85,6 +85,25 @@ def test_jobs_run_by_priority_with_their_arguments_and_leave_nothing(rig: Rig) -
     assert not rig.refused()
 
 
+def test_pipelines_that_share_a_redis_run_their_own_jobs(
+    redis_client: Redis, redis_namespace: str
+) -> None:
+    """One namespace may begin as the other does, or be what a queue of the other is called."""
+    names = (redis_namespace, f"{redis_namespace}-live", f"{redis_namespace}2")
+    rigs = [Rig(redis_client, name) for name in names]
+    for number, rig in enumerate(rigs):
+        for name in list(QUEUES)[number:]:
+            rig.scheduler.schedule(name, 1)
+
+    for number, rig in enumerate(rigs):
+        rig.work()
+        assert [len(one.calls) for one in rigs] == [
+            len(QUEUES) - other if other <= number else 0 for other in range(len(rigs))
+        ]
+        assert not rig.refused()
+    assert rigs[0].left() == []
+
+
 def test_many_jobs_cost_one_heartbeat(rig: Rig) -> None:
     """RQ by itself gives four around each, of three round trips."""
     for name in QUEUES:

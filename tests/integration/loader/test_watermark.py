@@ -25,6 +25,7 @@ from services.loader.watermark import (
     WatermarkKeeper,
     WatermarkReader,
     parse_watermark,
+    series_of,
 )
 from tests.support.captured_log import CapturedLog
 
@@ -196,10 +197,11 @@ class Neighbours:
             wall_clock=lambda: world.now,
         )
 
-    def write(self, pipeline: str, query: str, reads: str, run: str) -> None:
+    def write(self, pipeline: str, query: str, reads: str, run: str, shard: str = "") -> None:
         self.world.now += 1
         tags = f"pipeline={pipeline},query={query},tier=hot"
-        line = f'{MEASUREMENT},{tags} value=1.0,reads="{reads}",run="{run}" '
+        line = f'{MEASUREMENT},{tags} value=1.0,reads="{reads}",run="{run}"'
+        line += f',shard="{shard}" ' if shard else " "
         line += f"{int(self.world.now * 1000)}\n"
         outcome = self.world.sink.write(self.world.database, gzip.compress(line.encode()))
         assert outcome.kind is Kind.WRITTEN
@@ -263,6 +265,33 @@ def test_two_redis_under_one_name_are_told_from_one_that_lost_its_data(
     neighbours.write("wm", "a", "up", "r0")
 
     assert neighbours.found() == [("wm", ["a"])]
+
+
+def test_shards_share_a_name_and_a_bucket_but_not_a_number(world: World) -> None:
+    neighbours = Neighbours(world, {"a": "up"})
+    neighbours.shared.shard = "1/2"
+    for run, query, shard in (("r1", "a", "1/2"), ("r2", "b", "2/2"), ("r1", "a", "1/2")):
+        neighbours.write("wm", query, "up", run, shard)
+    neighbours.write("wm", "b", "up", "r2", "2/2")
+    assert neighbours.found() == []
+
+    neighbours.write("wm", "a", "up", "r3", "1/2")
+
+    assert neighbours.found() == [("wm", ["a"])]
+
+
+def test_a_shard_says_which_one_it_is_and_takes_over_what_another_had(world: World) -> None:
+    world.load_up_to(60_000)
+    world.turn()
+    world.keeper.shard = "2/2"
+    world.load_up_to(120_000)
+    world.turn()
+
+    rows = world.reader.query(world.database, f'SELECT "value", "shard" FROM "{MEASUREMENT}"')
+    (series,) = series_of(rows, world.database)
+    assert [row[2] for row in series["values"]] == [None, "2/2"]
+    watermark_ms = world.reader.read(world.database, FEED.query, FEED.tier)
+    assert watermark_ms == series["values"][-1][1]
 
 
 @pytest.mark.parametrize(

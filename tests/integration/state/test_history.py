@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
+import common.state.windows
 from common.state.history import Change, changes_of
 from common.state.keys import Keys
 from common.state.windows import Feed, WindowSet
@@ -45,6 +46,25 @@ def test_a_change_knows_what_was_extracted_and_what_had_settled(
         Change("first", 0, [], []),
         Change("second", 300_000, [(0, 180_000)], [(180_000, 240_000)]),
     ]
+
+
+def test_of_very_many_unsettled_windows_those_of_the_feed_are_taken_from_what_was_read(
+    redis_client: Redis, keys: Keys, windows: WindowSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too much is noted rather than too little, and nothing that is still to be extracted."""
+    monkeypatch.setattr(common.state.windows, "MOST_WINDOWS", 0)
+    windows.plan(OLD, 0, 300_000, adopt=True, configuration="first")
+    known = windows.status()["q@hot"]
+    for _ in range(2):
+        window = windows.lease(OLD, "live", 10**9, 60_000)
+        assert window is not None
+        windows.commit(OLD, window, [windows.stage(b"x", 1, 60)])
+    read_before = [*known.backlog, (known.head_ms, 1 << 50)]
+
+    windows.plan(NEW, 0, 360_000, adopt=True, configuration="second", may_be_unsettled=read_before)
+
+    (_, change) = changes_of(redis_client, keys, "q@hot")
+    assert (change.to_do, change.unsettled) == ([(0, 180_000)], [(180_000, 300_000)])
 
 
 def test_what_stays_is_noted_once_and_what_comes_back_is_kept_once(

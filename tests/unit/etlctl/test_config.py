@@ -146,3 +146,11 @@ def test_queries_are_counted_in_proper_english(
         config.write_text("".join(line for line in lines if "name: raw" not in line))
     _, _, err = run(capsys, "config", "check", "--config", str(config))
     assert err.splitlines()[-1] == f"{config} is valid: {counted}"
+
+
+def test_those_of_a_shard_are_counted_and_shown(config: Path, capsys: Capture) -> None:
+    config.write_text(CONFIG.replace("pipeline: {", "pipeline: {shard: 4/4, "))
+    code, out, err = run(capsys, "config", "check", "--config", str(config))
+    assert err.splitlines()[-1] == f"{config} is valid: 1 of 2 queries, shard 4/4"
+    (query,) = yaml.safe_load(out)["extract"]["queries"]
+    assert (code, query["name"]) == (0, "raw")

@@ -57,3 +57,28 @@ def test_a_point_too_many_is_held_against_the_cluster_that_it_names(
     result = shared.verify(capsys, "--json")
     assert (result.code, result.document["verdict"]) == (1, "different")
     assert sum(query["extra"] for query in result.document["queries"]) == 1
+
+
+def test_the_points_of_another_shard_are_neither_extra_nor_foreign(
+    world: World, capsys: Capture
+) -> None:
+    """Both write to one measurement: the matchers of the queries tell whose a series is."""
+    texts = {"app_a": 'load{job="app", host="a"}', "app_b": 'load{job="app", host!="a"}'}
+    world.queries = [{"name": name, "select": text} for name, text in texts.items()]
+    world.write(point for point in world.expected() if point[0][0] == "load")
+    ghost = ("load", (("host", "ghost"), ("job", "app")))
+    shards = {"1/2": "app_b", "2/2": "app_a"}
+
+    for shard, name in shards.items():
+        world.changes = {"pipeline.shard": shard}
+        result = world.verify(capsys, "--json")
+        assert (result.code, result.document["foreign"]) == (0, 0), result.out
+        (query,) = result.document["queries"]
+        assert (query["query"], query["equal"], query["extra"]) == (name, 240, 0)
+
+    world.write([(ghost, world.start_ms + 1_800_000, 1.0)])
+    codes = {}
+    for shard, name in shards.items():
+        world.changes = {"pipeline.shard": shard}
+        codes[name] = world.verify(capsys).code
+    assert codes == {"app_a": 0, "app_b": 1}
