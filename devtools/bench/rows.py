@@ -99,5 +99,43 @@ def flat_rows(section: dict[str, Any]) -> Iterator[Row]:
         )
 
 
+def peers_title(section: dict[str, Any]) -> str:
+    """What was moved."""
+    return (
+        f"Peers: {section['points']:,} points from Prometheus to VictoriaMetrics,"
+        f" {section['runs']} runs in turns"
+    )
+
+
+def peers_columns(section: dict[str, Any]) -> Row:
+    """Each tool."""
+    return ("", *(str(found["title"]) for found in section["contenders"].values()))
+
+
+def peers_rows(section: dict[str, Any]) -> Iterator[Row]:
+    """What each took, and what source and sink say of it."""
+    contenders = section["contenders"].values()
+
+    def row(label: str, name: str, format_: str = "{:.3f}", scale: float = 1.0) -> Row:
+        figures = [found["figures"] for found in contenders]
+        cells = (text_of(one[name], format_, scale) if name in one else "" for one in figures)
+        return label, *cells
+
+    yield row("points moved", "points", "{:,.0f}")
+    yield row("load average after each run", "load_average", "{:.1f}")
+    yield row("M points/s", "points_per_second", "{:.3f}", 1e-6)
+    for part in ("tool", "source", "sink"):
+        yield row(f"CPU-s per million points, {part}", f"cpu.{part}")
+    yield row("memory of the tool at most, MiB", "memory.tool", "{:.0f}", 1 / _MIB)
+    yield "what it proves itself", *(str(found["proves"]) for found in contenders)
+    for kind, label in (
+        ("missing", "missing in the sink"),
+        ("different", "different there"),
+        ("rounded", "rounded by the sink"),
+        ("unexpected", "only there"),
+    ):
+        yield row(f"points {label}", f"{kind}_points", "{:,.0f}")
+
+
 def _mib(size_bytes: float) -> str:
     return f"{size_bytes / _MIB:.1f}"
