@@ -191,7 +191,8 @@ def main(arguments: Sequence[str]) -> ExitCode:
     found = list(report.problems(document))
     for problem in found:
         say(f"PROBLEM  {problem}")
-    say(f"the figures are in {options.json}")
+    if document["sections"]:
+        say(f"the figures are in {options.json}")
     return ExitCode.ERROR if found else ExitCode.OK
 
 

@@ -162,3 +162,4 @@ def test_without_the_package_the_parts_that_need_it_are_left_out(
     said = capsys.readouterr().out
     for part in ("peers", "victoria-metrics"):
         assert f"{part} is left out: apt-get knows no package victoria-metrics" in said
+    assert "the figures are in" not in said
