@@ -10,7 +10,7 @@ from typing import Any
 _WIDTH, _HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 40, 52
 _PARTS = {"tool": "#1f5fa8", "source": "#5b9a4b", "sink": "#b0561c"}
-_BAR_LEFT, _BAR_RIGHT, _BAR_TOP, _BAR_STEP = 110, 150, 56, 34
+_BAR_LEFT, _BAR_RIGHT, _BAR_TOP, _BAR_STEP = 110, 180, 56, 34
 # A bar so many times as long as the shortest is cut off.
 _MOST_TIMES = 10
 _COLOURS = {"stages + Redis": "#1f5fa8", "stages alone": "#b0561c"}
