@@ -149,7 +149,7 @@ fuzz: setup ## Give all decoders a million inputs; writes build/fuzz.json
 	@$(python) -m devtools.fuzz
 
 .PHONY: bench
-bench: setup ## Measure limits, product, steps, shapes, scale, live mode, an outage, a week; writes build/bench.json
+bench: setup ## Measure limits, product, peers, steps, shapes, scale, live mode, an outage, a week; writes build/bench.json
 	@$(python) -m devtools.bench
 
 .PHONY: bench-quick

@@ -12,14 +12,15 @@ from typing import Any, Literal, get_args
 
 from rich.console import Console
 
-from common.errors import EtlError
+from common.errors import EtlError, StackError
 from common.exit_codes import ExitCode
 from common.runtime.allocator import keep_freed_memory
 from devtools import PROJECT_ROOT
 from devtools.bench import flat, live, main_case, outage, report, scale, shape, steps, tiers, week
 from devtools.bench.machine import describe, load_average
+from devtools.bench.peers import history
 from devtools.bench.servers import toolbox
-from devtools.servers.binaries import Toolbox
+from devtools.servers.binaries import VICTORIA_METRICS, Toolbox
 from devtools.servers.main import run_main
 
 Part = Literal[
@@ -27,6 +28,7 @@ Part = Literal[
     "naive",
     "steps",
     "victoria-metrics",
+    "peers",
     "shape",
     "tiers",
     "scale",
@@ -39,6 +41,8 @@ PARTS: tuple[Part, ...] = get_args(Part)
 QUICK_PARTS: tuple[Part, ...] = ("influxd", "naive", "steps")
 # Takes half an hour by itself: only where it is asked for.
 SLOW_PARTS: tuple[Part, ...] = ("flat",)
+# What needs VictoriaMetrics' package, and is left out where that cannot be had.
+VICTORIA_PARTS: tuple[Part, ...] = ("victoria-metrics", "peers")
 RUNS, QUICK_RUNS = 5, 1
 # Samples of each of the main case's 1,000 series: half a day, or four hours.
 SAMPLES, QUICK_SAMPLES = 2_880, 960
@@ -120,6 +124,8 @@ def measured(
     if part == "steps":
         say("each step alone")
         return {"steps": steps.measure(tools, now_ms, repeats=runs)}
+    if part == "peers":
+        return history.measure(tools, now_ms, samples=samples, runs=runs, say=say)
     if part == "shape":
         cases = [case for case in shape.CASES if case.series * case.samples <= options.most_points]
         return {"cases": shape.measure(tools, now_ms, runs=runs, say=say, cases=cases)}
@@ -135,6 +141,15 @@ def measured(
         return flat.measure(tools, seconds=options.flat_seconds, say=say)
     say(f"live mode for {options.live_seconds:g} s")
     return live.measure(tools, seconds=options.live_seconds)
+
+
+def absent(tools: Toolbox) -> str:
+    """Why there is no VictoriaMetrics; empty where there is one."""
+    try:
+        tools.prepare([VICTORIA_METRICS.name])
+    except StackError as error:
+        return str(error)
+    return ""
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
@@ -154,6 +169,9 @@ def main(arguments: Sequence[str]) -> ExitCode:
     tools = toolbox()
     try:
         for part in parts:
+            if part in VICTORIA_PARTS and (why := absent(tools)):
+                say(f"{part} is left out: {why}")
+                continue
             began, load = datetime.now(UTC), load_average()
             section = measured(part, tools, options, say)
             section |= {"began": began.isoformat(timespec="seconds"), "load_average": load}
@@ -173,7 +191,8 @@ def main(arguments: Sequence[str]) -> ExitCode:
     found = list(report.problems(document))
     for problem in found:
         say(f"PROBLEM  {problem}")
-    say(f"the figures are in {options.json}")
+    if document["sections"]:
+        say(f"the figures are in {options.json}")
     return ExitCode.ERROR if found else ExitCode.OK
 
 

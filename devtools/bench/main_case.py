@@ -64,14 +64,16 @@ def measure_naive(toolbox: Toolbox, now_ms: int, *, runs: int, say: Say) -> dict
 
 
 def _one(rig: Rig, window: int) -> dict[str, float]:
+    figures = drain(rig, window)
     settings = rig.settings(rig.config(rig.fresh_bucket(), window))
-    source = source_alone(rig, settings, window, rig.settle())
+    # As long as the pipeline took, so that what happens now and then happens in both.
+    source = source_alone(rig, settings, window, rig.settle(), figures["seconds"])
     outputs = encoded(rig, settings, window)
     sink = sink_alone(rig, settings, outputs, rig.settle())
     del outputs
-    figures = drain(rig, window)
     bound = zero_cost_bound(
-        source["cpu_seconds_per_million_points"], sink["cpu_seconds_per_million_points"]
+        (source["cpu_seconds_per_million_points"], figures["cpu.prometheus"]),
+        (sink["cpu_seconds_per_million_points"], figures["cpu.sink"]),
     )
     rate = figures["points_per_second"]
     return {

@@ -12,13 +12,14 @@ from pathlib import Path
 from common.exit_codes import ExitCode
 from devtools import PROJECT_ROOT
 from devtools.bench import report, rows
-from devtools.bench.plot import cost_plot
+from devtools.bench.plot import cost_plot, peers_plot
 from devtools.bench.report import Document
 from devtools.bench.statistics import text_of
 
 BEGIN = "<!-- figures: written by python -m devtools.bench.markdown -->\n"
 END = "<!-- end of figures -->\n"
 PLOT = "performance-size.svg"
+PEERS_PLOT = "performance-peers.svg"
 _MIB = 1 << 20
 _TITLES = {"influxd": "InfluxDB 1.6 behind nginx", "victoria-metrics": "VictoriaMetrics"}
 _MAIN_ROWS = (
@@ -76,6 +77,12 @@ def figures(document: Document) -> Iterator[str]:
         ):
             kinds = ("one_by_one", "pipelined")
             yield _row(label, *(text_of(section[kind][name], format_) for kind in kinds))
+    if section := sections.get("peers"):
+        yield from _head(rows.peers_title(section), section)
+        yield from _columns(*rows.peers_columns(section))
+        yield from (_row(*cells) for cells in rows.peers_rows(section))
+        yield ""
+        yield f"![CPU-seconds per million points of each tool, its source and sink]({PEERS_PLOT})"
     if section := sections.get("steps"):
         yield from _head("Each step alone, million points per second and core", section)
         yield from _columns("step", "M points/s")
@@ -181,7 +188,7 @@ def replaced(page: str, document: Document) -> str:
 
 
 def main(json_file: Path, docs: Path) -> ExitCode:
-    """Write page and plot."""
+    """Write page and plots."""
     document = report.read(json_file)
     if not document:
         sys.stderr.write(f"{json_file} holds no figures: run python -m devtools.bench\n")
@@ -191,6 +198,9 @@ def main(json_file: Path, docs: Path) -> ExitCode:
     shape = document["sections"].get("shape")
     if _plotted(shape):
         (docs / PLOT).write_text(cost_plot(shape["cases"]), encoding="utf-8")
+    if peers := document["sections"].get("peers"):
+        bars = peers_plot(peers["contenders"].values())
+        (docs / PEERS_PLOT).write_text(bars, encoding="utf-8")
     return ExitCode.OK
 
 

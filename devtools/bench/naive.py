@@ -23,9 +23,9 @@ from influxdb_client.domain.write_precision import WritePrecision
 from redis import Redis
 
 from common.errors import StackError
-from devtools.bench.data import SELECTOR
+from devtools.bench.data import SELECTOR, STEP_MS
 from devtools.bench.limits import windows_of
-from devtools.bench.machine import Meter
+from devtools.bench.machine import Meter, beyond_idle
 from devtools.bench.rig import ORG, Rig
 
 GROUP = "naive"
@@ -126,20 +126,22 @@ def _read(redis: Redis, stream: str) -> Iterator[tuple[Sequence[bytes], list[Any
         yield [id_ for id_, _ in entries], [json.loads(fields[b"json"]) for _, fields in entries]
 
 
-def run(rig: Rig, *, pipelined: bool = False) -> dict[str, float]:
-    """One run over the whole dataset of ``rig``, a stage after the other in this process.
+def run(rig: Rig, *, pipelined: bool = False, newest: int | None = None) -> dict[str, float]:
+    """One run over the dataset of ``rig``, a stage after the other in this process.
 
     That is kind to it: nothing competes for the cores. Figures as :func:`product.drain` names them.
+    ``newest`` is how many windows at most are read at all, from the newest on.
     """
     bucket = rig.fresh_bucket()
-    rig.settle()
-    windows = windows_of(rig, min(60, rig.dataset.samples))
+    at_rest = rig.settle()
+    windows = windows_of(rig, min(60, rig.dataset.samples))[:newest]
     add = add_pipelined if pipelined else add_each
-    points = rig.dataset.points
+    points = rig.dataset.series * sum(end - start for start, end in windows) // STEP_MS
     with rig.client() as redis:
         for stream in (RAW, POINTS):
             redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
-        meter = Meter({"redis": rig.redis.pid})
+        servers = {"redis": rig.redis.pid, "prometheus": rig.prometheus.pid, **rig.sink_pids}
+        meter = Meter(servers)
         began = time.process_time()
         extracted = extract(redis, rig.prometheus.url, windows, add)
         transform(redis, add)
@@ -149,10 +151,14 @@ def run(rig: Rig, *, pipelined: bool = False) -> dict[str, float]:
         stored_bytes = redis.memory_usage(RAW, samples=0)
     if (extracted, loaded) != (points, points):
         raise StackError(f"of {points} points the naive pipeline read {extracted}, wrote {loaded}")
+    cpu = beyond_idle(seconds, cpu, at_rest)
     return {
+        "points": float(points),
         "points_per_second": points / seconds,
         "cpu.stages": stages / points * 1e6,
         "cpu.redis": cpu["redis"] / points * 1e6,
         "cpu.etl": (stages + cpu["redis"]) / points * 1e6,
+        "cpu.prometheus": cpu["prometheus"] / points * 1e6,
+        "cpu.sink": sum(cpu[name] for name in rig.sink_pids) / points * 1e6,
         "bytes.raw": float(stored_bytes or 0) / points,
     }

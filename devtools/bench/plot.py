@@ -1,14 +1,18 @@
-"""The cost of a point against the number of points, as SVG."""
+"""The cost of a point as SVG: against the number of points, and side by side with other tools."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
 _WIDTH, _HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 40, 52
+_PARTS = {"tool": "#1f5fa8", "source": "#5b9a4b", "sink": "#b0561c"}
+_BAR_LEFT, _BAR_RIGHT, _BAR_TOP, _BAR_STEP = 110, 180, 56, 34
+# A bar so many times as long as the shortest is cut off.
+_MOST_TIMES = 10
 _COLOURS = {"stages + Redis": "#1f5fa8", "stages alone": "#b0561c"}
 
 
@@ -75,6 +79,52 @@ def cost_plot(cases: Sequence[dict[str, Any]]) -> str:
             'stroke-width="2"/>'
         )
         parts.append(_label(left + 26, 32, name, "start"))
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def peers_plot(contenders: Iterable[dict[str, Any]]) -> str:
+    """An SVG with a bar for each tool: CPU-seconds of tool, source and sink per million points.
+
+    A bar that would dwarf the others is cut off, with its length in words.
+    """
+    found = list(contenders)
+    costs = [[float(one["figures"][f"cpu.{part}"]["median"]) for part in _PARTS] for one in found]
+    totals = list(map(sum, costs))
+    top = _round_up(max(total for total in totals if total <= _MOST_TIMES * min(totals)))
+    height = _BAR_TOP + _BAR_STEP * len(found) + 30
+    width = _WIDTH - _BAR_LEFT - _BAR_RIGHT
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+        'font-family="sans-serif" font-size="12" role="img">',
+        "<title>CPU-seconds per million points of each tool, its source and its sink</title>",
+        f'<rect width="{_WIDTH}" height="{height}" fill="white"/>',
+        _label(8, 16, "CPU-seconds per million points, medians", "start"),
+    ]
+    for number, (name, colour) in enumerate(_PARTS.items()):
+        left = 8 + 90 * number
+        parts.append(f'<rect x="{left}" y="26" width="12" height="12" fill="{colour}"/>')
+        parts.append(_label(left + 18, 36, name, "start"))
+    for number in range(5):
+        x = _BAR_LEFT + width * number / 4
+        parts.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_BAR_TOP - 6}" y2="{height - 26}" '
+            'stroke="#ddd"/>'
+        )
+        parts.append(_label(x, height - 10, f"{top * number / 4:.2g}", "middle"))
+    for number, (one, taken) in enumerate(zip(found, costs, strict=True)):
+        y, start = _BAR_TOP + _BAR_STEP * number, 0.0
+        parts.append(_label(_BAR_LEFT - 8, y + 16, one["title"], "end"))
+        for cost, colour in zip(taken, _PARTS.values(), strict=True):
+            end = min(start + cost, top)
+            parts.append(
+                f'<rect x="{_BAR_LEFT + start / top * width:.1f}" y="{y}" '
+                f'width="{(end - start) / top * width:.1f}" height="24" fill="{colour}"/>'
+            )
+            start = end
+        rate = one["figures"]["points_per_second"]["median"] / 1e6
+        cut = "cut off: " if sum(taken) > top else ""
+        text = f"{cut}{sum(taken):.3g}, {rate:.2g} M/s"
+        parts.append(_label(_BAR_LEFT + start / top * width + 6, y + 16, text, "start"))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.1
 _IDLE_TIMES, _IDLE_SECONDS = 5, 1.0
 # A pipeline that is slower than this has failed.
 _LEAST_POINTS_PER_SECOND = 20_000.0
-_LEAST_DRAIN_SECONDS = 90.0
+_LEAST_DRAIN_SECONDS = 300.0
 
 
 @dataclass(slots=True)

@@ -99,5 +99,49 @@ def flat_rows(section: dict[str, Any]) -> Iterator[Row]:
         )
 
 
+def peers_title(section: dict[str, Any]) -> str:
+    """What was moved."""
+    return (
+        f"Peers: {section['points']:,} points from Prometheus to VictoriaMetrics,"
+        f" {section['runs']} runs in turns"
+    )
+
+
+def peers_columns(section: dict[str, Any]) -> Row:
+    """Each tool."""
+    return ("", *(str(found["title"]) for found in section["contenders"].values()))
+
+
+def peers_rows(section: dict[str, Any]) -> Iterator[Row]:
+    """What each took, and what source and sink say of it."""
+    contenders = section["contenders"].values()
+
+    def row(label: str, name: str, format_: str = "{:.3f}", scale: float = 1.0) -> Row:
+        figures = [found["figures"].get(name) for found in contenders]
+        return label, *(_same(spread, format_, scale) if spread else "" for spread in figures)
+
+    yield row("points moved", "points", "{:,.0f}")
+    yield row("load average afterwards", "load_average", "{:.1f}")
+    yield row("M points/s", "points_per_second", "{:.3f}", 1e-6)
+    for part in ("tool", "source", "sink"):
+        yield row(f"CPU-s per million, {part}", f"cpu.{part}")
+    yield row("memory of the tool, MiB", "memory.tool", "{:.0f}", 1 / _MIB)
+    yield "proves by itself", *(str(found["proves"]) for found in contenders)
+    for kind, label in (
+        ("missing", "missing in the sink"),
+        ("different", "different there"),
+        ("rounded", "rounded by the sink"),
+        ("unexpected", "only there"),
+    ):
+        yield row(f"points {label}", f"{kind}_points", "{:,.0f}")
+
+
+def _same(spread: dict[str, Any], format_: str, scale: float) -> str:
+    """``median (min-max)``, or the one figure of all runs."""
+    if spread["min"] == spread["max"]:
+        return format_.format(spread["median"] * scale)
+    return text_of(spread, format_, scale)
+
+
 def _mib(size_bytes: float) -> str:
     return f"{size_bytes / _MIB:.1f}"

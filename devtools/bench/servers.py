@@ -6,18 +6,17 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from devtools.servers.binaries import SOURCES, Source, Toolbox
+from common.config.query import READ_CHECK
+from devtools.servers.binaries import SOURCES, VICTORIA_METRICS, Toolbox
 from devtools.servers.http import missing_status
 from devtools.servers.nginx import NginxServer
 from devtools.servers.ports import HOST
 from devtools.servers.processes import Server
 
-VICTORIA = Source("victoria-metrics", ("victoria-metrics",), ("victoria-metrics",))
-
 
 def toolbox() -> Toolbox:
     """The servers of the local stack, and VictoriaMetrics; unpacked when they are first used."""
-    return Toolbox(sources=(*SOURCES, VICTORIA))
+    return Toolbox(sources=(*SOURCES, VICTORIA_METRICS))
 
 
 class VictoriaServer(Server):
@@ -44,6 +43,8 @@ class VictoriaServer(Server):
             f"-httpListenAddr={HOST}:{self.port}",
             f"-storageDataPath={self._data_dir}",
             "-retentionPeriod=12",
+            # A post that is sent again after a time-out counts once, as in InfluxDB.
+            "-dedup.minScrapeInterval=1ms",
             "-loggerLevel=ERROR",
         ]
 
@@ -56,12 +57,20 @@ class VictoriaServer(Server):
         shutil.rmtree(self._data_dir, ignore_errors=True)
 
 
+# The loader is ready only where it can read what it wrote: the one point that it asks for is there.
 _HTTP = """
     client_max_body_size 64m;
+    map $args $series {{
+        default '';
+        ~{read_check} '"series":[{{"columns":["time","value"],"values":[[0,1]]}}]';
+    }}
     server {{
         listen {listen};
         location = /health {{ return 200; }}
-        location = /query {{ default_type application/json; return 200 '{{"results":[{{}}]}}'; }}
+        location = /query {{
+            default_type application/json;
+            return 200 '{{"results":[{{$series}}]}}';
+        }}
         location / {{ return 204; }}
     }}
 """
@@ -75,7 +84,8 @@ class NullSink(NginxServer):
 
     def config_text(self) -> str:
         """A write path, and responses to requests for its health and data."""
-        return self.within_folder(_HTTP.format(listen=f"{HOST}:{self.port}"))
+        listen = f"{HOST}:{self.port}"
+        return self.within_folder(_HTTP.format(listen=listen, read_check=READ_CHECK))
 
     def probe(self) -> str | None:
         """``/health``."""

@@ -66,7 +66,10 @@ SOURCES = (
 # blocks that an older one writes are read by all of them.
 SUITES = ("trixie", "sid")
 VICTORIA_METRICS = Source(
-    "victoria-metrics", ("victoria-metrics",), ("victoria-metrics",), suite="sid"
+    "victoria-metrics",
+    ("victoria-metrics",),
+    ("victoria-metrics", "vmagent", "vmctl"),
+    suite="sid",
 )
 
 

@@ -77,8 +77,9 @@ def test_the_machine_is_described() -> None:
     assert found["processor"]
 
 
-def test_the_bound_is_cores_over_what_both_servers_take() -> None:
-    assert zero_cost_bound(0.25, 0.75) == pytest.approx(cores() * 1e6)
+def test_the_bound_is_cores_over_the_least_that_both_servers_take() -> None:
+    assert zero_cost_bound([0.25], [0.75]) == pytest.approx(cores() * 1e6)
+    assert zero_cost_bound([0.25, 0.5], [1.0, 0.75]) == pytest.approx(cores() * 1e6)
 
 
 def spread(value: float) -> dict[str, Any]:
