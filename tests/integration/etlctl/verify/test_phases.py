@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pytest
 import redis
@@ -11,7 +11,7 @@ import redis
 from common.config import InForce, load_settings
 from common.state.keys import Keys
 from common.state.windows import Feed, WindowSet
-from tests.integration.etlctl.verify.world import EXPR, Point, World
+from tests.integration.etlctl.verify.world import EXPR, Point, World, line
 
 Capture = pytest.CaptureFixture[str]
 
@@ -55,6 +55,33 @@ def changed(world: World, redis_client: redis.Redis, middle_ms: int) -> World:
     rules = {"transform.relabel": [RENAME, DROP]}
     take_over(world, redis_client, rules, world.end_ms, "raw")
     return world
+
+
+def in_fields(points: Iterable[Point]) -> str:
+    """Lines as the preset telegraf_v2 has them."""
+    return "\n".join(
+        line((("prometheus", tags), time_ms, value)).replace(" value=", f" {name}=")
+        for (name, tags), time_ms, value in points
+    )
+
+
+def test_a_changed_layout_leaves_the_past_provable(
+    world: World, redis_client: redis.Redis, capsys: Capture, middle_ms: int
+) -> None:
+    world.queries = [{"name": "raw", "select": 'load{job="app"}'}]
+    take_over(world, redis_client, {}, middle_ms, "raw")
+    layout = {"load.layout": {"preset": "telegraf_v2"}}
+    take_over(world, redis_client, layout, world.end_ms, "raw")
+    world.write(point for point in loads(world) if point[1] <= middle_ms)
+    world.write_raw(in_fields(point for point in loads(world) if point[1] > middle_ms))
+    query = world.verify(capsys, "--json").query()
+    assert query["unexplained"] == 0
+    assert query["equal"] >= 2 * 4 * 39
+    assert query["explained"]["missing"].keys() <= {"earlier_configuration"}
+    # Each place is held to its own time.
+    world.delete("load", {"host": "a"}, world.start_ms + 15_000)
+    world.delete("prometheus", {"host": "a"}, world.end_ms - 15_000)
+    assert world.verify(capsys, "--json").query()["unexplained"] == 2
 
 
 def loads(world: World) -> list[Point]:
