@@ -232,10 +232,10 @@ class RedisStream:
         if not rows:
             return []
         names = [self._keys.own_payload(fields.get(b"payload", b"")) for _, _, fields in rows]
-        payloads: Any = self._redis.mget(names)
-        records: Any = self._redis.hmget(
-            self._keys.in_flight(self.inbound), [id_ for id_, _, _ in rows]
-        )
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.mget(names)
+            pipe.hmget(self._keys.in_flight(self.inbound), [id_ for id_, _, _ in rows])
+            payloads, records = pipe.execute()
         return [
             _entry(id_, crashes, fields, payload, name, record)
             for (id_, crashes, fields), payload, name, record in zip(

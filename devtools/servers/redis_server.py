@@ -65,6 +65,8 @@ class RedisServer(Server):
             "appendfsync": append_fsync,
             "save": '""',
             "maxmemory-policy": "noeviction",
+            # As in deployments: what it does while nothing happens.
+            "hz": "5",
             # Lets a chaos test say DEBUG SLEEP or reload the append-only file.
             "enable-debug-command": "local",
             **(settings or {}),

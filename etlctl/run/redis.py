@@ -98,6 +98,7 @@ class OwnRedis:
             "appendfsync everysec",
             'save ""',
             "maxmemory-policy noeviction",
+            "hz 5",
         )
         return "\n".join(lines) + "\n"
 

@@ -32,7 +32,7 @@ from services.exporter.settings import ExporterSettings, load_settings
 
 LIVE_SECONDS = 30.0
 DRAIN_SECONDS = 10.0  # as long as Redis may take to respond, and a little
-_TICK_SECONDS = 1.0
+_TICK_SECONDS = 5.0
 
 
 class Exporter(Process):

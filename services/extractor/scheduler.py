@@ -14,6 +14,7 @@ from collections.abc import Callable
 from redis import Redis
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from common.runtime.lasting import Lasting
 from common.runtime.telemetry import Telemetry
@@ -42,8 +43,18 @@ class Scheduler:
         }
 
     def schedule(self, name: QueueName, jobs: int) -> None:
-        """Make sure that up to ``jobs`` jobs wait in a queue."""
-        for _ in range(min(jobs, MOST_WAITING) - self.queues[name].count):
+        """Make sure that up to ``jobs`` jobs wait in a queue, and no more than there are workers.
+
+        A job goes on until nothing is left, so a second one for the same worker finds nothing.
+        """
+        if jobs <= 0:
+            return
+        queue = self.queues[name]
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.llen(queue.key)
+            pipe.scard(WORKERS_BY_QUEUE_KEY % queue.name)
+            waiting, workers = pipe.execute()
+        for _ in range(min(jobs, MOST_WAITING, max(1, workers)) - waiting):
             self._enqueue(name, str(self._redis.incr(self._keys.token)))
 
     def schedule_plan(self, tick: int) -> None:

@@ -109,9 +109,9 @@ def test_a_started_job(queue: Queue, redis_client: redis.Redis, redis_namespace:
 def test_the_queues_of_the_extractor(redis_client: redis.Redis, redis_namespace: str) -> None:
     scheduler = Scheduler(redis_client, Keys(redis_namespace))
     for name in QUEUES:
-        scheduler.schedule(name, 2)
+        scheduler.schedule(name, 1)
     found = queue_lengths(redis_client, redis_namespace)
-    assert {name: jobs[QUEUED] for name, jobs in found.items()} == dict.fromkeys(QUEUES, 2)
+    assert {name: jobs[QUEUED] for name, jobs in found.items()} == dict.fromkeys(QUEUES, 1)
 
 
 def test_other_pipelines_and_strangers_are_not_ours(

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from redis import Redis
 from rq import Callback, Queue
 from rq.serializers import JSONSerializer
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from common.runtime.telemetry import Telemetry
 from common.state.keys import Keys
@@ -218,6 +219,8 @@ def test_nothing_pickled_is_read(rig: Rig, tmp_path: Path) -> None:
 
 
 def test_a_queue_never_holds_more_jobs_than_find_work(rig: Rig) -> None:
+    workers = WORKERS_BY_QUEUE_KEY % rig.scheduler.queues["live"].name
+    rig.redis.sadd(workers, *(f"worker-{number}" for number in range(2 * MOST_WAITING)))
     for _ in range(3):
         rig.scheduler.schedule("live", 2)
     assert rig.scheduler.queues["live"].count == 2
@@ -225,6 +228,21 @@ def test_a_queue_never_holds_more_jobs_than_find_work(rig: Rig) -> None:
     assert rig.scheduler.queues["live"].count == MOST_WAITING
     assert rig.scheduler.waiting("plan", "live")
     assert not rig.scheduler.waiting("plan")
+
+
+@pytest.mark.parametrize(("workers", "jobs"), [(0, 1), (1, 1), (2, 2)])
+def test_no_more_jobs_wait_than_there_are_workers(rig: Rig, workers: int, jobs: int) -> None:
+    """One job does all that is left; a second for the same worker would find nothing."""
+    queue = rig.scheduler.queues["live"]
+    for number in range(workers):
+        rig.redis.sadd(WORKERS_BY_QUEUE_KEY % queue.name, f"worker-{number}")
+
+    for _ in range(2):
+        rig.scheduler.schedule("live", 3)
+
+    assert queue.count == jobs
+    rig.scheduler.schedule("catchup", 0)
+    assert rig.scheduler.queues["catchup"].count == 0
 
 
 def test_a_tick_is_planned_once_however_many_schedule_it(rig: Rig) -> None:
