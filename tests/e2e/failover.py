@@ -28,7 +28,7 @@ SENTINEL_PASSWORD = "of-the-sentinels"
 DOWN_AFTER_MS = 3000
 # How much a failover may lose here: commands that no replica has acknowledged for so long.
 MAX_LAG_SECONDS = 2
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 # With the servers there are a dozen processes, which start side by side.
 STARTED_WITHIN_SECONDS = 120.0
 

@@ -12,7 +12,7 @@ import pytest
 from devtools.servers.waiting import wait_until
 from tests.hosts.spread_pipeline import SERVERS, SpreadPipeline
 
-pytestmark = [pytest.mark.hosts, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
 
 # A post may not take longer than the pipeline's time-out, so an entry is held for long only by
 # somebody who waits for the sink.
