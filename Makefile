@@ -110,8 +110,8 @@ coverage: setup ## Run the unit tests of what is installed with coverage, which 
 	@$(coverage)
 
 .PHONY: hosts-test
-hosts-test: setup ## Run the pipeline on a Redis that fails over in every way that one can
-	@$(pytest) tests/e2e/test_redis_failover.py $(PYTEST_ARGS)
+hosts-test: setup ## Cut hosts off, lose packets, fail Redis over under a running pipeline; needs root
+	@$(pytest) tests/hosts tests/e2e/test_redis_failover.py $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server

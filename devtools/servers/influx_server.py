@@ -22,7 +22,6 @@ from devtools.servers.binaries import Toolbox
 from devtools.servers.http import missing_status, post_form
 from devtools.servers.lifetime import StartStop
 from devtools.servers.nginx import NginxServer
-from devtools.servers.ports import HOST
 from devtools.servers.processes import Server, stop_together
 
 Setting = str | int | bool
@@ -58,7 +57,7 @@ class Influxd(Server):
     @property
     def url(self) -> str:
         """Base URL of the 1.x API."""
-        return f"http://{HOST}:{self.port}"
+        return f"http://{self.place.address}:{self.port}"
 
     def environment(self) -> dict[str, str]:
         """Without INFLUXDB_…: such variables override the file."""
@@ -68,7 +67,7 @@ class Influxd(Server):
     def prepare(self) -> None:
         """Writes influxdb.conf."""
         sections: dict[str, dict[str, Setting]] = {
-            "": {"reporting-disabled": True, "bind-address": f"{HOST}:0"},
+            "": {"reporting-disabled": True, "bind-address": f"{self.place.address}:0"},
             "meta": {"dir": str(self._data_dir / "meta")},
             "data": {
                 "dir": str(self._data_dir / "data"),
@@ -78,7 +77,7 @@ class Influxd(Server):
             # Its own database of its own statistics, which nobody reads.
             "monitor": {"store-enabled": False},
             "http": {
-                "bind-address": f"{HOST}:{self.port}",
+                "bind-address": f"{self.place.address}:{self.port}",
                 "log-enabled": False,
                 "max-body-size": self._max_body_bytes,
             },
@@ -217,8 +216,8 @@ class Front(NginxServer):
             "max_body": str(self._max_body_bytes),
             "refused_by_default": "0" if self._token is None else "1",
             "permitted": permitted,
-            "upstream": f"{HOST}:{self._influxd.port}",
-            "listen": f"{HOST}:{self.port}",
+            "upstream": f"{self._influxd.place.address}:{self._influxd.port}",
+            "listen": f"{self.place.address}:{self.port}",
         }
         return self.within_folder(re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], _HTTP))
 

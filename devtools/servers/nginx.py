@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devtools.servers.binaries import Toolbox
-from devtools.servers.ports import HOST
 from devtools.servers.processes import Server
 
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
@@ -33,7 +32,7 @@ class NginxServer(Server):
     @property
     def url(self) -> str:
         """Base URL."""
-        return f"http://{HOST}:{self.port}"
+        return f"http://{self.place.address}:{self.port}"
 
     @abstractmethod
     def config_text(self) -> str:

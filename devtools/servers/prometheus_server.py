@@ -15,7 +15,6 @@ import yaml
 from common.errors import StackError
 from devtools.servers.binaries import Toolbox
 from devtools.servers.http import get_json, missing_status
-from devtools.servers.ports import HOST
 from devtools.servers.processes import Server
 from devtools.servers.promtool import create_blocks
 
@@ -107,7 +106,7 @@ class PrometheusServer(Server):
     @property
     def url(self) -> str:
         """Base URL, without credentials."""
-        return f"{'https' if self.tls else 'http'}://{HOST}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.place.address}:{self.port}"
 
     def environment(self) -> dict[str, str]:
         """Own libraries first, if it was unpacked."""
@@ -161,7 +160,7 @@ class PrometheusServer(Server):
             str(self._toolbox.program("prometheus").path),
             f"--config.file={self._config}",
             f"--web.config.file={self._web_config}",
-            f"--web.listen-address={HOST}:{self.port}",
+            f"--web.listen-address={self.place.address}:{self.port}",
             f"--storage.tsdb.path={self.data_dir}",
             f"--storage.tsdb.retention.time={self._retention}",
             *self._flags,

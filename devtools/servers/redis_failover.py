@@ -12,6 +12,7 @@ from redis.utils import str_if_bytes
 
 from devtools.servers.binaries import Toolbox
 from devtools.servers.lifetime import StartStop
+from devtools.servers.place import LOOPBACK, Place
 from devtools.servers.ports import HOST
 from devtools.servers.processes import stop_together
 from devtools.servers.redis_server import RedisServer
@@ -40,6 +41,7 @@ class SentinelServer(RedisServer):
         *,
         name: str,
         master_port: int,
+        master_address: str = HOST,
         master_password: str | None = None,
         quorum: int = 1,
         down_after_ms: int = 1000,
@@ -49,7 +51,7 @@ class SentinelServer(RedisServer):
     ) -> None:
         super().__init__(toolbox, work_dir, name=name, log_dir=log_dir, password=password)
         self._lines = [
-            f"sentinel monitor {MASTER_NAME} {HOST} {master_port} {quorum}",
+            f"sentinel monitor {MASTER_NAME} {master_address} {master_port} {quorum}",
             f"sentinel down-after-milliseconds {MASTER_NAME} {down_after_ms}",
             f"sentinel failover-timeout {MASTER_NAME} {5 * down_after_ms}",
             *lines,
@@ -63,7 +65,7 @@ class SentinelServer(RedisServer):
             return
         self._data_dir.mkdir(parents=True, exist_ok=True)
         lines = [
-            f"bind {HOST}",
+            f"bind {self.place.address}",
             f"port {self.port}",
             f'dir "{self._data_dir}"',
             *self._lines,
@@ -83,6 +85,7 @@ class RedisFailover(StartStop):
 
     ``settings`` are further lines of every redis.conf. ``sentinel_password`` is the one that the
     Sentinels want of whoever asks them, ``sentinel_lines`` further lines of their configuration.
+    Servers and Sentinels are dealt out to ``places`` in turn.
     """
 
     def __init__(
@@ -98,8 +101,10 @@ class RedisFailover(StartStop):
         settings: Mapping[str, str] | None = None,
         sentinel_password: str | None = None,
         sentinel_lines: Sequence[str] = (),
+        places: Sequence[Place] = (LOOPBACK,),
     ) -> None:
         self.password = password
+        self._places = places
         common = {"repl-diskless-sync-delay": "0", **(settings or {})}
         if password is not None:
             common["masterauth"] = password
@@ -121,7 +126,7 @@ class RedisFailover(StartStop):
     @property
     def url(self) -> str:
         """The address of whichever is the master; no secrets in it."""
-        hosts = ",".join(f"{HOST}:{sentinel.port}" for sentinel in self.sentinels)
+        hosts = ",".join(f"{sentinel.place.address}:{sentinel.port}" for sentinel in self.sentinels)
         return f"redis+sentinel://{hosts}/{MASTER_NAME}/0"
 
     def start(self) -> Self:
@@ -129,8 +134,9 @@ class RedisFailover(StartStop):
         try:
             first = self._begin(self._server(1, {}))
             # Its port is certain only now.
+            following = {"replicaof": f"{first.place.address} {first.port}"}
             for number in range(2, self._replicas + 2):
-                self._begin(self._server(number, {"replicaof": f"{HOST} {first.port}"}))
+                self._begin(self._server(number, following))
             for number in range(1, self._sentinels + 1):
                 name = f"sentinel-{number}"
                 sentinel = SentinelServer(
@@ -138,8 +144,10 @@ class RedisFailover(StartStop):
                     self._work_dir / name,
                     name=name,
                     master_port=first.port,
+                    master_address=first.place.address,
                     **self._sentinel,
                 )
+                sentinel.place = self._place(number)
                 self.sentinels.append(sentinel)
                 sentinel.start()
             self.wait_whole()
@@ -163,9 +171,11 @@ class RedisFailover(StartStop):
                 server.close()
 
     def master(self) -> RedisServer:
-        """The server that the Sentinels name; raises what redis-py raises while none does."""
-        port = int(self._state(self.sentinels[0])["port"])
-        return next(server for server in self.servers if server.port == port)
+        """The server that most Sentinels name; raises what redis-py raises while they do not."""
+        ports = self._named_masters()
+        if len(ports) <= len(self.sentinels) // 2 or len(set(ports)) != 1:
+            raise redis.ConnectionError(f"the Sentinels name {ports}")
+        return next(server for server in self.servers if server.port == ports[0])
 
     def replicas(self) -> list[RedisServer]:
         """The other servers."""
@@ -182,14 +192,13 @@ class RedisFailover(StartStop):
         )
 
     def wait_for_another_master_than(self, old: RedisServer) -> RedisServer:
-        """Wait until all Sentinels name another one, which says so itself."""
+        """Wait until the Sentinels that respond name another one, which says so itself."""
 
         def is_chosen() -> RedisServer | None:
             try:
-                ports = {int(self._state(one)["port"]) for one in self.sentinels if one.running}
-                if len(ports) != 1 or ports == {old.port}:
-                    return None
                 master = self.master()
+                if master is old:
+                    return None
                 with master.client(timeout_seconds=2.0) as client:
                     replication: Any = client.info("replication")
                     return master if replication["role"] == "master" else None
@@ -200,6 +209,14 @@ class RedisFailover(StartStop):
             is_chosen, deadline_seconds=_PATIENCE_SECONDS, what="another Redis is the master"
         )
 
+    def _named_masters(self) -> list[int]:
+        """The port of the master according to each Sentinel that responds."""
+        ports = []
+        for sentinel in self.sentinels:
+            with contextlib.suppress(redis.RedisError):
+                ports.append(int(self._state(sentinel)["port"]))
+        return ports
+
     def _begin(self, server: RedisServer) -> RedisServer:
         self.servers.append(server)
         return server.start()
@@ -207,9 +224,14 @@ class RedisFailover(StartStop):
     def _server(self, number: int, settings: Mapping[str, str]) -> RedisServer:
         name, settings = f"redis-{number}", {**self._settings, **settings}
         folder = self._work_dir / name
-        return ReplicatedServer(
+        server = ReplicatedServer(
             self._toolbox, folder, name=name, settings=settings, **self._options
         )
+        server.place = self._place(number)
+        return server
+
+    def _place(self, number: int) -> Place:
+        return self._places[(number - 1) % len(self._places)]
 
     def _is_whole(self) -> bool:
         try:

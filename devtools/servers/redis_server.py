@@ -18,7 +18,6 @@ from redis.retry import Retry
 
 from common.errors import StackError
 from devtools.servers.binaries import Program, Toolbox
-from devtools.servers.ports import HOST
 from devtools.servers.processes import Server
 
 PROGRAM_VARIABLE = "ETL_TEST_REDIS_SERVER"
@@ -76,17 +75,17 @@ class RedisServer(Server):
     def url(self) -> str:
         """``redis://…/0``, with the password if there is one."""
         credentials = f":{quote(self.password, safe='')}@" if self.password else ""
-        return f"redis://{credentials}{HOST}:{self.port}/0"
+        return f"redis://{credentials}{self.place.address}:{self.port}/0"
 
     @property
     def plain_url(self) -> str:
         """``redis://…/0`` without the password."""
-        return f"redis://{HOST}:{self.port}/0"
+        return f"redis://{self.place.address}:{self.port}/0"
 
     def client(self, *, timeout_seconds: float = 10.0) -> redis.Redis:
         """A new client; replies are bytes, nothing is tried twice. The caller closes it."""
         return redis.Redis(
-            host=HOST,
+            host=self.place.address,
             port=self.port,
             password=self.password,
             socket_timeout=timeout_seconds,
@@ -113,7 +112,7 @@ class RedisServer(Server):
         """Writes redis.conf: the password is not for the process list."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
         lines = [
-            f"bind {HOST}",
+            f"bind {self.place.address}",
             f"port {self.port}",
             f'dir "{self._data_dir}"',
             "daemonize no",

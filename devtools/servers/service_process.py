@@ -10,7 +10,6 @@ from typing import Self
 
 from devtools import PROJECT_ROOT
 from devtools.servers.http import missing_status
-from devtools.servers.ports import HOST
 from devtools.servers.processes import Server
 from etlctl.run import STAGE_ENVIRON
 
@@ -18,7 +17,7 @@ _OURS = ("ETL_", "SIMULATOR_")
 
 
 class ServiceProcess(Server):
-    """``python -m services.MODULE --config FILE``, its HTTP on a free port of loopback.
+    """``python -m services.MODULE --config FILE``, its HTTP on a free port of its place.
 
     ``environ`` is laid over this process' environment, from which settings of ours (``ETL_…``,
     ``SIMULATOR_…``) are taken out first, so that only what is given here configures the service.
@@ -52,7 +51,7 @@ class ServiceProcess(Server):
     @property
     def address(self) -> str:
         """``host:port``, as a scrape target."""
-        return f"{HOST}:{self.port}"
+        return f"{self.place.address}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -70,7 +69,7 @@ class ServiceProcess(Server):
             **STAGE_ENVIRON,
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
-            f"{self._environ_prefix}HTTP_HOST": HOST,
+            f"{self._environ_prefix}HTTP_HOST": self.place.address,
             f"{self._environ_prefix}HTTP_PORT": str(self.port),
             **self._environ,
         }

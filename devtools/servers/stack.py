@@ -21,7 +21,7 @@ from devtools.servers import Progress, no_progress
 from devtools.servers.binaries import Toolbox
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.lifetime import StartStop
-from devtools.servers.ports import HOST
+from devtools.servers.place import LOOPBACK, Place
 from devtools.servers.processes import Server, stop_together
 from devtools.servers.prometheus_server import PrometheusServer, ScrapeJob
 from devtools.servers.redis_server import RedisServer
@@ -214,10 +214,15 @@ class LocalStack(StartStop):
         return fresh
 
     def start_service(
-        self, module: str, *, environ: Mapping[str, str] | None = None, wait: bool = True
+        self,
+        module: str,
+        *,
+        environ: Mapping[str, str] | None = None,
+        wait: bool = True,
+        place: Place = LOOPBACK,
     ) -> ServiceProcess:
         """Starts one more process of ``module``; ``environ`` is laid over its environment."""
-        service = self._new_service(module, environ)
+        service = self._new_service(module, environ, place)
         with self._step(f"start {service.name}"):
             service.start(wait=wait)
         return service
@@ -276,7 +281,9 @@ class LocalStack(StartStop):
                 self.kill()  # else the pool would wait for the others' deadlines
                 raise
 
-    def _new_service(self, module: str, environ: Mapping[str, str] | None = None) -> ServiceProcess:
+    def _new_service(
+        self, module: str, environ: Mapping[str, str] | None = None, place: Place = LOOPBACK
+    ) -> ServiceProcess:
         if module not in self.services:
             raise StackError(f"no service {module}: one of {', '.join(MODULES)}")
         number = len(self.services[module]) + 1
@@ -288,6 +295,7 @@ class LocalStack(StartStop):
             log_dir=self.log_dir,
             environ=environ,
         )
+        service.place = place
         self.services[module].append(service)
         self.prometheus.set_targets(module, [running.address for running in self.services[module]])
         return service
@@ -310,7 +318,8 @@ class LocalStack(StartStop):
         with self._step(f"start {ETL_METRICS_JOB}"):
             self.etl_metrics.start()
         self.prometheus.set_targets(ETL_METRICS_JOB, [self.etl_metrics.address])
-        self.prometheus.set_targets(PROMETHEUS_JOB, [f"{HOST}:{self.prometheus.port}"])
+        own = f"{self.prometheus.place.address}:{self.prometheus.port}"
+        self.prometheus.set_targets(PROMETHEUS_JOB, [own])
 
     def _secret_file(self, name: str) -> Path:
         return self._secrets_dir / name

@@ -1,0 +1,1 @@
+"""Hosts that can be cut off, as network namespaces of this machine."""
