@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import lz4.block
 import msgspec
@@ -45,11 +45,31 @@ class _Answers:
     def xreadgroup(self, *_: Any, **__: Any) -> Any:
         return [[b"etl:stream:raw", [(b"1-1", self._fields)]]]
 
-    def mget(self, names: list[bytes]) -> list[bytes | None]:
-        return [self._payload if name != _PREFIX else None for name in names]
+    def pipeline(self, **_: Any) -> _Pipeline:
+        return _Pipeline(self._held, self._payload)
 
-    def hmget(self, *_: Any) -> list[bytes | None]:
-        return [self._held]
+
+class _Pipeline:
+    """Its commands, answered together."""
+
+    def __init__(self, held: bytes | None, payload: bytes | None) -> None:
+        self._held, self._payload = held, payload
+        self._responses: list[list[bytes | None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+    def mget(self, names: list[bytes]) -> None:
+        self._responses.append([self._payload if name != _PREFIX else None for name in names])
+
+    def hmget(self, *_: Any) -> None:
+        self._responses.append([self._held])
+
+    def execute(self) -> list[list[bytes | None]]:
+        return self._responses
 
 
 class Entries(Target):
