@@ -45,6 +45,8 @@ class VictoriaServer(Server):
             "-retentionPeriod=12",
             # A post that is sent again after a time-out counts once, as in InfluxDB.
             "-dedup.minScrapeInterval=1ms",
+            # Else it holds all lines of a body at once, which takes it several times as long.
+            "-influx.forceStreamMode",
             "-loggerLevel=ERROR",
         ]
 
