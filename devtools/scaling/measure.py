@@ -15,7 +15,7 @@ from common.state.fields import text_of
 from common.state.scripts import source
 from devtools.bench.machine import cpu_seconds as _cpu_seconds
 
-ROUNDS = 5
+ROUNDS = 3
 LEAST_MICROSECONDS = 200
 _MOST_COMMANDS = 100_000
 _SCRIPTS = (

@@ -13,7 +13,6 @@ from common.samples.seal import Digest
 from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Ledger
 from common.state.seals import Seals
-from common.state.status.reading import read_status
 from common.state.stream import RedisStream
 from common.state.verdict import Settle
 from common.state.windows import WindowSet
@@ -93,7 +92,6 @@ def steps(redis: Redis, keys: Keys, filler: Filler) -> Iterator[Step]:
     yield "the audit", 1, lambda: Ledger(redis, keys).audit()
     yield "the state of all feeds", 1, windows.status
     yield "one reading of etl-metrics", 1, lambda: _source(redis, keys).step(lambda: True)
-    yield "etlctl status", 1, lambda: read_status(redis, keys, 100_000)
     yield "a page of seals", 1, lambda: next(seals.pages())
     yield "a feed under a new configuration", 1, change
 
