@@ -138,7 +138,7 @@ class _Bucket:
 
     def types(self) -> Iterator[Said]:
         """A field that holds another type than ours refuses every point of ours."""
-        type_of = _types_of(self.settings, self.tier)
+        type_of = types_of(self.settings, self.tier)
         places = _places(self.settings, self.tier)
         try:
             rows = list(self._sink.named_table("SHOW FIELD KEYS"))
@@ -182,7 +182,7 @@ class _Bucket:
             yield ok(said)
 
 
-def _types_of(settings: Settings, tier: TierName) -> Callable[[str, str], tuple[Place, str] | None]:
+def types_of(settings: Settings, tier: TierName) -> Callable[[str, str], tuple[Place, str] | None]:
     """What ours has in a field of a measurement: where its samples are held, and its type."""
     layout, rules = settings.load.layout.layout, settings.load.layout.integer_metrics
     rollups = [query.rollup(tier) for query in settings.extract.queries]

@@ -125,6 +125,9 @@ def _lines(
     yield "  influxdb:"
     for key, value in connections.influxdb.items():
         yield f"    {key}: {_text(value)}"
+    yield "  # Lines as Telegraf's metric_version = 2 writes them, for dashboards made for it"
+    yield "  # (docs/line-protocol.md):"
+    yield "  # layout: {preset: telegraf_v2}"
     yield "  # Rollups of five minutes and of an hour beside it, each in a bucket of its own that"
     yield "  # etlctl sink init makes (docs/history.md):"
     yield "  # tiers:"
