@@ -12,6 +12,7 @@ from common.config.fields import (
     Bytes,
     CheckedSection,
     Count,
+    Host,
     Path,
     Problem,
     Seconds,
@@ -22,6 +23,7 @@ from common.config.fields import (
     invalid,
     url_checker,
 )
+from common.config.headers import given_twice, header_files, header_texts
 from common.config.query import Aggregate, TierName
 from common.config.secrets import NO_SECRET, SecretFile, from_file, not_for_headers, readable
 from common.config.tls_files import authorities, key_of_certificate
@@ -29,6 +31,9 @@ from common.samples.rollup import Rollup
 
 _secret = BeforeValidator(from_file("load", "etlctl sink init", not_for_headers))
 _password = BeforeValidator(from_file("load"))  # goes into the header as base64
+_CREDENTIALS = "it takes load.influxdb.token, or username and password"
+_headers = BeforeValidator(header_texts(_CREDENTIALS))
+_header_files = BeforeValidator(header_files("load", _CREDENTIALS))
 _authorities = AfterValidator(authorities("load"))
 _file = AfterValidator(readable("load"))
 _key = AfterValidator(key_of_certificate("load"))
@@ -101,6 +106,19 @@ class InfluxSettings(CheckedSection):
     key_file: Annotated[str | None, _key] = Field(
         None, description="PEM file with the key of `cert_file`."
     )
+    server_name: Host | None = Field(
+        None,
+        description="Name that the server's certificate must have, and that TLS asks for (SNI), "
+        "where it is not the host of `url`.",
+    )
+    headers: Annotated[dict[str, SecretStr], _headers] = Field(
+        default_factory=dict,
+        description="More headers of every request, as a proxy or a store of several tenants wants "
+        "them (`X-Scope-OrgID`). Their values are treated as secrets.",
+    )
+    header_files: Annotated[dict[str, str], _header_files] = Field(
+        default_factory=dict, description="The same, each name with the file that holds its value."
+    )
     proxy_url: Annotated[str | None, _proxy] = Field(
         None,
         description="Proxy on the way to InfluxDB; without it the variables `http_proxy`, "
@@ -119,6 +137,7 @@ class InfluxSettings(CheckedSection):
             yield Problem((), "has a username but neither password nor password_file")
         if self.key_file is not None and self.cert_file is None:
             yield Problem(("key_file",), "is given without cert_file")
+        yield from given_twice(self.headers, self.header_files)
 
 
 class Tier(Section):

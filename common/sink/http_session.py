@@ -1,8 +1,8 @@
 """How the sink is reached: credentials, TLS and proxy, as the settings, files and environment say.
 
-Tokens and certificates are renewed while we run. Their files are looked at before each request, and
-what has changed is read again, so that a rotation needs no restart. A file that cannot be read just
-then (it is being replaced) changes nothing: it is looked at again.
+Tokens, headers and certificates are renewed while we run. Their files are looked at before each
+request, and what has changed is read again, so that a rotation needs no restart. A file that cannot
+be read just then (it is being replaced) changes nothing: it is looked at again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import base64
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 import urllib3
 
+from common.config.headers import read_header
 from common.config.load import InfluxSettings
 from common.errors import SinkError
 from common.runtime.exchange import watched
@@ -73,7 +75,12 @@ class SinkSession:
             self.credentials_from = f"load.influxdb.{key}{named}"
         self._secret_stamp = _stamp(self._secret_file)
         self._tls_stamps = self._stamps()
-        self.headers = self._headers(token)
+        self._credentials = self._authorization(token)
+        self._more_stamps: dict[str, _Stamp] = {}
+        self._more = {name: text.get_secret_value() for name, text in settings.headers.items()}
+        for name, file in settings.header_files.items():
+            self._read_header(name, file)
+        self.headers = self._more | self._credentials
         self.pool = self._pool()
 
     def request(
@@ -126,6 +133,10 @@ class SinkSession:
             stamp = _stamp(self._secret_file)
             if self._secret_file is not None and (again or stamp != self._secret_stamp):
                 self._read_secret(self._secret_file, stamp)
+            for name, file in self.settings.header_files.items():
+                with suppress(SinkError):  # it is being replaced, and looked at again
+                    self._read_header(name, file)
+            self.headers = self._more | self._credentials
             if (stamps := self._stamps()) != self._tls_stamps and None not in stamps:
                 self._tls_stamps = stamps
                 old, self.pool = self.pool, self._pool()
@@ -138,12 +149,22 @@ class SinkSession:
     def _read_secret(self, file: str, stamp: _Stamp) -> None:
         try:
             check_secret_mode(file)
-            headers = self._headers(read_secret(file))
+            credentials = self._authorization(read_secret(file))
         except (ValueError, SinkError):
             return
-        self._secret_stamp, self.headers = stamp, headers
+        self._secret_stamp, self._credentials = stamp, credentials
 
-    def _headers(self, secret: str) -> dict[str, str]:
+    def _read_header(self, name: str, file: str) -> None:
+        stamp = _stamp(file)
+        if name in self._more and stamp == self._more_stamps[name]:
+            return
+        try:
+            self._more = self._more | {name: read_header(file)}
+        except ValueError as error:
+            raise SinkError(f"load.influxdb.header_files.{name}: {error}") from None
+        self._more_stamps[name] = stamp
+
+    def _authorization(self, secret: str) -> dict[str, str]:
         # http.client would refuse it too, with the token in the text of its error.
         if self._user is not None:
             packed = base64.b64encode(f"{self._user}:{secret}".encode()).decode()
@@ -167,6 +188,7 @@ class SinkSession:
             "ca_certs": settings.ca_file,
             "cert_file": settings.cert_file,
             "key_file": settings.key_file,
+            "server_hostname": settings.server_name,
         }
         if self.proxy is None:
             pool: urllib3.PoolManager = urllib3.PoolManager(**options)

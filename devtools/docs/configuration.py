@@ -151,7 +151,7 @@ def _fields(prefix: str, annotation: Any) -> Iterator[tuple[str, FieldInfo]]:
         yield key, item
         if get_origin(inner) is tuple and _is_model(_strip(arguments[0])):
             yield from _fields(f"{key}[]", arguments[0])
-        elif get_origin(inner) is dict:
+        elif get_origin(inner) is dict and _is_model(_strip(arguments[1])):
             yield from _fields(f"{key}.*", arguments[1])
 
 
@@ -210,7 +210,8 @@ def _name(inner: Any) -> str:
         item = _strip(arguments[0])
         return "list of mappings" if _is_model(item) else f"list of {_name(item)}"
     if origin is dict:
-        return f"mapping; its keys are {_name(arguments[0])}"
+        values = "" if _is_model(_strip(arguments[1])) else f", its values {_name(arguments[1])}"
+        return f"mapping; its keys are {_name(arguments[0])}{values}"
     return {str: "text", bool: "true or false", int: "whole number", float: "number"}.get(
         inner, "secret" if inner is SecretStr else str(inner)
     )
