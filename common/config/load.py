@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
 
 from common.config.fields import (
     Bytes,
@@ -37,7 +38,8 @@ _header_files = BeforeValidator(header_files("load", _CREDENTIALS))
 _authorities = AfterValidator(authorities("load"))
 _file = AfterValidator(readable("load"))
 _key = AfterValidator(key_of_certificate("load"))
-_url = AfterValidator(url_checker(("http", "https"), "it takes load.influxdb.token"))
+_check_url = url_checker(("http", "https"), "it takes load.influxdb.token")
+_url = AfterValidator(_check_url)
 
 
 _proxy_url = url_checker(
@@ -71,7 +73,22 @@ def database_of(bucket: str) -> dict[str, str]:
 class InfluxSettings(CheckedSection):
     """The InfluxDB that is written to."""
 
-    url: Annotated[str, _url] = Field(description="InfluxDB's base URL.")
+    url: Annotated[str, _url] = Field(
+        description="InfluxDB's base URL; not needed with `urls`, whose first it is."
+    )
+    urls: tuple[Annotated[str, _url], ...] = Field(
+        (),
+        max_length=16,
+        description="Base URLs of one clustered InfluxDB, each of which takes and shows all "
+        "points. One is used at a time: the next when it fails, the first again when it is back. "
+        "All are reached by the same proxy, with the same credentials.",
+    )
+    return_to_first_seconds: Seconds = Field(
+        60,
+        gt=0,
+        description="How long another of `urls` is used until it is tried whether the first is "
+        "back.",
+    )
     token_file: SecretFile = Field(None, description="File that holds `token`.")
     token: Annotated[SecretStr, _secret] = Field(
         NO_SECRET,
@@ -125,7 +142,29 @@ class InfluxSettings(CheckedSection):
         "`https_proxy`, `all_proxy` and `no_proxy` count.",
     )
 
+    @property
+    def all_urls(self) -> tuple[str, ...]:
+        """The URLs of the sink, the first to be preferred."""
+        return self.urls or (self.url,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_urls(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "url" in given or not given.get("urls"):
+            return given
+        try:
+            (first, *_) = map(_check_url, given["urls"])
+        except (PydanticCustomError, TypeError, AttributeError):
+            first = "http://invalid"  # which is told of where it stands
+        return {**given, "url": first}
+
     def _problems(self) -> Iterator[Problem]:
+        if self.urls and self.url != self.urls[0]:
+            yield Problem(("url",), "is not the first of urls: give one of both")
+        if len(set(self.urls)) < len(self.urls):
+            yield Problem(("urls",), "has a URL twice")
+        if len({url.partition(":")[0] for url in self.urls}) > 1:
+            yield Problem(("urls",), "must all begin with http:// or all with https://")
         user = self.username is not None
         password = self.password_file is not None or bool(self.password.get_secret_value())
         token = self.token_file is not None or bool(self.token.get_secret_value())

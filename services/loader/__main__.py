@@ -33,7 +33,7 @@ def main(service: Service) -> ExitCode:
     pipeline, load = service.settings.pipeline, service.settings.load
     buckets: dict[str, str] = {name: tier.bucket for name, tier in load.tiers.items()}
     try:
-        sink = InfluxSink(load.influxdb, connections=load.connections)
+        sink = InfluxSink(load.influxdb, connections=load.connections, own_failover=False)
         reading = ReadCheck.over_own_connections(
             load.influxdb, pipeline.redis_namespace, buckets.values(), service.stop
         )

@@ -38,6 +38,7 @@ from services.loader.search_budget import SearchBudget
 from services.loader.total_refusal import REFUSALS, TotalRefusal
 
 SINK_CLOCK = "sink_clock"
+SINK_URL = "sink_url"
 
 # No InfluxDB can be set to delete sooner than after an hour; the rest is for clocks that differ.
 # What it refuses as too old though it is younger is refused in error: its clock may be ahead.
@@ -83,7 +84,9 @@ class LoadHandler:
         self.isolation_cache = IsolationCache(self.clock)
         self.suspects = Suspects()
         self._judged = Judged()
-        self._admission = Admission(settings, telemetry, self.clock, self.rng)
+        addresses = self.sink.addresses
+        addresses.changed = self._url_changed
+        self._admission = Admission(settings, telemetry, self.clock, self.rng, addresses)
         self._refused_before = RefusedBefore(telemetry, self.clock)
         self._share = RejectedShare(settings, self._admission, telemetry)
         self._total_refusal = TotalRefusal(settings, self._admission)
@@ -111,6 +114,12 @@ class LoadHandler:
         """No more posts, then no more connections."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.sink.close()
+
+    def _url_changed(self, url: str) -> None:
+        first = self.sink.addresses.urls[0]
+        self.telemetry.emit("sink_url_changed", url=url, first=first)
+        remark = "" if url == first else f"{first} does not serve us: {url} is used"
+        self.set_ready(SINK_URL, True, remark)
 
     def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         """One verdict for each entry, in order; see docs/sink-responses.md."""

@@ -94,6 +94,14 @@ def test_a_server_name_and_the_headers_of_a_tenant(
         assert "(load.influxdb.server_name: other.test)" in result.err
 
 
+def test_a_url_that_is_away_is_passed_over(world: World, capsys: Capture) -> None:
+    world.write(world.expected())
+    away = f"http://127.0.0.1:{closed_port()}"
+    world.changes = {"load.influxdb.urls": [away, world.influx.url], "load.influxdb.url": None}
+    result = world.verify(capsys)
+    assert (result.code, "equal" in result.out) == (0, True), result.err
+
+
 def test_the_system_s_authorities_are_those_of_the_loader(
     world: World, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
