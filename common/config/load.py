@@ -114,6 +114,12 @@ class InfluxSettings(CheckedSection):
     timeout_seconds: Seconds = Field(
         20, gt=0, le=3600, description="How long InfluxDB may take to respond to one request."
     )
+    rate_limit_bytes_per_second: Bytes | None = Field(
+        None,
+        ge=16 << 10,
+        description="Compressed bytes that each loader posts in a second at most, for a sink that "
+        "is paid by them. What comes faster waits in Redis. None = as many as the sink takes.",
+    )
     ca_file: Annotated[str | None, _authorities] = Field(
         None, description="PEM file with the authorities that may vouch for the server."
     )

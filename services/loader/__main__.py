@@ -48,6 +48,7 @@ def main(service: Service) -> ExitCode:
         tick=service.tick,
         still_ours=lease_check(stream),
         set_ready=service.set_ready,
+        wait=service.stop.wait,
     )
     redis, keys = connect_as_set(pipeline), Keys(pipeline.redis_namespace)
     reader = WatermarkReader(load.influxdb, pipeline.redis_namespace)

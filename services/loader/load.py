@@ -29,6 +29,7 @@ from services.loader.isolate import Isolation
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
 from services.loader.loaded import digest_of_entry, digest_of_written
 from services.loader.one_line import OneLine
+from services.loader.pace import Pace
 from services.loader.poster import Poster
 from services.loader.refused_before import RefusedBefore
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
@@ -76,6 +77,7 @@ class LoadHandler:
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.Random)
+    wait: Callable[[float], object] = time.sleep
 
     def __post_init__(self) -> None:
         settings, telemetry = self.settings, self.telemetry
@@ -101,6 +103,7 @@ class LoadHandler:
             self.tick,
             self.still_ours,
             self.clock,
+            Pace(settings.influxdb.rate_limit_bytes_per_second, self.clock, self.wait),
         )
         self._one_line = OneLine(self._tiers, self._poster, self._admission, self.rng)
         self._unknown_retention = UnknownRetention(self._tiers, telemetry, self.set_ready)

@@ -33,6 +33,7 @@ _OF_INFLUXDB = (
     "ca_file",
     "urls",
     "return_to_first_seconds",
+    "rate_limit_bytes_per_second",
 )
 
 BAD = b"m,n=1 value=oops 1700000000000"
@@ -189,6 +190,7 @@ class Bench:
             clock=self.clock,
             wall_clock=self.wall,
             rng=random.Random(7),
+            wait=self.clock.pass_,
             **handler_options,
         )
 
