@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
 
 from common.config.fields import (
     Bytes,
     CheckedSection,
     Count,
+    Host,
     Path,
     Problem,
     Seconds,
@@ -22,6 +24,7 @@ from common.config.fields import (
     invalid,
     url_checker,
 )
+from common.config.headers import given_twice, header_files, header_texts
 from common.config.layout import LayoutSettings
 from common.config.query import Aggregate, TierName
 from common.config.secrets import NO_SECRET, SecretFile, from_file, not_for_headers, readable
@@ -30,10 +33,14 @@ from common.samples.rollup import Rollup
 
 _secret = BeforeValidator(from_file("load", "etlctl sink init", not_for_headers))
 _password = BeforeValidator(from_file("load"))  # goes into the header as base64
+_CREDENTIALS = "it takes load.influxdb.token, or username and password"
+_headers = BeforeValidator(header_texts(_CREDENTIALS))
+_header_files = BeforeValidator(header_files("load", _CREDENTIALS))
 _authorities = AfterValidator(authorities("load"))
 _file = AfterValidator(readable("load"))
 _key = AfterValidator(key_of_certificate("load"))
-_url = AfterValidator(url_checker(("http", "https"), "it takes load.influxdb.token"))
+_check_url = url_checker(("http", "https"), "it takes load.influxdb.token")
+_url = AfterValidator(_check_url)
 
 
 _proxy_url = url_checker(
@@ -67,7 +74,22 @@ def database_of(bucket: str) -> dict[str, str]:
 class InfluxSettings(CheckedSection):
     """The InfluxDB that is written to."""
 
-    url: Annotated[str, _url] = Field(description="InfluxDB's base URL.")
+    url: Annotated[str, _url] = Field(
+        description="InfluxDB's base URL; not needed with `urls`, whose first it is."
+    )
+    urls: tuple[Annotated[str, _url], ...] = Field(
+        (),
+        max_length=16,
+        description="Base URLs of one clustered InfluxDB, each of which takes and shows all "
+        "points. One is used at a time: the next when it fails, the first again when it is back. "
+        "All are reached by the same proxy, with the same credentials.",
+    )
+    return_to_first_seconds: Seconds = Field(
+        60,
+        gt=0,
+        description="How long another of `urls` is used until it is tried whether the first is "
+        "back.",
+    )
     token_file: SecretFile = Field(None, description="File that holds `token`.")
     token: Annotated[SecretStr, _secret] = Field(
         NO_SECRET,
@@ -93,6 +115,12 @@ class InfluxSettings(CheckedSection):
     timeout_seconds: Seconds = Field(
         20, gt=0, le=3600, description="How long InfluxDB may take to respond to one request."
     )
+    rate_limit_bytes_per_second: Bytes | None = Field(
+        None,
+        ge=16 << 10,
+        description="Compressed bytes that each loader posts in a second at most, for a sink that "
+        "is paid by them. What comes faster waits in Redis. None = as many as the sink takes.",
+    )
     ca_file: Annotated[str | None, _authorities] = Field(
         None, description="PEM file with the authorities that may vouch for the server."
     )
@@ -102,13 +130,48 @@ class InfluxSettings(CheckedSection):
     key_file: Annotated[str | None, _key] = Field(
         None, description="PEM file with the key of `cert_file`."
     )
+    server_name: Host | None = Field(
+        None,
+        description="Name that the server's certificate must have, and that TLS asks for (SNI), "
+        "where it is not the host of `url`.",
+    )
+    headers: Annotated[dict[str, SecretStr], _headers] = Field(
+        default_factory=dict,
+        description="More headers of every request, as a proxy or a store of several tenants wants "
+        "them (`X-Scope-OrgID`). Their values are treated as secrets.",
+    )
+    header_files: Annotated[dict[str, str], _header_files] = Field(
+        default_factory=dict, description="The same, each name with the file that holds its value."
+    )
     proxy_url: Annotated[str | None, _proxy] = Field(
         None,
         description="Proxy on the way to InfluxDB; without it the variables `http_proxy`, "
         "`https_proxy`, `all_proxy` and `no_proxy` count.",
     )
 
+    @property
+    def all_urls(self) -> tuple[str, ...]:
+        """The URLs of the sink, the first to be preferred."""
+        return self.urls or (self.url,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_urls(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "url" in given or not given.get("urls"):
+            return given
+        try:
+            (first, *_) = map(_check_url, given["urls"])
+        except (PydanticCustomError, TypeError, AttributeError):
+            first = "http://invalid"  # which is told of where it stands
+        return {**given, "url": first}
+
     def _problems(self) -> Iterator[Problem]:
+        if self.urls and self.url != self.urls[0]:
+            yield Problem(("url",), "is not the first of urls: give one of both")
+        if len(set(self.urls)) < len(self.urls):
+            yield Problem(("urls",), "has a URL twice")
+        if len({url.partition(":")[0] for url in self.urls}) > 1:
+            yield Problem(("urls",), "must all begin with http:// or all with https://")
         user = self.username is not None
         password = self.password_file is not None or bool(self.password.get_secret_value())
         token = self.token_file is not None or bool(self.token.get_secret_value())
@@ -120,6 +183,7 @@ class InfluxSettings(CheckedSection):
             yield Problem((), "has a username but neither password nor password_file")
         if self.key_file is not None and self.cert_file is None:
             yield Problem(("key_file",), "is given without cert_file")
+        yield from given_twice(self.headers, self.header_files)
 
 
 class Tier(Section):

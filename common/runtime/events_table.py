@@ -300,6 +300,11 @@ EVENTS: dict[str, EventSpec] = {
     "sink_circuit_changed": EventSpec(
         "warning", "The circuit breaker changed its state.", "etl_circuit_changes_total"
     ),
+    "sink_url_changed": EventSpec(
+        "warning",
+        "Another URL of the sink is used from now on: the one before failed, or `first` is back.",
+        "etl_sink_url_changes_total",
+    ),
     "sink_suspect_isolated": EventSpec(
         "warning",
         "An entry fails while others pass, so it is tried by itself.",

@@ -212,6 +212,11 @@ _SINK = (
         services=(LOADER,),
     ),
     _sink("etl_circuit_changes_total", "Changes of the circuit breaker, by its new state", "state"),
+    _sink(
+        "etl_sink_rate_limited_seconds_total",
+        "Seconds that posts waited because of `load.influxdb.rate_limit_bytes_per_second`",
+    ),
+    _sink("etl_sink_url_changes_total", "Times another URL of the sink was taken into use"),
     gauge(
         "etl_sink_paused",
         "1 while the loader takes no work because the sink refuses it",

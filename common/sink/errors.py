@@ -41,6 +41,8 @@ def _tls_setting(session: SinkSession, root: BaseException) -> str | None:
     settings = session.settings
     if isinstance(root, ssl.SSLCertVerificationError):
         if "mismatch" in root.verify_message:
+            if settings.server_name is not None:
+                return f"load.influxdb.server_name: {settings.server_name}"
             return f"load.influxdb.url: {settings.url}"
         key, file = "ca_file", settings.ca_file
     elif "ALERT" in (reason := root.reason or "") and any(one in reason for one in _ALERTS):

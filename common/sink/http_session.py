@@ -1,17 +1,21 @@
 """How the sink is reached: credentials, TLS and proxy, as the settings, files and environment say.
 
-Tokens and certificates are renewed while we run. Their files are looked at before each request, and
-what has changed is read again, so that a rotation needs no restart. A file that cannot be read just
-then (it is being replaced) changes nothing: it is looked at again.
+Tokens, headers and certificates are renewed while we run. Their files are looked at before each
+request, and what has changed is read again, so that a rotation needs no restart. A file that cannot
+be read just then (it is being replaced) changes nothing: it is looked at again.
 """
 
 from __future__ import annotations
 
 import base64
+import http.client
 import os
+import socket
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from typing import Any
@@ -19,15 +23,20 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 import urllib3
 
+from common.config.headers import read_header
 from common.config.load import InfluxSettings
 from common.errors import SinkError
-from common.runtime.exchange import watched
+from common.runtime.exchange import at_most, watched
 from common.secret_files import check_secret_mode, read_secret
+from common.sink.addresses import Addresses
 from common.sink.bounded_response import RESPONSE_BYTES_MAX, sized
 
 # A server that is there accepts a connection at once; only its response may take the full time-out.
 # Together they bound an exchange as a whole.
 CONNECT_SECONDS = 5.0
+
+NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+_NO_CONNECTION = (urllib3.exceptions.NewConnectionError, ConnectionRefusedError, socket.gaierror)
 
 _Stamp = tuple[int, int, int, int] | None
 
@@ -51,7 +60,7 @@ class SinkSession:
         response_bytes_max: int = RESPONSE_BYTES_MAX,
     ) -> None:
         self.settings = settings
-        self.url = settings.url.rstrip("/")
+        self.addresses = Addresses(settings.all_urls, settings.return_to_first_seconds)
         self.proxy = proxy_of(settings, environ)
         # To connect, and to respond.
         self.timeout_seconds = (
@@ -73,8 +82,18 @@ class SinkSession:
             self.credentials_from = f"load.influxdb.{key}{named}"
         self._secret_stamp = _stamp(self._secret_file)
         self._tls_stamps = self._stamps()
-        self.headers = self._headers(token)
+        self._credentials = self._authorization(token)
+        self._more_stamps: dict[str, _Stamp] = {}
+        self._more = {name: text.get_secret_value() for name, text in settings.headers.items()}
+        for name, file in settings.header_files.items():
+            self._read_header(name, file)
+        self.headers = self._more | self._credentials
         self.pool = self._pool()
+
+    @property
+    def url(self) -> str:
+        """The URL that is in use."""
+        return self.addresses.url
 
     def request(
         self,
@@ -83,17 +102,34 @@ class SinkSession:
         query: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
+        *,
+        url: str | None = None,
     ) -> urllib3.BaseHTTPResponse:
-        """A response whose body was read, up to the bound.
+        """A response whose body was read, up to the bound; of ``url`` and no other, if given.
 
         Raises errors of urllib3 and http.client, and :class:`OSError`.
         """
-        response = self.open(method, path, query, body, headers)
-        try:
-            response.data  # noqa: B018 (read once, and kept)
-        finally:
-            response.release_conn()
-        return response
+
+        def ask(base: str) -> urllib3.BaseHTTPResponse:
+            response = self._send(base, method, path, query, body, headers)
+            try:
+                response.data  # noqa: B018 (read once, and kept)
+            finally:
+                response.release_conn()
+            return response
+
+        def bounded(base: str) -> urllib3.BaseHTTPResponse:
+            # One that hangs must not use up the time of the others.
+            with at_most(self.timeout_seconds[1]) as exchange:
+                response = ask(base)
+            if exchange.expired:
+                raise TimeoutError(f"no whole response of {base} in time")
+            return response
+
+        self.refresh()
+        if url is not None:
+            return ask(url)
+        return self.in_turn(bounded if len(self.addresses.urls) > 1 else ask)
 
     def open(
         self,
@@ -107,11 +143,54 @@ class SinkSession:
 
         Raises as :meth:`request` does.
         """
+
+        def ask(base: str) -> urllib3.BaseHTTPResponse:
+            return self._send(base, method, path, query, body, headers)
+
         self.refresh()
+        # What comes in pieces can be sent once only.
+        return self.in_turn(ask) if isinstance(body, bytes | None) else ask(self.url)
+
+    def in_turn(
+        self, ask: Callable[[str], urllib3.BaseHTTPResponse], *, again: bool = True
+    ) -> urllib3.BaseHTTPResponse:
+        """What ``ask`` gets from the URL in use; where that fails, from one after the other.
+
+        Without ``again`` only what had no connection is sent to another URL. Raises as
+        :meth:`request` does.
+        """
+        addresses = self.addresses
+        base = addresses.try_first()
+        for _ in addresses.urls:
+            try:
+                response = ask(base)
+            except NO_RESPONSE as error:
+                may_go_on = again or has_no_connection(error)
+                if not addresses.failed(base) or not may_go_on:
+                    raise
+            else:
+                if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                    addresses.answered(base)
+                    return response
+                if not addresses.failed(base) or not again:
+                    return response
+                response.close()
+            base = addresses.url
+        return ask(base)
+
+    def _send(
+        self,
+        base: str,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        body: bytes | Iterable[bytes] | None,
+        headers: Mapping[str, str],
+    ) -> urllib3.BaseHTTPResponse:
         connect_seconds, read_seconds = self.timeout_seconds
         return self.pool.request(
             method,
-            f"{self.url}{path}" + (f"?{urlencode(query)}" if query else ""),
+            f"{base}{path}" + (f"?{urlencode(query)}" if query else ""),
             body=body,
             headers={**self.headers, "Content-Type": "text/plain; charset=utf-8", **headers},
             timeout=urllib3.Timeout(connect=connect_seconds, read=read_seconds),
@@ -126,6 +205,10 @@ class SinkSession:
             stamp = _stamp(self._secret_file)
             if self._secret_file is not None and (again or stamp != self._secret_stamp):
                 self._read_secret(self._secret_file, stamp)
+            for name, file in self.settings.header_files.items():
+                with suppress(SinkError):  # it is being replaced, and looked at again
+                    self._read_header(name, file)
+            self.headers = self._more | self._credentials
             if (stamps := self._stamps()) != self._tls_stamps and None not in stamps:
                 self._tls_stamps = stamps
                 old, self.pool = self.pool, self._pool()
@@ -138,12 +221,22 @@ class SinkSession:
     def _read_secret(self, file: str, stamp: _Stamp) -> None:
         try:
             check_secret_mode(file)
-            headers = self._headers(read_secret(file))
+            credentials = self._authorization(read_secret(file))
         except (ValueError, SinkError):
             return
-        self._secret_stamp, self.headers = stamp, headers
+        self._secret_stamp, self._credentials = stamp, credentials
 
-    def _headers(self, secret: str) -> dict[str, str]:
+    def _read_header(self, name: str, file: str) -> None:
+        stamp = _stamp(file)
+        if name in self._more and stamp == self._more_stamps[name]:
+            return
+        try:
+            self._more = self._more | {name: read_header(file)}
+        except ValueError as error:
+            raise SinkError(f"load.influxdb.header_files.{name}: {error}") from None
+        self._more_stamps[name] = stamp
+
+    def _authorization(self, secret: str) -> dict[str, str]:
         # http.client would refuse it too, with the token in the text of its error.
         if self._user is not None:
             packed = base64.b64encode(f"{self._user}:{secret}".encode()).decode()
@@ -167,6 +260,7 @@ class SinkSession:
             "ca_certs": settings.ca_file,
             "cert_file": settings.cert_file,
             "key_file": settings.key_file,
+            "server_hostname": settings.server_name,
         }
         if self.proxy is None:
             pool: urllib3.PoolManager = urllib3.PoolManager(**options)
@@ -176,6 +270,20 @@ class SinkSession:
         watched(pool)
         sized(pool, self._response_bytes_max)
         return pool
+
+
+def causes_of(error: BaseException) -> list[BaseException]:
+    """The error and those it was made of: urllib3 keeps them among the arguments."""
+    found = [error]
+    for one in found:
+        inner = [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        found += [i for i in inner if isinstance(i, BaseException) and i not in found]
+    return found
+
+
+def has_no_connection(error: BaseException) -> bool:
+    """Whether there was nobody to send anything to."""
+    return any(isinstance(one, _NO_CONNECTION) for one in causes_of(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,9 @@ _HTTP = r"""
     map $http_authorization $refused {
         default ${refused_by_default};
 ${permitted}    }
+    map $http_x_scope_orgid $stranger {
+        default ${strange_by_default};
+${known}    }
     # InfluxDB 2 says "us" and "ns" where 1.x says "u" and "n".
     map $arg_precision $v1_precision {
         default $arg_precision;
@@ -136,13 +139,18 @@ ${permitted}    }
 
         location = /api/v2/write {
             if ($refused) { return 401 '{"code":"unauthorized","message":"unauthorized access"}'; }
+            if ($stranger) { return 401 '{"code":"unauthorized","message":"no org id"}'; }
             proxy_pass http://influxd/write?db=$arg_bucket&precision=$v1_precision;
         }
         location = /query {
             if ($refused) { return 401 '{"code":"unauthorized","message":"unauthorized access"}'; }
+            if ($stranger) { return 401 '{"code":"unauthorized","message":"no org id"}'; }
             proxy_pass http://influxd;
         }
-        location = /ping { proxy_pass http://influxd; }
+        location = /ping {
+            if ($stranger) { return 401 '{"code":"unauthorized","message":"no org id"}'; }
+            proxy_pass http://influxd;
+        }
         # Healthy only while influxd answers: auth_request asks it first.
         location = /health {
             auth_request /influxd-ping;
@@ -179,6 +187,7 @@ class Front(NginxServer):
         name: str,
         log_dir: Path | None,
         token: str | None,
+        tenant: str | None,
         max_body_bytes: int,
         port: int | None,
     ) -> None:
@@ -187,6 +196,7 @@ class Front(NginxServer):
             raise StackError(f"{name}: a token has only letters, digits and _=.~+/-")
         self._influxd = influxd
         self._token = token
+        self._tenant = tenant
         self._max_body_bytes = max_body_bytes
 
     def prepare(self) -> None:
@@ -211,7 +221,12 @@ class Front(NginxServer):
         if self._token is not None:
             token = re.escape(self._token)
             permitted = f'        "~^(Token|Bearer) {token}$" 0;\n'
+        known = ""
+        if self._tenant is not None:
+            known = f'        "~^{re.escape(self._tenant)}$" 0;\n'
         values = {
+            "known": known,
+            "strange_by_default": "0" if self._tenant is None else "1",
             "dir": str(self.work_dir),
             "max_body": str(self._max_body_bytes),
             "refused_by_default": "0" if self._token is None else "1",
@@ -229,7 +244,8 @@ class Front(NginxServer):
 class InfluxServer(StartStop):
     """influxd with the write path of InfluxDB 2 on ``url``.
 
-    With ``token`` every write and query must carry ``Authorization: Token …`` (else 401).
+    With ``token`` every write and query must carry ``Authorization: Token …``, with ``tenant`` they
+    and pings an ``X-Scope-OrgID`` (else 401).
     ``max_body_bytes`` limits the body as posted, compressed or not (else 413). ``settings`` are
     sections of influxdb.conf, e.g. ``{"data": {"max-series-per-database": 100}}``. To fault one
     half alone use ``influxd`` or ``front``, each a :class:`Server`.
@@ -243,6 +259,7 @@ class InfluxServer(StartStop):
         name: str = "influxdb",
         log_dir: Path | None = None,
         token: str | None = None,
+        tenant: str | None = None,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         databases: Sequence[str] = (),
         settings: Mapping[str, Mapping[str, Setting]] | None = None,
@@ -267,6 +284,7 @@ class InfluxServer(StartStop):
             name=f"{name}-front",
             log_dir=log_dir,
             token=token,
+            tenant=tenant,
             max_body_bytes=max_body_bytes,
             port=port,
         )

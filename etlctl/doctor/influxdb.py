@@ -38,11 +38,21 @@ def look_at_influxdb(report: Report, settings: Settings) -> None:
     """Everything that loader and verifier need of it."""
     influxdb = settings.load.influxdb
 
-    def reachable() -> Iterator[Said]:
-        version, _ = version_of(influxdb)
-        yield ok(f"{influxdb.url}, version {version or 'unknown'}")
-
     do = "check load.influxdb.url, and that it runs"
+
+    def reachable() -> Iterator[Said]:
+        away = []
+        for url in influxdb.all_urls:
+            try:
+                version, _ = version_of(influxdb.model_copy(update={"url": url, "urls": ()}))
+                yield ok(f"{url}, version {version or 'unknown'}")
+            except SinkError as error:
+                away.append(error)
+        if len(away) == len(influxdb.all_urls):
+            raise away[0]
+        for why in away:
+            yield warning(f"{why}; another URL is used", do.replace("url,", "urls,"))
+
     if not report.check(SECTION, "reachable", reachable, do):
         return
     for tier, its in settings.load.tiers.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from common.durations import format_duration, parse_duration_ms
 from common.errors import ConfigError
 from etlctl.imports.draft import Draft, Table
@@ -10,16 +12,26 @@ from etlctl.imports.draft import Draft, Table
 def common_output(table: Table, draft: Draft, proxy: str) -> None:
     """What Telegraf's outputs to InfluxDB 1.x and 2.x share."""
     urls = table.texts("urls")
-    if len(urls) > 1:
-        draft.note(f"{table.where}.urls: only the first is carried, {urls[0]}")
     if urls and not urls[0].startswith(("http://", "https://")):
         raise ConfigError(f"{table.where}.urls: {urls[0]} is no http or https URL")
     if urls:
         draft.influxdb["url"] = urls[0].rstrip("/")
+    if len({url.partition("://")[0] for url in urls}) > 1:
+        draft.note(f"{table.where}.urls: only the first is carried, {urls[0]}")
+    elif len(urls) > 1:  # of one cluster there as here
+        draft.influxdb["urls"] = list(dict.fromkeys(url.rstrip("/") for url in urls))
+    for name, value in table.mapping("http_headers").items():
+        where = f"{table.where}.http_headers.{name}"
+        if name.lower() == "authorization":
+            draft.note(f"{where}: not carried: give a token, or a username and password")
+            continue
+        file = f"influxdb_header_{re.sub('[^a-z0-9_-]', '_', name.lower())}"
+        draft.influxdb.setdefault("header_files", {})[name] = draft.secret(file, value, where)
     for theirs, ours in (
         ("tls_ca", "ca_file"),
         ("tls_cert", "cert_file"),
         ("tls_key", "key_file"),
+        ("tls_server_name", "server_name"),
         (proxy, "proxy_url"),
     ):
         if value := table.text(theirs):

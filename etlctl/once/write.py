@@ -39,7 +39,7 @@ def written(
         )
         for number, output in enumerate(found.outputs)
     ]
-    sink = InfluxSink(load.influxdb, connections=load.connections)
+    sink = InfluxSink(load.influxdb, connections=load.connections, own_failover=False)
     silent = logging.getLogger("etlctl.once")
     silent.disabled = True  # what the handler would log is in its verdicts
     telemetry = Telemetry("loader", logger=EventLog(silent))

@@ -74,12 +74,13 @@ class Management:
 
     def __init__(self, session: SinkSession) -> None:
         self._url, self._session = session.url, session
+        through: Any = _ThroughSession(session)
         self._client = InfluxDBClient(
             url=session.url, token="", timeout=int(1000 * sum(session.timeout_seconds))
         )
         # How the sink is reached is the session's business.
         api: Any = self._client.api_client
-        api.rest_client.pool_manager = session.pool
+        api.rest_client.pool_manager = through
         api.default_headers.update(session.headers)
         for name in ("influxdb_client", "urllib3"):  # building a client sets them to WARNING
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -228,6 +229,25 @@ class Management:
     def _failed(self, what: str, error: BaseException) -> SinkError:
         why = no_response(self._session, error)
         return SinkError(f"InfluxDB at {self._url}: a request {what} failed: {why}")
+
+
+class _ThroughSession:
+    """What the client takes for a pool of connections: it asks whichever URL serves us."""
+
+    def __init__(self, session: SinkSession) -> None:
+        self._session, self._base = session, session.url
+
+    def request(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        """What is made is not made twice: only reading is tried again after a failure."""
+        path = url.removeprefix(self._base)
+        return self._session.in_turn(
+            lambda base: self._session.pool.request(method, f"{base}{path}", **options),
+            again=method == "GET",
+        )
+
+    def clear(self) -> None:
+        """Close the connections that are not in use."""
+        self._session.pool.clear()
 
 
 # A body that is no document is a ValueError of the client.

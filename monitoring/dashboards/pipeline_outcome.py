@@ -137,12 +137,13 @@ def sink_panels() -> tuple[PanelSpec, ...]:
         PanelSpec(
             "Sink failures and pauses",
             "lines",
-            "Posts that are retried and pauses, by cause; waits because of Retry-After; points that"
-            " a limit of the sink keeps out.",
+            "Posts that are retried and pauses, by cause; waits because of Retry-After; times"
+            " that another URL of the sink was taken; points that a limit of the sink keeps out.",
             (
                 Query(rates("etl_sink_failures_total", _LOADERS, "cause"), "failed: {{cause}}"),
                 Query(rates("etl_sink_pauses_total", _LOADERS, "cause"), "paused: {{cause}}"),
                 Query(f"sum(rate(etl_sink_waits_total{{{CHOSEN}}}{RATE}))", "Retry-After"),
+                Query(f"sum(rate(etl_sink_url_changes_total{{{CHOSEN}}}{RATE}))", "another URL"),
                 Query(
                     f"sum(rate(etl_sink_limited_lines_total{{{CHOSEN}}}{RATE}))",
                     "points over a limit",

@@ -33,7 +33,7 @@ def main(service: Service) -> ExitCode:
     pipeline, load = service.settings.pipeline, service.settings.load
     buckets: dict[str, str] = {name: tier.bucket for name, tier in load.tiers.items()}
     try:
-        sink = InfluxSink(load.influxdb, connections=load.connections)
+        sink = InfluxSink(load.influxdb, connections=load.connections, own_failover=False)
         reading = ReadCheck.over_own_connections(
             load.influxdb, pipeline.redis_namespace, buckets.values(), service.stop
         )
@@ -48,6 +48,7 @@ def main(service: Service) -> ExitCode:
         tick=service.tick,
         still_ours=lease_check(stream),
         set_ready=service.set_ready,
+        wait=service.stop.wait,
     )
     redis, keys = connect_as_set(pipeline), Keys(pipeline.redis_namespace)
     reader = WatermarkReader(load.influxdb, pipeline.redis_namespace)

@@ -8,7 +8,8 @@ posts away, each in its own way:
   when something proves that its cause is over. Until then one post is let through now and then,
   after a wait that doubles up to a maximum.
 * **The circuit**: after so many failures in a row nothing is posted for a while. Then one post
-  tries, and the others follow if it passes.
+  tries, and the others follow if it passes. Where the sink has another URL that did not fail since
+  anything was answered, one post tries that at once.
 
 The entries of a post that failed wait as well, by back-off with full jitter.
 """
@@ -26,6 +27,7 @@ from math import inf
 from common.config.load import LoadSettings
 from common.runtime.backoff import Backoff
 from common.runtime.telemetry import Telemetry
+from common.sink.addresses import Addresses
 from common.state.verdict import Pause, Retry
 from services.loader.responses import FAILURES, PAUSES, Kind, Outcome, describe
 
@@ -61,12 +63,16 @@ class _Paused:
 
 @dataclass
 class Admission:
-    """Shared by all threads that post. Instants are seconds of ``clock``."""
+    """Shared by all threads that post. Instants are seconds of ``clock``.
+
+    ``addresses`` are the sink's, of which a failure in a row too many means the next.
+    """
 
     settings: LoadSettings
     telemetry: Telemetry
     clock: Callable[[], float] = time.monotonic
     rng: random.Random = field(default_factory=random.Random)
+    addresses: Addresses = field(default_factory=lambda: Addresses(("",)))
 
     def __post_init__(self) -> None:
         settings, telemetry = self.settings, self.telemetry
@@ -213,18 +219,27 @@ class Admission:
     def _count(self, outcome: Outcome) -> None:
         if not outcome.strains:
             self._failures = 0
+            self.addresses.answered(outcome.url)
             if self._circuit is CircuitState.HALF_OPEN:
                 self._set_circuit(CircuitState.CLOSED)
             return
+        if outcome.url and outcome.url != self.addresses.url:
+            return  # it was under way when another URL took over, of which it says nothing
         self._failures += 1
         if self._circuit is CircuitState.HALF_OPEN or (
             self._circuit is CircuitState.CLOSED
             and self._failures >= self.settings.circuit_failures
         ):
+            if self.addresses.failed(outcome.url or self.addresses.url):
+                self._failures = 0  # nobody waits for the other URL
+                self._set_circuit(CircuitState.HALF_OPEN)
+                return
             self._opened_at_seconds = self.clock()
             self._set_circuit(CircuitState.OPEN)
 
     def _set_circuit(self, state: CircuitState) -> None:
+        if state is self._circuit:  # one URL after the other is tried
+            return
         self._circuit = state
         self.telemetry.set("etl_circuit_state", state)
         self.telemetry.emit("sink_circuit_changed", state=state.name.lower())

@@ -29,6 +29,7 @@ from services.loader.isolate import Isolation
 from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
 from services.loader.loaded import digest_of_entry, digest_of_written
 from services.loader.one_line import OneLine
+from services.loader.pace import Pace
 from services.loader.poster import Poster
 from services.loader.refused_before import RefusedBefore
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
@@ -38,6 +39,7 @@ from services.loader.search_budget import SearchBudget
 from services.loader.total_refusal import REFUSALS, TotalRefusal
 
 SINK_CLOCK = "sink_clock"
+SINK_URL = "sink_url"
 
 # No InfluxDB can be set to delete sooner than after an hour; the rest is for clocks that differ.
 # What it refuses as too old though it is younger is refused in error: its clock may be ahead.
@@ -75,6 +77,7 @@ class LoadHandler:
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.Random)
+    wait: Callable[[float], object] = time.sleep
 
     def __post_init__(self) -> None:
         settings, telemetry = self.settings, self.telemetry
@@ -83,7 +86,9 @@ class LoadHandler:
         self.isolation_cache = IsolationCache(self.clock)
         self.suspects = Suspects()
         self._judged = Judged()
-        self._admission = Admission(settings, telemetry, self.clock, self.rng)
+        addresses = self.sink.addresses
+        addresses.changed = self._url_changed
+        self._admission = Admission(settings, telemetry, self.clock, self.rng, addresses)
         self._refused_before = RefusedBefore(telemetry, self.clock)
         self._share = RejectedShare(settings, self._admission, telemetry)
         self._total_refusal = TotalRefusal(settings, self._admission)
@@ -98,6 +103,7 @@ class LoadHandler:
             self.tick,
             self.still_ours,
             self.clock,
+            Pace(settings.influxdb.rate_limit_bytes_per_second, self.clock, self.wait),
         )
         self._one_line = OneLine(self._tiers, self._poster, self._admission, self.rng)
         self._unknown_retention = UnknownRetention(self._tiers, telemetry, self.set_ready)
@@ -111,6 +117,12 @@ class LoadHandler:
         """No more posts, then no more connections."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.sink.close()
+
+    def _url_changed(self, url: str) -> None:
+        first = self.sink.addresses.urls[0]
+        self.telemetry.emit("sink_url_changed", url=url, first=first)
+        remark = "" if url == first else f"{first} does not serve us: {url} is used"
+        self.set_ready(SINK_URL, True, remark)
 
     def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         """One verdict for each entry, in order; see docs/sink-responses.md."""

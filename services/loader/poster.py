@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.runtime.telemetry import Telemetry
 from common.state.verdict import Retry
@@ -12,6 +12,7 @@ from services.loader.admission import Admission, NotNow
 from services.loader.batch import Group
 from services.loader.entry_history import Suspects
 from services.loader.influx import InfluxSink
+from services.loader.pace import Pace
 from services.loader.responses import FAILURES, Kind, Outcome
 from services.loader.total_refusal import TotalRefusal
 
@@ -29,13 +30,15 @@ class Poster:
     tick: Callable[[], None] = lambda: None
     still_ours: Callable[[Sequence[str]], bool] = lambda _: True
     clock: Callable[[], float] = time.monotonic
+    pace: Pace = field(default_factory=lambda: Pace(None))
 
     def post(self, group: Group, body: bytes) -> Outcome | NotNow:
         """What the sink says of the points; anything else is a verdict for the group's entries.
 
         :attr:`Kind.FAILED` is an outcome for a suspect only.
         """
-        if (not_now := self._before(group)) is not None:
+        not_now = self._before(group) or self._wait_for_turn(group, len(body))
+        if not_now is not None:
             return not_now
         began_seconds = self.clock()
         outcome = self._write(group.bucket, body)
@@ -58,6 +61,19 @@ class Poster:
         if not self.still_ours(group.ids):
             return Retry(0.0, "the lease was lost")
         return None
+
+    def _wait_for_turn(self, group: Group, body_bytes: int) -> NotNow | None:
+        wait_seconds = self.pace.take(body_bytes)
+        if not wait_seconds:
+            return None
+        self.telemetry.inc("etl_sink_rate_limited_seconds_total", wait_seconds)
+        if self.clock() + wait_seconds > group.deadline_seconds:
+            self.pace.give_back(body_bytes)
+            return Retry(wait_seconds, "load.influxdb.rate_limit_bytes_per_second is reached")
+        self.pace.wait(wait_seconds, self.stopping, self.tick)
+        if (not_now := self._before(group)) is not None:  # much may have happened meanwhile
+            self.pace.give_back(body_bytes)
+        return not_now
 
     def _write(self, bucket: str, body: bytes) -> Outcome:
         started = self.clock()

@@ -59,7 +59,7 @@ class Outcome:
     ``message`` is the sink's own (or the transport's, if there was no response). ``cause`` is a
     short stable word for metrics. ``dropped`` is the number of points the sink says it did not
     write, ``retry_after_seconds`` the wait it asked for. ``refused_lines`` are all lines that it
-    refused, if it lists them.
+    refused, if it lists them. ``url`` is whom it is from.
     """
 
     kind: Kind
@@ -69,6 +69,7 @@ class Outcome:
     dropped: int | None = None
     retry_after_seconds: float | None = None
     refused_lines: tuple[RefusedLine, ...] = ()
+    url: str = ""
 
     @property
     def strains(self) -> bool:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from common.config.load import InfluxSettings, LoadSettings, Tier
 from common.runtime.telemetry import Telemetry
+from common.sink.addresses import Addresses
 from common.state.verdict import DeadLetter, Entry, Settle, Verdict
 from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
@@ -23,6 +24,17 @@ from tests.doubles.influx_engine import ORG, TOKEN, Engine
 BUCKET = "hot"
 NOW_MS = 1_700_000_000_000
 DAY_SECONDS = 86_400
+
+_OF_INFLUXDB = (
+    "timeout_seconds",
+    "token",
+    "org",
+    "bucket",
+    "ca_file",
+    "urls",
+    "return_to_first_seconds",
+    "rate_limit_bytes_per_second",
+)
 
 BAD = b"m,n=1 value=oops 1700000000000"
 WRITTEN = Outcome(Kind.WRITTEN, "", status=204)
@@ -45,9 +57,9 @@ def old(days: float) -> int:
 
 
 def load_settings(url: str = "http://127.0.0.1:1", **overrides: Any) -> LoadSettings:
-    """Settings of loading; ``timeout_seconds``, ``token``, ``org``, ``bucket`` are InfluxDB's."""
+    """Settings of loading; those of ``_OF_INFLUXDB`` are InfluxDB's."""
     influx = {"url": url, "token": TOKEN, "org": ORG, "bucket": BUCKET, "timeout_seconds": 5}
-    for name in ("timeout_seconds", "token", "org", "bucket", "ca_file"):
+    for name in _OF_INFLUXDB:
         if name in overrides:
             influx[name] = overrides.pop(name)
     return LoadSettings(influxdb=InfluxSettings(**influx), **overrides)
@@ -117,6 +129,7 @@ class EngineSink:
         self.silent_retention: float | None = None
         self.retention_unknown: str | None = None
         self.lock = threading.Lock()
+        self.addresses = Addresses(("http://127.0.0.1:1",))
         self.on_write: Callable[[], None] = lambda: None
 
     def write(self, bucket: str, body: bytes) -> Outcome:
@@ -177,6 +190,7 @@ class Bench:
             clock=self.clock,
             wall_clock=self.wall,
             rng=random.Random(7),
+            wait=self.clock.pass_,
             **handler_options,
         )
 

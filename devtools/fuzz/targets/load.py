@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from common.config.load import InfluxSettings, LoadSettings, Tier
 from common.runtime.telemetry import Telemetry
+from common.sink.addresses import Addresses
 from common.state.verdict import Entry, Pause, Retry, Settle
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Broken, Target, require
@@ -124,6 +125,7 @@ class _Sink:
     ) -> None:
         lines = [line for some, _ in given for line in some]
         self.bad = {lines[index] for index in bad if index < len(lines)}
+        self.addresses = Addresses(("http://sink",))
         self.taken: set[bytes] = set()
         self.honest = not answers
         self._keeps_from_ms = keeps_from_ms

@@ -307,7 +307,7 @@ def test_another_server_at_the_same_address_is_recognised_by_the_next_probe() ->
         assert sink.write("hot", payload(series(5))).kind is Kind.WRITTEN
         three.write_paths = ("/api/v2/write",)  # as if 2 stood there
         assert sink.write("hot", payload(series(5))).kind is Kind.MISSING
-        sink._session.url = two.url
+        sink.addresses.urls = (two.url,)
         assert sink.probe("hot").kind is Kind.WRITTEN
         assert sink.write("hot", payload(series(5))).kind is Kind.WRITTEN
         sink.close()

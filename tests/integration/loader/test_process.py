@@ -137,6 +137,16 @@ def metric(process: ServiceProcess, name: str) -> float:
     )
 
 
+def test_a_rate_limit_slows_the_loader_down_and_loses_nothing(world: World, start: Start) -> None:
+    process = start(rate_limit_bytes_per_second=16 << 10)
+    for number in range(12):
+        world.send(series(3000, 3000 * number))
+        if number % 6 == 5:  # what comes together may be one post, which waits for nobody
+            account = world.until_empty()
+    assert (account.loaded, account.dead_lettered, world.count()) == (36_000, 0, 36_000)
+    assert metric(process, "etl_sink_rate_limited_seconds_total") > 0
+
+
 def test_it_loads_dead_letters_and_stops_with_balanced_books(world: World, start: Start) -> None:
     world.send([b"typed,n=1 value=1i %d" % NOW_MS])
     process = start()

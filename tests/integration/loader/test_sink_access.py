@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import trustme
 from pydantic import SecretStr, ValidationError
 
 from common.config import InfluxSettings
+from common.errors import SinkError
 from common.sink.http_session import Proxy, proxy_of
 from devtools.servers.influx_server import InfluxServer
 from services.loader.influx import InfluxSink
@@ -145,6 +147,77 @@ def test_a_user_of_1x_is_named_by_basic_authentication(server: InfluxDB2, tmp_pa
     sent = server.requests[-1].headers["Authorization"]
     assert base64.b64decode(sent.removeprefix("Basic ")).decode() == "jo:p:ss wörd"
     sink.close()
+
+
+def test_headers_are_sent_and_their_files_read_again(server: InfluxDB2, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    known = settings(
+        server.url,
+        token=SecretStr(TOKEN),
+        headers={"X-Scope-OrgID": "tenant"},
+        header_files={"X-Key": secret(file, "first\n")},
+    )
+    sink = InfluxSink(known, connections=1)
+
+    def sent() -> list[str | None]:
+        assert sink.write(BUCKET, BODY).kind is Kind.WRITTEN
+        return [server.requests[-1].headers.get(name) for name in ("X-Scope-OrgID", "X-Key")]
+
+    assert sent() == ["tenant", "first"]
+    replaced(file, "second")
+    assert sent() == ["tenant", "second"]
+    file.unlink()  # half-way through
+    assert sent() == ["tenant", "second"]
+    sink.close()
+
+
+def test_a_file_of_a_header_that_is_gone_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    known = settings("http://a", header_files={"X-Key": secret(file, "s3cret")})
+    file.unlink()
+    with pytest.raises(SinkError, match=r"load\.influxdb\.header_files\.X-Key: names .*key, which"):
+        InfluxSink(known, connections=1)
+
+
+def test_a_store_of_several_tenants_is_written_and_read(
+    make_influx: Callable[..., InfluxServer],
+) -> None:
+    influx = make_influx(tenant="t-7", databases=["db"])
+    stranger = InfluxSink(settings(influx.url), connections=1)
+    assert stranger.probe("db").kind is Kind.REFUSED
+    known = settings(influx.url, headers={"X-Scope-OrgID": "t-7"})
+    sink, reader = InfluxSink(known, connections=1), WatermarkReader(known, "etl")
+
+    line = f"{MEASUREMENT},pipeline=etl,query=q,tier=hot value=7000.0".encode()
+    assert sink.write("db", gzip.compress(line)).kind is Kind.WRITTEN
+
+    assert reader.read("db", "q", "hot") == 7000
+    for one in (stranger, sink, reader):
+        one.close()
+
+
+def test_a_certificate_of_another_name_is_what_was_asked_for(
+    server: InfluxDB2, tmp_path: Path
+) -> None:
+    authority, asked = trustme.CA(), []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("influxdb.test").configure_cert(context)
+    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+    server.speak_tls(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    url = server.url.replace("http:", "https:")
+    known = {"token": SecretStr(TOKEN), "ca_file": str(tmp_path / "ca.pem")}
+
+    for name, kind in (
+        (None, Kind.REFUSED),
+        ("other.test", Kind.REFUSED),
+        ("influxdb.test", Kind.WRITTEN),
+    ):
+        sink = InfluxSink(settings(url, server_name=name, **known), connections=1)
+        assert sink.write(BUCKET, BODY).kind is kind
+        sink.close()
+    assert asked[1:] == ["other.test", *asked[2:]]
+    assert asked[-1] == "influxdb.test"
 
 
 def test_a_proxy_of_the_settings_is_used(server: InfluxDB2) -> None:

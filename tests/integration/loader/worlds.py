@@ -192,7 +192,11 @@ class Loading:
         self.settings = load_settings(world.url, org=world.org, bucket=world.bucket, **settings)
         self.registry = CollectorRegistry()
         self.remarks: dict[str, tuple[bool, str]] = {}
-        self.sink = InfluxSink(self.settings.influxdb, connections=self.settings.connections)
+        self.sink = InfluxSink(
+            self.settings.influxdb,
+            connections=self.settings.connections,
+            own_failover=False,
+        )
         self.now = 1000.0
         self.handler = LoadHandler(
             self.settings,

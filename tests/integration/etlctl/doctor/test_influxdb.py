@@ -39,6 +39,16 @@ def test_a_wrong_token(world: World, make_influx: Callable[..., InfluxServer]) -
     assert {level for level, _ in world.of("influxdb").values()} == {"ok"}
 
 
+def test_one_of_several_urls_is_away(world: World, influx_server: InfluxServer) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    world.influx_url = away
+    world.changes["load.influxdb.urls"] = [away, influx_server.url]
+    found = world.of("influxdb")
+    level, text = found["reachable"]
+    assert level == "warning" and away in text and "another URL is used" in text
+    assert found[f"hot ({world.database}) read"][0] == "ok"
+
+
 def test_a_bucket_that_is_missing_leaves_the_others(
     world: World, influx_server: InfluxServer
 ) -> None:

@@ -20,6 +20,7 @@ from tests.support.relays import forward_proxy, tls_front
 from tests.support.secret_folders import Capture, run
 
 HOST = "sink.invalid"  # nobody but the proxy can resolve it
+AWAY = "http://127.0.0.1:9"  # discard: nobody listens
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -102,6 +103,13 @@ def test_a_client_certificate_is_shown(job: Job, tmp_path: Path) -> None:
         assert job.run(url.replace("127.0.0.1", "localhost"), **tls.settings) == 3
         assert "mismatch" in job.err
         assert f"(load.influxdb.url: https://localhost:{port})" in job.err
+
+
+def test_a_url_that_is_away_is_passed_over(job: Job, tmp_path: Path) -> None:
+    there = f"http://127.0.0.1:{job.port}"
+    assert (job.run(AWAY, urls=[AWAY, there]), job.err) == (0, "")
+    assert "metrics" in job.made()
+    assert (tmp_path / "token").exists()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -63,6 +63,45 @@ def test_a_proxy_and_a_client_certificate(
         assert f"407 Proxy Authentication Required (https_proxy: {proxy.url})" in result.err
 
 
+def test_a_server_name_and_the_headers_of_a_tenant(
+    world: World, capsys: Capture, tmp_path: Path, make_influx: Callable[..., InfluxServer]
+) -> None:
+    influx = make_influx(tenant="t-7", databases=[world.database])
+    answer = requests.post(
+        f"{influx.direct_url}/write",
+        params={"db": world.database, "precision": "ms"},
+        data="\n".join(map(line, world.expected())).encode(),
+        timeout=20,
+    )
+    assert answer.status_code == 204, answer.text
+    (tmp_path / "org").write_text("t-7\n", encoding="utf-8")
+    (tmp_path / "org").chmod(0o600)
+    tls = MutualTls(tmp_path / "tls", "influxdb.test")
+    with tls_front(port_of(influx.url), tls.context) as port:
+        known = changed(url=f"https://127.0.0.1:{port}", **tls.settings)
+        tenant = {"load.influxdb.header_files": {"X-Scope-OrgID": "org"}}
+        world.changes = known | changed(server_name="influxdb.test") | tenant
+        result = world.verify(capsys)
+        assert (result.code, "equal" in result.out) == (0, True), result.err
+
+        world.changes = known | changed(server_name="influxdb.test")
+        result = world.verify(capsys)
+        assert (result.code, "no org id" in result.err) == (3, True), result.err
+
+        world.changes = known | changed(server_name="other.test") | tenant
+        result = world.verify(capsys)
+        assert result.code == 3
+        assert "(load.influxdb.server_name: other.test)" in result.err
+
+
+def test_a_url_that_is_away_is_passed_over(world: World, capsys: Capture) -> None:
+    world.write(world.expected())
+    away = f"http://127.0.0.1:{closed_port()}"
+    world.changes = {"load.influxdb.urls": [away, world.influx.url], "load.influxdb.url": None}
+    result = world.verify(capsys)
+    assert (result.code, "equal" in result.out) == (0, True), result.err
+
+
 def test_the_system_s_authorities_are_those_of_the_loader(
     world: World, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from common.runtime.telemetry import Telemetry
+from common.sink.addresses import Addresses
 from common.state.verdict import Pause, Retry
 from services.loader.admission import Admission, NotNow, Proof
 from services.loader.responses import Kind, Outcome
@@ -28,9 +30,10 @@ FULL = Outcome(Kind.CAPACITY, "full", "capacity", 400)
 
 
 class Bench:
-    """An admission with its clock, its metrics and its log."""
+    """An admission with its clock, its metrics and its log; of a sink with these URLs."""
 
-    def __init__(self) -> None:
+    def __init__(self, *urls: str) -> None:
+        self.addresses = Addresses(urls or ("http://a",))
         self.clock = Clock()
         self.registry = CollectorRegistry()
         self.log: list[tuple[str, dict[str, Any]]] = []
@@ -52,6 +55,7 @@ class Bench:
             Telemetry("loader", self.registry, logger=Log()),
             clock=self.clock,
             rng=random.Random(1),
+            addresses=self.addresses,
         )
 
     def post(self, outcome: Outcome, **options: bool) -> NotNow | None:
@@ -151,6 +155,50 @@ def test_failures_of_a_suspect_count_against_it_and_not_against_the_sink(bench: 
 
 
 # -- waits --------------------------------------------------------------------------------------
+
+
+def test_another_url_takes_over_instead_of_an_open_circuit() -> None:
+    bench = Bench("http://a", "http://b")
+    under_way = replace(FAILED, url="http://a")
+    for _ in range(3):
+        assert bench.addresses.url == "http://a"
+        bench.post(under_way)
+    assert bench.addresses.url == "http://b"
+    assert bench.states == ["half_open"]
+    assert bench.admission.in_doubt  # one post tries it alone
+
+    bench.post(under_way)  # of another thread: it says nothing of b
+    assert bench.addresses.url == "http://b"
+    assert bench.states == ["half_open"]
+
+    assert bench.post(replace(WRITTEN, url="http://b")) is None
+    assert bench.states == ["half_open", "closed"]
+    assert bench.addresses.url == "http://b"
+
+
+def test_the_circuit_opens_when_every_url_has_failed() -> None:
+    bench = Bench("http://a", "http://b")
+    for _ in range(3):
+        bench.post(replace(FAILED, url="http://a"))
+    bench.post(replace(FAILED, url="http://b"))
+    assert bench.states == ["half_open", "open"]
+    assert isinstance(bench.post(WRITTEN), Pause)
+
+    bench.clock.pass_(10)
+    bench.post(replace(FAILED, url="http://a"))
+    assert bench.states == ["half_open", "open", "half_open"]
+    assert bench.addresses.url == "http://b"
+    bench.post(replace(WRITTEN, url="http://b"))
+    assert bench.states[-1] == "closed"
+
+
+def test_a_refusal_is_no_reason_for_another_url() -> None:
+    bench = Bench("http://a", "http://b")
+    for _ in range(10):
+        bench.post(replace(UNAUTHORIZED, url="http://a"))
+        bench.post(replace(REFUSED_POINTS, url="http://a"))
+        bench.clock.pass_(10)
+    assert bench.addresses.url == "http://a"
 
 
 def test_failed_entries_wait_longer_with_every_failure_in_a_row(bench: Bench) -> None:
