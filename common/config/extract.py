@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
 
 from common.config.fields import (
     AutoOrOff,
@@ -18,7 +18,8 @@ from common.config.fields import (
     backoff_problems,
     url_checker,
 )
-from common.config.mappings import FixedLabels, FixedParams, HeaderFiles, Headers
+from common.config.headers import given_twice, header_files, header_texts
+from common.config.mappings import FixedLabels, FixedParams
 from common.config.query import Query
 from common.config.source_auth import AuthSettings
 
@@ -41,6 +42,11 @@ def _none_if_zero(times: tuple[float, ...]) -> tuple[float, ...]:
     return () if times == (0.0,) else times
 
 
+_CREDENTIALS = "it belongs in extract.auth"
+_headers = BeforeValidator(header_texts(_CREDENTIALS))
+_header_files = BeforeValidator(header_files("extract", _CREDENTIALS))
+
+
 class ExtractSettings(CheckedSection):
     """Where Prometheus is, which queries it gets, and in which pieces."""
 
@@ -55,12 +61,12 @@ class ExtractSettings(CheckedSection):
         "response may be waited for in all once it has begun.",
     )
     auth: AuthSettings = Field(default_factory=AuthSettings, description="")
-    headers: Headers = Field(
+    headers: Annotated[dict[str, SecretStr], _headers] = Field(
         {},
         description="Headers of every request, such as `X-Scope-OrgID` with the tenant of Mimir or "
         "Cortex. Their values are shown nowhere. Those of authentication belong in `extract.auth`.",
     )
-    header_files: HeaderFiles = Field(
+    header_files: Annotated[dict[str, str], _header_files] = Field(
         {},
         description="Headers of every request whose values are in files, which are read anew for "
         "each.",
@@ -224,10 +230,7 @@ class ExtractSettings(CheckedSection):
             first.setdefault(query.name, index)
 
     def _connection_problems(self) -> Iterator[Problem]:
-        files = {name.lower() for name in self.header_files}
-        for name in self.headers:
-            if name.lower() in files:
-                yield Problem(("headers", name), "is also in header_files: keep one of them")
+        yield from given_twice(self.headers, self.header_files)
         if self.auth.server_name is not None and not self.prometheus_url.startswith("https:"):
             yield Problem(
                 ("auth", "server_name"),

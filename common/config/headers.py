@@ -21,8 +21,10 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # What the request itself says.
 _OURS = frozenset(
     "accept accept-encoding connection content-encoding content-length content-type expect host "
-    "keep-alive proxy-authorization trailer transfer-encoding upgrade".split()
+    "keep-alive trailer transfer-encoding upgrade x-prometheus-remote-read-version".split()
 )
+
+_CREDENTIALS = frozenset(("authorization", "proxy-authorization"))
 
 Validator = Callable[[Any, ValidationInfo], Any]
 
@@ -77,8 +79,8 @@ def read_header(file: str) -> str:
     """The value in a file; raises :class:`ValueError`, naming the file and never the value."""
     check_secret_mode(file)
     value = read_secret(file)
-    if why := not_for_headers(value):
-        raise ValueError(f"names {file}, which {why}")
+    if why := _not_a_value(value):
+        raise ValueError(f"names {file}, whose content {why}")
     return value
 
 
@@ -96,7 +98,7 @@ def _name_problems(names: Mapping[Any, Any], credentials: str) -> Iterator[Probl
         place = (str(name),)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             yield Problem(place, "is no name of an HTTP header")
-        elif name.lower() == "authorization":
+        elif name.lower() in _CREDENTIALS:
             yield Problem(place, f"is not set here: {credentials}")
         elif name.lower() in _OURS:
             yield Problem(place, "is a header that the request itself needs")
@@ -111,4 +113,10 @@ def _why(value: Any) -> str | None:
         return "must be text: put it in quotes"
     if value == MASK:
         return "is masked: give the value itself, or a file in header_files"
-    return not_for_headers(value) if value else "is empty"
+    return _not_a_value(value)
+
+
+def _not_a_value(text: str) -> str | None:
+    if not text or text.strip() != text:
+        return "must not be empty, nor begin or end with blanks"
+    return not_for_headers(text)

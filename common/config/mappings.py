@@ -1,4 +1,4 @@
-"""Mappings of names of one's own to text: headers, parameters of URLs, labels."""
+"""Mappings of names of one's own to text: parameters of URLs, labels."""
 
 from __future__ import annotations
 
@@ -6,30 +6,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, SecretStr, ValidationInfo
+from pydantic import BeforeValidator
 
 from common.config.fields import Problem, invalid, problems_error
-from common.config.secrets import beside_configuration, is_read, not_for_headers
-from common.secret_files import MASK, check_secret_mode, read_secret
 
 # Keys of `extract` whose values are text as written: `true` is no truth there, `1` no number.
 TEXT_MAPPINGS = frozenset(("headers", "header_files", "params", "labels"))
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# What the requests need for themselves.
-_OWN_HEADERS = frozenset(
-    (
-        "accept-encoding",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "host",
-        "transfer-encoding",
-        "x-prometheus-remote-read-version",
-    )
-)
-_CREDENTIALS = frozenset(("authorization", "proxy-authorization"))
 _OWN_PARAMS = frozenset(
     ("query", "time", "start", "end", "step", "timeout", "match[]", "state", "limit")
 )
@@ -38,24 +21,6 @@ _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # The end of a sentence that says what is wrong; None if nothing.
 Check = Callable[[str], str | None]
-
-
-def _name_of_header(name: str) -> str | None:
-    if not _HEADER_NAME.fullmatch(name):
-        return "is no name of a header"
-    if name.lower() in _CREDENTIALS:
-        return "belongs in extract.auth"
-    if name.lower() in _OWN_HEADERS:
-        return "is set by each request itself"
-    return None
-
-
-def _value_of_header(value: str) -> str | None:
-    if value == MASK:
-        return "is masked: give the value itself, or header_files"
-    if not value or value.strip() != value:
-        return "must not be empty, nor begin or end with blanks"
-    return not_for_headers(value)
 
 
 def _name_of_param(name: str) -> str | None:
@@ -93,43 +58,14 @@ def _checked(
 
 
 def _problems(given: Mapping[Any, Any], of_name: Check, of_value: Check) -> Iterator[Problem]:
-    seen: set[str] = set()
     for name, value in given.items():
         place = (str(name),)
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if why := of_name(str(name)):
             yield Problem(place, why)
-        elif not isinstance(text, str):
+        elif not isinstance(value, str):
             yield Problem(place, "must be text: put it in quotes")
-        elif why := of_value(text):
+        elif why := of_value(value):
             yield Problem(place, why)
-        elif of_name is _name_of_header and str(name).lower() in seen:
-            yield Problem(place, "is given twice: the case of letters makes no difference")
-        seen.add(str(name).lower())
-
-
-def _headers(given: Any) -> Any:
-    return _checked(given, "headers", _name_of_header, _value_of_header)
-
-
-def _header_files(given: Any, info: ValidationInfo) -> Any:
-    files = _checked(given, "headers", _name_of_header)
-    found = {name: beside_configuration(path, info) or "" for name, path in files.items()}
-    if is_read("extract", info):
-        problems = [Problem((name,), why) for name, path in found.items() if (why := _why(path))]
-        if error := problems_error(problems):
-            raise error
-    return found
-
-
-def _why(path: str) -> str | None:
-    """Why a file holds no value for a header; None if it does."""
-    try:
-        check_secret_mode(path)
-        why = _value_of_header(read_secret(path))
-    except ValueError as error:
-        return str(error)
-    return f"names {path}, whose content {why}" if why else None
 
 
 def _params(given: Any) -> Any:
@@ -165,8 +101,6 @@ def _labels(given: Any) -> Any:
     return dict(sorted(_checked(given, "labels", _name_of_label, _value_of_label).items()))
 
 
-Headers = Annotated[dict[str, SecretStr], BeforeValidator(_headers)]
-HeaderFiles = Annotated[dict[str, str], BeforeValidator(_header_files)]
 FixedParams = Annotated[dict[str, tuple[str, ...]], BeforeValidator(_params)]
 TokenParams = Annotated[dict[str, tuple[str, ...]], BeforeValidator(_token_params)]
 FixedLabels = Annotated[dict[str, str], BeforeValidator(_labels)]

@@ -40,7 +40,7 @@ def test_a_variable_adds_to_them(tmp_path: Path) -> None:
     [
         ("headers: s3cret", "headers: must be a mapping of names and values"),
         ("headers: {X-Org: 7}", "headers.X-Org: must be text: put it in quotes"),
-        ("headers: {X-Org: ''}", "headers.X-Org: is empty"),
+        ("headers: {X-Org: ''}", "headers.X-Org: must not be empty"),
         (
             "headers: {X-Org: '********'}",
             "headers.X-Org: is masked: give the value itself, or a file in header_files",
@@ -76,7 +76,11 @@ def test_what_no_request_could_carry_is_refused(tmp_path: Path, more: str, said:
     ("content", "mode", "said"),
     [
         (b"", 0o600, "names secret, which is empty"),
-        ("wört".encode(), 0o600, "names secret, which has characters that no HTTP header can"),
+        (
+            "wört".encode(),
+            0o600,
+            "names secret, whose content has characters that no HTTP header can",
+        ),
         (b"s3cret", 0o644, "names secret, which every user can read (mode 0644): make it 0600"),
     ],
 )
