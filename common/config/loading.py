@@ -192,6 +192,8 @@ def _as_written(path: Path) -> bool:
     """
     if path[:1] == ("extract",) and len(path) > 2 and path[1] in TEXT_MAPPINGS:
         return True
+    if path[:2] == ("load", "influxdb") and len(path) > 3 and path[2] in TEXT_MAPPINGS:
+        return True
     if path[:4] == ("extract", "auth", "oauth2", "endpoint_params"):
         return len(path) > 4
     if path[:2] != ("transform", "relabel"):

@@ -39,7 +39,7 @@ def test_a_variable_adds_to_them(tmp_path: Path) -> None:
     ("more", "said"),
     [
         ("headers: s3cret", "headers: must be a mapping of names and values"),
-        ("headers: {X-Org: 7}", "headers.X-Org: must be text: put it in quotes"),
+        ("headers: {X-Org: [7]}", "headers.X-Org: must be text: put it in quotes"),
         ("headers: {X-Org: ''}", "headers.X-Org: must not be empty"),
         (
             "headers: {X-Org: '********'}",
