@@ -10,7 +10,8 @@ from pydantic import BeforeValidator
 
 from common.config.fields import Problem, invalid, problems_error
 
-# Keys of `extract` and `load.influxdb` whose values are text as written: `true` is no truth there, `1` no number.
+# Keys of `extract` and `load.influxdb` whose values are text as written: `true` is no truth there,
+# `1` no number.
 TEXT_MAPPINGS = frozenset(("headers", "header_files", "params", "labels"))
 
 _OWN_PARAMS = frozenset(

@@ -54,7 +54,7 @@ def test_a_variable_adds_to_them(tmp_path: Path) -> None:
         ("headers: {Host: s3cret}", "headers.Host: is a header that the request itself needs"),
         ("headers: {X-A: s3cret, x-a: b}", "headers.x-a: is given twice: upper and lower case"),
         ("header_files: {X-A: none}", "header_files.X-A: names none, which cannot be read: No"),
-        ("header_files: {X-A: 7}", "header_files.X-A: must name a file"),
+        ("header_files: {X-A: [7]}", "header_files.X-A: must name a file"),
         ("header_files: [a]", "header_files: must be a mapping of names and files"),
         (
             "headers: {X-A: s3cret}, header_files: {x-a: secret}",
