@@ -11,8 +11,8 @@ from common.runtime.telemetry import Telemetry
 from common.state.windows import WindowSet
 
 CHECK_EVERY_SECONDS = 0.1
-# What the check may take of Redis' time: it costs more with thousands of entries in flight, or
-# where Redis is busy, and is made less often then.
+# What the check may take of Redis' time: with thousands of entries in flight, or where Redis is
+# busy, it costs more and is made less often.
 CHECK_SHARE = 0.1
 
 
