@@ -61,8 +61,12 @@ def test_without_replicas_it_waits_and_loses_nothing(failing_over: FailoverPipel
         "the services are not ready",
     )
     failing_over.until(lambda: not failing_over.unlive(), "all live")
-    said = {event.get("error", "") for event in failing_over.events("transformer")}
-    assert any("NOREPLICAS" in text for text in said)
+
+    def is_said() -> bool:
+        errors = (event.get("error", "") for event in failing_over.events("transformer"))
+        return any("NOREPLICAS" in error for error in errors)
+
+    failing_over.until(is_said, "the transformer says why")
     for replica in replicas:
         replica.resume()
     failing_over.until(lambda: not failing_over.unready(), "everything is ready again")
