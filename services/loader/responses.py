@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
 
@@ -69,7 +69,7 @@ class Outcome:
     dropped: int | None = None
     retry_after_seconds: float | None = None
     refused_lines: tuple[RefusedLine, ...] = ()
-    url: str = ""
+    url: str = field(default="", compare=False)
 
     @property
     def strains(self) -> bool:

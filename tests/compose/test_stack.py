@@ -230,8 +230,13 @@ def test_images_hold_their_locks_and_nothing_to_install_or_compile_with(project:
 
 @pytest.mark.parametrize(
     "services",
-    [STAGES, ("redis", "influxdb", "prometheus"), ("etl-simulator", "etl-metrics")],
-    ids=["stages", "servers", "monitored"],
+    [
+        pytest.param(STAGES, id="stages"),
+        pytest.param(("redis", "influxdb", "prometheus"), id="servers"),
+        pytest.param(
+            ("etl-simulator", "etl-metrics"), id="monitored", marks=pytest.mark.deployed_faults
+        ),
+    ],
 )
 def test_kill_of_any_service_loses_nothing(project: Project, services: tuple[str, ...]) -> None:
     with project.proven():
@@ -252,6 +257,7 @@ def crash(project: Project, container: str) -> None:
         project.docker("exec", container, "python", "-c", code)
 
 
+@pytest.mark.deployed_faults
 def test_a_crash_is_followed_by_a_restart(project: Project) -> None:
     container = project.container("transformer")
     with project.proven():
@@ -263,6 +269,7 @@ def test_a_crash_is_followed_by_a_restart(project: Project) -> None:
         project.wait(lambda: all_healthy(project), "healthy after a crash")
 
 
+@pytest.mark.deployed_faults
 def test_restart_of_redis_under_load(project: Project) -> None:
     with project.proven():
         project.flows(100)
@@ -300,6 +307,7 @@ def test_paused_past_their_leases(project: Project) -> None:
         scale_all(project, 1)
 
 
+@pytest.mark.deployed_faults
 def test_recreated_under_load(project: Project) -> None:
     with project.proven():
         before = project.container("transformer")
@@ -311,6 +319,7 @@ def test_recreated_under_load(project: Project) -> None:
         project.flows(100)
 
 
+@pytest.mark.deployed_faults
 def test_stop_drains_within_the_grace_period(project: Project) -> None:
     with project.proven():
         project.flows(100)
@@ -333,6 +342,7 @@ def put_token(project: Project, text: str) -> None:
     )
 
 
+@pytest.mark.deployed_faults
 def test_a_wrong_token_pauses_the_loader_and_is_repaired_without_loss(project: Project) -> None:
     with project.proven():
         put_token(project, "no-such-token")
