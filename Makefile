@@ -8,9 +8,9 @@ MAKEFLAGS += --no-print-directory --warn-undefined-variables --no-builtin-rules
 export DEMO_SECONDS ?= 60
 # Test processes at once, and anything more for pytest: make test PYTEST_ARGS="-k relabel -x".
 TEST_PROCESSES ?= 2
-# The same for tests on servers, which wait for them more than they work. They keep their order: the files that take
+# The same for tests on servers, which sometimes wait for them. They keep their order: the files that take
 # long, of a deployment and of whole pipelines, come first.
-SERVER_TEST_PROCESSES ?= 4
+SERVER_TEST_PROCESSES ?= 3
 PYTEST_ARGS ?=
 # Sources of test-matrix: found (the Prometheus that other tests use), trixie, sid (its Prometheus), victoria-metrics.
 MATRIX ?= found trixie sid victoria-metrics
