@@ -21,6 +21,7 @@ from tests.compose import hardening
 from tests.compose.exposition import metric_value
 from tests.compose.pace import LEASE_SECONDS, etl_config
 from tests.compose.project import STAGES, Project
+from tests.compose.sink_access import put_token, sink_call
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -332,16 +333,6 @@ def test_stop_drains_within_the_grace_period(project: Project) -> None:
         project.wait(lambda: all_healthy(project), "healthy after stop and start")
 
 
-def put_token(project: Project, text: str) -> None:
-    """Overwrite the loader's token."""
-    project.docker(
-        *("run", "--rm", "--network", "none", "--volume", f"{project.name}_sink-token:/run/sink"),
-        *("--entrypoint", "python", "etl-etlctl:test", "-c"),
-        "import pathlib; path = pathlib.Path('/run/sink/influxdb_token'); "
-        f"path.chmod(0o600); path.write_text({text!r})",
-    )
-
-
 @pytest.mark.deployed_faults
 def test_a_wrong_token_pauses_the_loader_and_is_repaired_without_loss(project: Project) -> None:
     with project.proven():
@@ -355,17 +346,6 @@ def test_a_wrong_token_pauses_the_loader_and_is_repaired_without_loss(project: P
         project.compose("up", "--no-build", "--no-deps", "influxdb-init")  # the repair
         project.compose("restart", "loader")
         project.wait(lambda: all_healthy(project), "healthy with the right token")
-
-
-def sink_call(project: Project, method: str, path: str, body: str) -> None:
-    """A request to the sink with the loader's own token, from inside the deployment."""
-    code = (
-        "import sys, urllib.request as r; method, path, body = sys.argv[1:]; "
-        "token = open('/run/sink/influxdb_token').read().strip(); "
-        "q = r.Request('http://influxdb:8086' + path, body.encode(), "
-        "{'Authorization': 'Token ' + token}, method=method); r.urlopen(q, timeout=10).read()"
-    )
-    project.docker("exec", project.tool, "python", "-c", code, method, path, body)
 
 
 def test_down_and_up_keeps_data_watermarks_and_dead_letters(project: Project) -> None:

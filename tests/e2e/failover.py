@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ SENTINEL_PASSWORD = "of-the-sentinels"
 DOWN_AFTER_MS = 3000
 # How much a failover may lose here: commands that no replica has acknowledged for so long.
 MAX_LAG_SECONDS = 2
-PATIENCE_SECONDS = 180.0
 # With the servers there are a dozen processes, which start side by side.
 STARTED_WITHIN_SECONDS = 120.0
 
@@ -36,18 +35,12 @@ STARTED_WITHIN_SECONDS = 120.0
 class FailoverPipeline(Pipeline):
     """The pipeline, and the Redis servers below it."""
 
+    patience_seconds = 180.0
+
     def __init__(self, stack: LocalStack, failover: RedisFailover) -> None:
         login = SentinelLogin(None, SENTINEL_PASSWORD)
         super().__init__(stack, connect(failover.url, PASSWORD, sentinel_login=login))
         self.failover = failover
-
-    def until(
-        self,
-        condition: Callable[[], object],
-        what: str,
-        patience_seconds: float = PATIENCE_SECONDS,
-    ) -> None:
-        super().until(condition, what, patience_seconds)
 
     def heal(self) -> None:
         """All servers up again, and the pipeline at work."""

@@ -23,12 +23,13 @@ from devtools import PROJECT_ROOT
 from devtools.servers.stack import LocalStack
 from devtools.servers.waiting import wait_until
 
-PATIENCE_SECONDS = 45.0
 KEYS = Keys("etl")
 
 
 class Pipeline:
     """A started stack with its services, seen from outside: Redis, the ledger, ``etlctl``."""
+
+    patience_seconds = 45.0
 
     def __init__(self, stack: LocalStack, redis: Redis | None = None) -> None:
         self.stack = stack
@@ -49,9 +50,10 @@ class Pipeline:
         self,
         condition: Callable[[], object],
         what: str,
-        patience_seconds: float = PATIENCE_SECONDS,
+        patience_seconds: float | None = None,
     ) -> None:
         """Wait for a condition; a Redis that is away meanwhile does not fulfil it."""
+        patience_seconds = patience_seconds or self.patience_seconds
 
         def holds_now() -> object:
             try:
