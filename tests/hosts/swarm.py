@@ -203,6 +203,36 @@ class Swarm(Project):
             self._known_ids = {host: self.node(host) for host in HOSTS}
         return self._known_ids
 
+    def host_with(self, service: str) -> str:
+        """A host that runs a task of the service, and no servers with data."""
+        return min(self.hosts_of(service) - {HOSTS[0]})
+
+    def containers_on(self, host: str, service: str = "") -> set[str]:
+        """The ids of running containers of the stack on a host, whatever the Swarm knows."""
+        label = f"swarm.service.name={STACK}_{service}" if service else f"stack.namespace={STACK}"
+        chosen = ("--filter", f"label=com.docker.{label}")
+        return set(self.engines[host].docker("ps", "--quiet", "--no-trunc", *chosen).split())
+
+    def is_ready(self, host: str) -> bool:
+        """Whether the manager hears the host."""
+        return self._ids()[host] in self.ready_nodes()
+
+    def set_availability(self, host: str, availability: str) -> None:
+        """``drain`` a host, or make it ``active``."""
+        node = self._ids()[host]
+        self.manager.docker("node", "update", "--availability", availability, node)
+
+    def update(self, service: str, *options: str) -> None:
+        """Change a service and wait until its tasks are replaced."""
+        name = f"{STACK}_{service}"
+        self.manager.docker("service", "update", "--detach", *options, name)
+
+        def state() -> str:
+            form = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}"
+            return self.manager.docker("service", "inspect", "--format", form, name).strip()
+
+        self.wait(lambda: state() == "completed", f"the update of {service} is completed", 240)
+
     def wait_replicas(self) -> None:
         """Wait until every service has as many tasks as it should, but Grafana."""
 

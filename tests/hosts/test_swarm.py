@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,8 @@ pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1200)]
 
 # Beside those of the other files, which may run at the same time.
 NUMBER = 1
+# Three missed heartbeats and a container's period of grace are within it.
+PATIENCE_SECONDS = 180.0
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +31,6 @@ def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
     work_dir = tmp_path_factory.mktemp("swarm")
     with Network(HOSTS, number=NUMBER) as network, Swarm(work_dir, network) as swarm:
         yield swarm
-
-
-def service_update(swarm: Swarm, service: str, *options: str) -> None:
-    swarm.manager.docker("service", "update", "--detach", *options, f"{STACK}_{service}")
 
 
 def test_replicas_are_added(swarm: Swarm) -> None:
@@ -47,14 +46,49 @@ def test_a_rolling_update_loses_nothing(swarm: Swarm) -> None:
     before = {task["ID"] for task in swarm.tasks("loader")}
     with swarm.proven():
         # The minute for which an update is watched is production's.
-        service_update(swarm, "loader", "--env-add", "ETL_ROLLED=1", "--update-monitor", "3s")
-
-        def state() -> str:
-            form = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}"
-            name = f"{STACK}_loader"
-            return swarm.manager.docker("service", "inspect", "--format", form, name).strip()
-
-        swarm.wait(lambda: state() == "completed", "the update is completed")
+        swarm.update("loader", "--env-add", "ETL_ROLLED=1", "--update-monitor", "3s")
         after = {task["ID"] for task in swarm.tasks("loader")}
         assert len(after) == 2
         assert not before & after
+
+
+def test_a_node_that_is_drained_loses_nothing(swarm: Swarm) -> None:
+    host = swarm.host_with("loader")
+    with swarm.proven():
+        swarm.set_availability(host, "drain")
+        try:
+            swarm.wait(lambda: not swarm.containers_on(host), "the node is empty", PATIENCE_SECONDS)
+            swarm.wait_replicas()
+            assert host not in swarm.hosts_of("loader")
+            swarm.flows()
+        finally:
+            swarm.set_availability(host, "active")
+
+
+def test_a_node_that_is_cut_off_is_done_without(swarm: Swarm) -> None:
+    """What it runs goes on there: a second loader of the same entries that reaches nobody."""
+    # What was drained stays empty until its tasks are placed anew.
+    swarm.update("loader", "--force", "--update-monitor", "3s")
+    host = swarm.host_with("loader")
+    loaders = swarm.containers_on(host, "loader")
+    with swarm.proven():
+        began = time.monotonic()
+        swarm.network.cut(host)
+        try:
+            swarm.wait(lambda: not swarm.is_ready(host), "the node is down", PATIENCE_SECONDS)
+            print(f"called down {time.monotonic() - began:.1f} s after the cut")
+            swarm.wait_replicas()
+            print(f"its tasks run elsewhere {time.monotonic() - began:.1f} s after the cut")
+            swarm.flows()
+            print(f"samples are loaded {time.monotonic() - began:.1f} s after the cut")
+            assert loaders <= swarm.containers_on(host, "loader"), "they go on there"
+        finally:
+            swarm.network.heal()
+        healed = time.monotonic()
+        swarm.wait(lambda: swarm.is_ready(host), "the node is back", PATIENCE_SECONDS)
+        swarm.wait(
+            lambda: not loaders & swarm.containers_on(host, "loader"),
+            "the Swarm has ended what runs elsewhere now",
+            PATIENCE_SECONDS,
+        )
+        print(f"what it ran is ended {time.monotonic() - healed:.1f} s after the heal")
