@@ -25,10 +25,13 @@ STACK_ARGS ?=
 
 python := .venv/bin/python
 pytest := $(python) -m pytest -n $(TEST_PROCESSES) --dist loadfile
+server_pytest = $(pytest) -n $(SERVER_TEST_PROCESSES) --no-loadscope-reorder -m "$(in_test)"
 in_test := not chaos and not tls and not deployed_faults and not victoria_metrics and not hosts
 # What reads a source: extraction, late samples, verify, readiness.
 matrix_tests := tests/integration/sources tests/integration/etlctl/verify \
   $(addprefix tests/integration/extractor/test_,prometheus.py prometheus_pushed.py late_samples.py) tests/e2e/test_pipeline.py
+# What starts a whole pipeline, for half a minute and longer.
+pipeline_tests := tests/e2e tests/compose tests/hosts
 # What holds the Helm chart and the Swarm stack to compose and to schemas.
 manifest_tests := tests/unit/deploy/kubernetes tests/unit/deploy/swarm
 # The unit tests of what is installed; `make coverage` measures them.
@@ -92,17 +95,24 @@ status: setup ## Show containers, ledger, queries and streams of the deployment
 	@$(etlctl) stack status $(STACK_ARGS)
 
 .PHONY: test
-test: setup ## Run the tests on real servers, and the deployment's where a Docker engine responds
+test: setup ## Run the tests that need no server, and those of each part on real servers
 ifneq ($(PYTEST_ARGS),)
 	@$(pytest) -m "$(in_test)" $(PYTEST_ARGS)
 else
-# Chaos runs by itself, because it puts the machine under load. The tests of manifests are a part of manifests-check.
+# The tests of manifests are a part of manifests-check.
 	@status=0; \
 	  $(pytest) $(covered) || status=$$?; \
-	  $(pytest) -n $(SERVER_TEST_PROCESSES) --no-loadscope-reorder $(addprefix --ignore ,$(covered) $(manifest_tests)) -m "$(in_test)" || status=$$?; \
+	  $(server_pytest) $(addprefix --ignore ,$(covered) $(manifest_tests) $(pipeline_tests)) || status=$$?; \
 	  exit $$status
-	@$(MAKE) chaos-short PYTEST_ARGS="-m chaos"
 endif
+
+.PHONY: pipelines-test
+pipelines-test: setup ## Run whole pipelines: every alert, faults, backfills, the deployment where a Docker engine responds
+# Chaos runs by itself, because it puts the machine under load.
+	@status=0; \
+	  $(server_pytest) $(pipeline_tests) $(PYTEST_ARGS) || status=$$?; \
+	  $(pytest) -n 1 tests/e2e/test_chaos_short.py -m chaos || status=$$?; \
+	  exit $$status
 
 .PHONY: coverage
 coverage: setup ## Run the unit tests of what is installed with coverage, which doubles their time
@@ -118,8 +128,8 @@ test-unit: setup ## Run the tests that need no server
 	@$(pytest) tests/unit $(PYTEST_ARGS)
 
 .PHONY: test-integration
-test-integration: setup ## Run the tests on real servers: integration, public cases and end to end
-	@$(pytest) -m "$(in_test)" tests/integration tests/cases tests/e2e $(PYTEST_ARGS)
+test-integration: setup ## Run the tests of each part on real servers
+	@$(server_pytest) tests/integration tests/cases $(PYTEST_ARGS)
 
 .PHONY: test-matrix
 test-matrix: setup ## Run extraction, verify and readiness on each source of MATRIX, out of other suites of Debian

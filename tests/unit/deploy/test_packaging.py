@@ -199,10 +199,13 @@ def test_readme_opens_with_the_two_commands_and_ci_runs_them() -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     assert re.findall(r"^step (.+)$", ci, flags=re.MULTILINE) == [
         "devtools/scripts/engine start",
-        "make --jobs 3 --output-sync check manifests-check site",
+        "make setup",
         "make test",
+        "end_of_checks",
+        "make pipelines-test",
         "make bench-quick",
     ]
+    assert "\nmake --jobs 2 --output-sync check manifests-check site </dev/null" in ci
 
 
 def test_the_contributors_guide_names_files_that_exist() -> None:
