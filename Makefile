@@ -12,6 +12,8 @@ TEST_PROCESSES ?= 2
 # long, of a deployment and of whole pipelines, come first.
 SERVER_TEST_PROCESSES ?= 3
 PYTEST_ARGS ?=
+# Tests start services by the hundred, and each would compile all of our modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 # Sources of test-matrix: found (the Prometheus that other tests use), trixie, sid (its Prometheus), victoria-metrics.
 MATRIX ?= found trixie sid victoria-metrics
 # The configuration that config-check reads.

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from prometheus_client import ProcessCollector
 from pydantic import BaseModel, SecretStr
 
+from common import lean_imports
 from common.config import advice, config_path, load_settings
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
@@ -115,6 +116,7 @@ def run(
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(ExitCode.CONFIG)
+    lean_imports.end()
     code = service.run(lambda: main(service))
     service.finish(code)
     sys.exit(code)

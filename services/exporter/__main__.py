@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports that take long
+    from common import lean_imports
     from common.runtime.early_signals import end_at_once
 
     end_at_once()
+    lean_imports.begin()
 
 import os
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
+from common import lean_imports
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from common.runtime.basic_auth import BasicAuth
@@ -148,6 +151,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return ExitCode.CONFIG
+    lean_imports.end()
     code = exporter.run(exporter.work)
     exporter.finish(code)
     return code

@@ -7,9 +7,11 @@ application and its image holds little.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports that take long
+    from common import lean_imports
     from common.runtime.early_signals import end_at_once
 
     end_at_once()
+    lean_imports.begin()
 
 import logging
 import os
@@ -22,6 +24,7 @@ from uuid import uuid4
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
+from common import lean_imports
 from common.errors import ConfigError
 from common.exit_codes import ExitCode
 from common.runtime.basic_auth import BasicAuth
@@ -164,6 +167,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return ExitCode.CONFIG
+    lean_imports.end()
     code = simulator.run(simulator.work)
     simulator.finish(code)
     return code

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports that take long
+    from common import lean_imports
     from common.runtime.early_signals import end_at_once
 
     end_at_once(reads_again=True)
+    lean_imports.begin()
 
 import uuid
 from contextlib import closing
