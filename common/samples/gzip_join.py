@@ -48,7 +48,7 @@ def join(members: Iterable[bytes]) -> bytes:
     for member in members:
         blocks.append(memoryview(member)[len(_JOINABLE_HEADER) : -_END_BYTES])
         next_crc, next_bytes = _TRAILER.unpack_from(member, len(member) - _TRAILER.size)
-        crc = crc32_combine(crc, next_crc, next_bytes)
+        crc = crc32_combine(crc, next_crc, next_bytes) if length_bytes else next_crc
         length_bytes += next_bytes
     blocks.append(_FINAL_BLOCK)
     blocks.append(_TRAILER.pack(crc, length_bytes & 0xFFFFFFFF))

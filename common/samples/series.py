@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -129,12 +129,19 @@ class SeriesEncoder:
         query that read them. A series without a key has the reason in its place; a
         :class:`WireError` there means that its label set cannot be read.
         """
+        labels = list(series)
+        known_as = labels
         if kind == "expr":
             # The query's name is part of the identity. A label set begins with a brace, a query's
             # name does not, so the two kinds share one cache.
             scope = query.encode() + b"\0"
-            return [self._remembered(scope + labels, kind, query, labels) for labels in series]
-        return [self._remembered(labels, kind, query, labels) for labels in series]
+            known_as = [scope + label_json for label_json in labels]
+        found: list[Any] = list(map(self._young.get, known_as))
+        if not all(found):  # a key is never empty, nor is a reason
+            for index, key in enumerate(found):
+                if key is None:
+                    found[index] = self._remembered(known_as[index], kind, query, labels[index])
+        return found
 
     def key(self, kind: str, query: str, label_json: bytes) -> Resolved:
         """What :meth:`keys` says of a single series."""

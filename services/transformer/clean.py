@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,9 @@ def clean(
     drops: Drops = {}
     wanted = _of_series_with_key(samples, keys, drops)
     _refuse_samples(samples, now_ms + max_future_ms, wanted, drops)
-    kept = replace(samples, keys=tuple(b"" if isinstance(key, SeriesDrop) else key for key in keys))
+    if SeriesDrop in set(map(type, keys)):
+        keys = [b"" if isinstance(key, SeriesDrop) else key for key in keys]
+    kept = replace(samples, keys=tuple(cast(Sequence[bytes], keys)))
     if drops or not samples.counts.all():
         kept = kept.where(wanted)
     overwritten = _overwritten(kept, drops)
@@ -56,9 +59,9 @@ def clean(
 def _of_series_with_key(
     samples: Samples, keys: Sequence[bytes | SeriesDrop], drops: Drops
 ) -> NDArray[np.bool_]:
-    has_key = np.fromiter((isinstance(key, bytes) for key in keys), np.bool_, len(keys))
-    if has_key.all():
+    if SeriesDrop not in set(map(type, keys)):
         return np.ones(len(samples), np.bool_)
+    has_key = np.fromiter((isinstance(key, bytes) for key in keys), np.bool_, len(keys))
     for index in np.flatnonzero(~has_key).tolist():
         _count(drops, str(keys[index]), int(samples.counts[index]))
     return np.repeat(has_key, samples.counts)

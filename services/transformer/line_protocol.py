@@ -1,31 +1,30 @@
 """Samples as line protocol, gzipped: ``measurement,tag=value value=<float> <milliseconds>``.
 
-The columns are written as "value timestamp" lines in one go, and each series' lines get its key in
-front by one replacement of the line breaks between them: work per series, none per sample. Floats
-are the shortest decimals that read back to the same bits; what is a whole number is written without
-a point, which is still a float in line protocol.
+Floats are the shortest decimals that read back to the same bits; what is a whole number is written
+without a point, which is still a float in line protocol. Lines of many samples a series are written
+by :mod:`services.transformer.long_lines`, others by :mod:`services.transformer.short_lines`.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import polars as pl
 from isal import isal_zlib
 from numpy.typing import NDArray
 
 from common.samples.columns import Samples
 from common.samples.gzip_join import joinable_member
-from common.samples.line_names import FIELD, split_field
+from common.samples.line_names import FIELD
 from common.samples.seal_columns import digest
-from common.samples.series import IntegerKey
 from common.state.verdict import Output
+from services.transformer.short_lines import short_lines
 
 MAX_OUTPUT_LINES = 100_000
 # Below the smallest default limit of a request body known (25,000,000 in InfluxDB 1.x).
 MAX_OUTPUT_BYTES = 24_000_000
+# Up to so many samples a series, on average, an entry's lines are written without polars.
+SHORT_SERIES_SAMPLES = 12
 
 # The longest line beside its key: separators, field name, float, timestamp, line break.
 _LINE_OVERHEAD_BYTES = len(f" {FIELD}=-2.2250738585072014e-308 {2**63}\n")
@@ -35,8 +34,6 @@ _NEGATIVE_ZERO_BITS = np.int64(-(2**63))
 # How much text is compressed at a time: small enough to stay in the processor's cache.
 _CHUNK_BYTES = 1 << 18
 _COMPRESSION_LEVEL = 1
-_FIELD_START = f" {FIELD}=".encode()
-_LINE_BREAK = ord("\n")
 # Windows in bits: deflate has 9 to 15, zlib adds 16 for gzip.
 _NARROWEST, _WIDEST_NARROW, _FULL, _GZIP = 9, 11, 15, 16
 
@@ -73,18 +70,14 @@ def _split(kept: Samples) -> Iterator[Samples]:
 def lines_of(kept: Samples) -> Iterator[bytes]:
     """The lines of one series after the other, each line with its break in *front*.
 
-    Series of whole numbers come first: those are written faster by themselves.
+    Which of the two ways is cheaper is seen from the samples a series; a deployment that only reads
+    live windows never loads what the other one needs.
     """
-    whole_series = np.logical_and.reduceat(are_whole(kept.values), kept.starts)
-    if whole_series.all():
-        yield from _prefixed(kept, kept.values.astype(np.int64))
-    elif not whole_series.any():
-        yield from _prefixed(kept, kept.values)
-    else:
-        part = kept.of_series(whole_series)
-        yield from _prefixed(part, part.values.astype(np.int64))
-        part = kept.of_series(~whole_series)
-        yield from _prefixed(part, part.values)
+    if len(kept) <= SHORT_SERIES_SAMPLES * len(kept.keys):
+        return short_lines(kept)
+    from services.transformer.long_lines import long_lines
+
+    return long_lines(kept)
 
 
 def are_whole(values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -95,27 +88,6 @@ def are_whole(values: NDArray[np.float64]) -> NDArray[np.bool_]:
         & (values.view(np.int64) != _NEGATIVE_ZERO_BITS)
     )
     return whole
-
-
-def _prefixed(kept: Samples, values: NDArray[np.float64] | NDArray[np.int64]) -> Iterator[bytes]:
-    buffer = io.BytesIO()
-    buffer.write(b"\n")
-    frame = pl.DataFrame([pl.Series("value", values), pl.Series("time", kept.timestamps_ms)])
-    frame.write_csv(buffer, include_header=False, separator=" ")
-    text = buffer.getvalue()
-    line_breaks = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_BREAK)
-    start = 0
-    for key, end in zip(kept.keys, line_breaks[kept.ends].tolist(), strict=True):
-        lines = text[start:end]
-        if isinstance(key, IntegerKey):
-            lines = lines.replace(b" ", b"i ")
-        yield lines.replace(b"\n", b"\n" + _line_start(key))
-        start = end
-
-
-def _line_start(key: bytes) -> bytes:
-    """What stands before the value: a key has its field, unless that is ``value``."""
-    return key + b"=" if split_field(key)[1] else key + _FIELD_START
 
 
 def gzip_member(lines: Iterator[bytes], keys: Sequence[bytes]) -> bytes:

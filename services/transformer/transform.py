@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import numpy as np
@@ -20,15 +20,17 @@ from common.samples.batch import (
     SampleBatch,
 )
 from common.samples.columns import Samples
-from common.samples.series import IntegerKey, Resolved, SeriesEncoder
+from common.samples.series import IntegerKey, Resolved, SeriesDrop, SeriesEncoder
 from common.state.verdict import DeadLetter, Entry, Settle, Verdict
 from services.transformer.clean import Drops, SampleDrop, clean
 from services.transformer.line_protocol import are_whole, encode
 from services.transformer.rollup import roll_up
-from services.transformer.rollup_lines import encode_rollup
 
 if TYPE_CHECKING:
     from common.config import Settings
+
+# What a label set that can be read becomes.
+_KEYS = frozenset({bytes, IntegerKey, SeriesDrop})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class TransformHandler:
         if origin.rollup is None:
             kept, refused = _integers(origin, kept)
             return Settle(outputs=tuple(encode(kept)), drops=drops, dead=(*dead, *refused))
+        from services.transformer.rollup_lines import encode_rollup  # loads polars
+
         points, of_rollup = roll_up(kept, origin.start_ms, origin.end_ms, origin.rollup)
         for reason, samples in of_rollup.items():
             drops[reason] = drops.get(reason, 0) + samples
@@ -117,8 +121,9 @@ class TransformHandler:
             return last, ()
         keys = self.series.keys(origin.kind, origin.query, raw.series)
         dead: tuple[DeadLetter, ...] = ()
-        readable = [key for key in keys if not isinstance(key, WireError)]
-        if len(readable) < len(keys):
+        readable = cast(list[bytes | SeriesDrop], keys)
+        if not _KEYS.issuperset(map(type, keys)):
+            readable = [key for key in keys if not isinstance(key, WireError)]
             batch, dead = _without_unreadable(batch, keys)
         now_ms = round(self.clock() * 1000)
         max_future_ms = round(self.max_future_seconds * 1000)
@@ -147,9 +152,9 @@ def _without_unreadable(
 
 def _integers(origin: Origin, kept: Samples) -> tuple[Samples, tuple[DeadLetter, ...]]:
     """What can be written as its field's type, and a dead letter with the rest."""
-    integer = [isinstance(key, IntegerKey) for key in kept.keys]
-    if not any(integer):
+    if IntegerKey not in set(map(type, kept.keys)):
         return kept, ()
+    integer = [isinstance(key, IntegerKey) for key in kept.keys]
     refused = np.repeat(np.array(integer), kept.counts) & ~are_whole(kept.values)
     if not refused.any():
         return kept, ()

@@ -8,6 +8,7 @@ import random
 import string
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.samples.columns import Samples
+from common.samples.series import IntegerKey
 from common.state.verdict import Output
 from services.transformer import line_protocol
 from services.transformer.clean import LATEST_MS
@@ -51,22 +53,43 @@ def bits(value: float) -> int:
     return int(struct.unpack("<q", struct.pack("<d", value))[0])
 
 
-def test_lines_as_they_are_sent() -> None:
+@pytest.fixture(autouse=True, scope="module", params=["short", "long"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Both ways of writing lines, whatever is written."""
+    samples = {"short": 1_000_000, "long": 0}[request.param]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(line_protocol, "SHORT_SERIES_SAMPLES", samples)
+        yield request.param
+
+
+def test_lines_as_they_are_sent(way: str) -> None:
     outputs = list(
         encode(
             kept_of(
                 (b"up,job=a", [(NOW_MS, 0.5), (NOW_MS + 15_000, 1.0)]),
                 (b"up,job=b", [(NOW_MS, 1.0), (NOW_MS + 15_000, 0.0)]),
-                (b"up,job=c", [(1, -0.0)]),
+                (b"up,job=c count", [(1, -0.0)]),
+                (IntegerKey(b"up,job=d count"), [(1, 2.0**53), (2, -1.0)]),
             )
         )
     )
+    whole = b"up,job=b value=1 1700000000000\nup,job=b value=0 1700000015000\n"
+    integers = b"up,job=d count=9007199254740992i 1\nup,job=d count=-1i 2\n"
+    first, second = b"up,job=a value=0.5 1700000000000\n", b"up,job=a value=%s 1700000015000\n"
+    negative_zero = b"up,job=c count=-0.0 1\n"
     assert [text_of(output) for output in outputs] == [
-        b"up,job=b value=1 1700000000000\n"
-        b"up,job=b value=0 1700000015000\n"
-        b"up,job=a value=0.5 1700000000000\n"
-        b"up,job=a value=1.0 1700000015000\n"
-        b"up,job=c value=-0.0 1\n"
+        whole + integers + first + second % b"1.0" + negative_zero
+        if way == "long"
+        else first + second % b"1" + whole + negative_zero + integers
+    ]
+
+
+def test_lines_of_more_series_than_are_written_at_a_time() -> None:
+    keys = [b"up,job=%d" % number for number in range(3000)]
+    kept = kept_of(*((key, [(number, 0.5)]) for number, key in enumerate(keys)))
+    (output,) = encode(kept)
+    assert text_of(output).splitlines() == [
+        b"%s value=0.5 %d" % pair for pair in zip(keys, range(3000), strict=True)
     ]
 
 
