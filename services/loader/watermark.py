@@ -159,18 +159,24 @@ class WatermarkKeeper:
         """
         feeds = self.windows.status()
         known = self.windows.sink_watermarks()
-        for name, feed in feeds.items():
-            bucket = self.buckets.get(feed.tier)
-            if bucket is not None and name not in known:
-                watermark_ms = self.reader.read(bucket, feed.query, feed.tier)
-                if watermark_ms is None:
-                    # Taken for none, one that we may not read would be lost with the next write.
-                    self.prove_readable(bucket)
-                self.windows.set_sink_watermark(name, watermark_ms)
-        # Read again: a watermark from before a feed was extended back must never be written.
+        unknown = {
+            name: feed
+            for name, feed in feeds.items()
+            if feed.tier in self.buckets and name not in known
+        }
+        for name, feed in unknown.items():
+            bucket = self.buckets[feed.tier]
+            watermark_ms = self.reader.read(bucket, feed.query, feed.tier)
+            if watermark_ms is None:
+                # Taken for none, one that we may not read would be lost with the next write.
+                self.prove_readable(bucket)
+            self.windows.set_sink_watermark(name, watermark_ms)
+        if unknown:
+            # Read again: a watermark from before a feed was extended back must never be written.
+            feeds = self.windows.status()
         changed = {
             name: feed
-            for name, feed in self.windows.status().items()
+            for name, feed in feeds.items()
             if feed.reconciled and self._written_ms.get(name) != feed.loaded_watermark_ms
         }
         for tier in {feed.tier for feed in changed.values()} & self.buckets.keys():
