@@ -115,7 +115,13 @@ class WindowSet(WindowLeases):
         """Put a payload aside for a commit; it expires by itself after ``keep_seconds``."""
         key = self.keys.payload(self.key_token())
         keep_ms = int(keep_seconds * 1000)
-        self._scripts.call("stage", [key, self.keys.staged], [payload], keep_ms=keep_ms)
+        self._scripts.call(
+            "stage",
+            [key, self.keys.staged],
+            put={key: payload},
+            keep_ms=keep_ms,
+            bytes=len(payload),
+        )
         return Staged(key, samples, len(payload))
 
     def discard(self, staged: Sequence[Staged]) -> int:
