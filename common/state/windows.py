@@ -124,6 +124,10 @@ class WindowSet(WindowLeases):
         )
         return Staged(key, samples, len(payload))
 
+    def hold(self, payload: bytes, samples: int) -> Staged:
+        """The same for a payload that stays here until the commit takes it along."""
+        return Staged(self.keys.payload(self.key_token()), samples, len(payload), payload)
+
     def discard(self, staged: Sequence[Staged]) -> int:
         """Remove payloads that are not committed, as far as is known; how many were staged."""
         if not staged:
@@ -170,6 +174,7 @@ class WindowSet(WindowLeases):
                 keys.dead_purged,
                 *keys.of_seals(),
             ],
+            put={item.key: item.held for item in staged if item.held},
             **leased(feed, window),
             feed=feed.name,
             query=feed.query,
