@@ -191,7 +191,7 @@ class DeadLetters:
         letter: KeptDeadLetter,
         more_keys: list[str],
         payloads: Sequence[bytes] = (),
-        **args: int,
+        **args: Any,
     ) -> bool:
         """Replay or purge by one script; False when the dead letter was deleted meanwhile."""
         keys = [self._keys.dead, self._keys.dead_records, letter.payload_key, *more_keys]

@@ -7,7 +7,7 @@ the epoch on Prometheus' clock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from common.state.keys import feed_of, part_of, split_feed
@@ -58,13 +58,18 @@ class Window:
     window_class: WindowClass
 
 
+# A field of this class has the type's name.
+Payload = bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A payload that waits under its own key for the window's commit."""
+    """A payload that waits under its own key for the window's commit, or here if it is held."""
 
     key: str
     samples: int
     bytes: int
+    held: Payload = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

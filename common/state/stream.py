@@ -139,8 +139,7 @@ class RedisStream:
     def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
         """Carry out a verdict in one atomic step, or nothing of it."""
         keys = self._keys
-        payloads = [output.payload for output in verdict.outputs]
-        payloads += [letter.payload for letter in verdict.dead]
+        put = {keys.payload(uuid.uuid4().hex): output.payload for output in verdict.outputs}
         reply: bytes = self._scripts.call(
             "settle",
             [
@@ -155,11 +154,13 @@ class RedisStream:
                 keys.dead_kept,
                 keys.dead_counted,
                 entry.payload_key,
-                *(keys.payload(uuid.uuid4().hex) for _ in payloads),
+                *put,
+                *(keys.payload(uuid.uuid4().hex) for _ in verdict.dead),
                 keys.settled(self.inbound),
                 *keys.of_seals(),
             ],
-            payloads,
+            [letter.payload for letter in verdict.dead],
+            put,
             group=GROUP,
             consumer=self.consumer,
             entry=entry.id,
@@ -171,7 +172,7 @@ class RedisStream:
             stage=stage,
             loaded=verdict.loaded,
             drops=dict(verdict.drops),
-            outputs=[output.samples for output in verdict.outputs],
+            outputs=[(output.samples, len(output.payload)) for output in verdict.outputs],
             dead=[(d.reason, d.detail, d.samples, d.measurement) for d in verdict.dead],
             max_dead=self._max_dead,
             sample=self._sample,
@@ -179,6 +180,8 @@ class RedisStream:
             digests=[output.digest.text if output.digest else "" for output in verdict.outputs],
             **_seal_of(entry, verdict),
         )
+        if reply == b"unstaged":  # only if the server stood still for long between two commands
+            raise ResponseError("an output's payload expired before its entry was settled")
         return SettleResult(reply.decode())
 
     def reopen_window(self, entry: Entry) -> bool:

@@ -115,8 +115,18 @@ class WindowSet(WindowLeases):
         """Put a payload aside for a commit; it expires by itself after ``keep_seconds``."""
         key = self.keys.payload(self.key_token())
         keep_ms = int(keep_seconds * 1000)
-        self._scripts.call("stage", [key, self.keys.staged], [payload], keep_ms=keep_ms)
+        self._scripts.call(
+            "stage",
+            [key, self.keys.staged],
+            put={key: payload},
+            keep_ms=keep_ms,
+            bytes=len(payload),
+        )
         return Staged(key, samples, len(payload))
+
+    def hold(self, payload: bytes, samples: int) -> Staged:
+        """The same for a payload that stays here until the commit takes it along."""
+        return Staged(self.keys.payload(self.key_token()), samples, len(payload), payload)
 
     def discard(self, staged: Sequence[Staged]) -> int:
         """Remove payloads that are not committed, as far as is known; how many were staged."""
@@ -164,6 +174,7 @@ class WindowSet(WindowLeases):
                 keys.dead_purged,
                 *keys.of_seals(),
             ],
+            put={item.key: item.held for item in staged if item.held},
             **leased(feed, window),
             feed=feed.name,
             query=feed.query,

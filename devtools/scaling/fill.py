@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from redis import Redis
@@ -45,9 +46,16 @@ class QueuedScripts(Scripts):
         super().__init__(self.pipe)
 
     def call(
-        self, name: str, keys: Sequence[str], payloads: Sequence[bytes] = (), **args: Any
+        self,
+        name: str,
+        keys: Sequence[str],
+        payloads: Sequence[bytes] = (),
+        put: Mapping[str, bytes] = MappingProxyType({}),
+        **args: Any,
     ) -> Any:
         """Queue the script."""
+        for key, payload in put.items():
+            self.pipe.set(key, payload)
         super().call(name, keys, payloads, **args)
         raise Queued
 
@@ -150,7 +158,8 @@ class Filler:
 
     def _stage(self, one: Staged) -> None:
         keys = [one.key, self.keys.staged]
-        self._queued.call("stage", keys, [PAYLOAD], keep_ms=STAGED_MS)
+        put = {one.key: PAYLOAD}
+        self._queued.call("stage", keys, put=put, keep_ms=STAGED_MS, bytes=len(PAYLOAD))
 
     def _transform(self, count: int) -> None:
         stream = RedisStream(self.redis, self.keys, RAW, "filler", outbound=POINTS)
@@ -171,7 +180,8 @@ class Filler:
         for call in calls:
             with suppress(Queued):
                 call()
-        return self._queued.pipe.execute()
+        replies = self._queued.pipe.execute()
+        return [reply for reply in replies if reply is not True]  # those of SET
 
 
 def transformed() -> Settle:

@@ -23,6 +23,9 @@ from services.extractor.rollup_blocks import whole_series, with_last_before
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder, Packing
 from services.extractor.windows import Plan, floor_to
 
+# What is held of a window until its commit.
+MOST_HELD_BYTES = 1 << 20
+
 
 @dataclass(slots=True)
 class Read:
@@ -188,11 +191,16 @@ class WindowReader:
             for alike in all_alike:
                 self._put(alike, alike.add(block))
         for alike in all_alike:
-            self._put(alike, alike.packing.end())
+            self._put(alike, alike.packing.end(), may_hold=len(taken) == 1)
         return [one for alike in all_alike if alike.collided for one in alike.taken]
 
-    def _put(self, alike: _Alike, entries: Iterator[SampleBatch]) -> None:
-        """Stage entries for each window that is still to be committed."""
+    def _put(
+        self, alike: _Alike, entries: Iterator[SampleBatch], *, may_hold: bool = False
+    ) -> None:
+        """Stage entries for each window that is still to be committed.
+
+        The only entry of a short window, which ``may_hold`` says, goes along with its commit.
+        """
         alike.taken = [one for one in alike.taken if not one.lost and one.failure is None]
         if alike.collided or not alike.taken:
             return
@@ -201,7 +209,10 @@ class WindowReader:
                 columns = columns_of(batch.samples)
                 for one in alike.taken:
                     payload = replace(batch, origin=_origin(one)).encode(columns)
-                    staged = self.windows.stage(payload, len(batch), self.keep_seconds)
+                    if may_hold and not one.read.staged and len(payload) <= MOST_HELD_BYTES:
+                        staged = self.windows.hold(payload, len(batch))
+                    else:
+                        staged = self.windows.stage(payload, len(batch), self.keep_seconds)
                     one.read.staged.append(staged)
                     one.read.samples += len(batch)
         except CollisionAcrossEntries:

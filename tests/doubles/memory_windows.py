@@ -270,8 +270,9 @@ class MemoryWindowSet(MemoryPast):
         found = self._leased(feed, window)
         if found is None:
             return "refused"
-        if any(item.key not in broker.payloads for item in staged):
+        if any(item.key not in broker.payloads for item in staged if not item.held):
             return "unstaged"
+        broker.payloads |= {item.key: item.held for item in staged if item.held}
         bounds = {
             b"start_ms": str(found.start_ms).encode(),
             b"end_ms": str(found.end_ms).encode(),
@@ -310,6 +311,9 @@ class MemoryWindowSet(MemoryPast):
         expires_ms = self._now + int(keep_seconds * 1000)
         self._broker.staged[key] = StagedPayload(len(payload), expires_ms)
         return Staged(key, samples, len(payload))
+
+    def hold(self, payload: bytes, samples: int) -> Staged:
+        return Staged(f"payload:{self._key_token()}", samples, len(payload), payload)
 
     def discard(self, staged: Sequence[Staged]) -> int:
         mine = [item.key for item in staged if item.key in self._broker.staged]

@@ -4,16 +4,16 @@
 --      7 dead letters, 8 their records, 9 ledger, 10 unsettled, 11 committed,
 --      12 how many dead letters of each group are kept, 13 those that are only counted,
 --      14 the entry's payload (where it names none of ours, a key that does not exist),
---      15.. new payloads: one for each output, then one for each dead letter; the last four are what was settled of
---      late, the seals that are not settled, those that are due, sums of what was replayed
+--      15.. new payloads: one for each output (which was put there), then one for each dead letter; the last four are what was
+--      settled of late, the seals that are not settled, those that are due, sums of what was replayed
 -- a    group, consumer, entry (id), samples (that the entry itself claims), query, tier, kind, window, stage,
---      loaded, drops ({reason = samples}), outputs ({samples, …}), dead ({{reason, detail, samples, measurement}, …}), max_dead,
+--      loaded, drops ({reason = samples}), outputs ({{samples, bytes}, …}), dead ({{reason, detail, samples, measurement}, …}), max_dead,
 --      sample (dead letters of a group that are kept; further ones are only counted, by window; 0 = all are kept),
 --      most_noted (of what was settled of late), digest (of what was loaded; none: not known), digests (of each output;
 --      '' = not known), start_ms and end_ms (of its window, as the entry says them; an older version's does not), replayed
--- ARGV 2.. the new payloads, in the order of their keys
+-- ARGV 2.. the new payloads of dead letters, in the order of their keys
 -- Returns ok, refused (not pending with the caller), mismatch (the verdict does not account for every sample),
--- dead_full or wrong_type (a key holds something else).
+-- dead_full, wrong_type (a key holds something else) or unstaged (the payload of an output is not there).
 --
 -- A script does not roll back, so everything is read and checked before the first write. Where there
 -- is something to write, the first write adds memory, so that a server at maxmemory refuses the whole
@@ -59,7 +59,7 @@ if not payload_key then
 end
 
 local sum, dead_samples = a.loaded, 0
-for _, n in ipairs(a.outputs) do sum = sum + n end
+for _, output in ipairs(a.outputs) do sum = sum + output[1] end
 for _, n in pairs(a.drops) do sum = sum + n end
 for _, letter in ipairs(a.dead) do dead_samples = dead_samples + letter[3] end
 if sum + dead_samples ~= samples then return 'mismatch' end
@@ -83,15 +83,17 @@ if added > 0 and redis.call('XLEN', dead) + redis.call('HLEN', dead_counted) + a
   return 'dead_full'
 end
 local counts_window = redis.call('HEXISTS', unsettled, origin.window) == 1
+for i = 1, outputs do
+  if redis.call('EXISTS', KEYS[14 + i]) == 0 then return 'unstaged' end
+end
 
-for i, n in ipairs(a.outputs) do
-  local key, payload = KEYS[14 + i], ARGV[1 + i]
-  redis.call('SET', key, payload)
-  append_entry(outbound, out_flight, origin, n, #payload, key, a.digests[i])
+for i, output in ipairs(a.outputs) do
+  append_entry(outbound, out_flight, origin, output[1], output[2], KEYS[14 + i], a.digests[i])
+  redis.call('PERSIST', KEYS[14 + i])
 end
 local function keep(i, letter)
   local key = KEYS[14 + outputs + i]
-  redis.call('SET', key, ARGV[1 + outputs + i])
+  redis.call('SET', key, ARGV[1 + i])
   local fields = {'schema', '1', 'stage', a.stage, 'reason', letter[1],
     'detail', letter[2], 'query', a.query, 'tier', a.tier, 'kind', a.kind, 'window', origin.window, 'feed', origin.feed,
     'entry', id, 'samples', whole(letter[3]), 'at_ms', whole(clock_ms()), 'measurement', letter[4], 'payload', key}

@@ -222,6 +222,16 @@ def test_a_commit_whose_response_is_lost_keeps_its_payloads(
     assert [len(batch) for batch in rig.entries()] == [10]
 
 
+def test_the_only_entry_of_a_window_is_not_staged(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(WindowSet, "stage")
+
+    assert rig.run(rig.lease()) is Outcome.COMMITTED
+
+    assert [len(batch) for batch in rig.entries()] == [10]
+
+
 @pytest.mark.parametrize("floats", [1, 0])
 def test_native_histograms_are_extracted_and_dropped(redis_client: Redis, floats: int) -> None:
     log = CapturedLog()

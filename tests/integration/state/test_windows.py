@@ -174,6 +174,24 @@ def test_staged_payloads_vanish_by_themselves_and_committed_ones_stay(
     assert world.payload(left.key) is None
 
 
+def test_what_is_held_goes_along_with_the_commit(windows: Windows, world: World) -> None:
+    windows.plan(FEED, 0, 5 * STEP_MS)
+    window = must(live(windows))
+    held = windows.hold(b"held", 2)
+    assert world.payload(held.key) is None
+    assert windows.discard([held]) == 0
+
+    assert windows.commit(FEED, window, [windows.stage(b"staged", 1, 60), held]) == "committed"
+
+    assert world.payload(held.key) == b"held"
+    assert not world.expires(held.key)
+    audit = world.audit()
+    assert (audit.accounts["q@hot"].extracted, audit.imbalance_samples) == (3, 0)
+    again = windows.hold(b"held", 2)
+    assert windows.commit(FEED, window, [again]) == "refused"
+    assert world.payload(again.key) is None or world.expires(again.key)
+
+
 def test_discarding_what_was_committed_after_all_changes_nothing(
     windows: Windows, world: World
 ) -> None:
