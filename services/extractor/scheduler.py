@@ -58,8 +58,12 @@ class Scheduler:
             self._enqueue(name, str(self._redis.incr(self._keys.token)))
 
     def schedule_plan(self, tick: int) -> None:
-        """Have windows planned, once for each tick however many extractors schedule it."""
-        self._enqueue("plan", f"at-{tick}")
+        """Have windows planned, once for each tick however many extractors schedule it.
+
+        Where a turn of planning waits already, another one behind it would find nothing more.
+        """
+        if not self.waiting("plan"):
+            self._enqueue("plan", f"at-{tick}")
 
     def plan_at_each_tick(
         self,

@@ -255,10 +255,36 @@ def test_a_tick_is_planned_once_however_many_schedule_it(rig: Rig) -> None:
     assert rig.calls == [("plan",), ("plan",)]
 
 
+def test_only_one_planning_waits_however_many_ticks_pass(rig: Rig) -> None:
+    for tick in range(20):
+        rig.scheduler.schedule_plan(tick)
+    assert rig.scheduler.queues["plan"].count == 1
+
+
+def test_planning_that_takes_longer_than_a_tick_leaves_each_other_queue_its_turn(rig: Rig) -> None:
+    """Whenever it ends, the next one waits already."""
+    ticks = iter(range(6))
+
+    def plan() -> None:
+        rig.record("plan")
+        for name in ("live", "catchup", "backfill"):
+            rig.scheduler.schedule(name, 1)
+        if (tick := next(ticks, None)) is not None:
+            rig.scheduler.schedule_plan(tick)
+
+    rig.scheduler.schedule("plan", 1)
+    rig.work(rig.table() | {"plan": plan})
+
+    a_turn = [("plan",), ("extract", "live"), ("extract", "catchup")]
+    assert rig.calls[: 3 * len(a_turn)] == 3 * a_turn
+    assert rig.calls[-1] == ("backfill",)
+
+
 def test_planning_is_scheduled_at_each_tick_until_the_service_stops(rig: Rig) -> None:
     stop, times = threading.Event(), iter([100.0, 100.5, 101.0, 101.5])
 
     def wall_clock() -> float:
+        rig.work()  # what the tick before has queued
         time = next(times, None)
         if time is None:
             stop.set()
@@ -270,7 +296,7 @@ def test_planning_is_scheduled_at_each_tick_until_the_service_stops(rig: Rig) ->
     )
 
     assert set(ready) == {("scheduler", True, "")}
-    assert rig.scheduler.queues["plan"].count == 3
+    assert rig.calls == 3 * [("plan",)]
 
 
 def test_a_redis_that_is_away_is_told_once_and_counted_each_time() -> None:
