@@ -81,7 +81,7 @@ class Worker(SimpleWorker):
         already: by priority alone nothing would be extracted any more. Live windows come first,
         and of what is older one job.
         """
-        name = reference_queue.name.rpartition("-")[2]
+        name = reference_queue.name.rpartition("-")[2].partition("_")[0]
         if name == "plan":
             self._ordered_queues = sorted(self.queues, key=lambda queue: queue == reference_queue)
         elif name != "live":

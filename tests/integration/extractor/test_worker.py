@@ -24,9 +24,9 @@ from tests.support.captured_log import CapturedLog
 
 
 class Rig:
-    def __init__(self, redis: Redis, namespace: str) -> None:
+    def __init__(self, redis: Redis, namespace: str, source: str = "") -> None:
         self.redis = redis
-        self.scheduler = Scheduler(redis, Keys(namespace))
+        self.scheduler = Scheduler(redis, Keys(namespace), source)
         self.registry = CollectorRegistry()
         self.telemetry = Telemetry("extractor", self.registry)
         self.calls: list[tuple[str, ...]] = []
@@ -103,6 +103,24 @@ def test_pipelines_that_share_a_redis_run_their_own_jobs(
         ]
         assert not rig.refused()
     assert rigs[0].left() == []
+
+
+def test_sources_of_a_pipeline_have_jobs_of_their_own(
+    redis_client: Redis, redis_namespace: str
+) -> None:
+    """And no pipeline without a name has theirs, whatever its namespace."""
+    rigs = [Rig(redis_client, redis_namespace, source) for source in ("", "a", "a_b")]
+    rigs += [
+        Rig(redis_client, f"{redis_namespace}-plan_a"),
+        Rig(redis_client, f"{redis_namespace}_a"),
+    ]
+    for rig in rigs:
+        rig.scheduler.schedule_plan(7)
+        rig.scheduler.schedule("live", 1)
+    for rig in rigs:
+        rig.work()
+    assert [rig.calls for rig in rigs] == len(rigs) * [[("plan",), ("extract", "live")]]
+    assert not any(rig.refused() for rig in rigs)
 
 
 def test_many_jobs_cost_one_heartbeat(rig: Rig) -> None:
@@ -261,8 +279,12 @@ def test_only_one_planning_waits_however_many_ticks_pass(rig: Rig) -> None:
     assert rig.scheduler.queues["plan"].count == 1
 
 
-def test_planning_that_takes_longer_than_a_tick_leaves_each_other_queue_its_turn(rig: Rig) -> None:
+@pytest.mark.parametrize("source", ["", "a_b"])
+def test_planning_that_takes_longer_than_a_tick_leaves_each_other_queue_its_turn(
+    redis_client: Redis, redis_namespace: str, source: str
+) -> None:
     """Whenever it ends, the next one waits already."""
+    rig = Rig(redis_client, redis_namespace, source)
     ticks = iter(range(6))
 
     def plan() -> None:
@@ -273,7 +295,7 @@ def test_planning_that_takes_longer_than_a_tick_leaves_each_other_queue_its_turn
             rig.scheduler.schedule_plan(tick)
 
     rig.scheduler.schedule("plan", 1)
-    rig.work(rig.table() | {"plan": plan})
+    rig.work({**rig.table(), "plan": plan})
 
     a_turn = [("plan",), ("extract", "live"), ("extract", "catchup")]
     assert rig.calls[: 3 * len(a_turn)] == 3 * a_turn
