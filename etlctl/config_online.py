@@ -28,6 +28,14 @@ def query_warnings(settings: Settings) -> dict[str, str]:
     :class:`ConfigError` for tiers that are finer than what they hold is scraped, and a
     :class:`~common.errors.SourceError` where Prometheus cannot be reached or refuses us.
     """
+    found: dict[str, str] = {}
+    for one_source in settings.each_source:
+        found |= _warnings(one_source)
+    return {name: warning for name, warning in found.items() if warning}
+
+
+def _warnings(settings: Settings) -> dict[str, str]:
+    """Those of one source's queries; empty where all is well."""
     with closing(PrometheusClient(settings.extract)) as client:
         settled_ms = settled(settings, client.now_ms())
         found = {
@@ -41,7 +49,7 @@ def query_warnings(settings: Settings) -> dict[str, str]:
                 raise ConfigError(*problems)
             for one in rolled_up:
                 found[one.query.name] = found[one.query.name] or one.of_gauges(client)
-    return {name: warning for name, warning in found.items() if warning}
+    return found
 
 
 def settled(settings: Settings, now_ms: int) -> dict[str, int]:

@@ -1,12 +1,17 @@
-"""Which queries could write the same series: two of them would silently overwrite each other."""
+"""Which queries and sources could write the same series, and silently overwrite each other."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 
+from common.config.extract import ExtractSettings
+from common.config.fields import Problem
 from common.config.query import Query
+from common.config.source import SourceSettings
 from common.config.transform import RelabelRule
+from common.errors import ConfigError
+from common.promql.constant_labels import constant_labels
 from common.promql.selector import (
     NAME_LABEL,
     Selector,
@@ -32,18 +37,25 @@ SYNTHETIC_NAMES = frozenset(
 )
 
 
-def collisions(queries: Sequence[Query], labels: Collection[str] = ()) -> Iterator[tuple[int, str]]:
+def collisions(
+    queries: Sequence[Query], labels: Collection[str] = (), sources: Collection[str] = ()
+) -> Iterator[tuple[int, str]]:
     """``(index of the later query, sentence)`` for each pair that may write the same series.
 
-    ``labels``: names of those that each series gets in the place of its own.
+    ``labels``: names of those that each series gets in the place of its own. ``sources``: only what
+    is read from one of them counts; none: there is only one.
     """
+
+    def is_read(query: Query) -> bool:
+        return not sources or any(map(query.reads, sources))
+
     metrics = SYNTHETIC_NAMES.union(
-        *(metric_names(query.expr) for query in queries if query.expr is not None)
+        *(metric_names(one.expr) for one in queries if one.expr is not None and is_read(one))
     )
     selectors = {
         index: _without(parse_selector(query.select), labels)
         for index, query in enumerate(queries)
-        if query.select is not None
+        if query.select is not None and is_read(query)
     }
     for (left, one), (right, other) in combinations(selectors.items(), 2):
         if disjoint_label(one, other) is None:
@@ -55,6 +67,8 @@ def collisions(queries: Sequence[Query], labels: Collection[str] = ()) -> Iterat
                 ),
             )
     for expr_index, query in enumerate(queries):
+        if not is_read(query):
+            continue
         for select_index, selector in selectors.items():
             if query.expr is not None and _may_contain(selector, query.name, metrics):
                 yield (
@@ -98,3 +112,41 @@ def _may_change(rule: RelabelRule, label: str) -> bool:
     if rule.action in ("labeldrop", "labelkeep"):
         return label != NAME_LABEL
     return rule.action == "labelmap"
+
+
+def source_problems(extract: ExtractSettings, rules: Sequence[RelabelRule]) -> Iterator[Problem]:
+    """What several sources would write to the same series, and which of them is read by nothing."""
+    queries, told = extract.queries, set[tuple[int, str]]()
+    for index, source in enumerate(extract.sources):
+        told.update(collisions(queries, source.labels, (source.name,)))
+        if not any(query.reads(source.name) for query in queries):
+            yield Problem(("extract", "sources", index), f"{source.name} is read by no query")
+    for (_, one), (index, other) in combinations(enumerate(extract.sources), 2):
+        if _told_apart(one, other, rules):
+            continue
+        names = one.name, other.name
+        both = [query.name for query in queries if all(map(query.reads, names))]
+        if both:
+            yield Problem(
+                ("extract", "sources", index, "labels"),
+                f"{one.name} and {other.name} would write the same series of query {both[0]}: give "
+                "each a value of its own for a label that relabelling keeps, such as "
+                f"{{site: {other.name}}}",
+            )
+        else:
+            labels = one.labels.keys() | other.labels.keys()
+            told.update(collisions(queries, labels, names))
+    for index, text in sorted(told):
+        yield Problem(("extract", "queries", index), text)
+
+
+def _told_apart(one: SourceSettings, other: SourceSettings, rules: Sequence[RelabelRule]) -> bool:
+    """Whether a label of all series of one has another value in all series of the other."""
+    try:
+        found = [constant_labels(rules, source.labels) for source in (one, other)]
+    except ConfigError:
+        return True  # the rule is told of by itself
+    mine, others = found
+    return any(
+        mine[label] != others[label] for label in mine.keys() & others.keys() if label[:2] != "__"
+    )

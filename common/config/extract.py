@@ -4,33 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError
 
 from common.config.fields import (
     AutoOrOff,
-    CheckedSection,
     Count,
     Problem,
     Seconds,
+    Section,
     Unit,
     backoff_problems,
-    url_checker,
 )
-from common.config.headers import given_twice, header_files, header_texts
-from common.config.mappings import FixedLabels, FixedParams
 from common.config.query import Query
-from common.config.source_auth import AuthSettings
+from common.config.source import SourceKeys, SourceSettings, SourceUrl, check_url
 
 # The least that a lease must outlive the request that is made under it.
 LEASE_MARGIN_SECONDS = 5.0
-
-_url = AfterValidator(url_checker(("http", "https"), "they belong in extract.auth"))
-_proxy_url = url_checker(
-    ("http", "https"), "name a proxy with a password in the variable https_proxy"
-)
-_proxy = AfterValidator(lambda url: url if url is None else _proxy_url(url))
 
 
 def _listed(value: Any) -> Any:
@@ -42,17 +34,18 @@ def _none_if_zero(times: tuple[float, ...]) -> tuple[float, ...]:
     return () if times == (0.0,) else times
 
 
-_CREDENTIALS = "it belongs in extract.auth"
-_headers = BeforeValidator(header_texts(_CREDENTIALS))
-_header_files = BeforeValidator(header_files("extract", _CREDENTIALS))
+class _Address(Section):
+    """The address of the only source; a base, so that it is the first of the keys."""
+
+    prometheus_url: SourceUrl = Field(
+        description="Prometheus' base URL, with its path prefix if it has one; not needed with "
+        "`sources`, whose first it is."
+    )
 
 
-class ExtractSettings(CheckedSection):
+class ExtractSettings(SourceKeys, _Address):
     """Where Prometheus is, which queries it gets, and in which pieces."""
 
-    prometheus_url: Annotated[str, _url] = Field(
-        description="Prometheus' base URL, with its path prefix if it has one."
-    )
     timeout: Seconds = Field(
         30,
         gt=0,
@@ -60,32 +53,11 @@ class ExtractSettings(CheckedSection):
         description="How long Prometheus may take to respond to one request, and how long its "
         "response may be waited for in all once it has begun.",
     )
-    auth: AuthSettings = Field(default_factory=AuthSettings, description="")
-    headers: Annotated[dict[str, SecretStr], _headers] = Field(
-        {},
-        description="Headers of every request, such as `X-Scope-OrgID` with the tenant of Mimir or "
-        "Cortex. Their values are shown nowhere. Those of authentication belong in `extract.auth`.",
-    )
-    header_files: Annotated[dict[str, str], _header_files] = Field(
-        {},
-        description="Headers of every request whose values are in files, which are read anew for "
-        "each.",
-    )
-    params: FixedParams = Field(
-        {},
-        description="Parameters in the URL of every request, such as `namespace`, `dedup` or "
-        "`partial_response`: text, or a list of it. With one of them nothing is read by remote "
-        "read, which knows no parameters.",
-    )
-    proxy_url: Annotated[str | None, _proxy] = Field(
-        None,
-        description="Proxy on the way to Prometheus; without it the variables `http_proxy`, "
-        "`https_proxy`, `all_proxy` and `no_proxy` count.",
-    )
-    labels: FixedLabels = Field(
-        {},
-        description="Labels that each series gets before relabelling, in the place of its own of "
-        "these names.",
+    sources: tuple[SourceSettings, ...] = Field(
+        (),
+        description="Several sources, each with a name, a URL and what else it needs, in the place "
+        "of `prometheus_url`, `auth`, `headers`, `header_files`, `params`, `proxy_url` and "
+        "`labels`.",
     )
     settle_seconds: Seconds = Field(
         30,
@@ -176,18 +148,56 @@ class ExtractSettings(CheckedSection):
         (),
         description="What is extracted; without this key, five queries of the test application.",
     )
-    # Of all shards, where `queries` are those of one; set by Settings.
+    # Set by Settings: those of all shards and sources, where `queries` are those of one; those of
+    # the file, where `queries` has each once for each source; the source that this is of.
     _every_query: tuple[Query, ...] = PrivateAttr(())
+    _queries_given: tuple[Query, ...] = PrivateAttr(())
+    _source: str = PrivateAttr("")
 
     @property
     def every_query(self) -> tuple[Query, ...]:
-        """The queries of all shards; where there are none, ``queries``."""
+        """The queries of all shards and sources; where there are none, ``queries``."""
         return self._every_query or self.queries
+
+    @property
+    def source(self) -> str:
+        """The name of the source that this is of; empty where there is only one."""
+        return self._source
+
+    def of_source(self, name: str) -> Self:
+        """These settings as those of one of several sources alone, with its queries."""
+        source = next(one for one in self.sources if one.name == name)
+        copy = self.only(source)
+        copy = copy.model_copy(
+            update={"queries": tuple(q for q in self.queries if q.source == name)}
+        )
+        copy._every_query, copy._source = self.every_query, name
+        return copy
+
+    def only(self, source: SourceSettings) -> Self:
+        """These settings as if the source were the only one."""
+        keys = {name: getattr(source, name) for name in SourceKeys.model_fields}
+        return self.model_copy(update={**keys, "prometheus_url": source.url, "sources": ()})
+
+    def as_given(self) -> Self:
+        """These settings with the queries of the file."""
+        return self.model_copy(update={"queries": self._queries_given or self.queries})
 
     @property
     def timeout_seconds(self) -> float:
         """How long Prometheus may take to respond to one request."""
         return self.timeout
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_sources(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "prometheus_url" in given or not given.get("sources"):
+            return given
+        try:
+            url = check_url(given["sources"][0]["url"])
+        except (PydanticCustomError, LookupError, TypeError, AttributeError):
+            url = "http://invalid"  # which is told of where it stands
+        return {**given, "prometheus_url": url}
 
     def _problems(self) -> Iterator[Problem]:
         if self.timeout + LEASE_MARGIN_SECONDS > self.window_lease_seconds:
@@ -196,7 +206,7 @@ class ExtractSettings(CheckedSection):
                 f"is {self.window_lease_seconds:g} s: a lease must outlive extract.timeout "
                 f"({self.timeout:g} s) by {LEASE_MARGIN_SECONDS:g} s or more",
             )
-        yield from self._connection_problems()
+        yield from self._source_problems()
         if self.staged_ttl_seconds <= self.window_lease_seconds:
             yield Problem(
                 ("staged_ttl_seconds",),
@@ -229,10 +239,26 @@ class ExtractSettings(CheckedSection):
                 )
             first.setdefault(query.name, index)
 
-    def _connection_problems(self) -> Iterator[Problem]:
-        yield from given_twice(self.headers, self.header_files)
-        if self.auth.server_name is not None and not self.prometheus_url.startswith("https:"):
-            yield Problem(
-                ("auth", "server_name"),
-                "would never be used: prometheus_url does not begin with https://",
-            )
+    def _source_problems(self) -> Iterator[Problem]:
+        if not self.sources:
+            yield from self._problems_with(self.prometheus_url, "prometheus_url")
+        elif self.prometheus_url != self.sources[0].url:
+            yield Problem(("prometheus_url",), "is not the first of sources: give one of both")
+        else:
+            for key in SourceKeys.model_fields:
+                if getattr(self, key) != SourceKeys.model_fields[key].get_default(
+                    call_default_factory=True
+                ):
+                    yield Problem((key,), "belongs to one of sources: put it there")
+        first: dict[str, int] = {}
+        for index, source in enumerate(self.sources):
+            if source.name in first:
+                other = f"sources[{first[source.name]}]"
+                text = f"{source.name} is already the name of {other}"
+                yield Problem(("sources", index, "name"), text)
+            first.setdefault(source.name, index)
+        for index, query in enumerate(self.queries):
+            if unknown := [name for name in query.sources if name not in first]:
+                known = f"has {', '.join(first)}" if first else "is not given"
+                text = f"{', '.join(unknown)} is not in extract.sources, which {known}"
+                yield Problem(("queries", index, "sources"), text)

@@ -35,7 +35,7 @@ class InForce:
     def of(cls, query: Query, settings: Settings, tier: str = "hot") -> InForce:
         """What ``settings`` say of one of their queries in a tier."""
         transform, queries = settings.transform, settings.extract.every_query
-        names = sorted(one.name for one in queries if one.kind == "expr")
+        names = sorted({one.metric for one in queries if one.kind == "expr"})
         return cls(
             query,
             tuple(transform.relabel),
@@ -90,9 +90,11 @@ class InForce:
             parts = json.loads(text)
             step, rolled = parts["step_ms"] / 1000, parts.get("rollup")
             given = {"step": step} if parts["kind"] == "expr" else {}
-            query = Query.model_validate({"name": name, parts["kind"]: parts["text"], **given})
+            metric = name.partition("@")[0]
+            query = Query.model_validate({"name": metric, parts["kind"]: parts["text"], **given})
+            labels = {str(k): str(v) for k, v in parts.get("labels", ())}
             return cls(
-                query.bound(step, {}, {str(k): str(v) for k, v in parts.get("labels", ())}),
+                query.model_copy(update={"name": name}).bound(step, {}, labels),
                 tuple(map(RelabelRule.model_validate, parts["relabel"])),
                 tuple(map(str, parts["valid_metrics"])),
                 tuple(map(str, parts["expr_names"])),

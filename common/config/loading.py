@@ -190,6 +190,8 @@ def _as_written(path: Path) -> bool:
 
     And in mappings to text: headers, parameters, labels.
     """
+    if path[:2] == ("extract", "sources"):
+        path = ("extract", *path[3:])
     if path[:1] == ("extract",) and len(path) > 2 and path[1] in TEXT_MAPPINGS:
         return True
     if path[:2] == ("load", "influxdb") and len(path) > 3 and path[2] in TEXT_MAPPINGS:

@@ -41,21 +41,57 @@ class Settings(Section):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         interval_seconds = self.pipeline.interval_seconds
-        queries = self.extract.queries or default_queries(interval_seconds)
+        extract, sources = self.extract, self.extract.sources
+        queries = extract.queries or default_queries(interval_seconds)
+        if len(sources) == 1:
+            # The same in every way as if it had no name.
+            extract = extract.only(sources[0])
+            queries = tuple(query.model_copy(update={"sources": ()}) for query in queries)
         rollups: dict[str, Rollup] = {
             name: tier.rollup for name, tier in self.load.tiers.items() if tier.rollup is not None
         }
-        labels = self.extract.labels
+        labels = extract.labels
         update = {
             "queries": tuple(query.bound(interval_seconds, rollups, labels) for query in queries),
             "live_window_max_seconds": self._live_window_max_seconds(queries),
         }
-        object.__setattr__(self, "extract", self.extract.model_copy(update=update))
+        object.__setattr__(self, "extract", extract.model_copy(update=update))
         if error := problems_error(problems(self)):
             raise error
+        if self.extract.sources:
+            self._read_each_source()
         if self.pipeline.shard is not None:
             self._keep_shard(self.pipeline.shard)
         return self
+
+    @property
+    def each_source(self) -> tuple[Self, ...]:
+        """These settings for each source that has queries, as if it were the only one."""
+        extract = self.extract
+        if not extract.sources:
+            return (self,)
+        read = {query.source for query in extract.queries}
+        return tuple(self.of_source(one.name) for one in extract.sources if one.name in read)
+
+    def of_source(self, name: str) -> Self:
+        """These settings for one source, as if it were the only one; ``name`` is that of a query.
+
+        Empty where there is only one.
+        """
+        return self.model_copy(update={"extract": self.extract.of_source(name)}) if name else self
+
+    def _read_each_source(self) -> None:
+        """Make a query for each pair of a query and a source that it reads."""
+        given = self.extract.queries
+        queries = tuple(
+            query.of_source(source.name, source.labels)
+            for query in given
+            for source in self.extract.sources
+            if query.reads(source.name)
+        )
+        extract = self.extract.model_copy(update={"queries": queries})
+        extract._queries_given = given
+        object.__setattr__(self, "extract", extract)
 
     def _keep_shard(self, shard: str) -> None:
         """Leave the other shards' queries to them: only what they write matters here."""
@@ -86,7 +122,8 @@ def effective(settings: Settings, mask: bool = True) -> dict[str, Any]:
 
     A secret that has a file is left out, so that this can be read as a configuration again.
     """
-    plain = _plain(settings, mask)
+    as_given = settings.model_copy(update={"extract": settings.extract.as_given()})
+    plain = _plain(as_given, mask)
     assert isinstance(plain, dict)
     return plain
 

@@ -76,6 +76,9 @@ class Query(CheckedSection):
         description="How often new windows of this query are planned; none = "
         "`pipeline.interval_seconds`, of an `expr` its step if that is longer.",
     )
+    sources: tuple[str, ...] = Field(
+        (), description="Names of the `extract.sources` that this query reads; empty = all."
+    )
     may_be_empty: bool = Field(
         False,
         description="It is normal that this query matches no series, such as an `expr` that keeps "
@@ -104,6 +107,26 @@ class Query(CheckedSection):
     def kind(self) -> Literal["expr", "select"]:
         """Whether this query is evaluated or its raw samples are read."""
         return "select" if self.expr is None else "expr"
+
+    @property
+    def metric(self) -> str:
+        """Its name in the file: the metric that an ``expr`` gives."""
+        return self.name.partition("@")[0]
+
+    @property
+    def source(self) -> str:
+        """Which of several sources it is extracted from; empty where there is only one."""
+        return self.name.partition("@")[2]
+
+    def reads(self, source: str) -> bool:
+        """Whether it is to be extracted from a source of that name."""
+        return not self.sources or source in self.sources
+
+    def of_source(self, source: str, labels: Mapping[str, str]) -> Self:
+        """This query as it is extracted from one of several sources: a query of its own."""
+        copy = self.model_copy(update={"name": f"{self.name}@{source}"})
+        copy._labels = dict(labels)
+        return copy
 
     @property
     def text(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from common.config.collisions import collisions, relabelled_collisions
+from common.config.collisions import collisions, relabelled_collisions, source_problems
 from common.config.extract import LEASE_MARGIN_SECONDS
 from common.config.fields import Problem
 from common.errors import ConfigError
@@ -45,8 +45,11 @@ def problems(settings: Settings) -> Iterator[Problem]:
                 f"queries[{index}] {query.name} ({query.step_ms / 1000:g} s)",
             )
     yield from _tier_problems(settings)
-    for index, text in collisions(extract.queries, extract.labels):
-        yield Problem(("extract", "queries", index), text)
+    if extract.sources:
+        yield from source_problems(extract, settings.transform.relabel)
+    else:
+        for index, text in collisions(extract.queries, extract.labels):
+            yield Problem(("extract", "queries", index), text)
     yield from _relabel_problems(settings)
 
 
@@ -106,7 +109,7 @@ def advice(settings: Settings) -> tuple[str, ...]:
 
 
 def _advice(settings: Settings) -> Iterator[str]:
-    extract, transform = settings.extract, settings.transform
+    extract, transform = settings.extract.as_given(), settings.transform
     if transform.valid_metrics:
         for query in extract.queries:
             if query.kind == "expr" and not any(

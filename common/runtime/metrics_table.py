@@ -160,6 +160,7 @@ _EXTRACTION = (
     gauge(
         "etl_planning_held_back_seconds",
         "Time that is not planned yet, because the source's clock is ahead of ours",
+        "source",
         services=(EXTRACTOR,),
     ),
     _extraction("etl_queries_closed_total", "Queries that left the configuration", *FEED),
@@ -169,12 +170,14 @@ _EXTRACTION = (
         "Seconds that Prometheus' clock is ahead of another (own, redis, date: that of its own"
         " response): the most of the last minute",
         "clock",
+        "source",
         services=(EXTRACTOR,),
     ),
     gauge(
         "etl_source_servers",
         "Servers with different history that answer in turn at Prometheus' address; more than 1:"
         " a balancer",
+        "source",
         services=(EXTRACTOR,),
     ),
     _extraction(

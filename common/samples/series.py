@@ -113,7 +113,7 @@ class SeriesEncoder:
             transform.relabel,
             valid_metrics=transform.valid_metrics,
             expr_names=(
-                query.name for query in settings.extract.every_query if query.kind == "expr"
+                query.metric for query in settings.extract.every_query if query.kind == "expr"
             ),
             layout=settings.load.layout.layout,
             integer_metrics=settings.load.layout.integer_metrics,
@@ -172,6 +172,7 @@ class SeriesEncoder:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise WireError(f"label set {label_json[:200]!r} cannot be read: {error}") from None
         if kind == "expr":
+            query = query.partition("@")[0]  # without the name of one of several sources
             labels[_NAME_LABEL] = query
         if not self._relabel(labels):
             return SeriesDrop.RELABEL_DROPPED

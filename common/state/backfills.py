@@ -36,7 +36,7 @@ MOST_ENTRIES_AHEAD = 16
 CONFIGURED = "auto"
 
 _ID = re.compile(r"[A-Za-z0-9-]{1,40}")
-_PART = re.compile(r"([\w:]+@\w+)\+([A-Za-z0-9-]{1,40})", re.ASCII)
+_PART = re.compile(r"([\w:]+(?:@\w+){1,2})\+([A-Za-z0-9-]{1,40})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

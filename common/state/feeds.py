@@ -106,6 +106,16 @@ class FeedStatus:
     lag_limit_ms: int = 0
 
     @property
+    def name(self) -> str:
+        """``query@tier``."""
+        return feed_of(self.query, self.tier)
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Of its metrics and events."""
+        return {"query": self.query, "tier": self.tier}
+
+    @property
     def watermark_ms(self) -> int:
         """Everything up to here is committed (or a declared gap)."""
         return min([self.head_ms, *(start for start, _ in (*self.backlog, *self.open))])

@@ -31,6 +31,8 @@ def identity_of(settings: Settings) -> Identity:
     influxdb = settings.load.influxdb
     sink = f"{influxdb.url} org {influxdb.org} bucket {settings.load.tiers['hot'].bucket}"
     source, shard = settings.extract.prometheus_url, settings.pipeline.shard
+    if sources := settings.extract.sources:
+        source = ", ".join(sorted(f"{one.name} {one.url}" for one in sources))
     return Identity(f"{source} shard {shard}" if shard else source, sink)
 
 
@@ -81,5 +83,5 @@ def conflict(ours: Identity, recorded: Identity, namespace: str) -> str | None:
 
 
 def _place(end: str) -> str:
-    """An end without its scheme: who begins to speak TLS has not moved."""
-    return end.removeprefix("https://").removeprefix("http://")
+    """An end without its schemes: who begins to speak TLS has not moved."""
+    return end.replace("https://", "").replace("http://", "")

@@ -24,7 +24,7 @@ PAGE_SEALS = 2000
 # How many sums of unsettled windows one sweep looks at.
 _SWEEP_SUMS = 200
 
-_FIELD = re.compile(r"([\w:]+@\w+) (\d{1,15})( replay)?", re.ASCII)
+_FIELD = re.compile(r"([\w:]+(?:@\w+){1,2}) (\d{1,15})( replay)?", re.ASCII)
 _COMMITTED = re.compile(r"(\S+) (\d{1,15}) (\d{1,15})", re.ASCII)
 _VALUE = re.compile(r"(\d{1,15}) (\d{1,15}) ([0-9a-f]{32}|-) (\d{1,15}) ([\w.-]+)", re.ASCII)
 

@@ -90,6 +90,8 @@ Beside each key's own bounds:
   most `extract.max_points_per_series`.
 - Query names are unique, and so are the buckets of tiers. The hot tier has neither resolution
   nor aggregates; warm and cold need both, and cold is the coarser.
+- Either `extract.prometheus_url` with what belongs to it, or `extract.sources`; their names are
+  unique, each is read by a query, and a query names only those that there are.
 - `extract.auth` is either a user with a password, or a bearer token, or `oauth2`.
 - Names of `extract.headers`, `extract.params` and `extract.labels` that the requests or Prometheus
   use themselves. Their values are text as written, quoted or not (`dedup: true`).
@@ -113,6 +115,9 @@ each other: two `select` that no label distinguishes (`{job="a"}` beside `{job=~
 `expr` named like a metric that a `select` may contain. Where a `select` does not say which
 metrics it wants, those are the metrics that Prometheus makes itself (`up`,
 `scrape_duration_seconds`, …) and all that appear in the configured expressions.
+
+**Several sources that can write the same series** are refused for the same reason: each needs, in
+its `labels` or by relabelling, a value of its own for a label that relabelling keeps.
 
 What is valid but probably not meant (an `expr` that `transform.valid_metrics` drops whole, a
 tier that is not filled yet, selectors that differ only by a label that relabelling may change, an

@@ -35,7 +35,12 @@ class PrometheusHistory:
         self._data_dir = data_dir
 
     def save(self, folder: Path, moved: Moved) -> Saved:
-        """Raises :class:`Skipped` where the admin API is off and nobody named the directory."""
+        """Raises :class:`Skipped` where the admin API is off and nobody named the directory.
+
+        And where there are several sources.
+        """
+        if self._settings.sources:
+            raise Skipped("each of several sources is saved where it runs")
         name = self._snapshot()
         if self._data_dir is None:
             where = f"snapshots/{name} in the data directory of Prometheus"

@@ -220,12 +220,13 @@ def _places(settings: Settings, tier: TierName) -> frozenset[Place] | None:
     encoder, rules = SeriesEncoder.from_settings(settings), settings.transform.relabel
     layout = settings.load.layout.layout
     found: frozenset[Place] = frozenset()
-    with closing(source_of(settings)) as source:
-        try:
-            for query in settings.extract.queries:
-                if query.is_in(tier):
-                    identify = identify_of(query, encoder)
-                    found |= places_of(query, identify, source.metric_names, rules, layout)
-        except SourceError:
-            return None
+    for one_source in settings.each_source:
+        with closing(source_of(one_source)) as source:
+            try:
+                for query in one_source.extract.queries:
+                    if query.is_in(tier):
+                        identify = identify_of(query, encoder)
+                        found |= places_of(query, identify, source.metric_names, rules, layout)
+            except SourceError:
+                return None
     return found

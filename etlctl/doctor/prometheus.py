@@ -30,14 +30,25 @@ _DAY_MS = 86_400_000
 
 def look_at_prometheus(report: Report, settings: Settings) -> None:
     """Everything that the extractor needs of it."""
+    for one_source in settings.each_source:
+        _look_at(report, one_source)
+
+
+def _look_at(report: Report, settings: Settings) -> None:
+    name = settings.extract.source
+
+    def of_source(check: str) -> str:
+        return f"{check} {name}" if name else check
+
     with closing(PrometheusClient(settings.extract)) as client:
         source = _Source(settings, client)
-        do = "check extract.prometheus_url, extract.auth, headers and params, and that it runs"
-        if not report.check(SECTION, "reachable", source.reachable, do):
+        where = f"extract.sources, {name}" if name else "extract.prometheus_url"
+        do = f"check {where}, its auth, headers and params, and that it runs"
+        if not report.check(SECTION, of_source("reachable"), source.reachable, do):
             return
-        report.check(SECTION, "clock", source.clock)
-        report.check(SECTION, "retention", source.retention)
-        report.check(SECTION, "settling", source.settling)
+        report.check(SECTION, of_source("clock"), source.clock)
+        report.check(SECTION, of_source("retention"), source.retention)
+        report.check(SECTION, of_source("settling"), source.settling)
         for query in settings.extract.queries:
             report.check(SECTION, f"query {query.name}", partial(source.query, query))
         for one in rolled_up_of(settings, source.settled_ms):

@@ -63,7 +63,7 @@ def chosen(settings: Settings, names: Collection[str], tiers: Collection[str]) -
         ("--query", names, {plan.feed.query for plan in plans}),
         ("--tier", tiers, {plan.feed.tier for plan in plans}),
     ):
-        if unknown := sorted(set(wanted) - known):
+        if unknown := sorted(set(wanted) - known - {plan.query.metric for plan in plans}):
             raise ConfigError(
                 f"{option} {', '.join(unknown)}: is not configured; there are"
                 f" {', '.join(sorted(known))}"
@@ -71,7 +71,8 @@ def chosen(settings: Settings, names: Collection[str], tiers: Collection[str]) -
     found = [
         plan
         for plan in plans
-        if (not names or plan.feed.query in names) and (not tiers or plan.feed.tier in tiers)
+        if (not names or plan.feed.query in names or plan.query.metric in names)
+        and (not tiers or plan.feed.tier in tiers)
     ]
     if not found:
         raise ConfigError(f"--tier {', '.join(tiers)}: holds none of {', '.join(names)}")

@@ -34,6 +34,7 @@ from etlctl.tables import Table
 from etlctl.times import BadTime, rfc3339
 from services.extractor.prometheus import PrometheusClient
 from services.verifier.connect import source_of
+from services.verifier.wiring import by_source
 
 backfill_app = typer.Typer(
     invoke_without_command=True,
@@ -105,15 +106,21 @@ def backfill(
         raise ConfigError(f"--rate {rate:g}: must be a number of samples more than 0")
     settings = load_settings(config)
     plans = chosen(settings, query or (), tier or ())
-    source = _asked_source(settings, needed=dry_run)
-    bounds = _bounds(start, end, source.now_ms)
+    asked = {
+        one.extract.source: _asked_source(one, needed=dry_run)
+        for one in by_source(settings, query or ())
+    }
     redis, keys = redis_of(settings.pipeline)
     with closing(redis):
         windows, backfills = WindowSet(redis, keys), Backfills(redis, keys)
         parts = by_feed(backfills.parts())
-        wanted = wanted_of(
-            plans, windows.status(), parts, bounds, source.lowest_ms, source.now_ms, again=again
-        )
+        wanted, status = [], windows.status()
+        for name, source in asked.items():
+            bounds = _bounds(start, end, source.now_ms)
+            of_source = [plan for plan in plans if plan.query.source == name]
+            wanted += wanted_of(
+                of_source, status, parts, bounds, source.lowest_ms, source.now_ms, again=again
+            )
         for line in _lines(wanted):
             typer.echo(line)
         if all(one.is_too_old for one in wanted):
@@ -189,9 +196,12 @@ def _lines(wanted: Sequence[Wanted]) -> list[str]:
 
 def _show_estimates(settings: Settings, wanted: Sequence[Wanted], rate: float | None) -> None:
     """Raises a :class:`~common.errors.SourceError`."""
-    with closing(PrometheusClient(settings.extract)) as client:
-        count = counter(client)
-        found = [estimate(one, count) for one in wanted if one.ranges]
+    found = []
+    for one_source in settings.each_source:
+        with closing(PrometheusClient(one_source.extract)) as client:
+            count, name = counter(client), one_source.extract.source
+            of_source = [one for one in wanted if one.plan.query.source == name]
+            found += [estimate(one, count) for one in of_source if one.ranges]
     table = Table("Estimate", "feed", "windows", "samples", "bytes in the sink")
     for one in found:
         numbers = (one.windows, one.samples, one.sink_bytes)

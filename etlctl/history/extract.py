@@ -13,6 +13,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from common.config import load_settings
 from common.errors import EtlError
 from common.exit_codes import ExitCode
+from common.state.feeds import Range
 from common.state.windows import WindowSet
 from etlctl.connect import redis_of
 from etlctl.failures import message_of
@@ -29,6 +30,7 @@ from etlctl.options import AsJson, ConfigFile, group
 from etlctl.output import print_json, progress_bar, remark
 from etlctl.times import BadTime, parse_time, rfc3339
 from services.verifier.connect import sink_of, source_of
+from services.verifier.wiring import by_source
 
 extract_app = group("Have time extracted by hand.")
 
@@ -70,27 +72,30 @@ def again(
     """
     settings = load_settings(config)
     plans = chosen(settings, query, tier or ())
-    source = source_of(settings)
-    with closing(source):
-        now_ms = source.now_ms()
-        start_ms, end_ms = time_of("--from", start, now_ms), time_of("--to", end, now_ms)
-        if start_ms >= end_ms:
-            raise BadTime(f"nothing lies between {rfc3339(start_ms)} and {rfc3339(end_ms)}")
-        if start_ms >= now_ms:
-            raise BadTime(f"--from: {rfc3339(start_ms)} has not come yet on Prometheus' clock")
-        lowest_ms = source.oldest_ms()
+    # By source: the range, and the oldest time that it keeps.
+    asked: dict[str, tuple[Range, int]] = {}
+    for one_source in by_source(settings, query):
+        with closing(source_of(one_source)) as source:
+            now_ms = source.now_ms()
+            start_ms, end_ms = time_of("--from", start, now_ms), time_of("--to", end, now_ms)
+            if start_ms >= end_ms:
+                raise BadTime(f"nothing lies between {rfc3339(start_ms)} and {rfc3339(end_ms)}")
+            if start_ms >= now_ms:
+                raise BadTime(f"--from: {rfc3339(start_ms)} has not come yet on Prometheus' clock")
+            asked[one_source.extract.source] = (start_ms, end_ms), source.oldest_ms()
     redis, keys = redis_of(settings.pipeline)
     with closing(redis):
         windows = WindowSet(redis, keys)
-        wanted, ranges = [], [(start_ms, end_ms)]
+        wanted = []
         for name in settings.load.tiers:
             with closing(sink_of(settings, name)) as sink:
-                wanted += [
-                    (plan, whole(windows, plan, sink, ranges, lowest_ms))
-                    for plan in plans
-                    if plan.feed.tier == name
-                ]
-        opened = [open_again(windows, plan, found, lowest_ms) for plan, found in wanted]
+                for plan in plans:
+                    if plan.feed.tier == name:
+                        range_, lowest_ms = asked[plan.query.source]
+                        wanted.append((plan, whole(windows, plan, sink, [range_], lowest_ms)))
+        opened = [
+            open_again(windows, plan, found, asked[plan.query.source][1]) for plan, found in wanted
+        ]
         if not as_json:
             for line in lines(opened):
                 typer.echo(line)

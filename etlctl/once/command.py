@@ -59,7 +59,7 @@ def once(
     if wanted is None:
         known = ", ".join(one.name for one in settings.extract.queries)
         raise ConfigError(f"--query: no query is named {query!r}: there are {known}")
-    document, found = _read(settings, wanted, from_, to, limit)
+    document, found = _read(settings.of_source(wanted.source), wanted, from_, to, limit)
     refused = 0
     if write and found.points:
         from etlctl.once.write import written

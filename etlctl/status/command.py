@@ -32,7 +32,11 @@ def status(config: ConfigFile = None, watch: Watch = None, as_json: AsJson = Fal
     settings = load_settings(config, secrets=("pipeline",))
 
     def look() -> Seen:
-        found, alerts = read_pipeline(settings), read_alerts(settings.extract)
+        # One of several sources may be the Prometheus that has the rules.
+        found, alerts = read_pipeline(settings), Alerts(None)
+        for one_source in settings.each_source:
+            if alerts.firing is None:
+                alerts = read_alerts(one_source.extract)
         code = ExitCode.ERROR if found.findings() else ExitCode.OK
         return code, lambda: show(found, alerts, as_json=as_json)
 

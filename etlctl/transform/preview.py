@@ -35,7 +35,8 @@ def previewed(settings: Settings, query: Query, limit: int) -> dict[str, Any]:
     that look alike. Raises :class:`~common.errors.SourceError`, and :class:`ConfigError` where the
     query has too many series to be shown.
     """
-    extract = settings.extract.model_copy(update={"max_window_samples": MAX_SAMPLES})
+    extract = settings.of_source(query.source).extract
+    extract = extract.model_copy(update={"max_window_samples": MAX_SAMPLES})
     with closing(PrometheusClient(extract)) as source:
         end_ms = source.now_ms()
         # Of raw samples as long as Prometheus itself looks for the newest one of a series.

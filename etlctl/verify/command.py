@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import product
 from typing import Annotated
 
 import typer
 from redis.exceptions import RedisError
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from common.config import load_settings
-from common.errors import ConfigError
+from common.config import Settings, load_settings
+from common.errors import ConfigError, SourceError
 from common.state.keys import feed_of
 from etlctl.history.again import Opened
 from etlctl.options import AsJson, ConfigFile
@@ -26,6 +28,7 @@ from services.verifier.run import Outcome
 from services.verifier.verdict import EXIT_CODES, Verdict, parse_accepted, worst
 from services.verifier.wiring import (
     Parts,
+    by_source,
     choose_tiers,
     connected,
     covered_range,
@@ -140,8 +143,12 @@ def verify(
     outcomes: dict[str, Outcome] = {}
     windowless: list[str] = []
     opened: list[Opened] = []
-    for name in tiers:
-        with connected(settings, query or (), no_redis, name) as connected_parts:
+    away: list[SourceError] = []
+    for name, one_source in product(tiers, by_source(settings, query or ())):
+        with (
+            _away_is_told(one_source, away),
+            connected(one_source, query or (), no_redis, name) as connected_parts,
+        ):
             for note in connected_parts.notes:
                 say(note)
             parts, without = with_windows(connected_parts)
@@ -171,7 +178,9 @@ def verify(
             )
             if any(one.ranges for one in of_tier):
                 outcome = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
-            outcomes[name], opened = outcome, [*opened, *of_tier]
+            before = outcomes.get(name)
+            outcomes[name] = before.with_source(outcome) if before else outcome
+            opened += of_tier
     if as_json:
         repairs = {"repaired": [asdict(one) for one in opened]} if repair else {}
         print_json(outcome_json(outcomes) | {"no_window_yet": windowless} | repairs)
@@ -180,10 +189,23 @@ def verify(
             show(outcome, shown if len(tiers) > 1 else "")
         for line in no_window_yet(windowless, outcomes):
             stdout().print(line, markup=False, soft_wrap=True)
+    if away:
+        raise away[0]
     verdicts = frozenset().union(*(outcome.verdicts for outcome in outcomes.values()))
     if not outcomes:
         verdicts = frozenset({Verdict.NOTHING_TO_COMPARE})
     raise typer.Exit(EXIT_CODES[worst(verdicts - accepted)])
+
+
+@contextmanager
+def _away_is_told(settings: Settings, away: list[SourceError]) -> Iterator[None]:
+    """Let the others of several sources be compared before the error of one is raised."""
+    try:
+        yield
+    except SourceError as error:
+        if not settings.extract.source:
+            raise
+        away.append(error)
 
 
 def time_range(

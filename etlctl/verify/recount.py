@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Annotated
 
 import typer
@@ -29,7 +30,7 @@ from etlctl.verify.command import Repair, WaitSeconds, time_range
 from etlctl.verify.repair import open_and_wait
 from services.extractor.prometheus import PrometheusClient
 from services.verifier.sealed.windows import sealed_windows
-from services.verifier.wiring import Parts, choose_tiers, connected, verifier
+from services.verifier.wiring import Parts, by_source, choose_tiers, connected, verifier
 
 SHORTEST_COUNTED_MS = 2
 # A series that came late differs at each of its samples.
@@ -79,26 +80,27 @@ def recount(
     def no_redis(error: RedisError) -> None:
         raise error
 
-    with closing(PrometheusClient(settings.extract)) as client:
-        for name in choose_tiers(settings, tier or (), query or ()):
-            with connected(settings, query or (), no_redis, name) as parts:
-                bounds = time_range(start, end, parts, {})
-                if bounds[0] >= bounds[1]:
-                    raise BadTime(
-                        f"nothing lies between {rfc3339(bounds[0])} and {rfc3339(bounds[1])}"
-                    )
-                if bounds[1] > parts.now_ms:
-                    raise BadTime(f"--to: {rfc3339(bounds[1])} has not come yet")
-                of_tier = _differing(parts, client.count_in, bounds, quiet=as_json)
-                if not as_json:
-                    for line in _lines(of_tier):
-                        typer.echo(line)
-                if repair:
-                    wanted = {one.query: one.differing_ms for one in of_tier if one.differing_ms}
-                    again = open_and_wait(parts, wanted, wait_seconds, remark, quiet=as_json)
-                    of_tier = [_compared(parts, one, one.differing_ms) for one in of_tier]
-                    opened += again
-                found += of_tier
+    tiers = choose_tiers(settings, tier or (), query or ())
+    for one_source, name in product(by_source(settings, query or ()), tiers):
+        with (
+            closing(PrometheusClient(one_source.extract)) as client,
+            connected(one_source, query or (), no_redis, name) as parts,
+        ):
+            bounds = time_range(start, end, parts, {})
+            if bounds[0] >= bounds[1]:
+                raise BadTime(f"nothing lies between {rfc3339(bounds[0])} and {rfc3339(bounds[1])}")
+            if bounds[1] > parts.now_ms:
+                raise BadTime(f"--to: {rfc3339(bounds[1])} has not come yet")
+            of_tier = _differing(parts, client.count_in, bounds, quiet=as_json)
+            if not as_json:
+                for line in _lines(of_tier):
+                    typer.echo(line)
+            if repair:
+                wanted = {one.query: one.differing_ms for one in of_tier if one.differing_ms}
+                again = open_and_wait(parts, wanted, wait_seconds, remark, quiet=as_json)
+                of_tier = [_compared(parts, one, one.differing_ms) for one in of_tier]
+                opened += again
+            found += of_tier
     differs = any(one.differing_ms for one in found)
     if as_json:
         repairs = {"repaired": [asdict(one) for one in opened]} if repair else {}

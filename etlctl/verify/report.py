@@ -23,7 +23,7 @@ from etlctl.verify.present import as_json as outcome_json
 from etlctl.verify.repair import open_and_wait
 from services.verifier.run import Outcome
 from services.verifier.verdict import EXIT_CODES, worst
-from services.verifier.wiring import choose_tiers, connected
+from services.verifier.wiring import by_source, choose_tiers, connected
 
 
 @dataclass(slots=True)
@@ -94,12 +94,17 @@ def repair(
     opened: list[Opened] = []
     for name in choose_tiers(settings, found, ()):
         of_tier = found[name]
-        with connected(settings, of_tier.queries, no_redis, name) as parts:
-            for note in parts.notes:
-                remark(f"note: {note}")
-            opened += open_and_wait(parts, of_tier.unloaded, wait_seconds, remark, quiet=as_json)
-            bounds = of_tier.start_ms, of_tier.end_ms
-            outcomes[name] = verify_range(parts, *bounds, {}, quiet=as_json)
+        for one_source in by_source(settings, of_tier.queries):
+            with connected(one_source, of_tier.queries, no_redis, name) as parts:
+                for note in parts.notes:
+                    remark(f"note: {note}")
+                names = {query.name for query in parts.queries}
+                unloaded = {one: of for one, of in of_tier.unloaded.items() if one in names}
+                opened += open_and_wait(parts, unloaded, wait_seconds, remark, quiet=as_json)
+                bounds = of_tier.start_ms, of_tier.end_ms
+                outcome = verify_range(parts, *bounds, {}, quiet=as_json)
+                before = outcomes.get(name)
+                outcomes[name] = before.with_source(outcome) if before else outcome
     if as_json:
         print_json(outcome_json(outcomes) | {"repaired": [asdict(one) for one in opened]})
     else:

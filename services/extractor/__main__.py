@@ -13,51 +13,26 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from common.config import Settings
 from common.exit_codes import ExitCode
 from common.runtime.backoff import Backoff
-from common.runtime.readiness.dependency_watch import Dependency, probe_every_seconds, watch
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.readiness.redis_check import check_redis
 from common.runtime.readiness.redis_watch import RedisWatch
 from common.runtime.service import Service, run
-from common.runtime.telemetry import Telemetry
 from common.runtime.wiring import consumer_name
-from common.samples.series import SeriesEncoder
-from common.state.keys import Keys
-from common.state.redis_client import SOCKET_TIMEOUT_SECONDS, connect_as_set
-from common.state.scripts import Scripts
-from common.state.windows import WindowSet
+from common.state.redis_client import connect_as_set
 from services.extractor.aof import AofHealer
-from services.extractor.extract import Extractor, SourceState
-from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
-from services.extractor.jobs import Jobs
-from services.extractor.planner import Planner
-from services.extractor.planning_pace import PlanningPace
+from services.extractor.one_source import JointTick, OneSource, windows_of
 from services.extractor.pressure import BackPressure
-from services.extractor.prometheus import PrometheusClient
-from services.extractor.recheck import Rechecker
-from services.extractor.remote_read.doubt import Doubt
-from services.extractor.scheduler import Scheduler
-from services.extractor.server_watch import ServerWatch
-from services.extractor.source.clock import SourceClock
-from services.extractor.source.older_history import OlderHistory
-from services.extractor.source.settling import SettleCheck
-from services.extractor.staging import EntryBuilder
-from services.extractor.windows import Plan, plans_of
+from services.extractor.windows import plans_of
 from services.extractor.worker import JobTable, Worker
 
-# A feed that nobody planned for so long belongs to no configuration that still runs.
-CLOSE_AFTER_INTERVALS = 10
-CLOSE_AFTER_AT_LEAST_SECONDS = 120.0
-PLAN_AT_MOST_EVERY_SECONDS = 5.0
-PLAN_AT_LEAST_EVERY_SECONDS = 0.25
-# How long Prometheus may take to tell its clock until it counts as away.
-WATCH_TIMEOUT_SECONDS = 5.0
 # Of `pipeline.drain_seconds`: how long a request in hand is waited for.
 DRAIN_SHARE = 0.5
 REDIS_BACKOFF = Backoff(base_seconds=0.2, max_seconds=5.0, shortest_seconds=0.1)
@@ -66,55 +41,21 @@ REDIS_BACKOFF = Backoff(base_seconds=0.2, max_seconds=5.0, shortest_seconds=0.1)
 def main(service: Service) -> ExitCode:
     """Plan, lease and extract until the service stops."""
     settings, telemetry = service.settings, service.telemetry
-    pipeline = settings.pipeline
-    redis = connect_as_set(pipeline)
+    redis = connect_as_set(settings.pipeline)
     check_redis(service, redis)
-
-    def on_remark(query: str, remark: str) -> None:
-        telemetry.emit("query_remark", promql=query, remark=remark)
-
-    source = PrometheusClient(settings.extract, on_remark=on_remark, on_doubt=_on_doubt(telemetry))
-    clock = _source_clock(service, redis, source)
-
-    def on_servers(servers: int) -> None:
-        telemetry.set("etl_source_servers", servers)
-        if servers > 1:
-            telemetry.emit("source_alternates", servers=servers)
-
-    history = SourceHistory(
-        source,
-        lambda: on_remark(LOWEST_TIMESTAMP_METRIC, NOT_REPORTED),
-        now_ms=clock.check,
-        on_servers=on_servers,
-        reconnect=source.close,
-        older=OlderHistory(source.answers_at),
-    )
-    scheduler = Scheduler(redis, Keys(pipeline.redis_namespace))
-    every_seconds = min(
-        PLAN_AT_MOST_EVERY_SECONDS, max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4)
-    )
-    plans = plans_of(settings)
-    pace = PlanningPace(
-        plans, pipeline.interval_seconds, every_seconds, settings.extract.recheck_after_seconds
-    )
-    jobs = _jobs(service, redis, scheduler, source, history, clock, plans, pace)
-    service.set_ready("scheduler", False, "nothing was queued yet")
+    each = settings.each_source
+    ticks = JointTick((one.extract.source for one in each), service.tick)
+    windows = windows_of(settings, redis)
+    pressure = BackPressure(windows, settings.pipeline, telemetry, service.set_ready)
+    feeds = [plan.feed.name for plan in plans_of(settings)]
+    sources = [
+        OneSource(service, one, redis, pressure, feeds, ticks.of(one.extract.source))
+        for one in each
+    ]
     service.set_ready("pipeline", False, "not checked yet")
-    watched = _watched_source(settings)
-    watch(watched, probe_every_seconds(pipeline), service.stop, service.set_ready)
-
-    def on_scheduled(name: str, ok: bool, detail: str) -> None:
-        service.set_ready(name, ok, detail, 3 * (every_seconds + SOCKET_TIMEOUT_SECONDS))
-
-    planning = threading.Thread(
-        target=scheduler.plan_at_each_tick,
-        args=(every_seconds, service.stop, telemetry, on_scheduled),
-        kwargs={"wanted": pace.wanted},
-        name="planning-tick",
-        daemon=True,
-    )
-    planning.start()
-    stopping = threading.Thread(target=_stop_reading, args=(service, source), daemon=True)
+    for source in sources:
+        source.start()
+    stopping = threading.Thread(target=_stop_reading, args=(service, sources), daemon=True)
     stopping.start()
     healing = threading.Thread(
         target=AofHealer(redis, telemetry).run,
@@ -123,157 +64,60 @@ def main(service: Service) -> ExitCode:
         daemon=True,
     )
     healing.start()
+    work = partial(_work, service, redis, IdentityGuard(redis, settings, telemetry))
     try:
         with RedisWatch(service, consumer_name("extractor")):
-            _work(service, redis, scheduler, jobs)
+            if len(sources) == 1:
+                work(sources[0])
+            else:
+                _work_each(service, sources, work)
     finally:
-        planning.join(timeout=REDIS_BACKOFF.max_seconds)
+        for source in sources:
+            source.close(REDIS_BACKOFF.max_seconds)
         healing.join(timeout=REDIS_BACKOFF.max_seconds)
-        source.close()
         redis.close()
     return ExitCode.OK
 
 
-def _watched_source(settings: Settings) -> Dependency:
-    """Prometheus, over a connection that no query keeps busy."""
-    timeout_seconds = min(settings.extract.timeout_seconds, WATCH_TIMEOUT_SECONDS)
-    source = PrometheusClient(settings.extract.model_copy(update={"timeout": timeout_seconds}))
-    return Dependency("prometheus", source.clock_reading, 2 * timeout_seconds)
+def _work_each(
+    service: Service, sources: Sequence[OneSource], work: Callable[[OneSource], None]
+) -> None:
+    """Work on each source in a thread of its own; raise what one of them raises."""
+    with ThreadPoolExecutor(len(sources), thread_name_prefix="source") as pool:
+        working = [pool.submit(work, source) for source in sources]
+        ended, _ = wait(working, return_when=FIRST_EXCEPTION)
+        service.stop.set()  # or the others would be waited for
+    for one in ended:
+        one.result()
 
 
-def _on_doubt(telemetry: Telemetry) -> Callable[[str, Doubt], None]:
-    """Counts the windows that could not be read by remote read, and says it once for each cause."""
-    told: set[tuple[str, str]] = set()
+def _stop_reading(service: Service, sources: Sequence[OneSource]) -> None:
+    """Once the service stops, give the requests in hand some time, and end them then.
 
-    def on_doubt(query: str, doubt: Doubt) -> None:
-        reason = doubt.reason
-        telemetry.inc("etl_remote_read_fallbacks_total", reason=reason)
-        if (query, reason) not in told:
-            told.add((query, reason))
-            telemetry.emit("remote_read_fallback", query=query, reason=reason, error=str(doubt))
-
-    return on_doubt
-
-
-def _stop_reading(service: Service, source: PrometheusClient) -> None:
-    """Once the service stops, give the request in hand some time, and end it then.
-
-    What it has read is extracted again; waiting longer would only miss the drain deadline.
+    What they have read is extracted again; waiting longer would only miss the drain deadline.
     """
     service.stop.wait()
     time.sleep(service.settings.pipeline.drain_seconds * DRAIN_SHARE)
-    source.stop()
+    for source in sources:
+        source.stop_reading()
 
 
-def packer(settings: Settings) -> EntryBuilder:
-    """How blocks become entries: colliding series meet, where labels can make any collide."""
-    may_collide = settings.transform.relabel or settings.extract.labels
-    identities = SeriesEncoder.from_settings(settings).keys if may_collide else None
-    return EntryBuilder(settings.extract.entry_samples, identities)
-
-
-def _source_clock(service: Service, redis: Redis, source: PrometheusClient) -> SourceClock:
-    telemetry = service.telemetry
-    return SourceClock(
-        source.clock_reading,
-        others={"redis": Scripts(redis).now_ms},
-        show=lambda clock, ahead_seconds: telemetry.set(
-            "etl_source_clock_difference_seconds", ahead_seconds, clock=clock
-        ),
-        on_jump=lambda seconds: telemetry.emit("source_clock_jumped", seconds=round(seconds, 3)),
-        tolerance_seconds=service.settings.extract.clock_tolerance_seconds,
-        show_held_back=lambda seconds: telemetry.set("etl_planning_held_back_seconds", seconds),
-        on_ahead=lambda source_ms, ahead_seconds: telemetry.emit(
-            "source_clock_ahead", source_ms=source_ms, ahead_seconds=round(ahead_seconds, 3)
-        ),
-    )
-
-
-def _jobs(
-    service: Service,
-    redis: Redis,
-    scheduler: Scheduler,
-    source: PrometheusClient,
-    history: SourceHistory,
-    clock: SourceClock,
-    plans: Sequence[Plan],
-    pace: PlanningPace,
-) -> Jobs:
-    settings, telemetry = service.settings, service.telemetry
-    pipeline, extract = settings.pipeline, settings.extract
-    windows = WindowSet(
-        redis,
-        Keys(pipeline.redis_namespace),
-        lease_seconds=extract.window_lease_seconds,
-        max_open=extract.max_open_windows,
-    )
-
-    def on_source(state: SourceState) -> None:
-        service.set_ready("extraction", state.ok, state.reason)
-
-    close_after_seconds = max(
-        CLOSE_AFTER_AT_LEAST_SECONDS, CLOSE_AFTER_INTERVALS * pipeline.interval_seconds
-    )
-    planner = Planner(
-        plans,
-        windows,
-        history,
-        telemetry,
-        close_after_seconds=close_after_seconds,
-        on_check=SettleCheck(plans, source.scrape_settings, telemetry),
-    )
-    return Jobs(
-        plans=plans,
-        planner=planner,
-        extractor=Extractor(
-            windows,
-            source.read,
-            history,
-            packer(settings),
-            extract,
-            telemetry,
-            on_source=on_source,
-            tick=service.tick,
-            believed_ms=clock.believed_ms,
-        ),
-        rechecker=Rechecker(
-            windows,
-            source.count_in,
-            source.read,
-            history,
-            telemetry,
-            extract.recheck_after_seconds,
-            planner.origin_ms,
-        ),
-        server=ServerWatch(redis, telemetry, service.set_ready),
-        windows=windows,
-        scheduler=scheduler,
-        pace=pace,
-        pressure=BackPressure(windows, pipeline, telemetry, service.set_ready),
-        telemetry=telemetry,
-        stop=service.stop,
-        tick=service.tick,
-        on_source=on_source,
-    )
-
-
-def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> None:
+def _work(service: Service, redis: Redis, guard: IdentityGuard, source: OneSource) -> None:
     """Run RQ workers, one after the other, until the service stops."""
-    rng, failures = random.Random(), 0
-    guard = IdentityGuard(redis, service.settings, service.telemetry)
+    rng, failures, tick = random.Random(), 0, source.tick
     while not service.stop.is_set():
         try:
             reason = guard.reason()
             service.set_ready("pipeline", reason is None, reason or "")
             if reason is not None:
-                _wait(service, REDIS_BACKOFF.max_seconds)
+                _wait(service, tick, REDIS_BACKOFF.max_seconds)
                 continue
             worker = Worker(
-                list(scheduler.queues.values()),
+                list(source.scheduler.queues.values()),
                 redis,
-                _guarded(service, jobs.table(), guard),
+                _guarded(service, source.jobs.table(), guard),
                 service.stop,
-                service.tick,
+                tick,
                 consumer_name("extractor"),
                 service.telemetry,
             )
@@ -284,7 +128,7 @@ def _work(service: Service, redis: Redis, scheduler: Scheduler, jobs: Jobs) -> N
             guard.doubt()
             service.set_ready("pipeline", False, str(error))
             service.telemetry.emit("redis_unavailable", stage="extractor", error=str(error))
-        _wait(service, REDIS_BACKOFF.seconds(failures, rng))
+        _wait(service, tick, REDIS_BACKOFF.seconds(failures, rng))
 
 
 def _guarded(service: Service, table: JobTable, guard: IdentityGuard) -> JobTable:
@@ -310,11 +154,11 @@ def _guarded(service: Service, table: JobTable, guard: IdentityGuard) -> JobTabl
     return {name: guarded(function) for name, function in table.items()}
 
 
-def _wait(service: Service, seconds: float) -> None:
+def _wait(service: Service, tick: Callable[[], None], seconds: float) -> None:
     """Wait until then, or until the service stops; it lives meanwhile."""
     deadline = time.monotonic() + seconds
     while (left_seconds := deadline - time.monotonic()) > 0:
-        service.tick()
+        tick()
         if service.stop.wait(min(left_seconds, 1.0)):
             return
 

@@ -47,6 +47,8 @@ class Planner:
     close_after_seconds: float
     # Who else wants to know what was checked.
     on_check: Callable[[SourceCheck], None] = lambda _: None
+    # All feeds of the configuration: those of other sources are planned by others.
+    configured: frozenset[str] = frozenset()
     # Feeds that this process had planned before Redis lost them.
     _lost_feeds: set[str] = field(default_factory=set, init=False)
     _origins_ms: dict[str, int] = field(default_factory=dict, init=False)
@@ -55,6 +57,7 @@ class Planner:
 
     def __post_init__(self) -> None:
         windows = self.windows
+        self.configured |= {plan.feed.name for plan in self.plans}
         self._backfills = Backfills(windows.redis, windows.keys, now_ms=windows.now_ms)
         self._ownership = Ownership(self.close_after_seconds)
 
@@ -77,7 +80,7 @@ class Planner:
         if begun:
             self._reconcile(begun, source.lowest_ms)
             status = self.windows.status()
-        for feed in known.keys() - {plan.feed.name for plan in self.plans}:
+        for feed in known.keys() - self.configured:
             self._close(feed)
         to_do = self._backfill(ours, status, parts, source)
         self._origins_ms = {feed: found.origin_ms for feed, found in status.items()}
@@ -197,8 +200,7 @@ class Planner:
             found = status.get(feed.name)
             if plan.query.backfill and found and found.reconciled and not found.backfilled:
                 self._begin_backfill(plan, found, source)
-        planned = {plan.feed.name for plan in self.plans}
-        for part in (part for feed in parts.keys() - planned for part in parts[feed]):
+        for part in (part for feed in parts.keys() - self.configured for part in parts[feed]):
             self._backfills.close(part, self.close_after_seconds)
         return sum(bool(part.coming) for plan in plans for part in parts[plan.feed.name])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ CHECK_SHARE = 0.1
 
 @dataclass
 class BackPressure:
-    """Whether extraction pauses, checked ten times a second at most."""
+    """Whether extraction pauses, checked ten times a second at most; safe for several threads."""
 
     windows: WindowSet
     pipeline: PipelineSettings
@@ -27,12 +28,17 @@ class BackPressure:
     clock: Callable[[], float] = time.monotonic
     _paused: bool = field(default=False, init=False)
     _check_again_at: float = field(default=float("-inf"), init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def paused(self) -> bool:
         """Whether extraction pauses now.
 
         Raises :class:`redis.exceptions.RedisError` when Redis cannot be reached.
         """
+        with self._lock:
+            return self._checked()
+
+    def _checked(self) -> bool:
         began = self.clock()
         if began < self._check_again_at:
             return self._paused

@@ -27,14 +27,15 @@ JOB_TTL_SECONDS = 60
 
 
 class Scheduler:
-    """Puts jobs into RQ's queues."""
+    """Puts jobs into RQ's queues; each of several sources has its own."""
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: Keys, source: str = "") -> None:
         self._redis = redis
         self._keys = keys
+        self._of_source = f"_{source}" if source else ""
         self.queues = {
             name: TableQueue(
-                f"{keys.namespace}-{name}",
+                f"{keys.namespace}-{name}{self._of_source}",
                 connection=redis,
                 job_class=TableJob,
                 serializer=JSONSerializer,
@@ -58,8 +59,12 @@ class Scheduler:
             self._enqueue(name, str(self._redis.incr(self._keys.token)))
 
     def schedule_plan(self, tick: int) -> None:
-        """Have windows planned, once for each tick however many extractors schedule it."""
-        self._enqueue("plan", f"at-{tick}")
+        """Have windows planned, once for each tick however many extractors schedule it.
+
+        Where a turn of planning waits already, another one behind it would find nothing more.
+        """
+        if not self.waiting("plan"):
+            self._enqueue("plan", f"at-{tick}")
 
     def plan_at_each_tick(
         self,
@@ -105,7 +110,7 @@ class Scheduler:
                 result_ttl=0,
                 failure_ttl=0,
                 ttl=JOB_TTL_SECONDS,
-                job_id=f"{_id_of(self._keys.namespace)}-{name}-{token}",
+                job_id=f"{_id_of(self._keys.namespace)}-{name}{self._of_source}-{token}",
                 unique=True,
             )
         except DuplicateJobError:

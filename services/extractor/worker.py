@@ -74,6 +74,19 @@ class Worker(SimpleWorker):
         self._suspended = False
         self._beat_at = float("-inf")
 
+    def reorder_queues(self, reference_queue: Queue) -> None:
+        """Give what else waits a turn between two jobs of planning.
+
+        Where planning takes longer than the time between two ticks, the next one always waits
+        already: by priority alone nothing would be extracted any more. Live windows come first,
+        and of what is older one job.
+        """
+        name = reference_queue.name.rpartition("-")[2].partition("_")[0]
+        if name == "plan":
+            self._ordered_queues = sorted(self.queues, key=lambda queue: queue == reference_queue)
+        elif name != "live":
+            self._ordered_queues = self.queues[:]
+
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run what the job calls, if it is in the table, and delete the job.
 

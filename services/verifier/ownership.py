@@ -14,7 +14,8 @@ other writers may share the bucket. The rule errs on the side of leaving a serie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from common.config import Query, RelabelRule
 from common.promql.constant_labels import constant_labels
@@ -31,10 +32,25 @@ NAME_DROPS = frozenset({SeriesDrop.NOT_WHITELISTED.value, SeriesDrop.NAME_CONFLI
 _ANY_LABEL_ACTIONS = frozenset({"labelmap", "labeldrop", "labelkeep"})
 
 
-def owner(query: Query, places: frozenset[Place], rules: Sequence[RelabelRule]) -> Owns:
+@dataclass(frozen=True)
+class PossiblePlaces:
+    """Where a query can write to, told from the configuration alone."""
+
+    query: Query
+    layout: Layout
+
+    def __contains__(self, place: object) -> bool:
+        names = list(self.layout.names(place)) if isinstance(place, Place) else []
+        if self.query.kind == "expr":
+            return self.query.metric in names
+        return any(map(parse_selector(self.query.text).names_can_be, names))
+
+
+def owner(query: Query, places: Container[Place], rules: Sequence[RelabelRule]) -> Owns:
     """Whether a series of the sink could be this query's.
 
-    ``places`` are those that the query can write to: see :func:`places_of`.
+    ``places`` are those that the query can write to: see :func:`places_of`, or
+    :class:`PossiblePlaces` where its source is not asked.
     """
     constants = constant_tags(rules, query.labels)
 
@@ -74,7 +90,7 @@ def places_of(
     """
     names: Iterable[str] = ()
     if query.kind == "expr":
-        names = (query.name,)
+        names = (query.metric,)
     elif not _rewritten(parse_selector(query.text), rules, query.labels):
         names = metric_names(query.text)
     # Only what the name alone decides counts: a rule may refuse the probe for its lack of labels.

@@ -162,6 +162,15 @@ class Outcome:
         """The gravest: equal only if every query was compared, and nothing differs."""
         return worst(self.verdicts)
 
+    def with_source(self, other: Outcome) -> Outcome:
+        """Together with what was compared with another source.
+
+        What is foreign to both was counted by each, as far as both write to the same places.
+        """
+        start_ms, end_ms = min(self.start_ms, other.start_ms), max(self.end_ms, other.end_ms)
+        results = [*self.results, *other.results]
+        return Outcome(start_ms, end_ms, results, max(self.foreign, other.foreign))
+
     def exit_code(self, accepted: frozenset[Verdict]) -> int:
         """That of the gravest verdict of a query that is not ``accepted``."""
         return EXIT_CODES[worst(self.verdicts - accepted)]

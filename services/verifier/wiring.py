@@ -23,7 +23,7 @@ from common.state.windows import FeedStatus
 from services.verifier.connect import sink_of, source_of
 from services.verifier.expect import identify_of
 from services.verifier.knowledge import Knowledge, RedisKnowledge
-from services.verifier.ownership import owner, places_of
+from services.verifier.ownership import Owns, PossiblePlaces, owner, places_of
 from services.verifier.phases import History, Phases
 from services.verifier.rollup import unmapped
 from services.verifier.run import Subject, Verifier
@@ -70,11 +70,29 @@ def choose(settings: Settings, names: Collection[str]) -> tuple[Query, ...]:
     """
     queries = settings.extract.queries
     known = {query.name for query in queries}
-    if unknown := sorted(set(names) - known):
+    if unknown := sorted(set(names) - known - {query.metric for query in queries}):
         raise ConfigError(
             f"--query {', '.join(unknown)}: no such query; there are {', '.join(sorted(known))}"
         )
-    return tuple(query for query in queries if not names or query.name in names)
+    return _named(settings, names)
+
+
+def by_source(settings: Settings, names: Collection[str] = ()) -> tuple[Settings, ...]:
+    """The settings for each source that one of these queries reads, or of all for no names.
+
+    Raises :class:`~common.errors.ConfigError` for a name that is not configured.
+    """
+    read = {query.source for query in choose(settings, names)}
+    return tuple(one for one in settings.each_source if one.extract.source in read)
+
+
+def _named(settings: Settings, names: Collection[str]) -> tuple[Query, ...]:
+    """Those with these names, or, from all sources, with these names of the file."""
+    return tuple(
+        query
+        for query in settings.extract.queries
+        if not names or query.name in names or query.metric in names
+    )
 
 
 def choose_tiers(
@@ -105,13 +123,16 @@ def connected(
 ) -> Iterator[Parts]:
     """Connections for the time of the block, and what of ``tier`` is to be compared.
 
+    ``settings`` are those for one source (:func:`by_source`); ``names``, where there are any, may
+    be of others, too.
+
     Reads the source's clock and the sink's retention, and checks that Redis responds.
 
     Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached, and a
     :class:`~common.errors.SinkError` when InfluxDB cannot. The error of a
     Redis that cannot goes to ``on_redis_error``: a comparison is possible without it.
     """
-    queries = tuple(query for query in choose(settings, names) if query.is_in(tier))
+    queries = tuple(query for query in _named(settings, names) if query.is_in(tier))
     redis = connect_as_set(settings.pipeline)
     keys = Keys(settings.pipeline.redis_namespace)
     source, sink = source_of(settings), sink_of(settings, tier)
@@ -207,13 +228,18 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
     def current(query: Query) -> Subject:
         return subject(InForce.of(query, settings, parts.tier))
 
+    def elsewhere(query: Query) -> Owns:
+        """What another source's query may have written: that source is not asked."""
+        rules = settings.transform.relabel
+        return owner(query, PossiblePlaces(query, settings.load.layout.layout), rules)
+
     chosen = {query.name for query in parts.queries}
     return Verifier(
         source=source,
         sink=parts.sink,
         subjects=[current(query) for query in parts.queries],
         bystanders=[
-            current(query).owns
+            current(query).owns if query.source == settings.extract.source else elsewhere(query)
             for query in settings.extract.every_query
             if query.name not in chosen and query.is_in(parts.tier)
         ],

@@ -43,7 +43,10 @@ end
 -- Whole numbers beyond 2^31 as Redis should read them.
 local function whole(number) return string.format('%.0f', number) end
 
-local function is_feed(text) return text and string.match(text, '^[%w_:]+@[%w_]+$') ~= nil end
+-- A query in a tier, or a query of one of several sources in a tier.
+local function is_feed(text)
+  return text and (string.match(text, '^[%w_:]+@[%w_]+$') or string.match(text, '^[%w_:]+@[%w_]+@[%w_]+$')) ~= nil
+end
 
 -- Dead letters of one cause, as the field of a hash.
 local function dead_group(stage, reason, feed, measurement)

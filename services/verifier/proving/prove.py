@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
-from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -96,20 +95,28 @@ class Prover:
             begins = not idle and self.clock() >= self._begin_at
             if begins:
                 self._begin_at = self.clock() + self.settings.verify.every_seconds
-            for tier in choose_tiers(self.settings, ()):
-                with connected(self.settings, (), _raise, tier) as parts:
-                    ready("source", True, "")
-                    ready("sink", True, "")
-                    if begins:
-                        self._compare_all(verifier(parts), tier)
+            for one_source in self.settings.each_source:
+                self._turn_of(one_source, begins=begins)
         except _Ended:
             pass
         except RedisError as error:
             ready("redis", False, str(error))
-        except SourceError as error:
-            self._failed("source", error)
         except SinkError as error:
             self._failed("sink", error)
+
+    def _turn_of(self, settings: Settings, *, begins: bool) -> None:
+        """The same for one source; one that is away is no reason not to compare the others."""
+        name, ready = settings.extract.source, self.life.set_ready
+        check = f"source@{name}" if name else "source"
+        try:
+            for tier in choose_tiers(settings, ()):
+                with connected(settings, (), _raise, tier) as parts:
+                    ready(check, True, "")
+                    ready("sink", True, "")
+                    if begins:
+                        self._compare_all(verifier(parts), tier)
+        except SourceError as error:
+            self._failed(check, error)
 
     def _failed(self, dependency: str, error: Exception) -> None:
         self.telemetry.batch_failed(type(error).__name__)
@@ -128,9 +135,9 @@ class Prover:
         proofs = self.record.read()
         telemetry = self.telemetry
         for proof in proofs.values():
-            labels = _labels(proof)
+            labels = proof.feed.labels
             proven = proof.proven
-            self._reopened += proof.reopened if _name(proof) == self._at else []
+            self._reopened += proof.reopened if proof.feed.name == self._at else []
             telemetry.set("etl_verified_timestamp_seconds", proven.up_to_ms / 1000, **labels)
             telemetry.set("etl_verify_waiting_seconds", proof.waiting_ms / 1000, **labels)
             history_seconds = proof.history_waiting_ms / 1000
@@ -186,7 +193,7 @@ class Prover:
         if not (to_do := proof.to_do):
             return False
         start_ms, due_ms = to_do[0]
-        piece_ms = self._piece_ms.get(_name(proof), FIRST_PIECE_MS)
+        piece_ms = self._piece_ms.get(proof.feed.name, FIRST_PIECE_MS)
         end_ms = min(due_ms, start_ms + piece_ms)
         if start_ms < whole_from_ms:
             limit_ms = min(whole_from_ms, due_ms)
@@ -194,7 +201,7 @@ class Prover:
         else:
             samples = self._compare(one, proof, start_ms, end_ms)
         factor = min(4.0, max(0.25, one.piece_samples / max(samples, 1)))
-        self._piece_ms[_name(proof)] = min(LONGEST_PIECE_MS, max(1, int(piece_ms * factor)))
+        self._piece_ms[proof.feed.name] = min(LONGEST_PIECE_MS, max(1, int(piece_ms * factor)))
         return True
 
     def _is_due(self, range_: Differing) -> bool:
@@ -281,7 +288,7 @@ class Prover:
 
         What was read of it means nothing then, nor where Redis lost what it knew of it.
         """
-        now = self.record.read().get(_name(proof))
+        now = self.record.read().get(proof.feed.name)
         if now is None or without([(start_ms, end_ms)], now.settled):
             return None
         return None if clipped([*self._reopened, *now.reopened], start_ms, end_ms) else now
@@ -294,7 +301,7 @@ class Prover:
         self, proof: FeedProof, start_ms: int, end_ms: int, result: QueryResult, differed: int
     ) -> None:
         points = result.unexplained
-        bounds = {**_labels(proof), "start_ms": start_ms, "end_ms": end_ms}
+        bounds = {**proof.feed.labels, "start_ms": start_ms, "end_ms": end_ms}
         if points and points != differed:
             self.telemetry.emit(
                 "verify_differs",
@@ -315,7 +322,7 @@ class Prover:
         self, proof: FeedProof, start_ms: int, found: Judgement, before: Differing | None
     ) -> None:
         telemetry = self.telemetry
-        bounds = {**_labels(proof), "start_ms": start_ms, "end_ms": found.end_ms}
+        bounds = {**proof.feed.labels, "start_ms": start_ms, "end_ms": found.end_ms}
         intact_ms, unproven_ms = found.intact_ms, found.unproven_ms
         if before is not None and not before.by_seals:
             # It holds what was loaded, but that was not what the source had.
@@ -341,7 +348,7 @@ class Prover:
             telemetry.emit("verify_equal_again", **bounds)
 
     def _save(self, proof: FeedProof, proven: Proven) -> None:
-        if not self.record.save({_name(proof): proof._replace(proven=proven)}):
+        if not self.record.save({proof.feed.name: proof._replace(proven=proven)}):
             raise _Ended
 
     def _progress(self, position_ms: int) -> None:
@@ -384,14 +391,6 @@ def _whole_from_ms(one: Verifier, subject: Subject, proof: FeedProof) -> int:
     """From when on the source still has all that the feed's samples are made of; 0 = always."""
     begin_ms, slack_ms = proof.begin_ms, subject.origin_slack_ms
     return whole_from_ms(subject.reach, one.oldest_source_ms(), begin_ms, slack_ms)
-
-
-def _name(proof: FeedProof) -> str:
-    return feed_of(proof.feed.query, proof.feed.tier)
-
-
-def _labels(proof: FeedProof) -> dict[str, Any]:
-    return {"query": proof.feed.query, "tier": proof.feed.tier}
 
 
 def _raise(error: RedisError) -> None:

@@ -23,9 +23,9 @@ from common.state.ledger import Ledger as AuditReader
 from common.state.stream import RedisStream
 from common.state.verdict import Entry, Handler
 from common.state.windows import WindowSet
-from services.extractor.__main__ import packer
 from services.extractor.extract import Extractor
 from services.extractor.history import SourceHistory
+from services.extractor.one_source import packer
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.windows import Plan, floor_to, plans_of
 from services.loader.influx import InfluxSink

@@ -19,13 +19,14 @@ def rig(redis_client: Redis) -> Rig:
     return Rig(redis_client, Source())
 
 
-def planner(rig: Rig, *plans: Plan) -> Planner:
+def planner(rig: Rig, *plans: Plan, configured: frozenset[str] = frozenset()) -> Planner:
     return Planner(
         plans or (rig.plan,),
         rig.windows,
         rig.history,
         rig.telemetry,
         close_after_seconds=0.0,
+        configured=configured,
     )
 
 
@@ -118,6 +119,18 @@ def test_a_removed_query_is_closed_and_its_backlog_is_declared_a_gap(rig: Rig) -
         "query removed",
     )
     assert rig.value("etl_queries_closed_total", query="q", tier="hot") == 1
+
+
+def test_the_feeds_of_another_source_are_left_to_it(rig: Rig) -> None:
+    planner(rig).plan()
+    other = Plan(
+        Feed("q@b", "hot", "expr", "f"), rig.plan.query, STEP_MS, 0, 50_000, 1_000_000, 240_000
+    )
+    names = frozenset({rig.plan.feed.name, other.feed.name})
+
+    planner(rig, other, configured=names).plan()
+
+    assert set(rig.windows.status()) == names
 
 
 def test_a_turn_reads_the_feeds_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

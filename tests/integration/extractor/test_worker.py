@@ -24,9 +24,9 @@ from tests.support.captured_log import CapturedLog
 
 
 class Rig:
-    def __init__(self, redis: Redis, namespace: str) -> None:
+    def __init__(self, redis: Redis, namespace: str, source: str = "") -> None:
         self.redis = redis
-        self.scheduler = Scheduler(redis, Keys(namespace))
+        self.scheduler = Scheduler(redis, Keys(namespace), source)
         self.registry = CollectorRegistry()
         self.telemetry = Telemetry("extractor", self.registry)
         self.calls: list[tuple[str, ...]] = []
@@ -103,6 +103,24 @@ def test_pipelines_that_share_a_redis_run_their_own_jobs(
         ]
         assert not rig.refused()
     assert rigs[0].left() == []
+
+
+def test_sources_of_a_pipeline_have_jobs_of_their_own(
+    redis_client: Redis, redis_namespace: str
+) -> None:
+    """And no pipeline without a name has theirs, whatever its namespace."""
+    rigs = [Rig(redis_client, redis_namespace, source) for source in ("", "a", "a_b")]
+    rigs += [
+        Rig(redis_client, f"{redis_namespace}-plan_a"),
+        Rig(redis_client, f"{redis_namespace}_a"),
+    ]
+    for rig in rigs:
+        rig.scheduler.schedule_plan(7)
+        rig.scheduler.schedule("live", 1)
+    for rig in rigs:
+        rig.work()
+    assert [rig.calls for rig in rigs] == len(rigs) * [[("plan",), ("extract", "live")]]
+    assert not any(rig.refused() for rig in rigs)
 
 
 def test_many_jobs_cost_one_heartbeat(rig: Rig) -> None:
@@ -255,10 +273,40 @@ def test_a_tick_is_planned_once_however_many_schedule_it(rig: Rig) -> None:
     assert rig.calls == [("plan",), ("plan",)]
 
 
+def test_only_one_planning_waits_however_many_ticks_pass(rig: Rig) -> None:
+    for tick in range(20):
+        rig.scheduler.schedule_plan(tick)
+    assert rig.scheduler.queues["plan"].count == 1
+
+
+@pytest.mark.parametrize("source", ["", "a_b"])
+def test_planning_that_takes_longer_than_a_tick_leaves_each_other_queue_its_turn(
+    redis_client: Redis, redis_namespace: str, source: str
+) -> None:
+    """Whenever it ends, the next one waits already."""
+    rig = Rig(redis_client, redis_namespace, source)
+    ticks = iter(range(6))
+
+    def plan() -> None:
+        rig.record("plan")
+        for name in ("live", "catchup", "backfill"):
+            rig.scheduler.schedule(name, 1)
+        if (tick := next(ticks, None)) is not None:
+            rig.scheduler.schedule_plan(tick)
+
+    rig.scheduler.schedule("plan", 1)
+    rig.work({**rig.table(), "plan": plan})
+
+    a_turn = [("plan",), ("extract", "live"), ("extract", "catchup")]
+    assert rig.calls[: 3 * len(a_turn)] == 3 * a_turn
+    assert rig.calls[-1] == ("backfill",)
+
+
 def test_planning_is_scheduled_at_each_tick_until_the_service_stops(rig: Rig) -> None:
     stop, times = threading.Event(), iter([100.0, 100.5, 101.0, 101.5])
 
     def wall_clock() -> float:
+        rig.work()  # what the tick before has queued
         time = next(times, None)
         if time is None:
             stop.set()
@@ -270,7 +318,7 @@ def test_planning_is_scheduled_at_each_tick_until_the_service_stops(rig: Rig) ->
     )
 
     assert set(ready) == {("scheduler", True, "")}
-    assert rig.scheduler.queues["plan"].count == 3
+    assert rig.calls == 3 * [("plan",)]
 
 
 def test_a_redis_that_is_away_is_told_once_and_counted_each_time() -> None:

@@ -31,21 +31,21 @@ def stream(redis: Redis, inbound: str) -> RedisStream:
     return found
 
 
-def account(redis: Redis) -> Account:
+def account(redis: Redis, feed: Feed = FEED) -> Account:
     audit = Ledger(redis, KEYS).audit()
     assert audit.imbalance_samples == 0
-    return audit.accounts["q@hot"]
+    return audit.accounts[feed.name]
 
 
-def refuse_lines(redis: Redis, count: int = 1) -> None:
+def refuse_lines(redis: Redis, count: int = 1, feed: Feed = FEED) -> None:
     """Commit a window, transform it, and let the loader refuse one line of ten, ``count`` times."""
     windows = WindowSet(redis, KEYS)
     raw, points = stream(redis, RAW), stream(redis, POINTS)
     for number in range(count):
-        windows.plan(FEED, 0, (number + 1) * 1000)
-        window = windows.lease(FEED, "live", 10**9, 10**9)
+        windows.plan(feed, 0, (number + 1) * 1000)
+        window = windows.lease(feed, "live", 10**9, 10**9)
         assert window is not None
-        windows.commit(FEED, window, [windows.stage(b"raw", 10, 60)])
+        windows.commit(feed, window, [windows.stage(b"raw", 10, 60)])
         (entry,) = raw.read(1, 0.01)
         raw.settle(entry, Settle(outputs=[Output(gzip.compress(b"lines"), 10)]), "transformer")
         (entry,) = points.read(1, 0.01)
@@ -125,6 +125,20 @@ def test_purge_counts_the_samples_as_dropped(redis_client: Redis, letters: DeadL
     assert account(redis_client).dropped == {"purged": 3}
     assert account(redis_client).dead_lettered == 0
     assert list(redis_client.scan_iter(KEYS.payload("*"))) == []
+
+
+def test_those_of_one_of_several_sources_are_replayed_and_purged(
+    redis_client: Redis, letters: DeadLetters
+) -> None:
+    feed = Feed("q@north", "hot", "select", "f")
+    refuse_lines(redis_client, 2, feed)
+    replayed, purged = letters
+
+    assert letters.replay(replayed)
+    assert letters.purge(purged)
+
+    assert account(redis_client, feed).dropped == {"purged": 1}
+    assert (replayed.query, replayed.tier) == ("q@north", "hot")
 
 
 def test_purge_works_and_replay_is_refused_whole_at_maxmemory(

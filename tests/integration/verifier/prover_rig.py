@@ -61,16 +61,16 @@ class Rig:
             wall_clock=lambda: self.now_seconds,
         )
 
-    def lease(self, longest_ms: int = 10**9) -> Window:
-        window = self.windows.lease(FEED, "live", 10**12, longest_ms)
+    def lease(self, longest_ms: int = 10**9, feed: Feed = FEED) -> Window:
+        window = self.windows.lease(feed, "live", 10**12, longest_ms)
         assert window is not None
         return window
 
-    def load_up_to(self, end_ms: int, rechecks: tuple[float, ...] = ()) -> None:
+    def load_up_to(self, end_ms: int, rechecks: tuple[float, ...] = (), feed: Feed = FEED) -> None:
         """The feed's time up to there is extracted and settled."""
-        self.windows.plan(FEED, self.world.start_ms, end_ms, adopt=True)
-        window = self.lease()
-        done = self.windows.commit(FEED, window, [], recheck_after_seconds=rechecks)
+        self.windows.plan(feed, self.world.start_ms, end_ms, adopt=True)
+        window = self.lease(feed=feed)
+        done = self.windows.commit(feed, window, [], recheck_after_seconds=rechecks)
         assert done == "committed"
 
     def turn(self) -> None:

@@ -34,6 +34,27 @@ def test_what_is_loaded_is_proven_once(rig: Rig) -> None:
     assert rig.ready == dict.fromkeys(("redis", "source", "sink"), (True, ""))
 
 
+def test_what_one_source_has_is_proven_while_another_is_away(rig: Rig) -> None:
+    here = {"name": "here", "url": rig.world.prometheus.url, "labels": {"site": "here"}}
+    away = {"name": "away", "url": f"http://127.0.0.1:{free_port()}", "labels": {"site": "away"}}
+    rig.world.changes = {"extract": {"sources": [away, here], "queries": rig.world.queries}}
+    rig.prover = rig.new_prover()
+    rig.world.write(
+        ((name, tuple(sorted({**dict(tags), "site": "here"}.items()))), time_ms, value)
+        for (name, tags), time_ms, value in rig.world.expected()
+    )
+    rig.load_up_to(rig.world.end_ms, feed=Feed("raw@here", "hot", "select", "f"))
+
+    rig.turn()
+    rig.turn()
+
+    labels = {"query": "raw@here", "tier": "hot"}
+    proven_seconds = rig.value("etl_verified_timestamp_seconds", **labels)
+    assert proven_seconds == rig.world.end_ms / 1000
+    assert rig.value("etl_verify_differing_points", **labels) == 0
+    assert (rig.ready["source@here"][0], rig.ready["source@away"][0]) == (True, False)
+
+
 def test_an_hour_that_was_deleted_is_found_and_its_return_too(rig: Rig) -> None:
     points = rig.world.expected()
     middle_ms = rig.world.start_ms + 100 * STEP_MS

@@ -48,7 +48,10 @@ def test_example_is_a_valid_configuration(
     page: str, number: int, block: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "etl.yaml"
-    path.write_text(yaml.safe_dump(laid_over(LEAST, yaml.safe_load(block))))
+    merged = laid_over(LEAST, yaml.safe_load(block))
+    if "sources" in merged["extract"]:
+        del merged["extract"]["prometheus_url"]
+    path.write_text(yaml.safe_dump(merged))
     load_settings(path, environ={}, secrets=())
 
 

@@ -19,9 +19,9 @@ from common.state.seals import Seals
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import Settle, Verdict
 from common.state.windows import WindowSet
-from services.extractor.__main__ import packer
 from services.extractor.extract import Extractor, Outcome
 from services.extractor.history import SourceHistory
+from services.extractor.one_source import packer
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.windows import Plan, plans_of
 from services.loader.influx import InfluxSink

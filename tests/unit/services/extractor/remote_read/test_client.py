@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from common.config import ExtractSettings, Query
 from common.errors import QueryTooLarge
 from common.runtime.telemetry import Telemetry
-from services.extractor.__main__ import _on_doubt
+from services.extractor.one_source import on_doubt
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.remote_read import two_ways
 from services.extractor.remote_read.doubt import Doubt
@@ -96,9 +96,9 @@ def test_too_many_samples_split_the_window_and_are_no_doubt() -> None:
 
 def test_each_doubt_is_counted_and_each_cause_said_once() -> None:
     registry, log = CollectorRegistry(), CapturedLog()
-    on_doubt = _on_doubt(Telemetry("extractor", registry, logger=log))
+    doubted = on_doubt(Telemetry("extractor", registry, logger=log))
     for query, reason in (("a", "order"), ("a", "order"), ("b", "order"), ("a", "frame")):
-        on_doubt(query, Doubt(reason, "why"))  # type: ignore[arg-type]
+        doubted(query, Doubt(reason, "why"))  # type: ignore[arg-type]
     name = "etl_remote_read_fallbacks_total"
     assert registry.get_sample_value(name, {"reason": "order"}) == 3
     assert registry.get_sample_value(name, {"reason": "frame"}) == 1

@@ -1,0 +1,274 @@
+"""One source, extracted by itself: its clock, limits, queues, readiness, and jobs.
+
+A pipeline of several sources has as many of these, each with a worker and threads of its own: what
+one of them does not answer is waited for by nobody else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from redis import Redis
+
+from common.config import Settings
+from common.runtime.readiness.dependency_watch import Dependency, probe_every_seconds, watch
+from common.runtime.service import Service
+from common.runtime.telemetry import Telemetry
+from common.samples.series import SeriesEncoder
+from common.state.keys import Keys
+from common.state.redis_client import SOCKET_TIMEOUT_SECONDS
+from common.state.scripts import Scripts
+from common.state.windows import WindowSet
+from services.extractor.extract import Extractor, SourceState
+from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
+from services.extractor.jobs import Jobs
+from services.extractor.planner import Planner
+from services.extractor.planning_pace import PlanningPace
+from services.extractor.pressure import BackPressure
+from services.extractor.prometheus import PrometheusClient
+from services.extractor.recheck import Rechecker
+from services.extractor.remote_read.doubt import Doubt
+from services.extractor.scheduler import Scheduler
+from services.extractor.server_watch import ServerWatch
+from services.extractor.source.clock import SourceClock
+from services.extractor.source.older_history import OlderHistory
+from services.extractor.source.settling import SettleCheck
+from services.extractor.staging import EntryBuilder
+from services.extractor.windows import plans_of
+
+# A feed that nobody planned for so long belongs to no configuration that still runs.
+CLOSE_AFTER_INTERVALS = 10
+CLOSE_AFTER_AT_LEAST_SECONDS = 120.0
+PLAN_AT_MOST_EVERY_SECONDS = 5.0
+PLAN_AT_LEAST_EVERY_SECONDS = 0.25
+# How long Prometheus may take to tell its clock until it counts as away.
+WATCH_TIMEOUT_SECONDS = 5.0
+
+
+class OneSource:
+    """What extracts one source; ``settings`` are those of it alone.
+
+    ``feeds``: those of all sources. ``tick``: to be called whenever its worker's loop goes round.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        redis: Redis,
+        pressure: BackPressure,
+        feeds: Collection[str],
+        tick: Callable[[], None],
+    ) -> None:
+        pipeline, extract = settings.pipeline, settings.extract
+        self.name, self.tick = extract.source, tick
+        # Of its events, where there are several.
+        self._named: dict[str, Any] = {"source": self.name} if self.name else {}
+        self._service, self._settings, self._telemetry = service, settings, service.telemetry
+        self._every_seconds = min(
+            PLAN_AT_MOST_EVERY_SECONDS,
+            max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4),
+        )
+        self._client = PrometheusClient(
+            extract, on_remark=self._on_remark, on_doubt=on_doubt(self._telemetry)
+        )
+        clock = self._clock(redis)
+        history = SourceHistory(
+            self._client,
+            lambda: self._on_remark(LOWEST_TIMESTAMP_METRIC, NOT_REPORTED),
+            now_ms=clock.check,
+            on_servers=self._on_servers,
+            reconnect=self._client.close,
+            older=OlderHistory(self._client.answers_at),
+        )
+        self.scheduler = Scheduler(redis, Keys(pipeline.redis_namespace), self.name)
+        self.jobs = self._jobs(redis, history, clock, pressure, feeds)
+        self._planning = threading.Thread(
+            target=self.scheduler.plan_at_each_tick,
+            args=(self._every_seconds, service.stop, self._telemetry, self._on_scheduled),
+            kwargs={"wanted": self.jobs.pace.wanted},
+            name=self._of_source("planning-tick"),
+            daemon=True,
+        )
+
+    def start(self) -> None:
+        """Probe the source, and queue jobs that plan."""
+        # Over a connection that no query keeps busy.
+        extract = self._settings.extract
+        timeout_seconds = min(extract.timeout_seconds, WATCH_TIMEOUT_SECONDS)
+        client = PrometheusClient(extract.model_copy(update={"timeout": timeout_seconds}))
+        name = self._of_source("prometheus")
+        watched = Dependency(name, client.clock_reading, 2 * timeout_seconds)
+        every_seconds = probe_every_seconds(self._settings.pipeline)
+        watch(watched, every_seconds, self._service.stop, self._service.set_ready)
+        self._set_ready("scheduler", False, "nothing was queued yet")
+        self._planning.start()
+
+    def stop_reading(self) -> None:
+        """End the request in hand, and every later one."""
+        self._client.stop()
+
+    def close(self, timeout_seconds: float) -> None:
+        """Wait for its thread, and close its connections; the service stops."""
+        self._planning.join(timeout=timeout_seconds)
+        self._client.close()
+
+    def _of_source(self, text: str) -> str:
+        """The name of something that each source has."""
+        return f"{text}@{self.name}" if self.name else text
+
+    def _set_ready(self, check: str, ok: bool, detail: str, *valid_seconds: float) -> None:
+        self._service.set_ready(self._of_source(check), ok, detail, *valid_seconds)
+
+    def _on_scheduled(self, name: str, ok: bool, detail: str) -> None:
+        self._set_ready(name, ok, detail, 3 * (self._every_seconds + SOCKET_TIMEOUT_SECONDS))
+
+    def _on_source(self, state: SourceState) -> None:
+        self._set_ready("extraction", state.ok, state.reason)
+
+    def _on_remark(self, query: str, remark: str) -> None:
+        self._telemetry.emit("query_remark", promql=query, remark=remark, **self._named)
+
+    def _on_servers(self, servers: int) -> None:
+        self._telemetry.set("etl_source_servers", servers, source=self.name)
+        if servers > 1:
+            self._telemetry.emit("source_alternates", servers=servers, **self._named)
+
+    def _clock(self, redis: Redis) -> SourceClock:
+        telemetry, name = self._telemetry, self.name
+        named = self._named
+        telemetry.set("etl_planning_held_back_seconds", 0, source=name)
+        return SourceClock(
+            self._client.clock_reading,
+            others={"redis": Scripts(redis).now_ms},
+            show=lambda clock, ahead_seconds: telemetry.set(
+                "etl_source_clock_difference_seconds", ahead_seconds, clock=clock, source=name
+            ),
+            on_jump=lambda seconds: telemetry.emit(
+                "source_clock_jumped", seconds=round(seconds, 3), **named
+            ),
+            tolerance_seconds=self._settings.extract.clock_tolerance_seconds,
+            show_held_back=lambda seconds: telemetry.set(
+                "etl_planning_held_back_seconds", seconds, source=name
+            ),
+            on_ahead=lambda source_ms, ahead_seconds: telemetry.emit(
+                "source_clock_ahead",
+                source_ms=source_ms,
+                ahead_seconds=round(ahead_seconds, 3),
+                **named,
+            ),
+        )
+
+    def _jobs(
+        self,
+        redis: Redis,
+        history: SourceHistory,
+        clock: SourceClock,
+        pressure: BackPressure,
+        feeds: Collection[str],
+    ) -> Jobs:
+        settings, telemetry, client = self._settings, self._telemetry, self._client
+        pipeline, extract = settings.pipeline, settings.extract
+        windows, plans = windows_of(settings, redis), plans_of(settings)
+        close_after_seconds = max(
+            CLOSE_AFTER_AT_LEAST_SECONDS, CLOSE_AFTER_INTERVALS * pipeline.interval_seconds
+        )
+        planner = Planner(
+            plans,
+            windows,
+            history,
+            telemetry,
+            close_after_seconds=close_after_seconds,
+            on_check=SettleCheck(plans, client.scrape_settings, telemetry),
+            configured=frozenset(feeds),
+        )
+        return Jobs(
+            plans=plans,
+            planner=planner,
+            extractor=Extractor(
+                windows,
+                client.read,
+                history,
+                packer(settings),
+                extract,
+                telemetry,
+                on_source=self._on_source,
+                tick=self.tick,
+                believed_ms=clock.believed_ms,
+            ),
+            rechecker=Rechecker(
+                windows,
+                client.count_in,
+                client.read,
+                history,
+                telemetry,
+                extract.recheck_after_seconds,
+                planner.origin_ms,
+            ),
+            server=ServerWatch(redis, telemetry, self._service.set_ready),
+            windows=windows,
+            scheduler=self.scheduler,
+            pace=PlanningPace(
+                plans, pipeline.interval_seconds, self._every_seconds, extract.recheck_after_seconds
+            ),
+            pressure=pressure,
+            telemetry=telemetry,
+            stop=self._service.stop,
+            tick=self.tick,
+            on_source=self._on_source,
+        )
+
+
+class JointTick:
+    """The service's loop goes round when that of each of its sources has."""
+
+    def __init__(self, sources: Iterable[str], tick: Callable[[], None]) -> None:
+        self._sources = frozenset(sources)
+        self._tick = tick
+        self._ticked = set[str]()
+        self._lock = threading.Lock()
+
+    def of(self, source: str) -> Callable[[], None]:
+        """What a source calls."""
+
+        def tick() -> None:
+            with self._lock:
+                self._ticked.add(source)
+                if self._ticked >= self._sources:
+                    self._ticked.clear()
+                    self._tick()
+
+        return tick
+
+
+def windows_of(settings: Settings, redis: Redis) -> WindowSet:
+    """The windows of the pipeline, as the extractor leases them."""
+    return WindowSet(
+        redis,
+        Keys(settings.pipeline.redis_namespace),
+        lease_seconds=settings.extract.window_lease_seconds,
+        max_open=settings.extract.max_open_windows,
+    )
+
+
+def on_doubt(telemetry: Telemetry) -> Callable[[str, Doubt], None]:
+    """Counts the windows that could not be read by remote read, and says it once for each cause."""
+    told: set[tuple[str, str]] = set()
+
+    def doubted(query: str, doubt: Doubt) -> None:
+        reason = doubt.reason
+        telemetry.inc("etl_remote_read_fallbacks_total", reason=reason)
+        if (query, reason) not in told:
+            told.add((query, reason))
+            telemetry.emit("remote_read_fallback", query=query, reason=reason, error=str(doubt))
+
+    return doubted
+
+
+def packer(settings: Settings) -> EntryBuilder:
+    """How blocks become entries: colliding series meet, where labels can make any collide."""
+    may_collide = settings.transform.relabel or settings.extract.labels
+    identities = SeriesEncoder.from_settings(settings).keys if may_collide else None
+    return EntryBuilder(settings.extract.entry_samples, identities)
