@@ -26,6 +26,7 @@ from common.runtime.service import Service, run
 from common.runtime.telemetry import Telemetry
 from common.runtime.wiring import consumer_name
 from common.samples.series import SeriesEncoder
+from common.source.remote_read.doubt import Doubt
 from common.state.keys import Keys
 from common.state.redis_client import SOCKET_TIMEOUT_SECONDS, connect_as_set
 from common.state.scripts import Scripts
@@ -39,7 +40,6 @@ from services.extractor.planning_pace import PlanningPace
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
-from services.extractor.remote_read.doubt import Doubt
 from services.extractor.scheduler import Scheduler
 from services.extractor.server_watch import ServerWatch
 from services.extractor.source.clock import SourceClock
