@@ -29,13 +29,13 @@ def query_warnings(settings: Settings) -> dict[str, str]:
     :class:`~common.errors.SourceError` where Prometheus cannot be reached or refuses us.
     """
     with closing(PrometheusClient(settings.extract)) as client:
-        settled_ms = settled(settings, client.now_ms())
+        scraped = client.scrape_settings()
+        settled_ms = settled(settings, scraped, client.now_ms())
         found = {
             query.name: answer_to(client, query, settled_ms[query.name]).warning
             for query in settings.extract.queries
         }
         if rolled_up := rolled_up_of(settings, settled_ms):
-            scraped = client.scrape_settings()
             problems = [p for one in rolled_up for p in one.too_fine(client, scraped)]
             if problems:
                 raise ConfigError(*problems)
@@ -44,11 +44,12 @@ def query_warnings(settings: Settings) -> dict[str, str]:
     return {name: warning for name, warning in found.items() if warning}
 
 
-def settled(settings: Settings, now_ms: int) -> dict[str, int]:
+def settled(settings: Settings, scraped: ScrapeSettings, now_ms: int) -> dict[str, int]:
     """Up to when each query has settled at Prometheus' time ``now_ms``, by its name."""
     extract = settings.extract
     return {
-        query.name: now_ms - query.settle_ms(extract.settle_seconds) for query in extract.queries
+        query.name: now_ms - scraped.settle_ms(query, extract.settle_seconds)
+        for query in extract.queries
     }
 
 

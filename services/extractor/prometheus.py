@@ -157,8 +157,12 @@ class PrometheusClient:
 
     def scrape_settings(self) -> ScrapeSettings:
         """How the server scrapes and evaluates, as far as it reports it."""
-        targets = self._document("api/v1/targets?state=active", METRICS_BYTES)
-        return ScrapeSettings.parse(targets, self._config())
+        return ScrapeSettings.parse(
+            self._document("api/v1/targets?state=active", METRICS_BYTES),
+            self._config(),
+            self._document("api/v1/rules", METRICS_BYTES),
+            self._document("api/v1/status/flags", METRICS_BYTES),
+        )
 
     def metric_types(self) -> MetricTypes:
         """The types of metrics, as far as the server knows them."""
