@@ -37,13 +37,13 @@ def query_warnings(settings: Settings) -> dict[str, str]:
 def _warnings(settings: Settings) -> dict[str, str]:
     """Those of one source's queries; empty where all is well."""
     with closing(PrometheusClient(settings.extract)) as client:
-        settled_ms = settled(settings, client.now_ms())
+        scraped = client.scrape_settings()
+        settled_ms = settled(settings, scraped, client.now_ms())
         found = {
             query.name: answer_to(client, query, settled_ms[query.name]).warning
             for query in settings.extract.queries
         }
         if rolled_up := rolled_up_of(settings, settled_ms):
-            scraped = client.scrape_settings()
             problems = [p for one in rolled_up for p in one.too_fine(client, scraped)]
             if problems:
                 raise ConfigError(*problems)
@@ -52,11 +52,12 @@ def _warnings(settings: Settings) -> dict[str, str]:
     return found
 
 
-def settled(settings: Settings, now_ms: int) -> dict[str, int]:
+def settled(settings: Settings, scraped: ScrapeSettings, now_ms: int) -> dict[str, int]:
     """Up to when each query has settled at Prometheus' time ``now_ms``, by its name."""
     extract = settings.extract
     return {
-        query.name: now_ms - query.settle_ms(extract.settle_seconds) for query in extract.queries
+        query.name: now_ms - scraped.settle_ms(query, extract.settle_seconds)
+        for query in extract.queries
     }
 
 

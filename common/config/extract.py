@@ -34,6 +34,10 @@ def _none_if_zero(times: tuple[float, ...]) -> tuple[float, ...]:
     return () if times == (0.0,) else times
 
 
+def _none_if_auto(value: Any) -> Any:
+    return None if value == "auto" else value
+
+
 class _Address(Section):
     """The address of the only source; a base, so that it is the first of the keys."""
 
@@ -59,14 +63,18 @@ class ExtractSettings(SourceKeys, _Address):
         "of `prometheus_url`, `auth`, `headers`, `header_files`, `params`, `proxy_url` and "
         "`labels`.",
     )
-    settle_seconds: Seconds = Field(
-        30,
-        ge=0,
-        description="Age that samples must have before they are extracted. At least 1.1 × scrape "
-        "interval + scrape time-out, since Prometheus back-dates staleness markers, and at least "
-        "its evaluation interval where it has rules. What the server reports is compared with it "
-        "(`settle_too_short`, `etl_settle_missing_seconds`): Prometheus' defaults, 60 s and 10 s, "
-        "need 76 s.",
+    settle_seconds: Annotated[Seconds | None, BeforeValidator(_none_if_auto), Unit("duration")] = (
+        Field(
+            None,
+            ge=0,
+            description="Age that samples must have before they are extracted; none, or `auto` = "
+            "for each query what the source reports: raw samples the longest scrape time-out of "
+            "the jobs that it may read, an `expr` also 1.1 × scrape interval, since Prometheus "
+            "back-dates staleness markers, both the evaluation interval of rules that they read, "
+            "and 2 s more; 30 s or more where the source does not say all. `etlctl status` says "
+            "which. A number holds, and is compared with what is needed (`settle_too_short`, "
+            "`etl_settle_missing_seconds`).",
+        )
     )
     clock_tolerance_seconds: Seconds = Field(
         5,

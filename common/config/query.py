@@ -29,6 +29,8 @@ READ_CHECK = "etl_read_check"
 # The loader keeps its watermarks, the seals of windows and what was in force in the sink, too.
 RESERVED_NAMES = frozenset({"etl_loaded_watermark", "etl_seal", "etl_configuration", READ_CHECK})
 DEFAULT_ALIGNMENT_SECONDS = 15.0
+# How long samples settle where neither the configuration nor the source says.
+UNKNOWN_SETTLE_SECONDS = 30.0
 
 
 class Query(CheckedSection):
@@ -146,13 +148,20 @@ class Query(CheckedSection):
         """
         return round((self.step or self._alignment_seconds) * 1000)
 
-    def settle_ms(self, default_seconds: float) -> int:
+    def settle_ms(self, default_seconds: float | None) -> int:
         """Age in milliseconds at which an instant of this query can be extracted.
 
-        An expression that looks ahead of its evaluation time waits for that time as well.
+        An expression that looks ahead of its evaluation time waits for that time as well. Where
+        neither the query nor ``default_seconds`` says, it is that of a source that does not either.
         """
         seconds = default_seconds if self.settle_seconds is None else self.settle_seconds
+        if seconds is None:
+            seconds = UNKNOWN_SETTLE_SECONDS
         return round(seconds * 1000) + (0 if self.expr is None else ahead_ms(self.expr))
+
+    def settles_by_source(self, default_seconds: float | None) -> bool:
+        """Whether that age follows what the source reports."""
+        return self.settle_seconds is None and default_seconds is None
 
     @property
     def head_step_ms(self) -> int:

@@ -83,7 +83,8 @@ class FeedStatus:
     succeeded, of the feed or of what is deferred. ``empty_since_ms``: up to where the query has
     matched series, or where its present configuration began. ``backfilled``: its configured
     backfill was begun. ``lag_limit_ms``: how far what is loaded lies behind now at most where all
-    goes as it should, as the extractor says; 0 = nobody has said.
+    goes as it should, as the extractor says; 0 = nobody has said. ``settle_ms``: how long its
+    samples are left to settle, and ``settle_why`` that is; empty = nobody has said.
     """
 
     query: str
@@ -104,6 +105,8 @@ class FeedStatus:
     backfilled: bool = False
     reopened: str = ""
     lag_limit_ms: int = 0
+    settle_ms: int = 0
+    settle_why: str = ""
 
     @property
     def name(self) -> str:
@@ -212,6 +215,8 @@ def feed_status(feed: str, found: Mapping[str, Any]) -> FeedStatus:
         backfilled="backfilled" in fields,
         reopened=fields.get("reopened", ""),
         lag_limit_ms=int(fields.get("lag_limit_ms", 0)),
+        settle_ms=int(fields.get("settle_ms", 0)),
+        settle_why=fields.get("settle_why", ""),
     )
 
 

@@ -62,6 +62,8 @@ class WindowSet(WindowLeases):
         configuration: str = "",
         backfills: Sequence[str] = (),
         lag_limit_ms: int = 0,
+        settle_ms: int = 0,
+        settle_why: str = "",
         may_be_unsettled: Sequence[Range] = (),
     ) -> bool:
         """Extend the feed's time to ``head_ms``; a new feed begins at ``origin_ms``.
@@ -69,8 +71,9 @@ class WindowSet(WindowLeases):
         False when the feed belongs to another configuration and ``adopt`` is not set; with it, the
         feed and its parts of ``backfills`` become ours, and open windows are cut anew. A
         ``configuration`` that was not in force last is noted (:mod:`common.state.history`).
-        ``lag_limit_ms``: :attr:`FeedStatus.lag_limit_ms`. ``may_be_unsettled``: what is noted of
-        the feed where so many windows are not settled that looking for its own takes too long.
+        ``lag_limit_ms``, ``settle_ms``, ``settle_why``: those of :class:`FeedStatus`.
+        ``may_be_unsettled``: what is noted of the feed where so many windows are not settled that
+        looking for its own takes too long.
         """
         planned = self._scripts.call(
             "plan",
@@ -89,6 +92,8 @@ class WindowSet(WindowLeases):
             configuration=configuration,
             configuration_id=id_of(configuration),
             lag_limit_ms=lag_limit_ms,
+            settle_ms=settle_ms,
+            settle_why=settle_why,
             most_windows=MOST_WINDOWS,
             may_be_unsettled=may_be_unsettled,
         )

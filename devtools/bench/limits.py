@@ -11,14 +11,14 @@ from common.errors import StackError
 from common.runtime.telemetry import Telemetry
 from common.samples.batch import SCHEMA_VERSION, Origin, SampleBatch
 from common.source.http_session import source_session
+from common.source.remote_read.choice import LEAST_SAMPLES, LEAST_SAMPLES_A_SERIES
+from common.source.remote_read.request import HEADERS, read_request
 from common.source.transport import BodyBounds, Message, Transport
 from common.state.verdict import Entry, Output, Settle
 from devtools.bench.data import SELECTOR, STEP_MS
 from devtools.bench.machine import Meter, beyond_idle, cores
 from devtools.bench.rig import QUERY, Rig
 from services.extractor.prometheus import PrometheusClient
-from services.extractor.remote_read.request import HEADERS, read_request
-from services.extractor.remote_read.two_ways import LEAST_SAMPLES, LEAST_SAMPLES_A_SERIES
 from services.extractor.staging import EntryBuilder
 from services.loader.admission import Admission
 from services.loader.batch import Group

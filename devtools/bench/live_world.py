@@ -22,10 +22,12 @@ from devtools.servers.processes import Server, stop_together
 from devtools.servers.prometheus_server import PrometheusServer, ScrapeJob
 from devtools.servers.redis_server import RedisServer
 from devtools.servers.service_process import ServiceProcess
+from services.extractor.source.scrape_settings import APPEND_SECONDS
 
 INTERVAL_SECONDS = 15.0
-# The default: 1.1 intervals, a scrape time-out of 10 s, a second for rules, rounded up.
-SETTLE_SECONDS = 30.0
+SCRAPE_TIMEOUT_SECONDS = 10.0
+# What the extractor makes of that for raw samples.
+SETTLE_SECONDS = SCRAPE_TIMEOUT_SECONDS + APPEND_SECONDS
 METRIC = "bench_live"
 BUCKET = "live"
 # Prometheus scrapes each job at an offset of its own, so that samples spread over the interval.
@@ -100,7 +102,7 @@ def _started(toolbox: Toolbox, folder: Path, target: str, servers: list[Server])
         log_dir=logs,
         jobs=[ScrapeJob(f"live-{number}", (target,)) for number in range(JOBS)],
         scrape_interval_seconds=INTERVAL_SECONDS,
-        scrape_timeout_seconds=10.0,
+        scrape_timeout_seconds=SCRAPE_TIMEOUT_SECONDS,
     )
     servers += [redis, influx.influxd, influx.front, prometheus]
     redis.start()
@@ -112,7 +114,6 @@ def _started(toolbox: Toolbox, folder: Path, target: str, servers: list[Server])
             {
                 "extract": {
                     "prometheus_url": prometheus.url,
-                    "settle_seconds": SETTLE_SECONDS,
                     "queries": [{"name": "live", "select": METRIC}],
                 },
                 "load": {"influxdb": {"url": influx.url, "org": ORG, "bucket": BUCKET}},

@@ -67,7 +67,7 @@ class _Source:
         """Its clock is the first thing that the extractor asks for."""
         extract = self.settings.extract
         self._now_ms = self.client.now_ms()
-        self.settled_ms = settled(self.settings, self._now_ms)
+        self.settled_ms = settled(self.settings, self._scrape_settings(), self._now_ms)
         with closing(Transport(extract.prometheus_url, source_session(extract))) as transport:
             version = version_of(transport, extract.timeout_seconds)
         yield ok(f"{extract.prometheus_url}, version {version or 'unknown'}")
@@ -136,9 +136,13 @@ class _Source:
         scraped, default_seconds = self._scrape_settings(), self.settings.extract.settle_seconds
         unknown = False
         short: list[tuple[float, str]] = []
+        by_source: dict[float, list[str]] = {}
         for query in self.settings.extract.queries:
             needed = scraped.needed_seconds(query)
             unknown = unknown or needed is None
+            if query.settles_by_source(default_seconds):
+                by_source.setdefault(scraped.settle(query).seconds, []).append(query.name)
+                continue
             settle_seconds = query.settle_ms(default_seconds) / 1000
             if needed is not None and needed > settle_seconds:
                 short.append((needed, f"{query.name} ({settle_seconds:g} s)"))
@@ -152,6 +156,9 @@ class _Source:
         elif unknown:
             do = "compare extract.settle_seconds with 1.1 × scrape interval + time-out yourself"
             yield warning("does not say how often it scrapes", do)
+        elif by_source:
+            told = [f"{seconds:g} s ({', '.join(names)})" for seconds, names in by_source.items()]
+            yield ok(f"samples settle by how it scrapes and evaluates: {'; '.join(sorted(told))}")
         else:
             yield ok("settle_seconds fits how it scrapes and evaluates")
 

@@ -44,7 +44,7 @@ class Proposal:
 
     queries: tuple[ProposedQuery, ...]
     interval_seconds: int
-    settle_seconds: int
+    settle_seconds: int | None
     lookback_seconds: int
     history_seconds: float
 
@@ -107,7 +107,7 @@ def propose(facts: SourceFacts, jobs: Sequence[Job]) -> Proposal:
     return Proposal(
         tuple(queries),
         interval,
-        ceil(facts.settle_seconds),
+        None if facts.settle_seconds is None else ceil(facts.settle_seconds),
         _lookback_seconds(facts.history_seconds),
         facts.history_seconds,
     )

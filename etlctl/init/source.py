@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +47,8 @@ class SourceFacts:
     """What was found.
 
     ``version`` and ``retention`` are empty, ``lowest_ms`` None where the server does not say.
-    ``many_values``: labels with very many values, and how many each has.
+    ``settle_seconds``: where the extractor cannot tell by itself. ``many_values``: labels with very
+    many values, and how many each has.
     """
 
     version: str
@@ -55,7 +56,7 @@ class SourceFacts:
     now_ms: int
     lowest_ms: int | None
     metrics: int
-    settle_seconds: float
+    settle_seconds: float | None
     jobs: tuple[Job, ...]
     many_values: Mapping[str, int] = field(default_factory=dict)
 
@@ -76,19 +77,24 @@ def look_at_source(extract: ExtractSettings) -> SourceFacts:
     with closing(Transport(extract.prometheus_url, source_session(extract))) as transport:
         version = version_of(transport, extract.timeout_seconds)
         tsdb = _data(transport, "api/v1/status/tsdb", extract.timeout_seconds)
-    needed = [one.settled_seconds for one in scraped.targets]
-    needed += [scraped.evaluation_seconds] if scraped.evaluation_seconds else []
-    needed += [1.1 * job.interval_seconds for job in jobs]
     return SourceFacts(
         version=version,
         retention=run.retention if run else "",
         now_ms=now_ms,
         lowest_ms=None if lowest_ms in (None, NO_SAMPLES_MS) else lowest_ms,
         metrics=metrics,
-        settle_seconds=max(needed, default=1.1 * _DEFAULT_INTERVAL_SECONDS + 10),
+        settle_seconds=_settle_seconds(scraped, jobs),
         jobs=jobs,
         many_values=_many_values(tsdb),
     )
+
+
+def _settle_seconds(scraped: ScrapeSettings, jobs: Sequence[Job]) -> float | None:
+    """What the extractor will not find out by itself; None where it does."""
+    if scraped.targets:
+        return None
+    measured = [1.1 * job.interval_seconds for job in jobs]
+    return max(measured, default=1.1 * _DEFAULT_INTERVAL_SECONDS) + 10
 
 
 def version_of(transport: Transport, timeout_seconds: float) -> str:

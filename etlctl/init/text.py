@@ -92,9 +92,14 @@ def _lines(
         for name, text in texts.items():
             yield f"    {_text(name)}: {_text(text)}"
     yield ""
-    yield "  # Samples are left to settle before they are extracted: 1.1 × scrape interval +"
-    yield "  # scrape time-out, and the evaluation interval of rules."
-    yield f"  settle_seconds: {_duration(proposal.settle_seconds)}"
+    settle_seconds = proposal.settle_seconds
+    if settle_seconds is None:
+        yield "  # Samples are left to settle before they are extracted: by what Prometheus reports"
+        yield "  # of scrapes and rules. A duration would hold instead."
+    else:
+        yield "  # Samples are left to settle before they are extracted: 1.1 × scrape interval +"
+        yield "  # scrape time-out, and the evaluation interval of rules."
+    yield f"  settle_seconds: {'auto' if settle_seconds is None else _duration(settle_seconds)}"
     yield "  # How far back the very first start reaches."
     yield f"  initial_lookback_seconds: {_duration(proposal.lookback_seconds)}"
     yield ""

@@ -92,8 +92,9 @@ def _read(
             now = rfc3339(now_ms)
             raise ConfigError(f"--from: {from_} is yet to come: Prometheus' clock says {now}")
         found = transformed(settings, source, query, start_ms, end_ms)
+        settle_ms = source.scrape_settings().settle_ms(query, extract.settle_seconds)
     # Windows end where samples have settled.
-    unsettled_ms = end_ms - (now_ms - query.settle_ms(extract.settle_seconds))
+    unsettled_ms = end_ms - (now_ms - settle_ms)
     return {
         "query": query.name,
         "bucket": settings.load.tiers[TIER].bucket,

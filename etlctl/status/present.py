@@ -29,6 +29,7 @@ def screen(status: PipelineStatus, alerts: Alerts) -> Iterator[str | Table]:
     yield alerts_line(alerts)
     yield stage_table(stages(status.workers))
     yield windows(status)
+    yield from settle_lines(status)
     yield backlog_line(status)
     for backfill in status.backfills:
         yield escape(line(backfill, status.workers))
@@ -133,6 +134,19 @@ def windows(status: PipelineStatus) -> Table:
             _UNKNOWN if proven_ms is None else rfc3339(proven_ms),
         )
     return table
+
+
+def settle_lines(status: PipelineStatus) -> Iterator[str]:
+    """How long samples settle before they are extracted, and why; queries alike on one line."""
+    alike: dict[tuple[int, str], list[str]] = {}
+    for feed in status.feeds.values():
+        if feed.settle_why:
+            names = alike.setdefault((feed.settle_ms, feed.settle_why), [])
+            if feed.query not in names:
+                names.append(feed.query)
+    for (settle_ms, why), names in sorted(alike.items()):
+        settle = format_duration(settle_ms)
+        yield f"Samples settle for {settle} ({escape(why)}): {escape(', '.join(names))}."
 
 
 def gap_table(gaps: Mapping[str, Sequence[Gap]]) -> Table:

@@ -16,6 +16,8 @@ from services.verifier.wiring import HOT, Parts
 
 # Within so long after it has settled a window is planned.
 PLANNED_WITHIN_MS = 60_000
+# What the source is scraped with is not asked here: hardly any settles longer.
+SETTLED_BY_SOURCE_MS = 600_000
 
 
 def with_windows(parts: Parts) -> tuple[Parts, tuple[str, ...]]:
@@ -83,6 +85,10 @@ def window_due(
     """
     of_tier = settings.load.tiers[tier]
     resolution_ms = of_tier.rollup.resolution_ms if of_tier.rollup else 1
-    settled_ms = now_ms - query.settle_ms(settings.extract.settle_seconds) - PLANNED_WITHIN_MS
+    default_seconds = settings.extract.settle_seconds
+    settle_ms = query.settle_ms(default_seconds)
+    if query.settles_by_source(default_seconds):
+        settle_ms = max(settle_ms, SETTLED_BY_SOURCE_MS)
+    settled_ms = now_ms - settle_ms - PLANNED_WITHIN_MS
     newest_end_ms = settled_ms // of_tier.window_ms * of_tier.window_ms
     return -(-oldest_ms // resolution_ms) * resolution_ms < newest_end_ms

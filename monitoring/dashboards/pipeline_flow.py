@@ -229,6 +229,13 @@ def window_panels() -> tuple[PanelSpec, ...]:
             PER_SECOND,
         ),
         PanelSpec(
+            "Remote reads read again",
+            "lines",
+            "Windows that were read by JSON, as their answer by remote read could not be trusted.",
+            (Query(rates("etl_remote_read_fallbacks_total", CHOSEN, "reason"), "{{reason}}"),),
+            PER_SECOND,
+        ),
+        PanelSpec(
             "Clock differences",
             "lines",
             "Seconds that Prometheus' clock is ahead of others: the most of the last minute.",

@@ -17,6 +17,7 @@ from common.runtime.readiness.dependency_watch import Dependency, probe_every_se
 from common.runtime.service import Service
 from common.runtime.telemetry import Telemetry
 from common.samples.series import SeriesEncoder
+from common.source.remote_read.doubt import Doubt
 from common.state.keys import Keys
 from common.state.redis_client import SOCKET_TIMEOUT_SECONDS
 from common.state.scripts import Scripts
@@ -29,7 +30,6 @@ from services.extractor.planning_pace import PlanningPace
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
-from services.extractor.remote_read.doubt import Doubt
 from services.extractor.scheduler import Scheduler
 from services.extractor.server_watch import ServerWatch
 from services.extractor.source.clock import SourceClock

@@ -118,6 +118,8 @@ class Planner:
             configuration=changed,
             backfills=[part.backfill for part in parts],
             lag_limit_ms=plan.lag_limit_ms,
+            settle_ms=plan.settle_ms,
+            settle_why=plan.settle_why,
             may_be_unsettled=_may_be_unsettled(known, parts) if known and changed else (),
         )
         if known is None and not adopt:

@@ -19,9 +19,10 @@ from common.samples.columns import Samples
 from common.source.errors import snippet
 from common.source.http_session import source_session
 from common.source.query_api import QueryApi
+from common.source.remote_read.choice import Choice
+from common.source.remote_read.doubt import Doubt
 from common.source.transport import BodyBounds, Transport
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
-from services.extractor.remote_read.doubt import Doubt
 from services.extractor.remote_read.read import RemoteReader
 from services.extractor.remote_read.two_ways import TwoWays
 from services.extractor.source.clock import ClockReading
@@ -77,7 +78,8 @@ class PrometheusClient:
         self._two_ways = None
         # Remote read knows no parameters: it would answer as if there were none.
         if on_doubt is not None and settings.remote_read == "auto" and not settings.params:
-            self._two_ways = TwoWays(self._chunks, self.run, self._config, on_doubt)
+            choice = Choice(self.run, self._config)
+            self._two_ways = TwoWays(self._chunks, choice, on_doubt)
 
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
         """The samples of ``query`` with ``start_ms < t <= end_ms``, in blocks as they arrive.
@@ -155,8 +157,12 @@ class PrometheusClient:
 
     def scrape_settings(self) -> ScrapeSettings:
         """How the server scrapes and evaluates, as far as it reports it."""
-        targets = self._document("api/v1/targets?state=active", METRICS_BYTES)
-        return ScrapeSettings.parse(targets, self._config())
+        return ScrapeSettings.parse(
+            self._document("api/v1/targets?state=active", METRICS_BYTES),
+            self._config(),
+            self._document("api/v1/rules", METRICS_BYTES),
+            self._document("api/v1/status/flags", METRICS_BYTES),
+        )
 
     def metric_types(self) -> MetricTypes:
         """The types of metrics, as far as the server knows them."""

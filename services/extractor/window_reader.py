@@ -17,8 +17,8 @@ from common.errors import LeaseLost, QueryTooLarge, SourceError
 from common.samples.batch import Origin, SampleBatch, columns_of
 from common.samples.columns import Samples
 from common.samples.digest import Digest
+from common.source.remote_read.doubt import Doubt
 from common.state.windows import Staged, Window, WindowSet
-from services.extractor.remote_read.doubt import Doubt
 from services.extractor.rollup_blocks import whole_series, with_last_before
 from services.extractor.staging import CollisionAcrossEntries, EntryBuilder, Packing
 from services.extractor.windows import Plan, floor_to

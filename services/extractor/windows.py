@@ -12,6 +12,7 @@ from common.promql.reach import RAW, Reach, reach_of
 from common.samples.rollup import Rollup
 from common.state.backfills import Part
 from common.state.windows import Feed, Window
+from services.extractor.source.scrape_settings import Settle
 
 # The way through the stages, with time to spare: with a `settle_seconds` of 30 s and an interval of
 # 15 s a feed is behind from where the alerts' freshness objective is missed, 180 s.
@@ -20,15 +21,16 @@ LAG_MARGIN_MS = 135_000
 LAG_MARGIN_SHARE = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
-    """How one feed is planned.
+    """How one feed is planned; only :meth:`settle` changes it.
 
     ``step_ms``: every bound is a multiple of it. ``head_step_ms``: the head is. ``live_ms``: how
     far back from its head a feed is live; nothing of a rollup is. ``catchup_ms``: the longest
     window of what is not live. ``configuration``: what its points depend on, as text.
     ``rollup``: what becomes of the samples; None = they stay as they are. ``retention_ms``: how
-    long the sink keeps the points; None = for ever, or not known.
+    long the sink keeps the points; None = for ever, or not known. ``settles_by_source``: whether
+    ``settle_ms`` follows what the source reports; ``settle_why`` says what it follows from.
     """
 
     feed: Feed
@@ -42,10 +44,16 @@ class Plan:
     rollup: Rollup | None = None
     head_step_ms: int = 1
     retention_ms: int | None = None
+    settles_by_source: bool = False
+    settle_why: str = "configured"
 
     def of(self, part: Part) -> Plan:
         """The same for a part of a backfill: nothing of it is live."""
         return replace(self, feed=part.of(self.feed), live_ms=0)
+
+    def settle(self, settle: Settle) -> None:
+        """Let samples settle for so long from now on."""
+        self.settle_ms, self.settle_why = self.query.settle_ms(settle.seconds), settle.why
 
     def head_ms(self, now_ms: int) -> int:
         """The last aligned instant whose samples have settled at Prometheus' time ``now_ms``."""
@@ -163,11 +171,14 @@ def _plan(query: Query, tier: TierName, settings: Settings) -> Plan:
     if rollup is not None:
         step_ms, live_ms = rollup.resolution_ms, 0
         head_step_ms = catchup_ms = settings.load.tiers[tier].window_ms
+    by_source = query.settles_by_source(extract.settle_seconds)
     return Plan(
         feed=Feed(query.name, tier, query.kind, query.fingerprint(tier)),
         query=query,
         step_ms=step_ms,
         settle_ms=query.settle_ms(extract.settle_seconds),
+        settles_by_source=by_source,
+        settle_why="the source was not asked yet" if by_source else "configured",
         lookback_ms=round(lookback_seconds * 1000),
         live_ms=live_ms,
         catchup_ms=catchup_ms,

@@ -63,6 +63,8 @@ class MemoryWindowSet(MemoryPast):
         *,
         adopt: bool = False,
         lag_limit_ms: int = 0,
+        settle_ms: int = 0,
+        settle_why: str = "",
     ) -> bool:
         state = self._shared.feeds.get(feed.name)
         if state is None:

@@ -13,6 +13,7 @@ from common.runtime.metrics.spec import EXTRACTOR, LOADER, TRANSFORMER, VERIFIER
 
 _DROPPED = "etl_dropped_samples_total"
 _DEAD = "etl_dead_letters_total"
+_FALLBACKS = "etl_remote_read_fallbacks_total"
 
 # Metric → label → values, whichever service exports it.
 _VALUES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -52,6 +53,20 @@ _ERROR_TYPES: dict[str, tuple[str, ...]] = {
     EXTRACTOR: _SOURCE_ERRORS,
     VERIFIER: (*_SOURCE_ERRORS, "SinkError"),
 }
+# Those of common.source.remote_read.doubt.
+_DOUBTS = (
+    "refused",
+    "no_answer",
+    "not_streamed",
+    "broken_off",
+    "frame",
+    "checksum",
+    "chunk_type",
+    "chunk",
+    "labels",
+    "order",
+    "reconfigured",
+)
 # (metric, service) → reasons.
 _REASONS: dict[tuple[str, str], tuple[str, ...]] = {
     (_DROPPED, EXTRACTOR): ("native_histogram",),
@@ -80,6 +95,7 @@ _REASONS: dict[tuple[str, str], tuple[str, ...]] = {
         "poison",
     ),
     (_DEAD, TRANSFORMER): ("poison",),
+    (_FALLBACKS, EXTRACTOR): _DOUBTS,
 }
 
 

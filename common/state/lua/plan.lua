@@ -4,8 +4,9 @@
 --      8.. two for each of its parts of backfills: part, its open windows
 -- a    feed, fingerprint, adopt (take the feed over for this fingerprint), origin_ms, head_ms,
 --      configuration (that is in force from now on), configuration_id; both '' where nothing may have changed,
---      lag_limit_ms (0: not known), most_windows (committed ones of all feeds that are looked at), may_be_unsettled (where
---      there are more: ranges of the feed in which all lies that is committed, and not settled, or still to be extracted)
+--      lag_limit_ms (0: not known), settle_ms, settle_why (how long its samples settle, for whoever reads the feed),
+--      most_windows (committed ones of all feeds that are looked at), may_be_unsettled (where there are more: ranges of
+--      the feed in which all lies that is committed, and not settled, or still to be extracted)
 -- Returns 1, or 0 when another configuration owns the feed.
 local feed, windows = KEYS[1], KEYS[2]
 local owner, head, backlog = unpack(redis.call('HMGET', feed, 'fingerprint', 'head_ms', 'ranges'))
@@ -79,7 +80,8 @@ if a.head_ms > head then
 end
 
 redis.call('HSET', feed, 'fingerprint', a.fingerprint, 'head_ms', whole(head),
-  'ranges', ranges_json(ranges), 'planned_ms', whole(now), 'lag_limit_ms', whole(a.lag_limit_ms))
+  'ranges', ranges_json(ranges), 'planned_ms', whole(now), 'lag_limit_ms', whole(a.lag_limit_ms),
+  'settle_ms', whole(a.settle_ms), 'settle_why', a.settle_why)
 redis.call('HSETNX', feed, 'origin_ms', whole(a.origin_ms))
 redis.call(taken_over and 'HSET' or 'HSETNX', feed, 'empty_since_ms', whole(planned_before))
 redis.call('SADD', KEYS[5], a.feed)

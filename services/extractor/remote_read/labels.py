@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from services.extractor.remote_read.doubt import Doubt
-from services.extractor.remote_read.fields import LENGTH, inside, uvarint
+from common.source.remote_read.doubt import Doubt
+from common.source.remote_read.fields import LENGTH, inside, uvarint
 
 # Label sets that are remembered from one window to the next, as they were sent.
 REMEMBERED_BYTES = 8 << 20

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceRefused
 from common.samples.columns import Samples
 from common.source.errors import snippet
+from common.source.remote_read.doubt import Doubt, Reason
+from common.source.remote_read.frames import SeriesChunks, read_frames
+from common.source.remote_read.request import ANSWER_TYPE, HEADERS, read_request
 from common.source.transport import BodyBounds, Message, Transport
-from services.extractor.remote_read.doubt import Doubt, Reason
-from services.extractor.remote_read.frames import SeriesChunks, read_frames
 from services.extractor.remote_read.labels import LabelSets
-from services.extractor.remote_read.request import ANSWER_TYPE, HEADERS, read_request
 from services.extractor.remote_read.xor import decode
 
 # What Prometheus writes where a series ends (``model/value/value.go``); queries do not show it.

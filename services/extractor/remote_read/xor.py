@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.extractor.remote_read.doubt import Doubt
+from common.source.remote_read.doubt import Doubt
 
 # Enough chunks side by side to spread what a call costs; more do not fit into the cache.
 MOST_CHUNKS = 4096

@@ -10,6 +10,7 @@ from redis import Redis
 from common.state.history import changes_of
 from common.state.windows import Feed, FeedStatus, WindowSet
 from services.extractor.planner import Planner
+from services.extractor.source.scrape_settings import Settle
 from services.extractor.windows import Plan
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
 
@@ -44,6 +45,27 @@ def test_planning_follows_the_sources_clock(rig: Rig) -> None:
     assert known.watermark_ms == 50 * STEP_MS
     # Who does not know the configuration can tell all the same whether the feed is behind.
     assert known.lag_limit_ms == rig.plan.lag_limit_ms > 0
+    assert (known.settle_ms, known.settle_why) == (rig.plan.settle_ms, "configured")
+
+
+def test_nothing_is_planned_twice_or_left_out_where_samples_settle_for_another_time(
+    rig: Rig,
+) -> None:
+    """A head waits until the longer time has passed, and a window of a shorter one is longer."""
+    planning = planner(rig)
+    planning.plan()
+    for settle_steps, passed_steps, head_step in (
+        (5, 0, 100),
+        (5, 4, 100),
+        (5, 2, 101),
+        (1, 0, 105),
+    ):
+        rig.plan.settle(Settle(settle_steps * STEP_MS / 1000, "so"))
+        rig.source.now += passed_steps * STEP_MS
+        planning.plan()
+        assert rig.status == ([(50 * STEP_MS, head_step * STEP_MS)], [])
+    known = rig.windows.status()["q@hot"]
+    assert (known.settle_ms, known.settle_why) == (STEP_MS, "so")
 
 
 def test_a_source_without_a_settled_sample_is_not_planned(rig: Rig) -> None:

@@ -15,11 +15,11 @@ from redis import Redis
 
 from common.config import ExtractSettings, Query
 from common.samples.columns import Samples
+from common.source.remote_read import choice
+from common.source.remote_read.doubt import Doubt
 from devtools.servers.prometheus_server import PrometheusServer
 from services.extractor.extract import Outcome
 from services.extractor.prometheus import PrometheusClient
-from services.extractor.remote_read import two_ways
-from services.extractor.remote_read.doubt import Doubt
 from services.extractor.remote_read.read import RemoteReader
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
 from tests.integration.extractor.test_prometheus import NASTY_LABELS, VALUES, quoted, written
@@ -82,8 +82,8 @@ class BothWays:
     """Reads what is asked for by JSON and by remote read."""
 
     def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(two_ways, "LEAST_SAMPLES", 0)
-        monkeypatch.setattr(two_ways, "LEAST_SAMPLES_A_SERIES", 0)
+        monkeypatch.setattr(choice, "LEAST_SAMPLES", 0)
+        monkeypatch.setattr(choice, "LEAST_SAMPLES_A_SERIES", 0)
         settings = ExtractSettings.model_validate({"prometheus_url": url})
         self.remote_reads = 0
         by_chunks = RemoteReader.read

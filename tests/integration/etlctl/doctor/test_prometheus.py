@@ -46,10 +46,13 @@ def test_queries_that_give_nothing_or_are_rejected(world: World) -> None:
 
 
 def test_samples_that_are_read_too_early(world: World) -> None:
-    world.changes["extract.settle_seconds"] = 1
+    world.changes["extract.settle_seconds"] = 0.5
     level, text = world.of("prometheus")["settling"]
-    assert level == "warning" and "health (1 s), raw (1 s)" in text
-    assert "set extract.settle_seconds to 3" in text
+    assert level == "warning" and "health (0.5 s), raw (0.5 s)" in text
+    assert "set extract.settle_seconds to 2" in text
+    world.changes["extract.settle_seconds"] = "auto"
+    level, text = world.of("prometheus")["settling"]
+    assert level == "ok" and "3 s (" in text and "raw" in text
     assert world.code == 0
 
 

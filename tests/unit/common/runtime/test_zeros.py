@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -13,6 +15,7 @@ from common.runtime.telemetry import Telemetry
 from common.runtime.undeliverable import PAYLOAD_LOST
 from common.samples.series import SeriesDrop
 from common.source import transport  # noqa: F401
+from common.source.remote_read.doubt import Reason
 from services.extractor.extract import NATIVE_HISTOGRAM
 from services.loader.admission import CircuitState
 from services.loader.lines import REASONS
@@ -53,6 +56,8 @@ def test_the_values_are_those_that_the_services_count() -> None:
     assert known("etl_sink_failures_total", "loader", "cause") > {kind.value for kind in FAILURES}
     assert known("etl_sink_posts_total", "loader", "response") == {kind.value for kind in Kind}
     assert known("etl_errors_by_type_total", "extractor", "error_type") == SOURCE_ERRORS
+    fallbacks = "etl_remote_read_fallbacks_total"
+    assert known(fallbacks, "extractor", "reason") == set(get_args(Reason))
     proving = {*SOURCE_ERRORS, SinkError.__name__}
     assert known("etl_errors_by_type_total", "verifier", "error_type") == proving
 

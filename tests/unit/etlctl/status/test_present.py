@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -52,6 +53,23 @@ def shown(found: PipelineStatus, alerts: Alerts) -> list[str]:
     for one in screen(found, alerts):
         console.print(one)
     return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def test_how_long_samples_settle_is_said_once_for_queries_alike() -> None:
+    why = "scrape time-out (10s) of job app + 2 s"
+    settling = [
+        replace(feed(name), settle_ms=ms, settle_why=text)
+        for name, ms, text in (
+            ("a@hot", 12_000, why),
+            ("a@warm", 12_000, why),
+            ("b@hot", 12_000, why),
+            ("c@hot", 90_000, "configured"),
+        )
+    ]
+    text = " ".join(shown(status(*settling, feed("d@hot")), Alerts([])))
+    assert f"Samples settle for 12s ({why}): a, b." in text
+    assert "Samples settle for 1m30s (configured): c." in text
+    assert text.count("Samples settle") == 2
 
 
 def test_well() -> None:

@@ -10,14 +10,14 @@ from prometheus_client import CollectorRegistry
 from common.config import ExtractSettings, Query
 from common.errors import QueryTooLarge
 from common.runtime.telemetry import Telemetry
+from common.source.remote_read import choice
+from common.source.remote_read.doubt import Doubt
 from services.extractor.one_source import on_doubt
 from services.extractor.prometheus import PrometheusClient
-from services.extractor.remote_read import two_ways
-from services.extractor.remote_read.doubt import Doubt
 from tests.support.answering_server import AnsweringServer, Handler, reply
 from tests.support.captured_log import CapturedLog
+from tests.unit.common.source.remote_read.answers import STREAMED, answer, chunk, series
 from tests.unit.services.extractor.client_world import MATRIX
-from tests.unit.services.extractor.remote_read.answers import STREAMED, answer, chunk, series
 
 QUERY = Query(name="q", select="x").bound(15, {})
 RUN = {"startTime": "a", "lastConfigTime": "b", "storageRetention": "15d"}
@@ -47,8 +47,8 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(two_ways, "LEAST_SAMPLES", 1)
-    monkeypatch.setattr(two_ways, "LEAST_SAMPLES_A_SERIES", 1)
+    monkeypatch.setattr(choice, "LEAST_SAMPLES", 1)
+    monkeypatch.setattr(choice, "LEAST_SAMPLES_A_SERIES", 1)
 
 
 def paths_of(server: Server, reads: int = 2, **settings: object) -> tuple[list[str], list[Doubt]]:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import requests
 
+from common.source.remote_read.doubt import Doubt
 from common.source.transport import BodyBounds, Transport
-from services.extractor.remote_read.doubt import Doubt
 from services.extractor.remote_read.read import RemoteReader
 from tests.support.answering_server import AnsweringServer, Handler
-from tests.unit.services.extractor.remote_read.answers import STREAMED, answer, chunk, series
-from tests.unit.services.extractor.remote_read.xor_encoder import STALE_BITS, Sample, bits_of
+from tests.unit.common.source.remote_read.answers import STREAMED, answer, chunk, series
+from tests.unit.common.source.remote_read.xor_encoder import STALE_BITS, Sample, bits_of
 
 START_MS = 1_700_000_000_000
 END_MS = START_MS + 3_600_000

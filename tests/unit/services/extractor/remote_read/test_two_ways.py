@@ -11,10 +11,11 @@ import pytest
 from common.config import Query
 from common.errors import SourceUnavailable
 from common.samples.columns import Samples
+from common.source.remote_read import choice
+from common.source.remote_read.choice import Choice, adds_nothing
+from common.source.remote_read.doubt import Doubt, Reason
 from services.extractor.history import ServerRun
-from services.extractor.remote_read import two_ways
-from services.extractor.remote_read.doubt import Doubt, Reason
-from services.extractor.remote_read.two_ways import TwoWays, adds_nothing
+from services.extractor.remote_read.two_ways import TwoWays
 
 QUERY = Query(name="q", select="x").bound(15, {})
 HOUR_MS = 3_600_000
@@ -46,10 +47,8 @@ class World:
         self.on_read: Callable[[], object] = lambda: None
         self.ways = TwoWays(
             self._chunks,
-            lambda: self.run,
-            lambda: self.config,
+            Choice(lambda: self.run, lambda: self.config, lambda: self.now),
             lambda name, doubt: self.doubts.append(f"{name}: {doubt.reason}"),
-            lambda: self.now,
         )
 
     def _chunks(self, selector: str, start_ms: int, end_ms: int) -> Iterator[Samples]:
@@ -130,7 +129,7 @@ def test_a_server_that_does_not_report_its_run_is_asked_again_later() -> None:
     world.run = run
     world.read()
     assert world.reads == ["json"] * 3
-    world.now += two_ways.UNSAFE_SECONDS + 1
+    world.now += choice.UNSAFE_SECONDS + 1
     world.read()
     assert world.reads[3:] == ["chunks"]
 
@@ -147,7 +146,7 @@ def test_a_configuration_that_changed_meanwhile_is_a_doubt() -> None:
     with pytest.raises(Doubt):
         world.read()
     assert world.doubts == ["q: reconfigured"]
-    world.now += two_ways.PASSING_SECONDS + 1
+    world.now += choice.PASSING_SECONDS + 1
     world.read()
     assert world.reads == ["json", "chunks", "json"]
 
@@ -173,7 +172,7 @@ def test_a_doubt_after_a_block_asks_to_be_read_again_and_is_by_json() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "seconds"),
-    [("chunk_type", two_ways.LASTING_SECONDS), ("broken_off", two_ways.PASSING_SECONDS)],
+    [("chunk_type", choice.LASTING_SECONDS), ("broken_off", choice.PASSING_SECONDS)],
 )
 def test_after_a_doubt_json_is_read_for_a_while(reason: Reason, seconds: float) -> None:
     world = World()
@@ -195,7 +194,7 @@ def test_a_server_that_is_away_is_no_doubt() -> None:
     def away() -> ServerRun | None:
         raise SourceUnavailable("cannot be reached")
 
-    world.ways.run = away
+    world.ways.choice.run = away
     with pytest.raises(SourceUnavailable):
         world.read()
     assert world.doubts == []

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.source.remote_read.doubt import Doubt
 from services.extractor.remote_read import xor
-from services.extractor.remote_read.doubt import Doubt
-from tests.unit.services.extractor.remote_read.xor_encoder import (
+from tests.unit.common.source.remote_read.xor_encoder import (
     STALE_BITS,
     Sample,
     bits_of,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.extractor.remote_read.request import read_request
+from common.source.remote_read.request import read_request
 from tests.support.remote_write import of_bytes, of_int, varint
 
 

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from tests.support.remote_write import of_bytes, of_int, varint
-from tests.unit.services.extractor.remote_read.xor_encoder import Sample, encode
+from tests.unit.common.source.remote_read.xor_encoder import Sample, encode
 
 XOR, HISTOGRAM, UNKNOWN = 1, 2, 4
 STREAMED = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from common.source.errors import snippet
-from services.extractor.remote_read.checksum import crc32c
-from services.extractor.remote_read.doubt import Doubt
-from services.extractor.remote_read.fields import LENGTH, VARINT, inside, uvarint
+from common.source.remote_read.checksum import crc32c
+from common.source.remote_read.doubt import Doubt
+from common.source.remote_read.fields import LENGTH, VARINT, inside, uvarint
 
 # Of frames that are checked and decoded at once.
 BLOCK_BYTES = 3 << 19

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.extractor.remote_read.checksum import crc32c
-from services.extractor.remote_read.doubt import Doubt
-from services.extractor.remote_read.frames import read_frames
+from common.source.remote_read.checksum import crc32c
+from common.source.remote_read.doubt import Doubt
+from common.source.remote_read.frames import read_frames
 from tests.support.remote_write import of_bytes, of_int
-from tests.unit.services.extractor.remote_read import answers
-from tests.unit.services.extractor.remote_read.answers import (
+from tests.unit.common.source.remote_read import answers
+from tests.unit.common.source.remote_read.answers import (
     answer,
     chunk,
     frame,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from services.extractor.remote_read.doubt import Doubt
+from common.source.remote_read.doubt import Doubt
 
 # How a field is written: the last three bits of its tag.
 VARINT, LENGTH = 0, 2
