@@ -77,7 +77,8 @@ class Scripts:
             return script(keys, words)
         with self._redis.pipeline(transaction=False) as pipe:
             for key, payload in put.items():
-                pipe.set(key, payload, px=_PUT_KEPT_MS)
+                # Never over what an earlier attempt of the same call has put there, and kept.
+                pipe.set(key, payload, px=_PUT_KEPT_MS, nx=True)
             pipe.evalsha(script.sha, len(keys), *keys, *words)
             *refused, reply = pipe.execute(raise_on_error=False)
         if isinstance(reply, NoScriptError):

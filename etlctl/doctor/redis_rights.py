@@ -39,6 +39,7 @@ WITH_KEY_FIRST: Mapping[str, Sequence[str]] = {
     "LRANGE": ("0", "0"),
     "LSET": ("0", "v"),
     "PERSIST": (),
+    "PEXPIRE": ("0",),
     "RPUSH": ("v",),
     "SADD": ("v",),
     "SCARD": (),
