@@ -89,3 +89,15 @@ def test_nothing_is_done_without_its_payload(
     assert windows.commit(FEED, window, [lost]) == "unstaged"
     assert world.audit().streams[RAW].entries == 1
     assert stream.settle(entry, TO_POINTS, "transformer") is SettleResult.OK
+
+
+def test_a_commit_that_is_asked_for_again_leaves_what_it_kept(redis_world: RedisWorld) -> None:
+    """The response to the first one may have been lost."""
+    windows = redis_world.windows()
+    windows.plan(FEED, 0, 10_000_000)
+    window = must(live(windows))
+    held = windows.hold(b"raw", 1)
+
+    assert windows.commit(FEED, window, [held]) == "committed"
+    assert windows.commit(FEED, window, [held]) == "refused"
+    assert ttls_seconds(redis_world) == [-1]
