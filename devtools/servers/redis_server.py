@@ -65,7 +65,7 @@ class RedisServer(Server):
             "save": '""',
             "maxmemory-policy": "noeviction",
             # As in deployments: what it does while nothing happens.
-            "hz": "5",
+            "hz": "2",
             # Lets a chaos test say DEBUG SLEEP or reload the append-only file.
             "enable-debug-command": "local",
             **(settings or {}),

@@ -98,7 +98,7 @@ class OwnRedis:
             "appendfsync everysec",
             'save ""',
             "maxmemory-policy noeviction",
-            "hz 5",
+            "hz 2",
         )
         return "\n".join(lines) + "\n"
 
