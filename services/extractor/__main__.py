@@ -23,10 +23,9 @@ from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.readiness.redis_check import check_redis
 from common.runtime.readiness.redis_watch import RedisWatch
 from common.runtime.service import Service, run
-from common.runtime.telemetry import Telemetry
 from common.runtime.wiring import consumer_name
 from common.samples.series import SeriesEncoder
-from common.source.remote_read.doubt import Doubt
+from common.source.remote_read.fallbacks import counted
 from common.state.keys import Keys
 from common.state.redis_client import SOCKET_TIMEOUT_SECONDS, connect_as_set
 from common.state.scripts import Scripts
@@ -71,7 +70,7 @@ def main(service: Service) -> ExitCode:
     def on_remark(query: str, remark: str) -> None:
         telemetry.emit("query_remark", promql=query, remark=remark)
 
-    source = PrometheusClient(settings.extract, on_remark=on_remark, on_doubt=_on_doubt(telemetry))
+    source = PrometheusClient(settings.extract, on_remark=on_remark, on_doubt=counted(telemetry))
     clock = _source_clock(service, redis, source)
 
     def on_servers(servers: int) -> None:
@@ -137,20 +136,6 @@ def _watched_source(settings: Settings) -> Dependency:
     timeout_seconds = min(settings.extract.timeout_seconds, WATCH_TIMEOUT_SECONDS)
     source = PrometheusClient(settings.extract.model_copy(update={"timeout": timeout_seconds}))
     return Dependency("prometheus", source.clock_reading, 2 * timeout_seconds)
-
-
-def _on_doubt(telemetry: Telemetry) -> Callable[[str, Doubt], None]:
-    """Counts the windows that could not be read by remote read, and says it once for each cause."""
-    told: set[tuple[str, str]] = set()
-
-    def on_doubt(query: str, doubt: Doubt) -> None:
-        reason = doubt.reason
-        telemetry.inc("etl_remote_read_fallbacks_total", reason=reason)
-        if (query, reason) not in told:
-            told.add((query, reason))
-            telemetry.emit("remote_read_fallback", query=query, reason=reason, error=str(doubt))
-
-    return on_doubt
 
 
 def _stop_reading(service: Service, source: PrometheusClient) -> None:

@@ -21,6 +21,7 @@ from common.errors import SinkError, SourceError, SourceRefused
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
+from common.source.remote_read.fallbacks import counted
 from common.state.feeds import Range
 from common.state.keys import feed_of
 from common.state.proven import Differing, FeedProof, ProofRecord, Proven
@@ -31,6 +32,7 @@ from services.verifier.proving.repair import Repair
 from services.verifier.run import QueryResult, Subject, Verifier
 from services.verifier.sealed.check import Checker
 from services.verifier.sealed.wiring import checker_of
+from services.verifier.source import ChunkReading
 from services.verifier.whole import whole_from_ms
 from services.verifier.wiring import choose_tiers, connected, verifier
 
@@ -73,8 +75,10 @@ class Prover:
     _at: str = field(default="", init=False)
     _reopened: list[Range] = field(default_factory=list, init=False)
     _piece_ms: dict[str, int] = field(default_factory=dict, init=False)
+    _chunks: ChunkReading = field(init=False)
 
     def __post_init__(self) -> None:
+        self._chunks = ChunkReading(counted(self.telemetry))
         self.repair = Repair(self.record.windows, self.settings, self.telemetry, self.clock)
 
     def run(self) -> None:
@@ -97,7 +101,7 @@ class Prover:
             if begins:
                 self._begin_at = self.clock() + self.settings.verify.every_seconds
             for tier in choose_tiers(self.settings, ()):
-                with connected(self.settings, (), _raise, tier) as parts:
+                with connected(self.settings, (), None, tier, self._chunks) as parts:
                     ready("source", True, "")
                     ready("sink", True, "")
                     if begins:
@@ -187,6 +191,7 @@ class Prover:
             return False
         start_ms, due_ms = to_do[0]
         piece_ms = self._piece_ms.get(_name(proof), FIRST_PIECE_MS)
+        one.first_piece_ms = self._piece_ms.get(_name(proof), one.first_piece_ms)
         end_ms = min(due_ms, start_ms + piece_ms)
         if start_ms < whole_from_ms:
             limit_ms = min(whole_from_ms, due_ms)
@@ -392,7 +397,3 @@ def _name(proof: FeedProof) -> str:
 
 def _labels(proof: FeedProof) -> dict[str, Any]:
     return {"query": proof.feed.query, "tier": proof.feed.tier}
-
-
-def _raise(error: RedisError) -> None:
-    raise error
