@@ -106,7 +106,7 @@ def main(service: Service) -> ExitCode:
     planning = threading.Thread(
         target=scheduler.plan_at_each_tick,
         args=(every_seconds, service.stop, telemetry, on_scheduled),
-        kwargs={"wanted": pace.wanted},
+        kwargs={"wanted": pace.wanted, "sooner_seconds": pace.next_seconds},
         name="planning-tick",
         daemon=True,
     )
