@@ -183,10 +183,11 @@ _EXTRACTION = (
     _extraction(
         "etl_source_clock_jumps_total", "Times that Prometheus' clock jumped by seconds or more"
     ),
-    _extraction(
+    counter(
         "etl_remote_read_fallbacks_total",
         "Windows that were read by JSON, as their answer by remote read could not be trusted",
         "reason",
+        services=(EXTRACTOR, VERIFIER),
     ),
     _extraction("etl_jobs_refused_total", "Foreign jobs in our RQ queues, removed"),
 )

@@ -15,9 +15,8 @@ from redis import Redis
 from common.config import Settings
 from common.runtime.readiness.dependency_watch import Dependency, probe_every_seconds, watch
 from common.runtime.service import Service
-from common.runtime.telemetry import Telemetry
 from common.samples.series import SeriesEncoder
-from common.source.remote_read.doubt import Doubt
+from common.source.remote_read.fallbacks import counted
 from common.state.keys import Keys
 from common.state.redis_client import SOCKET_TIMEOUT_SECONDS
 from common.state.scripts import Scripts
@@ -72,7 +71,7 @@ class OneSource:
             max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4),
         )
         self._client = PrometheusClient(
-            extract, on_remark=self._on_remark, on_doubt=on_doubt(self._telemetry)
+            extract, on_remark=self._on_remark, on_doubt=counted(self._telemetry)
         )
         clock = self._clock(redis)
         history = SourceHistory(
@@ -88,7 +87,10 @@ class OneSource:
         self._planning = threading.Thread(
             target=self.scheduler.plan_at_each_tick,
             args=(self._every_seconds, service.stop, self._telemetry, self._on_scheduled),
-            kwargs={"wanted": self.jobs.pace.wanted},
+            kwargs={
+                "wanted": self.jobs.pace.wanted,
+                "sooner_seconds": self.jobs.pace.next_seconds,
+            },
             name=self._of_source("planning-tick"),
             daemon=True,
         )
@@ -251,20 +253,6 @@ def windows_of(settings: Settings, redis: Redis) -> WindowSet:
         lease_seconds=settings.extract.window_lease_seconds,
         max_open=settings.extract.max_open_windows,
     )
-
-
-def on_doubt(telemetry: Telemetry) -> Callable[[str, Doubt], None]:
-    """Counts the windows that could not be read by remote read, and says it once for each cause."""
-    told: set[tuple[str, str]] = set()
-
-    def doubted(query: str, doubt: Doubt) -> None:
-        reason = doubt.reason
-        telemetry.inc("etl_remote_read_fallbacks_total", reason=reason)
-        if (query, reason) not in told:
-            told.add((query, reason))
-            telemetry.emit("remote_read_fallback", query=query, reason=reason, error=str(doubt))
-
-    return doubted
 
 
 def packer(settings: Settings) -> EntryBuilder:

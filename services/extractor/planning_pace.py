@@ -2,11 +2,12 @@
 
 A turn of planning asks Prometheus three times and Redis a dozen times. Ticks come several times in
 each interval, so that what failed or was interrupted goes on soon; where nothing was, the same turn
-would only find again that all is extracted.
+would only find again that all is extracted. A head that moves between two ticks is not waited for.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -46,6 +47,12 @@ class PlanningPace:
         with self._lock:
             early_seconds = EARLY_SHARE * self.tick_seconds
             return self._live_is_due or self.clock() >= self._idle_until - early_seconds
+
+    def next_seconds(self) -> float:
+        """How long it is until a head moves, infinity where that is not known: ticks do then."""
+        with self._lock:
+            left_seconds = self._idle_until - self.clock()
+            return left_seconds if left_seconds > 0 else math.inf
 
     def planned(self, due: Due, now_ms: int) -> None:
         """All feeds were planned at the source's time ``now_ms``, and this is to be done."""

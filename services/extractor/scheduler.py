@@ -7,6 +7,7 @@ own or the tick they are for, and results are not kept.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -74,10 +75,11 @@ class Scheduler:
         set_ready: Callable[[str, bool, str], None],
         wall_clock: Callable[[], float] = time.time,
         wanted: Callable[[], bool] = lambda: True,
+        sooner_seconds: Callable[[], float] = lambda: math.inf,
     ) -> None:
         """Schedule planning whenever the wall clock passes a multiple of ``every_seconds``.
 
-        Unless it is not ``wanted`` then.
+        Unless it is not ``wanted`` then. ``sooner_seconds``: after how long it will be wanted.
 
         ``set_ready`` gets the check ``scheduler``: where nothing can be queued nothing is planned.
         """
@@ -94,7 +96,7 @@ class Scheduler:
                 else:
                     telemetry.inc("etl_scheduler_errors_total")
                 set_ready("scheduler", False, str(error))
-            stop.wait(every_seconds - wall_clock() % every_seconds)
+            stop.wait(min(every_seconds - wall_clock() % every_seconds, sooner_seconds()))
 
     def waiting(self, *names: QueueName) -> bool:
         """Whether a job waits in one of the queues."""

@@ -6,13 +6,20 @@ from common.config import Settings, TierName
 from common.sink.http_session import SinkSession
 from common.source.http_session import source_session
 from services.verifier.sink import Sink
-from services.verifier.source import Source
+from services.verifier.source import ChunkReading, Source
 
 
-def source_of(settings: Settings) -> Source:
-    """Prometheus, with the credentials that the extractor uses."""
+def source_of(settings: Settings, chunks: ChunkReading | None = None) -> Source:
+    """Prometheus, with the credentials that the extractor uses.
+
+    ``chunks``: that remote read may be used, where the extractor may, too.
+    """
     extract = settings.extract
-    return Source(extract.prometheus_url, source_session(extract), extract.timeout_seconds)
+    # Remote read knows no parameters: it would answer as if there were none.
+    if extract.remote_read == "off" or extract.params:
+        chunks = None
+    session = source_session(extract)
+    return Source(extract.prometheus_url, session, extract.timeout_seconds, chunks)
 
 
 def sink_of(settings: Settings, tier: TierName) -> Sink:

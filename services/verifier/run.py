@@ -184,7 +184,8 @@ class Verifier:
     configured queries that are not verified now, or are another shard's, which series could be
     theirs. ``latest_ms`` bounds what the transform accepts. ``oldest_source_ms`` asks for the
     oldest time that the source keeps; 0 where that is not known. ``begins_ms``: after when a query
-    is compared, by its name; others are from the start.
+    is compared, by its name; others are from the start. ``first_piece_ms``: what is read at once
+    until it is known how many samples that holds.
     """
 
     source: Source
@@ -197,6 +198,7 @@ class Verifier:
     oldest_source_ms: Callable[[], int] = lambda: 0
     begins_ms: Mapping[str, int] = field(default_factory=dict)
     piece_samples: int = 200_000
+    first_piece_ms: int = 60_000
     progress: Callable[[int], None] = lambda position_ms: None
 
     def run(self, start_ms: int, end_ms: int) -> Outcome:
@@ -213,7 +215,7 @@ class Verifier:
         ]
         outcome = Outcome(start_ms, end_ms, results)
         shortest_ms = max((one.window_step_ms for one in self.subjects), default=1)
-        piece_ms = max(60_000, shortest_ms)
+        piece_ms = max(self.first_piece_ms, shortest_ms)
         position_ms = min(begins_ms.values(), default=start_ms)
         changes_ms = {at for one in self.phases.values() for at in one.bounds_ms()}
         bounds_ms = sorted(changes_ms.union(begins_ms.values()))
@@ -275,6 +277,8 @@ class Verifier:
             result.different += comparison.different
             if comparison.differences:
                 facts = self.knowledge.facts(subject.name)
+                if subject.kind == "select":
+                    self.source.distrust_chunks(subject.text)
                 second_read = self._expected(subject, start_ms, end_ms)
                 # Asked last: what the second read does not give may have been deleted until then.
                 oldest_ms = self.oldest_source_ms()

@@ -4,14 +4,17 @@ This reader shares no code with the extractor on purpose: an error in the fast d
 as a difference, not be made twice.
 
 What is shared is how the server is asked, and what its errors mean (:mod:`common.source`): where
-the extractor can read, this can.
+the extractor can read, this can. Long ranges of raw samples may be read by remote read, as there,
+and are decoded by :mod:`services.verifier.chunks`.
 
 Source of the format: Prometheus' HTTP API (``/api/v1/query``, ``/api/v1/query_range``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +24,10 @@ from numpy.typing import NDArray
 from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
 from common.source.errors import remarks_of, reported_error, snippet
 from common.source.query_api import QueryApi
+from common.source.remote_read.choice import Choice, Density, Known
+from common.source.remote_read.doubt import Doubt
 from common.source.transport import BodyBounds, Transport, read_all
+from services.verifier.chunks.read import read_chunks
 from services.verifier.points import known_shape
 from services.verifier.rows import source_body, source_columns
 
@@ -48,15 +54,35 @@ class SourceSeries(NamedTuple):
     histograms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkReading:
+    """That raw samples are read by remote read, too, where that is cheaper and safe.
+
+    ``on_doubt`` is called with the selector and why a range of it is read by JSON instead.
+    ``known`` is what is remembered of selectors.
+    """
+
+    on_doubt: Callable[[str, Doubt], None]
+    known: Known = field(default_factory=Known)
+
+
 class Source:
     """One Prometheus, or whatever speaks its query API. Not safe for use by several threads."""
 
-    def __init__(self, url: str, session: requests.Session, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        session: requests.Session,
+        timeout_seconds: float = 60.0,
+        chunks: ChunkReading | None = None,
+    ) -> None:
         self._timeout_seconds = timeout_seconds
         self._bounds = BodyBounds(timeout_seconds, BODY_TIMEOUTS * timeout_seconds, BODY_BYTES)
         self._transport = Transport(url, session)
         self._api = QueryApi(self._transport, timeout_seconds)
         self._where = f"Prometheus at {self._transport.base_url}"
+        self._chunks = chunks
+        self._choice = Choice(self._run, self._config, known=chunks.known if chunks else Known())
 
     def close(self) -> None:
         """Close the connection."""
@@ -97,8 +123,7 @@ class Source:
         One that holds nothing keeps no time, so that is not known either.
         """
         name = "prometheus_tsdb_lowest_timestamp_seconds "
-        body = self._transport.document("metrics", self._timeout_seconds, METRICS_BYTES) or b""
-        for line in body.decode("utf-8", "replace").splitlines():
+        for line in self._document("metrics").decode("utf-8", "replace").splitlines():
             if line.startswith(name):
                 try:
                     seconds = float(line[len(name) :].split()[0])
@@ -116,6 +141,34 @@ class Source:
         """
         if end_ms <= start_ms:
             return []
+        series = self._by_chunks(selector, start_ms, end_ms)
+        if series is None:
+            series = self._by_json(selector, start_ms, end_ms)
+        samples = sum(len(one.values) for one in series)
+        self._choice.held(selector, Density(len(series), samples, end_ms - start_ms))
+        return series
+
+    def distrust_chunks(self, selector: str) -> None:
+        """Have a selector read by JSON for a while: what that says counts as right."""
+        self._choice.by_json(selector)
+
+    def _by_chunks(self, selector: str, start_ms: int, end_ms: int) -> list[SourceSeries] | None:
+        """None where the range is to be read by JSON."""
+        if self._chunks is None or not self._choice.by_chunks(selector, end_ms - start_ms):
+            return None
+        window_ms = start_ms, end_ms
+        try:
+            found = read_chunks(
+                self._transport, selector, window_ms, self._timeout_seconds, self._bounds
+            )
+            self._choice.check_same_run()
+        except Doubt as doubt:
+            self._choice.doubted(selector, doubt)
+            self._chunks.on_doubt(selector, doubt)
+            return None
+        return [SourceSeries(*one) for one in found]
+
+    def _by_json(self, selector: str, start_ms: int, end_ms: int) -> list[SourceSeries]:
         try:
             data = self._data(
                 "query",
@@ -165,6 +218,22 @@ class Source:
             ]
         with known_shape(self._where, SourceUnavailable):
             return list(_matrix(data, start_ms, end_ms))
+
+    def _run(self) -> object | None:
+        """What is another after a restart or a reload of the configuration."""
+        body = self._document("api/v1/status/runtimeinfo")
+        try:
+            data = json.loads(body)["data"]
+            return str(data["startTime"]), str(data["lastConfigTime"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def _config(self) -> bytes:
+        return self._document("api/v1/status/config")
+
+    def _document(self, path: str) -> bytes:
+        """What the server reports of itself at ``path``; empty if it refuses that."""
+        return self._transport.document(path, self._timeout_seconds, METRICS_BYTES) or b""
 
     def _data(self, endpoint: str, form: dict[str, str], is_whole: bool = True) -> Any:
         """The ``data`` member of the response.

@@ -29,7 +29,7 @@ from services.verifier.rollup import unmapped
 from services.verifier.run import Subject, Verifier
 from services.verifier.sealed.seals import SealReader
 from services.verifier.sink import Sink
-from services.verifier.source import Source
+from services.verifier.source import ChunkReading, Source
 from services.verifier.whole import whole_from_ms
 
 HOT: TierName = "hot"
@@ -118,24 +118,26 @@ def choose_tiers(
 def connected(
     settings: Settings,
     names: Collection[str],
-    on_redis_error: Callable[[RedisError], None],
+    on_redis_error: Callable[[RedisError], None] | None,
     tier: TierName = HOT,
+    chunks: ChunkReading | None = None,
 ) -> Iterator[Parts]:
     """Connections for the time of the block, and what of ``tier`` is to be compared.
 
     ``settings`` are those for one source (:func:`by_source`); ``names``, where there are any, may
     be of others, too.
 
-    Reads the source's clock and the sink's retention, and checks that Redis responds.
+    Reads the source's clock and the sink's retention, and checks that Redis responds. ``chunks``:
+    as of :func:`~services.verifier.connect.source_of`.
 
     Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached, and a
-    :class:`~common.errors.SinkError` when InfluxDB cannot. The error of a
-    Redis that cannot goes to ``on_redis_error``: a comparison is possible without it.
+    :class:`~common.errors.SinkError` when InfluxDB cannot. The error of a Redis that cannot goes
+    to ``on_redis_error``, as a comparison is possible without it, and is raised without that.
     """
     queries = tuple(query for query in _named(settings, names) if query.is_in(tier))
     redis = connect_as_set(settings.pipeline)
     keys = Keys(settings.pipeline.redis_namespace)
-    source, sink = source_of(settings), sink_of(settings, tier)
+    source, sink = source_of(settings, chunks), sink_of(settings, tier)
     with closing(source), closing(sink), closing(redis):
         now_ms = source.now_ms()
         kept_seconds = settings.load.tiers[tier].retention_seconds or inf
@@ -150,6 +152,8 @@ def connected(
             redis.ping()
             knowledge = _knowledge(settings, redis, keys, tier, forgotten_up_to_ms)
         except RedisError as error:
+            if on_redis_error is None:
+                raise
             on_redis_error(error)
         history, unreadable = _history(knowledge, queries)
         notes += unreadable

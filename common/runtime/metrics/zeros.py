@@ -96,6 +96,7 @@ _REASONS: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     (_DEAD, TRANSFORMER): ("poison",),
     (_FALLBACKS, EXTRACTOR): _DOUBTS,
+    (_FALLBACKS, VERIFIER): _DOUBTS,
 }
 
 

@@ -47,8 +47,16 @@ class Density:
 
 
 @dataclass
+class Known:
+    """What is remembered of queries: what a window held last, and until when JSON is read."""
+
+    density: dict[str, Density] = field(default_factory=dict)
+    by_json_until: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
 class Choice:
-    """Decides for one server, query by query.
+    """Decides for one server, query by query; ``known`` may outlive it.
 
     ``run`` and ``config`` tell what is another after each restart and each reload of the server's
     configuration (None if it does not report that), and the body of its ``/api/v1/status/config``.
@@ -57,8 +65,7 @@ class Choice:
     run: Callable[[], object | None]
     config: Callable[[], bytes]
     clock: Callable[[], float] = time.monotonic
-    _density: dict[str, Density] = field(default_factory=dict, init=False)
-    _by_json_until: dict[str, float] = field(default_factory=dict, init=False)
+    known: Known = field(default_factory=Known)
     # The run whose configuration is safe.
     _safe_run: object | None = field(default=None, init=False)
     _unsafe_until: float = field(default=float("-inf"), init=False)
@@ -68,22 +75,25 @@ class Choice:
 
         Raises source errors where the server does not tell its configuration.
         """
-        density = self._density.get(query)
+        density = self.known.density.get(query)
         return (
             density is not None
             and density.enough_in(window_ms)
-            and self.clock() > self._by_json_until.get(query, float("-inf"))
+            and self.clock() > self.known.by_json_until.get(query, float("-inf"))
             and self._server_is_safe()
         )
 
     def held(self, query: str, density: Density) -> None:
         """Note what a window held, by whichever way it was read."""
-        self._density[query] = density
+        self.known.density[query] = density
 
     def doubted(self, query: str, doubt: Doubt) -> None:
-        """Have the query read by JSON for a while."""
-        held_seconds = LASTING_SECONDS if doubt.reason in _LASTING else PASSING_SECONDS
-        self._by_json_until[query] = self.clock() + held_seconds
+        """Have the query read by JSON for a while, or for longer where the doubt will last."""
+        self.by_json(query, LASTING_SECONDS if doubt.reason in _LASTING else PASSING_SECONDS)
+
+    def by_json(self, query: str, seconds: float = PASSING_SECONDS) -> None:
+        """Have the query read by JSON for so long."""
+        self.known.by_json_until[query] = self.clock() + seconds
 
     def check_same_run(self) -> None:
         """Raise unless the server had the configuration that was looked at, all the time."""

@@ -1,9 +1,4 @@
-"""One window by remote read: the same columns as its JSON would give, or a doubt.
-
-``POST /api/v1/read`` with streamed chunks is described at
-https://prometheus.io/docs/prometheus/latest/querying/remote_read_api/, which does not call it
-stable: whatever is not as expected is a :class:`Doubt`.
-"""
+"""One window by remote read: the same columns as its JSON would give, or a doubt."""
 
 from __future__ import annotations
 
@@ -12,18 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceRefused
 from common.samples.columns import Samples
-from common.source.errors import snippet
-from common.source.remote_read.doubt import Doubt, Reason
-from common.source.remote_read.frames import SeriesChunks, read_frames
-from common.source.remote_read.request import ANSWER_TYPE, HEADERS, read_request
-from common.source.transport import BodyBounds, Message, Transport
+from common.source.remote_read.ask import STALE_BITS, ask
+from common.source.remote_read.doubt import Doubt
+from common.source.remote_read.frames import SeriesChunks
+from common.source.transport import BodyBounds, Transport
 from services.extractor.remote_read.labels import LabelSets
 from services.extractor.remote_read.xor import decode
-
-# What Prometheus writes where a series ends (``model/value/value.go``); queries do not show it.
-STALE_BITS = np.uint64(0x7FF0_0000_0000_0002)
 
 
 class RemoteReader:
@@ -41,23 +31,11 @@ class RemoteReader:
         Raises :class:`Doubt` where they cannot be trusted, after some blocks perhaps. One series
         may go on in the next block.
         """
-        message = Message(read_request(selector, start_ms, end_ms), HEADERS)
-        has_begun = False
-        try:
-            with self._transport.post(
-                "api/v1/read", message, self._timeout_seconds, self._bounds
-            ) as (headers, pieces):
-                has_begun = True
-                kind = headers.get("Content-Type", "")
-                if not kind.startswith(ANSWER_TYPE):
-                    raise Doubt("not_streamed", f"answered with {snippet(kind)}, not with chunks")
-                for block in self._blocks(read_frames(pieces)):
-                    if wanted := _wanted(block, start_ms, end_ms):
-                        yield wanted
-        except SourceError as error:
-            if self._transport.stopped:
-                raise
-            raise Doubt("broken_off" if has_begun else _reason(error), str(error)) from None
+        window_ms = start_ms, end_ms
+        answer = ask(self._transport, selector, window_ms, self._timeout_seconds, self._bounds)
+        for block in self._blocks(answer):
+            if wanted := _wanted(block, start_ms, end_ms):
+                yield wanted
 
     def _blocks(self, frames: Iterator[SeriesChunks]) -> Iterator[Samples]:
         last_labels, last_ms = b"", 0
@@ -80,12 +58,6 @@ class RemoteReader:
                 )
 
 
-def _reason(error: SourceError) -> Reason:
-    """Why there was no answer."""
-    refusals = (SourceRefused, QueryRejected, QueryTooLarge)
-    return "refused" if isinstance(error, refusals) else "no_answer"
-
-
 def _ascend(times_ms: NDArray[np.int64], counts: NDArray[np.int64]) -> bool:
     later = times_ms[1:] > times_ms[:-1]
     later[np.cumsum(counts)[:-1] - 1] = True
@@ -100,7 +72,7 @@ def _wanted(block: Samples, start_ms: int, end_ms: int) -> Samples:
         block = block.where((times_ms > start_ms) & (times_ms <= end_ms))
         values = block.values
     if (is_nan := np.isnan(values)).any():
-        stale = values.view(np.uint64) == STALE_BITS
+        stale = values.view(np.uint64) == np.uint64(STALE_BITS)
         values[is_nan] = np.nan
         block = block.where(~stale)
     return block

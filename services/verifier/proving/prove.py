@@ -20,6 +20,7 @@ from common.errors import SinkError, SourceError, SourceRefused
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
+from common.source.remote_read.fallbacks import counted
 from common.state.feeds import Range
 from common.state.keys import feed_of
 from common.state.proven import Differing, FeedProof, ProofRecord, Proven
@@ -30,6 +31,7 @@ from services.verifier.proving.repair import Repair
 from services.verifier.run import QueryResult, Subject, Verifier
 from services.verifier.sealed.check import Checker
 from services.verifier.sealed.wiring import checker_of
+from services.verifier.source import ChunkReading
 from services.verifier.whole import whole_from_ms
 from services.verifier.wiring import choose_tiers, connected, verifier
 
@@ -72,8 +74,14 @@ class Prover:
     _at: str = field(default="", init=False)
     _reopened: list[Range] = field(default_factory=list, init=False)
     _piece_ms: dict[str, int] = field(default_factory=dict, init=False)
+    # Of each source.
+    _chunks: dict[str, ChunkReading] = field(init=False)
 
     def __post_init__(self) -> None:
+        on_doubt = counted(self.telemetry)
+        self._chunks = {
+            one.extract.source: ChunkReading(on_doubt) for one in self.settings.each_source
+        }
         self.repair = Repair(self.record.windows, self.settings, self.telemetry, self.clock)
 
     def run(self) -> None:
@@ -110,7 +118,7 @@ class Prover:
         check = f"source@{name}" if name else "source"
         try:
             for tier in choose_tiers(settings, ()):
-                with connected(settings, (), _raise, tier) as parts:
+                with connected(settings, (), None, tier, self._chunks[name]) as parts:
                     ready(check, True, "")
                     ready("sink", True, "")
                     if begins:
@@ -193,7 +201,9 @@ class Prover:
         if not (to_do := proof.to_do):
             return False
         start_ms, due_ms = to_do[0]
-        piece_ms = self._piece_ms.get(proof.feed.name, FIRST_PIECE_MS)
+        name = proof.feed.name
+        piece_ms = self._piece_ms.get(name, FIRST_PIECE_MS)
+        one.first_piece_ms = self._piece_ms.get(name, one.first_piece_ms)
         end_ms = min(due_ms, start_ms + piece_ms)
         if start_ms < whole_from_ms:
             limit_ms = min(whole_from_ms, due_ms)
@@ -391,7 +401,3 @@ def _whole_from_ms(one: Verifier, subject: Subject, proof: FeedProof) -> int:
     """From when on the source still has all that the feed's samples are made of; 0 = always."""
     begin_ms, slack_ms = proof.begin_ms, subject.origin_slack_ms
     return whole_from_ms(subject.reach, one.oldest_source_ms(), begin_ms, slack_ms)
-
-
-def _raise(error: RedisError) -> None:
-    raise error

@@ -15,12 +15,15 @@ from redis import Redis
 
 from common.config import ExtractSettings, Query
 from common.samples.columns import Samples
+from common.source.http_session import source_session
 from common.source.remote_read import choice
 from common.source.remote_read.doubt import Doubt
 from devtools.servers.prometheus_server import PrometheusServer
 from services.extractor.extract import Outcome
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.remote_read.read import RemoteReader
+from services.verifier.source import ChunkReading
+from services.verifier.source import Source as VerifierSource
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
 from tests.integration.extractor.test_prometheus import NASTY_LABELS, VALUES, quoted, written
 from tests.support.remote_write import histogram, push, sample, series
@@ -98,10 +101,27 @@ class BothWays:
         self.chunks = PrometheusClient(
             settings, on_doubt=lambda _, doubt: self.doubts.append(doubt)
         )
+        # The verifier decodes by itself.
+        self.verifier_doubts: list[Doubt] = []
+        self.verifier = VerifierSource(
+            url,
+            source_session(settings),
+            chunks=ChunkReading(lambda _, doubt: self.verifier_doubts.append(doubt)),
+        )
 
     def close(self) -> None:
-        self.json.close()
-        self.chunks.close()
+        for one in (self.json, self.chunks, self.verifier):
+            one.close()
+
+    def verified(self, text: str, start_ms: int, end_ms: int) -> Found:
+        """What the verifier reads, by remote read if it may."""
+        self.verifier.read_select(text, start_ms, end_ms)  # so that it knows what is in there
+        return {
+            frozenset(one.labels.items()): list(
+                zip(one.timestamps_ms.tolist(), one.values.view(np.uint64).tolist(), strict=True)
+            )
+            for one in self.verifier.read_select(text, start_ms, end_ms)
+        }
 
     def read(self, text: str, start_ms: int, end_ms: int) -> tuple[Found, Found]:
         query = Query(name="s", select=text).bound(15, {})
@@ -124,6 +144,17 @@ def columns(client: PrometheusClient, query: Query, start_ms: int, end_ms: int) 
             )
             found.setdefault(frozenset(json.loads(labels).items()), []).extend(samples)
     return found
+
+
+def with_one_nan(found: Found) -> Found:
+    """JSON has one NaN, chunks have every one that was written; the transform drops them all."""
+    nan = int(np.array([np.nan]).view(np.uint64)[0])
+    return {
+        labels: [
+            (ms, nan if np.isnan(np.uint64(bits).view(np.float64)) else bits) for ms, bits in rows
+        ]
+        for labels, rows in found.items()
+    }
 
 
 @pytest.fixture
@@ -151,10 +182,13 @@ def both(server: PrometheusServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     ],
 )
 def test_every_selector_finds_the_same(both: BothWays, text: str) -> None:
-    expected, found = both.read(text, START_MS - HOUR_MS, START_MS + 2 * HOUR_MS)
+    window_ms = START_MS - HOUR_MS, START_MS + 2 * HOUR_MS
+    expected, found = both.read(text, *window_ms)
     assert expected
     assert found == expected
     assert (both.remote_reads, both.doubts) == (1, [])
+    assert with_one_nan(both.verified(text, *window_ms)) == expected
+    assert both.verifier_doubts == []
 
 
 @pytest.mark.parametrize(
@@ -173,9 +207,12 @@ def test_every_selector_finds_the_same(both: BothWays, text: str) -> None:
 def test_every_range_holds_the_same(both: BothWays, from_ms: int, until_ms: int) -> None:
     query = Query(name="s", select="x").bound(15, {})
     columns(both.chunks, query, START_MS, START_MS + HOUR_MS)
-    expected = columns(both.json, query, START_MS + from_ms, START_MS + until_ms)
-    assert columns(both.chunks, query, START_MS + from_ms, START_MS + until_ms) == expected
+    window_ms = START_MS + from_ms, START_MS + until_ms
+    expected = columns(both.json, query, *window_ms)
+    assert columns(both.chunks, query, *window_ms) == expected
     assert (both.remote_reads, both.doubts) == (1, [])
+    assert with_one_nan(both.verified("x", *window_ms)) == expected
+    assert both.verifier_doubts == []
 
 
 @pytest.fixture
@@ -216,11 +253,13 @@ def test_stale_markers_late_and_conflicting_samples(
     expected, found = both.read("z", first_ms - 1, now_ms)
     assert sum(map(len, expected.values())) > 900
     assert len(expected) == 3, "a series of stale markers alone is none"
+    verified = with_one_nan(both.verified("z", first_ms - 1, now_ms))
     # Of two values at one time, 2.42 picks another for another range, by JSON alone, too.
     conflicting = frozenset({**name, "n": "4"}.items())
     times_ms = [ms for ms, _ in expected.pop(conflicting)]
-    assert [ms for ms, _ in found.pop(conflicting)] == times_ms
-    assert found == expected
+    for read in (found, verified):
+        assert [ms for ms, _ in read.pop(conflicting)] == times_ms
+        assert read == expected
     assert (both.remote_reads, both.doubts) == (1, [])
 
 
@@ -237,6 +276,9 @@ def test_native_histograms_are_left_to_json(
     expected, found = both.read("z", times[0] - 1, now_ms)
     assert found == expected
     assert sum(map(len, expected.values())) == len(times)
+    verified = both.verified("z", times[0] - 1, now_ms)
+    assert {labels: rows for labels, rows in verified.items() if rows} == expected
+    assert [doubt.reason for doubt in both.verifier_doubts] == ["chunk_type"]
     assert both.remote_reads == 1
     assert [doubt.reason for doubt in both.doubts] == ["chunk_type"]
 

@@ -157,6 +157,22 @@ def test_no_planning_is_queued_at_a_tick_that_does_not_want_it(rig: Rig) -> None
     assert told == [("scheduler", True)] * len(ticks), "it is ready all the same"
 
 
+def test_planning_does_not_wait_for_a_tick_where_it_is_wanted_sooner(rig: Rig) -> None:
+    stop, seen = threading.Event(), []
+
+    def wanted() -> bool:
+        seen.append(1)
+        if len(seen) == 3:
+            stop.set()
+        return True
+
+    rig.scheduler.plan_at_each_tick(
+        3600.0, stop, rig.telemetry, lambda *_: None, wanted=wanted, sooner_seconds=lambda: 0.01
+    )
+    assert len(seen) == 3
+    assert rig.scheduler.queues["plan"].count == 1
+
+
 def test_two_workers_of_one_process_have_tables_of_their_own(rig: Rig) -> None:
     rig.scheduler.schedule("plan", 1)
     rig.work({"plan": lambda: rig.record("first")})

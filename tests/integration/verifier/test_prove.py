@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
+from common.source.remote_read import choice
 from common.state.windows import Feed
 from devtools.servers.ports import free_port
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.prove import Prover
+from services.verifier.source import Source, SourceSeries
 from tests.integration.etlctl.verify.world import SELECT, STEP_MS
 from tests.integration.verifier.prover_rig import FEED, Rig
 
@@ -81,6 +85,43 @@ def test_an_hour_that_was_deleted_is_found_and_its_return_too(rig: Rig) -> None:
     assert rig.differing == 0
     assert rig.events("verify_equal_again")
     assert len(rig.events("verify_differs")) == len(told)
+
+
+def test_a_long_range_is_read_by_chunks_and_what_differs_in_it_by_a_query(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "LEAST_SAMPLES", 1)
+    monkeypatch.setattr(choice, "LEAST_SAMPLES_A_SERIES", 1)
+    ways: list[str] = []
+    for way in ("_by_chunks", "_by_json"):
+        monkeypatch.setattr(Source, way, noting(ways, way))
+    points = rig.world.expected()
+    rig.world.write(points)
+    lost = points[-1]
+    rig.world.delete(lost[0][0], dict(lost[0][1]), lost[1])
+    rig.load_up_to(rig.world.end_ms)
+
+    rig.turn()
+    rig.turn()
+
+    assert rig.verified_ms == rig.world.end_ms
+    assert rig.differing == 1
+    # Nothing is known of the first piece; the second read is by a query.
+    assert ways[:2] == ["_by_json", "_by_chunks"] and ways[-1] == "_by_json"
+    assert not rig.events("remote_read_fallback")
+
+
+def noting(ways: list[str], way: str) -> Callable[..., list[SourceSeries] | None]:
+    """The reader of that name, which notes when it has read."""
+    reader = getattr(Source, way)
+
+    def read(source: Source, *window: Any) -> list[SourceSeries] | None:
+        found: list[SourceSeries] | None = reader(source, *window)
+        if found is not None:
+            ways.append(way)
+        return found
+
+    return read
 
 
 def test_nothing_is_proven_before_its_last_recount(rig: Rig) -> None:

@@ -57,7 +57,8 @@ def test_the_values_are_those_that_the_services_count() -> None:
     assert known("etl_sink_posts_total", "loader", "response") == {kind.value for kind in Kind}
     assert known("etl_errors_by_type_total", "extractor", "error_type") == SOURCE_ERRORS
     fallbacks = "etl_remote_read_fallbacks_total"
-    assert known(fallbacks, "extractor", "reason") == set(get_args(Reason))
+    for service in ("extractor", "verifier"):
+        assert known(fallbacks, service, "reason") == set(get_args(Reason))
     proving = {*SOURCE_ERRORS, SinkError.__name__}
     assert known("etl_errors_by_type_total", "verifier", "error_type") == proving
 

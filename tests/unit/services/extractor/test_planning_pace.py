@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -51,6 +52,19 @@ def test_it_is_wanted_from_the_start(world: World) -> None:
 def test_where_nothing_is_due_it_waits_until_the_head_moves(world: World) -> None:
     world.pace.planned(NOTHING, NOW_MS)
     assert world.ticks(4) == [False, False, False, True]
+
+
+def test_a_head_that_moves_between_two_ticks_is_waited_for(world: World) -> None:
+    assert world.pace.next_seconds() == math.inf, "nothing is known at the start"
+    world.pace.planned(NOTHING, NOW_MS + 3_000)
+    assert world.pace.next_seconds() == pytest.approx(12.0)
+    assert world.ticks(3) == [False, False, True], "a tick that is just before it is one, too"
+    assert world.pace.next_seconds() == pytest.approx(0.75)
+    world.seconds += 0.75
+    assert world.pace.wanted()
+    assert world.pace.next_seconds() == math.inf, "ticks find what is late"
+    world.pace.planned(Due(0, 1), NOW_MS)
+    assert world.pace.next_seconds() == math.inf
 
 
 def test_a_tick_just_before_the_head_moves_is_not_missed(world: World) -> None:

@@ -44,6 +44,9 @@ class MemorySource:
     later: Plain | None = None
     reads: list[tuple[int, int]] = field(default_factory=list)
 
+    def distrust_chunks(self, selector: str) -> None:
+        """There are none."""
+
     def read_select(self, selector: str, start_ms: int, end_ms: int) -> list[SourceSeries]:
         again = (start_ms, end_ms) in self.reads and self.later is not None
         self.reads.append((start_ms, end_ms))

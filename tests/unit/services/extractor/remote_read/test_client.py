@@ -12,7 +12,7 @@ from common.errors import QueryTooLarge
 from common.runtime.telemetry import Telemetry
 from common.source.remote_read import choice
 from common.source.remote_read.doubt import Doubt
-from services.extractor.one_source import on_doubt
+from common.source.remote_read.fallbacks import counted
 from services.extractor.prometheus import PrometheusClient
 from tests.support.answering_server import AnsweringServer, Handler, reply
 from tests.support.captured_log import CapturedLog
@@ -96,7 +96,7 @@ def test_too_many_samples_split_the_window_and_are_no_doubt() -> None:
 
 def test_each_doubt_is_counted_and_each_cause_said_once() -> None:
     registry, log = CollectorRegistry(), CapturedLog()
-    doubted = on_doubt(Telemetry("extractor", registry, logger=log))
+    doubted = counted(Telemetry("extractor", registry, logger=log))
     for query, reason in (("a", "order"), ("a", "order"), ("b", "order"), ("a", "frame")):
         doubted(query, Doubt(reason, "why"))  # type: ignore[arg-type]
     name = "etl_remote_read_fallbacks_total"
