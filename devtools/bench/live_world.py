@@ -94,7 +94,8 @@ def live_world(toolbox: Toolbox) -> Iterator[LiveWorld]:
 
 def _started(toolbox: Toolbox, folder: Path, target: str, servers: list[Server]) -> LiveWorld:
     logs = folder / "logs"
-    redis = RedisServer(toolbox, folder / "redis", log_dir=logs)
+    # As in deployments: what it does while nothing happens.
+    redis = RedisServer(toolbox, folder / "redis", log_dir=logs, settings={"hz": "2"})
     influx = InfluxServer(toolbox, folder / "influxdb", log_dir=logs, databases=(BUCKET,))
     prometheus = PrometheusServer(
         toolbox,

@@ -64,8 +64,9 @@ class RedisServer(Server):
             "appendfsync": append_fsync,
             "save": '""',
             "maxmemory-policy": "noeviction",
-            # As in deployments: what it does while nothing happens.
-            "hz": "2",
+            # More often than in deployments: a service that is to end waits for its read to time
+            # out, which Redis notices when it looks round.
+            "hz": "5",
             # Lets a chaos test say DEBUG SLEEP or reload the append-only file.
             "enable-debug-command": "local",
             **(settings or {}),
