@@ -52,6 +52,7 @@ class Source:
     """One Prometheus, or whatever speaks its query API. Not safe for use by several threads."""
 
     def __init__(self, url: str, session: requests.Session, timeout_seconds: float = 60.0) -> None:
+        self.url = url
         self._timeout_seconds = timeout_seconds
         self._bounds = BodyBounds(timeout_seconds, BODY_TIMEOUTS * timeout_seconds, BODY_BYTES)
         self._transport = Transport(url, session)
@@ -61,6 +62,10 @@ class Source:
     def close(self) -> None:
         """Close the connection."""
         self._transport.close()
+
+    def replica(self, url: str) -> Source:
+        """Itself: it has no replicas."""
+        return self
 
     def now_ms(self) -> int:
         """Prometheus' clock, in milliseconds since the epoch."""
