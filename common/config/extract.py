@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
-from pydantic_core import PydanticCustomError
 
 from common.config.fields import (
     AutoOrOff,
@@ -19,7 +18,7 @@ from common.config.fields import (
     backoff_problems,
 )
 from common.config.query import Query
-from common.config.source import SourceKeys, SourceSettings, SourceUrl, check_url
+from common.config.source import SourceKeys, SourceSettings, SourceUrl, with_url
 
 # The least that a lease must outlive the request that is made under it.
 LEASE_MARGIN_SECONDS = 5.0
@@ -43,7 +42,7 @@ class _Address(Section):
 
     prometheus_url: SourceUrl = Field(
         description="Prometheus' base URL, with its path prefix if it has one; not needed with "
-        "`sources`, whose first it is."
+        "`replicas` or `sources`, whose first it is."
     )
 
 
@@ -60,8 +59,8 @@ class ExtractSettings(SourceKeys, _Address):
     sources: tuple[SourceSettings, ...] = Field(
         (),
         description="Several sources, each with a name, a URL and what else it needs, in the place "
-        "of `prometheus_url`, `auth`, `headers`, `header_files`, `params`, `proxy_url` and "
-        "`labels`.",
+        "of `prometheus_url`, `replicas`, `auth`, `headers`, `header_files`, `params`, "
+        "`proxy_url` and `labels`.",
     )
     settle_seconds: Annotated[Seconds | None, BeforeValidator(_none_if_auto), Unit("duration")] = (
         Field(
@@ -187,6 +186,14 @@ class ExtractSettings(SourceKeys, _Address):
         keys = {name: getattr(source, name) for name in SourceKeys.model_fields}
         return self.model_copy(update={**keys, "prometheus_url": source.url, "sources": ()})
 
+    @property
+    def each_replica(self) -> tuple[Self, ...]:
+        """These settings for each replica of the source, as if it were the only one."""
+        urls = self.replicas or (self.prometheus_url,)
+        return tuple(
+            self.model_copy(update={"prometheus_url": url, "replicas": ()}) for url in urls
+        )
+
     def as_given(self) -> Self:
         """These settings with the queries of the file."""
         return self.model_copy(update={"queries": self._queries_given or self.queries})
@@ -199,13 +206,11 @@ class ExtractSettings(SourceKeys, _Address):
     @model_validator(mode="before")
     @classmethod
     def _first_of_sources(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or "prometheus_url" in given or not given.get("sources"):
-            return given
-        try:
-            url = check_url(given["sources"][0]["url"])
-        except (PydanticCustomError, LookupError, TypeError, AttributeError):
-            url = "http://invalid"  # which is told of where it stands
-        return {**given, "prometheus_url": url}
+        def first() -> Any:
+            source = given["sources"][0] if given.get("sources") else given
+            return source["url"] if "url" in source else source["replicas"][0]
+
+        return with_url(given, "prometheus_url", first)
 
     def _problems(self) -> Iterator[Problem]:
         if self.timeout + LEASE_MARGIN_SECONDS > self.window_lease_seconds:

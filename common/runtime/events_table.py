@@ -260,6 +260,11 @@ EVENTS: dict[str, EventSpec] = {
         "Several Prometheus answer in turn at one address, as behind a balancer: what only one of"
         " them holds may be read from another. Name one of them, or pin the balancer.",
     ),
+    "replica_away": EventSpec(
+        "warning",
+        "A replica of the source does not answer; windows are read from the others meanwhile.",
+    ),
+    "replica_back": EventSpec("info", "A replica of the source answers again."),
     "job_refused": EventSpec(
         "error",
         "A job in our RQ queues that is not the extractor's was removed: somebody else writes"

@@ -1,7 +1,11 @@
-"""Which configurations of a feed were in force, and from when.
+"""What of a feed was extracted how: under which configuration, and from which replica.
 
 The planning script notes a configuration when its process takes a feed over. Texts are kept once,
 however often one comes back.
+
+Two replicas hold samples of the same targets at times of their own, so what was loaded can be
+compared only with the one that it was read from, and is read again from that alone. Stretches are
+few: the record stays small.
 """
 
 from __future__ import annotations
@@ -13,10 +17,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 
 from common.state.feeds import Range, ranges_of
 from common.state.fields import text_of
 from common.state.keys import Keys
+
+# ``(start_ms, end_ms]`` and the replica's URL.
+Stretch = tuple[int, int, str]
+# The oldest go first.
+MOST_STRETCHES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +84,50 @@ def changes_of(redis: Redis, keys: Keys, feed: str) -> list[Change]:
         ]
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return []
+
+
+class ReplicasRead:
+    """The record in Redis. Every method may raise RedisError."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    def of(self, feed: str) -> list[Stretch]:
+        """What is known, in order of time."""
+        return _stretches(self._redis.get(self._keys.replicas(feed)))
+
+    def note(self, feed: str, start_ms: int, end_ms: int, replica: str) -> None:
+        """``(start_ms, end_ms]`` is about to be committed as it was read from this replica."""
+        key = self._keys.replicas(feed)
+
+        def change(pipe: Pipeline) -> None:
+            known = _stretches(pipe.get(key))
+            changed = _with(known, (start_ms, end_ms, replica))
+            pipe.multi()
+            if changed != known:
+                pipe.set(key, json.dumps(changed[-MOST_STRETCHES:]))
+
+        self._redis.transaction(change, key)
+
+
+def _stretches(text: Any) -> list[Stretch]:
+    try:
+        return [(int(start), int(end), str(replica)) for start, end, replica in json.loads(text)]
+    except (ValueError, TypeError):
+        return []  # nothing, or somebody else's
+
+
+def _with(known: list[Stretch], new: Stretch) -> list[Stretch]:
+    """The stretches, of which the new one replaces what it covers."""
+    start_ms, end_ms, _ = new
+    parts = [new]
+    for start, end, other in known:
+        parts += [(start, min(end, start_ms), other), (max(start, end_ms), end, other)]
+    found: list[Stretch] = []
+    for start, end, other in sorted(part for part in parts if part[0] < part[1]):
+        if found and found[-1][1] == start and found[-1][2] == other:
+            found[-1] = (found[-1][0], end, other)
+        else:
+            found.append((start, end, other))
+    return found

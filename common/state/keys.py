@@ -156,6 +156,10 @@ class Keys:
         """Hash: id → a configuration that was in force, ``changes`` → JSON of when."""
         return f"{self.namespace}:history:{feed}"
 
+    def replicas(self, feed: str) -> str:
+        """String: JSON of what was read from which replica of the source."""
+        return f"{self.namespace}:replicas:{feed}"
+
     def backfill(self, id_: str) -> str:
         """Hash: state, order, rate and counts of a backfill."""
         return f"{self.namespace}:backfill:{id_}"

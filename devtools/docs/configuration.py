@@ -92,6 +92,8 @@ Beside each key's own bounds:
   nor aggregates; warm and cold need both, and cold is the coarser.
 - Either `extract.prometheus_url` with what belongs to it, or `extract.sources`; their names are
   unique, each is read by a query, and a query names only those that there are.
+- `replicas` are servers of one source: each once, all with http:// or all with https://, and
+  `prometheus_url` (or `url`), where it is given, is the first.
 - `extract.auth` is either a user with a password, or a bearer token, or `oauth2`.
 - Names of `extract.headers`, `extract.params` and `extract.labels` that the requests or Prometheus
   use themselves. Their values are text as written, quoted or not (`dedup: true`).

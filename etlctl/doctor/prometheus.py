@@ -31,18 +31,22 @@ _DAY_MS = 86_400_000
 def look_at_prometheus(report: Report, settings: Settings) -> None:
     """Everything that the extractor needs of it."""
     for one_source in settings.each_source:
-        _look_at(report, one_source)
+        replicas = one_source.extract.each_replica
+        for extract in replicas:
+            url = [extract.prometheus_url] if len(replicas) > 1 else []
+            name = " ".join(filter(None, [extract.source, *url]))
+            _look_at(report, one_source.model_copy(update={"extract": extract}), name)
 
 
-def _look_at(report: Report, settings: Settings) -> None:
-    name = settings.extract.source
+def _look_at(report: Report, settings: Settings, name: str) -> None:
+    """``name``: that of one of several sources or replicas."""
 
     def of_source(check: str) -> str:
         return f"{check} {name}" if name else check
 
     with closing(PrometheusClient(settings.extract)) as client:
         source = _Source(settings, client)
-        where = f"extract.sources, {name}" if name else "extract.prometheus_url"
+        where = f"{name} in extract" if name else "extract.prometheus_url"
         do = f"check {where}, its auth, headers and params, and that it runs"
         if not report.check(SECTION, of_source("reachable"), source.reachable, do):
             return

@@ -28,7 +28,7 @@ from etlctl.output import print_json, progress_bar, remark, thousands
 from etlctl.times import BadTime, rfc3339
 from etlctl.verify.command import Repair, WaitSeconds, time_range
 from etlctl.verify.repair import open_and_wait
-from services.extractor.prometheus import PrometheusClient
+from services.extractor.replicas import client_of
 from services.verifier.sealed.windows import sealed_windows
 from services.verifier.wiring import Parts, by_source, choose_tiers, connected, verifier
 
@@ -83,7 +83,7 @@ def recount(
     tiers = choose_tiers(settings, tier or (), query or ())
     for one_source, name in product(by_source(settings, query or ()), tiers):
         with (
-            closing(PrometheusClient(one_source.extract)) as client,
+            closing(client_of(one_source.extract)) as client,
             connected(one_source, query or (), no_redis, name) as parts,
         ):
             bounds = time_range(start, end, parts, {})

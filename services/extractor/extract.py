@@ -88,6 +88,9 @@ class Extractor:
     clock: Callable[[], float] = time.monotonic
     rng: random.Random = field(default_factory=random.Random)
     believed_ms: Callable[[int], int] = lambda wanted_ms: wanted_ms
+    # Which replica was read last, and what is told of a window before it is committed.
+    replica: Callable[[], str] = lambda: ""
+    note_replica: Callable[[str, int, int, str], None] = lambda feed, start, end, replica: None
     _told_of_histograms: set[str] = field(default_factory=set, init=False)
 
     def run(
@@ -105,7 +108,12 @@ class Extractor:
         first = Taken(plan, window, origin_ms)
         taken = [first, *siblings]
         reader = WindowReader(
-            self.windows, self.read, self.pack, self.settings.staged_ttl_seconds, self.tick
+            self.windows,
+            self.read,
+            self.pack,
+            self.settings.staged_ttl_seconds,
+            self.tick,
+            self.replica,
         )
         try:
             with LeaseRenewal(lambda: self._renew(taken), self.settings.window_lease_seconds):
@@ -234,6 +242,8 @@ class Extractor:
 
     def _commit(self, plan: Plan, window: Window, read: Read) -> str:
         raw = plan.query.kind == "select"
+        if read.replica:
+            self.note_replica(plan.feed.name, window.start_ms, window.end_ms, read.replica)
         return self.windows.commit(
             plan.feed,
             window,

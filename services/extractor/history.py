@@ -19,6 +19,7 @@ from services.extractor.source.servers_seen import ServersSeen
 
 if TYPE_CHECKING:
     from services.extractor.prometheus import PrometheusClient
+    from services.extractor.replicas import Replicas
 
 LOWEST_TIMESTAMP_METRIC = "prometheus_tsdb_lowest_timestamp_seconds"
 # The lowest timestamp of a server that holds nothing: later than any sample.
@@ -75,7 +76,7 @@ class SourceHistory:
     finds out whether samples before the lowest timestamp are served from elsewhere.
     """
 
-    source: PrometheusClient
+    source: PrometheusClient | Replicas
     on_silent: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     now_ms: Callable[[], int] | None = None

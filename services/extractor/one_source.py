@@ -12,12 +12,13 @@ from typing import Any
 
 from redis import Redis
 
-from common.config import Settings
+from common.config import ExtractSettings, Settings
 from common.runtime.readiness.dependency_watch import Dependency, probe_every_seconds, watch
 from common.runtime.service import Service
 from common.samples.series import SeriesEncoder
 from common.source.remote_read.fallbacks import counted
-from common.state.keys import Keys
+from common.state.history import ReplicasRead, Stretch
+from common.state.keys import Keys, feed_of
 from common.state.redis_client import SOCKET_TIMEOUT_SECONDS
 from common.state.scripts import Scripts
 from common.state.windows import WindowSet
@@ -29,6 +30,7 @@ from services.extractor.planning_pace import PlanningPace
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
+from services.extractor.replicas import Replicas, client_of
 from services.extractor.scheduler import Scheduler
 from services.extractor.server_watch import ServerWatch
 from services.extractor.source.clock import SourceClock
@@ -70,9 +72,8 @@ class OneSource:
             PLAN_AT_MOST_EVERY_SECONDS,
             max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4),
         )
-        self._client = PrometheusClient(
-            extract, on_remark=self._on_remark, on_doubt=counted(self._telemetry)
-        )
+        record = ReplicasRead(redis, Keys(pipeline.redis_namespace))
+        self._client = self._connected(extract, record)
         clock = self._clock(redis)
         history = SourceHistory(
             self._client,
@@ -100,13 +101,26 @@ class OneSource:
         # Over a connection that no query keeps busy.
         extract = self._settings.extract
         timeout_seconds = min(extract.timeout_seconds, WATCH_TIMEOUT_SECONDS)
-        client = PrometheusClient(extract.model_copy(update={"timeout": timeout_seconds}))
+        client = client_of(extract.model_copy(update={"timeout": timeout_seconds}))
         name = self._of_source("prometheus")
         watched = Dependency(name, client.clock_reading, 2 * timeout_seconds)
         every_seconds = probe_every_seconds(self._settings.pipeline)
         watch(watched, every_seconds, self._service.stop, self._service.set_ready)
         self._set_ready("scheduler", False, "nothing was queued yet")
         self._planning.start()
+
+    def _connected(
+        self, extract: ExtractSettings, record: ReplicasRead
+    ) -> PrometheusClient | Replicas:
+        doubted = counted(self._telemetry)
+
+        def read_before(query: str) -> list[Stretch]:
+            return record.of(feed_of(query, "hot"))
+
+        def client_of_one(extract: ExtractSettings) -> PrometheusClient:
+            return PrometheusClient(extract, on_remark=self._on_remark, on_doubt=doubted)
+
+        return client_of(extract, client_of_one, self._on_replica, read_before)
 
     def stop_reading(self) -> None:
         """End the request in hand, and every later one."""
@@ -129,6 +143,12 @@ class OneSource:
 
     def _on_source(self, state: SourceState) -> None:
         self._set_ready("extraction", state.ok, state.reason)
+
+    def _on_replica(self, url: str, error: str) -> None:
+        if error:
+            self._telemetry.emit("replica_away", url=url, error=error, **self._named)
+        else:
+            self._telemetry.emit("replica_back", url=url, **self._named)
 
     def _on_remark(self, query: str, remark: str) -> None:
         self._telemetry.emit("query_remark", promql=query, remark=remark, **self._named)
@@ -199,6 +219,7 @@ class OneSource:
                 on_source=self._on_source,
                 tick=self.tick,
                 believed_ms=clock.believed_ms,
+                **self._of_replicas(windows),
             ),
             rechecker=Rechecker(
                 windows,
@@ -221,6 +242,13 @@ class OneSource:
             tick=self.tick,
             on_source=self._on_source,
         )
+
+    def _of_replicas(self, windows: WindowSet) -> dict[str, Any]:
+        """What the extractor has to tell of replicas, where there are any."""
+        if not isinstance(self._client, Replicas):
+            return {}
+        record = ReplicasRead(windows.redis, windows.keys)
+        return {"replica": self._client.last_read, "note_replica": record.note}
 
 
 class JointTick:

@@ -187,26 +187,43 @@ class PrometheusClient:
         Counting drops the name, so a selector of several metrics may be refused ("vector cannot
         contain metrics with the same labelset"); each of them is counted by itself then.
         """
+        if query.kind != "select":
+            raise ValueError(f"no raw samples to count: {query.name} is no select")
+        return self.count_samples(query.text, start_ms, end_ms)
+
+    def count_samples(self, selector: str, start_ms: int, end_ms: int) -> int:
+        """The same for any selector."""
         range_ms = end_ms - start_ms
-        if query.kind != "select" or start_ms < 0 or range_ms < 2:
-            raise ValueError(f"no raw samples to count: {query.kind} in ({start_ms}, {end_ms}]")
+        if start_ms < 0 or range_ms < 2:
+            raise ValueError(f"no raw samples to count in ({start_ms}, {end_ms}]")
         if not self.ranges_are_left_open():
             range_ms -= 1
         try:
-            return self._count(f"sum(count_over_time({_ranged(query.text, range_ms)}))", end_ms)
+            return self._count(f"sum(count_over_time({_ranged(selector, range_ms)}))", end_ms)
         except QueryRejected:
-            selector = parse_selector(query.text)
-            if any(matcher.operator == "=" for matcher in selector.on(NAME_LABEL)):
+            parsed = parse_selector(selector)
+            if any(matcher.operator == "=" for matcher in parsed.on(NAME_LABEL)):
                 raise
-        names = self._values(NAME_LABEL, _ranged(query.text, range_ms), end_ms)
+        names = self._values(NAME_LABEL, _ranged(selector, range_ms), end_ms)
         of_each = [
-            f"(sum(count_over_time({selector.named(name)}[{range_ms}ms])) or vector(0))"
+            f"(sum(count_over_time({parsed.named(name)}[{range_ms}ms])) or vector(0))"
             for name in names
         ]
         return sum(
             self._count(" + ".join(of_each[first : first + NAMES_A_QUERY]), end_ms)
             for first in range(0, len(of_each), NAMES_A_QUERY)
         )
+
+    def has_throughout(self, selector: str, start_ms: int, end_ms: int, every_ms: int) -> bool:
+        """Whether there was a sample every so often in ``(start_ms, end_ms]``, of any series."""
+        if not self.count_samples(selector, max(0, start_ms - every_ms), end_ms):
+            return False
+        # At the multiples of that time: a subquery is evaluated there.
+        times = end_ms // every_ms - start_ms // every_ms
+        range_ms = end_ms - start_ms - 1
+        present = f"count(present_over_time({_ranged(selector, every_ms)}))"
+        found = self._count(f"count_over_time(({present})[{range_ms}ms:{every_ms}ms])", end_ms)
+        return found >= times
 
     def series_at(self, query: Query, time_ms: int) -> int:
         """How many series it has at that time."""

@@ -41,6 +41,7 @@ class Read:
     lead_ins: int = 0
     digest: Digest = field(default_factory=Digest)
     first_ms: int | None = None  # of its samples
+    replica: str = ""  # the one that it was read from, of a source that has some
 
     def saw(self, block: Samples) -> None:
         """Note the first sample of all, and count the histograms, which no entry will hold."""
@@ -133,6 +134,7 @@ class WindowReader:
 
     ``read`` gives a query's samples of ``(start_ms, end_ms]`` in blocks, as they arrive; staged
     entries are kept for ``keep_seconds``. ``tick``: a long window is work, not a standstill.
+    ``replica``: which replica of the source ``read`` has read from last.
     """
 
     windows: WindowSet
@@ -140,6 +142,7 @@ class WindowReader:
     pack: EntryBuilder
     keep_seconds: float
     tick: Callable[[], None]
+    replica: Callable[[], str] = lambda: ""
 
     def stage(self, taken: Sequence[Taken]) -> None:
         """Stage the entries of windows of one query, which is read once.
@@ -174,6 +177,8 @@ class WindowReader:
         start_ms = min(one.from_ms for one in taken)
         end_ms = max(one.window.end_ms for one in taken)
         blocks = self.read(taken[0].plan.query, start_ms, end_ms)
+        for one in taken:
+            one.read.replica = self.replica()
         if any(one.plan.rollup for one in taken):
             blocks = whole_series(blocks)
         groups: dict[object, list[Taken]] = {}

@@ -5,21 +5,27 @@ from __future__ import annotations
 from common.config import Settings, TierName
 from common.sink.http_session import SinkSession
 from common.source.http_session import source_session
+from services.verifier.replicas import ReplicatedSource
 from services.verifier.sink import Sink
 from services.verifier.source import ChunkReading, Source
 
 
 def source_of(settings: Settings, chunks: ChunkReading | None = None) -> Source:
-    """Prometheus, with the credentials that the extractor uses.
+    """Prometheus, with the credentials that the extractor uses; its replicas, if it has some.
 
-    ``chunks``: that remote read may be used, where the extractor may, too.
+    ``chunks``: that remote read may be used, where the extractor may, too; never of replicas.
     """
     extract = settings.extract
     # Remote read knows no parameters: it would answer as if there were none.
     if extract.remote_read == "off" or extract.params:
         chunks = None
-    session = source_session(extract)
-    return Source(extract.prometheus_url, session, extract.timeout_seconds, chunks)
+    first, *others = [
+        (one.prometheus_url, source_session(one), one.timeout_seconds)
+        for one in extract.each_replica
+    ]
+    if not others:
+        return Source(*first, chunks)
+    return ReplicatedSource(first, [Source(*other) for other in others])
 
 
 def sink_of(settings: Settings, tier: TierName) -> Sink:

@@ -26,6 +26,7 @@ from services.verifier.knowledge import Knowledge
 from services.verifier.late import late_in
 from services.verifier.phases import Phases
 from services.verifier.points import Column, Points, SeriesKey
+from services.verifier.replicas import ReadFrom
 from services.verifier.rollup import with_fields
 from services.verifier.sink import Sink
 from services.verifier.source import Source, SourceSeries
@@ -183,9 +184,10 @@ class Verifier:
     ``phases``: what was in force before, of queries that were changed. ``bystanders`` decide, for
     configured queries that are not verified now, or are another shard's, which series could be
     theirs. ``latest_ms`` bounds what the transform accepts. ``oldest_source_ms`` asks for the
-    oldest time that the source keeps; 0 where that is not known. ``begins_ms``: after when a query
-    is compared, by its name; others are from the start. ``first_piece_ms``: what is read at once
-    until it is known how many samples that holds.
+    oldest time that the source keeps; 0 where that is not known. ``read_from`` says which of its
+    replicas was read. ``begins_ms``: after when a query is compared, by its name; others are from
+    the start. ``first_piece_ms``: what is read at once until it is known how many samples that
+    holds.
     """
 
     source: Source
@@ -197,6 +199,7 @@ class Verifier:
     latest_ms: int | None = None
     oldest_source_ms: Callable[[], int] = lambda: 0
     begins_ms: Mapping[str, int] = field(default_factory=dict)
+    read_from: ReadFrom = field(default_factory=ReadFrom)
     piece_samples: int = 200_000
     first_piece_ms: int = 60_000
     progress: Callable[[int], None] = lambda position_ms: None
@@ -218,6 +221,7 @@ class Verifier:
         piece_ms = max(self.first_piece_ms, shortest_ms)
         position_ms = min(begins_ms.values(), default=start_ms)
         changes_ms = {at for one in self.phases.values() for at in one.bounds_ms()}
+        changes_ms |= self.read_from.ask(one.name for one in self.subjects)
         bounds_ms = sorted(changes_ms.union(begins_ms.values()))
         while position_ms < end_ms:
             change_ms = next((at for at in bounds_ms if at > position_ms), end_ms)
@@ -288,7 +292,8 @@ class Verifier:
                     expired_ms = whole_from_ms(
                         subject.reach, oldest_ms, begin_ms, subject.origin_slack_ms
                     )
-                late = late_in(self.source, subject, recounts[subject.name], comparison.differences)
+                source = self._source(subject, end_ms)
+                late = late_in(source, subject, recounts[subject.name], comparison.differences)
                 instead, ever = (
                     [self._expected(one, start_ms, end_ms, subject.fields).points for one in others]
                     for others in self._others(subject, possible[subject.name])
@@ -344,9 +349,13 @@ class Verifier:
         )
 
     def _read(self, subject: Subject, start_ms: int, end_ms: int) -> list[SourceSeries]:
+        source = self._source(subject, end_ms)
         if subject.kind == "select":
-            return self.source.read_select(subject.text, start_ms, end_ms)
-        return self.source.read_expr(subject.text, subject.step_ms, start_ms, end_ms)
+            return source.read_select(subject.text, start_ms, end_ms)
+        return source.read_expr(subject.text, subject.step_ms, start_ms, end_ms)
+
+    def _source(self, subject: Subject, end_ms: int) -> Source:
+        return self.read_from.source(self.source, subject.name, end_ms)
 
     def _at(self, subject: Subject, time_ms: int) -> Sequence[Subject]:
         phases = self.phases.get(subject.name)

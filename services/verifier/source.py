@@ -76,6 +76,7 @@ class Source:
         timeout_seconds: float = 60.0,
         chunks: ChunkReading | None = None,
     ) -> None:
+        self.url = url
         self._timeout_seconds = timeout_seconds
         self._bounds = BodyBounds(timeout_seconds, BODY_TIMEOUTS * timeout_seconds, BODY_BYTES)
         self._transport = Transport(url, session)
@@ -87,6 +88,10 @@ class Source:
     def close(self) -> None:
         """Close the connection."""
         self._transport.close()
+
+    def replica(self, url: str) -> Source:
+        """Itself: it has no replicas."""
+        return self
 
     def now_ms(self) -> int:
         """Prometheus' clock, in milliseconds since the epoch."""

@@ -17,7 +17,8 @@ from common.errors import ConfigError, WireError
 from common.promql.reach import RAW, Reach, reach_of
 from common.samples.rollup import Rollup
 from common.samples.series import SeriesEncoder
-from common.state.keys import Keys
+from common.state.history import ReplicasRead
+from common.state.keys import Keys, feed_of
 from common.state.redis_client import connect_as_set
 from common.state.windows import FeedStatus
 from services.verifier.connect import sink_of, source_of
@@ -25,6 +26,7 @@ from services.verifier.expect import identify_of
 from services.verifier.knowledge import Knowledge, RedisKnowledge
 from services.verifier.ownership import Owns, PossiblePlaces, owner, places_of
 from services.verifier.phases import History, Phases
+from services.verifier.replicas import ReadFrom
 from services.verifier.rollup import unmapped
 from services.verifier.run import Subject, Verifier
 from services.verifier.sealed.seals import SealReader
@@ -57,6 +59,7 @@ class Parts:
     notes: tuple[str, ...] = ()
     tier: TierName = HOT
     history: Mapping[str, History] = field(default_factory=dict)
+    read_from: ReadFrom = field(default_factory=ReadFrom)
 
     def seals_of(self, query: str) -> SealReader:
         """The seals of a query's windows."""
@@ -147,9 +150,12 @@ def connected(
         else:
             kept_seconds = min(kept_seconds, silent or inf)
         forgotten_up_to_ms = partial(_forgotten_up_to_ms, now_ms, time.monotonic(), kept_seconds)
-        knowledge = Knowledge(forgotten_up_to_ms)
+        knowledge, read_from = Knowledge(forgotten_up_to_ms), ReadFrom()
         try:
             redis.ping()
+            if settings.extract.replicas:
+                record = ReplicasRead(redis, keys)
+                read_from = ReadFrom(lambda query: record.of(feed_of(query, tier)))
             knowledge = _knowledge(settings, redis, keys, tier, forgotten_up_to_ms)
         except RedisError as error:
             if on_redis_error is None:
@@ -157,7 +163,9 @@ def connected(
             on_redis_error(error)
         history, unreadable = _history(knowledge, queries)
         notes += unreadable
-        yield Parts(settings, queries, source, sink, now_ms, knowledge, notes, tier, history)
+        yield Parts(
+            settings, queries, source, sink, now_ms, knowledge, notes, tier, history, read_from
+        )
 
 
 def covered_range(parts: Parts) -> tuple[int | None, int | None]:
@@ -251,6 +259,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
         knowledge=parts.knowledge,
         latest_ms=parts.now_ms + round(settings.transform.max_future_seconds * 1_000),
         oldest_source_ms=source.oldest_ms,
+        read_from=parts.read_from,
         progress=progress,
     )
 

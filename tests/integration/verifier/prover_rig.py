@@ -61,13 +61,16 @@ class Rig:
             wall_clock=lambda: self.now_seconds,
         )
 
-    def lease(self, longest_ms: int = 10**9, feed: Feed = FEED) -> Window:
-        window = self.windows.lease(feed, "live", 10**12, longest_ms)
+    def lease(self, longest_ms: int = 10**9, feed: Feed | None = None) -> Window:
+        window = self.windows.lease(feed or FEED, "live", 10**12, longest_ms)
         assert window is not None
         return window
 
-    def load_up_to(self, end_ms: int, rechecks: tuple[float, ...] = (), feed: Feed = FEED) -> None:
+    def load_up_to(
+        self, end_ms: int, rechecks: tuple[float, ...] = (), feed: Feed | None = None
+    ) -> None:
         """The feed's time up to there is extracted and settled."""
+        feed = feed or FEED
         self.windows.plan(feed, self.world.start_ms, end_ms, adopt=True)
         window = self.lease(feed=feed)
         done = self.windows.commit(feed, window, [], recheck_after_seconds=rechecks)

@@ -188,3 +188,47 @@ def test_queries_of_one_source_still_exclude_each_other() -> None:
     queries = [*QUERIES, {"name": "more", "select": 'up{job="x"}', "sources": ["south"]}]
     with pytest.raises(ValueError, match="more may select the same series as raw"):
         settings(NORTH, SOUTH, queries=queries)
+
+
+@pytest.mark.parametrize(
+    "extract",
+    [
+        {"replicas": ["http://a:1", "http://b:2"]},
+        {"sources": [{"name": "x", "replicas": ["http://a:1", "http://b:2"]}]},
+        {"prometheus_url": "http://a:1", "replicas": ["http://a:1", "http://b:2"]},
+    ],
+)
+def test_replicas_stand_for_the_url(extract: dict[str, Any]) -> None:
+    found = Settings.model_validate({**PLAIN, "extract": extract})
+
+    assert found.extract.prometheus_url == "http://a:1"
+    each = found.extract.each_replica
+    assert [one.prometheus_url for one in each] == ["http://a:1", "http://b:2"]
+    assert [one.each_replica for one in each] == [(one,) for one in each]
+    assert Settings.model_validate(effective(found, mask=False)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "prometheus_url: http://c, replicas: [http://a, http://b]",
+            "extract.prometheus_url: is not the first of replicas: give one of both",
+        ),
+        ("replicas: [http://a, http://a]", "extract.replicas: has a URL twice"),
+        (
+            "replicas: [http://a, https://b]",
+            "extract.replicas: must all begin with http:// or all with https://",
+        ),
+        ("replicas: [ftp://a]", "extract.replicas[0]: must begin with http:// or https://"),
+        ("replicas: []", "extract.prometheus_url: is missing"),
+        ("sources: [{name: a, replicas: []}]", "extract.sources[0].url: is missing"),
+        (
+            "sources: [{name: a, url: http://a}], replicas: [http://a, http://b]",
+            "extract.replicas: belongs to one of sources: put it there",
+        ),
+    ],
+)
+def test_problems_of_replicas(tmp_path: Any, text: str, said: str) -> None:
+    found = problems(tmp_path, f"extract: {{{text}}}\n{LOAD}")
+    assert any(said in one for one in found), found

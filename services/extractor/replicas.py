@@ -1,0 +1,296 @@
+"""A source of several replicas: servers that scrape the same, each with gaps of its own.
+
+Each window is read from one of them, the one that holds most of it, so that samples of two never
+meet in it. Which that is, is asked before each window: a count costs little.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from common.config import ExtractSettings, Query
+from common.errors import QueryTooLarge, SourceError, SourceRefused, SourceUnavailable
+from common.promql.reach import reach_of
+from common.samples.columns import Samples
+from common.state.history import Stretch
+from common.state.ranges import without
+from services.extractor.history import ServerRun
+from services.extractor.prometheus import PrometheusClient
+from services.extractor.source.clock import ClockReading
+from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings
+
+# How long a replica that did not answer is left alone, while another does: one that hangs takes a
+# fifth of the time at most.
+AWAY_SECONDS = 5.0
+AWAY_TIMES = 4
+INTERVAL_KEPT_SECONDS = 60.0
+# Each target has a sample of it for each scrape: it stands for what an expression reads.
+SCRAPES = "up"
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(slots=True)
+class _Replica:
+    client: PrometheusClient
+    url: str
+    lowest_ms: int | None = None
+    run: ServerRun | None = None
+    away_until: float = float("-inf")
+    seen: bool = False
+    # How often it scrapes at least, as it said last; 0 where it does not say.
+    interval_ms: int = 0
+    interval_until: float = float("-inf")
+
+    def holds(self, start_ms: int) -> bool:
+        """Whether it has all after that time, for all that is known."""
+        return self.lowest_ms is None or self.lowest_ms <= start_ms
+
+
+class Replicas:
+    """What :class:`PrometheusClient` is, of several. Not safe for several threads.
+
+    Whatever is asked of the source as such is asked of the first replica that answers.
+    ``on_away`` is called with a replica's URL and the error when it does not answer any more, and
+    with no error when it does again. ``read_before`` gives which replica the raw samples of a query
+    are loaded of: they are read again, and counted again, from that one alone.
+    """
+
+    def __init__(
+        self,
+        replicas: Sequence[ExtractSettings],
+        client_of: Callable[[ExtractSettings], PrometheusClient],
+        on_away: Callable[[str, str], None] = lambda url, error: None,
+        read_before: Callable[[str], Sequence[Stretch]] = lambda query: (),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._all = [_Replica(client_of(one), one.prometheus_url) for one in replicas]
+        self._on_away = on_away
+        self._monotonic = monotonic
+        self._read_before = read_before
+        self._last = ""
+        self._in_parts: tuple[str, int, int] | None = None
+
+    def last_read(self) -> str:
+        """The URL of the replica that :meth:`read` has read from last."""
+        return self._last
+
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
+        """As :meth:`PrometheusClient.read`, from the replica that holds most of the window."""
+        one = self._loaded_of(query, start_ms, end_ms) or self._fullest(query, start_ms, end_ms)
+        self._last = one.url
+        return self._watched(one, one.client.read(query, start_ms, end_ms))
+
+    def count_in(self, query: Query, start_ms: int, end_ms: int) -> int:
+        """How many samples of a ``select`` those replicas have that it was read from.
+
+        Of what was not read, the fullest.
+        """
+        whole = (start_ms, end_ms)
+        parts = [
+            ((max(start, start_ms), min(end, end_ms)), one)
+            for start, end, one in self._stretches(query, start_ms, end_ms)
+        ]
+        samples = 0
+        for (from_ms, to_ms), one in parts:
+            self._needed(one)
+            began = self._monotonic()
+            try:
+                samples += one.client.count_samples(query.text, from_ms, to_ms)
+            except (SourceUnavailable, SourceRefused) as error:
+                self._failed(one, error, began)
+                raise
+        for from_ms, to_ms in without([whole], [part for part, _ in parts]):
+            samples += max(self._counts(query, from_ms, to_ms).values())
+        return samples
+
+    def answers_at(self, query: Query, time_ms: int) -> bool:
+        """Whether one of them has any samples at that time."""
+        return any(self._each(lambda client: client.answers_at(query, time_ms)).values())
+
+    def clock_reading(self) -> ClockReading:
+        """The time of the first that answers."""
+        return self._first(lambda client: client.clock_reading())
+
+    def now_ms(self) -> int:
+        """The time of the first that answers, in ms since the epoch."""
+        return self.clock_reading().now_ms
+
+    def scrape_settings(self) -> ScrapeSettings:
+        """How the first that answers scrapes."""
+        return self._first(lambda client: client.scrape_settings())
+
+    def run(self) -> ServerRun | None:
+        """The runs of all as one, each as it was known last; None if one does not report it."""
+        for number, run in self._each(lambda client: client.run()).items():
+            self._all[number].run = run
+        runs = [one.run for one in self._all if one.seen]
+        known = [run for run in runs if run is not None]
+        if len(known) < len(runs) or not known:
+            return None
+        first, *_ = known
+        started, configured = (
+            " ".join(getattr(run, key) for run in known) for key in ("started", "configured")
+        )
+        return ServerRun(started, configured, first.retention)
+
+    def lowest_timestamp_ms(self) -> int | None:
+        """The oldest time that one of them has data of, each as it was known last."""
+        found = self._each(lambda client: client.lowest_timestamp_ms())
+        for number, lowest_ms in found.items():
+            self._all[number].lowest_ms = lowest_ms
+        if any(lowest_ms is None for lowest_ms in found.values()):
+            return None
+        known = [one.lowest_ms for one in self._all if one.lowest_ms is not None]
+        return min(known, default=None)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for one in self._all:
+            one.client.close()
+
+    def stop(self) -> None:
+        """End what is under way, and everything later; from any thread."""
+        for one in self._all:
+            one.client.stop()
+
+    def _loaded_of(self, query: Query, start_ms: int, end_ms: int) -> _Replica | None:
+        """The replica whose samples there are loaded: those of another would stand beside them.
+
+        Raises :class:`SourceUnavailable` where that is away, and once :class:`QueryTooLarge` where
+        there are several.
+        """
+        found = self._stretches(query, start_ms, end_ms)
+        if not found:
+            return None
+        window = query.name, start_ms, end_ms
+        if any(one is not found[-1][2] for *_, one in found) and window != self._in_parts:
+            self._in_parts = window
+            raise QueryTooLarge(f"({start_ms}, {end_ms}] ms was read from several replicas")
+        self._needed(found[-1][2])
+        return found[-1][2]
+
+    def _stretches(
+        self, query: Query, start_ms: int, end_ms: int
+    ) -> list[tuple[int, int, _Replica]]:
+        """What of a time is loaded of which replica, as far as that still holds it."""
+        if query.kind == "expr":
+            return []  # evaluated at the same times everywhere
+        by_url = {one.url: one for one in self._all}
+        return [
+            (start, end, by_url[url])
+            for start, end, url in self._read_before(query.name)
+            if start < end_ms and start_ms < end
+            if url in by_url and by_url[url].holds(max(start, start_ms) + query.step_ms)
+        ]
+
+    def _needed(self, one: _Replica) -> None:
+        """Raise where a replica that nobody can stand in for is known to be away."""
+        if one.away_until > self._monotonic():
+            raise SourceUnavailable(f"{one.url} is away, and what was read from it is loaded")
+
+    def _fullest(self, query: Query, start_ms: int, end_ms: int) -> _Replica:
+        """The replica that has most samples there; of several the first.
+
+        Raises :class:`SourceUnavailable` where one that is away may hold what this one has deleted,
+        or has never had because it was down, and once :class:`QueryTooLarge` where each was down in
+        a part of it: halves of it may be whole.
+        """
+        counts = self._counts(query, start_ms, end_ms)
+        best = max(counts, key=lambda number: (counts[number], -number))
+        one = self._all[best]
+        from_ms = start_ms + query.step_ms  # a feed begins up to a step before its source
+        for number, other in enumerate(self._all):
+            if number in counts or not other.holds(from_ms):
+                continue
+            if not one.holds(from_ms) or self._was_down(one, start_ms, end_ms):
+                raise SourceUnavailable(f"{other.url} is away, and may hold what others do not")
+        window = query.name, start_ms, end_ms
+        if (
+            sum(counts.values()) > counts[best]
+            and end_ms - start_ms > query.step_ms
+            and window != self._in_parts
+            and self._was_down(one, start_ms, end_ms)
+        ):
+            self._in_parts = window  # of what cannot be split, the fullest has to do
+            raise QueryTooLarge(f"({start_ms}, {end_ms}] ms is whole in no replica")
+        return one
+
+    def _was_down(self, one: _Replica, start_ms: int, end_ms: int) -> bool:
+        """Whether it did not scrape all the time then, as far as it says how it scrapes."""
+        if self._monotonic() >= one.interval_until:
+            targets = one.client.scrape_settings().targets
+            seconds = min((target.interval_seconds for target in targets), default=0)
+            one.interval_ms = round(LATE_SHARE * seconds * 1000)
+            one.interval_until = self._monotonic() + INTERVAL_KEPT_SECONDS
+        every_ms = one.interval_ms
+        return every_ms > 0 and not one.client.has_throughout(SCRAPES, start_ms, end_ms, every_ms)
+
+    def _counts(self, query: Query, start_ms: int, end_ms: int) -> dict[int, int]:
+        """By the numbers of those that answer: how many samples they have."""
+        selector, from_ms = query.text, start_ms
+        if query.kind == "expr":
+            selector, from_ms = SCRAPES, max(0, start_ms - reach_of(query.text).back_ms)
+        return self._each(lambda client: client.count_samples(selector, from_ms, end_ms))
+
+    def _first(self, ask: Callable[[PrometheusClient], _Found]) -> _Found:
+        found = self._each(ask, most=1)
+        return next(iter(found.values()))
+
+    def _each(self, ask: Callable[[PrometheusClient], _Found], most: int = 0) -> dict[int, _Found]:
+        """What those say that answer, by their numbers; raises an error if none does."""
+        found: dict[int, _Found] = {}
+        errors: list[SourceError] = []
+        now = self._monotonic()
+        resting = [one.away_until > now for one in self._all]
+        for number, one in enumerate(self._all):
+            if resting[number] and not all(resting):
+                continue
+            began = self._monotonic()
+            try:
+                found[number] = ask(one.client)
+            except (SourceUnavailable, SourceRefused) as error:
+                self._failed(one, error, began)
+                errors.append(error)
+                continue
+            self._answered(one)
+            if len(found) == most:
+                break
+        if not found:
+            raise errors[0]
+        return found
+
+    def _watched(self, one: _Replica, blocks: Iterator[Samples]) -> Iterator[Samples]:
+        began = self._monotonic()
+        try:
+            yield from blocks
+        except (SourceUnavailable, SourceRefused) as error:
+            self._failed(one, error, began)
+            raise
+
+    def _failed(self, one: _Replica, error: SourceError, began: float) -> None:
+        if one.away_until == float("-inf"):
+            self._on_away(one.url, str(error))
+        now = self._monotonic()
+        one.away_until = now + max(AWAY_SECONDS, AWAY_TIMES * (now - began))
+
+    def _answered(self, one: _Replica) -> None:
+        one.seen = True
+        if one.away_until != float("-inf"):
+            one.away_until = float("-inf")
+            self._on_away(one.url, "")
+
+
+def client_of(
+    extract: ExtractSettings,
+    client_of_one: Callable[[ExtractSettings], PrometheusClient] = PrometheusClient,
+    on_away: Callable[[str, str], None] = lambda url, error: None,
+    read_before: Callable[[str], Sequence[Stretch]] = lambda query: (),
+) -> PrometheusClient | Replicas:
+    """What reads a source, of one server or of several."""
+    if not extract.replicas:
+        return client_of_one(extract)
+    return Replicas(extract.each_replica, client_of_one, on_away, read_before)

@@ -1,0 +1,245 @@
+"""Which of several replicas a window is read from, and what happens while one is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from common.config import ExtractSettings, Query
+from common.errors import QueryTooLarge, SourceError, SourceUnavailable
+from common.samples.columns import Samples
+from services.extractor.history import NO_SAMPLES_MS, ServerRun
+from services.extractor.replicas import AWAY_SECONDS, SCRAPES, Replicas, client_of
+from services.extractor.source.scrape_settings import ScrapeSettings, Target
+
+RAW = Query(name="raw", select="load")
+RATE = Query(name="rate", expr="rate(up[5m])", step=15)
+URLS = ("http://a:1", "http://b:2")
+
+
+class Server:
+    """A replica that has ``samples`` of every window, from ``lowest_ms`` on."""
+
+    def __init__(self, samples: int, lowest_ms: int | None = 0) -> None:
+        self.samples, self.lowest_ms = samples, lowest_ms
+        self.error: SourceError | None = None
+        self.scrapes, self.interval_seconds = 1, 15.0
+        self.asked: list[tuple[Any, ...]] = []
+
+    def _answer(self, found: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        return found
+
+    def count_samples(self, selector: str, start_ms: int, end_ms: int) -> int:
+        self.asked.append((selector, start_ms, end_ms))
+        found: int = self._answer(self.scrapes if selector == SCRAPES else self.samples)
+        return found
+
+    def has_throughout(self, selector: str, start_ms: int, end_ms: int, every_ms: int) -> bool:
+        self.asked.append((selector, start_ms, end_ms, every_ms))
+        return self.scrapes > 0
+
+    def scrape_settings(self) -> ScrapeSettings:
+        targets = (Target("job", self.interval_seconds, 10.0),) if self.interval_seconds else ()
+        return ScrapeSettings(targets, None)
+
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
+        self.asked.append(("read", start_ms, end_ms))
+        self._answer(None)
+        yield from ()
+
+    def run(self) -> Any:
+        return self._answer(ServerRun(f"started {self.samples}", "c", "15d"))
+
+    def lowest_timestamp_ms(self) -> Any:
+        return self._answer(self.lowest_ms)
+
+
+class World:
+    def __init__(self, *servers: Server) -> None:
+        self.servers, self.now_seconds = servers, 0.0
+        self.told: list[tuple[str, str]] = []
+        self.loaded: list[tuple[int, int, str]] = []
+        settings = ExtractSettings.model_validate({"replicas": URLS})
+        found: Any = dict(zip(URLS, servers, strict=True))
+        self.replicas = Replicas(
+            settings.each_replica,
+            lambda one: found[one.prometheus_url],
+            lambda url, error: self.told.append((url, error)),
+            lambda query: self.loaded,
+            monotonic=lambda: self.now_seconds,
+        )
+
+    def read(self, query: Query = RAW, start_ms: int = 60_000, end_ms: int = 120_000) -> int:
+        """The number of the replica that a window is read from."""
+        for _ in self.replicas.read(query, start_ms, end_ms):
+            pass
+        return URLS.index(self.replicas.last_read())
+
+
+@pytest.mark.parametrize(("counts", "read"), [((4, 4), 0), ((4, 5), 1), ((0, 0), 0), ((5, 4), 0)])
+def test_a_window_is_read_from_the_fullest_and_of_equals_from_the_first(
+    counts: tuple[int, int], read: int
+) -> None:
+    world = World(*map(Server, counts))
+    assert world.read() == read
+    reads = [[one for one in server.asked if one[0] == "read"] for server in world.servers]
+    assert [len(one) for one in reads] == [int(read == 0), int(read == 1)]
+    assert world.replicas.count_in(RAW, 0, 60_000) == max(counts)
+
+
+def test_an_expression_is_read_where_most_was_scraped_of_what_it_looks_at() -> None:
+    world = World(Server(4), Server(4))
+    world.servers[1].scrapes = 2
+    assert world.read(RATE, 600_000, 660_000) == 1
+    assert world.servers[0].asked == [("up", 300_000, 660_000)]
+
+
+def test_one_that_is_away_is_left_alone_for_a_while_and_told_once() -> None:
+    first, second = servers = Server(4), Server(4)
+    world = World(*servers)
+    first.error = SourceUnavailable("is away")
+    assert [world.read(), world.read()] == [1, 1]
+    assert len(first.asked) == 1
+    assert world.told == [(URLS[0], "is away")]
+    world.now_seconds += AWAY_SECONDS + 1
+    first.error = None
+    assert world.read() == 0
+    assert world.told[1:] == [(URLS[0], "")]
+    second.error = SourceUnavailable("is away")
+    assert world.read() == 0
+
+
+def test_one_that_fails_while_it_is_read_is_not_read_again_at_once() -> None:
+    first, second = servers = Server(5), Server(4)
+    world = World(*servers)
+    blocks = world.replicas.read(RAW, 60_000, 120_000)
+    first.error = SourceUnavailable("died")
+    with pytest.raises(SourceUnavailable, match="died"):
+        next(blocks)
+    assert world.read() == 1
+    assert [one[0] for one in second.asked].count("read") == 1
+
+
+def test_all_that_are_away_are_asked_each_time() -> None:
+    servers = Server(4), Server(4)
+    world = World(*servers)
+    for server in servers:
+        server.error = SourceUnavailable("is away")
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable):
+            world.read()
+    assert [len(server.asked) for server in servers] == [2, 2]
+    servers[1].error = None
+    assert world.read() == 1
+
+
+@pytest.mark.parametrize(
+    ("lowest_ms", "fails"), [(30_000, False), (90_000, True), (NO_SAMPLES_MS, True)]
+)
+def test_what_one_has_deleted_waits_for_one_that_is_away(lowest_ms: int, *, fails: bool) -> None:
+    """Neither is it read as empty, nor is it a gap."""
+    first, second = servers = Server(0, lowest_ms), Server(4, 1_000)
+    world = World(*servers)
+    assert world.replicas.lowest_timestamp_ms() == 1_000
+    second.error = SourceUnavailable("is away")
+    world.replicas.lowest_timestamp_ms()
+    if fails:
+        with pytest.raises(SourceUnavailable, match="may hold what others do not"):
+            world.read()
+    else:
+        assert world.read() == 0
+    assert world.replicas.lowest_timestamp_ms() == 1_000, "as it was known last"
+    assert first.lowest_ms == lowest_ms
+
+
+@pytest.mark.parametrize(
+    ("scrapes", "interval_seconds", "fails"), [(0, 15.0, True), (1, 15.0, False), (0, 0.0, False)]
+)
+def test_what_one_has_not_scraped_waits_for_one_that_is_away(
+    scrapes: int, interval_seconds: float, *, fails: bool
+) -> None:
+    """Where it says how it scrapes."""
+    first, second = servers = Server(0), Server(4)
+    first.scrapes, first.interval_seconds = scrapes, interval_seconds
+    world = World(*servers)
+    second.error = SourceUnavailable("is away")
+    if fails:
+        with pytest.raises(SourceUnavailable, match="may hold what others do not"):
+            world.read()
+    else:
+        assert world.read() == 0
+    if interval_seconds:
+        assert first.asked[1] == ("up", 60_000, 120_000, 16_500)
+    world.now_seconds += AWAY_SECONDS + 1
+    second.error = None
+    assert world.read() == 1
+
+
+def test_what_is_whole_in_none_is_split_and_what_cannot_be_is_read_from_the_fullest() -> None:
+    first, second = servers = Server(3), Server(4)
+    world = World(*servers)
+    assert world.read() == 1, "it scraped all the time"
+    second.scrapes = 0
+    with pytest.raises(QueryTooLarge, match="is whole in no replica"):
+        world.read()
+    assert world.read() == 1
+    assert world.read(RAW, 60_000, 75_000) == 1, "one step"
+    first.samples = 0
+    assert world.read(RAW, 0, 60_000) == 1, "the other has nothing"
+
+
+def test_what_is_loaded_is_read_and_counted_again_from_the_same_alone() -> None:
+    """Whatever the other has: its samples would stand beside them."""
+    first = Server(2)
+    world = World(first, Server(4))
+    world.loaded = [(60_000, 120_000, URLS[0]), (120_000, 180_000, URLS[1])]
+    assert world.read() == 0
+    assert world.read(RAW, 120_000, 180_000) == 1
+    assert world.replicas.count_in(RAW, 60_000, 240_000) == 2 + 4 + 4
+    assert world.read(RATE, 60_000, 120_000) == 0, "of an expression nothing stands beside"
+    with pytest.raises(QueryTooLarge, match="several replicas"):
+        world.read(RAW, 60_000, 180_000)
+    assert world.read(RAW, 60_000, 180_000) == 1, "it could not be split"
+
+    first.error = SourceUnavailable("is away")
+    assert world.read(RAW, 180_000, 240_000) == 1
+    with pytest.raises(SourceUnavailable, match="what was read from it is loaded"):
+        world.read()
+    with pytest.raises(SourceUnavailable, match="what was read from it is loaded"):
+        world.replicas.count_in(RAW, 60_000, 120_000)
+    assert world.read(RAW, 120_000, 180_000) == 1
+
+    world.now_seconds += AWAY_SECONDS + 1
+    first.error, first.lowest_ms = None, 100_000
+    world.replicas.lowest_timestamp_ms()
+    assert world.read() == 1, "the first does not have it any more"
+
+
+def test_the_run_of_one_that_is_away_is_the_last_that_was_known() -> None:
+    servers = Server(1), Server(2)
+    world = World(*servers)
+    both = world.replicas.run()
+    assert both is not None
+    assert both.started == "started 1 started 2"
+    servers[0].error = SourceUnavailable("is away")
+    assert world.replicas.run() == both
+
+
+def test_what_is_too_large_is_no_reason_to_read_another() -> None:
+    servers = Server(4), Server(4)
+    world = World(*servers)
+    servers[0].error = QueryTooLarge("too large")
+    with pytest.raises(QueryTooLarge):
+        world.read()
+    assert world.told == []
+
+
+def test_one_server_has_no_replicas() -> None:
+    settings = ExtractSettings.model_validate({"replicas": URLS[:1]})
+    assert isinstance(client_of(settings), Replicas)
+    plain = ExtractSettings.model_validate({"prometheus_url": URLS[0]})
+    assert not isinstance(client_of(plain), Replicas)
