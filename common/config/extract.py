@@ -20,6 +20,7 @@ from common.config.fields import (
 )
 from common.config.headers import given_twice, header_files, header_texts
 from common.config.mappings import FixedLabels, FixedParams
+from common.config.push import PushSettings
 from common.config.query import Query
 from common.config.source_auth import AuthSettings
 
@@ -172,6 +173,7 @@ class ExtractSettings(CheckedSection):
         "and extracted again if late samples changed it: raw samples are counted, an `expr` is "
         "evaluated. One duration stands for a list of one; `[]` or 0 = never.",
     )
+    push: PushSettings = Field(default_factory=PushSettings, description="")
     queries: tuple[Query, ...] = Field(
         (),
         description="What is extracted; without this key, five queries of the test application.",

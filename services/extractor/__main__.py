@@ -38,6 +38,7 @@ from services.extractor.planner import Planner
 from services.extractor.planning_pace import PlanningPace
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
+from services.extractor.push.serve import PushServer
 from services.extractor.recheck import Rechecker
 from services.extractor.remote_read.doubt import Doubt
 from services.extractor.scheduler import Scheduler
@@ -121,12 +122,16 @@ def main(service: Service) -> ExitCode:
         daemon=True,
     )
     healing.start()
+    port = settings.extract.push.port
+    pushed = PushServer(service, port, plans, jobs.pressure) if port is not None else None
     try:
         with RedisWatch(service, consumer_name("extractor")):
             _work(service, redis, scheduler, jobs)
     finally:
         planning.join(timeout=REDIS_BACKOFF.max_seconds)
         healing.join(timeout=REDIS_BACKOFF.max_seconds)
+        if pushed is not None:
+            pushed.close()
         source.close()
         redis.close()
     return ExitCode.OK

@@ -21,6 +21,7 @@ from common.source.http_session import source_session
 from common.source.query_api import QueryApi
 from common.source.transport import BodyBounds, Transport
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
+from services.extractor.push.external_labels import external_labels_of
 from services.extractor.remote_read.doubt import Doubt
 from services.extractor.remote_read.read import RemoteReader
 from services.extractor.remote_read.two_ways import TwoWays
@@ -161,6 +162,10 @@ class PrometheusClient:
     def metric_types(self) -> MetricTypes:
         """The types of metrics, as far as the server knows them."""
         return MetricTypes.parse(self._document("api/v1/metadata", METRICS_BYTES))
+
+    def external_labels(self) -> Mapping[str, str]:
+        """Labels that the server adds to what it sends, as far as it reports them."""
+        return external_labels_of(self._config())
 
     def lowest_timestamp_ms(self) -> int | None:
         """The oldest time that the server has data of, in whole seconds.
