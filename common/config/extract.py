@@ -17,6 +17,7 @@ from common.config.fields import (
     Unit,
     backoff_problems,
 )
+from common.config.push import PushSettings
 from common.config.query import Query
 from common.config.source import SourceKeys, SourceSettings, SourceUrl, with_url
 
@@ -151,6 +152,7 @@ class ExtractSettings(SourceKeys, _Address):
         "and extracted again if late samples changed it: raw samples are counted, an `expr` is "
         "evaluated. One duration stands for a list of one; `[]` or 0 = never.",
     )
+    push: PushSettings = Field(default_factory=PushSettings, description="")
     queries: tuple[Query, ...] = Field(
         (),
         description="What is extracted; without this key, five queries of the test application.",
@@ -263,6 +265,10 @@ class ExtractSettings(SourceKeys, _Address):
                     call_default_factory=True
                 ):
                     yield Problem((key,), "belongs to one of sources: put it there")
+        if self.push.port is not None and (self.sources or self.replicas):
+            several = "sources" if self.sources else "replicas"
+            text = f"cannot be given with {several}: of which of them a sample is, nobody would know"
+            yield Problem(("push", "port"), text)
         first: dict[str, int] = {}
         for index, source in enumerate(self.sources):
             if source.name in first:

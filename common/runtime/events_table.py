@@ -231,6 +231,7 @@ EVENTS: dict[str, EventSpec] = {
     "source_clock_ahead": EventSpec(
         "warning", "The source's clock is ahead of ours: what is beyond is planned later."
     ),
+    "push_started": EventSpec("info", "Remote write is taken, on `port`."),
     "back_pressure_on": EventSpec("warning", "Extraction pauses: too many bytes are in flight."),
     "back_pressure_off": EventSpec("info", "Extraction resumes."),
     "plan_failed": EventSpec("warning", "Windows could not be planned; tried again."),

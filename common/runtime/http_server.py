@@ -70,14 +70,16 @@ Page = Callable[[Request], Response]
 class Route:
     """The pages of one path; ``auth``, if there is any, guards them."""
 
-    get: Page
+    get: Page | None
     post: Page | None = None
     auth: BasicAuth | None = None
+    max_body_bytes: int = MAX_BODY_BYTES
 
     @property
     def methods(self) -> str:
         """What the header Allow says."""
-        return "GET, HEAD, POST" if self.post else "GET, HEAD"
+        names = {"GET, HEAD": self.get, "POST": self.post}
+        return ", ".join(name for name, page in names.items() if page)
 
 
 def json_response(status: HTTPStatus, document: object, **headers: str) -> Response:
@@ -329,7 +331,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _respond(self) -> None:
         # Read first, whoever sends it: a connection closed over unread bytes can lose the response.
-        body = self._body() if self.command == "POST" else b""
+        route = self.server.routes.get(urlsplit(self.path).path)
+        max_body_bytes = route.max_body_bytes if route else MAX_BODY_BYTES
+        body = self._body(max_body_bytes) if self.command == "POST" else b""
         response = self._response(body)
         self.send_response(response.status)
         for name, value in response.headers.items():
@@ -365,14 +369,14 @@ class _Handler(BaseHTTPRequestHandler):
             return body
         return page(Request(client, parts.query, self.headers, body))
 
-    def _body(self) -> bytes | Response:
+    def _body(self, max_body_bytes: int) -> bytes | Response:
         """The body, or what is wrong with it."""
         given = self.headers.get("Content-Length", "")
         if not (given.isascii() and given.isdigit()):
             return error_response(HTTPStatus.LENGTH_REQUIRED, "say how long the body is")
         # The number of digits first: nobody should have to read a million of them.
-        length_bytes = int(given) if len(given) < 10 else _SKIPPED_BYTES
-        if length_bytes <= MAX_BODY_BYTES:
+        length_bytes = int(given) if len(given) < 10 else 10**10
+        if length_bytes <= max_body_bytes:
             body: bytes = self.rfile.read(length_bytes)
             if len(body) == length_bytes:
                 return body
@@ -380,7 +384,7 @@ class _Handler(BaseHTTPRequestHandler):
         unread_bytes = min(length_bytes, _SKIPPED_BYTES)
         while unread_bytes > 0 and (skipped := self.rfile.read(min(unread_bytes, 65_536))):
             unread_bytes -= len(skipped)
-        why = f"the body is above {MAX_BODY_BYTES} bytes"
+        why = f"the body is above {max_body_bytes} bytes"
         return error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
 
     def version_string(self) -> str:

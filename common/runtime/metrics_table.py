@@ -136,6 +136,8 @@ _EXTRACTION = (
         "Samples that are extracted a second time because their window was opened again",
         *FEED,
     ),
+    _extraction("etl_pushed_samples_total", "Samples that were pushed, by outcome", "outcome"),
+    _extraction("etl_push_requests_total", "Requests of remote write, by HTTP status", "status"),
     _extraction("etl_windows_retried_total", "Windows released to be tried again later", *FEED),
     _extraction(
         "etl_query_failures_total", "Failed attempts to extract a window", *FEED, "error_type"

@@ -19,7 +19,7 @@ from common.runtime.backoff import Backoff
 from common.runtime.lasting import Lasting
 from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
-from common.runtime.undeliverable import about, decide
+from common.runtime.undeliverable import about, decide, without_pushed_letters
 from common.state.redis_client import BLOCK_SECONDS
 from common.state.stream import Claimed, RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Entry, Handler, Pause, Retry, Settle, Verdict
@@ -285,7 +285,7 @@ class Stage:
         """Whether the entry is settled now, by us."""
         match verdict:
             case Settle():
-                return self._settle(entry, verdict)
+                return self._settle(entry, without_pushed_letters(entry, verdict))
             case Retry(after_seconds, reason):
                 if verdict is not _RELEASED:
                     self._telemetry.emit(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from common.state.stream import ENTRY_SCHEMA
-from common.state.verdict import DeadLetter, Entry, Retry, Settle, Verdict
+from common.state.verdict import PUSHED, DeadLetter, Entry, Retry, Settle, Verdict
 
 # Why samples are dropped whose payload Redis lost, and whose window is extracted again.
 PAYLOAD_LOST = "payload_lost"
@@ -34,6 +36,16 @@ def decide(
             f"entry has schema {entry.schema}, this worker reads schema {ENTRY_SCHEMA}",
         )
     return None
+
+
+def without_pushed_letters(entry: Entry, verdict: Settle) -> Settle:
+    """What is refused of pushed samples is dropped: the same samples, pulled, are dead letters."""
+    if entry.window_id != PUSHED or not verdict.dead:
+        return verdict
+    drops = Counter(verdict.drops)
+    for letter in verdict.dead:
+        drops[letter.reason] += letter.samples
+    return replace(verdict, drops=drops, dead=())
 
 
 def about(entry: Entry) -> dict[str, Any]:

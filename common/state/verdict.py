@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:  # etl-metrics has no memory to spare for what digests are made with
     from common.samples.seal import Digest
 
+# In the place of a window, of an entry that was pushed (:mod:`common.state.pushes`): it is of none.
+PUSHED = "push"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

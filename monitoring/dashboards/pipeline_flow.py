@@ -52,6 +52,15 @@ def flow_panels() -> tuple[PanelSpec, ...]:
             stacked=True,
         ),
         PanelSpec(
+            "Pushed samples",
+            "lines",
+            "What Prometheus pushes (extract.push), by what became of it; late is what is left to"
+            " the pull.",
+            (Query(rates("etl_pushed_samples_total", CHOSEN, "outcome"), "{{outcome}}"),),
+            PER_SECOND,
+            stacked=True,
+        ),
+        PanelSpec(
             "Batches",
             "lines",
             "Windows extracted, entries transformed, groups loaded.",

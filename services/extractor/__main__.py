@@ -30,6 +30,7 @@ from common.state.redis_client import connect_as_set
 from services.extractor.aof import AofHealer
 from services.extractor.one_source import JointTick, OneSource, windows_of
 from services.extractor.pressure import BackPressure
+from services.extractor.push.serve import PushServer
 from services.extractor.windows import plans_of
 from services.extractor.worker import JobTable, Worker
 
@@ -47,7 +48,8 @@ def main(service: Service) -> ExitCode:
     ticks = JointTick((one.extract.source for one in each), service.tick)
     windows = windows_of(settings, redis)
     pressure = BackPressure(windows, settings.pipeline, telemetry, service.set_ready)
-    feeds = [plan.feed.name for plan in plans_of(settings)]
+    plans = plans_of(settings)
+    feeds = [plan.feed.name for plan in plans]
     sources = [
         OneSource(service, one, redis, pressure, feeds, ticks.of(one.extract.source))
         for one in each
@@ -65,6 +67,8 @@ def main(service: Service) -> ExitCode:
     )
     healing.start()
     work = partial(_work, service, redis, IdentityGuard(redis, settings, telemetry))
+    port = settings.extract.push.port
+    pushed = PushServer(service, port, plans, pressure) if port is not None else None
     try:
         with RedisWatch(service, consumer_name("extractor")):
             if len(sources) == 1:
@@ -75,6 +79,8 @@ def main(service: Service) -> ExitCode:
         for source in sources:
             source.close(REDIS_BACKOFF.max_seconds)
         healing.join(timeout=REDIS_BACKOFF.max_seconds)
+        if pushed is not None:
+            pushed.close()
         redis.close()
     return ExitCode.OK
 

@@ -23,6 +23,7 @@ from common.source.remote_read.choice import Choice
 from common.source.remote_read.doubt import Doubt
 from common.source.transport import BodyBounds, Transport
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
+from services.extractor.push.external_labels import external_labels_of
 from services.extractor.remote_read.read import RemoteReader
 from services.extractor.remote_read.two_ways import TwoWays
 from services.extractor.source.clock import ClockReading
@@ -167,6 +168,10 @@ class PrometheusClient:
     def metric_types(self) -> MetricTypes:
         """The types of metrics, as far as the server knows them."""
         return MetricTypes.parse(self._document("api/v1/metadata", METRICS_BYTES))
+
+    def external_labels(self) -> Mapping[str, str]:
+        """Labels that the server adds to what it sends, as far as it reports them."""
+        return external_labels_of(self._config())
 
     def lowest_timestamp_ms(self) -> int | None:
         """The oldest time that the server has data of, in whole seconds.

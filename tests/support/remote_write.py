@@ -61,16 +61,52 @@ def series(labels: dict[str, str], samples: Iterable[bytes]) -> bytes:
     return of_bytes(1, b"".join([*named, *samples]))
 
 
+def snappy(body: bytes) -> bytes:
+    """A block that refers back to what was there, as compressors write it."""
+    packed, seen = bytearray(varint(len(body))), dict[bytes, int]()
+    literal = position = 0
+
+    def flush(end: int) -> None:
+        for begin in range(literal, end, 256):
+            run = body[begin : min(begin + 256, end)]
+            size = len(run) - 1
+            packed.extend(bytes([size << 2]) if size < 60 else bytes([60 << 2, size]))
+            packed.extend(run)
+
+    while position + 4 <= len(body):
+        begin = seen.get(body[position : position + 4])
+        seen[body[position : position + 4]] = position
+        if begin is None or position - begin > 0xFFFF:
+            position += 1
+            continue
+        flush(position)
+        size, offset = 4, position - begin
+        while (
+            size < 64
+            and body[begin + size : begin + size + 1]
+            == body[position + size : position + size + 1]
+            != b""
+        ):
+            size += 1
+        if size < 12 and offset < 2048:
+            packed.extend((1 | size - 4 << 2 | offset >> 8 << 5, offset & 0xFF))
+        else:
+            packed.extend((2 | size - 1 << 2, offset & 0xFF, offset >> 8))
+        position += size
+        literal = position
+    flush(len(body))
+    return bytes(packed)
+
+
+HEADERS = {"Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"}
+
+
 def push(server: PrometheusServer, *all_series: bytes) -> None:
     """Write them; the server needs ``--web.enable-remote-write-receiver``."""
-    body = b"".join(all_series)
-    # Snappy may also be literal: the length, then runs of up to 60 bytes as they are.
-    runs = [body[begin : begin + 60] for begin in range(0, len(body), 60)]
-    packed = varint(len(body)) + b"".join(bytes([len(run) - 1 << 2]) + run for run in runs)
     answer = requests.post(
         f"{server.url}/api/v1/write",
-        data=packed,
-        headers={"Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"},
+        data=snappy(b"".join(all_series)),
+        headers=HEADERS,
         auth=server.basic_auth,
         timeout=10,
     )

@@ -18,6 +18,17 @@ _FALLBACKS = "etl_remote_read_fallbacks_total"
 # Metric → label → values, whichever service exports it.
 _VALUES: dict[str, dict[str, tuple[str, ...]]] = {
     "etl_circuit_changes_total": {"state": ("closed", "half_open", "open")},
+    "etl_push_requests_total": {"status": ("204", "400", "415", "429", "503")},
+    "etl_pushed_samples_total": {
+        "outcome": (
+            "committed",
+            "late",
+            "native_histogram",
+            "stale_marker",
+            "unplanned",
+            "unselected",
+        )
+    },
     "etl_sink_failures_total": {"cause": ("busy", "failed", "server_error", "timeout")},
     "etl_sink_pauses_total": {"cause": ("capacity", "refused", "missing", "unexpected")},
     "etl_sink_posts_total": {
@@ -69,7 +80,7 @@ _DOUBTS = (
 )
 # (metric, service) → reasons.
 _REASONS: dict[tuple[str, str], tuple[str, ...]] = {
-    (_DROPPED, EXTRACTOR): ("native_histogram",),
+    (_DROPPED, EXTRACTOR): ("native_histogram", "stale_marker"),
     (_DROPPED, TRANSFORMER): (
         "relabel_dropped",
         "not_whitelisted",

@@ -12,6 +12,7 @@ from devtools.fuzz.targets.entries import Entries, RawPayloads
 from devtools.fuzz.targets.load import Loading
 from devtools.fuzz.targets.points import PointsPayloads
 from devtools.fuzz.targets.prometheus import PrometheusBodies, PrometheusValues
+from devtools.fuzz.targets.push import RemoteWrite
 from devtools.fuzz.targets.relabelling import Relabelling, Templates
 from devtools.fuzz.targets.selectors import Expressions, Selectors
 from devtools.fuzz.targets.transform import Transform
@@ -19,7 +20,7 @@ from devtools.fuzz.targets.verify_source import VerifySource
 
 TARGETS: tuple[type[Target], ...] = (
     *(Entries, RawPayloads, Transform, PointsPayloads, Loading),
-    *(PrometheusBodies, PrometheusValues, PrometheusAnswers, VerifySource),
+    *(PrometheusBodies, PrometheusValues, PrometheusAnswers, VerifySource, RemoteWrite),
     *(SinkAnswers, SinkQueries, RetryAfter),
     *(Config, Relabelling, Templates, Selectors, Expressions, Durations, Sizes, Times),
     StoredLetters,

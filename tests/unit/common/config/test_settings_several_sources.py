@@ -224,6 +224,14 @@ def test_replicas_stand_for_the_url(extract: dict[str, Any]) -> None:
         ("replicas: []", "extract.prometheus_url: is missing"),
         ("sources: [{name: a, replicas: []}]", "extract.sources[0].url: is missing"),
         (
+            "replicas: [http://a, http://b], push: {port: 0, password: x}",
+            "extract.push.port: cannot be given with replicas",
+        ),
+        (
+            "sources: [{name: a, url: http://a}], push: {port: 0, password: x}",
+            "extract.push.port: cannot be given with sources",
+        ),
+        (
             "sources: [{name: a, url: http://a}], replicas: [http://a, http://b]",
             "extract.replicas: belongs to one of sources: put it there",
         ),

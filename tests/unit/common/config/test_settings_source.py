@@ -83,6 +83,9 @@ def test_a_variable_sets_one_of_them(tmp_path: Path) -> None:
         ("  labels: {a: }", "is empty: a label without a value is none"),
         ("  proxy_url: http://u:secret@proxy", "must not carry credentials: name a proxy with a"),
         ("  auth: {server_name: 'a b'}", "extract.auth.server_name: must be an IP address or a"),
+        ("  push: {port: 8090}", "extract.push: has neither password nor password_file"),
+        ("  push: {port: 70000, password: x}", "extract.push.port"),
+        ("  push: {host: 'a b', password: x}", "extract.push.host"),
         ("  auth: {oauth2: {client_id: a, token_url: 'http://a'}}", "has neither client_secret"),
         (
             "  auth: {username: a, password: secret, oauth2: {client_id: a, client_secret: secret,"

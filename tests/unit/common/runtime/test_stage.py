@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from common.runtime.telemetry import Telemetry
 from common.state.keys import RAW
-from common.state.verdict import DeadLetter, Entry, Output, Pause, Retry, Settle, Verdict
+from common.state.verdict import PUSHED, DeadLetter, Entry, Output, Pause, Retry, Settle, Verdict
 from tests.support.captured_log import CapturedLog
 from tests.support.stage_bench import LIMITS, Bench, all_loaded
 
@@ -33,6 +33,21 @@ def test_settles_and_counts_only_then() -> None:
     assert bench.value("etl_dropped_samples_total", reason="nan") == 2
     assert bench.value("etl_dead_letters_total", stage="transformer", reason="rejected") == 1
     assert bench.value("etl_records_total") == 8
+    assert bench.balanced()
+
+
+def test_what_is_refused_of_pushed_samples_is_dropped() -> None:
+    letters = [DeadLetter("rejected", "why", b"x", 1), DeadLetter("rejected", "so", b"y", 2)]
+    bench = Bench(lambda entry: Settle(loaded=4, drops={"nan": 1}, dead=letters))
+    bench.broker.commit(RAW, "q", "hot", "select", PUSHED, ((b"a", 8),))
+
+    bench.stage.step()
+
+    dropped = {name: n for name, n in bench.broker.ledger.items() if "dropped" in name}
+    assert dropped == {"q@hot|dropped|nan": 1, "q@hot|dropped|rejected": 3}
+    assert bench.value("etl_dropped_samples_total", reason="rejected") == 3
+    assert bench.broker.dead == []
+    assert bench.value("etl_dead_letters_total", stage="transformer", reason="rejected") == 0
     assert bench.balanced()
 
 

@@ -17,6 +17,7 @@ from common.samples.series import SeriesDrop
 from common.source import transport  # noqa: F401
 from common.source.remote_read.doubt import Reason
 from services.extractor.extract import NATIVE_HISTOGRAM
+from services.extractor.push.receive import STALE_MARKER
 from services.loader.admission import CircuitState
 from services.loader.lines import REASONS
 from services.loader.responses import FAILURES, PAUSES, Kind
@@ -39,7 +40,7 @@ def known(name: str, service: str, label: str) -> set[str]:
 
 def test_the_values_are_those_that_the_services_count() -> None:
     dropped = "etl_dropped_samples_total"
-    assert known(dropped, "extractor", "reason") == {NATIVE_HISTOGRAM}
+    assert known(dropped, "extractor", "reason") == {NATIVE_HISTOGRAM, STALE_MARKER}
     assert known(dropped, "transformer", "reason") == {
         *(drop.value for drop in (*SeriesDrop, *SampleDrop)),
         ROLLED_UP,

@@ -1,0 +1,107 @@
+"""Remote write as anybody may send it: a snappy block with a message of Protocol Buffers."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from devtools.fuzz.mutate import Mutator
+from devtools.fuzz.target import Target, require
+from services.extractor.push.bad_request import BadRequest
+from services.extractor.push.snappy import MOST_RATIO, uncompress
+from services.extractor.push.write_request import WriteRequest, labels_of
+
+_MOST_BYTES = 1 << 16
+# Tags and lengths of the message and of the block: literals, and copies of each kind.
+_TOKENS = (
+    *(b"\x0a", b"\x12", b"\x1a", b"\x22", b"\x09", b"\x10", b"\x80", b"\xff", b"\0"),
+    *(b"\x01\x04", b"\x02\x04\0", b"\x03\x04\0\0\0", b"\xf0", b"\xf4", b"\xf8", b"\xfc"),
+    *(b"\x0a\x02\x0a\0", b"\xff" * 10, b"\xff\xff\xff\xff\x0f", b"__name__"),
+)
+_LABELS = (b"__name__", b"job", b"", b"le", b"\xff", "größe".encode(), b"a" * 40)
+_TEXTS = (b"up", b"", b"a", b"\xc3", "é漢🙂".encode(), b"x" * 70)
+
+
+class RemoteWrite(Target):
+    """Samples, or :class:`BadRequest`; never more than the limit, and what was written is read."""
+
+    name = "remote write"
+    weight = 60
+
+    def make(self, m: Mutator) -> tuple[bytes, bytes]:
+        """A message, and a block of it or of what became of it."""
+        body = b"".join(_series(m) for _ in range(m.below(5)))
+        sent = body if m.chance(0.5) else m.bytes(body, _TOKENS)
+        block = _block(m, sent)
+        return body, block if m.chance(0.6) else m.bytes(block, _TOKENS)
+
+    def check(self, case: Any) -> bool:
+        """All columns fit each other; a message that came whole is read."""
+        body, block = case
+        try:
+            found = uncompress(block, _MOST_BYTES)
+        except BadRequest as error:
+            require(bool(str(error)), "says nothing")
+            return False
+        require(len(found) <= min(_MOST_BYTES, MOST_RATIO * len(block)), "is larger than it may be")
+        try:
+            request = WriteRequest.parse(found)
+        except BadRequest:
+            require(found != body, "what was written is refused")
+            return False
+        samples = len(request.timestamps_ms)
+        require(len(request.values) == 8 * samples == 8 * sum(request.counts), "counts do not fit")
+        series = {len(request.label_sets), len(request.counts), len(request.histograms)}
+        require(len(series) == 1, "columns differ in length")
+        require(all(-(1 << 63) <= ms < 1 << 63 for ms in request.timestamps_ms), "is no int64")
+        try:
+            labels = [labels_of(label_set) for label_set in request.label_sets]
+        except BadRequest:
+            return False
+        require(all(one["__name__"] and all(one.values()) for one in labels), "an empty label")
+        return True
+
+
+def _varint(number: int) -> bytes:
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*written, number])
+
+
+def _message(field: int, content: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(content)) + content
+
+
+def _series(m: Mutator) -> bytes:
+    name = _message(1, _message(1, b"__name__") + _message(2, b"up"))
+    labels = [
+        _message(1, _message(1, m.pick(_LABELS)) + _message(2, m.pick(_TEXTS)))
+        for _ in range(m.below(4))
+    ]
+    samples = [
+        _message(
+            m.pick((2, 2, 2, 3, 4)),
+            b"\x09" + struct.pack("<d", m.float()) + b"\x10" + _varint(m.integer() % (1 << 64)),
+        )
+        for _ in range(m.below(4))
+    ]
+    parts = [name, *labels, *samples] if m.chance(0.8) else [*samples, *labels, name]
+    return _message(1, b"".join(parts))
+
+
+def _block(m: Mutator, content: bytes) -> bytes:
+    """Literals, and copies of what was there before where that happens to be."""
+    packed, position = bytearray(_varint(len(content))), 0
+    while position < len(content):
+        size = m.between(4, 11)
+        piece = content[position : position + size]
+        before = content.rfind(piece, 0, position)
+        offset = position - before
+        if len(piece) == size and before >= 0 and offset < 2048:
+            packed += bytes((1 | size - 4 << 2 | offset >> 8 << 5, offset & 0xFF))
+        else:
+            packed += bytes([len(piece) - 1 << 2]) + piece
+        position += len(piece)
+    return bytes(packed)

@@ -1,0 +1,1 @@
+"""Samples that Prometheus pushes (remote write), taken seconds after their scrape."""

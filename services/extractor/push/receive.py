@@ -1,0 +1,168 @@
+"""A request of remote write, from its bytes to the samples that are committed of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import numpy as np
+from redis.exceptions import RedisError
+
+from common.errors import SourceError
+from common.runtime.http_server import Request, Response, error_response
+from common.samples.batch import Origin, SampleBatch
+from common.samples.columns import Samples
+from common.state.pushes import Pushed
+from common.state.verdict import PUSHED
+from services.extractor.extract import NATIVE_HISTOGRAM
+from services.extractor.push.bad_request import BadRequest
+from services.extractor.push.selecting import Selected, Selecting
+from services.extractor.push.snappy import uncompress
+from services.extractor.push.write_request import WriteRequest
+from services.extractor.windows import Plan
+
+MAX_BODY_BYTES = 4 << 20
+MAX_UNPACKED_BYTES = 32 << 20
+RETRY_AFTER_SECONDS = 5
+# How long heads of feeds, and the labels that Prometheus adds, are taken for what they were.
+HEADS_SECONDS = 1.0
+EXTERNAL_SECONDS = 60.0
+
+# The value by which Prometheus says that a series has ended; queries do not show it.
+_STALE = np.uint64(0x7FF0000000000002)
+_PROTOBUF = "application/x-protobuf"
+_OTHER_MESSAGE = "proto=io.prometheus.write.v2"
+
+STALE_MARKER = "stale_marker"
+
+
+class NotNow(Exception):
+    """The request is well and cannot be taken at present."""
+
+
+@dataclass
+class Receiver:
+    """Takes the samples that ``plans`` select; a request is served when the one before it is done.
+
+    ``heads_ms``: up to where feeds are planned. ``commit``: as
+    :meth:`common.state.pushes.PushedSamples.commit`. ``external_labels``: what Prometheus adds to
+    every series. ``refusal``: why nothing may be taken. ``paused``: whether extraction pauses.
+    ``count``: is given what was committed, and all samples of the request by outcome. All but the
+    last may raise ``RedisError``, ``external_labels`` source errors.
+    """
+
+    plans: Sequence[Plan]
+    heads_ms: Callable[[Sequence[Plan]], Sequence[int | None]]
+    commit: Callable[[Sequence[Pushed]], str]
+    external_labels: Callable[[], Mapping[str, str]]
+    refusal: Callable[[], str | None]
+    paused: Callable[[], bool]
+    count: Callable[[Sequence[Pushed], Mapping[str, int]], None]
+    clock: Callable[[], float] = time.monotonic
+    _selecting: Selecting = field(init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _heads: Sequence[int | None] = field(default=(), init=False)
+    _heads_at: float = field(default=float("-inf"), init=False)
+    _external_at: float = field(default=float("-inf"), init=False)
+
+    def __post_init__(self) -> None:
+        self._selecting = Selecting(self.plans)
+
+    def page(self, request: Request) -> Response:
+        """The response to a POST: 204 once its samples are committed."""
+        encoding = request.headers.get("Content-Encoding", "").strip().lower()
+        content_type = request.headers.get("Content-Type", _PROTOBUF).lower()
+        if encoding != "snappy":
+            why = f"Content-Encoding is {encoding or 'not given'!r:.40}: it must be snappy"
+            return error_response(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, why)
+        if not content_type.startswith(_PROTOBUF) or _OTHER_MESSAGE in content_type:
+            why = f"Content-Type is {content_type!r:.80}: remote write 1.0 is taken ({_PROTOBUF})"
+            return error_response(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, why)
+        try:
+            with self._lock:
+                if why_not := self.refusal():
+                    raise NotNow(why_not)
+                if self.paused():
+                    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+                    why = "too many bytes are in flight: extraction pauses"
+                    return error_response(HTTPStatus.TOO_MANY_REQUESTS, why, **retry)
+                self._take(request.body)
+        except BadRequest as error:
+            return error_response(HTTPStatus.BAD_REQUEST, str(error))
+        except (NotNow, RedisError, SourceError) as error:
+            return error_response(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        return Response(HTTPStatus.NO_CONTENT, b"")
+
+    def _take(self, body: bytes) -> None:
+        written = WriteRequest.parse(uncompress(body, MAX_UNPACKED_BYTES))
+        self._refresh()
+        found = [self._selecting.find(label_set) for label_set in written.label_sets]
+        outcomes: Counter[str] = Counter()
+        pushed = [one for one in self._of_feeds(written, found, outcomes) if one is not None]
+        if pushed and (result := self.commit(pushed)) != "committed":
+            self._heads_at = float("-inf")
+            raise NotNow(f"nothing was committed ({result})")
+        self.count(pushed, outcomes)
+
+    def _refresh(self) -> None:
+        now = self.clock()
+        if now - self._external_at > EXTERNAL_SECONDS:
+            try:
+                self._selecting.set_external(self.external_labels())
+            except SourceError:
+                # What they were will do; before anything is known of them, nothing is taken.
+                if self._external_at == float("-inf"):
+                    raise
+            self._external_at = now
+        if now - self._heads_at > HEADS_SECONDS:
+            self._heads, self._heads_at = self.heads_ms(self.plans), now
+
+    def _of_feeds(
+        self, written: WriteRequest, found: Sequence[Selected], outcomes: Counter[str]
+    ) -> Iterator[Pushed | None]:
+        """What is to be committed of each feed; ``outcomes`` counts all samples of the request."""
+        rows: dict[int, list[int]] = {}
+        for row, selected in enumerate(found):
+            for feed in selected.feeds:
+                rows.setdefault(feed, []).append(row)
+            if not selected.feeds:
+                outcomes["unselected"] += written.counts[row] + written.histograms[row]
+        if not rows:
+            return
+        samples = Samples(
+            tuple(selected.series for selected in found),
+            np.array(written.counts, np.int64),
+            np.array(written.timestamps_ms, np.int64),
+            np.frombuffer(bytes(written.values), "<f8").astype(np.float64, copy=False),
+        )
+        for feed, of_feed in rows.items():
+            chosen = np.zeros(len(found), np.bool_)
+            chosen[of_feed] = True
+            histograms = sum(written.histograms[row] for row in of_feed)
+            yield self._of_feed(feed, samples.of_series(chosen), histograms, outcomes)
+
+    def _of_feed(
+        self, feed: int, samples: Samples, histograms: int, outcomes: Counter[str]
+    ) -> Pushed | None:
+        head_ms = self._heads[feed]
+        if head_ms is None:
+            outcomes["unplanned"] += len(samples) + histograms
+            return None
+        fresh = samples.after(head_ms)
+        stale = fresh.values.view(np.uint64) == _STALE
+        kept = fresh.where(~stale) if stale.any() else fresh
+        dropped = {STALE_MARKER: int(np.count_nonzero(stale)), NATIVE_HISTOGRAM: histograms}
+        dropped = {reason: number for reason, number in dropped.items() if number}
+        outcomes["late"] += len(samples) - len(fresh)
+        outcomes["committed"] += len(kept)
+        outcomes.update(dropped)
+        if not len(kept):
+            return Pushed(self.plans[feed].feed, dropped=dropped) if dropped else None
+        of = self.plans[feed].feed
+        first_ms, last_ms = int(kept.timestamps_ms.min()), int(kept.timestamps_ms.max())
+        origin = Origin(of.query, of.kind, of.tier, PUSHED, first_ms - 1, last_ms)
+        return Pushed(of, SampleBatch(origin, kept).encode(), len(kept), dropped)

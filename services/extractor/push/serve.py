@@ -1,0 +1,84 @@
+"""Serves remote write on a port of its own, as long as the extractor runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from common.runtime.basic_auth import BasicAuth
+from common.runtime.http_server import HttpServer, Page, Request, Response, Route
+from common.runtime.readiness.identity_guard import IdentityGuard
+from common.runtime.service import Service
+from common.runtime.telemetry import Telemetry
+from common.state.keys import Keys
+from common.state.pushes import ACCOUNT, Pushed, PushedSamples
+from common.state.redis_client import connect_as_set
+from services.extractor.pressure import BackPressure
+from services.extractor.prometheus import PrometheusClient
+from services.extractor.push.receive import MAX_BODY_BYTES, Receiver
+from services.extractor.windows import Plan
+
+PATH = "/api/v1/write"
+# How long Prometheus may take to tell which labels it adds.
+EXTERNAL_TIMEOUT_SECONDS = 5.0
+
+
+class PushServer:
+    """Takes what Prometheus pushes, from its making until :meth:`close`."""
+
+    def __init__(
+        self, service: Service, port: int, plans: Sequence[Plan], pressure: BackPressure
+    ) -> None:
+        """Raises :class:`common.errors.ConfigError` when the port cannot be listened on."""
+        settings, telemetry = service.settings, service.telemetry
+        timeout_seconds = min(settings.extract.timeout_seconds, EXTERNAL_TIMEOUT_SECONDS)
+        self._source = PrometheusClient(
+            settings.extract.model_copy(update={"timeout": timeout_seconds})
+        )
+        self._redis = connect_as_set(settings.pipeline)
+        committed = PushedSamples(self._redis, Keys(settings.pipeline.redis_namespace))
+        guard = IdentityGuard(self._redis, settings, telemetry)
+        receiver = Receiver(
+            [plan for plan in plans if plan.query.kind == "select" and plan.rollup is None],
+            heads_ms=lambda plans: committed.heads_ms([plan.feed for plan in plans]),
+            commit=committed.commit,
+            external_labels=self._source.external_labels,
+            refusal=lambda: "the extractor stops" if service.stop.is_set() else guard.reason(),
+            paused=pressure.paused,
+            count=partial(_count, telemetry),
+        )
+
+        def counted(page: Page) -> Page:
+            def respond(request: Request) -> Response:
+                response = page(request)
+                telemetry.inc("etl_push_requests_total", status=str(int(response.status)))
+                return response
+
+            return respond
+
+        push = settings.extract.push
+        auth = BasicAuth(push.username, push.password.get_secret_value())
+        self._http = HttpServer(
+            push.host,
+            port,
+            {PATH: Route(None, counted(receiver.page), auth, MAX_BODY_BYTES)},
+            on_refused=lambda client: telemetry.emit("request_refused", client=client),
+            settings_names="extract.push.host and port",
+        )
+        telemetry.emit("push_started", port=self._http.port)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._http.close()
+        self._source.close()
+        self._redis.close()
+
+
+def _count(telemetry: Telemetry, pushed: Sequence[Pushed], outcomes: Mapping[str, int]) -> None:
+    for outcome, samples in outcomes.items():
+        telemetry.inc("etl_pushed_samples_total", samples, outcome=outcome)
+    for one in pushed:
+        taken = one.samples + sum(one.dropped.values())
+        telemetry.inc("etl_extracted_samples_total", taken, query=one.feed.query, tier=ACCOUNT)
+        for reason, samples in one.dropped.items():
+            telemetry.inc("etl_dropped_samples_total", samples, reason=reason)

@@ -1,0 +1,223 @@
+"""Requests of remote write: what is committed of them, and what the sender is told."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from email.message import Message
+from http import HTTPStatus
+
+import pytest
+from redis.exceptions import RedisError
+
+from common.config import Query
+from common.errors import SourceUnavailable
+from common.runtime.http_server import Request, Response
+from common.samples.batch import SampleBatch
+from common.state.feeds import Feed
+from common.state.pushes import Pushed
+from services.extractor.push.receive import EXTERNAL_SECONDS, Receiver
+from services.extractor.windows import Plan
+from tests.support.remote_write import HEADERS, histogram, sample, series, snappy
+
+HEAD_MS = 1_764_468_000_000
+STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
+UP = {"__name__": "up", "job": "a"}
+
+
+def plan(name: str) -> Plan:
+    query = Query(name=name, select=name)
+    return Plan(Feed(name, "hot", "select", "f"), query, 1000, 0, 0, 10**9, 240_000)
+
+
+class World:
+    """A receiver of two queries, and what surrounds it."""
+
+    def __init__(self) -> None:
+        self.heads: list[int | None] = [HEAD_MS, None]
+        self.result: str | RedisError = "committed"
+        self.committed: list[Pushed] = []
+        self.external: Mapping[str, str] | SourceUnavailable = {}
+        self.refusal: str | None = None
+        self.paused = False
+        self.now = 100.0
+        self.counted: Counter[str] = Counter()
+        self.receiver = Receiver(
+            [plan("up"), plan("down")],
+            heads_ms=lambda plans: self.heads,
+            commit=self._commit,
+            external_labels=self._external,
+            refusal=lambda: self.refusal,
+            paused=lambda: self.paused,
+            count=lambda pushed, outcomes: self.counted.update(outcomes),
+            clock=lambda: self.now,
+        )
+
+    def _commit(self, pushed: Sequence[Pushed]) -> str:
+        if isinstance(self.result, RedisError):
+            raise self.result
+        if self.result == "committed":
+            self.committed += pushed
+        return self.result
+
+    def _external(self) -> Mapping[str, str]:
+        if isinstance(self.external, SourceUnavailable):
+            raise self.external
+        return self.external
+
+    def post(self, *all_series: bytes, **headers: str) -> Response:
+        return self.post_raw(snappy(b"".join(all_series)), **headers)
+
+    def post_raw(self, body: bytes, **headers: str) -> Response:
+        message = Message()
+        given = {name.replace("_", "-"): text for name, text in headers.items()}
+        for name, text in {**HEADERS, **given}.items():
+            message[name] = text
+        return self.receiver.page(Request("127.0.0.1", "", message, body))
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_samples_behind_the_head_are_committed(world: World) -> None:
+    later = [sample(HEAD_MS + ms, float(ms)) for ms in (1, 1001)]
+
+    response = world.post(series(UP, [sample(HEAD_MS, 9.0), *later]))
+
+    assert (response.status, response.body) == (HTTPStatus.NO_CONTENT, b"")
+    (pushed,) = world.committed
+    assert (pushed.feed.name, pushed.samples, pushed.dropped) == ("up@hot", 2, {})
+    batch = SampleBatch.decode(pushed.payload)
+    assert (batch.origin.query, batch.origin.tier, batch.origin.window_id) == ("up", "hot", "push")
+    assert batch.samples.series == (b'{"__name__":"up","job":"a"}',)
+    assert batch.samples.timestamps_ms.tolist() == [HEAD_MS + 1, HEAD_MS + 1001]
+    assert batch.samples.values.tolist() == [1.0, 1001.0]
+    assert +world.counted == {"late": 1, "committed": 2}
+
+
+def test_each_sample_has_an_outcome(world: World) -> None:
+    world.post(
+        series({"__name__": "other"}, [sample(HEAD_MS + 1, 1.0), histogram(HEAD_MS + 1, 3)]),
+        series({"__name__": "down"}, [sample(HEAD_MS + 1, 1.0)]),
+        series(UP, [sample(HEAD_MS + 1, STALE), sample(HEAD_MS + 2, 1.0)]),
+        series(UP, [histogram(HEAD_MS + 1, 3)]),
+    )
+
+    assert +world.counted == {
+        "unselected": 2,
+        "unplanned": 1,
+        "stale_marker": 1,
+        "native_histogram": 1,
+        "committed": 1,
+    }
+    (pushed,) = world.committed
+    assert (pushed.samples, pushed.dropped) == (1, {"stale_marker": 1, "native_histogram": 1})
+
+
+def test_what_is_only_dropped_is_counted_in_the_ledger_too(world: World) -> None:
+    world.post(series(UP, [sample(HEAD_MS + 1, STALE)]))
+
+    (pushed,) = world.committed
+    assert (pushed.payload, pushed.samples, pushed.dropped) == (b"", 0, {"stale_marker": 1})
+
+
+def test_other_nan_is_a_sample(world: World) -> None:
+    world.post(series(UP, [sample(HEAD_MS + 1, float("nan"))]))
+
+    assert +world.counted == {"committed": 1}
+
+
+def test_nothing_to_commit_is_nothing_to_ask_redis_for(world: World) -> None:
+    world.result = RedisError("away")
+
+    assert world.post(series({"__name__": "other"}, [])).status == HTTPStatus.NO_CONTENT
+    assert world.post().status == HTTPStatus.NO_CONTENT
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ({"Content_Encoding": "gzip"}, b"'gzip': it must be snappy"),
+        ({"Content_Type": "application/json"}, b"remote write 1.0 is taken"),
+        (
+            {"Content_Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"},
+            b"remote write 1.0 is taken",
+        ),
+    ],
+)
+def test_what_is_not_remote_write_1_is_another_type(
+    world: World, headers: dict[str, str], why: bytes
+) -> None:
+    response = world.post_raw(snappy(b""), **headers)
+
+    assert response.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    assert why in response.body
+
+
+def test_a_bad_request_is_refused_whole(world: World) -> None:
+    good = series(UP, [sample(HEAD_MS + 1, 1.0)])
+
+    for body in (snappy(good)[:-1], snappy(good + b"\x0a"), snappy(good + series({}, []))):
+        response = world.post_raw(body)
+        assert response.status == HTTPStatus.BAD_REQUEST
+        assert b"error" in response.body
+    assert not world.committed
+    assert not world.counted
+
+
+def test_back_pressure_is_429(world: World) -> None:
+    world.paused = True
+
+    response = world.post(series(UP, [sample(HEAD_MS + 1, 1.0)]))
+
+    assert response.status == HTTPStatus.TOO_MANY_REQUESTS
+    assert int(response.headers["Retry-After"]) > 0
+    assert not world.committed
+
+
+def _redis_away(world: World) -> None:
+    world.result = RedisError("away")
+
+
+def _source_away(world: World) -> None:
+    world.external = SourceUnavailable("away")
+
+
+def _not_ours(world: World) -> None:
+    world.refusal = "away: the namespace is another pipeline's"
+
+
+@pytest.mark.parametrize("break_it", [_redis_away, _source_away, _not_ours])
+def test_what_may_pass_is_503(world: World, break_it: Callable[[World], None]) -> None:
+    break_it(world)
+
+    response = world.post(series(UP, [sample(HEAD_MS + 1, 1.0)]))
+
+    assert response.status == HTTPStatus.SERVICE_UNAVAILABLE
+    assert b"away" in response.body
+    assert not world.committed
+    assert not world.counted
+
+
+def test_a_commit_that_is_refused_has_heads_read_anew(world: World) -> None:
+    world.result = "refused"
+    assert world.post(series(UP, [sample(HEAD_MS + 1, 1.0)])).status == 503
+
+    world.result, world.heads = "committed", [None, None]
+    assert world.post(series(UP, [sample(HEAD_MS + 1, 1.0)])).status == 204
+    assert +world.counted == {"unplanned": 1}
+
+
+def test_external_labels_outlive_a_source_that_is_away(world: World) -> None:
+    world.external = {"job": "a"}
+    world.post(series(UP, [sample(HEAD_MS + 1, 1.0)]))
+    world.external = SourceUnavailable("away")
+    world.now += EXTERNAL_SECONDS + 1
+
+    assert world.post(series(UP, [sample(HEAD_MS + 1, 1.0)])).status == 204
+    assert {SampleBatch.decode(one.payload).samples.series for one in world.committed} == {
+        (b'{"__name__":"up"}',)
+    }

@@ -1,0 +1,119 @@
+"""Which queries a pushed series belongs to, and the labels that it has then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from common.config import Query
+from common.state.feeds import Feed
+from services.extractor.push.bad_request import BadRequest
+from services.extractor.push.external_labels import external_labels_of
+from services.extractor.push.selecting import Selecting
+from services.extractor.push.write_request import WriteRequest
+from services.extractor.windows import Plan
+from tests.support.remote_write import series
+
+
+def plan(select: str, labels: Mapping[str, str] | None = None) -> Plan:
+    query = Query(name="q", select=select).bound(1.0, {}, dict(labels or {}))
+    return Plan(Feed("q", "hot", "select", "f"), query, 1000, 0, 0, 10**9, 240_000)
+
+
+def sent(labels: Mapping[str, str]) -> bytes:
+    return WriteRequest.parse(series(dict(labels), [])).label_sets[0]
+
+
+@pytest.mark.parametrize(
+    ("select", "labels", "wanted"),
+    [
+        ("up", {}, True),
+        ("down", {}, False),
+        ('{__name__=~"u.*",job="a"}', {"job": "a"}, True),
+        ('{__name__=~"u.*",job="a"}', {"job": "ab"}, False),
+        ('up{job=~"a"}', {"job": "ab"}, False),
+        ('up{job!="a"}', {}, True),
+        ('up{job!~"a|b"}', {"job": "b"}, False),
+        ('up{job=""}', {}, True),
+        ('up{job=~".+"}', {}, False),
+        ('up{path=~"a.b"}', {"path": "a\nb"}, True),
+    ],
+)
+def test_a_selector_selects_as_in_prometheus(
+    select: str, labels: Mapping[str, str], wanted: bool
+) -> None:
+    found = Selecting([plan(select)]).find(sent({"__name__": "up", **labels}))
+
+    assert bool(found.feeds) is wanted
+
+
+def test_labels_are_what_a_query_shows() -> None:
+    found = Selecting([plan("nothing"), plan("up"), plan("up")]).find(
+        sent({"job": 'a"\n\\é', "__name__": "up", "A": "1"})
+    )
+
+    assert found.feeds == (1, 2)
+    assert found.series == '{"A":"1","__name__":"up","job":"a\\"\\n\\\\é"}'.encode()
+
+
+def test_fixed_labels_take_the_place_of_its_own() -> None:
+    fixed = {"cluster": "c", "site": "north"}
+
+    found = Selecting([plan("up", fixed)]).find(sent({"__name__": "up", "site": "x", "a": "1"}))
+
+    assert json.loads(found.series) == {**fixed, "__name__": "up", "a": "1"}
+    assert found.series.startswith(b'{"cluster":"c","site":"north",')
+
+
+def test_external_labels_are_taken_off_where_they_are_as_configured() -> None:
+    selecting = Selecting([plan('up{cluster!="c"}')])
+    ours, other = ({"__name__": "up", "cluster": name} for name in ("c", "d"))
+
+    assert selecting.find(sent(ours)).feeds == ()
+    selecting.set_external({"cluster": "c"})
+    assert selecting.find(sent(ours)).series == b'{"__name__":"up"}'
+    assert selecting.find(sent(other)).series == b'{"__name__":"up","cluster":"d"}'
+    selecting.set_external({})
+    assert selecting.find(sent(ours)).feeds == ()
+
+
+def test_what_is_remembered_has_a_limit() -> None:
+    selecting = Selecting([plan("up")], remembered_bytes=1000)
+    for number in range(1000):
+        assert selecting.find(sent({"__name__": "up", "n": str(number)})).feeds == (0,)
+        assert selecting.find(sent({"__name__": "no", "n": str(number)})).feeds == ()
+
+    assert len(selecting._known) < 40
+
+
+def test_what_is_no_series_is_refused_each_time() -> None:
+    selecting = Selecting([plan("up")])
+    for _ in range(2):
+        with pytest.raises(BadRequest):
+            selecting.find(sent({"job": "a"}))
+
+
+@pytest.mark.parametrize(
+    ("config", "labels"),
+    [
+        ("global:\n  scrape_interval: 15s\n", {}),
+        (
+            'global:\n  scrape_interval: 15s\n  external_labels:\n    a: b\n    c: "0"\n'
+            "  x: y\nrule_files:\n",
+            {"a": "b", "c": "0"},
+        ),
+        ("global:\n  external_labels:\n    a: [b\n", {}),
+        ("remote_write:\n- headers:\n    external_labels: x\n", {}),
+    ],
+)
+def test_external_labels_of_a_configuration(config: str, labels: Mapping[str, str]) -> None:
+    body = json.dumps({"data": {"yaml": config}}).encode()
+
+    assert external_labels_of(body) == labels
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"[]", b'{"data":null}', b'{"data":{"yaml":1}}'])
+def test_what_is_no_configuration_has_none(body: bytes) -> None:
+    assert external_labels_of(body) == {}

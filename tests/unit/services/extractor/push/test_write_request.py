@@ -1,0 +1,169 @@
+"""Remote write 1.0: what its messages say, in every order that Protocol Buffers allow."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import pytest
+
+from services.extractor.push import write_request
+from services.extractor.push.bad_request import BadRequest
+from services.extractor.push.write_request import WriteRequest, labels_of
+from tests.support.remote_write import (
+    histogram,
+    of_bytes,
+    of_double,
+    of_int,
+    sample,
+    series,
+    varint,
+)
+
+NOW_MS = 1_764_468_000_000
+UP = {"__name__": "up", "job": "a"}
+
+
+def label(name: bytes, text: bytes) -> bytes:
+    return of_bytes(1, of_bytes(1, name) + of_bytes(2, text))
+
+
+def values(request: WriteRequest) -> list[float]:
+    return [one for (one,) in struct.iter_unpack("<d", bytes(request.values))]
+
+
+def test_series_and_samples_stay_in_order() -> None:
+    body = series(UP, [sample(NOW_MS, 1.5), sample(NOW_MS + 15_000, -0.0)])
+    body += series({"__name__": "down"}, [sample(NOW_MS, math.inf)])
+
+    request = WriteRequest.parse(body)
+
+    assert [labels_of(one) for one in request.label_sets] == [UP, {"__name__": "down"}]
+    assert request.counts == [2, 1]
+    assert request.timestamps_ms == [NOW_MS, NOW_MS + 15_000, NOW_MS]
+    assert values(request) == [1.5, -0.0, math.inf]
+    assert math.copysign(1, values(request)[1]) == -1
+
+
+def test_what_is_left_out_is_zero() -> None:
+    empty, only_time, only_value = of_bytes(2, b""), of_bytes(2, of_int(2, 5)), sample(0, 2.0)
+
+    request = WriteRequest.parse(series(UP, [empty, only_time, only_value]))
+
+    assert request.timestamps_ms == [0, 5, 0]
+    assert values(request) == [0.0, 0.0, 2.0]
+
+
+def test_times_before_the_epoch_are_negative() -> None:
+    assert WriteRequest.parse(series(UP, [sample(-1, 1.0)])).timestamps_ms == [-1]
+
+
+def test_values_stay_bit_for_bit() -> None:
+    stale = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
+
+    request = WriteRequest.parse(series(UP, [sample(NOW_MS, stale)]))
+
+    assert bytes(request.values) == struct.pack("<Q", 0x7FF0000000000002)
+
+
+def test_the_order_of_fields_does_not_matter() -> None:
+    swapped = of_bytes(2, of_int(2, NOW_MS) + of_double(1, 3.0))
+    job = of_bytes(1, of_bytes(2, b"a") + of_bytes(1, b"job"))
+    body = of_bytes(1, label(b"__name__", b"up") + swapped + job + sample(NOW_MS + 1, 4.0))
+
+    request = WriteRequest.parse(body)
+
+    assert labels_of(request.label_sets[0]) == UP
+    assert request.timestamps_ms == [NOW_MS, NOW_MS + 1]
+    assert values(request) == [3.0, 4.0]
+
+
+def test_the_last_of_several_is_what_counts() -> None:
+    twice = of_bytes(2, of_double(1, 1.0) + of_double(1, 2.0) + of_int(2, 1) + of_int(2, 7))
+
+    request = WriteRequest.parse(series(UP, [twice]))
+
+    assert (values(request), request.timestamps_ms) == ([2.0], [7])
+
+
+def test_histograms_are_counted_and_the_rest_is_passed_over() -> None:
+    metadata = of_bytes(3, of_int(1, 1) + of_bytes(2, b"up"))
+    exemplar = of_bytes(3, label(b"trace", b"x") + of_double(2, 1.0))
+    unknown = of_int(9, 1) + of_double(10, 1.0) + varint(11 << 3 | 5) + b"1234"
+    parts = [sample(NOW_MS, 1.0), histogram(NOW_MS, 3), exemplar, unknown]
+
+    request = WriteRequest.parse(metadata + series(UP, parts) + unknown)
+
+    assert (request.counts, request.histograms) == ([1], [1])
+
+
+def test_an_empty_body_has_no_series() -> None:
+    assert WriteRequest.parse(b"").label_sets == []
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"\x0a", "it is cut off"),
+        (b"\x0a\x05\x0a", "a field ends behind what it is in"),
+        (b"\x0a\x02\x0a\x05", "a field ends behind what it is in"),
+        (series(UP, [])[:-1], "a field ends behind what it is in"),
+        (of_bytes(1, of_bytes(2, b"\x09\0\0")), "a field ends behind what it is in"),
+        (of_bytes(1, of_bytes(2, b"\x10\xff")) + b"\x00", "a field ends behind what it is in"),
+        (b"\xff" * 12, "a number has no end"),
+        (of_bytes(1, b"\x3b"), "a field of kind 3"),
+    ],
+)
+def test_what_is_no_request_says_why(body: bytes, why: str) -> None:
+    with pytest.raises(BadRequest, match=f"no WriteRequest: {why}"):
+        WriteRequest.parse(body)
+
+
+def test_no_cut_of_a_request_is_another_error() -> None:
+    body = series(UP, [sample(NOW_MS, 1.5), histogram(NOW_MS, 3)]) * 2
+    for end in range(len(body)):
+        try:
+            WriteRequest.parse(body[:end])
+        except BadRequest:
+            continue
+        assert end in (0, len(body) // 2)
+
+
+def test_limits_of_series_samples_and_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_request, "MOST_SERIES", 2)
+    monkeypatch.setattr(write_request, "MOST_SAMPLES", 3)
+    monkeypatch.setattr(write_request, "MOST_LABEL_SET_BYTES", 100)
+    one = series(UP, [sample(NOW_MS, 1.0)])
+
+    assert WriteRequest.parse(one * 2).counts == [1, 1]
+    with pytest.raises(BadRequest, match="may have 2 series and 3 samples"):
+        WriteRequest.parse(one * 3)
+    with pytest.raises(BadRequest, match="may have 2 series and 3 samples"):
+        WriteRequest.parse(series(UP, [sample(NOW_MS, 1.0)] * 4))
+    with pytest.raises(BadRequest, match=r"series 0 has 1\d\d bytes of labels"):
+        WriteRequest.parse(series({"__name__": "x" * 100}, []))
+
+
+def test_labels_may_come_in_any_order_and_empty_ones_are_none() -> None:
+    sent = label(b"zone", b"1") + label(b"__name__", b"up") + label(b"empty", b"")
+
+    assert labels_of(sent) == {"zone": "1", "__name__": "up"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (b"", "has no name"),
+        (label(b"job", b"a"), "has no name"),
+        (label(b"__name__", b""), "has no name"),
+        (label(b"__name__", b"up") + label(b"", b"a"), "a label has no name"),
+        (label(b"__name__", b"up") + label(b"a", b"1") * 2, "the label 'a' twice"),
+        (label(b"__name__", b"up") + label(b"a", b"") * 2, "the label 'a' twice"),
+        (label(b"__name__", b"\xff"), "not UTF-8"),
+        (label(b"__name__", b"up") + b"\x0a", "cut off"),
+        (b"\x0a\x04\x0a\x09up", "ends behind"),
+    ],
+)
+def test_labels_that_no_series_may_have(sent: bytes, why: str) -> None:
+    with pytest.raises(BadRequest, match=why):
+        labels_of(sent)
