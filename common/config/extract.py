@@ -267,7 +267,7 @@ class ExtractSettings(SourceKeys, _Address):
                     yield Problem((key,), "belongs to one of sources: put it there")
         if self.push.port is not None and (self.sources or self.replicas):
             several = "sources" if self.sources else "replicas"
-            text = f"cannot be given with {several}: of which of them a sample is, nobody would know"
+            text = f"cannot be given with {several}: nobody would know of which a sample is"
             yield Problem(("push", "port"), text)
         first: dict[str, int] = {}
         for index, source in enumerate(self.sources):
