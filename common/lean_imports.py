@@ -28,6 +28,7 @@ _HELD: Mapping[str, Mapping[str, str]] = {
         "timeout": "timeouts",
     },
     "charset_normalizer": {"__version__": "version"},
+    "html": {},
     "redis": {
         "Connection": "connection",
         "ConnectionPool": "connection",

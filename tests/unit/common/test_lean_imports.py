@@ -12,7 +12,7 @@ from devtools import PROJECT_ROOT
 # Of redis, its asyncio half and its client of clusters; what asyncio runs with.
 UNUSED = {
     *("redis.asyncio.client", "redis.cluster", "redis.keyspace_notifications"),
-    *("asyncio.base_events", "charset_normalizer.cd"),
+    *("asyncio.base_events", "charset_normalizer.cd", "html.entities"),
 }
 
 
