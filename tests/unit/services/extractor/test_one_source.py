@@ -1,0 +1,53 @@
+"""Several sources in one process: it lives while all of their loops go round."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from services.extractor.__main__ import _work_each
+from services.extractor.one_source import JointTick
+
+
+def test_the_process_ticks_when_all_of_its_sources_have() -> None:
+    ticks: list[int] = []
+    joint = JointTick(("a", "b"), lambda: ticks.append(1))
+    a, b = joint.of("a"), joint.of("b")
+    for _ in range(3):
+        a()
+    assert ticks == []
+    b()
+    assert ticks == [1]
+    b()
+    b()
+    assert ticks == [1], "a hangs"
+    a()
+    assert ticks == [1, 1]
+
+
+def test_a_single_source_ticks_by_itself() -> None:
+    ticks: list[int] = []
+    tick = JointTick(("",), lambda: ticks.append(1)).of("")
+    tick()
+    tick()
+    assert ticks == [1, 1]
+
+
+def test_a_defect_of_one_ends_the_others_and_is_raised() -> None:
+    stop = threading.Event()
+    ended: list[str] = []
+
+    def work(source: Any) -> None:
+        if source == "broken":
+            raise KeyError("a defect")
+        stop.wait()
+        ended.append(source)
+
+    service: Any = SimpleNamespace(stop=stop)
+    sources: Any = ["whole", "broken"]
+    with pytest.raises(KeyError, match="a defect"):
+        _work_each(service, sources, work)
+    assert ended == ["whole"]
