@@ -65,6 +65,15 @@ def held() -> str:
     return "".join(text)
 
 
+def overlapping(offset_ms: int, value: int) -> str:
+    """A block's OpenMetrics: one series that others complete, one that they contradict."""
+    times = range(START_MS, START_MS + HOUR_MS, 15_000)
+    completed = [(ms + offset_ms, str(value)) for ms in times]
+    contradicted = [(ms, str(value)) for ms in times]
+    series = written('v{n="1"}', completed) + written('v{n="2"}', contradicted)
+    return f"# TYPE v gauge\n{series}# EOF\n"
+
+
 @pytest.fixture(scope="module")
 def server(
     tmp_path_factory: pytest.TempPathFactory, toolbox: object, log_dir: Path
@@ -76,7 +85,8 @@ def server(
         log_dir=log_dir,
         retention="100y",
     )
-    server.backfill(held())
+    for text in (held(), overlapping(0, 1), overlapping(7_500, 2)):
+        server.backfill(text)
     with server:
         yield server
 
@@ -215,6 +225,21 @@ def test_every_range_holds_the_same(both: BothWays, from_ms: int, until_ms: int)
     assert both.verifier_doubts == []
 
 
+def test_overlapping_blocks(both: BothWays) -> None:
+    window_ms = START_MS, START_MS + HOUR_MS
+    expected, found = both.read("v", *window_ms)
+    verified = both.verified("v", *window_ms)
+    assert (both.doubts, both.verifier_doubts) == ([], [])
+    completed, contradicted = (
+        frozenset({"__name__": "v", "n": number}.items()) for number in ("1", "2")
+    )
+    assert len(expected[completed]) == 2 * HOUR_MS // 15_000 - 1
+    for read in (found, verified):
+        assert read[completed] == expected[completed]
+        # Which of two values there is, 2.42 decides anew for each range, by JSON alone, too.
+        assert [ms for ms, _ in read[contradicted]] == [ms for ms, _ in expected[contradicted]]
+
+
 @pytest.fixture
 def pushed(
     make_prometheus: MakePrometheus, monkeypatch: pytest.MonkeyPatch
@@ -272,10 +297,12 @@ def test_native_histograms_are_left_to_json(
         server,
         series({"__name__": "z", "n": "1"}, [sample(ms, 1) for ms in times]),
         series({"__name__": "z", "n": "2"}, [histogram(ms, 7) for ms in times]),
+        series({"__name__": "z", "n": "3"}, [sample(ms, 2) for ms in times[:60]]),
+        series({"__name__": "z", "n": "3"}, [histogram(ms, 7) for ms in times[60:]]),
     )
     expected, found = both.read("z", times[0] - 1, now_ms)
     assert found == expected
-    assert sum(map(len, expected.values())) == len(times)
+    assert sum(map(len, expected.values())) == len(times) + 60
     verified = both.verified("z", times[0] - 1, now_ms)
     assert {labels: rows for labels, rows in verified.items() if rows} == expected
     assert [doubt.reason for doubt in both.verifier_doubts] == ["chunk_type"]
