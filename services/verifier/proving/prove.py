@@ -8,10 +8,11 @@ rate that the CPU budget allows. What the source has deleted by then is compared
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 
 from redis.exceptions import RedisError
 
@@ -74,14 +75,10 @@ class Prover:
     _at: str = field(default="", init=False)
     _reopened: list[Range] = field(default_factory=list, init=False)
     _piece_ms: dict[str, int] = field(default_factory=dict, init=False)
-    # Of each source.
-    _chunks: dict[str, ChunkReading] = field(init=False)
+    _chunks: dict[str, ChunkReading] = field(init=False)  # of each source
 
     def __post_init__(self) -> None:
-        on_doubt = counted(self.telemetry)
-        self._chunks = {
-            one.extract.source: ChunkReading(on_doubt) for one in self.settings.each_source
-        }
+        self._chunks = defaultdict(partial(ChunkReading, counted(self.telemetry)))
         self.repair = Repair(self.record.windows, self.settings, self.telemetry, self.clock)
 
     def run(self) -> None:
