@@ -12,6 +12,10 @@ from collections.abc import Callable
 from common.runtime.lasting import Lasting
 
 
+def _nothing() -> None:
+    """What is left of a call that was cancelled."""
+
+
 class Timed:
     """A call to come; made by :meth:`Timer.at`."""
 
@@ -28,6 +32,8 @@ class Timed:
     def cancel(self) -> None:
         """It is not called any more, unless that has just begun."""
         self._timer.forget(self)
+        # Whoever made this call often holds it, and what it holds would live until it is collected.
+        self.action = _nothing
 
 
 class Timer:

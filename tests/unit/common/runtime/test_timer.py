@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -37,6 +39,24 @@ def test_a_cancelled_call_does_not_come() -> None:
     timer.at(now + 0.02, done.set)
     assert done.wait(WAIT_SECONDS)
     assert not called.is_set()
+
+
+def test_whoever_cancels_a_call_is_freed_at_once() -> None:
+    class Caller:
+        def __init__(self) -> None:
+            self.timed = Timer("timer-under-test").at(time.monotonic() + LONG_SECONDS, self.act)
+
+        def act(self) -> None: ...
+
+    gc.disable()
+    try:
+        caller = Caller()
+        freed = weakref.ref(caller)
+        caller.timed.cancel()
+        del caller
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_all_calls_share_one_thread() -> None:
