@@ -83,7 +83,10 @@ class _Finder(MetaPathFinder):
     ) -> ModuleSpec | None:
         held = _HELD.get(name)
         spec = None if held is None else PathFinder.find_spec(name, path, target)
-        if held is not None and spec is not None and spec.loader is not None:
+        # What is no package is left to the finders that come after.
+        if held is None or spec is None or spec.submodule_search_locations is None:
+            return None
+        if spec.loader is not None:
             spec.loader = _Later(spec.loader, held)
         return spec
 
