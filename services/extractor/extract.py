@@ -164,7 +164,9 @@ class Extractor:
 
     def _stage(self, reader: WindowReader, taken: list[Taken]) -> Outcome | None:
         first = taken[0]
-        settled_at_ms = first.window.end_ms + first.plan.settle_ms
+        # Another worker that knows may have planned it, before this one has asked the source.
+        settle_ms = first.plan.settle_ms if first.plan.settle_known else 0
+        settled_at_ms = first.window.end_ms + settle_ms
         early_ms = settled_at_ms - self.believed_ms(settled_at_ms)
         if early_ms > 0:
             return self._too_early(first.plan, first.window, early_ms)

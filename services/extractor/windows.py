@@ -30,7 +30,8 @@ class Plan:
     window of what is not live. ``configuration``: what its points depend on, as text.
     ``rollup``: what becomes of the samples; None = they stay as they are. ``retention_ms``: how
     long the sink keeps the points; None = for ever, or not known. ``settles_by_source``: whether
-    ``settle_ms`` follows what the source reports; ``settle_why`` says what it follows from.
+    ``settle_ms`` follows what the source reports; ``settle_why`` says what it follows from, and
+    ``settle_known`` whether the source has told, or need not.
     """
 
     feed: Feed
@@ -46,6 +47,7 @@ class Plan:
     retention_ms: int | None = None
     settles_by_source: bool = False
     settle_why: str = "configured"
+    settle_known: bool = True
 
     def of(self, part: Part) -> Plan:
         """The same for a part of a backfill: nothing of it is live."""
@@ -54,6 +56,7 @@ class Plan:
     def settle(self, settle: Settle) -> None:
         """Let samples settle for so long from now on."""
         self.settle_ms, self.settle_why = self.query.settle_ms(settle.seconds), settle.why
+        self.settle_known = True
 
     def head_ms(self, now_ms: int) -> int:
         """The last aligned instant whose samples have settled at Prometheus' time ``now_ms``."""
@@ -178,6 +181,7 @@ def _plan(query: Query, tier: TierName, settings: Settings) -> Plan:
         step_ms=step_ms,
         settle_ms=query.settle_ms(extract.settle_seconds),
         settles_by_source=by_source,
+        settle_known=not by_source,
         settle_why="the source was not asked yet" if by_source else "configured",
         lookback_ms=round(lookback_seconds * 1000),
         live_ms=live_ms,

@@ -8,6 +8,7 @@ from redis import Redis
 from services.extractor.extract import Outcome
 from services.extractor.planner import Planner
 from services.extractor.source.clock import TOLERANCE_SECONDS, ClockReading, SourceClock
+from services.extractor.source.scrape_settings import Settle
 from tests.integration.extractor.extraction_world import STEP_MS, Rig, Source
 
 TURN_SECONDS = 2
@@ -90,3 +91,18 @@ def test_what_another_extractor_planned_too_far_is_not_read_before_its_time(worl
     assert world.rig.extracted() == known + 5
     assert world.rig.status == ([], [(world.true_ms, ahead_ms)])
     assert world.rig.value("etl_windows_retried_total", query="q", tier="hot") == 1
+
+
+def test_a_worker_that_does_not_know_how_long_samples_settle_takes_what_was_planned(
+    redis_client: Redis,
+) -> None:
+    """One that knows has planned it; where this one knows better, it waits."""
+    rig = Rig(redis_client, Source())
+    window = rig.lease()
+    rig.extractor.believed_ms = lambda wanted_ms: window.end_ms
+    rig.plan.settle_ms, rig.plan.settle_known = 30_000, False
+    assert rig.run(window) is Outcome.COMMITTED
+
+    window = rig.lease(20 * STEP_MS)
+    rig.plan.settle(Settle(20 * STEP_MS / 1000, "so"))
+    assert rig.run(window) is Outcome.OPEN

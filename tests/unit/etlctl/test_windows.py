@@ -46,3 +46,12 @@ def test_a_window_is_due_when_a_whole_bucket_of_it_has_settled(
     settings = load(tmp_path, FILE)
     times_ms = (NOON_MS + minutes * MINUTE_MS for minutes in (oldest_minutes, now_minutes))
     assert window_due(settings, settings.extract.queries[0], tier, *times_ms) is due
+
+
+@pytest.mark.parametrize(("now_minutes", "due"), [(2, False), (10, False), (12, True)])
+def test_it_may_take_longer_where_the_source_decides_how_long_samples_settle(
+    tmp_path: Path, now_minutes: int, due: bool
+) -> None:
+    settings = load(tmp_path, FILE.replace("settle_seconds: 30s", "settle_seconds: auto"))
+    times_ms = (NOON_MS + minutes * MINUTE_MS for minutes in (-20, now_minutes))
+    assert window_due(settings, settings.extract.queries[0], "warm", *times_ms) is due
