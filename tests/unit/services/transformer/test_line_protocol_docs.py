@@ -13,6 +13,7 @@ from common.samples.line_names import map_key, map_measurement, map_value
 from common.samples.series import MAX_KEY_BYTES, SeriesDrop
 from devtools import PROJECT_ROOT
 from services.extractor.extract import NATIVE_HISTOGRAM
+from services.extractor.push.receive import STALE_MARKER
 from services.transformer import transform
 from services.transformer.clean import SampleDrop
 from services.transformer.line_protocol import MAX_OUTPUT_BYTES, MAX_OUTPUT_LINES
@@ -53,7 +54,7 @@ def test_reasons() -> None:
     dropped, dead = (
         [row[0].strip("`") for row in rows] for head, rows in tables() if head == "reason"
     )
-    assert sorted(dropped) == sorted([*SeriesDrop, *SampleDrop, NATIVE_HISTOGRAM])
+    assert sorted(dropped) == sorted([*SeriesDrop, *SampleDrop, NATIVE_HISTOGRAM, STALE_MARKER])
     source = Path(transform.__file__).read_text(encoding="utf-8")
     used = set(re.findall(r'(?:DeadLetter\(|_dead\(\s*entry,\s*)"(\w+)"', source))
     used |= set(re.findall(r'"(\w+)" if other else "(\w+)"', source)[0])
