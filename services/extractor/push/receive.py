@@ -28,9 +28,8 @@ from services.extractor.windows import Plan
 MAX_BODY_BYTES = 4 << 20
 MAX_UNPACKED_BYTES = 32 << 20
 RETRY_AFTER_SECONDS = 5
-# How long heads of feeds, and the labels that Prometheus adds, are taken for what they were.
+# How long heads of feeds are taken for what they were.
 HEADS_SECONDS = 1.0
-EXTERNAL_SECONDS = 60.0
 
 # The value by which Prometheus says that a series has ended; queries do not show it.
 _STALE = np.uint64(0x7FF0000000000002)
@@ -67,7 +66,7 @@ class Receiver:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _heads: Sequence[int | None] = field(default=(), init=False)
     _heads_at: float = field(default=float("-inf"), init=False)
-    _external_at: float = field(default=float("-inf"), init=False)
+    _knows_external: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._selecting = Selecting(self.plans)
@@ -93,13 +92,17 @@ class Receiver:
                 self._take(request.body)
         except BadRequest as error:
             return error_response(HTTPStatus.BAD_REQUEST, str(error))
-        except (NotNow, RedisError, SourceError) as error:
+        except (NotNow, RedisError) as error:
             return error_response(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         return Response(HTTPStatus.NO_CONTENT, b"")
 
     def _take(self, body: bytes) -> None:
         written = WriteRequest.parse(uncompress(body, MAX_UNPACKED_BYTES))
-        self._refresh()
+        if not self._knows_external:
+            raise NotNow("which labels Prometheus adds is not known yet")
+        now = self.clock()
+        if now - self._heads_at > HEADS_SECONDS:
+            self._heads, self._heads_at = self.heads_ms(self.plans), now
         found = [self._selecting.find(label_set) for label_set in written.label_sets]
         outcomes: Counter[str] = Counter()
         pushed = [one for one in self._of_feeds(written, found, outcomes) if one is not None]
@@ -108,18 +111,19 @@ class Receiver:
             raise NotNow(f"nothing was committed ({result})")
         self.count(pushed, outcomes)
 
-    def _refresh(self) -> None:
-        now = self.clock()
-        if now - self._external_at > EXTERNAL_SECONDS:
-            try:
-                self._selecting.set_external(self.external_labels())
-            except SourceError:
-                # What they were will do; before anything is known of them, nothing is taken.
-                if self._external_at == float("-inf"):
-                    raise
-            self._external_at = now
-        if now - self._heads_at > HEADS_SECONDS:
-            self._heads, self._heads_at = self.heads_ms(self.plans), now
+    def learn_external_labels(self) -> bool:
+        """Ask which labels Prometheus adds; whether they are known now, or were before.
+
+        No request waits for the answer.
+        """
+        try:
+            labels = self.external_labels()
+        except SourceError:
+            return self._knows_external
+        with self._lock:
+            self._selecting.set_external(labels)
+            self._knows_external = True
+        return True
 
     def _of_feeds(
         self, written: WriteRequest, found: Sequence[Selected], outcomes: Counter[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -19,8 +20,11 @@ from services.extractor.push.receive import MAX_BODY_BYTES, Receiver
 from services.extractor.windows import Plan
 
 PATH = "/api/v1/write"
-# How long Prometheus may take to tell which labels it adds.
+# How long Prometheus may take to tell which labels it adds, and how often it is asked: as long as
+# they are not known, and then.
 EXTERNAL_TIMEOUT_SECONDS = 5.0
+EXTERNAL_UNKNOWN_SECONDS = 1.0
+EXTERNAL_KNOWN_SECONDS = 60.0
 
 
 class PushServer:
@@ -66,10 +70,23 @@ class PushServer:
             settings_names="extract.push.host and port",
         )
         telemetry.emit("push_started", port=self._http.port)
+        self._closed = threading.Event()
+        self._asking = threading.Thread(
+            target=self._ask, args=(receiver,), name="push-labels", daemon=True
+        )
+        self._asking.start()
+
+    def _ask(self, receiver: Receiver) -> None:
+        known = receiver.learn_external_labels()
+        while not self._closed.wait(EXTERNAL_KNOWN_SECONDS if known else EXTERNAL_UNKNOWN_SECONDS):
+            known = receiver.learn_external_labels()
 
     def close(self) -> None:
         """Stop listening."""
+        self._closed.set()
         self._http.close()
+        self._source.stop()
+        self._asking.join(EXTERNAL_TIMEOUT_SECONDS)
         self._source.close()
         self._redis.close()
 

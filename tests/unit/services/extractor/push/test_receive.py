@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from email.message import Message
 from http import HTTPStatus
 
@@ -17,7 +18,7 @@ from common.runtime.http_server import Request, Response
 from common.samples.batch import SampleBatch
 from common.state.feeds import Feed
 from common.state.pushes import Pushed
-from services.extractor.push.receive import EXTERNAL_SECONDS, Receiver
+from services.extractor.push.receive import Receiver
 from services.extractor.windows import Plan
 from tests.support.remote_write import HEADERS, histogram, sample, series, snappy
 
@@ -53,6 +54,7 @@ class World:
             count=lambda pushed, outcomes: self.counted.update(outcomes),
             clock=lambda: self.now,
         )
+        assert self.receiver.learn_external_labels()
 
     def _commit(self, pushed: Sequence[Pushed]) -> str:
         if isinstance(self.result, RedisError):
@@ -182,22 +184,24 @@ def _redis_away(world: World) -> None:
     world.result = RedisError("away")
 
 
-def _source_away(world: World) -> None:
+def _never_learned(world: World) -> None:
+    world.receiver = replace(world.receiver)
     world.external = SourceUnavailable("away")
+    assert not world.receiver.learn_external_labels()
 
 
 def _not_ours(world: World) -> None:
     world.refusal = "away: the namespace is another pipeline's"
 
 
-@pytest.mark.parametrize("break_it", [_redis_away, _source_away, _not_ours])
+@pytest.mark.parametrize("break_it", [_redis_away, _never_learned, _not_ours])
 def test_what_may_pass_is_503(world: World, break_it: Callable[[World], None]) -> None:
     break_it(world)
 
     response = world.post(series(UP, [sample(HEAD_MS + 1, 1.0)]))
 
     assert response.status == HTTPStatus.SERVICE_UNAVAILABLE
-    assert b"away" in response.body
+    assert b"away" in response.body or b"not known yet" in response.body
     assert not world.committed
     assert not world.counted
 
@@ -213,9 +217,10 @@ def test_a_commit_that_is_refused_has_heads_read_anew(world: World) -> None:
 
 def test_external_labels_outlive_a_source_that_is_away(world: World) -> None:
     world.external = {"job": "a"}
+    assert world.receiver.learn_external_labels()
     world.post(series(UP, [sample(HEAD_MS + 1, 1.0)]))
     world.external = SourceUnavailable("away")
-    world.now += EXTERNAL_SECONDS + 1
+    assert world.receiver.learn_external_labels()
 
     assert world.post(series(UP, [sample(HEAD_MS + 1, 1.0)])).status == 204
     assert {SampleBatch.decode(one.payload).samples.series for one in world.committed} == {
