@@ -209,7 +209,8 @@ class WindowSet(WindowLeases):
 
         Only time within the feed, unless ``extend`` moves its origin back to ``start_ms``. The
         same step removes the rechecks in ``done``, whose recounts are not made once more. What was
-        ``recounted`` is not counted again. ``None`` when the feed is not ours.
+        ``recounted`` is not counted again. ``None`` when the feed is not ours, or none of ``done``
+        waits any more: another extractor has found the same.
         """
         added: int | None = self._scripts.call(
             "reopen",

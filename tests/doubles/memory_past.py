@@ -34,6 +34,9 @@ class MemoryPast:
         state = self._shared.feeds.get(feed.name)
         if state is None or state.fingerprint != feed.fingerprint:
             return None
+        rechecks = self._shared.rechecks.get(feed.name, {})
+        if done and not any(recheck.member in rechecks for recheck in done):
+            return None
         if extend:
             state.origin_ms = min(state.origin_ms, start_ms)
         start_ms, end_ms = max(start_ms, state.origin_ms), min(end_ms, state.head_ms)
@@ -43,7 +46,7 @@ class MemoryPast:
         round_ = max((recheck.round + 1 for recheck in done), default=MOST_RECOUNTS * recounted)
         state.ranges = merged_pieces([*state.ranges, *((*range_, round_) for range_ in missing)])
         for recheck in done:
-            self._shared.rechecks.get(feed.name, {}).pop(recheck.member, None)
+            rechecks.pop(recheck.member, None)
         return sum(last - first for first, last in missing)
 
     def close(

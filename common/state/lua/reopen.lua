@@ -4,9 +4,15 @@
 -- KEYS 1..4 feed, its open windows, its gaps, its rechecks, 5 configurations that were in force
 -- a    fingerprint, start_ms, end_ms, extend (the feed may be extended back to the start),
 --      done (rechecks that are done with it), round (recounts that the range had)
--- Returns how many ms were put back, or nil when another configuration owns the feed.
+-- Returns how many ms were put back, or nil when another configuration owns the feed, or when somebody else has opened it
+-- for the same recheck.
 local feed, windows, rechecks = KEYS[1], KEYS[2], KEYS[4]
 if redis.call('HGET', feed, 'fingerprint') ~= a.fingerprint then return false end
+local waits = #a.done == 0
+for _, recheck in ipairs(a.done) do
+  if redis.call('ZSCORE', rechecks, recheck) then waits = true end
+end
+if not waits then return false end
 local origin = tonumber(redis.call('HGET', feed, 'origin_ms'))
 local head = tonumber(redis.call('HGET', feed, 'head_ms'))
 if a.extend then origin = math.min(origin, a.start_ms) end

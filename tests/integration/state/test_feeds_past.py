@@ -139,6 +139,9 @@ def test_rechecks_fall_due_and_are_removed(windows: Windows, clock: FakeClock) -
     windows.forget_rechecks(FEED, [older])
     assert windows.reopen(FEED, newer.start_ms, newer.end_ms, done=[newer]) == 10 * STEP_MS
     assert windows.due_rechecks(FEED, 10) == []
+    # Two extractors may recount the same at the same time: it is opened, and counted, once.
+    assert windows.reopen(FEED, newer.start_ms, newer.end_ms, done=[newer]) is None
+    assert windows.reopen(FEED, newer.start_ms, newer.end_ms) == 0
 
 
 def test_each_recount_has_its_time_and_what_adjoins_becomes_one(
