@@ -32,8 +32,8 @@ in_test := not chaos and not tls and not deployed_faults and not victoria_metric
 # What reads a source: extraction, late samples, verify, readiness.
 matrix_tests := tests/integration/sources tests/integration/etlctl/verify \
   $(addprefix tests/integration/extractor/test_,prometheus.py prometheus_pushed.py late_samples.py) tests/e2e/test_pipeline.py
-# What starts a whole pipeline, for half a minute and longer.
-pipeline_tests := tests/e2e tests/compose tests/hosts
+# What starts a whole pipeline, for half a minute and longer; what takes longest comes first.
+pipeline_tests := tests/compose tests/e2e tests/hosts
 # What holds the Helm chart and the Swarm stack to compose and to schemas.
 manifest_tests := tests/unit/deploy/kubernetes tests/unit/deploy/swarm
 # The unit tests of what is installed; `make coverage` measures them.
