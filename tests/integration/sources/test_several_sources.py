@@ -22,11 +22,9 @@ from devtools.servers.prometheus_server import PrometheusServer, ScrapeJob
 from devtools.servers.redis_server import RedisServer
 from devtools.servers.service_process import ServiceProcess
 from devtools.servers.waiting import wait_until
-from etlctl.__main__ import main
+from tests.support.secret_folders import Capture, run
 
 pytestmark = pytest.mark.timeout(300)
-
-Capture = pytest.CaptureFixture[str]
 
 # Longer than any wait of these tests: whoever waits for a source that hangs misses its time.
 TIMEOUT_SECONDS = 200
@@ -64,10 +62,7 @@ class Rig:
 
     def etlctl(self, capsys: Capture, *arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main([*arguments, "--config", str(self.config)])
-        said, code = capsys.readouterr(), caught.value.code
-        return code if isinstance(code, int) else 0, said.out, said.err
+        return run(capsys, *arguments, "--config", str(self.config))
 
 
 @pytest.fixture(scope="module")
