@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from common.state.windows import Window, WindowSet
-from services.extractor.window_lengths import WindowLengths
 from services.extractor.window_reader import Taken
 from services.extractor.windows import Plan, ceil_to, floor_to
 
@@ -15,7 +14,6 @@ MOST_SIBLINGS = 8
 
 def lease_siblings(
     windows: WindowSet,
-    lengths: WindowLengths,
     plan: Plan,
     window: Window,
     others: Iterable[Plan],
@@ -36,8 +34,7 @@ def lease_siblings(
         whole_ms = max(other.step_ms, other.head_step_ms)
         within = ceil_to(window.start_ms, whole_ms), floor_to(window.end_ms, whole_ms)
         while within[0] < within[1] and len(taken) < MOST_SIBLINGS:
-            longest_ms = lengths.longest_ms(other, "catchup")
-            leased = windows.lease(feed, "catchup", other.live_ms, longest_ms, within)
+            leased = windows.lease(feed, "catchup", other.live_ms, other.catchup_ms, within)
             if leased is None:
                 break
             taken.append(Taken(other, leased, origin_ms(feed.state_name)))
