@@ -40,7 +40,10 @@ RESERVED_CONNECTIONS = 2
 # Request line and headers together; the standard library takes a hundred headers of 64 KiB each.
 MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 4096
-_SKIPPED_BYTES = 1 << 20  # of a body that is too large, so that its sender reads the response
+# Of a body that is too large, so that its sender reads the response: so much, or so many times what
+# is taken.
+_SKIPPED_BYTES = 1 << 20
+_SKIPPED_TIMES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +384,7 @@ class _Handler(BaseHTTPRequestHandler):
             if len(body) == length_bytes:
                 return body
             return error_response(HTTPStatus.BAD_REQUEST, "the body is cut off")
-        unread_bytes = min(length_bytes, _SKIPPED_BYTES)
+        unread_bytes = min(length_bytes, max(_SKIPPED_BYTES, _SKIPPED_TIMES * max_body_bytes))
         while unread_bytes > 0 and (skipped := self.rfile.read(min(unread_bytes, 65_536))):
             unread_bytes -= len(skipped)
         why = f"the body is above {max_body_bytes} bytes"

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from common.source.errors import snippet
+from common.source.protobuf import LENGTH, VARINT, Malformed, inside, uvarint
 from common.source.remote_read.checksum import crc32c
 from common.source.remote_read.doubt import Doubt
-from common.source.remote_read.fields import LENGTH, VARINT, inside, uvarint
 
 # Of frames that are checked and decoded at once.
 BLOCK_BYTES = 3 << 19
@@ -94,6 +94,8 @@ def _whole_frames(content: bytes) -> tuple[list[tuple[int, int]], int]:
             length, begin = uvarint(content, position)
         except IndexError:
             return frames, position
+        except Malformed as error:
+            raise _malformed(error) from None
         if not SHORTEST_FRAME_BYTES <= length <= LONGEST_FRAME_BYTES:
             raise Doubt("frame", f"sent a frame of {length} bytes: {snippet(content[position:])}")
         end = begin + _CRC_BYTES + length
@@ -115,7 +117,13 @@ def _series_of(content: bytes, frames: list[tuple[int, int]]) -> SeriesChunks:
             _add_message(found, begin, end)
     except IndexError:
         raise Doubt("frame", "sent a frame that ends within a field") from None
+    except Malformed as error:
+        raise _malformed(error) from None
     return found
+
+
+def _malformed(error: Malformed) -> Doubt:
+    return Doubt("frame", f"sent what is no frame: {error}")
 
 
 def _add_message(found: SeriesChunks, position: int, end: int) -> None:
