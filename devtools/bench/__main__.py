@@ -33,6 +33,7 @@ Part = Literal[
     "tiers",
     "scale",
     "live",
+    "pushed",
     "outage",
     "week",
     "flat",
@@ -139,8 +140,8 @@ def measured(
         return week.measure(tools, now_ms, runs=runs, most_points=options.most_points, say=say)
     if part == "flat":
         return flat.measure(tools, seconds=options.flat_seconds, say=say)
-    say(f"live mode for {options.live_seconds:g} s")
-    return live.measure(tools, seconds=options.live_seconds)
+    say(f"{part}: live mode for {options.live_seconds:g} s")
+    return live.measure(tools, seconds=options.live_seconds, pushed=part == "pushed")
 
 
 def absent(tools: Toolbox) -> str:
