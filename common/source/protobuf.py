@@ -8,6 +8,8 @@ from __future__ import annotations
 
 # How a field is written: the last three bits of its tag.
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+# Numbers of one byte, which nearly all are.
+_SHORT = [bytes([number]) for number in range(0x80)]
 
 
 class Malformed(ValueError):
@@ -53,6 +55,8 @@ def skipped(content: bytes, position: int, kind: int, end: int) -> int:
 
 def written_uvarint(number: int) -> bytes:
     """A number of no sign."""
+    if number < 0x80:
+        return _SHORT[number]
     written = bytearray()
     while number > 0x7F:
         written.append(number & 0x7F | 0x80)

@@ -7,6 +7,7 @@ is the same from one request to the next, so that what becomes of a series is re
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from common.source.protobuf import LENGTH, VARINT, Malformed, inside, message, skipped, uvarint
@@ -22,6 +23,8 @@ _SYMBOL, _TIMESERIES = (number << 3 | LENGTH for number in (4, 5))
 _OF_OTHER = (1 << 3 | LENGTH, 2 << 3 | LENGTH, 3 << 3 | LENGTH)
 _REFERENCES, _SAMPLE, _HISTOGRAM = (number << 3 | LENGTH for number in (1, 2, 3))
 _REFERENCE = 1 << 3 | VARINT
+# Two numbers.
+_PAIR = re.compile(b"(?:[\x80-\xff]*[\\0-\x7f]){2}", re.DOTALL)
 
 
 def parse_v2(body: bytes) -> WriteRequest:
@@ -57,25 +60,19 @@ def parse_v2(body: bytes) -> WriteRequest:
 def _read_series(
     request: WriteRequest, labels: _Labels, body: bytes, position: int, end: int
 ) -> None:
-    references: list[int] = []
+    references = b""
     samples = histograms = 0
     while position < end:
         tag, position = uvarint(body, position)
         if tag == _REFERENCES:
             length, position = uvarint(body, position)
             last = inside(position + length, end)
-            request.check_labels(length)
-            packed = body[position:last]
-            if packed.isascii():  # each is a byte
-                references += packed
-                position = last
-            while position < last:
-                reference, position = uvarint(body, position)
-                references.append(reference)
-            inside(position, last)
+            references += body[position:last]
+            position = last
         elif tag == _REFERENCE:  # one by one, as it also may be written
-            reference, position = uvarint(body, position)
-            references.append(reference)
+            first = position
+            _, position = uvarint(body, first)
+            references += body[first:position]
         elif tag == _SAMPLE:
             length, position = uvarint(body, position)
             last = inside(position + length, end)
@@ -85,43 +82,49 @@ def _read_series(
         else:  # exemplars, metadata, the time of creation, or a field of a later version
             histograms += tag == _HISTOGRAM
             position = skipped(body, position, tag & 7, end)
+        request.check_labels(len(references))
     request.add_series(labels.label_set(request, references), samples, histograms)
 
 
 @dataclass(slots=True)
 class _Labels:
-    """Label sets out of a request's table; ``_known``: those labels that it refers to."""
+    """Label sets out of a request's table; ``_known``: labels by the two references, as sent."""
 
     symbols: list[bytes]
-    _known: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    _known: dict[bytes, bytes] = field(default_factory=dict)
+    _known_bytes: int = 0
     _bytes: int = 0
 
-    def label_set(self, request: WriteRequest, references: list[int]) -> bytes:
+    def label_set(self, request: WriteRequest, references: bytes) -> bytes:
         """That of the next series of ``request``, as 1.0 writes it."""
-        row = len(request.counts)
-        if len(references) % 2:
-            raise BadRequest(
-                f"series {row} refers to {len(references)} symbols, which are no pairs"
-            )
-        found: list[bytes] = []
-        found_bytes = 0
-        for pair in zip(references[::2], references[1::2], strict=True):
-            label = self._known.get(pair)
-            if label is None:
-                name, text = (self._symbol(row, reference) for reference in pair)
-                label = message(1, message(1, name) + message(2, text))
-                self._known[pair] = label
-            found.append(label)
-            found_bytes += len(label)
-            request.check_labels(found_bytes)
+        pairs = _PAIR.findall(references)
+        if sum(map(len, pairs)) != len(references):
+            raise BadRequest(f"series {len(request.counts)} has references that are no pairs")
+        found = [self._known.get(pair) or self._label(request, pair) for pair in pairs]
+        found_bytes = sum(map(len, found))
+        request.check_labels(found_bytes)
         self._bytes += found_bytes
-        if self._bytes > MOST_LABELS_BYTES:
-            raise BadRequest(f"the labels of all series are above {MOST_LABELS_BYTES} bytes")
+        _check_all(self._bytes)
         return b"".join(found)
 
-    def _symbol(self, row: int, reference: int) -> bytes:
-        if reference >= len(self.symbols):
-            raise BadRequest(
-                f"series {row} refers to symbol {reference}: there are {len(self.symbols)}"
-            )
-        return self.symbols[reference]
+    def _label(self, request: WriteRequest, pair: bytes) -> bytes:
+        first, position = uvarint(pair, 0)
+        second, _ = uvarint(pair, position)
+        for reference in (first, second):
+            if reference >= len(self.symbols):
+                raise BadRequest(
+                    f"series {len(request.counts)} refers to symbol {reference}: "
+                    f"there are {len(self.symbols)}"
+                )
+        name, text = self.symbols[first], self.symbols[second]
+        request.check_labels(len(name) + len(text))
+        label = message(1, message(1, name) + message(2, text))
+        self._known[pair] = label
+        self._known_bytes += len(label)
+        _check_all(self._known_bytes)
+        return label
+
+
+def _check_all(labels_bytes: int) -> None:
+    if labels_bytes > MOST_LABELS_BYTES:
+        raise BadRequest(f"the labels of all series are above {MOST_LABELS_BYTES} bytes")
