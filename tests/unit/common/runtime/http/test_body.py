@@ -58,7 +58,7 @@ def test_a_body_in_chunks() -> None:
 )
 def test_what_is_wrong_is_said(sent: bytes, given: dict[str, str], status: int, why: str) -> None:
     with pytest.raises(NoBody, match=why) as raised:
-        read(sent, **given)
+        read(sent, MAX_BYTES, **given)
     assert raised.value.status == status
 
 
