@@ -31,7 +31,7 @@ server_pytest = $(pytest) -n $(SERVER_TEST_PROCESSES) --no-loadscope-reorder -m 
 in_test := not chaos and not tls and not deployed_faults and not victoria_metrics and not hosts
 # What reads a source: extraction, late samples, verify, readiness.
 matrix_tests := tests/integration/sources tests/integration/etlctl/verify \
-  $(addprefix tests/integration/extractor/test_,prometheus.py prometheus_pushed.py late_samples.py) tests/e2e/test_pipeline.py
+  $(addprefix tests/integration/extractor/test_,prometheus.py prometheus_pushed.py late_samples.py) $(addprefix tests/e2e/test_,pipeline.py push.py)
 # What starts a whole pipeline, for half a minute and longer; what takes longest comes first.
 pipeline_tests := tests/compose tests/e2e tests/hosts
 # What holds the Helm chart and the Swarm stack to compose and to schemas.

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from common.config.fields import CheckedSection, Count, Host, Problem
-from common.config.secrets import NO_SECRET, SecretFile, from_file
+from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
+from common.config.tls_files import key_of_certificate
 
 _secret = BeforeValidator(from_file("extract"))
+_file = AfterValidator(readable("extract"))
+_key = AfterValidator(key_of_certificate("extract"))
 
 
 class PushSettings(CheckedSection):
@@ -35,8 +38,17 @@ class PushSettings(CheckedSection):
         description="Password that the sender must show; required with a port, because who can "
         "write here writes to the sink.",
     )
+    cert_file: Annotated[str | None, _file] = Field(
+        None,
+        description="PEM file with the certificate that it shows: with it, senders must use TLS.",
+    )
+    key_file: Annotated[str | None, _key] = Field(
+        None, description="PEM file with the key of `cert_file`, where that does not hold it."
+    )
 
     def _problems(self) -> Iterator[Problem]:
         has_password = self.password_file is not None or self.password.get_secret_value()
         if self.port is not None and not has_password:
             yield Problem((), "has neither password nor password_file")
+        if self.key_file is not None and self.cert_file is None:
+            yield Problem(("key_file",), "is given without cert_file")

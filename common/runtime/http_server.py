@@ -28,7 +28,8 @@ from prometheus_client.exposition import choose_encoder
 
 from common.errors import ConfigError
 from common.runtime.basic_auth import CHALLENGE, BasicAuth
-from common.runtime.http_loop import ListeningServer
+from common.runtime.http.body import NoBody, read_body
+from common.runtime.http.loop import ListeningServer
 from common.runtime.readiness.health import Health
 from common.secret_files import check_secret_mode
 
@@ -40,7 +41,6 @@ RESERVED_CONNECTIONS = 2
 # Request line and headers together; the standard library takes a hundred headers of 64 KiB each.
 MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 4096
-_SKIPPED_BYTES = 1 << 20  # of a body that is too large, so that its sender reads the response
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,14 +298,14 @@ class _BoundedHead:
     """What a client sends, of which a request's head may take so many bytes."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+        self.stream = stream
         self._left_bytes = MAX_HEAD_BYTES
         self.read = stream.read
         self.close = stream.close
 
     def readline(self, limit: int) -> bytes:
         """A line of the head. Raises :class:`HTTPException` when that is too large."""
-        line = self._stream.readline(min(limit, self._left_bytes + 1))
+        line = self.stream.readline(min(limit, self._left_bytes + 1))
         self._left_bytes -= len(line)
         if self._left_bytes < 0:
             raise HTTPException(f"the head is above {MAX_HEAD_BYTES} bytes")
@@ -371,21 +371,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self, max_body_bytes: int) -> bytes | Response:
         """The body, or what is wrong with it."""
-        given = self.headers.get("Content-Length", "")
-        if not (given.isascii() and given.isdigit()):
-            return error_response(HTTPStatus.LENGTH_REQUIRED, "say how long the body is")
-        # The number of digits first: nobody should have to read a million of them.
-        length_bytes = int(given) if len(given) < 10 else 10**10
-        if length_bytes <= max_body_bytes:
-            body: bytes = self.rfile.read(length_bytes)
-            if len(body) == length_bytes:
-                return body
-            return error_response(HTTPStatus.BAD_REQUEST, "the body is cut off")
-        unread_bytes = min(length_bytes, _SKIPPED_BYTES)
-        while unread_bytes > 0 and (skipped := self.rfile.read(min(unread_bytes, 65_536))):
-            unread_bytes -= len(skipped)
-        why = f"the body is above {max_body_bytes} bytes"
-        return error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
+        try:
+            return read_body(self.rfile.stream, self.headers, max_body_bytes)
+        except NoBody as error:
+            return error_response(error.status, str(error))
 
     def version_string(self) -> str:
         """What the Server header says: not which Python this is."""

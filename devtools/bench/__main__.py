@@ -31,6 +31,7 @@ Part = Literal[
     "peers",
     "tiers",
     "live",
+    "pushed",
     "shape",
     "scale",
     "outage",
@@ -40,7 +41,7 @@ Part = Literal[
 PARTS: tuple[Part, ...] = get_args(Part)
 QUICK_PARTS: tuple[Part, ...] = ("influxd", "naive", "steps")
 # What these say changes seldom, and takes an hour and a half: only where it is asked for.
-LONG_PARTS: tuple[Part, ...] = ("shape", "scale", "outage", "week", "flat")
+LONG_PARTS: tuple[Part, ...] = ("pushed", "shape", "scale", "outage", "week", "flat")
 # What needs VictoriaMetrics' package, and is left out where that cannot be had.
 VICTORIA_PARTS: tuple[Part, ...] = ("victoria-metrics", "peers")
 RUNS, LONG_RUNS, QUICK_RUNS = 3, 5, 1
@@ -151,8 +152,8 @@ def measured(
         return week.measure(tools, now_ms, runs=runs, most_points=options.most_points, say=say)
     if part == "flat":
         return flat.measure(tools, seconds=options.flat_seconds, say=say)
-    say(f"live mode for {options.live_seconds:g} s")
-    return live.measure(tools, seconds=options.live_seconds)
+    say(f"{part}: live mode for {options.live_seconds:g} s")
+    return live.measure(tools, seconds=options.live_seconds, pushed=part == "pushed")
 
 
 def absent(tools: Toolbox) -> str:

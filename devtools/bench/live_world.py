@@ -17,7 +17,7 @@ import yaml
 from devtools.bench.rig import ORG, STAGES
 from devtools.servers.binaries import Toolbox
 from devtools.servers.influx_server import InfluxServer
-from devtools.servers.ports import HOST
+from devtools.servers.ports import HOST, free_port
 from devtools.servers.processes import Server, stop_together
 from devtools.servers.prometheus_server import PrometheusServer, ScrapeJob
 from devtools.servers.redis_server import RedisServer
@@ -34,6 +34,7 @@ BUCKET = "live"
 JOBS = 20
 SERIES_OF_A_JOB = 50
 SERIES = JOBS * SERIES_OF_A_JOB
+_PASSWORD = "of the sender"  # noqa: S105 - of a world that is gone a moment later
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,16 @@ def exporter() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def live_world(toolbox: Toolbox) -> Iterator[LiveWorld]:
-    """Everything is up inside, and removed afterwards with its data."""
+def live_world(toolbox: Toolbox, *, pushed: bool = False) -> Iterator[LiveWorld]:
+    """Everything is up inside, and removed afterwards with its data.
+
+    ``pushed``: Prometheus also pushes what it scrapes, as docs/sources.md has it.
+    """
     folder = Path(tempfile.mkdtemp(prefix="bench-live-"))
     servers: list[Server] = []
     try:
         with exporter() as target:
-            yield _started(toolbox, folder, target, servers)
+            yield _started(toolbox, folder, target, servers, free_port() if pushed else None)
     finally:
         stop_together([server for server in reversed(servers) if server.running])
         for server in servers:
@@ -92,7 +96,9 @@ def live_world(toolbox: Toolbox) -> Iterator[LiveWorld]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _started(toolbox: Toolbox, folder: Path, target: str, servers: list[Server]) -> LiveWorld:
+def _started(
+    toolbox: Toolbox, folder: Path, target: str, servers: list[Server], push_port: int | None
+) -> LiveWorld:
     logs = folder / "logs"
     # As in deployments: what it does while nothing happens.
     redis = RedisServer(toolbox, folder / "redis", log_dir=logs, settings={"hz": "2"})
@@ -104,6 +110,7 @@ def _started(toolbox: Toolbox, folder: Path, target: str, servers: list[Server])
         jobs=[ScrapeJob(f"live-{number}", (target,)) for number in range(JOBS)],
         scrape_interval_seconds=INTERVAL_SECONDS,
         scrape_timeout_seconds=SCRAPE_TIMEOUT_SECONDS,
+        settings={} if push_port is None else {"remote_write": [_remote_write(push_port)]},
     )
     servers += [redis, influx.influxd, influx.front, prometheus]
     redis.start()
@@ -116,6 +123,7 @@ def _started(toolbox: Toolbox, folder: Path, target: str, servers: list[Server])
                 "extract": {
                     "prometheus_url": prometheus.url,
                     "queries": [{"name": "live", "select": METRIC}],
+                    "push": {"host": HOST, "port": push_port, "password": _PASSWORD},
                 },
                 "load": {"influxdb": {"url": influx.url, "org": ORG, "bucket": BUCKET}},
                 "pipeline": {"interval_seconds": INTERVAL_SECONDS, "redis_url": redis.plain_url},
@@ -132,3 +140,11 @@ def _started(toolbox: Toolbox, folder: Path, target: str, servers: list[Server])
     for service in stages:
         service.wait_ready()
     return LiveWorld(folder, logs, redis, influx, stages)
+
+
+def _remote_write(port: int) -> dict[str, object]:
+    return {
+        "url": f"http://{HOST}:{port}/api/v1/write",
+        "basic_auth": {"username": "prometheus", "password": _PASSWORD},
+        "queue_config": {"batch_send_deadline": "1s", "max_samples_per_send": 2000},
+    }

@@ -86,8 +86,9 @@ def tables(document: Document) -> Iterator[Table]:
         yield _tiers(section)
     if section := sections.get("scale"):
         yield _scale(section)
-    if section := sections.get("live"):
-        yield _live(section)
+    for part in ("live", "pushed"):
+        if section := sections.get(part):
+            yield _live(part, section)
     if section := sections.get("outage"):
         yield _shared(rows.outage_title(section), section, ("", ""), rows.outage_rows(section))
     if section := sections.get("week"):
@@ -238,8 +239,8 @@ def _scale(section: Document) -> Table:
     return table
 
 
-def _live(section: Document) -> Table:
-    title = f"live: {section['series']} series every {section['interval_seconds']:g} s"
+def _live(part: str, section: Document) -> Table:
+    title = f"{part}: {section['series']} series every {section['interval_seconds']:g} s"
     table = _table(title, section, "", "")
     table.add_row(
         "sample to queryable, p50 / p99 / bound",

@@ -44,12 +44,12 @@ def sample(ms: int, value: float) -> bytes:
     return of_bytes(2, of_double(1, value) + of_int(2, ms))
 
 
-def histogram(ms: int, count: int) -> bytes:
-    """Native, with two buckets."""
+def histogram(ms: int, count: int, field: int = 4) -> bytes:
+    """Native, with two buckets; in 2.0 it is field 3."""
     spans = of_bytes(11, varint(1 << 3) + zigzag(0) + of_int(2, 2))
     deltas = of_bytes(12, zigzag(count - 1) + zigzag(2 - count))
     content = of_int(1, count) + of_double(3, 1.5) + spans + deltas + of_int(15, ms)
-    return of_bytes(4, content)
+    return of_bytes(field, content)
 
 
 def series(labels: dict[str, str], samples: Iterable[bytes]) -> bytes:
@@ -59,6 +59,18 @@ def series(labels: dict[str, str], samples: Iterable[bytes]) -> bytes:
         for name, value in pairs
     ]
     return of_bytes(1, b"".join([*named, *samples]))
+
+
+def request_v2(*all_series: tuple[dict[str, str], Iterable[bytes]]) -> bytes:
+    """A whole ``io.prometheus.write.v2.Request``: of each series its labels, and what it holds."""
+    symbols = {"": 0}
+    rows = []
+    for labels, parts in all_series:
+        texts = [text for pair in sorted(labels.items()) for text in pair]
+        references = [symbols.setdefault(text, len(symbols)) for text in texts]
+        packed = of_bytes(1, b"".join(map(varint, references)))
+        rows.append(of_bytes(5, b"".join([packed, *parts])))
+    return b"".join([*(of_bytes(4, symbol.encode()) for symbol in symbols), *rows])
 
 
 def snappy(body: bytes) -> bytes:
@@ -99,6 +111,11 @@ def snappy(body: bytes) -> bytes:
 
 
 HEADERS = {"Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"}
+HEADERS_V2 = {
+    "Content-Encoding": "snappy",
+    "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+    "X-Prometheus-Remote-Write-Version": "2.0.0",
+}
 
 
 def push(server: PrometheusServer, *all_series: bytes) -> None:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.source.errors import snippet
+from common.source.protobuf import LENGTH, VARINT, Malformed, inside, uvarint
 from common.source.remote_read.doubt import Doubt
-from common.source.remote_read.fields import CHUNK, LABEL, LENGTH, SERIES, VARINT, inside, uvarint
+from common.source.remote_read.fields import CHUNK, LABEL, SERIES
 from common.source.remote_read.side_by_side import usual_spans
 
 # Of frames that are checked and decoded at once.
@@ -94,6 +95,8 @@ def _whole_frames(content: bytes) -> tuple[list[tuple[int, int]], int]:
             length, begin = uvarint(content, position)
         except IndexError:
             return frames, position
+        except Malformed as error:
+            raise _malformed(error) from None
         if not SHORTEST_FRAME_BYTES <= length <= LONGEST_FRAME_BYTES:
             raise Doubt("frame", f"sent a frame of {length} bytes: {snippet(content[position:])}")
         end = begin + _CRC_BYTES + length
@@ -117,6 +120,8 @@ def _series_of(content: bytes, frames: list[tuple[int, int]]) -> SeriesChunks:
             _add_message(found, begin, end)
     except IndexError:
         raise Doubt("frame", "sent a frame that ends within a field") from None
+    except Malformed as error:
+        raise _malformed(error) from None
     numbers = (np.array(part, np.int64) for part in (found.chunks, found.starts, found.ends))
     return SeriesChunks(content, found.labels, *numbers)
 
@@ -130,6 +135,10 @@ class _Found:
     chunks: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
+
+
+def _malformed(error: Malformed) -> Doubt:
+    return Doubt("frame", f"sent what is no frame: {error}")
 
 
 def _add_message(found: _Found, position: int, end: int) -> None:

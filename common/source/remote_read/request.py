@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from common.promql.selector import parse_selector
+from common.source.protobuf import message, written_uvarint
 
 HEADERS = {
     "Content-Type": "application/x-protobuf",
@@ -24,37 +25,25 @@ _LONGEST_LITERAL_BYTES = 1 << 16
 def read_request(selector: str, start_ms: int, end_ms: int) -> bytes:
     """The body that asks for chunks of what ``selector`` finds, ``start_ms < t <= end_ms``."""
     matchers = b"".join(
-        _message(3, _number(1, _MATCHERS[one.operator]) + _text(2, one.label) + _text(3, one.value))
+        message(3, _number(1, _MATCHERS[one.operator]) + _text(2, one.label) + _text(3, one.value))
         for one in parse_selector(selector).matchers
     )
     # Both of its bounds are inclusive.
     query = _number(1, start_ms + 1) + _number(2, end_ms) + matchers
-    return _snappy(_message(1, query) + _number(2, _STREAMED_XOR_CHUNKS))
+    return _snappy(message(1, query) + _number(2, _STREAMED_XOR_CHUNKS))
 
 
 def _number(field: int, number: int) -> bytes:
-    return _varint(field << 3) + _varint(number)
+    return written_uvarint(field << 3) + written_uvarint(number)
 
 
 def _text(field: int, text: str) -> bytes:
-    return _message(field, text.encode())
-
-
-def _message(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(number: int) -> bytes:
-    written = bytearray()
-    while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*written, number])
+    return message(field, text.encode())
 
 
 def _snappy(content: bytes) -> bytes:
     """Snappy's block format may be nothing but literals (``format_description.txt`` of snappy)."""
-    packed = _varint(len(content))
+    packed = written_uvarint(len(content))
     for begin in range(0, len(content), _LONGEST_LITERAL_BYTES):
         literal = content[begin : begin + _LONGEST_LITERAL_BYTES]
         packed += _LONG_LITERAL + (len(literal) - 1).to_bytes(2, "little") + literal

@@ -26,7 +26,7 @@ know it by, `reads` what it is given addresses and secrets of, `live` and `ready
 /livez and /readyz; the grace is longer than pipeline.drain_seconds.
 */}}
 {{- define "etl.all" -}}
-extractor: {values: extractor, image: extractor, job: extractor, port: 8080, graceSeconds: 45, reads: [pipeline, redis, prometheus, metrics]}
+extractor: {values: extractor, image: extractor, job: extractor, port: 8080, graceSeconds: 45, reads: [pipeline, redis, prometheus, metrics, push]}
 transformer: {values: transformer, image: transformer, job: transformer, port: 8080, graceSeconds: 45, reads: [pipeline, redis, metrics]}
 loader: {values: loader, image: loader, job: loader, port: 8080, graceSeconds: 45, reads: [pipeline, redis, influxdb, metrics]}
 verifier: {values: verifier, image: verifier, job: verifier, port: 8080, graceSeconds: 45, reads: [pipeline, redis, prometheus, influxdb, metrics]}
@@ -42,6 +42,11 @@ simulator: {values: simulator, image: simulator, job: test-app, port: 8000, live
 {{ $name }}: {{ toJson $facts }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* Whether a component listens for remote write: a dict of Values and facts. */}}
+{{- define "etl.pushes" -}}
+{{- if and (has "push" .facts.reads) .Values.push.enabled -}}yes{{- end -}}
 {{- end -}}
 
 {{- define "etl.configMap" -}}

@@ -43,6 +43,14 @@
 {{- $name := ternary "ETL__PIPELINE__METRICS_PASSWORD_FILE" "ETL_METRICS_PASSWORD_FILE" (has "pipeline" .facts.reads) -}}
 {{- $_ := set $env $name (printf "%s/metrics_password" $folder) -}}
 {{- end -}}
+{{- if include "etl.pushes" (dict "Values" $v "facts" .facts) -}}
+{{- $_ := set $env "ETL__EXTRACT__PUSH__PORT" (toString (int64 $v.push.port)) -}}
+{{- $_ := set $env "ETL__EXTRACT__PUSH__PASSWORD_FILE" (printf "%s/push_password" $folder) -}}
+{{- if $v.push.tls.secret -}}
+{{- $_ := set $env "ETL__EXTRACT__PUSH__CERT_FILE" (printf "%s/push_tls.crt" $folder) -}}
+{{- $_ := set $env "ETL__EXTRACT__PUSH__KEY_FILE" (printf "%s/push_tls.key" $folder) -}}
+{{- end -}}
+{{- end -}}
 {{- if eq .name "etl-metrics" -}}
 {{- $_ := set $env "ETL_METRICS_LOG_LEVEL" $v.logLevel -}}
 {{- $_ := set $env "ETL_METRICS_GRAFANA_URL" $v.grafana.url -}}
@@ -81,6 +89,14 @@
 {{- $settings := index $v $reader -}}
 {{- if and (has $reader $.facts.reads) $settings.existingSecret -}}
 {{- $files = append $files (list $settings.existingSecret $settings.passwordKey (printf "%s_password" $reader)) -}}
+{{- end -}}
+{{- end -}}
+{{- if include "etl.pushes" (dict "Values" $v "facts" .facts) -}}
+{{- $push := $v.push -}}
+{{- $files = append $files (list $push.existingSecret $push.passwordKey "push_password") -}}
+{{- if $push.tls.secret -}}
+{{- $files = append $files (list $push.tls.secret $push.tls.certKey "push_tls.crt") -}}
+{{- $files = append $files (list $push.tls.secret $push.tls.keyKey "push_tls.key") -}}
 {{- end -}}
 {{- end -}}
 {{- range $files }}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+from common.source.protobuf import message, written_uvarint
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from services.extractor.push.bad_request import BadRequest
+from services.extractor.push.request_v2 import parse_v2
 from services.extractor.push.snappy import MOST_RATIO, uncompress
 from services.extractor.push.write_request import WriteRequest, labels_of
 
@@ -16,6 +18,7 @@ _MOST_BYTES = 1 << 16
 _TOKENS = (
     *(b"\x0a", b"\x12", b"\x1a", b"\x22", b"\x09", b"\x10", b"\x80", b"\xff", b"\0"),
     *(b"\x01\x04", b"\x02\x04\0", b"\x03\x04\0\0\0", b"\xf0", b"\xf4", b"\xf8", b"\xfc"),
+    *(b"\x2a", b"\x22\0", b"\x0a\x02\x01\x02"),
     *(b"\x0a\x02\x0a\0", b"\xff" * 10, b"\xff\xff\xff\xff\x0f", b"__name__"),
 )
 _LABELS = (b"__name__", b"job", b"", b"le", b"\xff", "größe".encode(), b"a" * 40)
@@ -28,16 +31,17 @@ class RemoteWrite(Target):
     name = "remote write"
     weight = 60
 
-    def make(self, m: Mutator) -> tuple[bytes, bytes]:
-        """A message, and a block of it or of what became of it."""
-        body = b"".join(_series(m) for _ in range(m.below(5)))
+    def make(self, m: Mutator) -> tuple[int, bytes, bytes]:
+        """The version of a message, the message, and a block of it or of what became of it."""
+        version = m.pick((1, 2))
+        body = _request_v2(m) if version == 2 else b"".join(_series(m) for _ in range(m.below(5)))
         sent = body if m.chance(0.5) else m.bytes(body, _TOKENS)
         block = _block(m, sent)
-        return body, block if m.chance(0.6) else m.bytes(block, _TOKENS)
+        return version, body, block if m.chance(0.6) else m.bytes(block, _TOKENS)
 
     def check(self, case: Any) -> bool:
         """All columns fit each other; a message that came whole is read."""
-        body, block = case
+        version, body, block = case
         try:
             found = uncompress(block, _MOST_BYTES)
         except BadRequest as error:
@@ -45,7 +49,7 @@ class RemoteWrite(Target):
             return False
         require(len(found) <= min(_MOST_BYTES, MOST_RATIO * len(block)), "is larger than it may be")
         try:
-            request = WriteRequest.parse(found)
+            request = parse_v2(found) if version == 2 else WriteRequest.parse(found)
         except BadRequest:
             require(found != body, "what was written is refused")
             return False
@@ -62,38 +66,46 @@ class RemoteWrite(Target):
         return True
 
 
-def _varint(number: int) -> bytes:
-    written = bytearray()
-    while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*written, number])
-
-
-def _message(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
 def _series(m: Mutator) -> bytes:
-    name = _message(1, _message(1, b"__name__") + _message(2, b"up"))
+    name = message(1, message(1, b"__name__") + message(2, b"up"))
     labels = [
-        _message(1, _message(1, m.pick(_LABELS)) + _message(2, m.pick(_TEXTS)))
+        message(1, message(1, m.pick(_LABELS)) + message(2, m.pick(_TEXTS)))
         for _ in range(m.below(4))
     ]
-    samples = [
-        _message(
+    parts = [name, *labels, *_samples(m)] if m.chance(0.8) else [*_samples(m), *labels, name]
+    return message(1, b"".join(parts))
+
+
+def _samples(m: Mutator) -> list[bytes]:
+    """Fields as both versions have them: samples, and what one passes over and the other not."""
+    return [
+        message(
             m.pick((2, 2, 2, 3, 4)),
-            b"\x09" + struct.pack("<d", m.float()) + b"\x10" + _varint(m.integer() % (1 << 64)),
+            b"\x09"
+            + struct.pack("<d", m.float())
+            + b"\x10"
+            + written_uvarint(m.integer() % (1 << 64)),
         )
         for _ in range(m.below(4))
     ]
-    parts = [name, *labels, *samples] if m.chance(0.8) else [*samples, *labels, name]
-    return _message(1, b"".join(parts))
+
+
+def _request_v2(m: Mutator) -> bytes:
+    more = (b"s%d" % number for number in range(m.below(200)))
+    symbols = (b"", b"__name__", b"up", *_LABELS, *_TEXTS, *more)
+    table = b"".join(message(4, symbol) for symbol in symbols)
+    rows = b""
+    for _ in range(m.below(5)):
+        references = [1, 2, *(m.below(len(symbols)) for _ in range(2 * m.below(4)))]
+        packed = message(1, b"".join(map(written_uvarint, references)))
+        parts = [packed, *_samples(m)] if m.chance(0.8) else [*_samples(m), packed]
+        rows += message(5, b"".join(parts))
+    return table + rows if m.chance(0.8) else rows + table
 
 
 def _block(m: Mutator, content: bytes) -> bytes:
     """Literals, and copies of what was there before where that happens to be."""
-    packed, position = bytearray(_varint(len(content))), 0
+    packed, position = bytearray(written_uvarint(len(content))), 0
     while position < len(content):
         size = m.between(4, 11)
         piece = content[position : position + size]

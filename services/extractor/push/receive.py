@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 import numpy as np
@@ -20,6 +20,7 @@ from common.state.pushes import Pushed
 from common.state.verdict import PUSHED
 from services.extractor.extract import NATIVE_HISTOGRAM
 from services.extractor.push.bad_request import BadRequest
+from services.extractor.push.request_v2 import parse_v2
 from services.extractor.push.selecting import Selected, Selecting
 from services.extractor.push.snappy import uncompress
 from services.extractor.push.write_request import WriteRequest
@@ -34,13 +35,18 @@ HEADS_SECONDS = 1.0
 # The value by which Prometheus says that a series has ended; queries do not show it.
 _STALE = np.uint64(0x7FF0000000000002)
 _PROTOBUF = "application/x-protobuf"
-_OTHER_MESSAGE = "proto=io.prometheus.write.v2"
+_V1, _V2 = "prometheus.writerequest", "io.prometheus.write.v2.request"
+_PARSERS = {_V1: WriteRequest.parse, _V2: parse_v2}
 
 STALE_MARKER = "stale_marker"
 
 
 class NotNow(Exception):
     """The request is well and cannot be taken at present."""
+
+
+class Full(NotNow):
+    """There is no room for it at present."""
 
 
 @dataclass
@@ -74,30 +80,37 @@ class Receiver:
     def page(self, request: Request) -> Response:
         """The response to a POST: 204 once its samples are committed."""
         encoding = request.headers.get("Content-Encoding", "").strip().lower()
-        content_type = request.headers.get("Content-Type", _PROTOBUF).lower()
+        content_type = request.headers.get("Content-Type", _PROTOBUF)
+        message = _message_of(content_type)
         if encoding != "snappy":
             why = f"Content-Encoding is {encoding or 'not given'!r:.40}: it must be snappy"
             return error_response(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, why)
-        if not content_type.startswith(_PROTOBUF) or _OTHER_MESSAGE in content_type:
-            why = f"Content-Type is {content_type!r:.80}: remote write 1.0 is taken ({_PROTOBUF})"
+        if message is None:
+            why = f"Content-Type is {content_type!r:.80}: remote write 1.0 and 2.0 are taken"
             return error_response(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, why)
+        samples = 0
         try:
             with self._lock:
-                if why_not := self.refusal():
-                    raise NotNow(why_not)
-                if self.paused():
-                    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-                    why = "too many bytes are in flight: extraction pauses"
-                    return error_response(HTTPStatus.TOO_MANY_REQUESTS, why, **retry)
-                self._take(request.body)
+                samples = self._take(_PARSERS[message], request.body)
+            response = Response(HTTPStatus.NO_CONTENT, b"")
         except BadRequest as error:
-            return error_response(HTTPStatus.BAD_REQUEST, str(error))
+            response = error_response(HTTPStatus.BAD_REQUEST, str(error))
+        except Full as error:
+            retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+            response = error_response(HTTPStatus.TOO_MANY_REQUESTS, str(error), **retry)
         except (NotNow, RedisError) as error:
-            return error_response(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-        return Response(HTTPStatus.NO_CONTENT, b"")
+            response = error_response(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        if message == _V1:
+            return response
+        return replace(response, headers={**response.headers, **_written(samples)})
 
-    def _take(self, body: bytes) -> None:
-        written = WriteRequest.parse(uncompress(body, MAX_UNPACKED_BYTES))
+    def _take(self, parse: Callable[[bytes], WriteRequest], body: bytes) -> int:
+        """How many samples the request has, once all of them are done with."""
+        if why_not := self.refusal():
+            raise NotNow(why_not)
+        if self.paused():
+            raise Full("too many bytes are in flight: extraction pauses")
+        written = parse(uncompress(body, MAX_UNPACKED_BYTES))
         if not self._knows_external:
             raise NotNow("which labels Prometheus adds is not known yet")
         now = self.clock()
@@ -110,6 +123,7 @@ class Receiver:
             self._heads_at = float("-inf")
             raise NotNow(f"nothing was committed ({result})")
         self.count(pushed, outcomes)
+        return len(written.timestamps_ms)
 
     def learn_external_labels(self) -> bool:
         """Ask which labels Prometheus adds; whether they are known now, or were before.
@@ -170,3 +184,21 @@ class Receiver:
         first_ms, last_ms = int(kept.timestamps_ms.min()), int(kept.timestamps_ms.max())
         origin = Origin(of.query, of.kind, of.tier, PUSHED, first_ms - 1, last_ms)
         return Pushed(of, SampleBatch(origin, kept).encode(), len(kept), dropped)
+
+
+def _message_of(content_type: str) -> str | None:
+    """Which of the messages that are taken it says that the body is; None: another."""
+    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    named = [one.removeprefix("proto=") for one in parameters if one.startswith("proto=")]
+    message = named[0] if named else _V1
+    return message if kind == _PROTOBUF and message in _PARSERS else None
+
+
+def _written(samples: int) -> dict[str, str]:
+    """What 2.0 wants to be told: its sender takes for lost what is not counted here.
+
+    A sample that is left to the pull, or that no query wants, is as well off as one that is
+    committed; histograms and exemplars have no place.
+    """
+    counts = {"Samples": samples, "Histograms": 0, "Exemplars": 0}
+    return {f"X-Prometheus-Remote-Write-{what}-Written": str(n) for what, n in counts.items()}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
+from common.config.push import PushSettings
+from common.errors import ConfigError
 from common.runtime.basic_auth import BasicAuth
-from common.runtime.http_server import HttpServer, Page, Request, Response, Route
+from common.runtime.http_server import HttpServer, Page, Request, Response, Route, tls_context
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.service import Service
 from common.runtime.telemetry import Telemetry
@@ -33,7 +37,7 @@ class PushServer:
     def __init__(
         self, service: Service, port: int, plans: Sequence[Plan], pressure: BackPressure
     ) -> None:
-        """Raises :class:`common.errors.ConfigError` when the port cannot be listened on."""
+        """Raises :class:`ConfigError` when the port cannot be listened on, or TLS not be used."""
         settings, telemetry = service.settings, service.telemetry
         timeout_seconds = min(settings.extract.timeout_seconds, EXTERNAL_TIMEOUT_SECONDS)
         self._source = PrometheusClient(
@@ -66,6 +70,7 @@ class PushServer:
             push.host,
             port,
             {PATH: Route(None, counted(receiver.page), auth, MAX_BODY_BYTES)},
+            tls=_tls(push),
             on_refused=lambda client: telemetry.emit("request_refused", client=client),
             settings_names="extract.push.host and port",
         )
@@ -89,6 +94,15 @@ class PushServer:
         self._asking.join(EXTERNAL_TIMEOUT_SECONDS)
         self._source.close()
         self._redis.close()
+
+
+def _tls(push: PushSettings) -> ssl.SSLContext | None:
+    if push.cert_file is None:
+        return None
+    try:
+        return tls_context(Path(push.cert_file), Path(push.key_file or push.cert_file))
+    except ValueError as error:
+        raise ConfigError(f"extract.push: {error}") from None
 
 
 def _count(telemetry: Telemetry, pushed: Sequence[Pushed], outcomes: Mapping[str, int]) -> None:

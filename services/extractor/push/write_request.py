@@ -1,13 +1,16 @@
 """``prometheus.WriteRequest`` of remote write 1.0, read by hand
-(``prompb/remote.proto``, ``prompb/types.proto`` of Prometheus).
+(``prompb/remote.proto``, ``prompb/types.proto`` of Prometheus), and what any request is read into.
 
 Label sets stay as they were sent: most of them came before, and need not be read again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from common.source.protobuf import FIXED64, LENGTH, VARINT, Malformed, inside, skipped, uvarint
 from services.extractor.push.bad_request import BadRequest
 
 MOST_SERIES = 50_000
@@ -15,12 +18,13 @@ MOST_SERIES = 50_000
 MOST_SAMPLES = 60_000
 MOST_LABEL_SET_BYTES = 64 << 10
 
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 # Fields with the way in which they are written, as a tag of one byte.
-_TIMESERIES = 1 << 3 | _LENGTH
-_LABEL, _SAMPLE, _HISTOGRAM = (number << 3 | _LENGTH for number in (1, 2, 4))
-_VALUE, _TIMESTAMP = 1 << 3 | _FIXED64, 2 << 3 | _VARINT
-_NAME, _TEXT = 1 << 3 | _LENGTH, 2 << 3 | _LENGTH
+_TIMESERIES = 1 << 3 | LENGTH
+# Fields that 1.0 does not have, and 2.0 does; 2.0 has none of its.
+_OF_OTHER = (4 << 3 | LENGTH, 5 << 3 | LENGTH)
+_LABEL, _SAMPLE, _HISTOGRAM = (number << 3 | LENGTH for number in (1, 2, 4))
+_VALUE, _TIMESTAMP = 1 << 3 | FIXED64, 2 << 3 | VARINT
+_NAME, _TEXT = 1 << 3 | LENGTH, 2 << 3 | LENGTH
 _ZERO = bytes(8)
 # A sample as nearly all are: a value, and the six bytes of a time of these decades.
 _USUAL_BYTES = 16
@@ -48,21 +52,21 @@ class WriteRequest:
         """Read an unpacked body; raises :class:`BadRequest`."""
         request = cls()
         position, end = 0, len(body)
-        try:
+        with is_message():
             while position < end:
-                tag, position = _uvarint(body, position)
+                tag, position = uvarint(body, position)
+                if tag in _OF_OTHER:
+                    raise Malformed("it is a Request of 2.0, which its Content-Type must say")
                 if tag != _TIMESERIES:  # metadata, or a field of a later version
-                    position = _skipped(body, position, tag & 7, end)
+                    position = skipped(body, position, tag & 7, end)
                     continue
-                length, position = _uvarint(body, position)
-                last = _inside(position + length, end)
-                request._add(body, position, last)
+                length, position = uvarint(body, position)
+                last = inside(position + length, end)
+                request._read_series(body, position, last)
                 position = last
-        except IndexError:
-            raise _malformed("it is cut off") from None
         return request
 
-    def _add(self, body: bytes, position: int, end: int) -> None:
+    def _read_series(self, body: bytes, position: int, end: int) -> None:
         # Labels come first, and nothing in between, from every sender there is; others may as well.
         first_label = position
         parts: list[bytes] = []
@@ -73,30 +77,30 @@ class WriteRequest:
             if tag == _LABEL:
                 if not in_labels:
                     first_label, in_labels = position, True
-                length, position = _uvarint(body, position + 1)
-                position = _inside(position + length, end)
+                length, position = uvarint(body, position + 1)
+                position = inside(position + length, end)
                 continue
             if in_labels:
                 parts.append(body[first_label:position])
                 in_labels = False
             if tag == _SAMPLE:
-                length, position = _uvarint(body, position + 1)
-                last = _inside(position + length, end)
-                self._add_sample(body, position, last)
+                length, position = uvarint(body, position + 1)
+                last = inside(position + length, end)
+                self.add_sample(body, position, last)
                 samples += 1
                 position = last
                 continue
-            tag, position = _uvarint(body, position)
+            tag, position = uvarint(body, position)
             histograms += tag == _HISTOGRAM
-            position = _skipped(body, position, tag & 7, end)
+            position = skipped(body, position, tag & 7, end)
         if in_labels:
             parts.append(body[first_label:position])
         label_set = parts[0] if len(parts) == 1 else b"".join(parts)
-        if len(label_set) > MOST_LABEL_SET_BYTES:
-            raise BadRequest(
-                f"series {len(self.counts)} has {len(label_set)} bytes of labels: "
-                f"{MOST_LABEL_SET_BYTES} are taken"
-            )
+        self.add_series(label_set, samples, histograms)
+
+    def add_series(self, label_set: bytes, samples: int, histograms: int) -> None:
+        """A series, of which the samples were added before; raises :class:`BadRequest`."""
+        self.check_labels(len(label_set))
         self.label_sets.append(label_set)
         self.counts.append(samples)
         self.histograms.append(histograms)
@@ -106,7 +110,15 @@ class WriteRequest:
                 "lower max_samples_per_send of the sender"
             )
 
-    def _add_sample(self, body: bytes, position: int, end: int) -> None:
+    def check_labels(self, size_bytes: int) -> None:
+        """Raise :class:`BadRequest` if the labels of the next series are larger than any may be."""
+        if size_bytes > MOST_LABEL_SET_BYTES:
+            raise BadRequest(
+                f"series {len(self.counts)} has more than {MOST_LABEL_SET_BYTES} bytes of labels"
+            )
+
+    def add_sample(self, body: bytes, position: int, end: int) -> None:
+        """A sample: both versions write it alike. Raises ``IndexError`` and ``Malformed``."""
         usual = end - position == _USUAL_BYTES
         if usual and body[position] == _VALUE and body[position + 9] == _TIMESTAMP:
             written = body[position + 10 : end]
@@ -119,17 +131,17 @@ class WriteRequest:
         while position < end:
             tag = body[position]
             if tag == _VALUE:
-                value = body[position + 1 : _inside(position + 9, end)]
+                value = body[position + 1 : inside(position + 9, end)]
                 position += 9
             elif tag == _TIMESTAMP:
                 first = position + 1
-                timestamp_ms, position = _uvarint(body, first)
-                _inside(position, end)
+                timestamp_ms, position = uvarint(body, first)
+                inside(position, end)
                 if timestamp_ms < 1 << 63:
                     self._times_ms[body[first:position]] = timestamp_ms
             else:
-                tag, position = _uvarint(body, position)
-                position = _skipped(body, position, tag & 7, end)
+                tag, position = uvarint(body, position)
+                position = skipped(body, position, tag & 7, end)
         self.values += value
         # An int64: a negative one is written as its two's complement.
         self.timestamps_ms.append(
@@ -144,19 +156,19 @@ def labels_of(label_set: bytes) -> dict[str, str]:
     """
     labels: dict[str, str] = {}
     position = 0
-    try:
+    with is_message():
         while position < len(label_set):
-            length, position = _uvarint(label_set, position + 1)
-            end = _inside(position + length, len(label_set))
+            length, position = uvarint(label_set, position + 1)
+            end = inside(position + length, len(label_set))
             name = text = ""
             while position < end:
-                tag, position = _uvarint(label_set, position)
+                tag, position = uvarint(label_set, position)
                 if tag not in (_NAME, _TEXT):
-                    position = _skipped(label_set, position, tag & 7, end)
+                    position = skipped(label_set, position, tag & 7, end)
                     continue
-                length, position = _uvarint(label_set, position)
-                last = _inside(position + length, end)
-                found = label_set[position:last].decode()
+                length, position = uvarint(label_set, position)
+                last = inside(position + length, end)
+                found = _text(label_set[position:last])
                 name, text = (found, text) if tag == _NAME else (name, found)
                 position = last
             if not name:
@@ -164,50 +176,24 @@ def labels_of(label_set: bytes) -> dict[str, str]:
             if name in labels:
                 raise BadRequest(f"a series has the label {name!r:.100} twice")
             labels[name] = text
-    except IndexError:
-        raise _malformed("it is cut off") from None
-    except UnicodeDecodeError:
-        raise BadRequest("a label is not UTF-8") from None
     if not labels.get("__name__"):
         raise BadRequest(f"a series has no name (__name__): {labels!r:.200}")
     return {name: text for name, text in labels.items() if text}
 
 
-def _inside(position: int, end: int) -> int:
-    if position > end:
-        raise _malformed("a field ends behind what it is in")
-    return position
+def _text(written: bytes) -> str:
+    try:
+        return written.decode()
+    except UnicodeDecodeError:
+        raise BadRequest("a label is not UTF-8") from None
 
 
-def _uvarint(content: bytes, position: int) -> tuple[int, int]:
-    """The number at a position, and the position behind it; IndexError where the text ends."""
-    byte = content[position]
-    if byte < 0x80:
-        return byte, position + 1
-    number, shift = byte & 0x7F, 7
-    while byte >= 0x80:
-        position += 1
-        byte = content[position]
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if shift > 70:
-            raise _malformed("a number has no end")
-    return number & (1 << 64) - 1, position + 1
-
-
-def _skipped(content: bytes, position: int, kind: int, end: int) -> int:
-    """The position behind a field that is not read."""
-    if kind == _VARINT:
-        _, position = _uvarint(content, position)
-    elif kind == _LENGTH:
-        length, position = _uvarint(content, position)
-        position += length
-    elif kind in (_FIXED64, _FIXED32):
-        position += 8 if kind == _FIXED64 else 4
-    else:
-        raise _malformed(f"a field of kind {kind}")
-    return _inside(position, end)
-
-
-def _malformed(why: str) -> BadRequest:
-    return BadRequest(f"the body is no WriteRequest: {why}")
+@contextmanager
+def is_message(kind: str = "WriteRequest") -> Iterator[None]:
+    """What cannot be read inside is a :class:`BadRequest`: no ``kind``."""
+    try:
+        yield
+    except IndexError:
+        raise BadRequest(f"the body is no {kind}: it is cut off") from None
+    except Malformed as error:
+        raise BadRequest(f"the body is no {kind}: {error}") from None

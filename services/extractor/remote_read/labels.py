@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from common.source.protobuf import LENGTH, Malformed, inside, uvarint
 from common.source.remote_read.doubt import Doubt
-from common.source.remote_read.fields import LENGTH, inside, uvarint
 
 # Label sets that are remembered from one window to the next, as they were sent.
 REMEMBERED_BYTES = 8 << 20
@@ -30,7 +30,7 @@ class LabelSets:
         if found is None:
             try:
                 found = msgspec.json.encode(_labels(sent))
-            except (IndexError, UnicodeDecodeError):
+            except (IndexError, Malformed, UnicodeDecodeError):
                 raise Doubt("labels", f"sent {sent[:100]!r} where labels belong") from None
             self._known_bytes += len(sent)
             if self._known_bytes > self._remembered_bytes:

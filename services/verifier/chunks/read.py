@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from common.source.protobuf import LENGTH, Malformed, inside, uvarint
 from common.source.remote_read.ask import STALE_BITS, ask
 from common.source.remote_read.doubt import Doubt
-from common.source.remote_read.fields import LENGTH, inside, uvarint
 from common.source.remote_read.frames import SeriesChunks
 from common.source.transport import BodyBounds, Transport
 from services.verifier.chunks.xor import samples_of
@@ -100,6 +100,6 @@ def _labels(sent: bytes) -> dict[str, str]:
                 pair[which] = sent[at : inside(at + length, end)].decode()
                 at += length
             found[pair[0]] = pair[1]
-    except (IndexError, KeyError, UnicodeDecodeError):
+    except (IndexError, KeyError, Malformed, UnicodeDecodeError):
         raise Doubt("labels", f"sent {sent[:100]!r} where labels belong") from None
     return found

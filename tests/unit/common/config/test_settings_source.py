@@ -86,6 +86,8 @@ def test_a_variable_sets_one_of_them(tmp_path: Path) -> None:
         ("  push: {port: 8090}", "extract.push: has neither password nor password_file"),
         ("  push: {port: 70000, password: x}", "extract.push.port"),
         ("  push: {host: 'a b', password: x}", "extract.push.host"),
+        ("  push: {key_file: key}", "extract.push.key_file: is given without cert_file"),
+        ("  push: {cert_file: key}", "extract.push.cert_file: names"),
         ("  auth: {oauth2: {client_id: a, token_url: 'http://a'}}", "has neither client_secret"),
         (
             "  auth: {username: a, password: secret, oauth2: {client_id: a, client_secret: secret,"

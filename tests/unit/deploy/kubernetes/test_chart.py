@@ -49,6 +49,8 @@ VARIANTS = {
     "placed": "nodeSelector.disk=fast,podLabels.team=a,podAnnotations.b=c,priorityClassName=high,"
     "image.pullSecrets[0]=registry,tolerations[0].key=a,networkPolicy.scrapers[0].podSelector.matchLabels.x=y",
     "another name": "fullnameOverride=metrics",
+    "push": "push.enabled=true,networkPolicy.senders[0].podSelector.matchLabels.x=y",
+    "push with TLS": "push.enabled=true,push.tls.secret=d,serviceMonitor.enabled=true",
 }
 REFUSED = {
     "nosuch=1": "additional properties 'nosuch' not allowed",
@@ -62,6 +64,8 @@ REFUSED = {
     "loader.replicas=-1": "/loader/replicas",
     "loader.resources.limits.memory=lots": "/loader/resources/limits/memory",
     "networkPolicy.redis.ports[0]=0": "/networkPolicy/redis/ports/0",
+    "push.existingSecret=": "/push/existingSecret",
+    "push.port=80": "/push/port",
 }
 
 with_helm = pytest.mark.skipif(
@@ -255,6 +259,29 @@ def test_the_simulator_is_asked_for_the_one_page_that_is_open() -> None:
     assert {probe["httpGet"]["path"] for probe in probes(own).values()} == {"/health"}
     known = {SIMULATOR.variable(option.name) for option in SIMULATOR.options}
     assert environment(own).keys() <= known
+
+
+@with_helm
+def test_what_is_pushed_reaches_the_extractors_alone() -> None:
+    values = f"{PLAIN}push.port=9999,{VARIANTS['push with TLS']}"
+    found = documents(template("--set", values))
+    own = named(found, "Deployment")["extractor"]
+    variables = {
+        name.removeprefix("ETL__EXTRACT__PUSH__"): value
+        for name, value in environment(own).items()
+        if name.startswith("ETL__EXTRACT__PUSH__") and _is_known(name)
+    }
+    assert variables.pop("PORT") == "9999"
+    assert {name: secret_files(own)[path] for name, path in variables.items()} == {
+        "PASSWORD_FILE": ("etl-secrets", "metrics_password"),
+        "CERT_FILE": ("d", "tls.crt"),
+        "KEY_FILE": ("d", "tls.key"),
+    }
+    ports = named(found, "Service")["etl-push"]["spec"]["ports"]
+    assert ports == [{"name": "push", "port": 9999, "targetPort": "push"}]
+    for name, other in named(found, "Deployment").items():
+        assert (len(container(other)["ports"]) == 2) is (name == "extractor")
+        assert ("push" in str(container(other)["env"]).lower()) is (name == "extractor")
 
 
 @with_helm

@@ -155,7 +155,7 @@ def test_a_spread_is_told_with_its_ends_when_there_are_several_runs() -> None:
     ("arguments", "parts"),
     [
         ([], ("influxd", "naive", "steps", "victoria-metrics", "peers", "tiers", "live")),
-        (["--long"], ("shape", "scale", "outage", "week", "flat")),
+        (["--long"], ("pushed", "shape", "scale", "outage", "week", "flat")),
         (["--only", "flat"], ("flat",)),
         (["--quick"], command.QUICK_PARTS),
         (["--only", "live", "steps"], ("steps", "live")),

@@ -20,7 +20,15 @@ from common.state.feeds import Feed
 from common.state.pushes import Pushed
 from services.extractor.push.receive import Receiver
 from services.extractor.windows import Plan
-from tests.support.remote_write import HEADERS, histogram, sample, series, snappy
+from tests.support.remote_write import (
+    HEADERS,
+    HEADERS_V2,
+    histogram,
+    request_v2,
+    sample,
+    series,
+    snappy,
+)
 
 HEAD_MS = 1_764_468_000_000
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
@@ -143,20 +151,55 @@ def test_nothing_to_commit_is_nothing_to_ask_redis_for(world: World) -> None:
     ("headers", "why"),
     [
         ({"Content_Encoding": "gzip"}, b"'gzip': it must be snappy"),
-        ({"Content_Type": "application/json"}, b"remote write 1.0 is taken"),
+        ({"Content_Type": "application/json"}, b"remote write 1.0 and 2.0 are taken"),
         (
-            {"Content_Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"},
-            b"remote write 1.0 is taken",
+            {"Content_Type": "application/x-protobuf;proto=io.prometheus.write.v3.Request"},
+            b"remote write 1.0 and 2.0 are taken",
         ),
     ],
 )
-def test_what_is_not_remote_write_1_is_another_type(
+def test_what_is_not_remote_write_is_another_type(
     world: World, headers: dict[str, str], why: bytes
 ) -> None:
     response = world.post_raw(snappy(b""), **headers)
 
     assert response.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     assert why in response.body
+
+
+def test_the_message_is_the_one_that_the_content_type_names(world: World) -> None:
+    samples = [sample(HEAD_MS + 1, 1.0), sample(HEAD_MS + 2, STALE)]
+    named = "application/x-protobuf; proto=prometheus.WriteRequest"
+
+    of_1_0 = world.post(series(UP, samples), Content_Type=named)
+    parts = [*samples, histogram(HEAD_MS + 1, 3, field=3)]
+    body = snappy(request_v2((UP, parts), ({"__name__": "other"}, samples)))
+    of_2_0 = world.post_raw(body, **HEADERS_V2)
+
+    assert (of_1_0.status, of_1_0.headers) == (HTTPStatus.NO_CONTENT, {})
+    assert of_2_0.status == HTTPStatus.NO_CONTENT
+    assert of_2_0.headers == written(4)
+    first, second = world.committed
+    assert first.payload == second.payload
+    assert (second.samples, second.dropped) == (1, {"stale_marker": 1, "native_histogram": 1})
+
+
+def test_a_sender_of_2_0_is_told_that_nothing_was_written(world: World) -> None:
+    body = snappy(request_v2((UP, [sample(HEAD_MS + 1, 1.0)])))
+
+    damaged = world.post_raw(body[:-1], **HEADERS_V2)
+    world.paused = True
+    paused = world.post_raw(body, **HEADERS_V2)
+
+    assert (damaged.status, damaged.headers) == (HTTPStatus.BAD_REQUEST, written(0))
+    assert paused.status == HTTPStatus.TOO_MANY_REQUESTS
+    assert paused.headers == written(0) | {"Retry-After": "5"}
+    assert not world.committed
+
+
+def written(samples: int) -> dict[str, str]:
+    counts = {"Samples": samples, "Histograms": 0, "Exemplars": 0}
+    return {f"X-Prometheus-Remote-Write-{what}-Written": str(n) for what, n in counts.items()}
 
 
 def test_a_bad_request_is_refused_whole(world: World) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.runtime.http_loop import ListeningServer
+from common.runtime.http.loop import ListeningServer
 
 
 class _Handler(BaseHTTPRequestHandler):

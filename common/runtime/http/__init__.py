@@ -1,0 +1,1 @@
+"""Parts of the small HTTP server of every service."""
