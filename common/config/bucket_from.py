@@ -36,7 +36,6 @@ class BucketFrom(CheckedSection):
     )
     buckets: dict[str, Annotated[Bucket, Field(min_length=1)]] = Field(
         min_length=1,
-        max_length=BUCKETS_MAX,
         description="Bucket by value of the label, at most 100. Series with another value, or "
         "without the label, go to the bucket of the tier, which also holds watermarks and seals.",
     )
@@ -57,6 +56,8 @@ class BucketFrom(CheckedSection):
         for value in self.buckets:
             if not value:
                 yield Problem(("buckets",), "has an empty value: a label without one is no label")
+        if len(self.names) > BUCKETS_MAX:
+            yield Problem(("buckets",), f"has {len(self.names)} buckets: at most {BUCKETS_MAX}")
         known: dict[int, str] = {}
         for name in self.names:
             if (other := known.setdefault(mark_of_bucket(name), name)) != name:

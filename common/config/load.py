@@ -341,8 +341,8 @@ class LoadSettings(CheckedSection):
             bucket_of.setdefault(tier.bucket, name)
         for bucket in self.bucket_from.names if self.bucket_from else ():
             if (taken := bucket_of.get(bucket, "hot")) != "hot":
-                place = ("bucket_from", "buckets")
-                yield Problem(place, f"{bucket} is already the bucket of {taken}")
+                where = ("bucket_from", "buckets")
+                yield Problem(where, f"{bucket} is already the bucket of {taken}")
         warm, cold = self.tiers.get("warm"), self.tiers.get("cold")
         fine, coarse = (tier.resolution if tier else None for tier in (warm, cold))
         if fine and coarse and coarse <= fine:

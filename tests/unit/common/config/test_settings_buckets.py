@@ -62,7 +62,7 @@ def test_only_the_hot_tier_has_more_than_one_bucket(tmp_path: Path) -> None:
         ),
         (
             {"label": "team", "buckets": {str(i): f"b{i}" for i in range(101)}},
-            "load.bucket_from.buckets: ",
+            "load.bucket_from.buckets: has 101 buckets: at most 100",
         ),
         (
             # Two names with one CRC-32.
