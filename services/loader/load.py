@@ -22,8 +22,7 @@ from common.samples.gzip_join import join
 from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdict
 from services.loader import payload
 from services.loader.admission import Admission, NotNow, Proof
-from services.loader.batch import Batch, Group, Groups
-from services.loader.destinations import Destinations
+from services.loader.batch import Batch, Destinations, Group, Groups
 from services.loader.entry_history import IsolationCache, Judged, Suspects
 from services.loader.influx import InfluxSink
 from services.loader.isolate import Isolation
