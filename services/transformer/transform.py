@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -61,6 +62,10 @@ class TransformHandler:
     clock: Callable[[], float] = time.time
     _decoder: BatchDecoder = field(default_factory=BatchDecoder, init=False)
     _last: _Cleaned | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        # The same series come in every window.
+        self._mark_of = lru_cache(maxsize=100_000)(self._mark_of_key)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> TransformHandler:
@@ -125,14 +130,16 @@ class TransformHandler:
             drops[reason] = drops.get(reason, 0) + samples
         return Settle(outputs=tuple(encode_rollup(points)), drops=drops, dead=dead)
 
+    def _mark_of_key(self, key: bytes) -> int:
+        bucket = self.bucket_of and self.bucket_of(key)
+        return mark_of_bucket(bucket) if bucket else 0
+
     def _by_bucket(self, kept: Samples) -> Iterator[tuple[Samples, int]]:
         """The samples for each bucket, and its mark: none for the tier's own."""
         if self.bucket_of is None:
             yield kept, 0
             return
-        marks = [
-            0 if name is None else mark_of_bucket(name) for name in map(self.bucket_of, kept.keys)
-        ]
+        marks = list(map(self._mark_of, kept.keys))
         of_series = np.array(marks, dtype=np.int64)
         for mark in sorted(set(marks)):
             yield kept.of_series(of_series == mark), mark

@@ -141,13 +141,17 @@ def test_tables_of_influxdb_3_near_their_limit(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that are there and those to come: ``health`` and the metric that is selected."""
-    with InfluxDB3(Engine3(world.database)) as influx:
+    engine = Engine3(world.database)
+    with InfluxDB3(engine) as influx:
         world.influx_url = influx.url
         world.changes["load.influxdb.token"] = TOKEN
         level, text = world.of("influxdb")["tables"]
         assert level == "ok"
         # The doctor writes a point of its own into an empty bucket.
         assert "1 tables of at most 2,000 in all databases, and ours need 2 more" in text
+        engine.serves_influxql = False
+        world.changes["load.influxdb.query_language"] = "sql"
+        assert {level for level, _ in world.of("influxdb").values()} == {"ok"}
         monkeypatch.setattr(tables, "TABLES_MAX", 3)
         monkeypatch.setattr(tables, "COLUMNS_MAX", 3)
         assert world.of("influxdb")["tables"][0] == "warning"
