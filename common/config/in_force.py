@@ -80,7 +80,8 @@ class InForce:
         if self.rollup is not None:
             parts["rollup"] = [self.rollup.resolution_ms, *self.rollup.aggregates]
         if self.layout != DEFAULT_LAYOUT:
-            parts["layout"] = [self.layout.measurement, self.layout.field]
+            tagged = [self.layout.name_tag] if self.layout.name_tag else []
+            parts["layout"] = [self.layout.measurement, self.layout.field, *tagged]
         return json.dumps(parts, separators=(",", ":"))
 
     @classmethod

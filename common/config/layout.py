@@ -10,7 +10,7 @@ from pydantic import Field
 
 from common.config.fields import CheckedSection, Problem
 from common.config.query import RESERVED_NAMES
-from common.samples.layout import NAME, Layout
+from common.samples.layout import NAME, NAME_TAG, Layout
 from common.samples.line_names import FIELD, map_field, map_measurement
 
 Preset = Literal["telegraf_v2"]
@@ -41,6 +41,11 @@ class LayoutSettings(CheckedSection):
         description="The name of the field; the same. None = `value`. A rollup's fields are the "
         "aggregates, or for another field than `value` its name, `_` and the aggregate.",
     )
+    name_tag: bool = Field(
+        False,
+        description="The name stands in the tag `__name__`, and in neither of both: one table for "
+        "all metrics, as InfluxDB 3 wants it where there are more than a thousand.",
+    )
     integer_metrics: tuple[str, ...] = Field(
         (),
         description="Metrics whose samples are written as integers, exact names or globs. A value "
@@ -53,13 +58,16 @@ class LayoutSettings(CheckedSection):
         """The templates that are in force."""
         if self.preset is not None:
             return _PRESETS[self.preset]
-        return Layout(self.measurement or NAME, self.field or FIELD)
+        tag = NAME_TAG if self.name_tag else ""
+        return Layout(self.measurement or NAME, self.field or FIELD, tag)
 
     def _problems(self) -> Iterator[Problem]:
         given = {"measurement": self.measurement, "field": self.field}
         if self.preset is not None:
             for key in (key for key, text in given.items() if text is not None):
                 yield Problem((key,), f"is given beside preset {self.preset}: keep one of them")
+            if self.name_tag:
+                yield Problem(("name_tag",), f"is given beside preset {self.preset}")
             return
         broken = False
         for key, held in (("measurement", map_measurement), ("field", map_field)):
@@ -67,11 +75,23 @@ class LayoutSettings(CheckedSection):
                 broken = True
                 yield Problem((key,), text)
         layout = self.layout
-        if not broken and NAME not in layout.measurement + layout.field:
+        named = NAME in layout.measurement + layout.field
+        if self.name_tag and named and not broken:
+            yield Problem(
+                ("name_tag",),
+                f"is given beside {NAME} in the measurement or the field: give a measurement, such "
+                "as prometheus, and the name once",
+            )
+        if self.name_tag and self.integer_metrics:
+            yield Problem(
+                ("integer_metrics",),
+                "cannot stand beside name_tag: all metrics share a field, which holds one type",
+            )
+        if not (broken or named or self.name_tag):
             yield Problem(
                 ("measurement",),
                 f"is {layout.measurement}, and the field is {layout.field}: two metrics with the "
-                f"same labels would be one point; write {NAME} into one of them",
+                f"same labels would be one point; write {NAME} into one of them, or name_tag: true",
             )
         if layout.measurement in RESERVED_NAMES:
             yield Problem(("measurement",), f"is {layout.measurement}, which the loader writes to")

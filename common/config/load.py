@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
+from common.config.bucket_from import Bucket, BucketFrom
 from common.config.fields import (
     Bytes,
     CheckedSection,
@@ -21,7 +21,6 @@ from common.config.fields import (
     Share,
     Unit,
     backoff_problems,
-    invalid,
     url_checker,
 )
 from common.config.headers import given_twice, header_files, header_texts
@@ -49,18 +48,6 @@ _proxy_url = url_checker(
 _proxy = AfterValidator(lambda url: url if url is None else _proxy_url(url))
 DAY_MS = 86_400_000
 DEFAULT_WINDOW_MS = 3_600_000
-_BUCKET_ID = re.compile(r"[0-9a-f]{16}")
-
-
-def _bucket(name: str) -> str:
-    if _BUCKET_ID.fullmatch(name):
-        raise invalid("is the id of a bucket, which cannot be read back: give its name")
-    if name.count("/") > 1 or name.startswith("/") or name.endswith("/"):
-        raise invalid("must be a name, or database/retention policy of 1.x")
-    return name
-
-
-Bucket = Annotated[str, AfterValidator(_bucket)]
 
 
 def database_of(bucket: str) -> dict[str, str]:
@@ -111,6 +98,11 @@ class InfluxSettings(CheckedSection):
         min_length=1,
         description="Bucket of the hot tier, unless `load.tiers.hot` names another; for 1.x the "
         "database, or `database/retention policy`.",
+    )
+    query_language: Literal["influxql", "sql"] = Field(
+        "influxql",
+        description="What is read with: InfluxQL on `/query`, which every version serves, or SQL "
+        "on `/api/v3/query_sql`, for an InfluxDB 3 whose `/query` cannot be reached.",
     )
     timeout_seconds: Seconds = Field(
         20, gt=0, le=3600, description="How long InfluxDB may take to respond to one request."
@@ -244,6 +236,10 @@ class LoadSettings(CheckedSection):
         default_factory=dict,
         description="Buckets by tier; without this key, `hot` is `load.influxdb.bucket`.",
     )
+    bucket_from: BucketFrom | None = Field(
+        None,
+        description="A label of the hot tier's series that says which bucket they are written to.",
+    )
     layout: LayoutSettings = Field(
         default_factory=LayoutSettings,
         description="Where a line holds the metric's name, and which values are integers.",
@@ -299,6 +295,12 @@ class LoadSettings(CheckedSection):
         10, gt=0, description="How long an open circuit stays open before one post tries again."
     )
 
+    def buckets_of(self, tier: str) -> tuple[str, ...]:
+        """Where points of a tier are written to, its own bucket first."""
+        own = next(one.bucket for name, one in self.tiers.items() if name == tier)
+        others = self.bucket_from.names if self.bucket_from and tier == "hot" else ()
+        return tuple(dict.fromkeys((own, *others)))
+
     # After the check of CheckedSection: validators of a base class come first.
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -337,6 +339,10 @@ class LoadSettings(CheckedSection):
                     f"{tier.bucket} is already the bucket of {bucket_of[tier.bucket]}",
                 )
             bucket_of.setdefault(tier.bucket, name)
+        for bucket in self.bucket_from.names if self.bucket_from else ():
+            if (taken := bucket_of.get(bucket, "hot")) != "hot":
+                where = ("bucket_from", "buckets")
+                yield Problem(where, f"{bucket} is already the bucket of {taken}")
         warm, cold = self.tiers.get("warm"), self.tiers.get("cold")
         fine, coarse = (tier.resolution if tier else None for tier in (warm, cold))
         if fine and coarse and coarse <= fine:

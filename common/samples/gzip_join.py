@@ -16,6 +16,7 @@ from collections.abc import Iterable
 _PLAIN_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 # FLG.FEXTRA; the extra field is one subfield, `PJ`, without data.
 _JOINABLE_HEADER = b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff\x04\x00PJ\x00\x00"
+_TIME = slice(4, 8)  # MTIME
 _FLUSHED = b"\x00\x00\xff\xff"  # the end of the empty stored block that a flush writes
 _FINAL_BLOCK = b"\x03\x00"  # empty, with fixed codes
 _TRAILER = struct.Struct("<II")  # CRC-32 and length of the content, modulo 2^32
@@ -38,7 +39,18 @@ def joinable_member(member: bytes) -> bytes:
 
 def is_joinable(member: bytes) -> bool:
     """Whether it was made by :func:`joinable_member`."""
-    return member.startswith(_JOINABLE_HEADER) and _ends_flushed(member)
+    header = member[: _TIME.start] + bytes(4) + member[_TIME.stop : len(_JOINABLE_HEADER)]
+    return header == _JOINABLE_HEADER and _ends_flushed(member)
+
+
+def marked(member: bytes, mark: int) -> bytes:
+    """A joinable member with a number of 32 bits in its header, where gzip has a file's time."""
+    return member[: _TIME.start] + mark.to_bytes(4, "little") + member[_TIME.stop :]
+
+
+def mark_of(member: bytes) -> int:
+    """The number that a joinable member is marked with; 0 where there is none."""
+    return int.from_bytes(member[_TIME], "little") if is_joinable(member) else 0
 
 
 def join(members: Iterable[bytes]) -> bytes:

@@ -21,7 +21,7 @@ import msgspec
 
 from common.errors import WireError
 from common.promql.relabel import Rule, compile_rules
-from common.samples.layout import DEFAULT_LAYOUT, Layout
+from common.samples.layout import DEFAULT_LAYOUT, NAME_TAG, Layout
 from common.samples.line_names import (
     FIELD,
     escape_measurement,
@@ -160,8 +160,10 @@ class SeriesEncoder:
         if isinstance(key, SeriesDrop):
             return key
         tags = {map_key(label): map_value(value) for label, value in labels.items()}
-        measurement, field = self._layout.place(name)
-        return Identity(measurement, tags, field, key)
+        place = self._layout.place(name)
+        if place.name:
+            tags[NAME_TAG] = place.name
+        return Identity(place.measurement, tags, place.field, key)
 
     def relabelled(
         self, kind: str, query: str, label_json: bytes
@@ -217,7 +219,10 @@ def _key(name: str, labels: dict[str, str], layout: Layout) -> bytes | SeriesDro
     InfluxDB compares escaped keys, and need not sort these again. Behind them the field.
     """
     measurement, field = (name, FIELD) if layout is DEFAULT_LAYOUT else layout.texts(name)
-    tags = sorted([(_tag_key(label), value) for label, value in labels.items()])
+    tags = [(_tag_key(label), value) for label, value in labels.items()]
+    if layout.name_tag:
+        tags.append((NAME_TAG, name))
+    tags.sort()
     text = ",".join([_measurement(measurement), *[f"{key}={value}" for key, value in tags]])
     # Nearly all label sets have nothing to map or escape, which is seen fastest from the whole.
     if not (

@@ -6,8 +6,11 @@ What it answers was measured on 3.5.0; see docs/sink-responses.md.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from math import inf
 from typing import Any
+
+from urllib3 import BaseHTTPResponse
 
 from common.sink.http_session import SinkSession
 
@@ -16,11 +19,24 @@ QUERY_PATH = "/api/v3/query_sql"
 
 _MESSAGE_MAX_BYTES = 300
 
+# Core's, for all databases together, and for each table.
+TABLES_MAX = 2_000
+COLUMNS_MAX = 500
+
 # Only the database of that name has the table. A database without retention has null there.
 RETENTION_QUERY = (
     ("db", "_internal"),
     ("format", "json"),
     ("q", "SELECT database_name, retention_period_ns FROM system.databases WHERE NOT deleted"),
+)
+_TABLES_QUERY = (
+    ("db", "_internal"),
+    ("format", "json"),
+    (
+        "q",
+        "SELECT count(*) AS tables, max(column_count) AS columns FROM system.tables"
+        " WHERE NOT deleted",
+    ),
 )
 
 
@@ -29,6 +45,24 @@ def is_3(body: bytes) -> bool:
     document = document_of(body)
     version = document.get("version") if isinstance(document, dict) else None
     return isinstance(version, str) and version.startswith("3.")
+
+
+def is_core(headers: Mapping[str, str]) -> bool:
+    """Whether the response to a ping is of Core, whose limits are lower than Enterprise's."""
+    return headers.get("X-Influxdb-Build", "Core") == "Core"
+
+
+def ask_tables(session: SinkSession) -> tuple[int, int] | str:
+    """How many tables there are, and the most columns of one; what it says instead, if so.
+
+    Raises as :meth:`SinkSession.request` does.
+    """
+    response = session.request("GET", QUERY_PATH, _TABLES_QUERY)
+    document = document_of(response.data)
+    row = document[0] if isinstance(document, list) and len(document) == 1 else None
+    if isinstance(row, dict) and isinstance(row.get("tables"), int):
+        return row["tables"], int(row.get("columns") or 0)
+    return _said(response)
 
 
 def ask_retention_seconds(session: SinkSession) -> dict[str, float] | str:
@@ -40,8 +74,7 @@ def ask_retention_seconds(session: SinkSession) -> dict[str, float] | str:
     known = retention_seconds(response.data)
     if known is not None:
         return known
-    said = response.data[:_MESSAGE_MAX_BYTES].decode("utf-8", "replace")
-    return f"status {response.status}: {' '.join(said.split())}"
+    return _said(response)
 
 
 def retention_seconds(body: bytes) -> dict[str, float] | None:
@@ -61,6 +94,11 @@ def retention_seconds(body: bytes) -> dict[str, float] | None:
             return None
         found[row["database_name"]] = inf if nanoseconds is None else nanoseconds / 1e9
     return found
+
+
+def _said(response: BaseHTTPResponse) -> str:
+    said = response.data[:_MESSAGE_MAX_BYTES].decode("utf-8", "replace")
+    return f"status {response.status}: {' '.join(said.split())}"
 
 
 def document_of(body: bytes) -> Any:

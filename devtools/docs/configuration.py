@@ -219,7 +219,8 @@ def _name(inner: Any) -> str:
         item = _strip(arguments[0])
         return "list of mappings" if _is_model(item) else f"list of {_name(item)}"
     if origin is dict:
-        values = "" if _is_model(_strip(arguments[1])) else f", its values {_name(arguments[1])}"
+        value = _strip(arguments[1])
+        values = "" if _is_model(value) else f", its values {_name(value)}"
         return f"mapping; its keys are {_name(arguments[0])}{values}"
     return {str: "text", bool: "true or false", int: "whole number", float: "number"}.get(
         inner, "secret" if inner is SecretStr else str(inner)

@@ -167,7 +167,8 @@ def _parts(plan: Plan, settings: Settings) -> Iterator[Sequence[Part]]:
 
 def _influx(plan: Plan, settings: Settings, opened: ExitStack) -> InfluxDb:
     influxdb = settings.load.influxdb
-    buckets = [tier.bucket for tier in settings.load.tiers.values()]
+    load = settings.load
+    buckets = [bucket for tier in load.tiers for bucket in load.buckets_of(tier)]
     slow = influxdb.model_copy(update={"timeout_seconds": _RESPONSE_SECONDS})
 
     def session(token: str | None = None, token_from: str = "") -> SinkSession:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from common.samples.seal import Digest
+from common.sink.select import Select
 from common.state.feeds import Range
 from common.state.ranges import merged, overlaps
 from services.verifier.sealed.holding import holding
-from services.verifier.sealed.seals import MEASUREMENT, Seal
-from services.verifier.sink import Sink, quote_text
+from services.verifier.sealed.seals import COLUMNS, MEASUREMENT, Seal
+from services.verifier.sink import Sink
 
 PAGE_SEALS = 20_000
 
@@ -30,10 +31,7 @@ class FeedSeals:
     ) -> None:
         self._sink = sink
         self._page_seals = page_seals
-        tags = {"pipeline": pipeline, "query": query, "tier": tier}
-        self._conditions = "".join(
-            f' AND "{tag}" = {quote_text(value)}' for tag, value in tags.items()
-        )
+        self._feed = {"pipeline": pipeline, "query": query, "tier": tier}
 
     def first_ms(self) -> int | None:
         """The start of the oldest window; None where there is no seal."""
@@ -84,12 +82,8 @@ class FeedSeals:
             after_ms = edge_ms - 1
 
     def _rows(self, after_ms: int, limit: int) -> list[_Row]:
-        statement = (
-            'SELECT "start_ms", "points", "digest", "sealed_ms", "window", "part"'
-            f' FROM "{MEASUREMENT}" WHERE time > {after_ms * 1_000_000}{self._conditions}'
-            f" ORDER BY time LIMIT {limit}"
-        )
-        return [(_seal(row), row.get("part") == "replay") for _, row in self._sink.table(statement)]
+        seals = Select(COLUMNS, MEASUREMENT, self._feed, after_ms=after_ms, limit=limit)
+        return [(_seal(row), row.get("part") == "replay") for row in self._sink.rows(seals)]
 
 
 def _before(rows: Sequence[_Row], first_ms: int) -> int:

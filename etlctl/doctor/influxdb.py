@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from math import inf
 
 from common.config import Settings, TierName
@@ -13,15 +14,17 @@ from common.errors import SinkError, SourceError
 from common.samples.layout import Place
 from common.samples.rollup import sample_field
 from common.samples.series import SeriesEncoder
+from common.sink.http_session import SinkSession
 from etlctl.doctor.report import Report, Said, failure, ok, warning
+from etlctl.doctor.tables import tables_of
 from etlctl.init.sink import version_of
 from etlctl.output import thousands
 from etlctl.sink.retention import span
 from services.loader.influx import InfluxSink
 from services.loader.read_check import ReadCheck
 from services.loader.responses import Kind, describe
-from services.loader.watermark import WatermarkReader, series_of
-from services.verifier.connect import sink_of, source_of
+from services.loader.watermark import WatermarkReader
+from services.verifier.connect import source_of
 from services.verifier.expect import identify_of
 from services.verifier.ownership import places_of
 from services.verifier.sink import Sink
@@ -55,37 +58,49 @@ def look_at_influxdb(report: Report, settings: Settings) -> None:
 
     if not report.check(SECTION, "reachable", reachable, do):
         return
-    for tier, its in settings.load.tiers.items():
-        with closing(_Bucket(settings, tier)) as bucket:
-            where = f"{tier} ({its.bucket})"
+    written: dict[TierName, frozenset[Place] | None] = {}
+    names = [
+        (tier, name) for tier in settings.load.tiers for name in settings.load.buckets_of(tier)
+    ]
+    for tier, name in names:
+        with closing(_Bucket(settings, tier, name)) as bucket:
+            where = f"{tier} ({name})"
             if not report.check(SECTION, f"{where} write", bucket.write) or not bucket.writable:
                 continue
             do = "let the token read the bucket, too: etlctl sink init makes one that may"
             if not report.check(SECTION, f"{where} read", bucket.read, do):
                 continue
             report.check(SECTION, f"{where} retention", bucket.retention)
-            report.check(SECTION, f"{where} field types", bucket.types)
+            if report.check(SECTION, f"{where} field types", bucket.types):
+                written[tier] = bucket.places
             report.check(SECTION, f"{where} series", bucket.series)
+    report.check(SECTION, "tables", lambda: tables_of(settings, written))
 
 
 @dataclass
 class _Bucket:
     settings: Settings
     tier: TierName
+    name: str
     writable: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._name = self.settings.load.tiers[self.tier].bucket
-        self._sink: Sink = sink_of(self.settings, self.tier)
+        session = SinkSession(self.settings.load.influxdb, connections=1)
+        self._sink = Sink(session, self.name)
 
     def close(self) -> None:
         """Close the connections."""
         self._sink.close()
 
+    @cached_property
+    def places(self) -> frozenset[Place] | None:
+        """Where is written to; None where Prometheus does not tell its metrics."""
+        return _places(self.settings, self.tier)
+
     def write(self) -> Iterator[Said]:
         """A request without points tells whether the token may write."""
         with closing(InfluxSink(self.settings.load.influxdb, connections=1)) as sink:
-            outcome = sink.probe(self._name)
+            outcome = sink.probe(self.name)
         self.writable = outcome.kind is Kind.WRITTEN
         if self.writable:
             yield ok("would take points")
@@ -95,21 +110,20 @@ class _Bucket:
             Kind.REFUSED: "check load.influxdb.token_file; etlctl sink init makes a token",
         }
         do = remedy.get(outcome.kind, "docs/sink-responses.md says what it means")
-        yield failure(describe(outcome, self._name), do)
+        yield failure(describe(outcome, self.name), do)
 
     def read(self) -> Iterator[Said]:
         """What is there proves it; an empty bucket is written the loader's own point."""
         influxdb, namespace = self.settings.load.influxdb, self.settings.pipeline.redis_namespace
         reader, sink = WatermarkReader(influxdb, namespace), InfluxSink(influxdb, connections=1)
-        with closing(ReadCheck(reader, sink, (self._name,))) as check:
-            if not self._shows_anything(reader):
+        with closing(ReadCheck(reader, sink, (self.name,))) as check:
+            if not self._shows_anything():
                 check()
         yield ok("shows points")
 
-    def _shows_anything(self, reader: WatermarkReader) -> bool:
+    def _shows_anything(self) -> bool:
         try:
-            shown = reader.query(self._name, "SHOW MEASUREMENTS LIMIT 1")
-            return bool(series_of(shown, reader.url))
+            return bool(self._sink.measurements())
         except SinkError:
             return False
 
@@ -149,19 +163,20 @@ class _Bucket:
     def types(self) -> Iterator[Said]:
         """A field that holds another type than ours refuses every point of ours."""
         type_of = types_of(self.settings, self.tier)
-        places = _places(self.settings, self.tier)
+        places = self.places
+        tables = {place._replace(name="") for place in places or ()}
         try:
-            rows = list(self._sink.named_table("SHOW FIELD KEYS"))
+            fields = list(self._sink.field_types())
         except SinkError as error:
             do = "see that no field of ours is there with another type"
             yield warning(f"it does not say what fields it has: {error}", do)
             return
         found = sorted(
-            f"{name}.{row.get('fieldKey')} ({row.get('fieldType')})"
-            for name, _, row in rows
-            if (known := type_of(name, str(row.get("fieldKey"))))
-            and row.get("fieldType") != known[1]
-            and (places is None or known[0] in places)
+            f"{name}.{field} ({type_})"
+            for name, field, type_ in fields
+            if (known := type_of(name, field))
+            and type_ != known[1]
+            and (places is None or known[0] in tables)
         )
         if not found:
             yield ok("nothing there conflicts with ours")
@@ -206,6 +221,8 @@ def types_of(settings: Settings, tier: TierName) -> Callable[[str, str], tuple[P
         if of_samples is None:
             return None
         place = Place(measurement, of_samples)
+        if layout.name_tag:
+            return (place, _FLOAT) if place == layout.table else None
         name = next(layout.names(place), None)
         if name is None:
             return None
@@ -216,7 +233,6 @@ def types_of(settings: Settings, tier: TierName) -> Callable[[str, str], tuple[P
 
 
 def _places(settings: Settings, tier: TierName) -> frozenset[Place] | None:
-    """Where is written to in a tier; None where Prometheus does not tell its metrics."""
     encoder, rules = SeriesEncoder.from_settings(settings), settings.transform.relabel
     layout = settings.load.layout.layout
     found: frozenset[Place] = frozenset()

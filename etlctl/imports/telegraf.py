@@ -192,6 +192,11 @@ def _v2(table: Table, draft: Draft) -> None:
     if token := table.text("token"):
         file = draft.secret("influxdb_token", token, f"{table.where}.token")
         draft.influxdb["token_file"] = file
+    if tag := table.text("bucket_tag"):
+        draft.note(
+            f"{table.where}.bucket_tag: not carried: name the buckets of each {tag} in "
+            "load.bucket_from"
+        )
     table.drop("user_agent", "content_encoding", "concurrent_writes")
     table.note_rest(draft)
 

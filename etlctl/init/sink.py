@@ -42,6 +42,11 @@ class SinkFacts:
     made: str = ""
     why_not_made: str = ""
 
+    @property
+    def is_3(self) -> bool:
+        """Whether it is InfluxDB 3, which has a table for each measurement."""
+        return self.version.startswith("3.")
+
 
 def look_at_sink(influx: InfluxSettings, may_make: Callable[[], bool]) -> SinkFacts:
     """Ask it whether the bucket can be written to; one that is missing is made if ``may_make``.

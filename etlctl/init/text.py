@@ -9,7 +9,7 @@ from math import inf
 import yaml
 
 from common.durations import format_duration
-from etlctl.init.proposal import Proposal
+from etlctl.init.proposal import ONE_TABLE_METRICS, Proposal
 from etlctl.init.sink import SinkFacts
 from etlctl.init.source import SourceFacts
 
@@ -130,9 +130,14 @@ def _lines(
     yield "  influxdb:"
     for key, value in connections.influxdb.items():
         yield f"    {key}: {_text(value)}"
-    yield "  # Lines as Telegraf's metric_version = 2 writes them, for dashboards made for it"
-    yield "  # (docs/line-protocol.md):"
-    yield "  # layout: {preset: telegraf_v2}"
+    if sink.is_3 and source.metrics > ONE_TABLE_METRICS:
+        yield f"  # One table for all metrics: {source.metrics:,} tables would come near the limit"
+        yield "  # of InfluxDB 3 Core, 2,000 in all databases (docs/line-protocol.md)."
+        yield "  layout: {measurement: prometheus, name_tag: true}"
+    else:
+        yield "  # Lines as Telegraf's metric_version = 2 writes them, for dashboards made for it"
+        yield "  # (docs/line-protocol.md):"
+        yield "  # layout: {preset: telegraf_v2}"
     yield "  # Rollups of five minutes and of an hour beside it, each in a bucket of its own that"
     yield "  # etlctl sink init makes (docs/history.md):"
     yield "  # tiers:"

@@ -26,11 +26,11 @@ from common.sink.errors import after_status, no_response
 from common.sink.http_session import SinkSession
 from common.sink.influx1 import is_1, kept_seconds
 from common.sink.influx3 import PING_PATH
+from common.sink.select import quote
 from etlctl.options import read_secret_option
 from etlctl.sink.init import WantedBucket
 from etlctl.sink.management import shard_seconds_for
 from etlctl.sink.retention import Consent, Say, ensure_made, reconcile
-from services.verifier.sink import quote
 
 # Of 2.x alone.
 ORGANIZATIONS_PATH = "/api/v2/orgs"

@@ -39,7 +39,7 @@ class WantedBucket:
 
 
 def wanted_buckets(load: LoadSettings) -> tuple[WantedBucket, ...]:
-    """The buckets of all tiers, in the order of the configuration.
+    """The buckets of all tiers, in the order of the configuration; hot's are all kept as long.
 
     Raises :class:`ConfigError` with one line for each retention that InfluxDB does not take.
     """
@@ -53,10 +53,10 @@ def wanted_buckets(load: LoadSettings) -> tuple[WantedBucket, ...]:
         raise ConfigError(*problems)
     return tuple(
         WantedBucket(
-            tier.bucket,
-            None if tier.retention_seconds is None else ceil(tier.retention_seconds),
+            bucket, None if tier.retention_seconds is None else ceil(tier.retention_seconds)
         )
-        for tier in load.tiers.values()
+        for name, tier in load.tiers.items()
+        for bucket in load.buckets_of(name)
     )
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from enum import IntEnum
 from math import inf
@@ -73,6 +73,8 @@ class Admission:
     clock: Callable[[], float] = time.monotonic
     rng: random.Random = field(default_factory=random.Random)
     addresses: Addresses = field(default_factory=lambda: Addresses(("",)))
+    # Buckets of which one that is missing concerns only what is for it.
+    others: Container[str] = ()
 
     def __post_init__(self) -> None:
         settings, telemetry = self.settings, self.telemetry
@@ -152,6 +154,8 @@ class Admission:
         with self._lock:
             if not suspect or self._circuit is not CircuitState.CLOSED:
                 self._count(outcome)
+            if outcome.kind is Kind.MISSING and bucket in self.others:
+                return Retry(self.settings.backoff_max_seconds, describe(outcome, bucket))
             if outcome.kind in PAUSES:
                 ends_by = Proof.POINTS if outcome.kind is Kind.CAPACITY else Proof.REQUEST
                 return self.pause(outcome.cause, describe(outcome, bucket), ends_by)

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from common.samples.gzip_join import is_joinable
 from common.samples.line_names import split_field
-from common.state.verdict import DeadLetter
+from common.state.verdict import DeadLetter, Entry
 from services.loader import payload
 
 
@@ -161,6 +162,17 @@ def dead_letters(lines: Lines) -> tuple[DeadLetter, ...]:
         )
         for (reason, cause), indices in found.items()
     )
+
+
+def lines_of_foreign(entry: Entry) -> Lines | None:
+    """The lines of an entry that cannot be joined with others; None if it can.
+
+    It is of an older transformer or of an operator, and may be several gzip members, of which some
+    sinks read only the first. Raises :class:`common.errors.WireError` where it has others.
+    """
+    if is_joinable(entry.payload):
+        return None
+    return Lines(payload.decode(entry.payload, entry.samples))
 
 
 def measurement_of(line: bytes) -> str:

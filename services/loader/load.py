@@ -18,15 +18,22 @@ from math import inf
 from common.config.load import LoadSettings, Tier
 from common.errors import WireError
 from common.runtime.telemetry import Telemetry
-from common.samples.gzip_join import is_joinable, join
+from common.samples.gzip_join import join
 from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdict
 from services.loader import payload
 from services.loader.admission import Admission, NotNow, Proof
-from services.loader.batch import Batch, Group, Groups
+from services.loader.batch import Batch, Destinations, Group, Groups
 from services.loader.entry_history import IsolationCache, Judged, Suspects
 from services.loader.influx import InfluxSink
 from services.loader.isolate import Isolation
-from services.loader.lines import BEYOND_RETENTION, CORRUPT, Lines, LineStatus, dead_letters
+from services.loader.lines import (
+    BEYOND_RETENTION,
+    CORRUPT,
+    Lines,
+    LineStatus,
+    dead_letters,
+    lines_of_foreign,
+)
 from services.loader.loaded import digest_of_entry, digest_of_written
 from services.loader.one_line import OneLine
 from services.loader.pace import Pace
@@ -88,7 +95,9 @@ class LoadHandler:
         self._judged = Judged()
         addresses = self.sink.addresses
         addresses.changed = self._url_changed
-        self._admission = Admission(settings, telemetry, self.clock, self.rng, addresses)
+        self._destinations = Destinations(settings, self.set_ready)
+        others = self._destinations.others
+        self._admission = Admission(settings, telemetry, self.clock, self.rng, addresses, others)
         self._refused_before = RefusedBefore(telemetry, self.clock)
         self._share = RejectedShare(settings, self._admission, telemetry)
         self._total_refusal = TotalRefusal(settings, self._admission)
@@ -105,13 +114,16 @@ class LoadHandler:
             self.clock,
             Pace(settings.influxdb.rate_limit_bytes_per_second, self.clock, self.wait),
         )
-        self._one_line = OneLine(self._tiers, self._poster, self._admission, self.rng)
+        self._one_line = OneLine(self._destinations.of, self._poster, self._admission, self.rng)
         self._unknown_retention = UnknownRetention(self._tiers, telemetry, self.set_ready)
         self._pool = ThreadPoolExecutor(settings.connections, thread_name_prefix="post")
 
     def check(self) -> str | None:
         """Whether the sink would take points of every tier now; None if so, else why not."""
-        return self._admission.check(self.sink.probe)
+        why_not = self._admission.check(self.sink.probe)
+        if why_not is None:
+            self._destinations.look(self.sink.probe)
+        return why_not
 
     def close(self) -> None:
         """No more posts, then no more connections."""
@@ -156,8 +168,8 @@ class LoadHandler:
             deadline_seconds=self.clock() + BUDGET_SECONDS,
         )
         for entry in batch.entries:
-            tier = self._tiers.get(entry.tier)
-            if tier is None:
+            bucket = self._destinations.of(entry)
+            if bucket is None:
                 reason = f"no bucket is configured for tier {entry.tier!r}"
                 batch.verdicts[entry.id] = Retry(self.settings.backoff_max_seconds, reason)
                 continue
@@ -165,8 +177,8 @@ class LoadHandler:
                 payload.check_shape(entry.payload, entry.samples)
                 lines = (
                     self.isolation_cache.get(entry)
-                    or self._too_old(entry, tier)
-                    or _lines_of_foreign(entry)
+                    or self._too_old(entry, self._tiers[entry.tier], bucket)
+                    or lines_of_foreign(entry)
                 )
                 if not batch.probing:
                     lines = self._refused_before.mark(entry, lines)
@@ -176,20 +188,20 @@ class LoadHandler:
             # What failed goes alone: others must not fail with it.
             failed = bool(self.suspects.failures(entry.id))
             if lines is None and not failed and entry.id not in batch.repeated:
-                groups.add(tier.bucket, entry)
+                groups.add(bucket, entry)
             else:
                 suspect = self.suspects.is_suspect(entry.id)
-                groups.alone(tier.bucket, entry, lines, suspect=suspect)
+                groups.alone(bucket, entry, lines, suspect=suspect)
         return groups.all
 
-    def _too_old(self, entry: Entry, tier: Tier) -> Lines | None:
+    def _too_old(self, entry: Entry, tier: Tier, bucket: str) -> Lines | None:
         """The entry's lines, those marked that the tier does not keep; None if it looks young.
 
         Every series of a window spans the same time, so an entry whose first line is young enough
         holds at most a few old ones; those the sink will name. One that forgets them without a word
         gets none: there every line is looked at, unless the first is younger by a whole window.
         """
-        silent_seconds = self.sink.silent_retention_seconds(tier.bucket)
+        silent_seconds = self.sink.silent_retention_seconds(bucket)
         self._unknown_retention.report(self.sink.retention_unknown)
         kept_seconds = min(tier.retention_seconds or inf, silent_seconds or inf)
         if kept_seconds == inf:
@@ -350,7 +362,7 @@ class LoadHandler:
             "sink_limit_reached",
             lines.status.count(LineStatus.LIMITED),
             query=entry.query,
-            bucket=self._tiers[entry.tier].bucket,
+            bucket=self._destinations.of(entry),
             lines=lines.status.count(LineStatus.LIMITED),
             message=message[:_MESSAGE_MAX_CHARS],
             held=held,
@@ -382,17 +394,6 @@ class LoadHandler:
             posts=posts,
             **{status.name.lower(): lines.status.count(status) for status in LineStatus},
         )
-
-
-def _lines_of_foreign(entry: Entry) -> Lines | None:
-    """The lines of an entry that cannot be joined with others; None if it can.
-
-    It is of an older transformer or of an operator, and may be several gzip members, of which some
-    sinks read only the first.
-    """
-    if is_joinable(entry.payload):
-        return None
-    return Lines(payload.decode(entry.payload, entry.samples))
 
 
 def _corrupt(entry: Entry, error: WireError) -> Settle:

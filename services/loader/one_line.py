@@ -6,12 +6,11 @@ Whose line it is changes from probe to probe, because the sink may refuse one of
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from common.config.load import Tier
 from common.errors import WireError
-from common.state.verdict import Pause, Retry
+from common.state.verdict import Entry, Pause, Retry
 from services.loader import payload
 from services.loader.admission import Admission, Proof
 from services.loader.batch import Batch, Group
@@ -24,9 +23,12 @@ _LONGEST_WAIT_SECONDS = 300.0
 
 @dataclass
 class OneLine:
-    """Posts one line of a batch while a sink that refuses everything pauses the loader."""
+    """Posts one line of a batch while a sink that refuses everything pauses the loader.
 
-    tiers: Mapping[str, Tier]
+    ``bucket_of``: where an entry goes, if anywhere.
+    """
+
+    bucket_of: Callable[[Entry], str | None]
     poster: Poster
     admission: Admission
     rng: random.Random
@@ -34,14 +36,14 @@ class OneLine:
 
     def passes(self, batch: Batch, deadline_seconds: float) -> bool:
         """Whether the batch can be handled as always; else every entry has its verdict."""
-        entries = [entry for entry in batch.entries if entry.tier in self.tiers]
+        entries = [(entry, bucket) for entry in batch.entries if (bucket := self.bucket_of(entry))]
         self.rng.shuffle(entries)
-        for entry in entries:
+        for entry, bucket in entries:
             try:
                 lines = payload.decode(entry.payload, entry.samples)
             except WireError:
                 continue
-            group = Group(self.tiers[entry.tier].bucket, deadline_seconds)
+            group = Group(bucket, deadline_seconds)
             group.add(entry)
             outcome = self.poster.post(group, payload.encode([self.rng.choice(lines)]))
             if isinstance(outcome, Outcome):

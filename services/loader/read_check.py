@@ -17,6 +17,7 @@ from math import inf
 from common.config import InfluxSettings
 from common.config.query import READ_CHECK as MEASUREMENT
 from common.errors import SinkError
+from common.sink.select import Select
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
 from services.loader.watermark import WatermarkReader, series_of
@@ -107,12 +108,10 @@ class ReadCheck:
         )
 
     def _is_there(self, bucket: str, at_ms: int) -> bool:
-        statement = (
-            f'SELECT "value" FROM "{MEASUREMENT}" WHERE "pipeline" = '
-            f"'{self.reader.pipeline}' AND time = {at_ms}ms"
-        )
+        ours = {"pipeline": self.reader.pipeline}
+        point = Select(("value",), MEASUREMENT, ours, after_ms=at_ms - 1, until_ms=at_ms)
         try:
-            return bool(series_of(self.reader.query(bucket, statement), self.reader.url))
+            return bool(series_of(self.reader.query(bucket, point), self.reader.url))
         except SinkError as error:
             if "database not found" in str(error):  # as a 2.x says it, to a token without the right
                 return False

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from common.errors import WireError
 from common.runtime.telemetry import Telemetry
+from common.samples.gzip_join import mark_of
 from common.state.verdict import Entry
 from services.loader import payload
 from services.loader.lines import Lines, LineStatus, cause_of, place_of
@@ -29,7 +30,8 @@ NOT_TRIED = " (not tried: of this measurement nothing was taken lately)"
 
 # The other reasons lie in single lines, and say nothing of the next ones.
 _REMEMBERED = frozenset({LineStatus.REJECTED, LineStatus.LIMITED})
-_Key = tuple[str, str, str]  # query, tier, measurement and field
+_Feed = tuple[str, str, int]  # query, tier, and the mark of the bucket
+_Key = tuple[str, str, int, str]  # and measurement and field
 
 
 @dataclass(slots=True)
@@ -42,12 +44,12 @@ class _Refused:
 
 @dataclass
 class RefusedBefore:
-    """Remembered by query, tier, measurement and field; safe to use from any thread."""
+    """Remembered by query, tier, bucket, measurement and field; safe to use from any thread."""
 
     telemetry: Telemetry
     clock: Callable[[], float] = time.monotonic
     _known: dict[_Key, _Refused] = field(default_factory=dict, init=False)
-    _feeds: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
+    _feeds: dict[_Feed, int] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def mark(self, entry: Entry, lines: Lines | None) -> Lines | None:
@@ -55,7 +57,7 @@ class RefusedBefore:
 
         Raises :class:`common.errors.WireError` if the payload cannot be inflated.
         """
-        if not self._feeds.get((entry.query, entry.tier)) or b"replayed" in entry.fields:
+        if not self._feeds.get(_feed(entry)) or b"replayed" in entry.fields:
             return lines
         found = lines or Lines(payload.decode(entry.payload, entry.samples))
         names = [place_of(line) for line in found.text]
@@ -78,7 +80,7 @@ class RefusedBefore:
 
     def learn(self, entry: Entry, lines: Lines) -> None:
         """Every line of the entry is decided: remember of which measurements none was taken."""
-        if not lines.bad and not self._feeds.get((entry.query, entry.tier)):
+        if not lines.bad and not self._feeds.get(_feed(entry)):
             return
         taken: set[str] = set()
         refused: dict[str, int] = {}
@@ -90,7 +92,7 @@ class RefusedBefore:
                 refused.setdefault(place_of(line), index)
         with self._lock:
             for name in taken:
-                self._forget((entry.query, entry.tier, name))
+                self._forget((*_feed(entry), name))
             for name in refused.keys() - taken:
                 index = refused[name]
                 status = LineStatus(lines.status[index])
@@ -104,19 +106,19 @@ class RefusedBefore:
 
     def all_taken(self, entry: Entry) -> None:
         """The sink took every line of the entry, at once."""
-        if self._feeds.get((entry.query, entry.tier)):
+        if self._feeds.get(_feed(entry)):
             try:
                 lines = payload.decode(entry.payload, entry.samples)
             except WireError:
                 return  # whatever the sink made of it
             with self._lock:
                 for name in set(map(place_of, lines)):
-                    self._forget((entry.query, entry.tier, name))
+                    self._forget((*_feed(entry), name))
 
     # -- by who has the lock ---------------------------------------------------------------
 
     def _to_set_aside(self, entry: Entry, measurement: str) -> _Refused | None:
-        known = self._known.get((entry.query, entry.tier, measurement))
+        known = self._known.get((*_feed(entry), measurement))
         if known is None or known.entries < REFUSED_ENTRIES:
             return None
         now = self.clock()
@@ -126,7 +128,7 @@ class RefusedBefore:
         return known
 
     def _add(self, entry: Entry, name: str, status: LineStatus, message: str) -> None:
-        key, feed = (entry.query, entry.tier, name), (entry.query, entry.tier)
+        key, feed = (*_feed(entry), name), _feed(entry)
         known = self._known.get(key)
         if known is None or known.status != status:
             if known is None and len(self._known) >= MOST_MEASUREMENTS:
@@ -141,4 +143,8 @@ class RefusedBefore:
 
     def _forget(self, key: _Key) -> None:
         if self._known.pop(key, None) is not None:
-            self._feeds[key[:2]] -= 1
+            self._feeds[key[:3]] -= 1
+
+
+def _feed(entry: Entry) -> _Feed:
+    return entry.query, entry.tier, mark_of(entry.payload)

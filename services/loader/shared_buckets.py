@@ -19,6 +19,7 @@ from redis import Redis
 from common.errors import ConfigError, SinkError
 from common.promql.selector import disjoint_label, parse_selector
 from common.runtime.telemetry import Telemetry
+from common.sink.select import Select
 from common.state.fields import text_of
 from common.state.keys import Keys
 from services.loader.watermark import MEASUREMENT, WatermarkReader, series_of
@@ -72,8 +73,12 @@ class SharedBuckets:
         since_ms = int((self.wall_clock() - ACTIVE_SECONDS) * 1000)
         body = self.reader.query(
             bucket,
-            f'SELECT last("value"), "reads" FROM "{MEASUREMENT}" WHERE time > {since_ms}ms '
-            'GROUP BY "pipeline", "query"',
+            Select(
+                ("value", "reads"),
+                MEASUREMENT,
+                after_ms=since_ms,
+                last_by=("pipeline", "query"),
+            ),
         )
         found: dict[str, set[str]] = {}
         for series in series_of(body, bucket):
@@ -112,11 +117,17 @@ class SharedBuckets:
         The points of a Redis that lost its data end where ours begin; those of another go on.
         """
         since_ms = int((self.wall_clock() - 2 * CHECK_EVERY_SECONDS) * 1000)
-        same = f" AND \"shard\" = '{self.shard}'" if self.shard else ""
+        same = {"shard": self.shard} if self.shard else {}
         body = self.reader.query(
             bucket,
-            f'SELECT "run" FROM "{MEASUREMENT}" WHERE "pipeline" = '
-            f"'{self.reader.pipeline}'{same} AND time > {since_ms}ms ORDER BY time DESC LIMIT 2000",
+            Select(
+                ("run",),
+                MEASUREMENT,
+                {"pipeline": self.reader.pipeline, **same},
+                after_ms=since_ms,
+                newest_first=True,
+                limit=2000,
+            ),
         )
         ours = self.run_id()
         rows = [row for series in series_of(body, bucket) for row in _rows(series)]

@@ -30,6 +30,8 @@ from common.runtime.exchange import at_most
 from common.runtime.telemetry import Telemetry
 from common.sink.http_session import SinkSession
 from common.sink.query_error import query_error
+from common.sink.select import Select
+from common.sink.sql import DatabaseNotFound, selected
 from common.state.windows import FeedStatus, WindowSet
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
@@ -39,12 +41,15 @@ _TEXT_MAX_CHARS = 4096
 
 
 class WatermarkReader:
-    """Reads the last watermark of a feed by InfluxQL on ``/query``, as 1.x, 2.x and 3 serve it."""
+    """Reads the last watermark of a feed: by InfluxQL on ``/query``, as 1.x, 2.x and 3 serve it, or
+    by SQL of InfluxDB 3.
+    """
 
     def __init__(self, settings: InfluxSettings, pipeline: str) -> None:
         self.pipeline = pipeline
         self.url = f"{settings.url.rstrip('/')}/query"
         self._timeout_seconds = settings.timeout_seconds
+        self._by_sql = settings.query_language == "sql"
         self._session = SinkSession(settings, connections=1)
 
     def read(self, bucket: str, query: str, tier: str) -> int | None:
@@ -54,16 +59,20 @@ class WatermarkReader:
         """
         body = self.query(
             bucket,
-            f'SELECT last("value") FROM "{MEASUREMENT}" '
-            f'WHERE "query" = \'{query}\' AND "tier" = \'{tier}\' GROUP BY "pipeline"',
+            Select(("value",), MEASUREMENT, {"query": query, "tier": tier}, last_by=("pipeline",)),
         )
         return parse_watermark(body, self.url, self.pipeline)
 
-    def query(self, bucket: str, statement: str) -> bytes:
-        """The response to an InfluxQL statement, times in ms; raises :class:`SinkError`."""
+    def query(self, bucket: str, select: Select) -> bytes:
+        """What is asked, in the form of a response to InfluxQL, times in ms.
+
+        Raises :class:`SinkError`.
+        """
+        if self._by_sql:
+            return self._query_by_sql(bucket, select)
         try:
             with at_most(self._timeout_seconds):
-                form = {**database_of(bucket), "q": statement, "epoch": "ms"}
+                form = {**database_of(bucket), "q": select.influxql(), "epoch": "ms"}
                 response = self._session.request("GET", "/query", list(form.items()))
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise SinkError(f"cannot read the watermark from {self.url}: {error}") from None
@@ -73,6 +82,23 @@ class WatermarkReader:
         if response.status != 200:
             raise SinkError(f"cannot read the watermark from {self.url}: status {response.status}")
         return body
+
+    def _query_by_sql(self, bucket: str, select: Select) -> bytes:
+        try:
+            with at_most(self._timeout_seconds):
+                rows = list(selected(self._session, bucket, select))
+        except DatabaseNotFound:
+            rows = []
+        series = [
+            {
+                "tags": {tag: row[tag] or "" for tag in select.last_by},
+                "values": [[row["time"], *map(row.get, select.columns)]],
+            }
+            for row in rows
+        ]
+        if series and not select.last_by:
+            series = [{"values": [row for one in series for row in one["values"]]}]
+        return json.dumps({"results": [{"series": series}]}).encode()
 
     def close(self) -> None:
         """Close the connections."""

@@ -14,7 +14,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from common.samples.columns import Samples
-from common.samples.gzip_join import joinable_member
+from common.samples.gzip_join import joinable_member, marked
 from common.samples.line_names import FIELD
 from common.samples.seal_columns import digest
 from common.state.verdict import Output
@@ -38,11 +38,15 @@ _COMPRESSION_LEVEL = 1
 _NARROWEST, _WIDEST_NARROW, _FULL, _GZIP = 9, 11, 15, 16
 
 
-def encode(kept: Samples) -> Iterator[Output]:
-    """Gzip members of newline-terminated lines, each within the limits of one entry, digested."""
+def encode(kept: Samples, mark: int = 0) -> Iterator[Output]:
+    """Gzip members of newline-terminated lines, each within the limits of one entry, digested.
+
+    ``mark`` says which bucket they are for, where that is not the tier's.
+    """
     for part in _split(kept):
         of_part = digest(part.keys, part.counts, part.timestamps_ms, part.values)
-        yield Output(gzip_member(lines_of(part), part.keys), len(part), of_part)
+        member = gzip_member(lines_of(part), part.keys)
+        yield Output(marked(member, mark) if mark else member, len(part), of_part)
 
 
 def _split(kept: Samples) -> Iterator[Samples]:

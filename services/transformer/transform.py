@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -19,6 +20,7 @@ from common.samples.batch import (
     Origin,
     SampleBatch,
 )
+from common.samples.bucket_of_key import BucketOfKey, mark_of_bucket
 from common.samples.columns import Samples
 from common.samples.series import IntegerKey, Resolved, SeriesDrop, SeriesEncoder
 from common.state.verdict import DeadLetter, Entry, Settle, Verdict
@@ -56,15 +58,25 @@ class TransformHandler:
 
     series: SeriesEncoder
     max_future_seconds: float = 600.0
+    bucket_of: BucketOfKey | None = None
     clock: Callable[[], float] = time.time
     _decoder: BatchDecoder = field(default_factory=BatchDecoder, init=False)
     _last: _Cleaned | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        # The same series come in every window.
+        self._mark_of = lru_cache(maxsize=100_000)(self._mark_of_key)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> TransformHandler:
         """The handler that the configuration describes; raises ``ConfigError``."""
         series = SeriesEncoder.from_settings(settings)
-        return cls(series, max_future_seconds=settings.transform.max_future_seconds)
+        bucket_from = settings.load.bucket_from
+        return cls(
+            series,
+            max_future_seconds=settings.transform.max_future_seconds,
+            bucket_of=None if bucket_from is None else bucket_from.of_key,
+        )
 
     def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Settle every entry: what cannot be read is a dead letter with its bytes."""
@@ -107,13 +119,30 @@ class TransformHandler:
         kept, drops = cleaned.kept, dict(cleaned.drops)
         if origin.rollup is None:
             kept, refused = _integers(origin, kept)
-            return Settle(outputs=tuple(encode(kept)), drops=drops, dead=(*dead, *refused))
+            outputs = tuple(
+                output for part, mark in self._by_bucket(kept) for output in encode(part, mark)
+            )
+            return Settle(outputs=outputs, drops=drops, dead=(*dead, *refused))
         from services.transformer.rollup_lines import encode_rollup  # loads polars
 
         points, of_rollup = roll_up(kept, origin.start_ms, origin.end_ms, origin.rollup)
         for reason, samples in of_rollup.items():
             drops[reason] = drops.get(reason, 0) + samples
         return Settle(outputs=tuple(encode_rollup(points)), drops=drops, dead=dead)
+
+    def _mark_of_key(self, key: bytes) -> int:
+        bucket = self.bucket_of and self.bucket_of(key)
+        return mark_of_bucket(bucket) if bucket else 0
+
+    def _by_bucket(self, kept: Samples) -> Iterator[tuple[Samples, int]]:
+        """The samples for each bucket, and its mark: none for the tier's own."""
+        if self.bucket_of is None:
+            yield kept, 0
+            return
+        marks = list(map(self._mark_of, kept.keys))
+        of_series = np.array(marks, dtype=np.int64)
+        for mark in sorted(set(marks)):
+            yield kept.of_series(of_series == mark), mark
 
     def _cleaned(self, batch: SampleBatch) -> tuple[_Cleaned, tuple[DeadLetter, ...]]:
         origin, raw, last = batch.origin, batch.samples, self._last

@@ -5,6 +5,7 @@ from __future__ import annotations
 from common.config import Settings, TierName
 from common.sink.http_session import SinkSession
 from common.source.http_session import source_session
+from services.verifier.partitioned_sink import PartitionedSink
 from services.verifier.replicas import ReplicatedSource
 from services.verifier.sink import Sink
 from services.verifier.source import ChunkReading, Source
@@ -31,4 +32,5 @@ def source_of(settings: Settings, chunks: ChunkReading | None = None) -> Source:
 def sink_of(settings: Settings, tier: TierName) -> Sink:
     """InfluxDB, reached as the loader reaches it; a tier's database is named as its bucket."""
     session = SinkSession(settings.load.influxdb, connections=1)
-    return Sink(session, settings.load.tiers[tier].bucket)
+    bucket, *others = settings.load.buckets_of(tier)
+    return PartitionedSink(session, bucket, others) if others else Sink(session, bucket)

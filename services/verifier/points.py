@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import EtlError
-from common.samples.layout import Place
+from common.samples.layout import NAME_TAG, Place
 from common.samples.line_names import FIELD
 
 # What taking JSON apart can raise when it is not laid out as expected.
@@ -34,8 +34,8 @@ class SeriesKey(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Where it is held besides its tags."""
-        return Place(self.measurement, self.field)
+        """Where it is held besides its labels."""
+        return Place(self.measurement, self.field, dict(self.tags).get(NAME_TAG, ""))
 
     def __str__(self) -> str:
         inside = ",".join(f"{name}={value!r}" for name, value in self.tags)

@@ -1,16 +1,16 @@
-"""Read InfluxDB back with InfluxQL on ``/query``, which 1.x, 2.x and 3 all speak.
+"""Read InfluxDB back with InfluxQL on ``/query``, which 1.x, 2.x and 3 all speak; or by SQL.
 
-Format: the 1.x query API. With ``chunked=true`` the response is one document a line; a series may
-go on in the next document, and ``"partial": true`` on a result promises one. A server that does not
-chunk answers with a single document of the same shape. Points are asked for in MessagePack, which
-costs both sides less, and in JSON once a server has answered with anything else.
+Format of InfluxQL: the 1.x query API. With ``chunked=true`` the response is one document a line; a
+series may go on in the next document, and ``"partial": true`` on a result promises one. A server
+that does not chunk answers with a single document of the same shape. Points are asked for in
+MessagePack, which costs both sides less, and in JSON once a server has answered with anything else.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
 from types import MappingProxyType
@@ -21,12 +21,15 @@ import urllib3
 
 from common.config.load import database_of
 from common.errors import SinkError
-from common.samples.layout import NAME, Layout, Place
+from common.samples.layout import NAME, NAME_TAG, Layout, Place
 from common.samples.rollup import aggregate_field, sample_field
 from common.sink.errors import after_status, no_response
 from common.sink.http_session import SinkSession
 from common.sink.influx1 import kept_seconds
 from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
+from common.sink.select import Select, between, quote, quote_text
+from common.sink.sql import TAG, lines_in, schema_of, selected
+from services.verifier import sink_sql
 from services.verifier.points import Points, known_shape
 from services.verifier.sink_rows import (
     Rows,
@@ -37,8 +40,8 @@ from services.verifier.sink_rows import (
     series_of,
 )
 
-# Measurements named in one statement; a few hundred keep the statement far below any limit.
-_MEASUREMENTS_PER_STATEMENT = 200
+# Names in one statement; a few hundred keep the statement far below any limit.
+_NAMES_PER_STATEMENT = 200
 
 _READ_BYTES = 256 << 10
 _PACKED = "application/x-msgpack"
@@ -59,6 +62,7 @@ class Sink:
         self._session = session
         self._where = f"InfluxDB at {session.url}"
         self._database = database
+        self._sql = session.settings.query_language == "sql"
         self._packs = True
 
     def close(self) -> None:
@@ -103,23 +107,64 @@ class Sink:
 
     def measurements(self) -> list[str]:
         """The names of all measurements. Raises :class:`~common.errors.SinkError`."""
+        if self._sql:
+            return sorted(schema_of(self._session, self._database))
         return [str(row.get("name")) for _, row in self.table("SHOW MEASUREMENTS")]
+
+    def field_types(self) -> Iterator[tuple[str, str, str]]:
+        """Each measurement with each of its fields and its type, such as ``float``.
+
+        Raises :class:`~common.errors.SinkError`.
+        """
+        if self._sql:
+            for name, columns in schema_of(self._session, self._database).items():
+                yield from (
+                    (name, field, type_) for field, type_ in columns.items() if type_ != TAG
+                )
+            return
+        for name, _, row in self.named_table("SHOW FIELD KEYS"):
+            yield name, str(row.get("fieldKey")), str(row.get("fieldType"))
 
     def places(self, layouts: Iterable[Layout], *, rolled: bool) -> list[Place]:
         """Where the sink can hold series under any of ``layouts``; ``rolled``: aggregates of them.
 
         Raises :class:`~common.errors.SinkError`.
         """
-        fields = {layout.field for layout in layouts}
+        found, fields = set[Place](), set[str]()
+        for layout in layouts:
+            if layout.name_tag:
+                measurement, field = layout.measurement, layout.field
+                names = self.tag_values(measurement, layout.name_tag)
+                found.update(Place(measurement, field, name) for name in names)
+            else:
+                fields.add(layout.field)
         if not any(NAME in field for field in fields):
-            return [Place(name, field) for name in self.measurements() for field in fields]
-        found = set[Place]()
-        for name, _, row in self.named_table("SHOW FIELD KEYS"):
-            field = str(row.get("fieldKey"))
+            held = self.measurements() if fields else ()
+            return [*sorted(found), *(Place(name, field) for name in held for field in fields)]
+        for name, field, _ in self.field_types():
             of_samples = sample_field(field) if rolled else field
             if of_samples is not None:
                 found.add(Place(name, of_samples))
         return sorted(found)
+
+    def tag_values(
+        self, measurement: str, tag: str, tags: Mapping[str, str] = MappingProxyType({})
+    ) -> list[str]:
+        """What a tag holds in a measurement, of series with all of ``tags``.
+
+        Raises :class:`~common.errors.SinkError`.
+        """
+        if self._sql:
+            one = Select((), measurement, tags, last_by=(tag,))
+            found = selected(self._session, self._database, one)
+            return sorted({str(row[tag]) for row in found if row[tag] is not None})
+        # Without a bound InfluxDB 3 shows those of the last day alone.
+        conditions = ["time > 0", *_equal(tags)]
+        statement = (
+            f"SHOW TAG VALUES FROM {quote(measurement)} WITH KEY = {quote(tag)}"
+            f" WHERE {' AND '.join(conditions)}"
+        )
+        return sorted({str(row["value"]) for _, row in self.table(statement)})
 
     def read(
         self,
@@ -134,24 +179,37 @@ class Sink:
         Of rollups the aggregates ``fields``, side by side. Only of series with all of ``tags``,
         none of which is empty. Raises :class:`~common.errors.SinkError`.
         """
-        by_field: dict[str, list[str]] = {}
-        for measurement, field in sorted(set(places)):
-            by_field.setdefault(field, []).append(measurement)
-        conditions = [f"{quote(tag)} = {quote_text(value)}" for tag, value in tags.items()]
-        # Nanoseconds: the one time literal that every version takes.
-        conditions += [f"time > {start_ms * 1_000_000}", f"time <= {end_ms * 1_000_000}"]
         rows = Rows(len(fields))
-        for rows.field, names in by_field.items():
+        schema = schema_of(self._session, self._database) if self._sql else {}
+        for rows.field, measurements, names in _parts(places):
             wanted = [aggregate_field(rows.field, name) for name in fields] or [rows.field]
+            if self._sql:
+                what = sink_sql.Wanted(wanted, tags, names, start_ms, end_ms)
+                for one in measurements:
+                    known = schema.get(one, {})
+                    sink_sql.read(self._session, self._database, one, known, what, rows)
+                continue
             columns = ",".join(f"{quote(name)}::field" for name in wanted)
-            for index in range(0, len(names), _MEASUREMENTS_PER_STATEMENT):
-                part = names[index : index + _MEASUREMENTS_PER_STATEMENT]
-                statement = (
-                    f"SELECT {columns} FROM {','.join(map(quote, part))}"
-                    f" WHERE {' AND '.join(conditions)} GROUP BY *"
-                )
-                self._select(statement, rows)
+            conditions = [*_equal(tags), *between(start_ms, end_ms)]
+            if names:
+                one_of = (f"{quote(NAME_TAG)} = {quote_text(name)}" for name in names)
+                conditions.append(f"({' OR '.join(one_of)})")
+            statement = (
+                f"SELECT {columns} FROM {','.join(map(quote, measurements))}"
+                f" WHERE {' AND '.join(conditions)} GROUP BY *"
+            )
+            self._select(statement, rows)
         return rows.points()
+
+    def rows(self, select: Select) -> Iterator[dict[str, Any]]:
+        """The rows of what is asked, columns by name, times in ms.
+
+        Raises :class:`~common.errors.SinkError`.
+        """
+        if self._sql:
+            yield from selected(self._session, self._database, select)
+        else:
+            yield from (tags | row for tags, row in self.table(select.influxql()))
 
     def table(self, statement: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """The rows of a statement's response, each with the tags of its series, columns by name.
@@ -166,8 +224,10 @@ class Sink:
 
         Raises :class:`~common.errors.SinkError`.
         """
+        if self._sql:
+            raise SinkError(f"{self._where} is read by SQL, which has no {statement}")
         with self._response(statement, "application/json") as response:
-            for line in filter(None, _lines(response.stream(_READ_BYTES))):
+            for line in lines_in(response.stream(_READ_BYTES)):
                 for series in series_of(json_document(line, self._where), self._where):
                     with known_shape(self._where, SinkError):
                         for row in json.loads(bytes(series.values) or b"[]"):
@@ -197,7 +257,7 @@ class Sink:
 
     def _read_json(self, response: urllib3.BaseHTTPResponse, rows: Rows) -> None:
         more = False
-        for line in filter(None, _lines(response.stream(_READ_BYTES))):
+        for line in lines_in(response.stream(_READ_BYTES)):
             more = rows.add([json_document(line, self._where)], self._where, json_columns)
         if more:
             raise SinkError(f"{self._where} cut its response short")
@@ -230,16 +290,30 @@ class Sink:
         return SinkError(f"{self._where} cannot be reached: {no_response(self._session, error)}")
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of a body that arrives in chunks."""
-    begun: list[bytes] = []
-    for chunk in chunks:
-        *ends, rest = chunk.split(b"\n")
-        for end in ends:
-            yield b"".join((*begun, end))
-            begun.clear()
-        begun.append(rest)
-    yield b"".join(begun)
+def _parts(places: Iterable[Place]) -> Iterator[tuple[str, Collection[str], Collection[str]]]:
+    """What one statement reads: a field, measurements, and the names where a tag has them."""
+    whole: dict[str, list[str]] = {}
+    named: dict[Place, list[str]] = {}
+    for place in sorted(set(places)):
+        if place.name:
+            named.setdefault(place._replace(name=""), []).append(place.name)
+        else:
+            whole.setdefault(place.field, []).append(place.measurement)
+    for field, measurements in whole.items():
+        for part in _batches(measurements):
+            yield field, part, ()
+    for place, names in named.items():
+        for part in _batches(names):
+            yield place.field, (place.measurement,), part
+
+
+def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for index in range(0, len(names), _NAMES_PER_STATEMENT):
+        yield names[index : index + _NAMES_PER_STATEMENT]
+
+
+def _equal(tags: Mapping[str, str]) -> list[str]:
+    return [f"{quote(tag)} = {quote_text(value)}" for tag, value in tags.items()]
 
 
 def _reason(text: str) -> str:
@@ -250,15 +324,3 @@ def _reason(text: str) -> str:
     if isinstance(body, dict):
         return str(body.get("error") or body.get("message") or text)[:200]
     return text[:200]
-
-
-def quote(identifier: str) -> str:
-    """An InfluxQL identifier in double quotes."""
-    escaped = identifier.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
-
-
-def quote_text(text: str) -> str:
-    """An InfluxQL string in single quotes."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-    return f"'{escaped}'"

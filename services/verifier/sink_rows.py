@@ -107,6 +107,11 @@ class Rows:
             self._pieces.setdefault(key, []).append(column)
         return any(result.partial for one in documents[-1:] for result in one.results or ())
 
+    def take(self, key: SeriesKey, column: Column) -> None:
+        """One more piece of a series, its values side by side in any case."""
+        one = column if self._fields else Column(column.timestamps_ms, column.values[:, 0].copy())
+        self._pieces.setdefault(key, []).append(one)
+
     def points(self) -> Points:
         """Everything that arrived, a column for each series."""
         return {key: join(pieces)[0] for key, pieces in self._pieces.items()}

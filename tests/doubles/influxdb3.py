@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.doubles import influxql
+from tests.doubles import influx3_sql, influxql
 from tests.doubles.influx_engine import Bucket, Engine, Point, Response, lines_of, parse
 from tests.doubles.influxdb2 import Handler, InfluxDB2
 
@@ -35,6 +37,7 @@ class Engine3(Engine):
         self.max_inflated_bytes = 10_485_760
         self.made_tokens: dict[str, str] = {}
         self.tells_retention = True  # a token of Enterprise may lack the right
+        self.serves_influxql = True
 
     def knows(self, headers: Mapping[str, str]) -> bool:
         """Whether a request has the token; both schemes are taken."""
@@ -155,11 +158,20 @@ class Handler3(Handler):
             self.reply(text(200, "OK"))
         elif url.path == "/api/v3/query_sql" and not engine.tells_retention:
             self.reply(error_3(403, "the token has no permission for _internal"))
+        elif url.path == "/api/v3/query_sql" and "system.tables" in query["q"]:
+            columns = Counter(
+                (name, table)
+                for name, bucket in engine.buckets.items()
+                for table, _ in bucket.types
+            )
+            widest = max(columns.values(), default=-1) + 1  # the time is one
+            row = {"tables": len(columns), "columns": widest}
+            self.reply((200, {}, json.dumps([row]).encode()))
         elif url.path == "/api/v3/query_sql":
             assert query["db"] == "_internal"
             rows = [_row(name, bucket) for name, bucket in engine.buckets.items()]
             self.reply((200, {}, json.dumps(rows).encode()))
-        elif url.path == "/query":
+        elif url.path == "/query" and engine.serves_influxql:
             self.reply(_influxql(engine, query))
         else:
             self.reply(text(404, "not found"))
@@ -170,6 +182,8 @@ class Handler3(Handler):
             self.reply(self._configure(path))
         elif path == "/query":
             self.reply(self._select())
+        elif path == "/api/v3/query_sql":
+            self.reply(self._sql())
         else:
             super().do_POST()
 
@@ -183,14 +197,21 @@ class Handler3(Handler):
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
         if not engine.knows(dict(self.headers.items())):
             return 401, {}, b""
+        if not engine.serves_influxql:
+            return text(404, "not found")
         if (database := engine.buckets.get(form["db"][0])) is None:
             return error_3(404, f"query error: database not found: {form['db'][0]}")
         statement = form["q"][0]
+        if statement.startswith("SHOW "):
+            return _show(database, statement, engine.clock())
         sources, _, where = statement.partition(" WHERE ")
         names = set(re.findall(r'"([^"]+)"', sources.partition(" FROM ")[2]))
+        named = set(re.findall(r"\"__name__\" = '([^']*)'", where))
         start, end = (int(one) // 1_000_000 for one in re.findall(r"time <?>?=? ?(\d+)", where))
         rows: dict[Any, list[list[Any]]] = {}
         for (name, tags, field, at_ms), value in sorted(database.points.items()):
+            if named and dict(tags).get("__name__") not in named:
+                continue
             if name in names and field == "value" and start < at_ms <= end:
                 rows.setdefault((name, tags), []).append([at_ms, value])
         series = [
@@ -198,6 +219,20 @@ class Handler3(Handler):
             for (name, tags), values in rows.items()
         ]
         return 200, {}, json.dumps({"results": [{"statement_id": 0, "series": series}]}).encode()
+
+    def _sql(self) -> Response:
+        engine = self.server_owner.engine
+        document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert isinstance(engine, Engine3) and document["format"] == "jsonl"
+        if not engine.knows(dict(self.headers.items())):
+            return 401, {}, b""
+        if (database := engine.buckets.get(document["db"])) is None:
+            return error_3(404, f"query error: database not found: {document['db']}")
+        try:
+            rows = influx3_sql.rows_of(database, document["q"])
+        except sqlite3.Error as error:
+            return error_3(400, f"query error: {error}")
+        return 200, {}, b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
     def _configure(self, path: str) -> Response:
         engine = self.server_owner.engine
@@ -233,7 +268,45 @@ def _influxql(engine: Engine3, query: Mapping[str, str]) -> Response:
     database = engine.buckets.get(query["db"])
     if database is None:
         return error_3(404, f"query error: database not found: {query['db']}")
+    if query["q"].startswith("SHOW "):
+        return _show(database, query["q"], engine.clock())
     return influxql.select(database, query["q"])
+
+
+def _show(database: Bucket, statement: str, now_seconds: float) -> Response:
+    """Its schema; of tag values without a bound of time those of the last day alone."""
+    types = sorted(database.types.items())
+    tables: dict[str, list[list[str]]] = {}
+    columns: list[str]
+    if statement.startswith("SHOW MEASUREMENTS"):
+        columns, tables["measurements"] = ["name"], [[name] for name in _tables(database)]
+    elif statement.startswith("SHOW FIELD KEYS"):
+        columns = ["fieldKey", "fieldType"]
+        for (table, column), type_ in types:
+            if type_ != "tag":
+                tables.setdefault(table, []).append([column, type_])
+    elif statement.startswith("SHOW TAG VALUES"):
+        columns = ["key", "value"]
+        table, key = re.findall(r'"([^"]+)"', statement)[:2]
+        wanted = dict(re.findall(r"\"(\w+)\" = '([^']*)'", statement))
+        since_ms = 0 if "time > " in statement else (now_seconds - 86_400) * 1000
+        held = (dict(tags) for name, tags, _, at_ms in database.points if name == table
+                if at_ms > since_ms)  # fmt: skip
+        values = {tags[key] for tags in held if key in tags and wanted.items() <= tags.items()}
+        tables[table] = [[key, value] for value in sorted(values)]
+    else:
+        return error_3(400, f"query error: not implemented: {statement}")
+    return influxql.response(
+        [
+            {"name": name, "columns": columns, "values": rows}
+            for name, rows in tables.items()
+            if rows
+        ]
+    )
+
+
+def _tables(database: Bucket) -> list[str]:
+    return sorted({table for table, _ in database.types})
 
 
 def _is_comment(line: bytes) -> bool:

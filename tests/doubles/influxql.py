@@ -9,6 +9,8 @@ from typing import Any
 
 from tests.doubles.influx_engine import Bucket, Response
 
+_ENDS = ((">", -(10**18)), ("<=", 10**19))
+
 
 def response(series: list[dict[str, Any]]) -> Response:
     """One result; an empty one has no series."""
@@ -20,14 +22,15 @@ def select(bucket: Bucket, statement: str) -> Response:
     """``SELECT "value"`` or ``last("value")``, of one measurement, by tags and by time."""
     (measurement,) = re.findall(r'FROM "([^"]+)"', statement)
     wanted = dict(re.findall(r"\"(\w+)\" = '([^']*)'", statement))
-    at_ms = re.search(r"time = (\d+)ms", statement)
+    bounds = dict(re.findall(r"time (>|<=) (\d+)", statement))
+    after_ms, until_ms = (int(bounds.get(one, end)) // 1_000_000 for one, end in _ENDS)
     rows: dict[str, list[list[Any]]] = {}
     for (name, pairs, field, time_ms), value in sorted(bucket.points.items()):
         tags = dict(pairs)
         if (
             (name, field) == (measurement, "value")
             and _has(tags, wanted)
-            and (at_ms is None or int(at_ms[1]) == time_ms)
+            and after_ms < time_ms <= until_ms
         ):
             rows.setdefault(tags.get("pipeline", ""), []).append([time_ms, value])
     last = "last(" in statement

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from common.config import InForce
 from common.errors import WireError
+from common.sink.select import Select
 from common.state.feeds import Range, ranges_of
-from services.verifier.sink import Sink, quote_text
+from services.verifier.sink import Sink
 
 MEASUREMENT = "etl_configuration"
 
@@ -36,13 +37,11 @@ def read_records(sink: Sink, pipeline: str, tier: str) -> tuple[dict[str, list[R
 
     Raises :class:`~common.errors.SinkError`.
     """
-    statement = (
-        f'SELECT "before", "after", "unsettled", "query" FROM "{MEASUREMENT}"'
-        f' WHERE "pipeline" = {quote_text(pipeline)} AND "tier" = {quote_text(tier)} ORDER BY time'
-    )
+    columns = ("before", "after", "unsettled", "query")
+    changes = Select(columns, MEASUREMENT, {"pipeline": pipeline, "tier": tier})
     records: dict[str, list[Record]] = {}
     notes: set[str] = set()
-    for _, row in sink.table(statement):
+    for row in sink.rows(changes):
         query = str(row["query"])
         before, after = (_in_force(query, row[of], notes) for of in ("before", "after"))
         try:

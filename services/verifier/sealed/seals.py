@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.samples.seal import Digest
-from services.verifier.sink import Sink, quote_text
+from common.sink.select import Select
+from services.verifier.sink import Sink
 
 MEASUREMENT = "etl_seal"
+COLUMNS = ("start_ms", "points", "digest", "sealed_ms", "window", "part")
 _PAGE_SEALS = 20_000
 _DAY_MS = 86_400_000
 
@@ -71,27 +73,25 @@ class SealReader:
         """Where the seals lie; None where there are none."""
         ends = [
             int(row["time"])
-            for order in ("", " DESC")
-            for row in self._rows('"start_ms", "digest"', "", f"ORDER BY time{order} LIMIT 1")
+            for newest_first in (False, True)
+            for row in self._rows("start_ms", "digest", newest_first=newest_first, limit=1)
         ]
         if not ends:
             return None
         first_ms, last_ms = ends[0], ends[-1]
-        between = f" AND time >= {_ns(first_ms)} AND time <= {_ns(last_ms)}"
-        columns, by_day = 'min("start_ms") AS "start_ms"', "GROUP BY time(1d) fill(none)"
+        bounds = {"after_ms": first_ms - 1, "until_ms": last_ms}
         longest_ms = _DAY_MS
-        for row in self._rows(columns, between, by_day):
+        for row in self._rows("start_ms", lowest_by_day=True, **bounds):
             with suppress(TypeError, ValueError):  # what is no number makes no window
                 longest_ms = max(longest_ms, int(row["time"]) + _DAY_MS - int(row["start_ms"]))
         return Span(first_ms, last_ms, longest_ms)
 
     def pages(self, after_ms: int, to_ms: int) -> Iterator[Page]:
         """The seals that end in ``(after_ms, to_ms]``, so many at a time; at least one page."""
-        columns = '"start_ms", "points", "digest", "sealed_ms", "window", "part"'
         last = False
         while not last:
-            between = f" AND time > {_ns(after_ms)} AND time <= {_ns(to_ms)}"
-            rows = list(self._rows(columns, between, f"ORDER BY time LIMIT {_PAGE_SEALS}"))
+            bounds = {"after_ms": after_ms, "until_ms": to_ms, "limit": _PAGE_SEALS}
+            rows = list(self._rows(*COLUMNS, **bounds))
             last, after_ms = len(rows) < _PAGE_SEALS, to_ms
             if not last:
                 # There may be more with the time of the last one: they are read again.
@@ -105,21 +105,14 @@ class SealReader:
                     (replays if row.get("part") == "replay" else windows)[end_ms] = _seal(row)
             yield Page(list(windows.values()), list(replays.values()), after_ms, last)
 
-    def _rows(self, columns: str, between: str, rest: str) -> Iterator[dict[str, Any]]:
+    def _rows(self, *columns: str, **more: Any) -> Iterator[dict[str, Any]]:
         feed = {"pipeline": self.pipeline, "query": self.query, "tier": self.tier}
-        where = " AND ".join(f'"{tag}" = {quote_text(value)}' for tag, value in feed.items())
-        statement = f'SELECT {columns} FROM "{MEASUREMENT}" WHERE {where}{between} {rest}'
-        for _, row in self.sink.table(statement):
-            yield row
+        return self.sink.rows(Select(columns, MEASUREMENT, feed, **more))
 
 
 def sealed_queries(sink: Sink, pipeline: str) -> list[str]:
     """The queries that have seals. Raises :class:`~common.errors.SinkError`."""
-    statement = (
-        f'SHOW TAG VALUES FROM "{MEASUREMENT}" WITH KEY = "query"'
-        f' WHERE "pipeline" = {quote_text(pipeline)}'
-    )
-    return sorted({str(row["value"]) for _, row in sink.table(statement)})
+    return sink.tag_values(MEASUREMENT, "query", {"pipeline": pipeline})
 
 
 def _seal(row: Mapping[str, Any]) -> Seal:
@@ -135,7 +128,3 @@ def _seal(row: Mapping[str, Any]) -> Seal:
     except (TypeError, ValueError):
         digest = None  # it still stands in the place of earlier ones
     return Seal(start_ms, end_ms, digest, sealed_ms, str(row.get("window") or ""))
-
-
-def _ns(time_ms: int) -> int:
-    return time_ms * 1_000_000

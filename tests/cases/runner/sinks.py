@@ -128,7 +128,7 @@ class _Reader:
         wanted = set(places)
         rows: dict[SeriesKey, list[tuple[int, float]]] = {}
         for (measurement, tags, field, time_ms), value in self._bucket.points.items():
-            if (measurement, field) in wanted and start_ms < time_ms <= end_ms:
+            if Place(measurement, field) in wanted and start_ms < time_ms <= end_ms:
                 # What is no float equals no point, as with a server.
                 number = value if isinstance(value, float) else float("nan")
                 key = SeriesKey.of(measurement, dict(tags), field)

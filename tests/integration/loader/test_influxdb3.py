@@ -20,6 +20,7 @@ import requests
 from common.state.verdict import Pause, Settle
 from devtools.servers.waiting import wait_until
 from services.loader.influx import InfluxSink
+from services.loader.read_check import ReadCheck
 from services.loader.responses import Kind
 from services.loader.watermark import MEASUREMENT, WatermarkReader
 from tests.doubles.influx_engine import Bucket, Engine
@@ -259,9 +260,13 @@ def test_a_damaged_body_is_unreadable(world: World) -> None:
     sink.close()
 
 
-def test_the_watermark_of_a_database_that_is_not_there_yet_is_none(world: World) -> None:
+@pytest.mark.parametrize("language", ["influxql", "sql"])
+def test_the_watermark_of_a_database_that_is_not_there_yet_is_none(
+    world: World, language: str
+) -> None:
     settings = load_settings(world.url, token=world.token, bucket=world.bucket)
-    reader = WatermarkReader(settings.influxdb, "etl")
+    asked = settings.influxdb.model_copy(update={"query_language": language})
+    reader = WatermarkReader(asked, "etl")
     sink = InfluxSink(settings.influxdb, connections=1)
     assert reader.read(world.bucket, "q", "hot") is None
     assert sink.write(world.bucket, payload(series(5))).kind is Kind.WRITTEN
@@ -269,6 +274,8 @@ def test_the_watermark_of_a_database_that_is_not_there_yet_is_none(world: World)
     line = f"{MEASUREMENT},pipeline=etl,query=q,tier=hot value={NOW_MS}.0 {NOW_MS}"
     assert sink.write(world.bucket, payload([line.encode()])).kind is Kind.WRITTEN
     assert reader.read(world.bucket, "q", "hot") == NOW_MS
+    check = ReadCheck(reader, sink, [world.bucket])
+    check()
     reader.close()
     sink.close()
 

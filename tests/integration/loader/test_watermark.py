@@ -14,6 +14,7 @@ from redis import Redis
 from common.config import InfluxSettings
 from common.errors import SinkError
 from common.runtime.telemetry import Telemetry
+from common.sink.select import Select
 from common.state.keys import Keys
 from common.state.windows import Feed, WindowSet
 from devtools.servers.influx_server import InfluxServer
@@ -287,7 +288,7 @@ def test_a_shard_says_which_one_it_is_and_takes_over_what_another_had(world: Wor
     world.load_up_to(120_000)
     world.turn()
 
-    rows = world.reader.query(world.database, f'SELECT "value", "shard" FROM "{MEASUREMENT}"')
+    rows = world.reader.query(world.database, Select(("value", "shard"), MEASUREMENT))
     (series,) = series_of(rows, world.database)
     assert [row[2] for row in series["values"]] == [None, "2/2"]
     watermark_ms = world.reader.read(world.database, FEED.query, FEED.tier)

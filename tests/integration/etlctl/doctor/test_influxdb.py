@@ -11,9 +11,11 @@ import requests
 from common.errors import SinkError
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.ports import free_port
+from etlctl.doctor import tables
 from services.verifier.sink import Sink
 from tests.doubles.influx_engine import ORG, TOKEN, Engine
 from tests.doubles.influxdb2 import InfluxDB2
+from tests.doubles.influxdb3 import Engine3, InfluxDB3
 from tests.integration.etlctl.doctor.world import World
 
 HOUR = 3600
@@ -133,3 +135,30 @@ def test_a_1_x_that_is_too_old(world: World, influx_server: InfluxServer) -> Non
     world.influx_url = influx_server.direct_url
     level, text = world.of("influxdb")[f"hot ({world.database}) write"]
     assert level == "failure" and "1.x before 1.8 has no /api/v2/write" in text
+
+
+def test_tables_of_influxdb_3_near_their_limit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are there and those to come: ``health`` and the metric that is selected."""
+    engine = Engine3(world.database)
+    with InfluxDB3(engine) as influx:
+        world.influx_url = influx.url
+        world.changes["load.influxdb.token"] = TOKEN
+        level, text = world.of("influxdb")["tables"]
+        assert level == "ok"
+        # The doctor writes a point of its own into an empty bucket.
+        assert "1 tables of at most 2,000 in all databases, and ours need 2 more" in text
+        engine.serves_influxql = False
+        world.changes["load.influxdb.query_language"] = "sql"
+        assert {level for level, _ in world.of("influxdb").values()} == {"ok"}
+        monkeypatch.setattr(tables, "TABLES_MAX", 3)
+        monkeypatch.setattr(tables, "COLUMNS_MAX", 3)
+        assert world.of("influxdb")["tables"][0] == "warning"
+        monkeypatch.setattr(tables, "TABLES_MAX", 2)
+        level, text = world.of("influxdb")["tables"]
+        assert level == "failure" and "becomes dead letters" in text and "name_tag: true" in text
+        world.changes["load.layout"] = {"measurement": "all", "name_tag": True}
+        monkeypatch.setattr(tables, "COLUMNS_MAX", 500)
+        level, text = world.of("influxdb")["tables"]
+        assert level == "warning" and "ours need 1 more" in text

@@ -27,6 +27,7 @@ Capture = pytest.CaptureFixture[str]
 LAYOUTS: list[dict[str, Any]] = [
     {"preset": "telegraf_v2"},
     {"measurement": "prom_${__name__}", "field": "gauge"},
+    {"measurement": "prometheus", "name_tag": True},
     {"integer_metrics": ["late"]},
 ]
 HOSTILE = ("version", 'quote"name', "a b,c=d", "größe", "time", "_x", "value", "#x", "back\\slash")
@@ -77,7 +78,7 @@ def test_another_value_and_another_point_are_found(world: World, capsys: Capture
     assert (result.query()["extra"], result.query()["different"]) == (1, 1)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS[:2], ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS[:3], ids=str)
 def test_rollups_read_back_to_the_digest_that_was_written(
     world: World, layout: dict[str, Any]
 ) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from common.config import InForce, Query, Settings, load_settings
 from common.errors import WireError
-from common.samples.layout import Layout
+from common.samples.layout import NAME, NAME_TAG, Layout
 from services.extractor.windows import plans_of
 
 QUERIES = [
@@ -51,16 +51,25 @@ def test_text_and_back(tmp_path: Path) -> None:
         assert after.to_json() == before.to_json() == plan.configuration
 
 
-def test_a_layout_is_part_of_it_unless_it_is_the_default(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ({"preset": "telegraf_v2", "integer_metrics": ["load"]}, Layout("prometheus", NAME)),
+        ({"measurement": "all", "name_tag": True}, Layout("all", "value", NAME_TAG)),
+    ],
+)
+def test_a_layout_is_part_of_it_unless_it_is_the_default(
+    tmp_path: Path, layout: dict[str, object], expected: Layout
+) -> None:
     plain = settings(tmp_path)
     raw = plain.extract.queries[0]
     assert "layout" not in InForce.of(raw, plain).to_json()
     document = yaml.safe_load((tmp_path / "etl.yaml").read_text(encoding="utf-8"))
-    document["load"]["layout"] = {"preset": "telegraf_v2", "integer_metrics": ["load"]}
+    document["load"]["layout"] = layout
     (tmp_path / "etl.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     changed = load_settings(tmp_path / "etl.yaml", {})
     after = InForce.of(raw, changed)
-    assert InForce.parse(raw.name, after.to_json()).layout == Layout("prometheus", "${__name__}")
+    assert InForce.parse(raw.name, after.to_json()).layout == expected
     assert not after.names_like(InForce.of(raw, plain))
     with pytest.raises(WireError):
         InForce.parse(raw.name, after.to_json().replace('"layout":[', '"layout":[1,2,'))

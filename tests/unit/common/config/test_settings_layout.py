@@ -33,6 +33,7 @@ def settings(folder: Path, layout: dict[str, Any] | None) -> Settings:
         ({"measurement": "all", "field": "${__name__}"}, Layout("all", "${__name__}")),
         ({"measurement": "p_${__name__}_x"}, Layout("p_${__name__}_x", "value")),
         ({"field": "gauge"}, Layout("${__name__}", "gauge")),
+        ({"measurement": "all", "name_tag": True}, Layout("all", "value", "__name__")),
     ],
 )
 def test_what_is_read(tmp_path: Path, given: dict[str, Any] | None, expected: Layout) -> None:
@@ -63,6 +64,18 @@ def test_what_is_read(tmp_path: Path, given: dict[str, Any] | None, expected: La
             "load.layout.field: is given beside preset telegraf_v2: keep one of them",
         ),
         ({"preset": "telegraf_v3"}, "load.layout.preset: "),
+        (
+            {"name_tag": True},
+            "load.layout.name_tag: is given beside ${__name__} in the",
+        ),
+        (
+            {"preset": "telegraf_v2", "name_tag": True},
+            "load.layout.name_tag: is given beside preset telegraf_v2",
+        ),
+        (
+            {"measurement": "all", "name_tag": True, "integer_metrics": ["a"]},
+            "load.layout.integer_metrics: cannot stand beside name_tag: all metrics share a field",
+        ),
         ({"integer_metrics": [" "]}, "load.layout.integer_metrics[0]: must not be blank"),
     ],
 )

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.samples.gzip_join import crc32_combine, is_joinable, join, joinable_member
+from common.samples.gzip_join import (
+    crc32_combine,
+    is_joinable,
+    join,
+    joinable_member,
+    mark_of,
+    marked,
+)
 from services.transformer.line_protocol import gzip_member
 
 GZIP_WBITS = 31
@@ -78,3 +85,18 @@ def test_other_members_are_not_joinable() -> None:
     assert not is_joinable(b"")
     with pytest.raises(ValueError, match="flush"):
         joinable_member(gzip.compress(b"m v=1 1\n", 1, mtime=0))
+
+
+@given(st.integers(0, 2**32 - 1), LINES)
+def test_a_mark_changes_nothing_else(mark: int, lines: list[bytes]) -> None:
+    plain = member(*lines)
+    one = marked(plain, mark)
+    assert is_joinable(one)
+    assert (mark_of(one), mark_of(plain)) == (mark, 0)
+    assert gzip.decompress(one) == gzip.decompress(plain)
+    assert join([one, plain]) == join([plain, plain])
+
+
+def test_the_time_of_another_gzip_file_is_no_mark() -> None:
+    assert mark_of(gzip.compress(b"m v=1 1\n", 1, mtime=7)) == 0
+    assert mark_of(b"") == 0

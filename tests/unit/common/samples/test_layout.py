@@ -9,21 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.samples.layout import DEFAULT_LAYOUT, Layout, Place
+from common.samples.layout import DEFAULT_LAYOUT, NAME_TAG, Layout, Place
 from common.samples.line_names import split_field
 from common.samples.rollup import aggregate_field, field_key, rollup_key, sample_field
 from common.samples.seal import series_key
 from common.samples.series import MAX_KEY_BYTES, Identity, IntegerKey, SeriesDrop, SeriesEncoder
 
 TELEGRAF_V2 = Layout("prometheus", "${__name__}")
+ONE_TABLE = Layout("prometheus", "value", NAME_TAG)
 LAYOUTS = (
     DEFAULT_LAYOUT,
     TELEGRAF_V2,
+    ONE_TABLE,
     Layout("prom_${__name__}", "gauge"),
     Layout("${__name__}", "${__name__}"),
     Layout("all", "f_${__name__}_x"),
 )
 LABELS = {"job": "a b", "le": "0.5"}
+BACKSLASH = "＼".encode()
 names = st.text(min_size=1) | st.sampled_from(
     ["time", "metric_time", "value", "_x", "avg", "a_avg"]
 )
@@ -49,6 +52,8 @@ def key(name: str, layout: Layout) -> bytes:
         (TELEGRAF_V2, "time", rb"prometheus,job=a\ b,le=0.5 metric_time"),
         (TELEGRAF_V2, "_x", rb"prometheus,job=a\ b,le=0.5 metric__x"),
         (Layout("prom_${__name__}", "gauge"), "up", rb"prom_up,job=a\ b,le=0.5 gauge"),
+        (ONE_TABLE, "up", rb"prometheus,__name__=up,job=a\ b,le=0.5"),
+        (ONE_TABLE, "a b,c=d\\", rb"prometheus,__name__=a\ b\,c\=d%s,job=a\ b,le=0.5" % BACKSLASH),
     ],
 )
 def test_a_series_is_written_where_the_layout_says(
@@ -62,6 +67,8 @@ def test_two_metrics_with_the_same_labels_are_two_series(layout: Layout, pair: l
     one, other = (key(name, layout) for name in pair)
     assert one != other
     assert layout.place(pair[0]) != layout.place(pair[1])
+    if layout.name_tag:
+        return  # the series keys differ before the field
     fields = {
         (split_field(each)[0], aggregate_field(layout.place(name).field, aggregate))
         for each, name in zip((one, other), pair, strict=True)
@@ -76,7 +83,8 @@ def test_the_key_of_what_is_read_back_is_that_of_what_was_written(
 ) -> None:
     identity = SeriesEncoder(layout=layout).identity("select", "q", packed(name))
     assert isinstance(identity, Identity)
-    assert Place(identity.measurement, identity.field) == layout.place(name)
+    tagged = identity.tags.get(NAME_TAG, "")
+    assert Place(identity.measurement, identity.field, tagged) == layout.place(name)
     tags = identity.tags.items()
     assert series_key(identity.measurement, tags, identity.field) == identity.key
     assert layout.may_hold(layout.place(name))
@@ -97,6 +105,17 @@ def test_what_no_metric_can_be_held_at_is_somebody_elses() -> None:
     assert not any(TELEGRAF_V2.names(Place("cpu", "usage_idle")))
     assert not Layout("prom_${__name__}").may_hold(Place("cpu", "value"))
     assert not DEFAULT_LAYOUT.may_hold(Place("cpu", "usage_idle"))
+    assert not ONE_TABLE.may_hold(Place("prometheus", "value")), "it has no such tag"
+    assert not DEFAULT_LAYOUT.may_hold(Place("up", "value", "up"))
+
+
+def test_no_label_becomes_the_tag_that_holds_the_name() -> None:
+    labels = {"job": "a", "x__name__": "b", "label___name__": "c"}
+    identity = SeriesEncoder(layout=ONE_TABLE).identity("select", "q", packed("up", labels))
+    assert isinstance(identity, Identity)
+    assert identity.tags == {
+        "job": "a", "x__name__": "b", "label_label___name__": "c", NAME_TAG: "up"
+    }  # fmt: skip
 
 
 def test_a_rollup_s_key_keeps_the_field() -> None:

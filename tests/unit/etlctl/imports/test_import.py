@@ -104,13 +104,14 @@ def test_telegraf_becomes_a_valid_configuration(
 
 def test_a_cluster_its_name_and_its_headers_are_carried(tmp_path: Path, capsys: Capture) -> None:
     text = TELEGRAF.replace("${PROM_PASSWORD}", "p") + (
-        '  tls_server_name = "influxdb.example"\n'
+        '  tls_server_name = "influxdb.example"\n  bucket_tag = "team"\n'
         '  http_headers = {"X-Scope-OrgID" = "t-7", Authorization = "s3cret"}\n'
     )
     text = text.replace('"http://influxdb:8086"', '"http://a:8086", "http://b:8086/"')
     code, said = imported(capsys, tmp_path, text)
     assert code == 0
     assert "outputs.influxdb_v2.http_headers.Authorization: not carried" in str(said["notes"])
+    assert "name the buckets of each team in load.bucket_from" in str(said["notes"])
     influxdb = load_settings(tmp_path / "etl.yaml", {}).load.influxdb
     assert influxdb.all_urls == ("http://a:8086", "http://b:8086")
     assert influxdb.server_name == "influxdb.example"

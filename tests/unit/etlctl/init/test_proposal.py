@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.config import load_settings
+from common.samples.layout import DEFAULT_LAYOUT, NAME_TAG, Layout
 from etlctl.init.proposal import propose
 from etlctl.init.sink import SinkFacts
 from etlctl.init.source import Job, SourceFacts
@@ -91,3 +93,18 @@ def test_any_job_makes_a_file_that_is_valid(tmp_path_factory: object, names: lis
     file.write_text(etl_yaml(WHERE, found, SINK, propose(found, some)), encoding="utf-8")
     queries = load_settings(file, environ={}).extract.queries
     assert len(queries) == 1 + len(some)
+
+
+def test_one_table_is_proposed_for_many_metrics_where_influxdb_3_has_one_for_each(
+    tmp_path: Path,
+) -> None:
+    jobs = (Job("node", 1, 10, 15.0),)
+    three = SinkFacts("3.5.0", is_1=False, bucket_is_there=True)
+    cases = ((1_001, three, True), (1_000, three, False), (9_999, SINK, False))
+    for metrics, sink, proposed in cases:
+        found = replace(facts(*jobs), metrics=metrics)
+        file = tmp_path / "etl.yaml"
+        file.write_text(etl_yaml(WHERE, found, sink, propose(found, jobs)), encoding="utf-8")
+        layout = load_settings(file, environ={}).load.layout.layout
+        expected = Layout("prometheus", name_tag=NAME_TAG) if proposed else DEFAULT_LAYOUT
+        assert layout == expected

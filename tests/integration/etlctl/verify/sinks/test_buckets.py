@@ -1,0 +1,57 @@
+"""Series of different buckets on a real sink: written, verified and sealed as one tier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from common.config import load_settings
+from common.samples.seal import Digest
+from etlctl.once.transformed import transformed
+from etlctl.once.write import written
+from services.extractor.prometheus import PrometheusClient
+from tests.integration.etlctl.verify.world import World
+
+HOSTS = ("a", "b c,d=e")
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def buckets(world: World) -> Iterator[list[str]]:
+    """Two more databases beside the world's, one for each host."""
+    names = [f"{world.database}_a", f"{world.database}_b"]
+    for name in names:
+        world.influx.create_database(name)
+    hosts = dict(zip(HOSTS, names, strict=True))
+    world.changes = {"load.bucket_from": {"label": "host", "buckets": hosts}}
+    yield names
+    for name in names:
+        world.influx.drop_database(name)
+
+
+def test_what_is_in_several_buckets_is_equal_and_intact(
+    world: World, capsys: Capture, buckets: list[str]
+) -> None:
+    settings = load_settings(world.config())
+    (query,) = settings.extract.queries
+    with closing(PrometheusClient(settings.extract)) as source:
+        found = transformed(settings, source, query, world.start_ms, world.end_ms)
+    assert written(settings.load, query, found) == (len(world.expected()), [])
+    for name, host in zip(buckets, HOSTS, strict=True):
+        hosts = world.influx.query('SHOW TAG VALUES WITH KEY = "host"', database=name)
+        assert {row[1] for series in hosts for row in series["values"]} == {host}
+    result = world.verify(capsys, "--json")
+    assert result.code == 0, result.out
+    assert result.query()["equal"] == result.query()["expected"] == len(world.expected())
+    digest = sum((one.digest or Digest() for one in found.outputs), Digest())
+    world.write_raw(
+        f"etl_seal,pipeline={world.namespace},query={query.name},tier=hot"
+        f' start_ms={world.start_ms}i,points={digest.points}i,digest="{digest.text}",'
+        f"sealed_ms=1700000000000i {world.end_ms}"
+    )
+    assert world.run(capsys, "verify", "--sealed").code == 0
+    world.influx.query("DROP SERIES FROM load", database=buckets[1])
+    assert world.verify(capsys).code == 1
+    assert world.run(capsys, "verify", "--sealed").code == 1

@@ -1,0 +1,101 @@
+"""Entries go to the bucket that they are marked with, and one that is missing stops no other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.samples.bucket_of_key import mark_of_bucket
+from common.samples.gzip_join import marked
+from common.state.verdict import Entry, Pause, Retry, Settle
+from tests.doubles.influx_engine import Bucket, Engine
+from tests.doubles.loading import BUCKET, Bench, entry, lines, payload
+
+FROM = {"label": "team", "buckets": {"a": "one", "b": "two"}}
+
+
+def for_bucket(name: str, id_: str, count: int = 10, **fields: Any) -> Entry:
+    text = [b"m,team=%s,n=1 value=%d 1700000000000" % (name.encode(), i) for i in range(count)]
+    text = [line[:-1] + str(i % 10).encode() for i, line in enumerate(text)]
+    return entry(id_, text, payload=marked(payload(text), mark_of_bucket(name)), **fields)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    made = Bench(Engine(BUCKET, "one"), bucket_from=FROM)
+    made.engine.clock = made.wall
+    return made
+
+
+def held(bench: Bench) -> dict[str, int]:
+    return {name: len(bucket.points) for name, bucket in bench.engine.buckets.items()}
+
+
+def test_each_entry_goes_to_its_bucket(bench: Bench) -> None:
+    bench.engine.buckets["two"] = Bucket()
+    entries = [
+        entry("0", lines(5)),
+        *(for_bucket(n, n) for n in ("one", "two")),
+        entry("1", lines(3, "o")),
+    ]
+    assert bench.handle(*entries) == [Settle(loaded=one.samples) for one in entries]
+    assert held(bench) == {BUCKET: 8, "one": 10, "two": 10}
+    assert len(bench.sink.bodies) == 3, "those of one bucket together"
+
+
+def test_what_is_for_a_bucket_that_is_missing_waits_alone() -> None:
+    said: dict[str, tuple[bool, str]] = {}
+    bench = Bench(
+        Engine(BUCKET, "one"),
+        bucket_from=FROM,
+        set_ready=lambda name, ok, detail: said.__setitem__(name, (ok, detail)),
+    )
+    bench.engine.clock = bench.wall
+    entries = [for_bucket("two", "2"), for_bucket("one", "1"), entry("0", lines(5))]
+    for _ in range(2):
+        verdicts = bench.handle(*entries)
+        assert isinstance(verdicts[0], Retry) and "two" in verdicts[0].reason
+        assert verdicts[1:] == [Settle(loaded=10), Settle(loaded=5)]
+    assert bench.metric("etl_sink_paused") == 0
+    assert bench.handler.check() is None
+    assert said["sink_buckets"] == (True, "not there: two: what is for them waits")
+    bench.engine.buckets["two"] = Bucket()
+    assert bench.handle(entries[0]) == [Settle(loaded=10)]
+    assert bench.handler.check() is None
+    assert said["sink_buckets"] == (True, "")
+
+
+def test_the_tier_s_own_bucket_still_pauses(bench: Bench) -> None:
+    del bench.engine.buckets[BUCKET]
+    (verdict,) = bench.handle(entry("0", lines(5)))
+    assert isinstance(verdict, Pause)
+
+
+def test_replayed_lines_go_where_their_label_says(bench: Bench) -> None:
+    text = [b"m,team=a value=%d 1700000000000" % i for i in range(1)]
+    replayed = entry("1", text, fields={b"replayed": b"x"})
+    assert bench.handle(replayed) == [Settle(loaded=1)]
+    assert held(bench)["one"] == 1
+    # What was transformed before the setting was made goes where it was meant to.
+    assert bench.handle(entry("2", text)) == [Settle(loaded=1)]
+    assert held(bench)[BUCKET] == 1
+
+
+def test_a_bucket_that_is_not_configured_any_more_is_the_tier_s(bench: Bench) -> None:
+    assert bench.handle(for_bucket("gone", "1")) == [Settle(loaded=10)]
+    assert held(bench) == {BUCKET: 10, "one": 0}
+
+
+def test_what_one_bucket_refuses_says_nothing_of_another(bench: Bench) -> None:
+    """A field of another type there: its lines are set aside untried after three entries."""
+    engine = bench.engine
+    engine.buckets["two"] = Bucket()
+    engine.buckets["one"].types["m", "value"] = "string"
+    bench.handle(entry("0", lines(500, "others")))
+    for number in range(6):
+        (verdict,) = bench.handle(for_bucket("one", f"1-{number}"))
+        assert isinstance(verdict, Settle)
+        assert [letter.reason for letter in verdict.dead] == ["rejected"]
+    assert bench.metric("etl_sink_untried_samples_total") > 0
+    assert bench.handle(for_bucket("two", "2")) == [Settle(loaded=10)]
