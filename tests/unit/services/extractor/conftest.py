@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.answering_server import Answer, AnsweringServer, reply
-from tests.unit.services.extractor.client_world import MATRIX, Serve
+from tests.unit.services.extractor.client.client_world import MATRIX, Serve
 
 
 @pytest.fixture

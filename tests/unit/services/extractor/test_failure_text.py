@@ -7,7 +7,7 @@ import pytest
 from common.errors import SourceError, SourceRefused
 from services.extractor.prometheus import PrometheusClient
 from tests.support.answering_server import AnsweringServer, Handler, reply
-from tests.unit.services.extractor.client_world import client_of, error_body, failure
+from tests.unit.services.extractor.client.client_world import client_of, error_body, failure
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -17,7 +17,7 @@ from services.extractor.prometheus import PrometheusClient
 from tests.support.answering_server import AnsweringServer, Handler, reply
 from tests.support.captured_log import CapturedLog
 from tests.unit.common.source.remote_read.answers import STREAMED, answer, chunk, series
-from tests.unit.services.extractor.client_world import MATRIX
+from tests.unit.services.extractor.client.client_world import MATRIX
 
 QUERY = Query(name="q", select="x").bound(15, {})
 RUN = {"startTime": "a", "lastConfigTime": "b", "storageRetention": "15d"}

@@ -15,7 +15,7 @@ from common.source import query_api, transport
 from services.extractor.prometheus import PrometheusClient
 from tests.support.answering_server import AnsweringServer, Handler
 from tests.support.dripping_server import Server, serving
-from tests.unit.services.extractor.client_world import EXPR, NOW, client_of, failure
+from tests.unit.services.extractor.client.client_world import EXPR, NOW, client_of, failure
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

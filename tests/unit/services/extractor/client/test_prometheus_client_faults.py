@@ -17,7 +17,7 @@ from common.errors import (
 from common.source.errors import reported_error
 from services.extractor.prometheus import PrometheusClient
 from tests.support.answering_server import AnsweringServer, Handler, reply
-from tests.unit.services.extractor.client_world import (
+from tests.unit.services.extractor.client.client_world import (
     EXPR,
     MATRIX,
     NOW,

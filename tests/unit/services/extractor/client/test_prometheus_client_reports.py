@@ -7,7 +7,7 @@ import pytest
 from common.errors import SourceUnavailable
 from services.extractor.history import NO_SAMPLES_MS, ServerRun
 from tests.support.answering_server import reply
-from tests.unit.services.extractor.client_world import Serve, client_of
+from tests.unit.services.extractor.client.client_world import Serve, client_of
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 500, 501, 502])

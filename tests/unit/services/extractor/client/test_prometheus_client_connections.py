@@ -12,7 +12,7 @@ from common.errors import (
 )
 from common.source.transport import ResponseTooSlow
 from tests.support.answering_server import Answer, AnsweringServer, Handler, chunked, reply
-from tests.unit.services.extractor.client_world import (
+from tests.unit.services.extractor.client.client_world import (
     EXPR,
     MATRIX,
     NOW,

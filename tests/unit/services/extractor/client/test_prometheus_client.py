@@ -14,7 +14,7 @@ from common.config import ExtractSettings, Query
 from common.errors import QueryTooLarge, SourceError, SourceRefused, SourceUnavailable
 from services.extractor.prometheus import PrometheusClient
 from tests.support.answering_server import Answer, Handler, chunked, reply
-from tests.unit.services.extractor.client_world import Serve, client_of
+from tests.unit.services.extractor.client.client_world import Serve, client_of
 
 EXPR = Query(name="q", expr="rate(x[1m])", step=15)
 SELECT = Query(name="s", select='x{a="b"}').bound(15, {})

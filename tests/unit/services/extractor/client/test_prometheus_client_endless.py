@@ -15,7 +15,7 @@ from services.extractor import prometheus
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.source import body_text
 from tests.support.answering_server import AnsweringServer, Handler, reply
-from tests.unit.services.extractor.client_world import (
+from tests.unit.services.extractor.client.client_world import (
     EXPR,
     NOW,
     client_of,
