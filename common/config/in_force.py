@@ -2,7 +2,8 @@
 
 JSON: kind, text and step_ms of the query, and labels if its series get some, as pairs; relabel,
 valid_metrics and expr_names of the transform; of a tier that holds rollups their resolution and
-aggregates; of a layout other than the default its templates.
+aggregates; of a layout other than the default its templates; native_histograms where they are not
+dropped.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class InForce:
         }
         if query.labels:
             parts["labels"] = sorted(query.labels.items())
+        if query.carries_histograms:
+            parts["native_histograms"] = query.native_histograms
         if self.rollup is not None:
             parts["rollup"] = [self.rollup.resolution_ms, *self.rollup.aggregates]
         if self.layout != DEFAULT_LAYOUT:
@@ -91,6 +94,8 @@ class InForce:
             parts = json.loads(text)
             step, rolled = parts["step_ms"] / 1000, parts.get("rollup")
             given = {"step": step} if parts["kind"] == "expr" else {}
+            if histograms := parts.get("native_histograms"):
+                given["native_histograms"] = histograms
             metric = name.partition("@")[0]
             query = Query.model_validate({"name": metric, parts["kind"]: parts["text"], **given})
             labels = {str(k): str(v) for k, v in parts.get("labels", ())}

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 from common.config.fields import CheckedSection, Problem, Seconds, Unit
 from common.errors import ConfigError
 from common.promql.expression import ahead_ms, depends_on_window
-from common.promql.selector import check_expression, parse_selector
+from common.promql.selector import Selector, check_expression, parse_selector
 from common.samples.rollup import Rollup
 
 # Those of common.samples.rollup, which says what they are.
@@ -78,6 +78,12 @@ class Query(CheckedSection):
         description="How often new windows of this query are planned; none = "
         "`pipeline.interval_seconds`, of an `expr` its step if that is longer.",
     )
+    native_histograms: Literal["drop", "classic"] = Field(
+        "drop",
+        description="What becomes of native histograms among the samples of a `select`: `drop` "
+        "counts them as dropped, `classic` writes them as the series of a classic histogram: "
+        "NAME_count, NAME_sum, and NAME_bucket with the label `le`.",
+    )
     sources: tuple[str, ...] = Field(
         (), description="Names of the `extract.sources` that this query reads; empty = all."
     )
@@ -136,6 +142,17 @@ class Query(CheckedSection):
         return self.expr or self.select or ""
 
     @property
+    def carries_histograms(self) -> bool:
+        """Whether native histograms become classic series."""
+        return self.native_histograms == "classic"
+
+    @property
+    def extracted(self) -> Selector:
+        """The selector of the series that a ``select`` gives, before any relabelling."""
+        selector = parse_selector(self.text)
+        return selector.with_classic() if self.carries_histograms else selector
+
+    @property
     def labels(self) -> Mapping[str, str]:
         """What each of its series gets in the place of its own, in order of their names."""
         return self._labels
@@ -179,6 +196,8 @@ class Query(CheckedSection):
         parts += [[], "" if rollup is None else [rollup.resolution_ms, *rollup.aggregates]]
         if self._labels:
             parts.append(dict(self._labels))
+        if self.carries_histograms:
+            parts.append(self.native_histograms)
         packed = json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()
         return hashlib.blake2s(packed, digest_size=8).hexdigest()
 
@@ -240,6 +259,11 @@ class Query(CheckedSection):
                 parse_selector(self.select)
             except ConfigError as error:
                 yield Problem(("select",), str(error))
+        if self.expr is not None and self.carries_histograms:
+            yield Problem(
+                ("native_histograms",),
+                "belongs to select: what an expr gives is written under one name, the query's",
+            )
         if self.expr is not None and INCREASE in self.aggregates:
             yield Problem(
                 ("aggregates",),

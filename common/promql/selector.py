@@ -23,6 +23,10 @@ Operator = Literal["=", "!=", "=~", "!~"]
 
 NAME_LABEL = "__name__"
 
+# What the names of a histogram's classic series end in, and the label of its buckets.
+CLASSIC_SUFFIXES = ("_bucket", "_count", "_sum")
+BUCKET_LABEL = "le"
+
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _REGEX_META = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
@@ -83,6 +87,19 @@ class Selector:
         """The text of a selector of the same series, but for those of other names."""
         matchers = (*self.matchers, Matcher(NAME_LABEL, "=", name))
         return "{" + ", ".join(map(_text, matchers)) + "}"
+
+    def with_classic(self) -> Selector:
+        """That of these series and of the classic ones of native histograms among them.
+
+        It may admit more, where names or bounds of buckets are excluded.
+        """
+        kept = [one for one in self.matchers if one.label not in (NAME_LABEL, BUCKET_LABEL)]
+        named = [one for one in self.on(NAME_LABEL) if one.operator in ("=", "=~")]
+        # What all names begin with can be seen only where there are no alternatives.
+        begin = [
+            Matcher(NAME_LABEL, "=~", f"{one.prefix}.*") for one in named if one.values is None
+        ]
+        return Selector((*map(_or_classic, named), *begin, *kept))
 
     @property
     def pins_names(self) -> bool:
@@ -192,6 +209,16 @@ def _text(matcher: Matcher) -> str:
     if not _LABEL.fullmatch(label):
         label = json.dumps(label, ensure_ascii=False)
     return f"{label}{matcher.operator}{value}"
+
+
+def _or_classic(matcher: Matcher) -> Matcher:
+    """Of the names that match, and of their classic series."""
+    if matcher.values is not None:
+        suffixes = ("", *CLASSIC_SUFFIXES)
+        names = [name + suffix for name in sorted(matcher.values) for suffix in suffixes]
+        plain = not any(map(_REGEX_META.search, names))
+        return Matcher(NAME_LABEL, "=~", "|".join(names if plain else map(re2.escape, names)))
+    return Matcher(NAME_LABEL, "=~", f"(?:{matcher.value})(?:{'|'.join(CLASSIC_SUFFIXES)})?")
 
 
 def _contradict(matchers: tuple[Matcher, ...]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain, compress
 
@@ -23,9 +23,10 @@ class Samples:
     ``keys``: the series key that each series has in the sink, or nothing while none is known.
 
     ``histograms_ms``: int64[H], the timestamps of native histogram samples that a response held at
-    this point and that cannot be carried, because a point has one float value. They stand here to
-    be counted; what selects among the samples leaves them out, and samples of no series may have
-    some.
+    this point and that are not carried, because a point has one float value. ``surplus_ms``: of
+    those that are carried as several samples, the timestamp once for each of these but one, as the
+    source counts a histogram as one sample. Both stand here to be counted; what selects among the
+    samples leaves them out, and samples of no series may have some.
     """
 
     series: tuple[bytes, ...]
@@ -34,6 +35,7 @@ class Samples:
     values: NDArray[np.float64]
     keys: tuple[bytes, ...] = ()
     histograms_ms: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    surplus_ms: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @classmethod
     def empty(cls) -> Samples:
@@ -53,6 +55,7 @@ class Samples:
             np.concatenate([part.values for part in joined]),
             tuple(chain.from_iterable(part.keys for part in joined)),
             np.concatenate([part.histograms_ms for part in joined]),
+            np.concatenate([part.surplus_ms for part in joined]),
         )
 
     def __len__(self) -> int:
@@ -96,10 +99,29 @@ class Samples:
         later = self
         if len(self) and int(self.timestamps_ms.min()) <= start_ms:
             later = self.where(self.timestamps_ms > start_ms)
-        if len(self.histograms_ms):
-            histograms_ms = self.histograms_ms[self.histograms_ms > start_ms]
-            later = replace(later, histograms_ms=histograms_ms)
-        return later
+        return later.with_counted(self, lambda times_ms: times_ms > start_ms)
+
+    def up_to(self, end_ms: int) -> Samples:
+        """The reverse: what is at ``end_ms`` or earlier."""
+        earlier = self
+        if len(self) and int(self.timestamps_ms.max()) > end_ms:
+            earlier = self.where(self.timestamps_ms <= end_ms)
+        return earlier.with_counted(self, lambda times_ms: times_ms <= end_ms)
+
+    def with_counted(
+        self,
+        other: Samples,
+        wanted: Callable[[NDArray[np.int64]], NDArray[np.bool_]] = lambda times_ms: np.ones(
+            len(times_ms), np.bool_
+        ),
+    ) -> Samples:
+        """These with what ``other`` has only to be counted, of the times that are ``wanted``."""
+        if not len(other.histograms_ms) and not len(other.surplus_ms):
+            return self
+        histograms_ms, surplus_ms = (
+            times_ms[wanted(times_ms)] for times_ms in (other.histograms_ms, other.surplus_ms)
+        )
+        return replace(self, histograms_ms=histograms_ms, surplus_ms=surplus_ms)
 
     def _selected(
         self, series: NDArray[np.bool_], counts: NDArray[np.int64], samples: NDArray[np.bool_]

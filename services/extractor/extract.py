@@ -252,7 +252,7 @@ class Extractor:
             window,
             read.staged,
             recheck_after_seconds=() if plan.feed.backfill else self.settings.recheck_after_seconds,
-            source_samples=read.samples - read.lead_ins if raw else read.digest.samples,
+            source_samples=read.in_source if raw else read.digest.samples,
             digest=read.digest.sums,
             dropped={NATIVE_HISTOGRAM: read.histograms} if read.histograms else {},
             matched=read.samples > read.lead_ins or plan.query.may_be_empty,

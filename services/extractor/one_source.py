@@ -285,6 +285,9 @@ def windows_of(settings: Settings, redis: Redis) -> WindowSet:
 
 def packer(settings: Settings) -> EntryBuilder:
     """How blocks become entries: colliding series meet, where labels can make any collide."""
-    may_collide = settings.transform.relabel or settings.extract.labels
+    extract = settings.extract
+    # Classic series of a native histogram may be scraped as such, too.
+    carries = any(query.carries_histograms for query in extract.queries)
+    may_collide = settings.transform.relabel or extract.labels or carries
     identities = SeriesEncoder.from_settings(settings).keys if may_collide else None
-    return EntryBuilder(settings.extract.entry_samples, identities)
+    return EntryBuilder(extract.entry_samples, identities)

@@ -105,7 +105,7 @@ class PrometheusClient:
             params = {"query": ranged, "time": _seconds(end_ms)}
 
             def by_json() -> Iterator[Samples]:
-                return self._blocks("query", params, start_ms, end_ms)
+                return self._blocks("query", params, start_ms, end_ms, query.carries_histograms)
 
             blocks = by_json()
             if self._two_ways is not None:
@@ -290,11 +290,17 @@ class PrometheusClient:
         self._transport.stop()
 
     def _blocks(
-        self, endpoint: str, params: Mapping[str, str], start_ms: int, end_ms: int
+        self,
+        endpoint: str,
+        params: Mapping[str, str],
+        start_ms: int,
+        end_ms: int,
+        classic: bool = False,
     ) -> Iterator[Samples]:
         try:
             with self._api.stream(endpoint, params, self._bounds) as chunks:
-                for block in self._bounded(decode(chunks, self._remarks(params))):
+                decoded = decode(chunks, self._remarks(params), classic=classic)
+                for block in self._bounded(decoded):
                     # A range that is closed on the left holds what the window before already had.
                     wanted = block.after(start_ms)
                     if wanted.series or len(wanted.histograms_ms):

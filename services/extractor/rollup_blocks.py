@@ -21,8 +21,8 @@ def whole_series(blocks: Iterable[Samples]) -> Iterator[Samples]:
     """
     held: list[Samples] = []  # the parts of the last series so far
     for block in blocks:
-        if len(block.histograms_ms):
-            yield replace(Samples.empty(), histograms_ms=block.histograms_ms)
+        if len(block.histograms_ms) or len(block.surplus_ms):
+            yield Samples.empty().with_counted(block)
         if not block.series:
             continue
         ends, last, first = block.ends, len(block.series) - 1, 0
@@ -53,12 +53,11 @@ def with_last_before(block: Samples, start_ms: int) -> Samples:
 
     But each series keeps its last sample of that time that is a number.
     """
-    before = block.timestamps_ms <= start_ms
-    histograms_ms = block.histograms_ms[block.histograms_ms > start_ms]
+    before, found = block.timestamps_ms <= start_ms, block
     if before.any():
         numbers = np.flatnonzero(before & np.isfinite(block.values))
         series = np.repeat(np.arange(len(block.counts)), block.counts)[numbers]
         wanted = ~before
         wanted[numbers[np.append(series[1:] != series[:-1], True)[: len(numbers)]]] = True
         block = block.where(wanted)
-    return replace(block, histograms_ms=histograms_ms)
+    return block.with_counted(found, lambda times_ms: times_ms > start_ms)

@@ -31,17 +31,24 @@ MOST_HELD_BYTES = 1 << 20
 class Read:
     """What was read of a window so far; of its ``samples``, ``histograms`` are not carried.
 
-    ``lead_ins`` of them lie before the window. ``digest`` is that of an ``expr``: raw samples are
-    compared by their number alone.
+    ``lead_ins`` of them lie before the window. ``surplus``: how many more than the source counts
+    native histograms became in it. ``digest`` is that of an ``expr``: raw samples are compared by
+    their number alone.
     """
 
     staged: list[Staged] = field(default_factory=list)
     samples: int = 0
     histograms: int = 0  # native ones
     lead_ins: int = 0
+    surplus: int = 0
     digest: Digest = field(default_factory=Digest)
     first_ms: int | None = None  # of its samples
     replica: str = ""  # the one that it was read from, of a source that has some
+
+    @property
+    def in_source(self) -> int:
+        """How many raw samples of the window the source counts."""
+        return self.samples - self.lead_ins - self.surplus
 
     def saw(self, block: Samples) -> None:
         """Note the first sample of all, and count the histograms, which no entry will hold."""
@@ -93,14 +100,7 @@ class Taken:
     def part(self, block: Samples) -> Samples:
         """What of a block it would have been given alone."""
         window, plan = self.window, self.plan
-        block = block.after(self.from_ms)
-        if len(block) and int(block.timestamps_ms.max()) > window.end_ms:
-            histograms_ms = block.histograms_ms
-            block = block.where(block.timestamps_ms <= window.end_ms)
-            block = replace(block, histograms_ms=histograms_ms)
-        if len(block.histograms_ms):
-            histograms_ms = block.histograms_ms[block.histograms_ms <= window.end_ms]
-            block = replace(block, histograms_ms=histograms_ms)
+        block = block.after(self.from_ms).up_to(window.end_ms)
         return block if plan.rollup is None else with_last_before(block, self.whole_ms)
 
     def saw(self, part: Samples) -> None:
@@ -109,6 +109,7 @@ class Taken:
         start_ms = self.window.start_ms
         if self.plan.rollup is not None:
             self.read.lead_ins += int(np.count_nonzero(part.timestamps_ms <= start_ms))
+        self.read.surplus += int(np.count_nonzero(part.surplus_ms > start_ms))
         if self.plan.query.kind == "expr":
             self.read.digest.add(part.after(start_ms))
 

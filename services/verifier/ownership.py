@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from common.config import Query, RelabelRule
 from common.promql.constant_labels import constant_labels
-from common.promql.selector import NAME_LABEL, Selector, parse_selector
+from common.promql.selector import CLASSIC_SUFFIXES, NAME_LABEL, Selector
 from common.samples.layout import Layout, Place
 from common.samples.line_names import map_key, map_value
 from common.samples.series import SeriesDrop
@@ -43,7 +43,7 @@ class PossiblePlaces:
         names = list(self.layout.names(place)) if isinstance(place, Place) else []
         if self.query.kind == "expr":
             return self.query.metric in names
-        return any(map(parse_selector(self.query.text).names_can_be, names))
+        return any(map(self.query.extracted.names_can_be, names))
 
 
 def owner(query: Query, places: Container[Place], rules: Sequence[RelabelRule]) -> Owns:
@@ -62,7 +62,7 @@ def owner(query: Query, places: Container[Place], rules: Sequence[RelabelRule]) 
 
     if query.kind == "expr":
         return may_write
-    selector = parse_selector(query.text)
+    selector = query.extracted
     if _rewritten(selector, rules, query.labels):
         return lambda series: False
 
@@ -91,8 +91,10 @@ def places_of(
     names: Iterable[str] = ()
     if query.kind == "expr":
         names = (query.metric,)
-    elif not _rewritten(parse_selector(query.text), rules, query.labels):
+    elif not _rewritten(query.extracted, rules, query.labels):
         names = metric_names(query.text)
+        if query.carries_histograms:
+            names = [name + suffix for name in names for suffix in ("", *CLASSIC_SUFFIXES)]
     # Only what the name alone decides counts: a rule may refuse the probe for its lack of labels.
     return frozenset(
         layout.place(name) for name in names if identify({NAME_LABEL: name}) not in NAME_DROPS

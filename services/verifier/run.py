@@ -43,7 +43,8 @@ class Subject:
     apart an ``expr`` is evaluated. ``rollup``: what a tier holds of the samples; None = themselves.
     ``identify`` is the configured transform at series level; ``owns``: whether a series of the sink
     could be this query's; ``places`` are read back even where nothing is expected.
-    ``labels``: what ``identify`` gives each series in the place of its own.
+    ``labels``: what ``identify`` gives each series in the place of its own. ``classic``: whether
+    native histograms become classic series.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Subject:
     places: frozenset[Place]
     rollup: Rollup | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    classic: bool = False
 
     @property
     def window_step_ms(self) -> int:
@@ -328,9 +330,10 @@ class Verifier:
         self, subject: Subject, start_ms: int, end_ms: int, fields: Sequence[str] | None = None
     ) -> Expected:
         """What should be there, of a rollup with these ``fields`` or else its own."""
-        rollup = subject.rollup
+        rollup, classic = subject.rollup, subject.classic
         if rollup is None:
-            return expect(self._read(subject, start_ms, end_ms), subject.identify, self.latest_ms)
+            series = self._read(subject, start_ms, end_ms)
+            return expect(series, subject.identify, self.latest_ms, classic=classic)
         # Of the buckets that end in the range.
         first_ms, last_ms = (
             bound_ms // rollup.resolution_ms * rollup.resolution_ms
@@ -340,7 +343,7 @@ class Verifier:
         if first_ms < last_ms:
             series = self._read(subject, first_ms - rollup.lead_in_ms, last_ms)
         return expect_rollup(
-            expect(series, subject.identify, self.latest_ms, first_ms),
+            expect(series, subject.identify, self.latest_ms, first_ms, classic=classic),
             start_ms,
             end_ms,
             rollup,

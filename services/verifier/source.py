@@ -13,7 +13,7 @@ Source of the format: Prometheus' HTTP API (``/api/v1/query``, ``/api/v1/query_r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -45,13 +45,15 @@ LATEST_SECONDS = 1e12
 class SourceSeries(NamedTuple):
     """Samples of one series: its labels as Prometheus wrote them, times in ms, values.
 
-    ``histograms``: how many native histogram samples it has beside them.
+    ``histograms``: how many native histogram samples it has beside them; ``raw_histograms``: the
+    same, each with its time in ms, as in the response.
     """
 
     labels: dict[str, str]
     timestamps_ms: NDArray[np.int64]
     values: NDArray[np.float64]
     histograms: int = 0
+    raw_histograms: Sequence[tuple[int, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +277,8 @@ def _matrix(data: Any, start_ms: int, end_ms: int) -> Iterator[SourceSeries]:
         times, values = source_columns(entry.get("values", []))
         # Prometheus 2 closes ranges on the left, Prometheus 3 opens them: windows are (start, end].
         inside = (times > start_ms) & (times <= end_ms)
-        histograms = sum(
-            start_ms < round(row[0] * 1_000) <= end_ms for row in entry.get("histograms", [])
+        found = [(round(row[0] * 1_000), row[1]) for row in entry.get("histograms", [])]
+        histograms = [one for one in found if start_ms < one[0] <= end_ms]
+        yield SourceSeries(
+            entry["metric"], times[inside], values[inside], len(histograms), histograms
         )
-        yield SourceSeries(entry["metric"], times[inside], values[inside], histograms)

@@ -6,7 +6,7 @@ Native histograms also need ``--enable-feature=native-histograms``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import requests
 
@@ -50,6 +50,29 @@ def histogram(ms: int, count: int, field: int = 4) -> bytes:
     deltas = of_bytes(12, zigzag(count - 1) + zigzag(2 - count))
     content = of_int(1, count) + of_double(3, 1.5) + spans + deltas + of_int(15, ms)
     return of_bytes(field, content)
+
+
+def float_histogram(
+    ms: int,
+    *,
+    count: float,
+    total: float,
+    zeros: float = 0.0,
+    negative: Mapping[int, float] | None = None,
+    positive: Mapping[int, float] | None = None,
+) -> bytes:
+    """Native, of schema 0: bucket ``n`` ends at 2^n; zeros are what is within ±0.25."""
+    content = of_double(2, count) + of_double(3, total)
+    content += of_double(5, 0.25) + of_double(7, zeros)
+    for spans, counts, buckets in ((8, 10, negative or {}), (11, 13, positive or {})):
+        before = -1
+        for index in sorted(buckets):
+            gap = index if before < 0 else index - before - 1
+            content += of_bytes(spans, varint(1 << 3) + zigzag(gap) + of_int(2, 1))
+            before = index
+        numbers = [buckets[index] for index in sorted(buckets)]
+        content += of_bytes(counts, struct.pack(f"<{len(numbers)}d", *numbers))
+    return of_bytes(4, content + of_int(15, ms))
 
 
 def series(labels: dict[str, str], samples: Iterable[bytes]) -> bytes:

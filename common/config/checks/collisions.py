@@ -53,17 +53,18 @@ def collisions(
         *(metric_names(one.expr) for one in queries if one.expr is not None and is_read(one))
     )
     selectors = {
-        index: _without(parse_selector(query.select), labels)
+        index: _without(query.extracted, labels)
         for index, query in enumerate(queries)
         if query.select is not None and is_read(query)
     }
     for (left, one), (right, other) in combinations(selectors.items(), 2):
         if disjoint_label(one, other) is None:
+            both = queries[left], queries[right]
             yield (
                 right,
                 (
                     f"{queries[right].name} may select the same series as {queries[left].name} "
-                    f"(queries[{left}]): give them matchers that exclude each other"
+                    f"(queries[{left}]): {_way_out(*both, labels)}"
                 ),
             )
     for expr_index, query in enumerate(queries):
@@ -79,6 +80,16 @@ def collisions(
                         "contain: rename the expr"
                     ),
                 )
+
+
+def _way_out(one: Query, other: Query, labels: Collection[str]) -> str:
+    plain = [_without(parse_selector(query.text), labels) for query in (one, other)]
+    if disjoint_label(*plain) is None:
+        return "give them matchers that exclude each other"
+    return (
+        "native_histograms: classic also writes NAME_bucket, NAME_count and NAME_sum of what is "
+        "selected: list the names, or tell them apart by another label than le"
+    )
 
 
 def _without(selector: Selector, labels: Collection[str]) -> Selector:

@@ -174,6 +174,9 @@ class Receiver:
         stale = fresh.values.view(np.uint64) == _STALE
         kept = fresh.where(~stale) if stale.any() else fresh
         dropped = {STALE_MARKER: int(np.count_nonzero(stale)), NATIVE_HISTOGRAM: histograms}
+        if self.plans[feed].query.carries_histograms:
+            # The pull makes series of them.
+            outcomes["late"] += dropped.pop(NATIVE_HISTOGRAM)
         dropped = {reason: number for reason, number in dropped.items() if number}
         outcomes["late"] += len(samples) - len(fresh)
         outcomes["committed"] += len(kept)

@@ -39,11 +39,14 @@ def decode(
     notice: Notice = lambda text: None,
     block_bytes: int = BLOCK_BYTES,
     long_series_bytes: int = LONG_SERIES_BYTES,
+    *,
+    classic: bool = False,
 ) -> Iterator[Samples]:
     """Blocks of the series in a response that arrives in ``chunks``; memory is a few blocks.
 
-    ``notice`` receives what the query engine remarks about the expression. Ends normally only after
-    the whole document was read and is a complete, successful matrix.
+    ``notice`` receives what the query engine remarks about the expression. ``classic``: native
+    histograms become series of a classic one, instead of being counted alone. Ends normally only
+    after the whole document was read and is a complete, successful matrix.
 
     Raises :class:`SourceUnavailable` for what is truncated, no JSON, or carries ``warnings`` (it is
     incomplete), :class:`QueryRejected` for results that are no series, and what
@@ -57,7 +60,7 @@ def decode(
                 if data_key == "result" and body.peek() == b"[":
                     envelope.check_type()
                     envelope.has_result = True
-                    yield from _series(body, block_bytes, long_series_bytes)
+                    yield from _series(body, block_bytes, long_series_bytes, classic)
                 else:
                     envelope.data[data_key] = body.value()
         else:
@@ -141,7 +144,9 @@ class _Envelope:
             notice(f"{remark:.400}")
 
 
-def _series(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterator[Samples]:
+def _series(
+    body: BodyText, block_bytes: int, long_series_bytes: int, classic: bool
+) -> Iterator[Samples]:
     """Pass the array of series, yielding blocks of them."""
     body.take(b"[")
     if body.peek() == b"]":
@@ -156,10 +161,10 @@ def _series(body: BodyText, block_bytes: int, long_series_bytes: int) -> Iterato
                 yield from _columns(body, block_bytes, long_series_bytes)
                 columns_from = 0
             else:
-                yield read_series(body.value_bytes())
+                yield read_series(body.value_bytes(), classic)
         except NotColumns:
             # Read series by series for a while, then columns are tried again.
-            yield read_series(body.value_bytes())
+            yield read_series(body.value_bytes(), classic)
         if body.take(b",]") == b"]":
             return
 

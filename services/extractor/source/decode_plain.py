@@ -6,6 +6,7 @@ For servers that write the same JSON with other spaces or keys, and for native h
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import msgspec
@@ -14,6 +15,7 @@ import numpy as np
 from common.errors import QueryRejected, SourceUnavailable
 from common.samples.columns import Samples
 from common.source.errors import snippet
+from services.extractor.source.classic_series import classic_series
 from services.extractor.source.decode_columns import EXACT_SECONDS
 
 # What Prometheus writes (Go's strconv.FormatFloat) and other servers may write; not "1_000" or "
@@ -38,8 +40,10 @@ _SERIES = msgspec.json.Decoder(_Series)
 _LABELS = msgspec.json.Decoder(dict[str, str])
 
 
-def read_series(text: bytes) -> Samples:
+def read_series(text: bytes, classic: bool = False) -> Samples:
     """Decode one element of a matrix, a JSON object such as ``{"metric": {…}, "values": […]}``.
+
+    Its native histograms become series of their own if they are to be ``classic``.
 
     Raises :class:`QueryRejected` for an element of a vector or a scalar, :class:`SourceUnavailable`
     for anything else that is no series.
@@ -47,7 +51,7 @@ def read_series(text: bytes) -> Samples:
     try:
         series = _SERIES.decode(text)
         labels = bytes(series.metric)
-        _LABELS.decode(labels)
+        label_set = _LABELS.decode(labels)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if not text.startswith(b"{"):
             raise QueryRejected("answered with a scalar or a string, not with series") from None
@@ -57,15 +61,19 @@ def read_series(text: bytes) -> Samples:
     if series.values is None and series.histograms is None:
         raise SourceUnavailable(f"answered with a series that has no samples: {snippet(text)}")
     samples = series.values or ()
-    return Samples(
+    histograms = [
+        (_milliseconds(bytes(seconds)), bytes(histogram))
+        for seconds, histogram in series.histograms or ()
+    ]
+    floats = Samples(
         (labels,) if samples else (),
         np.array([len(samples)] if samples else [], np.int64),
         np.array([_milliseconds(bytes(seconds)) for seconds, _ in samples], np.int64),
         np.array([_value(value) for _, value in samples], np.float64),
-        histograms_ms=np.array(
-            [_milliseconds(bytes(seconds)) for seconds, _ in series.histograms or ()], np.int64
-        ),
     )
+    if classic and histograms:
+        return Samples.join([floats, classic_series(label_set, histograms)])
+    return replace(floats, histograms_ms=np.array([time_ms for time_ms, _ in histograms], np.int64))
 
 
 def _milliseconds(text: bytes) -> int:

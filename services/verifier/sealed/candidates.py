@@ -16,7 +16,7 @@ import re2
 
 from common.config import Query, RelabelRule
 from common.config.query import RESERVED_NAMES
-from common.promql.selector import NAME_LABEL, Selector, parse_selector
+from common.promql.selector import NAME_LABEL, Selector
 from common.samples.layout import DEFAULT_LAYOUT, Layout, Place
 from common.samples.line_names import map_key, map_value
 from services.verifier.expect import Identify
@@ -102,7 +102,7 @@ def _selected(
     rules: Sequence[RelabelRule],
     layout: Layout,
 ) -> Candidates:
-    selector = parse_selector(query.text)
+    selector = query.extracted
     matched = {matcher.label for matcher in selector.matchers} | {NAME_LABEL}
     rewritten = frozenset(
         label for label in matched if label in query.labels or _writes(rules, label)

@@ -1,4 +1,4 @@
-"""Native histograms in a real Prometheus: extracted, dropped, and the same at each recount."""
+"""Native histograms in a real Prometheus: dropped or carried, and the same at each recount."""
 
 from __future__ import annotations
 
@@ -59,3 +59,40 @@ def test_each_is_a_sample_that_is_dropped(
     rig.redis_ms += round(rig.after_seconds[2] * 1000)
     assert rig.rechecker.run(rig.plan) == 0
     assert rig.windows.status()[rig.plan.feed.name].empty_ms == 0
+
+
+def test_carried_ones_are_counted_as_the_points_that_they_become(
+    redis_client: Redis, make_prometheus: Callable[..., PrometheusServer]
+) -> None:
+    server = make_prometheus(flags=FLAGS)
+    query = Query(name="raw", select="x", native_histograms="classic").bound(1, {})
+    rig = Rig(redis_client, server, query)
+    origin_ms = rig.now_ms - STEPS * STEP_MS
+    times = [origin_ms + step * STEP_MS for step in range(1, STEPS + 1)]
+    push(
+        server,
+        series({"__name__": "x", "n": "1"}, [sample(ms, 3) for ms in times]),
+        series({"__name__": "x", "n": "2"}, [histogram(ms, 7) for ms in times]),
+    )
+    # Count, sum, three bounds of two buckets, and +Inf.
+    points = 6
+
+    def extracted() -> int:
+        audit = Ledger(redis_client, KEYS).audit()
+        assert audit.imbalance_samples == 0
+        account = audit.accounts[rig.plan.feed.name]
+        assert account.dropped == {}
+        return account.extracted
+
+    rig.extract()
+    assert extracted() == (1 + points) * STEPS
+    rig.redis_ms += round(rig.after_seconds[0] * 1000)
+    assert rig.rechecker.run(rig.plan) == 0, "nothing has changed"
+
+    push(server, series({"__name__": "x", "n": "3"}, [histogram(ms, 9) for ms in times[30:40]]))
+    rig.redis_ms += round(rig.after_seconds[1] * 1000)
+    assert rig.rechecker.run(rig.plan) > 0
+    rig.extract()
+    assert extracted() > (1 + points) * STEPS + 10 * points
+    rig.redis_ms += round(rig.after_seconds[2] * 1000)
+    assert rig.rechecker.run(rig.plan) == 0

@@ -109,3 +109,17 @@ def test_the_text_changes_with_the_transform_and_with_nothing_else(tmp_path: Pat
 def test_what_is_no_configuration_is_one_error(text: str) -> None:
     with pytest.raises(WireError, match="query q: an earlier configuration cannot be read"):
         InForce.parse("q", text)
+
+
+def test_native_histograms_are_a_part_of_it_where_they_are_carried(tmp_path: Path) -> None:
+    plain = settings(tmp_path)
+    query = plain.extract.queries[0]
+    carrying = query.model_copy(update={"native_histograms": "classic"})
+    before = InForce.of(carrying, plain)
+    after = InForce.parse(query.name, before.to_json())
+    assert after.query.carries_histograms
+    assert after.to_json() == before.to_json()
+    assert carrying.fingerprint("hot") != query.fingerprint("hot")
+    assert "native_histograms" not in InForce.of(query, plain).to_json()
+    with pytest.raises(WireError):
+        InForce.parse(query.name, before.to_json().replace("classic", "fields"))

@@ -22,6 +22,7 @@ ROOT = PROJECT_ROOT
 
 E = "{{name: {}, expr: '{}', step: 15s}}"
 S = "{{name: {}, select: '{}'}}"
+H = "{{name: {}, select: '{}', native_histograms: classic}}"
 
 
 def config(*queries: str, more: str = "") -> str:
@@ -56,6 +57,14 @@ COLLIDING = [
         (S.format("raw", '{a="b"}'), E.format("h", 'sum({__name__="h"})')),
         "the expr h would be written",
     ),
+    (
+        (H.format("raw", "h"), S.format("sums", "h_sum")),
+        "sums may select the same series as raw (queries[0]): native_histograms: classic also "
+        "writes NAME_bucket, NAME_count and NAME_sum of what is selected: list the names",
+    ),
+    ((H.format("raw", '{a="x",le=""}'), H.format("b", '{a="x",le!=""}')), "by another label"),
+    ((H.format("raw", "h"), S.format("all", '{__name__=~"h.*"}')), "matchers that exclude each"),
+    ((H.format("raw", "h"), E.format("h_count", "vector(1)")), "the expr h_count would be written"),
 ]
 
 PEACEFUL = [
@@ -69,6 +78,9 @@ PEACEFUL = [
     (E.format("up", "up"), S.format("raw", '{job="x",__name__!~"up|scrape_.*"}')),
     (E.format("job", "sum by (job) (up)"), S.format("raw", '{job="x"}')),
     (E.format("rate", "rate(x[5m])"), S.format("raw", '{job="x"}')),
+    (H.format("a", '{job="x"}'), H.format("b", '{job="y"}')),
+    (H.format("a", "h"), S.format("b", "h_total")),
+    (S.format("a", "h"), S.format("b", "h_sum")),
 ]
 
 
@@ -212,3 +224,11 @@ def test_settings_can_be_read_where_no_sample_is_read(tmp_path: Path) -> None:
 def test_the_reserved_names_are_those_that_the_loader_writes() -> None:
     ours = {one.MEASUREMENT for one in (watermark, seals, configurations)} | {READ_CHECK}
     assert ours == RESERVED_NAMES
+
+
+def test_native_histograms_are_of_raw_samples(tmp_path: Path) -> None:
+    expr = E.format("a", "up").replace("}", ", native_histograms: classic}")
+    (found,) = problems(tmp_path, config(expr))
+    assert "extract.queries[0].native_histograms: belongs to select" in found
+    (found,) = problems(tmp_path, config(H.format("a", "up").replace("classic", "fields")))
+    assert "native_histograms" in found

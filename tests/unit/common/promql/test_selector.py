@@ -213,3 +213,30 @@ def test_an_expression_that_cannot_be_read_is_refused_with_its_reason(
 )
 def test_an_expression_that_prometheus_accepts_is_accepted(expr: str) -> None:
     check_expression(expr)
+
+
+@pytest.mark.parametrize(
+    ("text", "admitted", "refused"),
+    [
+        ("x", ["x", "x_bucket", "x_count", "x_sum"], ["x_total", "y", "x_bucket_sum"]),
+        ('{__name__="a.b"}', ["a.b", "a.b_sum"], ["axb", "axb_sum"]),
+        ('{__name__=~"a|b"}', ["a", "b_count"], ["c", "ab"]),
+        ('{__name__=~"a.|b+"}', ["ax", "ax_sum", "bb_sum"], ["a", "c_sum"]),
+        ('{__name__=~"http_.*"}', ["http_x", "http_x_bucket"], ["rpc_x"]),
+        ('{job="a",__name__!="x"}', ["y", "y_sum", "x_sum"], []),
+    ],
+)
+def test_with_classic_series_names_may_have_their_suffixes(
+    text: str, admitted: list[str], refused: list[str]
+) -> None:
+    selector = parse_selector(text).with_classic()
+    assert [name for name in admitted + refused if selector.names_can_be(name)] == admitted
+
+
+def test_with_classic_series_prefixes_and_other_labels_still_exclude() -> None:
+    http, rpc = (parse_selector(f'{{__name__=~"{name}_.*"}}') for name in ("http", "rpc"))
+    assert disjoint_label(http.with_classic(), rpc) == "__name__"
+    assert disjoint_label(parse_selector("x").with_classic(), parse_selector("x_sum")) is None
+    jobs = [parse_selector(f'{{job="{job}",le="1"}}').with_classic() for job in ("a", "b", "a")]
+    assert disjoint_label(jobs[0], jobs[1]) == "job"
+    assert parse_selector('{job="a",le="1"}').with_classic().on("le") == ()

@@ -22,6 +22,7 @@ def any_samples(draw: st.DrawFn) -> Samples:
         np.arange(total, dtype=np.float64),
         tuple(b"k%d" % index for index in range(len(counts))),
         histograms_ms=np.array([5, 3], np.int64),
+        surplus_ms=np.array([4, 4, 6], np.int64),
     )
 
 
@@ -68,6 +69,15 @@ def test_after_is_exclusive(samples: Samples, start_ms: int) -> None:
     left = samples.after(start_ms)
     assert rows(left) == [row for row in rows(samples) if row[2] > start_ms]
     assert left.histograms_ms.tolist() == [ms for ms in (5, 3) if ms > start_ms]
+    assert left.surplus_ms.tolist() == [ms for ms in (4, 4, 6) if ms > start_ms]
+
+
+@given(samples=any_samples(), end_ms=st.integers(-1, 10))
+def test_up_to_is_inclusive(samples: Samples, end_ms: int) -> None:
+    left = samples.up_to(end_ms)
+    assert rows(left) == [row for row in rows(samples) if row[2] <= end_ms]
+    assert left.histograms_ms.tolist() == [ms for ms in (5, 3) if ms <= end_ms]
+    assert left.surplus_ms.tolist() == [ms for ms in (4, 4, 6) if ms <= end_ms]
 
 
 @given(samples=any_samples(), data=st.data())
@@ -81,3 +91,4 @@ def test_parts_joined_are_the_whole(samples: Samples, data: st.DataObject) -> No
     joined = Samples.join([*parts, samples.of_series(np.zeros(size, np.bool_))])
     assert rows(joined) == rows(samples)
     assert Samples.join([samples, samples]).histograms_ms.tolist() == [5, 3, 5, 3]
+    assert Samples.join([samples, samples]).surplus_ms.tolist() == [4, 4, 6, 4, 4, 6]

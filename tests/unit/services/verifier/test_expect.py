@@ -70,3 +70,18 @@ def test_of_two_series_with_one_identity_the_last_wins() -> None:
 def test_nothing_gives_nothing() -> None:
     result = expect([series("m", []), series("m", [(1, math.nan)])], by_name)
     assert (result.points, result.source, result.dropped) == ({}, 1, {"nan": 1})
+
+
+def test_native_histograms_become_classic_series_where_they_are_carried() -> None:
+    histogram = {"count": "3", "sum": "NaN", "buckets": [[0, "1", "2", "2"], [0, "2", "4", "1"]]}
+    one = series("m", [(1, 1.0)])._replace(
+        histograms=2, raw_histograms=[(2, histogram), (3, {"count": "3"})]
+    )
+    result = expect([one], lambda labels: SeriesKey.of(labels["__name__"], {}), classic=True)
+    assert {key.measurement: column.values.tolist() for key, column in result.points.items()} == {
+        "m": [1.0],
+        "m_count": [3.0],
+        "m_bucket": [3.0],
+    }
+    assert result.dropped == {"native_histogram": 1, "nan": 1, "collision": 3}
+    assert result.source == 1 + 6 + 1

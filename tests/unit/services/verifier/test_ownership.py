@@ -10,7 +10,7 @@ from common.config import Query, RelabelRule
 from common.samples.layout import DEFAULT_LAYOUT, Layout, Place
 from common.samples.series import SeriesEncoder
 from services.verifier.expect import identify_of
-from services.verifier.ownership import owner, places_of
+from services.verifier.ownership import PossiblePlaces, owner, places_of
 from services.verifier.points import SeriesKey
 
 SELECT = Query(name="raw", select='{job="app",__name__=~"m.*",code!~"5.."}')
@@ -155,3 +155,15 @@ def test_labels_that_cannot_be_read_are_a_reason() -> None:
     assert identify({"__name__": "m", "a": "\ud800"}) == "unreadable_labels"
     assert identify({"a": "b"}) == "name_missing"
     assert identify({"__name__": "m", "a": "b"}) == SeriesKey.of("m", {"a": "b"})
+
+
+def test_where_native_histograms_are_carried_their_classic_series_are_owned() -> None:
+    query = Query(name="raw", select='{job="app",le=""}', native_histograms="classic")
+    held = places(query)
+    assert held >= at("m1", "m1_bucket", "m1_count", "m1_sum", "metric__m3_sum")
+    owns = owner(query, held, ())
+    assert owns(SeriesKey.of("m1_bucket", {"job": "app", "le": "0.5"}))
+    assert not owns(SeriesKey.of("m1_bucket", {"job": "other", "le": "0.5"}))
+    elsewhere = PossiblePlaces(Query(name="x", select="x", native_histograms="classic"), Layout())
+    assert Place("x_bucket") in elsewhere
+    assert Place("y_bucket") not in elsewhere

@@ -127,6 +127,17 @@ def test_each_sample_has_an_outcome(world: World) -> None:
     assert (pushed.samples, pushed.dropped) == (1, {"stale_marker": 1, "native_histogram": 1})
 
 
+def test_histograms_that_the_pull_carries_are_left_to_it(world: World) -> None:
+    (of_up, _) = world.receiver.plans
+    carrying = of_up.query.model_copy(update={"native_histograms": "classic"})
+    world.receiver.plans = [replace(of_up, query=carrying), plan("down")]
+    world.post(series(UP, [sample(HEAD_MS + 1, 1.0), histogram(HEAD_MS + 1, 3)]))
+
+    (pushed,) = world.committed
+    assert (pushed.samples, pushed.dropped) == (1, {})
+    assert +world.counted == {"late": 1, "committed": 1}
+
+
 def test_what_is_only_dropped_is_counted_in_the_ledger_too(world: World) -> None:
     world.post(series(UP, [sample(HEAD_MS + 1, STALE)]))
 

@@ -129,3 +129,12 @@ def test_under_a_layout_of_fields_a_query_owns_fields() -> None:
     assert not found["total"].owns(SeriesKey.of("prometheus", {"a": "b"}, "up"))
     renamed = [RelabelRule(target_label="__name__", replacement="x")]
     assert candidates(queries[:1], present, renamed, layout)["raw"].places == set(present[:4])
+
+
+def test_classic_series_of_native_histograms_are_owned() -> None:
+    query = Query(name="raw", select="load", native_histograms="classic")
+    present = [Place(name) for name in ("load", "load_bucket", "load_sum", "load_total")]
+    encoder = SeriesEncoder()
+    (found,) = candidates([(query, identify_of(query, encoder))], present, ()).values()
+    assert found.places == set(present[:3])
+    assert owned(found, "load_bucket", le="0.5")
