@@ -209,8 +209,14 @@ class PastBackfill:
         )
 
     def _cancel(self) -> None:
-        self._etlctl("cancel", self._id)
-        self.found.cancelled += 1
+        try:
+            self._etlctl("cancel", self._id)
+        except StackError:
+            # It may come to its end at that moment.
+            if not self._is_over():
+                raise
+        else:
+            self.found.cancelled += 1
 
     def _samples(self) -> int:
         current = self.current()

@@ -7,7 +7,7 @@ meet in it. Which that is, is asked before each window: a count costs little.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -214,10 +214,16 @@ class Replicas:
             and end_ms - start_ms > query.step_ms
             and window != self._in_parts
             and self._was_down(one, start_ms, end_ms)
+            and self._was_scraped(counts, start_ms, end_ms)
         ):
             self._in_parts = window  # of what cannot be split, the fullest has to do
             raise QueryTooLarge(f"({start_ms}, {end_ms}] ms is whole in no replica")
         return one
+
+    def _was_scraped(self, numbers: Iterable[int], start_ms: int, end_ms: int) -> bool:
+        """Whether any of these scraped then: blocks that were brought in hold no scrapes."""
+        clients = (self._all[number].client for number in numbers)
+        return any(client.count_samples(SCRAPES, start_ms, end_ms) for client in clients)
 
     def _was_down(self, one: _Replica, start_ms: int, end_ms: int) -> bool:
         """Whether it did not scrape all the time then, as far as it says how it scrapes."""
