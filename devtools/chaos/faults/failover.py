@@ -28,7 +28,7 @@ def lose_master(hurt: Callable[[RedisServer], None]) -> Callable[[FaultContext, 
         rig = _rig(context)
         for _ in range(times):
             context.apart(longest_seconds=1.0)
-            old = rig.failover.master()
+            old = rig.master()
             hurt(old)
             rig.failover.wait_for_another_master_than(old)
             context.apart(longest_seconds=6.0)
@@ -43,8 +43,10 @@ def without_replicas(context: FaultContext, times: int) -> int:
     rig = _rig(context)
     for _ in range(times):
         context.apart(longest_seconds=1.0)
-        for replica in rig.failover.replicas():
-            replica.pause()
+        master = rig.master()
+        for server in rig.failover.servers:
+            if server is not master:
+                server.pause()
         rig.until(lambda: _refuses_writes(rig), "the master refuses writes for want of replicas")
         context.apart(longest_seconds=4.0)
         rig.make_whole()

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from common.state.redis_client import SOCKET_TIMEOUT_SECONDS, connect
 from common.state.sentinels import SentinelLogin
 from devtools.chaos.rig import Rig
 from devtools.servers.binaries import Toolbox
 from devtools.servers.redis_failover import RedisFailover
+from devtools.servers.redis_server import RedisServer
 from devtools.servers.stack import new_run_dir
+from devtools.servers.waiting import wait_until
 
 # Of the data servers, and of the Sentinels.
 PASSWORD, SENTINEL_PASSWORD = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
@@ -70,6 +73,17 @@ class FailoverRig(Rig):
         """All servers up again; see the rig's."""
         self.make_whole()
         super().repair()
+
+    def master(self) -> RedisServer:
+        """The master, as soon as most Sentinels name it."""
+
+        def named() -> RedisServer | None:
+            try:
+                return self.failover.master()
+            except RedisError:
+                return None
+
+        return wait_until(named, deadline_seconds=60.0, what="the Sentinels name a master")
 
     def make_whole(self) -> None:
         """Have all servers run, and wait until they replicate and the Sentinels know them."""
