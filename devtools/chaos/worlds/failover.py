@@ -12,8 +12,8 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from common.state.redis_client import SOCKET_TIMEOUT_SECONDS, connect
-from common.state.sentinels import SentinelLogin
+from common.state.connection.redis_client import SOCKET_TIMEOUT_SECONDS, connect
+from common.state.connection.sentinels import SentinelLogin
 from devtools.chaos.rig import Rig
 from devtools.servers.binaries import Toolbox
 from devtools.servers.redis_failover import RedisFailover
