@@ -16,6 +16,8 @@ PYTEST_ARGS ?=
 export PYTHONDONTWRITEBYTECODE :=
 # Sources of test-matrix: found (the Prometheus that other tests use), trixie, sid (its Prometheus), victoria-metrics.
 MATRIX ?= found trixie sid victoria-metrics
+# What `make chaos` does its faults to.
+WORLDS ?= one push replicas failover
 # The configuration that config-check reads.
 ETL_CONFIG ?= config/etl.yaml
 # make scale transformer=4 loader=2; make logs SERVICE=loader; make up STACK_ARGS=--monitoring-only
@@ -50,7 +52,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: DEMO_SECONDS, PYTEST_ARGS, TEST_PROCESSES, ETL_CONFIG, PYTHON, UPGRADE,"
-	@echo "             extractor, transformer, loader (of scale), SERVICE (of logs), STACK_ARGS, MATRIX"
+	@echo "             extractor, transformer, loader (of scale), SERVICE (of logs), STACK_ARGS, MATRIX, WORLDS"
 
 .PHONY: setup
 setup: ## Make .venv from deploy/image/locks/dev.lock; instant when it is up to date
@@ -149,8 +151,10 @@ compose-test: setup ## Try the deployment on a real Docker engine, with TLS too:
 	@$(python) -m pytest tests/compose $(PYTEST_ARGS)
 
 .PHONY: chaos
-chaos: setup ## Run the fault suite on real processes (CHAOS_SEED); writes build/chaos.json
-	@$(python) -m devtools.chaos
+chaos: setup ## Run the fault suite on real processes, in each of WORLDS (CHAOS_SEED); writes build/chaos*.json
+	@status=0; for world in $(WORLDS); do \
+	  $(python) -m devtools.chaos --world $$world || status=$$?; \
+	done; exit $$status
 
 .PHONY: chaos-short
 chaos-short: setup ## Run two minutes of faults, and the test that the oracle notices every loss

@@ -19,7 +19,7 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from common.state.feeds import Range, ranges_of
+from common.state.feeds import Range, Window, ranges_of
 from common.state.fields import text_of
 from common.state.keys import Keys
 
@@ -97,18 +97,30 @@ class ReplicasRead:
         """What is known, in order of time."""
         return _stretches(self._redis.get(self._keys.replicas(feed)))
 
-    def note(self, feed: str, start_ms: int, end_ms: int, replica: str) -> None:
-        """``(start_ms, end_ms]`` is about to be committed as it was read from this replica."""
-        key = self._keys.replicas(feed)
+    def note(self, feed: str, window: Window, replica: str) -> None:
+        """A window is about to be committed as it was read from this replica.
+
+        Nothing is noted once it is another worker's: that one has noted what it commits, or will.
+        """
+        key, windows = self._keys.replicas(feed), self._keys.windows(feed)
 
         def change(pipe: Pipeline) -> None:
+            is_ours = _token_of(pipe.hget(windows, window.id)) == window.token
             known = _stretches(pipe.get(key))
-            changed = _with(known, (start_ms, end_ms, replica))
+            changed = _with(known, (window.start_ms, window.end_ms, replica))
             pipe.multi()
-            if changed != known:
+            if is_ours and changed != known:
                 pipe.set(key, json.dumps(changed[-MOST_STRETCHES:]))
 
-        self._redis.transaction(change, key)
+        self._redis.transaction(change, key, windows)
+
+
+def _token_of(record: Any) -> str | None:
+    """Of whom an open window is."""
+    try:
+        return str(json.loads(record)["t"])
+    except (ValueError, TypeError, LookupError):
+        return None  # it is closed, or somebody else wrote there
 
 
 def _stretches(text: Any) -> list[Stretch]:

@@ -15,23 +15,15 @@ from rich.console import Console
 from common.errors import EtlError
 from common.exit_codes import ExitCode
 from devtools import PROJECT_ROOT
-from devtools.chaos.faults import backfill, letters, process, redis, rq, sink, source
-from devtools.chaos.kinds import QUICK_TIMES, SLOW_TIMES, Kind
+from devtools.chaos.faults import backfill
+from devtools.chaos.kinds import QUICK_TIMES, SLOW_TIMES
 from devtools.chaos.report import as_json, fault_table, figures
-from devtools.chaos.rig import BACKFILL_RATE, PAST_SECONDS, Rig
+from devtools.chaos.rig import BACKFILL_RATE
 from devtools.chaos.suite import REQUIRED_EVENTS, Suite, schedule
+from devtools.chaos.worlds.table import ONE, SERIES, SERIES_OF_OTHERS, WORLDS
 from devtools.servers.main import run_main
 
-KINDS: tuple[Kind, ...] = (
-    *process.KINDS,
-    *redis.KINDS,
-    *rq.KINDS,
-    *sink.KINDS,
-    *letters.KINDS,
-    *source.KINDS,
-    *backfill.KINDS,
-)
-SERIES, SHORT_SERIES = 2_800, 1_000
+SHORT_SERIES = 1_000
 
 # What `--short` does: a few of the kinds that break most, within two minutes. What other tests
 # do to a whole pipeline is left to them.
@@ -54,13 +46,15 @@ SHORT_REQUIRED_EVENTS = ("entry_claimed", "sink_refused_points")
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line; exits with 2 when it is wrong."""
-    names = [kind.name for kind in KINDS]
+    names = sorted({name for world in WORLDS.values() for name in world.times})
     parser = argparse.ArgumentParser(prog="python -m devtools.chaos", description=__doc__)
     parser.add_argument(
         "--seed",
         default=os.environ.get("CHAOS_SEED") or str(random.SystemRandom().randrange(10**6)),
         help="what all random choices come from; CHAOS_SEED, else drawn and printed",
     )
+    worlds = "; ".join(f"{world.name}: {world.what}" for world in WORLDS.values())
+    parser.add_argument("--world", choices=WORLDS, default=ONE, help=f"{worlds} ({ONE})")
     parser.add_argument(
         "--kinds", nargs="+", choices=names, metavar="KIND", help=f"some of {', '.join(names)}"
     )
@@ -75,23 +69,33 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--series",
         type=int,
-        help=f"series, scraped 4 times a second ({SERIES:,}; with --short {SHORT_SERIES:,})",
+        help=f"series, scraped 4 times a second ({SERIES:,}; with --short {SHORT_SERIES:,};"
+        f" in other worlds {SERIES_OF_OTHERS:,})",
     )
-    parser.add_argument(
-        "--json", type=Path, default=PROJECT_ROOT / "build" / "chaos.json", metavar="FILE"
-    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="build/chaos[-WORLD].json")
     parser.add_argument("--keep-data", action="store_true", help="leave the servers' data behind")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    world = WORLDS[options.world]
+    if options.short and world.name != ONE:
+        parser.error(f"--short is of the world {ONE}")
+    if others := sorted(set(options.kinds or ()) - world.times.keys()):
+        parser.error(f"--kinds {', '.join(others)}: not of the world {world.name}")
+    suffix = "" if world.name == ONE else f"-{world.name}"
+    options.json = options.json or PROJECT_ROOT / "build" / f"chaos{suffix}.json"
+    return options
 
 
 def times_of(options: argparse.Namespace) -> dict[str, int]:
     """How often each kind is done."""
-    chosen = options.kinds or [kind.name for kind in KINDS]
+    world = WORLDS[options.world]
+    chosen = options.kinds or world.times
     if options.short:
         return {name: SHORT_TIMES[name] for name in SHORT_TIMES if name in chosen}
     return {
-        kind.name: min(options.rounds, kind.times) if kind.slow else options.rounds
-        for kind in KINDS
+        kind.name: min(options.rounds, world.times[kind.name])
+        if kind.slow or world.name != ONE
+        else options.rounds
+        for kind in world.kinds
         if kind.name in chosen
     }
 
@@ -106,24 +110,24 @@ def main(arguments: Sequence[str]) -> ExitCode:
 
     times = times_of(options)
     whole = not options.kinds and not options.short
-    wanted = REQUIRED_EVENTS if whole else SHORT_REQUIRED_EVENTS if not options.kinds else ()
+    world, short = WORLDS[options.world], options.short
+    wanted = world.required_events if whole else SHORT_REQUIRED_EVENTS if not options.kinds else ()
     say(f"CHAOS_SEED={options.seed}")
-    short = options.short
-    rig = Rig(
+    rig_of_world = world.rig(
         options.seed,
-        series=options.series or (SHORT_SERIES if short else SERIES),
-        past_seconds=SHORT_PAST_SECONDS if short else PAST_SECONDS,
+        series=options.series or (SHORT_SERIES if short else world.series),
+        past_seconds=SHORT_PAST_SECONDS if short else world.past_seconds,
         backfill_rate=SHORT_BACKFILL_RATE if short else BACKFILL_RATE,
         keep_data=options.keep_data,
     )
     try:
-        with rig:
+        with rig_of_world as rig:
             say(f"{sum(times.values())} faults of {len(times)} kinds")
             say(f"Logs are in {rig.stack.log_dir}.")
             suite = Suite(
                 rig, options.seed, say, required_events={e: REQUIRED_EVENTS[e] for e in wanted}
             )
-            kinds = [kind for kind in KINDS if kind.name in times]
+            kinds = [kind for kind in world.kinds if kind.name in times]
             batches = schedule(kinds, times, options.seed)
             if short:
                 batches.sort(key=lambda batch: batch[0] not in backfill.KINDS)

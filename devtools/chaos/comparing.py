@@ -6,13 +6,13 @@ feed's origin, nothing in flight. What Redis says of itself is not asked, for it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from time import monotonic, sleep
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from redis.exceptions import RedisError
@@ -24,6 +24,7 @@ from services.verifier.explain import DEAD_LETTERED, Facts, Range
 from services.verifier.knowledge import Knowledge
 from services.verifier.points import SeriesKey
 from services.verifier.run import Outcome
+from services.verifier.source import SourceSeries
 from services.verifier.verdict import Verdict
 from services.verifier.wiring import HOT, connected, verifier
 
@@ -33,6 +34,19 @@ PIECE_SAMPLES = 350_000
 ACCEPTED_REASONS = frozenset((DEAD_LETTERED,))
 # Servers are killed while a comparison runs; it is then begun anew.
 RETRY_SECONDS = 180.0
+
+
+class Reader(Protocol):
+    """A source as far as it is counted: :class:`services.verifier.source.Source`, or several."""
+
+    def read_select(self, selector: str, start_ms: int, end_ms: int) -> list[SourceSeries]:
+        """Raw samples."""
+
+    def read_expr(self, expr: str, step_ms: int, start_ms: int, end_ms: int) -> list[SourceSeries]:
+        """An expression at each step."""
+
+    def close(self) -> None:
+        """Close all connections."""
 
 
 class Point(NamedTuple):
@@ -79,6 +93,12 @@ class Compared:
                 f" {self.different} different, e.g. {'; '.join(self.examples[:5])}"
             )
         return None if self.equal else f"{span}: no point was found, so nothing is proven"
+
+
+# As :func:`compare_range`.
+Compare = Callable[
+    [Path, Mapping[str, str], int, int, Sequence[Point], TierName, Sequence[str]], Compared
+]
 
 
 @dataclass(slots=True)
@@ -169,7 +189,15 @@ def summary(outcome: Outcome, seconds: float) -> Compared:
 class Comparer:
     """Comparisons in ``processes`` processes beside this one, in the order they are asked for."""
 
-    def __init__(self, config: Path, environ: Mapping[str, str], processes: int = 1) -> None:
+    def __init__(
+        self,
+        config: Path,
+        environ: Mapping[str, str],
+        processes: int = 1,
+        *,
+        compare: Compare = compare_range,
+    ) -> None:
+        self._compare = compare
         self._config = config
         self._environ = dict(environ)
         self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
@@ -184,7 +212,7 @@ class Comparer:
     ) -> Future[Compared]:
         """Compare ``(start_ms, end_ms]`` as soon as there is a process for it."""
         what = (start_ms, end_ms, tuple(bad), tier, tuple(queries))
-        return self._pool.submit(compare_range, self._config, self._environ, *what)
+        return self._pool.submit(self._compare, self._config, self._environ, *what)
 
     def __enter__(self) -> Self:
         return self

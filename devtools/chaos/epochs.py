@@ -8,6 +8,7 @@ opened again once more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,10 +17,10 @@ from common.config import Query
 from common.state.backfills import by_feed
 from common.state.ranges import without
 from common.state.windows import FeedStatus
+from devtools.chaos.comparing import Reader
 from devtools.chaos.rig import Rig
 from services.extractor.windows import Plan
-from services.verifier.connect import source_of
-from services.verifier.source import Source, SourceSeries
+from services.verifier.source import SourceSeries
 from services.verifier.wiring import HOT
 
 Span = tuple[int, int]
@@ -112,25 +113,23 @@ class Count:
 
 def counts(rig: Rig, epochs: Epochs) -> list[Count]:
     """One count for each feed of each epoch; asks Prometheus for all of it."""
-    source = source_of(rig.settings)
-    try:
-        return [
-            _rollup_count(source, plan, epoch) if plan.rollup else _count(source, plan, epoch)
-            for epoch in epochs.closed
-            for plan in rig.plans
-        ]
-    finally:
-        source.close()
+    found = []
+    for epoch in epochs.closed:
+        for plan in rig.plans:
+            with closing(rig.source_of_feed(plan.feed.name)) as source:
+                count = _rollup_count if plan.rollup else _count
+                found.append(count(source, plan, epoch))
+    return found
 
 
-def _count(source: Source, plan: Plan, epoch: Epoch) -> Count:
+def _count(source: Reader, plan: Plan, epoch: Epoch) -> Count:
     feed = plan.feed.name
     spans = [*epoch.committed.get(feed, ()), *epoch.repeated.get(feed, ())]
     wanted = sum(len(one.values) for one in _read(source, plan.query, spans))
     return Count(feed, epoch.extracted.get(feed, 0), wanted + epoch.repeated_samples.get(feed, 0))
 
 
-def _rollup_count(source: Source, plan: Plan, epoch: Epoch) -> Count:
+def _rollup_count(source: Reader, plan: Plan, epoch: Epoch) -> Count:
     feed, step_ms = plan.feed.name, plan.step_ms
 
     def points(spans: Iterable[Span]) -> int:
@@ -161,7 +160,7 @@ def committed(feed: FeedStatus) -> Iterator[Span]:
         yield cursor, feed.head_ms
 
 
-def _read(source: Source, query: Query, spans: Iterable[Span]) -> Iterator[SourceSeries]:
+def _read(source: Reader, query: Query, spans: Iterable[Span]) -> Iterator[SourceSeries]:
     """Each series in each piece of the spans."""
     for start_ms, end_ms in spans:
         cursor_ms, piece_ms = start_ms, _PIECE_MS

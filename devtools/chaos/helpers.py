@@ -79,18 +79,24 @@ class LoadExporter(_Helper):
 
 
 class Proxies(_Helper):
-    """All fault proxies; ``ports`` are where services find what is behind them."""
+    """All fault proxies, with ``more_http`` beside the usual.
+
+    ``ports`` are where services find what is behind them.
+    """
 
     KINDS: ClassVar = {"redis": "tcp", "influxdb": "http", "prometheus": "http"}
 
-    def __init__(self, work_dir: Path, seed: str, *, log_dir: Path) -> None:
+    def __init__(
+        self, work_dir: Path, seed: str, *, log_dir: Path, more_http: Sequence[str] = ()
+    ) -> None:
         super().__init__("proxies", work_dir, log_dir=log_dir)
         self._seed = seed
-        self.ports = {name: free_port() for name in self.KINDS}
+        self._kinds = {**self.KINDS, **dict.fromkeys(more_http, "http")}
+        self.ports = {name: free_port() for name in self._kinds}
 
     def command(self) -> Sequence[str]:
         """The proxies on their ports, their control on that of this process."""
-        described = [f"{name}={kind}:{self.ports[name]}" for name, kind in self.KINDS.items()]
+        described = [f"{name}={kind}:{self.ports[name]}" for name, kind in self._kinds.items()]
         return [
             sys.executable,
             "-m",
@@ -115,6 +121,10 @@ class Proxies(_Helper):
     def hits(self, name: str, action: str) -> int:
         """How many requests an action was done to."""
         return int(self.send(name, "state")["hits"].get(action, 0))
+
+    def answers(self, name: str, status: int) -> int:
+        """How many requests the server behind an HTTP proxy has answered with a status."""
+        return int(self.send(name, "state")["answers"].get(str(status), 0))
 
     def connections_to(self, port: int) -> int:
         """How many connections to a server there are."""

@@ -7,6 +7,8 @@ import contextlib
 import gzip
 import random
 import zlib
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from devtools.chaos.http1 import HEAD_MAX_BYTES, BrokenMessage, Message, read_body, read_head
@@ -34,14 +36,18 @@ class HttpProxy:
         self.listener = Listener(port, self._serve)
         self.requests = 0
         self.under_way = 0
-        self._upstream_port = 0
+        self._upstream_ports: Sequence[int] = ()
+        self._answers: Counter[str] = Counter()
         self._delay_seconds = (0.0, 0.0)
         self._rng = rng
         self._late: set[asyncio.Task[None]] = set()
 
-    def point(self, upstream_port: int, delay_seconds: tuple[float, float]) -> None:
-        """Where requests go, and between which times each of them waits first."""
-        self._upstream_port = upstream_port
+    def point(self, upstream_port: int, delay_seconds: tuple[float, float], *others: int) -> None:
+        """Where requests go, and between which times each of them waits first.
+
+        With ``others`` each request goes to any of the ports.
+        """
+        self._upstream_ports = upstream_port, *others
         self._delay_seconds = delay_seconds
 
     def state(self) -> dict[str, Any]:
@@ -51,6 +57,7 @@ class HttpProxy:
             "under_way": self.under_way,
             "hits": dict(self.rules.hits),
             "left": self.rules.left,
+            "answers": dict(self._answers),
         }
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,7 +120,7 @@ class HttpProxy:
     async def _ask(self, request: Message) -> Message:
         """The server's whole response; raises when the server is away or breaks off."""
         reader, writer = await asyncio.open_connection(
-            HOST, self._upstream_port, limit=HEAD_MAX_BYTES
+            HOST, self._rng.choice(self._upstream_ports), limit=HEAD_MAX_BYTES
         )
         try:
             writer.write(request.encode())
@@ -122,6 +129,7 @@ class HttpProxy:
             if response is None:
                 raise BrokenMessage("the server ended without an answer")
             await read_body(reader, response, answer_to=request.method)
+            self._answers[str(response.status)] += 1
             return response
         finally:
             writer.close()

@@ -6,9 +6,9 @@ import threading
 import time
 from typing import Self
 
+from redis import Redis
 from redis.exceptions import RedisError
 
-from common.state.connection.redis_client import connect
 from common.state.keys import Keys
 from common.state.ledger import Ledger
 
@@ -16,17 +16,19 @@ EVERY_SECONDS = 0.1
 
 
 class LedgerWatch:
-    """Audits from a thread of its own, on a connection of its own; a Redis that is away is skipped.
+    """Audits from a thread of its own; a Redis that is away is skipped.
+
+    ``redis`` is a client of its own, and closed on exit.
 
     ``worst_samples`` is the largest imbalance seen, ``worst_lost_samples`` the most samples that
     were recorded in flight and not there.
     """
 
-    def __init__(self, url: str, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: Keys) -> None:
         self.audits = 0
         self.worst_samples = 0
         self.worst_lost_samples = 0
-        self._redis = connect(url, socket_timeout_seconds=2.0)
+        self._redis = redis
         self._ledger = Ledger(self._redis, keys)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="book-watch", daemon=True)

@@ -60,7 +60,9 @@ class Oracle:
         self._identify = identify_of(query, SeriesEncoder.from_settings(rig.settings))
         feeds = rig.feeds().values()
         self.start_ms = max(feed.origin_ms for feed in feeds if feed.tier == HOT)
-        self.warm_start_ms = max(feed.origin_ms for feed in feeds if feed.tier != HOT)
+        warm = [feed.origin_ms for feed in feeds if feed.tier != HOT]
+        self._tiers: tuple[TierName, ...] = (HOT, WARM_TIER) if warm else (HOT,)
+        self.warm_start_ms = max(warm, default=self.start_ms)
         self.proved_ms = self.start_ms
         self.proofs: list[Proof] = []
 
@@ -79,8 +81,9 @@ class Oracle:
             )
             proof.recovery_seconds = monotonic() - began
             rig.all_up()
+            rig.until_recovered()
             rig.backfill.go_on()
-            proof.problems += self._books()
+            proof.problems += [*self._books(), *rig.problems()]
             bad = self.bad_points(proof.end_ms)
             proof.problems += self._letters(bad, proof.end_ms)
         except EtlError as error:
@@ -95,19 +98,23 @@ class Oracle:
     def warm_proved_ms(self) -> int:
         """Up to where warm was loaded at the last proof."""
         heads_ms = self._rig.heads_ms(self.proved_ms)
-        return min(head for feed, head in heads_ms.items() if not feed.endswith(f"@{HOT}"))
+        of_warm = [head for feed, head in heads_ms.items() if not feed.endswith(f"@{HOT}")]
+        return min(of_warm, default=self.warm_start_ms)
 
     def last_comparisons(self, comparer: Comparer) -> list[Future[Compared]]:
-        """All of the run, in two pieces of hot and one of warm; then the past in both."""
+        """All of the run, in two pieces of hot and one of warm; then the past in each tier."""
         middle_ms = (self.start_ms + self.proved_ms) // 2
         bad, past = self.bad_points(self.proved_ms), self._rig.past
         return [
             comparer.submit(self.start_ms, middle_ms, bad),
             comparer.submit(middle_ms, self.proved_ms, bad),
-            comparer.submit(self.warm_start_ms, self.warm_proved_ms, tier=WARM_TIER),
+            *(
+                comparer.submit(self.warm_start_ms, self.warm_proved_ms, tier=tier)
+                for tier in self._tiers[1:]
+            ),
             *(
                 comparer.submit(past.start_ms, past.end_ms, tier=tier, queries=[COUNTER])
-                for tier in (HOT, WARM_TIER)
+                for tier in self._tiers
             ),
         ]
 
@@ -116,10 +123,13 @@ class Oracle:
         settings, past = self._rig.settings, self._rig.past
         return [
             check_seals(settings, self.start_ms, self.proved_ms),
-            check_seals(settings, self.warm_start_ms, self.warm_proved_ms, WARM_TIER),
+            *(
+                check_seals(settings, self.warm_start_ms, self.warm_proved_ms, tier)
+                for tier in self._tiers[1:]
+            ),
             *(
                 check_seals(settings, past.start_ms, past.end_ms, tier, [COUNTER])
-                for tier in (HOT, WARM_TIER)
+                for tier in self._tiers
             ),
         ]
 

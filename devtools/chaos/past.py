@@ -12,6 +12,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -22,6 +23,7 @@ from common.state.backfills import Backfill, Backfills, Order, Part
 from common.state.keys import Keys
 from devtools import PROJECT_ROOT
 from devtools.chaos.load import COUNTER, COUNTERS, JOB, counter_series
+from devtools.servers.prometheus_server import PrometheusServer
 
 if TYPE_CHECKING:
     from devtools.chaos.rig import Rig
@@ -64,6 +66,13 @@ class PastSamples:
                     value = value + rng.random() if grows else 0.0
                     text.write(f"{series} {value!r} {at_seconds}\n")
             text.write("# EOF\n")
+
+    def give(self, servers: Iterable[PrometheusServer], file: Path, instance: str) -> None:
+        """Add them to what servers hold, by way of a file."""
+        self.write(file, instance)
+        for server in servers:
+            server.backfill(file)
+        file.unlink()
 
 
 @dataclass(slots=True)
@@ -200,8 +209,14 @@ class PastBackfill:
         )
 
     def _cancel(self) -> None:
-        self._etlctl("cancel", self._id)
-        self.found.cancelled += 1
+        try:
+            self._etlctl("cancel", self._id)
+        except StackError:
+            # It may come to its end at that moment.
+            if not self._is_over():
+                raise
+        else:
+            self.found.cancelled += 1
 
     def _samples(self) -> int:
         current = self.current()

@@ -68,7 +68,8 @@ class Control:
                 return {"reset": proxy.listener.reset_all(), **proxy.state()}
             case "point", HttpProxy():
                 low, high = order["delay_seconds"]
-                proxy.point(int(order["port"]), (float(low), float(high)))
+                others = map(int, order.get("others", ()))
+                proxy.point(int(order["port"]), (float(low), float(high)), *others)
             case "point", TcpProxy():
                 proxy.point(int(order["port"]))
             case "rule", HttpProxy():

@@ -6,18 +6,19 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from common.config import Settings, load_settings
 from common.errors import StackError
-from common.state.connection.redis_client import connect
+from common.state.connection.redis_client import SOCKET_TIMEOUT_SECONDS, connect
 from common.state.keys import Keys
 from common.state.ledger import Ledger
 from common.state.windows import FeedStatus, WindowSet
 from devtools import PROJECT_ROOT
+from devtools.chaos.comparing import Compare, Reader, compare_range
 from devtools.chaos.helpers import LoadExporter, Proxies
 from devtools.chaos.journal import Journal
 from devtools.chaos.load import COUNTER, FRESH, JOB, LIMITED, METRICS, ODD
@@ -25,12 +26,13 @@ from devtools.chaos.past import PastBackfill, PastSamples
 from devtools.servers.binaries import Toolbox
 from devtools.servers.lifetime import StartStop
 from devtools.servers.ports import HOST
-from devtools.servers.prometheus_server import ScrapeJob
+from devtools.servers.prometheus_server import PrometheusServer, ScrapeJob
 from devtools.servers.service_process import ServiceProcess
 from devtools.servers.stack import LocalStack, new_run_dir
 from devtools.servers.stack_config import Pace, read_config
 from devtools.servers.waiting import wait_until
 from services.extractor.windows import Plan, plans_of
+from services.verifier.connect import source_of
 
 KEYS = Keys("etl")
 # Each interval every live feed has a window and a recount, which cost much the same however short
@@ -148,16 +150,19 @@ class Rig(StartStop):
         log_dir = run_dir / "logs"
         self.rng = random.Random(seed)
         self.exporter = LoadExporter(run_dir / "exporter", series, log_dir=log_dir)
-        self.proxies = Proxies(run_dir / "proxies", seed, log_dir=log_dir)
+        self.proxies = Proxies(
+            run_dir / "proxies", seed, log_dir=log_dir, more_http=self.more_proxies
+        )
         # Changed between restarts of influxd; not empty, or it would not be kept.
         self.influx_limits: dict[str, str | int | bool] = {"max-values-per-tag": 0}
         self.toolbox = toolbox or Toolbox()
         self.stack = LocalStack(
             run_dir,
             toolbox=self.toolbox,
-            config_overrides=config_overrides(self.proxies),
+            config_overrides=self.config(),
             pace=PACE,
-            prometheus_flags=(f"--query.max-samples={MAX_SAMPLES_OF_A_QUERY}",),
+            prometheus_flags=self.prometheus_flags,
+            prometheus_settings=self.prometheus_settings(),
             influx_settings={"data": self.influx_limits},
             keep_data=keep_data,
         )
@@ -179,7 +184,8 @@ class Rig(StartStop):
         stack = self.stack
         try:
             self.toolbox.prepare()
-            self._write_past()
+            past = stack.run_dir / "past.om"
+            self.past.give(self.prometheus_servers(), past, self.exporter.address)
             self.exporter.start()
             self.proxies.start()
             stack.start()
@@ -195,10 +201,10 @@ class Rig(StartStop):
                 self.proxies.send(name, "point", port=port, delay_seconds=DELAY_SECONDS[name])
             self.settings = load_settings(stack.config_path, environ=self.direct_environ())
             self.plans = plans_of(self.settings)
-            self.redis = connect(stack.redis.url)
+            self.redis = self.connect_redis()
             self.ledger = Ledger(self.redis, KEYS)
             self.windows = WindowSet(self.redis, KEYS)
-            stack.start_services(SERVICES)
+            self.start_services()
         except BaseException:
             self.stop()
             raise
@@ -212,6 +218,51 @@ class Rig(StartStop):
             self.stack.stop()
         finally:
             self._kill_helpers()
+
+    # What is otherwise in a world with more to it.
+
+    more_proxies: ClassVar[Sequence[str]] = ()
+    prometheus_flags: ClassVar[Sequence[str]] = (f"--query.max-samples={MAX_SAMPLES_OF_A_QUERY}",)
+
+    @property
+    def compare(self) -> Compare:
+        """What compares source and sink."""
+        return compare_range
+
+    def config(self) -> dict[str, Any]:
+        """What of etl.yaml is the suite's own."""
+        return config_overrides(self.proxies)
+
+    def prometheus_settings(self) -> dict[str, Any]:
+        """Further keys of prometheus.yml."""
+        return {}
+
+    def prometheus_servers(self) -> Sequence[PrometheusServer]:
+        """All that scrape the load."""
+        return [self.stack.prometheus]
+
+    def start_services(self) -> None:
+        """All of them, until they are ready."""
+        self.stack.start_services(SERVICES)
+
+    def connect_redis(self, socket_timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> Redis:
+        """A client of the pipeline's Redis that passes no proxy."""
+        return connect(self.stack.redis.url, socket_timeout_seconds=socket_timeout_seconds)
+
+    def source_of_feed(self, feed: str) -> Reader:
+        """What a feed was extracted from; the caller closes it."""
+        return source_of(self.settings)
+
+    def until_recovered(self) -> None:
+        """Wait until what does not show in the feeds works again."""
+
+    def problems(self) -> list[str]:
+        """What else is wrong when a proof is made."""
+        return []
+
+    def last_problems(self) -> list[str]:
+        """What else is wrong when the services have stopped."""
+        return []
 
     # Questions.
 
@@ -316,11 +367,11 @@ class Rig(StartStop):
         stack = self.stack
         for service in stack.all_services():
             service.resume()
-        for name in ("influxdb", "prometheus"):
+        for name in ("influxdb", "prometheus", *self.more_proxies):
             self.proxies.send(name, "clear")
         for name in self.proxies.ports:
             self.proxies.send(name, "listen")
-        for server in (stack.redis, *stack.influx.servers, stack.prometheus):
+        for server in (stack.redis, *stack.influx.servers, *self.prometheus_servers()):
             server.resume()
             server.start()
         self.redis.config_set("maxmemory", 0)
@@ -341,12 +392,6 @@ class Rig(StartStop):
             "ETL__PIPELINE__LIVE_SECONDS": "600",
             "ETL__PIPELINE__REDIS_URL": stack.redis.plain_url,
         }
-
-    def _write_past(self) -> None:
-        file = self.stack.run_dir / "past.om"
-        self.past.write(file, self.exporter.address)
-        self.stack.prometheus.backfill(file)
-        file.unlink()
 
     def _kill_helpers(self) -> None:
         self.exporter.close()

@@ -114,8 +114,8 @@ class Suite:
         epochs = Epochs()
         environ = rig.direct_environ()
         with (
-            Comparer(rig.stack.config_path, environ) as comparer,
-            LedgerWatch(rig.stack.redis.url, KEYS) as watch,
+            Comparer(rig.stack.config_path, environ, compare=rig.compare) as comparer,
+            LedgerWatch(rig.connect_redis(2.0), KEYS) as watch,
         ):
             oracle = Oracle(rig, comparer, epochs)
             began = monotonic()
@@ -127,6 +127,8 @@ class Suite:
             result.verifier = ask_verifier(rig, rig.heads_ms(oracle.proved_ms))
             self._stop_services()
             epochs.close(rig)
+            for problem in rig.last_problems():
+                self._problem(problem)
             for proof in oracle.proofs:
                 self._collect(oracle, proof)
         result.audits = watch.audits
@@ -208,7 +210,8 @@ class Suite:
         """All of the run's time once more, in one piece for each core; then every ledger."""
         rig, result = self._rig, self.result
         self._say(f"Comparing all {result.load_seconds:.0f} s once more.")
-        with Comparer(rig.stack.config_path, environ, processes=2) as comparer:
+        compare = rig.compare
+        with Comparer(rig.stack.config_path, environ, 2, compare=compare) as comparer:
             result.whole = [part.result() for part in oracle.last_comparisons(comparer)]
         for part in result.whole:
             if part.problem:

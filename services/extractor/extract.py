@@ -90,7 +90,7 @@ class Extractor:
     believed_ms: Callable[[int], int] = lambda wanted_ms: wanted_ms
     # Which replica was read last, and what is told of a window before its commit.
     replica: Callable[[], str] = lambda: ""
-    note_replica: Callable[[str, int, int, str], None] = lambda feed, start, end, replica: None
+    note_replica: Callable[[str, Window, str], None] = lambda feed, window, replica: None
     lengths: WindowLengths = field(default_factory=WindowLengths)
     _told_of_histograms: set[str] = field(default_factory=set, init=False)
 
@@ -246,7 +246,7 @@ class Extractor:
     def _commit(self, plan: Plan, window: Window, read: Read) -> str:
         raw = plan.query.kind == "select"
         if read.replica:
-            self.note_replica(plan.feed.name, window.start_ms, window.end_ms, read.replica)
+            self.note_replica(plan.feed.name, window, read.replica)
         return self.windows.commit(
             plan.feed,
             window,

@@ -7,7 +7,8 @@ meet in it. Which that is, is asked before each window: a count costs little.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,6 +28,8 @@ from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings
 AWAY_SECONDS = 5.0
 AWAY_TIMES = 4
 INTERVAL_KEPT_SECONDS = 60.0
+# Windows that were refused once because they are whole in no replica, and are remembered.
+MOST_WHOLE_IN_NONE = 1000
 # Each target has a sample of it for each scrape: it stands for what an expression reads.
 SCRAPES = "up"
 
@@ -73,6 +76,8 @@ class Replicas:
         self._read_before = read_before
         self._last = ""
         self._in_parts: tuple[str, int, int] | None = None
+        # Several: recounts of several queries come again in turn.
+        self._whole_in_none = deque[tuple[str, int, int]](maxlen=MOST_WHOLE_IN_NONE)
 
     def last_read(self) -> str:
         """The URL of the replica that :meth:`read` has read from last."""
@@ -212,12 +217,18 @@ class Replicas:
         if (
             sum(counts.values()) > counts[best]
             and end_ms - start_ms > query.step_ms
-            and window != self._in_parts
+            and window not in self._whole_in_none
             and self._was_down(one, start_ms, end_ms)
+            and self._was_scraped(counts, start_ms, end_ms)
         ):
-            self._in_parts = window  # of what cannot be split, the fullest has to do
+            self._whole_in_none.append(window)  # of what cannot be split, the fullest has to do
             raise QueryTooLarge(f"({start_ms}, {end_ms}] ms is whole in no replica")
         return one
+
+    def _was_scraped(self, numbers: Iterable[int], start_ms: int, end_ms: int) -> bool:
+        """Whether any of these scraped then: blocks that were brought in hold no scrapes."""
+        clients = (self._all[number].client for number in numbers)
+        return any(client.count_samples(SCRAPES, start_ms, end_ms) for client in clients)
 
     def _was_down(self, one: _Replica, start_ms: int, end_ms: int) -> bool:
         """Whether it did not scrape all the time then, as far as it says how it scrapes."""

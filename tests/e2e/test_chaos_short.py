@@ -219,7 +219,7 @@ def test_a_bad_point_is_expected_and_its_dead_letter_missed(world: World) -> Non
 
 def test_samples_that_vanish_from_redis_are_noticed_in_the_books(world: World) -> None:
     rig = world.rig
-    with LedgerWatch(rig.stack.redis.url, KEYS) as watch:
+    with LedgerWatch(rig.connect_redis(), KEYS) as watch:
         for transformer in rig.stack.services["transformer"]:
             transformer.pause()
         rig.until(lambda: rig.redis.xlen(KEYS.stream(RAW)), "an entry waits")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
 from redis import Redis
 
+from common.state.feeds import Window
 from common.state.history import ReplicasRead
 from common.state.keys import Keys
 
 KEYS = Keys("etl")
+
+
+FEED = "q@hot"
 
 
 @pytest.fixture
@@ -18,13 +23,36 @@ def record(redis_client: Redis) -> ReplicasRead:
     return ReplicasRead(redis_client, KEYS)
 
 
+@pytest.fixture(autouse=True)
+def leased(redis_client: Redis) -> None:
+    """The window that is noted, under the lease with token 7."""
+    redis_client.hset(KEYS.windows(FEED), "w", json.dumps({"t": "7"}))
+
+
+def note(record: ReplicasRead, start_ms: int, end_ms: int, replica: str, token: str = "7") -> None:
+    record.note(FEED, Window("w", start_ms, end_ms, token, 0, "live"), replica)
+
+
+def test_a_window_that_is_another_workers_by_now_is_not_noted(
+    record: ReplicasRead, redis_client: Redis
+) -> None:
+    note(record, 0, 10, "a")
+    note(record, 0, 10, "b", token="6")
+    assert record.of(FEED) == [(0, 10, "a")]
+    redis_client.hdel(KEYS.windows(FEED), "w")
+    note(record, 0, 10, "b")
+    redis_client.hset(KEYS.windows(FEED), "w", "no record")
+    note(record, 0, 10, "b")
+    assert record.of(FEED) == [(0, 10, "a")]
+
+
 def test_stretches_join_and_give_way(record: ReplicasRead) -> None:
-    record.note("q@hot", 10, 20, "b")
-    record.note("q@hot", 20, 30, "b")
+    note(record, 10, 20, "b")
+    note(record, 20, 30, "b")
     assert record.of("q@hot") == [(10, 30, "b")]
-    record.note("q@hot", 15, 25, "a")
+    note(record, 15, 25, "a")
     assert record.of("q@hot") == [(10, 15, "b"), (15, 25, "a"), (25, 30, "b")]
-    record.note("q@hot", 0, 40, "c")
+    note(record, 0, 40, "c")
     assert record.of("q@hot") == [(0, 40, "c")]
     assert record.of("other@hot") == []
 
@@ -34,7 +62,7 @@ def test_each_instant_is_of_the_replica_that_was_noted_last(record: ReplicasRead
     for _ in range(60):
         start = rng.randrange(99)
         end, replica = rng.randrange(start + 1, 100), rng.choice("abc")
-        record.note("q@hot", start, end, replica)
+        note(record, start, end, replica)
         known |= dict.fromkeys(range(start + 1, end + 1), replica)
     stretches = record.of("q@hot")
     assert {at: one for start, end, one in stretches for at in range(start + 1, end + 1)} == known
@@ -44,5 +72,5 @@ def test_each_instant_is_of_the_replica_that_was_noted_last(record: ReplicasRead
 def test_what_somebody_else_wrote_is_nothing(record: ReplicasRead, redis_client: Redis) -> None:
     redis_client.set(KEYS.replicas("q@hot"), "[1, 2]")
     assert record.of("q@hot") == []
-    record.note("q@hot", 0, 10, "a")
+    note(record, 0, 10, "a")
     assert record.of("q@hot") == [(0, 10, "a")]

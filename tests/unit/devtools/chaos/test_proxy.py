@@ -25,6 +25,8 @@ SECONDS = 20.0
 class Upstream:
     """A server that remembers what it was asked and answers the same each time."""
 
+    port = 0
+
     def __init__(self, response: bytes) -> None:
         self.requests: list[Message] = []
         self.response = response
@@ -40,12 +42,14 @@ class Upstream:
 
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX-Kept: yes\r\n\r\n0123456789"
+NOT_NOW = b"HTTP/1.1 503 Not Now\r\nContent-Length: 0\r\n\r\n"
 
 
 @asynccontextmanager
 async def http_proxy(response: bytes = ANSWER) -> AsyncIterator[tuple[HttpProxy, Upstream]]:
     upstream = Upstream(response)
     server = Listener(free_port(), upstream.serve)
+    upstream.port = server.port
     proxy = HttpProxy(free_port(), random.Random(1))
     proxy.point(server.port, (0.0, 0.0))
     await server.open()
@@ -113,6 +117,20 @@ def test_answers_of_every_framing_pass(response: bytes, body: bytes) -> None:
 
             assert found is not None
             assert found.body == body
+
+    run(test)
+
+
+def test_requests_are_spread_over_several_servers_and_answers_counted() -> None:
+    async def test() -> None:
+        async with http_proxy() as (proxy, first), http_proxy(NOT_NOW) as (_, second):
+            proxy.point(first.port, (0.0, 0.0), second.port)
+            for _ in range(30):
+                await post(proxy.listener.port)
+
+            counts = {"200": len(first.requests), "503": len(second.requests)}
+            assert min(counts.values()) > 0
+            assert proxy.state()["answers"] == counts
 
     run(test)
 
@@ -320,7 +338,7 @@ def test_the_control_gives_orders_by_name_and_refuses_others() -> None:
             rule = b'{"action": "slow", "times": 3, "seconds": 1.0}'
             assert await order(control.port, "/web/rule", rule) == (
                 200,
-                b'{"requests": 0, "under_way": 0, "hits": {}, "left": 3}',
+                b'{"requests": 0, "under_way": 0, "hits": {}, "left": 3, "answers": {}}',
             )
             status, _ = await order(
                 control.port, "/db/cut", b'{"direction": "up", "after_bytes": 9, "all": true}'

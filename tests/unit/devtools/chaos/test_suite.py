@@ -9,7 +9,7 @@ import pytest
 
 from common.runtime.events_table import EVENTS
 from devtools import PROJECT_ROOT
-from devtools.chaos.__main__ import KINDS, SHORT_REQUIRED_EVENTS, SHORT_TIMES, parsed, times_of
+from devtools.chaos.__main__ import SHORT_REQUIRED_EVENTS, SHORT_TIMES, parsed, times_of
 from devtools.chaos.comparing import Compared
 from devtools.chaos.epochs import Count
 from devtools.chaos.journal import DETAIL_FIELDS
@@ -18,6 +18,7 @@ from devtools.chaos.proving import VerifierSaid, contradictions
 from devtools.chaos.report import as_json
 from devtools.chaos.sealed import SealsFound
 from devtools.chaos.suite import REQUIRED_EVENTS, KindResult, Result, schedule
+from devtools.chaos.worlds.table import KINDS, WORLDS
 
 PAGE = PROJECT_ROOT / "docs" / "reliability.md"
 FULL = times_of(parsed([]))
@@ -30,7 +31,8 @@ def test_a_full_run_does_every_kind_twenty_times_or_says_why_not() -> None:
 
 
 def test_kinds_have_names_of_their_own() -> None:
-    assert max(Counter(kind.name for kind in KINDS).values()) == 1
+    kinds = {kind for world in WORLDS.values() for kind in world.kinds}
+    assert max(Counter(kind.name for kind in kinds).values()) == 1
 
 
 def test_the_schedule_holds_what_was_asked_for_in_batches() -> None:
@@ -91,7 +93,8 @@ def test_a_kind_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str])
 
 
 def test_events_that_must_be_seen_are_events_of_the_project() -> None:
-    wanted = {event for kind in KINDS for _, event in kind.expected_events} | REQUIRED_EVENTS.keys()
+    kinds = {kind for world in WORLDS.values() for kind in world.kinds}
+    wanted = {event for kind in kinds for _, event in kind.expected_events} | REQUIRED_EVENTS.keys()
 
     for event in wanted:
         name, _, detail = event.partition(":")

@@ -192,6 +192,29 @@ def test_what_is_whole_in_none_is_split_and_what_cannot_be_is_read_from_the_full
     assert world.read(RAW, 0, 60_000) == 1, "the other has nothing"
 
 
+def test_windows_of_several_queries_are_refused_once_each() -> None:
+    """A recount cannot be split: what it asks for comes again, as others' does."""
+    servers = Server(3), Server(4)
+    world = World(*servers)
+    servers[1].scrapes = 0
+    others = [RAW.model_copy(update={"name": name}) for name in ("a", "b")]
+    for query in others:
+        with pytest.raises(QueryTooLarge, match="is whole in no replica"):
+            world.read(query)
+    assert [world.read(query) for query in others] == [1, 1]
+
+
+def test_what_nobody_scraped_is_not_split() -> None:
+    """Blocks that were brought in, as of another system's history, hold no scrapes."""
+    first, second = servers = Server(4), Server(4)
+    world = World(*servers)
+    first.scrapes = second.scrapes = 0
+    assert world.read() == 0
+    second.scrapes = 1
+    with pytest.raises(QueryTooLarge, match="is whole in no replica"):
+        world.read()
+
+
 def test_what_is_loaded_is_read_and_counted_again_from_the_same_alone() -> None:
     """Whatever the other has: its samples would stand beside them."""
     first = Server(2)
