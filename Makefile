@@ -163,8 +163,12 @@ fuzz: setup ## Give all decoders a million inputs; writes build/fuzz.json
 	@$(python) -m devtools.fuzz
 
 .PHONY: bench
-bench: setup ## Measure limits, product, peers, steps, shapes, scale, live mode, an outage, a week; writes build/bench.json
+bench: setup ## Measure limits, product, peers, steps, tiers, live mode in 25 minutes; writes build/bench.json
 	@$(python) -m devtools.bench
+
+.PHONY: bench-long
+bench-long: setup ## Measure shapes, scale, an outage, a week, memory in two hours; adds them to build/bench.json
+	@$(python) -m devtools.bench --long
 
 .PHONY: bench-quick
 bench-quick: setup ## Measure the main case in 90 seconds; writes build/bench.json

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common.config import PipelineSettings
+from common.state.connection.redis_client import connect_as_set
 from common.state.keys import Keys
-from common.state.redis_client import connect_as_set
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -94,7 +94,11 @@ class ExtractSettings(SourceKeys, _Address):
         description="Longest window of live data; an older backlog is cut into long windows.",
     )
     catchup_window_samples: Annotated[Count, Unit("points")] = Field(
-        240, ge=1, description="Length of a long window, in points of each series."
+        480,
+        ge=1,
+        description="Length of a long window at most, in points of each series; the first of a "
+        "query has 240, and it is halved down to 60 while the last one held so many samples that "
+        "a window would have more than 5,000,000.",
     )
     max_points_per_series: Annotated[Count, Unit("points")] = Field(
         11_000,

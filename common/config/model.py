@@ -7,13 +7,13 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
 
+from common.config.checks.rules import problems
 from common.config.default_queries import default_queries
 from common.config.extract import ExtractSettings
 from common.config.fields import Problem, Section, problems_error
 from common.config.load import LoadSettings
 from common.config.pipeline import PipelineSettings
 from common.config.query import Query
-from common.config.rules import problems
 from common.config.shard import queries_of
 from common.config.transform import TransformSettings
 from common.config.verify import VerifySettings

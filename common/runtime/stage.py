@@ -20,7 +20,7 @@ from common.runtime.lasting import Lasting
 from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
 from common.runtime.undeliverable import about, decide, without_pushed_letters
-from common.state.redis_client import BLOCK_SECONDS
+from common.state.connection.redis_client import BLOCK_SECONDS
 from common.state.stream import Claimed, RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Entry, Handler, Pause, Retry, Settle, Verdict
 

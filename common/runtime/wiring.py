@@ -18,8 +18,8 @@ from common.runtime.readiness.redis_check import check_redis
 from common.runtime.readiness.redis_watch import RedisWatch
 from common.runtime.service import Service
 from common.runtime.stage import Lifecycle, Stage, StageLimits
+from common.state.connection.redis_client import connect_as_set
 from common.state.keys import Keys
-from common.state.redis_client import connect_as_set
 from common.state.stream import RedisStream
 from common.state.verdict import Handler
 

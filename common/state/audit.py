@@ -148,7 +148,7 @@ class AuditReader:
             names += [keys.stream(stream), keys.in_flight(stream), keys.settled(stream)]
         names.append(keys.dead_counted)
         reply: bytes = self._scripts.read(
-            "audit", names, group=GROUP, streams=STREAMS, most=self._most, **args
+            "audit/step", names, group=GROUP, streams=STREAMS, most=self._most, **args
         )
         # A field that somebody else wrote must not hide all the others.
         found: dict[str, Any] = json.loads(text_of(reply))
@@ -186,7 +186,7 @@ class AuditReader:
         cursor = "0"
         while True:
             reply = self._scripts.read(
-                "audit_records", [records, *of], cursor=cursor, most=self._most
+                "audit/records", [records, *of], cursor=cursor, most=self._most
             )
             cursor = text_of(reply[0])
             found |= {text_of(i): r for i, r in zip(reply[1::2], reply[2::2], strict=True)}

@@ -29,21 +29,21 @@ Part = Literal[
     "steps",
     "victoria-metrics",
     "peers",
-    "shape",
     "tiers",
-    "scale",
     "live",
+    "shape",
+    "scale",
     "outage",
     "week",
     "flat",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
 QUICK_PARTS: tuple[Part, ...] = ("influxd", "naive", "steps")
-# Takes half an hour by itself: only where it is asked for.
-SLOW_PARTS: tuple[Part, ...] = ("flat",)
+# What these say changes seldom, and takes an hour and a half: only where it is asked for.
+LONG_PARTS: tuple[Part, ...] = ("shape", "scale", "outage", "week", "flat")
 # What needs VictoriaMetrics' package, and is left out where that cannot be had.
 VICTORIA_PARTS: tuple[Part, ...] = ("victoria-metrics", "peers")
-RUNS, QUICK_RUNS = 5, 1
+RUNS, LONG_RUNS, QUICK_RUNS = 3, 5, 1
 # Samples of each of the main case's 1,000 series: half a day, or four hours.
 SAMPLES, QUICK_SAMPLES = 2_880, 960
 LIVE_SECONDS = 300.0
@@ -57,6 +57,9 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         "--quick", action="store_true", help="the main case, the baseline and the steps, once"
     )
     parser.add_argument(
+        "--long", action="store_true", help=f"{', '.join(LONG_PARTS)} instead of the others"
+    )
+    parser.add_argument(
         "--only",
         nargs="+",
         choices=PARTS,
@@ -68,7 +71,12 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         choices=("influxd", "victoria-metrics"),
         help="the main case with this sink alone; the file keeps the other parts",
     )
-    parser.add_argument("--runs", type=int, metavar="N", help=f"runs of each figure ({RUNS})")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        metavar="N",
+        help=f"runs of each figure ({RUNS}; {LONG_RUNS} of what --long measures)",
+    )
     parser.add_argument(
         "--most-points",
         type=float,
@@ -103,8 +111,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def parts_of(options: argparse.Namespace) -> tuple[Part, ...]:
     """What is to be measured, in the order in which it is."""
-    usual = tuple(part for part in PARTS if part not in SLOW_PARTS)
-    default = QUICK_PARTS if options.quick else usual
+    usual = tuple(part for part in PARTS if part not in LONG_PARTS)
+    default = QUICK_PARTS if options.quick else LONG_PARTS if options.long else usual
     wanted = [options.sink] if options.sink else options.only or default
     left_out = {"week"} if options.most_points < week.LEAST_POINTS else set()
     return tuple(part for part in PARTS if part in wanted and part not in left_out)
@@ -115,10 +123,14 @@ def measured(
 ) -> dict[str, Any]:
     """One section of the document."""
     now_ms = int(time.time() * 1000)
-    runs = options.runs or (QUICK_RUNS if options.quick else RUNS)
+    default_runs = LONG_RUNS if part in LONG_PARTS else RUNS
+    runs = options.runs or (QUICK_RUNS if options.quick else default_runs)
     samples = QUICK_SAMPLES if options.quick else SAMPLES
     if part == "influxd" or part == "victoria-metrics":  # noqa: PLR1714 - types know it so
-        return main_case.measure(tools, now_ms, sink=part, samples=samples, runs=runs, say=say)
+        windows = main_case.QUICK_WINDOWS if options.quick else main_case.WINDOWS
+        return main_case.measure(
+            tools, now_ms, sink=part, windows=windows, samples=samples, runs=runs, say=say
+        )
     if part == "naive":
         return main_case.measure_naive(tools, now_ms, runs=runs, say=say)
     if part == "steps":
@@ -162,7 +174,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
     def say(text: str) -> None:
         console.print(text, markup=False)
 
-    document = report.read(options.json) if options.only or options.sink else {}
+    document = report.read(options.json) if options.only or options.sink or options.long else {}
     document["machine"] = describe()
     document.setdefault("sections", {})
     document["quick"] = options.quick

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from devtools.bench import naive
@@ -17,7 +17,8 @@ Say = Callable[[str], None]
 
 SERIES = 1000
 # Samples of a series that one window holds: the figures are stated for both.
-WINDOWS = (60, 240)
+WINDOWS = (60, 240, 480)
+QUICK_WINDOWS = (60, 240)
 MAIN_WINDOW = 60
 NAIVE = {"series": 100, "samples": 200}
 
@@ -27,6 +28,7 @@ def measure(
     now_ms: int,
     *,
     sink: SinkName,
+    windows: Sequence[int],
     samples: int,
     runs: int,
     say: Say,
@@ -39,9 +41,9 @@ def measure(
         "sink": sink, "points": dataset.points, "series": SERIES, "runs": runs, "windows": {},
     }  # fmt: skip
     with Rig(toolbox, dataset, sink=sink) as rig:
-        found: dict[int, list[dict[str, float]]] = {window: [] for window in WINDOWS}
+        found: dict[int, list[dict[str, float]]] = {window: [] for window in windows}
         for number in range(1, runs + 1):
-            for window in WINDOWS:
+            for window in windows:
                 say(f"{sink}: run {number} of {runs}, {window} samples a series in each window")
                 found[window].append(_one(rig, window))
         for window, figures in found.items():

@@ -18,7 +18,7 @@ from devtools.servers.binaries import Toolbox
 Say = Callable[[str], None]
 
 SERIES = 1000
-WINDOW = 240
+WINDOW = 480
 WEEK_SAMPLES = 7 * 86_400_000 // STEP_MS
 # As many as the main case has of each series.
 REFERENCE_SAMPLES = 2_880

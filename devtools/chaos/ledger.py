@@ -8,9 +8,9 @@ from typing import Self
 
 from redis.exceptions import RedisError
 
+from common.state.connection.redis_client import connect
 from common.state.keys import Keys
 from common.state.ledger import Ledger
-from common.state.redis_client import connect
 
 EVERY_SECONDS = 0.1
 

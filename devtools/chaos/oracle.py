@@ -16,7 +16,7 @@ from typing import Any
 from common.config import TierName
 from common.errors import EtlError
 from common.samples.series import SeriesEncoder
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from devtools.chaos.comparing import Compared, Comparer, Point
 from devtools.chaos.epochs import Epochs
 from devtools.chaos.load import COUNTER, JOB, ODD

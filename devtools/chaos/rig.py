@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 
 from common.config import Settings, load_settings
 from common.errors import StackError
+from common.state.connection.redis_client import connect
 from common.state.keys import Keys
 from common.state.ledger import Ledger
-from common.state.redis_client import connect
 from common.state.windows import FeedStatus, WindowSet
 from devtools import PROJECT_ROOT
 from devtools.chaos.helpers import LoadExporter, Proxies

@@ -20,7 +20,8 @@ LEAST_MICROSECONDS = 200
 _MOST_COMMANDS = 100_000
 _SCRIPTS = (
     *("plan", "lease", "stage", "commit", "renew", "settle", "claim", "release", "pressure"),
-    *("audit", "audit_records", "feeds", "dead_letters", "remove_unchanged", "backfill/join"),
+    *("audit/step", "audit/records", "feeds", "dead_letters/counts", "remove_unchanged"),
+    "backfill/join",
 )
 
 

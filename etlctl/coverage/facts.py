@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping
 from redis import Redis
 
 from common.state.backfills import Backfills, by_feed
-from common.state.counted_dead_letters import counted
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.counted import counted
+from common.state.dead_letters.kept import DeadLetters
+from common.state.dead_letters.payloads import with_payloads
+from common.state.dead_letters.purged import LATEST_MS, extent_of, purged
 from common.state.keys import Keys
-from common.state.payloads import with_payloads
 from common.state.proven import FeedProof, ProofRecord
-from common.state.purged import LATEST_MS, extent_of, purged
 from common.state.status.coverage import Facts, Samples
 from common.state.windows import WindowSet
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 
 from common.errors import EtlError
-from common.state.dead_letters import AnyDeadLetters, DeadLetters
+from common.state.dead_letters.kept import AnyDeadLetters, DeadLetters
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from common.config import load_settings
 from common.exit_codes import ExitCode
-from common.state.counted_dead_letters import CountedDeadLetters
-from common.state.dead_letters import AnyDeadLetters, DeadLetters, KeptDeadLetter
+from common.state.dead_letters.counted import CountedDeadLetters
+from common.state.dead_letters.kept import AnyDeadLetters, DeadLetters, KeptDeadLetter
+from common.state.dead_letters.payloads import with_payloads
 from common.state.keys import Keys
-from common.state.payloads import with_payloads
 from etlctl.connect import redis_of
 from etlctl.dead_letters.carry_out import Filters, Outcome, carry_out, chosen
 from etlctl.dead_letters.counted import (

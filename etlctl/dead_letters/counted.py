@@ -10,7 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from common.state.counted_dead_letters import CountedDeadLetters
+from common.state.dead_letters.counted import CountedDeadLetters
 from etlctl.dead_letters.payloads import printable, when
 from etlctl.output import thousands
 

@@ -12,9 +12,9 @@ from typing import Any
 from redis import Redis
 
 from common.errors import EtlError
-from common.state.dead_letters import DeadLetters, KeptDeadLetter
+from common.state.dead_letters.kept import DeadLetters, KeptDeadLetter
+from common.state.dead_letters.payloads import with_payloads
 from common.state.keys import Keys
-from common.state.payloads import with_payloads
 from etlctl.dead_letters.payloads import as_members
 from etlctl.whole_file import whole_file
 

@@ -9,7 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from common.state.dead_letters import KeptDeadLetter
+from common.state.dead_letters.kept import KeptDeadLetter
 from etlctl.dead_letters.export import metadata
 from etlctl.dead_letters.payloads import (
     batch_lines,

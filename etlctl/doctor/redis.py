@@ -16,10 +16,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from common.config import Settings
+from common.state.connection.server import eviction_by, refusal
 from common.state.identity import IdentityRecord, conflict, identity_of
 from common.state.keys import Keys
 from common.state.scripts import Scripts
-from common.state.server import eviction_by, refusal
 from etlctl.connect import redis_of
 from etlctl.doctor.redis_rights import refused_calls
 from etlctl.doctor.report import Report, Said, failure, ok, warning

@@ -131,7 +131,7 @@ def _run(
 
 
 def _client(settings: Settings, own: OwnRedis | None) -> Redis:
-    from common.state.redis_client import connect_as_set
+    from common.state.connection.redis_client import connect_as_set
 
     return connect_as_set(settings.pipeline) if own is None else own.client()
 

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from common.errors import ConfigError, EtlError
 from common.secret_files import read_secret
-from common.state.redis_client import connect
+from common.state.connection.redis_client import connect
 from etlctl.run.child import Child, Program
 from etlctl.run.folder import address_of, write_address
 from etlctl.run.ports import HOST, can_bind, free_port

@@ -112,9 +112,9 @@ class Exporter(Process):
 
     def _redis_source(self, url: str) -> Source:
         """Imported only where there is a Redis to read: its client takes a third of the memory."""
+        from common.state.connection.redis_client import connect
+        from common.state.connection.sentinels import SentinelLogin
         from common.state.keys import Keys
-        from common.state.redis_client import connect
-        from common.state.sentinels import SentinelLogin
         from services.exporter.page.pipeline import PipelineBoard
         from services.exporter.redis_source import RedisSource
 

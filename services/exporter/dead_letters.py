@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from common.state.counted_dead_letters import counted
+from common.state.dead_letters.counted import counted
 from common.state.keys import Keys
 from common.state.scripts import Scripts
 from services.exporter.ledger import MAX_REASONS, OTHER, word
@@ -63,7 +63,10 @@ class DeadLetterCounts:
                 break
             page = json.loads(
                 self._scripts.read(
-                    "dead_letters", [self._keys.dead], after=self._after, most=self._page_entries
+                    "dead_letters/counts",
+                    [self._keys.dead],
+                    after=self._after,
+                    most=self._page_entries,
                 ).decode("utf-8", "replace")
             )
             self._add(page["counts"])

@@ -19,10 +19,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from common.runtime.metrics_table import EXTRACTOR, LOADER, TRANSFORMER
 from common.runtime.process import Events
 from common.state.backfills import Backfills, by_feed
+from common.state.connection.server import eviction_by
 from common.state.keys import GROUP, POINTS, RAW, Keys
 from common.state.ledger import Ledger
 from common.state.proven import FeedProof, ProofRecord
-from common.state.server import eviction_by
 from common.state.status.reading import gaps_of, running
 from common.state.stream import RELEASED
 from common.state.windows import WindowSet

@@ -26,7 +26,7 @@ from common.runtime.readiness.redis_check import check_redis
 from common.runtime.readiness.redis_watch import RedisWatch
 from common.runtime.service import Service, run
 from common.runtime.wiring import consumer_name
-from common.state.redis_client import connect_as_set
+from common.state.connection.redis_client import connect_as_set
 from services.extractor.aof import AofHealer
 from services.extractor.one_source import JointTick, OneSource, windows_of
 from services.extractor.pressure import BackPressure

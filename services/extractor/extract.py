@@ -33,6 +33,7 @@ from common.samples.columns import Samples
 from common.state.windows import Staged, Window, WindowSet
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import EntryBuilder
+from services.extractor.window_lengths import WindowLengths
 from services.extractor.window_reader import Read, Taken, WindowReader
 from services.extractor.windows import Plan, floor_to
 
@@ -41,7 +42,6 @@ NATIVE_HISTOGRAM = "native_histogram"
 # A window that only some of the servers at the source's address hold is read so often in vain
 # before it is taken for empty.
 MIXED_ATTEMPTS = 6
-
 
 _Found = TypeVar("_Found")
 
@@ -72,9 +72,9 @@ class SourceState:
 class Extractor:
     """Turns leased windows into entries of the raw stream.
 
-    ``read`` gives a query's samples of ``(start_ms, end_ms]`` in blocks, as they arrive.
-    ``believed_ms`` gives the source's time as far as it can be believed, given the time that it
-    should have reached (:class:`services.extractor.source.clock.SourceClock`).
+    ``read`` gives a query's samples of ``(start_ms, end_ms]`` in blocks, as they arrive,
+    ``believed_ms`` the source's time as far as it can be believed, given what it should have
+    reached (:class:`services.extractor.source.clock.SourceClock`).
     """
 
     windows: WindowSet
@@ -88,9 +88,10 @@ class Extractor:
     clock: Callable[[], float] = time.monotonic
     rng: random.Random = field(default_factory=random.Random)
     believed_ms: Callable[[int], int] = lambda wanted_ms: wanted_ms
-    # Which replica was read last, and what is told of a window before it is committed.
+    # Which replica was read last, and what is told of a window before its commit.
     replica: Callable[[], str] = lambda: ""
     note_replica: Callable[[str, int, int, str], None] = lambda feed, start, end, replica: None
+    lengths: WindowLengths = field(default_factory=WindowLengths)
     _told_of_histograms: set[str] = field(default_factory=set, init=False)
 
     def run(
@@ -267,6 +268,7 @@ class Extractor:
                 raise QueryTooLarge("was read for longer than extract.staged_ttl_seconds")
             return self._open_again(plan, window, status)
         self.on_source(SourceState(True))
+        self.lengths.held(plan, window, read.samples)
         self.telemetry.inc("etl_extracted_samples_total", read.samples, **plan.feed.labels)
         if read.histograms:
             self._histograms_dropped(plan, read.histograms)

@@ -167,15 +167,15 @@ class Jobs:
             if self._waits(plan, began):
                 self.pace.failed()
                 continue
-            window = self.windows.lease(
-                feed, window_class, plan.live_ms, plan.longest_ms(window_class)
-            )
+            lengths = self.extractor.lengths
+            longest_ms = lengths.longest_ms(plan, window_class)
+            window = self.windows.lease(feed, window_class, plan.live_ms, longest_ms)
             if window is None:
                 continue
             found = True
             self.tick()
             ready = (other for other in plans if not self._waits(other, began))
-            siblings = lease_siblings(self.windows, plan, window, ready, origin_ms)
+            siblings = lease_siblings(self.windows, lengths, plan, window, ready, origin_ms)
             outcome = self.extractor.run(plan, window, origin_ms(feed.state_name), siblings)
             now = self.clock()
             if outcome is not Outcome.COMMITTED:

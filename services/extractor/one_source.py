@@ -17,9 +17,9 @@ from common.runtime.readiness.dependency_watch import Dependency, probe_every_se
 from common.runtime.service import Service
 from common.samples.series import SeriesEncoder
 from common.source.remote_read.fallbacks import counted
+from common.state.connection.redis_client import SOCKET_TIMEOUT_SECONDS
 from common.state.history import ReplicasRead, Stretch
 from common.state.keys import Keys, feed_of
-from common.state.redis_client import SOCKET_TIMEOUT_SECONDS
 from common.state.scripts import Scripts
 from common.state.windows import WindowSet
 from services.extractor.extract import Extractor, SourceState

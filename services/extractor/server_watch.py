@@ -9,7 +9,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 
 from common.runtime.telemetry import Telemetry
-from common.state.server import eviction
+from common.state.connection.server import eviction
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from common.state.windows import Window, WindowSet
+from services.extractor.window_lengths import WindowLengths
 from services.extractor.window_reader import Taken
 from services.extractor.windows import Plan, ceil_to, floor_to
 
@@ -14,6 +15,7 @@ MOST_SIBLINGS = 8
 
 def lease_siblings(
     windows: WindowSet,
+    lengths: WindowLengths,
     plan: Plan,
     window: Window,
     others: Iterable[Plan],
@@ -34,7 +36,8 @@ def lease_siblings(
         whole_ms = max(other.step_ms, other.head_step_ms)
         within = ceil_to(window.start_ms, whole_ms), floor_to(window.end_ms, whole_ms)
         while within[0] < within[1] and len(taken) < MOST_SIBLINGS:
-            leased = windows.lease(feed, "catchup", other.live_ms, other.catchup_ms, within)
+            longest_ms = lengths.longest_ms(other, "catchup")
+            leased = windows.lease(feed, "catchup", other.live_ms, longest_ms, within)
             if leased is None:
                 break
             taken.append(Taken(other, leased, origin_ms(feed.state_name)))

@@ -17,8 +17,8 @@ from common.exit_codes import ExitCode
 from common.runtime.readiness.dependency_watch import Dependency, probe_every_seconds, watch
 from common.runtime.service import Service, run
 from common.runtime.wiring import lease_check, open_stream, run_stage
+from common.state.connection.redis_client import connect_as_set
 from common.state.keys import POINTS, Keys
-from common.state.redis_client import connect_as_set
 from common.state.seals import Seals
 from common.state.windows import WindowSet
 from services.loader.influx import InfluxSink

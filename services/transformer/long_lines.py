@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from common.samples.columns import Samples
 from common.samples.series import IntegerKey
 from services.transformer.line_protocol import are_whole
-from services.transformer.short_lines import line_start
+from services.transformer.short_lines import line_starts
 
 _LINE_BREAK = ord("\n")
 
@@ -47,9 +47,10 @@ def _prefixed(kept: Samples, values: NDArray[np.float64] | NDArray[np.int64]) ->
     text = buffer.getvalue()
     line_breaks = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_BREAK)
     start = 0
-    for key, end in zip(kept.keys, line_breaks[kept.ends].tolist(), strict=True):
+    line_ends = line_breaks[kept.ends].tolist()
+    for key, line_start, end in zip(kept.keys, line_starts(kept.keys), line_ends, strict=True):
         lines = text[start:end]
         if isinstance(key, IntegerKey):
             lines = lines.replace(b" ", b"i ")
-        yield lines.replace(b"\n", b"\n" + line_start(key))
+        yield lines.replace(b"\n", b"\n" + line_start)
         start = end

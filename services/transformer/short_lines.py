@@ -6,7 +6,7 @@ nothing is done for a series by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -28,8 +28,8 @@ def short_lines(kept: Samples) -> Iterator[bytes]:
     No series is without samples.
     """
     keys, field_start = list[bytes](kept.keys), _FIELD_START
-    if b" " in b"".join(keys):  # seldom: names a field of its own, or is escaped
-        keys, field_start = [line_start(key) for key in keys], b""
+    if not _are_plain(keys):
+        keys, field_start = line_starts(keys), b""
     if len(keys) < len(kept):
         keys = np.repeat(np.array(keys, object), kept.counts).tolist()
     integers = _integers(kept)
@@ -63,6 +63,13 @@ def _integers(kept: Samples) -> NDArray[np.bool_]:
     return np.repeat([isinstance(key, IntegerKey) for key in kept.keys], kept.counts)
 
 
-def line_start(key: bytes) -> bytes:
-    """What stands before the value: a key has its field, unless that is ``value``."""
-    return key + b"=" if split_field(key)[1] else key + _FIELD_START
+def line_starts(keys: Sequence[bytes]) -> list[bytes]:
+    """What stands before each series' values: a key has its field, unless that is ``value``."""
+    if _are_plain(keys):
+        return [key + _FIELD_START for key in keys]
+    return [key + b"=" if split_field(key)[1] else key + _FIELD_START for key in keys]
+
+
+def _are_plain(keys: Sequence[bytes]) -> bool:
+    """Whether no key names a field of its own: seldom one does, or has an escaped blank."""
+    return b" " not in b"".join(keys)

@@ -17,9 +17,9 @@ from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.readiness.redis_check import check_redis
 from common.runtime.service import Service, run
 from common.runtime.stage import Lifecycle
+from common.state.connection.redis_client import connect_as_set
 from common.state.keys import Keys
 from common.state.proven import ProofRecord
-from common.state.redis_client import connect_as_set
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.prove import LEASE_SECONDS, Prover
 

@@ -18,13 +18,13 @@ from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
 from common.samples.line_names import FIELD
 from common.samples.rollup import sample_field
 from common.state.backfills import Backfills, Part, history
-from common.state.counted_dead_letters import counted
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.counted import counted
+from common.state.dead_letters.kept import DeadLetters
+from common.state.dead_letters.payloads import with_payloads
+from common.state.dead_letters.purged import LATEST_MS, extent_of, purged
 from common.state.fields import text_of
 from common.state.history import Change, changes_of
 from common.state.keys import Keys, feed_of
-from common.state.payloads import with_payloads
-from common.state.purged import LATEST_MS, extent_of, purged
 from common.state.ranges import without
 from common.state.windows import FeedStatus, Recheck, WindowSet
 from services.verifier.expect import Identify, expect

@@ -17,9 +17,9 @@ from common.errors import ConfigError, WireError
 from common.promql.reach import RAW, Reach, reach_of
 from common.samples.rollup import Rollup
 from common.samples.series import SeriesEncoder
+from common.state.connection.redis_client import connect_as_set
 from common.state.history import ReplicasRead
 from common.state.keys import Keys, feed_of
-from common.state.redis_client import connect_as_set
 from common.state.windows import FeedStatus
 from services.verifier.connect import sink_of, source_of
 from services.verifier.expect import identify_of

@@ -10,8 +10,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from common.state.redis_client import connect
-from common.state.sentinels import SentinelLogin
+from common.state.connection.redis_client import connect
+from common.state.connection.sentinels import SentinelLogin
 from devtools.servers.binaries import Toolbox
 from devtools.servers.place import LOOPBACK, Place
 from devtools.servers.redis_failover import RedisFailover

@@ -16,9 +16,9 @@ import yaml
 from redis import Redis
 from redis.exceptions import RedisError
 
+from common.state.connection.redis_client import connect
 from common.state.keys import Keys
 from common.state.ledger import Audit, Ledger
-from common.state.redis_client import connect
 from common.state.windows import FeedStatus, WindowSet
 from devtools import PROJECT_ROOT
 from devtools.servers.stack import LocalStack

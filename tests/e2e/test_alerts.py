@@ -21,8 +21,8 @@ from devtools.servers.binaries import Toolbox
 from monitoring.catalogue import all_alerts
 from monitoring.render.runbook import first_step, sections
 from monitoring.thresholds import Thresholds
-from tests.e2e.alert_world import QUICK, AlertWorld, Incident, alert_world
-from tests.e2e.incidents import EPISODES, INCIDENTS
+from tests.e2e.incidents.alert_world import QUICK, AlertWorld, Incident, alert_world
+from tests.e2e.incidents.all_incidents import EPISODES, INCIDENTS
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -14,7 +14,7 @@ import pytest
 from devtools.servers.binaries import Toolbox
 from monitoring.catalogue import all_alerts, all_recordings
 from monitoring.model import Alert, Recording
-from tests.e2e.alert_world import PATIENT, QUICK, AlertWorld, Labels, alert_world
+from tests.e2e.incidents.alert_world import PATIENT, QUICK, AlertWorld, Labels, alert_world
 from tests.unit.monitoring.test_metrics import EXPRESSIONS
 
 pytestmark = pytest.mark.timeout(120)

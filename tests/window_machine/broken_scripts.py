@@ -92,7 +92,9 @@ SCRIPTS = (
         seed=104,
     ),
     Broken("what is replayed later is sealed", "settle", "  add_replayed()\n", "", seed=53),
-    Broken("a replay keeps its seal waiting", "replay", "entries + 1", "entries", seed=91),
+    Broken(
+        "a replay keeps its seal waiting", "dead_letters/replay", "entries + 1", "entries", seed=91
+    ),
     Broken(
         "an empty window is sealed",
         "commit",
@@ -104,12 +106,22 @@ SCRIPTS = (
     Broken("only the holder releases", "release", "id, id, 1, a.consumer)", "id, id, 1)", seed=6),
     Broken("a live worker keeps its entries", "claim", "'IDLE', a.lease_ms", "'IDLE', 0", seed=1),
     Broken(
-        "a replayed dead letter is deleted", "replay", "redis.call('XDEL', dead, a.id)", "", seed=5
+        "a replayed dead letter is deleted",
+        "dead_letters/replay",
+        "redis.call('XDEL', dead, a.id)",
+        "",
+        seed=5,
     ),
-    Broken("a replayed dead letter's window waits", "replay", "== 1 then", "== 2 then", seed=6),
+    Broken(
+        "a replayed dead letter's window waits",
+        "dead_letters/replay",
+        "== 1 then",
+        "== 2 then",
+        seed=6,
+    ),
     Broken(
         "a purged dead letter is counted",
-        "purge",
+        "dead_letters/purge",
         "'|dropped|purged', whole(samples))",
         "'|dropped|purged', 0)",
         seed=6,

@@ -7,7 +7,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from common.errors import ConfigError
 from common.runtime.service import Service
-from common.state.server import eviction, refusal
+from common.state.connection.server import eviction, refusal
 
 
 def check_redis(service: Service, redis: Redis) -> None:

@@ -11,8 +11,8 @@ from redis.exceptions import RedisError
 from common.config import PipelineSettings
 from common.runtime.readiness.dependency_watch import Dependency, probe_every_seconds, watch
 from common.runtime.service import Service
+from common.state.connection.redis_client import SOCKET_TIMEOUT_SECONDS, connect_as_set
 from common.state.keys import Keys
-from common.state.redis_client import SOCKET_TIMEOUT_SECONDS, connect_as_set
 from common.state.workers import Workers
 
 # How often a process tells its readiness when that has not changed.

@@ -8,6 +8,9 @@ from common.source.remote_read.doubt import Doubt
 
 # How a field is written: the last three bits of its tag.
 VARINT, LENGTH = 0, 2
+# Tags of ``ChunkedReadResponse.chunked_series`` and ``ChunkedSeries.labels`` and ``.chunks``.
+SERIES = LABEL = 1 << 3 | LENGTH
+CHUNK = 2 << 3 | LENGTH
 
 
 def inside(position: int, end: int) -> int:

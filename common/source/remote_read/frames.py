@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
 from common.source.errors import snippet
-from common.source.remote_read.checksum import crc32c
 from common.source.remote_read.doubt import Doubt
-from common.source.remote_read.fields import LENGTH, VARINT, inside, uvarint
+from common.source.remote_read.fields import CHUNK, LABEL, LENGTH, SERIES, VARINT, inside, uvarint
+from common.source.remote_read.side_by_side import usual_spans
 
 # Of frames that are checked and decoded at once.
 BLOCK_BYTES = 3 << 19
@@ -27,9 +29,7 @@ LONGEST_FRAME_BYTES = 50_000_000
 _CRC_BYTES = 4
 _XOR_CHUNK = 1
 # Tags of fields.
-_SERIES = _LABEL = 1 << 3 | LENGTH
 _QUERY_INDEX = 2 << 3 | VARINT
-_CHUNK = 2 << 3 | LENGTH
 _CHUNK_TYPE = 3 << 3 | VARINT
 _CHUNK_DATA = 4 << 3 | LENGTH
 _CHUNK_TIMES = (1 << 3 | VARINT, 2 << 3 | VARINT)
@@ -40,7 +40,7 @@ _CHUNK_HEAD = re.compile(
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SeriesChunks:
     """Series of some frames: their chunks are ``content[starts[i]:ends[i]]``, series by series.
 
@@ -49,10 +49,10 @@ class SeriesChunks:
     """
 
     content: bytes
-    labels: list[bytes] = field(default_factory=list)
-    chunks: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
+    labels: list[bytes]
+    chunks: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
 
 
 def read_frames(pieces: Iterable[bytes], block_bytes: int = BLOCK_BYTES) -> Iterator[SeriesChunks]:
@@ -104,36 +104,50 @@ def _whole_frames(content: bytes) -> tuple[list[tuple[int, int]], int]:
 
 
 def _series_of(content: bytes, frames: list[tuple[int, int]]) -> SeriesChunks:
-    view = memoryview(content)
-    sums = crc32c([view[begin:end] for begin, end in frames])
-    sent = b"".join([view[begin - _CRC_BYTES : begin] for begin, _ in frames])
-    if (sums != np.frombuffer(sent, ">u4")).any():
+    checksum = google_crc32c.value
+    sent = b"".join([content[begin - _CRC_BYTES : begin] for begin, _ in frames])
+    sums = [checksum(content[begin:end]) for begin, end in frames]
+    if (np.array(sums, np.uint32) != np.frombuffer(sent, ">u4")).any():
         raise Doubt("checksum", "sent a frame that does not have its checksum")
-    found = SeriesChunks(content)
+    if (spans := usual_spans(content, frames)) is not None:
+        return SeriesChunks(content, *spans)
+    found = _Found(content)
     try:
         for begin, end in frames:
             _add_message(found, begin, end)
     except IndexError:
         raise Doubt("frame", "sent a frame that ends within a field") from None
-    return found
+    numbers = (np.array(part, np.int64) for part in (found.chunks, found.starts, found.ends))
+    return SeriesChunks(content, found.labels, *numbers)
 
 
-def _add_message(found: SeriesChunks, position: int, end: int) -> None:
+@dataclass(slots=True)
+class _Found:
+    """What becomes :class:`SeriesChunks`, while it grows."""
+
+    content: bytes
+    labels: list[bytes] = field(default_factory=list)
+    chunks: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+
+def _add_message(found: _Found, position: int, end: int) -> None:
     content = found.content
     while position < end:
         tag = content[position]
         length, position = uvarint(content, position + 1)
-        if tag == _SERIES:
+        if tag == SERIES:
             _add_series(found, position, inside(position + length, end))
             position += length
         elif tag != _QUERY_INDEX:
             raise Doubt("frame", f"sent a message with an unknown field ({tag})")
 
 
-def _add_series(found: SeriesChunks, position: int, end: int) -> None:
+def _add_series(found: _Found, position: int, end: int) -> None:
     content, first = found.content, len(found.starts)
     labels_begin = position
-    while position < end and content[position] == _LABEL:
+    while position < end and content[position] == LABEL:
         length = content[position + 1]
         if length < 0x80:
             position += 2 + length
@@ -142,7 +156,7 @@ def _add_series(found: SeriesChunks, position: int, end: int) -> None:
             position += length
     labels = content[labels_begin : inside(position, end)]
     while position < end:
-        if content[position] != _CHUNK:
+        if content[position] != CHUNK:
             raise Doubt("frame", f"sent a series with an unknown field ({content[position]})")
         length, position = uvarint(content, position + 1)
         chunk_end = inside(position + length, end)
@@ -163,7 +177,7 @@ def _add_series(found: SeriesChunks, position: int, end: int) -> None:
         found.chunks.append(chunks)
 
 
-def _add_chunk(found: SeriesChunks, position: int, end: int) -> None:
+def _add_chunk(found: _Found, position: int, end: int) -> None:
     content = found.content
     kind = begin = data_end = 0
     while position < end:

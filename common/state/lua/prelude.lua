@@ -80,7 +80,7 @@ local function note_purged(purged, feed, windows)
 end
 
 -- What is extracted anew is no purged sample any more: (first, last] is taken out of the ranges of a feed. Of one that goes
--- beyond it on both sides the longer side stays; one of any time (common/state/purged.py) stays whole.
+-- beyond it on both sides the longer side stays; one of any time (common/state/dead_letters/purged.py) stays whole.
 local function forget_purged(purged, feed, first, last)
   local is_ours, kept = pcall(function()
     local kept = {}

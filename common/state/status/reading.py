@@ -11,7 +11,7 @@ from typing import Any
 from redis import Redis
 
 from common.state.backfills import Backfill, Backfills
-from common.state.counted_dead_letters import counted
+from common.state.dead_letters.counted import counted
 from common.state.feeds import FeedStatus, Gap, empty_queries
 from common.state.fields import text_of
 from common.state.keys import Keys

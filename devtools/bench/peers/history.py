@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 SERIES = 1000
 # The default of `extract.catchup_window_samples`.
-WINDOW = 240
+WINDOW = 480
 # Windows of 60 samples a series that the naive pipeline reads: more would take it minutes.
 NAIVE_WINDOWS = 1
 # What comes as line protocol is named by measurement and field.

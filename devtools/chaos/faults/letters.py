@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from common.errors import StackError
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from devtools.chaos.faults.sink import WRITE, write_integers
 from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.load import LIMITED, METRICS, ODD

@@ -11,9 +11,9 @@ from typing import Any, cast
 from redis import Redis
 
 from common.errors import EtlError
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
+from common.state.dead_letters.payloads import with_payloads
 from common.state.keys import Keys
-from common.state.payloads import with_payloads
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from devtools.fuzz.targets import samples

@@ -11,9 +11,9 @@ from common.runtime.http_server import HttpServer, Page, Request, Response, Rout
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.service import Service
 from common.runtime.telemetry import Telemetry
+from common.state.connection.redis_client import connect_as_set
 from common.state.keys import Keys
 from common.state.pushes import ACCOUNT, Pushed, PushedSamples
-from common.state.redis_client import connect_as_set
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.push.receive import MAX_BODY_BYTES, Receiver

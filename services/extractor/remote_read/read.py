@@ -40,9 +40,8 @@ class RemoteReader:
     def _blocks(self, frames: Iterator[SeriesChunks]) -> Iterator[Samples]:
         last_labels, last_ms = b"", 0
         for found in frames:
-            starts, ends = np.array(found.starts, np.int64), np.array(found.ends, np.int64)
             series_of_chunk = np.repeat(np.arange(len(found.labels)), found.chunks)
-            for group in decode(found.content, starts, ends):
+            for group in decode(found.content, found.starts, found.ends):
                 series = series_of_chunk[group.first : group.last]
                 begins = np.flatnonzero(np.diff(series, prepend=-1))
                 labels = [found.labels[index] for index in series[begins].tolist()]

@@ -6,8 +6,6 @@ must show up as a difference, not be made twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,22 +68,21 @@ class _Bytes:
 
 
 def samples_of(
-    content: bytes, starts: Sequence[int], ends: Sequence[int]
+    content: bytes, starts: Times, ends: Times
 ) -> tuple[Times, Times, NDArray[np.float64]]:
     """Of chunks ``content[starts[i]:ends[i]]`` the number of samples, and times in ms and values.
 
     Raises :class:`Doubt` for one that does not hold the samples that it promises.
     """
     source, text = _Bytes(content), np.frombuffer(content, np.uint8)
-    begin, end = np.array(starts, np.int64), np.array(ends, np.int64)
-    if (end - begin < _HEADER_BYTES).any():
+    if (ends - starts < _HEADER_BYTES).any():
         raise Doubt("chunk", "sent a chunk without the number of its samples")
-    counts = text[begin].astype(np.int64) * 256 + text[begin + 1]
-    if (counts == 0).any() or (counts * _LEAST_BITS > (end - begin) * 8).any():
+    counts = text[starts].astype(np.int64) * 256 + text[starts + 1]
+    if (counts == 0).any() or (counts * _LEAST_BITS > (ends - starts) * 8).any():
         raise Doubt("chunk", "sent a chunk that cannot hold its samples")
     groups = [
-        _group(source, begin[part], end[part], counts[part])
-        for part in (slice(at, at + GROUP_CHUNKS) for at in range(0, len(begin), GROUP_CHUNKS))
+        _group(source, starts[part], ends[part], counts[part])
+        for part in (slice(at, at + GROUP_CHUNKS) for at in range(0, len(starts), GROUP_CHUNKS))
     ]
     times = np.concatenate([np.empty(0, np.int64), *(times for times, _ in groups)])
     values = np.concatenate([np.empty(0, np.uint64), *(values for _, values in groups)])

@@ -16,7 +16,7 @@ from common.config import Settings
 from common.runtime.stage import Lifecycle, Stage
 from common.runtime.telemetry import Telemetry
 from common.runtime.wiring import lease_check, stage_limits
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Audit
 from common.state.ledger import Ledger as AuditReader

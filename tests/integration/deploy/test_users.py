@@ -11,12 +11,12 @@ import redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from common.state.backfills import Backfills
+from common.state.connection.redis_client import connect
+from common.state.connection.server import refusal
 from common.state.feeds import Feed
 from common.state.identity import Identity, IdentityRecord
 from common.state.keys import Keys
 from common.state.proven import ProofRecord
-from common.state.redis_client import connect
-from common.state.server import refusal
 from deploy.image.secret_list import REDIS_USERS
 from devtools import PROJECT_ROOT
 from devtools.servers.binaries import Toolbox

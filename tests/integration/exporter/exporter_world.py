@@ -8,8 +8,8 @@ from typing import Any
 
 import redis
 
+from common.state.connection.redis_client import connect
 from common.state.keys import POINTS, RAW, Keys
-from common.state.redis_client import connect
 from common.state.stream import RedisStream
 from common.state.verdict import DeadLetter, Output, Settle
 from common.state.windows import Feed, WindowSet

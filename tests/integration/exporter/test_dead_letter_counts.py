@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from common.state.keys import Keys
 from services.exporter.dead_letters import DeadLetterCounts
 

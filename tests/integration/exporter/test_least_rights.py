@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from redis.exceptions import NoPermissionError
 
+from common.state.connection.redis_client import connect
 from common.state.keys import Keys
-from common.state.redis_client import connect
 from devtools.servers.ports import HOST
 from devtools.servers.redis_server import RedisServer
 from tests.integration.exporter.exporter_world import Rig, populate

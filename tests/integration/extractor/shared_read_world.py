@@ -17,6 +17,7 @@ from common.state.windows import Feed, FeedStatus, Recheck, Window
 from services.extractor.extract import Outcome
 from services.extractor.siblings import lease_siblings
 from services.extractor.staging import EntryBuilder
+from services.extractor.window_lengths import WindowLengths
 from services.extractor.window_reader import Taken
 from services.extractor.windows import Plan
 from tests.integration.extractor.extraction_world import KEYS, STEP_MS, Rig, Source
@@ -86,7 +87,9 @@ class Tiers(Rig):
 
     def siblings(self, tier: str, window: Window) -> list[Taken]:
         plan = self.plan_for(tier)
-        return lease_siblings(self.windows, plan, window, self.plans, self.origins_ms.__getitem__)
+        return lease_siblings(
+            self.windows, WindowLengths(), plan, window, self.plans, self.origins_ms.__getitem__
+        )
 
     def extract(self, tier: str, *, shared: bool = True) -> tuple[Outcome, list[str]]:
         """The newest window of a tier, and which tiers went with it."""

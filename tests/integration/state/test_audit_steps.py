@@ -16,7 +16,7 @@ from common.state.ledger import Ledger
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Entry, Output, Settle
 from devtools.servers.redis_server import RedisServer
-from tests.integration.state.test_redis_rights import denied, server_with
+from tests.integration.state.connection.test_redis_rights import denied, server_with
 from tests.integration.state.worlds import FakeClock, RedisWorld, extract
 
 STEP_ENTRIES = 4

@@ -16,7 +16,7 @@ from redis import Redis
 
 from common.samples.seal import Digest
 from common.state import scripts
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from common.state.keys import GROUP, POINTS, RAW, STREAMS, Keys
 from common.state.ledger import Audit, Ledger
 from common.state.seals import Seals

@@ -39,7 +39,7 @@ def test_a_service_loads_only_the_part_of_a_package_that_it_uses(module: str) ->
     program = f"""
 import sys, {module}
 from redis.exceptions import ConnectionError
-from common.state.redis_client import connect
+from common.state.connection.redis_client import connect
 try:
     connect("redis://127.0.0.1:1/0").ping()
 except ConnectionError:

@@ -12,7 +12,7 @@ from common.config.extract import ExtractSettings
 from common.config.load import LoadSettings
 from common.config.pipeline import PipelineSettings
 from common.durations import parse_duration_ms
-from common.state.redis_client import SOCKET_TIMEOUT_SECONDS
+from common.state.connection.redis_client import SOCKET_TIMEOUT_SECONDS
 from monitoring.alerts.unreachable import UNREACHABLE
 from monitoring.cases import CASES
 from monitoring.catalogue import all_alerts, groups

@@ -14,7 +14,7 @@ import requests
 import yaml
 
 from common.samples.seal import Digest
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from common.state.keys import POINTS, RAW, Keys
 from common.state.proven import Proven
 from common.state.stream import RedisStream

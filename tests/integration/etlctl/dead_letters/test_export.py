@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from common.errors import EtlError
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from common.state.verdict import DeadLetter
 from devtools import PROJECT_ROOT
 from etlctl.dead_letters.export import export

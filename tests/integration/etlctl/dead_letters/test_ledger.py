@@ -11,7 +11,7 @@ import pytest
 import redis
 from redis.exceptions import RedisError
 
-from common.state.dead_letters import DeadLetters, KeptDeadLetter
+from common.state.dead_letters.kept import DeadLetters, KeptDeadLetter
 from common.state.ledger import Ledger
 from devtools.servers.redis_server import RedisServer
 from etlctl.dead_letters.carry_out import Outcome, carry_out

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from common.state.dead_letters import AnyDeadLetters, DeadLetters
+from common.state.dead_letters.kept import AnyDeadLetters, DeadLetters
 from common.state.keys import POINTS
 from common.state.stream import SettleResult
 from common.state.verdict import DeadLetter, Settle

@@ -13,7 +13,7 @@ import yaml
 
 from common.samples.batch import Origin, SampleBatch
 from common.samples.columns import Samples
-from common.state.dead_letters import DeadLetters, KeptDeadLetter
+from common.state.dead_letters.kept import DeadLetters, KeptDeadLetter
 from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Account, Ledger
 from common.state.stream import RedisStream, SettleResult

@@ -17,9 +17,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from common.secret_files import read_secret
+from common.state.connection.redis_client import connect
 from common.state.keys import Keys
 from common.state.ledger import Ledger
-from common.state.redis_client import connect
 from devtools import PROJECT_ROOT
 from devtools.servers.binaries import Program
 from devtools.servers.waiting import wait_until

@@ -10,7 +10,7 @@ import redis
 
 from common.samples.batch import Origin, SampleBatch
 from common.samples.columns import Samples
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from common.state.keys import POINTS, RAW, Keys
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Settle

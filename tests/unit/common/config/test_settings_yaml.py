@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.config import Settings, load_settings
-from common.config.yaml_tree import MAX_NODES
+from common.config.reading.yaml_tree import MAX_NODES
 from common.errors import ConfigError
 from tests.support.settings_files import MINIMAL, load, problems
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from common.runtime.mirror import DeadLetterMirror
 from common.runtime.telemetry import Telemetry
-from common.state.dead_letters import KeptDeadLetter
+from common.state.dead_letters.kept import KeptDeadLetter
 from common.state.verdict import DeadLetter, Entry
 from etlctl.dead_letters.export import document
 from tests.support.captured_log import CapturedLog

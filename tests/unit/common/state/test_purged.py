@@ -10,7 +10,7 @@ import pytest
 from common.samples.batch import Origin, SampleBatch
 from common.samples.columns import Samples
 from common.samples.rollup import Rollup
-from common.state.purged import LATEST_MS, Purged, extent_of
+from common.state.dead_letters.purged import LATEST_MS, Purged, extent_of
 
 MINUTE_MS = 60_000
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from common.config.loading import load_settings
 from common.config.pipeline import PipelineSettings
+from common.config.reading.loading import load_settings
 from common.runtime.http_server import service_routes
 from common.runtime.readiness.health import Health
 from common.runtime.service import SECRETS_OF

@@ -111,8 +111,8 @@ def test_the_backlog_of_the_outage_is_worth_ten_marks() -> None:
         (float("inf"), 40_320),
         (40_320_000, 40_320),
         (3_000_000, 2_880),
-        (240_000, 240),
-        (239_999, 0),
+        (480_000, 480),
+        (479_999, 0),
     ],
 )
 def test_a_week_is_shortened_to_whole_windows(most_points: float, samples: int) -> None:
@@ -182,11 +182,11 @@ def test_they_leave_the_figures_at_the_top_alone() -> None:
 
 def test_the_quick_form_measures_none_of_them() -> None:
     assert not {"outage", "week", "flat"} & set(command.QUICK_PARTS)
-    assert {"outage", "week"} <= set(command.parts_of(command.parsed([])))
+    assert {"outage", "week"} <= set(command.parts_of(command.parsed(["--long"])))
 
 
 def test_a_week_that_would_not_fill_a_window_is_left_out() -> None:
-    assert "week" not in command.parts_of(command.parsed(["--most-points", "200000"]))
+    assert "week" not in command.parts_of(command.parsed(["--long", "--most-points", "200000"]))
 
 
 @pytest.mark.parametrize(

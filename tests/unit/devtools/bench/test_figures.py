@@ -154,7 +154,8 @@ def test_a_spread_is_told_with_its_ends_when_there_are_several_runs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([], tuple(part for part in command.PARTS if part != "flat")),
+        ([], ("influxd", "naive", "steps", "victoria-metrics", "peers", "tiers", "live")),
+        (["--long"], ("shape", "scale", "outage", "week", "flat")),
         (["--only", "flat"], ("flat",)),
         (["--quick"], command.QUICK_PARTS),
         (["--only", "live", "steps"], ("steps", "live")),

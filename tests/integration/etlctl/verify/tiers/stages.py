@@ -12,7 +12,7 @@ from redis import Redis
 
 from common.config import Settings, load_settings
 from common.runtime.telemetry import Telemetry
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Account, Ledger
 from common.state.seals import Seals

@@ -24,7 +24,8 @@ def decoded(all_samples: Sequence[Sequence[Sample]]) -> list[list[Sample]]:
         starts.append(len(content))
         content += encode(samples)
         ends.append(len(content))
-    counts, times, values = xor.samples_of(content, starts, ends)
+    bounds = np.array([starts, ends], np.int64)
+    counts, times, values = xor.samples_of(content, *bounds)
     pairs = iter(zip(times.tolist(), values.view(np.uint64).tolist(), strict=True))
     found = [list(itertools.islice(pairs, count)) for count in counts.tolist()]
     assert next(pairs, None) is None
@@ -60,20 +61,22 @@ def test_a_chunk_that_is_cut_off_is_doubtful(cut_bytes: int) -> None:
     size = len(whole)
     for ends in ([size - cut_bytes, 2 * size], [size, 2 * size - cut_bytes]):
         with pytest.raises(Doubt) as raised:
-            xor.samples_of(whole + whole, [0, size], ends)
+            xor.samples_of(whole + whole, np.array([0, size]), np.array(ends))
         assert raised.value.reason == "chunk"
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"\0\1", b"\0\1" + b"\xff" * 20, b"\xff" * 40])
 def test_no_chunk_at_all_is_doubtful(content: bytes) -> None:
     with pytest.raises(Doubt):
-        xor.samples_of(content, [0], [len(content)])
+        xor.samples_of(content, np.array([0]), np.array([len(content)]))
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_decoded_or_doubtful(content: bytes) -> None:
     try:
-        (count,), times_ms, values = xor.samples_of(content, [0], [len(content)])
+        (count,), times_ms, values = xor.samples_of(
+            content, np.array([0]), np.array([len(content)])
+        )
     except Doubt:
         return
     assert len(times_ms) == len(values) == count == content[0] * 256 + content[1]

@@ -12,7 +12,7 @@ from common.state import scripts, stream
 from common.state.keys import POINTS
 from common.state.seals import Seals
 from common.state.verdict import DeadLetter, Output, Settle
-from tests.integration.state.test_seals import (
+from tests.integration.state.seals.test_seals import (
     LARGE,
     SMALL,
     due,

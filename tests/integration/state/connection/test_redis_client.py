@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.config import Settings
-from common.state.redis_client import connect, connect_as_set
+from common.state.connection.redis_client import connect, connect_as_set
 from devtools.servers.binaries import Toolbox
 from devtools.servers.ports import HOST, free_port
 from devtools.servers.redis_failover import MASTER_NAME, SentinelServer

@@ -6,16 +6,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from common.state.keys import POINTS
 from common.state.windows import Recheck, WindowSet
 from devtools.chaos.rules import Rule
 from monitoring.thresholds import ETL_METRICS
 from services.loader.sealing.seals import MEASUREMENT as SEALS
-from tests.e2e.alert_world import KEYS, RECHECK_AFTER_SECONDS, WRITE, AlertWorld, Incident
-from tests.e2e.query_incidents import MISSPELT, ODD_QUERIES
-from tests.e2e.redis_incidents import DISK, FOREIGN_JOB, HANGING, LOST, MEMORY, PAYLOADS
-from tests.e2e.verify_incidents import ADDED, DELETED, UNREADABLE, VERIFIER_AWAY
+from tests.e2e.incidents.alert_world import KEYS, RECHECK_AFTER_SECONDS, WRITE, AlertWorld, Incident
+from tests.e2e.incidents.query_incidents import MISSPELT, ODD_QUERIES
+from tests.e2e.incidents.redis_incidents import DISK, FOREIGN_JOB, HANGING, LOST, MEMORY, PAYLOADS
+from tests.e2e.incidents.verify_incidents import ADDED, DELETED, UNREADABLE, VERIFIER_AWAY
 
 # A metric with a fifth of all samples: enough for an alert, not enough for the loader to pause.
 SPOILT = "http_requests_total"

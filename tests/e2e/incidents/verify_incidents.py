@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.state.windows import Feed, WindowSet
 from devtools.chaos.rules import Rule
-from tests.e2e.alert_world import KEYS, AlertWorld, Incident
+from tests.e2e.incidents.alert_world import KEYS, AlertWorld, Incident
 
 # One that nothing else is about.
 DAMAGED = "up"

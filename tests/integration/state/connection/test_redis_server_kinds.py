@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from common.errors import ConfigError
 from common.runtime.readiness.redis_check import check_redis
 from common.runtime.telemetry import Telemetry
-from common.state.redis_client import connect
-from common.state.server import eviction, refusal
+from common.state.connection.redis_client import connect
+from common.state.connection.server import eviction, refusal
 from devtools.servers.ports import HOST
 from devtools.servers.redis_server import RedisServer
 from services.extractor.server_watch import ServerWatch

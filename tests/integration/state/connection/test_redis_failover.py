@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.runtime.telemetry import Telemetry
+from common.state.connection.redis_client import connect
 from common.state.keys import Keys
-from common.state.redis_client import connect
 from devtools.servers.ports import HOST
 from devtools.servers.redis_server import RedisServer
 from devtools.servers.waiting import wait_until

@@ -66,7 +66,7 @@ def give_up(redis: Redis, keys: Keys, letters: CountedDeadLetters, reason: str) 
     Raises :class:`EtlError` if more were counted since ``letters`` was read.
     """
     reply = Scripts(redis).call(
-        "give_up_counted",
+        "dead_letters/give_up_counted",
         [keys.dead_counted, keys.dead_records, keys.ledger, keys.dead_purged],
         group=letters.group,
         samples=letters.samples,

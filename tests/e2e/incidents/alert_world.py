@@ -18,8 +18,8 @@ import yaml
 from redis import Redis
 
 from common.errors import StackError
+from common.state.connection.redis_client import connect
 from common.state.keys import Keys
-from common.state.redis_client import connect
 from devtools.chaos.helpers import Proxies
 from devtools.chaos.rules import Rule
 from devtools.servers.binaries import Toolbox

@@ -1,10 +1,10 @@
-"""What can be odd about what a query gives; see tests/e2e/incidents.py."""
+"""What can be odd about what a query gives; see tests/e2e/incidents/all_incidents.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.e2e.alert_world import AlertWorld, Incident
+from tests.e2e.incidents.alert_world import AlertWorld, Incident
 from tests.support.remote_write import histogram, push, series
 
 # Of another Prometheus than this one.

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from redis.exceptions import NoPermissionError
 
-from common.state.dead_letters import DeadLetters
+from common.state.connection.redis_client import connect
+from common.state.dead_letters.kept import DeadLetters
 from common.state.keys import POINTS, RAW, Keys
-from common.state.redis_client import connect
 from common.state.seals import Seals
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Settle
@@ -23,7 +23,7 @@ from tests.integration.exporter.exporter_world import Rig as MetricsRig
 from tests.integration.exporter.exporter_world import populate
 from tests.integration.extractor.test_worker import Rig as WorkerRig
 
-SECURITY = Path(__file__).parents[3] / "docs" / "security.md"
+SECURITY = Path(__file__).parents[4] / "docs" / "security.md"
 # redis-py tells every server its name, and does without where it may not (7.0 has no such right).
 HARMLESS = {b"client|setinfo", "client|setinfo"}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from common.config.collisions import collisions, relabelled_collisions, source_problems
+from common.config.checks.collisions import collisions, relabelled_collisions, source_problems
 from common.config.extract import LEASE_MARGIN_SECONDS
 from common.config.fields import Problem
 from common.errors import ConfigError

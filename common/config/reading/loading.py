@@ -12,13 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from common.config.environment import PREFIX, Overrides, read_environment
 from common.config.fields import Path
 from common.config.mappings import TEXT_MAPPINGS
 from common.config.model import Settings
+from common.config.reading.environment import PREFIX, Overrides, read_environment
+from common.config.reading.yaml_tree import MAX_BYTES, Located, dotted, read_yaml
 from common.config.text import without_halves
 from common.config.transform import RULE_TEXTS
-from common.config.yaml_tree import MAX_BYTES, Located, dotted, read_yaml
 from common.errors import ConfigError
 
 DEFAULT_PATH = FilePath("config/etl.yaml")

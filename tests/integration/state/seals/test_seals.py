@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common.samples.seal import Digest
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from common.state.keys import POINTS, RAW
 from common.state.seals import DueSeal, Seals, windows_without_seal
 from common.state.stream import SettleResult

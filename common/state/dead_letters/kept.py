@@ -3,7 +3,7 @@
 They lie in a Redis Stream (schema 1: stage, reason, detail, query, tier, kind, window, feed, entry,
 samples, at_ms, measurement, payload), each payload under a key of its own. Replaying and purging
 are scripts that keep the ledger balanced. Of one cause only so many are kept; see
-:mod:`common.state.counted_dead_letters` for the others.
+:mod:`common.state.dead_letters.counted` for the others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from redis import Redis
 
 from common.errors import EtlError, WireError
 from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
-from common.state.counted_dead_letters import (
+from common.state.dead_letters.counted import (
     ID_PREFIX,
     PURGED,
     CountedDeadLetters,
@@ -27,9 +27,9 @@ from common.state.counted_dead_letters import (
     extract_again,
     give_up,
 )
+from common.state.dead_letters.purged import extent_of
 from common.state.fields import count_of, text_of
 from common.state.keys import POINTS, RAW, Keys
-from common.state.purged import extent_of
 from common.state.scripts import Scripts
 
 _PAGE_ENTRIES = 500
@@ -149,7 +149,7 @@ class DeadLetters:
             keys.dead_kept,
             keys.seals,
         ]
-        return self._decide("replay", letter, more_keys, [payload])
+        return self._decide("dead_letters/replay", letter, more_keys, [payload])
 
     def purge(self, letter: AnyDeadLetters) -> bool:
         """Give the samples up, counted as dropped; False when it was deleted meanwhile.
@@ -161,7 +161,7 @@ class DeadLetters:
         payload: Any = self._redis.get(letter.payload_key)
         noted = extent_of(payload or b"", letter.samples)
         keys = [self._keys.ledger, self._keys.dead_kept, self._keys.dead_purged]
-        return self._decide("purge", letter, keys, **noted._asdict())
+        return self._decide("dead_letters/purge", letter, keys, **noted._asdict())
 
     def _page(self, start: str, end: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         page: Any = self._redis.xrange(self._keys.dead, start, end, count=count)

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from common.state.dead_letters import KeptDeadLetter
+from common.state.dead_letters.kept import KeptDeadLetter
 from common.state.keys import Keys
 
 # A payload is half a megabyte at most, in a pipeline that works as it should.

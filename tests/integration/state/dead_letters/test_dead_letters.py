@@ -9,7 +9,7 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from common.errors import EtlError
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Account, Ledger
 from common.state.stream import RedisStream, SettleResult

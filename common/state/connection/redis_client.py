@@ -18,7 +18,7 @@ from redis.retry import Retry
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from common.redis_url import SentinelAddress, sentinels_of
-from common.state.sentinels import SentinelLogin, Sentinels
+from common.state.connection.sentinels import SentinelLogin, Sentinels
 
 if TYPE_CHECKING:  # etl-metrics has no memory to spare for what the settings are made with
     from common.config import PipelineSettings

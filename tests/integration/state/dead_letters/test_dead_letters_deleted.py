@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from common.state.dead_letters import DeadLetters
+from common.state.dead_letters.kept import DeadLetters
 from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Ledger
 from common.state.stream import RedisStream

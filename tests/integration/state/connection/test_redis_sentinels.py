@@ -16,8 +16,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from common.config import Settings
-from common.state.redis_client import connect, connect_as_set
-from common.state.sentinels import SENTINEL_TIMEOUT_SECONDS, SentinelLogin
+from common.state.connection.redis_client import connect, connect_as_set
+from common.state.connection.sentinels import SENTINEL_TIMEOUT_SECONDS, SentinelLogin
 from devtools.servers.binaries import Toolbox
 from devtools.servers.ports import HOST, free_port
 from devtools.servers.redis_failover import MASTER_NAME, RedisFailover
@@ -28,7 +28,7 @@ from services.exporter.settings import load_settings
 pytestmark = pytest.mark.timeout(180)
 
 PASSWORD, ASKED = "open-sesame", "who-is-it"
-SECURITY = Path(__file__).parents[3] / "docs" / "security.md"
+SECURITY = Path(__file__).parents[4] / "docs" / "security.md"
 
 
 def user(name: str, password: str) -> tuple[str, str]:

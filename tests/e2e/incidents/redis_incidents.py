@@ -1,4 +1,4 @@
-"""What can go wrong with Redis and what lies in it; see tests/e2e/incidents.py."""
+"""What can go wrong with Redis and what lies in it; see tests/e2e/incidents/all_incidents.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import zlib
 from typing import Any
 
 from common.state.keys import GROUP, POINTS, RAW
-from tests.e2e.alert_world import KEYS, AlertWorld, Incident
+from tests.e2e.incidents.alert_world import KEYS, AlertWorld, Incident
 from tests.support.full_disk import FullDiskRedis
 
 

@@ -1,0 +1,1 @@
+"""What must hold between sections and between queries."""

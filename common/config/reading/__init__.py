@@ -1,0 +1,1 @@
+"""From the file and the environment to checked settings."""

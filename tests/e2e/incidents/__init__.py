@@ -1,0 +1,1 @@
+"""What can go wrong in a whole pipeline, for the tests of alerts and panels."""
