@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1200)]
 
 # Beside those of the other files, which may run at the same time.
 NUMBER = 1
-# Missed heartbeats and a container's period of grace are within it, also where engines hardly get a core.
+# Missed heartbeats and a container's grace are within it, also where engines hardly get a core.
 PATIENCE_SECONDS = 300.0
 
 
