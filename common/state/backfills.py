@@ -18,7 +18,7 @@ from typing import Any, Literal
 from redis import Redis
 
 from common.state.feeds import Feed, FeedStatus, Range, feed_status, ranges_of
-from common.state.feeds_reading import read_feeds
+from common.state.feeds_reading import MOST_WINDOWS, read_feeds
 from common.state.fields import text_of
 from common.state.keys import STREAMS, Keys, part_of
 from common.state.ranges import length_ms, merged, without
@@ -218,10 +218,15 @@ class Backfills:
         entries = sum(int(self.redis.xlen(self.keys.stream(stream))) for stream in STREAMS)
         return entries >= MOST_ENTRIES_AHEAD
 
-    def join(self, feed_name: str, parts: Iterable[Part]) -> int | None:
+    def join(
+        self, feed_name: str, parts: Iterable[Part], may_be_unsettled: Sequence[Range]
+    ) -> int | None:
         """Let the feed begin with what is loaded right before it; its new origin in ms, if any.
 
         ``parts`` are all of that feed. Those that are in the feed then are forgotten.
+        ``may_be_unsettled`` counts where so many windows are not settled that Redis would serve
+        nobody else for too long: ranges, of what was read after the parts, in which all of the feed
+        lies that is committed, and not settled.
         """
         keys, names = self.keys, [part.name for part in parts]
         origin_ms: int | None = self._scripts.call(
@@ -229,6 +234,8 @@ class Backfills:
             [keys.feed(feed_name), keys.committed, keys.backfill_parts, *keys.of_parts(names)],
             feed=feed_name,
             parts=names,
+            most_windows=MOST_WINDOWS,
+            may_be_unsettled=may_be_unsettled,
         )
         return origin_ms
 

@@ -87,30 +87,17 @@ class Engine(Server):
             raise StackError(f"{self.name}: docker {arguments[0]}: {done.stderr.strip()}")
         return done.stdout
 
-    def share_images_with(self, other: Engine) -> None:
-        """Give another engine the images of this one; neither may run.
-
-        The files of layers are never written again, so both have the same ones.
-        """
-        shutil.rmtree(other.data_dir, ignore_errors=True)
-        other.data_dir.mkdir(parents=True)
-        for part, how in (("image", "-a"), ("overlay2", "-al")):
-            subprocess.run(
-                ["cp", how, str(self.data_dir / part), str(other.data_dir / part)], check=True
-            )
-
     def kill(self) -> None:
         """SIGKILL to the engine and to all its containers."""
         super().kill()
         for process in psutil.process_iter():
             try:
                 ours = str(self._run_dir) in " ".join(process.cmdline())
-            except psutil.Error:
+                children = process.children(recursive=True) if ours else []
+            except psutil.Error:  # it ends by itself
                 continue
-            if ours:
-                for child in process.children(recursive=True):
-                    _kill(child)
-                _kill(process)
+            for one in (*children, *([process] if ours else ())):
+                _kill(one)
 
     def close(self) -> None:
         """Kills it for good, and removes images, containers, mounts and groups."""

@@ -21,6 +21,7 @@ _MOST_COMMANDS = 100_000
 _SCRIPTS = (
     *("plan", "lease", "stage", "commit", "renew", "settle", "claim", "release", "pressure"),
     *("audit/step", "audit/records", "feeds", "dead_letters/counts", "remove_unchanged"),
+    "backfill/join",
 )
 
 

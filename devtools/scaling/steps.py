@@ -10,6 +10,7 @@ from redis import Redis
 
 from common.errors import EtlError
 from common.samples.seal import Digest
+from common.state.backfills import Backfills
 from common.state.keys import POINTS, RAW, Keys
 from common.state.ledger import Ledger
 from common.state.seals import Seals
@@ -83,11 +84,20 @@ def steps(redis: Redis, keys: Keys, filler: Filler) -> Iterator[Step]:
         feed = feed_of(number % len(feeds), str(number))
         windows.plan(feed, ORIGIN_MS, filler.head_ms, adopt=True, configuration=configuration)
 
+    backfills, oldest = Backfills(redis, keys), (ORIGIN_MS - INTERVAL_MS, ORIGIN_MS)
+    windows.set_reconciled(feeds[0])
+    backfills.create({feeds[0]: [oldest]}, *oldest)
+    parts = backfills.parts()
+
+    def join() -> None:
+        assert backfills.join(feeds[0].name, parts, [oldest]) is None
+
     yield "plan a feed", 100, plan
     yield "plan, lease, stage and commit a live window", 40, extract
     yield "read, renew and settle an entry of raw", 40, settle(raw, transformed())
     yield "read, renew and settle an entry of points", 40, settle(points, loaded)
     yield "claim while all that is delivered waits", 1, lambda: points.claim(8)
+    yield "join what a backfill has loaded", 1, join
     yield "back-pressure", 1, lambda: windows.pressure(_HIGH_WATER_BYTES, _HIGH_WATER_BYTES // 2)
     yield "the audit", 1, lambda: Ledger(redis, keys).audit()
     yield "the state of all feeds", 1, windows.status

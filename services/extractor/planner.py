@@ -195,11 +195,12 @@ class Planner:
         """
         for plan in plans:
             feed = plan.feed
-            if parts[feed.name]:
-                origin_ms = self._backfills.join(feed.name, parts[feed.name])
+            found = status.get(feed.name)
+            if found is not None and parts[feed.name]:
+                unsettled = _may_be_unsettled(found, parts[feed.name])
+                origin_ms = self._backfills.join(feed.name, parts[feed.name], unsettled)
                 if origin_ms is not None:
                     self.telemetry.emit("backfill_joined", **feed.labels, origin_ms=origin_ms)
-            found = status.get(feed.name)
             if plan.query.backfill and found and found.reconciled and not found.backfilled:
                 self._begin_backfill(plan, found, source)
         for part in (part for feed in parts.keys() - self.configured for part in parts[feed]):

@@ -114,14 +114,15 @@ class SharedBuckets:
     def _has_namesake(self, bucket: str) -> bool:
         """Whether another Redis holds a pipeline of our name that goes on writing beside us.
 
-        The points of a Redis that lost its data end where ours begin; those of another go on.
+        The points of a Redis that lost its data end where ours begin; those of another go on. So
+        do those of other shards that ours has taken over: it begins with its present shard.
         """
         since_ms = int((self.wall_clock() - 2 * CHECK_EVERY_SECONDS) * 1000)
         same = {"shard": self.shard} if self.shard else {}
         body = self.reader.query(
             bucket,
             Select(
-                ("run",),
+                ("run", "shard"),
                 MEASUREMENT,
                 {"pipeline": self.reader.pipeline, **same},
                 after_ms=since_ms,
@@ -129,11 +130,11 @@ class SharedBuckets:
                 limit=2000,
             ),
         )
-        ours = self.run_id()
         rows = [row for series in series_of(body, bucket) for row in _rows(series)]
-        runs = [row[1] for row in reversed(rows) if row[1]]
+        runs = [(row[1], row[2] or "") for row in reversed(rows) if row[1]]
+        ours = self.run_id(), self.shard
         first = runs.index(ours) if ours in runs else len(runs)
-        return any(run != ours for run in runs[first:])
+        return any(run != ours[0] for run, _ in runs[first:])
 
 
 def run_id(redis: Redis, keys: Keys) -> str:
@@ -145,6 +146,6 @@ def run_id(redis: Redis, keys: Keys) -> str:
 
 def _rows(series: dict[str, Any]) -> list[list[Any]]:
     rows = series.get("values")
-    if not isinstance(rows, list) or not all(isinstance(r, list) and len(r) > 1 for r in rows):
+    if not isinstance(rows, list) or not all(isinstance(r, list) and len(r) > 2 for r in rows):
         raise SinkError(f"no watermarks: {json.dumps(series)[:100]}")
     return rows

@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -31,8 +32,15 @@ class Pipeline:
 
     patience_seconds = 45.0
 
-    def __init__(self, stack: LocalStack, redis: Redis | None = None) -> None:
+    def __init__(
+        self,
+        stack: LocalStack,
+        redis: Redis | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.stack = stack
+        # Of etlctl, beside the stack's etl.yaml.
+        self.environ = environ
         self.redis: Redis = redis or connect(stack.redis.url)
         self.ledger = Ledger(self.redis, KEYS)
         self.windows = WindowSet(self.redis, KEYS)
@@ -117,7 +125,7 @@ class Pipeline:
         return subprocess.run(
             [sys.executable, "-m", "etlctl", *arguments, "--config", str(self.stack.config_path)],
             cwd=PROJECT_ROOT,
-            env=environ,
+            env={**environ, **self.environ},
             capture_output=True,
             text=True,
             timeout=60,

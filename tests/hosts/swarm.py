@@ -9,39 +9,52 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import requests
+
+from common.errors import StackError
 from devtools import PROJECT_ROOT
 from devtools.hosts.engine import Engine
+from devtools.hosts.images import DRIVER, has_images, link_images
 from devtools.hosts.network import Network
 from tests.compose.project import Project
 
 HOSTS = ("node-one", "node-two", "node-three")
+# It has the servers with data, and is told the commands; another one leads the Swarm.
+DATA_HOST = HOSTS[1]
 STACK = "etl"
 # Not the one that other tests of the same engine build.
 VERSION = "hosts-test"
 DEADLINE_SECONDS = 240.0
-HEARTBEAT = "10s"
+# The stack's files have the pace of production. A check may take long, because what is unhealthy is
+# ended, also on a busy machine; and a task counts as running only after its first check.
+PACE = {
+    "timeout: 5s": "timeout: 60s",
+    "interval: 10s": "interval: 3s",
+    "interval: 15s": "interval: 3s",
+    "delay: 5s": "delay: 1s",
+    "monitor: 60s": "monitor: 3s",
+    "ETL_METRICS_LOG_LEVEL:": 'ETL_METRICS_REDIS_POLL_SECONDS: "0.5"\n      ETL_METRICS_LOG_LEVEL:',
+}
 # A gigabyte and a half, written twice.
 IMAGES_SECONDS = 900.0
 SERVERS = ("redis", "prometheus", "influxdb")
-_READ_METRICS = """
-import base64, urllib.request as r
-password = open("/run/secrets/metrics_password").read().strip()
-login = base64.b64encode(f"prometheus:{password}".encode()).decode()
-request = r.Request("http://etl-metrics:8083/metrics", headers={"Authorization": f"Basic {login}"})
-print(r.urlopen(request, timeout=5).read().decode())
-"""
+# A host that is cut off does not respond.
+_METRICS_SECONDS = 1.0
 
 
 class Swarm(Project):
-    """Three engines as one Swarm; the first is the manager and has the servers with data."""
+    """Three engines as one Swarm, all of them managers; the first leads it at the beginning."""
 
     def __init__(self, work_dir: Path, network: Network) -> None:
         super().__init__(work_dir)
         self.network = network
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy is between the hosts
         build = PROJECT_ROOT / "build"
         build.mkdir(exist_ok=True)
         # Images of three engines: more than a machine may have where it keeps temporary files.
@@ -49,7 +62,7 @@ class Swarm(Project):
         self.engines = {
             host: Engine(host, self._scratch / host, network.place(host)) for host in HOSTS
         }
-        self.manager = self.engines[HOSTS[0]]
+        self.manager = self.engines[DATA_HOST]
         self.environment |= {
             "ETL_STACK": STACK,
             "ETL_VERSION": VERSION,
@@ -68,7 +81,7 @@ class Swarm(Project):
         self._start_engines()
         print(f"three engines with images after {time.monotonic() - began:.1f} s")
         self._join()
-        self.manager.docker("node", "update", "--label-add", "etl-data=true", self.node(HOSTS[0]))
+        self.manager.docker("node", "update", "--label-add", "etl-data=true", self.node(DATA_HOST))
         print(f"a Swarm after {time.monotonic() - began:.1f} s")
         self.environment["DOCKER_HOST"] = self.manager.host_url
         self.deploy()
@@ -80,6 +93,7 @@ class Swarm(Project):
     def close(self) -> None:
         """Kill the engines with all that they run, and remove what they kept."""
         self.network.heal()
+        self._session.close()
         for engine in self.engines.values():
             engine.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -93,46 +107,50 @@ class Swarm(Project):
                 print(self.manager.docker("service", "logs", "--tail", "15", f"{STACK}_{service}"))
 
     def _start_engines(self) -> None:
-        first, others = self.manager, list(self.engines.values())[1:]
-        first.start()
         named = self.compose("--profile", "tools", "config", "--images").split()
         images = sorted(name for name in set(named) if "grafana" not in name)
+        kept = self.docker("info", "--format", "{{.Driver}} {{.DockerRootDir}}").strip()
+        driver, _, folder = kept.partition(" ")
+        source, engines = Path(folder), list(self.engines.values())
+        if driver != DRIVER or not has_images(source, images):
+            self._load_images(engines[0], images)
+            source, engines = engines[0].data_dir, engines[1:]
+        for engine in engines:
+            link_images(source, engine.data_dir, images)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda engine: engine.start(), self.engines.values()))
+
+    def _load_images(self, engine: Engine, images: Sequence[str]) -> None:
+        """Copy them from this machine's engine, which keeps them otherwise."""
+        engine.start()
         with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as saved:
             subprocess.run(
-                ["docker", "--host", first.host_url, "load", "--quiet"],
+                ["docker", "--host", engine.host_url, "load", "--quiet"],
                 stdin=saved.stdout,
                 check=True,
                 timeout=IMAGES_SECONDS,
                 stdout=subprocess.DEVNULL,
             )
-        first.stop(60)
-        for other in others:
-            first.share_images_with(other)
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda engine: engine.start(), self.engines.values()))
 
     def _join(self) -> None:
-        address = self.network.address(HOSTS[0])
-        # A busy machine may be silent for longer than the three times 5 s of the default.
-        pace = ("--dispatcher-heartbeat", HEARTBEAT)
-        self.manager.docker("swarm", "init", "--advertise-addr", address, *pace)
-        token = self.manager.docker("swarm", "join-token", "--quiet", "worker").strip()
+        first, address = self.engines[HOSTS[0]], self.network.address(HOSTS[0])
+        first.docker("swarm", "init", "--advertise-addr", address)
+        token = first.docker("swarm", "join-token", "--quiet", "manager").strip()
         for host in HOSTS[1:]:
             own = ("--advertise-addr", self.network.address(host), "--token", token)
             self.engines[host].docker("swarm", "join", *own, f"{address}:2377")
         self.wait(lambda: len(self.ready_nodes()) == len(HOSTS), "all nodes are ready")
 
     def deploy(self) -> None:
-        """deploy/swarm/deploy, on files that differ in how often Prometheus scrapes.
-
-        And in how long a check may take: what is unhealthy is ended, also for a busy machine.
-        """
+        """deploy/swarm/deploy, on files that differ in their pace."""
         tree = self.work_dir / "tree"
         shutil.copytree(PROJECT_ROOT / "deploy", tree / "deploy", dirs_exist_ok=True)
         shutil.copy(self.work_dir / "prometheus" / "prometheus.yml", tree / "deploy" / "prometheus")
         for file in (tree / "deploy" / "swarm").glob("*.yml"):
             text = file.read_text(encoding="utf-8")
-            file.write_text(text.replace("timeout: 5s", "timeout: 60s"), encoding="utf-8")
+            for production, here in PACE.items():
+                text = text.replace(production, here)
+            file.write_text(text, encoding="utf-8")
         self._run([str(tree / "deploy" / "swarm" / "deploy")], DEADLINE_SECONDS)
 
     def start_tool(self) -> None:
@@ -160,16 +178,30 @@ class Swarm(Project):
         self.tool = name
 
     def pipeline_metrics(self) -> str:
-        """What etl-metrics exports, wherever it runs."""
-        done = subprocess.run(
-            ["docker", "exec", self.tool, "python", "-c", _READ_METRICS],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return done.stdout
+        """What etl-metrics exports: on every host its port is that of the task there, if any."""
+        login = ("prometheus", self.secret("metrics_password"))
+        for host in HOSTS:
+            url = f"http://{self.network.address(host)}:{self.ports['ETL_METRICS_PORT']}/metrics"
+            with contextlib.suppress(requests.RequestException):
+                response = self._session.get(url, auth=login, timeout=_METRICS_SECONDS)
+                if response.status_code == 200:
+                    return response.text
+        return ""
+
+    def wait(
+        self,
+        condition: Callable[[], Any],
+        what: str,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Any:
+        """Wait for a condition; while the Swarm has no leader, nothing holds."""
+
+        def holds() -> Any:
+            with contextlib.suppress(StackError):
+                return condition()
+            return None
+
+        return super().wait(holds, what, deadline_seconds)
 
     # --- what there is -----------------------------------------------------------------------
 
@@ -203,9 +235,21 @@ class Swarm(Project):
             self._known_ids = {host: self.node(host) for host in HOSTS}
         return self._known_ids
 
+    def leader(self) -> str:
+        """The host that leads the Swarm."""
+        (leader,) = (one["ID"] for one in self.nodes() if one["ManagerStatus"] == "Leader")
+        return next(host for host in HOSTS if self._ids()[host] == leader)
+
     def host_with(self, service: str) -> str:
         """A host that runs a task of the service, and no servers with data."""
-        return min(self.hosts_of(service) - {HOSTS[0]})
+        return min(self.hosts_of(service) - {DATA_HOST})
+
+    def place_on(self, host: str, service: str) -> None:
+        """Add replicas until the host runs one: a new task goes where the fewest are."""
+        while host not in self.hosts_of(service):
+            more = len(self.tasks(service)) + 1
+            self.manager.docker("service", "scale", "--detach", f"{STACK}_{service}={more}")
+            self.wait_replicas()
 
     def containers_on(self, host: str, service: str = "") -> set[str]:
         """The ids of running containers of the stack on a host, whatever the Swarm knows."""

@@ -11,14 +11,14 @@ import pytest
 from devtools.hosts.commands import missing
 from devtools.hosts.network import Network
 from tests.compose import engine
-from tests.hosts.swarm import HOSTS, STACK, Swarm
+from tests.hosts.swarm import DATA_HOST, HOSTS, STACK, Swarm
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1200)]
 
 # Beside those of the other files, which may run at the same time.
 NUMBER = 1
-# Three missed heartbeats and a container's period of grace are within it.
-PATIENCE_SECONDS = 180.0
+# Missed heartbeats and a container's grace are within it, also where engines hardly get a core.
+PATIENCE_SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +39,13 @@ def test_replicas_are_added(swarm: Swarm) -> None:
             swarm.manager.docker("service", "scale", "--detach", f"{STACK}_{stage}=2")
         swarm.wait_replicas()
         assert len(swarm.tasks("loader")) == 2
-        assert swarm.hosts_of("loader") - {HOSTS[0]}, "they are spread"
+        assert len(swarm.hosts_of("loader")) == 2, "they are spread"
 
 
 def test_a_rolling_update_loses_nothing(swarm: Swarm) -> None:
     before = {task["ID"] for task in swarm.tasks("loader")}
     with swarm.proven():
-        # The minute for which an update is watched is production's.
-        swarm.update("loader", "--env-add", "ETL_ROLLED=1", "--update-monitor", "3s")
+        swarm.update("loader", "--env-add", "ETL_ROLLED=1")
         after = {task["ID"] for task in swarm.tasks("loader")}
         assert len(after) == 2
         assert not before & after
@@ -66,19 +65,33 @@ def test_a_node_that_is_drained_loses_nothing(swarm: Swarm) -> None:
 
 
 def test_a_node_that_is_cut_off_is_done_without(swarm: Swarm) -> None:
-    """What it runs goes on there: a second loader of the same entries that reaches nobody."""
-    # What was drained stays empty until its tasks are placed anew.
-    swarm.update("loader", "--force", "--update-monitor", "3s")
-    host = swarm.host_with("loader")
-    loaders = swarm.containers_on(host, "loader")
+    (host,) = set(HOSTS) - {DATA_HOST, swarm.leader()}
+    cut_off(swarm, host)
+
+
+def test_the_manager_that_leads_is_cut_off_and_done_without(swarm: Swarm) -> None:
+    """The others choose one of them, which then waits for what it does not hear."""
+    host = swarm.leader()
+    assert host != DATA_HOST
+    cut_off(swarm, host)
+    assert swarm.leader() != host
+
+
+def cut_off(swarm: Swarm, host: str) -> None:
+    """What it runs goes on there: one more loader of the same entries, which reaches nobody."""
+    # What was drained or cut off stays empty until tasks are placed anew.
+    swarm.place_on(host, "loader")
+    replicas, loaders = len(swarm.tasks("loader")), swarm.containers_on(host, "loader")
     with swarm.proven():
         began = time.monotonic()
         swarm.network.cut(host)
         try:
-            swarm.wait(lambda: not swarm.is_ready(host), "the node is down", PATIENCE_SECONDS)
-            print(f"called down {time.monotonic() - began:.1f} s after the cut")
+            swarm.wait(lambda: swarm.leader() != host, "another leads", PATIENCE_SECONDS)
+            print(f"{swarm.leader()} leads {time.monotonic() - began:.1f} s after the cut")
             swarm.wait(
-                lambda: len(swarm.tasks("loader")) == 2 and host not in swarm.hosts_of("loader"),
+                lambda: (
+                    host not in swarm.hosts_of("loader") and len(swarm.tasks("loader")) == replicas
+                ),
                 "its loader runs elsewhere",
                 PATIENCE_SECONDS,
             )

@@ -74,4 +74,6 @@ class Rig:
         return found
 
     def join(self) -> int | None:
-        return self.backfills.join(FEED.name, self.backfills.parts())
+        parts, feed = self.backfills.parts(), self.feed
+        coming = [range_ for part in parts for range_ in part.coming]
+        return self.backfills.join(FEED.name, parts, [*coming, *feed.below, *feed.unsettled])

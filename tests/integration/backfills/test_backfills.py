@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+import common.state.backfills
 from common.state.backfills import history
 from common.state.history import changes_of
 from tests.integration.backfills.rig import ALL, HEAD_MS, ORIGIN_MS, Rig
@@ -64,6 +65,24 @@ def test_what_is_loaded_before_the_origin_is_joined(rig: Rig) -> None:
     assert rig.backfills.parts() == []
     assert rig.one(id_).state == "done"
     assert rig.one(id_).extracted_ms == ORIGIN_MS
+
+
+def test_of_very_many_unsettled_windows_those_of_the_feed_are_taken_from_what_was_read(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common.state.backfills, "MOST_WINDOWS", 0)
+    id_ = rig.begin()
+    rig.extract(id_)
+    before = rig.feed.below
+    assert rig.join() is None, "it is not settled"
+    rig.settle()
+    rig.extract(id_)
+
+    parts = rig.backfills.parts()
+    assert rig.backfills.join(FEED.name, parts, before) is None, "it had not settled then"
+    assert rig.join() == 90 * STEP_MS
+    rig.settle()
+    assert rig.join() == 80 * STEP_MS
 
 
 def test_what_is_apart_from_the_feed_is_history_until_the_rest_is_there(rig: Rig) -> None:

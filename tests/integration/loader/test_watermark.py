@@ -281,6 +281,17 @@ def test_shards_share_a_name_and_a_bucket_but_not_a_number(world: World) -> None
     assert neighbours.found() == [("wm", ["a"])]
 
 
+def test_shards_that_became_one_are_not_another_pipeline(world: World) -> None:
+    neighbours = Neighbours(world, {"a": "up", "b": "down"})
+    for run, query, shard in (("r1", "a", "1/2"), ("r2", "b", "2/2"), ("r1", "a", "")):
+        neighbours.write("wm", query, "up", run, shard)
+    assert neighbours.found() == []
+
+    neighbours.write("wm", "b", "down", "r2", "2/2")  # has not been stopped
+
+    assert neighbours.found() == [("wm", ["a", "b"])]
+
+
 def test_a_shard_says_which_one_it_is_and_takes_over_what_another_had(world: World) -> None:
     world.load_up_to(60_000)
     world.turn()

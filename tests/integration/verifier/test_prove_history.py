@@ -85,7 +85,8 @@ def test_what_a_backfill_has_loaded_is_proven_while_it_goes_on(history: History)
 
     history.extract(HISTORY_STEPS)
     history.turns()
-    assert history.backfills.join(history.feed.name, history.backfills.parts()) == history.begin_ms
+    parts = history.backfills.parts()
+    assert history.backfills.join(history.feed.name, parts, ()) == history.begin_ms
     history.turns()
     assert history.compared == [(history.begin_ms, rig.world.end_ms)]
     assert (rig.verified_ms, history.waiting_seconds) == (rig.world.end_ms, 0)

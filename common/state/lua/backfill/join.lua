@@ -3,7 +3,8 @@
 -- What is not extracted, or not settled, is never joined: it would take the feed's watermark back.
 --
 -- KEYS 1 feed, 2 committed, 3 parts of backfills, 4.. two for each of its parts: part, its open windows
--- a    feed, parts (their names, in order)
+-- a    feed, parts (their names, in order), most_windows (committed ones of all feeds that are looked at), may_be_unsettled
+--      (where there are more: ranges in which all of the feed lies that is committed, and not settled)
 -- Returns the feed's new origin, or nil where it stays.
 local feed, committed, names = KEYS[1], KEYS[2], KEYS[3]
 local origin = tonumber(redis.call('HGET', feed, 'origin_ms'))
@@ -21,9 +22,14 @@ for i in ipairs(a.parts) do
     for _, range in ipairs(without({{tonumber(first), tonumber(last)}}, not_ours)) do loaded[#loaded + 1] = range end
   end
 end
-for _, record in ipairs(redis.call('HVALS', committed)) do
-  local name, first, last = string.match(record, '^(%S+) (%S+) (%S+)$')
-  if name == a.feed then coming[#coming + 1] = {tonumber(first), tonumber(last)} end
+if redis.call('HLEN', committed) > a.most_windows then
+  -- Redis would serve nobody else for too long, once for each feed: rather too little is joined.
+  for _, range in ipairs(a.may_be_unsettled) do coming[#coming + 1] = range end
+else
+  for _, record in ipairs(redis.call('HVALS', committed)) do
+    local name, first, last = string.match(record, '^(%S+) (%S+) (%S+)$')
+    if name == a.feed then coming[#coming + 1] = {tonumber(first), tonumber(last)} end
+  end
 end
 local joined = origin
 for _, range in ipairs(without(loaded, coming)) do
