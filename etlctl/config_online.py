@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from common.config import Query, Settings
 from common.config.query import INCREASE
 from common.durations import format_duration
-from common.errors import ConfigError, QueryRejected, QueryTooLarge
+from common.errors import (
+    ConfigError,
+    QueryRejected,
+    QueryTooLarge,
+    SourceError,
+    SourceRefused,
+    SourceUnavailable,
+)
 from common.promql.selector import NAME_LABEL
 from common.samples.rollup import Rollup
 from services.extractor.prometheus import PrometheusClient
@@ -35,7 +42,26 @@ def query_warnings(settings: Settings) -> dict[str, str]:
 
 
 def _warnings(settings: Settings) -> dict[str, str]:
-    """Those of one source's queries; empty where all is well."""
+    """Those of one source's queries; empty where all is well.
+
+    Of replicas each that answers is asked: what one of them has is there.
+    """
+    found: dict[str, str] | None = None
+    errors: list[SourceError] = []
+    for extract in settings.extract.each_replica:
+        try:
+            of_one = _warnings_of(settings.model_copy(update={"extract": extract}))
+        except (SourceUnavailable, SourceRefused) as error:
+            errors.append(error)
+            continue
+        found = of_one if found is None else {name: found[name] and of_one[name] for name in found}
+    if found is None:
+        raise errors[0]
+    return found
+
+
+def _warnings_of(settings: Settings) -> dict[str, str]:
+    """The same of one server."""
     with closing(PrometheusClient(settings.extract)) as client:
         scraped = client.scrape_settings()
         settled_ms = settled(settings, scraped, client.now_ms())

@@ -123,6 +123,10 @@ class Thresholds:
     # --- the source ---
     # In seconds; as far apart as clocks may be to count as the same (services/extractor).
     clock_difference: float = 5
+    # Scrapes of two servers fall into a window differently; one that is started anew is away for
+    # minutes.
+    replica_lacks_ratio: float = 0.1
+    replica_lacks_for_seconds: float = 900
     # It is told at the start and after each reload of Prometheus.
     settle_for_seconds: float = 60
     # The same in `etlctl status`. A query of which that is normal says so (`may_be_empty`).

@@ -46,9 +46,9 @@ class SourceKeys(CheckedSection):
     )
     params: FixedParams = Field(
         {},
-        description="Parameters in the URL of every request, such as `namespace`, `dedup` or "
-        "`partial_response`: text, or a list of it. With one of them nothing is read by remote "
-        "read, which knows no parameters.",
+        description="Parameters in the URL of every request, such as `namespace` or `dedup`: text, "
+        "or a list of it. With one of them nothing is read by remote read, which knows no "
+        "parameters.",
     )
     proxy_url: Annotated[str | None, _proxy] = Field(
         None,

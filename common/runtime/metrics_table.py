@@ -182,6 +182,20 @@ _EXTRACTION = (
         "source",
         services=(EXTRACTOR,),
     ),
+    gauge(
+        "etl_replica_lacks_ratio",
+        "Share that a replica of the source lacks of the newest samples that another has; 1 while"
+        " it does not answer",
+        "source",
+        "replica",
+        services=(EXTRACTOR,),
+    ),
+    _extraction(
+        "etl_replica_windows_total",
+        "Windows that were read whole from a replica of the source",
+        "source",
+        "replica",
+    ),
     _extraction(
         "etl_source_clock_jumps_total", "Times that Prometheus' clock jumped by seconds or more"
     ),

@@ -44,6 +44,7 @@ _TOO_LARGE = re.compile(
             "the query exceeded the (?:maximum|aggregated)",
             "the query hit the (?:max number|aggregated)",
             "query time range exceeds the limit",
+            "query response size exceeds limit",
             # Thanos: pkg/store/bucket.go, pkg/store/limiter.go.
             "exceeded (?:series|chunks|samples|bytes) limit",
             r"limit \S+ violated",
@@ -65,6 +66,9 @@ _BUSY = re.compile(
             "err-mimir-ingester-max-inflight",
             "err-mimir-tenant-max-request-rate",
             "err-mimir-query-limited",
+            # Thanos: pkg/store/proxy_merge.go, where partial responses are refused. The time-out
+            # may be the absence of a store, which takes no longer for half of the range.
+            "(?:fetch|receive) (?:series|any data).*deadline exceeded",
         )
     )
 )
@@ -109,11 +113,14 @@ def reported_error(
 def remarks_of(envelope: Mapping[str, Any]) -> list[str]:
     """What the query engine remarks about the expression of a successful response.
 
-    ``envelope`` holds the members of the response beside its data. Raises
-    :class:`QueryTooLarge` or :class:`SourceUnavailable` where it says that some of it is missing.
+    ``envelope`` holds the members of the response; of its data, those beside the result suffice.
+    Raises :class:`QueryTooLarge` or :class:`SourceUnavailable` where it says that some of it is
+    missing.
     """
-    texts = envelope.get("warnings") or []
-    texts = [str(text) for text in (texts if isinstance(texts, list) else [texts])]
+    texts = _warnings(envelope)
+    if isinstance(data := envelope.get("data"), Mapping):
+        # Where Thanos' documentation has them (docs/components/query.md).
+        texts += _warnings(data)
     warnings = "; ".join(text for text in texts if not text.startswith(_REMARKS))
     if warnings:
         message = f"answered incompletely, with warnings: {warnings}"
@@ -125,6 +132,11 @@ def remarks_of(envelope: Mapping[str, Any]) -> list[str]:
     if envelope.get("isPartial"):
         raise SourceUnavailable("answered incompletely (isPartial)")
     return texts
+
+
+def _warnings(members: Mapping[str, Any]) -> list[str]:
+    texts = members.get("warnings") or []
+    return [str(text) for text in (texts if isinstance(texts, list) else [texts])]
 
 
 def status_error(status: int, headers: Mapping[str, str]) -> SourceError | None:
@@ -139,7 +151,7 @@ def status_error(status: int, headers: Mapping[str, str]) -> SourceError | None:
     if status in (404, 405, 410):
         return SourceRefused(
             f"answered {status}: there is no Prometheus query API at this address "
-            "(extract.prometheus_url)"
+            "(extract.prometheus_url); Mimir and Cortex have it under a path such as /prometheus"
         )
     if status == 414:
         return SourceRefused(
@@ -159,9 +171,29 @@ def refusal(status: int, body: bytes, authorization: str) -> SourceError:
     _, _, secret = authorization.partition(" ")
     text = body.decode("utf-8", "replace").strip()
     quoted = snippet(text.replace(secret, "…") if secret else text, 300) if text else "no reason"
+    # pkg/tenant of Mimir and Cortex.
+    if "no org id" in text:
+        return SourceRefused(
+            f"answered {status} with {quoted}: it wants a tenant (extract.headers or "
+            "extract.header_files, X-Scope-OrgID)"
+        )
     return SourceRefused(
         f"answered {status} with {quoted}: it does not accept our credentials (extract.auth)"
     )
+
+
+def plain_error(status: int, body: bytes, headers: Mapping[str, str]) -> SourceError:
+    """The error for a response that is not in Prometheus' own form.
+
+    The fronts for queries of Thanos and Cortex refuse with a status and a text. Of others' texts
+    nothing is known, so nothing but a limit is taken from them.
+    """
+    text = body.decode("utf-8", "replace")
+    found = None if _BUSY.search(text) else _TOO_LARGE.search(text)
+    # A time-out that a proxy speaks of says nothing of the query.
+    if found and found[0] not in ("deadline exceeded", "timeout exceeded"):
+        return QueryTooLarge(f"answered {status} with {snippet(body)}")
+    return SourceUnavailable(f"answered {status} with {snippet(body)}", retry_after(headers))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

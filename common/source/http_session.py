@@ -38,6 +38,9 @@ def source_session(extract: ExtractSettings) -> requests.Session:
     if auth.cert_file:
         session.cert = (auth.cert_file, auth.key_file) if auth.key_file else auth.cert_file
     session.headers["Accept-Encoding"] = "identity"
+    # The fronts for queries of Thanos, Mimir and Cortex keep results, and would give what they kept
+    # before late samples came.
+    session.headers["Cache-Control"] = "no-store"
     adapter = _WatchedAdapter(auth.server_name, pool_connections=1, pool_maxsize=4, max_retries=0)
     session.mount("http://", adapter)
     session.mount("https://", adapter)

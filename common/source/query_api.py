@@ -17,6 +17,8 @@ from common.source.transport import (
 
 PROBE_SECONDS = 2.0
 PROBE_BYTES = 64 << 10
+# What these answer must be whole.
+WHOLE_ENDPOINTS = ("query", "query_range")
 
 
 class QueryApi:
@@ -41,6 +43,10 @@ class QueryApi:
         """
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         timed = {**params, "timeout": f"{max(1, round(seconds * 1000))}ms"}
+        if endpoint in WHOLE_ENDPOINTS:
+            # Thanos' own parameter, unknown to others: what some of its stores do not answer is an
+            # error then. By default it is a warning, which its older fronts leave out.
+            timed["partial_response"] = "false"
         try:
             with self._transport.stream(f"api/v1/{endpoint}", timed, seconds, bounds) as chunks:
                 yield chunks

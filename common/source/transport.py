@@ -21,6 +21,7 @@ from common.runtime.exchange import Exchange, at_most
 from common.runtime.retry_after import http_date_seconds
 from common.source.credentials import Credentials
 from common.source.errors import (
+    plain_error,
     refusal,
     reported_error,
     retry_after,
@@ -323,7 +324,7 @@ class Transport:
             )
         if status == 504:
             return ResponseTooSlow("did not answer the proxy before it in time (504)")
-        return SourceUnavailable(f"answered {status} with {snippet(body)}", retry_after(headers))
+        return plain_error(status, body, headers)
 
     def _check_ended(self, exchange: Exchange, bounds: BodyBounds) -> None:
         """Raise if it was not the server that ended the response."""

@@ -5,7 +5,7 @@ https://prometheus.io/docs/prometheus/latest/querying/api/#snapshot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,11 @@ class PrometheusHistory:
         self._data_dir = data_dir
 
     def save(self, folder: Path, moved: Moved) -> Saved:
-        """Raises :class:`Skipped` where the admin API is off and nobody named the directory.
-
-        And where there are several sources.
-        """
-        if self._settings.sources:
-            raise Skipped("each of several sources is saved where it runs")
-        name = self._snapshot()
+        """Raises :class:`Skipped` where the admin API is off and nobody named the directory."""
+        servers = self._servers()
+        if len(servers) > 1:
+            return self._left_at_each(servers)
+        name = self._snapshot(self._settings)
         if self._data_dir is None:
             where = f"snapshots/{name} in the data directory of Prometheus"
             return Saved(
@@ -95,10 +93,38 @@ class PrometheusHistory:
             raise
         return count_of(len(blocks), "block")
 
-    def _snapshot(self) -> str:
-        url = f"{self._settings.prometheus_url.rstrip('/')}/api/v1/admin/tsdb/snapshot"
+    def _servers(self) -> list[ExtractSettings]:
+        """Each source, and each replica of it."""
+        extract = self._settings
+        named = [extract.of_source(one.name) for one in extract.sources] or [extract]
+        return [replica for one in named for replica in one.each_replica]
+
+    def _left_at_each(self, servers: Sequence[ExtractSettings]) -> Saved:
+        """Several servers: each makes a snapshot, and one directory cannot be that of all."""
+        if self._data_dir is not None:
+            raise EtlError(
+                f"--prometheus-data {self._data_dir}: is one directory, and there are "
+                f"{len(servers)} Prometheus: without it each snapshot is left where it is made"
+            )
+        left, problems = [], []
+        for server in servers:
+            try:
+                name = self._snapshot(server)
+            except EtlError as error:
+                problems.append(f"{server.prometheus_url}: {error}")
+                continue
+            left.append(
+                f"snapshots/{name} in the data directory of Prometheus at {server.prometheus_url}"
+            )
+        if not left:
+            raise Skipped("; ".join(problems))
+        where, not_saved = "; ".join(left), "".join(f"; not saved: {one}" for one in problems)
+        return Saved(f"not copied: {where}{not_saved}", {"left_at": where})
+
+    def _snapshot(self, settings: ExtractSettings) -> str:
+        url = f"{settings.prometheus_url.rstrip('/')}/api/v1/admin/tsdb/snapshot"
         try:
-            with source_session(self._settings) as session:
+            with source_session(settings) as session:
                 response = session.post(
                     url, timeout=(_CONNECT_SECONDS, _SNAPSHOT_SECONDS), allow_redirects=False
                 )

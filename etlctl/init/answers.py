@@ -24,6 +24,8 @@ DEFAULTS = {
 # Keys of etl.yaml that an option becomes, as errors name them.
 _KEYS = {
     "extract.prometheus_url": "--prometheus-url",
+    "extract.replicas": "--prometheus-url",
+    "extract.sources": "--source",
     "extract.auth": "--prometheus-username or --prometheus-bearer-token-file",
     "extract.auth.ca_file": "--prometheus-ca-file",
     "extract.header_files": "--prometheus-header-file",

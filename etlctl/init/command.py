@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from etlctl.init.text import Connections
 
 
+URL_QUESTION = "Prometheus' URL (of replicas: all, with commas between)"
+
+
 @shared_options("given", given_options)
 def init(
     given: Given,
@@ -49,8 +52,9 @@ def init(
     with naming_options():
         connections, source, sink = _looked(asking, given)
     if not source.jobs:
+        where = connections.prometheus_url or ", ".join(source.sources)
         raise ConfigError(
-            f"{connections.prometheus_url}: has no metric up: it has scraped nothing yet (try "
+            f"{where}: has no metric up: it has scraped nothing yet (try "
             "again after its scrape interval), or this is no Prometheus that scrapes (write "
             "etl.yaml by hand: docs/configuration.md)"
         )
@@ -69,14 +73,20 @@ def _looked(asking: Asking, given: Given) -> tuple[Connections, SourceFacts, Sin
     """Both servers, asked as soon as enough is known of each."""
     from dataclasses import replace
 
+    from common.errors import ConfigError
     from etlctl.init.answers import pairs, path_of, secret_file
     from etlctl.init.sink import look_at_sink
-    from etlctl.init.source import look_at_source
+    from etlctl.init.source import look_at_sources
     from etlctl.init.text import Connections
     from etlctl.init.write import TOKEN_FILE, extract_settings, influx_settings
 
+    sources = pairs("--source", given.sources)
+    if sources and given.prometheus_url is not None:
+        raise ConfigError("--source: cannot be given with --prometheus-url: name that one, too")
+    url = "" if sources else asking.text("--prometheus-url", given.prometheus_url, URL_QUESTION)
     connections = Connections(
-        prometheus_url=asking.text("--prometheus-url", given.prometheus_url, "Prometheus' URL"),
+        prometheus_url=url,
+        sources=sources,
         influxdb_url="",
         org="",
         bucket="",
@@ -96,7 +106,7 @@ def _looked(asking: Asking, given: Given) -> tuple[Connections, SourceFacts, Sin
         },
         prometheus_params=pairs("--prometheus-param", given.prometheus_params),
     )
-    source = look_at_source(extract_settings(connections))
+    source = look_at_sources(extract_settings(connections))
     connections = replace(
         connections,
         influxdb_url=asking.text("--influxdb-url", given.influxdb_url, "InfluxDB's URL"),

@@ -15,6 +15,7 @@ class Given:
     """The options, None where one was not given."""
 
     prometheus_url: str | None
+    sources: Sequence[str]
     prometheus_username: str | None
     prometheus_password_file: Path | None
     prometheus_bearer_token_file: Path | None
@@ -43,7 +44,18 @@ def _file(option: str, what: str) -> Any:
 
 
 def given_options(
-    prometheus_url: Annotated[str | None, _url("--prometheus-url", "Prometheus")] = None,
+    prometheus_url: Annotated[
+        str | None, _url("--prometheus-url", "Prometheus; of replicas all, with commas between")
+    ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source",
+            metavar="NAME=URL",
+            help="One of several sources, instead of --prometheus-url, which may have replicas as "
+            "that; can be given several times.",
+        ),
+    ] = None,
     prometheus_username: Annotated[
         str | None,
         typer.Option("--prometheus-username", metavar="NAME", help="User of basic authentication."),
@@ -102,6 +114,7 @@ def given_options(
     """What was given of all that has to be known."""
     return Given(
         prometheus_url,
+        sources or (),
         prometheus_username,
         prometheus_password_file,
         prometheus_bearer_token_file,

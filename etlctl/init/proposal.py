@@ -29,7 +29,10 @@ ONE_TABLE_METRICS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ProposedQuery:
-    """A query of etl.yaml: raw samples of a job (``selector``), or an expression at a step."""
+    """A query of etl.yaml: raw samples of a job (``selector``), or an expression at a step.
+
+    ``sources``: those of several that it is read from, where not all have the job.
+    """
 
     name: str
     selector: str
@@ -38,6 +41,7 @@ class ProposedQuery:
     series: int
     samples_a_day: int
     why: str
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ def propose(facts: SourceFacts, jobs: Sequence[Job]) -> Proposal:
                 job.samples_a_day,
                 f"all samples of job {job.name}, {job.series:,} series every "
                 f"{job.interval_seconds:g} s",
+                job.sources if len(job.sources) < len(facts.sources) else (),
             )
         )
     return Proposal(

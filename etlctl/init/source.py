@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.config import ExtractSettings, Query
@@ -29,12 +29,13 @@ _STEP_SECONDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is scraped under one name."""
+    """What is scraped under one name; ``sources``: by which of several."""
 
     name: str
     targets: int
     series: int
     interval_seconds: float
+    sources: tuple[str, ...] = ()
 
     @property
     def samples_a_day(self) -> int:
@@ -48,7 +49,7 @@ class SourceFacts:
 
     ``version`` and ``retention`` are empty, ``lowest_ms`` None where the server does not say.
     ``settle_seconds``: where the extractor cannot tell by itself. ``many_values``: labels with very
-    many values, and how many each has.
+    many values, and how many each has. ``sources``: the names of several.
     """
 
     version: str
@@ -59,11 +60,75 @@ class SourceFacts:
     settle_seconds: float | None
     jobs: tuple[Job, ...]
     many_values: Mapping[str, int] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
     @property
     def history_seconds(self) -> float:
         """How much time the server holds; 0 if it does not say."""
         return 0.0 if self.lowest_ms is None else max(0.0, (self.now_ms - self.lowest_ms) / 1000)
+
+
+def look_at_sources(extract: ExtractSettings) -> SourceFacts:
+    """Ask each source, and each replica of it.
+
+    Raises a :class:`~common.errors.SourceError` where one of them cannot be reached.
+    """
+    if not extract.sources:
+        return of_replicas([look_at_source(one) for one in extract.each_replica])
+    return of_sources(
+        {
+            one.name: of_replicas(
+                [look_at_source(replica) for replica in extract.only(one).each_replica]
+            )
+            for one in extract.sources
+        }
+    )
+
+
+def of_replicas(each: Sequence[SourceFacts]) -> SourceFacts:
+    """Servers that scrape the same, as one: of each job what the fullest has."""
+    jobs: dict[str, Job] = {}
+    for job in (job for one in each for job in one.jobs):
+        jobs[job.name] = max(jobs.get(job.name, job), job, key=lambda found: found.series)
+    return _joint(each, jobs, max(one.metrics for one in each))
+
+
+def of_sources(each: Mapping[str, SourceFacts]) -> SourceFacts:
+    """Sources that scrape for themselves, together."""
+    jobs: dict[str, Job] = {}
+    for name, one in each.items():
+        for job in one.jobs:
+            before = jobs.get(job.name, Job(job.name, 0, 0, job.interval_seconds))
+            jobs[job.name] = Job(
+                job.name,
+                before.targets + job.targets,
+                before.series + job.series,
+                min(before.interval_seconds, job.interval_seconds),
+                (*before.sources, name),
+            )
+    joint = _joint(list(each.values()), jobs, max(one.metrics for one in each.values()))
+    return replace(joint, sources=tuple(each))
+
+
+def _joint(each: Sequence[SourceFacts], jobs: Mapping[str, Job], metrics: int) -> SourceFacts:
+    first, *more = each
+    if not more:
+        return replace(first, jobs=tuple(jobs.values()))
+    values: dict[str, int] = {}
+    for label, number in (item for one in each for item in one.many_values.items()):
+        values[label] = max(number, values.get(label, 0))
+    return SourceFacts(
+        version=", ".join(dict.fromkeys(one.version for one in each if one.version)),
+        retention=", ".join(dict.fromkeys(one.retention for one in each if one.retention)),
+        now_ms=first.now_ms,
+        lowest_ms=min((one.lowest_ms for one in each if one.lowest_ms is not None), default=None),
+        metrics=metrics,
+        settle_seconds=max(
+            (one.settle_seconds for one in each if one.settle_seconds is not None), default=None
+        ),
+        jobs=tuple(jobs[name] for name in sorted(jobs)),
+        many_values=values,
+    )
 
 
 def look_at_source(extract: ExtractSettings) -> SourceFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import yaml
 
@@ -13,10 +14,22 @@ from etlctl.init.proposal import ONE_TABLE_METRICS, Proposal
 from etlctl.init.sink import SinkFacts
 from etlctl.init.source import SourceFacts
 
+# Distinguishes what is read of several sources; series have seldom one of their own.
+SOURCE_LABEL = "prometheus"
+# Keys that need no quotes; others are whatever somebody gave.
+_PLAIN = frozenset(
+    "prometheus_url replicas sources name url labels auth header_files params username"
+    " password_file bearer_token_file ca_file".split()
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """Addresses, and files with the secrets; empty = there is none."""
+    """Addresses, and files with the secrets; empty = there is none.
+
+    ``prometheus_url`` may be those of replicas, with commas between, and so may each of
+    ``sources``, by name, which are there instead. All are asked with the same credentials.
+    """
 
     prometheus_url: str
     influxdb_url: str
@@ -34,6 +47,20 @@ class Connections:
     influxdb_ca_file: str = ""
     # One that was typed: it is written to ``influxdb_token_file``, and nowhere else.
     influxdb_token: str = field(default="", repr=False)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def extract(self) -> dict[str, Any]:
+        """What of ``extract`` says where to read, and how to get in."""
+        keys = {"auth": self.auth} if self.auth else {}
+        keys |= {key: dict(value) for key, value in self.mappings.items()}
+        if not self.sources:
+            return {**_place(self.prometheus_url, "prometheus_url"), **keys}
+        sources = [
+            {"name": name, **_place(urls, "url"), "labels": {SOURCE_LABEL: name}, **keys}
+            for name, urls in self.sources.items()
+        ]
+        return {"sources": sources}
 
     @property
     def auth(self) -> dict[str, str]:
@@ -82,15 +109,9 @@ def _lines(
     yield "extract:"
     kept = f", which keeps {source.retention}" if source.retention else ""
     yield f"  # Prometheus {_comment(source.version) or 'of unknown version'}{_comment(kept)}."
-    yield f"  prometheus_url: {_text(connections.prometheus_url)}"
-    if connections.auth:
-        yield "  auth:"
-        for key, value in connections.auth.items():
-            yield f"    {key}: {_text(value)}"
-    for mapping, texts in connections.mappings.items():
-        yield f"  {mapping}:"
-        for name, text in texts.items():
-            yield f"    {_text(name)}: {_text(text)}"
+    if connections.sources:
+        yield "  # Series of each have its labels, so that what two of them write differs."
+    yield from _tree(connections.extract, "  ")
     yield ""
     settle_seconds = proposal.settle_seconds
     if settle_seconds is None:
@@ -112,6 +133,8 @@ def _lines(
             yield f"      step: {_duration(query.step_seconds)}"
         else:
             yield f"      select: {_text(query.selector)}"
+        if query.sources:
+            yield f"      sources: [{', '.join(map(_text, query.sources))}]"
         if proposal.history_seconds:
             yield "      # To have what Prometheus holds from before the first start, too:"
             yield "      # backfill: true"
@@ -151,6 +174,28 @@ def _lines(
     yield "  # Without it, etlctl run starts a Redis of its own."
     yield "  # redis_url: redis://localhost:6379/0"
     yield "  # redis_password_file: secrets/redis_password"
+
+
+def _place(urls: str, key: str) -> dict[str, Any]:
+    first, *more = [url.strip() for url in urls.split(",")]
+    return {"replicas": [first, *more]} if more else {key: first}
+
+
+def _tree(values: Mapping[str, Any], indent: str) -> Iterator[str]:
+    """Mappings and lists of texts, and lists of such mappings."""
+    for key, value in values.items():
+        name = key if key in _PLAIN else _text(key)
+        if isinstance(value, str):
+            yield f"{indent}{name}: {_text(value)}"
+            continue
+        yield f"{indent}{name}:"
+        if isinstance(value, Mapping):
+            yield from _tree(value, f"{indent}  ")
+            continue
+        for one in value:
+            lines = [_text(one)] if isinstance(one, str) else list(_tree(one, ""))
+            yield f"{indent}  - {lines[0]}"
+            yield from (f"{indent}    {line}" for line in lines[1:])
 
 
 def _text(value: str) -> str:

@@ -37,10 +37,10 @@ def refuse_if_there(file: Path, *, force: bool) -> None:
 
 def extract_settings(connections: Connections) -> ExtractSettings:
     """What Prometheus is asked with. Raises :class:`ConfigError`."""
-    content = {"prometheus_url": connections.prometheus_url, "auth": connections.auth}
-    content |= connections.mappings
     options = {
         "prometheus_url": "--prometheus-url",
+        "replicas": "--prometheus-url",
+        **dict.fromkeys(("sources", "name", "url"), "--source"),
         "auth": "--prometheus-username",
         **dict.fromkeys(connections.prometheus_header_files, "--prometheus-header-file"),
         **dict.fromkeys(connections.prometheus_params, "--prometheus-param"),
@@ -48,7 +48,7 @@ def extract_settings(connections: Connections) -> ExtractSettings:
         key: f"--prometheus-{key.replace('_', '-')}"
         for key in ("username", "password_file", "bearer_token_file", "ca_file")
     }
-    return _valid(ExtractSettings, content, "extract", options)
+    return _valid(ExtractSettings, connections.extract, "extract", options)
 
 
 def influx_settings(connections: Connections) -> InfluxSettings:

@@ -78,12 +78,13 @@ def _read(
     from common.errors import ConfigError
     from etlctl.once.transformed import MAX_SAMPLES, TIER, transformed
     from etlctl.times import parse_time, rfc3339
-    from services.extractor.prometheus import PrometheusClient
+    from services.extractor.replicas import client_of
 
     extract = settings.extract
     most = min(MAX_SAMPLES, extract.max_window_samples)
     bounded = extract.model_copy(update={"max_window_samples": most})
-    with closing(PrometheusClient(bounded)) as source:
+    # Of replicas, the one that the extractor would read.
+    with closing(client_of(bounded)) as source:
         now_ms = source.now_ms()
         start_ms, end_ms = parse_time(from_, lambda: now_ms), parse_time(to, lambda: now_ms)
         if start_ms >= end_ms:

@@ -43,6 +43,25 @@ def alerts(t: Thresholds) -> tuple[Alert, ...]:
             panel=PanelRef(PIPELINE_DASHBOARD, "Servers at Prometheus' address"),
         ),
         Alert(
+            name="EtlReplicaLacking",
+            severity="warning",
+            summary="A replica of the source is away, or lacks samples that another has.",
+            description=(
+                "{{ .Labels.replica }} lacks {{ .Value | humanizePercentage }} of the newest"
+                " samples that another replica has (all of them: it does not answer). What is"
+                " scraped now has no second copy."
+            ),
+            # Absent where the source has no replicas.
+            query=or_zero(
+                "max by (source, replica) (\n  "
+                + latest(f"etl_replica_lacks_ratio{{{EXTRACTOR}}}", t.bridge_seconds)
+                + "\n)"
+            ),
+            limit=Limit(">", t.replica_lacks_ratio),
+            for_seconds=t.replica_lacks_for_seconds,
+            panel=PanelRef(PIPELINE_DASHBOARD, "Replicas that lack samples"),
+        ),
+        Alert(
             name="EtlSettleTooShort",
             severity="warning",
             summary="Samples are extracted before Prometheus has them all.",

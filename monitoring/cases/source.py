@@ -6,6 +6,7 @@ from monitoring.cases.tables import absent, fires, of, quiet
 
 _CLOCK = "etl_source_clock_difference_seconds{job='extractor', instance='e:%d', clock='%s'}"
 _SERVERS = "etl_source_servers{job='extractor', instance='e:%d'}"
+_LACKS = "etl_replica_lacks_ratio{job='extractor', instance='e:1', source='', replica='%s'}"
 _MISSING = "etl_settle_missing_seconds{job='extractor', instance='e:1', query='%s', tier='hot'}"
 _EMPTY = "etl_query_empty_seconds{job='etl-metrics', instance='m:1', query='%s', tier='hot'}"
 _HISTOGRAMS = (
@@ -54,6 +55,24 @@ CASES = (
     ),
     quiet("EtlSourceAlternates", "is quiet about one server", {_SERVERS % 1: "1x40"}, at=150),
     absent("EtlSourceAlternates", "is quiet where there is no extractor"),
+    fires(
+        "EtlReplicaLacking",
+        "fires when one of a pair has not answered for a quarter of an hour",
+        {_LACKS % "a:9090": "0x100", _LACKS % "b:9090": "0x8 1x100"},
+        of(
+            "b:9090 lacks 100% of the newest samples that another replica has (all of them: it"
+            " does not answer). What is scraped now has no second copy.",
+            replica="b:9090",
+        ),
+        at=1200,
+    ),
+    quiet(
+        "EtlReplicaLacking",
+        "is quiet about a restart, and scrapes that fall into windows differently",
+        {_LACKS % "a:9090": "0x8 1x20 0.05x80", _LACKS % "b:9090": "0.02x100"},
+        at=1200,
+    ),
+    absent("EtlReplicaLacking", "is quiet where there are no replicas"),
     fires(
         "EtlSettleTooShort",
         "fires for the query whose samples need longer",

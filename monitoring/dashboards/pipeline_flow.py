@@ -10,9 +10,11 @@ from monitoring.dashboards.spec import (
     PER_SECOND,
     RATE,
     SECONDS,
+    SHARE,
     PanelSpec,
     Query,
     counted,
+    quiet,
     rates,
 )
 from monitoring.model import Limit
@@ -264,6 +266,35 @@ def window_panels() -> tuple[PanelSpec, ...]:
             (Query(f"max(etl_source_servers{{{EXTRACTOR}}})", "servers"),),
             COUNT,
             limit_of="EtlSourceAlternates",
+        ),
+        PanelSpec(
+            "Replicas that lack samples",
+            "lines",
+            "Share of the newest samples that another replica of the source has; 1: no answer.",
+            (
+                Query(
+                    quiet(
+                        f"max by (source, replica) (etl_replica_lacks_ratio{{{EXTRACTOR}}})",
+                        EXTRACTOR,
+                        "replica",
+                    ),
+                    "{{source}} {{replica}}",
+                ),
+            ),
+            SHARE,
+            limit_of="EtlReplicaLacking",
+        ),
+        PanelSpec(
+            "Windows by replica",
+            "lines",
+            "Which replica of the source windows were read from.",
+            (
+                Query(
+                    rates("etl_replica_windows_total", EXTRACTOR, "source", "replica"),
+                    "{{source}} {{replica}}",
+                ),
+            ),
+            PER_SECOND,
         ),
         PanelSpec(
             "Settling time missing",

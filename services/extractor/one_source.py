@@ -30,7 +30,7 @@ from services.extractor.planning_pace import PlanningPace
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
-from services.extractor.replicas import Replicas, client_of
+from services.extractor.replicas import Replicas, client_of, shown
 from services.extractor.scheduler import Scheduler
 from services.extractor.server_watch import ServerWatch
 from services.extractor.source.clock import SourceClock
@@ -120,7 +120,7 @@ class OneSource:
         def client_of_one(extract: ExtractSettings) -> PrometheusClient:
             return PrometheusClient(extract, on_remark=self._on_remark, on_doubt=doubted)
 
-        return client_of(extract, client_of_one, self._on_replica, read_before)
+        return client_of(extract, client_of_one, self._on_replica, read_before, self._on_lack)
 
     def stop_reading(self) -> None:
         """End the request in hand, and every later one."""
@@ -149,6 +149,9 @@ class OneSource:
             self._telemetry.emit("replica_away", url=url, error=error, **self._named)
         else:
             self._telemetry.emit("replica_back", url=url, **self._named)
+
+    def _on_lack(self, url: str, share: float) -> None:
+        self._telemetry.set("etl_replica_lacks_ratio", share, source=self.name, replica=shown(url))
 
     def _on_remark(self, query: str, remark: str) -> None:
         self._telemetry.emit("query_remark", promql=query, remark=remark, **self._named)
@@ -248,7 +251,12 @@ class OneSource:
         if not isinstance(self._client, Replicas):
             return {}
         record = ReplicasRead(windows.redis, windows.keys)
-        return {"replica": self._client.last_read, "note_replica": record.note}
+
+        def note(feed: str, start_ms: int, end_ms: int, url: str) -> None:
+            record.note(feed, start_ms, end_ms, url)
+            self._telemetry.inc("etl_replica_windows_total", source=self.name, replica=shown(url))
+
+        return {"replica": self._client.last_read, "note_replica": note}
 
 
 class JointTick:

@@ -16,6 +16,7 @@ from common.config import ExtractSettings, Query
 from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
 from common.promql.selector import NAME_LABEL, parse_selector
 from common.samples.columns import Samples
+from common.source.cut_off import CutOff
 from common.source.errors import snippet
 from common.source.http_session import source_session
 from common.source.query_api import QueryApi
@@ -76,6 +77,7 @@ class PrometheusClient:
         self._transport = Transport(settings.prometheus_url, session_factory(settings), monotonic)
         self._api = QueryApi(self._transport, self._timeout_seconds)
         self._reader = RemoteReader(self._transport, self._timeout_seconds, self._bounds)
+        self._cut_off = CutOff(self._api, self.now_ms, monotonic)
         self._two_ways = None
         # Remote read knows no parameters: it would answer as if there were none.
         if on_doubt is not None and settings.remote_read == "auto" and not settings.params:
@@ -176,14 +178,15 @@ class PrometheusClient:
     def lowest_timestamp_ms(self) -> int | None:
         """The oldest time that the server has data of, in whole seconds.
 
-        From the server's own ``/metrics``. None if they do not report it, as those of a front end
-        such as Thanos, or are refused. ``NO_SAMPLES_MS`` for a server that holds nothing at all.
+        From the server's own ``/metrics``; where they do not report it, as those of a front, since
+        when that answers. None if neither is known. ``NO_SAMPLES_MS`` for a server that holds
+        nothing at all.
         """
         prefix = f"{LOWEST_TIMESTAMP_METRIC} ".encode()
         for line in self._document("metrics", METRICS_BYTES).splitlines():
             if line.startswith(prefix):
                 return _lowest_ms(line.removeprefix(prefix))
-        return None
+        return self._cut_off.from_ms()
 
     def count_in(self, query: Query, start_ms: int, end_ms: int) -> int:
         """How many raw samples a ``select`` has now with ``start_ms < t <= end_ms``.
@@ -201,7 +204,7 @@ class PrometheusClient:
         range_ms = end_ms - start_ms
         if start_ms < 0 or range_ms < 2:
             raise ValueError(f"no raw samples to count in ({start_ms}, {end_ms}]")
-        if not self.ranges_are_left_open():
+        if not self.ranges_are_left_open(end_ms):
             range_ms -= 1
         try:
             return self._count(f"sum(count_over_time({_ranged(selector, range_ms)}))", end_ms)
@@ -268,13 +271,14 @@ class PrometheusClient:
         )
         return [value for value in found if value is not None]
 
-    def ranges_are_left_open(self) -> bool:
+    def ranges_are_left_open(self, near_ms: int) -> bool:
         """Whether a range leaves out a sample exactly at its beginning, as from Prometheus 3 on.
 
         The server evaluates it itself, because others that speak its API report versions of their
-        own: points every five seconds are counted over ten.
+        own: points every five seconds are counted over ten. At a time ``near_ms``, because a front
+        may not answer for others.
         """
-        return self._count("count_over_time(vector(0)[10s:5s])", 1_000_000_000_000) == 2
+        return self._count("count_over_time(vector(0)[10s:5s])", near_ms // 5_000 * 5_000) == 2
 
     @property
     def received_bytes(self) -> int:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from common.config import ExtractSettings, Query
 from common.errors import QueryTooLarge, SourceError, SourceRefused, SourceUnavailable
@@ -21,7 +22,7 @@ from common.state.ranges import without
 from services.extractor.history import ServerRun
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.source.clock import ClockReading
-from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings
+from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings, joint_settings
 
 # How long a replica that did not answer is left alone, while another does: one that hangs takes a
 # fifth of the time at most.
@@ -44,6 +45,7 @@ class _Replica:
     run: ServerRun | None = None
     away_until: float = float("-inf")
     seen: bool = False
+    scrapes: ScrapeSettings | None = None
     # How often it scrapes at least, as it said last; 0 where it does not say.
     interval_ms: int = 0
     interval_until: float = float("-inf")
@@ -58,8 +60,10 @@ class Replicas:
 
     Whatever is asked of the source as such is asked of the first replica that answers.
     ``on_away`` is called with a replica's URL and the error when it does not answer any more, and
-    with no error when it does again. ``read_before`` gives which replica the raw samples of a query
-    are loaded of: they are read again, and counted again, from that one alone.
+    with no error when it does again. ``on_lack`` is called with its URL and which share it lacks of
+    the newest samples that another has; all of them while it does not answer. ``read_before`` gives
+    which replica the raw samples of a query are loaded of: they are read again, and counted again,
+    from that one alone.
     """
 
     def __init__(
@@ -69,9 +73,12 @@ class Replicas:
         on_away: Callable[[str, str], None] = lambda url, error: None,
         read_before: Callable[[str], Sequence[Stretch]] = lambda query: (),
         monotonic: Callable[[], float] = time.monotonic,
+        on_lack: Callable[[str, float], None] = lambda url, share: None,
     ) -> None:
         self._all = [_Replica(client_of(one), one.prometheus_url) for one in replicas]
         self._on_away = on_away
+        self._on_lack = on_lack
+        self._newest_ms = 0
         self._monotonic = monotonic
         self._read_before = read_before
         self._last = ""
@@ -125,8 +132,13 @@ class Replicas:
         return self.clock_reading().now_ms
 
     def scrape_settings(self) -> ScrapeSettings:
-        """How the first that answers scrapes."""
-        return self._first(lambda client: client.scrape_settings())
+        """How they scrape, whichever of them is read: what any of them needs, all are given.
+
+        Of one that is away, as it said last.
+        """
+        for number, found in self._each(lambda client: client.scrape_settings()).items():
+            self._all[number].scrapes = found
+        return joint_settings([one.scrapes for one in self._all if one.scrapes is not None])
 
     def run(self) -> ServerRun | None:
         """The runs of all as one, each as it was known last; None if one does not report it."""
@@ -207,6 +219,7 @@ class Replicas:
         counts = self._counts(query, start_ms, end_ms)
         best = max(counts, key=lambda number: (counts[number], -number))
         one = self._all[best]
+        self._compare(counts, end_ms)
         from_ms = start_ms + query.step_ms  # a feed begins up to a step before its source
         for number, other in enumerate(self._all):
             if number in counts or not other.holds(from_ms):
@@ -229,6 +242,14 @@ class Replicas:
         """Whether any of these scraped then: blocks that were brought in hold no scrapes."""
         clients = (self._all[number].client for number in numbers)
         return any(client.count_samples(SCRAPES, start_ms, end_ms) for client in clients)
+
+    def _compare(self, counts: dict[int, int], end_ms: int) -> None:
+        """Tell what each has of a window that ends no earlier than all before."""
+        if end_ms < self._newest_ms:
+            return
+        self._newest_ms, most = end_ms, max(counts.values())
+        for number, samples in counts.items():
+            self._on_lack(self._all[number].url, 1 - samples / most if most else 0.0)
 
     def _was_down(self, one: _Replica, start_ms: int, end_ms: int) -> bool:
         """Whether it did not scrape all the time then, as far as it says how it scrapes."""
@@ -285,6 +306,7 @@ class Replicas:
     def _failed(self, one: _Replica, error: SourceError, began: float) -> None:
         if one.away_until == float("-inf"):
             self._on_away(one.url, str(error))
+        self._on_lack(one.url, 1.0)
         now = self._monotonic()
         one.away_until = now + max(AWAY_SECONDS, AWAY_TIMES * (now - began))
 
@@ -293,6 +315,13 @@ class Replicas:
         if one.away_until != float("-inf"):
             one.away_until = float("-inf")
             self._on_away(one.url, "")
+            self._on_lack(one.url, 0.0)
+
+
+def shown(url: str) -> str:
+    """How metrics name a replica: by what of its URL is not the same for all."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path.rstrip("/")
 
 
 def client_of(
@@ -300,8 +329,9 @@ def client_of(
     client_of_one: Callable[[ExtractSettings], PrometheusClient] = PrometheusClient,
     on_away: Callable[[str, str], None] = lambda url, error: None,
     read_before: Callable[[str], Sequence[Stretch]] = lambda query: (),
+    on_lack: Callable[[str, float], None] = lambda url, share: None,
 ) -> PrometheusClient | Replicas:
     """What reads a source, of one server or of several."""
     if not extract.replicas:
         return client_of_one(extract)
-    return Replicas(extract.each_replica, client_of_one, on_away, read_before)
+    return Replicas(extract.each_replica, client_of_one, on_away, read_before, on_lack=on_lack)

@@ -22,6 +22,7 @@ import requests
 from numpy.typing import NDArray
 
 from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
+from common.source.cut_off import CutOff
 from common.source.errors import remarks_of, reported_error, snippet
 from common.source.query_api import QueryApi
 from common.source.remote_read.choice import Choice, Density, Known
@@ -83,6 +84,7 @@ class Source:
         self._bounds = BodyBounds(timeout_seconds, BODY_TIMEOUTS * timeout_seconds, BODY_BYTES)
         self._transport = Transport(url, session)
         self._api = QueryApi(self._transport, timeout_seconds)
+        self._cut_off = CutOff(self._api, self.now_ms)
         self._where = f"Prometheus at {self._transport.base_url}"
         self._chunks = chunks
         self._choice = Choice(self._run, self._config, known=chunks.known if chunks else Known())
@@ -125,8 +127,9 @@ class Source:
             return [str(name) for name in names]
 
     def oldest_ms(self) -> int:
-        """The oldest time that Prometheus keeps, 0 where its own metrics do not report it.
+        """The oldest time that Prometheus keeps, or since when the front before it answers.
 
+        0 where neither is known.
         One that holds nothing keeps no time, so that is not known either.
         """
         name = "prometheus_tsdb_lowest_timestamp_seconds "
@@ -138,7 +141,8 @@ class Source:
                     continue
                 if 0 < seconds < LATEST_SECONDS:
                     return round(seconds * 1_000)
-        return 0
+                return 0
+        return self._cut_off.from_ms() or 0
 
     def read_select(self, selector: str, start_ms: int, end_ms: int) -> list[SourceSeries]:
         """Raw samples with their own timestamps, in ``(start_ms, end_ms]``.

@@ -201,6 +201,21 @@ _THANOS = [
         )
         for what in ("series limit", "chunks limit", "bytes limit while fetching series")
     ),
+    # pkg/store/proxy_merge.go and proxy.go, where partial responses are refused
+    Refusal(
+        422,
+        "execution",
+        "expanding series: proxy Series(): rpc error: code = Aborted desc = fetch series for {} "
+        "Addr: store:10901: rpc error: code = DeadlineExceeded desc = context deadline exceeded",
+        SourceUnavailable,
+    ),
+    Refusal(
+        422,
+        "execution",
+        "expanding series: proxy Series(): rpc error: code = Aborted desc = failed to receive any "
+        "data in 30s from Addr: store:10901: context deadline exceeded",
+        SourceUnavailable,
+    ),
     # internal/cortex/util/validation/validate.go
     Refusal(
         400,
@@ -223,6 +238,13 @@ _CORTEX = [
         422,
         "execution",
         "expanding series: the query hit the aggregated chunks size limit (limit: 9 bytes)",
+        QueryTooLarge,
+    ),
+    # pkg/util/limiter/response_size_limiter.go
+    Refusal(
+        422,
+        "execution",
+        "the query response size exceeds limit (limit: 9 bytes)",
         QueryTooLarge,
     ),
 ]

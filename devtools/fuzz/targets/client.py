@@ -102,7 +102,7 @@ _CALLS: tuple[Callable[[PrometheusClient], Any], ...] = (
     lambda client: client.run(),
     lambda client: client.lowest_timestamp_ms(),
     lambda client: client.count_in(_SELECT, 0, 60_000),
-    lambda client: client.ranges_are_left_open(),
+    lambda client: client.ranges_are_left_open(1_000_000_000_000),
     lambda client: client.clock_reading(),
     lambda client: client.answers_at(_SELECT, 60_000),
 )

@@ -140,7 +140,7 @@ class _Envelope:
 
     def check_complete(self, notice: Notice) -> None:
         """Raise what :func:`remarks_of` raises if some of the data is said to be missing."""
-        for remark in remarks_of(self.top):
+        for remark in remarks_of({**self.top, "data": self.data}):
             notice(f"{remark:.400}")
 
 

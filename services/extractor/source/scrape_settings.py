@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -153,6 +153,26 @@ class ScrapeSettings:
         if query.settles_by_source(default_seconds):
             return query.settle_ms(self.settle(query).seconds)
         return query.settle_ms(default_seconds)
+
+
+def joint_settings(each: Sequence[ScrapeSettings]) -> ScrapeSettings:
+    """Of servers any of which may be read: the longest, and unknown what one does not say."""
+    first, *more = each
+    for other in more:
+        rules = None
+        if first.rules is not None and other.rules is not None:
+            rules = {
+                name: max(first.rules.get(name, 0.0), other.rules.get(name, 0.0))
+                for name in {*first.rules, *other.rules}
+            }
+        evaluations = (first.evaluation_seconds or 0.0, other.evaluation_seconds or 0.0)
+        first = ScrapeSettings(
+            tuple(dict.fromkeys([*first.targets, *other.targets])),
+            max(evaluations) or None,
+            rules,
+            first.others or other.others,
+        )
+    return first
 
 
 def _may_be(target: Target, selector: Selector) -> bool:

@@ -33,6 +33,23 @@ def victoria_metrics_of(folder: Path, log_dir: Path, *flags: str) -> VictoriaMet
     return VictoriaMetricsServer(toolbox, folder, log_dir=log_dir, flags=flags)
 
 
+def history(start_ms: int) -> str:
+    """As promtool takes it."""
+    lines = ["# TYPE load gauge"]
+    for host in HOSTS:
+        series = f'load{{job="app",host="{host}"}}'
+        lines += [f"{series} {n} {(start_ms + n * STEP_MS) // 1000}" for n in range(1, SAMPLES + 1)]
+    return "\n".join([*lines, "# EOF", ""])
+
+
+def prometheus_of(toolbox: Toolbox, folder: Path, log_dir: Path, start_ms: int) -> PrometheusServer:
+    """One that holds the history, and takes no query of all of it."""
+    flags = ("--query.max-samples=230",)
+    prometheus = PrometheusServer(toolbox, folder, log_dir=log_dir, flags=flags)
+    prometheus.backfill(history(start_ms))
+    return prometheus
+
+
 @pytest.fixture(scope="package")
 def start_ms() -> int:
     """Old enough to be backfilled."""
@@ -52,21 +69,12 @@ def source(
     All of it is too large for one query: of samples for Prometheus, of points for VictoriaMetrics.
     """
     folder = tmp_path_factory.mktemp("source")
-    lines = ["# TYPE load gauge"]
-    for host in HOSTS:
-        series = f'load{{job="app",host="{host}"}}'
-        lines += [f"{series} {n} {(start_ms + n * STEP_MS) // 1000}" for n in range(1, SAMPLES + 1)]
-    text = "\n".join([*lines, "# EOF", ""])
     if request.param == "prometheus":
-        prometheus = PrometheusServer(
-            toolbox, folder, log_dir=log_dir, flags=("--query.max-samples=230",)
-        )
-        prometheus.backfill(text)
-        with prometheus:
+        with prometheus_of(toolbox, folder, log_dir, start_ms) as prometheus:
             yield prometheus
         return
     with victoria_metrics_of(folder, log_dir, "-search.maxPointsPerTimeseries=40") as server:
-        server.backfill(text)
+        server.backfill(history(start_ms))
         yield server
 
 

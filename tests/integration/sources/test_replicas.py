@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 
 from common.state.history import ReplicasRead
@@ -42,6 +43,14 @@ class Rig:
     ledger: Ledger
     record: ReplicasRead
     influx: InfluxServer
+    extractor: ServiceProcess
+
+    def metric(self, name: str, server: PrometheusServer) -> float:
+        """What the extractor says of a replica; 0 where it says nothing."""
+        labels = f'{{replica="{server.url.partition("//")[2]}",source=""}} '
+        text = requests.get(f"{self.extractor.url}/metrics", timeout=10).text
+        lines = [line for line in text.splitlines() if line.startswith(f"{name}{labels}")]
+        return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
     def held(self) -> list[float]:
         """The times of the points of ``up``, in seconds."""
@@ -126,9 +135,12 @@ def rig(
         config.write_text(yaml.safe_dump(document), encoding="utf-8")
         redis = stack.enter_context(redis_server.client())
         redis.flushall()
-        for name in ("extractor", "transformer", "loader"):
-            run = folder / f"run-{name}"
-            stack.enter_context(ServiceProcess(name, run, config=config, log_dir=log_dir))
+        extractor, *_ = [
+            stack.enter_context(
+                ServiceProcess(name, folder / f"run-{name}", config=config, log_dir=log_dir)
+            )
+            for name in ("extractor", "transformer", "loader")
+        ]
         keys = Keys("pair")
         yield Rig(
             pair,
@@ -137,6 +149,7 @@ def rig(
             Ledger(redis, keys),
             ReplicasRead(redis, keys),
             influx_server,
+            extractor,
         )
     influx_server.drop_database("pair")
 
@@ -147,6 +160,9 @@ def test_what_one_replica_misses_the_other_gives(rig: Rig, capsys: Capture) -> N
     rig.until_loaded()
     first.kill()
     rig.until_loaded()
+    assert rig.metric("etl_replica_lacks_ratio", first) == 1
+    assert rig.metric("etl_replica_lacks_ratio", second) == 0
+    assert rig.metric("etl_replica_windows_total", second) > 0
     first.start()
     until_scraped(first)
     # What is not loaded yet of the time in which the first was down waits for the second.

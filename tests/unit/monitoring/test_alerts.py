@@ -53,6 +53,7 @@ def test_the_alerts_that_were_promised_exist() -> None:
         "EtlWindowFailing",
         "EtlClocksDiffer",
         "EtlSourceAlternates",
+        "EtlReplicaLacking",
         "EtlSettleTooShort",
         "EtlQueryEmpty",
         "EtlNativeHistogramsDropped",

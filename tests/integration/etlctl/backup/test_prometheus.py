@@ -89,3 +89,30 @@ def test_a_prometheus_that_is_away_is_one_sentence(saved_in: Path) -> None:
     )
     with pytest.raises(SourceError, match=r"Prometheus at .*refused"):
         PrometheusHistory(settings, None).save(saved_in, nothing)
+
+
+def test_each_replica_and_source_makes_a_snapshot_where_it_runs(
+    make_prometheus: Callable[..., PrometheusServer], saved_in: Path
+) -> None:
+    server = make_prometheus(backfill=HISTORY, **FLAGS)
+    away = f"http://127.0.0.1:{free_port()}"
+    queries = [{"name": "x", "select": "x"}]
+    pair = ExtractSettings.model_validate({"replicas": [server.url, away], "queries": queries})
+    several = ExtractSettings.model_validate(
+        {
+            "sources": [
+                {"name": "a", "url": server.url, "labels": {"site": "a"}},
+                {"name": "b", "url": away, "labels": {"site": "b"}},
+            ],
+            "queries": queries,
+        }
+    )
+    for number, settings in enumerate((pair, several), 1):
+        saved = PrometheusHistory(settings, None).save(saved_in, nothing)
+        made = {one.name for one in (server.data_dir / "snapshots").iterdir()}
+        assert len(made) == number
+        assert any(f"snapshots/{name} in the data directory" in saved.said for name in made)
+        assert f"not saved: {away}" in saved.said
+        assert server.url in saved.known["left_at"]
+        with pytest.raises(EtlError, match="is one directory, and there are 2 Prometheus"):
+            PrometheusHistory(settings, saved_in).save(saved_in, nothing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.errors import QueryTooLarge, SourceError, SourceUnavailable
-from common.source.errors import remarks_of, reported_error
+from common.source.errors import plain_error, remarks_of, reported_error
 from tests.support.source_refusals import REFUSALS, Refusal
 
 
@@ -29,6 +29,8 @@ def test_remarks_on_the_expression_leave_the_response_whole() -> None:
         ({"warnings": ["PromQL info: y", "store 2 is away"]}, SourceUnavailable),
         ({"warnings": {"a": 1}}, SourceUnavailable),
         ({"isPartial": True}, SourceUnavailable),
+        # Go writes an error that has no text of its own as an empty object.
+        ({"data": {"resultType": "matrix", "warnings": [{}]}}, SourceUnavailable),
         # What is behind remote_read has limits of its own: half of the range may be within them.
         (
             {"warnings": ["remote_read: 400 Bad Request: exceeded sample limit (5)"]},
@@ -47,3 +49,29 @@ def test_a_response_of_which_a_part_is_missing_is_none(
     with pytest.raises(error) as caught:
         remarks_of(envelope)
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning"),
+    [
+        # Thanos and Cortex: limits.go, by httpgrpc/server of weaveworks/common.
+        (
+            400,
+            "the query time range exceeds the limit (query length: 48h0m0s, limit: 24h0m0s)",
+            QueryTooLarge,
+        ),
+        (422, "the query hit the max number of series limit (limit: 3 series)", QueryTooLarge),
+        (500, "rpc error: received message larger than max (5 vs 4)", QueryTooLarge),
+        (500, "rpc error: code = Unknown desc = context deadline exceeded", SourceUnavailable),
+        (502, "upstream request timeout exceeded", SourceUnavailable),
+        (400, "<html>Bad Request</html>", SourceUnavailable),
+    ],
+)
+def test_a_front_may_refuse_with_a_text_alone(
+    status: int, body: str, meaning: type[SourceError]
+) -> None:
+    error = plain_error(status, body.encode(), {"Retry-After": "3"})
+    assert type(error) is meaning
+    assert body[:40] in str(error)
+    if isinstance(error, SourceUnavailable):
+        assert error.retry_after_seconds == 3

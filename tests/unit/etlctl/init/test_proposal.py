@@ -14,7 +14,7 @@ from common.config import load_settings
 from common.samples.layout import DEFAULT_LAYOUT, NAME_TAG, Layout
 from etlctl.init.proposal import propose
 from etlctl.init.sink import SinkFacts
-from etlctl.init.source import Job, SourceFacts
+from etlctl.init.source import Job, SourceFacts, of_replicas, of_sources
 from etlctl.init.text import Connections, etl_yaml
 
 DAY_MS = 86_400_000
@@ -108,3 +108,58 @@ def test_one_table_is_proposed_for_many_metrics_where_influxdb_3_has_one_for_eac
         layout = load_settings(file, environ={}).load.layout.layout
         expected = Layout("prometheus", name_tag=NAME_TAG) if proposed else DEFAULT_LAYOUT
         assert layout == expected
+
+
+def test_of_replicas_the_fullest_and_the_longest_hold() -> None:
+    first = facts(Job("node", 2, 1000, 15.0), Job("gone", 1, 5, 15.0), lowest_ms=3 * DAY_MS)
+    second = facts(Job("node", 2, 900, 15.0), lowest_ms=DAY_MS, many_values={"id": 2000})
+    second = replace(second, settle_seconds=None, version="3.4.0")
+    found = of_replicas([first, second])
+    assert [(job.name, job.series) for job in found.jobs] == [("gone", 5), ("node", 1000)]
+    assert (found.lowest_ms, found.settle_seconds) == (DAY_MS, 26.5)
+    assert found.many_values == {"id": 2000}
+    assert found.version == "3.5.0, 3.4.0"
+    assert found.retention == "15d"
+    assert of_replicas([first]).jobs == first.jobs
+
+
+def test_several_sources_are_read_where_they_have_the_job(tmp_path: Path) -> None:
+    north = facts(Job("node", 2, 1000, 15.0), Job("db", 1, 50, 30.0))
+    south = facts(Job("node", 3, 500, 60.0))
+    found = of_sources({"north": north, "south": south})
+    proposal = propose(found, found.jobs)
+    by_name = {query.name: query for query in proposal.queries}
+    assert by_name["node"].series == 1500
+    assert by_name["health"].series == 6
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text("t\n")
+    where = replace(
+        WHERE,
+        prometheus_url="",
+        sources={"north": "http://n:9090, http://n2:9090", "south": "http://s:9090/prometheus"},
+        prometheus_bearer_token_file=str(token),
+        prometheus_params={"yes": "1"},
+    )
+    file = tmp_path / "etl.yaml"
+    file.write_text(etl_yaml(where, found, SINK, proposal), encoding="utf-8")
+    settings = load_settings(file, environ={})
+    of_north, of_south = settings.extract.sources
+    assert of_north.replicas == ("http://n:9090", "http://n2:9090")
+    assert of_south.url == "http://s:9090/prometheus"
+    for source in (of_north, of_south):
+        assert source.labels == {"prometheus": source.name}
+        assert source.auth.bearer_token_file == str(token)
+        assert source.params == {"yes": ("1",)}
+    names = [query.name for query in settings.extract.queries]
+    assert sorted(names) == [
+        *("db@north", "health@north", "health@south", "node@north", "node@south"),
+    ]
+
+
+def test_replicas_are_written_as_such(tmp_path: Path) -> None:
+    found = facts(Job("node", 2, 1000, 15.0))
+    where = replace(WHERE, prometheus_url="http://a:9090,http://b:9090")
+    file = tmp_path / "etl.yaml"
+    file.write_text(etl_yaml(where, found, SINK, propose(found, found.jobs)), encoding="utf-8")
+    assert load_settings(file, environ={}).extract.replicas == ("http://a:9090", "http://b:9090")

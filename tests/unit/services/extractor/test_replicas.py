@@ -11,8 +11,8 @@ from common.config import ExtractSettings, Query
 from common.errors import QueryTooLarge, SourceError, SourceUnavailable
 from common.samples.columns import Samples
 from services.extractor.history import NO_SAMPLES_MS, ServerRun
-from services.extractor.replicas import AWAY_SECONDS, SCRAPES, Replicas, client_of
-from services.extractor.source.scrape_settings import ScrapeSettings, Target
+from services.extractor.replicas import AWAY_SECONDS, SCRAPES, Replicas, client_of, shown
+from services.extractor.source.scrape_settings import ScrapeSettings, Target, joint_settings
 
 RAW = Query(name="raw", select="load")
 RATE = Query(name="rate", expr="rate(up[5m])", step=15)
@@ -26,6 +26,7 @@ class Server:
         self.samples, self.lowest_ms = samples, lowest_ms
         self.error: SourceError | None = None
         self.scrapes, self.interval_seconds = 1, 15.0
+        self.evaluation_seconds: float | None = None
         self.asked: list[tuple[Any, ...]] = []
 
     def _answer(self, found: Any) -> Any:
@@ -44,7 +45,8 @@ class Server:
 
     def scrape_settings(self) -> ScrapeSettings:
         targets = (Target("job", self.interval_seconds, 10.0),) if self.interval_seconds else ()
-        return ScrapeSettings(targets, None)
+        found: ScrapeSettings = self._answer(ScrapeSettings(targets, self.evaluation_seconds))
+        return found
 
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
         self.asked.append(("read", start_ms, end_ms))
@@ -63,6 +65,7 @@ class World:
         self.servers, self.now_seconds = servers, 0.0
         self.told: list[tuple[str, str]] = []
         self.loaded: list[tuple[int, int, str]] = []
+        self.lack: dict[str, float] = {}
         settings = ExtractSettings.model_validate({"replicas": URLS})
         found: Any = dict(zip(URLS, servers, strict=True))
         self.replicas = Replicas(
@@ -71,6 +74,7 @@ class World:
             lambda url, error: self.told.append((url, error)),
             lambda query: self.loaded,
             monotonic=lambda: self.now_seconds,
+            on_lack=self.lack.__setitem__,
         )
 
     def read(self, query: Query = RAW, start_ms: int = 60_000, end_ms: int = 120_000) -> int:
@@ -266,3 +270,61 @@ def test_one_server_has_no_replicas() -> None:
     assert isinstance(client_of(settings), Replicas)
     plain = ExtractSettings.model_validate({"prometheus_url": URLS[0]})
     assert not isinstance(client_of(plain), Replicas)
+
+
+def test_what_each_lacks_of_the_newest_samples_is_told() -> None:
+    first, second = servers = Server(4), Server(8)
+    world = World(*servers)
+    world.read()
+    assert world.lack == {URLS[0]: 0.5, URLS[1]: 0.0}
+    first.samples = 0
+    world.read(start_ms=0, end_ms=60_000)
+    assert world.lack[URLS[0]] == 0.5, "of the past it may lack what it likes"
+    second.samples = 0
+    world.read()
+    assert world.lack == {URLS[0]: 0.0, URLS[1]: 0.0}, "where there is nothing, none is missing"
+    second.error = SourceUnavailable("is away")
+    world.read()
+    assert world.lack == {URLS[0]: 0.0, URLS[1]: 1.0}
+    world.now_seconds += AWAY_SECONDS + 1
+    first.samples = second.samples = 4
+    second.error = None
+    world.read()
+    assert world.lack == {URLS[0]: 0.0, URLS[1]: 0.0}
+
+
+def test_samples_settle_for_as_long_as_any_of_them_needs() -> None:
+    """Whichever is read; one that is away has told before."""
+    first, second = servers = Server(4), Server(4)
+    second.interval_seconds, first.evaluation_seconds = 60.0, 30.0
+    world = World(*servers)
+    for _ in range(2):
+        scrapes = world.replicas.scrape_settings()
+        assert {target.interval_seconds for target in scrapes.targets} == {15.0, 60.0}
+        assert scrapes.evaluation_seconds == 30.0
+        assert scrapes.needed_seconds(RATE) == pytest.approx(66.0)
+        second.error = SourceUnavailable("is away")
+    first.error = SourceUnavailable("is away")
+    with pytest.raises(SourceUnavailable):
+        world.replicas.scrape_settings()
+
+
+@pytest.mark.parametrize(
+    ("rules", "others", "joint"),
+    [
+        (({"a": 5.0}, {"a": 9.0, "b": 1.0}), ("", ""), ({"a": 9.0, "b": 1.0}, "")),
+        (({"a": 5.0}, None), ("", "pushed"), (None, "pushed")),
+    ],
+)
+def test_what_one_does_not_say_is_not_known_of_the_pair(
+    rules: tuple[Any, Any], others: tuple[str, str], joint: tuple[Any, str]
+) -> None:
+    each = [ScrapeSettings((), None, *of_one) for of_one in zip(rules, others, strict=True)]
+    found = joint_settings(each)
+    assert (found.rules, found.others) == joint
+
+
+def test_metrics_name_a_replica_without_what_is_secret() -> None:
+    assert (
+        shown("https://me:secret@a.example.com:9090/prometheus/") == "a.example.com:9090/prometheus"
+    )

@@ -114,6 +114,8 @@ def test_a_refusal_means_the_same_for_both(
         (200, success({"resultType": "scalar", "result": [1, "1"]}), QueryRejected),
         (200, success({"resultType": "matrix", "result": []}, warnings=["a"]), SourceUnavailable),
         (200, success({"resultType": "matrix", "result": []}, isPartial=True), SourceUnavailable),
+        (200, success({"resultType": "matrix", "result": [], "warnings": [{}]}), SourceUnavailable),
+        (400, b"the query time range exceeds the limit (query length: 2h)", QueryTooLarge),
     ],
 )
 def test_a_status_means_the_same_for_both(

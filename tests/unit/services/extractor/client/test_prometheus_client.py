@@ -41,8 +41,11 @@ def test_an_expr_is_requested_on_its_grid(serve: Serve) -> None:
         "end": "1700000070.000",
         "step": "15000ms",
         "timeout": "7500ms",
+        # Of stores behind it, all or nothing, and nothing that was kept.
+        "partial_response": "false",
     }
     assert request.headers["Accept-Encoding"] == "identity"
+    assert request.headers["Cache-Control"] == "no-store"
     assert "Authorization" not in request.headers
 
 
@@ -312,7 +315,7 @@ def test_what_is_no_count_is_an_error(serve: Serve, counted: str) -> None:
     with pytest.raises(SourceUnavailable, match="where a number of samples belongs, query"):
         client.count_in(SELECT, 60_000, 120_000)
     with pytest.raises(SourceUnavailable, match="where a number of samples belongs, query"):
-        client.ranges_are_left_open()
+        client.ranges_are_left_open(1_000_000_000_000)
 
 
 @pytest.mark.parametrize("now", ["NaN", "+Inf", "0", "-5", "1e300"])
