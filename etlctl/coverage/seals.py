@@ -16,7 +16,7 @@ from common.state.feeds import Range
 from common.state.ranges import merged, overlaps
 from services.verifier.sealed.holding import holding
 from services.verifier.sealed.seals import COLUMNS, MEASUREMENT, Seal
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 
 PAGE_SEALS = 20_000
 

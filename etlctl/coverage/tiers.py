@@ -12,7 +12,7 @@ from common.errors import SinkError
 from common.state.feeds import Range
 from etlctl.coverage.seals import FeedSeals
 from services.verifier.connect import sink_of
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ from services.loader.watermark import WatermarkReader
 from services.verifier.connect import source_of
 from services.verifier.expect import identify_of
 from services.verifier.ownership import places_of
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 
 SECTION = "influxdb"
 # With more, an InfluxDB 1.x or 2 needs memory for its index alone that few machines have.

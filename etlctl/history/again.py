@@ -23,7 +23,7 @@ from etlctl.times import Clock, rfc3339
 from services.extractor.windows import Plan, ceil_to, floor_to, plans_of
 from services.verifier.sealed.seals import SealReader
 from services.verifier.sealed.windows import whole_windows
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 
 POLL_SECONDS = 0.5
 

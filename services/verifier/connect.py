@@ -5,9 +5,9 @@ from __future__ import annotations
 from common.config import Settings, TierName
 from common.sink.http_session import SinkSession
 from common.source.http_session import source_session
-from services.verifier.partitioned_sink import PartitionedSink
 from services.verifier.replicas import ReplicatedSource
-from services.verifier.sink import Sink
+from services.verifier.sink.partitioned import PartitionedSink
+from services.verifier.sink.read import Sink
 from services.verifier.source import ChunkReading, Source
 
 

@@ -28,7 +28,7 @@ from services.verifier.phases import Phases
 from services.verifier.points import Column, Points, SeriesKey
 from services.verifier.replicas import ReadFrom
 from services.verifier.rollup import with_fields
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 from services.verifier.source import Source, SourceSeries
 from services.verifier.unloaded import Unloaded
 from services.verifier.verdict import EXIT_CODES, Verdict, worst

@@ -30,7 +30,7 @@ from services.verifier.replicas import ReadFrom
 from services.verifier.rollup import unmapped
 from services.verifier.run import Subject, Verifier
 from services.verifier.sealed.seals import SealReader
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 from services.verifier.source import ChunkReading, Source
 from services.verifier.whole import whole_from_ms
 

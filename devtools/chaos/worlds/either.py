@@ -27,7 +27,7 @@ from devtools.chaos.comparing import RETRY_SECONDS, Compared, Point
 from services.verifier.connect import sink_of, source_of
 from services.verifier.expect import Identify, expect, identify_of
 from services.verifier.points import NOTHING, Column, Points, equal
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 from services.verifier.source import Source
 from services.verifier.wiring import HOT, choose
 

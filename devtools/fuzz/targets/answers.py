@@ -15,7 +15,7 @@ from devtools.fuzz.target import Target, require
 from services.loader.messages import named, quoted_lines
 from services.loader.responses import ABOUT_POINTS, PAUSES, Kind, classify
 from services.loader.watermark import parse_watermark
-from services.verifier.sink_rows import Rows, json_columns, json_document
+from services.verifier.sink.rows import Rows, json_columns, json_document
 
 _STATUSES = (204, 200, 400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504, 301, 100, 0, 999)
 WORDS = (

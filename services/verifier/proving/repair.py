@@ -16,7 +16,7 @@ from common.state.seals import windows_without_seal
 from common.state.windows import WindowSet
 from services.verifier.sealed.seals import SealReader
 from services.verifier.sealed.windows import whole_windows
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 
 
 @dataclass

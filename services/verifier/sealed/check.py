@@ -13,7 +13,7 @@ from services.verifier.sealed.outcome import Kind, QueryOutcome
 from services.verifier.sealed.owners import Owner
 from services.verifier.sealed.seals import Seal, SealReader, Span
 from services.verifier.sealed.window_digests import rollup_digests, window_digests
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 
 # Points read at a time, and windows.
 PIECE_POINTS = 400_000

@@ -15,7 +15,7 @@ from common.config import InForce
 from common.errors import WireError
 from common.sink.select import Select
 from common.state.feeds import Range, ranges_of
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 
 MEASUREMENT = "etl_configuration"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from common.samples.seal import Digest
 from common.sink.select import Select
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 
 MEASUREMENT = "etl_seal"
 COLUMNS = ("start_ms", "points", "digest", "sealed_ms", "window", "part")

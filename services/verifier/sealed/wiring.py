@@ -9,7 +9,7 @@ from common.config import InForce, Settings, TierName
 from services.verifier.sealed.check import PIECE_POINTS, Checker
 from services.verifier.sealed.configurations import read_records
 from services.verifier.sealed.owners import Owners
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 from services.verifier.wiring import HOT
 
 

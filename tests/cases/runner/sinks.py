@@ -15,7 +15,7 @@ from common.samples.layout import Place
 from devtools.servers.influx_server import InfluxServer
 from services.verifier.connect import sink_of
 from services.verifier.points import Column, Points, SeriesKey
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 from tests.cases.runner.case import Behaviour, Case
 from tests.doubles.influx_engine import ORG, TOKEN, Bucket, Engine, Response, error_response
 from tests.doubles.influxdb2 import Fault, InfluxDB2
@@ -114,7 +114,7 @@ class Judging3(Judging, Engine3):
 
 
 class _Reader:
-    """The stand-in's points, as :class:`services.verifier.sink.Sink` reads a server's."""
+    """The stand-in's points, as :class:`services.verifier.sink.read.Sink` reads a server's."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket

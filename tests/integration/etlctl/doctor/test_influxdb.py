@@ -12,7 +12,7 @@ from common.errors import SinkError
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.ports import free_port
 from etlctl.doctor import tables
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 from tests.doubles.influx_engine import ORG, TOKEN, Engine
 from tests.doubles.influxdb2 import InfluxDB2
 from tests.doubles.influxdb3 import Engine3, InfluxDB3

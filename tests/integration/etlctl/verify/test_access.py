@@ -222,7 +222,9 @@ def test_an_influxdb_3_that_does_not_tell_its_retention_is_a_note(
     world: World, capsys: Capture, influxdb3: InfluxDB3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = "status 403: not permitted"
-    monkeypatch.setattr("services.verifier.sink.ask_retention_seconds", lambda session: refused)
+    monkeypatch.setattr(
+        "services.verifier.sink.read.ask_retention_seconds", lambda session: refused
+    )
     result = world.verify(capsys)
     assert result.code == 1
     note = f"note: InfluxDB does not say how long it keeps points ({refused})"

@@ -28,7 +28,7 @@ from common.samples.layout import Place
 from common.sink.http_session import SinkSession
 from common.sink.select import quote
 from services.verifier.points import SeriesKey
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 from services.verifier.source import Source
 
 Response = tuple[int, bytes]

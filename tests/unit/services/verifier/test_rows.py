@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.verifier.rows import number_rows, source_body, source_columns
-from services.verifier.sink_rows import json_columns, packed_columns, packed_documents
+from services.verifier.sink.rows import json_columns, packed_columns, packed_documents
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 TIMES = st.integers(min_value=-(2**52), max_value=2**52)

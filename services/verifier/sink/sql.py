@@ -13,7 +13,7 @@ from common.sink.http_session import SinkSession
 from common.sink.select import TIME_MS, between_sql, name_of, text_of
 from common.sink.sql import TAG, rows_of
 from services.verifier.points import Column, SeriesKey, known_shape
-from services.verifier.sink_rows import Rows
+from services.verifier.sink.rows import Rows
 
 
 class Wanted(NamedTuple):

@@ -29,9 +29,9 @@ from common.sink.influx1 import kept_seconds
 from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
 from common.sink.select import Select, between, quote, quote_text
 from common.sink.sql import TAG, lines_in, schema_of, selected
-from services.verifier import sink_sql
 from services.verifier.points import Points, known_shape
-from services.verifier.sink_rows import (
+from services.verifier.sink import sql as sink_sql
+from services.verifier.sink.rows import (
     Rows,
     json_columns,
     json_document,

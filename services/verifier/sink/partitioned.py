@@ -8,7 +8,7 @@ from types import MappingProxyType
 from common.samples.layout import Layout, Place
 from common.sink.http_session import SinkSession
 from services.verifier.points import Column, Points, SeriesKey, join
-from services.verifier.sink import Sink
+from services.verifier.sink.read import Sink
 
 
 class PartitionedSink(Sink):

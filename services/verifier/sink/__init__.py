@@ -1,0 +1,1 @@
+"""Reading points back from the sink."""
