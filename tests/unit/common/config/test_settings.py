@@ -264,7 +264,7 @@ def test_every_key_is_used() -> None:
     used |= {"password_file", "bearer_token_file", "token_file"}
     used |= {"redis_password_file", "metrics_password_file"}
     used |= {"expr", "select", "step", "timeout", "retention", "resolution"}
-    used |= {"aggregates", "tiers", "window", "preset"}
+    used |= {"aggregates", "tiers", "window", "preset", "native_histograms"}
     lines = [line for line in render().splitlines() if line.startswith("| `") and "." in line]
     keys = {line.split("`")[1].split(".")[-1] for line in lines}
     assert keys <= used

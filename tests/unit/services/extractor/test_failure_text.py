@@ -59,8 +59,8 @@ def test_a_proxy_that_is_away_is_named_as_such(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"no org id\n", "'no org id'"),
-        (error_body("bad_data", "no org id"), "'no org id'"),
+        (b"not known here\n", "'not known here'"),
+        (error_body("bad_data", "not known here"), "'not known here'"),
         (b"", "no reason"),
         (b"x" * 100_000, "'" + "x" * 300 + "'"),
     ],

@@ -112,14 +112,16 @@ def test_samples_on_the_left_edge_belong_to_the_range_before(stub: Stub, source:
     assert series.timestamps_ms.tolist() == [1_001, 2_000]
     assert [repr(value) for value in series.values.tolist()] == ["2.0", "nan"]
     assert series.histograms == 2
-    assert stub.forms == [{"query": "m\n[1000ms]", "time": "2.000", "timeout": "5000ms"}]
+    assert stub.forms == [
+        {"query": "m\n[1000ms]", "time": "2.000", "timeout": "5000ms", "partial_response": "false"}
+    ]
 
 
 def test_an_expression_is_evaluated_at_multiples_of_its_step(stub: Stub, source: Source) -> None:
     stub.responds(matrix())
     assert source.read_expr("e", 15_000, 15_000, 59_999) == []
     grid = {"start": "30.000", "end": "45.000", "step": "15.000"}
-    assert stub.forms == [{"query": "e", **grid, "timeout": "5000ms"}]
+    assert stub.forms == [{"query": "e", **grid, "timeout": "5000ms", "partial_response": "false"}]
 
 
 def test_a_range_without_a_step_sends_nothing(stub: Stub, source: Source) -> None:
