@@ -31,8 +31,9 @@ python := .venv/bin/python
 pytest := $(python) -m pytest -n $(TEST_PROCESSES) --dist loadfile
 server_pytest = $(pytest) -n $(SERVER_TEST_PROCESSES) --no-loadscope-reorder -m "$(in_test)"
 in_test := not chaos and not tls and not deployed_faults and not victoria_metrics and not hosts
-# What reads a source: extraction, late samples, verify, readiness.
-matrix_tests := tests/integration/sources tests/integration/etlctl/verify \
+# What reads a source: extraction, late samples, verify (its seals are read from the sink), readiness.
+matrix_tests := tests/integration/sources \
+  $(addprefix tests/integration/etlctl/verify/test_,compare.py deleted_beginning.py late.py native_histograms.py recount.py windows.py young_source.py) \
   $(addprefix tests/integration/extractor/test_,prometheus.py prometheus_pushed.py late_samples.py) $(addprefix tests/e2e/test_,pipeline.py push.py)
 # What starts a whole pipeline, for half a minute and longer; what takes longest comes first.
 pipeline_tests := tests/compose tests/e2e tests/hosts
