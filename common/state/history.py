@@ -19,7 +19,7 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from common.state.feeds import Range, Window, ranges_of
+from common.state.feeds import Feed, Range, Window, ranges_of
 from common.state.fields import text_of
 from common.state.keys import Keys
 
@@ -97,12 +97,12 @@ class ReplicasRead:
         """What is known, in order of time."""
         return _stretches(self._redis.get(self._keys.replicas(feed)))
 
-    def note(self, feed: str, window: Window, replica: str) -> None:
+    def note(self, feed: Feed, window: Window, replica: str) -> None:
         """A window is about to be committed as it was read from this replica.
 
         Nothing is noted once it is another worker's: that one has noted what it commits, or will.
         """
-        key, windows = self._keys.replicas(feed), self._keys.windows(feed)
+        key, windows = self._keys.replicas(feed.name), self._keys.windows(feed.state_name)
 
         def change(pipe: Pipeline) -> None:
             is_ours = _token_of(pipe.hget(windows, window.id)) == window.token

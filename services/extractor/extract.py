@@ -30,7 +30,7 @@ from common.runtime.backoff import Backoff
 from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
 from common.samples.columns import Samples
-from common.state.windows import Staged, Window, WindowSet
+from common.state.windows import Feed, Staged, Window, WindowSet
 from services.extractor.history import NO_SAMPLES_MS, SourceHistory
 from services.extractor.staging import EntryBuilder
 from services.extractor.window_lengths import WindowLengths
@@ -42,12 +42,11 @@ NATIVE_HISTOGRAM = "native_histogram"
 # A window that only some of the servers at the source's address hold is read so often in vain
 # before it is taken for empty.
 MIXED_ATTEMPTS = 6
-
 _Found = TypeVar("_Found")
 
 
 class _HeldByAnother(EtlError):
-    """Another server at the source's address than the one that was read holds the window."""
+    """Another server at the source's address holds the window than the one that was read."""
 
 
 class Outcome(Enum):
@@ -90,7 +89,7 @@ class Extractor:
     believed_ms: Callable[[int], int] = lambda wanted_ms: wanted_ms
     # Which replica was read last, and what is told of a window before its commit.
     replica: Callable[[], str] = lambda: ""
-    note_replica: Callable[[str, Window, str], None] = lambda feed, window, replica: None
+    note_replica: Callable[[Feed, Window, str], None] = lambda feed, window, replica: None
     lengths: WindowLengths = field(default_factory=WindowLengths)
     _told_of_histograms: set[str] = field(default_factory=set, init=False)
 
@@ -246,7 +245,7 @@ class Extractor:
     def _commit(self, plan: Plan, window: Window, read: Read) -> str:
         raw = plan.query.kind == "select"
         if read.replica:
-            self.note_replica(plan.feed.name, window, read.replica)
+            self.note_replica(plan.feed, window, read.replica)
         return self.windows.commit(
             plan.feed,
             window,
@@ -323,6 +322,7 @@ class Extractor:
         middle_ms = plan.middle_ms(window)
         if middle_ms is None:
             return self._defer(plan, window, error)
+        self.lengths.too_long(plan, window)
         if not self.windows.split(plan.feed, window, middle_ms):
             return self._lost(plan, window)
         self.telemetry.emit("window_split", **plan.feed.labels, window=window.id, reason=str(error))

@@ -21,7 +21,7 @@ from common.state.connection.redis_client import SOCKET_TIMEOUT_SECONDS
 from common.state.history import ReplicasRead, Stretch
 from common.state.keys import Keys, feed_of
 from common.state.scripts import Scripts
-from common.state.windows import Window, WindowSet
+from common.state.windows import Feed, Window, WindowSet
 from services.extractor.extract import Extractor, SourceState
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NOT_REPORTED, SourceHistory
 from services.extractor.jobs import Jobs
@@ -252,7 +252,7 @@ class OneSource:
             return {}
         record = ReplicasRead(windows.redis, windows.keys)
 
-        def note(feed: str, window: Window, url: str) -> None:
+        def note(feed: Feed, window: Window, url: str) -> None:
             record.note(feed, window, url)
             self._telemetry.inc("etl_replica_windows_total", source=self.name, replica=shown(url))
 

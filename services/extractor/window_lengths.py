@@ -25,6 +25,12 @@ class WindowLengths:
     """Remembers how many samples a query has in a time; another process learns that by itself."""
 
     _samples_per_ms: dict[str, float] = field(default_factory=dict, init=False)
+    _at_most_ms: dict[str, int] = field(default_factory=dict, init=False)
+
+    def too_long(self, plan: Plan, window: Window) -> None:
+        """Note that a window could not be read at once: the next ones are half as long at most."""
+        half_ms = (window.end_ms - window.start_ms) // 2
+        self._at_most_ms[plan.query.name] = max(half_ms, LEAST_POINTS * plan.step_ms)
 
     def held(self, plan: Plan, window: Window, samples: int) -> None:
         """Note what a window held."""
@@ -41,6 +47,9 @@ class WindowLengths:
         if window_class == "live" or plan.rollup is not None:
             return longest_ms
         points = longest_ms // plan.step_ms
+        at_most_ms = self._at_most_ms.get(plan.query.name, longest_ms)
+        while points >= 2 * LEAST_POINTS and points * plan.step_ms > at_most_ms:
+            points //= 2
         samples_per_ms = self._samples_per_ms.get(plan.query.name)
         if samples_per_ms is None:
             return min(points, FIRST_POINTS) * plan.step_ms

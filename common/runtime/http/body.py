@@ -15,6 +15,9 @@ _PIECE_BYTES = 65_536
 # A chunk's size with its extensions, or a trailer; and how many trailers are passed over.
 _LINE_BYTES = 256
 _MOST_TRAILERS = 16
+# Each chunk costs time before anybody has shown a password: so many are taken, and one more for so
+# many bytes.
+_CHUNKS_AT_LEAST, _CHUNK_BYTES = 1000, 64
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(;.*)?\r?\n", re.DOTALL)
 
 
@@ -45,9 +48,12 @@ def read_body(stream: BinaryIO, headers: Message, max_bytes: int) -> bytes:
 
 
 def _of_chunks(stream: BinaryIO, max_bytes: int) -> bytes:
-    body, sent_bytes = bytearray(), 0
+    body, sent_bytes, chunks = bytearray(), 0, 0
     while size_bytes := _size(stream):
         sent_bytes += size_bytes
+        chunks += 1
+        if chunks > _CHUNKS_AT_LEAST + max_bytes // _CHUNK_BYTES:
+            raise NoBody(HTTPStatus.BAD_REQUEST, "the body is sent in too many chunks")
         if sent_bytes > _most_skipped_bytes(max_bytes):
             raise _too_large(max_bytes)
         if sent_bytes > max_bytes:

@@ -31,6 +31,7 @@ def parse_v2(body: bytes) -> WriteRequest:
     """Read an unpacked body; raises :class:`BadRequest`."""
     symbols: list[bytes] = []
     series: list[tuple[int, int]] = []
+    request = WriteRequest()
     position, end = 0, len(body)
     with is_message("Request of 2.0"):
         while position < end:
@@ -44,6 +45,7 @@ def parse_v2(body: bytes) -> WriteRequest:
             last = inside(position + length, end)
             if tag == _TIMESERIES:
                 series.append((position, last))
+                request.check_series(len(series))
             else:
                 symbols.append(body[position:last])
                 if len(symbols) > MOST_SYMBOLS:
@@ -51,7 +53,7 @@ def parse_v2(body: bytes) -> WriteRequest:
             position = last
         if (series or symbols) and symbols[:1] != [b""]:
             raise BadRequest("the first symbol is not empty: 2.0 wants it to be")
-        request, labels = WriteRequest(), _Labels(symbols)
+        labels = _Labels(symbols)
         for position, end in series:
             _read_series(request, labels, body, position, end)
     return request
@@ -60,7 +62,7 @@ def parse_v2(body: bytes) -> WriteRequest:
 def _read_series(
     request: WriteRequest, labels: _Labels, body: bytes, position: int, end: int
 ) -> None:
-    references = b""
+    references = bytearray()
     samples = histograms = 0
     while position < end:
         tag, position = uvarint(body, position)
@@ -83,7 +85,7 @@ def _read_series(
             histograms += tag == _HISTOGRAM
             position = skipped(body, position, tag & 7, end)
         request.check_labels(len(references))
-    request.add_series(labels.label_set(request, references), samples, histograms)
+    request.add_series(labels.label_set(request, bytes(references)), samples, histograms)
 
 
 @dataclass(slots=True)

@@ -104,7 +104,11 @@ class WriteRequest:
         self.label_sets.append(label_set)
         self.counts.append(samples)
         self.histograms.append(histograms)
-        if len(self.counts) > MOST_SERIES or len(self.timestamps_ms) > MOST_SAMPLES:
+        self.check_series(len(self.counts))
+
+    def check_series(self, series: int) -> None:
+        """Raise :class:`BadRequest` if a request may not have so many, or its samples so far."""
+        if series > MOST_SERIES or len(self.timestamps_ms) > MOST_SAMPLES:
             raise BadRequest(
                 f"a request may have {MOST_SERIES} series and {MOST_SAMPLES} samples: "
                 "lower max_samples_per_send of the sender"
@@ -127,6 +131,7 @@ class WriteRequest:
                 self.values += body[position + 1 : position + 9]
                 self.timestamps_ms.append(known_ms)
                 return
+        self.check_series(len(self.counts))
         value, timestamp_ms = _ZERO, 0
         while position < end:
             tag = body[position]

@@ -45,6 +45,7 @@ def test_long_windows_are_read_by_remote_read(
         "extract": {
             "prometheus_url": server.url,
             "initial_lookback_seconds": 10 * 3600,
+            "catchup_window_samples": 240,
             "queries": [{"name": "x", "select": "x"}],
         },
         "load": {"influxdb": {"url": "http://127.0.0.1:1", "org": "o", "bucket": "b"}},

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from redis import Redis
 
-from common.state.feeds import Window
+from common.state.feeds import Feed, Window
 from common.state.history import ReplicasRead
 from common.state.keys import Keys
 
 KEYS = Keys("etl")
 
 
-FEED = "q@hot"
+FEED = Feed("q", "hot", "select", "f")
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def record(redis_client: Redis) -> ReplicasRead:
 @pytest.fixture(autouse=True)
 def leased(redis_client: Redis) -> None:
     """The window that is noted, under the lease with token 7."""
-    redis_client.hset(KEYS.windows(FEED), "w", json.dumps({"t": "7"}))
+    redis_client.hset(KEYS.windows(FEED.name), "w", json.dumps({"t": "7"}))
 
 
 def note(record: ReplicasRead, start_ms: int, end_ms: int, replica: str, token: str = "7") -> None:
@@ -38,12 +39,23 @@ def test_a_window_that_is_another_workers_by_now_is_not_noted(
 ) -> None:
     note(record, 0, 10, "a")
     note(record, 0, 10, "b", token="6")
-    assert record.of(FEED) == [(0, 10, "a")]
-    redis_client.hdel(KEYS.windows(FEED), "w")
+    assert record.of(FEED.name) == [(0, 10, "a")]
+    redis_client.hdel(KEYS.windows(FEED.name), "w")
     note(record, 0, 10, "b")
-    redis_client.hset(KEYS.windows(FEED), "w", "no record")
+    redis_client.hset(KEYS.windows(FEED.name), "w", "no record")
     note(record, 0, 10, "b")
-    assert record.of(FEED) == [(0, 10, "a")]
+    assert record.of(FEED.name) == [(0, 10, "a")]
+
+
+def test_a_window_of_a_backfill_is_noted_for_its_query(
+    record: ReplicasRead, redis_client: Redis
+) -> None:
+    part = replace(FEED, backfill="one")
+    redis_client.hset(KEYS.windows(part.state_name), "w", json.dumps({"t": "8"}))
+    record.note(part, Window("w", 0, 10, "8", 0, "catchup"), "b")
+    assert record.of(FEED.name) == [(0, 10, "b")]
+    record.note(part, Window("w", 10, 20, "7", 0, "catchup"), "b")
+    assert record.of(FEED.name) == [(0, 10, "b")]
 
 
 def test_stretches_join_and_give_way(record: ReplicasRead) -> None:
@@ -70,7 +82,7 @@ def test_each_instant_is_of_the_replica_that_was_noted_last(record: ReplicasRead
 
 
 def test_what_somebody_else_wrote_is_nothing(record: ReplicasRead, redis_client: Redis) -> None:
-    redis_client.set(KEYS.replicas("q@hot"), "[1, 2]")
+    redis_client.set(KEYS.replicas(FEED.name), "[1, 2]")
     assert record.of("q@hot") == []
     note(record, 0, 10, "a")
     assert record.of("q@hot") == [(0, 10, "a")]

@@ -15,7 +15,7 @@ def test_every_step_runs_and_is_measured(redis_client: Redis) -> None:
     document = simulate(redis_client, Size(feeds=10, windows=700, entries=600))
 
     steps = document["steps"]
-    assert len(steps) == 11
+    assert len(steps) == 12
     assert all(step["cpu_ms"] > 0 for step in steps)
     named = {step["longest"] for step in steps if step["longest"]}
     assert not {name for name in named if name.startswith("EVAL")}, "each script has its name"

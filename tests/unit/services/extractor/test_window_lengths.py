@@ -53,6 +53,19 @@ def test_a_short_window_tells_as_much_as_a_long_one() -> None:
     assert points_after(MOST_SAMPLES // 240, window_points=1) == 240
 
 
+def test_what_was_too_large_for_one_read_is_halved_for_those_that_follow() -> None:
+    lengths = WindowLengths()
+    lengths.held(LONG, window(0, STEP_MS), 1)
+    assert lengths.longest_ms(LONG, "catchup") == 480 * STEP_MS
+    lengths.too_long(LONG, window(0, 480 * STEP_MS))
+    assert lengths.longest_ms(LONG, "catchup") == 240 * STEP_MS
+    lengths.too_long(LONG, window(0, 100 * STEP_MS))
+    assert lengths.longest_ms(LONG, "catchup") == 60 * STEP_MS
+    lengths.too_long(LONG, window(0, STEP_MS))
+    assert lengths.longest_ms(LONG, "catchup") == 60 * STEP_MS
+    assert lengths.longest_ms(LONG, "live") == LONG.live_ms
+
+
 def test_each_query_has_its_own() -> None:
     lengths = WindowLengths()
     lengths.held(LONG, window(0, STEP_MS), MOST_SAMPLES)

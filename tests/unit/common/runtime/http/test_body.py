@@ -52,6 +52,7 @@ def test_a_body_in_chunks() -> None:
         (b"", {"Transfer_Encoding": "chunked"}, 400, "size of a chunk"),
         (b"2\r\n123\r\n0\r\n\r\n", {"Transfer_Encoding": "chunked"}, 400, "does not end"),
         (b"3\r\n12", {"Transfer_Encoding": "chunked"}, 400, "does not end"),
+        (in_chunks(*[b"1"] * 1001), {"Transfer_Encoding": "chunked"}, 400, "too many chunks"),
         (in_chunks(b"123456", b"78901"), {"Transfer_Encoding": "chunked"}, 413, "above 10 bytes"),
         (b"ffffffff\r\n1", {"Transfer_Encoding": "chunked"}, 413, "above 10 bytes"),
     ],

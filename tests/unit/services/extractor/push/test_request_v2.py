@@ -147,6 +147,9 @@ def test_limits_of_series_samples_symbols_and_labels(monkeypatch: pytest.MonkeyP
     assert parse_v2(request_v2(one, one)).counts == [1, 1]
     with pytest.raises(BadRequest, match="may have 2 series and 3 samples"):
         parse_v2(request_v2(one, one, one))
+    # Before any of them is read, and before the table is missed.
+    with pytest.raises(BadRequest, match="may have 2 series and 3 samples"):
+        parse_v2(of_series([]) * 3)
     with pytest.raises(BadRequest, match="may have 2 series and 3 samples"):
         parse_v2(request_v2((UP, [sample(NOW_MS, 1.0)] * 4)))
     with pytest.raises(BadRequest, match="may have 6 symbols"):
