@@ -110,7 +110,8 @@ class PrometheusClient:
                 return self._blocks("query", params, start_ms, end_ms, query.carries_histograms)
 
             blocks = by_json()
-            if self._two_ways is not None:
+            # Histograms are carried from JSON alone.
+            if self._two_ways is not None and not query.carries_histograms:
                 blocks = self._two_ways.read(query, start_ms, end_ms, by_json)
             return labelled(blocks, query.labels)
         step_ms = query.step_ms

@@ -43,9 +43,10 @@ class MemorySource:
     series: Plain
     later: Plain | None = None
     reads: list[tuple[int, int]] = field(default_factory=list)
+    distrusted: list[str] = field(default_factory=list)
 
     def distrust_chunks(self, selector: str) -> None:
-        """There are none."""
+        self.distrusted.append(selector)
 
     def read_select(self, selector: str, start_ms: int, end_ms: int) -> list[SourceSeries]:
         again = (start_ms, end_ms) in self.reads and self.later is not None
@@ -143,6 +144,13 @@ def test_equal_sides_are_equal() -> None:
     assert outcome.verdict is Verdict.EQUAL
     result = only(outcome)
     assert (result.source, result.expected, result.found, result.equal) == (480,) * 4
+
+
+@pytest.mark.parametrize(("classic", "distrusted"), [(True, {"m"}), (False, set())])
+def test_carried_histograms_are_read_by_json(classic: bool, distrusted: set[str]) -> None:
+    source = MemorySource({"a": SAMPLES})
+    verify(source, MemorySink({host("a"): SAMPLES}), subjects=[subject(classic=classic)])
+    assert set(source.distrusted) == distrusted
 
 
 @given(piece_samples=st.integers(1, 1_000))

@@ -51,7 +51,9 @@ def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "LEAST_SAMPLES_A_SERIES", 1)
 
 
-def paths_of(server: Server, reads: int = 2, **settings: object) -> tuple[list[str], list[Doubt]]:
+def paths_of(
+    server: Server, reads: int = 2, query: Query = QUERY, **settings: object
+) -> tuple[list[str], list[Doubt]]:
     doubts: list[Doubt] = []
     with AnsweringServer(server) as listening:
         client = PrometheusClient(
@@ -60,7 +62,7 @@ def paths_of(server: Server, reads: int = 2, **settings: object) -> tuple[list[s
         )
         try:
             for _ in range(reads):
-                assert sum(map(len, client.read(QUERY, START_MS, END_MS)))
+                assert sum(map(len, client.read(query, START_MS, END_MS)))
         finally:
             client.close()
     return server.paths, doubts
@@ -83,6 +85,11 @@ def test_what_is_refused_is_read_by_a_query() -> None:
 @pytest.mark.parametrize("word", ["off", False])
 def test_it_can_be_switched_off(word: object) -> None:
     assert paths_of(Server(), remote_read=word) == (["query"] * 2, [])
+
+
+def test_a_query_that_carries_histograms_is_read_by_json_alone() -> None:
+    carrying = Query(name="q", select="x", native_histograms="classic").bound(15, {})
+    assert paths_of(Server(), query=carrying) == (["query"] * 2, [])
 
 
 def test_too_many_samples_split_the_window_and_are_no_doubt() -> None:
