@@ -61,8 +61,13 @@ def classic_series(labels: Mapping[str, str], histograms: Iterable[tuple[int, by
 
 
 def _labelled(labels: Mapping[str, str], suffix: str, bound: str) -> bytes:
-    own = {**labels, NAME_LABEL: labels[NAME_LABEL] + suffix}
-    return msgspec.json.encode({**own, BUCKET_LABEL: bound} if bound else own)
+    own = {label: value for label, value in labels.items() if label != NAME_LABEL}
+    if bound:
+        own[BUCKET_LABEL] = bound
+    # The name last, and a space: as no source spells labels. A series that is scraped as well would
+    # else be of the same bytes, and pass for this one that goes on instead of colliding with it.
+    own[NAME_LABEL] = labels[NAME_LABEL] + suffix
+    return msgspec.json.encode(own)[:-1] + b" }"
 
 
 def _points(text: bytes) -> dict[_Point, float] | None:

@@ -19,6 +19,7 @@ from common.state.feeds import Feed, Window
 from services.extractor.rollup_blocks import whole_series
 from services.extractor.source.classic_series import classic_series
 from services.extractor.source.decode import decode
+from services.extractor.source.fixed_labels import labelled
 from services.extractor.window_reader import Taken
 from services.extractor.windows import Plan
 from services.verifier.classic import as_classic
@@ -138,6 +139,26 @@ def test_a_series_without_a_name_is_not_carried() -> None:
     assert classic_series({"job": "a"}, [(5, text)]).histograms_ms.tolist() == [5]
     (left,) = as_classic(of_verifier({"job": "a"}, [[0.005, json.loads(text)]]))
     assert left.histograms == 1
+
+
+@pytest.mark.parametrize("labels", [{"__name__": "x"}, LABELS, {**LABELS, "z": "9"}])
+@pytest.mark.parametrize("added", [{}, {"z": "1"}])
+def test_series_that_are_scraped_as_well_do_not_pass_for_these(
+    labels: dict[str, str], added: dict[str, str]
+) -> None:
+    """Next to each other, they would be one series that goes on, and nothing would collide."""
+    native = {"metric": labels, "histograms": [[1, {"count": "3", "sum": "1", "buckets": []}]]}
+    infinite = {**labels, "__name__": "x_bucket", "le": "+Inf"}
+    before, after = (
+        {"metric": dict(sorted(own.items())), "values": [[1, "3"]]}
+        for own in ({**labels, "__name__": "x_count"}, infinite)
+    )
+    data = {"resultType": "matrix", "result": [before, native, after]}
+    text = json.dumps({"status": "success", "data": data}, separators=(",", ":")).encode()
+    blocks = list(whole_series(labelled(decode([text], classic=True), added)))
+    series = [one for each in blocks for one in each.series]
+    assert len(series) == len(set(series)) == 5
+    assert len({tuple(sorted(json.loads(one).items())) for one in series}) == 3
 
 
 def of_verifier(labels: dict[str, str], histograms: list[Any]) -> Any:
