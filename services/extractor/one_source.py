@@ -294,8 +294,9 @@ def windows_of(settings: Settings, redis: Redis) -> WindowSet:
 def packer(settings: Settings) -> EntryBuilder:
     """How blocks become entries: colliding series meet, where labels can make any collide."""
     extract = settings.extract
+    identities = SeriesEncoder.from_settings(settings).keys
+    if settings.transform.relabel or extract.labels:
+        return EntryBuilder(extract.entry_samples, identities)
     # Classic series of a native histogram may be scraped as such, too.
-    carries = any(query.carries_histograms for query in extract.queries)
-    may_collide = settings.transform.relabel or extract.labels or carries
-    identities = SeriesEncoder.from_settings(settings).keys if may_collide else None
-    return EntryBuilder(extract.entry_samples, identities)
+    carrying = frozenset(query.name for query in extract.queries if query.carries_histograms)
+    return EntryBuilder(extract.entry_samples, identities if carrying else None, joined=carrying)

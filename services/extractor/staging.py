@@ -7,7 +7,7 @@ where the collision is settled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -50,12 +50,14 @@ class EntryBuilder:
     Series stay whole where they fit; one that is longer is cut in time. With ``identities``, series
     of equal identity share an entry; together they are cut in time, all at the same times, if they
     are longer than an entry (samples of one timestamp stay together even if they exceed it). For a
-    rollup nothing is cut, whatever its length.
+    rollup nothing is cut, whatever its length. ``joined``: the names of the queries whose series
+    may be of equal identity; None = all.
     """
 
     entry_samples: int
     identities: Identities | None = None
     _: KW_ONLY
+    joined: Collection[str] | None = None
     entry_label_bytes: int = ENTRY_LABEL_BYTES
     max_grouped_samples: int = MAX_GROUPED_SAMPLES
     max_grouped_label_bytes: int = MAX_GROUPED_LABEL_BYTES
@@ -84,7 +86,9 @@ class Packing:
     """The entries of one window, while its blocks arrive; :class:`EntryBuilder` explains it."""
 
     def __init__(self, build: EntryBuilder, origin: Origin, *, grouped: bool) -> None:
-        self._build, self._origin, self._identities = build, origin, build.identities
+        self._build, self._origin = build, origin
+        is_joined = build.joined is None or origin.query in build.joined
+        self._identities = build.identities if is_joined else None
         entry_samples = build.entry_samples * (1 if origin.rollup is None else ROLLUP_ENTRIES)
         self._entries = _Entries(origin, entry_samples, build.entry_label_bytes)
         self._grouped = grouped and self._identities is not None

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from common.config import Settings
 from services.extractor.__main__ import _work_each
-from services.extractor.one_source import JointTick
+from services.extractor.one_source import JointTick, packer
+from services.extractor.staging import EntryBuilder
+from tests.support.settings_files import PLAIN
 
 
 def test_the_process_ticks_when_all_of_its_sources_have() -> None:
@@ -26,6 +29,30 @@ def test_the_process_ticks_when_all_of_its_sources_have() -> None:
     assert ticks == [1], "a hangs"
     a()
     assert ticks == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("more", "joined"),
+    [
+        ({}, {"raw"}),
+        ({"transform": {"relabel": [{"target_label": "a", "replacement": "b"}]}}, None),
+        ({"extract": {"labels": {"a": "b"}}}, None),
+    ],
+)
+def test_only_what_may_collide_is_looked_after(
+    more: dict[str, Any], joined: set[str] | None
+) -> None:
+    up = {"name": "up", "select": "up"}
+    raw = {"name": "raw", "select": "x", "native_histograms": "classic"}
+    extract = {**PLAIN["extract"], **more.get("extract", {})}
+
+    def packs(*queries: dict[str, str]) -> EntryBuilder:
+        document = {**PLAIN, **more, "extract": {**extract, "queries": queries}}
+        return packer(Settings.model_validate(document))
+
+    assert packs(up, raw).identities is not None
+    assert packs(up, raw).joined == joined
+    assert (packs(up).identities is None) == (joined is not None)
 
 
 def test_a_single_source_ticks_by_itself() -> None:

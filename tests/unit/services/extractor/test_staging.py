@@ -151,6 +151,15 @@ def test_colliding_series_far_apart_are_noticed_as_soon_as_the_second_one_comes(
     assert read == 5
 
 
+def test_only_queries_whose_series_may_be_joined_pay_for_it() -> None:
+    blocks = [block_of([(labels_of(number), range(10))]) for number in (1, 2, 3, 11)]
+    with pytest.raises(CollisionAcrossEntries):
+        list(EntryBuilder(20, last_digit, joined={"app", "b"})(blocks, ORIGIN))
+    for grouped in (False, True):
+        entries = EntryBuilder(20, last_digit, joined={"b"})(blocks, ORIGIN, grouped=grouped)
+        assert samples_of(list(entries)) == samples_of(blocks)
+
+
 def test_series_without_identity_never_collide() -> None:
     blocks = [block_of([(labels_of(10 * n + 9), range(10))]) for n in range(9)]
     entries = list(EntryBuilder(10, last_digit)(blocks, ORIGIN))
