@@ -152,6 +152,10 @@ class Query(CheckedSection):
         selector = parse_selector(self.text)
         return selector.with_classic() if self.carries_histograms else selector
 
+    def may_write(self, name: str) -> bool:
+        """Whether a ``select`` can give a series of that name, before any relabelling."""
+        return parse_selector(self.text).names_can_be(name, classic=self.carries_histograms)
+
     @property
     def labels(self) -> Mapping[str, str]:
         """What each of its series gets in the place of its own, in order of their names."""

@@ -79,9 +79,19 @@ class Selector:
         """The matchers on one label."""
         return tuple(matcher for matcher in self.matchers if matcher.label == label)
 
-    def names_can_be(self, name: str) -> bool:
-        """Whether the matchers on the metric's name admit ``name``."""
-        return all(matcher.matches(name) for matcher in self.on(NAME_LABEL))
+    def names_can_be(self, name: str, *, classic: bool = False) -> bool:
+        """Whether the matchers on the metric's name admit ``name``.
+
+        ``classic``: or as that of a classic series of a native histogram.
+        """
+        names = [name]
+        if classic:
+            names += [
+                name.removesuffix(suffix)
+                for suffix in CLASSIC_SUFFIXES
+                if name.endswith(suffix) and name != suffix
+            ]
+        return any(all(one.matches(each) for one in self.on(NAME_LABEL)) for each in names)
 
     def named(self, name: str) -> str:
         """The text of a selector of the same series, but for those of other names."""
@@ -91,7 +101,8 @@ class Selector:
     def with_classic(self) -> Selector:
         """That of these series and of the classic ones of native histograms among them.
 
-        It may admit more, where names or bounds of buckets are excluded.
+        It may admit more, where names or bounds of buckets are excluded: whether a name can be
+        theirs, :meth:`names_can_be` says.
         """
         kept = [one for one in self.matchers if one.label not in (NAME_LABEL, BUCKET_LABEL)]
         named = [one for one in self.on(NAME_LABEL) if one.operator in ("=", "=~")]

@@ -43,7 +43,7 @@ class PossiblePlaces:
         names = list(self.layout.names(place)) if isinstance(place, Place) else []
         if self.query.kind == "expr":
             return self.query.metric in names
-        return any(map(self.query.extracted.names_can_be, names))
+        return any(map(self.query.may_write, names))
 
 
 def owner(query: Query, places: Container[Place], rules: Sequence[RelabelRule]) -> Owns:

@@ -70,8 +70,8 @@ def collisions(
     for expr_index, query in enumerate(queries):
         if not is_read(query):
             continue
-        for select_index, selector in selectors.items():
-            if query.expr is not None and _may_contain(selector, query.name, metrics):
+        for select_index in selectors:
+            if query.expr is not None and _may_contain(queries[select_index], query.name, metrics):
                 yield (
                     max(expr_index, select_index),
                     (
@@ -97,10 +97,8 @@ def _without(selector: Selector, labels: Collection[str]) -> Selector:
     return Selector(tuple(one for one in selector.matchers if one.label not in labels))
 
 
-def _may_contain(selector: Selector, name: str, metrics: frozenset[str]) -> bool:
-    if not selector.names_can_be(name):
-        return False
-    return selector.pins_names or name in metrics
+def _may_contain(query: Query, name: str, metrics: frozenset[str]) -> bool:
+    return query.may_write(name) and (parse_selector(query.text).pins_names or name in metrics)
 
 
 def relabelled_collisions(queries: Sequence[Query], rules: Sequence[RelabelRule]) -> Iterator[str]:

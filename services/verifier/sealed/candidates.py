@@ -114,7 +114,7 @@ def _selected(
             place
             for place in known
             for name in layout.names(place)
-            if selector.names_can_be(name) and identify({NAME_LABEL: name}) not in NAME_DROPS
+            if query.may_write(name) and identify({NAME_LABEL: name}) not in NAME_DROPS
         )
     equal = {
         map_key(matcher.label): map_value(matcher.value)

@@ -68,6 +68,8 @@ COLLIDING = [
 ]
 
 PEACEFUL = [
+    (H.format("raw", '{job="x",__name__!~"up|scrape_.*"}'), E.format("up", "sum(up)")),
+    (H.format("raw", '{job="x",__name__=~".+"}'), E.format("hits", "vector(1)")),
     (S.format("a", '{job="x"}'), S.format("b", '{job="y"}')),
     (S.format("a", "up"), S.format("b", "down")),
     (E.format("a", "up"), E.format("b", "up")),

@@ -233,6 +233,25 @@ def test_with_classic_series_names_may_have_their_suffixes(
     assert [name for name in admitted + refused if selector.names_can_be(name)] == admitted
 
 
+@pytest.mark.parametrize(
+    ("text", "admitted", "refused"),
+    [
+        ("x", ["x", "x_bucket", "x_count", "x_sum"], ["x_total", "y", "x_bucket_sum"]),
+        ('{a="b",__name__!="x"}', ["y", "y_sum", "x_sum"], ["x"]),
+        ('{a="b",__name__!~"x|x_.*"}', ["y_count"], ["x", "x_count", "x_sum", "x_bucket"]),
+        ('{a="b",__name__!~".*_sum"}', ["y_sum", "y"], ["y_sum_sum"]),
+        ('{__name__=~"x.*",__name__!~".*y"}', ["x_sum", "xz_sum"], ["xy"]),
+        ('{a="b",__name__=""}', [], ["_count", "_sum_sum"]),
+    ],
+)
+def test_whether_a_name_can_be_of_a_classic_series_is_told_exactly(
+    text: str, admitted: list[str], refused: list[str]
+) -> None:
+    selector = parse_selector(text)
+    names = admitted + refused
+    assert [name for name in names if selector.names_can_be(name, classic=True)] == admitted
+
+
 def test_with_classic_series_prefixes_and_other_labels_still_exclude() -> None:
     http, rpc = (parse_selector(f'{{__name__=~"{name}_.*"}}') for name in ("http", "rpc"))
     assert disjoint_label(http.with_classic(), rpc) == "__name__"

@@ -167,3 +167,7 @@ def test_where_native_histograms_are_carried_their_classic_series_are_owned() ->
     elsewhere = PossiblePlaces(Query(name="x", select="x", native_histograms="classic"), Layout())
     assert Place("x_bucket") in elsewhere
     assert Place("y_bucket") not in elsewhere
+    select = '{job="a",__name__!="x"}'
+    others = Query(name="x", select=select, native_histograms="classic")
+    assert Place("x") not in PossiblePlaces(others, Layout())
+    assert Place("y_sum") in PossiblePlaces(others, Layout())

@@ -138,3 +138,6 @@ def test_classic_series_of_native_histograms_are_owned() -> None:
     (found,) = candidates([(query, identify_of(query, encoder))], present, ()).values()
     assert found.places == set(present[:3])
     assert owned(found, "load_bucket", le="0.5")
+    excluding = query.model_copy(update={"select": '{job="a",__name__!~"load|load_sum"}'})
+    (found,) = candidates([(excluding, identify_of(excluding, encoder))], present, ()).values()
+    assert found.places == {present[1], present[3]}
