@@ -64,11 +64,13 @@ def late_in(
         if subject.kind == "select":
             series = source.read_select(subject.text, *where)
             number = sum(len(one.values) + one.histograms for one in series) - recount.samples
+            # What is gone from the source changes points that are computed from it.
+            more = number if subject.rollup else max(number, 0)
             # Of a histogram that came late, any number of points may be missing.
             is_point = not (subject.classic and any(one.histograms for one in series))
             if subject.rollup is None and is_point:
-                late.allowances.append(Allowance(RECHECK_DUE, where, max(number, 0)))
-            elif number:
+                late.allowances.append(Allowance(RECHECK_DUE, where, more))
+            elif more:
                 late.ranges.append(affected)
         else:
             series = source.read_expr(subject.text, subject.step_ms, *where)
