@@ -6,13 +6,15 @@ one of them does not answer is waited for by nobody else.
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from redis import Redis
 
 from common.config import ExtractSettings, Settings
+from common.promql.selector import CLASSIC_SUFFIXES
 from common.runtime.readiness.dependency_watch import Dependency, probe_every_seconds, watch
 from common.runtime.service import Service
 from common.samples.series import SeriesEncoder
@@ -46,6 +48,8 @@ PLAN_AT_MOST_EVERY_SECONDS = 5.0
 PLAN_AT_LEAST_EVERY_SECONDS = 0.25
 # How long Prometheus may take to tell its clock until it counts as away.
 WATCH_TIMEOUT_SECONDS = 5.0
+# In the label set of every series with the name of a classic one; an escape may stand for anything.
+_CLASSIC = re.compile(rf'(?:{"|".join(CLASSIC_SUFFIXES)})"|\\u'.encode())
 
 
 class OneSource:
@@ -294,9 +298,13 @@ def windows_of(settings: Settings, redis: Redis) -> WindowSet:
 def packer(settings: Settings) -> EntryBuilder:
     """How blocks become entries: colliding series meet, where labels can make any collide."""
     extract = settings.extract
-    identities = SeriesEncoder.from_settings(settings).keys
+    encoder = SeriesEncoder.from_settings(settings)
     if settings.transform.relabel or extract.labels:
-        return EntryBuilder(extract.entry_samples, identities)
-    # Classic series of a native histogram may be scraped as such, too.
+        return EntryBuilder(extract.entry_samples, encoder.keys)
     carrying = frozenset(query.name for query in extract.queries if query.carries_histograms)
-    return EntryBuilder(extract.entry_samples, identities if carrying else None, joined=carrying)
+
+    def of_classic(kind: str, query: str, series: Sequence[bytes]) -> list[object]:
+        # Classic series of a native histogram may be scraped as such, too; others cannot collide.
+        return [encoder.key(kind, query, one) if _CLASSIC.search(one) else None for one in series]
+
+    return EntryBuilder(extract.entry_samples, of_classic if carrying else None, joined=carrying)

@@ -1,8 +1,8 @@
 """Grouping the series of a window into raw entries of a good size.
 
 Without relabelling, two series of a response are two series at the sink, and they are grouped as
-they come. Relabelling can make them one; what collides must then meet in one entry, because that is
-where the collision is settled.
+they come. Relabelling can make them one, and so can carrying native histograms; what collides must
+then meet in one entry, because that is where the collision is settled.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from common.samples.batch import Origin, SampleBatch
 from common.samples.columns import Samples
 
 # From a query's kind and name and its label sets to what each becomes at the sink: a series key, or
-# anything else than bytes for a series that never gets there (``SeriesEncoder.keys``).
+# anything else than bytes for one that never gets there or collides with none.
 Identities = Callable[[str, str, Sequence[bytes]], Sequence[object]]
 
 # Label sets of one entry, before compression: long labels must not make an entry huge.
 ENTRY_LABEL_BYTES = 16 << 20
-# What is held when a window has to be grouped as a whole: 16 bytes for each sample, and the labels.
+# What is held of a window that has to be grouped: 16 bytes for each sample, and the labels.
 MAX_GROUPED_SAMPLES = 2_000_000
 MAX_GROUPED_LABEL_BYTES = 64 << 20
 # Of samples to be rolled up an entry holds so many times more: few points become of them, and most
@@ -32,7 +32,7 @@ ROLLUP_ENTRIES = 5
 # Series that are remembered while a window streams by, 8 bytes each.
 MAX_IDENTITIES = 2_000_000
 
-# The fingerprint of a series that never gets to the sink.
+# The fingerprint of a series that collides with no other.
 NO_IDENTITY = 0
 
 
@@ -69,7 +69,7 @@ class EntryBuilder:
         """The entries of a window, each handed out as soon as it is full.
 
         Streams: it holds one entry, and raises :class:`CollisionAcrossEntries` when that was not
-        enough. With ``grouped`` it holds the whole window, and raises
+        enough. With ``grouped`` it holds all of the window that has an identity, and raises
         :class:`~common.errors.QueryTooLarge` when that does not fit.
         """
         packing = self.begin(origin, grouped=grouped)
@@ -92,7 +92,7 @@ class Packing:
         entry_samples = build.entry_samples * (1 if origin.rollup is None else ROLLUP_ENTRIES)
         self._entries = _Entries(origin, entry_samples, build.entry_label_bytes)
         self._grouped = grouped and self._identities is not None
-        self._groups: dict[object, list[Samples]] = {}
+        self._groups: dict[bytes, list[Samples]] = {}
         self._samples = self._label_bytes = 0
         if self._identities is not None and not grouped:
             self._entries.seen = SeenIdentities(build.max_identities)
@@ -104,7 +104,9 @@ class Packing:
             return
         keys = self._identities(self._origin.kind, self._origin.query, block.series)
         if self._grouped:
-            self._group(block, keys)
+            alone = np.array([not isinstance(key, bytes) for key in keys], np.bool_)
+            self._group(block.of_series(~alone), [key for key in keys if isinstance(key, bytes)])
+            yield from self._entries.add_each(block.of_series(alone))
         else:
             yield from self._entries.add_each(block, fingerprints(keys))
 
@@ -114,7 +116,7 @@ class Packing:
             yield from self._entries.add_whole(Samples.join(parts))
         yield from self._entries.flush()
 
-    def _group(self, block: Samples, keys: Sequence[object]) -> None:
+    def _group(self, block: Samples, keys: Sequence[bytes]) -> None:
         """Put the series of a block to those of the same identity."""
         build = self._build
         self._samples += len(block)
@@ -124,14 +126,12 @@ class Packing:
             or self._label_bytes > build.max_grouped_label_bytes
         ):
             raise QueryTooLarge(
-                f"series that relabelling joins lie far apart in more than "
+                f"series that become one at the sink lie far apart in more than "
                 f"{build.max_grouped_samples} samples of {self._origin.query}"
             )
         ends = block.ends
         for index, key in enumerate(keys):
-            # A series without identity stands for itself.
-            name = key if isinstance(key, bytes) else object()
-            self._groups.setdefault(name, []).append(block.part(index, index + 1, ends))
+            self._groups.setdefault(key, []).append(block.part(index, index + 1, ends))
 
 
 def fingerprints(identities: Iterable[object]) -> NDArray[np.int64]:
@@ -165,7 +165,7 @@ class SeenIdentities:
         both = np.concatenate((self._known, np.sort(prints[prints != NO_IDENTITY])))
         if len(both) > self._max_identities:
             raise QueryTooLarge(
-                f"more than {self._max_identities} series in one window, which relabelling may join"
+                f"more than {self._max_identities} series in one window, which may become one"
             )
         # Two sorted runs: a stable sort merges them.
         self._known = np.sort(both, kind="stable")

@@ -55,6 +55,21 @@ def test_only_what_may_collide_is_looked_after(
     assert (packs(up).identities is None) == (joined is not None)
 
 
+def test_where_nothing_is_relabelled_only_classic_series_may_collide() -> None:
+    raw = {"name": "raw", "select": "x", "native_histograms": "classic"}
+    extract = {**PLAIN["extract"], "queries": [raw]}
+    identities = packer(Settings.model_validate({**PLAIN, "extract": extract})).identities
+    assert identities is not None
+    series = [
+        b'{"__name__":"x_count","a":"b"}',
+        b'{"a":"b","__name__":"x_count" }',
+        rb'{"__name__":"x\u005fcount","a":"b"}',
+        b'{"__name__":"x_counter","a":"b"}',
+        b'{"__name__":"x","a":"b"}',
+    ]
+    assert identities("select", "raw", series) == [b"x_count,a=b"] * 3 + [None] * 2
+
+
 def test_a_single_source_ticks_by_itself() -> None:
     ticks: list[int] = []
     tick = JointTick(("",), lambda: ticks.append(1)).of("")

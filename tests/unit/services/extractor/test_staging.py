@@ -221,6 +221,16 @@ def test_a_window_too_large_to_be_grouped_is_to_be_split() -> None:
         list(build(blocks, ORIGIN, grouped=True))
 
 
+def test_what_cannot_collide_is_not_held_when_a_window_is_grouped() -> None:
+    pair = [block_of([(labels_of(number), range(10))]) for number in (1, 11)]
+    apart = [block_of([(labels_of(10 * n + 9), range(10))]) for n in range(9)]
+    blocks = [pair[0], *apart, pair[1]]
+    entries = EntryBuilder(20, last_digit, max_grouped_samples=20)
+    found = list(entries(blocks, ORIGIN, grouped=True))
+    assert sorted(samples_of(found)) == sorted(samples_of(blocks))
+    _check_meetings(found)
+
+
 def test_more_series_than_can_be_remembered_are_to_be_split() -> None:
     blocks = [block_of([(b'{"n":"%d"}' % n, [1])]) for n in range(100)]
     build = EntryBuilder(10, lambda kind, query, series: list(series), max_identities=50)
