@@ -61,10 +61,8 @@ def read_series(text: bytes, classic: bool = False) -> Samples:
     if series.values is None and series.histograms is None:
         raise SourceUnavailable(f"answered with a series that has no samples: {snippet(text)}")
     samples = series.values or ()
-    histograms = [
-        (_milliseconds(bytes(seconds)), bytes(histogram))
-        for seconds, histogram in series.histograms or ()
-    ]
+    histograms = series.histograms or ()
+    histograms_ms = [_milliseconds(bytes(seconds)) for seconds, _ in histograms]
     floats = Samples(
         (labels,) if samples else (),
         np.array([len(samples)] if samples else [], np.int64),
@@ -72,8 +70,10 @@ def read_series(text: bytes, classic: bool = False) -> Samples:
         np.array([_value(value) for _, value in samples], np.float64),
     )
     if classic and histograms:
-        return Samples.join([floats, classic_series(label_set, histograms)])
-    return replace(floats, histograms_ms=np.array([time_ms for time_ms, _ in histograms], np.int64))
+        texts = (bytes(histogram) for _, histogram in histograms)
+        carried = classic_series(label_set, zip(histograms_ms, texts, strict=True))
+        return Samples.join([floats, carried])
+    return replace(floats, histograms_ms=np.array(histograms_ms, np.int64))
 
 
 def _milliseconds(text: bytes) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from common.state.feeds import Feed, Window
 from services.extractor.rollup_blocks import whole_series
 from services.extractor.source.classic_series import classic_series
 from services.extractor.source.decode import decode
+from services.extractor.source.decode_plain import read_series
 from services.extractor.source.fixed_labels import labelled
 from services.extractor.window_reader import Taken
 from services.extractor.windows import Plan
@@ -200,6 +202,21 @@ def test_the_verifier_expects_the_same(found: list[dict[str, Any]], labels: Any)
     }
     assert sum(one.histograms for one in expected) == len(block.histograms_ms)
     assert len(block) - len(block.surplus_ms) + len(block.histograms_ms) == 1 + len(found)
+
+
+def test_histograms_that_are_dropped_are_not_copied() -> None:
+    buckets = [[0, str(n), str(n + 1), "1"] for n in range(1_000)]
+    one = {"count": "1000", "sum": "1", "buckets": buckets}
+    entry = {"metric": LABELS, "histograms": [[n, one] for n in range(50)]}
+    text = json.dumps(entry).encode()
+    tracemalloc.start()
+    try:
+        found = read_series(text)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found.histograms_ms) == 50
+    assert peak_bytes < len(text) / 10
 
 
 def test_not_a_number_is_in_no_bucket() -> None:
