@@ -260,7 +260,7 @@ class Query(CheckedSection):
             if self.step is not None:
                 yield Problem(("step",), "belongs to expr: raw samples keep their own timestamps")
             try:
-                parse_selector(self.select)
+                _ = self.extracted
             except ConfigError as error:
                 yield Problem(("select",), str(error))
         if self.expr is not None and self.carries_histograms:

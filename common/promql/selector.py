@@ -103,6 +103,8 @@ class Selector:
 
         It may admit more, where names or bounds of buckets are excluded: whether a name can be
         theirs, :meth:`names_can_be` says.
+
+        Raises :class:`ConfigError` for a regex that nothing can stand behind.
         """
         kept = [one for one in self.matchers if one.label not in (NAME_LABEL, BUCKET_LABEL)]
         named = [one for one in self.on(NAME_LABEL) if one.operator in ("=", "=~")]
@@ -229,7 +231,13 @@ def _or_classic(matcher: Matcher) -> Matcher:
         names = [name + suffix for name in sorted(matcher.values) for suffix in suffixes]
         plain = not any(map(_REGEX_META.search, names))
         return Matcher(NAME_LABEL, "=~", "|".join(names if plain else map(re2.escape, names)))
-    return Matcher(NAME_LABEL, "=~", f"(?:{matcher.value})(?:{'|'.join(CLASSIC_SUFFIXES)})?")
+    pattern = f"(?:{matcher.value})(?:{'|'.join(CLASSIC_SUFFIXES)})?"
+    if _regex_error(pattern):
+        raise ConfigError(
+            f"the regex {matcher.value!r:.80} has \\Q without \\E: add it, because the names of "
+            "classic series have more behind it"
+        )
+    return Matcher(NAME_LABEL, "=~", pattern)
 
 
 def _contradict(matchers: tuple[Matcher, ...]) -> bool:

@@ -228,6 +228,17 @@ def test_the_reserved_names_are_those_that_the_loader_writes() -> None:
     assert ours == RESERVED_NAMES
 
 
+def test_behind_a_regex_of_names_suffixes_can_stand(tmp_path: Path) -> None:
+    open_text, closed = (
+        H.format("a", f'{{job="x",__name__=~"x.*\\\\Qy{end}"}}') for end in ("", "\\\\E")
+    )
+    (found,) = problems(tmp_path, config(open_text))
+    assert "extract.queries[0].select: the regex 'x.*\\\\Qy' has \\Q without \\E" in found
+    assert problems(tmp_path, config(closed)) == []
+    plain = open_text.replace(", native_histograms: classic", "")
+    assert problems(tmp_path, config(plain)) == []
+
+
 def test_native_histograms_are_of_raw_samples(tmp_path: Path) -> None:
     expr = E.format("a", "up").replace("}", ", native_histograms: classic}")
     (found,) = problems(tmp_path, config(expr))
