@@ -38,8 +38,8 @@ class CutOff:
         self._api = api
         self._now_ms = now_ms
         self._monotonic = monotonic
-        # How far it lay behind the source's clock.
-        self._behind_ms: int | None = None
+        # How far it lay behind the source's clock when it was found last.
+        self.behind_ms: int | None = None
         self._found_ms: int | None = None
         self._until = float("-inf")
 
@@ -59,9 +59,9 @@ class CutOff:
             if not self._answers_at(now_ms):
                 return None  # a constant tells nothing here
             low_ms, high_ms = LONG_AGO_MS, now_ms
-            if self._behind_ms is not None:
+            if self.behind_ms is not None:
                 # It is where it was, measured from now, unless its limit was changed.
-                about_ms = now_ms - self._behind_ms
+                about_ms = now_ms - self.behind_ms
                 if not self._answers_at(about_ms - 2 * STEP_MS):
                     low_ms = about_ms - 2 * STEP_MS
                 if self._answers_at(about_ms + 2 * STEP_MS):
@@ -74,7 +74,7 @@ class CutOff:
                     low_ms = middle_ms
         except SourceError:
             return None
-        self._behind_ms = now_ms - high_ms
+        self.behind_ms = now_ms - high_ms
         return high_ms + 2 * STEP_MS
 
     def _answers_at(self, time_ms: int) -> bool:

@@ -73,7 +73,9 @@ class SourceHistory:
     reads its clock as it is to be believed; without it the server is taken at its word.
     ``on_servers`` is called with how many servers answer at its address, whenever that changes.
     ``reconnect`` ends the connections, so that a balancer may choose another server. ``older``
-    finds out whether samples before the lowest timestamp are served from elsewhere.
+    finds out whether samples before the lowest timestamp are served from elsewhere. ``cut_off``
+    tells how far behind the server's clock the limit of a front lay, if what was read last as the
+    lowest timestamp is one.
     """
 
     source: PrometheusClient | Replicas
@@ -83,6 +85,7 @@ class SourceHistory:
     on_servers: Callable[[int], None] = lambda servers: None
     reconnect: Callable[[], None] = lambda: None
     older: OlderHistory = field(default_factory=OlderHistory)
+    cut_off: Callable[[], int | None] = lambda: None
     _last: SourceCheck | None = field(default=None, init=False)
     _checked_at: float = field(default=float("-inf"), init=False)
     _reported_at: float = field(default=float("-inf"), init=False)
@@ -105,6 +108,9 @@ class SourceHistory:
         run = self._run()
         lowest_ms = self._lowest_ms()
         until_ms = _deletable_until_ms(now_ms, lowest_ms or 0, run.retention if run else "")
+        if lowest_ms is not None and self.is_cut_off():
+            # It moves on with the clock.
+            until_ms = max(until_ms, lowest_ms + round(2_000 * KEPT_SECONDS))
         self._last = SourceCheck(now_ms, run, lowest_ms, until_ms)
         self._checked_at = checked_at
         return self._last
@@ -144,9 +150,18 @@ class SourceHistory:
         return agreed_ms
 
     def reaches_back(self, query: Query, from_ms: int, lowest_ms: int) -> bool:
-        """Whether samples of it from before the lowest timestamp are served from elsewhere."""
+        """Whether samples of it from before the lowest timestamp are served from elsewhere.
+
+        Before the limit of a front there are none; shortly before what it reports there are.
+        """
+        if self.is_cut_off():
+            return False
         now_ms = self._last.now_ms if self._last is not None else self.check().now_ms
         return self.older.reaches_back(query, from_ms, lowest_ms, now_ms)
+
+    def is_cut_off(self) -> bool:
+        """Whether the lowest timestamp that was read last is the limit of a front."""
+        return self.cut_off() is not None
 
     def all_hold_from_ms(self) -> int | None:
         """Where the last of several servers begins to hold samples; None if there is one only."""

@@ -82,6 +82,7 @@ class OneSource:
             on_servers=self._on_servers,
             reconnect=self._client.close,
             older=OlderHistory(self._client.answers_at),
+            cut_off=self._client.cut_off_behind_ms,
         )
         self.scheduler = Scheduler(redis, Keys(pipeline.redis_namespace), self.name)
         self.jobs = self._jobs(redis, history, clock, pressure, feeds)

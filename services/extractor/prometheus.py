@@ -78,6 +78,7 @@ class PrometheusClient:
         self._api = QueryApi(self._transport, self._timeout_seconds)
         self._reader = RemoteReader(self._transport, self._timeout_seconds, self._bounds)
         self._cut_off = CutOff(self._api, self.now_ms, monotonic)
+        self._cut_off_behind_ms: int | None = None
         self._two_ways = None
         # Remote read knows no parameters: it would answer as if there were none.
         if on_doubt is not None and settings.remote_read == "auto" and not settings.params:
@@ -182,11 +183,22 @@ class PrometheusClient:
         when that answers. None if neither is known. ``NO_SAMPLES_MS`` for a server that holds
         nothing at all.
         """
+        self._cut_off_behind_ms = None
         prefix = f"{LOWEST_TIMESTAMP_METRIC} ".encode()
         for line in self._document("metrics", METRICS_BYTES).splitlines():
             if line.startswith(prefix):
                 return _lowest_ms(line.removeprefix(prefix))
-        return self._cut_off.from_ms()
+        cut_off_ms = self._cut_off.from_ms()
+        if cut_off_ms is not None:
+            self._cut_off_behind_ms = self._cut_off.behind_ms
+        return cut_off_ms
+
+    def cut_off_behind_ms(self) -> int | None:
+        """How far behind its clock a front begins to answer, if that is what was given last.
+
+        By :meth:`lowest_timestamp_ms`; None where the server itself reported it, or nobody did.
+        """
+        return self._cut_off_behind_ms
 
     def count_in(self, query: Query, start_ms: int, end_ms: int) -> int:
         """How many raw samples a ``select`` has now with ``start_ms < t <= end_ms``.

@@ -164,6 +164,13 @@ class Replicas:
         known = [one.lowest_ms for one in self._all if one.lowest_ms is not None]
         return min(known, default=None)
 
+    def cut_off_behind_ms(self) -> int | None:
+        """As of :class:`PrometheusClient`, of those whose lowest timestamp is the least."""
+        known = [one for one in self._all if one.lowest_ms is not None]
+        least_ms = min((one.lowest_ms for one in known), default=None)
+        behind = [one.client.cut_off_behind_ms() for one in known if one.lowest_ms == least_ms]
+        return next((found for found in behind if found is not None), None)
+
     def close(self) -> None:
         """Close all connections."""
         for one in self._all:
