@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable
 
-from common.errors import SourceError
+from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
 from common.source.query_api import PROBE_BYTES, QueryApi
 from common.source.transport import read_all
 
@@ -44,7 +44,10 @@ class CutOff:
         self._until = float("-inf")
 
     def from_ms(self) -> int | None:
-        """Since when all can be read; None if there is no limit, or it is not to be found out."""
+        """Since when all can be read; None if there is no limit, or it is not to be found out.
+
+        Raises :class:`SourceUnavailable` where it does not answer now: that tells nothing.
+        """
         if self._monotonic() >= self._until:
             self._found_ms = self._searched()
             kept = KEPT_SECONDS if self._found_ms is not None else NONE_KEPT_SECONDS
@@ -72,8 +75,11 @@ class CutOff:
                     high_ms = middle_ms
                 else:
                     low_ms = middle_ms
-        except SourceError:
+        except (QueryRejected, SourceRefused):
             return None
+        except QueryTooLarge as error:
+            # Of a constant, at one time: no window was asked for, which could be split.
+            raise SourceUnavailable(str(error)) from error
         self.behind_ms = now_ms - high_ms
         return high_ms + 2 * STEP_MS
 

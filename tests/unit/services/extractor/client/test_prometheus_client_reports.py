@@ -7,7 +7,7 @@ import pytest
 from common.errors import SourceUnavailable
 from services.extractor.history import NO_SAMPLES_MS, ServerRun
 from tests.support.answering_server import reply
-from tests.unit.services.extractor.client.client_world import Serve, client_of
+from tests.unit.services.extractor.client.client_world import MATRIX, Serve, client_of
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 500, 501, 502])
@@ -16,7 +16,10 @@ def test_a_refusal_means_that_the_server_does_not_report_it(serve: Serve, status
     server = serve(reply(b""))
     client = client_of(server.url)
     for body in (b"<html>no", b'{"status":"error","errorType":"bad_data","error":"no"}', b""):
-        server.answer = reply(body, status, {"Location": "/login"})
+        refused = reply(body, status, {"Location": "/login"})
+        server.answer = lambda handler, refused=refused: (
+            reply(MATRIX) if "/query" in handler.request_seen.path else refused
+        )(handler)
         assert client.lowest_timestamp_ms() is None
         assert client.run() is None
 
