@@ -54,6 +54,10 @@ class CutOff:
             self._until = self._monotonic() + kept
         return self._found_ms
 
+    def expire(self) -> None:
+        """Look for it anew next time: another server may answer."""
+        self._until = float("-inf")
+
     def _searched(self) -> int | None:
         try:
             if self._answers_at(LONG_AGO_MS):

@@ -298,8 +298,9 @@ class PrometheusClient:
         return self._transport.received_bytes
 
     def close(self) -> None:
-        """Close all connections; the next request opens one anew."""
+        """Close all connections; the next request opens one anew, perhaps to another server."""
         self._transport.close()
+        self._cut_off.expire()
 
     def stop(self) -> None:
         """End the request that is under way, and every later one; from any thread."""

@@ -163,11 +163,23 @@ def test_where_a_front_begins_to_answer_is_found_out(
     later_ms = middle_ms + 20 * STEP_MS, middle_ms + 30 * STEP_MS
     assert client.count_in(SELECT, *later_ms) == 10 * len(HOSTS)
     fresh = PrometheusClient(settings)
-    history = SourceHistory(fresh)
+    history = SourceHistory(fresh, reconnect=fresh.close, cut_off=fresh.cut_off_behind_ms)
     lowest_ms = history.check().lowest_ms
     assert lowest_ms is not None
     assert middle_ms < lowest_ms < middle_ms + 90_000
-    assert history.lowest_ms(start_ms) == history.agreed_lowest_ms(lowest_ms) == lowest_ms
+    again_ms = history.lowest_ms(start_ms)
+    assert again_ms is not None
+    assert lowest_ms <= again_ms < lowest_ms + 60_000
+    # A balancer that has two of them, of which the other answers for more.
+    front.lookback_seconds += HOUR_MS / 4_000
+    agreed_ms = history.agreed_lowest_ms(again_ms)
+    assert agreed_ms is not None
+    assert agreed_ms < middle_ms - HOUR_MS / 8
+    front.lookback_seconds -= HOUR_MS / 4_000
+    fresh.close()
+    again_ms = history.lowest_ms(start_ms)
+    assert again_ms is not None
+    assert history.agreed_lowest_ms(again_ms) == again_ms
     fresh.close()
     source = Source(settings.prometheus_url, source_session(settings))
     assert middle_ms < source.oldest_ms() < middle_ms + 90_000

@@ -138,3 +138,14 @@ def test_that_it_does_not_answer_now_is_no_absence_of_a_limit(
     found_ms = cut_off.from_ms()
     assert found_ms is not None
     assert front.limit_ms <= found_ms <= front.limit_ms + 4 * STEP_MS
+
+
+def test_it_is_looked_for_anew_where_another_server_may_answer() -> None:
+    front = Front(DAY)
+    cut_off = front.cut_off()
+    cut_off.from_ms()
+    front.behind_ms = 2 * DAY
+    cut_off.expire()
+    found_ms = cut_off.from_ms()
+    assert found_ms is not None
+    assert front.limit_ms <= found_ms <= front.limit_ms + 4 * STEP_MS
