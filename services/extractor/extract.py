@@ -39,6 +39,9 @@ from services.extractor.windows import Plan, floor_to
 
 # Why samples are dropped before they become an entry: a point has one float value.
 NATIVE_HISTOGRAM = "native_histogram"
+# How often in a row time may run out behind the source before windows are split: it may be a store
+# that is away, for which a smaller window does nothing.
+TIMED_OUT_ATTEMPTS = 3
 
 _Found = TypeVar("_Found")
 
@@ -85,6 +88,8 @@ class Extractor:
     replica: Callable[[], str] = lambda: ""
     note_replica: Callable[[str, Window, str], None] = lambda feed, window, replica: None
     lengths: WindowLengths = field(default_factory=WindowLengths)
+    # Feed and class of windows → how often in a row that was so.
+    _timed_out: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
     _told_of_histograms: set[str] = field(default_factory=set, init=False)
 
     def run(
@@ -222,6 +227,7 @@ class Extractor:
                 raise QueryTooLarge("was read for longer than extract.staged_ttl_seconds")
             return self._open_again(plan, window, status)
         self.on_source(SourceState(True))
+        self._timed_out.pop((plan.feed.name, window.window_class), None)
         self.lengths.held(plan, window, read.samples)
         self.telemetry.inc("etl_extracted_samples_total", read.samples, **plan.feed.labels)
         if read.histograms:
@@ -302,7 +308,7 @@ class Extractor:
         self._failed(plan, error)
         return Outcome.OPEN if kept else self._lost(plan, window)
 
-    def _rejected(self, plan: Plan, window: Window, error: QueryRejected) -> Outcome:
+    def _rejected(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
         """What is rejected may be a part of the window: each half is tried by itself.
 
         The feed waits as it does after any failure: perhaps the whole query is wrong.
@@ -321,6 +327,11 @@ class Extractor:
         if isinstance(error, SourceUnavailable) and error.retry_after_seconds is not None:
             shortest = max(shortest, min(error.retry_after_seconds, longest))
         self.on_source(SourceState(False, str(error)))
+        if isinstance(error, SourceUnavailable) and error.may_be_too_large:
+            key = plan.feed.name, window.window_class
+            self._timed_out[key] = self._timed_out.get(key, 0) + 1
+            if self._timed_out[key] > TIMED_OUT_ATTEMPTS:
+                return self._rejected(plan, window, error)
         kept = self.windows.fail(plan.feed, window, shortest, longest)
         self._failed(plan, error)
         return Outcome.OPEN if kept else self._lost(plan, window)
