@@ -184,7 +184,8 @@ def test_one_that_reported_it_is_given_a_moment_to_do_so_again(rig: Rig) -> None
 @pytest.mark.parametrize(("others_ms", "agree"), [(0, True), (-DAY, False)])
 def test_readings_of_a_limit_agree_though_it_moves_on(others_ms: int, *, agree: bool) -> None:
     """With those of another front behind the same balancer they do not."""
-    source, readings = Source(), []
+    source = Source()
+    readings: list[int] = []
     history = SourceHistory(
         cast(PrometheusClient, source),
         clock=lambda: 5.0 * len(readings),

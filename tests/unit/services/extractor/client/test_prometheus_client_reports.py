@@ -22,13 +22,14 @@ NO_MATRIX = b'{"status":"success","data":{"resultType":"matrix","result":[]}}'
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 500, 501, 502])
 def test_a_refusal_means_that_the_server_does_not_report_it(serve: Serve, status: int) -> None:
     """Whatever stands before the server, and in whatever form."""
-    server = serve(reply(b""))
-    client = client_of(server.url)
+    refused = reply(b"")
+
+    def answer(handler: Handler) -> None:
+        (reply(MATRIX) if "/query" in handler.request_seen.path else refused)(handler)
+
+    client = client_of(serve(answer).url)
     for body in (b"<html>no", b'{"status":"error","errorType":"bad_data","error":"no"}', b""):
         refused = reply(body, status, {"Location": "/login"})
-        server.answer = lambda handler, refused=refused: (
-            reply(MATRIX) if "/query" in handler.request_seen.path else refused
-        )(handler)
         assert client.lowest_timestamp_ms() is None
         assert client.run() is None
 
