@@ -33,12 +33,20 @@ class SourceUnavailable(SourceError):
 
     Connection refused, connect time-out, 5xx, 429, truncated JSON, HTML instead of JSON, and
     ``warnings``.
-    ``retry_after_seconds`` is the wait that the server requested, or None.
+    ``retry_after_seconds`` is the wait that the server requested, or None. ``may_be_too_large``:
+    time ran out behind the server, as it does for too large a window, too.
     """
 
-    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        retry_after_seconds: float | None = None,
+        *,
+        may_be_too_large: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.may_be_too_large = may_be_too_large
 
 
 class SourceRefused(SourceError):

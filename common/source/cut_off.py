@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable
 
-from common.errors import SourceError
+from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
 from common.source.query_api import PROBE_BYTES, QueryApi
 from common.source.transport import read_all
 
@@ -38,18 +38,25 @@ class CutOff:
         self._api = api
         self._now_ms = now_ms
         self._monotonic = monotonic
-        # How far it lay behind the source's clock.
-        self._behind_ms: int | None = None
+        # How far it lay behind the source's clock when it was found last.
+        self.behind_ms: int | None = None
         self._found_ms: int | None = None
         self._until = float("-inf")
 
     def from_ms(self) -> int | None:
-        """Since when all can be read; None if there is no limit, or it is not to be found out."""
+        """Since when all can be read; None if there is no limit, or it is not to be found out.
+
+        Raises :class:`SourceUnavailable` where it does not answer now: that tells nothing.
+        """
         if self._monotonic() >= self._until:
             self._found_ms = self._searched()
             kept = KEPT_SECONDS if self._found_ms is not None else NONE_KEPT_SECONDS
             self._until = self._monotonic() + kept
         return self._found_ms
+
+    def expire(self) -> None:
+        """Look for it anew next time: another server may answer."""
+        self._until = float("-inf")
 
     def _searched(self) -> int | None:
         try:
@@ -59,9 +66,9 @@ class CutOff:
             if not self._answers_at(now_ms):
                 return None  # a constant tells nothing here
             low_ms, high_ms = LONG_AGO_MS, now_ms
-            if self._behind_ms is not None:
+            if self.behind_ms is not None:
                 # It is where it was, measured from now, unless its limit was changed.
-                about_ms = now_ms - self._behind_ms
+                about_ms = now_ms - self.behind_ms
                 if not self._answers_at(about_ms - 2 * STEP_MS):
                     low_ms = about_ms - 2 * STEP_MS
                 if self._answers_at(about_ms + 2 * STEP_MS):
@@ -72,9 +79,12 @@ class CutOff:
                     high_ms = middle_ms
                 else:
                     low_ms = middle_ms
-        except SourceError:
+        except (QueryRejected, SourceRefused):
             return None
-        self._behind_ms = now_ms - high_ms
+        except QueryTooLarge as error:
+            # Of a constant, at one time: no window was asked for, which could be split.
+            raise SourceUnavailable(str(error)) from error
+        self.behind_ms = now_ms - high_ms
         return high_ms + 2 * STEP_MS
 
     def _answers_at(self, time_ms: int) -> bool:

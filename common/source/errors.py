@@ -66,12 +66,12 @@ _BUSY = re.compile(
             "err-mimir-ingester-max-inflight",
             "err-mimir-tenant-max-request-rate",
             "err-mimir-query-limited",
-            # Thanos: pkg/store/proxy_merge.go, where partial responses are refused. The time-out
-            # may be the absence of a store, which takes no longer for half of the range.
-            "(?:fetch|receive) (?:series|any data).*deadline exceeded",
         )
     )
 )
+# Thanos: pkg/store/proxy_merge.go, where partial responses are refused. The time-out may be the
+# absence of a store, which takes no longer for half of the range, or a range that is too large.
+_TIMED_OUT_BEHIND = re.compile(r"(?:fetch|receive) (?:series|any data)[\s\S]*deadline exceeded")
 _TEXT_TOO_LONG = re.compile(
     # VictoriaMetrics: app/vmselect/prometheus/prometheus.go.
     r"-search\.maxQueryLen\b|err-mimir-max-query-expression-size-bytes"
@@ -101,6 +101,8 @@ def reported_error(
     message = f"answered {error_type[:100] or 'error'}: {text[:400] or 'no reason given'}"
     if _BUSY.search(text):
         return SourceUnavailable(message, retry_after(headers or {}))
+    if _TIMED_OUT_BEHIND.search(text):
+        return SourceUnavailable(message, retry_after(headers or {}), may_be_too_large=True)
     if _TEXT_TOO_LONG.search(text):
         return QueryRejected(message)
     if error_type in ("timeout", "too_large_entry") or _TOO_LARGE.search(text):
@@ -127,7 +129,8 @@ def remarks_of(envelope: Mapping[str, Any]) -> list[str]:
         # A part that was too large for a server behind this one. A time-out may be one's absence.
         if _TOO_LARGE.search(warnings) and "deadline exceeded" not in warnings:
             raise QueryTooLarge(message)
-        raise SourceUnavailable(message)
+        timed_out = _TIMED_OUT_BEHIND.search(warnings) is not None
+        raise SourceUnavailable(message, may_be_too_large=timed_out)
     # VictoriaMetrics' way to say that some of its storage did not answer.
     if envelope.get("isPartial"):
         raise SourceUnavailable("answered incompletely (isPartial)")
@@ -189,11 +192,13 @@ def plain_error(status: int, body: bytes, headers: Mapping[str, str]) -> SourceE
     nothing is known, so nothing but a limit is taken from them.
     """
     text = body.decode("utf-8", "replace")
-    found = None if _BUSY.search(text) else _TOO_LARGE.search(text)
+    timed_out = _TIMED_OUT_BEHIND.search(text) is not None
+    found = None if timed_out or _BUSY.search(text) else _TOO_LARGE.search(text)
     # A time-out that a proxy speaks of says nothing of the query.
     if found and found[0] not in ("deadline exceeded", "timeout exceeded"):
         return QueryTooLarge(f"answered {status} with {snippet(body)}")
-    return SourceUnavailable(f"answered {status} with {snippet(body)}", retry_after(headers))
+    message = f"answered {status} with {snippet(body)}"
+    return SourceUnavailable(message, retry_after(headers), may_be_too_large=timed_out)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

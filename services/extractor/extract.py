@@ -18,7 +18,6 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from common.config import ExtractSettings, Query
 from common.errors import (
-    EtlError,
     LeaseLost,
     QueryRejected,
     QueryTooLarge,
@@ -31,7 +30,8 @@ from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
 from common.samples.columns import Samples
 from common.state.windows import Feed, Staged, Window, WindowSet
-from services.extractor.history import NO_SAMPLES_MS, SourceHistory
+from services.extractor.history import SourceHistory
+from services.extractor.source.expired import Expiry, HeldByAnother
 from services.extractor.staging import EntryBuilder
 from services.extractor.window_lengths import WindowLengths
 from services.extractor.window_reader import Read, Taken, WindowReader
@@ -39,14 +39,11 @@ from services.extractor.windows import Plan, floor_to
 
 # Why samples are dropped before they become an entry: a point has one float value.
 NATIVE_HISTOGRAM = "native_histogram"
-# A window that only some of the servers at the source's address hold is read so often in vain
-# before it is taken for empty.
-MIXED_ATTEMPTS = 6
+# How often in a row time may run out behind the source before windows are split: it may be a store
+# that is away, for which a smaller window does nothing.
+TIMED_OUT_ATTEMPTS = 3
+
 _Found = TypeVar("_Found")
-
-
-class _HeldByAnother(EtlError):
-    """Another server at the source's address holds the window than the one that was read."""
 
 
 class Outcome(Enum):
@@ -91,6 +88,8 @@ class Extractor:
     replica: Callable[[], str] = lambda: ""
     note_replica: Callable[[Feed, Window, str], None] = lambda feed, window, replica: None
     lengths: WindowLengths = field(default_factory=WindowLengths)
+    # Feed and class of windows → how often in a row that was so.
+    _timed_out: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
     _told_of_histograms: set[str] = field(default_factory=set, init=False)
 
     def run(
@@ -136,7 +135,7 @@ class Extractor:
             return attempt()
         except LeaseLost:
             return self._lost(plan, window)
-        except _HeldByAnother as error:
+        except HeldByAnother as error:
             return self._open_again(plan, window, str(error))
         except OutOfMemoryError:
             # Nothing was written; a waiting window costs a few bytes.
@@ -191,54 +190,15 @@ class Extractor:
             raise LeaseLost(f"{plan.feed.name}: the window was leased to another worker")
         if one.failure is not None:
             raise one.failure
-        expired_until_ms = self._expired_until_ms(plan, window, one.origin_ms, read)
+        expired_until_ms = Expiry(self.history).until_ms(
+            plan, window, one.origin_ms, read, self.clock() - began
+        )
         if expired_until_ms is not None:
             return self._declare_gap(plan, window, expired_until_ms)
         status = self._commit(plan, window, read)
         outcome = self._committed(plan, window, read, status, self.clock() - began)
         one.committed = outcome is Outcome.COMMITTED
         return outcome
-
-    # -- judging ------------------------------------------------------------------------------
-
-    def _expired_until_ms(
-        self, plan: Plan, window: Window, origin_ms: int, read: Read
-    ) -> int | None:
-        """Up to where the source has deleted the window; neither an empty nor a full read shows it.
-
-        A Prometheus that lost its volume has samples again since its next scrape. The lowest
-        timestamp is checked after the read: what was deleted in between shows too.
-        """
-        lowest_ms = self.history.lowest_ms(plan.reach(window).earliest_ms(window.start_ms))
-        if read.samples and lowest_ms is not None and lowest_ms >= NO_SAMPLES_MS:
-            # It returned some a moment ago: it was started anew and has not read its own log yet.
-            raise SourceUnavailable(
-                f"reports that it holds nothing; it gave {read.samples} samples"
-            )
-        until_ms = plan.expired_until_ms(window, origin_ms, lowest_ms)
-        if until_ms is None or lowest_ms is None:
-            self._check_held_by_all(window, read)
-            return None
-        first_ms = read.first_ms if plan.query.kind == "select" else None
-        if first_ms is not None and first_ms < lowest_ms:
-            # Whoever gave them holds that time: another server at the same address.
-            return None
-        if self.history.reaches_back(plan.query, window.start_ms, lowest_ms):
-            return None
-        agreed_ms = self.history.agreed_lowest_ms(lowest_ms)
-        if plan.expired_until_ms(window, origin_ms, agreed_ms) == until_ms:
-            return until_ms
-        if window.attempts < MIXED_ATTEMPTS:
-            raise _HeldByAnother("was read from a server that does not hold it; another one does")
-        return None
-
-    def _check_held_by_all(self, window: Window, read: Read) -> None:
-        """Raise where several servers answer in turn and the read may be of one that lacks it."""
-        from_ms = self.history.all_hold_from_ms()
-        if from_ms is None or from_ms <= window.start_ms or window.attempts >= MIXED_ATTEMPTS:
-            return
-        if read.first_ms is None or read.first_ms >= from_ms:
-            raise _HeldByAnother("may have been read from a server that does not hold all of it")
 
     # -- outcomes -----------------------------------------------------------------------------
 
@@ -267,6 +227,7 @@ class Extractor:
                 raise QueryTooLarge("was read for longer than extract.staged_ttl_seconds")
             return self._open_again(plan, window, status)
         self.on_source(SourceState(True))
+        self._timed_out.pop((plan.feed.name, window.window_class), None)
         self.lengths.held(plan, window, read.samples)
         self.telemetry.inc("etl_extracted_samples_total", read.samples, **plan.feed.labels)
         if read.histograms:
@@ -348,7 +309,7 @@ class Extractor:
         self._failed(plan, error)
         return Outcome.OPEN if kept else self._lost(plan, window)
 
-    def _rejected(self, plan: Plan, window: Window, error: QueryRejected) -> Outcome:
+    def _rejected(self, plan: Plan, window: Window, error: SourceError) -> Outcome:
         """What is rejected may be a part of the window: each half is tried by itself.
 
         The feed waits as it does after any failure: perhaps the whole query is wrong.
@@ -367,6 +328,11 @@ class Extractor:
         if isinstance(error, SourceUnavailable) and error.retry_after_seconds is not None:
             shortest = max(shortest, min(error.retry_after_seconds, longest))
         self.on_source(SourceState(False, str(error)))
+        if isinstance(error, SourceUnavailable) and error.may_be_too_large:
+            key = plan.feed.name, window.window_class
+            self._timed_out[key] = self._timed_out.get(key, 0) + 1
+            if self._timed_out[key] > TIMED_OUT_ATTEMPTS:
+                return self._rejected(plan, window, error)
         kept = self.windows.fail(plan.feed, window, shortest, longest)
         self._failed(plan, error)
         return Outcome.OPEN if kept else self._lost(plan, window)

@@ -15,7 +15,7 @@ from common.config import Query
 from common.durations import parse_duration_ms
 from common.errors import SourceUnavailable
 from services.extractor.source.older_history import OlderHistory
-from services.extractor.source.servers_seen import ServersSeen
+from services.extractor.source.servers_seen import SAME_LIMIT_MS, ServersSeen
 
 if TYPE_CHECKING:
     from services.extractor.prometheus import PrometheusClient
@@ -73,7 +73,9 @@ class SourceHistory:
     reads its clock as it is to be believed; without it the server is taken at its word.
     ``on_servers`` is called with how many servers answer at its address, whenever that changes.
     ``reconnect`` ends the connections, so that a balancer may choose another server. ``older``
-    finds out whether samples before the lowest timestamp are served from elsewhere.
+    finds out whether samples before the lowest timestamp are served from elsewhere. ``cut_off``
+    tells how far behind the server's clock the limit of a front lay, if what was read last as the
+    lowest timestamp is one.
     """
 
     source: PrometheusClient | Replicas
@@ -83,6 +85,7 @@ class SourceHistory:
     on_servers: Callable[[int], None] = lambda servers: None
     reconnect: Callable[[], None] = lambda: None
     older: OlderHistory = field(default_factory=OlderHistory)
+    cut_off: Callable[[], int | None] = lambda: None
     _last: SourceCheck | None = field(default=None, init=False)
     _checked_at: float = field(default=float("-inf"), init=False)
     _reported_at: float = field(default=float("-inf"), init=False)
@@ -105,6 +108,9 @@ class SourceHistory:
         run = self._run()
         lowest_ms = self._lowest_ms()
         until_ms = _deletable_until_ms(now_ms, lowest_ms or 0, run.retention if run else "")
+        if lowest_ms is not None and self.is_cut_off():
+            # It moves on with the clock.
+            until_ms = max(until_ms, lowest_ms + round(2_000 * KEPT_SECONDS))
         self._last = SourceCheck(now_ms, run, lowest_ms, until_ms)
         self._checked_at = checked_at
         return self._last
@@ -131,22 +137,38 @@ class SourceHistory:
         What is about to be declared lost by ``lowest_ms`` may be held by another server at the same
         address. What readings agreed on stands for a minute.
         """
-        if self._agreed == lowest_ms and self.clock() - self._agreed_at <= KEPT_SECONDS:
-            return lowest_ms
+        same_ms = SAME_LIMIT_MS if self.is_cut_off() else 0
+        since_agreed = self.clock() - self._agreed_at
+        if self._agreed is not None and since_agreed <= KEPT_SECONDS:
+            # The limit of a front moves on with the clock.
+            moved_ms = round(since_agreed * 1000) if same_ms else 0
+            if abs(lowest_ms - moved_ms - self._agreed) <= same_ms:
+                return lowest_ms
         readings = []
         for _ in range(AGREEING_READINGS):
             self.reconnect()
             readings.append(self._lowest_ms())
         known = [lowest_ms for lowest_ms in readings if lowest_ms is not None]
-        agreed_ms = min(known) if len(known) == len(readings) else None
-        if len({*readings, lowest_ms}) == 1:
-            self._agreed, self._agreed_at = lowest_ms, self.clock()
-        return agreed_ms
+        if len(known) < len(readings):
+            return None
+        if max(*known, lowest_ms) - min(*known, lowest_ms) > same_ms:
+            return min(known)
+        self._agreed, self._agreed_at = lowest_ms, self.clock()
+        return lowest_ms
 
     def reaches_back(self, query: Query, from_ms: int, lowest_ms: int) -> bool:
-        """Whether samples of it from before the lowest timestamp are served from elsewhere."""
+        """Whether samples of it from before the lowest timestamp are served from elsewhere.
+
+        Before the limit of a front there are none; shortly before what it reports there are.
+        """
+        if self.is_cut_off():
+            return False
         now_ms = self._last.now_ms if self._last is not None else self.check().now_ms
         return self.older.reaches_back(query, from_ms, lowest_ms, now_ms)
+
+    def is_cut_off(self) -> bool:
+        """Whether the lowest timestamp that was read last is the limit of a front."""
+        return self.cut_off() is not None
 
     def all_hold_from_ms(self) -> int | None:
         """Where the last of several servers begins to hold samples; None if there is one only."""
@@ -166,7 +188,12 @@ class SourceHistory:
     def _lowest_ms(self) -> int | None:
         lowest_ms = self.source.lowest_timestamp_ms()
         # One that was started a moment ago holds nothing until it has read its own log.
-        self._saw(None, None if lowest_ms == NO_SAMPLES_MS else lowest_ms)
+        behind_ms = self.cut_off()
+        if lowest_ms is not None and behind_ms is not None:
+            self._seen.see_limit(lowest_ms, behind_ms)
+            self._saw(None, None)
+        else:
+            self._saw(None, None if lowest_ms == NO_SAMPLES_MS else lowest_ms)
         if lowest_ms is not None:
             self._reported_at, self._silent = self.clock(), False
             return lowest_ms

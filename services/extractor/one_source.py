@@ -68,7 +68,7 @@ class OneSource:
         tick: Callable[[], None],
     ) -> None:
         pipeline, extract = settings.pipeline, settings.extract
-        self.name, self.tick = extract.source, tick
+        self.name, self._tick = extract.source, tick
         # Of its events, where there are several.
         self._named: dict[str, Any] = {"source": self.name} if self.name else {}
         self._service, self._settings, self._telemetry = service, settings, service.telemetry
@@ -86,6 +86,7 @@ class OneSource:
             on_servers=self._on_servers,
             reconnect=self._client.close,
             older=OlderHistory(self._client.answers_at),
+            cut_off=self._client.cut_off_behind_ms,
         )
         self.scheduler = Scheduler(redis, Keys(pipeline.redis_namespace), self.name)
         self.jobs = self._jobs(redis, history, clock, pressure, feeds)
@@ -99,6 +100,12 @@ class OneSource:
             name=self._of_source("planning-tick"),
             daemon=True,
         )
+
+    def tick(self) -> None:
+        """Its worker's loop goes round."""
+        if isinstance(self._client, Replicas):
+            self._client.tick()
+        self._tick()
 
     def start(self) -> None:
         """Probe the source, and queue jobs that plan."""

@@ -35,6 +35,8 @@ from services.extractor.source.scrape_settings import ScrapeSettings
 
 INFO_BYTES = 64 << 10
 METRICS_BYTES = 16 << 20
+# How long it is believed of a front that its /metrics do not report a lowest timestamp.
+UNREPORTED_SECONDS = 300.0
 # Of a window, whatever is in it: some 60 million samples of long series.
 WINDOW_BYTES = 2 << 30
 # How long a window may be read for, in time-outs: decoding and staging it is not its server's time.
@@ -78,6 +80,9 @@ class PrometheusClient:
         self._api = QueryApi(self._transport, self._timeout_seconds)
         self._reader = RemoteReader(self._transport, self._timeout_seconds, self._bounds)
         self._cut_off = CutOff(self._api, self.now_ms, monotonic)
+        self._cut_off_behind_ms: int | None = None
+        self._monotonic = monotonic
+        self._unreported_until = float("-inf")
         self._two_ways = None
         # Remote read knows no parameters: it would answer as if there were none.
         if on_doubt is not None and settings.remote_read == "auto" and not settings.params:
@@ -183,11 +188,26 @@ class PrometheusClient:
         when that answers. None if neither is known. ``NO_SAMPLES_MS`` for a server that holds
         nothing at all.
         """
+        self._cut_off_behind_ms = None
         prefix = f"{LOWEST_TIMESTAMP_METRIC} ".encode()
-        for line in self._document("metrics", METRICS_BYTES).splitlines():
+        reports = self._monotonic() >= self._unreported_until
+        text = self._document("metrics", METRICS_BYTES) if reports else b""
+        for line in text.splitlines():
             if line.startswith(prefix):
                 return _lowest_ms(line.removeprefix(prefix))
-        return self._cut_off.from_ms()
+        cut_off_ms = self._cut_off.from_ms()
+        if cut_off_ms is not None:
+            self._cut_off_behind_ms = self._cut_off.behind_ms
+            if reports:
+                self._unreported_until = self._monotonic() + UNREPORTED_SECONDS
+        return cut_off_ms
+
+    def cut_off_behind_ms(self) -> int | None:
+        """How far behind its clock a front begins to answer, if that is what was given last.
+
+        By :meth:`lowest_timestamp_ms`; None where the server itself reported it, or nobody did.
+        """
+        return self._cut_off_behind_ms
 
     def count_in(self, query: Query, start_ms: int, end_ms: int) -> int:
         """How many raw samples a ``select`` has now with ``start_ms < t <= end_ms``.
@@ -287,8 +307,10 @@ class PrometheusClient:
         return self._transport.received_bytes
 
     def close(self) -> None:
-        """Close all connections; the next request opens one anew."""
+        """Close all connections; the next request opens one anew, perhaps to another server."""
         self._transport.close()
+        self._cut_off.expire()
+        self._unreported_until = float("-inf")
 
     def stop(self) -> None:
         """End the request that is under way, and every later one; from any thread."""

@@ -206,7 +206,7 @@ _THANOS = [
         422,
         "execution",
         "expanding series: proxy Series(): rpc error: code = Aborted desc = fetch series for {} "
-        "Addr: store:10901: rpc error: code = DeadlineExceeded desc = context deadline exceeded",
+        "Addr: store:10901:\nrpc error: code = DeadlineExceeded desc = context deadline exceeded",
         SourceUnavailable,
     ),
     Refusal(

@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from common.source.cut_off import STEP_MS
+
 # A server that was not seen for so long is gone.
 SEEN_SECONDS = 600.0
+# Limits of fronts that lie so near to each other are one: each is found to within some seconds.
+SAME_LIMIT_MS = 3 * STEP_MS
 
 
 @dataclass
@@ -35,6 +39,11 @@ class BackAndForth:
         self._seen[value] = self.clock()
 
     @property
+    def known(self) -> list[str | int]:
+        """All that were seen of late."""
+        return list(self._seen)
+
+    @property
     def values(self) -> list[str | int]:
         """All that were seen of late, if they alternate; else the latest alone."""
         values = list(self._seen)
@@ -48,6 +57,9 @@ class ServersSeen:
         self._starts = BackAndForth(clock, returns=1)
         # A server that reads its own log after a restart may report a value in between.
         self._lowest = BackAndForth(clock, returns=2)
+        # How far behind now fronts begin to answer: the time itself moves on.
+        self._limits = BackAndForth(clock, returns=2)
+        self._now_ms = 0
 
     def see(self, started: str | None, lowest_ms: int | None) -> None:
         """One has reported its start or its lowest timestamp, or both."""
@@ -56,13 +68,24 @@ class ServersSeen:
         if lowest_ms is not None:
             self._lowest.see(lowest_ms)
 
+    def see_limit(self, limit_ms: int, behind_ms: int) -> None:
+        """One begins to answer at a time, which lies so far behind its clock."""
+        self._now_ms = limit_ms + behind_ms
+        near = (
+            int(one) for one in self._limits.known if abs(int(one) - behind_ms) <= SAME_LIMIT_MS
+        )
+        self._limits.see(next(near, behind_ms))
+
     @property
     def count(self) -> int:
         """How many there are, as far as they were told apart."""
-        return max(1, len(self._starts.values), len(self._lowest.values))
+        each = self._starts, self._lowest, self._limits
+        return max(1, *(len(one.values) for one in each))
 
     def all_hold_from_ms(self) -> int | None:
         """Where the last of several servers begins to hold samples; None if there is one only."""
         if self.count < 2:
             return None
-        return max((int(value) for value in self._lowest.values), default=None)
+        begin_ms = [int(value) for value in self._lowest.values]
+        begin_ms += [self._now_ms - int(value) for value in self._limits.values]
+        return max(begin_ms, default=None)

@@ -5,22 +5,32 @@ The first is the contract of ``test_sources.py``, which real Prometheus and Vict
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
+from fakeredis import FakeRedis
+from prometheus_client import CollectorRegistry
 
 from common.config import ExtractSettings, Query
 from common.errors import QueryTooLarge, SourceRefused, SourceUnavailable
+from common.runtime.telemetry import Telemetry
 from common.source.http_session import source_session
+from common.state.keys import Keys
+from common.state.ledger import Ledger
+from common.state.windows import Feed, WindowSet
 from devtools.servers.binaries import Toolbox
 from devtools.servers.influx_server import InfluxServer
 from devtools.servers.prometheus_server import PrometheusServer
 from devtools.servers.redis_server import RedisServer
+from services.extractor.extract import Extractor, Outcome
 from services.extractor.history import SourceHistory
 from services.extractor.prometheus import PrometheusClient
+from services.extractor.staging import EntryBuilder
+from services.extractor.windows import Plan
 from services.verifier.source import Source
 from tests.doubles.query_front import KINDS, QueryFront
 from tests.integration.etlctl.verify.world import World
@@ -153,15 +163,58 @@ def test_where_a_front_begins_to_answer_is_found_out(
     later_ms = middle_ms + 20 * STEP_MS, middle_ms + 30 * STEP_MS
     assert client.count_in(SELECT, *later_ms) == 10 * len(HOSTS)
     fresh = PrometheusClient(settings)
-    history = SourceHistory(fresh)
+    history = SourceHistory(fresh, reconnect=fresh.close, cut_off=fresh.cut_off_behind_ms)
     lowest_ms = history.check().lowest_ms
     assert lowest_ms is not None
     assert middle_ms < lowest_ms < middle_ms + 90_000
-    assert history.lowest_ms(start_ms) == history.agreed_lowest_ms(lowest_ms) == lowest_ms
+    again_ms = history.lowest_ms(start_ms)
+    assert again_ms is not None
+    assert lowest_ms <= again_ms < lowest_ms + 60_000
+    # A balancer that has two of them, of which the other answers for more.
+    front.lookback_seconds += HOUR_MS / 4_000
+    agreed_ms = history.agreed_lowest_ms(again_ms)
+    assert agreed_ms is not None
+    assert agreed_ms < middle_ms - HOUR_MS / 8
+    front.lookback_seconds -= HOUR_MS / 4_000
+    fresh.close()
+    again_ms = history.lowest_ms(start_ms)
+    assert again_ms is not None
+    assert history.agreed_lowest_ms(again_ms) == again_ms
     fresh.close()
     source = Source(settings.prometheus_url, source_session(settings))
     assert middle_ms < source.oldest_ms() < middle_ms + 90_000
     source.close()
+
+
+@pytest.mark.parametrize("front", ["mimir"], indirect=True)
+@pytest.mark.parametrize("left_ms", [HOUR_MS // 8, 40_000], ids=["middle", "near-its-end"])
+def test_of_a_window_across_where_a_front_begins_one_part_is_a_gap_and_the_rest_is_loaded(
+    front: QueryFront, settings: ExtractSettings, start_ms: int, left_ms: int
+) -> None:
+    """Its read gives what lies after, as if there had never been anything before."""
+    redis, keys = FakeRedis(), Keys("t")
+    windows, client, end_ms = WindowSet(redis, keys), PrometheusClient(settings), start_ms + HOUR_MS
+    history = SourceHistory(client, reconnect=client.close, cut_off=client.cut_off_behind_ms)
+    query = SELECT.model_copy(update={"name": "q"})
+    plan = Plan(Feed("q", "hot", "select", "f"), query, STEP_MS, 0, 0, 10**9, HOUR_MS // 4)
+    windows.plan(plan.feed, start_ms, end_ms)
+    telemetry = Telemetry("extractor", CollectorRegistry())
+    extractor = Extractor(windows, client.read, history, EntryBuilder(100), settings, telemetry)
+    limit_ms = start_ms + HOUR_MS * 3 // 4 - left_ms
+    front.lookback_seconds = time.time() - limit_ms / 1000
+    outcomes = []
+    while (window := windows.lease(plan.feed, "catchup", 0, HOUR_MS // 4)) is not None:
+        outcomes.append(extractor.run(plan, window, start_ms))
+    client.close()
+    assert set(outcomes) == {Outcome.GAP, Outcome.COMMITTED}
+    gaps = sorted((gap.start_ms, gap.end_ms) for gap in windows.gaps("q@hot"))
+    assert gaps[0][0] == start_ms
+    assert all(one[1] == after[0] for one, after in itertools.pairwise(gaps))
+    lost_until_ms = gaps[-1][1]
+    assert limit_ms < lost_until_ms < limit_ms + 180_000
+    loaded = Ledger(redis, keys).audit().total.extracted
+    assert loaded == (end_ms - lost_until_ms) // STEP_MS * len(HOSTS)
+    assert windows.status()["q@hot"].backlog == []
 
 
 def test_too_much_at_once_is_asked_again_when_it_says(

@@ -9,8 +9,14 @@ from typing import cast
 
 import pytest
 
-from common.errors import SourceUnavailable
-from common.source.cut_off import LONG_AGO_MS, STEP_MS, CutOff
+from common.errors import (
+    QueryRejected,
+    QueryTooLarge,
+    SourceError,
+    SourceRefused,
+    SourceUnavailable,
+)
+from common.source.cut_off import STEP_MS, CutOff
 from common.source.query_api import QueryApi
 
 NOW = 1_700_000_003_217
@@ -25,7 +31,7 @@ class Front:
         self.behind_ms = behind_ms
         self.seconds = 0.0
         self.asked = 0
-        self.fails_before_ms = 0
+        self.error: SourceError | None = None
         self.body = b""
 
     @property
@@ -42,8 +48,8 @@ class Front:
         assert params["start"] == params["end"]
         self.asked += 1
         time_ms = int(params["start"]) * 1000
-        if time_ms < self.fails_before_ms:
-            raise SourceUnavailable("away")
+        if self.error is not None:
+            raise self.error
         found = [{"metric": {}, "values": [[1, "1"]]}] if time_ms >= self.limit_ms else []
         yield iter([self.body or json.dumps({"data": {"result": found}}).encode()])
 
@@ -104,10 +110,42 @@ def test_where_constants_tell_nothing_nothing_is_known() -> None:
     """Else all that there is would be declared lost."""
     front = Front(-DAY)
     assert front.cut_off().from_ms() is None
-    front = Front(DAY)
-    front.fails_before_ms = LONG_AGO_MS + 1
-    assert front.cut_off().from_ms() is None
+    for error in (QueryRejected("no"), SourceRefused("no")):
+        front = Front(DAY)
+        front.error = error
+        assert front.cut_off().from_ms() is None
     for body in (b"<html>", b"[]", b'{"data":{}}', b"[" * 100_000):
         front = Front(DAY)
         front.body = body
         assert front.cut_off().from_ms() is None
+
+
+@pytest.mark.parametrize("error", [SourceUnavailable("429"), QueryTooLarge("timed out")])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_that_it_does_not_answer_now_is_no_absence_of_a_limit(
+    error: SourceError, *, is_known: bool
+) -> None:
+    """Else what lies before it would be read as empty, and committed."""
+    front = Front(DAY)
+    cut_off = front.cut_off()
+    if is_known:
+        cut_off.from_ms()
+        front.seconds += 60
+    front.error = error
+    with pytest.raises(SourceUnavailable):
+        cut_off.from_ms()
+    front.error = None
+    found_ms = cut_off.from_ms()
+    assert found_ms is not None
+    assert front.limit_ms <= found_ms <= front.limit_ms + 4 * STEP_MS
+
+
+def test_it_is_looked_for_anew_where_another_server_may_answer() -> None:
+    front = Front(DAY)
+    cut_off = front.cut_off()
+    cut_off.from_ms()
+    front.behind_ms = 2 * DAY
+    cut_off.expire()
+    found_ms = cut_off.from_ms()
+    assert found_ms is not None
+    assert front.limit_ms <= found_ms <= front.limit_ms + 4 * STEP_MS

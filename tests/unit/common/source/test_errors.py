@@ -75,3 +75,21 @@ def test_a_front_may_refuse_with_a_text_alone(
     assert body[:40] in str(error)
     if isinstance(error, SourceUnavailable):
         assert error.retry_after_seconds == 3
+
+
+@pytest.mark.parametrize("refusal", [one for one in REFUSALS if "in 30s from Addr" in one.text])
+def test_a_time_out_behind_a_source_may_be_of_too_large_a_range(refusal: Refusal) -> None:
+    errors = [
+        reported_error(refusal.error_type, refusal.text, refusal.status),
+        plain_error(refusal.status, refusal.text.encode(), {}),
+        reported_error("unavailable", "no healthy upstream", 503),
+    ]
+    with pytest.raises(SourceUnavailable) as raised:
+        remarks_of({"warnings": [refusal.text]})
+    errors.append(raised.value)
+    assert [isinstance(one, SourceUnavailable) and one.may_be_too_large for one in errors] == [
+        True,
+        True,
+        False,
+        True,
+    ]

@@ -7,7 +7,9 @@ from typing import cast
 import pytest
 
 from common.errors import SourceUnavailable
+from common.source.cut_off import STEP_MS
 from services.extractor.history import (
+    AGREEING_READINGS,
     KEPT_SECONDS,
     LONGEST_BLOCK_MS,
     NO_SAMPLES_MS,
@@ -177,3 +179,27 @@ def test_one_that_reported_it_is_given_a_moment_to_do_so_again(rig: Rig) -> None
     rig.seconds += 1
     assert rig.history.check().lowest_ms is None
     assert rig.silent == 1
+
+
+@pytest.mark.parametrize(("others_ms", "agree"), [(0, True), (-DAY, False)])
+def test_readings_of_a_limit_agree_though_it_moves_on(others_ms: int, *, agree: bool) -> None:
+    """With those of another front behind the same balancer they do not."""
+    source = Source()
+    readings: list[int] = []
+    history = SourceHistory(
+        cast(PrometheusClient, source),
+        clock=lambda: 5.0 * len(readings),
+        reconnect=lambda: readings.append(LOWEST),
+        cut_off=lambda: NOW - LOWEST,
+    )
+
+    def moved() -> int:
+        return LOWEST + 5_000 * len(readings) // STEP_MS * STEP_MS + len(readings) % 2 * others_ms
+
+    source.lowest_timestamp_ms = moved  # type: ignore[method-assign]
+    lowest_ms = moved()
+    assert (history.agreed_lowest_ms(lowest_ms) == lowest_ms) is agree
+    assert len(readings) == AGREEING_READINGS
+    # Where they have agreed they need not do so again at once.
+    assert (history.agreed_lowest_ms(LOWEST + 2 * STEP_MS) == LOWEST + 2 * STEP_MS) is agree
+    assert len(readings) == (1 if agree else 2) * AGREEING_READINGS

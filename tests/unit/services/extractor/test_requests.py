@@ -59,6 +59,8 @@ class Prometheus:
             reply(RUN % self.started)(handler)
         elif seen.params["query"] == "time()":
             reply(SCALAR % (NOW_MS // 1000))(handler)
+        elif seen.params["query"] == "vector(1)":
+            reply(MATRIX % 1)(handler)
         else:
             self.during_read()
             time_seconds = float(seen.params["time"])

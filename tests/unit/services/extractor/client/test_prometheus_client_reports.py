@@ -6,17 +6,30 @@ import pytest
 
 from common.errors import SourceUnavailable
 from services.extractor.history import NO_SAMPLES_MS, ServerRun
-from tests.support.answering_server import reply
-from tests.unit.services.extractor.client.client_world import Serve, client_of
+from services.extractor.prometheus import UNREPORTED_SECONDS, PrometheusClient
+from tests.support.answering_server import Handler, reply
+from tests.unit.services.extractor.client.client_world import (
+    MATRIX,
+    NOW,
+    Serve,
+    client_of,
+    client_settings,
+)
+
+NO_MATRIX = b'{"status":"success","data":{"resultType":"matrix","result":[]}}'
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 500, 501, 502])
 def test_a_refusal_means_that_the_server_does_not_report_it(serve: Serve, status: int) -> None:
     """Whatever stands before the server, and in whatever form."""
-    server = serve(reply(b""))
-    client = client_of(server.url)
+    refused = reply(b"")
+
+    def answer(handler: Handler) -> None:
+        (reply(MATRIX) if "/query" in handler.request_seen.path else refused)(handler)
+
+    client = client_of(serve(answer).url)
     for body in (b"<html>no", b'{"status":"error","errorType":"bad_data","error":"no"}', b""):
-        server.answer = reply(body, status, {"Location": "/login"})
+        refused = reply(body, status, {"Location": "/login"})
         assert client.lowest_timestamp_ms() is None
         assert client.run() is None
 
@@ -56,3 +69,35 @@ def test_the_run_of_a_server(serve: Serve) -> None:
     found = client.run()
     assert found == ServerRun("2026-01-01T00:00:00.5Z", "2026-01-01T00:00:01Z", "15d or 5GiB")
     assert server.requests[-1].path == "/api/v1/status/runtimeinfo"
+
+
+def test_the_metrics_of_a_front_that_has_a_limit_are_not_read_each_time(serve: Serve) -> None:
+    """They may be megabytes, and each commit asks since when it answers."""
+    seconds, limit_ms = 0.0, 1_699_000_000_000
+
+    def answer(handler: Handler) -> None:
+        seen = handler.request_seen
+        if seen.path == "/metrics":
+            reply(b"go_goroutines 12\n")(handler)
+        elif seen.params["query"] == "time()":
+            reply(NOW)(handler)
+        else:
+            reply(MATRIX if float(seen.params["end"]) * 1000 >= limit_ms else NO_MATRIX)(handler)
+
+    server = serve(answer)
+    client = PrometheusClient(client_settings(server.url), monotonic=lambda: seconds)
+
+    def read() -> int:
+        """How often they have been read until then."""
+        lowest_ms = client.lowest_timestamp_ms()
+        assert lowest_ms is not None
+        assert limit_ms < lowest_ms < limit_ms + 60_000
+        return [one.path for one in server.requests].count("/metrics")
+
+    assert [read(), read()] == [1, 1]
+    seconds += UNREPORTED_SECONDS - 1
+    assert read() == 1
+    seconds += 2
+    assert [read(), read()] == [2, 2]
+    client.close()
+    assert read() == 3, "another server may answer"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from common.source.cut_off import STEP_MS
 from services.extractor.source.servers_seen import SEEN_SECONDS, ServersSeen
 
 
@@ -45,6 +46,23 @@ def test_a_lowest_timestamp_that_goes_back_and_forth_is_two_servers(rig: Rig) ->
     """Behind a front end that reports no start."""
     assert rig.see((None, 10), (None, 900), (None, 10), (None, 900)) == 2
     assert rig.servers.all_hold_from_ms() == 900
+
+
+def test_a_limit_of_fronts_that_goes_back_and_forth_is_two_of_them(rig: Rig) -> None:
+    now_ms, day_ms = 1_700_000_000_000, 86_400_000
+    for behind_ms in (2 * day_ms, day_ms) * 2:
+        rig.seconds += 60
+        now_ms += 60_000
+        rig.servers.see_limit(now_ms - behind_ms, behind_ms)
+    assert rig.servers.count == 2
+    assert rig.servers.all_hold_from_ms() == now_ms - day_ms
+
+
+def test_a_limit_that_is_found_to_within_some_seconds_is_one(rig: Rig) -> None:
+    for number in range(50):
+        behind_ms = 86_400_000 + number % 4 * STEP_MS
+        rig.servers.see_limit(1_700_000_000_000 - behind_ms, behind_ms)
+    assert rig.servers.count == 1
 
 
 def test_once_the_balancer_is_pinned_there_is_one(rig: Rig) -> None:
