@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -13,7 +14,8 @@ from common.samples.gzip_join import mark_of
 from common.state.verdict import Entry, Verdict
 from services.loader import payload
 from services.loader.lines import Lines
-from services.loader.responses import Kind, Outcome
+from services.loader.other_buckets import OtherBuckets
+from services.loader.responses import Outcome
 
 BUCKETS_CHECK = "sink_buckets"
 
@@ -29,15 +31,17 @@ class Destinations:
 
     settings: LoadSettings
     set_ready: Callable[[str, bool, str], None]
+    clock: Callable[[], float] = time.monotonic
     # Those that only some series are for.
-    others: tuple[str, ...] = field(init=False)
+    others: OtherBuckets = field(init=False)
 
     def __post_init__(self) -> None:
         bucket_from = self.settings.bucket_from
         self._of_key = None if bucket_from is None else bucket_from.of_key
         self._by_mark = {mark_of_bucket(n): n for n in (bucket_from.names if bucket_from else ())}
         tiers = {tier.bucket for tier in self.settings.tiers.values()}
-        self.others = tuple(name for name in self._by_mark.values() if name not in tiers)
+        names = tuple(name for name in self._by_mark.values() if name not in tiers)
+        self.others = OtherBuckets(names, self.settings.backoff_max_seconds, self.clock)
 
     def of(self, entry: Entry) -> str | None:
         """None: of its tier no bucket is configured."""
@@ -53,11 +57,11 @@ class Destinations:
         return found or tier.bucket
 
     def look(self, probe: Callable[[str], Outcome]) -> None:
-        """Tell which of the others are not there: what is for them waits, and all else flows."""
-        if self.others:
-            missing = [name for name in self.others if probe(name).kind is Kind.MISSING]
-            said = f"not there: {', '.join(missing)}: what is for them waits" if missing else ""
-            self.set_ready(BUCKETS_CHECK, True, said)
+        """Probe one of the others, and tell which of them take nothing: all else flows."""
+        if self.others.names:
+            said = self.others.look(probe)
+            remark = f"what is for another bucket waits: {said}" if said else ""
+            self.set_ready(BUCKETS_CHECK, True, remark)
 
 
 @dataclass(slots=True)

@@ -95,7 +95,7 @@ class LoadHandler:
         self._judged = Judged()
         addresses = self.sink.addresses
         addresses.changed = self._url_changed
-        self._destinations = Destinations(settings, self.set_ready)
+        self._destinations = Destinations(settings, self.set_ready, self.clock)
         others = self._destinations.others
         self._admission = Admission(settings, telemetry, self.clock, self.rng, addresses, others)
         self._refused_before = RefusedBefore(telemetry, self.clock)

@@ -9,8 +9,18 @@ import pytest
 from common.samples.bucket_of_key import mark_of_bucket
 from common.samples.gzip_join import marked
 from common.state.verdict import Entry, Pause, Retry, Settle
+from services.loader.responses import Kind, Outcome
 from tests.doubles.influx_engine import Bucket, Engine
-from tests.doubles.loading import BUCKET, Bench, entry, lines, payload
+from tests.doubles.loading import (
+    BUCKET,
+    FAILED,
+    UNAUTHORIZED,
+    WRITTEN,
+    Bench,
+    entry,
+    lines,
+    payload,
+)
 
 FROM = {"label": "team", "buckets": {"a": "one", "b": "two"}}
 
@@ -59,11 +69,42 @@ def test_what_is_for_a_bucket_that_is_missing_waits_alone() -> None:
         assert verdicts[1:] == [Settle(loaded=10), Settle(loaded=5)]
     assert bench.metric("etl_sink_paused") == 0
     assert bench.handler.check() is None
-    assert said["sink_buckets"] == (True, "not there: two: what is for them waits")
+    ok, remark = said["sink_buckets"]
+    assert ok and remark.startswith("what is for another bucket waits: InfluxDB does not know")
+    assert "(bucket two, status 404)" in remark
     bench.engine.buckets["two"] = Bucket()
-    assert bench.handle(entries[0]) == [Settle(loaded=10)]
-    assert bench.handler.check() is None
+    for _ in FROM["buckets"]:
+        assert bench.handler.check() is None
     assert said["sink_buckets"] == (True, "")
+    assert bench.handle(entries[0]) == [Settle(loaded=10)]
+
+
+@pytest.mark.parametrize("kind", [Kind.REFUSED, Kind.CAPACITY, Kind.MISSING, Kind.UNEXPECTED])
+def test_whatever_another_bucket_refuses_us_for_stops_no_other(bench: Bench, kind: Kind) -> None:
+    refusal = Outcome(kind, "not for you", kind.value, 403)
+    bench.sink.judge = lambda text: refusal if b"team=two" in text[0] else None
+    entries = [for_bucket("two", "2"), for_bucket("one", "1"), entry("0", lines(5))]
+    for _ in range(2):
+        first, *rest = bench.handle(*entries)
+        assert isinstance(first, Retry) and "not for you" in first.reason
+        assert rest == [Settle(loaded=10), Settle(loaded=5)]
+    assert bench.metric("etl_sink_paused") == 0
+
+
+def test_each_check_probes_one_other_bucket_and_says_whatever_is_wrong() -> None:
+    said: dict[str, tuple[bool, str]] = {}
+    bench = Bench(
+        Engine(BUCKET, "one", "two"),
+        bucket_from=FROM,
+        set_ready=lambda name, ok, detail: said.__setitem__(name, (ok, detail)),
+    )
+    for outcome in (UNAUTHORIZED, FAILED, Outcome(Kind.RETENTION, "odd", "retention", 400)):
+        bench.sink.probes = 0
+        bench.sink.probe_script += [WRITTEN, outcome]
+        assert bench.handler.check() is None
+        assert bench.sink.probes == 2, "the tier's and one more"
+        assert outcome.message in said["sink_buckets"][1]
+    assert bench.metric("etl_sink_paused") == 0
 
 
 def test_the_tier_s_own_bucket_still_pauses(bench: Bench) -> None:
