@@ -11,7 +11,7 @@ from math import inf
 from common.config.load import LoadSettings
 from common.samples.bucket_of_key import mark_of_bucket
 from common.samples.gzip_join import mark_of
-from common.state.verdict import Entry, Verdict
+from common.state.verdict import Entry, Retry, Verdict
 from services.loader import payload
 from services.loader.lines import Lines
 from services.loader.other_buckets import OtherBuckets
@@ -43,7 +43,19 @@ class Destinations:
         names = tuple(name for name in self._by_mark.values() if name not in tiers)
         self.others = OtherBuckets(names, self.settings.backoff_max_seconds, self.clock)
 
-    def of(self, entry: Entry) -> str | None:
+    def route(self, batch: Batch) -> None:
+        """Give each entry its bucket, or the verdict that it waits for one."""
+        for entry in batch.entries:
+            bucket = self._of(entry)
+            if bucket is None:
+                reason = f"no bucket is configured for tier {entry.tier!r}"
+                batch.verdicts[entry.id] = Retry(self.settings.backoff_max_seconds, reason)
+            elif (wait := self.others.waiting(bucket)) is not None:
+                batch.verdicts[entry.id] = wait
+            else:
+                batch.buckets[entry.id] = bucket
+
+    def _of(self, entry: Entry) -> str | None:
         """None: of its tier no bucket is configured."""
         tiers = self.settings.tiers
         tier = next((one for name, one in tiers.items() if name == entry.tier), None)
@@ -138,12 +150,18 @@ class Batch:
     ) -> None:
         self.entries = entries
         self.verdicts: dict[str, Verdict] = {}
+        self.buckets: dict[str, str] = {}  # by id
         self.probing = probing
         self.repeated = frozenset(repeated)
         self.samples = sum(entry.samples for entry in entries if entry.id not in self.repeated)
         self.interrupted = False
         self.bad = 0
         self._lock = threading.Lock()
+
+    @property
+    def open(self) -> list[tuple[Entry, str]]:
+        """The entries without a verdict, and the bucket of each."""
+        return [(one, self.buckets[one.id]) for one in self.entries if one.id not in self.verdicts]
 
     def add_bad(self, lines: int, ids: Collection[str] = ()) -> None:
         """More bad lines, of the entries with these ids if they are known; from any thread."""

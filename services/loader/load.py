@@ -114,7 +114,7 @@ class LoadHandler:
             self.clock,
             Pace(settings.influxdb.rate_limit_bytes_per_second, self.clock, self.wait),
         )
-        self._one_line = OneLine(self._destinations.of, self._poster, self._admission, self.rng)
+        self._one_line = OneLine(self._poster, self._admission, self.rng)
         self._unknown_retention = UnknownRetention(self._tiers, telemetry, self.set_ready)
         self._pool = ThreadPoolExecutor(settings.connections, thread_name_prefix="post")
 
@@ -141,6 +141,7 @@ class LoadHandler:
         probing = self._admission.paused_by == REJECTED_SHARE
         repeated = () if probing else self._judged.among(entry.id for entry in entries)
         batch = Batch(entries, probing=probing, repeated=repeated)
+        self._destinations.route(batch)
         deadline_seconds = self.clock() + BUDGET_SECONDS
         if self._total_refusal.paused and not self._one_line.passes(batch, deadline_seconds):
             return [batch.verdicts[entry.id] for entry in entries]
@@ -167,12 +168,7 @@ class LoadHandler:
             max_bytes=self.settings.group_bytes,
             deadline_seconds=self.clock() + BUDGET_SECONDS,
         )
-        for entry in batch.entries:
-            bucket = self._destinations.of(entry)
-            if bucket is None:
-                reason = f"no bucket is configured for tier {entry.tier!r}"
-                batch.verdicts[entry.id] = Retry(self.settings.backoff_max_seconds, reason)
-                continue
+        for entry, bucket in batch.open:
             try:
                 payload.check_shape(entry.payload, entry.samples)
                 lines = (
@@ -362,7 +358,7 @@ class LoadHandler:
             "sink_limit_reached",
             lines.status.count(LineStatus.LIMITED),
             query=entry.query,
-            bucket=self._destinations.of(entry),
+            bucket=batch.buckets[entry.id],
             lines=lines.status.count(LineStatus.LIMITED),
             message=message[:_MESSAGE_MAX_CHARS],
             held=held,

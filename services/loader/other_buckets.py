@@ -61,6 +61,13 @@ class OtherBuckets:
             self._unusable[bucket] = _Unusable(reason, refusals, try_at_seconds, needs_points)
             return Retry(try_at_seconds - now, reason)
 
+    def waiting(self, bucket: str) -> Retry | None:
+        """The verdict for what is for it, until the time comes to try it again."""
+        with self._lock:
+            known = self._unusable.get(bucket)
+            left_seconds = 0.0 if known is None else known.try_at_seconds - self.clock()
+            return Retry(left_seconds, known.reason) if known and left_seconds > 0 else None
+
     def judges(self, bucket: str) -> None:
         """It took points, or refused some for what they are."""
         with self._lock:
@@ -69,7 +76,7 @@ class OtherBuckets:
     def look(self, probe: Callable[[str], Outcome]) -> str:
         """Probe the next of them. Which of all are known to take nothing, and why; empty: none.
 
-        One at a time: each may take as long as the sink's time-out, and nothing is loaded meanwhile.
+        One at a time: it may take as long as the sink's time-out, and nothing is loaded meanwhile.
         """
         if not self.names:
             return ""

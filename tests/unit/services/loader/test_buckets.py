@@ -79,6 +79,53 @@ def test_what_is_for_a_bucket_that_is_missing_waits_alone() -> None:
     assert bench.handle(entries[0]) == [Settle(loaded=10)]
 
 
+def test_what_waits_for_a_bucket_is_not_posted_and_waits_longer_each_time(bench: Bench) -> None:
+    waits = []
+    for _ in range(8):
+        (first,) = bench.handle(for_bucket("two", "1"))
+        posts = len(bench.sink.bodies)
+        (second,) = bench.handle(for_bucket("two", "2"))
+        assert isinstance(first, Retry) and second == first, "at the same instant"
+        assert len(bench.sink.bodies) == posts
+        bench.clock.pass_(first.after_seconds)
+        waits.append(first.after_seconds)
+    assert len(bench.sink.bodies) == 8
+    assert waits == sorted(waits) and len(set(waits)) > 2 and waits[-1] == 300
+    bench.handle(for_bucket("two", "1"))
+    bench.engine.buckets["two"] = Bucket()
+    for _ in FROM["buckets"]:
+        bench.handler.check()
+    assert bench.handle(for_bucket("two", "2")) == [Settle(loaded=10)], "once it is there"
+
+
+def test_at_a_limit_a_request_without_points_proves_nothing(bench: Bench) -> None:
+    full = Outcome(Kind.CAPACITY, "full", "capacity", 400)
+    bench.sink.judge = lambda text: full if b"team=two" in text[0] else None
+    bench.engine.buckets["two"] = Bucket()
+    (verdict,) = bench.handle(for_bucket("two", "1"))
+    for _ in FROM["buckets"]:
+        bench.handler.check()
+    assert bench.handle(for_bucket("two", "1")) == [verdict]
+    assert len(bench.sink.bodies) == 1
+
+
+def test_while_the_sink_refuses_everything_no_entry_of_a_missing_bucket_is_the_probe() -> None:
+    bench = Bench(Engine(BUCKET), bucket_from=FROM, refused_posts_in_a_row=2)
+    refusal = Outcome(Kind.POINTS, "no", "points", 400)
+    bench.sink.judge = lambda text: refusal if b"team" not in text[0] else None
+    while bench.metric("etl_sink_paused") == 0:
+        bench.handle(entry("0", lines(5)))
+    bench.clock.pass_(300)
+    waiting = [for_bucket("two", str(number)) for number in range(1, 8)]
+    verdicts = [*bench.handle(waiting[0]), *bench.handle(*waiting[1:], entry("0", lines(5)))]
+    assert all(isinstance(one, Retry) and one.after_seconds > 0 for one in verdicts[:-1])
+    bench.sink.judge = None
+    bench.clock.pass_(300)
+    bench.handle(*waiting)
+    assert bench.handle(*waiting, entry("0", lines(5)))[-1] == Settle(loaded=5)
+    assert bench.metric("etl_sink_paused") == 0
+
+
 @pytest.mark.parametrize("kind", [Kind.REFUSED, Kind.CAPACITY, Kind.MISSING, Kind.UNEXPECTED])
 def test_whatever_another_bucket_refuses_us_for_stops_no_other(bench: Bench, kind: Kind) -> None:
     refusal = Outcome(kind, "not for you", kind.value, 403)
