@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from common.config.load import LoadSettings
+from common.errors import WireError
 from common.samples.bucket_of_key import mark_of_bucket
 from common.samples.gzip_join import mark_of
 from common.state.verdict import Entry, Retry, Verdict
@@ -25,8 +27,8 @@ class Destinations:
     """The bucket of the tier, or the one of ``load.bucket_from`` that the transformer marked the
     entry with. What is marked with a bucket that is not configured any more is for the tier's.
 
-    Dead letters of lines have no mark when they are replayed; all their lines are of one entry,
-    and so for one bucket.
+    Dead letters of lines have no mark when they are replayed, and were perhaps made before the
+    setting was: each of their lines goes where its label says now.
     """
 
     settings: LoadSettings
@@ -63,10 +65,37 @@ class Destinations:
             return None
         if entry.tier != "hot" or self._of_key is None:
             return tier.bucket
-        found = self._by_mark.get(mark_of(entry.payload))
-        if found is None and b"replayed" in entry.fields:
-            found = self._of_key(payload.first_line(entry.payload) or b"")
-        return found or tier.bucket
+        lines = self._lines_of_replayed(entry)
+        return next(iter(lines), self._by_mark.get(mark_of(entry.payload), tier.bucket))
+
+    def parts(self, entry: Entry) -> list[Entry]:
+        """The entry, or one for each bucket that its lines are for."""
+        lines = self._lines_of_replayed(entry)
+        if len(lines) < 2:
+            return [entry]
+        return [
+            replace(
+                entry,
+                payload=payload.encode(some),
+                samples=len(some),
+                payload_key=f"{entry.payload_key} {bucket}",  # what is remembered goes by it
+                digest="",
+            )
+            for bucket, some in lines.items()
+        ]
+
+    def _lines_of_replayed(self, entry: Entry) -> dict[str, list[bytes]]:
+        """The lines for each bucket; none where the entry goes by its mark, or is unreadable."""
+        of_key, found = self._of_key, dict[str, list[bytes]]()
+        if of_key is None or entry.tier != "hot" or b"replayed" not in entry.fields:
+            return found
+        if mark_of(entry.payload):
+            return found
+        with suppress(WireError):
+            for line in payload.decode(entry.payload, entry.samples):
+                bucket = of_key(line) or self.settings.tiers["hot"].bucket
+                found.setdefault(bucket, []).append(line)
+        return found
 
     def look(self, probe: Callable[[str], Outcome]) -> None:
         """Probe one of the others, and tell which of them take nothing: all else flows."""

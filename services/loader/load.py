@@ -23,6 +23,7 @@ from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdic
 from services.loader import payload
 from services.loader.admission import Admission, NotNow, Proof
 from services.loader.batch import Batch, Destinations, Group, Groups
+from services.loader.by_bucket import handle_by_bucket
 from services.loader.entry_history import IsolationCache, Judged, Suspects
 from services.loader.influx import InfluxSink
 from services.loader.isolate import Isolation
@@ -138,6 +139,9 @@ class LoadHandler:
 
     def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         """One verdict for each entry, in order; see docs/sink-responses.md."""
+        return handle_by_bucket(entries, self._destinations.parts, self._handle)
+
+    def _handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         probing = self._admission.paused_by == REJECTED_SHARE
         repeated = () if probing else self._judged.among(entry.id for entry in entries)
         batch = Batch(entries, probing=probing, repeated=repeated)

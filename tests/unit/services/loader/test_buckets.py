@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from common.samples.bucket_of_key import mark_of_bucket
 from common.samples.gzip_join import marked
 from common.state.verdict import Entry, Pause, Retry, Settle
+from services.loader.loaded import digest_of_lines
 from services.loader.responses import Kind, Outcome
 from tests.doubles.influx_engine import Bucket, Engine
 from tests.doubles.loading import (
@@ -168,6 +170,43 @@ def test_replayed_lines_go_where_their_label_says(bench: Bench) -> None:
     # What was transformed before the setting was made goes where it was meant to.
     assert bench.handle(entry("2", text)) == [Settle(loaded=1)]
     assert held(bench)[BUCKET] == 1
+
+
+def test_replayed_lines_of_several_buckets_go_each_to_its_own(bench: Bench) -> None:
+    bench.engine.buckets["two"] = Bucket()
+    text = [
+        b"m,team=%s,n=%d value=%s 1700000000000" % (team, n, b"oops" if bad else b"1")
+        for n, (team, bad) in enumerate([(b"a", 0), (b"b", 0), (b"c", 0), (b"a", 0), (b"b", 1)])
+    ]
+    replayed = entry("1", text, fields={b"replayed": b"x"})
+    (verdict,) = bench.handle(replayed)
+    assert isinstance(verdict, Settle)
+    assert (verdict.loaded, [letter.samples for letter in verdict.dead]) == (4, [1])
+    assert verdict.digest is None, "of a line that nobody digests"
+    assert held(bench) == {BUCKET: 1, "one": 2, "two": 1}
+    sound = entry("2", text[:4], fields={b"replayed": b"x"})
+    (verdict,) = bench.handle(sound)
+    assert isinstance(verdict, Settle) and verdict.digest == digest_of_lines(text[:4])
+
+
+def test_replayed_lines_wait_as_one_for_a_bucket_that_is_missing(bench: Bench) -> None:
+    text = [b"m,team=%s value=1 1700000000000" % team for team in (b"b", b"a")]
+    replayed = entry("1", text, fields={b"replayed": b"x"})
+    (verdict,) = bench.handle(replayed)
+    assert isinstance(verdict, Retry) and "two" in verdict.reason
+    assert held(bench) == {BUCKET: 0, "one": 1}, "what can be is written"
+    bench.engine.buckets["two"] = Bucket()
+    bench.clock.pass_(verdict.after_seconds)
+    assert bench.handle(replayed) == [Settle(loaded=2)]
+    assert held(bench) == {BUCKET: 0, "one": 1, "two": 1}
+
+
+def test_a_replayed_line_of_any_length_goes_where_its_label_says(bench: Bench) -> None:
+    long = os.urandom(32_700).hex().encode()  # which does not pack well
+    text = [b"m,team=a,long=%s value=1.%s 1700000000000" % (long, b"0" * 200)]
+    assert len(text[0]) > 64 * 1024
+    assert bench.handle(entry("1", text, fields={b"replayed": b"x"})) == [Settle(loaded=1)]
+    assert held(bench) == {BUCKET: 0, "one": 1}
 
 
 def test_a_bucket_that_is_not_configured_any_more_is_the_tier_s(bench: Bench) -> None:
