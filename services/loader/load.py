@@ -181,7 +181,7 @@ class LoadHandler:
                     or lines_of_foreign(entry)
                 )
                 if not batch.probing:
-                    lines = self._refused_before.mark(entry, lines)
+                    lines = self._refused_before.mark(entry, bucket, lines)
             except WireError as error:
                 batch.verdicts[entry.id] = _corrupt(entry, error)
                 continue
@@ -226,7 +226,7 @@ class LoadHandler:
             match self._poster.post(group, join(one.payload for one in group.entries)):
                 case Outcome(kind=Kind.WRITTEN):
                     for entry in group.entries:
-                        self._refused_before.all_taken(entry)
+                        self._refused_before.all_taken(entry, group.bucket)
                         loaded = Settle(loaded=entry.samples, digest=digest_of_entry(entry))
                         self._settle(batch, entry, loaded)
                     return
@@ -350,7 +350,7 @@ class LoadHandler:
             dead=dead_letters(lines),
             digest=digest_of_written(entry, lines),
         )
-        self._refused_before.learn(entry, lines)
+        self._refused_before.learn(entry, batch.buckets[entry.id], lines)
         self._settle(batch, entry, verdict)
 
     def _limited(self, batch: Batch, entry: Entry, lines: Lines) -> bool:

@@ -214,6 +214,25 @@ def test_a_bucket_that_is_not_configured_any_more_is_the_tier_s(bench: Bench) ->
     assert held(bench) == {BUCKET: 10, "one": 0}
 
 
+def test_what_is_replayed_to_one_bucket_ends_what_is_known_of_it_alone(bench: Bench) -> None:
+    engine = bench.engine
+    bench.handle(entry("0", lines(500, "others")))
+    for name in (BUCKET, "one"):
+        engine.buckets[name].types["m", "value"] = "string"
+    text = [b"m,n=%d value=1 1700000000000" % n for n in range(10)]
+    for number in range(4):
+        bench.handle(for_bucket("one", f"1-{number}"), entry(f"0-{number}", text))
+    del engine.buckets["one"].types["m", "value"]
+    replayed = [b"m,team=a value=1 1700000000000"]
+    assert bench.handle(entry("1", replayed, fields={b"replayed": b"x"})) == [Settle(loaded=1)]
+    untried = bench.metric("etl_sink_untried_samples_total")
+    assert bench.handle(for_bucket("one", "2")) == [Settle(loaded=10)]
+    assert bench.metric("etl_sink_untried_samples_total") == untried
+    (verdict,) = bench.handle(entry("3", text))
+    assert isinstance(verdict, Settle) and verdict.loaded == 0
+    assert bench.metric("etl_sink_untried_samples_total") > untried
+
+
 def test_what_one_bucket_refuses_says_nothing_of_another(bench: Bench) -> None:
     """A field of another type there: its lines are set aside untried after three entries."""
     engine = bench.engine
