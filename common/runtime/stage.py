@@ -43,18 +43,13 @@ class StageLimits:
     detail_max_chars: int = 2000
 
 
+@dataclass
 class Lifecycle:
     """What the loop needs of its service: a stop event, a heartbeat and readiness."""
 
-    def __init__(
-        self,
-        stop: threading.Event,
-        tick: Callable[[], None],
-        set_ready: Callable[[str, bool, str], None],
-    ) -> None:
-        self.stop = stop
-        self.tick = tick
-        self.set_ready = set_ready
+    stop: threading.Event
+    tick: Callable[[], None]
+    set_ready: Callable[[str, bool, str], None]
 
 
 class Stage:
@@ -93,6 +88,7 @@ class Stage:
         self._paused = Lasting(clock)
         self._full = Lasting(clock)
         self._claim_at = float("-inf")
+        self._claimed = False  # what is in hand
         self._forgot_at = clock()
 
     def run(self) -> ExitCode:
@@ -176,6 +172,7 @@ class Stage:
             entries = list(claimed.entries)
             # Where there was something there may be more.
             self._claim_at = now if entries else now + self._limits.claim_every_seconds
+        self._claimed = bool(entries)
         if not entries:
             if now - self._forgot_at > self._limits.forget_idle_seconds / 10:
                 self._forgot_at = now
@@ -237,10 +234,14 @@ class Stage:
                     for entry, verdict in zip(entries, verdicts, strict=True)
                     if self._carry_out(entry, verdict)
                 ]
-                paused = [v for v in verdicts if isinstance(v, Pause)]
-                if paused:
+                if paused := [v for v in verdicts if isinstance(v, Pause)]:
                     held = [e for e, v in zip(entries, verdicts, strict=True) if v in paused]
                     self._pause(paused[0].reason, held)
+                if self._claimed and all(
+                    isinstance(v, Retry) and v is not _RELEASED for v in verdicts
+                ):
+                    # Many that wait and come back must not keep away what is new.
+                    self._claim_at = self._clock() + self._limits.claim_held_seconds
         finally:
             with self._in_hand_lock:
                 for entry in entries:

@@ -22,6 +22,7 @@ _MESSAGE_MAX_BYTES = 300
 # Core's, for all databases together, and for each table.
 TABLES_MAX = 2_000
 COLUMNS_MAX = 500
+TAGS_MAX = 256  # of the columns
 
 # Only the database of that name has the table. A database without retention has null there.
 RETENTION_QUERY = (

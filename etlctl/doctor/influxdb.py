@@ -58,7 +58,7 @@ def look_at_influxdb(report: Report, settings: Settings) -> None:
 
     if not report.check(SECTION, "reachable", reachable, do):
         return
-    written: dict[TierName, frozenset[Place] | None] = {}
+    written: dict[tuple[TierName, str], frozenset[Place] | None] = {}
     names = [
         (tier, name) for tier in settings.load.tiers for name in settings.load.buckets_of(tier)
     ]
@@ -72,7 +72,7 @@ def look_at_influxdb(report: Report, settings: Settings) -> None:
                 continue
             report.check(SECTION, f"{where} retention", bucket.retention)
             if report.check(SECTION, f"{where} field types", bucket.types):
-                written[tier] = bucket.places
+                written[tier, name] = bucket.places
             report.check(SECTION, f"{where} series", bucket.series)
     report.check(SECTION, "tables", lambda: tables_of(settings, written))
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from common.durations import format_duration
+from common.sink.influx3 import TAGS_MAX
 from etlctl.init.proposal import ONE_TABLE_METRICS, Proposal
 from etlctl.init.sink import SinkFacts
 from etlctl.init.source import SourceFacts
@@ -155,7 +156,8 @@ def _lines(
         yield f"    {key}: {_text(value)}"
     if sink.is_3 and source.metrics > ONE_TABLE_METRICS:
         yield f"  # One table for all metrics: {source.metrics:,} tables would come near the limit"
-        yield "  # of InfluxDB 3 Core, 2,000 in all databases (docs/line-protocol.md)."
+        yield "  # of InfluxDB 3 Core, 2,000 in all databases (docs/line-protocol.md). That one"
+        yield f"  # has a tag column for each label of any metric, and may have {TAGS_MAX} of them."
         yield "  layout: {measurement: prometheus, name_tag: true}"
     else:
         yield "  # Lines as Telegraf's metric_version = 2 writes them, for dashboards made for it"

@@ -19,7 +19,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from math import inf
@@ -29,6 +29,7 @@ from common.runtime.backoff import Backoff
 from common.runtime.telemetry import Telemetry
 from common.sink.addresses import Addresses
 from common.state.verdict import Pause, Retry
+from services.loader.other_buckets import OtherBuckets
 from services.loader.responses import FAILURES, PAUSES, Kind, Outcome, describe
 
 NotNow = Retry | Pause
@@ -73,8 +74,9 @@ class Admission:
     clock: Callable[[], float] = time.monotonic
     rng: random.Random = field(default_factory=random.Random)
     addresses: Addresses = field(default_factory=lambda: Addresses(("",)))
-    # Buckets of which one that is missing concerns only what is for it.
-    others: Container[str] = ()
+    # What one of these buckets does not take concerns nothing else. A cause that is the whole
+    # sink's shows at a tier's bucket as well.
+    others: OtherBuckets = field(default_factory=OtherBuckets)
 
     def __post_init__(self) -> None:
         settings, telemetry = self.settings, self.telemetry
@@ -154,8 +156,8 @@ class Admission:
         with self._lock:
             if not suspect or self._circuit is not CircuitState.CLOSED:
                 self._count(outcome)
-            if outcome.kind is Kind.MISSING and bucket in self.others:
-                return Retry(self.settings.backoff_max_seconds, describe(outcome, bucket))
+            if outcome.kind in PAUSES and bucket in self.others:
+                return self.others.refused(outcome, bucket)
             if outcome.kind in PAUSES:
                 ends_by = Proof.POINTS if outcome.kind is Kind.CAPACITY else Proof.REQUEST
                 return self.pause(outcome.cause, describe(outcome, bucket), ends_by)
@@ -164,6 +166,7 @@ class Admission:
                 if suspect and outcome.kind is Kind.FAILED:
                     return None
                 return self._wait(outcome) or self.back_off()
+            self.others.judges(bucket)
             self.resume(Proof.POINTS if outcome.kind is Kind.WRITTEN else Proof.REQUEST)
             return None
 

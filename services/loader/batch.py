@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from common.config.load import LoadSettings
+from common.errors import WireError
 from common.samples.bucket_of_key import mark_of_bucket
 from common.samples.gzip_join import mark_of
-from common.state.verdict import Entry, Verdict
+from common.state.verdict import Entry, Retry, Verdict
 from services.loader import payload
 from services.loader.lines import Lines
-from services.loader.responses import Kind, Outcome
+from services.loader.other_buckets import OtherBuckets
+from services.loader.responses import Outcome
 
 BUCKETS_CHECK = "sink_buckets"
 
@@ -23,23 +27,37 @@ class Destinations:
     """The bucket of the tier, or the one of ``load.bucket_from`` that the transformer marked the
     entry with. What is marked with a bucket that is not configured any more is for the tier's.
 
-    Dead letters of lines have no mark when they are replayed; all their lines are of one entry,
-    and so for one bucket.
+    Dead letters of lines have no mark when they are replayed, and were perhaps made before the
+    setting was: each of their lines goes where its label says now.
     """
 
     settings: LoadSettings
     set_ready: Callable[[str, bool, str], None]
+    clock: Callable[[], float] = time.monotonic
     # Those that only some series are for.
-    others: tuple[str, ...] = field(init=False)
+    others: OtherBuckets = field(init=False)
 
     def __post_init__(self) -> None:
         bucket_from = self.settings.bucket_from
         self._of_key = None if bucket_from is None else bucket_from.of_key
         self._by_mark = {mark_of_bucket(n): n for n in (bucket_from.names if bucket_from else ())}
         tiers = {tier.bucket for tier in self.settings.tiers.values()}
-        self.others = tuple(name for name in self._by_mark.values() if name not in tiers)
+        names = tuple(name for name in self._by_mark.values() if name not in tiers)
+        self.others = OtherBuckets(names, self.settings.backoff_max_seconds, self.clock)
 
-    def of(self, entry: Entry) -> str | None:
+    def route(self, batch: Batch) -> None:
+        """Give each entry its bucket, or the verdict that it waits for one."""
+        for entry in batch.entries:
+            bucket = self._of(entry)
+            if bucket is None:
+                reason = f"no bucket is configured for tier {entry.tier!r}"
+                batch.verdicts[entry.id] = Retry(self.settings.backoff_max_seconds, reason)
+            elif (wait := self.others.waiting(bucket)) is not None:
+                batch.verdicts[entry.id] = wait
+            else:
+                batch.buckets[entry.id] = bucket
+
+    def _of(self, entry: Entry) -> str | None:
         """None: of its tier no bucket is configured."""
         tiers = self.settings.tiers
         tier = next((one for name, one in tiers.items() if name == entry.tier), None)
@@ -47,17 +65,44 @@ class Destinations:
             return None
         if entry.tier != "hot" or self._of_key is None:
             return tier.bucket
-        found = self._by_mark.get(mark_of(entry.payload))
-        if found is None and b"replayed" in entry.fields:
-            found = self._of_key(payload.first_line(entry.payload) or b"")
-        return found or tier.bucket
+        lines = self._lines_of_replayed(entry)
+        return next(iter(lines), self._by_mark.get(mark_of(entry.payload), tier.bucket))
+
+    def parts(self, entry: Entry) -> list[Entry]:
+        """The entry, or one for each bucket that its lines are for."""
+        lines = self._lines_of_replayed(entry)
+        if len(lines) < 2:
+            return [entry]
+        return [
+            replace(
+                entry,
+                payload=payload.encode(some),
+                samples=len(some),
+                payload_key=f"{entry.payload_key} {bucket}",  # what is remembered goes by it
+                digest="",
+            )
+            for bucket, some in lines.items()
+        ]
+
+    def _lines_of_replayed(self, entry: Entry) -> dict[str, list[bytes]]:
+        """The lines for each bucket; none where the entry goes by its mark, or is unreadable."""
+        of_key, found = self._of_key, dict[str, list[bytes]]()
+        if of_key is None or entry.tier != "hot" or b"replayed" not in entry.fields:
+            return found
+        if mark_of(entry.payload):
+            return found
+        with suppress(WireError):
+            for line in payload.decode(entry.payload, entry.samples):
+                bucket = of_key(line) or self.settings.tiers["hot"].bucket
+                found.setdefault(bucket, []).append(line)
+        return found
 
     def look(self, probe: Callable[[str], Outcome]) -> None:
-        """Tell which of the others are not there: what is for them waits, and all else flows."""
-        if self.others:
-            missing = [name for name in self.others if probe(name).kind is Kind.MISSING]
-            said = f"not there: {', '.join(missing)}: what is for them waits" if missing else ""
-            self.set_ready(BUCKETS_CHECK, True, said)
+        """Probe one of the others, and tell which of them take nothing: all else flows."""
+        if self.others.names:
+            said = self.others.look(probe)
+            remark = f"what is for another bucket waits: {said}" if said else ""
+            self.set_ready(BUCKETS_CHECK, True, remark)
 
 
 @dataclass(slots=True)
@@ -134,12 +179,18 @@ class Batch:
     ) -> None:
         self.entries = entries
         self.verdicts: dict[str, Verdict] = {}
+        self.buckets: dict[str, str] = {}  # by id
         self.probing = probing
         self.repeated = frozenset(repeated)
         self.samples = sum(entry.samples for entry in entries if entry.id not in self.repeated)
         self.interrupted = False
         self.bad = 0
         self._lock = threading.Lock()
+
+    @property
+    def open(self) -> list[tuple[Entry, str]]:
+        """The entries without a verdict, and the bucket of each."""
+        return [(one, self.buckets[one.id]) for one in self.entries if one.id not in self.verdicts]
 
     def add_bad(self, lines: int, ids: Collection[str] = ()) -> None:
         """More bad lines, of the entries with these ids if they are known; from any thread."""

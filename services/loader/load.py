@@ -23,6 +23,7 @@ from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdic
 from services.loader import payload
 from services.loader.admission import Admission, NotNow, Proof
 from services.loader.batch import Batch, Destinations, Group, Groups
+from services.loader.by_bucket import handle_by_bucket
 from services.loader.entry_history import IsolationCache, Judged, Suspects
 from services.loader.influx import InfluxSink
 from services.loader.isolate import Isolation
@@ -95,7 +96,7 @@ class LoadHandler:
         self._judged = Judged()
         addresses = self.sink.addresses
         addresses.changed = self._url_changed
-        self._destinations = Destinations(settings, self.set_ready)
+        self._destinations = Destinations(settings, self.set_ready, self.clock)
         others = self._destinations.others
         self._admission = Admission(settings, telemetry, self.clock, self.rng, addresses, others)
         self._refused_before = RefusedBefore(telemetry, self.clock)
@@ -114,7 +115,7 @@ class LoadHandler:
             self.clock,
             Pace(settings.influxdb.rate_limit_bytes_per_second, self.clock, self.wait),
         )
-        self._one_line = OneLine(self._destinations.of, self._poster, self._admission, self.rng)
+        self._one_line = OneLine(self._poster, self._admission, self.rng)
         self._unknown_retention = UnknownRetention(self._tiers, telemetry, self.set_ready)
         self._pool = ThreadPoolExecutor(settings.connections, thread_name_prefix="post")
 
@@ -138,9 +139,13 @@ class LoadHandler:
 
     def handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         """One verdict for each entry, in order; see docs/sink-responses.md."""
+        return handle_by_bucket(entries, self._destinations.parts, self._handle)
+
+    def _handle(self, entries: Sequence[Entry]) -> list[Verdict]:
         probing = self._admission.paused_by == REJECTED_SHARE
         repeated = () if probing else self._judged.among(entry.id for entry in entries)
         batch = Batch(entries, probing=probing, repeated=repeated)
+        self._destinations.route(batch)
         deadline_seconds = self.clock() + BUDGET_SECONDS
         if self._total_refusal.paused and not self._one_line.passes(batch, deadline_seconds):
             return [batch.verdicts[entry.id] for entry in entries]
@@ -167,12 +172,7 @@ class LoadHandler:
             max_bytes=self.settings.group_bytes,
             deadline_seconds=self.clock() + BUDGET_SECONDS,
         )
-        for entry in batch.entries:
-            bucket = self._destinations.of(entry)
-            if bucket is None:
-                reason = f"no bucket is configured for tier {entry.tier!r}"
-                batch.verdicts[entry.id] = Retry(self.settings.backoff_max_seconds, reason)
-                continue
+        for entry, bucket in batch.open:
             try:
                 payload.check_shape(entry.payload, entry.samples)
                 lines = (
@@ -181,7 +181,7 @@ class LoadHandler:
                     or lines_of_foreign(entry)
                 )
                 if not batch.probing:
-                    lines = self._refused_before.mark(entry, lines)
+                    lines = self._refused_before.mark(entry, bucket, lines)
             except WireError as error:
                 batch.verdicts[entry.id] = _corrupt(entry, error)
                 continue
@@ -226,7 +226,7 @@ class LoadHandler:
             match self._poster.post(group, join(one.payload for one in group.entries)):
                 case Outcome(kind=Kind.WRITTEN):
                     for entry in group.entries:
-                        self._refused_before.all_taken(entry)
+                        self._refused_before.all_taken(entry, group.bucket)
                         loaded = Settle(loaded=entry.samples, digest=digest_of_entry(entry))
                         self._settle(batch, entry, loaded)
                     return
@@ -350,7 +350,7 @@ class LoadHandler:
             dead=dead_letters(lines),
             digest=digest_of_written(entry, lines),
         )
-        self._refused_before.learn(entry, lines)
+        self._refused_before.learn(entry, batch.buckets[entry.id], lines)
         self._settle(batch, entry, verdict)
 
     def _limited(self, batch: Batch, entry: Entry, lines: Lines) -> bool:
@@ -362,7 +362,7 @@ class LoadHandler:
             "sink_limit_reached",
             lines.status.count(LineStatus.LIMITED),
             query=entry.query,
-            bucket=self._destinations.of(entry),
+            bucket=batch.buckets[entry.id],
             lines=lines.status.count(LineStatus.LIMITED),
             message=message[:_MESSAGE_MAX_CHARS],
             held=held,

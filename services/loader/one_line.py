@@ -6,11 +6,10 @@ Whose line it is changes from probe to probe, because the sink may refuse one of
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.errors import WireError
-from common.state.verdict import Entry, Pause, Retry
+from common.state.verdict import Pause, Retry
 from services.loader import payload
 from services.loader.admission import Admission, Proof
 from services.loader.batch import Batch, Group
@@ -23,12 +22,8 @@ _LONGEST_WAIT_SECONDS = 300.0
 
 @dataclass
 class OneLine:
-    """Posts one line of a batch while a sink that refuses everything pauses the loader.
+    """Posts one line of a batch while a sink that refuses everything pauses the loader."""
 
-    ``bucket_of``: where an entry goes, if anywhere.
-    """
-
-    bucket_of: Callable[[Entry], str | None]
     poster: Poster
     admission: Admission
     rng: random.Random
@@ -36,9 +31,13 @@ class OneLine:
 
     def passes(self, batch: Batch, deadline_seconds: float) -> bool:
         """Whether the batch can be handled as always; else every entry has its verdict."""
-        entries = [(entry, bucket) for entry in batch.entries if (bucket := self.bucket_of(entry))]
+        entries = batch.open
         self.rng.shuffle(entries)
+        others = self.admission.others
         for entry, bucket in entries:
+            if (wait := others.waiting(bucket)) is not None:
+                batch.verdicts[entry.id] = wait
+                continue
             try:
                 lines = payload.decode(entry.payload, entry.samples)
             except WireError:
@@ -50,13 +49,15 @@ class OneLine:
                 # Written, or refused for a cause that the sink names: it judges points.
                 self.admission.resume(Proof.POINTS)
                 return True
-            self._hold(batch, outcome)
-            return False
+            if others.waiting(bucket) is None:
+                self._hold(batch, outcome)
+                return False
+            batch.verdicts[entry.id] = outcome  # says nothing of the sink
         return True  # nothing of it can be posted
 
     def _hold(self, batch: Batch, not_now: Pause | Retry) -> None:
         """All wait; those that were tried before wait longer, so that others come to be tried."""
-        ids = {entry.id for entry in batch.entries}
+        ids = {entry.id for entry, _ in batch.open}
         if ids & self._held_ids:
             probes, wait_seconds = max(2, self.admission.probes), self.admission.seconds_to_probe
             not_now = Retry(min(probes * wait_seconds, _LONGEST_WAIT_SECONDS), not_now.reason)

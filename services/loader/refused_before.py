@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 from common.errors import WireError
 from common.runtime.telemetry import Telemetry
-from common.samples.gzip_join import mark_of
 from common.state.verdict import Entry
 from services.loader import payload
 from services.loader.lines import Lines, LineStatus, cause_of, place_of
@@ -30,8 +29,8 @@ NOT_TRIED = " (not tried: of this measurement nothing was taken lately)"
 
 # The other reasons lie in single lines, and say nothing of the next ones.
 _REMEMBERED = frozenset({LineStatus.REJECTED, LineStatus.LIMITED})
-_Feed = tuple[str, str, int]  # query, tier, and the mark of the bucket
-_Key = tuple[str, str, int, str]  # and measurement and field
+_Feed = tuple[str, str, str]  # query, tier, bucket
+_Key = tuple[str, str, str, str]  # and measurement and field
 
 
 @dataclass(slots=True)
@@ -52,12 +51,13 @@ class RefusedBefore:
     _feeds: dict[_Feed, int] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
-    def mark(self, entry: Entry, lines: Lines | None) -> Lines | None:
+    def mark(self, entry: Entry, bucket: str, lines: Lines | None) -> Lines | None:
         """The entry's lines with those set aside that need no try; ``lines`` if there are none.
 
         Raises :class:`common.errors.WireError` if the payload cannot be inflated.
         """
-        if not self._feeds.get(_feed(entry)) or b"replayed" in entry.fields:
+        feed = entry.query, entry.tier, bucket
+        if not self._feeds.get(feed) or b"replayed" in entry.fields:
             return lines
         found = lines or Lines(payload.decode(entry.payload, entry.samples))
         names = [place_of(line) for line in found.text]
@@ -65,7 +65,7 @@ class RefusedBefore:
             refused = {
                 name: known
                 for name in set(names)
-                if (known := self._to_set_aside(entry, name)) is not None
+                if (known := self._to_set_aside(feed, name)) is not None
             }
         marked = 0
         for index in found.open:
@@ -78,9 +78,10 @@ class RefusedBefore:
         self.telemetry.inc("etl_sink_untried_samples_total", marked)
         return found
 
-    def learn(self, entry: Entry, lines: Lines) -> None:
+    def learn(self, entry: Entry, bucket: str, lines: Lines) -> None:
         """Every line of the entry is decided: remember of which measurements none was taken."""
-        if not lines.bad and not self._feeds.get(_feed(entry)):
+        feed = entry.query, entry.tier, bucket
+        if not lines.bad and not self._feeds.get(feed):
             return
         taken: set[str] = set()
         refused: dict[str, int] = {}
@@ -92,11 +93,11 @@ class RefusedBefore:
                 refused.setdefault(place_of(line), index)
         with self._lock:
             for name in taken:
-                self._forget((*_feed(entry), name))
+                self._forget((*feed, name))
             for name in refused.keys() - taken:
                 index = refused[name]
                 status = LineStatus(lines.status[index])
-                self._add(entry, name, status, cause_of(lines.messages[index]))
+                self._add(feed, name, status, cause_of(lines.messages[index]))
 
     def clear(self) -> None:
         """What a sick sink refused says nothing of the one that heals."""
@@ -104,21 +105,22 @@ class RefusedBefore:
             self._known.clear()
             self._feeds.clear()
 
-    def all_taken(self, entry: Entry) -> None:
+    def all_taken(self, entry: Entry, bucket: str) -> None:
         """The sink took every line of the entry, at once."""
-        if self._feeds.get(_feed(entry)):
+        feed = entry.query, entry.tier, bucket
+        if self._feeds.get(feed):
             try:
                 lines = payload.decode(entry.payload, entry.samples)
             except WireError:
                 return  # whatever the sink made of it
             with self._lock:
                 for name in set(map(place_of, lines)):
-                    self._forget((*_feed(entry), name))
+                    self._forget((*feed, name))
 
     # -- by who has the lock ---------------------------------------------------------------
 
-    def _to_set_aside(self, entry: Entry, measurement: str) -> _Refused | None:
-        known = self._known.get((*_feed(entry), measurement))
+    def _to_set_aside(self, feed: _Feed, measurement: str) -> _Refused | None:
+        known = self._known.get((*feed, measurement))
         if known is None or known.entries < REFUSED_ENTRIES:
             return None
         now = self.clock()
@@ -127,8 +129,8 @@ class RefusedBefore:
             return None
         return known
 
-    def _add(self, entry: Entry, name: str, status: LineStatus, message: str) -> None:
-        key, feed = (*_feed(entry), name), _feed(entry)
+    def _add(self, feed: _Feed, name: str, status: LineStatus, message: str) -> None:
+        key = (*feed, name)
         known = self._known.get(key)
         if known is None or known.status != status:
             if known is None and len(self._known) >= MOST_MEASUREMENTS:
@@ -144,7 +146,3 @@ class RefusedBefore:
     def _forget(self, key: _Key) -> None:
         if self._known.pop(key, None) is not None:
             self._feeds[key[:3]] -= 1
-
-
-def _feed(entry: Entry) -> _Feed:
-    return entry.query, entry.tier, mark_of(entry.payload)

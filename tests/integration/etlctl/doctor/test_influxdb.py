@@ -13,7 +13,7 @@ from devtools.servers.influx_server import InfluxServer
 from devtools.servers.ports import free_port
 from etlctl.doctor import tables
 from services.verifier.sink.read import Sink
-from tests.doubles.influx_engine import ORG, TOKEN, Engine
+from tests.doubles.influx_engine import ORG, TOKEN, Bucket, Engine
 from tests.doubles.influxdb2 import InfluxDB2
 from tests.doubles.influxdb3 import Engine3, InfluxDB3
 from tests.integration.etlctl.doctor.world import World
@@ -162,3 +162,14 @@ def test_tables_of_influxdb_3_near_their_limit(
         monkeypatch.setattr(tables, "COLUMNS_MAX", 500)
         level, text = world.of("influxdb")["tables"]
         assert level == "warning" and "ours need 1 more" in text
+        # Any metric may have series for any of the buckets.
+        engine.buckets["other"] = Bucket()
+        world.changes["load.bucket_from"] = {"label": "job", "buckets": {"a": "other"}}
+        monkeypatch.setattr(tables, "TABLES_MAX", 2_000)
+        level, text = world.of("influxdb")["tables"]
+        assert level == "ok" and "ours need up to 2 more" in text
+        labels = {f"l{number}": "x" for number in range(4)}
+        engine.buckets["other"].types |= {("all", label): "tag" for label in labels}
+        monkeypatch.setattr(tables, "TAGS_MAX", 4)
+        level, text = world.of("influxdb")["tables"]
+        assert level == "warning" and "table all has 4 tag columns of at most 4" in text

@@ -216,6 +216,21 @@ def test_full_dead_letters_hold_the_entries_that_need_them_and_no_other() -> Non
     assert bench.balanced()
 
 
+def test_entries_that_wait_and_come_back_do_not_keep_away_what_is_new() -> None:
+    def judge(entry: Entry) -> Verdict:
+        return all_loaded(entry) if entry.payload == b"new" else Retry(0.0, "its bucket is missing")
+
+    bench = Bench(judge)
+    bench.commit(*((b"old%d" % number, 1) for number in range(4 * LIMITS.read_entries)))
+    for _ in range(6):
+        bench.stage.step()
+    bench.commit((b"new", 5))
+    for _ in range(6):
+        bench.stage.step()
+
+    assert bench.broker.ledger["q@hot|loaded"] == 5
+
+
 def test_held_entries_are_settled_when_there_is_room_again() -> None:
     bench = Bench(refuse_bad)
     bench.stage = bench.make_stage(bench.make_stream("w1", dead_max=0))

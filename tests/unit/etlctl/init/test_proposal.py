@@ -108,6 +108,7 @@ def test_one_table_is_proposed_for_many_metrics_where_influxdb_3_has_one_for_eac
         layout = load_settings(file, environ={}).load.layout.layout
         expected = Layout("prometheus", name_tag=NAME_TAG) if proposed else DEFAULT_LAYOUT
         assert layout == expected
+        assert ("may have 256 of them" in file.read_text(encoding="utf-8")) == proposed
 
 
 def test_of_replicas_the_fullest_and_the_longest_hold() -> None:

@@ -109,12 +109,13 @@ def test_what_an_operator_replays_is_tried() -> None:
     assert world.load(CONFLICT)[0] == Settle(loaded=10)
 
 
-@pytest.mark.parametrize("other", [{"query": "other"}, {"tier": "warm"}])
-def test_it_is_known_of_one_query_and_tier_only(other: dict[str, Any]) -> None:
+@pytest.mark.parametrize("other", [{"query": "other"}, {"tier": "warm"}, {"bucket": "other"}])
+def test_it_is_known_of_one_query_tier_and_bucket_only(other: dict[str, Any]) -> None:
     world = World()
     world.refuse()
 
-    known = world.handler._refused_before.mark(entry("9", CONFLICT, **other), None)
+    one = entry("9", CONFLICT, **{name: said for name, said in other.items() if name != "bucket"})
+    known = world.handler._refused_before.mark(one, other.get("bucket", BUCKET), None)
 
     assert known is None
 
