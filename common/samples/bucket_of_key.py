@@ -22,12 +22,18 @@ class BucketOfKey:
     """The bucket for the value that a label has in a series key."""
 
     def __init__(self, label: str, buckets: Mapping[str, str]) -> None:
-        tag = f",{escape_tag(map_key(label))}=".encode()
+        self._tag = map_key(label)
+        self._by_value = {map_value(value): bucket for value, bucket in buckets.items()}
+        tag = f",{escape_tag(self._tag)}=".encode()
         # A comma behind a backslash is part of a text, and no text of ours ends in a backslash.
         self._value = re.compile(rb"(?<!\\)" + re.escape(tag) + rb"((?:\\.|[^\\, ])*)", re.DOTALL)
         self._buckets = {
-            escape_tag(map_value(value)).encode(): bucket for value, bucket in buckets.items()
+            escape_tag(value).encode(): bucket for value, bucket in self._by_value.items()
         }
+
+    def of_tags(self, tags: Mapping[str, str]) -> str | None:
+        """That of a series with these tags, as a sink holds them; None as for a key."""
+        return self._by_value.get(tags.get(self._tag, ""))
 
     def __call__(self, key: bytes) -> str | None:
         """None: the label has another value, or the series none of it. ``key`` may be a line."""

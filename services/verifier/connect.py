@@ -33,4 +33,6 @@ def sink_of(settings: Settings, tier: TierName) -> Sink:
     """InfluxDB, reached as the loader reaches it; a tier's database is named as its bucket."""
     session = SinkSession(settings.load.influxdb, connections=1)
     bucket, *others = settings.load.buckets_of(tier)
-    return PartitionedSink(session, bucket, others) if others else Sink(session, bucket)
+    if not others or (bucket_from := settings.load.bucket_from) is None:
+        return Sink(session, bucket)
+    return PartitionedSink(session, bucket, others, bucket_from.of_key.of_tags)

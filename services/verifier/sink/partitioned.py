@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from common.samples.layout import Layout, Place
 from common.sink.http_session import SinkSession
-from services.verifier.points import Column, Points, SeriesKey, join
+from services.verifier.points import NOTHING, Column, Points, SeriesKey, join
 from services.verifier.sink.read import Sink
 
 
 class PartitionedSink(Sink):
-    """Points are read from all of the buckets, what is written about them from the first."""
+    """Points are read from all of the buckets, what is written about them from the first.
 
-    def __init__(self, session: SinkSession, database: str, others: Iterable[str]) -> None:
+    ``bucket_of``: that of a series of which another bucket than the first is to hold the points.
+    """
+
+    def __init__(
+        self,
+        session: SinkSession,
+        database: str,
+        others: Iterable[str],
+        bucket_of: Callable[[Mapping[str, str]], str | None],
+    ) -> None:
         super().__init__(session, database)
-        self._others = [Sink(session, other) for other in others]
+        self._bucket_of = bucket_of
+        self._names = (database, *others)
+        self._others = [Sink(session, other) for other in self._names[1:]]
 
     def silent_retention_seconds(self) -> float | str:
         """That of the bucket that keeps points for the shortest time."""
@@ -43,12 +54,24 @@ class PartitionedSink(Sink):
         tags: Mapping[str, str] = MappingProxyType({}),
         fields: Sequence[str] = (),
     ) -> Points:
-        """Every point at one of ``places`` in ``(start_ms, end_ms]``, whatever bucket has it."""
+        """Every point at one of ``places`` in ``(start_ms, end_ms]``, whatever bucket has it.
+
+        Where several have one, that of the bucket that the series is written to stays.
+        """
         places = list(places)
-        pieces: dict[SeriesKey, list[Column]] = {}
+        pieces: dict[SeriesKey, dict[str, Column]] = {}
         own = super().read(places, start_ms, end_ms, tags, fields)
         others = (one.read(places, start_ms, end_ms, tags, fields) for one in self._others)
-        for points in (own, *others):
+        for name, points in zip(self._names, (own, *others), strict=True):
             for key, column in points.items():
-                pieces.setdefault(key, []).append(column)
-        return {key: join(columns)[0] for key, columns in pieces.items()}
+                pieces.setdefault(key, {})[name] = column
+        return {key: self._joined(key, columns) for key, columns in pieces.items()}
+
+    def _joined(self, key: SeriesKey, columns: dict[str, Column]) -> Column:
+        right = columns.pop(self._bucket_of(dict(key.tags)) or self._names[0], NOTHING)
+        if not columns:
+            return right
+        held = len(right.timestamps_ms)
+        whole, _ = join((*columns.values(), right) if held else columns.values())
+        self.points_elsewhere += len(whole.timestamps_ms) - held
+        return whole

@@ -64,6 +64,8 @@ class Sink:
         self._database = database
         self._sql = session.settings.query_language == "sql"
         self._packs = True
+        # Of all that was read, points that another bucket has than the one they are written to.
+        self.points_elsewhere = 0
 
     def close(self) -> None:
         """Close the connection."""

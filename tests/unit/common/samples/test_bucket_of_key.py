@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.samples.bucket_of_key import BucketOfKey, mark_of_bucket
+from common.samples.line_names import map_value
 from common.samples.series import SeriesEncoder
 
 BUCKETS = {"payments": "money", "a b,c=d": "odd", "back\\": "slash", "größe": "big", "x": "money"}
@@ -28,6 +29,9 @@ def test_the_bucket_of_a_value_whatever_stands_around_it(value: str, bucket: str
     assert of_key(key) == bucket
     assert of_key(key + b" value=1 1700000000000") == bucket
     assert of_key(key_of(team=value)) == bucket
+    held = map_value(value)
+    assert of_key.of_tags({"team": held, "a": "1"}) == bucket
+    assert of_key.of_tags({"a": held}) is None
 
 
 def test_another_value_or_none_has_none() -> None:
