@@ -21,12 +21,12 @@ from common.state.connection.redis_client import connect_as_set
 from common.state.keys import POINTS, Keys
 from common.state.seals import Seals
 from common.state.windows import WindowSet
+from services.loader.buckets.shared import SharedBuckets, run_id
 from services.loader.influx import InfluxSink
 from services.loader.load import LoadHandler
 from services.loader.read_check import ReadCheck
 from services.loader.sealing.configurations import Configurations
 from services.loader.sealing.seals import SealKeeper
-from services.loader.shared_buckets import SharedBuckets, run_id
 from services.loader.watermark import WatermarkKeeper, WatermarkReader
 
 

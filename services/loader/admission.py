@@ -29,7 +29,7 @@ from common.runtime.backoff import Backoff
 from common.runtime.telemetry import Telemetry
 from common.sink.addresses import Addresses
 from common.state.verdict import Pause, Retry
-from services.loader.other_buckets import OtherBuckets
+from services.loader.buckets.other import OtherBuckets
 from services.loader.responses import FAILURES, PAUSES, Kind, Outcome, describe
 
 NotNow = Retry | Pause

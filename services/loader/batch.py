@@ -15,8 +15,8 @@ from common.samples.bucket_of_key import mark_of_bucket
 from common.samples.gzip_join import mark_of
 from common.state.verdict import Entry, Retry, Verdict
 from services.loader import payload
+from services.loader.buckets.other import OtherBuckets
 from services.loader.lines import Lines
-from services.loader.other_buckets import OtherBuckets
 from services.loader.responses import Outcome
 
 BUCKETS_CHECK = "sink_buckets"

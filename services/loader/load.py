@@ -23,7 +23,7 @@ from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdic
 from services.loader import payload
 from services.loader.admission import Admission, NotNow, Proof
 from services.loader.batch import Batch, Destinations, Group, Groups
-from services.loader.by_bucket import handle_by_bucket
+from services.loader.buckets.by_bucket import handle_by_bucket
 from services.loader.entry_history import IsolationCache, Judged, Suspects
 from services.loader.influx import InfluxSink
 from services.loader.isolate import Isolation

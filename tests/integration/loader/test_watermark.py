@@ -18,9 +18,9 @@ from common.sink.select import Select
 from common.state.keys import Keys
 from common.state.windows import Feed, WindowSet
 from devtools.servers.influx_server import InfluxServer
+from services.loader.buckets.shared import ACTIVE_SECONDS, SharedBuckets, run_id
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
-from services.loader.shared_buckets import ACTIVE_SECONDS, SharedBuckets, run_id
 from services.loader.watermark import (
     MEASUREMENT,
     WatermarkKeeper,

@@ -1,0 +1,1 @@
+"""Which bucket lines go to, and who else writes to it."""
