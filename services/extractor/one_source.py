@@ -64,7 +64,7 @@ class OneSource:
         tick: Callable[[], None],
     ) -> None:
         pipeline, extract = settings.pipeline, settings.extract
-        self.name, self.tick = extract.source, tick
+        self.name, self._tick = extract.source, tick
         # Of its events, where there are several.
         self._named: dict[str, Any] = {"source": self.name} if self.name else {}
         self._service, self._settings, self._telemetry = service, settings, service.telemetry
@@ -96,6 +96,12 @@ class OneSource:
             name=self._of_source("planning-tick"),
             daemon=True,
         )
+
+    def tick(self) -> None:
+        """Its worker's loop goes round."""
+        if isinstance(self._client, Replicas):
+            self._client.tick()
+        self._tick()
 
     def start(self) -> None:
         """Probe the source, and queue jobs that plan."""

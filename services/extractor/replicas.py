@@ -22,6 +22,7 @@ from common.state.ranges import without
 from services.extractor.history import ServerRun
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.source.clock import ClockReading
+from services.extractor.source.replica_lack import ReplicaLack
 from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings, joint_settings
 
 # How long a replica that did not answer is left alone, while another does: one that hangs takes a
@@ -61,9 +62,9 @@ class Replicas:
     Whatever is asked of the source as such is asked of the first replica that answers.
     ``on_away`` is called with a replica's URL and the error when it does not answer any more, and
     with no error when it does again. ``on_lack`` is called with its URL and which share it lacks of
-    the newest samples that another has; all of them while it does not answer. ``read_before`` gives
-    which replica the raw samples of a query are loaded of: they are read again, and counted again,
-    from that one alone.
+    the newest samples of a query that another has, of the query of which it is most; all of them
+    while it does not answer. ``read_before`` gives which replica the raw samples of a query are
+    loaded of: they are read again, and counted again, from that one alone.
     """
 
     def __init__(
@@ -77,8 +78,7 @@ class Replicas:
     ) -> None:
         self._all = [_Replica(client_of(one), one.prometheus_url) for one in replicas]
         self._on_away = on_away
-        self._on_lack = on_lack
-        self._newest_ms = 0
+        self._lack = ReplicaLack(on_lack, monotonic)
         self._monotonic = monotonic
         self._read_before = read_before
         self._last = ""
@@ -166,10 +166,15 @@ class Replicas:
 
     def cut_off_behind_ms(self) -> int | None:
         """As of :class:`PrometheusClient`, of those whose lowest timestamp is the least."""
-        known = [one for one in self._all if one.lowest_ms is not None]
-        least_ms = min((one.lowest_ms for one in known), default=None)
-        behind = [one.client.cut_off_behind_ms() for one in known if one.lowest_ms == least_ms]
+        known = [one.lowest_ms for one in self._all if one.lowest_ms is not None]
+        least_ms = min(known, default=None)
+        first = [one.client for one in self._all if one.lowest_ms == least_ms is not None]
+        behind = (client.cut_off_behind_ms() for client in first)
         return next((found for found in behind if found is not None), None)
+
+    def tick(self) -> None:
+        """Tell what is no longer known to lack; to be called now and then."""
+        self._lack.expire()
 
     def close(self) -> None:
         """Close all connections."""
@@ -226,7 +231,8 @@ class Replicas:
         counts = self._counts(query, start_ms, end_ms)
         best = max(counts, key=lambda number: (counts[number], -number))
         one = self._all[best]
-        self._compare(counts, end_ms)
+        samples = {self._all[number].url: found for number, found in counts.items()}
+        self._lack.compare(query.name, end_ms, samples)
         from_ms = start_ms + query.step_ms  # a feed begins up to a step before its source
         for number, other in enumerate(self._all):
             if number in counts or not other.holds(from_ms):
@@ -249,14 +255,6 @@ class Replicas:
         """Whether any of these scraped then: blocks that were brought in hold no scrapes."""
         clients = (self._all[number].client for number in numbers)
         return any(client.count_samples(SCRAPES, start_ms, end_ms) for client in clients)
-
-    def _compare(self, counts: dict[int, int], end_ms: int) -> None:
-        """Tell what each has of a window that ends no earlier than all before."""
-        if end_ms < self._newest_ms:
-            return
-        self._newest_ms, most = end_ms, max(counts.values())
-        for number, samples in counts.items():
-            self._on_lack(self._all[number].url, 1 - samples / most if most else 0.0)
 
     def _was_down(self, one: _Replica, start_ms: int, end_ms: int) -> bool:
         """Whether it did not scrape all the time then, as far as it says how it scrapes."""
@@ -313,7 +311,7 @@ class Replicas:
     def _failed(self, one: _Replica, error: SourceError, began: float) -> None:
         if one.away_until == float("-inf"):
             self._on_away(one.url, str(error))
-        self._on_lack(one.url, 1.0)
+        self._lack.away(one.url)
         now = self._monotonic()
         one.away_until = now + max(AWAY_SECONDS, AWAY_TIMES * (now - began))
 
@@ -322,7 +320,7 @@ class Replicas:
         if one.away_until != float("-inf"):
             one.away_until = float("-inf")
             self._on_away(one.url, "")
-            self._on_lack(one.url, 0.0)
+            self._lack.back(one.url)
 
 
 def shown(url: str) -> str:

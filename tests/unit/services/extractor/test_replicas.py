@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from common.config import ExtractSettings, Query
 from common.errors import QueryTooLarge, SourceError, SourceUnavailable
 from common.samples.columns import Samples
 from services.extractor.history import NO_SAMPLES_MS, ServerRun
+from services.extractor.one_source import OneSource
 from services.extractor.replicas import AWAY_SECONDS, SCRAPES, Replicas, client_of, shown
+from services.extractor.source.replica_lack import KEPT_SECONDS
 from services.extractor.source.scrape_settings import ScrapeSettings, Target, joint_settings
 
 RAW = Query(name="raw", select="load")
@@ -24,6 +27,7 @@ class Server:
 
     def __init__(self, samples: int, lowest_ms: int | None = 0) -> None:
         self.samples, self.lowest_ms = samples, lowest_ms
+        self.behind_ms: int | None = None
         self.error: SourceError | None = None
         self.scrapes, self.interval_seconds = 1, 15.0
         self.evaluation_seconds: float | None = None
@@ -58,6 +62,9 @@ class Server:
 
     def lowest_timestamp_ms(self) -> Any:
         return self._answer(self.lowest_ms)
+
+    def cut_off_behind_ms(self) -> int | None:
+        return self.behind_ms
 
 
 class World:
@@ -158,6 +165,21 @@ def test_what_one_has_deleted_waits_for_one_that_is_away(lowest_ms: int, *, fail
         assert world.read() == 0
     assert world.replicas.lowest_timestamp_ms() == 1_000, "as it was known last"
     assert first.lowest_ms == lowest_ms
+
+
+@pytest.mark.parametrize(
+    ("lowest_ms", "behind_ms"), [((30_000, 40_000), 7), ((40_000, 30_000), None), ((None, 1), None)]
+)
+def test_the_least_lowest_timestamp_may_be_the_limit_of_a_front(
+    lowest_ms: tuple[int | None, int], behind_ms: int | None
+) -> None:
+    """Of the first replica alone."""
+    servers = [Server(4, one) for one in lowest_ms]
+    servers[0].behind_ms = 7
+    world = World(*servers)
+    assert world.replicas.cut_off_behind_ms() is None
+    world.replicas.lowest_timestamp_ms()
+    assert world.replicas.cut_off_behind_ms() == behind_ms
 
 
 @pytest.mark.parametrize(
@@ -282,15 +304,50 @@ def test_what_each_lacks_of_the_newest_samples_is_told() -> None:
     assert world.lack[URLS[0]] == 0.5, "of the past it may lack what it likes"
     second.samples = 0
     world.read()
-    assert world.lack == {URLS[0]: 0.0, URLS[1]: 0.0}, "where there is nothing, none is missing"
+    assert world.lack == {URLS[0]: 0.5, URLS[1]: 0.0}, "of what nobody has nothing is known"
     second.error = SourceUnavailable("is away")
     world.read()
-    assert world.lack == {URLS[0]: 0.0, URLS[1]: 1.0}
+    assert world.lack == {URLS[0]: 0.5, URLS[1]: 1.0}
     world.now_seconds += AWAY_SECONDS + 1
     first.samples = second.samples = 4
     second.error = None
     world.read()
     assert world.lack == {URLS[0]: 0.0, URLS[1]: 0.0}
+
+
+def test_what_one_lacks_is_told_of_the_query_of_which_it_lacks_most() -> None:
+    """Queries are read in turn, and an expression is compared by scrapes."""
+    first, second = Server(4), Server(8)
+    world = World(first, second)
+    world.read()
+    world.read(RATE, 60_000, 180_000)
+    assert world.lack == {URLS[0]: 0.5, URLS[1]: 0.0}
+    first.samples = 6
+    world.read()
+    assert world.lack[URLS[0]] == 0.25, "a query has a newest window of its own"
+
+
+def test_what_one_lacked_is_not_told_for_ever() -> None:
+    """Another extractor may read all windows from then on."""
+    first, second = Server(4), Server(8)
+    world = World(first, second)
+    ticks: list[int] = []
+    stand_in: Any = SimpleNamespace(_client=world.replicas, _tick=lambda: ticks.append(1))
+    world.read()
+    second.error = SourceUnavailable("is away")
+    world.replicas.run()
+    assert world.lack == {URLS[0]: 0.5, URLS[1]: 1.0}
+    world.now_seconds += KEPT_SECONDS - 1
+    OneSource.tick(stand_in)
+    assert world.lack == {URLS[0]: 0.5, URLS[1]: 1.0}
+    world.now_seconds += 2
+    world.lack.clear()
+    OneSource.tick(stand_in)
+    assert world.lack == {URLS[0]: 0.0, URLS[1]: 0.0}
+    world.lack.clear()
+    OneSource.tick(stand_in)
+    assert world.lack == {}
+    assert len(ticks) == 3
 
 
 def test_samples_settle_for_as_long_as_any_of_them_needs() -> None:
