@@ -30,8 +30,8 @@ class ReplicaLack:
         """How many samples each has of a window, which counts if none later was compared."""
         _, newest_ms, _ = self._shares.get(query, (0.0, 0, {}))
         most = max(samples.values())
-        if end_ms < newest_ms or most == 0 or len(samples) < 2:
-            return  # nothing is known of what nobody has, nor by one alone
+        if end_ms < newest_ms or most == 0:
+            return  # nothing is known of what nobody has
         shares = {url: 1 - found / most for url, found in samples.items()}
         self._shares[query] = self.clock(), end_ms, shares
         self._show(samples)

@@ -335,7 +335,7 @@ def test_what_one_lacked_is_not_told_for_ever() -> None:
     stand_in: Any = SimpleNamespace(_client=world.replicas, _tick=lambda: ticks.append(1))
     world.read()
     second.error = SourceUnavailable("is away")
-    world.read()
+    world.replicas.run()
     assert world.lack == {URLS[0]: 0.5, URLS[1]: 1.0}
     world.now_seconds += KEPT_SECONDS - 1
     OneSource.tick(stand_in)
