@@ -305,13 +305,16 @@ def windows_of(settings: Settings, redis: Redis) -> WindowSet:
 def packer(settings: Settings) -> EntryBuilder:
     """How blocks become entries: colliding series meet, where labels can make any collide."""
     extract = settings.extract
-    encoder = SeriesEncoder.from_settings(settings)
-    if settings.transform.relabel or extract.labels:
-        return EntryBuilder(extract.entry_samples, encoder.keys)
+    may_collide = bool(settings.transform.relabel or extract.labels)
     carrying = frozenset(query.name for query in extract.queries if query.carries_histograms)
+    if not may_collide and not carrying:
+        return EntryBuilder(extract.entry_samples)
+    encoder = SeriesEncoder.from_settings(settings)
+    if may_collide:
+        return EntryBuilder(extract.entry_samples, encoder.keys)
 
     def of_classic(kind: str, query: str, series: Sequence[bytes]) -> list[object]:
         # Classic series of a native histogram may be scraped as such, too; others cannot collide.
         return [encoder.key(kind, query, one) if _CLASSIC.search(one) else None for one in series]
 
-    return EntryBuilder(extract.entry_samples, of_classic if carrying else None, joined=carrying)
+    return EntryBuilder(extract.entry_samples, of_classic, joined=carrying)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from common.samples.rollup import Rollup
-from services.extractor.window_lengths import MOST_SAMPLES, WindowLengths
+from services.extractor.window_lengths import ENOUGH_WINDOWS, MOST_SAMPLES, WindowLengths
 from tests.unit.services.extractor.test_windows import plan, window
 
 STEP_MS = 15_000
@@ -64,6 +64,18 @@ def test_what_was_too_large_for_one_read_is_halved_for_those_that_follow() -> No
     lengths.too_long(LONG, window(0, STEP_MS))
     assert lengths.longest_ms(LONG, "catchup") == 60 * STEP_MS
     assert lengths.longest_ms(LONG, "live") == LONG.live_ms
+
+
+def test_what_was_too_large_for_a_while_is_tried_again() -> None:
+    lengths = WindowLengths()
+    lengths.too_long(LONG, window(0, 480 * STEP_MS))
+    for _ in range(ENOUGH_WINDOWS):
+        lengths.held(LONG, window(0, 20 * STEP_MS), 20)
+    assert lengths.longest_ms(LONG, "catchup") == 240 * STEP_MS
+    for _ in range(ENOUGH_WINDOWS):
+        assert lengths.longest_ms(LONG, "catchup") == 240 * STEP_MS
+        lengths.held(LONG, window(0, 240 * STEP_MS), 240)
+    assert lengths.longest_ms(LONG, "catchup") == 480 * STEP_MS
 
 
 def test_each_query_has_its_own() -> None:
