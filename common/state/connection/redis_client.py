@@ -135,11 +135,25 @@ class _Socket(_LeavesReplicas, UnixDomainSocketConnection):
     pass
 
 
-class _PlainMaster(SentinelManagedConnection, _Plain):
+class _EndsWithoutReply:
+    """A connection to a master that ends when a reply did not come whole, as others do.
+
+    redis-py's own leaves that to its retries, which :class:`_Client` goes without: the reply that
+    comes late would pass for that of the next command, and so would each one after it.
+    """
+
+    def read_response(
+        self, *args: Any, disconnect_on_error: bool | None = True, **kwargs: Any
+    ) -> Any:
+        kwargs["disconnect_on_error"] = disconnect_on_error
+        return super().read_response(*args, **kwargs)  # type: ignore[misc]
+
+
+class _PlainMaster(_EndsWithoutReply, SentinelManagedConnection, _Plain):
     pass
 
 
-class _TlsMaster(SentinelManagedSSLConnection, _Tls):
+class _TlsMaster(_EndsWithoutReply, SentinelManagedSSLConnection, _Tls):
     pass
 
 

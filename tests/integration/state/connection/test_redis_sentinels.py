@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from common.config import Settings
 from common.state.connection.redis_client import connect, connect_as_set
@@ -128,6 +129,15 @@ def test_a_master_that_hangs_is_left_and_comes_back_as_a_replica(failover: Redis
                 what="the old master follows the new one",
             )
             assert admin.get("a") == b"2"
+
+
+def test_a_reply_that_comes_late_is_not_that_of_the_next_command(failover: RedisFailover) -> None:
+    """The next command is sent before the late reply is there, so no look at the socket helps."""
+    with connect(failover.url, PASSWORD, socket_timeout_seconds=0.5) as client:
+        client.set("a", "of this command")
+        with pytest.raises(RedisTimeoutError):
+            client.execute_command("BLPOP", "nothing is in it", "0.7")
+        assert client.get("a") == b"of this command"
 
 
 def test_a_reader_leaves_a_master_that_is_demoted_alive(
