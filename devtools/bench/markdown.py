@@ -1,6 +1,7 @@
 """``python -m devtools.bench.markdown``: the figures of build/bench.json into docs/performance.md.
 
-What lies between the two marks of the page is replaced, and the plot is drawn anew.
+What lies between two marks of the page is replaced, and the plots are drawn anew. What only
+``--long`` measures has marks of its own, and stays where the document has none of it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from devtools.bench.statistics import text_of
 
 BEGIN = "<!-- figures: written by python -m devtools.bench.markdown -->\n"
 END = "<!-- end of figures -->\n"
+LONG_BEGIN = "<!-- long figures: written by python -m devtools.bench.markdown -->\n"
+LONG_END = "<!-- end of long figures -->\n"
+# Parts of the benchmark, as devtools.bench names them.
+LONG = ("shape", "scale", "pushed", "outage", "week", "flat")
 PLOT = "performance-size.svg"
 PEERS_PLOT = "performance-peers.svg"
 _MIB = 1 << 20
@@ -37,6 +42,8 @@ _MAIN_ROWS = (
     ("transformer", "cpu.transformer", "{:.3f}", 1),
     ("loader", "cpu.loader", "{:.3f}", 1),
     ("Redis", "cpu.redis", "{:.3f}", 1),
+    ("Prometheus, beside the pipeline", "cpu.prometheus", "{:.3f}", 1),
+    ("sink, beside the pipeline", "cpu.sink", "{:.3f}", 1),
     ("bytes per point in stream raw", "bytes.raw", "{:.1f}", 1),
     ("bytes per point in stream points", "bytes.points", "{:.1f}", 1),
     ("memory of the extractor, MiB", "memory.extractor", "{:.0f}", 1 / _MIB),
@@ -53,13 +60,8 @@ _AXES = {
 
 
 def figures(document: Document) -> Iterator[str]:
-    """The lines between the marks."""
-    machine = document["machine"]
-    yield (
-        f"{machine['processor']}, {machine['cores']} cores, "
-        f"{machine['memory_bytes'] / (1 << 30):.0f} GiB; {machine['system']}, "
-        f"Python {machine['python']}. Medians, the runs' extremes in brackets."
-    )
+    """The lines between the marks, of what ``make bench`` measures."""
+    yield _machine(document)
     yield ""
     for sentence in report.summary(document):
         yield f"- {sentence}"
@@ -88,6 +90,19 @@ def figures(document: Document) -> Iterator[str]:
         yield from _columns("step", "M points/s")
         for name, spread in section["steps"].items():
             yield _row(name.replace("_", ", "), text_of(spread, "{:.1f}"))
+    if section := sections.get("tiers"):
+        yield from _head(rows.tiers_title(section), section)
+        yield from _columns(*rows.TIERS_COLUMNS)
+        yield from (_row(*cells) for cells in rows.tiers_rows(section))
+    if section := sections.get("live"):
+        yield from _live("Live", section)
+    yield ""
+
+
+def long_figures(document: Document) -> Iterator[str]:
+    """The lines between the other marks, of what only ``make bench-long`` measures."""
+    yield _machine(document)
+    sections = document["sections"]
     if section := sections.get("shape"):
         yield from _shape(section)
     if section := sections.get("scale"):
@@ -100,9 +115,8 @@ def figures(document: Document) -> Iterator[str]:
                 text_of(found["points_per_second"], "{:.2f}", 1e-6),
                 text_of(found["cpu.etl"]),
             )
-    for part, title in (("live", "Live"), ("pushed", "Live, and pushed")):
-        if section := sections.get(part):
-            yield from _live(title, section)
+    if section := sections.get("pushed"):
+        yield from _live("Live, and pushed", section)
     if section := sections.get("outage"):
         yield from _head(rows.outage_title(section), section)
         yield from _columns("", "")
@@ -116,6 +130,15 @@ def figures(document: Document) -> Iterator[str]:
         yield from _columns(*rows.FLAT_COLUMNS)
         yield from (_row(*cells) for cells in rows.flat_rows(section))
     yield ""
+
+
+def _machine(document: Document) -> str:
+    machine = document["machine"]
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, "
+        f"{machine['memory_bytes'] / (1 << 30):.0f} GiB; {machine['system']}, "
+        f"Python {machine['python']}. Medians, the runs' extremes in brackets."
+    )
 
 
 def _main(title: str, section: Document) -> Iterator[str]:
@@ -180,11 +203,18 @@ def _plotted(section: Document | None) -> bool:
 
 def replaced(page: str, document: Document) -> str:
     """``page`` with the figures of ``document``; raises :class:`ValueError` without the marks."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    page = _between(page, BEGIN, END, figures(document))
+    if document["sections"].keys() & set(LONG):
+        page = _between(page, LONG_BEGIN, LONG_END, long_figures(document))
+    return page
+
+
+def _between(page: str, begin_mark: str, end_mark: str, lines: Iterator[str]) -> str:
+    before, begin, rest = page.partition(begin_mark)
+    _, end, after = rest.partition(end_mark)
     if not (begin and end):
-        raise ValueError("the page has no marks between which the figures belong")
-    text = "\n".join(figures(document))
+        raise ValueError(f"the page has no {begin_mark.strip()} with an end, where figures belong")
+    text = "\n".join(lines)
     return f"{before}{begin}\n{text}\n{end}{after}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from devtools.bench import rows, tiers
+from devtools.bench import rows
 from devtools.bench.main_case import MAIN_WINDOW, median_of
 from devtools.bench.statistics import digits, text_of
 
@@ -205,25 +205,9 @@ def _shape(section: Document) -> Table:
 
 
 def _tiers(section: Document) -> Table:
-    table = _table(
-        f"tiers: {section['points']:,} samples, {section['rollup_points']:,} points of rollups",
-        section,
-        "CPU-s per million samples",
-        "hot",
-        "warm and cold",
-        "all three",
-        "hot, live",
-    )
-    figures = section["figures"]
-    for part in ("etl", "extractor", "transformer", "loader", "redis", "prometheus"):
-        cells = [text_of(figures[f"{case}.cpu.{part}"]) for case in tiers.CASES]
-        table.add_row("stages + Redis" if part == "etl" else part, *cells)
-    for ratio, what in (
-        ("alone", "warm and cold, of hot"),
-        ("beside", "the same, read together with it"),
-        ("live", "the same, of hot as it is read live"),
-    ):
-        table.add_row(what, text_of(figures[f"ratio.{ratio}"], "{:.0%}"))
+    table = _table(rows.tiers_title(section), section, *rows.TIERS_COLUMNS)
+    for cells in rows.tiers_rows(section):
+        table.add_row(*cells)
     return table
 
 

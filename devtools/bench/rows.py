@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from devtools.bench import tiers
 from devtools.bench.statistics import text_of
 
 Row = tuple[str, ...]
 
 FLAT_COLUMNS = ("memory, MiB", "first quarter", "last quarter", "at the most", "growth")
+TIERS_COLUMNS = ("CPU-s per million samples", "hot", "warm and cold", "all three", "hot, live")
 PROCESSES = ("extractor", "transformer", "loader", "redis", "prometheus")
 _MIB = 1 << 20
 
@@ -97,6 +99,28 @@ def flat_rows(section: dict[str, Any]) -> Iterator[Row]:
             *(_mib(found[f"{key}_bytes"]) for key in ("first_quarter", "last_quarter", "most")),
             f"{found['growth_percent']:+.1f}%",
         )
+
+
+def tiers_title(section: dict[str, Any]) -> str:
+    """What was moved."""
+    return (
+        f"Tiers: {section['points']:,} samples, {section['rollup_points']:,} points of rollups,"
+        f" {section['runs']} runs"
+    )
+
+
+def tiers_rows(section: dict[str, Any]) -> Iterator[Row]:
+    """What each stage took for each case, and what warm and cold take of what hot does."""
+    found = section["figures"]
+    for part in ("etl", *PROCESSES):
+        cells = (text_of(found[f"{case}.cpu.{part}"]) for case in tiers.CASES)
+        yield ("stages + Redis" if part == "etl" else part, *cells)
+    for ratio, what in (
+        ("alone", "warm and cold, of hot"),
+        ("beside", "the same, read together with it"),
+        ("live", "the same, of hot as it is read live"),
+    ):
+        yield (what, text_of(found[f"ratio.{ratio}"], "{:.0%}"), "", "", "")
 
 
 def peers_title(section: dict[str, Any]) -> str:

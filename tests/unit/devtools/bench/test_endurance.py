@@ -148,7 +148,7 @@ def test_growth_needs_a_look_in_each_quarter() -> None:
 
 
 def test_the_docs_show_all_three() -> None:
-    page = "\n".join(markdown.figures(document()))
+    page = "\n".join(markdown.long_figures(document()))
     assert "### Sink away for 30 s, high-water mark 16.0 MiB, null sink" in page
     assert "| Redis' memory above idle at the most | 1.50 marks (8.0 MiB above it) |" in page
     assert "| M points/s over these | 0.60 |" in page

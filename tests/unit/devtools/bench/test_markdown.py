@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from devtools.bench.markdown import BEGIN, END, PLOT, main, replaced
+from devtools.bench.markdown import BEGIN, END, LONG_BEGIN, LONG_END, PLOT, main, replaced
 from devtools.bench.statistics import Spread
 
-PAGE = f"# Page\n\n{BEGIN}what stood here\n{END}\nthe rest\n"
+PAGE = (
+    f"# Page\n\n{BEGIN}what stood here\n{END}\n{LONG_BEGIN}what took long\n{LONG_END}\nthe rest\n"
+)
 
 
 def document() -> dict[str, Any]:
@@ -45,8 +47,9 @@ def document() -> dict[str, Any]:
 def test_the_figures_take_the_place_of_the_old_ones() -> None:
     page = replaced(PAGE, document())
     assert page.startswith(f"# Page\n\n{BEGIN}")
-    assert page.endswith(f"{END}\nthe rest\n")
+    assert page.endswith(f"{LONG_END}\nthe rest\n")
     assert "what stood here" not in page
+    assert "what took long" not in page
     assert "An 8-bit wonder, 2 cores, 4 GiB" in page
     assert "- 250 times cheaper than the naive pipeline" in page
     assert "| relabel, cold | 4.2 |" in page
@@ -55,8 +58,14 @@ def test_the_figures_take_the_place_of_the_old_ones() -> None:
     assert replaced(page, document()) == page
 
 
+def test_what_takes_long_stays_where_it_was_not_measured() -> None:
+    short = document()
+    del short["sections"]["shape"]
+    assert "what took long" in replaced(PAGE, short)
+
+
 def test_a_page_without_marks_is_refused() -> None:
-    with pytest.raises(ValueError, match="no marks"):
+    with pytest.raises(ValueError, match="where figures belong"):
         replaced("# Page\n", document())
 
 
