@@ -24,7 +24,7 @@ from etlctl.verify.present import coloured, details, last_sentence, no_window_ye
 from etlctl.verify.repair import repair as repaired
 from etlctl.verify.sealed.command import verify_sealed
 from etlctl.verify.windows import planned_part, with_windows
-from services.verifier.run import Outcome
+from services.verifier.outcome import Outcome
 from services.verifier.verdict import EXIT_CODES, Verdict, parse_accepted, worst
 from services.verifier.wiring import (
     Parts,

@@ -14,7 +14,7 @@ from etlctl.output import counts, thousands
 from etlctl.tables import Table
 from etlctl.times import rfc3339
 from services.verifier.examples import SeriesExample, Value
-from services.verifier.run import Outcome, QueryResult
+from services.verifier.outcome import Outcome, QueryResult
 from services.verifier.verdict import Verdict, worst
 
 # Reasons of an explained difference as they are shown.

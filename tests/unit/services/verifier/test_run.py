@@ -14,8 +14,9 @@ from common.promql.reach import RAW
 from common.samples.layout import Place
 from common.state.windows import Recheck
 from services.verifier.explain import Facts, Range
+from services.verifier.outcome import Outcome, QueryResult
 from services.verifier.points import Column, Points, SeriesKey
-from services.verifier.run import Outcome, QueryResult, Subject, Verifier
+from services.verifier.run import Subject, Verifier
 from services.verifier.source import SourceSeries
 from services.verifier.verdict import Verdict
 

@@ -9,7 +9,7 @@ import pytest
 from common.errors import ConfigError
 from etlctl.verify.present import as_json, details, last_sentence
 from services.verifier.explain import Explained
-from services.verifier.run import Outcome, QueryResult
+from services.verifier.outcome import Outcome, QueryResult
 from services.verifier.verdict import EXIT_CODES, Verdict, parse_accepted
 
 STRICT: frozenset[Verdict] = frozenset()
