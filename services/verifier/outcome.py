@@ -18,7 +18,8 @@ class QueryResult:
     ``spent``: what of it was explained by number only. ``reaches_beyond``: the range goes beyond
     what is loaded, so that points may come yet. ``start_ms``: after when it was compared; not
     before the end of the range where none of it was. ``unloaded``: where points are missing or
-    different without a reason.
+    different without a reason. ``elsewhere``: of those found, how many only another bucket has than
+    the one that their series is written to.
     """
 
     query: str
@@ -36,6 +37,7 @@ class QueryResult:
     examples: Examples = field(default_factory=Examples)
     reaches_beyond: bool = False
     unloaded: Unloaded = field(default_factory=Unloaded)
+    elsewhere: int = 0
 
     @property
     def differing(self) -> int:

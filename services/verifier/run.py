@@ -154,6 +154,9 @@ class Verifier:
             wanted = expected[subject.name]
             mine = {key: column for key, column in found.items() if key in wanted.points}
             mine.update(strays.get(subject.name, {}))
+            result.elsewhere += sum(
+                number for key, number in self.sink.elsewhere.items() if key in mine
+            )
             if subject.rollup:
                 mine = with_fields(mine, fields, subject.fields)
             comparison = compare(wanted.points, mine)
