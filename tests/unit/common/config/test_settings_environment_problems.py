@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import certificates
-from tests.support.settings_files import EXTRACT, LOAD, MINIMAL, problems, secret_file
+from tests.support.settings_files import EXTRACT, MINIMAL, problems, secret_file
 
 # --- environment and secrets -----------------------------------------------------------------
 
