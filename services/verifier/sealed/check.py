@@ -118,11 +118,11 @@ class Checker:
 
         And how many of all those points only another bucket has than their series' own.
         """
-        of_owners, elsewhere = zip(*(self._judged(owner, piece) for owner in owners), strict=True)
+        judged = [self._judged(owner, piece) for owner in owners]
+        of_windows = zip(*(found for found, _ in judged), strict=True)
         return [
-            next((one for one in judged if one[0] is Kind.INTACT), judged[-1])
-            for judged in zip(*of_owners, strict=True)
-        ], elsewhere[-1]  # the last owner is all of them as one
+            next((one for one in found if one[0] is Kind.INTACT), found[-1]) for found in of_windows
+        ], judged[-1][1]  # the last owner is all of them as one
 
     def _judged(self, owner: Owner, piece: Sequence[Seal]) -> tuple[list[tuple[Kind, int]], int]:
         sealed = [seal.digest or Digest() for seal in piece]
