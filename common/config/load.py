@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from common.config.bucket_from import Bucket, BucketFrom
+from common.config.client_tls import ClientTls
 from common.config.fields import (
     Bytes,
     CheckedSection,
     Count,
-    Host,
     Path,
     Problem,
     Seconds,
@@ -26,8 +26,7 @@ from common.config.fields import (
 from common.config.headers import given_twice, header_files, header_texts
 from common.config.layout import LayoutSettings
 from common.config.query import Aggregate, TierName
-from common.config.secrets import NO_SECRET, SecretFile, from_file, not_for_headers, readable
-from common.config.tls_files import authorities, key_of_certificate
+from common.config.secrets import NO_SECRET, SecretFile, from_file, not_for_headers
 from common.samples.rollup import Rollup
 
 _secret = BeforeValidator(from_file("load", "etlctl sink init", not_for_headers))
@@ -35,9 +34,6 @@ _password = BeforeValidator(from_file("load"))  # goes into the header as base64
 _CREDENTIALS = "it takes load.influxdb.token, or username and password"
 _headers = BeforeValidator(header_texts(_CREDENTIALS))
 _header_files = BeforeValidator(header_files("load", _CREDENTIALS))
-_authorities = AfterValidator(authorities("load"))
-_file = AfterValidator(readable("load"))
-_key = AfterValidator(key_of_certificate("load"))
 _check_url = url_checker(("http", "https"), "it takes load.influxdb.token")
 _url = AfterValidator(_check_url)
 
@@ -58,8 +54,8 @@ def database_of(bucket: str) -> dict[str, str]:
     return {"db": database, "rp": policy} if policy else {"db": database}
 
 
-class InfluxSettings(CheckedSection):
-    """The InfluxDB that is written to."""
+class InfluxServer(Section):
+    """Where InfluxDB is, who we are to it, and how it is talked to."""
 
     url: Annotated[str, _url] = Field(
         description="InfluxDB's base URL; not needed with `urls`, whose first it is."
@@ -113,20 +109,14 @@ class InfluxSettings(CheckedSection):
         description="Compressed bytes that each loader posts in a second at most, for a sink that "
         "is paid by them. What comes faster waits in Redis. None = as many as the sink takes.",
     )
-    ca_file: Annotated[str | None, _authorities] = Field(
-        None, description="PEM file with the authorities that may vouch for the server."
-    )
-    cert_file: Annotated[str | None, _file] = Field(
-        None, description="PEM file with our client certificate (and its key, without `key_file`)."
-    )
-    key_file: Annotated[str | None, _key] = Field(
-        None, description="PEM file with the key of `cert_file`."
-    )
-    server_name: Host | None = Field(
-        None,
-        description="Name that the server's certificate must have, and that TLS asks for (SNI), "
-        "where it is not the host of `url`.",
-    )
+
+
+# The keys of the later base come first.
+class InfluxSettings(ClientTls, InfluxServer, CheckedSection):
+    """The InfluxDB that is written to."""
+
+    tls_section: ClassVar[str] = "load"
+
     headers: Annotated[dict[str, SecretStr], _headers] = Field(
         default_factory=dict,
         description="More headers of every request, as a proxy or a store of several tenants wants "
@@ -173,8 +163,7 @@ class InfluxSettings(CheckedSection):
             yield Problem((), "has a password but no username")
         elif user and not password:
             yield Problem((), "has a username but neither password nor password_file")
-        if self.key_file is not None and self.cert_file is None:
-            yield Problem(("key_file",), "is given without cert_file")
+        yield from self._tls_problems()
         yield from given_twice(self.headers, self.header_files)
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from common.config.fields import CheckedSection, Count, Host, Problem
 from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
-from common.config.tls_files import key_of_certificate
+from common.config.tls_files import key_of_certificate, without_certificate
 
 _secret = BeforeValidator(from_file("extract"))
 _file = AfterValidator(readable("extract"))
@@ -50,5 +50,4 @@ class PushSettings(CheckedSection):
         has_password = self.password_file is not None or self.password.get_secret_value()
         if self.port is not None and not has_password:
             yield Problem((), "has neither password nor password_file")
-        if self.key_file is not None and self.cert_file is None:
-            yield Problem(("key_file",), "is given without cert_file")
+        yield from without_certificate(self.key_file, self.cert_file)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from common.config.fields import CheckedSection, Flag, Host, Problem, url_checker
+from common.config.client_tls import ClientTls
+from common.config.fields import CheckedSection, Flag, Problem, Section, url_checker
 from common.config.mappings import TokenParams
-from common.config.secrets import NO_SECRET, SecretFile, from_file, readable
-from common.config.tls_files import authorities, key_of_certificate
+from common.config.secrets import NO_SECRET, SecretFile, from_file
+from common.config.tls_files import authorities
 
 _secret = BeforeValidator(from_file("extract"))
 _authorities = AfterValidator(authorities("extract"))
-_file = AfterValidator(readable("extract"))
-_key = AfterValidator(key_of_certificate("extract"))
 _token_url = url_checker(("http", "https"), "they belong in client_id and client_secret")
 
 
@@ -46,8 +45,8 @@ class OAuth2Settings(CheckedSection):
             yield Problem(("scopes",), "must be words without blanks, one for each entry")
 
 
-class AuthSettings(CheckedSection):
-    """How we show Prometheus who we are, and how we check who it is."""
+class SourceCredentials(Section):
+    """Who we are to Prometheus."""
 
     username: str | None = Field(
         None, min_length=1, description="User of HTTP basic authentication."
@@ -65,23 +64,8 @@ class AuthSettings(CheckedSection):
         description="Bearer tokens from a token endpoint, instead of a user: kept until shortly "
         "before they expire, and renewed once where one is refused with 401.",
     )
-    ca_file: Annotated[str | None, _authorities] = Field(
-        None, description="PEM file with the authorities that may vouch for the server."
-    )
-    cert_file: Annotated[str | None, _file] = Field(
-        None, description="PEM file with our client certificate (and its key, without `key_file`)."
-    )
-    key_file: Annotated[str | None, _key] = Field(
-        None, description="PEM file with the key of `cert_file`."
-    )
-    server_name: Host | None = Field(
-        None,
-        description="Name that the server's certificate must have, and that is asked for (SNI), in "
-        "the place of the URL's host.",
-    )
-    verify: Flag = Field(True, description="Whether the server's certificate is checked.")
 
-    def _problems(self) -> Iterator[Problem]:
+    def _credential_problems(self) -> Iterator[Problem]:
         basic = self.username is not None
         password = self.password_file is not None or bool(self.password.get_secret_value())
         bearer = self.bearer_token_file is not None or bool(self.bearer_token.get_secret_value())
@@ -94,7 +78,18 @@ class AuthSettings(CheckedSection):
             yield Problem((), "has a password but no username")
         elif basic and not password:
             yield Problem((), "has a username but neither password nor password_file")
-        if self.key_file is not None and self.cert_file is None:
-            yield Problem(("key_file",), "is given without cert_file")
+
+
+# The keys of the later base come first.
+class AuthSettings(ClientTls, SourceCredentials, CheckedSection):
+    """How we show Prometheus who we are, and how we check who it is."""
+
+    tls_section: ClassVar[str] = "extract"
+
+    verify: Flag = Field(True, description="Whether the server's certificate is checked.")
+
+    def _problems(self) -> Iterator[Problem]:
+        yield from self._credential_problems()
+        yield from self._tls_problems()
         if not self.verify and self.ca_file is not None:
             yield Problem(("verify",), "is false, so ca_file would never be used: keep one of them")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import ValidationInfo
@@ -51,6 +51,12 @@ def key_of_certificate(section: str) -> Validator:
         return path
 
     return check
+
+
+def without_certificate(key_file: str | None, cert_file: str | None) -> Iterator[Problem]:
+    """The ``key_file`` of a section that names no ``cert_file``."""
+    if key_file is not None and cert_file is None:
+        yield Problem(("key_file",), "is given without cert_file")
 
 
 def _no_passphrase() -> str:

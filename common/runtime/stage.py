@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from common.exit_codes import ExitCode
 from common.runtime.backoff import Backoff
+from common.runtime.in_hand import InHand
 from common.runtime.lasting import Lasting
 from common.runtime.leases import LeaseRenewal
 from common.runtime.telemetry import Telemetry
@@ -75,8 +76,7 @@ class Stage:
         self._limits = limits
         self._clock = clock
         self._rng = rng or random.Random()
-        self._in_hand: dict[str, Entry] = {}
-        self._in_hand_lock = threading.Lock()
+        self._in_hand = InHand(stream, telemetry, handler.stage)
         base_seconds = limits.backoff_base_seconds
         # The first wait is up to twice the base, and none is very short.
         self._backoff = Backoff(2 * base_seconds, limits.backoff_max_seconds, base_seconds / 2)
@@ -120,16 +120,7 @@ class Stage:
 
         Called at the end of the loop, and by the service's watchdog when the drain deadline passes.
         """
-        with self._in_hand_lock:
-            ids = list(self._in_hand)
-            self._in_hand.clear()
-        try:
-            if ids:
-                self._stream.release(ids)
-            self._stream.forget_consumers(0, only_self=True)
-        except RedisError as error:
-            # They stay pending, and are claimed when their lease has run out.
-            self._telemetry.emit("release_failed", entries=len(ids), error=str(error))
+        self._in_hand.release()
 
     # -- taking work ------------------------------------------------------------------------
 
@@ -219,11 +210,10 @@ class Stage:
 
     def _process(self, entries: Sequence[Entry]) -> None:
         started = self._clock()
-        with self._in_hand_lock:
-            self._in_hand.update({entry.id: entry for entry in entries})
+        self._in_hand.add(entries)
         try:
             with LeaseRenewal(
-                self._renew,
+                self._in_hand.renew,
                 self._limits.lease_seconds,
                 max_seconds=self._limits.handle_max_seconds,
                 clock=self._clock,
@@ -243,9 +233,7 @@ class Stage:
                     # Many that wait and come back must not keep away what is new.
                     self._claim_at = self._clock() + self._limits.claim_held_seconds
         finally:
-            with self._in_hand_lock:
-                for entry in entries:
-                    self._in_hand.pop(entry.id, None)
+            self._in_hand.remove(entries)
         self._telemetry.observe(
             "etl_batch_duration_seconds", self._clock() - started, stage=self._handler.stage
         )
@@ -378,23 +366,6 @@ class Stage:
         except RedisError as error:
             # They stay pending with us; our own lease runs out and we claim them again.
             self._redis_unavailable(error)
-
-    def _renew(self) -> bool:
-        """Renew the leases of what is in hand; called from the renewal's thread."""
-        with self._in_hand_lock:
-            ids = list(self._in_hand)
-        try:
-            lost = self._stream.renew(ids)
-        except RedisError as error:
-            self._telemetry.emit("redis_unavailable", stage=self._handler.stage, error=str(error))
-            return True
-        for id_ in lost:
-            # Settled a moment ago, or somebody else's now; its settlement will be refused.
-            with self._in_hand_lock:
-                ours = self._in_hand.pop(id_, None)
-            if ours is not None:
-                self._telemetry.emit("lease_lost", stage=self._handler.stage, entry=id_)
-        return len(lost) < len(ids)
 
 
 _RELEASED = Retry(0.0, "released")

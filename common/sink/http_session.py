@@ -80,7 +80,8 @@ class SinkSession:
             file = self._secret_file = getattr(settings, f"{key}_file")
             named = f"_file: {file}" if file else "" if token else " is not set"
             self.credentials_from = f"load.influxdb.{key}{named}"
-        self._secret_stamp = _stamp(self._secret_file)
+        # The settings may have read it long ago, so it is read again at the first request.
+        self._secret_stamp: _Stamp = None
         self._tls_stamps = self._stamps()
         self._credentials = self._authorization(token)
         self._more_stamps: dict[str, _Stamp] = {}

@@ -77,6 +77,8 @@ class RedisStream:
         self._lease_ms = int(lease_seconds * 1000)
         self._max_dead = dead_letters_max_entries
         self._sample = dead_letters_sample
+        # Where the walks of claim.lua through what is pending go on.
+        self._cursors = ["-"] * 3
 
     def ensure(self) -> None:
         """Create stream and group where missing; entries that are there already are not skipped."""
@@ -106,12 +108,17 @@ class RedisStream:
         An entry that a worker died with is handed out alone.
         """
         try:
-            taken, deleted = self._call(
-                "claim", [self._keys.clock(self.inbound)], lease_ms=self._lease_ms, most=count
+            taken, deleted, cursors = self._call(
+                "claim",
+                [self._keys.clock(self.inbound)],
+                lease_ms=self._lease_ms,
+                most=count,
+                cursors=self._cursors,
             )
         except ResponseError as error:
             self._ensure_after(error)
             return Claimed()
+        self._cursors = [text_of(cursor) for cursor in cursors]
         rows = [
             (text_of(id_), int(crashes), dict(zip(fields[::2], fields[1::2], strict=True)))
             for id_, crashes, fields in taken

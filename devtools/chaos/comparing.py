@@ -22,8 +22,8 @@ from common.errors import SinkError, SourceError
 from etlctl.verify.present import example_lines
 from services.verifier.explain import DEAD_LETTERED, Facts, Range
 from services.verifier.knowledge import Knowledge
+from services.verifier.outcome import Outcome
 from services.verifier.points import SeriesKey
-from services.verifier.run import Outcome
 from services.verifier.source import SourceSeries
 from services.verifier.verdict import Verdict
 from services.verifier.wiring import HOT, connected, verifier

@@ -12,7 +12,7 @@ from common.state.ledger import Audit
 from etlctl.output import counts, thousands
 from etlctl.times import rfc3339
 from etlctl.verify.present import last_sentence
-from services.verifier.run import Outcome
+from services.verifier.outcome import Outcome
 from services.verifier.verdict import Verdict, worst
 from services.verifier.wiring import HOT
 

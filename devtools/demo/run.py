@@ -25,7 +25,7 @@ from devtools.servers.stack import PIPELINE, LocalStack, new_run_dir
 from devtools.servers.stack_config import Pace, read_config
 from devtools.servers.waiting import wait_until
 from etlctl.connect import redis_of
-from services.verifier.run import Outcome
+from services.verifier.outcome import Outcome
 from services.verifier.wiring import connected, verifier
 
 # Two transformers, to show that they share the work.

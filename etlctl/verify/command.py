@@ -17,14 +17,14 @@ from common.errors import ConfigError, SourceError
 from common.state.keys import feed_of
 from etlctl.history.again import Opened
 from etlctl.options import AsJson, ConfigFile
-from etlctl.output import print_json, progress_bar, remark, stdout, thousands
+from etlctl.output import print_json, progress_bar, remark, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.present import as_json as outcome_json
 from etlctl.verify.present import coloured, details, last_sentence, no_window_yet, table
 from etlctl.verify.repair import repair as repaired
 from etlctl.verify.sealed.command import verify_sealed
 from etlctl.verify.windows import planned_part, with_windows
-from services.verifier.run import Outcome
+from services.verifier.outcome import Outcome
 from services.verifier.verdict import EXIT_CODES, Verdict, parse_accepted, worst
 from services.verifier.wiring import (
     Parts,
@@ -173,11 +173,6 @@ def verify(
             if start_ms >= end_ms:
                 raise BadTime(f"nothing lies between {rfc3339(start_ms)} and {rfc3339(end_ms)}")
             outcome = verify_range(parts, start_ms, end_ms, begins_ms, quiet=as_json)
-            if elsewhere := parts.sink.points_elsewhere:
-                say(
-                    f"{thousands(elsewhere)} points are found only in another bucket than "
-                    "load.bucket_from names for their series"
-                )
             of_tier = (
                 repaired(parts, outcome, wait_seconds, remark, quiet=as_json) if repair else []
             )

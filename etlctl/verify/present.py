@@ -14,7 +14,7 @@ from etlctl.output import counts, thousands
 from etlctl.tables import Table
 from etlctl.times import rfc3339
 from services.verifier.examples import SeriesExample, Value
-from services.verifier.run import Outcome, QueryResult
+from services.verifier.outcome import Outcome, QueryResult
 from services.verifier.verdict import Verdict, worst
 
 # Reasons of an explained difference as they are shown.
@@ -75,6 +75,10 @@ def details(outcome: Outcome) -> Iterator[str]:
             for one in results
             if outcome.start_ms < one.start_ms < outcome.end_ms
         ),
+    )
+    yield from _block(
+        "Found only in another bucket than load.bucket_from names for the series:",
+        (f"{one.query}: {_points(one.elsewhere)}" for one in results if one.elsewhere),
     )
     yield from _block("Explained:", (line for one in results for line in _explained(one)))
     yield from _block("Without a reason, for example:", example_lines(outcome))
@@ -202,6 +206,7 @@ def _query_json(tier: str, result: QueryResult) -> dict[str, Any]:
         "dropped": dict(result.dropped),
         "expected": result.expected,
         "found": result.found,
+        "in_another_bucket": result.elsewhere,
         "equal": result.equal,
         "missing": result.missing,
         "extra": result.extra,

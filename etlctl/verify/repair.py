@@ -10,7 +10,7 @@ from common.state.windows import WindowSet
 from etlctl.connect import redis_of
 from etlctl.history.again import Opened, chosen, lines, open_again, whole
 from etlctl.history.extract import wait
-from services.verifier.run import Outcome
+from services.verifier.outcome import Outcome
 from services.verifier.wiring import Parts
 
 

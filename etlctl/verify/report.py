@@ -21,7 +21,7 @@ from etlctl.times import LATEST_MS
 from etlctl.verify.command import WaitSeconds, show, verify_range
 from etlctl.verify.present import as_json as outcome_json
 from etlctl.verify.repair import open_and_wait
-from services.verifier.run import Outcome
+from services.verifier.outcome import Outcome
 from services.verifier.verdict import EXIT_CODES, worst
 from services.verifier.wiring import by_source, choose_tiers, connected
 

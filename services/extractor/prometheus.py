@@ -6,7 +6,6 @@ The HTTP API is described at https://prometheus.io/docs/prometheus/latest/queryi
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -23,20 +22,19 @@ from common.source.query_api import QueryApi
 from common.source.remote_read.choice import Choice
 from common.source.remote_read.doubt import Doubt
 from common.source.transport import BodyBounds, Transport
-from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS, ServerRun
+from services.extractor.history import ServerRun
 from services.extractor.push.external_labels import external_labels_of
 from services.extractor.remote_read.read import RemoteReader
 from services.extractor.remote_read.two_ways import TwoWays
 from services.extractor.source.clock import ClockReading
 from services.extractor.source.decode import decode, decode_value
 from services.extractor.source.fixed_labels import labelled
+from services.extractor.source.lowest_timestamp import LATEST_SECONDS, LowestTimestamp
 from services.extractor.source.metric_types import MetricTypes
 from services.extractor.source.scrape_settings import ScrapeSettings
 
 INFO_BYTES = 64 << 10
 METRICS_BYTES = 16 << 20
-# How long it is believed of a front that its /metrics do not report a lowest timestamp.
-UNREPORTED_SECONDS = 300.0
 # Of a window, whatever is in it: some 60 million samples of long series.
 WINDOW_BYTES = 2 << 30
 # How long a window may be read for, in time-outs: decoding and staging it is not its server's time.
@@ -44,8 +42,6 @@ WINDOW_TIMEOUTS = 3
 # Metrics that are counted by one query: together they stay well below what a URL may have.
 NAMES_A_QUERY = 10
 
-# A database without samples reports the largest time there is, 9e15 seconds.
-LATEST_SECONDS = 1e12
 # Far above what any database holds, far below where floats lose whole numbers.
 MOST_SAMPLES = 1e15
 
@@ -79,10 +75,11 @@ class PrometheusClient:
         self._transport = Transport(settings.prometheus_url, session_factory(settings), monotonic)
         self._api = QueryApi(self._transport, self._timeout_seconds)
         self._reader = RemoteReader(self._transport, self._timeout_seconds, self._bounds)
-        self._cut_off = CutOff(self._api, self.now_ms, monotonic)
-        self._cut_off_behind_ms: int | None = None
-        self._monotonic = monotonic
-        self._unreported_until = float("-inf")
+        self._lowest = LowestTimestamp(
+            lambda: self._document("metrics", METRICS_BYTES),
+            CutOff(self._api, self.now_ms, monotonic),
+            monotonic,
+        )
         self._two_ways = None
         # Remote read knows no parameters: it would answer as if there were none.
         if on_doubt is not None and settings.remote_read == "auto" and not settings.params:
@@ -188,26 +185,14 @@ class PrometheusClient:
         when that answers. None if neither is known. ``NO_SAMPLES_MS`` for a server that holds
         nothing at all.
         """
-        self._cut_off_behind_ms = None
-        prefix = f"{LOWEST_TIMESTAMP_METRIC} ".encode()
-        reports = self._monotonic() >= self._unreported_until
-        text = self._document("metrics", METRICS_BYTES) if reports else b""
-        for line in text.splitlines():
-            if line.startswith(prefix):
-                return _lowest_ms(line.removeprefix(prefix))
-        cut_off_ms = self._cut_off.from_ms()
-        if cut_off_ms is not None:
-            self._cut_off_behind_ms = self._cut_off.behind_ms
-            if reports:
-                self._unreported_until = self._monotonic() + UNREPORTED_SECONDS
-        return cut_off_ms
+        return self._lowest.read_ms()
 
     def cut_off_behind_ms(self) -> int | None:
         """How far behind its clock a front begins to answer, if that is what was given last.
 
         By :meth:`lowest_timestamp_ms`; None where the server itself reported it, or nobody did.
         """
-        return self._cut_off_behind_ms
+        return self._lowest.cut_off_behind_ms
 
     def count_in(self, query: Query, start_ms: int, end_ms: int) -> int:
         """How many raw samples a ``select`` has now with ``start_ms < t <= end_ms``.
@@ -309,8 +294,7 @@ class PrometheusClient:
     def close(self) -> None:
         """Close all connections; the next request opens one anew, perhaps to another server."""
         self._transport.close()
-        self._cut_off.expire()
-        self._unreported_until = float("-inf")
+        self._lowest.expire()
 
     def stop(self) -> None:
         """End the request that is under way, and every later one; from any thread."""
@@ -376,17 +360,6 @@ class PrometheusClient:
 
     def _remarks(self, params: Mapping[str, str]) -> Callable[[str], None]:
         return lambda remark: self._on_remark(params["query"], remark)
-
-
-def _lowest_ms(text: bytes) -> int | None:
-    """A time in seconds, as ``/metrics`` shows it, in ms; None for what is no time."""
-    try:
-        seconds = float(text.split()[0])
-    except (ValueError, IndexError):
-        return None
-    if not math.isfinite(seconds):
-        return None
-    return round(seconds * 1000) if abs(seconds) < LATEST_SECONDS else NO_SAMPLES_MS
 
 
 def _ranged(selector: str, range_ms: int) -> str:

@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from math import inf
 
-from common.config.load import LoadSettings, Tier
+from common.config.load import LoadSettings
 from common.errors import WireError
 from common.runtime.telemetry import Telemetry
 from common.samples.gzip_join import join
@@ -44,23 +43,16 @@ from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, reject
 from services.loader.responses import Kind, Outcome, describe
 from services.loader.retention_cache import UnknownRetention
 from services.loader.search_budget import SearchBudget
+from services.loader.too_old import TooOld
 from services.loader.total_refusal import REFUSALS, TotalRefusal
 
 SINK_CLOCK = "sink_clock"
 SINK_URL = "sink_url"
 
-# No InfluxDB can be set to delete sooner than after an hour; the rest is for clocks that differ.
-# What it refuses as too old though it is younger is refused in error: its clock may be ahead.
-YOUNG_SECONDS = 3000.0
-
 # A search that takes longer goes on with the next delivery; far below what a stage lets pass.
 BUDGET_SECONDS = 240.0
 
 _MESSAGE_MAX_CHARS = 500  # in the log
-
-# Longer than windows of raw samples are, so than what may lie between an entry's first line and its
-# oldest.
-_WINDOW_MAX_MS = 2 * 86_400_000
 
 
 @dataclass
@@ -89,7 +81,6 @@ class LoadHandler:
 
     def __post_init__(self) -> None:
         settings, telemetry = self.settings, self.telemetry
-        self._tiers = {str(name): tier for name, tier in settings.tiers.items()}
         self._group_samples = settings.group_samples
         self.isolation_cache = IsolationCache(self.clock)
         self.suspects = Suspects()
@@ -116,7 +107,9 @@ class LoadHandler:
             Pace(settings.influxdb.rate_limit_bytes_per_second, self.clock, self.wait),
         )
         self._one_line = OneLine(self._poster, self._admission, self.rng)
-        self._unknown_retention = UnknownRetention(self._tiers, telemetry, self.set_ready)
+        tiers = {str(name): tier for name, tier in settings.tiers.items()}
+        unknown_retention = UnknownRetention(tiers, telemetry, self.set_ready)
+        self._too_old = TooOld(tiers, self.sink, unknown_retention, self.wall_clock)
         self._pool = ThreadPoolExecutor(settings.connections, thread_name_prefix="post")
 
     def check(self) -> str | None:
@@ -177,7 +170,7 @@ class LoadHandler:
                 payload.check_shape(entry.payload, entry.samples)
                 lines = (
                     self.isolation_cache.get(entry)
-                    or self._too_old(entry, self._tiers[entry.tier], bucket)
+                    or self._too_old.mark(entry, bucket)
                     or lines_of_foreign(entry)
                 )
                 if not batch.probing:
@@ -193,30 +186,6 @@ class LoadHandler:
                 suspect = self.suspects.is_suspect(entry.id)
                 groups.alone(bucket, entry, lines, suspect=suspect)
         return groups.all
-
-    def _too_old(self, entry: Entry, tier: Tier, bucket: str) -> Lines | None:
-        """The entry's lines, those marked that the tier does not keep; None if it looks young.
-
-        Every series of a window spans the same time, so an entry whose first line is young enough
-        holds at most a few old ones; those the sink will name. One that forgets them without a word
-        gets none: there every line is looked at, unless the first is younger by a whole window.
-        """
-        silent_seconds = self.sink.silent_retention_seconds(bucket)
-        self._unknown_retention.report(self.sink.retention_unknown)
-        kept_seconds = min(tier.retention_seconds or inf, silent_seconds or inf)
-        if kept_seconds == inf:
-            return None
-        keep_from_ms = int((self.wall_clock() - kept_seconds) * 1000)
-        first_ms = payload.first_timestamp_ms(entry.payload)
-        if silent_seconds is None:
-            margin_ms: float = 0
-        else:  # windows of rollups and expressions may be of any length; they are few samples
-            margin_ms = _WINDOW_MAX_MS if (entry.kind, entry.tier) == ("select", "hot") else inf
-        if first_ms is None or first_ms >= keep_from_ms + margin_ms:
-            return None
-        lines = Lines(payload.decode(entry.payload, entry.samples))
-        lines.expire_before(keep_from_ms)
-        return lines if LineStatus.EXPIRED in lines.status else None
 
     def _load(self, batch: Batch, group: Group) -> None:
         """Verdicts for the entries of a group."""
@@ -328,16 +297,11 @@ class LoadHandler:
 
     def _conclude(self, batch: Batch, entry: Entry, lines: Lines) -> None:
         """Settle an entry whose every line is decided; remember what is known of another."""
-        kept_seconds = self._tiers[entry.tier].retention_seconds
-        if kept_seconds is not None:
-            # Somebody said how long the sink keeps points: what is older needs no dead letter.
-            lines.without_message(LineStatus.EXPIRED)
-            young_from_seconds = self.wall_clock() - min(kept_seconds, YOUNG_SECONDS)
-            if lines.any_expired_after(int(young_from_seconds * 1000)):
-                reason = "the sink refuses points as too old that are not: its clock must be wrong"
-                batch.verdicts[entry.id] = self._admission.pause(SINK_CLOCK, reason, Proof.POINTS)
-                self.isolation_cache.forget(entry)
-                return
+        if self._too_old.refused_in_error(entry, lines):
+            reason = "the sink refuses points as too old that are not: its clock must be wrong"
+            batch.verdicts[entry.id] = self._admission.pause(SINK_CLOCK, reason, Proof.POINTS)
+            self.isolation_cache.forget(entry)
+            return
         if LineStatus.OPEN in lines.status:
             self.isolation_cache.put(entry, lines)
             return

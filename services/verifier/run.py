@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,19 +10,11 @@ from common.promql.reach import Reach
 from common.samples.layout import Place
 from common.samples.rollup import AGGREGATES, Rollup
 from services.verifier.compare import compare
-from services.verifier.examples import Examples
 from services.verifier.expect import Expected, Identify, expect, expect_rollup
-from services.verifier.explain import (
-    NOT_LOADED_YET,
-    ON_THE_WAY,
-    RECHECK_DUE,
-    Explained,
-    Facts,
-    Spent,
-    explain,
-)
+from services.verifier.explain import ON_THE_WAY, RECHECK_DUE, Facts, explain
 from services.verifier.knowledge import Knowledge
 from services.verifier.late import late_in
+from services.verifier.outcome import Outcome, QueryResult
 from services.verifier.phases import Phases
 from services.verifier.points import Column, Points, SeriesKey
 from services.verifier.replicas import ReadFrom
@@ -31,7 +22,6 @@ from services.verifier.rollup import with_fields
 from services.verifier.sink.read import Sink
 from services.verifier.source import Source, SourceSeries
 from services.verifier.unloaded import Unloaded
-from services.verifier.verdict import EXIT_CODES, Verdict, worst
 from services.verifier.whole import whole_from_ms
 
 
@@ -76,107 +66,6 @@ class Subject:
     def fields(self) -> tuple[str, ...]:
         """The fields of its points; none where a point is a sample."""
         return self.rollup.aggregates if self.rollup else ()
-
-
-@dataclass(slots=True)
-class QueryResult:
-    """The outcome for one query, in points. ``explained`` counts parts of the three kinds.
-
-    ``spent``: what of it was explained by number only. ``reaches_beyond``: the range goes beyond
-    what is loaded, so that points may come yet. ``start_ms``: after when it was compared; not
-    before the end of the range where none of it was. ``unloaded``: where points are missing or
-    different without a reason.
-    """
-
-    query: str
-    start_ms: int = 0
-    source: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    expected: int = 0
-    found: int = 0
-    equal: int = 0
-    missing: int = 0
-    extra: int = 0
-    different: int = 0
-    explained: Explained = field(default_factory=Explained)
-    spent: Spent = field(default_factory=Counter)
-    examples: Examples = field(default_factory=Examples)
-    reaches_beyond: bool = False
-    unloaded: Unloaded = field(default_factory=Unloaded)
-
-    @property
-    def differing(self) -> int:
-        """Points missing, extra or different, explained or not."""
-        return self.missing + self.extra + self.different
-
-    @property
-    def reasons(self) -> Counter[str]:
-        """Points explained, by reason."""
-        return self.explained.missing + self.explained.extra + self.explained.different
-
-    @property
-    def unexplained(self) -> int:
-        """Differences that nothing explains: what makes the verification fail."""
-        return self.differing - self.reasons.total()
-
-    @property
-    def to_come(self) -> int:
-        """Points missing or different that may still come."""
-        return sum(self.reasons[reason] for reason in NOT_LOADED_YET)
-
-    @property
-    def verdicts(self) -> frozenset[Verdict]:
-        """Everything that must be said: differences of one query may be of several kinds."""
-        said = {
-            Verdict.DIFFERENT: self.unexplained > 0,
-            Verdict.INCOMPLETE: self.reaches_beyond or self.to_come > 0,
-            Verdict.EXPLAINED: self.reasons.total() > self.to_come,
-            Verdict.NOTHING_TO_COMPARE: not (self.expected or self.found),
-        }
-        return frozenset(one for one, holds in said.items() if holds) or frozenset({Verdict.EQUAL})
-
-    @property
-    def verdict(self) -> Verdict:
-        """The gravest of them."""
-        return worst(self.verdicts)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """Results by query over ``(start_ms, end_ms]``.
-
-    ``foreign`` counts points read back that belong to none of the queries that are configured.
-    """
-
-    start_ms: int
-    end_ms: int
-    results: list[QueryResult]
-    foreign: int = 0
-
-    @property
-    def verdicts(self) -> frozenset[Verdict]:
-        """What must be said of any of the queries."""
-        if not self.results:
-            return frozenset({Verdict.NOTHING_TO_COMPARE})
-        return frozenset().union(*(result.verdicts for result in self.results))
-
-    @property
-    def verdict(self) -> Verdict:
-        """The gravest: equal only if every query was compared, and nothing differs."""
-        return worst(self.verdicts)
-
-    def with_source(self, other: Outcome) -> Outcome:
-        """Together with what was compared with another source.
-
-        What is foreign to both was counted by each, as far as both write to the same places.
-        """
-        start_ms, end_ms = min(self.start_ms, other.start_ms), max(self.end_ms, other.end_ms)
-        results = [*self.results, *other.results]
-        return Outcome(start_ms, end_ms, results, max(self.foreign, other.foreign))
-
-    def exit_code(self, accepted: frozenset[Verdict]) -> int:
-        """That of the gravest verdict of a query that is not ``accepted``."""
-        return EXIT_CODES[worst(self.verdicts - accepted)]
 
 
 @dataclass(slots=True)
@@ -265,6 +154,9 @@ class Verifier:
             wanted = expected[subject.name]
             mine = {key: column for key, column in found.items() if key in wanted.points}
             mine.update(strays.get(subject.name, {}))
+            result.elsewhere += sum(
+                number for key, number in self.sink.elsewhere.items() if key in mine
+            )
             if subject.rollup:
                 mine = with_fields(mine, fields, subject.fields)
             comparison = compare(wanted.points, mine)

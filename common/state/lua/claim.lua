@@ -1,8 +1,9 @@
 -- Take over entries that were released, or whose worker died.
 --
 -- KEYS 1..4 stream, its in-flight records, crashes, released, 5 the latest time seen
--- a    group, consumer, released (the consumer that holds what was released), lease_ms, most (entries)
--- Returns {entries taken: {{id, crashes, {field, value, …}}, …}, ids found deleted while pending}.
+-- a    group, consumer, released (the consumer that holds what was released), lease_ms, most (entries),
+--      cursors (where each walk through the pending entries is to go on; '-' for all of them at first)
+-- Returns {entries taken: {{id, crashes, {field, value, …}}, …}, ids found deleted while pending, the next cursors}.
 --
 -- A release does not count as a crash; a lease that ran out under another worker does. An entry
 -- with a crash behind it is a suspect and is handed out alone, so that its neighbours do not die with it.
@@ -24,36 +25,54 @@ local function take(id, times_crashed)
   taken[#taken + 1] = {id, times_crashed, found[1][2]}
 end
 
--- Pages through pending entries (all that XPENDING takes before its range is in `filter`), so that
--- many which must wait do not hide those behind them. `visit` returns true when it has enough.
+-- Pages through pending entries (all that XPENDING takes before its range is in `filter`), once around from where the
+-- walk ended the last time: neither many which must wait nor many which come back at once hide those behind them. It ends
+-- where `visit` returns AFTER or AT, and goes on after that entry or at it. Returns whether the last entry was reached.
 local PAGE, MOST_PAGES = 100, 100
-local function each(filter, owner, visit)
-  local start = '-'
+local AFTER, AT = 'after', 'at'
+local RENEWED, RELEASED, LEASED = 1, 2, 3
+local function each(walk, filter, owner, visit)
+  local begun = a.cursors[walk]
+  local start, last, reached = begun, '+', false
   for _ = 1, MOST_PAGES do
     local args = {'XPENDING', stream, a.group}
     for _, word in ipairs(filter) do args[#args + 1] = word end
-    for _, word in ipairs({start, '+', PAGE}) do args[#args + 1] = word end
+    for _, word in ipairs({start, last, PAGE}) do args[#args + 1] = word end
     if owner then args[#args + 1] = owner end
     local page = redis.call(unpack(args))
     for _, pending in ipairs(page) do
-      if visit(pending[1], pending[2]) then return end
+      local ends = visit(pending[1], pending[2])
+      if ends then
+        a.cursors[walk] = ends == AT and pending[1] or '(' .. pending[1]
+        return reached
+      end
     end
-    if #page < PAGE then return end
-    start = '(' .. page[#page][1]
+    if #page == PAGE then
+      start = '(' .. page[PAGE][1]
+    else
+      reached = true
+      start = '-'
+      if begun == '-' or last ~= '+' then break end
+      last = string.match(begun, '[%d-]+')
+    end
   end
+  a.cursors[walk] = start
+  return reached
 end
 
 -- Where the clock has gone back, Redis believes that a lease began in the future, and it would last as long as the
 -- step: each begins anew. The time is noted now and then, and never instead of what follows at maxmemory.
-local seen = tonumber(redis.call('GET', KEYS[5])) or 0
+local seen, renewed = tonumber(redis.call('GET', KEYS[5])) or 0, true
 if now < seen then
-  each({}, nil, function(id, owner)
+  renewed = each(RENEWED, {}, nil, function(id, owner)
     if #redis.call('XRANGE', stream, id, id) == 1 then
       redis.call('XCLAIM', stream, a.group, owner, 0, id, 'JUSTID')
     end
   end)
+else
+  a.cursors[RENEWED] = '-'
 end
-if math.abs(now - seen) >= 5000 then redis.pcall('SET', KEYS[5], whole(now)) end
+if renewed and math.abs(now - seen) >= 5000 then redis.pcall('SET', KEYS[5], whole(now)) end
 
 local function waits(id)
   local until_ms, wait = string.match(redis.call('HGET', released, id) or '', '^(%d+) ?(%d*)$')
@@ -64,31 +83,36 @@ local function waits(id)
   return true
 end
 
-each({}, a.released, function(id)
-  if waits(id) then return false end
+local suspect
+each(RELEASED, {}, a.released, function(id)
+  if waits(id) then return end
   local times_crashed = crashes_of(id)
   if times_crashed == 0 then
     take(id, 0)
-    return #taken >= a.most
+    return #taken >= a.most and AFTER
   end
-  if #taken > 0 then return false end
+  if #taken > 0 then
+    suspect = suspect or id
+    return
+  end
   take(id, times_crashed)
-  return #taken > 0
+  return #taken > 0 and AFTER
 end)
-if #taken > 0 then return {taken, deleted} end
+if suspect then a.cursors[RELEASED] = suspect end
+if #taken > 0 then return {taken, deleted, a.cursors} end
 
 -- XPENDING's IDLE filter follows the server's clock, which is the clock that leases run by.
-each({'IDLE', a.lease_ms}, nil, function(id, owner)
-  if owner == a.released then return false end
+each(LEASED, {'IDLE', a.lease_ms}, nil, function(id, owner)
+  if owner == a.released then return end
   if owner == a.consumer or #redis.call('XRANGE', stream, id, id) == 0 then
     take(id, crashes_of(id))
-    return #taken >= a.most
+    return #taken >= a.most and AFTER
   end
-  if #taken > 0 then return true end
+  if #taken > 0 then return AT end
   -- HDEL passes at maxmemory, and what follows it in a script passes too: what a dead worker held
   -- must be taken over even then, or nothing would ever free memory again.
   redis.call('HDEL', released, id)
   take(id, redis.call('HINCRBY', crashes, id, 1))
-  return true
+  return AFTER
 end)
-return {taken, deleted}
+return {taken, deleted, a.cursors}

@@ -75,6 +75,11 @@ def details(outcome: SealedOutcome) -> Iterator[str]:
                 yield f"{one.query}: {word}: {_windows(windows)}"
             if more := sum(windows.windows for windows in found[EXAMPLES_MAX:]):
                 yield f"{one.query}: {word}: {_count(more)} more"
+        if one.elsewhere:
+            yield (
+                f"{one.query}: {thousands(one.elsewhere)} points only in another bucket than"
+                " load.bucket_from names for the series"
+            )
         for start_ms, end_ms in one.unsealed[:EXAMPLES_MAX]:
             yield f"{one.query}: not sealed: {_span(start_ms, end_ms)}"
         if len(one.unsealed) > EXAMPLES_MAX:
@@ -122,6 +127,7 @@ def _query_json(tier: str, one: QueryOutcome) -> dict[str, Any]:
         "to_ms": one.end_ms,
         "windows": {kind.value: one.windows[kind] for kind in Kind},
         "intact_points": one.points,
+        "in_another_bucket": one.elsewhere,
         "found": [
             {
                 "kind": windows.kind.value,

@@ -27,9 +27,10 @@ from common.state.keys import feed_of
 from common.state.proven import Differing, FeedProof, ProofRecord, Proven
 from common.state.ranges import clipped, without
 from services.verifier.proving.budget import CpuBudget
-from services.verifier.proving.forgotten import Judgement, judge
+from services.verifier.proving.forgotten import judge
 from services.verifier.proving.repair import Repair
-from services.verifier.run import QueryResult, Subject, Verifier
+from services.verifier.proving.report import report_compared, report_sealed
+from services.verifier.run import Subject, Verifier
 from services.verifier.sealed.check import Checker
 from services.verifier.sealed.wiring import checker_of
 from services.verifier.source import ChunkReading
@@ -43,7 +44,6 @@ FIRST_PIECE_MS = 600_000
 LONGEST_PIECE_MS = 86_400_000
 # After so long a turn makes its connections anew, and with them what it knows of clocks and names.
 TURN_SECONDS = 600.0
-EXAMPLES_SHOWN = 3
 _TICK_SECONDS = 1.0
 
 
@@ -245,7 +245,7 @@ class Prover:
         if now is None:
             return result.source
         differed = sum(r.points for r in now.proven.differing if r[:2] == (start_ms, end_ms))
-        self._report(proof, start_ms, end_ms, result, differed)
+        report_compared(self.telemetry, proof.feed, start_ms, end_ms, result, differed)
         self._save(now, now.proven.with_range(start_ms, end_ms, points, self._now_ms()))
         self.telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
         whole_from_ms = _whole_from_ms(one, one.subjects[0], proof)
@@ -273,7 +273,7 @@ class Prover:
         now = self._still(proof, start_ms, found.end_ms)
         if now is None:
             return points
-        self._report_seals(proof, start_ms, found, before)
+        report_sealed(self.telemetry, proof.feed, start_ms, found, before)
         proven = now.proven
         if before is not None:
             rest = before._replace(start_ms=found.end_ms)
@@ -303,56 +303,6 @@ class Prover:
     def _count(self, samples: int, began: float, rested_seconds: float) -> None:
         rested_seconds = self._rested_seconds - rested_seconds
         self.telemetry.batch_succeeded(samples, self.clock() - began - rested_seconds)
-
-    def _report(
-        self, proof: FeedProof, start_ms: int, end_ms: int, result: QueryResult, differed: int
-    ) -> None:
-        points = result.unexplained
-        bounds = {**proof.feed.labels, "start_ms": start_ms, "end_ms": end_ms}
-        if points and points != differed:
-            self.telemetry.emit(
-                "verify_differs",
-                **bounds,
-                points=points,
-                missing=result.missing,
-                extra=result.extra,
-                different=result.different,
-                examples=[
-                    f"{each.kind}: {each.series} at {each.timestamp_ms} ms"
-                    for each in result.explained.examples[:EXAMPLES_SHOWN]
-                ],
-            )
-        elif differed and not points:
-            self.telemetry.emit("verify_equal_again", **bounds)
-
-    def _report_seals(
-        self, proof: FeedProof, start_ms: int, found: Judgement, before: Differing | None
-    ) -> None:
-        telemetry = self.telemetry
-        bounds = {**proof.feed.labels, "start_ms": start_ms, "end_ms": found.end_ms}
-        intact_ms, unproven_ms = found.intact_ms, found.unproven_ms
-        if before is not None and not before.by_seals:
-            # It holds what was loaded, but that was not what the source had.
-            intact_ms, unproven_ms = 0, unproven_ms + intact_ms
-        if intact_ms:
-            telemetry.emit("verify_sealed", amount=intact_ms / 1000, **bounds)
-        if unproven_ms:
-            telemetry.emit("verify_unproven", amount=unproven_ms / 1000, **bounds)
-        differed = before.points if before is not None and before.by_seals else 0
-        if found.points and found.points != differed:
-            telemetry.emit(
-                "verify_damaged",
-                **bounds,
-                points=found.points,
-                windows=sum(each.windows for each in found.damage),
-                examples=[
-                    f"{each.kind} in ({each.start_ms}, {each.end_ms}]:"
-                    f" {each.sealed} points sealed, {each.found} found"
-                    for each in found.damage[:EXAMPLES_SHOWN]
-                ],
-            )
-        elif differed and not found.points and intact_ms:
-            telemetry.emit("verify_equal_again", **bounds)
 
     def _save(self, proof: FeedProof, proven: Proven) -> None:
         if not self.record.save({proof.feed.name: proof._replace(proven=proven)}):

@@ -56,7 +56,9 @@ class Checker:
         owners_of = partial(self.owners, query)
         kept = self._kept(reader, span, outcome)
         for owners, piece in _pieces(kept, self.piece_points, owners_of):
-            for seal, (kind, found) in zip(piece, self._piece(owners, piece), strict=True):
+            judged, elsewhere = self._piece(owners, piece)
+            outcome.elsewhere += elsewhere
+            for seal, (kind, found) in zip(piece, judged, strict=True):
                 assert seal.digest is not None
                 if seal.start_ms < self.forgotten_up_to_ms():  # it went on while we read
                     kind = Kind.EXPIRED
@@ -109,17 +111,23 @@ class Checker:
             outcome.end_ms = last_ms
             outcome.unsealed = [gap for gap in outcome.unsealed if gap[0] < (last_ms or 0)]
 
-    def _piece(self, owners: Sequence[Owner], piece: Sequence[Seal]) -> Iterable[tuple[Kind, int]]:
-        """Of each window what became of it, and how many points were found."""
-        of_owners = [self._judged(owner, piece) for owner in owners]
-        for judged in zip(*of_owners, strict=True):
-            intact = (one for one in judged if one[0] is Kind.INTACT)
-            yield next(intact, judged[-1])
+    def _piece(
+        self, owners: Sequence[Owner], piece: Sequence[Seal]
+    ) -> tuple[list[tuple[Kind, int]], int]:
+        """Of each window what became of it, and how many points were found.
 
-    def _judged(self, owner: Owner, piece: Sequence[Seal]) -> list[tuple[Kind, int]]:
+        And how many of all those points only another bucket has than their series' own.
+        """
+        judged = [self._judged(owner, piece) for owner in owners]
+        of_windows = zip(*(found for found, _ in judged), strict=True)
+        return [
+            next((one for one in found if one[0] is Kind.INTACT), found[-1]) for found in of_windows
+        ], judged[-1][1]  # the last owner is all of them as one
+
+    def _judged(self, owner: Owner, piece: Sequence[Seal]) -> tuple[list[tuple[Kind, int]], int]:
         sealed = [seal.digest or Digest() for seal in piece]
         ends_ms = [seal.end_ms for seal in piece]
-        totals = [Digest()] * len(piece)
+        totals, elsewhere = [Digest()] * len(piece), 0
         parts = -(-sum(digest.points for digest in sealed) // self.piece_points) or 1
         for start_ms, end_ms in _split(piece[0].start_ms, piece[-1].end_ms, parts):
             points = self.sink.read(owner.places, start_ms, end_ms, owner.tags, owner.fields)
@@ -128,6 +136,7 @@ class Checker:
                 for key, column in points.items()
                 if owner.owns(key)
             ]
+            elsewhere += sum(self.sink.elsewhere.get(key, 0) for key, _ in series)
             found = (
                 rollup_digests(series, ends_ms, owner.fields)
                 if owner.fields
@@ -137,7 +146,7 @@ class Checker:
         return [
             (_kind(wanted, total, certain=owner.certain), total.points)
             for wanted, total in zip(sealed, totals, strict=True)
-        ]
+        ], elsewhere
 
 
 def _kind(sealed: Digest, found: Digest, *, certain: bool) -> Kind:

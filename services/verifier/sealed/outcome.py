@@ -43,7 +43,10 @@ class Windows:
 
 @dataclass(slots=True)
 class QueryOutcome:
-    """``unsealed`` is time of the range that no seal speaks of. ``points`` were checked."""
+    """``unsealed`` is time of the range that no seal speaks of. ``points`` were checked.
+
+    ``elsewhere``: how many were found only in another bucket than their series is written to.
+    """
 
     query: str
     start_ms: int | None = None
@@ -52,6 +55,7 @@ class QueryOutcome:
     points: int = 0
     found: list[Windows] = field(default_factory=list)
     unsealed: list[Span] = field(default_factory=list)
+    elsewhere: int = 0
 
     def add(self, kind: Kind, start_ms: int, end_ms: int, sealed: int = 0, found: int = 0) -> None:
         """Count a window; those of one kind must come in order."""

@@ -59,6 +59,7 @@ class PartitionedSink(Sink):
         Where several have one, that of the bucket that the series is written to stays.
         """
         places = list(places)
+        self.elsewhere = {}
         pieces: dict[SeriesKey, dict[str, Column]] = {}
         own = super().read(places, start_ms, end_ms, tags, fields)
         others = (one.read(places, start_ms, end_ms, tags, fields) for one in self._others)
@@ -73,5 +74,6 @@ class PartitionedSink(Sink):
             return right
         held = len(right.timestamps_ms)
         whole, _ = join((*columns.values(), right) if held else columns.values())
-        self.points_elsewhere += len(whole.timestamps_ms) - held
+        if only_there := len(whole.timestamps_ms) - held:
+            self.elsewhere[key] = only_there
         return whole

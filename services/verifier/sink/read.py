@@ -29,7 +29,7 @@ from common.sink.influx1 import kept_seconds
 from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
 from common.sink.select import Select, between, quote, quote_text
 from common.sink.sql import TAG, lines_in, schema_of, selected
-from services.verifier.points import Points, known_shape
+from services.verifier.points import Points, SeriesKey, known_shape
 from services.verifier.sink import sql as sink_sql
 from services.verifier.sink.rows import (
     Rows,
@@ -64,8 +64,8 @@ class Sink:
         self._database = database
         self._sql = session.settings.query_language == "sql"
         self._packs = True
-        # Of all that was read, points that another bucket has than the one they are written to.
-        self.points_elsewhere = 0
+        # Of what was read last, points that only another bucket has than their series' own.
+        self.elsewhere: dict[SeriesKey, int] = {}
 
     def close(self) -> None:
         """Close the connection."""

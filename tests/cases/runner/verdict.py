@@ -9,8 +9,8 @@ import pytest
 from common.config import Settings
 from common.samples.layout import Place
 from etlctl.verify.present import example_lines
+from services.verifier.outcome import Outcome
 from services.verifier.points import Points, SeriesKey
-from services.verifier.run import Outcome
 from services.verifier.source import Source
 from services.verifier.wiring import connected, verifier
 from tests.cases.runner.case import Ledger, Step

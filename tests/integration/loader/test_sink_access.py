@@ -67,6 +67,17 @@ def test_a_rotated_token_needs_no_restart(server: InfluxDB2, tmp_path: Path) -> 
     sink.close()
 
 
+def test_who_connects_anew_has_the_token_of_now(server: InfluxDB2, tmp_path: Path) -> None:
+    """As the verifier does with each turn, by settings that were read when it started."""
+    file = tmp_path / "token"
+    found = settings(server.url, token_file=secret(file, TOKEN))
+    server.engine.token = "another"
+    replaced(file, "another\n")
+    sink = InfluxSink(found, connections=1)
+    assert sink.write(BUCKET, BODY).kind is Kind.WRITTEN
+    sink.close()
+
+
 def test_a_probe_reads_the_token_again_though_the_file_seems_unchanged(
     server: InfluxDB2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from devtools.demo.__main__ import app
 from devtools.demo.report import DemoReport
 from devtools.demo.view import Snapshot, View, numbers_table, plain_line, snapshot
 from etlctl.command_line import run
-from services.verifier.run import Outcome, QueryResult
+from services.verifier.outcome import Outcome, QueryResult
 
 
 def audit(account: Account, raw_samples: int = 0) -> Audit:

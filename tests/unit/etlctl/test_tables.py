@@ -21,7 +21,7 @@ from devtools import PROJECT_ROOT
 from etlctl.status import present as status
 from etlctl.tables import TEXT_MIN_CHARS, Table
 from etlctl.verify.present import table as verify_table
-from services.verifier.run import Outcome, QueryResult
+from services.verifier.outcome import Outcome, QueryResult
 
 MANY = 987_654_321_012
 LONG = "a_query_whose_name_is_" + "very_" * 14 + "long"

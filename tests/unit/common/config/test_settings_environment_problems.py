@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import certificates
-from tests.support.settings_files import EXTRACT, LOAD, MINIMAL, problems, secret_file
+from tests.support.settings_files import EXTRACT, MINIMAL, problems, secret_file
 
 # --- environment and secrets -----------------------------------------------------------------
 
@@ -140,9 +140,13 @@ def test_an_authority_for_a_redis_without_tls_is_refused(tmp_path: Path) -> None
 
 def test_a_key_without_a_certificate_is_refused(tmp_path: Path) -> None:
     key = secret_file(tmp_path, b"-----BEGIN PRIVATE KEY-----")
-    text = LOAD + f"extract: {{prometheus_url: 'http://p', auth: {{key_file: {key}}}}}"
+    text = (
+        f"extract: {{prometheus_url: 'http://p', auth: {{key_file: {key}}}}}\n"
+        f"load: {{influxdb: {{url: 'http://i', org: o, bucket: b, key_file: {key}}}}}\n"
+    )
     assert problems(tmp_path, text) == [
-        "etl.yaml:2: extract.auth.key_file: is given without cert_file"
+        "etl.yaml:1: extract.auth.key_file: is given without cert_file",
+        "etl.yaml:2: load.influxdb.key_file: is given without cert_file",
     ]
 
 

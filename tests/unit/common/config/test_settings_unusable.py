@@ -64,6 +64,12 @@ def test_a_client_certificate_has_its_key(tmp_path: Path, tls: Path) -> None:
     assert "names certificates/tls_redis.crt: no certificate with its key" in problem
     assert problems(tmp_path, mismatch, secrets=("load",)) == []
 
+    files = ", ".join(f"{key}: {tls / 'tls_redis.crt'}" for key in ("ca_file", "cert_file"))
+    sink = f"{EXTRACT}load: {{influxdb: {{url: 'https://i', org: o, bucket: b, {files}}}}}\n"
+    (problem,) = problems(tmp_path, sink)
+    assert problem.startswith("etl.yaml:2: load.influxdb.cert_file: names certificates/tls_redis")
+    assert problems(tmp_path, sink, secrets=("extract",)) == []
+
 
 def test_a_key_with_a_passphrase_is_refused_without_asking_for_it(
     tmp_path: Path, tls: Path

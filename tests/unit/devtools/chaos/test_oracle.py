@@ -12,8 +12,8 @@ from common.state.windows import FeedStatus
 from devtools.chaos.comparing import Known, Point, summary
 from devtools.chaos.epochs import committed
 from services.verifier.explain import DEAD_LETTERED, Explained
+from services.verifier.outcome import Outcome, QueryResult
 from services.verifier.points import SeriesKey
-from services.verifier.run import Outcome, QueryResult
 
 ODD = SeriesKey.of("odd_000001", {"job": "load"})
 

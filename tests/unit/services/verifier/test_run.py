@@ -14,8 +14,9 @@ from common.promql.reach import RAW
 from common.samples.layout import Place
 from common.state.windows import Recheck
 from services.verifier.explain import Facts, Range
+from services.verifier.outcome import Outcome, QueryResult
 from services.verifier.points import Column, Points, SeriesKey
-from services.verifier.run import Outcome, QueryResult, Subject, Verifier
+from services.verifier.run import Subject, Verifier
 from services.verifier.source import SourceSeries
 from services.verifier.verdict import Verdict
 
@@ -68,9 +69,10 @@ class MemorySource:
 
 @dataclass
 class MemorySink:
-    """Points by series."""
+    """Points by series; ``elsewhere``: how many of them are in another bucket than their own."""
 
     points: dict[SeriesKey, dict[int, float]]
+    elsewhere: Mapping[SeriesKey, int] = field(default_factory=dict)
 
     def read(
         self, places: Iterable[Place], start_ms: int, end_ms: int, fields: Sequence[str] = ()
@@ -324,6 +326,14 @@ def test_a_series_of_somebody_else_is_left_alone() -> None:
         assert outcome.verdict is Verdict.EQUAL
         assert outcome.foreign == foreign
         assert only(outcome).found == len(SAMPLES)
+
+
+def test_points_in_another_bucket_are_counted_of_the_querys_own_series() -> None:
+    theirs = SeriesKey.of("n", {})
+    sink = MemorySink({host("a"): SAMPLES}, elsewhere={host("a"): 3, theirs: 5})
+    outcome = verify(MemorySource({"a": SAMPLES}), sink, first_piece_ms=END_MS)
+    assert outcome.verdict is Verdict.EQUAL
+    assert only(outcome).elsewhere == 3
 
 
 def test_queries_that_share_a_measurement_do_not_accuse_each_other() -> None:

@@ -9,7 +9,7 @@ import pytest
 from common.errors import ConfigError
 from etlctl.verify.present import as_json, details, last_sentence
 from services.verifier.explain import Explained
-from services.verifier.run import Outcome, QueryResult
+from services.verifier.outcome import Outcome, QueryResult
 from services.verifier.verdict import EXIT_CODES, Verdict, parse_accepted
 
 STRICT: frozenset[Verdict] = frozenset()
@@ -136,6 +136,19 @@ def test_a_query_that_had_nothing_is_named_whatever_the_verdict() -> None:
     lines = list(details(Outcome(0, 1, [LOST, NOTHING, DROPPED])))
     assert "  nothing: it matches no sample of the source in this range" in lines
     assert "  dropped: all 10 samples of it are dropped" in lines
+
+
+def test_points_in_another_bucket_are_said_and_change_no_verdict() -> None:
+    moved = query("moved", equal=4)
+    moved.elsewhere = 1
+    outcome = Outcome(0, 1, [moved])
+    assert list(details(outcome)) == [
+        "Found only in another bucket than load.bucket_from names for the series:",
+        "  moved: 1 point",
+    ]
+    document = as_json({"hot": outcome})
+    assert document["queries"][0]["in_another_bucket"] == 1
+    assert document["verdict"] == "equal"
 
 
 def test_reasons_are_listed_by_query_and_kind() -> None:

@@ -52,7 +52,8 @@ def test_what_is_in_several_buckets_is_equal_and_intact(
         f' start_ms={world.start_ms}i,points={digest.points}i,digest="{digest.text}",'
         f"sealed_ms=1700000000000i {world.end_ms}"
     )
-    assert world.run(capsys, "verify", "--sealed").code == 0
+    result = world.run(capsys, "verify", "--sealed", "--json")
+    assert (result.code, result.query()["in_another_bucket"]) == (0, 0)
     loads = [point for point in world.expected() if point[0][0] == "load"]
     # The bucket that is read last has another value of a series that is not its own.
     replace(world, database=buckets[1]).write(
@@ -61,7 +62,7 @@ def test_what_is_in_several_buckets_is_equal_and_intact(
         if ("host", HOSTS[0]) in series[1]
     )
     result = world.verify(capsys)
-    assert result.code == 0 and "in another bucket" not in result.err, result.out
+    assert result.code == 0 and "in another bucket" not in result.out, result.out
     world.influx.query("DROP SERIES FROM load", database=buckets[1])
     assert world.verify(capsys).code == 1
     assert world.run(capsys, "verify", "--sealed").code == 1
@@ -69,4 +70,11 @@ def test_what_is_in_several_buckets_is_equal_and_intact(
     world.write(lost)
     result = world.verify(capsys)
     assert result.code == 0, result.out
-    assert f"note: {len(lost)} points are found only in another bucket" in result.err
+    heading, said = "Found only in another bucket than load.bucket_from names", result.out
+    assert f"{heading} for the series:\n  {query.name}: {len(lost)} points\n" in said
+    assert world.verify(capsys, "--json").query()["in_another_bucket"] == len(lost)
+    result = world.run(capsys, "verify", "--sealed")
+    assert result.code == 0, result.out
+    assert f"{query.name}: {len(lost)} points only in another bucket than" in result.out
+    result = world.run(capsys, "verify", "--sealed", "--json")
+    assert result.query()["in_another_bucket"] == len(lost)

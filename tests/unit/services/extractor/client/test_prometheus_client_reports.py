@@ -6,7 +6,8 @@ import pytest
 
 from common.errors import SourceUnavailable
 from services.extractor.history import NO_SAMPLES_MS, ServerRun
-from services.extractor.prometheus import UNREPORTED_SECONDS, PrometheusClient
+from services.extractor.prometheus import PrometheusClient
+from services.extractor.source.lowest_timestamp import UNREPORTED_SECONDS
 from tests.support.answering_server import Handler, reply
 from tests.unit.services.extractor.client.client_world import (
     MATRIX,
