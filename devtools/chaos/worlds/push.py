@@ -17,6 +17,7 @@ from common.state.keys import feed_of
 from common.state.ledger import Account
 from common.state.pushes import ACCOUNT
 from devtools.chaos.load import JOB, METRICS
+from devtools.chaos.oracle import RECOVERY_SECONDS
 from devtools.chaos.rig import KEYS, SERVICES, Rig
 from devtools.chaos.worlds.by_hand import HEADERS, Followed, found_of, request_of
 from devtools.servers.ports import HOST, HeldPort
@@ -36,7 +37,6 @@ RECOVERED_SAMPLES = 500
 # Whose samples are pushed by hand: of the last moments, so that no pull can have them before.
 QUERY = METRICS[1]
 NEWEST_MS = 600
-_FOLLOWING_SECONDS = 60.0
 
 
 class PushRig(Rig):
@@ -115,6 +115,7 @@ class PushRig(Rig):
         self.until(
             lambda: not before <= self._loaded() < before + RECOVERED_SAMPLES,
             "pushed samples are loaded",
+            deadline_seconds=RECOVERY_SECONDS,
         )
         name = METRICS[1]
 
@@ -128,7 +129,11 @@ class PushRig(Rig):
             newest_ms = max((int(one["values"][0][0]) for one in found), default=0)
             return newest_ms > self.feeds()[f"{name}@hot"].head_ms
 
-        self.until(is_early, "a sample that was pushed lies behind the head")
+        self.until(
+            is_early,
+            "a sample that was pushed lies behind the head",
+            deadline_seconds=RECOVERY_SECONDS,
+        )
 
     def problems(self) -> list[str]:
         """What is refused of pushed samples is dropped; the pull makes dead letters of them.
@@ -161,7 +166,7 @@ class PushRig(Rig):
 
             return wait_until(
                 followed,
-                deadline_seconds=_FOLLOWING_SECONDS,
+                deadline_seconds=RECOVERY_SECONDS,
                 poll_seconds=0.1,
                 what="samples that are pushed by hand come before they are pulled",
             ).problems()
