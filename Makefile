@@ -160,8 +160,8 @@ chaos: setup ## Run the fault suite on real processes, in each of WORLDS (CHAOS_
 	done; exit $$status
 
 .PHONY: chaos-short
-chaos-short: setup ## Run two minutes of faults, and the test that the oracle notices every loss
-	@$(python) -m pytest tests/e2e/test_chaos_short.py $(PYTEST_ARGS)
+chaos-short: setup ## Run two minutes of faults, and the tests that the oracles notice every loss
+	@$(python) -m pytest tests/e2e/test_chaos_short.py tests/e2e/test_chaos_push.py $(PYTEST_ARGS)
 
 .PHONY: fuzz
 fuzz: setup ## Give all decoders a million inputs; writes build/fuzz.json

@@ -16,7 +16,7 @@ from devtools import PROJECT_ROOT
 from devtools.chaos.load import FRESH, LIMITED, ODD
 from devtools.chaos.rules import Rule
 from devtools.servers.http import missing_status, session
-from devtools.servers.ports import HOST, free_port
+from devtools.servers.ports import HOST, HeldPort
 from devtools.servers.processes import Server
 
 _TIMEOUT_SECONDS = 10.0
@@ -92,7 +92,9 @@ class Proxies(_Helper):
         super().__init__("proxies", work_dir, log_dir=log_dir)
         self._seed = seed
         self._kinds = {**self.KINDS, **dict.fromkeys(more_http, "http")}
-        self.ports = {name: free_port() for name in self._kinds}
+        # Long before they listen.
+        self._held = {name: HeldPort() for name in self._kinds}
+        self.ports = {name: held.port for name, held in self._held.items()}
 
     def command(self) -> Sequence[str]:
         """The proxies on their ports, their control on that of this process."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import requests
+from contextlib import suppress
 
 from common.errors import StackError
 from devtools.chaos.kinds import FaultContext, Kind
 from devtools.chaos.rules import Rule
+from devtools.chaos.worlds.by_hand import request_of
 from devtools.chaos.worlds.push import PATH, PROXY, USER, PushRig
-from devtools.servers.ports import HOST
 
-_HEADERS = {"Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"}
 # What is sent by somebody who is no Prometheus, and how it must be answered: two bytes of a name
 # that has none, a promise of 4 GiB, one of three bytes that do not follow.
 _BAD_BODIES = (b"\x02\x04\x0a\x00", b"\xff\xff\xff\xff\x0f", b"\x03\x08ab")
 _LARGE_BODY = b"\x00" * (5 << 20)
-_TIMEOUT_SECONDS = 20.0
+# How long an answer is waited for that a Redis which was stopped keeps waiting.
+_NO_REDIS_SECONDS = 3.0
 
 
 def _rig(context: FaultContext) -> PushRig:
@@ -81,26 +80,50 @@ def back_pressure(context: FaultContext, times: int) -> int:
 
 
 def without_redis(context: FaultContext, times: int) -> int:
-    """Redis is killed, or stopped (SIGSTOP), until a sender is told that nothing was committed."""
-    rig, redis = _rig(context), context.rig.stack.redis
+    """Redis is away, in one of several ways, until a sender is told so."""
     for _ in range(times):
         context.apart(longest_seconds=1.0)
-        before = rig.proxies.answers(PROXY, 503)
-        kills = context.rng.random() < 0.5
-        if kills:
-            redis.kill()
-        else:
-            redis.pause()
-        rig.until(
-            lambda before=before: rig.proxies.answers(PROXY, 503) > before,  # type: ignore[misc]
-            "Prometheus is told that nothing was committed",
-        )
-        context.apart(longest_seconds=1.0)
-        if kills:
-            redis.start()
-        else:
-            redis.resume()
+        redis_away(context, context.rng.choice(("killed", "stopped", "full")))
     return times
+
+
+def redis_away(context: FaultContext, how: str) -> None:
+    """Redis is killed, stopped (SIGSTOP) or full until a sender is told that nothing was committed.
+
+    None may be told anything else. A full Redis answers what an extractor asks before it commits.
+    """
+    rig, server = _rig(context), context.rig.stack.redis
+    before = rig.proxies.answers(PROXY, 503)
+    if how == "killed":
+        server.kill()
+    elif how == "stopped":
+        server.pause()
+    else:
+        used_bytes = int(rig.redis.info("memory")["used_memory"])
+        rig.redis.config_set("maxmemory", used_bytes // 2)
+    rig.until(
+        lambda: rig.proxies.answers(PROXY, 503) > before,
+        "Prometheus is told that nothing was committed",
+    )
+    if _is_taken(rig, context.rng.choice(rig.push_ports)):
+        raise StackError(f"204 was answered while Redis was {how}: nothing can be committed then")
+    context.apart(longest_seconds=1.0)
+    if how == "killed":
+        server.start()
+    elif how == "stopped":
+        server.resume()
+    else:
+        rig.redis.config_set("maxmemory", 0)
+
+
+def _is_taken(rig: PushRig, port: int) -> bool:
+    """Whether an extractor says of samples that no pull can have had that they are committed."""
+    series = rig.newest(0, rig.now_ms())
+    if not series:
+        return False
+    with suppress(StackError):
+        return rig.post(port, request_of(series), timeout_seconds=_NO_REDIS_SECONDS) == 204
+    return False
 
 
 def strangers(context: FaultContext, times: int) -> int:
@@ -110,37 +133,16 @@ def strangers(context: FaultContext, times: int) -> int:
         port = context.rng.choice(rig.push_ports)
         bad = context.rng.choice(_BAD_BODIES)
         found = (
-            _post(rig, port, bad, auth=(USER, "guessed")),
-            _post(rig, port, bad, headers={}),
-            _post(rig, port, bad),
-            _post(rig, port, _LARGE_BODY),
+            rig.post(port, bad, auth=(USER, "guessed")),
+            rig.post(port, bad, headers={}),
+            rig.post(port, bad),
+            rig.post(port, _LARGE_BODY),
         )
         # Who is told to wait is told so first.
         if found not in ((401, 415, later, 413) for later in (400, 429, 503)):
             raise StackError(f"bad requests were answered {found}")
         context.apart(longest_seconds=0.3)
     return times
-
-
-def _post(
-    rig: PushRig,
-    port: int,
-    body: bytes,
-    *,
-    auth: tuple[str, str] | None = None,
-    headers: dict[str, str] | None = None,
-) -> int:
-    """The status of the response."""
-    try:
-        return requests.post(
-            f"http://{HOST}:{port}{PATH}",
-            data=body,
-            headers=_HEADERS if headers is None else headers,
-            auth=auth or (USER, rig.password),
-            timeout=_TIMEOUT_SECONDS,
-        ).status_code
-    except requests.RequestException as error:
-        raise StackError(f"a bad request was not answered: {error}") from error
 
 
 KINDS = (
@@ -159,7 +161,7 @@ KINDS = (
     ),
     Kind(
         "push_without_redis",
-        "Redis killed or stopped (SIGSTOP) until a sender got 503",
+        "Redis killed, stopped (SIGSTOP) or full until a sender got 503; none may get 204",
         without_redis,
         batch=5,
         expected_events=(("extractor", "redis_unavailable"),),
