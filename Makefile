@@ -37,8 +37,8 @@ matrix_tests := tests/integration/sources \
   $(addprefix tests/integration/extractor/test_,prometheus.py prometheus_pushed.py late_samples.py) $(addprefix tests/e2e/test_,pipeline.py push.py)
 # What starts a whole pipeline, for half a minute and longer; what takes longest comes first.
 pipeline_tests := tests/compose tests/e2e tests/hosts
-# What makes hosts; the Swarm takes longest, and comes first.
-hosts_tests := $(addprefix tests/hosts/test_,swarm.py cut_hosts.py network.py) $(addprefix tests/e2e/test_,redis_failover.py shards.py)
+# What makes hosts; what takes longest comes first, and the rest fits beside the Swarm.
+hosts_tests := tests/hosts/test_swarm.py tests/e2e/test_redis_failover.py tests/hosts/test_cut_hosts.py tests/e2e/test_shards.py tests/hosts/test_network.py
 # What holds the Helm chart and the Swarm stack to compose and to schemas.
 manifest_tests := tests/unit/deploy/kubernetes tests/unit/deploy/swarm
 # The unit tests of what is installed; `make coverage` measures them.
@@ -128,7 +128,7 @@ coverage: setup ## Run the unit tests of what is installed with coverage, which 
 
 .PHONY: hosts-test
 hosts-test: setup ## Cut hosts off, lose packets, fail Redis over under a running pipeline; needs root
-	@$(pytest) --no-loadscope-reorder $(hosts_tests) $(PYTEST_ARGS)
+	@$(pytest) -n $(SERVER_TEST_PROCESSES) --no-loadscope-reorder $(hosts_tests) $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server

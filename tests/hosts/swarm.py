@@ -94,8 +94,8 @@ class Swarm(Project):
         """Kill the engines with all that they run, and remove what they kept."""
         self.network.heal()
         self._session.close()
-        for engine in self.engines.values():
-            engine.close()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda engine: engine.close(), self.engines.values()))
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def show_logs(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 from devtools.servers.waiting import wait_until
 from tests.hosts.spread_pipeline import SERVERS, SpreadPipeline
 
-pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 # A post may not take longer than the pipeline's time-out, so an entry is held for long only by
 # somebody who waits for the sink.
@@ -36,6 +36,7 @@ def test_a_host_that_is_cut_off_is_done_without(spread: SpreadPipeline) -> None:
     spread.prove()
 
 
+@pytest.mark.hosts
 def test_a_master_whose_host_is_cut_off_loses_nothing(spread: SpreadPipeline) -> None:
     pipeline, old = spread.pipeline, spread.pipeline.failover.master()
     host = spread.host_of(old)
@@ -49,6 +50,7 @@ def test_a_master_whose_host_is_cut_off_loses_nothing(spread: SpreadPipeline) ->
     spread.prove()
 
 
+@pytest.mark.hosts
 def test_a_loader_that_cannot_settle_does_not_settle_late(spread: SpreadPipeline) -> None:
     """It posts, and then its packets to Redis are dropped: another loads its entries once more."""
     pipeline, network = spread.pipeline, spread.network
@@ -87,6 +89,7 @@ def test_a_loader_that_cannot_settle_does_not_settle_late(spread: SpreadPipeline
     spread.prove()
 
 
+@pytest.mark.hosts
 def test_responses_that_are_lost_lose_nothing(spread: SpreadPipeline) -> None:
     """The sink writes what it is sent, and nobody learns of it: all is written again."""
     pipeline, front = spread.pipeline, spread.pipeline.stack.influx.front
@@ -98,6 +101,7 @@ def test_responses_that_are_lost_lose_nothing(spread: SpreadPipeline) -> None:
     spread.prove()
 
 
+@pytest.mark.hosts
 def test_half_of_the_packets_lost_loses_nothing(spread: SpreadPipeline) -> None:
     pipeline, host = spread.pipeline, spread.host_without_master()
     spread.network.lose_half(host)

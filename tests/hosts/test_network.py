@@ -12,8 +12,6 @@ from common.errors import StackError
 from devtools.hosts.commands import missing, run
 from devtools.hosts.network import Network
 
-pytestmark = pytest.mark.hosts
-
 NAMES = ("left", "right")
 # Beside that of the other file, which may run at the same time.
 NUMBER = 7

@@ -185,7 +185,7 @@ class AlertWorld:
             except StackError:
                 return None
 
-        wait_until(holds_now, deadline_seconds=PATIENCE_SECONDS, what=what, poll_seconds=0.1)
+        wait_until(holds_now, deadline_seconds=PATIENCE_SECONDS, what=what, poll_seconds=0.25)
 
     # Hands.
 
