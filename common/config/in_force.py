@@ -36,7 +36,7 @@ class InForce:
     def of(cls, query: Query, settings: Settings, tier: str = "hot") -> InForce:
         """What ``settings`` say of one of their queries in a tier."""
         transform, queries = settings.transform, settings.extract.every_query
-        names = sorted({one.metric for one in queries if one.kind == "expr"})
+        names = sorted({name for one in queries if one.kind == "expr" for name in one.names})
         return cls(
             query,
             tuple(transform.relabel),

@@ -67,12 +67,11 @@ def candidates(
     ``queries`` come with the transform of each.
     """
     known = frozenset(place for place in present if place.measurement not in RESERVED_NAMES)
-    expressions = frozenset(layout.place(q.metric) for q, _ in queries if q.kind == "expr")
+    written = {q.name: {*map(layout.place, q.names)} for q, _ in queries if q.kind == "expr"}
+    expressions = frozenset[Place]().union(*written.values())
     loose = {
         query.name: (
-            Candidates(
-                known & {layout.place(query.metric)}, tags=constant_tags(rules, query.labels)
-            )
+            Candidates(known & written[query.name], tags=constant_tags(rules, query.labels))
             if query.kind == "expr"
             else _selected(query, identify, known - expressions, rules, layout)
         )

@@ -133,3 +133,29 @@ def test_each_bucket_is_compared(native: World, capsys: Capture, layout: dict[st
     result = native.verify(capsys, "--json")
     assert (result.code, result.query()["different"], result.query()["extra"]) == (1, 1, 1)
     assert native.run(capsys, "verify", "--sealed").code == 1
+
+
+def test_histograms_of_an_expression_are_compared(native: World, capsys: Capture) -> None:
+    expr = 'sum by (job, zone) ({__name__=~"grows|wide"})'
+    query = {"name": "all", "expr": expr, "step": "15s", "native_histograms": "classic"}
+    native.queries = [query]
+    (digest,) = loaded(native, load_settings(native.config())).values()
+    result = native.verify(capsys, "--json")
+    assert result.code == 0, result.out + result.err
+    found = result.query("all")
+    assert found["equal"] == found["expected"] == found["found"] == digest.points > SAMPLES * 10
+    assert found["dropped"] == {}
+
+    native.write_raw(
+        f"etl_seal,pipeline={native.namespace},query=all,tier=hot"
+        f' start_ms={native.start_ms}i,points={digest.points}i,digest="{digest.text}",'
+        f"sealed_ms={native.end_ms}i {native.end_ms}"
+    )
+    assert native.run(capsys, "verify", "--sealed").code == 0
+
+    at_ms = native.start_ms + 3_000_000
+    native.write_raw(f"all_bucket,job=app,le=4,zone=a\\ b value=1 {at_ms}")
+    native.write_raw(f"all_sum,job=other value=1 {at_ms}")
+    result = native.verify(capsys, "--json")
+    found = result.query("all")
+    assert (result.code, found["different"], found["extra"]) == (1, 1, 1)

@@ -43,6 +43,17 @@ def test_an_expression_has_its_own_measurement() -> None:
     assert not owns(SeriesKey.of("m1", {}))
 
 
+def test_an_expression_that_carries_histograms_has_several() -> None:
+    carrying = EXPR.model_copy(update={"native_histograms": "classic"})
+    written = at("rate", "rate_bucket", "rate_count", "rate_sum")
+    assert places(carrying) == written
+    assert places(carrying, valid=("rate_*",)) == written - at("rate")
+    possible = PossiblePlaces(carrying, DEFAULT_LAYOUT)
+    assert all(place in possible for place in written)
+    assert Place("rate_max") not in possible
+    assert owner(carrying, written, ())(SeriesKey.of("rate_bucket", {"le": "1"}))
+
+
 def test_a_select_has_the_measurements_of_the_metrics_that_prometheus_knows() -> None:
     assert places(SELECT) == at("m1", "m 2", "metric__m3")
 
