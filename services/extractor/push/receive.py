@@ -199,8 +199,13 @@ class Receiver:
         kept = _kept(blocks, head_ms, outcomes, dropped)
         origin = Origin(of.query, of.kind, of.tier, PUSHED, head_ms, head_ms)
         pushed = []
-        # What is carried may be more than one entry should hold.
-        for batch in EntryBuilder(MOST_SAMPLES)(kept, origin):
+        batches: Iterator[SampleBatch] = (
+            SampleBatch(origin, block) for block in kept if len(block)
+        )
+        if histograms:
+            # What is carried may be more than one entry should hold.
+            batches = EntryBuilder(MOST_SAMPLES)(kept, origin)
+        for batch in batches:
             times_ms = batch.samples.timestamps_ms
             first_ms, last_ms = int(times_ms.min()), int(times_ms.max())
             origin = replace(origin, start_ms=first_ms - 1, end_ms=last_ms)
