@@ -21,7 +21,7 @@ import msgspec
 
 from common.errors import WireError
 from common.promql.relabel import Rule, compile_rules
-from common.promql.selector import CLASSIC_LABEL, CLASSIC_SUFFIXES
+from common.promql.selector import BUCKET_LABEL, CLASSIC_LABEL, CLASSIC_SUFFIXES
 from common.samples.layout import DEFAULT_LAYOUT, NAME_TAG, Layout
 from common.samples.line_names import (
     FIELD,
@@ -163,8 +163,13 @@ class SeriesEncoder:
         key = _key(name, labels, self._layout)
         if isinstance(key, SeriesDrop):
             return key
-        tags = {map_key(label): map_value(value) for label, value in labels.items()}
-        place = self._layout.place(name)
+        bound = self._layout.bound(name, labels)
+        tags = {
+            map_key(label): map_value(value)
+            for label, value in labels.items()
+            if not (bound and label == BUCKET_LABEL)
+        }
+        place = self._layout.place(name, bound)
         if place.name:
             tags[NAME_TAG] = place.name
         return Identity(place.measurement, tags, place.field, key)
@@ -229,7 +234,11 @@ def _key(name: str, labels: dict[str, str], layout: Layout) -> bytes | SeriesDro
 
     InfluxDB compares escaped keys, and need not sort these again. Behind them the field.
     """
-    measurement, field = (name, FIELD) if layout is DEFAULT_LAYOUT else layout.texts(name)
+    measurement, field = name, FIELD
+    if layout is not DEFAULT_LAYOUT:
+        if bound := layout.bound(name, labels):
+            labels = {label: value for label, value in labels.items() if label != BUCKET_LABEL}
+        measurement, field = layout.texts(name, bound)
     tags = [(_tag_key(label), value) for label, value in labels.items()]
     if layout.name_tag:
         tags.append((NAME_TAG, name))

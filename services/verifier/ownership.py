@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from common.config import Query, RelabelRule
 from common.promql.constant_labels import constant_labels
 from common.promql.selector import CLASSIC_LABEL, CLASSIC_SUFFIXES, NAME_LABEL, Selector
-from common.samples.layout import Layout, Place
+from common.samples.layout import Layout, Place, any_bound
 from common.samples.line_names import map_key, map_value
 from common.samples.series import SeriesDrop
 from services.verifier.expect import Identify
@@ -56,9 +56,8 @@ def owner(query: Query, places: Container[Place], rules: Sequence[RelabelRule]) 
 
     def may_write(series: SeriesKey) -> bool:
         tags = dict(series.tags)
-        return series.place in places and all(
-            tags.get(key, "") == value for key, value in constants.items()
-        )
+        is_there = series.place in places or any_bound(series.place) in places
+        return is_there and all(tags.get(key, "") == value for key, value in constants.items())
 
     if query.kind == "expr":
         return may_write
@@ -91,19 +90,15 @@ def places_of(
     # Only what the name alone decides counts: a rule may refuse a probe for its lack of labels.
     if query.kind == "expr":
         probes = {query.metric + suffix: {CLASSIC_LABEL: suffix} for suffix in query.suffixes}
-        return frozenset(
-            layout.place(name)
-            for name, probe in probes.items()
-            if identify(probe) not in NAME_DROPS
-        )
+        named = [name for name, probe in probes.items() if identify(probe) not in NAME_DROPS]
+        return frozenset(place for name in named for place in layout.places(name))
     names: Iterable[str] = ()
     if not _rewritten(query.extracted, rules, query.labels):
         names = metric_names(query.text)
         if query.carries_histograms:
             names = [name + suffix for name in names for suffix in ("", *CLASSIC_SUFFIXES)]
-    return frozenset(
-        layout.place(name) for name in names if identify({NAME_LABEL: name}) not in NAME_DROPS
-    )
+    named = [name for name in names if identify({NAME_LABEL: name}) not in NAME_DROPS]
+    return frozenset(place for name in named for place in layout.places(name))
 
 
 def constant_tags(rules: Sequence[RelabelRule], added: Mapping[str, str]) -> dict[str, str]:

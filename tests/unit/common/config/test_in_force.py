@@ -56,6 +56,7 @@ def test_text_and_back(tmp_path: Path) -> None:
     [
         ({"preset": "telegraf_v2", "integer_metrics": ["load"]}, Layout("prometheus", NAME)),
         ({"measurement": "all", "name_tag": True}, Layout("all", "value", NAME_TAG)),
+        ({"histograms": "fields"}, Layout(histograms="fields")),
     ],
 )
 def test_a_layout_is_part_of_it_unless_it_is_the_default(

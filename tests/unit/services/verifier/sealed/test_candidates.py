@@ -152,3 +152,18 @@ def test_histograms_of_an_expression_are_owned_by_no_select() -> None:
     found = candidates(queries, present, ())
     assert found["total"].places == set(present[1:3])
     assert found["all"].places == {present[0], present[3]}
+
+
+def test_fields_of_histograms_are_owned_by_who_may_write_the_series() -> None:
+    total = TOTAL.model_copy(update={"native_histograms": "classic"})
+    loads = Query(name="loads", select='load_bucket{le="1"}')
+    layout = Layout(histograms="fields")
+    held = [("load", "1"), ("load", "count"), ("total", "2"), ("total", "count"), ("total", "max")]
+    present = [Place(*one) for one in held]
+    encoder = SeriesEncoder(expr_names=total.names, layout=layout)
+    queries = [(one, identify_of(one, encoder)) for one in (total, loads)]
+    found = candidates(queries, present, (), layout)
+    assert found["total"].places == set(present[2:4])
+    assert found["loads"].places == {present[0]}
+    assert found["loads"].tags == {}
+    assert found["loads"].owns(SeriesKey.of("load", {"a": "b"}, "1"))
