@@ -36,7 +36,7 @@ class InForce:
     def of(cls, query: Query, settings: Settings, tier: str = "hot") -> InForce:
         """What ``settings`` say of one of their queries in a tier."""
         transform, queries = settings.transform, settings.extract.every_query
-        names = sorted({one.metric for one in queries if one.kind == "expr"})
+        names = sorted({name for one in queries if one.kind == "expr" for name in one.names})
         return cls(
             query,
             tuple(transform.relabel),
@@ -85,6 +85,8 @@ class InForce:
         if self.layout != DEFAULT_LAYOUT:
             tagged = [self.layout.name_tag] if self.layout.name_tag else []
             parts["layout"] = [self.layout.measurement, self.layout.field, *tagged]
+        if self.layout.histograms:
+            parts["layout_histograms"] = self.layout.histograms
         return json.dumps(parts, separators=(",", ":"))
 
     @classmethod
@@ -105,7 +107,10 @@ class InForce:
                 tuple(map(str, parts["valid_metrics"])),
                 tuple(map(str, parts["expr_names"])),
                 Rollup.of(int(rolled[0]), map(str, rolled[1:])) if rolled else None,
-                Layout(*map(str, parts.get("layout", ()))),
+                Layout(
+                    *map(str, parts.get("layout", ())),
+                    histograms=str(parts.get("layout_histograms", "")),
+                ),
             )
         except (ValueError, LookupError, TypeError, ValidationError, RecursionError) as error:
             raise WireError(

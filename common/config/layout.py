@@ -46,6 +46,13 @@ class LayoutSettings(CheckedSection):
         description="The name stands in the tag `__name__`, and in neither of both: one table for "
         "all metrics, as InfluxDB 3 wants it where there are more than a thousand.",
     )
+    histograms: Literal["series", "fields"] = Field(
+        "series",
+        description="How classic histograms are held, those that `native_histograms` makes too: "
+        "`series` as Prometheus has them, `fields` as Telegraf's `metric_version = 1` does: "
+        "NAME_count, NAME_sum and NAME_bucket are fields of the measurement NAME, `count`, `sum` "
+        "and the bounds.",
+    )
     integer_metrics: tuple[str, ...] = Field(
         (),
         description="Metrics whose samples are written as integers, exact names or globs. A value "
@@ -59,10 +66,18 @@ class LayoutSettings(CheckedSection):
         if self.preset is not None:
             return _PRESETS[self.preset]
         tag = NAME_TAG if self.name_tag else ""
-        return Layout(self.measurement or NAME, self.field or FIELD, tag)
+        histograms = self.histograms if self.histograms == "fields" else ""
+        return Layout(self.measurement or NAME, self.field or FIELD, tag, histograms=histograms)
 
     def _problems(self) -> Iterator[Problem]:
         given = {"measurement": self.measurement, "field": self.field}
+        whole = NAME in (self.measurement or NAME) and self.field in (None, FIELD)
+        if self.histograms == "fields" and (self.preset or self.name_tag or not whole):
+            yield Problem(
+                ("histograms",),
+                f"is fields, which needs {NAME} in the measurement alone, and no other field than "
+                f"{FIELD}",
+            )
         if self.preset is not None:
             for key in (key for key, text in given.items() if text is not None):
                 yield Problem((key,), f"is given beside preset {self.preset}: keep one of them")

@@ -13,7 +13,12 @@ from pydantic import Field, PrivateAttr
 from common.config.fields import CheckedSection, Problem, Seconds, Unit
 from common.errors import ConfigError
 from common.promql.expression import ahead_ms, depends_on_window
-from common.promql.selector import Selector, check_expression, parse_selector
+from common.promql.selector import (
+    CLASSIC_SUFFIXES,
+    Selector,
+    check_expression,
+    parse_selector,
+)
 from common.samples.rollup import Rollup
 
 # Those of common.samples.rollup, which says what they are.
@@ -80,9 +85,9 @@ class Query(CheckedSection):
     )
     native_histograms: Literal["drop", "classic"] = Field(
         "drop",
-        description="What becomes of native histograms among the samples of a `select`: `drop` "
-        "counts them as dropped, `classic` writes them as the series of a classic histogram: "
-        "NAME_count, NAME_sum, and NAME_bucket with the label `le`.",
+        description="What becomes of native histograms: `drop` counts them as dropped, `classic` "
+        "writes them as the series of a classic histogram: NAME_count, NAME_sum, and NAME_bucket "
+        "with the label `le`; NAME is the metric's name, of an `expr` the query's.",
     )
     sources: tuple[str, ...] = Field(
         (), description="Names of the `extract.sources` that this query reads; empty = all."
@@ -145,6 +150,21 @@ class Query(CheckedSection):
     def carries_histograms(self) -> bool:
         """Whether native histograms become classic series."""
         return self.native_histograms == "classic"
+
+    @property
+    def carried_kind(self) -> str:
+        """The kind of a query whose native histograms become classic series; else empty."""
+        return self.kind if self.carries_histograms else ""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What the names that an ``expr`` writes can end in, behind its own."""
+        return ("", *CLASSIC_SUFFIXES) if self.carries_histograms else ("",)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that an ``expr`` can write."""
+        return tuple(self.metric + suffix for suffix in self.suffixes)
 
     @property
     def extracted(self) -> Selector:
@@ -263,11 +283,6 @@ class Query(CheckedSection):
                 _ = self.extracted
             except ConfigError as error:
                 yield Problem(("select",), str(error))
-        if self.expr is not None and self.carries_histograms:
-            yield Problem(
-                ("native_histograms",),
-                "belongs to select: what an expr gives is written under one name, the query's",
-            )
         if self.expr is not None and INCREASE in self.aggregates:
             yield Problem(
                 ("aggregates",),

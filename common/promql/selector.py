@@ -26,6 +26,9 @@ NAME_LABEL = "__name__"
 # What the names of a histogram's classic series end in, and the label of its buckets.
 CLASSIC_SUFFIXES = ("_bucket", "_count", "_sum")
 BUCKET_LABEL = "le"
+# What the name of a series ends in that is made of the histograms of an expression, whose own name
+# the query's takes the place of. On the way alone: such labels reach no sink.
+CLASSIC_LABEL = "__classic__"
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _REGEX_META = re.compile(r"[\\.+*?()|\[\]{}^$]")

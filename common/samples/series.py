@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -21,6 +21,7 @@ import msgspec
 
 from common.errors import WireError
 from common.promql.relabel import Rule, compile_rules
+from common.promql.selector import BUCKET_LABEL, CLASSIC_LABEL, CLASSIC_SUFFIXES
 from common.samples.layout import DEFAULT_LAYOUT, NAME_TAG, Layout
 from common.samples.line_names import (
     FIELD,
@@ -113,7 +114,10 @@ class SeriesEncoder:
             transform.relabel,
             valid_metrics=transform.valid_metrics,
             expr_names=(
-                query.metric for query in settings.extract.every_query if query.kind == "expr"
+                name
+                for query in settings.extract.every_query
+                if query.kind == "expr"
+                for name in query.names
             ),
             layout=settings.load.layout.layout,
             integer_metrics=settings.load.layout.integer_metrics,
@@ -159,8 +163,13 @@ class SeriesEncoder:
         key = _key(name, labels, self._layout)
         if isinstance(key, SeriesDrop):
             return key
-        tags = {map_key(label): map_value(value) for label, value in labels.items()}
-        place = self._layout.place(name)
+        bound = self._layout.bound(name, labels)
+        tags = {
+            map_key(label): map_value(value)
+            for label, value in labels.items()
+            if not (bound and label == BUCKET_LABEL)
+        }
+        place = self._layout.place(name, bound)
         if place.name:
             tags[NAME_TAG] = place.name
         return Identity(place.measurement, tags, place.field, key)
@@ -174,7 +183,7 @@ class SeriesEncoder:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise WireError(f"label set {label_json[:200]!r} cannot be read: {error}") from None
         if kind == "expr":
-            query = query.partition("@")[0]  # without the name of one of several sources
+            query = name_of_expr(query, labels)
             labels[_NAME_LABEL] = query
         if not self._relabel(labels):
             return SeriesDrop.RELABEL_DROPPED
@@ -213,12 +222,23 @@ class SeriesEncoder:
         return key
 
 
+def name_of_expr(query: str, labels: Mapping[str, str]) -> str:
+    """What a series that an expression gives is called: as the query, or as a histogram of it."""
+    suffix = labels.get(CLASSIC_LABEL, "")
+    metric = query.partition("@")[0]  # without the name of one of several sources
+    return metric + suffix if suffix in CLASSIC_SUFFIXES else metric
+
+
 def _key(name: str, labels: dict[str, str], layout: Layout) -> bytes | SeriesDrop:
     """Measurement and tags, mapped and escaped, the tags in the order of their escaped keys.
 
     InfluxDB compares escaped keys, and need not sort these again. Behind them the field.
     """
-    measurement, field = (name, FIELD) if layout is DEFAULT_LAYOUT else layout.texts(name)
+    measurement, field = name, FIELD
+    if layout is not DEFAULT_LAYOUT:
+        if bound := layout.bound(name, labels):
+            labels = {label: value for label, value in labels.items() if label != BUCKET_LABEL}
+        measurement, field = layout.texts(name, bound)
     tags = [(_tag_key(label), value) for label, value in labels.items()]
     if layout.name_tag:
         tags.append((NAME_TAG, name))

@@ -14,7 +14,7 @@ from common.errors import ConfigError, QueryTooLarge
 from common.promql.relabel import compile_rules
 from common.samples.batch import SCHEMA_VERSION, Origin, SampleBatch
 from common.samples.columns import Samples
-from common.samples.series import SeriesDrop, SeriesEncoder
+from common.samples.series import SeriesDrop, SeriesEncoder, name_of_expr
 from common.state.verdict import DeadLetter, Entry, Output, Settle
 from services.extractor.staging import EntryBuilder
 from services.loader import payload
@@ -176,7 +176,7 @@ class _Dropped:
         for index, (rule, relabel) in enumerate(self._up_to):
             known = json.loads(labels)
             if self._query.kind == "expr":
-                known["__name__"] = self._query.name
+                known["__name__"] = name_of_expr(self._query.name, known)
             if not relabel(known):
                 return f"transform.relabel[{index}] ({_short(rule)})"
         return "transform.relabel"

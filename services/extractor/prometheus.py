@@ -109,7 +109,7 @@ class PrometheusClient:
             params = {"query": ranged, "time": _seconds(end_ms)}
 
             def by_json() -> Iterator[Samples]:
-                return self._blocks("query", params, start_ms, end_ms, query.carries_histograms)
+                return self._blocks("query", params, start_ms, end_ms, query.carried_kind)
 
             blocks = by_json()
             # Histograms are carried from JSON alone.
@@ -128,7 +128,8 @@ class PrometheusClient:
         if points < 1:
             return iter(())
         grid = {"start": _seconds(first_ms), "end": _seconds(last_ms), "step": f"{step_ms}ms"}
-        blocks = self._blocks("query_range", {"query": query.text, **grid}, start_ms, end_ms)
+        params = {"query": query.text, **grid}
+        blocks = self._blocks("query_range", params, start_ms, end_ms, query.carried_kind)
         return labelled(blocks, query.labels)
 
     def now_ms(self) -> int:
@@ -272,7 +273,7 @@ class PrometheusClient:
         params = {"query": query, "start": at, "end": at, "step": "1"}
         found = (
             json.loads(series).get(label)
-            for block in self._blocks("query_range", params, end_ms - 1, end_ms)
+            for block in self._blocks("query_range", params, end_ms - 1, end_ms, "")
             for series in block.series
         )
         return [value for value in found if value is not None]
@@ -301,12 +302,7 @@ class PrometheusClient:
         self._transport.stop()
 
     def _blocks(
-        self,
-        endpoint: str,
-        params: Mapping[str, str],
-        start_ms: int,
-        end_ms: int,
-        classic: bool = False,
+        self, endpoint: str, params: Mapping[str, str], start_ms: int, end_ms: int, classic: str
     ) -> Iterator[Samples]:
         try:
             with self._api.stream(endpoint, params, self._bounds) as chunks:

@@ -16,16 +16,17 @@ _UNSIGNED = {"-0": "0"}  # one bound, of two spellings
 _Values = dict[tuple[str, str | None], float]  # by suffix of the name and bound
 
 
-def as_classic(series: Iterable[SourceSeries]) -> Iterator[SourceSeries]:
-    """Each series, and behind it those that its histograms become.
+def as_classic(series: Iterable[SourceSeries], kind: str) -> Iterator[SourceSeries]:
+    """Each series, and behind it those that its histograms become; ``kind`` is the query's.
 
-    Those that are none of Prometheus' stay with the series, to be counted.
+    What an expression gives need not have a name. Those that are none of Prometheus' stay with the
+    series, to be counted.
     """
     for one in series:
         if not one.raw_histograms:
             yield one
             continue
-        name = one.labels.get("__name__")
+        name = one.labels.get("__name__") or kind == "expr"
         rows: dict[tuple[str, str | None], list[tuple[int, float]]] = {}
         carried = 0
         for time_ms, histogram in one.raw_histograms:
@@ -37,7 +38,8 @@ def as_classic(series: Iterable[SourceSeries]) -> Iterator[SourceSeries]:
                 rows.setdefault(key, []).append((time_ms, value))
         yield one._replace(histograms=one.histograms - carried, raw_histograms=())
         for (suffix, bound), column in rows.items():
-            labels = {**one.labels, "__name__": f"{name}{suffix}"}
+            named = {"__classic__": suffix} if kind == "expr" else {"__name__": f"{name}{suffix}"}
+            labels = {**one.labels, **named}
             if bound is not None:
                 labels["le"] = bound
             times_ms, found = zip(*column, strict=True)

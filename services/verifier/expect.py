@@ -67,14 +67,14 @@ def expect(
     latest_ms: int | None = None,
     after_ms: int | None = None,
     *,
-    classic: bool = False,
+    classic: str = "",
 ) -> Expected:
     """Apply the transform's rules to samples as Prometheus has them.
 
-    Native histograms are dropped, or become ``classic`` series. A series is dropped whole or named
-    by ``identify``. NaN, the infinities, times that are not positive and those after ``latest_ms``
-    are dropped sample by sample. Where several source series get one identity, the last in order
-    keeps its sample at a shared timestamp.
+    Native histograms are dropped, or become ``classic`` series of a query of that kind. A series is
+    dropped whole or named by ``identify``. NaN, the infinities, times that are not positive and
+    those after ``latest_ms`` are dropped sample by sample. Where several source series get one
+    identity, the last in order keeps its sample at a shared timestamp.
 
     What is not after ``after_ms`` is not counted: something is computed from it.
     """
@@ -82,7 +82,7 @@ def expect(
     rivals: dict[SeriesKey, Column] = {}
     result = Expected(points, rivals)
     pieces: dict[SeriesKey, list[Column]] = {}
-    for one in as_classic(series) if classic else series:
+    for one in as_classic(series, classic) if classic else series:
         counts = np.ones(len(one.values), np.bool_)
         if after_ms is not None:
             counts = one.timestamps_ms > after_ms

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.promql.selector import CLASSIC_LABEL
 from common.samples.columns import Samples
 from common.samples.digest import Digest
 from common.samples.rollup import Rollup
 from common.state.windows import Recheck
+from services.verifier.classic import as_classic
 from services.verifier.compare import Difference
 from services.verifier.explain import RECHECK_DUE, Allowance, Range
 from services.verifier.source import Source, SourceSeries
@@ -74,6 +76,8 @@ def late_in(
                 late.ranges.append(affected)
         else:
             series = source.read_expr(subject.text, subject.step_ms, *where)
+            if subject.classic:
+                series = list(as_classic(series, subject.classic))
             if Digest(recount.samples, recount.digest) not in digests_of(series, subject.labels):
                 late.ranges.append(affected)
     return late
@@ -91,13 +95,14 @@ def digests_of(
 
     It is over label sets as the source wrote them, in one of two spellings: Go's, that is safe
     within HTML, or the plain one. Before them stands what the extractor has ``added``; sets that
-    had a label of that name are written anew, plain.
+    had a label of that name, or are of classic series, are written anew, plain.
     """
     digests = [Digest(), Digest()]
     for one in series:
         kept = {name: value for name, value in one.labels.items() if name not in added}
         text = _packed(kept)
-        of_go = text.translate(_SAFE_IN_HTML) if len(kept) == len(one.labels) else text
+        is_anew = len(kept) < len(one.labels) or CLASSIC_LABEL in kept
+        of_go = text if is_anew else text.translate(_SAFE_IN_HTML)
         counts = np.array([len(one.values)])
         for digest, own in zip(digests, (text, of_go), strict=True):
             labels = own

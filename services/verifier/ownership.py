@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from common.config import Query, RelabelRule
 from common.promql.constant_labels import constant_labels
-from common.promql.selector import CLASSIC_SUFFIXES, NAME_LABEL, Selector
-from common.samples.layout import Layout, Place
+from common.promql.selector import CLASSIC_LABEL, CLASSIC_SUFFIXES, NAME_LABEL, Selector
+from common.samples.layout import Layout, Place, any_bound
 from common.samples.line_names import map_key, map_value
 from common.samples.series import SeriesDrop
 from services.verifier.expect import Identify
@@ -42,7 +42,7 @@ class PossiblePlaces:
     def __contains__(self, place: object) -> bool:
         names = list(self.layout.names(place)) if isinstance(place, Place) else []
         if self.query.kind == "expr":
-            return self.query.metric in names
+            return any(name in self.query.names for name in names)
         return any(map(self.query.may_write, names))
 
 
@@ -56,9 +56,8 @@ def owner(query: Query, places: Container[Place], rules: Sequence[RelabelRule]) 
 
     def may_write(series: SeriesKey) -> bool:
         tags = dict(series.tags)
-        return series.place in places and all(
-            tags.get(key, "") == value for key, value in constants.items()
-        )
+        is_there = series.place in places or any_bound(series.place) in places
+        return is_there and all(tags.get(key, "") == value for key, value in constants.items())
 
     if query.kind == "expr":
         return may_write
@@ -88,17 +87,18 @@ def places_of(
 
     ``metric_names`` lists the metrics that match a selector, as far as Prometheus keeps them.
     """
-    names: Iterable[str] = ()
+    # Only what the name alone decides counts: a rule may refuse a probe for its lack of labels.
     if query.kind == "expr":
-        names = (query.metric,)
-    elif not _rewritten(query.extracted, rules, query.labels):
+        probes = {query.metric + suffix: {CLASSIC_LABEL: suffix} for suffix in query.suffixes}
+        named = [name for name, probe in probes.items() if identify(probe) not in NAME_DROPS]
+        return frozenset(place for name in named for place in layout.places(name))
+    names: Iterable[str] = ()
+    if not _rewritten(query.extracted, rules, query.labels):
         names = metric_names(query.text)
         if query.carries_histograms:
             names = [name + suffix for name in names for suffix in ("", *CLASSIC_SUFFIXES)]
-    # Only what the name alone decides counts: a rule may refuse the probe for its lack of labels.
-    return frozenset(
-        layout.place(name) for name in names if identify({NAME_LABEL: name}) not in NAME_DROPS
-    )
+    named = [name for name in names if identify({NAME_LABEL: name}) not in NAME_DROPS]
+    return frozenset(place for name in named for place in layout.places(name))
 
 
 def constant_tags(rules: Sequence[RelabelRule], added: Mapping[str, str]) -> dict[str, str]:

@@ -33,8 +33,8 @@ class Subject:
     apart an ``expr`` is evaluated. ``rollup``: what a tier holds of the samples; None = themselves.
     ``identify`` is the configured transform at series level; ``owns``: whether a series of the sink
     could be this query's; ``places`` are read back even where nothing is expected.
-    ``labels``: what ``identify`` gives each series in the place of its own. ``classic``: whether
-    native histograms become classic series.
+    ``labels``: what ``identify`` gives each series in the place of its own. ``classic``: its
+    kind, if native histograms become classic series.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Subject:
     places: frozenset[Place]
     rollup: Rollup | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    classic: bool = False
+    classic: str = ""
 
     @property
     def window_step_ms(self) -> int:
@@ -251,7 +251,7 @@ class Verifier:
 
     def _source(self, subject: Subject, end_ms: int) -> Source:
         source = self.read_from.source(self.source, subject.name, end_ms)
-        if subject.classic:
+        if subject.classic == "select":
             # Histograms are in JSON alone; so does the extractor read them.
             source.distrust_chunks(subject.text)
         return source

@@ -235,7 +235,7 @@ def verifier(parts: Parts, progress: Callable[[int], None] = lambda position_ms:
             owns=(lambda series: owns(unmapped(series))) if rollup else owns,
             places=places,
             labels=query.labels,
-            classic=query.carries_histograms,
+            classic=query.carried_kind,
         )
 
     def current(query: Query) -> Subject:

@@ -67,17 +67,30 @@ def collisions(
                     f"(queries[{left}]): {_way_out(*both, labels)}"
                 ),
             )
-    for expr_index, query in enumerate(queries):
-        if not is_read(query):
-            continue
+    expressions = {
+        index: query
+        for index, query in enumerate(queries)
+        if query.expr is not None and is_read(query)
+    }
+    for (left, first), (right, second) in combinations(expressions.items(), 2):
+        shared = set(first.names).intersection(second.names)
+        if shared and first.name != second.name:
+            yield (
+                right,
+                (
+                    f"the expr {second.name} and the expr {first.name} (queries[{left}]) would "
+                    f"both write {min(shared)}, because of native_histograms: rename one of them"
+                ),
+            )
+    for expr_index, query in expressions.items():
         for select_index in selectors:
-            if query.expr is not None and _may_contain(queries[select_index], query.name, metrics):
+            select = queries[select_index]
+            if name := next((n for n in query.names if _may_contain(select, n, metrics)), None):
                 yield (
                     max(expr_index, select_index),
                     (
                         f"the expr {query.name} would be written to the measurement of the metric "
-                        f"{query.name}, which the select {queries[select_index].name} may "
-                        "contain: rename the expr"
+                        f"{name}, which the select {select.name} may contain: rename the expr"
                     ),
                 )
 

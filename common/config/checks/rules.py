@@ -113,7 +113,7 @@ def _advice(settings: Settings) -> Iterator[str]:
     if transform.valid_metrics:
         for query in extract.queries:
             if query.kind == "expr" and not any(
-                fnmatchcase(query.name, glob) for glob in transform.valid_metrics
+                fnmatchcase(name, glob) for name in query.names for glob in transform.valid_metrics
             ):
                 yield (
                     f"query {query.name}: its measurement is not in transform.valid_metrics, "

@@ -9,6 +9,7 @@ from common.source.protobuf import message, written_uvarint
 from devtools.fuzz.mutate import Mutator
 from devtools.fuzz.target import Target, require
 from services.extractor.push.bad_request import BadRequest
+from services.extractor.push.native_histogram import Carrying
 from services.extractor.push.request_v2 import parse_v2
 from services.extractor.push.snappy import MOST_RATIO, uncompress
 from services.extractor.push.write_request import WriteRequest, labels_of
@@ -57,6 +58,10 @@ class RemoteWrite(Target):
         require(len(request.values) == 8 * samples == 8 * sum(request.counts), "counts do not fit")
         series = {len(request.label_sets), len(request.counts), len(request.histograms)}
         require(len(series) == 1, "columns differ in length")
+        native = request.histogram_messages
+        require(len(native) == sum(request.histograms), "histograms do not fit")
+        for one in native:
+            _check_histogram(one)
         require(all(-(1 << 63) <= ms < 1 << 63 for ms in request.timestamps_ms), "is no int64")
         try:
             labels = [labels_of(label_set) for label_set in request.label_sets]
@@ -64,6 +69,17 @@ class RemoteWrite(Target):
             return False
         require(all(one["__name__"] and all(one.values()) for one in labels), "an empty label")
         return True
+
+
+def _check_histogram(sent: bytes) -> None:
+    """It is carried, marks the end of its series, is counted as none, or is refused."""
+    try:
+        found = Carrying().of_series(b'{"__name__":"x"}', [sent])
+    except BadRequest as error:
+        require(bool(str(error)), "says nothing")
+        return
+    counted = len(found) - len(found.surplus_ms) + len(found.histograms_ms)
+    require(counted == 1, "is not one histogram")
 
 
 def _series(m: Mutator) -> bytes:
@@ -79,7 +95,9 @@ def _series(m: Mutator) -> bytes:
 def _samples(m: Mutator) -> list[bytes]:
     """Fields as both versions have them: samples, and what one passes over and the other not."""
     return [
-        message(
+        message(m.pick((3, 4)), _histogram(m))
+        if m.chance(0.2)
+        else message(
             m.pick((2, 2, 2, 3, 4)),
             b"\x09"
             + struct.pack("<d", m.float())
@@ -88,6 +106,32 @@ def _samples(m: Mutator) -> list[bytes]:
         )
         for _ in range(m.below(4))
     ]
+
+
+def _histogram(m: Mutator) -> bytes:
+    """Fields of one, which now and then fit each other."""
+    parts = [
+        bytes([number << 3]) + written_uvarint(m.pick((0, 1, 8, 105, 1 << 63)))
+        for number in (1, 4, 6, 15)
+        if m.chance(0.5)
+    ]
+    parts += [
+        bytes([number << 3 | 1]) + struct.pack("<d", m.float())
+        for number in (2, 3, 5, 7)
+        if m.chance(0.2)
+    ]
+    for number in (8, 11):
+        for _ in range(m.below(3)):
+            span = b"\x08" + written_uvarint(m.below(40)) + b"\x10" + written_uvarint(m.below(3))
+            parts.append(message(number, span))
+        deltas = b"".join(written_uvarint(m.below(9)) for _ in range(m.below(4)))
+        parts.append(message(number + 1, deltas))
+    for number in (10, 13, 16):
+        if m.chance(0.3):
+            floats = [struct.pack("<d", m.float()) for _ in range(m.below(4))]
+            head = written_uvarint(number << 3 | 2)
+            parts.append(head + written_uvarint(8 * len(floats)) + b"".join(floats))
+    return b"".join(parts)
 
 
 def _request_v2(m: Mutator) -> bytes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from itertools import accumulate, chain, starmap
 
 import numpy as np
 from redis.exceptions import RedisError
@@ -20,10 +21,12 @@ from common.state.pushes import Pushed
 from common.state.verdict import PUSHED
 from services.extractor.extract import NATIVE_HISTOGRAM
 from services.extractor.push.bad_request import BadRequest
+from services.extractor.push.native_histogram import STALE_BITS, Carrying
 from services.extractor.push.request_v2 import parse_v2
 from services.extractor.push.selecting import Selected, Selecting
 from services.extractor.push.snappy import uncompress
-from services.extractor.push.write_request import WriteRequest
+from services.extractor.push.write_request import MOST_SAMPLES, WriteRequest
+from services.extractor.staging import EntryBuilder
 from services.extractor.windows import Plan
 
 MAX_BODY_BYTES = 4 << 20
@@ -32,8 +35,7 @@ RETRY_AFTER_SECONDS = 5
 # How long heads of feeds are taken for what they were.
 HEADS_SECONDS = 1.0
 
-# The value by which Prometheus says that a series has ended; queries do not show it.
-_STALE = np.uint64(0x7FF0000000000002)
+_STALE = np.uint64(STALE_BITS)
 _PROTOBUF = "application/x-protobuf"
 _V1, _V2 = "prometheus.writerequest", "io.prometheus.write.v2.request"
 _PARSERS = {_V1: WriteRequest.parse, _V2: parse_v2}
@@ -88,10 +90,10 @@ class Receiver:
         if message is None:
             why = f"Content-Type is {content_type!r:.80}: remote write 1.0 and 2.0 are taken"
             return error_response(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, why)
-        samples = 0
+        samples = histograms = 0
         try:
             with self._lock:
-                samples = self._take(_PARSERS[message], request.body)
+                samples, histograms = self._take(_PARSERS[message], request.body)
             response = Response(HTTPStatus.NO_CONTENT, b"")
         except BadRequest as error:
             response = error_response(HTTPStatus.BAD_REQUEST, str(error))
@@ -102,10 +104,12 @@ class Receiver:
             response = error_response(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         if message == _V1:
             return response
-        return replace(response, headers={**response.headers, **_written(samples)})
+        return replace(response, headers={**response.headers, **_written(samples, histograms)})
 
-    def _take(self, parse: Callable[[bytes], WriteRequest], body: bytes) -> int:
-        """How many samples the request has, once all of them are done with."""
+    def _take(self, parse: Callable[[bytes], WriteRequest], body: bytes) -> tuple[int, int]:
+        """How many samples the request has, and histograms that are not dropped, once all of them
+        are done with.
+        """
         if why_not := self.refusal():
             raise NotNow(why_not)
         if self.paused():
@@ -118,12 +122,13 @@ class Receiver:
             self._heads, self._heads_at = self.heads_ms(self.plans), now
         found = [self._selecting.find(label_set) for label_set in written.label_sets]
         outcomes: Counter[str] = Counter()
-        pushed = [one for one in self._of_feeds(written, found, outcomes) if one is not None]
+        pushed = list(self._of_feeds(written, found, outcomes))
         if pushed and (result := self.commit(pushed)) != "committed":
             self._heads_at = float("-inf")
             raise NotNow(f"nothing was committed ({result})")
         self.count(pushed, outcomes)
-        return len(written.timestamps_ms)
+        histograms = len(written.histogram_messages) - outcomes[NATIVE_HISTOGRAM]
+        return len(written.timestamps_ms), max(0, histograms)
 
     def learn_external_labels(self) -> bool:
         """Ask which labels Prometheus adds; whether they are known now, or were before.
@@ -141,7 +146,7 @@ class Receiver:
 
     def _of_feeds(
         self, written: WriteRequest, found: Sequence[Selected], outcomes: Counter[str]
-    ) -> Iterator[Pushed | None]:
+    ) -> Iterator[Pushed]:
         """What is to be committed of each feed; ``outcomes`` counts all samples of the request."""
         rows: dict[int, list[int]] = {}
         for row, selected in enumerate(found):
@@ -157,36 +162,76 @@ class Receiver:
             np.array(written.timestamps_ms, np.int64),
             np.frombuffer(bytes(written.values), "<f8").astype(np.float64, copy=False),
         )
+        ends = list(accumulate(written.histograms)) if written.histogram_messages else []
+        # Of histograms alone it may have more series than an entry may have without samples.
+        has_samples = samples.counts > 0
         for feed, of_feed in rows.items():
             chosen = np.zeros(len(found), np.bool_)
             chosen[of_feed] = True
-            histograms = sum(written.histograms[row] for row in of_feed)
-            yield self._of_feed(feed, samples.of_series(chosen), histograms, outcomes)
+            histograms = [
+                (found[row].series, written.histogram_messages[ends[row] - number : ends[row]])
+                for row in (of_feed if ends else ())
+                if (number := written.histograms[row])
+            ]
+            yield from self._of_feed(
+                feed, samples.of_series(chosen & has_samples), histograms, outcomes
+            )
 
     def _of_feed(
-        self, feed: int, samples: Samples, histograms: int, outcomes: Counter[str]
-    ) -> Pushed | None:
-        head_ms = self._heads[feed]
+        self,
+        feed: int,
+        samples: Samples,
+        histograms: Sequence[tuple[bytes, Sequence[bytes]]],
+        outcomes: Counter[str],
+    ) -> list[Pushed]:
+        plan, head_ms = self.plans[feed], self._heads[feed]
+        number = sum(len(messages) for _, messages in histograms)
         if head_ms is None:
-            outcomes["unplanned"] += len(samples) + histograms
-            return None
-        fresh = samples.after(head_ms)
+            outcomes["unplanned"] += len(samples) + number
+            return []
+        dropped: Counter[str] = Counter()
+        blocks: Iterable[Samples] = (samples,)
+        if plan.query.carries_histograms:
+            blocks = chain(blocks, starmap(Carrying().of_series, histograms))
+        else:
+            dropped[NATIVE_HISTOGRAM] = number
+        of = plan.feed
+        kept = _kept(blocks, head_ms, outcomes, dropped)
+        origin = Origin(of.query, of.kind, of.tier, PUSHED, head_ms, head_ms)
+        pushed = []
+        batches: Iterator[SampleBatch] = (
+            SampleBatch(origin, block) for block in kept if len(block)
+        )
+        if histograms:
+            # What is carried may be more than one entry should hold.
+            batches = EntryBuilder(MOST_SAMPLES)(kept, origin)
+        for batch in batches:
+            times_ms = batch.samples.timestamps_ms
+            first_ms, last_ms = int(times_ms.min()), int(times_ms.max())
+            origin = replace(origin, start_ms=first_ms - 1, end_ms=last_ms)
+            payload = SampleBatch(origin, batch.samples).encode()
+            pushed.append(Pushed(of, payload, len(batch)))
+        outcomes.update(dropped)
+        if dropped := +dropped:
+            first, *others = pushed or [Pushed(of)]
+            pushed = [replace(first, dropped=dict(dropped)), *others]
+        return pushed
+
+
+def _kept(
+    blocks: Iterable[Samples], head_ms: int, outcomes: Counter[str], dropped: Counter[str]
+) -> Iterator[Samples]:
+    """What is to be committed of each block; the rest is counted."""
+    for block in blocks:
+        fresh = block.after(head_ms)
         stale = fresh.values.view(np.uint64) == _STALE
         kept = fresh.where(~stale) if stale.any() else fresh
-        dropped = {STALE_MARKER: int(np.count_nonzero(stale)), NATIVE_HISTOGRAM: histograms}
-        if self.plans[feed].query.carries_histograms:
-            # The pull makes series of them.
-            outcomes["late"] += dropped.pop(NATIVE_HISTOGRAM)
-        dropped = {reason: number for reason, number in dropped.items() if number}
-        outcomes["late"] += len(samples) - len(fresh)
+        dropped[STALE_MARKER] += int(np.count_nonzero(stale))
+        dropped[NATIVE_HISTOGRAM] += len(fresh.histograms_ms)
+        outcomes["late"] += len(block) - len(fresh)
+        outcomes["late"] += len(block.histograms_ms) - len(fresh.histograms_ms)
         outcomes["committed"] += len(kept)
-        outcomes.update(dropped)
-        if not len(kept):
-            return Pushed(self.plans[feed].feed, dropped=dropped) if dropped else None
-        of = self.plans[feed].feed
-        first_ms, last_ms = int(kept.timestamps_ms.min()), int(kept.timestamps_ms.max())
-        origin = Origin(of.query, of.kind, of.tier, PUSHED, first_ms - 1, last_ms)
-        return Pushed(of, SampleBatch(origin, kept).encode(), len(kept), dropped)
+        yield kept
 
 
 def _message_of(content_type: str) -> str | None:
@@ -197,11 +242,11 @@ def _message_of(content_type: str) -> str | None:
     return message if kind == _PROTOBUF and message in _PARSERS else None
 
 
-def _written(samples: int) -> dict[str, str]:
+def _written(samples: int, histograms: int) -> dict[str, str]:
     """What 2.0 wants to be told: its sender takes for lost what is not counted here.
 
     A sample that is left to the pull, or that no query wants, is as well off as one that is
-    committed; histograms and exemplars have no place.
+    committed; exemplars have no place.
     """
-    counts = {"Samples": samples, "Histograms": 0, "Exemplars": 0}
+    counts = {"Samples": samples, "Histograms": histograms, "Exemplars": 0}
     return {f"X-Prometheus-Remote-Write-{what}-Written": str(n) for what, n in counts.items()}

@@ -82,8 +82,11 @@ def _read_series(
             samples += 1
             position = last
         else:  # exemplars, metadata, the time of creation, or a field of a later version
-            histograms += tag == _HISTOGRAM
-            position = skipped(body, position, tag & 7, end)
+            first = position
+            position = skipped(body, first, tag & 7, end)
+            if tag == _HISTOGRAM:
+                request.add_histogram(body, first, position)
+                histograms += 1
         request.check_labels(len(references))
     request.add_series(labels.label_set(request, bytes(references)), samples, histograms)
 

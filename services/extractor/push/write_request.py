@@ -36,7 +36,8 @@ class WriteRequest:
 
     ``label_sets``: of each series its labels as sent, ``prompb.Label`` after ``prompb.Label``.
     ``counts``: its samples. ``timestamps_ms`` and ``values`` (float64, little-endian): those of all
-    samples. ``histograms``: its native histograms, which no point can hold.
+    samples. ``histograms``: how many native histograms it has; those of all series are in
+    ``histogram_messages``, as sent.
     """
 
     label_sets: list[bytes] = field(default_factory=list)
@@ -44,6 +45,7 @@ class WriteRequest:
     histograms: list[int] = field(default_factory=list)
     timestamps_ms: list[int] = field(default_factory=list)
     values: bytearray = field(default_factory=bytearray)
+    histogram_messages: list[bytes] = field(default_factory=list)
     # Many samples of a request are of one scrape.
     _times_ms: dict[bytes, int] = field(default_factory=dict)
 
@@ -90,16 +92,18 @@ class WriteRequest:
                 samples += 1
                 position = last
                 continue
-            tag, position = uvarint(body, position)
-            histograms += tag == _HISTOGRAM
-            position = skipped(body, position, tag & 7, end)
+            tag, first = uvarint(body, position)
+            position = skipped(body, first, tag & 7, end)
+            if tag == _HISTOGRAM:
+                self.add_histogram(body, first, position)
+                histograms += 1
         if in_labels:
             parts.append(body[first_label:position])
         label_set = parts[0] if len(parts) == 1 else b"".join(parts)
         self.add_series(label_set, samples, histograms)
 
     def add_series(self, label_set: bytes, samples: int, histograms: int) -> None:
-        """A series, of which the samples were added before; raises :class:`BadRequest`."""
+        """A series, whose samples and histograms were added before; raises :class:`BadRequest`."""
         self.check_labels(len(label_set))
         self.label_sets.append(label_set)
         self.counts.append(samples)
@@ -108,7 +112,8 @@ class WriteRequest:
 
     def check_series(self, series: int) -> None:
         """Raise :class:`BadRequest` if a request may not have so many, or its samples so far."""
-        if series > MOST_SERIES or len(self.timestamps_ms) > MOST_SAMPLES:
+        samples = len(self.timestamps_ms) + len(self.histogram_messages)
+        if series > MOST_SERIES or samples > MOST_SAMPLES:
             raise BadRequest(
                 f"a request may have {MOST_SERIES} series and {MOST_SAMPLES} samples: "
                 "lower max_samples_per_send of the sender"
@@ -152,6 +157,12 @@ class WriteRequest:
         self.timestamps_ms.append(
             timestamp_ms if timestamp_ms < 1 << 63 else timestamp_ms - (1 << 64)
         )
+
+    def add_histogram(self, body: bytes, position: int, end: int) -> None:
+        """A native histogram, from its length on; raises ``IndexError`` and ``Malformed``."""
+        _, first = uvarint(body, position)
+        self.histogram_messages.append(body[first:end])
+        self.check_series(len(self.counts))
 
 
 def labels_of(label_set: bytes) -> dict[str, str]:

@@ -1,20 +1,22 @@
 """Native histograms as the series of a classic one: NAME_count, NAME_sum and NAME_bucket.
 
 What a query shows of a histogram is its count, its sum, and each bucket that is not empty:
-``[rule, "lower", "upper", "count"]``. Buckets of classic histograms are cumulative, and each is
-known by its upper bound alone. So where a bucket does not begin where the one before it ends, its
-lower bound becomes a bucket as well: from what is written the histogram can be made again.
+``[rule, "lower", "upper", "count"]``. What is pushed has to be made the same first. Buckets of
+classic histograms are cumulative, and each is known by its upper bound alone. So where a bucket
+does not begin where the one before it ends, its lower bound becomes a bucket as well: from what is
+written the histogram can be made again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
-from common.promql.selector import BUCKET_LABEL, NAME_LABEL
+from common.promql.selector import BUCKET_LABEL, CLASSIC_LABEL, NAME_LABEL
 from common.samples.columns import Samples
 
 # Which of its bounds a bucket includes: the upper, the lower, neither, both.
@@ -22,26 +24,49 @@ _RULES = range(4)
 _Point = tuple[str, str]  # the suffix of the name, and the bound of a bucket
 
 
-class _Histogram(msgspec.Struct):
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """One as a query shows it: of each bucket the bounds, as text, and what is in it."""
+
+    count: float
+    sum: float
+    buckets: Sequence[tuple[str, str, float]]
+
+
+class _Json(msgspec.Struct):
     count: str
     sum: str
     buckets: list[tuple[int, str, str, str]] = []
 
 
-_HISTOGRAM = msgspec.json.Decoder(_Histogram)
+_JSON = msgspec.json.Decoder(_Json)
 
 
-def classic_series(labels: Mapping[str, str], histograms: Iterable[tuple[int, bytes]]) -> Samples:
-    """The series that histograms of one series become; each is given with its time in ms, as JSON.
+def classic_series(
+    labels: Mapping[str, str], histograms: Iterable[tuple[int, bytes]], *, of_expr: bool = False
+) -> Samples:
+    """As :func:`series_of`, of histograms as JSON."""
+    found = ((time_ms, _of_json(text)) for time_ms, text in histograms)
+    return series_of(labels, found, of_expr=of_expr)
 
-    One that is not as Prometheus writes them is counted, and not carried.
+
+def series_of(
+    labels: Mapping[str, str],
+    histograms: Iterable[tuple[int, Histogram | None]],
+    *,
+    of_expr: bool = False,
+) -> Samples:
+    """The series that histograms of one series become; each is given with its time in ms.
+
+    What an expression gives need not have a name: the transformer gives it the query's. One that is
+    not as Prometheus has them (None, or of buckets that overlap) is counted, and not carried.
     """
-    name = labels.get(NAME_LABEL)
+    is_named = of_expr or bool(labels.get(NAME_LABEL))
     columns: dict[_Point, tuple[list[int], list[float]]] = {}
     not_carried: list[int] = []
     surplus: list[int] = []
-    for time_ms, text in histograms:
-        points = _points(text) if name else None
+    for time_ms, histogram in histograms:
+        points = _points(histogram) if is_named and histogram else None
         if points is None:
             not_carried.append(time_ms)
             continue
@@ -51,7 +76,7 @@ def classic_series(labels: Mapping[str, str], histograms: Iterable[tuple[int, by
             values.append(value)
         surplus += [time_ms] * (len(points) - 1)
     return Samples(
-        tuple(_labelled(labels, *point) for point in columns),
+        tuple(_labelled(labels, *point, of_expr=of_expr) for point in columns),
         np.array([len(times) for times, _ in columns.values()], np.int64),
         np.array([time_ms for times, _ in columns.values() for time_ms in times], np.int64),
         np.array([value for _, values in columns.values() for value in values], np.float64),
@@ -60,32 +85,43 @@ def classic_series(labels: Mapping[str, str], histograms: Iterable[tuple[int, by
     )
 
 
-def _labelled(labels: Mapping[str, str], suffix: str, bound: str) -> bytes:
-    own = {label: value for label, value in labels.items() if label != NAME_LABEL}
-    if bound:
-        own[BUCKET_LABEL] = bound
+def _labelled(labels: Mapping[str, str], suffix: str, bound: str, *, of_expr: bool) -> bytes:
+    bucket = {BUCKET_LABEL: bound} if bound else {}
+    if of_expr:
+        return msgspec.json.encode({**labels, CLASSIC_LABEL: suffix, **bucket})
+    own = {label: value for label, value in labels.items() if label != NAME_LABEL} | bucket
     # The name last, and a space: as no source spells labels. A series that is scraped as well would
     # else be of the same bytes, and pass for this one that goes on instead of colliding with it.
     own[NAME_LABEL] = labels[NAME_LABEL] + suffix
     return msgspec.json.encode(own)[:-1] + b" }"
 
 
-def _points(text: bytes) -> dict[_Point, float] | None:
-    """The values of one histogram; None for what is none, or has buckets that overlap."""
+def _of_json(text: bytes) -> Histogram | None:
     try:
-        found = _HISTOGRAM.decode(text)
-        count, cumulative, end = float(found.count), 0.0, -math.inf
-        points = {("_count", ""): count, ("_sum", ""): float(found.sum)}
-        for rule, lower, upper, in_bucket in found.buckets:
+        found = _JSON.decode(text)
+        if any(rule not in _RULES for rule, *_ in found.buckets):
+            return None
+        buckets = [(lower, upper, float(number)) for _, lower, upper, number in found.buckets]
+        return Histogram(float(found.count), float(found.sum), buckets)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
+def _points(histogram: Histogram) -> dict[_Point, float] | None:
+    """The values of one histogram; None for one of buckets that overlap, or have no bounds."""
+    count, cumulative, end = histogram.count, 0.0, -math.inf
+    points = {("_count", ""): count, ("_sum", ""): histogram.sum}
+    try:
+        for lower, upper, in_bucket in histogram.buckets:
             begin, after = float(lower), end
             end = float(upper)
-            if rule not in _RULES or not after <= begin <= end:
+            if not after <= begin <= end:
                 return None
             if after < begin < end:
                 points["_bucket", _bound(lower)] = cumulative
-            cumulative += float(in_bucket)
+            cumulative += in_bucket
             points["_bucket", _bound(upper)] = cumulative
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    except ValueError:
         return None
     # What is not a number is in the count, and in no bucket.
     points["_bucket", "+Inf"] = count

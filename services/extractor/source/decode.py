@@ -40,12 +40,13 @@ def decode(
     block_bytes: int = BLOCK_BYTES,
     long_series_bytes: int = LONG_SERIES_BYTES,
     *,
-    classic: bool = False,
+    classic: str = "",
 ) -> Iterator[Samples]:
     """Blocks of the series in a response that arrives in ``chunks``; memory is a few blocks.
 
-    ``notice`` receives what the query engine remarks about the expression. ``classic``: native
-    histograms become series of a classic one, instead of being counted alone. Ends normally only
+    ``notice`` receives what the query engine remarks about the expression. ``classic``: the kind
+    of a query whose native histograms become series of a classic one, instead of being counted
+    alone. Ends normally only
     after the whole document was read and is a complete, successful matrix.
 
     Raises :class:`SourceUnavailable` for what is truncated, no JSON, or carries ``warnings`` (it is
@@ -145,7 +146,7 @@ class _Envelope:
 
 
 def _series(
-    body: BodyText, block_bytes: int, long_series_bytes: int, classic: bool
+    body: BodyText, block_bytes: int, long_series_bytes: int, classic: str
 ) -> Iterator[Samples]:
     """Pass the array of series, yielding blocks of them."""
     body.take(b"[")

@@ -40,10 +40,10 @@ _SERIES = msgspec.json.Decoder(_Series)
 _LABELS = msgspec.json.Decoder(dict[str, str])
 
 
-def read_series(text: bytes, classic: bool = False) -> Samples:
+def read_series(text: bytes, classic: str = "") -> Samples:
     """Decode one element of a matrix, a JSON object such as ``{"metric": {…}, "values": […]}``.
 
-    Its native histograms become series of their own if they are to be ``classic``.
+    Its native histograms become series of their own if ``classic`` is the kind of a query.
 
     Raises :class:`QueryRejected` for an element of a vector or a scalar, :class:`SourceUnavailable`
     for anything else that is no series.
@@ -71,7 +71,8 @@ def read_series(text: bytes, classic: bool = False) -> Samples:
     )
     if classic and histograms:
         texts = (bytes(histogram) for _, histogram in histograms)
-        carried = classic_series(label_set, zip(histograms_ms, texts, strict=True))
+        found = zip(histograms_ms, texts, strict=True)
+        carried = classic_series(label_set, found, of_expr=classic == "expr")
         return Samples.join([floats, carried])
     return replace(floats, histograms_ms=np.array(histograms_ms, np.int64))
 

@@ -16,7 +16,7 @@ import re2
 
 from common.config import Query, RelabelRule
 from common.config.query import RESERVED_NAMES
-from common.promql.selector import NAME_LABEL, Selector
+from common.promql.selector import BUCKET_LABEL, NAME_LABEL, Selector
 from common.samples.layout import DEFAULT_LAYOUT, Layout, Place
 from common.samples.line_names import map_key, map_value
 from services.verifier.expect import Identify
@@ -67,12 +67,16 @@ def candidates(
     ``queries`` come with the transform of each.
     """
     known = frozenset(place for place in present if place.measurement not in RESERVED_NAMES)
-    expressions = frozenset(layout.place(q.metric) for q, _ in queries if q.kind == "expr")
+    named = {place: name for place in known for name in layout.names(place)}
+    written = {
+        query.name: frozenset(place for place, name in named.items() if name in query.names)
+        for query, _ in queries
+        if query.kind == "expr"
+    }
+    expressions = frozenset[Place]().union(*written.values())
     loose = {
         query.name: (
-            Candidates(
-                known & {layout.place(query.metric)}, tags=constant_tags(rules, query.labels)
-            )
+            Candidates(written[query.name], tags=constant_tags(rules, query.labels))
             if query.kind == "expr"
             else _selected(query, identify, known - expressions, rules, layout)
         )
@@ -105,7 +109,11 @@ def _selected(
     selector = query.extracted
     matched = {matcher.label for matcher in selector.matchers} | {NAME_LABEL}
     rewritten = frozenset(
-        label for label in matched if label in query.labels or _writes(rules, label)
+        label
+        for label in matched
+        if label in query.labels
+        or _writes(rules, label)
+        or (label == BUCKET_LABEL and layout.histograms)
     )
     places = frozenset(filter(layout.may_hold, known))
     if NAME_LABEL not in rewritten:

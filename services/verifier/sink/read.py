@@ -21,7 +21,7 @@ import urllib3
 
 from common.config.load import database_of
 from common.errors import SinkError
-from common.samples.layout import NAME, NAME_TAG, Layout, Place
+from common.samples.layout import ANY_BOUND, NAME, NAME_TAG, Layout, Place, any_bound
 from common.samples.rollup import aggregate_field, sample_field
 from common.sink.errors import after_status, no_response
 from common.sink.http_session import SinkSession
@@ -133,14 +133,16 @@ class Sink:
         Raises :class:`~common.errors.SinkError`.
         """
         found, fields = set[Place](), set[str]()
+        by_field = False
         for layout in layouts:
+            by_field |= NAME in layout.field or bool(layout.histograms)
             if layout.name_tag:
                 measurement, field = layout.measurement, layout.field
                 names = self.tag_values(measurement, layout.name_tag)
                 found.update(Place(measurement, field, name) for name in names)
             else:
                 fields.add(layout.field)
-        if not any(NAME in field for field in fields):
+        if not by_field:
             held = self.measurements() if fields else ()
             return [*sorted(found), *(Place(name, field) for name in held for field in fields)]
         for name, field, _ in self.field_types():
@@ -181,6 +183,7 @@ class Sink:
         Of rollups the aggregates ``fields``, side by side. Only of series with all of ``tags``,
         none of which is empty. Raises :class:`~common.errors.SinkError`.
         """
+        places = self._with_bounds(set(places), rolled=bool(fields))
         rows = Rows(len(fields))
         schema = schema_of(self._session, self._database) if self._sql else {}
         for rows.field, measurements, names in _parts(places):
@@ -202,6 +205,17 @@ class Sink:
             )
             self._select(statement, rows)
         return rows.points()
+
+    def _with_bounds(self, places: set[Place], *, rolled: bool) -> set[Place]:
+        """With those of the bounds that the sink has, where any is wanted."""
+        wanted = {place for place in places if place.field == ANY_BOUND}
+        if not wanted:
+            return places
+        for name, field, _ in self.field_types():
+            of_samples = sample_field(field) if rolled else field
+            if of_samples and any_bound(place := Place(name, of_samples)) in wanted:
+                places.add(place)
+        return places - wanted
 
     def rows(self, select: Select) -> Iterator[dict[str, Any]]:
         """The rows of what is asked, columns by name, times in ms.

@@ -61,11 +61,12 @@ def test_each_is_a_sample_that_is_dropped(
     assert rig.windows.status()[rig.plan.feed.name].empty_ms == 0
 
 
+@pytest.mark.parametrize("query", QUERIES)
 def test_carried_ones_are_counted_as_the_points_that_they_become(
-    redis_client: Redis, make_prometheus: Callable[..., PrometheusServer]
+    redis_client: Redis, make_prometheus: Callable[..., PrometheusServer], query: Query
 ) -> None:
     server = make_prometheus(flags=FLAGS)
-    query = Query(name="raw", select="x", native_histograms="classic").bound(1, {})
+    query = query.model_copy(update={"native_histograms": "classic"})
     rig = Rig(redis_client, server, query)
     origin_ms = rig.now_ms - STEPS * STEP_MS
     times = [origin_ms + step * STEP_MS for step in range(1, STEPS + 1)]

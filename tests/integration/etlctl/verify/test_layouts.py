@@ -30,7 +30,10 @@ LAYOUTS: list[dict[str, Any]] = [
     {"measurement": "prometheus", "name_tag": True},
     {"integer_metrics": ["late"]},
 ]
-HOSTILE = ("version", 'quote"name', "a b,c=d", "größe", "time", "_x", "value", "#x", "back\\slash")
+HOSTILE = (
+    *("version", 'quote"name', "a b,c=d", "größe", "time", "_x", "value", "#x", "back\\slash"),
+    *("h_count", "h_sum"),
+)
 
 
 def loaded(world: World, settings: Settings) -> dict[str, Digest]:
@@ -78,7 +81,7 @@ def test_another_value_and_another_point_are_found(world: World, capsys: Capture
     assert (result.query()["extra"], result.query()["different"]) == (1, 1)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS[:3], ids=str)
+@pytest.mark.parametrize("layout", [*LAYOUTS[:3], {"histograms": "fields"}], ids=str)
 def test_rollups_read_back_to_the_digest_that_was_written(
     world: World, layout: dict[str, Any]
 ) -> None:

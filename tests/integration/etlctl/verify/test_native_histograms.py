@@ -104,7 +104,7 @@ def native(world: World, make_prometheus: Callable[..., PrometheusServer]) -> Wo
     return replace(world, prometheus=server, start_ms=start_ms, queries=[CARRYING])
 
 
-LAYOUTS: list[dict[str, Any]] = [{}, {"preset": "telegraf_v2"}]
+LAYOUTS: list[dict[str, Any]] = [{}, {"preset": "telegraf_v2"}, {"histograms": "fields"}]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -127,9 +127,39 @@ def test_each_bucket_is_compared(native: World, capsys: Capture, layout: dict[st
     assert native.run(capsys, "verify", "--sealed").code == 0
 
     at_ms = native.start_ms + 3_000_000
-    place = ("wide_bucket", "value") if not layout else ("prometheus", "wide_bucket")
-    native.write_raw(f"{place[0]},job=app,le=4,zone=a\\ b {place[1]}=1 {at_ms}")
-    native.write_raw(f"{place[0]},job=app,le=7,zone=a\\ b {place[1]}=1 {at_ms}")
+    for bound in (4, 7):
+        line = f"wide_bucket,job=app,le={bound},zone=a\\ b value=1"
+        if layout.get("preset"):
+            line = f"prometheus,job=app,le={bound},zone=a\\ b wide_bucket=1"
+        if layout.get("histograms"):
+            line = f"wide,job=app,zone=a\\ b {bound}=1"
+        native.write_raw(f"{line} {at_ms}")
     result = native.verify(capsys, "--json")
     assert (result.code, result.query()["different"], result.query()["extra"]) == (1, 1, 1)
     assert native.run(capsys, "verify", "--sealed").code == 1
+
+
+def test_histograms_of_an_expression_are_compared(native: World, capsys: Capture) -> None:
+    expr = 'sum by (job, zone) ({__name__=~"grows|wide"})'
+    query = {"name": "all", "expr": expr, "step": "15s", "native_histograms": "classic"}
+    native.queries = [query]
+    (digest,) = loaded(native, load_settings(native.config())).values()
+    result = native.verify(capsys, "--json")
+    assert result.code == 0, result.out + result.err
+    found = result.query("all")
+    assert found["equal"] == found["expected"] == found["found"] == digest.points > SAMPLES * 10
+    assert found["dropped"] == {}
+
+    native.write_raw(
+        f"etl_seal,pipeline={native.namespace},query=all,tier=hot"
+        f' start_ms={native.start_ms}i,points={digest.points}i,digest="{digest.text}",'
+        f"sealed_ms={native.end_ms}i {native.end_ms}"
+    )
+    assert native.run(capsys, "verify", "--sealed").code == 0
+
+    at_ms = native.start_ms + 3_000_000
+    native.write_raw(f"all_bucket,job=app,le=4,zone=a\\ b value=1 {at_ms}")
+    native.write_raw(f"all_sum,job=other value=1 {at_ms}")
+    result = native.verify(capsys, "--json")
+    found = result.query("all")
+    assert (result.code, found["different"], found["extra"]) == (1, 1, 1)

@@ -56,6 +56,7 @@ def test_text_and_back(tmp_path: Path) -> None:
     [
         ({"preset": "telegraf_v2", "integer_metrics": ["load"]}, Layout("prometheus", NAME)),
         ({"measurement": "all", "name_tag": True}, Layout("all", "value", NAME_TAG)),
+        ({"histograms": "fields"}, Layout(histograms="fields")),
     ],
 )
 def test_a_layout_is_part_of_it_unless_it_is_the_default(
@@ -123,3 +124,13 @@ def test_native_histograms_are_a_part_of_it_where_they_are_carried(tmp_path: Pat
     assert "native_histograms" not in InForce.of(query, plain).to_json()
     with pytest.raises(WireError):
         InForce.parse(query.name, before.to_json().replace("classic", "fields"))
+
+
+def test_an_expression_that_carries_them_writes_several_names(tmp_path: Path) -> None:
+    plain = settings(tmp_path)
+    raw, rate = plain.extract.queries
+    carrying = rate.model_copy(update={"native_histograms": "classic"})
+    extract = plain.extract.model_copy(update={"queries": (raw, carrying)})
+    found = InForce.of(carrying, plain.model_copy(update={"extract": extract}))
+    assert found.expr_names == ("rate", "rate_bucket", "rate_count", "rate_sum")
+    assert InForce.parse("rate", found.to_json()).query.names == carrying.names

@@ -34,6 +34,11 @@ def settings(folder: Path, layout: dict[str, Any] | None) -> Settings:
         ({"measurement": "p_${__name__}_x"}, Layout("p_${__name__}_x", "value")),
         ({"field": "gauge"}, Layout("${__name__}", "gauge")),
         ({"measurement": "all", "name_tag": True}, Layout("all", "value", "__name__")),
+        ({"histograms": "fields"}, Layout(histograms="fields")),
+        (
+            {"histograms": "fields", "measurement": "p_${__name__}", "field": "value"},
+            Layout("p_${__name__}", histograms="fields"),
+        ),
     ],
 )
 def test_what_is_read(tmp_path: Path, given: dict[str, Any] | None, expected: Layout) -> None:
@@ -76,6 +81,19 @@ def test_what_is_read(tmp_path: Path, given: dict[str, Any] | None, expected: La
             {"measurement": "all", "name_tag": True, "integer_metrics": ["a"]},
             "load.layout.integer_metrics: cannot stand beside name_tag: all metrics share a field",
         ),
+        *(
+            (
+                {"histograms": "fields", **more},
+                "load.layout.histograms: is fields, which needs ${__name__} in the measurement",
+            )
+            for more in (
+                {"preset": "telegraf_v2"},
+                {"measurement": "all", "name_tag": True},
+                {"field": "gauge"},
+                {"field": "${__name__}"},
+            )
+        ),
+        ({"histograms": "columns"}, "load.layout.histograms: "),
         ({"integer_metrics": [" "]}, "load.layout.integer_metrics[0]: must not be blank"),
     ],
 )

@@ -23,6 +23,7 @@ ROOT = PROJECT_ROOT
 E = "{{name: {}, expr: '{}', step: 15s}}"
 S = "{{name: {}, select: '{}'}}"
 H = "{{name: {}, select: '{}', native_histograms: classic}}"
+X = "{{name: {}, expr: '{}', step: 15s, native_histograms: classic}}"
 
 
 def config(*queries: str, more: str = "") -> str:
@@ -65,6 +66,15 @@ COLLIDING = [
     ((H.format("raw", '{a="x",le=""}'), H.format("b", '{a="x",le!=""}')), "by another label"),
     ((H.format("raw", "h"), S.format("all", '{__name__=~"h.*"}')), "matchers that exclude each"),
     ((H.format("raw", "h"), E.format("h_count", "vector(1)")), "the expr h_count would be written"),
+    (
+        (X.format("h", "vector(1)"), S.format("raw", "h_sum")),
+        "the expr h would be written to the measurement of the metric h_sum, which the select raw",
+    ),
+    (
+        (E.format("h_count", "vector(1)"), X.format("h", "vector(2)")),
+        "the expr h and the expr h_count (queries[0]) would both write h_count, because of "
+        "native_histograms: rename one of them",
+    ),
 ]
 
 PEACEFUL = [
@@ -83,6 +93,7 @@ PEACEFUL = [
     (H.format("a", '{job="x"}'), H.format("b", '{job="y"}')),
     (H.format("a", "h"), S.format("b", "h_total")),
     (S.format("a", "h"), S.format("b", "h_sum")),
+    (X.format("h", "vector(1)"), S.format("raw", "h_max"), E.format("h_min", "vector(2)")),
 ]
 
 
@@ -239,9 +250,6 @@ def test_behind_a_regex_of_names_suffixes_can_stand(tmp_path: Path) -> None:
     assert problems(tmp_path, config(plain)) == []
 
 
-def test_native_histograms_are_of_raw_samples(tmp_path: Path) -> None:
-    expr = E.format("a", "up").replace("}", ", native_histograms: classic}")
-    (found,) = problems(tmp_path, config(expr))
-    assert "extract.queries[0].native_histograms: belongs to select" in found
+def test_native_histograms_are_dropped_or_classic_series(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, config(H.format("a", "up").replace("classic", "fields")))
     assert "native_histograms" in found

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.samples.layout import DEFAULT_LAYOUT, NAME_TAG, Layout, Place
+from common.samples.layout import (
+    ANY_BOUND,
+    DEFAULT_LAYOUT,
+    NAME_TAG,
+    Layout,
+    Place,
+    any_bound,
+)
 from common.samples.line_names import split_field
 from common.samples.rollup import aggregate_field, field_key, rollup_key, sample_field
 from common.samples.seal import series_key
@@ -17,6 +24,7 @@ from common.samples.series import MAX_KEY_BYTES, Identity, IntegerKey, SeriesDro
 
 TELEGRAF_V2 = Layout("prometheus", "${__name__}")
 ONE_TABLE = Layout("prometheus", "value", NAME_TAG)
+FIELDS = Layout(histograms="fields")
 LAYOUTS = (
     DEFAULT_LAYOUT,
     TELEGRAF_V2,
@@ -138,3 +146,61 @@ def test_keys_of_integers_are_marked() -> None:
     found = encoder.keys("select", "q", [packed(name) for name in ("up", "a_total", "load")] * 2)
     assert [isinstance(each, IntegerKey) for each in found] == [True, True, False] * 2
     assert found[0] == key("up", DEFAULT_LAYOUT)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("x", {}, b"x,job=a"),
+        ("x_count", {}, b"x,job=a count"),
+        ("x_sum", {"le": "1"}, b"x,job=a,le=1 sum"),
+        ("x_bucket", {"le": "0.5"}, b"x,job=a 0.5"),
+        ("x_bucket", {"le": "+Inf"}, b"x,job=a +Inf"),
+        ("x_bucket", {"le": "-1e-07"}, b"x,job=a -1e-07"),
+        ("x_bucket", {"le": "count"}, b"x_bucket,job=a,le=count"),
+        ("x_bucket", {}, b"x_bucket,job=a"),
+        ("_x_bucket", {"le": "1.0"}, b"metric__x,job=a 1.0"),
+        ("_bucket", {"le": "1"}, b"metric__bucket,job=a,le=1"),
+        ("_count", {}, b"metric__count,job=a"),
+    ],
+)
+def test_series_of_a_histogram_are_fields_of_one(
+    name: str, labels: dict[str, str], expected: bytes
+) -> None:
+    encoder = SeriesEncoder(layout=FIELDS)
+    assert encoder.key("select", "q", packed(name, {"job": "a", **labels})) == expected
+
+
+histogram_names = st.sampled_from(
+    ["x", "x_count", "x_sum", "x_bucket", "x_bucket_count", "_count", "_bucket", "count", "_x_sum"]
+)
+bounds = st.sampled_from(["", "0.5", "1", "1.0", "+Inf", "1e-07", "count", "sum", "value", "x"])
+histogram_series = st.tuples(histogram_names, bounds)
+
+
+@given(st.lists(histogram_series, min_size=2, max_size=2, unique=True))
+def test_two_series_of_histograms_are_two_fields(pair: list[tuple[str, str]]) -> None:
+    labels = [{"job": "a", "le": bound} if bound else {"job": "a"} for _, bound in pair]
+    one, other = (
+        SeriesEncoder(layout=FIELDS).identity("select", "q", packed(name, own))
+        for (name, _), own in zip(pair, labels, strict=True)
+    )
+    assert isinstance(one, Identity) and isinstance(other, Identity)
+    assert one.key != other.key
+    assert (one.measurement, one.tags, one.field) != (other.measurement, other.tags, other.field)
+    for identity, (name, _) in zip((one, other), pair, strict=True):
+        place = Place(identity.measurement, identity.field)
+        assert (
+            series_key(identity.measurement, identity.tags.items(), identity.field) == identity.key
+        )
+        assert FIELDS.may_hold(place)
+        assert list(FIELDS.names(place)) == [name]
+        assert place in FIELDS.places(name) or any_bound(place) in FIELDS.places(name)
+
+
+def test_other_fields_are_no_histograms() -> None:
+    for place in (Place("cpu", "usage_idle"), Place("x_count", "value"), Place("x", "1.")):
+        assert not any(FIELDS.names(place))
+    assert not FIELDS.may_hold(Place("cpu", "usage_idle"))
+    assert list(FIELDS.places("x_bucket")) == [Place("x_bucket"), Place("x", ANY_BOUND)]
+    assert list(DEFAULT_LAYOUT.places("x_bucket")) == [Place("x_bucket")]

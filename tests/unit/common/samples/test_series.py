@@ -126,6 +126,17 @@ def test_a_raw_series_must_not_be_named_like_an_expression() -> None:
     assert encoder.key("expr", "up", packed({})) == b"up"
 
 
+def test_histograms_of_an_expression_are_named_behind_the_query() -> None:
+    encoder = SeriesEncoder([rule("__name__", regex="rate_sum", action="drop")])
+    bucket = packed({"__name__": "x", "a": "b", "__classic__": "_bucket", "le": "1"})
+    assert encoder.key("expr", "rate@north", bucket) == b"rate_bucket,a=b,le=1"
+    assert encoder.key("expr", "rate", packed({"__classic__": "_count"})) == b"rate_count"
+    summed = packed({"__classic__": "_sum"})
+    assert encoder.key("expr", "rate", summed) is SeriesDrop.RELABEL_DROPPED
+    assert encoder.key("expr", "rate", packed({"__classic__": "_total"})) == b"rate"
+    assert encoder.key("select", "rate", bucket) == b"x,a=b,le=1"
+
+
 def test_a_key_that_influxdb_cannot_hold() -> None:
     name = {"__name__": "up"}
     room = MAX_KEY_BYTES - len("up,a=")

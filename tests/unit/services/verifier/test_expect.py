@@ -77,7 +77,7 @@ def test_native_histograms_become_classic_series_where_they_are_carried() -> Non
     one = series("m", [(1, 1.0)])._replace(
         histograms=2, raw_histograms=[(2, histogram), (3, {"count": "3"})]
     )
-    result = expect([one], lambda labels: SeriesKey.of(labels["__name__"], {}), classic=True)
+    result = expect([one], lambda labels: SeriesKey.of(labels["__name__"], {}), classic="select")
     assert {key.measurement: column.values.tolist() for key, column in result.points.items()} == {
         "m": [1.0],
         "m_count": [3.0],

@@ -31,7 +31,7 @@ class Found:
         return [SourceSeries({}, TIMES, np.ones(3), self.histograms)]
 
 
-def late(histograms: int, *, classic: bool, before: int) -> Late:
+def late(histograms: int, *, classic: str, before: int) -> Late:
     subject = Subject(
         name="raw",
         kind="select",
@@ -48,17 +48,17 @@ def late(histograms: int, *, classic: bool, before: int) -> Late:
     return late_in(cast(Source, Found(histograms)), subject, [recount], missing)
 
 
-@pytest.mark.parametrize("classic", [True, False])
-def test_as_many_points_as_samples_came_late_are_excused(classic: bool) -> None:
+@pytest.mark.parametrize("classic", ["select", ""])
+def test_as_many_points_as_samples_came_late_are_excused(classic: str) -> None:
     found = late(0, classic=classic, before=1)
     assert (found.allowances, found.ranges) == ([Allowance(RECHECK_DUE, WINDOW, 2)], [])
     assert late(0, classic=classic, before=3).allowances == [Allowance(RECHECK_DUE, WINDOW, 0)]
 
 
 def test_of_a_histogram_that_came_late_any_number_of_points_is() -> None:
-    found = late(1, classic=True, before=3)
+    found = late(1, classic="select", before=3)
     assert (found.allowances, found.ranges) == ([], [WINDOW])
     # Nothing came late, or some of it is gone: what is missing is a loss.
     for before in (4, 5):
-        assert late(1, classic=True, before=before) == Late()
-    assert late(1, classic=False, before=3).allowances == [Allowance(RECHECK_DUE, WINDOW, 1)]
+        assert late(1, classic="select", before=before) == Late()
+    assert late(1, classic="", before=3).allowances == [Allowance(RECHECK_DUE, WINDOW, 1)]

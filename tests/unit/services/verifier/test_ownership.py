@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common.config import Query, RelabelRule
-from common.samples.layout import DEFAULT_LAYOUT, Layout, Place
+from common.samples.layout import ANY_BOUND, DEFAULT_LAYOUT, Layout, Place
 from common.samples.series import SeriesEncoder
 from services.verifier.expect import identify_of
 from services.verifier.ownership import PossiblePlaces, owner, places_of
@@ -43,6 +43,17 @@ def test_an_expression_has_its_own_measurement() -> None:
     assert not owns(SeriesKey.of("m1", {}))
 
 
+def test_an_expression_that_carries_histograms_has_several() -> None:
+    carrying = EXPR.model_copy(update={"native_histograms": "classic"})
+    written = at("rate", "rate_bucket", "rate_count", "rate_sum")
+    assert places(carrying) == written
+    assert places(carrying, valid=("rate_*",)) == written - at("rate")
+    possible = PossiblePlaces(carrying, DEFAULT_LAYOUT)
+    assert all(place in possible for place in written)
+    assert Place("rate_max") not in possible
+    assert owner(carrying, written, ())(SeriesKey.of("rate_bucket", {"le": "1"}))
+
+
 def test_a_select_has_the_measurements_of_the_metrics_that_prometheus_knows() -> None:
     assert places(SELECT) == at("m1", "m 2", "metric__m3")
 
@@ -57,6 +68,23 @@ def test_under_a_layout_of_fields_a_query_owns_fields() -> None:
     owns = owner(EXPR, places(EXPR, layout=layout), ())
     assert owns(SeriesKey.of("prometheus", {}, "rate"))
     assert not owns(SeriesKey.of("prometheus", {}, "m1"))
+
+
+def test_a_query_owns_the_fields_of_its_histograms() -> None:
+    layout = Layout(histograms="fields")
+    query = Query(name="raw", select='{job="app",__name__=~"m.*"}', native_histograms="classic")
+    found = places(query, layout=layout)
+    assert {Place("m1", "count"), Place("m1", "sum"), Place("m1", ANY_BOUND)} <= found
+    owns = owner(query, found, ())
+    for field in ("value", "count", "sum", "0.5", "+Inf"):
+        assert owns(SeriesKey.of("m1", {"job": "app"}, field))
+        assert not owns(SeriesKey.of("m9", {"job": "app"}, field))
+    assert not owns(SeriesKey.of("m1", {"job": "app"}, "usage"))
+    assert Place("m1", "0.5") in PossiblePlaces(query, layout)
+    rate = EXPR.model_copy(update={"native_histograms": "classic"})
+    assert owner(rate, places(rate, layout=layout), ())(SeriesKey.of("rate", {}, "2"))
+    assert Place("rate", "2") in PossiblePlaces(rate, layout)
+    assert Place("rate", "2") not in PossiblePlaces(EXPR, layout)
 
 
 def test_labels_of_the_source_tell_pipelines_apart() -> None:

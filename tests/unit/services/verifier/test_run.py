@@ -148,8 +148,8 @@ def test_equal_sides_are_equal() -> None:
     assert (result.source, result.expected, result.found, result.equal) == (480,) * 4
 
 
-@pytest.mark.parametrize(("classic", "distrusted"), [(True, {"m"}), (False, set())])
-def test_carried_histograms_are_read_by_json(classic: bool, distrusted: set[str]) -> None:
+@pytest.mark.parametrize(("classic", "distrusted"), [("select", {"m"}), ("", set())])
+def test_carried_histograms_are_read_by_json(classic: str, distrusted: set[str]) -> None:
     source = MemorySource({"a": SAMPLES})
     verify(source, MemorySink({host("a"): SAMPLES}), subjects=[subject(classic=classic)])
     assert set(source.distrusted) == distrusted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +19,16 @@ from common.runtime.http_server import Request, Response
 from common.samples.batch import SampleBatch
 from common.state.feeds import Feed
 from common.state.pushes import Pushed
+from services.extractor.push import receive
 from services.extractor.push.receive import Receiver
+from services.extractor.source.classic_series import classic_series
 from services.extractor.windows import Plan
+from tests.support.native_histograms import Native, Points, points
 from tests.support.remote_write import (
     HEADERS,
     HEADERS_V2,
     histogram,
+    of_bytes,
     request_v2,
     sample,
     series,
@@ -127,15 +132,93 @@ def test_each_sample_has_an_outcome(world: World) -> None:
     assert (pushed.samples, pushed.dropped) == (1, {"stale_marker": 1, "native_histogram": 1})
 
 
-def test_histograms_that_the_pull_carries_are_left_to_it(world: World) -> None:
+@pytest.fixture
+def carrying(world: World) -> World:
+    """With ``native_histograms: classic``."""
     (of_up, _) = world.receiver.plans
-    carrying = of_up.query.model_copy(update={"native_histograms": "classic"})
-    world.receiver.plans = [replace(of_up, query=carrying), plan("down")]
-    world.post(series(UP, [sample(HEAD_MS + 1, 1.0), histogram(HEAD_MS + 1, 3)]))
+    query = of_up.query.model_copy(update={"native_histograms": "classic"})
+    world.receiver.plans = [replace(of_up, query=query), plan("down")]
+    return world
+
+
+def points_of(world: World) -> Points:
+    found: Points = {}
+    for one in world.committed:
+        for labels, values in points(SampleBatch.decode(one.payload).samples).items():
+            found.setdefault(labels, []).extend(values)
+    return found
+
+
+def test_histograms_are_carried_as_the_pull_carries_them(carrying: World) -> None:
+    texts = [(HEAD_MS + 2, json.dumps(Native(3, 1.5, positive={1: 2}).shown()).encode())]
+    whole = Native(3, 1.5, positive={1: 2})
+    bad = Native(schema=99)
+
+    response = carrying.post(
+        series(UP, [sample(HEAD_MS + 1, 1.0), whole.sent(HEAD_MS), whole.sent(HEAD_MS + 2)]),
+        series(UP, [bad.sent(HEAD_MS), bad.sent(HEAD_MS + 2), sample(HEAD_MS + 3, STALE)]),
+        series({"__name__": "other"}, [whole.sent(HEAD_MS + 2)]),
+    )
+
+    assert response.status == HTTPStatus.NO_CONTENT
+    (pushed,) = carrying.committed
+    # Count, sum, two bounds, and +Inf.
+    assert (pushed.samples, pushed.dropped) == (6, {"stale_marker": 1, "native_histogram": 1})
+    origin = SampleBatch.decode(pushed.payload).origin
+    assert (origin.start_ms, origin.end_ms) == (HEAD_MS, HEAD_MS + 2)
+    float_ms = [(HEAD_MS + 1, struct.pack("<d", 1.0))]
+    assert points_of(carrying) == {
+        **points(classic_series(UP, texts)),
+        tuple(UP.items()): float_ms,
+    }
+    dropped = {"stale_marker": 1, "native_histogram": 1}
+    assert +carrying.counted == {"committed": 6, "late": 6, "unselected": 1, **dropped}
+
+
+def test_what_is_carried_is_spread_over_entries(
+    carrying: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receive, "MOST_SAMPLES", 8)
+    sent = [Native(3, 1.5, positive={1: 2}).sent(HEAD_MS + ms) for ms in range(1, 4)]
+
+    carrying.post(series(UP, [sample(HEAD_MS + 1, STALE), *sent]), series(UP | {"n": "2"}, sent))
+
+    assert sum(one.samples for one in carrying.committed) == 2 * 3 * 5
+    assert max(one.samples for one in carrying.committed) <= 8
+    assert [dict(one.dropped) for one in carrying.committed if one.dropped] == [{"stale_marker": 1}]
+    assert sum(map(len, points_of(carrying).values())) == 2 * 3 * 5
+
+
+def test_a_sender_of_2_0_is_told_which_histograms_are_written(carrying: World) -> None:
+    whole = Native(3, 1.5, positive={1: 2})
+    parts = [whole.sent(HEAD_MS + ms, 3) for ms in (0, 1)] + [histogram(HEAD_MS + 1, 3, field=3)]
+    bad = Native(schema=99).sent(HEAD_MS + 2, 3)
+    body = request_v2((UP, [*parts, bad]), ({"__name__": "other"}, parts))
+
+    answer = carrying.post_raw(snappy(body), **HEADERS_V2)
+
+    assert answer.headers == written(0) | {"X-Prometheus-Remote-Write-Histograms-Written": "6"}
+
+
+def test_more_series_of_histograms_than_may_be_idle_are_no_series_without_samples(
+    world: World,
+) -> None:
+    many = [series(UP | {"n": str(n)}, [histogram(HEAD_MS + 1, 3)]) for n in range(100)]
+    world.post(series(UP, [sample(HEAD_MS + 1, 1.0)]), *many)
 
     (pushed,) = world.committed
-    assert (pushed.samples, pushed.dropped) == (1, {})
-    assert +world.counted == {"late": 1, "committed": 1}
+    assert len(SampleBatch.decode(pushed.payload).samples.series) == 1
+    assert dict(pushed.dropped) == {"native_histogram": 100}
+
+
+def test_a_histogram_that_cannot_be_read_is_400_where_it_is_carried(carrying: World) -> None:
+    damaged = series(UP, [sample(HEAD_MS + 1, 1.0), of_bytes(4, b"\x0a\x05")])
+
+    response = carrying.post(damaged)
+
+    assert response.status == HTTPStatus.BAD_REQUEST
+    assert b"no message of native histograms" in response.body
+    assert not carrying.committed
 
 
 def test_what_is_only_dropped_is_counted_in_the_ledger_too(world: World) -> None:

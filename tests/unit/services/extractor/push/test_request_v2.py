@@ -77,6 +77,7 @@ def test_histograms_are_counted_and_the_rest_is_passed_over() -> None:
     request = parse_v2(request_v2((UP, parts)) + of_int(9, 1))
 
     assert (request.counts, request.histograms) == ([1], [1])
+    assert request.histogram_messages == [histogram(NOW_MS, 3, field=3)[2:]]
     assert (request.timestamps_ms, bytes(request.values)) == ([NOW_MS], struct.pack("<d", 3.0))
 
 

@@ -95,6 +95,7 @@ def test_histograms_are_counted_and_the_rest_is_passed_over() -> None:
     request = WriteRequest.parse(metadata + series(UP, parts) + unknown)
 
     assert (request.counts, request.histograms) == ([1], [1])
+    assert request.histogram_messages == [histogram(NOW_MS, 3)[2:]]
 
 
 def test_an_empty_body_has_no_series() -> None:
@@ -140,6 +141,8 @@ def test_limits_of_series_samples_and_labels(monkeypatch: pytest.MonkeyPatch) ->
         WriteRequest.parse(one * 3)
     with pytest.raises(BadRequest, match="may have 2 series and 3 samples"):
         WriteRequest.parse(series(UP, [sample(NOW_MS, 1.0)] * 4))
+    with pytest.raises(BadRequest, match="may have 2 series and 3 samples"):
+        WriteRequest.parse(series(UP, [sample(NOW_MS, 1.0), *[histogram(NOW_MS, 3)] * 3]))
     with pytest.raises(BadRequest, match="series 0 has more than 100 bytes of labels"):
         WriteRequest.parse(series({"__name__": "x" * 100}, []))
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from common.config import Query
 from common.samples.columns import Samples
+from common.samples.digest import Digest
 from common.samples.rollup import Rollup
+from common.samples.series import SeriesEncoder
 from common.state.feeds import Feed, Window
 from services.extractor.rollup_blocks import whole_series
 from services.extractor.source.classic_series import classic_series
@@ -25,25 +27,11 @@ from services.extractor.source.fixed_labels import labelled
 from services.extractor.window_reader import Taken
 from services.extractor.windows import Plan
 from services.verifier.classic import as_classic
+from services.verifier.late import digests_of
 from services.verifier.source import _matrix
+from tests.support.native_histograms import points
 
 LABELS = {"__name__": "x", "job": "a"}
-Points = dict[tuple[tuple[str, str], ...], list[tuple[int, bytes]]]
-
-
-def points(samples: Samples) -> Points:
-    """Times and bits by labels."""
-    return {
-        tuple(sorted(json.loads(labels).items())): [
-            (ms, struct.pack("<d", value))
-            for ms, value in zip(
-                samples.timestamps_ms[start:end].tolist(),
-                samples.values[start:end].tolist(),
-                strict=True,
-            )
-        ]
-        for labels, start, end in zip(samples.series, samples.starts, samples.ends, strict=True)
-    }
 
 
 def values(*histograms: object, labels: dict[str, str] = LABELS) -> dict[str, list[float]]:
@@ -132,14 +120,14 @@ def test_what_is_no_histogram_is_counted_and_not_carried(histogram: object) -> N
     text = json.dumps(histogram).encode()
     found = classic_series(LABELS, [(5, text)])
     assert (len(found), found.histograms_ms.tolist(), len(found.surplus_ms)) == (0, [5], 0)
-    (left,) = as_classic(of_verifier(LABELS, [[0.005, histogram]]))
+    (left,) = as_classic(of_verifier(LABELS, [[0.005, histogram]]), "select")
     assert left.histograms == 1
 
 
 def test_a_series_without_a_name_is_not_carried() -> None:
     text = b'{"count":"3","sum":"1"}'
     assert classic_series({"job": "a"}, [(5, text)]).histograms_ms.tolist() == [5]
-    (left,) = as_classic(of_verifier({"job": "a"}, [[0.005, json.loads(text)]]))
+    (left,) = as_classic(of_verifier({"job": "a"}, [[0.005, json.loads(text)]]), "select")
     assert left.histograms == 1
 
 
@@ -157,7 +145,7 @@ def test_series_that_are_scraped_as_well_do_not_pass_for_these(
     )
     data = {"resultType": "matrix", "result": [before, native, after]}
     text = json.dumps({"status": "success", "data": data}, separators=(",", ":")).encode()
-    blocks = list(whole_series(labelled(decode([text], classic=True), added)))
+    blocks = list(whole_series(labelled(decode([text], classic="select"), added)))
     series = [one for each in blocks for one in each.series]
     assert len(series) == len(set(series)) == 5
     assert len({tuple(sorted(json.loads(one).items())) for one in series}) == 3
@@ -185,23 +173,49 @@ def histograms(draw: st.DrawFn) -> dict[str, Any]:
     return {"count": draw(counts), "sum": draw(counts), "buckets": buckets}
 
 
-@given(found=st.lists(histograms(), max_size=4), labels=st.sampled_from([LABELS, {"le": "9"}]))
-def test_the_verifier_expects_the_same(found: list[dict[str, Any]], labels: Any) -> None:
-    labels = {"__name__": "x", **labels}
+@given(
+    found=st.lists(histograms(), max_size=4),
+    labels=st.sampled_from([LABELS, {"__name__": "x", "le": "9"}, {"a": "<é>"}]),
+    added=st.sampled_from([{}, {"a": "1"}, {"b": "1"}]),
+)
+def test_the_verifier_expects_the_same(
+    found: list[dict[str, Any]], labels: dict[str, str], added: dict[str, str]
+) -> None:
     rows = [[n + 1, one] for n, one in enumerate(found)]
     entry = {"metric": labels, "values": [[1, "5"]], "histograms": rows}
-    body = {"status": "success", "data": {"resultType": "matrix", "result": [entry]}}
-    (block,) = decode([json.dumps(body).encode()], classic=True)
-    expected = list(as_classic(_matrix(body["data"], 0, 10**9)))
-    assert points(block) == {
-        tuple(sorted(one.labels.items())): [
-            (ms, struct.pack("<d", value))
-            for ms, value in zip(one.timestamps_ms.tolist(), one.values.tolist(), strict=True)
-        ]
-        for one in expected
-    }
-    assert sum(one.histograms for one in expected) == len(block.histograms_ms)
-    assert len(block) - len(block.surplus_ms) + len(block.histograms_ms) == 1 + len(found)
+    data = {"resultType": "matrix", "result": [entry]}
+    body = {"status": "success", "data": data}
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    for kind in ("select", "expr"):
+        (block,) = decode([text], classic=kind)
+        expected = list(as_classic(_matrix(data, 0, 10**9), kind))
+        assert points(block) == {
+            tuple(sorted(one.labels.items())): [
+                (ms, struct.pack("<d", value))
+                for ms, value in zip(one.timestamps_ms.tolist(), one.values.tolist(), strict=True)
+            ]
+            for one in expected
+        }
+        assert sum(one.histograms for one in expected) == len(block.histograms_ms)
+        assert len(block) - len(block.surplus_ms) + len(block.histograms_ms) == 1 + len(found)
+    digest = Digest()
+    for block in labelled(decode([text], classic="expr"), added):
+        digest.add(block)
+    assert digest in digests_of(expected, added)
+
+
+def test_what_an_expression_gives_needs_no_name() -> None:
+    text = b'{"count":"3","sum":"1"}'
+    found = classic_series({"job": "a"}, [(5, text)], of_expr=True)
+    assert found.series == (
+        b'{"job":"a","__classic__":"_count"}',
+        b'{"job":"a","__classic__":"_sum"}',
+        b'{"job":"a","__classic__":"_bucket","le":"+Inf"}',
+    )
+    query = Query(name="rate", expr="x", step=1, native_histograms="classic")
+    encoder = SeriesEncoder(expr_names=query.names)
+    keys = [b"rate_count,job=a", b"rate_sum,job=a", b"rate_bucket,job=a,le=+Inf"]
+    assert encoder.keys("expr", "rate", found.series) == keys
 
 
 def test_histograms_that_are_dropped_are_not_copied() -> None:

@@ -141,3 +141,29 @@ def test_classic_series_of_native_histograms_are_owned() -> None:
     excluding = query.model_copy(update={"select": '{job="a",__name__!~"load|load_sum"}'})
     (found,) = candidates([(excluding, identify_of(excluding, encoder))], present, ()).values()
     assert found.places == {present[1], present[3]}
+
+
+def test_histograms_of_an_expression_are_owned_by_no_select() -> None:
+    total = TOTAL.model_copy(update={"native_histograms": "classic"})
+    every = Query(name="all", select='{job="app"}')
+    present = [Place(name) for name in ("load", "total", "total_count", "total_max")]
+    encoder = SeriesEncoder(expr_names=total.names)
+    queries = [(one, identify_of(one, encoder)) for one in (total, every)]
+    found = candidates(queries, present, ())
+    assert found["total"].places == set(present[1:3])
+    assert found["all"].places == {present[0], present[3]}
+
+
+def test_fields_of_histograms_are_owned_by_who_may_write_the_series() -> None:
+    total = TOTAL.model_copy(update={"native_histograms": "classic"})
+    loads = Query(name="loads", select='load_bucket{le="1"}')
+    layout = Layout(histograms="fields")
+    held = [("load", "1"), ("load", "count"), ("total", "2"), ("total", "count"), ("total", "max")]
+    present = [Place(*one) for one in held]
+    encoder = SeriesEncoder(expr_names=total.names, layout=layout)
+    queries = [(one, identify_of(one, encoder)) for one in (total, loads)]
+    found = candidates(queries, present, (), layout)
+    assert found["total"].places == set(present[2:4])
+    assert found["loads"].places == {present[0]}
+    assert found["loads"].tags == {}
+    assert found["loads"].owns(SeriesKey.of("load", {"a": "b"}, "1"))
