@@ -88,6 +88,7 @@ class Stage:
         self._paused = Lasting(clock)
         self._full = Lasting(clock)
         self._claim_at = float("-inf")
+        self._from_head = True
         self._claimed = False  # what is in hand
         self._forgot_at = clock()
 
@@ -147,6 +148,7 @@ class Stage:
     def _pause(self, reason: str, held: Sequence[Entry] = ()) -> None:
         self._pause_reason = reason
         self._pauses += 1
+        self._from_head = True  # what ends a pause is judged by the oldest entries
         self._life.set_ready("dependency", False, reason)
         stage = self._handler.stage
         if (report := self._paused.again(reason, held)) is not None:
@@ -158,7 +160,9 @@ class Stage:
         now = self._clock()
         entries: list[Entry] = []
         if now >= self._claim_at:
-            claimed = self._stream.claim(self._limits.read_entries)
+            claimed = self._stream.claim(self._limits.read_entries, from_head=self._from_head)
+            # The oldest have every second turn, so that they end; the others have theirs, too.
+            self._from_head = not self._from_head
             self._report_claimed(claimed)
             entries = list(claimed.entries)
             # Where there was something there may be more.

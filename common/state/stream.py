@@ -102,10 +102,11 @@ class RedisStream:
             [(text_of(id_), 0, fields) for _, found in reply or [] for id_, fields in found]
         )
 
-    def claim(self, count: int) -> Claimed:
+    def claim(self, count: int, *, from_head: bool = False) -> Claimed:
         """Entries that were released and whose time has come, or whose worker's lease ran out.
 
-        An entry that a worker died with is handed out alone.
+        An entry that a worker died with is handed out alone. What was released is looked through
+        from where the last claim ended; ``from_head``: from the oldest entry on.
         """
         try:
             taken, deleted, cursors = self._call(
@@ -114,6 +115,7 @@ class RedisStream:
                 lease_ms=self._lease_ms,
                 most=count,
                 cursors=self._cursors,
+                from_head=from_head,
             )
         except ResponseError as error:
             self._ensure_after(error)

@@ -52,7 +52,7 @@ class MemoryStream(RedisStream):
             state.pending[id_] = Pending(self.consumer, self._broker.now_ms())
         return [self._entry(id_) for id_ in fresh]
 
-    def claim(self, count: int) -> Claimed:
+    def claim(self, count: int, *, from_head: bool = False) -> Claimed:
         state, now = self._state, self._broker.now_ms()
         taken: list[str] = []
         deleted: list[str] = []

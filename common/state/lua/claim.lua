@@ -2,7 +2,8 @@
 --
 -- KEYS 1..4 stream, its in-flight records, crashes, released, 5 the latest time seen
 -- a    group, consumer, released (the consumer that holds what was released), lease_ms, most (entries),
---      cursors (where each walk through the pending entries is to go on; '-' for all of them at first)
+--      cursors (where each walk through the pending entries is to go on; '-' for all of them at first),
+--      from_head (whether what was released is looked through from the oldest on, this time)
 -- Returns {entries taken: {{id, crashes, {field, value, …}}, …}, ids found deleted while pending, the next cursors}.
 --
 -- A release does not count as a crash; a lease that ran out under another worker does. An entry
@@ -83,7 +84,8 @@ local function waits(id)
   return true
 end
 
-local suspect
+local suspect, goes_on = nil, a.cursors[RELEASED]
+if a.from_head then a.cursors[RELEASED] = '-' end
 each(RELEASED, {}, a.released, function(id)
   if waits(id) then return end
   local times_crashed = crashes_of(id)
@@ -99,6 +101,7 @@ each(RELEASED, {}, a.released, function(id)
   return #taken > 0 and AFTER
 end)
 if suspect then a.cursors[RELEASED] = suspect end
+if a.from_head then a.cursors[RELEASED] = goes_on end
 if #taken > 0 then return {taken, deleted, a.cursors} end
 
 -- XPENDING's IDLE filter follows the server's clock, which is the clock that leases run by.

@@ -87,6 +87,19 @@ def test_what_comes_back_at_once_keeps_nothing_away(redis_world: RedisWorld) -> 
     assert again == ids[4:]
 
 
+def test_the_oldest_are_taken_where_they_are_asked_for(redis_world: RedisWorld) -> None:
+    extract(redis_world, [(b"a", 1)] * 12)
+    stream = redis_world.stream("one")
+    ids = [entry.id for entry in stream.read(12, 0.01)]
+    stream.release(ids)
+    stream.release([entry.id for entry in stream.claim(4).entries])
+    turns = []
+    for from_head in (True, False, True):
+        turns.append([entry.id for entry in stream.claim(4, from_head=from_head).entries])
+        stream.release(turns[-1])
+    assert turns == [ids[:4], ids[4:8], ids[:4]]
+
+
 def test_an_entry_that_a_worker_failed_has_its_turn_among_them(redis_world: RedisWorld) -> None:
     extract(redis_world, [(b"a", 1)] * 9)
     stream = redis_world.stream("one")

@@ -11,7 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from common.runtime.telemetry import Telemetry
 from common.state.keys import RAW
+from common.state.stream import Claimed
 from common.state.verdict import PUSHED, DeadLetter, Entry, Output, Pause, Retry, Settle, Verdict
+from tests.doubles.memory_stream import MemoryStream
 from tests.support.captured_log import CapturedLog
 from tests.support.stage_bench import LIMITS, Bench, all_loaded
 
@@ -102,6 +104,30 @@ def test_a_pause_stops_taking_work_until_the_check_passes() -> None:
     assert bench.ready["dependency"] == (True, "")
     assert bench.broker.ledger["q@hot|loaded"] == 1
     assert bench.broker.state(RAW).crashes == {}
+
+
+def test_what_ends_a_pause_is_judged_by_the_oldest_entries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bool] = []
+    claim = MemoryStream.claim
+
+    def noted(stream: MemoryStream, count: int, *, from_head: bool = False) -> Claimed:
+        asked.append(from_head)
+        return claim(stream, count, from_head=from_head)
+
+    monkeypatch.setattr(MemoryStream, "claim", noted)
+    bench = Bench(lambda entry: Pause("too many rejections"))
+    bench.commit((b"a", 1))
+    for _ in range(3):
+        bench.stage.step()
+    assert asked == [True] * 3
+    bench.handler.judge = lambda entry: Retry(0, "at once")
+    asked.clear()
+    while len(asked) < 4:
+        bench.now_ms += 60_000
+        bench.stage.step()
+    assert asked == [True, False, True, False], "else the others have every second turn"
 
 
 def test_nothing_is_taken_before_the_dependency_is_checked() -> None:
