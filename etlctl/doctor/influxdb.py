@@ -11,7 +11,7 @@ from math import inf
 
 from common.config import Settings, TierName
 from common.errors import SinkError, SourceError
-from common.samples.layout import Place
+from common.samples.layout import Place, any_bound
 from common.samples.rollup import sample_field
 from common.samples.series import SeriesEncoder
 from common.sink.http_session import SinkSession
@@ -176,7 +176,7 @@ class _Bucket:
             for name, field, type_ in fields
             if (known := type_of(name, field))
             and type_ != known[1]
-            and (places is None or known[0] in tables)
+            and (places is None or known[0] in tables or any_bound(known[0]) in tables)
         )
         if not found:
             yield ok("nothing there conflicts with ours")

@@ -19,7 +19,13 @@ from dataclasses import dataclass
 
 from common.config import Query, RelabelRule
 from common.promql.constant_labels import constant_labels
-from common.promql.selector import CLASSIC_LABEL, CLASSIC_SUFFIXES, NAME_LABEL, Selector
+from common.promql.selector import (
+    BUCKET_LABEL,
+    CLASSIC_LABEL,
+    CLASSIC_SUFFIXES,
+    NAME_LABEL,
+    Selector,
+)
 from common.samples.layout import Layout, Place, any_bound
 from common.samples.line_names import map_key, map_value
 from common.samples.series import SeriesDrop
@@ -67,6 +73,8 @@ def owner(query: Query, places: Container[Place], rules: Sequence[RelabelRule]) 
 
     def owns(series: SeriesKey) -> bool:
         tags = dict(series.tags)
+        if any_bound(series.place) != series.place:
+            tags.setdefault(BUCKET_LABEL, series.field)
         return may_write(series) and all(
             matcher.matches(tags.get(map_key(matcher.label), ""))
             for matcher in selector.matchers

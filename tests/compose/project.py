@@ -112,7 +112,7 @@ class Project:
             self.files.append(str(path))
 
     def write_config(self, config: dict[str, Any]) -> None:
-        """Write the etl.yaml that the containers mount; they read it when they start."""
+        """Write the etl.yaml that the containers mount, in place: the mount is of the file."""
         path = Path(self.environment["ETL_CONFIG_FILE"])
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         path.chmod(0o644)

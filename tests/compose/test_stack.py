@@ -232,8 +232,9 @@ def test_images_hold_their_locks_and_nothing_to_install_or_compile_with(project:
 @pytest.mark.parametrize(
     "services",
     [
-        pytest.param(STAGES, id="stages"),
-        pytest.param(("redis", "influxdb", "prometheus"), id="servers"),
+        # First those that need the others while they are killed.
+        pytest.param(STAGES[::-1], id="stages"),
+        pytest.param(("influxdb", "prometheus", "redis"), id="servers"),
         pytest.param(
             ("etl-simulator", "etl-metrics"), id="monitored", marks=pytest.mark.deployed_faults
         ),

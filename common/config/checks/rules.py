@@ -112,12 +112,22 @@ def _advice(settings: Settings) -> Iterator[str]:
     extract, transform = settings.extract.as_given(), settings.transform
     if transform.valid_metrics:
         for query in extract.queries:
-            if query.kind == "expr" and not any(
-                fnmatchcase(name, glob) for name in query.names for glob in transform.valid_metrics
-            ):
+            if query.kind != "expr":
+                continue
+            left_out = [
+                name
+                for name in query.names
+                if not any(fnmatchcase(name, glob) for glob in transform.valid_metrics)
+            ]
+            if left_out == list(query.names):
                 yield (
                     f"query {query.name}: its measurement is not in transform.valid_metrics, "
                     "so everything it extracts is dropped"
+                )
+            elif lacking := ", ".join(name for name in left_out if name != query.metric):
+                yield (
+                    f"query {query.name}: transform.valid_metrics lacks {lacking}, "
+                    "so that of its histograms is dropped"
                 )
     for query in extract.queries:
         if query.expr is not None and may_return_several_metrics(query.expr):

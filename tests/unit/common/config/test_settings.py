@@ -290,6 +290,19 @@ def test_valid_metrics_that_drop_a_whole_query_are_remarked_on(tmp_path: Path) -
     )
 
 
+def test_valid_metrics_that_drop_a_query_s_histograms_are_remarked_on(tmp_path: Path) -> None:
+    text = LOAD + (
+        "extract:\n"
+        "  prometheus_url: http://p\n"
+        "  queries: [{name: q, expr: up, step: 15s, native_histograms: classic}]\n"
+        "transform: {valid_metrics: [q, q_sum, q_count]}\n"
+    )
+    assert advice(load(tmp_path, text)) == (
+        "query q: transform.valid_metrics lacks q_bucket, so that of its histograms is dropped",
+    )
+    assert advice(load(tmp_path, text.replace("[q, q_sum, q_count]", '["q_*"]'))) == ()
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "none.yaml"
     with pytest.raises(ConfigError) as caught:

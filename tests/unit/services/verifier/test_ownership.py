@@ -138,6 +138,20 @@ def test_a_label_is_compared_under_the_key_that_the_sink_has() -> None:
 
 
 @pytest.mark.parametrize(
+    ("matcher", "mine", "foreign"), [('le="0.5"', "0.5", "1"), ('le!="0.5"', "1", "0.5")]
+)
+def test_a_matcher_of_the_bound_is_asked_of_the_field_that_holds_it(
+    matcher: str, mine: str, foreign: str
+) -> None:
+    layout = Layout(histograms="fields")
+    query = Query(name="raw", select=f"m1_bucket{{{matcher}}}")
+    for known in (frozenset({Place("m1", ANY_BOUND)}), PossiblePlaces(query, layout)):
+        owns = owner(query, known, ())
+        assert owns(SeriesKey.of("m1", {}, mine))
+        assert not owns(SeriesKey.of("m1", {}, foreign))
+
+
+@pytest.mark.parametrize(
     "rewriting",
     [
         rule(target_label="job", replacement="x"),
