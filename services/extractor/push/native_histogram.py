@@ -25,9 +25,10 @@ from services.extractor.push.write_request import is_message
 from services.extractor.source.classic_series import Histogram, series_of
 
 MOST_HISTOGRAM_BYTES = 64 << 10
-# Of all that a request becomes, roughly counted: each bucket has labels of its own.
-MOST_CARRIED_BYTES = 256 << 20
-BUCKET_BYTES = 256
+# Of all that a request becomes in all of its feeds, rather over- than underestimated: the extractor
+# has 384 MiB for everything. A point has labels of its own, beside those of the series.
+MOST_CARRIED_BYTES = 64 << 20
+POINT_BYTES = 600
 
 # The value by which Prometheus says that a series has ended; queries do not show it.
 STALE_BITS = 0x7FF0000000000002
@@ -55,7 +56,7 @@ _LABELS = msgspec.json.Decoder(dict[str, str])
 
 @dataclass(slots=True)
 class Carrying:
-    """Makes classic series of the histograms of one request, not without end."""
+    """Makes classic series of the histograms of one request, for all feeds, not without end."""
 
     _bytes: int = 0
 
@@ -74,7 +75,9 @@ class Carrying:
                     stale_ms.append(time_ms)
                     continue
                 if histogram is not None:
-                    self._count(len(histogram.buckets) * (len(series) + BUCKET_BYTES))
+                    # _count, _sum and +Inf; of each bucket its end, and its begin behind a gap.
+                    points = 2 * len(histogram.buckets) + 3
+                    self._count(points * (len(series) + POINT_BYTES))
                 yield time_ms, histogram
 
         carried = series_of(_LABELS.decode(series), histograms())

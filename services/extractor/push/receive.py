@@ -165,6 +165,7 @@ class Receiver:
         ends = list(accumulate(written.histograms)) if written.histogram_messages else []
         # Of histograms alone it may have more series than an entry may have without samples.
         has_samples = samples.counts > 0
+        carrying = Carrying()
         for feed, of_feed in rows.items():
             chosen = np.zeros(len(found), np.bool_)
             chosen[of_feed] = True
@@ -173,15 +174,15 @@ class Receiver:
                 for row in (of_feed if ends else ())
                 if (number := written.histograms[row])
             ]
-            yield from self._of_feed(
-                feed, samples.of_series(chosen & has_samples), histograms, outcomes
-            )
+            chosen_samples = samples.of_series(chosen & has_samples)
+            yield from self._of_feed(feed, chosen_samples, histograms, carrying, outcomes)
 
     def _of_feed(
         self,
         feed: int,
         samples: Samples,
         histograms: Sequence[tuple[bytes, Sequence[bytes]]],
+        carrying: Carrying,
         outcomes: Counter[str],
     ) -> list[Pushed]:
         plan, head_ms = self.plans[feed], self._heads[feed]
@@ -192,7 +193,7 @@ class Receiver:
         dropped: Counter[str] = Counter()
         blocks: Iterable[Samples] = (samples,)
         if plan.query.carries_histograms:
-            blocks = chain(blocks, starmap(Carrying().of_series, histograms))
+            blocks = chain(blocks, starmap(carrying.of_series, histograms))
         else:
             dropped[NATIVE_HISTOGRAM] = number
         of = plan.feed

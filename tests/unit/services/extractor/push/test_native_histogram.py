@@ -211,8 +211,24 @@ def test_spans_within_spans_are_no_depth() -> None:
 def test_what_a_request_becomes_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadRequest, match=r"a native histogram has more than 65536 bytes"):
         read(bytes(module.MOST_HISTOGRAM_BYTES + 1))
-    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", 10_000)
+    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", 20_000)
     carrying = Carrying()
     carrying.of_series(SERIES, [WHOLE.message(5)])
-    with pytest.raises(BadRequest, match="more than 10000 bytes: lower max_samples_per_send"):
+    with pytest.raises(BadRequest, match="more than 20000 bytes: lower max_samples_per_send"):
         carrying.of_series(SERIES, (WHOLE.message(5) for _ in range(1_000_000)))
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        pytest.param(Native(), id="no buckets"),
+        pytest.param(Native(positive=dict.fromkeys(range(0, 200, 2), 1)), id="a gap before each"),
+    ],
+)
+def test_no_point_is_left_out_of_what_is_counted(
+    one: Native, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Carrying().of_series(SERIES, [one.message(5)])
+    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", len(found) * module.POINT_BYTES)
+    with pytest.raises(BadRequest, match="become more than"):
+        Carrying().of_series(SERIES, [one.message(5)])
