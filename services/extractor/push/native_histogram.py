@@ -29,6 +29,9 @@ MOST_HISTOGRAM_BYTES = 64 << 10
 # has 384 MiB for everything. A point has labels of its own, beside those of the series.
 MOST_CARRIED_BYTES = 64 << 20
 POINT_BYTES = 600
+# What is sent counts too, so many times: a byte may be an empty bucket, which no point is made of
+# and which has to be read all the same.
+SENT_TIMES = 16
 
 # The value by which Prometheus says that a series has ended; queries do not show it.
 STALE_BITS = 0x7FF0000000000002
@@ -70,6 +73,7 @@ class Carrying:
 
         def histograms() -> Iterator[tuple[int, Histogram | None]]:
             for message in messages:
+                self._count(len(message) * SENT_TIMES)
                 time_ms, histogram, is_stale = read(message)
                 if is_stale:
                     stale_ms.append(time_ms)
@@ -161,9 +165,13 @@ class _Fields:
         else:
             count, zeros = (float(self.whole.get(number, 0)) for number in (_COUNT, _ZEROS))
         schema, threshold = _signed(self.whole.get(_SCHEMA, 0)), self._float(_THRESHOLD)
+        if schema != _CUSTOM_SCHEMA and schema not in _SCHEMAS:
+            return None
         bounds = _Bounds(schema, self.floats[_CUSTOM_BOUNDS])
-        negative, positive = (self._placed(numbers, is_float) for numbers in (_NEGATIVE, _POSITIVE))
-        if negative is None or positive is None or not bounds.hold(negative, positive):
+        negative, positive = (
+            self._placed(numbers, is_float, bounds) for numbers in (_NEGATIVE, _POSITIVE)
+        )
+        if negative is None or positive is None:
             return None
         buckets: list[tuple[float, float, float]] = []
         for index, number in reversed(negative):
@@ -174,9 +182,7 @@ class _Fields:
         for index, number in positive:
             lower, upper = bounds.at(index - 1), bounds.at(index)
             buckets.append((threshold if 0 < lower < threshold else lower, upper, number))
-        filled = [
-            (_text(lower), _text(upper), number) for lower, upper, number in buckets if number
-        ]
+        filled = [(_text(lower), _text(upper), number) for lower, upper, number in buckets]
         return Histogram(count, self._float(_SUM), filled)
 
     def _float(self, number: int) -> float:
@@ -184,9 +190,12 @@ class _Fields:
         return float(found)
 
     def _placed(
-        self, numbers: tuple[int, int, int], is_float: bool
+        self, numbers: tuple[int, int, int], is_float: bool, bounds: _Bounds
     ) -> list[tuple[int, float]] | None:
-        """The buckets of one sign: index and count of each. None where spans and counts differ."""
+        """The buckets of one sign that are not empty: index and count of each.
+
+        None where spans and counts differ, or where a bucket, empty or not, has no bounds.
+        """
         of_spans, of_deltas, of_floats = numbers
         spans = self.spans[of_spans]
         counts: Sequence[float] = self.floats[of_floats]
@@ -200,7 +209,9 @@ class _Fields:
         left, index = iter(counts), 0
         for offset, length in spans:
             index += offset
-            placed += enumerate(islice(left, length), index)
+            if length and not bounds.hold(index, index + length - 1, numbers == _NEGATIVE):
+                return None
+            placed += ((at, count) for at, count in enumerate(islice(left, length), index) if count)
             index += length
         return placed
 
@@ -212,13 +223,11 @@ class _Bounds:
     schema: int
     custom: Sequence[float]
 
-    def hold(
-        self, negative: Sequence[tuple[int, float]], positive: Sequence[tuple[int, float]]
-    ) -> bool:
-        """Whether all of the buckets have bounds."""
+    def hold(self, first: int, last: int, is_negative: bool) -> bool:
+        """Whether all of the buckets from one index to another have bounds."""
         if self.schema != _CUSTOM_SCHEMA:
-            return self.schema in _SCHEMAS
-        return not negative and all(0 <= index <= len(self.custom) for index, _ in positive)
+            return True
+        return not is_negative and first >= 0 and last <= len(self.custom)
 
     def at(self, index: int) -> float:
         """As ``getBound`` of Prometheus' model/histogram/generic.go."""

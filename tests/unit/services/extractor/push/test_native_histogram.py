@@ -174,6 +174,18 @@ ONES = of_bytes(12, zigzag(1) + zigzag(0))
             id="negative ones of custom bounds",
         ),
         pytest.param(
+            Native(schema=CUSTOM_SCHEMA, custom=(1.0,), positive={0: 1, 2: 0}).message(0),
+            id="an empty one behind the custom bounds",
+        ),
+        pytest.param(
+            Native(schema=CUSTOM_SCHEMA, custom=(1.0,), positive={-1: 0, 0: 1}).message(0),
+            id="an empty one below the custom bounds",
+        ),
+        pytest.param(
+            Native(schema=CUSTOM_SCHEMA, custom=(1.0,), negative={0: 0}).message(0),
+            id="empty negative ones of custom bounds",
+        ),
+        pytest.param(
             Native(schema=CUSTOM_SCHEMA, custom=(2.0, 1.0), positive={1: 1}).message(0),
             id="custom bounds out of order",
         ),
@@ -232,3 +244,32 @@ def test_no_point_is_left_out_of_what_is_counted(
     monkeypatch.setattr(module, "MOST_CARRIED_BYTES", len(found) * module.POINT_BYTES)
     with pytest.raises(BadRequest, match="become more than"):
         Carrying().of_series(SERIES, [one.message(5)])
+
+
+def test_empty_buckets_count_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = span(0, 10_000) + of_bytes(12, bytes(10_000))
+    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", 3 * len(empty) * module.SENT_TIMES)
+    sent = iter([empty] * 10)
+    with pytest.raises(BadRequest, match="become more than"):
+        Carrying().of_series(SERIES, sent)
+    assert len(list(sent)) == 7
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "MOST_CARRIED_BYTES", len(empty))
+        with pytest.raises(BadRequest, match="become more than"):
+            Carrying().of_series(SERIES, [empty[:-1]])  # which cannot be read
+
+
+def test_empty_buckets_need_no_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    at = module._Bounds.at
+
+    def noted(bounds: module._Bounds, index: int) -> float:
+        asked.append(index)
+        return at(bounds, index)
+
+    monkeypatch.setattr(module._Bounds, "at", noted)
+    one = Native(count=2, positive={0: 1, 5001: 1}, negative={0: 0, 10: 0}, most_empty=9999)
+    found = carried(one.message(5))
+    assert set(found) == {"x_count", "x_sum", "x_bucket0.5", "x_bucket1", "x_bucket+Inf"}
+    assert sorted(asked) == [-1, 0, 5000, 5001]
