@@ -63,18 +63,20 @@ class Carrying:
 
     _bytes: int = 0
 
-    def of_series(self, series: bytes, messages: Iterable[bytes]) -> Samples:
+    def of_series(
+        self, series: bytes, messages: Iterable[bytes], head_ms: float = -math.inf
+    ) -> Samples:
         """What those of one series become, whose labels are given as JSON.
 
-        A marker that the series has ended is one sample of the series itself. Raises
-        :class:`BadRequest`.
+        A marker that the series has ended is one sample of the series itself. Those up to
+        ``head_ms`` are counted, and not read. Raises :class:`BadRequest`.
         """
         stale_ms: list[int] = []
 
         def histograms() -> Iterator[tuple[int, Histogram | None]]:
             for message in messages:
                 self._count(len(message) * SENT_TIMES)
-                time_ms, histogram, is_stale = read(message)
+                time_ms, histogram, is_stale = read(message, head_ms)
                 if is_stale:
                     stale_ms.append(time_ms)
                     continue
@@ -104,17 +106,19 @@ class Carrying:
             )
 
 
-def read(message: bytes) -> tuple[int, Histogram | None, bool]:
+def read(message: bytes, head_ms: float = -math.inf) -> tuple[int, Histogram | None, bool]:
     """The time in ms of a histogram, the histogram, and whether it says that its series has ended.
 
-    None for one that Prometheus would refuse. Raises :class:`BadRequest`.
+    None for one up to ``head_ms``, and for one that Prometheus would refuse. Raises
+    :class:`BadRequest`.
     """
     if len(message) > MOST_HISTOGRAM_BYTES:
         raise BadRequest(f"a native histogram has more than {MOST_HISTOGRAM_BYTES} bytes")
     with is_message("message of native histograms"):
+        time_ms = _time_ms(message)
+        if time_ms <= head_ms:
+            return time_ms, None, False
         found = _Fields.of(message)
-    time_ms = found.whole.get(_TIMESTAMP, 0)
-    time_ms -= time_ms >> 63 << 64
     is_stale = found.eights.get(_SUM) == STALE_BITS.to_bytes(8, "little")
     return time_ms, None if is_stale else found.histogram(), is_stale
 
@@ -133,14 +137,8 @@ class _Fields:
     def of(cls, message: bytes) -> _Fields:
         """Raises ``IndexError`` and :class:`Malformed`."""
         found = cls()
-        position, end = 0, len(message)
-        while position < end:
-            tag, first = uvarint(message, position)
-            number, kind = tag >> 3, tag & 7
-            position = skipped(message, first, kind, end)
-            if kind == LENGTH:
-                _, first = uvarint(message, first)
-            found._add(number, kind, message[first:position])
+        for number, kind, first, end in _places(message):
+            found._add(number, kind, message[first:end])
         return found
 
     def _add(self, number: int, kind: int, content: bytes) -> None:
@@ -244,6 +242,27 @@ class _Bounds:
             return math.ldexp(fraction, exponent)
         # The largest number has a bucket that ends with it, so that only infinity is in the next.
         return sys.float_info.max if (fraction, exponent) == (0.5, 1025) else math.inf
+
+
+def _places(message: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """The number and the kind of each field, and from where to where its content is."""
+    position, end = 0, len(message)
+    while position < end:
+        tag, first = uvarint(message, position)
+        number, kind = tag >> 3, tag & 7
+        position = skipped(message, first, kind, end)
+        if kind == LENGTH:
+            _, first = uvarint(message, first)
+        yield number, kind, first, position
+
+
+def _time_ms(message: bytes) -> int:
+    """Alone, because most of the work is the other fields; raises as :meth:`_Fields.of`."""
+    time_ms = 0
+    for number, kind, first, _ in _places(message):
+        if number == _TIMESTAMP and kind == VARINT:
+            time_ms, _ = uvarint(message, first)
+    return time_ms - (time_ms >> 63 << 64)
 
 
 @lru_cache(maxsize=len(_SCHEMAS))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from itertools import accumulate, chain, starmap
+from itertools import accumulate, chain
 
 import numpy as np
 from redis.exceptions import RedisError
@@ -193,7 +193,8 @@ class Receiver:
         dropped: Counter[str] = Counter()
         blocks: Iterable[Samples] = (samples,)
         if plan.query.carries_histograms:
-            blocks = chain(blocks, starmap(carrying.of_series, histograms))
+            carried = (carrying.of_series(*of_series, head_ms) for of_series in histograms)
+            blocks = chain(blocks, carried)
         else:
             dropped[NATIVE_HISTOGRAM] = number
         of = plan.feed

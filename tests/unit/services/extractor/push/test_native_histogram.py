@@ -273,3 +273,23 @@ def test_empty_buckets_need_no_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     found = carried(one.message(5))
     assert set(found) == {"x_count", "x_sum", "x_bucket0.5", "x_bucket1", "x_bucket+Inf"}
     assert sorted(asked) == [-1, 0, 5000, 5001]
+
+
+def test_late_ones_are_counted_and_not_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = varint(3 << 3 | 1) + struct.pack("<Q", STALE_BITS) + of_int(15, 5)
+    bad = span(0, 3) + ONES + of_int(15, 4)
+    twice = of_int(15, 9) + WHOLE.message(-6)  # the last one holds
+    late = [WHOLE.message(5), marker, bad, twice]
+    expanded: list[int] = []
+    histogram = module._Fields.histogram
+
+    def noted(fields: module._Fields) -> Any:
+        expanded.append(fields.whole[15])
+        return histogram(fields)
+
+    monkeypatch.setattr(module._Fields, "histogram", noted)
+    found = Carrying().of_series(SERIES, [*late, WHOLE.message(6)], 5)
+
+    assert found.histograms_ms.tolist() == [5, 5, 4, -6]
+    assert set(found.timestamps_ms.tolist()) == {6}
+    assert expanded == [6]
