@@ -25,9 +25,13 @@ from services.extractor.push.write_request import is_message
 from services.extractor.source.classic_series import Histogram, series_of
 
 MOST_HISTOGRAM_BYTES = 64 << 10
-# Of all that a request becomes, roughly counted: each bucket has labels of its own.
-MOST_CARRIED_BYTES = 256 << 20
-BUCKET_BYTES = 256
+# Of all that a request becomes in all of its feeds, rather over- than underestimated: the extractor
+# has 384 MiB for everything. A point has labels of its own, beside those of the series.
+MOST_CARRIED_BYTES = 64 << 20
+POINT_BYTES = 600
+# What is sent counts too, so many times: a byte may be an empty bucket, which no point is made of
+# and which has to be read all the same.
+SENT_TIMES = 16
 
 # The value by which Prometheus says that a series has ended; queries do not show it.
 STALE_BITS = 0x7FF0000000000002
@@ -55,26 +59,31 @@ _LABELS = msgspec.json.Decoder(dict[str, str])
 
 @dataclass(slots=True)
 class Carrying:
-    """Makes classic series of the histograms of one request, not without end."""
+    """Makes classic series of the histograms of one request, for all feeds, not without end."""
 
     _bytes: int = 0
 
-    def of_series(self, series: bytes, messages: Iterable[bytes]) -> Samples:
+    def of_series(
+        self, series: bytes, messages: Iterable[bytes], head_ms: float = -math.inf
+    ) -> Samples:
         """What those of one series become, whose labels are given as JSON.
 
-        A marker that the series has ended is one sample of the series itself. Raises
-        :class:`BadRequest`.
+        A marker that the series has ended is one sample of the series itself. Those up to
+        ``head_ms`` are counted, and not read. Raises :class:`BadRequest`.
         """
         stale_ms: list[int] = []
 
         def histograms() -> Iterator[tuple[int, Histogram | None]]:
             for message in messages:
-                time_ms, histogram, is_stale = read(message)
+                self._count(len(message) * SENT_TIMES)
+                time_ms, histogram, is_stale = read(message, head_ms)
                 if is_stale:
                     stale_ms.append(time_ms)
                     continue
                 if histogram is not None:
-                    self._count(len(histogram.buckets) * (len(series) + BUCKET_BYTES))
+                    # _count, _sum and +Inf; of each bucket its end, and its begin behind a gap.
+                    points = 2 * len(histogram.buckets) + 3
+                    self._count(points * (len(series) + POINT_BYTES))
                 yield time_ms, histogram
 
         carried = series_of(_LABELS.decode(series), histograms())
@@ -97,17 +106,19 @@ class Carrying:
             )
 
 
-def read(message: bytes) -> tuple[int, Histogram | None, bool]:
+def read(message: bytes, head_ms: float = -math.inf) -> tuple[int, Histogram | None, bool]:
     """The time in ms of a histogram, the histogram, and whether it says that its series has ended.
 
-    None for one that Prometheus would refuse. Raises :class:`BadRequest`.
+    None for one up to ``head_ms``, and for one that Prometheus would refuse. Raises
+    :class:`BadRequest`.
     """
     if len(message) > MOST_HISTOGRAM_BYTES:
         raise BadRequest(f"a native histogram has more than {MOST_HISTOGRAM_BYTES} bytes")
     with is_message("message of native histograms"):
+        time_ms = _time_ms(message)
+        if time_ms <= head_ms:
+            return time_ms, None, False
         found = _Fields.of(message)
-    time_ms = found.whole.get(_TIMESTAMP, 0)
-    time_ms -= time_ms >> 63 << 64
     is_stale = found.eights.get(_SUM) == STALE_BITS.to_bytes(8, "little")
     return time_ms, None if is_stale else found.histogram(), is_stale
 
@@ -126,14 +137,8 @@ class _Fields:
     def of(cls, message: bytes) -> _Fields:
         """Raises ``IndexError`` and :class:`Malformed`."""
         found = cls()
-        position, end = 0, len(message)
-        while position < end:
-            tag, first = uvarint(message, position)
-            number, kind = tag >> 3, tag & 7
-            position = skipped(message, first, kind, end)
-            if kind == LENGTH:
-                _, first = uvarint(message, first)
-            found._add(number, kind, message[first:position])
+        for number, kind, first, end in _places(message):
+            found._add(number, kind, message[first:end])
         return found
 
     def _add(self, number: int, kind: int, content: bytes) -> None:
@@ -158,9 +163,13 @@ class _Fields:
         else:
             count, zeros = (float(self.whole.get(number, 0)) for number in (_COUNT, _ZEROS))
         schema, threshold = _signed(self.whole.get(_SCHEMA, 0)), self._float(_THRESHOLD)
+        if schema != _CUSTOM_SCHEMA and schema not in _SCHEMAS:
+            return None
         bounds = _Bounds(schema, self.floats[_CUSTOM_BOUNDS])
-        negative, positive = (self._placed(numbers, is_float) for numbers in (_NEGATIVE, _POSITIVE))
-        if negative is None or positive is None or not bounds.hold(negative, positive):
+        negative, positive = (
+            self._placed(numbers, is_float, bounds) for numbers in (_NEGATIVE, _POSITIVE)
+        )
+        if negative is None or positive is None:
             return None
         buckets: list[tuple[float, float, float]] = []
         for index, number in reversed(negative):
@@ -171,9 +180,7 @@ class _Fields:
         for index, number in positive:
             lower, upper = bounds.at(index - 1), bounds.at(index)
             buckets.append((threshold if 0 < lower < threshold else lower, upper, number))
-        filled = [
-            (_text(lower), _text(upper), number) for lower, upper, number in buckets if number
-        ]
+        filled = [(_text(lower), _text(upper), number) for lower, upper, number in buckets]
         return Histogram(count, self._float(_SUM), filled)
 
     def _float(self, number: int) -> float:
@@ -181,9 +188,12 @@ class _Fields:
         return float(found)
 
     def _placed(
-        self, numbers: tuple[int, int, int], is_float: bool
+        self, numbers: tuple[int, int, int], is_float: bool, bounds: _Bounds
     ) -> list[tuple[int, float]] | None:
-        """The buckets of one sign: index and count of each. None where spans and counts differ."""
+        """The buckets of one sign that are not empty: index and count of each.
+
+        None where spans and counts differ, or where a bucket, empty or not, has no bounds.
+        """
         of_spans, of_deltas, of_floats = numbers
         spans = self.spans[of_spans]
         counts: Sequence[float] = self.floats[of_floats]
@@ -197,7 +207,9 @@ class _Fields:
         left, index = iter(counts), 0
         for offset, length in spans:
             index += offset
-            placed += enumerate(islice(left, length), index)
+            if length and not bounds.hold(index, index + length - 1, numbers == _NEGATIVE):
+                return None
+            placed += ((at, count) for at, count in enumerate(islice(left, length), index) if count)
             index += length
         return placed
 
@@ -209,13 +221,11 @@ class _Bounds:
     schema: int
     custom: Sequence[float]
 
-    def hold(
-        self, negative: Sequence[tuple[int, float]], positive: Sequence[tuple[int, float]]
-    ) -> bool:
-        """Whether all of the buckets have bounds."""
+    def hold(self, first: int, last: int, is_negative: bool) -> bool:
+        """Whether all of the buckets from one index to another have bounds."""
         if self.schema != _CUSTOM_SCHEMA:
-            return self.schema in _SCHEMAS
-        return not negative and all(0 <= index <= len(self.custom) for index, _ in positive)
+            return True
+        return not is_negative and first >= 0 and last <= len(self.custom)
 
     def at(self, index: int) -> float:
         """As ``getBound`` of Prometheus' model/histogram/generic.go."""
@@ -232,6 +242,27 @@ class _Bounds:
             return math.ldexp(fraction, exponent)
         # The largest number has a bucket that ends with it, so that only infinity is in the next.
         return sys.float_info.max if (fraction, exponent) == (0.5, 1025) else math.inf
+
+
+def _places(message: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """The number and the kind of each field, and from where to where its content is."""
+    position, end = 0, len(message)
+    while position < end:
+        tag, first = uvarint(message, position)
+        number, kind = tag >> 3, tag & 7
+        position = skipped(message, first, kind, end)
+        if kind == LENGTH:
+            _, first = uvarint(message, first)
+        yield number, kind, first, position
+
+
+def _time_ms(message: bytes) -> int:
+    """Alone, because most of the work is the other fields; raises as :meth:`_Fields.of`."""
+    time_ms = 0
+    for number, kind, first, _ in _places(message):
+        if number == _TIMESTAMP and kind == VARINT:
+            time_ms, _ = uvarint(message, first)
+    return time_ms - (time_ms >> 63 << 64)
 
 
 @lru_cache(maxsize=len(_SCHEMAS))

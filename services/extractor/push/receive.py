@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from itertools import accumulate, chain, starmap
+from itertools import accumulate, chain
 
 import numpy as np
 from redis.exceptions import RedisError
@@ -165,6 +165,7 @@ class Receiver:
         ends = list(accumulate(written.histograms)) if written.histogram_messages else []
         # Of histograms alone it may have more series than an entry may have without samples.
         has_samples = samples.counts > 0
+        carrying = Carrying()
         for feed, of_feed in rows.items():
             chosen = np.zeros(len(found), np.bool_)
             chosen[of_feed] = True
@@ -173,15 +174,15 @@ class Receiver:
                 for row in (of_feed if ends else ())
                 if (number := written.histograms[row])
             ]
-            yield from self._of_feed(
-                feed, samples.of_series(chosen & has_samples), histograms, outcomes
-            )
+            chosen_samples = samples.of_series(chosen & has_samples)
+            yield from self._of_feed(feed, chosen_samples, histograms, carrying, outcomes)
 
     def _of_feed(
         self,
         feed: int,
         samples: Samples,
         histograms: Sequence[tuple[bytes, Sequence[bytes]]],
+        carrying: Carrying,
         outcomes: Counter[str],
     ) -> list[Pushed]:
         plan, head_ms = self.plans[feed], self._heads[feed]
@@ -192,7 +193,8 @@ class Receiver:
         dropped: Counter[str] = Counter()
         blocks: Iterable[Samples] = (samples,)
         if plan.query.carries_histograms:
-            blocks = chain(blocks, starmap(Carrying().of_series, histograms))
+            carried = (carrying.of_series(*of_series, head_ms) for of_series in histograms)
+            blocks = chain(blocks, carried)
         else:
             dropped[NATIVE_HISTOGRAM] = number
         of = plan.feed

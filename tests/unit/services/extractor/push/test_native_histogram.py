@@ -174,6 +174,18 @@ ONES = of_bytes(12, zigzag(1) + zigzag(0))
             id="negative ones of custom bounds",
         ),
         pytest.param(
+            Native(schema=CUSTOM_SCHEMA, custom=(1.0,), positive={0: 1, 2: 0}).message(0),
+            id="an empty one behind the custom bounds",
+        ),
+        pytest.param(
+            Native(schema=CUSTOM_SCHEMA, custom=(1.0,), positive={-1: 0, 0: 1}).message(0),
+            id="an empty one below the custom bounds",
+        ),
+        pytest.param(
+            Native(schema=CUSTOM_SCHEMA, custom=(1.0,), negative={0: 0}).message(0),
+            id="empty negative ones of custom bounds",
+        ),
+        pytest.param(
             Native(schema=CUSTOM_SCHEMA, custom=(2.0, 1.0), positive={1: 1}).message(0),
             id="custom bounds out of order",
         ),
@@ -211,8 +223,73 @@ def test_spans_within_spans_are_no_depth() -> None:
 def test_what_a_request_becomes_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadRequest, match=r"a native histogram has more than 65536 bytes"):
         read(bytes(module.MOST_HISTOGRAM_BYTES + 1))
-    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", 10_000)
+    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", 20_000)
     carrying = Carrying()
     carrying.of_series(SERIES, [WHOLE.message(5)])
-    with pytest.raises(BadRequest, match="more than 10000 bytes: lower max_samples_per_send"):
+    with pytest.raises(BadRequest, match="more than 20000 bytes: lower max_samples_per_send"):
         carrying.of_series(SERIES, (WHOLE.message(5) for _ in range(1_000_000)))
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        pytest.param(Native(), id="no buckets"),
+        pytest.param(Native(positive=dict.fromkeys(range(0, 200, 2), 1)), id="a gap before each"),
+    ],
+)
+def test_no_point_is_left_out_of_what_is_counted(
+    one: Native, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Carrying().of_series(SERIES, [one.message(5)])
+    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", len(found) * module.POINT_BYTES)
+    with pytest.raises(BadRequest, match="become more than"):
+        Carrying().of_series(SERIES, [one.message(5)])
+
+
+def test_empty_buckets_count_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = span(0, 10_000) + of_bytes(12, bytes(10_000))
+    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", 3 * len(empty) * module.SENT_TIMES)
+    sent = iter([empty] * 10)
+    with pytest.raises(BadRequest, match="become more than"):
+        Carrying().of_series(SERIES, sent)
+    assert len(list(sent)) == 7
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "MOST_CARRIED_BYTES", len(empty))
+        with pytest.raises(BadRequest, match="become more than"):
+            Carrying().of_series(SERIES, [empty[:-1]])  # which cannot be read
+
+
+def test_empty_buckets_need_no_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    at = module._Bounds.at
+
+    def noted(bounds: module._Bounds, index: int) -> float:
+        asked.append(index)
+        return at(bounds, index)
+
+    monkeypatch.setattr(module._Bounds, "at", noted)
+    one = Native(count=2, positive={0: 1, 5001: 1}, negative={0: 0, 10: 0}, most_empty=9999)
+    found = carried(one.message(5))
+    assert set(found) == {"x_count", "x_sum", "x_bucket0.5", "x_bucket1", "x_bucket+Inf"}
+    assert sorted(asked) == [-1, 0, 5000, 5001]
+
+
+def test_late_ones_are_counted_and_not_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = varint(3 << 3 | 1) + struct.pack("<Q", STALE_BITS) + of_int(15, 5)
+    bad = span(0, 3) + ONES + of_int(15, 4)
+    twice = of_int(15, 9) + WHOLE.message(-6)  # the last one holds
+    late = [WHOLE.message(5), marker, bad, twice]
+    expanded: list[int] = []
+    histogram = module._Fields.histogram
+
+    def noted(fields: module._Fields) -> Any:
+        expanded.append(fields.whole[15])
+        return histogram(fields)
+
+    monkeypatch.setattr(module._Fields, "histogram", noted)
+    found = Carrying().of_series(SERIES, [*late, WHOLE.message(6)], 5)
+
+    assert found.histograms_ms.tolist() == [5, 5, 4, -6]
+    assert set(found.timestamps_ms.tolist()) == {6}
+    assert expanded == [6]

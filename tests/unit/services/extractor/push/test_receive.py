@@ -19,7 +19,7 @@ from common.runtime.http_server import Request, Response
 from common.samples.batch import SampleBatch
 from common.state.feeds import Feed
 from common.state.pushes import Pushed
-from services.extractor.push import receive
+from services.extractor.push import native_histogram, receive
 from services.extractor.push.receive import Receiver
 from services.extractor.source.classic_series import classic_series
 from services.extractor.windows import Plan
@@ -172,7 +172,7 @@ def test_histograms_are_carried_as_the_pull_carries_them(carrying: World) -> Non
         tuple(UP.items()): float_ms,
     }
     dropped = {"stale_marker": 1, "native_histogram": 1}
-    assert +carrying.counted == {"committed": 6, "late": 6, "unselected": 1, **dropped}
+    assert +carrying.counted == {"committed": 6, "late": 2, "unselected": 1, **dropped}
 
 
 def test_what_is_carried_is_spread_over_entries(
@@ -187,6 +187,25 @@ def test_what_is_carried_is_spread_over_entries(
     assert max(one.samples for one in carrying.committed) <= 8
     assert [dict(one.dropped) for one in carrying.committed if one.dropped] == [{"stale_marker": 1}]
     assert sum(map(len, points_of(carrying).values())) == 2 * 3 * 5
+
+
+def test_all_feeds_of_a_request_have_one_limit(
+    carrying: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native_histogram, "MOST_CARRIED_BYTES", 5000)
+    of_up, _ = carrying.receiver.plans
+    sent = series(UP, [Native(3, 1.5, positive={1: 2}).sent(HEAD_MS + 1)])
+    assert carrying.post(sent).status == HTTPStatus.NO_CONTENT
+
+    carrying.heads = [HEAD_MS, HEAD_MS]
+    twice = replace(carrying.receiver, plans=[of_up, of_up])
+    assert twice.learn_external_labels()
+    carrying.receiver = twice
+    response = carrying.post(sent)
+
+    assert response.status == HTTPStatus.BAD_REQUEST
+    assert b"become more than 5000 bytes" in response.body
+    assert len(carrying.committed) == 1
 
 
 def test_a_sender_of_2_0_is_told_which_histograms_are_written(carrying: World) -> None:
