@@ -240,7 +240,11 @@ class RedisStream:
         )
 
     def _with_payloads(self, rows: list[tuple[str, int, dict[bytes, bytes]]]) -> list[Entry]:
-        """Fetch the payloads of entries in one round trip and put the entries together."""
+        """Fetch the payloads of entries in one round trip and put the entries together.
+
+        Entries that another worker has settled meanwhile, and their payloads with them, are left
+        out: what is done about a lost payload would count their samples again.
+        """
         if not rows:
             return []
         names = [self._keys.own_payload(fields.get(b"payload", b"")) for _, _, fields in rows]
@@ -253,7 +257,13 @@ class RedisStream:
             for (id_, crashes, fields), payload, name, record in zip(
                 rows, payloads, names, records, strict=True
             )
+            if payload is not None or self._holds(id_)
         ]
+
+    def _holds(self, id_: str) -> bool:
+        """Whether an entry is pending with this worker."""
+        found: Any = self._redis.xpending_range(self._stream, GROUP, id_, id_, 1, self.consumer)
+        return bool(found)
 
 
 def _seal_of(entry: Entry, verdict: Settle) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis import Redis
 
@@ -11,16 +13,22 @@ from common.state.ledger import Ledger
 from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import DeadLetter, Entry, Settle
 from common.state.windows import Feed, WindowSet
+from devtools.servers.waiting import wait_until
 
 FEED = Feed("up", "hot", "select", "f1")
 
 
-def entry_without_payload(redis_client: Redis, keys: Keys) -> tuple[RedisStream, Entry]:
+def extract(redis_client: Redis, keys: Keys) -> WindowSet:
     windows = WindowSet(redis_client, keys)
     windows.plan(FEED, 0, 60_000)
     window = windows.lease(FEED, "live", 10**9, 60_000)
     assert window is not None
     assert windows.commit(FEED, window, [windows.stage(b"x", 40, 60)]) == "committed"
+    return windows
+
+
+def entry_without_payload(redis_client: Redis, keys: Keys) -> tuple[RedisStream, Entry]:
+    extract(redis_client, keys)
     redis_client.delete(*redis_client.keys(keys.payload("*")))
     raw = RedisStream(redis_client, keys, RAW, "transformer-a")
     raw.ensure()
@@ -64,3 +72,31 @@ def test_where_the_window_is_not_known_a_dead_letter_tells(
     (letter,) = verdict.dead
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.samples) == ("payload_missing", 40)
+
+
+def test_a_worker_that_was_stopped_since_it_read_does_not_take_what_is_settled_for_lost(
+    redis_client: Redis, redis_namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Keys(redis_namespace)
+    windows = extract(redis_client, keys)
+    stopped, other = (
+        RedisStream(redis_client, keys, RAW, name, lease_seconds=0.001) for name in "ab"
+    )
+    stopped.ensure()
+    read = redis_client.xreadgroup
+
+    def read_and_stop(*args: Any, **options: Any) -> Any:
+        found = read(*args, **options)
+        claimed: list[Entry] = []
+
+        def run_out() -> bool:
+            claimed.extend(other.claim(1).entries)
+            return bool(claimed)
+
+        wait_until(run_out, deadline_seconds=10, what="the lease has run out")
+        assert other.settle(claimed[0], Settle(loaded=40), "transformer") is SettleResult.OK
+        return found
+
+    monkeypatch.setattr(redis_client, "xreadgroup", read_and_stop)
+    assert stopped.read(1, 1.0) == []
+    assert windows.lease(FEED, "live", 10**9, 60_000) is None, "nothing is extracted again"
