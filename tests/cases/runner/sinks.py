@@ -118,6 +118,7 @@ class _Reader:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
+        self.elsewhere: dict[SeriesKey, int] = {}
 
     def close(self) -> None:
         """There is no connection."""
