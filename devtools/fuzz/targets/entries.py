@@ -45,6 +45,9 @@ class _Answers:
     def xreadgroup(self, *_: Any, **__: Any) -> Any:
         return [[b"etl:stream:raw", [(b"1-1", self._fields)]]]
 
+    def xpending_range(self, *_: Any) -> list[dict[str, Any]]:
+        return [{"consumer": b"w"}]
+
     def pipeline(self, **_: Any) -> _Pipeline:
         return _Pipeline(self._held, self._payload)
 
