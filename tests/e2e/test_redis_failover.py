@@ -63,8 +63,10 @@ def test_without_replicas_it_waits_and_loses_nothing(failing_over: FailoverPipel
     failing_over.until(lambda: not failing_over.unlive(), "all live")
 
     def is_said() -> bool:
-        errors = (event.get("error", "") for event in failing_over.events("transformer"))
-        return any("NOREPLICAS" in error for error in errors)
+        # As an error of a command, or as the reason of a pause, whichever met it first.
+        events = failing_over.events("transformer")
+        said = (event.get(name, "") for event in events for name in ("error", "reason"))
+        return any("NOREPLICAS" in text for text in said)
 
     failing_over.until(is_said, "the transformer says why")
     for replica in replicas:
