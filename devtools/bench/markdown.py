@@ -7,7 +7,7 @@ What lies between two marks of the page is replaced, and the plots are drawn ane
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from common.exit_codes import ExitCode
@@ -21,8 +21,6 @@ BEGIN = "<!-- figures: written by python -m devtools.bench.markdown -->\n"
 END = "<!-- end of figures -->\n"
 LONG_BEGIN = "<!-- long figures: written by python -m devtools.bench.markdown -->\n"
 LONG_END = "<!-- end of long figures -->\n"
-# Parts of the benchmark, as devtools.bench names them.
-LONG = ("shape", "scale", "pushed", "outage", "week", "flat")
 PLOT = "performance-size.svg"
 PEERS_PLOT = "performance-peers.svg"
 _MIB = 1 << 20
@@ -100,8 +98,7 @@ def figures(document: Document) -> Iterator[str]:
 
 
 def long_figures(document: Document) -> Iterator[str]:
-    """The lines between the other marks, of what only ``make bench-long`` measures."""
-    yield _machine(document)
+    """The sections between the other marks, of what only ``make bench-long`` measures."""
     sections = document["sections"]
     if section := sections.get("shape"):
         yield from _shape(section)
@@ -129,7 +126,6 @@ def long_figures(document: Document) -> Iterator[str]:
         yield from _head(rows.flat_title(section), section)
         yield from _columns(*rows.FLAT_COLUMNS)
         yield from (_row(*cells) for cells in rows.flat_rows(section))
-    yield ""
 
 
 def _machine(document: Document) -> str:
@@ -204,12 +200,12 @@ def _plotted(section: Document | None) -> bool:
 def replaced(page: str, document: Document) -> str:
     """``page`` with the figures of ``document``; raises :class:`ValueError` without the marks."""
     page = _between(page, BEGIN, END, figures(document))
-    if document["sections"].keys() & set(LONG):
-        page = _between(page, LONG_BEGIN, LONG_END, long_figures(document))
+    if long := list(long_figures(document)):
+        page = _between(page, LONG_BEGIN, LONG_END, [_machine(document), *long, ""])
     return page
 
 
-def _between(page: str, begin_mark: str, end_mark: str, lines: Iterator[str]) -> str:
+def _between(page: str, begin_mark: str, end_mark: str, lines: Iterable[str]) -> str:
     before, begin, rest = page.partition(begin_mark)
     _, end, after = rest.partition(end_mark)
     if not (begin and end):

@@ -145,8 +145,9 @@ class _EndsWithoutReply:
     def read_response(
         self, *args: Any, disconnect_on_error: bool | None = True, **kwargs: Any
     ) -> Any:
-        kwargs["disconnect_on_error"] = disconnect_on_error
-        return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        return super().read_response(  # type: ignore[misc]
+            *args, disconnect_on_error=disconnect_on_error, **kwargs
+        )
 
 
 class _PlainMaster(_EndsWithoutReply, SentinelManagedConnection, _Plain):
