@@ -69,5 +69,9 @@ class SinkError(EtlError):
     """The sink cannot be used at all (its responses are no errors, they become verdicts)."""
 
 
+class SinkSlow(SinkError):
+    """The sink took too long for one response: it may serve less at once, or another query."""
+
+
 class StackError(EtlError):
     """The local stack of real servers cannot be set up, started or stopped."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
+import urllib3
+
+from common.errors import SinkError, SinkSlow
 from common.failure_text import plain_text, root_of
 
 if TYPE_CHECKING:
@@ -15,6 +18,17 @@ _CREDENTIALS = (401, 403)
 _PROXY = (407, 502, 504)
 # How a server says that it wants another certificate of ours, or one at all.
 _ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED")
+
+
+def failed(session: SinkSession, error: BaseException) -> SinkError:
+    """What to raise where a response did not come, or not to its end."""
+    where = f"InfluxDB at {session.url}"
+    if isinstance(error, urllib3.exceptions.ReadTimeoutError | TimeoutError):
+        seconds = session.settings.timeout_seconds
+        return SinkSlow(
+            f"{where} did not respond within {seconds:g} s (load.influxdb.timeout_seconds)"
+        )
+    return SinkError(f"{where} cannot be reached: {no_response(session, error)}")
 
 
 def no_response(session: SinkSession, error: BaseException) -> str:

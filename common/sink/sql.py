@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from common.errors import SinkError
-from common.sink.errors import after_status, no_response
+from common.sink.errors import after_status, failed
 from common.sink.http_session import NO_RESPONSE, SinkSession
 from common.sink.influx3 import QUERY_PATH
 from common.sink.select import Select, text_of
@@ -82,7 +82,7 @@ def rows_of(session: SinkSession, database: str, statement: str) -> Iterator[dic
         finally:
             response.close()
     except NO_RESPONSE as error:
-        raise SinkError(f"{where} cannot be reached: {no_response(session, error)}") from None
+        raise failed(session, error) from None
 
 
 def lines_in(chunks: Iterable[bytes]) -> Iterator[bytes]:

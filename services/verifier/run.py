@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from common.errors import SinkSlow
 from common.promql.reach import Reach
 from common.samples.layout import Place
 from common.samples.rollup import AGGREGATES, Rollup
@@ -23,6 +24,9 @@ from services.verifier.sink.read import Sink
 from services.verifier.source import Source, SourceSeries
 from services.verifier.unloaded import Unloaded
 from services.verifier.whole import whole_from_ms
+
+# How often a piece that the sink takes too long for is tried with a quarter of its length.
+_TIMES_SHORTER = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,8 @@ class Verifier:
     def run(self, start_ms: int, end_ms: int) -> Outcome:
         """Compare everything in ``(start_ms, end_ms]``.
 
-        Raises :class:`~common.errors.SourceError` or :class:`~common.errors.SinkError`.
+        What the sink does not give within its time-out is read in shorter pieces. Raises
+        :class:`~common.errors.SourceError` or :class:`~common.errors.SinkError`.
         """
         begins_ms = {
             one.name: max(start_ms, self.begins_ms.get(one.name, 0)) for one in self.subjects
@@ -114,15 +119,26 @@ class Verifier:
         changes_ms = {at for one in self.phases.values() for at in one.bounds_ms()}
         changes_ms |= self.read_from.ask(one.name for one in self.subjects)
         bounds_ms = sorted(changes_ms.union(begins_ms.values()))
+        shorter, most_growth = 0, 4.0
         while position_ms < end_ms:
             change_ms = next((at for at in bounds_ms if at > position_ms), end_ms)
             piece_end_ms = position_ms + piece_ms
             if (whole_ms := piece_end_ms // shortest_ms * shortest_ms) > position_ms:
                 piece_end_ms = whole_ms
             stop_ms = min(end_ms, piece_end_ms, change_ms)
-            samples = self._piece(position_ms, stop_ms, outcome)
+            try:
+                samples = self._piece(position_ms, stop_ms, outcome)
+            except SinkSlow:
+                if shorter >= _TIMES_SHORTER or stop_ms - position_ms <= shortest_ms:
+                    raise
+                # Otherwise every other piece would be too long once more.
+                shorter, most_growth = shorter + 1, 1.25
+                piece_ms = max(shortest_ms, (stop_ms - position_ms) // 4)
+                self.progress(position_ms)
+                continue
+            shorter = 0
             # Aim at pieces of a steady size whatever the density of the data, changing gently.
-            factor = min(4.0, max(0.25, self.piece_samples / max(samples, 1)))
+            factor = min(most_growth, max(0.25, self.piece_samples / max(samples, 1)))
             piece_ms = max(shortest_ms, int(piece_ms * factor))
             position_ms = stop_ms
             self.progress(position_ms)

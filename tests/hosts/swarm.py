@@ -240,6 +240,24 @@ class Swarm(Project):
         (leader,) = (one["ID"] for one in self.nodes() if one["ManagerStatus"] == "Leader")
         return next(host for host in HOSTS if self._ids()[host] == leader)
 
+    def lead_beside_the_data(self) -> None:
+        """Let another host than that of the data lead, which each election may have chosen.
+
+        A leader that is demoted hands over, and is a manager like the others afterwards.
+        """
+        node, other = self._ids()[DATA_HOST], self.engines[HOSTS[0]]
+
+        def status() -> str:
+            form = "{{if .ManagerStatus}}{{.ManagerStatus.Reachability}}{{end}}"
+            return other.docker("node", "inspect", "--format", form, node).strip()
+
+        if self.leader() == DATA_HOST:
+            other.docker("node", "demote", node)
+            self.wait(lambda: not status(), "who led is a worker", DEADLINE_SECONDS)
+            other.docker("node", "promote", node)
+            self.wait(lambda: status() == "reachable", "it is a manager again", DEADLINE_SECONDS)
+            self.wait(lambda: self.leader() != DATA_HOST, "another leads", DEADLINE_SECONDS)
+
     def host_with(self, service: str) -> str:
         """A host that runs a task of the service, and no servers with data."""
         return min(self.hosts_of(service) - {DATA_HOST})

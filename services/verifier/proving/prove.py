@@ -17,7 +17,7 @@ from functools import cache, partial
 from redis.exceptions import RedisError
 
 from common.config import Settings, TierName
-from common.errors import SinkError, SourceError, SourceRefused
+from common.errors import SinkError, SinkSlow, SourceError, SourceRefused
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
@@ -174,8 +174,10 @@ class Prover:
                     queue.append(subject)
             except SourceRefused:
                 raise
-            except SourceError as error:
+            except (SourceError, SinkSlow) as error:
                 # This query's, perhaps: the others go on, and it is tried again in the next turn.
+                if isinstance(error, SinkSlow):
+                    self._begin_at = float("-inf")  # with less at once
                 self.telemetry.batch_failed(type(error).__name__)
                 self.telemetry.emit(
                     "verify_failed", query=subject.name, tier=tier, error=str(error)
@@ -202,13 +204,22 @@ class Prover:
         piece_ms = self._piece_ms.get(name, FIRST_PIECE_MS)
         one.first_piece_ms = self._piece_ms.get(name, one.first_piece_ms)
         end_ms = min(due_ms, start_ms + piece_ms)
-        if start_ms < whole_from_ms:
-            limit_ms = min(whole_from_ms, due_ms)
-            samples = self._check(checker(), proof, start_ms, min(end_ms, limit_ms), limit_ms)
-        else:
-            samples = self._compare(one, proof, start_ms, end_ms)
-        factor = min(4.0, max(0.25, one.piece_samples / max(samples, 1)))
-        self._piece_ms[proof.feed.name] = min(LONGEST_PIECE_MS, max(1, int(piece_ms * factor)))
+        began = self.clock() - self._rested_seconds
+        try:
+            if start_ms < whole_from_ms:
+                limit_ms = min(whole_from_ms, due_ms)
+                end_ms = min(end_ms, limit_ms)
+                samples = self._check(checker(), proof, start_ms, end_ms, limit_ms)
+            else:
+                samples = self._compare(one, proof, start_ms, end_ms)
+        except SinkSlow:
+            self._piece_ms[name] = max(1, (end_ms - start_ms) // 4)
+            raise
+        took_seconds = self.clock() - self._rested_seconds - began
+        quick = self.settings.load.influxdb.timeout_seconds / 4 / max(took_seconds, 0.001)
+        factor = min(4.0, max(0.25, min(quick, one.piece_samples / max(samples, 1))))
+        # Of what was compared: less than was to be is no reason to take all of an outage at once.
+        self._piece_ms[name] = min(LONGEST_PIECE_MS, max(1, int((end_ms - start_ms) * factor)))
         return True
 
     def _is_due(self, range_: Differing) -> bool:

@@ -23,7 +23,7 @@ from common.config.load import database_of
 from common.errors import SinkError
 from common.samples.layout import ANY_BOUND, NAME, NAME_TAG, Layout, Place, any_bound
 from common.samples.rollup import aggregate_field, sample_field
-from common.sink.errors import after_status, no_response
+from common.sink.errors import after_status, failed
 from common.sink.http_session import SinkSession
 from common.sink.influx1 import kept_seconds
 from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
@@ -85,7 +85,7 @@ class Sink:
                 return inf
             known = ask_retention_seconds(self._session)
         except _NO_RESPONSE as error:
-            raise self._unreachable(error) from None
+            raise failed(self._session, error) from None
         return known if isinstance(known, str) else known.get(self._database, inf)
 
     def kept_seconds(self) -> float:
@@ -295,15 +295,12 @@ class Sink:
             finally:
                 response.close()  # keeps the connection if the body was read to its end
         except _NO_RESPONSE as error:
-            raise self._unreachable(error) from None
+            raise failed(self._session, error) from None
 
     def _refused(self, response: urllib3.BaseHTTPResponse, what: str) -> SinkError:
         why = _reason(response.data.decode("utf-8", "replace"))
         why += after_status(self._session, response.status)
         return SinkError(f"{self._where} answers {response.status} to a {what}: {why}")
-
-    def _unreachable(self, error: BaseException) -> SinkError:
-        return SinkError(f"{self._where} cannot be reached: {no_response(self._session, error)}")
 
 
 def _parts(places: Iterable[Place]) -> Iterator[tuple[str, Collection[str], Collection[str]]]:

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import inf
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -21,12 +21,14 @@ from common.errors import (
     QueryRejected,
     QueryTooLarge,
     SinkError,
+    SinkSlow,
     SourceRefused,
     SourceUnavailable,
 )
 from common.samples.layout import Place
 from common.sink.http_session import SinkSession
 from common.sink.select import quote
+from devtools.servers.ports import free_port
 from services.verifier.points import SeriesKey
 from services.verifier.sink.read import Sink
 from services.verifier.source import Source
@@ -288,6 +290,31 @@ def test_whole_numbers_keep_the_sign_of_zero_and_all_bits(stub: Stub, sink: Sink
         "9.223372036854776e+18",
         "5e-324",
     ]
+
+
+@pytest.mark.parametrize("language", ["influxql", "sql"])
+def test_a_response_that_does_not_come_in_time_is_told_from_a_sink_that_is_away(
+    stub: Stub, language: Literal["influxql", "sql"]
+) -> None:
+    over = threading.Event()
+
+    def response(form: dict[str, str]) -> Response:
+        over.wait(60)
+        return 200, b""
+
+    stub.response = response
+    settings = InfluxSettings(
+        url=stub.url, org="o", bucket="db", timeout_seconds=0.1, query_language=language
+    )
+    with closing(Sink(SinkSession(settings, connections=1), "db")) as slow:
+        with pytest.raises(SinkSlow, match=r"did not respond within 0.1 s \(load.influxdb.time"):
+            slow.read([Place("m")], 0, 1)
+        over.set()
+    gone = settings.model_copy(update={"url": f"http://127.0.0.1:{free_port()}"})
+    with closing(Sink(SinkSession(gone, connections=1), "db")) as away:
+        with pytest.raises(SinkError, match="cannot be reached") as found:
+            away.read([Place("m")], 0, 1)
+        assert not isinstance(found.value, SinkSlow)
 
 
 def test_many_measurements_are_read_in_several_statements(stub: Stub, sink: Sink) -> None:
