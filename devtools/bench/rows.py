@@ -178,6 +178,7 @@ def live_peers_rows(section: dict[str, Any]) -> Iterator[Row]:
 
     for part, name in (("tool", "tool"), ("Prometheus", "source"), ("sink", "sink")):
         yield row(f"CPU-s per million, {part}", f"cpu.{name}")
+    yield row("CPU-s per million, all", "cpu.all")
     for part, name in (("tool", "tool"), ("Prometheus", "source"), ("sink", "sink")):
         yield row(f"memory of {part}, MiB", f"memory.{name}", "{:.0f}", 1 / _MIB)
     yield row("sample to queryable, p50, s", "latency_p50_seconds")

@@ -177,7 +177,7 @@ def measure(toolbox: Toolbox, *, seconds: float, runs: int, say: Say) -> dict[st
     """The figures of each contender, all of which run at the same time.
 
     A run is a phase in which nobody else asks the sinks, for the processor time, and one in which
-    they are asked five times a second, for the latencies. Names: ``cpu.tool|source|sink``
+    they are asked five times a second, for the latencies. Names: ``cpu.tool|source|sink|all``
     (CPU-seconds per million samples, what the processes take for being there included),
     ``memory.tool|source|sink`` (bytes, all processes of that part),
     ``latency_p50|p99_seconds`` (from a sample's timestamp until its sink shows it), and
@@ -273,6 +273,8 @@ def _cost(watches: Mapping[str, _Watch], seconds: float) -> dict[str, dict[str, 
         found[name][f"cpu.{part}"] = sum(cpu.values()) / scraped * 1e6
         memory_bytes = sum(server.rss_bytes() for server in watches[name].parts()[part])
         found[name][f"memory.{part}"] = float(memory_bytes)
+    for figures in found.values():
+        figures["cpu.all"] = sum(value for key, value in figures.items() if key.startswith("cpu."))
     return found
 
 
