@@ -168,7 +168,7 @@ fuzz: setup ## Give all decoders a million inputs; writes build/fuzz.json
 	@$(python) -m devtools.fuzz
 
 .PHONY: bench
-bench: setup ## Measure limits, product, peers, steps, tiers, live mode in 25 minutes; writes build/bench.json
+bench: setup ## Measure limits, product, peers, steps, tiers, live mode in 30 minutes; writes build/bench.json
 	@$(python) -m devtools.bench
 
 .PHONY: bench-long

@@ -19,6 +19,7 @@ from devtools import PROJECT_ROOT
 from devtools.bench import flat, live, main_case, outage, report, scale, shape, steps, tiers, week
 from devtools.bench.machine import describe, load_average
 from devtools.bench.peers import history
+from devtools.bench.peers import live as live_peers
 from devtools.bench.servers import toolbox
 from devtools.servers.binaries import VICTORIA_METRICS, Toolbox
 from devtools.servers.main import run_main
@@ -31,6 +32,7 @@ Part = Literal[
     "peers",
     "tiers",
     "live",
+    "live-peers",
     "pushed",
     "shape",
     "scale",
@@ -43,7 +45,7 @@ QUICK_PARTS: tuple[Part, ...] = ("influxd", "naive", "steps")
 # What these say changes seldom, and takes an hour and a half: only where it is asked for.
 LONG_PARTS: tuple[Part, ...] = ("pushed", "shape", "scale", "outage", "week", "flat")
 # What needs VictoriaMetrics' package, and is left out where that cannot be had.
-VICTORIA_PARTS: tuple[Part, ...] = ("victoria-metrics", "peers")
+VICTORIA_PARTS: tuple[Part, ...] = ("victoria-metrics", "peers", "live-peers")
 RUNS, LONG_RUNS, QUICK_RUNS = 3, 5, 1
 # Samples of each of the main case's 1,000 series: half a day, or four hours.
 SAMPLES, QUICK_SAMPLES = 2_880, 960
@@ -152,6 +154,8 @@ def measured(
         return week.measure(tools, now_ms, runs=runs, most_points=options.most_points, say=say)
     if part == "flat":
         return flat.measure(tools, seconds=options.flat_seconds, say=say)
+    if part == "live-peers":
+        return live_peers.measure(tools, seconds=options.live_seconds, runs=runs, say=say)
     say(f"{part}: live mode for {options.live_seconds:g} s")
     return live.measure(tools, seconds=options.live_seconds, pushed=part == "pushed")
 

@@ -32,9 +32,22 @@ METRIC = "bench_live"
 BUCKET = "live"
 # Prometheus scrapes each job at an offset of its own, so that samples spread over the interval.
 JOBS = 20
+JOB_NAMES = tuple(f"live-{number}" for number in range(JOBS))
 SERIES_OF_A_JOB = 50
 SERIES = JOBS * SERIES_OF_A_JOB
 _PASSWORD = "of the sender"  # noqa: S105 - of a world that is gone a moment later
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """What the target serves to each of the jobs, and how often it is asked."""
+
+    series_of_a_job: int = SERIES_OF_A_JOB
+    interval_seconds: float = INTERVAL_SECONDS
+    timeout_seconds: float = SCRAPE_TIMEOUT_SECONDS
+
+
+_SCRAPE = Scrape()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +61,22 @@ class LiveWorld:
     stages: Sequence[ServiceProcess]
 
 
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The three stages, ready, and what they read from and work with."""
+
+    redis: RedisServer
+    prometheus: PrometheusServer
+    stages: Sequence[ServiceProcess]
+
+
 class _Exporter(BaseHTTPRequestHandler):
+    series = SERIES_OF_A_JOB
+
     def do_GET(self) -> None:
         now = time.time()
         body = "".join(
-            f'{METRIC}{{number="{number}"}} {now + number}\n' for number in range(SERIES_OF_A_JOB)
+            f'{METRIC}{{number="{number}"}} {now + number}\n' for number in range(self.series)
         ).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
@@ -65,9 +89,10 @@ class _Exporter(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def exporter() -> Iterator[str]:
+def exporter(series: int = SERIES_OF_A_JOB) -> Iterator[str]:
     """``host:port`` of a target whose values change at every scrape."""
-    server = ThreadingHTTPServer((HOST, 0), _Exporter)
+    handler = type("Exporter", (_Exporter,), {"series": series})
+    server = ThreadingHTTPServer((HOST, 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -79,16 +104,12 @@ def exporter() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def live_world(toolbox: Toolbox, *, pushed: bool = False) -> Iterator[LiveWorld]:
-    """Everything is up inside, and removed afterwards with its data.
-
-    ``pushed``: Prometheus also pushes what it scrapes, as docs/sources.md has it.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="bench-live-"))
+def kept_servers(prefix: str) -> Iterator[tuple[Path, list[Server]]]:
+    """A folder and a list of servers: what is in it is stopped, and the folder removed."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
     servers: list[Server] = []
     try:
-        with exporter() as target:
-            yield _started(toolbox, folder, target, servers, free_port() if pushed else None)
+        yield folder, servers
     finally:
         stop_together([server for server in reversed(servers) if server.running])
         for server in servers:
@@ -96,25 +117,49 @@ def live_world(toolbox: Toolbox, *, pushed: bool = False) -> Iterator[LiveWorld]
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _started(
-    toolbox: Toolbox, folder: Path, target: str, servers: list[Server], push_port: int | None
-) -> LiveWorld:
+@contextlib.contextmanager
+def live_world(toolbox: Toolbox, *, pushed: bool = False) -> Iterator[LiveWorld]:
+    """Everything is up inside, and removed afterwards with its data.
+
+    ``pushed``: Prometheus also pushes what it scrapes, as docs/sources.md has it.
+    """
+    with kept_servers("bench-live-") as (folder, servers), exporter() as target:
+        logs = folder / "logs"
+        influx = InfluxServer(toolbox, folder / "influxdb", log_dir=logs, databases=(BUCKET,))
+        servers += [influx.influxd, influx.front]
+        influx.start()
+        pipeline = start_pipeline(
+            toolbox, folder, servers, target=target, sink_url=influx.url, pushed=pushed
+        )
+        yield LiveWorld(folder, logs, pipeline.redis, influx, pipeline.stages)
+
+
+def start_pipeline(
+    toolbox: Toolbox,
+    folder: Path,
+    servers: list[Server],
+    *,
+    target: str,
+    sink_url: str,
+    scrape: Scrape = _SCRAPE,
+    pushed: bool = False,
+) -> Pipeline:
+    """A Prometheus that scrapes ``target``, and the stages behind it; ``servers`` gets them all."""
     logs = folder / "logs"
+    push_port = free_port() if pushed else None
     # As in deployments: what it does while nothing happens.
     redis = RedisServer(toolbox, folder / "redis", log_dir=logs, settings={"hz": "2"})
-    influx = InfluxServer(toolbox, folder / "influxdb", log_dir=logs, databases=(BUCKET,))
     prometheus = PrometheusServer(
         toolbox,
         folder / "prometheus",
         log_dir=logs,
-        jobs=[ScrapeJob(f"live-{number}", (target,)) for number in range(JOBS)],
-        scrape_interval_seconds=INTERVAL_SECONDS,
-        scrape_timeout_seconds=SCRAPE_TIMEOUT_SECONDS,
+        jobs=[ScrapeJob(name, (target,)) for name in JOB_NAMES],
+        scrape_interval_seconds=scrape.interval_seconds,
+        scrape_timeout_seconds=scrape.timeout_seconds,
         settings={} if push_port is None else {"remote_write": [_remote_write(push_port)]},
     )
-    servers += [redis, influx.influxd, influx.front, prometheus]
+    servers += [redis, prometheus]
     redis.start()
-    influx.start()
     prometheus.start()
     config = folder / "etl.yaml"
     config.write_text(
@@ -125,7 +170,7 @@ def _started(
                     "queries": [{"name": "live", "select": METRIC}],
                     "push": {"host": HOST, "port": push_port, "password": _PASSWORD},
                 },
-                "load": {"influxdb": {"url": influx.url, "org": ORG, "bucket": BUCKET}},
+                "load": {"influxdb": {"url": sink_url, "org": ORG, "bucket": BUCKET}},
                 "pipeline": {"interval_seconds": INTERVAL_SECONDS, "redis_url": redis.plain_url},
             }
         ),
@@ -139,7 +184,7 @@ def _started(
         service.start(wait=False)
     for service in stages:
         service.wait_ready()
-    return LiveWorld(folder, logs, redis, influx, stages)
+    return Pipeline(redis, prometheus, stages)
 
 
 def _remote_write(port: int) -> dict[str, object]:

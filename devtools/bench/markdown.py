@@ -94,6 +94,10 @@ def figures(document: Document) -> Iterator[str]:
         yield from (_row(*cells) for cells in rows.tiers_rows(section))
     if section := sections.get("live"):
         yield from _live("Live", section)
+    if section := sections.get("live-peers"):
+        yield from _head(rows.live_peers_title(section), section)
+        yield from _columns(*rows.peers_columns(section))
+        yield from (_row(*cells) for cells in rows.live_peers_rows(section))
     yield ""
 
 

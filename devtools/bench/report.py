@@ -89,6 +89,10 @@ def tables(document: Document) -> Iterator[Table]:
     for part in ("live", "pushed"):
         if section := sections.get(part):
             yield _live(part, section)
+    if section := sections.get("live-peers"):
+        columns = rows.peers_columns(section)
+        title = rows.live_peers_title(section)
+        yield _shared(title, section, columns, rows.live_peers_rows(section))
     if section := sections.get("outage"):
         yield _shared(rows.outage_title(section), section, ("", ""), rows.outage_rows(section))
     if section := sections.get("week"):

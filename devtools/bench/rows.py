@@ -160,6 +160,41 @@ def peers_rows(section: dict[str, Any]) -> Iterator[Row]:
         yield row(f"points {label}", f"{kind}_points", "{:,.0f}")
 
 
+def live_peers_title(section: dict[str, Any]) -> str:
+    """What was scraped, and how it was measured."""
+    return (
+        f"Live peers: {section['series']:,} series every {section['interval_seconds']:g} s into"
+        f" VictoriaMetrics, {section['runs']} runs side by side"
+    )
+
+
+def live_peers_rows(section: dict[str, Any]) -> Iterator[Row]:
+    """What each took, how late its samples were, and what becomes of those in its way."""
+    contenders = section["contenders"].values()
+
+    def row(label: str, name: str, format_: str = "{:.2f}", scale: float = 1.0) -> Row:
+        figures = [found["figures"].get(name) for found in contenders]
+        return label, *(_same(spread, format_, scale) if spread else "none" for spread in figures)
+
+    for part, name in (("tool", "tool"), ("Prometheus", "source"), ("sink", "sink")):
+        yield row(f"CPU-s per million, {part}", f"cpu.{name}")
+    yield row("CPU-s per million, all", "cpu.all")
+    for part, name in (("tool", "tool"), ("Prometheus", "source"), ("sink", "sink")):
+        yield row(f"memory of {part}, MiB", f"memory.{name}", "{:.0f}", 1 / _MIB)
+    yield row("sample to queryable, p50, s", "latency_p50_seconds")
+    yield row("sample to queryable, p99, s", "latency_p99_seconds")
+    yield row("samples timed in each run", "samples_timed", "{:.0f}")
+    yield row("load average afterwards", "load_average", "{:.1f}")
+    yield "scrapes in the sink", *(f"{found['scrapes']:,}" for found in contenders)
+    yield "scrapes missing there", *(f"{found['missing_scrapes']:,}" for found in contenders)
+    for label, name in (
+        ("proves by itself", "proves"),
+        ("after a stop of its own", "after_a_stop"),
+        ("what the sink does not take", "sink_away"),
+    ):
+        yield label, *(str(found[name]) for found in contenders)
+
+
 def _same(spread: dict[str, Any], format_: str, scale: float) -> str:
     """``median (min-max)``, or the one figure of all runs."""
     if spread["min"] == spread["max"]:

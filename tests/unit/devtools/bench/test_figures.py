@@ -154,7 +154,19 @@ def test_a_spread_is_told_with_its_ends_when_there_are_several_runs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([], ("influxd", "naive", "steps", "victoria-metrics", "peers", "tiers", "live")),
+        (
+            [],
+            (
+                "influxd",
+                "naive",
+                "steps",
+                "victoria-metrics",
+                "peers",
+                "tiers",
+                "live",
+                "live-peers",
+            ),
+        ),
         (["--long"], ("pushed", "shape", "scale", "outage", "week", "flat")),
         (["--only", "flat"], ("flat",)),
         (["--quick"], command.QUICK_PARTS),
