@@ -8,9 +8,10 @@ MAKEFLAGS += --no-print-directory --warn-undefined-variables --no-builtin-rules
 export DEMO_SECONDS ?= 60
 # Test processes at once, and anything more for pytest: make test PYTEST_ARGS="-k relabel -x".
 TEST_PROCESSES ?= 2
-# The same for tests on servers, which sometimes wait for them. They keep their order: the files that take
-# long, of a deployment and of whole pipelines, come first.
-SERVER_TEST_PROCESSES ?= 3
+# The same for tests on servers, which wait for them most of the time, and for whole pipelines, which work
+# more. Both keep their order: of pipelines, the files that take longest come first.
+SERVER_TEST_PROCESSES ?= 4
+PIPELINE_TEST_PROCESSES ?= 3
 PYTEST_ARGS ?=
 # Tests start services by the hundred, and each would compile all of our modules anew.
 export PYTHONDONTWRITEBYTECODE :=
@@ -29,7 +30,9 @@ STACK_ARGS ?=
 
 python := .venv/bin/python
 pytest := $(python) -m pytest -n $(TEST_PROCESSES) --dist loadfile
-server_pytest = $(pytest) -n $(SERVER_TEST_PROCESSES) --no-loadscope-reorder -m "$(in_test)"
+in_order := $(pytest) --no-loadscope-reorder
+server_pytest = $(in_order) -n $(SERVER_TEST_PROCESSES) -m "$(in_test)"
+pipeline_pytest = $(in_order) -n $(PIPELINE_TEST_PROCESSES)
 in_test := not chaos and not tls and not deployed_faults and not victoria_metrics and not hosts
 # What reads a source: extraction, late samples, verify (its seals are read from the sink), readiness.
 matrix_tests := tests/integration/sources \
@@ -117,7 +120,7 @@ endif
 pipelines-test: setup ## Run whole pipelines: every alert, faults, backfills, the deployment where a Docker engine responds
 # Chaos runs by itself, because it puts the machine under load.
 	@status=0; \
-	  $(server_pytest) $(pipeline_tests) $(PYTEST_ARGS) || status=$$?; \
+	  $(pipeline_pytest) -m "$(in_test)" $(pipeline_tests) $(PYTEST_ARGS) || status=$$?; \
 	  $(pytest) -n 1 tests/e2e/test_chaos_short.py -m chaos || status=$$?; \
 	  exit $$status
 
@@ -128,7 +131,7 @@ coverage: setup ## Run the unit tests of what is installed with coverage, which 
 
 .PHONY: hosts-test
 hosts-test: setup ## Cut hosts off, lose packets, fail Redis over under a running pipeline; needs root
-	@$(pytest) -n $(SERVER_TEST_PROCESSES) --no-loadscope-reorder $(hosts_tests) $(PYTEST_ARGS)
+	@$(pipeline_pytest) $(hosts_tests) $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server
@@ -140,7 +143,8 @@ test-integration: setup ## Run the tests of each part on real servers
 
 .PHONY: test-matrix
 test-matrix: setup ## Run extraction, verify and readiness on each source of MATRIX, out of other suites of Debian
-	@status=0; for source in $(MATRIX); do \
+# Beside other tests in CI: its servers' logs are not theirs.
+	@export ETL_TEST_RUN=tests-of-matrix; status=0; for source in $(MATRIX); do \
 	  echo "test-matrix: $$source"; \
 	  case $$source in \
 	    victoria-metrics) $(pytest) -m victoria_metrics tests/integration/sources $(PYTEST_ARGS) ;; \

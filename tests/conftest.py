@@ -41,7 +41,9 @@ def toolbox() -> Toolbox:
 @pytest.fixture(scope="session")
 def log_dir() -> Path:
     """Where the servers of this worker log; emptied first, kept afterwards."""
-    folder = PROJECT_ROOT / "build" / "tests" / _WORKER / "logs"
+    # What runs beside other tests has a folder of its own.
+    run = os.environ.get("ETL_TEST_RUN", "tests")
+    folder = PROJECT_ROOT / "build" / run / _WORKER / "logs"
     shutil.rmtree(folder, ignore_errors=True)
     return folder
 

@@ -47,8 +47,8 @@ LONG_PARTS: tuple[Part, ...] = ("pushed", "shape", "scale", "outage", "week", "f
 # What needs VictoriaMetrics' package, and is left out where that cannot be had.
 VICTORIA_PARTS: tuple[Part, ...] = ("victoria-metrics", "peers", "live-peers")
 RUNS, LONG_RUNS, QUICK_RUNS = 3, 5, 1
-# Samples of each of the main case's 1,000 series: half a day, or four hours.
-SAMPLES, QUICK_SAMPLES = 2_880, 960
+# Samples of each of the main case's 1,000 series: half a day, or two hours.
+SAMPLES, QUICK_SAMPLES = 2_880, 480
 LIVE_SECONDS = 300.0
 FLAT_SECONDS = 1800.0
 

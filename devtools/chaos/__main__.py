@@ -40,6 +40,8 @@ SHORT_TIMES: Mapping[str, int] = {
 }
 # It lasts until its fault comes, which is the first.
 SHORT_PAST_SECONDS, SHORT_BACKFILL_RATE = 900, 500.0
+# A proof waits until all is loaded, which takes as long as most of these faults.
+SHORT_BATCHES_PER_PROOF = 2
 # That a frozen worker's settlement is refused takes more tries than there is time for.
 SHORT_REQUIRED_EVENTS = ("entry_claimed", "sink_refused_points")
 
@@ -125,7 +127,11 @@ def main(arguments: Sequence[str]) -> ExitCode:
             say(f"{sum(times.values())} faults of {len(times)} kinds")
             say(f"Logs are in {rig.stack.log_dir}.")
             suite = Suite(
-                rig, options.seed, say, required_events={e: REQUIRED_EVENTS[e] for e in wanted}
+                rig,
+                options.seed,
+                say,
+                required_events={e: REQUIRED_EVENTS[e] for e in wanted},
+                batches_per_proof=SHORT_BATCHES_PER_PROOF if short else 1,
             )
             kinds = [kind for kind in world.kinds if kind.name in times]
             batches = schedule(kinds, times, options.seed)

@@ -96,14 +96,24 @@ def schedule(kinds: Sequence[Kind], times: Mapping[str, int], seed: str) -> list
 
 
 class Suite:
-    """Runs batches on a rig; ``say`` gets a line about each."""
+    """Runs batches on a rig; ``say`` gets a line about each.
+
+    A proof comes after each ``batches_per_proof``, and after the last.
+    """
 
     def __init__(
-        self, rig: Rig, seed: str, say: Say, *, required_events: Mapping[str, str]
+        self,
+        rig: Rig,
+        seed: str,
+        say: Say,
+        *,
+        required_events: Mapping[str, str],
+        batches_per_proof: int = 1,
     ) -> None:
         self._rig = rig
         self._say = say
         self._required_events = required_events
+        self._batches_per_proof = batches_per_proof
         self.result = Result(seed)
 
     def run(self, batches: Sequence[tuple[Kind, int]]) -> Result:
@@ -144,29 +154,33 @@ class Suite:
 
     def _faults(self, batches: Sequence[tuple[Kind, int]], oracle: Oracle, epochs: Epochs) -> None:
         failed_in_a_row = 0
+        unproven: list[tuple[Kind, int]] = []
         for number, (kind, times) in enumerate(batches, 1):
             rng = random.Random(f"{self.result.seed}-{number}-{kind.name}")
             began = monotonic()
-            problems = []
             done = 0
             try:
                 done = kind.fire(FaultContext(self._rig, rng, oracle, epochs), times)
             except (EtlError, RedisError) as error:
-                problems.append(f"the fault itself failed: {error}")
+                self._problem(f"{kind.name}: the fault itself failed: {error}")
                 self._rig.repair()
-            fired_seconds = monotonic() - began
+            unproven.append((kind, done))
+            line = (
+                f"{number:3}/{len(batches)}  {kind.name:22} {done:3}"
+                f"  {monotonic() - began:6.1f} s of faults"
+            )
+            if len(unproven) < self._batches_per_proof and number < len(batches):
+                self._say(line)
+                continue
             proof = oracle.prove()
-            problems += proof.problems
-            self._record(kind, done, proof)
+            self._record(unproven, proof)
+            unproven.clear()
             failed_in_a_row = failed_in_a_row + 1 if proof.comparison is None else 0
             recovery = proof.recovery_seconds
-            self._say(
-                f"{number:3}/{len(batches)}  {kind.name:22} {done:3}"
-                f"  {fired_seconds:6.1f} s of faults,"
-                + (f" recovered in {recovery:5.1f} s" if recovery is not None else " NOT RECOVERED")
-            )
-            for problem in problems:
-                self._problem(f"{kind.name}: {problem}")
+            recovered = "NOT RECOVERED" if recovery is None else f"recovered in {recovery:5.1f} s"
+            self._say(f"{line}, {recovered}")
+            for problem in proof.problems:
+                self._problem(f"{proof.kind}: {problem}")
             proof.problems.clear()
             for earlier in oracle.proofs:
                 if earlier.comparison is not None and earlier.comparison.done():
@@ -175,13 +189,14 @@ class Suite:
                 self._problem(f"given up after {failed_in_a_row} proofs that failed in a row")
                 return
 
-    def _record(self, kind: Kind, done: int, proof: Proof) -> None:
-        found = self.result.kinds.setdefault(kind.name, KindResult(kind))
-        found.count += done
-        found.max_recovery_seconds = max(
-            found.max_recovery_seconds, proof.recovery_seconds or float("inf")
-        )
-        proof.kind = kind.name
+    def _record(self, done: Sequence[tuple[Kind, int]], proof: Proof) -> None:
+        for kind, times in done:
+            found = self.result.kinds.setdefault(kind.name, KindResult(kind))
+            found.count += times
+            found.max_recovery_seconds = max(
+                found.max_recovery_seconds, proof.recovery_seconds or float("inf")
+            )
+        proof.kind = ", ".join(kind.name for kind, _ in done)
 
     def _collect(self, oracle: Oracle, proof: Proof) -> None:
         oracle.collect(proof)

@@ -10,11 +10,11 @@ from tests.support.remote_write import histogram, push, series
 # Of another Prometheus than this one.
 ABSENT: dict[str, Any] = {"name": "absent", "select": 'up{job="elsewhere"}'}
 NATIVE: dict[str, Any] = {"name": "native", "select": '{job="pushed"}', "may_be_empty": True}
-PUSHED_SECONDS = 30
+PUSHED_SECONDS = 20
 
 
 def _odd_queries(world: AlertWorld) -> None:
-    """One has none but histograms, pushed for the next half minute."""
+    """One has none but histograms, pushed for the time that an extractor takes to begin."""
     now_ms = round(world.now_seconds() * 1000)
     times_ms = range(now_ms, now_ms + 1000 * PUSHED_SECONDS, 1000)
     pushed = (histogram(ms, 7) for ms in times_ms)

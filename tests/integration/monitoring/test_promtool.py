@@ -12,7 +12,7 @@ import pytest
 
 from devtools.servers.binaries import Toolbox
 from monitoring import DEPLOY_FOLDER
-from monitoring.render.checks import Promtool, check_expressions, check_files
+from monitoring.render.checks import Promtool, check_expressions, check_files, run_tests
 from monitoring.render.files import write
 from tests.unit.monitoring.test_metrics import EXPRESSIONS
 
@@ -73,7 +73,6 @@ def test_a_case_that_is_wrong_fails(promtool: Promtool, tmp_path: Path) -> None:
     for part in ("rules", "tests"):
         shutil.copytree(DEPLOY_FOLDER / "prometheus" / part, tmp_path / part)
     test = tmp_path / "tests" / "watchdog.yml"
+    assert run_tests(promtool, test) == ""
     test.write_text(test.read_text().replace("severity: none", "severity: critical"))
-    assert "EtlWatchdog fires from the first evaluation on" in promtool.run(
-        "test", "rules", str(test)
-    )
+    assert "EtlWatchdog fires from the first evaluation on" in run_tests(promtool, test)

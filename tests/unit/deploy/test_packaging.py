@@ -201,11 +201,15 @@ def test_readme_opens_with_the_two_commands_and_ci_runs_them() -> None:
         "devtools/scripts/engine start",
         "make setup",
         "make test",
-        "end_of_checks",
+        "end_of_what_ran_beside",
         "make pipelines-test",
         "make bench-quick",
     ]
-    assert "\nmake --jobs 2 --output-sync check manifests-check site </dev/null" in ci
+    beside = re.findall(r"^ +step (.+)$", ci, flags=re.MULTILINE)
+    assert beside[0] == "make --jobs 2 --output-sync check manifests-check site"
+    assert [one.split(" PYTEST_ARGS")[0] for one in beside[1:]] == [
+        'make test-matrix MATRIX="sid victoria-metrics"'
+    ]
 
 
 def test_the_contributors_guide_names_files_that_exist() -> None:

@@ -16,7 +16,8 @@ _WORKLOADS = ("Deployment", "Job", "StatefulSet")
 
 def documents(text: str) -> list[Document]:
     """The objects of a rendered text."""
-    return [document for document in yaml.safe_load_all(text) if document]
+    # libyaml's loader, which takes a tenth of the time.
+    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
 
 def named(all_documents: list[Document], kind: str) -> dict[str, Document]:

@@ -11,7 +11,7 @@ import pytest
 from common.state.verdict import Pause, Settle
 from services.loader.responses import Kind, Outcome, RefusedLine, classify
 from services.loader.total_refusal import CONTROL_SECONDS
-from tests.doubles.loading import Bench, dead, entry, lines
+from tests.doubles.loading import WRITTEN, Bench, dead, entry, lines
 from tests.unit.services.loader.test_total_refusal import Stream
 
 OPAQUE = Outcome(Kind.POINTS, "the request was not accepted", "points", 400)
@@ -26,12 +26,14 @@ class World(Bench):
         self.bad: set[bytes] = set()
         self.begin = self.end = 0.0
         self.refusal = OPAQUE
+        # None: as the engine judges it, which parses each line.
+        self.otherwise: Outcome | None = None
         self.sink.judge = self.judge
         self.sink.on_write = lambda: self.clock.pass_(post_seconds)
 
     def judge(self, text: list[bytes]) -> Outcome | None:
         sick = self.begin <= self.clock.now < self.end
-        return self.refusal if sick or self.bad.intersection(text) else None
+        return self.refusal if sick or self.bad.intersection(text) else self.otherwise
 
     def be_sick(self, after_seconds: float, seconds: float) -> None:
         self.begin = self.clock.now + after_seconds
@@ -42,6 +44,7 @@ class World(Bench):
 def test_only_the_bad_lines_become_dead_letters_whenever_it_begins_and_ends(seed: int) -> None:
     rng = random.Random(seed)
     world = World()
+    world.otherwise = WRITTEN
     if rng.random() < 0.3:
         world.refusal = Outcome(Kind.TOO_LARGE, "too large", "too_large", 413)
     bad_share = rng.choice([0.0, 0.01, 0.2])
