@@ -117,6 +117,11 @@ def any_bound(place: Place) -> Place:
     return place._replace(field=ANY_BOUND) if _BOUND.fullmatch(place.field) else place
 
 
+def is_of_histogram(field: str) -> bool:
+    """Whether a histogram that is one series has a field of that name."""
+    return bool(_suffix(field))
+
+
 def _suffix(field: str) -> str:
     """What the name ends in of which a histogram's field is; empty for other fields."""
     if _BOUND.fullmatch(field):

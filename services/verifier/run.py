@@ -114,6 +114,7 @@ class Verifier:
         changes_ms = {at for one in self.phases.values() for at in one.bounds_ms()}
         changes_ms |= self.read_from.ask(one.name for one in self.subjects)
         bounds_ms = sorted(changes_ms.union(begins_ms.values()))
+        self.sink.list_anew()
         while position_ms < end_ms:
             change_ms = next((at for at in bounds_ms if at > position_ms), end_ms)
             piece_end_ms = position_ms + piece_ms
