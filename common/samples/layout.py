@@ -93,6 +93,13 @@ class Layout:
             and bool(place.name) == bool(self.name_tag)
         )
 
+    def lacks_bound(self, place: Place) -> bool:
+        """Whether only buckets that no histogram has are held at a place: those without a bound."""
+        return any(
+            self.bound(name, {"le": "0"}) and place == self.place(name)
+            for name in self.names(place)
+        )
+
     def names(self, place: Place) -> Iterator[str]:
         """The metrics that are held at a place: one, or none."""
         template, text, suffix = self.field, place.field, ""
