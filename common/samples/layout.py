@@ -93,6 +93,13 @@ class Layout:
             and bool(place.name) == bool(self.name_tag)
         )
 
+    def lacks_bound(self, place: Place) -> bool:
+        """Whether only buckets that no histogram has are held at a place: those without a bound."""
+        return any(
+            self.bound(name, {"le": "0"}) and place == self.place(name)
+            for name in self.names(place)
+        )
+
     def names(self, place: Place) -> Iterator[str]:
         """The metrics that are held at a place: one, or none."""
         template, text, suffix = self.field, place.field, ""
@@ -115,6 +122,11 @@ class Layout:
 def any_bound(place: Place) -> Place:
     """The place, or if it is that of a bound, the one that stands for those of all."""
     return place._replace(field=ANY_BOUND) if _BOUND.fullmatch(place.field) else place
+
+
+def is_of_histogram(field: str) -> bool:
+    """Whether a histogram that is one series has a field of that name."""
+    return bool(_suffix(field))
 
 
 def _suffix(field: str) -> str:

@@ -113,7 +113,10 @@ class Keys:
         return f"{self.namespace}:settled:{stream}"
 
     def clock(self, stream: str) -> str:
-        """String: a late time in ms that Redis' clock has shown; one before it went back."""
+        """String: a late time in ms that Redis' clock has shown; one before it went back.
+
+        And behind a blank, while leases begin anew after that, where this goes on.
+        """
         return f"{self.namespace}:clock:{stream}"
 
     def of_stream(self, stream: str) -> list[str]:

@@ -78,7 +78,7 @@ class RedisStream:
         self._max_dead = dead_letters_max_entries
         self._sample = dead_letters_sample
         # Where the walks of claim.lua through what is pending go on.
-        self._cursors = ["-"] * 3
+        self._cursors = ["-"] * 2
 
     def ensure(self) -> None:
         """Create stream and group where missing; entries that are there already are not skipped."""

@@ -55,7 +55,11 @@ def tables_of(
         if not is_core(ping.headers):
             yield ok(f"{thousands(tables)} tables, the widest of {thousands(columns)} columns")
             return
-        ours = [_ours(session, *one) for one in wanted.items()]
+        layout = settings.load.layout.layout
+        ours = [
+            _ours(session, *of, [one for one in places or () if not layout.lacks_bound(one)])
+            for of, places in wanted.items()
+        ]
     yield _of_tables(tables, ours)
     if columns > _NEAR_SHARE * COLUMNS_MAX:
         yield warning(
@@ -82,9 +86,8 @@ class _Ours:
     tags: tuple[int, str]
 
 
-def _ours(session: SinkSession, of: tuple[TierName, str], places: Iterable[Place] | None) -> _Ours:
-    tier, bucket = of
-    wanted = frozenset(place.measurement for place in places or ())
+def _ours(session: SinkSession, tier: TierName, bucket: str, places: Iterable[Place]) -> _Ours:
+    wanted = frozenset(place.measurement for place in places)
     held = schema_of(session, bucket) if wanted else {}
     tags = ((list(held[name].values()).count(TAG), name) for name in wanted & held.keys())
     return _Ours(tier, wanted - held.keys(), max(tags, default=(0, "")))

@@ -237,8 +237,8 @@ def _query_json(tier: str, result: QueryResult) -> dict[str, Any]:
 def _number(value: Value | None) -> Any:
     if isinstance(value, tuple):
         return [_number(one) for one in value]
-    # JSON has no NaN; it stands for a value in the sink that is no number.
-    return "not a number" if value is not None and math.isnan(value) else value
+    # JSON has neither; they stand for what the sink does not have, or has as something else.
+    return "not a number" if value is not None and not math.isfinite(value) else value
 
 
 def _block(heading: str, lines: Iterable[str]) -> Iterator[str]:

@@ -120,6 +120,7 @@ class Verifier:
         changes_ms |= self.read_from.ask(one.name for one in self.subjects)
         bounds_ms = sorted(changes_ms.union(begins_ms.values()))
         shorter, most_growth = 0, 4.0
+        self.sink.list_anew()
         while position_ms < end_ms:
             change_ms = next((at for at in bounds_ms if at > position_ms), end_ms)
             piece_end_ms = position_ms + piece_ms

@@ -38,6 +38,7 @@ class Engine3(Engine):
         self.made_tokens: dict[str, str] = {}
         self.tells_retention = True  # a token of Enterprise may lack the right
         self.serves_influxql = True
+        self.statements: list[str] = []  # of what is read, in InfluxQL or SQL
 
     def knows(self, headers: Mapping[str, str]) -> bool:
         """Whether a request has the token; both schemes are taken."""
@@ -191,7 +192,7 @@ class Handler3(Handler):
         self.reply(self._configure(urlsplit(self.path).path))
 
     def _select(self) -> Response:
-        """Field ``value`` of the named measurements between two times, as ``verify`` reads it."""
+        """Fields of the named measurements between two times, as ``verify`` reads them."""
         engine = self.server_owner.engine
         assert isinstance(engine, Engine3)
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
@@ -202,21 +203,28 @@ class Handler3(Handler):
         if (database := engine.buckets.get(form["db"][0])) is None:
             return error_3(404, f"query error: database not found: {form['db'][0]}")
         statement = form["q"][0]
+        engine.statements.append(statement)
         if statement.startswith("SHOW "):
             return _show(database, statement, engine.clock())
         sources, _, where = statement.partition(" WHERE ")
         names = set(re.findall(r'"([^"]+)"', sources.partition(" FROM ")[2]))
+        fields = re.findall(r'"([^"]+)"::field', sources)
         named = set(re.findall(r"\"__name__\" = '([^']*)'", where))
         start, end = (int(one) // 1_000_000 for one in re.findall(r"time <?>?=? ?(\d+)", where))
-        rows: dict[Any, list[list[Any]]] = {}
+        rows: dict[Any, dict[int, dict[str, Any]]] = {}
         for (name, tags, field, at_ms), value in sorted(database.points.items()):
             if named and dict(tags).get("__name__") not in named:
                 continue
-            if name in names and field == "value" and start < at_ms <= end:
-                rows.setdefault((name, tags), []).append([at_ms, value])
+            if name in names and field in fields and start < at_ms <= end:
+                rows.setdefault((name, tags), {}).setdefault(at_ms, {})[field] = value
         series = [
-            {"name": name, "tags": dict(tags), "columns": ["time", "value"], "values": values}
-            for (name, tags), values in rows.items()
+            {
+                "name": name,
+                "tags": dict(tags),
+                "columns": ["time", *fields],
+                "values": [[at_ms, *map(points[at_ms].get, fields)] for at_ms in sorted(points)],
+            }
+            for (name, tags), points in rows.items()
         ]
         return 200, {}, json.dumps({"results": [{"statement_id": 0, "series": series}]}).encode()
 
@@ -228,6 +236,7 @@ class Handler3(Handler):
             return 401, {}, b""
         if (database := engine.buckets.get(document["db"])) is None:
             return error_3(404, f"query error: database not found: {document['db']}")
+        engine.statements.append(document["q"])
         try:
             rows = influx3_sql.rows_of(database, document["q"])
         except sqlite3.Error as error:

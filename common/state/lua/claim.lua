@@ -1,8 +1,9 @@
 -- Take over entries that were released, or whose worker died.
 --
--- KEYS 1..4 stream, its in-flight records, crashes, released, 5 the latest time seen
+-- KEYS 1..4 stream, its in-flight records, crashes, released, 5 the latest time seen, and behind a blank where leases
+--      are to go on to be renewed
 -- a    group, consumer, released (the consumer that holds what was released), lease_ms, most (entries),
---      cursors (where each walk through the pending entries is to go on; '-' for all of them at first),
+--      cursors (where the walks through what was released and what is leased are to go on; '-' at first),
 --      from_head (whether what was released is looked through from the oldest on, this time)
 -- Returns {entries taken: {{id, crashes, {field, value, …}}, …}, ids found deleted while pending, the next cursors}.
 --
@@ -28,10 +29,11 @@ end
 
 -- Pages through pending entries (all that XPENDING takes before its range is in `filter`), once around from where the
 -- walk ended the last time: neither many which must wait nor many which come back at once hide those behind them. It ends
--- where `visit` returns AFTER or AT, and goes on after that entry or at it. Returns whether the last entry was reached.
+-- where `visit` returns AFTER or AT, and goes on after that entry or at it; that of RENEWED ends at the last one. Returns
+-- whether that was reached.
 local PAGE, MOST_PAGES = 100, 100
 local AFTER, AT = 'after', 'at'
-local RENEWED, RELEASED, LEASED = 1, 2, 3
+local RELEASED, LEASED, RENEWED = 1, 2, 3
 local function each(walk, filter, owner, visit)
   local begun = a.cursors[walk]
   local start, last, reached = begun, '+', false
@@ -53,7 +55,7 @@ local function each(walk, filter, owner, visit)
     else
       reached = true
       start = '-'
-      if begun == '-' or last ~= '+' then break end
+      if begun == '-' or last ~= '+' or walk == RENEWED then break end
       last = string.match(begun, '[%d-]+')
     end
   end
@@ -62,18 +64,23 @@ local function each(walk, filter, owner, visit)
 end
 
 -- Where the clock has gone back, Redis believes that a lease began in the future, and it would last as long as the
--- step: each begins anew. The time is noted now and then, and never instead of what follows at maxmemory.
-local seen, renewed = tonumber(redis.call('GET', KEYS[5])) or 0, true
-if now < seen then
-  renewed = each(RENEWED, {}, nil, function(id, owner)
+-- step: each begins anew. All workers go on with one walk, which begins again when the clock goes back meanwhile: what
+-- it renewed until then, or somebody took, began in the future again. The time is noted now and then, with each part of
+-- a walk, and never instead of what follows at maxmemory.
+local noted = redis.call('GET', KEYS[5]) or ''
+local seen, goes_on = tonumber(string.match(noted, '^%d+')) or 0, string.match(noted, '^%d+ (%(%d+%-%d+)$')
+if now < seen or goes_on then
+  a.cursors[RENEWED] = now >= seen and goes_on or '-'
+  local ended = each(RENEWED, {}, nil, function(id, owner)
     if #redis.call('XRANGE', stream, id, id) == 1 then
       redis.call('XCLAIM', stream, a.group, owner, 0, id, 'JUSTID')
     end
   end)
-else
-  a.cursors[RENEWED] = '-'
+  redis.pcall('SET', KEYS[5], whole(now) .. (ended and '' or ' ' .. a.cursors[RENEWED]))
+  a.cursors[RENEWED] = nil
+elseif now - seen >= 5000 then
+  redis.pcall('SET', KEYS[5], whole(now))
 end
-if renewed and math.abs(now - seen) >= 5000 then redis.pcall('SET', KEYS[5], whole(now)) end
 
 local function waits(id)
   local until_ms, wait = string.match(redis.call('HGET', released, id) or '', '^(%d+) ?(%d*)$')

@@ -76,8 +76,9 @@ def details(outcome: SealedOutcome) -> Iterator[str]:
             if more := sum(windows.windows for windows in found[EXAMPLES_MAX:]):
                 yield f"{one.query}: {word}: {_count(more)} more"
         if one.elsewhere:
+            up_to = "up to " if one.elsewhere_at_most else ""
             yield (
-                f"{one.query}: {thousands(one.elsewhere)} points only in another bucket than"
+                f"{one.query}: {up_to}{thousands(one.elsewhere)} points only in another bucket than"
                 " load.bucket_from names for the series"
             )
         for start_ms, end_ms in one.unsealed[:EXAMPLES_MAX]:
@@ -128,6 +129,7 @@ def _query_json(tier: str, one: QueryOutcome) -> dict[str, Any]:
         "windows": {kind.value: one.windows[kind] for kind in Kind},
         "intact_points": one.points,
         "in_another_bucket": one.elsewhere,
+        "in_another_bucket_at_most": one.elsewhere_at_most,
         "found": [
             {
                 "kind": windows.kind.value,

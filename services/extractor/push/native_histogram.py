@@ -22,11 +22,12 @@ from common.samples.columns import Samples
 from common.source.protobuf import FIXED64, LENGTH, VARINT, Malformed, skipped, uvarint
 from services.extractor.push.bad_request import BadRequest
 from services.extractor.push.write_request import is_message
-from services.extractor.source.classic_series import Histogram, series_of
+from services.extractor.source.classic_series import Histogram, number_of_points, series_of
 
 MOST_HISTOGRAM_BYTES = 64 << 10
-# Of all that a request becomes in all of its feeds, rather over- than underestimated: the extractor
-# has 384 MiB for everything. A point has labels of its own, beside those of the series.
+# Of all that a request becomes in all of its feeds: the extractor has 384 MiB for everything. Its
+# points are counted, their bytes rather over- than underestimated: a point has labels of its own,
+# beside those of the series.
 MOST_CARRIED_BYTES = 64 << 20
 POINT_BYTES = 600
 # What is sent counts too, so many times: a byte may be an empty bucket, which no point is made of
@@ -81,9 +82,7 @@ class Carrying:
                     stale_ms.append(time_ms)
                     continue
                 if histogram is not None:
-                    # _count, _sum and +Inf; of each bucket its end, and its begin behind a gap.
-                    points = 2 * len(histogram.buckets) + 3
-                    self._count(points * (len(series) + POINT_BYTES))
+                    self._count(number_of_points(histogram) * (len(series) + POINT_BYTES))
                 yield time_ms, histogram
 
         carried = series_of(_LABELS.decode(series), histograms())

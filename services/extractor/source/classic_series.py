@@ -10,7 +10,7 @@ written the histogram can be made again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -107,25 +107,42 @@ def _of_json(text: bytes) -> Histogram | None:
         return None
 
 
+def number_of_points(histogram: Histogram) -> int:
+    """How many :func:`series_of` makes of one, without making them; 0: it does not carry it."""
+    try:
+        return 2 + len({bound for bound, _ in _cumulative(histogram)})  # _count and _sum
+    except ValueError:
+        return 0
+
+
 def _points(histogram: Histogram) -> dict[_Point, float] | None:
     """The values of one histogram; None for one of buckets that overlap, or have no bounds."""
-    count, cumulative, end = histogram.count, 0.0, -math.inf
-    points = {("_count", ""): count, ("_sum", ""): histogram.sum}
+    points = {("_count", ""): histogram.count, ("_sum", ""): histogram.sum}
     try:
-        for lower, upper, in_bucket in histogram.buckets:
-            begin, after = float(lower), end
-            end = float(upper)
-            if not after <= begin <= end:
-                return None
-            if after < begin < end:
-                points["_bucket", _bound(lower)] = cumulative
-            cumulative += in_bucket
-            points["_bucket", _bound(upper)] = cumulative
+        for bound, number in _cumulative(histogram):
+            points["_bucket", bound] = number
     except ValueError:
         return None
-    # What is not a number is in the count, and in no bucket.
-    points["_bucket", "+Inf"] = count
     return points
+
+
+def _cumulative(histogram: Histogram) -> Iterator[tuple[str, float]]:
+    """Each bound with what is up to it; of several with one bound the last counts.
+
+    Raises ``ValueError`` for buckets that overlap, or have no bounds.
+    """
+    so_far, end = 0.0, -math.inf
+    for lower, upper, in_bucket in histogram.buckets:
+        begin, after = float(lower), end
+        end = float(upper)
+        if not after <= begin <= end:
+            raise ValueError("the buckets overlap")
+        if after < begin < end:
+            yield _bound(lower), so_far
+        so_far += in_bucket
+        yield _bound(upper), so_far
+    # What is not a number is in the count, and in no bucket.
+    yield "+Inf", histogram.count
 
 
 def _bound(text: str) -> str:

@@ -44,6 +44,8 @@ FIRST_PIECE_MS = 600_000
 LONGEST_PIECE_MS = 86_400_000
 # After so long a turn makes its connections anew, and with them what it knows of clocks and names.
 TURN_SECONDS = 600.0
+# So long it stays with one tier of one source while something of another is due.
+SHARE_SECONDS = 60.0
 _TICK_SECONDS = 1.0
 
 
@@ -71,6 +73,8 @@ class Prover:
     _begin_at: float = field(default=float("-inf"), init=False)
     _looked_at: float = field(default=float("-inf"), init=False)
     _rested_seconds: float = field(default=0.0, init=False)
+    # Of which feeds something was due when we looked last.
+    _due: frozenset[str] = field(default=frozenset(), init=False)
     # What is being compared, and what was opened again of it meanwhile.
     _at: str = field(default="", init=False)
     _reopened: list[Range] = field(default_factory=list, init=False)
@@ -138,6 +142,7 @@ class Prover:
             self.life.set_ready("redis", False, reason)
             raise _Ended
         proofs = self.record.read()
+        self._due = frozenset(name for name, proof in proofs.items() if self._has_due(proof))
         telemetry = self.telemetry
         for proof in proofs.values():
             labels = proof.feed.labels
@@ -154,8 +159,9 @@ class Prover:
 
     def _compare_all(self, whole: Verifier, tier: TierName) -> None:
         """Compare pieces of a tier's feeds in turn, until nothing is due or the turn is over."""
-        until = self.clock() + TURN_SECONDS
+        began = self.clock()
         queue = list(whole.subjects)
+        not_here = self._feeds() - {feed_of(one.name, tier) for one in queue}
 
         @cache
         def checker() -> Checker:
@@ -163,7 +169,8 @@ class Prover:
             return checker_of(self.settings, whole.sink, self._now_ms, self._checked, tier)
 
         while queue:
-            if self.clock() >= until:
+            share_seconds = TURN_SECONDS if self._due.isdisjoint(not_here) else SHARE_SECONDS
+            if self.clock() >= began + share_seconds:
                 self._begin_at = float("-inf")
                 return
             subject = queue.pop(0)
@@ -221,6 +228,15 @@ class Prover:
         # Of what was compared: less than was to be is no reason to take all of an outage at once.
         self._piece_ms[name] = min(LONGEST_PIECE_MS, max(1, int((end_ms - start_ms) * factor)))
         return True
+
+    def _feeds(self) -> set[str]:
+        """All that are configured, of every source."""
+        tiers = self.settings.load.tiers
+        queries = self.settings.extract.queries
+        return {feed_of(one.name, tier) for one in queries for tier in tiers if one.is_in(tier)}
+
+    def _has_due(self, proof: FeedProof) -> bool:
+        return bool(proof.to_do) or any(map(self._is_due, proof.proven.differing))
 
     def _is_due(self, range_: Differing) -> bool:
         passed_ms = self._now_ms() - range_.at_ms

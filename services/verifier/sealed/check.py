@@ -58,6 +58,7 @@ class Checker:
         for owners, piece in _pieces(kept, self.piece_points, owners_of):
             judged, elsewhere = self._piece(owners, piece)
             outcome.elsewhere += elsewhere
+            outcome.elsewhere_at_most |= elsewhere > 0 and not owners[-1].certain
             for seal, (kind, found) in zip(piece, judged, strict=True):
                 assert seal.digest is not None
                 if seal.start_ms < self.forgotten_up_to_ms():  # it went on while we read

@@ -45,7 +45,8 @@ class Windows:
 class QueryOutcome:
     """``unsealed`` is time of the range that no seal speaks of. ``points`` were checked.
 
-    ``elsewhere``: how many were found only in another bucket than their series is written to.
+    ``elsewhere``: how many were found only in another bucket than their series is written to; with
+    ``elsewhere_at_most`` some of them may be another query's.
     """
 
     query: str
@@ -56,6 +57,7 @@ class QueryOutcome:
     found: list[Windows] = field(default_factory=list)
     unsealed: list[Span] = field(default_factory=list)
     elsewhere: int = 0
+    elsewhere_at_most: bool = False
 
     def add(self, kind: Kind, start_ms: int, end_ms: int, sealed: int = 0, found: int = 0) -> None:
         """Count a window; those of one kind must come in order."""

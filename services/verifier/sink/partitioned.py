@@ -46,6 +46,12 @@ class PartitionedSink(Sink):
         found = set(super().places(layouts, rolled=rolled))
         return sorted(found.union(*(one.places(layouts, rolled=rolled) for one in self._others)))
 
+    def list_anew(self) -> None:
+        """In all of the buckets."""
+        super().list_anew()
+        for other in self._others:
+            other.list_anew()
+
     def read(
         self,
         places: Iterable[Place],

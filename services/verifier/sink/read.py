@@ -21,14 +21,22 @@ import urllib3
 
 from common.config.load import database_of
 from common.errors import SinkError
-from common.samples.layout import ANY_BOUND, NAME, NAME_TAG, Layout, Place, any_bound
+from common.samples.layout import (
+    ANY_BOUND,
+    NAME,
+    NAME_TAG,
+    Layout,
+    Place,
+    any_bound,
+    is_of_histogram,
+)
 from common.samples.rollup import aggregate_field, sample_field
 from common.sink.errors import after_status, failed
 from common.sink.http_session import SinkSession
 from common.sink.influx1 import kept_seconds
 from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
 from common.sink.select import Select, between, quote, quote_text
-from common.sink.sql import TAG, lines_in, schema_of, selected
+from common.sink.sql import TAG, Schema, lines_in, schema_of, selected
 from services.verifier.points import Points, SeriesKey, known_shape
 from services.verifier.sink import sql as sink_sql
 from services.verifier.sink.rows import (
@@ -64,6 +72,7 @@ class Sink:
         self._database = database
         self._sql = session.settings.query_language == "sql"
         self._packs = True
+        self._fields: list[tuple[str, str, str]] = []
         # Of what was read last, points that only another bucket has than their series' own.
         self.elsewhere: dict[SeriesKey, int] = {}
 
@@ -119,10 +128,7 @@ class Sink:
         Raises :class:`~common.errors.SinkError`.
         """
         if self._sql:
-            for name, columns in schema_of(self._session, self._database).items():
-                yield from (
-                    (name, field, type_) for field, type_ in columns.items() if type_ != TAG
-                )
+            yield from _fields_of(schema_of(self._session, self._database))
             return
         for name, _, row in self.named_table("SHOW FIELD KEYS"):
             yield name, str(row.get("fieldKey")), str(row.get("fieldType"))
@@ -183,11 +189,14 @@ class Sink:
         Of rollups the aggregates ``fields``, side by side. Only of series with all of ``tags``,
         none of which is empty. Raises :class:`~common.errors.SinkError`.
         """
-        places = self._with_bounds(set(places), rolled=bool(fields))
-        rows = Rows(len(fields))
+        # Asked for each time: SQL would not show a column, be it a tag, that is new since then.
         schema = schema_of(self._session, self._database) if self._sql else {}
-        for rows.field, measurements, names in _parts(places):
-            wanted = [aggregate_field(rows.field, name) for name in fields] or [rows.field]
+        places = self._with_bounds(set(places), schema, rolled=bool(fields))
+        rows = Rows(len(fields))
+        for rows.fields, measurements, names in _parts(places):
+            wanted = list(rows.fields)
+            if fields:
+                wanted = [aggregate_field(one, name) for one in rows.fields for name in fields]
             if self._sql:
                 what = sink_sql.Wanted(wanted, tags, names, start_ms, end_ms)
                 for one in measurements:
@@ -206,12 +215,18 @@ class Sink:
             self._select(statement, rows)
         return rows.points()
 
-    def _with_bounds(self, places: set[Place], *, rolled: bool) -> set[Place]:
+    def list_anew(self) -> None:
+        """Have bounds read, too, that the sink has only got since it was asked for them."""
+        self._fields.clear()
+
+    def _with_bounds(self, places: set[Place], schema: Schema, *, rolled: bool) -> set[Place]:
         """With those of the bounds that the sink has, where any is wanted."""
         wanted = {place for place in places if place.field == ANY_BOUND}
         if not wanted:
             return places
-        for name, field, _ in self.field_types():
+        if not self._sql and not self._fields:
+            self._fields.extend(self.field_types())
+        for name, field, _ in _fields_of(schema) if self._sql else self._fields:
             of_samples = sample_field(field) if rolled else field
             if of_samples and any_bound(place := Place(name, of_samples)) in wanted:
                 places.add(place)
@@ -303,21 +318,37 @@ class Sink:
         return SinkError(f"{self._where} answers {response.status} to a {what}: {why}")
 
 
-def _parts(places: Iterable[Place]) -> Iterator[tuple[str, Collection[str], Collection[str]]]:
-    """What one statement reads: a field, measurements, and the names where a tag has them."""
-    whole: dict[str, list[str]] = {}
-    named: dict[Place, list[str]] = {}
+def _fields_of(schema: Schema) -> Iterator[tuple[str, str, str]]:
+    for name, columns in schema.items():
+        yield from ((name, field, type_) for field, type_ in columns.items() if type_ != TAG)
+
+
+def _parts(
+    places: Iterable[Place],
+) -> Iterator[tuple[Sequence[str], Collection[str], Collection[str]]]:
+    """What one statement reads: fields, measurements, and the names where a tag has them.
+
+    Fields of histograms come together, as a point has all of them; of others each is alone.
+    """
+    of_metric: dict[Place, list[str]] = {}
     for place in sorted(set(places)):
-        if place.name:
-            named.setdefault(place._replace(name=""), []).append(place.name)
-        else:
-            whole.setdefault(place.field, []).append(place.measurement)
-    for field, measurements in whole.items():
+        of_metric.setdefault(place._replace(field=""), []).append(place.field)
+    whole: dict[tuple[str, ...], list[str]] = {}
+    named: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for (measurement, _, name), fields in of_metric.items():
+        counted = list(filter(is_of_histogram, fields))
+        alone = ((field,) for field in fields if not is_of_histogram(field))
+        for together in (*map(tuple, _batches(counted)), *alone):
+            if name:
+                named.setdefault((together, measurement), []).append(name)
+            else:
+                whole.setdefault(together, []).append(measurement)
+    for together, measurements in whole.items():
         for part in _batches(measurements):
-            yield field, part, ()
-    for place, names in named.items():
+            yield together, part, ()
+    for (together, measurement), names in named.items():
         for part in _batches(names):
-            yield place.field, (place.measurement,), part
+            yield together, (measurement,), part
 
 
 def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -2,13 +2,16 @@
 
 Format: that of the 1.x query API. In MessagePack, which 1.x and 2.x also speak, a row of a time and
 a float is always 19 bytes long: a list of two (``92``), an int64 (``d3``), a float64 (``cb``). So
-many rows are read as one array, with all their bits. Another float adds 9 bytes.
+many rows are read as one array, with all their bits. Another float adds 9 bytes; a list of more
+than 15 has its length (``dc``) in two bytes more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +27,7 @@ from services.verifier.rows import number_rows
 # Where a document begins in MessagePack: {"results": [one result]}.
 _DOCUMENT_BEGINS = b"\x81\xa7results\x91"
 _SHORT_LIST, _LIST_16, _LIST_32 = 0x90, 0xDC, 0xDD
+_SHORT_LIST_MOST = 15
 # Float64 tells whole numbers apart up to here.
 _EXACT_MAX = 2.0**53
 
@@ -80,13 +84,13 @@ def packed_documents(body: bytes) -> list[Document] | None:
 class Rows:
     """Rows as they arrive, a series possibly in several pieces.
 
-    ``fields``: how many stand side by side in each point; 0 = a point is one value. ``field``: that
-    of the samples, of what arrives now.
+    ``aggregates``: how many stand side by side in each point; 0 = a point is one value. ``fields``:
+    those of the samples, in the order in which they arrive now.
     """
 
-    def __init__(self, fields: int = 0) -> None:
-        self._fields = fields
-        self.field = FIELD
+    def __init__(self, aggregates: int = 0) -> None:
+        self._aggregates = aggregates
+        self.fields: Sequence[str] = (FIELD,)
         self._pieces: dict[SeriesKey, list[Column]] = {}
 
     def add(
@@ -100,17 +104,26 @@ class Rows:
         Raises :class:`SinkError` for an error that it reports, and for rows of any other shape.
         """
         series = [one for document in documents for one in series_of(document, where)]
+        width = len(self.fields) * max(1, self._aggregates)
         with known_shape(where, SinkError):
-            read = columns([bytes(one.values) for one in series], self._fields)
+            read = columns([bytes(one.values) for one in series], width)
         for one, column in zip(series, read, strict=True):
-            key = SeriesKey.of(one.name, one.tags or {}, self.field)
-            self._pieces.setdefault(key, []).append(column)
+            self.take(one.name, one.tags or {}, column)
         return any(result.partial for one in documents[-1:] for result in one.results or ())
 
-    def take(self, key: SeriesKey, column: Column) -> None:
-        """One more piece of a series, its values side by side in any case."""
-        one = column if self._fields else Column(column.timestamps_ms, column.values[:, 0].copy())
-        self._pieces.setdefault(key, []).append(one)
+    def take(self, measurement: str, tags: Mapping[str, str], column: Column) -> None:
+        """Rows with the same tags, all of their values side by side."""
+        width = max(1, self._aggregates)
+        for at, field in enumerate(self.fields):
+            values = column.values[:, at * width : (at + 1) * width]
+            one = Column(column.timestamps_ms, values)
+            if len(self.fields) > 1:  # what has a row may have nothing of this field
+                one = one.take(np.flatnonzero(~np.isnan(values).all(axis=1)))
+            if not len(one.values):
+                continue
+            if not self._aggregates:
+                one = Column(one.timestamps_ms, one.values[:, 0].copy())
+            self._pieces.setdefault(SeriesKey.of(measurement, tags, field), []).append(one)
 
     def points(self) -> Points:
         """Everything that arrived, a column for each series."""
@@ -128,15 +141,16 @@ def series_of(document: Document, where: str) -> list[_Series]:
     return [series for result in document.results for series in result.series]
 
 
-def json_columns(texts: Sequence[bytes], fields: int = 0) -> list[Column]:
-    """Rows ``[time, value]``. A value that is no number becomes NaN, which no point can equal."""
-    return [_json_column(text, fields) for text in texts]
+def json_columns(texts: Sequence[bytes], width: int) -> list[Column]:
+    """Rows of a time and so many values; see :func:`values_of`."""
+    return [_json_column(text, width) for text in texts]
 
 
-def packed_columns(packed: Sequence[bytes], fields: int = 0) -> list[Column]:
+def packed_columns(packed: Sequence[bytes], width: int) -> list[Column]:
     """The same of rows in MessagePack."""
     bodies, counts = [], []
-    row = _row(max(1, fields))
+    list_head = _list_head_of(1 + width)
+    row = _row(len(list_head), width)
     for one in packed:
         head, count = _list_head(one)
         if len(one) != head + count * row.itemsize:
@@ -145,14 +159,13 @@ def packed_columns(packed: Sequence[bytes], fields: int = 0) -> list[Column]:
         counts.append(count)
     rows = np.frombuffer(b"".join(bodies), row)
     if len(bodies) < len(packed) or not (
-        (rows["list"] == _SHORT_LIST + 1 + max(1, fields)).all()
+        (rows["list"] == np.frombuffer(list_head, np.uint8)).all()
         and (rows["int"] == 0xD3).all()
-        and (rows["fields"]["float"] == 0xCB).all()
+        and (rows["values"]["float"] == 0xCB).all()
     ):
-        return [_column(msgspec.msgpack.decode(one), fields) for one in packed]
+        return [_column(msgspec.msgpack.decode(one), width) for one in packed]
     times = rows["time"].astype(np.int64)
-    values = rows["fields"]["value"].astype(np.float64)
-    values = values if fields else values[:, 0].copy()
+    values = rows["values"]["value"].astype(np.float64)
     columns, end = [], 0
     for count in counts:
         start, end = end, end + count
@@ -160,10 +173,16 @@ def packed_columns(packed: Sequence[bytes], fields: int = 0) -> list[Column]:
     return columns
 
 
-def _row(fields: int) -> np.dtype[Any]:
-    of_field = [("float", "u1"), ("value", ">f8")]
-    head = [("list", "u1"), ("int", "u1"), ("time", ">i8")]
-    return np.dtype([*head, ("fields", of_field, (fields,))])
+def _row(head_bytes: int, width: int) -> np.dtype[Any]:
+    of_value = [("float", "u1"), ("value", ">f8")]
+    head = [("list", "u1", (head_bytes,)), ("int", "u1"), ("time", ">i8")]
+    return np.dtype([*head, ("values", of_value, (width,))])
+
+
+def _list_head_of(length: int) -> bytes:
+    """What says that a list is so long."""
+    short = length <= _SHORT_LIST_MOST
+    return bytes((_SHORT_LIST + length,)) if short else struct.pack(">BH", _LIST_16, length)
 
 
 def _list_head(packed: bytes) -> tuple[int, int]:
@@ -175,21 +194,28 @@ def _list_head(packed: bytes) -> tuple[int, int]:
     return 1, packed[0] - _SHORT_LIST
 
 
-def _json_column(text: bytes, fields: int) -> Column:
-    numbers = None if fields else number_rows(text)
+def _json_column(text: bytes, width: int) -> Column:
+    numbers = number_rows(text) if width == 1 else None
     if numbers is None or not (np.abs(numbers[:, 0]) < _EXACT_MAX).all():
         # Integers as floats too: influxd prints whole numbers without a point and -0.0 as "-0".
-        return _column(json.loads(text, parse_int=float), fields)
-    return Column(numbers[:, 0].astype(np.int64), numbers[:, 1].copy())
+        return _column(json.loads(text, parse_int=float), width)
+    return Column(numbers[:, 0].astype(np.int64), numbers[:, 1:])
 
 
-def _column(rows: list[list[Any]], fields: int) -> Column:
+def _column(rows: list[list[Any]], width: int) -> Column:
     times: NDArray[np.int64] = np.array([row[0] for row in rows], dtype=np.int64)
-    values = np.array(
-        [
-            [float(value) if type(value) in (float, int) else np.nan for value in row[1:]]
-            for row in rows
-        ],
-        dtype=np.float64,
-    ).reshape(len(rows), max(1, fields))
-    return Column(times, values if fields else values[:, 0].copy())
+    return Column(times, values_of(rows).reshape(len(rows), width))
+
+
+def values_of(rows: list[list[Any]]) -> NDArray[np.float64]:
+    """What stands behind the times.
+
+    Null is NaN: no point has that. What is no number is infinite, which no point can equal.
+    """
+    return np.array([[_number(value) for value in row[1:]] for row in rows], dtype=np.float64)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return float(value)
+    return math.nan if value is None else math.inf

@@ -12,8 +12,8 @@ from common.samples.layout import NAME_TAG
 from common.sink.http_session import SinkSession
 from common.sink.select import TIME_MS, between_sql, name_of, text_of
 from common.sink.sql import TAG, rows_of
-from services.verifier.points import Column, SeriesKey, known_shape
-from services.verifier.sink.rows import Rows
+from services.verifier.points import Column, known_shape
+from services.verifier.sink.rows import Rows, values_of
 
 
 class Wanted(NamedTuple):
@@ -58,14 +58,5 @@ def read(
     with known_shape(f"InfluxDB at {session.url}", SinkError):
         for texts, points in found.items():
             tags = {key: str(text) for key, text in zip(keys, texts, strict=True) if text}
-            rows.take(SeriesKey.of(measurement, tags, rows.field), _column(points))
-
-
-def _column(points: list[list[Any]]) -> Column:
-    """What is no number becomes NaN, which no point can equal."""
-    times = np.array([point[0] for point in points], dtype=np.int64)
-    values = [
-        [float(value) if type(value) in (float, int) else np.nan for value in point[1:]]
-        for point in points
-    ]
-    return Column(times, np.array(values, dtype=np.float64))
+            times = np.array([point[0] for point in points], dtype=np.int64)
+            rows.take(measurement, tags, Column(times, values_of(points)))

@@ -123,6 +123,9 @@ class _Reader:
     def close(self) -> None:
         """There is no connection."""
 
+    def list_anew(self) -> None:
+        """Nothing is listed."""
+
     def read(
         self, places: Iterable[Place], start_ms: int, end_ms: int, fields: Sequence[str] = ()
     ) -> Points:

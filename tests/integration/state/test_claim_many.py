@@ -16,6 +16,7 @@ WAITING = 10_050
 WAIT_MS = 10**9
 CLAIMS = 2
 LEASE_MS = int(ENTRY_LEASE_SECONDS * 1000)
+OLD_MS = 10**9
 
 
 @pytest.fixture
@@ -75,6 +76,54 @@ def test_leases_behind_them_begin_anew_once_when_the_clock_goes_back(
             heir.claim(10)
         (pending,) = redis.xpending_range(name, GROUP, entry.id, entry.id, 1)
         assert (pending["time_since_delivered"] < LEASE_MS // 2) is anew
+
+
+def age(world: RedisWorld, *ids: str) -> None:
+    redis: Any = world.redis
+    redis.xclaim(world.keys.stream(RAW), GROUP, RELEASED, 0, ids, idle=OLD_MS, justid=True)
+
+
+def begun_anew(world: RedisWorld, *ids: str) -> bool:
+    redis: Any = world.redis
+    found = [redis.xpending_range(world.keys.stream(RAW), GROUP, id_, id_, 1)[0] for id_ in ids]
+    return all(one["time_since_delivered"] < OLD_MS for one in found)
+
+
+def test_leases_begin_anew_again_when_the_clock_goes_back_meanwhile(
+    crowded: RedisWorld, clock: FakeClock
+) -> None:
+    """What a first walk has renewed until the second step began in the future as well."""
+    redis: Any = crowded.redis
+    pending = redis.xpending_range(crowded.keys.stream(RAW), GROUP, "-", "+", WAITING)
+    first, late, last = (pending[at]["message_id"] for at in (0, 9_950, -1))
+    heir, other = crowded.stream("heir"), crowded.stream("other")
+    heir.claim(10)
+    clock.advance(-3600)
+    age(crowded, first, late, last)
+    heir.claim(10)
+    assert begun_anew(crowded, first, late) and not begun_anew(crowded, last)
+    clock.advance(-3600)
+    age(crowded, first, late, last)
+    heir.claim(10)
+    assert begun_anew(crowded, first, late) and not begun_anew(crowded, last)
+    # Workers share the walk.
+    age(crowded, late)
+    other.claim(10)
+    assert begun_anew(crowded, last) and not begun_anew(crowded, late)
+    # It has ended.
+    age(crowded, first, last)
+    clock.advance(1)
+    heir.claim(10)
+    assert not begun_anew(crowded, first) and not begun_anew(crowded, last)
+
+
+def test_what_is_no_time_and_no_entry_is_none(crowded: RedisWorld) -> None:
+    redis: Any = crowded.redis
+    key = crowded.keys.clock(RAW)
+    for noted in ("", "x", "1 x", "1 (x", "-5 (1-0"):
+        redis.set(key, noted)
+        crowded.stream("heir").claim(10)
+        assert int(redis.get(key)) == crowded.clock()
 
 
 def test_what_comes_back_at_once_keeps_nothing_away(redis_world: RedisWorld) -> None:

@@ -137,6 +137,20 @@ def test_a_1_x_that_is_too_old(world: World, influx_server: InfluxServer) -> Non
     assert level == "failure" and "1.x before 1.8 has no /api/v2/write" in text
 
 
+@pytest.mark.parametrize(("layout", "tables"), [({}, 3), ({"histograms": "fields"}, 1)])
+def test_a_histogram_of_fields_needs_one_table(
+    world: World, layout: dict[str, str], tables: int
+) -> None:
+    metrics = '{__name__=~"prometheus_tsdb_compaction_chunk_range_seconds_.+",job="prometheus"}'
+    world.queries = [{"name": "histogram", "select": metrics}]
+    world.changes["load.layout"] = layout
+    with InfluxDB3(Engine3(world.database)) as influx:
+        world.influx_url = influx.url
+        world.changes["load.influxdb.token"] = TOKEN
+        level, text = world.of("influxdb")["tables"]
+    assert level == "ok" and f"and ours need {tables} more" in text
+
+
 def test_tables_of_influxdb_3_near_their_limit(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,7 @@ def test_another_value_and_another_point_are_found(world: World, capsys: Capture
     loaded(world, load_settings(world.config()))
     at_ms = world.start_ms + 15_000
     world.write_raw(
-        f"prometheus,job=app odd=7 {at_ms + 1}\nprometheus,host=a,job=app load=7 {at_ms}"
+        f"prometheus,job=app odd=7 {at_ms + 1}\nprometheus,host=a,job=app load=-7 {at_ms}"
     )
     result = world.verify(capsys, "--json")
     assert result.code == 1

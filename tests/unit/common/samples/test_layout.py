@@ -203,4 +203,8 @@ def test_other_fields_are_no_histograms() -> None:
         assert not any(FIELDS.names(place))
     assert not FIELDS.may_hold(Place("cpu", "usage_idle"))
     assert list(FIELDS.places("x_bucket")) == [Place("x_bucket"), Place("x", ANY_BOUND)]
+    assert list(map(FIELDS.lacks_bound, FIELDS.places("x_bucket"))) == [True, False]
+    others = [Place("x", "0.5"), Place("x", "count"), Place("x"), Place("_bucket")]
+    assert not any(map(FIELDS.lacks_bound, others))
+    assert not DEFAULT_LAYOUT.lacks_bound(Place("x_bucket"))
     assert list(DEFAULT_LAYOUT.places("x_bucket")) == [Place("x_bucket")]

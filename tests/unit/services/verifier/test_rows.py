@@ -7,6 +7,7 @@ import math
 import struct
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,27 +101,41 @@ def test_a_body_with_more_than_numbers_is_read_plainly() -> None:
 
 @given(st.lists(st.tuples(TIMES, FINITE)))
 def test_packed_rows_keep_every_bit(rows: list[tuple[int, float]]) -> None:
-    (column,) = packed_columns([msgspec.msgpack.encode(rows)])
+    (column,) = packed_columns([msgspec.msgpack.encode(rows)], 1)
     assert column.timestamps_ms.tolist() == [time for time, _ in rows]
-    assert [bits(value) for value in column.values.tolist()] == [bits(value) for _, value in rows]
+    found = column.values[:, 0].tolist()
+    assert [bits(value) for value in found] == [bits(value) for _, value in rows]
 
 
-@pytest.mark.parametrize("value", ["1", None, True])
-def test_a_value_that_is_no_number_equals_none(value: object) -> None:
-    rows = [[1_700_000_000_000, 1.5], [1_700_000_000_001, value]]
-    (packed,) = packed_columns([msgspec.msgpack.encode(rows)])
-    (plain,) = json_columns([json.dumps(rows).encode()])
+@pytest.mark.parametrize("width", [2, 14, 15, 200])
+def test_values_side_by_side_keep_every_bit(width: int) -> None:
+    """A list of more than 15 has another head."""
+    values = [[-0.0, 5e-324, *(n / 7 for n in range(width - 2))] for _ in range(3)]
+    rows = [[1_700_000_000_000 + n, *one] for n, one in enumerate(values)]
+    (packed,) = packed_columns([msgspec.msgpack.encode(rows)], width)
+    (plain,) = json_columns([json.dumps(rows).encode()], width)
     for column in (packed, plain):
-        assert column.values[0] == 1.5
-        assert math.isnan(column.values[1])
+        assert column.timestamps_ms.tolist() == [row[0] for row in rows]
+        assert column.values.tobytes() == np.array(values).tobytes()
+
+
+@pytest.mark.parametrize("value", ["1", True])
+def test_a_value_that_is_no_number_equals_none(value: object) -> None:
+    """Nor is it one that is not there."""
+    rows = [[1_700_000_000_000, 1.5, 2.5], [1_700_000_000_001, value, None]]
+    (packed,) = packed_columns([msgspec.msgpack.encode(rows)], 2)
+    (plain,) = json_columns([json.dumps(rows).encode()], 2)
+    for column in (packed, plain):
+        assert column.values[0].tolist() == [1.5, 2.5]
+        assert math.isinf(column.values[1, 0]) and math.isnan(column.values[1, 1])
 
 
 def test_long_and_short_lists_are_told_apart() -> None:
     lists = [
         [[1_700_000_000_000 + n, n / 7] for n in range(count)] for count in (0, 1, 15, 16, 70_000)
     ]
-    columns = packed_columns([msgspec.msgpack.encode(rows) for rows in lists])
-    assert [column.values.tolist() for column in columns] == [[v for _, v in r] for r in lists]
+    columns = packed_columns([msgspec.msgpack.encode(rows) for rows in lists], 1)
+    assert [column.values.tolist() for column in columns] == [[[v] for _, v in r] for r in lists]
 
 
 def test_packed_documents_are_divided_or_left() -> None:

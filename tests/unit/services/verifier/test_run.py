@@ -75,6 +75,9 @@ class MemorySink:
     points: dict[SeriesKey, dict[int, float]]
     elsewhere: Mapping[SeriesKey, int] = field(default_factory=dict)
 
+    def list_anew(self) -> None:
+        """Nothing is listed."""
+
     def read(
         self, places: Iterable[Place], start_ms: int, end_ms: int, fields: Sequence[str] = ()
     ) -> Points:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,8 @@ from common.samples.seal import Digest
 from etlctl.once.transformed import transformed
 from etlctl.once.write import written
 from services.extractor.prometheus import PrometheusClient
-from tests.integration.etlctl.verify.world import World
+from tests.integration.etlctl.verify.test_layouts import loaded
+from tests.integration.etlctl.verify.world import SAMPLES, SELECT, World
 
 HOSTS = ("a", "b c,d=e")
 Capture = pytest.CaptureFixture[str]
@@ -78,3 +80,28 @@ def test_what_is_in_several_buckets_is_equal_and_intact(
     assert f"{query.name}: {len(lost)} points only in another bucket than" in result.out
     result = world.run(capsys, "verify", "--sealed", "--json")
     assert result.query()["in_another_bucket"] == len(lost)
+
+
+RELABEL = {"source_labels": ["job"], "target_label": "job", "replacement": "${1}_x"}
+
+
+@pytest.mark.parametrize("rules", [[], [RELABEL]], ids=["told apart", "not told apart"])
+def test_what_labels_do_not_tell_apart_is_said_to_be_at_most(
+    world: World, capsys: Capture, buckets: list[str], rules: list[dict[str, Any]]
+) -> None:
+    """Where a rule writes the label that queries match, those of others count too."""
+    world.queries = [SELECT, {"name": "other", "select": '{job="other"}'}]
+    world.changes["transform.relabel"] = rules
+    digest = loaded(world, load_settings(world.config()))["raw"]
+    world.write_raw(
+        f"etl_seal,pipeline={world.namespace},query=raw,tier=hot"
+        f' start_ms={world.start_ms}i,points={digest.points}i,digest="{digest.text}",'
+        f"sealed_ms=1700000000000i {world.end_ms}"
+    )
+    found = sum("host" in dict(tags) for (_, tags), _, _ in world.expected())
+    at_most = "up to " if rules else ""
+    found += SAMPLES if rules else 0
+    out = world.run(capsys, "verify", "--sealed").out
+    assert f"raw: {at_most}{found} points only in another bucket than" in out, out
+    query = world.run(capsys, "verify", "--sealed", "--json").query()
+    assert (query["in_another_bucket"], query["in_another_bucket_at_most"]) == (found, bool(rules))

@@ -1,7 +1,7 @@
 """InfluxDB 3 is verified by InfluxQL and by SQL: the stand-in, and a real one where one is named.
 
 ``ETL_TEST_INFLUXDB3_URL`` and ``ETL_TEST_INFLUXDB3_TOKEN_FILE`` name the real one; it must have
-room for one more database, which is deleted afterwards.
+room for three more databases, which are deleted afterwards.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ import pytest
 import requests
 
 from common.config import load_settings
+from common.samples.seal import Digest
+from etlctl.once.transformed import transformed
+from etlctl.once.write import written
+from services.extractor.prometheus import PrometheusClient
 from services.verifier.connect import sink_of
 from services.verifier.sealed.seals import sealed_queries
 from tests.doubles.influxdb3 import Engine3, InfluxDB3
+from tests.integration.etlctl.verify.sinks.test_buckets import HOSTS
 from tests.integration.etlctl.verify.test_layouts import loaded
 from tests.integration.etlctl.verify.world import EXPR, SELECT, World
 
@@ -56,16 +61,22 @@ def on_three(request: pytest.FixtureRequest, world: World) -> Iterator[World]:
         token = Path(os.environ["ETL_TEST_INFLUXDB3_TOKEN_FILE"]).read_text("utf-8").strip()
         url = os.environ["ETL_TEST_INFLUXDB3_URL"].rstrip("/")
         yield _on(world, url, token)
-        requests.delete(
-            f"{url}/api/v3/configure/database",
-            params={"db": world.database, "hard_delete_at": "now"},
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
-        )
+        for name in (world.database, *buckets_of(world).values()):
+            requests.delete(
+                f"{url}/api/v3/configure/database",
+                params={"db": name, "hard_delete_at": "now"},
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=30,
+            )
     else:
         engine = Engine3()
         with InfluxDB3(engine) as server:
             yield _on(world, server.url, engine.token)
+
+
+def buckets_of(world: World) -> dict[str, str]:
+    """One beside the world's for each host."""
+    return {host: f"{world.database}_{number}" for number, host in enumerate(HOSTS)}
 
 
 def serves(world: World, language: str) -> bool:
@@ -104,10 +115,47 @@ def test_what_was_written_is_equal_and_intact(
     # Another value, and a point that nobody wrote.
     name = "prometheus,__name__=load,host=a,job=app" if layout else "load,host=a,job=app"
     at_ms = world.start_ms + 15_000
-    world.write_raw(f"{name} value=7 {at_ms}\n{name} value=7 {at_ms + 1}")
+    world.write_raw(f"{name} value=-7 {at_ms}\n{name} value=7 {at_ms + 1}")
     result = world.verify(capsys, "--json")
     assert result.code == 1
-    assert (result.query()["extra"], result.query()["different"]) == (1, 1)
+    assert (result.query()["extra"], result.query()["different"]) == (1, 1), result.out
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_series_of_several_buckets_are_equal_and_intact(
+    on_three: World, capsys: Capture, language: str
+) -> None:
+    world = on_three
+    world.changes |= {
+        "load.influxdb.query_language": language,
+        "load.bucket_from": {"label": "host", "buckets": buckets_of(world)},
+    }
+    settings = load_settings(world.config())
+    (query,) = settings.extract.queries
+    with closing(PrometheusClient(settings.extract)) as source:
+        found = transformed(settings, source, query, world.start_ms, world.end_ms)
+    assert written(settings.load, query, found) == (len(world.expected()), [])
+    result = world.verify(capsys, "--json")
+    assert result.code == 0, result.out
+    assert result.query()["equal"] == len(world.expected())
+    assert result.query()["in_another_bucket"] == 0
+    if serves(world, language):
+        digest = sum((one.digest or Digest() for one in found.outputs), Digest())
+        world.write_raw(
+            f"etl_seal,pipeline={world.namespace},query={query.name},tier=hot"
+            f' start_ms={world.start_ms}i,points={digest.points}i,digest="{digest.text}",'
+            f'sealed_ms=1700000000000i,window="w" {world.end_ms}'
+        )
+        result = world.run(capsys, "verify", "--sealed", "--json")
+        assert (result.code, result.query()["in_another_bucket"]) == (0, 0), result.out
+    # A value that its own bucket has otherwise, and a point that no bucket should have.
+    at_ms = world.start_ms + 15_000
+    world.write_raw(
+        f"load,host=a,job=app value=-7 {at_ms}\nload,host=a,job=app value=7 {at_ms + 1}"
+    )
+    result = world.verify(capsys, "--json")
+    assert (result.query()["extra"], result.query()["different"]) == (1, 0)
+    assert result.query()["in_another_bucket"] == 1
 
 
 def test_without_influxql_the_answer_names_what_is_served(world: World, capsys: Capture) -> None:

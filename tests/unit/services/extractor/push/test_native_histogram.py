@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -234,16 +235,34 @@ def test_what_a_request_becomes_has_an_end(monkeypatch: pytest.MonkeyPatch) -> N
     "one",
     [
         pytest.param(Native(), id="no buckets"),
+        pytest.param(
+            Native(positive=dict.fromkeys(range(200), 1)), id="each behind the one before"
+        ),
         pytest.param(Native(positive=dict.fromkeys(range(0, 200, 2), 1)), id="a gap before each"),
+        pytest.param(replace(WHOLE, threshold=0.0), id="zeros that have no width"),
+        pytest.param(Native(custom=(0.5, 1), positive={1: 2, 2: 3}), id="up to infinity"),
     ],
 )
-def test_no_point_is_left_out_of_what_is_counted(
+def test_exactly_the_points_that_it_becomes_are_counted(
     one: Native, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = Carrying().of_series(SERIES, [one.message(5)])
-    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", len(found) * module.POINT_BYTES)
+    message = one.message(5)
+    found = Carrying().of_series(SERIES, [message])
+    assert len(found) > 2 and not len(found.histograms_ms)
+    of_points = len(found) * (len(SERIES) + module.POINT_BYTES)
+    most = of_points + len(message) * module.SENT_TIMES
+    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", most)
+    assert len(Carrying().of_series(SERIES, [message])) == len(found)
+    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", most - 1)
     with pytest.raises(BadRequest, match="become more than"):
-        Carrying().of_series(SERIES, [one.message(5)])
+        Carrying().of_series(SERIES, [message])
+
+
+def test_one_that_is_not_carried_becomes_no_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    overlapping = Native(threshold=9.0, zeros=1, positive={1: 1}).message(5)
+    monkeypatch.setattr(module, "MOST_CARRIED_BYTES", len(overlapping) * module.SENT_TIMES)
+    found = Carrying().of_series(SERIES, [overlapping])
+    assert (len(found), found.histograms_ms.tolist()) == (0, [5])
 
 
 def test_empty_buckets_count_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
