@@ -247,9 +247,7 @@ class OneSource:
             server=ServerWatch(redis, telemetry, self._service.set_ready),
             windows=windows,
             scheduler=self.scheduler,
-            pace=PlanningPace(
-                plans, pipeline.interval_seconds, self._every_seconds, extract.recheck_after_seconds
-            ),
+            pace=PlanningPace(plans, pipeline.interval_seconds, extract.recheck_after_seconds),
             pressure=pressure,
             telemetry=telemetry,
             stop=self._service.stop,
