@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
-import re2
-
 from common.errors import ConfigError
 from common.promql.relabel_template import expand, parse_template
 
@@ -130,6 +128,8 @@ def _check_text(field: str, text: str | None) -> None:
 
 
 def _regex(rule: Rule, *, captures: bool = False) -> Any:
+    import re2  # where there is a rule: 2 MiB
+
     if _ANY_BYTE.search(rule.regex):
         raise ConfigError(f"regex: {rule.regex!r:.200} is not valid in RE2: invalid escape: \\C")
     options = re2.Options()

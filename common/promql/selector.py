@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import promql_parser
-import re2
 from promql_parser import MatchOp
 
 from common.errors import ConfigError
@@ -229,6 +228,8 @@ def _text(matcher: Matcher) -> str:
 
 def _or_classic(matcher: Matcher) -> Matcher:
     """Of the names that match, and of their classic series."""
+    import re2  # where it is needed: 2 MiB, and most selectors have no regex
+
     if matcher.values is not None:
         suffixes = ("", *CLASSIC_SUFFIXES)
         names = [name + suffix for name in sorted(matcher.values) for suffix in suffixes]
@@ -263,6 +264,8 @@ def _prefixes_differ(left: tuple[Matcher, ...], right: tuple[Matcher, ...]) -> b
 
 
 def _regex_error(pattern: str) -> str | None:
+    import re2
+
     try:
         _compile(pattern)
     except re2.error as error:
@@ -274,6 +277,8 @@ def _regex_error(pattern: str) -> str | None:
 @lru_cache(maxsize=256)
 def _compile(pattern: str) -> Any:
     """The pattern as Prometheus compiles it."""
+    import re2
+
     options = re2.Options()
     options.dot_nl = True
     options.log_errors = False  # it would write to stderr beside the log

@@ -38,19 +38,25 @@ class StageLimits:
     backoff_max_seconds: float = 15.0
     check_every_seconds: float = 15.0
     claim_every_seconds: float = 0.0
+    claim_alone_seconds: float = 15.0
     claim_held_seconds: float = 0.5
     forget_idle_seconds: float = 3600.0
     block_seconds: float = BLOCK_SECONDS
+    block_held_seconds: float = 2.0
     detail_max_chars: int = 2000
 
 
 @dataclass
 class Lifecycle:
-    """What the loop needs of its service: a stop event, a heartbeat and readiness."""
+    """What the loop needs of its service: a stop event, a heartbeat and readiness.
+
+    ``answered`` is called whenever Redis has served the loop.
+    """
 
     stop: threading.Event
     tick: Callable[[], None]
     set_ready: Callable[[str, bool, str], None]
+    answered: Callable[[], None] = lambda: None
 
 
 class Stage:
@@ -91,6 +97,7 @@ class Stage:
         self._from_head = True
         self._claimed = False  # what is in hand
         self._forgot_at = clock()
+        self._released_at = float("-inf")
 
     def run(self) -> ExitCode:
         """Work until the stop event is set, then release what is left and return."""
@@ -165,15 +172,24 @@ class Stage:
             self._from_head = not self._from_head
             self._report_claimed(claimed)
             entries = list(claimed.entries)
+            limits = self._limits
+            seconds = limits.claim_alone_seconds if claimed.alone else limits.claim_every_seconds
             # Where there was something there may be more.
-            self._claim_at = now if entries else now + self._limits.claim_every_seconds
+            self._claim_at = now if entries else now + seconds
         self._claimed = bool(entries)
         if not entries:
             if now - self._forgot_at > self._limits.forget_idle_seconds / 10:
                 self._forgot_at = now
                 self._stream.forget_consumers(self._limits.forget_idle_seconds)
-            entries = self._stream.read(self._limits.read_entries, self._limits.block_seconds)
+            entries = self._stream.read(self._limits.read_entries, self._block_seconds(now))
         return entries
+
+    def _block_seconds(self, now: float) -> float:
+        """For how long to wait for new entries; less where some that were released may be due."""
+        limits = self._limits
+        if now - self._released_at > _MAY_BE_DUE_SECONDS:
+            return limits.block_seconds
+        return min(limits.block_seconds, limits.block_held_seconds)
 
     def _report_claimed(self, claimed: Claimed) -> None:
         for entry in claimed.entries:
@@ -199,6 +215,7 @@ class Stage:
 
     def _redis_answered(self) -> None:
         self._failures = 0
+        self._life.answered()
         self._life.set_ready("stream", True, "")
 
     def _wait(self, failures: int) -> bool:
@@ -329,9 +346,9 @@ class Stage:
 
     def _hold(self, entry: Entry) -> None:
         """There is no room for its dead letters: it waits, and nothing else does."""
+        self._release([entry.id], self._limits.check_every_seconds)
         # What is new goes between those that wait: they come back first, however many they are.
         self._claim_at = self._clock() + self._limits.claim_held_seconds
-        self._release([entry.id], self._limits.check_every_seconds)
         stage, reason = self._handler.stage, "replay or purge some, or raise the cap"
         if (report := self._full.again(reason, [entry])) is not None:
             self._telemetry.emit("dead_letters_full", stage=stage, **report)
@@ -365,6 +382,8 @@ class Stage:
                 self._mirror(entry, dead)
 
     def _release(self, ids: Sequence[str], after_seconds: float, *, crashed: bool = False) -> None:
+        self._released_at = now = self._clock()
+        self._claim_at = min(self._claim_at, now + self._limits.claim_every_seconds)
         try:
             self._stream.release(ids, after_seconds, crashed=crashed)
         except RedisError as error:
@@ -373,3 +392,5 @@ class Stage:
 
 
 _RELEASED = Retry(0.0, "released")
+# After that what was released has been claimed, most likely.
+_MAY_BE_DUE_SECONDS = 60.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,8 +86,9 @@ def run_stage(service: Service, stream: RedisStream, handler: Handler) -> ExitCo
     mirror = None
     if mirror_path is not None:
         mirror = DeadLetterMirror(Path(mirror_path), handler.stage, service.telemetry).append
+    watch = RedisWatch(service, stream.consumer)
     stage = Stage(
-        Lifecycle(service.stop, service.tick, service.set_ready),
+        Lifecycle(service.stop, service.tick, service.set_ready, watch.answered),
         stream,
         GuardedHandler(handler, guard),
         service.telemetry,
@@ -94,11 +96,19 @@ def run_stage(service: Service, stream: RedisStream, handler: Handler) -> ExitCo
         mirror=mirror,
     )
     service.on_deadline(stage.release_in_hand)
+    waking = threading.Thread(target=_wake, args=(service, stream), name="wake", daemon=True)
+    waking.start()
     try:
         with connect_as_set(service.settings.pipeline) as redis:
             check_redis(service, redis)
-        with RedisWatch(service, stream.consumer):
+        with watch:
             return stage.run()
     finally:
         stream.close()
         redis.close()
+
+
+def _wake(service: Service, stream: RedisStream) -> None:
+    """Once the service stops, nothing is waited for any more."""
+    service.stop.wait()
+    stream.wake()

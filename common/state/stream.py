@@ -7,6 +7,7 @@ exact at every instant.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,18 @@ from enum import Enum
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
 
+from common.state.connection.redis_client import is_awake, wake
 from common.state.fields import count_of, text_of
 from common.state.keys import GROUP, SETTLED_NOTED, Keys
 from common.state.scripts import Scripts
 from common.state.verdict import Entry, Settle
 
 ENTRY_SCHEMA = 1
+# Of what a read was given that was ended by another thread.
+_MOST_UNSEEN = 1000
 
 # The consumer that holds, in the group, the entries that workers released.
 RELEASED = "-released-"
@@ -39,10 +44,14 @@ class SettleResult(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Entries taken over, and the ids that were pending although their entry had been deleted."""
+    """Entries taken over, and the ids that were pending although their entry had been deleted.
+
+    ``alone``: nothing is pending, and there is no other worker that could leave something behind.
+    """
 
     entries: Sequence[Entry] = ()
     deleted: Sequence[str] = ()
+    alone: bool = False
 
 
 class RedisStream:
@@ -98,9 +107,26 @@ class RedisStream:
         except ResponseError as error:
             self._ensure_after(error)
             return []
+        except RedisConnectionError:
+            if not is_awake(self._redis):
+                raise
+            self._release_unseen()
+            return []
         return self._with_payloads(
             [(text_of(id_), 0, fields) for _, found in reply or [] for id_, fields in found]
         )
+
+    def wake(self) -> None:
+        """End a read that waits, and have none wait any more: this process stops."""
+        wake(self._redis)
+
+    def _release_unseen(self) -> None:
+        """Release what a read was given in the moment in which it was ended."""
+        with contextlib.suppress(RedisError):  # if not, its lease runs out
+            pending: Any = self._redis.xpending_range(
+                self._stream, GROUP, "-", "+", _MOST_UNSEEN, self.consumer
+            )
+            self.release([text_of(one["message_id"]) for one in pending])
 
     def claim(self, count: int, *, from_head: bool = False) -> Claimed:
         """Entries that were released and whose time has come, or whose worker's lease ran out.
@@ -109,7 +135,7 @@ class RedisStream:
         from where the last claim ended; ``from_head``: from the oldest entry on.
         """
         try:
-            taken, deleted, cursors = self._call(
+            taken, deleted, cursors, alone = self._call(
                 "claim",
                 [self._keys.clock(self.inbound)],
                 lease_ms=self._lease_ms,
@@ -125,7 +151,7 @@ class RedisStream:
             (text_of(id_), int(crashes), dict(zip(fields[::2], fields[1::2], strict=True)))
             for id_, crashes, fields in taken
         ]
-        return Claimed(self._with_payloads(rows), [text_of(id_) for id_ in deleted])
+        return Claimed(self._with_payloads(rows), [text_of(id_) for id_ in deleted], bool(alone))
 
     def renew(self, ids: Sequence[str]) -> list[str]:
         """Renew the lease of entries in hand; those that are no longer ours are returned."""

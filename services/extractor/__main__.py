@@ -26,7 +26,7 @@ from common.runtime.readiness.redis_check import check_redis
 from common.runtime.readiness.redis_watch import RedisWatch
 from common.runtime.service import Service, run
 from common.runtime.wiring import consumer_name
-from common.state.connection.redis_client import connect_as_set
+from common.state.connection.redis_client import connect_as_set, wake
 from services.extractor.aof import AofHealer
 from services.extractor.one_source import JointTick, OneSource, windows_of
 from services.extractor.pressure import BackPressure
@@ -57,10 +57,11 @@ def main(service: Service) -> ExitCode:
     service.set_ready("pipeline", False, "not checked yet")
     for source in sources:
         source.start()
-    stopping = threading.Thread(target=_stop_reading, args=(service, sources), daemon=True)
+    stopping = threading.Thread(target=_stop_reading, args=(service, redis, sources), daemon=True)
     stopping.start()
+    watch = RedisWatch(service, consumer_name("extractor"))
     healing = threading.Thread(
-        target=AofHealer(redis, telemetry).run,
+        target=AofHealer(redis, telemetry, answered=watch.answered).run,
         args=(service.stop,),
         name="append-only-file",
         daemon=True,
@@ -70,7 +71,7 @@ def main(service: Service) -> ExitCode:
     port = settings.extract.push.port
     pushed = PushServer(service, port, plans, pressure) if port is not None else None
     try:
-        with RedisWatch(service, consumer_name("extractor")):
+        with watch:
             if len(sources) == 1:
                 work(sources[0])
             else:
@@ -97,12 +98,13 @@ def _work_each(
         one.result()
 
 
-def _stop_reading(service: Service, sources: Sequence[OneSource]) -> None:
-    """Once the service stops, give the requests in hand some time, and end them then.
+def _stop_reading(service: Service, redis: Redis, sources: Sequence[OneSource]) -> None:
+    """Once the service stops, wait for no job; requests in hand have some time, and end then.
 
     What they have read is extracted again; waiting longer would only miss the drain deadline.
     """
     service.stop.wait()
+    wake(redis)
     time.sleep(service.settings.pipeline.drain_seconds * DRAIN_SHARE)
     for source in sources:
         source.stop_reading()

@@ -35,11 +35,15 @@ _NEW, _WRITES_AGAIN, _REWRITE_FAILED = "new", "writes_again", "rewrite_failed"
 
 @dataclass
 class AofHealer:
-    """Requests Redis to write its append-only file anew, until it has done so."""
+    """Requests Redis to write its append-only file anew, until it has done so.
+
+    ``answered`` is called whenever Redis has served a check.
+    """
 
     redis: Redis
     telemetry: Events
     clock: Callable[[], float] = time.monotonic
+    answered: Callable[[], None] = lambda: None
     _seen: str | None = field(default=None, init=False)
     _failing: bool = field(default=False, init=False)
     _owed: str | None = field(default=None, init=False)
@@ -64,6 +68,8 @@ class AofHealer:
         except ResponseError as error:  # a user without this right
             self._report_refusal(str(error))
             return False
+        if not info.get("loading"):  # while it loads, it answers to this and to nothing else
+            self.answered()
         if not info.get("aof_enabled"):
             return False
         self._notice(info)

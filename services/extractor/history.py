@@ -1,14 +1,15 @@
 """How far back Prometheus still holds data, without fetching all of ``/metrics`` for each window.
 
-Its lowest timestamp stands there and nowhere else. It is read once a planning turn and kept. After
-a window was read it is read again only where the server may have deleted something meanwhile.
+Its lowest timestamp stands there and nowhere else. It is read in a planning turn and kept for some
+of them. After a window was read it is read again only where the server may have deleted something
+meanwhile.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from common.config import Query
@@ -31,6 +32,8 @@ NOT_REPORTED = (
 # Prometheus checks every minute for blocks to delete: at most two such rounds pass before we check
 # again.
 KEPT_SECONDS = 60.0
+# Planning reads it again before that: what was kept must hold for the windows of that turn, too.
+READ_AGAIN_SECONDS = 2 / 3 * KEPT_SECONDS
 # A server that reported its lowest timestamp is given so long to do so again.
 REPORT_AGAIN_SECONDS = 60.0
 # How often it must be reported again before anything is declared lost.
@@ -113,6 +116,27 @@ class SourceHistory:
             until_ms = max(until_ms, lowest_ms + round(2_000 * KEPT_SECONDS))
         self._last = SourceCheck(now_ms, run, lowest_ms, until_ms)
         self._checked_at = checked_at
+        return self._last
+
+    def check_run(self) -> SourceCheck:
+        """The same for who needs no lowest timestamp of this moment: that of some moments ago will
+        do, from the same run of the server.
+
+        Raises :class:`common.errors.SourceError` when it does not respond.
+        """
+        last = self._last
+        if (
+            last is None
+            or last.run is None
+            or last.lowest_ms is None
+            or self.is_cut_off()
+            or self.clock() - self._checked_at > READ_AGAIN_SECONDS
+        ):
+            return self.check()
+        now_ms = (self.now_ms or self.source.now_ms)()
+        if self._run() != last.run:
+            return self.check()
+        self._last = replace(last, now_ms=now_ms)
         return self._last
 
     def lowest_ms(self, from_ms: int) -> int | None:

@@ -15,10 +15,13 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from rq import Queue
-from rq.exceptions import NoSuchJobError
+from rq.exceptions import DequeueTimeout, NoSuchJobError
 from rq.job import Job, parse_job_id
+
+from common.state.connection.redis_client import is_awake
 
 QueueName = Literal["plan", "recheck", "live", "catchup", "backfill"]
 # In the order of their priority; for each, the function's name and its arguments.
@@ -110,8 +113,16 @@ class TableQueue(Queue):
 
     @classmethod
     def lpop(cls, queue_keys: Sequence[str], timeout: int | None, connection: Any = None) -> Any:
-        """The next id with the key of its queue, as :meth:`rq.Queue.lpop` says."""
-        found = super().lpop(queue_keys, timeout, connection=connection)
+        """The next id with the key of its queue, as :meth:`rq.Queue.lpop` says.
+
+        Where the process stops meanwhile it is as if there were none for as long as this.
+        """
+        try:
+            found = super().lpop(queue_keys, timeout, connection=connection)
+        except RedisConnectionError:
+            if not is_awake(connection):
+                raise
+            raise DequeueTimeout(timeout, queue_keys) from None
         if found is None or _ID.fullmatch(found[1]):
             return found
         return found[0], _NO_ID

@@ -67,7 +67,8 @@ class Jobs:
         }
 
     def plan(self) -> None:
-        """Plan every feed and schedule what is due."""
+        """Plan every feed, schedule what is due, and begin with what of it is live."""
+        live = 0
         try:
             self.server.check()
             due = self.planner.plan()
@@ -76,7 +77,9 @@ class Jobs:
             if self.pressure.paused():
                 self.pace.failed()
             else:
-                self.scheduler.schedule("live", due.live)
+                live = due.live
+                # For others: this worker goes on with them, and need not be told so through Redis.
+                self.scheduler.schedule("live", live - 1, busy=1)
                 self.scheduler.schedule("catchup", due.catchup)
                 self.scheduler.schedule("backfill", due.backfill)
             if self.pace.recheck_is_due():
@@ -87,6 +90,9 @@ class Jobs:
             self.telemetry.emit("plan_failed", error_type=type(error).__name__, error=str(error))
         except RedisError as error:
             self._redis_failed(error)
+        else:
+            if live:
+                self.extract("live")
 
     def recheck(self) -> None:
         """Look for late samples, for a moment; that it fails keeps nothing else from going on."""

@@ -78,7 +78,7 @@ class OneSource:
         )
         record = ReplicasRead(redis, Keys(pipeline.redis_namespace))
         self._client = self._connected(extract, record)
-        clock = self._clock(redis)
+        self._source_clock = clock = self._clock(redis)
         history = SourceHistory(
             self._client,
             lambda: self._on_remark(LOWEST_TIMESTAMP_METRIC, NOT_REPORTED),
@@ -113,8 +113,12 @@ class OneSource:
         extract = self._settings.extract
         timeout_seconds = min(extract.timeout_seconds, WATCH_TIMEOUT_SECONDS)
         client = client_of(extract.model_copy(update={"timeout": timeout_seconds}))
-        name = self._of_source("prometheus")
-        watched = Dependency(name, client.clock_reading, 2 * timeout_seconds)
+        watched = Dependency(
+            self._of_source("prometheus"),
+            client.clock_reading,
+            2 * timeout_seconds,
+            lambda: self._source_clock.read_at,
+        )
         every_seconds = probe_every_seconds(self._settings.pipeline)
         watch(watched, every_seconds, self._service.stop, self._service.set_ready)
         self._set_ready("scheduler", False, "nothing was queued yet")
@@ -247,9 +251,7 @@ class OneSource:
             server=ServerWatch(redis, telemetry, self._service.set_ready),
             windows=windows,
             scheduler=self.scheduler,
-            pace=PlanningPace(
-                plans, pipeline.interval_seconds, self._every_seconds, extract.recheck_after_seconds
-            ),
+            pace=PlanningPace(plans, pipeline.interval_seconds, extract.recheck_after_seconds),
             pressure=pressure,
             telemetry=telemetry,
             stop=self._service.stop,

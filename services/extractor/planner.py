@@ -66,10 +66,12 @@ class Planner:
 
         Raises :class:`common.errors.SourceError` or :class:`redis.exceptions.RedisError`.
         """
-        source = self.history.check()
-        self.on_check(source)
         parts = by_feed(self._backfills.parts(), [plan.feed.name for plan in self.plans])
         known = self.windows.status()
+        # The lowest timestamp is where something begins.
+        begins = any(_begins(plan, known.get(plan.feed.name)) for plan in self.plans)
+        source = self.history.check() if begins else self.history.check_run()
+        self.on_check(source)
         ours = [
             plan
             for plan in self.plans
@@ -201,7 +203,7 @@ class Planner:
                 origin_ms = self._backfills.join(feed.name, parts[feed.name], unsettled)
                 if origin_ms is not None:
                     self.telemetry.emit("backfill_joined", **feed.labels, origin_ms=origin_ms)
-            if plan.query.backfill and found and found.reconciled and not found.backfilled:
+            if found and found.reconciled and _begins(plan, found):
                 self._begin_backfill(plan, found, source)
         for part in (part for feed in parts.keys() - self.configured for part in parts[feed]):
             self._backfills.close(part, self.close_after_seconds)
@@ -243,6 +245,11 @@ def _may_be_unsettled(known: FeedStatus, parts: Sequence[Part]) -> list[Range]:
 
 def _reconciled(feed: FeedStatus | None) -> bool:
     return feed is not None and feed.reconciled
+
+
+def _begins(plan: Plan, feed: FeedStatus | None) -> bool:
+    """Whether the feed, or the backfill that is configured, has not begun yet."""
+    return not _reconciled(feed) or bool(plan.query.backfill and not (feed and feed.backfilled))
 
 
 def _due(plans: Sequence[Plan], status: Mapping[str, FeedStatus], now_ms: int) -> Due:

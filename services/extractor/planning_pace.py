@@ -19,8 +19,6 @@ from services.extractor.windows import Plan
 # Of a recount's delay: how late it may be. Windows that come due meanwhile are counted together.
 RECHECK_LATE_SHARE = 0.1
 RECHECK_LATE_AT_MOST_SECONDS = 60.0
-# Of a tick: planning that much too early finds nothing yet, too late would wait for the next tick.
-EARLY_SHARE = 0.25
 
 
 @dataclass
@@ -28,13 +26,11 @@ class PlanningPace:
     """Whether this process wants planning at a tick; safe to use from several threads.
 
     What is only in Redis (a backfill that was requested) is noticed once in ``interval_seconds``.
-    ``tick_seconds``: the time between two ticks. ``recheck_after_seconds``: when windows are
-    counted again.
+    ``recheck_after_seconds``: when windows are counted again.
     """
 
     plans: Sequence[Plan]
     interval_seconds: float
-    tick_seconds: float
     recheck_after_seconds: Sequence[float] = ()
     clock: Callable[[], float] = time.monotonic
     _idle_until: float = field(default=float("-inf"), init=False)
@@ -45,8 +41,7 @@ class PlanningPace:
     def wanted(self) -> bool:
         """Whether there is something to plan, or may be."""
         with self._lock:
-            early_seconds = EARLY_SHARE * self.tick_seconds
-            return self._live_is_due or self.clock() >= self._idle_until - early_seconds
+            return self._live_is_due or self.clock() >= self._idle_until
 
     def next_seconds(self) -> float:
         """How long it is until a head moves, infinity where that is not known: ticks do then."""

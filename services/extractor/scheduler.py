@@ -44,10 +44,11 @@ class Scheduler:
             for name in QUEUES
         }
 
-    def schedule(self, name: QueueName, jobs: int) -> None:
+    def schedule(self, name: QueueName, jobs: int, *, busy: int = 0) -> None:
         """Make sure that up to ``jobs`` jobs wait in a queue, and no more than there are workers.
 
         A job goes on until nothing is left, so a second one for the same worker finds nothing.
+        ``busy``: workers that are at it already.
         """
         if jobs <= 0:
             return
@@ -56,7 +57,7 @@ class Scheduler:
             pipe.llen(queue.key)
             pipe.scard(WORKERS_BY_QUEUE_KEY % queue.name)
             waiting, workers = pipe.execute()
-        for _ in range(min(jobs, MOST_WAITING, max(1, workers)) - waiting):
+        for _ in range(min(jobs, MOST_WAITING, max(1, workers) - busy) - waiting):
             self._enqueue(name, str(self._redis.incr(self._keys.token)))
 
     def schedule_plan(self, tick: int) -> None:

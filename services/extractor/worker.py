@@ -3,7 +3,7 @@
 It runs jobs in the main thread of this process, so that metrics stay in one place. A job names a
 function of the worker's own table; nothing else in this process can be run through Redis. Of what
 RQ would do for a job beside that nothing is left: no registries, results, callbacks, dependents.
-Signals are the service's business; RQ's heartbeat, for which it comes here every two seconds, is
+Signals are the service's business; RQ's heartbeat, for which it comes here every three seconds, is
 where this process shows that it lives and notices that it should stop.
 """
 
@@ -28,8 +28,8 @@ from common.runtime.telemetry import Telemetry
 from services.extractor.foreign_jobs import remove_foreign_jobs
 from services.extractor.job_table import TableJob, TableQueue
 
-# RQ waits for a job for its time-to-live less 15 seconds; as long as that a stop may wait.
-WORKER_TTL_SECONDS = 17
+# RQ waits for a job for its time-to-live less 15 seconds.
+WORKER_TTL_SECONDS = 18
 # RQ gives several around each job, of three commands each; it lives for a minute without any.
 HEARTBEAT_EVERY_SECONDS = 5.0
 MAINTENANCE_INTERVAL_SECONDS = 60

@@ -39,7 +39,9 @@ class RedisWatch:
         self._worker = worker
         self._redis = connect_as_set(pipeline)
         self._workers = Workers(self._redis, Keys(pipeline.redis_namespace))
-        self._every_seconds = probe_every_seconds(pipeline)
+        # More often than other dependencies: what changes here is told at once.
+        self._every_seconds = probe_every_seconds(pipeline) / 2
+        self._answered_at = float("-inf")
         self._ended = threading.Event()
         self._began = False
         self._told: tuple[object, ...] | None = None
@@ -57,9 +59,14 @@ class RedisWatch:
             self._workers.forget(self._worker)
         self._redis.close()
 
+    def answered(self) -> None:
+        """Redis has just served this process; it is not probed for a while."""
+        self._answered_at = time.monotonic()
+
     def _probe(self) -> None:
         """Raises :class:`RedisError` while Redis does not serve us."""
-        self._redis.ping()
+        if time.monotonic() - self._answered_at > self._every_seconds:
+            self._redis.ping()
         # A Redis without memory, or a user who may not write this key, is no reason to be unready:
         # the loader frees memory. `etlctl status` says that this worker is silent.
         with contextlib.suppress(RedisError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 from redis import Redis
@@ -23,10 +26,12 @@ from common.state.connection.sentinels import SentinelLogin, Sentinels
 if TYPE_CHECKING:  # etl-metrics has no memory to spare for what the settings are made with
     from common.config import PipelineSettings
 
-# XREADGROUP must block for less than this, or a quiet stream looks like a lost server.
+# XREADGROUP must block for less than this, and Redis may notice up to a second late that it has
+# (``hz 1``), or a quiet stream looks like a lost server.
 SOCKET_TIMEOUT_SECONDS = 5.0
-# As long as that an idle stage takes to notice that it should stop.
-BLOCK_SECONDS = 2.0
+BLOCK_SECONDS = 3.5
+# Commands that wait for something.
+_WAIT = frozenset({"XREADGROUP", "BLPOP"})
 # What a server says that is a master no more, or whose replicas may have a new one by now.
 _LEFT_BEHIND = ("NOREPLICAS", "UNBLOCKED force unblock", "MASTERDOWN")
 
@@ -91,15 +96,59 @@ class _Client(Redis):
     cost.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._waking = threading.Lock()
+        self._waiting = set[Any]()
+        self.is_awake = False
+
     def _execute_command(self, *args: Any, **options: Any) -> Any:
         pool = self.connection_pool
         connection = self.connection or pool.get_connection()
+        waits = args[0] in _WAIT
         try:
+            if waits:
+                self._begin_to_wait(connection)
             connection.send_command(*args, **options)  # type: ignore[no-untyped-call]
             return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
         finally:
+            if waits:
+                with self._waking:
+                    self._waiting.discard(connection)
             if not self.connection:
                 pool.release(connection)
+
+    def _begin_to_wait(self, connection: Any) -> None:
+        with self._waking:
+            if self.is_awake:
+                raise RedisConnectionError("nothing is waited for any more")
+            self._waiting.add(connection)
+
+    def wake(self) -> None:
+        """See :func:`wake`."""
+        with self._waking:
+            self.is_awake = True
+            for connection in self._waiting:
+                connected = connection._sock
+                if connected is not None:
+                    with contextlib.suppress(OSError):
+                        # The socket's own: TLS would first want to say goodbye.
+                        socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+
+def wake(redis: Redis) -> None:
+    """End the commands that wait for something, and have no other begin: this process stops.
+
+    They raise :class:`redis.exceptions.ConnectionError`; what they were just given is lost to them.
+    May be called by any thread; all other commands go on.
+    """
+    if isinstance(redis, _Client):
+        redis.wake()
+
+
+def is_awake(redis: Redis) -> bool:
+    """Whether that was done."""
+    return isinstance(redis, _Client) and redis.is_awake
 
 
 class _LeavesReplicas:

@@ -5,7 +5,8 @@
 -- a    group, consumer, released (the consumer that holds what was released), lease_ms, most (entries),
 --      cursors (where the walks through what was released and what is leased are to go on; '-' at first),
 --      from_head (whether what was released is looked through from the oldest on, this time)
--- Returns {entries taken: {{id, crashes, {field, value, …}}, …}, ids found deleted while pending, the next cursors}.
+-- Returns {entries taken: {{id, crashes, {field, value, …}}, …}, ids found deleted while pending, the next cursors,
+--          1 where nothing is pending and there is no other worker, so that nothing can be taken over soon, else 0}.
 --
 -- A release does not count as a crash; a lease that ran out under another worker does. An entry
 -- with a crash behind it is a suspect and is handed out alone, so that its neighbours do not die with it.
@@ -109,7 +110,7 @@ each(RELEASED, {}, a.released, function(id)
 end)
 if suspect then a.cursors[RELEASED] = suspect end
 if a.from_head then a.cursors[RELEASED] = goes_on end
-if #taken > 0 then return {taken, deleted, a.cursors} end
+if #taken > 0 then return {taken, deleted, a.cursors, 0} end
 
 -- XPENDING's IDLE filter follows the server's clock, which is the clock that leases run by.
 each(LEASED, {'IDLE', a.lease_ms}, nil, function(id, owner)
@@ -125,4 +126,13 @@ each(LEASED, {'IDLE', a.lease_ms}, nil, function(id, owner)
   take(id, redis.call('HINCRBY', crashes, id, 1))
   return AFTER
 end)
-return {taken, deleted, a.cursors}
+
+local function is_alone()
+  for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', stream, a.group)) do
+    local consumer = pairs_of(flat)
+    if consumer.pending > 0 then return false end
+    if consumer.name ~= a.consumer and consumer.name ~= a.released then return false end
+  end
+  return true
+end
+return {taken, deleted, a.cursors, #taken == 0 and is_alone() and 1 or 0}

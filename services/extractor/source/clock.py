@@ -77,6 +77,11 @@ class SourceClock:
     _jumped: bool = field(default=False, init=False)
     _held_back: bool = field(default=False, init=False)
 
+    @property
+    def read_at(self) -> float:
+        """When it was read last, by ``monotonic``; before all time where it never was."""
+        return self._readings[-1].at_ms / 1000 if self._readings else float("-inf")
+
     def check(self) -> int:
         """Read it anew; the source's time in ms, as it is believed.
 

@@ -83,7 +83,7 @@ class World(Rig):
             server=anything,
             windows=self.windows,
             scheduler=scheduler,
-            pace=PlanningPace(self.planner.plans, 1.0, 0.25),
+            pace=PlanningPace(self.planner.plans, 1.0),
             pressure=pressure,
             telemetry=self.telemetry,
             stop=threading.Event(),

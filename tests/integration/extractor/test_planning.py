@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 from redis import Redis
 
 from common.state.history import changes_of
 from common.state.windows import Feed, FeedStatus, WindowSet
+from services.extractor.history import ServerRun
 from services.extractor.planner import Planner
 from services.extractor.source.scrape_settings import Settle
 from services.extractor.windows import Plan
@@ -177,3 +179,19 @@ def test_a_turn_reads_the_feeds_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) 
     assert (due.live, due.catchup) == (1, 1), "what this turn has just planned is due"
     assert planning.origin_ms(rig.plan.feed.name) == 50 * STEP_MS
     assert reads == 1
+
+
+def test_the_lowest_timestamp_is_read_anew_while_something_is_to_begin(rig: Rig) -> None:
+    run = ServerRun("started", "configured", "15d")
+    rig.source.lowest = 0
+    source, lowest = Mock(wraps=rig.source), Mock(return_value=0)
+    source.run, source.lowest_timestamp_ms = Mock(return_value=run), lowest
+    rig.history.source = source
+    planning = planner(rig)
+    for _ in range(3):
+        planning.plan()
+    assert lowest.call_count == 3, "no loader has said yet what the sink holds"
+    rig.windows.set_sink_watermark("q@hot", None)
+    for _ in range(3):
+        planning.plan()
+    assert lowest.call_count == 4

@@ -16,10 +16,13 @@ from rq.serializers import JSONSerializer
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from common.runtime.telemetry import Telemetry
+from common.state.connection.redis_client import connect, wake
 from common.state.keys import Keys
+from devtools.servers.redis_server import RedisServer
+from devtools.servers.waiting import wait_until
 from services.extractor.job_table import QUEUES
 from services.extractor.scheduler import MOST_WAITING, Scheduler
-from services.extractor.worker import JobTable, Worker
+from services.extractor.worker import WORKER_TTL_SECONDS, JobTable, Worker
 from tests.support.captured_log import CapturedLog
 
 
@@ -361,3 +364,34 @@ def test_a_namespace_with_a_dot_can_be_scheduled(redis_client: Redis, redis_name
     assert rig.scheduler.queues["plan"].count == 1
     rig.work()
     assert rig.calls == [("plan",)]
+
+
+def test_a_worker_that_is_at_it_already_needs_no_job(rig: Rig) -> None:
+    workers = WORKERS_BY_QUEUE_KEY % rig.scheduler.queues["live"].name
+    rig.redis.sadd(workers, "a")
+    rig.scheduler.schedule("live", 3, busy=1)
+    assert rig.scheduler.queues["live"].count == 0
+    rig.redis.sadd(workers, "b", "c")
+    rig.scheduler.schedule("live", 3, busy=1)
+    assert rig.scheduler.queues["live"].count == 2
+
+
+def test_a_worker_that_waits_for_a_job_ends_at_once_when_its_process_stops(
+    rig: Rig, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = threading.Event()
+    with connect(redis_server.plain_url) as redis:
+        queues = list(Scheduler(redis, Keys("waits")).queues.values())
+        worker = Worker(queues, redis, {}, stop, lambda: None, "worker", rig.telemetry)
+        working = threading.Thread(target=worker.work, kwargs={"logging_level": None}, daemon=True)
+        working.start()
+        wait_until(
+            lambda: any(client["cmd"] == "blpop" for client in rig.redis.client_list()),
+            deadline_seconds=10,
+            what="the worker waits",
+        )
+        stop.set()
+        wake(redis)
+        working.join(WORKER_TTL_SECONDS - 16)
+        assert not working.is_alive()
+    assert "could not connect" not in caplog.text

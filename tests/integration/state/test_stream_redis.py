@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import threading
+from typing import Any
 
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from common.state.connection.redis_client import connect
 from common.state.keys import GROUP, RAW
-from common.state.stream import SettleResult
+from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import Settle
+from devtools.servers.redis_server import RedisServer
+from devtools.servers.waiting import wait_until
 from tests.integration.state.worlds import RedisWorld, extract
 
 
@@ -101,3 +109,72 @@ def test_an_entry_whose_record_is_damaged_can_still_be_settled(
     assert stream.settle(entry, Settle(loaded=entry.samples), "loader") is SettleResult.OK
 
     assert redis.keys(world.keys.payload("*")) == []
+
+
+def test_a_read_that_waits_ends_when_the_process_stops(
+    redis_world: RedisWorld, redis_server: RedisServer
+) -> None:
+    world = redis_world
+    extract(world, [(b"a", 1)])
+    world.stream("other").read(1, 0.01)
+    with connect(redis_server.plain_url) as client:
+        stream = RedisStream(client, world.keys, RAW, "one")
+        found: list[object] = []
+        reading = threading.Thread(target=lambda: found.append(stream.read(1, 4.0)), daemon=True)
+        reading.start()
+        wait_until(
+            lambda: any(one["cmd"] == "xreadgroup" for one in world.redis.client_list()),
+            deadline_seconds=10,
+            what="it waits",
+        )
+        stream.wake()
+        reading.join(3)
+        assert found == [[]]
+        assert stream.read(1, 4.0) == []
+
+
+def test_what_a_read_was_given_as_it_was_ended_is_released_without_a_crash(
+    redis_world: RedisWorld, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = redis_world
+    extract(world, [(b"a", 1)])
+    with connect(redis_server.plain_url) as client:
+        stream = RedisStream(client, world.keys, RAW, "one", now_ms=world.clock)
+        stream.ensure()
+
+        def given_and_cut_off(*args: Any, **options: Any) -> None:
+            assert Redis.xreadgroup(client, *args, **options)
+            raise RedisConnectionError("closed")
+
+        monkeypatch.setattr(client, "xreadgroup", given_and_cut_off)
+        with pytest.raises(RedisConnectionError):
+            stream.read(1, 0.01)
+        extract(world, [(b"b", 2)])
+        # What waits is not waited for any more; this one does not wait.
+        monkeypatch.setattr(client, "is_awake", True)
+        monkeypatch.setattr(client, "_begin_to_wait", lambda _: None)
+        assert stream.read(1, 0.01) == []
+    (first, second) = world.stream("heir").claim(10).entries
+    assert [(first.crashes, first.samples), (second.crashes, second.samples)] == [(0, 1), (0, 2)]
+
+
+def test_a_claim_says_whether_anything_may_be_left_behind_soon(redis_world: RedisWorld) -> None:
+    world = redis_world
+    one = world.stream("one")
+    assert one.claim(10).alone
+    extract(world, [(b"a", 1)])
+    (entry,) = one.read(1, 0.01)
+    assert not one.claim(10).alone, "it holds one itself"
+    one.release([entry.id], 60.0)
+    assert not one.claim(10).alone, "one waits"
+    world.clock.advance(61)
+    (entry,) = one.claim(10).entries
+    one.settle(entry, Settle(loaded=1), "loader")
+    assert one.claim(10).alone, "who holds what was released is no worker"
+    other = world.stream("other")
+    extract(world, [(b"b", 1)])
+    (entry,) = other.read(1, 0.01)
+    other.settle(entry, Settle(loaded=1), "loader")
+    assert not one.claim(10).alone, "another works here, too"
+    other.forget_consumers(0, only_self=True)
+    assert one.claim(10).alone

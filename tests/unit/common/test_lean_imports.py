@@ -80,3 +80,19 @@ lean_imports.end()
 print(gc.isenabled(), gc.get_freeze_count() > 0)
 """
     assert printed(program) == "False\nTrue True"
+
+
+@pytest.mark.parametrize(
+    ("select", "loads_re2"), [('up{job="a"}', False), ('{__name__=~"node_.*"}', True)]
+)
+def test_regular_expressions_are_loaded_where_there_are_any(select: str, loads_re2: bool) -> None:
+    program = f"""
+import sys, services.loader.__main__, services.transformer.__main__
+from common.config import Settings
+from common.samples.series import SeriesEncoder
+extract = dict(prometheus_url="http://p", queries=[dict(name="q", select={select!r})])
+load = dict(influxdb=dict(url="http://i", org="o", bucket="b"))
+SeriesEncoder.from_settings(Settings.model_validate(dict(extract=extract, load=load)))
+print("re2" in sys.modules)
+"""
+    assert printed(program) == str(loads_re2)

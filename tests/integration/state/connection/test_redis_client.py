@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.config import Settings
-from common.state.connection.redis_client import connect, connect_as_set
+from common.state.connection.redis_client import connect, connect_as_set, wake
 from devtools.servers.binaries import Toolbox
 from devtools.servers.ports import HOST, free_port
 from devtools.servers.redis_failover import MASTER_NAME, SentinelServer
@@ -136,3 +137,41 @@ def pings(client: Redis) -> bool:
         return bool(client.ping())
     except RedisConnectionError:
         return False
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_who_waits_is_woken_and_nothing_waits_afterwards(
+    make_redis: Callable[..., RedisServer], tmp_path: Path, scheme: str
+) -> None:
+    settings = tls_settings(tmp_path, "localhost")
+    server = make_redis(settings=settings)
+    url = f"rediss://localhost:{settings['tls-port']}" if scheme == "rediss" else server.plain_url
+    with (
+        server.client() as watching,
+        connect(url, ca_file=_authority_of(scheme, settings)) as redis,
+    ):
+        ended: list[BaseException] = []
+
+        def waits() -> None:
+            try:
+                redis.blpop(["nothing"], 4)
+            except RedisConnectionError as error:
+                ended.append(error)
+
+        waiting = threading.Thread(target=waits, daemon=True)
+        waiting.start()
+        wait_until(
+            lambda: any(client["cmd"] == "blpop" for client in watching.client_list()),
+            deadline_seconds=10,
+            what="it waits",
+        )
+        wake(redis)
+        waiting.join(3)
+        assert ended
+        with pytest.raises(RedisConnectionError, match="nothing is waited for"):
+            redis.blpop(["nothing"], 4)
+        assert redis.ping(), "all else goes on"
+
+
+def _authority_of(scheme: str, settings: Mapping[str, str]) -> str | None:
+    return settings["tls-ca-cert-file"] if scheme == "rediss" else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -45,4 +46,24 @@ def test_a_probe_that_hangs_fails_the_check() -> None:
     assert "longer than usual" in health.checks()["redis"].detail
     stop.set()
     hang.set()
+    thread.join(5)
+
+
+def test_what_has_just_served_is_not_probed_until_that_is_a_while_ago() -> None:
+    health, stop, probes = Health(60), threading.Event(), []
+    serves = threading.Event()
+    serves.set()
+    dependency = Dependency(
+        "prometheus",
+        lambda: probes.append(1),
+        1.0,
+        lambda: time.monotonic() if serves.is_set() else time.monotonic() - 1,
+    )
+
+    thread = watch(dependency, 0.01, stop, health.set_ready)
+    wait_until(health.ready, deadline_seconds=5, what="ready by what it served")
+    assert not probes
+    serves.clear()
+    wait_until(lambda: probes, deadline_seconds=5, what="a probe")
+    stop.set()
     thread.join(5)

@@ -13,6 +13,7 @@ from services.extractor.history import (
     KEPT_SECONDS,
     LONGEST_BLOCK_MS,
     NO_SAMPLES_MS,
+    READ_AGAIN_SECONDS,
     REPORT_AGAIN_SECONDS,
     SHORTEST_BLOCK_MS,
     ServerRun,
@@ -203,3 +204,40 @@ def test_readings_of_a_limit_agree_though_it_moves_on(others_ms: int, *, agree: 
     # Where they have agreed they need not do so again at once.
     assert (history.agreed_lowest_ms(LOWEST + 2 * STEP_MS) == LOWEST + 2 * STEP_MS) is agree
     assert len(readings) == (1 if agree else 2) * AGREEING_READINGS
+
+
+def test_planning_reads_the_metrics_again_before_what_is_kept_is_too_old(rig: Rig) -> None:
+    first = rig.history.check_run()
+    rig.seconds += READ_AGAIN_SECONDS
+    assert rig.history.check_run() == first
+    assert rig.source.metrics_requests == 1
+    rig.seconds += 1
+    rig.history.check_run()
+    assert rig.source.metrics_requests == 2
+
+
+def test_looking_at_the_run_alone_does_not_lengthen_how_long_what_is_known_is_kept(
+    rig: Rig,
+) -> None:
+    rig.history.check()
+    rig.seconds += READ_AGAIN_SECONDS
+    rig.history.check_run()
+    rig.seconds += KEPT_SECONDS - READ_AGAIN_SECONDS + 1
+    rig.history.lowest_ms(NOW)
+    assert rig.source.metrics_requests == 2
+
+
+def test_planning_reads_the_metrics_of_another_run_at_once(rig: Rig) -> None:
+    rig.history.check()
+    rig.source.server_run, rig.source.lowest = ServerRun("later", "configured", "1h"), NOW - HOUR
+    assert rig.history.check_run().lowest_ms == NOW - HOUR
+
+
+@pytest.mark.parametrize("unknown", ["server_run", "lowest"])
+def test_planning_reads_the_metrics_each_time_where_something_is_not_reported(
+    rig: Rig, unknown: str
+) -> None:
+    setattr(rig.source, unknown, None)
+    for _ in range(3):
+        rig.history.check_run()
+    assert rig.source.metrics_requests == 3

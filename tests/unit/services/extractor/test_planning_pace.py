@@ -29,7 +29,7 @@ class World:
         self.pace = self.made(self.plan)
 
     def made(self, *plans: Plan) -> PlanningPace:
-        return PlanningPace(plans, 15.0, TICK_SECONDS, (3600.0,), lambda: self.seconds)
+        return PlanningPace(plans, 15.0, (3600.0,), lambda: self.seconds)
 
     def ticks(self, count: int) -> list[bool]:
         """Whether planning is wanted at each of the next ticks."""
@@ -58,7 +58,7 @@ def test_a_head_that_moves_between_two_ticks_is_waited_for(world: World) -> None
     assert world.pace.next_seconds() == math.inf, "nothing is known at the start"
     world.pace.planned(NOTHING, NOW_MS + 3_000)
     assert world.pace.next_seconds() == pytest.approx(12.0)
-    assert world.ticks(3) == [False, False, True], "a tick that is just before it is one, too"
+    assert world.ticks(3) == [False, False, False], "just before it there is nothing to plan yet"
     assert world.pace.next_seconds() == pytest.approx(0.75)
     world.seconds += 0.75
     assert world.pace.wanted()
@@ -70,7 +70,10 @@ def test_a_head_that_moves_between_two_ticks_is_waited_for(world: World) -> None
 def test_a_tick_just_before_the_head_moves_is_not_missed(world: World) -> None:
     world.pace.planned(NOTHING, NOW_MS + 2)
     world.seconds -= 0.01
-    assert world.ticks(4) == [False, False, False, True]
+    assert world.ticks(4) == [False, False, False, False]
+    assert world.pace.next_seconds() == pytest.approx(0.008)
+    world.seconds += 0.008
+    assert world.pace.wanted()
 
 
 def test_the_feed_whose_head_moves_first_decides(world: World) -> None:
@@ -115,7 +118,7 @@ def test_recounts_are_looked_for_once_a_minute(world: World) -> None:
 
 
 def test_early_recounts_are_late_by_a_tenth_of_their_delay(world: World) -> None:
-    world.pace = PlanningPace((world.plan,), 15.0, TICK_SECONDS, (20.0,), lambda: world.seconds)
+    world.pace = PlanningPace((world.plan,), 15.0, (20.0,), lambda: world.seconds)
     assert world.pace.recheck_is_due()
     world.seconds += 2.0
     assert world.pace.recheck_is_due()

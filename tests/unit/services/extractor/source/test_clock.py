@@ -211,3 +211,11 @@ def test_a_reading_is_carried_on_until_it_is_old_or_not_enough(world: World) -> 
     world.seconds += KEPT_SECONDS + 1
     world.clock.believed_ms(world.at(0))
     assert world.readings == 3
+
+
+def test_it_says_when_the_source_answered_last(world: World) -> None:
+    assert world.clock.read_at == float("-inf")
+    world.seconds = 7.0
+    world.clock.check()
+    world.seconds += 5
+    assert world.clock.read_at == 7.0
