@@ -226,7 +226,7 @@ class MemoryWindowSet(MemoryPast):
             return False
         state = self._shared.feeds[feed.name]
         del state.windows[window.id]
-        if found.probe:
+        if found.probe and state.deferred.step_ms:
             state.deferred.ranges = merged_pieces([*state.deferred.ranges, found.piece])
         else:
             state.ranges = merged_pieces([*state.ranges, found.piece])
