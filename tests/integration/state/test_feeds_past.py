@@ -76,6 +76,20 @@ def test_a_reopened_range_is_extracted_again_and_what_is_open_is_not_doubled(
     assert windows.reopen(FEED, 0, 99 * STEP_MS) == 0
 
 
+def test_what_is_extracted_after_all_is_no_gap(windows: Windows) -> None:
+    """A query that was removed, and comes back."""
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    windows.close(FEED.name, 0, "query removed")
+    windows.plan(FEED, 12 * STEP_MS, 20 * STEP_MS)
+    windows.set_reconciled(FEED, 4 * STEP_MS)
+    assert [(gap.start_ms, gap.end_ms) for gap in windows.gaps(FEED.name)] == [(0, 10 * STEP_MS)]
+
+    while (window := live(windows, longest_ms=3 * STEP_MS)) is not None:
+        assert commit(windows, window) == "committed"
+
+    assert [(gap.start_ms, gap.end_ms) for gap in windows.gaps(FEED.name)] == [(0, 4 * STEP_MS)]
+
+
 def test_a_feed_is_extended_to_the_sinks_watermark_once(windows: Windows) -> None:
     """An extractor that was stopped since it read the feed finds that another has done it."""
     windows.plan(FEED, 50 * STEP_MS, 60 * STEP_MS)
