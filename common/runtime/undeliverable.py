@@ -18,9 +18,12 @@ _RETRY_SECONDS = 1.0
 
 
 def decide(
-    entry: Entry, poison_crashes: int, reopen_window: Callable[[Entry], bool]
+    entry: Entry, poison_crashes: int, knows_window: Callable[[Entry], bool]
 ) -> Verdict | None:
-    """What becomes of an entry before anybody works on it; None = hand it on."""
+    """What becomes of an entry before anybody works on it; None = hand it on.
+
+    ``knows_window``: whether its window can be extracted again.
+    """
     if entry.crashes >= poison_crashes:
         return whole_as_dead_letter(
             entry,
@@ -28,7 +31,7 @@ def decide(
             f"{entry.crashes} workers died or failed with it, the last time alone",
         )
     if entry.payload_missing:
-        return lost_payload(entry, reopen_window)
+        return lost_payload(entry, knows_window)
     if entry.schema != ENTRY_SCHEMA:
         return whole_as_dead_letter(
             entry,
@@ -61,16 +64,15 @@ def whole_as_dead_letter(entry: Entry, reason: str, detail: str) -> Settle:
     return Settle(dead=(DeadLetter(reason, detail, payload, entry.samples),))
 
 
-def lost_payload(entry: Entry, reopen_window: Callable[[Entry], bool]) -> Verdict:
+def lost_payload(entry: Entry, knows_window: Callable[[Entry], bool]) -> Verdict:
     """An entry whose payload is gone: its window is extracted again, if Redis knows it.
 
-    The window is opened before the entry is settled, so that a death in between costs no more than
-    to do it twice. Only where the window is unknown a dead letter tells of the samples.
+    Only where the window is unknown a dead letter tells of the samples.
     """
     try:
-        reopened = reopen_window(entry)
+        is_known = knows_window(entry)
     except RedisError as error:
         return Retry(_RETRY_SECONDS, f"its payload is lost, and Redis does not respond: {error}")
-    if reopened:
-        return Settle(drops={PAYLOAD_LOST: entry.samples})
+    if is_known:
+        return Settle(drops={PAYLOAD_LOST: entry.samples}, again=True)
     return whole_as_dead_letter(entry, "payload_missing", f"no payload under {entry.payload_key!r}")

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal
 
 from redis import Redis
 
+from common.state.again import backfill_fields, backfill_id
 from common.state.feeds import Feed, FeedStatus, Range, feed_status, ranges_of
 from common.state.feeds_reading import MOST_WINDOWS, read_feeds
 from common.state.fields import text_of
@@ -124,7 +124,7 @@ class Backfills:
     keys: Keys
     _: KW_ONLY
     now_ms: Callable[[], int] | None = None
-    new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex[:8])
+    new_id: Callable[[], str] = backfill_id
 
     def __post_init__(self) -> None:
         self._scripts = Scripts(self.redis, self.now_ms)
@@ -138,25 +138,19 @@ class Backfills:
         order: Order = "newest",
         rate: float = 0.0,
         configured: bool = False,
+        lease: tuple[str, str] | None = None,
     ) -> tuple[str, dict[str, int]]:
         """Begin a backfill of these ranges, as far as they lie before their feed's origin.
 
         Its id, and how many ms of each feed were taken; a feed that belongs to another
         configuration, or whose watermark in the sink is not known yet, is left out. A
-        ``configured`` one is begun once for each feed.
+        ``configured`` one is begun once for each feed. ``lease``: as of :func:`extract_again`.
         """
         self._forget()
         keys = self.keys
         id_ = f"{CONFIGURED}-{self.new_id()}" if configured else self.new_id()
         feeds = [feed.name for feed, wanted in ranges.items() if wanted]
-        fields = {
-            "state": "running",
-            "from_ms": from_ms,
-            "to_ms": to_ms,
-            "order": order,
-            "rate": rate,
-            "feeds": json.dumps(feeds),
-        }
+        fields = backfill_fields(feeds, from_ms, to_ms, order, rate)
         taken = {}
         for feed, wanted in ranges.items():
             if not wanted:
@@ -167,17 +161,16 @@ class Backfills:
                 [
                     keys.feed(feed.name),
                     keys.history(feed.name),
-                    keys.backfill(id_),
-                    keys.backfill_ids,
-                    keys.backfill_parts,
-                    keys.feed(part),
+                    *keys.of_backfill(id_, part),
+                    *([] if lease is None else [lease[0]]),
                 ],
                 fingerprint=feed.fingerprint,
                 id=id_,
                 part=part,
                 ranges=wanted,
-                fields=[str(one) for pair in fields.items() for one in pair],
+                fields=fields,
                 configured=configured,
+                holder=lease and lease[1],
             )
             if taken_ms is not None:
                 taken[feed.name] = int(taken_ms)
@@ -269,12 +262,18 @@ def history(feed: FeedStatus, parts: Iterable[Part]) -> list[Range]:
     return without(extracted, [*coming, *feed.below, (feed.origin_ms, 2**62)])
 
 
-def extract_again(windows: WindowSet, feed: Feed, ranges: Iterable[Range]) -> int | None:
+def extract_again(
+    windows: WindowSet,
+    feed: Feed,
+    ranges: Iterable[Range],
+    lease: tuple[str, str] | None = None,
+) -> int | None:
     """Put time that is loaded back, to be extracted again; how many ms were not waiting already.
 
     What lies before the feed's origin becomes another backfill. Late samples are looked for in
     live windows as before, but not again in what is extracted again: that is compared with the
-    source. ``None`` when the feed is not ours.
+    source. ``None`` when the feed is not ours, or when ``lease``, a key and what it held, is
+    somebody else's by now.
     """
     backfills = Backfills(windows.redis, windows.keys, now_ms=windows.now_ms)
     # Read before the feed, which may join them meanwhile.
@@ -283,9 +282,9 @@ def extract_again(windows: WindowSet, feed: Feed, ranges: Iterable[Range]) -> in
         return None
     ranges = merged(ranges)
     own = without(ranges, [(0, status.origin_ms)])
-    added = [windows.reopen(feed, *range_, recounted=True) for range_ in own]
+    added = [windows.reopen(feed, *range_, recounted=True, lease=lease) for range_ in own]
     if older := without(ranges, [*own, *coming]):
-        _, taken = backfills.create({feed: older}, older[0][0], older[-1][1])
+        _, taken = backfills.create({feed: older}, older[0][0], older[-1][1], lease=lease)
         added.append(taken.get(feed.name))
     return None if None in added else sum(filter(None, added))
 

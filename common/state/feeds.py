@@ -78,13 +78,14 @@ class FeedStatus:
 
     ``deferred``: what of the backlog could not be extracted by itself, and is tried again now and
     then. ``unsettled``: committed since the origin, and not settled; ``below``: the same of before
-    the origin, by a backfill. ``reopened``: what was put back into the backlog since the verifier
-    saw it last, as Redis keeps it. ``attempts``: how often extracting failed since it last
-    succeeded, of the feed or of what is deferred. ``empty_since_ms``: up to where the query has
-    matched series, or where its present configuration began. ``backfilled``: its configured
-    backfill was begun. ``lag_limit_ms``: how far what is loaded lies behind now at most where all
-    goes as it should, as the extractor says; 0 = nobody has said. ``settle_ms``: how long its
-    samples are left to settle, and ``settle_why`` that is; empty = nobody has said.
+    the origin, by a backfill. ``reopened``: what was put back into the backlog, or may have been
+    written over, since the verifier saw it last, as Redis keeps it. ``attempts``: how often
+    extracting failed since it last succeeded, of the feed or of what is deferred.
+    ``empty_since_ms``: up to where the query has matched series, or where its present configuration
+    began. ``backfilled``: its configured backfill was begun. ``lag_limit_ms``: how far what is
+    loaded lies behind now at most where all goes as it should, as the extractor says; 0 = nobody
+    has said. ``settle_ms``: how long its samples are left to settle, and ``settle_why`` that is;
+    empty = nobody has said.
     """
 
     query: str

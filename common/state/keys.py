@@ -52,7 +52,8 @@ class Keys:
         self.ledger = f"{namespace}:ledger"
         # Sorted set: ``payload-key bytes`` scored by the ms at which the staged key expires.
         self.staged = f"{namespace}:staged"
-        # Hash: committed window → how many of its entries are not settled.
+        # Hash: committed window → how many of its entries are not settled; ``window again``: it was
+        # put back because payloads of it were lost.
         self.unsettled = f"{namespace}:unsettled"
         # Hash: committed window with unsettled entries → ``feed start_ms end_ms``.
         self.committed = f"{namespace}:committed"
@@ -166,6 +167,10 @@ class Keys:
     def backfill(self, id_: str) -> str:
         """Hash: state, order, rate and counts of a backfill."""
         return f"{self.namespace}:backfill:{id_}"
+
+    def of_backfill(self, id_: str, part: str) -> list[str]:
+        """The keys that one more part of a backfill changes, in the order that scripts want."""
+        return [self.backfill(id_), self.backfill_ids, self.backfill_parts, self.feed(part)]
 
     def of_parts(self, parts: Iterable[str]) -> list[str]:
         """The keys of parts of backfills, in the order that scripts are given them."""

@@ -176,8 +176,8 @@ class FeedProof(NamedTuple):
 class ProofRecord:
     """The record of every feed, and the lease of whoever works on it.
 
-    ``token`` is a word that no other process has. Every method raises
-    :class:`redis.exceptions.RedisError` when the server cannot be reached.
+    ``token`` is a word that no other process has; ``lease`` is the key that holds it. Every method
+    raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
     """
 
     def __init__(self, redis: Redis, keys: Keys, token: str, lease_seconds: float) -> None:
@@ -186,6 +186,7 @@ class ProofRecord:
         self.windows = WindowSet(redis, keys)
         self._scripts = Scripts(redis)
         self._token = token
+        self.lease = keys.verify_lease, token
         self._lease_ms = int(lease_seconds * 1000)
 
     def read(self) -> dict[str, FeedProof]:

@@ -18,9 +18,11 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+from common.state.again import again
 from common.state.connection.redis_client import is_awake, wake
+from common.state.feeds import Range
 from common.state.fields import count_of, text_of
-from common.state.keys import GROUP, SETTLED_NOTED, Keys
+from common.state.keys import GROUP, SETTLED_NOTED, Keys, feed_of
 from common.state.scripts import Scripts
 from common.state.verdict import Entry, Settle
 
@@ -174,6 +176,7 @@ class RedisStream:
     def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
         """Carry out a verdict in one atomic step, or nothing of it."""
         keys = self._keys
+        again_keys, again_args = self._again(entry) if verdict.again else ([], {})
         put = {keys.payload(uuid.uuid4().hex): output.payload for output in verdict.outputs}
         reply: bytes = self._scripts.call(
             "settle",
@@ -191,6 +194,7 @@ class RedisStream:
                 entry.payload_key,
                 *put,
                 *(keys.payload(uuid.uuid4().hex) for _ in verdict.dead),
+                *again_keys,
                 keys.settled(self.inbound),
                 *keys.of_seals(),
             ],
@@ -214,34 +218,39 @@ class RedisStream:
             most_noted=SETTLED_NOTED,
             digests=[output.digest.text if output.digest else "" for output in verdict.outputs],
             **_seal_of(entry, verdict),
+            **again_args,
         )
         if reply == b"unstaged":  # only if the server stood still for long between two commands
             raise ResponseError("an output's payload expired before its entry was settled")
         return SettleResult(reply.decode())
 
-    def reopen_window(self, entry: Entry) -> bool:
-        """Put the window that an entry came from back into its feed's backlog.
+    def knows_window(self, entry: Entry) -> bool:
+        """Whether the window that an entry came from can be extracted again."""
+        feed, _ = self._window_of(entry)
+        return bool(feed) and bool(self._redis.hexists(self._keys.feed(feed), "fingerprint"))
 
-        False where the window is not known any more, or its feed has gone.
-        """
-        keys = self._keys
-        found: Any = self._redis.hget(keys.committed, entry.window_id)
+    def _window_of(self, entry: Entry) -> tuple[str, Range]:
+        """Feed and bounds of the window that an entry came from; no feed: it is not known."""
+        found: Any = self._redis.hget(self._keys.committed, entry.window_id)
         feed, _, bounds = text_of(found).partition(" ")
-        fingerprint: Any = self._redis.hget(keys.feed(feed), "fingerprint") if bounds else None
-        if fingerprint is None:
-            return False
-        start_ms, end_ms = map(int, bounds.split(" "))
-        added = self._scripts.call(
-            "reopen",
-            keys.of_feed(feed),
-            fingerprint=text_of(fingerprint),
-            start_ms=start_ms,
-            end_ms=end_ms,
-            extend=False,
-            done=[],
-            round=0,
-        )
-        return added is not None
+        start_ms, _, end_ms = bounds.partition(" ")
+        known = start_ms.isdecimal() and end_ms.isdecimal()
+        return (feed, (int(start_ms), int(end_ms))) if known else ("", (0, 0))
+
+    def _again(self, entry: Entry) -> tuple[list[str], dict[str, Any]]:
+        """What the script needs to have the entry's window extracted again."""
+        names, args = again(self._keys, *self._window_of(entry))
+        return names, {"again": args}
+
+    def compare_again(self, entry: Entry) -> None:
+        """Have the verifier compare the window that an entry came from with the source again.
+
+        What was pushed is of no window.
+        """
+        bounds = _bounds_of(entry)
+        if bounds:
+            feed = self._keys.feed(feed_of(entry.query, entry.tier))
+            self._scripts.call("compare_again", [feed], **bounds)
 
     def forget_consumers(self, idle_seconds: float, only_self: bool = False) -> int:
         """Remove consumers that hold nothing; how many."""
@@ -297,12 +306,15 @@ def _seal_of(entry: Entry, verdict: Settle) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if verdict.digest is not None:
         found["digest"] = verdict.digest.text
-    start_ms, end_ms = (count_of(entry.fields.get(name)) for name in (b"start_ms", b"end_ms"))
-    if end_ms:
-        found |= {"start_ms": start_ms, "end_ms": end_ms}
     if b"replayed" in entry.fields:
         found["replayed"] = True
-    return found
+    return found | _bounds_of(entry)
+
+
+def _bounds_of(entry: Entry) -> dict[str, Any]:
+    """Of its window; empty where the entry does not say them, as an older version's."""
+    start_ms, end_ms = (count_of(entry.fields.get(name)) for name in (b"start_ms", b"end_ms"))
+    return {"start_ms": start_ms, "end_ms": end_ms} if end_ms else {}
 
 
 def _entry(

@@ -75,6 +75,7 @@ class Settle:
     """The entry is finished: every one of its samples is accounted for here.
 
     ``digest`` is that of what was loaded; without it the seal of the entry's window is unknown.
+    ``again``: the entry's window is extracted again; nothing but drops goes with it.
     """
 
     outputs: Sequence[Output] = ()
@@ -82,6 +83,7 @@ class Settle:
     drops: Mapping[str, int] = field(default_factory=dict)
     dead: Sequence[DeadLetter] = ()
     digest: Digest | None = field(default=None, compare=False)
+    again: bool = False
 
     @property
     def samples(self) -> int:

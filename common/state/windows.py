@@ -37,6 +37,8 @@ from common.state.window_leases import WindowLeases, leased
 __all__ = ["Feed", "FeedStatus", "Gap", "Range", "Recheck", "Staged", "Window"]
 __all__ += ["WindowClass", "WindowSet"]
 
+# Behind all time that is ever planned.
+_END_OF_TIME_MS = 1 << 50
 # More than any configuration has.
 MOST_RECOUNTS = 1000
 # What is raw is expected to take at most so many times more once it is transformed.
@@ -204,23 +206,34 @@ class WindowSet(WindowLeases):
         extend: bool = False,
         done: Sequence[Recheck] = (),
         recounted: bool = False,
+        lease: tuple[str, str] | None = None,
     ) -> int | None:
         """Put ``(start_ms, end_ms]`` back into the backlog; how many ms were not in it or open.
 
         Only time within the feed, unless ``extend`` moves its origin back to ``start_ms``. The
         same step removes the rechecks in ``done``, whose recounts are not made once more. What was
         ``recounted`` is not counted again. ``None`` when the feed is not ours, or none of ``done``
-        waits any more: another extractor has found the same.
+        waits any more: another extractor has found the same; or when ``lease``, a key and what it
+        held, is somebody else's by now.
         """
-        added: int | None = self._scripts.call(
-            "reopen",
-            [*self.keys.of_feed(feed.state_name), self.keys.history(feed.name)],
-            fingerprint=feed.fingerprint,
+        return self._reopen(
+            feed,
+            [] if lease is None else [lease[0]],
             start_ms=start_ms,
             end_ms=end_ms,
             extend=extend,
+            reconcile=False,
             done=[recheck.member for recheck in done],
             round=max((one.round + 1 for one in done), default=MOST_RECOUNTS * recounted),
+            holder=lease and lease[1],
+        )
+
+    def _reopen(self, feed: Feed, more_keys: Sequence[str], **args: Any) -> int | None:
+        added: int | None = self._scripts.call(
+            "reopen",
+            [*self.keys.of_feed(feed.state_name), self.keys.history(feed.name), *more_keys],
+            fingerprint=feed.fingerprint,
+            **args,
         )
         return added
 
@@ -287,9 +300,22 @@ class WindowSet(WindowLeases):
         value = "" if watermark_ms is None else str(watermark_ms)
         self.redis.hsetnx(self.keys.sink_watermarks, feed_name, value)
 
-    def set_reconciled(self, feed: Feed) -> None:
-        """The feed begins no later than the sink's watermark: from now on it may replace that."""
-        self.redis.hset(self.keys.feed(feed.name), "reconciled", "1")
+    def set_reconciled(self, feed: Feed, start_ms: int | None = None) -> int | None:
+        """Let the feed begin no later than ``start_ms``, the sink's watermark, if there is one.
+
+        From now on it may replace that; how many ms were put back. ``None`` when the feed is not
+        ours, or another extractor has done so: much may be extracted since.
+        """
+        return self._reopen(
+            feed,
+            [],
+            start_ms=_END_OF_TIME_MS if start_ms is None else start_ms,
+            end_ms=0,
+            extend=True,
+            reconcile=True,
+            done=[],
+            round=0,
+        )
 
     def pressure(self, high_water_bytes: int, low_water_bytes: int) -> tuple[bool, int]:
         """Whether extraction must pause, and the bytes in flight, as Redis' memory will have them.

@@ -175,13 +175,14 @@ class Planner:
             if watermark_ms is None and feed.name in self._lost_feeds:
                 # We planned it ourselves before Redis lost it, and the sink has no watermark.
                 watermark_ms = lowest_ms
-            if watermark_ms is not None and watermark_ms < found.origin_ms:
-                start_ms, end_ms = floor_to(watermark_ms, plan.step_ms), found.origin_ms
-                self.windows.reopen(feed, start_ms, end_ms, extend=True)
+            start_ms = None if watermark_ms is None else floor_to(watermark_ms, plan.step_ms)
+            added_ms = self.windows.set_reconciled(feed, start_ms)
+            if added_ms is None:
+                continue
+            if added_ms:
                 self.telemetry.emit(
-                    "query_extended", **feed.labels, start_ms=start_ms, end_ms=end_ms
+                    "query_extended", **feed.labels, start_ms=start_ms, end_ms=found.origin_ms
                 )
-            self.windows.set_reconciled(feed)
             self._lost_feeds.discard(feed.name)
 
     def _backfill(

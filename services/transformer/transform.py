@@ -23,7 +23,7 @@ from common.samples.batch import (
 from common.samples.bucket_of_key import BucketOfKey, mark_of_bucket
 from common.samples.columns import Samples
 from common.samples.series import IntegerKey, Resolved, SeriesDrop, SeriesEncoder
-from common.state.verdict import DeadLetter, Entry, Settle, Verdict
+from common.state.verdict import PUSHED, DeadLetter, Entry, Settle, Verdict
 from services.transformer.clean import Drops, SampleDrop, clean
 from services.transformer.line_protocol import are_whole, encode
 from services.transformer.rollup import roll_up
@@ -155,6 +155,9 @@ class TransformHandler:
             readable = [key for key in keys if not isinstance(key, WireError)]
             batch, dead = _without_unreadable(batch, keys)
         now_ms = round(self.clock() * 1000)
+        if origin.window_id != PUSHED:
+            # It had settled by the source's clock when it was extracted: ours may be behind.
+            now_ms = max(now_ms, origin.end_ms)
         max_future_ms = round(self.max_future_seconds * 1000)
         kept, drops = clean(batch.samples, readable, now_ms, max_future_ms)
         cleaned = _Cleaned(origin.kind, origin.query, raw, kept, drops)

@@ -105,6 +105,14 @@ class MemoryFeeds:
         else:
             gaps.append(Gap(start_ms, end_ms, reason))
 
+    def forget_gaps(self, feed: str, start_ms: int, end_ms: int) -> None:
+        """What is extracted after all is no gap."""
+        kept: list[Gap] = []
+        for gap in self.gaps.get(feed, []):
+            rest = missing_in((gap.start_ms, gap.end_ms), [(start_ms, end_ms)])
+            kept += [Gap(*range_, gap.reason) for range_ in rest]
+        self.gaps[feed] = kept
+
 
 def newest_piece(
     state: FeedState,

@@ -30,7 +30,9 @@ class MemoryPast:
         extend: bool = False,
         done: Sequence[Recheck] = (),
         recounted: bool = False,
+        lease: tuple[str, str] | None = None,
     ) -> int | None:
+        assert lease is None, "leases are not kept here"
         state = self._shared.feeds.get(feed.name)
         if state is None or state.fingerprint != feed.fingerprint:
             return None
@@ -126,5 +128,10 @@ class MemoryPast:
     def set_sink_watermark(self, feed_name: str, watermark_ms: int | None) -> None:
         self._shared.sink_watermarks.setdefault(feed_name, watermark_ms)
 
-    def set_reconciled(self, feed: Feed) -> None:
-        self._shared.feeds[feed.name].reconciled = True
+    def set_reconciled(self, feed: Feed, start_ms: int | None = None) -> int | None:
+        state = self._shared.feeds.get(feed.name)
+        if state is None or state.fingerprint != feed.fingerprint or state.reconciled:
+            return None
+        state.reconciled = True
+        first_ms = state.origin_ms if start_ms is None else min(start_ms, state.origin_ms)
+        return self.reopen(feed, first_ms, state.origin_ms, extend=True)

@@ -163,9 +163,12 @@ class MemoryStream(RedisStream):
             broker.seals.loaded_again(window_id, bounds, feed, verdict.digest)
         return SettleResult.OK
 
-    def reopen_window(self, entry: Entry) -> bool:
-        """Windows are not kept here."""
+    def knows_window(self, entry: Entry) -> bool:
+        """Windows are not opened again here."""
         return False
+
+    def compare_again(self, entry: Entry) -> None:
+        """No verifier reads what is kept here."""
 
     def forget_consumers(self, idle_seconds: float, only_self: bool = False) -> int:
         """Idleness is not kept here."""

@@ -226,7 +226,7 @@ class MemoryWindowSet(MemoryPast):
             return False
         state = self._shared.feeds[feed.name]
         del state.windows[window.id]
-        if found.probe:
+        if found.probe and state.deferred.step_ms:
             state.deferred.ranges = merged_pieces([*state.deferred.ranges, found.piece])
         else:
             state.ranges = merged_pieces([*state.ranges, found.piece])
@@ -295,6 +295,7 @@ class MemoryWindowSet(MemoryPast):
         if matched:
             state.empty_since_ms = max(state.empty_since_ms, found.bounds[1])
         del state.windows[window.id]
+        self._shared.forget_gaps(feed.name, *found.bounds)
         broker.seals.committed(window.id, (feed.name, found.end_ms), len(staged))
         times, round_ = (0.0, *recheck_after_seconds), found.round
         if round_ + 1 < len(times):

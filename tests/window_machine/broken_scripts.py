@@ -64,12 +64,14 @@ SCRIPTS = (
     Broken(
         "a gap is declared", "window", "declare_gap(gaps, first, upto, a.reason, now)", "", seed=1
     ),
-    Broken("what is open is not doubled", "reopen", "to_extract(feed, windows)", "{}"),
+    Broken(
+        "what is open is not doubled", "reopen", "others = to_extract(feed, windows)", "others = {}"
+    ),
     Broken("a recount comes after the other", "commit", "window.r or 0", "0", seed=68),
     Broken(
         "what was opened again has one recount less",
         "reopen",
-        "a.round > 0 and a.round or nil",
+        "round > 0 and round or nil",
         "nil",
     ),
     Broken("a recheck has its time", "recheck", "due + after - before", "due", seed=18),

@@ -205,6 +205,8 @@ class ExtractorActions(FeedActions):
             return
         feed = self.expected.feeds[held.feed.query]
         feed.committed.update(held.steps)
+        for step in held.steps:  # what is extracted after all is no gap
+            feed.planned[step] -= feed.gaps.pop(step, 0)
         found = {feed.rounds[step] for step in held.steps}
         assert len(found) == 1, "recounted and fresh time in one window"
         (rounds,) = found

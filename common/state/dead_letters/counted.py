@@ -16,10 +16,11 @@ from typing import Any
 from redis import Redis
 
 from common.errors import EtlError
+from common.state.again import again
 from common.state.fields import text_of
 from common.state.keys import Keys
 from common.state.scripts import Scripts
-from common.state.windows import Feed, WindowSet
+from common.state.windows import MOST_RECOUNTS
 
 ID_PREFIX = "counted-"
 PURGED, EXTRACTED_AGAIN = "purged", "extracted_again"
@@ -60,18 +61,29 @@ def counted(redis: Redis, keys: Keys) -> Iterator[CountedDeadLetters]:
             continue
 
 
-def give_up(redis: Redis, keys: Keys, letters: CountedDeadLetters, reason: str) -> bool:
+def give_up(
+    redis: Redis,
+    keys: Keys,
+    letters: CountedDeadLetters,
+    reason: str,
+    more_keys: Sequence[str] = (),
+    **args: Any,
+) -> bool:
     """Count the samples as dropped for ``reason``; False when there are none any more.
 
-    Raises :class:`EtlError` if more were counted since ``letters`` was read.
+    Raises :class:`EtlError` if more were counted since ``letters`` was read. ``more_keys`` and
+    ``args`` are more of the script's.
     """
     reply = Scripts(redis).call(
         "dead_letters/give_up_counted",
-        [keys.dead_counted, keys.dead_records, keys.ledger, keys.dead_purged],
+        [keys.dead_counted, keys.dead_records, keys.ledger, keys.dead_purged, *more_keys],
         group=letters.group,
         samples=letters.samples,
         reason=reason,
+        **args,
     )
+    if reply == b"closed":
+        raise EtlError(f"dead letters {letters.id}: the query {letters.query} is planned no more")
     if reply == b"changed":
         raise EtlError(f"dead letters {letters.id}: more were counted meanwhile: try again")
     if reply == b"wrong_type":
@@ -80,19 +92,15 @@ def give_up(redis: Redis, keys: Keys, letters: CountedDeadLetters, reason: str) 
 
 
 def extract_again(redis: Redis, keys: Keys, letters: CountedDeadLetters) -> bool:
-    """Put their windows back into the backlog, and take them out of the count.
+    """Put their windows back into the backlog, and take them out of the count, in one step.
 
-    Raises :class:`EtlError` when nobody plans the feed any more: then it cannot be extracted.
+    Raises :class:`EtlError` as :func:`give_up`, and when nobody plans the feed any more: then it
+    cannot be extracted.
     """
-    windows = WindowSet(redis, keys)
-    found = windows.status().get(letters.feed)
-    if found is None:
-        raise EtlError(f"dead letters {letters.id}: the query {letters.query} is planned no more")
-    feed = Feed(found.query, found.tier, letters.kind, found.fingerprint)
-    for start_ms, end_ms, _ in letters.windows:
-        if windows.reopen(feed, start_ms, end_ms, recounted=True) is None:
-            raise EtlError(f"dead letters {letters.id}: the query {letters.query} has changed")
-    return give_up(redis, keys, letters, EXTRACTED_AGAIN)
+    start_ms = min((start for start, _, _ in letters.windows), default=0)
+    end_ms = max((end for _, end, _ in letters.windows), default=0)
+    names, args = again(keys, letters.feed, (start_ms, end_ms), MOST_RECOUNTS)
+    return give_up(redis, keys, letters, EXTRACTED_AGAIN, names, again=args)
 
 
 def _parsed(group: str, record: dict[str, Any]) -> CountedDeadLetters:

@@ -13,8 +13,8 @@
 --
 -- Everything is read and checked first; the first write is XADD, which a server at maxmemory refuses
 -- before anything has changed. The payloads themselves do not move.
-local feed, windows, rechecks, raw, in_flight, ledger, unsettled, committed, staged =
-  KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local feed, windows, gaps, rechecks, raw, in_flight, ledger, unsettled, committed, staged =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local purged, seals, seals_due, seals_replayed = KEYS[#KEYS - 3], KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS]
 local id, entries = a.window, #a.staged
 local window = leased_window(feed, windows)
@@ -24,9 +24,28 @@ for i = 1, entries do
 end
 if not have_types({[raw] = 'stream', [in_flight] = 'hash', [ledger] = 'hash', [unsettled] = 'hash',
     [committed] = 'hash', [staged] = 'zset', [rechecks] = 'zset', [seals] = 'hash', [seals_due] = 'hash',
-    [seals_replayed] = 'hash', [purged] = 'hash'}) then
+    [seals_replayed] = 'hash', [purged] = 'hash', [gaps] = 'list'}) then
   return 'wrong_type'
 end
+
+-- The declared gaps without what is extracted after all (the query came back, the source has it again); nil where they
+-- hold nothing of it.
+local function other_gaps(first, last)
+  local kept, overlap = {}, false
+  for _, json in ipairs(redis.call('LRANGE', gaps, 0, -1)) do
+    local gap = cjson.decode(json)
+    if gap.e <= first or last <= gap.s then
+      kept[#kept + 1] = json
+    else
+      overlap = true
+      for _, rest in ipairs(without({{gap.s, gap.e}}, {{first, last}})) do
+        kept[#kept + 1] = cjson.encode({s = rest[1], e = rest[2], reason = gap.reason, at = gap.at})
+      end
+    end
+  end
+  return overlap and kept
+end
+local is_ours, gaps_left = pcall(other_gaps, window.s, window.e)
 
 local total = 0
 a.start_ms, a.end_ms = window.s, window.e
@@ -58,6 +77,10 @@ if a.backfill then
   end
 end
 redis.call('HDEL', windows, id)
+if is_ours and gaps_left then
+  redis.call('DEL', gaps)
+  for _, gap in ipairs(gaps_left) do redis.call('RPUSH', gaps, gap) end
+end
 if a.matched then
   local since = tonumber(redis.call('HGET', feed, 'empty_since_ms')) or 0
   redis.call('HSET', feed, 'empty_since_ms', whole(math.max(since, window.e)))

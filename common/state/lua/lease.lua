@@ -81,7 +81,7 @@ local function cut_deferred()
       local first, last, round = unpack(deferred[i])
       if first < upper_bound then
         local upper = math.min(last, upper_bound)
-        local lower = math.max(first, upper - tonumber(step))
+        local lower = math.max(first, upper - (tonumber(step) or math.huge))
         table.remove(deferred, i)
         if first < lower then deferred[#deferred + 1] = {first, lower, round} end
         if upper < last then deferred[#deferred + 1] = {upper, last, round} end

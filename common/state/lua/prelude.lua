@@ -312,6 +312,65 @@ local function note_reopened(feed, ranges)
   redis.call('HSET', feed, 'reopened', cjson.encode(noted))
 end
 
+-- What of these ranges of a feed, between its origin and its head, is neither open nor in the backlog.
+local function not_waiting(feed, windows, ranges, origin)
+  local others = to_extract(feed, windows)
+  others[#others + 1] = {-math.huge, origin}
+  others[#others + 1] = {tonumber(redis.call('HGET', feed, 'head_ms')), math.huge}
+  return without(ranges, others)
+end
+
+-- These ranges of a feed are backlog (again), after so many recounts; how many ms.
+local function put_back(feed, history, opened, round)
+  local ranges, added = ranges_of(feed, 'ranges'), 0
+  for _, range in ipairs(opened) do
+    ranges[#ranges + 1] = {range[1], range[2], round > 0 and round or nil}
+    added = added + range[2] - range[1]
+  end
+  note_to_do(history, opened)
+  note_reopened(feed, opened)
+  redis.call('HSET', feed, 'ranges', ranges_json(ranges))
+  return added
+end
+
+-- Begin a feed's part of a backfill: ranges before its origin, at least one. `it` has what backfill/create.lua is given
+-- of them. Returns how many ms.
+local function begin_part(feed, history, backfill, ids, parts, part, it, ranges)
+  local first, last, total = ranges[1][1], ranges[#ranges][2], 0
+  for _, range in ipairs(ranges) do total = total + range[2] - range[1] end
+  local now = whole(clock_ms())
+  redis.call('HSET', part, 'fingerprint', it.fingerprint, 'origin_ms', whole(first), 'head_ms', whole(last), 'ranges',
+    ranges_json(ranges), 'left_out', ranges_json(without({{first, last}}, ranges)), 'planned_ms', now)
+  redis.call('SADD', parts, it.part)
+  for i = 1, #it.fields, 2 do redis.call('HSETNX', backfill, it.fields[i], it.fields[i + 1]) end
+  redis.call('HSETNX', backfill, 'created_ms', now)
+  redis.call('HINCRBY', backfill, 'total_ms', whole(total))
+  redis.call('SADD', ids, it.id)
+  note_to_do(history, ranges)
+  note_reopened(feed, ranges)
+  return total
+end
+
+-- Have ranges of a feed extracted again in the same step as something else: those before its origin by a backfill of their
+-- own. `keys` and `it` are those of common/state/again.py. Returns what writes that; nil where the feed has gone, or a key
+-- holds something else.
+local function extracted_again(keys, it, ranges)
+  local feed, windows, history, backfill, ids, parts, part = unpack(keys)
+  if not have_types({[feed] = 'hash', [windows] = 'hash', [history] = 'hash', [backfill] = 'hash', [ids] = 'set',
+      [parts] = 'set', [part] = 'hash'}) then
+    return nil
+  end
+  local fingerprint, origin = unpack(redis.call('HMGET', feed, 'fingerprint', 'origin_ms'))
+  if not fingerprint then return nil end
+  local opened = not_waiting(feed, windows, ranges, tonumber(origin))
+  local older = without(ranges, {{tonumber(origin), math.huge}})
+  it.fingerprint = fingerprint
+  return function()
+    put_back(feed, history, opened, it.round)
+    if #older > 0 then begin_part(feed, history, backfill, ids, parts, part, it, older) end
+  end
+end
+
 -- Append a gap, or lengthen the last one where they touch: a source that stays empty for long must not
 -- fill the list window by window.
 local function declare_gap(list, first, last, reason, now)

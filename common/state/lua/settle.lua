@@ -4,15 +4,18 @@
 --      7 dead letters, 8 their records, 9 ledger, 10 unsettled, 11 committed,
 --      12 how many dead letters of each group are kept, 13 those that are only counted,
 --      14 the entry's payload (where it names none of ours, a key that does not exist),
---      15.. new payloads: one for each output (which was put there), then one for each dead letter; the last four are what was
+--      15.. new payloads: one for each output (which was put there), then one for each dead letter, or the keys of what is
+--      extracted again (common/state/again.py); the last four are what was
 --      settled of late, the seals that are not settled, those that are due, sums of what was replayed
 -- a    group, consumer, entry (id), samples (that the entry itself claims), query, tier, kind, window, stage,
 --      loaded, drops ({reason = samples}), outputs ({{samples, bytes}, …}), dead ({{reason, detail, samples, measurement}, …}), max_dead,
 --      sample (dead letters of a group that are kept; further ones are only counted, by window; 0 = all are kept),
 --      most_noted (of what was settled of late), digest (of what was loaded; none: not known), digests (of each output;
---      '' = not known), start_ms and end_ms (of its window, as the entry says them; an older version's does not), replayed
+--      '' = not known), start_ms and end_ms (of its window, as the entry says them; an older version's does not), replayed,
+--      again (the entry's window is to be extracted again, for its payload is lost: common/state/again.py)
 -- ARGV 2.. the new payloads of dead letters, in the order of their keys
--- Returns ok, refused (not pending with the caller), mismatch (the verdict does not account for every sample),
+-- Returns ok, refused (not pending with the caller, or its window is not known any more, so that it cannot be
+-- extracted again), mismatch (the verdict does not account for every sample),
 -- dead_full, wrong_type (a key holds something else) or unstaged (the payload of an output is not there).
 --
 -- A script does not roll back, so everything is read and checked before the first write. Where there
@@ -66,7 +69,8 @@ if sum + dead_samples ~= samples then return 'mismatch' end
 
 -- Which dead letters are kept, and which are only counted. Those whose window is not known (it was settled long
 -- ago) are kept: by its window alone can a counted one be extracted again.
-local first_ms, last_ms = string.match(redis.call('HGET', committed, origin.window) or '', ' (%d+) (%d+)$')
+local of_feed, first_ms, last_ms =
+  string.match(redis.call('HGET', committed, origin.window) or '', '^(%S+) (%d+) (%d+)$')
 local groups, kept, counted, added = {}, {}, {}, 0
 for i, letter in ipairs(a.dead) do
   local group = dead_group(a.stage, letter[1], origin.feed, letter[4])
@@ -83,6 +87,14 @@ if added > 0 and redis.call('XLEN', dead) + redis.call('HLEN', dead_counted) + a
   return 'dead_full'
 end
 local counts_window = redis.call('HEXISTS', unsettled, origin.window) == 1
+-- Once, however many entries of the window are lost.
+local opened_again, open_again = origin.window .. ' again', nil
+if a.again and redis.call('HEXISTS', unsettled, opened_again) == 0 then
+  if not first_ms or of_feed ~= a.again.feed then return 'refused' end
+  local keys = {unpack(KEYS, 15, #KEYS - 4)}
+  open_again = extracted_again(keys, a.again, {{tonumber(first_ms), tonumber(last_ms)}})
+  if not open_again then return 'refused' end
+end
 for i = 1, outputs do
   if redis.call('EXISTS', KEYS[14 + i]) == 0 then return 'unstaged' end
 end
@@ -127,6 +139,10 @@ if is_recorded then
   redis.call('XADD', settled, 'MAXLEN', '~', a.most_noted, '*', 'entry', id, 'record', record)
 end
 redis.call('HDEL', crashes, id)
+if open_again then
+  open_again()
+  redis.call('HSET', unsettled, opened_again, 1)
+end
 local function count(what, n) redis.call('HINCRBY', ledger, origin.feed .. '|' .. what, whole(n)) end
 if a.loaded > 0 then count('loaded', a.loaded) end
 if #a.dead > 0 then count('dead_lettered', dead_samples) end
@@ -182,7 +198,7 @@ end
 if counts_window then
   local left = redis.call('HINCRBY', unsettled, origin.window, outputs - 1)
   if left <= 0 then
-    redis.call('HDEL', unsettled, origin.window)
+    redis.call('HDEL', unsettled, origin.window, opened_again)
     redis.call('HDEL', committed, origin.window)
   end
   if first_ms then settle_seal(left) end

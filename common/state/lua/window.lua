@@ -53,7 +53,9 @@ elseif a.verb == 'release' then
   window.t, window.d = '', 0
   replace({[a.window] = window})
 elseif a.verb == 'fail' then
-  local field = window.p and 'deferred' or 'ranges'
+  -- Where another piece of what was deferred was extracted meanwhile, all of it is backlog again.
+  local is_deferred = window.p and redis.call('HEXISTS', feed, 'deferred_step_ms') == 1
+  local field = is_deferred and 'deferred' or 'ranges'
   local ranges = ranges_of(feed, field)
   ranges[#ranges + 1] = range_of(window)
   replace({})

@@ -83,7 +83,9 @@ class Prover:
 
     def __post_init__(self) -> None:
         self._chunks = defaultdict(partial(ChunkReading, counted(self.telemetry)))
-        self.repair = Repair(self.record.windows, self.settings, self.telemetry, self.clock)
+        self.repair = Repair(
+            self.record.windows, self.settings, self.telemetry, self.clock, self.record.lease
+        )
 
     def run(self) -> None:
         """One turn after the other, until the service stops."""

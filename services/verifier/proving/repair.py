@@ -24,13 +24,15 @@ class Repair:
     """Puts ranges back into the backlog of their feed, or of another backfill.
 
     One that was put back and differs again is left as it is for ``again_seconds``: extracting it
-    did not help. ``clock`` gives seconds and never runs backwards.
+    did not help. ``clock`` gives seconds and never runs backwards. ``lease``: the verifier's, a key
+    and what it holds; without it nothing is put back, as another one has seen to it.
     """
 
     windows: WindowSet
     settings: Settings
     telemetry: Telemetry
     clock: Callable[[], float]
+    lease: tuple[str, str]
     _tried: dict[tuple[str, Range], float] = field(default_factory=dict, init=False)
 
     def open(
@@ -54,7 +56,7 @@ class Repair:
         unsealed = windows_without_seal(self.windows.redis, self.windows.keys, feed.name)
         for start_ms, end_ms in whole_windows(reader, fresh, whole_from_ms, unsealed):
             try:
-                if extract_again(self.windows, feed, [(start_ms, end_ms)]) is None:
+                if extract_again(self.windows, feed, [(start_ms, end_ms)], self.lease) is None:
                     return
             except ResponseError as error:
                 if not _is_denied(error):

@@ -76,6 +76,70 @@ def test_a_reopened_range_is_extracted_again_and_what_is_open_is_not_doubled(
     assert windows.reopen(FEED, 0, 99 * STEP_MS) == 0
 
 
+def test_what_is_extracted_after_all_is_no_gap(windows: Windows) -> None:
+    """A query that was removed, and comes back."""
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    windows.close(FEED.name, 0, "query removed")
+    windows.plan(FEED, 12 * STEP_MS, 20 * STEP_MS)
+    windows.set_reconciled(FEED, 4 * STEP_MS)
+    assert [(gap.start_ms, gap.end_ms) for gap in windows.gaps(FEED.name)] == [(0, 10 * STEP_MS)]
+
+    while (window := live(windows, longest_ms=3 * STEP_MS)) is not None:
+        assert commit(windows, window) == "committed"
+
+    assert [(gap.start_ms, gap.end_ms) for gap in windows.gaps(FEED.name)] == [(0, 4 * STEP_MS)]
+
+
+def test_a_feed_is_extended_to_the_sinks_watermark_once(windows: Windows) -> None:
+    """An extractor that was stopped since it read the feed finds that another has done it."""
+    windows.plan(FEED, 50 * STEP_MS, 60 * STEP_MS)
+
+    assert windows.set_reconciled(FEED, 45 * STEP_MS) == 5 * STEP_MS
+    status = windows.status()[FEED.name]
+    assert (status.origin_ms, status.backlog) == (45 * STEP_MS, [(45 * STEP_MS, 60 * STEP_MS)])
+    while (window := live(windows)) is not None:
+        assert commit(windows, window) == "committed"
+
+    assert windows.set_reconciled(FEED, 45 * STEP_MS) is None
+    assert windows.status()[FEED.name].backlog == []
+
+
+def test_the_watermark_of_a_feed_that_another_configuration_owns_is_left_to_that(
+    windows: Windows,
+) -> None:
+    windows.plan(FEED, 50 * STEP_MS, 60 * STEP_MS)
+    windows.plan(CHANGED, 50 * STEP_MS, 60 * STEP_MS, adopt=True)
+
+    assert windows.set_reconciled(FEED, 0) is None
+
+    assert not windows.status()[FEED.name].reconciled
+    assert windows.set_reconciled(CHANGED, 40 * STEP_MS) == 10 * STEP_MS
+    assert windows.status()[FEED.name].reconciled
+
+
+def test_a_feed_that_is_closed_begins_anew_at_the_sinks_watermark(windows: Windows) -> None:
+    windows.plan(FEED, 50 * STEP_MS, 60 * STEP_MS)
+    assert windows.close(FEED.name, 0, "removed") is not None
+    assert windows.set_reconciled(FEED, 0) is None, "by one that was stopped meanwhile"
+
+    windows.plan(FEED, 70 * STEP_MS, 80 * STEP_MS)
+
+    assert not windows.status()[FEED.name].reconciled
+
+
+@pytest.mark.parametrize("watermark_ms", [None, 50 * STEP_MS, 55 * STEP_MS])
+def test_a_feed_that_begins_before_the_sinks_watermark_stays_as_it_is(
+    windows: Windows, watermark_ms: int | None
+) -> None:
+    windows.plan(FEED, 50 * STEP_MS, 60 * STEP_MS)
+
+    assert windows.set_reconciled(FEED, watermark_ms) == 0
+
+    status = windows.status()[FEED.name]
+    assert (status.origin_ms, status.backlog) == (50 * STEP_MS, [(50 * STEP_MS, 60 * STEP_MS)])
+    assert status.reconciled
+
+
 def test_what_is_deferred_is_not_doubled_when_it_is_reopened(windows: Windows) -> None:
     windows.plan(FEED, 0, 10 * STEP_MS)
     deferred = must(live(windows))

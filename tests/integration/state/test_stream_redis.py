@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -15,7 +16,7 @@ from common.state.stream import RedisStream, SettleResult
 from common.state.verdict import Settle
 from devtools.servers.redis_server import RedisServer
 from devtools.servers.waiting import wait_until
-from tests.integration.state.worlds import RedisWorld, extract
+from tests.integration.state.worlds import FEED, STEP_MS, RedisWorld, extract
 
 
 def test_at_maxmemory_what_a_dead_worker_held_is_taken_over_and_settled(
@@ -35,6 +36,40 @@ def test_at_maxmemory_what_a_dead_worker_held_is_taken_over_and_settled(
 
     assert entry.crashes == 1
     assert world.audit().accounts["q@hot"].loaded == 1
+
+
+def test_at_maxmemory_an_entry_without_payload_has_its_window_extracted_again(
+    redis_world: RedisWorld,
+) -> None:
+    world, redis = redis_world, redis_world.redis
+    extract(world, [(b"a", 1)])
+    stream = world.stream("one")
+    (entry,) = stream.read(1, 0.01)
+    world.delete_payload(entry.payload_key)
+    redis.config_set("maxmemory", 1)
+    try:
+        lost = Settle(drops={"payload_lost": 1}, again=True)
+        assert stream.settle(entry, lost, "transformer") is SettleResult.OK
+    finally:
+        redis.config_set("maxmemory", 0)
+
+    assert world.windows().status()[FEED.name].backlog == [(0, STEP_MS)]
+    assert world.audit().imbalance_samples == 0
+
+
+def test_a_window_is_compared_again_without_being_extracted_again(redis_world: RedisWorld) -> None:
+    world = redis_world
+    extract(world, [(b"a", 1)])
+    stream = world.stream("one")
+    (entry,) = stream.read(1, 0.01)
+
+    stream.compare_again(entry)
+
+    status = world.windows().status()[FEED.name]
+    assert (json.loads(status.reopened), status.backlog) == ([[0, STEP_MS]], [])
+    world.windows().close(FEED.name, 0, "removed")
+    stream.compare_again(entry)
+    assert world.redis.exists(world.keys.feed(FEED.name)) == 0
 
 
 @pytest.mark.parametrize("samples", ["nan", "inf", "1e999", "-5", "0x10", "9" * 400, ""])

@@ -324,6 +324,30 @@ def test_a_window_that_is_open_is_leased_within_bounds_only_if_it_lies_there(
     assert bounds(must(lease(0))) == (0, 10 * STEP_MS)
 
 
+def test_a_piece_that_fails_after_another_was_extracted_is_backlog_too(
+    windows: Windows, clock: FakeClock
+) -> None:
+    """A worker that is slow with it keeps its lease, so others go on meanwhile."""
+    windows.plan(FEED, 0, 4 * STEP_MS)
+    for _ in range(2):
+        window = must(windows.lease(FEED, "catchup", 0, 2 * STEP_MS))
+        assert windows.defer(FEED, window, 10, 10)
+    clock.advance(11)
+    slow = must(windows.lease(FEED, "catchup", 0, 2 * STEP_MS))
+    clock.advance(59)
+    assert windows.renew(FEED, slow)
+    clock.advance(2)
+    other = must(windows.lease(FEED, "catchup", 0, 2 * STEP_MS))
+    assert commit(windows, other) == "committed"
+
+    assert windows.fail(FEED, slow, 10, 10)
+
+    status = windows.status()["q@hot"]
+    assert (status.deferred, status.backlog) == ([], [bounds(slow)])
+    clock.advance(11)
+    assert bounds(must(windows.lease(FEED, "catchup", 0, 2 * STEP_MS))) == bounds(slow)
+
+
 def test_what_is_deferred_is_not_tried_beside_others(windows: Windows) -> None:
     windows.plan(FEED, 0, 10 * STEP_MS)
     assert windows.defer(FEED, must(windows.lease(FEED, "catchup", 0, 10 * STEP_MS)), 0, 0)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis.exceptions import NoPermissionError, ResponseError
 
 from common.config import load_settings
+from common.state.seals import windows_without_seal
 from common.state.windows import Feed
+from services.verifier.proving import repair
 from tests.integration.etlctl.verify.world import STEP_MS
 from tests.integration.verifier import prover_rig
 from tests.integration.verifier.prover_rig import Rig
@@ -86,6 +89,23 @@ def test_what_differs_again_is_not_tried_for_a_while(rig: Rig, feed: Feed) -> No
     assert backlog(rig) == []
     assert rig.differing
     assert rig.value("etl_verify_repairs_total") == len(opened)
+
+
+def test_a_verifier_that_was_stopped_repairs_nothing_once_another_works(
+    rig: Rig, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_but_some(rig)
+
+    def stopped(*args: Any) -> list[tuple[int, int]]:
+        """Its lease runs out, and the other has repaired and proven all of it."""
+        rig.redis.set(rig.keys.verify_lease, "another's")
+        return windows_without_seal(*args)
+
+    monkeypatch.setattr(repair, "windows_without_seal", stopped)
+    rig.turn()
+
+    assert backlog(rig) == []
+    assert rig.events("verify_repairs") == []
 
 
 def test_what_should_not_be_there_is_left(rig: Rig, feed: Feed) -> None:

@@ -70,6 +70,35 @@ def test_a_refused_settlement_counts_no_samples() -> None:
     assert bench.broker.ledger.get("q@hot|loaded") is None
 
 
+@pytest.mark.parametrize(
+    ("tier", "kind", "loaded", "doubted"),
+    [
+        ("hot", "expr", 8, True),
+        ("warm", "select", 8, True),
+        ("hot", "select", 8, False),  # raw samples are the same each time
+        ("hot", "expr", 0, False),  # nothing was written
+    ],
+)
+def test_what_was_written_after_the_lease_was_lost_is_compared_again(
+    monkeypatch: pytest.MonkeyPatch, tier: str, kind: str, loaded: int, doubted: bool
+) -> None:
+    bench = Bench(all_loaded)
+    again: list[Entry] = []
+    monkeypatch.setattr(MemoryStream, "compare_again", lambda _, entry: again.append(entry))
+
+    def stolen(entry: Entry) -> Verdict:
+        bench.broker.state(RAW).pending[entry.id].consumer = "thief"
+        return Settle(loaded=loaded, drops={"nan": 8 - loaded})
+
+    bench.handler.judge = stolen
+    bench.broker.commit(RAW, "q", tier, kind, "w1", ((b"a", 8),))
+
+    bench.stage.step()
+
+    assert bench.value("etl_settlements_refused_total", stage="transformer") == 1
+    assert bool(again) == doubted
+
+
 def test_a_retry_comes_back_after_its_time_without_a_crash() -> None:
     bench = Bench(lambda entry: Retry(5, "later"))
     bench.commit((b"a", 1))

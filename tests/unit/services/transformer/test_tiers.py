@@ -67,7 +67,9 @@ def test_another_number_of_samples_than_the_ledger_has_is_found_all_the_same() -
 def test_what_was_in_the_future_is_judged_again() -> None:
     now_ms = [START_MS - 600_000]
     handler = TransformHandler(SeriesEncoder(), 300.0, clock=lambda: now_ms[0] / 1000)
-    assert settled(handler, entry_of(batch("warm", WARM))).drops["timestamp_in_future"] == 41
+    early = batch("warm", WARM)
+    early = replace(early, origin=replace(early.origin, end_ms=START_MS - 600_000))
+    assert settled(handler, entry_of(early)).drops["timestamp_in_future"] == 41
     now_ms[0] = NOW_MS
     assert "timestamp_in_future" not in settled(handler, entry_of(batch("cold", COLD))).drops
 
