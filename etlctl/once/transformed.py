@@ -96,7 +96,10 @@ def transformed(
     handler = TransformHandler.from_settings(settings)
     handler.clock = clock
     build = EntryBuilder(settings.extract.entry_samples, encoder.keys)
-    origin = Origin(query.name, query.kind, TIER, "once", start_ms, end_ms)
+    # What has not come yet by the clock that is given has not settled.
+    settled_ms = min(end_ms, round(clock() * 1000))
+    bounds_ms = min(start_ms, settled_ms), settled_ms
+    origin = Origin(query.name, query.kind, TIER, "once", *bounds_ms)
     dropped = _Dropped(settings, encoder, query)
     seen: set[bytes] = set()
     try:
