@@ -330,7 +330,10 @@ class Stage:
             if failed:
                 # Most likely it was carried out and the reply lost: better twice than not at all.
                 self._copy_dead_letters(entry, verdict)
-            self._doubt(entry, verdict)
+            try:
+                self._stream.compare_again(entry, verdict)
+            except RedisError as error:
+                self._redis_unavailable(error)
         elif result is SettleResult.DEAD_FULL:
             self._hold(entry)
         else:
@@ -344,17 +347,6 @@ class Stage:
             )
             self._release([entry.id], self._limits.backoff_base_seconds, crashed=True)
         return result is SettleResult.OK
-
-    def _doubt(self, entry: Entry, verdict: Settle) -> None:
-        """What was written may have come after what was extracted of the same time since.
-
-        Raw samples are the same each time; what is computed from them may have changed.
-        """
-        if verdict.loaded and (entry.tier != "hot" or entry.kind != "select"):
-            try:
-                self._stream.compare_again(entry)
-            except RedisError as error:
-                self._redis_unavailable(error)
 
     def _hold(self, entry: Entry) -> None:
         """There is no room for its dead letters: it waits, and nothing else does."""

@@ -24,7 +24,7 @@ from common.state.feeds import Range
 from common.state.fields import count_of, text_of
 from common.state.keys import GROUP, SETTLED_NOTED, Keys, feed_of
 from common.state.scripts import Scripts
-from common.state.verdict import Entry, Settle
+from common.state.verdict import Entry, Settle, may_have_replaced
 
 ENTRY_SCHEMA = 1
 # Of what a read was given that was ended by another thread.
@@ -242,13 +242,13 @@ class RedisStream:
         names, args = again(self._keys, *self._window_of(entry))
         return names, {"again": args}
 
-    def compare_again(self, entry: Entry) -> None:
-        """Have the verifier compare the window that an entry came from with the source again.
+    def compare_again(self, entry: Entry, refused: Settle) -> None:
+        """Have the verifier compare the entry's window again, if that may hold what is older.
 
         What was pushed is of no window.
         """
         bounds = _bounds_of(entry)
-        if bounds:
+        if bounds and may_have_replaced(entry, refused):
             feed = self._keys.feed(feed_of(entry.query, entry.tier))
             self._scripts.call("compare_again", [feed], **bounds)
 

@@ -114,6 +114,15 @@ class Pause:
 Verdict = Settle | Retry | Pause
 
 
+def may_have_replaced(entry: Entry, refused: Settle) -> bool:
+    """Whether what was written may be older than what it replaced: its settlement was refused.
+
+    The entry's time may have been extracted once more meanwhile. Raw samples are the same each
+    time; what is computed from them may have changed.
+    """
+    return bool(refused.loaded) and (entry.tier != "hot" or entry.kind != "select")
+
+
 class Handler(Protocol):
     """The work of one stage."""
 

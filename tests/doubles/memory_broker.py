@@ -78,6 +78,8 @@ class MemoryBroker:
         self.dead: list[Mapping[str, Any]] = []
         self.ids = itertools.count(1)
         self.seals = MemorySeals()
+        # Entries of which the verifier was to compare the windows again.
+        self.compared_again: list[str] = []
 
     def state(self, stream: str) -> StreamState:
         """The named stream, empty at first."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from common.state.keys import feed_of
 from common.state.stream import RELEASED, Claimed, RedisStream, SettleResult
-from common.state.verdict import Entry, Settle
+from common.state.verdict import Entry, Settle, may_have_replaced
 from tests.doubles.memory_broker import BOUNDS, MemoryBroker, Pending, StreamState
 
 
@@ -167,8 +167,10 @@ class MemoryStream(RedisStream):
         """Windows are not opened again here."""
         return False
 
-    def compare_again(self, entry: Entry) -> None:
-        """No verifier reads what is kept here."""
+    def compare_again(self, entry: Entry, refused: Settle) -> None:
+        """No verifier reads this; the broker keeps it."""
+        if may_have_replaced(entry, refused):
+            self._broker.compared_again.append(entry.id)
 
     def forget_consumers(self, idle_seconds: float, only_self: bool = False) -> int:
         """Idleness is not kept here."""

@@ -63,12 +63,12 @@ def test_a_window_is_compared_again_without_being_extracted_again(redis_world: R
     stream = world.stream("one")
     (entry,) = stream.read(1, 0.01)
 
-    stream.compare_again(entry)
+    stream.compare_again(entry, Settle(loaded=1))
 
     status = world.windows().status()[FEED.name]
     assert (json.loads(status.reopened), status.backlog) == ([[0, STEP_MS]], [])
     world.windows().close(FEED.name, 0, "removed")
-    stream.compare_again(entry)
+    stream.compare_again(entry, Settle(loaded=1))
     assert world.redis.exists(world.keys.feed(FEED.name)) == 0
 
 

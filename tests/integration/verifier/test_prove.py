@@ -9,14 +9,11 @@ from typing import Any
 
 import pytest
 
-from common.errors import SinkSlow
 from common.source.remote_read import choice
 from common.state.windows import Feed
 from devtools.servers.ports import free_port
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.prove import Prover
-from services.verifier.run import Subject, Verifier
-from services.verifier.sink.read import Sink
 from services.verifier.source import Source, SourceSeries
 from tests.integration.etlctl.verify.world import SELECT, STEP_MS
 from tests.integration.verifier.prover_rig import FEED, Rig
@@ -143,87 +140,6 @@ def test_nothing_is_proven_before_its_last_recount(rig: Rig) -> None:
     rig.turn()
     rig.turn()
     assert rig.verified_ms == rig.world.end_ms
-
-
-def test_a_sink_that_is_slow_for_one_query_keeps_no_other_from_being_proven(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = Feed("other", "hot", "select", "f")
-    queries = [*rig.world.queries, {"name": other.query, "select": '{job="nobody"}'}]
-    url = rig.world.prometheus.url
-    rig.world.changes = {"extract": {"prometheus_url": url, "queries": queries}}
-    rig.prover = rig.new_prover()
-    rig.world.write(rig.world.expected())
-    rig.load_up_to(rig.world.end_ms)
-    rig.load_up_to(rig.world.end_ms, feed=other)
-    step, slow = Prover._step, True
-
-    def read(self: Prover, one: Verifier, subject: Subject, *rest: Any) -> bool:
-        if slow and subject.name == FEED.query:
-            raise SinkSlow("it did not respond within 20 s")
-        return step(self, one, subject, *rest)
-
-    monkeypatch.setattr(Prover, "_step", read)
-    rig.turn()
-    rig.turn()
-    assert rig.verified_ms < rig.world.end_ms
-    proven = rig.value("etl_verified_timestamp_seconds", query=other.query, tier="hot")
-    assert proven == rig.world.end_ms / 1000
-    (told,) = {line["error"] for line in rig.events("verify_failed")}
-    assert "did not respond" in told
-
-    slow = False
-    rig.turn()
-    rig.turn()
-    assert rig.verified_ms == rig.world.end_ms
-    assert rig.differing == 0
-
-
-def test_what_the_sink_is_too_slow_for_is_compared_in_shorter_pieces_over_turns(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rig.world.write(rig.world.expected())
-    rig.load_up_to(rig.world.end_ms)
-    read, tried_ms, seconds = Sink.read, list[int](), 0.0
-
-    def slow(self: Sink, places: Any, start_ms: int, end_ms: int, *rest: Any, **more: Any) -> Any:
-        nonlocal seconds
-        tried_ms.append(end_ms - start_ms)
-        if end_ms - start_ms > 8 * STEP_MS:
-            seconds += 20
-            raise SinkSlow("it did not respond within 20 s")
-        return read(self, places, start_ms, end_ms, *rest, **more)
-
-    monkeypatch.setattr(Sink, "read", slow)
-    rig.prover.clock = lambda: seconds
-    for _ in range(20):
-        rig.turn()
-    assert rig.verified_ms == rig.world.end_ms
-    assert rig.differing == 0
-    assert max(tried_ms[len(tried_ms) // 2 :]) <= 16 * STEP_MS, "it keeps to what went well"
-
-
-def test_after_many_short_ranges_a_long_one_is_not_read_at_once(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rig.world.write(rig.world.expected())
-    read, lengths_ms = Sink.read, list[int]()
-
-    def noted(self: Sink, places: Any, start_ms: int, end_ms: int, *rest: Any, **more: Any) -> Any:
-        lengths_ms.append(end_ms - start_ms)
-        return read(self, places, start_ms, end_ms, *rest, **more)
-
-    monkeypatch.setattr(Sink, "read", noted)
-    for step in range(1, 9):
-        rig.load_up_to(rig.world.start_ms + step * STEP_MS)
-        rig.turn()
-    rig.load_up_to(rig.world.end_ms)
-    lengths_ms.clear()
-    rig.turn()
-    rig.turn()
-    assert rig.verified_ms == rig.world.end_ms
-    assert lengths_ms[0] <= 4 * STEP_MS
-    assert max(lengths_ms) > 4 * STEP_MS, "then they grow"
 
 
 def test_what_is_opened_again_is_proven_again(rig: Rig) -> None:

@@ -80,11 +80,9 @@ def test_a_refused_settlement_counts_no_samples() -> None:
     ],
 )
 def test_what_was_written_after_the_lease_was_lost_is_compared_again(
-    monkeypatch: pytest.MonkeyPatch, tier: str, kind: str, loaded: int, doubted: bool
+    tier: str, kind: str, loaded: int, doubted: bool
 ) -> None:
     bench = Bench(all_loaded)
-    again: list[Entry] = []
-    monkeypatch.setattr(MemoryStream, "compare_again", lambda _, entry: again.append(entry))
 
     def stolen(entry: Entry) -> Verdict:
         bench.broker.state(RAW).pending[entry.id].consumer = "thief"
@@ -96,7 +94,7 @@ def test_what_was_written_after_the_lease_was_lost_is_compared_again(
     bench.stage.step()
 
     assert bench.value("etl_settlements_refused_total", stage="transformer") == 1
-    assert bool(again) == doubted
+    assert bool(bench.broker.compared_again) == doubted
 
 
 def test_a_retry_comes_back_after_its_time_without_a_crash() -> None:
