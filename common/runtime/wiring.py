@@ -40,6 +40,8 @@ def stage_limits(pipeline: PipelineSettings) -> StageLimits:
         lease_seconds=pipeline.entry_lease_seconds,
         poison_crashes=pipeline.poison_crashes,
         claim_every_seconds=CLAIM_EVERY_SECONDS,
+        # Another may come and die in between: its lease shall be noticed about when it ends.
+        claim_alone_seconds=min(15.0, pipeline.entry_lease_seconds / 4),
     )
 
 

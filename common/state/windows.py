@@ -169,7 +169,10 @@ class WindowSet(WindowLeases):
         reply: bytes = self._scripts.call(
             "commit",
             [
-                *keys.of_feed(feed.state_name),
+                keys.feed(feed.state_name),
+                keys.windows(feed.state_name),
+                keys.gaps(feed.name),
+                keys.rechecks(feed.state_name),
                 keys.stream(RAW),
                 keys.in_flight(RAW),
                 keys.ledger,

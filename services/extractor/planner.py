@@ -66,11 +66,13 @@ class Planner:
 
         Raises :class:`common.errors.SourceError` or :class:`redis.exceptions.RedisError`.
         """
+        # The lowest timestamp is where something begins.
+        begins = self._begins(self.windows.status())
+        source = self.history.check() if begins else self.history.check_run()
         parts = by_feed(self._backfills.parts(), [plan.feed.name for plan in self.plans])
         known = self.windows.status()
-        # The lowest timestamp is where something begins.
-        begins = any(_begins(plan, known.get(plan.feed.name)) for plan in self.plans)
-        source = self.history.check() if begins else self.history.check_run()
+        if not begins and self._begins(known):  # Redis lost it while the source was asked
+            source = self.history.check()
         self.on_check(source)
         ours = [
             plan
@@ -97,6 +99,9 @@ class Planner:
             status = self.windows.status()
             self._origins_ms = {name: found.origin_ms for name, found in status.items()}
         return self._origins_ms.get(feed, 0)
+
+    def _begins(self, known: Mapping[str, FeedStatus]) -> bool:
+        return any(_begins(plan, known.get(plan.feed.name)) for plan in self.plans)
 
     def _plan_feed(
         self, plan: Plan, known: FeedStatus | None, source: SourceCheck, parts: Sequence[Part]

@@ -87,6 +87,7 @@ class MemoryFeeds:
     def __init__(self) -> None:
         self.feeds: dict[str, FeedState] = {}
         self.gaps: dict[str, list[Gap]] = {}
+        self._whole: dict[tuple[str, Gap], Gap] = {}  # what is left of a gap → as it was declared
         self.rechecks: dict[str, dict[str, int]] = {}
         self.sink_watermarks: dict[str, int | None] = {}
         self.tokens = 0
@@ -110,8 +111,14 @@ class MemoryFeeds:
         kept: list[Gap] = []
         for gap in self.gaps.get(feed, []):
             rest = missing_in((gap.start_ms, gap.end_ms), [(start_ms, end_ms)])
-            kept += [Gap(*range_, gap.reason) for range_ in rest]
+            left = [Gap(*range_, gap.reason) for range_ in rest]
+            self._whole |= {(feed, one): self._whole.get((feed, gap), gap) for one in left}
+            kept += left
         self.gaps[feed] = kept
+
+    def count_gaps(self, feed: str) -> int:
+        """How many were declared, of which something is left."""
+        return len({self._whole.get((feed, gap), gap) for gap in self.gaps.get(feed, [])})
 
 
 def newest_piece(

@@ -371,7 +371,7 @@ class MemoryWindowSet(MemoryPast):
                 ),
                 attempts=max(state.attempts, state.deferred.attempts),
                 planned_ms=state.planned_ms,
-                gaps=len(self._shared.gaps.get(name, [])),
+                gaps=self._shared.count_gaps(name),
                 reconciled=state.reconciled,
                 empty_since_ms=state.empty_since_ms,
                 lag_limit_ms=state.lag_limit_ms,

@@ -62,7 +62,7 @@ _SOURCE_ERRORS = (
 # defects of their handlers, whose types nobody knows.
 _ERROR_TYPES: dict[str, tuple[str, ...]] = {
     EXTRACTOR: _SOURCE_ERRORS,
-    VERIFIER: (*_SOURCE_ERRORS, "SinkError"),
+    VERIFIER: (*_SOURCE_ERRORS, "SinkError", "SinkSlow"),
 }
 # Those of common.source.remote_read.doubt.
 _DOUBTS = (

@@ -38,8 +38,11 @@ local function other_gaps(first, last)
       kept[#kept + 1] = json
     else
       overlap = true
-      for _, rest in ipairs(without({{gap.s, gap.e}}, {{first, last}})) do
-        kept[#kept + 1] = cjson.encode({s = rest[1], e = rest[2], reason = gap.reason, at = gap.at})
+      local rests = without({{gap.s, gap.e}}, {{first, last}})
+      -- What is left on both sides remains one gap where gaps are counted.
+      local of = gap.of or #rests > 1 and whole(gap.s) .. ' ' .. whole(gap.at) or nil
+      for _, rest in ipairs(rests) do
+        kept[#kept + 1] = cjson.encode({s = rest[1], e = rest[2], reason = gap.reason, at = gap.at, of = of})
       end
     end
   end

@@ -14,6 +14,18 @@ local names = {}
 for _, name in ipairs(a.names or redis.call('SMEMBERS', KEYS[1])) do
   if redis.call('SISMEMBER', KEYS[1], name) == 1 then names[#names + 1] = name end
 end
+
+-- What is left on both sides of what was extracted of a gap after all is one (commit.lua).
+local function count_of(gaps)
+  local count, counted = 0, {}
+  for _, gap in ipairs(redis.call('LRANGE', gaps, 0, -1)) do
+    local of = string.match(gap, '"of":"([%d ]+)"')
+    if not of or not counted[of] then count = count + 1 end
+    if of then counted[of] = true end
+  end
+  return count
+end
+
 local feeds = {}
 for _, name in ipairs(names) do
   local feed, windows, gaps = a.prefixes[1] .. name, a.prefixes[2] .. name, a.prefixes[3] .. name
@@ -26,7 +38,7 @@ for _, name in ipairs(names) do
     deferred = merged(deferred),
     open = open_ranges(windows),
     unsettled = {},
-    gaps = redis.call('LLEN', gaps),
+    gaps = count_of(gaps),
   }
 end
 for _, committed in ipairs(a.names and {} or redis.call('HVALS', KEYS[2])) do

@@ -276,7 +276,7 @@ end
 local function changes_in(history)
   local is_ours, changes = pcall(function()
     local list = cjson.decode(redis.call('HGET', history, 'changes') or '[]')
-    for i in pairs(list) do assert(list[i].id and i <= #list) end
+    for i in pairs(list) do assert(list[i].id and i <= #list and type(list[i].to_do or {}) == 'table') end
     return list
   end)
   return is_ours and changes or {}
@@ -352,13 +352,13 @@ local function begin_part(feed, history, backfill, ids, parts, part, it, ranges)
 end
 
 -- Have ranges of a feed extracted again in the same step as something else: those before its origin by a backfill of their
--- own. `keys` and `it` are those of common/state/again.py. Returns what writes that; nil where the feed has gone, or a key
--- holds something else.
+-- own. `keys` and `it` are those of common/state/again.py. Returns what writes that; or nil where the feed has gone, and
+-- 'wrong_type' with it where a key holds something else.
 local function extracted_again(keys, it, ranges)
   local feed, windows, history, backfill, ids, parts, part = unpack(keys)
   if not have_types({[feed] = 'hash', [windows] = 'hash', [history] = 'hash', [backfill] = 'hash', [ids] = 'set',
       [parts] = 'set', [part] = 'hash'}) then
-    return nil
+    return nil, 'wrong_type'
   end
   local fingerprint, origin = unpack(redis.call('HMGET', feed, 'fingerprint', 'origin_ms'))
   if not fingerprint then return nil end

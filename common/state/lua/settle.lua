@@ -92,8 +92,9 @@ local opened_again, open_again = origin.window .. ' again', nil
 if a.again and redis.call('HEXISTS', unsettled, opened_again) == 0 then
   if not first_ms or of_feed ~= a.again.feed then return 'refused' end
   local keys = {unpack(KEYS, 15, #KEYS - 4)}
-  open_again = extracted_again(keys, a.again, {{tonumber(first_ms), tonumber(last_ms)}})
-  if not open_again then return 'refused' end
+  local why_not
+  open_again, why_not = extracted_again(keys, a.again, {{tonumber(first_ms), tonumber(last_ms)}})
+  if not open_again then return why_not or 'refused' end
 end
 for i = 1, outputs do
   if redis.call('EXISTS', KEYS[14 + i]) == 0 then return 'unstaged' end

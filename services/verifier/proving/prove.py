@@ -28,6 +28,7 @@ from common.state.proven import Differing, FeedProof, ProofRecord, Proven
 from common.state.ranges import clipped, without
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.forgotten import judge
+from services.verifier.proving.pieces import FIRST_PIECE_MS, SHORTEST_BY_TIME_MS, PieceLengths
 from services.verifier.proving.repair import Repair
 from services.verifier.proving.report import report_compared, report_sealed
 from services.verifier.run import Subject, Verifier
@@ -39,9 +40,6 @@ from services.verifier.wiring import choose_tiers, connected, verifier
 
 # A verifier that went silent for so long is none any more.
 LEASE_SECONDS = 120.0
-# The first piece of a feed, and the longest.
-FIRST_PIECE_MS = 600_000
-LONGEST_PIECE_MS = 86_400_000
 # After so long a turn makes its connections anew, and with them what it knows of clocks and names.
 TURN_SECONDS = 600.0
 # So long it stays with one tier of one source while something of another is due.
@@ -78,11 +76,15 @@ class Prover:
     # What is being compared, and what was opened again of it meanwhile.
     _at: str = field(default="", init=False)
     _reopened: list[Range] = field(default_factory=list, init=False)
-    _piece_ms: dict[str, int] = field(default_factory=dict, init=False)
+    _pieces: PieceLengths = field(init=False)
+    # Feeds that a turn had no time for, and ranges that the sink was too slow for in this one.
+    _left: set[str] = field(default_factory=set, init=False)
+    _put_off: set[tuple[str, int, int]] = field(default_factory=set, init=False)
     _chunks: dict[str, ChunkReading] = field(init=False)  # of each source
 
     def __post_init__(self) -> None:
         self._chunks = defaultdict(partial(ChunkReading, counted(self.telemetry)))
+        self._pieces = PieceLengths(self.settings.load.influxdb.timeout_seconds)
         self.repair = Repair(
             self.record.windows, self.settings, self.telemetry, self.clock, self.record.lease
         )
@@ -162,8 +164,11 @@ class Prover:
     def _compare_all(self, whole: Verifier, tier: TierName) -> None:
         """Compare pieces of a tier's feeds in turn, until nothing is due or the turn is over."""
         began = self.clock()
-        queue = list(whole.subjects)
-        not_here = self._feeds() - {feed_of(one.name, tier) for one in queue}
+        names = {feed_of(one.name, tier): one for one in whole.subjects}
+        queue = [names[name] for name in sorted(names, key=lambda name: name not in self._left)]
+        self._left -= names.keys()
+        self._put_off.clear()
+        not_here = self._feeds() - names.keys()
 
         @cache
         def checker() -> Checker:
@@ -174,6 +179,7 @@ class Prover:
             share_seconds = TURN_SECONDS if self._due.isdisjoint(not_here) else SHARE_SECONDS
             if self.clock() >= began + share_seconds:
                 self._begin_at = float("-inf")
+                self._left.update(feed_of(one.name, tier) for one in queue)
                 return
             subject = queue.pop(0)
             others = [one.owns for one in whole.subjects if one is not subject]
@@ -187,11 +193,12 @@ class Prover:
                 # This query's, perhaps: the others go on, and it is tried again in the next turn.
                 if isinstance(error, SinkSlow):
                     self._begin_at = float("-inf")  # with less at once
-                self.telemetry.batch_failed(type(error).__name__)
-                self.telemetry.emit(
-                    "verify_failed", query=subject.name, tier=tier, error=str(error)
-                )
+                self._tell(subject, tier, error)
             self._keep_budget()
+
+    def _tell(self, subject: Subject, tier: TierName, error: Exception) -> None:
+        self.telemetry.batch_failed(type(error).__name__)
+        self.telemetry.emit("verify_failed", query=subject.name, tier=tier, error=str(error))
 
     def _step(
         self, one: Verifier, subject: Subject, tier: TierName, checker: Callable[[], Checker]
@@ -203,32 +210,38 @@ class Prover:
             return False
         proven, whole_from_ms = proof.proven, _whole_from_ms(one, subject, proof)
         for range_ in proven.differing:
-            if self._is_due(range_):
-                self._again(one, proof, range_, whole_from_ms, checker)
+            put_off = self._at, range_.start_ms, range_.end_ms
+            if self._is_due(range_) and put_off not in self._put_off:
+                try:
+                    self._again(one, proof, range_, whole_from_ms, checker)
+                except SinkSlow as error:  # what is new comes before its next time
+                    self._put_off.add(put_off)
+                    self._tell(subject, tier, error)
                 return True
         if not (to_do := proof.to_do):
             return False
         start_ms, due_ms = to_do[0]
-        name = proof.feed.name
-        piece_ms = self._piece_ms.get(name, FIRST_PIECE_MS)
-        one.first_piece_ms = self._piece_ms.get(name, one.first_piece_ms)
-        end_ms = min(due_ms, start_ms + piece_ms)
-        began = self.clock() - self._rested_seconds
-        try:
-            if start_ms < whole_from_ms:
-                limit_ms = min(whole_from_ms, due_ms)
-                end_ms = min(end_ms, limit_ms)
-                samples = self._check(checker(), proof, start_ms, end_ms, limit_ms)
-            else:
+        name, pieces = self._at, self._pieces
+        one.first_piece_ms = pieces.of(name, one.first_piece_ms)
+        end_ms = min(due_ms, start_ms + pieces.of(name))
+        began, shortest_ms = self.clock() - self._rested_seconds, SHORTEST_BY_TIME_MS
+        if start_ms < whole_from_ms:
+            limit_ms = min(whole_from_ms, due_ms)
+            # A window is read as a whole, however little of it is in the piece.
+            end_ms, shortest_ms = min(end_ms, limit_ms), FIRST_PIECE_MS
+            samples = self._check(checker(), proof, start_ms, end_ms, limit_ms)
+        else:
+            try:
                 samples = self._compare(one, proof, start_ms, end_ms)
-        except SinkSlow:
-            self._piece_ms[name] = max(1, (end_ms - start_ms) // 4)
-            raise
+            except SinkSlow:
+                pieces.too_long(name, end_ms - start_ms)
+                raise
         took_seconds = self.clock() - self._rested_seconds - began
-        quick = self.settings.load.influxdb.timeout_seconds / 4 / max(took_seconds, 0.001)
-        factor = min(4.0, max(0.25, min(quick, one.piece_samples / max(samples, 1))))
-        # Of what was compared: less than was to be is no reason to take all of an outage at once.
-        self._piece_ms[name] = min(LONGEST_PIECE_MS, max(1, int((end_ms - start_ms) * factor)))
+        share = samples / one.piece_samples
+        length_ms = end_ms - start_ms
+        pieces.done(
+            name, length_ms, share=share, took_seconds=took_seconds, shortest_ms=shortest_ms
+        )
         return True
 
     def _feeds(self) -> set[str]:
@@ -296,7 +309,13 @@ class Prover:
         ``before``: the range that it begins, where that differed when it was compared last.
         """
         began, rested_seconds = self.clock(), self._rested_seconds
-        outcome = checker.run(proof.feed.query, start_ms, end_ms)
+        name, most = proof.feed.name, checker.piece_points
+        checker = replace(checker, piece_points=self._pieces.points(name, most))
+        try:
+            outcome = checker.run(proof.feed.query, start_ms, end_ms)
+        except SinkSlow:
+            self._pieces.too_many(name, checker.piece_points)
+            raise
         points = outcome.points + sum(windows.sealed for windows in outcome.found)
         found = judge(outcome, start_ms, end_ms, limit_ms, checker.forgotten_up_to_ms())
         now = self._still(proof, start_ms, found.end_ms)

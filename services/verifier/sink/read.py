@@ -225,7 +225,7 @@ class Sink:
         if not wanted:
             return places
         if not self._sql and not self._fields:
-            self._fields.extend(self.field_types())
+            self._fields = list(self.field_types())
         for name, field, _ in _fields_of(schema) if self._sql else self._fields:
             of_samples = sample_field(field) if rolled else field
             if of_samples and any_bound(place := Place(name, of_samples)) in wanted:

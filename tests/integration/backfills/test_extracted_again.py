@@ -42,6 +42,24 @@ def test_a_payload_that_redis_lost_is_extracted_again_by_another(rig: Rig) -> No
     assert (account.extracted, account.loaded, account.imbalance_samples) == (10, 5, 0)
 
 
+def test_a_feed_is_not_joined_over_what_is_extracted_again_since_its_parts_were_read(
+    rig: Rig,
+) -> None:
+    id_ = rig.begin()
+    rig.extract(id_, 100, samples=5)
+    (entry,) = rig.stream.read(1, 0.0)
+    rig.world.delete_payload(entry.payload_key)
+    before = rig.backfills.parts()
+    lost = Settle(drops={"payload_lost": 5}, again=True)
+    assert rig.stream.settle(entry, lost, "transformer") is SettleResult.OK
+
+    assert rig.backfills.join(FEED.name, before, []) is None
+    assert rig.feed.origin_ms == ORIGIN_MS
+    assert rig.join() is None
+    (again,) = (part for part in rig.backfills.parts() if part.backfill != id_)
+    assert again.coming == [ALL]
+
+
 def test_dead_letters_that_were_only_counted_are_extracted_again_by_another(rig: Rig) -> None:
     id_ = rig.begin()
     rig.extract(id_, samples=5)

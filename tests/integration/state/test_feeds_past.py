@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.state.windows import Feed, Recheck
+from common.state.windows import Feed, Recheck, Window
 from tests.integration.state.worlds import (
     FEED,
     STEP_MS,
@@ -88,6 +88,30 @@ def test_what_is_extracted_after_all_is_no_gap(windows: Windows) -> None:
         assert commit(windows, window) == "committed"
 
     assert [(gap.start_ms, gap.end_ms) for gap in windows.gaps(FEED.name)] == [(0, 4 * STEP_MS)]
+
+
+def test_what_is_left_on_both_sides_counts_as_one_gap(windows: Windows) -> None:
+    windows.plan(FEED, 0, 10 * STEP_MS)
+    windows.close(FEED.name, 0, "query removed")
+    windows.plan(FEED, 12 * STEP_MS, 20 * STEP_MS)
+    windows.set_reconciled(FEED, 0)
+
+    def inside() -> Window:
+        """The next window that is not newer than what was a gap."""
+        while (window := must(live(windows, longest_ms=3 * STEP_MS))).end_ms > 10 * STEP_MS:
+            assert commit(windows, window) == "committed"
+        return window
+
+    last, middle = inside(), inside()
+    assert commit(windows, middle) == "committed"
+    assert len(windows.gaps(FEED.name)) == 2
+    assert windows.status()[FEED.name].gaps == 1
+
+    assert commit(windows, last) == "committed"
+    while (window := live(windows)) is not None:
+        assert commit(windows, window) == "committed"
+    assert windows.gaps(FEED.name) == []
+    assert windows.status()[FEED.name].gaps == 0
 
 
 def test_a_feed_is_extended_to_the_sinks_watermark_once(windows: Windows) -> None:

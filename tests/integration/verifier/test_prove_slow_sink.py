@@ -8,8 +8,11 @@ import pytest
 
 from common.errors import SinkSlow
 from common.state.windows import Feed
-from services.verifier.proving.prove import Prover
+from services.verifier.proving import prove
+from services.verifier.proving.prove import TURN_SECONDS, Prover
 from services.verifier.run import Subject, Verifier
+from services.verifier.sealed.check import Checker
+from services.verifier.sealed.outcome import QueryOutcome
 from services.verifier.sink.read import Sink
 from tests.integration.etlctl.verify.world import STEP_MS
 from tests.integration.verifier.prover_rig import FEED, Rig
@@ -94,3 +97,69 @@ def test_after_many_short_ranges_a_long_one_is_not_read_at_once(
     assert rig.verified_ms == rig.world.end_ms
     assert lengths_ms[0] <= 4 * STEP_MS
     assert max(lengths_ms) > 4 * STEP_MS, "then they grow"
+
+
+def test_the_next_turn_begins_with_what_this_one_had_no_time_for(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = [{"name": name, "select": f'{{job="{name}"}}'} for name in ("a", "b", "c")]
+    rig.world.changes = {
+        "extract": {"prometheus_url": rig.world.prometheus.url, "queries": queries}
+    }
+    rig.prover = rig.new_prover()
+    for query in queries:
+        rig.load_up_to(rig.world.end_ms, feed=Feed(query["name"], "hot", "select", "f"))
+    asked, seconds = list[str](), 0.0
+
+    def slow(self: Prover, one: Verifier, subject: Subject, *rest: Any) -> bool:
+        nonlocal seconds
+        asked.append(subject.name)
+        seconds += TURN_SECONDS / 2
+        raise SinkSlow("it did not respond within 300 s")
+
+    monkeypatch.setattr(Prover, "_step", slow)
+    rig.prover.clock = lambda: seconds
+    for _ in range(3):
+        rig.turn()
+    assert asked == ["a", "b", "c", "a", "b", "a"]
+
+
+def test_a_range_that_differs_and_is_too_much_keeps_no_other_of_its_query(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    middle_ms = rig.world.start_ms + 40 * STEP_MS
+    rig.load_up_to(middle_ms)  # and nothing of it is in the sink
+    rig.turn()
+    rig.turn()
+    missing = rig.differing
+    assert missing
+    rig.world.write(point for point in rig.world.expected() if point[1] > middle_ms)
+    rig.load_up_to(rig.world.end_ms)
+    rig.now_seconds += 1e6
+
+    def slow(self: Prover, *rest: Any) -> None:
+        raise SinkSlow("it did not respond within 20 s")
+
+    monkeypatch.setattr(Prover, "_again", slow)
+    rig.turn()
+    rig.turn()
+    assert rig.verified_ms == rig.world.end_ms
+    assert rig.differing == missing
+    assert "did not respond" in rig.events("verify_failed")[-1]["error"]
+
+
+def test_seals_are_read_with_fewer_points_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def slow(self: Checker, *rest: Any) -> QueryOutcome:
+        tried.append(self.piece_points)
+        raise SinkSlow("it did not respond within 20 s")
+
+    monkeypatch.setattr(Checker, "run", slow)
+    monkeypatch.setattr(prove, "_whole_from_ms", lambda *_: 10**14)  # the source has nothing more
+    rig.load_up_to(rig.world.end_ms)
+    for _ in range(6):
+        rig.turn()
+    assert tried == [400_000, 100_000, 25_000, 6_250, 1_562, 1_000]

@@ -8,7 +8,7 @@ from redis import Redis
 from common.state.feeds import Feed
 from common.state.keys import split_feed
 from common.state.proven import FeedProof
-from services.verifier.proving import prove
+from services.verifier.proving.pieces import PieceLengths
 from services.verifier.run import Verifier
 from tests.integration.etlctl.verify.tiers.test_damage import altered_field
 from tests.integration.etlctl.verify.tiers.warm import Warm
@@ -58,8 +58,7 @@ class Slow:
     """A prover of which each piece takes a while; of which tiers there were pieces."""
 
     def __init__(self, rig: Rig, piece_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("FIRST_PIECE_MS", "LONGEST_PIECE_MS"):
-            monkeypatch.setattr(prove, name, PIECE_MS)
+        monkeypatch.setattr(PieceLengths, "of", lambda *_: PIECE_MS)
         self.tiers: list[str] = []
         now_seconds = 1000.0
         compare = rig.prover._compare

@@ -5,10 +5,20 @@
 -- KEYS 1 feed, 2 committed, 3 parts of backfills, 4.. two for each of its parts: part, its open windows
 -- a    feed, parts (their names, in order), most_windows (committed ones of all feeds that are looked at), may_be_unsettled
 --      (where there are more: ranges in which all of the feed lies that is committed, and not settled)
--- Returns the feed's new origin, or nil where it stays.
+-- Returns the feed's new origin, or nil where it stays, also because of a part that is not among them.
 local feed, committed, names = KEYS[1], KEYS[2], KEYS[3]
 local origin = tonumber(redis.call('HGET', feed, 'origin_ms'))
 if not origin then return false end
+-- A part that began since ours were read holds what is to be extracted (again): the next time it is among them.
+local listed = {}
+for _, name in ipairs(a.parts) do listed[name] = true end
+local prefix = a.feed .. '+'
+for _, name in ipairs(redis.call('SMEMBERS', names)) do
+  if not listed[name] and string.sub(name, 1, #prefix) == prefix
+      and redis.call('EXISTS', feed .. string.sub(name, #a.feed + 1)) == 1 then
+    return false
+  end
+end
 local coming, loaded, starts = {}, {}, {}
 for i in ipairs(a.parts) do
   local part, windows = KEYS[2 * i + 2], KEYS[2 * i + 3]

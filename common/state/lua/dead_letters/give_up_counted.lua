@@ -15,12 +15,12 @@ if not json then return 'deleted' end
 local counted = cjson.decode(json)
 if counted.samples ~= a.samples then return 'changed' end
 local feed = cjson.decode(a.group)[3]
-local open_again
+local open_again, why_not
 if a.again then
   local ranges = {}
   for i, window in ipairs(counted.windows) do ranges[i] = {window[1], window[2]} end
-  open_again = extracted_again({unpack(KEYS, 5)}, a.again, ranges)
-  if not open_again then return 'closed' end
+  open_again, why_not = extracted_again({unpack(KEYS, 5)}, a.again, ranges)
+  if not open_again then return why_not or 'closed' end
 end
 redis.call('HDEL', dead_counted, a.group)
 redis.call('HDEL', dead_records, a.group)

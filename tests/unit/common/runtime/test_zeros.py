@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from prometheus_client import CollectorRegistry
 
-from common.errors import SinkError, SourceError
+from common.errors import SinkError, SinkSlow, SourceError
 from common.runtime.metrics.spec import FEED
 from common.runtime.metrics.zeros import known_labels
 from common.runtime.metrics_table import METRICS
@@ -60,7 +60,7 @@ def test_the_values_are_those_that_the_services_count() -> None:
     fallbacks = "etl_remote_read_fallbacks_total"
     for service in ("extractor", "verifier"):
         assert known(fallbacks, service, "reason") == set(get_args(Reason))
-    proving = {*SOURCE_ERRORS, SinkError.__name__}
+    proving = {*SOURCE_ERRORS, SinkError.__name__, SinkSlow.__name__}
     assert known("etl_errors_by_type_total", "verifier", "error_type") == proving
 
 
