@@ -123,7 +123,7 @@ def test_a_server_without_memory_refuses_all(
         ("one.window = a.window", "one.window = ''"),
         ("append_entry(raw, in_flight, one, one.samples, one.bytes, key)", ""),
         ("total = total + samples", ""),
-        ("whole(total))", "whole(0))"),
+        ("'|extracted', whole(total))", "'|extracted', whole(0))"),
         ("'|dropped|' .. reason, whole(samples)", "'|dropped|' .. reason, 0"),
         ("ARGV[1 + i]", "ARGV[2]"),
     ],
