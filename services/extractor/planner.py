@@ -52,6 +52,8 @@ class Planner:
     # Feeds that this process had planned before Redis lost them.
     _lost_feeds: set[str] = field(default_factory=set, init=False)
     _origins_ms: dict[str, int] = field(default_factory=dict, init=False)
+    # Whether something was to begin at the last turn.
+    _may_begin: bool = field(default=True, init=False)
     # The source's time at the last turn.
     source_ms: int = field(default=0, init=False)
 
@@ -67,11 +69,11 @@ class Planner:
         Raises :class:`common.errors.SourceError` or :class:`redis.exceptions.RedisError`.
         """
         # The lowest timestamp is where something begins.
-        begins = self._begins(self.windows.status())
+        begins = self._may_begin
         source = self.history.check() if begins else self.history.check_run()
         parts = by_feed(self._backfills.parts(), [plan.feed.name for plan in self.plans])
         known = self.windows.status()
-        if not begins and self._begins(known):  # Redis lost it while the source was asked
+        if not begins and self._begins(known):  # Redis lost it since the last turn
             source = self.history.check()
         self.on_check(source)
         ours = [
@@ -86,6 +88,7 @@ class Planner:
             status = self.windows.status()
         for feed in known.keys() - self.configured:
             self._close(feed)
+        self._may_begin = self._begins(status)
         to_do = self._backfill(ours, status, parts, source)
         self._origins_ms = {feed: found.origin_ms for feed, found in status.items()}
         begun = [plan for plan in ours if _reconciled(status.get(plan.feed.name))]
