@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _CREDENTIALS = (401, 403)
 # What a proxy answers by itself, and a sink that is none never does.
 _PROXY = (407, 502, 504)
+# What a proxy, or the server, says where the whole response takes longer than that waits.
+_TOO_SLOW = (408, 504)
 # How a server says that it wants another certificate of ours, or one at all.
 _ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED")
 
@@ -29,6 +31,11 @@ def failed(session: SinkSession, error: BaseException) -> SinkError:
             f"{where} did not respond within {seconds:g} s (load.influxdb.timeout_seconds)"
         )
     return SinkError(f"{where} cannot be reached: {no_response(session, error)}")
+
+
+def refusal(status: int) -> type[SinkError]:
+    """What a response with this status is raised as."""
+    return SinkSlow if status in _TOO_SLOW else SinkError
 
 
 def no_response(session: SinkSession, error: BaseException) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from common.errors import SinkError
-from common.sink.errors import after_status, failed
+from common.sink.errors import after_status, failed, refusal
 from common.sink.http_session import NO_RESPONSE, SinkSession
 from common.sink.influx3 import QUERY_PATH
 from common.sink.select import Select, text_of
@@ -72,7 +72,8 @@ def rows_of(session: SinkSession, database: str, statement: str) -> Iterator[dic
         try:
             if response.status != 200:
                 said = " ".join(response.data.decode("utf-8", "replace").split())
-                error = DatabaseNotFound if "database not found" in said else SinkError
+                error = refusal(response.status)
+                error = DatabaseNotFound if "database not found" in said else error
                 raise error(
                     f"{where} answers {response.status} to SQL: {said[:_MESSAGE_MAX_CHARS]}"
                     f"{after_status(session, response.status)}"

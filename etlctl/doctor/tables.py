@@ -7,9 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from common.config import Settings, TierName
-from common.errors import SinkError
 from common.samples.layout import Place
-from common.sink.errors import no_response
+from common.sink.errors import failed
 from common.sink.http_session import NO_RESPONSE, SinkSession
 from common.sink.influx3 import (
     COLUMNS_MAX,
@@ -45,9 +44,7 @@ def tables_of(
                 return
             found = ask_tables(session)
         except NO_RESPONSE as error:
-            raise SinkError(
-                f"InfluxDB at {session.url} cannot be reached: {no_response(session, error)}"
-            ) from None
+            raise failed(session, error) from None
         if isinstance(found, str):
             yield ok(f"it does not say how many tables it has ({found})")
             return

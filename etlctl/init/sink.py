@@ -13,7 +13,7 @@ import urllib3
 
 from common.config import InfluxSettings
 from common.errors import SinkError
-from common.sink.errors import no_response
+from common.sink.errors import failed
 from common.sink.http_session import SinkSession
 from common.sink.influx1 import VERSION_HEADER, is_1
 from common.sink.influx3 import PING_PATH, is_3
@@ -85,7 +85,7 @@ def version_of(influx: InfluxSettings) -> tuple[str, bool]:
         try:
             ping = session.request("GET", PING_PATH)
         except _NO_RESPONSE as error:
-            raise SinkError(f"{where} cannot be reached: {no_response(session, error)}") from None
+            raise failed(session, error) from None
     version = ping.headers.get(VERSION_HEADER) or _version_of(ping.data)
     if not version and not is_3(ping.data) and ping.status not in (200, 204, 401):
         raise SinkError(f"{where} answers a ping with {ping.status}: is it an InfluxDB?")

@@ -73,7 +73,7 @@ class Planner:
         source = self.history.check() if begins else self.history.check_run()
         parts = by_feed(self._backfills.parts(), [plan.feed.name for plan in self.plans])
         known = self.windows.status()
-        if not begins and self._begins(known):  # Redis lost it since the last turn
+        if not begins and self._something_begins(known):  # Redis lost it since the last turn
             source = self.history.check()
         self.on_check(source)
         ours = [
@@ -88,7 +88,7 @@ class Planner:
             status = self.windows.status()
         for feed in known.keys() - self.configured:
             self._close(feed)
-        self._may_begin = self._begins(status)
+        self._may_begin = self._something_begins(status)
         to_do = self._backfill(ours, status, parts, source)
         self._origins_ms = {feed: found.origin_ms for feed, found in status.items()}
         begun = [plan for plan in ours if _reconciled(status.get(plan.feed.name))]
@@ -103,7 +103,7 @@ class Planner:
             self._origins_ms = {name: found.origin_ms for name, found in status.items()}
         return self._origins_ms.get(feed, 0)
 
-    def _begins(self, known: Mapping[str, FeedStatus]) -> bool:
+    def _something_begins(self, known: Mapping[str, FeedStatus]) -> bool:
         return any(_begins(plan, known.get(plan.feed.name)) for plan in self.plans)
 
     def _plan_feed(

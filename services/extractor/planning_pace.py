@@ -1,8 +1,8 @@
 """How often planning is needed: while nothing is left to do, not before a head moves.
 
-A turn of planning asks Prometheus three times and Redis a dozen times. Ticks come several times in
-each interval, so that what failed or was interrupted goes on soon; where nothing was, the same turn
-would only find again that all is extracted. A head that moves between two ticks is not waited for.
+A turn of planning asks Prometheus twice or three times and Redis a dozen times. Ticks come several
+times in each interval, so that what failed or was interrupted goes on soon; where nothing was, the
+same turn would only find again that all is extracted. Between two ticks it is when a head moves.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from common.samples.layout import (
     is_of_histogram,
 )
 from common.samples.rollup import aggregate_field, sample_field
-from common.sink.errors import after_status, failed
+from common.sink.errors import after_status, failed, refusal
 from common.sink.http_session import SinkSession
 from common.sink.influx1 import kept_seconds
 from common.sink.influx3 import PING_PATH, ask_retention_seconds, is_3
@@ -315,7 +315,8 @@ class Sink:
     def _refused(self, response: urllib3.BaseHTTPResponse, what: str) -> SinkError:
         why = _reason(response.data.decode("utf-8", "replace"))
         why += after_status(self._session, response.status)
-        return SinkError(f"{self._where} answers {response.status} to a {what}: {why}")
+        error = refusal(response.status)
+        return error(f"{self._where} answers {response.status} to a {what}: {why}")
 
 
 def _fields_of(schema: Schema) -> Iterator[tuple[str, str, str]]:

@@ -317,6 +317,23 @@ def test_a_response_that_does_not_come_in_time_is_told_from_a_sink_that_is_away(
         assert not isinstance(found.value, SinkSlow)
 
 
+@pytest.mark.parametrize(
+    ("status", "error"), [(504, SinkSlow), (408, SinkSlow), (502, SinkError), (400, SinkError)]
+)
+@pytest.mark.parametrize("language", ["influxql", "sql"])
+def test_what_a_proxy_has_no_time_for_is_too_slow_as_well(
+    stub: Stub, language: Literal["influxql", "sql"], status: int, error: type[SinkError]
+) -> None:
+    stub.responds(b"gateway", status)
+    settings = InfluxSettings(url=stub.url, org="o", bucket="db", query_language=language)
+    with (
+        closing(Sink(SinkSession(settings, connections=1), "db")) as sink,
+        pytest.raises(SinkError, match=f"answers {status}") as found,
+    ):
+        sink.read([Place("m")], 0, 1)
+    assert type(found.value) is error
+
+
 def test_many_measurements_are_read_in_several_statements(stub: Stub, sink: Sink) -> None:
     stub.responds({"results": [{"statement_id": 0}]})
     assert sink.read((Place(f"m{n}") for n in range(450)), 0, 1) == {}
