@@ -58,6 +58,9 @@ class RemoteWrite(Target):
         require(len(request.values) == 8 * samples == 8 * sum(request.counts), "counts do not fit")
         series = {len(request.label_sets), len(request.counts), len(request.histograms)}
         require(len(series) == 1, "columns differ in length")
+        if version == 1:
+            known = set(request.label_sets)
+            require(WriteRequest.parse(found, known) == request, "known labels make a difference")
         native = request.histogram_messages
         require(len(native) == sum(request.histograms), "histograms do not fit")
         for one in native:

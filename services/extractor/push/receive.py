@@ -38,7 +38,7 @@ HEADS_SECONDS = 1.0
 _STALE = np.uint64(STALE_BITS)
 _PROTOBUF = "application/x-protobuf"
 _V1, _V2 = "prometheus.writerequest", "io.prometheus.write.v2.request"
-_PARSERS = {_V1: WriteRequest.parse, _V2: parse_v2}
+_MESSAGES = (_V1, _V2)
 
 STALE_MARKER = "stale_marker"
 
@@ -93,7 +93,7 @@ class Receiver:
         samples = histograms = 0
         try:
             with self._lock:
-                samples, histograms = self._take(_PARSERS[message], request.body)
+                samples, histograms = self._take(message, request.body)
             response = Response(HTTPStatus.NO_CONTENT, b"")
         except BadRequest as error:
             response = error_response(HTTPStatus.BAD_REQUEST, str(error))
@@ -106,7 +106,7 @@ class Receiver:
             return response
         return replace(response, headers={**response.headers, **_written(samples, histograms)})
 
-    def _take(self, parse: Callable[[bytes], WriteRequest], body: bytes) -> tuple[int, int]:
+    def _take(self, message: str, body: bytes) -> tuple[int, int]:
         """How many samples the request has, and histograms that are not dropped, once all of them
         are done with.
         """
@@ -114,7 +114,11 @@ class Receiver:
             raise NotNow(why_not)
         if self.paused():
             raise Full("too many bytes are in flight: extraction pauses")
-        written = parse(uncompress(body, MAX_UNPACKED_BYTES))
+        unpacked = uncompress(body, MAX_UNPACKED_BYTES)
+        if message == _V2:
+            written = parse_v2(unpacked)
+        else:
+            written = WriteRequest.parse(unpacked, self._selecting.known)
         if not self._knows_external:
             raise NotNow("which labels Prometheus adds is not known yet")
         now = self.clock()
@@ -241,7 +245,7 @@ def _message_of(content_type: str) -> str | None:
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     named = [one.removeprefix("proto=") for one in parameters if one.startswith("proto=")]
     message = named[0] if named else _V1
-    return message if kind == _PROTOBUF and message in _PARSERS else None
+    return message if kind == _PROTOBUF and message in _MESSAGES else None
 
 
 def _written(samples: int, histograms: int) -> dict[str, str]:

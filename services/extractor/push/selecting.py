@@ -27,31 +27,34 @@ _UNSELECTED = Selected(())
 
 
 class Selecting:
-    """Applies the selectors of ``plans``; what it found of a label set it remembers."""
+    """Applies the selectors of ``plans``; what it found of a label set it remembers.
+
+    ``known``: by label set as sent; each was read, and is one that a series may have.
+    """
 
     def __init__(self, plans: Sequence[Plan], remembered_bytes: int = REMEMBERED_BYTES) -> None:
         self._selectors: list[Selector] = [parse_selector(plan.query.text) for plan in plans]
         self._labels: list[Mapping[str, str]] = [plan.query.labels for plan in plans]
         self._external: Mapping[str, str] = {}
         self._remembered_bytes = remembered_bytes
-        self._known: dict[bytes, Selected] = {}
+        self.known: dict[bytes, Selected] = {}
         self._known_bytes = 0
 
     def set_external(self, labels: Mapping[str, str]) -> None:
         """Labels that remote write adds, and queries do not show."""
         if labels != self._external:
             self._external = dict(labels)
-            self._known, self._known_bytes = {}, 0
+            self.known, self._known_bytes = {}, 0
 
     def find(self, label_set: bytes) -> Selected:
         """What becomes of a series; ``label_set`` is as sent. Raises ``BadRequest``."""
-        found = self._known.get(label_set)
+        found = self.known.get(label_set)
         if found is None:
             found = self._find(label_set)
             self._known_bytes += len(label_set) + len(found.series)
             if self._known_bytes > self._remembered_bytes:
-                self._known, self._known_bytes = {}, len(label_set) + len(found.series)
-            self._known[label_set] = found
+                self.known, self._known_bytes = {}, len(label_set) + len(found.series)
+            self.known[label_set] = found
         return found
 
     def _find(self, label_set: bytes) -> Selected:

@@ -6,7 +6,7 @@ Label sets stay as they were sent: most of them came before, and need not be rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -28,6 +28,9 @@ _NAME, _TEXT = 1 << 3 | LENGTH, 2 << 3 | LENGTH
 _ZERO = bytes(8)
 # A sample as nearly all are: a value, and the six bytes of a time of these decades.
 _USUAL_BYTES = 16
+# The same at the end of a series, up to where its value begins.
+_LAST_USUAL = bytes([_SAMPLE, _USUAL_BYTES, _VALUE])
+_LAST_USUAL_BYTES = 2 + _USUAL_BYTES
 
 
 @dataclass(slots=True)
@@ -50,8 +53,11 @@ class WriteRequest:
     _times_ms: dict[bytes, int] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, body: bytes) -> WriteRequest:
-        """Read an unpacked body; raises :class:`BadRequest`."""
+    def parse(cls, body: bytes, known: Container[bytes] = frozenset()) -> WriteRequest:
+        """Read an unpacked body; raises :class:`BadRequest`.
+
+        ``known``: label sets of requests before it, which are not read again.
+        """
         request = cls()
         position, end = 0, len(body)
         with is_message():
@@ -64,9 +70,29 @@ class WriteRequest:
                     continue
                 length, position = uvarint(body, position)
                 last = inside(position + length, end)
-                request._read_series(body, position, last)
+                if not request._is_usual(body, position, last, known):
+                    request._read_series(body, position, last)
                 position = last
+            request.check_series(len(request.counts))
         return request
+
+    def _is_usual(self, body: bytes, position: int, end: int, known: Container[bytes]) -> bool:
+        """Whether it is a series as nearly all are, which then is added: with known labels, and
+        one sample of a time that came before.
+        """
+        labels_end = end - _LAST_USUAL_BYTES
+        if labels_end <= position or not body.startswith(_LAST_USUAL, labels_end):
+            return False
+        label_set = body[position:labels_end]
+        timestamp_ms = self._times_ms.get(body[end - 6 : end])
+        if timestamp_ms is None or body[end - 7] != _TIMESTAMP or label_set not in known:
+            return False
+        self.label_sets.append(label_set)
+        self.counts.append(1)
+        self.histograms.append(0)
+        self.timestamps_ms.append(timestamp_ms)
+        self.values += body[end - 15 : end - 7]
+        return True
 
     def _read_series(self, body: bytes, position: int, end: int) -> None:
         # Labels come first, and nothing in between, from every sender there is; others may as well.

@@ -85,7 +85,7 @@ def test_what_is_remembered_has_a_limit() -> None:
         assert selecting.find(sent({"__name__": "up", "n": str(number)})).feeds == (0,)
         assert selecting.find(sent({"__name__": "no", "n": str(number)})).feeds == ()
 
-    assert len(selecting._known) < 40
+    assert len(selecting.known) < 40
 
 
 def test_what_is_no_series_is_refused_each_time() -> None:

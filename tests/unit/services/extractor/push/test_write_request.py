@@ -98,6 +98,49 @@ def test_histograms_are_counted_and_the_rest_is_passed_over() -> None:
     assert request.histogram_messages == [histogram(NOW_MS, 3)[2:]]
 
 
+SAMPLE = sample(NOW_MS, 1.5)
+LABELS = b"".join(label(name.encode(), text.encode()) for name, text in UP.items())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        series(UP, [SAMPLE]),
+        series(UP, [SAMPLE, sample(NOW_MS + 1, -0.0)]),
+        series(UP, [sample(5, 2.0)]),
+        series(UP, [sample(-1, 2.0)]),
+        series(UP, [histogram(NOW_MS, 3)]),
+        series(UP, [SAMPLE, histogram(NOW_MS, 3)]),
+        series(UP, [histogram(NOW_MS, 3), SAMPLE]),
+        series(UP, []),
+        # Of the length of a sample, and none: an exemplar, its fields in another order, two values.
+        of_bytes(1, LABELS + of_bytes(3, SAMPLE[2:])),
+        of_bytes(1, LABELS + of_bytes(2, SAMPLE[11:] + SAMPLE[2:11])),
+        of_bytes(1, LABELS + of_bytes(2, of_double(1, 1.0) + b"\x10\x01" + b"\x10\x02" * 2)),
+        # The sample in front, and labels that only begin or end like known ones.
+        of_bytes(1, SAMPLE + LABELS),
+        of_bytes(1, LABELS + label(b"z", b"z") + SAMPLE),
+        of_bytes(1, label(b"a", b"a") + LABELS + SAMPLE),
+        of_bytes(1, SAMPLE),
+    ],
+)
+def test_known_labels_make_no_difference(body: bytes) -> None:
+    # The time of the last sample came before.
+    first = series({"__name__": "first"}, [SAMPLE])
+
+    request = WriteRequest.parse(first + body + body, {LABELS})
+
+    assert request == WriteRequest.parse(first + body + body)
+
+
+def test_known_labels_are_not_read_again() -> None:
+    labels = of_bytes(9, b"not read")
+    body = series({"__name__": "first"}, [SAMPLE]) + of_bytes(1, labels + SAMPLE)
+
+    assert WriteRequest.parse(body, {labels}).label_sets[1] == labels
+    assert WriteRequest.parse(body).label_sets[1] == b""
+
+
 def test_an_empty_body_has_no_series() -> None:
     assert WriteRequest.parse(b"").label_sets == []
 
@@ -128,6 +171,15 @@ def test_no_cut_of_a_request_is_another_error() -> None:
         except BadRequest:
             continue
         assert end in (0, len(body) // 2)
+
+
+def test_limits_hold_for_series_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_request, "MOST_SERIES", 3)
+    body = series(UP, [SAMPLE])
+    assert len(WriteRequest.parse(body * 3, {LABELS}).counts) == 3
+
+    with pytest.raises(BadRequest, match="a request may have 3 series"):
+        WriteRequest.parse(body * 4, {LABELS})
 
 
 def test_limits_of_series_samples_and_labels(monkeypatch: pytest.MonkeyPatch) -> None:
