@@ -269,6 +269,7 @@ def test_lines_found_bad_before_an_interruption_count_too() -> None:
         found.status[index] = LineStatus.REJECTED
         found.messages[index] = "conflict"
     found.parts = []
+    bench.handler.isolation_cache.put(mixed, found)
     assert isinstance(bench.handle(mixed)[0], Pause)
 
 
