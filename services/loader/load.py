@@ -255,8 +255,10 @@ class LoadHandler:
             return result
 
         def give_up() -> NotNow | None:
-            hopeless = all(self.suspects.is_hopeless(id_) for id_ in group.ids)
-            return None if hopeless else self._admission.back_off()
+            (id_,) = group.ids
+            self.suspects.failed([id_])  # once, however many of the posts failed
+            hopeless = self.suspects.is_hopeless(id_)
+            return None if hopeless else self._admission.back_off(self.suspects.failures(id_))
 
         def add_bad(count: int) -> NotNow | None:
             batch.add_bad(count, group.ids)
