@@ -117,4 +117,5 @@ def init(
         if org_id is None or len(buckets) < len(wanted):
             typer.echo(f"{kept_in}: would be made (its buckets are not there yet)")
             return
-        steps.ensure_token(admin, connect, org_id, buckets, kept_in, consent, typer.echo)
+        named = steps.description_of(settings.pipeline)
+        steps.ensure_token(admin, connect, org_id, buckets, named, kept_in, consent, typer.echo)

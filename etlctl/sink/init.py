@@ -11,7 +11,7 @@ from functools import partial
 from math import ceil, inf
 from pathlib import Path
 
-from common.config import LoadSettings
+from common.config import LoadSettings, PipelineSettings
 from common.config.secrets import not_for_headers
 from common.errors import ConfigError, SinkError
 from common.secret_files import read_secret
@@ -20,8 +20,9 @@ from etlctl.sink.retention import Consent, Say, ensure_made, reconcile
 from etlctl.times import Clock
 from etlctl.whole_file import whole_file
 
-# This text marks an authorization as ours; nobody else's is ever touched.
-DESCRIPTION = "ETL loader: its buckets only (kept by etlctl sink init)"
+# These texts mark an authorization as ours; nobody else's is ever touched.
+_LOADERS = "ETL loader"
+_DESCRIPTION = f"{_LOADERS} of {{}}: its buckets only (kept by etlctl sink init)"
 
 MIN_RETENTION_SECONDS = 3600  # InfluxDB answers 500 to any less
 
@@ -91,11 +92,18 @@ def ensure_org(admin: Management, name: str, consent: Consent, say: Say) -> str 
     return org_id
 
 
+def description_of(pipeline: PipelineSettings) -> str:
+    """What the authorizations of a pipeline's loaders are called."""
+    shard = f" {pipeline.shard}" if pipeline.shard else ""
+    return _DESCRIPTION.format(f"{pipeline.redis_namespace}{shard}")
+
+
 def ensure_token(
     admin: Management,
     connect: Callable[[str], Management],
     org_id: str,
     buckets: Sequence[Bucket],
+    description: str,
     token_file: Path,
     consent: Consent,
     say: Say,
@@ -104,13 +112,22 @@ def ensure_token(
 
     Reading is needed for the watermark and for ``etlctl verify``. ``connect`` gives the view of
     another token. Authorizations of ours that are not in the file are deleted, last, so that there
-    is always one that works.
+    is always one that works: those with this description that may write to one of the buckets. What
+    has it and other buckets is of a pipeline that happens to have the same name.
     """
     wanted = frozenset(
         Permission(action, bucket.id) for bucket in buckets for action in ("read", "write")
     )
-    ours = [one for one in admin.authorizations(org_id) if one.description == DESCRIPTION]
     token = read_token(token_file)
+    ours = [
+        one
+        for one in admin.authorizations(org_id)
+        if one.description.startswith(_LOADERS)
+        and (
+            (one.token and one.token == token)
+            or (one.description == description and (one.permissions or wanted) & wanted)
+        )
+    ]
     current = None if token is None else _current(ours, token, wanted)
     if token and current and _works(connect, token, org_id, wanted):
         say(f"{token_file}: kept")
@@ -125,7 +142,7 @@ def ensure_token(
         # The file comes first, so that no token is made that cannot be kept.
         with ExitStack() as undo:
             with whole_file(token_file, replace=True, mode=TOKEN_FILE_MODE) as file:
-                made = admin.create_authorization(org_id, DESCRIPTION, wanted)
+                made = admin.create_authorization(org_id, description, wanted)
                 undo.callback(admin.delete_authorization, made.id)
                 file.write(made.token.encode())
             undo.pop_all()
@@ -195,7 +212,7 @@ def _works(
     """Whether InfluxDB knows the token, and shows it exactly its buckets."""
     view = connect(token)
     try:
-        return view.readable_buckets(org_id) == {one.bucket_id for one in wanted}
+        return view.may_read(org_id, frozenset(one.bucket_id for one in wanted))
     except Unauthorized:
         return False
     finally:

@@ -148,14 +148,21 @@ class Management:
                 bucket.id, patch_bucket_request={"retentionRules": [rule]}
             )
 
-    def readable_buckets(self, org_id: str) -> set[str]:
-        """Ids of the buckets that this token may read (a hundred at most).
+    def may_read(self, org_id: str, buckets: frozenset[str]) -> bool:
+        """Whether this token may read the buckets with these ids and, as far as a page shows, no
+        others of the organisation.
 
-        Raises :class:`Unauthorized` for a token that is not known.
+        A page is cut before the rights are looked at, so where there are many buckets it may lack
+        ours: those are asked for one by one.
+        Raises :class:`Unauthorized` for a token that is not known, or that may not read one.
         """
         with self._request("for its buckets"):
             found = self._buckets.get_buckets(org_id=org_id, limit=_PAGE)
-        return {bucket.id for bucket in found.buckets}
+        shown = {bucket.id for bucket in found.buckets}
+        for which in sorted(buckets - shown):
+            with self._request("for one of its buckets"):
+                self._buckets.get_buckets_id(which)
+        return shown <= buckets
 
     def authorizations(self, org_id: str) -> list[Authorization]:
         """Every authorization of the organisation."""

@@ -170,10 +170,14 @@ class Admission:
             self.resume(Proof.POINTS if outcome.kind is Kind.WRITTEN else Proof.REQUEST)
             return None
 
-    def back_off(self) -> Retry:
-        """The verdict for entries that are to wait although the sink may take others."""
+    def back_off(self, failures: int = 0) -> Retry:
+        """The verdict for entries that are to wait although the sink may take others.
+
+        ``failures``: how many they have had of their own.
+        """
         with self._lock:
-            return Retry(self._backoff.seconds(self._failures, self.rng), self._last_failure)
+            wait_seconds = self._backoff.seconds(max(failures, self._failures), self.rng)
+            return Retry(wait_seconds, self._last_failure)
 
     def pause(self, cause: str, reason: str, ends_by: Proof) -> Pause:
         """Post nothing until ``ends_by`` is given; ``cause`` is a short stable word."""

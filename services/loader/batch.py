@@ -109,7 +109,8 @@ class Destinations:
 class Group:
     """Entries of one bucket that are posted together, until ``deadline_seconds`` of the clock.
 
-    ``known`` holds, by entry id, the lines of entries that were inflated and what is known of them.
+    ``known`` holds, by entry id, what is known of the lines of entries that were inflated, and the
+    lines themselves while the group is searched.
     ``suspect``: the server fails at this (single) entry again and again while others pass; its
     posts search for what the server fails at.
     """

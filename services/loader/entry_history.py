@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from common.state.verdict import Entry
+from services.loader import payload
 from services.loader.lines import Lines
 
 # Failures of an entry, while others pass, after which the trouble is looked for inside it, and
@@ -16,9 +19,11 @@ HOPELESS_FAILURES = 10
 
 _MOST_ENTRIES = 10_000  # whose failures are remembered; the oldest give way and start anew
 
-# How many entries' lines are remembered, and for how long.
+# Of how many entries it is remembered what was found, in how much memory, and for how long.
 KEPT_ENTRIES = 64
+KEPT_BYTES = 32 << 20
 KEPT_SECONDS = 600.0
+_MESSAGE_BYTES = 150  # of one, beside its text
 
 
 class Suspects:
@@ -90,34 +95,63 @@ class IsolationCache:
     """What interrupted searches found out about lines, for a while.
 
     Without it a long search against a shaky sink would begin anew with each delivery and might
-    never end.
+    never end. The lines themselves come with each delivery: those of a few entries would fill the
+    loader's memory.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._saved: OrderedDict[tuple[str, str], tuple[float, Lines]] = OrderedDict()
+        self._saved: OrderedDict[tuple[str, str], _Found] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, entry: Entry) -> Lines | None:
-        """What is known of the entry, or None."""
+        """What is known of the entry, or None.
+
+        Raises :class:`common.errors.WireError` if the payload cannot be inflated.
+        """
         with self._lock:
-            saved = self._saved.get(_key(entry))
-            if saved is None or self._clock() - saved[0] > KEPT_SECONDS:
-                return None
-            return saved[1]
+            found = self._saved.get(_key(entry))
+        if found is None or self._clock() - found.at_seconds > KEPT_SECONDS:
+            return None
+        text = payload.decode(entry.payload, entry.samples)
+        parts = [part.tolist() for part in found.parts]
+        return Lines(text, bytearray(found.status), dict(found.messages), parts)
 
     def put(self, entry: Entry, lines: Lines) -> None:
         """Keep what was found; the oldest gives way."""
+        parts = [array("I", part) for part in lines.parts]
+        found = _Found(self._clock(), bytes(lines.status), dict(lines.messages), parts)
         with self._lock:
             self._saved.pop(_key(entry), None)
-            self._saved[_key(entry)] = (self._clock(), lines)
-            while len(self._saved) > KEPT_ENTRIES:
+            self._saved[_key(entry)] = found
+            while len(self._saved) > KEPT_ENTRIES or (len(self._saved) > 1 and self._is_full):
                 self._saved.popitem(last=False)
 
     def forget(self, entry: Entry) -> None:
         """The entry is settled, or is to be judged anew."""
         with self._lock:
             self._saved.pop(_key(entry), None)
+
+    @property
+    def _is_full(self) -> bool:
+        return sum(found.size_bytes for found in self._saved.values()) > KEPT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """As in :class:`Lines`, in less memory."""
+
+    at_seconds: float
+    status: bytes
+    messages: dict[int, str]
+    parts: list[array[int]]
+    size_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        texts = {id(text): len(text) for text in self.messages.values()}  # many lines share one
+        in_parts = sum(part.itemsize * len(part) for part in self.parts)
+        in_messages = _MESSAGE_BYTES * len(self.messages) + sum(texts.values())
+        object.__setattr__(self, "size_bytes", len(self.status) + in_parts + in_messages)
 
 
 def _key(entry: Entry) -> tuple[str, str]:

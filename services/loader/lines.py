@@ -132,10 +132,11 @@ class Lines:
                 self.status[index] = LineStatus.EXPIRED
 
     def any_expired_after(self, young_from_ms: int) -> bool:
-        """Whether a line counts as expired that is younger."""
+        """Whether the sink refused a line for its age that is younger."""
         return any(
-            status == LineStatus.EXPIRED and (payload.timestamp_ms(line) or 0) > young_from_ms
-            for status, line in zip(self.status, self.text, strict=True)
+            self.status[index] == LineStatus.EXPIRED
+            and (payload.timestamp_ms(self.text[index]) or 0) > young_from_ms
+            for index in self.messages
         )
 
 

@@ -184,7 +184,8 @@ class LoadHandler:
                 groups.add(bucket, entry)
             else:
                 suspect = self.suspects.is_suspect(entry.id)
-                groups.alone(bucket, entry, lines, suspect=suspect)
+                known = None if lines is None else replace(lines, text=[])
+                groups.alone(bucket, entry, known, suspect=suspect)
         return groups.all
 
     def _load(self, batch: Batch, group: Group) -> None:
@@ -203,6 +204,7 @@ class LoadHandler:
                     not_now = self._isolate(batch, group, outcome)
                 case refused:
                     not_now = refused
+        group.known.clear()  # the text of all groups at a time would be too much
         if not_now is not None:
             for entry in group.entries:
                 batch.verdicts.setdefault(entry.id, not_now)
@@ -236,8 +238,12 @@ class LoadHandler:
         lines = Lines.joined(group.known[entry.id] for entry in sound)
         batch.add_bad(lines.bad, group.ids)
 
+        posts = 0  # `search` counts them, too, and would not be freed if `post` had it
+
         def post(some: Sequence[bytes]) -> Outcome | NotNow:
-            wait = self._search_budget.take(search.posts, len(sound), probing=batch.probing)
+            nonlocal posts
+            wait = self._search_budget.take(posts, len(sound), probing=batch.probing)
+            posts += 1
             if not some:  # at the bound too: without it what was posted says nothing
                 return self._post_control(group)
             if wait is not None:
@@ -249,8 +255,10 @@ class LoadHandler:
             return result
 
         def give_up() -> NotNow | None:
-            hopeless = all(self.suspects.is_hopeless(id_) for id_ in group.ids)
-            return None if hopeless else self._admission.back_off()
+            (id_,) = group.ids
+            self.suspects.failed([id_])  # once, however many of the posts failed
+            hopeless = self.suspects.is_hopeless(id_)
+            return None if hopeless else self._admission.back_off(self.suspects.failures(id_))
 
         def add_bad(count: int) -> NotNow | None:
             batch.add_bad(count, group.ids)
@@ -267,8 +275,8 @@ class LoadHandler:
         parts = lines.split(len(group.known[entry.id].text) for entry in sound)
         for entry, found in zip(sound, parts, strict=True):
             self._conclude(batch, entry, found)
-        if outcome is not None or group.suspect or search.posts > 1:
-            self._report_end(group, lines, search.posts)
+        if outcome is not None or group.suspect or posts > 1:
+            self._report_end(group, lines, posts)
         return not_now
 
     def _post_control(self, group: Group) -> Outcome | NotNow:
@@ -287,13 +295,17 @@ class LoadHandler:
 
     def _decode(self, batch: Batch, group: Group) -> list[Entry]:
         """Inflate the entries; those that could be, the others are dead letters."""
+        sound = []
         for entry in group.entries:
-            if entry.id not in group.known:
-                try:
-                    group.known[entry.id] = Lines(payload.decode(entry.payload, entry.samples))
-                except WireError as error:
-                    self._settle(batch, entry, _corrupt(entry, error))
-        return [entry for entry in group.entries if entry.id in group.known]
+            try:
+                text = payload.decode(entry.payload, entry.samples)
+            except WireError as error:
+                self._settle(batch, entry, _corrupt(entry, error))
+                continue
+            known = group.known.get(entry.id)
+            group.known[entry.id] = Lines(text) if known is None else replace(known, text=text)
+            sound.append(entry)
+        return sound
 
     def _conclude(self, batch: Batch, entry: Entry, lines: Lines) -> None:
         """Settle an entry whose every line is decided; remember what is known of another."""

@@ -61,7 +61,7 @@ def encode(lines: Iterable[bytes]) -> bytes:
 
 def text(lines: Iterable[bytes]) -> bytes:
     """Lines, each ended by a line break."""
-    return b"".join(line + b"\n" for line in lines)
+    return b"\n".join([*lines, b""])
 
 
 def timestamp_ms(line: bytes) -> int | None:

@@ -158,6 +158,10 @@ _REASONS = (
         Kind.UNEXPECTED,
         re.compile(r"database is required|invalid precision|invalid consistency|bucket not found"),
     ),
+    # 1.x says these with a 500. They are of a bucket or a shard, and others may well be written to:
+    # so they must not look like the fault of an entry.
+    (Kind.MISSING, re.compile(r"retention policy not found")),
+    (Kind.BUSY, re.compile(r"(engine: )?cache-max-memory-size exceeded")),
 )
 # What a reason may mean although the status says something else. A status that speaks of who we
 # are, where we write, or when to come back is believed more than the rest.
@@ -170,6 +174,8 @@ _WHATEVER_THE_STATUS = frozenset(
         Kind.CAPACITY,
         Kind.LIMIT,
         Kind.UNREADABLE,
+        Kind.MISSING,
+        Kind.BUSY,
     }
 )
 _STATUS_IS_BELIEVED = frozenset(
@@ -222,7 +228,7 @@ def classify(
         dropped = int(found[1]) if found else None
         if kind is Kind.OUTSIDE_WINDOW and (old := _NOT_KEPT.search(message)) and int(old[1]):
             dropped = None  # of two causes: it says nothing of the lines of one
-    elif kind is Kind.BUSY:
+    if kind is Kind.BUSY:
         sent = headers.get("Retry-After"), headers.get("Date")
         wait_seconds = retry_after_seconds(*sent, now_seconds)
     return Outcome(kind, message, cause or kind.value, status, dropped, wait_seconds)

@@ -64,6 +64,7 @@ class TooOld:
         kept_seconds = self.tiers[entry.tier].retention_seconds
         if kept_seconds is None:
             return False
-        lines.without_message(LineStatus.EXPIRED)
         young_from_seconds = self.wall_clock() - min(kept_seconds, YOUNG_SECONDS)
-        return lines.any_expired_after(int(young_from_seconds * 1000))
+        in_error = lines.any_expired_after(int(young_from_seconds * 1000))
+        lines.without_message(LineStatus.EXPIRED)
+        return in_error

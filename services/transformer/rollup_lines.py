@@ -42,11 +42,12 @@ def digest_of(points: RolledUp) -> Digest:
 
 def _split(points: RolledUp) -> Iterator[RolledUp]:
     """Parts of whole series, each of about so many lines and bytes at most."""
-    line_bytes = _TIME_BYTES + _FIELD_BYTES * len(points.fields)
+    fields = len(points.fields)
+    line_bytes = _TIME_BYTES + _FIELD_BYTES * fields
     starts = np.cumsum(points.counts) - points.counts
     first = lines = size_bytes = 0
     for index, (key, count) in enumerate(zip(points.keys, points.counts.tolist(), strict=True)):
-        more_bytes = count * (len(key) + line_bytes)
+        more_bytes = count * (len(key) + line_bytes + fields * len(split_field(key)[1]))
         if index > first and (
             lines + count > MAX_OUTPUT_LINES or size_bytes + more_bytes > MAX_OUTPUT_BYTES
         ):

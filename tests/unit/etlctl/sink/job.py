@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from etlctl.sink.init import DESCRIPTION
+from common.config import PipelineSettings
+from etlctl.sink.init import description_of
 from tests.doubles.influx_management import Place
 from tests.support.secret_folders import Capture, run
 
@@ -23,7 +24,9 @@ class Job:
         self.admin_file.write_text(place.influx.admin_token, encoding="utf-8")
         self.admin_file.chmod(0o400)
         self.url = place.influx.url
+        self.bucket = "metrics"
         self.load: dict[str, Any] = {}
+        self.pipeline: dict[str, Any] = {}
         self.out = self.err = ""
         self._config = folder / "etl.yaml"
         self._capsys = capsys
@@ -36,10 +39,11 @@ class Job:
                     "url": self.url,
                     "token_file": str(self.token_file),
                     "org": self.place.org,
-                    "bucket": "metrics",
+                    "bucket": self.bucket,
                 },
                 **self.load,
             },
+            "pipeline": self.pipeline,
         }
         self._config.write_text(yaml.safe_dump(document), encoding="utf-8")
         code, self.out, self.err = run(
@@ -50,8 +54,13 @@ class Job:
         )
         return code
 
+    @property
+    def description(self) -> str:
+        return description_of(PipelineSettings(**self.pipeline))
+
     def ours(self) -> list[dict[str, Any]]:
-        return [one for one in self.place.authorizations() if one["description"] == DESCRIPTION]
+        made = self.place.authorizations()
+        return [one for one in made if one["description"] == self.description]
 
     def token(self) -> str:
         return self.token_file.read_text(encoding="utf-8")

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from devtools import PROJECT_ROOT
-from etlctl.sink.init import DESCRIPTION
 from etlctl.sink.management import Management, shard_seconds_for
 from tests.doubles.influx_management import Influx, forget
 from tests.unit.etlctl.sink.job import Job
@@ -231,11 +230,46 @@ def test_an_inactive_authorization_is_replaced(influx: Influx, job: Job) -> None
     assert influx.write_status(job.token(), job.place.org, "metrics") == 204
 
 
+def test_an_organisation_of_more_buckets_than_a_page_shows(influx: Influx, job: Job) -> None:
+    for number in range(100):  # in the order of names and of time before ours
+        job.place.bucket(f"a{number}")
+    for outcome in ("made (there was none)", "kept"):
+        assert job.run() == 0
+        assert f"{job.token_file}: {outcome}" in job.out
+    assert influx.write_status(job.token(), job.place.org, "metrics") == 204
+    (made,) = job.ours()
+    rights = [(right["action"], right["resource"]["id"]) for right in made["permissions"][:1]]
+    job.token_file.chmod(0o600)
+    less = job.place.authorize(*rights, description=job.description)
+    job.token_file.write_text(less["token"], encoding="utf-8")
+    assert job.run() == 0
+    assert f"{job.token_file}: made (the old one had other rights)" in job.out
+
+
+def test_another_pipelines_token_is_left_alone(influx: Influx, job: Job) -> None:
+    assert job.run() == 0
+    first = job.token()
+    others: list[dict[str, Any]] = [
+        {"pipeline": {"redis_namespace": "staging"}},
+        {"pipeline": {"shard": "1/2"}},
+        {"bucket": "others"},
+    ]
+    for number, other in enumerate(others):
+        job.pipeline = other.get("pipeline", {})
+        job.bucket = other.get("bucket", "metrics")
+        job.token_file = job.token_file.with_name(f"other{number}")
+        for _ in range(2):
+            assert job.run() == 0
+            assert "deleted" not in job.out
+        assert influx.write_status(job.token(), job.place.org, job.bucket) == 204
+        assert influx.write_status(first, job.place.org, "metrics") == 204
+
+
 def test_what_a_killed_run_left_over_is_deleted(job: Job) -> None:
     """Killed after making an authorization and before writing its token: nobody knows it."""
     assert job.run() == 0
     bucket = _buckets(job)[0]["id"]
-    left = job.place.authorize(("read", bucket), ("write", bucket), description=DESCRIPTION)
+    left = job.place.authorize(("read", bucket), ("write", bucket), description=job.description)
     token = job.token()
     assert job.run() == 0
     assert job.token() == token

@@ -92,7 +92,7 @@ def test_a_token_that_may_not_read_its_buckets_is_told(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No server here can be made to grant less than it says.
-    monkeypatch.setattr(Management, "readable_buckets", lambda _management, _org_id: set())
+    monkeypatch.setattr(Management, "may_read", lambda *_: False)
     assert job.run() == 3
     assert "does not let the new token read its buckets" in job.err
     assert len(job.err.splitlines()) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -11,7 +12,7 @@ from common.samples.bucket_of_key import mark_of_bucket
 from common.samples.gzip_join import marked
 from common.state.verdict import Entry, Pause, Retry, Settle
 from services.loader.loaded import digest_of_lines
-from services.loader.responses import Kind, Outcome
+from services.loader.responses import Kind, Outcome, classify
 from tests.doubles.influx_engine import Bucket, Engine
 from tests.doubles.loading import (
     BUCKET,
@@ -109,6 +110,25 @@ def test_at_a_limit_a_request_without_points_proves_nothing(bench: Bench) -> Non
         bench.handler.check()
     assert bench.handle(for_bucket("two", "1")) == [verdict]
     assert len(bench.sink.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["retention policy not found: rp", "engine: cache-max-memory-size exceeded: (9/9)"],
+)
+def test_what_1x_says_with_a_500_of_one_bucket_is_no_fault_of_its_entries(
+    bench: Bench, words: str
+) -> None:
+    failed = classify(500, {}, json.dumps({"error": words}).encode(), now_seconds=0.0)
+    bench.sink.judge = lambda text: failed if b"team=two" in text[0] else None
+    for turn in range(30):
+        waits, passes = bench.handle(for_bucket("two", "2"), for_bucket("one", f"1-{turn}"))
+        assert passes == Settle(loaded=10)
+        assert isinstance(waits, Retry)
+        bench.clock.pass_(waits.after_seconds + 1)
+    bench.sink.judge = None
+    bench.engine.buckets["two"] = Bucket()
+    assert bench.handle(for_bucket("two", "2")) == [Settle(loaded=10)], "once it is taken"
 
 
 def test_while_the_sink_refuses_everything_no_entry_of_a_missing_bucket_is_the_probe() -> None:

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from services.loader.entry_history import (
     HOPELESS_FAILURES,
+    KEPT_BYTES,
     KEPT_ENTRIES,
     KEPT_SECONDS,
     SUSPECT_FAILURES,
     IsolationCache,
     Suspects,
 )
-from services.loader.lines import Lines
+from services.loader.lines import Lines, LineStatus
 from tests.doubles.loading import Clock, entry, lines
 
 
@@ -51,15 +52,30 @@ def test_what_was_isolated_grows_old_and_gives_way() -> None:
     clock = Clock()
     cache = IsolationCache(clock)
     entries = [entry(str(number), lines(1)) for number in range(KEPT_ENTRIES + 1)]
-    found = [Lines([b"x"]) for _ in entries]
-    for one, known in zip(entries, found, strict=True):
-        cache.put(one, known)
+    found = Lines(lines(1), bytearray([LineStatus.REJECTED]), {0: "no"}, [[0]])
+    for one in entries:
+        cache.put(one, found)
     first, second = entries[:2]
     assert cache.get(first) is None
-    assert cache.get(second) is found[1]
+    assert cache.get(second) == found
     assert cache.get(replace(second, payload_key="another")) is None
     clock.pass_(KEPT_SECONDS + 1)
     assert cache.get(second) is None
-    cache.put(second, found[1])
+    cache.put(second, found)
     cache.forget(second)
     assert cache.get(second) is None
+
+
+def test_what_was_isolated_is_kept_in_so_many_bytes_and_the_latest_always() -> None:
+    cache = IsolationCache(Clock())
+    text = lines(10)
+    entries = [entry(str(number), text) for number in range(3)]
+    message = "no" * (KEPT_BYTES // 4)  # half of them
+    of_one = Lines(text, messages={0: message, 1: message, 2: message})
+    for one in entries[:2]:
+        cache.put(one, of_one)
+    assert cache.get(entries[0]) is None, "one text, however many lines have it, and a little more"
+    assert cache.get(entries[1]) == of_one
+    cache.put(entries[2], Lines(text, messages={0: 3 * message}))
+    assert cache.get(entries[1]) is None
+    assert cache.get(entries[2]) is not None

@@ -9,12 +9,23 @@ from typing import Any
 
 import pytest
 
+from common.state.verdict import Settle
 from services.loader.influx3 import classify_3
 from services.loader.isolate import Isolation
 from services.loader.lines import Lines, LineStatus
 from services.loader.responses import Kind, Outcome
 from services.loader.retention_cache import ASK_AGAIN_SECONDS, ASK_SECONDS, RetentionCache
-from tests.doubles.loading import DAY_SECONDS, NOW_MS, WRITTEN, Bench, Clock, entry, lines, old
+from tests.doubles.loading import (
+    DAY_SECONDS,
+    NOW_MS,
+    WRITTEN,
+    Bench,
+    Clock,
+    entry,
+    lines,
+    old,
+    tier,
+)
 
 PARTIAL = "partial write of line protocol occurred"
 TABLES = "Update to schema would exceed number of tables limit of 2000 tables"
@@ -162,3 +173,11 @@ def test_a_sink_that_keeps_for_ever_gets_payloads_as_they_are() -> None:
     bench.handle(one)
     assert bench.points == 25
     assert len(bench.sink.bodies) == 1
+
+
+def test_a_database_that_keeps_less_than_an_hour_has_no_clock_that_is_wrong() -> None:
+    bench = Bench(tiers={"hot": tier(retention_seconds=DAY_SECONDS)})
+    bench.sink.silent_retention = 600.0
+    text = lines(3, at_ms=NOW_MS - 1_200_000) + lines(5)
+    assert bench.handle(entry("1", text)) == [Settle(loaded=5, drops={"beyond_retention": 3})]
+    assert bench.metric("etl_sink_paused") == 0

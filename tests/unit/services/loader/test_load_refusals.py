@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdict
+from services.loader.entry_history import HOPELESS_FAILURES, SUSPECT_FAILURES
 from services.loader.lines import LineStatus
 from services.loader.responses import Kind, Outcome
 from tests.doubles.loading import (
@@ -156,6 +157,24 @@ def test_an_entry_of_which_nothing_is_ever_taken_is_a_dead_letter_at_last() -> N
     assert others >= 9, "each time others passed"
 
 
+def test_a_search_counts_as_one_failure_while_others_pass_between_its_posts() -> None:
+    bench = Bench(max_rejected_share=1)
+
+    def judge(text: Sequence[bytes]) -> Outcome | None:
+        bench.handler.suspects.passed()  # what another thread posted
+        return poisoned(text)
+
+    bench.sink.judge = judge
+    bad = entry("bad", [b"poison,n=%d value=1 1700000000000" % i for i in range(2000)])
+    waited_seconds = 0.0
+    while isinstance(verdict := bench.handle(bad)[0], Retry):
+        waited_seconds += verdict.after_seconds
+        bench.clock.pass_(verdict.after_seconds)
+    assert sum(letter.samples for letter in dead(verdict)) == 2000
+    assert bench.metric("etl_sink_suspects_total") == HOPELESS_FAILURES - SUSPECT_FAILURES
+    assert waited_seconds > 30, "a shard that fails for some seconds is not its fault"
+
+
 def test_an_outage_makes_nobody_suspect() -> None:
     bench = Bench(circuit_failures=1000)
     bench.sink.judge = lambda _: FAILED
@@ -269,6 +288,7 @@ def test_lines_found_bad_before_an_interruption_count_too() -> None:
         found.status[index] = LineStatus.REJECTED
         found.messages[index] = "conflict"
     found.parts = []
+    bench.handler.isolation_cache.put(mixed, found)
     assert isinstance(bench.handle(mixed)[0], Pause)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import tracemalloc
 
 import pytest
 
@@ -187,3 +189,25 @@ def test_an_open_circuit_touches_the_sink_no_more_until_one_post_has_passed() ->
     assert bench.metric("etl_circuit_state") == 0
     states = [fields["state"] for fields in bench.events("sink_circuit_changed")]
     assert states == ["open", "half_open", "open", "half_open", "closed"]
+
+
+def test_the_lines_of_entries_that_are_searched_are_not_all_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused = Outcome(Kind.POINTS, "no", "points", 400)
+    bench = Bench(max_rejected_share=1, search_posts_per_minute=1, group_samples=5_000)
+    monkeypatch.setattr(bench.sink, "write", lambda _bucket, _body: refused)
+    entries = [entry(str(id_), lines(5_000, "a" * 150)) for id_ in range(8)]
+    of_one_bytes = 5_000 * 200
+    gc.collect()
+    gc.disable()  # nothing may wait for it: what fills the memory is not what it counts
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            assert all(isinstance(one, Retry) for one in bench.handle(*entries))
+            held_bytes, peak_bytes = tracemalloc.get_traced_memory()
+            assert held_bytes < of_one_bytes
+            assert peak_bytes < 5 * of_one_bytes
+    finally:
+        tracemalloc.stop()
+        gc.enable()

@@ -228,12 +228,16 @@ ROWS: list[tuple[str, int, bytes, Kind]] = [
     ("no right to write", 403, v2("forbidden", "insufficient permissions for write"), Kind.REFUSED),
     ("unknown bucket", 404, v2("not found", 'bucket "x" not found'), Kind.MISSING),
     ("unknown database", 404, v1('database not found: "x"'), Kind.MISSING),
+    ("unknown retention policy", 500, v1("retention policy not found: x"), Kind.MISSING),
     # Waits.
     ("429", 429, v2("too many requests", "slow down"), Kind.BUSY),
     ("503", 503, b"", Kind.BUSY),
     ("500", 500, v2("internal error", "unexpected error writing points to database: timeout"),
      Kind.FAILED),
-    ("1.x 500", 500, v1("engine: cache-max-memory-size exceeded: (1/1)"), Kind.FAILED),
+    ("1.x full cache", 500, v1("engine: cache-max-memory-size exceeded: (1/1)"), Kind.BUSY),
+    ("2.x full cache", 500, v2("internal error", "unexpected error writing points to database: "
+     "engine: cache-max-memory-size exceeded: (1/1)"), Kind.BUSY),
+    ("1.x 500", 500, v1("timeout"), Kind.FAILED),
     ("502 of a proxy", 502, b"<html><h1>502 Bad Gateway</h1></html>", Kind.FAILED),
     ("504", 504, b"", Kind.FAILED),
     ("408", 408, b"", Kind.FAILED),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from common.samples.columns import Samples
 from common.samples.rollup import AGGREGATES, Rollup, rollup_key
 from services.loader.loaded import digest_of_lines
+from services.transformer import rollup_lines
 from services.transformer.rollup import RolledUp, roll_up
 from services.transformer.rollup_lines import digest_of, encode_rollup
 from services.verifier.points import Column
@@ -198,3 +199,16 @@ def test_a_digest_tells_fields_apart() -> None:
         {"min": points.fields["max"], "max": points.fields["min"]},
     )
     assert digest_of(points) != digest_of(swapped)
+
+
+@pytest.mark.parametrize("field", [b"", b" http_request_duration_seconds"])
+def test_an_entry_is_no_larger_than_a_request_may_be(
+    monkeypatch: pytest.MonkeyPatch, field: bytes
+) -> None:
+    monkeypatch.setattr(rollup_lines, "MAX_OUTPUT_BYTES", 20_000)
+    third = {60_000 * n: n / 3 * 1e-300 for n in range(1, 4)}
+    samples = samples_of({b"m,host=h%d%s" % (n, field): third for n in range(100)})
+    points, _ = roll_up(samples, 0, END_MS, EVERY)
+    outputs = list(encode_rollup(points))
+    assert sum(output.samples for output in outputs) == 300
+    assert max(len(gzip.decompress(output.payload)) for output in outputs) <= 20_000
