@@ -39,13 +39,13 @@ class Rechecker:
     """Compares committed windows with the source when they are due.
 
     ``count_in`` counts the raw samples of a ``select`` in ``(start_ms, end_ms]``, ``read``
-    evaluates an ``expr`` there. ``after_seconds``: when, since the commit. ``origin_ms``: where a
-    feed began.
+    evaluates the ``expr`` of a plan there. ``after_seconds``: when, since the commit.
+    ``origin_ms``: where a feed began.
     """
 
     windows: WindowSet
     count_in: Callable[[Query, int, int], int]
-    read: Callable[[Query, int, int], Iterable[Samples]]
+    read: Callable[[Plan, int, int], Iterable[Samples]]
     history: SourceHistory
     telemetry: Telemetry
     after_seconds: Sequence[float]
@@ -124,7 +124,7 @@ class Rechecker:
             if len(run) > 1:
                 return None
             return self._still_there(plan, run) if found < expected else run
-        blocks = self.read(plan.query, start_ms, end_ms)
+        blocks = self.read(plan, start_ms, end_ms)
         digests = digests_of(blocks, [recheck.end_ms for recheck in run])
         return [
             recheck

@@ -32,6 +32,8 @@ AWAY_TIMES = 4
 INTERVAL_KEPT_SECONDS = 60.0
 # Windows that were refused once because they are whole in no replica, and are remembered.
 MOST_WHOLE_IN_NONE = 1000
+# The tier of which it counts from which replica raw samples are loaded: the others' are the same.
+HOT = "hot"
 # Each target has a sample of it for each scrape: it stands for what an expression reads.
 SCRAPES = "up"
 
@@ -63,8 +65,8 @@ class Replicas:
     ``on_away`` is called with a replica's URL and the error when it does not answer any more, and
     with no error when it does again. ``on_lack`` is called with its URL and which share it lacks of
     the newest samples of a query that another has, of the query of which it is most; all of them
-    while it does not answer. ``read_before`` gives which replica the raw samples of a query are
-    loaded of: they are read again, and counted again, from that one alone.
+    while it does not answer. ``read_before`` gives which replica a query, in a tier, is loaded of:
+    raw samples are read again, and whatever it is is compared again, from that one alone.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Replicas:
         replicas: Sequence[ExtractSettings],
         client_of: Callable[[ExtractSettings], PrometheusClient],
         on_away: Callable[[str, str], None] = lambda url, error: None,
-        read_before: Callable[[str], Sequence[Stretch]] = lambda query: (),
+        read_before: Callable[[str, str], Sequence[Stretch]] = lambda query, tier: (),
         monotonic: Callable[[], float] = time.monotonic,
         on_lack: Callable[[str, float], None] = lambda url, share: None,
     ) -> None:
@@ -101,23 +103,32 @@ class Replicas:
 
         Of what was not read, the fullest.
         """
-        whole = (start_ms, end_ms)
-        parts = [
-            ((max(start, start_ms), min(end, end_ms)), one)
-            for start, end, one in self._stretches(query, start_ms, end_ms)
-        ]
         samples = 0
-        for (from_ms, to_ms), one in parts:
-            self._needed(one)
+        for from_ms, to_ms, one in self._parts(query, start_ms, end_ms):
+            if one is None:
+                samples += max(self._counts(query, from_ms, to_ms).values())
+                continue
             began = self._monotonic()
             try:
                 samples += one.client.count_samples(query.text, from_ms, to_ms)
             except (SourceUnavailable, SourceRefused) as error:
                 self._failed(one, error, began)
                 raise
-        for from_ms, to_ms in without([whole], [part for part, _ in parts]):
-            samples += max(self._counts(query, from_ms, to_ms).values())
         return samples
+
+    def read_again(
+        self, query: Query, start_ms: int, end_ms: int, tier: str = HOT
+    ) -> Iterator[Samples]:
+        """An ``expr`` as those replicas evaluate it that it was read from: others scrape at times
+        of their own, so that they have other values.
+
+        Of what was not read, the one that has most of what it looks at.
+        """
+        for from_ms, to_ms, one in self._parts(query, start_ms, end_ms, tier):
+            if one is None:
+                yield from self.read(query, from_ms, to_ms)
+            else:
+                yield from self._watched(one, one.client.read(query, from_ms, to_ms))
 
     def answers_at(self, query: Query, time_ms: int) -> bool:
         """Whether one of them has any samples at that time."""
@@ -192,6 +203,8 @@ class Replicas:
         Raises :class:`SourceUnavailable` where that is away, and once :class:`QueryTooLarge` where
         there are several.
         """
+        if query.kind == "expr":
+            return None  # evaluated at the same times everywhere
         found = self._stretches(query, start_ms, end_ms)
         if not found:
             return None
@@ -202,16 +215,30 @@ class Replicas:
         self._needed(found[-1][2])
         return found[-1][2]
 
+    def _parts(
+        self, query: Query, start_ms: int, end_ms: int, tier: str = HOT
+    ) -> list[tuple[int, int, _Replica | None]]:
+        """A time by the replica that it is loaded of; None where nothing is.
+
+        Raises :class:`SourceUnavailable` where one of them is away.
+        """
+        loaded = [
+            (max(start, start_ms), min(end, end_ms), one)
+            for start, end, one in self._stretches(query, start_ms, end_ms, tier)
+        ]
+        for *_, one in loaded:
+            self._needed(one)
+        rest = without([(start_ms, end_ms)], [(start, end) for start, end, _ in loaded])
+        return [*loaded, *((start, end, None) for start, end in rest)]
+
     def _stretches(
-        self, query: Query, start_ms: int, end_ms: int
+        self, query: Query, start_ms: int, end_ms: int, tier: str = HOT
     ) -> list[tuple[int, int, _Replica]]:
         """What of a time is loaded of which replica, as far as that still holds it."""
-        if query.kind == "expr":
-            return []  # evaluated at the same times everywhere
         by_url = {one.url: one for one in self._all}
         return [
             (start, end, by_url[url])
-            for start, end, url in self._read_before(query.name)
+            for start, end, url in self._read_before(query.name, tier)
             if start < end_ms and start_ms < end
             if url in by_url and by_url[url].holds(max(start, start_ms) + query.step_ms)
         ]
@@ -333,7 +360,7 @@ def client_of(
     extract: ExtractSettings,
     client_of_one: Callable[[ExtractSettings], PrometheusClient] = PrometheusClient,
     on_away: Callable[[str, str], None] = lambda url, error: None,
-    read_before: Callable[[str], Sequence[Stretch]] = lambda query: (),
+    read_before: Callable[[str, str], Sequence[Stretch]] = lambda query, tier: (),
     on_lack: Callable[[str, float], None] = lambda url, share: None,
 ) -> PrometheusClient | Replicas:
     """What reads a source, of one server or of several."""

@@ -72,6 +72,7 @@ class World:
         self.servers, self.now_seconds = servers, 0.0
         self.told: list[tuple[str, str]] = []
         self.loaded: list[tuple[int, int, str]] = []
+        self.tier = "hot"
         self.lack: dict[str, float] = {}
         settings = ExtractSettings.model_validate({"replicas": URLS})
         found: Any = dict(zip(URLS, servers, strict=True))
@@ -79,7 +80,7 @@ class World:
             settings.each_replica,
             lambda one: found[one.prometheus_url],
             lambda url, error: self.told.append((url, error)),
-            lambda query: self.loaded,
+            lambda query, tier: self.loaded if tier == self.tier else (),
             monotonic=lambda: self.now_seconds,
             on_lack=self.lack.__setitem__,
         )
@@ -266,6 +267,30 @@ def test_what_is_loaded_is_read_and_counted_again_from_the_same_alone() -> None:
     first.error, first.lowest_ms = None, 100_000
     world.replicas.lowest_timestamp_ms()
     assert world.read() == 1, "the first does not have it any more"
+
+
+def test_an_expression_is_compared_with_what_it_was_read_from() -> None:
+    """Others scrape at times of their own: of all that is compared at once, one would differ."""
+    first, second = Server(4), Server(4)
+    world = World(first, second)
+    world.loaded = [(60_000, 120_000, URLS[0]), (120_000, 180_000, URLS[1])]
+    world.tier = "warm"
+    second.scrapes = 2  # as after a time in which the first was away
+    stand_in: Any = SimpleNamespace(_client=world.replicas)
+    plan: Any = SimpleNamespace(query=RATE, feed=SimpleNamespace(tier="warm"))
+
+    def reads(server: Server) -> list[tuple[Any, ...]]:
+        return [one[1:] for one in server.asked if one[0] == "read"]
+
+    assert not list(OneSource._read_again(stand_in, plan, 60_000, 240_000))
+    assert reads(first) == [(60_000, 120_000)]
+    assert reads(second) == [(120_000, 180_000), (180_000, 240_000)], "the rest as ever"
+
+    first.error = SourceUnavailable("is away")
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable, match="away"):
+            list(OneSource._read_again(stand_in, plan, 60_000, 240_000))
+    assert len(reads(first)) == 2, "it is left alone for a while"
 
 
 def test_the_run_of_one_that_is_away_is_the_last_that_was_known() -> None:
