@@ -248,6 +248,7 @@ class OneSource:
                 telemetry,
                 extract.recheck_after_seconds,
                 planner.origin_ms,
+                self._is_gone,
             ),
             server=ServerWatch(redis, telemetry, self._service.set_ready),
             windows=windows,
@@ -265,6 +266,11 @@ class OneSource:
         if isinstance(self._client, Replicas):
             return self._client.read_again(plan.query, start_ms, end_ms, plan.feed.tier)
         return self._client.read(plan.query, start_ms, end_ms)
+
+    def _is_gone(self, plan: Plan, start_ms: int, end_ms: int) -> bool:
+        """Whether what is loaded of a feed was read from a replica that lacks it by now."""
+        client, tier = self._client, plan.feed.tier
+        return isinstance(client, Replicas) and client.is_gone(plan.query, start_ms, end_ms, tier)
 
     def _of_replicas(self, windows: WindowSet) -> dict[str, Any]:
         """What the extractor has to tell of replicas, where there are any."""

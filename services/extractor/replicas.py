@@ -130,6 +130,17 @@ class Replicas:
             else:
                 yield from self._watched(one, one.client.read(query, from_ms, to_ms))
 
+    def is_gone(self, query: Query, start_ms: int, end_ms: int, tier: str = HOT) -> bool:
+        """Whether some of that time is loaded of a replica that does not hold it any more, or is
+        none of these.
+        """
+        loaded = [
+            one
+            for one in self._read_before(query.name, tier)
+            if one[0] < end_ms and start_ms < one[1]
+        ]
+        return len(loaded) > len(self._stretches(query, start_ms, end_ms, tier))
+
     def answers_at(self, query: Query, time_ms: int) -> bool:
         """Whether one of them has any samples at that time."""
         return any(self._each(lambda client: client.answers_at(query, time_ms)).values())

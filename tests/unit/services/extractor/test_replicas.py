@@ -293,6 +293,23 @@ def test_an_expression_is_compared_with_what_it_was_read_from() -> None:
     assert len(reads(first)) == 2, "it is left alone for a while"
 
 
+@pytest.mark.parametrize(
+    ("lowest_ms", "url", "gone"),
+    [(0, URLS[0], False), (100_000, URLS[0], True), (0, "http://renamed:1", True)],
+)
+def test_what_was_read_from_a_replica_that_lacks_it_by_now_is_gone(
+    lowest_ms: int, url: str, *, gone: bool
+) -> None:
+    world = World(Server(4, lowest_ms), Server(4))
+    world.replicas.lowest_timestamp_ms()
+    world.loaded = [(60_000, 120_000, url), (120_000, 180_000, URLS[1])]
+    stand_in: Any = SimpleNamespace(_client=world.replicas)
+    plan: Any = SimpleNamespace(query=RAW, feed=SimpleNamespace(tier="hot"))
+
+    assert OneSource._is_gone(stand_in, plan, 60_000, 180_000) == gone
+    assert not OneSource._is_gone(stand_in, plan, 120_000, 240_000)
+
+
 def test_the_run_of_one_that_is_away_is_the_last_that_was_known() -> None:
     servers = Server(1), Server(2)
     world = World(*servers)
