@@ -30,8 +30,9 @@ from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings
 AWAY_SECONDS = 5.0
 AWAY_TIMES = 4
 INTERVAL_KEPT_SECONDS = 60.0
-# Windows that were refused once because they are whole in no replica, and are remembered.
-MOST_WHOLE_IN_NONE = 1000
+# Windows that were refused once because they are whole in no replica, or loaded of several, and are
+# remembered: those of several queries and tiers come again in turn.
+MOST_REFUSED = 1000
 # The tier of which it counts from which replica raw samples are loaded: the others' are the same.
 HOT = "hot"
 # Each target has a sample of it for each scrape: it stands for what an expression reads.
@@ -84,9 +85,8 @@ class Replicas:
         self._monotonic = monotonic
         self._read_before = read_before
         self._last = ""
-        self._in_parts: tuple[str, int, int] | None = None
-        # Several: recounts of several queries come again in turn.
-        self._whole_in_none = deque[tuple[str, int, int]](maxlen=MOST_WHOLE_IN_NONE)
+        self._in_parts = deque[tuple[str, int, int]](maxlen=MOST_REFUSED)
+        self._whole_in_none = deque[tuple[str, int, int]](maxlen=MOST_REFUSED)
 
     def last_read(self) -> str:
         """The URL of the replica that :meth:`read` has read from last."""
@@ -216,12 +216,15 @@ class Replicas:
         """
         if query.kind == "expr":
             return None  # evaluated at the same times everywhere
+        window = query.name, start_ms, end_ms
+        # What comes in parts was split: it must be the next time, too.
+        for other in [one for one in self._in_parts if _is_part(window, one)]:
+            self._in_parts.remove(other)
         found = self._stretches(query, start_ms, end_ms)
         if not found:
             return None
-        window = query.name, start_ms, end_ms
-        if any(one is not found[-1][2] for *_, one in found) and window != self._in_parts:
-            self._in_parts = window
+        if any(one is not found[-1][2] for *_, one in found) and window not in self._in_parts:
+            self._in_parts.append(window)
             raise QueryTooLarge(f"({start_ms}, {end_ms}] ms was read from several replicas")
         self._needed(found[-1][2])
         return found[-1][2]
@@ -359,6 +362,12 @@ class Replicas:
             one.away_until = float("-inf")
             self._on_away(one.url, "")
             self._lack.back(one.url)
+
+
+def _is_part(window: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
+    """Of another window, and not all of it."""
+    (query, start_ms, end_ms), (of_query, from_ms, to_ms) = window, other
+    return query == of_query and from_ms <= start_ms and end_ms <= to_ms and window != other
 
 
 def shown(url: str) -> str:

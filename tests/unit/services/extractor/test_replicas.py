@@ -293,6 +293,27 @@ def test_an_expression_is_compared_with_what_it_was_read_from() -> None:
     assert len(reads(first)) == 2, "it is left alone for a while"
 
 
+def test_what_was_read_from_several_and_cannot_be_split_is_read_from_the_last() -> None:
+    """Of a rollup the buckets in which a replica went and came back, which are tried in turn."""
+    world = World(Server(4), Server(4))
+    world.loaded = [(0, 90_000, URLS[0]), (90_000, 150_000, URLS[1]), (150_000, 240_000, URLS[0])]
+    buckets = (60_000, 120_000), (120_000, 180_000)
+    for bucket in buckets:
+        with pytest.raises(QueryTooLarge, match="several replicas"):
+            world.read(RAW, *bucket)
+    assert [world.read(RAW, *bucket) for bucket in buckets] == [1, 0]
+
+
+def test_what_was_read_from_several_is_split_each_time() -> None:
+    """Samples of two replicas must not meet, whenever it is extracted again."""
+    world = World(Server(4), Server(4))
+    world.loaded = [(0, 60_000, URLS[0]), (60_000, 120_000, URLS[1])]
+    for _ in range(2):
+        with pytest.raises(QueryTooLarge, match="several replicas"):
+            world.read(RAW, 0, 120_000)
+        assert [world.read(RAW, 0, 60_000), world.read(RAW, 60_000, 120_000)] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("lowest_ms", "url", "gone"),
     [(0, URLS[0], False), (100_000, URLS[0], True), (0, "http://renamed:1", True)],
