@@ -17,6 +17,7 @@ from common.config import ExtractSettings, Settings
 from common.promql.selector import CLASSIC_SUFFIXES
 from common.runtime.readiness.dependency_watch import Dependency, probe_every_seconds, watch
 from common.runtime.service import Service
+from common.samples.columns import Samples
 from common.samples.series import SeriesEncoder
 from common.source.remote_read.fallbacks import counted
 from common.state.connection.redis_client import SOCKET_TIMEOUT_SECONDS
@@ -39,7 +40,7 @@ from services.extractor.source.clock import SourceClock
 from services.extractor.source.older_history import OlderHistory
 from services.extractor.source.settling import SettleCheck
 from services.extractor.staging import EntryBuilder
-from services.extractor.windows import plans_of
+from services.extractor.windows import Plan, plans_of
 
 # A feed that nobody planned for so long belongs to no configuration that still runs.
 CLOSE_AFTER_INTERVALS = 10
@@ -129,8 +130,8 @@ class OneSource:
     ) -> PrometheusClient | Replicas:
         doubted = counted(self._telemetry)
 
-        def read_before(query: str) -> list[Stretch]:
-            return record.of(feed_of(query, "hot"))
+        def read_before(query: str, tier: str) -> list[Stretch]:
+            return record.of(feed_of(query, tier))
 
         def client_of_one(extract: ExtractSettings) -> PrometheusClient:
             return PrometheusClient(extract, on_remark=self._on_remark, on_doubt=doubted)
@@ -242,11 +243,12 @@ class OneSource:
             rechecker=Rechecker(
                 windows,
                 client.count_in,
-                client.read,
+                self._read_again,
                 history,
                 telemetry,
                 extract.recheck_after_seconds,
                 planner.origin_ms,
+                self._is_gone,
             ),
             server=ServerWatch(redis, telemetry, self._service.set_ready),
             windows=windows,
@@ -258,6 +260,17 @@ class OneSource:
             tick=self.tick,
             on_source=self._on_source,
         )
+
+    def _read_again(self, plan: Plan, start_ms: int, end_ms: int) -> Iterable[Samples]:
+        """What is loaded of a feed, as it was read."""
+        if isinstance(self._client, Replicas):
+            return self._client.read_again(plan.query, start_ms, end_ms, plan.feed.tier)
+        return self._client.read(plan.query, start_ms, end_ms)
+
+    def _is_gone(self, plan: Plan, start_ms: int, end_ms: int) -> bool:
+        """Whether what is loaded of a feed was read from a replica that lacks it by now."""
+        client, tier = self._client, plan.feed.tier
+        return isinstance(client, Replicas) and client.is_gone(plan.query, start_ms, end_ms, tier)
 
     def _of_replicas(self, windows: WindowSet) -> dict[str, Any]:
         """What the extractor has to tell of replicas, where there are any."""

@@ -23,7 +23,6 @@ from common.source.remote_read.choice import Choice
 from common.source.remote_read.doubt import Doubt
 from common.source.transport import BodyBounds, Transport
 from services.extractor.history import ServerRun
-from services.extractor.push.external_labels import external_labels_of
 from services.extractor.remote_read.read import RemoteReader
 from services.extractor.remote_read.two_ways import TwoWays
 from services.extractor.source.clock import ClockReading
@@ -83,7 +82,7 @@ class PrometheusClient:
         self._two_ways = None
         # Remote read knows no parameters: it would answer as if there were none.
         if on_doubt is not None and settings.remote_read == "auto" and not settings.params:
-            choice = Choice(self.run, self._config)
+            choice = Choice(self.run, self.config)
             self._two_ways = TwoWays(self._chunks, choice, on_doubt)
 
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
@@ -162,11 +161,15 @@ class PrometheusClient:
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
+    def config(self) -> bytes:
+        """The body of ``/api/v1/status/config``; empty if the server refuses that."""
+        return self._document("api/v1/status/config", METRICS_BYTES)
+
     def scrape_settings(self) -> ScrapeSettings:
         """How the server scrapes and evaluates, as far as it reports it."""
         return ScrapeSettings.parse(
             self._document("api/v1/targets?state=active", METRICS_BYTES),
-            self._config(),
+            self.config(),
             self._document("api/v1/rules", METRICS_BYTES),
             self._document("api/v1/status/flags", METRICS_BYTES),
         )
@@ -174,10 +177,6 @@ class PrometheusClient:
     def metric_types(self) -> MetricTypes:
         """The types of metrics, as far as the server knows them."""
         return MetricTypes.parse(self._document("api/v1/metadata", METRICS_BYTES))
-
-    def external_labels(self) -> Mapping[str, str]:
-        """Labels that the server adds to what it sends, as far as it reports them."""
-        return external_labels_of(self._config())
 
     def lowest_timestamp_ms(self) -> int | None:
         """The oldest time that the server has data of, in whole seconds.
@@ -346,9 +345,6 @@ class PrometheusClient:
             if not 0 <= count < MOST_SAMPLES:
                 raise SourceUnavailable(f"answered {count} where a number of samples belongs")
             return round(count)
-
-    def _config(self) -> bytes:
-        return self._document("api/v1/status/config", METRICS_BYTES)
 
     def _document(self, path: str, limit_bytes: int) -> bytes:
         """What the server reports of itself at ``path``; empty if it refuses that."""

@@ -39,17 +39,19 @@ class Rechecker:
     """Compares committed windows with the source when they are due.
 
     ``count_in`` counts the raw samples of a ``select`` in ``(start_ms, end_ms]``, ``read``
-    evaluates an ``expr`` there. ``after_seconds``: when, since the commit. ``origin_ms``: where a
-    feed began.
+    evaluates the ``expr`` of a plan there. ``after_seconds``: when, since the commit.
+    ``origin_ms``: where a feed began. ``is_gone``: whether what a plan's range was read from is not
+    there any more, so that nothing can be compared with it, or be put in its place.
     """
 
     windows: WindowSet
     count_in: Callable[[Query, int, int], int]
-    read: Callable[[Query, int, int], Iterable[Samples]]
+    read: Callable[[Plan, int, int], Iterable[Samples]]
     history: SourceHistory
     telemetry: Telemetry
     after_seconds: Sequence[float]
     origin_ms: Callable[[str], int]
+    is_gone: Callable[[Plan, int, int], bool] = lambda plan, start_ms, end_ms: False
     # Windows that one request may cover: fewer once that was too much, then more again.
     _most_windows: int = field(default=TURN_WINDOWS, init=False)
     # The feed that the next turn begins with, so that none keeps the others waiting.
@@ -109,6 +111,9 @@ class Rechecker:
             return sum(self._compare(plan, half, goes_on) for half in halves)
         if len(run) == self._most_windows < TURN_WINDOWS:
             self._most_windows += 1
+        gone = [one for one in changed if self.is_gone(plan, one.start_ms, one.end_ms)]
+        self.windows.forget_rechecks(plan.feed, gone)
+        changed = [one for one in changed if one not in gone]
         # Not what has been deleted since: it is forgotten by then, and passing it does nothing.
         self._pass(plan, [recheck for recheck in run if recheck not in changed])
         return sum(self._open(plan, recheck) for recheck in changed)
@@ -124,7 +129,7 @@ class Rechecker:
             if len(run) > 1:
                 return None
             return self._still_there(plan, run) if found < expected else run
-        blocks = self.read(plan.query, start_ms, end_ms)
+        blocks = self.read(plan, start_ms, end_ms)
         digests = digests_of(blocks, [recheck.end_ms for recheck in run])
         return [
             recheck

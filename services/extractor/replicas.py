@@ -30,8 +30,11 @@ from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings
 AWAY_SECONDS = 5.0
 AWAY_TIMES = 4
 INTERVAL_KEPT_SECONDS = 60.0
-# Windows that were refused once because they are whole in no replica, and are remembered.
-MOST_WHOLE_IN_NONE = 1000
+# Windows that were refused once because they are whole in no replica, or loaded of several, and are
+# remembered: those of several queries and tiers come again in turn.
+MOST_REFUSED = 1000
+# The tier of which it counts from which replica raw samples are loaded: the others' are the same.
+HOT = "hot"
 # Each target has a sample of it for each scrape: it stands for what an expression reads.
 SCRAPES = "up"
 
@@ -63,8 +66,8 @@ class Replicas:
     ``on_away`` is called with a replica's URL and the error when it does not answer any more, and
     with no error when it does again. ``on_lack`` is called with its URL and which share it lacks of
     the newest samples of a query that another has, of the query of which it is most; all of them
-    while it does not answer. ``read_before`` gives which replica the raw samples of a query are
-    loaded of: they are read again, and counted again, from that one alone.
+    while it does not answer. ``read_before`` gives which replica a query, in a tier, is loaded of:
+    raw samples are read again, and whatever it is is compared again, from that one alone.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class Replicas:
         replicas: Sequence[ExtractSettings],
         client_of: Callable[[ExtractSettings], PrometheusClient],
         on_away: Callable[[str, str], None] = lambda url, error: None,
-        read_before: Callable[[str], Sequence[Stretch]] = lambda query: (),
+        read_before: Callable[[str, str], Sequence[Stretch]] = lambda query, tier: (),
         monotonic: Callable[[], float] = time.monotonic,
         on_lack: Callable[[str, float], None] = lambda url, share: None,
     ) -> None:
@@ -82,9 +85,8 @@ class Replicas:
         self._monotonic = monotonic
         self._read_before = read_before
         self._last = ""
-        self._in_parts: tuple[str, int, int] | None = None
-        # Several: recounts of several queries come again in turn.
-        self._whole_in_none = deque[tuple[str, int, int]](maxlen=MOST_WHOLE_IN_NONE)
+        self._in_parts = deque[tuple[str, int, int]](maxlen=MOST_REFUSED)
+        self._whole_in_none = deque[tuple[str, int, int]](maxlen=MOST_REFUSED)
 
     def last_read(self) -> str:
         """The URL of the replica that :meth:`read` has read from last."""
@@ -101,23 +103,43 @@ class Replicas:
 
         Of what was not read, the fullest.
         """
-        whole = (start_ms, end_ms)
-        parts = [
-            ((max(start, start_ms), min(end, end_ms)), one)
-            for start, end, one in self._stretches(query, start_ms, end_ms)
-        ]
         samples = 0
-        for (from_ms, to_ms), one in parts:
-            self._needed(one)
+        for from_ms, to_ms, one in self._parts(query, start_ms, end_ms):
+            if one is None:
+                samples += max(self._counts(query, from_ms, to_ms).values())
+                continue
             began = self._monotonic()
             try:
                 samples += one.client.count_samples(query.text, from_ms, to_ms)
             except (SourceUnavailable, SourceRefused) as error:
                 self._failed(one, error, began)
                 raise
-        for from_ms, to_ms in without([whole], [part for part, _ in parts]):
-            samples += max(self._counts(query, from_ms, to_ms).values())
         return samples
+
+    def read_again(
+        self, query: Query, start_ms: int, end_ms: int, tier: str = HOT
+    ) -> Iterator[Samples]:
+        """An ``expr`` as those replicas evaluate it that it was read from: others scrape at times
+        of their own, so that they have other values.
+
+        Of what was not read, the one that has most of what it looks at.
+        """
+        for from_ms, to_ms, one in self._parts(query, start_ms, end_ms, tier):
+            if one is None:
+                yield from self.read(query, from_ms, to_ms)
+            else:
+                yield from self._watched(one, one.client.read(query, from_ms, to_ms))
+
+    def is_gone(self, query: Query, start_ms: int, end_ms: int, tier: str = HOT) -> bool:
+        """Whether some of that time is loaded of a replica that does not hold it any more, or is
+        none of these.
+        """
+        loaded = [
+            one
+            for one in self._read_before(query.name, tier)
+            if one[0] < end_ms and start_ms < one[1]
+        ]
+        return len(loaded) > len(self._stretches(query, start_ms, end_ms, tier))
 
     def answers_at(self, query: Query, time_ms: int) -> bool:
         """Whether one of them has any samples at that time."""
@@ -192,26 +214,45 @@ class Replicas:
         Raises :class:`SourceUnavailable` where that is away, and once :class:`QueryTooLarge` where
         there are several.
         """
+        if query.kind == "expr":
+            return None  # evaluated at the same times everywhere
+        window = query.name, start_ms, end_ms
+        # What comes in parts was split: it must be the next time, too.
+        for other in [one for one in self._in_parts if _is_part(window, one)]:
+            self._in_parts.remove(other)
         found = self._stretches(query, start_ms, end_ms)
         if not found:
             return None
-        window = query.name, start_ms, end_ms
-        if any(one is not found[-1][2] for *_, one in found) and window != self._in_parts:
-            self._in_parts = window
+        if any(one is not found[-1][2] for *_, one in found) and window not in self._in_parts:
+            self._in_parts.append(window)
             raise QueryTooLarge(f"({start_ms}, {end_ms}] ms was read from several replicas")
         self._needed(found[-1][2])
         return found[-1][2]
 
+    def _parts(
+        self, query: Query, start_ms: int, end_ms: int, tier: str = HOT
+    ) -> list[tuple[int, int, _Replica | None]]:
+        """A time by the replica that it is loaded of; None where nothing is.
+
+        Raises :class:`SourceUnavailable` where one of them is away.
+        """
+        loaded = [
+            (max(start, start_ms), min(end, end_ms), one)
+            for start, end, one in self._stretches(query, start_ms, end_ms, tier)
+        ]
+        for *_, one in loaded:
+            self._needed(one)
+        rest = without([(start_ms, end_ms)], [(start, end) for start, end, _ in loaded])
+        return [*loaded, *((start, end, None) for start, end in rest)]
+
     def _stretches(
-        self, query: Query, start_ms: int, end_ms: int
+        self, query: Query, start_ms: int, end_ms: int, tier: str = HOT
     ) -> list[tuple[int, int, _Replica]]:
         """What of a time is loaded of which replica, as far as that still holds it."""
-        if query.kind == "expr":
-            return []  # evaluated at the same times everywhere
         by_url = {one.url: one for one in self._all}
         return [
             (start, end, by_url[url])
-            for start, end, url in self._read_before(query.name)
+            for start, end, url in self._read_before(query.name, tier)
             if start < end_ms and start_ms < end
             if url in by_url and by_url[url].holds(max(start, start_ms) + query.step_ms)
         ]
@@ -323,6 +364,12 @@ class Replicas:
             self._lack.back(one.url)
 
 
+def _is_part(window: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
+    """Of another window, and not all of it."""
+    (query, start_ms, end_ms), (of_query, from_ms, to_ms) = window, other
+    return query == of_query and from_ms <= start_ms and end_ms <= to_ms and window != other
+
+
 def shown(url: str) -> str:
     """How metrics name a replica: by what of its URL is not the same for all."""
     parts = urlsplit(url)
@@ -333,7 +380,7 @@ def client_of(
     extract: ExtractSettings,
     client_of_one: Callable[[ExtractSettings], PrometheusClient] = PrometheusClient,
     on_away: Callable[[str, str], None] = lambda url, error: None,
-    read_before: Callable[[str], Sequence[Stretch]] = lambda query: (),
+    read_before: Callable[[str, str], Sequence[Stretch]] = lambda query, tier: (),
     on_lack: Callable[[str, float], None] = lambda url, share: None,
 ) -> PrometheusClient | Replicas:
     """What reads a source, of one server or of several."""

@@ -86,7 +86,8 @@ class Plan:
         Not before Prometheus' lowest timestamp: there is nothing to miss there, and a bucket of a
         rollup would not be whole.
         """
-        origin = floor_to(now_ms - self.lookback_ms, self.step_ms)
+        # No source knows a time before 1970, whatever the lookback.
+        origin = floor_to(max(0, now_ms - self.lookback_ms), self.step_ms)
         if lowest_ms is not None:
             origin = max(origin, self.first_ms(min(lowest_ms, now_ms)))
         return min(origin, self.head_ms(now_ms))

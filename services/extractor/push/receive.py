@@ -74,7 +74,8 @@ class Receiver:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _heads: Sequence[int | None] = field(default=(), init=False)
     _heads_at: float = field(default=float("-inf"), init=False)
-    _knows_external: bool = field(default=False, init=False)
+    # Why the labels that Prometheus adds are not known; empty once they are.
+    _why_unknown: str = field(default="it was not asked", init=False)
 
     def __post_init__(self) -> None:
         self._selecting = Selecting(self.plans)
@@ -119,8 +120,8 @@ class Receiver:
             written = parse_v2(unpacked)
         else:
             written = WriteRequest.parse(unpacked, self._selecting.known)
-        if not self._knows_external:
-            raise NotNow("which labels Prometheus adds is not known yet")
+        if self._why_unknown:
+            raise NotNow(f"which labels Prometheus adds is not known yet: {self._why_unknown}")
         now = self.clock()
         if now - self._heads_at > HEADS_SECONDS:
             self._heads, self._heads_at = self.heads_ms(self.plans), now
@@ -141,12 +142,13 @@ class Receiver:
         """
         try:
             labels = self.external_labels()
-        except SourceError:
-            return self._knows_external
-        with self._lock:
-            self._selecting.set_external(labels)
-            self._knows_external = True
-        return True
+        except SourceError as error:
+            self._why_unknown = self._why_unknown and str(error)
+        else:
+            with self._lock:
+                self._selecting.set_external(labels)
+                self._why_unknown = ""
+        return not self._why_unknown
 
     def _of_feeds(
         self, written: WriteRequest, found: Sequence[Selected], outcomes: Counter[str]

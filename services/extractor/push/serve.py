@@ -20,15 +20,15 @@ from common.state.keys import Keys
 from common.state.pushes import ACCOUNT, Pushed, PushedSamples
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
+from services.extractor.push.external_labels import ExternalLabels
 from services.extractor.push.receive import MAX_BODY_BYTES, Receiver
 from services.extractor.windows import Plan
 
 PATH = "/api/v1/write"
-# How long Prometheus may take to tell which labels it adds, and how often it is asked: as long as
-# they are not known, and then.
+# How long Prometheus may take to tell which labels it adds, and how often it is asked: others are
+# added as soon as they are configured.
 EXTERNAL_TIMEOUT_SECONDS = 5.0
-EXTERNAL_UNKNOWN_SECONDS = 1.0
-EXTERNAL_KNOWN_SECONDS = 60.0
+EXTERNAL_EVERY_SECONDS = 1.0
 
 
 class PushServer:
@@ -50,7 +50,7 @@ class PushServer:
             [plan for plan in plans if plan.query.kind == "select" and plan.rollup is None],
             heads_ms=lambda plans: committed.heads_ms([plan.feed for plan in plans]),
             commit=committed.commit,
-            external_labels=self._source.external_labels,
+            external_labels=ExternalLabels(self._source.run, self._source.config),
             refusal=lambda: "the extractor stops" if service.stop.is_set() else guard.reason(),
             paused=pressure.paused,
             count=partial(_count, telemetry),
@@ -82,9 +82,9 @@ class PushServer:
         self._asking.start()
 
     def _ask(self, receiver: Receiver) -> None:
-        known = receiver.learn_external_labels()
-        while not self._closed.wait(EXTERNAL_KNOWN_SECONDS if known else EXTERNAL_UNKNOWN_SECONDS):
-            known = receiver.learn_external_labels()
+        receiver.learn_external_labels()
+        while not self._closed.wait(EXTERNAL_EVERY_SECONDS):
+            receiver.learn_external_labels()
 
     def close(self) -> None:
         """Stop listening."""

@@ -4,7 +4,8 @@ A scrape's samples have the time at which it began, and are there when it has en
 time-out at the latest. So are the markers of series that it no longer has. Of a target that is
 gone the markers come 1.1 intervals late: that changes what an expression gives, not raw samples,
 which have none. What a rule gives has the time of its evaluation, and is there when that has ended:
-within its group's interval.
+within its group's interval. Where rules look back on purpose (``rule_query_offset``), it has the
+time that was looked at, and comes later by as much.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ LATE_SHARE = 1.1
 APPEND_SECONDS = 2.0
 
 _EVALUATION = re.compile(r"^  evaluation_interval: (\S+)$", re.MULTILINE)
+_OFFSET = re.compile(r"^  rule_query_offset: (\S+)$", re.MULTILINE)
 _RULES = re.compile(r"^rule_files:$", re.MULTILINE)
 _REMOTE_READ = re.compile(r"^remote_read:", re.MULTILINE)
 # Paths whose samples have times of their own, as those of another Prometheus.
@@ -75,9 +77,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ScrapeSettings:
-    """The targets of a server, and its evaluation interval if it has rules.
+    """The targets of a server, and its evaluation interval with its rules' offset, if it has rules.
 
-    ``rules``: the intervals of what its rules write, by the metric's name; None if it does not say.
+    ``rules``: the same for what its rules write, by the metric's name; None if it does not say.
     ``others``: what else writes to it, or may; empty where that is nothing.
     """
 
@@ -96,7 +98,9 @@ class ScrapeSettings:
         """
         text = str(_data(config).get("yaml", ""))
         has_rules = _RULES.search(text) is not None
-        evaluation = _EVALUATION.search(text) if has_rules else None
+        evaluation = _first_seconds(_EVALUATION, text) if has_rules else None
+        # A group may have another one, which is reported nowhere.
+        offset_seconds = _first_seconds(_OFFSET, text) or 0.0
         found = _data(targets).get("activeTargets")
         jobs = jobs_of(text)
         scraped = list(_targets(found, jobs)) if isinstance(found, list) else []
@@ -105,8 +109,8 @@ class ScrapeSettings:
         return cls(
             # Many targets, few jobs.
             tuple(dict.fromkeys([*scraped, *filter(None, absent)])),
-            _seconds(evaluation[1]) if evaluation else None,
-            _written_by(rules) if has_rules else {},
+            None if evaluation is None else evaluation + offset_seconds,
+            _written_by(rules, offset_seconds) if has_rules else {},
             _others(text, _data(flags)) if isinstance(found, list) and text else NOT_TOLD,
         )
 
@@ -120,13 +124,13 @@ class ScrapeSettings:
         found = [one.needs(query.kind) for one in self.targets_of(query) or self.targets]
         if self.rules is None:
             if self.evaluation_seconds is not None:
-                why = f"the evaluation interval ({_text(self.evaluation_seconds)})"
+                why = f"the evaluation interval and offset ({_text(self.evaluation_seconds)})"
                 found.append(Settle(self.evaluation_seconds, why))
         else:
             selectors = selectors_of(query.text)
             for name, seconds in self.rules.items():
                 if any(selector.names_can_be(name) for selector in selectors):
-                    why = f"the evaluation interval ({_text(seconds)}) of {name}"
+                    why = f"the evaluation interval and offset ({_text(seconds)}) of {name}"
                     found.append(Settle(seconds, why))
         return max(found, default=None)
 
@@ -223,15 +227,15 @@ def _absent(job: Job) -> Target | None:
     return replace(target, any_job=job.any_job or job.relabelled)
 
 
-def _written_by(rules: bytes) -> Mapping[str, float] | None:
-    """The longest interval of each metric that rules write; None where they are not told."""
+def _written_by(rules: bytes, offset_seconds: float) -> Mapping[str, float] | None:
+    """The longest interval, and the offset, of each metric that rules write; None: not told."""
     found: dict[str, float] = {}
     groups = _data(rules).get("groups")
     if not isinstance(groups, list):
         return None
     for group in groups:
         try:
-            seconds = float(group["interval"])
+            seconds = float(group["interval"]) + offset_seconds
             for rule in group["rules"]:
                 recorded = rule["type"] == "recording"
                 for name in (str(rule["name"]),) if recorded else _OF_ALERTS:
@@ -250,6 +254,11 @@ def _others(config: str, flags: Mapping[str, Any]) -> str:
     if receives or features & _RECEIVING_FEATURES:
         return "samples may be pushed to the source"
     return "the source reads from another" if _REMOTE_READ.search(config) else ""
+
+
+def _first_seconds(key: re.Pattern[str], config: str) -> float | None:
+    found = key.search(config)
+    return _seconds(found[1]) if found else None
 
 
 def _seconds(text: object) -> float | None:

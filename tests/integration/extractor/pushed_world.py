@@ -44,7 +44,7 @@ class Rig:
         self.rechecker = Rechecker(
             self.windows,
             client.count_in,
-            client.read,
+            lambda plan, start_ms, end_ms: client.read(plan.query, start_ms, end_ms),
             history,
             telemetry,
             self.after_seconds,

@@ -95,7 +95,7 @@ class Rig:
         self.rechecker = Rechecker(
             self.windows,
             self.source.count_in,
-            self.source.read,
+            lambda plan, start_ms, end_ms: self.source.read(plan.query, start_ms, end_ms),
             self.history,
             self.telemetry,
             AFTER_SECONDS,

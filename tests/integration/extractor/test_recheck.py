@@ -94,6 +94,20 @@ def test_samples_that_vanished_open_their_window_too(rig: Rig) -> None:
     assert rig.backlog() == [(10 * STEP_MS, 20 * STEP_MS)]
 
 
+def test_what_nobody_holds_as_it_was_read_is_left(rig: Rig) -> None:
+    """Samples of another replica would stand beside those that are loaded."""
+    rig.source.times = [t * STEP_MS for t in range(1, 41)]
+    rig.commit_all(40 * STEP_MS)
+    rig.clock.ms += 61_000
+    rig.source.times += [5 * STEP_MS, 25 * STEP_MS]
+    rig.rechecker.is_gone = lambda plan, start_ms, end_ms: end_ms <= 10 * STEP_MS
+
+    assert rig.rechecker.run(PLAN) == 1
+
+    assert rig.backlog() == [(20 * STEP_MS, 30 * STEP_MS)]
+    assert rig.pending() == 2, "of the others the next recounts"
+
+
 def test_a_count_that_is_too_large_is_made_in_parts(rig: Rig) -> None:
     rig.commit_all(100 * STEP_MS)
     rig.clock.ms += 61_000

@@ -72,6 +72,7 @@ class World:
         self.servers, self.now_seconds = servers, 0.0
         self.told: list[tuple[str, str]] = []
         self.loaded: list[tuple[int, int, str]] = []
+        self.tier = "hot"
         self.lack: dict[str, float] = {}
         settings = ExtractSettings.model_validate({"replicas": URLS})
         found: Any = dict(zip(URLS, servers, strict=True))
@@ -79,7 +80,7 @@ class World:
             settings.each_replica,
             lambda one: found[one.prometheus_url],
             lambda url, error: self.told.append((url, error)),
-            lambda query: self.loaded,
+            lambda query, tier: self.loaded if tier == self.tier else (),
             monotonic=lambda: self.now_seconds,
             on_lack=self.lack.__setitem__,
         )
@@ -266,6 +267,68 @@ def test_what_is_loaded_is_read_and_counted_again_from_the_same_alone() -> None:
     first.error, first.lowest_ms = None, 100_000
     world.replicas.lowest_timestamp_ms()
     assert world.read() == 1, "the first does not have it any more"
+
+
+def test_an_expression_is_compared_with_what_it_was_read_from() -> None:
+    """Others scrape at times of their own: of all that is compared at once, one would differ."""
+    first, second = Server(4), Server(4)
+    world = World(first, second)
+    world.loaded = [(60_000, 120_000, URLS[0]), (120_000, 180_000, URLS[1])]
+    world.tier = "warm"
+    second.scrapes = 2  # as after a time in which the first was away
+    stand_in: Any = SimpleNamespace(_client=world.replicas)
+    plan: Any = SimpleNamespace(query=RATE, feed=SimpleNamespace(tier="warm"))
+
+    def reads(server: Server) -> list[tuple[Any, ...]]:
+        return [one[1:] for one in server.asked if one[0] == "read"]
+
+    assert not list(OneSource._read_again(stand_in, plan, 60_000, 240_000))
+    assert reads(first) == [(60_000, 120_000)]
+    assert reads(second) == [(120_000, 180_000), (180_000, 240_000)], "the rest as ever"
+
+    first.error = SourceUnavailable("is away")
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable, match="away"):
+            list(OneSource._read_again(stand_in, plan, 60_000, 240_000))
+    assert len(reads(first)) == 2, "it is left alone for a while"
+
+
+def test_what_was_read_from_several_and_cannot_be_split_is_read_from_the_last() -> None:
+    """Of a rollup the buckets in which a replica went and came back, which are tried in turn."""
+    world = World(Server(4), Server(4))
+    world.loaded = [(0, 90_000, URLS[0]), (90_000, 150_000, URLS[1]), (150_000, 240_000, URLS[0])]
+    buckets = (60_000, 120_000), (120_000, 180_000)
+    for bucket in buckets:
+        with pytest.raises(QueryTooLarge, match="several replicas"):
+            world.read(RAW, *bucket)
+    assert [world.read(RAW, *bucket) for bucket in buckets] == [1, 0]
+
+
+def test_what_was_read_from_several_is_split_each_time() -> None:
+    """Samples of two replicas must not meet, whenever it is extracted again."""
+    world = World(Server(4), Server(4))
+    world.loaded = [(0, 60_000, URLS[0]), (60_000, 120_000, URLS[1])]
+    for _ in range(2):
+        with pytest.raises(QueryTooLarge, match="several replicas"):
+            world.read(RAW, 0, 120_000)
+        assert [world.read(RAW, 0, 60_000), world.read(RAW, 60_000, 120_000)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("lowest_ms", "url", "gone"),
+    [(0, URLS[0], False), (100_000, URLS[0], True), (0, "http://renamed:1", True)],
+)
+def test_what_was_read_from_a_replica_that_lacks_it_by_now_is_gone(
+    lowest_ms: int, url: str, *, gone: bool
+) -> None:
+    world = World(Server(4, lowest_ms), Server(4))
+    world.replicas.lowest_timestamp_ms()
+    world.loaded = [(60_000, 120_000, url), (120_000, 180_000, URLS[1])]
+    stand_in: Any = SimpleNamespace(_client=world.replicas)
+    plan: Any = SimpleNamespace(query=RAW, feed=SimpleNamespace(tier="hot"))
+
+    assert OneSource._is_gone(stand_in, plan, 60_000, 180_000) == gone
+    assert not OneSource._is_gone(stand_in, plan, 120_000, 240_000)
 
 
 def test_the_run_of_one_that_is_away_is_the_last_that_was_known() -> None:

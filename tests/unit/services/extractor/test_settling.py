@@ -72,6 +72,21 @@ def test_what_a_server_reports() -> None:
     assert ScrapeSettings.parse(BOTH, config(with_rules), b"{}", FLAGS).rules is None
 
 
+def test_what_rules_write_comes_later_by_their_offset() -> None:
+    """It has the time that they looked at: seen on 3.5, of recording rules and of alerts."""
+    with_rules = SCRAPES.replace("2m\n", "2m\n  rule_query_offset: 1m\n") + "rule_files:\n- a.yml\n"
+    rules = body(groups=[group(30, ("recording", "job:m"), ("alerting", "Down"))])
+
+    found = ScrapeSettings.parse(BOTH, config(with_rules), rules, FLAGS)
+
+    why = "the evaluation interval and offset (1m30s) of job:m + 2 s"
+    assert found.settle(Query(name="q", select="job:m")) == (92.0, why)
+    assert found.needed_seconds(Query(name="q", select="ALERTS")) == 90.0
+    assert found.needed_seconds(Query(name="q", select='m{job="fast"}')) == 10.0
+    found = ScrapeSettings.parse(BOTH, config(with_rules), b"", FLAGS)
+    assert found.needed_seconds(Query(name="q", select="m")) == 180.0
+
+
 @pytest.mark.parametrize(
     ("job", "more", "any_job", "own_times"),
     [

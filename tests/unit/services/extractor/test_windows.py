@@ -65,6 +65,11 @@ def test_a_feed_begins_a_lookback_ago() -> None:
     assert plan().origin_ms(NOW, None) == floor_to(NOW - 3_600_000, 15_000)
 
 
+def test_no_feed_begins_before_1970() -> None:
+    """Where the source does not say where it begins, and all of it is wanted."""
+    assert replace(plan(), lookback_ms=100 * 365 * 86_400_000).origin_ms(NOW, None) == 0
+
+
 def test_a_feed_does_not_begin_before_the_source_does() -> None:
     lowest_ms = NOW - 600_000
 

@@ -8,9 +8,14 @@ from collections.abc import Mapping
 import pytest
 
 from common.config import Query
+from common.errors import SourceUnavailable
 from common.state.feeds import Feed
 from services.extractor.push.bad_request import BadRequest
-from services.extractor.push.external_labels import external_labels_of
+from services.extractor.push.external_labels import (
+    KEPT_SECONDS,
+    ExternalLabels,
+    external_labels_of,
+)
 from services.extractor.push.selecting import Selecting
 from services.extractor.push.write_request import WriteRequest
 from services.extractor.windows import Plan
@@ -104,7 +109,7 @@ def test_what_is_no_series_is_refused_each_time() -> None:
             "  x: y\nrule_files:\n",
             {"a": "b", "c": "0"},
         ),
-        ("global:\n  external_labels:\n    a: [b\n", {}),
+        ("global:\n  external_labels:\n    a: 1e3\n    b: =\n", {"a": "1e3", "b": "="}),
         ("remote_write:\n- headers:\n    external_labels: x\n", {}),
     ],
 )
@@ -114,6 +119,47 @@ def test_external_labels_of_a_configuration(config: str, labels: Mapping[str, st
     assert external_labels_of(body) == labels
 
 
-@pytest.mark.parametrize("body", [b"", b"x", b"[]", b'{"data":null}', b'{"data":{"yaml":1}}'])
-def test_what_is_no_configuration_has_none(body: bytes) -> None:
-    assert external_labels_of(body) == {}
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"x", b"[]", b'{"data":null}', b'{"data":{"yaml":1}}'),
+        b'{"data":{"yaml":"global:\\n  external_labels:\\n    a: [b\\n"}}',
+    ],
+)
+def test_of_what_is_no_configuration_nothing_is_known(body: bytes) -> None:
+    assert external_labels_of(body) is None
+
+
+class Server:
+    def __init__(self, run: object | None) -> None:
+        self.run, self.label, self.asked, self.now = run, "a", 0, 0.0
+        self.labels = ExternalLabels(lambda: self.run, self._config, lambda: self.now)
+
+    def _config(self) -> bytes:
+        self.asked += 1
+        config = f"global:\n  external_labels:\n    of: {self.label}\n"
+        return json.dumps({"data": {"yaml": config}}).encode() if self.label else b"502"
+
+
+def test_external_labels_are_those_of_the_configuration_that_was_loaded_last() -> None:
+    server = Server("first")
+    for _ in range(3):
+        assert server.labels() == {"of": "a"}
+    assert server.asked == 1
+
+    server.run, server.label = "second", ""
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable, match="does not show"):
+            server.labels()
+    server.label = "b"
+    assert server.labels() == {"of": "b"}
+
+
+def test_a_server_that_does_not_say_when_it_was_configured_is_asked_now_and_then() -> None:
+    server = Server(None)
+    assert server.labels() == {"of": "a"}
+    server.label = "b"
+    server.now += KEPT_SECONDS - 1
+    assert server.labels() == {"of": "a"}
+    server.now += 1
+    assert server.labels() == {"of": "b"}
