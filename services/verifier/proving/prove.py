@@ -103,7 +103,7 @@ class Prover:
         ready = self.life.set_ready
         self.budget.begin()
         try:
-            idle = self._look()
+            idle = self._look(begins=True)
             ready("redis", True, idle)
             begins = not idle and self.clock() >= self._begin_at
             if begins:
@@ -136,7 +136,7 @@ class Prover:
         self.life.set_ready(dependency, False, str(error))
         self._begin_at = float("-inf")  # what could not be compared is still due
 
-    def _look(self) -> str:
+    def _look(self, *, begins: bool = False) -> str:
         """Publish what is proven, and keep what is not any more; why we do not work, or nothing.
 
         Raises :class:`redis.exceptions.RedisError`.
@@ -159,7 +159,7 @@ class Prover:
             telemetry.set("etl_verify_differing_points", proven.points, **labels)
         if not self.settings.verify.enabled:
             return "verify.enabled is false"
-        return "" if self.record.save(proofs) else "another verifier works"
+        return "" if self.record.save(proofs, begins=begins) else "another verifier works"
 
     def _compare_all(self, whole: Verifier, tier: TierName) -> None:
         """Compare pieces of a tier's feeds in turn, until nothing is due or the turn is over."""
@@ -287,8 +287,8 @@ class Prover:
         if now is None:
             return result.source
         differed = sum(r.points for r in now.proven.differing if r[:2] == (start_ms, end_ms))
-        report_compared(self.telemetry, proof.feed, start_ms, end_ms, result, differed)
         self._save(now, now.proven.with_range(start_ms, end_ms, points, self._now_ms()))
+        report_compared(self.telemetry, proof.feed, start_ms, end_ms, result, differed)
         self.telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
         whole_from_ms = _whole_from_ms(one, one.subjects[0], proof)
         self.repair.open(one.sink, proof.feed, result.unloaded.ranges, whole_from_ms)
@@ -321,7 +321,6 @@ class Prover:
         now = self._still(proof, start_ms, found.end_ms)
         if now is None:
             return points
-        report_sealed(self.telemetry, proof.feed, start_ms, found, before)
         proven = now.proven
         if before is not None:
             rest = before._replace(start_ms=found.end_ms)
@@ -332,6 +331,7 @@ class Prover:
         for damaged in found.damaged:
             proven = proven.with_range(*damaged, self._now_ms(), by_seals=True)
         self._save(now, proven)
+        report_sealed(self.telemetry, proof.feed, start_ms, found, before)
         if found.damaged or found.intact_ms:
             result = "damaged" if found.damaged else "intact"
             self.telemetry.inc("etl_verify_pieces_total", result=result)
@@ -353,7 +353,8 @@ class Prover:
         self.telemetry.batch_succeeded(samples, self.clock() - began - rested_seconds)
 
     def _save(self, proof: FeedProof, proven: Proven) -> None:
-        if not self.record.save({proof.feed.name: proof._replace(proven=proven)}):
+        kept = {proof.feed.name: proof._replace(proven=proven)}
+        if not self.record.save(kept, begins=False):
             raise _Ended
 
     def _progress(self, position_ms: int) -> None:
