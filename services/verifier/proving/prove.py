@@ -26,6 +26,7 @@ from common.state.feeds import Range
 from common.state.keys import feed_of
 from common.state.proven import Differing, FeedProof, ProofRecord, Proven
 from common.state.ranges import clipped, without
+from services.verifier.explain import EXPIRED
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.forgotten import judge
 from services.verifier.proving.pieces import FIRST_PIECE_MS, SHORTEST_BY_TIME_MS, PieceLengths
@@ -278,11 +279,10 @@ class Prover:
         """Compare a range and keep the result; the samples that the source has there."""
         began, rested_seconds = self.clock(), self._rested_seconds
         (result,) = one.run(start_ms, end_ms).results
-        points = result.unexplained
-        if points and start_ms < _whole_from_ms(one, one.subjects[0], proof):
-            # Deleted while we compared: the next turn knows.
-            self._begin_at = float("-inf")
-            raise _Ended
+        points, whole_from_ms = result.unexplained, _whole_from_ms(one, one.subjects[0], proof)
+        proves_little = points or result.reasons[EXPIRED] or not result.expected
+        if proves_little and start_ms < whole_from_ms:
+            return result.source  # deleted while we compared: the seals are asked next
         now = self._still(proof, start_ms, end_ms)
         if now is None:
             return result.source
@@ -290,7 +290,6 @@ class Prover:
         self._save(now, now.proven.with_range(start_ms, end_ms, points, self._now_ms()))
         report_compared(self.telemetry, proof.feed, start_ms, end_ms, result, differed)
         self.telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
-        whole_from_ms = _whole_from_ms(one, one.subjects[0], proof)
         self.repair.open(one.sink, proof.feed, result.unloaded.ranges, whole_from_ms)
         self._count(result.source, began, rested_seconds)
         return result.source
