@@ -233,7 +233,10 @@ class Backfills:
         return origin_ms
 
     def close(self, part: Part, unplanned_seconds: float) -> bool:
-        """Forget a part whose feed nobody planned for a while; whether it was forgotten."""
+        """Forget a part whose feed nobody planned for a while; whether it was forgotten.
+
+        What was still to be extracted of it counts as cancelled.
+        """
         keys = self.keys
         closed = self._scripts.call(
             "close",
@@ -242,9 +245,13 @@ class Backfills:
             unplanned_ms=int(unplanned_seconds * 1000),
             reason="query removed",
         )
-        if closed is not None:
-            self.redis.delete(keys.gaps(part.name))
-        return closed is not None
+        if closed is None:
+            return False
+        self.redis.delete(keys.gaps(part.name))
+        if closed:
+            left_ms = length_ms(ranges_of(closed))
+            self.redis.hincrby(keys.backfill(part.backfill), "cancelled_ms", left_ms)
+        return True
 
     def _forget(self) -> None:
         """Forget the oldest of those that are over."""

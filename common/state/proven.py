@@ -24,6 +24,8 @@ from common.state.windows import WindowSet
 
 # Ranges that are kept because they differ, for each feed.
 DIFFERING_MAX = 100
+# Who had a lease last is known for so long after it: longer than any comparison takes.
+_LAST_HOLDER_KEPT_MS = 600_000
 
 
 class Differing(NamedTuple):
@@ -221,15 +223,18 @@ class ProofRecord:
             found[name] = proof._replace(proven=proven)
         return found
 
-    def save(self, proofs: Mapping[str, FeedProof]) -> bool:
-        """Keep what is proven, by feed name, and the lease; False if another one has that."""
-        return self._lease(self._lease_ms, proofs)
+    def save(self, proofs: Mapping[str, FeedProof], *, begins: bool = True) -> bool:
+        """Keep what is proven, by feed name, and the lease; False if another one has that.
+
+        Unless it ``begins``, also if another one may have had the lease since it was ours.
+        """
+        return self._lease(self._lease_ms, proofs, begins=begins)
 
     def release(self) -> None:
         """End the lease, if it is ours."""
-        self._lease(0, {})
+        self._lease(0, {}, begins=False)
 
-    def _lease(self, lease_ms: int, proofs: Mapping[str, FeedProof]) -> bool:
+    def _lease(self, lease_ms: int, proofs: Mapping[str, FeedProof], *, begins: bool) -> bool:
         reopened = {name: text for name, one in proofs.items() if (text := one.feed.reopened)}
         return bool(
             self._scripts.call(
@@ -237,6 +242,8 @@ class ProofRecord:
                 [self._keys.verify_lease, self._keys.verified, *map(self._keys.feed, reopened)],
                 token=self._token,
                 lease_ms=lease_ms,
+                keep_ms=_LAST_HOLDER_KEPT_MS,
+                begins=begins,
                 proven={feed: one.kept.encode() for feed, one in proofs.items()},
                 reopened=list(reopened.values()),
             )

@@ -297,7 +297,7 @@ def _concluded(found: Backfill | None) -> ExitCode:
     )
     for lost_ms, why in (
         (found.gap_ms, "could not be had: Prometheus no longer has all that the query looks at"),
-        (found.cancelled_ms, "is not extracted: the backfill was cancelled"),
+        (found.cancelled_ms, "is not extracted: it was cancelled, or its query removed"),
     ):
         if lost_ms:
             typer.echo(f"{format_duration(lost_ms)} {why}.")

@@ -132,8 +132,10 @@ class Table:
 
     def tables(self, key: str) -> list[Table]:
         """The tables under ``key``, one or several."""
-        value = self._values.pop(key, [])
+        value = self._values.pop(key, "")
         many = value if isinstance(value, list) else [value]
+        if value == "":  # a key of YAML without a value
+            many = []
         name = f"{self.where}.{key}" if self.where else key
         return [
             Table(each, f"{name}[{number}]" if len(many) > 1 else name)

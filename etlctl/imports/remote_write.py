@@ -7,7 +7,7 @@ InfluxDB 1.x takes it at ``/api/v1/prom/write?db=…&rp=…&u=…&p=…``.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import yaml
 
@@ -23,18 +23,26 @@ _RULE_KEYS = (
 EVERYTHING = '{__name__=~".+"}'
 
 
+class _AsText(yaml.SafeLoader):
+    """Takes every scalar as text, as Prometheus does where it wants text: ``replica: 1``."""
+
+    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012
+
+
 def read_remote_write(text: str, source: str) -> Draft:
     """A draft of a pipeline that carries what the section sends, from Prometheus' history.
 
     Raises :class:`ConfigError` for what is no YAML, or has no remote_write.
     """
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, Loader=_AsText)  # noqa: S506 (a safe one)
     except yaml.YAMLError as error:
         # Without the line itself, which may hold a password.
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
         raise ConfigError(f"{where} is no YAML: {getattr(error, 'problem', error)}") from None
+    except (ValueError, RecursionError) as error:  # of what a tag says that it is, or of its depth
+        raise ConfigError(f"{source} cannot be read: {error}") from None
     root = Table({"remote_write": document} if isinstance(document, list) else document, "")
     draft = Draft(source)
     for table in root.tables("global"):
@@ -45,7 +53,7 @@ def read_remote_write(text: str, source: str) -> Draft:
     chosen = next((each for each in writes if _INFLUX_PATH in str(each.peek("url"))), writes[0])
     for each in writes:
         if each is not chosen:
-            draft.note(f"{each.where} ({each.text('name') or each.text('url')}): not carried")
+            draft.note(f"{each.where} ({each.text('name') or _shown(_url_of(each))}): not carried")
     draft.query("everything", chosen.where, select=EVERYTHING)
     _write(chosen, draft)
     return draft
@@ -71,8 +79,8 @@ def _duration_ms(table: Table, key: str, default: str) -> int:
 
 
 def _write(table: Table, draft: Draft) -> None:
-    address = urlsplit(table.text("url"))
-    base = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"
+    address = _url_of(table)
+    base = _shown(address._replace(path=""))
     before, found, _ = address.path.partition(_INFLUX_PATH)
     user, password = _basic_auth(table, draft) if found else ("", "")
     if found:
@@ -92,12 +100,27 @@ def _write(table: Table, draft: Draft) -> None:
                     draft.influxdb[key] = path
             tls.note_rest(draft)
     else:
-        draft.note(f"{table.where}: {base}{address.path} is no InfluxDB: name one (--influxdb URL)")
+        draft.note(f"{table.where}: {_shown(address)} is no InfluxDB: name one (--influxdb URL)")
     for rule in table.tables("write_relabel_configs"):
-        draft.relabel.append({key: rule.take(key) for key in _RULE_KEYS if key in rule})
+        carried = {key: rule.take(key) for key in _RULE_KEYS if key in rule}
+        if (modulus := str(carried.get("modulus", ""))).isdecimal() and len(modulus) < 20:
+            carried["modulus"] = int(modulus)
+        draft.relabel.append(carried)
         rule.note_rest(draft)
     table.drop("name", "queue_config", "remote_timeout", "metadata_config")
     table.note_rest(draft)
+
+
+def _url_of(table: Table) -> SplitResult:
+    try:
+        return urlsplit(table.text("url"))
+    except ValueError as error:
+        raise ConfigError(f"{table.where}.url: {error}") from None
+
+
+def _shown(address: SplitResult) -> str:
+    """Without what may hold a password."""
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
 
 
 def _basic_auth(table: Table, draft: Draft) -> tuple[str, str]:

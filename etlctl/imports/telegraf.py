@@ -31,8 +31,10 @@ def read_telegraf(text: str, source: str, environ: Mapping[str, str]) -> Draft:
     """
     try:
         root = Table(tomllib.loads(_with_variables(text, environ)), "")
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of a number with thousands of digits, too
         raise ConfigError(f"{source} is no TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{source} is nested too deeply") from None
     draft = Draft(source)
     agent = root.table("agent")
     interval = agent.text("interval", _DEFAULT_INTERVAL)
@@ -218,10 +220,11 @@ def _v1(table: Table, draft: Draft) -> None:
 def _step_ms(text: str, where: str) -> int:
     """Milliseconds of a Go duration such as ``1m30s``. Raises :class:`ConfigError`."""
     parts = _GO_DURATION.findall(text)
-    duration_ms = round(sum(float(count) * _MS[unit] for count, unit in parts))
-    if not parts or "".join(map("".join, parts)) != text or duration_ms <= 0:
+    duration_ms = sum(float(count) * _MS[unit] for count, unit in parts)
+    # Go's are shorter than 293 years.
+    if "".join(map("".join, parts)) != text or not 0.5 < duration_ms < 2**63 / 1e6:
         raise ConfigError(f"{where}: {text!r:.40} is not a duration such as 15s or 1m30s")
-    return duration_ms
+    return round(duration_ms)
 
 
 def _identifier(name: str) -> str:

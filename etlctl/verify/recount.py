@@ -50,12 +50,16 @@ Tiers = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Recounted:
-    """What of a feed differs. ``compared_ms``: how much of it was compared point by point."""
+    """What of a feed differs. ``compared_ms``: how much of it was compared point by point.
+
+    ``not_kept_ms``: what was to be compared, and the source has deleted.
+    """
 
     query: str
     tier: str
     compared_ms: int
     differing_ms: Sequence[Range]
+    not_kept_ms: Sequence[Range] = ()
 
 
 def recount(
@@ -92,6 +96,8 @@ def recount(
             if bounds[1] > parts.now_ms:
                 raise BadTime(f"--to: {rfc3339(bounds[1])} has not come yet")
             of_tier = _differing(parts, client.count_in, bounds, quiet=as_json)
+            for note in _notes(of_tier):
+                remark(note)
             if not as_json:
                 for line in _lines(of_tier):
                     typer.echo(line)
@@ -106,7 +112,9 @@ def recount(
         repairs = {"repaired": [asdict(one) for one in opened]} if repair else {}
         print_json({"feeds": [asdict(one) for one in found]} | repairs)
     else:
-        typer.echo(_last_sentence(differs=differs, repaired=any(one.ranges for one in opened)))
+        repaired = any(one.ranges for one in opened)
+        kept = not any(one.not_kept_ms for one in found)
+        typer.echo(_last_sentence(differs=differs, repaired=repaired, kept=kept))
     raise typer.Exit(ExitCode.ERROR if differs else ExitCode.OK)
 
 
@@ -122,8 +130,9 @@ def _differing(parts: Parts, count: Count, bounds: Range, *, quiet: bool) -> lis
             suspect = [bounds]
             if query.kind == "select" and query.rollup(parts.tier) is None:
                 suspect = _miscounted(parts, query, count, bounds)
-            empty = Recounted(query.name, parts.tier, 0, ())
-            found.append(_compared(parts, empty, clipped(suspect, whole_ms, bounds[1])))
+            kept = clipped(suspect, whole_ms, bounds[1])
+            empty = Recounted(query.name, parts.tier, 0, (), without(suspect, kept))
+            found.append(_compared(parts, empty, kept))
             bar.advance(task)
     return found
 
@@ -156,6 +165,16 @@ def _compared(parts: Parts, one: Recounted, ranges: Sequence[Range]) -> Recounte
     return replace(one, compared_ms=compared_ms, differing_ms=merged(differing))
 
 
+def _notes(found: Sequence[Recounted]) -> Iterator[str]:
+    for one in found:
+        if ranges := one.not_kept_ms:
+            first, last = rfc3339(ranges[0][0]), rfc3339(ranges[-1][1])
+            yield (
+                f"note: {one.query}@{one.tier}: of {first} to {last} the source keeps nothing (any"
+                " more), so that it is not compared"
+            )
+
+
 def _lines(found: Sequence[Recounted]) -> Iterator[str]:
     for one in found:
         name, ranges = f"{one.query}@{one.tier}", one.differing_ms
@@ -167,11 +186,12 @@ def _lines(found: Sequence[Recounted]) -> Iterator[str]:
             yield f"{name}: {rfc3339(start_ms)} to {rfc3339(end_ms)} differs"
 
 
-def _last_sentence(*, differs: bool, repaired: bool) -> str:
+def _last_sentence(*, differs: bool, repaired: bool, kept: bool) -> str:
     if differs:
         return (
             "Not all of it could be repaired; `etlctl verify` says what differs."
             if repaired
             else "The source has points that the sink does not have: --repair extracts them."
         )
-    return "Repaired: nothing differs now." if repaired else "Nothing differs."
+    of_what = "" if kept else " of what the source keeps"
+    return f"Repaired: nothing differs{of_what} now." if repaired else f"Nothing differs{of_what}."

@@ -2,7 +2,7 @@
 
 Which windows there are is decided by the scripts in Redis. A job that is lost, doubled or late
 therefore costs nothing but time: the next one finds what was left. Job ids carry a token of their
-own or the tick they are for, and results are not kept.
+own or the moment they are for, and results are not kept.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from services.extractor.job_table import QUEUES, QueueName, TableJob, TableQueue
 # Jobs of one queue that wait at a time; more would only find nothing to do.
 MOST_WAITING = 4
 JOB_TTL_SECONDS = 60
+# Within so long extractors that schedule planning at the same moment mean the same turn.
+SAME_MOMENT_SECONDS = 0.25
 
 
 class Scheduler:
@@ -60,13 +62,13 @@ class Scheduler:
         for _ in range(min(jobs, MOST_WAITING, max(1, workers) - busy) - waiting):
             self._enqueue(name, str(self._redis.incr(self._keys.token)))
 
-    def schedule_plan(self, tick: int) -> None:
-        """Have windows planned, once for each tick however many extractors schedule it.
+    def schedule_plan(self, moment: int) -> None:
+        """Have windows planned, once for each moment however many extractors schedule it.
 
         Where a turn of planning waits already, another one behind it would find nothing more.
         """
         if not self.waiting("plan"):
-            self._enqueue("plan", f"at-{tick}")
+            self._enqueue("plan", f"at-{moment}")
 
     def plan_at_each_tick(
         self,
@@ -88,7 +90,8 @@ class Scheduler:
         while not stop.is_set():
             try:
                 if wanted():
-                    self.schedule_plan(int(wall_clock() // every_seconds))
+                    # No number of the tick: its turn may go on when a head moves before the next.
+                    self.schedule_plan(int(wall_clock() / SAME_MOMENT_SECONDS))
                 set_ready("scheduler", True, "")
             # Whatever it is: nothing would be planned any more if this thread died of it.
             except Exception as error:

@@ -26,6 +26,7 @@ from common.state.feeds import Range
 from common.state.keys import feed_of
 from common.state.proven import Differing, FeedProof, ProofRecord, Proven
 from common.state.ranges import clipped, without
+from services.verifier.explain import EXPIRED
 from services.verifier.proving.budget import CpuBudget
 from services.verifier.proving.forgotten import judge
 from services.verifier.proving.pieces import FIRST_PIECE_MS, SHORTEST_BY_TIME_MS, PieceLengths
@@ -103,7 +104,7 @@ class Prover:
         ready = self.life.set_ready
         self.budget.begin()
         try:
-            idle = self._look()
+            idle = self._look(begins=True)
             ready("redis", True, idle)
             begins = not idle and self.clock() >= self._begin_at
             if begins:
@@ -136,7 +137,7 @@ class Prover:
         self.life.set_ready(dependency, False, str(error))
         self._begin_at = float("-inf")  # what could not be compared is still due
 
-    def _look(self) -> str:
+    def _look(self, *, begins: bool = False) -> str:
         """Publish what is proven, and keep what is not any more; why we do not work, or nothing.
 
         Raises :class:`redis.exceptions.RedisError`.
@@ -159,7 +160,7 @@ class Prover:
             telemetry.set("etl_verify_differing_points", proven.points, **labels)
         if not self.settings.verify.enabled:
             return "verify.enabled is false"
-        return "" if self.record.save(proofs) else "another verifier works"
+        return "" if self.record.save(proofs, begins=begins) else "another verifier works"
 
     def _compare_all(self, whole: Verifier, tier: TierName) -> None:
         """Compare pieces of a tier's feeds in turn, until nothing is due or the turn is over."""
@@ -278,19 +279,17 @@ class Prover:
         """Compare a range and keep the result; the samples that the source has there."""
         began, rested_seconds = self.clock(), self._rested_seconds
         (result,) = one.run(start_ms, end_ms).results
-        points = result.unexplained
-        if points and start_ms < _whole_from_ms(one, one.subjects[0], proof):
-            # Deleted while we compared: the next turn knows.
-            self._begin_at = float("-inf")
-            raise _Ended
+        points, whole_from_ms = result.unexplained, _whole_from_ms(one, one.subjects[0], proof)
+        proves_little = points or result.reasons[EXPIRED] or not result.expected
+        if proves_little and start_ms < whole_from_ms:
+            return result.source  # deleted while we compared: the seals are asked next
         now = self._still(proof, start_ms, end_ms)
         if now is None:
             return result.source
         differed = sum(r.points for r in now.proven.differing if r[:2] == (start_ms, end_ms))
-        report_compared(self.telemetry, proof.feed, start_ms, end_ms, result, differed)
         self._save(now, now.proven.with_range(start_ms, end_ms, points, self._now_ms()))
+        report_compared(self.telemetry, proof.feed, start_ms, end_ms, result, differed)
         self.telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
-        whole_from_ms = _whole_from_ms(one, one.subjects[0], proof)
         self.repair.open(one.sink, proof.feed, result.unloaded.ranges, whole_from_ms)
         self._count(result.source, began, rested_seconds)
         return result.source
@@ -321,7 +320,6 @@ class Prover:
         now = self._still(proof, start_ms, found.end_ms)
         if now is None:
             return points
-        report_sealed(self.telemetry, proof.feed, start_ms, found, before)
         proven = now.proven
         if before is not None:
             rest = before._replace(start_ms=found.end_ms)
@@ -332,6 +330,7 @@ class Prover:
         for damaged in found.damaged:
             proven = proven.with_range(*damaged, self._now_ms(), by_seals=True)
         self._save(now, proven)
+        report_sealed(self.telemetry, proof.feed, start_ms, found, before)
         if found.damaged or found.intact_ms:
             result = "damaged" if found.damaged else "intact"
             self.telemetry.inc("etl_verify_pieces_total", result=result)
@@ -353,7 +352,8 @@ class Prover:
         self.telemetry.batch_succeeded(samples, self.clock() - began - rested_seconds)
 
     def _save(self, proof: FeedProof, proven: Proven) -> None:
-        if not self.record.save({proof.feed.name: proof._replace(proven=proven)}):
+        kept = {proof.feed.name: proof._replace(proven=proven)}
+        if not self.record.save(kept, begins=False):
             raise _Ended
 
     def _progress(self, position_ms: int) -> None:

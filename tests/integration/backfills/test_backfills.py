@@ -317,6 +317,7 @@ def test_a_configured_one_is_begun_once(rig: Rig) -> None:
 
 def test_a_part_of_a_feed_that_nobody_plans_is_forgotten(rig: Rig) -> None:
     id_ = rig.begin()
+    rig.extract(id_)
     assert not rig.backfills.close(rig.part(id_), 60)
     rig.clock.advance(61)
     rig.windows.plan(FEED, 0, HEAD_MS, backfills=[id_])
@@ -326,6 +327,7 @@ def test_a_part_of_a_feed_that_nobody_plans_is_forgotten(rig: Rig) -> None:
     assert rig.backfills.parts() == []
     assert [key for key in rig.redis.scan_iter() if b"+" in key] == []
     assert rig.one(id_).state == "done"
+    assert (rig.one(id_).extracted_ms, rig.one(id_).cancelled_ms) == (10 * STEP_MS, 90 * STEP_MS)
 
 
 def test_old_ones_are_forgotten(rig: Rig) -> None:

@@ -23,7 +23,6 @@ from devtools.servers.waiting import wait_until
 from services.extractor.job_table import QUEUES
 from services.extractor.scheduler import MOST_WAITING, Scheduler
 from services.extractor.worker import WORKER_TTL_SECONDS, JobTable, Worker
-from tests.support.captured_log import CapturedLog
 
 
 class Rig:
@@ -174,6 +173,22 @@ def test_planning_does_not_wait_for_a_tick_where_it_is_wanted_sooner(rig: Rig) -
     )
     assert len(seen) == 3
     assert rig.scheduler.queues["plan"].count == 1
+
+
+def test_planning_is_queued_while_a_turn_of_the_same_tick_goes_on(rig: Rig) -> None:
+    def at(time: float) -> None:
+        stop = threading.Event()
+        rig.scheduler.plan_at_each_tick(
+            10.0, stop, rig.telemetry, lambda *_: stop.set(), lambda: time
+        )
+
+    def plan() -> None:
+        rig.record("plan")
+        at(101.0)
+
+    at(100.0)
+    rig.work({**rig.table(), "plan": plan})
+    assert rig.calls == [("plan",), ("plan",)]
 
 
 def test_two_workers_of_one_process_have_tables_of_their_own(rig: Rig) -> None:
@@ -338,23 +353,6 @@ def test_planning_is_scheduled_at_each_tick_until_the_service_stops(rig: Rig) ->
 
     assert set(ready) == {("scheduler", True, "")}
     assert rig.calls == 3 * [("plan",)]
-
-
-def test_a_redis_that_is_away_is_told_once_and_counted_each_time() -> None:
-    stop, registry, log = threading.Event(), CollectorRegistry(), CapturedLog()
-    told: list[tuple[str, bool]] = []
-
-    def set_ready(name: str, ok: bool, detail: str) -> None:
-        told.append((name, ok))
-        if len(told) == 5:
-            stop.set()
-
-    Scheduler(Redis(host="127.0.0.1", port=9), Keys("etl")).plan_at_each_tick(
-        0.01, stop, Telemetry("extractor", registry, logger=log), set_ready
-    )
-    assert told == [("scheduler", False)] * 5
-    assert log.events == ["scheduling_failed"]
-    assert registry.get_sample_value("etl_scheduler_errors_total") == 5
 
 
 def test_a_namespace_with_a_dot_can_be_scheduled(redis_client: Redis, redis_namespace: str) -> None:

@@ -227,24 +227,6 @@ def test_time_that_the_source_has_deleted_is_unproven_and_passed(rig: Rig) -> No
     assert rig.value("etl_verify_proven_by_seal_seconds_total") is None
 
 
-def test_a_second_verifier_shows_what_the_first_proves_and_does_nothing(rig: Rig) -> None:
-    rig.world.write(rig.world.expected())
-    rig.load_up_to(rig.world.end_ms)
-    rig.prover.record.save({})  # the first has the lease
-    second = Rig(rig.world, rig.redis, token="two")
-
-    second.turn()
-    assert second.ready["redis"] == (True, "another verifier works")
-    assert second.verified_ms == rig.world.start_ms
-    rig.turn()
-    second.turn()
-    assert second.verified_ms == rig.world.end_ms
-
-    rig.prover.record.release()
-    second.turn()
-    assert second.ready["redis"] == (True, "")
-
-
 def test_a_new_process_goes_on_where_the_last_one_was(rig: Rig) -> None:
     rig.world.write(rig.world.expected())
     rig.load_up_to(rig.world.end_ms)

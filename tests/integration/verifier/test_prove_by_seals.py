@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.state.proven import Differing, Proven
+from services.verifier.source import Source
 from tests.integration.etlctl.verify.sealing import WINDOW_MS, Sealer
 from tests.integration.etlctl.verify.world import STEP_MS, Point
 from tests.integration.verifier.prover_rig import FEED, Rig
@@ -86,6 +87,24 @@ def test_what_the_source_has_deleted_is_proven_by_its_seals(rig: Rig) -> None:
     proven = rig.registry.get_sample_value("etl_records_total")
     assert proven is not None
     assert proven >= len(past.points) + len(rig.world.expected())
+
+
+@pytest.mark.parametrize("lost", ["a point", "all"])
+def test_what_the_source_deletes_while_it_is_compared_is_compared_with_its_seals(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    past = Past(rig)
+    past.seal()
+    past.delete(past.within(0)[:1] if lost == "a point" else past.points)
+    oldest_ms, asked = Source.oldest_ms, iter([past.start_ms])
+    monkeypatch.setattr(Source, "oldest_ms", lambda self: next(asked, None) or oldest_ms(self))
+
+    rig.turn()
+    rig.turn()
+    rig.turn()
+
+    assert rig.verified_ms == rig.world.end_ms
+    assert rig.differing == (1 if lost == "a point" else len(past.points))
 
 
 def test_damage_to_what_the_source_has_deleted_is_found_and_its_repair_too(rig: Rig) -> None:

@@ -28,5 +28,5 @@ for i, name in ipairs(a.parts) do
     end
   end
 end
-redis.call('HSET', backfill, 'cancelled_ms', whole(cancelled))
+redis.call('HINCRBY', backfill, 'cancelled_ms', whole(cancelled))
 return 1

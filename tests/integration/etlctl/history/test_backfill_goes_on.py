@@ -185,7 +185,7 @@ def test_one_that_is_cancelled_ends_the_wait(world: World) -> None:
     with world.meanwhile(cancel):
         result = world.backfill("--from", str((world.origin_ms - HOUR_MS) / 1000))
     assert result.code == 1
-    assert "2h is not extracted: the backfill was cancelled." in result.out
+    assert "2h is not extracted: it was cancelled, or its query removed." in result.out
 
 
 def test_they_are_listed(begun: World) -> None:

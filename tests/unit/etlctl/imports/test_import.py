@@ -260,6 +260,31 @@ def test_names_and_tags_are_changed_as_telegraf_does(tmp_path: Path, capsys: Cap
     assert dict(labels) == {"__name__": "x_c", "host": "WEB", "dc": "d", "team": "ops"}
 
 
+def test_what_looks_like_a_number_is_the_text_that_prometheus_takes_it_for(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    text = (
+        "global:\n  external_labels: {replica: 01, since: 2024-05-01}\n"
+        "remote_write:\n- url: http://influxdb:8086/api/v1/prom/write?db=prom\n"
+        "  basic_auth: {username: 7, password: 0123}\n  tls_config:\n  write_relabel_configs:\n"
+        "  - {source_labels: [a], target_label: b, modulus: 8, action: hashmod}\n"
+        "  - {source_labels: [a], regex: 404, action: drop}\n"
+    )
+    code, said = imported(capsys, tmp_path, text, name="prometheus.yml")
+    assert (code, said["problems"]) == (0, [])
+    *constants, hashed, dropped = said["settings"]["transform"]["relabel"]
+    assert [rule["replacement"] for rule in constants] == ["01", "2024-05-01"]
+    assert (hashed["modulus"], dropped["regex"]) == (8, "404")
+    assert (tmp_path / "secrets" / "influxdb_password").read_text() == "0123\n"
+
+
+def test_the_password_of_another_remote_write_is_not_shown(tmp_path: Path, capsys: Capture) -> None:
+    other = "- url: http://u:hunter2@b:8086/api/v1/prom/write?db=x&u=u&p=hunter2\n"
+    _, said = imported(capsys, tmp_path, PROMETHEUS + other, name="prometheus.yml")
+    assert "remote_write[2] (http://b:8086/api/v1/prom/write): not carried" in said["notes"]
+    assert "hunter2" not in (tmp_path / "etl.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
@@ -269,7 +294,13 @@ def test_names_and_tags_are_changed_as_telegraf_does(tmp_path: Path, capsys: Cap
         ("a.conf", TELEGRAF.replace("1m30s", "soon"), "'soon' is not a duration"),
         ("a.conf", TELEGRAF.replace('"http://influxdb:8086"', '"udp://x:1"'), "is no http or"),
         ("a.conf", TELEGRAF.replace("'avg(node_load1)'", "3"), "instant[1].query must be text"),
+        ("a.conf", "a = " + "[" * 20_000, "is nested too deeply"),
+        ("a.conf", "a = " + "1" * 5_000, "is no TOML: Exceeds the limit"),
+        ("a.conf", TELEGRAF.replace("1m30s", "9" * 400 + "s"), "is not a duration"),
         ("a.yml", "remote_write: [p: {", "a.yml:1 is no YAML"),
+        ("a.yml", "[" * 20_000, "cannot be read: maximum recursion depth"),
+        ("a.yml", "remote_write: !!timestamp 2001-99-99", "cannot be read: month must be in"),
+        ("a.yml", 'remote_write: [{url: "http://[x"}]', "remote_write.url: Invalid IPv6 URL"),
         ("a.yml", "global: {}", "has no remote_write"),
         ("a.yml", "7", "the file must be a table of keys"),
         ("a.yml", "global: {scrape_interval: x}\nremote_write: [{}]", "global.scrape_interval"),

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import replace
 
 import pytest
+from prometheus_client import CollectorRegistry
+from redis import Redis
 
 from common.config import Query
+from common.runtime.telemetry import Telemetry
+from common.state.keys import Keys
 from common.state.windows import Feed
 from services.extractor.planner import Due
 from services.extractor.planning_pace import PlanningPace
+from services.extractor.scheduler import Scheduler
 from services.extractor.windows import Plan
+from tests.support.captured_log import CapturedLog
 
 NOTHING = Due(live=0, catchup=0)
 NOW_MS = 1_700_000_400_000
@@ -122,3 +129,20 @@ def test_early_recounts_are_late_by_a_tenth_of_their_delay(world: World) -> None
     assert world.pace.recheck_is_due()
     world.seconds += 2.0
     assert world.pace.recheck_is_due()
+
+
+def test_a_redis_that_is_away_is_told_once_and_counted_each_time() -> None:
+    stop, registry, log = threading.Event(), CollectorRegistry(), CapturedLog()
+    told: list[tuple[str, bool]] = []
+
+    def set_ready(name: str, ok: bool, detail: str) -> None:
+        told.append((name, ok))
+        if len(told) == 5:
+            stop.set()
+
+    Scheduler(Redis(host="127.0.0.1", port=9), Keys("etl")).plan_at_each_tick(
+        0.01, stop, Telemetry("extractor", registry, logger=log), set_ready
+    )
+    assert told == [("scheduler", False)] * 5
+    assert log.events == ["scheduling_failed"]
+    assert registry.get_sample_value("etl_scheduler_errors_total") == 5
