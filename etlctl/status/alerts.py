@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from common.config import ExtractSettings
+from common.config import ExtractSettings, Settings
 from common.errors import EtlError
 
 _PREFIX = "Etl"
@@ -25,8 +25,18 @@ class Alerts:
     why: str = ""
 
 
-def read_alerts(extract: ExtractSettings) -> Alerts:
-    """Ask Prometheus; an answer that does not come within two seconds is none."""
+def read_alerts(settings: Settings) -> Alerts:
+    """Ask Prometheus; of several sources, or replicas, the first that has the rules."""
+    found = Alerts(None)
+    for one_source in settings.each_source:
+        for extract in one_source.extract.each_replica:
+            if found.firing is None:
+                found = _asked(extract)
+    return found
+
+
+def _asked(extract: ExtractSettings) -> Alerts:
+    """What it says; an answer that does not come within two seconds is none."""
     from common.source.http_session import source_session
     from common.source.transport import Transport
 
