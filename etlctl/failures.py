@@ -15,13 +15,17 @@ class CannotTell(EtlError):
 
 def is_expected(error: Exception) -> bool:
     """Whether the error is told in a sentence; any other is a defect, and keeps its traceback."""
-    return isinstance(error, EtlError) or _is_of(error, "redis.exceptions", "RedisError")
+    return (
+        isinstance(error, EtlError)
+        or _is_of(error, "redis.exceptions", "RedisError")
+        or _names_a_file(error)
+    )
 
 
 def exit_code_of(error: Exception) -> ExitCode:
     """What the process ends with when a command raises ``error``."""
     # For `status` 2 is also right where the configuration cannot be used: then nothing is known.
-    if isinstance(error, ConfigError | BadTime | CannotTell):
+    if isinstance(error, ConfigError | BadTime | CannotTell) or _names_a_file(error):
         return ExitCode.CONFIG
     if isinstance(error, SourceError | SinkError) or (
         _is_of(error, "redis.exceptions", "RedisError")
@@ -38,7 +42,16 @@ def message_of(error: Exception) -> str:
             return f"Redis cannot be reached: {error}{_of_run()}"
     if _is_of(error, "redis.exceptions", "RedisError"):
         return f"Redis refuses a command: {error}"
+    if isinstance(error, OSError) and _names_a_file(error):
+        return f"{error.filename}: {error.strerror}"
     return str(error)
+
+
+def _names_a_file(error: Exception) -> bool:
+    """Whether a file or folder cannot even be looked at: its name is too long, or its folder is
+    another user's.
+    """
+    return isinstance(error, OSError) and isinstance(error.filename, str)
 
 
 def _of_run() -> str:

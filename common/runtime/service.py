@@ -29,7 +29,7 @@ from common.runtime.reload.config_watch import ConfigFile, ConfigWatch
 from common.runtime.telemetry import Telemetry
 from common.version import project_version
 
-__all__ = ["ExitCode", "Service", "run"]
+__all__ = ["ExitCode", "Service", "run", "secrets_in"]
 
 # The sections whose secrets a service reads; one that is not listed reads all of them.
 SECRETS_OF: Mapping[str, tuple[str, ...]] = {
@@ -55,7 +55,7 @@ class Service(Process):
             log_file = rotating_file(
                 name, pipeline.log_file, pipeline.log_file_max_bytes, pipeline.log_file_backups
             )
-        configure_logging(name, pipeline.log_level, tuple(_secrets(settings)), file=log_file)
+        configure_logging(name, pipeline.log_level, tuple(secrets_in(settings)), file=log_file)
         self.telemetry = Telemetry(name)
         self.telemetry.expect_feeds(
             (query.name, tier)
@@ -122,10 +122,13 @@ def run(
     sys.exit(code)
 
 
-def _secrets(value: Any) -> Iterator[str]:
+def secrets_in(value: Any) -> Iterator[str]:
     """The texts that must never be logged."""
     if isinstance(value, SecretStr):
         yield value.get_secret_value()
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            yield from _secrets(getattr(value, name))
+            yield from secrets_in(getattr(value, name))
+    elif isinstance(value, tuple):  # several sources
+        for one in value:
+            yield from secrets_in(one)

@@ -82,7 +82,8 @@ Beside each key's own bounds:
 
 - A lease must outlive the request made under it by 5 s: `extract.window_lease_seconds` against
   `extract.timeout`, `pipeline.entry_lease_seconds` against `load.influxdb.timeout_seconds`.
-- `pipeline.live_seconds` must be longer than both of those time-outs.
+- `pipeline.live_seconds` must be longer than both of those time-outs, and at least 10 s: a loop
+  that waits for Redis may take as long.
 - `extract.staged_ttl_seconds` must be longer than `extract.window_lease_seconds`.
 - `extract.live_window_max_seconds` must hold a step of every query.
 - `pipeline.low_water_bytes` must be below `pipeline.high_water_bytes`, each

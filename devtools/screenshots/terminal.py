@@ -23,7 +23,7 @@ def watch(board: Board, settings: Settings, seconds: float) -> None:
     """Read the pipeline as ``etlctl top`` does, for so long."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        board.add(Reading(read_pipeline(settings), read_alerts(settings.extract)))
+        board.add(Reading(read_pipeline(settings), read_alerts(settings)))
         time.sleep(_READ_EVERY_SECONDS)
 
 

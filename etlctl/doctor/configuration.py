@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
@@ -71,8 +72,7 @@ def _secrets(settings: Settings, file: Path, pending: list[str]) -> Iterator[Sai
 
 
 def _secret_files(section: BaseModel) -> Iterator[str]:
-    for name in type(section).model_fields:
-        value = getattr(section, name)
+    for name, value in _keys(section):
         if isinstance(value, BaseModel):
             yield from _secret_files(value)
         elif value and name.endswith(_OF_SECRETS):
@@ -81,9 +81,18 @@ def _secret_files(section: BaseModel) -> Iterator[str]:
 
 def _written_out(section: BaseModel, place: str = "") -> Iterator[tuple[str, str]]:
     """Secrets that no file holds, by their keys."""
-    for name in type(section).model_fields:
-        value = getattr(section, name)
+    for name, value in _keys(section):
         if isinstance(value, BaseModel):
             yield from _written_out(value, f"{place}{name}.")
         elif isinstance(value, SecretStr) and value and not getattr(section, f"{name}_file", None):
             yield f"{place}{name}", value.get_secret_value()
+
+
+def _keys(section: BaseModel) -> Iterator[tuple[str, Any]]:
+    """Each key with its value; of a list, such as several sources, each of it."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, tuple):
+            yield from ((f"{name}[{number}]", one) for number, one in enumerate(value))
+        else:
+            yield name, value

@@ -92,7 +92,7 @@ def _read(
         if start_ms >= now_ms:
             now = rfc3339(now_ms)
             raise ConfigError(f"--from: {from_} is yet to come: Prometheus' clock says {now}")
-        found = transformed(settings, source, query, start_ms, end_ms)
+        found = transformed(settings, source, query, start_ms, end_ms, now_ms)
         settle_ms = source.scrape_settings().settle_ms(query, extract.settle_seconds)
     # Windows end where samples have settled.
     unsettled_ms = end_ms - (now_ms - settle_ms)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
@@ -84,20 +83,20 @@ def transformed(
     query: Query,
     start_ms: int,
     end_ms: int,
-    clock: Callable[[], float] = time.time,
+    now_ms: int,
 ) -> Transformed:
     """Read ``(start_ms, end_ms]`` of a query and transform it; nothing is written anywhere.
 
-    Raises :class:`~common.errors.SourceError`, and :class:`ConfigError` for a range that holds too
-    much.
+    ``now_ms`` is now by the source's clock: what is behind it has not come yet. Raises
+    :class:`~common.errors.SourceError`, and :class:`ConfigError` for a range that holds too much.
     """
     found = Transformed()
     encoder = SeriesEncoder.from_settings(settings)
     handler = TransformHandler.from_settings(settings)
-    handler.clock = clock
+    handler.clock = lambda: now_ms / 1000
     build = EntryBuilder(settings.extract.entry_samples, encoder.keys)
-    # What has not come yet by the clock that is given has not settled.
-    settled_ms = min(end_ms, round(clock() * 1000))
+    # The end of a window counts as now: one that is yet to come must not.
+    settled_ms = min(end_ms, now_ms)
     bounds_ms = min(start_ms, settled_ms), settled_ms
     origin = Origin(query.name, query.kind, TIER, "once", *bounds_ms)
     dropped = _Dropped(settings, encoder, query)

@@ -26,7 +26,7 @@ _LOCK = "run.lock"
 def data_folder(config: Path, given: Path | None = None) -> Path:
     """Where the data of a run with this configuration is."""
     named = given or os.environ.get(DATA_VARIABLE)
-    return Path(named) if named else config.with_name(f"{config.stem}-data")
+    return Path(named) if named else config.parent / f"{config.stem}-data"
 
 
 @contextmanager

@@ -263,8 +263,12 @@ def status(*, stack: Stack) -> None:
     for sentence in unheard:
         typer.echo(sentence)
     code = ExitCode.OK if all_well and not unheard else ExitCode.ERROR
-    redis_runs = any(one.service == "redis" and one.running for one in containers)
-    if redis_runs and not stack.monitoring_only:
+    # Redis may be one elsewhere, and no service of the project.
+    redis_is_away = "redis" in project.services and not any(
+        one.service == "redis" and one.running for one in containers
+    )
+    has_pipeline = not stack.monitoring_only and not set(READERS).isdisjoint(project.services)
+    if has_pipeline and not redis_is_away:
         code = code or _inside(stack, "status")
     raise typer.Exit(code)
 

@@ -32,12 +32,7 @@ def status(config: ConfigFile = None, watch: Watch = None, as_json: AsJson = Fal
     settings = load_settings(config, secrets=("pipeline",))
 
     def look() -> Seen:
-        # One of several sources, or replicas, may be the Prometheus that has the rules.
-        found, alerts = read_pipeline(settings), Alerts(None)
-        for one_source in settings.each_source:
-            for extract in one_source.extract.each_replica:
-                if alerts.firing is None:
-                    alerts = read_alerts(extract)
+        found, alerts = read_pipeline(settings), read_alerts(settings)
         code = ExitCode.ERROR if found.findings() else ExitCode.OK
         return code, lambda: show(found, alerts, as_json=as_json)
 

@@ -92,6 +92,6 @@ def _keep_reading(
             board.add(Reading(None, alerts, str(error)))
         took_seconds = time.monotonic() - began
         if began >= alerts_due:
-            alerts = read_alerts(settings.extract)
+            alerts = read_alerts(settings)
             alerts_due = time.monotonic() + _ALERTS_SECONDS
         over.wait(max(interval_seconds, took_seconds / _MOST_SHARE))

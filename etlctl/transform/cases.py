@@ -66,9 +66,7 @@ class Case:
 def failures(case: Case, settings: Settings) -> list[str]:
     """What comes out otherwise than the case says, one sentence each; nothing where all is well."""
     now_ms = case.end_ms if case.now_ms is None else case.now_ms
-    found = transformed(
-        settings, case, case.query, case.start_ms - 1, case.end_ms, lambda: now_ms / 1000
-    )
+    found = transformed(settings, case, case.query, case.start_ms - 1, case.end_ms, now_ms)
     said = [f"dead letter: {one.reason}: {one.detail}" for one in found.dead]
     left = Counter(map(_normal, found.lines()))
     for line in map(_normal, case.lines):

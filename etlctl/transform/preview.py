@@ -14,7 +14,7 @@ from common.promql.expression import LOOKBACK_MS
 from common.samples.columns import Samples
 from common.samples.series import SeriesEncoder
 from etlctl.once.transformed import MAX_SAMPLES, transformed
-from services.extractor.prometheus import PrometheusClient
+from services.extractor.replicas import client_of
 
 
 class _One:
@@ -37,7 +37,7 @@ def previewed(settings: Settings, query: Query, limit: int) -> dict[str, Any]:
     """
     extract = settings.of_source(query.source).extract
     extract = extract.model_copy(update={"max_window_samples": MAX_SAMPLES})
-    with closing(PrometheusClient(extract)) as source:
+    with closing(client_of(extract)) as source:
         end_ms = source.now_ms()
         # Of raw samples as long as Prometheus itself looks for the newest one of a series.
         reach_ms = LOOKBACK_MS if query.step is None else round(2 * query.step * 1000)
@@ -47,7 +47,7 @@ def previewed(settings: Settings, query: Query, limit: int) -> dict[str, Any]:
         except QueryTooLarge as error:
             problem = f"--query: {query.name}: {error}: it is too large to be shown"
             raise ConfigError(problem) from None
-    whole = transformed(settings, _One(newest), query, start_ms, end_ms)
+    whole = transformed(settings, _One(newest), query, start_ms, end_ms, end_ms)
     fates: dict[str, list[int]] = {}
     keys = SeriesEncoder.from_settings(settings).keys(query.kind, query.name, newest.series)
     for number, key in enumerate(keys):
@@ -56,7 +56,7 @@ def previewed(settings: Settings, query: Query, limit: int) -> dict[str, Any]:
     examples = []
     for number in _in_turn(list(fates.values()), limit):
         one = _One(newest.part(number, number + 1, ends))
-        found = transformed(settings, one, query, start_ms, end_ms)
+        found = transformed(settings, one, query, start_ms, end_ms, end_ms)
         dead = found.dead[0].reason if found.dead else ""
         examples.append(
             {

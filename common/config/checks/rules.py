@@ -16,6 +16,9 @@ from common.promql.result_names import may_return_several_metrics
 if TYPE_CHECKING:
     from common.config.model import Settings
 
+# A turn of a loop asks Redis twice, and each may wait for a reply as long as the socket does.
+REDIS_TURN_SECONDS = 10.0
+
 
 def problems(settings: Settings) -> Iterator[Problem]:
     """Everything that is wrong between keys of different sections."""
@@ -37,6 +40,12 @@ def problems(settings: Settings) -> Iterator[Problem]:
                 f"is {pipeline.live_seconds:g} s: it must be longer than {key} ({timeout:g} s), "
                 "or a slow response would look like a stuck loop",
             )
+    if pipeline.live_seconds < REDIS_TURN_SECONDS:
+        yield Problem(
+            ("pipeline", "live_seconds"),
+            f"is {pipeline.live_seconds:g} s: it must be at least {REDIS_TURN_SECONDS:g} s, "
+            "as a loop that waits for Redis may take as long",
+        )
     for index, query in enumerate(extract.queries):
         if query.step_ms > extract.live_window_max_seconds * 1000:
             yield Problem(

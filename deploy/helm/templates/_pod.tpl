@@ -7,8 +7,12 @@
 {{- if has "pipeline" .facts.reads -}}
 {{- /* The same for all of them: a process that names another source or sink pauses. */ -}}
 {{- $_ := set $env "ETL__PIPELINE__LOG_LEVEL" $v.logLevel -}}
+{{- if $v.prometheus.url -}}
 {{- $_ := set $env "ETL__EXTRACT__PROMETHEUS_URL" $v.prometheus.url -}}
+{{- end -}}
+{{- if $v.influxdb.url -}}
 {{- $_ := set $env "ETL__LOAD__INFLUXDB__URL" $v.influxdb.url -}}
+{{- end -}}
 {{- if .facts.port -}}
 {{- $_ := set $env "ETL__PIPELINE__HTTP_PORT" (toString .facts.port) -}}
 {{- end -}}

@@ -110,6 +110,7 @@ class Prover:
             if begins:
                 self._begin_at = self.clock() + self.settings.verify.every_seconds
             for one_source in self.settings.each_source:
+                self.life.tick()  # one that hangs takes its whole time-out
                 self._turn_of(one_source, begins=begins)
         except _Ended:
             pass

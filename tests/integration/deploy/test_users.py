@@ -185,6 +185,9 @@ def test_etlctl_saves_and_restores_the_state(server: Server, tmp_path: Path) -> 
     with as_user(server, "loader") as loader:
         populate(loader, keys)
     with as_user(server, "etlctl") as client:
+        # What the runbook has an operator ask.
+        assert "etlctl" in {one["user"] for one in client.client_list()}
+        assert client.execute_command("ACL LOG") == []
         before, state = content_of(client, "etl:*"), RedisState(client, keys)
         known = state.save(tmp_path, lambda _: None).known
         client.delete(*client.scan_iter(match="etl:*"))

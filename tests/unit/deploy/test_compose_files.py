@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from common.config import load_settings
 from deploy.image.receiver_secrets import RECEIVERS
 from deploy.image.secret_list import consumers
 from devtools import PROJECT_ROOT
@@ -140,6 +141,37 @@ def test_every_process_of_the_pipeline_names_the_same_source_and_sink(
             (environment["ETL__EXTRACT__PROMETHEUS_URL"], environment["ETL__LOAD__INFLUXDB__URL"])
         )
     assert len(ends) == 1, ends
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("name", ["extractor", "transformer", "loader", "verifier", "etlctl"])
+def test_a_configuration_may_name_several_sources(name: str, tmp_path: Path, *, tls: bool) -> None:
+    """Where the variables that name one are set but empty."""
+    empty = {"ETL_PROMETHEUS_URL", "ETL_PROMETHEUS_USERNAME", "ETL_PROMETHEUS_PASSWORD_FILE"}
+    empty |= {"ETL_INFLUXDB_URL", "ETL_PROMETHEUS_CA_FILE"}
+    environment = services()[name]["environment"]
+    if tls:
+        environment = environment | document(TLS)["services"][name]["environment"]
+
+    def filled(match: re.Match[str]) -> str:
+        default = match[3] if match[1] not in empty or match[2] == ":-" else ""
+        return str(default)
+
+    environ = {
+        variable: re.sub(r"\$\{(\w+)(:?-)([^}]*)\}", filled, str(value))
+        for variable, value in environment.items()
+        # Those of Redis name files that are not there.
+        if variable.startswith(("ETL__EXTRACT", "ETL__LOAD"))
+    }
+    file = tmp_path / "etl.yaml"
+    file.write_text(
+        "extract:\n  sources:\n"
+        "    - {name: a, url: 'http://a:1', labels: {site: a}}\n"
+        "    - {name: b, replicas: ['http://b:1', 'http://c:1'], labels: {site: b}}\n"
+        "load: {influxdb: {urls: ['http://d:1', 'http://e:1'], org: o, bucket: b}}\n"
+    )
+    settings = load_settings(file, environ, secrets=())
+    assert [one.name for one in settings.extract.sources] == ["a", "b"]
 
 
 def test_buckets_are_made_with_the_retention_that_the_configuration_gives_them() -> None:

@@ -152,3 +152,25 @@ def test_help_of_every_command(capsys: Capture) -> None:
         code, out, _ = run(capsys, *arguments, "--help")
         assert code == 0
         assert "Usage" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["once", "--query", "q", "--from", "-1h"],
+        ["transform", "test", "x" * 300],
+        ["init", "--config", "x" * 300],
+        ["verify", "--config", ""],
+        ["verify", "--config", "/"],
+    ],
+)
+def test_a_path_that_cannot_be_one_is_told_in_a_sentence(
+    config: Path, capsys: Capture, arguments: list[str]
+) -> None:
+    more = [] if "--config" in arguments else ["--config", "y" * 300]
+    if arguments[0] == "transform":
+        more = ["--config", str(config)]
+    code, _, err = run(capsys, *arguments, *more)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "File name too long" in err or "cannot be read" in err

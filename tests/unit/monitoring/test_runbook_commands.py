@@ -29,6 +29,7 @@ COMPOSE = {
     "ps": {"-a": False},
     "logs": {"--since": True, "--tail": True},
     "up": {},
+    "restart": {},
     "exec": {},
 }
 PROGRAMS = ("etlctl", "make", "docker compose")

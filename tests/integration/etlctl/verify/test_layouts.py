@@ -41,7 +41,7 @@ def loaded(world: World, settings: Settings) -> dict[str, Digest]:
     digests = {}
     for query in settings.extract.queries:
         with closing(PrometheusClient(settings.extract)) as source:
-            found = transformed(settings, source, query, world.start_ms, world.end_ms)
+            found = transformed(settings, source, query, world.start_ms, world.end_ms, world.end_ms)
         world.write_raw("\n".join(found.lines()))
         digests[query.name] = sum((one.digest or Digest() for one in found.outputs), Digest())
     return digests

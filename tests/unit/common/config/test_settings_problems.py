@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from common.config.checks.rules import REDIS_TURN_SECONDS
+from common.state.connection.redis_client import SOCKET_TIMEOUT_SECONDS
 from tests.support.settings_files import EXTRACT, LOAD, MINIMAL, problems
 
 # (what etl.yaml adds, what is said). MINIMAL has two lines, so what is added begins in the third.
@@ -220,6 +222,15 @@ WHOLE = [
         ],
     ),
     (
+        "extract: {prometheus_url: 'http://p', timeout: 2}\n"
+        "load: {influxdb: {url: 'http://i', org: o, bucket: b, timeout_seconds: 2}}\n"
+        "pipeline: {live_seconds: 3}",
+        [
+            "etl.yaml:3: pipeline.live_seconds: is 3 s: it must be at least 10 s, "
+            "as a loop that waits for Redis may take as long"
+        ],
+    ),
+    (
         LOAD + "extract: {prometheus_url: 'http://p', auth: {password: a}}",
         ["etl.yaml:2: extract.auth: has a password but no username"],
     ),
@@ -324,6 +335,10 @@ def test_the_query_is_refused(tmp_path: Path, query: str, wanted: str) -> None:
     found = problems(tmp_path, text)
     assert len(found) == 1
     assert found[0].startswith(f"etl.yaml:5: extract.queries[0]{wanted}"), found
+
+
+def test_the_least_live_seconds_hold_two_waits_for_redis() -> None:
+    assert REDIS_TURN_SECONDS >= 2 * SOCKET_TIMEOUT_SECONDS
 
 
 def test_all_problems_are_told_in_the_order_of_the_file(tmp_path: Path) -> None:

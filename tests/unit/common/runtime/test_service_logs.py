@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from common.config import Settings
 from common.errors import ConfigError
 from common.runtime.logs import EventLog, configure_logging, rotating_file
+from common.runtime.service import secrets_in
 from common.runtime.telemetry import Telemetry
+from tests.support.settings_files import PLAIN
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +129,18 @@ def test_secrets_are_masked_wherever_they_appear() -> None:
     assert (second["token"], second["raw"]) == ("**********", "********\\xff")
     assert third["event"] == "AUTH ********"
     assert fourth["error"] == "bad ********"
+
+
+def test_secrets_of_several_sources_are_masked_too() -> None:
+    sources = [
+        {"name": name, "url": f"http://{name}:1", "labels": {"site": name}, "auth": auth}
+        for name, auth in (
+            ("a", {"username": "u", "password": "hunter2"}),
+            ("b", {"bearer_token": "t0ken"}),
+        )
+    ]
+    settings = Settings.model_validate({**PLAIN, "extract": {"sources": sources}})
+    assert {"hunter2", "t0ken"} <= set(secrets_in(settings))
 
 
 def test_whatever_is_logged_is_json() -> None:

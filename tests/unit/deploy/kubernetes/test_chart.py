@@ -46,6 +46,7 @@ VARIANTS = {
     "TLS": "redis.url=rediss://{user}@redis:6379/0,redis.ca.secret=a,prometheus.ca.secret=b,"
     "influxdb.ca.secret=c",
     "no passwords": "redis.existingSecret=,prometheus.existingSecret=,metrics.existingSecret=",
+    "several sources": "prometheus.url=,prometheus.existingSecret=,influxdb.url=",
     "neither policies nor budgets": "networkPolicy.enabled=false,podDisruptionBudget.enabled=false",
     "placed": "nodeSelector.disk=fast,podLabels.team=a,podAnnotations.b=c,priorityClassName=high,"
     "image.pullSecrets[0]=registry,tolerations[0].key=a,networkPolicy.scrapers[0].podSelector.matchLabels.x=y",

@@ -257,6 +257,14 @@ def test_status_of_the_pipeline_decides_too(stack: Stack) -> None:
     assert stack.run("status") == 3
 
 
+def test_status_of_a_pipeline_whose_redis_is_elsewhere(stack: Stack) -> None:
+    del stack.services["redis"]
+    stack.docker.containers(*(one for one in everything() if one["Service"] != "redis"))
+    stack.docker.respond("compose", "run", code=1)
+    assert stack.run("status") == 1
+    assert stack.docker.called("compose", "run") != []
+
+
 def test_status_of_the_monitoring_alone_reads_no_redis(stack: Stack) -> None:
     stack.docker.containers(*everything())
     assert stack.run("status", "--monitoring-only") == 0

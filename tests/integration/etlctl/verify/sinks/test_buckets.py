@@ -40,7 +40,7 @@ def test_what_is_in_several_buckets_is_equal_and_intact(
     settings = load_settings(world.config())
     (query,) = settings.extract.queries
     with closing(PrometheusClient(settings.extract)) as source:
-        found = transformed(settings, source, query, world.start_ms, world.end_ms)
+        found = transformed(settings, source, query, world.start_ms, world.end_ms, world.end_ms)
     assert written(settings.load, query, found) == (len(world.expected()), [])
     for name, host in zip(buckets, HOSTS, strict=True):
         hosts = world.influx.query('SHOW TAG VALUES WITH KEY = "host"', database=name)

@@ -133,7 +133,7 @@ def test_series_of_several_buckets_are_equal_and_intact(
     settings = load_settings(world.config())
     (query,) = settings.extract.queries
     with closing(PrometheusClient(settings.extract)) as source:
-        found = transformed(settings, source, query, world.start_ms, world.end_ms)
+        found = transformed(settings, source, query, world.start_ms, world.end_ms, world.end_ms)
     assert written(settings.load, query, found) == (len(world.expected()), [])
     result = world.verify(capsys, "--json")
     assert result.code == 0, result.out
