@@ -241,10 +241,11 @@ class Isolation:
         blamed = [i for i in lines if _as_quoted(self.lines.text[i]) in quoted]
         if len(blamed) == len(lines) or outcome.dropped == len(lines):
             # All of them, it says: so the first and the last must be refused alone too.
-            for index in (lines[0], lines[-1]):
+            # What was posted alone is decided, or waits by itself to be tried again.
+            for index, others in ((lines[0], lines[1:]), (lines[-1], lines[1:-1])):
                 yield from self._judge(_Part([index]), (yield [index]))
                 if self.lines.status[index] != status:
-                    self._halve(lines)
+                    self._halve(others)
                     return
             self._refuse_all(lines[1:-1], outcome, quoted)
             return

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import inf
 
 from common.config.load import Tier
-from common.state.verdict import Entry
+from common.state.fields import count_of
+from common.state.verdict import PUSHED, Entry
 from services.loader import payload
 from services.loader.influx import InfluxSink
 from services.loader.lines import Lines, LineStatus
@@ -17,9 +18,8 @@ from services.loader.retention_cache import UnknownRetention
 # What it refuses as too old though it is younger is refused in error: its clock may be ahead.
 YOUNG_SECONDS = 3000.0
 
-# Longer than windows of raw samples are, so than what may lie between an entry's first line and its
-# oldest.
-_WINDOW_MAX_MS = 2 * 86_400_000
+# Of what was pushed nothing says how far apart its lines are; requests are of minutes.
+_PUSHED_MAX_MS = 2 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class TooOld:
 
         Every series of a window spans the same time, so an entry whose first line is young enough
         holds at most a few old ones; those the sink will name. One that forgets them without a word
-        gets none: there every line is looked at, unless the first is younger by a whole window.
+        gets none: there every line is looked at, unless the whole window is young enough.
         """
         silent_seconds = self.sink.silent_retention_seconds(bucket)
         self.unknown_retention.report(self.sink.retention_unknown)
@@ -44,12 +44,12 @@ class TooOld:
         if kept_seconds == inf:
             return None
         keep_from_ms = int((self.wall_clock() - kept_seconds) * 1000)
-        first_ms = payload.first_timestamp_ms(entry.payload)
         if silent_seconds is None:
-            margin_ms: float = 0
-        else:  # windows of rollups and expressions may be of any length; they are few samples
-            margin_ms = _WINDOW_MAX_MS if (entry.kind, entry.tier) == ("select", "hot") else inf
-        if first_ms is None or first_ms >= keep_from_ms + margin_ms:
+            first_ms = payload.first_timestamp_ms(entry.payload)
+            is_young = first_ms is None or first_ms >= keep_from_ms
+        else:
+            is_young = _earliest_ms(entry) >= keep_from_ms
+        if is_young:
             return None
         lines = Lines(payload.decode(entry.payload, entry.samples))
         lines.expire_before(keep_from_ms)
@@ -68,3 +68,12 @@ class TooOld:
         in_error = lines.any_expired_after(int(young_from_seconds * 1000))
         lines.without_message(LineStatus.EXPIRED)
         return in_error
+
+
+def _earliest_ms(entry: Entry) -> float:
+    """The earliest time that a line of the entry can have; minus infinity where nothing says it."""
+    if entry.window_id == PUSHED:
+        first_ms = payload.first_timestamp_ms(entry.payload)
+        return -inf if first_ms is None else first_ms - _PUSHED_MAX_MS
+    is_said = count_of(entry.fields.get(b"end_ms"))  # older versions do not
+    return count_of(entry.fields.get(b"start_ms")) + 1 if is_said else -inf

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.state.verdict import Settle
+from common.state.verdict import PUSHED, Settle
 from services.loader.influx3 import classify_3
 from services.loader.isolate import Isolation
 from services.loader.lines import Lines, LineStatus
@@ -157,13 +157,33 @@ def test_numbers_are_not_believed_where_lines_may_be_counted_otherwise(odd: byte
     assert list(found.status) == [LineStatus.WRITTEN, LineStatus.REJECTED]
 
 
-def test_old_lines_behind_young_ones_are_dropped_where_the_sink_would_forget_them() -> None:
+def window(start_ms: int, end_ms: int) -> dict[bytes, bytes]:
+    """Its bounds, as fields of an entry."""
+    return {b"start_ms": b"%d" % start_ms, b"end_ms": b"%d" % end_ms}
+
+
+@pytest.mark.parametrize(
+    ("of_window", "first_days"),
+    [({"fields": window(old(9), NOW_MS)}, 0), ({"window_id": PUSHED}, 5), ({"fields": {}}, 0)],
+    ids=["a long one", "pushed", "an older version's"],
+)
+def test_old_lines_behind_young_ones_are_dropped_where_the_sink_would_forget_them(
+    of_window: dict[str, Any], first_days: float
+) -> None:
     bench = Bench()
-    bench.sink.silent_retention = float(DAY_SECONDS)
-    text = [*lines(20), *lines(5, "late", at_ms=old(1.5)), *lines(5, "x", at_ms=NOW_MS)]
-    (verdict,) = bench.handle(entry("1", text))
+    bench.sink.silent_retention = 6.0 * DAY_SECONDS
+    text = [*lines(20, at_ms=old(first_days)), *lines(5, "late", at_ms=old(7)), *lines(5, "x")]
+    (verdict,) = bench.handle(entry("1", text, **of_window))
     assert (verdict.loaded, verdict.drops) == (25, {"beyond_retention": 5})  # type: ignore[union-attr]
     assert bench.points == 25
+
+
+def test_an_entry_of_a_young_window_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.sink.silent_retention = float(DAY_SECONDS)
+    monkeypatch.setattr("services.loader.payload.inflate", None)
+    young = entry("1", lines(5), kind="expr", fields=window(old(0.9), NOW_MS), digest="0" * 32)
+    assert bench.handle(young) == [Settle(loaded=5)]
 
 
 def test_a_sink_that_keeps_for_ever_gets_payloads_as_they_are() -> None:

@@ -218,3 +218,23 @@ def test_a_refusal_that_lists_its_lines_is_not_opaque() -> None:
     listed = RefusedLine(1, "no", Kind.POINTS)
     assert OPAQUE.is_opaque
     assert not replace(OPAQUE, refused_lines=(listed,)).is_opaque
+
+
+def test_a_line_that_is_to_be_judged_anew_is_tried_once_for_that() -> None:
+    world = World()
+    world.handle(entry("1", lines(3)))
+    world.clock.pass_(100.0)  # so that what is refused without a cause waits for another judgement
+    text = lines(3, "k")
+    alone: list[bytes] = []
+
+    def judge(posted: list[bytes]) -> Outcome | None:
+        alone.extend(posted if len(posted) == 1 else ())
+        if posted == text:
+            return Outcome(Kind.POINTS, "partial write: odd dropped=3", "points", 400, dropped=3)
+        return OPAQUE if posted == text[:1] and alone.count(text[0]) < 3 else WRITTEN
+
+    world.sink.judge = judge
+    (verdict,) = world.handle(entry("2", text))
+    assert verdict.samples == 3  # type: ignore[union-attr]
+    assert [letter.payload for letter in dead(verdict)] == [text[0] + b"\n"]
+    assert alone.count(text[0]) == 2
