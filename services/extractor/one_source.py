@@ -242,7 +242,7 @@ class OneSource:
             ),
             rechecker=Rechecker(
                 windows,
-                client.count_in,
+                self._count_again,
                 self._read_again,
                 history,
                 telemetry,
@@ -260,6 +260,12 @@ class OneSource:
             tick=self.tick,
             on_source=self._on_source,
         )
+
+    def _count_again(self, plan: Plan, start_ms: int, end_ms: int) -> int:
+        """How many samples there are of what is loaded of a feed."""
+        if isinstance(self._client, Replicas):
+            return self._client.count_in(plan.query, start_ms, end_ms, plan.feed.tier)
+        return self._client.count_in(plan.query, start_ms, end_ms)
 
     def _read_again(self, plan: Plan, start_ms: int, end_ms: int) -> Iterable[Samples]:
         """What is loaded of a feed, as it was read."""

@@ -17,7 +17,6 @@ from itertools import pairwise
 
 from redis.exceptions import RedisError
 
-from common.config import Query
 from common.errors import QueryRejected, QueryTooLarge, SourceError, SourceUnavailable
 from common.runtime.telemetry import Telemetry
 from common.samples.columns import Samples
@@ -38,14 +37,14 @@ LONGEST_WAIT_SECONDS = 3600.0
 class Rechecker:
     """Compares committed windows with the source when they are due.
 
-    ``count_in`` counts the raw samples of a ``select`` in ``(start_ms, end_ms]``, ``read``
-    evaluates the ``expr`` of a plan there. ``after_seconds``: when, since the commit.
+    ``count_in`` counts the raw samples of the ``select`` of a plan in ``(start_ms, end_ms]``,
+    ``read`` evaluates its ``expr`` there. ``after_seconds``: when, since the commit.
     ``origin_ms``: where a feed began. ``is_gone``: whether what a plan's range was read from is not
     there any more, so that nothing can be compared with it, or be put in its place.
     """
 
     windows: WindowSet
-    count_in: Callable[[Query, int, int], int]
+    count_in: Callable[[Plan, int, int], int]
     read: Callable[[Plan, int, int], Iterable[Samples]]
     history: SourceHistory
     telemetry: Telemetry
@@ -122,7 +121,7 @@ class Rechecker:
         """Those that differ from what was committed; None where only their sum is known to."""
         start_ms, end_ms = run[0].start_ms, run[-1].end_ms
         if plan.query.kind == "select":
-            found = self.count_in(plan.query, start_ms, end_ms)
+            found = self.count_in(plan, start_ms, end_ms)
             expected = sum(recheck.samples for recheck in run)
             if found == expected:
                 return []

@@ -98,13 +98,13 @@ class Replicas:
         self._last = one.url
         return self._watched(one, one.client.read(query, start_ms, end_ms))
 
-    def count_in(self, query: Query, start_ms: int, end_ms: int) -> int:
+    def count_in(self, query: Query, start_ms: int, end_ms: int, tier: str = HOT) -> int:
         """How many samples of a ``select`` those replicas have that it was read from.
 
         Of what was not read, the fullest.
         """
         samples = 0
-        for from_ms, to_ms, one in self._parts(query, start_ms, end_ms):
+        for from_ms, to_ms, one in self._parts(query, start_ms, end_ms, tier):
             if one is None:
                 samples += max(self._counts(query, from_ms, to_ms).values())
                 continue

@@ -43,7 +43,7 @@ class Rig:
         )
         self.rechecker = Rechecker(
             self.windows,
-            client.count_in,
+            lambda plan, start_ms, end_ms: client.count_in(plan.query, start_ms, end_ms),
             lambda plan, start_ms, end_ms: client.read(plan.query, start_ms, end_ms),
             history,
             telemetry,

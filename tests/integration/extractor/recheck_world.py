@@ -94,7 +94,7 @@ class Rig:
         self.history = SourceHistory(cast(PrometheusClient, self.source))
         self.rechecker = Rechecker(
             self.windows,
-            self.source.count_in,
+            lambda plan, start_ms, end_ms: self.source.count_in(plan.query, start_ms, end_ms),
             lambda plan, start_ms, end_ms: self.source.read(plan.query, start_ms, end_ms),
             self.history,
             self.telemetry,

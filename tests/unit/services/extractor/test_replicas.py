@@ -304,6 +304,17 @@ def test_what_was_read_from_several_and_cannot_be_split_is_read_from_the_last() 
     assert [world.read(RAW, *bucket) for bucket in buckets] == [1, 0]
 
 
+def test_each_tier_is_counted_where_it_was_read_from() -> None:
+    """A bucket of a rollup is of one replica, where its samples in the hot tier are of two."""
+    world = World(Server(2), Server(5))
+    world.tier, world.loaded = "warm", [(60_000, 120_000, URLS[0])]
+    stand_in: Any = SimpleNamespace(_client=world.replicas)
+    plan: Any = SimpleNamespace(query=RAW, feed=SimpleNamespace(tier="warm"))
+
+    assert OneSource._count_again(stand_in, plan, 60_000, 120_000) == 2
+    assert world.replicas.count_in(RAW, 60_000, 120_000) == 5
+
+
 def test_what_was_read_from_several_is_split_each_time() -> None:
     """Samples of two replicas must not meet, whenever it is extracted again."""
     world = World(Server(4), Server(4))
