@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache
 from math import inf
 
 from redis import Redis
@@ -149,7 +149,7 @@ def connected(
             notes = (_UNKNOWN_RETENTION.format(silent, tier),)
         else:
             kept_seconds = min(kept_seconds, silent or inf)
-        forgotten_up_to_ms = partial(_forgotten_up_to_ms, now_ms, time.monotonic(), kept_seconds)
+        forgotten_up_to_ms = _forgotten_up_to_ms(sink, now_ms, kept_seconds)
         knowledge, read_from = Knowledge(forgotten_up_to_ms), ReadFrom()
         try:
             redis.ping()
@@ -295,9 +295,17 @@ def _history(
     return history, tuple(notes)
 
 
-def _forgotten_up_to_ms(now_ms: int, now_monotonic: float, kept_seconds: float) -> int:
-    """The time that a sink has forgotten by the time of the call: it goes on while we compare."""
-    if kept_seconds == inf:
-        return 0
-    passed_seconds = time.monotonic() - now_monotonic
-    return now_ms + round((passed_seconds - kept_seconds) * 1_000)
+def _forgotten_up_to_ms(sink: Sink, now_ms: int, kept_seconds: float) -> Callable[[], int]:
+    """What tells the time that a sink has forgotten: it goes on while we compare."""
+    began = time.monotonic()
+
+    @cache
+    def kept() -> float:
+        return min(kept_seconds, sink.kept_seconds())  # asked where points differ, and only there
+
+    def forgotten_up_to_ms() -> int:
+        if kept() == inf:
+            return 0
+        return now_ms + round((time.monotonic() - began - kept()) * 1_000)
+
+    return forgotten_up_to_ms

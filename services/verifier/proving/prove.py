@@ -17,7 +17,14 @@ from functools import cache, partial
 from redis.exceptions import RedisError
 
 from common.config import Settings, TierName
-from common.errors import SinkError, SinkSlow, SourceError, SourceRefused
+from common.errors import (
+    QueryRejected,
+    QueryTooLarge,
+    SinkError,
+    SinkSlow,
+    SourceError,
+    SourceRefused,
+)
 from common.runtime.readiness.identity_guard import IdentityGuard
 from common.runtime.stage import Lifecycle
 from common.runtime.telemetry import Telemetry
@@ -151,8 +158,7 @@ class Prover:
         self._due = frozenset(name for name, proof in proofs.items() if self._has_due(proof))
         telemetry = self.telemetry
         for proof in proofs.values():
-            labels = proof.feed.labels
-            proven = proof.proven
+            labels, proven = proof.feed.labels, proof.proven
             self._reopened += proof.reopened if proof.feed.name == self._at else []
             telemetry.set("etl_verified_timestamp_seconds", proven.up_to_ms / 1000, **labels)
             telemetry.set("etl_verify_waiting_seconds", proof.waiting_ms / 1000, **labels)
@@ -175,7 +181,7 @@ class Prover:
         @cache
         def checker() -> Checker:
             """Asks the sink for its measurements, so only once, and only where it is needed."""
-            return checker_of(self.settings, whole.sink, self._now_ms, self._checked, tier)
+            return checker_of(self.settings, whole.sink, self._now_ms, self._progress, tier)
 
         while queue:
             share_seconds = TURN_SECONDS if self._due.isdisjoint(not_here) else SHARE_SECONDS
@@ -216,8 +222,8 @@ class Prover:
             if self._is_due(range_) and put_off not in self._put_off:
                 try:
                     self._again(one, proof, range_, whole_from_ms, checker)
-                except SinkSlow as error:  # what is new comes before its next time
-                    self._put_off.add(put_off)
+                except (SinkSlow, QueryRejected, QueryTooLarge) as error:
+                    self._put_off.add(put_off)  # what is new comes before its next time
                     self._tell(subject, tier, error)
                 return True
         if not (to_do := proof.to_do):
@@ -281,8 +287,7 @@ class Prover:
         began, rested_seconds = self.clock(), self._rested_seconds
         (result,) = one.run(start_ms, end_ms).results
         points, whole_from_ms = result.unexplained, _whole_from_ms(one, one.subjects[0], proof)
-        proves_little = points or result.reasons[EXPIRED] or not result.expected
-        if proves_little and start_ms < whole_from_ms:
+        if (points or result.reasons[EXPIRED] or not result.expected) and start_ms < whole_from_ms:
             return result.source  # deleted while we compared: the seals are asked next
         now = self._still(proof, start_ms, end_ms)
         if now is None:
@@ -357,10 +362,7 @@ class Prover:
         if not self.record.save(kept, begins=False):
             raise _Ended
 
-    def _progress(self, position_ms: int) -> None:
-        self._keep_budget()
-
-    def _checked(self, query: str, done: int, of: int) -> None:
+    def _progress(self, *_: object) -> None:
         self._keep_budget()
 
     def _keep_budget(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import SinkSlow
+from common.errors import EtlError, QueryRejected, QueryTooLarge, SinkSlow
 from common.state.windows import Feed
 from services.verifier.proving import prove
 from services.verifier.proving.prove import TURN_SECONDS, Prover
@@ -124,8 +124,9 @@ def test_the_next_turn_begins_with_what_this_one_had_no_time_for(
     assert asked == ["a", "b", "c", "a", "b", "a"]
 
 
-def test_a_range_that_differs_and_is_too_much_keeps_no_other_of_its_query(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [SinkSlow, QueryRejected, QueryTooLarge])
+def test_a_range_that_differs_and_cannot_be_read_keeps_no_other_of_its_query(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, error: type[EtlError]
 ) -> None:
     middle_ms = rig.world.start_ms + 40 * STEP_MS
     rig.load_up_to(middle_ms)  # and nothing of it is in the sink
@@ -137,15 +138,15 @@ def test_a_range_that_differs_and_is_too_much_keeps_no_other_of_its_query(
     rig.load_up_to(rig.world.end_ms)
     rig.now_seconds += 1e6
 
-    def slow(self: Prover, *rest: Any) -> None:
-        raise SinkSlow("it did not respond within 20 s")
+    def fails(self: Prover, *rest: Any) -> None:
+        raise error("it cannot be read")
 
-    monkeypatch.setattr(Prover, "_again", slow)
+    monkeypatch.setattr(Prover, "_again", fails)
     rig.turn()
     rig.turn()
     assert rig.verified_ms == rig.world.end_ms
     assert rig.differing == missing
-    assert "did not respond" in rig.events("verify_failed")[-1]["error"]
+    assert "cannot be read" in rig.events("verify_failed")[-1]["error"]
 
 
 def test_seals_are_read_with_fewer_points_at_once(

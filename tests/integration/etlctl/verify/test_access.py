@@ -210,6 +210,25 @@ def test_what_influxdb_3_forgets_without_a_word_is_beyond_its_retention(
     assert [one["timestamp_ms"] for one in result.query()["examples"]] == [newest[3]]
 
 
+def test_what_the_retention_policy_deletes_is_beyond_it_where_none_is_configured(
+    world: World, capsys: Capture
+) -> None:
+    points = world.expected()
+    middle_ms = (world.start_ms + world.end_ms) // 2
+    world.write(point for point in points if point[1] > middle_ms)
+    kept_seconds = int(time.time() - middle_ms / 1_000 - 60)
+    world.influx.query(
+        f'ALTER RETENTION POLICY autogen ON "{world.database}" DURATION {kept_seconds}s'
+        " SHARD DURATION 1h"
+    )
+
+    result = world.verify(capsys, "--json")
+
+    assert (result.code, result.document["verdict"]) == (6, "explained"), result.out
+    deleted = sum(time_ms <= middle_ms for _, time_ms, _ in points)
+    assert result.query()["explained"]["missing"] == {"beyond_retention": deleted}
+
+
 def test_the_shorter_of_both_retentions_counts(
     world: World, capsys: Capture, influxdb3: InfluxDB3
 ) -> None:
