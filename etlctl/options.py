@@ -12,6 +12,7 @@ import typer
 
 from common.errors import ConfigError
 from common.secret_files import check_secret_mode, read_secret
+from etlctl.times import LATEST_MS, BadTime, parse_time
 
 T = TypeVar("T")
 
@@ -37,6 +38,19 @@ ConfigFile = Annotated[Path | None, _config_option(_with_redis_of_run)]
 PlainConfigFile = Annotated[Path | None, _config_option(None)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+
+
+def is_time(option: typer.CallbackParam, text: str | None) -> str | None:
+    """The text of an option, if it can be a time whatever is now; so no server is asked first.
+
+    Raises :class:`BadTime`.
+    """
+    if text is not None:
+        try:
+            parse_time(text, lambda: LATEST_MS)
+        except BadTime as error:
+            raise BadTime(f"{option.opts[0]}: {error}") from None
+    return text
 
 
 def read_secret_option(option: str, file: Path) -> str:

@@ -27,7 +27,7 @@ from etlctl.coverage.present import as_json as coverage_json
 from etlctl.coverage.present import calendar, examples, legend, summary
 from etlctl.coverage.tiers import TierSeals
 from etlctl.failures import CannotTell, message_of
-from etlctl.options import AsJson, ConfigFile
+from etlctl.options import AsJson, ConfigFile, is_time
 from etlctl.output import escape, print_json, progress_bar, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.watching import Seen, Watch, watched
@@ -38,6 +38,7 @@ Start = Annotated[
     typer.Option(
         "--from",
         metavar="TIME",
+        callback=is_time,
         help="Show after this time; the beginning of what is known if not given.",
     ),
 ]
@@ -46,6 +47,7 @@ End = Annotated[
     typer.Option(
         "--to",
         metavar="TIME",
+        callback=is_time,
         help="Show up to this time; the end of what is planned if not given.",
     ),
 ]

@@ -28,7 +28,7 @@ from etlctl.history.manage import add_commands
 from etlctl.history.state import RUNS
 from etlctl.history.wanted import Wanted, wanted_of
 from etlctl.history.watch import Watch
-from etlctl.options import ConfigFile
+from etlctl.options import ConfigFile, is_time
 from etlctl.output import escape, progress_bar, remark, stdout, thousands
 from etlctl.tables import Table
 from etlctl.times import BadTime, rfc3339
@@ -63,12 +63,16 @@ Rate = Annotated[
 def backfill(
     context: typer.Context,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="Extract after this time.")
+        str | None,
+        typer.Option("--from", metavar="TIME", callback=is_time, help="Extract after this time."),
     ] = None,
     end: Annotated[
         str | None,
         typer.Option(
-            "--to", metavar="TIME", help="Extract up to this time; each feed's origin if not given."
+            "--to",
+            metavar="TIME",
+            callback=is_time,
+            help="Extract up to this time; each feed's origin if not given.",
         ),
     ] = None,
     query: Names = None,

@@ -26,7 +26,7 @@ from etlctl.history.again import (
     waiting_ms,
     whole,
 )
-from etlctl.options import AsJson, ConfigFile, group
+from etlctl.options import AsJson, ConfigFile, group, is_time
 from etlctl.output import print_json, progress_bar, remark
 from etlctl.times import BadTime, parse_time, rfc3339
 from services.verifier.connect import sink_of, source_of
@@ -48,10 +48,16 @@ WaitSeconds = Annotated[
 @extract_app.command("again")
 def again(
     start: Annotated[
-        str, typer.Option("--from", metavar="TIME", help="Extract again after this time.")
+        str,
+        typer.Option(
+            "--from", metavar="TIME", callback=is_time, help="Extract again after this time."
+        ),
     ],
     end: Annotated[
-        str, typer.Option("--to", metavar="TIME", help="Extract again up to this time.")
+        str,
+        typer.Option(
+            "--to", metavar="TIME", callback=is_time, help="Extract again up to this time."
+        ),
     ],
     query: Annotated[
         list[str],

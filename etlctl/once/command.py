@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etlctl.options import AsJson, PlainConfigFile
+from etlctl.options import AsJson, PlainConfigFile, is_time
 
 if TYPE_CHECKING:
     from common.config import Query, Settings
@@ -20,16 +20,24 @@ QueryName = Annotated[
 From = Annotated[
     str,
     typer.Option(
-        "--from", metavar="TIME", help="Read after this time, such as -5m or 2024-05-01T12:00:00Z."
+        "--from",
+        metavar="TIME",
+        callback=is_time,
+        help="Read after this time, such as -5m or 2024-05-01T12:00:00Z.",
     ),
 ]
-To = Annotated[str, typer.Option("--to", metavar="TIME", help="Read up to this time.")]
+To = Annotated[
+    str, typer.Option("--to", metavar="TIME", callback=is_time, help="Read up to this time.")
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only show what would be written, as without --write.")
 ]
 Write = Annotated[bool, typer.Option("--write", help="Write the points to the bucket of hot.")]
 Limit = Annotated[
-    int, typer.Option("--limit", metavar="LINES", min=0, help="Lines that are shown; 0 = all.")
+    int,
+    typer.Option(
+        "--limit", metavar="LINES", min=0, max=10**9, help="Lines that are shown; 0 = all."
+    ),
 ]
 
 

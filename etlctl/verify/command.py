@@ -16,7 +16,7 @@ from common.config import Settings, load_settings
 from common.errors import ConfigError, SourceError
 from common.state.keys import feed_of
 from etlctl.history.again import Opened
-from etlctl.options import AsJson, ConfigFile
+from etlctl.options import AsJson, ConfigFile, is_time
 from etlctl.output import print_json, progress_bar, remark, stdout
 from etlctl.times import BadTime, parse_time, rfc3339
 from etlctl.verify.present import as_json as outcome_json
@@ -41,6 +41,7 @@ Start = Annotated[
     typer.Option(
         "--from",
         metavar="TIME",
+        callback=is_time,
         help="Compare after this time; the beginning of what was extracted, as far as the source "
         "still has all that the query looks at, if not given.",
     ),
@@ -50,6 +51,7 @@ End = Annotated[
     typer.Option(
         "--to",
         metavar="TIME",
+        callback=is_time,
         help="Compare up to this time; the end of what was loaded if not given.",
     ),
 ]

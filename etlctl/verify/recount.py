@@ -23,7 +23,7 @@ from common.exit_codes import ExitCode
 from common.state.feeds import Range
 from common.state.ranges import clipped, merged, without
 from etlctl.history.again import Opened
-from etlctl.options import AsJson, ConfigFile
+from etlctl.options import AsJson, ConfigFile, is_time
 from etlctl.output import print_json, progress_bar, remark, thousands
 from etlctl.times import BadTime, rfc3339
 from etlctl.verify.command import Repair, WaitSeconds, time_range
@@ -63,8 +63,12 @@ class Recounted:
 
 
 def recount(
-    start: Annotated[str, typer.Option("--from", metavar="TIME", help="Count after this time.")],
-    end: Annotated[str, typer.Option("--to", metavar="TIME", help="Count up to this time.")],
+    start: Annotated[
+        str, typer.Option("--from", metavar="TIME", callback=is_time, help="Count after this time.")
+    ],
+    end: Annotated[
+        str, typer.Option("--to", metavar="TIME", callback=is_time, help="Count up to this time.")
+    ],
     query: Names = None,
     tier: Tiers = None,
     repair: Repair = False,

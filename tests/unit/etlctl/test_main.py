@@ -174,3 +174,26 @@ def test_a_path_that_cannot_be_one_is_told_in_a_sentence(
     assert code == 2
     assert len(err.splitlines()) == 1
     assert "File name too long" in err or "cannot be read" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["verify"],
+        ["verify", "--sealed"],
+        ["once", "--query", "q"],
+        ["coverage"],
+        ["recount", "--to", "now"],
+        ["extract", "again", "--query", "q", "--to", "now"],
+        ["backfill"],
+    ],
+)
+def test_what_is_no_time_is_told_before_a_server_is_asked(
+    config: Path, capsys: Capture, arguments: list[str]
+) -> None:
+    # No name of a server in the configuration leads anywhere.
+    code, _, err = run(capsys, *arguments, "--from", "soon", "--config", str(config))
+    assert (code, err.partition(": give RFC 3339")[0]) == (
+        2,
+        "etlctl: --from: 'soon' is not a time",
+    )
