@@ -176,11 +176,11 @@ class InfluxSink:
             response.status, response.headers, response.data, now_seconds=now_seconds
         )
 
-    def _recognise(self, url: str, at_most_seconds: float) -> bool | Outcome | None:
+    def _recognise(self, url: str, at_most_seconds: float) -> bool | Outcome:
         """Whether InfluxDB 3 is there; an outcome where no answer says so.
 
-        It wants a token for a ping, and a proxy may let no ping through: then (None) it is written
-        to as InfluxDB 2 is, and 3 refuses that for the same token.
+        It wants a token for a ping, and a proxy may let no ping through: then, until the next
+        probe, it is written to as InfluxDB 2 is, and 3 refuses that for the same token.
         """
         with at_most(at_most_seconds) as exchange:
             try:
@@ -190,11 +190,10 @@ class InfluxSink:
                     return _unreached(error)
         if exchange.expired:
             return self._too_slow(at_most_seconds)
-        if response.status in _NOT_FOR_US:
-            return None
         if response.status in _LATER or response.status >= 500:
             return self._understand(response.status, response.headers, response.data)
-        self._is_3[url] = found = is_3(response.data)
+        found = response.status not in _NOT_FOR_US and is_3(response.data)
+        self._is_3[url] = found
         return found
 
     def _ask_retention(self) -> dict[str, float] | str:

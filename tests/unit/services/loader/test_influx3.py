@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from common.state.verdict import PUSHED, Settle
+from services.loader.influx import InfluxSink
 from services.loader.influx3 import classify_3
 from services.loader.isolate import Isolation
 from services.loader.lines import Lines, LineStatus
 from services.loader.responses import Kind, Outcome
 from services.loader.retention_cache import ASK_AGAIN_SECONDS, ASK_SECONDS, RetentionCache
 from tests.doubles.loading import (
+    BUCKET,
     DAY_SECONDS,
     NOW_MS,
     WRITTEN,
@@ -23,9 +25,12 @@ from tests.doubles.loading import (
     Clock,
     entry,
     lines,
+    load_settings,
     old,
+    payload,
     tier,
 )
+from tests.support.answering_server import AnsweringServer, Handler, reply
 
 PARTIAL = "partial write of line protocol occurred"
 TABLES = "Update to schema would exceed number of tables limit of 2000 tables"
@@ -201,3 +206,18 @@ def test_a_database_that_keeps_less_than_an_hour_has_no_clock_that_is_wrong() ->
     text = lines(3, at_ms=NOW_MS - 1_200_000) + lines(5)
     assert bench.handle(entry("1", text)) == [Settle(loaded=5, drops={"beyond_retention": 3})]
     assert bench.metric("etl_sink_paused") == 0
+
+
+def test_a_proxy_that_lets_no_ping_through_is_asked_once_for_each_probe() -> None:
+    def answer(to: Handler) -> None:
+        reply(b"", 403 if to.path == "/ping" else 204)(to)
+
+    with AnsweringServer(answer) as server:
+        sink = InfluxSink(load_settings(server.url).influxdb, connections=1)
+        for asked in (1, 2):
+            for _ in range(3):
+                assert sink.silent_retention_seconds(BUCKET) is None
+                assert sink.write(BUCKET, payload(lines(1))).kind is Kind.WRITTEN
+            assert [one.path for one in server.requests].count("/ping") == asked
+            sink.probe(BUCKET)
+        sink.close()
