@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from common.errors import SinkSlow
@@ -28,9 +29,10 @@ from services.verifier.whole import whole_from_ms
 # How often a piece that the sink takes too long for is tried with a quarter of its length.
 _TIMES_SHORTER = 3
 # Where there are no samples pieces grow no longer than they may be where there are: up to so many
-# times what is aimed at, by the most samples that a minute had, and up to so long at first.
+# times what is aimed at, by the most samples that a minute had. While there were none yet they grow
+# up to so long, and before the source begins up to any length.
 _MOST_AT_ONCE = 8.0
-_UNKNOWN_MS = 7_200_000
+_UNKNOWN_MS = 21_600_000
 _MINUTE_MS = 60_000
 
 
@@ -125,6 +127,7 @@ class Verifier:
         changes_ms |= self.read_from.ask(one.name for one in self.subjects)
         bounds_ms = sorted(changes_ms.union(begins_ms.values()))
         shorter, most_growth, densest = 0, 4.0, 0.0
+        source_begins_ms = -1  # not asked yet
         self.sink.list_anew()
         while position_ms < end_ms:
             change_ms = next((at for at in bounds_ms if at > position_ms), end_ms)
@@ -148,6 +151,13 @@ class Verifier:
             # What was long ago counts for less and less.
             densest = max(0.99 * densest, samples / max(stop_ms - position_ms, _MINUTE_MS))
             longest_ms = _MOST_AT_ONCE * self.piece_samples / densest if densest else _UNKNOWN_MS
+            if not densest and source_begins_ms < 0 and stop_ms < end_ms:
+                source_begins_ms = self.oldest_source_ms()
+                bounds_ms = sorted({*bounds_ms, source_begins_ms})
+            if stop_ms < source_begins_ms:
+                longest_ms = inf
+            elif stop_ms == source_begins_ms:
+                longest_ms = self.first_piece_ms
             piece_ms = max(shortest_ms, int(min(piece_ms * factor, longest_ms)))
             position_ms = stop_ms
             self.progress(position_ms)
