@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from common.errors import SinkSlow
@@ -27,6 +28,12 @@ from services.verifier.whole import whole_from_ms
 
 # How often a piece that the sink takes too long for is tried with a quarter of its length.
 _TIMES_SHORTER = 3
+# Where there are no samples pieces grow no longer than they may be where there are: up to so many
+# times what is aimed at, by the most samples that a minute had. While there were none yet they grow
+# up to so long, and before the source begins up to any length.
+_MOST_AT_ONCE = 8.0
+_UNKNOWN_MS = 21_600_000
+_MINUTE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,8 @@ class Verifier:
         changes_ms = {at for one in self.phases.values() for at in one.bounds_ms()}
         changes_ms |= self.read_from.ask(one.name for one in self.subjects)
         bounds_ms = sorted(changes_ms.union(begins_ms.values()))
-        shorter, most_growth = 0, 4.0
+        shorter, most_growth, densest = 0, 4.0, 0.0
+        source_begins_ms = -1  # not asked yet
         self.sink.list_anew()
         while position_ms < end_ms:
             change_ms = next((at for at in bounds_ms if at > position_ms), end_ms)
@@ -140,7 +148,17 @@ class Verifier:
             shorter = 0
             # Aim at pieces of a steady size whatever the density of the data, changing gently.
             factor = min(most_growth, max(0.25, self.piece_samples / max(samples, 1)))
-            piece_ms = max(shortest_ms, int(piece_ms * factor))
+            # What was long ago counts for less and less.
+            densest = max(0.99 * densest, samples / max(stop_ms - position_ms, _MINUTE_MS))
+            longest_ms = _MOST_AT_ONCE * self.piece_samples / densest if densest else _UNKNOWN_MS
+            if not densest and source_begins_ms < 0 and stop_ms < end_ms:
+                source_begins_ms = self.oldest_source_ms()
+                bounds_ms = sorted({*bounds_ms, source_begins_ms})
+            if stop_ms < source_begins_ms:
+                longest_ms = inf
+            elif stop_ms == source_begins_ms:
+                longest_ms = self.first_piece_ms
+            piece_ms = max(shortest_ms, int(min(piece_ms * factor, longest_ms)))
             position_ms = stop_ms
             self.progress(position_ms)
         return outcome

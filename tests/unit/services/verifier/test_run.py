@@ -190,6 +190,21 @@ def test_each_kind_of_difference_is_counted_and_shown() -> None:
     assert example.last_ms == 30_001
 
 
+@pytest.mark.parametrize("begins_ms", [0, 20 * END_MS])
+def test_what_begins_again_after_a_long_time_is_not_read_at_once(begins_ms: int) -> None:
+    """Nor what the source begins with only then."""
+    hour = set(range(15_000, END_MS + 1, 15_000))
+    times = {t + n * END_MS for n in (0, *range(20, 30)) for t in hour if n * END_MS >= begins_ms}
+    samples = {name: dict.fromkeys(times, 1.0) for name in "abcd"}
+    source = MemorySource(samples)
+    sink = MemorySink({host(name): points for name, points in samples.items()})
+    known = {"piece_samples": 200, "oldest_source_ms": lambda: min(times)}
+    outcome = Verifier(source, sink, [subject()], **known).run(0, 30 * END_MS)  # type: ignore[arg-type]
+    assert only(outcome).equal == 4 * len(times)
+    most = max(sum(start < t <= end for t in times) for start, end in source.reads)
+    assert 4 * most <= 8 * 200 + 4 * len(hour) * 2
+
+
 @pytest.mark.parametrize("piece_samples", [1, 1_000_000])
 def test_examples_are_three_series_each_with_its_count_and_time_span(piece_samples: int) -> None:
     source = MemorySource(dict.fromkeys("abcde", SAMPLES))
