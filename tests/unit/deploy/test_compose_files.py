@@ -192,6 +192,17 @@ def test_official_images_are_pinned_and_can_be_replaced() -> None:
         assert "latest" not in image
 
 
+def test_stages_listen_where_they_are_asked_whatever_the_configuration_says() -> None:
+    text = (ROOT / "deploy/image/Dockerfile").read_text()
+    stage = text.partition("FROM installed AS stage\n")[2].partition("\nFROM ")[0]
+    ports = set(re.findall(r"HTTP_PORT=(\d+)|EXPOSE (\d+)|\"(\d+)\"", stage))
+    assert ports == {("8080", "", ""), ("", "8080", ""), ("", "", "8080")}
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    jobs = {one["job_name"]: one for one in scraped["scrape_configs"]}
+    for name in (*SCALED, "verifier"):
+        assert jobs[name]["dns_sd_configs"][0]["port"] == 8080
+
+
 def test_what_scales_outlives_its_drain() -> None:
     from common.config.pipeline import PipelineSettings
 
