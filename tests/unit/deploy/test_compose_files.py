@@ -143,6 +143,22 @@ def test_every_process_of_the_pipeline_names_the_same_source_and_sink(
     assert len(ends) == 1, ends
 
 
+@pytest.mark.parametrize("files", [(*MAIN, WITH_PIPELINE), ("deploy/swarm/stack.yml",)])
+def test_who_reads_redis_reads_the_same_namespace(files: tuple[str, ...]) -> None:
+    """etl-metrics does not read etl.yaml."""
+    environments: dict[str, dict[str, str]] = {}
+    for file in files:
+        for name, service in document(file)["services"].items():
+            environments.setdefault(name, {}).update(service.get("environment", {}))
+    of_redis = {
+        name: environment.get("ETL__PIPELINE__REDIS_NAMESPACE")
+        for name, environment in environments.items()
+        if "ETL__PIPELINE__REDIS_URL" in environment
+    }
+    assert {*SCALED, "verifier", "etl-metrics"} <= of_redis.keys()
+    assert set(of_redis.values()) == {"${ETL_REDIS_NAMESPACE:-}"}
+
+
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("name", ["extractor", "transformer", "loader", "verifier", "etlctl"])
 def test_a_configuration_may_name_several_sources(name: str, tmp_path: Path, *, tls: bool) -> None:
