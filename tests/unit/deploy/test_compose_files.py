@@ -143,6 +143,22 @@ def test_every_process_of_the_pipeline_names_the_same_source_and_sink(
     assert len(ends) == 1, ends
 
 
+@pytest.mark.parametrize("files", [(*MAIN, WITH_PIPELINE), ("deploy/swarm/stack.yml",)])
+def test_who_reads_redis_reads_the_same_namespace(files: tuple[str, ...]) -> None:
+    """etl-metrics does not read etl.yaml."""
+    environments: dict[str, dict[str, str]] = {}
+    for file in files:
+        for name, service in document(file)["services"].items():
+            environments.setdefault(name, {}).update(service.get("environment", {}))
+    of_redis = {
+        name: environment.get("ETL__PIPELINE__REDIS_NAMESPACE")
+        for name, environment in environments.items()
+        if "ETL__PIPELINE__REDIS_URL" in environment
+    }
+    assert {*SCALED, "verifier", "etl-metrics"} <= of_redis.keys()
+    assert set(of_redis.values()) == {"${ETL_REDIS_NAMESPACE:-}"}
+
+
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("name", ["extractor", "transformer", "loader", "verifier", "etlctl"])
 def test_a_configuration_may_name_several_sources(name: str, tmp_path: Path, *, tls: bool) -> None:
@@ -190,6 +206,17 @@ def test_official_images_are_pinned_and_can_be_replaced() -> None:
             r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[\w.-]+\}|\$\{ETL_IMAGE_PREFIX.*\}", image
         ), f"{name}: {image}"
         assert "latest" not in image
+
+
+def test_stages_listen_where_they_are_asked_whatever_the_configuration_says() -> None:
+    text = (ROOT / "deploy/image/Dockerfile").read_text()
+    stage = text.partition("FROM installed AS stage\n")[2].partition("\nFROM ")[0]
+    ports = set(re.findall(r"HTTP_PORT=(\d+)|EXPOSE (\d+)|\"(\d+)\"", stage))
+    assert ports == {("8080", "", ""), ("", "8080", ""), ("", "", "8080")}
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    jobs = {one["job_name"]: one for one in scraped["scrape_configs"]}
+    for name in (*SCALED, "verifier"):
+        assert jobs[name]["dns_sd_configs"][0]["port"] == 8080
 
 
 def test_what_scales_outlives_its_drain() -> None:
