@@ -209,6 +209,16 @@ def test_what_one_has_not_scraped_waits_for_one_that_is_away(
     assert world.read() == 1
 
 
+def test_a_job_without_targets_does_not_say_how_often_there_are_scrapes() -> None:
+    first, second = servers = Server(4), Server(4)
+    world = World(*servers)
+    second.error = SourceUnavailable("is away")
+    targets = Target("job", 15, 10), Target("none", 1, 1, is_absent=True)
+    first.scrape_settings = lambda: ScrapeSettings(targets, None)  # type: ignore[method-assign]
+    assert world.read() == 0
+    assert first.asked[1] == ("up", 60_000, 120_000, 16_500)
+
+
 def test_what_is_whole_is_read_around_what_waits_for_one_that_is_away() -> None:
     """A window in which a single scrape was missed keeps nothing else waiting."""
     first, second = servers = Server(4), Server(4)
