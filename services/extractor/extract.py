@@ -34,7 +34,7 @@ from services.extractor.history import SourceHistory
 from services.extractor.source.expired import Expiry, HeldByAnother
 from services.extractor.staging import EntryBuilder
 from services.extractor.window_lengths import WindowLengths
-from services.extractor.window_reader import Read, Taken, WindowReader
+from services.extractor.window_reader import Read, Taken, WindowReader, bounds_of
 from services.extractor.windows import Plan, floor_to
 
 # Why samples are dropped before they become an entry: a point has one float value.
@@ -172,7 +172,7 @@ class Extractor:
         try:
             reader.stage(taken)
         except (QueryTooLarge, QueryRejected):
-            if len(taken) == 1:
+            if bounds_of(taken) == bounds_of(taken[:1]):
                 raise
             # It may be too much only because of the others.
             self._release(taken)

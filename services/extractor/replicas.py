@@ -7,14 +7,13 @@ meet in it. Which that is, is asked before each window: a count costs little.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from common.config import ExtractSettings, Query
-from common.errors import QueryTooLarge, SourceError, SourceRefused, SourceUnavailable
+from common.errors import SourceError, SourceRefused, SourceUnavailable
 from common.promql.reach import reach_of
 from common.samples.columns import Samples
 from common.state.history import Stretch
@@ -22,6 +21,7 @@ from common.state.ranges import without
 from services.extractor.history import ServerRun
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.source.clock import ClockReading
+from services.extractor.source.refused_once import RefusedOnce
 from services.extractor.source.replica_lack import ReplicaLack
 from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings, joint_settings
 
@@ -30,9 +30,6 @@ from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings
 AWAY_SECONDS = 5.0
 AWAY_TIMES = 4
 INTERVAL_KEPT_SECONDS = 60.0
-# Windows that were refused once because they are whole in no replica, or loaded of several, and are
-# remembered: those of several queries and tiers come again in turn.
-MOST_REFUSED = 1000
 # The tier of which it counts from which replica raw samples are loaded: the others' are the same.
 HOT = "hot"
 # Each target has a sample of it for each scrape: it stands for what an expression reads.
@@ -85,8 +82,7 @@ class Replicas:
         self._monotonic = monotonic
         self._read_before = read_before
         self._last = ""
-        self._in_parts = deque[tuple[str, int, int]](maxlen=MOST_REFUSED)
-        self._whole_in_none = deque[tuple[str, int, int]](maxlen=MOST_REFUSED)
+        self._refused = RefusedOnce()
 
     def last_read(self) -> str:
         """The URL of the replica that :meth:`read` has read from last."""
@@ -94,6 +90,7 @@ class Replicas:
 
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
         """As :meth:`PrometheusClient.read`, from the replica that holds most of the window."""
+        self._refused.asked((query.name, start_ms, end_ms))
         one = self._loaded_of(query, start_ms, end_ms) or self._fullest(query, start_ms, end_ms)
         self._last = one.url
         return self._watched(one, one.client.read(query, start_ms, end_ms))
@@ -216,16 +213,11 @@ class Replicas:
         """
         if query.kind == "expr":
             return None  # evaluated at the same times everywhere
-        window = query.name, start_ms, end_ms
-        # What comes in parts was split: it must be the next time, too.
-        for other in [one for one in self._in_parts if _is_part(window, one)]:
-            self._in_parts.remove(other)
         found = self._stretches(query, start_ms, end_ms)
         if not found:
             return None
-        if any(one is not found[-1][2] for *_, one in found) and window not in self._in_parts:
-            self._in_parts.append(window)
-            raise QueryTooLarge(f"({start_ms}, {end_ms}] ms was read from several replicas")
+        if any(one is not found[-1][2] for *_, one in found):
+            self._refused.refuse((query.name, start_ms, end_ms), "was read from several replicas")
         self._needed(found[-1][2])
         return found[-1][2]
 
@@ -266,8 +258,8 @@ class Replicas:
         """The replica that has most samples there; of several the first.
 
         Raises :class:`SourceUnavailable` where one that is away may hold what this one has deleted,
-        or has never had because it was down, and once :class:`QueryTooLarge` where each was down in
-        a part of it: halves of it may be whole.
+        or has never had because it was down, and once :class:`QueryTooLarge` where that is so of a
+        part of it, or each was down in a part: halves of it may be whole.
         """
         counts = self._counts(query, start_ms, end_ms)
         best = max(counts, key=lambda number: (counts[number], -number))
@@ -275,21 +267,22 @@ class Replicas:
         samples = {self._all[number].url: found for number, found in counts.items()}
         self._lack.compare(query.name, end_ms, samples)
         from_ms = start_ms + query.step_ms  # a feed begins up to a step before its source
+        window, may_be_split = (query.name, start_ms, end_ms), end_ms - start_ms > query.step_ms
         for number, other in enumerate(self._all):
             if number in counts or not other.holds(from_ms):
                 continue
             if not one.holds(from_ms) or self._was_down(one, start_ms, end_ms):
+                if may_be_split and self._was_scraped([best], start_ms, end_ms):
+                    self._refused.refuse(window, "is whole in none that answers")
                 raise SourceUnavailable(f"{other.url} is away, and may hold what others do not")
-        window = query.name, start_ms, end_ms
         if (
-            sum(counts.values()) > counts[best]
-            and end_ms - start_ms > query.step_ms
-            and window not in self._whole_in_none
+            may_be_split
+            and sum(counts.values()) > counts[best]
             and self._was_down(one, start_ms, end_ms)
             and self._was_scraped(counts, start_ms, end_ms)
         ):
-            self._whole_in_none.append(window)  # of what cannot be split, the fullest has to do
-            raise QueryTooLarge(f"({start_ms}, {end_ms}] ms is whole in no replica")
+            # Of what cannot be split, the fullest has to do.
+            self._refused.refuse(window, "is whole in no replica")
         return one
 
     def _was_scraped(self, numbers: Iterable[int], start_ms: int, end_ms: int) -> bool:
@@ -301,7 +294,8 @@ class Replicas:
         """Whether it did not scrape all the time then, as far as it says how it scrapes."""
         if self._monotonic() >= one.interval_until:
             targets = one.client.scrape_settings().targets
-            seconds = min((target.interval_seconds for target in targets), default=0)
+            scraped = [each.interval_seconds for each in targets if not each.is_absent]
+            seconds = min(scraped, default=0)
             one.interval_ms = round(LATE_SHARE * seconds * 1000)
             one.interval_until = self._monotonic() + INTERVAL_KEPT_SECONDS
         every_ms = one.interval_ms
@@ -362,12 +356,6 @@ class Replicas:
             one.away_until = float("-inf")
             self._on_away(one.url, "")
             self._lack.back(one.url)
-
-
-def _is_part(window: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
-    """Of another window, and not all of it."""
-    (query, start_ms, end_ms), (of_query, from_ms, to_ms) = window, other
-    return query == of_query and from_ms <= start_ms and end_ms <= to_ms and window != other
 
 
 def shown(url: str) -> str:

@@ -175,9 +175,7 @@ class WindowReader:
 
     def _stage(self, taken: Sequence[Taken], *, grouped: bool) -> list[Taken]:
         """Those of which series of one identity have parted."""
-        start_ms = min(one.from_ms for one in taken)
-        end_ms = max(one.window.end_ms for one in taken)
-        blocks = self.read(taken[0].plan.query, start_ms, end_ms)
+        blocks = self.read(taken[0].plan.query, *bounds_of(taken))
         for one in taken:
             one.read.replica = self.replica()
         if any(one.plan.rollup for one in taken):
@@ -226,6 +224,11 @@ class WindowReader:
         except QueryTooLarge as error:
             for one in alike.taken:
                 one.failure = error
+
+
+def bounds_of(taken: Sequence[Taken]) -> tuple[int, int]:
+    """What is asked for, so that each of the windows is given what it needs."""
+    return min(one.from_ms for one in taken), max(one.window.end_ms for one in taken)
 
 
 def _origin(one: Taken) -> Origin:

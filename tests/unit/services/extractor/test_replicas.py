@@ -30,6 +30,7 @@ class Server:
         self.behind_ms: int | None = None
         self.error: SourceError | None = None
         self.scrapes, self.interval_seconds = 1, 15.0
+        self.missed_one = False
         self.evaluation_seconds: float | None = None
         self.asked: list[tuple[Any, ...]] = []
 
@@ -45,7 +46,7 @@ class Server:
 
     def has_throughout(self, selector: str, start_ms: int, end_ms: int, every_ms: int) -> bool:
         self.asked.append((selector, start_ms, end_ms, every_ms))
-        return self.scrapes > 0
+        return self.scrapes > 0 and not self.missed_one
 
     def scrape_settings(self) -> ScrapeSettings:
         targets = (Target("job", self.interval_seconds, 10.0),) if self.interval_seconds else ()
@@ -160,6 +161,8 @@ def test_what_one_has_deleted_waits_for_one_that_is_away(lowest_ms: int, *, fail
     second.error = SourceUnavailable("is away")
     world.replicas.lowest_timestamp_ms()
     if fails:
+        with pytest.raises(QueryTooLarge, match="whole in none that answers"):
+            world.read()
         with pytest.raises(SourceUnavailable, match="may hold what others do not"):
             world.read()
     else:
@@ -206,6 +209,32 @@ def test_what_one_has_not_scraped_waits_for_one_that_is_away(
     assert world.read() == 1
 
 
+def test_a_job_without_targets_does_not_say_how_often_there_are_scrapes() -> None:
+    first, second = servers = Server(4), Server(4)
+    world = World(*servers)
+    second.error = SourceUnavailable("is away")
+    targets = Target("job", 15, 10), Target("none", 1, 1, is_absent=True)
+    first.scrape_settings = lambda: ScrapeSettings(targets, None)  # type: ignore[method-assign]
+    assert world.read() == 0
+    assert first.asked[1] == ("up", 60_000, 120_000, 16_500)
+
+
+def test_what_is_whole_is_read_around_what_waits_for_one_that_is_away() -> None:
+    """A window in which a single scrape was missed keeps nothing else waiting."""
+    first, second = servers = Server(4), Server(4)
+    world = World(*servers)
+    first.missed_one = True
+    second.error = SourceUnavailable("is away")
+    for _ in range(2):
+        with pytest.raises(QueryTooLarge, match="whole in none that answers"):
+            world.read()
+        first.missed_one = False
+        assert world.read(RAW, 60_000, 90_000) == 0
+        first.missed_one = True
+        with pytest.raises(SourceUnavailable, match="may hold what others do not"):
+            world.read(RAW, 105_000, 120_000)
+
+
 def test_what_is_whole_in_none_is_split_and_what_cannot_be_is_read_from_the_fullest() -> None:
     first, second = servers = Server(3), Server(4)
     world = World(*servers)
@@ -217,6 +246,18 @@ def test_what_is_whole_in_none_is_split_and_what_cannot_be_is_read_from_the_full
     assert world.read(RAW, 60_000, 75_000) == 1, "one step"
     first.samples = 0
     assert world.read(RAW, 0, 60_000) == 1, "the other has nothing"
+
+
+def test_what_was_split_is_split_again_when_it_comes_back_whole() -> None:
+    """Its halves could not be read either, and are one window again."""
+    servers = Server(3), Server(4)
+    world = World(*servers)
+    servers[1].scrapes = 0
+    for _ in range(2):
+        with pytest.raises(QueryTooLarge, match="is whole in no replica"):
+            world.read(RAW, 0, 60_000)
+        with pytest.raises(QueryTooLarge, match="is whole in no replica"):
+            world.read(RAW, 0, 30_000)
 
 
 def test_windows_of_several_queries_are_refused_once_each() -> None:
