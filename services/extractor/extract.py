@@ -87,6 +87,8 @@ class Extractor:
     # Which replica was read last, and what is told of a window before its commit.
     replica: Callable[[], str] = lambda: ""
     note_replica: Callable[[Feed, Window, str], None] = lambda feed, window, replica: None
+    # As ``read``, but refuses what none of the replicas has whole: what can be split is.
+    read_whole: Callable[[Query, int, int], Iterable[Samples]] | None = None
     lengths: WindowLengths = field(default_factory=WindowLengths)
     # Feed and class of windows → how often in a row that was so.
     _timed_out: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
@@ -113,6 +115,7 @@ class Extractor:
             self.settings.staged_ttl_seconds,
             self.tick,
             self.replica,
+            self.read_whole,
         )
         try:
             with LeaseRenewal(lambda: self._renew(taken), self.settings.window_lease_seconds):
@@ -174,7 +177,7 @@ class Extractor:
         except (QueryTooLarge, QueryRejected):
             if len(taken) == 1:
                 raise
-            # It may be too much only because of the others.
+            # It may be too much, or not be of one replica, only because of the others.
             self._release(taken)
             for one in taken:
                 self._discard(one.read.staged)

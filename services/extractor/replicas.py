@@ -7,7 +7,6 @@ meet in it. Which that is, is asked before each window: a count costs little.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -30,9 +29,6 @@ from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings
 AWAY_SECONDS = 5.0
 AWAY_TIMES = 4
 INTERVAL_KEPT_SECONDS = 60.0
-# Windows that were refused once because they are whole in no replica, or loaded of several, and are
-# remembered: those of several queries and tiers come again in turn.
-MOST_REFUSED = 1000
 # The tier of which it counts from which replica raw samples are loaded: the others' are the same.
 HOT = "hot"
 # Each target has a sample of it for each scrape: it stands for what an expression reads.
@@ -85,18 +81,25 @@ class Replicas:
         self._monotonic = monotonic
         self._read_before = read_before
         self._last = ""
-        self._in_parts = deque[tuple[str, int, int]](maxlen=MOST_REFUSED)
-        self._whole_in_none = deque[tuple[str, int, int]](maxlen=MOST_REFUSED)
 
     def last_read(self) -> str:
         """The URL of the replica that :meth:`read` has read from last."""
         return self._last
 
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
-        """As :meth:`PrometheusClient.read`, from the replica that holds most of the window."""
-        one = self._loaded_of(query, start_ms, end_ms) or self._fullest(query, start_ms, end_ms)
-        self._last = one.url
-        return self._watched(one, one.client.read(query, start_ms, end_ms))
+        """As :meth:`PrometheusClient.read`, from the replica that holds most of the window.
+
+        Of what was read from several, the last of them.
+        """
+        return self._read(query, start_ms, end_ms, whole=False)
+
+    def read_whole(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
+        """The same of what can be read in parts, which therefore is read from one that has it all.
+
+        Raises :class:`QueryTooLarge` where none is known to, each time: a refusal that is
+        remembered would let a window through that is asked for again before it is split.
+        """
+        return self._read(query, start_ms, end_ms, whole=True)
 
     def count_in(self, query: Query, start_ms: int, end_ms: int, tier: str = HOT) -> int:
         """How many samples of a ``select`` those replicas have that it was read from.
@@ -208,23 +211,26 @@ class Replicas:
         for one in self._all:
             one.client.stop()
 
-    def _loaded_of(self, query: Query, start_ms: int, end_ms: int) -> _Replica | None:
+    def _read(self, query: Query, start_ms: int, end_ms: int, *, whole: bool) -> Iterator[Samples]:
+        asked = query, start_ms, end_ms
+        one = self._loaded_of(*asked, whole=whole) or self._fullest(*asked, whole=whole)
+        self._last = one.url
+        return self._watched(one, one.client.read(*asked))
+
+    def _loaded_of(
+        self, query: Query, start_ms: int, end_ms: int, *, whole: bool
+    ) -> _Replica | None:
         """The replica whose samples there are loaded: those of another would stand beside them.
 
-        Raises :class:`SourceUnavailable` where that is away, and once :class:`QueryTooLarge` where
-        there are several.
+        Raises :class:`SourceUnavailable` where that is away, and :class:`QueryTooLarge` where there
+        are several, and it is to be ``whole``.
         """
         if query.kind == "expr":
             return None  # evaluated at the same times everywhere
-        window = query.name, start_ms, end_ms
-        # What comes in parts was split: it must be the next time, too.
-        for other in [one for one in self._in_parts if _is_part(window, one)]:
-            self._in_parts.remove(other)
         found = self._stretches(query, start_ms, end_ms)
         if not found:
             return None
-        if any(one is not found[-1][2] for *_, one in found) and window not in self._in_parts:
-            self._in_parts.append(window)
+        if whole and any(one is not found[-1][2] for *_, one in found):
             raise QueryTooLarge(f"({start_ms}, {end_ms}] ms was read from several replicas")
         self._needed(found[-1][2])
         return found[-1][2]
@@ -262,12 +268,12 @@ class Replicas:
         if one.away_until > self._monotonic():
             raise SourceUnavailable(f"{one.url} is away, and what was read from it is loaded")
 
-    def _fullest(self, query: Query, start_ms: int, end_ms: int) -> _Replica:
+    def _fullest(self, query: Query, start_ms: int, end_ms: int, *, whole: bool) -> _Replica:
         """The replica that has most samples there; of several the first.
 
         Raises :class:`SourceUnavailable` where one that is away may hold what this one has deleted,
-        or has never had because it was down, and once :class:`QueryTooLarge` where each was down in
-        a part of it: halves of it may be whole.
+        or has never had because it was down, and :class:`QueryTooLarge` where each was down in a
+        part of it, and it is to be ``whole``: halves of it may be.
         """
         counts = self._counts(query, start_ms, end_ms)
         best = max(counts, key=lambda number: (counts[number], -number))
@@ -280,15 +286,12 @@ class Replicas:
                 continue
             if not one.holds(from_ms) or self._was_down(one, start_ms, end_ms):
                 raise SourceUnavailable(f"{other.url} is away, and may hold what others do not")
-        window = query.name, start_ms, end_ms
         if (
-            sum(counts.values()) > counts[best]
-            and end_ms - start_ms > query.step_ms
-            and window not in self._whole_in_none
+            whole
+            and sum(counts.values()) > counts[best]
             and self._was_down(one, start_ms, end_ms)
             and self._was_scraped(counts, start_ms, end_ms)
         ):
-            self._whole_in_none.append(window)  # of what cannot be split, the fullest has to do
             raise QueryTooLarge(f"({start_ms}, {end_ms}] ms is whole in no replica")
         return one
 
@@ -362,12 +365,6 @@ class Replicas:
             one.away_until = float("-inf")
             self._on_away(one.url, "")
             self._lack.back(one.url)
-
-
-def _is_part(window: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
-    """Of another window, and not all of it."""
-    (query, start_ms, end_ms), (of_query, from_ms, to_ms) = window, other
-    return query == of_query and from_ms <= start_ms and end_ms <= to_ms and window != other
 
 
 def shown(url: str) -> str:
