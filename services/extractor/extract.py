@@ -34,7 +34,7 @@ from services.extractor.history import SourceHistory
 from services.extractor.source.expired import Expiry, HeldByAnother
 from services.extractor.staging import EntryBuilder
 from services.extractor.window_lengths import WindowLengths
-from services.extractor.window_reader import Read, Taken, WindowReader, bounds_of
+from services.extractor.window_reader import Read, Taken, WindowReader
 from services.extractor.windows import Plan, floor_to
 
 # Why samples are dropped before they become an entry: a point has one float value.
@@ -87,6 +87,8 @@ class Extractor:
     # Which replica was read last, and what is told of a window before its commit.
     replica: Callable[[], str] = lambda: ""
     note_replica: Callable[[Feed, Window, str], None] = lambda feed, window, replica: None
+    # As ``read``, but refuses what none of the replicas has whole: what can be split is.
+    read_whole: Callable[[Query, int, int], Iterable[Samples]] | None = None
     lengths: WindowLengths = field(default_factory=WindowLengths)
     # Feed and class of windows → how often in a row that was so.
     _timed_out: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
@@ -113,6 +115,7 @@ class Extractor:
             self.settings.staged_ttl_seconds,
             self.tick,
             self.replica,
+            self.read_whole,
         )
         try:
             with LeaseRenewal(lambda: self._renew(taken), self.settings.window_lease_seconds):
@@ -172,9 +175,9 @@ class Extractor:
         try:
             reader.stage(taken)
         except (QueryTooLarge, QueryRejected):
-            if bounds_of(taken) == bounds_of(taken[:1]):
+            if len(taken) == 1:
                 raise
-            # It may be too much only because of the others.
+            # It may be too much, or not be of one replica, only because of the others.
             self._release(taken)
             for one in taken:
                 self._discard(one.read.staged)

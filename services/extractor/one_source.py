@@ -288,7 +288,11 @@ class OneSource:
             record.note(feed, window, url)
             self._telemetry.inc("etl_replica_windows_total", source=self.name, replica=shown(url))
 
-        return {"replica": self._client.last_read, "note_replica": note}
+        return {
+            "replica": self._client.last_read,
+            "note_replica": note,
+            "read_whole": self._client.read_whole,
+        }
 
 
 class JointTick:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from common.config import ExtractSettings, Query
-from common.errors import SourceError, SourceRefused, SourceUnavailable
+from common.errors import QueryTooLarge, SourceError, SourceRefused, SourceUnavailable
 from common.promql.reach import reach_of
 from common.samples.columns import Samples
 from common.state.history import Stretch
@@ -21,7 +21,6 @@ from common.state.ranges import without
 from services.extractor.history import ServerRun
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.source.clock import ClockReading
-from services.extractor.source.refused_once import RefusedOnce
 from services.extractor.source.replica_lack import ReplicaLack
 from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings, joint_settings
 
@@ -82,18 +81,25 @@ class Replicas:
         self._monotonic = monotonic
         self._read_before = read_before
         self._last = ""
-        self._refused = RefusedOnce()
 
     def last_read(self) -> str:
         """The URL of the replica that :meth:`read` has read from last."""
         return self._last
 
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
-        """As :meth:`PrometheusClient.read`, from the replica that holds most of the window."""
-        self._refused.asked((query.name, start_ms, end_ms))
-        one = self._loaded_of(query, start_ms, end_ms) or self._fullest(query, start_ms, end_ms)
-        self._last = one.url
-        return self._watched(one, one.client.read(query, start_ms, end_ms))
+        """As :meth:`PrometheusClient.read`, from the replica that holds most of the window.
+
+        Of what was read from several, the last of them.
+        """
+        return self._read(query, start_ms, end_ms, whole=False)
+
+    def read_whole(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
+        """The same of what can be read in parts, which therefore is read from one that has it all.
+
+        Raises :class:`QueryTooLarge` where none is known to, each time: a refusal that is
+        remembered would let a window through that is asked for again before it is split.
+        """
+        return self._read(query, start_ms, end_ms, whole=True)
 
     def count_in(self, query: Query, start_ms: int, end_ms: int, tier: str = HOT) -> int:
         """How many samples of a ``select`` those replicas have that it was read from.
@@ -205,19 +211,27 @@ class Replicas:
         for one in self._all:
             one.client.stop()
 
-    def _loaded_of(self, query: Query, start_ms: int, end_ms: int) -> _Replica | None:
+    def _read(self, query: Query, start_ms: int, end_ms: int, *, whole: bool) -> Iterator[Samples]:
+        asked = query, start_ms, end_ms
+        one = self._loaded_of(*asked, whole=whole) or self._fullest(*asked, whole=whole)
+        self._last = one.url
+        return self._watched(one, one.client.read(*asked))
+
+    def _loaded_of(
+        self, query: Query, start_ms: int, end_ms: int, *, whole: bool
+    ) -> _Replica | None:
         """The replica whose samples there are loaded: those of another would stand beside them.
 
-        Raises :class:`SourceUnavailable` where that is away, and once :class:`QueryTooLarge` where
-        there are several.
+        Raises :class:`SourceUnavailable` where that is away, and :class:`QueryTooLarge` where there
+        are several, and it is to be ``whole``.
         """
         if query.kind == "expr":
             return None  # evaluated at the same times everywhere
         found = self._stretches(query, start_ms, end_ms)
         if not found:
             return None
-        if any(one is not found[-1][2] for *_, one in found):
-            self._refused.refuse((query.name, start_ms, end_ms), "was read from several replicas")
+        if whole and any(one is not found[-1][2] for *_, one in found):
+            raise QueryTooLarge(f"({start_ms}, {end_ms}] ms was read from several replicas")
         self._needed(found[-1][2])
         return found[-1][2]
 
@@ -254,12 +268,12 @@ class Replicas:
         if one.away_until > self._monotonic():
             raise SourceUnavailable(f"{one.url} is away, and what was read from it is loaded")
 
-    def _fullest(self, query: Query, start_ms: int, end_ms: int) -> _Replica:
+    def _fullest(self, query: Query, start_ms: int, end_ms: int, *, whole: bool) -> _Replica:
         """The replica that has most samples there; of several the first.
 
         Raises :class:`SourceUnavailable` where one that is away may hold what this one has deleted,
-        or has never had because it was down, and once :class:`QueryTooLarge` where that is so of a
-        part of it, or each was down in a part: halves of it may be whole.
+        or has never had because it was down, and :class:`QueryTooLarge` where that is so of a part
+        of it, or each was down in a part, and it is to be ``whole``: halves of it may be.
         """
         counts = self._counts(query, start_ms, end_ms)
         best = max(counts, key=lambda number: (counts[number], -number))
@@ -267,22 +281,20 @@ class Replicas:
         samples = {self._all[number].url: found for number, found in counts.items()}
         self._lack.compare(query.name, end_ms, samples)
         from_ms = start_ms + query.step_ms  # a feed begins up to a step before its source
-        window, may_be_split = (query.name, start_ms, end_ms), end_ms - start_ms > query.step_ms
         for number, other in enumerate(self._all):
             if number in counts or not other.holds(from_ms):
                 continue
             if not one.holds(from_ms) or self._was_down(one, start_ms, end_ms):
-                if may_be_split and self._was_scraped([best], start_ms, end_ms):
-                    self._refused.refuse(window, "is whole in none that answers")
+                if whole and self._was_scraped([best], start_ms, end_ms):
+                    raise QueryTooLarge(f"({start_ms}, {end_ms}] ms is whole in none that answers")
                 raise SourceUnavailable(f"{other.url} is away, and may hold what others do not")
         if (
-            may_be_split
+            whole
             and sum(counts.values()) > counts[best]
             and self._was_down(one, start_ms, end_ms)
             and self._was_scraped(counts, start_ms, end_ms)
         ):
-            # Of what cannot be split, the fullest has to do.
-            self._refused.refuse(window, "is whole in no replica")
+            raise QueryTooLarge(f"({start_ms}, {end_ms}] ms is whole in no replica")
         return one
 
     def _was_scraped(self, numbers: Iterable[int], start_ms: int, end_ms: int) -> bool:

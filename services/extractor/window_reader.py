@@ -135,7 +135,8 @@ class WindowReader:
 
     ``read`` gives a query's samples of ``(start_ms, end_ms]`` in blocks, as they arrive; staged
     entries are kept for ``keep_seconds``. ``tick``: a long window is work, not a standstill.
-    ``replica``: which replica of the source ``read`` has read from last.
+    ``replica``: which replica of the source ``read`` has read from last. ``read_whole``: what reads
+    in its place where it can be read in parts as well, of a source of several replicas.
     """
 
     windows: WindowSet
@@ -144,6 +145,7 @@ class WindowReader:
     keep_seconds: float
     tick: Callable[[], None]
     replica: Callable[[], str] = lambda: ""
+    read_whole: Callable[[Query, int, int], Iterable[Samples]] | None = None
 
     def stage(self, taken: Sequence[Taken]) -> None:
         """Stage the entries of windows of one query, which is read once.
@@ -175,7 +177,12 @@ class WindowReader:
 
     def _stage(self, taken: Sequence[Taken], *, grouped: bool) -> list[Taken]:
         """Those of which series of one identity have parted."""
-        blocks = self.read(taken[0].plan.query, *bounds_of(taken))
+        start_ms = min(one.from_ms for one in taken)
+        end_ms = max(one.window.end_ms for one in taken)
+        first = taken[0]
+        in_parts = len(taken) > 1 or first.plan.middle_ms(first.window) is not None
+        read = self.read_whole if self.read_whole and in_parts else self.read
+        blocks = read(first.plan.query, start_ms, end_ms)
         for one in taken:
             one.read.replica = self.replica()
         if any(one.plan.rollup for one in taken):
@@ -224,11 +231,6 @@ class WindowReader:
         except QueryTooLarge as error:
             for one in alike.taken:
                 one.failure = error
-
-
-def bounds_of(taken: Sequence[Taken]) -> tuple[int, int]:
-    """What is asked for, so that each of the windows is given what it needs."""
-    return min(one.from_ms for one in taken), max(one.window.end_ms for one in taken)
 
 
 def _origin(one: Taken) -> Origin:

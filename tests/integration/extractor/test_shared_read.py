@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from common.config import Query
 from common.errors import QueryTooLarge, SourceError, SourceUnavailable
-from common.samples.columns import Samples
 from common.state.ledger import Ledger
 from services.extractor.extract import Outcome
 from services.extractor.staging import EntryBuilder
@@ -193,26 +190,6 @@ def test_what_is_too_much_together_is_read_alone(redis_client: Redis) -> None:
     assert rig.status_of("hot").open == []
     assert rig.status_of("warm").open == [NEWEST]
     assert rig.extracted() > 0
-
-
-def test_what_is_refused_is_not_asked_for_once_more(redis_client: Redis) -> None:
-    """Replicas refuse once what is whole in none of them: it is to be split."""
-    rig = Tiers(redis_client, "hot", "cold")
-    asked: list[tuple[int, int]] = []
-
-    def read(query: Query, start_ms: int, end_ms: int) -> Iterable[Samples]:
-        asked.append((start_ms, end_ms))
-        if len(asked) == 1:
-            raise QueryTooLarge("is whole in no replica")
-        return rig.source.read(query, start_ms, end_ms)
-
-    rig.extractor.read = read
-
-    assert rig.extract("hot") == (Outcome.SPLIT, ["cold"])
-
-    assert asked == [NEWEST]
-    assert rig.status_of("cold").open == [NEWEST]
-    assert rig.status_of("cold").attempts == 0
 
 
 def test_what_is_live_is_read_by_itself(redis_client: Redis) -> None:

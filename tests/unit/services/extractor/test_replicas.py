@@ -2,95 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from common.config import ExtractSettings, Query
-from common.errors import QueryTooLarge, SourceError, SourceUnavailable
-from common.samples.columns import Samples
-from services.extractor.history import NO_SAMPLES_MS, ServerRun
+from common.config import ExtractSettings
+from common.errors import QueryTooLarge, SourceUnavailable
+from services.extractor.history import NO_SAMPLES_MS
 from services.extractor.one_source import OneSource
-from services.extractor.replicas import AWAY_SECONDS, SCRAPES, Replicas, client_of, shown
+from services.extractor.replicas import AWAY_SECONDS, Replicas, client_of, shown
 from services.extractor.source.replica_lack import KEPT_SECONDS
 from services.extractor.source.scrape_settings import ScrapeSettings, Target, joint_settings
-
-RAW = Query(name="raw", select="load")
-RATE = Query(name="rate", expr="rate(up[5m])", step=15)
-URLS = ("http://a:1", "http://b:2")
-
-
-class Server:
-    """A replica that has ``samples`` of every window, from ``lowest_ms`` on."""
-
-    def __init__(self, samples: int, lowest_ms: int | None = 0) -> None:
-        self.samples, self.lowest_ms = samples, lowest_ms
-        self.behind_ms: int | None = None
-        self.error: SourceError | None = None
-        self.scrapes, self.interval_seconds = 1, 15.0
-        self.missed_one = False
-        self.evaluation_seconds: float | None = None
-        self.asked: list[tuple[Any, ...]] = []
-
-    def _answer(self, found: Any) -> Any:
-        if self.error is not None:
-            raise self.error
-        return found
-
-    def count_samples(self, selector: str, start_ms: int, end_ms: int) -> int:
-        self.asked.append((selector, start_ms, end_ms))
-        found: int = self._answer(self.scrapes if selector == SCRAPES else self.samples)
-        return found
-
-    def has_throughout(self, selector: str, start_ms: int, end_ms: int, every_ms: int) -> bool:
-        self.asked.append((selector, start_ms, end_ms, every_ms))
-        return self.scrapes > 0 and not self.missed_one
-
-    def scrape_settings(self) -> ScrapeSettings:
-        targets = (Target("job", self.interval_seconds, 10.0),) if self.interval_seconds else ()
-        found: ScrapeSettings = self._answer(ScrapeSettings(targets, self.evaluation_seconds))
-        return found
-
-    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
-        self.asked.append(("read", start_ms, end_ms))
-        self._answer(None)
-        yield from ()
-
-    def run(self) -> Any:
-        return self._answer(ServerRun(f"started {self.samples}", "c", "15d"))
-
-    def lowest_timestamp_ms(self) -> Any:
-        return self._answer(self.lowest_ms)
-
-    def cut_off_behind_ms(self) -> int | None:
-        return self.behind_ms
-
-
-class World:
-    def __init__(self, *servers: Server) -> None:
-        self.servers, self.now_seconds = servers, 0.0
-        self.told: list[tuple[str, str]] = []
-        self.loaded: list[tuple[int, int, str]] = []
-        self.tier = "hot"
-        self.lack: dict[str, float] = {}
-        settings = ExtractSettings.model_validate({"replicas": URLS})
-        found: Any = dict(zip(URLS, servers, strict=True))
-        self.replicas = Replicas(
-            settings.each_replica,
-            lambda one: found[one.prometheus_url],
-            lambda url, error: self.told.append((url, error)),
-            lambda query, tier: self.loaded if tier == self.tier else (),
-            monotonic=lambda: self.now_seconds,
-            on_lack=self.lack.__setitem__,
-        )
-
-    def read(self, query: Query = RAW, start_ms: int = 60_000, end_ms: int = 120_000) -> int:
-        """The number of the replica that a window is read from."""
-        for _ in self.replicas.read(query, start_ms, end_ms):
-            pass
-        return URLS.index(self.replicas.last_read())
+from tests.unit.services.extractor.replicas_world import RATE, RAW, URLS, Server, World
 
 
 @pytest.mark.parametrize(("counts", "read"), [((4, 4), 0), ((4, 5), 1), ((0, 0), 0), ((5, 4), 0)])
@@ -161,8 +85,6 @@ def test_what_one_has_deleted_waits_for_one_that_is_away(lowest_ms: int, *, fail
     second.error = SourceUnavailable("is away")
     world.replicas.lowest_timestamp_ms()
     if fails:
-        with pytest.raises(QueryTooLarge, match="whole in none that answers"):
-            world.read()
         with pytest.raises(SourceUnavailable, match="may hold what others do not"):
             world.read()
     else:
@@ -209,6 +131,30 @@ def test_what_one_has_not_scraped_waits_for_one_that_is_away(
     assert world.read() == 1
 
 
+def test_what_is_whole_is_read_around_what_waits_for_one_that_is_away() -> None:
+    """A window in which a single scrape was missed keeps nothing else waiting."""
+    first, second = servers = Server(4), Server(4)
+    world = World(*servers)
+    second.error = SourceUnavailable("is away")
+    for _ in range(2):
+        first.was_down = True
+        with pytest.raises(QueryTooLarge, match="whole in none that answers"):
+            world.read_whole()
+        with pytest.raises(SourceUnavailable, match="may hold what others do not"):
+            world.read(RAW, 105_000, 120_000)
+        first.was_down = False
+        assert world.read_whole(RAW, 60_000, 90_000) == 0
+
+
+def test_what_nobody_scraped_waits_unsplit_for_one_that_is_away() -> None:
+    first, second = servers = Server(4), Server(4)
+    world = World(*servers)
+    second.error = SourceUnavailable("is away")
+    first.scrapes = 0
+    with pytest.raises(SourceUnavailable, match="may hold what others do not"):
+        world.read_whole()
+
+
 def test_a_job_without_targets_does_not_say_how_often_there_are_scrapes() -> None:
     first, second = servers = Server(4), Server(4)
     world = World(*servers)
@@ -217,170 +163,6 @@ def test_a_job_without_targets_does_not_say_how_often_there_are_scrapes() -> Non
     first.scrape_settings = lambda: ScrapeSettings(targets, None)  # type: ignore[method-assign]
     assert world.read() == 0
     assert first.asked[1] == ("up", 60_000, 120_000, 16_500)
-
-
-def test_what_is_whole_is_read_around_what_waits_for_one_that_is_away() -> None:
-    """A window in which a single scrape was missed keeps nothing else waiting."""
-    first, second = servers = Server(4), Server(4)
-    world = World(*servers)
-    first.missed_one = True
-    second.error = SourceUnavailable("is away")
-    for _ in range(2):
-        with pytest.raises(QueryTooLarge, match="whole in none that answers"):
-            world.read()
-        first.missed_one = False
-        assert world.read(RAW, 60_000, 90_000) == 0
-        first.missed_one = True
-        with pytest.raises(SourceUnavailable, match="may hold what others do not"):
-            world.read(RAW, 105_000, 120_000)
-
-
-def test_what_is_whole_in_none_is_split_and_what_cannot_be_is_read_from_the_fullest() -> None:
-    first, second = servers = Server(3), Server(4)
-    world = World(*servers)
-    assert world.read() == 1, "it scraped all the time"
-    second.scrapes = 0
-    with pytest.raises(QueryTooLarge, match="is whole in no replica"):
-        world.read()
-    assert world.read() == 1
-    assert world.read(RAW, 60_000, 75_000) == 1, "one step"
-    first.samples = 0
-    assert world.read(RAW, 0, 60_000) == 1, "the other has nothing"
-
-
-def test_what_was_split_is_split_again_when_it_comes_back_whole() -> None:
-    """Its halves could not be read either, and are one window again."""
-    servers = Server(3), Server(4)
-    world = World(*servers)
-    servers[1].scrapes = 0
-    for _ in range(2):
-        with pytest.raises(QueryTooLarge, match="is whole in no replica"):
-            world.read(RAW, 0, 60_000)
-        with pytest.raises(QueryTooLarge, match="is whole in no replica"):
-            world.read(RAW, 0, 30_000)
-
-
-def test_windows_of_several_queries_are_refused_once_each() -> None:
-    """A recount cannot be split: what it asks for comes again, as others' does."""
-    servers = Server(3), Server(4)
-    world = World(*servers)
-    servers[1].scrapes = 0
-    others = [RAW.model_copy(update={"name": name}) for name in ("a", "b")]
-    for query in others:
-        with pytest.raises(QueryTooLarge, match="is whole in no replica"):
-            world.read(query)
-    assert [world.read(query) for query in others] == [1, 1]
-
-
-def test_what_nobody_scraped_is_not_split() -> None:
-    """Blocks that were brought in, as of another system's history, hold no scrapes."""
-    first, second = servers = Server(4), Server(4)
-    world = World(*servers)
-    first.scrapes = second.scrapes = 0
-    assert world.read() == 0
-    second.scrapes = 1
-    with pytest.raises(QueryTooLarge, match="is whole in no replica"):
-        world.read()
-
-
-def test_what_is_loaded_is_read_and_counted_again_from_the_same_alone() -> None:
-    """Whatever the other has: its samples would stand beside them."""
-    first = Server(2)
-    world = World(first, Server(4))
-    world.loaded = [(60_000, 120_000, URLS[0]), (120_000, 180_000, URLS[1])]
-    assert world.read() == 0
-    assert world.read(RAW, 120_000, 180_000) == 1
-    assert world.replicas.count_in(RAW, 60_000, 240_000) == 2 + 4 + 4
-    assert world.read(RATE, 60_000, 120_000) == 0, "of an expression nothing stands beside"
-    with pytest.raises(QueryTooLarge, match="several replicas"):
-        world.read(RAW, 60_000, 180_000)
-    assert world.read(RAW, 60_000, 180_000) == 1, "it could not be split"
-
-    first.error = SourceUnavailable("is away")
-    assert world.read(RAW, 180_000, 240_000) == 1
-    with pytest.raises(SourceUnavailable, match="what was read from it is loaded"):
-        world.read()
-    with pytest.raises(SourceUnavailable, match="what was read from it is loaded"):
-        world.replicas.count_in(RAW, 60_000, 120_000)
-    assert world.read(RAW, 120_000, 180_000) == 1
-
-    world.now_seconds += AWAY_SECONDS + 1
-    first.error, first.lowest_ms = None, 100_000
-    world.replicas.lowest_timestamp_ms()
-    assert world.read() == 1, "the first does not have it any more"
-
-
-def test_an_expression_is_compared_with_what_it_was_read_from() -> None:
-    """Others scrape at times of their own: of all that is compared at once, one would differ."""
-    first, second = Server(4), Server(4)
-    world = World(first, second)
-    world.loaded = [(60_000, 120_000, URLS[0]), (120_000, 180_000, URLS[1])]
-    world.tier = "warm"
-    second.scrapes = 2  # as after a time in which the first was away
-    stand_in: Any = SimpleNamespace(_client=world.replicas)
-    plan: Any = SimpleNamespace(query=RATE, feed=SimpleNamespace(tier="warm"))
-
-    def reads(server: Server) -> list[tuple[Any, ...]]:
-        return [one[1:] for one in server.asked if one[0] == "read"]
-
-    assert not list(OneSource._read_again(stand_in, plan, 60_000, 240_000))
-    assert reads(first) == [(60_000, 120_000)]
-    assert reads(second) == [(120_000, 180_000), (180_000, 240_000)], "the rest as ever"
-
-    first.error = SourceUnavailable("is away")
-    for _ in range(2):
-        with pytest.raises(SourceUnavailable, match="away"):
-            list(OneSource._read_again(stand_in, plan, 60_000, 240_000))
-    assert len(reads(first)) == 2, "it is left alone for a while"
-
-
-def test_what_was_read_from_several_and_cannot_be_split_is_read_from_the_last() -> None:
-    """Of a rollup the buckets in which a replica went and came back, which are tried in turn."""
-    world = World(Server(4), Server(4))
-    world.loaded = [(0, 90_000, URLS[0]), (90_000, 150_000, URLS[1]), (150_000, 240_000, URLS[0])]
-    buckets = (60_000, 120_000), (120_000, 180_000)
-    for bucket in buckets:
-        with pytest.raises(QueryTooLarge, match="several replicas"):
-            world.read(RAW, *bucket)
-    assert [world.read(RAW, *bucket) for bucket in buckets] == [1, 0]
-
-
-def test_each_tier_is_counted_where_it_was_read_from() -> None:
-    """A bucket of a rollup is of one replica, where its samples in the hot tier are of two."""
-    world = World(Server(2), Server(5))
-    world.tier, world.loaded = "warm", [(60_000, 120_000, URLS[0])]
-    stand_in: Any = SimpleNamespace(_client=world.replicas)
-    plan: Any = SimpleNamespace(query=RAW, feed=SimpleNamespace(tier="warm"))
-
-    assert OneSource._count_again(stand_in, plan, 60_000, 120_000) == 2
-    assert world.replicas.count_in(RAW, 60_000, 120_000) == 5
-
-
-def test_what_was_read_from_several_is_split_each_time() -> None:
-    """Samples of two replicas must not meet, whenever it is extracted again."""
-    world = World(Server(4), Server(4))
-    world.loaded = [(0, 60_000, URLS[0]), (60_000, 120_000, URLS[1])]
-    for _ in range(2):
-        with pytest.raises(QueryTooLarge, match="several replicas"):
-            world.read(RAW, 0, 120_000)
-        assert [world.read(RAW, 0, 60_000), world.read(RAW, 60_000, 120_000)] == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("lowest_ms", "url", "gone"),
-    [(0, URLS[0], False), (100_000, URLS[0], True), (0, "http://renamed:1", True)],
-)
-def test_what_was_read_from_a_replica_that_lacks_it_by_now_is_gone(
-    lowest_ms: int, url: str, *, gone: bool
-) -> None:
-    world = World(Server(4, lowest_ms), Server(4))
-    world.replicas.lowest_timestamp_ms()
-    world.loaded = [(60_000, 120_000, url), (120_000, 180_000, URLS[1])]
-    stand_in: Any = SimpleNamespace(_client=world.replicas)
-    plan: Any = SimpleNamespace(query=RAW, feed=SimpleNamespace(tier="hot"))
-
-    assert OneSource._is_gone(stand_in, plan, 60_000, 180_000) == gone
-    assert not OneSource._is_gone(stand_in, plan, 120_000, 240_000)
 
 
 def test_the_run_of_one_that_is_away_is_the_last_that_was_known() -> None:

@@ -30,7 +30,7 @@ def test_each_source_that_hangs_has_a_tick_of_its_own(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(prove, "connected", hangs)
     record: Any = SimpleNamespace(
-        windows=None, lease=("", ""), read=dict, save=lambda proofs: True, release=lambda: None
+        windows=None, lease=("", ""), read=dict, save=lambda proofs, **_: True, release=lambda: None
     )
     guard: Any = SimpleNamespace(reason=lambda: None)
     life = Lifecycle(threading.Event(), lambda: ticks.append(now[0]), lambda *_: None)

@@ -1,0 +1,95 @@
+"""Two replicas in memory, and what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from common.config import ExtractSettings, Query
+from common.errors import SourceError
+from common.samples.columns import Samples
+from services.extractor.history import ServerRun
+from services.extractor.replicas import SCRAPES, Replicas
+from services.extractor.source.scrape_settings import ScrapeSettings, Target
+
+RAW = Query(name="raw", select="load")
+RATE = Query(name="rate", expr="rate(up[5m])", step=15)
+URLS = ("http://a:1", "http://b:2")
+
+
+class Server:
+    """A replica that has ``samples`` of every window, from ``lowest_ms`` on."""
+
+    def __init__(self, samples: int, lowest_ms: int | None = 0) -> None:
+        self.samples, self.lowest_ms = samples, lowest_ms
+        self.behind_ms: int | None = None
+        self.error: SourceError | None = None
+        self.scrapes, self.interval_seconds = 1, 15.0
+        self.was_down = False
+        self.evaluation_seconds: float | None = None
+        self.asked: list[tuple[Any, ...]] = []
+
+    def _answer(self, found: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        return found
+
+    def count_samples(self, selector: str, start_ms: int, end_ms: int) -> int:
+        self.asked.append((selector, start_ms, end_ms))
+        found: int = self._answer(self.scrapes if selector == SCRAPES else self.samples)
+        return found
+
+    def has_throughout(self, selector: str, start_ms: int, end_ms: int, every_ms: int) -> bool:
+        self.asked.append((selector, start_ms, end_ms, every_ms))
+        return self.scrapes > 0 and not self.was_down
+
+    def scrape_settings(self) -> ScrapeSettings:
+        targets = (Target("job", self.interval_seconds, 10.0),) if self.interval_seconds else ()
+        found: ScrapeSettings = self._answer(ScrapeSettings(targets, self.evaluation_seconds))
+        return found
+
+    def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
+        self.asked.append(("read", start_ms, end_ms))
+        self._answer(None)
+        yield from ()
+
+    def run(self) -> Any:
+        return self._answer(ServerRun(f"started {self.samples}", "c", "15d"))
+
+    def lowest_timestamp_ms(self) -> Any:
+        return self._answer(self.lowest_ms)
+
+    def cut_off_behind_ms(self) -> int | None:
+        return self.behind_ms
+
+
+class World:
+    def __init__(self, *servers: Server) -> None:
+        self.servers, self.now_seconds = servers, 0.0
+        self.told: list[tuple[str, str]] = []
+        self.loaded: list[tuple[int, int, str]] = []
+        self.tier = "hot"
+        self.lack: dict[str, float] = {}
+        settings = ExtractSettings.model_validate({"replicas": URLS})
+        found: Any = dict(zip(URLS, servers, strict=True))
+        self.replicas = Replicas(
+            settings.each_replica,
+            lambda one: found[one.prometheus_url],
+            lambda url, error: self.told.append((url, error)),
+            lambda query, tier: self.loaded if tier == self.tier else (),
+            monotonic=lambda: self.now_seconds,
+            on_lack=self.lack.__setitem__,
+        )
+
+    def read(self, query: Query = RAW, start_ms: int = 60_000, end_ms: int = 120_000) -> int:
+        """The number of the replica that a window is read from."""
+        return self._read(self.replicas.read, query, start_ms, end_ms)
+
+    def read_whole(self, query: Query = RAW, start_ms: int = 60_000, end_ms: int = 120_000) -> int:
+        """The same of a window that can be split."""
+        return self._read(self.replicas.read_whole, query, start_ms, end_ms)
+
+    def _read(self, read: Callable[..., Iterator[Samples]], *asked: Any) -> int:
+        for _ in read(*asked):
+            pass
+        return URLS.index(self.replicas.last_read())
