@@ -30,6 +30,7 @@ from tests.support.secret_folders import Capture, run
 pytestmark = pytest.mark.timeout(300)
 
 FEEDS = ("raw", "total")
+BUCKETS = ("pair", "pair_warm")
 # How much is loaded between two outages.
 STRETCH_MS = 2_000
 SETTLE_SECONDS = 3
@@ -57,8 +58,8 @@ class Rig:
         (series,) = self.influx.query('SELECT value FROM "up"', database="pair", epoch="ms")
         return [time_ms / 1000 for time_ms, *_ in series["values"]]
 
-    def loaded_ms(self, query: str) -> int:
-        feed = self.windows.status().get(f"{query}@hot")
+    def loaded_ms(self, query: str, tier: str = "hot") -> int:
+        feed = self.windows.status().get(f"{query}@{tier}")
         return feed.loaded_watermark_ms if feed else 0
 
     def until_loaded(self, more_ms: int = STRETCH_MS) -> int:
@@ -85,7 +86,8 @@ def rig(
     log_dir: Path,
 ) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("pair")
-    influx_server.create_database("pair")
+    for bucket in BUCKETS:
+        influx_server.create_database(bucket)
     with ExitStack() as stack:
         # Each replica says which one it is, as an HA pair does; a rule drops that.
         pair = [
@@ -123,7 +125,17 @@ def rig(
                 ],
             },
             "transform": {"relabel": [{"action": "labeldrop", "regex": "replica"}]},
-            "load": {"influxdb": {"url": influx_server.url, "org": "o", "bucket": "pair"}},
+            "load": {
+                "influxdb": {"url": influx_server.url, "org": "o", "bucket": "pair"},
+                "tiers": {
+                    "warm": {
+                        "bucket": "pair_warm",
+                        "resolution": "3s",
+                        "window": "3s",
+                        "aggregates": ["max", "count"],
+                    }
+                },
+            },
             "pipeline": {
                 "redis_url": redis_server.plain_url,
                 "redis_password": redis_server.password or "",
@@ -151,7 +163,8 @@ def rig(
             influx_server,
             extractor,
         )
-    influx_server.drop_database("pair")
+    for bucket in BUCKETS:
+        influx_server.drop_database(bucket)
 
 
 def test_what_one_replica_misses_the_other_gives(rig: Rig, capsys: Capture) -> None:
@@ -175,6 +188,12 @@ def test_what_one_replica_misses_the_other_gives(rig: Rig, capsys: Capture) -> N
     rig.until_loaded()
     second.start()
     end_ms = rig.until_loaded()
+    # Of rollups too: the buckets in which one went and came back are of one replica each.
+    wait_until(
+        lambda: all(rig.loaded_ms(query, "warm") >= end_ms - 3_000 for query in FEEDS),
+        deadline_seconds=60,
+        what="the rollups are loaded",
+    )
 
     stretches = rig.record.of("raw@hot")
     assert {url for *_, url in stretches} == {first.url, second.url}
@@ -191,10 +210,11 @@ def test_what_one_replica_misses_the_other_gives(rig: Rig, capsys: Capture) -> N
     code, out, err = rig.etlctl(capsys, "verify", "--json", *bounds)
 
     assert code == 0, out + err
-    found = {one["query"]: one for one in json.loads(out)["queries"]}
+    found = {(one["query"], one["tier"]): one for one in json.loads(out)["queries"]}
+    assert len(found) == 4
     assert all(one["equal"] > 0 for one in found.values())
     # An expression has a value at each second, whoever was away.
-    assert found["total"]["expected"] >= (end_ms - begin_ms) // 1000 - 1
+    assert found["total", "hot"]["expected"] >= (end_ms - begin_ms) // 1000 - 1
     # Raw samples are there of each second in which one of them scraped. A window of more than a
     # second, as after a stall of this machine, is of one replica alone.
     missing = seconds_of(*(times(server, end_ms) for server in rig.pair)) - seconds_of(rig.held())
