@@ -210,6 +210,7 @@ class Stage:
         self._wait(self._failures)
 
     def _redis_unavailable(self, error: RedisError) -> None:
+        self._life.tick()  # one that hangs takes its whole time-out, for each entry in hand
         self._life.set_ready("stream", False, str(error))
         self._telemetry.emit("redis_unavailable", stage=self._handler.stage, error=str(error))
 
@@ -268,8 +269,7 @@ class Stage:
             decided = decide(entry, self._limits.poison_crashes, self._stream.knows_window)
             if decided is not None:
                 if entry.payload_missing:
-                    stage = self._handler.stage
-                    self._telemetry.emit("payload_lost", stage=stage, **about(entry))
+                    self._telemetry.emit("payload_lost", stage=self._handler.stage, **about(entry))
                 verdicts[entry.id] = decided
         rest = [entry for entry in entries if entry.id not in verdicts]
         if rest:

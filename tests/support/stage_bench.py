@@ -58,6 +58,7 @@ class Bench:
         self.telemetry = Telemetry("transformer", self.registry)
         self.ready: dict[str, tuple[bool, str]] = {}
         self.stop = threading.Event()
+        self.ticks = 0
         self.stream = self.make_stream("w0")
         self.stage = self.make_stage(self.stream)
 
@@ -73,11 +74,14 @@ class Bench:
         limits: StageLimits = LIMITS,
         clock: Callable[[], float] = time.monotonic,
     ) -> Stage:
+        def tick() -> None:
+            self.ticks += 1
+
         def set_ready(name: str, ok: bool, detail: str) -> None:
             self.ready[name] = (ok, detail)
 
         return Stage(
-            Lifecycle(self.stop, lambda: None, set_ready),
+            Lifecycle(self.stop, tick, set_ready),
             stream,
             self.handler,
             self.telemetry,

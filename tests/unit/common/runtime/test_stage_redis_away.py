@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.state.keys import RAW
 from common.state.stream import SettleResult
-from common.state.verdict import DeadLetter, Entry, Settle
+from common.state.verdict import DeadLetter, Entry, Retry, Settle
 from tests.doubles.memory_stream import MemoryStream
 from tests.support.stage_bench import Bench, all_loaded
 
@@ -58,6 +60,25 @@ def test_a_dead_letter_is_copied_though_the_reply_was_lost(when: str) -> None:
 
     (kept,) = bench.broker.dead
     assert copied == [(kept["entry"], dead)]
+
+
+class HangingStream(MemoryStream):
+    """Redis that takes no release, each time for as long as a socket waits."""
+
+    def release(
+        self, ids: Sequence[str], after_seconds: float = 0.0, *, crashed: bool = False
+    ) -> int:
+        raise RedisConnectionError("Timeout reading from socket")
+
+
+def test_the_stage_lives_while_each_entry_waits_for_redis() -> None:
+    bench = Bench(lambda _: Retry(1.0, "the sink is away"))
+    bench.stage = bench.make_stage(HangingStream(bench.broker, RAW, "w1"))
+    bench.commit(*[(b"a", 3)] * 4)
+
+    bench.stage.step()
+
+    assert bench.ticks == 4
 
 
 class AwayStream(MemoryStream):
