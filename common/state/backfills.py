@@ -240,18 +240,16 @@ class Backfills:
         keys = self.keys
         closed = self._scripts.call(
             "close",
-            [*keys.of_feed(part.name), keys.backfill_parts, keys.sink_watermarks],
+            [
+                *keys.of_feed(part.name),
+                keys.backfill_parts,
+                keys.sink_watermarks,
+                keys.backfill(part.backfill),
+            ],
             feed=part.name,
             unplanned_ms=int(unplanned_seconds * 1000),
-            reason="query removed",
         )
-        if closed is None:
-            return False
-        self.redis.delete(keys.gaps(part.name))
-        if closed:
-            left_ms = length_ms(ranges_of(closed))
-            self.redis.hincrby(keys.backfill(part.backfill), "cancelled_ms", left_ms)
-        return True
+        return closed is not None
 
     def _forget(self) -> None:
         """Forget the oldest of those that are over."""

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 import common.state.backfills
 from common.state.backfills import history
 from common.state.history import changes_of
+from common.state.scripts import Scripts
 from tests.integration.backfills.rig import ALL, HEAD_MS, ORIGIN_MS, Rig
 from tests.integration.state.worlds import FEED, STEP_MS, bounds, commit, live, must
 
@@ -327,6 +329,31 @@ def test_a_part_of_a_feed_that_nobody_plans_is_forgotten(rig: Rig) -> None:
     assert rig.backfills.parts() == []
     assert [key for key in rig.redis.scan_iter() if b"+" in key] == []
     assert rig.one(id_).state == "done"
+    assert (rig.one(id_).extracted_ms, rig.one(id_).cancelled_ms) == (10 * STEP_MS, 90 * STEP_MS)
+
+
+def test_what_is_left_of_a_part_is_cancelled_in_the_step_that_forgets_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever becomes of the process then: nobody would find out later."""
+    id_ = rig.begin()
+    rig.extract(id_)
+    rig.lease(id_)
+    part = rig.part(id_)
+    rig.clock.advance(61)
+    call = Scripts.call
+
+    def dies(*args: Any, **named: Any) -> None:
+        call(*args, **named)
+        raise RedisConnectionError("killed")
+
+    monkeypatch.setattr(Scripts, "call", dies)
+    with pytest.raises(RedisConnectionError):
+        rig.backfills.close(part, 60)
+    monkeypatch.undo()
+
+    assert rig.backfills.parts() == []
+    assert [key for key in rig.redis.scan_iter() if b"+" in key] == []
     assert (rig.one(id_).extracted_ms, rig.one(id_).cancelled_ms) == (10 * STEP_MS, 90 * STEP_MS)
 
 
