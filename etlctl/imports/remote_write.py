@@ -20,13 +20,19 @@ _INFLUX_PATH = "/api/v1/prom/write"
 _RULE_KEYS = (
     "source_labels", "separator", "regex", "target_label", "replacement", "modulus", "action",
 )  # fmt: skip
+# Of these a key without a value is an empty text to Prometheus; of all others it is no key.
+_EMPTY = frozenset(("separator", "regex", "target_label", "replacement", "action"))
+_RESOLVED = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 EVERYTHING = '{__name__=~".+"}'
 
 
 class _AsText(yaml.SafeLoader):
-    """Takes every scalar as text, as Prometheus does where it wants text: ``replica: 1``."""
+    """Takes what is not null as text, as Prometheus does where it wants text: ``replica: 1``."""
 
-    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in those if tag in _RESOLVED]
+        for first, those in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def read_remote_write(text: str, source: str) -> Draft:
@@ -102,7 +108,12 @@ def _write(table: Table, draft: Draft) -> None:
     else:
         draft.note(f"{table.where}: {_shown(address)} is no InfluxDB: name one (--influxdb URL)")
     for rule in table.tables("write_relabel_configs"):
-        carried = {key: rule.take(key) for key in _RULE_KEYS if key in rule}
+        taken = {key: rule.take(key) for key in _RULE_KEYS if key in rule}
+        carried = {
+            key: "" if value is None else value
+            for key, value in taken.items()
+            if value is not None or key in _EMPTY
+        }
         if (modulus := str(carried.get("modulus", ""))).isdecimal() and len(modulus) < 20:
             carried["modulus"] = int(modulus)
         draft.relabel.append(carried)

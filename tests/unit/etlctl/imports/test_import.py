@@ -278,6 +278,27 @@ def test_what_looks_like_a_number_is_the_text_that_prometheus_takes_it_for(
     assert (tmp_path / "secrets" / "influxdb_password").read_text() == "0123\n"
 
 
+def test_a_key_without_a_value_is_what_prometheus_takes_it_for(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """As its status/config shows: the default of a duration, and an empty text in a rule."""
+    rules = ("replacement: ", "separator: ~", "modulus: null", "regex: ", "source_labels: ")
+    text = (
+        "global: {scrape_interval: , scrape_timeout: ~, external_labels: {zone: }}\n"
+        "remote_write:\n- url: http://influxdb:8086/api/v1/prom/write?db=prom\n"
+        "  name:\n  tls_config:\n  write_relabel_configs:\n"
+        "  - &all {source_labels: [a, b], target_label: t}\n"
+    ) + "".join(f"  - {{<<: *all, {rule}}}\n" for rule in rules)
+    code, said = imported(capsys, tmp_path, text, name="prometheus.yml")
+    assert (code, said["problems"]) == (0, [])
+    settings = load_settings(tmp_path / "etl.yaml", {})
+    assert settings.extract.settle_seconds == 76.0  # 1.1 × 1 m + 10 s
+    _zone, _all, replaced, separated, counted, matched, sourced = settings.transform.relabel
+    assert (replaced.replacement, separated.separator, matched.regex) == ("", "", "")
+    assert (replaced.separator, separated.replacement) == (counted.separator, "$1") == (";", "$1")
+    assert sourced.source_labels == ()
+
+
 def test_the_password_of_another_remote_write_is_not_shown(tmp_path: Path, capsys: Capture) -> None:
     other = "- url: http://u:hunter2@b:8086/api/v1/prom/write?db=x&u=u&p=hunter2\n"
     _, said = imported(capsys, tmp_path, PROMETHEUS + other, name="prometheus.yml")
