@@ -106,7 +106,10 @@ def _write(table: Table, draft: Draft) -> None:
                     draft.influxdb[key] = path
             tls.note_rest(draft)
     else:
-        draft.note(f"{table.where}: {_shown(address)} is no InfluxDB: name one (--influxdb URL)")
+        said = (
+            f"{_shown(address)} is no InfluxDB: name one" if any(address) else "has no url: name it"
+        )
+        draft.note(f"{table.where}: {said} (--influxdb URL)")
     for rule in table.tables("write_relabel_configs"):
         taken = {key: rule.take(key) for key in _RULE_KEYS if key in rule}
         carried = {
@@ -123,14 +126,20 @@ def _write(table: Table, draft: Draft) -> None:
 
 
 def _url_of(table: Table) -> SplitResult:
+    text = table.text("url")
     try:
-        return urlsplit(table.text("url"))
-    except ValueError as error:
-        raise ConfigError(f"{table.where}.url: {error}") from None
+        address = urlsplit(text)
+    except ValueError:  # its text may hold the password
+        address = urlsplit("")
+    if text and not (address.scheme and address.netloc):
+        raise ConfigError(f"{table.where}.url is no URL")
+    return address
 
 
 def _shown(address: SplitResult) -> str:
     """Without what may hold a password."""
+    if not any(address):
+        return "no url"
     return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
 
 

@@ -306,6 +306,16 @@ def test_the_password_of_another_remote_write_is_not_shown(tmp_path: Path, capsy
     assert "hunter2" not in (tmp_path / "etl.yaml").read_text()
 
 
+def test_a_remote_write_without_an_address_is_said_to_have_none(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    _, said = imported(capsys, tmp_path, PROMETHEUS + "- url:\n", name="prometheus.yml")
+    assert "remote_write[2] (no url): not carried" in said["notes"]
+    (tmp_path / "1").mkdir()
+    _, said = imported(capsys, tmp_path / "1", "remote_write: [{}]\n", name="prometheus.yml")
+    assert "remote_write: has no url: name it (--influxdb URL)" in said["notes"]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
@@ -321,7 +331,9 @@ def test_the_password_of_another_remote_write_is_not_shown(tmp_path: Path, capsy
         ("a.yml", "remote_write: [p: {", "a.yml:1 is no YAML"),
         ("a.yml", "[" * 20_000, "cannot be read: maximum recursion depth"),
         ("a.yml", "remote_write: !!timestamp 2001-99-99", "cannot be read: month must be in"),
-        ("a.yml", 'remote_write: [{url: "http://[x"}]', "remote_write.url: Invalid IPv6 URL"),
+        ("a.yml", 'remote_write: [{url: "http://[x"}]', "remote_write.url is no URL"),
+        ("a.yml", "remote_write: [{url: 'http://u:p\u2100@x'}]", "remote_write.url is no URL\n"),
+        ("a.yml", "remote_write: [{url: 'u:hunter2@b:8086/x'}]", "remote_write.url is no URL\n"),
         ("a.yml", "global: {}", "has no remote_write"),
         ("a.yml", "7", "the file must be a table of keys"),
         ("a.yml", "global: {scrape_interval: x}\nremote_write: [{}]", "global.scrape_interval"),
