@@ -72,9 +72,8 @@ class ExtractSettings(SourceKeys, _Address):
             "the jobs that it may read, an `expr` also 1.1 × scrape interval, since Prometheus "
             "back-dates staleness markers, both the evaluation interval of rules that they read "
             "with `rule_query_offset`, and 2 s more; 30 s or more where the source does not say "
-            "all. `etlctl status` says "
-            "which. A number holds, and is compared with what is needed (`settle_too_short`, "
-            "`etl_settle_missing_seconds`).",
+            "all. `etlctl status` says which. A number holds, and is compared with what is needed "
+            "(`settle_too_short`, `etl_settle_missing_seconds`).",
         )
     )
     clock_tolerance_seconds: Seconds = Field(

@@ -132,9 +132,9 @@ class Table:
 
     def tables(self, key: str) -> list[Table]:
         """The tables under ``key``, one or several."""
-        value = self._values.pop(key, "")
+        value = self._values.pop(key, None)
         many = value if isinstance(value, list) else [value]
-        if value == "":  # a key of YAML without a value
+        if value is None:  # also a key of YAML without a value
             many = []
         name = f"{self.where}.{key}" if self.where else key
         return [

@@ -20,13 +20,19 @@ _INFLUX_PATH = "/api/v1/prom/write"
 _RULE_KEYS = (
     "source_labels", "separator", "regex", "target_label", "replacement", "modulus", "action",
 )  # fmt: skip
+# Of these a key without a value is an empty text to Prometheus; of all others it is no key.
+_EMPTY = frozenset(("separator", "regex", "target_label", "replacement", "action"))
+_RESOLVED = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 EVERYTHING = '{__name__=~".+"}'
 
 
 class _AsText(yaml.SafeLoader):
-    """Takes every scalar as text, as Prometheus does where it wants text: ``replica: 1``."""
+    """Takes what is not null as text, as Prometheus does where it wants text: ``replica: 1``."""
 
-    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in those if tag in _RESOLVED]
+        for first, those in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def read_remote_write(text: str, source: str) -> Draft:
@@ -100,9 +106,17 @@ def _write(table: Table, draft: Draft) -> None:
                     draft.influxdb[key] = path
             tls.note_rest(draft)
     else:
-        draft.note(f"{table.where}: {_shown(address)} is no InfluxDB: name one (--influxdb URL)")
+        said = (
+            f"{_shown(address)} is no InfluxDB: name one" if any(address) else "has no url: name it"
+        )
+        draft.note(f"{table.where}: {said} (--influxdb URL)")
     for rule in table.tables("write_relabel_configs"):
-        carried = {key: rule.take(key) for key in _RULE_KEYS if key in rule}
+        taken = {key: rule.take(key) for key in _RULE_KEYS if key in rule}
+        carried = {
+            key: "" if value is None else value
+            for key, value in taken.items()
+            if value is not None or key in _EMPTY
+        }
         if (modulus := str(carried.get("modulus", ""))).isdecimal() and len(modulus) < 20:
             carried["modulus"] = int(modulus)
         draft.relabel.append(carried)
@@ -112,14 +126,20 @@ def _write(table: Table, draft: Draft) -> None:
 
 
 def _url_of(table: Table) -> SplitResult:
+    text = table.text("url")
     try:
-        return urlsplit(table.text("url"))
-    except ValueError as error:
-        raise ConfigError(f"{table.where}.url: {error}") from None
+        address = urlsplit(text)
+    except ValueError:  # its text may hold the password
+        address = urlsplit("")
+    if text and not (address.scheme and address.netloc):
+        raise ConfigError(f"{table.where}.url is no URL")
+    return address
 
 
 def _shown(address: SplitResult) -> str:
     """Without what may hold a password."""
+    if not any(address):
+        return "no url"
     return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
 
 

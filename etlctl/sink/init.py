@@ -23,6 +23,8 @@ from etlctl.whole_file import whole_file
 # These texts mark an authorization as ours; nobody else's is ever touched.
 _LOADERS = "ETL loader"
 _DESCRIPTION = f"{_LOADERS} of {{}}: its buckets only (kept by etlctl sink init)"
+# What earlier versions called them all: without the file, nobody knows whose one of these is.
+_OLD = f"{_LOADERS}: its buckets only (kept by etlctl sink init)"
 
 MIN_RETENTION_SECONDS = 3600  # InfluxDB answers 500 to any less
 
@@ -194,11 +196,12 @@ def ensure_bucket(
 def _current(
     ours: Sequence[Authorization], token: str, wanted: frozenset[Permission]
 ) -> Authorization | None:
-    """The authorization that the token is of, if it has the rights that it should have."""
+    """The authorization that the token is of, if it has the rights and name that it should have."""
     # A server that keeps hashes shows no tokens: then ours is the only one there is.
     hidden = len(ours) == 1 and not ours[0].token
     for one in ours:
-        if (hidden or one.token == token) and one.active and one.permissions == wanted:
+        named = one.description != _OLD
+        if (hidden or one.token == token) and one.active and named and one.permissions == wanted:
             return one
     return None
 
@@ -227,6 +230,8 @@ def _why_new(
 ) -> str:
     if token is None:
         return "the old one cannot be used" if os.path.lexists(token_file) else "there was none"
+    if any(one.token == token and one.description == _OLD for one in ours):
+        return "the old one does not say whose it is"
     if current is None and any(one.token == token for one in ours):
         return "the old one had other rights"
     return "the old one was not valid"

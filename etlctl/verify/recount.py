@@ -52,7 +52,7 @@ Tiers = Annotated[
 class Recounted:
     """What of a feed differs. ``compared_ms``: how much of it was compared point by point.
 
-    ``not_kept_ms``: what was to be compared, and the source has deleted.
+    ``not_kept_ms``: what was to be compared, and the source or one of its replicas has deleted.
     """
 
     query: str
@@ -174,8 +174,8 @@ def _notes(found: Sequence[Recounted]) -> Iterator[str]:
         if ranges := one.not_kept_ms:
             first, last = rfc3339(ranges[0][0]), rfc3339(ranges[-1][1])
             yield (
-                f"note: {one.query}@{one.tier}: of {first} to {last} the source keeps nothing (any"
-                " more), so that it is not compared"
+                f"note: {one.query}@{one.tier}: {first} to {last} is not compared: the source, or"
+                " one of its replicas, keeps nothing of it (any more)"
             )
 
 
@@ -197,5 +197,5 @@ def _last_sentence(*, differs: bool, repaired: bool, kept: bool) -> str:
             if repaired
             else "The source has points that the sink does not have: --repair extracts them."
         )
-    of_what = "" if kept else " of what the source keeps"
+    of_what = "" if kept else " of what was compared"
     return f"Repaired: nothing differs{of_what} now." if repaired else f"Nothing differs{of_what}."

@@ -29,7 +29,8 @@
 {{- end -}}
 {{- end -}}
 {{- if has "prometheus" .facts.reads -}}
-{{- if $v.prometheus.existingSecret -}}
+{{- /* Without a user etl.yaml says what the mounted secret is: a token, or of one of its sources. */ -}}
+{{- if and $v.prometheus.existingSecret $v.prometheus.username -}}
 {{- $_ := set $env "ETL__EXTRACT__AUTH__USERNAME" $v.prometheus.username -}}
 {{- $_ := set $env "ETL__EXTRACT__AUTH__PASSWORD_FILE" (printf "%s/prometheus_password" $folder) -}}
 {{- end -}}

@@ -11,11 +11,14 @@ import pytest
 import yaml
 
 from common.config.model import Settings
+from common.config.reading.loading import load_settings
+from common.runtime.service import SECRETS_OF
 from devtools import PROJECT_ROOT
 from devtools.kubernetes.rendered import MANIFESTS, render
 from devtools.kubernetes.tools import CHART, ToolError, installed, lint, template, validate
 from services.simulator.settings import OPTIONS as SIMULATOR
 from tests.unit.deploy.kubernetes.manifests import (
+    SECRETS,
     Document,
     container,
     documents,
@@ -46,7 +49,7 @@ VARIANTS = {
     "TLS": "redis.url=rediss://{user}@redis:6379/0,redis.ca.secret=a,prometheus.ca.secret=b,"
     "influxdb.ca.secret=c",
     "no passwords": "redis.existingSecret=,prometheus.existingSecret=,metrics.existingSecret=",
-    "several sources": "prometheus.url=,prometheus.existingSecret=,influxdb.url=",
+    "several sources": "prometheus.url=,prometheus.username=,influxdb.url=",
     "neither policies nor budgets": "networkPolicy.enabled=false,podDisruptionBudget.enabled=false",
     "placed": "nodeSelector.disk=fast,podLabels.team=a,podAnnotations.b=c,priorityClassName=high,"
     "image.pullSecrets[0]=registry,tolerations[0].key=a,networkPolicy.scrapers[0].podSelector.matchLabels.x=y",
@@ -316,6 +319,54 @@ def _is_known(variable: str) -> bool:
             return False
         model = field.annotation
     return True
+
+
+SOURCES = f"""\
+extract:
+  sources:
+    - {{name: a, url: 'http://a:1', labels: {{site: a}}}}
+    - name: b
+      url: http://b:1
+      labels: {{site: b}}
+      auth: {{bearer_token_file: {SECRETS}/prometheus_password}}
+  queries: [{{name: up, select: up}}]
+load: {{influxdb: {{url: 'http://influxdb:8086', org: o, bucket: b}}}}
+"""
+
+
+@with_helm
+def test_etl_yaml_names_several_sources_and_the_token_of_one(tmp_path: Path) -> None:
+    config = tmp_path / "etl.yaml"
+    config.write_text(SOURCES.replace(SECRETS, str(tmp_path)))
+    values = f"{PLAIN}etlctl.enabled=true,{VARIANTS['several sources']}"
+    found = documents(template("--set-file", f"config={config}", "--set", values))
+    for component in ("extractor", "transformer", "loader", "verifier", "etlctl"):
+        deployed = named(found, "Deployment")[component]
+        for path in secret_files(deployed):
+            file = tmp_path / Path(path).name
+            file.write_text("a-secret")
+            file.chmod(0o440)
+        environ = {
+            name: value.replace(SECRETS, str(tmp_path))
+            for name, value in environment(deployed).items()
+        }
+        extract = load_settings(config, environ, SECRETS_OF.get(component)).extract
+        assert [one.name for one in extract.sources] == ["a", "b"]
+        if component in ("extractor", "verifier", "etlctl"):
+            assert extract.sources[1].auth.bearer_token.get_secret_value() == "a-secret"
+        for path in tmp_path.glob("*_*"):  # each has its own
+            path.unlink()
+
+
+@with_helm
+def test_keda_needs_an_address_where_etl_yaml_names_the_source() -> None:
+    values = f"{PLAIN}autoscaling.mode=keda,{VARIANTS['several sources']}"
+    with pytest.raises(ToolError, match=r"autoscaling\.keda\.prometheusUrl: is needed"):
+        template("--set", values)
+    mine = "autoscaling.keda.prometheusUrl=http://mine:9090"
+    for scaler in named(documents(template("--set", f"{values},{mine}")), "ScaledObject").values():
+        (trigger,) = scaler["spec"]["triggers"]
+        assert trigger["metadata"]["serverAddress"] == "http://mine:9090"
 
 
 @with_helm

@@ -278,11 +278,42 @@ def test_what_looks_like_a_number_is_the_text_that_prometheus_takes_it_for(
     assert (tmp_path / "secrets" / "influxdb_password").read_text() == "0123\n"
 
 
+def test_a_key_without_a_value_is_what_prometheus_takes_it_for(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """As its status/config shows: the default of a duration, and an empty text in a rule."""
+    rules = ("replacement: ", "separator: ~", "modulus: null", "regex: ", "source_labels: ")
+    text = (
+        "global: {scrape_interval: , scrape_timeout: ~, external_labels: {zone: }}\n"
+        "remote_write:\n- url: http://influxdb:8086/api/v1/prom/write?db=prom\n"
+        "  name:\n  tls_config:\n  write_relabel_configs:\n"
+        "  - &all {source_labels: [a, b], target_label: t}\n"
+    ) + "".join(f"  - {{<<: *all, {rule}}}\n" for rule in rules)
+    code, said = imported(capsys, tmp_path, text, name="prometheus.yml")
+    assert (code, said["problems"]) == (0, [])
+    settings = load_settings(tmp_path / "etl.yaml", {})
+    assert settings.extract.settle_seconds == 76.0  # 1.1 × 1 m + 10 s
+    _zone, _all, replaced, separated, counted, matched, sourced = settings.transform.relabel
+    assert (replaced.replacement, separated.separator, matched.regex) == ("", "", "")
+    assert (replaced.separator, separated.replacement) == (counted.separator, "$1") == (";", "$1")
+    assert sourced.source_labels == ()
+
+
 def test_the_password_of_another_remote_write_is_not_shown(tmp_path: Path, capsys: Capture) -> None:
     other = "- url: http://u:hunter2@b:8086/api/v1/prom/write?db=x&u=u&p=hunter2\n"
     _, said = imported(capsys, tmp_path, PROMETHEUS + other, name="prometheus.yml")
     assert "remote_write[2] (http://b:8086/api/v1/prom/write): not carried" in said["notes"]
     assert "hunter2" not in (tmp_path / "etl.yaml").read_text()
+
+
+def test_a_remote_write_without_an_address_is_said_to_have_none(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    _, said = imported(capsys, tmp_path, PROMETHEUS + "- url:\n", name="prometheus.yml")
+    assert "remote_write[2] (no url): not carried" in said["notes"]
+    (tmp_path / "1").mkdir()
+    _, said = imported(capsys, tmp_path / "1", "remote_write: [{}]\n", name="prometheus.yml")
+    assert "remote_write: has no url: name it (--influxdb URL)" in said["notes"]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +331,9 @@ def test_the_password_of_another_remote_write_is_not_shown(tmp_path: Path, capsy
         ("a.yml", "remote_write: [p: {", "a.yml:1 is no YAML"),
         ("a.yml", "[" * 20_000, "cannot be read: maximum recursion depth"),
         ("a.yml", "remote_write: !!timestamp 2001-99-99", "cannot be read: month must be in"),
-        ("a.yml", 'remote_write: [{url: "http://[x"}]', "remote_write.url: Invalid IPv6 URL"),
+        ("a.yml", 'remote_write: [{url: "http://[x"}]', "remote_write.url is no URL"),
+        ("a.yml", "remote_write: [{url: 'http://u:p\u2100@x'}]", "remote_write.url is no URL\n"),
+        ("a.yml", "remote_write: [{url: 'u:hunter2@b:8086/x'}]", "remote_write.url is no URL\n"),
         ("a.yml", "global: {}", "has no remote_write"),
         ("a.yml", "7", "the file must be a table of keys"),
         ("a.yml", "global: {scrape_interval: x}\nremote_write: [{}]", "global.scrape_interval"),

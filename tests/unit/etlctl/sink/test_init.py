@@ -265,6 +265,28 @@ def test_another_pipelines_token_is_left_alone(influx: Influx, job: Job) -> None
         assert influx.write_status(first, job.place.org, "metrics") == 204
 
 
+def test_a_token_of_an_earlier_version_is_replaced_once(influx: Influx, job: Job) -> None:
+    """Its description names no pipeline: without its file it could not be found any more."""
+    assert job.run() == 0
+    (made,) = job.ours()
+    rights = [(right["action"], right["resource"]["id"]) for right in made["permissions"]]
+    text = "ETL loader: its buckets only (kept by etlctl sink init)"
+    old, others = (job.place.authorize(*rights, description=text) for _ in range(2))
+    job.token_file.chmod(0o600)
+    job.token_file.write_text(old["token"], encoding="utf-8")
+    why = "the old one does not say whose it is"
+    assert job.run("--dry-run") == 0
+    assert f"{job.token_file}: would be made ({why})" in job.out
+    assert job.run() == 0
+    assert f"{job.token_file}: made ({why})" in job.out
+    assert f"authorization {old['id']}: deleted" in job.out
+    assert influx.write_status(old["token"], job.place.org, "metrics") == 401
+    assert influx.write_status(others["token"], job.place.org, "metrics") == 204
+    assert job.run() == 0
+    assert f"{job.token_file}: kept" in job.out
+    assert len(job.ours()) == 1
+
+
 def test_what_a_killed_run_left_over_is_deleted(job: Job) -> None:
     """Killed after making an authorization and before writing its token: nobody knows it."""
     assert job.run() == 0
