@@ -191,5 +191,9 @@ def _remote_write(port: int) -> dict[str, object]:
     return {
         "url": f"http://{HOST}:{port}/api/v1/write",
         "basic_auth": {"username": "prometheus", "password": _PASSWORD},
-        "queue_config": {"batch_send_deadline": "1s", "max_samples_per_send": 2000},
+        "queue_config": {
+            "batch_send_deadline": "1s",
+            "max_samples_per_send": 10000,
+            "capacity": 50000,
+        },
     }
