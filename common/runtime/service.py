@@ -129,6 +129,6 @@ def secrets_in(value: Any) -> Iterator[str]:
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from secrets_in(getattr(value, name))
-    elif isinstance(value, tuple):  # several sources
-        for one in value:
+    elif isinstance(value, tuple | Mapping):  # several sources, headers
+        for one in value.values() if isinstance(value, Mapping) else value:
             yield from secrets_in(one)

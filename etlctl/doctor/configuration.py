@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,9 @@ def _secrets(settings: Settings, file: Path, pending: list[str]) -> Iterator[Sai
         for key, secret in _written_out(settings):
             if secret in text:
                 detail = f"{key} stands in {file}, which every user can read (mode {mode:04o})"
-                yield warning(detail, f"keep it in a file of mode 0600, named by {key}_file")
+                named = key.replace(".headers.", ".header_files.")
+                named = named if named != key else f"{key}_file"
+                yield warning(detail, f"keep it in a file of mode 0600, named by {named}")
 
 
 def _secret_files(section: BaseModel) -> Iterator[str]:
@@ -89,10 +91,12 @@ def _written_out(section: BaseModel, place: str = "") -> Iterator[tuple[str, str
 
 
 def _keys(section: BaseModel) -> Iterator[tuple[str, Any]]:
-    """Each key with its value; of a list, such as several sources, each of it."""
+    """Each key with its value; of lists and mappings, such as sources and headers, each of it."""
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, tuple):
             yield from ((f"{name}[{number}]", one) for number, one in enumerate(value))
+        elif isinstance(value, Mapping):
+            yield from ((f"{name}.{key}", one) for key, one in value.items())
         else:
             yield name, value

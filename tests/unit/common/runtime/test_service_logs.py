@@ -131,7 +131,7 @@ def test_secrets_are_masked_wherever_they_appear() -> None:
     assert fourth["error"] == "bad ********"
 
 
-def test_secrets_of_several_sources_are_masked_too() -> None:
+def test_secrets_of_several_sources_and_of_headers_are_masked_too() -> None:
     sources = [
         {"name": name, "url": f"http://{name}:1", "labels": {"site": name}, "auth": auth}
         for name, auth in (
@@ -139,8 +139,12 @@ def test_secrets_of_several_sources_are_masked_too() -> None:
             ("b", {"bearer_token": "t0ken"}),
         )
     ]
-    settings = Settings.model_validate({**PLAIN, "extract": {"sources": sources}})
-    assert {"hunter2", "t0ken"} <= set(secrets_in(settings))
+    sources[1]["headers"] = {"X-Key": "k3y-of-b"}
+    load = {"influxdb": {**PLAIN["load"]["influxdb"], "headers": {"X-Tenant": "t3nant"}}}
+    settings = Settings.model_validate({**PLAIN, "extract": {"sources": sources}, "load": load})
+    assert {"hunter2", "t0ken", "k3y-of-b", "t3nant"} <= set(secrets_in(settings))
+    extract = {**PLAIN["extract"], "headers": {"X-Key": "k3y"}}
+    assert "k3y" in set(secrets_in(Settings.model_validate({**PLAIN, "extract": extract})))
 
 
 def test_whatever_is_logged_is_json() -> None:
