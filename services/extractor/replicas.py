@@ -306,8 +306,7 @@ class Replicas:
         """Whether it did not scrape all the time then, as far as it says how it scrapes."""
         if self._monotonic() >= one.interval_until:
             targets = one.client.scrape_settings().targets
-            scraped = [each.interval_seconds for each in targets if not each.is_absent]
-            seconds = min(scraped, default=0)
+            seconds = min((target.interval_seconds for target in targets), default=0)
             one.interval_ms = round(LATE_SHARE * seconds * 1000)
             one.interval_until = self._monotonic() + INTERVAL_KEPT_SECONDS
         every_ms = one.interval_ms

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from common.config import Query
@@ -53,7 +53,7 @@ class Target:
     """What is scraped under one job.
 
     ``any_job``: its series may have another ``job``. ``own_times``: its samples have times of their
-    own, which may lie before the scrape. ``is_absent``: there is none now, and may be one.
+    own, which may lie before the scrape.
     """
 
     job: str
@@ -61,7 +61,6 @@ class Target:
     timeout_seconds: float
     any_job: bool = False
     own_times: bool = False
-    is_absent: bool = field(default=False, compare=False)
 
     def needs(self, kind: str) -> Settle:
         """How old its samples are when none is to come any more, or would change an expression."""
@@ -224,7 +223,7 @@ def _absent(job: Job) -> Target | None:
     if interval is None or timeout is None:
         return None
     own_times = job.takes_times and bool(_OWN_TIMES.search(job.path))
-    target = Target(job.name, interval, timeout, own_times=own_times, is_absent=True)
+    target = Target(job.name, interval, timeout, own_times=own_times)
     return replace(target, any_job=job.any_job or job.relabelled)
 
 

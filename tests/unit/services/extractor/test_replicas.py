@@ -13,7 +13,7 @@ from services.extractor.history import NO_SAMPLES_MS
 from services.extractor.one_source import OneSource
 from services.extractor.replicas import AWAY_SECONDS, Replicas, client_of, shown
 from services.extractor.source.replica_lack import KEPT_SECONDS
-from services.extractor.source.scrape_settings import ScrapeSettings, Target, joint_settings
+from services.extractor.source.scrape_settings import ScrapeSettings, joint_settings
 from tests.unit.services.extractor.replicas_world import RATE, RAW, URLS, Server, World
 
 
@@ -153,16 +153,6 @@ def test_what_nobody_scraped_waits_unsplit_for_one_that_is_away() -> None:
     first.scrapes = 0
     with pytest.raises(SourceUnavailable, match="may hold what others do not"):
         world.read_whole()
-
-
-def test_a_job_without_targets_does_not_say_how_often_there_are_scrapes() -> None:
-    first, second = servers = Server(4), Server(4)
-    world = World(*servers)
-    second.error = SourceUnavailable("is away")
-    targets = Target("job", 15, 10), Target("none", 1, 1, is_absent=True)
-    first.scrape_settings = lambda: ScrapeSettings(targets, None)  # type: ignore[method-assign]
-    assert world.read() == 0
-    assert first.asked[1] == ("up", 60_000, 120_000, 16_500)
 
 
 def test_the_run_of_one_that_is_away_is_the_last_that_was_known() -> None:

@@ -126,7 +126,6 @@ def test_jobs_without_targets_may_get_some() -> None:
     targets = body(activeTargets=[target("fast", "15s", "10s")])
     found = ScrapeSettings.parse(targets, config(SCRAPES), b"", FLAGS)
     assert found.targets == (FAST, SLOW)
-    assert [one.is_absent for one in found.targets] == [False, True]
     renamed = SCRAPES + "  relabel_configs:\n  - target_label: job\n"
     found = ScrapeSettings.parse(targets, config(renamed), b"", FLAGS)
     assert found.targets == (FAST, Target("slow", 60, 20, any_job=True))
