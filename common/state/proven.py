@@ -8,14 +8,15 @@ opened again since it was compared is not proven any more: the feed notes it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from redis import Redis
 
 from common.state.backfills import Backfills, by_feed, history
-from common.state.feeds import FeedStatus, Range, Recheck, ranges_of
+from common.state.feeds import FeedStatus, Range, ranges_of
 from common.state.fields import text_of
 from common.state.keys import Keys
 from common.state.ranges import clipped, length_ms, merged, within, without
@@ -191,17 +192,20 @@ class ProofRecord:
         self.lease = keys.verify_lease, token
         self._lease_ms = int(lease_seconds * 1000)
 
-    def read(self) -> dict[str, FeedProof]:
-        """Every feed by its name. What was opened again is not proven any more."""
+    def read(self, only: str | None = None) -> dict[str, FeedProof]:
+        """Every feed by its name, or one. What was opened again is not proven any more."""
         # Before the feeds: what leaves one of these for a feed meanwhile is seen in both.
         parts = by_feed(Backfills(self._redis, self._keys).parts())
-        names: Any = self._redis.smembers(self._keys.feeds)
-        before = {name: self._rechecks(name) for name in map(text_of, names)}
+        names: Any = self._redis.smembers(self._keys.feeds) if only is None else ()
+        before = self._rechecks([only] if only else [text_of(name) for name in names])
         found = {}
         status = self.windows.status()
+        if only:
+            status = {name: feed for name, feed in status.items() if name == only}
         stored: Any = self._redis.hgetall(self._keys.verified)
+        after = self._rechecks(list(status))
         for name, feed in status.items():
-            again = [*before.get(name, ()), *self._rechecks(name)]
+            again = before.get(name, set()) | after[name]
             not_yet = [*feed.backlog, *feed.open, *feed.unsettled, *again]
             settled = merged(
                 [
@@ -249,14 +253,18 @@ class ProofRecord:
             )
         )
 
-    def _rechecks(self, feed: str) -> list[Range]:
-        """What is to be counted again."""
-        ranges = []
-        members: Any = self._redis.zrange(self._keys.rechecks(feed), 0, -1)
-        for member in members:
-            try:
-                recheck = Recheck.parse(text_of(member))
-            except ValueError:  # somebody else's: the extractor removes it
-                continue
-            ranges.append((recheck.start_ms, recheck.end_ms))
-        return ranges
+    def _rechecks(self, feeds: Sequence[str]) -> dict[str, set[Range]]:
+        """What of each feed is to be counted again."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for feed in feeds:
+                pipe.zrange(self._keys.rechecks(feed), 0, -1)
+            found: list[Any] = pipe.execute()
+        return {feed: set(_bounds(members)) for feed, members in zip(feeds, found, strict=True)}
+
+
+def _bounds(rechecks: Sequence[bytes]) -> Iterator[Range]:
+    """Those of rechecks as they are kept: there are hundreds, and nothing else of them matters."""
+    for member in rechecks:
+        with suppress(ValueError):  # somebody else's: the extractor removes it
+            start, end = member.split(b" ", 2)[:2]
+            yield int(start), int(end)

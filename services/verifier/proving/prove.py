@@ -213,7 +213,7 @@ class Prover:
     ) -> bool:
         """Do the next thing that is due of a feed, if any; whether there was."""
         self._at, self._reopened = feed_of(subject.name, tier), []
-        proof = self.record.read().get(self._at)
+        proof = self.record.read(self._at).get(self._at)
         if proof is None:
             return False
         proven, whole_from_ms = proof.proven, _whole_from_ms(one, subject, proof)
@@ -348,7 +348,7 @@ class Prover:
 
         What was read of it means nothing then, nor where Redis lost what it knew of it.
         """
-        now = self.record.read().get(proof.feed.name)
+        now = self.record.read(proof.feed.name).get(proof.feed.name)
         if now is None or without([(start_ms, end_ms)], now.settled):
             return None
         return None if clipped([*self._reopened, *now.reopened], start_ms, end_ms) else now

@@ -105,3 +105,21 @@ def test_a_tier_goes_on_where_nothing_else_is_due(
     assert slow.tiers == ["hot"] * 12
     rig.prover.turn()
     assert slow.tiers == ["hot"] * PIECES
+
+
+def test_the_state_of_all_queries_is_not_read_for_each_of_them(rig: Rig) -> None:
+    names = [f"q{number}" for number in range(10)]
+    rig.world.queries = [{"name": name, "select": f'{{job="{name}"}}'} for name in names]
+    rig.prover = rig.new_prover()
+    for name in names:
+        rig.load_up_to(rig.world.end_ms, feed=Feed(name, "hot", "select", "f"))
+    rig.redis.config_resetstat()
+
+    rig.turn()
+
+    asked = rig.redis.info("commandstats")["cmdstat_zrange"]["calls"]
+    assert asked < 400  # all of them for each piece and each query were 1,900
+    for name in names:
+        assert rig.prover.record.read(f"{name}@hot") == {
+            f"{name}@hot": rig.prover.record.read()[f"{name}@hot"]
+        }
