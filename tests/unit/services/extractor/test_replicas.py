@@ -43,6 +43,10 @@ class Server:
         found: int = self._answer(self.scrapes if selector == SCRAPES else self.samples)
         return found
 
+    def series_at(self, query: Query, time_ms: int) -> int:
+        found: int = self._answer(self.samples)
+        return found
+
     def has_throughout(self, selector: str, start_ms: int, end_ms: int, every_ms: int) -> bool:
         self.asked.append((selector, start_ms, end_ms, every_ms))
         return self.scrapes > 0
@@ -276,6 +280,13 @@ def test_the_run_of_one_that_is_away_is_the_last_that_was_known() -> None:
     assert both.started == "started 1 started 2"
     servers[0].error = SourceUnavailable("is away")
     assert world.replicas.run() == both
+
+
+def test_series_are_counted_where_the_first_is_away() -> None:
+    world = World(Server(7), Server(5))
+    world.servers[0].error = SourceUnavailable("refused")
+    assert world.replicas.series_at(RAW, 60_000) == 5
+    assert world.replicas.count_in(RAW, 0, 60_000) == 5
 
 
 def test_what_is_too_large_is_no_reason_to_read_another() -> None:
