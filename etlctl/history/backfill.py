@@ -32,7 +32,7 @@ from etlctl.options import ConfigFile, is_time
 from etlctl.output import escape, progress_bar, remark, stdout, thousands
 from etlctl.tables import Table
 from etlctl.times import BadTime, rfc3339
-from services.extractor.prometheus import PrometheusClient
+from services.extractor.replicas import client_of
 from services.verifier.connect import source_of
 from services.verifier.wiring import by_source
 
@@ -202,7 +202,7 @@ def _show_estimates(settings: Settings, wanted: Sequence[Wanted], rate: float | 
     """Raises a :class:`~common.errors.SourceError`."""
     found = []
     for one_source in settings.each_source:
-        with closing(PrometheusClient(one_source.extract)) as client:
+        with closing(client_of(one_source.extract)) as client:
             count, name = counter(client), one_source.extract.source
             of_source = [one for one in wanted if one.plan.query.source == name]
             found += [estimate(one, count) for one in of_source if one.ranges]

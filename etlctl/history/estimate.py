@@ -9,6 +9,7 @@ from common.errors import QueryTooLarge
 from common.state.ranges import cut, length_ms
 from etlctl.history.wanted import Wanted
 from services.extractor.prometheus import PrometheusClient
+from services.extractor.replicas import Replicas
 from services.extractor.windows import Plan
 
 # So many windows of a feed are counted, evenly over its ranges; the others are taken to be alike.
@@ -66,7 +67,7 @@ def estimate(wanted: Wanted, count: Count) -> Estimate:
     return Estimate(plan.feed.name, len(windows), samples, values)
 
 
-def counter(source: PrometheusClient) -> Count:
+def counter(source: PrometheusClient | Replicas) -> Count:
     """Counts by queries; what is too large for one is counted in halves."""
 
     def count(plan: Plan, start_ms: int, end_ms: int) -> Counted:

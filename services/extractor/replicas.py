@@ -144,6 +144,10 @@ class Replicas:
         ]
         return len(loaded) > len(self._stretches(query, start_ms, end_ms, tier))
 
+    def series_at(self, query: Query, time_ms: int) -> int:
+        """How many series the one that has most of them has at that time."""
+        return max(self._each(lambda client: client.series_at(query, time_ms)).values())
+
     def answers_at(self, query: Query, time_ms: int) -> bool:
         """Whether one of them has any samples at that time."""
         return any(self._each(lambda client: client.answers_at(query, time_ms)).values())

@@ -39,6 +39,10 @@ class Server:
         found: int = self._answer(self.scrapes if selector == SCRAPES else self.samples)
         return found
 
+    def series_at(self, query: Query, time_ms: int) -> int:
+        found: int = self._answer(self.samples)
+        return found
+
     def has_throughout(self, selector: str, start_ms: int, end_ms: int, every_ms: int) -> bool:
         self.asked.append((selector, start_ms, end_ms, every_ms))
         return self.scrapes > 0 and not self.was_down

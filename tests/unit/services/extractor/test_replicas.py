@@ -165,6 +165,13 @@ def test_the_run_of_one_that_is_away_is_the_last_that_was_known() -> None:
     assert world.replicas.run() == both
 
 
+def test_series_are_counted_where_the_first_is_away() -> None:
+    world = World(Server(7), Server(5))
+    world.servers[0].error = SourceUnavailable("refused")
+    assert world.replicas.series_at(RAW, 60_000) == 5
+    assert world.replicas.count_in(RAW, 0, 60_000) == 5
+
+
 def test_what_is_too_large_is_no_reason_to_read_another() -> None:
     servers = Server(4), Server(4)
     world = World(*servers)
