@@ -40,6 +40,7 @@ WITH_KEY_FIRST: Mapping[str, Sequence[str]] = {
     "LSET": ("0", "v"),
     "PERSIST": (),
     "PEXPIRE": ("0",),
+    "PTTL": (),
     "RPUSH": ("v",),
     "SADD": ("v",),
     "SCARD": (),

@@ -106,10 +106,10 @@ def _write(table: Table, draft: Draft) -> None:
                     draft.influxdb[key] = path
             tls.note_rest(draft)
     else:
-        said = (
+        why = (
             f"{_shown(address)} is no InfluxDB: name one" if any(address) else "has no url: name it"
         )
-        draft.note(f"{table.where}: {said} (--influxdb URL)")
+        draft.note(f"{table.where}: {why} (--influxdb URL)")
     for rule in table.tables("write_relabel_configs"):
         taken = {key: rule.take(key) for key in _RULE_KEYS if key in rule}
         carried = {

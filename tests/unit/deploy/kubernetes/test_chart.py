@@ -354,8 +354,8 @@ def test_etl_yaml_names_several_sources_and_the_token_of_one(tmp_path: Path) -> 
         assert [one.name for one in extract.sources] == ["a", "b"]
         if component in ("extractor", "verifier", "etlctl"):
             assert extract.sources[1].auth.bearer_token.get_secret_value() == "a-secret"
-        for path in tmp_path.glob("*_*"):  # each has its own
-            path.unlink()
+        for file in tmp_path.glob("*_*"):  # each has its own
+            file.unlink()
 
 
 @with_helm
