@@ -93,9 +93,8 @@ class Prover:
     def __post_init__(self) -> None:
         self._chunks = defaultdict(partial(ChunkReading, counted(self.telemetry)))
         self._pieces = PieceLengths(self.settings.load.influxdb.timeout_seconds)
-        self.repair = Repair(
-            self.record.windows, self.settings, self.telemetry, self.clock, self.record.lease
-        )
+        record, settings = self.record, self.settings
+        self.repair = Repair(record.windows, settings, self.telemetry, self.clock, record.lease)
 
     def run(self) -> None:
         """One turn after the other, until the service stops."""
