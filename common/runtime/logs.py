@@ -146,7 +146,12 @@ class JsonFormatter(logging.Formatter):
             line.setdefault("error", str(error))
             if self._tracebacks:
                 line["exception"] = "".join(traceback.format_exception(error)).rstrip()
-        return json.dumps({str(name): self._plain(value) for name, value in line.items()})
+        plain = {str(name): self._plain(value) for name, value in line.items()}
+        # A secret may be a common word, as a tenant in a header is: names of ours stay legible.
+        plain |= {name: line[name] for name in ("timestamp", "level", "service")}
+        if fields is not None and line["event"].isidentifier():
+            plain["event"] = line["event"]
+        return json.dumps(plain)
 
     def _plain(self, value: Any) -> Any:
         if value is None or isinstance(value, bool | int):

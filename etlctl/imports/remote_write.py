@@ -129,6 +129,7 @@ def _url_of(table: Table) -> SplitResult:
     text = table.text("url")
     try:
         address = urlsplit(text)
+        _ = address.port  # a password with a slash is taken for a port
     except ValueError:  # its text may hold the password
         address = urlsplit("")
     if text and not (address.scheme and address.netloc):

@@ -196,7 +196,7 @@ def ensure_bucket(
 def _current(
     ours: Sequence[Authorization], token: str, wanted: frozenset[Permission]
 ) -> Authorization | None:
-    """The authorization that the token is of, if it has the rights and name that it should have."""
+    """The authorization of the token, if it has its rights and is named as they are now."""
     # A server that keeps hashes shows no tokens: then ours is the only one there is.
     hidden = len(ours) == 1 and not ours[0].token
     for one in ours:

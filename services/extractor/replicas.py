@@ -227,17 +227,27 @@ class Replicas:
         """The replica whose samples there are loaded: those of another would stand beside them.
 
         Raises :class:`SourceUnavailable` where that is away, and :class:`QueryTooLarge` where there
-        are several, and it is to be ``whole``.
+        are several, and it is to be ``whole``. Where a part is loaded of one that may lack the rest
+        (a rollup is read with what lies before it, and hot may be behind), any may be read.
         """
         if query.kind == "expr":
             return None  # evaluated at the same times everywhere
         found = self._stretches(query, start_ms, end_ms)
         if not found:
             return None
-        if whole and any(one is not found[-1][2] for *_, one in found):
+        last = found[-1][2]
+        if whole and any(one is not last for *_, one in found):
             raise QueryTooLarge(f"({start_ms}, {end_ms}] ms was read from several replicas")
-        self._needed(found[-1][2])
-        return found[-1][2]
+        if without([(start_ms, end_ms)], [(start, end) for start, end, _ in found]):
+            is_away = last.away_until > self._monotonic()
+            if is_away or self._was_down(last, start_ms, end_ms):
+                if whole:
+                    raise QueryTooLarge(
+                        f"({start_ms}, {end_ms}] ms was read in part from a replica that lacks more"
+                    )
+                return None
+        self._needed(last)
+        return last
 
     def _parts(
         self, query: Query, start_ms: int, end_ms: int, tier: str = HOT

@@ -317,7 +317,8 @@ class Isolation:
             if self.lines.status[newest] == LineStatus.EXPIRED:
                 self._decide(order[:-1], LineStatus.EXPIRED, outcome.message)
             else:
-                self._halve(order, part.cuts + 1)
+                # It is decided, or waits by itself to be tried again.
+                self._halve(order[:-1], part.cuts + 1)
         elif 0 < dropped < len(order) and part.cuts < _COUNTS_BELIEVED:
             self._parts.append(_Part(order[:dropped], cuts=part.cuts + 1))
             self._parts.append(_Part(order[dropped:], cuts=part.cuts + 1))

@@ -154,7 +154,7 @@ class Verifier:
             if not densest and source_begins_ms < 0 and stop_ms < end_ms:
                 source_begins_ms = self.oldest_source_ms()
                 bounds_ms = sorted({*bounds_ms, source_begins_ms})
-            if stop_ms < source_begins_ms:
+            if stop_ms < source_begins_ms and not densest:
                 longest_ms = inf
             elif stop_ms == source_begins_ms:
                 longest_ms = self.first_piece_ms

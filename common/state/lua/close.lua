@@ -24,5 +24,5 @@ if KEYS[7] then redis.call('DEL', gaps) end
 redis.call('DEL', feed, windows, rechecks)
 redis.call('HDEL', KEYS[6], a.feed)
 redis.call('SREM', KEYS[5], a.feed)
-if KEYS[7] then redis.call('HINCRBY', KEYS[7], 'cancelled_ms', whole(left)) end
+if KEYS[7] and left > 0 then redis.call('HINCRBY', KEYS[7], 'cancelled_ms', whole(left)) end
 return backlog

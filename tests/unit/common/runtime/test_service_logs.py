@@ -131,6 +131,20 @@ def test_secrets_are_masked_wherever_they_appear() -> None:
     assert fourth["error"] == "bad ********"
 
 
+def test_a_secret_that_is_a_common_word_leaves_names_of_ours_legible() -> None:
+    output = configured(("replica", "loader", "2026"))
+    EventLog().warning("replica_away", url="http://replica-1")
+    logging.getLogger("redis").error("replica")
+    (first, second) = output.lines
+    assert (first["service"], first["event"], first["url"]) == (
+        "loader",
+        "replica_away",
+        "http://********-1",
+    )
+    assert "*" not in first["timestamp"]
+    assert second["event"] == "********"
+
+
 def test_secrets_of_several_sources_and_of_headers_are_masked_too() -> None:
     sources = [
         {"name": name, "url": f"http://{name}:1", "labels": {"site": name}, "auth": auth}

@@ -67,6 +67,8 @@ def test_the_first_time_the_servers_come_first_and_make_the_token(world: World) 
     assert "stack.yml" not in servers
     assert "sink init --admin-token-file /run/secrets/influxdb_admin_token" in init
     assert "--network etl_backend" in init
+    # The token is named after it.
+    assert "ETL__PIPELINE__REDIS_NAMESPACE=" in init
     assert "servers.yml" in everything
     assert "stack.yml etl " in everything
     # The new token is a secret, so the secrets have another version now.

@@ -334,6 +334,7 @@ def test_a_remote_write_without_an_address_is_said_to_have_none(
         ("a.yml", 'remote_write: [{url: "http://[x"}]', "remote_write.url is no URL"),
         ("a.yml", "remote_write: [{url: 'http://u:p\u2100@x'}]", "remote_write.url is no URL\n"),
         ("a.yml", "remote_write: [{url: 'u:hunter2@b:8086/x'}]", "remote_write.url is no URL\n"),
+        ("a.yml", "remote_write: [{url: 'http://u:p/w@b:1/x'}]", "remote_write.url is no URL\n"),
         ("a.yml", "global: {}", "has no remote_write"),
         ("a.yml", "7", "the file must be a table of keys"),
         ("a.yml", "global: {scrape_interval: x}\nremote_write: [{}]", "global.scrape_interval"),

@@ -104,6 +104,24 @@ def test_what_was_read_from_several_and_cannot_be_split_is_read_from_the_last() 
     assert [world.read(RAW, *bucket) for bucket in buckets] == [1, 0]
 
 
+def test_what_is_loaded_in_part_is_read_from_that_one_if_it_has_the_rest() -> None:
+    """A rollup is read with what lies before it, and may be read before hot is."""
+    first, second = Server(4), Server(8)
+    world = World(first, second)
+    world.loaded = [(0, 60_000, URLS[0])]
+    assert [world.read_whole(RAW, 0, 120_000), world.read(RAW, 0, 120_000)] == [0, 0]
+    first.was_down = True
+    with pytest.raises(QueryTooLarge, match="in part from a replica that lacks more"):
+        world.read_whole(RAW, 0, 120_000)
+    assert world.read(RAW, 0, 120_000) == 1, "a bucket, which cannot be split"
+    assert world.read(RAW, 0, 60_000) == 0, "all of it is loaded"
+    first.was_down, first.error = False, SourceUnavailable("is away")
+    assert world.read(RAW, 120_000, 180_000) == 1
+    with pytest.raises(QueryTooLarge, match="in part from a replica that lacks more"):
+        world.read_whole(RAW, 0, 120_000)
+    assert world.read(RAW, 0, 120_000) == 1
+
+
 def test_each_tier_is_counted_where_it_was_read_from() -> None:
     """A bucket of a rollup is of one replica, where its samples in the hot tier are of two."""
     world = World(Server(2), Server(5))
