@@ -49,6 +49,13 @@ class SourceUnavailable(SourceError):
         self.may_be_too_large = may_be_too_large
 
 
+class SourceLacks(SourceUnavailable):
+    """What responds does not have all of a range, and what may have it is away.
+
+    Other ranges can be read meanwhile.
+    """
+
+
 class SourceRefused(SourceError):
     """Prometheus refuses our credentials (401, 403): pause, not ready, drop nothing."""
 

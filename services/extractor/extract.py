@@ -22,6 +22,7 @@ from common.errors import (
     QueryRejected,
     QueryTooLarge,
     SourceError,
+    SourceLacks,
     SourceRefused,
     SourceUnavailable,
 )
@@ -147,6 +148,8 @@ class Extractor:
             return self._split(plan, window, error)
         except QueryRejected as error:
             return self._rejected(plan, window, error)
+        except SourceLacks as error:
+            return self._defer(plan, window, error)
         except SourceError as error:
             return self._source_failed(plan, window, error)
 

@@ -13,7 +13,13 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from common.config import ExtractSettings, Query
-from common.errors import QueryTooLarge, SourceError, SourceRefused, SourceUnavailable
+from common.errors import (
+    QueryTooLarge,
+    SourceError,
+    SourceLacks,
+    SourceRefused,
+    SourceUnavailable,
+)
 from common.promql.reach import reach_of
 from common.samples.columns import Samples
 from common.state.history import Stretch
@@ -286,8 +292,9 @@ class Replicas:
         """The replica that has most samples there; of several the first.
 
         Raises :class:`SourceUnavailable` where one that is away may hold what this one has deleted,
-        or has never had because it was down, and :class:`QueryTooLarge` where that is so of a part
-        of it, or each was down in a part, and it is to be ``whole``: halves of it may be.
+        or has never had because it was down (:class:`SourceLacks` of what cannot be split), and
+        :class:`QueryTooLarge` where that is so of a part of it, or each was down in a part, and it
+        is to be ``whole``: halves of it may be.
         """
         counts = self._counts(query, start_ms, end_ms)
         best = max(counts, key=lambda number: (counts[number], -number))
@@ -301,7 +308,8 @@ class Replicas:
             if not one.holds(from_ms) or self._was_down(one, start_ms, end_ms):
                 if whole and self._was_scraped([best], start_ms, end_ms):
                     raise QueryTooLarge(f"({start_ms}, {end_ms}] ms is whole in none that answers")
-                raise SourceUnavailable(f"{other.url} is away, and may hold what others do not")
+                error = SourceUnavailable if whole else SourceLacks
+                raise error(f"{other.url} is away, and may hold what others do not")
         if (
             whole
             and sum(counts.values()) > counts[best]

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from common.config import ExtractSettings, Query
+from common.errors import SourceUnavailable
 from common.runtime.telemetry import Telemetry
 from common.samples.columns import Samples
 from common.samples.rollup import Rollup
@@ -163,6 +164,20 @@ def test_what_cannot_be_split_takes_nothing_along_that_can_be(
     assert rig.outcomes[0] is Outcome.COMMITTED
     assert rig.noted["hot"] == {75_000: 0, 90_000: 0, 105_000: 1, 120_000: 1}
     assert len(set(rig.noted["warm"].values())) == 1
+
+
+def test_a_step_that_waits_for_the_other_replica_keeps_nothing_else_waiting() -> None:
+    """Neither what is newer nor what is older, which is leased after it."""
+    first, second = Scraping(0, WINDOW_MS), Server(4)
+    missed_ms = 11 * STEP_MS
+    first.times_ms = first.times_ms[first.times_ms != missed_ms]
+    second.error = SourceUnavailable("is away")
+    rig = Tiers(World(first, second), "hot")
+
+    rig.extract()
+
+    steps = set(range(STEP_MS, WINDOW_MS + 1, STEP_MS))
+    assert rig.noted["hot"].keys() == steps - {missed_ms}
 
 
 def test_what_redis_did_not_split_is_refused_again(monkeypatch: pytest.MonkeyPatch) -> None:
