@@ -55,6 +55,7 @@ _SOURCE_ERRORS = (
     "QueryRejected",
     "QueryTooLarge",
     "ResponseTooSlow",
+    "SourceLacks",
     "SourceRefused",
     "SourceUnavailable",
 )
