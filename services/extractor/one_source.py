@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis import Redis
 
@@ -33,7 +34,7 @@ from services.extractor.planning_pace import PlanningPace
 from services.extractor.pressure import BackPressure
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.recheck import Rechecker
-from services.extractor.replicas import Replicas, client_of, shown
+from services.extractor.replicas import Replicas, client_of
 from services.extractor.scheduler import Scheduler
 from services.extractor.server_watch import ServerWatch
 from services.extractor.source.clock import SourceClock
@@ -343,3 +344,9 @@ def packer(settings: Settings) -> EntryBuilder:
         return [encoder.key(kind, query, one) if _CLASSIC.search(one) else None for one in series]
 
     return EntryBuilder(extract.entry_samples, of_classic, joined=carrying)
+
+
+def shown(url: str) -> str:
+    """How metrics name a replica: by what of its URL is not the same for all."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path.rstrip("/")

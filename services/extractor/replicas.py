@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from common.config import ExtractSettings, Query
 from common.errors import (
@@ -30,8 +29,7 @@ from services.extractor.source.clock import ClockReading
 from services.extractor.source.replica_lack import ReplicaLack
 from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings, joint_settings
 
-# How long a replica that did not answer is left alone, while another does: one that hangs takes a
-# fifth of the time at most.
+# How long one that did not answer is left alone: one that hangs takes a fifth of the time at most.
 AWAY_SECONDS = 5.0
 AWAY_TIMES = 4
 INTERVAL_KEPT_SECONDS = 60.0
@@ -64,12 +62,12 @@ class _Replica:
 class Replicas:
     """What :class:`PrometheusClient` is, of several. Not safe for several threads.
 
-    Whatever is asked of the source as such is asked of the first replica that answers.
-    ``on_away`` is called with a replica's URL and the error when it does not answer any more, and
-    with no error when it does again. ``on_lack`` is called with its URL and which share it lacks of
-    the newest samples of a query that another has, of the query of which it is most; all of them
-    while it does not answer. ``read_before`` gives which replica a query, in a tier, is loaded of:
-    raw samples are read again, and whatever it is is compared again, from that one alone.
+    Whatever is asked of the source as such is asked of the first replica that answers. ``on_away``
+    is called with a replica's URL and the error when it does not answer any more, and no error when
+    it does again. ``on_lack`` is called with its URL and which share it lacks of the newest samples
+    of a query that another has, of the query of which it is most; all of them while it does not
+    answer. ``read_before`` gives which replica a query, in a tier, is loaded of: raw samples are
+    read again, and whatever it is is compared again, from that one alone.
     """
 
     def __init__(
@@ -241,17 +239,15 @@ class Replicas:
         found = self._stretches(query, start_ms, end_ms)
         if not found:
             return None
-        last = found[-1][2]
+        *_, last = found[-1]
         if whole and any(one is not last for *_, one in found):
             raise QueryTooLarge(f"({start_ms}, {end_ms}] ms was read from several replicas")
-        if without([(start_ms, end_ms)], [(start, end) for start, end, _ in found]):
-            is_away = last.away_until > self._monotonic()
-            if is_away or self._was_down(last, start_ms, end_ms):
-                if whole:
-                    raise QueryTooLarge(
-                        f"({start_ms}, {end_ms}] ms was read in part from a replica that lacks more"
-                    )
-                return None
+        rest = without([(start_ms, end_ms)], [(start, end) for start, end, _ in found])
+        away = last.away_until > self._monotonic()
+        if rest and (away or self._was_down(last, start_ms, end_ms)):
+            if whole:
+                raise QueryTooLarge(f"({start_ms}, {end_ms}] ms is loaded in part of a replica")
+            return None
         self._needed(last)
         return last
 
@@ -308,8 +304,8 @@ class Replicas:
             if not one.holds(from_ms) or self._was_down(one, start_ms, end_ms):
                 if whole and self._was_scraped([best], start_ms, end_ms):
                     raise QueryTooLarge(f"({start_ms}, {end_ms}] ms is whole in none that answers")
-                error = SourceUnavailable if whole else SourceLacks
-                raise error(f"{other.url} is away, and may hold what others do not")
+                kind = SourceUnavailable if whole else SourceLacks
+                raise kind(f"{other.url} is away, and may hold what others do not")
         if (
             whole
             and sum(counts.values()) > counts[best]
@@ -389,12 +385,6 @@ class Replicas:
             one.away_until = float("-inf")
             self._on_away(one.url, "")
             self._lack.back(one.url)
-
-
-def shown(url: str) -> str:
-    """How metrics name a replica: by what of its URL is not the same for all."""
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2] + parts.path.rstrip("/")
 
 
 def client_of(

@@ -10,8 +10,8 @@ import pytest
 from common.config import ExtractSettings
 from common.errors import QueryTooLarge, SourceUnavailable
 from services.extractor.history import NO_SAMPLES_MS
-from services.extractor.one_source import OneSource
-from services.extractor.replicas import AWAY_SECONDS, Replicas, client_of, shown
+from services.extractor.one_source import OneSource, shown
+from services.extractor.replicas import AWAY_SECONDS, Replicas, client_of
 from services.extractor.source.replica_lack import KEPT_SECONDS
 from services.extractor.source.scrape_settings import ScrapeSettings, joint_settings
 from tests.unit.services.extractor.replicas_world import RATE, RAW, URLS, Server, World
