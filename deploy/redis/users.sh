@@ -28,7 +28,10 @@ user() {
 # What moves data: no administration, nothing that reaches beyond the keys or stops the server.
 stage="~* &* +@all -@admin -@dangerous +info"
 
-echo "user default off nopass nocommands"
+# Nobody can log in as it, but redis-server replays its append-only file as it: without these rights all that a script
+# or a transaction has written since the last rewrite would be thrown away at each start, and single commands kept
+# (https://github.com/redis/redis/issues/14541, https://github.com/valkey-io/valkey/issues/3983).
+echo "user default off resetpass ~* &* +@all"
 # For healthy.sh: it can do nothing but PING, which tells no more than that the port is open.
 echo "user health on nopass nocommands +ping"
 # The one that requests rewrites of the append-only file.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -83,6 +84,26 @@ def url(server: Server, user: str) -> str:
 
 def as_user(server: Server, user: str) -> redis.Redis:
     return connect(url(server, user), PASSWORD + user)
+
+
+def kept(client: redis.Redis) -> dict[bytes, Any]:
+    """Key → content, of streams the entries: counters of groups may be counted anew."""
+    return {
+        name: value[0] if kind == b"stream" else value
+        for name, (kind, value, _) in content_of(client, "*").items()
+    }
+
+
+def test_what_scripts_wrote_is_there_after_a_kill(server: Server) -> None:
+    """redis-server replays the file as the default user, which nobody can be."""
+    with as_user(server, "loader") as client:
+        populate(client, Keys("etl"))
+    with as_user(server, "etlctl") as client:
+        before = kept(client)
+    server.kill()
+    server.start()
+    with as_user(server, "etlctl") as client:
+        assert kept(client) == before
 
 
 @pytest.mark.parametrize("user", STAGES)
@@ -199,6 +220,11 @@ def test_etlctl_saves_and_restores_the_state(server: Server, tmp_path: Path) -> 
 def test_nobody_else_gets_in(server: Server) -> None:
     with redis.Redis(port=server.port) as anonymous, pytest.raises(AuthenticationError):
         anonymous.ping()
+    with (
+        redis.Redis(port=server.port, username="default", password="none") as default,
+        pytest.raises(AuthenticationError),
+    ):
+        default.ping()
     with (
         redis.Redis(port=server.port, username="health", password="none") as health,
         pytest.raises(NoPermissionError),
