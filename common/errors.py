@@ -34,7 +34,8 @@ class SourceUnavailable(SourceError):
     Connection refused, connect time-out, 5xx, 429, truncated JSON, HTML instead of JSON, and
     ``warnings``.
     ``retry_after_seconds`` is the wait that the server requested, or None. ``may_be_too_large``:
-    time ran out behind the server, as it does for too large a window, too.
+    time ran out behind the server, as it does for too large a window, too. ``away``: nothing
+    responded, which says nothing of what was requested.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class SourceUnavailable(SourceError):
         retry_after_seconds: float | None = None,
         *,
         may_be_too_large: bool = False,
+        away: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
         self.may_be_too_large = may_be_too_large
+        self.away = away
 
 
 class SourceLacks(SourceUnavailable):

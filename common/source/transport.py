@@ -217,7 +217,7 @@ class Transport:
                 return response
             except requests.ConnectTimeout:
                 raise SourceUnavailable(
-                    f"cannot be reached: no connection within {timeout_seconds:g} s"
+                    f"cannot be reached: no connection within {timeout_seconds:g} s", away=True
                 ) from None
             except requests.ReadTimeout:
                 raise ResponseTooSlow(
@@ -365,4 +365,4 @@ def _unreachable(error: Exception) -> SourceError:
         return SourceRefused(f"cannot be trusted: {message} (extract.{key})")
     if isinstance(root, ssl.SSLError) and "certificate" in message.lower():
         return SourceRefused(f"does not trust us: {message} (extract.auth.cert_file)")
-    return SourceUnavailable(f"cannot be reached: {message}")
+    return SourceUnavailable(f"cannot be reached: {message}", away=True)

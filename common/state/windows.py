@@ -276,10 +276,11 @@ class WindowSet(WindowLeases):
         )
 
     def postpone_rechecks(
-        self, feed: Feed, failed: Sequence[Recheck], after_seconds: float
+        self, feed: Feed, rechecks: Sequence[Recheck], after_seconds: float, failures: int = 1
     ) -> None:
-        """These could not be counted: they are due again after a while, with one failure more."""
-        self._recheck(feed, failed, "postpone", after_ms=int(after_seconds * 1000))
+        """These could not be counted: they are due again after a while, with more failures."""
+        after_ms = int(after_seconds * 1000)
+        self._recheck(feed, rechecks, "postpone", after_ms=after_ms, failures=failures)
 
     def _recheck(self, feed: Feed, rechecks: Sequence[Recheck], verb: str, **args: Any) -> None:
         if rechecks:

@@ -185,6 +185,10 @@ class Rechecker:
     def _failed(self, plan: Plan, run: Sequence[Recheck], error: SourceError) -> None:
         """Try again later; what failed too often goes on with its next recount, if any."""
         self._report(plan, error)
+        if isinstance(error, SourceUnavailable) and error.away:
+            # An outage says nothing of these recounts, however long it is.
+            self.windows.postpone_rechecks(plan.feed, run, FIRST_WAIT_SECONDS, failures=0)
+            return
         given_up = [recheck for recheck in run if recheck.failures + 1 >= MOST_FAILURES]
         for recheck in given_up:
             self._abandon(plan, recheck, str(error))

@@ -282,7 +282,7 @@ class Replicas:
     def _needed(self, one: _Replica) -> None:
         """Raise where a replica that nobody can stand in for is known to be away."""
         if one.away_until > self._monotonic():
-            raise SourceUnavailable(f"{one.url} is away, and what was read from it is loaded")
+            raise SourceUnavailable(f"{one.url} is away, and what it gave is loaded", away=True)
 
     def _fullest(self, query: Query, start_ms: int, end_ms: int, *, whole: bool) -> _Replica:
         """The replica that has most samples there; of several the first.
@@ -305,7 +305,7 @@ class Replicas:
                 if whole and self._was_scraped([best], start_ms, end_ms):
                     raise QueryTooLarge(f"({start_ms}, {end_ms}] ms is whole in none that answers")
                 kind = SourceUnavailable if whole else SourceLacks
-                raise kind(f"{other.url} is away, and may hold what others do not")
+                raise kind(f"{other.url} is away, and may hold what others do not", away=True)
         if (
             whole
             and sum(counts.values()) > counts[best]

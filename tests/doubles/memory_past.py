@@ -110,12 +110,12 @@ class MemoryPast:
             tails[later.round] = later.member
 
     def postpone_rechecks(
-        self, feed: Feed, failed: Sequence[Recheck], after_seconds: float
+        self, feed: Feed, rechecks: Sequence[Recheck], after_seconds: float, failures: int = 1
     ) -> None:
         known = self._shared.rechecks.get(feed.name, {})
-        for one in failed:
+        for one in rechecks:
             if known.pop(one.member, None) is not None:
-                again = replace(one, failures=one.failures + 1)
+                again = replace(one, failures=one.failures + failures)
                 known[again.member] = self._now + int(after_seconds * 1000)
 
     def forget_rechecks(self, feed: Feed, done: Sequence[Recheck]) -> None:

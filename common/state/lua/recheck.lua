@@ -4,7 +4,7 @@
 -- a    rechecks (as they are kept), verb, and for the verb
 --      pass       after_ms (of each recount, since the commit), longest_ms: the next recount is due in its time, if there
 --                 is one; what adjoins the one before it is counted together with that
---      postpone   after_ms: it is due again after so long, with one failure more
+--      postpone   after_ms, failures: it is due again after so long, with so many failures more
 -- Whatever is not there any more (another worker was quicker, or the query changed) is left out.
 local feed, rechecks = KEYS[1], KEYS[4]
 local now = clock_ms()
@@ -40,7 +40,7 @@ for _, member in ipairs(a.rechecks) do
       local after, before = a.after_ms[next.round + 1], a.after_ms[next.round]
       if after then add(next, due + after - before) end
     else
-      next.failures = next.failures + 1
+      next.failures = next.failures + a.failures
       redis.call('ZADD', rechecks, whole(now + a.after_ms), pack_recheck(next))
     end
   end

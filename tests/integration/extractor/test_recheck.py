@@ -10,7 +10,7 @@ from redis import Redis
 from common.errors import QueryRejected, SourceError, SourceUnavailable
 from common.samples.rollup import Rollup
 from common.state.ledger import Ledger
-from services.extractor.recheck import MOST_FAILURES
+from services.extractor.recheck import FIRST_WAIT_SECONDS, MOST_FAILURES
 from tests.integration.extractor.recheck_world import (
     AFTER_SECONDS,
     EXPR_FEED,
@@ -215,6 +215,28 @@ def test_a_recount_that_always_fails_comes_to_an_end_and_is_told(
     assert 3 <= rig.abandoned() <= 6
     assert turns == 3 * MOST_FAILURES
     assert rig.backlog() == []
+
+
+def test_an_outage_is_no_failure_of_a_recount(rig: Rig) -> None:
+    def is_away(*_: object) -> int:
+        raise SourceUnavailable("cannot be reached", away=True)
+
+    count_in, rig.rechecker.count_in = rig.rechecker.count_in, is_away
+    rig.source.times = [t * STEP_MS for t in range(1, 11)]
+    rig.commit_all(10 * STEP_MS)
+    rig.later(AFTER_SECONDS[0])
+    for _ in range(2 * MOST_FAILURES):
+        rig.rechecker.turn([PLAN], lambda: True)
+        rig.later(FIRST_WAIT_SECONDS)
+    assert (rig.pending(), rig.abandoned()) == (1, 0)
+
+    # As soon as the source is back it is made, and it passes.
+    rig.rechecker.count_in = count_in
+    (due,) = rig.windows.due_rechecks(PLAN.feed, 10)
+    assert (due.round, due.failures) == (0, 0)
+    rig.rechecker.turn([PLAN], lambda: True)
+    rig.later(AFTER_SECONDS[1])
+    assert [one.round for one in rig.windows.due_rechecks(PLAN.feed, 10)] == [1]
 
 
 def test_a_count_that_never_agrees_comes_to_an_end_and_is_told(rig: Rig) -> None:

@@ -60,9 +60,9 @@ def test_what_is_loaded_is_read_and_counted_again_from_the_same_alone() -> None:
 
     first.error = SourceUnavailable("is away")
     assert world.read(RAW, 180_000, 240_000) == 1
-    with pytest.raises(SourceUnavailable, match="what was read from it is loaded"):
+    with pytest.raises(SourceUnavailable, match="what it gave is loaded"):
         world.read()
-    with pytest.raises(SourceUnavailable, match="what was read from it is loaded"):
+    with pytest.raises(SourceUnavailable, match="what it gave is loaded"):
         world.replicas.count_in(RAW, 60_000, 120_000)
     assert world.read(RAW, 120_000, 180_000) == 1
 
