@@ -44,4 +44,4 @@ user verifier "%R~* ~*:verified ~*:verify_lease ~*:identity ~*:feed:* ~*:windows
   "+info +eval_ro +evalsha_ro +eval +evalsha +script|load +time +set +hset +hsetnx +hincrby +sadd +srem +del"
 # Its port is published: it can read and nothing else, in scripts too.
 user etl-metrics "~* resetchannels nocommands +@read +@connection +info +eval_ro +evalsha_ro +eval +evalsha +script|load +time -@write"
-user etlctl "$stage +bgrewriteaof +acl|log +client|list +restore"
+user etlctl "$stage +bgrewriteaof +acl|log +acl|dryrun +client|list +restore"

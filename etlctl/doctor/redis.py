@@ -135,6 +135,24 @@ class _Server:
             yield failure("could not be rewritten", "make room on its disk, then BGREWRITEAOF")
         else:
             yield ok("is on, and was written")
+            yield from self._replay()
+
+    def _replay(self) -> Iterator[Said]:
+        """EXEC in the file is checked against the default user, and each script is a transaction.
+
+        https://github.com/redis/redis/issues/14541, https://github.com/valkey-io/valkey/issues/3983
+        """
+        key = f"{self.keys.namespace}:doctor"
+        try:
+            may: Any = self.redis.execute_command("ACL", "DRYRUN", "default", "SET", key, "v")  # type: ignore[no-untyped-call]
+        except RedisError:
+            return  # our user may not ask
+        if may not in (b"OK", "OK"):
+            yield failure(
+                "its default user has no rights: most versions throw away what scripts have "
+                "written when they read the file again, at each start",
+                "ACL SETUSER default off resetpass ~* &* +@all, and in redis.conf",
+            )
 
     def eviction(self) -> Iterator[Said]:
         """At its memory's limit it must refuse, not throw away."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from common.state.connection.redis_client import connect
 from common.state.identity import Identity, IdentityRecord
 from common.state.keys import Keys
 from devtools.servers.ports import free_port
@@ -71,6 +72,24 @@ def test_rights(world: World, make_redis: Callable[..., RedisServer]) -> None:
     assert level == "failure" and "XADD" in text
     with server.client() as client:
         assert client.dbsize() == 0, "nothing of what was tried was run"
+
+
+def test_a_redis_that_would_throw_away_its_file(
+    world: World, make_redis: Callable[..., RedisServer]
+) -> None:
+    server = make_redis()
+    rules = f"{STAGES} +acl|dryrun"
+    assert as_user(world, server, rules)["append-only file"][0] == "ok"
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "admin", "on", ">x", "~*", "&*", "+@all")
+        client.execute_command("ACL", "SETUSER", "default", "off", "resetpass", "nocommands")
+    with connect(f"redis://admin@127.0.0.1:{server.port}/0", "x") as admin:
+        found = world.of("redis")
+        level, text = found["append-only file"]
+        assert level == "failure" and "its default user has no rights" in text
+        admin.execute_command("ACL", "SETUSER", "default", "~*", "&*", "+@all")
+        assert world.of("redis")["append-only file"][0] == "ok"
+        admin.execute_command("ACL", "SETUSER", "default", "on", "nopass")  # for the fixture
 
 
 def test_a_redis_that_is_far_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
