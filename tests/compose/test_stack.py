@@ -250,6 +250,9 @@ def test_kill_of_any_service_loses_nothing(project: Project, services: tuple[str
             project.docker("start", container)
         for service in services:
             project.wait(partial(healthy, project, service), f"{service} is healthy again")
+    # Redis tells here what it did not take back of its file.
+    log = project.docker("logs", project.container("redis"))
+    assert "sending an error to its AOF-loading-client" not in log
 
 
 def crash(project: Project, container: str) -> None:
