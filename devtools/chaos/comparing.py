@@ -133,21 +133,19 @@ def compare_range(
 
     A server that cannot be asked is tried again for some minutes.
 
-    Raises :class:`SourceError` or :class:`SinkError` when it still cannot be asked then.
+    Raises :class:`SourceError`, :class:`SinkError` or :class:`RedisError` when it still cannot be
+    asked then.
     """
     began = monotonic()
     settings = load_settings(config, environ=environ)
 
-    def ignore(error: RedisError) -> None:
-        """Redis is not asked for anything."""
-
     while True:
         try:
-            with connected(settings, queries, ignore, tier) as parts:
+            with connected(settings, queries, None, tier) as parts:
                 strict = replace(verifier(parts), knowledge=Known(bad), piece_samples=PIECE_SAMPLES)
                 found = summary(strict.run(start_ms, end_ms), monotonic() - began)
                 return replace(found, tier=tier, queries=tuple(queries))
-        except (SourceError, SinkError):
+        except (SourceError, SinkError, RedisError):
             if monotonic() - began > RETRY_SECONDS:
                 raise
             sleep(1.0)

@@ -151,18 +151,20 @@ def connected(
             kept_seconds = min(kept_seconds, silent or inf)
         forgotten_up_to_ms = _forgotten_up_to_ms(sink, now_ms, kept_seconds)
         knowledge, read_from = Knowledge(forgotten_up_to_ms), ReadFrom()
+        history: dict[str, History] = {}
         try:
             redis.ping()
             if settings.extract.replicas:
                 record = ReplicasRead(redis, keys)
                 read_from = ReadFrom(lambda query: record.of(feed_of(query, tier)))
-            knowledge = _knowledge(settings, redis, keys, tier, forgotten_up_to_ms)
+            # Redis may go away in the middle of this, too.
+            known = _knowledge(settings, redis, keys, tier, forgotten_up_to_ms)
+            history, unreadable = _history(known, queries)
+            knowledge, notes = known, notes + unreadable
         except RedisError as error:
             if on_redis_error is None:
                 raise
             on_redis_error(error)
-        history, unreadable = _history(knowledge, queries)
-        notes += unreadable
         yield Parts(
             settings, queries, source, sink, now_ms, knowledge, notes, tier, history, read_from
         )
