@@ -22,9 +22,12 @@ class ReplicatedSource(Source):
     """
 
     def __init__(
-        self, first: tuple[str, requests.Session, float], others: Sequence[Source]
+        self,
+        first: tuple[str, requests.Session, float],
+        others: Sequence[Source],
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(*first)
+        super().__init__(*first, tick=tick)
         self._others = tuple(others)
         self._by_url = {one.url: one for one in (self, *others)}
 

@@ -129,9 +129,10 @@ class Prover:
         """The same for one source; one that is away is no reason not to compare the others."""
         name, ready = settings.extract.source, self.life.set_ready
         check = f"source@{name}" if name else "source"
+        tick = self._keep_budget if begins else self.life.tick
         try:
             for tier in choose_tiers(settings, ()):
-                with connected(settings, (), None, tier, self._chunks[name]) as parts:
+                with connected(settings, (), None, tier, self._chunks[name], tick) as parts:
                     ready(check, True, "")
                     ready("sink", True, "")
                     if begins:
