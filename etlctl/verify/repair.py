@@ -40,9 +40,10 @@ def open_and_wait(
 ) -> list[Opened]:
     """Put ranges, by query, back into the backlog, and wait until they are loaded.
 
-    They are widened to whole windows. Raises :class:`redis.exceptions.RedisError`,
-    :class:`~common.errors.SourceError`, :class:`~common.errors.SinkError`, and
-    :class:`~common.errors.EtlError` where a feed cannot be changed with this configuration.
+    They are widened to whole windows, less what was read from a replica that is none any more.
+    Raises :class:`redis.exceptions.RedisError`, :class:`~common.errors.SourceError`,
+    :class:`~common.errors.SinkError`, and :class:`~common.errors.EtlError` where a feed cannot be
+    changed with this configuration.
     """
     if not differing:
         return []
@@ -54,7 +55,10 @@ def open_and_wait(
             (plan, whole(windows, plan, parts.sink, differing[plan.feed.query], lowest_ms))
             for plan in chosen(settings, differing, (parts.tier,))
         ]
-        opened = [open_again(windows, plan, ranges, lowest_ms) for plan, ranges in wanted]
+        opened = [
+            open_again(windows, plan, ranges, lowest_ms, parts.read_from.gone(plan.feed.query))
+            for plan, ranges in wanted
+        ]
         for line in lines(opened):
             say(line)
         if any(one.ranges for one in opened):

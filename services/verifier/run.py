@@ -239,6 +239,7 @@ class Verifier:
                         allowances=(*late.allowances, *facts.allowances),
                         instead=instead,
                         ever=ever,
+                        replica_gone=self.read_from.is_gone(subject.name, end_ms),
                     ),
                     second_read.points,
                     wanted.rivals,

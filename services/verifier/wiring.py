@@ -154,9 +154,9 @@ def connected(
         knowledge, read_from = Knowledge(forgotten_up_to_ms), ReadFrom()
         try:
             redis.ping()
-            if settings.extract.replicas:
-                record = ReplicasRead(redis, keys)
-                read_from = ReadFrom(lambda query: record.of(feed_of(query, tier)))
+            record = ReplicasRead(redis, keys)
+            urls = [one.prometheus_url for one in settings.extract.each_replica]
+            read_from = ReadFrom(lambda query: record.of(feed_of(query, tier)), urls)
             knowledge = _knowledge(settings, redis, keys, tier, forgotten_up_to_ms)
         except RedisError as error:
             if on_redis_error is None:
