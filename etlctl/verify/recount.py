@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from itertools import product
 from typing import Annotated
 
@@ -21,14 +22,15 @@ from common.config import Query, load_settings
 from common.errors import QueryRejected, QueryTooLarge
 from common.exit_codes import ExitCode
 from common.state.feeds import Range
-from common.state.ranges import clipped, merged, without
+from common.state.ranges import clipped, merged, overlaps, without
 from etlctl.history.again import Opened
 from etlctl.options import AsJson, ConfigFile, is_time
 from etlctl.output import print_json, progress_bar, remark, thousands
 from etlctl.times import BadTime, rfc3339
 from etlctl.verify.command import Repair, WaitSeconds, time_range
 from etlctl.verify.repair import open_and_wait
-from services.extractor.replicas import client_of
+from services.extractor.prometheus import PrometheusClient
+from services.extractor.replicas import Replicas, client_of
 from services.verifier.sealed.windows import sealed_windows
 from services.verifier.wiring import Parts, by_source, choose_tiers, connected, verifier
 
@@ -52,7 +54,8 @@ Tiers = Annotated[
 class Recounted:
     """What of a feed differs. ``compared_ms``: how much of it was compared point by point.
 
-    ``not_kept_ms``: what was to be compared, and the source or one of its replicas has deleted.
+    ``not_kept_ms``: what was to be compared, and the source or one of its replicas has deleted, or
+    was read from a replica that is none any more.
     """
 
     query: str
@@ -91,8 +94,8 @@ def recount(
     tiers = choose_tiers(settings, tier or (), query or ())
     for one_source, name in product(by_source(settings, query or ()), tiers):
         with (
-            closing(client_of(one_source.extract)) as client,
             connected(one_source, query or (), no_redis, name) as parts,
+            closing(_client(parts)) as client,
         ):
             bounds = time_range(start, end, parts, {})
             if bounds[0] >= bounds[1]:
@@ -122,6 +125,12 @@ def recount(
     raise typer.Exit(ExitCode.ERROR if differs else ExitCode.OK)
 
 
+def _client(parts: Parts) -> PrometheusClient | Replicas:
+    """What counts at the replica that each window was read from."""
+    read_from = cache(parts.read_from.of)
+    return client_of(parts.settings.extract, read_before=lambda query, tier: read_from(query))
+
+
 def _differing(parts: Parts, count: Count, bounds: Range, *, quiet: bool) -> list[Recounted]:
     """What of each query differs. Raises source and sink errors."""
     columns = (TextColumn("counting"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -134,7 +143,7 @@ def _differing(parts: Parts, count: Count, bounds: Range, *, quiet: bool) -> lis
             suspect = [bounds]
             if query.kind == "select" and query.rollup(parts.tier) is None:
                 suspect = _miscounted(parts, query, count, bounds)
-            kept = clipped(suspect, whole_ms, bounds[1])
+            kept = without(clipped(suspect, whole_ms, bounds[1]), parts.read_from.gone(query.name))
             empty = Recounted(query.name, parts.tier, 0, (), without(suspect, kept))
             found.append(_compared(parts, empty, kept))
             bar.advance(task)
@@ -144,9 +153,11 @@ def _differing(parts: Parts, count: Count, bounds: Range, *, quiet: bool) -> lis
 def _miscounted(parts: Parts, query: Query, count: Count, bounds: Range) -> list[Range]:
     """Sealed windows of which the source has another number of samples, and what has no seal."""
     suspect, counted = list[Range](), list[Range]()
+    gone = parts.read_from.gone(query.name)
     for seal in sealed_windows(parts.seals_of(query.name), bounds):
         window = seal.start_ms, seal.end_ms
-        if seal.digest is None or window[1] - window[0] < SHORTEST_COUNTED_MS:
+        is_short = window[1] - window[0] < SHORTEST_COUNTED_MS
+        if seal.digest is None or is_short or overlaps(gone, *window):
             continue
         counted.append(window)
         try:
@@ -175,7 +186,8 @@ def _notes(found: Sequence[Recounted]) -> Iterator[str]:
             first, last = rfc3339(ranges[0][0]), rfc3339(ranges[-1][1])
             yield (
                 f"note: {one.query}@{one.tier}: {first} to {last} is not compared: the source, or"
-                " one of its replicas, keeps nothing of it (any more)"
+                " one of its replicas, keeps nothing of it (any more), or the replica that it was"
+                " read from has another URL"
             )
 
 
