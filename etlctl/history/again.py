@@ -30,7 +30,7 @@ POLL_SECONDS = 0.5
 BEFORE_ORIGIN = "before the first window of the feed"
 AFTER_HEAD = "not planned yet: it will be extracted by itself"
 FOREIGN = "another configuration is in force; use that of the extractor"
-GONE = "was read from a replica that there is not any more: others would stand beside it"
+CLOSED = "samples of another replica than was read could come to stand beside it"
 NOT_KEPT = "the source no longer has all that the query looks at"
 
 
@@ -97,13 +97,13 @@ def open_again(
     plan: Plan,
     ranges: Iterable[Range],
     lowest_ms: int,
-    gone: Sequence[Range] = (),
+    closed: Sequence[Range] = (),
 ) -> Opened:
     """Put ranges back into the backlog of a feed, each widened to whole steps.
 
     What backfills have loaded before the feed's origin is extracted again by another backfill.
-    ``lowest_ms``: the oldest time that the source keeps; 0 where that is not known. ``gone``: what
-    no replica of it has as it was loaded. Raises what :func:`known_feed` raises.
+    ``lowest_ms``: the oldest time that the source keeps; 0 where that is not known. ``closed``: for
+    what another replica of it would be read than before. Raises what :func:`known_feed` raises.
     """
     feed = plan.feed
     # Read before the feed, which may join them meanwhile.
@@ -114,7 +114,7 @@ def open_again(
     opened: list[Range] = []
     left_out: list[LeftOut] = []
     for wanted in ranges:
-        found, left = _within(plan, status, older, wanted, lowest_ms, gone)
+        found, left = _within(plan, status, older, wanted, lowest_ms, closed)
         opened += found
         left_out += left
     opened = merged(opened)
@@ -144,7 +144,7 @@ def _within(
     older: Sequence[Range],
     wanted: Range,
     lowest_ms: int,
-    gone: Sequence[Range],
+    closed: Sequence[Range],
 ) -> tuple[list[Range], list[LeftOut]]:
     """What of a range can be extracted again, and what not; ``older``: what backfills have."""
     start_ms, end_ms = floor_to(wanted[0], plan.step_ms), ceil_to(wanted[1], plan.step_ms)
@@ -158,7 +158,7 @@ def _within(
         [
             ([*without([(0, gap_ms)], [origin]), *clipped([(0, first_ms)], *origin)], NOT_KEPT),
             (without([origin], older), BEFORE_ORIGIN),
-            (gone, GONE),
+            (closed, CLOSED),
             ([(status.head_ms, max(status.head_ms, end_ms))], AFTER_HEAD),
         ],
     )

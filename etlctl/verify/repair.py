@@ -10,6 +10,7 @@ from common.state.windows import WindowSet
 from etlctl.connect import redis_of
 from etlctl.history.again import Opened, chosen, lines, open_again, whole
 from etlctl.history.extract import wait
+from services.extractor.windows import Plan
 from services.verifier.outcome import Outcome
 from services.verifier.wiring import Parts
 
@@ -40,7 +41,7 @@ def open_and_wait(
 ) -> list[Opened]:
     """Put ranges, by query, back into the backlog, and wait until they are loaded.
 
-    They are widened to whole windows, less what was read from a replica that is none any more.
+    They are widened to whole windows, less what another replica would be read for than before.
     Raises :class:`redis.exceptions.RedisError`, :class:`~common.errors.SourceError`,
     :class:`~common.errors.SinkError`, and :class:`~common.errors.EtlError` where a feed cannot be
     changed with this configuration.
@@ -56,7 +57,7 @@ def open_and_wait(
             for plan in chosen(settings, differing, (parts.tier,))
         ]
         opened = [
-            open_again(windows, plan, ranges, lowest_ms, parts.read_from.gone(plan.feed.query))
+            open_again(windows, plan, ranges, lowest_ms, _closed(parts, plan))
             for plan, ranges in wanted
         ]
         for line in lines(opened):
@@ -64,3 +65,10 @@ def open_and_wait(
         if any(one.ranges for one in opened):
             wait(windows, opened, most_seconds, quiet=quiet)
     return opened
+
+
+def _closed(parts: Parts, plan: Plan) -> Sequence[Range]:
+    """What of a feed must not be extracted again: samples of another replica would stand beside."""
+    record, query = parts.read_from, plan.feed.query
+    is_raw = plan.query.kind == "select" and plan.rollup is None
+    return record.closed(query) if is_raw else record.gone(query)

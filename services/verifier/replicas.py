@@ -11,10 +11,11 @@ import requests
 from common.errors import SourceError
 from common.state.feeds import Range
 from common.state.history import Stretch
-from common.state.ranges import merged
+from common.state.ranges import merged, without
 from services.verifier.source import Source
 
 _Found = TypeVar("_Found")
+ALWAYS = (0, 2**62)
 
 
 class ReplicatedSource(Source):
@@ -106,10 +107,17 @@ class ReadFrom:
     def gone(self, query: str) -> list[Range]:
         """What was read from a replica that there is not any more, or has another URL by now.
 
-        No other holds the same samples, so only the seals say anything of it, and it must not be
-        extracted again: others would stand beside what is loaded.
+        No other holds the same samples, so only the seals say anything of it.
         """
         return merged(one[:2] for one in self.of(query) if one[2] not in self._urls)
+
+    def closed(self, query: str) -> list[Range]:
+        """What must not be extracted again, of raw samples: others would stand beside them.
+
+        That is what is gone and, of several replicas, what was read from nobody knows which.
+        """
+        of_one = [one[:2] for one in self.of(query) if one[2] in self._urls]
+        return without([ALWAYS], of_one) if len(self._urls) > 1 else self.gone(query)
 
     def is_gone(self, query: str, end_ms: int) -> bool:
         """Whether what ends at a time was read from one of those."""

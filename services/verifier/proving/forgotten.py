@@ -17,19 +17,26 @@ from services.verifier.whole import whole_from_ms
 class Forgotten:
     """Of a feed: what was deleted, all before ``whole_from_ms`` (0 = nothing), and what is ``gone``
     with the replica that it was read from.
+
+    What is ``closed`` must not be extracted again: samples of another would stand beside it.
     """
 
     whole_from_ms: int
     gone: Sequence[Range] = ()
+    closed: Sequence[Range] = ()
 
     @classmethod
     def of(cls, one: Verifier, subject: Subject, proof: FeedProof) -> Self:
         """As it is now."""
         begin_ms, slack_ms = proof.begin_ms, subject.origin_slack_ms
-        lowest_ms = one.oldest_source_ms()
+        lowest_ms, record = one.oldest_source_ms(), one.read_from
+        gone = record.gone(subject.name)
+        # What is computed has the same times, whichever is read: it is overwritten.
+        is_raw = subject.kind == "select" and subject.rollup is None
         return cls(
             whole_from_ms(subject.reach, lowest_ms, begin_ms, slack_ms),
-            one.read_from.gone(subject.name),
+            gone,
+            record.closed(subject.name) if is_raw else gone,
         )
 
     @property

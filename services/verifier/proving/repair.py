@@ -39,10 +39,9 @@ class Repair:
     def open(
         self, sink: Sink, status: FeedStatus, ranges: Sequence[Range], forgotten: Forgotten
     ) -> None:
-        """Have ``ranges`` of a feed extracted again, in whole windows, less what is ``forgotten``.
+        """Have ``ranges`` of a feed extracted again, in whole windows, less what is closed.
 
-        Raises
-        :class:`redis.exceptions.RedisError` when the server cannot be reached, and
+        Raises :class:`redis.exceptions.RedisError` when the server cannot be reached, and
         :class:`~common.errors.SinkError` when the seals cannot be read.
         """
         if self.settings.verify.repair == "off":
@@ -56,7 +55,7 @@ class Repair:
         reader = SealReader(sink, self.settings.pipeline.redis_namespace, query.name, tier)
         unsealed = windows_without_seal(self.windows.redis, self.windows.keys, feed.name)
         whole = whole_windows(reader, fresh, forgotten.whole_from_ms, unsealed)
-        for start_ms, end_ms in without(whole, forgotten.gone):
+        for start_ms, end_ms in without(whole, forgotten.closed):
             try:
                 if extract_again(self.windows, feed, [(start_ms, end_ms)], self.lease) is None:
                     return

@@ -116,6 +116,20 @@ def test_what_is_lost_on_both_sides_of_it_is_extracted_again_without_it(
     assert all(last <= start_ms or end_ms <= first for first, last in opened), opened
 
 
+def test_nothing_is_extracted_again_where_nobody_knows_which_one_was_read(
+    rig: Rig, pair: Pair
+) -> None:
+    """Redis lost that, or there was one server only: the fullest would be read now."""
+    start_ms, _ = pair.gone_ms
+    pair.delete([one for one in pair.points if one[1] in (start_ms, start_ms - STEP_MS)])
+    rig.redis.delete(rig.keys.replicas(prover_rig.FEED.name))
+
+    turns(rig)
+
+    assert rig.differing
+    assert backlog(rig) == []
+
+
 def test_what_differed_before_its_url_changed_is_compared_in_parts(rig: Rig, pair: Pair) -> None:
     start_ms, end_ms = pair.gone_ms
     record = rig.prover.record

@@ -32,7 +32,8 @@ class Loaded:
             "extract.prometheus_url": None,
             "extract.replicas": [world.prometheus.url, "http://127.0.0.1:9"],
         }
-        self.world, keys = world, Keys(world.namespace)
+        self.world, self.client, self.keys = world, client, Keys(world.namespace)
+        keys = self.keys
         self.windows, record = WindowSet(client, keys), ReplicasRead(client, keys)
         (query,) = load_settings(world.config()).extract.queries
         self.feed = Feed("raw", "hot", query.kind, query.fingerprint("hot"))
@@ -134,3 +135,13 @@ def test_a_report_of_before_opens_nothing_of_it(
     (opened,) = found["repaired"]
     assert [(left["start_ms"], left["end_ms"]) for left in opened["left_out"]] == [loaded.gone_ms]
     assert "replica" in opened["left_out"][0]["why"]
+
+
+def test_nothing_is_repaired_where_nobody_knows_which_one_was_read(
+    loaded: Loaded, capsys: Capture
+) -> None:
+    loaded.client.delete(loaded.keys.replicas(loaded.feed.name))
+    loaded.lose(loaded.gone_ms[0])
+    found = loaded.run(capsys, "verify", "--repair", "--wait-seconds", "0", *loaded.bounds, code=1)
+    assert loaded.backlog == []
+    assert "replica" in found["repaired"][0]["left_out"][0]["why"]

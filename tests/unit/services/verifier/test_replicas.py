@@ -68,3 +68,10 @@ def test_what_was_read_from_one_that_has_another_url_by_now_differs_for_that_rea
 def test_what_is_gone_is_what_none_of_them_was_read_for() -> None:
     record = read_from((0, 10, GONE), (10, 20, "http://d:1"), (20, 30, FIRST), (40, 50, GONE))
     assert record.gone("q") == [(0, 20), (40, 50)]
+    # Nor is it known which one was read between, and behind.
+    assert record.closed("q") == [(0, 20), (30, 2**62)]
+
+
+def test_of_one_server_it_is_known_which_one_was_read() -> None:
+    record = ReadFrom(lambda query: [(0, 10, GONE), (10, 20, FIRST)], (FIRST,))
+    assert record.closed("q") == [(0, 10)]
