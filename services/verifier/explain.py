@@ -103,10 +103,11 @@ def explain(
     the order of Prometheus' response, and may have been otherwise when the window was extracted.
 
     ``second_read`` is what the source, read once more, makes expected: where it departs from the
-    first read, the source is changing. Before ``whole_from_ms`` it may no longer keep what points
-    were made from: that is a reason only for a point of a time at which it now gives none. What it
-    still gives must be in the sink with that value, however much has been deleted around it. Of a
-    rollup a point that it gives may lack deleted samples: it gives those at the times in ``whole``.
+    first read, the source is changing. A point that both give, with two values, must be there.
+    Before ``whole_from_ms`` it may no longer keep what points were made from: that is a reason only
+    for a point of a time at which it now gives none. What it still gives must be in the sink with
+    that value, however much has been deleted around it. Of a rollup a point that it gives may lack
+    deleted samples: it gives those at the times in ``whole``.
 
     ``spent`` is added to: what allowances explained here, they cannot explain elsewhere.
     """
@@ -151,7 +152,7 @@ def explain(
             reasons[reason] = _inside(times, ranges)
         reasons[GONE] = np.full(len(times), facts.replica_gone)
         reasons[EXPIRED] = expired(times)
-        reasons[CHANGED] = ~_holds(again, times, values)
+        reasons[CHANGED] = ~np.isin(times, again.timestamps_ms)
         reasons[EARLIER] = ~_in_all(facts.instead, item.series, times, values)
         rest = _count(result.missing, reasons, len(times))
         for allowance in (*facts.allowances, unreadable):
