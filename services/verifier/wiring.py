@@ -117,6 +117,12 @@ def choose_tiers(
     return tuple(tier for tier in holding if not names or tier in names)
 
 
+def feeds_of(settings: Settings) -> set[str]:
+    """All that are configured, of every source."""
+    tiers, queries = settings.load.tiers, settings.extract.queries
+    return {feed_of(one.name, tier) for one in queries for tier in tiers if one.is_in(tier)}
+
+
 @contextmanager
 def connected(
     settings: Settings,

@@ -35,6 +35,7 @@ from common.state.proven import Differing, FeedProof, ProofRecord, Proven
 from common.state.ranges import clipped, without
 from services.verifier.explain import EXPIRED, GONE
 from services.verifier.proving.budget import CpuBudget
+from services.verifier.proving.excused import Excused
 from services.verifier.proving.forgotten import Forgotten
 from services.verifier.proving.judgement import judge
 from services.verifier.proving.pieces import FIRST_PIECE_MS, SHORTEST_BY_TIME_MS, PieceLengths
@@ -44,7 +45,7 @@ from services.verifier.run import Subject, Verifier
 from services.verifier.sealed.check import Checker
 from services.verifier.sealed.wiring import checker_of
 from services.verifier.source import ChunkReading
-from services.verifier.wiring import choose_tiers, connected, verifier
+from services.verifier.wiring import choose_tiers, connected, feeds_of, verifier
 
 # A verifier that went silent for so long is none any more.
 LEASE_SECONDS = 120.0
@@ -85,6 +86,7 @@ class Prover:
     _at: str = field(default="", init=False)
     _reopened: list[Range] = field(default_factory=list, init=False)
     _pieces: PieceLengths = field(init=False)
+    _excused: Excused = field(default_factory=Excused, init=False)
     # Feeds that a turn had no time for, and ranges that the sink was too slow for in this one.
     _left: set[str] = field(default_factory=set, init=False)
     _put_off: set[tuple[str, int, int]] = field(default_factory=set, init=False)
@@ -176,7 +178,7 @@ class Prover:
         queue = [names[name] for name in sorted(names, key=lambda name: name not in self._left)]
         self._left -= names.keys()
         self._put_off.clear()
-        not_here = self._feeds() - names.keys()
+        not_here = feeds_of(self.settings) - names.keys()
 
         @cache
         def checker() -> Checker:
@@ -252,12 +254,6 @@ class Prover:
         )
         return True
 
-    def _feeds(self) -> set[str]:
-        """All that are configured, of every source."""
-        tiers = self.settings.load.tiers
-        queries = self.settings.extract.queries
-        return {feed_of(one.name, tier) for one in queries for tier in tiers if one.is_in(tier)}
-
     def _has_due(self, proof: FeedProof) -> bool:
         return bool(proof.to_do) or any(map(self._is_due, proof.proven.differing))
 
@@ -288,7 +284,8 @@ class Prover:
     def _compare(self, one: Verifier, proof: FeedProof, start_ms: int, end_ms: int) -> int:
         """Compare a range and keep the result; the samples that the source has there."""
         began, rested_seconds = self.clock(), self._rested_seconds
-        (result,) = one.run(start_ms, end_ms).results
+        spent = self._excused.outside(proof.feed.name, start_ms, end_ms)
+        (result,) = replace(one, spent={proof.feed.query: spent}).run(start_ms, end_ms).results
         points, forgotten = result.unexplained, Forgotten.of(one, one.subjects[0], proof)
         excused = result.reasons[EXPIRED] + result.reasons[GONE]
         if (points or excused or not result.expected) and forgotten.overlaps(start_ms, end_ms):
@@ -298,6 +295,7 @@ class Prover:
             return result.source
         differed = sum(r.points for r in now.proven.differing if r[:2] == (start_ms, end_ms))
         self._save(now, now.proven.with_range(start_ms, end_ms, points, self._now_ms()))
+        self._excused.keep(proof.feed.name, start_ms, end_ms, result.spent - spent)
         report_compared(self.telemetry, proof.feed, start_ms, end_ms, result, differed)
         self.telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
         self.repair.open(one.sink, proof.feed, result.unloaded.ranges, forgotten)
