@@ -30,6 +30,7 @@ POLL_SECONDS = 0.5
 BEFORE_ORIGIN = "before the first window of the feed"
 AFTER_HEAD = "not planned yet: it will be extracted by itself"
 FOREIGN = "another configuration is in force; use that of the extractor"
+CLOSED = "samples of another replica than was read could come to stand beside it"
 NOT_KEPT = "the source no longer has all that the query looks at"
 
 
@@ -91,12 +92,18 @@ def known_feed(plan: Plan, status: FeedStatus | None) -> FeedStatus:
     return status
 
 
-def open_again(windows: WindowSet, plan: Plan, ranges: Iterable[Range], lowest_ms: int) -> Opened:
+def open_again(
+    windows: WindowSet,
+    plan: Plan,
+    ranges: Iterable[Range],
+    lowest_ms: int,
+    closed: Sequence[Range] = (),
+) -> Opened:
     """Put ranges back into the backlog of a feed, each widened to whole steps.
 
     What backfills have loaded before the feed's origin is extracted again by another backfill.
-    ``lowest_ms``: the oldest time that the source keeps; 0 where that is not known. Raises what
-    :func:`known_feed` raises.
+    ``lowest_ms``: the oldest time that the source keeps; 0 where that is not known. ``closed``: for
+    what another replica of it would be read than before. Raises what :func:`known_feed` raises.
     """
     feed = plan.feed
     # Read before the feed, which may join them meanwhile.
@@ -107,7 +114,7 @@ def open_again(windows: WindowSet, plan: Plan, ranges: Iterable[Range], lowest_m
     opened: list[Range] = []
     left_out: list[LeftOut] = []
     for wanted in ranges:
-        found, left = _within(plan, status, older, wanted, lowest_ms)
+        found, left = _within(plan, status, older, wanted, lowest_ms, closed)
         opened += found
         left_out += left
     opened = merged(opened)
@@ -132,7 +139,12 @@ def whole(
 
 
 def _within(
-    plan: Plan, status: FeedStatus, older: Sequence[Range], wanted: Range, lowest_ms: int
+    plan: Plan,
+    status: FeedStatus,
+    older: Sequence[Range],
+    wanted: Range,
+    lowest_ms: int,
+    closed: Sequence[Range],
 ) -> tuple[list[Range], list[LeftOut]]:
     """What of a range can be extracted again, and what not; ``older``: what backfills have."""
     start_ms, end_ms = floor_to(wanted[0], plan.step_ms), ceil_to(wanted[1], plan.step_ms)
@@ -146,6 +158,7 @@ def _within(
         [
             ([*without([(0, gap_ms)], [origin]), *clipped([(0, first_ms)], *origin)], NOT_KEPT),
             (without([origin], older), BEFORE_ORIGIN),
+            (closed, CLOSED),
             ([(status.head_ms, max(status.head_ms, end_ms))], AFTER_HEAD),
         ],
     )

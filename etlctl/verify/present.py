@@ -32,6 +32,7 @@ REASONS = {
     "collision": "another colliding series",
     "source_changed": "changed at the source",
     "source_expired": "no longer kept by the source",
+    "replica_gone": "read from a replica that is none any more",
 }
 
 _COLOURS = {Verdict.EQUAL: "green", Verdict.DIFFERENT: "bold red"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from itertools import product
 from typing import Annotated
 
@@ -21,14 +22,15 @@ from common.config import Query, load_settings
 from common.errors import QueryRejected, QueryTooLarge
 from common.exit_codes import ExitCode
 from common.state.feeds import Range
-from common.state.ranges import clipped, merged, without
+from common.state.ranges import clipped, merged, overlaps, without
 from etlctl.history.again import Opened
 from etlctl.options import AsJson, ConfigFile, is_time
 from etlctl.output import print_json, progress_bar, remark, thousands
 from etlctl.times import BadTime, rfc3339
 from etlctl.verify.command import Repair, WaitSeconds, time_range
 from etlctl.verify.repair import open_and_wait
-from services.extractor.replicas import client_of
+from services.extractor.prometheus import PrometheusClient
+from services.extractor.replicas import Replicas, client_of
 from services.verifier.sealed.windows import sealed_windows
 from services.verifier.wiring import Parts, by_source, choose_tiers, connected, verifier
 
@@ -52,7 +54,9 @@ Tiers = Annotated[
 class Recounted:
     """What of a feed differs. ``compared_ms``: how much of it was compared point by point.
 
-    ``not_kept_ms``: what was to be compared, and the source or one of its replicas has deleted.
+    ``not_kept_ms``: what was to be compared, and the source or one of its replicas has deleted, or
+    was read from a replica that is none any more. ``extra``: points that only the sink has, which
+    no repair takes away.
     """
 
     query: str
@@ -60,6 +64,12 @@ class Recounted:
     compared_ms: int
     differing_ms: Sequence[Range]
     not_kept_ms: Sequence[Range] = ()
+    extra: int = 0
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything does."""
+        return bool(self.differing_ms or self.extra)
 
 
 def recount(
@@ -91,8 +101,8 @@ def recount(
     tiers = choose_tiers(settings, tier or (), query or ())
     for one_source, name in product(by_source(settings, query or ()), tiers):
         with (
-            closing(client_of(one_source.extract)) as client,
             connected(one_source, query or (), no_redis, name) as parts,
+            closing(_client(parts)) as client,
         ):
             bounds = time_range(start, end, parts, {})
             if bounds[0] >= bounds[1]:
@@ -108,18 +118,23 @@ def recount(
             if repair:
                 wanted = {one.query: one.differing_ms for one in of_tier if one.differing_ms}
                 again = open_and_wait(parts, wanted, wait_seconds, remark, quiet=as_json)
-                of_tier = [_compared(parts, one, one.differing_ms) for one in of_tier]
+                of_tier = [_compared(parts, one, one.differing_ms, again=True) for one in of_tier]
                 opened += again
             found += of_tier
-    differs = any(one.differing_ms for one in found)
+    differs = any(one.differs for one in found)
     if as_json:
         repairs = {"repaired": [asdict(one) for one in opened]} if repair else {}
         print_json({"feeds": [asdict(one) for one in found]} | repairs)
     else:
         repaired = any(one.ranges for one in opened)
-        kept = not any(one.not_kept_ms for one in found)
-        typer.echo(_last_sentence(differs=differs, repaired=repaired, kept=kept))
+        typer.echo(_last_sentence(found, repaired=repaired))
     raise typer.Exit(ExitCode.ERROR if differs else ExitCode.OK)
+
+
+def _client(parts: Parts) -> PrometheusClient | Replicas:
+    """What counts at the replica that each window was read from."""
+    read_from = cache(parts.read_from.of)
+    return client_of(parts.settings.extract, read_before=lambda query, tier: read_from(query))
 
 
 def _differing(parts: Parts, count: Count, bounds: Range, *, quiet: bool) -> list[Recounted]:
@@ -134,7 +149,7 @@ def _differing(parts: Parts, count: Count, bounds: Range, *, quiet: bool) -> lis
             suspect = [bounds]
             if query.kind == "select" and query.rollup(parts.tier) is None:
                 suspect = _miscounted(parts, query, count, bounds)
-            kept = clipped(suspect, whole_ms, bounds[1])
+            kept = without(clipped(suspect, whole_ms, bounds[1]), parts.read_from.gone(query.name))
             empty = Recounted(query.name, parts.tier, 0, (), without(suspect, kept))
             found.append(_compared(parts, empty, kept))
             bar.advance(task)
@@ -144,9 +159,11 @@ def _differing(parts: Parts, count: Count, bounds: Range, *, quiet: bool) -> lis
 def _miscounted(parts: Parts, query: Query, count: Count, bounds: Range) -> list[Range]:
     """Sealed windows of which the source has another number of samples, and what has no seal."""
     suspect, counted = list[Range](), list[Range]()
+    gone = parts.read_from.gone(query.name)
     for seal in sealed_windows(parts.seals_of(query.name), bounds):
         window = seal.start_ms, seal.end_ms
-        if seal.digest is None or window[1] - window[0] < SHORTEST_COUNTED_MS:
+        is_short = window[1] - window[0] < SHORTEST_COUNTED_MS
+        if seal.digest is None or is_short or overlaps(gone, *window):
             continue
         counted.append(window)
         try:
@@ -158,15 +175,25 @@ def _miscounted(parts: Parts, query: Query, count: Count, bounds: Range) -> list
     return merged([*suspect, *without([bounds], counted)])
 
 
-def _compared(parts: Parts, one: Recounted, ranges: Sequence[Range]) -> Recounted:
-    """What of these ranges is missing or different without a reason, compared point by point."""
+def _compared(
+    parts: Parts, one: Recounted, ranges: Sequence[Range], *, again: bool = False
+) -> Recounted:
+    """What of these ranges is missing or different without a reason, compared point by point.
+
+    ``again``, after a repair: or not loaded yet, which is no reason then.
+    """
     alone = [query for query in parts.queries if query.name == one.query]
     differing: list[Range] = []
+    extra = 0
     for start_ms, end_ms in ranges:
-        outcome = verifier(replace(parts, queries=tuple(alone))).run(start_ms, end_ms)
-        differing += [range_ for result in outcome.results for range_ in result.unloaded.ranges]
+        (result,) = verifier(replace(parts, queries=tuple(alone))).run(start_ms, end_ms).results
+        differing += [(start_ms, end_ms)] if again and result.to_come else result.unloaded.ranges
+        extra += result.extra - result.explained.extra.total()
     compared_ms = one.compared_ms + sum(end - start for start, end in ranges)
-    return replace(one, compared_ms=compared_ms, differing_ms=merged(differing))
+    differing = merged(differing)
+    return replace(
+        one, compared_ms=compared_ms, differing_ms=differing, extra=max(one.extra, extra)
+    )
 
 
 def _notes(found: Sequence[Recounted]) -> Iterator[str]:
@@ -175,13 +202,16 @@ def _notes(found: Sequence[Recounted]) -> Iterator[str]:
             first, last = rfc3339(ranges[0][0]), rfc3339(ranges[-1][1])
             yield (
                 f"note: {one.query}@{one.tier}: {first} to {last} is not compared: the source, or"
-                " one of its replicas, keeps nothing of it (any more)"
+                " one of its replicas, keeps nothing of it (any more), or the replica that it was"
+                " read from has another URL"
             )
 
 
 def _lines(found: Sequence[Recounted]) -> Iterator[str]:
     for one in found:
         name, ranges = f"{one.query}@{one.tier}", one.differing_ms
+        if one.extra:
+            yield f"{name}: {thousands(one.extra)} points that only the sink has"
         if len(ranges) > MOST_LINES:
             first, last = rfc3339(ranges[0][0]), rfc3339(ranges[-1][1])
             yield f"{name}: {first} to {last} differs in {thousands(len(ranges))} places"
@@ -190,12 +220,14 @@ def _lines(found: Sequence[Recounted]) -> Iterator[str]:
             yield f"{name}: {rfc3339(start_ms)} to {rfc3339(end_ms)} differs"
 
 
-def _last_sentence(*, differs: bool, repaired: bool, kept: bool) -> str:
-    if differs:
+def _last_sentence(found: Sequence[Recounted], *, repaired: bool) -> str:
+    if any(one.differing_ms for one in found):
         return (
             "Not all of it could be repaired; `etlctl verify` says what differs."
             if repaired
             else "The source has points that the sink does not have: --repair extracts them."
         )
-    of_what = "" if kept else " of what was compared"
+    if any(one.extra for one in found):
+        return "The sink has points that the source does not have; `etlctl verify` says which."
+    of_what = " of what was compared" if any(one.not_kept_ms for one in found) else ""
     return f"Repaired: nothing differs{of_what} now." if repaired else f"Nothing differs{of_what}."

@@ -10,6 +10,7 @@ from common.state.windows import WindowSet
 from etlctl.connect import redis_of
 from etlctl.history.again import Opened, chosen, lines, open_again, whole
 from etlctl.history.extract import wait
+from services.extractor.windows import Plan
 from services.verifier.outcome import Outcome
 from services.verifier.wiring import Parts
 
@@ -40,9 +41,10 @@ def open_and_wait(
 ) -> list[Opened]:
     """Put ranges, by query, back into the backlog, and wait until they are loaded.
 
-    They are widened to whole windows. Raises :class:`redis.exceptions.RedisError`,
-    :class:`~common.errors.SourceError`, :class:`~common.errors.SinkError`, and
-    :class:`~common.errors.EtlError` where a feed cannot be changed with this configuration.
+    They are widened to whole windows, less what another replica would be read for than before.
+    Raises :class:`redis.exceptions.RedisError`, :class:`~common.errors.SourceError`,
+    :class:`~common.errors.SinkError`, and :class:`~common.errors.EtlError` where a feed cannot be
+    changed with this configuration.
     """
     if not differing:
         return []
@@ -54,9 +56,19 @@ def open_and_wait(
             (plan, whole(windows, plan, parts.sink, differing[plan.feed.query], lowest_ms))
             for plan in chosen(settings, differing, (parts.tier,))
         ]
-        opened = [open_again(windows, plan, ranges, lowest_ms) for plan, ranges in wanted]
+        opened = [
+            open_again(windows, plan, ranges, lowest_ms, _closed(parts, plan))
+            for plan, ranges in wanted
+        ]
         for line in lines(opened):
             say(line)
         if any(one.ranges for one in opened):
             wait(windows, opened, most_seconds, quiet=quiet)
     return opened
+
+
+def _closed(parts: Parts, plan: Plan) -> Sequence[Range]:
+    """What of a feed must not be extracted again: samples of another replica would stand beside."""
+    record, query = parts.read_from, plan.feed.query
+    is_raw = plan.query.kind == "select" and plan.rollup is None
+    return record.closed(query) if is_raw else record.gone(query)

@@ -30,12 +30,12 @@ from services.verifier.wiring import by_source, choose_tiers, connected
 class TierReport:
     """What of the range ``(start_ms, end_ms]`` of a tier is to be extracted again, by query.
 
-    ``queries``: all that were compared.
+    ``begins_ms``: all queries that were compared, and after when.
     """
 
     start_ms: int
     end_ms: int
-    queries: list[str] = field(default_factory=list)
+    begins_ms: dict[str, int] = field(default_factory=dict)
     unloaded: dict[str, Sequence[Range]] = field(default_factory=dict)
 
 
@@ -53,12 +53,14 @@ def read_report(file: Path) -> dict[str, TierReport]:
         }
         for one in found["queries"]:
             of_tier, query = tiers[one["tier"]], str(one["query"])
-            of_tier.queries.append(query)
+            begin_ms = of_tier.begins_ms[query] = one.get("from_ms", of_tier.start_ms)
+            if type(begin_ms) is not int:
+                raise ValueError
             if ranges := [_range(bounds) for bounds in one["unloaded_ms"]]:
                 of_tier.unloaded[query] = ranges
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{file}: is no report of `etlctl verify --json`") from None
-    if not tiers or not all(of_tier.queries for of_tier in tiers.values()):
+    if not tiers or not all(of_tier.begins_ms for of_tier in tiers.values()):
         raise ConfigError(f"{file}: nothing was compared")
     return tiers
 
@@ -94,15 +96,15 @@ def repair(
     opened: list[Opened] = []
     for name in choose_tiers(settings, found, ()):
         of_tier = found[name]
-        for one_source in by_source(settings, of_tier.queries):
-            with connected(one_source, of_tier.queries, no_redis, name) as parts:
+        for one_source in by_source(settings, of_tier.begins_ms):
+            with connected(one_source, of_tier.begins_ms, no_redis, name) as parts:
                 for note in parts.notes:
                     remark(f"note: {note}")
                 names = {query.name for query in parts.queries}
                 unloaded = {one: of for one, of in of_tier.unloaded.items() if one in names}
                 opened += open_and_wait(parts, unloaded, wait_seconds, remark, quiet=as_json)
                 bounds = of_tier.start_ms, of_tier.end_ms
-                outcome = verify_range(parts, *bounds, {}, quiet=as_json)
+                outcome = verify_range(parts, *bounds, of_tier.begins_ms, quiet=as_json)
                 before = outcomes.get(name)
                 outcomes[name] = before.with_source(outcome) if before else outcome
     if as_json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from common.config import Settings, TierName
 from common.sink.http_session import SinkSession
 from common.source.http_session import source_session
@@ -11,10 +13,15 @@ from services.verifier.sink.read import Sink
 from services.verifier.source import ChunkReading, Source
 
 
-def source_of(settings: Settings, chunks: ChunkReading | None = None) -> Source:
+def source_of(
+    settings: Settings,
+    chunks: ChunkReading | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> Source:
     """Prometheus, with the credentials that the extractor uses; its replicas, if it has some.
 
     ``chunks``: that remote read may be used, where the extractor may, too; never of replicas.
+    ``tick``: as of :class:`~services.verifier.source.Source`.
     """
     extract = settings.extract
     # Remote read knows no parameters: it would answer as if there were none.
@@ -25,8 +32,8 @@ def source_of(settings: Settings, chunks: ChunkReading | None = None) -> Source:
         for one in extract.each_replica
     ]
     if not others:
-        return Source(*first, chunks)
-    return ReplicatedSource(first, [Source(*other) for other in others])
+        return Source(*first, chunks, tick)
+    return ReplicatedSource(first, [Source(*other, tick=tick) for other in others], tick)
 
 
 def sink_of(settings: Settings, tier: TierName) -> Sink:

@@ -18,6 +18,7 @@ COLLISION = "collision"
 CHANGED = "source_changed"
 DEAD_LETTERED = "dead_lettered"
 EXPIRED = "source_expired"
+GONE = "replica_gone"
 UNREADABLE = "dead_lettered_unreadable"
 RECHECK_DUE = "recheck_due"
 PURGED = "purged"
@@ -59,7 +60,8 @@ class Facts:
     how many samples lie in dead letters whose payload nobody can read: their points are unknown.
     ``allowances``: what explains a number of missing points only. ``instead``: what may have been
     expected in place of this, under a configuration that may have been in force; ``ever``: under
-    any that was, and what was written under it stays.
+    any that was, and what was written under it stays. ``replica_gone``: whether it was read from a
+    replica that there is not any more: another has other samples.
     """
 
     ranges: Mapping[str, Sequence[Range]] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class Facts:
     allowances: Sequence[Allowance] = ()
     instead: Sequence[Points] = ()
     ever: Sequence[Points] = ()
+    replica_gone: bool = False
 
 
 @dataclass(slots=True)
@@ -100,10 +103,11 @@ def explain(
     the order of Prometheus' response, and may have been otherwise when the window was extracted.
 
     ``second_read`` is what the source, read once more, makes expected: where it departs from the
-    first read, the source is changing. Before ``whole_from_ms`` it may no longer keep what points
-    were made from: that is a reason only for a point of a time at which it now gives none. What it
-    still gives must be in the sink with that value, however much has been deleted around it. Of a
-    rollup a point that it gives may lack deleted samples: it gives those at the times in ``whole``.
+    first read, the source is changing. A point that both give, with two values, must be there.
+    Before ``whole_from_ms`` it may no longer keep what points were made from: that is a reason only
+    for a point of a time at which it now gives none. What it still gives must be in the sink with
+    that value, however much has been deleted around it. Of a rollup a point that it gives may lack
+    deleted samples: it gives those at the times in ``whole``.
 
     ``spent`` is added to: what allowances explained here, they cannot explain elsewhere.
     """
@@ -146,8 +150,9 @@ def explain(
         reasons = {DEAD_LETTERED: np.isin(times, dead)}
         for reason, ranges in facts.ranges.items():
             reasons[reason] = _inside(times, ranges)
+        reasons[GONE] = np.full(len(times), facts.replica_gone)
         reasons[EXPIRED] = expired(times)
-        reasons[CHANGED] = ~_holds(again, times, values)
+        reasons[CHANGED] = ~np.isin(times, again.timestamps_ms)
         reasons[EARLIER] = ~_in_all(facts.instead, item.series, times, values)
         rest = _count(result.missing, reasons, len(times))
         for allowance in (*facts.allowances, unreadable):
@@ -157,6 +162,7 @@ def explain(
         times, values = item.different
         reasons = {
             COLLISION: _among(rivals.get(item.series, NOTHING), times, values),
+            GONE: np.full(len(times), facts.replica_gone),
             EXPIRED: expired(times),
             CHANGED: ~_holds(again, times, item.wanted_values),
             EARLIER: _in_any(facts.ever, item.series, times, values),
@@ -167,6 +173,7 @@ def explain(
 
         times, values = item.extra
         reasons = {
+            GONE: np.full(len(times), facts.replica_gone),
             EXPIRED: expired(times),
             CHANGED: _holds(again, times, values),
             EARLIER: _in_any(facts.ever, item.series, times, values),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 import requests
 
 from common.errors import SourceError
+from common.state.feeds import Range
 from common.state.history import Stretch
+from common.state.ranges import merged, without
 from services.verifier.source import Source
 
 _Found = TypeVar("_Found")
+ALWAYS = (0, 2**62)
 
 
 class ReplicatedSource(Source):
@@ -22,9 +25,12 @@ class ReplicatedSource(Source):
     """
 
     def __init__(
-        self, first: tuple[str, requests.Session, float], others: Sequence[Source]
+        self,
+        first: tuple[str, requests.Session, float],
+        others: Sequence[Source],
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(*first)
+        super().__init__(*first, tick=tick)
         self._others = tuple(others)
         self._by_url = {one.url: one for one in (self, *others)}
 
@@ -76,22 +82,55 @@ class ReplicatedSource(Source):
 class ReadFrom:
     """Which replica each query was read from; ``stretches`` gives those of a query, by its name.
 
-    What was read later than they were asked for is not known.
+    ``urls`` are those of the replicas that there are. What was read later than they were asked for
+    is not known.
     """
 
-    def __init__(self, stretches: Callable[[str], Sequence[Stretch]] = lambda query: ()) -> None:
+    def __init__(
+        self,
+        stretches: Callable[[str], Sequence[Stretch]] = lambda query: (),
+        urls: Collection[str] = (),
+    ) -> None:
         self._stretches = stretches
+        self._urls = urls
         self._known: dict[str, Sequence[Stretch]] = {}
+
+    def of(self, query: str) -> Sequence[Stretch]:
+        """What is known of a query now, in order of time."""
+        return self._stretches(query)
 
     def ask(self, queries: Iterable[str]) -> set[int]:
         """Ask for what is known now; where another replica begins, in ms."""
-        self._known = {query: self._stretches(query) for query in queries}
+        self._known = {query: self.of(query) for query in queries}
         return {at for each in self._known.values() for one in each for at in one[:2]}
+
+    def gone(self, query: str) -> list[Range]:
+        """What was read from a replica that there is not any more, or has another URL by now.
+
+        No other holds the same samples, so only the seals say anything of it.
+        """
+        return merged(one[:2] for one in self.of(query) if one[2] not in self._urls)
+
+    def closed(self, query: str) -> list[Range]:
+        """What must not be extracted again, of raw samples: others would stand beside them.
+
+        That is what is gone and, of several replicas, what was read from nobody knows which.
+        """
+        of_one = [one[:2] for one in self.of(query) if one[2] in self._urls]
+        return without([ALWAYS], of_one) if len(self._urls) > 1 else self.gone(query)
+
+    def is_gone(self, query: str, end_ms: int) -> bool:
+        """Whether what ends at a time was read from one of those."""
+        url = self._url(query, end_ms)
+        return bool(url) and url not in self._urls
 
     def source(self, whole: Source, query: str, end_ms: int) -> Source:
         """The replica of what ends at a time."""
+        url = self._url(query, end_ms)
+        return whole.replica(url) if url else whole
+
+    def _url(self, query: str, end_ms: int) -> str:
+        """That of the replica; empty where it is not known."""
         stretches = self._known.get(query, ())
         at = bisect_left(stretches, end_ms, key=lambda one: one[1])
-        if at < len(stretches) and stretches[at][0] < end_ms:
-            return whole.replica(stretches[at][2])
-        return whole
+        return stretches[at][2] if at < len(stretches) and stretches[at][0] < end_ms else ""

@@ -13,7 +13,7 @@ from common.samples.layout import Place
 from common.samples.rollup import AGGREGATES, Rollup
 from services.verifier.compare import compare
 from services.verifier.expect import Expected, Identify, expect, expect_rollup
-from services.verifier.explain import ON_THE_WAY, RECHECK_DUE, Facts, explain
+from services.verifier.explain import ON_THE_WAY, RECHECK_DUE, Facts, Spent, explain
 from services.verifier.knowledge import Knowledge
 from services.verifier.late import late_in
 from services.verifier.outcome import Outcome, QueryResult
@@ -88,8 +88,8 @@ class Verifier:
     theirs. ``latest_ms`` bounds what the transform accepts. ``oldest_source_ms`` asks for the
     oldest time that the source keeps; 0 where that is not known. ``read_from`` says which of its
     replicas was read. ``begins_ms``: after when a query is compared, by its name; others are from
-    the start. ``first_piece_ms``: what is read at once until it is known how many samples that
-    holds.
+    the start. ``spent``: which allowances of a query other comparisons took. ``first_piece_ms``:
+    what is read at once until it is known how many samples that holds.
     """
 
     source: Source
@@ -102,6 +102,7 @@ class Verifier:
     oldest_source_ms: Callable[[], int] = lambda: 0
     begins_ms: Mapping[str, int] = field(default_factory=dict)
     read_from: ReadFrom = field(default_factory=ReadFrom)
+    spent: Mapping[str, Spent] = field(default_factory=dict)
     piece_samples: int = 200_000
     first_piece_ms: int = 60_000
     progress: Callable[[int], None] = lambda position_ms: None
@@ -116,7 +117,12 @@ class Verifier:
             one.name: max(start_ms, self.begins_ms.get(one.name, 0)) for one in self.subjects
         }
         results = [
-            QueryResult(one.name, begins_ms[one.name], unloaded=Unloaded(one.window_step_ms))
+            QueryResult(
+                one.name,
+                begins_ms[one.name],
+                spent=Spent(self.spent.get(one.name)),
+                unloaded=Unloaded(one.window_step_ms),
+            )
             for one in self.subjects
         ]
         outcome = Outcome(start_ms, end_ms, results)
@@ -239,6 +245,7 @@ class Verifier:
                         allowances=(*late.allowances, *facts.allowances),
                         instead=instead,
                         ever=ever,
+                        replica_gone=self.read_from.is_gone(subject.name, end_ms),
                     ),
                     second_read.points,
                     wanted.rivals,

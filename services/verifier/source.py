@@ -70,7 +70,10 @@ class ChunkReading:
 
 
 class Source:
-    """One Prometheus, or whatever speaks its query API. Not safe for use by several threads."""
+    """One Prometheus, or whatever speaks its query API. Not safe for use by several threads.
+
+    ``tick`` is called before each request: any of them may take its whole time-out.
+    """
 
     def __init__(
         self,
@@ -78,8 +81,10 @@ class Source:
         session: requests.Session,
         timeout_seconds: float = 60.0,
         chunks: ChunkReading | None = None,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
         self.url = url
+        self._tick = tick
         self._timeout_seconds = timeout_seconds
         self._bounds = BodyBounds(timeout_seconds, BODY_TIMEOUTS * timeout_seconds, BODY_BYTES)
         self._transport = Transport(url, session)
@@ -168,6 +173,7 @@ class Source:
         if self._chunks is None or not self._choice.by_chunks(selector, end_ms - start_ms):
             return None
         window_ms = start_ms, end_ms
+        self._tick()
         try:
             found = read_chunks(
                 self._transport, selector, window_ms, self._timeout_seconds, self._bounds
@@ -244,6 +250,7 @@ class Source:
 
     def _document(self, path: str) -> bytes:
         """What the server reports of itself at ``path``; empty if it refuses that."""
+        self._tick()
         return self._transport.document(path, self._timeout_seconds, METRICS_BYTES) or b""
 
     def _data(self, endpoint: str, form: dict[str, str], is_whole: bool = True) -> Any:
@@ -251,6 +258,7 @@ class Source:
 
         ``is_whole``: whether a response that says that a part is missing is an error.
         """
+        self._tick()
         with self._api.stream(endpoint, form, self._bounds) as chunks:
             raw = read_all(chunks, BODY_BYTES)
             try:

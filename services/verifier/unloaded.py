@@ -16,7 +16,7 @@ RANGES_MAX = 1000
 class Unloaded:
     """Ranges ``(start_ms, end_ms]``, in order, aligned to ``step_ms``: to be extracted again.
 
-    ``step_ms`` doubles where they become too many.
+    Those that become too many are joined where they are near; they reach no further for that.
     """
 
     step_ms: int = 1
@@ -26,10 +26,15 @@ class Unloaded:
         """Take in the times of some points."""
         found = [bucket for times in times_ms for bucket in self._buckets(times)]
         self.ranges = _joined([*self.ranges, *found])
+        step_ms = self.step_ms
         while len(self.ranges) > RANGES_MAX:
-            self.step_ms *= 2
+            step_ms *= 2
+            first_ms, last_ms = self.ranges[0][0], self.ranges[-1][1]
             self.ranges = _joined(
-                (start // self.step_ms * self.step_ms, -(-end // self.step_ms) * self.step_ms)
+                (
+                    max(first_ms, start // step_ms * step_ms),
+                    min(last_ms, -(-end // step_ms) * step_ms),
+                )
                 for start, end in self.ranges
             )
 

@@ -117,6 +117,12 @@ def choose_tiers(
     return tuple(tier for tier in holding if not names or tier in names)
 
 
+def feeds_of(settings: Settings) -> set[str]:
+    """All that are configured, of every source."""
+    tiers, queries = settings.load.tiers, settings.extract.queries
+    return {feed_of(one.name, tier) for one in queries for tier in tiers if one.is_in(tier)}
+
+
 @contextmanager
 def connected(
     settings: Settings,
@@ -124,14 +130,15 @@ def connected(
     on_redis_error: Callable[[RedisError], None] | None,
     tier: TierName = HOT,
     chunks: ChunkReading | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> Iterator[Parts]:
     """Connections for the time of the block, and what of ``tier`` is to be compared.
 
     ``settings`` are those for one source (:func:`by_source`); ``names``, where there are any, may
     be of others, too.
 
-    Reads the source's clock and the sink's retention, and checks that Redis responds. ``chunks``:
-    as of :func:`~services.verifier.connect.source_of`.
+    Reads the source's clock and the sink's retention, and checks that Redis responds. ``chunks``
+    and ``tick``: as of :func:`~services.verifier.connect.source_of`.
 
     Raises a :class:`~common.errors.SourceError` when Prometheus cannot be reached, and a
     :class:`~common.errors.SinkError` when InfluxDB cannot. The error of a Redis that cannot goes
@@ -140,7 +147,7 @@ def connected(
     queries = tuple(query for query in _named(settings, names) if query.is_in(tier))
     redis = connect_as_set(settings.pipeline)
     keys = Keys(settings.pipeline.redis_namespace)
-    source, sink = source_of(settings, chunks), sink_of(settings, tier)
+    source, sink = source_of(settings, chunks, tick), sink_of(settings, tier)
     with closing(source), closing(sink), closing(redis):
         now_ms = source.now_ms()
         kept_seconds = settings.load.tiers[tier].retention_seconds or inf
@@ -154,9 +161,9 @@ def connected(
         history: dict[str, History] = {}
         try:
             redis.ping()
-            if settings.extract.replicas:
-                record = ReplicasRead(redis, keys)
-                read_from = ReadFrom(lambda query: record.of(feed_of(query, tier)))
+            record = ReplicasRead(redis, keys)
+            urls = [one.prometheus_url for one in settings.extract.each_replica]
+            read_from = ReadFrom(lambda query: record.of(feed_of(query, tier)), urls)
             # Redis may go away in the middle of this, too.
             known = _knowledge(settings, redis, keys, tier, forgotten_up_to_ms)
             history, unreadable = _history(known, queries)

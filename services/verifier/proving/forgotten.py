@@ -1,85 +1,61 @@
-"""What the seals in the sink say of time that the source has deleted."""
+"""What the source does not have as it was loaded: only the seals say anything of that."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Self
 
-from services.verifier.sealed.holding import Covered
-from services.verifier.sealed.outcome import DAMAGE, QueryOutcome, Windows
-
-
-class Damaged(NamedTuple):
-    """``(start_ms, end_ms]`` of the sink is not what was loaded: ``points`` differ, at least."""
-
-    start_ms: int
-    end_ms: int
-    points: int
+from common.state.feeds import Range
+from common.state.proven import FeedProof
+from common.state.ranges import clipped, merged, without
+from services.verifier.run import Subject, Verifier
+from services.verifier.whole import whole_from_ms
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """Of ``(start_ms, end_ms]``, in milliseconds: what is intact, and what no seal proves.
+class Forgotten:
+    """Of a feed: what was deleted, all before ``whole_from_ms`` (0 = nothing), and what is ``gone``
+    with the replica that it was read from.
 
-    ``damaged`` are the ranges of the rest, in order; ``damage`` are the windows in them.
+    What is ``closed`` must not be extracted again: samples of another would stand beside it.
     """
 
-    end_ms: int
-    intact_ms: int
-    unproven_ms: int
-    damaged: tuple[Damaged, ...]
-    damage: tuple[Windows, ...]
+    whole_from_ms: int
+    gone: Sequence[Range] = ()
+    closed: Sequence[Range] = ()
+
+    @classmethod
+    def of(cls, one: Verifier, subject: Subject, proof: FeedProof) -> Self:
+        """As it is now."""
+        begin_ms, slack_ms = proof.begin_ms, subject.origin_slack_ms
+        lowest_ms, record = one.oldest_source_ms(), one.read_from
+        gone = record.gone(subject.name)
+        # What is computed has the same times, whichever is read: it is overwritten.
+        is_raw = subject.kind == "select" and subject.rollup is None
+        return cls(
+            whole_from_ms(subject.reach, lowest_ms, begin_ms, slack_ms),
+            gone,
+            record.closed(subject.name) if is_raw else gone,
+        )
 
     @property
-    def points(self) -> int:
-        """Points that differ, at least."""
-        return sum(one.points for one in self.damaged)
+    def ranges(self) -> list[Range]:
+        """All of it, in order."""
+        return merged([(0, self.whole_from_ms), *self.gone])
 
+    def overlaps(self, start_ms: int, end_ms: int) -> bool:
+        """Whether some of that time is forgotten."""
+        return bool(clipped(self.ranges, start_ms, end_ms))
 
-def judge(
-    outcome: QueryOutcome, start_ms: int, end_ms: int, limit_ms: int, expired_up_to_ms: int
-) -> Judgement:
-    """The judgement of ``(start_ms, end_ms]``, which was checked.
+    def up_to(self, start_ms: int, end_ms: int) -> tuple[int, bool]:
+        """Where what begins that time ends: it is all forgotten, or nothing of it is."""
+        first, *_ = without([(start_ms, end_ms)], self.ranges) or [(end_ms, end_ms)]
+        if first[0] == start_ms:
+            return first[1], False
+        return first[0], True
 
-    It goes on to the end of the last damaged window, so that none is counted twice, but not beyond
-    ``limit_ms``. What the sink's retention may have deleted, up to ``expired_up_to_ms``, is
-    unproven.
-    """
-    damage = tuple(
-        sorted(
-            (one for one in outcome.found if one.kind in DAMAGE), key=lambda windows: windows.end_ms
-        )
-    )
-    end_ms = max([end_ms, *(min(one.end_ms, limit_ms) for one in damage)])
-
-    def within(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        cut = [(max(start_ms, first), min(end_ms, last)) for first, last in spans]
-        return [(first, last) for first, last in cut if first < last]
-
-    unproven = [
-        (start_ms, expired_up_to_ms),
-        *outcome.unsealed,
-        *((one.start_ms, one.end_ms) for one in outcome.found if one.kind not in DAMAGE),
-    ]
-    spoilt = [(one.start_ms, one.end_ms) for one in damage]
-    damaged_ms = _length_ms(within(spoilt))
-    not_intact_ms = _length_ms(within(spoilt + unproven))
-    return Judgement(
-        end_ms,
-        end_ms - start_ms - not_intact_ms,
-        not_intact_ms - damaged_ms,
-        tuple(
-            Damaged(*span, max(one.windows, abs(one.sealed - one.found)))
-            for one in damage
-            for span in within([(one.start_ms, one.end_ms)])
-        ),
-        damage,
-    )
-
-
-def _length_ms(spans: list[tuple[int, int]]) -> int:
-    """Of all of them together: what several share counts once."""
-    covered = Covered()
-    for span in spans:
-        covered.add(*span)
-    return sum(covered.ends_ms) - sum(covered.starts_ms)
+    def is_mixed(self, start_ms: int, end_ms: int) -> bool:
+        """Whether a part of that time is gone with a replica, and another is not forgotten."""
+        is_all = not without([(start_ms, end_ms)], self.ranges)
+        return bool(clipped(self.gone, start_ms, end_ms)) and not is_all

@@ -33,9 +33,11 @@ from common.state.feeds import Range
 from common.state.keys import feed_of
 from common.state.proven import Differing, FeedProof, ProofRecord, Proven
 from common.state.ranges import clipped, without
-from services.verifier.explain import EXPIRED
+from services.verifier.explain import EXPIRED, GONE
 from services.verifier.proving.budget import CpuBudget
-from services.verifier.proving.forgotten import judge
+from services.verifier.proving.excused import Excused
+from services.verifier.proving.forgotten import Forgotten
+from services.verifier.proving.judgement import judge
 from services.verifier.proving.pieces import FIRST_PIECE_MS, SHORTEST_BY_TIME_MS, PieceLengths
 from services.verifier.proving.repair import Repair
 from services.verifier.proving.report import report_compared, report_sealed
@@ -43,8 +45,7 @@ from services.verifier.run import Subject, Verifier
 from services.verifier.sealed.check import Checker
 from services.verifier.sealed.wiring import checker_of
 from services.verifier.source import ChunkReading
-from services.verifier.whole import whole_from_ms
-from services.verifier.wiring import choose_tiers, connected, verifier
+from services.verifier.wiring import choose_tiers, connected, feeds_of, verifier
 
 # A verifier that went silent for so long is none any more.
 LEASE_SECONDS = 120.0
@@ -85,6 +86,7 @@ class Prover:
     _at: str = field(default="", init=False)
     _reopened: list[Range] = field(default_factory=list, init=False)
     _pieces: PieceLengths = field(init=False)
+    _excused: Excused = field(default_factory=Excused, init=False)
     # Feeds that a turn had no time for, and ranges that the sink was too slow for in this one.
     _left: set[str] = field(default_factory=set, init=False)
     _put_off: set[tuple[str, int, int]] = field(default_factory=set, init=False)
@@ -129,9 +131,10 @@ class Prover:
         """The same for one source; one that is away is no reason not to compare the others."""
         name, ready = settings.extract.source, self.life.set_ready
         check = f"source@{name}" if name else "source"
+        tick = self._keep_budget if begins else self.life.tick
         try:
             for tier in choose_tiers(settings, ()):
-                with connected(settings, (), None, tier, self._chunks[name]) as parts:
+                with connected(settings, (), None, tier, self._chunks[name], tick) as parts:
                     ready(check, True, "")
                     ready("sink", True, "")
                     if begins:
@@ -175,7 +178,7 @@ class Prover:
         queue = [names[name] for name in sorted(names, key=lambda name: name not in self._left)]
         self._left -= names.keys()
         self._put_off.clear()
-        not_here = self._feeds() - names.keys()
+        not_here = feeds_of(self.settings) - names.keys()
 
         @cache
         def checker() -> Checker:
@@ -215,12 +218,12 @@ class Prover:
         proof = self.record.read(self._at).get(self._at)
         if proof is None:
             return False
-        proven, whole_from_ms = proof.proven, _whole_from_ms(one, subject, proof)
-        for range_ in proven.differing:
+        forgotten = Forgotten.of(one, subject, proof)
+        for range_ in proof.proven.differing:
             put_off = self._at, range_.start_ms, range_.end_ms
             if self._is_due(range_) and put_off not in self._put_off:
                 try:
-                    self._again(one, proof, range_, whole_from_ms, checker)
+                    self._again(one, proof, range_, forgotten, checker)
                 except (SinkSlow, QueryRejected, QueryTooLarge) as error:
                     self._put_off.add(put_off)  # what is new comes before its next time
                     self._tell(subject, tier, error)
@@ -230,12 +233,12 @@ class Prover:
         start_ms, due_ms = to_do[0]
         name, pieces = self._at, self._pieces
         one.first_piece_ms = pieces.of(name, one.first_piece_ms)
-        end_ms = min(due_ms, start_ms + pieces.of(name))
+        limit_ms, by_seals = forgotten.up_to(start_ms, due_ms)
+        end_ms = min(limit_ms, start_ms + pieces.of(name))
         began, shortest_ms = self.clock() - self._rested_seconds, SHORTEST_BY_TIME_MS
-        if start_ms < whole_from_ms:
-            limit_ms = min(whole_from_ms, due_ms)
+        if by_seals:
             # A window is read as a whole, however little of it is in the piece.
-            end_ms, shortest_ms = min(end_ms, limit_ms), FIRST_PIECE_MS
+            shortest_ms = FIRST_PIECE_MS
             samples = self._check(checker(), proof, start_ms, end_ms, limit_ms)
         else:
             try:
@@ -251,12 +254,6 @@ class Prover:
         )
         return True
 
-    def _feeds(self) -> set[str]:
-        """All that are configured, of every source."""
-        tiers = self.settings.load.tiers
-        queries = self.settings.extract.queries
-        return {feed_of(one.name, tier) for one in queries for tier in tiers if one.is_in(tier)}
-
     def _has_due(self, proof: FeedProof) -> bool:
         return bool(proof.to_do) or any(map(self._is_due, proof.proven.differing))
 
@@ -269,12 +266,15 @@ class Prover:
         one: Verifier,
         proof: FeedProof,
         range_: Differing,
-        whole_from_ms: int,
+        forgotten: Forgotten,
         checker: Callable[[], Checker],
     ) -> None:
         """Compare a range that differed once more: with the source what that still has."""
-        middle_ms = min(range_.end_ms, whole_from_ms)
-        if range_.start_ms < middle_ms:
+        if forgotten.is_mixed(*range_[:2]):  # each part by itself, as if it was never compared
+            self._save(proof, proof.proven.within(without(proof.settled, [range_[:2]])))
+            return
+        middle_ms, by_seals = forgotten.up_to(*range_[:2])
+        if by_seals:
             self._check(checker(), proof, range_.start_ms, middle_ms, middle_ms, range_)
             if middle_ms < range_.end_ms:
                 self._compare(one, proof, middle_ms, range_.end_ms)
@@ -284,18 +284,21 @@ class Prover:
     def _compare(self, one: Verifier, proof: FeedProof, start_ms: int, end_ms: int) -> int:
         """Compare a range and keep the result; the samples that the source has there."""
         began, rested_seconds = self.clock(), self._rested_seconds
-        (result,) = one.run(start_ms, end_ms).results
-        points, whole_from_ms = result.unexplained, _whole_from_ms(one, one.subjects[0], proof)
-        if (points or result.reasons[EXPIRED] or not result.expected) and start_ms < whole_from_ms:
+        spent = self._excused.outside(proof.feed.name, start_ms, end_ms)
+        (result,) = replace(one, spent={proof.feed.query: spent}).run(start_ms, end_ms).results
+        points, forgotten = result.unexplained, Forgotten.of(one, one.subjects[0], proof)
+        excused = result.reasons[EXPIRED] + result.reasons[GONE]
+        if (points or excused or not result.expected) and forgotten.overlaps(start_ms, end_ms):
             return result.source  # deleted while we compared: the seals are asked next
         now = self._still(proof, start_ms, end_ms)
         if now is None:
             return result.source
         differed = sum(r.points for r in now.proven.differing if r[:2] == (start_ms, end_ms))
         self._save(now, now.proven.with_range(start_ms, end_ms, points, self._now_ms()))
+        self._excused.keep(proof.feed.name, start_ms, end_ms, result.spent - spent)
         report_compared(self.telemetry, proof.feed, start_ms, end_ms, result, differed)
         self.telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
-        self.repair.open(one.sink, proof.feed, result.unloaded.ranges, whole_from_ms)
+        self.repair.open(one.sink, proof.feed, result.unloaded.ranges, forgotten)
         self._count(result.source, began, rested_seconds)
         return result.source
 
@@ -392,9 +395,3 @@ class Prover:
 
     def _now_ms(self) -> int:
         return int(self.wall_clock() * 1000)
-
-
-def _whole_from_ms(one: Verifier, subject: Subject, proof: FeedProof) -> int:
-    """From when on the source still has all that the feed's samples are made of; 0 = always."""
-    begin_ms, slack_ms = proof.begin_ms, subject.origin_slack_ms
-    return whole_from_ms(subject.reach, one.oldest_source_ms(), begin_ms, slack_ms)

@@ -11,9 +11,10 @@ from common.config import Settings
 from common.runtime.telemetry import Telemetry
 from common.state.backfills import extract_again
 from common.state.feeds import Feed, FeedStatus, Range
-from common.state.ranges import merged, overlaps
+from common.state.ranges import merged, overlaps, without
 from common.state.seals import windows_without_seal
 from common.state.windows import WindowSet
+from services.verifier.proving.forgotten import Forgotten
 from services.verifier.sealed.seals import SealReader
 from services.verifier.sealed.windows import whole_windows
 from services.verifier.sink.read import Sink
@@ -36,12 +37,11 @@ class Repair:
     _tried: dict[tuple[str, Range], float] = field(default_factory=dict, init=False)
 
     def open(
-        self, sink: Sink, status: FeedStatus, ranges: Sequence[Range], whole_from_ms: int
+        self, sink: Sink, status: FeedStatus, ranges: Sequence[Range], forgotten: Forgotten
     ) -> None:
-        """Have ``ranges`` of a feed extracted again, in whole windows.
+        """Have ``ranges`` of a feed extracted again, in whole windows, less what is closed.
 
-        The source has all that the feed is made of after ``whole_from_ms``. Raises
-        :class:`redis.exceptions.RedisError` when the server cannot be reached, and
+        Raises :class:`redis.exceptions.RedisError` when the server cannot be reached, and
         :class:`~common.errors.SinkError` when the seals cannot be read.
         """
         if self.settings.verify.repair == "off":
@@ -54,7 +54,8 @@ class Repair:
             return  # nothing to do, or another configuration is in force
         reader = SealReader(sink, self.settings.pipeline.redis_namespace, query.name, tier)
         unsealed = windows_without_seal(self.windows.redis, self.windows.keys, feed.name)
-        for start_ms, end_ms in whole_windows(reader, fresh, whole_from_ms, unsealed):
+        whole = whole_windows(reader, fresh, forgotten.whole_from_ms, unsealed)
+        for start_ms, end_ms in without(whole, forgotten.closed):
             try:
                 if extract_again(self.windows, feed, [(start_ms, end_ms)], self.lease) is None:
                     return

@@ -6,7 +6,7 @@ from common.runtime.telemetry import Telemetry
 from common.state.feeds import FeedStatus
 from common.state.proven import Differing
 from services.verifier.outcome import QueryResult
-from services.verifier.proving.forgotten import Judgement
+from services.verifier.proving.judgement import Judgement
 
 EXAMPLES_SHOWN = 3
 

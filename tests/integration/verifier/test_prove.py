@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from common.source.remote_read import choice
+from common.state.dead_letters.purged import LATEST_MS
 from common.state.windows import Feed
 from devtools.servers.ports import free_port
 from services.verifier.proving.budget import CpuBudget
@@ -340,3 +342,25 @@ def test_another_pipelines_namespace_is_left_alone(rig: Rig) -> None:
     ok, why = rig.ready["redis"]
     assert not ok
     assert "belongs to another pipeline" in why
+
+
+def test_what_was_purged_excuses_no_more_points_than_it_had(rig: Rig) -> None:
+    """However many pieces there are: each was excused as many."""
+    points = rig.world.expected()
+    lost_ms = {rig.world.start_ms + steps * STEP_MS for steps in (2, 200)}
+    of_load = [one for one in points if one[1] in lost_ms and one[0][0] == "load"]
+    rig.world.write(one for one in points if one not in of_load)
+    rig.load_up_to(rig.world.end_ms)
+    rig.redis.hset(rig.keys.dead_purged, FEED.name, json.dumps([[0, LATEST_MS, 2]]))
+
+    rig.turn()
+    rig.turn()
+    assert (rig.verified_ms, rig.differing) == (rig.world.end_ms, len(of_load) - 2)
+
+    # What was excused once is excused again, where it is compared again.
+    assert rig.windows.reopen(FEED, rig.world.start_ms, rig.world.start_ms + 10 * STEP_MS)
+    rig.load_up_to(rig.world.end_ms)
+    rig.redis.hset(rig.keys.dead_purged, FEED.name, json.dumps([[0, LATEST_MS, 2]]))
+    rig.turn()
+    rig.turn()
+    assert rig.differing == len(of_load) - 2

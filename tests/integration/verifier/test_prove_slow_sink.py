@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import EtlError, QueryRejected, QueryTooLarge, SinkSlow
 from common.state.windows import Feed
-from services.verifier.proving import prove
+from services.verifier.proving.forgotten import Forgotten
 from services.verifier.proving.prove import TURN_SECONDS, Prover
 from services.verifier.run import Subject, Verifier
 from services.verifier.sealed.check import Checker
@@ -159,7 +159,8 @@ def test_seals_are_read_with_fewer_points_at_once(
         raise SinkSlow("it did not respond within 20 s")
 
     monkeypatch.setattr(Checker, "run", slow)
-    monkeypatch.setattr(prove, "_whole_from_ms", lambda *_: 10**14)  # the source has nothing more
+    nothing_is_left = Forgotten(whole_from_ms=10**14)
+    monkeypatch.setattr(Forgotten, "of", lambda *_: nothing_is_left)
     rig.load_up_to(rig.world.end_ms)
     for _ in range(6):
         rig.turn()

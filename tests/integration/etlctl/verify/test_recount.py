@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from redis import Redis
 
+from common.config import load_settings
+from common.state.keys import Keys
+from common.state.windows import Feed, WindowSet
 from tests.integration.etlctl.verify.sealing import WINDOW_MS, Sealer
 from tests.integration.etlctl.verify.world import EXPR, STEP_MS, Point, Result, World
 
@@ -101,6 +105,41 @@ def test_what_cannot_be_repaired_is_said(
     result = recount(world, capsys, "--repair")
     assert result.code == 1
     assert "raw@hot: was never planned" in result.err
+
+
+def test_what_is_not_loaded_in_time_is_not_repaired(
+    world: World, points: list[Point], redis_client: Redis, capsys: Capture
+) -> None:
+    late_ms = world.start_ms + 100 * STEP_MS
+    load(world, [point for point in points if point[1] != late_ms])
+    (query,) = load_settings(world.config()).extract.queries
+    feed = Feed("raw", "hot", query.kind, query.fingerprint("hot"))
+    windows = WindowSet(redis_client, Keys(world.namespace))
+    windows.plan(feed, world.start_ms, world.end_ms, adopt=True)
+    window = windows.lease(feed, "live", 10**12, 10**12)
+    assert window is not None
+    assert windows.commit(feed, window, []) == "committed"
+
+    result = recount(world, capsys, "--repair", "--wait-seconds", "0")
+
+    assert result.code == 1, result.out
+    assert "Not all of it could be repaired" in result.out
+    assert windows.status()["raw@hot"].backlog
+
+
+def test_what_only_the_sink_has_differs_too(
+    world: World, points: list[Point], capsys: Capture
+) -> None:
+    series, time_ms, value = points[100]
+    load(world, [*points, (series, time_ms + 1, value)])
+    (found,) = feeds(world, capsys, 1)
+    assert (found["differing_ms"], found["extra"]) == ([], 1)
+    result = recount(world, capsys, "--repair")
+    assert result.code == 1
+    assert result.out == (
+        "raw@hot: 1 points that only the sink has\n"
+        "The sink has points that the source does not have; `etlctl verify` says which.\n"
+    )
 
 
 def test_what_the_source_does_not_keep_is_said_to_be_not_compared(

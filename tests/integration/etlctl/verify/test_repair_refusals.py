@@ -13,7 +13,7 @@ from common.config import load_settings
 from common.state.keys import Keys
 from common.state.windows import Feed, WindowSet
 from tests.integration.etlctl.verify.test_ranges_and_refusals import closed_port
-from tests.integration.etlctl.verify.world import Result, World
+from tests.integration.etlctl.verify.world import STEP_MS, Result, World
 
 Capture = pytest.CaptureFixture[str]
 
@@ -43,6 +43,7 @@ def one_line(result: Result) -> bool:
         (report(1, 2, [[2, 1]]), "is no report of"),
         (report(1, 2, [[1]]), "is no report of"),
         (report(1, 2, "ab"), "is no report of"),
+        (report(1, 2, from_ms="1"), "is no report of"),
         (report(1, 2, query="nope"), "no such query"),
         (report(1, 2, tier="cold"), "is no report of"),
         (
@@ -62,6 +63,19 @@ def test_a_report_that_is_none_is_refused(
     result = repair(world, capsys, tmp_path, found)
     assert (result.code, said in result.err) == (2, True), result.err
     assert one_line(result)
+
+
+def test_each_query_is_compared_from_where_the_report_compared_it(
+    world: World, capsys: Capture, tmp_path: Path
+) -> None:
+    """Before that its expression looks at what the source no longer has, for example."""
+    begin_ms, end_ms = world.start_ms + 10 * STEP_MS, world.end_ms - STEP_MS
+    world.write(point for point in world.expected() if point[1] > begin_ms)
+    found = report(world.start_ms, end_ms, from_ms=begin_ms)
+    result = repair(world, capsys, tmp_path, found, "--json")
+    assert result.code == 0, result.out + result.err
+    (query,) = json.loads(result.out)["queries"]
+    assert query["from_ms"] == begin_ms
 
 
 def test_a_folder_is_no_report(world: World, capsys: Capture, tmp_path: Path) -> None:

@@ -328,6 +328,15 @@ def test_a_source_that_changes_between_two_reads_explains() -> None:
     assert result.explained.extra == {"source_changed": 1}
 
 
+def test_a_point_that_both_reads_give_is_missing_whatever_its_value() -> None:
+    second = {t: v + 1 for t, v in SAMPLES.items()}
+    have = {t: v for t, v in second.items() if t != 15_000}
+    result = only(
+        verify(MemorySource({"a": SAMPLES}, {"a": second}), MemorySink({host("a"): have}))
+    )
+    assert (result.missing, result.unexplained) == (1, 1)
+
+
 def test_a_series_nobody_expects_is_extra_if_it_can_only_be_ours() -> None:
     sink = MemorySink({host("a"): SAMPLES, host("b"): {15_000: 1.0}})
     result = only(verify(MemorySource({"a": SAMPLES}), sink))

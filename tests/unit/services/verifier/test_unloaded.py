@@ -28,3 +28,12 @@ def test_very_many_become_fewer_that_still_hold_every_point() -> None:
     assert all(start % 10 == end % 10 == 0 for start, end in unloaded.ranges)
     for time_ms in times.tolist():
         assert any(start < time_ms <= end for start, end in unloaded.ranges)
+
+
+def test_very_many_reach_no_further_than_they_did() -> None:
+    """The source may have deleted what lies before them: to extract that again makes a gap."""
+    unloaded = Unloaded(10)
+    unloaded.add([np.arange(40, 40 + 20 * 3 * RANGES_MAX, 20, dtype=np.int64)])
+    unloaded.add([np.array([10 * RANGES_MAX**2 + 10], np.int64)])
+    first, *_, last = unloaded.ranges
+    assert (first[0], last[1]) == (30, 10 * RANGES_MAX**2 + 10)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.verifier.proving.forgotten import Damaged, judge
+from services.verifier.proving.judgement import Damaged, judge
 from services.verifier.sealed.outcome import DAMAGE, UNCHECKED, Kind, QueryOutcome
 
 
