@@ -64,15 +64,15 @@ class FailingOnce:
     """Planning a feed of ``windows`` fails once: before Redis has done it, or after."""
 
     def __init__(self, windows: WindowSet, error: RedisError, *, done: bool) -> None:
-        self._plan, self._error, self._done = windows.plan, error, done
+        self._plan, self._done = windows.plan, done
+        self._errors = [error]
 
     def __call__(self, *args: Any, **options: Any) -> bool:
-        error, self._error = self._error, None  # type: ignore[assignment]
-        if error is None or self._done:
-            planned = self._plan(*args, **options)
-        if error is not None:
-            raise error
-        return planned
+        if not self._errors:
+            return self._plan(*args, **options)
+        if self._done:
+            self._plan(*args, **options)
+        raise self._errors.pop()
 
 
 def test_a_first_turn_that_redis_refused_has_planned_nothing_that_could_be_lost(
