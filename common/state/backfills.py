@@ -291,6 +291,8 @@ def extract_again(
     if older := without(ranges, [*own, *coming]):
         _, taken = backfills.create({feed: older}, older[0][0], older[-1][1], lease=lease)
         added.append(taken.get(feed.name))
+        # It may have joined its feed since that was read: then it is no backfill's any more.
+        added += [windows.reopen(feed, *range_, recounted=True, lease=lease) for range_ in older]
     return None if None in added else sum(filter(None, added))
 
 

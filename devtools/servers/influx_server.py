@@ -20,6 +20,7 @@ from typing import Any, Self
 from common.errors import StackError
 from devtools.servers.binaries import Toolbox
 from devtools.servers.http import missing_status, post_form
+from devtools.servers.influx_wal import cut_torn_records
 from devtools.servers.lifetime import StartStop
 from devtools.servers.nginx import NginxServer
 from devtools.servers.processes import Server, stop_together
@@ -65,7 +66,8 @@ class Influxd(Server):
         return self._toolbox.program("influxd").environment(clean)
 
     def prepare(self) -> None:
-        """Writes influxdb.conf."""
+        """Writes influxdb.conf, and cuts away what a kill has torn."""
+        cut_torn_records(self._data_dir / "wal")
         sections: dict[str, dict[str, Setting]] = {
             "": {"reporting-disabled": True, "bind-address": f"{self.place.address}:0"},
             "meta": {"dir": str(self._data_dir / "meta")},

@@ -14,18 +14,22 @@ class Ownership:
     """Whoever started last owns a feed: each process takes it over once, at its first planning.
 
     Again only where nobody has planned it for ``abandoned_after_seconds``: a Redis that was rolled
-    back over a change of the configuration knows an owner that is not there any more.
+    back over a change of the configuration knows an owner that is not there any more. And once more
+    where Redis did not say that it was taken over, and its owner is the same as before.
     """
 
     abandoned_after_seconds: float
     clock: Callable[[], float] = time.monotonic
     _taken: set[str] = field(default_factory=set, init=False)
+    # Feed → whose it was when taking it over failed.
+    _failed: dict[str, str] = field(default_factory=dict, init=False)
     # Feed of another → when it was planned last, by Redis' clock, and since when we see that.
     _seen: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
 
     def takes(self, feed: Feed, known: FeedStatus | None) -> bool:
         """Whether to take the feed over now; ``known`` is its state in Redis."""
-        if feed.name not in self._taken:
+        failed = self._failed.pop(feed.name, None) == _owner(known)
+        if failed or feed.name not in self._taken:
             self._taken.add(feed.name)
             return True
         if known is None or known.fingerprint == feed.fingerprint:
@@ -36,3 +40,11 @@ class Ownership:
             self._seen[feed.name] = known.planned_ms, self.clock()
             return False
         return self.clock() - since >= self.abandoned_after_seconds
+
+    def failed(self, feed: Feed, known: FeedStatus | None) -> None:
+        """It may not have been taken over after all, when its state was this."""
+        self._failed[feed.name] = _owner(known)
+
+
+def _owner(known: FeedStatus | None) -> str:
+    return "" if known is None else known.fingerprint

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from redis.exceptions import RedisError
+
 from common.runtime.telemetry import Telemetry
 from common.state.backfills import Backfills, Part, by_feed
 from common.state.keys import split_feed
@@ -120,20 +122,26 @@ class Planner:
         adopt = self._ownership.takes(feed, known)
         origin_ms = plan.origin_ms(source.now_ms, lowest_ms)
         changed = plan.configuration if adopt or known is None else ""
-        ours = self.windows.plan(
-            feed,
-            origin_ms,
-            head_ms,
-            adopt=adopt,
-            configuration=changed,
-            backfills=[part.backfill for part in parts],
-            lag_limit_ms=plan.lag_limit_ms,
-            settle_ms=plan.settle_ms,
-            settle_why=plan.settle_why,
-            may_be_unsettled=_may_be_unsettled(known, parts) if known and changed else (),
-        )
         if known is None and not adopt:
+            # Whether Redis says so or not, it may have begun the feed anew.
             self._lost_feeds.add(feed.name)
+        try:
+            ours = self.windows.plan(
+                feed,
+                origin_ms,
+                head_ms,
+                adopt=adopt,
+                configuration=changed,
+                backfills=[part.backfill for part in parts],
+                lag_limit_ms=plan.lag_limit_ms,
+                settle_ms=plan.settle_ms,
+                settle_why=plan.settle_why,
+                may_be_unsettled=_may_be_unsettled(known, parts) if known and changed else (),
+            )
+        except RedisError:
+            if adopt:
+                self._ownership.failed(feed, known)
+            raise
         if known is None and ours:
             self._report_origin(plan, source, origin_ms)
         if adopt and known is not None and known.fingerprint != feed.fingerprint:

@@ -97,7 +97,8 @@ for i = 8, #KEYS, 2 do
   if redis.call('EXISTS', part) == 1 then
     if redis.call('HGET', part, 'fingerprint') ~= a.fingerprint then
       redis.call('HSET', part, 'ranges', ranges_json(to_extract(part, part_windows)), 'fingerprint', a.fingerprint)
-      redis.call('HDEL', part, 'deferred', 'attempts', 'not_before_ms')
+      redis.call('HDEL', part, 'attempts', 'not_before_ms')
+      release_deferred(part)
       redis.call('DEL', part_windows)
     end
     redis.call('HSET', part, 'planned_ms', whole(now))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -79,6 +80,27 @@ def test_dead_letters_that_were_only_counted_are_extracted_again_by_another(rig:
     account = rig.world.audit().accounts[FEED.name]
     assert (account.dead_lettered, account.dropped) == (5, {"extracted_again": 10})
     assert not extract_again(rig.redis, rig.keys, letters), "they were taken out of the count"
+
+
+def test_what_joins_its_feed_meanwhile_is_extracted_again_all_the_same(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = rig.begin()
+    rig.extract(id_, 50)
+    rig.settle()
+    wanted = (40 * STEP_MS, ORIGIN_MS)
+    create = Backfills.create
+
+    def after_joining(self: Backfills, *args: Any, **options: Any) -> tuple[str, dict[str, int]]:
+        assert rig.join() == 50 * STEP_MS
+        return create(self, *args, **options)
+
+    monkeypatch.setattr(Backfills, "create", after_joining)
+
+    added_ms = backfills.extract_again(rig.windows, FEED, [wanted])
+
+    assert added_ms == 50 * STEP_MS
+    assert rig.feed.backlog == [(50 * STEP_MS, HEAD_MS)]
 
 
 def test_one_that_is_cancelled_while_it_is_begun_gets_no_more_parts(rig: Rig) -> None:

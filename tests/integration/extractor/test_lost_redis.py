@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, RedisError
 
+from common.state.windows import WindowSet
 from tests.integration.extractor.recheck_world import (
     STEP_MS,
     Rig,
@@ -49,6 +54,57 @@ def test_a_feed_lost_under_a_living_planner_begins_at_the_sources_oldest_sample(
     rig.redis.flushall()
     rig.source.lowest = 5 * STEP_MS
     rig.windows.set_sink_watermark("raw@hot", None)
+
+    planner.plan()
+
+    assert rig.windows.status()["raw@hot"].origin_ms == 5 * STEP_MS
+
+
+class FailingOnce:
+    """Planning a feed of ``windows`` fails once: before Redis has done it, or after."""
+
+    def __init__(self, windows: WindowSet, error: RedisError, *, done: bool) -> None:
+        self._plan, self._done = windows.plan, done
+        self._errors = [error]
+
+    def __call__(self, *args: Any, **options: Any) -> bool:
+        if not self._errors:
+            return self._plan(*args, **options)
+        if self._done:
+            self._plan(*args, **options)
+        raise self._errors.pop()
+
+
+def test_a_first_turn_that_redis_refused_has_planned_nothing_that_could_be_lost(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planner = rig.planner()
+    failing = FailingOnce(rig.windows, OutOfMemoryError("used memory > maxmemory"), done=False)
+    monkeypatch.setattr(rig.windows, "plan", failing)
+    rig.source.lowest = 5 * STEP_MS
+    rig.windows.set_sink_watermark("raw@hot", None)
+    with pytest.raises(OutOfMemoryError):
+        planner.plan()
+
+    planner.plan()
+
+    status = rig.windows.status()["raw@hot"]
+    assert (status.origin_ms, status.reconciled) == (80 * STEP_MS, True), "a lookback ago"
+
+
+def test_a_lost_feed_is_known_as_such_though_the_reply_to_its_planning_was_lost_too(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planner = rig.planner()
+    rig.windows.set_sink_watermark("raw@hot", None)
+    planner.plan()
+    rig.redis.flushall()
+    rig.source.lowest = 5 * STEP_MS
+    rig.windows.set_sink_watermark("raw@hot", None)
+    failing = FailingOnce(rig.windows, RedisConnectionError("reset by peer"), done=True)
+    monkeypatch.setattr(rig.windows, "plan", failing)
+    with pytest.raises(RedisConnectionError):
+        planner.plan()
 
     planner.plan()
 

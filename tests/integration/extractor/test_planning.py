@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from common.state.history import changes_of
 from common.state.windows import Feed, FeedStatus, WindowSet
@@ -92,6 +93,26 @@ def test_the_last_to_start_owns_the_feed(rig: Rig) -> None:
     status = rig.windows.status()["q@hot"]
     assert (status.fingerprint, status.head_ms) == ("f2", 100 * STEP_MS)
     assert rig.windows.lease(rig.plan.feed, "live", 10**9, 10**9) is None
+
+
+def test_a_feed_that_redis_did_not_let_be_taken_over_is_taken_at_the_next_turn(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = planner(rig)
+    old.plan()
+    changed = replace(rig.plan, feed=replace(rig.plan.feed, fingerprint="f2"))
+    new = planner(rig, changed)
+    with monkeypatch.context() as patched:
+        refused = Mock(side_effect=OutOfMemoryError("used memory > maxmemory"))
+        patched.setattr(rig.windows, "plan", refused)
+        with pytest.raises(OutOfMemoryError):
+            new.plan()
+    rig.source.now += STEP_MS
+    old.plan()
+
+    new.plan()
+
+    assert rig.windows.status()["q@hot"].fingerprint == "f2"
 
 
 def test_who_takes_a_feed_over_notes_what_is_in_force(rig: Rig) -> None:

@@ -202,6 +202,30 @@ class TestInflux:
         server.restart(keep_data=False)
         assert server.query("SELECT count(value) FROM m", database="b") == []
 
+    def test_what_is_acknowledged_after_a_kill_within_a_write_outlives_the_next_kill(
+        self, make_influx: Callable[..., InfluxServer]
+    ) -> None:
+        server = make_influx(databases=["b"])
+
+        def times() -> list[int]:
+            (series,) = server.query("SELECT value FROM m", database="b", epoch="ms")
+            return [row[0] for row in series["values"]]
+
+        assert write(server, "b", f"m value=1 {NOW_MS}").status_code == 204
+        server.influxd.kill()
+        (segment,) = server.influxd.work_dir.rglob("b/*/*/*.wal")
+        with segment.open("ab") as file:
+            # A record of a megabyte, of which little was written.
+            file.write(b"\x01\x00\x10\x00\x00torn")
+        server.influxd.start()
+        assert times() == [NOW_MS]
+        assert write(server, "b", f"m value=1 {NOW_MS + 1}").status_code == 204
+
+        server.influxd.kill()
+        server.influxd.start()
+
+        assert times() == [NOW_MS, NOW_MS + 1]
+
     def test_a_statement_that_fails_is_an_error(self, influx_server: InfluxServer) -> None:
         with pytest.raises(StackError, match="database not found"):
             influx_server.query("SELECT * FROM m", database="nowhere")

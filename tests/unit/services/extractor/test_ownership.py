@@ -46,3 +46,16 @@ def test_again_from_one_that_does_not_plan_any_more() -> None:
     assert rig.takes(THEIRS, after_seconds=1)
     assert not rig.takes(OURS)
     assert not rig.takes(THEIRS, after_seconds=1000), "counted anew"
+
+
+def test_once_more_where_taking_it_over_failed_and_nobody_else_has_it_since() -> None:
+    rig = Rig()
+    assert rig.takes(THEIRS)
+    rig.ownership.failed(FEED, THEIRS)
+    assert rig.takes(THEIRS)
+    assert not rig.takes(THEIRS)
+    rig.ownership.failed(FEED, None)
+    assert not rig.takes(OURS), "it was taken over, and only the reply was lost"
+    assert not rig.takes(None)
+    rig.ownership.failed(FEED, THEIRS)
+    assert not rig.takes(replace(THEIRS, fingerprint="newer"))
