@@ -142,25 +142,6 @@ def test_what_is_too_large_is_split_and_what_cannot_be_read_deferred(rig: Rig) -
     assert rig.extract(id_) == (99 * STEP_MS, ORIGIN_MS)
 
 
-def test_what_could_not_be_read_under_another_configuration_says_nothing_of_this_one(
-    rig: Rig,
-) -> None:
-    id_ = rig.begin()
-    for _ in range(4):
-        assert rig.windows.defer(replace(FEED, backfill=id_), must(rig.lease(id_)), 10, 60)
-    assert rig.part(id_).attempts == 4
-    changed = replace(FEED, fingerprint="f2")
-
-    rig.windows.plan(changed, ORIGIN_MS, HEAD_MS, adopt=True, backfills=[id_])
-
-    part = rig.part(id_)
-    assert (part.coming, part.attempts) == ([ALL], 0)
-    tried = must(rig.lease(id_, feed=changed))
-    assert rig.windows.defer(replace(changed, backfill=id_), tried, 10, 60)
-    rig.clock.advance(11)
-    assert bounds(must(rig.lease(id_, feed=changed))) == bounds(tried), "the first wait is short"
-
-
 def test_what_the_source_has_deleted_is_left_out_and_no_gap(rig: Rig) -> None:
     id_ = rig.begin(order="oldest")
     part = replace(FEED, backfill=id_)
