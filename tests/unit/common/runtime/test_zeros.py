@@ -44,7 +44,7 @@ def reasons_written_in(module: str) -> set[str]:
     """The reasons of dead letters that stand in a module, as the first text of what makes one."""
     tree = ast.walk(ast.parse((PROJECT_ROOT / module).read_text(encoding="utf-8")))
     makers = {"DeadLetter", "_dead", "whole_as_dead_letter"}
-    found = set()
+    found: set[str] = set()
     for call in (node for node in tree if isinstance(node, ast.Call)):
         if isinstance(call.func, ast.Name) and call.func.id in makers:
             for argument in call.args[:2]:
