@@ -18,6 +18,27 @@ SENTINEL_PORT = 26379
 _AS_IN = "as in redis+sentinel://HOST1,HOST2:PORT,HOST3/NAME/DB"
 _HOST = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\[\]:@,/?#\s]+)(?::(.*))?")
 _SECRET = ("pass", "secret", "token", "credential")
+_YES_OR_NO = "(?i:0|1|t|f|true|false|y|n|yes|no)"
+_POSITIVE = r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,9})?"
+# What redis-py takes from a URL and the pipeline can live with, and what it may be. With any other
+# no connection is made, or one that breaks what is relied on (protocol, decode_responses).
+_PARAMETERS = {
+    "db": "[0-9]{1,9}",
+    "client_name": "[!-~]+",
+    "health_check_interval": "[0-9]{1,9}",
+    "max_connections": "[1-9][0-9]{0,8}",
+    "socket_connect_timeout": _POSITIVE,
+    "socket_keepalive": _YES_OR_NO,
+    "socket_timeout": _POSITIVE,
+}
+_TLS_PARAMETERS = {
+    "ssl_ca_certs": ".+",
+    "ssl_ca_path": ".+",
+    "ssl_cert_reqs": "none|optional|required",
+    "ssl_certfile": ".+",
+    "ssl_check_hostname": _YES_OR_NO,
+    "ssl_keyfile": ".+",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +89,16 @@ def _check_one_server(url: str) -> None:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise ValueError("is not a URL: its host or port is malformed") from None
-    if parts.scheme == "unix":
-        return
-    if not host:
+    if parts.scheme != "unix" and not host:
         raise ValueError("must name a host")
-    if not re.fullmatch(r"/?[0-9]{0,9}", parts.path):
+    if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]{0,9}", parts.path):
         raise ValueError("its path must be the number of a database, as in redis://HOST:PORT/0")
+    known = _PARAMETERS | (_TLS_PARAMETERS if is_tls(url) else {})
+    for name, value in parse_qsl(parts.query):  # one without a value counts for nothing
+        if name not in known:
+            raise ValueError(f"has a parameter that is none of {', '.join(sorted(known))}")
+        if not re.fullmatch(known[name], value):
+            raise ValueError(f"has a parameter {name} whose value cannot be used")
 
 
 def sentinels_of(url: str) -> SentinelAddress | None:

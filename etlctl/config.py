@@ -41,7 +41,8 @@ def check(config: ConfigFile = None, online: Online = False, as_json: AsJson = F
     except ConfigError as error:
         if not as_json:
             raise
-        print_json({"file": str(file), "valid": False, "problems": list(error.problems)})
+        said = {"problems": list(error.problems), "exit_code": int(ExitCode.CONFIG)}
+        print_json({"file": str(file), "valid": False, **said})
         raise typer.Exit(ExitCode.CONFIG) from None
     notes, in_force = [*advice(settings), *pending], effective(settings)
     if as_json:

@@ -13,6 +13,10 @@ class CannotTell(EtlError):
     """Whether all is well cannot be told."""
 
 
+class Unavailable(EtlError):
+    """A server that is neither source nor sink cannot be reached, or refuses."""
+
+
 def is_expected(error: Exception) -> bool:
     """Whether the error is told in a sentence; any other is a defect, and keeps its traceback."""
     return (
@@ -27,7 +31,7 @@ def exit_code_of(error: Exception) -> ExitCode:
     # For `status` 2 is also right where the configuration cannot be used: then nothing is known.
     if isinstance(error, ConfigError | BadTime | CannotTell) or _names_a_file(error):
         return ExitCode.CONFIG
-    if isinstance(error, SourceError | SinkError) or (
+    if isinstance(error, SourceError | SinkError | Unavailable) or (
         _is_of(error, "redis.exceptions", "RedisError")
         or _is_of(error, "etlctl.stack.docker", "EngineError")
     ):

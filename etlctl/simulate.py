@@ -12,9 +12,9 @@ import typer
 from requests.auth import HTTPBasicAuth
 
 from common.errors import ConfigError
-from common.exit_codes import ExitCode
+from etlctl.failures import Unavailable
 from etlctl.options import AsJson, read_secret_option
-from etlctl.output import print_json, remark
+from etlctl.output import print_json
 from services.simulator.scenario_request import BadRequest, request_of
 from services.simulator.scenarios import REQUESTS
 
@@ -120,7 +120,7 @@ def _password(file: Path | None) -> str:
 def _request(
     session: requests.Session, url: str, scenario: str | None, duration: str | None
 ) -> dict[str, Any]:
-    """What is in force now; ends the command if the simulator does not report it."""
+    """What is in force now. Raises :class:`Unavailable` if the simulator does not report it."""
     where = f"{url.rstrip('/')}/scenario"
     send = partial(session.request, url=where, timeout=_TIMEOUT_SECONDS, allow_redirects=False)
     try:
@@ -133,11 +133,11 @@ def _request(
         # requests raises, among others, a ValueError for a text that is no URL.
         raise ConfigError(f"--url: {url}: {error}") from None
     except requests.RequestException as error:
-        raise _unavailable(
+        raise Unavailable(
             f"the simulator at {url} cannot be reached: {_root_cause(error)}"
         ) from None
     if response.status_code == HTTPStatus.UNAUTHORIZED:
-        raise _unavailable(f"the simulator at {url} refuses user name and password (401)")
+        raise Unavailable(f"the simulator at {url} refuses user name and password (401)")
     try:
         document = response.json()
         if response.status_code == HTTPStatus.OK:
@@ -146,12 +146,7 @@ def _request(
         message = str(document["error"])
     except (ValueError, KeyError, TypeError):
         message = "this is not the simulator's HTTP"
-    raise _unavailable(f"the simulator at {url} answers {response.status_code}: {message}")
-
-
-def _unavailable(what: str) -> typer.Exit:
-    remark(f"etlctl: {what}")
-    return typer.Exit(ExitCode.DEPENDENCY)
+    raise Unavailable(f"the simulator at {url} answers {response.status_code}: {message}")
 
 
 def _root_cause(error: BaseException) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from common.config.fields import AutoOrOff, Seconds, Section
+from common.config.fields import AutoOrOff, Seconds, Section, Share
 
 
 class VerifySettings(Section):
     """How the sink is proven to hold what the source holds, without being asked."""
 
     enabled: bool = Field(True, description="Whether the verifier compares anything.")
-    cpu_share: float = Field(
+    cpu_share: Share = Field(
         0.05,
         gt=0,
         le=1,

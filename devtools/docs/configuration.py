@@ -99,6 +99,9 @@ Beside each key's own bounds:
 - Names of `extract.headers`, `extract.params` and `extract.labels` that the requests or Prometheus
   use themselves. Their values are text as written, quoted or not (`dedup: true`).
 - URLs carry no credentials, and a scheme that fits: `http`, `https`; `redis`, `rediss`, `unix`.
+  Behind the `?` of `pipeline.redis_url` stand `db`, `client_name`, `socket_timeout`,
+  `socket_connect_timeout`, `socket_keepalive`, `health_check_interval`, `max_connections`, and of
+  `rediss` what begins with `ssl_` and names files or what is checked; nothing else.
   Their hosts, and `pipeline.http_host`, are IP addresses or can be names of hosts.
 - A `ca_file` holds a certificate; a `cert_file` fits its key, which has no passphrase; the token
   of InfluxDB is ASCII. A log file or mirror is no directory and lies in one.

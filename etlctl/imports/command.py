@@ -93,7 +93,7 @@ def _tell(draft: Draft, output: Path, text: str, written: list[str], problems: l
         remark(f"to mend: {problem}")
     if text and draft.secrets:
         remark(f"not written: {', '.join(draft.secrets)}")
-    elif not problems:
+    elif not problems and not text:
         remark(f"next: etlctl config check --online --config {output}")
 
 

@@ -20,13 +20,7 @@ def common_output(table: Table, draft: Draft, proxy: str) -> None:
         draft.note(f"{table.where}.urls: only the first is carried, {urls[0]}")
     elif len(urls) > 1:  # of one cluster there as here
         draft.influxdb["urls"] = list(dict.fromkeys(url.rstrip("/") for url in urls))
-    for name, value in table.mapping("http_headers").items():
-        where = f"{table.where}.http_headers.{name}"
-        if name.lower() == "authorization":
-            draft.note(f"{where}: not carried: give a token, or a username and password")
-            continue
-        file = f"influxdb_header_{re.sub('[^a-z0-9_-]', '_', name.lower())}"
-        draft.influxdb.setdefault("header_files", {})[name] = draft.secret(file, value, where)
+    headers(table, "http_headers", draft)
     for theirs, ours in (
         ("tls_ca", "ca_file"),
         ("tls_cert", "cert_file"),
@@ -41,6 +35,17 @@ def common_output(table: Table, draft: Draft, proxy: str) -> None:
             draft.influxdb["timeout_seconds"] = format_duration(parse_duration_ms(timeout))
         except ValueError as error:
             raise ConfigError(f"{table.where}.timeout: {error}") from None
+
+
+def headers(table: Table, key: str, draft: Draft) -> None:
+    """Headers of every request, each value in a file of its own."""
+    for name, value in table.mapping(key).items():
+        where = f"{table.where}.{key}.{name}"
+        if name.lower() == "authorization":
+            draft.note(f"{where}: not carried: give a token, or a username and password")
+            continue
+        file = f"influxdb_header_{re.sub('[^a-z0-9_-]', '_', name.lower())}"
+        draft.influxdb.setdefault("header_files", {})[name] = draft.secret(file, value, where)
 
 
 def write_v1(

@@ -14,7 +14,7 @@ import yaml
 from common.durations import format_duration, parse_duration_ms
 from common.errors import ConfigError
 from etlctl.imports.draft import Draft, Table
-from etlctl.imports.influxdb import write_v1
+from etlctl.imports.influxdb import headers, write_v1
 
 _INFLUX_PATH = "/api/v1/prom/write"
 _RULE_KEYS = (
@@ -100,10 +100,13 @@ def _write(table: Table, draft: Draft) -> None:
             user=said.get("u", user),
             password=said.get("p", password),
         )
+        headers(table, "headers", draft)
+        if proxy := table.text("proxy_url"):
+            draft.influxdb["proxy_url"] = proxy
         for tls in table.tables("tls_config"):
-            for key in ("ca_file", "cert_file", "key_file"):
-                if path := tls.text(key):
-                    draft.influxdb[key] = path
+            for key in ("ca_file", "cert_file", "key_file", "server_name"):
+                if value := tls.text(key):
+                    draft.influxdb[key] = value
             tls.note_rest(draft)
     else:
         why = (

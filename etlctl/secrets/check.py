@@ -13,6 +13,7 @@ from etlctl.secrets.folder import Folder
 from etlctl.secrets.table import PASSWORD_OF
 
 DERIVED = derived.PLAIN + derived.WITH_TLS
+TLS_FILES = (*tls.FILES, *(one.name for one in derived.WITH_TLS))
 ALL_FILES = (*PASSWORD_OF, *tls.FILES, *(one.name for one in DERIVED))
 
 

@@ -11,7 +11,7 @@ from common.errors import ConfigError
 from etlctl.options import group
 from etlctl.output import remark
 from etlctl.secrets import fill, rotate
-from etlctl.secrets.check import ALL_FILES, check_known, expected, problems
+from etlctl.secrets.check import ALL_FILES, TLS_FILES, check_known, expected, problems
 from etlctl.secrets.folder import Folder, open_folder
 
 secrets_app = group("Make, check, rotate and show the stack's secrets.")
@@ -52,6 +52,9 @@ def show(name: Name, folder: Dir = DEFAULT_DIR) -> None:
     """Print a secret on stdout."""
     check_known(name, ALL_FILES)
     with open_folder(folder) as opened:
+        if name in TLS_FILES and not opened.has(name):
+            made = "make it with `etlctl secrets init --tls`"
+            raise ConfigError(f"{opened.where(name)}: is missing: {made}")
         # As bytes: no encoding of the terminal's changes a secret.
         typer.echo(opened.read(name).rstrip(b"\n"))
 

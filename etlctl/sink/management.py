@@ -98,11 +98,12 @@ class Management:
         try:
             with self._request("for its health"):
                 health = self._health.get_health()
+                status, message = health.status, health.message
         except SinkError as error:
             return str(error)
-        if health.status == "pass":
+        if status == "pass":
             return None
-        return f"InfluxDB at {self._url} reports {health.status}: {health.message}"
+        return f"InfluxDB at {self._url} reports {status}: {message}"
 
     def find_org(self, name: str) -> str | None:
         """The organisation's id, or None."""
@@ -232,6 +233,11 @@ class Management:
             ) from None
         except _NO_RESPONSE as error:
             raise self._failed(what, error) from None
+        except _NO_DOCUMENT:
+            raise SinkError(
+                f"InfluxDB at {self._url} answers a request {what} as no InfluxDB does: is this its"
+                " address?"
+            ) from None
 
     def _failed(self, what: str, error: BaseException) -> SinkError:
         why = no_response(self._session, error)
@@ -257,8 +263,9 @@ class _ThroughSession:
         self._session.pool.clear()
 
 
-# A body that is no document is a ValueError of the client.
-_NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
+_NO_RESPONSE = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+# What the client makes of a body that is no document, or another one than it wants.
+_NO_DOCUMENT = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
 def shard_seconds_for(retention_seconds: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
@@ -43,6 +44,9 @@ _WHOLE = {
 }
 _SECRET_WORDS = ("password", "token", "url", "secret")
 _SHOWN_CHARS = 60
+_SHOULD = re.compile("^(Input|String|Tuple|Dictionary) should")
+# What pydantic puts behind a key that cannot be one.
+_OF_A_KEY = "[key]"
 
 
 def config_path(path: FilePath | None = None, environ: Mapping[str, str] | None = None) -> FilePath:
@@ -132,6 +136,8 @@ class _Report:
 
 def _problems(details: ErrorDetails) -> Iterator[tuple[Path, str]]:
     path = details["loc"]
+    if path[-1:] == (_OF_A_KEY,):
+        path = path[:-1]
     if details["type"] != "problems":
         yield path, _sentence(details, _suggestion(path))
         return
@@ -149,9 +155,7 @@ def _sentence(details: ErrorDetails, suggestion: str | None) -> str:
         return "is an unknown key" + (f": did you mean {suggestion}?" if suggestion else "")
     if kind == "invalid":
         return details["msg"]
-    text = _WHOLE.get(kind) or details["msg"].replace("Input should", "must").replace(
-        "String should", "must"
-    )
+    text = _WHOLE.get(kind) or _SHOULD.sub("must", details["msg"].replace(" after validation", ""))
     if kind == "missing":
         return text
     key = str(details["loc"][-1]) if details["loc"] else ""

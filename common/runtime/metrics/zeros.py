@@ -79,6 +79,8 @@ _DOUBTS = (
     "order",
     "reconfigured",
 )
+# Why an entry becomes a dead letter before a stage works on it.
+_WHOLE_ENTRY = ("payload_missing", "poison", "unknown_schema")
 # (metric, service) → reasons.
 _REASONS: dict[tuple[str, str], tuple[str, ...]] = {
     (_DROPPED, EXTRACTOR): ("native_histogram", "stale_marker"),
@@ -99,14 +101,23 @@ _REASONS: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     (_DROPPED, LOADER): ("beyond_retention", "payload_lost"),
     (_DEAD, LOADER): (
-        "rejected",
-        "too_large",
-        "sink_failure",
-        "outside_write_window",
+        *_WHOLE_ENTRY,
+        "beyond_retention",
+        "corrupt",
         "limit",
-        "poison",
+        "outside_write_window",
+        "rejected",
+        "sink_failure",
+        "too_large",
     ),
-    (_DEAD, TRANSFORMER): ("poison",),
+    (_DEAD, TRANSFORMER): (
+        *_WHOLE_ENTRY,
+        "count_mismatch",
+        "not_an_integer",
+        "unaccounted",
+        "undecodable",
+        "unreadable_labels",
+    ),
     (_FALLBACKS, EXTRACTOR): _DOUBTS,
     (_FALLBACKS, VERIFIER): _DOUBTS,
 }

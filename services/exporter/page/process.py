@@ -22,11 +22,10 @@ def process_document(page: Page | None) -> dict[str, Any]:
     """As plain data. Before the log was read, or where it cannot be, that cannot be told."""
     found = {} if page is None else page.values
     if not found.get("etl_log_up", {}).get(()):
-        why = "the log of the ETL process cannot be read"
-        said = f"Whether all is well cannot be told: {why}."
-        return _judged("cannot_tell", said, "log_unreadable", f"{why[0].upper()}{why[1:]}.") | {
-            "status": None
-        }
+        return _untold("the log of the ETL process cannot be read", "log_unreadable")
+    if not found.get("etl_health_status"):
+        # Not silent for too long yet: etl-metrics or the process has just started.
+        return _untold("the ETL process has written nothing yet", "process_unhealthy")
     values = {name: found.get(metric, {}).get(()) for name, metric in _SHOWN.items()}
     if not values["healthy"]:
         why = "The ETL process is not healthy, or has said nothing for too long."
@@ -39,6 +38,12 @@ def process_document(page: Page | None) -> dict[str, Any]:
         "remarks": [],
         "status": values,
     }
+
+
+def _untold(why: str, kind: str) -> dict[str, Any]:
+    said = f"Whether all is well cannot be told: {why}."
+    detail = f"{why[0].upper()}{why[1:]}."
+    return _judged("cannot_tell", said, kind, detail) | {"status": None}
 
 
 def _judged(verdict: str, first_line: str, kind: str, detail: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from common.errors import SinkError
 from common.samples.seal import Digest
 from common.sink.select import Select
 from services.verifier.sink.read import Sink
@@ -107,7 +108,12 @@ class SealReader:
 
     def _rows(self, *columns: str, **more: Any) -> Iterator[dict[str, Any]]:
         feed = {"pipeline": self.pipeline, "query": self.query, "tier": self.tier}
-        return self.sink.rows(Select(columns, MEASUREMENT, feed, **more))
+        for row in self.sink.rows(Select(columns, MEASUREMENT, feed, **more)):
+            try:
+                int(row["time"])
+            except (TypeError, ValueError, LookupError):
+                raise SinkError(f"{MEASUREMENT} has a row without a time") from None
+            yield row
 
 
 def sealed_queries(sink: Sink, pipeline: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.redis_url import SentinelAddress, check_redis_url, sentinels_of
+from common.state.connection.redis_client import connect
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,9 @@ from common.redis_url import SentinelAddress, check_redis_url, sentinels_of
         "redis://user@h:1/15",
         "rediss://h/0?socket_timeout=3",
         "redis://h?db=3",
+        "redis://h?db=3&other=",
+        "redis://h/0?client_name=etl&socket_keepalive=True&health_check_interval=5",
+        "rediss://h/0?ssl_cert_reqs=none&ssl_certfile=/run/c.pem&ssl_keyfile=/run/k.pem",
         "redis://[::1]:6379/0",
         "unix:///run/redis.sock?db=1",
         "unix://user@/run/redis.sock",
@@ -25,6 +29,9 @@ from common.redis_url import SentinelAddress, check_redis_url, sentinels_of
 )
 def test_good(url: str) -> None:
     check_redis_url(url)
+    if sentinels_of(url) is None:
+        # What is taken, a connection can be made of.
+        connect(url).connection_pool.make_connection()
 
 
 @pytest.mark.parametrize(
@@ -46,6 +53,14 @@ def test_good(url: str) -> None:
         ("unix://user:word@/run/redis.sock", "must not carry credentials"),
         ("redis+sentinel://u:word@a/name", "must not carry credentials"),
         ("redis+sentinel://a/name?password=word", "must not carry credentials"),
+        ("redis://h?other=word", "has a parameter that is none of client_name, db, "),
+        ("redis://h?protocol=3", "has a parameter that is none of"),
+        ("redis://h?decode_responses=true", "has a parameter that is none of"),
+        ("redis://h?ssl_cert_reqs=none", "has a parameter that is none of"),
+        ("rediss://h?ssl_cert_reqs=never", "ssl_cert_reqs whose value cannot be used"),
+        ("redis://h?db=word", "db whose value cannot be used"),
+        ("redis://h/0?socket_timeout=word", "socket_timeout whose value cannot be used"),
+        ("unix:///run/redis.sock?db=word", "db whose value cannot be used"),
         ("redis+sentinel://a,b", "must name the master"),
         ("redis+sentinel://a,b/", "must name the master"),
         ("redis+sentinel://a,b//0", "must name the master"),

@@ -97,6 +97,7 @@ def test_every_problem_is_a_line_with_its_place(config: Path, capsys: Capture) -
     document = json.loads(out)
     assert code == 2
     assert document["valid"] is False
+    assert document["exit_code"] == 2  # as of every error
     assert len(document["problems"]) == 3
 
 

@@ -167,6 +167,14 @@ def test_nobody_there_is_one_line(capsys: Capture) -> None:
     )
 
 
+def test_nobody_there_is_a_document_too(capsys: Capture) -> None:
+    code, out, err = run(capsys, "--url", "http://127.0.0.1:1", "--json")
+    assert code == 3
+    said = json.loads(out)
+    assert said["exit_code"] == 3
+    assert err == "".join(f"etlctl: {problem}\n" for problem in said["problems"])
+
+
 @pytest.mark.parametrize(
     ("status", "body", "why"),
     [

@@ -30,6 +30,11 @@ from tests.support.settings_files import EXTRACT, MINIMAL, problems, secret_file
             '[{"name": "a", "select": "up"}, {"name": "b", "select": "up"}]',
             "extract.queries[1]: b may select the same series as a",
         ),
+        (
+            "ETL__LOAD__TIERS__LUKEWARM__BUCKET",
+            "b",
+            "load.tiers.lukewarm: must be 'hot', 'warm' or 'cold', not 'lukewarm'",
+        ),
         ("ETL__EXTRACT__QUERIES__0__NAME", "q", "extract.queries: must be a list"),
         # Bytes of the environment that are not UTF-8 are halves of surrogate pairs to Python.
         (

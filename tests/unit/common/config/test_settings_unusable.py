@@ -151,3 +151,26 @@ def test_what_is_usable_is_kept_as_it_is(tmp_path: Path) -> None:
     text = f"{MINIMAL}pipeline: {{http_host: '::1', log_file: 'logs/{{service}}.log'}}\n"
     pipeline = load(tmp_path, text).pipeline
     assert (pipeline.http_host, pipeline.log_file) == ("::1", "logs/{service}.log")
+
+
+@pytest.mark.parametrize(
+    ("added", "wanted"),
+    [
+        ("verify: {cpu_share: yes}", "verify.cpu_share: must be a number, not true"),
+        ("verify: {cpu_share: 0}", "verify.cpu_share: must be greater than 0, not 0"),
+    ],
+)
+def test_a_share_of_a_core_is_a_number(tmp_path: Path, added: str, wanted: str) -> None:
+    assert problems(tmp_path, f"{MINIMAL}{added}\n") == [f"etl.yaml:3: {wanted}"]
+
+
+def test_how_many_there_may_be_is_told_like_everything_else(tmp_path: Path) -> None:
+    urls = ", ".join(f"'http://i{number}'" for number in range(17))
+    load_section = (
+        f"load: {{influxdb: {{urls: [{urls}], org: o, bucket: b}},"
+        " bucket_from: {label: team, buckets: {}}}\n"
+    )
+    assert problems(tmp_path, EXTRACT + load_section) == [
+        "etl.yaml:2: load.influxdb.urls: must have at most 16 items, not 17",
+        "etl.yaml:2: load.bucket_from.buckets: must have at least 1 item, not 0",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import get_args
 
 import pytest
@@ -16,10 +17,11 @@ from common.runtime.undeliverable import PAYLOAD_LOST
 from common.samples.series import SeriesDrop
 from common.source import transport  # noqa: F401
 from common.source.remote_read.doubt import Reason
+from devtools import PROJECT_ROOT
 from services.extractor.extract import NATIVE_HISTOGRAM
 from services.extractor.push.receive import STALE_MARKER
 from services.loader.admission import CircuitState
-from services.loader.lines import REASONS
+from services.loader.lines import CORRUPT, REASONS
 from services.loader.responses import FAILURES, PAUSES, Kind
 from services.transformer.clean import SampleDrop
 from services.transformer.rollup import ROLLED_UP
@@ -38,6 +40,19 @@ def known(name: str, service: str, label: str) -> set[str]:
     return {labels[label] for labels in known_labels(SPECS[name], service)}
 
 
+def reasons_written_in(module: str) -> set[str]:
+    """The reasons of dead letters that stand in a module, as the first text of what makes one."""
+    tree = ast.walk(ast.parse((PROJECT_ROOT / module).read_text(encoding="utf-8")))
+    makers = {"DeadLetter", "_dead", "whole_as_dead_letter"}
+    found: set[str] = set()
+    for call in (node for node in tree if isinstance(node, ast.Call)):
+        if isinstance(call.func, ast.Name) and call.func.id in makers:
+            for argument in call.args[:2]:
+                texts = [one.value for one in ast.walk(argument) if isinstance(one, ast.Constant)]
+                found.update(one for one in texts if isinstance(one, str))
+    return found
+
+
 def test_the_values_are_those_that_the_services_count() -> None:
     dropped = "etl_dropped_samples_total"
     assert known(dropped, "extractor", "reason") == {NATIVE_HISTOGRAM, STALE_MARKER}
@@ -47,8 +62,14 @@ def test_the_values_are_those_that_the_services_count() -> None:
         PAYLOAD_LOST,
     }
     assert known(dropped, "loader", "reason") == {"beyond_retention", PAYLOAD_LOST}
-    assert known("etl_dead_letters_total", "loader", "reason") >= set(REASONS.values()) - {
-        "beyond_retention"
+    assert known("etl_dead_letters_total", "loader", "reason") == {
+        *REASONS.values(),
+        CORRUPT,
+        *reasons_written_in("common/runtime/undeliverable.py"),
+    }
+    assert known("etl_dead_letters_total", "transformer", "reason") == {
+        *reasons_written_in("services/transformer/transform.py"),
+        *reasons_written_in("common/runtime/undeliverable.py"),
     }
     assert known("etl_circuit_changes_total", "loader", "state") == {
         state.name.lower() for state in CircuitState

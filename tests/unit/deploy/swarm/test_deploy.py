@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from devtools import PROJECT_ROOT
 
 DOCKER = """\
 #!/bin/sh
+[ -z "$FILES" ] || echo "$SECRETS_DIR $ETL_CONFIG_FILE ${GRAFANA_RECEIVERS_FILE-none}" >"$FILES"
 echo "$* $ETL_SECRETS_VERSION/$ETL_CONFIG_VERSION/$ETL_SERVERS_VERSION" >>"$CALLS"
 if [ "$1" = run ]; then
   [ -z "$REFUSE" ] || { echo "sink: refused" >&2; exit 1; }
@@ -42,6 +44,7 @@ class World:
                 "SECRETS_DIR": str(self.secrets),
                 "CALLS": str(self.calls_file),
                 "REFUSE": "",
+                "FILES": "",
                 **environment,
             },
             capture_output=True,
@@ -98,6 +101,29 @@ def test_a_changed_secret_and_a_changed_configuration_get_names_of_their_own(
     (world.secrets / "metrics_password").write_text("two")
     again = versions()
     assert [one == other for one, other in zip(changed, again, strict=True)] == [False, True, True]
+
+
+def test_relative_paths_are_those_of_the_project(world: World, tmp_path: Path) -> None:
+    """Docker takes a path in a stack's file for one beside that file: deploy/swarm."""
+    (world.secrets / "influxdb_token").write_text("token")
+    relative = os.path.relpath(world.secrets, PROJECT_ROOT)
+    files = tmp_path / "files"
+    receivers = "./deploy/grafana/provisioning/alerting/receivers.yaml"
+    config = "config/etl.yaml"
+    done = world.run(
+        SECRETS_DIR=relative,
+        ETL_CONFIG_FILE=config,
+        GRAFANA_RECEIVERS_FILE=receivers,
+        FILES=str(files),
+    )
+    assert done.returncode == 0, done.stderr
+    given = files.read_text().split()
+    assert all(map(os.path.isabs, given))
+    wanted = [world.secrets, PROJECT_ROOT / config, PROJECT_ROOT / receivers]
+    assert [Path(name).resolve() for name in given] == [path.resolve() for path in wanted]
+    # One that is not given stays so: the stack's file has its own.
+    world.run(FILES=str(files))
+    assert files.read_text().split()[2] == "none"
 
 
 def test_the_pipeline_alone(world: World) -> None:

@@ -356,3 +356,30 @@ def test_a_file_that_is_not_there_gets_one_sentence(tmp_path: Path, capsys: Capt
     code, _, err = run(capsys, "import", str(tmp_path / "no.conf"))
     assert (code, err.count("\n")) == (2, 1)
     assert "no.conf cannot be read: No such file or directory" in err
+
+
+def test_what_is_printed_is_no_file_to_go_on_with(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "prometheus.yml"
+    file.write_text(PROMETHEUS.replace("&u=writer&p=pa%26ss", ""), encoding="utf-8")
+    code, out, err = run(capsys, "import", str(file), "--output", "-")
+    assert code == 0
+    assert yaml.safe_load(out)["load"]["influxdb"]["bucket"] == "prom/years"
+    assert "--config -" not in err
+
+
+def test_headers_proxy_and_server_name_of_a_remote_write_are_carried(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    text = PROMETHEUS.replace(
+        "  send_exemplars: true\n",
+        "  headers: {X-Scope-OrgID: t-7, Authorization: s3cret}\n  proxy_url: http://proxy:3128\n"
+        "  tls_config: {server_name: influxdb.example}\n",
+    )
+    code, said = imported(capsys, tmp_path, text, name="prometheus.yml")
+    assert code == 0
+    assert "remote_write[1].headers.Authorization: not carried" in str(said["notes"])
+    assert not [note for note in said["notes"] if "server_name" in note or "proxy" in note]
+    influxdb = load_settings(tmp_path / "etl.yaml", {}).load.influxdb
+    assert (influxdb.server_name, influxdb.proxy_url) == ("influxdb.example", "http://proxy:3128")
+    (file,) = influxdb.header_files.values()
+    assert Path(file).read_text(encoding="utf-8") == "t-7\n"

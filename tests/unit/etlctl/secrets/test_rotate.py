@@ -77,6 +77,17 @@ def test_show_prints_the_value_and_only_that(capsys: Capture, folder: Path) -> N
     )
 
 
+def test_show_says_what_makes_a_file_of_tls(capsys: Capture, tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    assert run(capsys, "secrets", "init", "--dir", str(folder))[0] == 0
+    for name in ("tls_ca.crt", "prometheus_web_tls.yml"):
+        code, out, err = run(capsys, "secrets", "show", name, "--dir", str(folder))
+        assert (code, out) == (2, "")
+        assert err == (
+            f"etlctl: {folder / name}: is missing: make it with `etlctl secrets init --tls`\n"
+        )
+
+
 def test_show_follows_no_link_and_no_path(capsys: Capture, folder: Path) -> None:
     (folder / "redis_loader_password").unlink()
     (folder / "redis_loader_password").symlink_to("/etc/hostname")

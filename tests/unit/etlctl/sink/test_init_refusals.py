@@ -15,6 +15,7 @@ from etlctl.sink.init import wait_until_healthy
 from etlctl.sink.management import Management
 from etlctl.times import Clock
 from tests.doubles.influx_management import serving
+from tests.support.answering_server import AnsweringServer, reply
 from tests.unit.etlctl.sink.job import Job
 
 
@@ -112,6 +113,21 @@ def test_a_token_file_must_be_named(job: Job, monkeypatch: pytest.MonkeyPatch) -
         "etlctl: load.influxdb.token_file: is not set: name the file with --token-file\n"
     )
     assert job.place.rules() == {}
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>log in</html>", b"{}", b"[]", b"", b"7", b"null", b"[" * 100_000]
+)
+def test_another_server_at_that_address_is_called_so(body: bytes) -> None:
+    with AnsweringServer(reply(body, headers={"Content-Type": "application/json"})) as server:
+        there = InfluxSettings(url=server.url, org="o", bucket="b")
+        admin = Management(SinkSession(there, connections=1, token="t"))
+        why = admin.why_not_healthy()
+        admin.close()
+    assert why == (
+        f"InfluxDB at {server.url} answers a request for its health as no InfluxDB does: is this"
+        " its address?"
+    )
 
 
 def test_waiting_ends_when_it_is_healthy_or_after_the_given_time(tmp_path: Path) -> None:

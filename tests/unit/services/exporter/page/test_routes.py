@@ -18,6 +18,7 @@ from devtools import PROJECT_ROOT
 from services.exporter.page.links import ALERTS, Links
 from services.exporter.page.process import process_document
 from services.exporter.page.routes import assembled, page_routes, whole
+from services.exporter.process import ProcessState
 from services.exporter.series import Page
 
 FOLDER = PROJECT_ROOT / "services" / "exporter" / "page"
@@ -30,6 +31,14 @@ def log_page(**values: float) -> Page:
     page = Page()
     for name, value in {"log_up": 1.0, "health_status": 1.0, **values}.items():
         page.set(f"etl_{name}", value)
+    return page
+
+
+def unheard_page() -> Page:
+    """The log is there, and empty."""
+    page = Page()
+    ProcessState(30.0).publish(page)
+    page.set("etl_log_up", 1.0)
     return page
 
 
@@ -110,6 +119,8 @@ def test_a_time_that_is_none_is_refused(server: HttpServer, after: str) -> None:
         (log_page(health_status=0), "needs_person", "Not all is well"),
         (log_page(log_up=0), "cannot_tell", "cannot be told: the log of the ETL process"),
         (None, "cannot_tell", "cannot be told"),
+        # Just started: an empty log is no fault until it was silent for too long.
+        (unheard_page(), "cannot_tell", "cannot be told: the ETL process has written nothing yet"),
     ],
 )
 def test_a_process_without_a_pipeline(page: Page | None, verdict: str, said: str) -> None:
