@@ -23,8 +23,10 @@ _SYMBOL, _TIMESERIES = (number << 3 | LENGTH for number in (4, 5))
 _OF_OTHER = (1 << 3 | LENGTH, 2 << 3 | LENGTH, 3 << 3 | LENGTH)
 _REFERENCES, _SAMPLE, _HISTOGRAM = (number << 3 | LENGTH for number in (1, 2, 3))
 _REFERENCE = 1 << 3 | VARINT
-# Two numbers.
-_PAIR = re.compile(b"(?:[\x80-\xff]*[\\0-\x7f]){2}", re.DOTALL)
+# Two numbers, of which none is longer than 64 bits take: else what has no end would be gone through
+# again from each of its bytes.
+_PAIR = re.compile(b"(?:[\x80-\xff]{0,9}[\\0-\x7f]){2}", re.DOTALL)
+_ENDLESS = re.compile(b"[\x80-\xff]{10}", re.DOTALL)
 
 
 def parse_v2(body: bytes) -> WriteRequest:
@@ -104,6 +106,8 @@ class _Labels:
         """That of the next series of ``request``, as 1.0 writes it."""
         pairs = _PAIR.findall(references)
         if sum(map(len, pairs)) != len(references):
+            if _ENDLESS.search(references):
+                raise Malformed("a number has no end")
             raise BadRequest(f"series {len(request.counts)} has references that are no pairs")
         found = [self._known.get(pair) or self._label(request, pair) for pair in pairs]
         found_bytes = sum(map(len, found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 
 import pytest
 
@@ -125,6 +126,19 @@ def test_no_cut_of_a_request_is_another_error() -> None:
         except BadRequest:
             continue
         assert len(request.label_sets) < 2
+
+
+def test_references_that_have_no_end_cost_no_more_than_others() -> None:
+    # Taken back byte by byte from each of them, these took a thousand times as long.
+    size_bytes = write_request.MOST_LABEL_SET_BYTES
+    began = time.process_time()
+    with pytest.raises(BadRequest, match="more than"):
+        parse_v2(TABLE + of_series([3, 4] * (size_bytes // 2)))
+    usual, began = time.process_time() - began, time.process_time()
+    with pytest.raises(BadRequest, match="a number has no end"):
+        parse_v2(TABLE + of_bytes(5, of_bytes(1, b"\x80" * size_bytes)))
+
+    assert time.process_time() - began < 50 * usual
 
 
 def test_labels_that_no_series_may_have_are_found_as_in_1_0() -> None:
