@@ -10,7 +10,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from common.source.protobuf import LENGTH, VARINT, Malformed, inside, message, skipped, uvarint
+from common.source.protobuf import (
+    LENGTH,
+    VARINT,
+    Malformed,
+    check_passed_over,
+    inside,
+    message,
+    skipped,
+    uvarint,
+)
 from services.extractor.push.bad_request import BadRequest
 from services.extractor.push.write_request import WriteRequest, is_message
 
@@ -41,6 +50,7 @@ def parse_v2(body: bytes) -> WriteRequest:
             if tag in _OF_OTHER:
                 raise Malformed("it is a WriteRequest of 1.0, which its Content-Type must say")
             if tag not in (_SYMBOL, _TIMESERIES):  # a field of a later version
+                check_passed_over(tag, (4, 5))
                 position = skipped(body, position, tag & 7, end)
                 continue
             length, position = uvarint(body, position)
@@ -89,6 +99,8 @@ def _read_series(
             if tag == _HISTOGRAM:
                 request.add_histogram(body, first, position)
                 histograms += 1
+            else:
+                check_passed_over(tag, (1, 2, 3))
         request.check_labels(len(references))
     request.add_series(labels.label_set(request, bytes(references)), samples, histograms)
 

@@ -15,6 +15,7 @@ from services.extractor.push.write_request import WriteRequest, labels_of
 from tests.support.remote_write import (
     histogram,
     of_bytes,
+    of_double,
     of_int,
     request_v2,
     sample,
@@ -104,6 +105,10 @@ def test_a_request_may_have_no_series() -> None:
         (TABLE + of_bytes(5, b"\x0a\x05\x01"), "a field ends behind what it is in"),
         (TABLE + of_bytes(5, b"\x0a\x02\x01\xff"), "series 0 has references that are no pairs"),
         (TABLE + of_series([]) + of_bytes(5, b"\x0a\x0e" + b"\xff" * 12 + b"\0\0"), "has no end"),
+        (TABLE + of_series([1, 2], of_double(1, 1.0)), "field 1 is written in another way"),
+        (TABLE + of_series([1, 2], of_int(2, 1)), "field 2 is written in another way"),
+        (TABLE + of_series([1, 2], of_int(3, 1)), "field 3 is written in another way"),
+        (of_int(4, 1), "field 4 is written in another way"),
         (b"\xff" * 12, "a number has no end"),
         (of_bytes(5, b"\x3b") + TABLE, "a field of kind 3"),
     ],
