@@ -13,6 +13,8 @@ import sys
 
 # The field of a point, unless the layout names another.
 FIELD = "value"
+# What is remembered of very many keys is not remembered of longer ones.
+LONG_KEY_BYTES = 500
 
 # Unicode has a picture for each control character: a line feed becomes U+240A (␊). The picture of
 # escape marks a code point in hexadecimal instead, for everything else that is not printable.
