@@ -131,6 +131,11 @@ def test_what_is_no_series_is_refused_each_time() -> None:
         ),
         ("global:\n  external_labels:\n    a: 1e3\n    b: =\n", {"a": "1e3", "b": "="}),
         ("remote_write:\n- headers:\n    external_labels: x\n", {}),
+        (
+            "global:\n  external_labels:\n    note: |-\n      a\n\n      b\n    site: north\n"
+            "scrape_configs: []\n",
+            {"note": "a\n\nb", "site": "north"},
+        ),
     ],
 )
 def test_external_labels_of_a_configuration(config: str, labels: Mapping[str, str]) -> None:
