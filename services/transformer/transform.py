@@ -132,7 +132,9 @@ class TransformHandler:
         return Settle(outputs=tuple(encode_rollup(points)), drops=drops, dead=dead)
 
     def _mark_of(self, key: bytes) -> int:
-        return (self._remembered_mark if len(key) <= LONG_KEY_BYTES else self._mark_of_key)(key)
+        if len(key) > LONG_KEY_BYTES:
+            return self._mark_of_key(key)
+        return self._remembered_mark(key)
 
     def _mark_of_key(self, key: bytes) -> int:
         bucket = self.bucket_of and self.bucket_of(key)
