@@ -104,7 +104,10 @@ class TransformSettings(CheckedSection):
         600, ge=0, description="How far ahead of now a sample's timestamp may lie."
     )
     cache_series: Annotated[Count, Unit("series")] = Field(
-        100_000, ge=1, description="Series whose relabelled form is remembered."
+        100_000,
+        ge=1,
+        description="Series whose relabelled form is remembered; fewer, where labels and key of "
+        "one take more than 1,000 bytes.",
     )
 
     def _problems(self) -> Iterator[Problem]:

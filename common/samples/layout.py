@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
-from common.samples.line_names import FIELD, map_field, map_measurement, map_value
+from common.samples.line_names import FIELD, map_field, map_measurement, map_value, original
 
 NAME = "${__name__}"
 # The tag that holds the name under some layouts; no label becomes it, as mapping puts something in
@@ -113,7 +113,7 @@ class Layout:
         before, _, after = template.partition(NAME)
         for found in (text, text.removeprefix(_MAPPED_PREFIX)):
             if found.startswith(before) and found.endswith(after):
-                name = found[len(before) : len(found) - len(after)]
+                name = original(found[len(before) : len(found) - len(after)])
                 if name and self.place(name + suffix, bound) == place:
                     yield name + suffix
                     return

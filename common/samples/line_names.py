@@ -9,9 +9,12 @@ goes through untouched. Sources: ``models/points.go`` (parsing, reserved keys, v
 from __future__ import annotations
 
 import re
+import sys
 
 # The field of a point, unless the layout names another.
 FIELD = "value"
+# What is remembered of very many keys is not remembered of longer ones.
+LONG_KEY_BYTES = 500
 
 # Unicode has a picture for each control character: a line feed becomes U+240A (␊). The picture of
 # escape marks a code point in hexadecimal instead, for everything else that is not printable.
@@ -22,6 +25,9 @@ _BACKSLASH_PICTURE = "\uff3c"
 # The pictures themselves are written as code points, so that none is taken for what it stands for.
 # InfluxDB takes U+FFFD for a sign of broken text.
 _CODED = re.compile(f"[\u2400-\u241f\u2421{_BACKSLASH_PICTURE}\ufffd]")
+_CHARACTERS = {picture: character for character, picture in _PICTURES.items()}
+_CHARACTERS[_BACKSLASH_PICTURE] = "\\"
+_MAPPED = re.compile(f"{_CODE_MARK}([0-9a-f]{{1,6}});|[{''.join(_CHARACTERS)}]")
 
 # A backslash stands for itself in a tag value, except where it could be read as an escape.
 _UNSAFE_BACKSLASH = re.compile(r"\\(?=[\\,= ]|\Z)")
@@ -63,6 +69,14 @@ def map_value(value: str) -> str:
     return _UNSAFE_BACKSLASH.sub(_BACKSLASH_PICTURE, value) if "\\" in value else value
 
 
+def original(text: str) -> str:
+    """The reverse of what happens to characters while names and values are mapped.
+
+    What mapping never makes stays as it is: somebody else wrote it.
+    """
+    return _MAPPED.sub(_original_character, text)
+
+
 def escape_measurement(name: str) -> str:
     """A mapped measurement as line protocol writes it."""
     return _MEASUREMENT_SPECIAL.sub(r"\\\g<0>", name)
@@ -86,6 +100,16 @@ def _map_character(character: str) -> str:
     if character.isprintable() and not _CODED.match(character):
         return character
     return f"{_CODE_MARK}{ord(character):x};"
+
+
+def _original_character(mapped: re.Match[str]) -> str:
+    if mapped[1] is None:
+        return _CHARACTERS[mapped[0]]
+    code = int(mapped[1], 16)
+    if code > sys.maxunicode or 0xD800 <= code < 0xE000:  # no text has half of a surrogate pair
+        return mapped[0]
+    character = chr(code)
+    return character if _map_character(character) == mapped[0] else mapped[0]
 
 
 def with_field(key: bytes, field: bytes) -> bytes:

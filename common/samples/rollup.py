@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from common.samples.line_names import FIELD, split_field, with_field
+from common.samples.line_names import FIELD, LONG_KEY_BYTES, split_field, with_field
 
 AGGREGATES = ("avg", "min", "max", "sum", "count", "first", "last", "stddev", "increase")
 
@@ -49,13 +49,16 @@ class Rollup:
         return LEAD_IN_MS if "increase" in self.aggregates else 0
 
 
-@lru_cache(maxsize=200_000)
 def rollup_key(key: bytes) -> bytes:
     """The series key of a rollup, given that of the samples; both with the field, if it has one.
 
     A tag named as an aggregate gets a prefix, because a point cannot have a tag and a field of one
     name. Names that look like mapped ones are mapped too, so that the two stay apart.
     """
+    return _remembered(key) if len(key) <= LONG_KEY_BYTES else _rollup_key(key)
+
+
+def _rollup_key(key: bytes) -> bytes:
     if not any(b",%s=" % name in key or b"_%s=" % name in key for name in _NAMES):
         return key
     series, field = split_field(key)
@@ -67,6 +70,9 @@ def rollup_key(key: bytes) -> bytes:
     )
     series = b",".join((measurement, *(b"=".join(pair) for pair in mapped)))
     return with_field(series, field) if field else series
+
+
+_remembered = lru_cache(maxsize=200_000)(_rollup_key)
 
 
 _NAMES = tuple(name.encode() for name in AGGREGATES)

@@ -20,6 +20,8 @@ _SHIFT = np.uint64(seal.SHIFT)
 # Samples hashed at a time: their columns stay in the processor's cache.
 _CHUNK_SAMPLES = 16_384
 _MOST_KEYS = 200_000
+# For each of them there is so much room.
+_KEY_BYTES = 300
 
 
 def digest(
@@ -130,10 +132,13 @@ class _KeyHashes(dict[bytes, bytes]):
     def __init__(self, fields: Sequence[str] = ()) -> None:
         self._fields = tuple(fields)
         self._most_keys = _MOST_KEYS // max(1, len(self._fields))
+        self._bytes = 0
 
     def __missing__(self, key: bytes) -> bytes:
-        if len(self) >= self._most_keys:
+        self._bytes += len(key)
+        if len(self) >= self._most_keys or self._bytes > self._most_keys * _KEY_BYTES:
             self.clear()
+            self._bytes = len(key)
         keys = [field_key(key, name) for name in self._fields] or [key]
         found = self[key] = b"".join(map(key_hash, keys))
         return found

@@ -56,6 +56,9 @@ class SeriesDrop(StrEnum):
     SERIES_KEY_TOO_LONG = "series_key_too_long"
 
 
+# For each of the series that are to be remembered there is so much room for label set and key.
+SERIES_BYTES = 1000
+
 # The series key, why there is none, or what is wrong with the label set itself.
 Resolved = bytes | SeriesDrop | WireError
 
@@ -77,7 +80,10 @@ class Identity:
 
 
 class SeriesEncoder:
-    """From label sets to series keys; those of the last ``cache_series`` series are remembered."""
+    """From label sets to series keys; those of the last ``cache_series`` series are remembered.
+
+    Fewer, where they are longer than usual: memory has an end.
+    """
 
     def __init__(
         self,
@@ -96,8 +102,9 @@ class SeriesEncoder:
         self._layout = DEFAULT_LAYOUT if layout == DEFAULT_LAYOUT else layout
         self._is_integer = _globs(tuple(integer_metrics))
         # Two generations: when the young one is full it becomes the old one, which is dropped.
-        # So half of cache_series are certainly remembered, and all of them at most.
+        # So half of cache_series are remembered, if they are not too long, and all of them at most.
         self._generation_series = max(1, cache_series // 2)
+        self._young_bytes = 0
         self._young: dict[bytes, bytes | SeriesDrop] = {}
         self._old: dict[bytes, bytes | SeriesDrop] = {}
 
@@ -210,9 +217,14 @@ class SeriesEncoder:
             except WireError as error:
                 return error
             key = named if isinstance(named, SeriesDrop) else self._key(*named)
-        if len(self._young) >= self._generation_series:
-            self._old, self._young = self._young, {}
+        size_bytes = len(known_as) + (len(key) if isinstance(key, bytes) else 0)
+        if (
+            len(self._young) >= self._generation_series
+            or self._young_bytes + size_bytes > self._generation_series * SERIES_BYTES
+        ):
+            self._old, self._young, self._young_bytes = self._young, {}, 0
         self._young[known_as] = key
+        self._young_bytes += size_bytes
         return key
 
     def _key(self, name: str, labels: dict[str, str]) -> bytes | SeriesDrop:

@@ -6,6 +6,8 @@ What reads raises ``IndexError`` where the text ends too early.
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 # How a field is written: the last three bits of its tag.
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 # Numbers of one byte, which nearly all are.
@@ -51,6 +53,15 @@ def skipped(content: bytes, position: int, kind: int, end: int) -> int:
     else:
         raise Malformed(f"a field of kind {kind}")
     return inside(position, end)
+
+
+def check_passed_over(tag: int, known: Container[int]) -> None:
+    """Raise :class:`Malformed` if a field that is not read is one of those ``known``.
+
+    It is written in another way than it should be, and must not be taken for left out.
+    """
+    if tag >> 3 in known:
+        raise Malformed(f"field {tag >> 3} is written in another way")
 
 
 def written_uvarint(number: int) -> bytes:

@@ -22,6 +22,7 @@ from common.samples.batch import (
 )
 from common.samples.bucket_of_key import BucketOfKey, mark_of_bucket
 from common.samples.columns import Samples
+from common.samples.line_names import LONG_KEY_BYTES
 from common.samples.series import IntegerKey, Resolved, SeriesDrop, SeriesEncoder
 from common.state.verdict import PUSHED, DeadLetter, Entry, Settle, Verdict
 from services.transformer.clean import Drops, SampleDrop, clean
@@ -65,7 +66,7 @@ class TransformHandler:
 
     def __post_init__(self) -> None:
         # The same series come in every window.
-        self._mark_of = lru_cache(maxsize=100_000)(self._mark_of_key)
+        self._remembered_mark = lru_cache(maxsize=100_000)(self._mark_of_key)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> TransformHandler:
@@ -129,6 +130,11 @@ class TransformHandler:
         for reason, samples in of_rollup.items():
             drops[reason] = drops.get(reason, 0) + samples
         return Settle(outputs=tuple(encode_rollup(points)), drops=drops, dead=dead)
+
+    def _mark_of(self, key: bytes) -> int:
+        if len(key) > LONG_KEY_BYTES:
+            return self._mark_of_key(key)
+        return self._remembered_mark(key)
 
     def _mark_of_key(self, key: bytes) -> int:
         bucket = self.bucket_of and self.bucket_of(key)

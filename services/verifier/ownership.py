@@ -27,7 +27,7 @@ from common.promql.selector import (
     Selector,
 )
 from common.samples.layout import Layout, Place, any_bound
-from common.samples.line_names import map_key, map_value
+from common.samples.line_names import map_key, map_value, original
 from common.samples.series import SeriesDrop
 from services.verifier.expect import Identify
 from services.verifier.points import SeriesKey
@@ -76,7 +76,7 @@ def owner(query: Query, places: Container[Place], rules: Sequence[RelabelRule]) 
         if any_bound(series.place) != series.place:
             tags.setdefault(BUCKET_LABEL, series.field)
         return may_write(series) and all(
-            matcher.matches(tags.get(map_key(matcher.label), ""))
+            matcher.matches(original(tags.get(map_key(matcher.label), "")))
             for matcher in selector.matchers
             if matcher.label != NAME_LABEL
         )

@@ -16,7 +16,8 @@ from common.errors import SourceUnavailable
 KEPT_SECONDS = 60.0
 
 # As Prometheus writes its configuration: a key of the document's ``global``, and what is in it.
-_EXTERNAL = re.compile(r"^  external_labels:\n((?:    .*\n)+)", re.MULTILINE)
+# Of a text of several lines some may be empty.
+_EXTERNAL = re.compile(r"^  external_labels:\n((?:(?:    .*)?\n)+)", re.MULTILINE)
 
 
 @dataclass

@@ -19,7 +19,15 @@ import msgspec
 import numpy as np
 
 from common.samples.columns import Samples
-from common.source.protobuf import FIXED64, LENGTH, VARINT, Malformed, skipped, uvarint
+from common.source.protobuf import (
+    FIXED64,
+    LENGTH,
+    VARINT,
+    Malformed,
+    check_passed_over,
+    skipped,
+    uvarint,
+)
 from services.extractor.push.bad_request import BadRequest
 from services.extractor.push.write_request import is_message
 from services.extractor.source.classic_series import Histogram, number_of_points, series_of
@@ -43,6 +51,9 @@ _COUNT, _COUNT_FLOAT, _SUM, _SCHEMA, _THRESHOLD, _ZEROS, _ZEROS_FLOAT = range(1,
 _NEGATIVE, _POSITIVE = (8, 9, 10), (11, 12, 13)
 _TIMESTAMP, _CUSTOM_BOUNDS = 15, 16
 _SPANS, _DELTAS, _FLOATS = (8, 11), (9, 12), (10, 13, 16)
+_WHOLE = (_COUNT, _SCHEMA, _ZEROS, _TIMESTAMP)
+_EIGHTS = (_COUNT_FLOAT, _SUM, _THRESHOLD, _ZEROS_FLOAT)
+_KNOWN = frozenset((*_WHOLE, *_EIGHTS, *_SPANS, *_DELTAS, *_FLOATS))
 # Those of a span, as tags.
 _OFFSET, _LENGTH = 1 << 3 | VARINT, 2 << 3 | VARINT
 _ZERO = bytes(8)
@@ -149,10 +160,12 @@ class _Fields:
             if len(content) % 8:
                 raise Malformed("a list of floats is cut off")
             self.floats[number] += struct.unpack(f"<{len(content) // 8}d", content)
-        elif kind == VARINT:
+        elif number in _WHOLE and kind == VARINT:
             self.whole[number], _ = uvarint(content, 0)
-        elif kind == FIXED64:
+        elif number in _EIGHTS and kind == FIXED64:
             self.eights[number] = content
+        else:  # the hint of a reset, or a field of a later version
+            check_passed_over(number << 3, _KNOWN)
 
     def histogram(self) -> Histogram | None:
         """None for one that Prometheus would refuse."""
@@ -292,6 +305,8 @@ def _span(content: bytes) -> tuple[int, int]:
         position = skipped(content, first, tag & 7, end)
         if tag in found:
             found[tag], _ = uvarint(content, first)
+        else:
+            check_passed_over(tag, (1, 2))
     return _signed(found[_OFFSET]), found[_LENGTH]
 
 

@@ -10,7 +10,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from common.source.protobuf import LENGTH, VARINT, Malformed, inside, message, skipped, uvarint
+from common.source.protobuf import (
+    LENGTH,
+    VARINT,
+    Malformed,
+    check_passed_over,
+    inside,
+    message,
+    skipped,
+    uvarint,
+)
 from services.extractor.push.bad_request import BadRequest
 from services.extractor.push.write_request import WriteRequest, is_message
 
@@ -23,8 +32,10 @@ _SYMBOL, _TIMESERIES = (number << 3 | LENGTH for number in (4, 5))
 _OF_OTHER = (1 << 3 | LENGTH, 2 << 3 | LENGTH, 3 << 3 | LENGTH)
 _REFERENCES, _SAMPLE, _HISTOGRAM = (number << 3 | LENGTH for number in (1, 2, 3))
 _REFERENCE = 1 << 3 | VARINT
-# Two numbers.
-_PAIR = re.compile(b"(?:[\x80-\xff]*[\\0-\x7f]){2}", re.DOTALL)
+# Two numbers, of which none is longer than 64 bits take: else what has no end would be gone through
+# again from each of its bytes.
+_PAIR = re.compile(b"(?:[\x80-\xff]{0,9}[\\0-\x7f]){2}", re.DOTALL)
+_ENDLESS = re.compile(b"[\x80-\xff]{10}", re.DOTALL)
 
 
 def parse_v2(body: bytes) -> WriteRequest:
@@ -39,6 +50,7 @@ def parse_v2(body: bytes) -> WriteRequest:
             if tag in _OF_OTHER:
                 raise Malformed("it is a WriteRequest of 1.0, which its Content-Type must say")
             if tag not in (_SYMBOL, _TIMESERIES):  # a field of a later version
+                check_passed_over(tag, (4, 5))
                 position = skipped(body, position, tag & 7, end)
                 continue
             length, position = uvarint(body, position)
@@ -87,6 +99,8 @@ def _read_series(
             if tag == _HISTOGRAM:
                 request.add_histogram(body, first, position)
                 histograms += 1
+            else:
+                check_passed_over(tag, (1, 2, 3))
         request.check_labels(len(references))
     request.add_series(labels.label_set(request, bytes(references)), samples, histograms)
 
@@ -104,6 +118,8 @@ class _Labels:
         """That of the next series of ``request``, as 1.0 writes it."""
         pairs = _PAIR.findall(references)
         if sum(map(len, pairs)) != len(references):
+            if _ENDLESS.search(references):
+                raise Malformed("a number has no end")
             raise BadRequest(f"series {len(request.counts)} has references that are no pairs")
         found = [self._known.get(pair) or self._label(request, pair) for pair in pairs]
         found_bytes = sum(map(len, found))

@@ -11,8 +11,10 @@ from common.promql.selector import Selector, parse_selector
 from services.extractor.push.write_request import labels_of
 from services.extractor.windows import Plan
 
-# Label sets as sent that are remembered from one request to the next.
-REMEMBERED_BYTES = 64 << 20
+# What is remembered of label sets from one request to the next, memory for memory: what Python adds
+# to each, and to what became of one that is selected, is more than short ones have.
+REMEMBERED_BYTES = 96 << 20
+_KNOWN_BYTES, _SELECTED_BYTES = 100, 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,12 @@ class Selecting:
         found = self.known.get(label_set)
         if found is None:
             found = self._find(label_set)
-            self._known_bytes += len(label_set) + len(found.series)
+            size_bytes = len(label_set) + _KNOWN_BYTES
+            if found.feeds:
+                size_bytes += len(found.series) + _SELECTED_BYTES
+            self._known_bytes += size_bytes
             if self._known_bytes > self._remembered_bytes:
-                self.known, self._known_bytes = {}, len(label_set) + len(found.series)
+                self.known, self._known_bytes = {}, size_bytes
             self.known[label_set] = found
         return found
 

@@ -10,7 +10,16 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from common.source.protobuf import FIXED64, LENGTH, VARINT, Malformed, inside, skipped, uvarint
+from common.source.protobuf import (
+    FIXED64,
+    LENGTH,
+    VARINT,
+    Malformed,
+    check_passed_over,
+    inside,
+    skipped,
+    uvarint,
+)
 from services.extractor.push.bad_request import BadRequest
 
 MOST_SERIES = 50_000
@@ -66,6 +75,7 @@ class WriteRequest:
                 if tag in _OF_OTHER:
                     raise Malformed("it is a Request of 2.0, which its Content-Type must say")
                 if tag != _TIMESERIES:  # metadata, or a field of a later version
+                    check_passed_over(tag, (1,))
                     position = skipped(body, position, tag & 7, end)
                     continue
                 length, position = uvarint(body, position)
@@ -123,6 +133,8 @@ class WriteRequest:
             if tag == _HISTOGRAM:
                 self.add_histogram(body, first, position)
                 histograms += 1
+            else:
+                check_passed_over(tag, (1, 2, 4))
         if in_labels:
             parts.append(body[first_label:position])
         label_set = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -177,6 +189,7 @@ class WriteRequest:
                     self._times_ms[body[first:position]] = timestamp_ms
             else:
                 tag, position = uvarint(body, position)
+                check_passed_over(tag, (1, 2))
                 position = skipped(body, position, tag & 7, end)
         self.values += value
         # An int64: a negative one is written as its two's complement.
@@ -206,6 +219,7 @@ def labels_of(label_set: bytes) -> dict[str, str]:
             while position < end:
                 tag, position = uvarint(label_set, position)
                 if tag not in (_NAME, _TEXT):
+                    check_passed_over(tag, (1, 2))
                     position = skipped(label_set, position, tag & 7, end)
                     continue
                 length, position = uvarint(label_set, position)

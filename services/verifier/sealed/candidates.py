@@ -18,7 +18,7 @@ from common.config import Query, RelabelRule
 from common.config.query import RESERVED_NAMES
 from common.promql.selector import BUCKET_LABEL, NAME_LABEL, Selector
 from common.samples.layout import DEFAULT_LAYOUT, Layout, Place
-from common.samples.line_names import map_key, map_value
+from common.samples.line_names import map_key, map_value, original
 from services.verifier.expect import Identify
 from services.verifier.ownership import NAME_DROPS, constant_tags
 from services.verifier.points import SeriesKey
@@ -47,7 +47,7 @@ class Candidates:
             series.place in self.places
             and all(tags.get(tag, "") == value for tag, value in self.tags.items())
             and all(
-                matcher.matches(tags.get(map_key(matcher.label), ""))
+                matcher.matches(original(tags.get(map_key(matcher.label), "")))
                 for matcher in (self.selector.matchers if self.selector else ())
                 if matcher.label != NAME_LABEL
                 and matcher.label not in self.rewritten

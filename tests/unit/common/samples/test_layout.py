@@ -108,6 +108,11 @@ def test_the_metric_is_told_from_its_place(layout: Layout) -> None:
     assert not any(layout.names(Place("cpu", "usage_idle"))) or layout.field == "${__name__}"
 
 
+@given(st.sampled_from((*LAYOUTS, FIELDS)), names)
+def test_a_metric_is_told_from_its_place_whatever_its_name(layout: Layout, name: str) -> None:
+    assert list(layout.names(layout.place(name))) == [name]
+
+
 def test_what_no_metric_can_be_held_at_is_somebody_elses() -> None:
     assert not TELEGRAF_V2.may_hold(Place("cpu", "usage_idle"))
     assert not any(TELEGRAF_V2.names(Place("cpu", "usage_idle")))

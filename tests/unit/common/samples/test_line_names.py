@@ -15,6 +15,7 @@ from common.samples.line_names import (
     map_key,
     map_measurement,
     map_value,
+    original,
 )
 
 # Text that is rich in what matters here, besides any text at all.
@@ -163,3 +164,17 @@ _RESERVED = {
     "value": ("(?!)", ""),
 }
 _BEHIND = {chr(0x2400 + code): chr(code) for code in range(32)} | {"␡": "\x7f", "＼": "\\"}
+
+
+@given(TEXT)
+def test_what_was_mapped_can_be_told_again(text: str) -> None:
+    assert original(map_value(text)) == text
+    held = map_measurement(text)
+    assert text in (original(held), original(held.removeprefix("metric_")))
+
+
+@pytest.mark.parametrize(
+    "text", ["\u241bd800;", "\u241b110000;", "\u241b41;", "\u241bFFFD;", "\u241b", "\u2420"]
+)
+def test_what_mapping_never_makes_stays_as_it_is(text: str) -> None:
+    assert original(text) == text

@@ -112,6 +112,18 @@ def test_series_that_were_forgotten_have_the_same_factors(monkeypatch: pytest.Mo
     assert len(seal_columns._KEY_HASHES) <= 2
 
 
+def test_of_long_keys_fewer_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seal_columns, "_MOST_KEYS", 10)
+    monkeypatch.setattr(seal_columns, "_KEY_HASHES", seal_columns._KeyHashes())
+
+    seal_columns.series_factors([b"m,n=%d" % number for number in range(8)])
+    assert len(seal_columns._KEY_HASHES) == 8
+    for number in range(20):
+        seal_columns.series_factors([b"m,n=%d%s" % (number, b"x" * 1000)])
+        assert len(seal_columns._KEY_HASHES) <= 10
+        assert sum(map(len, seal_columns._KEY_HASHES)) <= 10 * 300
+
+
 @given(
     st.binary(max_size=20),
     st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.floats()), max_size=20),

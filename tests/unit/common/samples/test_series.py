@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Mapping
 
 import pytest
@@ -183,6 +184,22 @@ def test_a_small_memory_gives_the_same_keys(capacity: int) -> None:
     for kind in ("select", "expr", "select"):
         assert small.keys(kind, "q", series) == large.keys(kind, "q", series)
         assert small.remembered_series <= max(2, capacity)
+
+
+def test_of_series_with_long_labels_fewer_are_remembered() -> None:
+    """As those of a database that has its statements in a label, by the ten thousand."""
+    encoder = SeriesEncoder(cache_series=1000)
+    tracemalloc.start()
+    try:
+        before_bytes, _ = tracemalloc.get_traced_memory()
+        for number in range(600):
+            labels = {"__name__": "calls", "query": f"SELECT {number}, " + "x" * 10_000}
+            assert isinstance(encoder.key("select", "q", packed(labels)), bytes)
+        taken_bytes = tracemalloc.get_traced_memory()[0] - before_bytes
+    finally:
+        tracemalloc.stop()
+    assert encoder.remembered_series > 10
+    assert taken_bytes < 1_200_000
 
 
 def test_expressions_do_not_share_what_is_remembered() -> None:

@@ -6,6 +6,7 @@ import functools
 import gzip
 import itertools
 import operator
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -165,6 +166,19 @@ def test_what_no_float_can_hold_is_dropped() -> None:
 )
 def test_a_tag_has_no_name_of_a_field(key: bytes, mapped: bytes) -> None:
     assert rollup_key(key) == mapped
+
+
+def test_long_keys_are_not_remembered() -> None:
+    tracemalloc.start()
+    try:
+        before_bytes, _ = tracemalloc.get_traced_memory()
+        for number in range(100):
+            long = b"m,query=%d%s" % (number, b"x" * 10_000)
+            assert rollup_key(long) == long
+            assert rollup_key(long + b",sum=1") == b"m,label_sum=1," + long[2:]
+        assert tracemalloc.get_traced_memory()[0] - before_bytes < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 @given(

@@ -132,6 +132,13 @@ def test_tags_must_satisfy_the_selector(
     assert owner(SELECT, places(SELECT), ())(SeriesKey.of(measurement, tags)) is owned
 
 
+def test_a_value_is_compared_as_the_source_has_it() -> None:
+    query = Query(name="disks", select=r'm1{mount=~"[A-Z]:\\\\"}')
+    owns = owner(query, at("m1"), ())
+    assert owns(SeriesKey.of("m1", {"mount": "C:\uff3c"}))
+    assert not owns(SeriesKey.of("m1", {"mount": "C:"}))
+
+
 def test_a_label_is_compared_under_the_key_that_the_sink_has() -> None:
     query = Query(name="raw", select='m1{time="x"}')
     assert owner(query, at("m1"), ())(SeriesKey.of("m1", {"label_time": "x"}))

@@ -134,6 +134,22 @@ def test_fields_of_later_versions_are_passed_over() -> None:
     assert carried(later + WHOLE.message(5) + later) == carried(WHOLE.message(5))
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        of_double(1, 9.0),
+        of_int(3, 9),
+        of_double(9, 1.0),
+        of_int(11, 1),
+        of_bytes(6, b"1"),
+        of_bytes(11, of_double(1, 1.0)),
+    ],
+)
+def test_a_known_field_that_is_written_in_another_way_is_not_passed_over(part: bytes) -> None:
+    with pytest.raises(BadRequest, match=r"field \d+ is written in another way"):
+        carried(WHOLE.message(5) + part)
+
+
 def test_a_series_that_ends_is_marked_as_one_of_floats() -> None:
     marker = of_int(1, 0) + varint(3 << 3 | 1) + struct.pack("<Q", STALE_BITS) + of_int(15, 7)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Mapping
 
 import pytest
@@ -24,7 +25,7 @@ from tests.support.remote_write import series
 
 def plan(select: str, labels: Mapping[str, str] | None = None) -> Plan:
     query = Query(name="q", select=select).bound(1.0, {}, dict(labels or {}))
-    return Plan(Feed("q", "hot", "select", "f"), query, 1000, 0, 0, 10**9, 240_000)
+    return Plan(Feed("q", "hot", "select", "f"), query, 1000, 0, 0, 10**9, 212_000)
 
 
 def sent(labels: Mapping[str, str]) -> bytes:
@@ -93,6 +94,25 @@ def test_what_is_remembered_has_a_limit() -> None:
     assert len(selecting.known) < 40
 
 
+@pytest.mark.parametrize("name", ["up", "no"])
+def test_what_is_remembered_takes_no_more_memory_than_that(name: str) -> None:
+    """Short label sets take mostly what Python adds to each, and to what became of it."""
+    selecting = Selecting([plan("up")], remembered_bytes=1 << 18)
+    tracemalloc.start()
+    try:
+        before_bytes, _ = tracemalloc.get_traced_memory()
+        most_bytes = most = 0
+        for number in range(12_000):
+            selecting.find(sent({"__name__": name, "n": str(number)}))
+            most = max(most, len(selecting.known))
+            most_bytes = max(most_bytes, tracemalloc.get_traced_memory()[0] - before_bytes)
+    finally:
+        tracemalloc.stop()
+
+    assert most < 12_000, "the limit was reached"
+    assert 1 << 17 < most_bytes < 1.25 * (1 << 18)
+
+
 def test_what_is_no_series_is_refused_each_time() -> None:
     selecting = Selecting([plan("up")])
     for _ in range(2):
@@ -111,6 +131,11 @@ def test_what_is_no_series_is_refused_each_time() -> None:
         ),
         ("global:\n  external_labels:\n    a: 1e3\n    b: =\n", {"a": "1e3", "b": "="}),
         ("remote_write:\n- headers:\n    external_labels: x\n", {}),
+        (
+            "global:\n  external_labels:\n    note: |-\n      a\n\n      b\n    site: north\n"
+            "scrape_configs: []\n",
+            {"note": "a\n\nb", "site": "north"},
+        ),
     ],
 )
 def test_external_labels_of_a_configuration(config: str, labels: Mapping[str, str]) -> None:

@@ -163,6 +163,25 @@ def test_what_is_no_request_says_why(body: bytes, why: str) -> None:
         WriteRequest.parse(body)
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        # Taken for left out, these would be a value of 0, a time of 0, a label less, no sample.
+        of_bytes(2, varint(1 << 3 | 5) + b"1234" + of_int(2, NOW_MS)),
+        of_bytes(2, b"\x89\x00" + struct.pack("<d", 1.5) + of_int(2, NOW_MS)),
+        of_bytes(2, of_double(1, 1.5) + of_double(2, 5.0)),
+        b"\x8a\x00" + label(b"zone", b"1")[1:] + SAMPLE,
+        of_int(1, 5) + SAMPLE,
+        of_double(2, 1.5),
+        b"\x92\x00" + SAMPLE[1:],
+        of_int(4, 5),
+    ],
+)
+def test_a_known_field_that_is_written_in_another_way_is_not_passed_over(parts: bytes) -> None:
+    with pytest.raises(BadRequest, match=r"field \d is written in another way"):
+        WriteRequest.parse(of_bytes(1, LABELS + parts), {LABELS})
+
+
 def test_no_cut_of_a_request_is_another_error() -> None:
     body = series(UP, [sample(NOW_MS, 1.5), histogram(NOW_MS, 3)]) * 2
     for end in range(len(body)):
@@ -213,6 +232,10 @@ def test_labels_may_come_in_any_order_and_empty_ones_are_none() -> None:
         (label(b"__name__", b""), "has no name"),
         (label(b"__name__", b"up") + label(b"", b"a"), "a label has no name"),
         (label(b"__name__", b"up") + label(b"a", b"1") * 2, "the label 'a' twice"),
+        (
+            label(b"__name__", b"up") + of_bytes(1, of_bytes(1, b"a") + of_int(2, 5)),
+            "field 2 is written in another way",
+        ),
         (label(b"__name__", b"up") + label(b"a", b"") * 2, "the label 'a' twice"),
         (label(b"__name__", b"\xff"), "not UTF-8"),
         (label(b"__name__", b"up") + b"\x0a", "cut off"),

@@ -59,6 +59,19 @@ def test_a_name_that_was_mapped_is_known_again() -> None:
     assert named.places == {Place("metric__meta")}
 
 
+def test_a_name_of_characters_that_are_mapped_is_known_again() -> None:
+    odd, dots = Place("a\uff3cb\u241ba0;c"), Place("process.cpu.time")
+    query = Query(name="odd", select='{__name__=~"a.+"}')
+    found = candidates([(query, identify_of(query, SeriesEncoder()))], [odd, dots], ())
+    assert found["odd"].places == {odd}
+
+
+def test_a_regex_is_asked_of_the_value_that_the_source_has() -> None:
+    disks = of(Query(name="disks", select=r'load{mount=~"[A-Z]:\\\\",line!~".*\\n.*"}'))["disks"]
+    assert owned(disks, mount="C:\uff3c")
+    assert not owned(disks, mount="C:\uff3c", line="a\u240ab")
+
+
 def test_only_listed_metrics_are_written() -> None:
     assert of(RAW, valid_metrics=["up"])["raw"].places == {Place("up")}
 
