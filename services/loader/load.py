@@ -38,6 +38,7 @@ from services.loader.loaded import digest_of_entry, digest_of_written
 from services.loader.one_line import OneLine
 from services.loader.pace import Pace
 from services.loader.poster import Poster
+from services.loader.read_check import check_line
 from services.loader.refused_before import RefusedBefore
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
 from services.loader.responses import Kind, Outcome, describe
@@ -62,7 +63,7 @@ class LoadHandler:
     ``stopping`` says that the service is to stop: nothing more is posted. ``tick`` is called after
     each post, so that a long search is seen to be alive. ``still_ours`` is asked before each post
     whether the entries with these ids are still leased to us; if not, nothing is posted for them.
-    ``set_ready`` gets remarks on the sink.
+    ``set_ready`` gets remarks on the sink. ``pipeline`` is the tag of a point of our own.
     """
 
     stage = "loader"
@@ -78,6 +79,7 @@ class LoadHandler:
     wall_clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.Random)
     wait: Callable[[float], object] = time.sleep
+    pipeline: str = "etl"
 
     def __post_init__(self) -> None:
         settings, telemetry = self.settings, self.telemetry
@@ -92,7 +94,7 @@ class LoadHandler:
         self._admission = Admission(settings, telemetry, self.clock, self.rng, addresses, others)
         self._refused_before = RefusedBefore(telemetry, self.clock)
         self._share = RejectedShare(settings, self._admission, telemetry)
-        self._total_refusal = TotalRefusal(settings, self._admission)
+        self._total_refusal = TotalRefusal(settings, self._admission, self._own_line)
         self._search_budget = SearchBudget(settings, self.clock)
         self._poster = Poster(
             self.sink,
@@ -285,9 +287,13 @@ class LoadHandler:
         if control is None:
             return self._total_refusal.pause()
         bucket, body = control
-        result = self._poster.post(replace(group, bucket=bucket, suspect=False), body)
+        of_control = replace(group, bucket=bucket, suspect=False)
+        result = self._poster.post(of_control, body, is_control=True)
         refused = isinstance(result, Outcome) and result.kind in REFUSALS
         return self._total_refusal.pause() if refused else result
+
+    def _own_line(self) -> bytes:
+        return check_line(self.pipeline, self.wall_clock())
 
     def _unreadable(self, outcome: Outcome, bucket: str, remark: str) -> Pause:
         reason = f"{describe(outcome, bucket)} ({remark})"
