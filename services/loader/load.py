@@ -21,7 +21,7 @@ from common.samples.gzip_join import join
 from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdict
 from services.loader import payload
 from services.loader.admission import Admission, NotNow, Proof
-from services.loader.batch import Batch, Destinations, Group, Groups
+from services.loader.batch import Batch, Destinations, Group, Groups, GroupSamples
 from services.loader.buckets.by_bucket import handle_by_bucket
 from services.loader.entry_history import IsolationCache, Judged, Suspects
 from services.loader.influx import InfluxSink
@@ -83,7 +83,7 @@ class LoadHandler:
 
     def __post_init__(self) -> None:
         settings, telemetry = self.settings, self.telemetry
-        self._group_samples = settings.group_samples
+        self._group_samples = GroupSamples(settings.group_samples, self.clock)
         self.isolation_cache = IsolationCache(self.clock)
         self.suspects = Suspects()
         self._judged = Judged()
@@ -163,7 +163,7 @@ class LoadHandler:
     def _plan(self, batch: Batch) -> list[Group]:
         """The posts to make; entries that need none get their verdict here."""
         groups = Groups(
-            max_samples=self._group_samples,
+            max_samples=self._group_samples.now,
             max_bytes=self.settings.group_bytes,
             deadline_seconds=self.clock() + BUDGET_SECONDS,
         )
@@ -230,8 +230,6 @@ class LoadHandler:
     def _isolate(self, batch: Batch, group: Group, outcome: Outcome | None) -> NotNow | None:
         """Trace a response back to the entries, line by line; a verdict for what is left open."""
         self._report_begin(group, outcome)
-        if outcome is not None and outcome.kind is Kind.TOO_LARGE:
-            self._group_samples = max(1, min(self._group_samples, group.samples // 2))
         sound = self._decode(batch, group)
         if len(sound) < len(group.entries):
             outcome = None  # it spoke of a body with broken parts, which are settled now
@@ -274,6 +272,9 @@ class LoadHandler:
             evidence=self._total_refusal if self._total_refusal.may_pause else None,
         )
         not_now = search.run(outcome)
+        refused = None if outcome is None else outcome.kind
+        if refused is Kind.TOO_LARGE and LineStatus.TOO_LARGE not in lines.status:
+            self._group_samples.too_large(group.samples)
         parts = lines.split(len(group.known[entry.id].text) for entry in sound)
         for entry, found in zip(sound, parts, strict=True):
             self._conclude(batch, entry, found)
