@@ -73,6 +73,8 @@ class SealKeeper:
         self.seals.sweep()
         failed = FailedBuckets()
         for page in self.seals.pages():
+            if all(bucket in failed for bucket in self.buckets.values()):
+                break
             for tier, bucket in self.buckets.items():
                 of_tier = [seal for seal in page if seal.tier == tier and bucket not in failed]
                 of_tier.sort(key=lambda seal: seal.end_ms, reverse=True)

@@ -352,3 +352,24 @@ def test_the_configurations_of_a_bucket_that_takes_none_keep_no_other_waiting(
     refused = False
     world.keeper.turn()
     assert written == [world.database, "refused"], "it is not taken for written"
+
+
+def test_what_waits_is_not_read_through_while_no_bucket_takes_any(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = f"0 0 {'0' * 32} 9 w1"
+    many: Any = {f"raw@hot {FIRST_MS + n}": value for n in range(10 * PAGE_SEALS)}
+    world.redis.hset(KEYS.seals_due, mapping=many)
+    pages = world.seals.pages
+    read: list[int] = []
+
+    def counted() -> Any:
+        for page in pages():
+            read.append(len(page))
+            yield page
+
+    monkeypatch.setattr(world.seals, "pages", counted)
+    with pytest.raises(SinkError):
+        world.make_keeper(url="http://127.0.0.1:9").turn()
+
+    assert len(read) <= 2
