@@ -44,7 +44,7 @@ class Poster:
         outcome = self._write(group.bucket, body)
         if outcome.kind is Kind.WRITTEN:
             self.suspects.passed()
-        elif outcome.kind is Kind.FAILED and not group.suspect:
+        elif outcome.kind is Kind.FAILED and not (group.suspect or is_control):
             self.suspects.failed(group.ids)
         not_now = self.admission.report(outcome, group.bucket, suspect=group.suspect)
         if not_now is None:

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from common.state.verdict import Pause, Settle
+from common.state.verdict import Pause, Retry, Settle
 from services.loader.read_check import check_line
 from services.loader.responses import Kind, Outcome, RefusedLine, classify
 from services.loader.total_refusal import CONTROL_SECONDS
-from tests.doubles.loading import NOW_MS, WRITTEN, Bench, dead, entry, lines, payload
+from tests.doubles.loading import FAILED, NOW_MS, WRITTEN, Bench, dead, entry, lines, payload
 from tests.unit.services.loader.test_total_refusal import Stream
 
 OPAQUE = Outcome(Kind.POINTS, "the request was not accepted", "points", 400)
@@ -208,6 +208,19 @@ def test_a_control_that_the_sink_judges_otherwise_pauses_and_another_line_ends_i
         assert "bad" not in stream.settled
     else:
         assert stream.settled["bad"].dead[0].samples == 3
+
+
+def test_a_control_at_which_the_server_fails_makes_no_entry_suspect() -> None:
+    world = World()
+    world.handle(entry("1", lines(3)))
+    text = lines(3, "k")
+    world.bad = set(text)
+    refuse = world.judge
+    control = check_line("etl", NOW_MS / 1000)
+    world.sink.judge = lambda posted: FAILED if control in posted else refuse(posted)
+    assert isinstance(world.handle(entry("2", text))[0], Retry)
+    assert world.controls
+    assert world.handler.suspects.failures("2") == 0, "nothing of it was in that post"
 
 
 def test_a_sink_that_names_the_cause_is_not_asked_for_more() -> None:
