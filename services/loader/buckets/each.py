@@ -15,6 +15,9 @@ class FailedBuckets:
 
     _errors: dict[str, str] = field(default_factory=dict, init=False)
 
+    def __bool__(self) -> bool:
+        return bool(self._errors)
+
     def __contains__(self, bucket: str) -> bool:
         return bucket in self._errors
 

@@ -69,8 +69,9 @@ class SharedBuckets:
                     self.telemetry.emit(
                         "bucket_shared", bucket=bucket, pipeline=pipeline, queries=sorted(queries)
                     )
+        if shared or not failed:
+            self.telemetry.set("etl_sink_shared_buckets", shared)
         failed.tell()
-        self.telemetry.set("etl_sink_shared_buckets", shared)
 
     def _others(self, bucket: str) -> dict[str, set[str]]:
         """Our queries whose series another pipeline may write, by the name of that pipeline."""

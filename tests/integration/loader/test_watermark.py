@@ -389,4 +389,4 @@ def test_what_is_shared_of_a_bucket_is_seen_though_another_cannot_be_read(world:
     with pytest.raises(SinkError, match="database not found"):
         neighbours.shared.check()
     assert neighbours.log.events == ["bucket_shared"]
-    assert neighbours.registry.get_sample_value("etl_sink_shared_buckets") is None
+    assert neighbours.registry.get_sample_value("etl_sink_shared_buckets") == 1
