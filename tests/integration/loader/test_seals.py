@@ -298,7 +298,8 @@ def test_a_bucket_that_takes_nothing_keeps_no_other_tier_waiting(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cold = Feed("raw", "cold", "select", "f")
-    refused, asked = True, []
+    refused = True
+    asked: list[str] = []
     write = world.keeper.sink.write
 
     def judge(bucket: str, body: bytes) -> Outcome:
