@@ -264,9 +264,9 @@ class LoadSettings(CheckedSection):
     refused_posts_in_a_row: Annotated[Count, Unit("posts")] = Field(
         50,
         ge=1,
-        description="Refused posts in a row, with none taken between them, after which a line that "
-        "was taken lately is posted again. Where that is refused too, or none is known, the loader "
-        "pauses and tries one line now and then.",
+        description="Refused posts in a row, with none taken between them, after which a point of "
+        "the loader's own is posted. Where that is refused too, or nothing was taken lately, the "
+        "loader pauses and tries one line now and then.",
     )
     search_posts_per_entry: Annotated[Count, Unit("posts")] = Field(
         1000,

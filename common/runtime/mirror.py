@@ -12,9 +12,12 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from common.errors import WireError
 from common.runtime.telemetry import Telemetry
+from common.samples.inflate import GZIP_MAGIC, inflate, lines_bytes_max
 from common.state.keys import feed_of
 from common.state.verdict import DeadLetter, Entry
 
@@ -56,7 +59,7 @@ class DeadLetterMirror:
             "measurement": dead.measurement,
         }
         try:
-            record["payload"] = dead.payload.decode()
+            record["payload"] = _text_of(dead).decode()
         except UnicodeDecodeError:
             record["payload_base64"] = base64.b64encode(dead.payload).decode()
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
@@ -75,6 +78,14 @@ class DeadLetterMirror:
                 os.close(descriptor)
         except OSError as error:
             self._telemetry.emit("mirror_failed", path=str(self._path), error=str(error))
+
+
+def _text_of(dead: DeadLetter) -> bytes:
+    """Lines are inflated."""
+    if dead.payload.startswith(GZIP_MAGIC):
+        with suppress(WireError):
+            return inflate(dead.payload, lines_bytes_max(dead.samples))
+    return dead.payload
 
 
 def _is_torn(descriptor: int) -> bool:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from common.exit_codes import ExitCode
 from common.runtime.backoff import Backoff
@@ -317,6 +317,9 @@ class Stage:
                 # entry that is settled refuses. Until then nothing else is taken.
                 failed = True
                 self._redis_failed(error)
+                if isinstance(error, OutOfMemoryError):  # what needs none frees some
+                    self._release([entry.id], self._limits.check_every_seconds)
+                    return False
                 if self._life.stop.is_set():
                     return False
         self._redis_answered()
@@ -337,13 +340,9 @@ class Stage:
         elif result is SettleResult.DEAD_FULL:
             self._hold(entry)
         else:
+            counts = {"entry_samples": entry.samples, "verdict_samples": verdict.samples}
             self._telemetry.emit(
-                "settlement_invalid",
-                stage=stage,
-                entry=entry.id,
-                result=result.value,
-                entry_samples=entry.samples,
-                verdict_samples=verdict.samples,
+                "settlement_invalid", stage=stage, entry=entry.id, result=result.value, **counts
             )
             self._release([entry.id], self._limits.backoff_base_seconds, crashed=True)
         return result is SettleResult.OK

@@ -156,7 +156,7 @@ def sink_alone(
     sink = InfluxSink(load.influxdb, connections=load.connections)
     telemetry = Telemetry("loader")
     admission = Admission(load, telemetry)
-    poster = Poster(sink, admission, Suspects(), TotalRefusal(load, admission), telemetry)
+    poster = Poster(sink, admission, Suspects(), TotalRefusal(load, admission, bytes), telemetry)
     bucket = load.influxdb.bucket
 
     def post(output: Output) -> None:

@@ -85,7 +85,7 @@ def prepared(
     telemetry = Telemetry("loader")
     sink = InfluxSink(load.influxdb, connections=1)
     admission = Admission(load, telemetry)
-    poster = Poster(sink, admission, Suspects(), TotalRefusal(load, admission), telemetry)
+    poster = Poster(sink, admission, Suspects(), TotalRefusal(load, admission, bytes), telemetry)
 
     def post(body: bytes) -> Outcome:
         result = poster.post(Group(load.influxdb.bucket), body)

@@ -51,6 +51,7 @@ def main(service: Service) -> ExitCode:
         still_ours=lease_check(stream),
         set_ready=service.set_ready,
         wait=service.stop.wait,
+        pipeline=pipeline.redis_namespace,
     )
     redis, keys = connect_as_set(pipeline), Keys(pipeline.redis_namespace)
     reader = WatermarkReader(load.influxdb, pipeline.redis_namespace)

@@ -21,6 +21,9 @@ from services.loader.responses import Outcome
 
 BUCKETS_CHECK = "sink_buckets"
 
+# A body that is too large again costs a few posts.
+GROW_SECONDS = 300.0
+
 
 @dataclass
 class Destinations:
@@ -133,6 +136,37 @@ class Group:
         self.entries.append(entry)
         self.samples += entry.samples
         self.payload_bytes += len(entry.payload)
+
+
+@dataclass
+class GroupSamples:
+    """How many samples are grouped at most: fewer once a body was too large, then more again.
+
+    Each time so much passed without one that was, twice as many are tried.
+    """
+
+    most: int
+    clock: Callable[[], float] = time.monotonic
+    _now: int = field(init=False)
+    _grow_at_seconds: float = field(default=inf, init=False)
+
+    def __post_init__(self) -> None:
+        self._now = self.most
+
+    @property
+    def now(self) -> int:
+        """What the next groups may have."""
+        if self.clock() >= self._grow_at_seconds:
+            self._set(2 * self._now)
+        return self._now
+
+    def too_large(self, samples: int) -> None:
+        """So many were too large for the sink."""
+        self._set(min(self._now, samples // 2))
+
+    def _set(self, samples: int) -> None:
+        self._now = max(1, min(samples, self.most))
+        self._grow_at_seconds = self.clock() + GROW_SECONDS
 
 
 @dataclass(kw_only=True)

@@ -49,6 +49,7 @@ CORRUPT = "corrupt"  # a dead letter that is a whole payload, because it is no l
 # Causes of one entry that get dead letters of their own; the others share one.
 MAX_CAUSES = 16
 MAX_DETAIL_CHARS = 2000
+_COMPRESSED_FROM_BYTES = 64 << 10
 
 _LINE = re.compile(r"unable to parse '.*?(?=': )", re.DOTALL)
 _COUNTS = re.compile(
@@ -157,12 +158,18 @@ def dead_letters(lines: Lines) -> tuple[DeadLetter, ...]:
         DeadLetter(
             reason,
             (lines.messages[indices[0]] if len(indices) == 1 else cause)[:MAX_DETAIL_CHARS],
-            payload.text(lines.text[index] for index in indices),
+            _kept([lines.text[index] for index in indices]),
             len(indices),
             _common_measurement(lines.text[index] for index in indices),
         )
         for (reason, cause), indices in found.items()
     )
+
+
+def _kept(lines: list[bytes]) -> bytes:
+    """As text, or compressed where there is much of it: Redis keeps many dead letters."""
+    text = payload.text(lines)
+    return text if len(text) < _COMPRESSED_FROM_BYTES else payload.encode(lines)
 
 
 def lines_of_foreign(entry: Entry) -> Lines | None:

@@ -21,7 +21,7 @@ from common.samples.gzip_join import join
 from common.state.verdict import DeadLetter, Entry, Pause, Retry, Settle, Verdict
 from services.loader import payload
 from services.loader.admission import Admission, NotNow, Proof
-from services.loader.batch import Batch, Destinations, Group, Groups
+from services.loader.batch import Batch, Destinations, Group, Groups, GroupSamples
 from services.loader.buckets.by_bucket import handle_by_bucket
 from services.loader.entry_history import IsolationCache, Judged, Suspects
 from services.loader.influx import InfluxSink
@@ -38,6 +38,7 @@ from services.loader.loaded import digest_of_entry, digest_of_written
 from services.loader.one_line import OneLine
 from services.loader.pace import Pace
 from services.loader.poster import Poster
+from services.loader.read_check import check_line
 from services.loader.refused_before import RefusedBefore
 from services.loader.rejected_share import REJECTED_SHARE, RejectedShare, rejected_samples
 from services.loader.responses import Kind, Outcome, describe
@@ -62,7 +63,7 @@ class LoadHandler:
     ``stopping`` says that the service is to stop: nothing more is posted. ``tick`` is called after
     each post, so that a long search is seen to be alive. ``still_ours`` is asked before each post
     whether the entries with these ids are still leased to us; if not, nothing is posted for them.
-    ``set_ready`` gets remarks on the sink.
+    ``set_ready`` gets remarks on the sink. ``pipeline`` is the tag of a point of our own.
     """
 
     stage = "loader"
@@ -78,10 +79,11 @@ class LoadHandler:
     wall_clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.Random)
     wait: Callable[[float], object] = time.sleep
+    pipeline: str = "etl"
 
     def __post_init__(self) -> None:
         settings, telemetry = self.settings, self.telemetry
-        self._group_samples = settings.group_samples
+        self._group_samples = GroupSamples(settings.group_samples, self.clock)
         self.isolation_cache = IsolationCache(self.clock)
         self.suspects = Suspects()
         self._judged = Judged()
@@ -92,7 +94,7 @@ class LoadHandler:
         self._admission = Admission(settings, telemetry, self.clock, self.rng, addresses, others)
         self._refused_before = RefusedBefore(telemetry, self.clock)
         self._share = RejectedShare(settings, self._admission, telemetry)
-        self._total_refusal = TotalRefusal(settings, self._admission)
+        self._total_refusal = TotalRefusal(settings, self._admission, self._own_line)
         self._search_budget = SearchBudget(settings, self.clock)
         self._poster = Poster(
             self.sink,
@@ -161,7 +163,7 @@ class LoadHandler:
     def _plan(self, batch: Batch) -> list[Group]:
         """The posts to make; entries that need none get their verdict here."""
         groups = Groups(
-            max_samples=self._group_samples,
+            max_samples=self._group_samples.now,
             max_bytes=self.settings.group_bytes,
             deadline_seconds=self.clock() + BUDGET_SECONDS,
         )
@@ -228,8 +230,6 @@ class LoadHandler:
     def _isolate(self, batch: Batch, group: Group, outcome: Outcome | None) -> NotNow | None:
         """Trace a response back to the entries, line by line; a verdict for what is left open."""
         self._report_begin(group, outcome)
-        if outcome is not None and outcome.kind is Kind.TOO_LARGE:
-            self._group_samples = max(1, min(self._group_samples, group.samples // 2))
         sound = self._decode(batch, group)
         if len(sound) < len(group.entries):
             outcome = None  # it spoke of a body with broken parts, which are settled now
@@ -272,6 +272,9 @@ class LoadHandler:
             evidence=self._total_refusal if self._total_refusal.may_pause else None,
         )
         not_now = search.run(outcome)
+        refused = None if outcome is None else outcome.kind
+        if refused is Kind.TOO_LARGE and LineStatus.TOO_LARGE not in lines.status:
+            self._group_samples.too_large(group.samples)
         parts = lines.split(len(group.known[entry.id].text) for entry in sound)
         for entry, found in zip(sound, parts, strict=True):
             self._conclude(batch, entry, found)
@@ -285,9 +288,13 @@ class LoadHandler:
         if control is None:
             return self._total_refusal.pause()
         bucket, body = control
-        result = self._poster.post(replace(group, bucket=bucket, suspect=False), body)
+        of_control = replace(group, bucket=bucket, suspect=False)
+        result = self._poster.post(of_control, body, is_control=True)
         refused = isinstance(result, Outcome) and result.kind in REFUSALS
         return self._total_refusal.pause() if refused else result
+
+    def _own_line(self) -> bytes:
+        return check_line(self.pipeline, self.wall_clock())
 
     def _unreadable(self, outcome: Outcome, bucket: str, remark: str) -> Pause:
         reason = f"{describe(outcome, bucket)} ({remark})"

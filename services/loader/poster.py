@@ -32,7 +32,7 @@ class Poster:
     clock: Callable[[], float] = time.monotonic
     pace: Pace = field(default_factory=lambda: Pace(None))
 
-    def post(self, group: Group, body: bytes) -> Outcome | NotNow:
+    def post(self, group: Group, body: bytes, *, is_control: bool = False) -> Outcome | NotNow:
         """What the sink says of the points; anything else is a verdict for the group's entries.
 
         :attr:`Kind.FAILED` is an outcome for a suspect only.
@@ -44,11 +44,13 @@ class Poster:
         outcome = self._write(group.bucket, body)
         if outcome.kind is Kind.WRITTEN:
             self.suspects.passed()
-        elif outcome.kind is Kind.FAILED and not group.suspect:
+        elif outcome.kind is Kind.FAILED and not (group.suspect or is_control):
             self.suspects.failed(group.ids)
         not_now = self.admission.report(outcome, group.bucket, suspect=group.suspect)
         if not_now is None:
-            not_now = self.total_refusal.seen(outcome, group.bucket, body, began_seconds)
+            not_now = self.total_refusal.seen(
+                outcome, group.bucket, began_seconds, is_control=is_control
+            )
         return outcome if not_now is None else not_now
 
     def _before(self, group: Group) -> NotNow | None:

@@ -7,7 +7,6 @@ of our own that was written and is not read back proves that reading does not wo
 
 from __future__ import annotations
 
-import gzip
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -18,6 +17,7 @@ from common.config import InfluxSettings
 from common.config.query import READ_CHECK as MEASUREMENT
 from common.errors import SinkError
 from common.sink.select import Select
+from services.loader import payload
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
 from services.loader.watermark import WatermarkReader, series_of
@@ -32,6 +32,15 @@ _PAUSE_SECONDS = 0.5
 _WRITE_EVERY_SECONDS = 15.0
 # How long the sink may take to show one point until it counts as away.
 TIMEOUT_SECONDS = 5.0
+
+
+def _grid_ms(at_seconds: float) -> int:
+    return int(at_seconds * 1000) // _GRID_MS * _GRID_MS
+
+
+def check_line(pipeline: str, at_seconds: float) -> bytes:
+    """The point: whoever writes it again changes nothing."""
+    return f"{MEASUREMENT},pipeline={pipeline} value=1.0 {_grid_ms(at_seconds)}".encode()
 
 
 @dataclass
@@ -82,7 +91,7 @@ class ReadCheck:
 
     def prove(self, bucket: str) -> None:
         """Raises :class:`SinkError` unless a point of ours is read from ``bucket``."""
-        at_ms = int(self.wall_clock() * 1000) // _GRID_MS * _GRID_MS
+        at_ms = _grid_ms(self.wall_clock())
         until_seconds, why = self._failed.get(bucket, (-inf, ""))
         if not self._is_there(bucket, at_ms):
             if self.clock() >= until_seconds:
@@ -94,8 +103,8 @@ class ReadCheck:
 
     def _write(self, bucket: str, at_ms: int) -> str:
         """Write the point; why it cannot be read back, empty if it can."""
-        line = f"{MEASUREMENT},pipeline={self.reader.pipeline} value=1.0 {at_ms}\n"
-        outcome = self.sink.write(bucket, gzip.compress(line.encode(), 1, mtime=0))
+        body = payload.encode([check_line(self.reader.pipeline, at_ms / 1000)])
+        outcome = self.sink.write(bucket, body)
         if outcome.kind is not Kind.WRITTEN:
             return f"reading {bucket!r} cannot be checked: {outcome.message}"
         for _ in range(_READINGS):

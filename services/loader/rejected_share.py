@@ -89,7 +89,7 @@ class RejectedShare:
 def _settled(batch: Batch) -> list[Settle]:
     return [
         verdict
-        for id_, verdict in batch.verdicts.items()
+        for id_, verdict in batch.verdicts.copy().items()  # other threads add theirs
         if isinstance(verdict, Settle) and id_ not in batch.repeated
     ]
 

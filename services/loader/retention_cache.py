@@ -39,14 +39,17 @@ class RetentionCache:
     def seconds(self, database: str) -> float:
         """How long a database keeps points; infinity for ever, or where nothing is known of it."""
         with self._lock:
-            if self._clock() >= self._ask_at:
+            if (began := self._clock()) >= self._ask_at:
                 answer = self._ask()
                 if isinstance(answer, str):
                     self._why_unknown = answer
                 else:
                     self._known = answer
                 failed = isinstance(answer, str)
-                self._ask_at = self._clock() + (ASK_AGAIN_SECONDS if failed else ASK_SECONDS)
+                ended = self._clock()
+                # Else one that hangs would be asked for each entry, and nothing be loaded.
+                again_seconds = max(ASK_AGAIN_SECONDS, ended - began)
+                self._ask_at = ended + (again_seconds if failed else ASK_SECONDS)
             return inf if self._known is None else self._known.get(database, inf)
 
     @property

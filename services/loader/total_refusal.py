@@ -3,7 +3,8 @@
 A refusal that names no cause may be the fault of a line, or of a sink that takes nothing at the
 moment. Only what the sink takes tells them apart: a line is to blame if the sink took something
 shortly before and after it refused that line. A search for refused lines therefore posts a control
-now and then: a line that the sink took lately, which changes nothing there.
+now and then: a point of our own, to a bucket that took points lately. It is none of those, as
+another loader may have written a newer value in the place of one by then.
 
 A sink that refuses the control too pauses the loader. So do too many refused posts in a row where
 nothing was taken lately. A single line then goes now and then, of another entry each time, until
@@ -13,6 +14,7 @@ the sink takes one.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
@@ -25,7 +27,7 @@ from services.loader.responses import Kind, Outcome
 REFUSES_ALL = "refuses_all"
 
 CONTROL_SECONDS = 300.0
-"""How long a line serves as a control: nobody has written another value in its place so soon."""
+"""How long a bucket that took points is one that takes the control."""
 
 # A sink that names age or a limit judges points; one that understands nothing may say the others.
 JUDGES = frozenset({Kind.WRITTEN, Kind.RETENTION, Kind.OUTSIDE_WINDOW, Kind.LIMIT})
@@ -36,13 +38,15 @@ REFUSALS = frozenset({Kind.POINTS, Kind.TOO_LARGE, Kind.UNREADABLE})
 class TotalRefusal:
     """Shared by all threads that post. Instants are seconds of the admission's clock.
 
+    ``own_line`` gives the point of our own: the same one at any time changes nothing in the sink.
     ``judged_at_seconds`` is when the last post began of which the sink judged the points.
     """
 
     settings: LoadSettings
     admission: Admission
+    own_line: Callable[[], bytes]
     judged_at_seconds: float = field(default=-inf, init=False)
-    _taken: tuple[str, bytes] = field(default=("", b""), init=False)  # bucket and body
+    _taken_by: str = field(default="", init=False)  # the bucket
     _taken_at_seconds: float = field(default=-inf, init=False)
     _in_a_row: int = field(default=0, init=False)
     _last: Outcome | None = field(default=None, init=False)
@@ -69,16 +73,15 @@ class TotalRefusal:
         return self.admission.clock()
 
     def seen(
-        self, outcome: Outcome, bucket: str, body: bytes, began_seconds: float
+        self, outcome: Outcome, bucket: str, began_seconds: float, *, is_control: bool = False
     ) -> Pause | None:
         """Take in what came of a post; a pause if nothing passes any more."""
         with self._lock:
             if outcome.kind in JUDGES:
                 self._in_a_row = 0
                 self.judged_at_seconds = max(self.judged_at_seconds, began_seconds)
-                # The control itself, taken once more, gets no younger.
-                if outcome.kind is Kind.WRITTEN and (bucket, body) != self._taken:
-                    self._taken, self._taken_at_seconds = (bucket, body), began_seconds
+                if outcome.kind is Kind.WRITTEN and not is_control:
+                    self._taken_by, self._taken_at_seconds = bucket, began_seconds
                 return None
             if outcome.kind not in REFUSALS:
                 return None
@@ -99,11 +102,9 @@ class TotalRefusal:
     def control(self) -> tuple[str, bytes] | None:
         """A bucket and a body that it takes unless the sink refuses everything, if one is known."""
         with self._lock:
-            bucket, body = self._taken
             if self.now_seconds - self._taken_at_seconds > CONTROL_SECONDS:
                 return None
-            line = payload.first_line(body)
-            if line is None:
-                return None
-            self._taken = bucket, payload.encode([line])
-            return self._taken
+            bucket = self._taken_by
+            if bucket in self.admission.others:  # whether it takes our own point is not known
+                bucket = self.settings.tiers["hot"].bucket
+            return bucket, payload.encode([self.own_line()])

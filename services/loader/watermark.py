@@ -33,6 +33,7 @@ from common.sink.query_error import query_error
 from common.sink.select import Select
 from common.sink.sql import DatabaseNotFound, selected
 from common.state.windows import FeedStatus, WindowSet
+from services.loader.buckets.each import FailedBuckets
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
 
@@ -146,7 +147,7 @@ class WatermarkKeeper:
     ``reads`` is the selector of each query by its name, empty for an ``expr``; ``run_id`` names the
     Redis that the pipeline's state lies in, ``shard`` which one of several it is. They are written
     along, for :class:`SharedBuckets`.
-    ``after_turn`` is called after each turn that succeeded; it raises what :meth:`turn` does.
+    ``after_turn`` is called after each turn; it raises what :meth:`turn` does.
     ``prove_readable`` raises :class:`SinkError` where a bucket only looks empty to us.
     """
 
@@ -168,21 +169,26 @@ class WatermarkKeeper:
     def run(self) -> None:
         """One turn after the other until stopped."""
         while not self.stop.wait(self.every_seconds):
-            try:
-                self.turn()
-                self.after_turn()
-            except (SinkError, RedisError) as error:
-                # Nothing depends on one turn: the next one does what this one could not.
-                self.telemetry.emit("watermark_failed", error=str(error))
-            # A thread that ends of it would leave the watermark in the sink where it is.
-            except Exception as error:
-                self.telemetry.emit("watermark_failed", error=repr(error), exc_info=error)
+            for step in (self.turn, self.after_turn):
+                self._try(step)
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (SinkError, RedisError) as error:
+            # Nothing depends on one turn: the next one does what this one could not.
+            self.telemetry.emit("watermark_failed", error=str(error))
+        # A thread that ends of it would leave the watermark in the sink where it is.
+        except Exception as error:
+            self.telemetry.emit("watermark_failed", error=repr(error), exc_info=error)
 
     def turn(self) -> None:
         """Copy to Redis what it does not know, then to the sink what has changed.
 
-        Raises :class:`SinkError` or :class:`redis.exceptions.RedisError`.
+        Raises :class:`SinkError`, once the other buckets have their own, or
+        :class:`redis.exceptions.RedisError`.
         """
+        failed = FailedBuckets()
         feeds = self.windows.status()
         known = self.windows.sink_watermarks()
         unknown = {
@@ -192,11 +198,9 @@ class WatermarkKeeper:
         }
         for name, feed in unknown.items():
             bucket = self.buckets[feed.tier]
-            watermark_ms = self.reader.read(bucket, feed.query, feed.tier)
-            if watermark_ms is None:
-                # Taken for none, one that we may not read would be lost with the next write.
-                self.prove_readable(bucket)
-            self.windows.set_sink_watermark(name, watermark_ms)
+            if bucket not in failed:
+                with failed.noting(bucket):
+                    self._learn(name, feed, bucket)
         if unknown:
             # Read again: a watermark from before a feed was extended back must never be written.
             feeds = self.windows.status()
@@ -206,9 +210,18 @@ class WatermarkKeeper:
             if feed.reconciled and self._written_ms.get(name) != feed.loaded_watermark_ms
         }
         for tier in {feed.tier for feed in changed.values()} & self.buckets.keys():
-            self._write(
-                self.buckets[tier], {n: feed for n, feed in changed.items() if feed.tier == tier}
-            )
+            bucket = self.buckets[tier]
+            if bucket not in failed:
+                with failed.noting(bucket):
+                    self._write(bucket, {n: f for n, f in changed.items() if f.tier == tier})
+        failed.tell()
+
+    def _learn(self, name: str, feed: FeedStatus, bucket: str) -> None:
+        watermark_ms = self.reader.read(bucket, feed.query, feed.tier)
+        if watermark_ms is None:
+            # Taken for none, one that we may not read would be lost with the next write.
+            self.prove_readable(bucket)
+        self.windows.set_sink_watermark(name, watermark_ms)
 
     def _write(self, bucket: str, feeds: Mapping[str, FeedStatus]) -> None:
         now_ms = int(self.wall_clock() * 1000)

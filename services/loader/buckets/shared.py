@@ -22,6 +22,7 @@ from common.runtime.telemetry import Telemetry
 from common.sink.select import Select
 from common.state.fields import text_of
 from common.state.keys import Keys
+from services.loader.buckets.each import FailedBuckets
 from services.loader.watermark import MEASUREMENT, WatermarkReader, series_of
 
 # A pipeline that wrote none for so long has gone.
@@ -56,9 +57,11 @@ class SharedBuckets:
         if self.clock() < self._check_at:
             return
         self._check_at = self.clock() + CHECK_EVERY_SECONDS
-        shared = 0
+        shared, failed = 0, FailedBuckets()
         for bucket in dict.fromkeys(self.buckets):
-            others = self._others(bucket)
+            others: dict[str, set[str]] = {}
+            with failed.noting(bucket):
+                others = self._others(bucket)
             shared += bool(others)
             for pipeline, queries in others.items():
                 if (bucket, pipeline) not in self._reported:
@@ -66,7 +69,9 @@ class SharedBuckets:
                     self.telemetry.emit(
                         "bucket_shared", bucket=bucket, pipeline=pipeline, queries=sorted(queries)
                     )
-        self.telemetry.set("etl_sink_shared_buckets", shared)
+        if shared or not failed:
+            self.telemetry.set("etl_sink_shared_buckets", shared)
+        failed.tell()
 
     def _others(self, bucket: str) -> dict[str, set[str]]:
         """Our queries whose series another pipeline may write, by the name of that pipeline."""

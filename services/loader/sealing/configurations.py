@@ -43,6 +43,15 @@ class Record:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """All records of one feed, and what Redis notes of its changes."""
+
+    feed: str
+    changes: bytes
+    records: Sequence[Record]
+
+
 @dataclass
 class Configurations:
     """What Redis notes of configurations, and what of it is still to be written.
@@ -54,15 +63,15 @@ class Configurations:
     keys: Keys
     _written: dict[str, bytes] = field(default_factory=dict, init=False)
 
-    def due(self) -> Iterator[list[Record]]:
-        """All records of each feed that has other ones than those known as written.
-
-        They are as soon as the next ones are asked for.
-        """
+    def due(self) -> Iterator[Due]:
+        """All records of each feed that has other ones than those known as written."""
         for feed, changes in noted(self.redis, self.keys).items():
             if self._written.get(feed) != changes:
-                yield _records(feed, changes_of(self.redis, self.keys, feed))
-                self._written[feed] = changes
+                yield Due(feed, changes, _records(feed, changes_of(self.redis, self.keys, feed)))
+
+    def written(self, due: Due) -> None:
+        """These are known as written, until there are others."""
+        self._written[due.feed] = due.changes
 
 
 def _records(feed: str, changes: Sequence[Change]) -> list[Record]:

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from common.errors import SinkError
 from common.runtime.telemetry import Telemetry
 from common.state.seals import DueSeal, Seals
+from services.loader.buckets.each import FailedBuckets
 from services.loader.influx import InfluxSink
 from services.loader.responses import Kind
 from services.loader.sealing.configurations import Configurations, Record
@@ -65,21 +66,31 @@ class SealKeeper:
         """Write all that is due, unless another loader does.
 
         Raises :class:`SinkError` or :class:`redis.exceptions.RedisError`; what was written until
-        then is not due any more.
+        then, and to other buckets, is not due any more.
         """
         if not self._leads():
             return
         self.seals.sweep()
+        failed = FailedBuckets()
         for page in self.seals.pages():
+            if all(bucket in failed for bucket in self.buckets.values()):
+                break
             for tier, bucket in self.buckets.items():
-                of_tier = [seal for seal in page if seal.tier == tier]
+                of_tier = [seal for seal in page if seal.tier == tier and bucket not in failed]
                 of_tier.sort(key=lambda seal: seal.end_ms, reverse=True)
-                if not self._write(bucket, of_tier, self._line, self._written, self._expired):
+                with failed.noting(bucket):
+                    if not self._write(bucket, of_tier, self._line, self._written, self._expired):
+                        return
+        for due in self.configurations.due():
+            bucket = self.buckets.get(due.records[0].tier, "") if due.records else ""
+            if bucket in failed:
+                continue
+            newest_first = due.records[::-1] if bucket else []
+            with failed.noting(bucket):
+                if not self._write(bucket, newest_first, self._record_line, what=_TAKEN):
                     return
-        for records in self.configurations.due():
-            bucket = self.buckets.get(records[0].tier, "") if records else ""
-            if bucket and not self._write(bucket, records[::-1], self._record_line, what=_TAKEN):
-                return
+                self.configurations.written(due)
+        failed.tell()
 
     def _leads(self) -> bool:
         return self.seals.lead(self.holder, LEAD_SECONDS)

@@ -292,3 +292,85 @@ def test_seals_of_a_tier_without_a_bucket_wait(world: World) -> None:
     world.keeper.turn()
 
     assert (len(world.stored()), world.due()) == (1, 1)
+
+
+def test_a_bucket_that_takes_nothing_keeps_no_other_tier_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cold = Feed("raw", "cold", "select", "f")
+    refused = True
+    asked: list[str] = []
+    write = world.keeper.sink.write
+
+    def judge(bucket: str, body: bytes) -> Outcome:
+        asked.append(bucket)
+        if bucket == "refused" and refused:
+            return Outcome(Kind.REFUSED, "unauthorized access", "refused", 401)
+        return write(world.database, body)
+
+    monkeypatch.setattr(world.keeper.sink, "write", judge)
+    world.keeper.buckets = {"cold": "refused", "hot": world.database}
+    for feed in (cold, FEED):
+        world.windows.plan(feed, FIRST_MS - STEP_MS, FIRST_MS, adopt=True, configuration="c")
+        world.commit(FIRST_MS, feed=feed)
+
+    with pytest.raises(SinkError, match="unauthorized access"):
+        world.keeper.turn()
+
+    assert [one["tier"] for one in world.stored()] == ["hot"]
+    assert world.due() == 1
+    assert asked.count("refused") == 1, "once in a turn"
+    assert asked.count(world.database) == 2, "the seal, and what is in force"
+    refused = False
+    world.keeper.turn()
+    assert sorted(one["tier"] for one in world.stored()) == ["cold", "hot"]
+    assert world.due() == 0
+    assert asked.count("refused") == 3
+    assert asked.count(world.database) == 2
+
+
+def test_the_configurations_of_a_bucket_that_takes_none_keep_no_other_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cold = Feed("raw", "cold", "select", "f")
+    written: list[str] = []
+    refused = True
+
+    def judge(bucket: str, body: bytes) -> Outcome:
+        if bucket == "refused" and refused:
+            return Outcome(Kind.REFUSED, "unauthorized access", "refused", 401)
+        written.append(bucket)
+        return Outcome(Kind.WRITTEN, "", status=204)
+
+    monkeypatch.setattr(world.keeper.sink, "write", judge)
+    world.keeper.buckets = {"cold": "refused", "hot": world.database}
+    for feed in (cold, FEED):
+        world.windows.plan(feed, FIRST_MS - STEP_MS, FIRST_MS, adopt=True, configuration="c")
+    for _ in range(2):
+        with pytest.raises(SinkError, match="came into force were not written: unauthorized"):
+            world.keeper.turn()
+    assert written == [world.database]
+    refused = False
+    world.keeper.turn()
+    assert written == [world.database, "refused"], "it is not taken for written"
+
+
+def test_what_waits_is_not_read_through_while_no_bucket_takes_any(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = f"0 0 {'0' * 32} 9 w1"
+    many: Any = {f"raw@hot {FIRST_MS + n}": value for n in range(10 * PAGE_SEALS)}
+    world.redis.hset(KEYS.seals_due, mapping=many)
+    pages = world.seals.pages
+    read: list[int] = []
+
+    def counted() -> Any:
+        for page in pages():
+            read.append(len(page))
+            yield page
+
+    monkeypatch.setattr(world.seals, "pages", counted)
+    with pytest.raises(SinkError):
+        world.make_keeper(url="http://127.0.0.1:9").turn()
+
+    assert len(read) <= 2

@@ -20,7 +20,7 @@ from common.state.windows import Feed, WindowSet
 from devtools.servers.influx_server import InfluxServer
 from services.loader.buckets.shared import ACTIVE_SECONDS, SharedBuckets, run_id
 from services.loader.influx import InfluxSink
-from services.loader.responses import Kind
+from services.loader.responses import Kind, Outcome
 from services.loader.watermark import (
     MEASUREMENT,
     WatermarkKeeper,
@@ -340,3 +340,53 @@ def test_secrets_stay_out_of_the_errors(tmp_path: Path) -> None:
         WatermarkReader(settings, "wm").read("b", "q", "hot")
 
     assert "s3cret-token" not in str(caught.value)
+
+
+def test_a_bucket_that_takes_nothing_keeps_no_other_tier_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cold = Feed("raw", "cold", "select", "f")
+    write, read = world.sink.write, world.reader.read
+    refused: list[str] = []
+
+    def judge(bucket: str, body: bytes) -> Outcome:
+        if bucket == "refused":
+            refused.append("write")
+            return Outcome(Kind.REFUSED, "unauthorized access", "refused", 401)
+        return write(bucket, body)
+
+    def judge_read(bucket: str, query: str, tier: str) -> int | None:
+        if bucket == "refused" and "write" not in refused:
+            refused.append("read")
+            raise SinkError("unauthorized access")
+        return read(world.database, query, tier)
+
+    monkeypatch.setattr(world.sink, "write", judge)
+    monkeypatch.setattr(world.reader, "read", judge_read)
+    world.keeper.buckets = {"cold": "refused", "hot": world.database}
+    for feed in (cold, FEED):
+        world.windows.plan(feed, 0, 60_000)
+        world.windows.set_reconciled(feed)
+    world.load_up_to(60_000)
+
+    with pytest.raises(SinkError, match="unauthorized access"):
+        world.turn()
+
+    assert world.known() == 60_000
+    assert world.windows.sink_watermarks() == {"raw@hot": None}
+    refused.append("write")
+    world.load_up_to(120_000)
+    with pytest.raises(SinkError, match="unauthorized access"):
+        world.turn()
+    assert world.known() == 120_000
+    assert set(world.windows.sink_watermarks()) == {"raw@cold", "raw@hot"}
+
+
+def test_what_is_shared_of_a_bucket_is_seen_though_another_cannot_be_read(world: World) -> None:
+    neighbours = Neighbours(world, {"a": "up"})
+    neighbours.shared.buckets = ["nowhere", world.database]
+    neighbours.write("other", "up", "", "r2")
+    with pytest.raises(SinkError, match="database not found"):
+        neighbours.shared.check()
+    assert neighbours.log.events == ["bucket_shared"]
+    assert neighbours.registry.get_sample_value("etl_sink_shared_buckets") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 from pathlib import Path
@@ -45,6 +46,16 @@ def test_dead_letters_are_appended_as_lines(tmp_path: Path) -> None:
         "payload": "m value=1 1\n",
     }
     assert base64.b64decode(binary["payload_base64"]) == b"\xff\x00"
+
+
+def test_lines_are_written_as_text_however_they_are_kept(tmp_path: Path) -> None:
+    mirror = DeadLetterMirror(tmp_path / "dead.jsonl", "loader", telemetry())
+    lines = b"m value=1 1\nm value=1 2\n"
+    mirror.append(ENTRY, DeadLetter("poison", "x", gzip.compress(lines), 2))
+    mirror.append(ENTRY, DeadLetter("corrupt", "x", gzip.compress(lines)[:-9], 2))
+    text, broken = map(json.loads, (tmp_path / "dead.jsonl").read_text().splitlines())
+    assert text["payload"] == lines.decode()
+    assert base64.b64decode(broken["payload_base64"]) == gzip.compress(lines)[:-9]
 
 
 def test_a_line_has_the_members_of_an_export_but_for_the_id(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
 
 from common.state.keys import RAW
 from common.state.stream import SettleResult
 from common.state.verdict import DeadLetter, Entry, Retry, Settle
 from tests.doubles.memory_stream import MemoryStream
-from tests.support.stage_bench import Bench, all_loaded
+from tests.support.stage_bench import LIMITS, Bench, all_loaded
 
 
 class FlakyStream(MemoryStream):
@@ -60,6 +61,40 @@ def test_a_dead_letter_is_copied_though_the_reply_was_lost(when: str) -> None:
 
     (kept,) = bench.broker.dead
     assert copied == [(kept["entry"], dead)]
+
+
+class FullStream(MemoryStream):
+    """Redis at maxmemory: what adds nothing passes, and frees some."""
+
+    refusals = 0
+    most_refusals = 0
+
+    def settle(self, entry: Entry, verdict: Settle, stage: str) -> SettleResult:
+        if verdict.dead and self.refusals < self.most_refusals:
+            self.refusals += 1
+            raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
+        return super().settle(entry, verdict, stage)
+
+
+def test_what_needs_memory_that_redis_does_not_have_keeps_nothing_else_waiting() -> None:
+    dead = Settle(dead=[DeadLetter("rejected", "why", b"x", 3)])
+    bench = Bench(lambda entry: dead if entry.payload == b"bad" else all_loaded(entry))
+    stream = FullStream(bench.broker, RAW, "w1")
+    stream.most_refusals = 20
+    bench.stage = bench.make_stage(stream)
+    bench.commit((b"bad", 3), (b"good", 5))
+
+    bench.stage.step()
+
+    assert bench.broker.ledger["q@hot|loaded"] == 5
+    assert stream.refusals == 1
+    assert bench.broker.audit().accounts["q@hot"].in_flight == 3
+    assert bench.broker.state(RAW).crashes == {}
+    stream.most_refusals = 0
+    bench.now_ms += int(LIMITS.check_every_seconds * 1000)
+    bench.stage.step()
+    assert [one["samples"] for one in bench.broker.dead] == [3]
+    assert bench.balanced()
 
 
 class HangingStream(MemoryStream):

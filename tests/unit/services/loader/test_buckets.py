@@ -265,3 +265,14 @@ def test_what_one_bucket_refuses_says_nothing_of_another(bench: Bench) -> None:
         assert [letter.reason for letter in verdict.dead] == ["rejected"]
     assert bench.metric("etl_sink_untried_samples_total") > 0
     assert bench.handle(for_bucket("two", "2")) == [Settle(loaded=10)]
+
+
+def test_the_control_goes_to_no_bucket_that_only_some_series_are_for(bench: Bench) -> None:
+    """Nothing proves that such a bucket takes it: no check of reading is made there."""
+    bench.handle(for_bucket("one", "1"))
+    bad = set(lines(3, "k"))
+    opaque = Outcome(Kind.POINTS, "no", "points", 400)
+    bench.sink.judge = lambda text: opaque if bad.intersection(text) else None
+    (verdict,) = bench.handle(entry("bad", lines(3, "k")))
+    assert isinstance(verdict, Settle) and verdict.dead, "the control was taken"
+    assert held(bench) == {BUCKET: 1, "one": 10}

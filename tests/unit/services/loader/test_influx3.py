@@ -95,6 +95,26 @@ def test_a_list_of_another_form_is_no_list(data: Any) -> None:
     assert (outcome.kind, outcome.refused_lines) == (Kind.POINTS, ())
 
 
+def test_a_sink_that_hangs_when_it_is_asked_is_not_asked_for_each_entry() -> None:
+    """A batch of eight took more than three minutes, and the loader did not seem to live."""
+    clock = Clock()
+    asked: list[float] = []
+
+    def hang() -> str:
+        asked.append(clock.now)
+        clock.pass_(25.0)
+        return "no response"
+
+    cache = RetentionCache(hang, clock)
+    for _ in range(8):
+        assert cache.seconds("hot") == inf
+        clock.pass_(1.0)
+    assert len(asked) == 1
+    clock.pass_(25.0)
+    cache.seconds("hot")
+    assert len(asked) == 2
+
+
 def test_the_retention_said_last_holds_while_the_sink_does_not_say() -> None:
     said: list[dict[str, float] | str] = [{"a": 1.0}, "no", {"a": 2.0}]
     clock = Clock()

@@ -51,6 +51,16 @@ def test_lines_refused_for_one_cause_share_a_dead_letter() -> None:
     ]
 
 
+def test_what_is_long_is_compressed_as_an_entry_is() -> None:
+    text = [b"requests_total,instance=host-%d value=%d %d" % (i % 9, i, i) for i in range(20_000)]
+    found = Lines(text, bytearray([LineStatus.REJECTED] * len(text)))
+    found.messages = dict.fromkeys(range(len(text)), "conflict")
+    (letter,) = dead_letters(found)
+    assert letter.samples == len(text)
+    assert len(letter.payload) < sum(map(len, text)) / 3
+    assert wire.decode(letter.payload, letter.samples) == text
+
+
 def test_a_line_refused_alone_has_its_message_whole() -> None:
     found = Lines(
         [b"a 1"], bytearray([LineStatus.REJECTED]), {0: "unable to parse 'a 1': no dropped=0"}

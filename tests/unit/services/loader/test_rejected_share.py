@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -94,3 +97,26 @@ def test_the_sliding_count_is_a_count(settled: list[tuple[int, int]]) -> None:
         kept.append(one)
     total = sum(samples for samples, _ in kept)
     assert bench.value == (sum(bad for _, bad in kept) / total if total else 0.0)
+
+
+def test_what_other_threads_settle_meanwhile_does_no_harm() -> None:
+    """It ended in an error of the handler, which counts as a crash against every entry."""
+    bench = Bench(10**9)
+    made = batch(2, 1)
+    made.interrupted = True
+    others = [str(number) for number in range(30_000)]
+
+    def settle() -> None:
+        for id_ in others:
+            made.verdicts[id_] = Settle(loaded=1)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread = threading.Thread(target=settle)
+        thread.start()
+        while thread.is_alive():
+            assert bench.share.pause_for(made) is None
+    finally:
+        sys.setswitchinterval(before)
+        thread.join()
