@@ -30,7 +30,6 @@ from common.state.connection.redis_client import connect_as_set, wake
 from services.extractor.aof import AofHealer
 from services.extractor.one_source import JointTick, OneSource, windows_of
 from services.extractor.pressure import BackPressure
-from services.extractor.push.serve import PushServer
 from services.extractor.windows import plans_of
 from services.extractor.worker import JobTable, Worker
 
@@ -69,7 +68,11 @@ def main(service: Service) -> ExitCode:
     healing.start()
     work = partial(_work, service, redis, IdentityGuard(redis, settings, telemetry))
     port = settings.extract.push.port
-    pushed = PushServer(service, port, plans, pressure) if port is not None else None
+    pushed = None
+    if port is not None:
+        from services.extractor.push.serve import PushServer  # most configurations take no pushes
+
+        pushed = PushServer(service, port, plans, pressure)
     try:
         with watch:
             if len(sources) == 1:

@@ -96,3 +96,11 @@ SeriesEncoder.from_settings(Settings.model_validate(dict(extract=extract, load=l
 print("re2" in sys.modules)
 """
     assert printed(program) == str(loads_re2)
+
+
+def test_what_takes_pushed_samples_is_loaded_where_some_are_pushed() -> None:
+    program = """
+import sys, services.extractor.__main__
+print(*({"cramjam", "services.extractor.push.receive"} & sys.modules.keys()))
+"""
+    assert printed(program) == ""

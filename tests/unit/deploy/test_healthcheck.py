@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from common.runtime.http_server import HttpServer, service_routes
 from common.runtime.readiness.health import Health
 from deploy.image.healthcheck import check, main
+from devtools import PROJECT_ROOT
 
 
 @contextmanager
@@ -118,6 +121,24 @@ def test_a_ca_file_that_is_not_there_is_unhealthy(
     with responding(b"") as port:
         assert main([str(port), "--ca-file", str(tmp_path / "none")]) == 1
     assert "No such file" in capsys.readouterr().err
+
+
+def test_a_check_loads_nothing_but_the_interpreter(served: tuple[Health, int]) -> None:
+    health, port = served
+    health.set_ready("redis", True)
+    program = f"""
+import sys
+from deploy.image.healthcheck import main
+print(main(["{port}"]), *(sys.modules.keys() & {{"socket", "re", "collections", "encodings.idna"}}))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stdout.split() == ["0"], ran.stderr
 
 
 def test_nobody_listens(free: Callable[[], int]) -> None:
