@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 
 import requests
 
@@ -21,7 +21,7 @@ from common.source.http_session import source_session
 from common.source.query_api import QueryApi
 from common.source.remote_read.choice import Choice
 from common.source.remote_read.doubt import Doubt
-from common.source.transport import BodyBounds, Transport
+from common.source.transport import BUSY_STATUSES, BodyBounds, Transport
 from services.extractor.history import ServerRun
 from services.extractor.remote_read.read import RemoteReader
 from services.extractor.remote_read.two_ways import TwoWays
@@ -34,6 +34,8 @@ from services.extractor.source.scrape_settings import ScrapeSettings
 
 INFO_BYTES = 64 << 10
 METRICS_BYTES = 16 << 20
+# What says that /metrics fail, and not that they are refused: 501 has them not implemented.
+METRICS_FAIL_STATUSES = {429, *range(500, 600)} - {501}
 # Of a window, whatever is in it: some 60 million samples of long series.
 WINDOW_BYTES = 2 << 30
 # How long a window may be read for, in time-outs: decoding and staging it is not its server's time.
@@ -75,7 +77,7 @@ class PrometheusClient:
         self._api = QueryApi(self._transport, self._timeout_seconds)
         self._reader = RemoteReader(self._transport, self._timeout_seconds, self._bounds)
         self._lowest = LowestTimestamp(
-            lambda: self._document("metrics", METRICS_BYTES),
+            lambda: self._document("metrics", METRICS_BYTES, METRICS_FAIL_STATUSES),
             CutOff(self._api, self.now_ms, monotonic),
             monotonic,
         )
@@ -184,6 +186,8 @@ class PrometheusClient:
         From the server's own ``/metrics``; where they do not report it, as those of a front, since
         when that answers. None if neither is known. ``NO_SAMPLES_MS`` for a server that holds
         nothing at all.
+
+        Raises :class:`SourceUnavailable` where /metrics alone fail, too.
         """
         return self._lowest.read_ms()
 
@@ -346,9 +350,9 @@ class PrometheusClient:
                 raise SourceUnavailable(f"answered {count} where a number of samples belongs")
             return round(count)
 
-    def _document(self, path: str, limit_bytes: int) -> bytes:
+    def _document(self, path: str, limit_bytes: int, busy: Container[int] = BUSY_STATUSES) -> bytes:
         """What the server reports of itself at ``path``; empty if it refuses that."""
-        return self._transport.document(path, self._timeout_seconds, limit_bytes) or b""
+        return self._transport.document(path, self._timeout_seconds, limit_bytes, busy) or b""
 
     def _remarks(self, params: Mapping[str, str]) -> Callable[[str], None]:
         return lambda remark: self._on_remark(params["query"], remark)

@@ -9,8 +9,9 @@ from common.config import ExtractSettings, Query
 from common.errors import SourceError
 from common.samples.columns import Samples
 from services.extractor.history import ServerRun
-from services.extractor.replicas import SCRAPES, Replicas
-from services.extractor.source.scrape_settings import ScrapeSettings, Target
+from services.extractor.replicas import Replicas
+from services.extractor.source.one_replica import SCRAPES
+from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings, Target
 
 RAW = Query(name="raw", select="load")
 RATE = Query(name="rate", expr="rate(up[5m])", step=15)
@@ -24,7 +25,13 @@ class Server:
         self.samples, self.lowest_ms = samples, lowest_ms
         self.behind_ms: int | None = None
         self.error: SourceError | None = None
+        # Of its /metrics alone.
+        self.metrics_error: SourceError | None = None
         self.scrapes, self.interval_seconds = 1, 15.0
+        # Jobs that are configured beside that.
+        self.more: tuple[Target, ...] = ()
+        # When a job was scraped; others are "job", with all scrapes.
+        self.scraped_ms: dict[str, range] = {}
         self.was_down = False
         self.evaluation_seconds: float | None = None
         self.asked: list[tuple[Any, ...]] = []
@@ -36,6 +43,9 @@ class Server:
 
     def count_samples(self, selector: str, start_ms: int, end_ms: int) -> int:
         self.asked.append((selector, start_ms, end_ms))
+        for job, scraped_ms in self.scraped_ms.items():
+            if selector == f'up{{job="{job}"}}':
+                return sum(start_ms < one <= end_ms for one in scraped_ms)
         found: int = self._answer(self.scrapes if selector == SCRAPES else self.samples)
         return found
 
@@ -45,11 +55,13 @@ class Server:
 
     def has_throughout(self, selector: str, start_ms: int, end_ms: int, every_ms: int) -> bool:
         self.asked.append((selector, start_ms, end_ms, every_ms))
-        return self.scrapes > 0 and not self.was_down
+        often = every_ms >= LATE_SHARE * self.interval_seconds * 1000
+        return self.scrapes > 0 and often and not self.was_down
 
     def scrape_settings(self) -> ScrapeSettings:
         targets = (Target("job", self.interval_seconds, 10.0),) if self.interval_seconds else ()
-        found: ScrapeSettings = self._answer(ScrapeSettings(targets, self.evaluation_seconds))
+        known = ScrapeSettings((*targets, *self.more), self.evaluation_seconds)
+        found: ScrapeSettings = self._answer(known)
         return found
 
     def read(self, query: Query, start_ms: int, end_ms: int) -> Iterator[Samples]:
@@ -61,7 +73,12 @@ class Server:
         return self._answer(ServerRun(f"started {self.samples}", "c", "15d"))
 
     def lowest_timestamp_ms(self) -> Any:
+        if self.metrics_error is not None:
+            raise self.metrics_error
         return self._answer(self.lowest_ms)
+
+    def now_ms(self) -> Any:
+        return self._answer(1_700_000_000_000)
 
     def cut_off_behind_ms(self) -> int | None:
         return self.behind_ms

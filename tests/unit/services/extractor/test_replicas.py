@@ -108,6 +108,25 @@ def test_the_least_lowest_timestamp_may_be_the_limit_of_a_front(
     assert world.replicas.cut_off_behind_ms() == behind_ms
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_one_whose_metrics_alone_fail_is_not_away_and_leaves_the_lowest_open(
+    *, known: bool
+) -> None:
+    """It may have deleted what it had, or hold what the other has not."""
+    first, second = servers = Server(4, 30_000), Server(4, 1_000)
+    world = World(*servers)
+    if known:
+        world.replicas.lowest_timestamp_ms()
+    second.metrics_error = SourceUnavailable("/metrics answered 502")
+    first.lowest_ms = 40_000
+    with pytest.raises(SourceUnavailable, match="502"):
+        world.replicas.lowest_timestamp_ms()
+    assert world.told == []
+    second.error = SourceUnavailable("is away")
+    assert world.replicas.lowest_timestamp_ms() == (1_000 if known else 40_000)
+    assert world.told == [(URLS[1], "is away")]
+
+
 @pytest.mark.parametrize(
     ("scrapes", "interval_seconds", "fails"), [(0, 15.0, True), (1, 15.0, False), (0, 0.0, False)]
 )
