@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from common.errors import SourceUnavailable
@@ -10,6 +11,10 @@ from services.extractor.prometheus import PrometheusClient
 from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings, Target
 
 TARGETS_KEPT_SECONDS = 60.0
+# A job that is scraped has samples so near to any time, unless its server was down for longer.
+ABOUT_MS = 3_600_000
+# What may be written otherwise in the configuration.
+_QUOTED = re.compile(r"""["'\\]""")
 # Each target has a sample of it for each scrape: it stands for what an expression reads.
 SCRAPES = "up"
 
@@ -39,9 +44,22 @@ class Replica:
             targets = self.client.scrape_settings().targets
             self.targets = tuple(sorted(targets, key=lambda one: one.interval_seconds))
             self.targets_until = now + TARGETS_KEPT_SECONDS
-        return bool(self.targets) and not self._scraped_throughout(
-            self.targets[0], start_ms, end_ms
-        )
+        if not self.targets or self._scraped_throughout(self.targets[0], start_ms, end_ms):
+            return False
+        # A job without targets makes no scrapes. Which have some, the samples tell: a server that
+        # was started a moment ago lists none.
+        scraped = (one for one in self.targets if self._is_scraped(one, start_ms, end_ms))
+        target = next(scraped, self.targets[0])
+        if target.interval_seconds == self.targets[0].interval_seconds:
+            return True
+        return not self._scraped_throughout(target, start_ms, end_ms)
+
+    def _is_scraped(self, target: Target, start_ms: int, end_ms: int) -> bool:
+        """Whether it was about then; it counts as scraped where that is not to be told."""
+        if target.any_job or _QUOTED.search(target.job):
+            return True
+        from_ms, to_ms = max(0, start_ms - ABOUT_MS), end_ms + ABOUT_MS
+        return self.client.count_samples(f'{SCRAPES}{{job="{target.job}"}}', from_ms, to_ms) > 0
 
     def _scraped_throughout(self, target: Target, start_ms: int, end_ms: int) -> bool:
         every_ms = round(LATE_SHARE * target.interval_seconds * 1000)

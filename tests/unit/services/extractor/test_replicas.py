@@ -13,7 +13,7 @@ from services.extractor.history import NO_SAMPLES_MS
 from services.extractor.one_source import OneSource, shown
 from services.extractor.replicas import AWAY_SECONDS, Replicas, client_of
 from services.extractor.source.replica_lack import KEPT_SECONDS
-from services.extractor.source.scrape_settings import ScrapeSettings, joint_settings
+from services.extractor.source.scrape_settings import ScrapeSettings, Target, joint_settings
 from tests.unit.services.extractor.replicas_world import RATE, RAW, URLS, Server, World
 
 
@@ -148,6 +148,38 @@ def test_what_one_has_not_scraped_waits_for_one_that_is_away(
     world.now_seconds += AWAY_SECONDS + 1
     second.error = None
     assert world.read() == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "scraped_ms", "fails"),
+    [
+        (Target("none", 1, 1), range(0), False),
+        # Whatever the server lists of it now: it may have been started a moment ago.
+        (Target("none", 1, 1), range(100_000, 100_001), True),
+        (Target("none", 1, 1), range(1, 2), True),
+        (Target("none", 1, 1), range(3_700_000, 3_700_001), True),
+        (Target("none", 1, 1), range(3_720_001, 3_720_002), False),
+        # Its series may have any job.
+        (Target("none", 1, 1, any_job=True), range(0), True),
+        (Target('no"ne', 1, 1), range(0), True),
+    ],
+)
+def test_a_job_that_is_not_scraped_does_not_say_how_often_there_are_scrapes(
+    more: Target, scraped_ms: range, *, fails: bool
+) -> None:
+    first, second = servers = Server(4), Server(4)
+    world = World(*servers)
+    first.more, first.scraped_ms = (more,), {more.job: scraped_ms}
+    second.error = SourceUnavailable("is away")
+    for _ in range(2):
+        if fails:
+            with pytest.raises(SourceUnavailable, match="may hold what others do not"):
+                world.read()
+        else:
+            assert world.read() == 0
+    first.was_down = True
+    with pytest.raises(SourceUnavailable, match="may hold what others do not"):
+        world.read()
 
 
 def test_what_is_whole_is_read_around_what_waits_for_one_that_is_away() -> None:
