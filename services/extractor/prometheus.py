@@ -42,6 +42,8 @@ WINDOW_BYTES = 2 << 30
 WINDOW_TIMEOUTS = 3
 # Metrics that are counted by one query: together they stay well below what a URL may have.
 NAMES_A_QUERY = 10
+# How often in a time it is looked at whether that passed without a sample.
+LOOKS = 5
 
 # Far above what any database holds, far below where floats lose whole numbers.
 MOST_SAMPLES = 1e15
@@ -233,14 +235,18 @@ class PrometheusClient:
         )
 
     def has_throughout(self, selector: str, start_ms: int, end_ms: int, every_ms: int) -> bool:
-        """Whether there was a sample every so often in ``(start_ms, end_ms]``, of any series."""
+        """Whether there was a sample every so often in ``(start_ms, end_ms]``, of any series.
+
+        It is looked back so far at times that are :data:`LOOKS` to that, the multiples of a step.
+        """
         if not self.count_samples(selector, max(0, start_ms - every_ms), end_ms):
             return False
-        # At the multiples of that time: a subquery is evaluated there.
-        times = end_ms // every_ms - start_ms // every_ms
+        # A subquery is evaluated there.
+        step_ms = max(1, every_ms // LOOKS)
+        times = end_ms // step_ms - start_ms // step_ms
         range_ms = end_ms - start_ms - 1
         present = f"count(present_over_time({_ranged(selector, every_ms)}))"
-        found = self._count(f"count_over_time(({present})[{range_ms}ms:{every_ms}ms])", end_ms)
+        found = self._count(f"count_over_time(({present})[{range_ms}ms:{step_ms}ms])", end_ms)
         return found >= times
 
     def series_at(self, query: Query, time_ms: int) -> int:

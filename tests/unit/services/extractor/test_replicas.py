@@ -144,10 +144,37 @@ def test_what_one_has_not_scraped_waits_for_one_that_is_away(
     else:
         assert world.read() == 0
     if interval_seconds:
-        assert first.asked[1] == ("up", 60_000, 120_000, 16_500)
+        assert first.asked[1] == ("up", 60_000, 136_500, 16_500)
     world.now_seconds += AWAY_SECONDS + 1
     second.error = None
     assert world.read() == 1
+
+
+@pytest.mark.parametrize("missed", [1, 2, 4])
+@pytest.mark.parametrize("window_ms", [15_000, 60_000, 300_000])
+def test_no_window_in_which_one_was_down_is_read_from_it(window_ms: int, missed: int) -> None:
+    """Wherever its scrapes end and begin again: the last one may lie right before a window."""
+    missed_ms = range(705_000, 705_000 + missed * 15_000, 15_000)
+    for shift_ms in range(0, 15_000, 1_500):
+        first, second = servers = Server(4), Server(4)
+        first.up_ms = [one for one in range(0, 1_500_000, 15_000) if one not in missed_ms]
+        world = World(*servers)
+        second.error = SourceUnavailable("is away")
+        for start_ms in range(300_000 + shift_ms, 900_000, window_ms):
+            end_ms = start_ms + window_ms
+            if any(start_ms < one <= end_ms for one in missed_ms):
+                with pytest.raises(SourceUnavailable, match="may hold what others do not"):
+                    world.read(RAW, start_ms, end_ms)
+            elif end_ms < missed_ms[0] - 15_000 or start_ms >= missed_ms[-1] + 15_000:
+                assert world.read(RAW, start_ms, end_ms) == 0
+
+
+def test_what_is_not_scraped_yet_is_not_missing() -> None:
+    first, second = servers = Server(4), Server(4)
+    first.up_ms, first.now = list(range(0, 2_000_000, 15_000)), 135_000
+    world = World(*servers)
+    second.error = SourceUnavailable("is away")
+    assert world.read() == 0
 
 
 @pytest.mark.parametrize(
