@@ -220,7 +220,7 @@ class SourceHistory:
         if run is None:
             return self._reported_at > float("-inf")
         try:
-            started = [datetime.fromisoformat(one).timestamp() for one in run.started.split()]
+            started = max(datetime.fromisoformat(one).timestamp() for one in run.started.split())
         except ValueError:
             return True
         try:
@@ -229,7 +229,7 @@ class SourceHistory:
             kept_ms = HEAD_MS
         now_ms = (self._last or self.check()).now_ms
         # It may have been started without its data.
-        return from_ms < max(round(1000 * max(started)), now_ms - kept_ms)
+        return from_ms < max(round(1000 * started), now_ms - kept_ms)
 
     def _run(self) -> ServerRun | None:
         run = self.source.run()

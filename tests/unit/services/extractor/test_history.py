@@ -208,6 +208,7 @@ HALF_HOUR = HOUR // 2
         (ServerRun(_text(START), "c", "5GiB"), True, NOW - DAY, True),
         # Nothing is known of it.
         (ServerRun("some time", "c", "15d"), True, NOW, True),
+        (ServerRun("", "c", "15d"), True, NOW, True),
         (None, True, NOW, True),
         # One that never said anything is not expected to.
         (None, False, 0, False),
