@@ -6,7 +6,7 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -135,10 +135,19 @@ class Transport:
                 raise self._error_of(response, chunks)
             yield response.headers, chunks
 
-    def document(self, path: str, timeout_seconds: float, limit_bytes: int) -> bytes | None:
-        """The body at ``path``; None if the server, or a proxy before it, refuses to show it."""
+    def document(
+        self,
+        path: str,
+        timeout_seconds: float,
+        limit_bytes: int,
+        busy: Container[int] = BUSY_STATUSES,
+    ) -> bytes | None:
+        """The body at ``path``; None if the server, or a proxy before it, refuses to show it.
+
+        ``busy``: the statuses that are no refusal.
+        """
         with self._opened(path, {}, timeout_seconds) as (response, chunks):
-            if response.status_code in BUSY_STATUSES:
+            if response.status_code in busy:
                 raise self._error_of(response, chunks)
             if response.status_code != 200:
                 read_all(chunks, ERROR_BODY_BYTES)  # so that the connection can be kept

@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from common.config import Query
 from common.durations import parse_duration_ms
-from common.errors import SourceUnavailable
+from common.errors import SourceLacks, SourceUnavailable
 from services.extractor.source.older_history import OlderHistory
 from services.extractor.source.servers_seen import SAME_LIMIT_MS, ServersSeen
 
@@ -38,6 +39,8 @@ READ_AGAIN_SECONDS = 2 / 3 * KEPT_SECONDS
 REPORT_AGAIN_SECONDS = 60.0
 # How often it must be reported again before anything is declared lost.
 AGREEING_READINGS = 4
+# What is younger stands in no block yet, which could be deleted.
+HEAD_MS = 3_600_000
 # Blocks of the least and the greatest length that Prometheus makes (cmd/prometheus/main.go).
 SHORTEST_BLOCK_MS = 2 * 3_600_000
 LONGEST_BLOCK_MS = 31 * 86_400_000
@@ -93,6 +96,8 @@ class SourceHistory:
     _checked_at: float = field(default=float("-inf"), init=False)
     _reported_at: float = field(default=float("-inf"), init=False)
     _silent: bool = field(default=False, init=False)
+    # Why it was not told when it was read last; empty where it was, or is refused.
+    _failure: str = field(default="", init=False)
     _servers: int = field(default=0, init=False)
     _agreed: int | None = field(default=None, init=False)
     _agreed_at: float = field(default=float("-inf"), init=False)
@@ -143,7 +148,15 @@ class SourceHistory:
         """The lowest timestamp, as it matters to what was just read from ``from_ms`` on.
 
         ``None`` when the server does not report it.
+
+        Raises :class:`SourceLacks` where its /metrics fail and it may have deleted some of that.
         """
+        lowest_ms = self._lowest_ms_for(from_ms)
+        if lowest_ms is None and self._failure and self._may_have_deleted(from_ms):
+            raise SourceLacks(f"may have deleted some of it by now: {self._failure}")
+        return lowest_ms
+
+    def _lowest_ms_for(self, from_ms: int) -> int | None:
         last = self._last
         if last is None or self.clock() - self._checked_at > KEPT_SECONDS:
             return self.check().lowest_ms
@@ -198,6 +211,26 @@ class SourceHistory:
         """Where the last of several servers begins to hold samples; None if there is one only."""
         return self._seen.all_hold_from_ms()
 
+    def _may_have_deleted(self, from_ms: int) -> bool:
+        """Whether anything from then on may be gone, for what the server says of its run.
+
+        One that says nothing, and never reported its lowest timestamp, is not expected to.
+        """
+        run = self._run()
+        if run is None:
+            return self._reported_at > float("-inf")
+        try:
+            started = max(datetime.fromisoformat(one).timestamp() for one in run.started.split())
+        except ValueError:
+            return True
+        try:
+            kept_ms = parse_duration_ms(run.retention) - SHORTEST_BLOCK_MS
+        except ValueError:  # by size, too
+            kept_ms = HEAD_MS
+        now_ms = (self._last or self.check()).now_ms
+        # It may have been started without its data.
+        return from_ms < max(round(1000 * started), now_ms - kept_ms)
+
     def _run(self) -> ServerRun | None:
         run = self.source.run()
         self._saw(run.started if run else None, None)
@@ -210,7 +243,13 @@ class SourceHistory:
             self.on_servers(self._servers)
 
     def _lowest_ms(self) -> int | None:
-        lowest_ms = self.source.lowest_timestamp_ms()
+        try:
+            lowest_ms, self._failure = self.source.lowest_timestamp_ms(), ""
+        except SourceUnavailable as error:
+            if self.clock() - self._reported_at < REPORT_AGAIN_SECONDS:
+                raise
+            # All else may answer: what cannot have been deleted needs no lowest timestamp.
+            lowest_ms, self._failure = None, str(error)
         # One that was started a moment ago holds nothing until it has read its own log.
         behind_ms = self.cut_off()
         if lowest_ms is not None and behind_ms is not None:

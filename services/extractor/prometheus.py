@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 
 import requests
 
@@ -21,7 +21,7 @@ from common.source.http_session import source_session
 from common.source.query_api import QueryApi
 from common.source.remote_read.choice import Choice
 from common.source.remote_read.doubt import Doubt
-from common.source.transport import BodyBounds, Transport
+from common.source.transport import BUSY_STATUSES, BodyBounds, Transport
 from services.extractor.history import ServerRun
 from services.extractor.remote_read.read import RemoteReader
 from services.extractor.remote_read.two_ways import TwoWays
@@ -34,12 +34,16 @@ from services.extractor.source.scrape_settings import ScrapeSettings
 
 INFO_BYTES = 64 << 10
 METRICS_BYTES = 16 << 20
+# What says that /metrics fail, and not that they are refused: 501 has them not implemented.
+METRICS_FAIL_STATUSES = {429, *range(500, 600)} - {501}
 # Of a window, whatever is in it: some 60 million samples of long series.
 WINDOW_BYTES = 2 << 30
 # How long a window may be read for, in time-outs: decoding and staging it is not its server's time.
 WINDOW_TIMEOUTS = 3
 # Metrics that are counted by one query: together they stay well below what a URL may have.
 NAMES_A_QUERY = 10
+# How often in a time it is looked at whether that passed without a sample.
+LOOKS = 5
 
 # Far above what any database holds, far below where floats lose whole numbers.
 MOST_SAMPLES = 1e15
@@ -75,7 +79,7 @@ class PrometheusClient:
         self._api = QueryApi(self._transport, self._timeout_seconds)
         self._reader = RemoteReader(self._transport, self._timeout_seconds, self._bounds)
         self._lowest = LowestTimestamp(
-            lambda: self._document("metrics", METRICS_BYTES),
+            lambda: self._document("metrics", METRICS_BYTES, METRICS_FAIL_STATUSES),
             CutOff(self._api, self.now_ms, monotonic),
             monotonic,
         )
@@ -184,6 +188,8 @@ class PrometheusClient:
         From the server's own ``/metrics``; where they do not report it, as those of a front, since
         when that answers. None if neither is known. ``NO_SAMPLES_MS`` for a server that holds
         nothing at all.
+
+        Raises :class:`SourceUnavailable` where /metrics alone fail, too.
         """
         return self._lowest.read_ms()
 
@@ -229,14 +235,18 @@ class PrometheusClient:
         )
 
     def has_throughout(self, selector: str, start_ms: int, end_ms: int, every_ms: int) -> bool:
-        """Whether there was a sample every so often in ``(start_ms, end_ms]``, of any series."""
+        """Whether there was a sample every so often in ``(start_ms, end_ms]``, of any series.
+
+        It is looked back so far at times that are :data:`LOOKS` to that, the multiples of a step.
+        """
         if not self.count_samples(selector, max(0, start_ms - every_ms), end_ms):
             return False
-        # At the multiples of that time: a subquery is evaluated there.
-        times = end_ms // every_ms - start_ms // every_ms
+        # A subquery is evaluated there.
+        step_ms = max(1, every_ms // LOOKS)
+        times = end_ms // step_ms - start_ms // step_ms
         range_ms = end_ms - start_ms - 1
         present = f"count(present_over_time({_ranged(selector, every_ms)}))"
-        found = self._count(f"count_over_time(({present})[{range_ms}ms:{every_ms}ms])", end_ms)
+        found = self._count(f"count_over_time(({present})[{range_ms}ms:{step_ms}ms])", end_ms)
         return found >= times
 
     def series_at(self, query: Query, time_ms: int) -> int:
@@ -346,9 +356,9 @@ class PrometheusClient:
                 raise SourceUnavailable(f"answered {count} where a number of samples belongs")
             return round(count)
 
-    def _document(self, path: str, limit_bytes: int) -> bytes:
+    def _document(self, path: str, limit_bytes: int, busy: Container[int] = BUSY_STATUSES) -> bytes:
         """What the server reports of itself at ``path``; empty if it refuses that."""
-        return self._transport.document(path, self._timeout_seconds, limit_bytes) or b""
+        return self._transport.document(path, self._timeout_seconds, limit_bytes, busy) or b""
 
     def _remarks(self, params: Mapping[str, str]) -> Callable[[str], None]:
         return lambda remark: self._on_remark(params["query"], remark)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from common.config import ExtractSettings, Query
@@ -26,37 +25,17 @@ from common.state.ranges import without
 from services.extractor.history import ServerRun
 from services.extractor.prometheus import PrometheusClient
 from services.extractor.source.clock import ClockReading
+from services.extractor.source.one_replica import SCRAPES, Replica, lowest_ms_or_failure
 from services.extractor.source.replica_lack import ReplicaLack
-from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings, joint_settings
+from services.extractor.source.scrape_settings import ScrapeSettings, joint_settings
 
 # How long one that did not answer is left alone: one that hangs takes a fifth of the time at most.
 AWAY_SECONDS = 5.0
 AWAY_TIMES = 4
-INTERVAL_KEPT_SECONDS = 60.0
 # The tier of which it counts from which replica raw samples are loaded: the others' are the same.
 HOT = "hot"
-# Each target has a sample of it for each scrape: it stands for what an expression reads.
-SCRAPES = "up"
 
 _Found = TypeVar("_Found")
-
-
-@dataclass(slots=True)
-class _Replica:
-    client: PrometheusClient
-    url: str
-    lowest_ms: int | None = None
-    run: ServerRun | None = None
-    away_until: float = float("-inf")
-    seen: bool = False
-    scrapes: ScrapeSettings | None = None
-    # How often it scrapes at least, as it said last; 0 where it does not say.
-    interval_ms: int = 0
-    interval_until: float = float("-inf")
-
-    def holds(self, start_ms: int) -> bool:
-        """Whether it has all after that time, for all that is known."""
-        return self.lowest_ms is None or self.lowest_ms <= start_ms
 
 
 class Replicas:
@@ -79,7 +58,7 @@ class Replicas:
         monotonic: Callable[[], float] = time.monotonic,
         on_lack: Callable[[str, float], None] = lambda url, share: None,
     ) -> None:
-        self._all = [_Replica(client_of(one), one.prometheus_url) for one in replicas]
+        self._all = [Replica(client_of(one), one.prometheus_url) for one in replicas]
         self._on_away = on_away
         self._lack = ReplicaLack(on_lack, monotonic)
         self._monotonic = monotonic
@@ -188,10 +167,17 @@ class Replicas:
         return ServerRun(started, configured, first.retention)
 
     def lowest_timestamp_ms(self) -> int | None:
-        """The oldest time that one of them has data of, each as it was known last."""
-        found = self._each(lambda client: client.lowest_timestamp_ms())
+        """The oldest time that one of them has data of, each as it was known last.
+
+        Raises :class:`SourceUnavailable` where one that is not away does not tell.
+        """
+        found = self._each(lowest_ms_or_failure)
+        failed = [one for one in found.values() if isinstance(one, SourceUnavailable)]
         for number, lowest_ms in found.items():
-            self._all[number].lowest_ms = lowest_ms
+            if not isinstance(lowest_ms, SourceUnavailable):
+                self._all[number].lowest_ms = lowest_ms
+        if failed:
+            raise failed[0]
         if any(lowest_ms is None for lowest_ms in found.values()):
             return None
         known = [one.lowest_ms for one in self._all if one.lowest_ms is not None]
@@ -227,7 +213,7 @@ class Replicas:
 
     def _loaded_of(
         self, query: Query, start_ms: int, end_ms: int, *, whole: bool
-    ) -> _Replica | None:
+    ) -> Replica | None:
         """The replica whose samples there are loaded: those of another would stand beside them.
 
         Raises :class:`SourceUnavailable` where that is away, and :class:`QueryTooLarge` where there
@@ -253,7 +239,7 @@ class Replicas:
 
     def _parts(
         self, query: Query, start_ms: int, end_ms: int, tier: str = HOT
-    ) -> list[tuple[int, int, _Replica | None]]:
+    ) -> list[tuple[int, int, Replica | None]]:
         """A time by the replica that it is loaded of; None where nothing is.
 
         Raises :class:`SourceUnavailable` where one of them is away.
@@ -269,7 +255,7 @@ class Replicas:
 
     def _stretches(
         self, query: Query, start_ms: int, end_ms: int, tier: str = HOT
-    ) -> list[tuple[int, int, _Replica]]:
+    ) -> list[tuple[int, int, Replica]]:
         """What of a time is loaded of which replica, as far as that still holds it."""
         by_url = {one.url: one for one in self._all}
         return [
@@ -279,12 +265,12 @@ class Replicas:
             if url in by_url and by_url[url].holds(max(start, start_ms) + query.step_ms)
         ]
 
-    def _needed(self, one: _Replica) -> None:
+    def _needed(self, one: Replica) -> None:
         """Raise where a replica that nobody can stand in for is known to be away."""
         if one.away_until > self._monotonic():
             raise SourceUnavailable(f"{one.url} is away, and what it gave is loaded", away=True)
 
-    def _fullest(self, query: Query, start_ms: int, end_ms: int, *, whole: bool) -> _Replica:
+    def _fullest(self, query: Query, start_ms: int, end_ms: int, *, whole: bool) -> Replica:
         """The replica that has most samples there; of several the first.
 
         Raises :class:`SourceUnavailable` where one that is away may hold what this one has deleted,
@@ -320,15 +306,9 @@ class Replicas:
         clients = (self._all[number].client for number in numbers)
         return any(client.count_samples(SCRAPES, start_ms, end_ms) for client in clients)
 
-    def _was_down(self, one: _Replica, start_ms: int, end_ms: int) -> bool:
+    def _was_down(self, one: Replica, start_ms: int, end_ms: int) -> bool:
         """Whether it did not scrape all the time then, as far as it says how it scrapes."""
-        if self._monotonic() >= one.interval_until:
-            targets = one.client.scrape_settings().targets
-            seconds = min((target.interval_seconds for target in targets), default=0)
-            one.interval_ms = round(LATE_SHARE * seconds * 1000)
-            one.interval_until = self._monotonic() + INTERVAL_KEPT_SECONDS
-        every_ms = one.interval_ms
-        return every_ms > 0 and not one.client.has_throughout(SCRAPES, start_ms, end_ms, every_ms)
+        return one.was_down(start_ms, end_ms, self._monotonic())
 
     def _counts(self, query: Query, start_ms: int, end_ms: int) -> dict[int, int]:
         """By the numbers of those that answer: how many samples they have."""
@@ -364,7 +344,7 @@ class Replicas:
             raise errors[0]
         return found
 
-    def _watched(self, one: _Replica, blocks: Iterator[Samples]) -> Iterator[Samples]:
+    def _watched(self, one: Replica, blocks: Iterator[Samples]) -> Iterator[Samples]:
         began = self._monotonic()
         try:
             yield from blocks
@@ -372,14 +352,14 @@ class Replicas:
             self._failed(one, error, began)
             raise
 
-    def _failed(self, one: _Replica, error: SourceError, began: float) -> None:
+    def _failed(self, one: Replica, error: SourceError, began: float) -> None:
         if one.away_until == float("-inf"):
             self._on_away(one.url, str(error))
         self._lack.away(one.url)
         now = self._monotonic()
         one.away_until = now + max(AWAY_SECONDS, AWAY_TIMES * (now - began))
 
-    def _answered(self, one: _Replica) -> None:
+    def _answered(self, one: Replica) -> None:
         one.seen = True
         if one.away_until != float("-inf"):
             one.away_until = float("-inf")

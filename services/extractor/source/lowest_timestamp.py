@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from common.errors import QueryRejected, QueryTooLarge, SourceUnavailable
 from common.source.cut_off import CutOff
 from services.extractor.history import LOWEST_TIMESTAMP_METRIC, NO_SAMPLES_MS
 
@@ -33,9 +34,14 @@ class LowestTimestamp:
     def read_ms(self) -> int | None:
         """The oldest time that it has data of; raises :class:`~common.errors.SourceError`."""
         self.cut_off_behind_ms = None
+        failure = None
         prefix = f"{LOWEST_TIMESTAMP_METRIC} ".encode()
         reports = self._monotonic() >= self._unreported_until
-        text = self._metrics() if reports else b""
+        try:
+            text = self._metrics() if reports else b""
+        except (SourceUnavailable, QueryTooLarge, QueryRejected) as error:
+            # A front has none of its own that would matter, whatever they answer.
+            text, failure = b"", SourceUnavailable(str(error))
         for line in text.splitlines():
             if line.startswith(prefix):
                 return _ms(line.removeprefix(prefix))
@@ -44,6 +50,8 @@ class LowestTimestamp:
             self.cut_off_behind_ms = self._cut_off.behind_ms
             if reports:
                 self._unreported_until = self._monotonic() + UNREPORTED_SECONDS
+        elif failure is not None:
+            raise failure
         return cut_off_ms
 
     def expire(self) -> None:

@@ -28,8 +28,8 @@ class OlderHistory:
 
     answers_at: Callable[[Query, int], bool] = lambda query, time_ms: False
     clock: Callable[[], float] = time.monotonic
-    # Query and lowest timestamp → when it was asked, and what came of it.
-    _known: dict[tuple[str, int], tuple[float, bool]] = field(default_factory=dict, init=False)
+    # Query and lowest timestamp → when it was asked, from when on, and what came of it.
+    _known: dict[tuple[str, int], tuple[float, int, bool]] = field(default_factory=dict, init=False)
 
     def reaches_back(self, query: Query, from_ms: int, lowest_ms: int, now_ms: int) -> bool:
         """Whether any of it is there from ``from_ms`` on and before ``lowest_ms``.
@@ -40,8 +40,11 @@ class OlderHistory:
         """
         if from_ms >= lowest_ms:
             return False
-        asked_at, found = self._known.get((query.name, lowest_ms), (float("-inf"), False))
-        if self.clock() - asked_at > KEPT_SECONDS:
+        asked_at, asked_ms, found = self._known.get(
+            (query.name, lowest_ms), (float("-inf"), from_ms, False)
+        )
+        # That nothing was found says nothing of what lies before.
+        if self.clock() - asked_at > KEPT_SECONDS or (from_ms < asked_ms and not found):
             until_ms = min(lowest_ms, now_ms)
             span_ms = until_ms - from_ms
             found = any(
@@ -50,5 +53,5 @@ class OlderHistory:
             )
             since = self.clock() - KEPT_SECONDS
             self._known = {key: known for key, known in self._known.items() if known[0] >= since}
-            self._known[query.name, lowest_ms] = self.clock(), found
+            self._known[query.name, lowest_ms] = self.clock(), from_ms, found
         return found

@@ -15,7 +15,7 @@ import trustme
 from common.config import ExtractSettings, Query
 from common.errors import QueryRejected, QueryTooLarge, SourceRefused, SourceUnavailable
 from devtools.servers.prometheus_server import PrometheusServer, ServerTls
-from services.extractor.prometheus import PrometheusClient
+from services.extractor.prometheus import LOOKS, PrometheusClient
 from services.extractor.source import decode
 
 MakePrometheus = Callable[..., PrometheusServer]
@@ -348,3 +348,19 @@ def test_tls_with_client_certificates(make_prometheus: MakePrometheus, tmp_path:
         client_of(server, auth=ours).now_ms()
     with pytest.raises(SourceRefused, match=r"does not trust us.*certificate"):
         client_of(server, auth={"ca_file": str(ca_file)}).now_ms()
+
+
+def test_whether_there_was_a_sample_throughout(client: PrometheusClient) -> None:
+    """That none came shows once so much time has passed, to within a fifth of it."""
+    late_ms, last_ms = 16_500, START_MS + 99 * 15_000
+
+    def throughout(start_ms: int, end_ms: int) -> bool:
+        return client.has_throughout('x{n="0"}', start_ms, end_ms, late_ms)
+
+    assert throughout(START_MS + 15_000, last_ms)
+    assert throughout(START_MS + 15_000, START_MS + 16_000)
+    assert throughout(last_ms - 1, last_ms + late_ms - 1)
+    assert not throughout(last_ms - 15_000, last_ms + 2 * late_ms)
+    assert not throughout(last_ms - 1, last_ms + late_ms + late_ms // LOOKS + 1)
+    assert not throughout(START_MS - late_ms, last_ms)
+    assert not throughout(last_ms + late_ms, last_ms + 2 * late_ms)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import cast
 
 import pytest
 
-from common.errors import SourceUnavailable
+from common.errors import SourceLacks, SourceUnavailable
 from common.source.cut_off import STEP_MS
 from services.extractor.history import (
     AGREEING_READINGS,
@@ -27,12 +28,16 @@ NOW = 1_700_000_000_000
 LOWEST = NOW - 15 * DAY
 
 
+def _text(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()
+
+
 class Source:
     """Reports what the test wants, and counts how often /metrics is read."""
 
     def __init__(self, retention: str = "15d") -> None:
         self.server_run: ServerRun | None = ServerRun("started", "configured", retention)
-        self.lowest: int | None = LOWEST
+        self.lowest: int | SourceUnavailable | None = LOWEST
         self.metrics_requests = 0
 
     def now_ms(self) -> int:
@@ -43,6 +48,8 @@ class Source:
 
     def lowest_timestamp_ms(self) -> int | None:
         self.metrics_requests += 1
+        if isinstance(self.lowest, SourceUnavailable):
+            raise self.lowest
         return self.lowest
 
 
@@ -180,6 +187,59 @@ def test_one_that_reported_it_is_given_a_moment_to_do_so_again(rig: Rig) -> None
     rig.seconds += 1
     assert rig.history.check().lowest_ms is None
     assert rig.silent == 1
+
+
+START = NOW - 20 * DAY
+HALF_HOUR = HOUR // 2
+
+
+@pytest.mark.parametrize(
+    ("run", "reported", "from_ms", "waits"),
+    [
+        # By time alone it deletes what is older, with its data all that was before its start.
+        (ServerRun(_text(START), "c", "15d"), True, NOW - 15 * DAY + 2 * HOUR, False),
+        (ServerRun(_text(START), "c", "15d"), True, NOW - 15 * DAY + HOUR, True),
+        (ServerRun(_text(START), "c", "15d"), False, NOW - DAY, False),
+        (ServerRun(_text(NOW - HOUR), "c", "15d"), True, NOW - HOUR, False),
+        (ServerRun(_text(NOW - HOUR), "c", "15d"), False, NOW - HOUR - 1, True),
+        (ServerRun(f"{_text(START)} {_text(NOW - HOUR)}", "c", "15d"), True, NOW - DAY, True),
+        # By size it deletes blocks.
+        (ServerRun(_text(START), "c", "15d or 5GiB"), True, NOW - HALF_HOUR, False),
+        (ServerRun(_text(START), "c", "5GiB"), True, NOW - DAY, True),
+        # Nothing is known of it.
+        (ServerRun("some time", "c", "15d"), True, NOW, True),
+        (ServerRun("", "c", "15d"), True, NOW, True),
+        (None, True, NOW, True),
+        # One that never said anything is not expected to.
+        (None, False, 0, False),
+    ],
+)
+def test_what_may_have_been_deleted_while_the_metrics_fail_waits(
+    rig: Rig, run: ServerRun | None, from_ms: int, *, reported: bool, waits: bool
+) -> None:
+    rig.source.server_run = run
+    if reported:
+        rig.history.check()
+    rig.source.lowest = SourceUnavailable("/metrics answered 502")
+    rig.seconds += REPORT_AGAIN_SECONDS
+    for _ in range(2):
+        assert rig.history.check().lowest_ms is None
+        if waits:
+            with pytest.raises(SourceLacks, match="502"):
+                rig.history.lowest_ms(from_ms)
+        else:
+            assert rig.history.lowest_ms(from_ms) is None
+    rig.source.lowest = LOWEST
+    rig.history.check()
+    assert rig.history.lowest_ms(from_ms) == LOWEST
+
+
+def test_metrics_that_fail_are_given_a_moment_not_to(rig: Rig) -> None:
+    rig.history.check()
+    rig.source.lowest = SourceUnavailable("/metrics answered 502")
+    rig.seconds += REPORT_AGAIN_SECONDS - 1
+    with pytest.raises(SourceUnavailable, match="502"):
+        rig.history.check()
 
 
 @pytest.mark.parametrize(("others_ms", "agree"), [(0, True), (-DAY, False)])

@@ -13,7 +13,7 @@ from services.extractor.history import NO_SAMPLES_MS
 from services.extractor.one_source import OneSource, shown
 from services.extractor.replicas import AWAY_SECONDS, Replicas, client_of
 from services.extractor.source.replica_lack import KEPT_SECONDS
-from services.extractor.source.scrape_settings import ScrapeSettings, joint_settings
+from services.extractor.source.scrape_settings import ScrapeSettings, Target, joint_settings
 from tests.unit.services.extractor.replicas_world import RATE, RAW, URLS, Server, World
 
 
@@ -108,6 +108,25 @@ def test_the_least_lowest_timestamp_may_be_the_limit_of_a_front(
     assert world.replicas.cut_off_behind_ms() == behind_ms
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_one_whose_metrics_alone_fail_is_not_away_and_leaves_the_lowest_open(
+    *, known: bool
+) -> None:
+    """It may have deleted what it had, or hold what the other has not."""
+    first, second = servers = Server(4, 30_000), Server(4, 1_000)
+    world = World(*servers)
+    if known:
+        world.replicas.lowest_timestamp_ms()
+    second.metrics_error = SourceUnavailable("/metrics answered 502")
+    first.lowest_ms = 40_000
+    with pytest.raises(SourceUnavailable, match="502"):
+        world.replicas.lowest_timestamp_ms()
+    assert world.told == []
+    second.error = SourceUnavailable("is away")
+    assert world.replicas.lowest_timestamp_ms() == (1_000 if known else 40_000)
+    assert world.told == [(URLS[1], "is away")]
+
+
 @pytest.mark.parametrize(
     ("scrapes", "interval_seconds", "fails"), [(0, 15.0, True), (1, 15.0, False), (0, 0.0, False)]
 )
@@ -125,10 +144,69 @@ def test_what_one_has_not_scraped_waits_for_one_that_is_away(
     else:
         assert world.read() == 0
     if interval_seconds:
-        assert first.asked[1] == ("up", 60_000, 120_000, 16_500)
+        assert first.asked[1] == ("up", 60_000, 136_500, 16_500)
     world.now_seconds += AWAY_SECONDS + 1
     second.error = None
     assert world.read() == 1
+
+
+@pytest.mark.parametrize("missed", [1, 2, 4])
+@pytest.mark.parametrize("window_ms", [15_000, 60_000, 300_000])
+def test_no_window_in_which_one_was_down_is_read_from_it(window_ms: int, missed: int) -> None:
+    """Wherever its scrapes end and begin again: the last one may lie right before a window."""
+    missed_ms = range(705_000, 705_000 + missed * 15_000, 15_000)
+    for shift_ms in range(0, 15_000, 1_500):
+        first, second = servers = Server(4), Server(4)
+        first.up_ms = [one for one in range(0, 1_500_000, 15_000) if one not in missed_ms]
+        world = World(*servers)
+        second.error = SourceUnavailable("is away")
+        for start_ms in range(300_000 + shift_ms, 900_000, window_ms):
+            end_ms = start_ms + window_ms
+            if any(start_ms < one <= end_ms for one in missed_ms):
+                with pytest.raises(SourceUnavailable, match="may hold what others do not"):
+                    world.read(RAW, start_ms, end_ms)
+            elif end_ms < missed_ms[0] - 15_000 or start_ms >= missed_ms[-1] + 15_000:
+                assert world.read(RAW, start_ms, end_ms) == 0
+
+
+def test_what_is_not_scraped_yet_is_not_missing() -> None:
+    first, second = servers = Server(4), Server(4)
+    first.up_ms, first.now = list(range(0, 2_000_000, 15_000)), 135_000
+    world = World(*servers)
+    second.error = SourceUnavailable("is away")
+    assert world.read() == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "scraped_ms", "fails"),
+    [
+        (Target("none", 1, 1), range(0), False),
+        # Whatever the server lists of it now: it may have been started a moment ago.
+        (Target("none", 1, 1), range(100_000, 100_001), True),
+        (Target("none", 1, 1), range(1, 2), True),
+        (Target("none", 1, 1), range(3_700_000, 3_700_001), True),
+        (Target("none", 1, 1), range(3_720_001, 3_720_002), False),
+        # Its series may have any job.
+        (Target("none", 1, 1, any_job=True), range(0), True),
+        (Target('no"ne', 1, 1), range(0), True),
+    ],
+)
+def test_a_job_that_is_not_scraped_does_not_say_how_often_there_are_scrapes(
+    more: Target, scraped_ms: range, *, fails: bool
+) -> None:
+    first, second = servers = Server(4), Server(4)
+    world = World(*servers)
+    first.more, first.scraped_ms = (more,), {more.job: scraped_ms}
+    second.error = SourceUnavailable("is away")
+    for _ in range(2):
+        if fails:
+            with pytest.raises(SourceUnavailable, match="may hold what others do not"):
+                world.read()
+        else:
+            assert world.read() == 0
+    first.was_down = True
+    with pytest.raises(SourceUnavailable, match="may hold what others do not"):
+        world.read()
 
 
 def test_what_is_whole_is_read_around_what_waits_for_one_that_is_away() -> None:

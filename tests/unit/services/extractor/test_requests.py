@@ -44,7 +44,7 @@ class Prometheus:
 
     def __init__(self) -> None:
         self.lowest_ms = NOW_MS - 10 * DAY_MS
-        self.started = b"first"
+        self.started = b"2023-11-01T00:00:00.123456789Z"
         self.refusal: int | None = None
         self.requests: Counter[str] = Counter()
         self.during_read: Callable[[], None] = lambda: None
@@ -173,3 +173,19 @@ def test_a_server_whose_metrics_are_refused_stops_nothing(rig: Rig, refusal: int
 
     assert rig.events == 1
     assert rig.prometheus.requests["/metrics"] == 3
+
+
+@pytest.mark.parametrize("failure", [500, 502, 503])
+def test_what_may_have_been_deleted_waits_for_metrics_that_fail(rig: Rig, failure: int) -> None:
+    """However long they do; what the server must still have is extracted meanwhile."""
+    start_ms = NOW_MS - 15 * DAY_MS
+    rig.windows.plan(rig.plan.feed, start_ms, start_ms + STEP_MS)
+    rig.prometheus.lowest_ms = start_ms + STEP_MS
+    rig.prometheus.refusal = failure
+    rig.history.check()
+
+    assert rig.extract() == [Outcome.OPEN]
+    assert rig.windows.status()["q@hot"].deferred == [(start_ms, start_ms + STEP_MS)]
+    assert rig.ledger.audit().total.extracted == 0
+
+    assert rig.history.lowest_ms(NOW_MS - DAY_MS) is None, "it must still have that"

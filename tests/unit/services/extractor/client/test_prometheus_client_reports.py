@@ -20,7 +20,7 @@ from tests.unit.services.extractor.client.client_world import (
 NO_MATRIX = b'{"status":"success","data":{"resultType":"matrix","result":[]}}'
 
 
-@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 500, 501, 502])
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 501])
 def test_a_refusal_means_that_the_server_does_not_report_it(serve: Serve, status: int) -> None:
     """Whatever stands before the server, and in whatever form."""
     refused = reply(b"")
@@ -33,6 +33,26 @@ def test_a_refusal_means_that_the_server_does_not_report_it(serve: Serve, status
         refused = reply(body, status, {"Location": "/login"})
         assert client.lowest_timestamp_ms() is None
         assert client.run() is None
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 520])
+def test_metrics_that_fail_have_not_refused(serve: Serve, status: int) -> None:
+    """Even if nothing else fails, and whatever they say."""
+    failed = reply(b"")
+
+    def answer(handler: Handler) -> None:
+        (reply(MATRIX) if "/query" in handler.request_seen.path else failed)(handler)
+
+    client = client_of(serve(answer).url)
+    for body in (b"<html>no", b'{"status":"error","errorType":"timeout","error":"no"}', b""):
+        failed = reply(body, status)
+        with pytest.raises(SourceUnavailable):
+            client.lowest_timestamp_ms()
+
+
+@pytest.mark.parametrize("status", [500, 502])
+def test_a_server_that_fails_to_tell_its_run_does_not_report_it(serve: Serve, status: int) -> None:
+    assert client_of(serve(reply(b"<html>no", status)).url).run() is None
 
 
 @pytest.mark.parametrize("status", [429, 503, 504])
@@ -72,14 +92,17 @@ def test_the_run_of_a_server(serve: Serve) -> None:
     assert server.requests[-1].path == "/api/v1/status/runtimeinfo"
 
 
-def test_the_metrics_of_a_front_that_has_a_limit_are_not_read_each_time(serve: Serve) -> None:
+@pytest.mark.parametrize("status", [200, 404, 502])
+def test_the_metrics_of_a_front_that_has_a_limit_are_not_read_each_time(
+    serve: Serve, status: int
+) -> None:
     """They may be megabytes, and each commit asks since when it answers."""
     seconds, limit_ms = 0.0, 1_699_000_000_000
 
     def answer(handler: Handler) -> None:
         seen = handler.request_seen
         if seen.path == "/metrics":
-            reply(b"go_goroutines 12\n")(handler)
+            reply(b"go_goroutines 12\n", status)(handler)
         elif seen.params["query"] == "time()":
             reply(NOW)(handler)
         else:

@@ -48,6 +48,16 @@ def test_an_answer_stands_for_a_minute() -> None:
     assert world.reaches_back(NOW_MS - HOUR_MS, NOW_MS)
 
 
+def test_that_nothing_was_found_says_nothing_of_time_before() -> None:
+    """Backlog is extracted newest first, and a store may lack what is newest."""
+    world = World(held_until_ms=NOW_MS - 20 * HOUR_MS)
+    assert not world.reaches_back(NOW_MS - HOUR_MS, NOW_MS)
+    assert world.reaches_back(NOW_MS - 64 * HOUR_MS, NOW_MS)
+    asked = len(world.asked)
+    assert world.reaches_back(NOW_MS - 80 * HOUR_MS, NOW_MS)
+    assert len(world.asked) == asked
+
+
 def test_nothing_is_asked_where_nothing_lies_before() -> None:
     world = World(held_until_ms=NOW_MS)
     assert not world.reaches_back(NOW_MS, NOW_MS - HOUR_MS)
