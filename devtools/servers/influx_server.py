@@ -147,6 +147,11 @@ ${known}    }
             if ($stranger) { return 401 '{"code":"unauthorized","message":"no org id"}'; }
             proxy_pass http://influxd;
         }
+        location = /debug/vars {
+            if ($refused) { return 401 '{"code":"unauthorized","message":"unauthorized access"}'; }
+            if ($stranger) { return 401 '{"code":"unauthorized","message":"no org id"}'; }
+            proxy_pass http://influxd;
+        }
         location = /ping {
             if ($stranger) { return 401 '{"code":"unauthorized","message":"no org id"}'; }
             proxy_pass http://influxd;

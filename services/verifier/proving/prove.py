@@ -39,11 +39,11 @@ from services.verifier.proving.forgotten import judge
 from services.verifier.proving.pieces import FIRST_PIECE_MS, SHORTEST_BY_TIME_MS, PieceLengths
 from services.verifier.proving.repair import Repair
 from services.verifier.proving.report import report_compared, report_sealed
+from services.verifier.proving.restarts import SinkRestarts
 from services.verifier.run import Subject, Verifier
 from services.verifier.sealed.check import Checker
 from services.verifier.sealed.wiring import checker_of
 from services.verifier.source import ChunkReading
-from services.verifier.whole import whole_from_ms
 from services.verifier.wiring import choose_tiers, connected, verifier
 
 # A verifier that went silent for so long is none any more.
@@ -76,6 +76,7 @@ class Prover:
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     repair: Repair = field(init=False)
+    restarts: SinkRestarts = field(init=False)
     _begin_at: float = field(default=float("-inf"), init=False)
     _looked_at: float = field(default=float("-inf"), init=False)
     _rested_seconds: float = field(default=0.0, init=False)
@@ -95,6 +96,7 @@ class Prover:
         self._pieces = PieceLengths(self.settings.load.influxdb.timeout_seconds)
         record, settings = self.record, self.settings
         self.repair = Repair(record.windows, settings, self.telemetry, self.clock, record.lease)
+        self.restarts = SinkRestarts(record, settings, self.telemetry, self._now_ms)
 
     def run(self) -> None:
         """One turn after the other, until the service stops."""
@@ -135,6 +137,7 @@ class Prover:
                     ready(check, True, "")
                     ready("sink", True, "")
                     if begins:
+                        self.restarts.look(parts.sink, self.life.tick)
                         self._compare_all(verifier(parts), tier)
         except SourceError as error:
             self._failed(check, error)
@@ -215,7 +218,7 @@ class Prover:
         proof = self.record.read(self._at).get(self._at)
         if proof is None:
             return False
-        proven, whole_from_ms = proof.proven, _whole_from_ms(one, subject, proof)
+        proven, whole_from_ms = proof.proven, one.whole_from_ms(subject, proof.begin_ms)
         for range_ in proven.differing:
             put_off = self._at, range_.start_ms, range_.end_ms
             if self._is_due(range_) and put_off not in self._put_off:
@@ -285,14 +288,16 @@ class Prover:
         """Compare a range and keep the result; the samples that the source has there."""
         began, rested_seconds = self.clock(), self._rested_seconds
         (result,) = one.run(start_ms, end_ms).results
-        points, whole_from_ms = result.unexplained, _whole_from_ms(one, one.subjects[0], proof)
+        points = result.unexplained
+        whole_from_ms = one.whole_from_ms(one.subjects[0], proof.begin_ms)
         if (points or result.reasons[EXPIRED] or not result.expected) and start_ms < whole_from_ms:
             return result.source  # deleted while we compared: the seals are asked next
         now = self._still(proof, start_ms, end_ms)
         if now is None:
             return result.source
         differed = sum(r.points for r in now.proven.differing if r[:2] == (start_ms, end_ms))
-        self._save(now, now.proven.with_range(start_ms, end_ms, points, self._now_ms()))
+        proven = now.proven.with_range(start_ms, end_ms, points, self._now_ms())
+        self._save(now, proven, (start_ms, end_ms))
         report_compared(self.telemetry, proof.feed, start_ms, end_ms, result, differed)
         self.telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
         self.repair.open(one.sink, proof.feed, result.unloaded.ranges, whole_from_ms)
@@ -334,7 +339,7 @@ class Prover:
         proven = proven.with_range(start_ms, found.end_ms, 0, 0)
         for damaged in found.damaged:
             proven = proven.with_range(*damaged, self._now_ms(), by_seals=True)
-        self._save(now, proven)
+        self._save(now, proven, (start_ms, found.end_ms))
         report_sealed(self.telemetry, proof.feed, start_ms, found, before)
         if found.damaged or found.intact_ms:
             result = "damaged" if found.damaged else "intact"
@@ -356,7 +361,8 @@ class Prover:
         rested_seconds = self._rested_seconds - rested_seconds
         self.telemetry.batch_succeeded(samples, self.clock() - began - rested_seconds)
 
-    def _save(self, proof: FeedProof, proven: Proven) -> None:
+    def _save(self, proof: FeedProof, proven: Proven, compared: Range) -> None:
+        proven = self.restarts.noted(proven, compared)
         kept = {proof.feed.name: proof._replace(proven=proven)}
         if not self.record.save(kept, begins=False):
             raise _Ended
@@ -392,9 +398,3 @@ class Prover:
 
     def _now_ms(self) -> int:
         return int(self.wall_clock() * 1000)
-
-
-def _whole_from_ms(one: Verifier, subject: Subject, proof: FeedProof) -> int:
-    """From when on the source still has all that the feed's samples are made of; 0 = always."""
-    begin_ms, slack_ms = proof.begin_ms, subject.origin_slack_ms
-    return whole_from_ms(subject.reach, one.oldest_source_ms(), begin_ms, slack_ms)
