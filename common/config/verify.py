@@ -36,3 +36,10 @@ class VerifySettings(Section):
         description="After how long a range that differs is compared again, until it is equal or "
         "the source has deleted it.",
     )
+    sink_restart_seconds: Seconds = Field(
+        86_400,
+        ge=0,
+        description="What was proven first within so long before InfluxDB was found to have been "
+        "started anew is compared again: after a crash, a second start can lose what it accepted "
+        "since the first. 0 = never.",
+    )

@@ -343,6 +343,11 @@ EVENTS: dict[str, EventSpec] = {
     "verify_damaged": EventSpec(
         "error", "A range that the source has deleted is not what was loaded, by its seals."
     ),
+    "sink_restarted": EventSpec(
+        "info",
+        "InfluxDB was started anew; what was proven of late is compared again, as a crash before"
+        " may have cost it what it accepted.",
+    ),
     "verify_failed": EventSpec(
         "warning", "A range of a query could not be read from the source; tried again later."
     ),

@@ -285,7 +285,8 @@ _VERIFICATION = (
     ),
     gauge(
         "etl_verify_history_waiting_seconds",
-        "Time that backfills have loaded and that is not compared yet: after what is live",
+        "Time that backfills have loaded and that is not compared yet, and time that is compared"
+        " again because InfluxDB was started anew: after what is live",
         *FEED,
         services=(VERIFIER,),
     ),

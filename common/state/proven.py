@@ -8,7 +8,7 @@ opened again since it was compared is not proven any more: the feed notes it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -25,6 +25,12 @@ from common.state.windows import WindowSet
 
 # Ranges that are kept because they differ, for each feed.
 DIFFERING_MAX = 100
+# The same of those that were proven of late, and how many of the times they are kept for are told
+# apart.
+LATELY_MAX = 100
+_LATELY_STEPS = 24
+# A field beside those of the feeds, whose names have an @.
+_SINK_STARTS = "sink_starts"
 # Who had a lease last is known for so long after it: longer than any comparison takes.
 _LAST_HOLDER_KEPT_MS = 600_000
 
@@ -42,17 +48,26 @@ class Differing(NamedTuple):
     by_seals: bool = False
 
 
+class Lately(NamedTuple):
+    """``(start_ms, end_ms]`` was compared first at ``at_ms``, as it was loaded last."""
+
+    start_ms: int
+    end_ms: int
+    at_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Proven:
     """What was ``compared``, and what of it differs, both in order of time.
 
     ``live_from_ms``: where the feed began when it was seen first. What lies before that is history,
-    that a backfill has loaded.
+    that a backfill has loaded. ``lately``: what was compared of late, be it to be compared again.
     """
 
     live_from_ms: int
     compared: tuple[Range, ...] = ()
     differing: tuple[Differing, ...] = ()
+    lately: tuple[Lately, ...] = ()
 
     @property
     def points(self) -> int:
@@ -70,7 +85,37 @@ class Proven:
         kept = tuple(one for one in self.differing if not without([one[:2]], settled))
         lost = [one[:2] for one in self.differing if one not in kept]
         compared = tuple(without(within(self.compared, settled), lost))
-        return replace(self, compared=compared, differing=kept)
+        lately = self.lately
+        if gone := without((one[:2] for one in lately), settled):
+            lately = tuple(
+                Lately(*left, one.at_ms) for one in lately for left in without([one[:2]], gone)
+            )
+        return replace(self, compared=compared, differing=kept, lately=lately)
+
+    def noted(self, start_ms: int, end_ms: int, at_ms: int, kept_ms: int) -> Proven:
+        """With ``(start_ms, end_ms]`` as compared lately, for ``kept_ms``.
+
+        What is compared once more keeps its first time: else a sink that is started each day would
+        have ever more compared again.
+        """
+        if not kept_ms:
+            return replace(self, lately=())
+        notes = [one for one in self.lately if one.at_ms > at_ms - kept_ms]
+        known = [one[:2] for one in notes]
+        notes += [Lately(*range_, at_ms) for range_ in without([(start_ms, end_ms)], known)]
+        step_ms = max(1, kept_ms // _LATELY_STEPS)
+        return replace(self, lately=tuple(_few(notes, step_ms)))
+
+    def doubted(self, since_ms: int) -> Proven:
+        """With what was compared first after ``since_ms`` to be compared again.
+
+        What differs is compared again in any case.
+        """
+        doubtful = without(
+            (one[:2] for one in self.lately if one.at_ms > since_ms),
+            (one[:2] for one in self.differing),
+        )
+        return replace(self, compared=tuple(without(self.compared, doubtful)))
 
     def with_range(
         self, start_ms: int, end_ms: int, points: int, at_ms: int, *, by_seals: bool = False
@@ -122,13 +167,33 @@ class Proven:
                 live_from_ms = int(found["from_ms"])
                 whole = [(live_from_ms, int(found["up_to_ms"]))]
                 compared = without(whole, ranges_of(found["older"]))
-            return cls(live_from_ms, tuple(merged(compared)), tuple(sorted(ranges)))
+            lately = sorted(Lately._make(map(int, one)) for one in found.get("lately", ()))
+            return cls(live_from_ms, tuple(merged(compared)), tuple(sorted(ranges)), tuple(lately))
         except (LookupError, TypeError, RecursionError, ArithmeticError) as error:
             raise ValueError(f"is no record of what is proven: {error!r:.200}") from None
 
 
 def _go_together(one: Differing, next_: Differing) -> bool:
     return one.end_ms == next_.start_ms and one.by_seals == next_.by_seals
+
+
+def _few(notes: Iterable[Lately], step_ms: int) -> list[Lately]:
+    """Those that adjoin and whose times differ little as one; a neighbour has what is too many."""
+    kept: list[Lately] = []
+    for one in sorted(notes):
+        last = kept[-1] if kept else None
+        if last and last.end_ms == one.start_ms and last.at_ms // step_ms == one.at_ms // step_ms:
+            kept.pop()
+            one = _both(last, one)
+        kept.append(one)
+    while len(kept) > LATELY_MAX:
+        at = min(range(1, len(kept)), key=lambda n: kept[n].start_ms - kept[n - 1].end_ms)
+        kept[at - 1 : at + 1] = [_both(kept[at - 1], kept[at])]
+    return kept
+
+
+def _both(one: Lately, next_: Lately) -> Lately:
+    return Lately(one.start_ms, next_.end_ms, max(one.at_ms, next_.at_ms))
 
 
 class FeedProof(NamedTuple):
@@ -157,23 +222,26 @@ class FeedProof(NamedTuple):
 
     @property
     def to_do(self) -> list[Range]:
-        """What could be proven and is not: what is live before the rest."""
-        live_from_ms = self.proven.live_from_ms
-        left = without(self.settled, self.proven.compared)
-        return [
-            *clipped(left, live_from_ms, 2**62),
-            *reversed(clipped(left, 0, live_from_ms)),
-        ]
+        """What could be proven and is not: what is live first, then the newest of the rest."""
+        live, left = self._live_to_do, without(self.settled, self.proven.compared)
+        return [*live, *reversed(without(left, live))]
 
     @property
     def waiting_ms(self) -> int:
-        """Live time that could be proven and is not."""
-        return length_ms(one for one in self.to_do if one[0] >= self.proven.live_from_ms)
+        """Live time that could be proven and is not, nor ever was."""
+        return length_ms(self._live_to_do)
 
     @property
     def history_waiting_ms(self) -> int:
-        """The same of what backfills have loaded."""
+        """The same of what backfills have loaded, and of what is to be compared again."""
         return length_ms(self.to_do) - self.waiting_ms
+
+    @property
+    def _live_to_do(self) -> list[Range]:
+        proven = self.proven
+        again = (one[:2] for one in proven.lately)
+        left = without(self.settled, [*proven.compared, *again])
+        return clipped(left, proven.live_from_ms, 2**62)
 
 
 class ProofRecord:
@@ -227,18 +295,44 @@ class ProofRecord:
             found[name] = proof._replace(proven=proven)
         return found
 
-    def save(self, proofs: Mapping[str, FeedProof], *, begins: bool = True) -> bool:
+    def sink_starts(self) -> list[str]:
+        """The starts of the sink that were seen, in its words, the latest last."""
+        kept: Any = self._redis.hget(self._keys.verified, _SINK_STARTS)
+        try:
+            found = json.loads(text_of(kept) or "[]")
+        except (ValueError, RecursionError):
+            return []  # somebody else's
+        return [str(one) for one in found] if isinstance(found, list) else []
+
+    def save(
+        self,
+        proofs: Mapping[str, FeedProof],
+        *,
+        begins: bool = True,
+        sink_starts: Sequence[str] = (),
+    ) -> bool:
         """Keep what is proven, by feed name, and the lease; False if another one has that.
 
         Unless it ``begins``, also if another one may have had the lease since it was ours.
+        ``sink_starts``, if any, take the place of those that were seen.
         """
-        return self._lease(self._lease_ms, proofs, begins=begins)
+        return self._lease(self._lease_ms, proofs, begins=begins, sink_starts=sink_starts)
 
     def release(self) -> None:
         """End the lease, if it is ours."""
         self._lease(0, {}, begins=False)
 
-    def _lease(self, lease_ms: int, proofs: Mapping[str, FeedProof], *, begins: bool) -> bool:
+    def _lease(
+        self,
+        lease_ms: int,
+        proofs: Mapping[str, FeedProof],
+        *,
+        begins: bool,
+        sink_starts: Sequence[str] = (),
+    ) -> bool:
+        fields = {feed: one.kept.encode() for feed, one in proofs.items()}
+        if sink_starts:
+            fields[_SINK_STARTS] = json.dumps(sink_starts)
         reopened = {name: text for name, one in proofs.items() if (text := one.feed.reopened)}
         return bool(
             self._scripts.call(
@@ -248,7 +342,7 @@ class ProofRecord:
                 lease_ms=lease_ms,
                 keep_ms=_LAST_HOLDER_KEPT_MS,
                 begins=begins,
-                proven={feed: one.kept.encode() for feed, one in proofs.items()},
+                proven=fields,
                 reopened=list(reopened.values()),
             )
         )

@@ -35,7 +35,12 @@ def _toml(value: Setting) -> str:
 
 
 class Influxd(Server):
-    """influxd itself, without the front: the API of 1.x on ``url``."""
+    """influxd itself, without the front: the API of 1.x on ``url``.
+
+    Unless it ``cuts_torn_records``, it may lose what it acknowledges, as those in production.
+    """
+
+    cuts_torn_records = True
 
     def __init__(
         self,
@@ -67,7 +72,8 @@ class Influxd(Server):
 
     def prepare(self) -> None:
         """Writes influxdb.conf, and cuts away what a kill has torn."""
-        cut_torn_records(self._data_dir / "wal")
+        if self.cuts_torn_records:
+            cut_torn_records(self._data_dir / "wal")
         sections: dict[str, dict[str, Setting]] = {
             "": {"reporting-disabled": True, "bind-address": f"{self.place.address}:0"},
             "meta": {"dir": str(self._data_dir / "meta")},
@@ -145,6 +151,11 @@ ${known}    }
             proxy_pass http://influxd/write?db=$arg_bucket&precision=$v1_precision;
         }
         location = /query {
+            if ($refused) { return 401 '{"code":"unauthorized","message":"unauthorized access"}'; }
+            if ($stranger) { return 401 '{"code":"unauthorized","message":"no org id"}'; }
+            proxy_pass http://influxd;
+        }
+        location = /debug/vars {
             if ($refused) { return 401 '{"code":"unauthorized","message":"unauthorized access"}'; }
             if ($stranger) { return 401 '{"code":"unauthorized","message":"no org id"}'; }
             proxy_pass http://influxd;

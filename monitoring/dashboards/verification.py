@@ -59,12 +59,12 @@ def verification_panels() -> tuple[PanelSpec, ...]:
             "Not compared yet",
             "lines",
             "Time that is loaded, had its last recount and is not compared yet; what backfills have"
-            " loaded is compared after the rest.",
+            " loaded, and what is compared again after a start of InfluxDB, comes after the rest.",
             (
                 Query(f"max by (query, tier) (etl_verify_waiting_seconds{{{_JOB}}})", _FEED),
                 Query(
                     f"max by (query, tier) (etl_verify_history_waiting_seconds{{{_JOB}}})",
-                    f"{_FEED} backfilled",
+                    f"{_FEED} backfilled, or again",
                 ),
             ),
             SECONDS,

@@ -54,6 +54,8 @@ class Api:
     ) -> None:
         self.state = state
         self._store = Store(state, databases, now)
+        # Its influxd's, too: where one of them ends, the other does.
+        self._started = now()
         self._lock = threading.Lock()
 
     def set_up(self, token: str, org: str, bucket: str, retention_seconds: int = 0) -> None:
@@ -96,6 +98,8 @@ class Api:
     ) -> Response:
         if path == "/health":
             return self._health()
+        if path == "/ready":
+            return Response(200, {"status": "ready", "started": self._started.isoformat()})
         if path == "/ping":
             return Response(204)
         if path == "/authorize":

@@ -40,7 +40,8 @@ from services.verifier.proving.forgotten import Forgotten
 from services.verifier.proving.judgement import judge
 from services.verifier.proving.pieces import FIRST_PIECE_MS, SHORTEST_BY_TIME_MS, PieceLengths
 from services.verifier.proving.repair import Repair
-from services.verifier.proving.report import report_compared, report_sealed
+from services.verifier.proving.report import report_compared, report_proven, report_sealed
+from services.verifier.proving.restarts import SinkRestarts
 from services.verifier.run import Subject, Verifier
 from services.verifier.sealed.check import Checker
 from services.verifier.sealed.wiring import checker_of
@@ -77,6 +78,7 @@ class Prover:
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     repair: Repair = field(init=False)
+    restarts: SinkRestarts = field(init=False)
     _begin_at: float = field(default=float("-inf"), init=False)
     _looked_at: float = field(default=float("-inf"), init=False)
     _rested_seconds: float = field(default=0.0, init=False)
@@ -97,6 +99,7 @@ class Prover:
         self._pieces = PieceLengths(self.settings.load.influxdb.timeout_seconds)
         record, settings = self.record, self.settings
         self.repair = Repair(record.windows, settings, self.telemetry, self.clock, record.lease)
+        self.restarts = SinkRestarts(record, settings, self.telemetry, self._now_ms)
 
     def run(self) -> None:
         """One turn after the other, until the service stops."""
@@ -138,6 +141,7 @@ class Prover:
                     ready(check, True, "")
                     ready("sink", True, "")
                     if begins:
+                        self.restarts.look(parts.sink, self.life.tick)
                         self._compare_all(verifier(parts), tier)
         except SourceError as error:
             self._failed(check, error)
@@ -158,15 +162,9 @@ class Prover:
             raise _Ended
         proofs = self.record.read()
         self._due = frozenset(name for name, proof in proofs.items() if self._has_due(proof))
-        telemetry = self.telemetry
         for proof in proofs.values():
-            labels, proven = proof.feed.labels, proof.proven
             self._reopened += proof.reopened if proof.feed.name == self._at else []
-            telemetry.set("etl_verified_timestamp_seconds", proven.up_to_ms / 1000, **labels)
-            telemetry.set("etl_verify_waiting_seconds", proof.waiting_ms / 1000, **labels)
-            history_seconds = proof.history_waiting_ms / 1000
-            telemetry.set("etl_verify_history_waiting_seconds", history_seconds, **labels)
-            telemetry.set("etl_verify_differing_points", proven.points, **labels)
+            report_proven(self.telemetry, proof)
         if not self.settings.verify.enabled:
             return "verify.enabled is false"
         return "" if self.record.save(proofs, begins=begins) else "another verifier works"
@@ -294,7 +292,8 @@ class Prover:
         if now is None:
             return result.source
         differed = sum(r.points for r in now.proven.differing if r[:2] == (start_ms, end_ms))
-        self._save(now, now.proven.with_range(start_ms, end_ms, points, self._now_ms()))
+        proven = now.proven.with_range(start_ms, end_ms, points, self._now_ms())
+        self._save(now, proven, (start_ms, end_ms))
         self._excused.keep(proof.feed.name, start_ms, end_ms, result.spent - spent)
         report_compared(self.telemetry, proof.feed, start_ms, end_ms, result, differed)
         self.telemetry.inc("etl_verify_pieces_total", result="differs" if points else "equal")
@@ -337,7 +336,7 @@ class Prover:
         proven = proven.with_range(start_ms, found.end_ms, 0, 0)
         for damaged in found.damaged:
             proven = proven.with_range(*damaged, self._now_ms(), by_seals=True)
-        self._save(now, proven)
+        self._save(now, proven, (start_ms, found.end_ms))
         report_sealed(self.telemetry, proof.feed, start_ms, found, before)
         if found.damaged or found.intact_ms:
             result = "damaged" if found.damaged else "intact"
@@ -359,7 +358,9 @@ class Prover:
         rested_seconds = self._rested_seconds - rested_seconds
         self.telemetry.batch_succeeded(samples, self.clock() - began - rested_seconds)
 
-    def _save(self, proof: FeedProof, proven: Proven) -> None:
+    def _save(self, proof: FeedProof, proven: Proven, compared: Range | None = None) -> None:
+        if compared:
+            proven = self.restarts.noted(proven, compared)
         kept = {proof.feed.name: proof._replace(proven=proven)}
         if not self.record.save(kept, begins=False):
             raise _Ended

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from common.runtime.telemetry import Telemetry
 from common.state.feeds import FeedStatus
-from common.state.proven import Differing
+from common.state.proven import Differing, FeedProof
 from services.verifier.outcome import QueryResult
 from services.verifier.proving.judgement import Judgement
 
 EXAMPLES_SHOWN = 3
+
+
+def report_proven(telemetry: Telemetry, proof: FeedProof) -> None:
+    """Publish what of a feed is proven, what waits, and what differs."""
+    labels, proven = proof.feed.labels, proof.proven
+    telemetry.set("etl_verified_timestamp_seconds", proven.up_to_ms / 1000, **labels)
+    telemetry.set("etl_verify_waiting_seconds", proof.waiting_ms / 1000, **labels)
+    history_seconds = proof.history_waiting_ms / 1000
+    telemetry.set("etl_verify_history_waiting_seconds", history_seconds, **labels)
+    telemetry.set("etl_verify_differing_points", proven.points, **labels)
 
 
 def report_compared(

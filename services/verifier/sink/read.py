@@ -47,6 +47,7 @@ from services.verifier.sink.rows import (
     packed_documents,
     series_of,
 )
+from services.verifier.sink.started import starts_of
 
 # Names in one statement; a few hundred keep the statement far below any limit.
 _NAMES_PER_STATEMENT = 200
@@ -115,6 +116,10 @@ class Sink:
             if row.get("name") == policy if policy else row.get("default"):
                 return kept_seconds(row.get("duration"))
         return inf
+
+    def starts(self) -> Iterator[str]:
+        """When each of its URLs was started, where it says so, in its own words."""
+        return starts_of(self._session)
 
     def measurements(self) -> list[str]:
         """The names of all measurements. Raises :class:`~common.errors.SinkError`."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.state.proven import DIFFERING_MAX, Differing, Proven
+from common.state.proven import DIFFERING_MAX, LATELY_MAX, Differing, Lately, Proven
+from common.state.ranges import length_ms, without
 
 RESULTS = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 3)), max_size=250)
 COMPARED = ((100, 300),)
@@ -91,3 +92,73 @@ def test_what_somebody_else_wrote_is_refused(text: str) -> None:
 def test_what_an_older_version_kept_is_read() -> None:
     text = '{"up_to_ms": 300, "differing": [[100, 200, 4, 1]], "from_ms": 50, "older": [[50, 100]]}'
     assert Proven.parse(text) == Proven(50, COMPARED, (Differing(100, 200, 4, 1),))
+
+
+# -- what was compared of late -------------------------------------------------------------------
+
+DAY_MS = 86_400_000
+HOUR_MS = DAY_MS // 24
+
+
+def compared(proven: Proven, start_ms: int, end_ms: int, at_ms: int) -> Proven:
+    return proven.with_range(start_ms, end_ms, 0, at_ms).noted(start_ms, end_ms, at_ms, DAY_MS)
+
+
+def test_what_was_compared_lately_is_to_be_compared_again_and_nothing_else() -> None:
+    proven = compared(compared(Proven(0), 0, 100, 1), 100, 300, DAY_MS + 1)
+    assert proven.lately == (Lately(100, 300, DAY_MS + 1),), "the rest was longer ago"
+    doubted = proven.doubted(DAY_MS)
+    assert (doubted.compared, doubted.lately) == (((0, 100),), proven.lately)
+    assert proven.doubted(DAY_MS + 1) == proven
+    assert Proven.parse(doubted.encode()) == doubted
+
+
+def test_what_is_compared_again_keeps_its_time() -> None:
+    """One that is started each day has no more compared again than what is new of a day."""
+    doubted = compared(Proven(0), 0, 100, 1).doubted(0)
+    again = compared(doubted, 0, 100, DAY_MS // 2)
+    assert (again.compared, again.lately) == (((0, 100),), (Lately(0, 100, 1),))
+    longer = compared(doubted, 0, 150, DAY_MS // 2)
+    assert longer.lately == (Lately(0, 100, 1), Lately(100, 150, DAY_MS // 2))
+
+
+def test_what_was_opened_again_is_compared_for_the_first_time() -> None:
+    opened = compared(Proven(0), 0, 100, 1).within([(0, 40), (60, 200)])
+    assert opened.lately == (Lately(0, 40, 1), Lately(60, 100, 1))
+    assert compared(opened, 40, 60, HOUR_MS).lately[1] == Lately(40, 60, HOUR_MS)
+
+
+def test_what_differs_is_compared_again_in_any_case() -> None:
+    proven = compared(Proven(0), 0, 300, 1).with_range(100, 200, 4, 1)
+    assert proven.doubted(0).compared == ((100, 200),)
+    assert proven.doubted(0).points == 4
+
+
+def test_nothing_is_noted_where_nothing_is_asked() -> None:
+    assert compared(Proven(0), 0, 100, 1).noted(100, 200, 2, 0).lately == ()
+
+
+def test_a_day_of_what_is_live_takes_few_notes() -> None:
+    proven = Proven(0)
+    for at_ms in range(0, 3 * DAY_MS, HOUR_MS // 12):
+        proven = compared(proven, at_ms, at_ms + HOUR_MS // 12, at_ms)
+    assert len(proven.lately) <= 26
+    assert length_ms(one[:2] for one in proven.lately) == pytest.approx(DAY_MS, rel=0.05)
+
+
+@given(st.lists(st.integers(0, 10_000), max_size=300, unique=True))
+def test_however_many_were_compared_few_notes_are_kept_and_none_is_forgotten(
+    starts: list[int],
+) -> None:
+    proven = Proven(0)
+    for number, start in enumerate(starts):
+        proven = compared(proven, 2 * start, 2 * start + 1, number * HOUR_MS // 100)
+    assert len(proven.lately) <= LATELY_MAX
+    assert all(one.end_ms <= two.start_ms for one, two in pairwise(proven.lately))
+    assert not without(proven.compared, (one[:2] for one in proven.lately))
+    assert proven.doubted(-1).compared == ()
+
+
+def test_what_an_older_version_kept_has_no_notes() -> None:
+    text = '{"live_from_ms": 1, "compared": [[1, 5]], "differing": []}'
+    assert Proven.parse(text).lately == ()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 
+from services.verifier.sink.started import started
 from tests.doubles.influx_management import Influx, Place, a_place, an_influx, permission
 
 NO_SUCH_ID = "0123456789abcdef"
@@ -44,6 +45,13 @@ def test_health_needs_no_token(influx: Influx) -> None:
     assert response.status_code == 200
     assert response.json()["status"] == "pass"
     assert response.json()["name"] == "influxdb"
+
+
+def test_it_says_when_it_was_started(influx: Influx) -> None:
+    first, again = (influx.ask("GET", "/ready", token=None) for _ in range(2))
+    assert first.status_code == 200
+    assert first.json()["status"] == "ready"
+    assert started(first.content) == started(again.content) == first.json()["started"]
 
 
 @pytest.mark.parametrize("token", [None, "nobody's"])
