@@ -35,11 +35,9 @@ def _toml(value: Setting) -> str:
 
 
 class Influxd(Server):
-    """influxd itself, without the front: the API of 1.x on ``url``.
+    """influxd itself, without the front: the API of 1.x on ``url``."""
 
-    Unless it ``cuts_torn_records``, it may lose what it acknowledges, as those in production.
-    """
-
+    # Unless it does, it may lose what it acknowledges, as those in production.
     cuts_torn_records = True
 
     def __init__(
@@ -386,12 +384,8 @@ class InfluxServer(StartStop):
 
         ``retention_seconds`` (an hour at least) is kept in shards of an hour.
         """
-        retention = (
-            f" WITH DURATION {retention_seconds}s REPLICATION 1 SHARD DURATION 1h NAME autogen"
-            if retention_seconds is not None
-            else ""
-        )
-        self.query(f'CREATE DATABASE "{database}"{retention}')
+        kept = f" WITH DURATION {retention_seconds}s REPLICATION 1 SHARD DURATION 1h NAME autogen"
+        self.query(f'CREATE DATABASE "{database}"{"" if retention_seconds is None else kept}')
 
     def drop_database(self, database: str) -> None:
         """Drops a database; nothing happens if there is none."""
