@@ -237,7 +237,7 @@ class Transport:
                     raise self._expired(timeout_seconds) from None
                 # The server may have closed a kept connection just when we took it up.
                 if attempts > 1 or not isinstance(root_of(error), _STALE):
-                    raise _unreachable(error) from None
+                    raise _unreachable(error, away=attempts == 1) from None
 
     def _request(
         self, url: str, params: Mapping[str, str], timeout_seconds: float
@@ -367,11 +367,11 @@ def read_all(chunks: Iterator[bytes], limit_bytes: int) -> bytes:
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
 
-def _unreachable(error: Exception) -> SourceError:
+def _unreachable(error: Exception, *, away: bool) -> SourceError:
     message, root = plain_text(error), root_of(error)
     if isinstance(root, ssl.SSLCertVerificationError):
         key = "prometheus_url" if "mismatch" in root.verify_message else "auth.ca_file"
         return SourceRefused(f"cannot be trusted: {message} (extract.{key})")
     if isinstance(root, ssl.SSLError) and "certificate" in message.lower():
         return SourceRefused(f"does not trust us: {message} (extract.auth.cert_file)")
-    return SourceUnavailable(f"cannot be reached: {message}", away=True)
+    return SourceUnavailable(f"cannot be reached: {message}", away=away)

@@ -39,6 +39,8 @@ READ_AGAIN_SECONDS = 2 / 3 * KEPT_SECONDS
 REPORT_AGAIN_SECONDS = 60.0
 # How often it must be reported again before anything is declared lost.
 AGREEING_READINGS = 4
+# So many times as long as it took, a failure to read it stands.
+FAILURE_KEPT_TIMES = 4
 # What is younger stands in no block yet, which could be deleted.
 HEAD_MS = 3_600_000
 # Blocks of the least and the greatest length that Prometheus makes (cmd/prometheus/main.go).
@@ -98,6 +100,8 @@ class SourceHistory:
     _silent: bool = field(default=False, init=False)
     # Why it was not told when it was read last; empty where it was, or is refused.
     _failure: str = field(default="", init=False)
+    _failing_since: float | None = field(default=None, init=False)
+    _ask_again_at: float = field(default=float("-inf"), init=False)
     _servers: int = field(default=0, init=False)
     _agreed: int | None = field(default=None, init=False)
     _agreed_at: float = field(default=float("-inf"), init=False)
@@ -153,7 +157,9 @@ class SourceHistory:
         """
         lowest_ms = self._lowest_ms_for(from_ms)
         if lowest_ms is None and self._failure and self._may_have_deleted(from_ms):
-            raise SourceLacks(f"may have deleted some of it by now: {self._failure}")
+            # It says nothing of what was asked for.
+            text = f"may have deleted some of it by now: {self._failure}"
+            raise SourceLacks(text, away=True)
         return lowest_ms
 
     def _lowest_ms_for(self, from_ms: int) -> int | None:
@@ -203,6 +209,10 @@ class SourceHistory:
         now_ms = self._last.now_ms if self._last is not None else self.check().now_ms
         return self.older.reaches_back(query, from_ms, lowest_ms, now_ms)
 
+    def is_failing(self) -> bool:
+        """Whether the lowest timestamp could not be read when it was asked for last."""
+        return bool(self._failure)
+
     def is_cut_off(self) -> bool:
         """Whether the lowest timestamp that was read last is the limit of a front."""
         return self.cut_off() is not None
@@ -224,7 +234,7 @@ class SourceHistory:
         except ValueError:
             return True
         try:
-            kept_ms = parse_duration_ms(run.retention) - SHORTEST_BLOCK_MS
+            kept_ms = max(HEAD_MS, parse_duration_ms(run.retention) - SHORTEST_BLOCK_MS)
         except ValueError:  # by size, too
             kept_ms = HEAD_MS
         now_ms = (self._last or self.check()).now_ms
@@ -243,13 +253,23 @@ class SourceHistory:
             self.on_servers(self._servers)
 
     def _lowest_ms(self) -> int | None:
+        asked_at = self.clock()
         try:
+            if asked_at < self._ask_again_at:  # one that hangs took its whole time-out
+                raise SourceUnavailable(self._failure)
             lowest_ms, self._failure = self.source.lowest_timestamp_ms(), ""
+            self._failing_since = None
         except SourceUnavailable as error:
-            if self.clock() - self._reported_at < REPORT_AGAIN_SECONDS:
+            if self._failing_since is None:
+                self._failing_since = asked_at
+            since = max(self._failing_since, self._reported_at)
+            if self.clock() - since < REPORT_AGAIN_SECONDS:
                 raise
             # All else may answer: what cannot have been deleted needs no lowest timestamp.
             lowest_ms, self._failure = None, str(error)
+            if asked_at >= self._ask_again_at:
+                took_seconds = self.clock() - asked_at
+                self._ask_again_at = self.clock() + FAILURE_KEPT_TIMES * took_seconds
         # One that was started a moment ago holds nothing until it has read its own log.
         behind_ms = self.cut_off()
         if lowest_ms is not None and behind_ms is not None:

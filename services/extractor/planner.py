@@ -190,6 +190,8 @@ class Planner:
                 continue
             if watermark_ms is None and feed.name in self._lost_feeds:
                 # We planned it ourselves before Redis lost it, and the sink has no watermark.
+                if self.history.is_failing():
+                    continue  # where it begins is known again later
                 watermark_ms = lowest_ms
             start_ms = None if watermark_ms is None else floor_to(watermark_ms, plan.step_ms)
             added_ms = self.windows.set_reconciled(feed, start_ms)

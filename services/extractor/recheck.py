@@ -186,8 +186,13 @@ class Rechecker:
         """Try again later; what failed too often goes on with its next recount, if any."""
         self._report(plan, error)
         if isinstance(error, SourceUnavailable) and error.away:
-            # An outage says nothing of these recounts, however long it is.
-            self.windows.postpone_rechecks(plan.feed, run, FIRST_WAIT_SECONDS, failures=0)
+            # An outage says nothing of these recounts, however long it is. One failure is counted,
+            # so that they come after those that can be made.
+            for first in (True, False):
+                of_outage = [recheck for recheck in run if (recheck.failures == 0) is first]
+                self.windows.postpone_rechecks(
+                    plan.feed, of_outage, FIRST_WAIT_SECONDS, failures=int(first)
+                )
             return
         given_up = [recheck for recheck in run if recheck.failures + 1 >= MOST_FAILURES]
         for recheck in given_up:

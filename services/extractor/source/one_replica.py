@@ -64,7 +64,9 @@ class Replica:
     def _scraped_throughout(self, target: Target, start_ms: int, end_ms: int) -> bool:
         every_ms = round(LATE_SHARE * target.interval_seconds * 1000)
         # That one is missing shows so long after the one before: perhaps behind the window alone.
-        until_ms = max(end_ms, min(end_ms + every_ms, self.client.now_ms()))
+        # One that is under way is not missing yet.
+        settled_ms = self.client.now_ms() - round(target.timeout_seconds * 1000)
+        until_ms = max(end_ms, min(end_ms + every_ms, settled_ms))
         return self.client.has_throughout(SCRAPES, start_ms, until_ms, every_ms)
 
 

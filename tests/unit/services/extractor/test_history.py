@@ -11,6 +11,7 @@ from common.errors import SourceLacks, SourceUnavailable
 from common.source.cut_off import STEP_MS
 from services.extractor.history import (
     AGREEING_READINGS,
+    FAILURE_KEPT_TIMES,
     KEPT_SECONDS,
     LONGEST_BLOCK_MS,
     NO_SAMPLES_MS,
@@ -206,6 +207,8 @@ HALF_HOUR = HOUR // 2
         # By size it deletes blocks.
         (ServerRun(_text(START), "c", "15d or 5GiB"), True, NOW - HALF_HOUR, False),
         (ServerRun(_text(START), "c", "5GiB"), True, NOW - DAY, True),
+        # What is in no block yet is not deleted, however little it keeps.
+        (ServerRun(_text(START), "c", "1h"), True, NOW - HALF_HOUR, False),
         # Nothing is known of it.
         (ServerRun("some time", "c", "15d"), True, NOW, True),
         (ServerRun("", "c", "15d"), True, NOW, True),
@@ -221,6 +224,9 @@ def test_what_may_have_been_deleted_while_the_metrics_fail_waits(
     if reported:
         rig.history.check()
     rig.source.lowest = SourceUnavailable("/metrics answered 502")
+    rig.seconds += REPORT_AGAIN_SECONDS  # since it was read last: that alone is no failure yet
+    with pytest.raises(SourceUnavailable, match="502"):
+        rig.history.check()
     rig.seconds += REPORT_AGAIN_SECONDS
     for _ in range(2):
         assert rig.history.check().lowest_ms is None
@@ -234,12 +240,44 @@ def test_what_may_have_been_deleted_while_the_metrics_fail_waits(
     assert rig.history.lowest_ms(from_ms) == LOWEST
 
 
-def test_metrics_that_fail_are_given_a_moment_not_to(rig: Rig) -> None:
-    rig.history.check()
+@pytest.mark.parametrize("reported", [True, False])
+def test_metrics_that_fail_are_given_a_moment_not_to(rig: Rig, *, reported: bool) -> None:
+    """Also by a process that has just started: a feed would begin where the source does not."""
+    if reported:
+        rig.history.check()
     rig.source.lowest = SourceUnavailable("/metrics answered 502")
-    rig.seconds += REPORT_AGAIN_SECONDS - 1
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable, match="502"):
+            rig.history.check()
+        rig.seconds += REPORT_AGAIN_SECONDS - 1
+    rig.source.lowest = LOWEST
+    assert rig.history.check().lowest_ms == LOWEST
+    rig.source.lowest = SourceUnavailable("/metrics answered 502")
     with pytest.raises(SourceUnavailable, match="502"):
         rig.history.check()
+
+
+def test_metrics_that_hang_do_not_take_their_time_in_each_turn(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hangs() -> None:
+        rig.source.metrics_requests += 1
+        rig.seconds += 32
+        raise SourceUnavailable("/metrics did not answer within 32 s")
+
+    monkeypatch.setattr(rig.source, "lowest_timestamp_ms", hangs)
+    with pytest.raises(SourceUnavailable, match="32 s"):
+        rig.history.check()
+    assert rig.history.check().lowest_ms is None
+    asked, began = rig.source.metrics_requests, rig.seconds
+    while rig.seconds < began + FAILURE_KEPT_TIMES * 32:
+        assert rig.history.check().lowest_ms is None
+        with pytest.raises(SourceLacks, match="32 s"):
+            rig.history.lowest_ms(0)
+        rig.seconds += 10
+    assert rig.source.metrics_requests == asked
+    rig.history.check()
+    assert rig.source.metrics_requests == asked + 1
 
 
 @pytest.mark.parametrize(("others_ms", "agree"), [(0, True), (-DAY, False)])
