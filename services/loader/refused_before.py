@@ -81,7 +81,7 @@ class RefusedBefore:
     def learn(self, entry: Entry, bucket: str, lines: Lines) -> None:
         """Every line of the entry is decided: remember of which measurements none was taken."""
         feed = entry.query, entry.tier, bucket
-        if not any(status in lines.status for status in _REMEMBERED) and not self._feeds.get(feed):
+        if not lines.bad and not self._feeds.get(feed):
             return
         taken: set[str] = set()
         refused: dict[str, int] = {}

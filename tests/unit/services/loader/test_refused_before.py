@@ -143,21 +143,3 @@ def test_after_a_pause_nothing_is_set_aside_for_what_the_sick_sink_said() -> Non
     assert bench.handle(entry("sick", lines(500))) == [Settle(loaded=500)]
 
     assert bench.handle(entry("b", [*lines(90), *CONFLICT])) == [Settle(loaded=100)]
-
-
-def test_a_measurement_over_a_limit_of_the_sink_is_set_aside_too() -> None:
-    world = World()
-    limit = Outcome(
-        Kind.LIMIT,
-        'partial write: max-values-per-tag limit exceeded (9/8): measurement="typed" tag="n" '
-        'value="3" dropped=10',
-        "limit",
-        400,
-    )
-    world.sink.judge = lambda text: limit if any(one.startswith(b"typed") for one in text) else None
-    world.refuse()
-
-    verdict, posts = world.load([*lines(90), *CONFLICT])
-
-    assert (verdict.loaded, posts) == (90, 1)
-    assert [(letter.reason, letter.samples) for letter in verdict.dead] == [("limit", 10)]
