@@ -72,7 +72,7 @@ def _rollup_key(key: bytes) -> bytes:
     return with_field(series, field) if field else series
 
 
-_remembered = lru_cache(maxsize=200_000)(_rollup_key)
+_remembered = lru_cache(maxsize=100_000)(_rollup_key)
 
 
 _NAMES = tuple(name.encode() for name in AGGREGATES)

@@ -7,7 +7,7 @@ a CA file over TLS, and only if that authority vouches for the service as ``loca
 
 This runs every few seconds, in each container, and what it imports is nearly all that it costs: so
 nothing but what is part of the interpreter itself, for even ``socket`` alone takes twice as long as
-all the rest, and several times as long in images, which hold the standard library uncompiled.
+all the rest.
 """
 
 import _socket

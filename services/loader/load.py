@@ -273,7 +273,8 @@ class LoadHandler:
         )
         not_now = search.run(outcome)
         refused = None if outcome is None else outcome.kind
-        if refused is Kind.TOO_LARGE and LineStatus.TOO_LARGE not in lines.status:
+        too_large = refused is Kind.TOO_LARGE and not_now is None
+        if too_large and LineStatus.TOO_LARGE not in lines.status:
             self._group_samples.too_large(group.samples)
         parts = lines.split(len(group.known[entry.id].text) for entry in sound)
         for entry, found in zip(sound, parts, strict=True):

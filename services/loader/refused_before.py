@@ -27,8 +27,8 @@ MOST_MEASUREMENTS = 10_000
 
 NOT_TRIED = " (not tried: of this measurement nothing was taken lately)"
 
-# The other reasons lie in single lines, and say nothing of the next ones.
-_REMEMBERED = frozenset({LineStatus.REJECTED, LineStatus.LIMITED})
+# The other reasons lie in single lines or series, and say nothing of the next ones.
+_REMEMBERED = frozenset({LineStatus.REJECTED})
 _Feed = tuple[str, str, str]  # query, tier, bucket
 _Key = tuple[str, str, str, str]  # and measurement and field
 

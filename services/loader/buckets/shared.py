@@ -28,6 +28,7 @@ from services.loader.watermark import MEASUREMENT, WatermarkReader, series_of
 # A pipeline that wrote none for so long has gone.
 ACTIVE_SECONDS = 86_400.0
 CHECK_EVERY_SECONDS = 3600.0
+AFTER_FAILURE_SECONDS = 60.0
 
 
 @dataclass
@@ -56,7 +57,7 @@ class SharedBuckets:
         """
         if self.clock() < self._check_at:
             return
-        self._check_at = self.clock() + CHECK_EVERY_SECONDS
+        self._check_at = self.clock() + AFTER_FAILURE_SECONDS
         shared, failed = 0, FailedBuckets()
         for bucket in dict.fromkeys(self.buckets):
             others: dict[str, set[str]] = {}
@@ -72,6 +73,7 @@ class SharedBuckets:
         if shared or not failed:
             self.telemetry.set("etl_sink_shared_buckets", shared)
         failed.tell()
+        self._check_at = self.clock() + CHECK_EVERY_SECONDS
 
     def _others(self, bucket: str) -> dict[str, set[str]]:
         """Our queries whose series another pipeline may write, by the name of that pipeline."""

@@ -11,6 +11,7 @@ from common.errors import QueryRejected, SourceError, SourceUnavailable
 from common.samples.rollup import Rollup
 from common.state.ledger import Ledger
 from services.extractor.recheck import FIRST_WAIT_SECONDS, MOST_FAILURES
+from services.extractor.windows import Plan
 from tests.integration.extractor.recheck_world import (
     AFTER_SECONDS,
     EXPR_FEED,
@@ -233,10 +234,31 @@ def test_an_outage_is_no_failure_of_a_recount(rig: Rig) -> None:
     # As soon as the source is back it is made, and it passes.
     rig.rechecker.count_in = count_in
     (due,) = rig.windows.due_rechecks(PLAN.feed, 10)
-    assert (due.round, due.failures) == (0, 0)
+    assert (due.round, due.failures) == (0, 1)
     rig.rechecker.turn([PLAN], lambda: True)
     rig.later(AFTER_SECONDS[1])
     assert [one.round for one in rig.windows.due_rechecks(PLAN.feed, 10)] == [1]
+
+
+def test_a_replica_that_is_away_keeps_no_recount_of_another_waiting(rig: Rig) -> None:
+    """Each turn ends at the first that fails: those come last from then on."""
+
+    def counted(plan: Plan, start_ms: int, end_ms: int) -> int:
+        if end_ms <= 20 * STEP_MS:
+            raise SourceUnavailable("is away", away=True)
+        return rig.source.count_in(plan.query, start_ms, end_ms)
+
+    rig.rechecker.count_in = counted
+    rig.rechecker._most_windows = 1
+    rig.source.times = [t * STEP_MS for t in range(1, 51)]
+    rig.commit_all(50 * STEP_MS)
+    rig.later(AFTER_SECONDS[0])
+    for _ in range(4):
+        rig.rechecker.turn([PLAN], lambda: True)
+        rig.later(FIRST_WAIT_SECONDS + 1)
+
+    due = rig.windows.due_rechecks(PLAN.feed, 10)
+    assert {(one.end_ms, one.failures) for one in due} == {(10 * STEP_MS, 1), (20 * STEP_MS, 1)}
 
 
 def test_a_count_that_never_agrees_comes_to_an_end_and_is_told(rig: Rig) -> None:
