@@ -127,7 +127,7 @@ def recount(
         print_json({"feeds": [asdict(one) for one in found]} | repairs)
     else:
         repaired = any(one.ranges for one in opened)
-        typer.echo(_last_sentence(found, repaired=repaired))
+        typer.echo(_last_sentence(found, repair=repair, repaired=repaired))
     raise typer.Exit(ExitCode.ERROR if differs else ExitCode.OK)
 
 
@@ -220,11 +220,12 @@ def _lines(found: Sequence[Recounted]) -> Iterator[str]:
             yield f"{name}: {rfc3339(start_ms)} to {rfc3339(end_ms)} differs"
 
 
-def _last_sentence(found: Sequence[Recounted], *, repaired: bool) -> str:
+def _last_sentence(found: Sequence[Recounted], *, repair: bool, repaired: bool) -> str:
+    """``repaired``: something was opened; ``repair``: that was asked for."""
     if any(one.differing_ms for one in found):
         return (
             "Not all of it could be repaired; `etlctl verify` says what differs."
-            if repaired
+            if repair
             else "The source has points that the sink does not have: --repair extracts them."
         )
     if any(one.extra for one in found):

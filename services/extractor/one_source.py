@@ -24,6 +24,7 @@ from common.source.remote_read.fallbacks import counted
 from common.state.connection.redis_client import SOCKET_TIMEOUT_SECONDS
 from common.state.history import ReplicasRead, Stretch
 from common.state.keys import Keys, feed_of
+from common.state.ranges import overlaps
 from common.state.scripts import Scripts
 from common.state.windows import Feed, Window, WindowSet
 from services.extractor.extract import Extractor, SourceState
@@ -78,7 +79,7 @@ class OneSource:
             PLAN_AT_MOST_EVERY_SECONDS,
             max(PLAN_AT_LEAST_EVERY_SECONDS, pipeline.interval_seconds / 4),
         )
-        record = ReplicasRead(redis, Keys(pipeline.redis_namespace))
+        self._record = record = ReplicasRead(redis, Keys(pipeline.redis_namespace))
         self._client = self._connected(extract, record)
         self._source_clock = clock = self._clock(redis)
         history = SourceHistory(
@@ -275,9 +276,15 @@ class OneSource:
         return self._client.read(plan.query, start_ms, end_ms)
 
     def _is_gone(self, plan: Plan, start_ms: int, end_ms: int) -> bool:
-        """Whether what is loaded of a feed was read from a replica that lacks it by now."""
-        client, tier = self._client, plan.feed.tier
-        return isinstance(client, Replicas) and client.is_gone(plan.query, start_ms, end_ms, tier)
+        """Whether what is loaded of a feed was read from a replica that lacks it by now, or that is
+        not read any more, as where only one of them is left.
+        """
+        client = self._client
+        if isinstance(client, Replicas):
+            return client.is_gone(plan.query, start_ms, end_ms, plan.feed.tier)
+        url = self._settings.extract.prometheus_url
+        read = [one for one in self._record.of(plan.feed.name) if one[2] != url]
+        return overlaps([one[:2] for one in read], start_ms, end_ms)
 
     def _of_replicas(self, windows: WindowSet) -> dict[str, Any]:
         """What the extractor has to tell of replicas, where there are any."""

@@ -169,11 +169,6 @@ class Verifier:
             self.progress(position_ms)
         return outcome
 
-    def whole_from_ms(self, subject: Subject, begin_ms: int) -> int:
-        """From when on the source still has all of a feed that begins then; 0 = always."""
-        oldest_ms = self.oldest_source_ms()
-        return whole_from_ms(subject.reach, oldest_ms, begin_ms, subject.origin_slack_ms)
-
     def _piece(self, start_ms: int, end_ms: int, outcome: Outcome) -> int:
         # The last of each is in force, the others may be.
         possible: dict[str, Sequence[Subject]] = {}

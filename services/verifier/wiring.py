@@ -163,11 +163,11 @@ def connected(
             redis.ping()
             record = ReplicasRead(redis, keys)
             urls = [one.prometheus_url for one in settings.extract.each_replica]
-            read_from = ReadFrom(lambda query: record.of(feed_of(query, tier)), urls)
-            # Redis may go away in the middle of this, too.
+            found = ReadFrom(lambda query: record.of(feed_of(query, tier)), urls)
+            # Redis may go away in the middle of this, too: nothing of it is asked then.
             known = _knowledge(settings, redis, keys, tier, forgotten_up_to_ms)
             history, unreadable = _history(known, queries)
-            knowledge, notes = known, notes + unreadable
+            read_from, knowledge, notes = found, known, notes + unreadable
         except RedisError as error:
             if on_redis_error is None:
                 raise

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from common.state.feeds import Range
+from common.state.ranges import overlaps
 from services.verifier.explain import Spent
 
 
@@ -22,13 +23,19 @@ class Excused:
     )
 
     def outside(self, feed: str, start_ms: int, end_ms: int) -> Spent:
-        """What was taken outside of a range; what has a part in it is not known any more."""
-        known = self._of[feed]
-        for range_ in [one for one in known if one[0] < end_ms and start_ms < one[1]]:
-            del known[range_]
-        return sum(known.values(), Spent())
+        """What was taken outside of a range, without what has a part in it.
+
+        That remains known: the range may be compared in vain.
+        """
+        others = (
+            spent for one, spent in self._of[feed].items() if not overlaps([one], start_ms, end_ms)
+        )
+        return sum(others, Spent())
 
     def keep(self, feed: str, start_ms: int, end_ms: int, spent: Spent) -> None:
-        """So much was taken in a range."""
+        """So much was taken in a range, which was compared with a result."""
+        known = self._of[feed]
+        for range_ in [one for one in known if overlaps([one], start_ms, end_ms)]:
+            del known[range_]
         if spent:
-            self._of[feed][start_ms, end_ms] = spent
+            known[start_ms, end_ms] = spent

@@ -141,7 +141,7 @@ class Prover:
                     ready(check, True, "")
                     ready("sink", True, "")
                     if begins:
-                        self.restarts.look(parts.sink, self.life.tick)
+                        self.restarts.look(parts.sink, tick)
                         self._compare_all(verifier(parts), tier)
         except SourceError as error:
             self._failed(check, error)
@@ -269,7 +269,8 @@ class Prover:
     ) -> None:
         """Compare a range that differed once more: with the source what that still has."""
         if forgotten.is_mixed(*range_[:2]):  # each part by itself, as if it was never compared
-            self._save(proof, proof.proven.within(without(proof.settled, [range_[:2]])))
+            if now := self._still(proof, *range_[:2]):
+                self._save(now, now.proven.within(without(now.settled, [range_[:2]])))
             return
         middle_ms, by_seals = forgotten.up_to(*range_[:2])
         if by_seals:

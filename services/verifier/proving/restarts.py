@@ -45,6 +45,8 @@ class SinkRestarts:
     def look(self, sink: Sink, tick: Callable[[], None]) -> None:
         """Ask the sink; the first time that it says anything is only remembered.
 
+        ``tick`` is called after each of its URLs, and must keep what we write by.
+
         Raises :class:`redis.exceptions.RedisError` when the server cannot be reached.
         """
         if not self._kept_ms:
@@ -52,7 +54,7 @@ class SinkRestarts:
         seen, new = self.record.sink_starts(), list[str]()
         for start in sink.starts():
             tick()  # one URL that hangs takes its whole time-out
-            if start not in seen:
+            if start and start not in seen:
                 new.append(start)
         if not new:
             return

@@ -118,7 +118,7 @@ class Sink:
         return inf
 
     def starts(self) -> Iterator[str]:
-        """When each of its URLs was started, where it says so, in its own words."""
+        """When each of its URLs was started, in its own words; empty where it does not say so."""
         return starts_of(self._session)
 
     def measurements(self) -> list[str]:

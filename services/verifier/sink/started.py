@@ -20,9 +20,9 @@ _STARTED = re.compile(
 
 
 def starts_of(session: SinkSession) -> Iterator[str]:
-    """When the server of each URL was started; nothing of one that does not say it."""
+    """When the server of each URL was started; empty of one that is away or does not say it."""
     for url in session.addresses.urls:
-        yield from _of(session, url)
+        yield _of(session, url)
 
 
 def started(body: bytes) -> str:
@@ -31,13 +31,13 @@ def started(body: bytes) -> str:
     return found[1].decode() if found else ""
 
 
-def _of(session: SinkSession, url: str) -> Iterator[str]:
+def _of(session: SinkSession, url: str) -> str:
     for path in _PATHS:
         try:
             with at_most(session.timeout_seconds[1]):
                 response = session.request("GET", path, url=url)
         except NO_RESPONSE:
-            return
+            break
         if response.status == HTTPStatus.OK and (start := started(response.data)):
-            yield start
-            return
+            return start
+    return ""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from common.config import load_settings
 from common.state.history import ReplicasRead
+from common.state.proven import Differing
+from common.state.ranges import overlaps
 from common.state.windows import Feed
+from services.verifier.proving.forgotten import Forgotten
 from tests.integration.etlctl.verify.sealing import Sealer
 from tests.integration.etlctl.verify.world import STEP_MS, Point
 from tests.integration.verifier import prover_rig
@@ -143,3 +147,29 @@ def test_what_differed_before_its_url_changed_is_compared_in_parts(rig: Rig, pai
     sealed_seconds = rig.value("etl_verify_proven_by_seal_seconds_total")
     assert sealed_seconds == (end_ms - start_ms) / 1000
     assert backlog(rig) == []
+
+
+@pytest.mark.parametrize("is_part", [True, False])
+def test_what_was_loaded_again_meanwhile_is_not_taken_as_compared(
+    rig: Rig, pair: Pair, *, is_part: bool
+) -> None:
+    """While the source is asked what is forgotten, the verifier looks around."""
+    turns(rig)
+    name, prover, (start_ms, end_ms) = prover_rig.FEED.name, rig.prover, pair.gone_ms
+    differed = Differing(start_ms - STEP_MS, end_ms, 7, 0)
+    proof = prover.record.read()[name]
+    proof = proof._replace(proven=proof.proven.with_range(*differed[:4]))
+    assert prover.record.save({name: proof})
+    again = (differed.start_ms if is_part else end_ms, rig.world.end_ms)
+
+    prover._at, prover._reopened = name, []
+    rig.windows.reopen(prover_rig.FEED, *again)
+    prover._look()
+    window = rig.lease()
+    assert rig.windows.commit(prover_rig.FEED, window, []) == "committed"
+    prover._again(Any, proof, differed, Forgotten(0, [pair.gone_ms]), Any)  # type: ignore[arg-type]
+
+    now = prover.record.read()[name]
+    assert (window.start_ms, window.end_ms) == again
+    assert not overlaps(now.proven.compared, *again)
+    assert len(now.proven.differing) == 0

@@ -159,6 +159,14 @@ def test_nodes_behind_one_address_are_told_apart(proven: Rig) -> None:
     assert len(proven.events("sink_restarted")) == 1
 
 
+def test_each_node_that_is_away_has_a_tick(proven: Rig) -> None:
+    look(proven, "a")
+    ticks: list[int] = []
+    proven.prover.restarts.look(said("", "a", ""), lambda: ticks.append(1))
+    assert len(ticks) == 3
+    assert proven.prover.record.sink_starts() == ["a"]
+
+
 def test_what_was_proven_long_ago_is_not_compared_again(proven: Rig) -> None:
     look(proven, "a")
     proven.now_seconds += proven.prover.settings.verify.sink_restart_seconds + 1

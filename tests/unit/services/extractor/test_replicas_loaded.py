@@ -159,3 +159,18 @@ def test_what_was_read_from_a_replica_that_lacks_it_by_now_is_gone(
 
     assert OneSource._is_gone(stand_in, plan, 60_000, 180_000) == gone
     assert not OneSource._is_gone(stand_in, plan, 120_000, 240_000)
+
+
+@pytest.mark.parametrize(("tier", "gone"), [("hot", True), ("warm", False)])
+def test_of_one_server_too_what_was_read_from_another_is_gone(tier: str, *, gone: bool) -> None:
+    """As where one of two replicas is all that is left."""
+    loaded = {"raw@hot": [(60_000, 120_000, URLS[1]), (120_000, 180_000, URLS[0])]}
+    stand_in: Any = SimpleNamespace(
+        _client=Server(4),
+        _settings=SimpleNamespace(extract=SimpleNamespace(prometheus_url=URLS[0])),
+        _record=SimpleNamespace(of=lambda feed: loaded.get(feed, [])),
+    )
+    plan: Any = SimpleNamespace(query=RAW, feed=SimpleNamespace(tier=tier, name=f"raw@{tier}"))
+
+    assert OneSource._is_gone(stand_in, plan, 60_000, 180_000) == gone
+    assert not OneSource._is_gone(stand_in, plan, 120_000, 240_000)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import SimpleNamespace
@@ -42,7 +44,9 @@ class Turn:
             self.renewals.append(self.now)
             return self.is_ours
 
-        record: Any = SimpleNamespace(windows=None, lease=("", ""), read=dict, save=save)
+        record: Any = SimpleNamespace(
+            windows=None, lease=("", ""), read=dict, save=save, sink_starts=list
+        )
         guard: Any = SimpleNamespace(reason=lambda: None)
         life = Lifecycle(threading.Event(), lambda: self.ticks.append(self.now), lambda *_: None)
         prove.Prover(
@@ -78,6 +82,27 @@ def test_each_replica_that_hangs_has_a_tick_and_the_lease_is_kept_meanwhile(
     turn.run(replicas=REPLICAS)
 
     assert turn.now == len(REPLICAS) * TIMEOUT_SECONDS
+    assert turn.longest_without(turn.ticks) <= TIMEOUT_SECONDS
+    assert turn.longest_without(turn.renewals) <= TIMEOUT_SECONDS
+
+
+def test_each_url_of_the_sink_that_hangs_has_a_tick_and_the_lease_is_kept_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turn = Turn()
+
+    def starts() -> Iterator[str]:
+        for _ in REPLICAS:
+            turn.now += TIMEOUT_SECONDS
+            yield ""
+
+    parts = SimpleNamespace(sink=SimpleNamespace(starts=starts))
+    monkeypatch.setattr(prove, "connected", lambda *_: nullcontext(parts))
+    monkeypatch.setattr(prove, "verifier", turn.hangs)
+
+    turn.run(**PLAIN["extract"])
+
+    assert turn.now == (len(REPLICAS) + 1) * TIMEOUT_SECONDS
     assert turn.longest_without(turn.ticks) <= TIMEOUT_SECONDS
     assert turn.longest_without(turn.renewals) <= TIMEOUT_SECONDS
 

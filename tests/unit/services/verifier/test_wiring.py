@@ -54,6 +54,7 @@ def test_what_is_not_known_of_a_redis_that_goes_away(
     with wiring.connected(settings, (), told.append) as parts:
         assert type(parts.knowledge) is Knowledge
         assert (parts.history, parts.notes) == ({}, ())
+        assert parts.read_from.ask(["q"]) == set()
     assert [str(error) for error in told] == ["Connection closed by server."]
     with pytest.raises(RedisGone), wiring.connected(settings, (), None):
         pass
