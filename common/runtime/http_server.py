@@ -118,20 +118,21 @@ def service_routes(
 ) -> dict[str, Route]:
     """/metrics, /livez, /readyz and /health; ``auth``, if there is any, guards /metrics only."""
 
-    def report(ok: Callable[[], bool], document: Callable[[], dict[str, Any]]) -> Route:
+    def report(document: Callable[[], dict[str, Any]], *good: str) -> Route:
         def page(_: Request) -> Response:
-            status = HTTPStatus.OK if ok() else HTTPStatus.SERVICE_UNAVAILABLE
-            return json_response(status, document())
+            found = document()
+            is_good = all(found[name] for name in good)
+            status = HTTPStatus.OK if is_good else HTTPStatus.SERVICE_UNAVAILABLE
+            return json_response(status, found)
 
         return Route(page)
 
     return {
         "/metrics": Route(metrics_page(registry), auth=auth),
-        "/livez": report(health.live, health.live_report),
-        "/readyz": report(health.ready, health.ready_report),
+        "/livez": report(health.live_report, "live"),
+        "/readyz": report(health.ready_report, "ready"),
         "/health": report(
-            health.healthy,
-            lambda: about() | health.live_report() | health.ready_report(),
+            lambda: about() | health.live_report() | health.ready_report(), "live", "ready"
         ),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -63,8 +63,11 @@ class Health:
 
     def ready(self) -> bool:
         """Whether all checks are good, there is one, and the service is not stopping."""
-        checks = self.checks().values()
-        return bool(checks) and all(check.ok for check in checks) and not self._stopping
+        return self._is_ready(self.checks())
+
+    def _is_ready(self, checks: Mapping[str, Check]) -> bool:
+        are_good = bool(checks) and all(check.ok for check in checks.values())
+        return are_good and not self._stopping
 
     def checks(self) -> dict[str, Check]:
         """Every check by its name; one that is out of date has failed."""
@@ -92,11 +95,11 @@ class Health:
 
     def ready_report(self) -> dict[str, Any]:
         """What /readyz shows."""
+        checks = self.checks()
         return {
-            "ready": self.ready(),
+            "ready": self._is_ready(checks),
             "stopping": self._stopping,
             "checks": {
-                name: {"ok": check.ok, "detail": check.detail}
-                for name, check in self.checks().items()
+                name: {"ok": check.ok, "detail": check.detail} for name, check in checks.items()
             },
         }
