@@ -115,9 +115,9 @@ class Supervisor:
         if not self._reload:
             return
         self._reload = False
-        self._journal.say("the stages read the configuration again (SIGHUP)")
         for child in (*self._order.sources, *self._order.stages):
             child.reload()
+        self._journal.say("the stages read the configuration again (SIGHUP)")
 
     def _watch_readiness(self) -> None:
         if self._clock() < self._probe_at:

@@ -144,7 +144,7 @@ def test_what_one_has_not_scraped_waits_for_one_that_is_away(
     else:
         assert world.read() == 0
     if interval_seconds:
-        assert first.asked[1] == ("up", 60_000, 136_500, 16_500)
+        assert first.asked[1] == ("up", 60_000, 141_000, 21_000)
     world.now_seconds += AWAY_SECONDS + 1
     second.error = None
     assert world.read() == 1
