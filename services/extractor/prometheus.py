@@ -43,7 +43,7 @@ WINDOW_TIMEOUTS = 3
 # Metrics that are counted by one query: together they stay well below what a URL may have.
 NAMES_A_QUERY = 10
 # How often in a time it is looked at whether that passed without a sample.
-LOOKS = 3
+LOOKS = 5
 
 # Far above what any database holds, far below where floats lose whole numbers.
 MOST_SAMPLES = 1e15

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from common.errors import SourceUnavailable
 from services.extractor.history import ServerRun
 from services.extractor.prometheus import PrometheusClient
-from services.extractor.source.scrape_settings import ScrapeSettings, Target
+from services.extractor.source.scrape_settings import LATE_SHARE, ScrapeSettings, Target
 
-# After so many intervals without a scrape one is missing: it leaves two of them, as all come at
-# multiples of the interval, and one that is late leaves hardly more than one.
-MISSED_SHARE = 1.4
 TARGETS_KEPT_SECONDS = 60.0
 # A job that is scraped has samples so near to any time, unless its server was down for longer.
 ABOUT_MS = 3_600_000
@@ -65,11 +62,9 @@ class Replica:
         return self.client.count_samples(f'{SCRAPES}{{job="{target.job}"}}', from_ms, to_ms) > 0
 
     def _scraped_throughout(self, target: Target, start_ms: int, end_ms: int) -> bool:
-        every_ms = round(MISSED_SHARE * target.interval_seconds * 1000)
+        every_ms = round(LATE_SHARE * target.interval_seconds * 1000)
         # That one is missing shows so long after the one before: perhaps behind the window alone.
-        # One that is under way is not missing yet.
-        settled_ms = self.client.now_ms() - round(target.timeout_seconds * 1000)
-        until_ms = max(end_ms, min(end_ms + every_ms, settled_ms))
+        until_ms = max(end_ms, min(end_ms + every_ms, self.client.now_ms()))
         return self.client.has_throughout(SCRAPES, start_ms, until_ms, every_ms)
 
 

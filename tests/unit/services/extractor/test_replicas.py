@@ -144,15 +144,19 @@ def test_what_one_has_not_scraped_waits_for_one_that_is_away(
     else:
         assert world.read() == 0
     if interval_seconds:
-        assert first.asked[1] == ("up", 60_000, 141_000, 21_000)
+        assert first.asked[1] == ("up", 60_000, 136_500, 16_500)
     world.now_seconds += AWAY_SECONDS + 1
     second.error = None
     assert world.read() == 1
 
 
+# As soon as its samples settle with a time-out of 10 s, and long after.
+@pytest.mark.parametrize("after_ms", [12_000, 900_000])
 @pytest.mark.parametrize("missed", [1, 2, 4])
 @pytest.mark.parametrize("window_ms", [15_000, 60_000, 300_000])
-def test_no_window_in_which_one_was_down_is_read_from_it(window_ms: int, missed: int) -> None:
+def test_no_window_in_which_one_was_down_is_read_from_it(
+    window_ms: int, missed: int, after_ms: int
+) -> None:
     """Wherever its scrapes end and begin again: the last one may lie right before a window."""
     missed_ms = range(705_000, 705_000 + missed * 15_000, 15_000)
     for shift_ms in range(0, 15_000, 1_500):
@@ -162,6 +166,7 @@ def test_no_window_in_which_one_was_down_is_read_from_it(window_ms: int, missed:
         second.error = SourceUnavailable("is away")
         for start_ms in range(300_000 + shift_ms, 900_000, window_ms):
             end_ms = start_ms + window_ms
+            first.now = end_ms + after_ms
             if any(start_ms < one <= end_ms for one in missed_ms):
                 with pytest.raises(SourceUnavailable, match="may hold what others do not"):
                     world.read(RAW, start_ms, end_ms)
